@@ -1,0 +1,39 @@
+"""Elman: recurrent sequence models on PyTorch.
+
+One thing flows, from left to right, and `ls` is the map:
+
+    read -> encode -> recur -> heads -> decode -> report
+
+Files become records (`read`), a column of them becomes vectors (B, T, D) (`encode`), a recurrence
+turns these into states (`recur`), states become scores and a loss (`heads`), scores become
+sequences (`decode`), and what happened is told (`report`).  `train` goes through it again and
+again, `tasks` put it together for a job, `serve` runs it live, one element at a time.
+
+The names below are loaded when they are first used, so that `import elman` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+__all__ = ["GRU", "LSTM", "RNN", "LanguageModel", "load"]
+
+if TYPE_CHECKING:
+    from elman.recur import GRU, LSTM, RNN
+    from elman.tasks import LanguageModel, load
+
+_ROOMS = {
+    "RNN": "recur", "LSTM": "recur", "GRU": "recur", "LanguageModel": "tasks", "load": "tasks",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'elman' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"elman.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

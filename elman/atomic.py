@@ -1,0 +1,56 @@
+"""Files that are either old or new, never half: written beside, synced, renamed.
+
+After a crash or `kill -9` at any moment the path holds the complete old or the complete new
+content.  On a full disk the old content stands and the error says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from elman.errors import FolderError
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Put data into the file at `path`, all of it or nothing.
+
+    Raises:
+        FolderError: the disk is full or the folder cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> path = Path(tempfile.mkdtemp()) / "a.txt"
+        >>> write_atomic(path, "new")
+        >>> path.read_text()
+        'new'
+    """
+    content = data.encode() if isinstance(data, str) else data
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise FolderError(
+            f"{path}: cannot be written ({error.strerror}); what was there before still stands. "
+            "Free some space or name another folder"
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside the folder durable, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

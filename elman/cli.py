@@ -1,0 +1,314 @@
+"""The command line: `elman train|predict|generate|evaluate|resume|info`.
+
+Flags and help of `train` are derived from the fields of the task and their docstrings; nothing
+heavy is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import cyclopts
+from cyclopts import App, Group, Parameter
+
+import elman
+from elman.errors import ElmanError, Stopped
+from elman.tasks import LanguageModel, load, task_of
+
+SETTINGS = Group("Settings", help="Also by --config FILE.yaml, with the names as keys.")
+
+app = App(
+    name="elman",
+    version=elman.__version__,
+    help="Recurrent sequence models: train on a file, see how good it is, use it.",
+    help_epilogue="Start with: elman train language-model book.txt --out runs/book",
+    default_parameter=Parameter(negative_iterable=(), consume_multiple=True),
+)
+train = App(name="train", help="Train a model.")
+app.command(train)
+
+
+@train.command(name="language-model")
+def train_language_model(
+    text: Path,
+    /,
+    *,
+    out: Path,
+    validation: Path | None = None,
+    test: Path | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    config: Path | None = None,  # noqa: ARG001 - read by _use_config before the flags are
+    settings: Annotated[LanguageModel, Parameter(name="*", group=SETTINGS)] = LanguageModel(),  # noqa: B008
+) -> None:
+    """Train a next-word model on a text.
+
+    Example: elman train language-model book.txt --out runs/book --epochs 5
+
+    Parameters
+    ----------
+    text
+        A text file, a folder of them, or a CSV, JSONL or Parquet file with --column; .gz too.
+    out
+        Folder for the model, its checkpoints and its report.
+    validation
+        Text for choosing the best weights; without it a part of the text is held out.
+    test
+        Text that is scored at the end and has no influence.
+    overwrite
+        Replace a model that the folder holds.
+    config
+        A YAML file with settings, such as "hidden_size: 512"; flags win over it.
+    """
+    model = settings.fit(text, validation, test=test, out=out, overwrite=overwrite, show=True)
+    _print_scores(model, out)
+
+
+@app.command
+def resume(run: Path, /, *, learning_rate: float | None = None, epochs: int | None = None) -> None:
+    """Go on with a stopped run; the result is the same as without the stop.
+
+    Parameters
+    ----------
+    run
+        The folder given as --out.
+    learning_rate
+        Go on with another learning rate, for example after a divergence.
+    epochs
+        Train to another number of epochs.
+    """
+    model = task_of(run).resume(run, learning_rate=learning_rate, epochs=epochs, show=True)
+    _print_scores(model, run)
+
+
+@app.command
+def predict(run: Path, text: str, /, *, k: int = 5) -> None:
+    """Show the likeliest next words after a text.
+
+    Example: elman predict runs/book "The cat sat on the"
+
+    Parameters
+    ----------
+    run
+        The model's folder.
+    text
+        What comes before.
+    k
+        How many to show.
+    """
+    model = load(run)
+    _tell_unknown(model, text)
+    for token, probability in model.predict(text, k=k):
+        print(f"{probability:7.2%}  {token if token.strip() else repr(token)}")
+
+
+@app.command
+def generate(
+    run: Path,
+    text: str = "",
+    /,
+    *,
+    max_new_tokens: int = 100,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    stop: tuple[str, ...] = (),
+    seed: int = 0,
+    samples: int = 1,
+) -> None:
+    """Go on with a text, word by word as it is drawn.
+
+    Example: elman generate runs/book "It was a" --temperature 0.8 --top-p 0.95
+
+    Parameters
+    ----------
+    run
+        The model's folder.
+    text
+        What to continue.
+    max_new_tokens
+        Tokens of a continuation, at most.
+    temperature
+        Below 1 is more cautious; 0 always takes the likeliest word.
+    top_k
+        Draw from the k likeliest words only.
+    top_p
+        Draw from the likeliest words that together reach this probability.
+    min_p
+        Draw from words at least this fraction as likely as the likeliest.
+    repetition_penalty
+        Above 1 avoids words that were there before.
+    stop
+        End a continuation before this string; may be given several times.
+    seed
+        The same seed gives the same text.
+    samples
+        How many continuations.
+    """
+    from elman.decode.sample import Sampling
+
+    sampling = Sampling(
+        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+        repetition_penalty=repetition_penalty,
+    )  # fmt: skip
+    model = load(run)
+    _tell_unknown(model, text)
+    for number in range(samples):
+        pieces = model.generate_live(
+            text, sampling=sampling, max_new_tokens=max_new_tokens, stop=stop, seed=seed + number
+        )
+        space = " " if text and model.vocabulary.tokens == "word" else ""
+        print(text + space, end="", flush=True)
+        for piece in pieces:
+            print(piece, end="", flush=True)
+        print("\n" if number + 1 < samples else "")
+
+
+@app.command
+def evaluate(
+    run: Path, text: Path, /, *, as_json: Annotated[bool, Parameter("--json", negative="")] = False
+) -> None:
+    """Score a model on a text, beside an n-gram model of the same training text.
+
+    Parameters
+    ----------
+    run
+        The model's folder.
+    text
+        Text of the same kind as the training text.
+    as_json
+        Print one JSON object.
+    """
+    scores = load(run).evaluate(text)
+    if as_json:
+        print(json.dumps(scores))
+        return
+    baseline = scores.pop("baseline", None)
+    print(f"perplexity  {scores['perplexity']:10.2f}")
+    if baseline is None:
+        print("baseline    not known: the training text is not where it was, or has changed")
+    else:
+        print(f"  n-gram    {baseline['perplexity']:10.2f}   (interpolated Kneser-Ney 5-gram)")
+    print(f"accuracy    {scores['accuracy']:10.2%}")
+    print(f"tokens      {scores['tokens']:10,}")
+    if scores.get("unknown"):
+        print(f"unknown     {scores['unknown']:10.2%}   of them, all counted as one word <unk>")
+
+
+@app.command
+def info(run: Path | None = None, /) -> None:
+    """Show what a folder holds, or, without one, this installation.
+
+    Parameters
+    ----------
+    run
+        A model's folder.
+    """
+    if run is None:
+        import torch
+
+        print(f"elman  {elman.__version__}")
+        print(f"torch  {torch.__version__}, {torch.get_num_threads()} threads")
+        print(f"cuda   {torch.cuda.get_device_name() if torch.cuda.is_available() else 'no'}")
+        return
+    from elman.tasks.folder import METRICS, read_config, read_json
+
+    config = read_config(run)
+    print(f"{run}: a {config['task']} by Elman {config['elman']}")
+    print(f"data   {config['data'].get('name', 'texts in memory')}")
+    state = "trained" if (run / METRICS).exists() else "in training or stopped (elman resume)"
+    print(f"state  {state}")
+    if (run / METRICS).exists():
+        _print_perplexities(read_json(run / METRICS))
+    print("settings that differ from the defaults:")
+    defaults = vars(TASK_DEFAULTS)
+    for name, value in config["settings"].items():
+        default = defaults[name]
+        if value != (list(default) if isinstance(default, tuple) else default):
+            print(f"  {name}: {value}")
+
+
+TASK_DEFAULTS = LanguageModel()
+
+
+def _tell_unknown(model: LanguageModel, text: str) -> None:
+    vocabulary = model.vocabulary
+    if vocabulary.unknown is None:
+        return
+    encoding = vocabulary.tokenizer.encode(text, add_special_tokens=False)
+    words = [
+        text[start:end]
+        for number, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
+        if number == vocabulary.unknown
+    ]
+    if words:
+        print(f"elman: not in the vocabulary: {', '.join(dict.fromkeys(words))}", file=sys.stderr)
+
+
+def _print_scores(model: LanguageModel, out: Path) -> None:
+    _print_perplexities(model.metrics)
+    print(f"model and report: {out}  (open {out / 'report.html'})")
+
+
+def _print_perplexities(metrics: dict[str, Any]) -> None:
+    ours, baseline = metrics.get("model", {}), metrics.get("baseline", {})
+    for part, scores in ours.items():
+        line = f"{part} perplexity {scores['perplexity']:.2f}"
+        if part in baseline:
+            better = "lower" if scores["perplexity"] < baseline[part]["perplexity"] else "HIGHER"
+            line += f", {better} than the {baseline['name']}'s {baseline[part]['perplexity']:.2f}"
+        print(f"{line}; accuracy {scores['accuracy']:.1%} of {scores['tokens']:,} tokens")
+
+
+def _use_config(arguments: list[str]) -> None:
+    """Let a YAML file named by --config give flags that the command line leaves out."""
+    for index, argument in enumerate(arguments):
+        if argument == "--config" and index + 1 < len(arguments):
+            path = arguments[index + 1]
+        elif argument.startswith("--config="):
+            path = argument.removeprefix("--config=")
+        else:
+            continue
+        train.config = cyclopts.config.Yaml(
+            path, must_exist=True, search_parents=False, use_commands_as_keys=False
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; 0 if it went well, 2 after bad input, 128 + n after a signal n."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    if debug:
+        arguments.remove("--debug")
+    try:
+        _use_config(arguments)
+        app(arguments, exit_on_error=False, print_error=False)
+    except cyclopts.CycloptsError as error:
+        return _refuse(" ".join(str(error).split()), error if debug else None)
+    except ElmanError as error:
+        return _refuse(str(error), error if debug else None)
+    except Stopped as stopped:
+        print(f"elman: {stopped}", file=sys.stderr)
+        return 128 + stopped.signal
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def _refuse(message: str, error: Exception | None) -> int:
+    if error is not None:
+        raise error
+    print(f"elman: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""From scores to sequences: pure functions over `step(tokens, state)`."""

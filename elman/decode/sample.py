@@ -1,0 +1,131 @@
+"""Drawing tokens one after the other.
+
+    p = softmax(s / temperature), cut down by top-k, top-p and min-p, renormalised
+
+top-k: Fan et al. 2018 (arXiv:1805.04833); top-p (nucleus): Holtzman et al. 2019
+(arXiv:1904.09751); min-p: Nguyen et al. 2024 (arXiv:2407.01082); repetition penalty: Keskar et al.
+2019 (arXiv:1909.05858): the score of a token that was there before is divided by the penalty if
+positive, multiplied if negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from elman.errors import ArgumentError
+from elman.state import State
+
+Step = Callable[[Tensor, State], tuple[Tensor, State]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a token is drawn from scores.
+
+    Attributes:
+        temperature: divides the scores; 0 takes the likeliest token.
+        top_k: only the k likeliest.
+        top_p: only the likeliest that together reach this probability.
+        min_p: only those at least this fraction as likely as the likeliest.
+        repetition_penalty: above 1 makes tokens that were there before less likely.
+
+    Raises:
+        ArgumentError: a value is out of its range.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise ArgumentError(f"temperature must be 0 or more, got {self.temperature}")
+        if self.top_k is not None and self.top_k < 1:
+            raise ArgumentError(f"top_k must be at least 1, got {self.top_k}")
+        for name in ("top_p", "min_p"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise ArgumentError(f"{name} must be in (0, 1], got {value}")
+        if not 0 < self.repetition_penalty < float("inf"):
+            raise ArgumentError(
+                f"repetition_penalty must be positive, got {self.repetition_penalty}"
+            )
+
+    def probabilities(self, scores_BV: Tensor, seen_BV: Tensor | None = None) -> Tensor:
+        """The distribution (B, V) from which the next token is drawn.
+
+        Example:
+            >>> import torch
+            >>> from elman.decode.sample import Sampling
+            >>> scores = torch.tensor([[0.5, 0.3, 0.2]]).log()
+            >>> Sampling(top_p=0.7).probabilities(scores).tolist()
+            [[0.625, 0.375, 0.0]]
+        """
+        scores = scores_BV.float()
+        if seen_BV is not None and self.repetition_penalty != 1:
+            penalty = self.repetition_penalty
+            changed = torch.where(scores > 0, scores / penalty, scores * penalty)
+            scores = torch.where(seen_BV, changed, scores)
+        if self.temperature == 0:
+            best = scores.argmax(1, keepdim=True)
+            return torch.zeros_like(scores).scatter_(1, best, 1.0)
+        p = torch.softmax(scores / self.temperature, dim=1)
+        ordered, order = p.sort(dim=1, descending=True, stable=True)
+        keep = torch.ones_like(ordered, dtype=torch.bool)
+        if self.top_k is not None:
+            keep[:, self.top_k :] = False
+        if self.top_p is not None:
+            keep &= ordered.cumsum(1) - ordered < self.top_p
+        if self.min_p is not None:
+            keep &= ordered >= self.min_p * ordered[:, :1]
+        kept = torch.zeros_like(p).scatter_(1, order, ordered * keep)
+        return kept / kept.sum(1, keepdim=True)
+
+
+def sample(
+    step: Step,
+    scores: Tensor,
+    state: State,
+    *,
+    sampling: Sampling,
+    max_new_tokens: int,
+    generator: torch.Generator | None = None,
+    seen: Tensor | None = None,
+    banned: Sequence[int] = (),
+) -> Iterator[Tensor]:
+    """Draw tokens, each from the scores that the model gives after the one before.
+
+    Args:
+        step: from tokens (B,) and a state to scores (B, V) and the next state.
+        scores: (B, V) for the first token to draw.
+        state: that belongs to them.
+        sampling: how to draw.
+        max_new_tokens: how many.
+        generator: source of randomness.
+        seen: boolean (B, V), tokens that were there before, for the repetition penalty.
+        banned: tokens that are never drawn.
+
+    Yields:
+        Tokens (B,), `max_new_tokens` times.
+    """
+    if max_new_tokens < 1:
+        raise ArgumentError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
+    rows = torch.arange(len(scores))
+    if seen is None:
+        seen = torch.zeros_like(scores, dtype=torch.bool)
+    for drawn in range(max_new_tokens):
+        scores = scores.clone()
+        scores[:, list(banned)] = -torch.inf
+        tokens = torch.multinomial(
+            sampling.probabilities(scores, seen), 1, generator=generator
+        ).squeeze(1)
+        seen[rows, tokens] = True
+        yield tokens
+        if drawn + 1 < max_new_tokens:
+            scores, state = step(tokens, state)

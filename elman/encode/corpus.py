@@ -1,0 +1,148 @@
+"""Token numbers of documents in one long array, on disk and mapped into memory.
+
+    tokens   d1 d1 d1 <eos> d2 <eos> d3 d3 ...        uint16 or uint32
+    starts   0              4        6                int64, where each document begins
+
+A text is tokenised once, whatever its size, into the cache folder (`ELMAN_CACHE`, else
+`~/.cache/elman`) under the hash of its content and of its vocabulary, and read from there.  The
+folder may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.encode.text import Vocabulary
+from elman.errors import FolderError
+from elman.read.split import Pieces
+
+GROUP = 1 << 22  # characters given to the tokenizer at a time
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Documents as token numbers: `tokens` (N,) and `starts` (documents,), ascending from 0.
+
+    Every document ends with the number `end`, which also stands before the first one as the input
+    from which its first token is predicted.
+    """
+
+    tokens: NDArray[np.unsignedinteger]
+    starts: NDArray[np.int64]
+    end: int
+
+    def __len__(self) -> int:
+        """Tokens, `<eos>` included: as many as there are predictions to make."""
+        return len(self.tokens)
+
+    def inputs(self, start: int, stop: int) -> NDArray[np.int64]:
+        """The inputs whose targets are `tokens[start:stop]`: the tokens one place before."""
+        if start > 0:
+            return self.tokens[start - 1 : stop - 1].astype(np.int64)
+        before = np.full(min(1, stop), self.end, dtype=np.int64)
+        return np.concatenate([before, self.tokens[: max(0, stop - 1)].astype(np.int64)])
+
+
+def cache_folder() -> Path:
+    """Where tokenised texts are kept."""
+    base = os.environ.get("ELMAN_CACHE")
+    if base:
+        return Path(base)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "elman"
+
+
+def tokenise(
+    pieces: Callable[[], Pieces],
+    vocabulary: Vocabulary,
+    *,
+    key: str,
+    advance: Callable[[int], None] | None = None,
+) -> Corpus:
+    """Token numbers of the pieces, from the cache if they are there.
+
+    Args:
+        pieces: reads the text: parts of it, and whether a document ends with each.
+        vocabulary: the tokens.
+        key: identifies the content of the text; the vocabulary is added to it.
+        advance: is told of the characters done, for a progress bar.
+
+    Raises:
+        FolderError: the cache folder cannot be written or the disk is full.
+    """
+    name = hashlib.blake2b(
+        (key + vocabulary.tokenizer.to_str()).encode(), digest_size=16
+    ).hexdigest()
+    folder = cache_folder() / name
+    dtype = np.dtype(np.uint16 if vocabulary.size <= 1 << 16 else np.uint32)
+    if not folder.is_dir():
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            beside = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".part", dir=folder.parent))
+            try:
+                _write(pieces(), vocabulary, beside, dtype, advance)
+                beside.rename(folder)
+            except FileExistsError:  # another process was faster, with the same content
+                pass
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
+        except OSError as error:
+            if not folder.is_dir():
+                raise FolderError(
+                    f"{folder.parent}: the cache folder cannot be written ({error.strerror}); "
+                    "free some space or set ELMAN_CACHE to another folder"
+                ) from error
+    tokens = np.memmap(folder / "tokens", dtype=dtype, mode="r")
+    starts = np.memmap(folder / "starts", dtype=np.int64, mode="r")
+    return Corpus(tokens, starts, vocabulary.end)
+
+
+def _write(
+    pieces: Pieces,
+    vocabulary: Vocabulary,
+    folder: Path,
+    dtype: np.dtype[np.unsignedinteger],
+    advance: Callable[[int], None] | None,
+) -> None:
+    written, fresh = 0, True
+    with (folder / "tokens").open("wb") as tokens, (folder / "starts").open("wb") as starts:
+        for group in _grouped(pieces):
+            encoded = vocabulary.encode_batch([text for text, _ in group])
+            beginnings: list[int] = []
+            for numbers, (_, ends) in zip(encoded, group, strict=True):
+                if fresh:
+                    beginnings.append(written)
+                # In a word vocabulary the last line end is the end of the document already.
+                line_end = vocabulary.tokens == "word" and numbers[-1:] == [vocabulary.end]
+                if ends and not line_end:
+                    numbers.append(vocabulary.end)
+                tokens.write(np.asarray(numbers, dtype=dtype).tobytes())
+                written += len(numbers)
+                fresh = ends
+            starts.write(np.asarray(beginnings, dtype=np.int64).tobytes())
+            if advance is not None:
+                advance(sum(len(text) for text, _ in group))
+        for file in (tokens, starts):
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _grouped(pieces: Iterable[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]:
+    group: list[tuple[str, bool]] = []
+    size = 0
+    for text, ends in pieces:
+        group.append((text, ends))
+        size += len(text) + 1
+        if size >= GROUP:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group

@@ -1,0 +1,275 @@
+"""Text to token numbers and back: vocabularies of words, characters, bytes or BPE pieces.
+
+A vocabulary is a tokenizer of the `tokenizers` library and lives in one standard file,
+`tokenizer.json`.  Two tokens are special: `<eos>` closes every document and, in word
+vocabularies, every line; `<unk>` stands for what the training text did not hold often enough.
+
+BPE: Sennrich, Haddow and Birch 2016 (arXiv:1508.07909), on bytes, so that nothing is unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
+
+from elman.errors import ArgumentError, DataError, FolderError
+
+Tokens = Literal["word", "character", "byte", "bpe"]
+
+UNKNOWN, END = "<unk>", "<eos>"
+# Numbers with their separators, words with inner apostrophes and hyphens, single marks.
+WORD = r"\d+(?:[.,]\d+)+|\w+(?:['’\-]\w+)*|[^\w\s]"
+NO_SPACE_BEFORE = set(".,;:!?)]}%…’”»、。，！？；：")
+NO_SPACE_AFTER = set("([{“‘«$£€#\n")
+DEFAULT_SIZE = {"word": 20_000, "character": 20_000, "byte": 257, "bpe": 8_000}
+LONG_WORD = 16  # characters between spaces, on average, that no language with spaces reaches
+
+
+class Vocabulary:
+    """The tokens of a text and their numbers 0..V-1.
+
+    Example:
+        >>> from elman.encode.text import Vocabulary
+        >>> words = Vocabulary.build(lambda: iter(["the cat sat.", "the cat ran."]), tokens="word")
+        >>> words.encode("The cat sat.") == words.encode("<unk> cat sat .")
+        True
+        >>> words.decode(words.encode("the cat sat ."))
+        'the cat sat.'
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        description = json.loads(tokenizer.to_str())
+        kind = description["model"]["type"]
+        split = (description["pre_tokenizer"] or {}).get("type")
+        if kind == "WordLevel":
+            self.tokens: Tokens = "word" if description["normalizer"] else "character"
+        else:
+            self.tokens = "bpe" if description["model"]["merges"] else "byte"
+        self.split_punctuation = self.tokens == "word" and split == "Split"
+        self.size = tokenizer.get_vocab_size()
+        end = tokenizer.token_to_id(END)
+        if end is None:
+            raise FolderError(f"the tokenizer has no token {END}: it was not made by Elman")
+        self.end: int = end
+        self.unknown: int | None = tokenizer.token_to_id(UNKNOWN)
+
+    @classmethod
+    def build(
+        cls,
+        texts: Callable[[], Iterable[str]],
+        *,
+        tokens: Tokens,
+        size: int | None = None,
+        min_count: int = 1,
+        lowercase: bool = False,
+        split_punctuation: bool = True,
+    ) -> Vocabulary:
+        """Learn a vocabulary from texts.
+
+        Args:
+            texts: gives the texts, once.
+            tokens: what a token is.
+            size: at most so many tokens; None for 20,000 words, 8,000 BPE pieces.
+            min_count: rarer words or characters become `<unk>`.
+            lowercase: whether upper and lower case are the same.
+            split_punctuation: whether marks are tokens of their own (words only).
+
+        Raises:
+            ArgumentError: `size` or `min_count` cannot work.
+            DataError: the texts hold fewer than two different tokens.
+        """
+        size = DEFAULT_SIZE[tokens] if size is None else size
+        if min_count < 1:
+            raise ArgumentError(f"min_count must be at least 1, got {min_count}")
+        least = {"byte": 257, "bpe": 258}.get(tokens, 4)
+        if size < least:
+            raise ArgumentError(
+                f"vocabulary_size must be at least {least} for {tokens} tokens, got {size}"
+            )
+        tokenizer = _empty(tokens, split_punctuation)
+        if tokens == "word":
+            folded = [normalizers.Lowercase()] if lowercase else []
+            ends = normalizers.Replace("\n", f" {END} ")
+            tokenizer.normalizer = normalizers.Sequence([*folded, ends])
+        elif lowercase:
+            tokenizer.normalizer = normalizers.Lowercase()
+        special = [END] if tokens in ("byte", "bpe") else [UNKNOWN, END]
+        # Only a word vocabulary reads its marks in the text itself, as Penn Treebank has them.
+        added = [AddedToken(t, special=True, normalized=tokens == "word") for t in special]
+        if tokens in ("word", "character"):
+            trainer: trainers.Trainer = trainers.WordLevelTrainer(
+                vocab_size=size, min_frequency=min_count, special_tokens=added, show_progress=False
+            )
+        else:
+            trainer = trainers.BpeTrainer(
+                vocab_size=size, min_frequency=max(2, min_count), special_tokens=added,
+                initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
+            )  # fmt: skip
+        tokenizer.train_from_iterator(_without_marks(texts(), tokens), trainer)
+        vocabulary = cls(tokenizer)
+        found = vocabulary.size - len(special)
+        if found < 2 and tokens != "byte":
+            raise DataError(
+                f"the text has {found} different {tokens} token(s) that occur {min_count} times "
+                "or more, at least 2 are needed: give more text, a lower min_count or other tokens"
+            )
+        return vocabulary
+
+    def encode(self, text: str) -> list[int]:
+        """Numbers of the tokens of a text; nothing is added at its ends."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """The same for many texts, in parallel."""
+        batch = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [encoding.ids for encoding in batch]
+
+    def token(self, number: int) -> str:
+        """One token as people read it; `<eos>` and `<unk>` by their names."""
+        if number in (self.end, self.unknown):
+            return END if number == self.end else UNKNOWN
+        return self.decode([number])
+
+    def decode(self, numbers: Sequence[int]) -> str:
+        """Text of the tokens; `<eos>` becomes a line end."""
+        if self.tokens != "word":
+            parts: list[list[int]] = [[]]
+            for number in numbers:
+                if number == self.end:
+                    parts.append([])
+                else:
+                    parts[-1].append(number)
+            decode = self.tokenizer.decode
+            return "\n".join(decode(part, skip_special_tokens=False) for part in parts)
+        text = ""
+        for number in numbers:
+            word = "\n" if number == self.end else self.tokenizer.id_to_token(number) or UNKNOWN
+            glued = not text or word == "\n" or text[-1] == "\n"
+            if self.split_punctuation:
+                glued |= word[0] in NO_SPACE_BEFORE or text[-1:] in NO_SPACE_AFTER
+            text += word if glued else f" {word}"
+        return text
+
+    def save(self, path: Path) -> None:
+        """Write `tokenizer.json`."""
+        from elman.atomic import write_atomic
+
+        write_atomic(path, self.tokenizer.to_str(pretty=True))
+
+    @classmethod
+    def load(cls, path: Path) -> Vocabulary:
+        """Read `tokenizer.json`; FolderError if it is missing or damaged."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise FolderError(f"{path}: cannot be read ({error.strerror})") from error
+        try:
+            tokenizer = Tokenizer.from_str(text)
+        except Exception as error:  # the library raises plain Exception
+            raise FolderError(f"{path}: is no tokenizer file ({error})") from error
+        return cls(tokenizer)
+
+
+def stream_text(vocabulary: Vocabulary, numbers: Iterable[int]) -> Iterator[str]:
+    """Text of tokens as they come, each piece once it is sure.
+
+    A character of several bytes is held back until its last byte has come.
+
+    Example:
+        >>> from elman.encode.text import Vocabulary, stream_text
+        >>> byte = Vocabulary.build(lambda: ["a"], tokens="byte")
+        >>> list(stream_text(byte, byte.encode("aé!")))
+        ['a', 'é', '!']
+    """
+    window: list[int] = []
+    shown = ""
+    for number in numbers:
+        window.append(number)
+        text = vocabulary.decode(window)
+        if text.endswith("\ufffd") and len(window) < 16:
+            continue
+        if len(text) > len(shown):
+            yield text[len(shown) :]
+        # The last token stays: whether a space follows it depends on the next one.
+        window = window[-1:]
+        shown = vocabulary.decode(window)
+        if text.endswith("\ufffd") or shown.endswith("\ufffd") or not text.endswith(shown):
+            window, shown = [], ""
+
+
+def choose_tokens(sample: str) -> tuple[Tokens, str | None]:
+    """Words, unless splitting at spaces would make none; then characters, and why.
+
+    Example:
+        >>> from elman.encode.text import choose_tokens
+        >>> choose_tokens("It was a dark night.")
+        ('word', None)
+        >>> choose_tokens("春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。")[0]
+        'character'
+    """
+    runs = [run for run in re.split(r"\s+", sample) if run]
+    letters = [c for c in sample if c.isalpha()]
+    if not runs or not letters:
+        return "word", None
+    mean = sum(map(len, runs)) / len(runs)
+    unspaced = sum(_has_no_spaces(c) for c in letters[:100_000]) / len(letters[:100_000])
+    if mean > (LONG_WORD if unspaced < 0.5 else LONG_WORD / 2):
+        return "character", (
+            f"splitting at spaces would make words of {mean:.0f} characters: "
+            "the model reads characters (choose with tokens)"
+        )
+    return "word", None
+
+
+def _has_no_spaces(character: str) -> bool:
+    """Whether a letter belongs to a script that is written without spaces."""
+    name = unicodedata.name(character, "")
+    scripts = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
+    return name.startswith(scripts)
+
+
+def _empty(tokens: Tokens, split_punctuation: bool) -> Tokenizer:
+    """A tokenizer without a vocabulary."""
+    if tokens in ("byte", "bpe"):
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
+            add_prefix_space=False, use_regex=tokens == "bpe"
+        )
+        tokenizer.decoder = decoders.ByteLevel()
+        return tokenizer
+    tokenizer = Tokenizer(models.WordLevel(vocab={UNKNOWN: 0}, unk_token=UNKNOWN))
+    if tokens == "character":
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        tokenizer.decoder = decoders.Fuse()
+    elif split_punctuation:
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), "removed", invert=True)
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return tokenizer
+
+
+def _without_marks(texts: Iterable[str], tokens: Tokens) -> Iterator[str]:
+    """The trainer counts its special tokens as words if it meets them in the text."""
+    for text in texts:
+        if tokens == "byte":
+            continue  # all 256 bytes are there without looking
+        if tokens == "word":
+            for mark in (UNKNOWN, END, "\n"):
+                text = text.replace(mark, " ")
+        yield text

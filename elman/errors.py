@@ -1,0 +1,46 @@
+"""Everything that Elman raises on purpose.
+
+    ElmanError
+    |-- DataError         a file, a record or a column is not what was expected
+    |-- ArgumentError     an argument or a flag has a value that cannot work (a ValueError too)
+    |-- FolderError       a model or run folder is missing, damaged, foreign or in the way
+    `-- DivergenceError   training met a loss or a gradient that is not a finite number
+
+    KeyboardInterrupt
+    `-- Stopped           training was asked to stop, and did so in good order
+
+Each message is one line: what (file and line, or argument), what arrived, what was expected,
+and a remedy. The command line prints that line and ends with exit code 2.
+"""
+
+
+class ElmanError(Exception):
+    """Base of all errors that Elman raises on purpose."""
+
+
+class DataError(ElmanError):
+    """A file, a record or a column is not what was expected."""
+
+
+class ArgumentError(ElmanError, ValueError):
+    """An argument or a flag has a value that cannot work."""
+
+
+class FolderError(ElmanError):
+    """A model or run folder is missing, damaged, foreign or in the way."""
+
+
+class DivergenceError(ElmanError):
+    """Training met a loss or a gradient that is not a finite number."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Training was asked to stop by Ctrl-C or SIGTERM, and did so in good order.
+
+    Attributes:
+        signal: the number of the signal.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal

@@ -1,0 +1,85 @@
+"""The next token: scores over a vocabulary, and cross-entropy.
+
+    s_t = W h_t + b,      p(token | past) = softmax(s_t)
+    loss = -log p(target_t), in nats, summed over all elements
+
+W is (V, D).  It may be the embedding matrix itself: tied weights, Press and Wolf 2017
+(arXiv:1608.05859), Inan et al. 2017 (arXiv:1611.01462).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from elman.padded import Padded
+
+
+class TokenHead(nn.Module):
+    """Scores (logits) over V tokens.
+
+    Args:
+        input_size: D, features of the states.
+        vocabulary_size: V.
+        tied: the matrix (V, D) of an embedding to share, or None for one of its own.
+
+    Example:
+        >>> import torch
+        >>> from elman.heads import TokenHead
+        >>> from elman.padded import Padded
+        >>> head = TokenHead(4, 10)
+        >>> states = Padded(torch.zeros(2, 3, 4), torch.tensor([3, 1]))
+        >>> total, count = head.loss(states, torch.zeros(2, 3, dtype=torch.int64))
+        >>> round(float(total.detach()) / count, 4)   # ln 10: all tokens alike
+        2.3026
+    """
+
+    unit = "tokens"
+
+    def __init__(
+        self, input_size: int, vocabulary_size: int, *, tied: nn.Parameter | None = None
+    ) -> None:
+        super().__init__()
+        if tied is None:
+            tied = nn.Parameter(torch.empty(vocabulary_size, input_size).uniform_(-0.1, 0.1))
+        self.weight = tied
+        self.bias = nn.Parameter(torch.zeros(vocabulary_size))
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Scores (..., V) of states (..., D)."""
+        return F.linear(states, self.weight, self.bias)
+
+    def loss(self, states: Padded, targets: Tensor) -> tuple[Tensor, int]:
+        """Sum of the negative log-likelihoods of targets (B, T) in nats, and their count."""
+        h, wanted = _elements(states, targets)
+        return F.cross_entropy(self(h).float(), wanted, reduction="sum"), len(wanted)
+
+    def score(self, states: Padded, targets: Tensor) -> dict[str, float]:
+        """Sums over a batch, for `summary`: loss, count and right guesses."""
+        h, wanted = _elements(states, targets)
+        scores = self(h).float()
+        right = (scores.argmax(1) == wanted).sum()
+        loss = F.cross_entropy(scores, wanted, reduction="sum")
+        return {"loss": loss.item(), "count": len(wanted), "right": right.item()}
+
+    @staticmethod
+    def summary(sums: dict[str, float]) -> dict[str, float]:
+        """Loss (nats a token), perplexity and accuracy from added sums."""
+        loss = sums["loss"] / sums["count"]
+        return {
+            "loss": loss,
+            "perplexity": math.exp(loss) if loss < 700 else math.inf,
+            "accuracy": sums["right"] / sums["count"],
+            "tokens": sums["count"],
+        }
+
+
+def _elements(states: Padded, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """States (N, D) and targets (N,) of the elements that are there."""
+    if bool((states.lengths == states.data.shape[1]).all()):
+        return states.data.reshape(-1, states.data.shape[-1]), targets.reshape(-1)
+    mask = states.mask()
+    return states.data[mask], targets[mask]

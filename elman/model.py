@@ -1,0 +1,135 @@
+"""The shape of a model: encode, recur, head.
+
+    x_t = encode(element_t),   h_t, state = core(x_t, state),   scores_t = head(h_t)
+
+In training the output of the core may be dropped and regularised (Merity, McCann and Socher 2017,
+arXiv:1708.01009):
+
+    penalty = alpha * mean((m * h_t)^2) + beta * mean((h_t - h_{t-1})^2)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from elman.encode.embed import Embed
+from elman.errors import ArgumentError
+from elman.heads import TokenHead, ValueHead
+from elman.padded import Padded
+from elman.recur.dropout import check_probability, dropout, locked_dropout
+from elman.recur.stack import Stack
+from elman.state import State
+
+
+class Loss(NamedTuple):
+    """The loss of a batch summed over its elements, a penalty on top of its mean, the state."""
+
+    total: Tensor
+    elements: int
+    penalty: Tensor | None
+    state: State
+
+
+class SequenceModel(nn.Module):
+    """Encode, recur, head.
+
+    Args:
+        encode: elements to vectors; None if the data are vectors already.
+        core: any recurrence of `elman.recur`, batch first.
+        head: states to scores and loss.
+        dropout: probability of dropping a feature of the core's output.
+        variational: drop the same features at all steps of a row (locked).
+        activation_penalty: alpha.
+        temporal_penalty: beta.
+
+    Example:
+        >>> import torch, elman
+        >>> from elman.model import SequenceModel
+        >>> from elman.heads import ValueHead
+        >>> from elman.padded import Padded
+        >>> model = SequenceModel(None, elman.RNN(2, 8, batch_first=True), ValueHead(8, 1))
+        >>> x, y = torch.zeros(4, 10, 2), torch.zeros(4, 10, 1)
+        >>> loss = model.loss(Padded.full(x), y)
+        >>> loss.elements, tuple(loss.state.shape)
+        (40, (1, 4, 8))
+    """
+
+    def __init__(
+        self,
+        encode: Embed | None,
+        core: Stack,
+        head: TokenHead | ValueHead,
+        *,
+        dropout: float = 0.0,
+        variational: bool = True,
+        activation_penalty: float = 0.0,
+        temporal_penalty: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not core.batch_first:
+            raise ArgumentError("core must be batch first: build it with batch_first=True")
+        self.encode = encode
+        self.core = core
+        self.head = head
+        self.dropout = check_probability("dropout", dropout)
+        self.variational = variational
+        self.activation_penalty = activation_penalty
+        self.temporal_penalty = temporal_penalty
+
+    def run(
+        self, x: Padded, state: State | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Padded, State]:
+        """States of the core (B, T, D) for a batch, and the state behind its last elements."""
+        if self.encode is not None:
+            x = self.encode(x, generator=generator)
+        h, state = self.core(x.data, state, x.lengths, generator=generator)
+        return Padded(h, x.lengths), state
+
+    def forward(self, x: Padded, state: State | None = None) -> tuple[Padded, State]:
+        """Scores (B, T, K) for every element, and the state."""
+        h, state = self.run(x, state)
+        return Padded(self.head(h.data), h.lengths), state
+
+    def loss(
+        self,
+        x: Padded,
+        targets: Tensor,
+        state: State | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Loss:
+        """Loss against targets (B, T, ...), and in training the penalties."""
+        h, state = self.run(x, state, generator=generator)
+        dropped, penalty = h, None
+        if self.training:
+            dropped = Padded(self._drop(h.data, generator), h.lengths)
+            penalty = self._penalty(h, dropped)
+        total, elements = self.head.loss(dropped, targets)
+        return Loss(total, elements, penalty, state)
+
+    def score(
+        self, x: Padded, targets: Tensor, state: State | None = None
+    ) -> tuple[dict[str, float], State]:
+        """Sums for `head.summary`, and the state."""
+        h, state = self.run(x, state)
+        return self.head.score(h, targets), state
+
+    def _drop(self, h: Tensor, generator: torch.Generator | None) -> Tensor:
+        if self.variational:
+            return locked_dropout(h, self.dropout, time_dim=1, generator=generator)
+        return dropout(h, self.dropout, generator=generator)
+
+    def _penalty(self, h: Padded, dropped: Padded) -> Tensor | None:
+        if not (self.activation_penalty or self.temporal_penalty):
+            return None
+        mask, features = h.mask().unsqueeze(2), h.data.shape[2]
+        elements = mask.sum().clamp(min=1) * features
+        penalty = self.activation_penalty * dropped.data.square().sum() / elements
+        if self.temporal_penalty and h.data.shape[1] > 1:
+            change = torch.where(mask[:, 1:], h.data[:, 1:] - h.data[:, :-1], 0)
+            steps = mask[:, 1:].sum().clamp(min=1) * features
+            penalty = penalty + self.temporal_penalty * change.square().sum() / steps
+        return penalty

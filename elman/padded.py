@@ -1,0 +1,73 @@
+"""The one thing that flows: sequences padded to a common length, and their lengths.
+
+Every room of the house takes a `Padded` and hands one on.  `lengths` is absolute (elements, not
+fractions), int64, and may be zero.  What lies behind a row's length has no meaning and is never
+read into a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from elman.errors import ArgumentError
+
+
+class Padded(NamedTuple):
+    """Sequences `data` (B, T, ...) of which row b has `lengths[b]` (B,) elements.
+
+    Example:
+        >>> import torch
+        >>> from elman.padded import Padded
+        >>> batch = Padded.pad([torch.tensor([1, 2, 3]), torch.tensor([4])])
+        >>> batch.data.tolist(), batch.lengths.tolist()
+        ([[1, 2, 3], [4, 0, 0]], [3, 1])
+        >>> batch.mask().tolist()
+        [[True, True, True], [True, False, False]]
+    """
+
+    data: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def pad(cls, rows: Sequence[Tensor]) -> Padded:
+        """Pad tensors (T_b, ...) with zeros to a batch."""
+        lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+        return cls(torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True), lengths)
+
+    @classmethod
+    def full(cls, data: Tensor) -> Padded:
+        """Rows (B, T, ...) that are all T long."""
+        return cls(data, torch.full((data.shape[0],), data.shape[1], dtype=torch.int64))
+
+    def mask(self) -> Tensor:
+        """Boolean (B, T), true where there is an element."""
+        return time_mask(self.lengths.to(self.data.device), self.data.shape[1])
+
+    def to(self, device: torch.device | str) -> Padded:
+        """The same batch on another device."""
+        return Padded(self.data.to(device), self.lengths.to(device))
+
+
+def time_mask(lengths: Tensor, steps: int) -> Tensor:
+    """Boolean (B, T), true at the first `lengths[b]` of `steps` elements."""
+    return torch.arange(steps, device=lengths.device) < lengths.unsqueeze(1)
+
+
+def check_lengths(lengths: Tensor, rows: int, steps: int) -> None:
+    """Refuse lengths that are no integers (B,) in 0..T with an `ArgumentError`."""
+    if lengths.dtype.is_floating_point or lengths.dtype.is_complex or lengths.dtype == torch.bool:
+        raise ArgumentError(
+            f"lengths must be integers (elements of each row), got dtype {lengths.dtype}"
+        )
+    if lengths.shape != (rows,):
+        raise ArgumentError(f"lengths must have shape ({rows},), got {tuple(lengths.shape)}")
+    wrong = ((lengths < 0) | (lengths > steps)).nonzero()
+    if len(wrong):
+        row = int(wrong[0])
+        raise ArgumentError(
+            f"lengths must be in 0..T={steps}, got {int(lengths[row])} at row {row}"
+        )

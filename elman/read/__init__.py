@@ -1,0 +1,1 @@
+"""Files to records, in constant memory; splits.  No torch here."""

@@ -1,0 +1,11 @@
+"""The heart: recurrences, one file each, with their equations and their paper on top.
+
+All keep one contract, `y, state = core(x, state=None, lengths=None)`, and one law: for a causal
+core with dropout off, a sequence in parts with the state carried over equals the whole.
+"""
+
+from elman.recur.gru import GRU
+from elman.recur.lstm import LSTM
+from elman.recur.rnn import RNN
+
+__all__ = ["GRU", "LSTM", "RNN"]

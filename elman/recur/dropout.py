@@ -1,0 +1,64 @@
+"""Dropout in the forms that recurrent networks need.
+
+    element    y = x * m,      m ~ Bernoulli(1 - p) / (1 - p), drawn for every element
+    locked     one m (B, 1, D) for a whole sequence: "variational" dropout
+    weights    a mask over a matrix, drawn once a call: DropConnect
+
+Sources: Hinton et al. 2012 (arXiv:1207.0580); Gal and Ghahramani 2016 (arXiv:1512.05287);
+Wan et al. 2013 and Merity et al. 2017 (arXiv:1708.02182) for weights.
+
+Randomness comes from the generator given, or else from torch's own, as in torch.nn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from elman.errors import ArgumentError
+
+
+def check_probability(name: str, value: float) -> float:
+    """Return the value if it is in [0, 1), else raise an ArgumentError."""
+    if not 0 <= value < 1:
+        raise ArgumentError(f"{name} must be a probability in [0, 1), got {value}")
+    return float(value)
+
+
+def keep_mask(
+    like: Tensor, shape: Sequence[int], p: float, *, generator: torch.Generator | None = None
+) -> Tensor:
+    """A mask of 0 (with probability p) and 1 / (1 - p), of the dtype and device of `like`."""
+    mask = torch.empty(tuple(shape), dtype=like.dtype, device=like.device)
+    return mask.bernoulli_(1 - p, generator=generator).div_(1 - p)
+
+
+def dropout(x: Tensor, p: float, *, generator: torch.Generator | None = None) -> Tensor:
+    """Drop single elements, or entries of a weight matrix; equal to torch's own for one seed."""
+    if p == 0:
+        return x
+    if generator is None:
+        return F.dropout(x, p)
+    return x * keep_mask(x, x.shape, p, generator=generator)
+
+
+def locked_dropout(
+    x: Tensor, p: float, *, time_dim: int, generator: torch.Generator | None = None
+) -> Tensor:
+    """Drop the same features at all steps of a sequence.
+
+    Example:
+        >>> import torch
+        >>> from elman.recur.dropout import locked_dropout
+        >>> y = locked_dropout(torch.ones(2, 5, 8), 0.5, time_dim=1)
+        >>> bool((y == y[:, :1]).all())
+        True
+    """
+    if p == 0:
+        return x
+    shape = list(x.shape)
+    shape[time_dim] = 1
+    return x * keep_mask(x, shape, p, generator=generator)

@@ -1,0 +1,131 @@
+"""The simple recurrent network of Elman.
+
+    h_t = f(W_hh h_{t-1} + W_xh x_t + b_h)
+    y_t = g(W_hy h_t + b_y)
+
+f is tanh, relu or any pointwise function.  The output layer g(W_hy h_t + b_y) is a head of the
+model (`elman.heads`); what this layer puts out is h_t.  In code W_xh is `weight_ih`, W_hh is
+`weight_hh`, and b_h is the sum of `bias_ih` and `bias_hh`, as in torch.
+
+With layer normalisation the sum is normalised before the function (Ba et al. 2016, eq. 4):
+
+    h_t = f(LN(W_hh h_{t-1} + W_xh x_t) * gain + b_h)
+
+where the gain is the product of `gain_ih` and `gain_hh`.
+
+Source: Elman 1990, "Finding Structure in Time", Cognitive Science 14(2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from elman.errors import ArgumentError
+from elman.recur.stack import Leaves, Stack, Weights, normalise
+
+Nonlinearity = Literal["tanh", "relu"] | Callable[[Tensor], Tensor]
+
+
+class RNN(Stack):
+    """Elman network: a drop-in for `torch.nn.RNN`, and more.
+
+    Args:
+        input_size: features of x.
+        hidden_size: units of a layer, or one number for each layer.
+        num_layers: layers; may be left out when `hidden_size` names them.
+        nonlinearity: f; "tanh", "relu" or a pointwise function of a tensor.
+        bias: whether there are `bias_ih` and `bias_hh`.
+        batch_first: x is (B, T, D) instead of (T, B, D).
+        dropout: probability of dropping an output between two layers.
+        bidirectional: also read the sequence from its end; not causal then.
+        device: where the weights live.
+        dtype: their type.
+        variational: `dropout` keeps one mask for a whole sequence (arXiv:1512.05287).
+        weight_dropout: probability of dropping an entry of W_hh, once a call (arXiv:1708.02182).
+        recurrent_dropout: probability of dropping a unit of h_{t-1} on its way into W_hh, the
+            same at all steps (arXiv:1512.05287).
+        zoneout: probability that a unit keeps its old value in a step (arXiv:1606.01305).
+        layer_norm: normalise what goes into f (arXiv:1607.06450).
+
+    Raises:
+        ArgumentError: a size or a probability is out of its range.
+
+    Example:
+        >>> import torch, elman
+        >>> rnn = elman.RNN(3, 4, nonlinearity=torch.sin, batch_first=True)
+        >>> y, h = rnn(torch.zeros(2, 5, 3), lengths=torch.tensor([5, 0]))
+        >>> y.shape, h.shape
+        (torch.Size([2, 5, 4]), torch.Size([1, 2, 4]))
+    """
+
+    gates = 1
+    leaves = 1
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int | Sequence[int],
+        num_layers: int = 1,
+        nonlinearity: Nonlinearity = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        variational: bool = False,
+        weight_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
+        layer_norm: bool = False,
+    ) -> None:
+        if not callable(nonlinearity) and nonlinearity not in ("tanh", "relu"):
+            raise ArgumentError(
+                f"nonlinearity must be 'tanh', 'relu' or a function, got {nonlinearity!r}"
+            )
+        super().__init__(
+            input_size, hidden_size, num_layers, bias=bias, batch_first=batch_first,
+            dropout=dropout, bidirectional=bidirectional, proj_size=0, variational=variational,
+            weight_dropout=weight_dropout, recurrent_dropout=recurrent_dropout,
+            zoneout=(zoneout,), layer_norm=layer_norm, peephole=False, device=device, dtype=dtype,
+        )  # fmt: skip
+        self.nonlinearity = nonlinearity
+
+    def f(self, a: Tensor) -> Tensor:
+        """The pointwise function."""
+        if callable(self.nonlinearity):
+            return self.nonlinearity(a)
+        return torch.tanh(a) if self.nonlinearity == "tanh" else torch.relu(a)
+
+    def input_gates(self, x: Tensor, weights: Weights) -> Tensor:
+        """W_xh x_t, with its half of b_h unless the sum is to be normalised first."""
+        return F.linear(x, weights.ih, None if self.layer_norm else weights.bias_ih)
+
+    def step(self, gates_BG: Tensor, seen_BR: Tensor, state: Leaves, weights: Weights) -> Leaves:
+        """h_t = f(W_hh h_{t-1} + W_xh x_t + b_h)."""
+        if weights.gain_ih is None or weights.gain_hh is None:
+            return (self.f(gates_BG + F.linear(seen_BR, weights.hh, weights.bias_hh)),)
+        total = gates_BG + F.linear(seen_BR, weights.hh)
+        a = normalise(total, weights.gain_ih * weights.gain_hh, weights.bias_ih)
+        return (self.f(a if weights.bias_hh is None else a + weights.bias_hh),)
+
+    def uses_torch(self) -> bool:
+        """Whether torch has a compiled function for exactly these equations and options."""
+        return super().uses_torch() and not callable(self.nonlinearity)
+
+    def torch_layers(
+        self, x: Tensor, batch_sizes: Tensor | None, state: Leaves, weights: list[Tensor],
+        layers: int, between: float,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
+        """torch.rnn_tanh or torch.rnn_relu."""
+        run = torch.rnn_tanh if self.nonlinearity == "tanh" else torch.rnn_relu
+        both, training = self.bidirectional, self.training
+        if batch_sizes is None:
+            return run(x, state[0], weights, self.bias, layers, between, training, both, False)
+        return run(x, batch_sizes, state[0], weights, self.bias, layers, between, training, both)

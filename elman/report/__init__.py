@@ -1,0 +1,1 @@
+"""How a run went and how good the model is: journal, progress, baselines, the report page."""

@@ -1,0 +1,176 @@
+"""The journal of a run: `run.jsonl`, one JSON object a line, in the order in which things happened.
+
+The training loop hands the same record to the journal and to the progress display. Each line is
+flushed when written, so a killed process loses at most the line in its hands; such a torn last
+line is dropped when the file is read or opened again. JSON knows no NaN and no infinity
+(RFC 8259, section 6): they are written as null.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from elman.errors import ArgumentError, DataError, FolderError
+
+
+class Journal:
+    """Append-only file of records that can go back to where a checkpoint was taken.
+
+    An existing file is continued. Raises FolderError if the file cannot be opened for writing.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "run.jsonl"
+    >>> with Journal(path) as journal:
+    ...     journal.write({"event": "step", "step": 1, "loss": math.inf})
+    ...     checkpoint = journal.position
+    ...     journal.write({"event": "step", "step": 2, "loss": 2.5})
+    ...     journal.truncate(checkpoint)
+    >>> path.read_text()
+    '{"event":"step","step":1,"loss":null}\\n'
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = Path(path).open("ab+")  # noqa: SIM115, closed by close()
+        except OSError as error:
+            raise FolderError(
+                f"{path}: cannot be opened for writing ({error.strerror}), "
+                "expected an existing run folder; choose one that you may write to"
+            ) from None
+        self._drop_torn_line()
+
+    @property
+    def position(self) -> int:
+        """Bytes written so far; a checkpoint keeps this number."""
+        return self._file.seek(0, os.SEEK_END)
+
+    def write(self, record: Mapping[str, object]) -> None:
+        """Append one record of JSON values; NaN and infinities become null."""
+        line = json.dumps(_finite(record), separators=(",", ":"), allow_nan=False)
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+
+    def truncate(self, position: int) -> None:
+        """Forget what lies beyond `position` bytes; a position beyond the end changes nothing."""
+        if position < 0:
+            raise ArgumentError(
+                f"position must be 0 or more bytes, got {position}; use what Journal.position gave"
+            )
+        if position < self.position:
+            self._file.truncate(position)
+            self._drop_torn_line()
+
+    def close(self) -> None:
+        """Close the file; closing twice is fine."""
+        self._file.close()
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _drop_torn_line(self) -> None:
+        # The next record must start on a line of its own, or it is lost with the torn one.
+        self._file.seek(0)
+        content = self._file.read()
+        tail = content[content.rfind(b"\n") + 1 :]
+        if tail and _parse(tail) is None:
+            self._file.truncate(len(content) - len(tail))
+        elif tail:
+            self._file.write(b"\n")
+        self._file.flush()
+
+
+def read_journal(path: Path) -> list[dict[str, object]]:
+    """All records of a journal, without a torn last line.
+
+    Raises FolderError if there is no such file, DataError if a line is not a JSON object.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "run.jsonl"
+    >>> _ = path.write_text('{"event":"note","text":"hello"}\\n{"event":"st')
+    >>> read_journal(path)
+    [{'event': 'note', 'text': 'hello'}]
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise FolderError(
+            f"{path}: cannot be read ({error.strerror}), expected the journal of a training run; "
+            "name the folder that the run was written to"
+        ) from None
+    *lines, tail = content.split(b"\n")
+    records = []
+    for number_of_line, line in enumerate(lines, start=1):
+        record = _parse(line)
+        if record is None:
+            shown = line[:40].decode(errors="replace")
+            raise DataError(
+                f"{path}, line {number_of_line}: got {shown!r}, expected one JSON object; "
+                "delete the line or restore the file from a copy"
+            )
+        records.append(record)
+    last = _parse(tail)
+    return records if last is None else [*records, last]
+
+
+def number(record: Mapping[str, object], key: str) -> float:
+    """The number under `key`, NaN where it is missing, null or no number.
+
+    >>> number({"loss": 2}, "loss"), number({"loss": None}, "loss")
+    (2.0, nan)
+    """
+    value = record.get(key)
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    return math.nan
+
+
+def curve(
+    records: Sequence[Mapping[str, object]], event: str, key: str
+) -> tuple[list[float], list[float]]:
+    """Steps and values of `key` over the records of one kind that have it, NaN where null.
+
+    >>> curve([{"event": "step", "step": 5, "loss": 1.5}, {"event": "note"}], "step", "loss")
+    ([5.0], [1.5])
+    """
+    rows = [record for record in records if record.get("event") == event and key in record]
+    return [number(row, "step") for row in rows], [number(row, key) for row in rows]
+
+
+def thin(values: Sequence[float], size: int) -> list[float]:
+    """Means of consecutive groups of `size` values, without those that are not finite.
+
+    >>> thin([1.0, 3.0, 5.0, math.inf, math.nan], 2)
+    [2.0, 5.0, nan]
+    """
+    groups = [values[first : first + size] for first in range(0, len(values), size)]
+    finite = [[value for value in group if math.isfinite(value)] for group in groups]
+    return [sum(group) / len(group) if group else math.nan for group in finite]
+
+
+def _parse(line: bytes) -> dict[str, object] | None:
+    try:
+        record = json.loads(line.decode())
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,299 @@
+"""The report of a run as one page: `report.html`, written from the journal and the scores.
+
+The page holds its pictures and its style inside itself, runs no script and asks no other host for
+anything. The same input gives the same bytes. Of more than 1,000 records, means are drawn.
+"""
+
+import io
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import NamedTuple
+
+from elman.errors import DataError
+from elman.report.journal import curve, number, read_journal, thin
+from elman.report.progress import end_line, figure, size_line
+from elman.report.reach import describe_reach
+
+Record = Mapping[str, object]
+
+MAX_POINTS = 1000
+LOSS = {"tokens": "loss (nats per token)"}
+# Inches; with text of 9 points a chart stays readable on a phone, where it fills the width.
+CHART = (4.6, 2.9)
+SVG = '<svg aria-hidden="true" viewBox="0 0 331.2 208.8">'
+RING = 9.0  # points, around the best validation
+# Colours that matplotlib writes into the SVG; the page turns them into variables of its style,
+# so that a chart is light or dark with the text around it.
+INK, QUIET, RULE, BLUE, RED = "#100001", "#100002", "#100003", "#100004", "#100005"
+VARIABLES = {INK: "ink", QUIET: "quiet", RULE: "rule", BLUE: "blue", RED: "red"}
+STYLE = {
+    "svg.fonttype": "none", "text.parse_math": False, "font.size": 9, "text.color": INK,
+    "axes.labelcolor": QUIET, "axes.edgecolor": RULE, "xtick.color": RULE, "ytick.color": RULE,
+    "xtick.labelcolor": QUIET, "ytick.labelcolor": QUIET, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.xmargin": 0.02, "axes.grid": True, "axes.grid.axis": "y",
+    "grid.color": RULE, "grid.linewidth": 0.5, "lines.linewidth": 1.3, "legend.frameon": False,
+    "figure.facecolor": "none", "axes.facecolor": "none",
+}  # fmt: skip
+
+CSS = """
+:root { color-scheme: light dark; --paper: #fff; --ink: #1d2024; --quiet: #5d646d;
+  --rule: #dcdfe3; --blue: #1c5d9f; --red: #b8441b; }
+@media screen and (prefers-color-scheme: dark) { :root { --paper: #16181b; --ink: #e3e5e8;
+  --quiet: #a0a7b0; --rule: #363b42; --blue: #74b0ec; --red: #f0926a; } }
+* { box-sizing: border-box; overflow-wrap: anywhere; }
+body { margin: 0 auto; padding: 2.5rem 1.25rem 4rem; max-width: 58rem; background: var(--paper);
+  color: var(--ink); font: 1rem/1.55 system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
+h1 { margin: 0 0 .4rem; font-size: 1.65rem; line-height: 1.25; }
+h2 { margin: 2.5rem 0 1rem; padding-top: .75rem; border-top: 1px solid var(--rule);
+  font-size: 1.15rem; line-height: 1.3; break-after: avoid; }
+h3 { margin: 0 0 .25rem; font-size: .95rem; break-after: avoid; }
+p { margin: 0 0 .25rem; max-width: 50rem; } .wide { overflow-x: auto; }
+.facts, figcaption, dt, thead { color: var(--quiet); }
+.facts, figcaption, dl, table, pre { font-size: .875rem; }
+.verdict { margin-top: 1.25rem; font-size: 1.1rem; }
+.charts { display: grid; gap: 2rem 2.5rem; grid-template-columns: repeat(2, minmax(0, 1fr)); }
+figure { margin: 0; break-inside: avoid; line-height: 1.45; }
+svg { display: block; width: 100%; height: auto; overflow: visible; }
+svg text { font-family: inherit !important; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; line-height: 1.35; }
+th, td { padding: .4rem 0 .4rem 2rem; text-align: right; vertical-align: bottom;
+  border-bottom: 1px solid var(--rule); font-weight: 400; overflow-wrap: normal; }
+th:first-child { padding-left: 0; text-align: left; }
+pre { margin: .25rem 0 1.5rem; padding-left: 1rem; border-left: 3px solid var(--rule);
+  white-space: pre-wrap; font-family: ui-monospace, Menlo, Consolas, monospace; }
+dl { margin: 0; columns: 2; column-gap: 2.5rem; } dd { margin: 0; text-align: right; }
+dl div { display: flex; gap: 1rem; justify-content: space-between; padding: .2rem 0;
+  border-bottom: 1px solid var(--rule); break-inside: avoid; }
+@media (max-width: 40rem) { body { padding-top: 1.5rem; } dl { columns: 1; }
+  .charts { grid-template-columns: 1fr; } th, td { padding-left: 8px; } table { font-size: 12px; } }
+"""
+
+
+def write_report(folder: Path) -> Path:
+    """Write `folder/report.html` from `run.jsonl` and, if there, `metrics.json`; give its path.
+
+    Raises FolderError without a journal, DataError if a file is damaged.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "run.jsonl").write_text('{"event":"start","task":"tagger"}\\n')
+    >>> write_report(folder).name
+    'report.html'
+    """
+    page = _page(read_journal(folder / "run.jsonl"), _read_metrics(folder / "metrics.json"))
+    unfinished = folder / "report.html.part"
+    unfinished.write_text(page, encoding="utf-8", newline="\n")
+    return unfinished.replace(folder / "report.html")
+
+
+def _read_metrics(path: Path) -> dict[str, object]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path}: {error}, expected a JSON object; evaluate again") from None
+
+
+def _page(records: Sequence[Record], metrics: Record) -> str:
+    start = _last(records, "start")
+    data, samples = _part(start, "data"), metrics.get("samples")
+    title = str(start.get("task", "training run")).replace("-", " ").capitalize()
+    title += f" on {Path(str(data['train'])).name}" if data.get("train") else ""
+    unit = str(start.get("unit", "steps"))
+    best = _last([record for record in records if record.get("best") is True], "validation")
+    about = {key: start[key] for key in ("seed", "device", "precision", "time") if key in start}
+    sections = {
+        "Scores": _scores(metrics, unit),
+        "Training": _charts(records, best, unit),
+        "Samples": "".join(
+            f"<h3>{escape(str(sample.get('title', '')))}</h3>\n"
+            f"<pre>{escape(str(sample.get('text', '')))}</pre>\n"
+            for sample in (samples if isinstance(samples, list) else [])
+        ),
+        "Notes": "".join(_line(r.get("text")) for r in records if r.get("event") == "note"),
+        "Settings": _definitions({**_part(start, "settings"), **about}),
+        "Data": _definitions({key: _cell(data, key) for key in data}),
+        "Versions": _definitions(_part(start, "versions")),
+    }
+    body = "".join(f"<h2>{name}</h2>\n{text}\n" for name, text in sections.items() if text)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
+        f"<h1>{escape(title)}</h1>\n{_line(size_line(start), 'facts')}"
+        f"{_line(_course(records, best), 'facts')}{_line(_verdict(metrics), 'verdict')}"
+        f"{body}</body>\n</html>\n"
+    )
+
+
+def _course(records: Sequence[Record], best: Record) -> str:
+    last = _last(records, "start", "resume", "end")
+    course = "still running or killed: the journal has no end" if last else "the run has not begun"
+    if last.get("event") == "end":
+        course = end_line(last, best)
+    resumes = [f"{step:,.0f}" for step in curve(records, "resume", "step")[1]]
+    course += f". Resumed at step {', '.join(resumes)}." if resumes else "."
+    return course[0].upper() + course[1:]
+
+
+def _verdict(metrics: Record) -> str:
+    model, baseline = _part(metrics, "model"), _part(metrics, "baseline")
+    for split in ("test", "validation"):
+        for score, direction in (("perplexity", -1), ("accuracy", 1), ("loss", -1)):
+            ours = number(_part(model, split), score)
+            theirs = number(_part(baseline, split), score)
+            if not (math.isfinite(ours) and math.isfinite(theirs)):
+                continue
+            verdict = "better than" if direction * (ours - theirs) > 0 else "worse than"
+            # Another seed alone may change a score by one percent.
+            if abs(ours - theirs) <= 0.01 * abs(theirs):
+                verdict = "about as good as"
+            return (
+                f"On the {split} data the model is {verdict} its baseline "
+                f"({baseline.get('name', 'unnamed')}): {score} {figure(ours)} against "
+                f"{figure(theirs)}, {'higher' if direction > 0 else 'lower'} is better."
+            )
+    if baseline and model:
+        return "The model and its baseline share no score, so they cannot be compared."
+    if model:
+        return "There is no baseline, so the scores alone do not say whether the model is good."
+    return "The model was not evaluated, so there is nothing to compare."
+
+
+def _scores(metrics: Record, unit: str) -> str:
+    rows = [
+        (f"{_part(metrics, part).get('name', part)}, {split}", _part(_part(metrics, part), split))
+        for part in ("model", "baseline")
+        for split in ("validation", "test")
+    ]
+    columns = dict.fromkeys(key for _, scores in rows for key in scores)
+    names = {key: LOSS.get(unit, key) if key == "loss" else key for key in columns}
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names.values())
+    lines = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>'
+        + "".join(f"<td>{escape(_cell(scores, key))}</td>" for key in columns)
+        + "</tr>\n"
+        for name, scores in rows
+        if scores
+    )
+    table = f"<thead>\n<tr><th></th>{head}</tr>\n</thead>\n<tbody>\n{lines}</tbody>\n"
+    return f'<div class="wide"><table>\n{table}</table></div>' if lines else ""
+
+
+def _cell(scores: Record, key: str) -> str:
+    value = scores.get(key, "\u2013")
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else figure(number(scores, key))
+
+
+class _Curve(NamedTuple):
+    xs: list[float]
+    ys: list[float]
+    color: str = BLUE
+    label: str = ""
+    dot: float = 0.0
+
+    @property
+    def group(self) -> int:
+        return max(1, math.ceil(len(self.ys) / MAX_POINTS))
+
+
+def _charts(records: Sequence[Record], best: Record, unit: str) -> str:
+    curves = [
+        _Curve(*curve(records, "step", "loss"), label="training"),
+        _Curve(*curve(records, "validation", "loss"), RED, "validation", 3),
+    ]
+    if best:
+        step, value = number(best, "step"), number(best, "loss")
+        label = f"best: {figure(value)} at step {step:,.0f}"
+        curves.append(_Curve([step], [value], RED, label, RING))
+    charts = [_chart("Loss", ("step", LOSS.get(unit, "loss")), curves)]
+    for key, scale in (("gradient_norm", "log"), ("learning_rate", "zero")):
+        label, values = key.replace("_", " "), _Curve(*curve(records, "step", key))
+        charts.append(_chart(label.capitalize(), ("step", label), [values], scale=scale))
+    raw = _last(records, "reach").get("norms")
+    if isinstance(raw, list):
+        norms = [number({"norm": norm}, "norm") for norm in raw]
+        values = _Curve([float(lag) for lag in range(len(norms))], norms, dot=2)
+        labels, words = (f"time lag ({unit})", "mean norm of the gradient"), describe_reach(norms)
+        charts.append(_chart("Gradient by time lag", labels, [values], words=words, scale="log"))
+    return f'<div class="charts">\n{"".join(charts)}</div>' if any(charts) else ""
+
+
+def _chart(
+    title: str, labels: tuple[str, str], lines: list[_Curve], *, words: str = "", scale: str = ""
+) -> str:
+    values = [y for line in lines for y in line.ys if line.dot != RING]
+    size, broken = lines[0].group, sum(not math.isfinite(y) for y in values)
+    words += f" Each point is the mean of {size} records." if size > 1 else ""
+    if broken:
+        words += f" Not drawn, because not finite: {broken:,} of {len(values):,} values."
+    picture = _draw(labels, lines, scale) if any(map(math.isfinite, values)) else ""
+    note = f"<figcaption>{escape(words.strip())}</figcaption>" if words else ""
+    return f"<figure><h3>{title}</h3>\n{picture}{note}</figure>\n" if picture or note else ""
+
+
+def _draw(labels: tuple[str, str], curves: Sequence[_Curve], scale: str) -> str:
+    from matplotlib import style
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    # The salt differs by chart: ids made from it must be unique in the page.
+    with style.context(["default", {**STYLE, "svg.hashsalt": labels[1]}]):
+        drawing = Figure(figsize=CHART)
+        # The same frame in all charts, whatever the width of the tick labels.
+        axes = drawing.add_axes((0.15, 0.16, 0.82, 0.81), xlabel=labels[0], ylabel=labels[1])
+        axes.yaxis.set_label_coords(-0.155, 0.5)
+        for values in (curve for curve in curves if curve.ys):
+            xs, ys = thin(values.xs, values.group), thin(values.ys, values.group)
+            line = axes.plot(xs, ys, color=values.color)[0]
+            line.set(label=values.label or "_", marker="o", markersize=values.dot)
+            if len(values.ys) == 1:
+                line.set(linestyle="none", markersize=values.dot or 4.0)
+            line.set_fillstyle("none" if values.dot == RING else "full")
+        if curves[0].label:
+            axes.legend()
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        positive = [y for values in curves for y in values.ys if 0 < y < math.inf]
+        if scale == "zero":
+            axes.set_ylim(bottom=0.0)
+        elif scale == "log" and positive:
+            # What vanished long ago must not flatten the part that counts.
+            peak, low = max(positive), max(min(positive), 1e-8 * max(positive))
+            subs = (1, 2, 3, 5, 7) if peak < 10 * low else (1, 2, 5) if peak < 100 * low else (1,)
+            axes.set_yscale("log", nonpositive="mask")
+            axes.set_ylim(0.7 * low, 1.4 * peak)
+            axes.yaxis.set_major_locator(LogLocator(subs=subs))
+            axes.yaxis.set_minor_formatter("")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        target = io.StringIO()
+        drawing.savefig(target, format="svg", metadata={"Date": None})
+    svg = re.sub(r'<g id="[^"]*"', "<g", target.getvalue()).replace("xlink:href", "href")
+    for color, name in VARIABLES.items():
+        svg = svg.replace(color, f"var(--{name})")
+    return re.sub(r"^.*?<svg.*?</metadata>", SVG, svg, flags=re.DOTALL)
+
+
+def _line(text: object, kind: str = "note") -> str:
+    return f'<p class="{kind}">{escape(str(text))}</p>\n' if text else ""
+
+
+def _definitions(values: Record) -> str:
+    pairs = [(escape(key.replace("_", " ")), escape(str(value))) for key, value in values.items()]
+    rows = "".join(f"<div><dt>{name}</dt><dd>{text}</dd></div>\n" for name, text in pairs)
+    return f"<dl>\n{rows}</dl>" if rows else ""
+
+
+def _last(records: Sequence[Record], *events: str) -> Record:
+    return next((record for record in reversed(records) if record.get("event") in events), {})
+
+
+def _part(record: Record, key: str) -> Record:
+    part = record.get(key)
+    return part if isinstance(part, dict) else {}

@@ -1,0 +1,293 @@
+"""What a run shows while it trains: a live bar on a terminal, plain lines in a file or a pipe.
+
+It is fed the records of the journal. Every key but `event` may be missing; what is missing is
+not shown. On a terminal two lines stay below the permanent ones:
+
+    epoch 3/13  ------------------------------------            23 %  0:12:33 left
+    loss 4.812  perplexity 123.0  14,211 tokens/s  lr 0.002  gradient norm 0.812
+"""
+
+import math
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, TextIO
+
+from elman.report.journal import number
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live
+
+WIDTH = 79
+# In a log file a sign of life, not a record of every step.
+QUIET_SECONDS = 60.0
+# Step records that the time left is estimated from.
+WINDOW = 200
+
+Record = Mapping[str, object]
+
+
+class Progress:
+    """Display of one run on `stream`, by default standard error.
+
+    >>> with Progress(sys.stdout) as progress:
+    ...     progress.show({"event": "start", "task": "tagger", "parameters": 12000, "epochs": 2})
+    ...     progress.show({"event": "validation", "epoch": 1, "loss": 0.5, "best": True})
+    ...     progress.show({"event": "end", "step": 40, "reason": "finished", "seconds": 75})
+    tagger, 12,000 parameters, 2 epochs
+    epoch 1: validation loss 0.5000, best
+    finished after 40 steps in 0:01:15, best validation loss 0.5000 (epoch 1)
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._start: Record = {}
+        self._step: Record = {}
+        self._best: Record = {}
+        # (clock in seconds, step) of the latest step records
+        self._marks: deque[tuple[float, float]] = deque(maxlen=WINDOW)
+        self._spoke = time.monotonic()
+        self._console = _console(self._stream)
+        self._live: Live | None = None
+
+    def show(self, record: Record) -> None:
+        """Show one record; kinds without anything to show are passed over."""
+        match record.get("event"):
+            case "start":
+                self._start, self._step, self._best = record, {}, {}
+                self._mark(0.0, restart=True)
+                self._say(_start_line(record))
+                self._open()
+            case "resume":
+                self._mark(number(record, "step"), restart=True)
+                self._step = record
+                self._say("resumed" + _count(record, "step", " at step {}"))
+                self._open()
+            case "step":
+                self._step = record
+                self._mark(number(record, "step"))
+                if self._console is None and time.monotonic() - self._spoke >= QUIET_SECONDS:
+                    self._say(self._step_line())
+            case "validation":
+                if record.get("best") is True:
+                    self._best = record
+                self._say(_validation_line(record), "green" if record.get("best") is True else "")
+            case "note":
+                # A note is never cut: it may be the one line that explains the run.
+                self._say(str(record.get("text", "")), width=None)
+            case "end":
+                self.close()
+                self._say(end_line(record, self._best), "bold")
+
+    def close(self) -> None:
+        """Take the bar off the screen; closing twice is fine."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _say(self, line: str, style: str = "", *, width: int | None = WIDTH) -> None:
+        # Names and notes come from outside: a newline or an escape code must not act.
+        line = "".join(c if c.isprintable() else " " for c in line).strip()
+        if width is not None and len(line) > width:
+            line = line[: width - 3] + "..."
+        self._spoke = time.monotonic()
+        if self._console is not None:
+            self._console.print(line, style=style, markup=False, emoji=False, soft_wrap=True)
+            return
+        encoding = self._stream.encoding or "utf-8"
+        self._stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
+        self._stream.flush()
+
+    def _open(self) -> None:
+        if self._console is not None and self._live is None:
+            from rich.live import Live
+
+            self._live = Live(
+                console=self._console,
+                get_renderable=self._render,
+                refresh_per_second=4,
+                transient=True,
+            )
+            self._live.start(refresh=True)
+
+    def _mark(self, step: float, *, restart: bool = False) -> None:
+        if restart:
+            self._marks.clear()
+        if math.isfinite(step):
+            self._marks.append((time.monotonic(), step))
+
+    def _total(self) -> float | None:
+        total = number(self._start, "epochs") * number(self._start, "steps_per_epoch")
+        return total if total > 0 else None
+
+    def _left(self) -> str:
+        total = self._total()
+        if total is None or len(self._marks) < 2:
+            return ""
+        (begun, first), (now, last) = self._marks[0], self._marks[-1]
+        if last <= first:
+            return ""
+        left = (total - last) * (now - begun) / (last - first) - (time.monotonic() - now)
+        return f"{clock(max(left, 0.0))} left"
+
+    def _numbers(self) -> list[str]:
+        step = self._step
+        unit = str(self._start.get("unit", "steps"))
+        parts = []
+        if "loss" in step:
+            loss = number(step, "loss")
+            parts.append(f"loss {figure(loss)}")
+            if unit == "tokens":
+                parts.append(f"perplexity {figure(perplexity(loss))}")
+        parts.append(_count(step, "rate", f"{{}} {unit}/s"))
+        if "learning_rate" in step:
+            parts.append(f"lr {number(step, 'learning_rate'):.3g}")
+        if "gradient_norm" in step:
+            parts.append(f"gradient norm {number(step, 'gradient_norm'):.3g}")
+        return [part for part in parts if part]
+
+    def _epoch(self) -> str:
+        epochs = number(self._start, "epochs")
+        return _count(self._step, "epoch", "epoch {}" + (f"/{epochs:.0f}" if epochs > 0 else ""))
+
+    def _step_line(self) -> str:
+        parts = [self._epoch(), _count(self._step, "step", "step {}"), *self._numbers()[:3]]
+        return "  ".join(part for part in parts if part)
+
+    def _render(self) -> "RenderableType":
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        assert self._console is not None
+        total, done = self._total(), number(self._step, "step")
+        done = done if math.isfinite(done) else 0.0
+        bar = ProgressBar(
+            total=total,
+            completed=done,
+            pulse=total is None,
+            complete_style="blue",
+            finished_style="blue",
+        )
+        share = "" if total is None else f"{100 * min(done / total, 1.0):3.0f} %"
+        grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
+        grid.width = min(self._console.width, WIDTH)
+        grid.add_column(no_wrap=True)
+        grid.add_column(ratio=1)
+        grid.add_column(no_wrap=True)
+        grid.add_column(no_wrap=True)
+        grid.add_row(self._epoch() or "training", bar, share, self._left())
+        numbers = Text("  ".join(self._numbers()), style="dim", no_wrap=True, overflow="ellipsis")
+        return Group(grid, numbers)
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds of a duration in seconds.
+
+    >>> clock(3723.4)
+    '1:02:03'
+    """
+    if not math.isfinite(seconds):
+        return "unknown time"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def figure(value: float) -> str:
+    """A number with four digits that count, without an exponent where people expect none.
+
+    >>> figure(0.23), figure(181.34), figure(12345.6)
+    ('0.2300', '181.3', '12,346')
+    """
+    # 999.95 would round to "1000." below
+    return f"{value:,.0f}" if 999.95 <= abs(value) < 1e7 else f"{value:#.4g}"
+
+
+def perplexity(loss: float) -> float:
+    """exp of a loss in nats per token, infinite where a float cannot hold it.
+
+    >>> perplexity(0.0), perplexity(1e6)
+    (1.0, inf)
+    """
+    return math.inf if loss > 700 else math.exp(loss)
+
+
+def _console(stream: TextIO) -> "Console | None":
+    if not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return None
+    from rich.console import Console
+
+    return Console(file=stream, force_terminal=True, highlight=False)
+
+
+def _count(record: Record, key: str, form: str) -> str:
+    value = number(record, key)
+    return form.format(f"{value:,.0f}") if math.isfinite(value) else ""
+
+
+def size_line(record: Record) -> str:
+    """How large a run is, from its start record.
+
+    >>> size_line({"parameters": 4653200, "device": "cpu", "precision": "float32", "epochs": 13})
+    '4,653,200 parameters, cpu float32, 13 epochs'
+    """
+    parts = [
+        _count(record, "parameters", "{} parameters"),
+        " ".join(str(record[key]) for key in ("device", "precision") if record.get(key)),
+        _count(record, "epochs", "{} epochs") if number(record, "epochs") > 0 else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _start_line(record: Record) -> str:
+    data = record.get("data")
+    name = data.get("train") if isinstance(data, Mapping) else None
+    task = str(record.get("task", "training")) + (f" on {str(name)[-24:]}" if name else "")
+    size = size_line(record)
+    return f"{task}, {size}" if size else task
+
+
+def _validation_line(record: Record) -> str:
+    head = _count(record, "epoch", "epoch {}: ") + "validation "
+    best = ["best"] if record.get("best") is True else []
+    known = {"event", "step", "epoch", "best", "seconds"}
+    scores = [
+        f"{key} {figure(number(record, key))}"
+        for key in record
+        if key == "loss" or (key not in known and math.isfinite(number(record, key)))
+    ]
+    # Where room is short the clock goes first, then the last scores, never the mark of the best.
+    time_of_run = [clock(number(record, "seconds"))] if "seconds" in record else []
+    lines = [", ".join(scores + best + time_of_run)]
+    lines += [", ".join(scores[:kept] + best) for kept in range(len(scores), 0, -1)]
+    return head + next((line for line in lines if len(head + line) <= WIDTH), lines[-1])
+
+
+def end_line(record: Record, best: Record) -> str:
+    """How a run ended, from its end record and that of its best validation, empty if none.
+
+    >>> end_line({"event": "end", "reason": "interrupted", "step": 1200}, {})
+    'interrupted after 1,200 steps'
+    """
+    line = str(record.get("reason", "ended")) + _count(record, "step", " after {} steps")
+    if "seconds" in record:
+        line += f" in {clock(number(record, 'seconds'))}"
+    if "loss" in best:
+        line += f", best validation loss {figure(number(best, 'loss'))}"
+    return line + _count(best, "epoch", " (epoch {})")

@@ -1,0 +1,121 @@
+"""A stream of tokens through a model: what is kept is the state, nothing else.
+
+By the law of the house, pushing tokens one by one gives exactly the states of the whole sequence.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from elman.decode.sample import Sampling
+from elman.encode.text import Vocabulary
+from elman.errors import ArgumentError, DataError
+from elman.model import SequenceModel
+from elman.padded import Padded
+from elman.state import State, from_bytes, named_leaves, to_bytes
+
+ONE = torch.ones(1, dtype=torch.int64)
+
+
+class LiveText:
+    """A language model that reads and writes a text token by token.
+
+    Made by `LanguageModel.stream()`.
+
+    Example:
+        >>> import elman
+        >>> model = elman.LanguageModel(hidden_size=8, epochs=1, device="cpu", bptt=5)
+        >>> _ = model.fit(["the cat sat on the mat"] * 30)
+        >>> live = model.stream()
+        >>> live.push("the cat")
+        2
+        >>> blob = live.state_bytes()
+        >>> live.push("sat")
+        1
+        >>> live.restore(blob)      # back before "sat"
+        >>> len(live.predict(3))
+        3
+    """
+
+    def __init__(self, model: SequenceModel, vocabulary: Vocabulary, *, seed: int = 0) -> None:
+        if not model.core.causal:
+            raise ArgumentError("a bidirectional model cannot be used live: it needs the future")
+        self._model, self._vocabulary = model.eval(), vocabulary
+        self._generator = torch.Generator().manual_seed(seed)
+        self._hidden: Tensor = torch.empty(0)
+        self._state: State | None = None
+        self._step(vocabulary.end)
+
+    def _step(self, token: int) -> None:
+        with torch.inference_mode():
+            x = Padded(torch.tensor([[token]]), ONE)
+            h, self._state = self._model.run(x, self._state)
+            self._hidden = h.data
+
+    def push(self, text: str) -> int:
+        """Read the tokens of a text, one by one; returns how many they were.
+
+        The pieces are tokens of their own: "th" and "e" are not "the".
+        """
+        tokens = self._vocabulary.encode(text)
+        for token in tokens:
+            self._step(token)
+        return len(tokens)
+
+    def _scores(self) -> Tensor:
+        with torch.inference_mode():
+            scores: Tensor = self._model.head(self._hidden[:, -1])
+        return scores
+
+    def predict(self, k: int = 5) -> list[tuple[str, float]]:
+        """The k likeliest next tokens with their probabilities."""
+        return likeliest(self._scores()[0], self._vocabulary, k)
+
+    def next(self, sampling: Sampling | None = None) -> str:
+        """Draw the next token, read it, and return its text."""
+        scores = self._scores().clone()
+        if self._vocabulary.unknown is not None:
+            scores[:, self._vocabulary.unknown] = -torch.inf
+        p = (sampling or Sampling()).probabilities(scores)
+        token = int(torch.multinomial(p, 1, generator=self._generator))
+        self._step(token)
+        return self._vocabulary.decode([token])
+
+    def state_bytes(self) -> bytes:
+        """All that the stream remembers, for `restore`, here or in another process."""
+        assert self._state is not None
+        return to_bytes((self._hidden, self._state))
+
+    def restore(self, blob: bytes) -> None:
+        """Go on from what `state_bytes` returned.
+
+        Raises:
+            DataError: the bytes are damaged or come from a model of another shape.
+        """
+        restored = from_bytes(blob)
+        here = [tuple(leaf.shape) for _, leaf in named_leaves((self._hidden, self._state or ()))]
+        there = [tuple(leaf.shape) for _, leaf in named_leaves(restored)]
+        if here != there or isinstance(restored, Tensor):
+            raise DataError(
+                f"the state has leaves of shapes {there}, this model needs {here}: "
+                "restore it into the model that it came from"
+            )
+        hidden, self._state = restored
+        assert isinstance(hidden, Tensor)
+        self._hidden = hidden
+
+
+def likeliest(scores_V: Tensor, vocabulary: Vocabulary, k: int) -> list[tuple[str, float]]:
+    """The k likeliest tokens and their probabilities, `<unk>` left out."""
+    p = torch.softmax(scores_V.float(), dim=0)
+    if vocabulary.unknown is not None:
+        p[vocabulary.unknown] = -1
+    if not 1 <= k <= len(p):
+        raise ArgumentError(f"k must be in 1..{len(p)}, got {k}")
+    top = p.topk(k)
+    return [
+        (vocabulary.token(token), value)
+        for token, value in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+        if value >= 0
+    ]

@@ -1,0 +1,101 @@
+"""What is done to the state of a recurrence between two calls.
+
+A state is a tensor or a (nested) tuple of tensors.  Every leaf has the batch in dimension 1, as in
+torch: (layers * directions, B, ...).  None stands for a state of zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from elman.errors import DataError
+
+State: TypeAlias = Tensor | tuple["State", ...]
+
+
+def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
+    """Apply a function to every leaf."""
+    if isinstance(state, Tensor):
+        return function(state)
+    return tuple(map_state(function, part) for part in state)
+
+
+def detach(state: State) -> State:
+    """The same values, cut off from the graph that computed them: the border of truncated BPTT."""
+    return map_state(torch.Tensor.detach, state)
+
+
+def select_rows(state: State, rows: Tensor) -> State:
+    """Rows of the batch by index, any number of times: for beams, segments and sorted batches.
+
+    Example:
+        >>> import torch
+        >>> from elman.state import select_rows
+        >>> h = torch.tensor([[[1.0], [2.0]]])
+        >>> select_rows(h, torch.tensor([1, 1, 0])).flatten().tolist()
+        [2.0, 2.0, 1.0]
+    """
+    return map_state(lambda leaf: leaf.index_select(1, rows.to(leaf.device)), state)
+
+
+def zero_rows(state: State, rows: Tensor) -> State:
+    """Set rows to zero where the boolean mask (B,) is true: a new sequence starts there."""
+
+    def zero(leaf: Tensor) -> Tensor:
+        mask = rows.to(leaf.device).view(1, -1, *[1] * (leaf.dim() - 2))
+        return leaf.masked_fill(mask, 0)
+
+    return map_state(zero, state)
+
+
+def named_leaves(state: State, name: str = "state") -> Iterator[tuple[str, Tensor]]:
+    """Each leaf with its path, such as `state.1.0`; `from_named_leaves` builds the state again."""
+    if isinstance(state, Tensor):
+        yield name, state
+    else:
+        for index, part in enumerate(state):
+            yield from named_leaves(part, f"{name}.{index}")
+
+
+def from_named_leaves(leaves: dict[str, Tensor], name: str = "state") -> State:
+    """The inverse of `named_leaves`.
+
+    The leaves are copied: memory that came from a file may not be aligned as torch's own is, and
+    matrix products on it may then round differently.
+    """
+    if name in leaves:
+        return leaves[name].clone()
+    parts = {key[len(name) + 1 :].split(".")[0] for key in leaves if key.startswith(f"{name}.")}
+    if not parts:
+        raise DataError(f"no leaf {name!r} in a stored state: it is damaged")
+    return tuple(from_named_leaves(leaves, f"{name}.{i}") for i in range(len(parts)))
+
+
+def to_bytes(state: State) -> bytes:
+    """The state as bytes (safetensors), the same on every machine.
+
+    Example:
+        >>> import torch
+        >>> from elman.state import from_bytes, to_bytes
+        >>> h, c = from_bytes(to_bytes((torch.ones(1, 2, 3), torch.zeros(1, 2, 3))))
+        >>> h.shape, float(h.sum())
+        (torch.Size([1, 2, 3]), 6.0)
+    """
+    return safetensors.torch.save(
+        {name: leaf.detach().cpu().contiguous() for name, leaf in named_leaves(state)}
+    )
+
+
+def from_bytes(blob: bytes) -> State:
+    """The state that `to_bytes` stored; DataError if the bytes are not that."""
+    try:
+        leaves = safetensors.torch.load(blob)
+    except safetensors.SafetensorError as error:
+        raise DataError(f"these {len(blob)} bytes are no stored state: {error}") from None
+    return from_named_leaves(leaves)

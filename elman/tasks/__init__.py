@@ -1,0 +1,31 @@
+"""Jobs: each puts data, model, decoding and scores together.  No torch is imported here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from elman.errors import FolderError
+from elman.tasks.folder import read_config
+from elman.tasks.language_model import LanguageModel
+
+TASKS = {"language-model": LanguageModel}
+
+
+def task_of(folder: str | Path) -> type[LanguageModel]:
+    """The class whose model a folder holds; FolderError if it is none that is known."""
+    task = read_config(Path(folder))["task"]
+    if task not in TASKS:
+        raise FolderError(f"{folder}: holds a model for {task!r}; known are {', '.join(TASKS)}")
+    return TASKS[task]
+
+
+def load(folder: str | Path) -> LanguageModel:
+    """Read a trained model from its folder.
+
+    Raises:
+        FolderError: the folder is missing, damaged, or of another kind.
+    """
+    return task_of(folder).load(folder)
+
+
+__all__ = ["TASKS", "LanguageModel", "load", "task_of"]

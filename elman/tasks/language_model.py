@@ -1,0 +1,476 @@
+"""The next word: what comes after a text, and texts that go on from it.
+
+    p(w_t | w_1 .. w_{t-1}) = softmax(W h_t + b),   h_t, state = core(embed(w_{t-1}), state)
+
+Nothing heavy is imported before it is used, so that `elman --help` is quick.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from elman.errors import ArgumentError, FolderError
+from elman.tasks.folder import (
+    METRICS,
+    TOKENIZER,
+    check_free,
+    read_config,
+    read_json,
+    start_folder,
+    write_json,
+)
+from elman.train.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    import torch
+
+    from elman.decode.sample import Sampling
+    from elman.encode.text import Vocabulary
+    from elman.model import SequenceModel
+    from elman.read.text import TextSource
+    from elman.serve.live import LiveText
+    from elman.state import State
+    from elman.tasks.text_data import TextData
+
+Text = str | Path | Sequence[str]
+
+
+@dataclass(kw_only=True)
+class LanguageModel(TrainingSettings):
+    """A next-word model: trains on text, predicts, generates, scores and runs live.
+
+    Every field is a keyword argument here and a flag of `elman train language-model`.
+
+    Example:
+        >>> import elman
+        >>> texts = ["the cat sat on the mat", "the dog sat on the log"] * 50
+        >>> model = elman.LanguageModel(hidden_size=32, epochs=4, bptt=8, device="cpu")
+        >>> model.fit(texts).predict("the cat sat on the", k=1)[0][0]
+        'mat'
+    """
+
+    cell: Literal["rnn", "lstm", "gru"] = "lstm"
+    """Recurrence: Elman's RNN, LSTM or GRU."""
+    hidden_size: tuple[int, ...] | int = 256
+    """Units of a layer, or one number for each layer."""
+    num_layers: int = 1
+    """Layers on top of each other."""
+    embedding_size: int | None = None
+    """Features of a token's vector; None for hidden_size."""
+    tied: bool = False
+    """Share the token vectors with the output layer."""
+    dropout: float = 0.2
+    """Probability of dropping a feature between layers and before the output layer."""
+    variational: bool = True
+    """Dropout keeps the same mask at all steps (locked)."""
+    input_dropout: float = 0.0
+    """Probability of dropping a feature of a token's vector, the same at all steps."""
+    embedding_dropout: float = 0.0
+    """Probability of leaving out a token of the vocabulary in a chunk."""
+    weight_dropout: float = 0.0
+    """Probability of dropping an entry of the recurrent matrices."""
+    recurrent_dropout: float = 0.0
+    """Probability of dropping a unit on its way back into its layer, the same at all steps."""
+    zoneout: float = 0.0
+    """Probability that a unit keeps its old value in a step."""
+    layer_norm: bool = False
+    """Normalise inside the cell."""
+    peephole: bool = False
+    """Let the gates of an LSTM see its memory."""
+    activation_penalty: float = 0.0
+    """Weight of the mean square of the outputs in the loss (AR)."""
+    temporal_penalty: float = 0.0
+    """Weight of the mean squared change of the outputs in the loss (TAR)."""
+
+    tokens: Literal["word", "character", "byte", "bpe"] | None = None
+    """What a token is; None for words, or characters if spaces make no words."""
+    vocabulary_size: int | None = None
+    """Tokens at most; None for 20,000 words or 8,000 BPE pieces."""
+    min_count: int = 2
+    """Words and characters that occur less often in the training text become <unk>."""
+    lowercase: bool = False
+    """Fold upper and lower case."""
+    split_punctuation: bool = True
+    """Punctuation marks are words of their own; off for text that is already tokenised."""
+    document: Literal["file", "line", "paragraph"] = "file"
+    """What stands by itself in plain text: the state starts anew with every document."""
+    column: str | None = None
+    """Column with the text in CSV, JSONL and Parquet files, a document a row."""
+    encoding: str = "utf-8"
+    """Character encoding of the files."""
+    validation_fraction: float = 0.05
+    """Share of the text held out when no validation text is given."""
+
+    def __post_init__(self) -> None:
+        sizes = self.hidden_size
+        if isinstance(sizes, Sequence):
+            self.hidden_size = sizes[0] if len(sizes) == 1 else tuple(sizes)
+        self._model: SequenceModel | None = None
+        self._vocabulary: Vocabulary | None = None
+        self._data: TextData | None = None  # what it was trained on, in this session
+        self._described: dict[str, str] = {}  # where that is found again in a later one
+        self.metrics: dict[str, Any] = {}
+
+    def check(self) -> None:
+        """Refuse settings that cannot work with an ArgumentError."""
+        self.check_training()
+        if self.cell not in ("rnn", "lstm", "gru"):
+            raise ArgumentError(f"cell must be rnn, lstm or gru, got {self.cell!r}")
+        if self.tokens not in ("word", "character", "byte", "bpe", None):
+            raise ArgumentError(f"tokens must be word, character, byte or bpe, got {self.tokens!r}")
+        if self.peephole and self.cell != "lstm":
+            raise ArgumentError(f"peephole needs cell=lstm, got cell={self.cell}")
+        if not 0 < self.validation_fraction < 1:
+            raise ArgumentError(
+                f"validation_fraction must be in (0, 1), got {self.validation_fraction}"
+            )
+        last = self.hidden_size if isinstance(self.hidden_size, int) else self.hidden_size[-1]
+        if self.tied and self.embedding_size not in (None, last):
+            raise ArgumentError(
+                f"tied needs embedding_size equal to the last hidden size {last}, "
+                f"got {self.embedding_size}"
+            )
+
+    # Training.
+
+    def fit(
+        self,
+        train: Text,
+        validation: Text | None = None,
+        *,
+        test: Text | None = None,
+        out: str | Path | None = None,
+        overwrite: bool = False,
+        show: bool = False,
+    ) -> LanguageModel:
+        """Train on a text.
+
+        Args:
+            train: a file, a folder, or a list of texts.
+            validation: text for early stopping and for choosing the best weights; None to hold out
+                `validation_fraction` of the training text.
+            test: text that is scored at the end and has no influence.
+            out: folder for the model, checkpoints and the report; None to keep it in memory.
+            overwrite: replace a model that the folder holds.
+            show: show progress on the terminal.
+
+        Raises:
+            DataError: a text cannot be read or is too short.
+            ArgumentError: a setting cannot work.
+            FolderError: the folder is in use or cannot be written.
+            DivergenceError: the loss became NaN or infinite.
+            Stopped: Ctrl-C or SIGTERM; with `out` everything is saved.
+        """
+        from elman.tasks.text_run import train_text
+
+        self.check()
+        folder = None if out is None else Path(out)
+        if folder is not None:
+            check_free(folder, overwrite=overwrite)
+        train_text(self, train, validation, test, folder, show=show)
+        return self
+
+    @classmethod
+    def resume(
+        cls,
+        folder: str | Path,
+        *,
+        learning_rate: float | None = None,
+        epochs: int | None = None,
+        show: bool = False,
+    ) -> LanguageModel:
+        """Go on with a run from its last checkpoint, to the same result as without the stop.
+
+        Args:
+            folder: the run.
+            learning_rate: another one, for example after a divergence.
+            epochs: train to another number of epochs.
+            show: show progress on the terminal.
+
+        Raises:
+            FolderError: there is no run in the folder.
+            DataError: the texts are gone or have changed.
+        """
+        from elman.tasks.text_run import resume_text
+
+        folder = Path(folder)
+        config = read_config(folder)
+        changed = {"learning_rate": learning_rate, "epochs": epochs}
+        config["settings"] |= {name: value for name, value in changed.items() if value is not None}
+        model = cls._from_config(config)
+        resume_text(model, config, folder, show=show)
+        return model
+
+    # Use.
+
+    def predict(self, text: str, *, k: int = 5) -> list[tuple[str, float]]:
+        """The k likeliest next tokens after a text, with their probabilities."""
+        from elman.serve.live import likeliest
+
+        scores, _ = self._read(text)
+        return likeliest(scores[0], self.vocabulary, k)
+
+    def generate(
+        self,
+        text: str = "",
+        *,
+        max_new_tokens: int = 100,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float = 1.0,
+        stop: Sequence[str] = (),
+        seed: int = 0,
+        samples: int = 1,
+    ) -> list[str]:
+        """Go on with a text: `samples` continuations.
+
+        Args:
+            text: what they continue.
+            max_new_tokens: their length in tokens, at most.
+            temperature: below 1 is more cautious, 0 always takes the likeliest token.
+            top_k: draw from the k likeliest tokens only.
+            top_p: draw from the likeliest tokens that together reach this probability.
+            min_p: draw from tokens at least this fraction as likely as the likeliest.
+            repetition_penalty: above 1 avoids tokens that were there before.
+            stop: strings that end a continuation; they are not part of it.
+            seed: the same seed gives the same texts.
+            samples: how many.
+        """
+        from elman.decode.sample import Sampling
+
+        if samples < 1:
+            raise ArgumentError(f"samples must be at least 1, got {samples}")
+        sampling = Sampling(
+            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+            repetition_penalty=repetition_penalty,
+        )  # fmt: skip
+        drawn = list(self._draw(text, sampling, max_new_tokens, seed, samples))
+        texts = [self.vocabulary.decode([int(t[row]) for t in drawn]) for row in range(samples)]
+        return [_cut(text, stop) for text in texts]
+
+    def generate_live(
+        self,
+        text: str = "",
+        *,
+        sampling: Sampling | None = None,
+        max_new_tokens: int = 100,
+        stop: Sequence[str] = (),
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """One continuation, piece by piece as it is drawn; the same as from `generate`."""
+        from elman.decode.sample import Sampling
+        from elman.encode.text import stream_text
+
+        drawn = self._draw(text, sampling or Sampling(), max_new_tokens, seed, 1)
+        pieces = stream_text(self.vocabulary, (int(tokens[0]) for tokens in drawn))
+        return _until(pieces, stop)
+
+    def evaluate(self, data: Text) -> dict[str, Any]:
+        """Score a text exactly: every prediction sees the whole of its past.
+
+        Returns:
+            loss (nats a token), perplexity, accuracy, tokens, unknown (share of tokens that the
+            vocabulary does not hold) and baseline, the perplexity of an n-gram model trained on
+            the same text, where that is still to be found.
+        """
+        from elman.tasks.text_run import score_text
+
+        return score_text(self, self._source(data))
+
+    def stream(self, *, seed: int = 0) -> LiveText:
+        """A live session: takes and gives one token at a time, in constant memory."""
+        from elman.serve.live import LiveText
+
+        return LiveText(self.model, self.vocabulary, seed=seed)
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model to a folder, for `elman.load`."""
+        from elman.tasks.text_run import write_card
+        from elman.train.checkpoint import save_tensors
+        from elman.train.loop import WEIGHTS
+
+        folder = Path(folder)
+        check_free(folder, overwrite=overwrite)
+        start_folder(folder, self._config())
+        self.vocabulary.save(folder / TOKENIZER)
+        save_tensors(folder / WEIGHTS, self.model.state_dict())
+        write_json(folder / METRICS, self.metrics)
+        write_card(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> LanguageModel:
+        """Read a model from a folder.
+
+        Raises:
+            FolderError: the folder is missing, damaged or not a language model.
+        """
+        from elman.encode.text import Vocabulary
+        from elman.train.checkpoint import load_tensors
+        from elman.train.loop import WEIGHTS
+
+        folder = Path(folder)
+        config = read_config(folder)
+        model = cls._from_config(config)
+        if not (folder / WEIGHTS).exists():
+            raise FolderError(
+                f"{folder}: has no weights yet, its training has not come to a first validation; "
+                f"go on with `elman resume {folder}`"
+            )
+        weights, _ = load_tensors(folder / WEIGHTS)
+        model.build(Vocabulary.load(folder / TOKENIZER))
+        try:
+            model.model.load_state_dict(weights)
+        except RuntimeError as error:
+            reason = str(error).replace("\n", " ")
+            raise FolderError(f"{folder / WEIGHTS}: does not fit config.json ({reason})") from None
+        model.model.eval()
+        if (folder / METRICS).exists():
+            model.metrics = read_json(folder / METRICS)
+        return model
+
+    @property
+    def model(self) -> SequenceModel:
+        """The network."""
+        if self._model is None:
+            raise ArgumentError("this LanguageModel is not trained yet: call fit first")
+        return self._model
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens."""
+        if self._vocabulary is None:
+            raise ArgumentError("this LanguageModel is not trained yet: call fit first")
+        return self._vocabulary
+
+    # Inside.
+
+    def build(self, vocabulary: Vocabulary) -> SequenceModel:
+        """Make the network with fresh weights drawn from the seed."""
+        import torch
+
+        from elman.encode.embed import Embed
+        from elman.heads import TokenHead
+        from elman.model import SequenceModel
+        from elman.recur import GRU, LSTM, RNN
+
+        sizes = self.hidden_size
+        last = sizes if isinstance(sizes, int) else sizes[-1]
+        features = self.embedding_size or (
+            last if self.tied or isinstance(sizes, int) else sizes[0]
+        )
+        shared: dict[str, Any] = {
+            "num_layers": self.num_layers, "batch_first": True, "dropout": self.dropout,
+            "variational": self.variational, "weight_dropout": self.weight_dropout,
+            "recurrent_dropout": self.recurrent_dropout, "zoneout": self.zoneout,
+            "layer_norm": self.layer_norm,
+        }  # fmt: skip
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            encode = Embed(
+                vocabulary.size, features,
+                dropout=self.embedding_dropout, input_dropout=self.input_dropout,
+            )  # fmt: skip
+            if self.cell == "lstm":
+                core: RNN | LSTM | GRU = LSTM(features, sizes, **shared, peephole=self.peephole)
+            else:
+                core = (GRU if self.cell == "gru" else RNN)(features, sizes, **shared)
+            head = TokenHead(last, vocabulary.size, tied=encode.weight if self.tied else None)
+        self._vocabulary = vocabulary
+        self._model = SequenceModel(
+            encode, core, head, dropout=self.dropout, variational=self.variational,
+            activation_penalty=self.activation_penalty, temporal_penalty=self.temporal_penalty,
+        )  # fmt: skip
+        return self._model
+
+    def _read(self, text: str, rows: int = 1) -> tuple[torch.Tensor, State]:
+        """Scores (rows, V) for the token after a text, and the state there."""
+        import torch
+
+        from elman.padded import Padded
+
+        tokens = torch.tensor([[self.vocabulary.end, *self.vocabulary.encode(text)]])
+        with torch.inference_mode():
+            h, state = self.model.run(Padded.full(tokens.expand(rows, -1)))
+            return self.model.head(h.data[:, -1]), state
+
+    def _draw(
+        self, text: str, sampling: Sampling, max_new_tokens: int, seed: int, samples: int
+    ) -> Iterator[torch.Tensor]:
+        """Tokens (samples,), one draw after the other."""
+        import torch
+
+        from elman.decode.sample import sample
+        from elman.padded import Padded
+
+        def step(tokens: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
+            scores, state = self.model(Padded.full(tokens.unsqueeze(1)), state)
+            return scores.data[:, -1], state
+
+        scores, state = self._read(text, samples)
+        seen = torch.zeros_like(scores, dtype=torch.bool)
+        seen[:, self.vocabulary.encode(text)] = True
+        unknown = self.vocabulary.unknown
+        draws = sample(
+            step, scores, state, sampling=sampling, max_new_tokens=max_new_tokens, seen=seen,
+            generator=torch.Generator().manual_seed(seed),
+            banned=() if unknown is None else (unknown,),
+        )  # fmt: skip
+        with torch.inference_mode():
+            yield from draws
+
+    def _source(self, text: Text) -> TextSource:
+        from elman.read.text import TABLES, TextSource
+
+        if isinstance(text, str | Path):
+            name = Path(str(text).removesuffix(".gz"))
+            table = Path(text).is_dir() or name.suffix.lower() in TABLES
+            column = self.column if table else None
+            return TextSource(text, document=self.document, column=column, encoding=self.encoding)
+        return TextSource(list(text))
+
+    def _config(self, data: TextData | None = None) -> dict[str, Any]:
+        if data is not None:
+            self._described = data.describe()
+        return {"task": "language-model", "settings": asdict(self), "data": self._described}
+
+    @classmethod
+    def _from_config(cls, config: dict[str, Any]) -> LanguageModel:
+        if config["task"] != "language-model":
+            raise FolderError(f"the folder holds a model for {config['task']}, not language-model")
+        known = {field.name for field in fields(cls)}
+        strange = set(config["settings"]) - known
+        if strange:
+            raise FolderError(f"config.json has unknown settings: {', '.join(sorted(strange))}")
+        model = cls(**config["settings"])
+        model.check()
+        model._described = config["data"]
+        return model
+
+
+def _cut(text: str, stop: Sequence[str]) -> str:
+    """The text before the first stop string."""
+    found = [at for at in (text.find(mark) for mark in stop if mark) if at >= 0]
+    return text[: min(found, default=len(text))]
+
+
+def _until(pieces: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
+    """Pieces up to the first stop string, holding back what could be the beginning of one."""
+    held = ""
+    longest = max(map(len, stop), default=1)
+    for piece in itertools.chain(pieces, [""]):
+        held += piece
+        cut = _cut(held, stop)
+        if len(cut) < len(held):
+            yield cut
+            return
+        sure = len(held) - longest + 1
+        if sure > 0:
+            yield held[:sure]
+            held = held[sure:]
+    yield held

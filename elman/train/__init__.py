@@ -1,0 +1,1 @@
+"""Back-propagation through time: the loop, its chunks, optimisers and checkpoints."""

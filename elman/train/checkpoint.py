@@ -1,0 +1,88 @@
+"""Checkpoints: everything that a run needs to go on as if nothing had happened, in one file.
+
+The file is safetensors: tensors of the model, the optimiser, the carried state and the random
+generators; position, optimiser groups and other numbers as JSON in its header.  It is replaced
+atomically, so a crash leaves the old one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias, Union
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from elman.atomic import write_atomic
+from elman.errors import FolderError
+
+Json: TypeAlias = Union[  # noqa: UP007 - a quoted part cannot stand beside |
+    bool, int, float, str, list["Json"], dict[str, "Json"], None
+]
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Json] | None = None
+) -> None:
+    """Write tensors and JSON values to a safetensors file, atomically.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from pathlib import Path
+        >>> path = Path(tempfile.mkdtemp()) / "a.safetensors"
+        >>> save_tensors(path, {"w": torch.ones(2)}, {"step": 3})
+        >>> tensors, facts = load_tensors(path)
+        >>> tensors["w"].tolist(), facts
+        ([1.0, 1.0], {'step': 3})
+    """
+    # Shared tensors (tied weights) are written out; each needs memory of its own here.
+    plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    write_atomic(path, safetensors.torch.save(plain, {"elman": json.dumps(facts or {})}))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Json]]:
+    """Read what `save_tensors` wrote.
+
+    Raises:
+        FolderError: the file is missing, damaged or not from Elman.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            facts = (file.metadata() or {}).get("elman")
+            # Copied: memory of a mapped file is not aligned as torch's own, and sums on it may
+            # round differently.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise FolderError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except safetensors.SafetensorError as error:
+        raise FolderError(f"{path}: is damaged ({error})") from error
+    if facts is None:
+        raise FolderError(f"{path}: was not written by Elman")
+    return tensors, json.loads(facts)
+
+
+def optimizer_tensors(optimizer: Optimizer) -> tuple[dict[str, Tensor], Json]:
+    """The state of an optimiser as named tensors, and its groups as JSON."""
+    state = optimizer.state_dict()
+    tensors = {
+        f"optimizer.{index}.{name}": torch.as_tensor(value)
+        for index, values in state["state"].items()
+        for name, value in values.items()
+        if value is not None
+    }
+    return tensors, json.loads(json.dumps(state["param_groups"]))
+
+
+def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], groups: Json) -> None:
+    """Put back what `optimizer_tensors` took."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".", 2)
+            state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,0 +1,294 @@
+"""Batches of tokens for back-propagation through time, truncated or full.
+
+Truncated: the documents stand one after the other in a stream, the stream is cut into B rows, and
+step k gives elements k*bptt to (k+1)*bptt of every row.  The state is carried from step to step
+and detached there.  Where documents are independent a row's state is set to zero at the beginning
+of each: a chunk with such borders inside is given to the model as a ragged batch of segments, so
+that nothing but the contract of the cores, state and lengths, is needed.
+
+Full: every batch holds whole documents of similar length and nothing is carried.
+
+Sources: Williams and Peng 1990; Werbos 1990, "Backpropagation through time".
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from elman.encode.corpus import Corpus
+from elman.errors import ArgumentError
+from elman.padded import Padded
+from elman.state import State, detach, select_rows, zero_rows
+
+
+class Chunk(NamedTuple):
+    """A batch of segments and how the state flows into and out of them.
+
+    Attributes:
+        inputs: (S, T, ...) segments with their lengths.
+        targets: (S, T, ...).
+        rows: (S,) the row of the carried state that each segment goes on with; None for row s.
+        fresh: (S,) true where a segment starts from zeros; None for nowhere.
+        last: (B,) the segment that ends each row; None if nothing is carried on.
+    """
+
+    inputs: Padded
+    targets: Tensor
+    rows: Tensor | None = None
+    fresh: Tensor | None = None
+    last: Tensor | None = None
+
+    def enter(self, state: State | None) -> State | None:
+        """The state for the segments from the state of the rows."""
+        if state is None:
+            return None
+        if self.rows is not None:
+            state = select_rows(state, self.rows)
+        return state if self.fresh is None else zero_rows(state, self.fresh)
+
+    def leave(self, state: State) -> State | None:
+        """The state of the rows, detached, from the state of the segments."""
+        if self.last is None:
+            return None
+        return detach(state if self.rows is None else select_rows(state, self.last))
+
+    def to(self, device: torch.device | str) -> Chunk:
+        """The same chunk on another device."""
+        return Chunk(
+            self.inputs.to(device), self.targets.to(device), self.rows, self.fresh, self.last
+        )
+
+
+class Batches(Protocol):
+    """What the loop trains on: batches by epoch, the same ones every time they are asked for."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of the carried state."""
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Chunk]:
+        """The batches of an epoch (from 1), from the batch `start` on."""
+
+
+class StreamBatches:
+    """Truncated BPTT over a corpus.
+
+    Args:
+        corpus: the documents.
+        batch_size: rows B, over all processes.
+        bptt: elements of a row in a chunk.
+        independent: set the state to zero where a document begins.
+        seed: shuffle the documents anew for every epoch; None for their own order.
+        exact: cut rows only where documents are independent, so that every prediction sees the
+            whole of its past; rows then differ in length.
+        share: (rank, processes), the rows of this process.
+
+    Raises:
+        ArgumentError: the corpus is shorter than one chunk.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        batch_size: int,
+        bptt: int,
+        *,
+        independent: bool = True,
+        seed: int | None = None,
+        exact: bool = False,
+        share: tuple[int, int] = (0, 1),
+    ) -> None:
+        self.corpus, self.bptt, self.independent, self.seed = corpus, bptt, independent, seed
+        total = len(corpus)
+        if exact:
+            wanted = np.arange(batch_size) * total // batch_size
+            near = np.searchsorted(corpus.starts, wanted)
+            cuts = corpus.starts[near[near < len(corpus.starts)]] if independent else np.zeros(1)
+            begins = np.unique(np.append(np.zeros(1, dtype=np.int64), cuts.astype(np.int64)))
+            ends = np.append(begins[1:], total)
+        else:
+            if total < bptt:
+                raise ArgumentError(
+                    f"bptt={bptt}: the text has only {total} tokens, fewer than one chunk; "
+                    "give more text or a smaller bptt"
+                )
+            count = max(1, min(batch_size, total // bptt))
+            if count % share[1]:
+                count = max(share[1], count - count % share[1])
+            begins = np.arange(count, dtype=np.int64) * (total // count)
+            ends = begins + total // count
+        mine = slice(share[0] * len(begins) // share[1], (share[0] + 1) * len(begins) // share[1])
+        self.steps = -(-int((ends - begins).max()) // bptt)
+        self.begins, self.ends = begins[mine], ends[mine]
+
+    @property
+    def rows(self) -> int:
+        """Rows of this process."""
+        return len(self.begins)
+
+    def __len__(self) -> int:
+        """Chunks in an epoch."""
+        return self.steps
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Chunk]:
+        """The chunks of an epoch; its order depends on the seed and the number alone."""
+        order = None
+        if self.seed is not None and self.independent and len(self.corpus.starts) > 1:
+            order = np.random.default_rng((self.seed, number)).permutation(len(self.corpus.starts))
+        stream = _Stream(self.corpus, order, self.independent)
+        for step in range(start, self.steps):
+            low = self.begins + step * self.bptt
+            high = np.minimum(low + self.bptt, self.ends)
+            yield stream.chunk(np.minimum(low, high), high)
+
+
+class DocumentBatches:
+    """Full BPTT: batches of whole documents of similar length, shuffled for every epoch.
+
+    Args:
+        corpus: the documents.
+        batch_size: documents in a batch, over all processes.
+        seed: of the order.
+        share: (rank, processes), the documents of this process.
+        longest: tokens of the longest document allowed.
+
+    Raises:
+        ArgumentError: a document is longer than `longest`.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        batch_size: int,
+        *,
+        seed: int,
+        share: tuple[int, int] = (0, 1),
+        longest: int = 20_000,
+    ) -> None:
+        self.corpus, self.batch_size, self.seed, self.share = corpus, batch_size, seed, share
+        self.lengths = np.diff(np.append(corpus.starts, len(corpus)))
+        worst = int(self.lengths.argmax())
+        if self.lengths[worst] > longest:
+            raise ArgumentError(
+                f"bptt=None goes back through whole documents, but document {worst} has "
+                f"{self.lengths[worst]} tokens; set bptt (for example 35), or document=line"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Nothing is carried."""
+        return 0
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        whole, rest = divmod(len(self.lengths), self.batch_size)
+        return whole + (rest >= self.share[1])
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Chunk]:
+        """The batches of an epoch."""
+        draw = np.random.default_rng((self.seed, number))
+        order = draw.permutation(len(self.lengths))
+        pool = 64 * self.batch_size  # sorted by length within pools: little padding, still random
+        for at in range(0, len(order), pool):
+            part = order[at : at + pool]
+            order[at : at + pool] = part[np.argsort(self.lengths[part], kind="stable")]
+        batches = np.arange(len(self))
+        if len(self) * self.batch_size <= len(order):
+            draw.shuffle(batches)
+        else:  # the incomplete batch stays at the end
+            draw.shuffle(batches[:-1])
+        rank, processes = self.share
+        for batch in batches[start:]:
+            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size][rank::processes]
+            begins = self.corpus.starts[chosen]
+            spans = [(b, b + n) for b, n in zip(begins, self.lengths[chosen], strict=True)]
+            rows = [torch.from_numpy(self.corpus.inputs(*span)) for span in spans]
+            wanted = [_tensor(self.corpus.tokens[b:e]) for b, e in spans]
+            yield Chunk(Padded.pad(rows), Padded.pad(wanted).data)
+
+
+class _Stream:
+    """The documents of a corpus one after the other, in an order of their own."""
+
+    def __init__(self, corpus: Corpus, order: NDArray[np.int64] | None, independent: bool) -> None:
+        self.corpus, self.order = corpus, order
+        if order is None:
+            self.starts = corpus.starts if independent else corpus.starts[:1]
+        else:
+            lengths = np.diff(np.append(corpus.starts, len(corpus)))[order]
+            self.starts = np.append(0, np.cumsum(lengths)[:-1])
+
+    def read(self, low: int, high: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Inputs and targets at the positions low..high of the stream."""
+        if self.order is None:
+            return self.corpus.inputs(low, high), self.corpus.tokens[low:high].astype(np.int64)
+        inputs, targets = [], []
+        document = int(np.searchsorted(self.starts, low, side="right")) - 1
+        while low < high:
+            end = self.starts[document + 1] if document + 1 < len(self.starts) else high
+            begin = self.corpus.starts[self.order[document]] + low - self.starts[document]
+            stop = begin + min(end, high) - low
+            inputs.append(self.corpus.inputs(begin, stop))
+            targets.append(self.corpus.tokens[begin:stop].astype(np.int64))
+            low, document = min(end, high), document + 1
+        return np.concatenate(inputs), np.concatenate(targets)
+
+    def chunk(self, low: NDArray[np.int64], high: NDArray[np.int64]) -> Chunk:
+        """The rows low[r]..high[r] as a chunk, cut where documents begin inside."""
+        if self.order is None and bool((high - low == high[0] - low[0]).all()):
+            simple = self._rectangle(low, int(high[0] - low[0]))
+            if simple is not None:
+                return simple
+        pieces: list[tuple[int, int, int, bool]] = []  # row, from, to, fresh
+        last = np.zeros(len(low), dtype=np.int64)
+        for row, (begin, end) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+            if begin < end:
+                first, behind = np.searchsorted(self.starts, [begin, end]).tolist()
+                inside = self.starts[first:behind].tolist()
+                fresh = inside[:1] == [begin]
+                borders = [begin, *inside[fresh:], end]
+                for i, (a, b) in enumerate(itertools.pairwise(borders)):
+                    pieces.append((row, a, b, fresh or i > 0))
+            last[row] = max(0, len(pieces) - 1)
+        parts = [self.read(a, b) for _, a, b, _ in pieces]
+        rows = [torch.from_numpy(inputs) for inputs, _ in parts]
+        targets = [torch.from_numpy(wanted) for _, wanted in parts]
+        return Chunk(
+            Padded.pad(rows),
+            Padded.pad(targets).data,
+            torch.tensor([row for row, *_ in pieces]),
+            torch.tensor([fresh for *_, fresh in pieces]),
+            torch.from_numpy(last),
+        )
+
+    def _rectangle(self, low: NDArray[np.int64], steps: int) -> Chunk | None:
+        """The chunk in one piece if no document begins inside a row."""
+        first = np.searchsorted(self.starts, low)
+        behind = np.searchsorted(self.starts, low + steps)
+        fresh = np.append(self.starts, -1)[first] == low
+        if bool((behind - first > fresh).any()):
+            return None
+        place = low[:, None] + np.arange(steps)
+        inputs = self.corpus.tokens[place - 1].astype(np.int64)
+        inputs[place == 0] = self.corpus.end
+        return Chunk(
+            Padded.full(torch.from_numpy(inputs)),
+            _tensor(self.corpus.tokens[place]),
+            None,
+            torch.from_numpy(fresh) if fresh.any() else None,
+            torch.arange(len(low)),
+        )
+
+
+def _tensor(tokens: NDArray[np.unsignedinteger]) -> Tensor:
+    return torch.from_numpy(tokens.astype(np.int64))

@@ -1,0 +1,515 @@
+"""The training loop: back-propagation through time with a carried state, for any model.
+
+    for every chunk:   loss, state = model.loss(inputs, targets, state);   state = detach(state)
+                       gradient of loss / count + penalty, clipped;   one step of the optimiser
+
+Device, number format and processes are Lightning Fabric's.  A run with a folder writes checkpoints
+there and can be resumed from any of them with the very same result, to the last bit, on the same
+machine: everything random comes from one generator, whose state is part of the checkpoint, and
+from numbers that depend on seed and epoch alone.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from elman.errors import DivergenceError
+from elman.model import SequenceModel
+from elman.report.journal import Journal
+from elman.state import State, from_named_leaves, map_state, named_leaves
+from elman.train.checkpoint import (
+    Json,
+    load_optimizer,
+    load_tensors,
+    optimizer_tensors,
+    save_tensors,
+)
+from elman.train.chunks import Batches, Chunk
+from elman.train.optim import (
+    averaged_weights,
+    build_optimizer,
+    is_averaging,
+    learning_rate,
+    start_averaging,
+)
+from elman.train.settings import TrainingSettings
+
+CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
+RECORD_SECONDS = 1.0  # between two step records
+
+Record = Mapping[str, object]
+Reason = Literal["finished", "early stopping", "interrupted"]
+
+
+@dataclass
+class Position:
+    """Where a run stands: what of it is plain numbers."""
+
+    epoch: int = 1
+    batch: int = 0  # batches of the epoch that are done
+    step: int = 0  # steps of the optimiser
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)  # of every validation
+    best_loss: float = math.inf
+    best_step: int = 0
+    stalls: int = 0  # validations since the best
+    plateaus: int = 0  # validations since the best or the last reduction
+    reductions: int = 0
+    journal: int = 0  # bytes of the journal when the checkpoint was written
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    reason: Reason
+    position: Position
+    scores: dict[str, float] | None  # of the best validation
+    signal: int | None = None
+
+
+def build_fabric(settings: TrainingSettings) -> Fabric:
+    """Fabric for the device, number format and processes of the settings, launched."""
+    accelerator = settings.device.split(":")[0]
+    devices: int | list[int] = settings.processes
+    if ":" in settings.device:
+        devices = [int(settings.device.split(":")[1])]
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        strategy="ddp" if settings.processes > 1 else "auto",
+        precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
+    )
+    fabric.launch()
+    return fabric
+
+
+@torch.no_grad()
+def evaluate(
+    model: SequenceModel,
+    batches: Batches,
+    *,
+    device: torch.device | str = "cpu",
+    autocast: Callable[[], AbstractContextManager[object]] | None = None,
+) -> dict[str, float]:
+    """Scores of a model over batches, the state carried from each to the next."""
+    was_training = model.training
+    model.eval()
+    state: State | None = None
+    sums: dict[str, float] = {}
+    for chunk in batches.epoch(1):
+        here = chunk.to(device)
+        if autocast is None:
+            part, end = model.score(here.inputs, here.targets, here.enter(state))
+        else:
+            with autocast():
+                part, end = model.score(here.inputs, here.targets, here.enter(state))
+        state = here.leave(end)
+        for name, value in part.items():
+            sums[name] = sums.get(name, 0.0) + value
+    model.train(was_training)
+    return model.head.summary(sums)
+
+
+def fit(
+    model: SequenceModel,
+    train: Batches,
+    validation: Batches | None,
+    settings: TrainingSettings,
+    *,
+    fabric: Fabric | None = None,
+    folder: Path | None = None,
+    resume: bool = False,
+    journal: Journal | None = None,
+    show: Callable[[Record], None] | None = None,
+) -> Outcome:
+    """Train a model in place; at the end it has the weights of the best validation.
+
+    Args:
+        model: what to train.
+        train: its batches.
+        validation: batches for early stopping and for choosing the weights; None to keep the last.
+        settings: how.
+        fabric: launched; None to build one from the settings.
+        folder: where checkpoints and the best weights go; None for no checkpoints.
+        resume: go on from the checkpoint in the folder, if there is one.
+        journal: gets a record of every event, see `elman.report.journal`; on resuming it goes
+            back to where it stood at the checkpoint.
+        show: is given the same records, for a display.
+
+    Raises:
+        DivergenceError: a loss or gradient was not finite; the last checkpoint stands.
+    """
+    fabric = fabric or build_fabric(settings)
+    loop = _Loop(model, train, validation, settings, fabric, folder, journal, show)
+    if resume and folder is not None and (folder / CHECKPOINT).exists():
+        loop.restore()
+    with _Signals() as signals:
+        return loop.run(signals)
+
+
+class _Signals:
+    """Ctrl-C and SIGTERM ask the loop to stop after the step; a second Ctrl-C stops at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+
+    def __enter__(self) -> _Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        if self.received is not None:
+            raise KeyboardInterrupt
+        self.received = number
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+class _Loop:
+    """The parts of one run."""
+
+    def __init__(
+        self,
+        model: SequenceModel,
+        train: Batches,
+        validation: Batches | None,
+        settings: TrainingSettings,
+        fabric: Fabric,
+        folder: Path | None,
+        journal: Journal | None,
+        show: Callable[[Record], None] | None,
+    ) -> None:
+        self.train, self.validation, self.settings = train, validation, settings
+        self.fabric, self.folder = fabric, folder
+        self.journal, self.show = journal, show
+        self.model = model
+        self.optimizer = build_optimizer(model.parameters(), settings)
+        self.wrapped, self.wrapped_optimizer = fabric.setup(model, self.optimizer)
+        self.wrapped.mark_forward_method("loss")
+        self.generator = torch.Generator(fabric.device)
+        self.generator.manual_seed(settings.seed * 1000 + fabric.global_rank)
+        self.position = Position()
+        self.state: State | None = None
+        self.best: dict[str, Tensor] | None = None
+        self.scores: dict[str, float] | None = None
+        self.steps_per_epoch = -(-len(train) // settings.accumulate)
+        self.norm = 0.0
+        self._window = _Window()
+        self._saved = time.monotonic()
+
+    def run(self, signals: _Signals) -> Outcome:
+        position, settings = self.position, self.settings
+        began = time.monotonic() - position.seconds
+        self.model.train()
+        self._window.restart()
+        reason: Reason = "finished"
+        while position.epoch <= settings.epochs and not self._stalled():
+            self._epoch(signals, began)
+            if signals.received is not None:
+                reason = "interrupted"
+                self.save(began)
+                break
+        if reason == "finished" and self._stalled() and position.epoch <= settings.epochs:
+            reason = "early stopping"
+        position.seconds = time.monotonic() - began
+        if reason != "interrupted":
+            self._finish()
+        self.record(
+            {"event": "end", "step": position.step, "reason": reason, "seconds": position.seconds}
+        )
+        return Outcome(reason, position, self.scores, signals.received)
+
+    def record(self, record: Record) -> None:
+        """Tell the journal and the display, on the first process."""
+        if self.fabric.is_global_zero:
+            if self.journal is not None:
+                self.journal.write(record)
+            if self.show is not None:
+                self.show(record)
+
+    def _epoch(self, signals: _Signals, began: float) -> None:
+        """Go through the rest of an epoch; leave early when a signal has come."""
+        position, settings = self.position, self.settings
+        for chunk in self.train.epoch(position.epoch, position.batch):
+            last = position.batch + 1 == len(self.train)
+            full = last or (position.batch + 1) % settings.accumulate == 0
+            self._forward_backward(chunk.to(self.fabric.device), step_follows=full)
+            position.batch += 1
+            if not full:
+                continue
+            self._step()
+            position.seconds = time.monotonic() - began
+            every = settings.validate_steps
+            if last:
+                position.epoch, position.batch, self.state = position.epoch + 1, 0, None
+            self._window.emit(self)
+            if last or (every is not None and position.step % every == 0):
+                self._validate()
+                self.save(began)
+                if self._stalled():
+                    return
+            elif time.monotonic() - self._saved >= settings.checkpoint_seconds:
+                self.save(began)
+            if self._agreed(signals.received is not None):
+                signals.received = signals.received or signal.SIGTERM
+                return
+
+    def _forward_backward(self, chunk: Chunk, *, step_follows: bool) -> None:
+        accumulate = self.settings.accumulate
+        with self.fabric.no_backward_sync(self.wrapped, enabled=not step_follows):
+            loss = self.wrapped.loss(
+                chunk.inputs, chunk.targets, chunk.enter(self.state), generator=self.generator
+            )
+            self.state = chunk.leave(loss.state)
+            objective = loss.total / loss.elements
+            if self.fabric.world_size > 1:  # so that the average over processes is over elements
+                objective = objective * (loss.elements / self._mean(loss.elements))
+            if loss.penalty is not None:
+                objective = objective + loss.penalty
+            self.fabric.backward(objective if accumulate == 1 else objective / accumulate)
+        total = loss.total.item()
+        if not math.isfinite(total):
+            raise self._diverged(f"the loss is {total}")
+        self._window.add(total, loss.elements)
+
+    def _step(self) -> None:
+        settings, position = self.settings, self.position
+        rate = learning_rate(
+            settings,
+            step=position.step,
+            epoch=position.epoch,
+            total_steps=settings.epochs * self.steps_per_epoch,
+            reductions=position.reductions,
+        )
+        norm = self.fabric.clip_gradients(
+            self.wrapped,
+            self.wrapped_optimizer,
+            max_norm=settings.clip_norm or math.inf,
+            error_if_nonfinite=False,
+        )
+        self.norm = math.nan if norm is None else norm.item()
+        if not math.isfinite(self.norm):
+            raise self._diverged(f"the norm of the gradient is {self.norm}")
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.wrapped_optimizer.step()
+        self.wrapped_optimizer.zero_grad()
+        position.step += 1
+
+    def _validate(self) -> None:
+        """Score the (averaged) weights; keep them if they are the best so far."""
+        position, settings = self.position, self.settings
+        if self.validation is None:
+            return
+        with averaged_weights(self.optimizer):
+            scores = evaluate(
+                self.model,
+                self.validation,
+                device=self.fabric.device,
+                autocast=self.fabric.autocast,
+            )
+            loss = scores["loss"]
+            best = loss < position.best_loss
+            if best:
+                position.best_loss, position.best_step = loss, position.step
+                position.stalls = position.plateaus = 0
+                self.scores = scores
+                self.best = {
+                    name: value.detach().clone() for name, value in self.model.state_dict().items()
+                }
+                self._save_weights(self.best)
+        if not best:
+            position.stalls += 1
+            position.plateaus += 1
+        if settings.optimizer == "asgd" and not is_averaging(self.optimizer):
+            earlier = position.losses[: -settings.average_after]
+            if earlier and loss > min(earlier):
+                start_averaging(self.optimizer, position.step)
+                self.record({"event": "note", "text": "validation stalls: weights are averaged"})
+        elif position.plateaus > settings.plateau_patience and settings.schedule == "plateau":
+            position.reductions, position.plateaus = position.reductions + 1, 0
+        position.losses.append(loss)
+        self.record(
+            {
+                "event": "validation",
+                "step": position.step,
+                "epoch": max(1, position.epoch - (position.batch == 0)),
+                **scores,
+                "best": best,
+                "seconds": position.seconds,
+            }
+        )
+        self._window.restart()
+
+    def _stalled(self) -> bool:
+        patience = self.settings.early_stopping
+        return patience is not None and self.position.stalls >= patience
+
+    def _finish(self) -> None:
+        """Give the model its best weights; without validation those are the last ones."""
+        if self.best is None:
+            with averaged_weights(self.optimizer):
+                self.best = {n: v.detach().clone() for n, v in self.model.state_dict().items()}
+            self._save_weights(self.best)
+        self.model.load_state_dict(self.best)
+        self.model.eval()
+
+    def _save_weights(self, weights: dict[str, Tensor]) -> None:
+        if self.folder is not None and self.fabric.is_global_zero:
+            facts: dict[str, Json] = {"step": self.position.step, "scores": dict(self.scores or {})}
+            save_tensors(self.folder / WEIGHTS, weights, facts)
+
+    def save(self, began: float) -> None:
+        """Write a checkpoint, if there is a folder for it."""
+        if self.folder is None:
+            return
+        self.position.seconds = time.monotonic() - began
+        self.position.journal = self.journal.position if self.journal else 0
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        moments, groups = optimizer_tensors(self.optimizer)
+        tensors |= moments
+        generators = self.fabric.all_gather(self.generator.get_state())
+        assert isinstance(generators, Tensor)
+        tensors["generator"] = generators.reshape(self.fabric.world_size, -1)
+        if self.state is not None:
+            tensors |= dict(named_leaves(map_state(self._gather_rows, self.state)))
+        if self.fabric.is_global_zero:
+            facts: dict[str, Json] = {
+                "position": asdict(self.position),
+                "optimizer": groups,
+                "scores": dict(self.scores) if self.scores else None,
+            }
+            save_tensors(self.folder / CHECKPOINT, tensors, facts)
+        self._saved = time.monotonic()
+
+    def restore(self) -> None:
+        """Go back to the checkpoint in the folder."""
+        assert self.folder is not None
+        tensors, facts = load_tensors(self.folder / CHECKPOINT)
+        self.model.load_state_dict(
+            {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
+        )
+        load_optimizer(self.optimizer, tensors, facts["optimizer"])
+        self.position = Position(**facts["position"])  # type: ignore[arg-type]
+        rank = self.fabric.global_rank
+        generators = tensors["generator"]
+        self.generator.set_state(generators[rank % len(generators)])
+        if any(name.startswith("state") for name in tensors):
+            rows, processes = self.train.rows, self.fabric.world_size
+            whole = from_named_leaves(tensors)
+            self.state = map_state(
+                lambda leaf: (
+                    leaf[:, rank * rows : (rank + 1) * rows].to(self.fabric.device)
+                    if processes > 1
+                    else leaf.to(self.fabric.device)
+                ),
+                whole,
+            )
+        if self.position.best_step > 0:
+            self.best, _ = load_tensors(self.folder / WEIGHTS)
+            self.scores = facts["scores"]  # type: ignore[assignment]
+        if self.journal is not None and self.fabric.is_global_zero:
+            self.journal.truncate(self.position.journal)
+        event = {"event": "resume", "step": self.position.step, "epoch": self.position.epoch}
+        self.record(event)
+
+    def _gather_rows(self, leaf: Tensor) -> Tensor:
+        """The rows of all processes side by side."""
+        if self.fabric.world_size == 1:
+            return leaf
+        gathered = self.fabric.all_gather(leaf.contiguous())
+        return torch.cat(list(gathered), dim=1)
+
+    def _mean(self, count: int) -> float:
+        total = self.fabric.all_reduce(torch.tensor(float(count), device=self.fabric.device))
+        assert isinstance(total, Tensor)
+        return total.item()
+
+    def _agreed(self, stop: bool) -> bool:
+        """Whether any process was asked to stop: they have to stop at the same step."""
+        if self.fabric.world_size == 1:
+            return stop
+        return self._mean(int(stop)) > 0
+
+    def _diverged(self, what: str) -> DivergenceError:
+        position, settings = self.position, self.settings
+        rate, clip = settings.learning_rate, settings.clip_norm
+        self.record(
+            {
+                "event": "end",
+                "step": position.step,
+                "reason": "diverged",
+                "seconds": position.seconds,
+            }
+        )
+        if position.step == 0:
+            cause = "nothing was learnt yet, so the data or the starting weights hold such numbers"
+            remedy = "look at the input, and try precision=float32"
+        else:
+            cause = f"the steps are too large (gradient norm before: {self.norm:.3g})"
+            remedy = f"lower learning_rate={rate:g} to {rate / 4:g}"
+            if clip is None or clip > 0.25:
+                remedy += f" or set clip_norm={0.25 if clip is None else clip / 4:g}"
+        if self.folder is not None and (self.folder / CHECKPOINT).exists():
+            command = f"elman resume {self.folder} --learning-rate {rate / 4:g}"
+            remedy += f". The last good checkpoint stands: {command}"
+        place = f"step {position.step + 1} (epoch {position.epoch})"
+        return DivergenceError(f"{place}: {what}; {cause}. Remedy: {remedy}")
+
+
+class _Window:
+    """What happened since the last step record."""
+
+    def __init__(self) -> None:
+        self.total, self.elements = 0.0, 0
+        self.began = time.monotonic()
+
+    def restart(self) -> None:
+        self.total, self.elements, self.began = 0.0, 0, time.monotonic()
+
+    def add(self, total: float, elements: int) -> None:
+        self.total += total
+        self.elements += elements
+
+    def emit(self, loop: _Loop) -> None:
+        """A step record, if it is time for one."""
+        position, now = loop.position, time.monotonic()
+        if now - self.began < RECORD_SECONDS and position.batch > 0:
+            return
+        loop.record(
+            {
+                "event": "step",
+                "step": position.step,
+                "epoch": max(1, position.epoch - (position.batch == 0)),
+                "loss": self.total / max(1, self.elements),
+                "gradient_norm": loop.norm,
+                "learning_rate": loop.optimizer.param_groups[0]["lr"],
+                "rate": self.elements * loop.fabric.world_size / max(1e-9, now - self.began),
+                "seconds": position.seconds,
+            }
+        )
+        self.restart()

@@ -1,0 +1,84 @@
+"""How a model is trained: the settings that all tasks share.  No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from elman.errors import ArgumentError
+
+
+@dataclass(kw_only=True)
+class TrainingSettings:
+    """How a model is trained."""
+
+    epochs: int = 10
+    """Passes over the training data."""
+    batch_size: int = 32
+    """Sequences side by side in a step, over all processes."""
+    bptt: int | None = 35
+    """Steps that the gradient goes back in time; None for whole documents (full BPTT)."""
+    optimizer: Literal["adam", "adamw", "sgd", "asgd"] = "adam"
+    """Optimiser; asgd is plain SGD that averages the weights once validation stalls (NT-ASGD)."""
+    learning_rate: float = 0.002
+    """Step size, at its highest."""
+    weight_decay: float = 0.0
+    """Decay of the weights towards zero."""
+    schedule: Literal["constant", "cosine", "halve", "plateau"] = "constant"
+    """Learning rate over time: constant, cosine to zero, halved every epoch, or at plateaus."""
+    warmup_steps: int = 0
+    """Steps in which the learning rate rises from zero."""
+    halve_after: int = 4
+    """Schedule halve: the last epoch at the full learning rate."""
+    plateau_patience: int = 0
+    """Schedule plateau: validations without improvement before the learning rate is halved."""
+    average_after: int = 5
+    """Optimizer asgd: validations without improvement before the averaging starts."""
+    clip_norm: float | None = 1.0
+    """Largest norm of the gradient; longer ones are shortened to it. None for no limit."""
+    accumulate: int = 1
+    """Chunks whose gradients are added up before a step."""
+    early_stopping: int | None = None
+    """Stop after so many validations without improvement. None: train all epochs."""
+    validate_steps: int | None = None
+    """Steps between two validations; None for one at the end of every epoch."""
+    checkpoint_seconds: float = 60.0
+    """Seconds between two checkpoints; there is one at every validation too."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Number format of the products; weights and states stay float32."""
+    device: str = "auto"
+    """cpu, cuda, or auto for the best that is there."""
+    processes: int = 1
+    """Processes that share every batch (data parallel)."""
+    seed: int = 0
+    """Seed of weights, dropout and order: the same seed gives the same model."""
+
+    def check_training(self) -> None:
+        """Refuse values that cannot work with an ArgumentError."""
+        at_least = {
+            "epochs": 1, "batch_size": 1, "bptt": 1, "accumulate": 1, "processes": 1,
+            "warmup_steps": 0, "halve_after": 0, "plateau_patience": 0, "average_after": 1,
+            "early_stopping": 1, "validate_steps": 1, "weight_decay": 0, "checkpoint_seconds": 0,
+            "seed": 0,
+        }  # fmt: skip
+        for name, least in at_least.items():
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise ArgumentError(f"{name} must be at least {least}, got {value}")
+        for name in ("learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ArgumentError(f"{name} must be a positive number, got {value}")
+        choices = {
+            "optimizer": ("adam", "adamw", "sgd", "asgd"),
+            "schedule": ("constant", "cosine", "halve", "plateau"),
+            "precision": ("float32", "bf16"),
+        }
+        for name, allowed in choices.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ArgumentError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        if self.batch_size % self.processes:
+            raise ArgumentError(
+                f"batch_size={self.batch_size} must be a multiple of processes={self.processes}"
+            )

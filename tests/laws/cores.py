@@ -1,0 +1,69 @@
+"""Every core that `elman.recur` exports, with every option, for the laws."""
+
+from __future__ import annotations
+
+import torch
+
+import elman.recur
+from elman.recur.stack import Stack
+from elman.state import State, named_leaves
+
+INPUT = 3
+
+# name -> class, constructor options; the sizes are awkward on purpose.
+CORES: dict[str, tuple[str, dict[str, object]]] = {
+    "rnn": ("RNN", {}),
+    "rnn relu, 2 layers": ("RNN", {"nonlinearity": "relu", "num_layers": 2}),
+    "rnn of a caller's function": ("RNN", {"nonlinearity": torch.sin, "num_layers": 2}),
+    "rnn layer norm": ("RNN", {"layer_norm": True}),
+    "rnn layer norm without bias": ("RNN", {"layer_norm": True, "bias": False}),
+    "rnn zoneout": ("RNN", {"zoneout": 0.2}),
+    "rnn bidirectional": ("RNN", {"bidirectional": True, "num_layers": 2}),
+    "lstm": ("LSTM", {}),
+    "lstm without bias": ("LSTM", {"bias": False, "num_layers": 3}),
+    "lstm projection": ("LSTM", {"proj_size": 2, "num_layers": 2}),
+    "lstm peephole": ("LSTM", {"peephole": True, "num_layers": 2}),
+    "lstm layer norm": ("LSTM", {"layer_norm": True}),
+    "lstm everything": (
+        "LSTM",
+        {"layer_norm": True, "peephole": True, "proj_size": 2, "zoneout": (0.1, 0.3)},
+    ),
+    "lstm hidden size per layer": ("LSTM", {"hidden_size": [5, 7, 4]}),
+    "lstm regularised": (
+        "LSTM",
+        {"dropout": 0.3, "variational": True, "weight_dropout": 0.4, "num_layers": 2},
+    ),
+    "lstm bidirectional": ("LSTM", {"bidirectional": True, "num_layers": 2}),
+    "lstm bidirectional peephole": ("LSTM", {"bidirectional": True, "peephole": True}),
+    "lstm bidirectional projection": ("LSTM", {"bidirectional": True, "proj_size": 2}),
+    "gru": ("GRU", {}),
+    "gru 3 layers": ("GRU", {"num_layers": 3, "dropout": 0.2}),
+    "gru reset before": ("GRU", {"reset_after": False, "num_layers": 2}),
+    "gru layer norm": ("GRU", {"layer_norm": True}),
+    "gru reset before, layer norm": ("GRU", {"reset_after": False, "layer_norm": True}),
+    "gru zoneout": ("GRU", {"zoneout": 0.5, "recurrent_dropout": 0.3}),
+    "gru bidirectional": ("GRU", {"bidirectional": True, "hidden_size": [3, 5]}),
+}
+CAUSAL = [name for name, (_, options) in CORES.items() if not options.get("bidirectional")]
+
+
+def build(name: str, *, dtype: torch.dtype = torch.float64, **changed: object) -> Stack:
+    """A core of CORES with seeded weights, batch first, in evaluation mode."""
+    kind, options = CORES[name]
+    torch.manual_seed(7)
+    arguments = {"hidden_size": 5, "batch_first": True, "dtype": dtype, **options, **changed}
+    core = getattr(elman.recur, kind)(INPUT, **arguments)
+    with torch.no_grad():  # gains and shifts at their initial values would hide mistakes
+        for parameter in core.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.2)
+    return core.eval()
+
+
+def leaves(state: State) -> list[torch.Tensor]:
+    return [leaf for _, leaf in named_leaves(state)]
+
+
+def random_state(core: Stack, rows: int) -> State:
+    """A state of random numbers of the shapes that the core returns."""
+    _, state = core(torch.zeros(rows, 1, INPUT, dtype=next(core.parameters()).dtype))
+    return elman.state.map_state(torch.randn_like, state)
