@@ -16,21 +16,17 @@ blocks; one record of a table; and for Parquet the `column` of a row group, its 
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
 import hashlib
-import json
-import os
-import stat
-import tempfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Literal, get_args
 
 from elman.errors import ArgumentError, DataError
+from elman.read.files import files_below, is_packed, kind_of, reading, size_of
+from elman.read.tables import TABLES, line_values, parquet_values
 
 Document = Literal["file", "line", "paragraph"]
 Piece = tuple[str, bool]
@@ -43,7 +39,6 @@ RECORD = 1 << 24
 # Bytes of a Parquet file, and rows of it, that are read at once at most.
 SLICE, ROWS = 1 << 23, 1 << 17
 
-TABLES = {".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"}
 BINARY = {
     b"PK\x03\x04": "a ZIP archive",
     b"%PDF-": "a PDF",
@@ -101,16 +96,16 @@ class TextSource:
                 f"encoding must name a text encoding such as utf-8 or latin-1, got {encoding!r}"
             ) from error
         if isinstance(path, (str, Path)):
-            self.files = _files(path)
+            self.files = files_below(path)
             self.name = Path(path).name or Path(path).resolve().name
-            self.total_bytes = sum(_size(file) for file in self.files)
+            self.total_bytes = sum(size_of(file) for file in self.files)
         else:
             self._texts = tuple(_checked(text, f"path[{i}]") for i, text in enumerate(path))
             self.name = f"{len(self._texts)} text{'s' * (len(self._texts) != 1)}"
             self.total_bytes = sum(len(text.encode()) for text in self._texts)
             if all(map(_blank, self._texts)):
                 raise ArgumentError(f"path must hold text, got {self.name} and all of them blank")
-        tables = [file for file in self.files if _kind(file) in TABLES]
+        tables = [file for file in self.files if kind_of(file) in TABLES]
         if column is not None and not tables:
             raise ArgumentError(f"column={column!r} is for tables, but {self.name} is plain text")
         if column is None and tables:
@@ -135,7 +130,7 @@ class TextSource:
             if not _blank(text):
                 yield from _whole([text])
         for file in self.files:
-            if _kind(file) in TABLES:
+            if kind_of(file) in TABLES:
                 yield from self._records(file, advance)
                 continue
             chunks = _decode(_blocks(file, advance), self.encoding, file)
@@ -156,7 +151,7 @@ class TextSource:
         """
         encoding = codecs.lookup(self.encoding).name
         # How a file is read is content too: the same bytes mean another text as .csv and .tsv.
-        kinds = [_kind(file) for file in self.files if _kind(file) in TABLES]
+        kinds = [kind_of(file) for file in self.files if kind_of(file) in TABLES]
         whole = hashlib.blake2b(digest_size=16)
         whole.update(repr((self.document, self.column, encoding, kinds)).encode())
         files = (_blocks(file, _ignore, unpack=False) for file in self.files)
@@ -170,7 +165,7 @@ class TextSource:
 
     def _records(self, file: Path, advance: Advance) -> Iterator[Piece]:
         found = False
-        place = f"{file}: {'row' if _kind(file) == '.parquet' else 'line'}"
+        place = f"{file}: {'row' if kind_of(file) == '.parquet' else 'line'}"
         for number, value in self._values(file, advance):
             text = _checked(value, f"{place} {number}: column {self.column!r}")
             if not _blank(text):
@@ -180,13 +175,14 @@ class TextSource:
             raise DataError(f"{file}: no text in column {self.column!r}; expected one or more")
 
     def _values(self, file: Path, advance: Advance) -> Iterator[tuple[int, object]]:
-        kind = _kind(file)
-        if kind == ".parquet":
-            return _parquet(file, self.column, advance)
-        rows = _rows(_decode(_blocks(file, advance), self.encoding, file), file)
-        if kind in (".csv", ".tsv"):
-            return _csv(rows, self.column, file, delimiter="," if kind == ".csv" else "\t")
-        return _jsonl(rows, self.column, file)
+        kind, blocks = kind_of(file), _blocks(file, advance)
+        if kind != ".parquet":
+            chunks = _decode(blocks, self.encoding, file)
+            return line_values(chunks, self.column, file, kind=kind, record=RECORD)
+        return parquet_values(
+            file, self.column, advance, unpacked=blocks if is_packed(file) else None,
+            most_bytes=SLICE, most_rows=ROWS,
+        )  # fmt: skip
 
 
 def _ignore(_count: int) -> None:
@@ -204,66 +200,14 @@ def _checked(value: object, where: str) -> str:
     return value
 
 
-def _files(path: str | Path) -> tuple[Path, ...]:
-    if path == "":
-        raise ArgumentError("path must name a file or a folder, got an empty string")
-    root = Path(path)
-    try:
-        mode = root.stat().st_mode
-    except (OSError, ValueError) as error:
-        # Cut and quoted, because a text in place of a path ends here too.
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"path {str(root)[:200]!r}: {reason}; texts go in a list") from error
-    if not stat.S_ISDIR(mode):
-        return (root,)
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    found: list[Path] = []
-    with _reading(root):
-        for folder, folders, names in os.walk(root, onerror=refuse):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            found += [Path(folder, name) for name in names if not name.startswith(".")]
-    if not found:
-        raise DataError(f"{root}: a folder without files; expected one file of text or more")
-    return tuple(sorted(found, key=Path.as_posix))
-
-
-def _size(file: Path) -> int:
-    with _reading(file):
-        status = file.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{file}: a pipe or a device, which is read only once; expected a file")
-    return status.st_size
-
-
-def _packed(file: Path) -> bool:
-    return file.suffix.lower() == ".gz"
-
-
-def _kind(file: Path) -> str:
-    return (file.with_suffix("") if _packed(file) else file).suffix.lower()
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a whole gzip file ({error}); fetch it again") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-
-
 def _blocks(file: Path, advance: Advance, *, unpack: bool = True) -> Iterator[bytes]:
-    with _reading(file):
+    with reading(file):
         raw = file.open("rb")
-    packed = gzip.GzipFile(fileobj=raw) if unpack and _packed(file) else None
+    packed = gzip.GzipFile(fileobj=raw) if unpack and is_packed(file) else None
     position = 0
     with raw, packed or nullcontext():
         while True:
-            with _reading(file):
+            with reading(file):
                 block = (packed or raw).read(BLOCK)
             if not block:
                 return
@@ -387,107 +331,3 @@ def _paragraphs(lines: Iterable[Piece]) -> Iterator[Piece]:
         elif parts:
             yield "".join(parts), True
             parts, size, glue = [], 0, ""
-
-
-def _rows(chunks: Iterable[str], file: Path) -> Iterator[str]:
-    """Give whole lines without their ends."""
-    rest, line = "", 1
-    for chunk in chunks:
-        *rows, rest = (rest + chunk).split("\n")
-        yield from rows
-        line += len(rows)
-        if len(rest) > RECORD:
-            raise DataError(f"{file}: line {line} has over {RECORD} characters; expected a record")
-    if rest:
-        yield rest
-
-
-def _choose(column: str | None, there: Iterable[str], where: str | Path) -> str:
-    if column is not None and column in there:
-        return column
-    names = ", ".join(map(repr, there)) or "none"
-    if column is None:
-        raise ArgumentError(f"column must name the text in {where}; its columns: {names}")
-    raise DataError(f"{where}: no column {column!r}; its columns: {names}")
-
-
-def _jsonl(rows: Iterable[str], column: str | None, file: Path) -> Iterator[tuple[int, object]]:
-    place = f"{file}: line"
-    for line, row in enumerate(rows, 1):
-        if _blank(row):
-            continue
-        where = f"{place} {line}"
-        try:
-            record = json.loads(row)
-        except json.JSONDecodeError as error:
-            at = f"{where}, column {error.colno}"
-            raise DataError(f"{at}: {error.msg}; expected one JSON object a line") from error
-        except (RecursionError, ValueError) as error:
-            raise DataError(f"{where}: {error}; expected a plain JSON object") from error
-        if not isinstance(record, dict):
-            raise DataError(f"{where}: a JSON {type(record).__name__}, expected an object")
-        yield line, record[_choose(column, record, where)]
-
-
-def _csv(
-    rows: Iterable[str], column: str | None, file: Path, *, delimiter: str
-) -> Iterator[tuple[int, object]]:
-    csv.field_size_limit(max(csv.field_size_limit(), RECORD))
-    # strict: a stray quote would otherwise swallow the rest of the file or vanish.
-    reader = csv.reader((row + "\n" for row in rows), delimiter=delimiter, strict=True)
-    header: list[str] = []
-    line, index = 1, 0
-    try:
-        for record in reader:
-            if record and not header:
-                header = record
-                index = header.index(_choose(column, header, file))
-                if twice := sorted({name for name in header if header.count(name) > 1}):
-                    raise DataError(f"{file}: line {line}: columns {twice} are there twice")
-            elif record and len(record) != len(header):
-                counts = f"{len(record)} fields, expected {len(header)} as in the header"
-                raise DataError(f"{file}: line {line}: {counts}; quote those with a delimiter")
-            elif record:
-                yield line, record[index]
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(f"{file}: line {line}: {error}; double quotes inside a field") from error
-
-
-@contextmanager
-def _unpacked(file: Path, advance: Advance) -> Iterator[Path]:
-    """Give the file itself, or a temporary copy out of .gz: Parquet is read from its end."""
-    if not _packed(file):
-        yield file
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, "table.parquet")
-        with copy.open("wb") as sink:
-            sink.writelines(_blocks(file, advance))
-        yield copy
-
-
-def _parquet(file: Path, column: str | None, advance: Advance) -> Iterator[tuple[int, object]]:
-    try:
-        import polars
-    except ImportError as error:
-        raise DataError(f'{file}: needs polars; pip install "elman[tables]"') from error
-    with _unpacked(file, advance) as copy:
-        size = _size(copy)
-        try:
-            table = polars.scan_parquet(copy, glob=False, hive_partitioning=False)
-            schema = table.collect_schema()
-            column = _choose(column, schema.names(), file)
-            if schema[column] != polars.String:
-                raise DataError(f"{file}: column {column!r} is {schema[column]}, expected String")
-            rows: int = table.select(polars.len()).collect().item()
-            step = max(1, min(rows * SLICE // size, ROWS))
-            for start in range(0, rows, step):
-                end = min(start + step, rows)
-                values = table.select(column).slice(start, step).collect().get_column(column)
-                if copy is file:
-                    advance(size * end // rows - size * start // rows)
-                yield from enumerate(values, start + 1)
-        except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
-            reason = str(error).partition("\n")[0]
-            raise DataError(f"{file}: cannot be read as Parquet ({reason})") from error

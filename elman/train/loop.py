@@ -45,6 +45,7 @@ from elman.train.optim import (
     learning_rate,
     start_averaging,
 )
+from elman.train.memory import keep_freed_memory
 from elman.train.settings import TrainingSettings
 
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
@@ -154,6 +155,7 @@ def fit(
         DivergenceError: a loss or gradient was not finite; the last checkpoint stands.
     """
     fabric = fabric or build_fabric(settings)
+    keep_freed_memory()
     loop = _Loop(model, train, validation, settings, fabric, folder, journal, show)
     if resume and folder is not None and (folder / CHECKPOINT).exists():
         loop.restore()

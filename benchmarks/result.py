@@ -1,0 +1,49 @@
+"""Results as small JSON files that name machine, date, commit and command."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+import elman
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def write_result(name: str, facts: dict[str, object]) -> None:
+    """Write benchmarks/results/NAME.json and print it."""
+    arguments = [Path(a).name if os.sep in a else a for a in sys.argv]
+    result = {
+        "date": datetime.date.today().isoformat(),
+        "commit": _output("git", "rev-parse", "--short", "HEAD") or "not in a checkout",
+        "command": " ".join(["python", f"benchmarks/{arguments[0]}", *arguments[1:]]),
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "versions": {
+            "elman": elman.__version__, "torch": torch.__version__, "python": platform.python_version(),
+        },
+        **facts,
+    }  # fmt: skip
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+def _output(*command: str) -> str:
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+    )
+    return done.stdout.strip()
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()

@@ -1,0 +1,90 @@
+"""Which files a path stands for, what kind they are, and their errors as lines for people."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from elman.errors import ArgumentError, DataError
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what goes wrong in reading a file into a `DataError` with its name."""
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(f"{path}: not a whole gzip file ({error}); fetch it again") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def files_below(path: str | Path) -> tuple[Path, ...]:
+    """Give the file itself, or all files below a folder but hidden ones, in order of their paths.
+
+    Raises `DataError` for a path that does not exist or a folder without files.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from elman.read.files import files_below
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("b.txt", "a.txt", ".hidden"):
+        ...         _ = Path(folder, name).write_text("text")
+        ...     print([file.name for file in files_below(folder)])
+        ['a.txt', 'b.txt']
+    """
+    if path == "":
+        raise ArgumentError("path must name a file or a folder, got an empty string")
+    root = Path(path)
+    try:
+        mode = root.stat().st_mode
+    except (OSError, ValueError) as error:
+        # Cut and quoted, because a text in place of a path ends here too.
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"path {str(root)[:200]!r}: {reason}; texts go in a list") from error
+    if not stat.S_ISDIR(mode):
+        return (root,)
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found: list[Path] = []
+    with reading(root):
+        for folder, folders, names in os.walk(root, onerror=refuse):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found += [Path(folder, name) for name in names if not name.startswith(".")]
+    if not found:
+        raise DataError(f"{root}: a folder without files; expected one file of text or more")
+    return tuple(sorted(found, key=Path.as_posix))
+
+
+def size_of(file: Path) -> int:
+    """Bytes of a file; `DataError` for what is none and can be read only once."""
+    with reading(file):
+        status = file.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{file}: a pipe or a device, which is read only once; expected a file")
+    return status.st_size
+
+
+def is_packed(file: Path) -> bool:
+    """Whether the name ends with .gz."""
+    return file.suffix.lower() == ".gz"
+
+
+def kind_of(file: Path) -> str:
+    """The suffix in small letters, without .gz.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from elman.read.files import kind_of
+        >>> kind_of(Path("table.CSV.gz"))
+        '.csv'
+    """
+    return (file.with_suffix("") if is_packed(file) else file).suffix.lower()

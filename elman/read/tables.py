@@ -1,0 +1,161 @@
+r"""Records of tables: the value in one column of each.
+
+    .jsonl .ndjson      lines -> objects, one a line -> the value at a key
+    .csv .tsv           lines -> records (RFC 4180 quoting) -> the field below a name
+    .parquet            rows, read in slices -> the value in a column
+
+Each value comes with the number of its line or row, for messages.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from elman.errors import ArgumentError, DataError
+from elman.read.files import size_of
+
+TABLES = {".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"}
+
+Values = Iterator[tuple[int, object]]
+
+
+def line_values(
+    chunks: Iterable[str], column: str | None, file: Path, *, kind: str, record: int
+) -> Values:
+    """Values of `column` in the text of a table of `kind` .csv, .tsv, .jsonl or .ndjson.
+
+    Raises `DataError` for a record that is none or has over `record` characters and for a column
+    that is not there, `ArgumentError` if no column is named.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from elman.read.tables import line_values
+        >>> chunks = ["id,text\n1,It r", "ained.\n"]
+        >>> list(line_values(chunks, "text", Path("a.csv"), kind=".csv", record=100))
+        [(2, 'It rained.')]
+    """
+    rows = _rows(chunks, file, record)
+    if kind in (".csv", ".tsv"):
+        return _csv(rows, column, file, delimiter="," if kind == ".csv" else "\t", field=record)
+    return _jsonl(rows, column, file)
+
+
+def parquet_values(
+    file: Path,
+    column: str | None,
+    advance: Callable[[int], None],
+    *,
+    unpacked: Iterable[bytes] | None,
+    most_bytes: int,
+    most_rows: int,
+) -> Values:
+    """Values of `column` in a Parquet file, at most so many bytes and rows of it at a time.
+
+    `unpacked` is the content of a file that is packed; `advance` then hears nothing from here.
+    """
+    try:
+        import polars
+    except ImportError as error:
+        raise DataError(f'{file}: needs polars; pip install "elman[tables]"') from error
+    with _seekable(file, unpacked) as copy:
+        size = size_of(copy)
+        try:
+            table = polars.scan_parquet(copy, glob=False, hive_partitioning=False)
+            schema = table.collect_schema()
+            column = _choose(column, schema.names(), file)
+            if schema[column] != polars.String:
+                raise DataError(f"{file}: column {column!r} is {schema[column]}, expected String")
+            rows: int = table.select(polars.len()).collect().item()
+            step = max(1, min(rows * most_bytes // size, most_rows))
+            for start in range(0, rows, step):
+                end = min(start + step, rows)
+                values = table.select(column).slice(start, step).collect().get_column(column)
+                if copy is file:
+                    advance(size * end // rows - size * start // rows)
+                yield from enumerate(values, start + 1)
+        except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
+            reason = str(error).partition("\n")[0]
+            raise DataError(f"{file}: cannot be read as Parquet ({reason})") from error
+
+
+@contextmanager
+def _seekable(file: Path, unpacked: Iterable[bytes] | None) -> Iterator[Path]:
+    """Give the file itself, or a temporary copy of what was packed: Parquet is read from its end."""
+    if unpacked is None:
+        yield file
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "table.parquet")
+        with copy.open("wb") as sink:
+            sink.writelines(unpacked)
+        yield copy
+
+
+def _rows(chunks: Iterable[str], file: Path, most: int) -> Iterator[str]:
+    """Give whole lines without their ends."""
+    rest, line = "", 1
+    for chunk in chunks:
+        *rows, rest = (rest + chunk).split("\n")
+        yield from rows
+        line += len(rows)
+        if len(rest) > most:
+            raise DataError(f"{file}: line {line} has over {most} characters; expected a record")
+    if rest:
+        yield rest
+
+
+def _choose(column: str | None, there: Iterable[str], where: str | Path) -> str:
+    if column is not None and column in there:
+        return column
+    names = ", ".join(map(repr, there)) or "none"
+    if column is None:
+        raise ArgumentError(f"column must name the text in {where}; its columns: {names}")
+    raise DataError(f"{where}: no column {column!r}; its columns: {names}")
+
+
+def _jsonl(rows: Iterable[str], column: str | None, file: Path) -> Values:
+    place = f"{file}: line"
+    for line, row in enumerate(rows, 1):
+        if not row or row.isspace():
+            continue
+        where = f"{place} {line}"
+        try:
+            record = json.loads(row)
+        except json.JSONDecodeError as error:
+            at = f"{where}, column {error.colno}"
+            raise DataError(f"{at}: {error.msg}; expected one JSON object a line") from error
+        except (RecursionError, ValueError) as error:
+            raise DataError(f"{where}: {error}; expected a plain JSON object") from error
+        if not isinstance(record, dict):
+            raise DataError(f"{where}: a JSON {type(record).__name__}, expected an object")
+        yield line, record[_choose(column, record, where)]
+
+
+def _csv(
+    rows: Iterable[str], column: str | None, file: Path, *, delimiter: str, field: int
+) -> Values:
+    csv.field_size_limit(max(csv.field_size_limit(), field))
+    # strict: a stray quote would otherwise swallow the rest of the file or vanish.
+    reader = csv.reader((row + "\n" for row in rows), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    line, index = 1, 0
+    try:
+        for record in reader:
+            if record and not header:
+                header = record
+                index = header.index(_choose(column, header, file))
+                if twice := sorted({name for name in header if header.count(name) > 1}):
+                    raise DataError(f"{file}: line {line}: columns {twice} are there twice")
+            elif record and len(record) != len(header):
+                counts = f"{len(record)} fields, expected {len(header)} as in the header"
+                raise DataError(f"{file}: line {line}: {counts}; quote those with a delimiter")
+            elif record:
+                yield line, record[index]
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{file}: line {line}: {error}; double quotes inside a field") from error
