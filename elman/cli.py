@@ -6,7 +6,9 @@ heavy is imported before a command runs.
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -16,17 +18,24 @@ import cyclopts
 from cyclopts import App, Group, Parameter
 
 import elman
-from elman.errors import ElmanError, Stopped
+from elman.errors import ArgumentError, DataError, ElmanError, Stopped
 from elman.tasks import LanguageModel, load, task_of
 
-SETTINGS = Group("Settings", help="Also by --config FILE.yaml, with the names as keys.")
+SETTINGS = Group(
+    "Settings",
+    help='Also by --config FILE.yaml, a line each: "hidden_size: 512". '
+    'Where None is a choice, write "none".',
+)
 
 app = App(
     name="elman",
     version=elman.__version__,
     help="Recurrent sequence models: train on a file, see how good it is, use it.",
-    help_epilogue="Start with: elman train language-model book.txt --out runs/book",
-    default_parameter=Parameter(negative_iterable=(), consume_multiple=True),
+    help_epilogue="Start with: elman train language-model book.txt --out runs/book\n\n"
+    "With --debug an error shows where in the program it arose.",
+    help_format="plaintext",  # markdown would swallow <unk>
+    default_parameter=Parameter(negative_iterable=()),
+    result_action="return_value",
 )
 train = App(name="train", help="Train a model.")
 app.command(train)
@@ -152,6 +161,8 @@ def generate(
     """
     from elman.decode.sample import Sampling
 
+    if samples < 1:
+        raise ArgumentError(f"samples must be at least 1, got {samples}")
     sampling = Sampling(
         temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
         repetition_penalty=repetition_penalty,
@@ -163,8 +174,8 @@ def generate(
             text, sampling=sampling, max_new_tokens=max_new_tokens, stop=stop, seed=seed + number
         )
         space = " " if text and model.vocabulary.tokens == "word" else ""
-        print(text + space, end="", flush=True)
-        for piece in pieces:
+        first = next(pieces, "")  # nothing is printed if the flags cannot work
+        for piece in itertools.chain([text + space, first], pieces):
             print(piece, end="", flush=True)
         print("\n" if number + 1 < samples else "")
 
@@ -267,16 +278,37 @@ def _print_perplexities(metrics: dict[str, Any]) -> None:
 
 def _use_config(arguments: list[str]) -> None:
     """Let a YAML file named by --config give flags that the command line leaves out."""
+    train.config = ()
     for index, argument in enumerate(arguments):
         if argument == "--config" and index + 1 < len(arguments):
-            path = arguments[index + 1]
+            train.config = _read_settings(Path(arguments[index + 1]))
         elif argument.startswith("--config="):
-            path = argument.removeprefix("--config=")
-        else:
-            continue
-        train.config = cyclopts.config.Yaml(
-            path, must_exist=True, search_parents=False, use_commands_as_keys=False
-        )
+            train.config = _read_settings(Path(argument.removeprefix("--config=")))
+
+
+def _read_settings(path: Path) -> cyclopts.config.Dict:
+    import yaml
+
+    try:
+        with path.open(encoding="utf-8") as file:
+            settings = yaml.safe_load(file) or {}
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: is not valid YAML ({error})") from error
+    if not isinstance(settings, dict) or not all(isinstance(name, str) for name in settings):
+        raise DataError(f'{path}: expected settings, a line each, such as "hidden_size: 512"')
+    return cyclopts.config.Dict(settings, source=str(path), use_commands_as_keys=False)
+
+
+def _spread_sizes(arguments: list[str]) -> list[str]:
+    """`--hidden-size 8 6` as `--hidden-size 8 --hidden-size 6`, which is understood anywhere."""
+    spread: list[str] = []
+    for argument in arguments:
+        if argument.isdecimal() and spread[-2:-1] == ["--hidden-size"]:
+            spread.append("--hidden-size")
+        spread.append(argument)
+    return spread
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -287,26 +319,38 @@ def main(arguments: list[str] | None = None) -> int:
         arguments.remove("--debug")
     try:
         _use_config(arguments)
-        app(arguments, exit_on_error=False, print_error=False)
-    except cyclopts.CycloptsError as error:
-        return _refuse(" ".join(str(error).split()), error if debug else None)
-    except ElmanError as error:
-        return _refuse(str(error), error if debug else None)
+        app(_spread_sizes(arguments), exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except cyclopts.UnusedCliTokensError as error:
+        words = " ".join(error.unused_tokens or ())
+        return _refuse(
+            f"too much: {words!r}; put quotes around a text of several words", error, debug
+        )
+    except (cyclopts.CycloptsError, ElmanError) as error:
+        return _refuse(str(error), error, debug)
     except Stopped as stopped:
         print(f"elman: {stopped}", file=sys.stderr)
         return 128 + stopped.signal
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        sys.stderr.close()
+        # Who read the output has gone: what is still in the buffer must not fail at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return _refuse(str(error), error, debug)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate" not in str(error):
+            raise
+        reason = f"not enough memory ({error}); lower hidden_size, batch_size or bptt"
+        return _refuse(reason, error, debug)
     return 0
 
 
-def _refuse(message: str, error: Exception | None) -> int:
-    if error is not None:
+def _refuse(message: str, error: BaseException, debug: bool) -> int:
+    if debug:
         raise error
-    print(f"elman: {message}", file=sys.stderr)
+    print(f"elman: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from elman.errors import ArgumentError
 from elman.state import State
 
+TINY = torch.finfo(torch.float32).tiny
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
 
 
@@ -75,7 +76,9 @@ class Sampling:
         if self.temperature == 0:
             best = scores.argmax(1, keepdim=True)
             return torch.zeros_like(scores).scatter_(1, best, 1.0)
-        p = torch.softmax(scores / self.temperature, dim=1)
+        # The best score becomes 0: a small temperature then makes no infinity of it.
+        best = scores.amax(1, keepdim=True)
+        p = torch.softmax((scores - best) / max(self.temperature, TINY), dim=1)
         ordered, order = p.sort(dim=1, descending=True, stable=True)
         keep = torch.ones_like(ordered, dtype=torch.bool)
         if self.top_k is not None:
@@ -117,8 +120,7 @@ def sample(
     if max_new_tokens < 1:
         raise ArgumentError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     rows = torch.arange(len(scores))
-    if seen is None:
-        seen = torch.zeros_like(scores, dtype=torch.bool)
+    seen = torch.zeros_like(scores, dtype=torch.bool) if seen is None else seen.clone()
     for drawn in range(max_new_tokens):
         scores = scores.clone()
         scores[:, list(banned)] = -torch.inf

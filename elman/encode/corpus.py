@@ -90,12 +90,10 @@ def tokenise(
             try:
                 _write(pieces(), vocabulary, beside, dtype, advance)
                 beside.rename(folder)
-            except FileExistsError:  # another process was faster, with the same content
-                pass
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
         except OSError as error:
-            if not folder.is_dir():
+            if not folder.is_dir():  # else another process was faster, with the same content
                 raise FolderError(
                     f"{folder.parent}: the cache folder cannot be written ({error.strerror}); "
                     "free some space or set ELMAN_CACHE to another folder"
@@ -112,7 +110,7 @@ def _write(
     dtype: np.dtype[np.unsignedinteger],
     advance: Callable[[int], None] | None,
 ) -> None:
-    written, fresh = 0, True
+    written, fresh, previous = 0, True, -1
     with (folder / "tokens").open("wb") as tokens, (folder / "starts").open("wb") as starts:
         for group in _grouped(pieces):
             encoded = vocabulary.encode_batch([text for text, _ in group])
@@ -120,8 +118,10 @@ def _write(
             for numbers, (_, ends) in zip(encoded, group, strict=True):
                 if fresh:
                     beginnings.append(written)
+                    previous = -1
+                previous = numbers[-1] if numbers else previous
                 # In a word vocabulary the last line end is the end of the document already.
-                line_end = vocabulary.tokens == "word" and numbers[-1:] == [vocabulary.end]
+                line_end = vocabulary.tokens == "word" and previous == vocabulary.end
                 if ends and not line_end:
                     numbers.append(vocabulary.end)
                 tokens.write(np.asarray(numbers, dtype=dtype).tobytes())

@@ -9,6 +9,7 @@ BPE: Sennrich, Haddow and Birch 2016 (arXiv:1508.07909), on bytes, so that nothi
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import unicodedata
@@ -37,6 +38,10 @@ WORD = r"\d+(?:[.,]\d+)+|\w+(?:['’\-]\w+)*|[^\w\s]"
 NO_SPACE_BEFORE = set(".,;:!?)]}%…’”»、。，！？；：")
 NO_SPACE_AFTER = set("([{“‘«$£€#\n")
 DEFAULT_SIZE = {"word": 20_000, "character": 20_000, "byte": 257, "bpe": 8_000}
+# How byte-level BPE writes bytes: visible Latin-1 as it is, the rest as characters from U+0100 on.
+VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+HIDDEN = sorted(set(range(256)) - set(VISIBLE))
+BYTES = {chr(b): b for b in VISIBLE} | {chr(256 + i): b for i, b in enumerate(HIDDEN)}
 LONG_WORD = 16  # characters between spaces, on average, that no language with spaces reaches
 
 
@@ -55,19 +60,26 @@ class Vocabulary:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         description = json.loads(tokenizer.to_str())
-        kind = description["model"]["type"]
-        split = (description["pre_tokenizer"] or {}).get("type")
-        if kind == "WordLevel":
-            self.tokens: Tokens = "word" if description["normalizer"] else "character"
-        else:
-            self.tokens = "bpe" if description["model"]["merges"] else "byte"
-        self.split_punctuation = self.tokens == "word" and split == "Split"
-        self.size = tokenizer.get_vocab_size()
+        split, joint = description["pre_tokenizer"] or {}, description["decoder"] or {}
+        kinds: dict[tuple[str, str | None], Tokens] = {
+            ("WordLevel", None): "word",
+            ("WordLevel", "Fuse"): "character",
+            ("BPE", "ByteLevel"): "bpe" if split.get("use_regex") else "byte",
+        }
+        kind = kinds.get((description["model"]["type"], joint.get("type")))
         end = tokenizer.token_to_id(END)
-        if end is None:
-            raise FolderError(f"the tokenizer has no token {END}: it was not made by Elman")
+        if kind is None or end is None:
+            raise FolderError(
+                f"the tokenizer was not made by Elman ({description['model']['type']}, "
+                f"number of {END}: {end}); build one with Vocabulary.build"
+            )
+        self.tokens = kind
+        self.split_punctuation = kind == "word" and split.get("type") == "Split"
+        self.size = tokenizer.get_vocab_size()
         self.end: int = end
         self.unknown: int | None = tokenizer.token_to_id(UNKNOWN)
+        # Only a word vocabulary reads its marks in the text itself, as Penn Treebank has them.
+        tokenizer.encode_special_tokens = kind != "word"
 
     @classmethod
     def build(
@@ -110,7 +122,6 @@ class Vocabulary:
         elif lowercase:
             tokenizer.normalizer = normalizers.Lowercase()
         special = [END] if tokens in ("byte", "bpe") else [UNKNOWN, END]
-        # Only a word vocabulary reads its marks in the text itself, as Penn Treebank has them.
         added = [AddedToken(t, special=True, normalized=tokens == "word") for t in special]
         if tokens in ("word", "character"):
             trainer: trainers.Trainer = trainers.WordLevelTrainer(
@@ -148,23 +159,7 @@ class Vocabulary:
 
     def decode(self, numbers: Sequence[int]) -> str:
         """Text of the tokens; `<eos>` becomes a line end."""
-        if self.tokens != "word":
-            parts: list[list[int]] = [[]]
-            for number in numbers:
-                if number == self.end:
-                    parts.append([])
-                else:
-                    parts[-1].append(number)
-            decode = self.tokenizer.decode
-            return "\n".join(decode(part, skip_special_tokens=False) for part in parts)
-        text = ""
-        for number in numbers:
-            word = "\n" if number == self.end else self.tokenizer.id_to_token(number) or UNKNOWN
-            glued = not text or word == "\n" or text[-1] == "\n"
-            if self.split_punctuation:
-                glued |= word[0] in NO_SPACE_BEFORE or text[-1:] in NO_SPACE_AFTER
-            text += word if glued else f" {word}"
-        return text
+        return "".join(stream_text(self, numbers))
 
     def save(self, path: Path) -> None:
         """Write `tokenizer.json`."""
@@ -176,20 +171,24 @@ class Vocabulary:
     def load(cls, path: Path) -> Vocabulary:
         """Read `tokenizer.json`; FolderError if it is missing or damaged."""
         try:
-            text = path.read_text(encoding="utf-8")
+            blob = path.read_bytes()
         except OSError as error:
             raise FolderError(f"{path}: cannot be read ({error.strerror})") from error
         try:
-            tokenizer = Tokenizer.from_str(text)
+            tokenizer = Tokenizer.from_buffer(blob)
         except Exception as error:  # the library raises plain Exception
             raise FolderError(f"{path}: is no tokenizer file ({error})") from error
-        return cls(tokenizer)
+        try:
+            return cls(tokenizer)
+        except FolderError as error:
+            raise FolderError(f"{path}: {error}") from error
 
 
 def stream_text(vocabulary: Vocabulary, numbers: Iterable[int]) -> Iterator[str]:
     """Text of tokens as they come, each piece once it is sure.
 
-    A character of several bytes is held back until its last byte has come.
+    A character of several bytes is held back until its last byte has come; bytes that make no
+    character become U+FFFD.
 
     Example:
         >>> from elman.encode.text import Vocabulary, stream_text
@@ -197,20 +196,29 @@ def stream_text(vocabulary: Vocabulary, numbers: Iterable[int]) -> Iterator[str]
         >>> list(stream_text(byte, byte.encode("aé!")))
         ['a', 'é', '!']
     """
-    window: list[int] = []
-    shown = ""
+    utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+    last = "\n"
     for number in numbers:
-        window.append(number)
-        text = vocabulary.decode(window)
-        if text.endswith("\ufffd") and len(window) < 16:
-            continue
-        if len(text) > len(shown):
-            yield text[len(shown) :]
-        # The last token stays: whether a space follows it depends on the next one.
-        window = window[-1:]
-        shown = vocabulary.decode(window)
-        if text.endswith("\ufffd") or shown.endswith("\ufffd") or not text.endswith(shown):
-            window, shown = [], ""
+        token = vocabulary.tokenizer.id_to_token(number) or UNKNOWN
+        if number == vocabulary.end:
+            piece = utf8.decode(b"", True) + "\n"
+        elif vocabulary.tokens in ("byte", "bpe"):
+            piece = utf8.decode(bytes(BYTES[mark] for mark in token))
+        elif vocabulary.tokens == "word" and not _glued(last, token, vocabulary.split_punctuation):
+            piece = f" {token}"
+        else:
+            piece = token
+        if piece:
+            yield piece
+            last = piece[-1]
+    if rest := utf8.decode(b"", True):
+        yield rest
+
+
+def _glued(last: str, word: str, split_punctuation: bool) -> bool:
+    """Whether a word follows the character `last` without a space."""
+    marks = split_punctuation and (word[0] in NO_SPACE_BEFORE or last in NO_SPACE_AFTER)
+    return marks or last == "\n"
 
 
 def choose_tokens(sample: str) -> tuple[Tokens, str | None]:
@@ -229,7 +237,7 @@ def choose_tokens(sample: str) -> tuple[Tokens, str | None]:
         return "word", None
     mean = sum(map(len, runs)) / len(runs)
     unspaced = sum(_has_no_spaces(c) for c in letters[:100_000]) / len(letters[:100_000])
-    if mean > (LONG_WORD if unspaced < 0.5 else LONG_WORD / 2):
+    if mean > (LONG_WORD if unspaced < 0.5 else LONG_WORD / 3):
         return "character", (
             f"splitting at spaces would make words of {mean:.0f} characters: "
             "the model reads characters (choose with tokens)"

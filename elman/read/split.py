@@ -15,7 +15,7 @@ from elman.read.text import TextSource
 
 Pieces = Iterator[tuple[str, bool]]  # text, and whether a document ends with it
 
-MANY = 10  # documents that must be held out on average for a random choice among them
+MANY = 10  # documents that both parts must have on average for a random choice among them
 
 
 def hold_out(
@@ -36,7 +36,7 @@ def hold_out(
         >>> from elman.read.text import TextSource
         >>> source = TextSource([f"text {i}" for i in range(100)])
         >>> train, held = hold_out(source, 0.2, seed=0)
-        >>> len(list(train())) + len(list(held())), 10 < len(list(held())) < 30
+        >>> len(list(train())) + len(list(held())), 5 < len(list(held())) < 35
         (100, True)
     """
     if not 0 < fraction < 1:
@@ -45,13 +45,12 @@ def hold_out(
     for text, ends in source.pieces():
         characters += len(text)
         documents += ends
-    if documents * fraction >= MANY:
-        return (
-            partial(_chosen, source, fraction, seed, False),
-            partial(_chosen, source, fraction, seed, True),
-        )
-    border = int(characters * (1 - fraction))
-    train, held = partial(_before, source, border), partial(_after, source, border)
+    if documents * min(fraction, 1 - fraction) >= MANY:
+        train = partial(_chosen, source, fraction, seed, False)
+        held = partial(_chosen, source, fraction, seed, True)
+    else:
+        border = int(characters * (1 - fraction))
+        train, held = partial(_before, source, border), partial(_after, source, border)
     if not any(text.strip() for text, _ in train()) or not any(t.strip() for t, _ in held()):
         raise DataError(
             f"{source.name}: {characters} characters are too few to hold out "
@@ -70,30 +69,29 @@ def _chosen(source: TextSource, fraction: float, seed: int, held: bool) -> Piece
             chosen = draw.random() < fraction
 
 
-def _cut(source: TextSource, border: int) -> Iterator[tuple[str, bool, str]]:
-    """Pieces with what of them lies behind the border, which moves back to a line end or space."""
-    position = 0
-    for text, ends in source.pieces():
-        if position <= border < position + len(text):
-            at = border - position
-            for mark in ("\n", " "):
-                found = text.rfind(mark, 0, at) + 1
-                if found > 0:
-                    at = found
-                    break
-            yield text[:at], ends, text[at:]
-        else:
-            yield (text, ends, "") if position < border else ("", ends, text)
-        position += len(text)
-
-
 def _before(source: TextSource, border: int) -> Pieces:
-    for text, ends, behind in _cut(source, border):
-        if text:
-            yield text, ends or bool(behind)
+    for text, ends in source.pieces():
+        if border <= len(text):
+            yield text[: _line_end(text, border)], True
+            return
+        yield text, ends
+        border -= len(text)
 
 
 def _after(source: TextSource, border: int) -> Pieces:
-    for _, ends, behind in _cut(source, border):
+    for text, ends in source.pieces():
+        behind = text[_line_end(text, border) if border > 0 else 0 :]
         if behind:
             yield behind, ends
+        border -= len(text)
+
+
+def _line_end(text: str, border: int) -> int:
+    """The place to cut at: the border, moved back to a line end or a space if one is near."""
+    if border >= len(text):
+        return len(text)
+    for mark in ("\n", " "):
+        found = text.rfind(mark, border // 2, border) + 1
+        if found > 0:
+            return found
+    return border

@@ -27,7 +27,7 @@ Values = Iterator[tuple[int, object]]
 def line_values(
     chunks: Iterable[str], column: str | None, file: Path, *, kind: str, record: int
 ) -> Values:
-    """Values of `column` in the text of a table of `kind` .csv, .tsv, .jsonl or .ndjson.
+    r"""Values of `column` in the text of a table of `kind` .csv, .tsv, .jsonl or .ndjson.
 
     Raises `DataError` for a record that is none or has over `record` characters and for a column
     that is not there, `ArgumentError` if no column is named.
@@ -85,7 +85,7 @@ def parquet_values(
 
 @contextmanager
 def _seekable(file: Path, unpacked: Iterable[bytes] | None) -> Iterator[Path]:
-    """Give the file itself, or a temporary copy of what was packed: Parquet is read from its end."""
+    """Give the file, or a temporary copy of what was packed: Parquet is read from its end."""
     if unpacked is None:
         yield file
         return

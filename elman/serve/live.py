@@ -73,7 +73,16 @@ class LiveText:
         return likeliest(self._scores()[0], self._vocabulary, k)
 
     def next(self, sampling: Sampling | None = None) -> str:
-        """Draw the next token, read it, and return its text."""
+        """Draw the next token, read it, and return its text.
+
+        Raises:
+            ArgumentError: sampling has a repetition penalty; a stream keeps no list of its tokens.
+        """
+        if sampling is not None and sampling.repetition_penalty != 1:
+            raise ArgumentError(
+                "repetition_penalty must be 1 in a stream, which does not keep the tokens that "
+                f"were there, got {sampling.repetition_penalty}; use LanguageModel.generate"
+            )
         scores = self._scores().clone()
         if self._vocabulary.unknown is not None:
             scores[:, self._vocabulary.unknown] = -torch.inf

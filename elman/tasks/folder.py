@@ -107,4 +107,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder}: has folder format {config.get('format')}, written by Elman "
             f"{config['elman']}; this is Elman {elman.__version__}, which reads format {FORMAT}"
         )
+    for name in ("settings", "data"):
+        if not isinstance(config.get(name), dict):
+            raise FolderError(f"{folder / CONFIG}: is damaged, it holds no {name}")
     return config

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from elman.errors import ArgumentError, FolderError
 from elman.tasks.folder import (
+    CONFIG,
     METRICS,
     TOKENIZER,
     check_free,
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from elman.tasks.text_data import TextData
 
 Text = str | Path | Sequence[str]
+PROBABILITIES = (
+    "dropout", "input_dropout", "embedding_dropout", "weight_dropout", "recurrent_dropout",
+    "zoneout",
+)  # fmt: skip
 
 
 @dataclass(kw_only=True)
@@ -128,7 +133,20 @@ class LanguageModel(TrainingSettings):
             raise ArgumentError(
                 f"validation_fraction must be in (0, 1), got {self.validation_fraction}"
             )
-        last = self.hidden_size if isinstance(self.hidden_size, int) else self.hidden_size[-1]
+        sizes = (self.hidden_size,) if isinstance(self.hidden_size, int) else self.hidden_size
+        if min(sizes, default=0) < 1:
+            raise ArgumentError(f"hidden_size must be at least 1, got {self.hidden_size}")
+        for name in ("num_layers", "embedding_size", "min_count", "vocabulary_size"):
+            number = getattr(self, name)
+            if number is not None and number < 1:
+                raise ArgumentError(f"{name} must be at least 1, got {number}")
+        for name in PROBABILITIES:
+            if not 0 <= getattr(self, name) < 1:
+                raise ArgumentError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        for name in ("activation_penalty", "temporal_penalty"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ArgumentError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        last = sizes[-1]
         if self.tied and self.embedding_size not in (None, last):
             raise ArgumentError(
                 f"tied needs embedding_size equal to the last hidden size {last}, "
@@ -199,9 +217,10 @@ class LanguageModel(TrainingSettings):
 
         folder = Path(folder)
         config = read_config(folder)
-        changed = {"learning_rate": learning_rate, "epochs": epochs}
-        config["settings"] |= {name: value for name, value in changed.items() if value is not None}
-        model = cls._from_config(config)
+        model = cls._from_config(config, folder)
+        model.learning_rate = model.learning_rate if learning_rate is None else learning_rate
+        model.epochs = model.epochs if epochs is None else epochs
+        model.check()
         resume_text(model, config, folder, show=show)
         return model
 
@@ -281,7 +300,7 @@ class LanguageModel(TrainingSettings):
         """
         from elman.tasks.text_run import score_text
 
-        return score_text(self, self._source(data))
+        return score_text(self, self._source(data, any_kind=True))
 
     def stream(self, *, seed: int = 0) -> LiveText:
         """A live session: takes and gives one token at a time, in constant memory."""
@@ -316,7 +335,7 @@ class LanguageModel(TrainingSettings):
 
         folder = Path(folder)
         config = read_config(folder)
-        model = cls._from_config(config)
+        model = cls._from_config(config, folder)
         if not (folder / WEIGHTS).exists():
             raise FolderError(
                 f"{folder}: has no weights yet, its training has not come to a first validation; "
@@ -409,30 +428,33 @@ class LanguageModel(TrainingSettings):
         from elman.padded import Padded
 
         def step(tokens: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-            scores, state = self.model(Padded.full(tokens.unsqueeze(1)), state)
+            # Not around the loop: between two tokens the mode would leak into the caller's code.
+            with torch.inference_mode():
+                scores, state = self.model(Padded.full(tokens.unsqueeze(1)), state)
             return scores.data[:, -1], state
 
         scores, state = self._read(text, samples)
         seen = torch.zeros_like(scores, dtype=torch.bool)
         seen[:, self.vocabulary.encode(text)] = True
         unknown = self.vocabulary.unknown
-        draws = sample(
+        return sample(
             step, scores, state, sampling=sampling, max_new_tokens=max_new_tokens, seen=seen,
             generator=torch.Generator().manual_seed(seed),
             banned=() if unknown is None else (unknown,),
         )  # fmt: skip
-        with torch.inference_mode():
-            yield from draws
 
-    def _source(self, text: Text) -> TextSource:
-        from elman.read.text import TABLES, TextSource
+    def _source(self, text: Text, *, any_kind: bool = False) -> TextSource:
+        """The documents of a text; `any_kind` allows plain text beside a column."""
+        from elman.read.files import kind_of
+        from elman.read.tables import TABLES
+        from elman.read.text import TextSource
 
-        if isinstance(text, str | Path):
-            name = Path(str(text).removesuffix(".gz"))
-            table = Path(text).is_dir() or name.suffix.lower() in TABLES
-            column = self.column if table else None
-            return TextSource(text, document=self.document, column=column, encoding=self.encoding)
-        return TextSource(list(text))
+        if not isinstance(text, str | Path):
+            return TextSource(list(text))
+        path, column = Path(text), self.column
+        if any_kind and path.is_file() and kind_of(path) not in TABLES:
+            column = None
+        return TextSource(path, document=self.document, column=column, encoding=self.encoding)
 
     def _config(self, data: TextData | None = None) -> dict[str, Any]:
         if data is not None:
@@ -440,15 +462,20 @@ class LanguageModel(TrainingSettings):
         return {"task": "language-model", "settings": asdict(self), "data": self._described}
 
     @classmethod
-    def _from_config(cls, config: dict[str, Any]) -> LanguageModel:
+    def _from_config(cls, config: dict[str, Any], folder: Path) -> LanguageModel:
         if config["task"] != "language-model":
-            raise FolderError(f"the folder holds a model for {config['task']}, not language-model")
+            raise FolderError(f"{folder}: holds a model for {config['task']}, not language-model")
         known = {field.name for field in fields(cls)}
         strange = set(config["settings"]) - known
         if strange:
-            raise FolderError(f"config.json has unknown settings: {', '.join(sorted(strange))}")
-        model = cls(**config["settings"])
-        model.check()
+            raise FolderError(
+                f"{folder / CONFIG}: has unknown settings: {', '.join(sorted(strange))}"
+            )
+        try:
+            model = cls(**config["settings"])
+            model.check()
+        except (TypeError, ArgumentError) as error:
+            raise FolderError(f"{folder / CONFIG}: is damaged ({error})") from error
         model._described = config["data"]
         return model
 

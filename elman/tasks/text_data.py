@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from elman.encode.corpus import Corpus, tokenise
 from elman.encode.text import Tokens, Vocabulary, choose_tokens
 from elman.errors import DataError
@@ -57,6 +59,7 @@ def prepare(
     keys = {"train": source.fingerprint()}
     paths = {} if not source.files else {"train": str(Path(str(train)).resolve())}
     notes: list[str] = []
+    given: dict[str, str] = {}  # names of the texts that are not the training text
     parts: dict[str, Callable[[], Pieces]] = {}
     if validation is None:
         share = model.validation_fraction
@@ -71,6 +74,7 @@ def prepare(
         if text is not None:
             other = model._source(text)
             parts[part], keys[part] = other.pieces, other.fingerprint()
+            given[part] = other.name
             if other.files:
                 paths[part] = str(Path(str(text)).resolve())
     if vocabulary is None:
@@ -87,6 +91,8 @@ def prepare(
         large = show and source.total_bytes > LARGE
         with _bar(f"reading {part} text", source.total_bytes, large) as advance:
             corpora[part] = tokenise(pieces, vocabulary, key=keys[part], advance=advance)
+    for part, name in given.items():
+        check_known(corpora[part], vocabulary, name)
     return TextData(
         vocabulary, corpora["train"], corpora["validation"], corpora.get("test"),
         paths, keys, source.name, tuple(notes),
@@ -115,6 +121,16 @@ def find_again(
                 "put the old text back, or train anew with another out"
             )
     return found
+
+
+def check_known(corpus: Corpus, vocabulary: Vocabulary, name: str) -> None:
+    """Refuse a text of which not one token is known with a DataError: it would score nothing."""
+    strange = (vocabulary.unknown, vocabulary.end)
+    if vocabulary.unknown is not None and np.isin(corpus.tokens, strange).all():
+        raise DataError(
+            f"{name}: the training text holds none of its {vocabulary.tokens}s; "
+            "give text of the same kind, language and encoding"
+        )
 
 
 def _tokens(model: LanguageModel, pieces: Callable[[], Pieces]) -> tuple[Tokens, str | None]:

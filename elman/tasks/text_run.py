@@ -15,16 +15,17 @@ import elman
 from elman.atomic import write_atomic
 from elman.encode.corpus import Corpus, tokenise
 from elman.encode.text import Vocabulary
-from elman.errors import DataError, DivergenceError, Stopped
+from elman.errors import DataError, DivergenceError, FolderError, Stopped
 from elman.read.text import TextSource
 from elman.report.journal import Journal
 from elman.report.ngram import KneserNey
 from elman.report.page import write_report
 from elman.report.progress import Progress
 from elman.tasks.folder import CARD, METRICS, TOKENIZER, start_folder, write_config, write_json
-from elman.tasks.text_data import TextData, find_again, prepare
+from elman.tasks.text_data import TextData, check_known, find_again, prepare
 from elman.train.chunks import Batches, DocumentBatches, StreamBatches
-from elman.train.loop import build_fabric, evaluate, fit
+from elman.train.evaluate import evaluate
+from elman.train.loop import CHECKPOINT, build_fabric, fit
 from elman.train.reach import gradient_by_lag
 
 if TYPE_CHECKING:
@@ -50,35 +51,41 @@ def train_text(
     with fabric.rank_zero_first():
         data = prepare(model, train, validation, test, show=show)
     model.build(data.vocabulary)
+    # Before the folder is touched: a text may be too short, and an old model is to stay then.
+    batches = _batches(model, data, fabric)
     if folder is not None and fabric.is_global_zero:
         start_folder(folder, model._config(data))
         data.vocabulary.save(folder / TOKENIZER)
     fabric.barrier()
-    _run(model, data, fabric, folder, resume=False, show=show)
+    _run(model, data, batches, fabric=fabric, folder=folder, resume=False, show=show)
 
 
 def resume_text(model: LanguageModel, config: dict[str, Any], folder: Path, *, show: bool) -> None:
     """Go on with a run, see `LanguageModel.resume`."""
+    if (folder / METRICS).exists() and not (folder / CHECKPOINT).exists():
+        raise FolderError(f"{folder}: has no {CHECKPOINT}, so its training cannot go on")
     vocabulary = Vocabulary.load(folder / TOKENIZER)
     fabric = build_fabric(model)
     with fabric.rank_zero_first():
         data = find_again(model, config["data"], vocabulary, show=show)
     model.build(vocabulary)
+    batches = _batches(model, data, fabric)
     if fabric.is_global_zero:
         write_config(folder, model._config(data))
-    _run(model, data, fabric, folder, resume=True, show=show)
+    _run(model, data, batches, fabric=fabric, folder=folder, resume=True, show=show)
 
 
 def _run(
     model: LanguageModel,
     data: TextData,
+    batches: tuple[Batches, Batches],
+    *,
     fabric: Fabric,
     folder: Path | None,
-    *,
     resume: bool,
     show: bool,
 ) -> None:
-    train, validation = _batches(model, data, fabric)
+    train, validation = batches
     first = fabric.is_global_zero
     journal = Journal(folder / "run.jsonl") if folder is not None and first else None
     display = Progress() if show and first else None
@@ -87,8 +94,11 @@ def _run(
             for note in data.notes:
                 display.show({"event": "note", "text": note})
         start = _start_record(model, data, fabric, len(train))
-        if journal is not None and journal.position == 0:
-            journal.write(start)
+        if journal is not None and folder is not None:
+            if not (folder / CHECKPOINT).exists():  # stopped before the first one: from the start
+                journal.truncate(0)
+            if journal.position == 0:
+                journal.write(start)
         if display is not None:
             display.show(start)
         outcome = fit(
@@ -213,6 +223,7 @@ def _reach(model: LanguageModel, data: TextData) -> list[float]:
 def score_text(model: LanguageModel, source: TextSource) -> dict[str, Any]:
     """Score a text beside the baseline, see `LanguageModel.evaluate`."""
     corpus = tokenise(source.pieces, model.vocabulary, key=source.fingerprint())
+    check_known(corpus, model.vocabulary, source.name)
     scores = score_corpus(model, corpus)
     train = _training_corpus(model)
     if train is not None:
@@ -236,6 +247,7 @@ def write_card(model: LanguageModel, folder: Path) -> None:
     described = model._described
     network = model.model
     parameters = sum(p.numel() for p in network.parameters())
+    layers = network.core.num_layers
     rows = [
         f"| {who} | {part} | {scores['perplexity']:.2f} |"
         for who, name in (("this model", "model"), (_baseline_name(model), "baseline"))
@@ -248,7 +260,7 @@ def write_card(model: LanguageModel, folder: Path) -> None:
         f"# {name}: a next-word model",
         "",
         f"Trained by Elman {elman.__version__} on {described.get('name', 'texts')}: "
-        f"{model.cell.upper()}, {model.num_layers} layer(s) of {sizes}, {parameters:,} parameters, "
+        f"{model.cell.upper()}, {layers} layer(s) of {sizes}, {parameters:,} parameters, "
         f"a vocabulary of {model.vocabulary.size:,} {model.vocabulary.tokens} tokens.",
         "",
         "| | text | perplexity |",

@@ -90,7 +90,7 @@ class StreamBatches:
         independent: set the state to zero where a document begins.
         seed: shuffle the documents anew for every epoch; None for their own order.
         exact: cut rows only where documents are independent, so that every prediction sees the
-            whole of its past; rows then differ in length.
+            whole of its past; rows then differ in length, and the documents keep their order.
         share: (rank, processes), the rows of this process.
 
     Raises:
@@ -108,7 +108,8 @@ class StreamBatches:
         exact: bool = False,
         share: tuple[int, int] = (0, 1),
     ) -> None:
-        self.corpus, self.bptt, self.independent, self.seed = corpus, bptt, independent, seed
+        self.corpus, self.bptt, self.independent = corpus, bptt, independent
+        self.seed = None if exact else seed  # the cuts are borders of that one order
         total = len(corpus)
         if exact:
             wanted = np.arange(batch_size) * total // batch_size
@@ -128,8 +129,8 @@ class StreamBatches:
             begins = np.arange(count, dtype=np.int64) * (total // count)
             ends = begins + total // count
         mine = slice(share[0] * len(begins) // share[1], (share[0] + 1) * len(begins) // share[1])
-        self.steps = -(-int((ends - begins).max()) // bptt)
         self.begins, self.ends = begins[mine], ends[mine]
+        self.steps = -(-int((self.ends - self.begins).max(initial=0)) // bptt)
 
     @property
     def rows(self) -> int:

@@ -13,20 +13,16 @@ from __future__ import annotations
 
 import math
 import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from elman.errors import DivergenceError
+from elman.errors import ArgumentError, DivergenceError
 from elman.model import SequenceModel
 from elman.report.journal import Journal
 from elman.state import State, from_named_leaves, map_state, named_leaves
@@ -38,6 +34,8 @@ from elman.train.checkpoint import (
     save_tensors,
 )
 from elman.train.chunks import Batches, Chunk
+from elman.train.evaluate import evaluate
+from elman.train.memory import keep_freed_memory
 from elman.train.optim import (
     averaged_weights,
     build_optimizer,
@@ -45,84 +43,40 @@ from elman.train.optim import (
     learning_rate,
     start_averaging,
 )
-from elman.train.memory import keep_freed_memory
+from elman.train.position import Outcome, Position, Reason, explain_divergence
 from elman.train.settings import TrainingSettings
+from elman.train.signals import Signals
 
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
 RECORD_SECONDS = 1.0  # between two step records
 
 Record = Mapping[str, object]
-Reason = Literal["finished", "early stopping", "interrupted"]
-
-
-@dataclass
-class Position:
-    """Where a run stands: what of it is plain numbers."""
-
-    epoch: int = 1
-    batch: int = 0  # batches of the epoch that are done
-    step: int = 0  # steps of the optimiser
-    seconds: float = 0.0
-    losses: list[float] = field(default_factory=list)  # of every validation
-    best_loss: float = math.inf
-    best_step: int = 0
-    stalls: int = 0  # validations since the best
-    plateaus: int = 0  # validations since the best or the last reduction
-    reductions: int = 0
-    journal: int = 0  # bytes of the journal when the checkpoint was written
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended."""
-
-    reason: Reason
-    position: Position
-    scores: dict[str, float] | None  # of the best validation
-    signal: int | None = None
 
 
 def build_fabric(settings: TrainingSettings) -> Fabric:
-    """Fabric for the device, number format and processes of the settings, launched."""
+    """Fabric for the device, number format and processes of the settings, launched.
+
+    Raises:
+        ArgumentError: there is no such device.
+    """
     accelerator = settings.device.split(":")[0]
     devices: int | list[int] = settings.processes
     if ":" in settings.device:
         devices = [int(settings.device.split(":")[1])]
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        strategy="ddp" if settings.processes > 1 else "auto",
-        precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
-    )
+    try:
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            strategy="ddp" if settings.processes > 1 else "auto",
+            precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
+        )
+    except (RuntimeError, ValueError) as error:
+        raise ArgumentError(
+            f"device={settings.device}, processes={settings.processes}: not possible here "
+            f"({error}); try device=cpu"
+        ) from error
     fabric.launch()
     return fabric
-
-
-@torch.no_grad()
-def evaluate(
-    model: SequenceModel,
-    batches: Batches,
-    *,
-    device: torch.device | str = "cpu",
-    autocast: Callable[[], AbstractContextManager[object]] | None = None,
-) -> dict[str, float]:
-    """Scores of a model over batches, the state carried from each to the next."""
-    was_training = model.training
-    model.eval()
-    state: State | None = None
-    sums: dict[str, float] = {}
-    for chunk in batches.epoch(1):
-        here = chunk.to(device)
-        if autocast is None:
-            part, end = model.score(here.inputs, here.targets, here.enter(state))
-        else:
-            with autocast():
-                part, end = model.score(here.inputs, here.targets, here.enter(state))
-        state = here.leave(end)
-        for name, value in part.items():
-            sums[name] = sums.get(name, 0.0) + value
-    model.train(was_training)
-    return model.head.summary(sums)
 
 
 def fit(
@@ -159,36 +113,8 @@ def fit(
     loop = _Loop(model, train, validation, settings, fabric, folder, journal, show)
     if resume and folder is not None and (folder / CHECKPOINT).exists():
         loop.restore()
-    with _Signals() as signals:
+    with Signals() as signals:
         return loop.run(signals)
-
-
-class _Signals:
-    """Ctrl-C and SIGTERM ask the loop to stop after the step; a second Ctrl-C stops at once."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
-
-    def __enter__(self) -> _Signals:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._receive)
-        return self
-
-    def _receive(self, number: int, _: FrameType | None) -> None:
-        if self.received is not None:
-            raise KeyboardInterrupt
-        self.received = number
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 class _Loop:
@@ -223,7 +149,7 @@ class _Loop:
         self._window = _Window()
         self._saved = time.monotonic()
 
-    def run(self, signals: _Signals) -> Outcome:
+    def run(self, signals: Signals) -> Outcome:
         position, settings = self.position, self.settings
         began = time.monotonic() - position.seconds
         self.model.train()
@@ -253,7 +179,7 @@ class _Loop:
             if self.show is not None:
                 self.show(record)
 
-    def _epoch(self, signals: _Signals, began: float) -> None:
+    def _epoch(self, signals: Signals, began: float) -> None:
         """Go through the rest of an epoch; leave early when a signal has come."""
         position, settings = self.position, self.settings
         for chunk in self.train.epoch(position.epoch, position.batch):
@@ -283,9 +209,10 @@ class _Loop:
     def _forward_backward(self, chunk: Chunk, *, step_follows: bool) -> None:
         accumulate = self.settings.accumulate
         with self.fabric.no_backward_sync(self.wrapped, enabled=not step_follows):
-            loss = self.wrapped.loss(
-                chunk.inputs, chunk.targets, chunk.enter(self.state), generator=self.generator
-            )
+            with self.fabric.autocast():
+                loss = self.wrapped.loss(
+                    chunk.inputs, chunk.targets, chunk.enter(self.state), generator=self.generator
+                )
             self.state = chunk.leave(loss.state)
             objective = loss.total / loss.elements
             if self.fabric.world_size > 1:  # so that the average over processes is over elements
@@ -458,8 +385,7 @@ class _Loop:
         return self._mean(int(stop)) > 0
 
     def _diverged(self, what: str) -> DivergenceError:
-        position, settings = self.position, self.settings
-        rate, clip = settings.learning_rate, settings.clip_norm
+        position = self.position
         self.record(
             {
                 "event": "end",
@@ -468,19 +394,12 @@ class _Loop:
                 "seconds": position.seconds,
             }
         )
-        if position.step == 0:
-            cause = "nothing was learnt yet, so the data or the starting weights hold such numbers"
-            remedy = "look at the input, and try precision=float32"
-        else:
-            cause = f"the steps are too large (gradient norm before: {self.norm:.3g})"
-            remedy = f"lower learning_rate={rate:g} to {rate / 4:g}"
-            if clip is None or clip > 0.25:
-                remedy += f" or set clip_norm={0.25 if clip is None else clip / 4:g}"
-        if self.folder is not None and (self.folder / CHECKPOINT).exists():
-            command = f"elman resume {self.folder} --learning-rate {rate / 4:g}"
-            remedy += f". The last good checkpoint stands: {command}"
-        place = f"step {position.step + 1} (epoch {position.epoch})"
-        return DivergenceError(f"{place}: {what}; {cause}. Remedy: {remedy}")
+        stands = self.folder is not None and (self.folder / CHECKPOINT).exists()
+        return DivergenceError(
+            explain_divergence(
+                what, position, self.settings, norm=self.norm, run=self.folder if stands else None
+            )
+        )
 
 
 class _Window:

@@ -35,9 +35,9 @@ def build_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettin
 
 
 def start_averaging(optimizer: Optimizer, step: int) -> None:
-    """Average the weights from this step on."""
+    """Average the weights that follow `step`, the number of steps done."""
     for group in optimizer.param_groups:
-        group["t0"] = float(step)
+        group["t0"] = float(step - 1)  # torch uses the factor that the step before computed
 
 
 def is_averaging(optimizer: Optimizer) -> bool:

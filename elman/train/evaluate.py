@@ -1,0 +1,43 @@
+"""Scores of a model over batches, the state carried from each to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from elman.model import SequenceModel
+from elman.state import State
+from elman.train.chunks import Batches
+
+
+@torch.no_grad()
+def evaluate(
+    model: SequenceModel,
+    batches: Batches,
+    *,
+    device: torch.device | str = "cpu",
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> dict[str, float]:
+    """What `model.head.summary` says of the batches; the model stays in its mode.
+
+    Args:
+        model: any.
+        batches: gone through once.
+        device: where the model is.
+        autocast: context for the number format, as `Fabric.autocast`.
+    """
+    was_training = model.training
+    model.eval()
+    state: State | None = None
+    sums: dict[str, float] = {}
+    for chunk in batches.epoch(1):
+        here = chunk.to(device)
+        with autocast():
+            part, end = model.score(here.inputs, here.targets, here.enter(state))
+        state = here.leave(end)
+        for name, value in part.items():
+            sums[name] = sums.get(name, 0.0) + value
+    model.train(was_training)
+    return model.head.summary(sums)

@@ -1,0 +1,70 @@
+"""Where a run stands, how it ended, and why it diverged, in numbers and words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from elman.train.settings import TrainingSettings
+
+Reason = Literal["finished", "early stopping", "interrupted"]
+
+
+@dataclass
+class Position:
+    """Where a run stands: what of it is plain numbers."""
+
+    epoch: int = 1
+    batch: int = 0  # batches of the epoch that are done
+    step: int = 0  # steps of the optimiser
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)  # of every validation
+    best_loss: float = math.inf
+    best_step: int = 0
+    stalls: int = 0  # validations since the best
+    plateaus: int = 0  # validations since the best or the last reduction
+    reductions: int = 0
+    journal: int = 0  # bytes of the journal when the checkpoint was written
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    reason: Reason
+    position: Position
+    scores: dict[str, float] | None  # of the best validation
+    signal: int | None = None
+
+
+def explain_divergence(
+    what: str, position: Position, settings: TrainingSettings, *, norm: float, run: Path | None
+) -> str:
+    """One line: the step, the likely cause and the remedy; `run` has a checkpoint to go back to.
+
+    Example:
+        >>> from elman.train.position import Position, explain_divergence
+        >>> from elman.train.settings import TrainingSettings
+        >>> settings = TrainingSettings(learning_rate=20.0)
+        >>> at = Position(step=7)
+        >>> print(explain_divergence("the loss is nan", at, settings, norm=3e5, run=None))
+        step 8 (epoch 1): the loss is nan; the steps are too large (gradient norm before: 3e+05). \
+Remedy: lower learning_rate=20 to 5 or set clip_norm=0.25
+    """
+    rate, clip = settings.learning_rate, settings.clip_norm
+    place = f"step {position.step + 1} (epoch {position.epoch})"
+    if position.step == 0:
+        return (
+            f"{place}: {what}; nothing was learnt yet, so the data or the starting weights hold "
+            "such numbers. Remedy: look at the input, and try precision=float32"
+        )
+    remedy = f"lower learning_rate={rate:g} to {rate / 4:g}"
+    if clip is None or clip > 0.25:
+        remedy += f" or set clip_norm={0.25 if clip is None else clip / 4:g}"
+    if run is not None:
+        command = f"elman resume {run} --learning-rate {rate / 4:g}"
+        remedy += f". The last good checkpoint stands: {command}"
+    cause = f"the steps are too large (gradient norm before: {norm:.3g})"
+    return f"{place}: {what}; {cause}. Remedy: {remedy}"

@@ -1,0 +1,336 @@
+"""The loop: the equations it runs, and going on after a stop, to the last bit."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import elman.train.loop as loop_module
+from elman import LSTM
+from elman.encode.corpus import Corpus
+from elman.encode.embed import Embed
+from elman.errors import ArgumentError, DivergenceError
+from elman.heads import TokenHead
+from elman.model import SequenceModel
+from elman.report.journal import Journal, read_journal
+from elman.train.chunks import StreamBatches
+from elman.train.evaluate import evaluate
+from elman.train.loop import CHECKPOINT, WEIGHTS, build_fabric, fit
+from elman.train.optim import learning_rate
+from elman.train.settings import TrainingSettings
+
+V = 11
+BASE = TrainingSettings(
+    epochs=2, batch_size=4, bptt=6, learning_rate=0.01, device="cpu", checkpoint_seconds=0
+)
+
+
+def corpus(documents: int = 30, seed: int = 0) -> Corpus:
+    draw = np.random.default_rng(seed)
+    lengths = draw.integers(2, 12, documents)
+    starts = np.append(0, lengths.cumsum()[:-1])
+    tokens = (np.arange(lengths.sum()) * 7 % 5 + draw.integers(0, 3, lengths.sum())) % V
+    tokens[np.append(starts[1:] - 1, -1)] = V - 1
+    return Corpus(tokens.astype(np.uint16), starts.astype(np.int64), V - 1)
+
+
+def network(**options: float) -> SequenceModel:
+    torch.manual_seed(3)
+    core = LSTM(6, 6, 2, batch_first=True, dropout=options.get("dropout", 0.0), variational=True)
+    return SequenceModel(
+        Embed(V, 6), core, TokenHead(6, V), dropout=options.get("dropout", 0.0),
+        activation_penalty=options.get("activation_penalty", 0.0),
+        temporal_penalty=options.get("temporal_penalty", 0.0),
+    )  # fmt: skip
+
+
+def batches(settings: TrainingSettings) -> StreamBatches:
+    return StreamBatches(corpus(), settings.batch_size, settings.bptt or 6, seed=settings.seed)
+
+
+def held_out() -> StreamBatches:
+    return StreamBatches(corpus(12, seed=1), 3, 9, exact=True)
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / WEIGHTS).read_bytes()
+
+
+def test_the_loop_is_truncated_bptt_as_in_the_books() -> None:
+    settings = replace(BASE, optimizer="sgd", learning_rate=0.5, clip_norm=0.4, epochs=2)
+    ours, theirs = network(), network()
+    fit(ours, batches(settings), None, settings)
+    for epoch in (1, 2):
+        state = None
+        for chunk in batches(settings).epoch(epoch):
+            loss = theirs.loss(chunk.inputs, chunk.targets, chunk.enter(state))
+            state = chunk.leave(loss.state)
+            theirs.zero_grad()
+            (loss.total / loss.elements).backward()
+            torch.nn.utils.clip_grad_norm_(theirs.parameters(), 0.4)
+            with torch.no_grad():
+                for p in theirs.parameters():
+                    p -= 0.5 * p.grad
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        # float32, some 20 steps: the fused update rounds once where p - lr * g rounds twice.
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_accumulated_chunks_give_the_mean_of_their_gradients() -> None:
+    settings = replace(
+        BASE, optimizer="sgd", learning_rate=0.5, clip_norm=None, epochs=1, accumulate=3
+    )
+    ours, theirs = network(), network()
+    fit(ours, batches(settings), None, settings)
+    state, chunks = None, list(batches(settings).epoch(1))
+    for at in range(0, len(chunks), 3):
+        theirs.zero_grad()
+        for chunk in chunks[at : at + 3]:
+            loss = theirs.loss(chunk.inputs, chunk.targets, chunk.enter(state))
+            state = chunk.leave(loss.state)
+            (loss.total / loss.elements / 3).backward()
+        with torch.no_grad():
+            for p in theirs.parameters():
+                p -= 0.5 * p.grad
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)  # as above
+
+
+class Killed(Exception):  # noqa: N818
+    """Stands for the end of the process."""
+
+
+CASES = {
+    "adam, dropout": (BASE, {"dropout": 0.4}),
+    "adamw, cosine": (replace(BASE, optimizer="adamw", schedule="cosine", warmup_steps=3), {}),
+    "sgd, accumulate": (replace(BASE, optimizer="sgd", accumulate=3, learning_rate=1.0), {}),
+    "asgd, plateau": (
+        replace(BASE, optimizer="asgd", average_after=1, learning_rate=3.0, validate_steps=2),
+        {"activation_penalty": 1.0, "temporal_penalty": 1.0},
+    ),
+    "plateau": (replace(BASE, schedule="plateau", validate_steps=2, learning_rate=0.3), {}),
+    "bf16": (replace(BASE, precision="bf16"), {"dropout": 0.2}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_resumed_equals_uninterrupted_bit_for_bit_from_any_step(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "RECORD_SECONDS", 0)
+    settings, options = CASES[case]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    steps = fit(
+        network(**options), batches(settings), held_out(), settings, folder=whole
+    ).position.step
+    assert steps >= 6
+
+    seen = 0
+    for stop in [*range(1, steps + 1), math.inf]:  # die in every single step once
+
+        def show(record: object, stop: float = stop) -> None:
+            nonlocal seen
+            if record["event"] == "step":
+                seen += 1
+                if record["step"] == stop:
+                    raise Killed
+
+        try:
+            with Journal(parts / "run.jsonl") as journal:
+                if not (parts / CHECKPOINT).exists():
+                    journal.truncate(0)
+                fit(
+                    network(**options), batches(settings), held_out(), settings,
+                    folder=parts, resume=True, show=show, journal=journal,
+                )  # fmt: skip
+        except Killed:
+            assert stop < math.inf
+    assert seen >= 2 * steps - 1  # every step but the first was done twice
+    assert weights(parts) == weights(whole)
+    assert (parts / CHECKPOINT).stat().st_size > 0
+    told = [r["step"] for r in read_journal(parts / "run.jsonl") if r["event"] == "step"]
+    assert told == list(range(1, steps + 1))  # the journal has every step once, in order
+
+
+def test_a_checkpoint_of_another_model_is_not_taken_silently(tmp_path: Path) -> None:
+    fit(network(), batches(BASE), None, BASE, folder=tmp_path)
+    other = SequenceModel(Embed(V, 6), LSTM(6, 7, batch_first=True), TokenHead(7, V))
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        fit(other, batches(BASE), None, BASE, folder=tmp_path, resume=True)
+
+
+def test_the_best_weights_are_kept_and_training_stops_early(tmp_path: Path) -> None:
+    settings = replace(BASE, epochs=60, learning_rate=0.05, early_stopping=3)
+    records: list[dict[str, object]] = []
+    model = network()
+    outcome = fit(
+        model, batches(settings), held_out(), settings, folder=tmp_path, show=records.append
+    )
+    losses = [float(r["loss"]) for r in records if r["event"] == "validation"]
+    assert outcome.reason == "early stopping"
+    assert len(losses) < 60
+    assert losses.index(min(losses)) == len(losses) - 4
+    assert evaluate(model, held_out())["loss"] == pytest.approx(min(losses), abs=1e-6)
+
+
+def test_averaged_weights_are_the_mean_of_the_steps_since_validation_stalled() -> None:
+    settings = replace(
+        BASE, optimizer="asgd", average_after=1, learning_rate=4.0, validate_steps=1, epochs=3
+    )
+    model, track, started = network(), [], []
+
+    def show(record: dict[str, object]) -> None:
+        if record["event"] == "note":
+            started.append(len(track))
+        if record["event"] == "step":
+            track.append([p.detach().clone() for p in model.parameters()])
+
+    loop = loop_module._Loop(
+        model, batches(settings), held_out(), settings, build_fabric(settings), None, None, show
+    )
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(loop_module, "RECORD_SECONDS", 0)
+    with loop_module.Signals() as signals:
+        loop.run(signals)
+    monkey.undo()
+    assert started, "the learning rate of this test makes validation stall"
+    after = track[started[0] :]
+    assert len(after) >= 3
+    for index, parameter in enumerate(loop.optimizer.param_groups[0]["params"]):
+        mean = torch.stack([step[index] for step in after]).mean(0)
+        average = loop.optimizer.state[parameter]["ax"]
+        torch.testing.assert_close(average, mean, rtol=1e-4, atol=1e-5)  # running against plain
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_divergence_names_step_cause_and_remedy_and_keeps_the_checkpoint(
+    clip: float | None, tmp_path: Path
+) -> None:
+    good = replace(BASE, epochs=1)
+    fit(network(), batches(good), held_out(), good, folder=tmp_path)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    model = network()
+
+    def poison(record: object) -> None:
+        if record["event"] == "resume":
+            with torch.no_grad():
+                model.head.bias[2] = math.nan
+
+    with pytest.raises(DivergenceError) as caught:
+        fit(
+            model, batches(BASE), held_out(), replace(BASE, clip_norm=clip), folder=tmp_path,
+            resume=True, show=poison,
+        )  # fmt: skip
+    message = str(caught.value)
+    for part in ("step ", "epoch 2", "the loss is nan", "lower learning_rate=0.01 to 0.0025"):
+        assert part in message
+    assert f"elman resume {tmp_path} --learning-rate 0.0025" in message
+    assert "\n" not in message
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+def test_infinite_gradients_stop_before_they_reach_the_weights() -> None:
+    model = network()
+    model.head.bias.register_hook(lambda gradient: gradient * math.inf)
+    before = [p.detach().clone() for p in model.parameters()]
+    with pytest.raises(DivergenceError, match=r"step 1 .*norm of the gradient.*nothing was learnt"):
+        fit(model, batches(BASE), None, BASE)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_bf16_computes_in_bf16_and_keeps_float32_weights() -> None:
+    results = {}
+    for precision in ("float32", "bf16"):
+        settings = replace(BASE, precision=precision, epochs=1)
+        model = network()
+        fit(model, batches(settings), None, settings)
+        results[precision] = model.core.weight_hh_l1.detach()
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert not torch.equal(results["float32"], results["bf16"])
+    # Adam's first steps have the size of the learning rate whatever the gradient: signs of tiny
+    # gradients may differ, a few steps of 0.01 each.
+    torch.testing.assert_close(results["float32"], results["bf16"], rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "asgd"])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_every_optimiser_learns(optimizer: str, precision: str) -> None:
+    rate = {"sgd": 2.0, "asgd": 2.0}.get(optimizer, 0.02)
+    settings = replace(
+        BASE, optimizer=optimizer, precision=precision, learning_rate=rate, epochs=12
+    )
+    if optimizer in ("sgd", "asgd"):
+        settings = replace(settings, clip_norm=None)
+    model = network()
+    before = evaluate(model, batches(settings))["loss"]
+    fit(model, batches(settings), None, settings)
+    assert evaluate(model, batches(settings))["loss"] < before - 0.3
+
+
+def test_schedules_have_the_values_of_their_formulas() -> None:
+    def rates(settings: TrainingSettings, **changes: int) -> list[float]:
+        at = {"step": 0, "epoch": 1, "total_steps": 10, "reductions": 0, **changes}
+        steps = range(12) if "step" not in changes else [changes["step"]]
+        return [learning_rate(settings, **{**at, "step": s}) for s in steps]
+
+    assert set(rates(BASE)) == {0.01}
+    warm = rates(replace(BASE, warmup_steps=4))
+    assert warm[:5] == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01])
+    cosine = rates(replace(BASE, schedule="cosine", warmup_steps=2))
+    assert cosine[2] == pytest.approx(0.01)
+    assert cosine[6] == pytest.approx(0.005)
+    assert cosine[10] == pytest.approx(0.0)
+    halve = replace(BASE, schedule="halve", halve_after=2)
+    assert [rates(halve, epoch=e, step=0)[0] for e in (2, 3, 5)] == [0.01, 0.005, 0.00125]
+    plateau = replace(BASE, schedule="plateau")
+    assert rates(plateau, reductions=3, step=0) == [0.00125]
+
+
+def test_settings_out_of_range_are_refused_by_name() -> None:
+    for name, value in [
+        ("epochs", 0), ("batch_size", -1), ("bptt", 0), ("learning_rate", 0.0),
+        ("learning_rate", math.nan), ("clip_norm", -1.0), ("optimizer", "lion"),
+        ("schedule", "linear"), ("precision", "int8"), ("checkpoint_seconds", -1.0),
+        ("weight_decay", math.nan), ("seed", -1),
+    ]:  # fmt: skip
+        with pytest.raises(ArgumentError, match=name):
+            replace(BASE, **{name: value}).check_training()
+    with pytest.raises(ArgumentError, match="batch_size=4 must be a multiple of processes=3"):
+        replace(BASE, processes=3).check_training()
+    with pytest.raises(ArgumentError, match="device=nonsense"):
+        build_fabric(replace(BASE, device="nonsense"))
+
+
+def test_the_seed_decides_everything() -> None:
+    def train(seed: int) -> list[torch.Tensor]:
+        settings = replace(BASE, seed=seed, epochs=1)
+        model = network(dropout=0.5)
+        torch.rand(seed + 5)  # the global generator must not matter
+        fit(model, batches(settings), None, settings)
+        return list(model.parameters())
+
+    same = zip(train(1), train(1), strict=True)
+    assert all(torch.equal(a, b) for a, b in same)
+    assert not torch.equal(train(1)[0], train(2)[0])
+
+
+def test_records_are_json_and_tell_the_course() -> None:
+    records: list[dict[str, object]] = []
+    settings = replace(BASE, epochs=2)
+    fit(network(), batches(settings), held_out(), settings, show=records.append)
+    json.dumps(records)
+    events = [r["event"] for r in records]
+    assert events.count("validation") == 2
+    assert events[-1] == "end"
+    assert records[-1]["reason"] == "finished"
+    step = next(r for r in records if r["event"] == "step")
+    assert {"loss", "gradient_norm", "learning_rate", "rate", "epoch", "seconds"} <= set(step)
+    assert 0 < float(step["gradient_norm"]) < 100
