@@ -16,5 +16,5 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 torch.set_num_threads(1)
 
 
-def pytest_unconfigure() -> None:
+def pytest_unconfigure() -> None:  # noqa: D103
     _cache.cleanup()

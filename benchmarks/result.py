@@ -26,7 +26,8 @@ def write_result(name: str, facts: dict[str, object]) -> None:
         "command": " ".join(["python", f"benchmarks/{arguments[0]}", *arguments[1:]]),
         "machine": f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "versions": {
-            "elman": elman.__version__, "torch": torch.__version__, "python": platform.python_version(),
+            "elman": elman.__version__, "torch": torch.__version__,
+            "python": platform.python_version(),
         },
         **facts,
     }  # fmt: skip

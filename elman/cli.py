@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +37,7 @@ app = App(
     help_format="plaintext",  # markdown would swallow <unk>
     default_parameter=Parameter(negative_iterable=()),
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # main says how to go on
 )
 train = App(name="train", help="Train a model.")
 app.command(train)
@@ -109,7 +111,7 @@ def predict(run: Path, text: str, /, *, k: int = 5) -> None:
         How many to show.
     """
     model = load(run)
-    _tell_unknown(model, text)
+    _check_prompt(model, text)
     for token, probability in model.predict(text, k=k):
         print(f"{probability:7.2%}  {token if token.strip() else repr(token)}")
 
@@ -168,7 +170,7 @@ def generate(
         repetition_penalty=repetition_penalty,
     )  # fmt: skip
     model = load(run)
-    _tell_unknown(model, text)
+    _check_prompt(model, text)
     for number in range(samples):
         pieces = model.generate_live(
             text, sampling=sampling, max_new_tokens=max_new_tokens, stop=stop, seed=seed + number
@@ -230,24 +232,22 @@ def info(run: Path | None = None, /) -> None:
     from elman.tasks.folder import METRICS, read_config, read_json
 
     config = read_config(run)
+    settings = task_of(run)._from_config(config, run)
+    metrics = read_json(run / METRICS) if (run / METRICS).exists() else None
     print(f"{run}: a {config['task']} by Elman {config['elman']}")
     print(f"data   {config['data'].get('name', 'texts in memory')}")
-    state = "trained" if (run / METRICS).exists() else "in training or stopped (elman resume)"
-    print(f"state  {state}")
-    if (run / METRICS).exists():
-        _print_perplexities(read_json(run / METRICS))
+    print(f"state  {'in training or stopped (elman resume)' if metrics is None else 'trained'}")
+    _print_perplexities(metrics or {})
     print("settings that differ from the defaults:")
-    defaults = vars(TASK_DEFAULTS)
-    for name, value in config["settings"].items():
-        default = defaults[name]
-        if value != (list(default) if isinstance(default, tuple) else default):
-            print(f"  {name}: {value}")
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if value != field.default:
+            print(f"  {field.name}: {value}")
 
 
-TASK_DEFAULTS = LanguageModel()
-
-
-def _tell_unknown(model: LanguageModel, text: str) -> None:
+def _check_prompt(model: LanguageModel, text: str) -> None:
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ArgumentError(f"the text is not valid UTF-8: {text!a}")
     vocabulary = model.vocabulary
     if vocabulary.unknown is None:
         return

@@ -101,6 +101,7 @@ def sample(
     generator: torch.Generator | None = None,
     seen: Tensor | None = None,
     banned: Sequence[int] = (),
+    end: int | None = None,
 ) -> Iterator[Tensor]:
     """Draw tokens, each from the scores that the model gives after the one before.
 
@@ -113,13 +114,15 @@ def sample(
         generator: source of randomness.
         seen: boolean (B, V), tokens that were there before, for the repetition penalty.
         banned: tokens that are never drawn.
+        end: the token that ends a row; what is drawn for the row behind it has no meaning.
 
     Yields:
-        Tokens (B,), `max_new_tokens` times.
+        Tokens (B,), `max_new_tokens` times or until every row has ended.
     """
     if max_new_tokens < 1:
         raise ArgumentError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
     rows = torch.arange(len(scores))
+    ended = torch.zeros(len(scores), dtype=torch.bool)
     seen = torch.zeros_like(scores, dtype=torch.bool) if seen is None else seen.clone()
     for drawn in range(max_new_tokens):
         scores = scores.clone()
@@ -129,5 +132,8 @@ def sample(
         ).squeeze(1)
         seen[rows, tokens] = True
         yield tokens
+        ended |= tokens == (-1 if end is None else end)
+        if bool(ended.all()):
+            return
         if drawn + 1 < max_new_tokens:
             scores, state = step(tokens, state)

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elman.recur.stack import Leaves, Stack, Weights, normalise
+from elman.recur.stack import Stack
+from elman.recur.weights import Leaves, Weights, normalise
 
 
 class GRU(Stack):

@@ -26,7 +26,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elman.errors import ArgumentError
-from elman.recur.stack import Leaves, Stack, Weights, normalise
+from elman.recur.stack import Stack
+from elman.recur.weights import Leaves, Weights, normalise
 
 Nonlinearity = Literal["tanh", "relu"] | Callable[[Tensor], Tensor]
 

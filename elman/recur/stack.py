@@ -12,8 +12,7 @@ Shape legend: T steps, B rows, D features, G gates * hidden, H hidden, R what a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,34 +22,9 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from elman.errors import ArgumentError
 from elman.padded import check_lengths, time_mask
 from elman.recur.dropout import check_probability, dropout, keep_mask, locked_dropout
+from elman.recur.plain import through_time
+from elman.recur.weights import Leaves, Weights, normalise, split_leaf, suffix
 from elman.state import State
-
-Leaves = tuple[Tensor, ...]
-Step = Callable[[Tensor, Tensor, Leaves], Leaves]
-
-
-class Weights(NamedTuple):
-    """The weights of one layer in one direction; None where an option is off."""
-
-    ih: Tensor
-    hh: Tensor
-    bias_ih: Tensor | None = None
-    bias_hh: Tensor | None = None
-    hr: Tensor | None = None
-    peephole: Tensor | None = None
-    gain_ih: Tensor | None = None
-    gain_hh: Tensor | None = None
-    gain_c: Tensor | None = None
-    bias_c: Tensor | None = None
-
-    def for_torch(self) -> list[Tensor]:
-        """The flat list that torch.lstm and its kin take."""
-        return [w for w in (self.ih, self.hh, self.bias_ih, self.bias_hh, self.hr) if w is not None]
-
-
-def normalise(a: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
-    """Layer normalisation of the last dimension (Ba, Kiros and Hinton 2016, arXiv:1607.06450)."""
-    return F.layer_norm(a, (a.shape[-1],), gain, bias)
 
 
 class Stack(nn.Module):
@@ -178,7 +152,7 @@ class Stack(nn.Module):
                     shapes["bias_c"] = (hidden,)
         for name, shape in shapes.items():
             parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-            self.register_parameter(f"{name}_{_suffix(layer, direction)}", parameter)
+            self.register_parameter(f"{name}_{suffix(layer, direction)}", parameter)
 
     def reset_parameters(self) -> None:
         """Draw all weights from U(-1/sqrt(H), 1/sqrt(H)) in torch's order; gains are 1."""
@@ -196,7 +170,7 @@ class Stack(nn.Module):
         """The weights of one layer in one direction, as they are stored."""
 
         def find(name: str) -> Tensor | None:
-            return self._parameters.get(f"{name}_{_suffix(layer, direction)}")
+            return self._parameters.get(f"{name}_{suffix(layer, direction)}")
 
         ih, hh = find("weight_ih"), find("weight_hh")
         assert ih is not None  # registered in the constructor
@@ -393,12 +367,16 @@ class Stack(nn.Module):
             outputs, ends = [], []
             for direction in range(self.directions):
                 weights = self._dropped(self.weights(k, direction), generator)
-                y, end = self._scan(
+                y, end = through_time(
+                    self.step,
                     self.input_gates(x, weights),
                     tuple(leaf[direction] for leaf in layers[k]),
                     weights,
                     running=running,
                     reverse=direction == 1,
+                    recurrent_dropout=self.recurrent_dropout if self.training else 0.0,
+                    zoneout=self.zoneout,
+                    training=self.training,
                     generator=generator,
                 )
                 outputs.append(y)
@@ -406,55 +384,6 @@ class Stack(nn.Module):
             x = torch.cat(outputs, dim=2)
             results.append(tuple(torch.stack(leaf) for leaf in zip(*ends, strict=True)))
         return x, results
-
-    def _scan(
-        self,
-        gates_TBG: Tensor,
-        state: Leaves,
-        weights: Weights,
-        *,
-        running: Tensor | None,
-        reverse: bool,
-        generator: torch.Generator | None,
-    ) -> tuple[Tensor, Leaves]:
-        """One layer in one direction through time."""
-        steps = gates_TBG.shape[0]
-        mask = None
-        if self.training and self.recurrent_dropout:
-            mask = keep_mask(state[0], state[0].shape, self.recurrent_dropout, generator=generator)
-        kept = [
-            self._kept(rate, steps, leaf, generator)
-            for rate, leaf in zip(self.zoneout, state, strict=True)
-        ]
-        outputs: list[Tensor] = [state[0]] * steps
-        for t in reversed(range(steps)) if reverse else range(steps):
-            seen = state[0] if mask is None else state[0] * mask
-            new = self.step(gates_TBG[t], seen, state, weights)
-            new = tuple(
-                a if keep is None else a + keep[t] * (old - a)
-                for a, old, keep in zip(new, state, kept, strict=True)
-            )
-            outputs[t] = new[0]
-            if running is not None:
-                outputs[t] = torch.where(running[t], new[0], 0)
-                new = tuple(
-                    torch.where(running[t], a, old) for a, old in zip(new, state, strict=True)
-                )
-            state = new
-        return torch.stack(outputs), state
-
-    def _kept(
-        self, rate: float, steps: int, leaf: Tensor, generator: torch.Generator | None
-    ) -> Tensor | None:
-        """Zoneout (Krueger et al. 2016, arXiv:1606.01305): how much of the old value stays.
-
-        A random choice of units in training, their expectation otherwise.
-        """
-        if rate == 0:
-            return None
-        if not self.training:
-            return leaf.new_full((steps, 1, 1), rate)
-        return leaf.new_empty(steps, *leaf.shape).bernoulli_(rate, generator=generator)
 
     def _dropped(self, weights: Weights, generator: torch.Generator | None) -> Weights:
         if not (self.training and self.weight_dropout):
@@ -491,20 +420,14 @@ class Stack(nn.Module):
                 f"state of {type(self).__name__} must be a tuple of {self.leaves} (h, c), "
                 f"got {type(state).__name__}"
             )
-        split: list[tuple[Tensor, ...]] = []
-        for i, part in enumerate(parts):
-            leaves = _tensors(part)
-            if single:
-                leaves = tuple(leaf.unsqueeze(1) for leaf in leaves)
-            if isinstance(self.hidden_size, int):
-                wanted = [(self.num_layers * directions, rows, widths[0][i])]
-            else:
-                wanted = [(directions, rows, layer[i]) for layer in widths]
-            found = [tuple(leaf.shape) for leaf in leaves]
-            if found != wanted:
-                raise ArgumentError(f"state leaf {i} must have shape {wanted}, got {found}")
-            split.append(leaves[0].split(directions) if len(wanted) == 1 else leaves)
-        return [tuple(leaf[k] for leaf in split) for k in range(self.num_layers)]
+        stacked = isinstance(self.hidden_size, int)
+        by_leaf = [
+            split_leaf(
+                part, i, rows, directions, [w[i] for w in widths], stacked=stacked, single=single
+            )
+            for i, part in enumerate(parts)
+        ]
+        return [tuple(leaf[k] for leaf in by_leaf) for k in range(self.num_layers)]
 
     def _join_state(self, layers: list[Leaves], single: bool) -> State:
         if single:
@@ -533,15 +456,3 @@ class Stack(nn.Module):
             f"{name}={value}" for name, (value, default) in options.items() if value != default
         ]
         return ", ".join([str(self.input_size), str(self.hidden_size), *shown])
-
-
-def _suffix(layer: int, direction: int) -> str:
-    return f"l{layer}" + ("_reverse" if direction else "")
-
-
-def _tensors(part: State) -> tuple[Tensor, ...]:
-    leaves = (part,) if isinstance(part, Tensor) else part
-    found = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
-    if len(found) != len(leaves):
-        raise ArgumentError("state is nested too deeply: each leaf is a tensor, or one per layer")
-    return found

@@ -38,16 +38,26 @@ class LiveText:
         3
     """
 
-    def __init__(self, model: SequenceModel, vocabulary: Vocabulary, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: SequenceModel,
+        vocabulary: Vocabulary,
+        *,
+        documents_end: bool = False,
+        seed: int = 0,
+    ) -> None:
         if not model.core.causal:
             raise ArgumentError("a bidirectional model cannot be used live: it needs the future")
         self._model, self._vocabulary = model.eval(), vocabulary
+        self._documents_end = documents_end
         self._generator = torch.Generator().manual_seed(seed)
         self._hidden: Tensor = torch.empty(0)
         self._state: State | None = None
         self._step(vocabulary.end)
 
     def _step(self, token: int) -> None:
+        if self._documents_end and token == self._vocabulary.end:
+            self._state = None  # as in training: each document starts from zeros
         with torch.inference_mode():
             x = Padded(torch.tensor([[token]]), ONE)
             h, self._state = self._model.run(x, self._state)
@@ -103,16 +113,19 @@ class LiveText:
             DataError: the bytes are damaged or come from a model of another shape.
         """
         restored = from_bytes(blob)
-        here = [tuple(leaf.shape) for _, leaf in named_leaves((self._hidden, self._state or ()))]
-        there = [tuple(leaf.shape) for _, leaf in named_leaves(restored)]
-        if here != there or isinstance(restored, Tensor):
+        assert self._state is not None
+        here, there = (
+            {name: (leaf.dtype, *leaf.shape) for name, leaf in named_leaves(state)}
+            for state in ((self._hidden, self._state), restored)
+        )
+        if here != there:
             raise DataError(
-                f"the state has leaves of shapes {there}, this model needs {here}: "
+                f"the state has leaves {there}, this model needs {here}: "
                 "restore it into the model that it came from"
             )
-        hidden, self._state = restored
+        hidden, state = restored
         assert isinstance(hidden, Tensor)
-        self._hidden = hidden
+        self._hidden, self._state = hidden, state
 
 
 def likeliest(scores_V: Tensor, vocabulary: Vocabulary, k: int) -> list[tuple[str, float]]:

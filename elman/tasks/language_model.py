@@ -8,7 +8,7 @@ Nothing heavy is imported before it is used, so that `elman --help` is quick.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,9 +53,11 @@ class LanguageModel(TrainingSettings):
     Example:
         >>> import elman
         >>> texts = ["the cat sat on the mat", "the dog sat on the log"] * 50
-        >>> model = elman.LanguageModel(hidden_size=32, epochs=4, bptt=8, device="cpu")
-        >>> model.fit(texts).predict("the cat sat on the", k=1)[0][0]
-        'mat'
+        >>> model = elman.LanguageModel(
+        ...     hidden_size=32, epochs=4, batch_size=4, bptt=8, learning_rate=0.01, device="cpu"
+        ... )
+        >>> model.fit(texts).predict("the cat sat on", k=1)[0][0]
+        'the'
     """
 
     cell: Literal["rnn", "lstm", "gru"] = "lstm"
@@ -146,6 +148,8 @@ class LanguageModel(TrainingSettings):
         for name in ("activation_penalty", "temporal_penalty"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ArgumentError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if self.seed >= 2**53:  # the loop makes 64 bits of a thousand times this
+            raise ArgumentError(f"seed must be below 2**53, got {self.seed}")
         last = sizes[-1]
         if self.tied and self.embedding_size not in (None, last):
             raise ArgumentError(
@@ -270,8 +274,8 @@ class LanguageModel(TrainingSettings):
             repetition_penalty=repetition_penalty,
         )  # fmt: skip
         drawn = list(self._draw(text, sampling, max_new_tokens, seed, samples))
-        texts = [self.vocabulary.decode([int(t[row]) for t in drawn]) for row in range(samples)]
-        return [_cut(text, stop) for text in texts]
+        rows = [self._until_end(int(tokens[row]) for tokens in drawn) for row in range(samples)]
+        return [_cut(self.vocabulary.decode(list(row)), stop) for row in rows]
 
     def generate_live(
         self,
@@ -287,7 +291,8 @@ class LanguageModel(TrainingSettings):
         from elman.encode.text import stream_text
 
         drawn = self._draw(text, sampling or Sampling(), max_new_tokens, seed, 1)
-        pieces = stream_text(self.vocabulary, (int(tokens[0]) for tokens in drawn))
+        tokens = self._until_end(int(tokens[0]) for tokens in drawn)
+        pieces = stream_text(self.vocabulary, tokens)
         return _until(pieces, stop)
 
     def evaluate(self, data: Text) -> dict[str, Any]:
@@ -306,7 +311,7 @@ class LanguageModel(TrainingSettings):
         """A live session: takes and gives one token at a time, in constant memory."""
         from elman.serve.live import LiveText
 
-        return LiveText(self.model, self.vocabulary, seed=seed)
+        return LiveText(self.model, self.vocabulary, documents_end=self._documents_end, seed=seed)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the model to a folder, for `elman.load`."""
@@ -314,11 +319,11 @@ class LanguageModel(TrainingSettings):
         from elman.train.checkpoint import save_tensors
         from elman.train.loop import WEIGHTS
 
-        folder = Path(folder)
+        folder, weights = Path(folder), self.model.state_dict()
         check_free(folder, overwrite=overwrite)
         start_folder(folder, self._config())
         self.vocabulary.save(folder / TOKENIZER)
-        save_tensors(folder / WEIGHTS, self.model.state_dict())
+        save_tensors(folder / WEIGHTS, weights)
         write_json(folder / METRICS, self.metrics)
         write_card(self, folder)
 
@@ -433,6 +438,8 @@ class LanguageModel(TrainingSettings):
                 scores, state = self.model(Padded.full(tokens.unsqueeze(1)), state)
             return scores.data[:, -1], state
 
+        if not abs(seed) < 2**63:
+            raise ArgumentError(f"seed must have 64 bits, got {seed}")
         scores, state = self._read(text, samples)
         seen = torch.zeros_like(scores, dtype=torch.bool)
         seen[:, self.vocabulary.encode(text)] = True
@@ -441,7 +448,19 @@ class LanguageModel(TrainingSettings):
             step, scores, state, sampling=sampling, max_new_tokens=max_new_tokens, seen=seen,
             generator=torch.Generator().manual_seed(seed),
             banned=() if unknown is None else (unknown,),
+            end=self.vocabulary.end if self._documents_end else None,
         )  # fmt: skip
+
+    @property
+    def _documents_end(self) -> bool:
+        """Whether `<eos>` ends a document here, and not only a line of one."""
+        return self._described.get("end") == "document"
+
+    def _until_end(self, tokens: Iterable[int]) -> Iterator[int]:
+        """The tokens of the document: those behind its end belong to no text."""
+        if not self._documents_end:
+            return iter(tokens)
+        return itertools.takewhile(lambda token: token != self.vocabulary.end, tokens)
 
     def _source(self, text: Text, *, any_kind: bool = False) -> TextSource:
         """The documents of a text; `any_kind` allows plain text beside a column."""
@@ -463,6 +482,7 @@ class LanguageModel(TrainingSettings):
 
     @classmethod
     def _from_config(cls, config: dict[str, Any], folder: Path) -> LanguageModel:
+        """The settings in the config.json of a folder; FolderError if they cannot be."""
         if config["task"] != "language-model":
             raise FolderError(f"{folder}: holds a model for {config['task']}, not language-model")
         known = {field.name for field in fields(cls)}

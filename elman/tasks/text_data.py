@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from elman.tasks.language_model import LanguageModel, Text
 
 SAMPLE = 200_000  # characters from which the kind of tokens is chosen
+BLOCK = 1 << 24  # tokens looked at together
 LARGE = 20_000_000  # bytes of text from which on reading it shows a progress bar
 
 
@@ -41,8 +42,14 @@ class TextData:
     notes: tuple[str, ...]
 
     def describe(self) -> dict[str, str]:
-        """What a later session needs to find the same texts again."""
-        return {"name": self.name, **self.paths, **{f"{k}_key": v for k, v in self.keys.items()}}
+        """What a later session needs: the same texts again, and what `<eos>` means in them."""
+        keys = {f"{part}_key": key for part, key in self.keys.items()}
+        ends = sum(
+            int((self.train.tokens[at : at + BLOCK] == self.vocabulary.end).sum())
+            for at in range(0, len(self.train), BLOCK)
+        )
+        alone = len(self.train.starts) > 1 and ends == len(self.train.starts)
+        return {"name": self.name, **self.paths, **keys, "end": "document" if alone else "line"}
 
 
 def prepare(
@@ -125,8 +132,8 @@ def find_again(
 
 def check_known(corpus: Corpus, vocabulary: Vocabulary, name: str) -> None:
     """Refuse a text of which not one token is known with a DataError: it would score nothing."""
-    strange = (vocabulary.unknown, vocabulary.end)
-    if vocabulary.unknown is not None and np.isin(corpus.tokens, strange).all():
+    unknown, end = vocabulary.unknown, vocabulary.end
+    if unknown is not None and np.isin(corpus.tokens, [unknown, end]).all():
         raise DataError(
             f"{name}: the training text holds none of its {vocabulary.tokens}s; "
             "give text of the same kind, language and encoding"

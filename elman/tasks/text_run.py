@@ -21,11 +21,20 @@ from elman.report.journal import Journal
 from elman.report.ngram import KneserNey
 from elman.report.page import write_report
 from elman.report.progress import Progress
-from elman.tasks.folder import CARD, METRICS, TOKENIZER, start_folder, write_config, write_json
+from elman.tasks.folder import (
+    CARD,
+    CONFIG,
+    METRICS,
+    TOKENIZER,
+    start_folder,
+    write_config,
+    write_json,
+)
 from elman.tasks.text_data import TextData, check_known, find_again, prepare
+from elman.train.checkpoint import load_tensors
 from elman.train.chunks import Batches, DocumentBatches, StreamBatches
 from elman.train.evaluate import evaluate
-from elman.train.loop import CHECKPOINT, build_fabric, fit
+from elman.train.loop import CHECKPOINT, WEIGHTS, build_fabric, fit
 from elman.train.reach import gradient_by_lag
 
 if TYPE_CHECKING:
@@ -70,9 +79,26 @@ def resume_text(model: LanguageModel, config: dict[str, Any], folder: Path, *, s
         data = find_again(model, config["data"], vocabulary, show=show)
     model.build(vocabulary)
     batches = _batches(model, data, fabric)
+    if (folder / CHECKPOINT).exists():
+        _check_run(model, folder)
     if fabric.is_global_zero:
         write_config(folder, model._config(data))
     _run(model, data, batches, fabric=fabric, folder=folder, resume=True, show=show)
+
+
+def _check_run(model: LanguageModel, folder: Path) -> None:
+    """Refuse a checkpoint that is damaged or of another model, before anything is changed."""
+    expected = {name: weight.shape for name, weight in model.model.state_dict().items()}
+    for file, prefix in ((CHECKPOINT, "model."), (WEIGHTS, "")):
+        tensors, facts = load_tensors(folder / file)
+        found = {
+            n.removeprefix(prefix): t.shape for n, t in tensors.items() if n.startswith(prefix)
+        }
+        if found != expected:
+            raise FolderError(f"{folder / file}: is not of the model that {CONFIG} describes")
+        position = facts.get("position")
+        if isinstance(position, dict) and not position["best_step"]:
+            return  # before the first validation there are no weights
 
 
 def _run(
@@ -86,6 +112,7 @@ def _run(
     show: bool,
 ) -> None:
     train, validation = batches
+    model._described = data.describe()
     first = fabric.is_global_zero
     journal = Journal(folder / "run.jsonl") if folder is not None and first else None
     display = Progress() if show and first else None

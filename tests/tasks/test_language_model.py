@@ -1,4 +1,4 @@
-"""The next-word model: it learns, predicts, generates, scores, streams, and comes back from disk."""
+"""The next-word model: it learns, predicts, generates, scores, runs live, comes back from disk."""
 
 from __future__ import annotations
 
@@ -35,7 +35,13 @@ def sentences() -> list[str]:
 @pytest.fixture(scope="module")
 def simple() -> elman.LanguageModel:
     model = elman.LanguageModel(
-        hidden_size=48, epochs=12, bptt=12, batch_size=8, learning_rate=0.01, device="cpu"
+        hidden_size=48,
+        epochs=20,
+        bptt=12,
+        batch_size=8,
+        learning_rate=0.01,
+        device="cpu",
+        dropout=0.0,
     )
     return model.fit(sentences())
 
@@ -61,12 +67,12 @@ def test_the_recipe_of_the_tutorial(cell: str) -> None:
     """Embedding, a layer of 128, softmax, Adam, cross-entropy, accuracy, ten epochs, predict."""
     model = elman.LanguageModel(
         cell=cell, embedding_size=128, hidden_size=128, optimizer="adam", epochs=10, bptt=12,
-        learning_rate=0.001, dropout=0.0, device="cpu",
+        learning_rate=0.005, batch_size=8, dropout=0.0, device="cpu",
     )  # fmt: skip
     model.fit(sentences())
     scores = model.metrics["model"]["validation"]
     assert scores["accuracy"] > 0.55  # the opening, animal and verb are free; the rest is not
-    assert scores["perplexity"] < 4.0
+    assert scores["perplexity"] < 2.2
     assert model.predict("the cat sat on the", k=1)[0][0] == "mat"
 
 
@@ -104,19 +110,24 @@ def test_generated_text_follows_the_seed_and_the_stop_strings(simple: elman.Lang
     assert many != simple.generate("the cat", max_new_tokens=20, samples=3, seed=6)
     assert len(set(many)) > 1
     greedy = simple.generate("the cat sat on the", max_new_tokens=8, temperature=0)[0]
-    assert greedy.startswith("mat\n")
-    assert simple.generate("the cat sat on the", max_new_tokens=8, temperature=0, stop=["\n"]) == [
-        "mat"
-    ]
+    assert greedy == "mat"  # each text is a document, and a continuation ends with it
+    assert simple.generate("the cat", temperature=0, stop=["mat", "on"])[0].split()[0] in VERBS
     assert all("<unk>" not in text for text in simple.generate(samples=20))
 
 
 def test_live_generation_gives_the_same_text_in_pieces(simple: elman.LanguageModel) -> None:
-    for stop in ((), ("\nthe", "\n"), ("mat", "log")):
-        whole = simple.generate("the", max_new_tokens=30, seed=2, stop=stop)[0]
-        pieces = list(simple.generate_live("the", max_new_tokens=30, seed=2, stop=stop))
-        assert "".join(pieces) == whole
+    for stop in ((), ("cat sat", "the the"), ("mat", "log"), ("on the",)):
+        for seed in range(4):
+            whole = simple.generate("then", max_new_tokens=30, seed=seed, stop=stop)[0]
+            pieces = list(simple.generate_live("then", max_new_tokens=30, seed=seed, stop=stop))
+            assert "".join(pieces) == whole
     assert len(pieces) > 1
+
+
+def test_a_stream_begins_anew_where_a_document_ends(simple: elman.LanguageModel) -> None:
+    fresh, used = simple.stream(), simple.stream()
+    used.push("the cat sat on the mat\n")
+    assert used.predict() == fresh.predict()
 
 
 def test_a_saved_model_is_the_same_to_the_last_bit(
@@ -171,7 +182,7 @@ def test_options_combine_and_come_back_from_disk(
 
 def test_learning_to_the_end_beats_the_untrained_model_in_full_bptt(book: Path) -> None:
     model = elman.LanguageModel(
-        hidden_size=32, bptt=None, document="line", epochs=8, learning_rate=0.01, device="cpu",
+        hidden_size=32, bptt=None, document="line", epochs=15, learning_rate=0.01, device="cpu",
         batch_size=16,
     )  # fmt: skip
     model.fit(book)
@@ -252,7 +263,7 @@ def test_unfit_settings_are_refused_by_name(book: Path) -> None:
         ({"cell": "lstmm"}, "cell must be rnn, lstm or gru, got 'lstmm'"),
         ({"cell": "gru", "peephole": True}, "peephole needs cell=lstm"),
         ({"tied": True, "embedding_size": 3}, "tied needs embedding_size equal to"),
-        ({"dropout": 1.0}, "dropout must be a probability"),
+        ({"dropout": 1.0}, "dropout must be in"),
         ({"validation_fraction": 1.0}, "validation_fraction must be in"),
         ({"hidden_size": 0}, "must be at least 1"),
         ({"tokens": "words"}, "tokens must be word, character, byte or bpe"),

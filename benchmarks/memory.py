@@ -1,0 +1,108 @@
+"""Memory does not grow with the length of the text: training at 1 M and 10 M tokens, and a stream.
+
+    python benchmarks/memory.py
+
+Reads, tokenises and trains one epoch (LSTM of 64, bptt 35, batch 20) on each text, and pushes a
+million tokens through a live session, each in a process of its own whose memory is read from the
+system.  The n-gram baseline of `fit` is not part of it: its memory grows with the text, up to the
+number of tokens at which it stops reading (`tasks/text_run.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from result import write_result
+
+WORDS = 2000
+
+
+def write_text(path: Path, tokens: int) -> None:
+    draw = np.random.default_rng(0)
+    with path.open("w") as file:
+        for _ in range(tokens // 100_000):
+            words = draw.zipf(1.3, (5_000, 19)) % WORDS
+            file.writelines(" ".join(f"w{w}" for w in line) + "\n" for line in words)
+
+
+def train(text: str, tokens: int) -> dict[str, float]:
+    from elman import LanguageModel
+    from elman.tasks.text_data import prepare
+    from elman.train.chunks import StreamBatches
+    from elman.train.loop import build_fabric, fit
+
+    model = LanguageModel(hidden_size=64, epochs=1, batch_size=20, bptt=35, device="cpu")
+    fabric = build_fabric(model)
+    began = _peak()
+    data = prepare(model, text, None, None)
+    read = _peak()
+    network = model.build(data.vocabulary)
+    train, held = StreamBatches(data.train, 20, 35), StreamBatches(data.validation, 20, 35)
+    fit(network, train, held, model, fabric=fabric)
+    return {
+        "tokens": tokens,
+        "peak_mb_before": round(began),
+        "peak_mb_after_reading": round(read),
+        "peak_mb_after_training": round(_peak()),
+    }
+
+
+def stream(text: str) -> dict[str, float]:
+    from elman import LanguageModel
+
+    model = LanguageModel(hidden_size=64, epochs=1, bptt=35, device="cpu").fit(text)
+    live = model.stream()
+    words = [f"w{w}" for w in np.random.default_rng(1).zipf(1.3, 1000) % WORDS]
+    sizes = []
+    for round_ in range(1000):
+        for word in words:
+            live.push(word)
+        if round_ in (0, 999):
+            sizes.append((_now(), len(live.state_bytes())))
+    return {
+        "tokens": 1_000_000,
+        "resident_mb_after_1000": round(sizes[0][0], 1),
+        "resident_mb_after_1000000": round(sizes[1][0], 1),
+        "state_bytes": sizes[1][1],
+    }
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _now() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def main() -> None:
+    results: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "ELMAN_CACHE": f"{folder}/cache"}
+        for name, tokens in (("1M", 1_000_000), ("10M", 10_000_000)):
+            text = Path(folder, f"{name}.txt")
+            write_text(text, tokens)
+            for what in ("train", "stream") if name == "1M" else ("train",):
+                done = subprocess.run(
+                    [sys.executable, __file__, what, str(text), str(tokens)],
+                    capture_output=True, text=True, check=True, env=environment,
+                )  # fmt: skip
+                results[f"{what} {name}"] = json.loads(done.stdout.splitlines()[-1])
+    write_result("memory", results)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["train"]:
+        print(json.dumps(train(sys.argv[2], int(sys.argv[3]))))
+    elif sys.argv[1:2] == ["stream"]:
+        print(json.dumps(stream(sys.argv[2])))
+    else:
+        main()

@@ -1,0 +1,79 @@
+"""The weights of one layer in one direction, their names, and the layout of a state."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from elman.errors import ArgumentError
+from elman.state import State
+
+Leaves = tuple[Tensor, ...]
+
+
+class Weights(NamedTuple):
+    """The weights of one layer in one direction; None where an option is off."""
+
+    ih: Tensor
+    hh: Tensor
+    bias_ih: Tensor | None = None
+    bias_hh: Tensor | None = None
+    hr: Tensor | None = None
+    peephole: Tensor | None = None
+    gain_ih: Tensor | None = None
+    gain_hh: Tensor | None = None
+    gain_c: Tensor | None = None
+    bias_c: Tensor | None = None
+
+    def for_torch(self) -> list[Tensor]:
+        """The flat list that torch.lstm and its kin take."""
+        return [w for w in (self.ih, self.hh, self.bias_ih, self.bias_hh, self.hr) if w is not None]
+
+
+def normalise(a: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
+    """Layer normalisation of the last dimension (Ba, Kiros and Hinton 2016, arXiv:1607.06450)."""
+    return F.layer_norm(a, (a.shape[-1],), gain, bias)
+
+
+def suffix(layer: int, direction: int) -> str:
+    """The end of a parameter's name, as in torch: `l0`, `l0_reverse`, `l1`."""
+    return f"l{layer}" + ("_reverse" if direction else "")
+
+
+def split_leaf(
+    part: State,
+    index: int,
+    rows: int,
+    directions: int,
+    widths: list[int],
+    *,
+    stacked: bool,
+    single: bool,
+) -> Leaves:
+    """One leaf of a state as tensors (directions, B, H_l) over layers, checked.
+
+    Args:
+        part: (layers * directions, B, H) if `stacked`, else a tuple over layers.
+        index: of the leaf, for the error.
+        rows: B.
+        directions: 1 or 2.
+        widths: H_l of every layer.
+        stacked: whether all layers are one tensor.
+        single: whether the batch dimension is left out.
+    """
+    leaves = (part,) if isinstance(part, Tensor) else part
+    tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
+    if len(tensors) != len(leaves):
+        raise ArgumentError("state is nested too deeply: each leaf is a tensor, or one per layer")
+    if single:
+        tensors = tuple(leaf.unsqueeze(1) for leaf in tensors)
+    if stacked:
+        wanted = [(len(widths) * directions, rows, widths[0])]
+    else:
+        wanted = [(directions, rows, width) for width in widths]
+    found = [tuple(leaf.shape) for leaf in tensors]
+    if found != wanted:
+        raise ArgumentError(f"state leaf {index} must have shape {wanted}, got {found}")
+    return tensors[0].split(directions) if stacked else tensors

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+import elman
+from elman.decode.sample import Sampling
+from elman.encode.embed import Embed
+from elman.encode.text import Vocabulary
+from elman.errors import ArgumentError, DataError
+from elman.heads import TokenHead
+from elman.model import SequenceModel
+from elman.padded import Padded
+from elman.recur.stack import Stack
+from elman.serve.live import LiveText, likeliest
+from elman.state import to_bytes
+
+TEXT = "the cat sat on the mat and the dog lay under the table with a bone"
+CORES = {
+    "rnn": lambda: elman.RNN(6, 10, batch_first=True),
+    "lstm": lambda: elman.LSTM(6, (10, 8), batch_first=True),
+    "gru": lambda: elman.GRU(6, 10, 2, batch_first=True),
+    "rnn, layer norm": lambda: elman.RNN(6, 10, batch_first=True, layer_norm=True),
+    "layer norm": lambda: elman.LSTM(6, 10, batch_first=True, layer_norm=True, peephole=True),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def words() -> Vocabulary:
+    return Vocabulary.build(lambda: [TEXT], tokens="word")
+
+
+def build(words: Vocabulary, core: str = "lstm", seed: int = 0) -> SequenceModel:
+    torch.manual_seed(seed)
+    stack: Stack = CORES[core]()
+    # Larger weights than at the start of training: no two tokens are nearly alike.
+    head = TokenHead(stack.output_size, words.size)
+    torch.nn.init.normal_(head.weight)
+    return SequenceModel(Embed(words.size, 6), stack, head, dropout=0.5)
+
+
+def batch_scores(model: SequenceModel, words: Vocabulary, text: str) -> Tensor:
+    """Scores after <eos> and every token of a text, in one forward pass."""
+    tokens = torch.tensor([[words.end, *words.encode(text)]])
+    with torch.inference_mode():
+        scores, _ = model.eval()(Padded.full(tokens))
+    return scores.data[0]
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_pushing_token_by_token_equals_the_batch(words: Vocabulary, core: str) -> None:
+    model = build(words, core)
+    live = LiveText(model, words)
+    expected = batch_scores(model, words, TEXT).softmax(1)
+    for step, word in enumerate(["", *TEXT.split()]):
+        live.push(word)
+        ours = dict(live.predict(words.size - 1))
+        theirs = {words.token(i): expected[step, i].item() for i in range(words.size)}
+        del theirs["<unk>"]
+        # The same arithmetic in float32, but matrix products of one row instead of 17 may add in
+        # another order: a few units in the last place a step, and the gates shrink them.
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6)
+
+
+def test_push_returns_the_number_of_tokens_and_pieces_add_up(words: Vocabulary) -> None:
+    whole, pieces = (LiveText(build(words), words) for _ in range(2))
+    assert whole.push(TEXT) == 16
+    assert [pieces.push(word) for word in TEXT.split()] == [1] * 16
+    assert pieces.push("") == 0
+    assert whole.state_bytes() == pieces.state_bytes()
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_restored_stream_goes_on_exactly(words: Vocabulary, core: str) -> None:
+    model = build(words, core)
+    live, other = LiveText(model, words), LiveText(model, words, seed=5)
+    live.push("the cat sat")
+    blob = live.state_bytes()
+    live.push("on the mat")
+    end, likely = live.state_bytes(), live.predict()
+    live.restore(blob)
+    assert live.state_bytes() == blob
+    for stream in (live, other):  # back in the same stream, and on in another one
+        stream.restore(blob)
+        stream.push("on the mat")
+        assert stream.state_bytes() == end
+        assert stream.predict() == likely
+
+
+@pytest.mark.parametrize("damage", ["", "x", "cut", "flipped"])
+def test_bytes_that_are_no_state_are_refused_and_the_stream_stays(
+    words: Vocabulary, damage: str
+) -> None:
+    live = LiveText(build(words), words)
+    live.push("the cat")
+    blob = live.state_bytes()
+    bad = {"cut": blob[: len(blob) // 2], "flipped": b"\xff" * 8 + blob[8:]}
+    with pytest.raises(DataError):
+        live.restore(bad.get(damage, damage.encode()))
+    assert live.state_bytes() == blob
+
+
+@pytest.mark.parametrize("other", ["rnn", "gru", "layer norm"])
+def test_a_state_of_another_model_is_refused_and_the_stream_stays(
+    words: Vocabulary, other: str
+) -> None:
+    live = LiveText(build(words, "lstm"), words)
+    before = live.state_bytes()
+    with pytest.raises(DataError, match="restore it into the model that it came from"):
+        live.restore(LiveText(build(words, other), words).state_bytes())
+    assert live.state_bytes() == before
+
+
+def test_leaves_of_another_kind_are_no_state_of_the_stream(words: Vocabulary) -> None:
+    live = LiveText(build(words, "rnn"), words)
+    y, h, z = (torch.zeros(1, 1, 10) for _ in range(3))
+    live.restore(to_bytes((y, h)))
+    for state in (h, (y, h, z), (y, (h,)), (y, h.double()), (y, h[:, :, :9])):
+        with pytest.raises(DataError, match="restore it into the model that it came from"):
+            live.restore(to_bytes(state))
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_memory_does_not_grow(words: Vocabulary, core: str) -> None:
+    live = LiveText(build(words, core), words)
+    stream = itertools.cycle(TEXT.split())
+    sizes = []
+    for pushes in (10, 990):
+        for word in itertools.islice(stream, pushes):
+            live.push(word)
+        sizes.append(len(live.state_bytes()))
+    assert sizes[0] == sizes[1] < 1000
+
+
+def test_next_reads_what_it_has_drawn(words: Vocabulary) -> None:
+    model = build(words)
+    live, reader = (LiveText(model, words, seed=1) for _ in range(2))
+    for _ in range(20):
+        piece = live.next()
+        # <eos> is written as a line end, which a word vocabulary reads as <eos>.
+        assert reader.push(piece) == 1
+        assert reader.state_bytes() == live.state_bytes()
+
+
+def test_next_is_determined_by_the_seed(words: Vocabulary) -> None:
+    model = build(words)
+
+    def drawn(seed: int) -> list[str]:
+        live = LiveText(model, words, seed=seed)
+        return [live.next() for _ in range(30)]
+
+    torch.manual_seed(0)
+    first = drawn(3)
+    torch.manual_seed(1)
+    assert drawn(3) == first
+    assert drawn(4) != first
+
+
+def test_next_obeys_the_sampling(words: Vocabulary) -> None:
+    live = LiveText(build(words), words)
+    for _ in range(20):
+        likeliest_token = live.predict(1)[0][0].replace("<eos>", "\n")
+        assert live.next(Sampling(temperature=0)) == likeliest_token
+
+
+def test_next_refuses_a_repetition_penalty_for_it_keeps_no_tokens(words: Vocabulary) -> None:
+    live = LiveText(build(words), words)
+    with pytest.raises(ArgumentError, match=r"repetition_penalty must be 1 in a stream.*got 1\.5"):
+        live.next(Sampling(repetition_penalty=1.5))
+
+
+def test_unknown_words_are_read_as_unk_and_never_written(words: Vocabulary) -> None:
+    model = build(words)
+    with torch.no_grad():
+        model.head.bias[words.unknown] = 50.0  # the model is sure that <unk> follows
+    live, same = LiveText(model, words), LiveText(model, words)
+    assert live.push("zebra quagga") == 2
+    same.push("<unk> <unk>")
+    assert live.state_bytes() == same.state_bytes()
+    assert "<unk>" not in [token for token, _ in live.predict(words.size)]
+    assert "<unk>" not in {live.next() for _ in range(50)}
+
+
+@pytest.mark.parametrize("k", [0, -1, 1000])
+def test_k_out_of_range_is_refused(words: Vocabulary, k: int) -> None:
+    live = LiveText(build(words), words)
+    with pytest.raises(ArgumentError, match=rf"^k must be in 1\.\.{words.size}, got {k}$"):
+        live.predict(k)
+
+
+def test_likeliest_tokens_come_in_order_with_their_probabilities(words: Vocabulary) -> None:
+    scores = torch.zeros(words.size)
+    cat, dog = words.encode("cat dog")
+    scores[cat], scores[dog] = 3.0, 2.0
+    (first, p), (second, q) = likeliest(scores, words, 2)
+    total = torch.e**3 + torch.e**2 + words.size - 2
+    assert (first, second) == ("cat", "dog")
+    assert (p, q) == pytest.approx((torch.e**3 / total, torch.e**2 / total), rel=1e-6)
+    assert scores[cat] == 3  # the caller's scores stay
+
+
+def test_a_bidirectional_model_is_refused(words: Vocabulary) -> None:
+    core = elman.GRU(6, 5, batch_first=True, bidirectional=True)
+    model = SequenceModel(Embed(words.size, 6), core, TokenHead(10, words.size))
+    with pytest.raises(ArgumentError, match="cannot be used live"):
+        LiveText(model, words)

@@ -1,0 +1,893 @@
+"""The command line, in process: what it accepts, what it refuses, and what it says then."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pytest
+import torch
+
+from elman.cli import main
+from elman.errors import ElmanError, Stopped
+from elman.tasks import LanguageModel
+
+NOUNS, VERBS = ["cat", "dog", "bird", "fish", "horse", "cow"], ["sees", "likes", "hears"]
+TEXT = "".join(
+    f"the {NOUNS[i % 6]} {VERBS[i % 3]} a {NOUNS[(i // 6 + i) % 6]} .\n" for i in range(72)
+)
+SMALL = (
+    "--hidden-size", "8", "--epochs", "1", "--bptt", "10", "--batch-size", "4", "--device", "cpu",
+)  # fmt: skip
+FILES = (
+    "config.json", "tokenizer.json", "weights.safetensors", "checkpoint.safetensors",
+    "metrics.json", "run.jsonl",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def elman(capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]:
+    def run(*arguments: str | Path) -> Run:
+        capsys.readouterr()
+        code = main([str(argument) for argument in arguments])
+        return Run(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def refused(elman: Callable[..., Run]) -> Callable[..., str]:
+    def run(*arguments: str | Path, says: str = "") -> str:
+        """The line with which a command was refused, after checking its form."""
+        done = elman(*arguments)
+        assert (done.code, done.out) == (2, ""), done
+        assert done.err.startswith("elman: "), done.err
+        assert done.err.count("\n") == 1, done.err
+        assert done.err.endswith("\n"), done.err
+        assert len(done.err) > len("elman: \n")
+        assert says in done.err
+        return done.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    book = tmp_path_factory.mktemp("texts") / "book.txt"
+    book.write_text(TEXT)
+    return book
+
+
+@pytest.fixture(scope="session")
+def trained(book: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "trained"
+    assert main(["train", "language-model", str(book), "--out", str(folder), *SMALL]) == 0
+    return folder
+
+
+@pytest.fixture
+def model(trained: Path, tmp_path: Path) -> Path:
+    """A copy of a trained model, to be spoilt."""
+    return Path(shutil.copytree(trained, tmp_path / trained.name))
+
+
+@pytest.fixture
+def train(refused: Callable[..., str], book: Path, tmp_path: Path) -> Callable[..., str]:
+    def run(*flags: str | Path, says: str = "", text: Path = book) -> str:
+        """The line that refuses a training; it must have made no folder."""
+        out = tmp_path / "out"
+        line = refused("train", "language-model", text, "--out", out, *flags, says=says)
+        assert not out.exists()
+        return line
+
+    return run
+
+
+# Flags.
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--epochs 0", "epochs must be at least 1, got 0"),
+        ("--epochs -1", "epochs must be at least 1, got -1"),
+        ("--epochs many", '"many"'),
+        ("--epochs none", "--epochs"),
+        ("--epochs", "--epochs requires an argument"),
+        ("--batch-size 0", "batch_size must be at least 1"),
+        ("--bptt 0", "bptt must be at least 1"),
+        ("--bptt 100000", "bptt=100000"),
+        ("--hidden-size 0", "hidden_size must be at least 1, got 0"),
+        ("--hidden-size -3", "hidden_size must be at least 1, got -3"),
+        ("--hidden-size 8 0", "hidden_size must be at least 1, got (8, 0)"),
+        ("--hidden-size big", '"big"'),
+        ("--hidden-size", "--hidden-size requires an argument"),
+        ("--hidden-size 8 6 --num-layers 3", "num_layers=3"),
+        ("--hidden-size 10000000 --embedding-size 8", "not enough memory"),
+        ("--num-layers 0", "num_layers must be at least 1"),
+        ("--embedding-size 0", "embedding_size must be at least 1, got 0"),
+        ("--embedding-size -2", "embedding_size must be at least 1, got -2"),
+        ("--tied --embedding-size 3", "tied needs embedding_size equal to"),
+        ("--tied --hidden-size 8 6 --embedding-size 8", "last hidden size 6"),
+        ("--dropout 1.5", "dropout must be in [0, 1), got 1.5"),
+        ("--dropout 1", "dropout must be in [0, 1), got 1"),
+        ("--dropout nan", "dropout must be in [0, 1), got nan"),
+        ("--input-dropout -0.1", "input_dropout must be in [0, 1)"),
+        ("--embedding-dropout 2", "embedding_dropout must be in [0, 1)"),
+        ("--weight-dropout 2", "weight_dropout must be in [0, 1)"),
+        ("--recurrent-dropout 2", "recurrent_dropout must be in [0, 1)"),
+        ("--zoneout inf", "zoneout must be in [0, 1)"),
+        ("--activation-penalty -1", "activation_penalty must be 0 or more"),
+        ("--temporal-penalty nan", "temporal_penalty must be 0 or more"),
+        ("--learning-rate 0", "learning_rate must be a positive number, got 0"),
+        ("--learning-rate nan", "learning_rate must be a positive number, got nan"),
+        ("--learning-rate fast", '"fast"'),
+        ("--clip-norm -1", "clip_norm must be a positive number"),
+        ("--weight-decay -1", "weight_decay must be at least 0"),
+        ("--early-stopping 0", "early_stopping must be at least 1"),
+        ("--seed -1", "seed must be at least 0"),
+        ("--seed 99999999999999999999", "seed must be below 2**53"),
+        ("--processes 3", "batch_size=32 must be a multiple of processes=3"),
+        ("--cell transformer", "transformer"),
+        ("--peephole --cell gru", "peephole needs cell=lstm"),
+        ("--optimizer lion", "lion"),
+        ("--schedule never", "never"),
+        ("--precision float8", "float8"),
+        ("--tokens syllable", "syllable"),
+        ("--document chapter", "chapter"),
+        ("--device tpu7", "device=tpu7"),
+        ("--device=", "device="),
+        ("--encoding klingon", "klingon"),
+        ("--validation-fraction 0", "validation_fraction must be in (0, 1)"),
+        ("--validation-fraction 1", "validation_fraction must be in (0, 1)"),
+        ("--vocabulary-size 1", "vocabulary_size must be at least 4"),
+        ("--min-count 0", "min_count must be at least 1"),
+        ("--min-count 100000", "min_count"),
+        ("--column text", "column='text' is for tables, but book.txt is plain text"),
+        ("--hiden-size 3", "--hiden-size"),
+        ("--epochs 1 --epochs 2", "--epochs specified multiple times"),
+        ("more words", "'more words'; put quotes"),
+        ("--config", "--config requires an argument"),
+        ("--config a.yaml --config b.yaml", "a.yaml"),
+    ],
+)
+def test_a_bad_flag_is_named_and_makes_no_folder(
+    train: Callable[..., str], flags: str, says: str
+) -> None:
+    train(*flags.split(), says=says)
+
+
+@pytest.mark.xfail(strict=True, raises=(TypeError, ValueError), reason="elman/train/loop.py")
+@pytest.mark.parametrize("flags", ["--device cpu:1", "--device cpu:x"])
+def test_absurd_numbers_of_a_device_are_refused(train: Callable[..., str], flags: str) -> None:
+    train(*flags.split())
+
+
+def test_debug_shows_the_traceback_of_a_bad_flag(book: Path, tmp_path: Path) -> None:
+    with pytest.raises(ElmanError, match="epochs must be at least 1"):
+        main(["train", "language-model", str(book), "--out", str(tmp_path / "out"),
+              "--epochs", "0", "--debug"])  # fmt: skip
+    with pytest.raises(Exception, match="--nope"):
+        main(["--debug", "info", "--nope"])
+    with pytest.raises(OSError, match="too long"):
+        main(["info", "x" * 300, "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("nonsense", "nonsense"),
+        ("train nonsense", "nonsense"),
+        ("train language-model", "TEXT"),
+        ("train language-model book.txt", "--out"),
+        ("predict", "RUN"),
+        ("predict run", "TEXT"),
+        ("predict run the cat", "'cat'; put quotes around"),
+        ("evaluate run", "TEXT"),
+        ("resume", "RUN"),
+        ("generate", "RUN"),
+        ("info --json", "--json"),
+    ],
+)
+def test_what_is_missing_or_unknown_in_a_command_is_named(
+    refused: Callable[..., str], arguments: str, says: str
+) -> None:
+    refused(*arguments.split(), says=says)
+
+
+# Texts.
+
+
+def write(path: Path, content: bytes | str) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("empty.txt", "", "empty.txt: empty"),
+        ("blank.txt", " \n\n\t", "blank.txt: nothing but white space"),
+        ("zeros.txt", b"abc\0def", "zeros.txt: binary"),
+        ("archive.txt", b"PK\x03\x04abc", "archive.txt: a ZIP archive"),
+        ("latin.txt", b"good\nb\xe4d\n", "latin.txt: byte 6 (line 2) is not valid UTF-8"),
+        ("cut.txt.gz", gzip.compress(TEXT.encode())[:40], "cut.txt.gz: not a whole gzip file"),
+        ("one.txt", "word " * 100, "at least 2 are needed"),
+        ("short.txt", "one two one two one two", "only 5 tokens, fewer than one chunk"),
+        ("a.csv", "id,text\n1,x\n", "its columns: 'id', 'text'"),
+        ("a.jsonl", '{"text": "x"}\n', "its columns: 'text'"),
+        ("torn.jsonl", '{"text": "x', "torn.jsonl: line 1"),
+    ],
+)
+def test_a_bad_text_is_refused_with_its_name_and_place(
+    train: Callable[..., str], tmp_path: Path, name: str, content: bytes | str, says: str
+) -> None:
+    train("--validation-fraction", "0.2", text=write(tmp_path / name, content), says=says)
+
+
+def test_a_column_that_is_not_there_is_answered_with_those_that_are(
+    train: Callable[..., str], tmp_path: Path
+) -> None:
+    table = write(tmp_path / "a.csv", "id,text\n1,x\n")
+    train(
+        "--column", "words", text=table, says="a.csv: no column 'words'; its columns: 'id', 'text'"
+    )
+
+
+def test_texts_that_are_no_file_are_refused(train: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    train(text=tmp_path / "none.txt", says="none.txt': No such file")
+    train(text=tmp_path / "folder", says="folder: a folder without files")
+    train(text=tmp_path / ("x" * 300), says="xxx': File name too long")
+    train(text=Path(os.devnull), says=f"{os.devnull}: a pipe or a device")
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_validation_and_test_text_must_be_there_and_hold_known_words(
+    train: Callable[..., str], tmp_path: Path, part: str
+) -> None:
+    train(f"--{part}", tmp_path / "none.txt", says="none.txt': No such file")
+    train(f"--{part}", write(tmp_path / "empty.txt", ""), says="empty.txt: empty")
+    foreign = write(tmp_path / "foreign.txt", "ceci n'est pas une pipe\n" * 20)
+    train(f"--{part}", foreign, says="foreign.txt: the training text holds none of its words")
+
+
+# The folder.
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_what_cannot_be_a_folder_is_refused(
+    refused: Callable[..., str], book: Path, tmp_path: Path
+) -> None:
+    command = ("train", "language-model", book, "--out")
+    file = write(tmp_path / "file", "mine")
+    refused(*command, file, says=f"{file}: is a file")
+    refused(*command, file / "run", says=f"{file} cannot be written")
+    refused(*command, tmp_path / ("x" * 300), says="too long")
+    assert contents(tmp_path) == {"file": b"mine"}
+
+
+def test_a_folder_that_must_not_be_written_is_refused(
+    train: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Not by chmod: that does not hold back root, as which tests run in containers.
+    monkeypatch.setattr("elman.tasks.folder.os.access", lambda path, mode: path != tmp_path)
+    train(says=f"{tmp_path} cannot be written")
+
+
+@pytest.mark.parametrize("flags", [[], ["--overwrite"]])
+@pytest.mark.parametrize("config", [None, "{}", "not JSON", '{"task": "cook"}', "[1]"])
+def test_a_folder_of_someone_else_is_never_touched(
+    refused: Callable[..., str], book: Path, tmp_path: Path, config: str | None, flags: list[str]
+) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    write(theirs / "weights.safetensors", "mine")
+    if config is not None:
+        write(theirs / "config.json", config)
+    before = contents(theirs)
+    refused("train", "language-model", book, "--out", theirs, *SMALL, *flags, says=str(theirs))
+    assert contents(theirs) == before
+
+
+def test_a_model_is_replaced_only_with_overwrite_and_other_files_stay(
+    elman: Callable[..., Run], refused: Callable[..., str], book: Path, model: Path
+) -> None:
+    write(model / "notes.txt", "mine")
+    before = contents(model)
+    command = ("train", "language-model", book, "--out", model, *SMALL, "--seed", "1")
+    refused(*command, says=f"{model}: holds a model already")
+    assert contents(model) == before
+    assert elman(*command, "--overwrite").code == 0
+    after = contents(model)
+    assert after["notes.txt"] == b"mine"
+    assert after.keys() == before.keys()
+    assert after["weights.safetensors"] != before["weights.safetensors"]
+
+
+@pytest.mark.parametrize("flags", [["--bptt", "9999"], ["--hidden-size", "8", "--seed", "-1"]])
+def test_a_run_that_cannot_begin_leaves_the_old_model_where_it_was(
+    refused: Callable[..., str], book: Path, model: Path, flags: list[str]
+) -> None:
+    before = contents(model)
+    refused("train", "language-model", book, "--out", model, "--overwrite", *flags)
+    assert contents(model) == before
+
+
+# The configuration file.
+
+
+CHOSEN = {
+    "epochs": 3, "batch_size": 8, "bptt": None, "optimizer": "sgd", "learning_rate": 0.5,
+    "weight_decay": 0.1, "schedule": "halve", "warmup_steps": 7, "halve_after": 2,
+    "plateau_patience": 1, "average_after": 3, "clip_norm": None, "accumulate": 2,
+    "early_stopping": 4, "validate_steps": 50, "checkpoint_seconds": 5.0, "precision": "bf16",
+    "device": "cpu", "processes": 2, "seed": 11, "cell": "gru", "hidden_size": (8, 6),
+    "num_layers": 2, "embedding_size": 6, "tied": True, "dropout": 0.1, "variational": False,
+    "input_dropout": 0.1, "embedding_dropout": 0.1, "weight_dropout": 0.1,
+    "recurrent_dropout": 0.1, "zoneout": 0.1, "layer_norm": True, "peephole": True,
+    "activation_penalty": 2.0, "temporal_penalty": 1.0, "tokens": "character",
+    "vocabulary_size": 100, "min_count": 1, "lowercase": True, "split_punctuation": False,
+    "document": "line", "column": "text", "encoding": "latin-1", "validation_fraction": 0.1,
+}  # fmt: skip
+
+
+@pytest.fixture
+def settings(
+    elman: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, object]]:
+    """The settings with which a command line would train."""
+    found: list[LanguageModel] = []
+
+    def fit(self: LanguageModel, *texts: object, **options: object) -> LanguageModel:
+        found.append(self)
+        return self
+
+    def parse(*flags: str | Path) -> dict[str, object]:
+        done = elman("train", "language-model", "book.txt", "--out", "out", *flags)
+        assert done.code == 0, done
+        return {field.name: getattr(found[-1], field.name) for field in fields(LanguageModel)}
+
+    monkeypatch.setattr(LanguageModel, "fit", fit)
+    return parse
+
+
+def flags_for(settings: dict[str, object]) -> list[str]:
+    flags = []
+    for name, value in settings.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            flags.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            values = value if isinstance(value, tuple) else [value]
+            flags += [f"--{flag}", *(str(v).lower() for v in values)]
+    return flags
+
+
+def test_every_setting_has_a_flag(settings: Callable[..., dict[str, object]]) -> None:
+    defaults = settings()
+    assert CHOSEN.keys() == defaults.keys()
+    assert not [name for name in CHOSEN if CHOSEN[name] == defaults[name]]
+    assert settings(*flags_for(CHOSEN)) == CHOSEN
+
+
+def test_every_setting_can_stand_in_a_yaml_file_and_flags_win(
+    settings: Callable[..., dict[str, object]], tmp_path: Path
+) -> None:
+    lines = [
+        f"{name}: {json.dumps(value)}"  # JSON's values are YAML's too
+        for name, value in CHOSEN.items()
+    ]
+    config = write(tmp_path / "all.yaml", "# all\n" + "\n".join(lines))
+    defaults = settings()
+    assert settings("--config", config) == CHOSEN
+    assert settings(f"--config={config}") == CHOSEN
+    assert settings() == defaults  # nothing of a file stays for the next command
+    given = {
+        name: value for name, value in defaults.items() if value is not None or name != "column"
+    }
+    assert settings("--config", config, *flags_for(given)) == defaults | {"column": "text"}
+
+
+def test_yaml_as_people_write_it_is_understood(
+    settings: Callable[..., dict[str, object]], tmp_path: Path
+) -> None:
+    config = write(
+        tmp_path / "a.yaml",
+        "hidden-size: 16   # as the flag\nlearning_rate: 1e-3\n"
+        "bptt: none\nclip_norm: ~\ntied: yes\n",
+    )
+    found = settings("--config", config)
+    assert (found["hidden_size"], found["learning_rate"], found["tied"]) == (16, 0.001, True)
+    assert (found["bptt"], found["clip_norm"]) == (None, None)
+    write(config, "# nothing\n")
+    assert settings("--config", config) == settings()
+
+
+def test_hidden_sizes_are_taken_wherever_they_stand(
+    settings: Callable[..., dict[str, object]],
+) -> None:
+    for flags in (
+        ["--hidden-size", "8", "6", "--epochs", "2"],
+        ["--epochs", "2", "--hidden-size", "8", "6"],
+        ["--hidden-size", "8", "--epochs", "2", "--hidden-size", "6"],
+        ["--hidden-size", "[8, 6]", "--epochs", "2"],
+    ):
+        found = settings(*flags)
+        assert (found["hidden_size"], found["epochs"]) == ((8, 6), 2)
+    assert main(["train", "language-model", "--hidden-size", "9", "book.txt", "--out", "o"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "No such file"),
+        ("hidden_size: [8, 6\n", "is not valid YAML"),
+        ("hidden_size: 8\n  epochs: 1", "is not valid YAML"),
+        (b"column: \xff\n", "is not valid YAML"),
+        ("- 1\n- 2\n", "expected settings, a line each"),
+        ("fast", "expected settings, a line each"),
+        ("3: 4", "expected settings, a line each"),
+        ("hiden_size: 3", "hiden_size"),
+        ("hidden_size: big", "big"),
+        ("hidden_size: []", "hidden_size must be at least 1"),
+        ("hidden_size: {a: 1}", "hidden_size"),
+        ("cell: transformer", "transformer"),
+        ("epochs: 0", "epochs must be at least 1"),
+        ("epochs: [1, 2]", "epochs"),
+        ("tied: perhaps", "tied"),
+        ("text: book.txt", "text"),
+    ],
+)
+def test_a_bad_configuration_file_is_refused(
+    train: Callable[..., str], tmp_path: Path, content: bytes | str | None, says: str
+) -> None:
+    config = tmp_path / "bad.yaml"
+    if content is not None:
+        write(config, content)
+    line = train("--config", config, says=says)
+    assert str(config) in line or "must be at least" in line
+
+
+def test_a_folder_is_no_configuration_file(train: Callable[..., str], tmp_path: Path) -> None:
+    train("--config", tmp_path, says=f"{tmp_path}: cannot be read (Is a directory)")
+
+
+# A model at work.
+
+
+def test_predict_shows_the_likeliest_words(elman: Callable[..., Run], trained: Path) -> None:
+    done = elman("predict", trained, "the cat sees a", "--k", "3")
+    assert (done.code, done.err) == (0, "")
+    shares = [float(line.split("%")[0]) for line in done.out.splitlines()]
+    assert len(shares) == 3
+    assert shares == sorted(shares, reverse=True)
+
+
+@pytest.mark.parametrize("command", ["predict", "generate"])
+def test_unknown_words_are_told_and_an_empty_text_is_fine(
+    elman: Callable[..., Run], trained: Path, command: str
+) -> None:
+    done = elman(command, trained, "the zebra sees a quagga . the zebra")
+    assert (done.code, done.err) == (0, "elman: not in the vocabulary: zebra, quagga\n")
+    assert done.out
+    empty = elman(command, trained, "")
+    assert (empty.code, empty.err) == (0, "")
+    assert empty.out
+
+
+def test_generate_draws_by_its_flags(elman: Callable[..., Run], trained: Path) -> None:
+    command = ("generate", trained, "the cat", "--max-new-tokens", "12")
+    first = elman(*command, "--seed", "1")
+    assert first.code == 0
+    assert first.out.startswith("the cat ")
+    assert elman(*command, "--seed", "1") == first
+    assert elman(*command, "--seed", "2") != first
+    assert elman(*command, "--samples", "3").out.count("the cat") >= 3
+    stopped = elman(*command, "--stop", "zebra", "--stop", "a", "--seed", "1").out
+    assert stopped == first.out[: len("the cat ") + first.out[len("the cat ") :].index("a")] + "\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("predict --k 0", "k must be in 1.."),
+        ("predict --k 100000", "k must be in 1.."),
+        ("predict --k some", '"some"'),
+        ("generate --temperature -1", "temperature must be 0 or more, got -1"),
+        ("generate --temperature nan", "temperature must be 0 or more, got nan"),
+        ("generate --top-k 0", "top_k must be at least 1, got 0"),
+        ("generate --top-p 0", "top_p must be in (0, 1], got 0"),
+        ("generate --top-p 1.5", "top_p must be in (0, 1], got 1.5"),
+        ("generate --min-p 0", "min_p must be in (0, 1], got 0"),
+        ("generate --repetition-penalty 0", "repetition_penalty must be positive"),
+        ("generate --samples 0", "samples must be at least 1, got 0"),
+        ("generate --max-new-tokens 0", "max_new_tokens must be at least 1, got 0"),
+        ("generate --stop", "--stop requires an argument"),
+        ("generate --empty-stop", "Unknown option: --empty-stop"),
+        ("generate --seed 99999999999999999999", "seed must have 64 bits"),
+    ],
+)
+def test_bad_flags_of_a_command_print_nothing_else(
+    refused: Callable[..., str], trained: Path, flags: str, says: str
+) -> None:
+    command, *rest = flags.split()
+    refused(command, trained, "the cat", *rest, says=says)
+
+
+@pytest.mark.parametrize("command", ["predict", "generate"])
+def test_a_text_from_a_terminal_with_another_encoding_is_refused(
+    refused: Callable[..., str], trained: Path, command: str
+) -> None:
+    refused(command, trained, os.fsdecode(b"the caf\xe9"), says="is not valid UTF-8: 'the caf")
+
+
+def test_evaluate_scores_beside_the_baseline(
+    elman: Callable[..., Run], trained: Path, book: Path
+) -> None:
+    done = elman("evaluate", trained, book)
+    assert (done.code, done.err) == (0, "")
+    assert [line.split()[0] for line in done.out.splitlines()] == [
+        "perplexity", "n-gram", "accuracy", "tokens"
+    ]  # fmt: skip
+    scores = json.loads(elman("evaluate", trained, book, "--json").out)
+    assert f"{scores['perplexity']:.2f}" in done.out
+    assert scores["tokens"] == 72 * 7  # with the line ends
+
+
+def test_evaluate_refuses_what_it_cannot_score(
+    refused: Callable[..., str], trained: Path, tmp_path: Path
+) -> None:
+    refused("evaluate", trained, tmp_path / "none.txt", says="none.txt': No such file")
+    refused("evaluate", trained, write(tmp_path / "empty.txt", ""), says="empty.txt: empty")
+    foreign = write(tmp_path / "foreign.txt", "ceci n'est pas une pipe\n" * 20)
+    refused("evaluate", trained, foreign, says="foreign.txt: the training text holds none of its")
+
+
+def test_evaluate_does_without_a_baseline_when_the_training_text_has_changed(
+    elman: Callable[..., Run], model: Path, book: Path, tmp_path: Path
+) -> None:
+    moved = move_text(model, book, tmp_path)
+    write(moved, TEXT + "the cat sees a dog .\n")
+    done = elman("evaluate", model, book)
+    assert done.code == 0
+    assert "baseline    not known" in done.out
+
+
+def test_info_shows_a_model_and_the_installation(
+    elman: Callable[..., Run], trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = elman("info", trained)
+    assert done.code == 0
+    assert "book.txt" in done.out
+    assert "hidden_size: 8" in done.out
+    assert "state  trained" in done.out
+    assert "dropout" not in done.out  # as by default
+    assert "torch" in elman("info").out
+
+
+# Going on.
+
+
+def move_text(model: Path, book: Path, folder: Path) -> Path:
+    """A copy of the training text, at which the model looks from now on."""
+    moved = Path(shutil.copy(book, folder / "moved.txt"))
+    config = json.loads((model / "config.json").read_text())
+    config["data"]["train"] = str(moved)
+    write(model / "config.json", json.dumps(config))
+    return moved
+
+
+def test_resuming_a_finished_run_changes_nothing(elman: Callable[..., Run], model: Path) -> None:
+    before = contents(model)
+    done = elman("resume", model)
+    assert done.code == 0
+    after = contents(model)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed <= {"run.jsonl", "report.html"}
+    assert after.keys() == before.keys()
+
+
+def test_resume_with_more_epochs_equals_training_so_long(
+    elman: Callable[..., Run], model: Path, book: Path, tmp_path: Path
+) -> None:
+    assert elman("resume", model, "--epochs", "2").code == 0
+    long = tmp_path / "long"
+    command = ("train", "language-model", book, "--out", long, *SMALL)
+    assert elman(*(("2" if a == "1" else a) for a in command)).code == 0
+    for name in ("weights.safetensors", "metrics.json", "tokenizer.json"):
+        assert (model / name).read_bytes() == (long / name).read_bytes()
+
+
+def test_resume_refuses_a_text_that_has_changed_or_gone(
+    refused: Callable[..., str], model: Path, book: Path, tmp_path: Path
+) -> None:
+    moved = move_text(model, book, tmp_path)
+    before = contents(model)
+    write(moved, TEXT + "the cat sees a dog .\n")
+    refused("resume", model, says=f"{moved}: has changed since the run began")
+    moved.unlink()
+    refused("resume", model, says=f"{moved}': No such file")
+    assert contents(model) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--epochs 0", "epochs must be at least 1"),
+        ("--learning-rate nan", "learning_rate must be a positive number"),
+        ("--out elsewhere", "--out"),
+    ],
+)
+def test_resume_refuses_bad_flags_and_keeps_the_run(
+    refused: Callable[..., str], model: Path, flags: str, says: str
+) -> None:
+    before = contents(model)
+    refused("resume", model, *flags.split(), says=says)
+    assert contents(model) == before
+
+
+def test_a_saved_model_that_is_no_run_cannot_be_resumed(
+    refused: Callable[..., str], model: Path
+) -> None:
+    (model / "checkpoint.safetensors").unlink()
+    before = contents(model)
+    refused("resume", model, says=f"{model}: has no checkpoint.safetensors")
+    assert contents(model) == before
+
+
+def test_on_a_full_disk_the_old_checkpoint_stands_and_the_run_goes_on_later(
+    elman: Callable[..., Run], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    untouched = Path(shutil.copytree(model, tmp_path / "untouched"))
+    before = contents(model)
+    sync = os.fsync
+
+    def full(descriptor: int) -> None:
+        parts = model.glob(".checkpoint.safetensors.*")
+        if any(os.path.samestat(os.fstat(descriptor), part.stat()) for part in parts):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("elman.atomic.os.fsync", full)
+        done = elman("resume", model, "--epochs", "2")
+    assert done.code == 2
+    last = done.err.splitlines()[-1]
+    assert last.startswith(
+        f"elman: {model / 'checkpoint.safetensors'}: cannot be written (No space"
+    )
+    after = contents(model)
+    assert after["checkpoint.safetensors"] == before["checkpoint.safetensors"]
+    assert after.keys() == before.keys()  # nothing half-written is left over
+    assert elman("resume", model).code == 0
+    assert elman("resume", untouched, "--epochs", "2").code == 0
+    assert contents(model)["weights.safetensors"] == contents(untouched)["weights.safetensors"]
+
+
+# Damaged and foreign folders.
+
+
+COMMANDS = {
+    "predict": ["the cat"], "generate": ["the cat", "--max-new-tokens", "3"],
+    "evaluate": [], "resume": [], "info": [],
+}  # fmt: skip
+DAMAGES = ("deleted", "empty", "cut", "zeros", "text", "folder")
+SPOILT = DAMAGES[1:]
+USED = dict.fromkeys(("config.json", "tokenizer.json", "weights.safetensors"), DAMAGES)
+# For each command the damages with which it cannot do; what it does not read may be as it likes.
+FATAL = {
+    **dict.fromkeys(("predict", "generate", "evaluate"), USED | {"metrics.json": SPOILT}),
+    "info": {"config.json": DAMAGES, "metrics.json": SPOILT},
+    "resume": {
+        **USED,
+        "checkpoint.safetensors": DAMAGES,
+        "metrics.json": ("folder",),  # it is written anew
+        "run.jsonl": ("text", "folder"),  # begun anew, and a torn last line is dropped
+    },
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_model_is_refused_with_the_file_that_is_damaged(
+    elman: Callable[..., Run],
+    model: Path,
+    book: Path,
+    name: str,
+    damage: str,
+    command: str,
+) -> None:
+    file = model / name
+    content = file.read_bytes()
+    file.unlink()
+    if damage == "folder":
+        file.mkdir()
+    elif damage != "deleted":
+        spoilt = {"empty": b"", "cut": content[: len(content) // 2], "zeros": bytes(len(content))}
+        write(file, spoilt.get(damage, b"some text\nof mine\n"))
+    arguments = [command, model, *([book] if command == "evaluate" else COMMANDS[command])]
+    done = elman(*arguments)
+    if damage not in FATAL[command].get(name, ()):
+        assert done.code == 0, done
+        return
+    assert done.code == 2, done
+    *shown, line = done.err.splitlines()
+    assert line.startswith("elman: ")
+    assert str(model if damage == "deleted" else file) in line
+    # What goes wrong behind the end of a training comes after its progress.
+    assert not shown or (command == "resume" and name in ("metrics.json", "run.jsonl"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ("[]", "holds no JSON object"),
+        ("{}", "was not written by Elman"),
+        ('{"model_type": "gpt2"}', "was not written by Elman"),
+        ({"format": 99}, "has folder format 99"),
+        ({"settings": None}, "is damaged, it holds no settings"),
+        ({"data": []}, "is damaged, it holds no data"),
+        ({"task": "cook"}, "cook"),
+        ({"settings": {"hidden_size": "wide"}}, "is damaged"),
+        ({"settings": {"epochs": "ten"}}, "is damaged"),
+        ({"settings": {"dropout": 7}}, "dropout must be in [0, 1), got 7"),
+        ({"settings": {"attention": True}}, "unknown settings: attention"),
+    ],
+)
+def test_a_foreign_or_edited_config_is_refused(
+    refused: Callable[..., str],
+    model: Path,
+    book: Path,
+    config: str | dict[str, object],
+    says: str,
+    command: str,
+) -> None:
+    if isinstance(config, dict):
+        config = json.dumps(json.loads((model / "config.json").read_text()) | config)
+    write(model / "config.json", config)
+    arguments = [command, model, *([book] if command == "evaluate" else COMMANDS[command])]
+    refused(*arguments, says=says)
+
+
+@pytest.mark.parametrize("command", ["predict", "resume"])
+def test_files_of_another_model_are_refused(
+    refused: Callable[..., str], model: Path, command: str
+) -> None:
+    config = json.loads((model / "config.json").read_text())
+    config["settings"]["hidden_size"] = 9
+    write(model / "config.json", json.dumps(config))
+    before = contents(model)
+    refused(command, model, *COMMANDS[command], says=".safetensors: ")
+    assert contents(model) == before
+
+
+def test_weights_in_place_of_a_checkpoint_are_refused(
+    refused: Callable[..., str], model: Path
+) -> None:
+    shutil.copy(model / "weights.safetensors", model / "checkpoint.safetensors")
+    refused("resume", model, says="checkpoint.safetensors: is not of the model")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_is_no_model_folder_is_refused(
+    refused: Callable[..., str], book: Path, tmp_path: Path, command: str
+) -> None:
+    rest = [book] if command == "evaluate" else COMMANDS[command]
+    (tmp_path / "empty").mkdir()
+    refused(command, tmp_path / "none", *rest, says=f"{tmp_path / 'none'}: there is no such folder")
+    refused(command, tmp_path / "empty", *rest, says="empty: is no model folder")
+    refused(command, book, *rest, says=f"{book}: there is no such folder")
+
+
+# The program as a process.
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "command", ["--help", "--version", "train --help", "train language-model --help",
+                "predict --help", "generate --help", "evaluate --help", "resume --help",
+                "info --help"],
+)  # fmt: skip
+def test_help_is_quick_because_it_imports_nothing_heavy(
+    elman: Callable[..., Run], command: str
+) -> None:
+    code = (
+        "import resource, sys, elman.cli as c\n"
+        f"code = c.main({command.split()})\n"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "heavy = {'torch', 'numpy', 'polars', 'matplotlib', 'lightning_fabric', 'tokenizers'}\n"
+        "print(code, heavy & set(sys.modules), used.ru_utime + used.ru_stime, file=sys.stderr)\n"
+    )
+    done = python("-c", code)
+    result, modules, seconds = done.stderr.rsplit(maxsplit=2)
+    assert (result, modules) == ("0", "set()")
+    assert done.stdout
+    # Seconds of the processor: those of the clock depend on what else the machine does.
+    assert float(seconds) < 0.5
+
+
+def test_the_program_ends_with_the_code_of_its_command(tmp_path: Path) -> None:
+    done = python("-m", "elman", "info", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"elman: {tmp_path}: is no model folder")
+    assert python("-m", "elman", "--version").returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_was_stopped_ends_with_its_signal_and_how_to_go_on(
+    elman: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def fit(self: LanguageModel, *texts: object, **options: object) -> LanguageModel:
+        raise Stopped("stopped after step 7; go on with: elman resume out", number)
+
+    monkeypatch.setattr(LanguageModel, "fit", fit)
+    done = elman("train", "language-model", "book.txt", "--out", "out")
+    assert done.code == 128 + number
+    assert done.err == "elman: stopped after step 7; go on with: elman resume out\n"
+
+
+def test_the_end_of_a_pipe_is_no_error(trained: Path) -> None:
+    code = (
+        "import os, sys, elman.cli as c\n"
+        "reading, writing = os.pipe()\n"
+        "os.close(reading)\n"
+        "os.dup2(writing, 1)\n"
+        f"sys.exit(c.main(['info', {str(trained)!r}]))\n"
+    )
+    done = python("-c", code)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_disk_behind_the_output_is_told(trained: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("there is no /dev/full")
+    with full.open("w") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", "elman", "info", str(trained)],
+            stdout=output, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.stderr.splitlines()[0].startswith("elman: ")
+    assert "No space left" in done.stderr.splitlines()[0]
+    assert done.returncode != 0
