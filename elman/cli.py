@@ -11,9 +11,9 @@ import json
 import os
 import signal
 import sys
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal  # noqa: F401 - types of `Settings` are looked up here
 
 import cyclopts
 from cyclopts import App, Group, Parameter
@@ -24,8 +24,8 @@ from elman.tasks import LanguageModel, load, task_of
 
 SETTINGS = Group(
     "Settings",
-    help='Also by --config FILE.yaml, a line each: "hidden_size: 512". '
-    'Where None is a choice, write "none".',
+    help='Also by --config FILE.yaml, a line each: "hidden_size: 512". Where None is a choice, '
+    'give it by --no-NAME, or by "NAME: null" in the file.',
 )
 
 app = App(
@@ -43,6 +43,15 @@ train = App(name="train", help="Train a model.")
 app.command(train)
 
 
+@dataclass(kw_only=True)
+class Settings(LanguageModel):
+    """The fields as flags: "one number or several" is one type more than the parser takes."""
+
+    hidden_size: Annotated[
+        tuple[int, ...], Parameter(show_default=lambda sizes: " ".join(map(str, sizes)))
+    ] = (256,)
+
+
 @train.command(name="language-model")
 def train_language_model(
     text: Path,
@@ -53,7 +62,9 @@ def train_language_model(
     test: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     config: Path | None = None,  # noqa: ARG001 - read by _use_config before the flags are
-    settings: Annotated[LanguageModel, Parameter(name="*", group=SETTINGS)] = LanguageModel(),  # noqa: B008
+    settings: Annotated[
+        Settings, Parameter(name="*", group=SETTINGS, negative_none="no-")
+    ] = Settings(),  # noqa: B008
 ) -> None:
     """Train a next-word model on a text.
 
@@ -298,6 +309,9 @@ def _read_settings(path: Path) -> cyclopts.config.Dict:
         raise DataError(f"{path}: is not valid YAML ({error})") from error
     if not isinstance(settings, dict) or not all(isinstance(name, str) for name in settings):
         raise DataError(f'{path}: expected settings, a line each, such as "hidden_size: 512"')
+    for name, value in settings.items():
+        if isinstance(value, list | dict) and name not in ("hidden_size", "hidden-size"):
+            raise DataError(f"{path}: {name} must be one value, got {value}")
     return cyclopts.config.Dict(settings, source=str(path), use_commands_as_keys=False)
 
 

@@ -12,7 +12,7 @@ import os
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 from cyclopts import App
 
@@ -62,6 +62,8 @@ def members(kind: type) -> Iterator[str]:
 
 def title(hint: object) -> str:
     """A type as help shows it, the same in every version of Python."""
+    if get_origin(hint) is Annotated:
+        return title(get_args(hint)[0])
     if get_origin(hint) is Literal:
         return "{" + ",".join(map(str, get_args(hint))) + "}"
     if get_origin(hint) in (Union, types.UnionType):
@@ -83,7 +85,7 @@ def commands(command: App, name: str) -> Iterator[str]:
             default = "required" if argument.required else repr(argument.field_info.default)
             # The app switches --empty-... off for its commands; seen from here they are on.
             names = ", ".join(n for n in argument.names if not n.startswith("--empty-"))
-            yield f"    {names}: {title(argument.hint)} = {default}"
+            yield f"    {names}: {title(argument.field_info.annotation)} = {default}"
     for part in command:
         if not part.startswith("-"):
             yield from commands(command[part], f"{name} {part}")

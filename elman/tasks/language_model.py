@@ -136,7 +136,7 @@ class LanguageModel(TrainingSettings):
                 f"validation_fraction must be in (0, 1), got {self.validation_fraction}"
             )
         sizes = (self.hidden_size,) if isinstance(self.hidden_size, int) else self.hidden_size
-        if min(sizes, default=0) < 1:
+        if not sizes or not all(isinstance(size, int) and size >= 1 for size in sizes):
             raise ArgumentError(f"hidden_size must be at least 1, got {self.hidden_size}")
         for name in ("num_layers", "embedding_size", "min_count", "vocabulary_size"):
             number = getattr(self, name)

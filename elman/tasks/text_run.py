@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 ORDER = 5  # of the n-gram baseline
 BASELINE_TOKENS = 20_000_000  # of the training text that the baseline reads at most
 LAGS = 200  # steps back over which the reach of the gradient is measured
-EXACT_STEPS = 1000  # steps of a chunk when scoring: long ones are quick, and change no score
+SCORED_TOKENS = 1024  # of a chunk when scoring
 
 
 def train_text(
@@ -169,8 +169,15 @@ def _batches(model: LanguageModel, data: TextData, fabric: Fabric) -> tuple[Batc
     # One long text is validated in rows side by side, which is quick and nearly exact; the
     # scores at the end are exact.
     exact = len(data.validation.starts) > 1
-    steps = min(model.bptt or EXACT_STEPS, len(data.validation))
-    return train, StreamBatches(data.validation, model.batch_size, steps, exact=exact)
+    return train, _scored(data.validation, model.batch_size, exact=exact)
+
+
+def _scored(corpus: Corpus, rows: int, *, exact: bool) -> StreamBatches:
+    """Batches for scoring; how long their chunks are changes no score, only speed and memory."""
+    if exact and len(corpus.starts) == 1:
+        rows = 1
+    steps = min(max(1, SCORED_TOKENS // rows), len(corpus))
+    return StreamBatches(corpus, rows, steps, exact=exact)
 
 
 def _start_record(
@@ -199,10 +206,8 @@ def _start_record(
 
 def score_corpus(model: LanguageModel, corpus: Corpus) -> dict[str, Any]:
     """Exact scores of a corpus: no prediction misses a part of its past."""
-    steps = min(EXACT_STEPS, len(corpus))
-    scores: dict[str, Any] = evaluate(
-        model.model, StreamBatches(corpus, model.batch_size, steps, exact=True)
-    )
+    batches = _scored(corpus, model.batch_size, exact=True)
+    scores: dict[str, Any] = evaluate(model.model, batches)
     scores["tokens"] = int(scores["tokens"])
     unknown = model.vocabulary.unknown
     if unknown is not None:
@@ -242,8 +247,8 @@ def _measure(model: LanguageModel, data: TextData) -> dict[str, Any]:
 def _reach(model: LanguageModel, data: TextData) -> list[float]:
     tokens = len(data.validation)
     steps = min(LAGS, tokens)
-    rows = StreamBatches(data.validation, max(1, min(16, tokens // steps)), steps)
-    chunk = next(rows.epoch(1))
+    rows = max(1, min(16, tokens // steps))
+    chunk = next(StreamBatches(data.validation, rows, steps, independent=False).epoch(1))
     return gradient_by_lag(model.model, chunk.inputs, chunk.targets)
 
 

@@ -200,7 +200,7 @@ class _Loop:
                 self.save(began)
                 if self._stalled():
                     return
-            elif time.monotonic() - self._saved >= settings.checkpoint_seconds:
+            elif self._agreed(time.monotonic() - self._saved >= settings.checkpoint_seconds):
                 self.save(began)
             if self._agreed(signals.received is not None):
                 signals.received = signals.received or signal.SIGTERM
@@ -378,11 +378,11 @@ class _Loop:
         assert isinstance(total, Tensor)
         return total.item()
 
-    def _agreed(self, stop: bool) -> bool:
-        """Whether any process was asked to stop: they have to stop at the same step."""
+    def _agreed(self, wanted: bool) -> bool:
+        """Whether any process wants it: all have to save, or to stop, at the same step."""
         if self.fabric.world_size == 1:
-            return stop
-        return self._mean(int(stop)) > 0
+            return wanted
+        return self._mean(int(wanted)) > 0
 
     def _diverged(self, what: str) -> DivergenceError:
         position = self.position
