@@ -173,6 +173,7 @@ def generate(
         How many continuations.
     """
     from elman.decode.sample import Sampling
+    from elman.encode.text import glued
 
     if samples < 1:
         raise ArgumentError(f"samples must be at least 1, got {samples}")
@@ -186,9 +187,11 @@ def generate(
         pieces = model.generate_live(
             text, sampling=sampling, max_new_tokens=max_new_tokens, stop=stop, seed=seed + number
         )
-        space = " " if text and model.vocabulary.tokens == "word" else ""
         first = next(pieces, "")  # nothing is printed if the flags cannot work
-        for piece in itertools.chain([text + space, first], pieces):
+        words = model.vocabulary.tokens == "word" and text
+        if words and not glued(text[-1], first, model.vocabulary.split_punctuation):
+            first = f" {first}"
+        for piece in itertools.chain([text, first], pieces):
             print(piece, end="", flush=True)
         print("\n" if number + 1 < samples else "")
 

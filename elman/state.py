@@ -88,7 +88,7 @@ def to_bytes(state: State) -> bytes:
         (torch.Size([1, 2, 3]), 6.0)
     """
     return safetensors.torch.save(
-        {name: leaf.detach().cpu().contiguous() for name, leaf in named_leaves(state)}
+        {name: leaf.detach().cpu().contiguous().clone() for name, leaf in named_leaves(state)}
     )
 
 

@@ -204,7 +204,7 @@ def stream_text(vocabulary: Vocabulary, numbers: Iterable[int]) -> Iterator[str]
             piece = utf8.decode(b"", True) + "\n"
         elif vocabulary.tokens in ("byte", "bpe"):
             piece = utf8.decode(bytes(BYTES[mark] for mark in token))
-        elif vocabulary.tokens == "word" and not _glued(last, token, vocabulary.split_punctuation):
+        elif vocabulary.tokens == "word" and not glued(last, token, vocabulary.split_punctuation):
             piece = f" {token}"
         else:
             piece = token
@@ -215,9 +215,9 @@ def stream_text(vocabulary: Vocabulary, numbers: Iterable[int]) -> Iterator[str]
         yield rest
 
 
-def _glued(last: str, word: str, split_punctuation: bool) -> bool:
+def glued(last: str, word: str, split_punctuation: bool) -> bool:
     """Whether a word follows the character `last` without a space."""
-    marks = split_punctuation and (word[0] in NO_SPACE_BEFORE or last in NO_SPACE_AFTER)
+    marks = split_punctuation and (word[:1] in NO_SPACE_BEFORE or last in NO_SPACE_AFTER)
     return marks or last == "\n"
 
 

@@ -102,7 +102,10 @@ class LiveText:
         return self._vocabulary.decode([token])
 
     def state_bytes(self) -> bytes:
-        """All that the stream remembers, for `restore`, here or in another process."""
+        """All that the stream has read, for `restore`, here or in another process.
+
+        The random numbers of `next` are not part of it.
+        """
         assert self._state is not None
         return to_bytes((self._hidden, self._state))
 

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from elman.errors import ArgumentError, FolderError
 from elman.tasks.folder import (
@@ -24,7 +24,7 @@ from elman.tasks.folder import (
     start_folder,
     write_json,
 )
-from elman.train.settings import TrainingSettings
+from elman.tasks.language_settings import LanguageSettings
 
 if TYPE_CHECKING:
     import torch
@@ -38,14 +38,10 @@ if TYPE_CHECKING:
     from elman.tasks.text_data import TextData
 
 Text = str | Path | Sequence[str]
-PROBABILITIES = (
-    "dropout", "input_dropout", "embedding_dropout", "weight_dropout", "recurrent_dropout",
-    "zoneout",
-)  # fmt: skip
 
 
 @dataclass(kw_only=True)
-class LanguageModel(TrainingSettings):
+class LanguageModel(LanguageSettings):
     """A next-word model: trains on text, predicts, generates, scores and runs live.
 
     Every field is a keyword argument here and a flag of `elman train language-model`.
@@ -60,58 +56,6 @@ class LanguageModel(TrainingSettings):
         'the'
     """
 
-    cell: Literal["rnn", "lstm", "gru"] = "lstm"
-    """Recurrence: Elman's RNN, LSTM or GRU."""
-    hidden_size: tuple[int, ...] | int = 256
-    """Units of a layer, or one number for each layer."""
-    num_layers: int = 1
-    """Layers on top of each other."""
-    embedding_size: int | None = None
-    """Features of a token's vector; None for hidden_size."""
-    tied: bool = False
-    """Share the token vectors with the output layer."""
-    dropout: float = 0.2
-    """Probability of dropping a feature between layers and before the output layer."""
-    variational: bool = True
-    """Dropout keeps the same mask at all steps (locked)."""
-    input_dropout: float = 0.0
-    """Probability of dropping a feature of a token's vector, the same at all steps."""
-    embedding_dropout: float = 0.0
-    """Probability of leaving out a token of the vocabulary in a chunk."""
-    weight_dropout: float = 0.0
-    """Probability of dropping an entry of the recurrent matrices."""
-    recurrent_dropout: float = 0.0
-    """Probability of dropping a unit on its way back into its layer, the same at all steps."""
-    zoneout: float = 0.0
-    """Probability that a unit keeps its old value in a step."""
-    layer_norm: bool = False
-    """Normalise inside the cell."""
-    peephole: bool = False
-    """Let the gates of an LSTM see its memory."""
-    activation_penalty: float = 0.0
-    """Weight of the mean square of the outputs in the loss (AR)."""
-    temporal_penalty: float = 0.0
-    """Weight of the mean squared change of the outputs in the loss (TAR)."""
-
-    tokens: Literal["word", "character", "byte", "bpe"] | None = None
-    """What a token is; None for words, or characters if spaces make no words."""
-    vocabulary_size: int | None = None
-    """Tokens at most; None for 20,000 words or 8,000 BPE pieces."""
-    min_count: int = 2
-    """Words and characters that occur less often in the training text become <unk>."""
-    lowercase: bool = False
-    """Fold upper and lower case."""
-    split_punctuation: bool = True
-    """Punctuation marks are words of their own; off for text that is already tokenised."""
-    document: Literal["file", "line", "paragraph"] = "file"
-    """What stands by itself in plain text: the state starts anew with every document."""
-    column: str | None = None
-    """Column with the text in CSV, JSONL and Parquet files, a document a row."""
-    encoding: str = "utf-8"
-    """Character encoding of the files."""
-    validation_fraction: float = 0.05
-    """Share of the text held out when no validation text is given."""
-
     def __post_init__(self) -> None:
         sizes = self.hidden_size
         if isinstance(sizes, Sequence):
@@ -121,41 +65,6 @@ class LanguageModel(TrainingSettings):
         self._data: TextData | None = None  # what it was trained on, in this session
         self._described: dict[str, str] = {}  # where that is found again in a later one
         self.metrics: dict[str, Any] = {}
-
-    def check(self) -> None:
-        """Refuse settings that cannot work with an ArgumentError."""
-        self.check_training()
-        if self.cell not in ("rnn", "lstm", "gru"):
-            raise ArgumentError(f"cell must be rnn, lstm or gru, got {self.cell!r}")
-        if self.tokens not in ("word", "character", "byte", "bpe", None):
-            raise ArgumentError(f"tokens must be word, character, byte or bpe, got {self.tokens!r}")
-        if self.peephole and self.cell != "lstm":
-            raise ArgumentError(f"peephole needs cell=lstm, got cell={self.cell}")
-        if not 0 < self.validation_fraction < 1:
-            raise ArgumentError(
-                f"validation_fraction must be in (0, 1), got {self.validation_fraction}"
-            )
-        sizes = (self.hidden_size,) if isinstance(self.hidden_size, int) else self.hidden_size
-        if not sizes or not all(isinstance(size, int) and size >= 1 for size in sizes):
-            raise ArgumentError(f"hidden_size must be at least 1, got {self.hidden_size}")
-        for name in ("num_layers", "embedding_size", "min_count", "vocabulary_size"):
-            number = getattr(self, name)
-            if number is not None and number < 1:
-                raise ArgumentError(f"{name} must be at least 1, got {number}")
-        for name in PROBABILITIES:
-            if not 0 <= getattr(self, name) < 1:
-                raise ArgumentError(f"{name} must be in [0, 1), got {getattr(self, name)}")
-        for name in ("activation_penalty", "temporal_penalty"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ArgumentError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        if self.seed >= 2**53:  # the loop makes 64 bits of a thousand times this
-            raise ArgumentError(f"seed must be below 2**53, got {self.seed}")
-        last = sizes[-1]
-        if self.tied and self.embedding_size not in (None, last):
-            raise ArgumentError(
-                f"tied needs embedding_size equal to the last hidden size {last}, "
-                f"got {self.embedding_size}"
-            )
 
     # Training.
 
@@ -266,6 +175,7 @@ class LanguageModel(TrainingSettings):
             samples: how many.
         """
         from elman.decode.sample import Sampling
+        from elman.decode.stop import cut_at
 
         if samples < 1:
             raise ArgumentError(f"samples must be at least 1, got {samples}")
@@ -275,7 +185,7 @@ class LanguageModel(TrainingSettings):
         )  # fmt: skip
         drawn = list(self._draw(text, sampling, max_new_tokens, seed, samples))
         rows = [self._until_end(int(tokens[row]) for tokens in drawn) for row in range(samples)]
-        return [_cut(self.vocabulary.decode(list(row)), stop) for row in rows]
+        return [cut_at(self.vocabulary.decode(list(row)), stop) for row in rows]
 
     def generate_live(
         self,
@@ -288,12 +198,13 @@ class LanguageModel(TrainingSettings):
     ) -> Iterator[str]:
         """One continuation, piece by piece as it is drawn; the same as from `generate`."""
         from elman.decode.sample import Sampling
+        from elman.decode.stop import until
         from elman.encode.text import stream_text
 
         drawn = self._draw(text, sampling or Sampling(), max_new_tokens, seed, 1)
         tokens = self._until_end(int(tokens[0]) for tokens in drawn)
         pieces = stream_text(self.vocabulary, tokens)
-        return _until(pieces, stop)
+        return until(pieces, stop)
 
     def evaluate(self, data: Text) -> dict[str, Any]:
         """Score a text exactly: every prediction sees the whole of its past.
@@ -498,26 +409,3 @@ class LanguageModel(TrainingSettings):
             raise FolderError(f"{folder / CONFIG}: is damaged ({error})") from error
         model._described = config["data"]
         return model
-
-
-def _cut(text: str, stop: Sequence[str]) -> str:
-    """The text before the first stop string."""
-    found = [at for at in (text.find(mark) for mark in stop if mark) if at >= 0]
-    return text[: min(found, default=len(text))]
-
-
-def _until(pieces: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
-    """Pieces up to the first stop string, holding back what could be the beginning of one."""
-    held = ""
-    longest = max(map(len, stop), default=1)
-    for piece in itertools.chain(pieces, [""]):
-        held += piece
-        cut = _cut(held, stop)
-        if len(cut) < len(held):
-            yield cut
-            return
-        sure = len(held) - longest + 1
-        if sure > 0:
-            yield held[:sure]
-            held = held[sure:]
-    yield held

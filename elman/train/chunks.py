@@ -112,7 +112,7 @@ class StreamBatches:
         self.seed = None if exact else seed  # the cuts are borders of that one order
         total = len(corpus)
         if exact:
-            wanted = np.arange(batch_size) * total // batch_size
+            wanted = np.arange(min(batch_size, total)) * total // batch_size
             near = np.searchsorted(corpus.starts, wanted)
             cuts = corpus.starts[near[near < len(corpus.starts)]] if independent else np.zeros(1)
             begins = np.unique(np.append(np.zeros(1, dtype=np.int64), cuts.astype(np.int64)))

@@ -59,10 +59,10 @@ def build_fabric(settings: TrainingSettings) -> Fabric:
     Raises:
         ArgumentError: there is no such device.
     """
-    accelerator = settings.device.split(":")[0]
-    devices: int | list[int] = settings.processes
-    if ":" in settings.device:
-        devices = [int(settings.device.split(":")[1])]
+    accelerator, _, index = settings.device.partition(":")
+    if index and (accelerator == "cpu" or not index.isdecimal()):
+        raise ArgumentError(f"device must be like cpu, cuda, cuda:1 or auto, got {settings.device}")
+    devices = [int(index)] if index else settings.processes
     try:
         fabric = Fabric(
             accelerator=accelerator,

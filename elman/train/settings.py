@@ -63,11 +63,15 @@ class TrainingSettings:
         }  # fmt: skip
         for name, least in at_least.items():
             value = getattr(self, name)
-            if value is not None and not value >= least:
+            if value is None and name in ("bptt", "early_stopping", "validate_steps"):
+                continue
+            if not (isinstance(value, int | float) and least <= value < float("inf")):
                 raise ArgumentError(f"{name} must be at least {least}, got {value}")
         for name in ("learning_rate", "clip_norm"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
+            if value is None and name == "clip_norm":
+                continue
+            if not (isinstance(value, int | float) and 0 < value < float("inf")):
                 raise ArgumentError(f"{name} must be a positive number, got {value}")
         choices = {
             "optimizer": ("adam", "adamw", "sgd", "asgd"),

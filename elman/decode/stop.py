@@ -1,0 +1,29 @@
+"""Ending a text at stop strings, also while it is being written."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+
+def cut_at(text: str, stop: Sequence[str]) -> str:
+    """The text before the first stop string."""
+    found = [at for at in (text.find(mark) for mark in stop if mark) if at >= 0]
+    return text[: min(found, default=len(text))]
+
+
+def until(pieces: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
+    """Pieces up to the first stop string, holding back what could be the beginning of one."""
+    held = ""
+    longest = max(map(len, stop), default=1)
+    for piece in itertools.chain(pieces, [""]):
+        held += piece
+        cut = cut_at(held, stop)
+        if len(cut) < len(held):
+            yield cut
+            return
+        sure = len(held) - longest + 1
+        if sure > 0:
+            yield held[:sure]
+            held = held[sure:]
+    yield held
