@@ -1,4 +1,4 @@
-# demo and test need nothing but Python (>= 3.10) with pip; each makes the virtual environment first.
+# demo and test need nothing but Python (3.11 or later) with pip; each makes the virtual environment first.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python

@@ -28,7 +28,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         'new'
     """
     content = data.encode() if isinstance(data, str) else data
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f".{path.name}.part")
     try:
         with beside.open("wb") as file:
             file.write(content)

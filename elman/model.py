@@ -15,11 +15,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from elman.dropout import check_probability, dropout, locked_dropout
 from elman.encode.embed import Embed
 from elman.errors import ArgumentError
 from elman.heads import TokenHead, ValueHead
 from elman.padded import Padded
-from elman.recur.dropout import check_probability, dropout, locked_dropout
 from elman.recur.stack import Stack
 from elman.state import State
 

@@ -185,7 +185,7 @@ def test_a_bad_flag_is_named_and_makes_no_folder(
 
 @pytest.mark.parametrize("flags", ["--device cpu:1", "--device cpu:x", "--device cuda:one"])
 def test_absurd_numbers_of_a_device_are_refused(train: Callable[..., str], flags: str) -> None:
-    train(*flags.split(), says=["device must be like cpu, cuda, cuda:1 or auto"])
+    train(*flags.split(), says="device must be like cpu, cuda, cuda:1 or auto")
 
 
 def test_debug_shows_the_traceback_of_a_bad_flag(book: Path, tmp_path: Path) -> None:

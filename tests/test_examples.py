@@ -5,6 +5,8 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -15,3 +17,17 @@ def test_temporal_xor_is_learnt_where_it_can_be() -> None:
     # A coin cannot be predicted: 0.25, and the sample of 320 coins lies within 0.03 of it.
     assert 0.2 < first < 0.3
     assert 0.2 < second < 0.3
+
+
+def test_the_demo_trains_scores_predicts_and_generates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runpy.run_path(str(EXAMPLES / "demo.py"))["run"]
+    run.__globals__["new_testament"] = lambda whole=run.__globals__["new_testament"]: whole()[
+        :60_000
+    ]
+    assert run(tmp_path, "--hidden-size", "16", "--epochs", "1") == 0
+    said = capsys.readouterr().out
+    for part in ("Kneser-Ney", '"The cat sat on the"', "And he said", "report.html"):
+        assert part in said
+    assert (tmp_path / "model" / "report.html").stat().st_size > 20_000

@@ -121,8 +121,8 @@ def sample(
     """
     if max_new_tokens < 1:
         raise ArgumentError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    rows = torch.arange(len(scores))
-    ended = torch.zeros(len(scores), dtype=torch.bool)
+    rows = torch.arange(len(scores), device=scores.device)
+    ended = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
     seen = torch.zeros_like(scores, dtype=torch.bool) if seen is None else seen.clone()
     for drawn in range(max_new_tokens):
         scores = scores.clone()

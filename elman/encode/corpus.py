@@ -44,6 +44,11 @@ class Corpus:
         """Tokens, `<eos>` included: as many as there are predictions to make."""
         return len(self.tokens)
 
+    def count(self, *numbers: int) -> int:
+        """How many tokens are one of the numbers, without the whole array in memory."""
+        blocks = (self.tokens[at : at + GROUP] for at in range(0, len(self), GROUP))
+        return sum(int(np.isin(block, numbers).sum()) for block in blocks)
+
     def inputs(self, start: int, stop: int) -> NDArray[np.int64]:
         """The inputs whose targets are `tokens[start:stop]`: the tokens one place before."""
         if start > 0:
@@ -65,7 +70,6 @@ def tokenise(
     vocabulary: Vocabulary,
     *,
     key: str,
-    advance: Callable[[int], None] | None = None,
 ) -> Corpus:
     """Token numbers of the pieces, from the cache if they are there.
 
@@ -73,7 +77,6 @@ def tokenise(
         pieces: reads the text: parts of it, and whether a document ends with each.
         vocabulary: the tokens.
         key: identifies the content of the text; the vocabulary is added to it.
-        advance: is told of the characters done, for a progress bar.
 
     Raises:
         FolderError: the cache folder cannot be written or the disk is full.
@@ -88,7 +91,7 @@ def tokenise(
             folder.parent.mkdir(parents=True, exist_ok=True)
             beside = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".part", dir=folder.parent))
             try:
-                _write(pieces(), vocabulary, beside, dtype, advance)
+                _write(pieces(), vocabulary, beside, dtype)
                 beside.rename(folder)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
@@ -108,7 +111,6 @@ def _write(
     vocabulary: Vocabulary,
     folder: Path,
     dtype: np.dtype[np.unsignedinteger],
-    advance: Callable[[int], None] | None,
 ) -> None:
     written, fresh, previous = 0, True, -1
     with (folder / "tokens").open("wb") as tokens, (folder / "starts").open("wb") as starts:
@@ -128,8 +130,6 @@ def _write(
                 written += len(numbers)
                 fresh = ends
             starts.write(np.asarray(beginnings, dtype=np.int64).tobytes())
-            if advance is not None:
-                advance(sum(len(text) for text, _ in group))
         for file in (tokens, starts):
             file.flush()
             os.fsync(file.fileno())

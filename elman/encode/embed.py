@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from elman.dropout import check_probability, keep_mask, locked_dropout
 from elman.padded import Padded
-from elman.recur.dropout import check_probability, keep_mask, locked_dropout
 
 
 class Embed(nn.Module):
@@ -42,7 +42,6 @@ class Embed(nn.Module):
         self.weight = nn.Parameter(torch.empty(vocabulary_size, size).uniform_(-0.1, 0.1))
         self.dropout = check_probability("embedding_dropout", dropout)
         self.input_dropout = check_probability("input_dropout", input_dropout)
-        self.output_size = size
 
     def forward(self, tokens: Padded, *, generator: torch.Generator | None = None) -> Padded:
         """Look the vectors up."""

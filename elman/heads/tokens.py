@@ -37,8 +37,6 @@ class TokenHead(nn.Module):
         2.3026
     """
 
-    unit = "tokens"
-
     def __init__(
         self, input_size: int, vocabulary_size: int, *, tied: nn.Parameter | None = None
     ) -> None:

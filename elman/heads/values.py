@@ -33,8 +33,6 @@ class ValueHead(nn.Module):
         torch.Size([3, 2])
     """
 
-    unit = "values"
-
     def __init__(
         self, input_size: int, output_size: int, *, g: Callable[[Tensor], Tensor] | None = None
     ) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from elman.errors import ArgumentError, DataError
-from elman.read.text import TextSource
+from elman.read.text import Advance, TextSource
 
 Pieces = Iterator[tuple[str, bool]]  # text, and whether a document ends with it
 
@@ -20,8 +20,10 @@ MANY = 10  # documents that both parts must have on average for a random choice 
 
 def hold_out(
     source: TextSource, fraction: float, *, seed: int
-) -> tuple[Callable[[], Pieces], Callable[[], Pieces]]:
+) -> tuple[Callable[..., Pieces], Callable[..., Pieces]]:
     """Split a source in two: functions that read the training part and the part held out.
+
+    Both take the `advance` of `TextSource.pieces`.
 
     Args:
         source: the documents.
@@ -59,18 +61,20 @@ def hold_out(
     return train, held
 
 
-def _chosen(source: TextSource, fraction: float, seed: int, held: bool) -> Pieces:
+def _chosen(
+    source: TextSource, fraction: float, seed: int, held: bool, advance: Advance | None = None
+) -> Pieces:
     draw = random.Random(seed)
     chosen = draw.random() < fraction
-    for text, ends in source.pieces():
+    for text, ends in source.pieces(advance):
         if chosen == held:
             yield text, ends
         if ends:
             chosen = draw.random() < fraction
 
 
-def _before(source: TextSource, border: int) -> Pieces:
-    for text, ends in source.pieces():
+def _before(source: TextSource, border: int, advance: Advance | None = None) -> Pieces:
+    for text, ends in source.pieces(advance):
         if border <= len(text):
             yield text[: _line_end(text, border)], True
             return
@@ -78,8 +82,8 @@ def _before(source: TextSource, border: int) -> Pieces:
         border -= len(text)
 
 
-def _after(source: TextSource, border: int) -> Pieces:
-    for text, ends in source.pieces():
+def _after(source: TextSource, border: int, advance: Advance | None = None) -> Pieces:
+    for text, ends in source.pieces(advance):
         behind = text[_line_end(text, border) if border > 0 else 0 :]
         if behind:
             yield behind, ends

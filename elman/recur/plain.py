@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from elman.recur.dropout import keep_mask
+from elman.dropout import keep_mask
 from elman.recur.weights import Leaves, Weights
 
 Step = Callable[[Tensor, Tensor, Leaves, Weights], Leaves]

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from elman.dropout import check_probability, dropout, keep_mask, locked_dropout
 from elman.errors import ArgumentError
 from elman.padded import check_lengths, time_mask
-from elman.recur.dropout import check_probability, dropout, keep_mask, locked_dropout
 from elman.recur.plain import through_time
 from elman.recur.weights import Leaves, Weights, normalise, split_leaf, suffix
 from elman.state import State
@@ -344,7 +344,9 @@ class Stack(nn.Module):
             x, *new = self.torch_layers(
                 x, batch_sizes, leaves, flat, len(group), between if whole else 0.0
             )
-            split = [leaf.split(self.directions) for leaf in new]
+            # Under autocast torch may return a shorter format; a state keeps its own.
+            kept = [leaf.to(old.dtype) for leaf, old in zip(new, leaves, strict=True)]
+            split = [leaf.split(self.directions) for leaf in kept]
             results += [tuple(leaf[k] for leaf in split) for k in range(len(group))]
         return x, results
 

@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
+from elman.atomic import write_atomic
 from elman.errors import DataError
 from elman.report.journal import curve, number, read_journal, thin
 from elman.report.progress import end_line, figure, size_line
@@ -85,9 +86,9 @@ def write_report(folder: Path) -> Path:
     'report.html'
     """
     page = _page(read_journal(folder / "run.jsonl"), _read_metrics(folder / "metrics.json"))
-    unfinished = folder / "report.html.part"
-    unfinished.write_text(page, encoding="utf-8", newline="\n")
-    return unfinished.replace(folder / "report.html")
+    path = folder / "report.html"
+    write_atomic(path, page)
+    return path
 
 
 def _read_metrics(path: Path) -> dict[str, object]:

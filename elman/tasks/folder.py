@@ -61,6 +61,7 @@ def start_folder(folder: Path, config: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name in OURS:
             (folder / name).unlink(missing_ok=True)
+            (folder / f".{name}.part").unlink(missing_ok=True)
     except OSError as error:
         raise FolderError(f"{folder}: cannot be made ({error.strerror})") from error
     write_config(folder, config)

@@ -174,6 +174,8 @@ class LanguageModel(LanguageSettings):
             seed: the same seed gives the same texts.
             samples: how many.
         """
+        import torch
+
         from elman.decode.sample import Sampling
         from elman.decode.stop import cut_at
 
@@ -184,8 +186,8 @@ class LanguageModel(LanguageSettings):
             repetition_penalty=repetition_penalty,
         )  # fmt: skip
         drawn = list(self._draw(text, sampling, max_new_tokens, seed, samples))
-        rows = [self._until_end(int(tokens[row]) for tokens in drawn) for row in range(samples)]
-        return [cut_at(self.vocabulary.decode(list(row)), stop) for row in rows]
+        rows = torch.stack(drawn, dim=1).tolist()
+        return [cut_at(self.vocabulary.decode(list(self._until_end(row))), stop) for row in rows]
 
     def generate_live(
         self,
@@ -328,11 +330,15 @@ class LanguageModel(LanguageSettings):
         import torch
 
         from elman.padded import Padded
+        from elman.state import select_rows
 
-        tokens = torch.tensor([[self.vocabulary.end, *self.vocabulary.encode(text)]])
+        end, tokens = self.vocabulary.end, self.vocabulary.encode(text)
+        if self._documents_end and end in tokens:  # only the last document counts
+            tokens = tokens[len(tokens) - tokens[::-1].index(end) :]
         with torch.inference_mode():
-            h, state = self.model.run(Padded.full(tokens.expand(rows, -1)))
-            return self.model.head(h.data[:, -1]), state
+            h, state = self.model.run(Padded.full(torch.tensor([[end, *tokens]])))
+            copies = torch.zeros(rows, dtype=torch.int64)
+            return self.model.head(h.data[:, -1])[copies], select_rows(state, copies)
 
     def _draw(
         self, text: str, sampling: Sampling, max_new_tokens: int, seed: int, samples: int

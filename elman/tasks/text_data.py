@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from elman.encode.corpus import Corpus, tokenise
 from elman.encode.text import Tokens, Vocabulary, choose_tokens
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
     from elman.tasks.language_model import LanguageModel, Text
 
 SAMPLE = 200_000  # characters from which the kind of tokens is chosen
-BLOCK = 1 << 24  # tokens looked at together
+HELD = ":held"  # ends the key of a text that was held out
 LARGE = 20_000_000  # bytes of text from which on reading it shows a progress bar
 
 
@@ -44,12 +42,20 @@ class TextData:
     def describe(self) -> dict[str, str]:
         """What a later session needs: the same texts again, and what `<eos>` means in them."""
         keys = {f"{part}_key": key for part, key in self.keys.items()}
-        ends = sum(
-            int((self.train.tokens[at : at + BLOCK] == self.vocabulary.end).sum())
-            for at in range(0, len(self.train), BLOCK)
-        )
-        alone = len(self.train.starts) > 1 and ends == len(self.train.starts)
+        ends, documents = self.train.count(self.vocabulary.end), len(self.train.starts)
+        alone = documents > 1 and ends == documents
         return {"name": self.name, **self.paths, **keys, "end": "document" if alone else "line"}
+
+
+class Part(NamedTuple):
+    """A text of a run: how it is read, what identifies its content, and where it is."""
+
+    read: Callable[..., Pieces]
+    key: str
+    name: str
+    path: str | None
+    total_bytes: int
+    given: bool  # and not made from the training text
 
 
 def prepare(
@@ -62,47 +68,26 @@ def prepare(
     show: bool = False,
 ) -> TextData:
     """Read, split and tokenise the texts; learn the vocabulary from the training part."""
-    source = model._source(train)
-    keys = {"train": source.fingerprint()}
-    paths = {} if not source.files else {"train": str(Path(str(train)).resolve())}
-    notes: list[str] = []
-    given: dict[str, str] = {}  # names of the texts that are not the training text
-    parts: dict[str, Callable[[], Pieces]] = {}
-    if validation is None:
-        share = model.validation_fraction
-        parts["train"], parts["validation"] = hold_out(source, share, seed=model.seed)
-        split = f":{share}:{model.seed}"
-        keys["validation"] = keys["train"] + split + ":held"
-        keys["train"] += split
-        notes.append(f"{share:.0%} of the text is held out for validation")
-    else:
-        parts["train"] = source.pieces
-    for part, text in (("validation", validation), ("test", test)):
-        if text is not None:
-            other = model._source(text)
-            parts[part], keys[part] = other.pieces, other.fingerprint()
-            given[part] = other.name
-            if other.files:
-                paths[part] = str(Path(str(text)).resolve())
+    parts, notes = _parts(model, train, validation, test)
+    learn = parts["train"]
     if vocabulary is None:
-        kind, why = _tokens(model, parts["train"])
-        if why is not None:
-            notes.append(why)
-        vocabulary = Vocabulary.build(
-            lambda: (text for text, _ in parts["train"]()),
-            tokens=kind, size=model.vocabulary_size, lowercase=model.lowercase,
-            min_count=model.min_count, split_punctuation=model.split_punctuation,
-        )  # fmt: skip
+        kind, why = _tokens(model, learn.read)
+        notes += [] if why is None else [why]
+        with _bar("learning the vocabulary", learn, show) as advance:
+            vocabulary = Vocabulary.build(
+                lambda: (text for text, _ in learn.read(advance)),
+                tokens=kind, size=model.vocabulary_size, lowercase=model.lowercase,
+                min_count=model.min_count, split_punctuation=model.split_punctuation,
+            )  # fmt: skip
     corpora = {}
-    for part, pieces in parts.items():
-        large = show and source.total_bytes > LARGE
-        with _bar(f"reading {part} text", source.total_bytes, large) as advance:
-            corpora[part] = tokenise(pieces, vocabulary, key=keys[part], advance=advance)
-    for part, name in given.items():
-        check_known(corpora[part], vocabulary, name)
+    for name, part in parts.items():
+        corpora[name] = _corpus(part, vocabulary, show=show)
+        if part.given:
+            check_known(corpora[name], vocabulary, part.name)
     return TextData(
         vocabulary, corpora["train"], corpora["validation"], corpora.get("test"),
-        paths, keys, source.name, tuple(notes),
+        {name: part.path for name, part in parts.items() if part.path},
+        {name: part.key for name, part in parts.items()}, learn.name, tuple(notes),
     )  # fmt: skip
 
 
@@ -114,26 +99,73 @@ def find_again(
     Raises:
         DataError: a text is gone or has changed.
     """
-    if "train" not in data:
-        raise DataError(
-            "the model was trained on texts in memory, which are gone; "
-            "train from a file to be able to go on later"
-        )
+    for name in ("train", "validation", "test"):
+        if not data.get(f"{name}_key", HELD).endswith(HELD) and name not in data:
+            raise DataError(
+                f"the {name} text was given in memory and is gone; train from files to be able "
+                "to go on later"
+            )
     validation, test = data.get("validation"), data.get("test")
     found = prepare(model, data["train"], validation, test, vocabulary=vocabulary, show=show)
-    for part, key in found.keys.items():
-        if data.get(f"{part}_key") != key:
-            raise DataError(
-                f"{data.get(part, data['train'])}: has changed since the run began; "
-                "put the old text back, or train anew with another out"
-            )
+    for name, key in found.keys.items():
+        _check_same(data, name, key)
     return found
+
+
+def find_training(
+    model: LanguageModel, data: dict[str, str], vocabulary: Vocabulary
+) -> Corpus | None:
+    """The training text alone, if it is still where it was, as it was."""
+    if "train" not in data:
+        return None
+    try:
+        parts, _ = _parts(model, data["train"], data.get("validation"), None)
+        _check_same(data, "train", parts["train"].key)
+        return _corpus(parts["train"], vocabulary)
+    except DataError:
+        return None
+
+
+def _check_same(data: dict[str, str], name: str, key: str) -> None:
+    if data.get(f"{name}_key") != key:
+        raise DataError(
+            f"{data.get(name, data['train'])}: has changed since the run began; "
+            "put the old text back, or train anew with another out"
+        )
+
+
+def _parts(
+    model: LanguageModel, train: Text, validation: Text | None, test: Text | None
+) -> tuple[dict[str, Part], list[str]]:
+    """The texts of a run by name, and what there is to say about them."""
+    parts: dict[str, Part] = {}
+    for name, text in (("train", train), ("validation", validation), ("test", test)):
+        if text is not None:
+            source = model._source(text)
+            path = str(Path(str(text)).resolve()) if source.files else None
+            parts[name] = Part(
+                source.pieces, source.fingerprint(), source.name, path, source.total_bytes,
+                name != "train",
+            )  # fmt: skip
+    if validation is not None:
+        return parts, []
+    whole, share = parts["train"], model.validation_fraction
+    read, read_held = hold_out(model._source(train), share, seed=model.seed)
+    key = f"{whole.key}:{share}:{model.seed}"
+    parts["train"] = whole._replace(read=read, key=key)
+    parts["validation"] = whole._replace(read=read_held, key=key + HELD, path=None)
+    return parts, [f"{share:.0%} of the text is held out for validation"]
+
+
+def _corpus(part: Part, vocabulary: Vocabulary, *, show: bool = False) -> Corpus:
+    with _bar(f"reading {part.name}", part, show) as advance:
+        return tokenise(lambda: part.read(advance), vocabulary, key=part.key)
 
 
 def check_known(corpus: Corpus, vocabulary: Vocabulary, name: str) -> None:
     """Refuse a text of which not one token is known with a DataError: it would score nothing."""
-    unknown, end = vocabulary.unknown, vocabulary.end
-    if unknown is not None and np.isin(corpus.tokens, [unknown, end]).all():
+    unknown = vocabulary.unknown
+    if unknown is not None and corpus.count(unknown, vocabulary.end) == len(corpus):
         raise DataError(
             f"{name}: the training text holds none of its {vocabulary.tokens}s; "
             "give text of the same kind, language and encoding"
@@ -152,9 +184,9 @@ def _tokens(model: LanguageModel, pieces: Callable[[], Pieces]) -> tuple[Tokens,
 
 
 @contextmanager
-def _bar(title: str, total: int, shown: bool) -> Iterator[Callable[[int], None] | None]:
-    """A progress bar for reading, on a terminal."""
-    if not shown:
+def _bar(title: str, part: Part, show: bool) -> Iterator[Callable[[int], None] | None]:
+    """A progress bar for reading a large text, on a terminal."""
+    if not show or part.total_bytes < LARGE:
         yield None
         return
     import sys
@@ -164,5 +196,5 @@ def _bar(title: str, total: int, shown: bool) -> Iterator[Callable[[int], None] 
 
     console = Console(file=sys.stderr)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(title, total=total)
+        bar = progress.add_task(title, total=part.total_bytes)
         yield lambda count: progress.advance(bar, count)

@@ -15,7 +15,7 @@ import elman
 from elman.atomic import write_atomic
 from elman.encode.corpus import Corpus, tokenise
 from elman.encode.text import Vocabulary
-from elman.errors import DataError, DivergenceError, FolderError, Stopped
+from elman.errors import DivergenceError, FolderError, Stopped
 from elman.read.text import TextSource
 from elman.report.journal import Journal
 from elman.report.ngram import KneserNey
@@ -30,7 +30,7 @@ from elman.tasks.folder import (
     write_config,
     write_json,
 )
-from elman.tasks.text_data import TextData, check_known, find_again, prepare
+from elman.tasks.text_data import TextData, check_known, find_again, find_training, prepare
 from elman.train.checkpoint import load_tensors
 from elman.train.chunks import Batches, DocumentBatches, StreamBatches
 from elman.train.evaluate import evaluate
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from elman.tasks.language_model import LanguageModel, Text
 
 ORDER = 5  # of the n-gram baseline
-BASELINE_TOKENS = 20_000_000  # of the training text that the baseline reads at most
+BASELINE_TOKENS = 5_000_000  # of the training text that the baseline reads at most
 LAGS = 200  # steps back over which the reach of the gradient is measured
 SCORED_TOKENS = 1024  # of a chunk when scoring
 
@@ -133,16 +133,19 @@ def _run(
             journal=journal, show=display.show if display else None,
         )  # fmt: skip
         model._data = data
+        model.model.to("cpu")
         if outcome.signal is not None:
             step = outcome.position.step
+            if folder is not None and first:  # of fewer epochs, if the run was finished before
+                (folder / METRICS).unlink(missing_ok=True)
             saved = f"; go on with: elman resume {folder}" if folder else ""
             raise Stopped(f"stopped after step {step}{saved}", outcome.signal)
-        model.model.to("cpu")
         if first:
             model.metrics = _measure(model, data)
             if journal is not None:
                 journal.write({"event": "reach", "norms": _reach(model, data)})
     except DivergenceError:
+        model.model.to("cpu")
         if folder is not None and first:
             write_report(folder)
         raise
@@ -211,7 +214,7 @@ def score_corpus(model: LanguageModel, corpus: Corpus) -> dict[str, Any]:
     scores["tokens"] = int(scores["tokens"])
     unknown = model.vocabulary.unknown
     if unknown is not None:
-        scores["unknown"] = float(np.mean(corpus.tokens == unknown))
+        scores["unknown"] = corpus.count(unknown) / len(corpus)
     return scores
 
 
@@ -268,10 +271,7 @@ def _training_corpus(model: LanguageModel) -> Corpus | None:
     """The text that the model was trained on, if it is still there as it was."""
     if model._data is not None:
         return model._data.train
-    try:
-        return find_again(model, model._described, model.vocabulary).train
-    except DataError:
-        return None
+    return find_training(model, model._described, model.vocabulary)
 
 
 def write_card(model: LanguageModel, folder: Path) -> None:

@@ -25,6 +25,7 @@ from torch import Tensor
 from elman.encode.corpus import Corpus
 from elman.errors import ArgumentError
 from elman.padded import Padded
+from elman.recur.stack import Stack
 from elman.state import State, detach, select_rows, zero_rows
 
 
@@ -63,6 +64,19 @@ class Chunk(NamedTuple):
         """The same chunk on another device."""
         return Chunk(
             self.inputs.to(device), self.targets.to(device), self.rows, self.fresh, self.last
+        )
+
+
+def check_causal(chunk: Chunk, core: Stack) -> None:
+    """Refuse to carry the state of a core that reads from the end as well.
+
+    Raises:
+        ArgumentError: the chunk carries its state on and the core is bidirectional.
+    """
+    if chunk.last is not None and not core.causal:
+        raise ArgumentError(
+            "a bidirectional core cannot be trained or scored in chunks with a carried state: "
+            "set bptt=None for whole documents, or bidirectional=False"
         )
 
 
@@ -276,7 +290,7 @@ class _Stream:
         """The chunk in one piece if no document begins inside a row."""
         first = np.searchsorted(self.starts, low)
         behind = np.searchsorted(self.starts, low + steps)
-        fresh = np.append(self.starts, -1)[first] == low
+        fresh = self.starts[np.minimum(first, len(self.starts) - 1)] == low
         if bool((behind - first > fresh).any()):
             return None
         place = low[:, None] + np.arange(steps)

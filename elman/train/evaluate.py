@@ -9,7 +9,7 @@ import torch
 
 from elman.model import SequenceModel
 from elman.state import State
-from elman.train.chunks import Batches
+from elman.train.chunks import Batches, check_causal
 
 
 @torch.no_grad()
@@ -33,6 +33,7 @@ def evaluate(
     state: State | None = None
     sums: dict[str, float] = {}
     for chunk in batches.epoch(1):
+        check_causal(chunk, model.core)
         here = chunk.to(device)
         with autocast():
             part, end = model.score(here.inputs, here.targets, here.enter(state))

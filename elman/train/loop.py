@@ -20,9 +20,10 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from elman.errors import ArgumentError, DivergenceError
+from elman.errors import ArgumentError, DivergenceError, FolderError
 from elman.model import SequenceModel
 from elman.report.journal import Journal
 from elman.state import State, from_named_leaves, map_state, named_leaves
@@ -33,7 +34,7 @@ from elman.train.checkpoint import (
     optimizer_tensors,
     save_tensors,
 )
-from elman.train.chunks import Batches, Chunk
+from elman.train.chunks import Batches, Chunk, check_causal
 from elman.train.evaluate import evaluate
 from elman.train.memory import keep_freed_memory
 from elman.train.optim import (
@@ -42,6 +43,7 @@ from elman.train.optim import (
     is_averaging,
     learning_rate,
     start_averaging,
+    use_learning_rate,
 )
 from elman.train.position import Outcome, Position, Reason, explain_divergence
 from elman.train.settings import TrainingSettings
@@ -62,6 +64,8 @@ def build_fabric(settings: TrainingSettings) -> Fabric:
     accelerator, _, index = settings.device.partition(":")
     if index and (accelerator == "cpu" or not index.isdecimal()):
         raise ArgumentError(f"device must be like cpu, cuda, cuda:1 or auto, got {settings.device}")
+    if index and settings.processes > 1:
+        raise ArgumentError(f"device={settings.device} is one device, not {settings.processes}")
     devices = [int(index)] if index else settings.processes
     try:
         fabric = Fabric(
@@ -70,7 +74,7 @@ def build_fabric(settings: TrainingSettings) -> Fabric:
             strategy="ddp" if settings.processes > 1 else "auto",
             precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
         )
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, MisconfigurationException) as error:
         raise ArgumentError(
             f"device={settings.device}, processes={settings.processes}: not possible here "
             f"({error}); try device=cpu"
@@ -113,8 +117,11 @@ def fit(
     loop = _Loop(model, train, validation, settings, fabric, folder, journal, show)
     if resume and folder is not None and (folder / CHECKPOINT).exists():
         loop.restore()
-    with Signals() as signals:
-        return loop.run(signals)
+    try:
+        with Signals() as signals:
+            return loop.run(signals)
+    finally:
+        model.eval()
 
 
 class _Loop:
@@ -131,6 +138,8 @@ class _Loop:
         journal: Journal | None,
         show: Callable[[Record], None] | None,
     ) -> None:
+        if len(train) == 0:
+            raise ArgumentError("the training text gives no batch: fewer documents than processes")
         self.train, self.validation, self.settings = train, validation, settings
         self.fabric, self.folder = fabric, folder
         self.journal, self.show = journal, show
@@ -156,8 +165,7 @@ class _Loop:
         self._window.restart()
         reason: Reason = "finished"
         while position.epoch <= settings.epochs and not self._stalled():
-            self._epoch(signals, began)
-            if signals.received is not None:
+            if self._epoch(signals, began):
                 reason = "interrupted"
                 self.save(began)
                 break
@@ -169,7 +177,8 @@ class _Loop:
         self.record(
             {"event": "end", "step": position.step, "reason": reason, "seconds": position.seconds}
         )
-        return Outcome(reason, position, self.scores, signals.received)
+        stopped = (signals.received or signal.SIGTERM) if reason == "interrupted" else None
+        return Outcome(reason, position, self.scores, stopped)
 
     def record(self, record: Record) -> None:
         """Tell the journal and the display, on the first process."""
@@ -179,8 +188,8 @@ class _Loop:
             if self.show is not None:
                 self.show(record)
 
-    def _epoch(self, signals: Signals, began: float) -> None:
-        """Go through the rest of an epoch; leave early when a signal has come."""
+    def _epoch(self, signals: Signals, began: float) -> bool:
+        """Go through the rest of an epoch; true if it was left because a signal has come."""
         position, settings = self.position, self.settings
         for chunk in self.train.epoch(position.epoch, position.batch):
             last = position.batch + 1 == len(self.train)
@@ -199,15 +208,18 @@ class _Loop:
                 self._validate()
                 self.save(began)
                 if self._stalled():
-                    return
+                    return False
             elif self._agreed(time.monotonic() - self._saved >= settings.checkpoint_seconds):
                 self.save(began)
             if self._agreed(signals.received is not None):
-                signals.received = signals.received or signal.SIGTERM
-                return
+                return True
+        return False
 
     def _forward_backward(self, chunk: Chunk, *, step_follows: bool) -> None:
-        accumulate = self.settings.accumulate
+        check_causal(chunk, self.model.core)
+        # The last group of an epoch may be smaller than the others.
+        first = self.position.batch - self.position.batch % self.settings.accumulate
+        group = min(self.settings.accumulate, len(self.train) - first)
         with self.fabric.no_backward_sync(self.wrapped, enabled=not step_follows):
             with self.fabric.autocast():
                 loss = self.wrapped.loss(
@@ -219,7 +231,7 @@ class _Loop:
                 objective = objective * (loss.elements / self._mean(loss.elements))
             if loss.penalty is not None:
                 objective = objective + loss.penalty
-            self.fabric.backward(objective if accumulate == 1 else objective / accumulate)
+            self.fabric.backward(objective if group == 1 else objective / group)
         total = loss.total.item()
         if not math.isfinite(total):
             raise self._diverged(f"the loss is {total}")
@@ -240,11 +252,11 @@ class _Loop:
             max_norm=settings.clip_norm or math.inf,
             error_if_nonfinite=False,
         )
-        self.norm = math.nan if norm is None else norm.item()
-        if not math.isfinite(self.norm):
-            raise self._diverged(f"the norm of the gradient is {self.norm}")
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        length = math.nan if norm is None else norm.item()
+        if not math.isfinite(length):
+            raise self._diverged(f"the norm of the gradient is {length}")
+        self.norm = length
+        use_learning_rate(self.optimizer, rate)
         self.wrapped_optimizer.step()
         self.wrapped_optimizer.zero_grad()
         position.step += 1
@@ -254,6 +266,7 @@ class _Loop:
         position, settings = self.position, self.settings
         if self.validation is None:
             return
+        paused = time.monotonic()
         with averaged_weights(self.optimizer):
             scores = evaluate(
                 self.model,
@@ -262,6 +275,8 @@ class _Loop:
                 autocast=self.fabric.autocast,
             )
             loss = scores["loss"]
+            if not math.isfinite(loss):
+                raise self._diverged(f"the validation loss is {loss}")
             best = loss < position.best_loss
             if best:
                 position.best_loss, position.best_step = loss, position.step
@@ -278,6 +293,7 @@ class _Loop:
             earlier = position.losses[: -settings.average_after]
             if earlier and loss > min(earlier):
                 start_averaging(self.optimizer, position.step)
+                position.stalls = position.plateaus = 0  # the averages have their own chance
                 self.record({"event": "note", "text": "validation stalls: weights are averaged"})
         elif position.plateaus > settings.plateau_patience and settings.schedule == "plateau":
             position.reductions, position.plateaus = position.reductions + 1, 0
@@ -292,7 +308,7 @@ class _Loop:
                 "seconds": position.seconds,
             }
         )
-        self._window.restart()
+        self._window.began += time.monotonic() - paused
 
     def _stalled(self) -> bool:
         patience = self.settings.early_stopping
@@ -305,7 +321,6 @@ class _Loop:
                 self.best = {n: v.detach().clone() for n, v in self.model.state_dict().items()}
             self._save_weights(self.best)
         self.model.load_state_dict(self.best)
-        self.model.eval()
 
     def _save_weights(self, weights: dict[str, Tensor]) -> None:
         if self.folder is not None and self.fabric.is_global_zero:
@@ -313,9 +328,11 @@ class _Loop:
             save_tensors(self.folder / WEIGHTS, weights, facts)
 
     def save(self, began: float) -> None:
-        """Write a checkpoint, if there is a folder for it."""
+        """Write a checkpoint, if there is a folder for it; never one of broken weights."""
         if self.folder is None:
             return
+        if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
+            raise self._diverged("a weight is no finite number")
         self.position.seconds = time.monotonic() - began
         self.position.journal = self.journal.position if self.journal else 0
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
@@ -329,6 +346,7 @@ class _Loop:
         if self.fabric.is_global_zero:
             facts: dict[str, Json] = {
                 "position": asdict(self.position),
+                "device": self.fabric.device.type,
                 "optimizer": groups,
                 "scores": dict(self.scores) if self.scores else None,
             }
@@ -339,6 +357,11 @@ class _Loop:
         """Go back to the checkpoint in the folder."""
         assert self.folder is not None
         tensors, facts = load_tensors(self.folder / CHECKPOINT)
+        if facts["device"] != self.fabric.device.type:
+            raise FolderError(
+                f"{self.folder}: was trained on {facts['device']} and can go on only there, "
+                f"but this is {self.fabric.device.type}"
+            )
         self.model.load_state_dict(
             {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
         )

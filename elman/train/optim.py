@@ -34,6 +34,15 @@ def build_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettin
     return torch.optim.ASGD(parameters, lr=rate, lambd=0.0, t0=NEVER, weight_decay=decay)
 
 
+def use_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Make the next step with this rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    for state in optimizer.state.values():
+        if "eta" in state:  # of ASGD, which else goes by the rate of the step before
+            state["eta"].fill_(rate)
+
+
 def start_averaging(optimizer: Optimizer, step: int) -> None:
     """Average the weights that follow `step`, the number of steps done."""
     for group in optimizer.param_groups:

@@ -151,11 +151,9 @@ def test_inputs_are_the_tokens_one_place_before(tokens: list[int], data: st.Data
 @every
 def test_what_is_in_the_cache_is_not_read_again(cache: Path, tokens: Tokens) -> None:
     read, calls = counted([(TEXT, True)])
-    told: list[int] = []
-    first = tokenise(read, ALL[tokens], key="k", advance=told.append)
-    again = tokenise(read, ALL[tokens], key="k", advance=told.append)
+    first = tokenise(read, ALL[tokens], key="k")
+    again = tokenise(read, ALL[tokens], key="k")
     assert len(calls) == 1
-    assert sum(told) == len(TEXT)
     assert first.tokens.tolist() == again.tokens.tolist()
     assert first.starts.tolist() == again.starts.tolist()
     assert again.tokens.dtype == np.uint16

@@ -15,14 +15,16 @@ import elman.train.loop as loop_module
 from elman import LSTM
 from elman.encode.corpus import Corpus
 from elman.encode.embed import Embed
-from elman.errors import ArgumentError, DivergenceError
+from elman.errors import ArgumentError, DivergenceError, FolderError
 from elman.heads import TokenHead
 from elman.model import SequenceModel
 from elman.report.journal import Journal, read_journal
-from elman.train.chunks import StreamBatches
+from elman.state import named_leaves
+from elman.train.checkpoint import load_tensors, save_tensors
+from elman.train.chunks import DocumentBatches, StreamBatches
 from elman.train.evaluate import evaluate
 from elman.train.loop import CHECKPOINT, WEIGHTS, build_fabric, fit
-from elman.train.optim import learning_rate
+from elman.train.optim import build_optimizer, learning_rate, use_learning_rate
 from elman.train.settings import TrainingSettings
 
 V = 11
@@ -84,17 +86,19 @@ def test_the_loop_is_truncated_bptt_as_in_the_books() -> None:
 
 def test_accumulated_chunks_give_the_mean_of_their_gradients() -> None:
     settings = replace(
-        BASE, optimizer="sgd", learning_rate=0.5, clip_norm=None, epochs=1, accumulate=3
+        BASE, optimizer="sgd", learning_rate=0.5, clip_norm=None, epochs=1, accumulate=4
     )
     ours, theirs = network(), network()
     fit(ours, batches(settings), None, settings)
     state, chunks = None, list(batches(settings).epoch(1))
-    for at in range(0, len(chunks), 3):
+    assert len(chunks) % 4
+    for at in range(0, len(chunks), 4):
         theirs.zero_grad()
-        for chunk in chunks[at : at + 3]:
+        group = chunks[at : at + 4]  # the last one is smaller
+        for chunk in group:
             loss = theirs.loss(chunk.inputs, chunk.targets, chunk.enter(state))
             state = chunk.leave(loss.state)
-            (loss.total / loss.elements / 3).backward()
+            (loss.total / loss.elements / len(group)).backward()
         with torch.no_grad():
             for p in theirs.parameters():
                 p -= 0.5 * p.grad
@@ -334,3 +338,90 @@ def test_records_are_json_and_tell_the_course() -> None:
     step = next(r for r in records if r["event"] == "step")
     assert {"loss", "gradient_norm", "learning_rate", "rate", "epoch", "seconds"} <= set(step)
     assert 0 < float(step["gradient_norm"]) < 100
+
+
+def test_asgd_steps_with_the_rate_of_the_schedule_and_not_the_one_before() -> None:
+    settings = replace(BASE, optimizer="asgd", learning_rate=1.0, clip_norm=None)
+    parameter = torch.nn.Parameter(torch.tensor([10.0]))
+    optimizer = build_optimizer([parameter], settings)
+    moved = []
+    for rate in (1.0, 0.5, 0.25):
+        before = parameter.item()
+        parameter.grad = torch.ones(1)
+        use_learning_rate(optimizer, rate)
+        optimizer.step()
+        moved.append(before - parameter.item())
+    assert moved == [1.0, 0.5, 0.25]
+
+
+def test_a_bidirectional_core_is_refused_where_the_state_is_carried() -> None:
+    core = LSTM(6, 6, batch_first=True, bidirectional=True)
+    model = SequenceModel(Embed(V, 6), core, TokenHead(12, V))
+    with pytest.raises(ArgumentError, match="bidirectional core cannot be trained or scored"):
+        fit(model, batches(BASE), None, BASE)
+    with pytest.raises(ArgumentError, match="bidirectional core cannot be trained or scored"):
+        evaluate(model, held_out())
+    fit(model, DocumentBatches(corpus(), 4, seed=0), None, replace(BASE, epochs=1))
+
+
+def test_broken_weights_never_replace_a_good_checkpoint(tmp_path: Path) -> None:
+    fit(network(), batches(BASE), held_out(), replace(BASE, epochs=1), folder=tmp_path)
+    before = weights(tmp_path)
+    model = network()
+
+    def poison(record: object) -> None:  # after a step, before its validation and checkpoint
+        if record["event"] == "step":
+            with torch.no_grad():
+                model.head.bias[2] = math.nan
+
+    for validation in (held_out(), None):
+        with pytest.raises(DivergenceError, match=r"validation loss is nan|no finite number"):
+            fit(model, batches(BASE), validation, BASE, folder=tmp_path, resume=True, show=poison)
+        checkpoint, _ = load_tensors(tmp_path / CHECKPOINT)
+        assert all(bool(value.isfinite().all()) for value in checkpoint.values())
+        assert weights(tmp_path) == before
+        model = network()
+
+
+def test_steps_between_quick_validations_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    records: list[dict[str, object]] = []
+    settings = replace(BASE, validate_steps=2, epochs=1)
+    clock = iter(range(10**6))
+    monkeypatch.setattr(loop_module.time, "monotonic", lambda: next(clock) * 0.3)
+    fit(network(), batches(settings), held_out(), settings, show=records.append)
+    steps = [r["step"] for r in records if r["event"] == "step"]
+    assert len(steps) > len(batches(settings)) // 4
+
+
+def test_a_model_that_was_stopped_or_diverged_is_ready_for_use() -> None:
+    model = network(dropout=0.5)
+
+    def stop(record: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, batches(BASE), None, BASE, show=stop)
+    assert not model.training
+
+
+def test_the_carried_state_stays_float32_under_bf16() -> None:
+    model = network()
+    chunk = next(batches(BASE).epoch(1))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rectangle = model.loss(
+            chunk.inputs._replace(
+                lengths=torch.full_like(chunk.inputs.lengths, chunk.inputs.data.shape[1])
+            ),
+            chunk.targets,
+        )
+        ragged = model.loss(chunk.inputs, chunk.targets)
+    for loss in (rectangle, ragged):
+        assert {leaf.dtype for _, leaf in named_leaves(loss.state)} == {torch.float32}
+
+
+def test_a_run_of_another_device_is_refused(tmp_path: Path) -> None:
+    fit(network(), batches(BASE), None, BASE, folder=tmp_path)
+    tensors, facts = load_tensors(tmp_path / CHECKPOINT)
+    save_tensors(tmp_path / CHECKPOINT, tensors, {**facts, "device": "cuda"})
+    with pytest.raises(FolderError, match="was trained on cuda and can go on only there"):
+        fit(network(), batches(BASE), None, BASE, folder=tmp_path, resume=True)

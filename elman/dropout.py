@@ -52,7 +52,7 @@ def locked_dropout(
 
     Example:
         >>> import torch
-        >>> from elman.recur.dropout import locked_dropout
+        >>> from elman.dropout import locked_dropout
         >>> y = locked_dropout(torch.ones(2, 5, 8), 0.5, time_dim=1)
         >>> bool((y == y[:, :1]).all())
         True
