@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import elman
+from elman.cli import main
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -31,3 +34,29 @@ def test_the_demo_trains_scores_predicts_and_generates(
     for part in ("Kneser-Ney", '"The cat sat on the"', "And he said", "report.html"):
         assert part in said
     assert (tmp_path / "model" / "report.html").stat().st_size > 20_000
+
+
+def test_the_awd_lstm_settings_train(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat\n" * 200)
+    out = tmp_path / "run"
+    command = ["train", "language-model", str(text), "--out", str(out), "--config",
+               str(EXAMPLES / "awd_lstm.yaml")]  # fmt: skip
+    small = [
+        "--hidden-size",
+        "12",
+        "8",
+        "--embedding-size",
+        "8",
+        "--epochs",
+        "2",
+        "--device",
+        "cpu",
+    ]
+    assert main([*command, *small]) == 0
+    model = elman.load(out)
+    core = model.model.core
+    assert (core.weight_dropout, core.dropout, core.variational) == (0.5, 0.25, True)
+    assert (model.model.dropout, model.model.activation_penalty) == (0.4, 2.0)
+    assert model.model.head.weight is model.model.encode.weight
+    assert model.weight_decay == 1.2e-6

@@ -319,8 +319,9 @@ class LanguageModel(LanguageSettings):
                 core = (GRU if self.cell == "gru" else RNN)(features, sizes, **shared)
             head = TokenHead(last, vocabulary.size, tied=encode.weight if self.tied else None)
         self._vocabulary = vocabulary
+        output = self.dropout if self.output_dropout is None else self.output_dropout
         self._model = SequenceModel(
-            encode, core, head, dropout=self.dropout, variational=self.variational,
+            encode, core, head, dropout=output, variational=self.variational,
             activation_penalty=self.activation_penalty, temporal_penalty=self.temporal_penalty,
         )  # fmt: skip
         return self._model

@@ -9,8 +9,8 @@ from elman.errors import ArgumentError
 from elman.train.settings import TrainingSettings
 
 PROBABILITIES = (
-    "dropout", "input_dropout", "embedding_dropout", "weight_dropout", "recurrent_dropout",
-    "zoneout",
+    "dropout", "output_dropout", "input_dropout", "embedding_dropout", "weight_dropout",
+    "recurrent_dropout", "zoneout",
 )  # fmt: skip
 
 
@@ -29,7 +29,9 @@ class LanguageSettings(TrainingSettings):
     tied: bool = False
     """Share the token vectors with the output layer."""
     dropout: float = 0.2
-    """Probability of dropping a feature between layers and before the output layer."""
+    """Probability of dropping a feature between layers, and before the output layer."""
+    output_dropout: float | None = None
+    """Another probability before the output layer; None for that of dropout."""
     variational: bool = True
     """Dropout keeps the same mask at all steps (locked)."""
     input_dropout: float = 0.0
@@ -91,8 +93,9 @@ class LanguageSettings(TrainingSettings):
             if number is not None and number < 1:
                 raise ArgumentError(f"{name} must be at least 1, got {number}")
         for name in PROBABILITIES:
-            if not 0 <= getattr(self, name) < 1:
-                raise ArgumentError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not (0 <= value < 1 if value is not None else name == "output_dropout"):
+                raise ArgumentError(f"{name} must be in [0, 1), got {value}")
         for name in ("activation_penalty", "temporal_penalty"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ArgumentError(f"{name} must be 0 or more, got {getattr(self, name)}")
