@@ -38,7 +38,8 @@ def train(text: str, tokens: int) -> dict[str, float]:
     from elman import LanguageModel
     from elman.tasks.text_data import prepare
     from elman.train.chunks import StreamBatches
-    from elman.train.loop import build_fabric, fit
+    from elman.train.fabric import build_fabric
+    from elman.train.loop import fit
 
     model = LanguageModel(hidden_size=32, epochs=1, batch_size=100, bptt=35, device="cpu")
     fabric = build_fabric(model)

@@ -34,6 +34,7 @@ from elman.heads import TokenHead
 from elman.model import SequenceModel
 from elman.train import loop
 from elman.train.chunks import Chunk, StreamBatches
+from elman.train.fabric import build_fabric
 from elman.train.settings import TrainingSettings
 
 V, H, BLOCK = 10_000, 200, 40
@@ -56,9 +57,7 @@ def ours(
     model.load_state_dict(weights)
     corpus = Corpus(tokens[1:], np.zeros(1, dtype=np.int64), int(tokens[0]))
     batches = StreamBatches(corpus, 20, 20)
-    engine = loop._Loop(
-        model, batches, None, SETTINGS, loop.build_fabric(SETTINGS), None, None, None
-    )
+    engine = loop._Loop(model, batches, None, SETTINGS, build_fabric(SETTINGS), None, None, None)
     inside: list[float] = []
 
     def timed(function: Callable[..., object]) -> Callable[..., object]:

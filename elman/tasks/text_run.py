@@ -34,7 +34,8 @@ from elman.tasks.text_data import TextData, check_known, find_again, find_traini
 from elman.train.checkpoint import load_tensors
 from elman.train.chunks import Batches, DocumentBatches, StreamBatches
 from elman.train.evaluate import evaluate
-from elman.train.loop import CHECKPOINT, WEIGHTS, build_fabric, fit
+from elman.train.fabric import build_fabric
+from elman.train.loop import CHECKPOINT, WEIGHTS, fit
 from elman.train.reach import gradient_by_lag
 
 if TYPE_CHECKING:

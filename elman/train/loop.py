@@ -20,7 +20,6 @@ from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from elman.errors import ArgumentError, DivergenceError, FolderError
@@ -36,6 +35,7 @@ from elman.train.checkpoint import (
 )
 from elman.train.chunks import Batches, Chunk, check_causal
 from elman.train.evaluate import evaluate
+from elman.train.fabric import build_fabric
 from elman.train.memory import keep_freed_memory
 from elman.train.optim import (
     averaged_weights,
@@ -53,34 +53,6 @@ CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
 RECORD_SECONDS = 1.0  # between two step records
 
 Record = Mapping[str, object]
-
-
-def build_fabric(settings: TrainingSettings) -> Fabric:
-    """Fabric for the device, number format and processes of the settings, launched.
-
-    Raises:
-        ArgumentError: there is no such device.
-    """
-    accelerator, _, index = settings.device.partition(":")
-    if index and (accelerator == "cpu" or not index.isdecimal()):
-        raise ArgumentError(f"device must be like cpu, cuda, cuda:1 or auto, got {settings.device}")
-    if index and settings.processes > 1:
-        raise ArgumentError(f"device={settings.device} is one device, not {settings.processes}")
-    devices = [int(index)] if index else settings.processes
-    try:
-        fabric = Fabric(
-            accelerator=accelerator,
-            devices=devices,
-            strategy="ddp" if settings.processes > 1 else "auto",
-            precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
-        )
-    except (RuntimeError, ValueError, MisconfigurationException) as error:
-        raise ArgumentError(
-            f"device={settings.device}, processes={settings.processes}: not possible here "
-            f"({error}); try device=cpu"
-        ) from error
-    fabric.launch()
-    return fabric
 
 
 def fit(
@@ -174,9 +146,7 @@ class _Loop:
         position.seconds = time.monotonic() - began
         if reason != "interrupted":
             self._finish()
-        self.record(
-            {"event": "end", "step": position.step, "reason": reason, "seconds": position.seconds}
-        )
+        self._record_end(reason)
         stopped = (signals.received or signal.SIGTERM) if reason == "interrupted" else None
         return Outcome(reason, position, self.scores, stopped)
 
@@ -187,6 +157,10 @@ class _Loop:
                 self.journal.write(record)
             if self.show is not None:
                 self.show(record)
+
+    def _record_end(self, reason: str) -> None:
+        step, seconds = self.position.step, self.position.seconds
+        self.record({"event": "end", "step": step, "reason": reason, "seconds": seconds})
 
     def _epoch(self, signals: Signals, began: float) -> bool:
         """Go through the rest of an epoch; true if it was left because a signal has come."""
@@ -240,18 +214,13 @@ class _Loop:
     def _step(self) -> None:
         settings, position = self.settings, self.position
         rate = learning_rate(
-            settings,
-            step=position.step,
-            epoch=position.epoch,
+            settings, step=position.step, epoch=position.epoch, reductions=position.reductions,
             total_steps=settings.epochs * self.steps_per_epoch,
-            reductions=position.reductions,
-        )
+        )  # fmt: skip
         norm = self.fabric.clip_gradients(
-            self.wrapped,
-            self.wrapped_optimizer,
-            max_norm=settings.clip_norm or math.inf,
+            self.wrapped, self.wrapped_optimizer, max_norm=settings.clip_norm or math.inf,
             error_if_nonfinite=False,
-        )
+        )  # fmt: skip
         length = math.nan if norm is None else norm.item()
         if not math.isfinite(length):
             raise self._diverged(f"the norm of the gradient is {length}")
@@ -268,11 +237,9 @@ class _Loop:
             return
         paused = time.monotonic()
         with averaged_weights(self.optimizer):
+            fabric = self.fabric
             scores = evaluate(
-                self.model,
-                self.validation,
-                device=self.fabric.device,
-                autocast=self.fabric.autocast,
+                self.model, self.validation, device=fabric.device, autocast=fabric.autocast
             )
             loss = scores["loss"]
             if not math.isfinite(loss):
@@ -300,14 +267,10 @@ class _Loop:
         position.losses.append(loss)
         self.record(
             {
-                "event": "validation",
-                "step": position.step,
-                "epoch": max(1, position.epoch - (position.batch == 0)),
-                **scores,
-                "best": best,
-                "seconds": position.seconds,
+                "event": "validation", "step": position.step, "epoch": position.shown_epoch,
+                **scores, "best": best, "seconds": position.seconds,
             }
-        )
+        )  # fmt: skip
         self._window.began += time.monotonic() - paused
 
     def _stalled(self) -> bool:
@@ -373,14 +336,8 @@ class _Loop:
         if any(name.startswith("state") for name in tensors):
             rows, processes = self.train.rows, self.fabric.world_size
             whole = from_named_leaves(tensors)
-            self.state = map_state(
-                lambda leaf: (
-                    leaf[:, rank * rows : (rank + 1) * rows].to(self.fabric.device)
-                    if processes > 1
-                    else leaf.to(self.fabric.device)
-                ),
-                whole,
-            )
+            mine = slice(rank * rows, (rank + 1) * rows) if processes > 1 else slice(None)
+            self.state = map_state(lambda leaf: leaf[:, mine].to(self.fabric.device), whole)
         if self.position.best_step > 0:
             self.best, _ = load_tensors(self.folder / WEIGHTS)
             self.scores = facts["scores"]  # type: ignore[assignment]
@@ -409,14 +366,7 @@ class _Loop:
 
     def _diverged(self, what: str) -> DivergenceError:
         position = self.position
-        self.record(
-            {
-                "event": "end",
-                "step": position.step,
-                "reason": "diverged",
-                "seconds": position.seconds,
-            }
-        )
+        self._record_end("diverged")
         stands = self.folder is not None and (self.folder / CHECKPOINT).exists()
         return DivergenceError(
             explain_divergence(
@@ -448,7 +398,7 @@ class _Window:
             {
                 "event": "step",
                 "step": position.step,
-                "epoch": max(1, position.epoch - (position.batch == 0)),
+                "epoch": position.shown_epoch,
                 "loss": self.total / max(1, self.elements),
                 "gradient_norm": loop.norm,
                 "learning_rate": loop.optimizer.param_groups[0]["lr"],

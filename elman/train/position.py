@@ -28,6 +28,11 @@ class Position:
     reductions: int = 0
     journal: int = 0  # bytes of the journal when the checkpoint was written
 
+    @property
+    def shown_epoch(self) -> int:
+        """The epoch of the last step, which is over when no batch of the next is done."""
+        return max(1, self.epoch - (self.batch == 0))
+
 
 @dataclass(frozen=True)
 class Outcome:

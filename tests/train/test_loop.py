@@ -23,7 +23,8 @@ from elman.state import named_leaves
 from elman.train.checkpoint import load_tensors, save_tensors
 from elman.train.chunks import DocumentBatches, StreamBatches
 from elman.train.evaluate import evaluate
-from elman.train.loop import CHECKPOINT, WEIGHTS, build_fabric, fit
+from elman.train.fabric import build_fabric
+from elman.train.loop import CHECKPOINT, WEIGHTS, fit
 from elman.train.optim import build_optimizer, learning_rate, use_learning_rate
 from elman.train.settings import TrainingSettings
 
