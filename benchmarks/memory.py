@@ -57,6 +57,17 @@ def train(text: str, tokens: int) -> dict[str, float]:
     }
 
 
+def read(text: str, tokens: int) -> dict[str, float]:
+    """Reading alone, of a longer text: the groups in which a short one is read are not full."""
+    from elman import LanguageModel
+    from elman.tasks.text_data import prepare
+
+    began = time.monotonic()
+    prepare(LanguageModel(), text, None, None)
+    seconds = time.monotonic() - began
+    return {"tokens": tokens, "peak_mb_after_reading": round(_peak()), "seconds": round(seconds)}
+
+
 def stream(text: str) -> dict[str, float]:
     from elman import LanguageModel
 
@@ -93,10 +104,14 @@ def main() -> None:
     results: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "ELMAN_CACHE": f"{folder}/cache"}
-        for name, tokens in (("1M", 1_000_000), ("10M", 10_000_000)):
+        for name, tokens, runs in (
+            ("1M", 1_000_000, ("train", "stream")),
+            ("10M", 10_000_000, ("train", "read")),
+            ("40M", 40_000_000, ("read",)),
+        ):
             text = Path(folder, f"{name}.txt")
             write_text(text, tokens)
-            for what in ("train", "stream") if name == "1M" else ("train",):
+            for what in runs:
                 done = subprocess.run(
                     [sys.executable, __file__, what, str(text), str(tokens)],
                     capture_output=True, text=True, check=True, env=environment,
@@ -108,6 +123,8 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["train"]:
         print(json.dumps(train(sys.argv[2], int(sys.argv[3]))))
+    elif sys.argv[1:2] == ["read"]:
+        print(json.dumps(read(sys.argv[2], int(sys.argv[3]))))
     elif sys.argv[1:2] == ["stream"]:
         print(json.dumps(stream(sys.argv[2])))
     else:
