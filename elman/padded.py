@@ -65,9 +65,9 @@ def check_lengths(lengths: Tensor, rows: int, steps: int) -> None:
         )
     if lengths.shape != (rows,):
         raise ArgumentError(f"lengths must have shape ({rows},), got {tuple(lengths.shape)}")
-    wrong = ((lengths < 0) | (lengths > steps)).nonzero()
-    if len(wrong):
-        row = int(wrong[0])
+    wrong = (lengths < 0) | (lengths > steps)
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0])
         raise ArgumentError(
             f"lengths must be in 0..T={steps}, got {int(lengths[row])} at row {row}"
         )
