@@ -42,6 +42,7 @@ DEFAULT_SIZE = {"word": 20_000, "character": 20_000, "byte": 257, "bpe": 8_000}
 VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 HIDDEN = sorted(set(range(256)) - set(VISIBLE))
 BYTES = {chr(b): b for b in VISIBLE} | {chr(256 + i): b for i, b in enumerate(HIDDEN)}
+PART = 1 << 16  # characters given to the trainer at a time
 LONG_WORD = 16  # characters between spaces, on average, that no language with spaces reaches
 
 
@@ -273,11 +274,20 @@ def _empty(tokens: Tokens, split_punctuation: bool) -> Tokenizer:
 
 
 def _without_marks(texts: Iterable[str], tokens: Tokens) -> Iterator[str]:
-    """The trainer counts its special tokens as words if it meets them in the text."""
+    """Texts for the trainer, without its special tokens, which it would count as words.
+
+    They come in short parts, cut before a space: the trainer holds 256 of them at a time.
+    """
     for text in texts:
         if tokens == "byte":
             continue  # all 256 bytes are there without looking
         if tokens == "word":
             for mark in (UNKNOWN, END, "\n"):
                 text = text.replace(mark, " ")
-        yield text
+        start = 0
+        while len(text) - start > PART:
+            space = text.rfind(" ", start + 1, start + PART)
+            stop = space if space > 0 else start + PART
+            yield text[start:stop]
+            start = stop
+        yield text[start:]

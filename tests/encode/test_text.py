@@ -365,3 +365,15 @@ def test_words_are_chosen_where_spaces_make_them(sample: str, expected: str) -> 
     assert (reason is None) == (expected == "word")
     if reason is not None:
         assert "choose with tokens" in reason
+
+
+@pytest.mark.parametrize("tokens", ["word", "character", "bpe"])
+def test_parts_in_which_the_trainer_is_fed_change_nothing(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "the cat sat on the mat, and the dog\nlay beside the <unk> of the door. " * 40
+    options = {"tokens": tokens, "size": 300, "min_count": 1}
+    whole = Vocabulary.build(lambda: [text], **options)
+    monkeypatch.setattr("elman.encode.text.PART", 50)
+    parts = Vocabulary.build(lambda: [text], **options)
+    assert parts.tokenizer.to_str() == whole.tokenizer.to_str()
