@@ -2,7 +2,7 @@
 
 The large tensors of a step (scores over a vocabulary, their gradient) are freed and allocated
 again in every step.  glibc gives such blocks back to the system each time, and the page faults on
-getting them anew cost a fifth to a third of a step of a small model on a CPU.
+getting them anew cost about a quarter of a step of a small model on a CPU.
 """
 
 from __future__ import annotations
