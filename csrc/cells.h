@@ -1,0 +1,305 @@
+// The pointwise part of each cell, forward and backward, for one row.
+//
+// Gates are named as in elman/recur: z_* is what goes into a gate's function.  d_x is the gradient
+// of the loss by x.  A part of the row, units first..last, may be done by itself unless the cell
+// is layer-normalised: normalisation needs the whole row.
+#pragma once
+
+#include "kernels.h"
+#include "vector.h"
+
+namespace {
+
+constexpr float EPSILON = 1e-5f;  // of torch's layer_norm
+
+// One row at one step.  Pointers are to its first unit; null where an option is off.
+struct Row {
+    int64_t H, first, last;
+    float *a, *p;             // Recurrence::a and ::p of this row
+    float *h, *c;             // the state before the step; backward: the carried gradients
+    float* out;               // what the cell puts out: h_t before projection and zoneout
+    float* stats;             // 1 / deviation of the normalised parts
+    float* scratch;           // (H)
+    const float *bias, *gain, *peephole, *gain_c, *bias_c;
+    const float* keep_c;      // zoneout of c: a number a unit, or one
+    float rate_c;
+    // backward only
+    const float *h_before, *c_before;  // the state before this step; null: zeros
+    const float* d_out;                // gradient of `out`
+    float* product;                    // (G H) gradient of the products with h: the next product's A
+    float *d_bias, *d_gain, *d_peephole, *d_gain_c, *d_bias_c;  // added to
+};
+
+#define FOR_UNITS(u, n)                                       \
+    for (int64_t u = row.first; u < row.last; u += WIDTH)     \
+        if (const Lanes n(row.last - u); true)
+
+ELMAN_INLINE Vec part(const float* p, int64_t u, Lanes n) { return p ? load(p + u, n) : set(0); }
+
+ELMAN_INLINE void add(float* p, int64_t u, Lanes n, Vec x) {
+    if (p) store(p + u, load(p + u, n) + x, n);
+}
+
+// The share of the old value that zoneout keeps.
+ELMAN_INLINE Vec share(const float* keep, float rate, int64_t u, Lanes n) {
+    return keep ? load(keep + u, n) : set(rate);
+}
+
+struct Moments { float mean, scale; };  // scale: 1 / deviation
+
+Moments moments(const float* x, int64_t n) {
+    Vec s = set(0), q = set(0);
+    for (int64_t u = 0; u < n; u += WIDTH) s += load(x + u, Lanes(n - u));
+    const float mean = sum(s) / static_cast<float>(n);
+    for (int64_t u = 0; u < n; u += WIDTH) {
+        const Lanes l(n - u);
+        const Vec d = keep(load(x + u, l) - set(mean), l);
+        q = fma(d, d, q);
+    }
+    return {mean, 1 / std::sqrt(sum(q) / static_cast<float>(n) + EPSILON)};
+}
+
+// x = (x - mean) / deviation; the scale is kept for the way back.
+void normalise(float* x, int64_t n, float* scale) {
+    const Moments m = moments(x, n);
+    for (int64_t u = 0; u < n; u += WIDTH) {
+        const Lanes l(n - u);
+        store(x + u, (load(x + u, l) - set(m.mean)) * set(m.scale), l);
+    }
+    if (scale) *scale = m.scale;
+}
+
+// d_y = gradient by y = gain * x + bias, where x is normalised.  Replaces x by the gradient of what
+// was normalised, and adds to those of gain and bias.
+void normalise_backward(const float* d_y, float* x, int64_t n, float scale, const float* gain,
+                        float* d_gain, float* d_bias) {
+    Vec s = set(0), q = set(0);
+    for (int64_t u = 0; u < n; u += WIDTH) {
+        const Lanes l(n - u);
+        const Vec d = load(d_y + u, l), v = load(x + u, l), dx = d * load(gain + u, l);
+        s += dx;
+        q = fma(dx, v, q);
+        add(d_gain, u, l, d * v);
+        add(d_bias, u, l, d);
+    }
+    const Vec mean = set(sum(s) / static_cast<float>(n)), slope = set(sum(q) / static_cast<float>(n));
+    for (int64_t u = 0; u < n; u += WIDTH) {
+        const Lanes l(n - u);
+        const Vec v = load(x + u, l), dx = load(d_y + u, l) * load(gain + u, l);
+        store(x + u, (dx - mean - v * slope) * set(scale), l);
+    }
+}
+
+ELMAN_INLINE Vec slope_of_sigmoid(Vec s) { return s * (set(1) - s); }
+ELMAN_INLINE Vec slope_of_tanh(Vec t) { return fma(set(0) - t, t, set(1)); }
+
+// What goes into gate g: inputs, product with h (maybe normalised), bias.
+ELMAN_INLINE Vec gate_input(const Row& row, int64_t g, int64_t u, Lanes n) {
+    const int64_t i = g * row.H + u;
+    Vec z = load(row.a + i, n);
+    if (row.p) z = row.gain ? fma(load(row.p + i, n), load(row.gain + i, n), z) : z + load(row.p + i, n);
+    return row.bias ? z + load(row.bias + i, n) : z;
+}
+
+// h_t = f(W_hh h_{t-1} + W_xh x_t + b_h)
+template <bool RELU>
+struct RnnCell {
+    static constexpr int GATES = 1;
+    static constexpr bool CELLS = false;     // has a second leaf of state, c
+    static constexpr bool SEPARATE = false;  // needs the product with h by itself
+
+    static Vec output(const Row& row, int64_t u, Lanes n) {
+        Vec z = load(row.a + u, n);
+        if (row.gain) z = z * load(row.gain + u, n);
+        if (row.bias) z += load(row.bias + u, n);
+        return RELU ? max(set(0), z) : tanh(z);
+    }
+
+    static void forward(const Row& row) {
+        if (row.gain) normalise(row.a, row.H, row.stats);
+        FOR_UNITS(u, n) {
+            const Vec h = output(row, u, n);
+            if (!row.gain) store(row.a + u, h, n);
+            store(row.out + u, h, n);
+        }
+    }
+
+    static void backward(const Row& row) {
+        FOR_UNITS(u, n) {
+            const Vec h = row.gain ? output(row, u, n) : load(row.a + u, n);
+            const Vec d_h = load(row.d_out + u, n);
+            const Vec d_z = RELU ? where_positive(h, d_h) : d_h * slope_of_tanh(h);
+            store(row.product + u, d_z, n);
+            if (row.gain) continue;
+            store(row.a + u, d_z, n);
+            add(row.d_bias, u, n, d_z);
+        }
+        if (!row.gain) return;
+        normalise_backward(row.product, row.a, row.H, row.stats[0], row.gain, row.d_gain, row.d_bias);
+        std::memcpy(row.product, row.a, sizeof(float) * row.H);
+    }
+};
+
+struct LstmCell {
+    static constexpr int GATES = 4;
+    static constexpr bool CELLS = true;
+    static constexpr bool SEPARATE = false;
+
+    static void forward(const Row& row) {
+        const int64_t H = row.H;
+        const float *p_i = row.peephole, *p_f = p_i ? p_i + H : nullptr, *p_o = p_i ? p_f + H : nullptr;
+        if (row.gain) normalise(row.p, 4 * H, row.stats);
+        FOR_UNITS(u, n) {
+            const Vec before = load(row.c + u, n);
+            Vec z_i = gate_input(row, 0, u, n), z_f = gate_input(row, 1, u, n);
+            if (p_i) z_i = fma(load(p_i + u, n), before, z_i), z_f = fma(load(p_f + u, n), before, z_f);
+            const Vec i = sigmoid(z_i), f = sigmoid(z_f), g = tanh(gate_input(row, 2, u, n));
+            const Vec c = fma(f, before, i * g);
+            Vec z_o = gate_input(row, 3, u, n);
+            if (p_o) z_o = fma(load(p_o + u, n), c, z_o);
+            const Vec o = sigmoid(z_o);
+            store(row.a + u, i, n);
+            store(row.a + H + u, f, n);
+            store(row.a + 2 * H + u, g, n);
+            store(row.a + 3 * H + u, o, n);
+            store(row.c + u, fma(share(row.keep_c, row.rate_c, u, n), before - c, c), n);
+            if (row.gain_c)
+                store(row.scratch + u, c, n);
+            else
+                store(row.out + u, o * tanh(c), n);
+        }
+        if (!row.gain_c) return;
+        normalise(row.scratch, H, nullptr);
+        FOR_UNITS(u, n) store(row.out + u, load(row.a + 3 * H + u, n) * tanh(normalised(row, u, n)), n);
+    }
+
+    static void backward(const Row& row) {
+        const int64_t H = row.H;
+        const float *p_i = row.peephole, *p_f = p_i ? p_i + H : nullptr, *p_o = p_i ? p_f + H : nullptr;
+        float *d_p = row.d_peephole, *d_p_f = d_p ? d_p + H : nullptr, *d_p_o = d_p ? d_p_f + H : nullptr;
+        // With normalisation: scratch[0..H) is c normalised, then its gradient; d_inner in `product`.
+        if (row.gain_c) {
+            FOR_UNITS(u, n) store(row.scratch + u, cell(row, u, n), n);
+            const Moments m = moments(row.scratch, H);
+            FOR_UNITS(u, n) store(row.scratch + u, (load(row.scratch + u, n) - set(m.mean)) * set(m.scale), n);
+            FOR_UNITS(u, n) {
+                const Vec t = tanh(normalised(row, u, n)), d_o = load(row.d_out + u, n);
+                const Vec d = d_o * load(row.a + 3 * H + u, n) * slope_of_tanh(t);
+                store(row.product + u, d, n);
+                store(row.product + H + u, d_o * t, n);
+            }
+            normalise_backward(row.product, row.scratch, H, m.scale, row.gain_c, row.d_gain_c, row.d_bias_c);
+        }
+        FOR_UNITS(u, n) {
+            const Vec i = load(row.a + u, n), f = load(row.a + H + u, n), g = load(row.a + 2 * H + u, n),
+                      o = load(row.a + 3 * H + u, n), before = part(row.c_before, u, n);
+            const Vec c = cell(row, u, n), d_next = load(row.c + u, n);
+            const Vec k = share(row.keep_c, row.rate_c, u, n);
+            Vec d_o, d_c;
+            if (row.gain_c) {
+                d_o = load(row.product + H + u, n);
+                d_c = load(row.scratch + u, n);
+            } else {
+                const Vec t = tanh(c), d_h = load(row.d_out + u, n);
+                d_o = d_h * t;
+                d_c = d_h * o * slope_of_tanh(t);
+            }
+            const Vec d_z_o = d_o * slope_of_sigmoid(o);
+            d_c += fma(set(0) - k, d_next, d_next);
+            if (p_o) d_c = fma(d_z_o, load(p_o + u, n), d_c);
+            const Vec d_z_i = d_c * g * slope_of_sigmoid(i), d_z_f = d_c * before * slope_of_sigmoid(f),
+                      d_z_g = d_c * i * slope_of_tanh(g);
+            Vec d_before = fma(k, d_next, d_c * f);
+            if (p_i) {
+                d_before = fma(d_z_i, load(p_i + u, n), fma(d_z_f, load(p_f + u, n), d_before));
+                add(d_p, u, n, d_z_i * before);
+                add(d_p_f, u, n, d_z_f * before);
+                add(d_p_o, u, n, d_z_o * c);
+            }
+            store(row.c + u, d_before, n);
+            const Vec d_z[4] = {d_z_i, d_z_f, d_z_g, d_z_o};
+            for (int j = 0; j < 4; ++j) {
+                store(row.a + j * H + u, d_z[j], n);
+                if (row.gain) continue;
+                store(row.product + j * H + u, d_z[j], n);
+                add(row.d_bias, j * H + u, n, d_z[j]);
+            }
+        }
+        if (!row.gain) return;
+        normalise_backward(row.a, row.p, 4 * H, row.stats[0], row.gain, row.d_gain, row.d_bias);
+        std::memcpy(row.product, row.p, sizeof(float) * 4 * H);
+    }
+
+private:
+    static Vec cell(const Row& row, int64_t u, Lanes n) {
+        const int64_t H = row.H;
+        return fma(load(row.a + H + u, n), part(row.c_before, u, n),
+                   load(row.a + u, n) * load(row.a + 2 * H + u, n));
+    }
+    static Vec normalised(const Row& row, int64_t u, Lanes n) {
+        return fma(load(row.scratch + u, n), load(row.gain_c + u, n), part(row.bias_c, u, n));
+    }
+};
+
+// Reset after the product.
+struct GruCell {
+    static constexpr int GATES = 3;
+    static constexpr bool CELLS = false;
+    static constexpr bool SEPARATE = true;
+
+    // W_hn h_{t-1} + b_hn
+    static Vec hidden(const Row& row, int64_t u, Lanes n) {
+        const int64_t i = 2 * row.H + u;
+        Vec q = load(row.p + i, n);
+        if (row.gain) q = q * load(row.gain + i, n);
+        return row.bias ? q + load(row.bias + i, n) : q;
+    }
+
+    static void forward(const Row& row) {
+        const int64_t H = row.H;
+        if (row.gain) {
+            normalise(row.p, 2 * H, row.stats);
+            normalise(row.p + 2 * H, H, row.stats ? row.stats + 1 : nullptr);
+        }
+        FOR_UNITS(u, n) {
+            const Vec r = sigmoid(gate_input(row, 0, u, n)), z = sigmoid(gate_input(row, 1, u, n));
+            const Vec new_ = tanh(fma(r, hidden(row, u, n), load(row.a + 2 * H + u, n)));
+            const Vec before = load(row.h + u, n), h = fma(z, before - new_, new_);
+            store(row.a + u, r, n);
+            store(row.a + H + u, z, n);
+            store(row.a + 2 * H + u, new_, n);
+            store(row.out + u, h, n);
+        }
+    }
+
+    static void backward(const Row& row) {
+        const int64_t H = row.H;
+        FOR_UNITS(u, n) {
+            const Vec r = load(row.a + u, n), z = load(row.a + H + u, n), new_ = load(row.a + 2 * H + u, n);
+            const Vec before = part(row.h_before, u, n), d = load(row.d_out + u, n);
+            const Vec d_z_n = d * (set(1) - z) * slope_of_tanh(new_);
+            const Vec d_z_z = d * (before - new_) * slope_of_sigmoid(z);
+            const Vec d_z_r = d_z_n * hidden(row, u, n) * slope_of_sigmoid(r), d_hidden = d_z_n * r;
+            store(row.h + u, fma(d, z, load(row.h + u, n)), n);
+            store(row.a + u, d_z_r, n);
+            store(row.a + H + u, d_z_z, n);
+            store(row.a + 2 * H + u, d_z_n, n);
+            const Vec d_p[3] = {d_z_r, d_z_z, d_hidden};
+            for (int j = 0; j < 3; ++j) {
+                store(row.product + j * H + u, d_p[j], n);
+                if (row.gain) continue;
+                store(row.p + j * H + u, d_p[j], n);
+                add(row.d_bias, j * H + u, n, d_p[j]);
+            }
+        }
+        if (!row.gain) return;
+        normalise_backward(row.product, row.p, 2 * H, row.stats[0], row.gain, row.d_gain, row.d_bias);
+        normalise_backward(row.product + 2 * H, row.p + 2 * H, H, row.stats[1], row.gain + 2 * H,
+                           row.d_gain + 2 * H, row.d_bias ? row.d_bias + 2 * H : nullptr);
+        std::memcpy(row.product, row.p, sizeof(float) * 3 * H);
+    }
+};
+
+#undef FOR_UNITS
+
+}  // namespace

@@ -1,0 +1,7 @@
+// The kernels of one instruction set: compiled several times, each with its own flags.
+
+#include "kernels.h"
+#include "recurrence.h"
+
+extern const Kernels ELMAN_SET;
+const Kernels ELMAN_SET = {ELMAN_SET_NAME, run_cell<false>, run_cell<true>};

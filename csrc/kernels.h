@@ -1,0 +1,58 @@
+// What the kernels take.  Plain data only: this header is shared by all instruction sets.
+#pragma once
+
+#include <cstdint>
+
+// Vectors of one step of one row.  With `start` in use (see Recurrence) step t begins at row
+// start[t] of the buffer; otherwise at p + t * step.  Strides count floats.
+struct Steps {
+    float* p = nullptr;
+    int64_t step = 0;
+    int64_t row = 0;
+    bool packed = false;  // rows of step t lie at start[t], and in order of length
+};
+
+enum Cell : int64_t { RNN_TANH, RNN_RELU, LSTM, GRU };
+
+// One layer in one direction over a whole sequence.  T steps, B rows, H units, R features of h (H,
+// or the projection's), G gates.  Pointers may be null where an option is off.
+struct Recurrence {
+    int64_t cell = 0, T = 0, B = 0, H = 0, R = 0, threads = 1;
+    bool reverse = false;
+    bool layer_norm = false;
+
+    const int64_t* start = nullptr;   // (T) first row of step t in packed buffers
+    const int64_t* active = nullptr;  // (T) rows still running at step t; rows are in order of length
+    const int64_t* order = nullptr;   // (B) the row of the caller's tensors that is r-th by length
+
+    Steps a;     // (G H) what the inputs give to the gates; becomes the gates, then their gradient
+    Steps p;     // (G H) products with h, where they are needed by themselves; then their gradient
+    Steps c;     // (H) cells after each step
+    Steps seen;  // (R) h before each step, as the matrix saw it
+    Steps m;     // (H) output before the projection
+    Steps d_r;   // (R) gradient of the projection's result
+    Steps stats; // (2) 1 / deviation of each normalised part
+    Steps y;     // (R) output; in the backward pass its gradient
+    Steps keep_h, keep_c;  // (R), (H) zoneout: share of the old value
+    float rate_h = 0, rate_c = 0;  // the same where it is one number
+
+    const float *w_hh = nullptr, *bias = nullptr, *w_hr = nullptr, *peephole = nullptr;
+    const float *gain = nullptr, *gain_c = nullptr, *bias_c = nullptr;
+    const float* mask = nullptr;                    // (B, R) recurrent dropout
+    const float *h0 = nullptr, *c0 = nullptr;       // (B, R), (B, H); null: zeros
+    float *h_end = nullptr, *c_end = nullptr;       // out, or in the backward pass gradients in
+    float *d_h0 = nullptr, *d_c0 = nullptr;         // backward, out
+    float *d_bias = nullptr, *d_gain = nullptr, *d_peephole = nullptr;  // (G H), (G H), (3 H)
+    float *d_gain_c = nullptr, *d_bias_c = nullptr;                     // (H)
+};
+
+// The functions of one instruction set.
+struct Kernels {
+    const char* name;
+    void (*forward)(const Recurrence&);
+    void (*backward)(const Recurrence&);
+};
+
+extern const Kernels portable_kernels;
+extern const Kernels avx2_kernels;
+extern const Kernels avx512_kernels;

@@ -1,0 +1,116 @@
+// The Python module elman.kernels._native: numbers and addresses in, nothing out.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstdlib>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+#include "threads.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+float* scratch(int64_t floats) {
+    struct Block {
+        void* p = nullptr;
+        int64_t size = 0;
+        ~Block() { std::free(p); }
+    };
+    thread_local Block block;
+    if (block.size < floats) {
+        std::free(block.p);
+        block.size = 0;
+        block.p = std::aligned_alloc(64, (sizeof(float) * floats + 63) / 64 * 64);
+        if (!block.p) throw std::bad_alloc();
+        block.size = floats;
+    }
+    return static_cast<float*>(block.p);
+}
+
+namespace {
+
+std::vector<const Kernels*> available() {
+    std::vector<const Kernels*> sets;
+#if defined(__x86_64__) || defined(_M_X64)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
+        sets.push_back(&avx512_kernels);
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back(&avx2_kernels);
+#endif
+    sets.push_back(&portable_kernels);
+    return sets;
+}
+
+const Kernels* chosen = nullptr;
+
+template <class T>
+T* pointer(intptr_t address) { return reinterpret_cast<T*>(address); }
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+    chosen = available().front();
+
+    m.def("instruction_sets", [] {
+        std::vector<std::string> names;
+        for (const Kernels* set : available()) names.emplace_back(set->name);
+        return names;
+    }, "Those that this processor has, best first.");
+    m.def("choose", [](const std::string& name) {
+        for (const Kernels* set : available())
+            if (name == set->name) {
+                chosen = set;
+                return;
+            }
+        throw nb::value_error("this processor has no such instruction set");
+    }, "name"_a);
+    m.def("chosen", [] { return chosen->name; });
+    m.def("threads", [] { return threads_name(); }, "The OpenMP runtime whose threads do the work.");
+
+    nb::class_<Recurrence> recurrence(m, "Recurrence");
+    recurrence.def(nb::init<>())
+        .def("forward", [](const Recurrence& it) {
+            nb::gil_scoped_release release;
+            chosen->forward(it);
+        })
+        .def("backward", [](const Recurrence& it) {
+            nb::gil_scoped_release release;
+            chosen->backward(it);
+        })
+        .def_rw("cell", &Recurrence::cell)
+        .def_rw("T", &Recurrence::T)
+        .def_rw("B", &Recurrence::B)
+        .def_rw("H", &Recurrence::H)
+        .def_rw("R", &Recurrence::R)
+        .def_rw("threads", &Recurrence::threads)
+        .def_rw("reverse", &Recurrence::reverse)
+        .def_rw("layer_norm", &Recurrence::layer_norm)
+        .def_rw("rate_h", &Recurrence::rate_h)
+        .def_rw("rate_c", &Recurrence::rate_c);
+
+    // Addresses are written only: `it.w_hh = tensor.data_ptr()`, 0 for none.
+#define ADDRESS(name) \
+    recurrence.def_prop_rw(#name, [](const Recurrence& it) { return reinterpret_cast<intptr_t>(it.name); }, \
+                           [](Recurrence& it, intptr_t address) { \
+                               it.name = pointer<std::remove_pointer_t<decltype(it.name)>>(address); })
+    ADDRESS(start); ADDRESS(active); ADDRESS(order);
+    ADDRESS(w_hh); ADDRESS(bias); ADDRESS(w_hr); ADDRESS(peephole);
+    ADDRESS(gain); ADDRESS(gain_c); ADDRESS(bias_c); ADDRESS(mask);
+    ADDRESS(h0); ADDRESS(c0); ADDRESS(h_end); ADDRESS(c_end); ADDRESS(d_h0); ADDRESS(d_c0);
+    ADDRESS(d_bias); ADDRESS(d_gain); ADDRESS(d_peephole); ADDRESS(d_gain_c); ADDRESS(d_bias_c);
+#undef ADDRESS
+
+    // Buffers with a vector for each step and row: address, strides in floats, packed or not.
+#define STEPS(name) \
+    recurrence.def("set_" #name, [](Recurrence& it, intptr_t address, int64_t step, int64_t row, bool packed) { \
+        it.name = Steps{pointer<float>(address), step, row, packed}; }, "address"_a, "step"_a, "row"_a, "packed"_a)
+    STEPS(a); STEPS(p); STEPS(c); STEPS(seen); STEPS(m); STEPS(d_r); STEPS(stats); STEPS(y);
+    STEPS(keep_h); STEPS(keep_c);
+#undef STEPS
+}

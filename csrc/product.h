@@ -1,0 +1,127 @@
+// C (+)= A W for a few rows A and a matrix W that is used many times and therefore packed once.
+//
+// W is kept in panels of two registers' columns: the panel of columns p has, for every k in turn,
+// W[k, p..p + PANEL - 1].  A tile holds ROWS rows of C in registers while k runs, so that every
+// number of the panel that is loaded is used ROWS times.
+#pragma once
+
+#include "vector.h"
+
+namespace {
+
+constexpr int PANEL = 2 * WIDTH;
+constexpr int MAX_ROWS = REGISTERS == 32 ? 12 : 6;
+
+ELMAN_INLINE int64_t panels(int64_t columns) { return (columns + PANEL - 1) / PANEL; }
+ELMAN_INLINE int64_t packed_size(int64_t k, int64_t columns) {
+    return panels(columns) * PANEL * k;
+}
+
+// Panels first..last of W (k, columns); with `transposed`, w holds W^T (columns, k).
+void pack(const float* w, int64_t k, int64_t columns, bool transposed, int64_t first, int64_t last,
+          float* packed) {
+    for (int64_t p = first; p < last; ++p) {
+        float* to = packed + p * PANEL * k;
+        const int64_t column = p * PANEL;
+        const int64_t count = columns - column < PANEL ? columns - column : PANEL;
+        if (count < PANEL) std::memset(to, 0, sizeof(float) * PANEL * k);
+        if (!transposed) {
+            for (int64_t i = 0; i < k; ++i)
+                std::memcpy(to + i * PANEL, w + i * columns + column, sizeof(float) * count);
+            continue;
+        }
+        // Blocks of 16 x 16 keep both the lines read and those written in the first cache.
+        for (int64_t i0 = 0; i0 < k; i0 += 16)
+            for (int64_t c0 = 0; c0 < count; c0 += 16) {
+                const int64_t i1 = i0 + 16 < k ? i0 + 16 : k, c1 = c0 + 16 < count ? c0 + 16 : count;
+                for (int64_t c = c0; c < c1; ++c)
+                    for (int64_t i = i0; i < i1; ++i)
+                        to[i * PANEL + c] = w[(column + c) * k + i];
+            }
+    }
+}
+
+// COLUMNS registers side by side, two from each panel; the last is cut to `last`.
+template <int ROWS, int COLUMNS>
+void tile(const float* a, int64_t lda, const float* packed, int64_t k, float* c, int64_t ldc,
+          bool add, Lanes last) {
+    Vec sums[ROWS][COLUMNS];
+    for (int r = 0; r < ROWS; ++r)
+        for (int j = 0; j < COLUMNS; ++j) {
+            const float* from = c + r * ldc + j * WIDTH;
+            sums[r][j] = !add ? set(0) : j + 1 < COLUMNS ? load(from) : load(from, last);
+        }
+    const int64_t panel = k * PANEL;
+#pragma GCC unroll 2
+    for (int64_t i = 0; i < k; ++i) {
+        Vec w[COLUMNS];
+        for (int j = 0; j < COLUMNS; ++j)
+            w[j] = load(packed + (j / 2) * panel + i * PANEL + (j % 2) * WIDTH);
+        for (int r = 0; r < ROWS; ++r) {
+            const Vec x = set(a[r * lda + i]);
+            for (int j = 0; j < COLUMNS; ++j) sums[r][j] = fma(x, w[j], sums[r][j]);
+        }
+    }
+    for (int r = 0; r < ROWS; ++r)
+        for (int j = 0; j < COLUMNS; ++j) {
+            float* to = c + r * ldc + j * WIDTH;
+            if (j + 1 < COLUMNS)
+                store(to, sums[r][j]);
+            else
+                store(to, sums[r][j], last);
+        }
+}
+
+template <int ROWS>
+void rows_by_panels(const float* a, int64_t lda, const float* packed, int64_t k, int64_t columns,
+                    int64_t first, int64_t last, float* c, int64_t ldc, bool add) {
+    // Few rows leave registers free: then several panels at once keep the multipliers busy.
+    constexpr int WIDE = ROWS == 1 ? 8 : ROWS <= 3 ? 4 : 2;
+    for (int64_t p = first; p < last;) {
+        const int64_t column = p * PANEL, rest = columns - column;
+        const float* from = packed + column * k;
+        if (WIDE > 2 && p + WIDE / 2 <= last) {
+            const Lanes lanes(rest - (WIDE - 1) * WIDTH);
+            if (rest > (WIDE - 1) * WIDTH) {
+                tile<ROWS, WIDE>(a, lda, from, k, c + column, ldc, add, lanes);
+                p += WIDE / 2;
+                continue;
+            }
+        }
+        if (rest > WIDTH)
+            tile<ROWS, 2>(a, lda, from, k, c + column, ldc, add, Lanes(rest - WIDTH));
+        else
+            tile<ROWS, 1>(a, lda, from, k, c + column, ldc, add, Lanes(rest));
+        ++p;
+    }
+}
+
+using Rows = void (*)(const float*, int64_t, const float*, int64_t, int64_t, int64_t, int64_t,
+                      float*, int64_t, bool);
+const Rows BY_ROWS[13] = {
+    nullptr,           rows_by_panels<1>, rows_by_panels<2>, rows_by_panels<3>, rows_by_panels<4>,
+    rows_by_panels<5>, rows_by_panels<6>,
+#if defined(__AVX512F__) || defined(__aarch64__)
+    rows_by_panels<7>, rows_by_panels<8>, rows_by_panels<9>, rows_by_panels<10>,
+    rows_by_panels<11>, rows_by_panels<12>,
+#endif
+};
+
+// Panels first..last of C (rows, columns) (+)= A (rows, k) W.
+void product(int64_t rows, const float* a, int64_t lda, const float* packed, int64_t k,
+             int64_t columns, int64_t first, int64_t last, float* c, int64_t ldc, bool add) {
+    const int64_t blocks = (rows + MAX_ROWS - 1) / MAX_ROWS;
+    if (blocks <= 1) {
+        if (rows) BY_ROWS[rows](a, lda, packed, k, columns, first, last, c, ldc, add);
+        return;
+    }
+    // One panel after the other, so that it is read from the second cache once.
+    for (int64_t p = first; p < last; ++p)
+        for (int64_t b = 0, row = 0; b < blocks; ++b) {
+            const int64_t n = (rows - row + blocks - b - 1) / (blocks - b);
+            BY_ROWS[n](a + row * lda, lda, packed, k, columns, p, p + 1, c + row * ldc, ldc, add);
+            row += n;
+        }
+}
+
+}  // namespace

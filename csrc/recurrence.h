@@ -1,0 +1,383 @@
+// The time loop of every gated recurrence, forward and backward: written once for all cells.
+//
+// A step is a product of the rows' states with a packed matrix and a pointwise part.  Threads share
+// the work in one of two ways:
+//
+//   by rows    each thread runs some rows through all steps and never waits for the others;
+//   by units   each computes some columns of the products for all rows; they meet twice a step.
+//              For few rows, and for matrices that do not fit into one core's second cache.
+//
+// Rows are in order of length, longest first, so that those still running at a step come first; a
+// thread's rows are every threads-th one, which shares ragged batches evenly.
+#pragma once
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#include "cells.h"
+#include "kernels.h"
+#include "product.h"
+#include "threads.h"
+
+float* scratch(int64_t floats);  // of this thread, kept between calls; its contents are arbitrary
+
+namespace {
+
+// Subnormal numbers, which saturated gates produce, cost a hundred times as much as others.
+class FlushToZero {
+#if defined(__SSE2__)
+public:
+    FlushToZero() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
+    ~FlushToZero() { _mm_setcsr(before_); }
+
+private:
+    unsigned before_;
+#endif
+};
+
+// A row stride that is no power of two: rows then fall into different sets of the cache.
+ELMAN_INLINE int64_t padded(int64_t n) { return (n + 15) / 16 * 16 + 16; }
+
+class Time {
+public:
+    Time(const Recurrence& args, int thread, int threads, bool by_units, Barrier& barrier)
+        : args(args), thread(thread), threads(threads), by_units(by_units && threads > 1),
+          rows_first(this->by_units ? 0 : thread), rows_step(this->by_units ? 1 : threads),
+          barrier_(barrier) {}
+
+    // The sequence in the order in which the state flows.
+    int64_t step(int64_t i) const { return args.reverse ? args.T - 1 - i : i; }
+    int64_t running(int64_t t) const { return args.active ? args.active[t] : args.B; }
+    // How many of this thread's rows are among the first n.
+    int64_t mine(int64_t n) const { return n <= rows_first ? 0 : (n - rows_first + rows_step - 1) / rows_step; }
+    // Row j of this thread, in order of length; and in the caller's tensors.
+    int64_t sorted(int64_t j) const { return rows_first + j * rows_step; }
+    int64_t original(int64_t j) const { return args.order ? args.order[sorted(j)] : sorted(j); }
+    // Its vector at step t in a buffer.
+    float* at(const Steps& s, int64_t t, int64_t j) const {
+        if (!s.p) return nullptr;
+        return s.packed ? s.p + (args.start[t] + sorted(j)) * s.row : s.p + t * s.step + original(j) * s.row;
+    }
+    // From one of the thread's rows to the next, in buffers whose rows are not reordered.
+    int64_t pitch(const Steps& s) const { return s.row * rows_step; }
+
+    // Panels of a product that are this thread's.
+    int64_t from(int64_t columns) const { return by_units ? panels(columns) * thread / threads : 0; }
+    int64_t to(int64_t columns) const { return by_units ? panels(columns) * (thread + 1) / threads : panels(columns); }
+    void meet() { if (by_units) barrier_.wait(); }
+    void meet_all() { barrier_.wait(); }
+
+    const Recurrence& args;
+    const int thread, threads;
+    const bool by_units;
+    const int64_t rows_first, rows_step;
+
+private:
+    Barrier& barrier_;
+};
+
+// Sizes of the scratch memory of one call, in floats.
+struct Layout {
+    int64_t w_hh, w_hr, h, c, seen, out, product, cell_scratch, sums;
+    int64_t G, sums_size;
+
+    Layout(const Recurrence& a, int gates, bool backward, int threads) : G(gates * a.H) {
+        w_hh = backward ? packed_size(G, a.R) : packed_size(a.R, G);
+        w_hr = !a.w_hr ? 0 : backward ? packed_size(a.R, a.H) : packed_size(a.H, a.R);
+        h = a.B * padded(a.R);
+        c = a.B * padded(a.H);
+        seen = a.mask ? a.B * padded(a.R) : 0;
+        out = a.B * (padded(a.H) + (a.w_hr ? padded(a.R) : 0));
+        product = backward ? a.B * padded(G) : 0;
+        cell_scratch = threads * padded(a.H);
+        sums_size = backward ? padded(2 * G + 5 * a.H) : 0;
+        sums = threads * sums_size;
+    }
+    int64_t total() const { return w_hh + w_hr + h + c + seen + out + product + cell_scratch + sums + 64; }
+};
+
+// One call's memory, shared by the threads; each touches its own rows only, unless by units.
+struct Memory {
+    float *w_hh, *w_hr, *h, *c, *seen, *out, *projected, *product, *cell_scratch, *sums;
+    int64_t ld_r, ld_h, ld_g;
+
+    Memory(const Recurrence& a, const Layout& l, float* p) : ld_r(padded(a.R)), ld_h(padded(a.H)), ld_g(padded(l.G)) {
+        const auto take = [&p](int64_t n) { float* it = p; p += n; return it; };
+        w_hh = take(l.w_hh), w_hr = take(l.w_hr), h = take(l.h), c = take(l.c);
+        seen = a.mask ? take(l.seen) : h;
+        out = take(a.B * ld_h);
+        projected = a.w_hr ? take(a.B * ld_r) : out;
+        product = take(l.product), cell_scratch = take(l.cell_scratch), sums = take(l.sums);
+    }
+    // The first row of a thread in a block whose rows of one thread lie together.
+    static int64_t block(const Time& time) {
+        const int64_t B = time.args.B, n = time.threads;
+        return time.by_units ? 0 : time.thread * (B / n) + (time.thread < B % n ? time.thread : B % n);
+    }
+};
+
+void copy_or_zero(float* to, const float* from, int64_t row, int64_t n) {
+    if (from)
+        std::memcpy(to, from + row * n, sizeof(float) * n);
+    else
+        std::memset(to, 0, sizeof(float) * n);
+}
+
+void add_rows(float* to, const float* x, int64_t n) {
+    for (int64_t u = 0; u < n; u += WIDTH) {
+        const Lanes l(n - u);
+        store(to + u, load(to + u, l) + load(x + u, l), l);
+    }
+}
+
+// What of a row the pointwise part needs that stays the same at all steps.
+Row make_row(const Time& time, const Memory& memory) {
+    const Recurrence& a = time.args;
+    Row row{};
+    row.H = a.H;
+    // Units in whole registers, so that threads do not share a cache line more than needed.
+    const int64_t blocks = (a.H + WIDTH - 1) / WIDTH;
+    const bool parts = time.by_units && !a.layer_norm;
+    row.first = parts ? blocks * time.thread / time.threads * WIDTH : 0;
+    row.last = parts ? blocks * (time.thread + 1) / time.threads * WIDTH : a.H;
+    if (row.last > a.H) row.last = a.H;
+    row.scratch = memory.cell_scratch + time.thread * memory.ld_h;
+    row.bias = a.bias, row.gain = a.gain, row.peephole = a.peephole;
+    row.gain_c = a.gain_c, row.bias_c = a.bias_c;
+    row.rate_c = a.rate_c;
+    return row;
+}
+
+// Rows that one thread's pointwise part does: all if it does some units of each.
+struct RowShare { int64_t first, step; };
+ELMAN_INLINE RowShare row_share(const Time& time) {
+    return time.by_units && time.args.layer_norm ? RowShare{time.thread, time.threads} : RowShare{0, 1};
+}
+// The same for work on whole rows.
+ELMAN_INLINE RowShare whole_rows(const Time& time) {
+    return time.by_units ? RowShare{time.thread, time.threads} : RowShare{0, 1};
+}
+
+void pack_share(const Time& time, const float* w, int64_t k, int64_t columns, bool transposed, float* packed) {
+    const int64_t n = panels(columns);
+    pack(w, k, columns, transposed, n * time.thread / time.threads, n * (time.thread + 1) / time.threads, packed);
+}
+
+template <class Cell>
+void run_forward(Time& time, const Memory& memory) {
+    const Recurrence& a = time.args;
+    const int64_t G = Cell::GATES * a.H, ld_r = memory.ld_r, ld_h = memory.ld_h;
+    const int64_t base = Memory::block(time);
+    float *h = memory.h + base * ld_r, *c = memory.c + base * ld_h, *seen = memory.seen + base * ld_r;
+    const int64_t ld_p = a.w_hr ? ld_r : ld_h;
+    float *out = memory.out + base * ld_h, *projected = memory.projected + base * ld_p;
+    const RowShare share = row_share(time), whole = whole_rows(time);
+    const Steps& target = a.p.p ? a.p : a.a;
+
+    pack_share(time, a.w_hh, a.R, G, true, memory.w_hh);
+    if (a.w_hr) pack_share(time, a.w_hr, a.H, a.R, true, memory.w_hr);
+    for (int64_t j = whole.first; j < time.mine(a.B); j += whole.step) {
+        copy_or_zero(h + j * ld_r, a.h0, time.original(j), a.R);
+        if (Cell::CELLS) copy_or_zero(c + j * ld_h, a.c0, time.original(j), a.H);
+    }
+    time.meet_all();
+
+    // h_t from what came out of the cell: zoneout, and to the caller.
+    const auto finish = [&](int64_t j, int64_t t, int64_t first, int64_t last) {
+        const float *keep = time.at(a.keep_h, t, j), *from = projected + j * ld_p;
+        float *y = time.at(a.y, t, j), *saved = Cell::CELLS ? nullptr : time.at(a.c, t, j);
+        for (int64_t u = first; u < last; u += WIDTH) {
+            const Lanes l(last - u);
+            const Vec new_ = load(from + u, l), old = load(h + j * ld_r + u, l);
+            const Vec it = fma(::share(keep, a.rate_h, u, l), old - new_, new_);
+            store(h + j * ld_r + u, it, l);
+            store(y + u, it, l);
+            if (saved) store(saved + u, it, l);
+        }
+    };
+    Row row = make_row(time, memory);
+    for (int64_t i = 0; i < a.T; ++i) {
+        const int64_t t = time.step(i), n = time.mine(time.running(t));
+        if (!n && !time.by_units) continue;
+        for (int64_t j = whole.first; j < n; j += whole.step) {
+            if (a.mask)
+                for (int64_t u = 0; u < a.R; u += WIDTH) {
+                    const Lanes l(a.R - u);
+                    store(seen + j * ld_r + u, load(h + j * ld_r + u, l) * load(a.mask + time.original(j) * a.R + u, l), l);
+                }
+            if (a.seen.p) std::memcpy(time.at(a.seen, t, j), seen + j * ld_r, sizeof(float) * a.R);
+        }
+        if (a.mask) time.meet();
+        if (n) product(n, seen, ld_r, memory.w_hh, a.R, G, time.from(G), time.to(G), time.at(target, t, 0), time.pitch(target), !a.p.p);
+        time.meet();
+        for (int64_t j = share.first; j < n; j += share.step) {
+            row.a = time.at(a.a, t, j), row.p = time.at(a.p, t, j), row.stats = time.at(a.stats, t, j);
+            row.h = h + j * ld_r, row.c = c + j * ld_h;
+            row.out = out + j * ld_h, row.keep_c = time.at(a.keep_c, t, j);
+            Cell::forward(row);
+            const size_t bytes = sizeof(float) * (row.last - row.first);
+            if (a.m.p) std::memcpy(time.at(a.m, t, j) + row.first, row.out + row.first, bytes);
+            if (Cell::CELLS && a.c.p) std::memcpy(time.at(a.c, t, j) + row.first, row.c + row.first, bytes);
+            if (!a.w_hr) finish(j, t, row.first, row.last);
+        }
+        time.meet();
+        if (!a.w_hr) continue;
+        if (n) product(n, out, ld_h, memory.w_hr, a.H, a.R, time.from(a.R), time.to(a.R), projected, ld_r, false);
+        time.meet();
+        for (int64_t j = whole.first; j < n; j += whole.step) finish(j, t, 0, a.R);
+        time.meet();
+    }
+    for (int64_t j = whole.first; j < time.mine(a.B); j += whole.step) {
+        if (a.h_end) std::memcpy(a.h_end + time.original(j) * a.R, h + j * ld_r, sizeof(float) * a.R);
+        if (a.c_end) std::memcpy(a.c_end + time.original(j) * a.H, c + j * ld_h, sizeof(float) * a.H);
+    }
+}
+
+// The state before step t of row j: after the step before, or the initial one; null for zeros.
+ELMAN_INLINE const float* before(const Time& time, const Steps& states, const float* initial, int64_t width,
+                                 int64_t i, int64_t j) {
+    if (i > 0) {
+        const int64_t previous = time.step(i - 1);
+        if (time.sorted(j) < time.running(previous)) return time.at(states, previous, j);
+    }
+    return initial ? initial + time.original(j) * width : nullptr;
+}
+
+template <class Cell>
+void run_backward(Time& time, const Memory& memory) {
+    const Recurrence& a = time.args;
+    const int64_t G = Cell::GATES * a.H, ld_r = memory.ld_r, ld_h = memory.ld_h, ld_g = memory.ld_g;
+    const int64_t base = Memory::block(time);
+    float *d_h = memory.h + base * ld_r, *d_c = memory.c + base * ld_h, *d_seen = memory.seen + base * ld_r;
+    const int64_t ld_p = a.w_hr ? ld_r : ld_h;
+    float *d_out = memory.out + base * ld_h, *d_projected = memory.projected + base * ld_p;
+    float* gates = memory.product + base * ld_g;
+    const RowShare share = row_share(time), whole = whole_rows(time);
+    const Layout layout(a, Cell::GATES, true, time.threads);
+
+    pack_share(time, a.w_hh, G, a.R, false, memory.w_hh);
+    if (a.w_hr) pack_share(time, a.w_hr, a.R, a.H, false, memory.w_hr);
+    for (int64_t j = whole.first; j < time.mine(a.B); j += whole.step) {
+        copy_or_zero(d_h + j * ld_r, a.h_end, time.original(j), a.R);
+        if (Cell::CELLS) copy_or_zero(d_c + j * ld_h, a.c_end, time.original(j), a.H);
+    }
+    float* sums = memory.sums + time.thread * layout.sums_size;
+    std::memset(sums, 0, sizeof(float) * layout.sums_size);
+    Row row = make_row(time, memory);
+    row.d_bias = a.d_bias ? sums : nullptr;
+    row.d_gain = sums + G;
+    row.d_peephole = sums + 2 * G;
+    row.d_gain_c = sums + 2 * G + 3 * a.H;
+    row.d_bias_c = a.bias_c ? sums + 2 * G + 4 * a.H : nullptr;
+    // The gradient of h_t: d_projected goes on through the cell, d_h around it by zoneout.
+    const auto begin = [&](int64_t j, int64_t t, int64_t first, int64_t last) {
+        const float *keep = time.at(a.keep_h, t, j), *d_y = time.at(a.y, t, j);
+        float *d = d_h + j * ld_r, *through = d_projected + j * ld_p;
+        for (int64_t u = first; u < last; u += WIDTH) {
+            const Lanes l(last - u);
+            const Vec k = ::share(keep, a.rate_h, u, l), all = load(d + u, l) + part(d_y, u, l);
+            store(through + u, fma(set(0) - k, all, all), l);
+            store(d + u, k * all, l);
+        }
+    };
+    time.meet_all();
+
+    for (int64_t i = a.T - 1; i >= 0; --i) {
+        const int64_t t = time.step(i), n = time.mine(time.running(t));
+        if (!n && !time.by_units) continue;
+        if (a.w_hr) {
+            for (int64_t j = whole.first; j < n; j += whole.step) {
+                begin(j, t, 0, a.R);
+                std::memcpy(time.at(a.d_r, t, j), d_projected + j * ld_p, sizeof(float) * a.R);
+            }
+            time.meet();
+            if (n) product(n, d_projected, ld_p, memory.w_hr, a.R, a.H, time.from(a.H), time.to(a.H), d_out, ld_h, false);
+            time.meet();
+        }
+        for (int64_t j = share.first; j < n; j += share.step) {
+            if (!a.w_hr) begin(j, t, row.first, row.last);
+            row.a = time.at(a.a, t, j), row.p = time.at(a.p, t, j), row.stats = time.at(a.stats, t, j);
+            row.h = d_h + j * ld_r, row.c = d_c + j * ld_h, row.product = gates + j * ld_g;
+            row.d_out = d_out + j * ld_h, row.keep_c = time.at(a.keep_c, t, j);
+            if (Cell::CELLS)
+                row.c_before = before(time, a.c, a.c0, a.H, i, j);
+            else if (Cell::SEPARATE)  // `seen` is h itself unless some of it was dropped
+                row.h_before = a.mask ? before(time, a.c, a.h0, a.R, i, j) : time.at(a.seen, t, j);
+            Cell::backward(row);
+        }
+        time.meet();
+        if (n) product(n, gates, ld_g, memory.w_hh, G, a.R, time.from(a.R), time.to(a.R), d_seen, ld_r, !a.mask);
+        time.meet();
+        if (!a.mask) continue;
+        for (int64_t j = whole.first; j < n; j += whole.step)
+            for (int64_t u = 0; u < a.R; u += WIDTH) {
+                const Lanes l(a.R - u);
+                float* d = d_h + j * ld_r + u;
+                store(d, fma(load(d_seen + j * ld_r + u, l), load(a.mask + time.original(j) * a.R + u, l), load(d, l)), l);
+            }
+        time.meet();
+    }
+    for (int64_t j = whole.first; j < time.mine(a.B); j += whole.step) {
+        if (a.d_h0) std::memcpy(a.d_h0 + time.original(j) * a.R, d_h + j * ld_r, sizeof(float) * a.R);
+        if (a.d_c0) std::memcpy(a.d_c0 + time.original(j) * a.H, d_c + j * ld_h, sizeof(float) * a.H);
+    }
+    time.meet_all();
+    if (time.thread) return;
+    for (int other = 1; other < time.threads; ++other) add_rows(sums, sums + other * layout.sums_size, layout.sums_size);
+    const auto give = [&](float* to, int64_t from, int64_t n) { if (to) std::memcpy(to, sums + from, sizeof(float) * n); };
+    give(a.d_bias, 0, G);
+    give(a.d_gain, G, G);
+    give(a.d_peephole, 2 * G, 3 * a.H);
+    give(a.d_gain_c, 2 * G + 3 * a.H, a.H);
+    give(a.d_bias_c, 2 * G + 4 * a.H, a.H);
+}
+
+struct Plan { int threads; bool by_units; };
+
+Plan make_plan(const Recurrence& a, int64_t gates) {
+    const int64_t matrix = gates * a.H * a.R, step = a.B * matrix;
+    const int threads = static_cast<int>(a.threads);
+    if (threads < 2 || a.T * step < 200000) return {1, false};
+    const bool rows_fill_tiles = a.B >= 4 * threads;
+    const bool fits = matrix * 4 <= 1400000;
+    if (rows_fill_tiles && fits) return {threads, false};
+    if (step >= 60000) return {threads, true};
+    if (a.B >= 2 * threads) return {threads, false};
+    return {1, false};
+}
+
+template <class Cell, bool BACKWARD>
+void run(const Recurrence& args) {
+    const Plan plan = make_plan(args, Cell::GATES);
+    const Layout layout(args, Cell::GATES, BACKWARD, plan.threads);
+    float* memory = scratch(layout.total());
+    Barrier barrier(plan.threads), alone(1);
+    struct Shared { const Recurrence& args; const Plan& plan; const Layout& layout; float* memory; Barrier &barrier, &alone; };
+    Shared shared{args, plan, layout, memory, barrier, alone};
+    parallel(plan.threads, [](void* p, int thread, int threads) {
+        auto& s = *static_cast<Shared*>(p);
+        const FlushToZero flush;
+        // Inside another parallel region there may be fewer threads than asked for: then one.
+        if (threads != s.plan.threads && thread > 0) return;
+        const bool all = threads == s.plan.threads;
+        Time time(s.args, all ? thread : 0, all ? threads : 1, s.plan.by_units, all ? s.barrier : s.alone);
+        const Memory memory(s.args, s.layout, s.memory);
+        if (BACKWARD)
+            run_backward<Cell>(time, memory);
+        else
+            run_forward<Cell>(time, memory);
+    }, &shared);
+}
+
+template <bool BACKWARD>
+void run_cell(const Recurrence& args) {
+    switch (args.cell) {
+        case RNN_TANH: return run<RnnCell<false>, BACKWARD>(args);
+        case RNN_RELU: return run<RnnCell<true>, BACKWARD>(args);
+        case LSTM: return run<LstmCell, BACKWARD>(args);
+        default: return run<GruCell, BACKWARD>(args);
+    }
+}
+
+}  // namespace

@@ -1,0 +1,46 @@
+"""The functions of `elman.recur` once more, only faster: C++ for the processor at hand.
+
+Which functions run is decided when this is imported and can be seen:
+
+    >>> from elman import kernels
+    >>> kernels.name() in ("avx512", "avx2", "portable", "plain")
+    True
+
+"plain" means the functions of torch and Python: no compiler was there when elman was installed,
+or the environment has ELMAN_KERNELS=plain.  ELMAN_KERNELS may also name an instruction set.
+"""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+
+from elman.errors import ArgumentError
+
+native: ModuleType | None
+try:
+    from elman.kernels import _native as native
+except ImportError:  # installed without a compiler
+    native = None
+
+
+def _choose(wanted: str) -> None:
+    global native
+    sets = [] if native is None else native.instruction_sets()
+    if wanted == "plain":
+        native = None
+    elif wanted in sets:
+        assert native is not None
+        native.choose(wanted)
+    elif wanted:
+        raise ArgumentError(
+            f"ELMAN_KERNELS={wanted!r} is not available here; choose one of {[*sets, 'plain']}"
+        )
+
+
+_choose(os.environ.get("ELMAN_KERNELS", ""))
+
+
+def name() -> str:
+    """The instruction set of the kernels that run, or "plain"."""
+    return "plain" if native is None else str(native.chosen())
