@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <new>
 #include <string>
@@ -55,6 +56,7 @@ T* pointer(intptr_t address) { return reinterpret_cast<T*>(address); }
 }  // namespace
 
 NB_MODULE(_native, m) {
+    nb::set_leak_warnings(false);  // at exit Python does not free what modules still refer to
     chosen = available().front();
 
     m.def("instruction_sets", [] {
@@ -71,6 +73,10 @@ NB_MODULE(_native, m) {
         throw nb::value_error("this processor has no such instruction set");
     }, "name"_a);
     m.def("chosen", [] { return chosen->name; });
+    m.def("poison_scratch", [] {
+        float* p = scratch(1 << 20);
+        for (int64_t i = 0; i < 1 << 20; ++i) p[i] = NAN;
+    }, "Fill the scratch memory of this thread with NaN: for tests.");
     m.def("threads", [] { return threads_name(); }, "The OpenMP runtime whose threads do the work.");
 
     nb::class_<Recurrence> recurrence(m, "Recurrence");

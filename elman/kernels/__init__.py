@@ -12,6 +12,7 @@ or the environment has ELMAN_KERNELS=plain.  ELMAN_KERNELS may also name an inst
 
 from __future__ import annotations
 
+import importlib
 import os
 from types import ModuleType
 
@@ -19,7 +20,7 @@ from elman.errors import ArgumentError
 
 native: ModuleType | None
 try:
-    from elman.kernels import _native as native
+    native = importlib.import_module("elman.kernels._native")
 except ImportError:  # installed without a compiler
     native = None
 

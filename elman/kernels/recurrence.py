@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from elman.errors import ArgumentError
 from elman.kernels import native
-from elman.recur.weights import Leaves
+
+Leaves = tuple[Tensor, ...]
 
 CELLS = {"rnn tanh": 0, "rnn relu": 1, "lstm": 2, "gru": 3}
 SEPARATE = (3,)  # cells that need the product with h by itself
@@ -82,7 +83,7 @@ def run_layer(run: Run, a: Tensor, state: Leaves, weights: Constants) -> tuple[T
     """
     tensors = (a, *state, *weights)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-        y, *end = _Layer.apply(run, len(state), *tensors)
+        y, *end = _Layer.apply(run, len(state), *tensors)  # type: ignore[no-untyped-call]
         return y, tuple(end)
     y, end, _, _ = _forward(run, a, state, weights, keep=False)
     return y, end
@@ -153,13 +154,15 @@ def _forward(
         call.set_y(y.data_ptr(), y.stride(0), y.stride(1), False)
     end = tuple(torch.empty_like(leaf, memory_format=torch.contiguous_format) for leaf in state)
 
-    alive = [_set(call, "hh", "w_hh", weights.hh), _set(call, "hr", "w_hr", weights.hr), scratch]
+    alive = [_set(call, "w_hh", weights.hh), _set(call, "w_hr", weights.hr), scratch]
     for name in ("bias", "peephole", "gain", "gain_c", "bias_c"):
-        alive.append(_set(call, name, name, getattr(weights, name)))
-    alive.append(_set(call, "mask", "mask", run.mask))
+        alive.append(_set(call, name, getattr(weights, name)))
+    alive.append(_set(call, "mask", run.mask))
     for name, kept in (("h", run.keep_h), ("c", run.keep_c)):
         if isinstance(kept, Tensor):
-            getattr(call, f"set_keep_{name}")(kept.data_ptr(), kept.stride(0), kept.stride(1), False)
+            getattr(call, f"set_keep_{name}")(
+                kept.data_ptr(), kept.stride(0), kept.stride(1), False
+            )
         else:
             setattr(call, f"rate_{name}", kept)
     if run.ragged is not None:
@@ -167,7 +170,7 @@ def _forward(
         if run.ragged.order is not None:
             call.order = run.ragged.order.data_ptr()
     for name, leaf in zip("hc", state, strict=False):
-        alive.append(_set(call, name, f"{name}0", leaf))
+        alive.append(_set(call, f"{name}0", leaf))
     for name, leaf in zip("hc", end, strict=False):
         setattr(call, f"{name}_end", leaf.data_ptr())
     call.forward()
@@ -185,7 +188,7 @@ def _flat(a: Tensor) -> Tensor:
     return a.view(-1, a.shape[-1])
 
 
-def _set(call: Any, name: str, field: str, tensor: Tensor | None) -> Tensor | None:
+def _set(call: Any, field: str, tensor: Tensor | None) -> Tensor | None:
     """Give a dense tensor's address to the call; returns what must stay alive."""
     if tensor is None:
         return None
@@ -202,7 +205,7 @@ def _keeps_graph() -> bool:
 
 class _Layer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, run: Run, leaves: int, a: Tensor, *rest: Tensor | None) -> Any:
+    def forward(ctx: Any, run: Run, leaves: int, a: Tensor, *rest: Tensor) -> Any:
         state, weights = rest[:leaves], Constants(*rest[leaves:])
         y, end, saved, call = _forward(run, a, state, weights, keep=True)
         ctx.set_materialize_grads(False)
@@ -211,8 +214,12 @@ class _Layer(torch.autograd.Function):
         return y, *end
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, d_y: Tensor | None, *d_end: Tensor | None) -> Any:
+        if torch.is_grad_enabled():
+            raise ArgumentError(
+                "kernels have no second derivatives (create_graph=True): run with "
+                "ELMAN_KERNELS=plain in the environment, or in float64"
+            )
         tensors = ctx.saved_tensors
         n = len(_Saved._fields)
         saved, rest = _Saved(*tensors[:n]), tensors[n:]
@@ -220,7 +227,9 @@ class _Layer(torch.autograd.Function):
         call, _ = ctx.call
         run = ctx.run
         if _keeps_graph():  # leave the originals for the next time
-            saved = saved._replace(a=saved.a.clone(), p=None if saved.p is None else saved.p.clone())
+            saved = saved._replace(
+                a=saved.a.clone(), p=None if saved.p is None else saved.p.clone()
+            )
         shape, stride = ctx.shape
         by_rows = len(shape) == 3 and stride[0] < stride[1]
         rows, G, ragged = state[0].shape[0], saved.a.shape[1], run.ragged is not None
@@ -246,7 +255,7 @@ class _Layer(torch.autograd.Function):
         alive = []
         for name, gradient in zip("hc", d_end, strict=False):
             setattr(call, f"{name}_end", 0)
-            alive.append(_set(call, name, f"{name}_end", gradient))
+            alive.append(_set(call, f"{name}_end", gradient))
         d_state = [torch.empty_like(leaf, memory_format=torch.contiguous_format) for leaf in state]
         for name, gradient in zip("hc", d_state, strict=False):
             setattr(call, f"d_{name}0", gradient.data_ptr())

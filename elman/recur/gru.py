@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from elman.kernels.recurrence import Constants
 from elman.recur.stack import Stack
 from elman.recur.weights import Leaves, Weights, normalise
 
@@ -119,6 +120,15 @@ class GRU(Stack):
         if rows == slice(None):
             return _normalise_gates(product, gain, bias)
         return normalise(product, gain, bias)
+
+    def kernel_gates(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
+        """The products with x; b_hn stays inside, for r multiplies it."""
+        constants = Constants(weights.hh, weights.bias_hh, gain=weights.gain_hh)
+        return self.input_gates(x, weights), constants
+
+    def kernel(self) -> str | None:
+        """Its kernel, for the reset after the product."""
+        return "gru" if self.reset_after else None
 
     def uses_torch(self) -> bool:
         """Whether torch has a compiled function for exactly these equations and options."""

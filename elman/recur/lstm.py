@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from elman.kernels.recurrence import Constants
 from elman.recur.stack import Stack
 from elman.recur.weights import Leaves, Weights, normalise
 
@@ -122,6 +123,17 @@ class LSTM(Stack):
         inner = c if weights.gain_c is None else normalise(c, weights.gain_c, weights.bias_c)
         h = torch.sigmoid(o) * torch.tanh(inner)
         return (h if weights.hr is None else F.linear(h, weights.hr)), c
+
+    def kernel_gates(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
+        """The products with x; the biases as one unless they shift two normalisations."""
+        options = (weights.hr, weights.peephole, weights.gain_hh, weights.gain_c, weights.bias_c)
+        if weights.gain_ih is None:
+            return F.linear(x, weights.ih), Constants(weights.hh, weights.bias(), *options)
+        return self.input_gates(x, weights), Constants(weights.hh, weights.bias_hh, *options)
+
+    def kernel(self) -> str:
+        """Its kernel."""
+        return "lstm"
 
     def torch_layers(
         self, x: Tensor, batch_sizes: Tensor | None, state: Leaves, weights: list[Tensor],

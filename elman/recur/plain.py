@@ -1,4 +1,4 @@
-"""A recurrence through time, one step after the other: the definition, and the plain path.
+"""A recurrence through time, one step after the other: the definition, and the plain way.
 
     s_t = step(gates_t, h_{t-1}, s_{t-1})
 
@@ -8,15 +8,78 @@ in training and their expectation otherwise (Krueger et al. 2016, arXiv:1606.013
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from elman.dropout import keep_mask
+from elman.padded import time_mask
 from elman.recur.weights import Leaves, Weights
 
+if TYPE_CHECKING:
+    from elman.recur.stack import Stack
+
 Step = Callable[[Tensor, Tensor, Leaves, Weights], Leaves]
+
+
+class Masks(NamedTuple):
+    """The random choices of one layer in one direction, drawn before its first step."""
+
+    seen: Tensor | None  # (B, R): 0 or 1 / (1 - p) for every unit of h on its way to the matrices
+    kept: tuple[Tensor | float, ...]  # for each leaf: k_t, (T, B, H), or one number; 0 if off
+
+
+def draw_masks(stack: Stack, steps: int, state: Leaves, generator: torch.Generator | None) -> Masks:
+    """Recurrent dropout and zoneout of one layer in one direction of `stack`."""
+    seen = None
+    if stack.training and stack.recurrent_dropout:
+        seen = keep_mask(state[0], state[0].shape, stack.recurrent_dropout, generator=generator)
+    kept: list[Tensor | float] = []
+    for rate, leaf in zip(stack.zoneout, state, strict=True):
+        if rate and stack.training:
+            empty = leaf.new_empty(steps, *leaf.shape)
+            kept.append(empty.bernoulli_(rate, generator=generator))
+        else:
+            kept.append(rate)
+    return Masks(seen, tuple(kept))
+
+
+def run_plain(
+    stack: Stack,
+    x: Tensor,
+    layers: list[Leaves],
+    lengths: Tensor | None,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, list[Leaves]]:
+    """The definition: every layer, direction and step in turn; x is (T, B, D)."""
+    running: Tensor | None = None
+    if lengths is not None:
+        running = time_mask(lengths.to(x.device), x.shape[0]).t().unsqueeze(2)
+        x = torch.where(running, x, 0)  # padding may hold NaN, and 0 * NaN would reach a weight
+    results: list[Leaves] = []
+    for k in range(stack.num_layers):
+        if k > 0:
+            x = stack.drop_between(x, None, generator)
+        outputs, ends = [], []
+        for direction in range(stack.directions):
+            weights = stack.dropped_weights(k, direction, generator)
+            state = tuple(leaf[direction] for leaf in layers[k])
+            y, end = through_time(
+                stack.step,
+                stack.input_gates(x, weights),
+                state,
+                weights,
+                draw_masks(stack, x.shape[0], state, generator),
+                running=running,
+                reverse=direction == 1,
+            )
+            outputs.append(y)
+            ends.append(end)
+        x = torch.cat(outputs, dim=2)
+        results.append(tuple(torch.stack(leaf) for leaf in zip(*ends, strict=True)))
+    return x, results
 
 
 def through_time(
@@ -24,13 +87,10 @@ def through_time(
     gates_TBG: Tensor,
     state: Leaves,
     weights: Weights,
+    masks: Masks,
     *,
     running: Tensor | None,
     reverse: bool,
-    recurrent_dropout: float,
-    zoneout: Sequence[float],
-    training: bool,
-    generator: torch.Generator | None,
 ) -> tuple[Tensor, Leaves]:
     """One layer in one direction.
 
@@ -39,31 +99,21 @@ def through_time(
         gates_TBG: what the inputs contribute to the gates.
         state: leaves (B, H); the first is h.
         weights: of the layer.
+        masks: recurrent dropout and zoneout.
         running: boolean (T, B, 1), false behind the end of a row; None if all rows are T long.
         reverse: from the last step to the first.
-        recurrent_dropout: probability of dropping a unit of h_{t-1} on its way into the matrices.
-        zoneout: for every leaf, the probability of keeping an old value.
-        training: whether zoneout is random.
-        generator: source of randomness.
 
     Returns:
         h at every step (T, B, H), zero where not running, and the last state.
     """
     steps = gates_TBG.shape[0]
-    mask = None
-    if recurrent_dropout:
-        mask = keep_mask(state[0], state[0].shape, recurrent_dropout, generator=generator)
-    kept = [
-        _kept(rate, steps, leaf, training, generator)
-        for rate, leaf in zip(zoneout, state, strict=True)
-    ]
     outputs: list[Tensor] = [state[0]] * steps
     for t in reversed(range(steps)) if reverse else range(steps):
-        seen = state[0] if mask is None else state[0] * mask
+        seen = state[0] if masks.seen is None else state[0] * masks.seen
         new = step(gates_TBG[t], seen, state, weights)
         new = tuple(
-            a if keep is None else a + keep[t] * (old - a)
-            for a, old, keep in zip(new, state, kept, strict=True)
+            _mix(a, old, k if isinstance(k, float) else k[t])
+            for a, old, k in zip(new, state, masks.kept, strict=True)
         )
         outputs[t] = new[0]
         if running is not None:
@@ -73,11 +123,6 @@ def through_time(
     return torch.stack(outputs), state
 
 
-def _kept(
-    rate: float, steps: int, leaf: Tensor, training: bool, generator: torch.Generator | None
-) -> Tensor | None:
-    if rate == 0:
-        return None
-    if not training:
-        return leaf.new_full((steps, 1, 1), rate)
-    return leaf.new_empty(steps, *leaf.shape).bernoulli_(rate, generator=generator)
+def _mix(new: Tensor, old: Tensor, share: Tensor | float) -> Tensor:
+    """Zoneout of one leaf."""
+    return new if isinstance(share, float) and share == 0 else new + share * (old - new)

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elman.errors import ArgumentError
+from elman.kernels.recurrence import Constants
 from elman.recur.stack import Stack
 from elman.recur.weights import Leaves, Weights, normalise
 
@@ -115,6 +116,17 @@ class RNN(Stack):
         total = gates_BG + F.linear(seen_BR, weights.hh)
         a = normalise(total, weights.gain_ih * weights.gain_hh, weights.bias_ih)
         return (self.f(a if weights.bias_hh is None else a + weights.bias_hh),)
+
+    def kernel_gates(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
+        """W_xh x_t, and b_h as one."""
+        gain = None
+        if weights.gain_ih is not None and weights.gain_hh is not None:
+            gain = weights.gain_ih * weights.gain_hh
+        return F.linear(x, weights.ih), Constants(weights.hh, weights.bias(), gain=gain)
+
+    def kernel(self) -> str | None:
+        """Its kernel, unless f is a function of the caller's."""
+        return None if callable(self.nonlinearity) else f"rnn {self.nonlinearity}"
 
     def uses_torch(self) -> bool:
         """Whether torch has a compiled function for exactly these equations and options."""

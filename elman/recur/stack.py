@@ -1,9 +1,9 @@
 """Layers of a recurrence in one or two directions: everything that RNN, LSTM and GRU share.
 
 Layer l reads the outputs of layer l - 1; direction 1 reads the sequence from its end.  A cell
-(rnn.py, lstm.py, gru.py) contributes its equations as `step`, which is both the definition and the
-plain path.  Where torch has a compiled function for exactly those equations, `torch_layers` calls
-it instead; the choice is made in one place, `Stack.uses_torch`.
+(rnn.py, lstm.py, gru.py) contributes its equations as `step`, which is the definition.  There are
+three ways to run it, and `Stack.way` is where the choice is made: our kernels (by_kernel.py),
+torch's compiled functions (by_torch.py), and the definition itself (plain.py).
 
 Shape legend: T steps, B rows, D features, G gates * hidden, H hidden, R what a layer puts out
 (H, or proj_size).  Inside this file time comes first, as in the functions of torch.
@@ -13,16 +13,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from elman import kernels
 from elman.dropout import check_probability, dropout, keep_mask, locked_dropout
 from elman.errors import ArgumentError
-from elman.padded import check_lengths, time_mask
-from elman.recur.plain import through_time
+from elman.kernels.recurrence import Constants
+from elman.padded import check_lengths
+from elman.recur.by_kernel import run_kernels
+from elman.recur.by_torch import run_torch
+from elman.recur.plain import run_plain
 from elman.recur.weights import Leaves, Weights, normalise, split_leaf, suffix
 from elman.state import State
 
@@ -199,6 +204,21 @@ class Stack(nn.Module):
         """torch's own function for these equations: output, then the leaves of the state."""
         raise TypeError(f"{type(self).__name__} has no counterpart in torch")
 
+    def kernel_gates(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
+        """The inputs' share of the gates, and what else the kernel of this cell takes."""
+        raise TypeError(f"{type(self).__name__} has no kernel")
+
+    def kernel(self) -> str | None:
+        """The name of the kernel for these equations, a key of `elman.kernels.recurrence.CELLS`."""
+        return None
+
+    def way(self, x: Tensor) -> Literal["kernel", "torch", "plain"]:
+        """Which functions run x: our kernels, torch's compiled ones, or the plain definition."""
+        here = x.device.type == "cpu" and x.dtype == torch.float32
+        if kernels.native and here and not torch.is_autocast_enabled("cpu") and self.kernel():
+            return "kernel"
+        return "torch" if self.uses_torch() else "plain"
+
     def uses_torch(self) -> bool:
         """Whether torch has a compiled function for exactly these equations and options."""
         zoned = any(self.zoneout)
@@ -258,12 +278,14 @@ class Stack(nn.Module):
                 lengths = None
         if x_TBD.shape[0] == 0 or x_TBD.shape[1] == 0:
             y = x_TBD.new_zeros(*x_TBD.shape[:2], self.output_size)
-        elif not self.uses_torch():
-            y, layers = self._run_plain(x_TBD, layers, lengths, generator)
-        elif lengths is None:
-            y, layers = self._run_torch(x_TBD, None, layers, generator)
         else:
-            y, layers = self._run_ragged(x_TBD, layers, lengths, generator)
+            way = self.way(x_TBD)
+            if way == "kernel":
+                y, layers = run_kernels(self, x_TBD, layers, lengths, None, generator)
+            elif way == "torch":
+                y, layers = run_torch(self, x_TBD, layers, lengths, None, generator)
+            else:
+                y, layers = run_plain(self, x_TBD, layers, lengths, generator)
         if single:
             y = y.squeeze(1)
         elif self.batch_first:
@@ -282,123 +304,33 @@ class Stack(nn.Module):
         layers = self._split_state(state, data.new_empty(0, rows, 0), False)
         if order is not None:
             layers = [tuple(leaf.index_select(1, order) for leaf in part) for part in layers]
-        if self.uses_torch():
-            y, layers = self._run_torch(data, batch_sizes, layers, generator)
+        way = self.way(data)
+        if way == "kernel":
+            y, layers = run_kernels(self, data, layers, None, batch_sizes, generator)
+        elif way == "torch":
+            y, layers = run_torch(self, data, layers, None, batch_sizes, generator)
         else:
             padded, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes))
-            y, layers = self._run_plain(padded, layers, lengths.to(data.device), generator)
+            y, layers = run_plain(self, padded, layers, lengths.to(data.device), generator)
             y = pack_padded_sequence(y, lengths).data
         if inverse is not None:
             layers = [tuple(leaf.index_select(1, inverse) for leaf in part) for part in layers]
         return PackedSequence(y, batch_sizes, order, inverse), self._join_state(layers, False)
 
-    def _run_ragged(
-        self, x: Tensor, layers: list[Leaves], lengths: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, list[Leaves]]:
-        """Through torch's packed form, longest row first, rows of length zero left out."""
-        steps, rows = x.shape[:2]
-        order = lengths.argsort(descending=True, stable=True)[: int((lengths > 0).sum())]
-        order = order.to(x.device)
-        y = x.new_zeros(steps, rows, self.output_size)
-        if len(order) == 0:
-            return y, layers
-        sorted_lengths = lengths.cpu()[order.cpu()]
-        packed = pack_padded_sequence(x.index_select(1, order), sorted_lengths)
-        part = [tuple(leaf.index_select(1, order) for leaf in leaves) for leaves in layers]
-        data, part = self._run_torch(packed.data, packed.batch_sizes, part, generator)
-        padded, _ = pad_packed_sequence(
-            PackedSequence(data, packed.batch_sizes), total_length=steps
-        )
-        merged = [
-            tuple(
-                old.index_copy(1, order, new.to(old.dtype))
-                for old, new in zip(olds, news, strict=True)
-            )
-            for olds, news in zip(layers, part, strict=True)
-        ]
-        return y.to(padded.dtype).index_copy(1, order, padded), merged
-
-    def _run_torch(
-        self,
-        x: Tensor,
-        batch_sizes: Tensor | None,
-        layers: list[Leaves],
-        generator: torch.Generator | None,
-    ) -> tuple[Tensor, list[Leaves]]:
-        """All layers in one call where torch's own dropout between them will do."""
-        between = self.dropout if self.training else 0.0
-        ours = between > 0 and (self.variational or generator is not None)
-        whole = isinstance(self.hidden_size, int) and not ours
-        groups = [range(self.num_layers)] if whole else [[k] for k in range(self.num_layers)]
-        results: list[Leaves] = []
-        for group in groups:
-            if group[0] > 0:
-                x = self._drop_between(x, batch_sizes, between, generator)
-            weights = [
-                self._dropped(self.weights(layer, direction), generator)
-                for layer in group
-                for direction in range(self.directions)
-            ]
-            leaves = tuple(torch.cat([layers[k][i] for k in group]) for i in range(self.leaves))
-            flat = [w for part in weights for w in part.for_torch()]
-            x, *new = self.torch_layers(
-                x, batch_sizes, leaves, flat, len(group), between if whole else 0.0
-            )
-            # Under autocast torch may return a shorter format; a state keeps its own.
-            kept = [leaf.to(old.dtype) for leaf, old in zip(new, leaves, strict=True)]
-            split = [leaf.split(self.directions) for leaf in kept]
-            results += [tuple(leaf[k] for leaf in split) for k in range(len(group))]
-        return x, results
-
-    def _run_plain(
-        self,
-        x: Tensor,
-        layers: list[Leaves],
-        lengths: Tensor | None,
-        generator: torch.Generator | None,
-    ) -> tuple[Tensor, list[Leaves]]:
-        """The definition: every layer, direction and step in turn."""
-        running: Tensor | None = None
-        if lengths is not None:
-            running = time_mask(lengths.to(x.device), x.shape[0]).t().unsqueeze(2)
-            x = torch.where(running, x, 0)  # padding may hold NaN, and 0 * NaN would reach a weight
-        results: list[Leaves] = []
-        for k in range(self.num_layers):
-            if k > 0:
-                x = self._drop_between(x, None, self.dropout if self.training else 0.0, generator)
-            outputs, ends = [], []
-            for direction in range(self.directions):
-                weights = self._dropped(self.weights(k, direction), generator)
-                y, end = through_time(
-                    self.step,
-                    self.input_gates(x, weights),
-                    tuple(leaf[direction] for leaf in layers[k]),
-                    weights,
-                    running=running,
-                    reverse=direction == 1,
-                    recurrent_dropout=self.recurrent_dropout if self.training else 0.0,
-                    zoneout=self.zoneout,
-                    training=self.training,
-                    generator=generator,
-                )
-                outputs.append(y)
-                ends.append(end)
-            x = torch.cat(outputs, dim=2)
-            results.append(tuple(torch.stack(leaf) for leaf in zip(*ends, strict=True)))
-        return x, results
-
-    def _dropped(self, weights: Weights, generator: torch.Generator | None) -> Weights:
+    def dropped_weights(
+        self, layer: int, direction: int, generator: torch.Generator | None
+    ) -> Weights:
+        """The weights of one layer in one direction, in training after weight dropout."""
+        weights = self.weights(layer, direction)
         if not (self.training and self.weight_dropout):
             return weights
         return weights._replace(hh=dropout(weights.hh, self.weight_dropout, generator=generator))
 
-    def _drop_between(
-        self,
-        x: Tensor,
-        batch_sizes: Tensor | None,
-        p: float,
-        generator: torch.Generator | None,
+    def drop_between(
+        self, x: Tensor, batch_sizes: Tensor | None, generator: torch.Generator | None
     ) -> Tensor:
+        """What a layer puts out on its way to the next: (T, B, R), or packed with batch sizes."""
+        p = self.dropout if self.training else 0.0
         if not self.variational or p == 0:
             return dropout(x, p, generator=generator)
         if batch_sizes is None:

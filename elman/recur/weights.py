@@ -27,6 +27,12 @@ class Weights(NamedTuple):
     gain_c: Tensor | None = None
     bias_c: Tensor | None = None
 
+    def bias(self) -> Tensor | None:
+        """The sum of the two biases, where nothing comes between them."""
+        if self.bias_ih is None or self.bias_hh is None:
+            return None
+        return self.bias_ih + self.bias_hh
+
     def for_torch(self) -> list[Tensor]:
         """The flat list that torch.lstm and its kin take."""
         return [w for w in (self.ih, self.hh, self.bias_ih, self.bias_hh, self.hr) if w is not None]

@@ -1,0 +1,245 @@
+"""The native recurrences equal the plain ones: outputs, states and every gradient."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections.abc import Iterator
+
+import psutil
+import pytest
+import torch
+
+import elman
+from elman import kernels
+from elman.errors import ArgumentError
+from elman.recur.stack import Stack
+from tests.laws.cores import CORES, INPUT, build, leaves, random_state
+
+pytestmark = pytest.mark.skipif(kernels.native is None, reason="installed without kernels")
+NATIVE = [name for name in CORES if build(name).kernel()]
+SETS = [] if kernels.native is None else kernels.native.instruction_sets()
+# name -> B, T, H: one, just below and above a register, several tiles, more than a panel's share.
+SIZES = {
+    "one": (1, 1, 2), "few": (2, 5, 15), "odd": (13, 4, 17), "many rows": (33, 3, 63),
+    "wide": (3, 2, 500), "by units": (5, 6, 130),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def poisoned_memory() -> Iterator[None]:
+    """torch.empty gives NaN, and so does the scratch memory of the kernels."""
+    torch.use_deterministic_algorithms(True)
+    kernels.native.poison_scratch()
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=SETS)
+def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = kernels.name()
+    kernels.native.choose(request.param)
+    yield request.param
+    kernels.native.choose(before)
+
+
+def sized(name: str, hidden: int, dtype: torch.dtype) -> Stack:
+    options = CORES[name][1]
+    changed: dict[str, object] = {"hidden_size": hidden}
+    if isinstance(options.get("hidden_size"), list):
+        changed["hidden_size"] = [hidden, hidden + 1, max(1, hidden - 1)]
+    if options.get("proj_size"):
+        changed["proj_size"] = max(1, hidden // 2)
+    core = build(name, dtype=dtype, **changed)
+    with torch.no_grad():  # matrices of norm about 1: larger ones make chaos of rounding
+        for parameter in core.parameters():
+            if parameter.dim() == 2:
+                parameter.mul_(min(1.0, 2 / hidden**0.5))
+    return core
+
+
+def everything(
+    core: Stack, x: torch.Tensor, start: object, lengths: torch.Tensor | None
+) -> list[torch.Tensor]:
+    """Outputs, final state, and the gradients of a random sum of them by everything."""
+    leaf = x.detach().requires_grad_()
+    first = elman.state.map_state(lambda s: s.detach().requires_grad_(), start)
+    torch.manual_seed(3)
+    y, end = core(leaf, first, lengths, generator=torch.Generator().manual_seed(5))
+    out = [y, *leaves(end)]
+    total = sum((torch.randn(o.shape).to(o.dtype) * o).sum() for o in out)
+    inputs = [leaf, *leaves(first), *core.parameters()]
+    gradients = torch.autograd.grad(total, inputs, allow_unused=True, materialize_grads=True)
+    return [*out, *gradients]
+
+
+def assert_parity(name: str, size: str, *, training: bool, ragged: bool, strided: bool) -> None:
+    """Against the same equations in float64, where a kernel's rounding is all that differs."""
+    rows, steps, hidden = SIZES[size]
+    exact = sized(name, hidden, torch.float64).train(training)
+    core = sized(name, hidden, torch.float32).train(training)
+    core.load_state_dict(exact.state_dict())
+    torch.manual_seed(1)
+    x = torch.randn(rows, steps, INPUT)
+    if strided:
+        x = torch.randn(steps, rows, 2 * INPUT).transpose(0, 1)[:, :, ::2]
+    start = random_state(core, rows)
+    lengths = torch.randint(0, steps + 1, (rows,)) if ragged else None
+    assert core.way(x) == "kernel"
+    plain = elman.state.map_state(lambda leaf: leaf.double(), start)
+    ours = everything(core, x, start, lengths)
+    core.way = lambda x: "plain"  # type: ignore[method-assign]
+    rounded = everything(core, x, start, lengths)
+    # In training the masks are those that the plain way draws in float32.
+    expected = rounded if training else everything(exact, x.double(), plain, lengths)
+    for a, b, c in zip(ours, expected, rounded, strict=True):
+        b = b.detach().double()
+        # Float32 rounding through all steps, relative to the largest number of the tensor, or what
+        # the same sums cost the plain way where the recurrence itself magnifies it.
+        close = 5e-5 * max(1.0, float(b.abs().max())) + 4 * float((c - b).detach().abs().max())
+        torch.testing.assert_close(a.detach().double(), b, rtol=0, atol=close)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", NATIVE)
+def test_kernel_equals_the_equations(name: str, size: str) -> None:
+    for ragged in (False, True):
+        assert_parity(name, size, training=False, ragged=ragged, strided=ragged)
+
+
+@pytest.mark.parametrize("size", ["odd", "by units"])
+@pytest.mark.parametrize("name", NATIVE)
+def test_two_threads_share_the_work_without_a_difference(
+    name: str, size: str, threads: None
+) -> None:
+    SIZES["longer"] = (SIZES[size][0], 40, SIZES[size][2])
+    for ragged in (False, True):
+        assert_parity(name, "longer", training=False, ragged=ragged, strided=False)
+
+
+@pytest.mark.parametrize("name", ["lstm everything", "gru layer norm", "rnn relu, 2 layers"])
+def test_every_instruction_set_computes_the_same(name: str, instruction_set: str) -> None:
+    for size in ("few", "odd", "by units"):
+        assert_parity(name, size, training=False, ragged=True, strided=True)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_random_masks_are_those_of_the_plain_way(name: str) -> None:
+    if CORES[name][1].get("dropout") and len(build(name).hidden_sizes) > 1:
+        assert_parity(name, "few", training=True, ragged=False, strided=False)
+        return
+    for ragged in (False, True):
+        assert_parity(name, "few", training=True, ragged=ragged, strided=False)
+
+
+def test_graph_may_be_used_twice_and_gradients_add_up() -> None:
+    for kind in ("RNN", "LSTM", "GRU"):
+        core = getattr(elman, kind)(3, 5, num_layers=2)
+        y, _ = core(torch.randn(4, 2, 3))
+        total = y.square().sum()
+        total.backward(retain_graph=True)
+        once = [p.grad.clone() for p in core.parameters()]
+        total.backward()
+        for parameter, gradient in zip(core.parameters(), once, strict=True):
+            torch.testing.assert_close(parameter.grad, 2 * gradient, rtol=1e-6, atol=0)
+
+
+def test_second_derivative_is_refused_in_words() -> None:
+    core = elman.LSTM(3, 5)
+    x = torch.randn(4, 2, 3, requires_grad=True)
+    with pytest.raises(ArgumentError, match="no second derivatives"):
+        torch.autograd.grad(core(x)[0].sum(), x, create_graph=True)
+
+
+def test_only_the_gradients_that_are_wanted() -> None:
+    core = elman.GRU(3, 5)
+    for parameter in core.parameters():
+        parameter.requires_grad_(False)
+    x = torch.randn(4, 2, 3, requires_grad=True)
+    _, end = core(x)
+    (alone,) = torch.autograd.grad(end.sum(), x)
+    assert alone.shape == x.shape
+    assert not core(x.detach())[0].requires_grad
+
+
+def test_expanded_and_missing_output_gradients() -> None:
+    core = elman.LSTM(3, 5, batch_first=True)
+    x = torch.randn(4, 6, 3)
+    y, (h, _) = core(x)
+    by_sum = torch.autograd.grad(y.sum(), list(core.parameters()))  # a gradient of stride 0
+    y, (h, _) = core(x)
+    by_ones = torch.autograd.grad(y, list(core.parameters()), torch.ones_like(y).contiguous())
+    torch.testing.assert_close(by_sum, by_ones, rtol=1e-6, atol=1e-6)
+    y, (h, _) = core(x)
+    by_state = torch.autograd.grad(h.sum(), list(core.parameters()))
+    y, (h, _) = core(x)
+    by_last = torch.autograd.grad(y[:, -1].sum(), list(core.parameters()))
+    torch.testing.assert_close(by_state, by_last, rtol=1e-6, atol=1e-6)
+
+
+def test_saturated_and_non_finite_numbers_come_out_as_from_torch() -> None:
+    for kind in ("RNN", "LSTM", "GRU"):
+        core = getattr(elman, kind)(1, 3)
+        theirs = getattr(torch.nn, kind)(1, 3)
+        theirs.load_state_dict(core.state_dict())
+        x = torch.tensor([0.0, 1e30, -1e30, 1e-30, 88.0, -104.0, 3e38]).view(1, -1, 1)
+        torch.testing.assert_close(core(x)[0], theirs(x)[0], rtol=1e-6, atol=1e-6)
+        for value in (float("nan"), float("inf"), -float("inf")):
+            y, expected = (m(torch.full((2, 1, 1), value))[0] for m in (core, theirs))
+            torch.testing.assert_close(y, expected, equal_nan=True, rtol=1e-6, atol=1e-6)
+
+
+def test_python_threads_do_not_disturb_each_other() -> None:
+    core = elman.LSTM(16, 40, num_layers=2)
+    inputs = [torch.randn(30, 6, 16) for _ in range(4)]
+    expected = [core(x)[0].detach() for x in inputs]
+    wrong: list[int] = []
+
+    def work(index: int) -> None:
+        for _ in range(20):
+            if not torch.equal(core(inputs[index])[0].detach(), expected[index]):
+                wrong.append(index)
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_child_process_computes_after_fork(threads: None) -> None:
+    core, x = elman.LSTM(64, 64), torch.randn(50, 16, 64)
+    with torch.no_grad():
+        expected = core(x)[0]
+        child = os.fork()
+        if child == 0:
+            # As in the workers of torch's DataLoader: torch's own team does not survive a fork.
+            torch.set_num_threads(1)
+            os._exit(0 if torch.allclose(core(x)[0], expected, atol=1e-6) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_ten_thousand_calls_leave_no_memory_behind() -> None:
+    core, x = elman.GRU(8, 16), torch.randn(5, 4, 8)
+
+    def call(times: int) -> int:
+        for _ in range(times):
+            core(x)[0].sum().backward()
+        gc.collect()
+        return int(psutil.Process().memory_info().rss)
+
+    torch.use_deterministic_algorithms(False)
+    before = call(1000)
+    # A leak of the smallest buffer (5 * 4 * 16 floats) would be 12.8 MB.
+    assert call(10_000) - before < 4e6
