@@ -36,6 +36,7 @@ struct Recurrence {
     Steps keep_h, keep_c;  // (R), (H) zoneout: share of the old value
     float rate_h = 0, rate_c = 0;  // the same where it is one number
 
+    const float* packed = nullptr;  // w_hh and w_hr in the form of the forward pass, if kept
     const float *w_hh = nullptr, *bias = nullptr, *w_hr = nullptr, *peephole = nullptr;
     const float *gain = nullptr, *gain_c = nullptr, *bias_c = nullptr;
     const float* mask = nullptr;                    // (B, R) recurrent dropout
@@ -49,6 +50,8 @@ struct Recurrence {
 // The functions of one instruction set.
 struct Kernels {
     const char* name;
+    int64_t (*packed_floats)(const Recurrence&);
+    void (*pack)(const Recurrence&, float* to);  // for Recurrence::packed
     void (*forward)(const Recurrence&);
     void (*backward)(const Recurrence&);
 };

@@ -81,6 +81,12 @@ NB_MODULE(_native, m) {
 
     nb::class_<Recurrence> recurrence(m, "Recurrence");
     recurrence.def(nb::init<>())
+        .def_prop_ro("packed_floats", [](const Recurrence& it) { return chosen->packed_floats(it); })
+        .def("pack", [](Recurrence& it, intptr_t address) {
+            nb::gil_scoped_release release;
+            chosen->pack(it, pointer<float>(address));
+            it.packed = pointer<float>(address);
+        }, "address"_a, "Keep the weights in the form of the forward pass at this address.")
         .def("forward", [](const Recurrence& it) {
             nb::gil_scoped_release release;
             chosen->forward(it);

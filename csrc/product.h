@@ -9,6 +9,12 @@
 
 namespace {
 
+#if defined(__GNUC__)
+#define PREFETCH(p) __builtin_prefetch((p), 0, 2)
+#else
+#define PREFETCH(p)
+#endif
+
 constexpr int PANEL = 2 * WIDTH;
 constexpr int MAX_ROWS = REGISTERS == 32 ? 12 : 6;
 
@@ -42,7 +48,10 @@ void pack(const float* w, int64_t k, int64_t columns, bool transposed, int64_t f
 }
 
 // COLUMNS registers side by side, two from each panel; the last is cut to `last`.
-template <int ROWS, int COLUMNS>
+//
+// AHEAD fetches the panel that follows into the second cache meanwhile: the first rows do so, since
+// a large matrix comes from further away at every step.
+template <int ROWS, int COLUMNS, bool AHEAD>
 void tile(const float* a, int64_t lda, const float* packed, int64_t k, float* c, int64_t ldc,
           bool add, Lanes last) {
     Vec sums[ROWS][COLUMNS];
@@ -54,6 +63,9 @@ void tile(const float* a, int64_t lda, const float* packed, int64_t k, float* c,
     const int64_t panel = k * PANEL;
 #pragma GCC unroll 2
     for (int64_t i = 0; i < k; ++i) {
+        if (AHEAD)
+            for (int j = 0; j < COLUMNS; ++j)
+                PREFETCH(packed + (COLUMNS + 1) / 2 * panel + (j / 2) * panel + i * PANEL + (j % 2) * WIDTH);
         Vec w[COLUMNS];
         for (int j = 0; j < COLUMNS; ++j)
             w[j] = load(packed + (j / 2) * panel + i * PANEL + (j % 2) * WIDTH);
@@ -72,7 +84,7 @@ void tile(const float* a, int64_t lda, const float* packed, int64_t k, float* c,
         }
 }
 
-template <int ROWS>
+template <int ROWS, bool AHEAD>
 void rows_by_panels(const float* a, int64_t lda, const float* packed, int64_t k, int64_t columns,
                     int64_t first, int64_t last, float* c, int64_t ldc, bool add) {
     // Few rows leave registers free: then several panels at once keep the multipliers busy.
@@ -83,27 +95,28 @@ void rows_by_panels(const float* a, int64_t lda, const float* packed, int64_t k,
         if (WIDE > 2 && p + WIDE / 2 <= last) {
             const Lanes lanes(rest - (WIDE - 1) * WIDTH);
             if (rest > (WIDE - 1) * WIDTH) {
-                tile<ROWS, WIDE>(a, lda, from, k, c + column, ldc, add, lanes);
+                tile<ROWS, WIDE, AHEAD>(a, lda, from, k, c + column, ldc, add, lanes);
                 p += WIDE / 2;
                 continue;
             }
         }
         if (rest > WIDTH)
-            tile<ROWS, 2>(a, lda, from, k, c + column, ldc, add, Lanes(rest - WIDTH));
+            tile<ROWS, 2, AHEAD>(a, lda, from, k, c + column, ldc, add, Lanes(rest - WIDTH));
         else
-            tile<ROWS, 1>(a, lda, from, k, c + column, ldc, add, Lanes(rest));
+            tile<ROWS, 1, AHEAD>(a, lda, from, k, c + column, ldc, add, Lanes(rest));
         ++p;
     }
 }
 
 using Rows = void (*)(const float*, int64_t, const float*, int64_t, int64_t, int64_t, int64_t,
                       float*, int64_t, bool);
-const Rows BY_ROWS[13] = {
-    nullptr,           rows_by_panels<1>, rows_by_panels<2>, rows_by_panels<3>, rows_by_panels<4>,
-    rows_by_panels<5>, rows_by_panels<6>,
+template <bool AHEAD>
+constexpr Rows BY_ROWS[] = {
+    nullptr, rows_by_panels<1, AHEAD>, rows_by_panels<2, AHEAD>, rows_by_panels<3, AHEAD>,
+    rows_by_panels<4, AHEAD>, rows_by_panels<5, AHEAD>, rows_by_panels<6, AHEAD>,
 #if defined(__AVX512F__) || defined(__aarch64__)
-    rows_by_panels<7>, rows_by_panels<8>, rows_by_panels<9>, rows_by_panels<10>,
-    rows_by_panels<11>, rows_by_panels<12>,
+    rows_by_panels<7, AHEAD>, rows_by_panels<8, AHEAD>, rows_by_panels<9, AHEAD>,
+    rows_by_panels<10, AHEAD>, rows_by_panels<11, AHEAD>, rows_by_panels<12, AHEAD>,
 #endif
 };
 
@@ -112,14 +125,16 @@ void product(int64_t rows, const float* a, int64_t lda, const float* packed, int
              int64_t columns, int64_t first, int64_t last, float* c, int64_t ldc, bool add) {
     const int64_t blocks = (rows + MAX_ROWS - 1) / MAX_ROWS;
     if (blocks <= 1) {
-        if (rows) BY_ROWS[rows](a, lda, packed, k, columns, first, last, c, ldc, add);
+        if (rows) BY_ROWS<false>[rows](a, lda, packed, k, columns, first, last, c, ldc, add);
         return;
     }
+    const bool large = packed_size(k, columns) > 200000;
     // One panel after the other, so that it is read from the second cache once.
     for (int64_t p = first; p < last; ++p)
         for (int64_t b = 0, row = 0; b < blocks; ++b) {
             const int64_t n = (rows - row + blocks - b - 1) / (blocks - b);
-            BY_ROWS[n](a + row * lda, lda, packed, k, columns, p, p + 1, c + row * ldc, ldc, add);
+            (b == 0 && large ? BY_ROWS<true> : BY_ROWS<false>)[n](
+                a + row * lda, lda, packed, k, columns, p, p + 1, c + row * ldc, ldc, add);
             row += n;
         }
 }

@@ -79,12 +79,13 @@ private:
 
 // Sizes of the scratch memory of one call, in floats.
 struct Layout {
-    int64_t w_hh, w_hr, h, c, seen, out, product, cell_scratch, sums;
+    int64_t w_hh, w_hr, weights, h, c, seen, out, product, cell_scratch, sums;
     int64_t G, sums_size;
 
     Layout(const Recurrence& a, int gates, bool backward, int threads) : G(gates * a.H) {
         w_hh = backward ? packed_size(G, a.R) : packed_size(a.R, G);
         w_hr = !a.w_hr ? 0 : backward ? packed_size(a.R, a.H) : packed_size(a.H, a.R);
+        weights = !backward && a.packed ? 0 : w_hh + w_hr;
         h = a.B * padded(a.R);
         c = a.B * padded(a.H);
         seen = a.mask ? a.B * padded(a.R) : 0;
@@ -94,17 +95,22 @@ struct Layout {
         sums_size = backward ? padded(2 * G + 5 * a.H) : 0;
         sums = threads * sums_size;
     }
-    int64_t total() const { return w_hh + w_hr + h + c + seen + out + product + cell_scratch + sums + 64; }
+    int64_t total() const { return weights + h + c + seen + out + product + cell_scratch + sums + 64; }
 };
 
 // One call's memory, shared by the threads; each touches its own rows only, unless by units.
 struct Memory {
-    float *w_hh, *w_hr, *h, *c, *seen, *out, *projected, *product, *cell_scratch, *sums;
+    float* weights;  // null if they come packed
+    const float *w_hh, *w_hr;
+    float *h, *c, *seen, *out, *projected, *product, *cell_scratch, *sums;
     int64_t ld_r, ld_h, ld_g;
 
     Memory(const Recurrence& a, const Layout& l, float* p) : ld_r(padded(a.R)), ld_h(padded(a.H)), ld_g(padded(l.G)) {
         const auto take = [&p](int64_t n) { float* it = p; p += n; return it; };
-        w_hh = take(l.w_hh), w_hr = take(l.w_hr), h = take(l.h), c = take(l.c);
+        weights = l.weights ? take(l.weights) : nullptr;
+        w_hh = weights ? weights : a.packed;
+        w_hr = w_hh + l.w_hh;
+        h = take(l.h), c = take(l.c);
         seen = a.mask ? take(l.seen) : h;
         out = take(a.B * ld_h);
         projected = a.w_hr ? take(a.B * ld_r) : out;
@@ -159,9 +165,14 @@ ELMAN_INLINE RowShare whole_rows(const Time& time) {
     return time.by_units ? RowShare{time.thread, time.threads} : RowShare{0, 1};
 }
 
-void pack_share(const Time& time, const float* w, int64_t k, int64_t columns, bool transposed, float* packed) {
+void pack_share(int thread, int threads, const float* w, int64_t k, int64_t columns, bool transposed, float* to) {
     const int64_t n = panels(columns);
-    pack(w, k, columns, transposed, n * time.thread / time.threads, n * (time.thread + 1) / time.threads, packed);
+    pack(w, k, columns, transposed, n * thread / threads, n * (thread + 1) / threads, to);
+}
+
+void pack_forward(const Recurrence& a, int64_t G, int thread, int threads, float* to) {
+    pack_share(thread, threads, a.w_hh, a.R, G, true, to);
+    if (a.w_hr) pack_share(thread, threads, a.w_hr, a.H, a.R, true, to + packed_size(a.R, G));
 }
 
 template <class Cell>
@@ -175,8 +186,7 @@ void run_forward(Time& time, const Memory& memory) {
     const RowShare share = row_share(time), whole = whole_rows(time);
     const Steps& target = a.p.p ? a.p : a.a;
 
-    pack_share(time, a.w_hh, a.R, G, true, memory.w_hh);
-    if (a.w_hr) pack_share(time, a.w_hr, a.H, a.R, true, memory.w_hr);
+    if (memory.weights) pack_forward(time.args, G, time.thread, time.threads, memory.weights);
     for (int64_t j = whole.first; j < time.mine(a.B); j += whole.step) {
         copy_or_zero(h + j * ld_r, a.h0, time.original(j), a.R);
         if (Cell::CELLS) copy_or_zero(c + j * ld_h, a.c0, time.original(j), a.H);
@@ -256,8 +266,8 @@ void run_backward(Time& time, const Memory& memory) {
     const RowShare share = row_share(time), whole = whole_rows(time);
     const Layout layout(a, Cell::GATES, true, time.threads);
 
-    pack_share(time, a.w_hh, G, a.R, false, memory.w_hh);
-    if (a.w_hr) pack_share(time, a.w_hr, a.R, a.H, false, memory.w_hr);
+    pack_share(time.thread, time.threads, a.w_hh, G, a.R, false, memory.weights);
+    if (a.w_hr) pack_share(time.thread, time.threads, a.w_hr, a.R, a.H, false, memory.weights + layout.w_hh);
     for (int64_t j = whole.first; j < time.mine(a.B); j += whole.step) {
         copy_or_zero(d_h + j * ld_r, a.h_end, time.original(j), a.R);
         if (Cell::CELLS) copy_or_zero(d_c + j * ld_h, a.c_end, time.original(j), a.H);
@@ -378,6 +388,23 @@ void run_cell(const Recurrence& args) {
         case LSTM: return run<LstmCell, BACKWARD>(args);
         default: return run<GruCell, BACKWARD>(args);
     }
+}
+
+int64_t gates_of(const Recurrence& args) {
+    return args.cell == LSTM ? LstmCell::GATES : args.cell == GRU ? GruCell::GATES : 1;
+}
+
+int64_t packed_floats(const Recurrence& args) {
+    return packed_size(args.R, gates_of(args) * args.H) + (args.w_hr ? packed_size(args.H, args.R) : 0);
+}
+
+void pack_weights(const Recurrence& args, float* to) {
+    struct Shared { const Recurrence& args; float* to; } shared{args, to};
+    const int64_t floats = packed_floats(args);
+    parallel(floats < 100000 ? 1 : static_cast<int>(args.threads), [](void* p, int thread, int threads) {
+        auto& s = *static_cast<Shared*>(p);
+        pack_forward(s.args, gates_of(s.args) * s.args.H, thread, threads, s.to);
+    }, &shared);
 }
 
 }  // namespace

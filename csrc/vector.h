@@ -47,20 +47,19 @@ ELMAN_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.
 // Of two numbers; where b is NaN the result is NaN.
 ELMAN_INLINE Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
-ELMAN_INLINE Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, 0)}; }
-ELMAN_INLINE Vec power_of_two(Vec n) { return {_mm512_scalef_ps(_mm512_set1_ps(1), n.v)}; }
+// 2^23 times the lowest bits of a, as a float: see exp_minus_1.
+ELMAN_INLINE Vec bits_to_exponent(Vec a) {
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a.v), 23))};
+}
 ELMAN_INLINE Vec where_positive(Vec a, Vec b) {
     return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a.v, _mm512_setzero_ps(), _CMP_GT_OQ), b.v)};
 }
 ELMAN_INLINE float sum(Vec a) { return _mm512_reduce_add_ps(a.v); }
 ELMAN_INLINE float largest(Vec a) { return _mm512_reduce_max_ps(a.v); }
-// 1/a for a >= 1, infinity included; one Newton step makes it good to the last bit or two.
+// 1/a for finite a >= 1; one Newton step makes it good to the last bit or two.
 ELMAN_INLINE Vec reciprocal(Vec a) {
     const __m512 r = _mm512_rcp14_ps(a.v);
-    const __m512 e = _mm512_fnmadd_ps(a.v, r, _mm512_set1_ps(1));
-    // For infinity r is 0 and e is NaN: there r stands as it is.
-    const __mmask16 finite = _mm512_cmp_ps_mask(r, _mm512_setzero_ps(), _CMP_NEQ_UQ);
-    return {_mm512_mask_fmadd_ps(r, finite, e, r)};
+    return {_mm512_fmadd_ps(_mm512_fnmadd_ps(a.v, r, _mm512_set1_ps(1)), r, r)};
 }
 
 #elif defined(__AVX2__)
@@ -98,10 +97,8 @@ ELMAN_INLINE Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 ELMAN_INLINE Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
-ELMAN_INLINE Vec round(Vec a) { return {_mm256_round_ps(a.v, 8)}; }
-ELMAN_INLINE Vec power_of_two(Vec n) {  // for n in -126..127
-    const __m256i bits = _mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127));
-    return {_mm256_castsi256_ps(_mm256_slli_epi32(bits, 23))};
+ELMAN_INLINE Vec bits_to_exponent(Vec a) {
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a.v), 23))};
 }
 ELMAN_INLINE Vec where_positive(Vec a, Vec b) {
     return {_mm256_and_ps(_mm256_cmp_ps(a.v, _mm256_setzero_ps(), _CMP_GT_OQ), b.v)};
@@ -154,10 +151,8 @@ ELMAN_INLINE Vec operator*(Vec a, Vec b) { return {vmulq_f32(a.v, b.v)}; }
 ELMAN_INLINE Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
 ELMAN_INLINE Vec max(Vec a, Vec b) { return {vmaxq_f32(a.v, b.v)}; }
 ELMAN_INLINE Vec min(Vec a, Vec b) { return {vminq_f32(a.v, b.v)}; }
-ELMAN_INLINE Vec round(Vec a) { return {vrndnq_f32(a.v)}; }
-ELMAN_INLINE Vec power_of_two(Vec n) {
-    const int32x4_t bits = vaddq_s32(vcvtq_s32_f32(n.v), vdupq_n_s32(127));
-    return {vreinterpretq_f32_s32(vshlq_n_s32(bits, 23))};
+ELMAN_INLINE Vec bits_to_exponent(Vec a) {
+    return {vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(a.v), 23))};
 }
 ELMAN_INLINE Vec where_positive(Vec a, Vec b) {
     const uint32x4_t yes = vcgtq_f32(a.v, vdupq_n_f32(0));
@@ -196,8 +191,14 @@ ELMAN_INLINE Vec operator*(Vec a, Vec b) { ELMAN_EACH(a.v[i] * b.v[i]); }
 ELMAN_INLINE Vec fma(Vec a, Vec b, Vec c) { ELMAN_EACH(a.v[i] * b.v[i] + c.v[i]); }
 ELMAN_INLINE Vec max(Vec a, Vec b) { ELMAN_EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
 ELMAN_INLINE Vec min(Vec a, Vec b) { ELMAN_EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
-ELMAN_INLINE Vec round(Vec a) { ELMAN_EACH(std::nearbyintf(a.v[i])); }
-ELMAN_INLINE Vec power_of_two(Vec n) { ELMAN_EACH(std::ldexp(1.0f, std::isnan(n.v[i]) ? 0 : static_cast<int>(n.v[i]))); }
+ELMAN_INLINE Vec bits_to_exponent(Vec a) {
+    uint32_t bits[WIDTH];
+    std::memcpy(bits, a.v, sizeof bits);
+    for (uint32_t& b : bits) b <<= 23;
+    Vec r;
+    std::memcpy(r.v, bits, sizeof bits);
+    return r;
+}
 ELMAN_INLINE Vec where_positive(Vec a, Vec b) { ELMAN_EACH(a.v[i] > 0 ? b.v[i] : 0); }
 ELMAN_INLINE float sum(Vec a) {
     float s = 0;
@@ -217,38 +218,45 @@ ELMAN_INLINE Vec reciprocal(Vec a) { ELMAN_EACH(1 / a.v[i]); }
 ELMAN_INLINE void operator+=(Vec& a, Vec b) { a = a + b; }
 
 // exp(x) - 1 = 2^n p + (2^n - 1) with n = round(x / ln 2), r = x - n ln 2 and p = exp(r) - 1, a
-// minimax polynomial of degree 6 (relative error 1.4e-8 before rounding).  Small x keeps its
-// relative accuracy; x is cut at +-87, where exp neither overflows nor is subnormal.  NaN stays.
+// minimax polynomial of degree 6 (relative error 1.4e-8 before rounding; that of ln 2 in float adds
+// 2e-9 n).  Small x keeps its relative accuracy; x must be in -87..87, where exp neither overflows nor is subnormal.  NaN stays.
+//
+// Adding 1.5 * 2^23 rounds x / ln 2 to an integer and leaves it in the lowest bits of the sum; 127
+// on top of it makes those bits the exponent of 2^n.
 ELMAN_INLINE Vec exp_minus_1(Vec x, Vec& two_to_n) {
-    x = min(set(87.0f), max(set(-87.0f), x));
-    const Vec n = round(x * set(1.44269504088896341f));
-    Vec r = fma(n, set(-0.693359375f), x);
-    r = fma(n, set(2.12194440e-4f), r);
+    const Vec magic = set(12582912.0f + 127.0f);
+    const Vec sum = fma(x, set(1.44269504088896341f), magic);
+    const Vec n = sum - magic;
+    two_to_n = bits_to_exponent(sum);
+    const Vec r = fma(n, set(-0.693147180559945f), x);
     Vec q = set(0.001394643434f);
     q = fma(q, r, set(0.008366571382f));
     q = fma(q, r, set(0.04166628235f));
     q = fma(q, r, set(0.1666654312f));
     q = fma(q, r, set(0.5000000062f));
-    two_to_n = power_of_two(n);
     return fma(r * r, q, r);
 }
 
+ELMAN_INLINE Vec clamp(Vec x, float bound) { return min(set(bound), max(set(-bound), x)); }
+
 ELMAN_INLINE Vec exp(Vec x) {
     Vec scale;
-    const Vec p = exp_minus_1(x, scale);
+    const Vec p = exp_minus_1(clamp(x, 87), scale);
     return fma(scale, p, scale);
 }
 
-ELMAN_INLINE Vec sigmoid(Vec x) { return reciprocal(set(1) + exp(set(0) - x)); }
+ELMAN_INLINE Vec sigmoid(Vec x) {
+    Vec scale;
+    const Vec p = exp_minus_1(clamp(set(0) - x, 87), scale);
+    return reciprocal(fma(scale, p, scale + set(1)));
+}
 
-// tanh(x) = e / (e + 2) with e = exp(2|x|) - 1, and the sign of x.
+// tanh(x) = e / (e + 2) with e = exp(2 x) - 1.  Beyond 10 it is 1 in float, and 2^n would lose -1.
 ELMAN_INLINE Vec tanh(Vec x) {
     Vec scale;
-    // Beyond 10 tanh is 1 in float, and 2^n must not lose the -1.
-    const Vec y = min(set(20), max(set(-20), x + x));
-    const Vec p = exp_minus_1(y, scale);
-    const Vec e = fma(scale, p, scale - set(1));
-    return e * reciprocal(e + set(2));
+    const Vec p = exp_minus_1(clamp(x + x, 20), scale);
+    const Vec d = scale + set(1);                 // e + 2 = 2^n p + (2^n + 1)
+    return fma(scale, p, scale - set(1)) * reciprocal(fma(scale, p, d));
 }
 
 }  // namespace

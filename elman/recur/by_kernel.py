@@ -60,10 +60,8 @@ def run_kernels(
                 keep_h=masks.kept[0],
                 keep_c=masks.kept[-1],
             )
-            # A product of what lies dense in memory needs no copy: batch first stays batch first.
-            turned = x.dim() == 3 and x.stride(0) < x.stride(1)
-            a, constants = stack.kernel_gates(x.transpose(0, 1) if turned else x, weights)
-            y, end = run_layer(run, a.transpose(0, 1) if turned else a, state, constants)
+            inputs, constants = stack.for_kernel(x, weights)
+            y, end = run_layer(run, inputs, state, constants)
             outputs.append(y)
             ends.append(end)
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)

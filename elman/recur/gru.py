@@ -121,10 +121,12 @@ class GRU(Stack):
             return _normalise_gates(product, gain, bias)
         return normalise(product, gain, bias)
 
-    def kernel_gates(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
-        """The products with x; b_hn stays inside, for r multiplies it."""
-        constants = Constants(weights.hh, weights.bias_hh, gain=weights.gain_hh)
-        return self.input_gates(x, weights), constants
+    def for_kernel(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
+        """The biases stay apart: r multiplies b_hn."""
+        if weights.gain_ih is None:
+            return x, Constants(weights.ih, weights.hh, weights.bias_ih, weights.bias_hh)
+        gates = self.input_gates(x, weights)
+        return gates, Constants(None, weights.hh, bias=weights.bias_hh, gain=weights.gain_hh)
 
     def kernel(self) -> str | None:
         """Its kernel, for the reset after the product."""

@@ -124,12 +124,13 @@ class LSTM(Stack):
         h = torch.sigmoid(o) * torch.tanh(inner)
         return (h if weights.hr is None else F.linear(h, weights.hr)), c
 
-    def kernel_gates(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
-        """The products with x; the biases as one unless they shift two normalisations."""
+    def for_kernel(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
+        """The biases as one, unless they shift two normalisations."""
         options = (weights.hr, weights.peephole, weights.gain_hh, weights.gain_c, weights.bias_c)
         if weights.gain_ih is None:
-            return F.linear(x, weights.ih), Constants(weights.hh, weights.bias(), *options)
-        return self.input_gates(x, weights), Constants(weights.hh, weights.bias_hh, *options)
+            return x, Constants(weights.ih, weights.hh, None, weights.bias(), *options)
+        gates = self.input_gates(x, weights)
+        return gates, Constants(None, weights.hh, None, weights.bias_hh, *options)
 
     def kernel(self) -> str:
         """Its kernel."""

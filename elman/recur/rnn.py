@@ -117,12 +117,12 @@ class RNN(Stack):
         a = normalise(total, weights.gain_ih * weights.gain_hh, weights.bias_ih)
         return (self.f(a if weights.bias_hh is None else a + weights.bias_hh),)
 
-    def kernel_gates(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
-        """W_xh x_t, and b_h as one."""
+    def for_kernel(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
+        """The weights as they are; b_h as one."""
         gain = None
         if weights.gain_ih is not None and weights.gain_hh is not None:
             gain = weights.gain_ih * weights.gain_hh
-        return F.linear(x, weights.ih), Constants(weights.hh, weights.bias(), gain=gain)
+        return x, Constants(weights.ih, weights.hh, bias=weights.bias(), gain=gain)
 
     def kernel(self) -> str | None:
         """Its kernel, unless f is a function of the caller's."""

@@ -204,8 +204,8 @@ class Stack(nn.Module):
         """torch's own function for these equations: output, then the leaves of the state."""
         raise TypeError(f"{type(self).__name__} has no counterpart in torch")
 
-    def kernel_gates(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
-        """The inputs' share of the gates, and what else the kernel of this cell takes."""
+    def for_kernel(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
+        """What the kernel of this cell takes: x, or the inputs' share of the gates; and weights."""
         raise TypeError(f"{type(self).__name__} has no kernel")
 
     def kernel(self) -> str | None:

@@ -1,0 +1,71 @@
+"""Large buffers that are used again: fresh memory costs a page fault for every 4096 bytes.
+
+A step of training frees what it saved for the way back, and the next step needs the same again.
+glibc gives large blocks back to the system in between, and getting them anew costs more time than
+the arithmetic of a small model.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import torch
+from torch import Tensor
+
+SMALLEST = 1 << 14  # floats; smaller ones come from malloc's own lists
+LARGEST = 1 << 28  # floats that are kept in all: 1 GiB
+
+_free: dict[int, list[Tensor]] = {}
+_kept = 0
+_lock = threading.Lock()
+
+
+class Lease:
+    """Buffers of one owner; they go back to the pool when the owner is gone.
+
+    Example:
+        >>> from elman.kernels.pool import Lease
+        >>> Lease().take(3, 4).shape
+        torch.Size([3, 4])
+    """
+
+    def __init__(self) -> None:
+        self._blocks: list[Tensor] = []
+
+    def take(self, rows: int, columns: int) -> Tensor:
+        """A dense float32 tensor (rows, columns) of arbitrary contents."""
+        count = rows * columns
+        if count < SMALLEST:
+            return torch.empty(rows, columns)
+        # Sizes in steps of an eighth of a power of two, so that ragged batches share them.
+        grain = 1 << (count.bit_length() - 4)
+        size = (count + grain - 1) // grain * grain
+        block = _take(size)
+        self._blocks.append(block)
+        return block[:count].view(rows, columns)
+
+    def release(self) -> None:
+        """Give everything back now; nobody may use it any more."""
+        while self._blocks:
+            _give(self._blocks.pop())
+
+    def __del__(self) -> None:
+        self.release()
+
+
+def _take(size: int) -> Tensor:
+    global _kept
+    with _lock:
+        blocks = _free.get(size)
+        if blocks:
+            _kept -= size
+            return blocks.pop()
+    return torch.empty(size)
+
+
+def _give(block: Tensor) -> None:
+    global _kept
+    with _lock:
+        if _kept + block.numel() <= LARGEST:
+            _free.setdefault(block.numel(), []).append(block)
+            _kept += block.numel()
