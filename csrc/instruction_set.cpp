@@ -4,4 +4,4 @@
 #include "recurrence.h"
 
 extern const Kernels ELMAN_SET;
-const Kernels ELMAN_SET = {ELMAN_SET_NAME, packed_floats, pack_weights, run_cell<false>, run_cell<true>};
+const Kernels ELMAN_SET = {ELMAN_SET_NAME, packed_floats, pack_all, run_cell<false>, run_cell<true>};

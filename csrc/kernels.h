@@ -27,7 +27,7 @@ struct Recurrence {
 
     Steps a;     // (G H) what the inputs give to the gates; becomes the gates, then their gradient
     Steps p;     // (G H) products with h, where they are needed by themselves; then their gradient
-    Steps c;     // (H) cells after each step
+    Steps c;     // (H) cells after each step; of a GRU, in the backward pass: h after each step
     Steps seen;  // (R) h before each step, as the matrix saw it
     Steps m;     // (H) output before the projection
     Steps d_r;   // (R) gradient of the projection's result
@@ -36,13 +36,14 @@ struct Recurrence {
     Steps keep_h, keep_c;  // (R), (H) zoneout: share of the old value
     float rate_h = 0, rate_c = 0;  // the same where it is one number
 
-    const float* packed = nullptr;  // w_hh and w_hr in the form of the forward pass, if kept
+    const float* packed = nullptr;  // w_hh and w_hr as `pack` leaves them, if kept between calls
     const float *w_hh = nullptr, *bias = nullptr, *w_hr = nullptr, *peephole = nullptr;
     const float *gain = nullptr, *gain_c = nullptr, *bias_c = nullptr;
     const float* mask = nullptr;                    // (B, R) recurrent dropout
     const float *h0 = nullptr, *c0 = nullptr;       // (B, R), (B, H); null: zeros
     float *h_end = nullptr, *c_end = nullptr;       // out, or in the backward pass gradients in
     float *d_h0 = nullptr, *d_c0 = nullptr;         // backward, out
+    // Added to in the backward pass:
     float *d_bias = nullptr, *d_gain = nullptr, *d_peephole = nullptr;  // (G H), (G H), (3 H)
     float *d_gain_c = nullptr, *d_bias_c = nullptr;                     // (H)
 };
@@ -50,8 +51,8 @@ struct Recurrence {
 // The functions of one instruction set.
 struct Kernels {
     const char* name;
-    int64_t (*packed_floats)(const Recurrence&);
-    void (*pack)(const Recurrence&, float* to);  // for Recurrence::packed
+    int64_t (*packed_floats)(const Recurrence&);  // enough for either pass
+    void (*pack)(const Recurrence&, bool backward, float* to);
     void (*forward)(const Recurrence&);
     void (*backward)(const Recurrence&);
 };

@@ -82,11 +82,11 @@ NB_MODULE(_native, m) {
     nb::class_<Recurrence> recurrence(m, "Recurrence");
     recurrence.def(nb::init<>())
         .def_prop_ro("packed_floats", [](const Recurrence& it) { return chosen->packed_floats(it); })
-        .def("pack", [](Recurrence& it, intptr_t address) {
+        .def("pack", [](Recurrence& it, intptr_t address, bool backward) {
             nb::gil_scoped_release release;
-            chosen->pack(it, pointer<float>(address));
+            chosen->pack(it, backward, pointer<float>(address));
             it.packed = pointer<float>(address);
-        }, "address"_a, "Keep the weights in the form of the forward pass at this address.")
+        }, "address"_a, "backward"_a, "Keep the weights in the form of one pass at this address.")
         .def("forward", [](const Recurrence& it) {
             nb::gil_scoped_release release;
             chosen->forward(it);
@@ -111,7 +111,7 @@ NB_MODULE(_native, m) {
     recurrence.def_prop_rw(#name, [](const Recurrence& it) { return reinterpret_cast<intptr_t>(it.name); }, \
                            [](Recurrence& it, intptr_t address) { \
                                it.name = pointer<std::remove_pointer_t<decltype(it.name)>>(address); })
-    ADDRESS(start); ADDRESS(active); ADDRESS(order);
+    ADDRESS(packed); ADDRESS(start); ADDRESS(active); ADDRESS(order);
     ADDRESS(w_hh); ADDRESS(bias); ADDRESS(w_hr); ADDRESS(peephole);
     ADDRESS(gain); ADDRESS(gain_c); ADDRESS(bias_c); ADDRESS(mask);
     ADDRESS(h0); ADDRESS(c0); ADDRESS(h_end); ADDRESS(c_end); ADDRESS(d_h0); ADDRESS(d_c0);

@@ -10,9 +10,9 @@
 namespace {
 
 #if defined(__GNUC__)
-#define PREFETCH(p) __builtin_prefetch((p), 0, 2)
+#define PREFETCH(p, level) __builtin_prefetch((p), 0, (level))
 #else
-#define PREFETCH(p)
+#define PREFETCH(p, level)
 #endif
 
 constexpr int PANEL = 2 * WIDTH;
@@ -49,23 +49,23 @@ void pack(const float* w, int64_t k, int64_t columns, bool transposed, int64_t f
 
 // COLUMNS registers side by side, two from each panel; the last is cut to `last`.
 //
-// AHEAD fetches the panel that follows into the second cache meanwhile: the first rows do so, since
-// a large matrix comes from further away at every step.
+// Given the panel that follows, it is fetched into the second cache meanwhile: a large matrix comes
+// from further away at every step.
 template <int ROWS, int COLUMNS, bool AHEAD>
 void tile(const float* a, int64_t lda, const float* packed, int64_t k, float* c, int64_t ldc,
-          bool add, Lanes last) {
+          bool add, Lanes last, const float* next) {
     Vec sums[ROWS][COLUMNS];
     for (int r = 0; r < ROWS; ++r)
         for (int j = 0; j < COLUMNS; ++j) {
-            const float* from = c + r * ldc + j * WIDTH;
-            sums[r][j] = !add ? set(0) : j + 1 < COLUMNS ? load(from) : load(from, last);
+            sums[r][j] = set(0);
+            if (add) PREFETCH(c + r * ldc + j * WIDTH, 3);  // wanted below, and maybe far away
         }
     const int64_t panel = k * PANEL;
 #pragma GCC unroll 2
     for (int64_t i = 0; i < k; ++i) {
         if (AHEAD)
             for (int j = 0; j < COLUMNS; ++j)
-                PREFETCH(packed + (COLUMNS + 1) / 2 * panel + (j / 2) * panel + i * PANEL + (j % 2) * WIDTH);
+                PREFETCH(next + i * PANEL + j * WIDTH, 2);
         Vec w[COLUMNS];
         for (int j = 0; j < COLUMNS; ++j)
             w[j] = load(packed + (j / 2) * panel + i * PANEL + (j % 2) * WIDTH);
@@ -78,15 +78,15 @@ void tile(const float* a, int64_t lda, const float* packed, int64_t k, float* c,
         for (int j = 0; j < COLUMNS; ++j) {
             float* to = c + r * ldc + j * WIDTH;
             if (j + 1 < COLUMNS)
-                store(to, sums[r][j]);
+                store(to, add ? load(to) + sums[r][j] : sums[r][j]);
             else
-                store(to, sums[r][j], last);
+                store(to, add ? load(to, last) + sums[r][j] : sums[r][j], last);
         }
 }
 
 template <int ROWS, bool AHEAD>
 void rows_by_panels(const float* a, int64_t lda, const float* packed, int64_t k, int64_t columns,
-                    int64_t first, int64_t last, float* c, int64_t ldc, bool add) {
+                    int64_t first, int64_t last, float* c, int64_t ldc, bool add, const float* next) {
     // Few rows leave registers free: then several panels at once keep the multipliers busy.
     constexpr int WIDE = ROWS == 1 ? 8 : ROWS <= 3 ? 4 : 2;
     for (int64_t p = first; p < last;) {
@@ -95,21 +95,21 @@ void rows_by_panels(const float* a, int64_t lda, const float* packed, int64_t k,
         if (WIDE > 2 && p + WIDE / 2 <= last) {
             const Lanes lanes(rest - (WIDE - 1) * WIDTH);
             if (rest > (WIDE - 1) * WIDTH) {
-                tile<ROWS, WIDE, AHEAD>(a, lda, from, k, c + column, ldc, add, lanes);
+                tile<ROWS, WIDE, AHEAD>(a, lda, from, k, c + column, ldc, add, lanes, next);
                 p += WIDE / 2;
                 continue;
             }
         }
         if (rest > WIDTH)
-            tile<ROWS, 2, AHEAD>(a, lda, from, k, c + column, ldc, add, Lanes(rest - WIDTH));
+            tile<ROWS, 2, AHEAD>(a, lda, from, k, c + column, ldc, add, Lanes(rest - WIDTH), next);
         else
-            tile<ROWS, 1, AHEAD>(a, lda, from, k, c + column, ldc, add, Lanes(rest));
+            tile<ROWS, 1, AHEAD>(a, lda, from, k, c + column, ldc, add, Lanes(rest), next);
         ++p;
     }
 }
 
 using Rows = void (*)(const float*, int64_t, const float*, int64_t, int64_t, int64_t, int64_t,
-                      float*, int64_t, bool);
+                      float*, int64_t, bool, const float*);
 template <bool AHEAD>
 constexpr Rows BY_ROWS[] = {
     nullptr, rows_by_panels<1, AHEAD>, rows_by_panels<2, AHEAD>, rows_by_panels<3, AHEAD>,
@@ -120,23 +120,29 @@ constexpr Rows BY_ROWS[] = {
 #endif
 };
 
-// Panels first..last of C (rows, columns) (+)= A (rows, k) W.
+// Panels first..last of C (rows, columns) (+)= A (rows, k) W.  A matrix that is larger than the cache
+// is best gone through in turns from both ends: what was used last is still there.
 void product(int64_t rows, const float* a, int64_t lda, const float* packed, int64_t k,
-             int64_t columns, int64_t first, int64_t last, float* c, int64_t ldc, bool add) {
+             int64_t columns, int64_t first, int64_t last, float* c, int64_t ldc, bool add,
+             bool from_end) {
     const int64_t blocks = (rows + MAX_ROWS - 1) / MAX_ROWS;
     if (blocks <= 1) {
-        if (rows) BY_ROWS<false>[rows](a, lda, packed, k, columns, first, last, c, ldc, add);
+        if (rows) BY_ROWS<false>[rows](a, lda, packed, k, columns, first, last, c, ldc, add, nullptr);
         return;
     }
     const bool large = packed_size(k, columns) > 200000;
     // One panel after the other, so that it is read from the second cache once.
-    for (int64_t p = first; p < last; ++p)
+    for (int64_t i = first; i < last; ++i) {
+        const int64_t p = from_end ? first + last - 1 - i : i, next = from_end ? p - 1 : p + 1;
+        const bool ahead = large && i + 1 < last;
         for (int64_t b = 0, row = 0; b < blocks; ++b) {
             const int64_t n = (rows - row + blocks - b - 1) / (blocks - b);
-            (b == 0 && large ? BY_ROWS<true> : BY_ROWS<false>)[n](
-                a + row * lda, lda, packed, k, columns, p, p + 1, c + row * ldc, ldc, add);
+            (b == 0 && ahead ? BY_ROWS<true> : BY_ROWS<false>)[n](
+                a + row * lda, lda, packed, k, columns, p, p + 1, c + row * ldc, ldc, add,
+                packed + next * PANEL * k);
             row += n;
         }
+    }
 }
 
 }  // namespace

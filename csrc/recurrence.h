@@ -85,7 +85,7 @@ struct Layout {
     Layout(const Recurrence& a, int gates, bool backward, int threads) : G(gates * a.H) {
         w_hh = backward ? packed_size(G, a.R) : packed_size(a.R, G);
         w_hr = !a.w_hr ? 0 : backward ? packed_size(a.R, a.H) : packed_size(a.H, a.R);
-        weights = !backward && a.packed ? 0 : w_hh + w_hr;
+        weights = a.packed ? 0 : w_hh + w_hr;
         h = a.B * padded(a.R);
         c = a.B * padded(a.H);
         seen = a.mask ? a.B * padded(a.R) : 0;
@@ -170,9 +170,15 @@ void pack_share(int thread, int threads, const float* w, int64_t k, int64_t colu
     pack(w, k, columns, transposed, n * thread / threads, n * (thread + 1) / threads, to);
 }
 
-void pack_forward(const Recurrence& a, int64_t G, int thread, int threads, float* to) {
-    pack_share(thread, threads, a.w_hh, a.R, G, true, to);
-    if (a.w_hr) pack_share(thread, threads, a.w_hr, a.H, a.R, true, to + packed_size(a.R, G));
+// A thread's share of the matrices in the form of one pass.
+void pack_weights(const Recurrence& a, int64_t G, bool backward, int thread, int threads, float* to) {
+    if (backward) {
+        pack_share(thread, threads, a.w_hh, G, a.R, false, to);
+        if (a.w_hr) pack_share(thread, threads, a.w_hr, a.R, a.H, false, to + packed_size(G, a.R));
+    } else {
+        pack_share(thread, threads, a.w_hh, a.R, G, true, to);
+        if (a.w_hr) pack_share(thread, threads, a.w_hr, a.H, a.R, true, to + packed_size(a.R, G));
+    }
 }
 
 template <class Cell>
@@ -186,7 +192,7 @@ void run_forward(Time& time, const Memory& memory) {
     const RowShare share = row_share(time), whole = whole_rows(time);
     const Steps& target = a.p.p ? a.p : a.a;
 
-    if (memory.weights) pack_forward(time.args, G, time.thread, time.threads, memory.weights);
+    if (memory.weights) pack_weights(a, G, false, time.thread, time.threads, memory.weights);
     for (int64_t j = whole.first; j < time.mine(a.B); j += whole.step) {
         copy_or_zero(h + j * ld_r, a.h0, time.original(j), a.R);
         if (Cell::CELLS) copy_or_zero(c + j * ld_h, a.c0, time.original(j), a.H);
@@ -196,14 +202,13 @@ void run_forward(Time& time, const Memory& memory) {
     // h_t from what came out of the cell: zoneout, and to the caller.
     const auto finish = [&](int64_t j, int64_t t, int64_t first, int64_t last) {
         const float *keep = time.at(a.keep_h, t, j), *from = projected + j * ld_p;
-        float *y = time.at(a.y, t, j), *saved = Cell::CELLS ? nullptr : time.at(a.c, t, j);
+        float* y = time.at(a.y, t, j);
         for (int64_t u = first; u < last; u += WIDTH) {
             const Lanes l(last - u);
             const Vec new_ = load(from + u, l), old = load(h + j * ld_r + u, l);
             const Vec it = fma(::share(keep, a.rate_h, u, l), old - new_, new_);
             store(h + j * ld_r + u, it, l);
             store(y + u, it, l);
-            if (saved) store(saved + u, it, l);
         }
     };
     Row row = make_row(time, memory);
@@ -219,7 +224,7 @@ void run_forward(Time& time, const Memory& memory) {
             if (a.seen.p) std::memcpy(time.at(a.seen, t, j), seen + j * ld_r, sizeof(float) * a.R);
         }
         if (a.mask) time.meet();
-        if (n) product(n, seen, ld_r, memory.w_hh, a.R, G, time.from(G), time.to(G), time.at(target, t, 0), time.pitch(target), !a.p.p);
+        if (n) product(n, seen, ld_r, memory.w_hh, a.R, G, time.from(G), time.to(G), time.at(target, t, 0), time.pitch(target), !a.p.p, i & 1);
         time.meet();
         for (int64_t j = share.first; j < n; j += share.step) {
             row.a = time.at(a.a, t, j), row.p = time.at(a.p, t, j), row.stats = time.at(a.stats, t, j);
@@ -228,12 +233,12 @@ void run_forward(Time& time, const Memory& memory) {
             Cell::forward(row);
             const size_t bytes = sizeof(float) * (row.last - row.first);
             if (a.m.p) std::memcpy(time.at(a.m, t, j) + row.first, row.out + row.first, bytes);
-            if (Cell::CELLS && a.c.p) std::memcpy(time.at(a.c, t, j) + row.first, row.c + row.first, bytes);
+            if (a.c.p) std::memcpy(time.at(a.c, t, j) + row.first, row.c + row.first, bytes);
             if (!a.w_hr) finish(j, t, row.first, row.last);
         }
         time.meet();
         if (!a.w_hr) continue;
-        if (n) product(n, out, ld_h, memory.w_hr, a.H, a.R, time.from(a.R), time.to(a.R), projected, ld_r, false);
+        if (n) product(n, out, ld_h, memory.w_hr, a.H, a.R, time.from(a.R), time.to(a.R), projected, ld_r, false, i & 1);
         time.meet();
         for (int64_t j = whole.first; j < n; j += whole.step) finish(j, t, 0, a.R);
         time.meet();
@@ -266,8 +271,7 @@ void run_backward(Time& time, const Memory& memory) {
     const RowShare share = row_share(time), whole = whole_rows(time);
     const Layout layout(a, Cell::GATES, true, time.threads);
 
-    pack_share(time.thread, time.threads, a.w_hh, G, a.R, false, memory.weights);
-    if (a.w_hr) pack_share(time.thread, time.threads, a.w_hr, a.R, a.H, false, memory.weights + layout.w_hh);
+    if (memory.weights) pack_weights(a, G, true, time.thread, time.threads, memory.weights);
     for (int64_t j = whole.first; j < time.mine(a.B); j += whole.step) {
         copy_or_zero(d_h + j * ld_r, a.h_end, time.original(j), a.R);
         if (Cell::CELLS) copy_or_zero(d_c + j * ld_h, a.c_end, time.original(j), a.H);
@@ -302,7 +306,7 @@ void run_backward(Time& time, const Memory& memory) {
                 std::memcpy(time.at(a.d_r, t, j), d_projected + j * ld_p, sizeof(float) * a.R);
             }
             time.meet();
-            if (n) product(n, d_projected, ld_p, memory.w_hr, a.R, a.H, time.from(a.H), time.to(a.H), d_out, ld_h, false);
+            if (n) product(n, d_projected, ld_p, memory.w_hr, a.R, a.H, time.from(a.H), time.to(a.H), d_out, ld_h, false, i & 1);
             time.meet();
         }
         for (int64_t j = share.first; j < n; j += share.step) {
@@ -312,12 +316,12 @@ void run_backward(Time& time, const Memory& memory) {
             row.d_out = d_out + j * ld_h, row.keep_c = time.at(a.keep_c, t, j);
             if (Cell::CELLS)
                 row.c_before = before(time, a.c, a.c0, a.H, i, j);
-            else if (Cell::SEPARATE)  // `seen` is h itself unless some of it was dropped
-                row.h_before = a.mask ? before(time, a.c, a.h0, a.R, i, j) : time.at(a.seen, t, j);
+            else if (Cell::SEPARATE)
+                row.h_before = before(time, a.c, a.h0, a.R, i, j);
             Cell::backward(row);
         }
         time.meet();
-        if (n) product(n, gates, ld_g, memory.w_hh, G, a.R, time.from(a.R), time.to(a.R), d_seen, ld_r, !a.mask);
+        if (n) product(n, gates, ld_g, memory.w_hh, G, a.R, time.from(a.R), time.to(a.R), d_seen, ld_r, !a.mask, i & 1);
         time.meet();
         if (!a.mask) continue;
         for (int64_t j = whole.first; j < n; j += whole.step)
@@ -335,7 +339,7 @@ void run_backward(Time& time, const Memory& memory) {
     time.meet_all();
     if (time.thread) return;
     for (int other = 1; other < time.threads; ++other) add_rows(sums, sums + other * layout.sums_size, layout.sums_size);
-    const auto give = [&](float* to, int64_t from, int64_t n) { if (to) std::memcpy(to, sums + from, sizeof(float) * n); };
+    const auto give = [&](float* to, int64_t from, int64_t n) { if (to) add_rows(to, sums + from, n); };
     give(a.d_bias, 0, G);
     give(a.d_gain, G, G);
     give(a.d_peephole, 2 * G, 3 * a.H);
@@ -394,16 +398,19 @@ int64_t gates_of(const Recurrence& args) {
     return args.cell == LSTM ? LstmCell::GATES : args.cell == GRU ? GruCell::GATES : 1;
 }
 
-int64_t packed_floats(const Recurrence& args) {
-    return packed_size(args.R, gates_of(args) * args.H) + (args.w_hr ? packed_size(args.H, args.R) : 0);
+int64_t packed_floats(const Recurrence& a) {
+    const int64_t G = gates_of(a) * a.H;
+    const int64_t forward = packed_size(a.R, G) + (a.w_hr ? packed_size(a.H, a.R) : 0);
+    const int64_t backward = packed_size(G, a.R) + (a.w_hr ? packed_size(a.R, a.H) : 0);
+    return forward > backward ? forward : backward;
 }
 
-void pack_weights(const Recurrence& args, float* to) {
-    struct Shared { const Recurrence& args; float* to; } shared{args, to};
-    const int64_t floats = packed_floats(args);
-    parallel(floats < 100000 ? 1 : static_cast<int>(args.threads), [](void* p, int thread, int threads) {
+void pack_all(const Recurrence& args, bool backward, float* to) {
+    struct Shared { const Recurrence& args; bool backward; float* to; } shared{args, backward, to};
+    const int threads = packed_floats(args) < 100000 ? 1 : static_cast<int>(args.threads);
+    parallel(threads, [](void* p, int thread, int threads) {
         auto& s = *static_cast<Shared*>(p);
-        pack_forward(s.args, gates_of(s.args) * s.args.H, thread, threads, s.to);
+        pack_weights(s.args, gates_of(s.args) * s.args.H, s.backward, thread, threads, s.to);
     }, &shared);
 }
 

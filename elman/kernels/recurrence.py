@@ -6,7 +6,8 @@
 and the same on the way back (csrc/recurrence.h).  The memory of `a` is used three times: for the
 inputs' share of the gates, then for the gates, then for their gradient.
 
-Without gradients the sequence goes through in parts whose `a` stays in the processor's cache.
+The sequence goes through in parts whose `a` stays in the processor's cache between the products and
+the recurrence; without gradients they share one buffer.
 
 Shape legend: T steps, B rows, N rows of all steps, D features, G gates * units, H units, R features
 of h (H, or the projection's).
@@ -27,7 +28,7 @@ from elman.kernels.pool import Lease
 Leaves = tuple[Tensor, ...]
 CELLS = {"rnn tanh": 0, "rnn relu": 1, "lstm": 2, "gru": 3}
 GATES = {"rnn tanh": 1, "rnn relu": 1, "lstm": 4, "gru": 3}
-PART = 1 << 19  # floats of `a` that the second cache of one or two cores holds
+PART = 1 << 19  # floats of `a` that the second caches of one or two cores hold
 
 
 class Ragged(NamedTuple):
@@ -99,18 +100,28 @@ def run_layer(run: Run, x: Tensor, state: Leaves, weights: Constants) -> tuple[T
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
         y, *end = _Layer.apply(run, len(state), *tensors)  # type: ignore[no-untyped-call]
         return y, tuple(end)
-    return _Call(run, x, state, weights).infer()
+    y, state, _ = _Call(run, x, state, weights).forward(keep=False)
+    return y, state
 
 
 class _Saved(NamedTuple):
-    """What the way back needs besides the weights: (N, ...), rows in the order of x's memory."""
+    """What the way back needs besides the inputs and outputs: (N, ...), time first."""
 
     a: Tensor
     p: Tensor | None
     c: Tensor | None
-    seen: Tensor
+    seen: Tensor | None  # None: what the matrix saw is the output of the step before
     m: Tensor | None
     stats: Tensor | None
+
+
+class _Part(NamedTuple):
+    """Steps `first` to `last` - 1, which are the rows at..end of (N, ...)."""
+
+    first: int
+    last: int
+    at: int
+    end: int
 
 
 class _Call:
@@ -118,13 +129,10 @@ class _Call:
 
     def __init__(self, run: Run, x: Tensor, state: Leaves, weights: Constants) -> None:
         assert native is not None
-        self.run, self.state, self.weights = run, state, weights
+        self.run, self.x, self.state, self.weights = run, x, state, weights
         self.rows, self.width = state[0].shape[0], weights.hh.shape[1]
         self.gates, self.hidden = weights.hh.shape[0], weights.hh.shape[0] // GATES[run.cell]
-        self.turned = x.dim() == 3 and x.stride(0) < x.stride(1)  # batch first in memory
-        if self.turned:
-            x = x.transpose(0, 1)
-        self.x = x.reshape(-1, x.shape[-1])
+        self.count = len(x) if x.dim() == 2 else run.steps * self.rows
         # A GRU's product with h is needed by itself, and one that is normalised; of an RNN the sum
         # is normalised.
         self.separate = run.cell == "gru" or (weights.gain is not None and run.cell == "lstm")
@@ -142,15 +150,10 @@ class _Call:
             self.give(name, getattr(weights, name))
         self.give("mask", run.mask)
         for name, kept in (("h", run.keep_h), ("c", run.keep_c)):
-            if isinstance(kept, Tensor):
-                step, row = kept.stride(0), kept.stride(1)
-                getattr(call, f"set_keep_{name}")(kept.data_ptr(), step, row, False)
-            else:
+            if not isinstance(kept, Tensor):
                 setattr(call, f"rate_{name}", kept)
-        if run.ragged is not None:
-            call.start, call.active = run.ragged.start.data_ptr(), run.ragged.active.data_ptr()
-            if run.ragged.order is not None:
-                call.order = run.ragged.order.data_ptr()
+        if run.ragged is not None and run.ragged.order is not None:
+            call.order = run.ragged.order.data_ptr()
         for name, leaf in zip("hc", state, strict=False):
             self.give(f"{name}0", leaf)
 
@@ -161,148 +164,205 @@ class _Call:
             self.alive.append(dense)
             setattr(self.native, field, dense.data_ptr())
 
-    def give_steps(self, name: str, buffer: Tensor | None) -> None:
-        """The same for a buffer (N, ...) with rows like those of x."""
-        if buffer is not None:
-            n = buffer.shape[1]
-            step, row = (n, self.run.steps * n) if self.turned else (self.rows * n, n)
-            ragged = self.run.ragged is not None
-            getattr(self.native, f"set_{name}")(buffer.data_ptr(), step, row, ragged)
+    def give_rows(self, name: str, buffer: Tensor | None, part: _Part, first: int = 0) -> None:
+        """A buffer of rows (n, ...), time first, whose first is row `first` of (N, ...)."""
+        if buffer is None:
+            return
+        n, ragged = buffer.shape[1], self.run.ragged is not None
+        skip = first if ragged else first - part.at  # packed steps know their place in (N, ...)
+        address = buffer.data_ptr() - 4 * n * skip
+        getattr(self.native, f"set_{name}")(address, self.rows * n, n, ragged)
 
-    def give_output(self, y: Tensor, first: int = 0) -> None:
-        """The output or its gradient: (T, B, R) or packed (N, R), from step `first` on."""
-        if y.dim() == 2:
-            self.native.set_y(y.data_ptr(), 0, y.stride(0), True)
+    def give_steps(self, name: str, tensor: Tensor | None, part: _Part) -> None:
+        """A tensor (T, B, ...) of any strides but the last, or packed (N, ...)."""
+        if tensor is None:
+            return
+        give = getattr(self.native, f"set_{name}")
+        if tensor.dim() == 2:
+            give(tensor.data_ptr(), 0, tensor.stride(0), True)
         else:
-            address = y.data_ptr() + 4 * first * y.stride(0)
-            self.native.set_y(address, y.stride(0), y.stride(1), False)
+            step, row = tensor.stride(0), tensor.stride(1)
+            give(tensor.data_ptr() + 4 * part.first * step, step, row, False)
 
-    def new_output(self) -> Tensor:
+    def give_part(self, part: _Part) -> None:
+        """The steps of the next native call."""
+        self.native.T = part.last - part.first
         if self.run.ragged is not None:
-            if not self.run.padded:
-                return self.x.new_empty(len(self.x), self.width)
-            return self.x.new_zeros(self.run.steps, self.rows, self.width)
-        if self.turned:
-            return self.x.new_empty(self.rows, self.run.steps, self.width).transpose(0, 1)
-        return self.x.new_empty(self.run.steps, self.rows, self.width)
+            self.native.start = self.run.ragged.start.data_ptr() + 8 * part.first
+            self.native.active = self.run.ragged.active.data_ptr() + 8 * part.first
+        for name, kept in (("keep_h", self.run.keep_h), ("keep_c", self.run.keep_c)):
+            if isinstance(kept, Tensor):
+                self.give_steps(name, kept, part)
 
-    def new_end(self) -> Leaves:
-        end = tuple(
-            torch.empty_like(leaf, memory_format=torch.contiguous_format) for leaf in self.state
-        )
-        for name, leaf in zip("hc", end, strict=False):
-            setattr(self.native, f"{name}_end", leaf.data_ptr())
-        return end
+    def parts(self, *, whole: bool, backward: bool = False) -> list[_Part]:
+        """The sequence in the order in which it is run, and the weights packed if in parts."""
+        steps, ragged = self.run.steps, self.run.ragged
+        # Products of few rows are slow; the more so, the larger the matrix.
+        rows = max(PART // self.gates, 4 * self.hidden)
+        size = steps if whole else max(1, -(-rows // self.rows))
+        result = []
+        for first in range(0, steps, size):
+            last = min(steps, first + size)
+            at, end = first * self.rows, last * self.rows
+            if ragged is not None:
+                at, end = (
+                    int(ragged.start[first]),
+                    int(ragged.start[last - 1] + ragged.active[last - 1]),
+                )
+            result.append(_Part(first, last, at, end))
+        self.native.packed = 0
+        if len(result) > 1:
+            packed = self.lease.take(1, self.native.packed_floats)
+            self.alive.append(packed)
+            self.native.pack(packed.data_ptr(), backward)
+        return result[::-1] if self.run.reverse != backward else result
 
-    def project(self, x: Tensor, a: Tensor) -> None:
+    def inputs(self, part: _Part) -> Tensor:
+        """The rows of x."""
+        if self.x.dim() == 2:
+            return self.x[part.at : part.end]
+        return self.x[part.first : part.last].reshape(part.end - part.at, -1)
+
+    def project(self, part: _Part, a: Tensor) -> None:
         """What the inputs give to the gates."""
         ih, bias = self.weights.ih, self.weights.bias_ih
         if ih is None:
-            a.copy_(x)
+            a.copy_(self.inputs(part))
         elif bias is None:
-            torch.mm(x, ih.t(), out=a)
+            torch.mm(self.inputs(part), ih.t(), out=a)
         else:
-            torch.addmm(bias, x, ih.t(), out=a)
+            torch.addmm(bias, self.inputs(part), ih.t(), out=a)
 
-    def train(self) -> tuple[Tensor, Leaves, _Saved]:
-        """All steps at once, and everything kept for the way back."""
-        take, count = self.lease.take, len(self.x)
-        normed = self.weights.gain is not None
+    def forward(self, *, keep: bool) -> tuple[Tensor, Leaves, _Saved]:
+        """All steps; with `keep`, all that the way back needs is kept."""
+        run, take = self.run, self.lease.take
+        y, end = self._new_output(), tuple(torch.empty_like(s).contiguous() for s in self.state)
+        parts = self.parts(whole=False)
+        most = self.count if keep else max(part.end - part.at for part in parts)
+        straight = run.ragged is None and run.mask is None
         # Before dropout the h of a GRU is needed, too: it goes where an LSTM has c.
-        cells = len(self.state) == 2 or (self.separate and self.run.mask is not None)
         saved = _Saved(
-            a=take(count, self.gates),
-            p=take(count, self.gates) if self.separate else None,
-            c=take(count, self.hidden) if cells else None,
-            seen=take(count, self.width),
-            m=take(count, self.hidden) if self.weights.hr is not None else None,
-            stats=take(count, 2) if normed else None,
+            a=take(most, self.gates),
+            p=take(most, self.gates) if self.separate else None,
+            c=take(most, self.hidden) if keep and len(self.state) == 2 else None,
+            seen=take(most, self.width) if keep and not straight else None,
+            m=take(most, self.hidden) if keep and self.weights.hr is not None else None,
+            stats=take(most, 2) if keep and self.weights.gain is not None else None,
         )
-        for name, buffer in zip(_Saved._fields, saved, strict=True):
-            self.give_steps(name, buffer)
-        self.project(self.x, saved.a)
-        y, end = self.new_output(), self.new_end()
-        self.give_output(y)
-        self.native.forward()
+        for name, leaf in zip("hc", end, strict=False):
+            setattr(self.native, f"{name}_end", leaf.data_ptr())
+        for part in parts:
+            self.give_part(part)
+            self.project(
+                part, saved.a[part.at : part.end] if keep else saved.a[: part.end - part.at]
+            )
+            for name, buffer in zip(_Saved._fields, saved, strict=True):
+                self.give_rows(name, buffer, part, 0 if keep else part.at)
+            self.give_steps("y", y, part)
+            self.native.forward()
+            for name, leaf in zip("hc", end, strict=False):
+                setattr(self.native, f"{name}0", leaf.data_ptr())
         return y, end, saved
 
-    def infer(self) -> tuple[Tensor, Leaves]:
-        """Part after part, in one buffer."""
-        run, call = self.run, self.native
-        if self.turned:  # parts of steps are dense only if time comes first
-            self.x = self.x.view(self.rows, run.steps, -1).transpose(0, 1)
-        y, end = self.new_output(), self.new_end()
-        whole = isinstance(run.keep_h, Tensor) or isinstance(run.keep_c, Tensor)
-        part = run.steps if whole else max(1, PART // (self.rows * self.gates))
-        self.turned = False
-        bounds = list(range(0, run.steps, part))
-        if len(bounds) > 1:
-            packed = self.lease.take(1, call.packed_floats)
-            call.pack(packed.data_ptr())
-        a = self.lease.take(min(part, run.steps) * self.rows, self.gates)
-        p = None
-        if self.separate:
-            p = self.lease.take(len(a) if run.ragged is not None else self.rows, self.gates)
-        for first in reversed(bounds) if run.reverse else bounds:
-            steps = min(part, run.steps - first)
-            if run.ragged is None:
-                x, at = self.x.view(run.steps, self.rows, -1) if self.x.dim() == 2 else self.x, 0
-                x = x[first : first + steps].reshape(steps * self.rows, -1)
-            else:
-                at = int(run.ragged.start[first])
-                last = first + steps - 1
-                x = self.x[at : int(run.ragged.start[last] + run.ragged.active[last])]
-                call.start = run.ragged.start[first:].data_ptr()
-                call.active = run.ragged.active[first:].data_ptr()
-            self.project(x, a[: len(x)])
-            ragged = run.ragged is not None
-            # Packed rows are counted from the first of the whole batch.
-            skip = 4 * at * self.gates
-            call.set_a(a.data_ptr() - skip, self.rows * self.gates, self.gates, ragged)
-            if p is not None:
-                call.set_p(p.data_ptr() - skip, 0, self.gates, ragged)
-            self.give_output(y, first)
-            call.T = steps
-            call.forward()
-            for name, leaf in zip("hc", end, strict=False):
-                setattr(call, f"{name}0", leaf.data_ptr())
-        return y, end
+    def _new_output(self) -> Tensor:
+        T, B, R, x = self.run.steps, self.rows, self.width, self.x
+        if self.run.ragged is not None:
+            return x.new_zeros(T, B, R) if self.run.padded else x.new_empty(self.count, R)
+        if x.stride(0) < x.stride(1):  # batch first in memory
+            return x.new_empty(B, T, R).transpose(0, 1)
+        return x.new_empty(T, B, R)
 
-    def back(
-        self, saved: _Saved, d_y: Tensor | None, d_end: tuple[Tensor | None, ...]
-    ) -> tuple[list[Tensor], dict[str, Tensor | None], Tensor]:
-        """Gradients of the state and of the weights but `ih`; and d_a, which replaces a."""
-        call, weights = self.native, self.weights
-        self.give_steps("a", saved.a)
-        self.give_steps("p", saved.p)
-        d_r = None
-        if weights.hr is not None:
-            d_r = self.lease.take(len(saved.a), self.width)
-            self.give_steps("d_r", d_r)
-        if d_y is None:
-            call.set_y(0, 0, 0, False)
+    def seen(self, saved: _Saved, y: Tensor, part: _Part) -> Tensor:
+        """What the matrix W_hh saw at the steps of a part, (n, R)."""
+        if saved.seen is not None:
+            return saved.seen[part.at : part.end]
+        if self.run.reverse:
+            front, back = y[part.first + 1 : part.last + 1], self.state[0][None]
+            whole = front if part.last < self.run.steps else torch.cat([front, back])
         else:
-            d_y = d_y if d_y.stride(-1) == 1 else d_y.contiguous()
-            self.alive.append(d_y)
-            self.give_output(d_y)
+            front, back = self.state[0][None], y[max(0, part.first - 1) : part.last - 1]
+            whole = back if part.first else torch.cat([front, back])
+        return whole.reshape(part.end - part.at, -1)
+
+    def backward(
+        self,
+        saved: _Saved,
+        y: Tensor,
+        d_y: Tensor | None,
+        d_end: tuple[Tensor | None, ...],
+        wanted: tuple[bool, bool],
+    ) -> tuple[Tensor | None, list[Tensor], dict[str, Tensor]]:
+        """Gradients of x, of the state and of the weights; `wanted`: of x and of W_ih."""
+        call, weights = self.native, self.weights
+        if d_y is not None and d_y.stride(-1) != 1:
+            d_y = d_y.contiguous()
         for name, gradient in zip("hc", d_end, strict=False):
             setattr(call, f"{name}_end", 0)
             self.give(f"{name}_end", gradient)
-        d_state = [torch.empty_like(s, memory_format=torch.contiguous_format) for s in self.state]
+        d_state = [torch.empty_like(leaf).contiguous() for leaf in self.state]
         for name, gradient in zip("hc", d_state, strict=False):
             setattr(call, f"d_{name}0", gradient.data_ptr())
-        gradients: dict[str, Tensor | None] = {}
+        gradients = {}
         for name in SMALL:
             weight = getattr(weights, name)
             if weight is not None:
-                gradients[name] = gradient = torch.empty_like(weight)
-                setattr(call, f"d_{name}", gradient.data_ptr())
-        call.backward()
-        d_p = saved.a if saved.p is None else saved.p
-        gradients["hh"] = torch.mm(d_p.t(), saved.seen)
-        if d_r is not None and saved.m is not None:
-            gradients["hr"] = torch.mm(d_r.t(), saved.m)
-        return d_state, gradients, saved.a
+                gradients[name] = torch.zeros_like(weight).contiguous()
+                setattr(call, f"d_{name}", gradients[name].data_ptr())
+        d_r = None if saved.m is None else self.lease.take(self.count, self.width)
+        d_x = None
+        if wanted[0]:
+            d_x = saved.a.new_empty(self.count, self.x.shape[-1])
+        states = saved.c if len(self.state) == 2 else y
+        for part in self.parts(whole=self.run.ragged is not None, backward=True):
+            self.give_part(part)
+            for name, buffer in zip(_Saved._fields, saved, strict=True):
+                if name != "seen":
+                    self.give_rows(name, buffer, part)
+            self.give_rows("d_r", d_r, part)
+            if len(self.state) == 1:
+                self.give_steps("c", y, part)
+            call.set_y(0, 0, 0, False)
+            self.give_steps("y", d_y, part)
+            self._give_state_before(part, states)
+            call.backward()
+            for name, gradient in zip("hc", d_state, strict=False):
+                setattr(call, f"{name}_end", gradient.data_ptr())
+            rows = slice(part.at, part.end)
+            d_a = saved.a[rows]
+            d_p = d_a if saved.p is None else saved.p[rows]
+            _add_product(gradients, "hh", d_p, self.seen(saved, y, part))
+            if d_r is not None and saved.m is not None:
+                _add_product(gradients, "hr", d_r[rows], saved.m[rows])
+            if wanted[1]:
+                _add_product(gradients, "ih", d_a, self.inputs(part))
+            if d_x is not None and weights.ih is None:
+                d_x[rows] = d_a
+            elif d_x is not None and weights.ih is not None:
+                torch.mm(d_a, weights.ih, out=d_x[rows])
+        if weights.bias_ih is not None:
+            gradients["bias_ih"] = saved.a.sum(0)
+        if d_x is not None and self.x.dim() == 3:
+            d_x = d_x.view(self.run.steps, self.rows, -1)
+        return d_x, d_state, gradients
+
+    def _give_state_before(self, part: _Part, states: Tensor | None) -> None:
+        """The state in front of a part: the initial one, or that after the step before."""
+        name = "c0" if len(self.state) == 2 else "h0"
+        before = part.last if self.run.reverse else part.first - 1
+        if not 0 <= before < self.run.steps or self.run.ragged is not None:
+            self.give(name, self.state[-1])
+        elif states is not None and states.dim() == 3:
+            self.give(name, states[before])
+        elif states is not None:
+            self.give(name, states[before * self.rows : (before + 1) * self.rows])
+
+
+def _add_product(sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> None:
+    """sums[name] += a^T b, as its transpose: the wider result is the faster product."""
+    if name in sums:
+        torch.addmm(sums[name].t(), b.t(), a, out=sums[name].t())
+    else:
+        sums[name] = torch.mm(b.t(), a).t()
 
 
 def _keeps_graph() -> bool:
@@ -315,10 +375,10 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, run: Run, leaves: int, x: Tensor, *rest: Tensor) -> Any:
         call = _Call(run, x, rest[:leaves], Constants(*rest[leaves:]))
-        y, end, saved = call.train()
+        y, end, saved = call.forward(keep=True)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, *rest)  # so that a change of theirs is noticed
-        ctx.call, ctx.saved, ctx.shape = call, saved, x.shape
+        ctx.save_for_backward(y, x, *rest)  # the last so that a change of theirs is noticed
+        ctx.call, ctx.saved = call, saved
         return y, *end
 
     @staticmethod
@@ -328,25 +388,16 @@ class _Layer(torch.autograd.Function):
                 "kernels have no second derivatives (create_graph=True): run with "
                 "ELMAN_KERNELS=plain in the environment, or in float64"
             )
-        x = ctx.saved_tensors[0]
+        y = ctx.saved_tensors[0]
         call, saved = ctx.call, ctx.saved
         again = _keeps_graph()
         if again:  # leave the originals for the next time
             p = None if saved.p is None else saved.p.clone()
             saved = saved._replace(a=saved.a.clone(), p=p)
-        d_state, gradients, d_a = call.back(saved, d_y, d_end)
-        ih, wanted = call.weights.ih, ctx.needs_input_grad
-        d_x: Tensor | None = None
-        if ih is None:
-            d_x = d_a.clone()  # its memory goes back to the pool
-        else:
-            d_x = torch.mm(d_a, ih) if wanted[2] else None
-            at = 3 + len(d_state)
-            gradients["ih"] = torch.mm(d_a.t(), call.x) if wanted[at] else None
-            gradients["bias_ih"] = d_a.sum(0) if call.weights.bias_ih is not None else None
-        if d_x is not None and x.dim() == 3:
-            T, B = ctx.shape[:2]
-            d_x = d_x.view(B, T, -1).transpose(0, 1) if call.turned else d_x.view(T, B, -1)
+        at_ih = 3 + len(call.state)
+        has_ih = call.weights.ih is not None
+        wanted = (ctx.needs_input_grad[2], has_ih and ctx.needs_input_grad[at_ih])
+        d_x, d_state, gradients = call.backward(saved, y, d_y, d_end, wanted)
         if not again:
             call.lease.release()
             ctx.call = ctx.saved = None

@@ -126,6 +126,21 @@ def test_two_threads_share_the_work_without_a_difference(
         assert_parity(name, "longer", training=False, ragged=ragged, strided=False)
 
 
+@pytest.mark.parametrize("name", NATIVE)
+def test_parts_of_a_long_sequence_join(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("elman.kernels.recurrence.PART", 1)
+    SIZES["parts"] = (3, 50, 7)  # 28 rows a part: 10 steps, and 50 are five parts
+    for ragged in (False, True):
+        assert_parity(name, "parts", training=False, ragged=ragged, strided=ragged)
+    core = sized(name, 7, torch.float32)
+    x, start = torch.randn(3, 50, INPUT), random_state(core, 3)
+    with torch.no_grad():
+        ours = core(x, start, torch.tensor([50, 31, 12]))
+        monkeypatch.setattr("elman.kernels.recurrence.PART", 1 << 30)
+        whole = core(x, start, torch.tensor([50, 31, 12]))
+    torch.testing.assert_close(ours, whole, rtol=0, atol=1e-6)  # products of fewer rows
+
+
 @pytest.mark.parametrize("name", ["lstm everything", "gru layer norm", "rnn relu, 2 layers"])
 def test_every_instruction_set_computes_the_same(name: str, instruction_set: str) -> None:
     for size in ("few", "odd", "by units"):
