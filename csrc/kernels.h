@@ -20,6 +20,7 @@ struct Recurrence {
     int64_t cell = 0, T = 0, B = 0, H = 0, R = 0, threads = 1;
     bool reverse = false;
     bool layer_norm = false;
+    bool multiplied = false;  // one step whose product with h the caller has already done
 
     const int64_t* start = nullptr;   // (T) first row of step t in packed buffers
     const int64_t* active = nullptr;  // (T) rows still running at step t; rows are in order of length
@@ -48,6 +49,14 @@ struct Recurrence {
     float *d_gain_c = nullptr, *d_bias_c = nullptr;                     // (H)
 };
 
+// One layer of a stream: a step at a time, with all that it needs kept between the steps.
+struct StepLayer {
+    Recurrence it;  // a, p: one step's (B, G H); h_end, c_end: the state, replaced in place
+    int64_t D = 0;  // features of the inputs
+    const float *packed_ih = nullptr, *bias_ih = nullptr;  // (G H); null where `it.bias` has it all
+    float *out = nullptr, *projected = nullptr, *scratch = nullptr;  // (B, H), (B, R), (H)
+};
+
 // The functions of one instruction set.
 struct Kernels {
     const char* name;
@@ -55,6 +64,9 @@ struct Kernels {
     void (*pack)(const Recurrence&, bool backward, float* to);
     void (*forward)(const Recurrence&);
     void (*backward)(const Recurrence&);
+    int64_t (*packed_size)(int64_t k, int64_t columns);
+    void (*pack_transposed)(const float* w, int64_t k, int64_t columns, float* to);
+    void (*step)(const StepLayer* layers, int count, const float* x, int threads);
 };
 
 extern const Kernels portable_kernels;

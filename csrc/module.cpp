@@ -102,6 +102,7 @@ NB_MODULE(_native, m) {
         .def_rw("R", &Recurrence::R)
         .def_rw("threads", &Recurrence::threads)
         .def_rw("reverse", &Recurrence::reverse)
+        .def_rw("multiplied", &Recurrence::multiplied)
         .def_rw("layer_norm", &Recurrence::layer_norm)
         .def_rw("rate_h", &Recurrence::rate_h)
         .def_rw("rate_c", &Recurrence::rate_c);
@@ -117,6 +118,23 @@ NB_MODULE(_native, m) {
     ADDRESS(h0); ADDRESS(c0); ADDRESS(h_end); ADDRESS(c_end); ADDRESS(d_h0); ADDRESS(d_c0);
     ADDRESS(d_bias); ADDRESS(d_gain); ADDRESS(d_peephole); ADDRESS(d_gain_c); ADDRESS(d_bias_c);
 #undef ADDRESS
+
+    // Layers are added once; then every call is one step.
+    struct Stream { std::vector<StepLayer> layers; };
+    nb::class_<Stream>(m, "Stream")
+        .def(nb::init<>())
+        .def("add", [](Stream& it, const Recurrence& layer, int64_t D, intptr_t packed_ih, intptr_t bias_ih,
+                       intptr_t out, intptr_t projected, intptr_t scratch) {
+            it.layers.push_back({layer, D, pointer<float>(packed_ih), pointer<float>(bias_ih),
+                                 pointer<float>(out), pointer<float>(projected), pointer<float>(scratch)});
+        }, "layer"_a, "D"_a, "packed_ih"_a, "bias_ih"_a, "out"_a, "projected"_a, "scratch"_a)
+        .def("step", [](const Stream& it, intptr_t x, int threads) {
+            chosen->step(it.layers.data(), static_cast<int>(it.layers.size()), pointer<float>(x), threads);
+        });
+    m.def("packed_size", [](int64_t k, int64_t columns) { return chosen->packed_size(k, columns); });
+    m.def("pack_transposed", [](intptr_t w, int64_t k, int64_t columns, intptr_t to) {
+        chosen->pack_transposed(pointer<float>(w), k, columns, pointer<float>(to));
+    });
 
     // Buffers with a vector for each step and row: address, strides in floats, packed or not.
 #define STEPS(name) \

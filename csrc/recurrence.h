@@ -85,7 +85,7 @@ struct Layout {
     Layout(const Recurrence& a, int gates, bool backward, int threads) : G(gates * a.H) {
         w_hh = backward ? packed_size(G, a.R) : packed_size(a.R, G);
         w_hr = !a.w_hr ? 0 : backward ? packed_size(a.R, a.H) : packed_size(a.H, a.R);
-        weights = a.packed ? 0 : w_hh + w_hr;
+        weights = a.packed || a.multiplied ? 0 : w_hh + w_hr;
         h = a.B * padded(a.R);
         c = a.B * padded(a.H);
         seen = a.mask ? a.B * padded(a.R) : 0;
@@ -224,7 +224,7 @@ void run_forward(Time& time, const Memory& memory) {
             if (a.seen.p) std::memcpy(time.at(a.seen, t, j), seen + j * ld_r, sizeof(float) * a.R);
         }
         if (a.mask) time.meet();
-        if (n) product(n, seen, ld_r, memory.w_hh, a.R, G, time.from(G), time.to(G), time.at(target, t, 0), time.pitch(target), !a.p.p, i & 1);
+        if (n && !a.multiplied) product(n, seen, ld_r, memory.w_hh, a.R, G, time.from(G), time.to(G), time.at(target, t, 0), time.pitch(target), !a.p.p, i & 1);
         time.meet();
         for (int64_t j = share.first; j < n; j += share.step) {
             row.a = time.at(a.a, t, j), row.p = time.at(a.p, t, j), row.stats = time.at(a.stats, t, j);

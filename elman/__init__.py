@@ -18,14 +18,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["GRU", "LSTM", "RNN", "LanguageModel", "load"]
+__all__ = ["GRU", "LSTM", "RNN", "LanguageModel", "Stream", "load"]
 
 if TYPE_CHECKING:
     from elman.recur import GRU, LSTM, RNN
+    from elman.recur.stream import Stream
     from elman.tasks import LanguageModel, load
 
 _ROOMS = {
-    "RNN": "recur", "LSTM": "recur", "GRU": "recur", "LanguageModel": "tasks", "load": "tasks",
+    "RNN": "recur", "LSTM": "recur", "GRU": "recur", "Stream": "recur.stream",
+    "LanguageModel": "tasks", "load": "tasks",
 }  # fmt: skip
 
 

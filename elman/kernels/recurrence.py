@@ -240,6 +240,9 @@ class _Call:
         parts = self.parts(whole=False)
         most = self.count if keep else max(part.end - part.at for part in parts)
         straight = run.ragged is None and run.mask is None
+        # Packing a matrix for one step costs more than the product.
+        single = not keep and run.steps == 1 and run.ragged is None and self.weights.hr is None
+        self.native.multiplied = single
         # Before dropout the h of a GRU is needed, too: it goes where an LSTM has c.
         saved = _Saved(
             a=take(most, self.gates),
@@ -259,10 +262,18 @@ class _Call:
             for name, buffer in zip(_Saved._fields, saved, strict=True):
                 self.give_rows(name, buffer, part, 0 if keep else part.at)
             self.give_steps("y", y, part)
+            if single:
+                self._multiply(saved.a if saved.p is None else saved.p)
             self.native.forward()
             for name, leaf in zip("hc", end, strict=False):
                 setattr(self.native, f"{name}0", leaf.data_ptr())
         return y, end, saved
+
+    def _multiply(self, to: Tensor) -> None:
+        """The product with h of a single step, by torch."""
+        h, hh = self.state[0], self.weights.hh
+        seen = h if self.run.mask is None else h * self.run.mask
+        torch.addmm(to, seen, hh.t(), beta=0 if self.separate else 1, out=to)
 
     def _new_output(self) -> Tensor:
         T, B, R, x = self.run.steps, self.rows, self.width, self.x

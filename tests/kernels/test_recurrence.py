@@ -22,8 +22,8 @@ NATIVE = [name for name in CORES if build(name).kernel()]
 SETS = [] if kernels.native is None else kernels.native.instruction_sets()
 # name -> B, T, H: one, just below and above a register, several tiles, more than a panel's share.
 SIZES = {
-    "one": (1, 1, 2), "few": (2, 5, 15), "odd": (13, 4, 17), "many rows": (33, 3, 63),
-    "wide": (3, 2, 500), "by units": (5, 6, 130),
+    "one": (1, 1, 2), "a step": (3, 1, 20), "few": (2, 5, 15), "odd": (13, 4, 17),
+    "many rows": (33, 3, 63), "wide": (3, 2, 500), "by units": (5, 6, 130),
 }  # fmt: skip
 
 
@@ -139,6 +139,19 @@ def test_parts_of_a_long_sequence_join(name: str, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr("elman.kernels.recurrence.PART", 1 << 30)
         whole = core(x, start, torch.tensor([50, 31, 12]))
     torch.testing.assert_close(ours, whole, rtol=0, atol=1e-6)  # products of fewer rows
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_a_single_step_without_gradients_equals_one_with(name: str) -> None:
+    core = sized(name, 20, torch.float32).train()
+    x, start = torch.randn(3, 1, INPUT), random_state(core, 3)
+    results = []
+    for grad in (True, False):
+        torch.manual_seed(2)
+        with torch.set_grad_enabled(grad):
+            y, end = core(x, start, generator=torch.Generator().manual_seed(4))
+        results.append([leaf.detach() for leaf in (y, *leaves(end))])
+    torch.testing.assert_close(*results, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["lstm everything", "gru layer norm", "rnn relu, 2 layers"])

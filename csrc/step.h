@@ -1,0 +1,98 @@
+// One step of a stack of layers: for sequences that arrive one element at a time.
+//
+// The matrices stay packed and the state is replaced in place, so that a step allocates nothing.
+// With two threads each computes some columns of the products and some of the units.
+#pragma once
+
+#include "recurrence.h"
+
+namespace {
+
+void pack_transposed(const float* w, int64_t k, int64_t columns, float* to) {
+    pack(w, k, columns, true, 0, panels(columns), to);
+}
+
+struct Step {
+    const StepLayer* layers;
+    int count;
+    const float* x;
+    Barrier &barrier, &alone;
+    int planned;
+};
+
+template <class Cell>
+void step_layer(const StepLayer& layer, const float* x, int thread, int threads, Barrier& barrier) {
+    const Recurrence& a = layer.it;
+    const int64_t G = Cell::GATES * a.H;
+    const auto share = [&](int64_t n, int which) { return n * which / threads; };
+    const auto multiply = [&](const float* from, int64_t k, const float* packed, int64_t columns, float* to, bool add) {
+        const int64_t n = panels(columns);
+        product(a.B, from, k, packed, k, columns, share(n, thread), share(n, thread + 1), to, columns, add, false);
+    };
+    float* target = a.p.p ? a.p.p : a.a.p;
+    multiply(x, layer.D, layer.packed_ih, G, a.a.p, false);
+    multiply(a.h_end, a.R, a.packed, G, target, !a.p.p);
+    barrier.wait();
+
+    Row row{};
+    row.H = a.H, row.scratch = layer.scratch;
+    row.bias = a.bias, row.gain = a.gain, row.peephole = a.peephole;
+    row.gain_c = a.gain_c, row.bias_c = a.bias_c, row.rate_c = a.rate_c;
+    const int64_t blocks = (a.H + WIDTH - 1) / WIDTH;
+    row.first = share(blocks, thread) * WIDTH;
+    row.last = share(blocks, thread + 1) * WIDTH;
+    if (a.layer_norm) row.first = 0, row.last = thread ? 0 : a.H;  // normalisation needs whole rows
+    if (row.last > a.H) row.last = a.H;
+    const auto mix = [&](const float* from, int64_t width, int64_t first, int64_t last, int64_t b) {
+        float* h = a.h_end + b * a.R;
+        for (int64_t u = first; u < last; u += WIDTH) {
+            const Lanes l(last - u);
+            const Vec new_ = load(from + b * width + u, l), old = load(h + u, l);
+            store(h + u, fma(set(a.rate_h), old - new_, new_), l);
+        }
+    };
+    for (int64_t b = 0; b < a.B && row.first < row.last; ++b) {
+        row.a = a.a.p + b * G, row.p = a.p.p ? a.p.p + b * G : nullptr;
+        row.h = a.h_end + b * a.R, row.c = a.c_end + b * a.H, row.out = layer.out + b * a.H;
+        if (layer.bias_ih)
+            for (int64_t g = 0; g < Cell::GATES; ++g)
+                for (int64_t u = row.first; u < row.last; u += WIDTH) {
+                    const Lanes l(row.last - u);
+                    float* z = row.a + g * a.H + u;
+                    store(z, load(z, l) + load(layer.bias_ih + g * a.H + u, l), l);
+                }
+        Cell::forward(row);
+        if (!a.w_hr) mix(layer.out, a.H, row.first, row.last, b);
+    }
+    barrier.wait();
+    if (!a.w_hr) return;
+    multiply(layer.out, a.H, a.packed + packed_size(a.R, G), a.R, layer.projected, false);
+    barrier.wait();
+    if (thread == 0)
+        for (int64_t b = 0; b < a.B; ++b) mix(layer.projected, a.R, 0, a.R, b);
+    barrier.wait();
+}
+
+void run_step(const StepLayer* layers, int count, const float* x, int threads) {
+    Barrier barrier(threads), alone(1);
+    Step step{layers, count, x, barrier, alone, threads};
+    parallel(threads, [](void* p, int thread, int threads) {
+        auto& s = *static_cast<Step*>(p);
+        const FlushToZero flush;
+        if (threads != s.planned && thread > 0) return;
+        const bool all = threads == s.planned;
+        Barrier& barrier = all ? s.barrier : s.alone;
+        const float* x = s.x;
+        for (int i = 0; i < s.count; ++i) {
+            const StepLayer& layer = s.layers[i];
+            const auto run = layer.it.cell == RNN_TANH   ? step_layer<RnnCell<false>>
+                             : layer.it.cell == RNN_RELU ? step_layer<RnnCell<true>>
+                             : layer.it.cell == LSTM     ? step_layer<LstmCell>
+                                                         : step_layer<GruCell>;
+            run(layer, x, all ? thread : 0, all ? threads : 1, barrier);
+            x = layer.it.h_end;
+        }
+    }, &step);
+}
+
+}  // namespace

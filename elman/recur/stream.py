@@ -1,0 +1,157 @@
+"""A recurrence live: one element at a time, in constant memory.
+
+    y_t, state_t = core(x_t, state_{t-1})
+
+is the contract of every causal core with T = 1.  A `Stream` runs it with the weights packed once
+and the state replaced in place, so that a step costs little more than reading the weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elman import kernels
+from elman.errors import ArgumentError
+from elman.kernels.recurrence import CELLS, SMALL
+from elman.recur.stack import Stack
+from elman.state import State, map_state, named_leaves
+
+THREADED = 1 << 19  # weights of the smallest stack that two threads run faster
+
+
+class Stream:
+    """A causal core that takes one element of every row at a time.
+
+    Dropout is off, as in evaluation.  Gradients do not flow; train with the core itself.
+
+    Args:
+        core: an `elman.RNN`, `LSTM` or `GRU`, not bidirectional.
+        rows: B, how many sequences are run side by side.
+        state: where to go on; None for zeros.
+
+    Raises:
+        ArgumentError: the core is bidirectional, or the state or x does not fit.
+
+    Example:
+        >>> import torch, elman
+        >>> lstm = elman.LSTM(3, 8, num_layers=2, batch_first=True).eval()
+        >>> stream, x = elman.Stream(lstm), torch.randn(1, 5, 3)
+        >>> live = torch.stack([stream(x[:, t]) for t in range(5)], dim=1)
+        >>> torch.allclose(live, lstm(x)[0], atol=1e-6)
+        True
+    """
+
+    def __init__(self, core: Stack, rows: int = 1, state: State | None = None) -> None:
+        if not core.causal:
+            raise ArgumentError(
+                "a bidirectional core cannot stream: it needs the end of a sequence"
+            )
+        self.core, self.rows = core, rows
+        self._parameters = list(core.parameters())
+        self._example = self._parameters[0].detach().new_zeros(rows, core.input_size)
+        with torch.no_grad():
+            _, empty = self._run_core(self._example[:, None], None)
+        self._state = map_state(torch.zeros_like, empty)
+        self._layers: Any = None
+        self._version = 0
+        if state is not None:
+            self.state = state
+
+    @property
+    def state(self) -> State:
+        """A copy of the state after the last step, as the core returns it."""
+        return map_state(torch.clone, self._state)
+
+    @state.setter
+    def state(self, state: State) -> None:
+        with torch.no_grad():
+            _, checked = self._run_core(self._example[:, None][:, :0], state)
+            for (_, mine), (_, given) in zip(
+                named_leaves(self._state), named_leaves(checked), strict=True
+            ):
+                mine.copy_(given)
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor) -> Tensor:
+        """The output (B, output_size) for the next element x (B, input_size)."""
+        like = self._example
+        if x.shape != like.shape or x.dtype != like.dtype:
+            raise ArgumentError(
+                f"x must be {tuple(like.shape)} of {like.dtype}, got {tuple(x.shape)} of {x.dtype}"
+            )
+        version = sum(parameter._version for parameter in self._parameters)
+        if self._layers is None or version != self._version:
+            self._pack()
+            self._version = version
+        if self._layers is False:
+            y, state = self._run_core(x[:, None], self._state)
+            self._state = map_state(torch.clone, state)
+            return y[:, 0]
+        x = x.contiguous()
+        self._layers.step(x.data_ptr(), min(self._threads, torch.get_num_threads()))
+        return self._output.clone()
+
+    def _run_core(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
+        """The core itself in evaluation mode, for x (B, T, D)."""
+        training = self.core.training
+        self.core.eval()
+        try:
+            y, state = self.core(x if self.core.batch_first else x.transpose(0, 1), state)
+        finally:
+            self.core.train(training)
+        return (y if self.core.batch_first else y.transpose(0, 1)), state
+
+    def _pack(self) -> None:
+        """Bring the weights into the form of the kernels; False if the kernels do not apply."""
+        core, native = self.core, kernels.native
+        self._layers = False
+        if native is None or core.way(self._example) != "kernel" or core.layer_norm:
+            return
+        stream, rows = native.Stream(), self.rows
+        self._alive: list[Tensor] = []
+        leaves = self._state if isinstance(self._state, tuple) else (self._state,)
+        stacked = isinstance(core.hidden_size, int)
+        for k in range(core.num_layers):
+            width = core.input_size if k == 0 else core.output_sizes[k - 1]
+            _, weights = core.for_kernel(self._example.new_empty(0, width), core.weights(k))
+            call = native.Recurrence()
+            call.cell, call.T, call.B = CELLS[str(core.kernel())], 1, rows
+            gates, call.R = weights.hh.shape
+            call.H = core.hidden_sizes[k]
+            assert weights.ih is not None
+            call.w_hh, call.w_hr = self._dense(weights.hh), self._dense(weights.hr)
+            for name in SMALL:
+                setattr(call, name, self._dense(getattr(weights, name)))
+            call.rate_h, call.rate_c = core.zoneout[0], core.zoneout[-1]
+            call.set_a(self._buffer(rows * gates), 0, gates, False)
+            if core.kernel() == "gru":
+                call.set_p(self._buffer(rows * gates), 0, gates, False)
+            for name, leaf in zip("hc", leaves, strict=False):
+                part = leaf[k] if stacked else leaf[k][0]
+                assert isinstance(part, Tensor)
+                setattr(call, f"{name}_end", part.data_ptr())
+                if name == "h":
+                    self._output = part
+            call.pack(self._buffer(call.packed_floats), False)
+            packed = self._buffer(native.packed_size(width, gates))
+            native.pack_transposed(self._dense(weights.ih), width, gates, packed)
+            stream.add(
+                call, width, packed, self._dense(weights.bias_ih),
+                self._buffer(rows * call.H), self._buffer(rows * call.R), self._buffer(call.H + 64),
+            )  # fmt: skip
+        self._threads = 2 if sum(p.numel() for p in self._parameters) > THREADED else 1
+        self._layers = stream
+
+    def _dense(self, tensor: Tensor | None) -> int:
+        """The address of a dense copy or the tensor itself, which is kept alive; 0 for none."""
+        if tensor is None:
+            return 0
+        self._alive.append(tensor.detach().contiguous())
+        return self._alive[-1].data_ptr()
+
+    def _buffer(self, floats: int) -> int:
+        self._alive.append(torch.empty(floats))
+        return self._alive[-1].data_ptr()

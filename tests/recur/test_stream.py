@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+import elman
+from elman.errors import ArgumentError
+from elman.recur.stream import Stream
+from tests.laws.cores import CAUSAL, INPUT, build, leaves, random_state
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_one_step_at_a_time_equals_the_whole(name: str, rows: int) -> None:
+    for hidden, dtype in ((5, torch.float32), (33, torch.float32), (5, torch.float64)):
+        many = name == "lstm hidden size per layer"
+        sizes = {"hidden_size": [hidden, hidden + 2] if many else hidden}
+        core = build(name, dtype=dtype, **sizes)
+        x, start = torch.randn(rows, 7, INPUT, dtype=dtype), random_state(core, rows)
+        expected, end = core(x, start)
+        stream = Stream(core, rows, start)
+        live = torch.stack([stream(x[:, t]) for t in range(7)], dim=1)
+        torch.testing.assert_close(live, expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(leaves(stream.state), leaves(end), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_large_stack_on_several_threads(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    core = elman.LSTM(130, 300, num_layers=2, batch_first=True, proj_size=100, peephole=True)
+    x = torch.randn(2, 5, 130)
+    stream = Stream(core, 2)
+    live = torch.stack([stream(x[:, t]) for t in range(5)], dim=1)
+    torch.set_num_threads(before)
+    torch.testing.assert_close(live, core(x)[0].detach(), rtol=0, atol=1e-6)
+
+
+def test_new_weights_are_noticed_and_the_state_can_be_put_back() -> None:
+    core = elman.GRU(4, 6)
+    x = torch.randn(5, 1, 4)
+    stream = Stream(core)
+    for t in range(3):
+        stream(x[t])
+    kept = stream.state
+    once = stream(x[3])
+    stream.state = kept
+    assert torch.equal(stream(x[3]), once)
+    with torch.no_grad():
+        for parameter in core.parameters():
+            parameter.mul_(0.5)
+    stream.state = kept
+    expected = core(x[3:4], kept)[0][0].detach()
+    torch.testing.assert_close(stream(x[3]), expected, rtol=0, atol=1e-6)
+
+
+def test_wrong_use_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="bidirectional core cannot stream"):
+        Stream(elman.LSTM(3, 4, bidirectional=True))
+    stream = Stream(elman.LSTM(3, 4))
+    for wrong in (torch.zeros(1, 4), torch.zeros(3), torch.zeros(1, 3, dtype=torch.float64)):
+        with pytest.raises(ArgumentError, match=r"x must be \(1, 3\) of torch.float32"):
+            stream(wrong)
+    with pytest.raises(ArgumentError, match="state leaf 0"):
+        Stream(elman.GRU(3, 4), 2, torch.zeros(1, 1, 4))
