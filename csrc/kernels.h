@@ -20,6 +20,7 @@ struct Recurrence {
     int64_t cell = 0, T = 0, B = 0, H = 0, R = 0, threads = 1;
     bool reverse = false;
     bool layer_norm = false;
+    bool bf16 = false;        // products may round what they multiply to bfloat16
     bool multiplied = false;  // one step whose product with h the caller has already done
 
     const int64_t* start = nullptr;   // (T) first row of step t in packed buffers
@@ -72,3 +73,4 @@ struct Kernels {
 extern const Kernels portable_kernels;
 extern const Kernels avx2_kernels;
 extern const Kernels avx512_kernels;
+extern const Kernels amx_kernels;

@@ -13,6 +13,12 @@
 #include "kernels.h"
 #include "threads.h"
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace nb = nanobind;
 using namespace nb::literals;
 
@@ -35,16 +41,36 @@ float* scratch(int64_t floats) {
 
 namespace {
 
-std::vector<const Kernels*> available() {
+#if defined(__x86_64__) && defined(__linux__)
+// The processor has the tiles, and the system lets this process use their registers.
+bool has_tiles() {
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 22 & 1) || !(d >> 24 & 1)) return false;
+    if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a >> 5 & 1)) return false;  // avx512_bf16
+    constexpr long REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+#else
+bool has_tiles() { return false; }
+#endif
+
+std::vector<const Kernels*> find_sets() {
     std::vector<const Kernels*> sets;
 #if defined(__x86_64__) || defined(_M_X64)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw"))
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")) {
+        if (has_tiles()) sets.push_back(&amx_kernels);
         sets.push_back(&avx512_kernels);
+    }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back(&avx2_kernels);
 #endif
     sets.push_back(&portable_kernels);
+    return sets;
+}
+
+const std::vector<const Kernels*>& available() {
+    static const std::vector<const Kernels*> sets = find_sets();
     return sets;
 }
 
@@ -102,6 +128,7 @@ NB_MODULE(_native, m) {
         .def_rw("R", &Recurrence::R)
         .def_rw("threads", &Recurrence::threads)
         .def_rw("reverse", &Recurrence::reverse)
+        .def_rw("bf16", &Recurrence::bf16)
         .def_rw("multiplied", &Recurrence::multiplied)
         .def_rw("layer_norm", &Recurrence::layer_norm)
         .def_rw("rate_h", &Recurrence::rate_h)

@@ -15,10 +15,13 @@
 #include <immintrin.h>
 #endif
 
+#include "bfloat16.h"
 #include "cells.h"
 #include "kernels.h"
 #include "product.h"
 #include "threads.h"
+
+#include <type_traits>
 
 float* scratch(int64_t floats);  // of this thread, kept between calls; its contents are arbitrary
 
@@ -65,6 +68,7 @@ public:
     // Panels of a product that are this thread's.
     int64_t from(int64_t columns) const { return by_units ? panels(columns) * thread / threads : 0; }
     int64_t to(int64_t columns) const { return by_units ? panels(columns) * (thread + 1) / threads : panels(columns); }
+    bool tiles() const { return TILES && args.bf16; }
     void meet() { if (by_units) barrier_.wait(); }
     void meet_all() { barrier_.wait(); }
 
@@ -79,12 +83,13 @@ private:
 
 // Sizes of the scratch memory of one call, in floats.
 struct Layout {
-    int64_t w_hh, w_hr, weights, h, c, seen, out, product, cell_scratch, sums;
+    int64_t w_hh, w_hr, weights, h, c, seen, out, product, cell_scratch, sums, rounded;
     int64_t G, sums_size;
 
     Layout(const Recurrence& a, int gates, bool backward, int threads) : G(gates * a.H) {
-        w_hh = backward ? packed_size(G, a.R) : packed_size(a.R, G);
-        w_hr = !a.w_hr ? 0 : backward ? packed_size(a.R, a.H) : packed_size(a.H, a.R);
+        const auto size = TILES && a.bf16 ? packed_size_bf16 : packed_size;
+        w_hh = backward ? size(G, a.R) : size(a.R, G);
+        w_hr = !a.w_hr ? 0 : backward ? size(a.R, a.H) : size(a.H, a.R);
         weights = a.packed || a.multiplied ? 0 : w_hh + w_hr;
         h = a.B * padded(a.R);
         c = a.B * padded(a.H);
@@ -94,8 +99,10 @@ struct Layout {
         cell_scratch = threads * padded(a.H);
         sums_size = backward ? padded(2 * G + 5 * a.H) : 0;
         sums = threads * sums_size;
+        const int64_t widest = backward ? (G > a.R ? G : a.R) : a.H;  // R is at most H
+        rounded = TILES && a.bf16 ? (a.B + 16 * threads) * padded_k(widest) / 2 : 0;
     }
-    int64_t total() const { return weights + h + c + seen + out + product + cell_scratch + sums + 64; }
+    int64_t total() const { return weights + h + c + seen + out + product + cell_scratch + sums + rounded + 64; }
 };
 
 // One call's memory, shared by the threads; each touches its own rows only, unless by units.
@@ -103,6 +110,7 @@ struct Memory {
     float* weights;  // null if they come packed
     const float *w_hh, *w_hr;
     float *h, *c, *seen, *out, *projected, *product, *cell_scratch, *sums;
+    uint16_t* rounded;
     int64_t ld_r, ld_h, ld_g;
 
     Memory(const Recurrence& a, const Layout& l, float* p) : ld_r(padded(a.R)), ld_h(padded(a.H)), ld_g(padded(l.G)) {
@@ -115,6 +123,7 @@ struct Memory {
         out = take(a.B * ld_h);
         projected = a.w_hr ? take(a.B * ld_r) : out;
         product = take(l.product), cell_scratch = take(l.cell_scratch), sums = take(l.sums);
+        rounded = reinterpret_cast<uint16_t*>(take(l.rounded));
     }
     // The first row of a thread in a block whose rows of one thread lie together.
     static int64_t block(const Time& time) {
@@ -165,19 +174,35 @@ ELMAN_INLINE RowShare whole_rows(const Time& time) {
     return time.by_units ? RowShare{time.thread, time.threads} : RowShare{0, 1};
 }
 
-void pack_share(int thread, int threads, const float* w, int64_t k, int64_t columns, bool transposed, float* to) {
+void pack_share(int thread, int threads, const float* w, int64_t k, int64_t columns, bool transposed, bool tiles, float* to) {
     const int64_t n = panels(columns);
-    pack(w, k, columns, transposed, n * thread / threads, n * (thread + 1) / threads, to);
+    (tiles ? pack_bf16 : pack)(w, k, columns, transposed, n * thread / threads, n * (thread + 1) / threads, to);
+}
+
+// C (+)= A W for this thread's rows and panels; all threads have written A.
+void multiply(Time& time, const Memory& memory, int64_t n, const float* a, int64_t lda, const float* packed, int64_t k,
+              int64_t columns, float* c, int64_t ldc, bool add, bool from_end) {
+    if (time.tiles()) {
+        // Each thread's rows begin at a new tile.
+        uint16_t* rounded = memory.rounded + (Memory::block(time) + (time.by_units ? 0 : 16 * time.thread)) * padded_k(k);
+        round_rows(a, lda, time.by_units ? time.thread : 0, n, time.by_units ? time.threads : 1, k, rounded);
+        time.meet();
+        product_bf16(n, rounded, packed, k, columns, time.from(columns), time.to(columns), c, ldc, add, from_end);
+    } else {
+        product(n, a, lda, packed, k, columns, time.from(columns), time.to(columns), c, ldc, add, from_end);
+    }
 }
 
 // A thread's share of the matrices in the form of one pass.
 void pack_weights(const Recurrence& a, int64_t G, bool backward, int thread, int threads, float* to) {
+    const bool tiles = TILES && a.bf16;
+    const auto size = tiles ? packed_size_bf16 : packed_size;
     if (backward) {
-        pack_share(thread, threads, a.w_hh, G, a.R, false, to);
-        if (a.w_hr) pack_share(thread, threads, a.w_hr, a.R, a.H, false, to + packed_size(G, a.R));
+        pack_share(thread, threads, a.w_hh, G, a.R, false, tiles, to);
+        if (a.w_hr) pack_share(thread, threads, a.w_hr, a.R, a.H, false, tiles, to + size(G, a.R));
     } else {
-        pack_share(thread, threads, a.w_hh, a.R, G, true, to);
-        if (a.w_hr) pack_share(thread, threads, a.w_hr, a.H, a.R, true, to + packed_size(a.R, G));
+        pack_share(thread, threads, a.w_hh, a.R, G, true, tiles, to);
+        if (a.w_hr) pack_share(thread, threads, a.w_hr, a.H, a.R, true, tiles, to + size(a.R, G));
     }
 }
 
@@ -224,7 +249,7 @@ void run_forward(Time& time, const Memory& memory) {
             if (a.seen.p) std::memcpy(time.at(a.seen, t, j), seen + j * ld_r, sizeof(float) * a.R);
         }
         if (a.mask) time.meet();
-        if (n && !a.multiplied) product(n, seen, ld_r, memory.w_hh, a.R, G, time.from(G), time.to(G), time.at(target, t, 0), time.pitch(target), !a.p.p, i & 1);
+        if (!a.multiplied) multiply(time, memory, n, seen, ld_r, memory.w_hh, a.R, G, n ? time.at(target, t, 0) : nullptr, time.pitch(target), !a.p.p, i & 1);
         time.meet();
         for (int64_t j = share.first; j < n; j += share.step) {
             row.a = time.at(a.a, t, j), row.p = time.at(a.p, t, j), row.stats = time.at(a.stats, t, j);
@@ -238,7 +263,7 @@ void run_forward(Time& time, const Memory& memory) {
         }
         time.meet();
         if (!a.w_hr) continue;
-        if (n) product(n, out, ld_h, memory.w_hr, a.H, a.R, time.from(a.R), time.to(a.R), projected, ld_r, false, i & 1);
+        multiply(time, memory, n, out, ld_h, memory.w_hr, a.H, a.R, projected, ld_r, false, i & 1);
         time.meet();
         for (int64_t j = whole.first; j < n; j += whole.step) finish(j, t, 0, a.R);
         time.meet();
@@ -306,7 +331,7 @@ void run_backward(Time& time, const Memory& memory) {
                 std::memcpy(time.at(a.d_r, t, j), d_projected + j * ld_p, sizeof(float) * a.R);
             }
             time.meet();
-            if (n) product(n, d_projected, ld_p, memory.w_hr, a.R, a.H, time.from(a.H), time.to(a.H), d_out, ld_h, false, i & 1);
+            multiply(time, memory, n, d_projected, ld_p, memory.w_hr, a.R, a.H, d_out, ld_h, false, i & 1);
             time.meet();
         }
         for (int64_t j = share.first; j < n; j += share.step) {
@@ -321,7 +346,7 @@ void run_backward(Time& time, const Memory& memory) {
             Cell::backward(row);
         }
         time.meet();
-        if (n) product(n, gates, ld_g, memory.w_hh, G, a.R, time.from(a.R), time.to(a.R), d_seen, ld_r, !a.mask, i & 1);
+        multiply(time, memory, n, gates, ld_g, memory.w_hh, G, a.R, d_seen, ld_r, !a.mask, i & 1);
         time.meet();
         if (!a.mask) continue;
         for (int64_t j = whole.first; j < n; j += whole.step)
@@ -354,7 +379,7 @@ Plan make_plan(const Recurrence& a, int64_t gates) {
     const int threads = static_cast<int>(a.threads);
     if (threads < 2 || a.T * step < 200000) return {1, false};
     const bool rows_fill_tiles = a.B >= 4 * threads;
-    const bool fits = matrix * 4 <= 1400000;
+    const bool fits = matrix * (TILES && a.bf16 ? 2 : 4) <= 1400000;
     if (rows_fill_tiles && fits) return {threads, false};
     if (step >= 60000) return {threads, true};
     if (a.B >= 2 * threads) return {threads, false};
@@ -377,6 +402,7 @@ void run(const Recurrence& args) {
         const bool all = threads == s.plan.threads;
         Time time(s.args, all ? thread : 0, all ? threads : 1, s.plan.by_units, all ? s.barrier : s.alone);
         const Memory memory(s.args, s.layout, s.memory);
+        std::conditional_t<TILES, Tiles, FlushToZero> tiles;
         if (BACKWARD)
             run_backward<Cell>(time, memory);
         else
@@ -400,8 +426,9 @@ int64_t gates_of(const Recurrence& args) {
 
 int64_t packed_floats(const Recurrence& a) {
     const int64_t G = gates_of(a) * a.H;
-    const int64_t forward = packed_size(a.R, G) + (a.w_hr ? packed_size(a.H, a.R) : 0);
-    const int64_t backward = packed_size(G, a.R) + (a.w_hr ? packed_size(a.R, a.H) : 0);
+    const auto size = TILES && a.bf16 ? packed_size_bf16 : packed_size;
+    const int64_t forward = size(a.R, G) + (a.w_hr ? size(a.H, a.R) : 0);
+    const int64_t backward = size(G, a.R) + (a.w_hr ? size(a.R, a.H) : 0);
     return forward > backward ? forward : backward;
 }
 

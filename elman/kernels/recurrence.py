@@ -72,6 +72,7 @@ class Run:
         mask: (B, R), recurrent dropout.
         keep_h: share of the old h that zoneout keeps: (T, B, R), or one number.
         keep_c: the same for c.
+        bf16: whether products may round what they multiply to bfloat16.
     """
 
     cell: str
@@ -82,6 +83,7 @@ class Run:
     mask: Tensor | None = None
     keep_h: Tensor | float = 0.0
     keep_c: Tensor | float = 0.0
+    bf16: bool = False
 
 
 def run_layer(run: Run, x: Tensor, state: Leaves, weights: Constants) -> tuple[Tensor, Leaves]:
@@ -89,9 +91,9 @@ def run_layer(run: Run, x: Tensor, state: Leaves, weights: Constants) -> tuple[T
 
     Args:
         run: how.
-        x: (T, B, D), or packed (N, D); float32.
-        state: leaves (B, R) and, for an LSTM, (B, H).
-        weights: of the layer.
+        x: (T, B, D), or packed (N, D); float32 or bfloat16.
+        state: leaves (B, R) and, for an LSTM, (B, H); float32.
+        weights: of the layer; float32, `ih` as x.
 
     Returns:
         h at every step, (T, B, R) or packed (N, R), and the last state.
@@ -143,7 +145,7 @@ class _Call:
         call.cell, call.T, call.B = CELLS[run.cell], run.steps, self.rows
         call.H, call.R = self.hidden, self.width
         call.threads, call.reverse = torch.get_num_threads(), run.reverse
-        call.layer_norm = weights.gain is not None
+        call.layer_norm, call.bf16 = weights.gain is not None, run.bf16
         self.give("w_hh", weights.hh)
         self.give("w_hr", weights.hr)
         for name in SMALL:
@@ -228,6 +230,10 @@ class _Call:
         ih, bias = self.weights.ih, self.weights.bias_ih
         if ih is None:
             a.copy_(self.inputs(part))
+        elif self.run.bf16:
+            a.copy_(_multiply(self.inputs(part), ih.t(), bf16=True))
+            if bias is not None:
+                a += bias
         elif bias is None:
             torch.mm(self.inputs(part), ih.t(), out=a)
         else:
@@ -241,7 +247,13 @@ class _Call:
         most = self.count if keep else max(part.end - part.at for part in parts)
         straight = run.ragged is None and run.mask is None
         # Packing a matrix for one step costs more than the product.
-        single = not keep and run.steps == 1 and run.ragged is None and self.weights.hr is None
+        single = (
+            not keep
+            and not run.bf16
+            and run.steps == 1
+            and run.ragged is None
+            and self.weights.hr is None
+        )
         self.native.multiplied = single
         # Before dropout the h of a GRU is needed, too: it goes where an LSTM has c.
         saved = _Saved(
@@ -263,23 +275,23 @@ class _Call:
                 self.give_rows(name, buffer, part, 0 if keep else part.at)
             self.give_steps("y", y, part)
             if single:
-                self._multiply(saved.a if saved.p is None else saved.p)
+                self._multiply_step(saved.a if saved.p is None else saved.p)
             self.native.forward()
             for name, leaf in zip("hc", end, strict=False):
                 setattr(self.native, f"{name}0", leaf.data_ptr())
         return y, end, saved
 
-    def _multiply(self, to: Tensor) -> None:
+    def _multiply_step(self, to: Tensor) -> None:
         """The product with h of a single step, by torch."""
         h, hh = self.state[0], self.weights.hh
         seen = h if self.run.mask is None else h * self.run.mask
         torch.addmm(to, seen, hh.t(), beta=0 if self.separate else 1, out=to)
 
     def _new_output(self) -> Tensor:
-        T, B, R, x = self.run.steps, self.rows, self.width, self.x
+        T, B, R, x = self.run.steps, self.rows, self.width, self.state[0]
         if self.run.ragged is not None:
             return x.new_zeros(T, B, R) if self.run.padded else x.new_empty(self.count, R)
-        if x.stride(0) < x.stride(1):  # batch first in memory
+        if self.x.stride(0) < self.x.stride(1):  # batch first in memory
             return x.new_empty(B, T, R).transpose(0, 1)
         return x.new_empty(T, B, R)
 
@@ -341,13 +353,15 @@ class _Call:
             rows = slice(part.at, part.end)
             d_a = saved.a[rows]
             d_p = d_a if saved.p is None else saved.p[rows]
-            _add_product(gradients, "hh", d_p, self.seen(saved, y, part))
+            self._add_product(gradients, "hh", d_p, self.seen(saved, y, part))
             if d_r is not None and saved.m is not None:
-                _add_product(gradients, "hr", d_r[rows], saved.m[rows])
+                self._add_product(gradients, "hr", d_r[rows], saved.m[rows])
             if wanted[1]:
-                _add_product(gradients, "ih", d_a, self.inputs(part))
+                self._add_product(gradients, "ih", d_a, self.inputs(part))
             if d_x is not None and weights.ih is None:
                 d_x[rows] = d_a
+            elif d_x is not None and weights.ih is not None and self.run.bf16:
+                d_x[rows] = _multiply(d_a, weights.ih, bf16=True)
             elif d_x is not None and weights.ih is not None:
                 torch.mm(d_a, weights.ih, out=d_x[rows])
         if weights.bias_ih is not None:
@@ -367,13 +381,19 @@ class _Call:
         elif states is not None:
             self.give(name, states[before * self.rows : (before + 1) * self.rows])
 
+    def _add_product(self, sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> None:
+        """sums[name] += a^T b, as its transpose: the wider result is the faster product."""
+        if name not in sums:
+            sums[name] = _multiply(b.t(), a, bf16=self.run.bf16).t()
+        elif self.run.bf16:
+            sums[name] += _multiply(b.t(), a, bf16=True).t()
+        else:
+            torch.addmm(sums[name].t(), b.t(), a, out=sums[name].t())
 
-def _add_product(sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> None:
-    """sums[name] += a^T b, as its transpose: the wider result is the faster product."""
-    if name in sums:
-        torch.addmm(sums[name].t(), b.t(), a, out=sums[name].t())
-    else:
-        sums[name] = torch.mm(b.t(), a).t()
+
+def _multiply(a: Tensor, b: Tensor, *, bf16: bool) -> Tensor:
+    """a b in float32; with `bf16` of numbers rounded to bfloat16."""
+    return torch.mm(a.bfloat16(), b.bfloat16()).float() if bf16 else torch.mm(a, b)
 
 
 def _keeps_graph() -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from elman.kernels.recurrence import Ragged, Run, run_layer
+from elman.kernels.recurrence import Constants, Ragged, Run, run_layer
 from elman.padded import time_mask
 from elman.recur.plain import draw_masks
 from elman.recur.weights import Leaves
@@ -41,6 +41,8 @@ def run_kernels(
             ragged, rows = _sort(lengths.cpu(), *x.shape[:2])
             x = _Take.apply(x, rows)  # type: ignore[no-untyped-call]
     active = None if ragged is None else ragged.active
+    bf16, kept = stack.computes_in_bfloat16(x), layers[0][0].dtype
+    layers = [tuple(leaf.float() for leaf in leaves) for leaves in layers]
     results: list[Leaves] = []
     for k in range(stack.num_layers):
         if k > 0:
@@ -59,13 +61,20 @@ def run_kernels(
                 mask=masks.seen,
                 keep_h=masks.kept[0],
                 keep_c=masks.kept[-1],
+                bf16=bf16,
             )
             inputs, constants = stack.for_kernel(x, weights)
+            if bf16:  # sums and states are float32
+                rest = (None if w is None else w.float() for w in constants[1:])
+                constants = Constants(constants.ih, *rest)  # type: ignore[arg-type]
             y, end = run_layer(run, inputs, state, constants)
-            outputs.append(y)
-            ends.append(end)
+            outputs.append(y.bfloat16() if bf16 else y)
+            ends.append(tuple(leaf.to(kept) for leaf in end))
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-        results.append(tuple(torch.stack(leaf) for leaf in zip(*ends, strict=True)))
+        if len(ends) == 1:
+            results.append(tuple(leaf.unsqueeze(0) for leaf in ends[0]))
+        else:
+            results.append(tuple(torch.stack(leaf) for leaf in zip(*ends, strict=True)))
     return x, results
 
 

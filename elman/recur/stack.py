@@ -28,7 +28,7 @@ from elman.padded import check_lengths
 from elman.recur.by_kernel import run_kernels
 from elman.recur.by_torch import run_torch
 from elman.recur.plain import run_plain
-from elman.recur.weights import Leaves, Weights, normalise, split_leaf, suffix
+from elman.recur.weights import PREFIXES, Leaves, Weights, normalise, split_leaf, suffix
 from elman.state import State
 
 
@@ -173,17 +173,9 @@ class Stack(nn.Module):
 
     def weights(self, layer: int, direction: int = 0) -> Weights:
         """The weights of one layer in one direction, as they are stored."""
-
-        def find(name: str) -> Tensor | None:
-            return self._parameters.get(f"{name}_{suffix(layer, direction)}")
-
-        ih, hh = find("weight_ih"), find("weight_hh")
-        assert ih is not None  # registered in the constructor
-        assert hh is not None
-        return Weights(
-            ih, hh, find("bias_ih"), find("bias_hh"), find("weight_hr"), find("weight_peephole"),
-            find("gain_ih"), find("gain_hh"), find("gain_c"), find("bias_c"),
-        )  # fmt: skip
+        end, parameters = suffix(layer, direction), self._parameters
+        found = [parameters.get(prefix + end) for prefix in PREFIXES]
+        return Weights(*found)  # type: ignore[arg-type]  # the first two are always there
 
     # The equations: each cell gives these.
 
@@ -214,10 +206,19 @@ class Stack(nn.Module):
 
     def way(self, x: Tensor) -> Literal["kernel", "torch", "plain"]:
         """Which functions run x: our kernels, torch's compiled ones, or the plain definition."""
-        here = x.device.type == "cpu" and x.dtype == torch.float32
-        if kernels.native and here and not torch.is_autocast_enabled("cpu") and self.kernel():
-            return "kernel"
+        if kernels.native and x.device.type == "cpu" and self.kernel():
+            if self.computes_in_bfloat16(x):
+                return "kernel"
+            if x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
+                return "kernel"
         return "torch" if self.uses_torch() else "plain"
+
+    def computes_in_bfloat16(self, x: Tensor) -> bool:
+        """Whether x or autocast asks for it."""
+        if torch.is_autocast_enabled("cpu") and x.is_floating_point():
+            autocast = torch.get_autocast_dtype("cpu") == torch.bfloat16
+            return autocast and x.dtype != torch.float64
+        return x.dtype == torch.bfloat16
 
     def uses_torch(self) -> bool:
         """Whether torch has a compiled function for exactly these equations and options."""
@@ -369,7 +370,10 @@ class Stack(nn.Module):
         joined: list[State] = []
         for i in range(self.leaves):
             leaves = tuple(part[i] for part in layers)
-            joined.append(torch.cat(leaves) if isinstance(self.hidden_size, int) else leaves)
+            if isinstance(self.hidden_size, int):
+                joined.append(leaves[0] if len(leaves) == 1 else torch.cat(leaves))
+            else:
+                joined.append(leaves)
         return joined[0] if self.leaves == 1 else tuple(joined)
 
     def flatten_parameters(self) -> None:

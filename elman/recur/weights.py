@@ -38,6 +38,13 @@ class Weights(NamedTuple):
         return [w for w in (self.ih, self.hh, self.bias_ih, self.bias_hh, self.hr) if w is not None]
 
 
+# Of the names of parameters, in the order of Weights; `suffix` is the other half.
+PREFIXES = (
+    "weight_ih_", "weight_hh_", "bias_ih_", "bias_hh_", "weight_hr_", "weight_peephole_",
+    "gain_ih_", "gain_hh_", "gain_c_", "bias_c_",
+)  # fmt: skip
+
+
 def normalise(a: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
     """Layer normalisation of the last dimension (Ba, Kiros and Hinton 2016, arXiv:1607.06450)."""
     return F.layer_norm(a, (a.shape[-1],), gain, bias)

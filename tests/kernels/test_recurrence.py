@@ -271,3 +271,31 @@ def test_ten_thousand_calls_leave_no_memory_behind() -> None:
     before = call(1000)
     # A leak of the smallest buffer (5 * 4 * 16 floats) would be 12.8 MB.
     assert call(10_000) - before < 4e6
+
+
+@pytest.mark.parametrize("by", ["autocast", "weights"])
+@pytest.mark.parametrize("name", NATIVE)
+def test_bfloat16_stays_within_its_rounding(name: str, by: str, instruction_set: str) -> None:
+    for size in ("odd", "many rows", "by units"):
+        rows, steps, hidden = SIZES[size]
+        core = sized(name, hidden, torch.float32)
+        with torch.no_grad():
+            for parameter in core.parameters():
+                parameter.copy_(parameter.bfloat16())
+        x, start = torch.randn(rows, steps, INPUT).bfloat16(), random_state(core, rows)
+        start = elman.state.map_state(lambda leaf: leaf.bfloat16().float(), start)
+        lengths = torch.arange(rows) % (steps + 1)
+        exact = everything(core, x.float(), start, lengths)
+        if by == "autocast":
+            with torch.autocast("cpu", torch.bfloat16):
+                rounded = everything(core, x.float(), start, lengths)
+        else:
+            start = elman.state.map_state(torch.Tensor.bfloat16, start)
+            rounded = everything(core.bfloat16(), x, start, lengths)
+        assert core.way(x) == "kernel"
+        assert rounded[0].dtype == torch.bfloat16
+        for a, b in zip(rounded, exact, strict=True):
+            # bfloat16 has 8 bits: 0.4 % a number.  Gradients of relu and of normalised rows jump
+            # or grow where rounding moves them, hence the norm and not the largest error.
+            error = (a.detach().float() - b.detach()).norm() / (b.detach().norm() + 1e-3)
+            assert float(error) < 0.06, (size, tuple(b.shape))

@@ -1,0 +1,138 @@
+// Products of bfloat16 numbers with sums in float: on the tiles of AMX.
+//
+// A tile is 16 rows of 64 bytes: 16 x 32 numbers of A, or 32 x 16 of W with two successive k side by
+// side.  W is packed as such tiles, panels of 32 columns one after the other, in each of which k
+// runs.  Rows of A are padded to 16, and k to 32 with zeros.
+#pragma once
+
+#include "vector.h"
+
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+#define ELMAN_AMX 1
+#endif
+
+namespace {
+
+ELMAN_INLINE int64_t padded_k(int64_t k) { return (k + 31) / 32 * 32; }
+// In floats, two numbers each.
+ELMAN_INLINE int64_t packed_size_bf16(int64_t k, int64_t columns) {
+    return (columns + 31) / 32 * 32 * padded_k(k) / 2;
+}
+
+#if defined(ELMAN_AMX)
+
+constexpr bool TILES = true;
+
+class Tiles {  // of this thread, as long as this object lives
+public:
+    Tiles() {
+        struct alignas(64) { uint8_t palette = 1, start = 0, zero[14] = {}; uint16_t bytes[16] = {}; uint8_t rows[16] = {}; } config;
+        for (int i = 0; i < 8; ++i) config.bytes[i] = 64, config.rows[i] = 16;
+        _tile_loadconfig(&config);
+    }
+    ~Tiles() { _tile_release(); }
+};
+
+uint16_t to_bf16(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, 4);
+    if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>(bits >> 16 | 64);  // NaN
+    return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+void pack_bf16(const float* w, int64_t k, int64_t columns, bool transposed, int64_t first, int64_t last, float* packed) {
+    const int64_t kp = padded_k(k);
+    for (int64_t p = first; p < last; ++p) {
+        auto* to = reinterpret_cast<uint16_t*>(packed) + p * 32 * kp;
+        for (int64_t k0 = 0; k0 < kp; k0 += 32)
+            for (int64_t half = 0; half < 32; half += 16)
+                for (int64_t i = 0; i < 32; i += 2)
+                    for (int64_t j = 0; j < 16; ++j)
+                        for (int64_t e = 0; e < 2; ++e) {
+                            const int64_t column = p * 32 + half + j, row = k0 + i + e;
+                            const bool inside = column < columns && row < k;
+                            *to++ = !inside ? 0 : to_bf16(transposed ? w[column * k + row] : w[row * columns + column]);
+                        }
+    }
+}
+
+// Rows first, first + step... of n rows (k) become bfloat16 rows of padded_k(k).
+void round_rows(const float* from, int64_t ld, int64_t first, int64_t n, int64_t step, int64_t k, uint16_t* to) {
+    const int64_t kp = padded_k(k);
+    for (int64_t r = first; r < n; r += step)
+        for (int64_t i = 0; i < kp; i += 16) {
+            const Vec x = i < k ? load(from + r * ld + i, Lanes(k - i)) : set(0);
+            const __m256bh rounded = _mm512_cvtneps_pbh(x.v);
+            std::memcpy(to + r * kp + i, &rounded, 32);
+        }
+}
+
+template <int A>  // tiles of 16 rows
+ELMAN_INLINE void tile_bf16(const uint16_t* a, const uint16_t* w, int64_t kp, float (*sums)[256]) {
+    const int64_t stride = kp * 2;
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t k0 = 0; k0 < kp; k0 += 32, w += 1024) {
+        _tile_loadd(4, a + k0, stride);
+        if (A == 2) {
+            _tile_loadd(5, a + 16 * kp + k0, stride);
+        }
+        _tile_loadd(6, w, 64);
+        _tile_loadd(7, w + 512, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        if (A == 2) {
+            _tile_dpbf16ps(2, 5, 6);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    }
+    _tile_stored(0, sums[0], 64);
+    _tile_stored(1, sums[1], 64);
+    if (A == 2) {
+        _tile_stored(2, sums[2], 64);
+        _tile_stored(3, sums[3], 64);
+    }
+}
+
+// Panels first..last of C (rows, columns) (+)= A W; A has memory for rows rounded up to 16.
+void product_bf16(int64_t rows, const uint16_t* a, const float* packed, int64_t k, int64_t columns,
+                  int64_t first, int64_t last, float* c, int64_t ldc, bool add, bool from_end) {
+    alignas(64) float sums[4][256];
+    const int64_t kp = padded_k(k);
+    for (int64_t i = first; i < last; ++i) {
+        const int64_t p = from_end ? first + last - 1 - i : i;
+        const uint16_t* w = reinterpret_cast<const uint16_t*>(packed) + p * 32 * kp;
+        for (int64_t row = 0; row < rows; row += 32) {
+            const int64_t n = rows - row < 32 ? rows - row : 32;
+            if (n > 16)
+                tile_bf16<2>(a + row * kp, w, kp, sums);
+            else
+                tile_bf16<1>(a + row * kp, w, kp, sums);
+            for (int64_t half = 0; half < 2; ++half) {
+                const int64_t column = p * 32 + half * 16;
+                if (column >= columns) break;
+                const Lanes l(columns - column);
+                for (int64_t r = 0; r < n; ++r) {
+                    float* to = c + (row + r) * ldc + column;
+                    const Vec sum = load(sums[r / 16 * 2 + half] + r % 16 * 16);
+                    store(to, add ? load(to, l) + sum : sum, l);
+                }
+            }
+        }
+    }
+}
+
+#else
+
+// Without tiles numbers given as bfloat16 are multiplied as floats, which is only more exact.
+constexpr bool TILES = false;
+class Tiles {};
+void pack_bf16(const float*, int64_t, int64_t, bool, int64_t, int64_t, float*) {}
+void round_rows(const float*, int64_t, int64_t, int64_t, int64_t, int64_t, uint16_t*) {}
+void product_bf16(int64_t, const uint16_t*, const float*, int64_t, int64_t, int64_t, int64_t, float*, int64_t, bool, bool) {}
+
+#endif
+
+}  // namespace
