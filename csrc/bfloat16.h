@@ -40,19 +40,50 @@ uint16_t to_bf16(float x) {
     return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+// One tile of W from row k0 and column c0 on; w holds W (k, columns), or W^T.
+void pack_tile(const float* w, int64_t k, int64_t columns, bool transposed, int64_t k0, int64_t c0, uint16_t* to) {
+    for (int64_t i = 0; i < 32; ++i)
+        for (int64_t j = 0; j < 16; ++j) {
+            const int64_t row = k0 + i, column = c0 + j;
+            const bool inside = column < columns && row < k;
+            to[i / 2 * 32 + j * 2 + i % 2] =
+                !inside ? 0 : to_bf16(transposed ? w[column * k + row] : w[row * columns + column]);
+        }
+}
+
+// The same where the tile is wholly inside.
+void pack_whole_tile(const float* w, int64_t k, int64_t columns, bool transposed, int64_t k0, int64_t c0, uint16_t* to) {
+    if (transposed) {  // two successive k of one column lie side by side already
+        alignas(64) uint32_t pairs[16][16];
+        for (int64_t j = 0; j < 16; ++j) {
+            const float* from = w + (c0 + j) * k + k0;
+            const __m512bh rounded = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + 16), _mm512_loadu_ps(from));
+            std::memcpy(pairs[j], &rounded, 64);
+        }
+        auto* out = reinterpret_cast<uint32_t*>(to);
+        for (int64_t i = 0; i < 16; ++i)
+            for (int64_t j = 0; j < 16; ++j) out[i * 16 + j] = pairs[j][i];
+        return;
+    }
+    alignas(64) uint16_t order[32];
+    for (int i = 0; i < 32; ++i) order[i] = static_cast<uint16_t>(i / 2 + i % 2 * 16);
+    const __m512i interleave = _mm512_load_si512(order);
+    for (int64_t i = 0; i < 16; ++i) {
+        const float* from = w + (k0 + 2 * i) * columns + c0;
+        const __m512bh rounded = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + columns), _mm512_loadu_ps(from));
+        __m512i bits;
+        std::memcpy(&bits, &rounded, 64);
+        _mm512_storeu_si512(to + i * 32, _mm512_permutexvar_epi16(interleave, bits));
+    }
+}
+
 void pack_bf16(const float* w, int64_t k, int64_t columns, bool transposed, int64_t first, int64_t last, float* packed) {
     const int64_t kp = padded_k(k);
     for (int64_t p = first; p < last; ++p) {
         auto* to = reinterpret_cast<uint16_t*>(packed) + p * 32 * kp;
         for (int64_t k0 = 0; k0 < kp; k0 += 32)
-            for (int64_t half = 0; half < 32; half += 16)
-                for (int64_t i = 0; i < 32; i += 2)
-                    for (int64_t j = 0; j < 16; ++j)
-                        for (int64_t e = 0; e < 2; ++e) {
-                            const int64_t column = p * 32 + half + j, row = k0 + i + e;
-                            const bool inside = column < columns && row < k;
-                            *to++ = !inside ? 0 : to_bf16(transposed ? w[column * k + row] : w[row * columns + column]);
-                        }
+            for (int64_t c0 = p * 32; c0 < p * 32 + 32; c0 += 16, to += 512)
+                (k0 + 32 <= k && c0 + 16 <= columns ? pack_whole_tile : pack_tile)(w, k, columns, transposed, k0, c0, to);
     }
 }
 

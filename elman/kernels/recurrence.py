@@ -231,7 +231,7 @@ class _Call:
         if ih is None:
             a.copy_(self.inputs(part))
         elif self.run.bf16:
-            a.copy_(_multiply(self.inputs(part), ih.t(), bf16=True))
+            a.copy_(torch.mm(self._round(self.inputs(part)), self._round(ih).t()))
             if bias is not None:
                 a += bias
         elif bias is None:
@@ -350,20 +350,7 @@ class _Call:
             call.backward()
             for name, gradient in zip("hc", d_state, strict=False):
                 setattr(call, f"{name}_end", gradient.data_ptr())
-            rows = slice(part.at, part.end)
-            d_a = saved.a[rows]
-            d_p = d_a if saved.p is None else saved.p[rows]
-            self._add_product(gradients, "hh", d_p, self.seen(saved, y, part))
-            if d_r is not None and saved.m is not None:
-                self._add_product(gradients, "hr", d_r[rows], saved.m[rows])
-            if wanted[1]:
-                self._add_product(gradients, "ih", d_a, self.inputs(part))
-            if d_x is not None and weights.ih is None:
-                d_x[rows] = d_a
-            elif d_x is not None and weights.ih is not None and self.run.bf16:
-                d_x[rows] = _multiply(d_a, weights.ih, bf16=True)
-            elif d_x is not None and weights.ih is not None:
-                torch.mm(d_a, weights.ih, out=d_x[rows])
+            self._add_products(gradients, saved, y, part, d_r, d_x, wanted[1])
         if weights.bias_ih is not None:
             gradients["bias_ih"] = saved.a.sum(0)
         if d_x is not None and self.x.dim() == 3:
@@ -381,19 +368,47 @@ class _Call:
         elif states is not None:
             self.give(name, states[before * self.rows : (before + 1) * self.rows])
 
+    def _add_products(
+        self,
+        sums: dict[str, Tensor],
+        saved: _Saved,
+        y: Tensor,
+        part: _Part,
+        d_r: Tensor | None,
+        d_x: Tensor | None,
+        of_ih: bool,
+    ) -> None:
+        """The gradients of the matrices from one part, added to `sums`, and its rows of d_x."""
+        rows, ih = slice(part.at, part.end), self.weights.ih
+        d_a = self._round(saved.a[rows])
+        d_p = d_a if saved.p is None else self._round(saved.p[rows])
+        self._add_product(sums, "hh", d_p, self.seen(saved, y, part))
+        if d_r is not None and saved.m is not None:
+            self._add_product(sums, "hr", self._round(d_r[rows]), saved.m[rows])
+        if of_ih:
+            self._add_product(sums, "ih", d_a, self.inputs(part))
+        if d_x is None:
+            return
+        if ih is None:
+            d_x[rows] = saved.a[rows]
+        elif self.run.bf16:
+            d_x[rows] = torch.mm(d_a, self._round(ih))
+        else:
+            torch.mm(d_a, ih, out=d_x[rows])
+
     def _add_product(self, sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> None:
         """sums[name] += a^T b, as its transpose: the wider result is the faster product."""
+        b = self._round(b)
         if name not in sums:
-            sums[name] = _multiply(b.t(), a, bf16=self.run.bf16).t()
+            sums[name] = torch.mm(b.t(), a).t().float()
         elif self.run.bf16:
-            sums[name] += _multiply(b.t(), a, bf16=True).t()
+            sums[name] += torch.mm(b.t(), a).t()
         else:
             torch.addmm(sums[name].t(), b.t(), a, out=sums[name].t())
 
-
-def _multiply(a: Tensor, b: Tensor, *, bf16: bool) -> Tensor:
-    """a b in float32; with `bf16` of numbers rounded to bfloat16."""
-    return torch.mm(a.bfloat16(), b.bfloat16()).float() if bf16 else torch.mm(a, b)
+    def _round(self, x: Tensor) -> Tensor:
+        """What a product multiplies."""
+        return x.bfloat16() if self.run.bf16 else x
 
 
 def _keeps_graph() -> bool:
