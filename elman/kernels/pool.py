@@ -60,7 +60,9 @@ def _take(size: int) -> Tensor:
         if blocks:
             _kept -= size
             return blocks.pop()
-    return torch.empty(size)
+    # A block outlives the mode in which it was first needed.
+    with torch.inference_mode(False):
+        return torch.empty(size)
 
 
 def _give(block: Tensor) -> None:

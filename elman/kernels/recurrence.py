@@ -28,6 +28,7 @@ from elman.kernels.pool import Lease
 Leaves = tuple[Tensor, ...]
 CELLS = {"rnn tanh": 0, "rnn relu": 1, "lstm": 2, "gru": 3}
 GATES = {"rnn tanh": 1, "rnn relu": 1, "lstm": 4, "gru": 3}
+TURNED = 1 << 17  # floats of the gradient of a matrix that is small
 PART = 1 << 19  # floats of `a` that the second caches of one or two cores hold
 
 
@@ -397,12 +398,16 @@ class _Call:
             torch.mm(d_a, ih, out=d_x[rows])
 
     def _add_product(self, sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> None:
-        """sums[name] += a^T b, as its transpose: the wider result is the faster product."""
+        """sums[name] += a^T b."""
         b = self._round(b)
+        # A small result is computed faster as a wide one; a large one would have to be turned back.
+        turned = a.shape[1] * b.shape[1] <= TURNED
         if name not in sums:
-            sums[name] = torch.mm(b.t(), a).t().float()
+            sums[name] = (torch.mm(b.t(), a).t() if turned else torch.mm(a.t(), b)).float()
         elif self.run.bf16:
-            sums[name] += torch.mm(b.t(), a).t()
+            sums[name] += torch.mm(a.t(), b)
+        elif not turned:
+            torch.addmm(sums[name], a.t(), b, out=sums[name])
         else:
             torch.addmm(sums[name].t(), b.t(), a, out=sums[name].t())
 

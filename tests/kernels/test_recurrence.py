@@ -226,6 +226,17 @@ def test_saturated_and_non_finite_numbers_come_out_as_from_torch() -> None:
             torch.testing.assert_close(y, expected, equal_nan=True, rtol=1e-6, atol=1e-6)
 
 
+def test_inference_mode_leaves_nothing_behind() -> None:
+    core, x = elman.LSTM(64, 64), torch.randn(100, 32, 64)
+    with torch.inference_mode():
+        expected = core(x)[0]
+    with torch.no_grad():
+        assert torch.equal(core(x)[0], expected)
+    core(x)[0].sum().backward()
+    with torch.inference_mode():
+        assert torch.equal(core(x)[0], expected)
+
+
 def test_python_threads_do_not_disturb_each_other() -> None:
     core = elman.LSTM(16, 40, num_layers=2)
     inputs = [torch.randn(30, 6, 16) for _ in range(4)]
