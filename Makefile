@@ -18,6 +18,7 @@ check: $(VENV)/installed
 	$(RUN) -m pytest --doctest-modules elman
 
 bench: $(VENV)/installed
+	$(RUN) benchmarks/grid.py
 	$(RUN) benchmarks/speed.py
 	$(RUN) benchmarks/memory.py
 	$(RUN) benchmarks/table.py

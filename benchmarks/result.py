@@ -17,23 +17,30 @@ import elman
 RESULTS = Path(__file__).parent / "results"
 
 
-def write_result(name: str, facts: dict[str, object]) -> None:
-    """Write benchmarks/results/NAME.json and print it."""
+def write_result(name: str, facts: dict[str, object], *, quiet: bool = False) -> None:
+    """Write benchmarks/results/NAME.json and print it; an item of a list "cells" is one line."""
     arguments = [Path(a).name if os.sep in a else a for a in sys.argv]
     result = {
         "date": datetime.date.today().isoformat(),
         "commit": _output("git", "rev-parse", "--short", "HEAD") or "not in a checkout",
         "command": " ".join(["python", f"benchmarks/{arguments[0]}", *arguments[1:]]),
-        "machine": f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
+        "machine": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "versions": {
             "elman": elman.__version__, "torch": torch.__version__,
             "python": platform.python_version(),
         },
         **facts,
     }  # fmt: skip
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    cells = result.pop("cells", None)
+    text = json.dumps(result, indent=2)
+    if isinstance(cells, list):
+        lines = ",\n".join(f"    {json.dumps(cell)}" for cell in cells)
+        text = text.removesuffix("\n}") + f',\n  "cells": [\n{lines}\n  ]\n}}'
+    path = RESULTS / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + "\n")
+    if not quiet:
+        print(text)
 
 
 def _output(*command: str) -> str:
@@ -43,7 +50,7 @@ def _output(*command: str) -> str:
     return done.stdout.strip()
 
 
-def _processor() -> str:
+def processor() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()

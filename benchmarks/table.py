@@ -7,17 +7,36 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+from plot import draw
+from targets import TARGETS, Target, geometric_mean, reached, refused
 
 HERE = Path(__file__).parent
+RESULTS = HERE / "results"
 HEAD = """# Benchmarks
 
-`make bench` runs `speed.py` and `memory.py` and writes this page. The others need data or time:
+`make bench` runs `grid.py`, `speed.py` and `memory.py` and writes this page. The grid takes hours;
+`python benchmarks/grid.py --quick` runs a few cells of each row, and `--budget SECONDS` runs it in
+pieces. What is missing of the peers beyond PyTorch is left out and named; they come with
+
+    pip install keras tensorflow-cpu jax onnx onnxruntime
+
+The other programs need data or time:
 
     python benchmarks/ptb_small.py FOLDER_OF_PENN_TREEBANK
 
 Every result is a file in `results/`. Speeds are ratios against the peer of the same run, in turns;
 what fails the comparison of results first is not timed.
 """
+GRID = """
+A ratio is the time of the fastest peer that the line names over that of elman, in the same round;
+a cell's ratio is the median over its rounds. Input size is H, layout is time first (batch first
+where T is odd). Cells whose training step takes an LSTM more than 6e11 floating point operations
+are left out. A bf16 line counts autocast and `.bfloat16()` modules, each against torch.nn in the
+same form; a ragged line counts training and inference of LSTM and GRU.
+"""
+LIMITS = HERE / "limits.md"  # what limits the cells that miss their target, written by hand
 
 
 def flat(value: object, name: str = "") -> list[tuple[str, str]]:
@@ -31,9 +50,75 @@ def flat(value: object, name: str = "") -> list[tuple[str, str]]:
     return [(name, f"{value:.4g}" if isinstance(value, float) else str(value))]
 
 
+def line(target: Target, rows: dict[str, dict[str, Any]]) -> str:
+    """One line of the table of targets."""
+    found, unlike = reached(target, rows), refused(target, rows)
+    if not found:
+        return f"| {target.what} | not measured | | | {target.mean} / {target.worst} | |\n"
+    values = [value for value, _, _ in found]
+    mean, (worst, row, shape) = geometric_mean(values), found[0]
+    where = shape if len(target.rows) == 1 else f"{row}, {shape}"
+    met = [
+        "yes" if mean >= target.mean else "no",
+        "yes" if worst >= target.worst and not unlike else "no",
+    ]
+    cells = str(len(found)) + (f" and {unlike} refused" if unlike else "")
+    return (
+        f"| {target.what} | {cells} | {mean:.2f} | {worst:.2f} ({where}) "
+        f"| {target.mean} / {target.worst} | {' / '.join(met)} |\n"
+    )
+
+
+def one_of(rows: dict[str, dict[str, Any]], key: str) -> str:
+    """What the files say about themselves, all that differ."""
+    return "; ".join(dict.fromkeys(str(row[key]) for row in rows.values()))
+
+
+def grid(folder: str, what: str) -> str:
+    """The part of the page about the grid in results/FOLDER, and its picture."""
+    read = [json.loads(path.read_text()) for path in sorted((RESULTS / folder).glob("*.json"))]
+    rows = {row["row"]: row for row in read}
+    if not rows:
+        return ""
+    draw(rows, RESULTS / f"{folder}.png", what)
+    versions = ", ".join(f"{k} {v}" for k, v in read[-1]["peers"].items())
+    others = sorted(cell["others"] for row in read for cell in row["cells"] if "others" in cell)
+    absent = {name for row in read for cell in row["cells"] for name in cell.get("absent", [])}
+    page = f"\n## Against the peers: {what}\n{GRID}\n![ratios](results/{folder}.png)\n\n"
+    page += "| | cells | mean | worst | target | met |\n|---|---|---|---|---|---|\n"
+    page += "".join(line(target, rows) for target in TARGETS)
+    page += f"\n{one_of(rows, 'machine')}; kernels {one_of(rows, 'kernels')}; {versions}.\n"
+    page += f"Commit {one_of(rows, 'commit')}, {one_of(rows, 'date')}. "
+    if others:
+        page += f"Other processes used {100 * others[len(others) // 2]:.1f} % of the cores during "
+        page += f"the median cell, at most {100 * others[-1]:.0f} %.\n"
+    if absent:
+        page += f"\nNot installed, not measured: {', '.join(sorted(absent))}.\n"
+    return page + programs(rows)
+
+
+def programs(rows: dict[str, dict[str, Any]]) -> str:
+    """Milliseconds where programs were run, since their peers differ in kind."""
+    page = ""
+    for name in ("tutorial program", "LSTM layer as a program", "LSTM one step", "GRU one step"):
+        cells = [cell for cell in rows.get(name, {}).get("cells", []) if "ms" in cell]
+        if not cells:
+            continue
+        peers = list(cells[0]["ms"])
+        page += f"\n### {name}, ms a step\n\n| | {' | '.join(peers)} |\n"
+        page += "|---" * (len(peers) + 1) + "|\n"
+        for cell in cells:
+            times = [f"{cell['ms'][peer][0]:.3g}" if peer in cell["ms"] else "" for peer in peers]
+            page += f"| {cell['shape']} | {' | '.join(times)} |\n"
+    return page
+
+
 def main() -> None:
     page = HEAD
-    for path in sorted((HERE / "results").glob("*.json")):
+    page += grid("grid", "the whole grid") or grid("quick", "a few cells")
+    if LIMITS.exists():
+        page += f"\n## What limits the cells below their target\n\n{LIMITS.read_text()}"
+    for path in sorted(RESULTS.glob("*.json")):
         rows = flat(json.loads(path.read_text()))
         page += f"\n## {path.stem}\n\n| | |\n|---|---|\n"
         page += "".join(f"| {name} | {value} |\n" for name, value in rows)

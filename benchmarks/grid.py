@@ -1,0 +1,113 @@
+"""The grid: every recurrence beside its peers, at every size.
+
+    python benchmarks/grid.py [--quick] [--only WORDS] [--seconds S] [--budget S]
+
+Cells that are measured stay in results/partial.jsonl while the code is the same, so that with
+`--budget` the grid can be run in pieces: what is left is taken up by the next call.  When all cells
+of a row are there, results/grid/ROW.json (with --quick: results/quick/ROW.json) is written.  Peers
+that are not installed are left out and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import warnings
+from functools import partial
+from itertools import product
+
+import one_step
+import programs
+from recurrences import GATES, ROWS, Shape
+from result import write_result
+from side_by_side import Cells, Store, peer_versions, run_cells
+
+from elman import kernels
+
+LIMIT = 6e11  # floating point operations of an LSTM's training step
+SHAPES = [
+    *product((1, 8, 32, 128), (20, 100, 1000), (16, 64, 128, 256, 512, 1024)),
+    (5, 37, 63), (17, 50, 500),
+]  # fmt: skip
+QUICK = [
+    Shape(1, 100, 64, 2), Shape(1, 100, 512, 1), Shape(1, 1000, 16, 1), Shape(8, 20, 128, 2),
+    Shape(8, 100, 1024, 2), Shape(32, 20, 16, 1), Shape(32, 100, 256, 2), Shape(32, 1000, 128, 2),
+    Shape(128, 20, 512, 2), Shape(5, 37, 63, 1), Shape(17, 50, 500, 2),
+]  # fmt: skip
+STEPS = {True: [(64, 1), (256, 2), (1024, 2)], False: product(one_step.SIZES, (1, 2))}
+LAYERS = {True: programs.LAYERS[:1], False: programs.LAYERS}
+
+
+def whole_grid() -> list[Shape]:
+    shapes = [Shape(*size, threads) for size in SHAPES for threads in (1, 2)]
+    return [shape for shape in shapes if shape.operations(GATES["LSTM"]) <= LIMIT]
+
+
+def all_cells(quick: bool) -> Cells:
+    cells: Cells = []
+    for row, build in ROWS.items():
+        for shape in QUICK if quick else whole_grid():
+            cells.append((row, str(shape), partial(build, shape)))
+    for cell, (hidden, threads) in product(("LSTM", "GRU"), list(STEPS[quick])):
+        shape = f"B 1, T 1, H {hidden}, threads {threads}"
+        cells.append((f"{cell} one step", shape, partial(one_step.build, cell, hidden, threads)))
+    for B, T, H in LAYERS[quick]:
+        shape = f"B {B}, T {T}, H {H}, threads 2"
+        cells.append(
+            ("LSTM layer as a program", shape, partial(programs.build, "layer", B, T, H, 2))
+        )
+    tutorial = partial(programs.build, "tutorial", 32, 20, 128, 2)
+    cells.append(("tutorial program", "B 32, T 20, H 128, threads 2", tutorial))
+    return cells
+
+
+def write_rows(cells: Cells, store: Store, folder: str, seconds: float) -> None:
+    """A file for each row whose cells are all there."""
+    for row in dict.fromkeys(cell[0] for cell in cells):
+        shapes = [shape for name, shape, _ in cells if name == row]
+        found = [store.cells.get((row, shape)) for shape in shapes]
+        if None in found:
+            continue
+        kept = [
+            {k: v for k, v in cell.items() if k not in ("row", "code")} for cell in found if cell
+        ]
+        write_result(
+            f"{folder}/{row.replace(' ', '-')}",
+            {
+                "row": row,
+                "code": store.code,
+                "kernels": kernels.name(),
+                "peers": peer_versions(),
+                "seed": 0,
+                "seconds a cell": seconds,
+                "what": "ms a step and ratios peer / elman as [median, quartile 1, quartile 3]; "
+                "ratios are of the same round; error is the largest against a peer, relative to "
+                "the largest value of its tensor; share is of the speed of sgemm; "
+                "others is the share of all cores that other processes used meanwhile",
+                "cells": kept,
+            },
+            quiet=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a few cells of each row")
+    parser.add_argument("--only", default="", help="rows with all of these words in their name")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of timing for a cell")
+    parser.add_argument("--budget", type=float, default=math.inf, help="stop after so many seconds")
+    settings = parser.parse_args()
+    # torch says at what shapes bf16 falls back, and that a layout was copied: known and measured.
+    warnings.filterwarnings("ignore", category=UserWarning, module="torch")
+    store = Store()
+    cells = [
+        cell
+        for cell in all_cells(settings.quick)
+        if all(word in cell[0].split() for word in settings.only.split())
+    ]
+    run_cells(cells, store, settings.seconds, settings.budget)
+    write_rows(cells, store, "quick" if settings.quick else "grid", settings.seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""LSTMs that torch.nn has not, written as a loop over time as well as one can in torch.
+
+The inputs' share of the gates is one product outside the loop, and the steps are taken apart by
+`unbind`: indexing would fill a gradient of the whole sequence at every step.  They are written so
+that `torch.jit.script` takes them too.
+
+Shape legend: x (T, B, H), h and c (B, H).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Result = tuple[Tensor, Tensor, Tensor]  # y (T, B, H), h, c
+
+
+def layer_norm(x: Tensor, h: Tensor, c: Tensor, w: dict[str, Tensor]) -> Result:
+    hh, hidden, four = w["weight_hh_l0"].t(), [h.size(1)], [4 * h.size(1)]
+    product = F.linear(x, w["weight_ih_l0"])
+    a = F.layer_norm(product, four, w["gain_ih_l0"], w["bias_ih_l0"])
+    outputs: list[Tensor] = []
+    for a_t in a.unbind(0):
+        gates = a_t + F.layer_norm(h @ hh, four, w["gain_hh_l0"], w["bias_hh_l0"])
+        i, f, g, o = gates.chunk(4, 1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        normed = F.layer_norm(c, hidden, w["gain_c_l0"], w["bias_c_l0"])
+        h = torch.sigmoid(o) * torch.tanh(normed)
+        outputs.append(h)
+    return torch.stack(outputs), h, c
+
+
+def peephole(x: Tensor, h: Tensor, c: Tensor, w: dict[str, Tensor]) -> Result:
+    hh = w["weight_hh_l0"].t()
+    p_i, p_f, p_o = w["weight_peephole_l0"].chunk(3)
+    a = F.linear(x, w["weight_ih_l0"], w["bias_ih_l0"] + w["bias_hh_l0"])
+    outputs: list[Tensor] = []
+    for a_t in a.unbind(0):
+        i, f, g, o = torch.addmm(a_t, h, hh).chunk(4, 1)
+        i, f = torch.addcmul(i, p_i, c), torch.addcmul(f, p_f, c)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(torch.addcmul(o, p_o, c)) * torch.tanh(c)
+        outputs.append(h)
+    return torch.stack(outputs), h, c
+
+
+def zoneout(x: Tensor, h: Tensor, c: Tensor, w: dict[str, Tensor], rate: float = 0.1) -> Result:
+    hh = w["weight_hh_l0"].t()
+    a = F.linear(x, w["weight_ih_l0"], w["bias_ih_l0"] + w["bias_hh_l0"])
+    shape = [x.size(0), h.size(0), h.size(1)]
+    keep_h = x.new_empty(shape).bernoulli_(rate).unbind(0)
+    keep_c = x.new_empty(shape).bernoulli_(rate).unbind(0)
+    outputs: list[Tensor] = []
+    for t, a_t in enumerate(a.unbind(0)):
+        i, f, g, o = torch.addmm(a_t, h, hh).chunk(4, 1)
+        new = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.lerp(torch.sigmoid(o) * torch.tanh(new), h, keep_h[t])
+        c = torch.lerp(new, c, keep_c[t])
+        outputs.append(h)
+    return torch.stack(outputs), h, c
