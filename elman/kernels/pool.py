@@ -23,19 +23,23 @@ _lock = threading.Lock()
 class Lease:
     """Buffers of one owner; they go back to the pool when the owner is gone.
 
+    Args:
+        pooled: whether they come from the pool at all.
+
     Example:
         >>> from elman.kernels.pool import Lease
         >>> Lease().take(3, 4).shape
         torch.Size([3, 4])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, pooled: bool = True) -> None:
+        self.pooled = pooled
         self._blocks: list[Tensor] = []
 
     def take(self, rows: int, columns: int) -> Tensor:
         """A dense float32 tensor (rows, columns) of arbitrary contents."""
         count = rows * columns
-        if count < SMALLEST:
+        if count < SMALLEST or not self.pooled:
             return torch.empty(rows, columns)
         # Sizes in steps of an eighth of a power of two, so that ragged batches share them.
         grain = 1 << (count.bit_length() - 4)

@@ -130,7 +130,9 @@ class _Part(NamedTuple):
 class _Call:
     """The native call of one layer, and what must stay alive for it."""
 
-    def __init__(self, run: Run, x: Tensor, state: Leaves, weights: Constants) -> None:
+    def __init__(
+        self, run: Run, x: Tensor, state: Leaves, weights: Constants, *, pooled: bool = True
+    ) -> None:
         assert native is not None
         self.run, self.x, self.state, self.weights = run, x, state, weights
         self.rows, self.width = state[0].shape[0], weights.hh.shape[1]
@@ -139,7 +141,7 @@ class _Call:
         # A GRU's product with h is needed by itself, and one that is normalised; of an RNN the sum
         # is normalised.
         self.separate = run.cell == "gru" or (weights.gain is not None and run.cell == "lstm")
-        self.lease = Lease()
+        self.lease = Lease(pooled=pooled)
         self.alive: list[Tensor] = []
 
         self.native = call = native.Recurrence()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from elman.kernels.operator import run_in_graph
 from elman.kernels.recurrence import Constants, Ragged, Run, run_layer
 from elman.padded import time_mask
 from elman.recur.plain import draw_masks
@@ -67,7 +68,10 @@ def run_kernels(
             if bf16:  # sums and states are float32
                 rest = (None if w is None else w.float() for w in constants[1:])
                 constants = Constants(constants.ih, *rest)  # type: ignore[arg-type]
-            y, end = run_layer(run, inputs, state, constants)
+            if torch.compiler.is_compiling() and ragged is None:
+                y, end = run_in_graph(run, inputs, state, constants)
+            else:
+                y, end = run_layer(run, inputs, state, constants)
             outputs.append(y.bfloat16() if bf16 else y)
             ends.append(tuple(leaf.to(kept) for leaf in end))
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
