@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test check bench
+.PHONY: demo test check sanitize bench
 
 demo: $(VENV)/installed
 	$(RUN) examples/demo.py
@@ -16,6 +16,15 @@ check: $(VENV)/installed
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(RUN) -m pytest --doctest-modules elman
+
+# The kernels' tests once more, on a build that looks for wrong addresses and undefined behaviour.
+sanitize: $(VENV)/installed
+	$(RUN) -m cmake -S . -B build/sanitize -G Ninja -DELMAN_SANITIZE=ON -DPython_EXECUTABLE=$(CURDIR)/$(RUN) \
+	  -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(VENV)/bin/ninja -Dnanobind_DIR=$$($(RUN) -m nanobind --cmake_dir)
+	$(RUN) -m cmake --build build/sanitize
+	ELMAN_TEST_NATIVE=$$(ls build/sanitize/_native.*) ASAN_OPTIONS=detect_leaks=0 \
+	  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
+	  $(RUN) -m pytest tests/kernels -k "not graph and not ten_thousand"
 
 bench: $(VENV)/installed
 	$(RUN) benchmarks/grid.py

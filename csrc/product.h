@@ -92,13 +92,11 @@ void rows_by_panels(const float* a, int64_t lda, const float* packed, int64_t k,
     for (int64_t p = first; p < last;) {
         const int64_t column = p * PANEL, rest = columns - column;
         const float* from = packed + column * k;
-        if (WIDE > 2 && p + WIDE / 2 <= last) {
+        if (WIDE > 2 && p + WIDE / 2 <= last && rest > (WIDE - 1) * WIDTH) {
             const Lanes lanes(rest - (WIDE - 1) * WIDTH);
-            if (rest > (WIDE - 1) * WIDTH) {
-                tile<ROWS, WIDE, AHEAD>(a, lda, from, k, c + column, ldc, add, lanes, next);
-                p += WIDE / 2;
-                continue;
-            }
+            tile<ROWS, WIDE, AHEAD>(a, lda, from, k, c + column, ldc, add, lanes, next);
+            p += WIDE / 2;
+            continue;
         }
         if (rest > WIDTH)
             tile<ROWS, 2, AHEAD>(a, lda, from, k, c + column, ldc, add, Lanes(rest - WIDTH), next);

@@ -239,9 +239,12 @@ def info(run: Path | None = None, /) -> None:
     if run is None:
         import torch
 
-        print(f"elman  {elman.__version__}")
-        print(f"torch  {torch.__version__}, {torch.get_num_threads()} threads")
-        print(f"cuda   {torch.cuda.get_device_name() if torch.cuda.is_available() else 'no'}")
+        from elman import kernels
+
+        print(f"elman    {elman.__version__}")
+        print(f"torch    {torch.__version__}, {torch.get_num_threads()} threads")
+        print(f"kernels  {kernels.describe()}")
+        print(f"cuda     {torch.cuda.get_device_name() if torch.cuda.is_available() else 'no'}")
         return
     from elman.tasks.folder import METRICS, read_config, read_json
 

@@ -3,7 +3,7 @@
 Which functions run is decided when this is imported and can be seen:
 
     >>> from elman import kernels
-    >>> kernels.name() in ("avx512", "avx2", "portable", "plain")
+    >>> kernels.name() in ("amx", "avx512", "avx2", "portable", "plain")
     True
 
 "plain" means the functions of torch and Python: no compiler was there when elman was installed,
@@ -39,9 +39,25 @@ def _choose(wanted: str) -> None:
         )
 
 
+built = native is not None
 _choose(os.environ.get("ELMAN_KERNELS", ""))
 
 
 def name() -> str:
     """The instruction set of the kernels that run, or "plain"."""
     return "plain" if native is None else str(native.chosen())
+
+
+def describe() -> str:
+    """The same in a line for people.
+
+    Example:
+        >>> from elman import kernels
+        >>> kernels.describe().split()[0].rstrip(",") == kernels.name()
+        True
+    """
+    if native is not None:
+        return f"{name()}, on the threads of {native.threads()}"
+    if built:
+        return "plain, which is slower: ELMAN_KERNELS=plain is set"
+    return "plain, which is slower: there was no C++ compiler when elman was installed"
