@@ -5,6 +5,9 @@
 
 W is (V, D).  It may be the embedding matrix itself: tied weights, Press and Wolf 2017
 (arXiv:1608.05859), Inan et al. 2017 (arXiv:1611.01462).
+
+`plain_loss` is the definition; where `kernels.cross_entropy` covers the tensors it computes the
+same without storing the scores.
 """
 
 from __future__ import annotations
@@ -15,26 +18,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from elman.kernels import cross_entropy
 from elman.padded import Padded
 
 
 class TokenHead(nn.Module):
     """Scores (logits) over V tokens.
 
-    Args:
-        input_size: D, features of the states.
-        vocabulary_size: V.
-        tied: the matrix (V, D) of an embedding to share, or None for one of its own.
+        Args:
+            input_size: D, features of the states.
+            vocabulary_size: V.
+            tied: the matrix (V, D) of an embedding to share, or None for one of its own.
 
-    Example:
-        >>> import torch
-        >>> from elman.heads import TokenHead
-        >>> from elman.padded import Padded
-        >>> head = TokenHead(4, 10)
-        >>> states = Padded(torch.zeros(2, 3, 4), torch.tensor([3, 1]))
-        >>> total, count = head.loss(states, torch.zeros(2, 3, dtype=torch.int64))
-        >>> round(float(total.detach()) / count, 4)   # ln 10: all tokens alike
-        2.3026
+        Example:
+            >>> import torch
+            >>> from elman.heads import TokenHead
+            >>> from elman.kernels import cross_entropy
+    from elman.padded import Padded
+            >>> head = TokenHead(4, 10)
+            >>> states = Padded(torch.zeros(2, 3, 4), torch.tensor([3, 1]))
+            >>> total, count = head.loss(states, torch.zeros(2, 3, dtype=torch.int64))
+            >>> round(float(total.detach()) / count, 4)   # ln 10: all tokens alike
+            2.3026
     """
 
     def __init__(
@@ -53,15 +58,21 @@ class TokenHead(nn.Module):
     def loss(self, states: Padded, targets: Tensor) -> tuple[Tensor, int]:
         """Sum of the negative log-likelihoods of targets (B, T) in nats, and their count."""
         h, wanted = _elements(states, targets)
-        return F.cross_entropy(self(h).float(), wanted, reduction="sum"), len(wanted)
+        if cross_entropy.covers(h, self.weight, self.bias):
+            loss = cross_entropy.linear_cross_entropy(h, self.weight, self.bias, wanted)
+        else:
+            loss = plain_loss(self(h), wanted)
+        return loss, len(wanted)
 
     def score(self, states: Padded, targets: Tensor) -> dict[str, float]:
         """Sums over a batch, for `summary`: loss, count and right guesses."""
         h, wanted = _elements(states, targets)
-        scores = self(h).float()
-        right = (scores.argmax(1) == wanted).sum()
-        loss = F.cross_entropy(scores, wanted, reduction="sum")
-        return {"loss": loss.item(), "count": len(wanted), "right": right.item()}
+        if cross_entropy.covers(h, self.weight, self.bias):
+            loss, right = cross_entropy.loss_and_right(h, self.weight, self.bias, wanted)
+        else:
+            scores = self(h)
+            loss, right = plain_loss(scores, wanted), scores.argmax(1) == wanted
+        return {"loss": loss.item(), "count": len(wanted), "right": right.sum().item()}
 
     @staticmethod
     def summary(sums: dict[str, float]) -> dict[str, float]:
@@ -73,6 +84,11 @@ class TokenHead(nn.Module):
             "accuracy": sums["right"] / sums["count"],
             "tokens": sums["count"],
         }
+
+
+def plain_loss(scores: Tensor, targets: Tensor) -> Tensor:
+    """Sum of the negative log-likelihoods of targets (N), in nats, given scores (N, V)."""
+    return F.cross_entropy(scores.float(), targets, reduction="sum")
 
 
 def _elements(states: Padded, targets: Tensor) -> tuple[Tensor, Tensor]:
