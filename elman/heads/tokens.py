@@ -25,21 +25,20 @@ from elman.padded import Padded
 class TokenHead(nn.Module):
     """Scores (logits) over V tokens.
 
-        Args:
-            input_size: D, features of the states.
-            vocabulary_size: V.
-            tied: the matrix (V, D) of an embedding to share, or None for one of its own.
+    Args:
+        input_size: D, features of the states.
+        vocabulary_size: V.
+        tied: the matrix (V, D) of an embedding to share, or None for one of its own.
 
-        Example:
-            >>> import torch
-            >>> from elman.heads import TokenHead
-            >>> from elman.kernels import cross_entropy
-    from elman.padded import Padded
-            >>> head = TokenHead(4, 10)
-            >>> states = Padded(torch.zeros(2, 3, 4), torch.tensor([3, 1]))
-            >>> total, count = head.loss(states, torch.zeros(2, 3, dtype=torch.int64))
-            >>> round(float(total.detach()) / count, 4)   # ln 10: all tokens alike
-            2.3026
+    Example:
+        >>> import torch
+        >>> from elman.heads import TokenHead
+        >>> from elman.padded import Padded
+        >>> head = TokenHead(4, 10)
+        >>> states = Padded(torch.zeros(2, 3, 4), torch.tensor([3, 1]))
+        >>> total, count = head.loss(states, torch.zeros(2, 3, dtype=torch.int64))
+        >>> round(float(total.detach()) / count, 4)   # ln 10: all tokens alike
+        2.3026
     """
 
     def __init__(
