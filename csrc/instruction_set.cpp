@@ -1,9 +1,15 @@
 // The kernels of one instruction set: compiled several times, each with its own flags.
 
+#include "cross_entropy.h"
 #include "kernels.h"
 #include "recurrence.h"
+#include "softmax.h"
 #include "step.h"
+
+#if !defined(ELMAN_AMX)
+constexpr void (*run_cross_entropy)(const CrossEntropy&) = nullptr;
+#endif
 
 extern const Kernels ELMAN_SET;
 const Kernels ELMAN_SET = {ELMAN_SET_NAME, packed_floats, pack_all, run_cell<false>, run_cell<true>,
-                           packed_size, pack_transposed, run_step};
+                           packed_size, pack_transposed, run_step, run_softmax, run_cross_entropy};

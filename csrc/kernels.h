@@ -58,6 +58,31 @@ struct StepLayer {
     float *out = nullptr, *projected = nullptr, *scratch = nullptr;  // (B, H), (B, R), (H)
 };
 
+// Cross-entropy of rows of V scores, dense; with `gradient`, x becomes the gradient of the scores.
+struct Softmax {
+    int64_t rows = 0, V = 0, threads = 1;
+    bool gradient = false;
+    float* x = nullptr;
+    const float* bias = nullptr;       // (V) added to the scores
+    const int64_t* targets = nullptr;  // (rows) in 0..V-1
+    double* loss = nullptr;            // (rows)
+    bool* right = nullptr;             // (rows) without gradient: the target has the highest score
+    float* d_bias = nullptr;           // (threads, V) added to
+};
+
+// Projection and cross-entropy.  Everything is dense; outputs that are null are not computed.
+struct CrossEntropy {
+    int64_t N = 0, D = 0, V = 0, threads = 1;
+    int64_t rows = 0;                  // whose scores are stored at a time
+    const float* h = nullptr;          // (N, D)
+    const float* w = nullptr;          // (V, D)
+    const float* bias = nullptr;       // (V)
+    const int64_t* targets = nullptr;  // (N) in 0..V-1
+    double* loss = nullptr;            // (N) out
+    bool* right = nullptr;             // (N) out, without gradients only
+    float *d_h = nullptr, *d_w = nullptr, *d_bias = nullptr;
+};
+
 // The functions of one instruction set.
 struct Kernels {
     const char* name;
@@ -68,6 +93,8 @@ struct Kernels {
     int64_t (*packed_size)(int64_t k, int64_t columns);
     void (*pack_transposed)(const float* w, int64_t k, int64_t columns, float* to);
     void (*step)(const StepLayer* layers, int count, const float* x, int threads);
+    void (*softmax)(const Softmax&);
+    void (*cross_entropy)(const CrossEntropy&);  // null: softmax and torch's products are as fast
 };
 
 extern const Kernels portable_kernels;

@@ -13,6 +13,9 @@
 #include "kernels.h"
 #include "threads.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #if defined(__x86_64__) && defined(__linux__)
 #include <cpuid.h>
 #include <sys/syscall.h>
@@ -23,6 +26,7 @@ namespace nb = nanobind;
 using namespace nb::literals;
 
 float* scratch(int64_t floats) {
+    constexpr size_t HUGE_PAGE = 2 << 20;
     struct Block {
         void* p = nullptr;
         int64_t size = 0;
@@ -32,8 +36,13 @@ float* scratch(int64_t floats) {
     if (block.size < floats) {
         std::free(block.p);
         block.size = 0;
-        block.p = std::aligned_alloc(64, (sizeof(float) * floats + 63) / 64 * 64);
+        const size_t bytes = sizeof(float) * floats, page = bytes < HUGE_PAGE ? 64 : HUGE_PAGE;
+        const size_t whole = (bytes + page - 1) / page * page;
+        block.p = std::aligned_alloc(page, whole);
         if (!block.p) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+        if (page == HUGE_PAGE) madvise(block.p, whole, MADV_HUGEPAGE);  // advice: it may be refused
+#endif
         block.size = floats;
     }
     return static_cast<float*>(block.p);
@@ -162,6 +171,29 @@ NB_MODULE(_native, m) {
     m.def("pack_transposed", [](intptr_t w, int64_t k, int64_t columns, intptr_t to) {
         chosen->pack_transposed(pointer<float>(w), k, columns, pointer<float>(to));
     });
+    m.def("has_cross_entropy", [] { return chosen->cross_entropy != nullptr; },
+          "Whether this instruction set has products that are faster than torch's.");
+    m.def("cross_entropy", [](int64_t N, int64_t D, int64_t V, int64_t rows, intptr_t h, intptr_t w,
+                              intptr_t bias, intptr_t targets, intptr_t loss, intptr_t right, intptr_t d_h,
+                              intptr_t d_w, intptr_t d_bias, int64_t threads) {
+        const CrossEntropy it{N, D, V, threads, rows, pointer<float>(h), pointer<float>(w),
+                              pointer<float>(bias), pointer<int64_t>(targets), pointer<double>(loss),
+                              pointer<bool>(right), pointer<float>(d_h), pointer<float>(d_w),
+                              pointer<float>(d_bias)};
+        if (!chosen->cross_entropy) throw nb::value_error("this instruction set has no such kernel");
+        nb::gil_scoped_release release;
+        chosen->cross_entropy(it);
+    }, "N"_a, "D"_a, "V"_a, "rows"_a, "h"_a, "w"_a, "bias"_a, "targets"_a, "loss"_a, "right"_a, "d_h"_a,
+       "d_w"_a, "d_bias"_a, "threads"_a, "Projection and cross-entropy; see CrossEntropy in kernels.h.");
+    m.def("softmax", [](int64_t rows, int64_t V, bool gradient, intptr_t x, intptr_t bias,
+                        intptr_t targets, intptr_t loss, intptr_t right, intptr_t d_bias, int64_t threads) {
+        const Softmax it{rows, V, threads, gradient, pointer<float>(x), pointer<float>(bias),
+                         pointer<int64_t>(targets), pointer<double>(loss), pointer<bool>(right),
+                         pointer<float>(d_bias)};
+        nb::gil_scoped_release release;
+        chosen->softmax(it);
+    }, "rows"_a, "V"_a, "gradient"_a, "x"_a, "bias"_a, "targets"_a, "loss"_a, "right"_a, "d_bias"_a,
+       "threads"_a, "Cross-entropy of rows of scores; see Softmax in kernels.h.");
 
     // Buffers with a vector for each step and row: address, strides in floats, packed or not.
 #define STEPS(name) \

@@ -5,6 +5,9 @@
 
 W is (V, D).  It may be the embedding matrix itself: tied weights, Press and Wolf 2017
 (arXiv:1608.05859), Inan et al. 2017 (arXiv:1611.01462).
+
+`plain_loss` is the definition; where `kernels.cross_entropy` covers the tensors it computes the
+same without storing the scores.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from elman.kernels import cross_entropy
 from elman.padded import Padded
 
 
@@ -53,15 +57,21 @@ class TokenHead(nn.Module):
     def loss(self, states: Padded, targets: Tensor) -> tuple[Tensor, int]:
         """Sum of the negative log-likelihoods of targets (B, T) in nats, and their count."""
         h, wanted = _elements(states, targets)
-        return F.cross_entropy(self(h).float(), wanted, reduction="sum"), len(wanted)
+        if cross_entropy.covers(h, self.weight, self.bias):
+            loss = cross_entropy.linear_cross_entropy(h, self.weight, self.bias, wanted)
+        else:
+            loss = plain_loss(self(h), wanted)
+        return loss, len(wanted)
 
     def score(self, states: Padded, targets: Tensor) -> dict[str, float]:
         """Sums over a batch, for `summary`: loss, count and right guesses."""
         h, wanted = _elements(states, targets)
-        scores = self(h).float()
-        right = (scores.argmax(1) == wanted).sum()
-        loss = F.cross_entropy(scores, wanted, reduction="sum")
-        return {"loss": loss.item(), "count": len(wanted), "right": right.item()}
+        if cross_entropy.covers(h, self.weight, self.bias):
+            loss, right = cross_entropy.loss_and_right(h, self.weight, self.bias, wanted)
+        else:
+            scores = self(h)
+            loss, right = plain_loss(scores, wanted), scores.argmax(1) == wanted
+        return {"loss": loss.item(), "count": len(wanted), "right": right.sum().item()}
 
     @staticmethod
     def summary(sums: dict[str, float]) -> dict[str, float]:
@@ -73,6 +83,11 @@ class TokenHead(nn.Module):
             "accuracy": sums["right"] / sums["count"],
             "tokens": sums["count"],
         }
+
+
+def plain_loss(scores: Tensor, targets: Tensor) -> Tensor:
+    """Sum of the negative log-likelihoods of targets (N), in nats, given scores (N, V)."""
+    return F.cross_entropy(scores.float(), targets, reduction="sum")
 
 
 def _elements(states: Padded, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,264 @@
+"""Scores of a vocabulary and their cross-entropy in one: the scores are never stored whole.
+
+    s_n = W h_n + b,     loss = sum over n of  log sum_v exp(s_nv) - s_n,target
+
+The plain definition is `elman.heads.tokens.plain_loss`.  Rows are taken in blocks whose scores fit
+into a buffer of bounded size, and each block's share of the gradients is computed at once, while
+its scores are at hand: d_s = softmax(s) - onehot(target), d_h = d_s W, d_W = d_s^T h, d_b = sum of
+d_s.  The way back only multiplies them with the gradient of the loss (the idea is that of Liger,
+Hsu et al. 2024, arXiv:2410.10989).
+
+Where the processor has AMX, everything is one native call (csrc/cross_entropy.h); elsewhere torch
+multiplies and the rest is native (csrc/softmax.h).
+
+Shape legend: N elements, D features, V tokens.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from elman import kernels
+from elman.errors import ArgumentError
+from elman.kernels.recurrence import _keeps_graph
+
+FEWEST = (32, 256)  # N and V: below, the plain function is as fast and stores little
+STORED = 2**24  # scores that are stored at a time (64 MiB), if that is at least 32 rows
+ROWS = 768  # at most, at a time: more do not make it faster
+_DTYPES = (torch.float32, torch.bfloat16)
+_Needs = tuple[bool, bool, bool]  # gradients of h, W, b that are wanted
+
+
+class _Result(NamedTuple):
+    loss: Tensor  # (), float32
+    right: Tensor | None  # (N), bool
+    gradients: tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
+def covers(h: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether this kernel takes these tensors: on the CPU, float32 or bfloat16, and not too few.
+
+    Numbers in bfloat16 are computed with as float32, under autocast too.
+    """
+    if kernels.native is None or len(h) < FEWEST[0] or len(weight) < FEWEST[1]:
+        return False
+    tensors = (h, weight) if bias is None else (h, weight, bias)
+    return all(t.device.type == "cpu" and t.dtype in _DTYPES for t in tensors)
+
+
+def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    """Sum of the negative log-likelihoods of the targets.
+
+    Args:
+        h: (N, D), as `covers` says.
+        weight: (V, D).
+        bias: (V), or None for zeros.
+        targets: (N), integers in 0..V-1.
+
+    Returns:
+        The loss (), float32, in nats; differentiable once.
+
+    Raises:
+        ArgumentError: a target is not in 0..V-1.
+
+    Example:
+        >>> import torch
+        >>> from elman import kernels
+        >>> from elman.kernels.cross_entropy import linear_cross_entropy
+        >>> h, weight = torch.zeros(2, 3), torch.ones(4, 3)
+        >>> if kernels.native is not None:  # ln 4 for each of the two
+        ...     loss = linear_cross_entropy(h, weight, None, torch.tensor([0, 3]))
+        ...     assert abs(loss - 2.7726) < 1e-4
+    """
+    h, weight = h.float(), weight.float()
+    bias = None if bias is None else bias.float()
+    needs = (h.requires_grad, weight.requires_grad, bias is not None and bias.requires_grad)
+    wanted = torch.is_grad_enabled() and any(needs)
+    loss: Tensor
+    if torch.compiler.is_compiling():
+        needs = needs if wanted else (False, False, False)
+        loss, *_ = _operator(h, weight, bias, targets, *needs)
+    elif wanted:
+        loss = _LinearCrossEntropy.apply(h, weight, bias, targets)  # type: ignore[no-untyped-call]
+    else:
+        loss = _run(h, weight, bias, targets, (False, False, False)).loss
+    return loss
+
+
+def loss_and_right(
+    h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The same without gradients, and which targets (N) are the (first) highest score."""
+    with torch.no_grad():
+        bias = None if bias is None else bias.float()
+        result = _run(h.float(), weight.float(), bias, targets, (False, False, False), right=True)
+    assert result.right is not None
+    return result.loss, result.right
+
+
+def _run(
+    h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, needs: _Needs,
+    *, right: bool = False,
+) -> _Result:  # fmt: skip
+    h, weight, targets = (
+        h.detach().contiguous(),
+        weight.detach().contiguous(),
+        _check(targets, weight),
+    )
+    bias = None if bias is None else bias.detach().contiguous()
+    gradients = tuple(
+        torch.empty_like(x) if need and x is not None else None
+        for x, need in zip((h, weight, bias), needs, strict=True)
+    )
+    result = _Result(
+        h.new_empty(len(h), dtype=torch.float64),
+        h.new_empty(len(h), dtype=torch.bool) if right else None,
+        gradients,  # type: ignore[arg-type]
+    )
+    if len(h) == 0:
+        for gradient in gradients:
+            if gradient is not None:
+                gradient.zero_()
+    else:
+        assert kernels.native is not None
+        run = _on_tiles if kernels.native.has_cross_entropy() else _in_blocks
+        run(h, weight, bias, targets, result)
+    return result._replace(loss=result.loss.sum().float())
+
+
+def _check(targets: Tensor, weight: Tensor) -> Tensor:
+    targets = targets.detach().long().contiguous()
+    if len(targets):
+        low, high = (int(x) for x in targets.aminmax())
+        if low < 0 or high >= len(weight):
+            raise ArgumentError(
+                f"targets must be in 0..V-1={len(weight) - 1}, got {low if low < 0 else high}; "
+                "encode the text with the vocabulary of the model"
+            )
+    return targets
+
+
+def _rows(count: int, vocabulary: int) -> int:
+    """Rows of a block: blocks of about the same size, in multiples of 32."""
+    most = max(32, min(ROWS, STORED // vocabulary // 32 * 32))
+    blocks = -(-count // most)
+    return -(-count // (32 * blocks)) * 32
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _on_tiles(
+    h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, result: _Result
+) -> None:
+    assert kernels.native is not None
+    V, D = weight.shape
+    outputs = (result.loss, result.right, *result.gradients)
+    addresses = [_address(tensor) for tensor in (h, weight, bias, targets, *outputs)]
+    kernels.native.cross_entropy(
+        len(h), D, V, _rows(len(h), V), *addresses, torch.get_num_threads()
+    )  # fmt: skip
+
+
+_kept = threading.local()
+
+
+def _buffer(rows: int, columns: int) -> Tensor:
+    """Memory (rows, columns) of this thread, kept: a fresh one costs more than the arithmetic."""
+    flat: Tensor | None = getattr(_kept, "flat", None)
+    if flat is None or flat.numel() < rows * columns:
+        flat = _kept.flat = torch.empty(rows * columns)
+    return flat[: rows * columns].view(rows, columns)
+
+
+def _in_blocks(
+    h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, result: _Result
+) -> None:
+    native, threads = kernels.native, torch.get_num_threads()
+    assert native is not None
+    d_h, d_weight, d_bias = result.gradients
+    V, rows = len(weight), _rows(len(h), len(weight))
+    sums = None if d_bias is None else torch.zeros(threads, V)
+    wanted = any(gradient is not None for gradient in result.gradients)
+    buffer = _buffer(min(rows, len(h)), V)
+    for first in range(0, len(h), rows):
+        part = slice(first, first + rows)
+        some = h[part]
+        scores = buffer[: len(some)]
+        torch.mm(some, weight.t(), out=scores)
+        right = None if result.right is None else result.right[part]
+        native.softmax(
+            len(some), V, wanted, scores.data_ptr(), _address(bias), targets[part].data_ptr(),
+            result.loss[part].data_ptr(), _address(right), _address(sums), threads,
+        )  # fmt: skip
+        if d_h is not None:
+            torch.mm(scores, weight, out=d_h[part])
+        if d_weight is not None:
+            torch.addmm(d_weight, scores.t(), some, beta=int(first > 0), out=d_weight)
+    if d_bias is not None and sums is not None:
+        torch.sum(sums, 0, out=d_bias)
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor
+    ) -> Tensor:
+        result = _run(h, weight, bias, targets, ctx.needs_input_grad[:3])
+        ctx.save_for_backward(*result.gradients)
+        return result.loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = ctx.saved_tensors
+        if _keeps_graph():  # leave the originals for the next time
+            return *(None if x is None else x * d_loss for x in gradients), None
+        if float(d_loss) != 1:
+            gradients = [None if x is None else x.mul_(d_loss) for x in gradients]
+        return *gradients, None
+
+
+# The same for torch.compile and torch.export, which take it as one opaque operator.
+
+
+@torch.library.custom_op("elman::linear_cross_entropy", mutates_args=())
+def _operator(
+    h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor,
+    need_h: bool, need_weight: bool, need_bias: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    result = _run(h, weight, bias, targets, (need_h, need_weight, need_bias))
+    d_h, d_weight, d_bias = (h.new_empty(0) if x is None else x for x in result.gradients)
+    return result.loss, d_h, d_weight, d_bias
+
+
+@_operator.register_fake
+def _(
+    h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor,  # noqa: ARG001
+    need_h: bool, need_weight: bool, need_bias: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    def like(x: Tensor | None, need: bool) -> Tensor:
+        return h.new_empty(0) if x is None or not need else h.new_empty(x.shape)
+
+    return h.new_empty(()), like(h, need_h), like(weight, need_weight), like(bias, need_bias)
+
+
+def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*output[1:])
+    ctx.needs = inputs[4:]
+
+
+def _scale_gradients(ctx: Any, d_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    scaled = [
+        x * d_loss if need else None for x, need in zip(ctx.saved_tensors, ctx.needs, strict=True)
+    ]
+    return *scaled, None, None, None, None
+
+
+_operator.register_autograd(_scale_gradients, setup_context=_keep_gradients)

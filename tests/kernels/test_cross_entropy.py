@@ -1,0 +1,363 @@
+"""Projection and cross-entropy in one equals torch's two functions, on every instruction set."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import resource
+import threading
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from elman import kernels
+from elman.errors import ArgumentError
+from elman.heads import TokenHead
+from elman.kernels import cross_entropy
+from elman.padded import Padded
+
+pytestmark = pytest.mark.skipif(kernels.native is None, reason="installed without kernels")
+SIZES = [1, 15, 17, 63, 500, 1031]
+# Every pair of sizes that follow each other, in each place, and the largest of all.
+CASES = [(SIZES[i], SIZES[j], SIZES[(i + j) % 6]) for i, j in itertools.product(range(6), range(6))]
+CASES += [(500, 500, 1031), (1031, 63, 1031)]
+SETS = kernels.native.instruction_sets() if kernels.native is not None else []
+
+
+@pytest.fixture(params=SETS)
+def native(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    assert kernels.native is not None
+    before = kernels.native.chosen()
+    kernels.native.choose(request.param)
+    yield kernels.native
+    kernels.native.choose(before)
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def tensors(N: int, D: int, V: int, scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(N * 10_000_019 + D * 1009 + V)
+    h = torch.randn(N, D, generator=draw) * scale
+    weight = torch.randn(V, D, generator=draw) / math.sqrt(D)
+    bias = torch.randn(V, generator=draw)
+    targets = torch.randint(V, (N,), generator=draw)
+    return h.requires_grad_(), weight.requires_grad_(), bias.requires_grad_(), targets
+
+
+def reference(h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> list[Tensor]:
+    """Loss and gradients of torch in float64."""
+    given = (h, weight) if bias is None else (h, weight, bias)
+    leaves = [x.detach().double().requires_grad_() for x in given]
+    loss = F.cross_entropy(F.linear(*leaves), targets, reduction="sum")
+    return [loss.detach(), *torch.autograd.grad(loss, leaves)]
+
+
+def result(h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> list[Tensor]:
+    loss = cross_entropy.linear_cross_entropy(h, weight, bias, targets)
+    inputs = [x for x in (h, weight, bias) if x is not None]
+    return [loss.detach(), *torch.autograd.grad(loss, inputs)]
+
+
+def poison() -> None:
+    """Freed memory and the kept buffers are full of NaN: a read of what was not written shows."""
+    for size in (10, 1000, 30_000, 1_000_000):
+        for block in [torch.full((size,), math.nan) for _ in range(4)]:
+            del block
+    flat = getattr(cross_entropy._kept, "flat", None)
+    if flat is not None:
+        flat.fill_(math.nan)
+    nan = torch.full((64, 64), math.nan)  # what is kept natively
+    cross_entropy.linear_cross_entropy(nan, nan, None, torch.zeros(64, dtype=torch.int64))
+
+
+def check(ours: list[Tensor], theirs: list[Tensor], factor: float = 1.0) -> None:
+    """Errors as parts of the largest number.
+
+    Scores of size 1 to 5 carry an error of about 1e-6 from sums of up to 1031 products in float32,
+    which is also the relative error of their exponentials; 1e-5 leaves a factor of ten.
+    """
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.dtype == torch.float32
+        assert a.shape == b.shape
+        largest = max(float(b.abs().max()), 1e-3) if b.numel() else 1.0
+        assert float((a - b).abs().max() if b.numel() else 0) <= 1e-5 * factor * largest
+
+
+@pytest.mark.parametrize(("N", "D", "V"), CASES)
+def test_loss_and_gradients_equal_those_of_torch_in_float64(
+    N: int, D: int, V: int, native: ModuleType, threads: int
+) -> None:
+    given = tensors(N, D, V)
+    poison()
+    check(result(*given), reference(*given))
+
+
+def test_several_blocks_of_rows_equal_one(
+    native: ModuleType, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cross_entropy, "STORED", 1)  # blocks of 32 rows
+    for N in (32, 33, 97, 500):
+        given = tensors(N, 63, 300)
+        poison()
+        check(result(*given), reference(*given))
+
+
+def test_no_bias_is_a_bias_of_zeros(native: ModuleType, threads: int) -> None:
+    h, weight, _, targets = tensors(63, 17, 500)
+    poison()
+    check(result(h, weight, None, targets), reference(h, weight, None, targets))
+
+
+def test_strides_do_not_matter(native: ModuleType) -> None:
+    h, weight, bias, targets = (x.detach() for x in tensors(63, 17, 500))
+    given = (
+        h.t().contiguous().t().requires_grad_(),
+        torch.randn(500, 40)[:, 3:20].copy_(weight).requires_grad_(),
+        torch.stack([bias, bias], 1)[:, 0].requires_grad_(),
+        torch.stack([targets, targets], 1)[:, 1],
+    )
+    check(result(*given), reference(*given))
+
+
+@pytest.mark.parametrize("wanted", [w for w in itertools.product([0, 1], repeat=3) if any(w)])
+def test_only_the_gradients_that_are_wanted_are_there(
+    wanted: tuple[int, int, int], native: ModuleType
+) -> None:
+    given = tensors(63, 17, 500)
+    expected = reference(*given)
+    for x, want in zip(given, wanted, strict=False):
+        x.requires_grad_(bool(want))
+    cross_entropy.linear_cross_entropy(*given).backward()
+    for x, want, gradient in zip(given[:3], wanted, expected[1:], strict=True):
+        assert (x.grad is not None) == bool(want)
+        if x.grad is not None:
+            check([x.grad], [gradient])
+
+
+def test_extreme_scores_stay_finite(native: ModuleType, threads: int) -> None:
+    # Scores of +-1e4: float32 holds them to 1e-3, so the losses are good to 1e-3 each.
+    given = tensors(63, 17, 500, scale=4e3)
+    ours, theirs = result(*given), reference(*given)
+    assert abs(ours[0] - theirs[0]) < 63 * 2e-3
+    for a, b in zip(ours[1:], theirs[1:], strict=True):
+        assert float((a - b).abs().max()) < 5e-3 * float(b.abs().max())
+
+
+def test_probabilities_that_would_be_subnormal_are_zeros(native: ModuleType) -> None:
+    h = torch.ones(40, 1, requires_grad=True)
+    weight = torch.linspace(-100, 0, 300)[:, None].requires_grad_()  # exp(-100) = 4e-44
+    bias = torch.zeros(300, requires_grad=True)
+    given = (h, weight, bias, torch.full((40,), 299))
+    ours = result(*given)
+    check(ours, reference(*given))
+    tiny = ours[2].abs()
+    assert not bool(((tiny > 0) & (tiny < 1e-30)).any())
+
+
+def test_a_masked_token_has_no_gradient(native: ModuleType) -> None:
+    h, weight, bias, targets = tensors(63, 17, 500)
+    with torch.no_grad():
+        bias[7] = -math.inf
+    targets[targets == 7] = 8
+    ours = result(h, weight, bias, targets)
+    check(ours, reference(h, weight, bias, targets))
+    assert not ours[2][7].any()
+
+
+def test_a_nan_is_not_hidden(native: ModuleType) -> None:
+    for where in range(3):
+        given = tensors(63, 17, 500)
+        with torch.no_grad():
+            given[where].view(-1)[-1] = math.nan
+        loss, d_h, *_ = result(*given)
+        assert math.isnan(loss)
+        assert bool(d_h[-1].isnan().all())
+
+
+def test_no_element_gives_zeros(native: ModuleType) -> None:
+    ours = result(*tensors(0, 17, 500))
+    assert not any(bool(x.any()) for x in ours)
+    assert [tuple(x.shape) for x in ours] == [(), (0, 17), (500, 17), (500,)]
+
+
+@pytest.mark.parametrize("target", [-1, -100, 500, 2**40])
+def test_a_target_outside_the_vocabulary_is_an_error(target: int, native: ModuleType) -> None:
+    h, weight, bias, targets = tensors(63, 17, 500)
+    targets[5] = target
+    with pytest.raises(ArgumentError, match=f"0..V-1=499, got {target}"):
+        cross_entropy.linear_cross_entropy(h, weight, bias, targets)
+
+
+def test_gradients_scale_with_the_gradient_of_the_loss_and_add_up(native: ModuleType) -> None:
+    given = tensors(63, 17, 500)
+    expected = reference(*given)
+    for factor in (1.0, 65536.0, 0.125):
+        (cross_entropy.linear_cross_entropy(*given) * factor).backward()
+    for x, gradient in zip(given, expected[1:], strict=False):
+        assert x.grad is not None
+        check([x.grad / 65537.125], [gradient])
+
+
+def test_a_kept_graph_gives_the_same_again(native: ModuleType) -> None:
+    given = tensors(63, 17, 500)
+    loss = cross_entropy.linear_cross_entropy(*given) * 3
+    first = torch.autograd.grad(loss, given[:3], retain_graph=True)
+    second = torch.autograd.grad(loss, given[:3])
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    with pytest.raises(RuntimeError, match="second time"):
+        torch.autograd.grad(loss, given[:3])
+
+
+def test_a_second_derivative_is_refused() -> None:
+    given = tensors(63, 17, 500)
+    loss = cross_entropy.linear_cross_entropy(*given)
+    (gradient,) = torch.autograd.grad(loss * loss, given[:1], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.sum().backward()
+
+
+def test_one_matrix_may_be_embedding_and_projection(native: ModuleType) -> None:
+    _, weight, bias, targets = tensors(63, 17, 500)
+    tokens = torch.arange(63)
+    ours = torch.autograd.grad(
+        cross_entropy.linear_cross_entropy(weight[tokens], weight, bias, targets), weight
+    )
+    exact = weight.detach().double().requires_grad_()
+    scores = F.linear(exact[tokens], exact, bias.detach().double())
+    check(
+        list(ours),
+        list(torch.autograd.grad(F.cross_entropy(scores, targets, reduction="sum"), exact)),
+    )
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_without_gradients_the_right_guesses_are_counted(mode: type, native: ModuleType) -> None:
+    h, weight, bias, _ = tensors(500, 17, 300)
+    scores = F.linear(h.double(), weight.double(), bias.double())
+    targets = scores.argmax(1)
+    targets[::3] = (targets[::3] + 1) % 300
+    with mode():
+        loss, right = cross_entropy.loss_and_right(h, weight, bias, targets)
+        assert float(loss) == float(cross_entropy.linear_cross_entropy(h, weight, bias, targets))
+    check([loss], [F.cross_entropy(scores, targets, reduction="sum").detach()])
+    assert torch.equal(right, scores.argmax(1) == targets)
+
+
+def test_of_equal_scores_the_first_is_the_guess(native: ModuleType) -> None:
+    h, weight = torch.zeros(40, 3), torch.zeros(300, 3)
+    _, right = cross_entropy.loss_and_right(h, weight, None, torch.arange(40))
+    assert right.tolist() == [True] + 39 * [False]
+
+
+def test_bfloat16_is_computed_as_float32(native: ModuleType) -> None:
+    h, weight, bias, targets = tensors(63, 17, 500)
+    half = [x.detach().bfloat16().requires_grad_() for x in (h, weight, bias)]
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = cross_entropy.linear_cross_entropy(*half, targets)
+    gradients = torch.autograd.grad(loss, half)
+    exact = [x.detach().float() for x in half]
+    expected = reference(*exact, targets)
+    check([loss.detach()], expected[:1])
+    for a, b in zip(gradients, expected[1:], strict=True):  # rounded to 8 bits at the end
+        assert a.dtype == torch.bfloat16
+        assert float((a - b).abs().max()) <= 2**-8 * float(b.abs().max())
+
+
+def test_several_python_threads_at_once(native: ModuleType, threads: int) -> None:
+    cases = [tensors(200, 63, 500 + i) for i in range(4)]
+    alone = [result(*case) for case in cases]
+    together: list[list[Tensor]] = [[] for _ in cases]
+
+    def work(i: int) -> None:
+        torch.set_num_threads(threads)  # a new thread of Python starts with all of them
+        for _ in range(10):
+            together[i] = result(*cases[i])
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(len(cases))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for a, b in zip(alone, together, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_memory_does_not_grow(native: ModuleType) -> None:
+    given = tensors(40, 16, 300)
+    for _ in range(1000):
+        result(*given)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(10_000):
+        result(*given)
+    # A leak of the gradients would be 250 MB; the unit is KB (bytes on a Mac).
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
+
+
+def test_the_scores_are_never_stored_whole() -> None:
+    N, V = 20_000, 20_000  # 1.6 GB of scores
+    h, weight, _, targets = tensors(N, 8, V)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result(h, weight, None, targets)
+    # The buffer is 64 MiB, in KB here, and little else is large.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000
+
+
+def test_compiled_and_exported_it_is_one_operator_without_a_break() -> None:
+    class Loss(torch.nn.Module):
+        def forward(self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+            return cross_entropy.linear_cross_entropy(h * 2, weight, bias, targets) / 2
+
+    given = tensors(63, 17, 500)
+    plain = Loss()(*given)
+    compiled = torch.compile(Loss(), fullgraph=True, backend="aot_eager")
+    loss = compiled(*given)
+    assert torch.equal(plain, loss)
+    pairs = zip(*(torch.autograd.grad(x, given[:3]) for x in (plain, loss)), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    with torch.no_grad():
+        assert torch.equal(compiled(*given), plain)
+    exported = torch.export.export(Loss(), given).module()
+    assert torch.equal(exported(*given), plain)
+
+
+def test_the_head_takes_the_kernel_where_it_covers_the_tensors(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    head = TokenHead(17, 500)
+    states = Padded(torch.randn(8, 9, 17), torch.tensor([9, 1, 0, 9, 5, 5, 7, 8]))
+    targets = torch.randint(500, (8, 9))
+
+    def outcome() -> list[Tensor]:
+        total, count = head.loss(states, targets)
+        score = head.score(states, targets)
+        assert count == score["count"] == 44
+        values = torch.tensor([score["loss"], score["right"]])
+        return [total.detach(), values, *torch.autograd.grad(total, list(head.parameters()))]
+
+    assert cross_entropy.covers(states.data.flatten(0, 1), head.weight, head.bias)
+    ours = outcome()
+    monkeypatch.setattr(kernels, "native", None)
+    assert not cross_entropy.covers(states.data.flatten(0, 1), head.weight, head.bias)
+    check(ours, outcome())
+
+
+def test_float64_other_devices_and_small_problems_take_the_plain_function() -> None:
+    h, weight, bias, _ = tensors(63, 17, 500)
+    assert cross_entropy.covers(h, weight, bias)
+    assert not cross_entropy.covers(h.double(), weight, bias)
+    assert not cross_entropy.covers(h, weight, bias.half())
+    assert not cross_entropy.covers(h.to("meta"), weight, bias)
+    assert not cross_entropy.covers(h[:31], weight, bias)
+    assert not cross_entropy.covers(h, weight[:255], bias[:255])
