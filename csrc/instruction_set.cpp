@@ -2,8 +2,9 @@
 
 #include "kernels.h"
 #include "recurrence.h"
+#include "scan.h"
 #include "step.h"
 
 extern const Kernels ELMAN_SET;
 const Kernels ELMAN_SET = {ELMAN_SET_NAME, packed_floats, pack_all, run_cell<false>, run_cell<true>,
-                           packed_size, pack_transposed, run_step};
+                           packed_size, pack_transposed, run_step, run_scan<false>, run_scan<true>};

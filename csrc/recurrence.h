@@ -11,14 +11,11 @@
 // thread's rows are every threads-th one, which shares ragged batches evenly.
 #pragma once
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
-
 #include "bfloat16.h"
 #include "cells.h"
 #include "kernels.h"
 #include "product.h"
+#include "subnormal.h"
 #include "threads.h"
 
 #include <type_traits>
@@ -26,18 +23,6 @@
 float* scratch(int64_t floats);  // of this thread, kept between calls; its contents are arbitrary
 
 namespace {
-
-// Subnormal numbers, which saturated gates produce, cost a hundred times as much as others.
-class FlushToZero {
-#if defined(__SSE2__)
-public:
-    FlushToZero() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
-    ~FlushToZero() { _mm_setcsr(before_); }
-
-private:
-    unsigned before_;
-#endif
-};
 
 // A row stride that is no power of two: rows then fall into different sets of the cache.
 ELMAN_INLINE int64_t padded(int64_t n) { return (n + 15) / 16 * 16 + 16; }
