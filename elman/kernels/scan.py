@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from elman import kernels
+from elman.errors import ArgumentError
 from elman.padded import check_lengths
 
 KINDS = (torch.float32, torch.complex64)
@@ -38,7 +38,7 @@ def run_scan(
         return h, end
     wanted = a.requires_grad or b.requires_grad or (state is not None and state.requires_grad)
     if wanted and torch.is_grad_enabled():
-        h, end = _Scan.apply(a, b, state, lengths, reverse)
+        h, end = _Scan.apply(a, b, state, lengths, reverse)  # type: ignore[no-untyped-call]
         return h, end
     return _forward(a, b, state, lengths, reverse)
 
@@ -108,9 +108,7 @@ def _new(like: Tensor) -> Tensor:
     return like.new_empty(rows, steps, units)
 
 
-def _call(
-    a: Tensor, h: Tensor, lengths: Tensor | None, reverse: bool
-) -> tuple[Any, Tensor | None]:
+def _call(a: Tensor, h: Tensor, lengths: Tensor | None, reverse: bool) -> tuple[Any, Tensor | None]:
     """A native call with what both ways need, and the lengths that must stay alive for it."""
     assert kernels.native is not None
     call = kernels.native.Scan()
@@ -146,8 +144,12 @@ class _Scan(torch.autograd.Function):
         return h, end
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, d_h: Tensor | None, d_end: Tensor | None) -> Any:
+        if torch.is_grad_enabled():
+            raise ArgumentError(
+                "kernels have no second derivatives (create_graph=True): run with "
+                "ELMAN_KERNELS=plain in the environment, or in float64"
+            )
         a, h, state, lengths = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
         return *_backward(d_h, d_end, a, h, state, lengths, ctx.reverse, wanted), None, None
@@ -175,12 +177,12 @@ def _backward_operator(
 
 
 @_operator.register_fake
-def _(a: Tensor, b: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+def _(_a: Tensor, b: Tensor, *_rest: Any) -> tuple[Tensor, Tensor]:
     return _new(b), b.new_empty(b.shape[0], b.shape[2])
 
 
 @_backward_operator.register_fake
-def _(d_h: Any, d_end: Any, a: Tensor, h: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+def _(_d_h: Any, _d_end: Any, a: Tensor, h: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     rows, steps, units = h.shape
     wanted = rest[-1]
     d_a = a.new_empty(a.shape[0], 1, units) if a.shape[1] < steps else _new(a)

@@ -8,9 +8,9 @@ The gradients, with g_t that of h_t (torch's convention for complex numbers):
     db_t = g_t,  da_t = g_t * conj(h_{t-1}),  dh_0 = conj(a_1) * g_1
 
 Sources: Feng et al. 2024, "Were RNNs All We Needed?" (arXiv:2410.01201); Orvieto et al. 2023,
-"Resurrecting Recurrent Neural Networks for Long Sequences" (arXiv:2303.06349).  They compute it by a
-parallel scan, the first in log-space; here it goes through time once, which on a CPU is less work and less
-memory, and no number leaves its range on the way.
+"Resurrecting Recurrent Neural Networks for Long Sequences" (arXiv:2303.06349).  They compute it by
+a parallel scan, the first in log-space; here it is one pass through time, which reads and writes
+every number once and needs no logarithms, so a and b may have any sign.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def linear_recurrence(
     """
     if b.dim() != 3:
         raise ArgumentError(f"b must have shape (B, T, D), got {tuple(b.shape)}")
-    rows, steps, units = b.shape
+    rows, _, units = b.shape
     if a.dim() < 3:
         a = a.reshape((1,) * (3 - a.dim()) + tuple(a.shape))
     if a.shape != b.shape:
