@@ -19,6 +19,7 @@
 namespace {
 
 constexpr int64_t SPAN = 2048;        // floats of state that are carried through time at once
+constexpr int64_t NARROW = 256;       // floats of a step that are not shared
 constexpr int64_t ENOUGH = 1 << 17;   // floats that make a second thread worth its start
 constexpr int64_t LINE = 16;          // floats in a cache line
 constexpr int64_t AHEAD = 512;        // floats between what is worked on and what is prefetched
@@ -250,8 +251,13 @@ void run_thread(const Scan& s, int thread, int threads) {
     // A sum over rows is for one thread; and few rows would keep few threads busy.
     const bool one_sum = s.d_a.p && s.d_a.row == 0;
     const bool by_units = one_sum || s.B < threads;
-    int64_t span = by_units ? ((n + threads - 1) / threads + LINE - 1) / LINE * LINE : (n + LINE - 1) / LINE * LINE;
-    span = smaller(span, SPAN);
+    const int64_t whole = (n + LINE - 1) / LINE * LINE;
+    int64_t span = smaller(whole, SPAN);
+    if (by_units) {
+        const int64_t share = ((n + threads - 1) / threads + LINE - 1) / LINE * LINE;
+        // Of narrower parts of a step the cores fetch each other's lines, which costs more than it gains.
+        span = smaller(span, share < NARROW ? NARROW : share);
+    }
     const bool time_major = s.b.p ? s.b.step > s.b.row : s.h.step > s.h.row;
     int64_t group = time_major ? SPAN / span : 1;
     if (!by_units) group = smaller(group, (s.B + threads - 1) / threads);
