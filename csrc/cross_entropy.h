@@ -18,6 +18,7 @@
 
 #include "kernels.h"
 #include "softmax.h"
+#include "subnormal.h"
 #include "threads.h"
 #include "tiles.h"
 

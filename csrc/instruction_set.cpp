@@ -3,6 +3,7 @@
 #include "cross_entropy.h"
 #include "kernels.h"
 #include "recurrence.h"
+#include "scan.h"
 #include "softmax.h"
 #include "step.h"
 
@@ -12,4 +13,5 @@ constexpr void (*run_cross_entropy)(const CrossEntropy&) = nullptr;
 
 extern const Kernels ELMAN_SET;
 const Kernels ELMAN_SET = {ELMAN_SET_NAME, packed_floats, pack_all, run_cell<false>, run_cell<true>,
-                           packed_size, pack_transposed, run_step, run_softmax, run_cross_entropy};
+                           packed_size, pack_transposed, run_step, run_softmax, run_cross_entropy,
+                           run_scan<false>, run_scan<true>};

@@ -83,6 +83,31 @@ struct CrossEntropy {
     float *d_h = nullptr, *d_w = nullptr, *d_bias = nullptr;
 };
 
+// Numbers of B rows, T steps and D units with any strides, which count numbers, not floats.  A stride
+// of 0 stands for one value at all rows or steps; for a gradient, for its sum over them.
+struct Field {
+    float* p = nullptr;
+    int64_t row = 0, step = 0, unit = 1;
+};
+
+// h_t = a_t h_{t-1} + b_t for every row and unit by itself; complex numbers are pairs of floats.
+struct Scan {
+    int64_t B = 0, T = 0, D = 0, threads = 1;
+    bool complex = false;
+    bool reverse = false;              // from a row's last step to its first
+    const int64_t* lengths = nullptr;  // (B) steps of each row; null: T
+
+    Field a, b;
+    Field h;                       // out; in the backward pass in
+    const float* h0 = nullptr;     // (B, D); null: zeros
+    float* h_end = nullptr;        // (B, D), out
+
+    Field d_h;                     // gradients in, null for zeros
+    const float* d_end = nullptr;  // (B, D)
+    Field d_a, d_b;                // gradients out, null if not wanted
+    float* d_h0 = nullptr;         // (B, D)
+};
+
 // The functions of one instruction set.
 struct Kernels {
     const char* name;
@@ -95,6 +120,8 @@ struct Kernels {
     void (*step)(const StepLayer* layers, int count, const float* x, int threads);
     void (*softmax)(const Softmax&);
     void (*cross_entropy)(const CrossEntropy&);  // null: softmax and torch's products are as fast
+    void (*scan)(const Scan&);
+    void (*scan_backward)(const Scan&);
 };
 
 extern const Kernels portable_kernels;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "pages.h"
 #include "threads.h"
 
 #if defined(__linux__)
@@ -87,6 +88,11 @@ const Kernels* chosen = nullptr;
 
 template <class T>
 T* pointer(intptr_t address) { return reinterpret_cast<T*>(address); }
+
+// Results of a scan are dense; a gradient that is a sum is small.
+void give_huge_pages(const Scan& it, const Field& result) {
+    if (result.row && result.step) use_huge_pages(result.p, it.B * it.T * it.D * (it.complex ? 8 : 4));
+}
 
 }  // namespace
 
@@ -202,4 +208,33 @@ NB_MODULE(_native, m) {
     STEPS(a); STEPS(p); STEPS(c); STEPS(seen); STEPS(m); STEPS(d_r); STEPS(stats); STEPS(y);
     STEPS(keep_h); STEPS(keep_c);
 #undef STEPS
+
+    nb::class_<Scan> scan(m, "Scan");
+    scan.def(nb::init<>())
+        .def("forward", [](const Scan& it) {
+            nb::gil_scoped_release release;
+            give_huge_pages(it, it.h);
+            chosen->scan(it);
+        })
+        .def("backward", [](const Scan& it) {
+            nb::gil_scoped_release release;
+            give_huge_pages(it, it.d_a);
+            give_huge_pages(it, it.d_b);
+            chosen->scan_backward(it);
+        })
+        .def("set_sizes", [](Scan& it, int64_t rows, int64_t steps, int64_t units, int64_t threads, bool complex, bool reverse) {
+            it.B = rows, it.T = steps, it.D = units, it.threads = threads;
+            it.complex = complex, it.reverse = reverse;
+        }, "rows"_a, "steps"_a, "units"_a, "threads"_a, "complex"_a, "reverse"_a);
+#define ADDRESS(name) \
+    scan.def_prop_rw(#name, [](const Scan& it) { return reinterpret_cast<intptr_t>(it.name); }, \
+                     [](Scan& it, intptr_t address) { \
+                         it.name = pointer<std::remove_pointer_t<decltype(it.name)>>(address); })
+    ADDRESS(lengths); ADDRESS(h0); ADDRESS(h_end); ADDRESS(d_end); ADDRESS(d_h0);
+#undef ADDRESS
+#define FIELD(name) \
+    scan.def("set_" #name, [](Scan& it, intptr_t address, int64_t row, int64_t step, int64_t unit) { \
+        it.name = Field{pointer<float>(address), row, step, unit}; }, "address"_a, "row"_a, "step"_a, "unit"_a)
+    FIELD(a); FIELD(b); FIELD(h); FIELD(d_h); FIELD(d_a); FIELD(d_b);
+#undef FIELD
 }

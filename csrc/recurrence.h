@@ -15,6 +15,7 @@
 #include "cells.h"
 #include "kernels.h"
 #include "product.h"
+#include "subnormal.h"
 #include "threads.h"
 
 #include <type_traits>

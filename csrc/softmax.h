@@ -7,6 +7,7 @@
 #pragma once
 
 #include "kernels.h"
+#include "subnormal.h"
 #include "threads.h"
 #include "vector.h"
 

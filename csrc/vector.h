@@ -47,6 +47,12 @@ ELMAN_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.
 // Of two numbers; where b is NaN the result is NaN.
 ELMAN_INLINE Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
+// Of complex numbers, real and imaginary parts in turns: one part in both places; and exchanged.
+ELMAN_INLINE Vec real(Vec a) { return {_mm512_moveldup_ps(a.v)}; }
+ELMAN_INLINE Vec imaginary(Vec a) { return {_mm512_movehdup_ps(a.v)}; }
+ELMAN_INLINE Vec exchanged(Vec a) { return {_mm512_permute_ps(a.v, 0xb1)}; }
+// Store to memory without a place in the cache; p is aligned to the register.
+ELMAN_INLINE void stream(float* p, Vec a) { _mm512_stream_ps(p, a.v); }
 // 2^23 times the lowest bits of a, as a float: see exp_minus_1.
 ELMAN_INLINE Vec bits_to_exponent(Vec a) {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a.v), 23))};
@@ -97,6 +103,10 @@ ELMAN_INLINE Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 ELMAN_INLINE Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
+ELMAN_INLINE Vec real(Vec a) { return {_mm256_moveldup_ps(a.v)}; }
+ELMAN_INLINE Vec imaginary(Vec a) { return {_mm256_movehdup_ps(a.v)}; }
+ELMAN_INLINE Vec exchanged(Vec a) { return {_mm256_permute_ps(a.v, 0xb1)}; }
+ELMAN_INLINE void stream(float* p, Vec a) { _mm256_stream_ps(p, a.v); }
 ELMAN_INLINE Vec bits_to_exponent(Vec a) {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a.v), 23))};
 }
@@ -151,6 +161,10 @@ ELMAN_INLINE Vec operator*(Vec a, Vec b) { return {vmulq_f32(a.v, b.v)}; }
 ELMAN_INLINE Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
 ELMAN_INLINE Vec max(Vec a, Vec b) { return {vmaxq_f32(a.v, b.v)}; }
 ELMAN_INLINE Vec min(Vec a, Vec b) { return {vminq_f32(a.v, b.v)}; }
+ELMAN_INLINE Vec real(Vec a) { return {vtrn1q_f32(a.v, a.v)}; }
+ELMAN_INLINE Vec imaginary(Vec a) { return {vtrn2q_f32(a.v, a.v)}; }
+ELMAN_INLINE Vec exchanged(Vec a) { return {vrev64q_f32(a.v)}; }
+ELMAN_INLINE void stream(float* p, Vec a) { store(p, a); }
 ELMAN_INLINE Vec bits_to_exponent(Vec a) {
     return {vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(a.v), 23))};
 }
@@ -191,6 +205,10 @@ ELMAN_INLINE Vec operator*(Vec a, Vec b) { ELMAN_EACH(a.v[i] * b.v[i]); }
 ELMAN_INLINE Vec fma(Vec a, Vec b, Vec c) { ELMAN_EACH(a.v[i] * b.v[i] + c.v[i]); }
 ELMAN_INLINE Vec max(Vec a, Vec b) { ELMAN_EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
 ELMAN_INLINE Vec min(Vec a, Vec b) { ELMAN_EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }
+ELMAN_INLINE Vec real(Vec a) { ELMAN_EACH(a.v[i & ~1]); }
+ELMAN_INLINE Vec imaginary(Vec a) { ELMAN_EACH(a.v[i | 1]); }
+ELMAN_INLINE Vec exchanged(Vec a) { ELMAN_EACH(a.v[i ^ 1]); }
+ELMAN_INLINE void stream(float* p, Vec a) { store(p, a); }
 ELMAN_INLINE Vec bits_to_exponent(Vec a) {
     uint32_t bits[WIDTH];
     std::memcpy(bits, a.v, sizeof bits);
@@ -216,6 +234,13 @@ ELMAN_INLINE Vec reciprocal(Vec a) { ELMAN_EACH(1 / a.v[i]); }
 #endif
 
 ELMAN_INLINE void operator+=(Vec& a, Vec b) { a = a + b; }
+
+// What was streamed is seen by other threads from here on.
+ELMAN_INLINE void end_streams() {
+#if defined(__AVX2__)
+    _mm_sfence();
+#endif
+}
 
 // exp(x) - 1 = 2^n p + (2^n - 1) with n = round(x / ln 2), r = x - n ln 2 and p = exp(r) - 1, a
 // minimax polynomial of degree 6 (relative error 1.4e-8 before rounding; that of ln 2 in float adds
@@ -259,16 +284,5 @@ ELMAN_INLINE Vec tanh(Vec x) {
     return fma(scale, p, scale - set(1)) * reciprocal(fma(scale, p, d));
 }
 
-// Subnormal numbers, which saturated gates produce, cost a hundred times as much as others.
-class FlushToZero {
-#if defined(__SSE2__)
-public:
-    FlushToZero() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
-    ~FlushToZero() { _mm_setcsr(before_); }
-
-private:
-    unsigned before_;
-#endif
-};
 
 }  // namespace

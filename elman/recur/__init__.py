@@ -2,10 +2,12 @@
 
 All keep one contract, `y, state = core(x, state=None, lengths=None)`, and one law: for a causal
 core with dropout off, a sequence in parts with the state carried over equals the whole.
+`linear_recurrence` is the function that recurrences without nonlinearity are made of.
 """
 
 from elman.recur.gru import GRU
 from elman.recur.lstm import LSTM
 from elman.recur.rnn import RNN
+from elman.recur.scan import linear_recurrence
 
-__all__ = ["GRU", "LSTM", "RNN"]
+__all__ = ["GRU", "LSTM", "RNN", "linear_recurrence"]

@@ -1,0 +1,298 @@
+// Linear recurrence h_t = a_t h_{t-1} + b_t, forward and backward: one pass over the sequence.
+//
+// There are two flops for every twelve bytes, so what counts is that each number is read or written
+// once, in the order in which it lies in memory.  A thread therefore takes a span of neighbouring
+// numbers (units, and rows where the steps lie further apart than the rows), keeps their state in the
+// first cache and goes through time with it.  What it needs next is prefetched, since the steps of a
+// span are too far apart for the processor to guess; large results go past the cache.
+//
+// With g_t the gradient of h_t, c_t = conj(a_t) g_t what flows back to h_{t-1}:
+//
+//   g_t = d_h_t + c_{t+1}     d_b_t = g_t     d_a_t = g_t conj(h_{t-1})     d_h0 = c_1
+#pragma once
+
+#include "kernels.h"
+#include "subnormal.h"
+#include "threads.h"
+#include "vector.h"
+
+namespace {
+
+constexpr int64_t SPAN = 2048;        // floats of state that are carried through time at once
+constexpr int64_t NARROW = 256;       // floats of a step that are not shared
+constexpr int64_t ENOUGH = 1 << 17;   // floats that make a second thread worth its start
+constexpr int64_t LINE = 16;          // floats in a cache line
+constexpr int64_t AHEAD = 512;        // floats between what is worked on and what is prefetched
+constexpr int64_t LARGE = 1 << 22;    // floats of a result that no cache would keep
+
+// All lanes of a register, where `Lanes` would be some.
+struct AllLanes {};
+ELMAN_INLINE Vec load(const float* p, AllLanes) { return load(p); }
+ELMAN_INLINE void store(float* p, Vec a, AllLanes) { store(p, a); }
+
+// each(u, lanes, floats) for every register of n floats; most are full and need no mask.
+template <class Each>
+ELMAN_INLINE void for_registers(int64_t n, const Each& each) {
+    int64_t u = 0;
+    for (; u + WIDTH <= n; u += WIDTH) each(u, AllLanes(), WIDTH);
+    if (u < n) each(u, Lanes(n - u), n - u);
+}
+
+// Arithmetic of real numbers, and of complex ones with real and imaginary parts in turns.
+template <bool COMPLEX>
+struct Numbers {
+    static constexpr int64_t FLOATS = COMPLEX ? 2 : 1;
+    Vec sign{};  // -1, 1, -1, 1 ...
+
+    Numbers() {
+        float signs[WIDTH];
+        for (int i = 0; i < WIDTH; ++i) signs[i] = i % 2 ? 1.0f : -1.0f;
+        sign = load(signs);
+    }
+    // x y + z
+    ELMAN_INLINE Vec multiply_add(Vec x, Vec y, Vec z) const {
+        if (!COMPLEX) return fma(x, y, z);
+        return fma(real(x), y, fma(imaginary(x) * sign, exchanged(y), z));
+    }
+    // conj(x) y
+    ELMAN_INLINE Vec multiply_conjugate(Vec x, Vec y) const {
+        if (!COMPLEX) return x * y;
+        return fma(real(x), y, (set(0) - imaginary(x) * sign) * exchanged(y));
+    }
+};
+
+// A field's units at one step of one row.  DENSE: they are neighbours, as is known beforehand.
+template <bool COMPLEX, bool DENSE>
+struct Units {
+    static constexpr int64_t FLOATS = Numbers<COMPLEX>::FLOATS;
+    float* p;
+    int64_t pitch;  // floats from one number to the next
+    int64_t ahead;  // bytes to what is prefetched
+    bool past;      // written past the cache
+
+    Units(const Field& f, int64_t row, int64_t step, int64_t unit, int64_t later, bool large = false)
+        : p(f.p ? f.p + (row * f.row + step * f.step + unit * f.unit) * FLOATS : nullptr), pitch(f.unit * FLOATS),
+          ahead(f.step * later * FLOATS * static_cast<int64_t>(sizeof(float))),
+          past(large && reinterpret_cast<uintptr_t>(p) % (LINE * sizeof(float)) == 0) {}
+
+    template <class L>
+    ELMAN_INLINE Vec get(int64_t u, L lanes, int64_t floats) const {
+        if (DENSE || pitch == FLOATS) {
+            prefetch(u);
+            return load(p + u, lanes);
+        }
+        float part[WIDTH] = {};
+        for (int64_t i = 0; i < floats; ++i) part[i] = *at(u + i);
+        return load(part);
+    }
+    ELMAN_INLINE void put(int64_t u, Vec x, AllLanes lanes, int64_t floats) const {
+        if (!DENSE && pitch != FLOATS) return scatter(u, x, floats);
+        if (past) return stream(p + u, x);
+        prefetch(u);
+        store(p + u, x, lanes);
+    }
+    ELMAN_INLINE void put(int64_t u, Vec x, Lanes lanes, int64_t floats) const {
+        if (!DENSE && pitch != FLOATS) return scatter(u, x, floats);
+        store(p + u, x, lanes);
+    }
+    ELMAN_INLINE void zero(int64_t n) const {
+        for_registers(n, [&](int64_t u, auto lanes, int64_t floats) { put(u, set(0), lanes, floats); });
+    }
+
+private:
+    ELMAN_INLINE float* at(int64_t i) const { return p + i / FLOATS * pitch + i % FLOATS; }
+    ELMAN_INLINE void scatter(int64_t u, Vec x, int64_t floats) const {
+        float part[WIDTH];
+        store(part, x);
+        for (int64_t i = 0; i < floats; ++i) *at(u + i) = part[i];
+    }
+    // May lie beyond the end of the field, where it does nothing; so it is no pointer.
+    ELMAN_INLINE void prefetch(int64_t u) const {
+#if defined(__GNUC__)
+        if (WIDTH == LINE || u % LINE == 0)
+            __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(p + u) + static_cast<uintptr_t>(ahead)));
+#endif
+    }
+};
+
+// Some rows and some units (n floats from unit `unit` on), through all steps.
+struct Part {
+    int64_t row, rows, unit, n;
+    // Their state: padded to whole registers, so that it needs no mask.
+    int64_t pitch() const { return (n + LINE - 1) / LINE * LINE; }
+};
+
+template <bool COMPLEX, bool DENSE>
+class Pass {
+    static constexpr int64_t FLOATS = Numbers<COMPLEX>::FLOATS;
+    using Row = Units<COMPLEX, DENSE>;
+
+public:
+    explicit Pass(const Scan& scan) : s(scan), large(scan.B * scan.T * scan.D * FLOATS >= LARGE) {}
+
+    void forward(const Part& part) {
+        const int64_t later = (s.reverse ? -1 : 1) * steps_ahead(part);
+        fill(part, s.h0);
+        for (int64_t i = 0; i < s.T; ++i) {
+            const int64_t t = s.reverse ? s.T - 1 - i : i;
+            for (int64_t j = 0; j < part.rows; ++j) {
+                const int64_t row = part.row + j;
+                const Row h(s.h, row, t, part.unit, later, large);
+                if (s.lengths && t >= s.lengths[row]) {
+                    h.zero(part.n);
+                    continue;
+                }
+                const Row a(s.a, row, t, part.unit, later), b(s.b, row, t, part.unit, later);
+                float* carried = state + j * part.pitch();
+                for_registers(part.n, [&](int64_t u, auto lanes, int64_t floats) {
+                    const Vec now = numbers.multiply_add(
+                        a.get(u, lanes, floats), load(carried + u), b.get(u, lanes, floats));
+                    store(carried + u, now);
+                    h.put(u, now, lanes, floats);
+                });
+            }
+        }
+        give(part, state, s.h_end);
+    }
+
+    void backward(const Part& part) {
+        fill(part, s.d_end);
+        const bool summed = s.d_a.p && s.d_a.step == 0;
+        if (summed) std::memset(sums, 0, sizeof(float) * part.rows * part.pitch());
+        for (int64_t i = s.T - 1; i >= 0; --i) {
+            const int64_t t = s.reverse ? s.T - 1 - i : i;
+            for (int64_t j = 0; j < part.rows; ++j) {
+                const int64_t row = part.row + j;
+                if (s.lengths && t >= s.lengths[row]) {
+                    if (s.d_b.p) Row(s.d_b, row, t, part.unit, 0).zero(part.n);
+                    if (s.d_a.p && !summed && first(row)) Row(s.d_a, row, t, part.unit, 0).zero(part.n);
+                } else if (summed) {
+                    step_back<SUMMED>(part, j, t);
+                } else if (s.d_a.p) {
+                    if (first(row))
+                        step_back<STORED>(part, j, t);
+                    else
+                        step_back<ADDED>(part, j, t);
+                } else {
+                    step_back<NONE>(part, j, t);
+                }
+            }
+        }
+        give(part, state, s.d_h0);
+        if (summed) give(part, sums, s.d_a.p);
+    }
+
+private:
+    enum Gradient { NONE, STORED, ADDED, SUMMED };  // what becomes of d_a
+
+    // Whether this row is the first whose d_a arrives where it is kept.
+    bool first(int64_t row) const { return row == 0 || s.d_a.row != 0; }
+
+    // So many steps that AHEAD floats lie between.
+    static int64_t steps_ahead(const Part& part) {
+        const int64_t floats = part.rows * part.n;
+        return (AHEAD + floats - 1) / floats;
+    }
+
+    // h_{t-1}, null for zeros; h0 is dense and the others are h itself.
+    ELMAN_INLINE Row before(int64_t row, int64_t t, int64_t unit, int64_t later) const {
+        const int64_t length = s.lengths ? s.lengths[row] : s.T;
+        if (s.reverse ? t + 1 < length : t > 0) return Row(s.h, row, s.reverse ? t + 1 : t - 1, unit, later);
+        Field initial;
+        initial.p = const_cast<float*>(s.h0), initial.row = s.D;
+        return Row(initial, row, 0, unit, 0);
+    }
+
+    template <Gradient GRADIENT>
+    ELMAN_INLINE void step_back(const Part& part, int64_t j, int64_t t) {
+        const int64_t row = part.row + j, unit = part.unit, later = (s.reverse ? 1 : -1) * steps_ahead(part);
+        const Row a(s.a, row, t, unit, later), h = before(row, t, unit, later), d_h(s.d_h, row, t, unit, later),
+            d_a(s.d_a, row, t, unit, later, large && GRADIENT == STORED && s.d_a.row),
+            d_b(s.d_b, row, t, unit, later, large);
+        float *carried = state + j * part.pitch(), *sum = sums + j * part.pitch();
+        for_registers(part.n, [&](int64_t u, auto lanes, int64_t floats) {
+            Vec g = load(carried + u);
+            if (d_h.p) g = g + d_h.get(u, lanes, floats);
+            store(carried + u, numbers.multiply_conjugate(a.get(u, lanes, floats), g));
+            if (d_b.p) d_b.put(u, g, lanes, floats);
+            if (GRADIENT == NONE) return;
+            Vec d = h.p ? numbers.multiply_conjugate(h.get(u, lanes, floats), g) : set(0);
+            if (GRADIENT == SUMMED) return store(sum + u, load(sum + u) + d);
+            if (GRADIENT == ADDED) d = d + d_a.get(u, lanes, floats);
+            d_a.put(u, d, lanes, floats);
+        });
+    }
+
+    void fill(const Part& part, const float* from) {
+        std::memset(state, 0, sizeof(float) * part.rows * part.pitch());
+        if (!from) return;
+        for (int64_t j = 0; j < part.rows; ++j)
+            std::memcpy(state + j * part.pitch(), from + ((part.row + j) * s.D + part.unit) * FLOATS, sizeof(float) * part.n);
+    }
+    void give(const Part& part, const float* from, float* to) const {
+        if (!to) return;
+        for (int64_t j = 0; j < part.rows; ++j)
+            std::memcpy(to + ((part.row + j) * s.D + part.unit) * FLOATS, from + j * part.pitch(), sizeof(float) * part.n);
+    }
+
+    const Scan& s;
+    const bool large;
+    const Numbers<COMPLEX> numbers;
+    alignas(64) float state[SPAN];
+    alignas(64) float sums[SPAN];  // of d_a where a is the same at all steps
+};
+
+int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+template <bool BACKWARD, bool COMPLEX, bool DENSE>
+void run_thread(const Scan& s, int thread, int threads) {
+    const FlushToZero flush;
+    const int64_t floats = COMPLEX ? 2 : 1, n = s.D * floats;
+    // A sum over rows is for one thread; and few rows would keep few threads busy.
+    const bool one_sum = s.d_a.p && s.d_a.row == 0;
+    const bool by_units = one_sum || s.B < threads;
+    const int64_t whole = (n + LINE - 1) / LINE * LINE;
+    int64_t span = smaller(whole, SPAN);
+    if (by_units) {
+        const int64_t share = ((n + threads - 1) / threads + LINE - 1) / LINE * LINE;
+        // Of narrower parts of a step the cores fetch each other's lines, which costs more than it gains.
+        span = smaller(span, share < NARROW ? NARROW : share);
+    }
+    const bool time_major = s.b.p ? s.b.step > s.b.row : s.h.step > s.h.row;
+    int64_t group = time_major ? SPAN / span : 1;
+    if (!by_units) group = smaller(group, (s.B + threads - 1) / threads);
+
+    Pass<COMPLEX, DENSE> pass(s);
+    const int64_t row_step = by_units ? group : group * threads, unit_step = by_units ? span * threads : span;
+    for (int64_t u = by_units ? span * thread : 0; u < n; u += unit_step)
+        for (int64_t row = by_units ? 0 : group * thread; row < s.B; row += row_step) {
+            const Part part{row, smaller(group, s.B - row), u / floats, smaller(span, n - u)};
+            if (BACKWARD)
+                pass.backward(part);
+            else
+                pass.forward(part);
+        }
+    end_streams();
+}
+
+template <bool BACKWARD, bool COMPLEX, bool DENSE>
+void run_threads(const Scan& s) {
+    const int64_t work = s.B * s.T * s.D * (COMPLEX ? 2 : 1) / ENOUGH;
+    const int threads = static_cast<int>(smaller(s.threads, work + 1));
+    parallel(threads, [](void* p, int thread, int threads) {
+        run_thread<BACKWARD, COMPLEX, DENSE>(*static_cast<const Scan*>(p), thread, threads);
+    }, const_cast<Scan*>(&s));
+}
+
+template <bool BACKWARD>
+void run_scan(const Scan& s) {
+    bool dense = true;
+    const Field* const fields[] = {&s.a, &s.b, &s.h, &s.d_h, &s.d_a, &s.d_b};
+    for (const Field* f : fields) dense = dense && (!f->p || f->unit == 1);
+    if (s.complex)
+        dense ? run_threads<BACKWARD, true, true>(s) : run_threads<BACKWARD, true, false>(s);
+    else
+        dense ? run_threads<BACKWARD, false, true>(s) : run_threads<BACKWARD, false, false>(s);
+}
+
+}  // namespace

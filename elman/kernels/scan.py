@@ -1,0 +1,204 @@
+"""The linear recurrence h_t = a_t * h_{t-1} + b_t over a whole sequence in one native call.
+
+Both ways are one pass over memory (csrc/scan.h).  Eager code takes `_Scan`, the short way through
+autograd; `torch.compile` and `torch.export` see the operators `elman::scan` and
+`elman::scan_backward`, which are the same calls.
+
+Shapes: a (B or 1, T or 1, D), b and h (B, T, D), state (B, D).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elman import kernels
+from elman.errors import ArgumentError
+from elman.padded import check_lengths
+
+KINDS = (torch.float32, torch.complex64)
+
+
+def run_scan(
+    a: Tensor, b: Tensor, state: Tensor | None, lengths: Tensor | None, reverse: bool
+) -> tuple[Tensor, Tensor]:
+    """The recurrence on the CPU, all tensors float32 or all complex64, none of them empty.
+
+    Returns:
+        h (B, T, D), laid out in memory as b is (by rows or by steps), and the last state.
+
+    Raises:
+        ArgumentError: the lengths are no integers (B,) in 0..T.
+    """
+    if torch.compiler.is_compiling():
+        h, end = torch.ops.elman.scan(a, b, state, lengths, reverse)
+        return h, end
+    wanted = a.requires_grad or b.requires_grad or (state is not None and state.requires_grad)
+    if wanted and torch.is_grad_enabled():
+        h, end = _Scan.apply(a, b, state, lengths, reverse)  # type: ignore[no-untyped-call]
+        return h, end
+    return _forward(a, b, state, lengths, reverse)
+
+
+def _forward(
+    a: Tensor, b: Tensor, state: Tensor | None, lengths: Tensor | None, reverse: bool
+) -> tuple[Tensor, Tensor]:
+    a, b, state = _real_memory(a), _real_memory(b), _dense(state)
+    h, end = _new(b), b.new_empty(b.shape[0], b.shape[2])
+    call, lengths = _call(a, h, lengths, reverse)
+    call.set_b(b.data_ptr(), *b.stride())
+    if state is not None:
+        call.h0 = state.data_ptr()
+    call.h_end = end.data_ptr()
+    call.forward()
+    return h, end
+
+
+def _backward(
+    d_h: Tensor | None,
+    d_end: Tensor | None,
+    a: Tensor,
+    h: Tensor,
+    state: Tensor | None,
+    lengths: Tensor | None,
+    reverse: bool,
+    wanted: Sequence[bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients of a, b and state, None where they are not wanted."""
+    # All must stay alive until the call is done: it has their addresses only.
+    a, state, d_end = _real_memory(a), _dense(state), _dense(d_end)
+    call, lengths = _call(a, h, lengths, reverse)
+    if state is not None:
+        call.h0 = state.data_ptr()
+    if d_h is not None:
+        d_h = _real_memory(d_h)
+        call.set_d_h(d_h.data_ptr(), *d_h.stride())
+    if d_end is not None:
+        call.d_end = d_end.data_ptr()
+    d_a = d_b = d_state = None
+    if wanted[0]:
+        over_rows, over_steps = a.shape[0] < h.shape[0], a.shape[1] < h.shape[1]
+        # Sums over steps come for every row: they are small.
+        d_a = h.new_empty(h.shape[0], 1, h.shape[2]) if over_steps else _new(a)
+        row, step, unit = d_a.stride()
+        row = 0 if over_rows and not over_steps else row
+        call.set_d_a(d_a.data_ptr(), row, 0 if over_steps else step, unit)
+    if wanted[1]:
+        d_b = _new(h)
+        call.set_d_b(d_b.data_ptr(), *d_b.stride())
+    if wanted[2]:
+        d_state = h.new_empty(h.shape[0], h.shape[2])
+        call.d_h0 = d_state.data_ptr()
+    call.backward()
+    if d_a is not None and d_a.shape[0] > a.shape[0]:
+        d_a = d_a.sum(0, keepdim=True)
+    return d_a, d_b, d_state
+
+
+def _new(like: Tensor) -> Tensor:
+    """Memory for (B, T, D), dense in D, with rows or steps outermost as in `like`."""
+    if like.is_contiguous():
+        return torch.empty_like(like)
+    rows, steps, units = like.shape
+    if like.stride(1) > like.stride(0):
+        return like.new_empty(steps, rows, units).transpose(0, 1)
+    return like.new_empty(rows, steps, units)
+
+
+def _call(a: Tensor, h: Tensor, lengths: Tensor | None, reverse: bool) -> tuple[Any, Tensor | None]:
+    """A native call with what both ways need, and the lengths that must stay alive for it."""
+    assert kernels.native is not None
+    call = kernels.native.Scan()
+    shape = h.shape
+    call.set_sizes(*shape, torch.get_num_threads(), h.is_complex(), reverse)
+    call.set_a(a.data_ptr(), *(a if a.shape == shape else a.expand(shape)).stride())
+    call.set_h(h.data_ptr(), *h.stride())
+    if lengths is not None:
+        check_lengths(lengths, shape[0], shape[1])
+        lengths = lengths.to("cpu", torch.int64).contiguous()
+        call.lengths = lengths.data_ptr()
+    return call, lengths
+
+
+def _real_memory(x: Tensor) -> Tensor:
+    """The tensor with its numbers in memory as they are, not to be conjugated or negated yet."""
+    return x.resolve_conj().resolve_neg() if x.is_conj() or x.is_neg() else x
+
+
+def _dense(x: Tensor | None) -> Tensor | None:
+    return None if x is None else _real_memory(x).contiguous()
+
+
+class _Scan(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, a: Tensor, b: Tensor, state: Tensor | None, lengths: Tensor | None, reverse: bool
+    ) -> tuple[Tensor, Tensor]:
+        h, end = _forward(a, b, state, lengths, reverse)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(a, h, state, lengths)
+        ctx.reverse = reverse
+        return h, end
+
+    @staticmethod
+    def backward(ctx: Any, d_h: Tensor | None, d_end: Tensor | None) -> Any:
+        if torch.is_grad_enabled():
+            raise ArgumentError(
+                "kernels have no second derivatives (create_graph=True): run with "
+                "ELMAN_KERNELS=plain in the environment, or in float64"
+            )
+        a, h, state, lengths = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[:3]
+        return *_backward(d_h, d_end, a, h, state, lengths, ctx.reverse, wanted), None, None
+
+
+# The same for compiled graphs.
+
+_INPUTS = "Tensor a, Tensor b, Tensor? state, Tensor? lengths, bool reverse"
+_SAVED = "Tensor a, Tensor h, Tensor? state, Tensor? lengths, bool reverse, bool[] wanted"
+_operator = torch.library.custom_op(
+    "elman::scan", _forward, mutates_args=(), schema=f"({_INPUTS}) -> (Tensor, Tensor)"
+)
+
+
+@torch.library.custom_op(
+    "elman::scan_backward",
+    mutates_args=(),
+    schema=f"(Tensor? d_h, Tensor? d_end, {_SAVED}) -> (Tensor, Tensor, Tensor)",
+)
+def _backward_operator(
+    d_h: Tensor | None, d_end: Tensor | None, a: Tensor, h: Tensor, *rest: Any
+) -> Any:
+    gradients = _backward(d_h, d_end, a, h, *rest)
+    return tuple(h.new_empty(0) if g is None else g for g in gradients)
+
+
+@_operator.register_fake
+def _(_a: Tensor, b: Tensor, *_rest: Any) -> tuple[Tensor, Tensor]:
+    return _new(b), b.new_empty(b.shape[0], b.shape[2])
+
+
+@_backward_operator.register_fake
+def _(_d_h: Any, _d_end: Any, a: Tensor, h: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    rows, steps, units = h.shape
+    wanted = rest[-1]
+    d_a = a.new_empty(a.shape[0], 1, units) if a.shape[1] < steps else _new(a)
+    new = (d_a, _new(h), h.new_empty(rows, units))
+    return tuple(g if wish else h.new_empty(0) for g, wish in zip(new, wanted, strict=True))
+
+
+def _save(ctx: Any, inputs: Any, output: Any) -> None:
+    a, _, state, lengths, ctx.reverse = inputs
+    ctx.save_for_backward(a, output[0], state, lengths)
+
+
+def _differentiate(ctx: Any, d_h: Tensor | None, d_end: Tensor | None) -> Any:
+    wanted = list(ctx.needs_input_grad[:3])
+    found = torch.ops.elman.scan_backward(d_h, d_end, *ctx.saved_tensors, ctx.reverse, wanted)
+    return *(g if wish else None for g, wish in zip(found, wanted, strict=True)), None, None
+
+
+_operator.register_autograd(_differentiate, setup_context=_save)

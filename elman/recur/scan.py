@@ -1,0 +1,115 @@
+"""Linear recurrence: what minGRU, minLSTM, the LRU and their kin have in common.
+
+    h_t = a_t * h_{t-1} + b_t        for every unit by itself, real or complex
+
+The gradients, with g_t that of h_t (torch's convention for complex numbers):
+
+    g_t = dy_t + conj(a_{t+1}) * g_{t+1}
+    db_t = g_t,  da_t = g_t * conj(h_{t-1}),  dh_0 = conj(a_1) * g_1
+
+Sources: Feng et al. 2024, "Were RNNs All We Needed?" (arXiv:2410.01201); Orvieto et al. 2023,
+"Resurrecting Recurrent Neural Networks for Long Sequences" (arXiv:2303.06349).  They compute it by
+a parallel scan, the first in log-space; here it is one pass through time, which reads and writes
+every number once and needs no logarithms, so a and b may have any sign.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from elman import kernels
+from elman.errors import ArgumentError
+from elman.kernels.scan import KINDS, run_scan
+from elman.padded import check_lengths, time_mask
+
+
+def linear_recurrence(
+    a: Tensor,
+    b: Tensor,
+    state: Tensor | None = None,
+    lengths: Tensor | None = None,
+    *,
+    reverse: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Run h_t = a_t * h_{t-1} + b_t over sequences.
+
+    Args:
+        a: (B, T, D), or a shape that broadcasts to it, such as (D,) for factors that are the same
+            at all rows and steps; their gradient is then summed on the way.
+        b: (B, T, D) of any strides.
+        state: h before the first step, (B, D); None for zeros.
+        lengths: integers (B,) in 0..T; h behind a row's length is 0, and what a and b hold there
+            has no meaning.
+        reverse: from a row's last step to its first.
+
+    Returns:
+        h (B, T, D), and the state after the last step, (B, D).  Numbers shorter than float32 are
+        computed as float32, which the state then has; h has the type of a and b.
+
+    Raises:
+        ArgumentError: a shape or a length does not fit.
+
+    Example:
+        >>> import torch
+        >>> from elman.recur import linear_recurrence
+        >>> h, state = linear_recurrence(torch.tensor(0.5), torch.ones(1, 4, 1))
+        >>> h.flatten().tolist(), state.tolist()
+        ([1.0, 1.5, 1.75, 1.875], [[1.875]])
+    """
+    if b.dim() != 3:
+        raise ArgumentError(f"b must have shape (B, T, D), got {tuple(b.shape)}")
+    rows, _, units = b.shape
+    if a.dim() < 3:
+        a = a.reshape((1,) * (3 - a.dim()) + tuple(a.shape))
+    if a.shape != b.shape:
+        if a.dim() > 3 or any(n not in (1, m) for n, m in zip(a.shape, b.shape, strict=True)):
+            raise ArgumentError(
+                f"a must broadcast to the shape of b, {tuple(b.shape)}, got {tuple(a.shape)}"
+            )
+        a = a.expand(-1, -1, units)
+    if state is not None and state.shape != (rows, units):
+        raise ArgumentError(f"state must have shape {(rows, units)}, got {tuple(state.shape)}")
+
+    given, short = a.dtype, None
+    if b.dtype != given or given not in KINDS or (state is not None and state.dtype != given):
+        given = torch.promote_types(given, b.dtype)
+        short = given if given in (torch.bfloat16, torch.float16) else None
+        kind = torch.promote_types(given, torch.float32)
+        if state is not None:
+            kind = torch.promote_types(kind, state.dtype)
+            state = state.to(kind)
+        a, b = a.to(kind), b.to(kind)
+    on_cpu = a.device.type == b.device.type == "cpu"
+    if kernels.native is not None and on_cpu and b.dtype in KINDS and b.numel():
+        h, end = run_scan(a, b, state, lengths, reverse)
+    else:
+        h, end = plain_scan(a, b, state, lengths, reverse)
+    return h if short is None else h.to(short), end
+
+
+def plain_scan(
+    a: Tensor, b: Tensor, state: Tensor | None, lengths: Tensor | None, reverse: bool
+) -> tuple[Tensor, Tensor]:
+    """The definition, step by step, on any device; a has 3 dimensions."""
+    rows, steps, units = b.shape
+    h = b.new_zeros(rows, units) if state is None else state
+    running = None
+    if lengths is not None:
+        if not torch.compiler.is_compiling():  # looking at values would break the graph
+            check_lengths(lengths, rows, steps)
+        running = time_mask(lengths.to(b.device), steps).unsqueeze(2)
+        # Padding may hold NaN, and NaN times a gradient of 0 is NaN.
+        a, b = torch.where(running, a, 0), torch.where(running, b, 0)
+    if steps == 0:
+        return b, h
+    factors, terms = a.expand(b.shape).unbind(1), b.unbind(1)
+    outputs: list[Tensor] = [h] * steps
+    for t in reversed(range(steps)) if reverse else range(steps):
+        new = factors[t] * h + terms[t]
+        if running is None:
+            outputs[t] = h = new
+        else:
+            outputs[t] = torch.where(running[:, t], new, 0)
+            h = torch.where(running[:, t], new, h)
+    return torch.stack(outputs, 1), h
