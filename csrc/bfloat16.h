@@ -23,13 +23,22 @@ ELMAN_INLINE int64_t packed_size_bf16(int64_t k, int64_t columns) {
 
 constexpr bool TILES = true;
 
+// Eight tiles of 16 rows of 64 bytes, as the instruction that sets them up reads it.
+struct alignas(64) TileSizes {
+    uint8_t palette = 1, start = 0, zero[14] = {};
+    uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+// A constant in memory: of one on the stack the compiler may leave out what it takes for unread.
+const TileSizes TILE_SIZES;
+
+// What was written must be in memory before tiles are loaded: GCC's intrinsics do not say what they
+// read.
+ELMAN_INLINE void finish_writing() { __asm__ volatile("" ::: "memory"); }
+
 class Tiles {  // of this thread, as long as this object lives
 public:
-    Tiles() {
-        struct alignas(64) { uint8_t palette = 1, start = 0, zero[14] = {}; uint16_t bytes[16] = {}; uint8_t rows[16] = {}; } config;
-        for (int i = 0; i < 8; ++i) config.bytes[i] = 64, config.rows[i] = 16;
-        _tile_loadconfig(&config);
-    }
+    Tiles() { _tile_loadconfig(&TILE_SIZES); }
     ~Tiles() { _tile_release(); }
 };
 
@@ -101,6 +110,7 @@ void round_rows(const float* from, int64_t ld, int64_t first, int64_t n, int64_t
 template <int A>  // tiles of 16 rows
 ELMAN_INLINE void tile_bf16(const uint16_t* a, const uint16_t* w, int64_t kp, float (*sums)[256]) {
     const int64_t stride = kp * 2;
+    finish_writing();
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);

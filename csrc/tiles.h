@@ -118,6 +118,7 @@ void pack_strip(const Factor& x, int64_t first, int64_t outer, int64_t from, int
 // 32 x 32 of C.  Tile registers 0-3 hold it, 4 and 5 a part of A, 6 and 7 a part of B.
 void block_of_tiles(const uint16_t* a, const uint16_t* b, int64_t tiles, float* c, int64_t ldc, bool add) {
     const int64_t row = ldc * 4;
+    finish_writing();
     if (add) {
         _tile_loadd(0, c, row);
         _tile_loadd(1, c + SIDE, row);
