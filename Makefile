@@ -28,6 +28,8 @@ sanitize: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(RUN) benchmarks/grid.py
+	$(RUN) benchmarks/cross_entropy.py
+	$(RUN) benchmarks/linear_recurrence.py
 	$(RUN) benchmarks/speed.py
 	$(RUN) benchmarks/memory.py
 	$(RUN) benchmarks/table.py
