@@ -19,7 +19,6 @@ enum Cell : int64_t { RNN_TANH, RNN_RELU, LSTM, GRU };
 struct Recurrence {
     int64_t cell = 0, T = 0, B = 0, H = 0, R = 0, threads = 1;
     bool reverse = false;
-    bool layer_norm = false;
     bool bf16 = false;        // products may round what they multiply to bfloat16
     bool multiplied = false;  // one step whose product with h the caller has already done
 
@@ -55,7 +54,7 @@ struct StepLayer {
     Recurrence it;  // a, p: one step's (B, G H); h_end, c_end: the state, replaced in place
     int64_t D = 0;  // features of the inputs
     const float *packed_ih = nullptr, *bias_ih = nullptr;  // (G H); null where `it.bias` has it all
-    float *out = nullptr, *projected = nullptr, *scratch = nullptr;  // (B, H), (B, R), (H)
+    float *out = nullptr, *projected = nullptr;  // (B, H), (B, R)
 };
 
 // Cross-entropy of rows of V scores, dense; with `gradient`, x becomes the gradient of the scores.

@@ -145,7 +145,6 @@ NB_MODULE(_native, m) {
         .def_rw("reverse", &Recurrence::reverse)
         .def_rw("bf16", &Recurrence::bf16)
         .def_rw("multiplied", &Recurrence::multiplied)
-        .def_rw("layer_norm", &Recurrence::layer_norm)
         .def_rw("rate_h", &Recurrence::rate_h)
         .def_rw("rate_c", &Recurrence::rate_c);
 
@@ -166,10 +165,10 @@ NB_MODULE(_native, m) {
     nb::class_<Stream>(m, "Stream")
         .def(nb::init<>())
         .def("add", [](Stream& it, const Recurrence& layer, int64_t D, intptr_t packed_ih, intptr_t bias_ih,
-                       intptr_t out, intptr_t projected, intptr_t scratch) {
+                       intptr_t out, intptr_t projected) {
             it.layers.push_back({layer, D, pointer<float>(packed_ih), pointer<float>(bias_ih),
-                                 pointer<float>(out), pointer<float>(projected), pointer<float>(scratch)});
-        }, "layer"_a, "D"_a, "packed_ih"_a, "bias_ih"_a, "out"_a, "projected"_a, "scratch"_a)
+                                 pointer<float>(out), pointer<float>(projected)});
+        }, "layer"_a, "D"_a, "packed_ih"_a, "bias_ih"_a, "out"_a, "projected"_a)
         .def("step", [](const Stream& it, intptr_t x, int threads) {
             chosen->step(it.layers.data(), static_cast<int>(it.layers.size()), pointer<float>(x), threads);
         });

@@ -18,8 +18,6 @@
 #include "subnormal.h"
 #include "threads.h"
 
-#include <type_traits>
-
 float* scratch(int64_t floats);  // of this thread, kept between calls; its contents are arbitrary
 
 namespace {
@@ -138,7 +136,7 @@ Row make_row(const Time& time, const Memory& memory) {
     row.H = a.H;
     // Units in whole registers, so that threads do not share a cache line more than needed.
     const int64_t blocks = (a.H + WIDTH - 1) / WIDTH;
-    const bool parts = time.by_units && !a.layer_norm;
+    const bool parts = time.by_units && !a.gain;
     row.first = parts ? blocks * time.thread / time.threads * WIDTH : 0;
     row.last = parts ? blocks * (time.thread + 1) / time.threads * WIDTH : a.H;
     if (row.last > a.H) row.last = a.H;
@@ -152,7 +150,7 @@ Row make_row(const Time& time, const Memory& memory) {
 // Rows that one thread's pointwise part does: all if it does some units of each.
 struct RowShare { int64_t first, step; };
 ELMAN_INLINE RowShare row_share(const Time& time) {
-    return time.by_units && time.args.layer_norm ? RowShare{time.thread, time.threads} : RowShare{0, 1};
+    return time.by_units && time.args.gain ? RowShare{time.thread, time.threads} : RowShare{0, 1};
 }
 // The same for work on whole rows.
 ELMAN_INLINE RowShare whole_rows(const Time& time) {
@@ -387,7 +385,7 @@ void run(const Recurrence& args) {
         const bool all = threads == s.plan.threads;
         Time time(s.args, all ? thread : 0, all ? threads : 1, s.plan.by_units, all ? s.barrier : s.alone);
         const Memory memory(s.args, s.layout, s.memory);
-        std::conditional_t<TILES, Tiles, FlushToZero> tiles;
+        const Tiles tiles;
         if (BACKWARD)
             run_backward<Cell>(time, memory);
         else

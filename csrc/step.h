@@ -1,7 +1,8 @@
 // One step of a stack of layers: for sequences that arrive one element at a time.
 //
 // The matrices stay packed and the state is replaced in place, so that a step allocates nothing.
-// With two threads each computes some columns of the products and some of the units.
+// With two threads each computes some columns of the products and some of the units.  Layers that
+// are normalised are not run here: their inputs are normalised before.
 #pragma once
 
 #include "recurrence.h"
@@ -35,13 +36,11 @@ void step_layer(const StepLayer& layer, const float* x, int thread, int threads,
     barrier.wait();
 
     Row row{};
-    row.H = a.H, row.scratch = layer.scratch;
-    row.bias = a.bias, row.gain = a.gain, row.peephole = a.peephole;
-    row.gain_c = a.gain_c, row.bias_c = a.bias_c, row.rate_c = a.rate_c;
+    row.H = a.H;
+    row.bias = a.bias, row.peephole = a.peephole, row.rate_c = a.rate_c;
     const int64_t blocks = (a.H + WIDTH - 1) / WIDTH;
     row.first = share(blocks, thread) * WIDTH;
     row.last = share(blocks, thread + 1) * WIDTH;
-    if (a.layer_norm) row.first = 0, row.last = thread ? 0 : a.H;  // normalisation needs whole rows
     if (row.last > a.H) row.last = a.H;
     const auto mix = [&](const float* from, int64_t width, int64_t first, int64_t last, int64_t b) {
         float* h = a.h_end + b * a.R;

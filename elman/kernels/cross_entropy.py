@@ -21,11 +21,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from elman import kernels
 from elman.errors import ArgumentError
-from elman.kernels.recurrence import _keeps_graph
+from elman.kernels.autograd import keeps_graph, refuse_second_derivatives
 
 FEWEST = (32, 256)  # N and V: below, the plain function is as fast and stores little
 STORED = 2**24  # scores that are stored at a time (64 MiB), if that is at least 32 rows
@@ -215,10 +214,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return result.loss
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivatives()
         gradients = ctx.saved_tensors
-        if _keeps_graph():  # leave the originals for the next time
+        if keeps_graph():  # leave the originals for the next time
             return *(None if x is None else x * d_loss for x in gradients), None
         if float(d_loss) != 1:
             gradients = [None if x is None else x.mul_(d_loss) for x in gradients]

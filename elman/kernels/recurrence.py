@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from elman.errors import ArgumentError
 from elman.kernels import native
+from elman.kernels.autograd import keeps_graph, refuse_second_derivatives
 from elman.kernels.pool import Lease
 
 Leaves = tuple[Tensor, ...]
@@ -148,7 +148,7 @@ class _Call:
         call.cell, call.T, call.B = CELLS[run.cell], run.steps, self.rows
         call.H, call.R = self.hidden, self.width
         call.threads, call.reverse = torch.get_num_threads(), run.reverse
-        call.layer_norm, call.bf16 = weights.gain is not None, run.bf16
+        call.bf16 = run.bf16
         self.give("w_hh", weights.hh)
         self.give("w_hr", weights.hr)
         for name in SMALL:
@@ -258,7 +258,6 @@ class _Call:
             and self.weights.hr is None
         )
         self.native.multiplied = single
-        # Before dropout the h of a GRU is needed, too: it goes where an LSTM has c.
         saved = _Saved(
             a=take(most, self.gates),
             p=take(most, self.gates) if self.separate else None,
@@ -418,12 +417,6 @@ class _Call:
         return x.bfloat16() if self.run.bf16 else x
 
 
-def _keeps_graph() -> bool:
-    """Whether the backward pass that is running may be repeated (`retain_graph=True`)."""
-    ask = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
-    return True if ask is None else bool(ask())
-
-
 class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, run: Run, leaves: int, x: Tensor, *rest: Tensor) -> Any:
@@ -436,14 +429,10 @@ class _Layer(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_y: Tensor | None, *d_end: Tensor | None) -> Any:
-        if torch.is_grad_enabled():
-            raise ArgumentError(
-                "kernels have no second derivatives (create_graph=True): run with "
-                "ELMAN_KERNELS=plain in the environment, or in float64"
-            )
+        refuse_second_derivatives()
         y = ctx.saved_tensors[0]
         call, saved = ctx.call, ctx.saved
-        again = _keeps_graph()
+        again = keeps_graph()
         if again:  # leave the originals for the next time
             p = None if saved.p is None else saved.p.clone()
             saved = saved._replace(a=saved.a.clone(), p=p)

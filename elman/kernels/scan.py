@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from elman import kernels
-from elman.errors import ArgumentError
+from elman.kernels.autograd import refuse_second_derivatives
 from elman.padded import check_lengths
 
 KINDS = (torch.float32, torch.complex64)
@@ -145,11 +145,7 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, d_h: Tensor | None, d_end: Tensor | None) -> Any:
-        if torch.is_grad_enabled():
-            raise ArgumentError(
-                "kernels have no second derivatives (create_graph=True): run with "
-                "ELMAN_KERNELS=plain in the environment, or in float64"
-            )
+        refuse_second_derivatives()
         a, h, state, lengths = ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
         return *_backward(d_h, d_end, a, h, state, lengths, ctx.reverse, wanted), None, None

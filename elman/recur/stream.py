@@ -140,7 +140,7 @@ class Stream:
             native.pack_transposed(self._dense(weights.ih), width, gates, packed)
             stream.add(
                 call, width, packed, self._dense(weights.bias_ih),
-                self._buffer(rows * call.H), self._buffer(rows * call.R), self._buffer(call.H + 64),
+                self._buffer(rows * call.H), self._buffer(rows * call.R),
             )  # fmt: skip
         self._threads = 2 if sum(p.numel() for p in self._parameters) > THREADED else 1
         self._layers = stream

@@ -1,0 +1,29 @@
+"""What the kernels' own gradients ask of torch's autograd."""
+
+from __future__ import annotations
+
+import torch
+
+from elman.errors import ArgumentError
+
+
+def keeps_graph() -> bool:
+    """Whether the backward pass that is running may be repeated (`retain_graph=True`)."""
+    ask = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return True if ask is None else bool(ask())
+
+
+def refuse_second_derivatives() -> None:
+    """To be called first on the way back: kernels compute gradients that have none themselves.
+
+    Torch's `once_differentiable` is not enough: it lets a gradient pass for a constant where the
+    gradient that came in was one.
+
+    Raises:
+        ArgumentError: the backward pass runs with `create_graph=True`.
+    """
+    if torch.is_grad_enabled():
+        raise ArgumentError(
+            "kernels have no second derivatives (create_graph=True): run with "
+            "ELMAN_KERNELS=plain in the environment, or in float64"
+        )
