@@ -1,11 +1,13 @@
-// Products of bfloat16 numbers with sums in float: on the tiles of AMX.
+// Products of bfloat16 numbers with sums in float: on the tiles of AMX, or by AVX-512's instruction for
+// pairs (product.h).
 //
+// On tiles:
 // A tile is 16 rows of 64 bytes: 16 x 32 numbers of A, or 32 x 16 of W with two successive k side by
 // side.  W is packed as such tiles, panels of 32 columns one after the other, in each of which k
 // runs.  Rows of A are padded to 16, and k to 32 with zeros.
 #pragma once
 
-#include "vector.h"
+#include "product.h"
 
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__)
 #define ELMAN_AMX 1
@@ -21,7 +23,7 @@ ELMAN_INLINE int64_t packed_size_bf16(int64_t k, int64_t columns) {
 
 #if defined(ELMAN_AMX)
 
-constexpr bool TILES = true;
+constexpr bool BFLOAT16 = true;  // this instruction set multiplies it
 
 // Eight tiles of 16 rows of 64 bytes, as the instruction that sets them up reads it.
 struct alignas(64) TileSizes {
@@ -165,10 +167,32 @@ void product_bf16(int64_t rows, const uint16_t* a, const float* packed, int64_t 
     }
 }
 
+#elif defined(__AVX512BF16__)
+
+constexpr bool BFLOAT16 = true;
+class Tiles {
+public:
+    Tiles() {}  // as if it had some: the variable counts as used
+};
+void pack_bf16(const float* w, int64_t k, int64_t columns, bool transposed, int64_t first, int64_t last, float* packed) {
+    pack_words<true>(w, k, columns, transposed, first, last, packed);
+}
+// Rows first, first + step... of n rows (k) become bfloat16 rows of padded_k(k).
+void round_rows(const float* from, int64_t ld, int64_t first, int64_t n, int64_t step, int64_t k, uint16_t* to) {
+    for (int64_t r = first; r < n; r += step)
+        for (int64_t i = 0; i < k; i += 32)
+            _mm512_storeu_si512(to + r * padded_k(k) + i, words_along<true>(from + r * ld + i, k - i));
+}
+void product_bf16(int64_t rows, const uint16_t* a, const float* packed, int64_t k, int64_t columns,
+                  int64_t first, int64_t last, float* c, int64_t ldc, bool add, bool from_end) {
+    product<true>(rows, reinterpret_cast<const float*>(a), padded_k(k) / 2, packed, words<true>(k), columns,
+                  first, last, c, ldc, add, from_end);
+}
+
 #else
 
-// Without tiles numbers given as bfloat16 are multiplied as floats, which is only more exact.
-constexpr bool TILES = false;
+// Without such instructions numbers given as bfloat16 are multiplied as floats, which is only more exact.
+constexpr bool BFLOAT16 = false;
 class Tiles {
 public:
     Tiles() {}  // as if it had some: the variable counts as used

@@ -49,6 +49,38 @@ struct Recurrence {
     float *d_gain_c = nullptr, *d_bias_c = nullptr;                     // (H)
 };
 
+// A matrix of rows in the order of time: row n is number n % per_step of step n / per_step.  Strides
+// count numbers.
+struct Rows {
+    const void* p = nullptr;
+    int64_t per_step = 1, step = 0, row = 0;
+    bool bf16 = false;               // of the numbers in memory
+    const float* initial = nullptr;  // dense rows of one of the steps; null: zeros
+    int64_t initial_step = -1;
+};
+
+// C (N, columns) = A (N, K) W (+ bias); C is dense.
+struct Product {
+    int64_t N = 0, K = 0, columns = 0, threads = 1;
+    bool bf16 = false;  // what is multiplied may be rounded to bfloat16
+    Rows a;
+    const float* w = nullptr;
+    bool transposed = false;  // w holds W^T (columns, K)
+    const float* bias = nullptr;
+    float* c = nullptr;
+};
+
+// C_j (rows, columns_j) (+)= A^T B_j for A (N, rows) and up to two B_j (N, columns_j); A and C are dense.
+struct OuterProduct {
+    int64_t N = 0, rows = 0, threads = 1;
+    bool bf16 = false, add = false;
+    const float* a = nullptr;
+    int count = 0;
+    int64_t columns[2] = {};
+    Rows b[2];
+    float* c[2] = {};
+};
+
 // One layer of a stream: a step at a time, with all that it needs kept between the steps.
 struct StepLayer {
     Recurrence it;  // a, p: one step's (B, G H); h_end, c_end: the state, replaced in place
@@ -119,6 +151,8 @@ struct Kernels {
     void (*step)(const StepLayer* layers, int count, const float* x, int threads);
     void (*softmax)(const Softmax&);
     void (*cross_entropy)(const CrossEntropy&);  // null: softmax and torch's products are as fast
+    void (*product)(const Product&);             // null: torch's are as fast
+    void (*outer_product)(const OuterProduct&);
     void (*scan)(const Scan&);
     void (*scan_backward)(const Scan&);
 };
@@ -126,4 +160,5 @@ struct Kernels {
 extern const Kernels portable_kernels;
 extern const Kernels avx2_kernels;
 extern const Kernels avx512_kernels;
+extern const Kernels avx512_bf16_kernels;
 extern const Kernels amx_kernels;

@@ -2,6 +2,7 @@
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <cmath>
@@ -71,6 +72,7 @@ std::vector<const Kernels*> find_sets() {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw")) {
         if (has_tiles()) sets.push_back(&amx_kernels);
+        if (__builtin_cpu_supports("avx512bf16")) sets.push_back(&avx512_bf16_kernels);
         sets.push_back(&avx512_kernels);
     }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back(&avx2_kernels);
@@ -175,6 +177,31 @@ NB_MODULE(_native, m) {
     m.def("packed_size", [](int64_t k, int64_t columns) { return chosen->packed_size(k, columns); });
     m.def("pack_transposed", [](intptr_t w, int64_t k, int64_t columns, intptr_t to) {
         chosen->pack_transposed(pointer<float>(w), k, columns, pointer<float>(to));
+    });
+    nb::class_<Rows>(m, "Rows").def("__init__", [](Rows* it, intptr_t address, int64_t per_step, int64_t step,
+                                                   int64_t row, bool bf16, intptr_t initial, int64_t initial_step) {
+        new (it) Rows{pointer<void>(address), per_step, step, row, bf16, pointer<float>(initial), initial_step};
+    }, "address"_a, "per_step"_a, "step"_a, "row"_a, "bf16"_a = false, "initial"_a = 0, "initial_step"_a = -1);
+    m.def("has_products", [] { return chosen->product != nullptr; },
+          "Whether this instruction set has whole products that are faster than torch's.");
+    m.def("product", [](int64_t N, int64_t K, int64_t columns, const Rows& a, intptr_t w, bool transposed,
+                        intptr_t bias, intptr_t c, bool bf16, int64_t threads) {
+        const Product it{N, K, columns, threads, bf16, a, pointer<float>(w), transposed, pointer<float>(bias),
+                         pointer<float>(c)};
+        if (!chosen->product) throw nb::value_error("this instruction set has no such kernel");
+        nb::gil_scoped_release release;
+        chosen->product(it);
+    });
+    m.def("outer_product", [](int64_t N, int64_t rows, intptr_t a, const std::vector<std::tuple<Rows, int64_t, intptr_t>>& to,
+                              bool add, bool bf16, int64_t threads) {
+        OuterProduct it{N, rows, threads, bf16, add, pointer<float>(a)};
+        if (!chosen->product || to.size() > 2) throw nb::value_error("this instruction set has no such kernel");
+        for (const auto& [b, columns, c] : to) {
+            it.b[it.count] = b, it.columns[it.count] = columns, it.c[it.count] = pointer<float>(c);
+            ++it.count;
+        }
+        nb::gil_scoped_release release;
+        chosen->outer_product(it);
     });
     m.def("has_cross_entropy", [] { return chosen->cross_entropy != nullptr; },
           "Whether this instruction set has products that are faster than torch's.");

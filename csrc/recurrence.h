@@ -22,9 +22,6 @@ float* scratch(int64_t floats);  // of this thread, kept between calls; its cont
 
 namespace {
 
-// A row stride that is no power of two: rows then fall into different sets of the cache.
-ELMAN_INLINE int64_t padded(int64_t n) { return (n + 15) / 16 * 16 + 16; }
-
 class Time {
 public:
     Time(const Recurrence& args, int thread, int threads, bool by_units, Barrier& barrier)
@@ -51,7 +48,7 @@ public:
     // Panels of a product that are this thread's.
     int64_t from(int64_t columns) const { return by_units ? panels(columns) * thread / threads : 0; }
     int64_t to(int64_t columns) const { return by_units ? panels(columns) * (thread + 1) / threads : panels(columns); }
-    bool tiles() const { return TILES && args.bf16; }
+    bool rounds() const { return BFLOAT16 && args.bf16; }
     void meet() { if (by_units) barrier_.wait(); }
     void meet_all() { barrier_.wait(); }
 
@@ -70,20 +67,20 @@ struct Layout {
     int64_t G, sums_size;
 
     Layout(const Recurrence& a, int gates, bool backward, int threads) : G(gates * a.H) {
-        const auto size = TILES && a.bf16 ? packed_size_bf16 : packed_size;
+        const auto size = BFLOAT16 && a.bf16 ? packed_size_bf16 : packed_size;
         w_hh = backward ? size(G, a.R) : size(a.R, G);
         w_hr = !a.w_hr ? 0 : backward ? size(a.R, a.H) : size(a.H, a.R);
         weights = a.packed || a.multiplied ? 0 : w_hh + w_hr;
-        h = a.B * padded(a.R);
-        c = a.B * padded(a.H);
-        seen = a.mask ? a.B * padded(a.R) : 0;
-        out = a.B * (padded(a.H) + (a.w_hr ? padded(a.R) : 0));
-        product = backward ? a.B * padded(G) : 0;
-        cell_scratch = threads * padded(a.H);
-        sums_size = backward ? padded(2 * G + 5 * a.H) : 0;
+        h = a.B * padded_width(a.R);
+        c = a.B * padded_width(a.H);
+        seen = a.mask ? a.B * padded_width(a.R) : 0;
+        out = a.B * (padded_width(a.H) + (a.w_hr ? padded_width(a.R) : 0));
+        product = backward ? a.B * padded_width(G) : 0;
+        cell_scratch = threads * padded_width(a.H);
+        sums_size = backward ? padded_width(2 * G + 5 * a.H) : 0;
         sums = threads * sums_size;
         const int64_t widest = backward ? (G > a.R ? G : a.R) : a.H;  // R is at most H
-        rounded = TILES && a.bf16 ? (a.B + 16 * threads) * padded_k(widest) / 2 : 0;
+        rounded = BFLOAT16 && a.bf16 ? (a.B + 16 * threads) * padded_k(widest) / 2 : 0;
     }
     int64_t total() const { return weights + h + c + seen + out + product + cell_scratch + sums + rounded + 64; }
 };
@@ -96,7 +93,7 @@ struct Memory {
     uint16_t* rounded;
     int64_t ld_r, ld_h, ld_g;
 
-    Memory(const Recurrence& a, const Layout& l, float* p) : ld_r(padded(a.R)), ld_h(padded(a.H)), ld_g(padded(l.G)) {
+    Memory(const Recurrence& a, const Layout& l, float* p) : ld_r(padded_width(a.R)), ld_h(padded_width(a.H)), ld_g(padded_width(l.G)) {
         const auto take = [&p](int64_t n) { float* it = p; p += n; return it; };
         weights = l.weights ? take(l.weights) : nullptr;
         w_hh = weights ? weights : a.packed;
@@ -157,15 +154,15 @@ ELMAN_INLINE RowShare whole_rows(const Time& time) {
     return time.by_units ? RowShare{time.thread, time.threads} : RowShare{0, 1};
 }
 
-void pack_share(int thread, int threads, const float* w, int64_t k, int64_t columns, bool transposed, bool tiles, float* to) {
+void pack_share(int thread, int threads, const float* w, int64_t k, int64_t columns, bool transposed, bool bf16, float* to) {
     const int64_t n = panels(columns);
-    (tiles ? pack_bf16 : pack)(w, k, columns, transposed, n * thread / threads, n * (thread + 1) / threads, to);
+    (bf16 ? pack_bf16 : pack)(w, k, columns, transposed, n * thread / threads, n * (thread + 1) / threads, to);
 }
 
 // C (+)= A W for this thread's rows and panels; all threads have written A.
 void multiply(Time& time, const Memory& memory, int64_t n, const float* a, int64_t lda, const float* packed, int64_t k,
               int64_t columns, float* c, int64_t ldc, bool add, bool from_end) {
-    if (time.tiles()) {
+    if (time.rounds()) {
         // Each thread's rows begin at a new tile.
         uint16_t* rounded = memory.rounded + (Memory::block(time) + (time.by_units ? 0 : 16 * time.thread)) * padded_k(k);
         round_rows(a, lda, time.by_units ? time.thread : 0, n, time.by_units ? time.threads : 1, k, rounded);
@@ -178,14 +175,14 @@ void multiply(Time& time, const Memory& memory, int64_t n, const float* a, int64
 
 // A thread's share of the matrices in the form of one pass.
 void pack_weights(const Recurrence& a, int64_t G, bool backward, int thread, int threads, float* to) {
-    const bool tiles = TILES && a.bf16;
-    const auto size = tiles ? packed_size_bf16 : packed_size;
+    const bool bf16 = BFLOAT16 && a.bf16;
+    const auto size = bf16 ? packed_size_bf16 : packed_size;
     if (backward) {
-        pack_share(thread, threads, a.w_hh, G, a.R, false, tiles, to);
-        if (a.w_hr) pack_share(thread, threads, a.w_hr, a.R, a.H, false, tiles, to + size(G, a.R));
+        pack_share(thread, threads, a.w_hh, G, a.R, false, bf16, to);
+        if (a.w_hr) pack_share(thread, threads, a.w_hr, a.R, a.H, false, bf16, to + size(G, a.R));
     } else {
-        pack_share(thread, threads, a.w_hh, a.R, G, true, tiles, to);
-        if (a.w_hr) pack_share(thread, threads, a.w_hr, a.H, a.R, true, tiles, to + size(a.R, G));
+        pack_share(thread, threads, a.w_hh, a.R, G, true, bf16, to);
+        if (a.w_hr) pack_share(thread, threads, a.w_hr, a.H, a.R, true, bf16, to + size(a.R, G));
     }
 }
 
@@ -362,7 +359,7 @@ Plan make_plan(const Recurrence& a, int64_t gates) {
     const int threads = static_cast<int>(a.threads);
     if (threads < 2 || a.T * step < 200000) return {1, false};
     const bool rows_fill_tiles = a.B >= 4 * threads;
-    const bool fits = matrix * (TILES && a.bf16 ? 2 : 4) <= 1400000;
+    const bool fits = matrix * (BFLOAT16 && a.bf16 ? 2 : 4) <= 1400000;
     if (rows_fill_tiles && fits) return {threads, false};
     if (step >= 60000) return {threads, true};
     if (a.B >= 2 * threads) return {threads, false};
@@ -409,7 +406,7 @@ int64_t gates_of(const Recurrence& args) {
 
 int64_t packed_floats(const Recurrence& a) {
     const int64_t G = gates_of(a) * a.H;
-    const auto size = TILES && a.bf16 ? packed_size_bf16 : packed_size;
+    const auto size = BFLOAT16 && a.bf16 ? packed_size_bf16 : packed_size;
     const int64_t forward = size(a.R, G) + (a.w_hr ? size(a.H, a.R) : 0);
     const int64_t backward = size(G, a.R) + (a.w_hr ? size(a.R, a.H) : 0);
     return forward > backward ? forward : backward;

@@ -3,7 +3,7 @@
 Which functions run is decided when this is imported and can be seen:
 
     >>> from elman import kernels
-    >>> kernels.name() in ("amx", "avx512", "avx2", "portable", "plain")
+    >>> kernels.name() in ("amx", "avx512_bf16", "avx512", "avx2", "portable", "plain")
     True
 
 "plain" means the functions of torch and Python: no compiler was there when elman was installed,

@@ -24,11 +24,11 @@ from torch import Tensor
 from elman.kernels import native
 from elman.kernels.autograd import keeps_graph, refuse_second_derivatives
 from elman.kernels.pool import Lease
+from elman.kernels.products import Steps, add_products, multiply
 
 Leaves = tuple[Tensor, ...]
 CELLS = {"rnn tanh": 0, "rnn relu": 1, "lstm": 2, "gru": 3}
 GATES = {"rnn tanh": 1, "rnn relu": 1, "lstm": 4, "gru": 3}
-TURNED = 1 << 17  # floats of the gradient of a matrix that is small
 PART = 1 << 19  # floats of `a` that the second caches of one or two cores hold
 
 
@@ -222,25 +222,19 @@ class _Call:
             self.native.pack(packed.data_ptr(), backward)
         return result[::-1] if self.run.reverse != backward else result
 
-    def inputs(self, part: _Part) -> Tensor:
+    def inputs(self, part: _Part) -> Steps:
         """The rows of x."""
         if self.x.dim() == 2:
-            return self.x[part.at : part.end]
-        return self.x[part.first : part.last].reshape(part.end - part.at, -1)
+            return Steps(self.x[part.at : part.end])
+        return Steps(self.x[part.first : part.last])
 
     def project(self, part: _Part, a: Tensor) -> None:
         """What the inputs give to the gates."""
         ih, bias = self.weights.ih, self.weights.bias_ih
         if ih is None:
-            a.copy_(self.inputs(part))
-        elif self.run.bf16:
-            a.copy_(torch.mm(self._round(self.inputs(part)), self._round(ih).t()))
-            if bias is not None:
-                a += bias
-        elif bias is None:
-            torch.mm(self.inputs(part), ih.t(), out=a)
+            a.copy_(self.inputs(part).rows())
         else:
-            torch.addmm(bias, self.inputs(part), ih.t(), out=a)
+            multiply(self.inputs(part), ih, a, transposed=True, bias=bias, bf16=self.run.bf16)
 
     def forward(self, *, keep: bool) -> tuple[Tensor, Leaves, _Saved]:
         """All steps; with `keep`, all that the way back needs is kept."""
@@ -297,17 +291,17 @@ class _Call:
             return x.new_empty(B, T, R).transpose(0, 1)
         return x.new_empty(T, B, R)
 
-    def seen(self, saved: _Saved, y: Tensor, part: _Part) -> Tensor:
+    def seen(self, saved: _Saved, y: Tensor, part: _Part) -> Steps:
         """What the matrix W_hh saw at the steps of a part, (n, R)."""
         if saved.seen is not None:
-            return saved.seen[part.at : part.end]
+            return Steps(saved.seen[part.at : part.end])
         if self.run.reverse:
-            front, back = y[part.first + 1 : part.last + 1], self.state[0][None]
-            whole = front if part.last < self.run.steps else torch.cat([front, back])
-        else:
-            front, back = self.state[0][None], y[max(0, part.first - 1) : part.last - 1]
-            whole = back if part.first else torch.cat([front, back])
-        return whole.reshape(part.end - part.at, -1)
+            at_end = part.last == self.run.steps
+            following = y[part.first + 1 : part.last + 1]
+            return Steps(following, self.state[0] if at_end else None, at_end=True)
+        if part.first:
+            return Steps(y[part.first - 1 : part.last - 1])
+        return Steps(y[: part.last - 1], self.state[0])
 
     def backward(
         self,
@@ -381,40 +375,24 @@ class _Call:
         of_ih: bool,
     ) -> None:
         """The gradients of the matrices from one part, added to `sums`, and its rows of d_x."""
-        rows, ih = slice(part.at, part.end), self.weights.ih
-        d_a = self._round(saved.a[rows])
-        d_p = d_a if saved.p is None else self._round(saved.p[rows])
-        self._add_product(sums, "hh", d_p, self.seen(saved, y, part))
-        if d_r is not None and saved.m is not None:
-            self._add_product(sums, "hr", self._round(d_r[rows]), saved.m[rows])
+        rows, ih, bf16 = slice(part.at, part.end), self.weights.ih, self.run.bf16
+        d_a = saved.a[rows]
+        products = {"hh": self.seen(saved, y, part)}
         if of_ih:
-            self._add_product(sums, "ih", d_a, self.inputs(part))
+            products["ih"] = self.inputs(part)
+        if saved.p is None:
+            add_products(sums, d_a, products, bf16=bf16)
+        else:
+            add_products(sums, saved.p[rows], {"hh": products.pop("hh")}, bf16=bf16)
+            add_products(sums, d_a, products, bf16=bf16)
+        if d_r is not None and saved.m is not None:
+            add_products(sums, d_r[rows], {"hr": Steps(saved.m[rows])}, bf16=bf16)
         if d_x is None:
             return
         if ih is None:
-            d_x[rows] = saved.a[rows]
-        elif self.run.bf16:
-            d_x[rows] = torch.mm(d_a, self._round(ih))
+            d_x[rows] = d_a
         else:
-            torch.mm(d_a, ih, out=d_x[rows])
-
-    def _add_product(self, sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> None:
-        """sums[name] += a^T b."""
-        b = self._round(b)
-        # A small result is computed faster as a wide one; a large one would have to be turned back.
-        turned = a.shape[1] * b.shape[1] <= TURNED
-        if name not in sums:
-            sums[name] = (torch.mm(b.t(), a).t() if turned else torch.mm(a.t(), b)).float()
-        elif self.run.bf16:
-            sums[name] += torch.mm(a.t(), b)
-        elif not turned:
-            torch.addmm(sums[name], a.t(), b, out=sums[name])
-        else:
-            torch.addmm(sums[name].t(), b.t(), a, out=sums[name].t())
-
-    def _round(self, x: Tensor) -> Tensor:
-        """What a product multiplies."""
-        return x.bfloat16() if self.run.bf16 else x
+            multiply(Steps(d_a), ih, d_x[rows], transposed=False, bf16=bf16)
 
 
 class _Layer(torch.autograd.Function):

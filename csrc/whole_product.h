@@ -1,0 +1,222 @@
+// Products over all steps of a part: what the inputs give to the gates, and the gradients of inputs
+// and matrices.  Packing and the tile are those of product.h; here are blocks that fit the caches, and
+// operands that lie in memory as the caller has them: no copy, no turning round, sums in float.
+#pragma once
+
+#include "bfloat16.h"
+#include "kernels.h"
+#include "subnormal.h"
+#include "threads.h"
+
+float* scratch(int64_t floats);  // of this thread, kept between calls; its contents are arbitrary
+
+namespace {
+
+constexpr int64_t ROWS_AT_ONCE = 8 * MAX_ROWS;  // of A between two passes over W
+constexpr int64_t DEPTH_AT_ONCE = 256;          // words of k in a block of an outer product
+constexpr int64_t DEEPEST = 512;                // words of k that are summed up in registers
+constexpr int64_t STRIPS = 4;                   // of MAX_ROWS columns of A, packed together
+
+ELMAN_INLINE float to_float(uint16_t bf16) {
+    const uint32_t bits = static_cast<uint32_t>(bf16) << 16;
+    float x;
+    std::memcpy(&x, &bits, 4);
+    return x;
+}
+
+// Row n as floats: where they lie, or copied to `to`.
+const float* row_of(const Rows& m, int64_t n, int64_t width, float* to) {
+    const int64_t step = n / m.per_step, at = n % m.per_step;
+    if (step == m.initial_step) return m.initial ? m.initial + at * width : nullptr;
+    const int64_t offset = step * m.step + at * m.row;
+    if (!m.bf16) return static_cast<const float*>(m.p) + offset;
+    const auto* from = static_cast<const uint16_t*>(m.p) + offset;
+    for (int64_t i = 0; i < width; ++i) to[i] = to_float(from[i]);
+    return to;
+}
+
+ELMAN_INLINE int64_t share_of(int64_t n, int thread, int threads) { return n * thread / threads; }
+
+struct Team { int threads; bool by_columns; };
+
+// W may be packed in blocks of k, each like a matrix of its own; W^T is not cut.
+template <bool DOT>
+int64_t depth_of(const Product& it) {
+    const int64_t all = words<DOT>(it.K), blocks = it.transposed ? 1 : (all + DEEPEST - 1) / DEEPEST;
+    return (all + blocks - 1) / blocks;
+}
+
+template <bool DOT>
+void pack_blocks(const Product& it, int thread, int threads, float* to) {
+    const int64_t each = DOT ? 2 : 1, depth = each * depth_of<DOT>(it), n = panels(it.columns);
+    for (int64_t k0 = 0; k0 < it.K; k0 += depth) {
+        const int64_t k = it.K - k0 < depth ? it.K - k0 : depth;
+        const float* from = it.transposed ? it.w : it.w + k0 * it.columns;
+        (DOT ? pack_bf16 : pack)(from, k, it.columns, it.transposed, share_of(n, thread, threads), share_of(n, thread + 1, threads), to);
+        to += words<DOT>(k) * n * PANEL;
+    }
+}
+
+// C = A W for this thread's rows, or, where they are few, columns.
+template <bool DOT>
+void multiply_rows(const Product& it, const float* packed, float* own, int thread, const Team& team) {
+    const int64_t kw = words<DOT>(it.K), lda = DOT ? padded_k(it.K) / 2 : padded_width(it.K);
+    const int64_t depth = depth_of<DOT>(it), all = panels(it.columns);
+    const int64_t first = team.by_columns ? share_of(all, thread, team.threads) : 0;
+    const int64_t last = team.by_columns ? share_of(all, thread + 1, team.threads) : all;
+    const int64_t from = team.by_columns ? 0 : share_of(it.N, thread, team.threads);
+    const int64_t to = team.by_columns ? it.N : share_of(it.N, thread + 1, team.threads);
+    const int64_t begin = first * PANEL, end = last * PANEL < it.columns ? last * PANEL : it.columns;
+    // Rows that lie at equal distances are used where they are.
+    const bool straight = !DOT && !it.a.bf16 && it.a.step == it.a.row * it.a.per_step;
+    float* row = own + ROWS_AT_ONCE * lda;
+    for (int64_t r = from; r < to; r += ROWS_AT_ONCE) {
+        const int64_t n = to - r < ROWS_AT_ONCE ? to - r : ROWS_AT_ONCE;
+        const float* a = own;
+        if (straight) {
+            a = static_cast<const float*>(it.a.p) + r * it.a.row;
+        } else {
+            for (int64_t i = 0; i < n; ++i) {
+                const float* x = row_of(it.a, r + i, it.K, row);
+                if (DOT)
+                    round_rows(x, 0, 0, 1, 1, it.K, reinterpret_cast<uint16_t*>(own + i * lda));
+                else
+                    std::memcpy(own + i * lda, x, sizeof(float) * it.K);
+            }
+        }
+        float* c = it.c + r * it.columns;
+        if (it.bias)
+            for (int64_t i = 0; i < n; ++i)
+                std::memcpy(c + i * it.columns + begin, it.bias + begin, sizeof(float) * (end - begin));
+        for (int64_t k0 = 0; k0 < kw; k0 += depth)
+            product<DOT>(n, a + k0, straight ? it.a.row : lda, packed + k0 * all * PANEL, kw - k0 < depth ? kw - k0 : depth,
+                         it.columns, first, last, c, it.columns, it.bias || k0, false);
+    }
+}
+
+// Words first..last of panels of rows k0..k0 + depth of B, the k of an outer product.
+template <bool DOT>
+void pack_rows(const Rows& b, int64_t k0, int64_t depth, int64_t columns, int64_t first, int64_t last,
+               float* rows, float* to) {
+    const int64_t kw = words<DOT>(depth), each = DOT ? 2 : 1;
+    for (int64_t i = first; i < last; ++i) {
+        const float* x = row_of(b, k0 + each * i, columns, rows);
+        const bool pair = DOT && each * i + 1 < depth;
+        const float* y = pair ? row_of(b, k0 + each * i + 1, columns, rows + columns) : nullptr;
+        for (int64_t p = 0; p < panels(columns); ++p)
+            for (int64_t c = 0; c < PANEL; c += WIDTH) {
+                const int64_t column = p * PANEL + c;
+                const Lanes there(columns - column < 0 ? 0 : columns - column);
+                const Vec low = x ? load(x + column, there) : set(0);
+                float* out = to + p * PANEL * kw + i * PANEL + c;
+                if (DOT)
+                    store(out, pairs(low, y ? load(y + column, there) : set(0)));
+                else
+                    store(out, low);
+            }
+    }
+}
+
+// C (+)= A^T B for this thread's rows of C, which are columns of A.
+template <bool DOT>
+void add_outer(const OuterProduct& it, float* panels_of_b, int64_t panels_size, float* own, int thread, int threads, Barrier& barrier) {
+    const int64_t each = DOT ? 2 : 1, group = STRIPS * MAX_ROWS, groups = (it.rows + MAX_ROWS - 1) / MAX_ROWS;
+    const int64_t from = share_of(groups, thread, threads) * MAX_ROWS;
+    const int64_t to = share_of(groups, thread + 1, threads) * MAX_ROWS;
+    float* strips = own;
+    float* rows = own + DEPTH_AT_ONCE * (group + WIDTH);
+    bool turn = false;
+    for (int64_t k0 = 0; k0 < it.N; k0 += each * DEPTH_AT_ONCE) {
+        const int64_t depth = it.N - k0 < each * DEPTH_AT_ONCE ? it.N - k0 : each * DEPTH_AT_ONCE;
+        const int64_t kw = words<DOT>(depth);
+        // Two buffers take turns: whoever fills one knows that all have done with it.
+        float* const block = panels_of_b + (turn ? panels_size : 0);
+        turn = !turn;
+        float* packed = block;
+        for (int j = 0; j < it.count; ++j) {
+            pack_rows<DOT>(it.b[j], k0, depth, it.columns[j], share_of(kw, thread, threads), share_of(kw, thread + 1, threads), rows, packed);
+            packed += panels(it.columns[j]) * PANEL * DEPTH_AT_ONCE;
+        }
+        barrier.wait();
+        for (int64_t g = from; g < to && g < it.rows; g += group) {
+            // This group's columns of A, word after word; a strip is MAX_ROWS of them.
+            const int64_t width = (it.rows < to ? it.rows : to) - g < group ? (it.rows < to ? it.rows : to) - g : group;
+            for (int64_t i = 0; i < kw; ++i) {
+                const float* x = it.a + (k0 + each * i) * it.rows + g;
+                const bool pair = DOT && each * i + 1 < depth;
+                for (int64_t c = 0; c < width; c += WIDTH) {
+                    const Lanes there(width - c);
+                    const Vec low = load(x + c, there);
+                    float* out = strips + i * (group + WIDTH) + c;
+                    store(out, DOT ? pairs(low, pair ? load(x + it.rows + c, there) : set(0)) : low);
+                }
+            }
+            for (int64_t s = 0; s < width; s += MAX_ROWS) {
+                const int64_t n = width - s < MAX_ROWS ? width - s : MAX_ROWS;
+                packed = block;
+                for (int j = 0; j < it.count; ++j) {
+                    const int64_t columns = it.columns[j];
+                    BY_ROWS<false, DOT, K_MAJOR>[n](strips + s, group + WIDTH, packed, kw, columns, 0, panels(columns),
+                                                    it.c[j] + (g + s) * columns, columns, it.add || k0, nullptr);
+                    packed += panels(columns) * PANEL * DEPTH_AT_ONCE;
+                }
+            }
+        }
+    }
+}
+
+template <bool DOT>
+void whole_product(const Product& it) {
+    const int64_t kw = words<DOT>(it.K), lda = DOT ? padded_k(it.K) / 2 : padded_width(it.K);
+    const int64_t matrix = panels(it.columns) * PANEL * kw;
+    const int64_t own = ROWS_AT_ONCE * lda + padded_width(it.K);
+    Team team{it.N * it.K * it.columns < 400000 ? 1 : static_cast<int>(it.threads), false};
+    team.by_columns = it.N < 2 * MAX_ROWS * team.threads;
+    float* memory = scratch(matrix + team.threads * own);
+    Barrier barrier(team.threads);
+    struct Shared { const Product& it; const Team& team; float *packed, *own; int64_t each; Barrier& barrier; };
+    Shared shared{it, team, memory, memory + matrix, own, barrier};
+    parallel(team.threads, [](void* p, int thread, int threads) {
+        auto& s = *static_cast<Shared*>(p);
+        const FlushToZero flush;
+        // Inside another parallel region there may be fewer threads than asked for: then one.
+        const bool all = threads == s.team.threads;
+        if (!all && thread > 0) return;
+        const Team team{all ? threads : 1, all && s.team.by_columns};
+        pack_blocks<DOT>(s.it, thread, team.threads, s.packed);
+        if (all && !team.by_columns) s.barrier.wait();
+        multiply_rows<DOT>(s.it, s.packed, s.own + thread * s.each, thread, team);
+    }, &shared);
+}
+
+template <bool DOT>
+void outer_product(const OuterProduct& it) {
+    int64_t columns = 0, panels_size = 0;
+    for (int j = 0; j < it.count; ++j) {
+        columns += it.columns[j];
+        panels_size += panels(it.columns[j]) * PANEL * DEPTH_AT_ONCE;
+    }
+    const int64_t own = DEPTH_AT_ONCE * (STRIPS * MAX_ROWS + WIDTH) + 2 * padded_width(columns);
+    const int planned = it.N * it.rows * columns < 400000 ? 1 : static_cast<int>(it.threads);
+    float* memory = scratch(2 * panels_size + planned * own);
+    Barrier barrier(planned), alone(1);
+    struct Shared { const OuterProduct& it; float *panels, *own; int64_t panels_size, each; int planned; Barrier &barrier, &alone; };
+    Shared shared{it, memory, memory + 2 * panels_size, panels_size, own, planned, barrier, alone};
+    parallel(planned, [](void* p, int thread, int threads) {
+        auto& s = *static_cast<Shared*>(p);
+        const FlushToZero flush;
+        const bool all = threads == s.planned;
+        if (!all && thread > 0) return;
+        add_outer<DOT>(s.it, s.panels, s.panels_size, s.own + thread * s.each, thread, all ? threads : 1, all ? s.barrier : s.alone);
+    }, &shared);
+}
+
+void run_product(const Product& it) {
+    it.bf16 && DOTS ? whole_product<DOTS>(it) : whole_product<false>(it);
+}
+
+void run_outer_product(const OuterProduct& it) {
+    it.bf16 && DOTS ? outer_product<DOTS>(it) : outer_product<false>(it);
+}
+
+}  // namespace

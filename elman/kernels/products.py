@@ -1,0 +1,163 @@
+"""Products over all steps at once: what the inputs give to the gates, and gradients.
+
+By our own kernel (csrc/whole_product.h), which takes operands as they lie in memory, or by torch where
+that is as fast: on processors with AMX, and for few rows of a large matrix.
+
+Shape legend: N rows of all steps, T steps, B rows of a step, K and M features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from elman.kernels import native
+
+FEW = 64  # rows, for which
+LARGE = 1 << 18  # numbers of a matrix are too many to be packed
+TURNED = 1 << 17  # floats of the gradient of a matrix that is small
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A matrix (N, K) of the rows of all steps, time first.
+
+    Args:
+        data: (T, B, K) of any strides but the last, or (N, K).
+        initial: (B, K) float32, one more step in front.
+        at_end: whether `initial` comes behind all others instead.
+    """
+
+    data: Tensor
+    initial: Tensor | None = None
+    at_end: bool = False
+
+    def rows(self) -> Tensor:
+        """The matrix by itself."""
+        data = self.data
+        if self.initial is not None:
+            parts = [self.initial[None].to(data.dtype), data]
+            data = torch.cat(parts[::-1] if self.at_end else parts)
+        return data.reshape(-1, data.shape[-1])
+
+    def __len__(self) -> int:
+        rows = self.data.shape[:-1].numel()
+        return rows if self.initial is None else rows + len(self.initial)
+
+    def address(self) -> tuple[object, list[Tensor]]:
+        """Where the rows are, for the kernel, and what must stay alive meanwhile."""
+        assert native is not None
+        data = self.data if self.data.stride(-1) == 1 else self.data.contiguous()
+        bf16, at = data.dtype == torch.bfloat16, data.data_ptr()
+        if data.dim() == 2:
+            n, row = max(1, len(data)), data.stride(0)
+            return native.Rows(at, n, n * row, row, bf16), [data]
+        count, per_step, _ = data.shape
+        step, row = data.stride(0), data.stride(1)
+        if self.initial is None:
+            return native.Rows(at, per_step, step, row, bf16), [data]
+        initial = self.initial.contiguous()
+        here = count if self.at_end else 0
+        if not self.at_end:  # steps are counted from the initial one
+            at -= step * data.element_size()
+        rows = native.Rows(at, per_step, step, row, bf16, initial.data_ptr(), here)
+        return rows, [data, initial]
+
+
+def multiply(
+    a: Steps,
+    w: Tensor,
+    out: Tensor,
+    *,
+    transposed: bool,
+    bias: Tensor | None = None,
+    bf16: bool = False,
+) -> None:
+    """Out = a w + bias.
+
+    Args:
+        a: (N, K).
+        w: (K, M), or (M, K) with `transposed`.
+        out: (N, M) float32, dense.
+        transposed: whether w is turned round.
+        bias: (M) float32.
+        bf16: whether what is multiplied may be rounded to bfloat16.
+    """
+    N, M = out.shape
+    if _own(N, w.numel()):
+        assert native is not None
+        rows, alive = a.address()
+        w = w.float().contiguous()
+        at_bias = 0
+        if bias is not None:
+            alive.append(bias.contiguous())
+            at_bias = alive[-1].data_ptr()
+        threads = torch.get_num_threads()
+        native.product(
+            N, w.numel() // M, M, rows, w.data_ptr(), transposed, at_bias, out.data_ptr(), bf16,
+            threads,
+        )  # fmt: skip
+        return
+    w = w.t() if transposed else w
+    if bf16:
+        out.copy_(torch.mm(a.rows().bfloat16(), w.bfloat16()))
+        if bias is not None:
+            out += bias
+    elif bias is None:
+        torch.mm(a.rows(), w, out=out)
+    else:
+        torch.addmm(bias, a.rows(), w, out=out)
+
+
+def add_products(
+    sums: dict[str, Tensor], a: Tensor, factors: dict[str, Steps], *, bf16: bool = False
+) -> None:
+    """sums[name] += a^T b for every name and factor b; sums that are missing begin with zeros.
+
+    Args:
+        sums: (M, K) float32 by name.
+        a: (N, M) float32, dense.
+        factors: (N, K) by name, at most two.
+        bf16: whether what is multiplied may be rounded to bfloat16.
+    """
+    N, M = a.shape
+    width = sum(b.data.shape[-1] for b in factors.values())
+    new = not any(name in sums for name in factors)
+    if not factors or not _own(N, M * width):
+        if bf16:
+            a = a.bfloat16()
+        for name, b in factors.items():
+            _add_by_torch(sums, name, a, b.rows().to(a.dtype))
+        return
+    assert native is not None
+    alive, to = [], []
+    for name, b in factors.items():
+        if new:
+            sums[name] = a.new_empty(M, b.data.shape[-1])
+        sums[name] = sums[name].contiguous()  # torch may have given it turned round
+        rows, kept = b.address()
+        alive += kept
+        to.append((rows, b.data.shape[-1], sums[name].data_ptr()))
+    native.outer_product(N, M, a.data_ptr(), to, not new, bf16, torch.get_num_threads())
+
+
+def _add_by_torch(sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> None:
+    # A small result is computed faster as a wide one; a large one would have to be turned back.
+    turned = a.shape[1] * b.shape[1] <= TURNED
+    if name not in sums:
+        sums[name] = (torch.mm(b.t(), a).t() if turned else torch.mm(a.t(), b)).float()
+    elif a.dtype == torch.bfloat16:
+        sums[name] += torch.mm(a.t(), b)
+    elif not turned:
+        torch.addmm(sums[name], a.t(), b, out=sums[name])
+    else:
+        torch.addmm(sums[name].t(), b.t(), a, out=sums[name].t())
+
+
+def _own(rows: int, numbers: int) -> bool:
+    """Whether our kernel is the faster for so many rows and numbers of a matrix."""
+    if native is None or not native.has_products():
+        return False
+    return rows >= FEW or (rows > 0 and numbers <= LARGE)
