@@ -68,7 +68,7 @@ void multiply_rows(const Product& it, const float* packed, float* own, int threa
     const int64_t to = team.by_columns ? it.N : share_of(it.N, thread + 1, team.threads);
     const int64_t begin = first * PANEL, end = last * PANEL < it.columns ? last * PANEL : it.columns;
     // Rows that lie at equal distances are used where they are.
-    const bool straight = !DOT && !it.a.bf16 && it.a.step == it.a.row * it.a.per_step;
+    const bool straight = !DOT && !it.a.bf16 && it.a.initial_step < 0 && it.a.step == it.a.row * it.a.per_step;
     float* row = own + ROWS_AT_ONCE * lda;
     for (int64_t r = from; r < to; r += ROWS_AT_ONCE) {
         const int64_t n = to - r < ROWS_AT_ONCE ? to - r : ROWS_AT_ONCE;

@@ -1,7 +1,7 @@
 """Products over all steps at once: what the inputs give to the gates, and gradients.
 
-By our own kernel (csrc/whole_product.h), which takes operands as they lie in memory, or by torch where
-that is as fast: on processors with AMX, and for few rows of a large matrix.
+By our own kernel (csrc/whole_product.h), which takes operands as they lie in memory, or by torch
+where that is as fast: on processors with AMX, and for few rows of a large matrix.
 
 Shape legend: N rows of all steps, T steps, B rows of a step, K and M features.
 """

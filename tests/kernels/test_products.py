@@ -1,0 +1,127 @@
+"""Products over all steps equal those of torch in float64, from operands of any layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from elman import kernels
+from elman.kernels import products
+from elman.kernels.products import Steps, add_products, multiply
+
+pytestmark = pytest.mark.skipif(kernels.native is None, reason="installed without kernels")
+SETS = [] if kernels.native is None else kernels.native.instruction_sets()
+# T, B, K, M: one, around a register, several blocks of rows, of columns, of what is summed.
+SIZES = [
+    (1, 1, 1, 1),
+    (3, 5, 15, 17),
+    (7, 9, 17, 63),
+    (2, 33, 500, 31),
+    (40, 30, 33, 130),
+    (1, 200, 1100, 40),
+]
+# Sums of up to 1,200 products, and numbers rounded to 8 bits (relative to the largest result).
+TOLERANCE = {False: 2e-6, True: 1e-2}
+
+
+@pytest.fixture(params=SETS, autouse=True)
+def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every set; the scratch memory and torch.empty give NaN."""
+    before, threads = kernels.name(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    kernels.native.choose(request.param)
+    kernels.native.poison_scratch()
+    torch.use_deterministic_algorithms(True)
+    yield request.param
+    torch.use_deterministic_algorithms(False)
+    kernels.native.choose(before)
+    torch.set_num_threads(threads)
+
+
+def steps(T: int, B: int, K: int, layout: str) -> Steps:
+    """Inputs of a layout: time first, batch first, cut out of more, or behind an initial step."""
+    if layout == "batch first":
+        return Steps(torch.randn(B, T, K).transpose(0, 1))
+    if layout == "cut":
+        return Steps(torch.randn(T + 2, 2 * B, K + 3)[1:-1, ::2, 2:-1])
+    if layout == "bfloat16":
+        return Steps(torch.randn(B, T, K).transpose(0, 1).bfloat16())
+    if layout == "initial first":
+        return Steps(torch.randn(T - 1, B, K), torch.randn(B, K))
+    if layout == "initial last":
+        return Steps(torch.randn(B, T - 1, K).transpose(0, 1), torch.randn(B, K), at_end=True)
+    return Steps(torch.randn(T, B, K))
+
+
+NAMES = ["time first", "batch first", "cut", "initial first", "initial last"]
+# Inputs in bfloat16 come with products that may round.
+LAYOUTS = [(name, bf16) for name in NAMES for bf16 in (False, True)] + [("bfloat16", True)]
+
+
+def compare(found: Tensor, wanted: Tensor, bf16: bool) -> None:
+    assert found.isfinite().all()
+    scale = float(wanted.abs().max())
+    assert float((found.double() - wanted).abs().max()) <= TOLERANCE[bf16] * max(scale, 1.0)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize(("layout", "bf16"), LAYOUTS)
+def test_a_product_equals_that_of_torch(
+    size: tuple[int, int, int, int], layout: str, bf16: bool
+) -> None:
+    torch.manual_seed(0)
+    T, B, K, M = size
+    a, w, bias = steps(T, B, K, layout), torch.randn(K, M), torch.randn(M)
+    rows = a.rows().double()
+    for matrix, transposed in ((w, False), (w.t().contiguous(), True)):
+        out = torch.empty(T * B, M)
+        multiply(a, matrix, out, transposed=transposed, bf16=bf16)
+        compare(out, rows @ w.double(), bf16)
+        multiply(a, matrix, out, transposed=transposed, bias=bias, bf16=bf16)
+        compare(out, rows @ w.double() + bias.double(), bf16)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize(("layout", "bf16"), LAYOUTS)
+def test_outer_products_add_up_over_parts(
+    size: tuple[int, int, int, int], layout: str, bf16: bool
+) -> None:
+    torch.manual_seed(0)
+    T, B, K, M = size
+    sums: dict[str, Tensor] = {}
+    wanted = {"x": torch.zeros(M, K).double(), "h": torch.zeros(M, 7).double()}
+    for _ in range(3):
+        factors = {"x": steps(T, B, K, layout), "h": steps(T, B, 7, "time first")}
+        a = torch.randn(T * B, M)
+        add_products(sums, a, factors, bf16=bf16)
+        for name, factor in factors.items():
+            wanted[name] += a.t().double() @ factor.rows().double()
+    for name, total in wanted.items():
+        compare(sums[name], total, bf16)
+
+
+def test_a_part_by_torch_and_the_next_by_the_kernel_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    sums: dict[str, Tensor] = {}
+    wanted = torch.zeros(8, 5).double()
+    for own in (False, True, False):
+        monkeypatch.setattr(products, "_own", lambda *_, own=own: own and _has_products())
+        a, b = torch.randn(70, 8), torch.randn(70, 5)
+        add_products(sums, a, {"x": Steps(b)})
+        wanted += a.t().double() @ b.double()
+    compare(sums["x"], wanted, False)
+
+
+def test_nothing_is_read_beyond_a_matrix_of_no_rows() -> None:
+    out = torch.empty(0, 3)
+    multiply(Steps(torch.empty(0, 2)), torch.randn(2, 3), out, transposed=False)
+    sums: dict[str, Tensor] = {}
+    add_products(sums, torch.empty(0, 4), {"x": Steps(torch.empty(0, 2))})
+    assert torch.equal(sums["x"], torch.zeros(4, 2))
+
+
+def _has_products() -> bool:
+    return bool(kernels.native.has_products())
