@@ -15,7 +15,7 @@ from torch import Tensor
 
 from elman import kernels
 from elman.errors import ArgumentError
-from elman.kernels.recurrence import CELLS, SMALL
+from elman.kernels.recurrence import CELLS
 from elman.recur.stack import Stack
 from elman.state import State, map_state, named_leaves
 
@@ -117,30 +117,31 @@ class Stream:
         for k in range(core.num_layers):
             width = core.input_size if k == 0 else core.output_sizes[k - 1]
             _, weights = core.for_kernel(self._example.new_empty(0, width), core.weights(k))
-            call = native.Recurrence()
-            call.cell, call.T, call.B = CELLS[str(core.kernel())], 1, rows
-            gates, call.R = weights.hh.shape
-            call.H = core.hidden_sizes[k]
+            call, hidden = native.Recurrence(), core.hidden_sizes[k]
+            gates, output = weights.hh.shape
             assert weights.ih is not None
-            call.w_hh, call.w_hr = self._dense(weights.hh), self._dense(weights.hr)
-            for name in SMALL:
-                setattr(call, name, self._dense(getattr(weights, name)))
-            call.rate_h, call.rate_c = core.zoneout[0], core.zoneout[-1]
-            call.set_a(self._buffer(rows * gates), 0, gates, False)
-            if core.kernel() == "gru":
-                call.set_p(self._buffer(rows * gates), 0, gates, False)
-            for name, leaf in zip("hc", leaves, strict=False):
-                part = leaf[k] if stacked else leaf[k][0]
-                assert isinstance(part, Tensor)
-                setattr(call, f"{name}_end", part.data_ptr())
-                if name == "h":
-                    self._output = part
+            bias_ih, bias = weights.bias_ih, weights.bias
+            separate = core.kernel() == "gru"
+            if bias_ih is not None and bias is not None and not separate:
+                bias, bias_ih = bias_ih + bias, None
+            call.set_layer(
+                CELLS[str(core.kernel())], rows, hidden, output, 1, False, False,
+                core.zoneout[0], core.zoneout[-1], 0, 0, self._dense(weights.hh),
+                self._dense(weights.hr), self._dense(bias), self._dense(weights.peephole), 0, 0, 0,
+            )  # fmt: skip
+            a, p = (self._buffer(rows * gates) for _ in range(2))
+            call.set_part(1, gates, 0, 0, 0, a, p if separate else 0, 0, 0, 0, 0, 0)
+            ends = [leaf[k] if stacked else leaf[k][0] for leaf in leaves]
+            addresses = [end.data_ptr() for end in ends if isinstance(end, Tensor)]
+            call.set_state(0, 0, *addresses, *[0] * (2 - len(addresses)))
+            assert isinstance(ends[0], Tensor)
+            self._output = ends[0]
             call.pack(self._buffer(call.packed_floats), False)
             packed = self._buffer(native.packed_size(width, gates))
             native.pack_transposed(self._dense(weights.ih), width, gates, packed)
             stream.add(
-                call, width, packed, self._dense(weights.bias_ih),
-                self._buffer(rows * call.H), self._buffer(rows * call.R),
+                call, width, packed, self._dense(bias_ih),
+                self._buffer(rows * hidden), self._buffer(rows * output),
             )  # fmt: skip
         self._threads = 2 if sum(p.numel() for p in self._parameters) > THREADED else 1
         self._layers = stream
