@@ -175,7 +175,10 @@ NB_MODULE(_native, m) {
         });
 
     // Layers are added once; then every call is one step.
-    struct Stream { std::vector<StepLayer> layers; };
+    struct Stream {
+        std::vector<StepLayer> layers;
+        bool from_end = false;  // every second step
+    };
     nb::class_<Stream>(m, "Stream")
         .def(nb::init<>())
         .def("add", [](Stream& it, const Recurrence& layer, int64_t D, intptr_t packed_ih, intptr_t bias_ih,
@@ -183,8 +186,9 @@ NB_MODULE(_native, m) {
             it.layers.push_back({layer, D, pointer<float>(packed_ih), pointer<float>(bias_ih),
                                  pointer<float>(out), pointer<float>(projected)});
         }, "layer"_a, "D"_a, "packed_ih"_a, "bias_ih"_a, "out"_a, "projected"_a)
-        .def("step", [](const Stream& it, intptr_t x, int threads) {
-            chosen->step(it.layers.data(), static_cast<int>(it.layers.size()), pointer<float>(x), threads);
+        .def("step", [](Stream& it, intptr_t x, int threads) {
+            chosen->step(it.layers.data(), static_cast<int>(it.layers.size()), pointer<float>(x), it.from_end, threads);
+            it.from_end = !it.from_end;
         });
     m.def("sort_rows", [](intptr_t lengths, int64_t B, int64_t T, intptr_t to) {
         int64_t* numbers = pointer<int64_t>(to);

@@ -19,7 +19,7 @@ from elman.kernels.recurrence import CELLS
 from elman.recur.stack import Stack
 from elman.state import State, map_state, named_leaves
 
-THREADED = 1 << 19  # weights of the smallest stack that two threads run faster
+THREADED = 1 << 18  # weights of the smallest stack that two threads run faster
 
 
 class Stream:
@@ -52,11 +52,12 @@ class Stream:
         self.core, self.rows = core, rows
         self._parameters = list(core.parameters())
         self._example = self._parameters[0].detach().new_zeros(rows, core.input_size)
+        self._shape, self._dtype = self._example.shape, self._example.dtype
         with torch.no_grad():
             _, empty = self._run_core(self._example[:, None], None)
         self._state = map_state(torch.zeros_like, empty)
         self._layers: Any = None
-        self._version = 0
+        self._version = -1
         if state is not None:
             self.state = state
 
@@ -74,24 +75,30 @@ class Stream:
             ):
                 mine.copy_(given)
 
-    @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
         """The output (B, output_size) for the next element x (B, input_size)."""
-        like = self._example
-        if x.shape != like.shape or x.dtype != like.dtype:
+        if x.shape != self._shape or x.dtype != self._dtype:
             raise ArgumentError(
-                f"x must be {tuple(like.shape)} of {like.dtype}, got {tuple(x.shape)} of {x.dtype}"
+                f"x must be {tuple(self._shape)} of {self._dtype}, "
+                f"got {tuple(x.shape)} of {x.dtype}"
             )
-        version = sum(parameter._version for parameter in self._parameters)
-        if self._layers is None or version != self._version:
+        version = 0
+        for parameter in self._parameters:
+            version += parameter._version
+        if version != self._version:
             self._pack()
             self._version = version
-        if self._layers is False:
-            y, state = self._run_core(x[:, None], self._state)
-            self._state = map_state(torch.clone, state)
-            return y[:, 0]
-        x = x.contiguous()
-        self._layers.step(x.data_ptr(), min(self._threads, torch.get_num_threads()))
+        if self._layers is None:
+            with torch.no_grad():
+                y, state = self._run_core(x[:, None], self._state)
+                self._state = map_state(torch.clone, state)
+                return y[:, 0]
+        if not x.is_contiguous():
+            x = x.contiguous()
+        threads = self._threads
+        if threads > 1:
+            threads = min(threads, torch.get_num_threads())
+        self._layers.step(x.data_ptr(), threads)
         return self._output.clone()
 
     def _run_core(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
@@ -104,10 +111,11 @@ class Stream:
             self.core.train(training)
         return (y if self.core.batch_first else y.transpose(0, 1)), state
 
+    @torch.no_grad()
     def _pack(self) -> None:
-        """Bring the weights into the form of the kernels; False if the kernels do not apply."""
+        """Bring the weights into the form of the kernels; None if the kernels do not apply."""
         core, native = self.core, kernels.native
-        self._layers = False
+        self._layers = None
         if native is None or core.way(self._example) != "kernel" or core.layer_norm:
             return
         stream, rows = native.Stream(), self.rows
