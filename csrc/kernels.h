@@ -148,7 +148,7 @@ struct Kernels {
     void (*backward)(const Recurrence&);
     int64_t (*packed_size)(int64_t k, int64_t columns);
     void (*pack_transposed)(const float* w, int64_t k, int64_t columns, float* to);
-    void (*step)(const StepLayer* layers, int count, const float* x, int threads);
+    void (*step)(const StepLayer* layers, int count, const float* x, bool from_end, int threads);
     void (*softmax)(const Softmax&);
     void (*cross_entropy)(const CrossEntropy&);  // null: softmax and torch's products are as fast
     void (*product)(const Product&);             // null: torch's are as fast

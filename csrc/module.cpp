@@ -13,6 +13,7 @@
 
 #include "kernels.h"
 #include "pages.h"
+#include "ragged.h"
 #include "threads.h"
 
 #if defined(__linux__)
@@ -138,32 +139,48 @@ NB_MODULE(_native, m) {
             nb::gil_scoped_release release;
             chosen->backward(it);
         })
-        .def_rw("cell", &Recurrence::cell)
-        .def_rw("T", &Recurrence::T)
-        .def_rw("B", &Recurrence::B)
-        .def_rw("H", &Recurrence::H)
-        .def_rw("R", &Recurrence::R)
-        .def_rw("threads", &Recurrence::threads)
-        .def_rw("reverse", &Recurrence::reverse)
-        .def_rw("bf16", &Recurrence::bf16)
         .def_rw("multiplied", &Recurrence::multiplied)
-        .def_rw("rate_h", &Recurrence::rate_h)
-        .def_rw("rate_c", &Recurrence::rate_c);
-
-    // Addresses are written only: `it.w_hh = tensor.data_ptr()`, 0 for none.
-#define ADDRESS(name) \
-    recurrence.def_prop_rw(#name, [](const Recurrence& it) { return reinterpret_cast<intptr_t>(it.name); }, \
-                           [](Recurrence& it, intptr_t address) { \
-                               it.name = pointer<std::remove_pointer_t<decltype(it.name)>>(address); })
-    ADDRESS(packed); ADDRESS(start); ADDRESS(active); ADDRESS(order);
-    ADDRESS(w_hh); ADDRESS(bias); ADDRESS(w_hr); ADDRESS(peephole);
-    ADDRESS(gain); ADDRESS(gain_c); ADDRESS(bias_c); ADDRESS(mask);
-    ADDRESS(h0); ADDRESS(c0); ADDRESS(h_end); ADDRESS(c_end); ADDRESS(d_h0); ADDRESS(d_c0);
-    ADDRESS(d_bias); ADDRESS(d_gain); ADDRESS(d_peephole); ADDRESS(d_gain_c); ADDRESS(d_bias_c);
-#undef ADDRESS
+        .def_prop_rw("packed", [](const Recurrence& it) { return reinterpret_cast<intptr_t>(it.packed); },
+                     [](Recurrence& it, intptr_t address) { it.packed = pointer<float>(address); })
+        // Addresses are numbers, 0 for none.  Few calls with many of them cost less than many calls.
+        .def("set_layer", [](Recurrence& it, int64_t cell, int64_t B, int64_t H, int64_t R, int64_t threads,
+                             bool reverse, bool bf16, float rate_h, float rate_c, intptr_t order, intptr_t mask,
+                             intptr_t w_hh, intptr_t w_hr, intptr_t bias, intptr_t peephole, intptr_t gain,
+                             intptr_t gain_c, intptr_t bias_c) {
+            it.cell = cell, it.B = B, it.H = H, it.R = R, it.threads = threads;
+            it.reverse = reverse, it.bf16 = bf16, it.rate_h = rate_h, it.rate_c = rate_c;
+            it.order = pointer<int64_t>(order), it.mask = pointer<float>(mask);
+            it.w_hh = pointer<float>(w_hh), it.w_hr = pointer<float>(w_hr);
+            it.bias = pointer<float>(bias), it.peephole = pointer<float>(peephole);
+            it.gain = pointer<float>(gain), it.gain_c = pointer<float>(gain_c), it.bias_c = pointer<float>(bias_c);
+        })
+        .def("set_part", [](Recurrence& it, int64_t T, int64_t G, intptr_t start, intptr_t active, int64_t first,
+                            intptr_t a, intptr_t p, intptr_t c, intptr_t seen, intptr_t m, intptr_t stats,
+                            intptr_t d_r) {
+            it.T = T, it.start = pointer<int64_t>(start), it.active = pointer<int64_t>(active);
+            const auto rows = [&](intptr_t address, int64_t n) {
+                if (!address) return Steps{};
+                return Steps{pointer<float>(address + static_cast<int64_t>(sizeof(float)) * n * first), it.B * n, n, start != 0};
+            };
+            it.a = rows(a, G), it.p = rows(p, G), it.c = rows(c, it.H), it.seen = rows(seen, it.R);
+            it.m = rows(m, it.H), it.stats = rows(stats, 2), it.d_r = rows(d_r, it.R);
+        }, "Steps of the next call, and buffers of rows (n, ...) that begin `first` rows further on.")
+        .def("set_state", [](Recurrence& it, intptr_t h0, intptr_t c0, intptr_t h_end, intptr_t c_end) {
+            it.h0 = pointer<float>(h0), it.c0 = pointer<float>(c0);
+            it.h_end = pointer<float>(h_end), it.c_end = pointer<float>(c_end);
+        })
+        .def("set_gradients", [](Recurrence& it, intptr_t h0, intptr_t c0, intptr_t bias, intptr_t peephole,
+                                 intptr_t gain, intptr_t gain_c, intptr_t bias_c) {
+            it.d_h0 = pointer<float>(h0), it.d_c0 = pointer<float>(c0), it.d_bias = pointer<float>(bias);
+            it.d_peephole = pointer<float>(peephole), it.d_gain = pointer<float>(gain);
+            it.d_gain_c = pointer<float>(gain_c), it.d_bias_c = pointer<float>(bias_c);
+        });
 
     // Layers are added once; then every call is one step.
-    struct Stream { std::vector<StepLayer> layers; };
+    struct Stream {
+        std::vector<StepLayer> layers;
+        bool from_end = false;  // every second step
+    };
     nb::class_<Stream>(m, "Stream")
         .def(nb::init<>())
         .def("add", [](Stream& it, const Recurrence& layer, int64_t D, intptr_t packed_ih, intptr_t bias_ih,
@@ -171,9 +188,21 @@ NB_MODULE(_native, m) {
             it.layers.push_back({layer, D, pointer<float>(packed_ih), pointer<float>(bias_ih),
                                  pointer<float>(out), pointer<float>(projected)});
         }, "layer"_a, "D"_a, "packed_ih"_a, "bias_ih"_a, "out"_a, "projected"_a)
-        .def("step", [](const Stream& it, intptr_t x, int threads) {
-            chosen->step(it.layers.data(), static_cast<int>(it.layers.size()), pointer<float>(x), threads);
+        .def("step", [](Stream& it, intptr_t x, int threads) {
+            chosen->step(it.layers.data(), static_cast<int>(it.layers.size()), pointer<float>(x), it.from_end, threads);
+            it.from_end = !it.from_end;
         });
+    m.def("sort_rows", [](intptr_t lengths, int64_t B, int64_t T, intptr_t to) {
+        int64_t* numbers = pointer<int64_t>(to);
+        sort_rows(pointer<int64_t>(lengths), B, T, numbers, numbers + T, numbers + 2 * T);
+    });
+    m.def("copy_rows", [](int64_t T, intptr_t numbers, intptr_t order, intptr_t padded, int64_t step, int64_t row,
+                          intptr_t packed, int64_t bytes, bool pack, int threads) {
+        const int64_t* start = pointer<int64_t>(numbers);
+        nb::gil_scoped_release release;
+        copy_rows({T, start, start + T, pointer<int64_t>(order), pointer<char>(padded), step, row,
+                   pointer<char>(packed), bytes, pack}, threads);
+    });
     m.def("packed_size", [](int64_t k, int64_t columns) { return chosen->packed_size(k, columns); });
     m.def("pack_transposed", [](intptr_t w, int64_t k, int64_t columns, intptr_t to) {
         chosen->pack_transposed(pointer<float>(w), k, columns, pointer<float>(to));
@@ -230,9 +259,8 @@ NB_MODULE(_native, m) {
     // Buffers with a vector for each step and row: address, strides in floats, packed or not.
 #define STEPS(name) \
     recurrence.def("set_" #name, [](Recurrence& it, intptr_t address, int64_t step, int64_t row, bool packed) { \
-        it.name = Steps{pointer<float>(address), step, row, packed}; }, "address"_a, "step"_a, "row"_a, "packed"_a)
-    STEPS(a); STEPS(p); STEPS(c); STEPS(seen); STEPS(m); STEPS(d_r); STEPS(stats); STEPS(y);
-    STEPS(keep_h); STEPS(keep_c);
+        it.name = Steps{pointer<float>(address), step, row, packed}; })
+    STEPS(c); STEPS(y); STEPS(keep_h); STEPS(keep_c);
 #undef STEPS
 
     nb::class_<Scan> scan(m, "Scan");

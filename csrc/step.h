@@ -17,22 +17,29 @@ struct Step {
     const StepLayer* layers;
     int count;
     const float* x;
+    bool from_end;
     Barrier &barrier, &alone;
     int planned;
 };
 
+// Matrices that are larger than the cache are gone through in turns from both ends, step by step: what
+// was used last is still there.
 template <class Cell>
-void step_layer(const StepLayer& layer, const float* x, int thread, int threads, Barrier& barrier) {
+void step_layer(const StepLayer& layer, const float* x, bool from_end, int thread, int threads, Barrier& barrier) {
     const Recurrence& a = layer.it;
     const int64_t G = Cell::GATES * a.H;
     const auto share = [&](int64_t n, int which) { return n * which / threads; };
     const auto multiply = [&](const float* from, int64_t k, const float* packed, int64_t columns, float* to, bool add) {
-        const int64_t n = panels(columns);
-        product(a.B, from, k, packed, k, columns, share(n, thread), share(n, thread + 1), to, columns, add, false);
+        constexpr int64_t TOGETHER = 8;
+        const int64_t n = panels(columns), first = share(n, thread), last = share(n, thread + 1);
+        if (!from_end) return product(a.B, from, k, packed, k, columns, first, last, to, columns, add, false);
+        for (int64_t end = last; end > first; end -= TOGETHER)
+            product(a.B, from, k, packed, k, columns, end - TOGETHER > first ? end - TOGETHER : first, end, to, columns, add, true);
     };
     float* target = a.p.p ? a.p.p : a.a.p;
-    multiply(x, layer.D, layer.packed_ih, G, a.a.p, false);
-    multiply(a.h_end, a.R, a.packed, G, target, !a.p.p);
+    if (from_end) multiply(a.h_end, a.R, a.packed, G, target, false);
+    multiply(x, layer.D, layer.packed_ih, G, a.a.p, from_end && !a.p.p);
+    if (!from_end) multiply(a.h_end, a.R, a.packed, G, target, !a.p.p);
     barrier.wait();
 
     Row row{};
@@ -72,9 +79,9 @@ void step_layer(const StepLayer& layer, const float* x, int thread, int threads,
     barrier.wait();
 }
 
-void run_step(const StepLayer* layers, int count, const float* x, int threads) {
+void run_step(const StepLayer* layers, int count, const float* x, bool from_end, int threads) {
     Barrier barrier(threads), alone(1);
-    Step step{layers, count, x, barrier, alone, threads};
+    Step step{layers, count, x, from_end, barrier, alone, threads};
     parallel(threads, [](void* p, int thread, int threads) {
         auto& s = *static_cast<Step*>(p);
         const FlushToZero flush;
@@ -88,7 +95,7 @@ void run_step(const StepLayer* layers, int count, const float* x, int threads) {
                              : layer.it.cell == RNN_RELU ? step_layer<RnnCell<true>>
                              : layer.it.cell == LSTM     ? step_layer<LstmCell>
                                                          : step_layer<GruCell>;
-            run(layer, x, all ? thread : 0, all ? threads : 1, barrier);
+            run(layer, x, s.from_end, all ? thread : 0, all ? threads : 1, barrier);
             x = layer.it.h_end;
         }
     }, &step);

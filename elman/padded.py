@@ -57,17 +57,17 @@ def time_mask(lengths: Tensor, steps: int) -> Tensor:
     return torch.arange(steps, device=lengths.device) < lengths.unsqueeze(1)
 
 
-def check_lengths(lengths: Tensor, rows: int, steps: int) -> None:
-    """Refuse lengths that are no integers (B,) in 0..T with an `ArgumentError`."""
+def check_lengths(lengths: Tensor, rows: int, steps: int) -> tuple[int, int]:
+    """The shortest and the longest; `ArgumentError` unless they are integers (B,) in 0..T."""
     if lengths.dtype.is_floating_point or lengths.dtype.is_complex or lengths.dtype == torch.bool:
         raise ArgumentError(
             f"lengths must be integers (elements of each row), got dtype {lengths.dtype}"
         )
     if lengths.shape != (rows,):
         raise ArgumentError(f"lengths must have shape ({rows},), got {tuple(lengths.shape)}")
-    wrong = (lengths < 0) | (lengths > steps)
-    if bool(wrong.any()):
-        row = int(wrong.nonzero()[0])
-        raise ArgumentError(
-            f"lengths must be in 0..T={steps}, got {int(lengths[row])} at row {row}"
-        )
+    values = lengths.tolist()  # for a batch quicker than a function of torch
+    shortest, longest = min(values, default=steps), max(values, default=steps)
+    if shortest < 0 or longest > steps:
+        row = next(row for row, value in enumerate(values) if not 0 <= value <= steps)
+        raise ArgumentError(f"lengths must be in 0..T={steps}, got {values[row]} at row {row}")
+    return shortest, longest

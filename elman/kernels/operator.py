@@ -19,6 +19,11 @@ SAVED = len(_Saved._fields)
 
 def run_in_graph(run: Run, x: Tensor, state: Leaves, weights: Constants) -> tuple[Tensor, Leaves]:
     """As `run_layer`, for x (T, B, D) of rows that are all T long."""
+    kept = state[0].dtype
+    if run.bf16:  # sums and states are float32
+        state = tuple(leaf.float() for leaf in state)
+        rest = (None if w is None else w.float() for w in weights[1:])
+        weights = Constants(weights.ih, *rest)  # type: ignore[arg-type]
     h, c = state if len(state) == 2 else (state[0], None)
     keep_h, rate_h = _split(run.keep_h)
     keep_c, rate_c = _split(run.keep_c)
@@ -26,7 +31,8 @@ def run_in_graph(run: Run, x: Tensor, state: Leaves, weights: Constants) -> tupl
     masks = (run.mask, keep_h, keep_c)
     operator = layer_for_training if torch.is_grad_enabled() else layer
     y, h_end, c_end, *_ = operator(x.contiguous(), h, c, *weights, *masks, *options)
-    return y, (h_end, c_end) if len(state) == 2 else (h_end,)
+    end = (h_end, c_end) if len(state) == 2 else (h_end,)
+    return (y.bfloat16(), tuple(leaf.to(kept) for leaf in end)) if run.bf16 else (y, end)
 
 
 def _split(kept: Tensor | float) -> tuple[Tensor | None, float]:
@@ -132,6 +138,8 @@ def layer_backward(
     ends = (d_h,) if c is None else (d_h, d_c)
     d_x, d_state, gradients = call.backward(kept, y, d_y, ends, (True, ih is not None))
     assert d_x is not None
+    if call.one_bias:  # results may not share memory
+        gradients["bias_ih"] = gradients["bias_ih"].clone()
     found = [d_x.to(x.dtype), *d_state, *([] if c is not None else [None])]
     found += [gradients.get(name) for name in Constants._fields]
     inputs = (x, h, c, *weights)

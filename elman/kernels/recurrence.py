@@ -15,16 +15,17 @@ of h (H, or the projection's).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from elman.kernels import native
-from elman.kernels.autograd import keeps_graph, refuse_second_derivatives
 from elman.kernels.pool import Lease
 from elman.kernels.products import Steps, add_products, multiply
+from elman.kernels.ragged import Ragged
 
 Leaves = tuple[Tensor, ...]
 CELLS = {"rnn tanh": 0, "rnn relu": 1, "lstm": 2, "gru": 3}
@@ -32,18 +33,11 @@ GATES = {"rnn tanh": 1, "rnn relu": 1, "lstm": 4, "gru": 3}
 PART = 1 << 19  # floats of `a` that the second caches of one or two cores hold
 
 
-class Ragged(NamedTuple):
-    """Rows in order of length, longest first, as in a PackedSequence."""
-
-    start: Tensor  # (T) the first row of a step in packed data
-    active: Tensor  # (T) how many rows are running
-    order: Tensor | None  # (B) where the r-th longest row is in the caller's batch
-
-
 class Constants(NamedTuple):
     """The weights of a layer as the kernel sees them; None where an option is off.
 
-    Without `ih` what comes in are the inputs' shares of the gates themselves.
+    Without `ih` what comes in are the inputs' shares of the gates themselves.  `bias_ih` belongs to
+    those shares; where nothing comes between it and `bias`, the two may be added up.
     """
 
     ih: Tensor | None
@@ -60,7 +54,7 @@ class Constants(NamedTuple):
 SMALL = ("bias", "peephole", "gain", "gain_c", "bias_c")  # of Constants: vectors
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Run:
     """How one layer is run.
 
@@ -85,26 +79,6 @@ class Run:
     keep_h: Tensor | float = 0.0
     keep_c: Tensor | float = 0.0
     bf16: bool = False
-
-
-def run_layer(run: Run, x: Tensor, state: Leaves, weights: Constants) -> tuple[Tensor, Leaves]:
-    """One layer in one direction.
-
-    Args:
-        run: how.
-        x: (T, B, D), or packed (N, D); float32 or bfloat16.
-        state: leaves (B, R) and, for an LSTM, (B, H); float32.
-        weights: of the layer; float32, `ih` as x.
-
-    Returns:
-        h at every step, (T, B, R) or packed (N, R), and the last state.
-    """
-    tensors = (x, *state, *weights)
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-        y, *end = _Layer.apply(run, len(state), *tensors)  # type: ignore[no-untyped-call]
-        return y, tuple(end)
-    y, state, _ = _Call(run, x, state, weights).forward(keep=False)
-    return y, state
 
 
 class _Saved(NamedTuple):
@@ -134,70 +108,81 @@ class _Call:
         self, run: Run, x: Tensor, state: Leaves, weights: Constants, *, pooled: bool = True
     ) -> None:
         assert native is not None
-        self.run, self.x, self.state, self.weights = run, x, state, weights
-        self.rows, self.width = state[0].shape[0], weights.hh.shape[1]
-        self.gates, self.hidden = weights.hh.shape[0], weights.hh.shape[0] // GATES[run.cell]
-        self.count = len(x) if x.dim() == 2 else run.steps * self.rows
+        if run.bf16:  # sums and states are float32
+            state = tuple(leaf.float() for leaf in state)
+            rest = (None if w is None else w.float() for w in weights[1:])
+            weights = Constants(weights.ih, *rest)  # type: ignore[arg-type]
+        self.rows = state[0].shape[-2]
+        self.gates, self.width = weights.hh.shape
+        self.hidden = self.gates // GATES[run.cell]
         # A GRU's product with h is needed by itself, and one that is normalised; of an RNN the sum
         # is normalised.
         self.separate = run.cell == "gru" or (weights.gain is not None and run.cell == "lstm")
+        # What the gates get of two biases is their sum, and both have the same gradient.
+        self.one_bias = weights.bias_ih is not None and not self.separate
+        if self.one_bias:
+            total = weights.bias_ih + weights.bias  # type: ignore[operator]
+            weights = Constants(weights.ih, weights.hh, None, total, *weights[4:])
+        self.run, self.x, self.state, self.weights = run, x, state, weights
+        self.count = x.shape[0] if x.dim() == 2 else run.steps * self.rows
         self.lease = Lease(pooled=pooled)
         self.alive: list[Tensor] = []
 
-        self.native = call = native.Recurrence()
-        call.cell, call.T, call.B = CELLS[run.cell], run.steps, self.rows
-        call.H, call.R = self.hidden, self.width
-        call.threads, call.reverse = torch.get_num_threads(), run.reverse
-        call.bf16 = run.bf16
-        self.give("w_hh", weights.hh)
-        self.give("w_hr", weights.hr)
-        for name in SMALL:
-            self.give(name, getattr(weights, name))
-        self.give("mask", run.mask)
-        for name, kept in (("h", run.keep_h), ("c", run.keep_c)):
-            if not isinstance(kept, Tensor):
-                setattr(call, f"rate_{name}", kept)
-        if run.ragged is not None and run.ragged.order is not None:
-            call.order = run.ragged.order.data_ptr()
-        for name, leaf in zip("hc", state, strict=False):
-            self.give(f"{name}0", leaf)
+        keep_h, keep_c, ragged, address = run.keep_h, run.keep_c, run.ragged, self._address
+        self.native = native.Recurrence()
+        self.native.set_layer(
+            CELLS[run.cell], self.rows, self.hidden, self.width, torch.get_num_threads(),
+            run.reverse, run.bf16,
+            0.0 if isinstance(keep_h, Tensor) else keep_h,
+            0.0 if isinstance(keep_c, Tensor) else keep_c,
+            0 if ragged is None else ragged.order, address(run.mask),
+            address(weights.hh), address(weights.hr), address(weights.bias),
+            address(weights.peephole), address(weights.gain), address(weights.gain_c),
+            address(weights.bias_c),
+        )  # fmt: skip
+        self.start = self._addresses(state)
 
-    def give(self, field: str, tensor: Tensor | None) -> None:
-        """Give a dense tensor's address to the call."""
-        if tensor is not None:
-            dense = tensor.contiguous()
-            self.alive.append(dense)
-            setattr(self.native, field, dense.data_ptr())
-
-    def give_rows(self, name: str, buffer: Tensor | None, part: _Part, first: int = 0) -> None:
-        """A buffer of rows (n, ...), time first, whose first is row `first` of (N, ...)."""
-        if buffer is None:
-            return
-        n, ragged = buffer.shape[1], self.run.ragged is not None
-        skip = first if ragged else first - part.at  # packed steps know their place in (N, ...)
-        address = buffer.data_ptr() - 4 * n * skip
-        getattr(self.native, f"set_{name}")(address, self.rows * n, n, ragged)
-
-    def give_steps(self, name: str, tensor: Tensor | None, part: _Part) -> None:
-        """A tensor (T, B, ...) of any strides but the last, or packed (N, ...)."""
+    def _address(self, tensor: Tensor | None) -> int:
+        """Of a dense copy or the tensor itself; 0 for none."""
         if tensor is None:
-            return
-        give = getattr(self.native, f"set_{name}")
+            return 0
+        if not tensor.is_contiguous():
+            tensor = tensor.contiguous()
+            self.alive.append(tensor)
+        return tensor.data_ptr()
+
+    def _addresses(self, leaves: Sequence[Tensor | None]) -> tuple[int, int]:
+        """Those of h and c."""
+        return self._address(leaves[0]), self._address(leaves[1]) if len(leaves) == 2 else 0
+
+    def _give_steps(self, give: Callable[..., None], tensor: Tensor, part: _Part) -> None:
+        """Give a tensor (T, B, ...) of any strides but the last, or packed (N, ...)."""
         if tensor.dim() == 2:
             give(tensor.data_ptr(), 0, tensor.stride(0), True)
         else:
-            step, row = tensor.stride(0), tensor.stride(1)
+            step, row, _ = tensor.stride()
             give(tensor.data_ptr() + 4 * part.first * step, step, row, False)
 
-    def give_part(self, part: _Part) -> None:
-        """The steps of the next native call."""
-        self.native.T = part.last - part.first
-        if self.run.ragged is not None:
-            self.native.start = self.run.ragged.start.data_ptr() + 8 * part.first
-            self.native.active = self.run.ragged.active.data_ptr() + 8 * part.first
-        for name, kept in (("keep_h", self.run.keep_h), ("keep_c", self.run.keep_c)):
-            if isinstance(kept, Tensor):
-                self.give_steps(name, kept, part)
+    def _give_part(self, part: _Part, saved: _Saved, d_r: Tensor | None, *, whole: bool) -> None:
+        """The steps of the next native call, and their rows of the buffers (n, ...).
+
+        Args:
+            part: which.
+            saved: buffers of all rows, or of this part's only.
+            d_r: the same.
+            whole: whether they have all rows.
+        """
+        run, ragged = self.run, self.run.ragged
+        if ragged is None:
+            where = (0, 0, part.at if whole else 0)
+        else:  # packed steps know their place in (N, ...)
+            where = (ragged.start(part.first), ragged.active(part.first), 0 if whole else -part.at)
+        addresses = (0 if b is None else b.data_ptr() for b in (*saved, d_r))
+        self.native.set_part(part.last - part.first, self.gates, *where, *addresses)
+        if isinstance(run.keep_h, Tensor):
+            self._give_steps(self.native.set_keep_h, run.keep_h, part)
+        if isinstance(run.keep_c, Tensor):
+            self._give_steps(self.native.set_keep_c, run.keep_c, part)
 
     def parts(self, *, whole: bool, backward: bool = False) -> list[_Part]:
         """The sequence in the order in which it is run, and the weights packed if in parts."""
@@ -205,21 +190,19 @@ class _Call:
         # Products of few rows are slow; the more so, the larger the matrix.
         rows = max(PART // self.gates, 4 * self.hidden)
         size = steps if whole else max(1, -(-rows // self.rows))
+        self.native.packed = 0
+        if size >= steps:
+            return [_Part(0, steps, 0, self.count)]
         result = []
         for first in range(0, steps, size):
             last = min(steps, first + size)
             at, end = first * self.rows, last * self.rows
             if ragged is not None:
-                at, end = (
-                    int(ragged.start[first]),
-                    int(ragged.start[last - 1] + ragged.active[last - 1]),
-                )
+                at, end = ragged.rows(first, last)
             result.append(_Part(first, last, at, end))
-        self.native.packed = 0
-        if len(result) > 1:
-            packed = self.lease.take(1, self.native.packed_floats)
-            self.alive.append(packed)
-            self.native.pack(packed.data_ptr(), backward)
+        packed = self.lease.take(1, self.native.packed_floats)
+        self.alive.append(packed)
+        self.native.pack(packed.data_ptr(), backward)
         return result[::-1] if self.run.reverse != backward else result
 
     def inputs(self, part: _Part) -> Steps:
@@ -238,48 +221,47 @@ class _Call:
 
     def forward(self, *, keep: bool) -> tuple[Tensor, Leaves, _Saved]:
         """All steps; with `keep`, all that the way back needs is kept."""
-        run, take = self.run, self.lease.take
-        y, end = self._new_output(), tuple(torch.empty_like(s).contiguous() for s in self.state)
+        run, call, weights, take = self.run, self.native, self.weights, self.lease.take
+        y, end = self._new_output(), tuple(leaf.new_empty(leaf.shape) for leaf in self.state)
+        start, ends = self.start, self._addresses(end)
         parts = self.parts(whole=False)
-        most = self.count if keep else max(part.end - part.at for part in parts)
+        one = len(parts) == 1
+        most = self.count if keep or one else max(part.end - part.at for part in parts)
         straight = run.ragged is None and run.mask is None
         # Packing a matrix for one step costs more than the product.
         single = (
-            not keep
+            run.steps == 1
+            and not keep
             and not run.bf16
-            and run.steps == 1
             and run.ragged is None
-            and self.weights.hr is None
+            and weights.hr is None
         )
-        self.native.multiplied = single
+        call.multiplied = single
         saved = _Saved(
-            a=take(most, self.gates),
-            p=take(most, self.gates) if self.separate else None,
-            c=take(most, self.hidden) if keep and len(self.state) == 2 else None,
-            seen=take(most, self.width) if keep and not straight else None,
-            m=take(most, self.hidden) if keep and self.weights.hr is not None else None,
-            stats=take(most, 2) if keep and self.weights.gain is not None else None,
+            take(most, self.gates),
+            take(most, self.gates) if self.separate else None,
+            take(most, self.hidden) if keep and len(end) == 2 else None,
+            take(most, self.width) if keep and not straight else None,
+            take(most, self.hidden) if keep and weights.hr is not None else None,
+            take(most, 2) if keep and weights.gain is not None else None,
         )
-        for name, leaf in zip("hc", end, strict=False):
-            setattr(self.native, f"{name}_end", leaf.data_ptr())
         for part in parts:
-            self.give_part(part)
-            self.project(
-                part, saved.a[part.at : part.end] if keep else saved.a[: part.end - part.at]
-            )
-            for name, buffer in zip(_Saved._fields, saved, strict=True):
-                self.give_rows(name, buffer, part, 0 if keep else part.at)
-            self.give_steps("y", y, part)
+            a = saved.a
+            if not one:
+                a = a[part.at : part.end] if keep else a[: part.end - part.at]
+            self.project(part, a)
+            self._give_part(part, saved, None, whole=keep or one)
+            self._give_steps(call.set_y, y, part)
+            call.set_state(*start, *ends)
             if single:
                 self._multiply_step(saved.a if saved.p is None else saved.p)
-            self.native.forward()
-            for name, leaf in zip("hc", end, strict=False):
-                setattr(self.native, f"{name}0", leaf.data_ptr())
+            call.forward()
+            start = ends
         return y, end, saved
 
     def _multiply_step(self, to: Tensor) -> None:
         """The product with h of a single step, by torch."""
-        h, hh = self.state[0], self.weights.hh
+        h, hh = self.state[0].reshape(self.rows, -1), self.weights.hh
         seen = h if self.run.mask is None else h * self.run.mask
         torch.addmm(to, seen, hh.t(), beta=0 if self.separate else 1, out=to)
 
@@ -287,7 +269,8 @@ class _Call:
         T, B, R, x = self.run.steps, self.rows, self.width, self.state[0]
         if self.run.ragged is not None:
             return x.new_zeros(T, B, R) if self.run.padded else x.new_empty(self.count, R)
-        if self.x.stride(0) < self.x.stride(1):  # batch first in memory
+        step, row, _ = self.x.stride()
+        if step < row:  # batch first in memory
             return x.new_empty(B, T, R).transpose(0, 1)
         return x.new_empty(T, B, R)
 
@@ -313,56 +296,48 @@ class _Call:
     ) -> tuple[Tensor | None, list[Tensor], dict[str, Tensor]]:
         """Gradients of x, of the state and of the weights; `wanted`: of x and of W_ih."""
         call, weights = self.native, self.weights
+        self.state = tuple(leaf.reshape(self.rows, -1) for leaf in self.state)
         if d_y is not None and d_y.stride(-1) != 1:
             d_y = d_y.contiguous()
-        for name, gradient in zip("hc", d_end, strict=False):
-            setattr(call, f"{name}_end", 0)
-            self.give(f"{name}_end", gradient)
-        d_state = [torch.empty_like(leaf).contiguous() for leaf in self.state]
-        for name, gradient in zip("hc", d_state, strict=False):
-            setattr(call, f"d_{name}0", gradient.data_ptr())
-        gradients = {}
+        d_state = [leaf.new_empty(leaf.shape) for leaf in self.state]
+        d_start, ends = self._addresses(d_state), self._addresses(d_end)
+        gradients: dict[str, Tensor] = {}
         for name in SMALL:
             weight = getattr(weights, name)
             if weight is not None:
-                gradients[name] = torch.zeros_like(weight).contiguous()
-                setattr(call, f"d_{name}", gradients[name].data_ptr())
+                gradients[name] = weight.new_zeros(weight.shape)
+        small = (gradients[name].data_ptr() if name in gradients else 0 for name in SMALL)
+        call.set_gradients(*d_start, *small)
         d_r = None if saved.m is None else self.lease.take(self.count, self.width)
-        d_x = None
-        if wanted[0]:
-            d_x = saved.a.new_empty(self.count, self.x.shape[-1])
+        d_x = saved.a.new_empty(self.count, self.x.shape[-1]) if wanted[0] else None
         states = saved.c if len(self.state) == 2 else y
         for part in self.parts(whole=self.run.ragged is not None, backward=True):
-            self.give_part(part)
-            for name, buffer in zip(_Saved._fields, saved, strict=True):
-                if name != "seen":
-                    self.give_rows(name, buffer, part)
-            self.give_rows("d_r", d_r, part)
+            self._give_part(part, saved, d_r, whole=True)
             if len(self.state) == 1:
-                self.give_steps("c", y, part)
-            call.set_y(0, 0, 0, False)
-            self.give_steps("y", d_y, part)
-            self._give_state_before(part, states)
+                self._give_steps(call.set_c, y, part)
+            if d_y is None:
+                call.set_y(0, 0, 0, False)
+            else:
+                self._give_steps(call.set_y, d_y, part)
+            before = self._state_before(part, states)
+            call.set_state(before, before, *ends)
             call.backward()
-            for name, gradient in zip("hc", d_state, strict=False):
-                setattr(call, f"{name}_end", gradient.data_ptr())
+            ends = d_start
             self._add_products(gradients, saved, y, part, d_r, d_x, wanted[1])
-        if weights.bias_ih is not None:
+        if self.one_bias:
+            gradients["bias_ih"] = gradients["bias"]
+        elif weights.bias_ih is not None:
             gradients["bias_ih"] = saved.a.sum(0)
         if d_x is not None and self.x.dim() == 3:
             d_x = d_x.view(self.run.steps, self.rows, -1)
         return d_x, d_state, gradients
 
-    def _give_state_before(self, part: _Part, states: Tensor | None) -> None:
-        """The state in front of a part: the initial one, or that after the step before."""
-        name = "c0" if len(self.state) == 2 else "h0"
+    def _state_before(self, part: _Part, states: Tensor | None) -> int:
+        """Where the last leaf is in front of a part: at the start, or after the step before."""
         before = part.last if self.run.reverse else part.first - 1
-        if not 0 <= before < self.run.steps or self.run.ragged is not None:
-            self.give(name, self.state[-1])
-        elif states is not None and states.dim() == 3:
-            self.give(name, states[before])
-        elif states is not None:
-            self.give(name, states[before * self.rows : (before + 1) * self.rows])
+        if not 0 <= before < self.run.steps or self.run.ragged is not None or states is None:
+            return self.start[len(self.state) - 1]
+        return self._address(states[before] if states.dim() == 3 else states[before * self.rows :])
 
     def _add_products(
         self,
@@ -393,32 +368,3 @@ class _Call:
             d_x[rows] = d_a
         else:
             multiply(Steps(d_a), ih, d_x[rows], transposed=False, bf16=bf16)
-
-
-class _Layer(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, run: Run, leaves: int, x: Tensor, *rest: Tensor) -> Any:
-        call = _Call(run, x, rest[:leaves], Constants(*rest[leaves:]))
-        y, end, saved = call.forward(keep=True)
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(y, x, *rest)  # the last so that a change of theirs is noticed
-        ctx.call, ctx.saved = call, saved
-        return y, *end
-
-    @staticmethod
-    def backward(ctx: Any, d_y: Tensor | None, *d_end: Tensor | None) -> Any:
-        refuse_second_derivatives()
-        y = ctx.saved_tensors[0]
-        call, saved = ctx.call, ctx.saved
-        again = keeps_graph()
-        if again:  # leave the originals for the next time
-            p = None if saved.p is None else saved.p.clone()
-            saved = saved._replace(a=saved.a.clone(), p=p)
-        at_ih = 3 + len(call.state)
-        has_ih = call.weights.ih is not None
-        wanted = (ctx.needs_input_grad[2], has_ih and ctx.needs_input_grad[at_ih])
-        d_x, d_state, gradients = call.backward(saved, y, d_y, d_end, wanted)
-        if not again:
-            call.lease.release()
-            ctx.call = ctx.saved = None
-        return None, None, d_x, *d_state, *(gradients.get(name) for name in Constants._fields)

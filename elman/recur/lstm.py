@@ -125,10 +125,10 @@ class LSTM(Stack):
         return (h if weights.hr is None else F.linear(h, weights.hr)), c
 
     def for_kernel(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
-        """The biases as one, unless they shift two normalisations."""
+        """The weights as they are; the share of the inputs, where that is normalised."""
         options = (weights.hr, weights.peephole, weights.gain_hh, weights.gain_c, weights.bias_c)
         if weights.gain_ih is None:
-            return x, Constants(weights.ih, weights.hh, None, weights.bias(), *options)
+            return x, Constants(weights.ih, weights.hh, weights.bias_ih, weights.bias_hh, *options)
         gates = self.input_gates(x, weights)
         return gates, Constants(None, weights.hh, None, weights.bias_hh, *options)
 

@@ -118,11 +118,11 @@ class RNN(Stack):
         return (self.f(a if weights.bias_hh is None else a + weights.bias_hh),)
 
     def for_kernel(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
-        """The weights as they are; b_h as one."""
+        """The weights as they are; the gains as one."""
         gain = None
         if weights.gain_ih is not None and weights.gain_hh is not None:
             gain = weights.gain_ih * weights.gain_hh
-        return x, Constants(weights.ih, weights.hh, bias=weights.bias(), gain=gain)
+        return x, Constants(weights.ih, weights.hh, weights.bias_ih, weights.bias_hh, gain=gain)
 
     def kernel(self) -> str | None:
         """Its kernel, unless f is a function of the caller's."""

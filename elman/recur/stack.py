@@ -28,7 +28,7 @@ from elman.padded import check_lengths
 from elman.recur.by_kernel import run_kernels
 from elman.recur.by_torch import run_torch
 from elman.recur.plain import run_plain
-from elman.recur.weights import PREFIXES, Leaves, Weights, normalise, split_leaf, suffix
+from elman.recur.weights import Leaves, Weights, names, normalise, split_leaf, suffix
 from elman.state import State
 
 
@@ -73,6 +73,10 @@ class Stack(nn.Module):
         self.zoneout = tuple(check_probability("zoneout", rate) for rate in zoneout)
         self.layer_norm = layer_norm
         self.peephole = peephole
+        self._names = [
+            [names(layer, direction) for direction in range(self.directions)]
+            for layer in range(self.num_layers)
+        ]
         for layer, hidden in enumerate(self.hidden_sizes):
             if not 0 <= proj_size < hidden:
                 raise ArgumentError(
@@ -173,8 +177,7 @@ class Stack(nn.Module):
 
     def weights(self, layer: int, direction: int = 0) -> Weights:
         """The weights of one layer in one direction, as they are stored."""
-        end, parameters = suffix(layer, direction), self._parameters
-        found = [parameters.get(prefix + end) for prefix in PREFIXES]
+        found = map(self._parameters.get, self._names[layer][direction])
         return Weights(*found)  # type: ignore[arg-type]  # the first two are always there
 
     # The equations: each cell gives these.
@@ -272,11 +275,12 @@ class Stack(nn.Module):
             x_TBD = x.unsqueeze(1)
         else:
             x_TBD = x.transpose(0, 1) if self.batch_first else x
+        steps = x_TBD.shape[0]
         layers = self._split_state(state, x_TBD, single)
         if lengths is not None:
-            check_lengths(lengths, x_TBD.shape[1], x_TBD.shape[0])
-            if bool((lengths == x_TBD.shape[0]).all()):
-                lengths = None
+            shortest, longest = check_lengths(lengths, x_TBD.shape[1], steps)
+            if shortest == longest:  # nothing is ragged
+                x_TBD, lengths = x_TBD[:longest], None
         if x_TBD.shape[0] == 0 or x_TBD.shape[1] == 0:
             y = x_TBD.new_zeros(*x_TBD.shape[:2], self.output_size)
         else:
@@ -291,6 +295,9 @@ class Stack(nn.Module):
             y = y.squeeze(1)
         elif self.batch_first:
             y = y.transpose(0, 1)
+        if y.shape[0 if single or not self.batch_first else 1] < steps:
+            behind = steps - x_TBD.shape[0]
+            y = F.pad(y, (0, 0, 0, behind) if self.batch_first else (0, 0, 0, 0, 0, behind))
         return y, self._join_state(layers, single)
 
     def _forward_packed(
@@ -343,6 +350,9 @@ class Stack(nn.Module):
     def _split_state(self, state: State | None, x: Tensor, single: bool) -> list[Leaves]:
         """The state as a list over layers of leaves (directions, B, H_l), checked."""
         rows, directions = x.shape[1], self.directions
+        if state is None and self.num_layers == 1 and not self.proj_size:
+            width = self.hidden_sizes[0]
+            return [tuple(x.new_zeros(directions, rows, width) for _ in range(self.leaves))]
         widths = [
             [(self.proj_size or hidden) if i == 0 else hidden for i in range(self.leaves)]
             for hidden in self.hidden_sizes
@@ -367,6 +377,8 @@ class Stack(nn.Module):
     def _join_state(self, layers: list[Leaves], single: bool) -> State:
         if single:
             layers = [tuple(leaf.squeeze(1) for leaf in leaves) for leaves in layers]
+        if len(layers) == 1 and isinstance(self.hidden_size, int):
+            return layers[0][0] if self.leaves == 1 else layers[0]
         joined: list[State] = []
         for i in range(self.leaves):
             leaves = tuple(part[i] for part in layers)

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from elman import kernels
 from elman.errors import ArgumentError
-from elman.kernels.recurrence import CELLS, SMALL
+from elman.kernels.recurrence import CELLS
 from elman.recur.stack import Stack
 from elman.state import State, map_state, named_leaves
 
-THREADED = 1 << 19  # weights of the smallest stack that two threads run faster
+THREADED = 1 << 18  # weights of the smallest stack that two threads run faster
 
 
 class Stream:
@@ -52,11 +52,12 @@ class Stream:
         self.core, self.rows = core, rows
         self._parameters = list(core.parameters())
         self._example = self._parameters[0].detach().new_zeros(rows, core.input_size)
+        self._shape, self._dtype = self._example.shape, self._example.dtype
         with torch.no_grad():
             _, empty = self._run_core(self._example[:, None], None)
         self._state = map_state(torch.zeros_like, empty)
         self._layers: Any = None
-        self._version = 0
+        self._version = -1
         if state is not None:
             self.state = state
 
@@ -74,24 +75,30 @@ class Stream:
             ):
                 mine.copy_(given)
 
-    @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
         """The output (B, output_size) for the next element x (B, input_size)."""
-        like = self._example
-        if x.shape != like.shape or x.dtype != like.dtype:
+        if x.shape != self._shape or x.dtype != self._dtype:
             raise ArgumentError(
-                f"x must be {tuple(like.shape)} of {like.dtype}, got {tuple(x.shape)} of {x.dtype}"
+                f"x must be {tuple(self._shape)} of {self._dtype}, "
+                f"got {tuple(x.shape)} of {x.dtype}"
             )
-        version = sum(parameter._version for parameter in self._parameters)
-        if self._layers is None or version != self._version:
+        version = 0
+        for parameter in self._parameters:
+            version += parameter._version
+        if version != self._version:
             self._pack()
             self._version = version
-        if self._layers is False:
-            y, state = self._run_core(x[:, None], self._state)
-            self._state = map_state(torch.clone, state)
-            return y[:, 0]
-        x = x.contiguous()
-        self._layers.step(x.data_ptr(), min(self._threads, torch.get_num_threads()))
+        if self._layers is None:
+            with torch.no_grad():
+                y, state = self._run_core(x[:, None], self._state)
+                self._state = map_state(torch.clone, state)
+                return y[:, 0]
+        if not x.is_contiguous():
+            x = x.contiguous()
+        threads = self._threads
+        if threads > 1:
+            threads = min(threads, torch.get_num_threads())
+        self._layers.step(x.data_ptr(), threads)
         return self._output.clone()
 
     def _run_core(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
@@ -104,10 +111,11 @@ class Stream:
             self.core.train(training)
         return (y if self.core.batch_first else y.transpose(0, 1)), state
 
+    @torch.no_grad()
     def _pack(self) -> None:
-        """Bring the weights into the form of the kernels; False if the kernels do not apply."""
+        """Bring the weights into the form of the kernels; None if the kernels do not apply."""
         core, native = self.core, kernels.native
-        self._layers = False
+        self._layers = None
         if native is None or core.way(self._example) != "kernel" or core.layer_norm:
             return
         stream, rows = native.Stream(), self.rows
@@ -117,30 +125,31 @@ class Stream:
         for k in range(core.num_layers):
             width = core.input_size if k == 0 else core.output_sizes[k - 1]
             _, weights = core.for_kernel(self._example.new_empty(0, width), core.weights(k))
-            call = native.Recurrence()
-            call.cell, call.T, call.B = CELLS[str(core.kernel())], 1, rows
-            gates, call.R = weights.hh.shape
-            call.H = core.hidden_sizes[k]
+            call, hidden = native.Recurrence(), core.hidden_sizes[k]
+            gates, output = weights.hh.shape
             assert weights.ih is not None
-            call.w_hh, call.w_hr = self._dense(weights.hh), self._dense(weights.hr)
-            for name in SMALL:
-                setattr(call, name, self._dense(getattr(weights, name)))
-            call.rate_h, call.rate_c = core.zoneout[0], core.zoneout[-1]
-            call.set_a(self._buffer(rows * gates), 0, gates, False)
-            if core.kernel() == "gru":
-                call.set_p(self._buffer(rows * gates), 0, gates, False)
-            for name, leaf in zip("hc", leaves, strict=False):
-                part = leaf[k] if stacked else leaf[k][0]
-                assert isinstance(part, Tensor)
-                setattr(call, f"{name}_end", part.data_ptr())
-                if name == "h":
-                    self._output = part
+            bias_ih, bias = weights.bias_ih, weights.bias
+            separate = core.kernel() == "gru"
+            if bias_ih is not None and bias is not None and not separate:
+                bias, bias_ih = bias_ih + bias, None
+            call.set_layer(
+                CELLS[str(core.kernel())], rows, hidden, output, 1, False, False,
+                core.zoneout[0], core.zoneout[-1], 0, 0, self._dense(weights.hh),
+                self._dense(weights.hr), self._dense(bias), self._dense(weights.peephole), 0, 0, 0,
+            )  # fmt: skip
+            a, p = (self._buffer(rows * gates) for _ in range(2))
+            call.set_part(1, gates, 0, 0, 0, a, p if separate else 0, 0, 0, 0, 0, 0)
+            ends = [leaf[k] if stacked else leaf[k][0] for leaf in leaves]
+            addresses = [end.data_ptr() for end in ends if isinstance(end, Tensor)]
+            call.set_state(0, 0, *addresses, *[0] * (2 - len(addresses)))
+            assert isinstance(ends[0], Tensor)
+            self._output = ends[0]
             call.pack(self._buffer(call.packed_floats), False)
             packed = self._buffer(native.packed_size(width, gates))
             native.pack_transposed(self._dense(weights.ih), width, gates, packed)
             stream.add(
-                call, width, packed, self._dense(weights.bias_ih),
-                self._buffer(rows * call.H), self._buffer(rows * call.R),
+                call, width, packed, self._dense(bias_ih),
+                self._buffer(rows * hidden), self._buffer(rows * output),
             )  # fmt: skip
         self._threads = 2 if sum(p.numel() for p in self._parameters) > THREADED else 1
         self._layers = stream

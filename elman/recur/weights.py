@@ -27,19 +27,13 @@ class Weights(NamedTuple):
     gain_c: Tensor | None = None
     bias_c: Tensor | None = None
 
-    def bias(self) -> Tensor | None:
-        """The sum of the two biases, where nothing comes between them."""
-        if self.bias_ih is None or self.bias_hh is None:
-            return None
-        return self.bias_ih + self.bias_hh
-
     def for_torch(self) -> list[Tensor]:
         """The flat list that torch.lstm and its kin take."""
         return [w for w in (self.ih, self.hh, self.bias_ih, self.bias_hh, self.hr) if w is not None]
 
 
 # Of the names of parameters, in the order of Weights; `suffix` is the other half.
-PREFIXES = (
+_PREFIXES = (
     "weight_ih_", "weight_hh_", "bias_ih_", "bias_hh_", "weight_hr_", "weight_peephole_",
     "gain_ih_", "gain_hh_", "gain_c_", "bias_c_",
 )  # fmt: skip
@@ -53,6 +47,12 @@ def normalise(a: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
 def suffix(layer: int, direction: int) -> str:
     """The end of a parameter's name, as in torch: `l0`, `l0_reverse`, `l1`."""
     return f"l{layer}" + ("_reverse" if direction else "")
+
+
+def names(layer: int, direction: int) -> tuple[str, ...]:
+    """The names of the parameters of one layer in one direction, in the order of Weights."""
+    end = suffix(layer, direction)
+    return tuple(prefix + end for prefix in _PREFIXES)
 
 
 def split_leaf(

@@ -73,7 +73,7 @@ def test_operators_keep_the_rules_of_torch() -> None:
     h, c = torch.randn(2, 4, requires_grad=True), torch.randn(2, 4, requires_grad=True)
     x = torch.randn(5, 2, 3, requires_grad=True)
     arguments = (
-        x, h, c, w.ih, w.hh, None, w.bias(), *[None] * 8, "lstm", False, False, 0.0, 0.0,
+        x, h, c, w.ih, w.hh, w.bias_ih, w.bias_hh, *[None] * 8, "lstm", False, False, 0.0, 0.0,
     )  # fmt: skip
     torch.library.opcheck(
         torch.ops.elman.layer_for_training.default,
