@@ -26,8 +26,9 @@ from elman.kernels.autograd import keeps_graph, refuse_second_derivatives
 from elman.kernels.pool import Lease
 
 Leaves = tuple[Tensor, ...]
-CELLS = {"rnn tanh": 0, "rnn relu": 1, "lstm": 2, "gru": 3}
-GATES = {"rnn tanh": 1, "rnn relu": 1, "lstm": 4, "gru": 3}
+CELLS = {"rnn tanh": 0, "rnn relu": 1, "lstm": 2, "gru": 3, "gru reset before": 4}
+GATES = {"rnn tanh": 1, "rnn relu": 1, "lstm": 4, "gru": 3, "gru reset before": 3}
+LATE = {"gru reset before": 1}  # gates whose matrix, `hr`, waits for those of the others
 TURNED = 1 << 17  # floats of the gradient of a matrix that is small
 PART = 1 << 19  # floats of `a` that the second caches of one or two cores hold
 
@@ -43,7 +44,8 @@ class Ragged(NamedTuple):
 class Constants(NamedTuple):
     """The weights of a layer as the kernel sees them; None where an option is off.
 
-    Without `ih` what comes in are the inputs' shares of the gates themselves.
+    Without `ih` what comes in are the inputs' shares of the gates themselves.  `hr` is the second
+    matrix of a step: the projection, or the rows that `hh` lacks, which multiply r * h.
     """
 
     ih: Tensor | None
@@ -107,6 +109,20 @@ def run_layer(run: Run, x: Tensor, state: Leaves, weights: Constants) -> tuple[T
     return y, state
 
 
+def sizes(cell: str, hh: Tensor) -> tuple[int, int]:
+    """Gates * units, and units, of a layer with this `hh`."""
+    hidden = hh.shape[0] // (GATES[cell] - LATE.get(cell, 0))
+    return GATES[cell] * hidden, hidden
+
+
+def is_separate(cell: str, *, normalised: bool) -> bool:
+    """Whether products with h are kept apart from what the inputs give.
+
+    A GRU that resets after the product needs its own; of an RNN the sum is normalised.
+    """
+    return cell == "gru" or (normalised and not cell.startswith("rnn"))
+
+
 class _Saved(NamedTuple):
     """What the way back needs besides the inputs and outputs: (N, ...), time first."""
 
@@ -136,11 +152,10 @@ class _Call:
         assert native is not None
         self.run, self.x, self.state, self.weights = run, x, state, weights
         self.rows, self.width = state[0].shape[0], weights.hh.shape[1]
-        self.gates, self.hidden = weights.hh.shape[0], weights.hh.shape[0] // GATES[run.cell]
+        self.gates, self.hidden = sizes(run.cell, weights.hh)
+        self.projects = weights.hr is not None and run.cell not in LATE
         self.count = len(x) if x.dim() == 2 else run.steps * self.rows
-        # A GRU's product with h is needed by itself, and one that is normalised; of an RNN the sum
-        # is normalised.
-        self.separate = run.cell == "gru" or (weights.gain is not None and run.cell == "lstm")
+        self.separate = is_separate(run.cell, normalised=weights.gain is not None)
         self.lease = Lease(pooled=pooled)
         self.alive: list[Tensor] = []
 
@@ -333,7 +348,7 @@ class _Call:
             if weight is not None:
                 gradients[name] = torch.zeros_like(weight).contiguous()
                 setattr(call, f"d_{name}", gradients[name].data_ptr())
-        d_r = None if saved.m is None else self.lease.take(self.count, self.width)
+        d_r = self.lease.take(self.count, self.width) if self.projects else None
         d_x = None
         if wanted[0]:
             d_x = saved.a.new_empty(self.count, self.x.shape[-1])
@@ -384,9 +399,11 @@ class _Call:
         rows, ih = slice(part.at, part.end), self.weights.ih
         d_a = self._round(saved.a[rows])
         d_p = d_a if saved.p is None else self._round(saved.p[rows])
-        self._add_product(sums, "hh", d_p, self.seen(saved, y, part))
-        if d_r is not None and saved.m is not None:
-            self._add_product(sums, "hr", self._round(d_r[rows]), saved.m[rows])
+        first = self.weights.hh.shape[0]
+        self._add_product(sums, "hh", d_p[:, :first], self.seen(saved, y, part))
+        if saved.m is not None:
+            d_second = d_p[:, first:] if d_r is None else self._round(d_r[rows])
+            self._add_product(sums, "hr", d_second, saved.m[rows])
         if of_ih:
             self._add_product(sums, "ih", d_a, self.inputs(part))
         if d_x is None:

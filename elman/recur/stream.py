@@ -15,7 +15,7 @@ from torch import Tensor
 
 from elman import kernels
 from elman.errors import ArgumentError
-from elman.kernels.recurrence import CELLS, SMALL
+from elman.kernels.recurrence import CELLS, SMALL, is_separate, sizes
 from elman.recur.stack import Stack
 from elman.state import State, map_state, named_leaves
 
@@ -118,16 +118,16 @@ class Stream:
             width = core.input_size if k == 0 else core.output_sizes[k - 1]
             _, weights = core.for_kernel(self._example.new_empty(0, width), core.weights(k))
             call = native.Recurrence()
-            call.cell, call.T, call.B = CELLS[str(core.kernel())], 1, rows
-            gates, call.R = weights.hh.shape
-            call.H = core.hidden_sizes[k]
+            cell = str(core.kernel())
+            call.cell, call.T, call.B = CELLS[cell], 1, rows
+            (gates, call.H), call.R = sizes(cell, weights.hh), weights.hh.shape[1]
             assert weights.ih is not None
             call.w_hh, call.w_hr = self._dense(weights.hh), self._dense(weights.hr)
             for name in SMALL:
                 setattr(call, name, self._dense(getattr(weights, name)))
             call.rate_h, call.rate_c = core.zoneout[0], core.zoneout[-1]
             call.set_a(self._buffer(rows * gates), 0, gates, False)
-            if core.kernel() == "gru":
+            if is_separate(cell, normalised=False):
                 call.set_p(self._buffer(rows * gates), 0, gates, False)
             for name, leaf in zip("hc", leaves, strict=False):
                 part = leaf[k] if stacked else leaf[k][0]
