@@ -1,4 +1,4 @@
-"""LSTMs that torch.nn has not, written as a loop over time as well as one can in torch.
+"""Recurrences that torch.nn has not, written as a loop over time as well as one can in torch.
 
 The inputs' share of the gates is one product outside the loop, and the steps are taken apart by
 `unbind`: indexing would fill a gradient of the whole sequence at every step.  They are written so
@@ -59,3 +59,15 @@ def zoneout(x: Tensor, h: Tensor, c: Tensor, w: dict[str, Tensor], rate: float =
         c = torch.lerp(new, c, keep_c[t])
         outputs.append(h)
     return torch.stack(outputs), h, c
+
+
+def reset_before(x: Tensor, h: Tensor, w: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    sizes = [2 * h.size(1), h.size(1)]
+    hh_rz, hh_n = w["weight_hh_l0"].t().split(sizes, 1)
+    a_rz, a_n = F.linear(x, w["weight_ih_l0"], w["bias_ih_l0"] + w["bias_hh_l0"]).split(sizes, 2)
+    outputs: list[Tensor] = []
+    for rz_t, n_t in zip(a_rz.unbind(0), a_n.unbind(0)):  # noqa: B905 - torch.jit has no strict
+        r, z = torch.sigmoid(torch.addmm(rz_t, h, hh_rz)).chunk(2, 1)
+        h = torch.lerp(torch.tanh(torch.addmm(n_t, r * h, hh_n)), h, z)
+        outputs.append(h)
+    return torch.stack(outputs), h

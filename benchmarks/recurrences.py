@@ -223,36 +223,42 @@ def ragged(cell: str, training: bool, shape: Shape) -> Case:
     return Case(ours, dict(peers), parity)
 
 
-def against_loop(option: str, shape: Shape) -> Case:
-    """Training of an LSTM that torch.nn has not."""
+LOOPS: dict[str, tuple[str, dict[str, object], Callable[..., tuple[Tensor, ...]]]] = {
+    "layer norm LSTM": ("LSTM", {"layer_norm": True}, loops.layer_norm),
+    "peephole LSTM": ("LSTM", {"peephole": True}, loops.peephole),
+    "zoneout LSTM": ("LSTM", {"zoneout": 0.1}, loops.zoneout),
+    "GRU reset before": ("GRU", {"reset_after": False}, loops.reset_before),
+}
+
+
+def against_loop(name: str, shape: Shape) -> Case:
+    """Training of one of LOOPS."""
     torch.set_num_threads(shape.threads)
     x, dy = shape.data()
-    options = {"layer norm": {"layer_norm": True}, "peephole": {"peephole": True},
-               "zoneout": {"zoneout": 0.1}}  # fmt: skip
-    run = {"layer norm": loops.layer_norm, "peephole": loops.peephole, "zoneout": loops.zoneout}
-    module = elman.LSTM(shape.H, shape.H, batch_first=shape.batch_first, **options[option])
+    cell, options, run = LOOPS[name]
+    module = getattr(elman, cell)(shape.H, shape.H, batch_first=shape.batch_first, **options)
     with torch.no_grad():
-        for name, value in module.named_parameters():
-            if name.startswith(("gain_ih", "gain_hh")):  # with 1 it is chaotic: rounding grows
+        for key, value in module.named_parameters():
+            if key.startswith(("gain_ih", "gain_hh")):  # with 1 it is chaotic: rounding grows
                 value.fill_(0.3)
     weights = {
-        name: value.detach().clone().requires_grad_() for name, value in module.named_parameters()
+        key: value.detach().clone().requires_grad_() for key, value in module.named_parameters()
     }
 
     def loop(function: Callable[..., tuple[Tensor, ...]], x: Tensor) -> Tensor:
         x = x.transpose(0, 1) if shape.batch_first else x
-        y = function(x, *x.new_zeros(2, shape.B, shape.H), weights)[0]
+        y = function(x, *x.new_zeros(module.leaves, shape.B, shape.H), weights)[0]
         return y.transpose(0, 1) if shape.batch_first else y
 
     ours = build(lambda x: module(x)[0], module, True, x, dy)
     values = list(weights.values())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit.script is deprecated, and often the faster
-        scripted = torch.jit.script(run[option])
-    ways = {"torch loop": run[option], "torch.jit.script of the loop": scripted}
-    peers = {name: train(partial(loop, way), values, x, dy) for name, way in ways.items()}
+        scripted = torch.jit.script(run)
+    ways = {"torch loop": run, "torch.jit.script of the loop": scripted}
+    peers = {peer: train(partial(loop, way), values, x, dy) for peer, way in ways.items()}
     if (shape.B, shape.T, shape.H, shape.threads) in COMPILED:
-        compiled = torch.compile(run[option], dynamic=False)
+        compiled = torch.compile(run, dynamic=False)
         peers["torch.compile of the loop"] = train(partial(loop, compiled), values, x, dy)
 
     def drawn(step: Callable[[], Tensor]) -> dict[str, Tensor]:
@@ -262,8 +268,8 @@ def against_loop(option: str, shape: Shape) -> Case:
     def parity() -> float:
         found = drawn(ours)
         # What torch.compile makes of zoneout draws with a generator of its own.
-        compared = ways if option == "zoneout" else peers
-        return max(differ(name, found, drawn(peers[name]), TOLERANCE) for name in compared)
+        compared = ways if "zoneout" in options else peers
+        return max(differ(peer, found, drawn(peers[peer]), TOLERANCE) for peer in compared)
 
     return Case(ours, dict(peers), parity)
 
@@ -289,8 +295,5 @@ ROWS: dict[str, Callable[[Shape], Case]] = {
         for cell in ("LSTM", "GRU")
         for training in (True, False)
     },
-    **{
-        f"{option} LSTM training": partial(against_loop, option)
-        for option in ("layer norm", "peephole", "zoneout")
-    },
+    **{f"{name} training": partial(against_loop, name) for name in LOOPS},
 }

@@ -33,7 +33,8 @@ def _bf16(cell: str, mode: str) -> tuple[str, str]:
 
 
 ONE_STEP = ("LSTM one step", "GRU one step")
-LOOPS = ("layer norm LSTM training", "peephole LSTM training", "zoneout LSTM training")
+LOOPS = ("layer norm LSTM training", "peephole LSTM training", "zoneout LSTM training",
+         "GRU reset before training")  # fmt: skip
 RAGGED = ("LSTM ragged training", "LSTM ragged inference", "GRU ragged training",
           "GRU ragged inference")  # fmt: skip
 TARGETS = [

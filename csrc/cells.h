@@ -20,7 +20,9 @@ struct Row {
     float* out;               // what the cell puts out: h_t before projection and zoneout
     float* stats;             // 1 / deviation of the normalised parts
     float* scratch;           // (H)
+    float* inner;             // (H) r * h, which a second product takes; backward: its gradient
     const float *bias, *gain, *peephole, *gain_c, *bias_c;
+    const float* mask;        // (H) of recurrent dropout
     const float* keep_c;      // zoneout of c: a number a unit, or one
     float rate_c;
     // backward only
@@ -105,8 +107,9 @@ ELMAN_INLINE Vec gate_input(const Row& row, int64_t g, int64_t u, Lanes n) {
 template <bool RELU>
 struct RnnCell {
     static constexpr int GATES = 1;
-    static constexpr bool CELLS = false;     // has a second leaf of state, c
-    static constexpr bool SEPARATE = false;  // needs the product with h by itself
+    static constexpr int FIRST = 1;       // gates that multiply h; the rest, if any, multiply `inner`
+    static constexpr bool CELLS = false;  // has a second leaf of state, c
+    static constexpr bool MIXES = false;  // the way back needs h before the step
 
     static Vec output(const Row& row, int64_t u, Lanes n) {
         Vec z = load(row.a + u, n);
@@ -142,8 +145,9 @@ struct RnnCell {
 
 struct LstmCell {
     static constexpr int GATES = 4;
+    static constexpr int FIRST = 4;
     static constexpr bool CELLS = true;
-    static constexpr bool SEPARATE = false;
+    static constexpr bool MIXES = false;
 
     static void forward(const Row& row) {
         const int64_t H = row.H;
@@ -244,8 +248,9 @@ private:
 // Reset after the product.
 struct GruCell {
     static constexpr int GATES = 3;
+    static constexpr int FIRST = 3;
     static constexpr bool CELLS = false;
-    static constexpr bool SEPARATE = true;
+    static constexpr bool MIXES = true;
 
     // W_hn h_{t-1} + b_hn
     static Vec hidden(const Row& row, int64_t u, Lanes n) {
@@ -297,6 +302,80 @@ struct GruCell {
         normalise_backward(row.product + 2 * H, row.p + 2 * H, H, row.stats[1], row.gain + 2 * H,
                            row.d_gain + 2 * H, row.d_bias ? row.d_bias + 2 * H : nullptr);
         std::memcpy(row.product, row.p, sizeof(float) * 3 * H);
+    }
+};
+
+// Reset before the product: the candidate's waits for r, so that a step has two, each with its own
+// pointwise part in front.
+struct GruResetBeforeCell {
+    static constexpr int GATES = 3;
+    static constexpr int FIRST = 2;
+    static constexpr bool CELLS = false;
+    static constexpr bool MIXES = true;
+
+    static Vec dropped(const Row& row, int64_t u, Lanes n, Vec x) {
+        return row.mask ? x * load(row.mask + u, n) : x;
+    }
+
+    // r, z and r * h.
+    static void reset(const Row& row) {
+        const int64_t H = row.H;
+        if (row.gain) normalise(row.p, 2 * H, row.stats);
+        FOR_UNITS(u, n) {
+            const Vec r = sigmoid(gate_input(row, 0, u, n)), z = sigmoid(gate_input(row, 1, u, n));
+            store(row.a + u, r, n);
+            store(row.a + H + u, z, n);
+            store(row.inner + u, r * dropped(row, u, n, load(row.h + u, n)), n);
+        }
+    }
+
+    static void forward(const Row& row) {
+        const int64_t H = row.H;
+        if (row.gain) normalise(row.p + 2 * H, H, row.stats ? row.stats + 1 : nullptr);
+        FOR_UNITS(u, n) {
+            const Vec new_ = tanh(gate_input(row, 2, u, n)), z = load(row.a + H + u, n);
+            store(row.a + 2 * H + u, new_, n);
+            store(row.out + u, fma(z, load(row.h + u, n) - new_, new_), n);
+        }
+    }
+
+    // To z and to the candidate's product.
+    static void backward(const Row& row) {
+        const int64_t H = row.H;
+        FOR_UNITS(u, n) {
+            const Vec z = load(row.a + H + u, n), new_ = load(row.a + 2 * H + u, n);
+            const Vec before = part(row.h_before, u, n), d = load(row.d_out + u, n);
+            store(row.h + u, fma(d, z, load(row.h + u, n)), n);
+            give(row, 1, u, n, d * (before - new_) * slope_of_sigmoid(z));
+            give(row, 2, u, n, d * (set(1) - z) * slope_of_tanh(new_));
+        }
+        if (!row.gain) return;
+        normalise_backward(row.product + 2 * H, row.p + 2 * H, H, row.stats[1], row.gain + 2 * H,
+                           row.d_gain + 2 * H, row.d_bias ? row.d_bias + 2 * H : nullptr);
+        std::memcpy(row.product + 2 * H, row.p + 2 * H, sizeof(float) * H);
+    }
+
+    // From r * h to r and to h.
+    static void reset_backward(const Row& row) {
+        const int64_t H = row.H;
+        FOR_UNITS(u, n) {
+            const Vec r = load(row.a + u, n), d = load(row.inner + u, n);
+            const Vec seen = dropped(row, u, n, part(row.h_before, u, n));
+            store(row.h + u, fma(dropped(row, u, n, d), r, load(row.h + u, n)), n);
+            give(row, 0, u, n, d * seen * slope_of_sigmoid(r));
+        }
+        if (!row.gain) return;
+        normalise_backward(row.product, row.p, 2 * H, row.stats[0], row.gain, row.d_gain, row.d_bias);
+        std::memcpy(row.product, row.p, sizeof(float) * 2 * H);
+    }
+
+private:
+    // The gradient of what goes into gate g.
+    static void give(const Row& row, int64_t g, int64_t u, Lanes n, Vec d) {
+        const int64_t i = g * row.H + u;
+        store(row.a + i, d, n);
+        store(row.product + i, d, n);
+        if (!row.gain) add(row.d_bias, i, n, d);
     }
 };
 

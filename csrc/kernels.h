@@ -12,7 +12,7 @@ struct Steps {
     bool packed = false;  // rows of step t lie at start[t], and in order of length
 };
 
-enum Cell : int64_t { RNN_TANH, RNN_RELU, LSTM, GRU };
+enum Cell : int64_t { RNN_TANH, RNN_RELU, LSTM, GRU, GRU_RESET_BEFORE };
 
 // One layer in one direction over a whole sequence.  T steps, B rows, H units, R features of h (H,
 // or the projection's), G gates.  Pointers may be null where an option is off.
@@ -30,7 +30,7 @@ struct Recurrence {
     Steps p;     // (G H) products with h, where they are needed by themselves; then their gradient
     Steps c;     // (H) cells after each step; of a GRU, in the backward pass: h after each step
     Steps seen;  // (R) h before each step, as the matrix saw it
-    Steps m;     // (H) output before the projection
+    Steps m;     // (H) what w_hr is multiplied by: output before the projection, or r * h
     Steps d_r;   // (R) gradient of the projection's result
     Steps stats; // (2) 1 / deviation of each normalised part
     Steps y;     // (R) output; in the backward pass its gradient
@@ -38,6 +38,8 @@ struct Recurrence {
     float rate_h = 0, rate_c = 0;  // the same where it is one number
 
     const float* packed = nullptr;  // w_hh and w_hr as `pack` leaves them, if kept between calls
+    // w_hr is the second matrix of a step: the projection (R, H), or W_hn of a reset before (H, H),
+    // whose rows w_hh then lacks.
     const float *w_hh = nullptr, *bias = nullptr, *w_hr = nullptr, *peephole = nullptr;
     const float *gain = nullptr, *gain_c = nullptr, *bias_c = nullptr;
     const float* mask = nullptr;                    // (B, R) recurrent dropout
@@ -70,11 +72,12 @@ struct Product {
     float* c = nullptr;
 };
 
-// C_j (rows, columns_j) (+)= A^T B_j for A (N, rows) and up to two B_j (N, columns_j); A and C are dense.
+// C_j (rows, columns_j) (+)= A^T B_j for A (N, rows) and up to two B_j (N, columns_j); C is dense.
 struct OuterProduct {
     int64_t N = 0, rows = 0, threads = 1;
     bool bf16 = false, add = false;
     const float* a = nullptr;
+    int64_t a_row = 0;  // from a row of A to the next
     int count = 0;
     int64_t columns[2] = {};
     Rows b[2];
@@ -86,7 +89,7 @@ struct StepLayer {
     Recurrence it;  // a, p: one step's (B, G H); h_end, c_end: the state, replaced in place
     int64_t D = 0;  // features of the inputs
     const float *packed_ih = nullptr, *bias_ih = nullptr;  // (G H); null where `it.bias` has it all
-    float *out = nullptr, *projected = nullptr;  // (B, H), (B, R)
+    float *out = nullptr, *projected = nullptr;  // (B, H), (B, R); the second is also r * h
 };
 
 // Cross-entropy of rows of V scores, dense; with `gradient`, x becomes the gradient of the scores.

@@ -221,9 +221,9 @@ NB_MODULE(_native, m) {
         nb::gil_scoped_release release;
         chosen->product(it);
     });
-    m.def("outer_product", [](int64_t N, int64_t rows, intptr_t a, const std::vector<std::tuple<Rows, int64_t, intptr_t>>& to,
+    m.def("outer_product", [](int64_t N, int64_t rows, intptr_t a, int64_t a_row, const std::vector<std::tuple<Rows, int64_t, intptr_t>>& to,
                               bool add, bool bf16, int64_t threads) {
-        OuterProduct it{N, rows, threads, bf16, add, pointer<float>(a)};
+        OuterProduct it{N, rows, threads, bf16, add, pointer<float>(a), a_row};
         if (!chosen->product || to.size() > 2) throw nb::value_error("this instruction set has no such kernel");
         for (const auto& [b, columns, c] : to) {
             it.b[it.count] = b, it.columns[it.count] = columns, it.c[it.count] = pointer<float>(c);

@@ -1,7 +1,8 @@
 // The time loop of every gated recurrence, forward and backward: written once for all cells.
 //
-// A step is a product of the rows' states with a packed matrix and a pointwise part.  Threads share
-// the work in one of two ways:
+// A step is a product of the rows' states with a packed matrix and a pointwise part; some cells then
+// have a second product: with the projection, or, before the pointwise part, of what the gates of the
+// first let through of h.  Threads share the work in one of two ways:
 //
 //   by rows    each thread runs some rows through all steps and never waits for the others;
 //   by units   each computes some columns of the products for all rows; they meet twice a step.
@@ -42,6 +43,7 @@ public:
         if (!s.p) return nullptr;
         return s.packed ? s.p + (args.start[t] + sorted(j)) * s.row : s.p + t * s.step + original(j) * s.row;
     }
+    const float* mask(int64_t j) const { return args.mask ? args.mask + original(j) * args.R : nullptr; }
     // From one of the thread's rows to the next, in buffers whose rows are not reordered.
     int64_t pitch(const Steps& s) const { return s.row * rows_step; }
 
@@ -66,9 +68,9 @@ struct Layout {
     int64_t w_hh, w_hr, weights, h, c, seen, out, product, cell_scratch, sums, rounded;
     int64_t G, sums_size;
 
-    Layout(const Recurrence& a, int gates, bool backward, int threads) : G(gates * a.H) {
+    Layout(const Recurrence& a, int gates, int first, bool backward, int threads) : G(gates * a.H) {
         const auto size = BFLOAT16 && a.bf16 ? packed_size_bf16 : packed_size;
-        w_hh = backward ? size(G, a.R) : size(a.R, G);
+        w_hh = backward ? size(first * a.H, a.R) : size(a.R, first * a.H);
         w_hr = !a.w_hr ? 0 : backward ? size(a.R, a.H) : size(a.H, a.R);
         weights = a.packed || a.multiplied ? 0 : w_hh + w_hr;
         h = a.B * padded_width(a.R);
@@ -89,7 +91,7 @@ struct Layout {
 struct Memory {
     float* weights;  // null if they come packed
     const float *w_hh, *w_hr;
-    float *h, *c, *seen, *out, *projected, *product, *cell_scratch, *sums;
+    float *h, *c, *seen, *out, *second, *product, *cell_scratch, *sums;
     uint16_t* rounded;
     int64_t ld_r, ld_h, ld_g;
 
@@ -101,7 +103,7 @@ struct Memory {
         h = take(l.h), c = take(l.c);
         seen = a.mask ? take(l.seen) : h;
         out = take(a.B * ld_h);
-        projected = a.w_hr ? take(a.B * ld_r) : out;
+        second = a.w_hr ? take(a.B * ld_r) : out;
         product = take(l.product), cell_scratch = take(l.cell_scratch), sums = take(l.sums);
         rounded = reinterpret_cast<uint16_t*>(take(l.rounded));
     }
@@ -189,15 +191,18 @@ void pack_weights(const Recurrence& a, int64_t G, bool backward, int thread, int
 template <class Cell>
 void run_forward(Time& time, const Memory& memory) {
     const Recurrence& a = time.args;
-    const int64_t G = Cell::GATES * a.H, ld_r = memory.ld_r, ld_h = memory.ld_h;
+    constexpr bool INNER = Cell::FIRST < Cell::GATES;
+    const bool projects = a.w_hr && !INNER;
+    const int64_t F = Cell::FIRST * a.H, ld_r = memory.ld_r, ld_h = memory.ld_h;
     const int64_t base = Memory::block(time);
     float *h = memory.h + base * ld_r, *c = memory.c + base * ld_h, *seen = memory.seen + base * ld_r;
     const int64_t ld_p = a.w_hr ? ld_r : ld_h;
-    float *out = memory.out + base * ld_h, *projected = memory.projected + base * ld_p;
+    float *out = memory.out + base * ld_h, *second = memory.second + base * ld_p;
+    const float* result = INNER ? out : second;
     const RowShare share = row_share(time), whole = whole_rows(time);
     const Steps& target = a.p.p ? a.p : a.a;
 
-    if (memory.weights) pack_weights(a, G, false, time.thread, time.threads, memory.weights);
+    if (memory.weights) pack_weights(a, F, false, time.thread, time.threads, memory.weights);
     for (int64_t j = whole.first; j < time.mine(a.B); j += whole.step) {
         copy_or_zero(h + j * ld_r, a.h0, time.original(j), a.R);
         if (Cell::CELLS) copy_or_zero(c + j * ld_h, a.c0, time.original(j), a.H);
@@ -206,7 +211,7 @@ void run_forward(Time& time, const Memory& memory) {
 
     // h_t from what came out of the cell: zoneout, and to the caller.
     const auto finish = [&](int64_t j, int64_t t, int64_t first, int64_t last) {
-        const float *keep = time.at(a.keep_h, t, j), *from = projected + j * ld_p;
+        const float *keep = time.at(a.keep_h, t, j), *from = result + j * ld_p;
         float* y = time.at(a.y, t, j);
         for (int64_t u = first; u < last; u += WIDTH) {
             const Lanes l(last - u);
@@ -217,6 +222,11 @@ void run_forward(Time& time, const Memory& memory) {
         }
     };
     Row row = make_row(time, memory);
+    const auto place = [&](int64_t j, int64_t t) {
+        row.a = time.at(a.a, t, j), row.p = time.at(a.p, t, j), row.stats = time.at(a.stats, t, j);
+        row.h = h + j * ld_r, row.c = c + j * ld_h, row.mask = time.mask(j);
+        row.out = out + j * ld_h, row.inner = second + j * ld_p, row.keep_c = time.at(a.keep_c, t, j);
+    };
     for (int64_t i = 0; i < a.T; ++i) {
         const int64_t t = time.step(i), n = time.mine(time.running(t));
         if (!n && !time.by_units) continue;
@@ -224,26 +234,30 @@ void run_forward(Time& time, const Memory& memory) {
             if (a.mask)
                 for (int64_t u = 0; u < a.R; u += WIDTH) {
                     const Lanes l(a.R - u);
-                    store(seen + j * ld_r + u, load(h + j * ld_r + u, l) * load(a.mask + time.original(j) * a.R + u, l), l);
+                    store(seen + j * ld_r + u, load(h + j * ld_r + u, l) * load(time.mask(j) + u, l), l);
                 }
             if (a.seen.p) std::memcpy(time.at(a.seen, t, j), seen + j * ld_r, sizeof(float) * a.R);
         }
         if (a.mask) time.meet();
-        if (!a.multiplied) multiply(time, memory, n, seen, ld_r, memory.w_hh, a.R, G, n ? time.at(target, t, 0) : nullptr, time.pitch(target), !a.p.p, i & 1);
+        if (!a.multiplied) multiply(time, memory, n, seen, ld_r, memory.w_hh, a.R, F, n ? time.at(target, t, 0) : nullptr, time.pitch(target), !a.p.p, i & 1);
         time.meet();
+        if constexpr (INNER) {
+            for (int64_t j = share.first; j < n; j += share.step) place(j, t), Cell::reset(row);
+            time.meet();
+            multiply(time, memory, n, second, ld_p, memory.w_hr, a.R, a.H, n ? time.at(target, t, 0) + F : nullptr, time.pitch(target), !a.p.p, i & 1);
+            time.meet();
+        }
         for (int64_t j = share.first; j < n; j += share.step) {
-            row.a = time.at(a.a, t, j), row.p = time.at(a.p, t, j), row.stats = time.at(a.stats, t, j);
-            row.h = h + j * ld_r, row.c = c + j * ld_h;
-            row.out = out + j * ld_h, row.keep_c = time.at(a.keep_c, t, j);
+            place(j, t);
             Cell::forward(row);
             const size_t bytes = sizeof(float) * (row.last - row.first);
-            if (a.m.p) std::memcpy(time.at(a.m, t, j) + row.first, row.out + row.first, bytes);
+            if (a.m.p) std::memcpy(time.at(a.m, t, j) + row.first, (INNER ? row.inner : row.out) + row.first, bytes);
             if (a.c.p) std::memcpy(time.at(a.c, t, j) + row.first, row.c + row.first, bytes);
-            if (!a.w_hr) finish(j, t, row.first, row.last);
+            if (!projects) finish(j, t, row.first, row.last);
         }
         time.meet();
-        if (!a.w_hr) continue;
-        multiply(time, memory, n, out, ld_h, memory.w_hr, a.H, a.R, projected, ld_r, false, i & 1);
+        if (!projects) continue;
+        multiply(time, memory, n, out, ld_h, memory.w_hr, a.H, a.R, second, ld_r, false, i & 1);
         time.meet();
         for (int64_t j = whole.first; j < n; j += whole.step) finish(j, t, 0, a.R);
         time.meet();
@@ -267,16 +281,19 @@ ELMAN_INLINE const float* before(const Time& time, const Steps& states, const fl
 template <class Cell>
 void run_backward(Time& time, const Memory& memory) {
     const Recurrence& a = time.args;
-    const int64_t G = Cell::GATES * a.H, ld_r = memory.ld_r, ld_h = memory.ld_h, ld_g = memory.ld_g;
+    constexpr bool INNER = Cell::FIRST < Cell::GATES;
+    const bool projects = a.w_hr && !INNER;
+    const int64_t G = Cell::GATES * a.H, F = Cell::FIRST * a.H;
+    const int64_t ld_r = memory.ld_r, ld_h = memory.ld_h, ld_g = memory.ld_g;
     const int64_t base = Memory::block(time);
     float *d_h = memory.h + base * ld_r, *d_c = memory.c + base * ld_h, *d_seen = memory.seen + base * ld_r;
     const int64_t ld_p = a.w_hr ? ld_r : ld_h;
-    float *d_out = memory.out + base * ld_h, *d_projected = memory.projected + base * ld_p;
-    float* gates = memory.product + base * ld_g;
+    float *d_out = memory.out + base * ld_h, *d_second = memory.second + base * ld_p;
+    float *gates = memory.product + base * ld_g, *d_result = INNER ? d_out : d_second;
     const RowShare share = row_share(time), whole = whole_rows(time);
-    const Layout layout(a, Cell::GATES, true, time.threads);
+    const Layout layout(a, Cell::GATES, Cell::FIRST, true, time.threads);
 
-    if (memory.weights) pack_weights(a, G, true, time.thread, time.threads, memory.weights);
+    if (memory.weights) pack_weights(a, F, true, time.thread, time.threads, memory.weights);
     for (int64_t j = whole.first; j < time.mine(a.B); j += whole.step) {
         copy_or_zero(d_h + j * ld_r, a.h_end, time.original(j), a.R);
         if (Cell::CELLS) copy_or_zero(d_c + j * ld_h, a.c_end, time.original(j), a.H);
@@ -289,10 +306,10 @@ void run_backward(Time& time, const Memory& memory) {
     row.d_peephole = sums + 2 * G;
     row.d_gain_c = sums + 2 * G + 3 * a.H;
     row.d_bias_c = a.bias_c ? sums + 2 * G + 4 * a.H : nullptr;
-    // The gradient of h_t: d_projected goes on through the cell, d_h around it by zoneout.
+    // The gradient of h_t: d_result goes on through the cell, d_h around it by zoneout.
     const auto begin = [&](int64_t j, int64_t t, int64_t first, int64_t last) {
         const float *keep = time.at(a.keep_h, t, j), *d_y = time.at(a.y, t, j);
-        float *d = d_h + j * ld_r, *through = d_projected + j * ld_p;
+        float *d = d_h + j * ld_r, *through = d_result + j * ld_p;
         for (int64_t u = first; u < last; u += WIDTH) {
             const Lanes l(last - u);
             const Vec k = ::share(keep, a.rate_h, u, l), all = load(d + u, l) + part(d_y, u, l);
@@ -300,40 +317,49 @@ void run_backward(Time& time, const Memory& memory) {
             store(d + u, k * all, l);
         }
     };
+    const auto place = [&](int64_t j, int64_t i, int64_t t) {
+        row.a = time.at(a.a, t, j), row.p = time.at(a.p, t, j), row.stats = time.at(a.stats, t, j);
+        row.h = d_h + j * ld_r, row.c = d_c + j * ld_h, row.product = gates + j * ld_g, row.mask = time.mask(j);
+        row.d_out = d_out + j * ld_h, row.inner = d_second + j * ld_p, row.keep_c = time.at(a.keep_c, t, j);
+        if (Cell::CELLS)
+            row.c_before = before(time, a.c, a.c0, a.H, i, j);
+        else if (Cell::MIXES)
+            row.h_before = before(time, a.c, a.h0, a.R, i, j);
+    };
     time.meet_all();
 
     for (int64_t i = a.T - 1; i >= 0; --i) {
         const int64_t t = time.step(i), n = time.mine(time.running(t));
         if (!n && !time.by_units) continue;
-        if (a.w_hr) {
+        if (projects) {
             for (int64_t j = whole.first; j < n; j += whole.step) {
                 begin(j, t, 0, a.R);
-                std::memcpy(time.at(a.d_r, t, j), d_projected + j * ld_p, sizeof(float) * a.R);
+                std::memcpy(time.at(a.d_r, t, j), d_second + j * ld_p, sizeof(float) * a.R);
             }
             time.meet();
-            multiply(time, memory, n, d_projected, ld_p, memory.w_hr, a.R, a.H, d_out, ld_h, false, i & 1);
+            multiply(time, memory, n, d_second, ld_p, memory.w_hr, a.R, a.H, d_out, ld_h, false, i & 1);
             time.meet();
         }
         for (int64_t j = share.first; j < n; j += share.step) {
-            if (!a.w_hr) begin(j, t, row.first, row.last);
-            row.a = time.at(a.a, t, j), row.p = time.at(a.p, t, j), row.stats = time.at(a.stats, t, j);
-            row.h = d_h + j * ld_r, row.c = d_c + j * ld_h, row.product = gates + j * ld_g;
-            row.d_out = d_out + j * ld_h, row.keep_c = time.at(a.keep_c, t, j);
-            if (Cell::CELLS)
-                row.c_before = before(time, a.c, a.c0, a.H, i, j);
-            else if (Cell::SEPARATE)
-                row.h_before = before(time, a.c, a.h0, a.R, i, j);
+            if (!projects) begin(j, t, row.first, row.last);
+            place(j, i, t);
             Cell::backward(row);
         }
         time.meet();
-        multiply(time, memory, n, gates, ld_g, memory.w_hh, G, a.R, d_seen, ld_r, !a.mask, i & 1);
+        if constexpr (INNER) {
+            multiply(time, memory, n, gates + F, ld_g, memory.w_hr, a.H, a.R, d_second, ld_p, false, i & 1);
+            time.meet();
+            for (int64_t j = share.first; j < n; j += share.step) place(j, i, t), Cell::reset_backward(row);
+            time.meet();
+        }
+        multiply(time, memory, n, gates, ld_g, memory.w_hh, F, a.R, d_seen, ld_r, !a.mask, i & 1);
         time.meet();
         if (!a.mask) continue;
         for (int64_t j = whole.first; j < n; j += whole.step)
             for (int64_t u = 0; u < a.R; u += WIDTH) {
                 const Lanes l(a.R - u);
                 float* d = d_h + j * ld_r + u;
-                store(d, fma(load(d_seen + j * ld_r + u, l), load(a.mask + time.original(j) * a.R + u, l), load(d, l)), l);
+                store(d, fma(load(d_seen + j * ld_r + u, l), load(time.mask(j) + u, l), load(d, l)), l);
             }
         time.meet();
     }
@@ -369,7 +395,7 @@ Plan make_plan(const Recurrence& a, int64_t gates) {
 template <class Cell, bool BACKWARD>
 void run(const Recurrence& args) {
     const Plan plan = make_plan(args, Cell::GATES);
-    const Layout layout(args, Cell::GATES, BACKWARD, plan.threads);
+    const Layout layout(args, Cell::GATES, Cell::FIRST, BACKWARD, plan.threads);
     float* memory = scratch(layout.total());
     Barrier barrier(plan.threads), alone(1);
     struct Shared { const Recurrence& args; const Plan& plan; const Layout& layout; float* memory; Barrier &barrier, &alone; };
@@ -396,16 +422,21 @@ void run_cell(const Recurrence& args) {
         case RNN_TANH: return run<RnnCell<false>, BACKWARD>(args);
         case RNN_RELU: return run<RnnCell<true>, BACKWARD>(args);
         case LSTM: return run<LstmCell, BACKWARD>(args);
-        default: return run<GruCell, BACKWARD>(args);
+        case GRU: return run<GruCell, BACKWARD>(args);
+        default: return run<GruResetBeforeCell, BACKWARD>(args);
     }
 }
 
-int64_t gates_of(const Recurrence& args) {
-    return args.cell == LSTM ? LstmCell::GATES : args.cell == GRU ? GruCell::GATES : 1;
+// Rows of w_hh.
+int64_t rows_of(const Recurrence& a) {
+    return a.H * (a.cell == LSTM               ? LstmCell::FIRST
+                  : a.cell == GRU              ? GruCell::FIRST
+                  : a.cell == GRU_RESET_BEFORE ? GruResetBeforeCell::FIRST
+                                               : 1);
 }
 
 int64_t packed_floats(const Recurrence& a) {
-    const int64_t G = gates_of(a) * a.H;
+    const int64_t G = rows_of(a);
     const auto size = BFLOAT16 && a.bf16 ? packed_size_bf16 : packed_size;
     const int64_t forward = size(a.R, G) + (a.w_hr ? size(a.H, a.R) : 0);
     const int64_t backward = size(G, a.R) + (a.w_hr ? size(a.R, a.H) : 0);
@@ -417,7 +448,7 @@ void pack_all(const Recurrence& args, bool backward, float* to) {
     const int threads = packed_floats(args) < 100000 ? 1 : static_cast<int>(args.threads);
     parallel(threads, [](void* p, int thread, int threads) {
         auto& s = *static_cast<Shared*>(p);
-        pack_weights(s.args, gates_of(s.args) * s.args.H, s.backward, thread, threads, s.to);
+        pack_weights(s.args, rows_of(s.args), s.backward, thread, threads, s.to);
     }, &shared);
 }
 

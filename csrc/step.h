@@ -27,19 +27,24 @@ struct Step {
 template <class Cell>
 void step_layer(const StepLayer& layer, const float* x, bool from_end, int thread, int threads, Barrier& barrier) {
     const Recurrence& a = layer.it;
-    const int64_t G = Cell::GATES * a.H;
+    constexpr bool INNER = Cell::FIRST < Cell::GATES;
+    const bool projects = a.w_hr && !INNER;
+    const int64_t G = Cell::GATES * a.H, F = Cell::FIRST * a.H;
+    const float* second = a.packed + packed_size(a.R, F);
     const auto share = [&](int64_t n, int which) { return n * which / threads; };
-    const auto multiply = [&](const float* from, int64_t k, const float* packed, int64_t columns, float* to, bool add) {
+    const auto multiply = [&](const float* from, int64_t k, const float* packed, int64_t columns, float* to, int64_t ld, bool add) {
         constexpr int64_t TOGETHER = 8;
         const int64_t n = panels(columns), first = share(n, thread), last = share(n, thread + 1);
-        if (!from_end) return product(a.B, from, k, packed, k, columns, first, last, to, columns, add, false);
+        if (!from_end) return product(a.B, from, k, packed, k, columns, first, last, to, ld, add, false);
         for (int64_t end = last; end > first; end -= TOGETHER)
-            product(a.B, from, k, packed, k, columns, end - TOGETHER > first ? end - TOGETHER : first, end, to, columns, add, true);
+            product(a.B, from, k, packed, k, columns, end - TOGETHER > first ? end - TOGETHER : first, end, to, ld, add, true);
     };
     float* target = a.p.p ? a.p.p : a.a.p;
-    if (from_end) multiply(a.h_end, a.R, a.packed, G, target, false);
-    multiply(x, layer.D, layer.packed_ih, G, a.a.p, from_end && !a.p.p);
-    if (!from_end) multiply(a.h_end, a.R, a.packed, G, target, !a.p.p);
+    // What is written second is added; with a second product of the step the gates come first in any case.
+    const bool inputs_last = from_end && !INNER;
+    if (inputs_last) multiply(a.h_end, a.R, a.packed, F, target, G, false);
+    multiply(x, layer.D, layer.packed_ih, G, a.a.p, G, inputs_last && !a.p.p);
+    if (!inputs_last) multiply(a.h_end, a.R, a.packed, F, target, G, !a.p.p);
     barrier.wait();
 
     Row row{};
@@ -57,9 +62,19 @@ void step_layer(const StepLayer& layer, const float* x, bool from_end, int threa
             store(h + u, fma(set(a.rate_h), old - new_, new_), l);
         }
     };
-    for (int64_t b = 0; b < a.B && row.first < row.last; ++b) {
+    const auto place = [&](int64_t b) {
         row.a = a.a.p + b * G, row.p = a.p.p ? a.p.p + b * G : nullptr;
-        row.h = a.h_end + b * a.R, row.c = a.c_end + b * a.H, row.out = layer.out + b * a.H;
+        row.h = a.h_end + b * a.R, row.c = a.c_end + b * a.H;
+        row.out = layer.out + b * a.H, row.inner = layer.projected + b * a.R;
+    };
+    if constexpr (INNER) {
+        for (int64_t b = 0; b < a.B && row.first < row.last; ++b) place(b), Cell::reset(row);
+        barrier.wait();
+        multiply(layer.projected, a.R, second, a.H, target + F, G, !a.p.p);
+        barrier.wait();
+    }
+    for (int64_t b = 0; b < a.B && row.first < row.last; ++b) {
+        place(b);
         if (layer.bias_ih)
             for (int64_t g = 0; g < Cell::GATES; ++g)
                 for (int64_t u = row.first; u < row.last; u += WIDTH) {
@@ -68,11 +83,11 @@ void step_layer(const StepLayer& layer, const float* x, bool from_end, int threa
                     store(z, load(z, l) + load(layer.bias_ih + g * a.H + u, l), l);
                 }
         Cell::forward(row);
-        if (!a.w_hr) mix(layer.out, a.H, row.first, row.last, b);
+        if (!projects) mix(layer.out, a.H, row.first, row.last, b);
     }
     barrier.wait();
-    if (!a.w_hr) return;
-    multiply(layer.out, a.H, a.packed + packed_size(a.R, G), a.R, layer.projected, false);
+    if (!projects) return;
+    multiply(layer.out, a.H, second, a.R, layer.projected, a.R, false);
     barrier.wait();
     if (thread == 0)
         for (int64_t b = 0; b < a.B; ++b) mix(layer.projected, a.R, 0, a.R, b);
@@ -94,7 +109,8 @@ void run_step(const StepLayer* layers, int count, const float* x, bool from_end,
             const auto run = layer.it.cell == RNN_TANH   ? step_layer<RnnCell<false>>
                              : layer.it.cell == RNN_RELU ? step_layer<RnnCell<true>>
                              : layer.it.cell == LSTM     ? step_layer<LstmCell>
-                                                         : step_layer<GruCell>;
+                             : layer.it.cell == GRU      ? step_layer<GruCell>
+                                                         : step_layer<GruResetBeforeCell>;
             run(layer, x, s.from_end, all ? thread : 0, all ? threads : 1, barrier);
             x = layer.it.h_end;
         }

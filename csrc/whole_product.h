@@ -142,13 +142,13 @@ void add_outer(const OuterProduct& it, float* panels_of_b, int64_t panels_size, 
             // This group's columns of A, word after word; a strip is MAX_ROWS of them.
             const int64_t width = (it.rows < to ? it.rows : to) - g < group ? (it.rows < to ? it.rows : to) - g : group;
             for (int64_t i = 0; i < kw; ++i) {
-                const float* x = it.a + (k0 + each * i) * it.rows + g;
+                const float* x = it.a + (k0 + each * i) * it.a_row + g;
                 const bool pair = DOT && each * i + 1 < depth;
                 for (int64_t c = 0; c < width; c += WIDTH) {
                     const Lanes there(width - c);
                     const Vec low = load(x + c, there);
                     float* out = strips + i * (group + WIDTH) + c;
-                    store(out, DOT ? pairs(low, pair ? load(x + it.rows + c, there) : set(0)) : low);
+                    store(out, DOT ? pairs(low, pair ? load(x + it.a_row + c, there) : set(0)) : low);
                 }
             }
             for (int64_t s = 0; s < width; s += MAX_ROWS) {

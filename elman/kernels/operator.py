@@ -12,7 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from elman.kernels.recurrence import GATES, Constants, Leaves, Run, _Call, _Saved
+from elman.kernels.recurrence import (
+    Constants,
+    Leaves,
+    Run,
+    _Call,
+    _Saved,
+    is_separate,
+    sizes,
+)
 
 SAVED = len(_Saved._fields)
 
@@ -101,19 +109,18 @@ def _(
     gain: Tensor | None, gain_c: Tensor | None, bias_c: Tensor | None, mask: Tensor | None,
     keep_h: Tensor | None, keep_c: Tensor | None, cell: str, *_: Any,
 ) -> Any:  # fmt: skip
-    rows, (G, R) = x.shape[0] * x.shape[1], hh.shape
-    separate = cell == "gru" or (gain is not None and cell == "lstm")
-    hidden = G // GATES[cell]
+    rows, R = x.shape[0] * x.shape[1], hh.shape[1]
+    G, hidden = sizes(cell, hh)
     widths = {
         "a": G,
-        "p": G if separate else None,
+        "p": G if is_separate(cell, normalised=gain is not None) else None,
         "c": hidden if c is not None else None,
         "seen": R if mask is not None else None,
         "m": hidden if hr is not None else None,
         "stats": 2 if gain is not None else None,
     }
-    sizes = [widths[name] for name in _Saved._fields]
-    kept = (h.new_empty(0) if n is None else h.new_empty(rows, n) for n in sizes)
+    found = [widths[name] for name in _Saved._fields]
+    kept = (h.new_empty(0) if n is None else h.new_empty(rows, n) for n in found)
     end_c = x.new_empty(0) if c is None else torch.empty_like(c)
     return h.new_empty(x.shape[0], *h.shape), torch.empty_like(h), end_c, *kept
 

@@ -118,7 +118,7 @@ def add_products(
 
     Args:
         sums: (M, K) float32 by name.
-        a: (N, M) float32, dense.
+        a: (N, M) float32; its numbers of a row side by side.
         factors: (N, K) by name, at most two.
         bf16: whether what is multiplied may be rounded to bfloat16.
     """
@@ -140,7 +140,9 @@ def add_products(
         rows, kept = b.address()
         alive += kept
         to.append((rows, b.data.shape[-1], sums[name].data_ptr()))
-    native.outer_product(N, M, a.data_ptr(), to, not new, bf16, torch.get_num_threads())
+    native.outer_product(
+        N, M, a.data_ptr(), a.stride(0), to, not new, bf16, torch.get_num_threads()
+    )
 
 
 def _add_by_torch(sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> None:

@@ -28,8 +28,9 @@ from elman.kernels.products import Steps, add_products, multiply
 from elman.kernels.ragged import Ragged
 
 Leaves = tuple[Tensor, ...]
-CELLS = {"rnn tanh": 0, "rnn relu": 1, "lstm": 2, "gru": 3}
-GATES = {"rnn tanh": 1, "rnn relu": 1, "lstm": 4, "gru": 3}
+CELLS = {"rnn tanh": 0, "rnn relu": 1, "lstm": 2, "gru": 3, "gru reset before": 4}
+GATES = {"rnn tanh": 1, "rnn relu": 1, "lstm": 4, "gru": 3, "gru reset before": 3}
+LATE = {"gru reset before": 1}  # gates whose matrix, `hr`, waits for those of the others
 PART = 1 << 19  # floats of `a` that the second caches of one or two cores hold
 
 
@@ -37,7 +38,8 @@ class Constants(NamedTuple):
     """The weights of a layer as the kernel sees them; None where an option is off.
 
     Without `ih` what comes in are the inputs' shares of the gates themselves.  `bias_ih` belongs to
-    those shares; where nothing comes between it and `bias`, the two may be added up.
+    those shares; where nothing comes between it and `bias`, the two may be added up.  `hr` is the
+    second matrix of a step: the projection, or the rows that `hh` lacks, which multiply r * h.
     """
 
     ih: Tensor | None
@@ -81,6 +83,20 @@ class Run:
     bf16: bool = False
 
 
+def sizes(cell: str, hh: Tensor) -> tuple[int, int]:
+    """Gates * units, and units, of a layer with this `hh`."""
+    hidden = hh.shape[0] // (GATES[cell] - LATE.get(cell, 0))
+    return GATES[cell] * hidden, hidden
+
+
+def is_separate(cell: str, *, normalised: bool) -> bool:
+    """Whether products with h are kept apart from what the inputs give.
+
+    A GRU that resets after the product needs its own; of an RNN the sum is normalised.
+    """
+    return cell == "gru" or (normalised and not cell.startswith("rnn"))
+
+
 class _Saved(NamedTuple):
     """What the way back needs besides the inputs and outputs: (N, ...), time first."""
 
@@ -112,12 +128,10 @@ class _Call:
             state = tuple(leaf.float() for leaf in state)
             rest = (None if w is None else w.float() for w in weights[1:])
             weights = Constants(weights.ih, *rest)  # type: ignore[arg-type]
-        self.rows = state[0].shape[-2]
-        self.gates, self.width = weights.hh.shape
-        self.hidden = self.gates // GATES[run.cell]
-        # A GRU's product with h is needed by itself, and one that is normalised; of an RNN the sum
-        # is normalised.
-        self.separate = run.cell == "gru" or (weights.gain is not None and run.cell == "lstm")
+        self.rows, self.width = state[0].shape[-2], weights.hh.shape[1]
+        self.gates, self.hidden = sizes(run.cell, weights.hh)
+        self.projects = weights.hr is not None and run.cell not in LATE
+        self.separate = is_separate(run.cell, normalised=weights.gain is not None)
         # What the gates get of two biases is their sum, and both have the same gradient.
         self.one_bias = weights.bias_ih is not None and not self.separate
         if self.one_bias:
@@ -308,7 +322,7 @@ class _Call:
                 gradients[name] = weight.new_zeros(weight.shape)
         small = (gradients[name].data_ptr() if name in gradients else 0 for name in SMALL)
         call.set_gradients(*d_start, *small)
-        d_r = None if saved.m is None else self.lease.take(self.count, self.width)
+        d_r = self.lease.take(self.count, self.width) if self.projects else None
         d_x = saved.a.new_empty(self.count, self.x.shape[-1]) if wanted[0] else None
         states = saved.c if len(self.state) == 2 else y
         for part in self.parts(whole=self.run.ragged is not None, backward=True):
@@ -352,16 +366,17 @@ class _Call:
         """The gradients of the matrices from one part, added to `sums`, and its rows of d_x."""
         rows, ih, bf16 = slice(part.at, part.end), self.weights.ih, self.run.bf16
         d_a = saved.a[rows]
+        d_p = d_a if saved.p is None else saved.p[rows]
+        first = self.weights.hh.shape[0]
+        if saved.m is not None:
+            d_second = d_p[:, first:] if d_r is None else d_r[rows]
+            add_products(sums, d_second, {"hr": Steps(saved.m[rows])}, bf16=bf16)
         products = {"hh": self.seen(saved, y, part)}
+        if saved.p is not None or first < self.gates:
+            add_products(sums, d_p[:, :first], {"hh": products.pop("hh")}, bf16=bf16)
         if of_ih:
             products["ih"] = self.inputs(part)
-        if saved.p is None:
-            add_products(sums, d_a, products, bf16=bf16)
-        else:
-            add_products(sums, saved.p[rows], {"hh": products.pop("hh")}, bf16=bf16)
-            add_products(sums, d_a, products, bf16=bf16)
-        if d_r is not None and saved.m is not None:
-            add_products(sums, d_r[rows], {"hr": Steps(saved.m[rows])}, bf16=bf16)
+        add_products(sums, d_a, products, bf16=bf16)
         if d_x is None:
             return
         if ih is None:

@@ -122,15 +122,19 @@ class GRU(Stack):
         return normalise(product, gain, bias)
 
     def for_kernel(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
-        """The biases stay apart: r multiplies b_hn."""
-        if weights.gain_ih is None:
-            return x, Constants(weights.ih, weights.hh, weights.bias_ih, weights.bias_hh)
-        gates = self.input_gates(x, weights)
-        return gates, Constants(None, weights.hh, bias=weights.bias_hh, gain=weights.gain_hh)
+        """The weights as they are; W_hn apart where it multiplies r * h."""
+        hh, hn = weights.hh, None
+        if not self.reset_after:
+            hidden = hh.shape[1]
+            hh, hn = hh.split([2 * hidden, hidden])
+        if weights.gain_ih is not None:
+            gates = self.input_gates(x, weights)
+            return gates, Constants(None, hh, bias=weights.bias_hh, hr=hn, gain=weights.gain_hh)
+        return x, Constants(weights.ih, hh, weights.bias_ih, weights.bias_hh, hr=hn)
 
-    def kernel(self) -> str | None:
-        """Its kernel, for the reset after the product."""
-        return "gru" if self.reset_after else None
+    def kernel(self) -> str:
+        """Its kernel, one for each place of the reset."""
+        return "gru" if self.reset_after else "gru reset before"
 
     def uses_torch(self) -> bool:
         """Whether torch has a compiled function for exactly these equations and options."""

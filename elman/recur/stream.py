@@ -15,7 +15,7 @@ from torch import Tensor
 
 from elman import kernels
 from elman.errors import ArgumentError
-from elman.kernels.recurrence import CELLS
+from elman.kernels.recurrence import CELLS, is_separate, sizes
 from elman.recur.stack import Stack
 from elman.state import State, map_state, named_leaves
 
@@ -125,15 +125,16 @@ class Stream:
         for k in range(core.num_layers):
             width = core.input_size if k == 0 else core.output_sizes[k - 1]
             _, weights = core.for_kernel(self._example.new_empty(0, width), core.weights(k))
-            call, hidden = native.Recurrence(), core.hidden_sizes[k]
-            gates, output = weights.hh.shape
+            call = native.Recurrence()
+            cell, output = str(core.kernel()), weights.hh.shape[1]
+            gates, hidden = sizes(cell, weights.hh)
             assert weights.ih is not None
             bias_ih, bias = weights.bias_ih, weights.bias
-            separate = core.kernel() == "gru"
+            separate = is_separate(cell, normalised=False)
             if bias_ih is not None and bias is not None and not separate:
                 bias, bias_ih = bias_ih + bias, None
             call.set_layer(
-                CELLS[str(core.kernel())], rows, hidden, output, 1, False, False,
+                CELLS[cell], rows, hidden, output, 1, False, False,
                 core.zoneout[0], core.zoneout[-1], 0, 0, self._dense(weights.hh),
                 self._dense(weights.hr), self._dense(bias), self._dense(weights.peephole), 0, 0, 0,
             )  # fmt: skip

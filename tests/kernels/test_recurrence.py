@@ -154,7 +154,13 @@ def test_a_single_step_without_gradients_equals_one_with(name: str) -> None:
     torch.testing.assert_close(*results, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["lstm everything", "gru layer norm", "rnn relu, 2 layers"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lstm everything", "gru layer norm", "rnn relu, 2 layers", "gru reset before",
+        "gru reset before, layer norm",
+    ],
+)  # fmt: skip
 def test_every_instruction_set_computes_the_same(name: str, instruction_set: str) -> None:
     for size in ("few", "odd", "by units"):
         assert_parity(name, size, training=False, ragged=True, strided=True)

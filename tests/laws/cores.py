@@ -41,6 +41,20 @@ CORES: dict[str, tuple[str, dict[str, object]]] = {
     "gru reset before": ("GRU", {"reset_after": False, "num_layers": 2}),
     "gru layer norm": ("GRU", {"layer_norm": True}),
     "gru reset before, layer norm": ("GRU", {"reset_after": False, "layer_norm": True}),
+    "gru reset before, regularised": (
+        "GRU",
+        {
+            "reset_after": False,
+            "bias": False,
+            "zoneout": 0.5,
+            "recurrent_dropout": 0.3,
+            "weight_dropout": 0.4,
+        },
+    ),
+    "gru reset before, bidirectional": (
+        "GRU",
+        {"reset_after": False, "bidirectional": True, "hidden_size": [3, 5]},
+    ),
     "gru zoneout": ("GRU", {"zoneout": 0.5, "recurrent_dropout": 0.3}),
     "gru bidirectional": ("GRU", {"bidirectional": True, "hidden_size": [3, 5]}),
 }

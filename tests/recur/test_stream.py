@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
 import elman
 from elman.errors import ArgumentError
+from elman.recur.stack import Stack
 from elman.recur.stream import Stream
 from tests.laws.cores import CAUSAL, INPUT, build, leaves, random_state
 
@@ -24,11 +27,18 @@ def test_one_step_at_a_time_equals_the_whole(name: str, rows: int) -> None:
         torch.testing.assert_close(leaves(stream.state), leaves(end), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "large",
+    [
+        lambda: elman.LSTM(130, 300, 2, batch_first=True, proj_size=100, peephole=True),
+        lambda: elman.GRU(130, 300, 2, batch_first=True, reset_after=False),
+    ],
+)
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_large_stack_on_several_threads(threads: int) -> None:
+def test_a_large_stack_on_several_threads(threads: int, large: Callable[[], Stack]) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    core = elman.LSTM(130, 300, num_layers=2, batch_first=True, proj_size=100, peephole=True)
+    core = large()
     x = torch.randn(2, 5, 130)
     stream = Stream(core, 2)
     live = torch.stack([stream(x[:, t]) for t in range(5)], dim=1)
