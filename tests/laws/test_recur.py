@@ -129,6 +129,22 @@ def test_layouts_and_packed_sequences_agree(name: str) -> None:
 
 
 @every_core
+def test_rows_that_end_together_are_those_of_a_shorter_batch(name: str) -> None:
+    core, time_major = build(name), build(name, batch_first=False)
+    x, start = torch.randn(3, 6, INPUT, dtype=torch.float64), random_state(core, 3)
+    for length in (0, 4):
+        lengths, poisoned = torch.full((3,), length), x.clone()
+        poisoned[:, length:] = torch.nan
+        y, end = core(poisoned, start, lengths)
+        expected, expected_end = core(x[:, :length], start)
+        same(y[:, :length], expected)
+        assert y.shape == (3, 6, core.output_size) and not y[:, length:].any()
+        same(leaves(end), leaves(expected_end))
+        other, _ = time_major(poisoned.transpose(0, 1), start, lengths)
+        same(other.transpose(0, 1), y)
+
+
+@every_core
 def test_a_state_survives_bytes_bit_for_bit(name: str) -> None:
     state = random_state(build(name), 3)
     back = from_bytes(to_bytes(state))
