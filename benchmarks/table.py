@@ -24,7 +24,9 @@ pieces. What is missing of the peers beyond PyTorch is left out and named; they 
 
 The other programs need data or time:
 
-    python benchmarks/ptb_small.py FOLDER_OF_PENN_TREEBANK
+    python benchmarks/quality.py ptb_small FOLDER_OF_PENN_TREEBANK
+    python benchmarks/quality.py ptb_hour FOLDER_OF_PENN_TREEBANK
+    python benchmarks/quality.py shakespeare TINY_SHAKESPEARE.txt
 
 Every result is a file in `results/`. Speeds are ratios against the peer of the same run, in turns;
 what fails the comparison of results first is not timed.
