@@ -42,8 +42,7 @@ def by_torch(spec: dict[str, Any], arrays: Arrays) -> Step:
     else:
         score, more = _ends(spec, weights)
         parameters += more
-        # THE PLACE for Elman's optimiser, which leaves alone the embedding rows that a batch does
-        # not touch: until there is one, torch's.
+        # Elman trains with torch's fused Adam, too: docs/architecture.md says why.
         fused = {"fused": True} if spec["by"] in ("torch fused", "elman") else {}
         optimizer = torch.optim.Adam(parameters, lr=spec["rate"], eps=1e-7, **fused)
 

@@ -22,8 +22,6 @@
 #include "threads.h"
 #include "tiles.h"
 
-float* scratch(int64_t floats);  // of this thread, kept between calls; its contents are arbitrary
-
 namespace {
 
 constexpr int64_t CHUNK = 4;  // blocks of columns that a thread takes at a time
@@ -61,6 +59,7 @@ public:
     }
 
     void run() {
+        const Tiles tiles;
         const bool gradients = it_.d_h || it_.d_w || it_.d_bias;
         set_bias();
         for (int64_t row = 0; row < it_.N; row += it_.rows) {
@@ -262,23 +261,6 @@ private:
     float *x_, *bias_, *scale_, *d_h_;
     uint16_t *h_, *h_t_, *w_, *p_, *p_t_;
 };
-
-void run_cross_entropy(const CrossEntropy& it) {
-    const int threads = it.threads > 1 ? static_cast<int>(it.threads) : 1;
-    float* memory = scratch(CrossEntropyTask::size(it, threads));
-    Barrier barrier(threads), alone(1);
-    struct Shared { const CrossEntropy& it; float* memory; int threads; Barrier &barrier, &alone; };
-    Shared shared{it, memory, threads, barrier, alone};
-    parallel(threads, [](void* p, int thread, int threads) {
-        auto& s = *static_cast<Shared*>(p);
-        // Inside another parallel region there may be fewer threads than asked for: then one.
-        const bool all = threads == s.threads;
-        if (!all && thread > 0) return;
-        const FlushToZero flush;
-        const Tiles tiles;
-        CrossEntropyTask(s.it, all ? thread : 0, all ? threads : 1, s.memory, all ? s.barrier : s.alone).run();
-    }, &shared);
-}
 
 }  // namespace
 

@@ -1,6 +1,7 @@
 // The kernels of one instruction set: compiled several times, each with its own flags.
 
 #include "cross_entropy.h"
+#include "few_rows.h"
 #include "kernels.h"
 #include "recurrence.h"
 #include "scan.h"
@@ -15,12 +16,18 @@ constexpr void (*run_product)(const Product&) = nullptr;
 constexpr void (*run_outer_product)(const OuterProduct&) = nullptr;
 #endif
 
-#if !defined(ELMAN_AMX)
-constexpr void (*run_cross_entropy)(const CrossEntropy&) = nullptr;
+// Most rows for which this is faster than torch's products and softmax: measured, on one thread it
+// takes 0.73 of their time for 32 rows, 0.84 for 64 and 0.97 for 128.
+#if defined(ELMAN_AMX)
+using CrossEntropyOfSet = CrossEntropyTask;
+constexpr int64_t MOST_ROWS = INT64_MAX;
+#else
+using CrossEntropyOfSet = FewRowsTask;
+constexpr int64_t MOST_ROWS = 64;
 #endif
 
 extern const Kernels ELMAN_SET;
 const Kernels ELMAN_SET = {ELMAN_SET_NAME, packed_floats, pack_all, run_cell<false>, run_cell<true>,
-                           packed_size, pack_transposed, run_step, run_softmax, run_cross_entropy,
-                           run_product, run_outer_product,
-                           run_scan<false>, run_scan<true>};
+                           packed_size, pack_transposed, run_step, run_softmax,
+                           run_cross_entropy_by<CrossEntropyOfSet>, MOST_ROWS, run_product,
+                           run_outer_product, run_scan<false>, run_scan<true>};

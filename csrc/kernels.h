@@ -153,8 +153,9 @@ struct Kernels {
     void (*pack_transposed)(const float* w, int64_t k, int64_t columns, float* to);
     void (*step)(const StepLayer* layers, int count, const float* x, bool from_end, int threads);
     void (*softmax)(const Softmax&);
-    void (*cross_entropy)(const CrossEntropy&);  // null: softmax and torch's products are as fast
-    void (*product)(const Product&);             // null: torch's are as fast
+    void (*cross_entropy)(const CrossEntropy&);
+    int64_t cross_entropy_rows;  // with more, softmax and torch's products are as fast
+    void (*product)(const Product&);  // null: torch's are as fast
     void (*outer_product)(const OuterProduct&);
     void (*scan)(const Scan&);
     void (*scan_backward)(const Scan&);

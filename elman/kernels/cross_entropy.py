@@ -8,8 +8,9 @@ its scores are at hand: d_s = softmax(s) - onehot(target), d_h = d_s W, d_W = d_
 d_s.  The way back only multiplies them with the gradient of the loss (the idea is that of Liger,
 Hsu et al. 2024, arXiv:2410.10989).
 
-Where the processor has AMX, everything is one native call (csrc/cross_entropy.h); elsewhere torch
-multiplies and the rest is native (csrc/softmax.h).
+Where the processor has AMX, everything is one native call (csrc/cross_entropy.h); elsewhere that
+is so for few rows (csrc/few_rows.h), and for more torch multiplies and the rest is native
+(csrc/softmax.h).
 
 Shape legend: N elements, D features, V tokens.
 """
@@ -125,7 +126,7 @@ def _run(
                 gradient.zero_()
     else:
         assert kernels.native is not None
-        run = _on_tiles if kernels.native.has_cross_entropy() else _in_blocks
+        run = _at_once if len(h) <= kernels.native.cross_entropy_rows() else _in_blocks
         run(h, weight, bias, targets, result)
     return result._replace(loss=result.loss.sum().float())
 
@@ -153,7 +154,7 @@ def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-def _on_tiles(
+def _at_once(
     h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, result: _Result
 ) -> None:
     assert kernels.native is not None

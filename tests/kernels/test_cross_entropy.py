@@ -241,9 +241,12 @@ def test_one_matrix_may_be_embedding_and_projection(native: ModuleType) -> None:
     )
 
 
+@pytest.mark.parametrize("N", [40, 500])
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_without_gradients_the_right_guesses_are_counted(mode: type, native: ModuleType) -> None:
-    h, weight, bias, _ = tensors(500, 17, 300)
+def test_without_gradients_the_right_guesses_are_counted(
+    mode: type, N: int, native: ModuleType
+) -> None:
+    h, weight, bias, _ = tensors(N, 17, 300)
     scores = F.linear(h.double(), weight.double(), bias.double())
     targets = scores.argmax(1)
     targets[::3] = (targets[::3] + 1) % 300
