@@ -28,7 +28,7 @@ public:
             return;
         }
         for (int spins = 0; round_.load(std::memory_order_acquire) == round; ++spins) {
-            if (spins < 20000)
+            if (spins < 1000)
                 pause();
             else
                 yield();
