@@ -40,7 +40,7 @@ void step_layer(const StepLayer& layer, const float* x, bool from_end, int threa
             product(a.B, from, k, packed, k, columns, end - TOGETHER > first ? end - TOGETHER : first, end, to, ld, add, true);
     };
     float* target = a.p.p ? a.p.p : a.a.p;
-    // What is written second is added; with a second product of the step the gates come first in any case.
+    // What comes second is added.  Where h multiplies some gates only, the inputs have to fill them all first.
     const bool inputs_last = from_end && !INNER;
     if (inputs_last) multiply(a.h_end, a.R, a.packed, F, target, G, false);
     multiply(x, layer.D, layer.packed_ih, G, a.a.p, G, inputs_last && !a.p.p);

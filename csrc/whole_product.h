@@ -122,7 +122,7 @@ template <bool DOT>
 void add_outer(const OuterProduct& it, float* panels_of_b, int64_t panels_size, float* own, int thread, int threads, Barrier& barrier) {
     const int64_t each = DOT ? 2 : 1, group = STRIPS * MAX_ROWS, groups = (it.rows + MAX_ROWS - 1) / MAX_ROWS;
     const int64_t from = share_of(groups, thread, threads) * MAX_ROWS;
-    const int64_t to = share_of(groups, thread + 1, threads) * MAX_ROWS;
+    const int64_t end = share_of(groups, thread + 1, threads) * MAX_ROWS, to = end < it.rows ? end : it.rows;
     float* strips = own;
     float* rows = own + DEPTH_AT_ONCE * (group + WIDTH);
     bool turn = false;
@@ -138,9 +138,9 @@ void add_outer(const OuterProduct& it, float* panels_of_b, int64_t panels_size, 
             packed += panels(it.columns[j]) * PANEL * DEPTH_AT_ONCE;
         }
         barrier.wait();
-        for (int64_t g = from; g < to && g < it.rows; g += group) {
+        for (int64_t g = from; g < to; g += group) {
             // This group's columns of A, word after word; a strip is MAX_ROWS of them.
-            const int64_t width = (it.rows < to ? it.rows : to) - g < group ? (it.rows < to ? it.rows : to) - g : group;
+            const int64_t width = to - g < group ? to - g : group;
             for (int64_t i = 0; i < kw; ++i) {
                 const float* x = it.a + (k0 + each * i) * it.a_row + g;
                 const bool pair = DOT && each * i + 1 < depth;

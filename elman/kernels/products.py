@@ -42,10 +42,6 @@ class Steps:
             data = torch.cat(parts[::-1] if self.at_end else parts)
         return data.reshape(-1, data.shape[-1])
 
-    def __len__(self) -> int:
-        rows = self.data.shape[:-1].numel()
-        return rows if self.initial is None else rows + len(self.initial)
-
     def address(self) -> tuple[object, list[Tensor]]:
         """Where the rows are, for the kernel, and what must stay alive meanwhile."""
         assert native is not None

@@ -1,6 +1,6 @@
 """One layer of RNN, LSTM or GRU in one direction, over a whole sequence.
 
-    a = x W_ih^T                     one product over all steps, by torch
+    a = x W_ih^T                     one product over all steps (products.py)
     h_t, c_t = cell(a_t, h_{t-1})    one native call with the loop over time inside
 
 and the same on the way back (csrc/recurrence.h).  The memory of `a` is used three times: for the
