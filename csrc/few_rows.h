@@ -16,8 +16,7 @@
 #include "kernels.h"
 #include "product.h"
 #include "softmax.h"
-#include "subnormal.h"
-#include "threads.h"
+#include "team.h"
 
 float* scratch(int64_t floats);  // of this thread, kept between calls; its contents are arbitrary
 
@@ -258,17 +257,9 @@ template <class Task>
 void run_cross_entropy_by(const CrossEntropy& it) {
     const int threads = it.threads > 1 ? static_cast<int>(it.threads) : 1;
     float* memory = scratch(Task::size(it, threads));
-    Barrier barrier(threads), alone(1);
-    struct Shared { const CrossEntropy& it; float* memory; int threads; Barrier &barrier, &alone; };
-    Shared shared{it, memory, threads, barrier, alone};
-    parallel(threads, [](void* p, int thread, int threads) {
-        auto& s = *static_cast<Shared*>(p);
-        // Inside another parallel region there may be fewer threads than asked for: then one.
-        const bool all = threads == s.threads;
-        if (!all && thread > 0) return;
-        const FlushToZero flush;
-        Task(s.it, all ? thread : 0, all ? threads : 1, s.memory, all ? s.barrier : s.alone).run();
-    }, &shared);
+    in_team(threads, [&](int thread, int threads, Barrier& barrier) {
+        Task(it, thread, threads, memory, barrier).run();
+    });
 }
 
 }  // namespace

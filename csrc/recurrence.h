@@ -16,8 +16,7 @@
 #include "cells.h"
 #include "kernels.h"
 #include "product.h"
-#include "subnormal.h"
-#include "threads.h"
+#include "team.h"
 
 float* scratch(int64_t floats);  // of this thread, kept between calls; its contents are arbitrary
 
@@ -397,23 +396,15 @@ void run(const Recurrence& args) {
     const Plan plan = make_plan(args, Cell::GATES);
     const Layout layout(args, Cell::GATES, Cell::FIRST, BACKWARD, plan.threads);
     float* memory = scratch(layout.total());
-    Barrier barrier(plan.threads), alone(1);
-    struct Shared { const Recurrence& args; const Plan& plan; const Layout& layout; float* memory; Barrier &barrier, &alone; };
-    Shared shared{args, plan, layout, memory, barrier, alone};
-    parallel(plan.threads, [](void* p, int thread, int threads) {
-        auto& s = *static_cast<Shared*>(p);
-        const FlushToZero flush;
-        // Inside another parallel region there may be fewer threads than asked for: then one.
-        if (threads != s.plan.threads && thread > 0) return;
-        const bool all = threads == s.plan.threads;
-        Time time(s.args, all ? thread : 0, all ? threads : 1, s.plan.by_units, all ? s.barrier : s.alone);
-        const Memory memory(s.args, s.layout, s.memory);
+    in_team(plan.threads, [&](int thread, int threads, Barrier& barrier) {
+        Time time(args, thread, threads, plan.by_units, barrier);
+        const Memory parts(args, layout, memory);
         const Tiles tiles;
         if (BACKWARD)
-            run_backward<Cell>(time, memory);
+            run_backward<Cell>(time, parts);
         else
-            run_forward<Cell>(time, memory);
-    }, &shared);
+            run_forward<Cell>(time, parts);
+    });
 }
 
 template <bool BACKWARD>

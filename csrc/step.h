@@ -13,15 +13,6 @@ void pack_transposed(const float* w, int64_t k, int64_t columns, float* to) {
     pack(w, k, columns, true, 0, panels(columns), to);
 }
 
-struct Step {
-    const StepLayer* layers;
-    int count;
-    const float* x;
-    bool from_end;
-    Barrier &barrier, &alone;
-    int planned;
-};
-
 // Matrices that are larger than the cache are gone through in turns from both ends, step by step: what
 // was used last is still there.
 template <class Cell>
@@ -95,26 +86,19 @@ void step_layer(const StepLayer& layer, const float* x, bool from_end, int threa
 }
 
 void run_step(const StepLayer* layers, int count, const float* x, bool from_end, int threads) {
-    Barrier barrier(threads), alone(1);
-    Step step{layers, count, x, from_end, barrier, alone, threads};
-    parallel(threads, [](void* p, int thread, int threads) {
-        auto& s = *static_cast<Step*>(p);
-        const FlushToZero flush;
-        if (threads != s.planned && thread > 0) return;
-        const bool all = threads == s.planned;
-        Barrier& barrier = all ? s.barrier : s.alone;
-        const float* x = s.x;
-        for (int i = 0; i < s.count; ++i) {
-            const StepLayer& layer = s.layers[i];
+    in_team(threads, [&](int thread, int threads, Barrier& barrier) {
+        const float* from = x;
+        for (int i = 0; i < count; ++i) {
+            const StepLayer& layer = layers[i];
             const auto run = layer.it.cell == RNN_TANH   ? step_layer<RnnCell<false>>
                              : layer.it.cell == RNN_RELU ? step_layer<RnnCell<true>>
                              : layer.it.cell == LSTM     ? step_layer<LstmCell>
                              : layer.it.cell == GRU      ? step_layer<GruCell>
                                                          : step_layer<GruResetBeforeCell>;
-            run(layer, x, s.from_end, all ? thread : 0, all ? threads : 1, barrier);
-            x = layer.it.h_end;
+            run(layer, from, from_end, thread, threads, barrier);
+            from = layer.it.h_end;
         }
-    }, &step);
+    });
 }
 
 }  // namespace

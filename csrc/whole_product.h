@@ -5,8 +5,7 @@
 
 #include "bfloat16.h"
 #include "kernels.h"
-#include "subnormal.h"
-#include "threads.h"
+#include "team.h"
 
 float* scratch(int64_t floats);  // of this thread, kept between calls; its contents are arbitrary
 
@@ -173,20 +172,12 @@ void whole_product(const Product& it) {
     Team team{it.N * it.K * it.columns < 400000 ? 1 : static_cast<int>(it.threads), false};
     team.by_columns = it.N < 2 * MAX_ROWS * team.threads;
     float* memory = scratch(matrix + team.threads * own);
-    Barrier barrier(team.threads);
-    struct Shared { const Product& it; const Team& team; float *packed, *own; int64_t each; Barrier& barrier; };
-    Shared shared{it, team, memory, memory + matrix, own, barrier};
-    parallel(team.threads, [](void* p, int thread, int threads) {
-        auto& s = *static_cast<Shared*>(p);
-        const FlushToZero flush;
-        // Inside another parallel region there may be fewer threads than asked for: then one.
-        const bool all = threads == s.team.threads;
-        if (!all && thread > 0) return;
-        const Team team{all ? threads : 1, all && s.team.by_columns};
-        pack_blocks<DOT>(s.it, thread, team.threads, s.packed);
-        if (all && !team.by_columns) s.barrier.wait();
-        multiply_rows<DOT>(s.it, s.packed, s.own + thread * s.each, thread, team);
-    }, &shared);
+    in_team(team.threads, [&](int thread, int threads, Barrier& barrier) {
+        const Team here{threads, threads > 1 && team.by_columns};
+        pack_blocks<DOT>(it, thread, threads, memory);
+        if (!here.by_columns) barrier.wait();
+        multiply_rows<DOT>(it, memory, memory + matrix + thread * own, thread, here);
+    });
 }
 
 template <bool DOT>
@@ -199,16 +190,9 @@ void outer_product(const OuterProduct& it) {
     const int64_t own = DEPTH_AT_ONCE * (STRIPS * MAX_ROWS + WIDTH) + 2 * padded_width(columns);
     const int planned = it.N * it.rows * columns < 400000 ? 1 : static_cast<int>(it.threads);
     float* memory = scratch(2 * panels_size + planned * own);
-    Barrier barrier(planned), alone(1);
-    struct Shared { const OuterProduct& it; float *panels, *own; int64_t panels_size, each; int planned; Barrier &barrier, &alone; };
-    Shared shared{it, memory, memory + 2 * panels_size, panels_size, own, planned, barrier, alone};
-    parallel(planned, [](void* p, int thread, int threads) {
-        auto& s = *static_cast<Shared*>(p);
-        const FlushToZero flush;
-        const bool all = threads == s.planned;
-        if (!all && thread > 0) return;
-        add_outer<DOT>(s.it, s.panels, s.panels_size, s.own + thread * s.each, thread, all ? threads : 1, all ? s.barrier : s.alone);
-    }, &shared);
+    in_team(planned, [&](int thread, int threads, Barrier& barrier) {
+        add_outer<DOT>(it, memory, panels_size, memory + 2 * panels_size + thread * own, thread, threads, barrier);
+    });
 }
 
 void run_product(const Product& it) {

@@ -18,6 +18,7 @@ from elman.kernels.recurrence import (
     Run,
     _Call,
     _Saved,
+    in_float32,
     is_separate,
     sizes,
 )
@@ -28,10 +29,8 @@ SAVED = len(_Saved._fields)
 def run_in_graph(run: Run, x: Tensor, state: Leaves, weights: Constants) -> tuple[Tensor, Leaves]:
     """As `run_layer`, for x (T, B, D) of rows that are all T long."""
     kept = state[0].dtype
-    if run.bf16:  # sums and states are float32
-        state = tuple(leaf.float() for leaf in state)
-        rest = (None if w is None else w.float() for w in weights[1:])
-        weights = Constants(weights.ih, *rest)  # type: ignore[arg-type]
+    if run.bf16:
+        state, weights = in_float32(state, weights)
     h, c = state if len(state) == 2 else (state[0], None)
     keep_h, rate_h = _split(run.keep_h)
     keep_c, rate_c = _split(run.keep_c)

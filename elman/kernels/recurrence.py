@@ -97,6 +97,19 @@ def is_separate(cell: str, *, normalised: bool) -> bool:
     return cell == "gru" or (normalised and not cell.startswith("rnn"))
 
 
+def in_float32(state: Leaves, weights: Constants) -> tuple[Leaves, Constants]:
+    """What enters sums and states; W_ih stays as it is, like x."""
+    rest = (None if w is None else w.float() for w in weights[1:])
+    return tuple(leaf.float() for leaf in state), Constants(weights.ih, *rest)  # type: ignore[arg-type]
+
+
+def with_one_bias(weights: Constants) -> Constants:
+    """The sum of both biases in place of the two, for gates that get nothing else of them."""
+    if weights.bias_ih is None or weights.bias is None:
+        return weights
+    return weights._replace(bias_ih=None, bias=weights.bias_ih + weights.bias)
+
+
 class _Saved(NamedTuple):
     """What the way back needs besides the inputs and outputs: (N, ...), time first."""
 
@@ -124,19 +137,16 @@ class _Call:
         self, run: Run, x: Tensor, state: Leaves, weights: Constants, *, pooled: bool = True
     ) -> None:
         assert native is not None
-        if run.bf16:  # sums and states are float32
-            state = tuple(leaf.float() for leaf in state)
-            rest = (None if w is None else w.float() for w in weights[1:])
-            weights = Constants(weights.ih, *rest)  # type: ignore[arg-type]
+        if run.bf16:
+            state, weights = in_float32(state, weights)
         self.rows, self.width = state[0].shape[-2], weights.hh.shape[1]
         self.gates, self.hidden = sizes(run.cell, weights.hh)
         self.projects = weights.hr is not None and run.cell not in LATE
         self.separate = is_separate(run.cell, normalised=weights.gain is not None)
-        # What the gates get of two biases is their sum, and both have the same gradient.
+        # Both biases then have the same gradient.
         self.one_bias = weights.bias_ih is not None and not self.separate
         if self.one_bias:
-            total = weights.bias_ih + weights.bias  # type: ignore[operator]
-            weights = Constants(weights.ih, weights.hh, None, total, *weights[4:])
+            weights = with_one_bias(weights)
         self.run, self.x, self.state, self.weights = run, x, state, weights
         self.count = x.shape[0] if x.dim() == 2 else run.steps * self.rows
         self.lease = Lease(pooled=pooled)

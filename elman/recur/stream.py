@@ -15,7 +15,7 @@ from torch import Tensor
 
 from elman import kernels
 from elman.errors import ArgumentError
-from elman.kernels.recurrence import CELLS, is_separate, sizes
+from elman.kernels.recurrence import CELLS, is_separate, sizes, with_one_bias
 from elman.recur.stack import Stack
 from elman.state import State, map_state, named_leaves
 
@@ -129,14 +129,14 @@ class Stream:
             cell, output = str(core.kernel()), weights.hh.shape[1]
             gates, hidden = sizes(cell, weights.hh)
             assert weights.ih is not None
-            bias_ih, bias = weights.bias_ih, weights.bias
             separate = is_separate(cell, normalised=False)
-            if bias_ih is not None and bias is not None and not separate:
-                bias, bias_ih = bias_ih + bias, None
+            if not separate:
+                weights = with_one_bias(weights)
             call.set_layer(
                 CELLS[cell], rows, hidden, output, 1, False, False,
                 core.zoneout[0], core.zoneout[-1], 0, 0, self._dense(weights.hh),
-                self._dense(weights.hr), self._dense(bias), self._dense(weights.peephole), 0, 0, 0,
+                self._dense(weights.hr), self._dense(weights.bias), self._dense(weights.peephole),
+                0, 0, 0,
             )  # fmt: skip
             a, p = (self._buffer(rows * gates) for _ in range(2))
             call.set_part(1, gates, 0, 0, 0, a, p if separate else 0, 0, 0, 0, 0, 0)
@@ -149,7 +149,7 @@ class Stream:
             packed = self._buffer(native.packed_size(width, gates))
             native.pack_transposed(self._dense(weights.ih), width, gates, packed)
             stream.add(
-                call, width, packed, self._dense(bias_ih),
+                call, width, packed, self._dense(weights.bias_ih),
                 self._buffer(rows * hidden), self._buffer(rows * output),
             )  # fmt: skip
         self._threads = 2 if sum(p.numel() for p in self._parameters) > THREADED else 1
