@@ -1,8 +1,9 @@
-"""What the kernels' own gradients ask of torch's autograd."""
+"""What the kernels ask of torch's autograd and autocast."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from elman.errors import ArgumentError
 
@@ -27,3 +28,11 @@ def refuse_second_derivatives() -> None:
             "kernels have no second derivatives (create_graph=True): run with "
             "ELMAN_KERNELS=plain in the environment, or in float64"
         )
+
+
+def computes_in_bfloat16(x: Tensor) -> bool:
+    """Whether x or autocast asks for it."""
+    if torch.is_autocast_enabled("cpu") and x.is_floating_point():
+        autocast = torch.get_autocast_dtype("cpu") == torch.bfloat16
+        return autocast and x.dtype != torch.float64
+    return x.dtype == torch.bfloat16

@@ -9,8 +9,12 @@ d_s.  The way back only multiplies them with the gradient of the loss (the idea 
 Hsu et al. 2024, arXiv:2410.10989).
 
 Where the processor has AMX, everything is one native call (csrc/cross_entropy.h); elsewhere that
-is so for few rows (csrc/few_rows.h), and for more torch multiplies and the rest is native
-(csrc/softmax.h).
+is so for few rows (csrc/few_rows.h), and more go through the products of `products` and a native
+softmax (csrc/softmax.h).
+
+In bfloat16 (of the states, or by autocast) the gradients are wanted of a training run that rounds
+its products anyway: for more than FEW rows so do these, with sums in float32.  Scores without
+gradients are always float32's.
 
 Shape legend: N elements, D features, V tokens.
 """
@@ -18,6 +22,7 @@ Shape legend: N elements, D features, V tokens.
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -25,26 +30,29 @@ from torch import Tensor
 
 from elman import kernels
 from elman.errors import ArgumentError
-from elman.kernels.autograd import keeps_graph, refuse_second_derivatives
+from elman.kernels.autograd import (
+    computes_in_bfloat16,
+    keeps_graph,
+    refuse_second_derivatives,
+)
+from elman.kernels.products import FEW, Steps, add_products, multiply
 
 FEWEST = (32, 256)  # N and V: below, the plain function is as fast and stores little
 STORED = 2**24  # scores that are stored at a time (64 MiB), if that is at least 32 rows
 ROWS = 768  # at most, at a time: more do not make it faster
 _DTYPES = (torch.float32, torch.bfloat16)
 _Needs = tuple[bool, bool, bool]  # gradients of h, W, b that are wanted
+_Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 class _Result(NamedTuple):
     loss: Tensor  # (), float32
     right: Tensor | None  # (N), bool
-    gradients: tuple[Tensor | None, Tensor | None, Tensor | None]
+    gradients: _Gradients
 
 
 def covers(h: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether this kernel takes these tensors: on the CPU, float32 or bfloat16, and not too few.
-
-    Numbers in bfloat16 are computed with as float32, under autocast too.
-    """
+    """Whether this kernel takes these tensors: on the CPU, float32 or bfloat16, and not too few."""
     if kernels.native is None or len(h) < FEWEST[0] or len(weight) < FEWEST[1]:
         return False
     tensors = (h, weight) if bias is None else (h, weight, bias)
@@ -75,6 +83,7 @@ def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor | None, targets
         ...     loss = linear_cross_entropy(h, weight, None, torch.tensor([0, 3]))
         ...     assert abs(loss - 2.7726) < 1e-4
     """
+    bf16 = computes_in_bfloat16(h)
     h, weight = h.float(), weight.float()
     bias = None if bias is None else bias.float()
     needs = (h.requires_grad, weight.requires_grad, bias is not None and bias.requires_grad)
@@ -82,9 +91,9 @@ def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor | None, targets
     loss: Tensor
     if torch.compiler.is_compiling():
         needs = needs if wanted else (False, False, False)
-        loss, *_ = _operator(h, weight, bias, targets, *needs)
+        loss, *_ = _operator(h, weight, bias, targets, bf16, *needs)
     elif wanted:
-        loss = _LinearCrossEntropy.apply(h, weight, bias, targets)  # type: ignore[no-untyped-call]
+        loss = _LinearCrossEntropy.apply(h, weight, bias, targets, bf16)  # type: ignore[no-untyped-call]
     else:
         loss = _run(h, weight, bias, targets, (False, False, False)).loss
     return loss
@@ -103,32 +112,24 @@ def loss_and_right(
 
 def _run(
     h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, needs: _Needs,
-    *, right: bool = False,
+    *, bf16: bool = False, right: bool = False,
 ) -> _Result:  # fmt: skip
-    h, weight, targets = (
-        h.detach().contiguous(),
-        weight.detach().contiguous(),
-        _check(targets, weight),
-    )
+    assert kernels.native is not None
+    h, weight = h.detach().contiguous(), weight.detach().contiguous()
     bias = None if bias is None else bias.detach().contiguous()
-    gradients = tuple(
-        torch.empty_like(x) if need and x is not None else None
-        for x, need in zip((h, weight, bias), needs, strict=True)
-    )
-    result = _Result(
-        h.new_empty(len(h), dtype=torch.float64),
-        h.new_empty(len(h), dtype=torch.bool) if right else None,
-        gradients,  # type: ignore[arg-type]
-    )
+    targets = _check(targets, weight)
+    loss = h.new_empty(len(h), dtype=torch.float64)
+    guesses = h.new_empty(len(h), dtype=torch.bool) if right else None
     if len(h) == 0:
-        for gradient in gradients:
-            if gradient is not None:
-                gradient.zero_()
+        given = zip((h, weight, bias), needs, strict=True)
+        zeros = (torch.zeros_like(x) if need and x is not None else None for x, need in given)
+        gradients: _Gradients = tuple(zeros)  # type: ignore[assignment]
     else:
-        assert kernels.native is not None
-        run = _at_once if len(h) <= kernels.native.cross_entropy_rows() else _in_blocks
-        run(h, weight, bias, targets, result)
-    return result._replace(loss=result.loss.sum().float())
+        rounded = bf16 and any(needs) and len(h) > FEW
+        at_once = not rounded and len(h) <= kernels.native.cross_entropy_rows()
+        run = _at_once if at_once else partial(_in_blocks, bf16=rounded)
+        gradients = run(h, weight, bias, targets, needs, loss, guesses)
+    return _Result(loss.sum().float(), guesses, gradients)
 
 
 def _check(targets: Tensor, weight: Tensor) -> Tensor:
@@ -155,15 +156,21 @@ def _address(tensor: Tensor | None) -> int:
 
 
 def _at_once(
-    h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, result: _Result
-) -> None:
+    h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, needs: _Needs,
+    loss: Tensor, right: Tensor | None,
+) -> _Gradients:  # fmt: skip
     assert kernels.native is not None
     V, D = weight.shape
-    outputs = (result.loss, result.right, *result.gradients)
-    addresses = [_address(tensor) for tensor in (h, weight, bias, targets, *outputs)]
+    given = zip((h, weight, bias), needs, strict=True)
+    d_h, d_weight, d_bias = (
+        torch.empty_like(x) if need and x is not None else None for x, need in given
+    )
+    tensors = (h, weight, bias, targets, loss, right, d_h, d_weight, d_bias)
+    addresses = [_address(tensor) for tensor in tensors]
     kernels.native.cross_entropy(
         len(h), D, V, _rows(len(h), V), *addresses, torch.get_num_threads()
     )  # fmt: skip
+    return d_h, d_weight, d_bias
 
 
 _kept = threading.local()
@@ -178,39 +185,39 @@ def _buffer(rows: int, columns: int) -> Tensor:
 
 
 def _in_blocks(
-    h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, result: _Result
-) -> None:
+    h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, needs: _Needs,
+    loss: Tensor, right: Tensor | None, *, bf16: bool,
+) -> _Gradients:  # fmt: skip
     native, threads = kernels.native, torch.get_num_threads()
     assert native is not None
-    d_h, d_weight, d_bias = result.gradients
     V, rows = len(weight), _rows(len(h), len(weight))
-    sums = None if d_bias is None else torch.zeros(threads, V)
-    wanted = any(gradient is not None for gradient in result.gradients)
+    d_h = torch.empty_like(h) if needs[0] else None
+    d_bias = h.new_zeros(threads, V) if needs[2] and bias is not None else None
+    sums: dict[str, Tensor] = {}
     buffer = _buffer(min(rows, len(h)), V)
     for first in range(0, len(h), rows):
         part = slice(first, first + rows)
-        some = h[part]
-        scores = buffer[: len(some)]
-        torch.mm(some, weight.t(), out=scores)
-        right = None if result.right is None else result.right[part]
+        some = Steps(h[part])
+        scores = buffer[: len(some.data)]
+        multiply(some, weight, scores, transposed=True, bf16=bf16)
         native.softmax(
-            len(some), V, wanted, scores.data_ptr(), _address(bias), targets[part].data_ptr(),
-            result.loss[part].data_ptr(), _address(right), _address(sums), threads,
+            len(scores), V, any(needs), scores.data_ptr(), _address(bias), targets[part].data_ptr(),
+            loss[part].data_ptr(), _address(None if right is None else right[part]),
+            _address(d_bias), threads,
         )  # fmt: skip
         if d_h is not None:
-            torch.mm(scores, weight, out=d_h[part])
-        if d_weight is not None:
-            torch.addmm(d_weight, scores.t(), some, beta=int(first > 0), out=d_weight)
-    if d_bias is not None and sums is not None:
-        torch.sum(sums, 0, out=d_bias)
+            multiply(Steps(scores), weight, d_h[part], transposed=False, bf16=bf16)
+        if needs[1]:
+            add_products(sums, scores, {"weight": some}, bf16=bf16)
+    return d_h, sums.get("weight"), None if d_bias is None else d_bias.sum(0)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor
+        ctx: Any, h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, bf16: bool
     ) -> Tensor:
-        result = _run(h, weight, bias, targets, ctx.needs_input_grad[:3])
+        result = _run(h, weight, bias, targets, ctx.needs_input_grad[:3], bf16=bf16)
         ctx.save_for_backward(*result.gradients)
         return result.loss
 
@@ -219,10 +226,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         refuse_second_derivatives()
         gradients = ctx.saved_tensors
         if keeps_graph():  # leave the originals for the next time
-            return *(None if x is None else x * d_loss for x in gradients), None
+            return *(None if x is None else x * d_loss for x in gradients), None, None
         if float(d_loss) != 1:
             gradients = [None if x is None else x.mul_(d_loss) for x in gradients]
-        return *gradients, None
+        return *gradients, None, None
 
 
 # The same for torch.compile and torch.export, which take it as one opaque operator.
@@ -230,10 +237,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 @torch.library.custom_op("elman::linear_cross_entropy", mutates_args=())
 def _operator(
-    h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor,
+    h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, bf16: bool,
     need_h: bool, need_weight: bool, need_bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    result = _run(h, weight, bias, targets, (need_h, need_weight, need_bias))
+    result = _run(h, weight, bias, targets, (need_h, need_weight, need_bias), bf16=bf16)
     d_h, d_weight, d_bias = (h.new_empty(0) if x is None else x for x in result.gradients)
     return result.loss, d_h, d_weight, d_bias
 
@@ -241,6 +248,7 @@ def _operator(
 @_operator.register_fake
 def _(
     h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor,  # noqa: ARG001
+    bf16: bool,  # noqa: ARG001
     need_h: bool, need_weight: bool, need_bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     def like(x: Tensor | None, need: bool) -> Tensor:
@@ -251,14 +259,14 @@ def _(
 
 def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.save_for_backward(*output[1:])
-    ctx.needs = inputs[4:]
+    ctx.needs = inputs[5:]
 
 
 def _scale_gradients(ctx: Any, d_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     scaled = [
         x * d_loss if need else None for x, need in zip(ctx.saved_tensors, ctx.needs, strict=True)
     ]
-    return *scaled, None, None, None, None
+    return *scaled, *5 * (None,)
 
 
 _operator.register_autograd(_scale_gradients, setup_context=_keep_gradients)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from elman.kernels.autograd import computes_in_bfloat16
 from elman.kernels.layer import run_layer
 from elman.kernels.operator import run_in_graph
 from elman.kernels.ragged import Ragged, pack
@@ -37,7 +38,7 @@ def run_kernels(
     elif lengths is not None:
         ragged = Ragged.sort(lengths, steps)
         x = pack(x, ragged)
-    kernel, bf16 = str(stack.kernel()), stack.computes_in_bfloat16(x)
+    kernel, bf16 = str(stack.kernel()), computes_in_bfloat16(x)
     in_graph = torch.compiler.is_compiling() and ragged is None
     random = stack.training and (stack.recurrent_dropout > 0 or any(stack.zoneout))
     # The state of an only direction is taken as it is: an index would be a node of the graph.

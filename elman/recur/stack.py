@@ -23,6 +23,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from elman import kernels
 from elman.dropout import check_probability, dropout, keep_mask, locked_dropout
 from elman.errors import ArgumentError
+from elman.kernels.autograd import computes_in_bfloat16
 from elman.kernels.recurrence import Constants
 from elman.padded import check_lengths
 from elman.recur.by_kernel import run_kernels
@@ -210,18 +211,11 @@ class Stack(nn.Module):
     def way(self, x: Tensor) -> Literal["kernel", "torch", "plain"]:
         """Which functions run x: our kernels, torch's compiled ones, or the plain definition."""
         if kernels.native and x.device.type == "cpu" and self.kernel():
-            if self.computes_in_bfloat16(x):
+            if computes_in_bfloat16(x):
                 return "kernel"
             if x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
                 return "kernel"
         return "torch" if self.uses_torch() else "plain"
-
-    def computes_in_bfloat16(self, x: Tensor) -> bool:
-        """Whether x or autocast asks for it."""
-        if torch.is_autocast_enabled("cpu") and x.is_floating_point():
-            autocast = torch.get_autocast_dtype("cpu") == torch.bfloat16
-            return autocast and x.dtype != torch.float64
-        return x.dtype == torch.bfloat16
 
     def uses_torch(self) -> bool:
         """Whether torch has a compiled function for exactly these equations and options."""

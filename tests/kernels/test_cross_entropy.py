@@ -263,18 +263,33 @@ def test_of_equal_scores_the_first_is_the_guess(native: ModuleType) -> None:
     assert right.tolist() == [True] + 39 * [False]
 
 
-def test_bfloat16_is_computed_as_float32(native: ModuleType) -> None:
-    h, weight, bias, targets = tensors(63, 17, 500)
-    half = [x.detach().bfloat16().requires_grad_() for x in (h, weight, bias)]
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = cross_entropy.linear_cross_entropy(*half, targets)
-    gradients = torch.autograd.grad(loss, half)
-    exact = [x.detach().float() for x in half]
+@pytest.mark.parametrize("N", [63, 200, 3000])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_in_bfloat16_products_are_rounded_and_sums_are_not(
+    autocast: bool, N: int, native: ModuleType, threads: int
+) -> None:
+    h, weight, bias, targets = tensors(N, 17, 6007)
+    half = [x.detach().bfloat16() for x in (h, weight, bias)]
+    exact = [x.float().requires_grad_() for x in half]
     expected = reference(*exact, targets)
-    check([loss.detach()], expected[:1])
-    for a, b in zip(gradients, expected[1:], strict=True):  # rounded to 8 bits at the end
-        assert a.dtype == torch.bfloat16
-        assert float((a - b).abs().max()) <= 2**-8 * float(b.abs().max())
+    given = exact if autocast else [x.requires_grad_() for x in half]
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        loss = cross_entropy.linear_cross_entropy(*given, targets)
+    gradients = torch.autograd.grad(loss, given)
+    check([loss.detach()], expected[:1])  # numbers of 8 bits are multiplied exactly
+    for a, b, x in zip(gradients, expected[1:], given, strict=True):
+        assert a.dtype == x.dtype
+        # The scores' gradient is rounded to 8 bits, and the result if that is what it goes to.
+        assert float((a - b).abs().max()) <= 2**-7 * float(b.abs().max())
+
+
+def test_in_bfloat16_scores_without_gradients_are_those_of_float32(native: ModuleType) -> None:
+    h, weight, bias, targets = tensors(200, 17, 500)
+    alone = cross_entropy.loss_and_right(h, weight, bias, targets)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        loss = cross_entropy.linear_cross_entropy(h, weight, bias, targets)
+        assert torch.equal(loss, alone[0])
+        assert torch.equal(cross_entropy.loss_and_right(h, weight, bias, targets)[0], alone[0])
 
 
 def test_several_python_threads_at_once(native: ModuleType, threads: int) -> None:
