@@ -45,12 +45,19 @@ def peephole(x: Tensor, h: Tensor, c: Tensor, w: dict[str, Tensor]) -> Result:
     return torch.stack(outputs), h, c
 
 
-def zoneout(x: Tensor, h: Tensor, c: Tensor, w: dict[str, Tensor], rate: float = 0.1) -> Result:
+def zoneout(
+    x: Tensor, h: Tensor, c: Tensor, w: dict[str, Tensor],
+    kept_h: Tensor | None = None, kept_c: Tensor | None = None, rate: float = 0.1,
+) -> Result:  # fmt: skip
+    """The choices (T, B, H) may be given, to compare results."""
     hh = w["weight_hh_l0"].t()
     a = F.linear(x, w["weight_ih_l0"], w["bias_ih_l0"] + w["bias_hh_l0"])
     shape = [x.size(0), h.size(0), h.size(1)]
-    keep_h = x.new_empty(shape).bernoulli_(rate).unbind(0)
-    keep_c = x.new_empty(shape).bernoulli_(rate).unbind(0)
+    if kept_h is None:
+        kept_h = x.new_empty(shape).bernoulli_(rate)
+    if kept_c is None:
+        kept_c = x.new_empty(shape).bernoulli_(rate)
+    keep_h, keep_c = kept_h.unbind(0), kept_c.unbind(0)
     outputs: list[Tensor] = []
     for t, a_t in enumerate(a.unbind(0)):
         i, f, g, o = torch.addmm(a_t, h, hh).chunk(4, 1)

@@ -6,11 +6,10 @@
 #pragma once
 
 #include "kernels.h"
+#include "layer_norm.h"
 #include "vector.h"
 
 namespace {
-
-constexpr float EPSILON = 1e-5f;  // of torch's layer_norm
 
 // One row at one step.  Pointers are to its first unit; null where an option is off.
 struct Row {
@@ -36,60 +35,9 @@ struct Row {
     for (int64_t u = row.first; u < row.last; u += WIDTH)     \
         if (const Lanes n(row.last - u); true)
 
-ELMAN_INLINE Vec part(const float* p, int64_t u, Lanes n) { return p ? load(p + u, n) : set(0); }
-
-ELMAN_INLINE void add(float* p, int64_t u, Lanes n, Vec x) {
-    if (p) store(p + u, load(p + u, n) + x, n);
-}
-
 // The share of the old value that zoneout keeps.
 ELMAN_INLINE Vec share(const float* keep, float rate, int64_t u, Lanes n) {
     return keep ? load(keep + u, n) : set(rate);
-}
-
-struct Moments { float mean, scale; };  // scale: 1 / deviation
-
-Moments moments(const float* x, int64_t n) {
-    Vec s = set(0), q = set(0);
-    for (int64_t u = 0; u < n; u += WIDTH) s += load(x + u, Lanes(n - u));
-    const float mean = sum(s) / static_cast<float>(n);
-    for (int64_t u = 0; u < n; u += WIDTH) {
-        const Lanes l(n - u);
-        const Vec d = keep(load(x + u, l) - set(mean), l);
-        q = fma(d, d, q);
-    }
-    return {mean, 1 / std::sqrt(sum(q) / static_cast<float>(n) + EPSILON)};
-}
-
-// x = (x - mean) / deviation; the scale is kept for the way back.
-void normalise(float* x, int64_t n, float* scale) {
-    const Moments m = moments(x, n);
-    for (int64_t u = 0; u < n; u += WIDTH) {
-        const Lanes l(n - u);
-        store(x + u, (load(x + u, l) - set(m.mean)) * set(m.scale), l);
-    }
-    if (scale) *scale = m.scale;
-}
-
-// d_y = gradient by y = gain * x + bias, where x is normalised.  Replaces x by the gradient of what
-// was normalised, and adds to those of gain and bias.
-void normalise_backward(const float* d_y, float* x, int64_t n, float scale, const float* gain,
-                        float* d_gain, float* d_bias) {
-    Vec s = set(0), q = set(0);
-    for (int64_t u = 0; u < n; u += WIDTH) {
-        const Lanes l(n - u);
-        const Vec d = load(d_y + u, l), v = load(x + u, l), dx = d * load(gain + u, l);
-        s += dx;
-        q = fma(dx, v, q);
-        add(d_gain, u, l, d * v);
-        add(d_bias, u, l, d);
-    }
-    const Vec mean = set(sum(s) / static_cast<float>(n)), slope = set(sum(q) / static_cast<float>(n));
-    for (int64_t u = 0; u < n; u += WIDTH) {
-        const Lanes l(n - u);
-        const Vec v = load(x + u, l), dx = load(d_y + u, l) * load(gain + u, l);
-        store(x + u, (dx - mean - v * slope) * set(scale), l);
-    }
 }
 
 ELMAN_INLINE Vec slope_of_sigmoid(Vec s) { return s * (set(1) - s); }

@@ -30,4 +30,5 @@ extern const Kernels ELMAN_SET;
 const Kernels ELMAN_SET = {ELMAN_SET_NAME, packed_floats, pack_all, run_cell<false>, run_cell<true>,
                            packed_size, pack_transposed, run_step, run_softmax,
                            run_cross_entropy_by<CrossEntropyOfSet>, MOST_ROWS, run_product,
-                           run_outer_product, run_scan<false>, run_scan<true>};
+                           run_outer_product, run_layer_norm, run_layer_norm_backward,
+                           run_scan<false>, run_scan<true>};

@@ -84,6 +84,16 @@ struct OuterProduct {
     float* c[2] = {};
 };
 
+// Rows of G numbers; the first of them and the rest are normalised each by themselves.  Dense.
+struct LayerNorm {
+    int64_t N = 0, G = 0, first = 0, threads = 1;
+    const float *gain = nullptr, *bias = nullptr;  // (G)
+    float* y = nullptr;       // (N, G): what is normalised, replaced by the result; backward: d_y
+    float* x = nullptr;       // (N, G) out, normalised only, or null; backward: replaced by d_x
+    float* scales = nullptr;  // (N, 2) out, 1 / deviation, or null; backward: in
+    float *d_gain = nullptr, *d_bias = nullptr;  // (G) added to
+};
+
 // One layer of a stream: a step at a time, with all that it needs kept between the steps.
 struct StepLayer {
     Recurrence it;  // a, p: one step's (B, G H); h_end, c_end: the state, replaced in place
@@ -157,6 +167,8 @@ struct Kernels {
     int64_t cross_entropy_rows;  // with more, softmax and torch's products are as fast
     void (*product)(const Product&);  // null: torch's are as fast
     void (*outer_product)(const OuterProduct&);
+    void (*layer_norm)(const LayerNorm&);
+    void (*layer_norm_backward)(const LayerNorm&);
     void (*scan)(const Scan&);
     void (*scan_backward)(const Scan&);
 };

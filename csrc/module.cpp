@@ -232,6 +232,21 @@ NB_MODULE(_native, m) {
         nb::gil_scoped_release release;
         chosen->outer_product(it);
     });
+    m.def("layer_norm", [](int64_t N, int64_t G, int64_t first, intptr_t y, intptr_t x, intptr_t scales,
+                           intptr_t gain, intptr_t bias, int64_t threads) {
+        const LayerNorm it{N, G, first, threads, pointer<float>(gain), pointer<float>(bias), pointer<float>(y),
+                           pointer<float>(x), pointer<float>(scales)};
+        nb::gil_scoped_release release;
+        chosen->layer_norm(it);
+    });
+    m.def("layer_norm_backward", [](int64_t N, int64_t G, int64_t first, intptr_t d_y, intptr_t x, intptr_t scales,
+                                    intptr_t gain, intptr_t d_gain, intptr_t d_bias, int64_t threads) {
+        const LayerNorm it{N, G, first, threads, pointer<float>(gain), nullptr, pointer<float>(d_y),
+                           pointer<float>(x), pointer<float>(scales), pointer<float>(d_gain),
+                           pointer<float>(d_bias)};
+        nb::gil_scoped_release release;
+        chosen->layer_norm_backward(it);
+    });
     m.def("cross_entropy_rows", [] { return chosen->cross_entropy_rows; },
           "With more rows than that torch's products are as fast.");
     m.def("cross_entropy", [](int64_t N, int64_t D, int64_t V, int64_t rows, intptr_t h, intptr_t w,

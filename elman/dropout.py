@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from elman.errors import ArgumentError
 
-STEPS = 2**16
+STEPS = 2**16  # of a probability
 
 
 def check_probability(name: str, value: float) -> float:
@@ -31,21 +31,35 @@ def check_probability(name: str, value: float) -> float:
     return float(value)
 
 
+def choose(
+    shape: Sequence[int],
+    p: float,
+    *,
+    device: torch.device,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """True with probability p, rounded to a multiple of 1 / STEPS, at each place of the shape."""
+    # A generator's 64 bits are enough for four places: it works alone, on one core, and takes three
+    # times as long to give each its own.
+    count = math.prod(shape)
+    words = torch.empty(-(-count // 4), dtype=torch.int64, device=device)
+    numbers = words.random_(-(2**63), None, generator=generator).view(torch.int16)[:count]
+    return numbers.view(tuple(shape)) <= _steps(p) - 1 - STEPS // 2
+
+
+def _steps(p: float) -> int:
+    return min(max(round(p * STEPS), 1), STEPS)
+
+
 def keep_mask(
     like: Tensor, shape: Sequence[int], p: float, *, generator: torch.Generator | None = None
 ) -> Tensor:
     """A mask of 0 (with probability p) and 1 / (1 - p), of the dtype and device of `like`.
 
-    p is rounded to a multiple of 1 / STEPS, and so is what the mask is divided by.
+    p is rounded as by `choose`, also in what the mask is divided by.
     """
-    # A generator's 64 bits are enough for four elements: it works alone, on one core, and took three
-    # times as long to give each its own.
-    count = math.prod(shape)
-    words = torch.empty(-(-count // 4), dtype=torch.int64, device=like.device)
-    numbers = words.random_(-(2**63), None, generator=generator).view(torch.int16)[:count]
-    dropped = min(round(p * STEPS), STEPS - 1)
-    kept = numbers.view(tuple(shape)) >= dropped - STEPS // 2
-    return kept.to(like.dtype).mul_(STEPS / (STEPS - dropped))
+    kept = choose(shape, 1 - p, device=like.device, generator=generator)
+    return kept.to(like.dtype).mul_(STEPS / _steps(1 - p))
 
 
 def dropout(x: Tensor, p: float, *, generator: torch.Generator | None = None) -> Tensor:

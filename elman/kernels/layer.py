@@ -58,13 +58,11 @@ class _Layer(torch.autograd.Function):
         call, saved, leaves = ctx.call, ctx.saved, ctx.leaves
         again = keeps_graph()
         if again:  # leave the originals for the next time
-            p = None if saved.p is None else saved.p.clone()
-            saved = saved._replace(a=saved.a.clone(), p=p)
+            saved = saved.copy()
         if call.run.bf16:
             d_y = None if d_y is None else d_y.float()
             d_end = tuple(None if d is None else d.float() for d in d_end)
-        has_ih = call.weights.ih is not None
-        wanted = (ctx.needs_input_grad[2], has_ih and ctx.needs_input_grad[3 + leaves])
+        wanted = (ctx.needs_input_grad[2], ctx.needs_input_grad[3 + leaves])
         d_x, d_state, gradients = call.backward(saved, y, d_y, d_end, wanted)
         if not again:
             call.lease.release()

@@ -67,13 +67,13 @@ def _build(
 @torch.library.custom_op("elman::layer", mutates_args=())
 def layer(
     x: Tensor, h: Tensor, c: Tensor | None,
-    ih: Tensor | None, hh: Tensor, bias_ih: Tensor | None, bias: Tensor | None, hr: Tensor | None,
+    ih: Tensor, hh: Tensor, bias_ih: Tensor | None, bias: Tensor | None, hr: Tensor | None,
     peephole: Tensor | None, gain: Tensor | None, gain_c: Tensor | None, bias_c: Tensor | None,
-    mask: Tensor | None, keep_h: Tensor | None, keep_c: Tensor | None,
+    gain_ih: Tensor | None, mask: Tensor | None, keep_h: Tensor | None, keep_c: Tensor | None,
     cell: str, reverse: bool, bf16: bool, rate_h: float, rate_c: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Output and final state; the last is empty for cells without c."""
-    weights = Constants(ih, hh, bias_ih, bias, hr, peephole, gain, gain_c, bias_c)
+    weights = Constants(ih, hh, bias_ih, bias, hr, peephole, gain, gain_c, bias_c, gain_ih)
     call = _build(x, h, c, weights, (mask, keep_h, keep_c), (cell, reverse, bf16, rate_h, rate_c))
     y, end, _ = call.forward(keep=False)
     return y, end[0], end[1] if c is not None else x.new_empty(0)
@@ -88,13 +88,15 @@ def _(x: Tensor, h: Tensor, c: Tensor | None, *_: Any) -> tuple[Tensor, Tensor, 
 @torch.library.custom_op("elman::layer_for_training", mutates_args=())
 def layer_for_training(
     x: Tensor, h: Tensor, c: Tensor | None,
-    ih: Tensor | None, hh: Tensor, bias_ih: Tensor | None, bias: Tensor | None, hr: Tensor | None,
+    ih: Tensor, hh: Tensor, bias_ih: Tensor | None, bias: Tensor | None, hr: Tensor | None,
     peephole: Tensor | None, gain: Tensor | None, gain_c: Tensor | None, bias_c: Tensor | None,
-    mask: Tensor | None, keep_h: Tensor | None, keep_c: Tensor | None,
+    gain_ih: Tensor | None, mask: Tensor | None, keep_h: Tensor | None, keep_c: Tensor | None,
     cell: str, reverse: bool, bf16: bool, rate_h: float, rate_c: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+) -> tuple[
+    Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor
+]:  # fmt: skip
     """The same, and what the way back needs."""
-    weights = Constants(ih, hh, bias_ih, bias, hr, peephole, gain, gain_c, bias_c)
+    weights = Constants(ih, hh, bias_ih, bias, hr, peephole, gain, gain_c, bias_c, gain_ih)
     call = _build(x, h, c, weights, (mask, keep_h, keep_c), (cell, reverse, bf16, rate_h, rate_c))
     y, end, saved = call.forward(keep=True)
     kept = tuple(h.new_empty(0) if buffer is None else buffer for buffer in saved)
@@ -103,10 +105,11 @@ def layer_for_training(
 
 @layer_for_training.register_fake
 def _(
-    x: Tensor, h: Tensor, c: Tensor | None, ih: Tensor | None, hh: Tensor,
-    bias_ih: Tensor | None, bias: Tensor | None, hr: Tensor | None, peephole: Tensor | None,
-    gain: Tensor | None, gain_c: Tensor | None, bias_c: Tensor | None, mask: Tensor | None,
-    keep_h: Tensor | None, keep_c: Tensor | None, cell: str, *_: Any,
+    x: Tensor, h: Tensor, c: Tensor | None,
+    ih: Tensor, hh: Tensor, bias_ih: Tensor | None, bias: Tensor | None, hr: Tensor | None,
+    peephole: Tensor | None, gain: Tensor | None, gain_c: Tensor | None, bias_c: Tensor | None,
+    gain_ih: Tensor | None, mask: Tensor | None, keep_h: Tensor | None, keep_c: Tensor | None,
+    cell: str, *_: Any,
 ) -> Any:  # fmt: skip
     rows, R = x.shape[0] * x.shape[1], hh.shape[1]
     G, hidden = sizes(cell, hh)
@@ -117,6 +120,8 @@ def _(
         "seen": R if mask is not None else None,
         "m": hidden if hr is not None else None,
         "stats": 2 if gain is not None else None,
+        "normal": G if gain_ih is not None else None,
+        "scales": 2 if gain_ih is not None else None,
     }
     found = [widths[name] for name in _Saved._fields]
     kept = (h.new_empty(0) if n is None else h.new_empty(rows, n) for n in found)
@@ -128,21 +133,18 @@ def _(
 def layer_backward(
     d_y: Tensor, d_h: Tensor, d_c: Tensor | None, y: Tensor, saved: list[Tensor],
     x: Tensor, h: Tensor, c: Tensor | None,
-    ih: Tensor | None, hh: Tensor, bias_ih: Tensor | None, bias: Tensor | None, hr: Tensor | None,
+    ih: Tensor, hh: Tensor, bias_ih: Tensor | None, bias: Tensor | None, hr: Tensor | None,
     peephole: Tensor | None, gain: Tensor | None, gain_c: Tensor | None, bias_c: Tensor | None,
-    mask: Tensor | None, keep_h: Tensor | None, keep_c: Tensor | None,
+    gain_ih: Tensor | None, mask: Tensor | None, keep_h: Tensor | None, keep_c: Tensor | None,
     cell: str, reverse: bool, bf16: bool, rate_h: float, rate_c: float,
 ) -> list[Tensor]:  # fmt: skip
     """Gradients of x, h, c and the weights; empty where there is none."""
-    weights = Constants(ih, hh, bias_ih, bias, hr, peephole, gain, gain_c, bias_c)
+    weights = Constants(ih, hh, bias_ih, bias, hr, peephole, gain, gain_c, bias_c, gain_ih)
     call = _build(x, h, c, weights, (mask, keep_h, keep_c), (cell, reverse, bf16, rate_h, rate_c))
     buffers = [buffer if buffer.numel() else None for buffer in saved]
-    for i in (0, 1):  # these are overwritten
-        buffer = buffers[i]
-        buffers[i] = None if buffer is None else buffer.clone()
-    kept = _Saved(*buffers)  # type: ignore[arg-type]
+    kept = _Saved(*buffers).copy()  # type: ignore[arg-type]
     ends = (d_h,) if c is None else (d_h, d_c)
-    d_x, d_state, gradients = call.backward(kept, y, d_y, ends, (True, ih is not None))
+    d_x, d_state, gradients = call.backward(kept, y, d_y, ends, (True, True))
     assert d_x is not None
     if call.one_bias:  # results may not share memory
         gradients["bias_ih"] = gradients["bias_ih"].clone()

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from elman.kernels import native
+from elman.kernels.layer_norm import normalise, normalise_backward
 from elman.kernels.pool import Lease
 from elman.kernels.products import Steps, add_products, multiply
 from elman.kernels.ragged import Ragged
@@ -37,12 +38,12 @@ PART = 1 << 19  # floats of `a` that the second caches of one or two cores hold
 class Constants(NamedTuple):
     """The weights of a layer as the kernel sees them; None where an option is off.
 
-    Without `ih` what comes in are the inputs' shares of the gates themselves.  `bias_ih` belongs to
-    those shares; where nothing comes between it and `bias`, the two may be added up.  `hr` is the
+    `bias_ih` belongs to the inputs' share of the gates, which is normalised first where there is a
+    `gain_ih`; where nothing comes between it and `bias`, the two may be added up.  `hr` is the
     second matrix of a step: the projection, or the rows that `hh` lacks, which multiply r * h.
     """
 
-    ih: Tensor | None
+    ih: Tensor
     hh: Tensor
     bias_ih: Tensor | None = None
     bias: Tensor | None = None
@@ -51,6 +52,7 @@ class Constants(NamedTuple):
     gain: Tensor | None = None
     gain_c: Tensor | None = None
     bias_c: Tensor | None = None
+    gain_ih: Tensor | None = None
 
 
 SMALL = ("bias", "peephole", "gain", "gain_c", "bias_c")  # of Constants: vectors
@@ -110,6 +112,15 @@ def with_one_bias(weights: Constants) -> Constants:
     return weights._replace(bias_ih=None, bias=weights.bias_ih + weights.bias)
 
 
+class _Part(NamedTuple):
+    """Steps `first` to `last` - 1, which are the rows at..end of (N, ...)."""
+
+    first: int
+    last: int
+    at: int
+    end: int
+
+
 class _Saved(NamedTuple):
     """What the way back needs besides the inputs and outputs: (N, ...), time first."""
 
@@ -119,15 +130,22 @@ class _Saved(NamedTuple):
     seen: Tensor | None  # None: what the matrix saw is the output of the step before
     m: Tensor | None
     stats: Tensor | None
+    normal: Tensor | None  # the inputs' share, normalised
+    scales: Tensor | None  # and one over its deviations
+
+    def copy(self) -> _Saved:
+        """The same, with copies of what the way back overwrites."""
+        copies = {name: getattr(self, name) for name in ("a", "p", "normal")}
+        return self._replace(**{k: None if b is None else b.clone() for k, b in copies.items()})
+
+    def of_inputs(self, part: _Part) -> tuple[Tensor, Tensor] | None:
+        """The last two of a part, if they are there."""
+        if self.normal is None or self.scales is None:
+            return None
+        return self.normal[part.at : part.end], self.scales[part.at : part.end]
 
 
-class _Part(NamedTuple):
-    """Steps `first` to `last` - 1, which are the rows at..end of (N, ...)."""
-
-    first: int
-    last: int
-    at: int
-    end: int
+OF_A_STEP = 6  # of them, which the native call takes
 
 
 class _Call:
@@ -201,7 +219,7 @@ class _Call:
             where = (0, 0, part.at if whole else 0)
         else:  # packed steps know their place in (N, ...)
             where = (ragged.start(part.first), ragged.active(part.first), 0 if whole else -part.at)
-        addresses = (0 if b is None else b.data_ptr() for b in (*saved, d_r))
+        addresses = (0 if b is None else b.data_ptr() for b in (*saved[:OF_A_STEP], d_r))
         self.native.set_part(part.last - part.first, self.gates, *where, *addresses)
         if isinstance(run.keep_h, Tensor):
             self._give_steps(self.native.set_keep_h, run.keep_h, part)
@@ -235,13 +253,17 @@ class _Call:
             return Steps(self.x[part.at : part.end])
         return Steps(self.x[part.first : part.last])
 
-    def project(self, part: _Part, a: Tensor) -> None:
-        """What the inputs give to the gates."""
-        ih, bias = self.weights.ih, self.weights.bias_ih
-        if ih is None:
-            a.copy_(self.inputs(part).rows())
-        else:
-            multiply(self.inputs(part), ih, a, transposed=True, bias=bias, bf16=self.run.bf16)
+    def project(self, part: _Part, a: Tensor, normal: tuple[Tensor, Tensor] | None) -> None:
+        """What the inputs give to the gates, perhaps normalised."""
+        ih, bias, gain = self.weights.ih, self.weights.bias_ih, self.weights.gain_ih
+        inner = bias if gain is None else None
+        multiply(self.inputs(part), ih, a, transposed=True, bias=inner, bf16=self.run.bf16)
+        if gain is not None:
+            normalise(a, self._first(), gain, bias, normal)
+
+    def _first(self) -> int:
+        """Numbers of a row of gates that are normalised together; of a GRU, n by itself."""
+        return self.gates - (self.hidden if self.run.cell.startswith("gru") else 0)
 
     def forward(self, *, keep: bool) -> tuple[Tensor, Leaves, _Saved]:
         """All steps; with `keep`, all that the way back needs is kept."""
@@ -268,12 +290,14 @@ class _Call:
             take(most, self.width) if keep and not straight else None,
             take(most, self.hidden) if keep and weights.hr is not None else None,
             take(most, 2) if keep and weights.gain is not None else None,
+            take(most, self.gates) if keep and weights.gain_ih is not None else None,
+            take(most, 2) if keep and weights.gain_ih is not None else None,
         )
         for part in parts:
             a = saved.a
             if not one:
                 a = a[part.at : part.end] if keep else a[: part.end - part.at]
-            self.project(part, a)
+            self.project(part, a, saved.of_inputs(part))
             self._give_part(part, saved, None, whole=keep or one)
             self._give_steps(call.set_y, y, part)
             call.set_state(*start, *ends)
@@ -330,6 +354,10 @@ class _Call:
             weight = getattr(weights, name)
             if weight is not None:
                 gradients[name] = weight.new_zeros(weight.shape)
+        if weights.gain_ih is not None:
+            gradients["gain_ih"] = torch.zeros_like(weights.gain_ih)
+            if weights.bias_ih is not None:
+                gradients["bias_ih"] = torch.zeros_like(weights.bias_ih)
         small = (gradients[name].data_ptr() if name in gradients else 0 for name in SMALL)
         call.set_gradients(*d_start, *small)
         d_r = self.lease.take(self.count, self.width) if self.projects else None
@@ -347,10 +375,15 @@ class _Call:
             call.set_state(before, before, *ends)
             call.backward()
             ends = d_start
+            normal = saved.of_inputs(part)
+            if normal is not None:
+                bias = gradients.get("bias_ih")
+                d_a, gain = saved.a[part.at : part.end], gradients["gain_ih"]
+                normalise_backward(d_a, self._first(), weights.gain_ih, normal, gain, bias)
             self._add_products(gradients, saved, y, part, d_r, d_x, wanted[1])
         if self.one_bias:
             gradients["bias_ih"] = gradients["bias"]
-        elif weights.bias_ih is not None:
+        elif weights.bias_ih is not None and weights.gain_ih is None:
             gradients["bias_ih"] = saved.a.sum(0)
         if d_x is not None and self.x.dim() == 3:
             d_x = d_x.view(self.run.steps, self.rows, -1)
@@ -384,12 +417,10 @@ class _Call:
         products = {"hh": self.seen(saved, y, part)}
         if saved.p is not None or first < self.gates:
             add_products(sums, d_p[:, :first], {"hh": products.pop("hh")}, bf16=bf16)
+        if saved.normal is not None:
+            d_a = saved.normal[rows]
         if of_ih:
             products["ih"] = self.inputs(part)
         add_products(sums, d_a, products, bf16=bf16)
-        if d_x is None:
-            return
-        if ih is None:
-            d_x[rows] = d_a
-        else:
+        if d_x is not None:
             multiply(Steps(d_a), ih, d_x[rows], transposed=False, bf16=bf16)

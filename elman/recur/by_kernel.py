@@ -65,8 +65,8 @@ def run_kernels(
                 masks.kept[-1],
                 bf16,
             )
-            inputs, constants = stack.for_kernel(x, weights)
-            y, end = (run_in_graph if in_graph else run_layer)(run, inputs, state, constants)
+            run_it = run_in_graph if in_graph else run_layer
+            y, end = run_it(run, x, state, stack.for_kernel(weights))
             outputs.append(y)
             ends.append(end)
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)

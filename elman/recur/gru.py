@@ -121,16 +121,16 @@ class GRU(Stack):
             return _normalise_gates(product, gain, bias)
         return normalise(product, gain, bias)
 
-    def for_kernel(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
+    def for_kernel(self, weights: Weights) -> Constants:
         """The weights as they are; W_hn apart where it multiplies r * h."""
         hh, hn = weights.hh, None
         if not self.reset_after:
             hidden = hh.shape[1]
             hh, hn = hh.split([2 * hidden, hidden])
-        if weights.gain_ih is not None:
-            gates = self.input_gates(x, weights)
-            return gates, Constants(None, hh, bias=weights.bias_hh, hr=hn, gain=weights.gain_hh)
-        return x, Constants(weights.ih, hh, weights.bias_ih, weights.bias_hh, hr=hn)
+        return Constants(
+            weights.ih, hh, weights.bias_ih, weights.bias_hh, hr=hn, gain=weights.gain_hh,
+            gain_ih=weights.gain_ih,
+        )  # fmt: skip
 
     def kernel(self) -> str:
         """Its kernel, one for each place of the reset."""

@@ -124,13 +124,12 @@ class LSTM(Stack):
         h = torch.sigmoid(o) * torch.tanh(inner)
         return (h if weights.hr is None else F.linear(h, weights.hr)), c
 
-    def for_kernel(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
-        """The weights as they are; the share of the inputs, where that is normalised."""
-        options = (weights.hr, weights.peephole, weights.gain_hh, weights.gain_c, weights.bias_c)
-        if weights.gain_ih is None:
-            return x, Constants(weights.ih, weights.hh, weights.bias_ih, weights.bias_hh, *options)
-        gates = self.input_gates(x, weights)
-        return gates, Constants(None, weights.hh, None, weights.bias_hh, *options)
+    def for_kernel(self, weights: Weights) -> Constants:
+        """The weights as they are."""
+        return Constants(
+            weights.ih, weights.hh, weights.bias_ih, weights.bias_hh, weights.hr, weights.peephole,
+            weights.gain_hh, weights.gain_c, weights.bias_c, weights.gain_ih,
+        )  # fmt: skip
 
     def kernel(self) -> str:
         """Its kernel."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from elman.dropout import keep_mask
+from elman.dropout import choose, keep_mask
 from elman.padded import time_mask
 from elman.recur.weights import Leaves, Weights
 
@@ -39,8 +39,9 @@ def draw_masks(stack: Stack, steps: int, state: Leaves, generator: torch.Generat
     kept: list[Tensor | float] = []
     for rate, leaf in zip(stack.zoneout, state, strict=True):
         if rate and stack.training:
-            empty = leaf.new_empty(steps, *leaf.shape)
-            kept.append(empty.bernoulli_(rate, generator=generator))
+            shape = (steps, *leaf.shape)
+            chosen = choose(shape, rate, device=leaf.device, generator=generator)
+            kept.append(chosen.to(leaf.dtype))
         else:
             kept.append(rate)
     return Masks(seen, tuple(kept))

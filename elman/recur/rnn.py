@@ -117,12 +117,12 @@ class RNN(Stack):
         a = normalise(total, weights.gain_ih * weights.gain_hh, weights.bias_ih)
         return (self.f(a if weights.bias_hh is None else a + weights.bias_hh),)
 
-    def for_kernel(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
+    def for_kernel(self, weights: Weights) -> Constants:
         """The weights as they are; the gains as one."""
         gain = None
         if weights.gain_ih is not None and weights.gain_hh is not None:
             gain = weights.gain_ih * weights.gain_hh
-        return x, Constants(weights.ih, weights.hh, weights.bias_ih, weights.bias_hh, gain=gain)
+        return Constants(weights.ih, weights.hh, weights.bias_ih, weights.bias_hh, gain=gain)
 
     def kernel(self) -> str | None:
         """Its kernel, unless f is a function of the caller's."""

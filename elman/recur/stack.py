@@ -200,8 +200,8 @@ class Stack(nn.Module):
         """torch's own function for these equations: output, then the leaves of the state."""
         raise TypeError(f"{type(self).__name__} has no counterpart in torch")
 
-    def for_kernel(self, x: Tensor, weights: Weights) -> tuple[Tensor, Constants]:
-        """What the kernel of this cell takes: x, or the inputs' share of the gates; and weights."""
+    def for_kernel(self, weights: Weights) -> Constants:
+        """The weights as the kernel of this cell takes them."""
         raise TypeError(f"{type(self).__name__} has no kernel")
 
     def kernel(self) -> str | None:

@@ -124,11 +124,10 @@ class Stream:
         stacked = isinstance(core.hidden_size, int)
         for k in range(core.num_layers):
             width = core.input_size if k == 0 else core.output_sizes[k - 1]
-            _, weights = core.for_kernel(self._example.new_empty(0, width), core.weights(k))
+            weights = core.for_kernel(core.weights(k))
             call = native.Recurrence()
             cell, output = str(core.kernel()), weights.hh.shape[1]
             gates, hidden = sizes(cell, weights.hh)
-            assert weights.ih is not None
             separate = is_separate(cell, normalised=False)
             if not separate:
                 weights = with_one_bias(weights)

@@ -67,14 +67,13 @@ def test_export_keeps_the_operators() -> None:
     torch.testing.assert_close(program.module()(x)[0], core(x)[0], rtol=0, atol=1e-6)
 
 
-def test_operators_keep_the_rules_of_torch() -> None:
-    core = elman.LSTM(3, 4)
-    w = core.weights(0)
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_operators_keep_the_rules_of_torch(layer_norm: bool) -> None:
+    core = elman.LSTM(3, 4, layer_norm=layer_norm)
     h, c = torch.randn(2, 4, requires_grad=True), torch.randn(2, 4, requires_grad=True)
     x = torch.randn(5, 2, 3, requires_grad=True)
-    arguments = (
-        x, h, c, w.ih, w.hh, w.bias_ih, w.bias_hh, *[None] * 8, "lstm", False, False, 0.0, 0.0,
-    )  # fmt: skip
+    weights = core.for_kernel(core.weights(0))
+    arguments = (x, h, c, *weights, None, None, None, "lstm", False, False, 0.0, 0.0)
     torch.library.opcheck(
         torch.ops.elman.layer_for_training.default,
         arguments,

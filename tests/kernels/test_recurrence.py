@@ -60,9 +60,11 @@ def sized(name: str, hidden: int, dtype: torch.dtype) -> Stack:
     if options.get("proj_size"):
         changed["proj_size"] = max(1, hidden // 2)
     core = build(name, dtype=dtype, **changed)
-    with torch.no_grad():  # matrices of norm about 1: larger ones make chaos of rounding
-        for parameter in core.parameters():
-            if parameter.dim() == 2:
+    with torch.no_grad():  # matrices of norm about 1, and gains below: more makes chaos of rounding
+        for key, parameter in core.named_parameters():
+            if key.startswith(("gain_ih", "gain_hh")):
+                parameter.mul_(0.4)
+            elif parameter.dim() == 2:
                 parameter.mul_(min(1.0, 2 / hidden**0.5))
     return core
 

@@ -1,0 +1,50 @@
+"""Layer normalisation of what the inputs give to the gates, for many rows at once.
+
+    y = gain * (x - mean(x)) / deviation(x) + bias
+
+The same as `elman.recur.weights.normalise`, in place and while a part of the sequence is in the
+cache (csrc/layer_norm.h).
+
+Shape legend: N rows, G gates * units.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from elman.kernels import native
+
+
+def normalise(
+    y: Tensor, first: int, gain: Tensor, bias: Tensor | None, kept: tuple[Tensor, Tensor] | None
+) -> None:
+    """Replace y (N, G) by the result.
+
+    Args:
+        y: (N, G) float32, dense.
+        first: how many numbers of a row are normalised together; the others are so by themselves.
+        gain: (G).
+        bias: (G), or None for zeros.
+        kept: (N, G) and (N, 2), to be filled with what `normalise_backward` needs.
+    """
+    assert native is not None
+    x, scales = (0, 0) if kept is None else (kept[0].data_ptr(), kept[1].data_ptr())
+    gain, bias = gain.contiguous(), None if bias is None else bias.contiguous()
+    native.layer_norm(
+        *y.shape, first, y.data_ptr(), x, scales, gain.data_ptr(),
+        0 if bias is None else bias.data_ptr(), torch.get_num_threads(),
+    )  # fmt: skip
+
+
+def normalise_backward(
+    d_y: Tensor, first: int, gain: Tensor, kept: tuple[Tensor, Tensor], d_gain: Tensor,
+    d_bias: Tensor | None,
+) -> None:  # fmt: skip
+    """Replace the first of `kept` by the gradient of what was normalised; add to d_gain, d_bias."""
+    assert native is not None
+    gain = gain.contiguous()
+    native.layer_norm_backward(
+        *d_y.shape, first, d_y.data_ptr(), kept[0].data_ptr(), kept[1].data_ptr(), gain.data_ptr(),
+        d_gain.data_ptr(), 0 if d_bias is None else d_bias.data_ptr(), torch.get_num_threads(),
+    )  # fmt: skip
