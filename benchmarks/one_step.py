@@ -166,7 +166,7 @@ def build(cell: str, hidden: int, threads: int) -> Case:
         return max(differ(name, ours, found, TOLERANCE) for name, found in theirs.items())
 
     peers: dict[str, Callable[[], object]] = {name: make() for name, make in makers.items()}
-    case = Case(elman_step(cell, weights, x), peers, parity, absent=absent)
+    case = Case(elman_step(cell, weights, x), peers, parity, absent=absent, block=0.02)
     if child:
         peers["onnxruntime"] = Turn(child, 1)
         case.close = child.close

@@ -1,9 +1,10 @@
 """Programs that compute the same thing, compared and then timed in turns.
 
 A case is one cell of a table: our program, its peers, and a comparison of their results that comes
-first.  What fails it is refused, not timed.  In a round every program runs for at least 2 ms, and
-the next round begins with another one; a ratio is a peer's time over ours in the same round, so
-that a slower minute of the machine weighs on both.
+first.  What fails it is refused, not timed.  In a round every program runs for at least 2 ms (one
+step of a stream for 20 ms: its matrices are in the cache as long as it runs), and the next round
+begins with another one; a ratio is a peer's time over ours in the same round, so that a slower
+minute of the machine weighs on both.
 
 Cells are kept in results/partial.jsonl as they are measured, so that a long grid can be run in
 pieces.  A cell is measured again when a file in MEASURED, a version or the processor has changed.
@@ -36,7 +37,6 @@ MEASURED = [
     *(f"benchmarks/{name}.py" for name in
       ("side_by_side", "recurrences", "loops", "one_step", "programs", "child")),
 ]  # fmt: skip
-BLOCK = 0.002  # seconds that a program runs in a round, at least
 FEWEST, MOST = 5, 41  # rounds
 BUSY = 0.05  # share of all cores that others may use while a cell is timed
 
@@ -62,6 +62,7 @@ class Case:
         operations: floating point operations of one step; 0 if nobody asks.
         close: frees what the case holds.
         absent: peers that are not installed.
+        block: seconds that a program runs in a round, at least.
         rest: seconds to wait behind a program, where its threads go on spinning for a while and
             the next one has threads of its own.
     """
@@ -74,6 +75,7 @@ class Case:
     operations: float = 0.0
     close: Callable[[], None] = lambda: None
     absent: list[str] = field(default_factory=list)
+    block: float = 0.002
     rest: float = 0.0
 
 
@@ -101,7 +103,7 @@ def measure(case: Case, seconds: float) -> dict[str, Any]:
     except MismatchError as mismatch:
         return {"refused": str(mismatch)}
     programs = {"elman": case.ours, **case.peers, **case.beside}
-    calls = {name: _calls(run, case.rest) for name, run in programs.items()}
+    calls = {name: _calls(run, case) for name, run in programs.items()}
     tries = []
     for _ in range(2):  # once more if somebody else was at work
         before = _work()
@@ -149,11 +151,11 @@ def _work() -> tuple[float, float]:
     return total - quiet - ours, total
 
 
-def _calls(run: Callable[[], object], rest: float) -> int:
+def _calls(run: Callable[[], object], case: Case) -> int:
     run()
     taken = _block(run, 1)
-    time.sleep(rest)
-    return max(1, math.ceil(BLOCK / taken))
+    time.sleep(case.rest)
+    return max(1, math.ceil(case.block / taken))
 
 
 def _block(run: Callable[[], object], calls: int) -> float:

@@ -16,13 +16,15 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 HEAD = """# Benchmarks
 
-`make bench` runs `grid.py`, `speed.py` and `memory.py` and writes this page. The grid takes hours;
-`python benchmarks/grid.py --quick` runs a few cells of each row, and `--budget SECONDS` runs it in
-pieces. What is missing of the peers beyond PyTorch is left out and named; they come with
+`make bench` runs what needs no data and writes this page: `grid.py` (recurrences, one step, the
+tutorial's program), `cross_entropy.py`, `linear_recurrence.py`, `speed.py` (an epoch of PTB small,
+data made up) and `memory.py`. The grid takes more than an hour: `python benchmarks/grid.py --quick`
+runs a few cells of each row, and `--budget SECONDS` runs it in pieces. What is missing of the peers
+beyond PyTorch is left out and named; they come with
 
     pip install keras tensorflow-cpu jax onnx onnxruntime
 
-The other programs need data or time:
+How good models get needs data and time:
 
     python benchmarks/quality.py ptb_small FOLDER_OF_PENN_TREEBANK
     python benchmarks/quality.py ptb_hour FOLDER_OF_PENN_TREEBANK
@@ -34,20 +36,23 @@ what fails the comparison of results first is not timed.
 GRID = """
 A ratio is the time of the fastest peer that the line names over that of elman, in the same round;
 a cell's ratio is the median over its rounds. Input size is H, layout is time first (batch first
-where T is odd). Cells whose training step takes an LSTM more than 6e11 floating point operations
-are left out. A bf16 line counts autocast and `.bfloat16()` modules, each against torch.nn in the
-same form; a ragged line counts training and inference of LSTM and GRU.
+where T is odd). Cells whose training step takes an LSTM more than 1.1e11 floating point operations,
+about half a second, are left out. A bf16 line counts autocast and `.bfloat16()` modules, each
+against torch.nn in the same form; a ragged line counts training and inference of LSTM and GRU.
 """
+SHAPES = ("shapes", "time")  # of a result: facts about single shapes, for which see the file
 LIMITS = HERE / "limits.md"  # what limits the cells that miss their target, written by hand
 
 
 def flat(value: object, name: str = "") -> list[tuple[str, str]]:
-    """Rows (name, value) of nested results."""
+    """Rows (name, value) of nested results, without those of single shapes."""
     if isinstance(value, dict) and "median" in value:
         low, high = value["quartiles"]
         return [(name, f"{value['median']} ({low} to {high})")]
     if isinstance(value, dict):
-        parts = [flat(v, f"{name}, {k}" if name else k) for k, v in value.items()]
+        whole = not name.startswith(SHAPES)
+        kept = {k: v for k, v in value.items() if whole or not isinstance(v, dict)}
+        parts = [flat(v, f"{name}, {k}" if name else k) for k, v in kept.items()]
         return [row for part in parts for row in part]
     return [(name, f"{value:.4g}" if isinstance(value, float) else str(value))]
 
