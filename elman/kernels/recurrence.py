@@ -135,8 +135,8 @@ class _Saved(NamedTuple):
 
     def copy(self) -> _Saved:
         """The same, with copies of what the way back overwrites."""
-        copies = {name: getattr(self, name) for name in ("a", "p", "normal")}
-        return self._replace(**{k: None if b is None else b.clone() for k, b in copies.items()})
+        p, normal = (None if b is None else b.clone() for b in (self.p, self.normal))
+        return self._replace(a=self.a.clone(), p=p, normal=normal)
 
     def of_inputs(self, part: _Part) -> tuple[Tensor, Tensor] | None:
         """The last two of a part, if they are there."""
@@ -376,7 +376,7 @@ class _Call:
             call.backward()
             ends = d_start
             normal = saved.of_inputs(part)
-            if normal is not None:
+            if normal is not None and weights.gain_ih is not None:
                 bias = gradients.get("bias_ih")
                 d_a, gain = saved.a[part.at : part.end], gradients["gain_ih"]
                 normalise_backward(d_a, self._first(), weights.gain_ih, normal, gain, bias)
