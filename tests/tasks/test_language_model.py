@@ -192,11 +192,11 @@ def test_options_combine_and_come_back_from_disk(
 
 def test_learning_to_the_end_beats_the_untrained_model_in_full_bptt(book: Path) -> None:
     model = elman.LanguageModel(
-        hidden_size=32, bptt=None, document="line", epochs=15, learning_rate=0.01, device="cpu",
-        batch_size=16,
+        hidden_size=32, bptt=None, document="line", epochs=30, learning_rate=0.01, device="cpu",
+        batch_size=16, dropout=0.0,
     )  # fmt: skip
     model.fit(book)
-    assert model.metrics["model"]["validation"]["perplexity"] < 4.0
+    assert model.metrics["model"]["validation"]["perplexity"] < 3.0
     assert model.predict("the cat sat on the", k=1)[0][0] == "mat"
 
 
@@ -204,7 +204,7 @@ def test_scripts_without_spaces_are_read_by_character(tmp_path: Path) -> None:
     poem = "春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。\n" * 40
     (tmp_path / "poem.txt").write_text(poem, encoding="utf-8")
     model = elman.LanguageModel(
-        hidden_size=24, epochs=12, bptt=20, learning_rate=0.02, device="cpu"
+        hidden_size=24, epochs=25, bptt=20, learning_rate=0.02, dropout=0.1, device="cpu"
     )
     model.fit(tmp_path / "poem.txt", out=tmp_path / "run")
     assert model.vocabulary.tokens == "character"
