@@ -53,10 +53,8 @@ def zoneout(
     hh = w["weight_hh_l0"].t()
     a = F.linear(x, w["weight_ih_l0"], w["bias_ih_l0"] + w["bias_hh_l0"])
     shape = [x.size(0), h.size(0), h.size(1)]
-    if kept_h is None:
-        kept_h = x.new_empty(shape).bernoulli_(rate)
-    if kept_c is None:
-        kept_c = x.new_empty(shape).bernoulli_(rate)
+    kept_h = x.new_empty(shape).bernoulli_(rate) if kept_h is None else kept_h
+    kept_c = x.new_empty(shape).bernoulli_(rate) if kept_c is None else kept_c
     keep_h, keep_c = kept_h.unbind(0), kept_c.unbind(0)
     outputs: list[Tensor] = []
     for t, a_t in enumerate(a.unbind(0)):

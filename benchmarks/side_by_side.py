@@ -34,6 +34,7 @@ HERE = Path(__file__).parent
 PARTIAL = HERE / "results" / "partial.jsonl"
 MEASURED = [
     "csrc/*", "elman/kernels/*.py", "elman/recur/*.py", "elman/heads/*.py", "elman/encode/embed.py",
+    "elman/dropout.py",
     *(f"benchmarks/{name}.py" for name in
       ("side_by_side", "recurrences", "loops", "one_step", "programs", "child")),
 ]  # fmt: skip

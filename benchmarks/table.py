@@ -50,7 +50,7 @@ def flat(value: object, name: str = "") -> list[tuple[str, str]]:
         low, high = value["quartiles"]
         return [(name, f"{value['median']} ({low} to {high})")]
     if isinstance(value, dict):
-        whole = not name.startswith(SHAPES)
+        whole = name.split(",")[0] not in SHAPES
         kept = {k: v for k, v in value.items() if whole or not isinstance(v, dict)}
         parts = [flat(v, f"{name}, {k}" if name else k) for k, v in kept.items()]
         return [row for part in parts for row in part]

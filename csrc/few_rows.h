@@ -18,8 +18,6 @@
 #include "softmax.h"
 #include "team.h"
 
-float* scratch(int64_t floats);  // of this thread, kept between calls; its contents are arbitrary
-
 namespace {
 
 constexpr int64_t WORDS = 48;  // of a block: with D = 128 its share of W just fits the first cache

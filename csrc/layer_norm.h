@@ -9,8 +9,6 @@
 #include "team.h"
 #include "vector.h"
 
-float* scratch(int64_t floats);  // of this thread, kept between calls; its contents are arbitrary
-
 namespace {
 
 constexpr float EPSILON = 1e-5f;  // of torch's layer_norm
@@ -98,11 +96,10 @@ void run_layer_norm_backward(const LayerNorm& it) {
         float *d_gain = memory + thread * size, *d_bias = d_gain + it.G;
         std::memset(d_gain, 0, sizeof(float) * 2 * it.G);
         for (int64_t r = it.N * thread / threads; r < it.N * (thread + 1) / threads; ++r)
-            for (int64_t from = 0, k = 0; from < it.G; from = it.first, ++k) {
-                const int64_t to = k ? it.G : it.first;
+            for (int k = 0; k < (it.first < it.G ? 2 : 1); ++k) {
+                const int64_t from = k ? it.first : 0, to = k ? it.G : it.first;
                 normalise_backward(it.y + r * it.G + from, it.x + r * it.G + from, to - from, it.scales[2 * r + k],
                                    it.gain + from, d_gain + from, d_bias + from);
-                if (to == it.G) break;
             }
         barrier.wait();
         if (thread) return;

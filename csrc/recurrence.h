@@ -18,8 +18,6 @@
 #include "product.h"
 #include "team.h"
 
-float* scratch(int64_t floats);  // of this thread, kept between calls; its contents are arbitrary
-
 namespace {
 
 class Time {

@@ -4,6 +4,8 @@
 #include "subnormal.h"
 #include "threads.h"
 
+float* scratch(int64_t floats);  // of this thread, kept between calls; its contents are arbitrary
+
 namespace {
 
 // body(thread, threads, barrier) on each of so many threads.  Inside another parallel region there may

@@ -7,8 +7,6 @@
 #include "kernels.h"
 #include "team.h"
 
-float* scratch(int64_t floats);  // of this thread, kept between calls; its contents are arbitrary
-
 namespace {
 
 constexpr int64_t ROWS_AT_ONCE = 8 * MAX_ROWS;  // of A between two passes over W
@@ -170,7 +168,7 @@ void whole_product(const Product& it) {
     const int64_t matrix = panels(it.columns) * PANEL * kw;
     const int64_t own = ROWS_AT_ONCE * lda + padded_width(it.K);
     Team team{it.N * it.K * it.columns < 400000 ? 1 : static_cast<int>(it.threads), false};
-    team.by_columns = it.N < 2 * MAX_ROWS * team.threads;
+    team.by_columns = it.N < 2 * MAX_ROWS * team.threads && panels(it.columns) >= team.threads;
     float* memory = scratch(matrix + team.threads * own);
     in_team(team.threads, [&](int thread, int threads, Barrier& barrier) {
         const Team here{threads, threads > 1 && team.by_columns};

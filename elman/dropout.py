@@ -38,7 +38,7 @@ def choose(
     device: torch.device,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """True with probability p, rounded to a multiple of 1 / STEPS, at each place of the shape."""
+    """True with probability p, a multiple of 1 / STEPS and at least one, anywhere in the shape."""
     # A generator's 64 bits are enough for four places: it works alone, on one core, and takes three
     # times as long to give each its own.
     count = math.prod(shape)
@@ -63,7 +63,7 @@ def keep_mask(
 
 
 def dropout(x: Tensor, p: float, *, generator: torch.Generator | None = None) -> Tensor:
-    """Drop single elements, or entries of a weight matrix; equal to torch's own for one seed."""
+    """Drop single elements, or entries of a weight matrix; without a generator by torch's own."""
     if p == 0:
         return x
     if generator is None:

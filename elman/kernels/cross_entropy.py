@@ -10,18 +10,17 @@ Hsu et al. 2024, arXiv:2410.10989).
 
 Where the processor has AMX, everything is one native call (csrc/cross_entropy.h); elsewhere that
 is so for few rows (csrc/few_rows.h), and more go through the products of `products` and a native
-softmax (csrc/softmax.h).
+softmax (csrc/softmax.h).  These may keep a packed copy of W.
 
 In bfloat16 (of the states, or by autocast) the gradients are wanted of a training run that rounds
-its products anyway: for more than FEW rows so do these, with sums in float32.  Scores without
-gradients are always float32's.
+its products anyway: those of our own then do so, too, with sums in float32.  Everything else, and
+scores without gradients, are float32's.
 
 Shape legend: N elements, D features, V tokens.
 """
 
 from __future__ import annotations
 
-import threading
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,11 +29,8 @@ from torch import Tensor
 
 from elman import kernels
 from elman.errors import ArgumentError
-from elman.kernels.autograd import (
-    computes_in_bfloat16,
-    keeps_graph,
-    refuse_second_derivatives,
-)
+from elman.kernels.autograd import computes_in_bfloat16, keeps_graph, refuse_second_derivatives
+from elman.kernels.pool import Lease
 from elman.kernels.products import FEW, Steps, add_products, multiply
 
 FEWEST = (32, 256)  # N and V: below, the plain function is as fast and stores little
@@ -125,10 +121,11 @@ def _run(
         zeros = (torch.zeros_like(x) if need and x is not None else None for x, need in given)
         gradients: _Gradients = tuple(zeros)  # type: ignore[assignment]
     else:
-        rounded = bf16 and any(needs) and len(h) > FEW
+        rounded = bf16 and any(needs) and len(h) > FEW and kernels.native.has_products()
         at_once = not rounded and len(h) <= kernels.native.cross_entropy_rows()
         run = _at_once if at_once else partial(_in_blocks, bf16=rounded)
-        gradients = run(h, weight, bias, targets, needs, loss, guesses)
+        with torch.autocast("cpu", enabled=False):  # what is rounded is decided above
+            gradients = run(h, weight, bias, targets, needs, loss, guesses)
     return _Result(loss.sum().float(), guesses, gradients)
 
 
@@ -173,17 +170,6 @@ def _at_once(
     return d_h, d_weight, d_bias
 
 
-_kept = threading.local()
-
-
-def _buffer(rows: int, columns: int) -> Tensor:
-    """Memory (rows, columns) of this thread, kept: a fresh one costs more than the arithmetic."""
-    flat: Tensor | None = getattr(_kept, "flat", None)
-    if flat is None or flat.numel() < rows * columns:
-        flat = _kept.flat = torch.empty(rows * columns)
-    return flat[: rows * columns].view(rows, columns)
-
-
 def _in_blocks(
     h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, needs: _Needs,
     loss: Tensor, right: Tensor | None, *, bf16: bool,
@@ -194,22 +180,25 @@ def _in_blocks(
     d_h = torch.empty_like(h) if needs[0] else None
     d_bias = h.new_zeros(threads, V) if needs[2] and bias is not None else None
     sums: dict[str, Tensor] = {}
-    buffer = _buffer(min(rows, len(h)), V)
+    lease = Lease()
+    buffer = lease.take(min(rows, len(h)), V)
     for first in range(0, len(h), rows):
         part = slice(first, first + rows)
         some = Steps(h[part])
         scores = buffer[: len(some.data)]
-        multiply(some, weight, scores, transposed=True, bf16=bf16)
+        rounds = bf16 and len(scores) >= FEW  # fewer may be torch's, whose result is rounded
+        multiply(some, weight, scores, transposed=True, bf16=rounds)
         native.softmax(
             len(scores), V, any(needs), scores.data_ptr(), _address(bias), targets[part].data_ptr(),
             loss[part].data_ptr(), _address(None if right is None else right[part]),
             _address(d_bias), threads,
         )  # fmt: skip
         if d_h is not None:
-            multiply(Steps(scores), weight, d_h[part], transposed=False, bf16=bf16)
+            multiply(Steps(scores), weight, d_h[part], transposed=False, bf16=rounds)
         if needs[1]:
-            add_products(sums, scores, {"weight": some}, bf16=bf16)
-    return d_h, sums.get("weight"), None if d_bias is None else d_bias.sum(0)
+            add_products(sums, scores, {"weight": some}, bf16=rounds)
+    d_weight = sums["weight"].contiguous() if needs[1] else None  # torch may have turned it
+    return d_h, d_weight, None if d_bias is None else d_bias.sum(0)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):

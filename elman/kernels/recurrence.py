@@ -1,6 +1,7 @@
 """One layer of RNN, LSTM or GRU in one direction, over a whole sequence.
 
     a = x W_ih^T                     one product over all steps (products.py)
+    a = LN(a)                        where there is a gain_ih (layer_norm.py)
     h_t, c_t = cell(a_t, h_{t-1})    one native call with the loop over time inside
 
 and the same on the way back (csrc/recurrence.h).  The memory of `a` is used three times: for the
@@ -145,7 +146,7 @@ class _Saved(NamedTuple):
         return self.normal[part.at : part.end], self.scales[part.at : part.end]
 
 
-OF_A_STEP = 6  # of them, which the native call takes
+OF_A_STEP = 6  # fields of _Saved that the native call takes
 
 
 class _Call:
@@ -255,13 +256,13 @@ class _Call:
 
     def project(self, part: _Part, a: Tensor, normal: tuple[Tensor, Tensor] | None) -> None:
         """What the inputs give to the gates, perhaps normalised."""
-        ih, bias, gain = self.weights.ih, self.weights.bias_ih, self.weights.gain_ih
-        inner = bias if gain is None else None
-        multiply(self.inputs(part), ih, a, transposed=True, bias=inner, bf16=self.run.bf16)
+        weights, gain, bf16 = self.weights, self.weights.gain_ih, self.run.bf16
+        inner = weights.bias_ih if gain is None else None
+        multiply(self.inputs(part), weights.ih, a, transposed=True, bias=inner, bf16=bf16)
         if gain is not None:
-            normalise(a, self._first(), gain, bias, normal)
+            normalise(a, self._together(), gain, weights.bias_ih, normal)
 
-    def _first(self) -> int:
+    def _together(self) -> int:
         """Numbers of a row of gates that are normalised together; of a GRU, n by itself."""
         return self.gates - (self.hidden if self.run.cell.startswith("gru") else 0)
 
@@ -379,7 +380,7 @@ class _Call:
             if normal is not None and weights.gain_ih is not None:
                 bias = gradients.get("bias_ih")
                 d_a, gain = saved.a[part.at : part.end], gradients["gain_ih"]
-                normalise_backward(d_a, self._first(), weights.gain_ih, normal, gain, bias)
+                normalise_backward(d_a, self._together(), weights.gain_ih, normal, gain, bias)
             self._add_products(gradients, saved, y, part, d_r, d_x, wanted[1])
         if self.one_bias:
             gradients["bias_ih"] = gradients["bias"]

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from elman import kernels
 from elman.errors import ArgumentError
 from elman.heads import TokenHead
-from elman.kernels import cross_entropy
+from elman.kernels import cross_entropy, pool
 from elman.padded import Padded
 
 pytestmark = pytest.mark.skipif(kernels.native is None, reason="installed without kernels")
@@ -73,11 +73,10 @@ def poison() -> None:
     for size in (10, 1000, 30_000, 1_000_000):
         for block in [torch.full((size,), math.nan) for _ in range(4)]:
             del block
-    flat = getattr(cross_entropy._kept, "flat", None)
-    if flat is not None:
-        flat.fill_(math.nan)
-    nan = torch.full((64, 64), math.nan)  # what is kept natively
-    cross_entropy.linear_cross_entropy(nan, nan, None, torch.zeros(64, dtype=torch.int64))
+    for blocks in pool._free.values():
+        for block in blocks:
+            block.fill_(math.nan)
+    kernels.native.poison_scratch()
 
 
 def check(ours: list[Tensor], theirs: list[Tensor], factor: float = 1.0) -> None:
@@ -263,11 +262,13 @@ def test_of_equal_scores_the_first_is_the_guess(native: ModuleType) -> None:
     assert right.tolist() == [True] + 39 * [False]
 
 
-@pytest.mark.parametrize("N", [63, 200, 3000])
+@pytest.mark.parametrize(("N", "stored"), [(63, 2**24), (200, 2**24), (3000, 2**24), (200, 1)])
 @pytest.mark.parametrize("autocast", [False, True])
 def test_in_bfloat16_products_are_rounded_and_sums_are_not(
-    autocast: bool, N: int, native: ModuleType, threads: int
-) -> None:
+    autocast: bool, N: int, stored: int, native: ModuleType, threads: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(cross_entropy, "STORED", stored)
     h, weight, bias, targets = tensors(N, 17, 6007)
     half = [x.detach().bfloat16() for x in (h, weight, bias)]
     exact = [x.float().requires_grad_() for x in half]
@@ -277,6 +278,11 @@ def test_in_bfloat16_products_are_rounded_and_sums_are_not(
         loss = cross_entropy.linear_cross_entropy(*given, targets)
     gradients = torch.autograd.grad(loss, given)
     check([loss.detach()], expected[:1])  # numbers of 8 bits are multiplied exactly
+    # Of one row N times no errors of both signs can make up for each other.
+    row, same = half[0][:1].expand(N, -1).float().requires_grad_(), targets[:1].expand(N)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = cross_entropy.linear_cross_entropy(row, *exact[1:], same)
+    check([loss.detach()], reference(row, *exact[1:], same)[:1])
     for a, b, x in zip(gradients, expected[1:], given, strict=True):
         assert a.dtype == x.dtype
         # The scores' gradient is rounded to 8 bits, and the result if that is what it goes to.
@@ -331,13 +337,19 @@ def test_the_scores_are_never_stored_whole() -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000
 
 
-def test_compiled_and_exported_it_is_one_operator_without_a_break() -> None:
+@pytest.mark.parametrize("shape", [(63, 17, 500), (200, 64, 1000)])
+def test_compiled_and_exported_it_is_one_operator_without_a_break(
+    shape: tuple[int, int, int], native: ModuleType
+) -> None:
     class Loss(torch.nn.Module):
         def forward(self, h: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
             return cross_entropy.linear_cross_entropy(h * 2, weight, bias, targets) / 2
 
-    given = tensors(63, 17, 500)
+    given = tensors(*shape)
     plain = Loss()(*given)
+    with torch.no_grad():
+        gradients = torch.ops.elman.linear_cross_entropy(*given, False, True, True, True)[1:]
+    assert all(x.is_contiguous() for x in gradients)  # as its fake says
     compiled = torch.compile(Loss(), fullgraph=True, backend="aot_eager")
     loss = compiled(*given)
     assert torch.equal(plain, loss)

@@ -179,7 +179,8 @@ def test_random_masks_are_those_of_the_plain_way(name: str) -> None:
 
 def test_graph_may_be_used_twice_and_gradients_add_up() -> None:
     cores = [kind(3, 5, num_layers=2) for kind in (elman.RNN, elman.LSTM, elman.GRU)]
-    for core in [*cores, elman.GRU(3, 5, num_layers=2, reset_after=False)]:
+    normed = [kind(3, 5, layer_norm=True) for kind in (elman.RNN, elman.LSTM, elman.GRU)]
+    for core in [*cores, *normed, elman.GRU(3, 5, num_layers=2, reset_after=False)]:
         y, _ = core(torch.randn(4, 2, 3))
         total = y.square().sum()
         total.backward(retain_graph=True)
