@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 DOT, MEAN, GOAL = "#3b76af", "#1a1a1a", "#c44e52"
 
 
-def draw(rows: dict[str, dict[str, Any]], path: Path, what: str) -> None:
+def draw(rows: dict[str, dict[str, Any]], path: Path) -> None:
     """A dot for each cell, a bar at the geometric mean, a cross at the mean that is aimed at."""
     lines = [(t, [r[0] for r in reached(t, rows)]) for t in TARGETS if not t.share]
     lines = [(t, values) for t, values in lines if values]
@@ -39,8 +39,7 @@ def draw(rows: dict[str, dict[str, Any]], path: Path, what: str) -> None:
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(
-        f"time of the fastest peer / time of elman, {what} "
-        "(dot: cell, bar: geometric mean, cross: target)",
+        "time of the fastest peer / time of elman (dot: cell, bar: geometric mean, cross: target)",
         fontsize=8,
     )
     axes.tick_params(labelsize=8)

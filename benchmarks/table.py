@@ -70,6 +70,8 @@ def line(target: Target, rows: dict[str, dict[str, Any]]) -> str:
         "yes" if worst >= target.worst and not unlike else "no",
     ]
     cells = str(len(found)) + (f" and {unlike} refused" if unlike else "")
+    if not all(rows[row]["whole"] for row in target.rows if row in rows):
+        cells += " (a few of each row)"
     return (
         f"| {target.what} | {cells} | {mean:.2f} | {worst:.2f} ({where}) "
         f"| {target.mean} / {target.worst} | {' / '.join(met)} |\n"
@@ -81,17 +83,21 @@ def one_of(rows: dict[str, dict[str, Any]], key: str) -> str:
     return "; ".join(dict.fromkeys(str(row[key]) for row in rows.values()))
 
 
-def grid(folder: str, what: str) -> str:
-    """The part of the page about the grid in results/FOLDER, and its picture."""
-    read = [json.loads(path.read_text()) for path in sorted((RESULTS / folder).glob("*.json"))]
-    rows = {row["row"]: row for row in read}
-    if not rows:
+def grid() -> str:
+    """The part of the page about the grid, and its picture: whole rows, else a few cells."""
+    found = {}
+    for folder in ("quick", "grid"):
+        for path in sorted((RESULTS / folder).glob("*.json")):
+            row = json.loads(path.read_text())
+            found[row["row"]] = {**row, "whole": folder == "grid"}
+    if not found:
         return ""
-    draw(rows, RESULTS / f"{folder}.png", what)
+    rows, read = found, list(found.values())
+    draw(rows, RESULTS / "grid.png")
     versions = ", ".join(f"{k} {v}" for k, v in read[-1]["peers"].items())
     others = sorted(cell["others"] for row in read for cell in row["cells"] if "others" in cell)
     absent = {name for row in read for cell in row["cells"] for name in cell.get("absent", [])}
-    page = f"\n## Against the peers: {what}\n{GRID}\n![ratios](results/{folder}.png)\n\n"
+    page = f"\n## Against the peers\n{GRID}\n![ratios](results/grid.png)\n\n"
     page += "| | cells | mean | worst | target | met |\n|---|---|---|---|---|---|\n"
     page += "".join(line(target, rows) for target in TARGETS)
     page += f"\n{one_of(rows, 'machine')}; kernels {one_of(rows, 'kernels')}; {versions}.\n"
@@ -122,7 +128,7 @@ def programs(rows: dict[str, dict[str, Any]]) -> str:
 
 def main() -> None:
     page = HEAD
-    page += grid("grid", "the whole grid") or grid("quick", "a few cells")
+    page += grid()
     if LIMITS.exists():
         page += f"\n## What limits the cells below their target\n\n{LIMITS.read_text()}"
     for path in sorted(RESULTS.glob("*.json")):
