@@ -85,14 +85,14 @@ def one_of(rows: dict[str, dict[str, Any]], key: str) -> str:
 
 def grid() -> str:
     """The part of the page about the grid, and its picture: whole rows, else a few cells."""
-    found = {}
+    rows = {}
     for folder in ("quick", "grid"):
         for path in sorted((RESULTS / folder).glob("*.json")):
             row = json.loads(path.read_text())
-            found[row["row"]] = {**row, "whole": folder == "grid"}
-    if not found:
+            rows[row["row"]] = {**row, "whole": folder == "grid"}
+    if not rows:
         return ""
-    rows, read = found, list(found.values())
+    read = list(rows.values())
     draw(rows, RESULTS / "grid.png")
     versions = ", ".join(f"{k} {v}" for k, v in read[-1]["peers"].items())
     others = sorted(cell["others"] for row in read for cell in row["cells"] if "others" in cell)

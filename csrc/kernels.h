@@ -164,7 +164,7 @@ struct Kernels {
     void (*step)(const StepLayer* layers, int count, const float* x, bool from_end, int threads);
     void (*softmax)(const Softmax&);
     void (*cross_entropy)(const CrossEntropy&);
-    int64_t cross_entropy_rows;  // with more, softmax and torch's products are as fast
+    int64_t cross_entropy_rows;  // with more, products with a softmax between are as fast
     void (*product)(const Product&);  // null: torch's are as fast
     void (*outer_product)(const OuterProduct&);
     void (*layer_norm)(const LayerNorm&);

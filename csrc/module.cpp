@@ -248,7 +248,7 @@ NB_MODULE(_native, m) {
         chosen->layer_norm_backward(it);
     });
     m.def("cross_entropy_rows", [] { return chosen->cross_entropy_rows; },
-          "With more rows than that torch's products are as fast.");
+          "With more rows than that, products with a softmax between are as fast.");
     m.def("cross_entropy", [](int64_t N, int64_t D, int64_t V, int64_t rows, intptr_t h, intptr_t w,
                               intptr_t bias, intptr_t targets, intptr_t loss, intptr_t right, intptr_t d_h,
                               intptr_t d_w, intptr_t d_bias, int64_t threads) {
