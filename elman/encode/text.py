@@ -43,6 +43,7 @@ VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 HIDDEN = sorted(set(range(256)) - set(VISIBLE))
 BYTES = {chr(b): b for b in VISIBLE} | {chr(256 + i): b for i, b in enumerate(HIDDEN)}
 PART = 1 << 16  # characters given to the trainer at a time
+SAMPLE = 200_000  # characters from which the kind of tokens is chosen
 LONG_WORD = 16  # characters between spaces, on average, that no language with spaces reaches
 
 
@@ -222,16 +223,23 @@ def glued(last: str, word: str, split_punctuation: bool) -> bool:
     return marks or last == "\n"
 
 
-def choose_tokens(sample: str) -> tuple[Tokens, str | None]:
+def choose_tokens(texts: Iterable[str]) -> tuple[Tokens, str | None]:
     """Words, unless splitting at spaces would make none; then characters, and why.
+
+    Only the first 200,000 characters are looked at.
 
     Example:
         >>> from elman.encode.text import choose_tokens
-        >>> choose_tokens("It was a dark night.")
+        >>> choose_tokens(["It was a dark night."])
         ('word', None)
-        >>> choose_tokens("春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。")[0]
+        >>> choose_tokens(["春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。"])[0]
         'character'
     """
+    sample = ""
+    for text in texts:
+        sample += text[: SAMPLE - len(sample)] + "\n"
+        if len(sample) >= SAMPLE:
+            break
     runs = [run for run in re.split(r"\s+", sample) if run]
     letters = [c for c in sample if c.isalpha()]
     if not runs or not letters:

@@ -1,10 +1,11 @@
-r"""Records of tables: the value in one column of each.
+r"""Records of tables: the values in some columns of each.
 
-    .jsonl .ndjson      lines -> objects, one a line -> the value at a key
-    .csv .tsv           lines -> records (RFC 4180 quoting) -> the field below a name
-    .parquet            rows, read in slices -> the value in a column
+    .jsonl .ndjson      lines -> objects, one a line -> the values at some keys
+    .csv .tsv           lines -> records (RFC 4180 quoting) -> the fields below some names
+    .parquet            rows, read in slices -> the values in some columns
 
-Each value comes with the number of its line or row, for messages.
+Values come with the number of their line or row, for messages.  In the place of those of a record
+that is none comes the `DataError` that says why: whoever reads raises it, or goes on.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import csv
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,40 +22,40 @@ from elman.read.files import size_of
 
 TABLES = {".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"}
 
-Values = Iterator[tuple[int, object]]
+Values = Iterator[tuple[int, "tuple[object, ...] | DataError"]]
 
 
 def line_values(
-    chunks: Iterable[str], column: str | None, file: Path, *, kind: str, record: int
+    chunks: Iterable[str], columns: Sequence[str] | None, file: Path, *, kind: str, record: int
 ) -> Values:
-    r"""Values of `column` in the text of a table of `kind` .csv, .tsv, .jsonl or .ndjson.
+    r"""Values of `columns` in the text of a table of `kind` .csv, .tsv, .jsonl or .ndjson.
 
-    Raises `DataError` for a record that is none or has over `record` characters and for a column
-    that is not there, `ArgumentError` if no column is named.
+    Raises `DataError` for text in which no more records can be found and for a column that is not
+    there, `ArgumentError` if no columns are named.
 
     Example:
         >>> from pathlib import Path
         >>> from elman.read.tables import line_values
         >>> chunks = ["id,text\n1,It r", "ained.\n"]
-        >>> list(line_values(chunks, "text", Path("a.csv"), kind=".csv", record=100))
-        [(2, 'It rained.')]
+        >>> list(line_values(chunks, ["text", "id"], Path("a.csv"), kind=".csv", record=100))
+        [(2, ('It rained.', '1'))]
     """
     rows = _rows(chunks, file, record)
     if kind in (".csv", ".tsv"):
-        return _csv(rows, column, file, delimiter="," if kind == ".csv" else "\t", field=record)
-    return _jsonl(rows, column, file)
+        return _csv(rows, columns, file, delimiter="," if kind == ".csv" else "\t", field=record)
+    return _jsonl(rows, columns, file)
 
 
 def parquet_values(
     file: Path,
-    column: str | None,
+    columns: Sequence[str] | None,
     advance: Callable[[int], None],
     *,
     unpacked: Iterable[bytes] | None,
     most_bytes: int,
     most_rows: int,
 ) -> Values:
-    """Values of `column` in a Parquet file, at most so many bytes and rows of it at a time.
+    """Values of `columns` in a Parquet file, at most so many bytes and rows of it at a time.
 
     `unpacked` is the content of a file that is packed; `advance` then hears nothing from here.
     """
@@ -66,15 +67,12 @@ def parquet_values(
         size = size_of(copy)
         try:
             table = polars.scan_parquet(copy, glob=False, hive_partitioning=False)
-            schema = table.collect_schema()
-            column = _choose(column, schema.names(), file)
-            if schema[column] != polars.String:
-                raise DataError(f"{file}: column {column!r} is {schema[column]}, expected String")
+            names = _choose(columns, table.collect_schema().names(), file)
             rows: int = table.select(polars.len()).collect().item()
             step = max(1, min(rows * most_bytes // size, most_rows))
             for start in range(0, rows, step):
                 end = min(start + step, rows)
-                values = table.select(column).slice(start, step).collect().get_column(column)
+                values = table.select(names).slice(start, step).collect().iter_rows()
                 if copy is file:
                     advance(size * end // rows - size * start // rows)
                 yield from enumerate(values, start + 1)
@@ -109,53 +107,68 @@ def _rows(chunks: Iterable[str], file: Path, most: int) -> Iterator[str]:
         yield rest
 
 
-def _choose(column: str | None, there: Iterable[str], where: str | Path) -> str:
-    if column is not None and column in there:
-        return column
+def _choose(columns: Sequence[str] | None, there: Iterable[str], where: str | Path) -> list[str]:
+    there = list(there)
     names = ", ".join(map(repr, there)) or "none"
-    if column is None:
+    if columns is None:
         raise ArgumentError(f"column must name the text in {where}; its columns: {names}")
-    raise DataError(f"{where}: no column {column!r}; its columns: {names}")
+    for column in columns:
+        if column not in there:
+            raise DataError(f"{where}: no column {column!r}; its columns: {names}")
+    return list(columns)
 
 
-def _jsonl(rows: Iterable[str], column: str | None, file: Path) -> Values:
-    place = f"{file}: line"
+def _jsonl(rows: Iterable[str], columns: Sequence[str] | None, file: Path) -> Values:
     for line, row in enumerate(rows, 1):
-        if not row or row.isspace():
-            continue
-        where = f"{place} {line}"
-        try:
-            record = json.loads(row)
-        except json.JSONDecodeError as error:
-            at = f"{where}, column {error.colno}"
-            raise DataError(f"{at}: {error.msg}; expected one JSON object a line") from error
-        except (RecursionError, ValueError) as error:
-            raise DataError(f"{where}: {error}; expected a plain JSON object") from error
-        if not isinstance(record, dict):
-            raise DataError(f"{where}: a JSON {type(record).__name__}, expected an object")
-        yield line, record[_choose(column, record, where)]
+        if row and not row.isspace():
+            try:
+                record = _object(row, f"{file}: line {line}")
+                names = _choose(columns, record, f"{file}: line {line}")
+            except DataError as error:
+                yield line, error
+            else:
+                yield line, tuple(record[name] for name in names)
+
+
+def _object(row: str, where: str) -> dict[str, object]:
+    try:
+        record = json.loads(row)
+    except json.JSONDecodeError as error:
+        at = f"{where}, column {error.colno}"
+        raise DataError(f"{at}: {error.msg}; expected one JSON object a line") from error
+    except (RecursionError, ValueError) as error:
+        raise DataError(f"{where}: {error}; expected a plain JSON object") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{where}: a JSON {type(record).__name__}, expected an object")
+    return record
 
 
 def _csv(
-    rows: Iterable[str], column: str | None, file: Path, *, delimiter: str, field: int
+    rows: Iterable[str], columns: Sequence[str] | None, file: Path, *, delimiter: str, field: int
 ) -> Values:
     csv.field_size_limit(max(csv.field_size_limit(), field))
     # strict: a stray quote would otherwise swallow the rest of the file or vanish.
     reader = csv.reader((row + "\n" for row in rows), delimiter=delimiter, strict=True)
     header: list[str] = []
-    line, index = 1, 0
-    try:
-        for record in reader:
-            if record and not header:
-                header = record
-                index = header.index(_choose(column, header, file))
-                if twice := sorted({name for name in header if header.count(name) > 1}):
-                    raise DataError(f"{file}: line {line}: columns {twice} are there twice")
-            elif record and len(record) != len(header):
-                counts = f"{len(record)} fields, expected {len(header)} as in the header"
-                raise DataError(f"{file}: line {line}: {counts}; quote those with a delimiter")
-            elif record:
-                yield line, record[index]
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(f"{file}: line {line}: {error}; double quotes inside a field") from error
+    places: list[int] = []
+    while True:
+        line = reader.line_num + 1
+        try:
+            record = next(reader, None)
+        except csv.Error as error:
+            where = f"{file}: line {line}"
+            yield line, DataError(f"{where}: {error}; double quotes inside a field")
+            continue
+        if record is None:
+            return
+        if record and not header:
+            header = record
+            places = [header.index(name) for name in _choose(columns, header, file)]
+            if twice := sorted({name for name in header if header.count(name) > 1}):
+                raise DataError(f"{file}: line {line}: columns {twice} are there twice")
+        elif record and len(record) != len(header):
+            counts = f"{len(record)} fields, expected {len(header)} as in the header"
+            where = f"{file}: line {line}"
+            yield line, DataError(f"{where}: {counts}; quote those with a delimiter")
+        elif record:
+            yield line, tuple(record[place] for place in places)

@@ -26,7 +26,7 @@ from typing import Literal, get_args
 
 from elman.errors import ArgumentError, DataError
 from elman.read.files import files_below, is_packed, kind_of, reading, size_of
-from elman.read.tables import TABLES, line_values, parquet_values
+from elman.read.tables import TABLES, Values, line_values, parquet_values
 
 Document = Literal["file", "line", "paragraph"]
 Piece = tuple[str, bool]
@@ -100,7 +100,7 @@ class TextSource:
             self.name = Path(path).name or Path(path).resolve().name
             self.total_bytes = sum(size_of(file) for file in self.files)
         else:
-            self._texts = tuple(_checked(text, f"path[{i}]") for i, text in enumerate(path))
+            self._texts = tuple(checked_text(text, f"path[{i}]") for i, text in enumerate(path))
             self.name = f"{len(self._texts)} text{'s' * (len(self._texts) != 1)}"
             self.total_bytes = sum(len(text.encode()) for text in self._texts)
             if all(map(_blank, self._texts)):
@@ -110,7 +110,7 @@ class TextSource:
             raise ArgumentError(f"column={column!r} is for tables, but {self.name} is plain text")
         if column is None and tables:
             # It reads as far as the names of the columns, and raises with them.
-            next(self._values(tables[0], _ignore), None)
+            next(self._values(tables[0], ignore), None)
 
     def pieces(self, advance: Advance | None = None) -> Iterator[Piece]:
         r"""Give (text, ends_document), with at most 2^20 characters of text at a time.
@@ -124,7 +124,7 @@ class TextSource:
             >>> list(TextSource(["To be,", "or not."]).pieces())
             [('To be,', True), ('or not.', True)]
         """
-        advance = advance or _ignore
+        advance = advance or ignore
         for text in self._texts:
             advance(len(text.encode()))
             if not _blank(text):
@@ -133,7 +133,7 @@ class TextSource:
             if kind_of(file) in TABLES:
                 yield from self._records(file, advance)
                 continue
-            chunks = _decode(_blocks(file, advance), self.encoding, file)
+            chunks = _decode(file_blocks(file, advance), self.encoding, file)
             if self.document == "file":
                 yield from _whole(chunks)
             elif self.document == "line":
@@ -154,7 +154,7 @@ class TextSource:
         kinds = [kind_of(file) for file in self.files if kind_of(file) in TABLES]
         whole = hashlib.blake2b(digest_size=16)
         whole.update(repr((self.document, self.column, encoding, kinds)).encode())
-        files = (_blocks(file, _ignore, unpack=False) for file in self.files)
+        files = (file_blocks(file, ignore, unpack=False) for file in self.files)
         # A digest for each, so that moving a boundary between two of them changes the whole.
         for content in chain(files, ([text.encode()] for text in self._texts)):
             part = hashlib.blake2b()
@@ -166,30 +166,62 @@ class TextSource:
     def _records(self, file: Path, advance: Advance) -> Iterator[Piece]:
         found = False
         place = f"{file}: {'row' if kind_of(file) == '.parquet' else 'line'}"
-        for number, value in self._values(file, advance):
-            text = _checked(value, f"{place} {number}: column {self.column!r}")
+        for number, values in self._values(file, advance):
+            if isinstance(values, DataError):
+                raise values
+            text = checked_text(values[0], f"{place} {number}: column {self.column!r}")
             if not _blank(text):
                 found = True
                 yield from _whole([text])
         if not found:
             raise DataError(f"{file}: no text in column {self.column!r}; expected one or more")
 
-    def _values(self, file: Path, advance: Advance) -> Iterator[tuple[int, object]]:
-        kind, blocks = kind_of(file), _blocks(file, advance)
-        if kind != ".parquet":
-            chunks = _decode(blocks, self.encoding, file)
-            return line_values(chunks, self.column, file, kind=kind, record=RECORD)
-        return parquet_values(
-            file, self.column, advance, unpacked=blocks if is_packed(file) else None,
-            most_bytes=SLICE, most_rows=ROWS,
-        )  # fmt: skip
+    def _values(self, file: Path, advance: Advance) -> Values:
+        columns = None if self.column is None else [self.column]
+        return table_values(file, columns, self.encoding, advance)
 
 
-def _ignore(_count: int) -> None:
-    pass
+def table_values(
+    file: Path,
+    columns: Sequence[str] | None,
+    encoding: str,
+    advance: Advance,
+    *,
+    lenient: bool = False,
+) -> Values:
+    """Values of some columns of a table of any kind, see `elman.read.tables`.
+
+    If `lenient`, bytes that are not text become halves of surrogate pairs (PEP 383).
+    """
+    kind, blocks = kind_of(file), file_blocks(file, advance)
+    if kind != ".parquet":
+        chunks = _decode(blocks, encoding, file, lenient=lenient)
+        return line_values(chunks, columns, file, kind=kind, record=RECORD)
+    return parquet_values(
+        file, columns, advance, unpacked=blocks if is_packed(file) else None,
+        most_bytes=SLICE, most_rows=ROWS,
+    )  # fmt: skip
 
 
-def _checked(value: object, where: str) -> str:
+def text_lines(
+    file: Path, encoding: str, advance: Advance, *, lenient: bool = False
+) -> Iterator[str]:
+    """All lines of a file of text, blank ones too, without their ends; `lenient` as above."""
+    parts: list[str] = []
+    chunks = _decode(file_blocks(file, advance), encoding, file, lenient=lenient)
+    for text, ends in _lines(chunks, file, keep_blank=True):
+        parts.append(text)
+        if ends:
+            yield "".join(parts)
+            parts = []
+
+
+def ignore(_count: int) -> None:
+    """Nobody wants to hear how far reading is."""
+
+
+def checked_text(value: object, where: str) -> str:
+    """A value as text that can be written; `DataError` if it is none."""
     if not isinstance(value, str):
         kind = "null" if value is None else type(value).__name__
         raise DataError(f"{where} is {kind}, expected text; fill or drop it")
@@ -200,7 +232,8 @@ def _checked(value: object, where: str) -> str:
     return value
 
 
-def _blocks(file: Path, advance: Advance, *, unpack: bool = True) -> Iterator[bytes]:
+def file_blocks(file: Path, advance: Advance, *, unpack: bool = True) -> Iterator[bytes]:
+    """The bytes of a file, unpacked if its name ends with .gz."""
     with reading(file):
         raw = file.open("rb")
     packed = gzip.GzipFile(fileobj=raw) if unpack and is_packed(file) else None
@@ -216,9 +249,11 @@ def _blocks(file: Path, advance: Advance, *, unpack: bool = True) -> Iterator[by
             yield block
 
 
-def _decode(blocks: Iterable[bytes], encoding: str, file: Path) -> Iterator[str]:
-    codec = codecs.lookup(encoding).name
-    decoder = codecs.getincrementaldecoder("utf-8-sig" if codec == "utf-8" else codec)()
+def _decode(
+    blocks: Iterable[bytes], encoding: str, file: Path, *, lenient: bool = False
+) -> Iterator[str]:
+    codec, errors = codecs.lookup(encoding).name, "surrogateescape" if lenient else "strict"
+    decoder = codecs.getincrementaldecoder("utf-8-sig" if codec == "utf-8" else codec)(errors)
     offset, line, held, blank = 0, 1, "", True
     for block in chain(blocks, [b""]):
         if offset == 0:

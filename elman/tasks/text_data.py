@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,13 +11,12 @@ from elman.encode.corpus import Corpus, tokenise
 from elman.encode.text import Tokens, Vocabulary, choose_tokens
 from elman.errors import DataError
 from elman.read.split import Pieces, hold_out
+from elman.report.progress import reading_bar
 
 if TYPE_CHECKING:
     from elman.tasks.language_model import LanguageModel, Text
 
-SAMPLE = 200_000  # characters from which the kind of tokens is chosen
 HELD = ":held"  # ends the key of a text that was held out
-LARGE = 20_000_000  # bytes of text from which on reading it shows a progress bar
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def prepare(
     if vocabulary is None:
         kind, why = _tokens(model, learn.read)
         notes += [] if why is None else [why]
-        with _bar("learning the vocabulary", learn, show) as advance:
+        with reading_bar("learning the vocabulary", learn.total_bytes, show=show) as advance:
             vocabulary = Vocabulary.build(
                 lambda: (text for text, _ in learn.read(advance)),
                 tokens=kind, size=model.vocabulary_size, lowercase=model.lowercase,
@@ -158,7 +156,7 @@ def _parts(
 
 
 def _corpus(part: Part, vocabulary: Vocabulary, *, show: bool = False) -> Corpus:
-    with _bar(f"reading {part.name}", part, show) as advance:
+    with reading_bar(f"reading {part.name}", part.total_bytes, show=show) as advance:
         return tokenise(lambda: part.read(advance), vocabulary, key=part.key)
 
 
@@ -175,26 +173,4 @@ def check_known(corpus: Corpus, vocabulary: Vocabulary, name: str) -> None:
 def _tokens(model: LanguageModel, pieces: Callable[[], Pieces]) -> tuple[Tokens, str | None]:
     if model.tokens is not None:
         return model.tokens, None
-    sample = ""
-    for text, _ in pieces():
-        sample += text[: SAMPLE - len(sample)] + "\n"
-        if len(sample) >= SAMPLE:
-            break
-    return choose_tokens(sample)
-
-
-@contextmanager
-def _bar(title: str, part: Part, show: bool) -> Iterator[Callable[[int], None] | None]:
-    """A progress bar for reading a large text, on a terminal."""
-    if not show or part.total_bytes < LARGE:
-        yield None
-        return
-    import sys
-
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(file=sys.stderr)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task(title, total=part.total_bytes)
-        yield lambda count: progress.advance(bar, count)
+    return choose_tokens(text for text, _ in pieces())

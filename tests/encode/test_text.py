@@ -360,7 +360,7 @@ def test_each_piece_comes_as_soon_as_it_is_sure() -> None:
     ],
 )  # fmt: skip
 def test_words_are_chosen_where_spaces_make_them(sample: str, expected: str) -> None:
-    tokens, reason = choose_tokens(sample)
+    tokens, reason = choose_tokens([sample])
     assert tokens == expected
     assert (reason is None) == (expected == "word")
     if reason is not None:

@@ -385,7 +385,7 @@ def test_parquet_names_the_row_of_a_null_and_the_type_of_a_column(
     path = tmp_path / "a.parquet"
     polars.DataFrame({"t": ["a", "b", None], "n": [1, 2, 3]}).write_parquet(path)
     assert complaint(TextSource(path, column="t")).startswith(f"{path}: row 3: column 't' is null")
-    assert "column 'n' is Int64, expected String" in complaint(TextSource(path, column="n"))
+    assert "row 1: column 'n' is int, expected text" in complaint(TextSource(path, column="n"))
 
 
 def test_parquet_without_polars_names_the_remedy(

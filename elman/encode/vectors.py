@@ -1,0 +1,70 @@
+"""Vectors of words from a file in the usual text formats.
+
+    the 0.418 0.24968 -0.41242 ...      a word and its D numbers a line (GloVe)
+    400000 300                          perhaps after a line with count and D (word2vec, fastText)
+
+.gz is unpacked on the way.  Words are looked up as the vocabulary writes them; the first of equal
+ones counts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elman.encode.text import Vocabulary
+from elman.errors import ArgumentError, DataError
+from elman.read.text import text_lines
+
+
+def read_vectors(path: Path, vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
+    """Vectors (V, D) float32, zeros for words that the file has not, and which were found (V).
+
+    Raises:
+        DataError: the file is missing, a line is no vector, or no word is known.
+        ArgumentError: the vocabulary is not of words.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from elman.encode.text import Vocabulary
+        >>> from elman.encode.vectors import read_vectors
+        >>> words = Vocabulary.build(lambda: ["cat dog"], tokens="word")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "vectors.txt")
+        ...     _ = file.write_text("cat 1 2\\nhen 3 4\\n")
+        ...     vectors, found = read_vectors(file, words)
+        >>> vectors[words.encode("cat")].tolist(), int(found.sum())
+        ([[1.0, 2.0]], 1)
+    """
+    if vocabulary.tokens != "word":
+        raise ArgumentError(f"vectors are of words, but tokens={vocabulary.tokens}")
+    vectors: Tensor | None = None
+    found = torch.zeros(vocabulary.size, dtype=torch.bool)
+    for number, line in enumerate(text_lines(path, "utf-8", lambda _: None, lenient=True), 1):
+        parts = line.rstrip().split(" ")
+        if number == 1 and len(parts) == 2:
+            continue
+        size = len(parts) - 1 if vectors is None else vectors.shape[1]
+        word = " ".join(parts[:-size]) if size > 0 else ""
+        if not word:
+            raise DataError(f"{path}: line {number}: expected a word and {size or 'its'} numbers")
+        if vectors is None:
+            vectors = torch.zeros(vocabulary.size, size)
+        index = vocabulary.tokenizer.token_to_id(word)
+        if index is None or found[index]:
+            continue
+        try:
+            values = np.array(parts[-size:], dtype=np.float32)
+        except ValueError as error:
+            raise DataError(f"{path}: line {number}: {error}; expected {size} numbers") from error
+        if not np.isfinite(values).all():
+            raise DataError(f"{path}: line {number}: a number is not finite")
+        vectors[index] = torch.from_numpy(values)
+        found[index] = True
+    if vectors is None or not found.any():
+        raise DataError(f"{path}: has a vector for no word of the vocabulary")
+    return vectors, found

@@ -1,0 +1,239 @@
+r"""Rows of several columns, for tasks that learn one column from another.
+
+    a table               columns by their names: .csv .tsv .jsonl .ndjson .parquet, or these + .gz
+    parallel files        line i of each file is row i; as many files as columns
+    a folder of folders   a row a file: its text, and the name of the folder that it is in
+    lists                 the same in memory, a list a column
+
+Rows are read in order and in constant memory.  What is no row (wrong fields, bytes that are not
+text, nothing at all) comes as a `DataError` in its place, with file and line; `Rejects` raises it
+or writes it down.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from elman.errors import ArgumentError, DataError
+from elman.read.files import files_below, kind_of, size_of
+from elman.read.tables import TABLES
+from elman.read.text import (
+    Advance,
+    TextSource,
+    checked_text,
+    file_blocks,
+    ignore,
+    table_values,
+    text_lines,
+)
+
+HEADER = "place,reason\n"  # of a file of rejected rows
+Column = str | Path | Sequence[object]
+
+
+class Row(NamedTuple):
+    """Where it stands, for messages, and its values or why there are none."""
+
+    place: str
+    values: tuple[object, ...] | DataError
+
+
+class Rows:
+    """Rows from files or lists.
+
+    Args:
+        source: a table, a folder of folders, a file of lines, or a list of values.
+        columns: names of the columns in a table.
+        beside: for parallel files or lists the ones of the other columns.
+        encoding: of the files.
+        lenient: whether bytes that are not text are an error of their row instead of the file.
+
+    Raises:
+        ArgumentError: the columns cannot be found in a source of this kind.
+        DataError: a file is missing, or a folder holds no folders.
+
+    Example:
+        >>> from elman.read.rows import Rows
+        >>> rows = Rows(["so good", "so bad"], ["text", "label"], beside=[[1, 0]])
+        >>> [row.values for row in rows.read()]
+        [('so good', 1), ('so bad', 0)]
+    """
+
+    def __init__(
+        self,
+        source: Column,
+        columns: Sequence[str],
+        *,
+        beside: Sequence[Column] = (),
+        encoding: str = "utf-8",
+        lenient: bool = False,
+    ) -> None:
+        self.columns, self.encoding, self.lenient = list(columns), encoding, lenient
+        self.lists: list[list[object]] = []
+        given = [source, *beside]
+        paths = [Path(one) for one in given if isinstance(one, (str, Path))]
+        if len(paths) == len(given):
+            self.kind, self.files = self._find(paths)
+            self.name = paths[0].name or paths[0].resolve().name
+        elif paths:
+            raise ArgumentError("columns must all be files or all be lists, got some of each")
+        else:
+            self.kind, self.files = "lists", ()
+            self.lists = [list(one) for one in given if not isinstance(one, (str, Path))]
+            counts = [len(one) for one in self.lists]
+            if len(set(counts)) > 1:
+                found = ", ".join(f"{n} in {c}" for c, n in zip(self.columns, counts, strict=False))
+                raise ArgumentError(f"columns must be of one length, got {found}")
+            self.name = f"{counts[0]} rows"
+        self.total_bytes = sum(map(size_of, self.files))
+
+    def _find(self, paths: list[Path]) -> tuple[str, tuple[Path, ...]]:
+        """Of what kind the source is, and its files."""
+        first = paths[0]
+        folder = next((path for path in paths[1:] if path.is_dir()), first)
+        if folder.is_dir() and len(paths) > 1:
+            raise DataError(f"{folder}: a folder, expected one of two files of as many lines")
+        if first.is_dir() and len(self.columns) == 1:
+            return "folders", files_below(first)
+        if len(paths) > 1 or (len(self.columns) == 1 and kind_of(first) not in TABLES):
+            return "parallel", tuple(file for path in paths for file in files_below(path))
+        if kind_of(first) in TABLES and not first.is_dir():
+            return "table", files_below(first)
+        if not first.is_dir():
+            names = " and ".join(self.columns)
+            files_below(first)  # a missing file is the better complaint
+            raise ArgumentError(
+                f"{first}: a file of text has no columns {names}; give a table, a folder with a "
+                f"folder for each {self.columns[-1]}, or a second file of as many lines"
+            )
+        files = files_below(first)
+        flat = next((f for f in files if len(f.relative_to(first).parts) != 2), None)
+        if flat is not None:
+            raise DataError(
+                f"{flat}: expected files in {first}/NAME/, one folder for each {self.columns[-1]}"
+            )
+        return "folders", files
+
+    def read(self, advance: Advance | None = None) -> Iterator[Row]:
+        """All rows; `advance(n)` hears how many bytes were read since it was last called."""
+        advance = advance or ignore
+        if self.kind == "lists":
+            for number, values in enumerate(zip(*self.lists, strict=True)):
+                yield Row(f"row {number}", values)
+        elif self.kind == "table":
+            file = self.files[0]
+            word = "row" if kind_of(file) == ".parquet" else "line"
+            found = table_values(file, self.columns, self.encoding, advance, lenient=self.lenient)
+            for number, values_or_error in found:
+                yield Row(f"{file}: {word} {number}", values_or_error)
+        elif self.kind == "parallel":
+            yield from self._parallel(advance)
+        else:
+            for file in self.files:
+                source = TextSource(file, encoding=self.encoding)
+                try:
+                    text = "".join(piece for piece, _ in source.pieces(advance))
+                except DataError as error:
+                    yield Row(str(file), error)
+                else:
+                    yield Row(str(file), (text, file.parent.name)[: len(self.columns)])
+
+    def _parallel(self, advance: Advance) -> Iterator[Row]:
+        streams = [
+            text_lines(file, self.encoding, advance, lenient=self.lenient) for file in self.files
+        ]
+        for number, values in enumerate(zip_longest(*streams), 1):
+            if None in values:
+                short = self.files[values.index(None)]
+                other = self.files[next(i for i, v in enumerate(values) if v is not None)]
+                raise DataError(
+                    f"{short}: has {number - 1} lines and {other} more; they must be parallel"
+                )
+            yield Row(f"{self.files[0]}: line {number}", values)
+
+    def fingerprint(self) -> str:
+        """Hash of the content and of how it is read (BLAKE2b, 32 hex digits)."""
+        whole = hashlib.blake2b(digest_size=16)
+        kinds = [kind_of(file) for file in self.files] if self.kind == "table" else []
+        whole.update(repr((self.kind, self.columns, self.encoding, kinds)).encode())
+        for column in self.lists:
+            whole.update(repr(column).encode("utf-8", "surrogatepass"))
+        for file in self.files:
+            part = hashlib.blake2b()
+            for block in file_blocks(file, ignore, unpack=False):
+                part.update(block)
+            whole.update(part.digest())
+            if self.kind == "folders":
+                whole.update(file.parent.name.encode("utf-8", "surrogatepass"))
+        return whole.hexdigest()
+
+
+def text_of(value: object, place: str, column: str) -> str:
+    """A value as text; DataError if it is none or blank."""
+    where = f"{place}: column {column!r}"
+    text = checked_text(value, where)
+    if not text or text.isspace():
+        raise DataError(f"{where} is empty, expected text; fill or drop it")
+    return text
+
+
+class Rejects:
+    """What becomes of bad rows: the first is raised or, given a file, each is written there.
+
+    Args:
+        path: a CSV file with the columns place and reason; None to raise.
+        sources: files that are read, which it cannot be.
+
+    Raises:
+        ArgumentError: the file cannot be written, or holds something else.
+
+    Example:
+        >>> from elman.errors import DataError
+        >>> from elman.read.rows import Rejects
+        >>> with Rejects(None) as rejects:
+        ...     rejects.add("a.csv: line 3", DataError("a.csv: line 3: no text"))
+        Traceback (most recent call last):
+        elman.errors.DataError: a.csv: line 3: no text
+    """
+
+    def __init__(self, path: Path | None, *, sources: Sequence[Path] = ()) -> None:
+        self.path, self.count = path, 0
+        self._file: TextIO | None = None
+        if path is None:
+            return
+        try:
+            ours = not path.exists() or path.read_bytes()[: len(HEADER)] == HEADER.encode()
+            if not ours or path.resolve() in [source.resolve() for source in sources]:
+                raise ArgumentError(
+                    f"{path}: is there and holds no rejected rows; name another file for "
+                    "skip_bad_rows"
+                )
+            self._file = path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+            self._file.write(HEADER)
+        except OSError as error:
+            raise ArgumentError(
+                f"{path}: cannot be written ({error.strerror}); name another file for skip_bad_rows"
+            ) from error
+
+    def add(self, place: str, error: DataError) -> None:
+        """Take a bad row."""
+        if self._file is None:
+            raise error
+        csv.writer(self._file, lineterminator="\n").writerow(
+            [place, str(error).removeprefix(f"{place}: ")]
+        )
+        self.count += 1
+
+    def __enter__(self) -> Rejects:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            if not self.count and self.path is not None:
+                self.path.unlink(missing_ok=True)

@@ -1,0 +1,172 @@
+r"""Sentences with a tag for each word.
+
+    .conllu             CoNLL-U: ten columns with tabs, a blank line behind each sentence; lines of
+                        comments, of several words (1-2) and of none (1.1) are passed over
+    .conll .bio .iob    columns with spaces or tabs, a blank line behind each sentence; the first
+                        is the word, the last the tag, unless numbers say otherwise
+    a table             two columns of lists, or of words with spaces between them
+    parallel files      words of line i, tags of line i, with spaces between them
+    lists               lists of words, and lists of tags
+
+What is no sentence comes as a `DataError` in its place, as from `elman.read.rows`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from elman.errors import ArgumentError, DataError
+from elman.read.files import files_below, kind_of, size_of
+from elman.read.rows import Column, Row, Rows
+from elman.read.text import Advance, checked_text, ignore, text_lines
+
+CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+COLUMNS = {".conll", ".bio", ".iob", ".iob2", ".conllu"}
+
+
+class Sentences:
+    """Words and their tags, from files or lists.
+
+    Args:
+        source: see above.
+        words: column of the words: a name in a table or CoNLL-U, or a number from 0.
+        tags: column of the tags; None for sentences without.
+        beside: parallel file or list of tags.
+        encoding: of the files.
+        lenient: whether bytes that are not text are an error of their row instead of the file.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from elman.read.sentences import Sentences
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder, "a.conll")
+        ...     _ = file.write_text("The DET\\ncat NOUN\\n\\nIt PRON\\n")
+        ...     print([row.values for row in Sentences(file).read()])
+        [(('The', 'cat'), ('DET', 'NOUN')), (('It',), ('PRON',))]
+    """
+
+    def __init__(
+        self,
+        source: Column,
+        words: str | None = None,
+        tags: str | None = "",
+        *,
+        beside: Column | None = None,
+        encoding: str = "utf-8",
+        lenient: bool = False,
+    ) -> None:
+        self.encoding, self.lenient, self.tagged = encoding, lenient, tags is not None
+        self.columns = isinstance(source, str | Path) and kind_of(Path(source)) in COLUMNS
+        names = [words or "words", *([tags or "tags"] if tags is not None else [])]
+        self.rows: Rows | None = None
+        if self.columns:
+            assert isinstance(source, str | Path)
+            self.files = files_below(source)
+            self.name = Path(source).name
+            form, tag = ("form", "upos") if kind_of(Path(source)) == ".conllu" else ("0", "-1")
+            self.word, self.tag = self._number(words or form), self._number(tags or tag)
+        else:
+            others = () if beside is None else (beside,)
+            self.rows = Rows(source, names, beside=others, encoding=encoding, lenient=lenient)
+            self.files, self.name = self.rows.files, self.rows.name
+
+    def _number(self, column: str) -> int:
+        if column.lower() in CONLLU:
+            return CONLLU.index(column.lower())
+        try:
+            return int(column)
+        except ValueError:
+            raise ArgumentError(
+                f"a column of {self.name} is a number, or in CoNLL-U one of {', '.join(CONLLU)}; "
+                f"got {column!r}"
+            ) from None
+
+    @property
+    def total_bytes(self) -> int:
+        """Size on disk."""
+        return sum(map(size_of, self.files))
+
+    def read(self, advance: Advance | None = None) -> Iterator[Row]:
+        """All sentences, words and perhaps tags; `advance` hears how many bytes were read."""
+        if self.rows is None:
+            for file in self.files:
+                yield from self._blocks(file, advance or ignore)
+            return
+        for place, values in self.rows.read(advance):
+            if isinstance(values, DataError):
+                yield Row(place, values)
+                continue
+            try:
+                yield Row(place, _sentence(values, place))
+            except DataError as error:
+                yield Row(place, error)
+
+    def _blocks(self, file: Path, advance: Advance) -> Iterator[Row]:
+        conllu = kind_of(file) == ".conllu"
+        begin, lines = 0, list[str]()
+        found = text_lines(file, self.encoding, advance, lenient=self.lenient)
+        for number, line in enumerate(found, 1):
+            if line.strip():
+                begin = begin or number
+                lines.append(line)
+            elif lines:
+                yield from self._block(file, begin, lines, conllu=conllu)
+                begin, lines = 0, []
+        if lines:
+            yield from self._block(file, begin, lines, conllu=conllu)
+
+    def _block(self, file: Path, begin: int, lines: list[str], *, conllu: bool) -> Iterator[Row]:
+        place = f"{file}: line {begin}"
+        words, tags = [], []
+        try:
+            for number, line in enumerate(lines, begin):
+                if conllu and line.startswith("#"):
+                    continue
+                fields = line.split("\t") if conllu or "\t" in line else line.split()
+                where = f"{file}: line {number}"
+                if conllu and len(fields) != len(CONLLU):
+                    raise DataError(f"{where}: {len(fields)} columns, CoNLL-U has {len(CONLLU)}")
+                if conllu and not fields[0].isdecimal():
+                    continue
+                words.append(self._field(fields, self.word, where))
+                if self.tagged:
+                    tags.append(self._field(fields, self.tag, where))
+        except DataError as error:
+            yield Row(place, error)
+            return
+        if words:  # not only comments
+            yield Row(place, (tuple(words), tuple(tags)) if self.tagged else (tuple(words),))
+
+    def _field(self, fields: Sequence[str], column: int, where: str) -> str:
+        # The last of one column would be the word once more.
+        if not -len(fields) <= column < len(fields) or (self.tagged and len(fields) < 2):
+            wanted = "a word and a tag" if self.tagged else "a word"
+            raise DataError(f"{where}: {len(fields)} columns; expected {wanted}")
+        text = checked_text(fields[column], where).strip()
+        if not text:
+            raise DataError(f"{where}: column {column} is empty; expected a word or tag")
+        return text
+
+    def fingerprint(self) -> str:
+        """Hash of the content and of how it is read."""
+        if self.rows is not None:
+            return self.rows.fingerprint()
+        lines = [Rows(file, ["line"], encoding=self.encoding) for file in self.files]
+        return ":".join([*(file.fingerprint() for file in lines), str(self.word), str(self.tag)])
+
+
+def _sentence(values: Sequence[object], place: str) -> tuple[tuple[str, ...], ...]:
+    parts = []
+    for value in values:
+        if isinstance(value, str):
+            value = value.split()
+        if not isinstance(value, Iterable):
+            raise DataError(f"{place}: {type(value).__name__}, expected a list of words or tags")
+        parts.append(tuple(checked_text(str(one), place) for one in value))
+    if len(parts) == 2 and len(parts[0]) != len(parts[1]):
+        raise DataError(f"{place}: {len(parts[0])} words and {len(parts[1])} tags")
+    if not parts[0]:
+        raise DataError(f"{place}: no words; expected a sentence")
+    return tuple(parts)

@@ -1,0 +1,131 @@
+"""Rows of several columns: from tables, folders, parallel files and lists; bad ones."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from elman.errors import ArgumentError, DataError
+from elman.read.rows import Rejects, Rows, text_of
+
+COLUMNS = ["text", "label"]
+
+
+def values(rows: Rows) -> list[object]:
+    return [row.values for row in rows.read()]
+
+
+def complaint(rows: Rows) -> str:
+    return next(str(row.values) for row in rows.read() if isinstance(row.values, DataError))
+
+
+def test_the_same_rows_from_every_kind_of_source(tmp_path: Path) -> None:
+    pairs = [("so, good", "pos"), ('a "bad" one', "neg"), ("日本 é", "pos")]
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame(
+        {"label": [b for _, b in pairs], "x": [1, 2, 3], "text": [a for a, _ in pairs]}
+    )
+    frame.write_csv(tmp_path / "a.csv")
+    frame.write_csv(tmp_path / "a.tsv", separator="\t")
+    frame.write_ndjson(tmp_path / "a.jsonl")
+    frame.write_parquet(tmp_path / "a.parquet")
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress((tmp_path / "a.csv").read_bytes()))
+    for name in ("a.csv", "a.tsv", "a.jsonl", "a.parquet", "b.csv.gz"):
+        assert values(Rows(tmp_path / name, COLUMNS)) == pairs
+    (tmp_path / "texts").write_text("\n".join(a for a, _ in pairs) + "\n")
+    (tmp_path / "labels").write_text("\n".join(b for _, b in pairs))
+    parallel = Rows(tmp_path / "texts", COLUMNS, beside=[tmp_path / "labels"])
+    assert values(parallel) == pairs
+    assert [row.place for row in parallel.read()][2] == f"{tmp_path / 'texts'}: line 3"
+    assert values(Rows([a for a, _ in pairs], COLUMNS, beside=[[b for _, b in pairs]])) == pairs
+    for n, (text, label) in enumerate(pairs):
+        folder = tmp_path / "folders" / label
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{n}.txt").write_text(text)
+    assert sorted(values(Rows(tmp_path / "folders", COLUMNS))) == sorted(pairs)
+
+
+def test_rows_are_counted_in_lines_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('text,label\n"two\nlines",a\n\nthree,b\n')
+    found = list(Rows(path, COLUMNS).read())
+    assert [(row.place, row.values) for row in found] == [
+        (f"{path}: line 2", ("two\nlines", "a")), (f"{path}: line 5", ("three", "b")),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b"text,label\ngood,1\nbad\nfine,1\n", "line 3: 1 fields, expected 2"),
+        ("a.csv", b'text,label\ngood,1\n"bad"x,0\nfine,1\n', "line 3: "),
+        ("a.jsonl", b'{"text": "good", "label": 1}\n{"text": 2}\n{"text": "fine", "label": 1}\n',
+         "line 2: no column 'label'; its columns: 'text'"),
+        ("a.jsonl", b'{"text": "good", "label": 1}\n[1]\n{"text": "fine", "label": 1}\n',
+         "line 2: a JSON list, expected an object"),
+        ("a.jsonl", b'{"text": "good", "label": 1}\n{\n{"text": "fine", "label": 1}\n', "line 2"),
+    ],
+)  # fmt: skip
+def test_a_bad_row_is_named_and_those_behind_it_are_read(
+    name: str, content: bytes, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    rows = Rows(tmp_path / name, COLUMNS)
+    assert words in complaint(rows)
+    found = [row for row in values(rows) if not isinstance(row, DataError)]
+    assert [text for text, _ in found] == ["good", "fine"]
+
+
+def test_bytes_that_are_no_text_are_an_error_of_the_file_or_of_their_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"text,label\ngood,1\nb\xe4d,0\nfine,1\n")
+    with pytest.raises(DataError, match=r"byte 19 \(line 3\) is not valid UTF-8"):
+        values(Rows(path, COLUMNS))
+    bad = values(Rows(path, COLUMNS, lenient=True))[1]
+    with pytest.raises(DataError, match=r"a\.csv: line 3"):
+        text_of(bad[0], f"{path}: line 3", "text")  # type: ignore[index]
+    assert values(Rows(path, COLUMNS, encoding="latin-1"))[1] == ("bäd", "0")
+
+
+def test_what_is_no_text_is_refused() -> None:
+    for value, words in ((None, "is null"), (3, "is int"), ("", "is empty"), (" \n", "is empty")):
+        with pytest.raises(DataError, match=f"here: column 'text' {words}"):
+            text_of(value, "here", "text")
+
+
+def test_sources_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    (tmp_path / "b.txt").write_text("one\n")
+    with pytest.raises(ArgumentError, match="a file of text has no columns text and label"):
+        Rows(tmp_path / "a.txt", COLUMNS)
+    with pytest.raises(DataError, match=r"b.txt: has 1 lines and .*a.txt more"):
+        values(Rows(tmp_path / "a.txt", COLUMNS, beside=[tmp_path / "b.txt"]))
+    with pytest.raises(DataError, match=r"expected files in .*/NAME/"):
+        Rows(tmp_path, COLUMNS)
+    with pytest.raises(ArgumentError, match="one length, got 2 in text, 1 in label"):
+        Rows(["a", "b"], COLUMNS, beside=[[1]])
+    with pytest.raises(ArgumentError, match="all be files or all be lists"):
+        Rows(["a"], COLUMNS, beside=[tmp_path / "a.txt"])
+    with pytest.raises(DataError, match="No such file"):
+        Rows(tmp_path / "none.txt", COLUMNS)
+
+
+def test_a_fingerprint_knows_content_and_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"text": "a", "label": "b"}))
+    first = Rows(path, COLUMNS).fingerprint()
+    assert first == Rows(path, COLUMNS).fingerprint()
+    assert first != Rows(path, COLUMNS[::-1]).fingerprint()
+    path.write_text(json.dumps({"text": "a", "label": "c"}))
+    assert first != Rows(path, COLUMNS).fingerprint()
+
+
+def test_rejects_are_written_with_place_and_reason(tmp_path: Path) -> None:
+    path = tmp_path / "bad.csv"
+    with Rejects(path) as rejects:
+        rejects.add("a.csv: line 3", DataError('a.csv: line 3: "x", y'))
+        assert rejects.count == 1
+    assert path.read_text() == 'place,reason\na.csv: line 3,"""x"", y"\n'

@@ -1,0 +1,79 @@
+"""Sentences with tags: from CoNLL files, tables, parallel files and lists; bad ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from elman.errors import ArgumentError, DataError
+from elman.read.sentences import Sentences
+
+SENTENCES = [(("The", "cat"), ("DET", "NOUN")), (("Sat",), ("VERB",))]
+CONLLU = """# sent_id = 1
+# text = The cat
+1	The	the	DET	DT	_	2	det	_	_
+1-2	Thecat	_	_	_	_	_	_	_	_
+2	cat	cat	NOUN	NN	_	0	root	_	_
+2.1	_	_	_	_	_	_	_	_	_
+
+1	Sat	sit	VERB	VBD	_	0	root	_	_
+"""
+
+
+def values(sentences: Sentences) -> list[object]:
+    return [row.values for row in sentences.read()]
+
+
+def test_the_same_sentences_from_every_kind_of_source(tmp_path: Path) -> None:
+    (tmp_path / "a.conllu").write_text(CONLLU)
+    (tmp_path / "a.conll").write_text("The DET\ncat NOUN\n\n\nSat VERB")
+    (tmp_path / "b.conll").write_text("x\tThe\tDET\nx\tcat\tNOUN\n\nx\tSat\tVERB\n")
+    (tmp_path / "words").write_text("The cat\nSat\n")
+    (tmp_path / "tags").write_text("DET NOUN\nVERB\n")
+    rows = [{"words": words, "tags": tags} for words, tags in SENTENCES]
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    for found in (
+        Sentences(tmp_path / "a.conllu"),
+        Sentences(tmp_path / "a.conll"),
+        Sentences(tmp_path / "b.conll", "1", "2"),
+        Sentences(tmp_path / "words", beside=tmp_path / "tags"),
+        Sentences(tmp_path / "a.jsonl"),
+        Sentences([words for words, _ in SENTENCES], beside=[tags for _, tags in SENTENCES]),
+    ):
+        assert values(found) == SENTENCES
+    xpos = Sentences(tmp_path / "a.conllu", tags="xpos")
+    assert [tags for _, tags in values(xpos)] == [("DT", "NN"), ("VBD",)]  # type: ignore[misc]
+    bare = Sentences(tmp_path / "words", None, None)
+    assert values(bare) == [(words,) for words, _ in SENTENCES]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.conllu", "1\tThe\tDET\n\n1\tSat\t_\tVERB\t_\t_\t_\t_\t_\t_\n", "line 1: 3 columns"),
+        ("a.jsonl", '{"words": ["The"], "tags": []}\n{"words": ["Sat"], "tags": ["VERB"]}\n',
+         "line 1: 1 words and 0 tags"),
+        ("a.jsonl", '{"words": [], "tags": []}\n{"words": ["Sat"], "tags": ["VERB"]}\n',
+         "line 1: no words"),
+        ("a.jsonl", '{"words": 3, "tags": []}\n{"words": ["Sat"], "tags": ["VERB"]}\n',
+         "line 1: int, expected a list"),
+    ],
+)  # fmt: skip
+def test_a_bad_sentence_is_named_and_those_behind_it_are_read(
+    name: str, content: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    found = values(Sentences(tmp_path / name))
+    assert isinstance(found[0], DataError)
+    assert words in str(found[0])
+    assert found[1] == (("Sat",), ("VERB",))
+
+
+def test_columns_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text("The DET\n")
+    with pytest.raises(ArgumentError, match=r"a column of a\.conll is a number"):
+        Sentences(tmp_path / "a.conll", "word", "tag")
+    bad = values(Sentences(tmp_path / "a.conll", "0", "7"))[0]
+    assert "line 1: 2 columns; expected a word and a tag" in str(bad)
