@@ -14,11 +14,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from elman.dropout import check_probability, dropout, locked_dropout
 from elman.encode.embed import Embed
+from elman.encode.words import WordEmbed
 from elman.errors import ArgumentError
-from elman.heads import TokenHead, ValueHead
+from elman.heads import LabelHead, TagHead, TokenHead, ValueHead
 from elman.padded import Padded
 from elman.recur.stack import Stack
 from elman.state import State
@@ -44,6 +46,8 @@ class SequenceModel(nn.Module):
         variational: drop the same features at all steps of a row (locked).
         activation_penalty: alpha.
         temporal_penalty: beta.
+        backward_steps: steps from the end of each row that the gradient goes back in training,
+            which bounds the memory; None for all.
 
     Example:
         >>> import torch, elman
@@ -59,14 +63,15 @@ class SequenceModel(nn.Module):
 
     def __init__(
         self,
-        encode: Embed | None,
+        encode: Embed | WordEmbed | None,
         core: Stack,
-        head: TokenHead | ValueHead,
+        head: TokenHead | ValueHead | LabelHead | TagHead,
         *,
         dropout: float = 0.0,
         variational: bool = True,
         activation_penalty: float = 0.0,
         temporal_penalty: float = 0.0,
+        backward_steps: int | None = None,
     ) -> None:
         super().__init__()
         if not core.batch_first:
@@ -78,6 +83,9 @@ class SequenceModel(nn.Module):
         self.variational = variational
         self.activation_penalty = activation_penalty
         self.temporal_penalty = temporal_penalty
+        if backward_steps is not None and not core.causal:
+            raise ArgumentError("backward_steps needs a core that reads forward only")
+        self.backward_steps = backward_steps
 
     def run(
         self, x: Padded, state: State | None = None, *, generator: torch.Generator | None = None
@@ -85,8 +93,26 @@ class SequenceModel(nn.Module):
         """States of the core (B, T, D) for a batch, and the state behind its last elements."""
         if self.encode is not None:
             x = self.encode(x, generator=generator)
+        k = self.backward_steps
+        if self.training and k is not None and k < x.data.shape[1]:
+            return self._run_end(x, state, k, generator)
         h, state = self.core(x.data, state, x.lengths, generator=generator)
         return Padded(h, x.lengths), state
+
+    def _run_end(
+        self, x: Padded, state: State | None, k: int, generator: torch.Generator | None
+    ) -> tuple[Padded, State]:
+        """The same with a gradient through the last k steps of each row only."""
+        before = (x.lengths - k).clamp(min=0)
+        longest = int(before.max())
+        with torch.no_grad():
+            first, state = self.core(x.data[:, :longest], state, before, generator=generator)
+        place = before.to(x.data.device).unsqueeze(1) + torch.arange(k, device=x.data.device)
+        place = place.unsqueeze(2)
+        last = x.data.gather(1, place.expand(-1, -1, x.data.shape[2]))
+        h, state = self.core(last, state, x.lengths - before, generator=generator)
+        whole = F.pad(first, (0, 0, 0, x.data.shape[1] - longest))
+        return Padded(whole.scatter(1, place.expand(-1, -1, h.shape[2]), h), x.lengths), state
 
     def forward(self, x: Padded, state: State | None = None) -> tuple[Padded, State]:
         """Scores (B, T, K) for every element, and the state."""

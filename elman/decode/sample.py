@@ -12,15 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from elman.errors import ArgumentError
-from elman.state import State
 
 TINY = torch.finfo(torch.float32).tiny
-Step = Callable[[Tensor, State], tuple[Tensor, State]]
+S = TypeVar("S")
+Step = Callable[[Tensor, S], tuple[Tensor, S]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +93,9 @@ class Sampling:
 
 
 def sample(
-    step: Step,
+    step: Step[S],
     scores: Tensor,
-    state: State,
+    state: S,
     *,
     sampling: Sampling,
     max_new_tokens: int,

@@ -6,7 +6,8 @@ and detached there.  Where documents are independent a row's state is set to zer
 of each: a chunk with such borders inside is given to the model as a ragged batch of segments, so
 that nothing but the contract of the cores, state and lengths, is needed.
 
-Full: every batch holds whole documents of similar length and nothing is carried.
+Full: every batch holds whole documents of similar length and nothing is carried; the targets are
+the tokens that follow, or a label of the whole.
 
 Sources: Williams and Peng 1990; Werbos 1990, "Backpropagation through time".
 """
@@ -14,18 +15,19 @@ Sources: Williams and Peng 1990; Werbos 1990, "Backpropagation through time".
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from elman.encode.corpus import Corpus
 from elman.errors import ArgumentError
+from elman.model import SequenceModel
 from elman.padded import Padded
-from elman.recur.stack import Stack
+from elman.seq2seq import Seq2Seq
 from elman.state import State, detach, select_rows, zero_rows
 
 
@@ -67,13 +69,13 @@ class Chunk(NamedTuple):
         )
 
 
-def check_causal(chunk: Chunk, core: Stack) -> None:
-    """Refuse to carry the state of a core that reads from the end as well.
+def check_causal(chunk: Chunk, model: SequenceModel | Seq2Seq) -> None:
+    """Refuse to carry the state of a model whose core reads from the end as well.
 
     Raises:
         ArgumentError: the chunk carries its state on and the core is bidirectional.
     """
-    if chunk.last is not None and not core.causal:
+    if chunk.last is not None and isinstance(model, SequenceModel) and not model.core.causal:
         raise ArgumentError(
             "a bidirectional core cannot be trained or scored in chunks with a carried state: "
             "set bptt=None for whole documents, or bidirectional=False"
@@ -181,6 +183,8 @@ class DocumentBatches:
         ArgumentError: a document is longer than `longest`.
     """
 
+    rows = 0  # nothing is carried
+
     def __init__(
         self,
         corpus: Corpus,
@@ -190,8 +194,9 @@ class DocumentBatches:
         share: tuple[int, int] = (0, 1),
         longest: int = 20_000,
     ) -> None:
-        self.corpus, self.batch_size, self.seed, self.share = corpus, batch_size, seed, share
+        self.corpus = corpus
         self.lengths = np.diff(np.append(corpus.starts, len(corpus)))
+        self._order = _Order(self.lengths, batch_size, seed, share)
         worst = int(self.lengths.argmax())
         if self.lengths[worst] > longest:
             raise ArgumentError(
@@ -199,37 +204,102 @@ class DocumentBatches:
                 f"{self.lengths[worst]} tokens; set bptt (for example 35), or document=line"
             )
 
-    @property
-    def rows(self) -> int:
-        """Nothing is carried."""
-        return 0
-
     def __len__(self) -> int:
         """Batches in an epoch."""
-        whole, rest = divmod(len(self.lengths), self.batch_size)
-        return whole + (rest >= self.share[1])
+        return len(self._order)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Chunk]:
         """The batches of an epoch."""
-        draw = np.random.default_rng((self.seed, number))
-        order = draw.permutation(len(self.lengths))
-        pool = 64 * self.batch_size  # sorted by length within pools: little padding, still random
-        for at in range(0, len(order), pool):
-            part = order[at : at + pool]
-            order[at : at + pool] = part[np.argsort(self.lengths[part], kind="stable")]
-        batches = np.arange(len(self))
-        if len(self) * self.batch_size <= len(order):
-            draw.shuffle(batches)
-        else:  # the incomplete batch stays at the end
-            draw.shuffle(batches[:-1])
-        rank, processes = self.share
-        for batch in batches[start:]:
-            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size][rank::processes]
+        for chosen in self._order.epoch(number, start):
             begins = self.corpus.starts[chosen]
             spans = [(b, b + n) for b, n in zip(begins, self.lengths[chosen], strict=True)]
             rows = [torch.from_numpy(self.corpus.inputs(*span)) for span in spans]
             wanted = [_tensor(self.corpus.tokens[b:e]) for b, e in spans]
             yield Chunk(Padded.pad(rows), Padded.pad(wanted).data)
+
+
+class ExampleBatches:
+    """Sequences with a target for each, of similar length in a batch, shuffled for every epoch.
+
+    Args:
+        sequences: numbers (T_n, ...) of every example; none may be there.
+        targets: (N, ...) for each, or a sequence (T_n) for each.
+        batch_size: examples in a batch, over all processes.
+        seed: of the order; None for batches from the shortest to the longest.
+        share: (rank, processes), the examples of this process.
+        padding: what stands behind targets that are sequences.
+
+    Example:
+        >>> import torch
+        >>> from elman.train.chunks import ExampleBatches
+        >>> batches = ExampleBatches([[3, 1], [2], []], torch.tensor([0, 1, 1]), 2, seed=None)
+        >>> [chunk.targets.tolist() for chunk in batches.epoch(1)]
+        [[1, 1], [0]]
+    """
+
+    rows = 0  # nothing is carried
+
+    def __init__(
+        self,
+        sequences: Sequence[Sequence[int] | NDArray[np.integer]],
+        targets: Tensor | Sequence[NDArray[np.int64]],
+        batch_size: int,
+        *,
+        seed: int | None,
+        share: tuple[int, int] = (0, 1),
+        padding: int = 0,
+    ) -> None:
+        self.sequences, self.targets, self.padding = sequences, targets, padding
+        lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+        self._order = _Order(lengths, batch_size, seed, share)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self._order)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Chunk]:
+        """The batches of an epoch."""
+        for chosen in self._order.epoch(number, start):
+            rows = [torch.as_tensor(self.sequences[n], dtype=torch.int64) for n in chosen]
+            if isinstance(self.targets, Tensor):
+                wanted = self.targets[torch.from_numpy(chosen)]
+            else:
+                some = [torch.from_numpy(self.targets[n]) for n in chosen]
+                wanted = nn.utils.rnn.pad_sequence(some, True, self.padding)
+            yield Chunk(Padded.pad(rows), wanted)
+
+
+class _Order:
+    """Batches of examples of similar length, in an order that seed and epoch decide."""
+
+    def __init__(
+        self, lengths: NDArray[np.int64], batch_size: int, seed: int | None, share: tuple[int, int]
+    ) -> None:
+        self.lengths, self.batch_size, self.seed, self.share = lengths, batch_size, seed, share
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.lengths), self.batch_size)
+        return whole + (rest >= self.share[1])
+
+    def epoch(self, number: int, start: int) -> Iterator[NDArray[np.int64]]:
+        """Numbers of the examples of each batch."""
+        batches = np.arange(len(self))
+        if self.seed is None:
+            order = np.argsort(self.lengths, kind="stable")
+        else:
+            draw = np.random.default_rng((self.seed, number))
+            order = draw.permutation(len(self.lengths))
+            pool = 64 * self.batch_size  # sorted within pools: little padding, still random
+            for at in range(0, len(order), pool):
+                part = order[at : at + pool]
+                order[at : at + pool] = part[np.argsort(self.lengths[part], kind="stable")]
+            if len(self) * self.batch_size <= len(order):
+                draw.shuffle(batches)
+            else:  # the incomplete batch stays at the end
+                draw.shuffle(batches[:-1])
+        rank, processes = self.share
+        for batch in batches[start:]:
+            yield order[batch * self.batch_size : (batch + 1) * self.batch_size][rank::processes]
 
 
 class _Stream:

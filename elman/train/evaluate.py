@@ -8,13 +8,14 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from elman.model import SequenceModel
+from elman.seq2seq import Seq2Seq
 from elman.state import State
 from elman.train.chunks import Batches, check_causal
 
 
 @torch.no_grad()
 def evaluate(
-    model: SequenceModel,
+    model: SequenceModel | Seq2Seq,
     batches: Batches,
     *,
     device: torch.device | str = "cpu",
@@ -33,7 +34,7 @@ def evaluate(
     state: State | None = None
     sums: dict[str, float] = {}
     for chunk in batches.epoch(1):
-        check_causal(chunk, model.core)
+        check_causal(chunk, model)
         here = chunk.to(device)
         with autocast():
             part, end = model.score(here.inputs, here.targets, here.enter(state))

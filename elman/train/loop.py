@@ -25,6 +25,7 @@ from torch import Tensor
 from elman.errors import ArgumentError, DivergenceError, FolderError
 from elman.model import SequenceModel
 from elman.report.journal import Journal
+from elman.seq2seq import Seq2Seq
 from elman.state import State, from_named_leaves, map_state, named_leaves
 from elman.train.checkpoint import (
     Json,
@@ -56,7 +57,7 @@ Record = Mapping[str, object]
 
 
 def fit(
-    model: SequenceModel,
+    model: SequenceModel | Seq2Seq,
     train: Batches,
     validation: Batches | None,
     settings: TrainingSettings,
@@ -101,7 +102,7 @@ class _Loop:
 
     def __init__(
         self,
-        model: SequenceModel,
+        model: SequenceModel | Seq2Seq,
         train: Batches,
         validation: Batches | None,
         settings: TrainingSettings,
@@ -190,7 +191,7 @@ class _Loop:
         return False
 
     def _forward_backward(self, chunk: Chunk, *, step_follows: bool) -> None:
-        check_causal(chunk, self.model.core)
+        check_causal(chunk, self.model)
         # The last group of an epoch may be smaller than the others.
         first = self.position.batch - self.position.batch % self.settings.accumulate
         group = min(self.settings.accumulate, len(self.train) - first)

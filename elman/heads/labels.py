@@ -1,0 +1,156 @@
+"""One label of a sequence, or several: states pooled over time, then scores of K classes.
+
+    last         p = h_T  (of both directions: the state behind the last and before the first step)
+    mean, max    over all steps, feature by feature
+    concat       last, mean and max side by side: Howard and Ruder 2018 (arXiv:1801.06146)
+    attention    p = sum_t a_t h_t,   a = softmax_t(v . tanh(U h_t + u)): Yang et al. 2016,
+                 "Hierarchical Attention Networks for Document Classification", NAACL
+
+    s = W p + b
+    one label:       loss = -w_y log softmax(s)_y
+    several labels:  loss = -sum_k w_k (y_k log sigmoid(s_k) + (1 - y_k) log sigmoid(-s_k))
+
+The weights w make rare classes count as much as others.  A sequence without a step has p = 0.
+
+Shape legend: B rows, T steps, D features, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from elman.dropout import check_probability
+from elman.errors import ArgumentError
+from elman.padded import Padded
+
+Pooling = Literal["last", "mean", "max", "concat", "attention"]
+LOW = -1e30  # finite: a row without steps would have NaN gradients
+POOLINGS = ("last", "mean", "max", "concat", "attention")
+
+
+class LabelHead(nn.Module):
+    """Scores of K classes for whole sequences.
+
+    Args:
+        input_size: D, features of the states.
+        classes: K.
+        pooling: how the states become one vector.
+        bidirectional: whether the second half of the features was read from the end.
+        several: whether a sequence may have any number of labels.
+        class_weights: (K) weights w; None for ones.
+        label_smoothing: share of the target that is spread over all classes.
+
+    Example:
+        >>> import torch
+        >>> from elman.heads import LabelHead
+        >>> from elman.padded import Padded
+        >>> head = LabelHead(4, 3, pooling="max")
+        >>> states = Padded(torch.zeros(2, 5, 4), torch.tensor([5, 0]))
+        >>> head(states).shape
+        torch.Size([2, 3])
+        >>> total, count = head.loss(states, torch.tensor([0, 2]))
+        >>> count
+        2
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        classes: int,
+        *,
+        pooling: Pooling = "max",
+        bidirectional: bool = False,
+        several: bool = False,
+        class_weights: Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise ArgumentError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+        self.pooling, self.bidirectional, self.several = pooling, bidirectional, several
+        self.label_smoothing = check_probability("label_smoothing", label_smoothing)
+        self.linear = nn.Linear(input_size * (3 if pooling == "concat" else 1), classes)
+        if pooling == "attention":
+            self.hidden = nn.Linear(input_size, input_size)
+            self.query = nn.Parameter(torch.empty(input_size).uniform_(-0.1, 0.1))
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.class_weights: Tensor | None
+
+    def forward(self, states: Padded) -> Tensor:
+        """Scores (B, K) of states (B, T, D)."""
+        scores: Tensor = self.linear(self.pool(states))
+        return scores.float()
+
+    def pool(self, states: Padded) -> Tensor:
+        """One vector a row: (B, T, D) -> (B, D), or (B, 3 D) for concat."""
+        mask = states.mask().unsqueeze(2)
+        h = torch.where(mask, states.data, 0)  # what lies behind may be NaN, and 0 * NaN too
+        if h.shape[1] == 0:
+            return h.new_zeros(h.shape[0], self.linear.in_features)
+        if self.pooling == "attention":
+            return (self._weights(h, mask).unsqueeze(2) * h).sum(1)
+        found = []
+        if self.pooling in ("last", "concat"):
+            found.append(self._last(h, states.lengths.to(h.device)))
+        if self.pooling in ("mean", "concat"):
+            found.append(h.sum(1) / mask.sum(1).clamp(min=1))
+        if self.pooling in ("max", "concat"):
+            highest = torch.where(mask, h, -torch.inf).amax(1)
+            found.append(torch.where(mask[:, 0], highest, 0))
+        return torch.cat(found, dim=1)
+
+    def _last(self, h: Tensor, lengths: Tensor) -> Tensor:
+        behind = h[torch.arange(len(h), device=h.device), (lengths - 1).clamp(min=0)]
+        if not self.bidirectional:
+            return behind
+        half = h.shape[2] // 2
+        return torch.cat([behind[:, :half], h[:, 0, half:]], dim=1)
+
+    def attention(self, states: Padded) -> Tensor:
+        """How much each step counts, (B, T), of a row together 1; zeros for a row without steps."""
+        mask = states.mask().unsqueeze(2)
+        return self._weights(torch.where(mask, states.data, 0), mask)
+
+    def _weights(self, h: Tensor, mask: Tensor) -> Tensor:
+        a: Tensor = torch.tanh(self.hidden(h)) @ self.query
+        weights = torch.where(mask[:, :, 0], a.float(), LOW).softmax(1)
+        return torch.where(mask[:, :, 0], weights, 0)
+
+    def loss(self, states: Padded, targets: Tensor) -> tuple[Tensor, int]:
+        """Weighted sum of the losses of a batch, and its rows.
+
+        Targets are classes (B), or with several labels (B, K) of zeros and ones.
+        """
+        scores, w, smooth = self(states), self.class_weights, self.label_smoothing
+        if not self.several:
+            total = F.cross_entropy(
+                scores, targets, weight=w, reduction="sum", label_smoothing=smooth
+            )
+        else:
+            wanted = targets.to(scores.dtype) * (1 - smooth) + smooth / 2
+            total = F.binary_cross_entropy_with_logits(scores, wanted, weight=w, reduction="sum")
+        return total, len(scores)
+
+    def score(self, states: Padded, targets: Tensor) -> dict[str, float]:
+        """Sums over a batch, for `summary`."""
+        scores = self(states)
+        if self.several:
+            loss = F.binary_cross_entropy_with_logits(scores, targets.float(), reduction="sum")
+            right = ((scores > 0) == targets.bool()).all(1)
+        else:
+            loss = F.cross_entropy(scores, targets, reduction="sum")
+            right = scores.argmax(1) == targets
+        return {"loss": loss.item(), "count": len(scores), "right": right.sum().item()}
+
+    @staticmethod
+    def summary(sums: dict[str, float]) -> dict[str, float]:
+        """Loss (nats a sequence) and accuracy: rows all of whose labels are right."""
+        return {
+            "loss": sums["loss"] / sums["count"],
+            "accuracy": sums["right"] / sums["count"],
+            "examples": sums["count"],
+        }

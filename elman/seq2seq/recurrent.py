@@ -1,0 +1,169 @@
+"""A recurrent encoder and decoder, and attention between them.
+
+    H = core_e(embed_e(x)),            what the encoder read, (B, T, M)
+    s_t = core_d(embed_d(y_{t-1})),    s_0 = tanh(W_b end of core_e)
+    c_t = attention(s_t, H)
+    d_t = tanh(W_c [c_t ; s_t])
+
+As Luong, Pham and Manning 2015 (arXiv:1508.04025); without attention d_t = s_t: Sutskever, Vinyals
+and Le 2014 (arXiv:1409.3215).  With input feeding core_d also reads d_{t-1}, and goes step by step;
+without, all steps of the decoder are one call.
+
+Shape legend: B rows, T elements of the source, S of the target, D features of d.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from elman.attend import Attention, Memory
+from elman.encode.embed import Embed
+from elman.errors import ArgumentError
+from elman.padded import Padded
+from elman.recur.stack import Stack
+from elman.state import State, map_state, select_rows
+
+
+class Decoding(NamedTuple):
+    """Where a decoder stands.
+
+    Attributes:
+        core: state of the decoder's core.
+        memory: what it attends to; None without attention.
+        fed: (B, D) the last d; None without input feeding.
+    """
+
+    core: State
+    memory: Memory | None
+    fed: Tensor | None
+
+    def rows(self, which: Tensor) -> Decoding:
+        """Rows by index, any number of times: for beams."""
+        return Decoding(
+            select_rows(self.core, which),
+            None if self.memory is None else self.memory.rows(which),
+            None if self.fed is None else self.fed.index_select(0, which),
+        )
+
+
+class Recurrent(nn.Module):
+    """What reads the source and follows the target, by recurrences.
+
+    Args:
+        embed_source: tokens of the source to vectors.
+        encoder: any core, batch first; both directions are fine.
+        embed_target: tokens of the target to vectors.
+        core: the decoder's, batch first and forward only.
+        attention: between the two; None for a decoder that knows the end of the encoder only.
+        input_feeding: whether the core reads d_{t-1} too.
+
+    Raises:
+        ArgumentError: a core does not fit.
+
+    Example:
+        >>> import torch, elman
+        >>> from elman.attend import Attention
+        >>> from elman.encode.embed import Embed
+        >>> from elman.padded import Padded
+        >>> from elman.seq2seq.recurrent import Recurrent
+        >>> coder = Recurrent(
+        ...     Embed(10, 4), elman.GRU(4, 6, batch_first=True, bidirectional=True),
+        ...     Embed(12, 4), elman.GRU(4, 8, batch_first=True), Attention(8, 12),
+        ... )
+        >>> start = coder.read(Padded(torch.tensor([[1, 2, 3], [4, 0, 0]]), torch.tensor([3, 1])))
+        >>> d, weights, _ = coder.decode(Padded.full(torch.tensor([[5, 6], [7, 5]])), start)
+        >>> d.data.shape, weights.shape
+        (torch.Size([2, 2, 8]), torch.Size([2, 2, 3]))
+    """
+
+    def __init__(
+        self,
+        embed_source: Embed,
+        encoder: Stack,
+        embed_target: Embed,
+        core: Stack,
+        attention: Attention | None,
+        *,
+        input_feeding: bool = False,
+    ) -> None:
+        super().__init__()
+        if not (encoder.batch_first and core.batch_first):
+            raise ArgumentError("cores must be batch first: build them with batch_first=True")
+        if not core.causal:
+            raise ArgumentError("the decoder's core must read forward only")
+        if input_feeding and attention is None:
+            raise ArgumentError("input_feeding needs attention")
+        self.embed_source, self.encoder = embed_source, encoder
+        self.embed_target, self.core = embed_target, core
+        self.attention, self.input_feeding = attention, input_feeding
+        read, last = encoder.output_sizes[-1], core.output_sizes[-1]
+        self.bridge = nn.ModuleList(
+            nn.Linear(encoder.hidden_sizes[-1] * encoder.directions, size)
+            for size in core.hidden_sizes
+        )
+        if attention is not None:
+            self.combine = nn.Linear(read + last, last)
+
+    @property
+    def attends(self) -> bool:
+        """Whether `decode` gives weights."""
+        return self.attention is not None
+
+    def read(self, source: Padded, *, generator: torch.Generator | None = None) -> Decoding:
+        """Where the decoder begins, (B, T) tokens of the source having been read."""
+        x = self.embed_source(source, generator=generator)
+        h, state = self.encoder(x.data, None, x.lengths, generator=generator)
+        memory = None if self.attention is None else self.attention.remember(Padded(h, x.lengths))
+        start = self._start(state)
+        fed = h.new_zeros(len(h), self.core.output_sizes[-1]) if self.input_feeding else None
+        return Decoding(start, memory, fed)
+
+    def _start(self, state: State) -> State:
+        """The decoder's first state, from the last layer of the encoder's end."""
+        h = state if self.encoder.leaves == 1 else state[0]
+        if not isinstance(h, Tensor):  # a hidden size for each layer
+            h = h[-1]
+        assert isinstance(h, Tensor)
+        last = h[-self.encoder.directions :]
+        read = last.transpose(0, 1).flatten(1)
+        first = [torch.tanh(layer(read)) for layer in self.bridge]
+        begin: State = (
+            torch.stack(first)
+            if isinstance(self.core.hidden_size, int)
+            else tuple(one.unsqueeze(0) for one in first)
+        )
+        return begin if self.core.leaves == 1 else (begin, map_state(torch.zeros_like, begin))
+
+    def decode(
+        self, tokens: Padded, start: Decoding, *, generator: torch.Generator | None = None
+    ) -> tuple[Padded, Tensor | None, Decoding]:
+        """States d (B, S, D) for inputs (B, S), weights (B, S, T), and where it is then."""
+        x = self.embed_target(tokens, generator=generator)
+        if not self.input_feeding:
+            s, core = self.core(x.data, start.core, tokens.lengths, generator=generator)
+            d, weights = self._look(s, start.memory)
+            return Padded(d, tokens.lengths), weights, start._replace(core=core)
+        states, found, here = [], [], start
+        for t in range(x.data.shape[1]):
+            running = (tokens.lengths > t).long()
+            assert here.fed is not None
+            both = torch.cat([x.data[:, t], here.fed], dim=1).unsqueeze(1)
+            s, core = self.core(both, here.core, running, generator=generator)
+            d, weights = self._look(s, here.memory)
+            here = Decoding(core, here.memory, d[:, 0])
+            states.append(d)
+            found.append(weights)
+        return (
+            Padded(torch.cat(states, 1), tokens.lengths),
+            torch.cat([one for one in found if one is not None], 1),
+            here,
+        )
+
+    def _look(self, s: Tensor, memory: Memory | None) -> tuple[Tensor, Tensor | None]:
+        if self.attention is None or memory is None:
+            return s, None
+        context, weights = self.attention(s, memory)
+        return torch.tanh(self.combine(torch.cat([context.to(s.dtype), s], 2))), weights
