@@ -18,16 +18,28 @@ import importlib
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["GRU", "LSTM", "RNN", "LanguageModel", "Stream", "load"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Classifier",
+    "LanguageModel",
+    "Stream",
+    "Tagger",
+    "Translator",
+    "load",
+]
 
 if TYPE_CHECKING:
     from elman.recur import GRU, LSTM, RNN
     from elman.recur.stream import Stream
-    from elman.tasks import LanguageModel, load
+    from elman.tasks import Classifier, LanguageModel, Tagger, Translator, load
 
 _ROOMS = {
     "RNN": "recur", "LSTM": "recur", "GRU": "recur", "Stream": "recur.stream",
-    "LanguageModel": "tasks", "load": "tasks",
+    "Classifier": "tasks", "LanguageModel": "tasks", "Tagger": "tasks",
+    "Translator": "tasks",
+    "load": "tasks",
 }  # fmt: skip
 
 

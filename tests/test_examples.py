@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import runpy
 from pathlib import Path
 
@@ -34,6 +35,29 @@ def test_the_demo_trains_scores_predicts_and_generates(
     for part in ("Kneser-Ney", '"The cat sat on the"', "And he said", "report.html"):
         assert part in said
     assert (tmp_path / "model" / "report.html").stat().st_size > 20_000
+
+
+@pytest.mark.parametrize(
+    ("job", "scores"),
+    [("classify", "test accuracy"), ("tag", "F1 of spans"), ("translate", "test BLEU")],
+)
+def test_verses_are_classified_tagged_and_translated(
+    job: str, scores: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runpy.run_path(str(EXAMPLES / "verses.py"))["run"]
+    whole = run.__globals__["verses"]
+    run.__globals__["verses"] = lambda: itertools.islice(whole(), 0, None, 40)
+    assert run(job, tmp_path, hidden_size=16, epochs=1, device="cpu") == 0
+    said = capsys.readouterr().out
+    assert scores in said
+    assert "report.html" in said
+
+
+def test_the_brackets_of_the_translators_become_tags() -> None:
+    tagged = runpy.run_path(str(EXAMPLES / "verses.py"))["tagged"]
+    words, tags = tagged("of her [that had been] of Urias;")
+    assert words == "of her that had been of Urias ;"
+    assert tags == "O O B-ADDED I-ADDED I-ADDED O O O"
 
 
 def test_the_awd_lstm_settings_train(tmp_path: Path) -> None:

@@ -64,6 +64,10 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; line-heig
 th, td { padding: .4rem 0 .4rem 2rem; text-align: right; vertical-align: bottom;
   border-bottom: 1px solid var(--rule); font-weight: 400; overflow-wrap: normal; }
 th:first-child { padding-left: 0; text-align: left; }
+.heat { margin-bottom: 1.5rem; line-height: 1.2; }
+.heat th, .heat td { padding: .1rem .2rem; border: 0; min-width: 1.1rem; }
+.heat thead th { writing-mode: vertical-rl; text-align: left; transform: rotate(180deg); }
+.heat td { background: color-mix(in srgb, var(--blue) var(--w), transparent); }
 pre { margin: .25rem 0 1.5rem; padding-left: 1rem; border-left: 3px solid var(--rule);
   white-space: pre-wrap; font-family: ui-monospace, Menlo, Consolas, monospace; }
 dl { margin: 0; columns: 2; column-gap: 2.5rem; } dd { margin: 0; text-align: right; }
@@ -108,7 +112,9 @@ def _page(records: Sequence[Record], metrics: Record) -> str:
     about = {key: start[key] for key in ("seed", "device", "precision", "time") if key in start}
     sections = {
         "Scores": _scores(metrics, unit),
+        "Confusions": _tables(metrics.get("tables")),
         "Training": _charts(records, best, unit),
+        "Attention": _tables(metrics.get("attention"), kind="heat"),
         "Samples": "".join(
             f"<h3>{escape(str(sample.get('title', '')))}</h3>\n"
             f"<pre>{escape(str(sample.get('text', '')))}</pre>\n"
@@ -140,10 +146,16 @@ def _course(records: Sequence[Record], best: Record) -> str:
     return course[0].upper() + course[1:]
 
 
+# The scores that a task is judged by, and whether more is better.
+VERDICTS = (
+    ("BLEU", 1), ("ROUGE-L", 1), ("BLEU-2", 1), ("perplexity", -1), ("accuracy", 1), ("loss", -1),
+)  # fmt: skip
+
+
 def _verdict(metrics: Record) -> str:
     model, baseline = _part(metrics, "model"), _part(metrics, "baseline")
     for split in ("test", "validation"):
-        for score, direction in (("perplexity", -1), ("accuracy", 1), ("loss", -1)):
+        for score, direction in VERDICTS:
             ours = number(_part(model, split), score)
             theirs = number(_part(baseline, split), score)
             if not (math.isfinite(ours) and math.isfinite(theirs)):
@@ -165,9 +177,12 @@ def _verdict(metrics: Record) -> str:
 
 
 def _scores(metrics: Record, unit: str) -> str:
+    others = metrics.get("others")
+    listed = [("model", _part(metrics, "model")), ("baseline", _part(metrics, "baseline"))]
+    listed += [("baseline", one) for one in (others if isinstance(others, list) else [])]
     rows = [
-        (f"{_part(metrics, part).get('name', part)}, {split}", _part(_part(metrics, part), split))
-        for part in ("model", "baseline")
+        (f"{one.get('name', kind)}, {split}", _part(one, split))
+        for kind, one in listed
         for split in ("validation", "test")
     ]
     columns = dict.fromkeys(key for _, scores in rows for key in scores)
@@ -182,6 +197,28 @@ def _scores(metrics: Record, unit: str) -> str:
     )
     table = f"<thead>\n<tr><th></th>{head}</tr>\n</thead>\n<tbody>\n{lines}</tbody>\n"
     return f'<div class="wide"><table>\n{table}</table></div>' if lines else ""
+
+
+def _tables(tables: object, *, kind: str = "") -> str:
+    """Tables of numbers; of kind heat, weights as shades and names above on their side."""
+
+    def cell(value: object) -> str:
+        if kind != "heat":
+            return f"<td>{escape(str(value))}</td>"
+        return f'<td style="--w: {float(str(value)):.0%}" title="{escape(str(value))}"></td>'
+
+    text = ""
+    for table in tables if isinstance(tables, list) else []:
+        head = "".join(f'<th scope="col">{escape(str(name))}</th>' for name in table["columns"])
+        lines = "".join(
+            f'<tr><th scope="row">{escape(str(first))}</th>' + "".join(map(cell, rest)) + "</tr>\n"
+            for first, *rest in table["rows"]
+        )
+        text += f"<h3>{escape(str(table['title']))}</h3>\n"
+        text += f'<div class="wide"><table class="{kind}">\n<thead>\n'
+        text += f"<tr><th></th>{head}</tr>\n</thead>\n"
+        text += f"<tbody>\n{lines}</tbody>\n</table></div>\n"
+    return text
 
 
 def _cell(scores: Record, key: str) -> str:

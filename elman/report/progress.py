@@ -12,7 +12,8 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 WIDTH = 79
 # In a log file a sign of life, not a record of every step.
 QUIET_SECONDS = 60.0
+# Bytes of data from which on reading them shows a bar.
+LARGE = 20_000_000
 # Step records that the time left is estimated from.
 WINDOW = 200
 
@@ -291,3 +294,20 @@ def end_line(record: Record, best: Record) -> str:
     if "loss" in best:
         line += f", best validation loss {figure(number(best, 'loss'))}"
     return line + _count(best, "epoch", " (epoch {})")
+
+
+@contextmanager
+def reading_bar(
+    title: str, total_bytes: int, *, show: bool, least: int = LARGE
+) -> Iterator[Callable[[int], None] | None]:
+    """A bar for files of `least` bytes, on a terminal: give it the bytes as they are read."""
+    if not show or total_bytes < least:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    console = Console(file=sys.stderr)
+    with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task(title, total=total_bytes)
+        yield lambda count: bars.advance(bar, count)

@@ -5,13 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from elman.errors import FolderError
+from elman.tasks.classifier import Classifier
 from elman.tasks.folder import read_config
 from elman.tasks.language_model import LanguageModel
+from elman.tasks.tagger import Tagger
+from elman.tasks.translator import Translator
 
-TASKS = {"language-model": LanguageModel}
+Task = Classifier | LanguageModel | Tagger | Translator
+TASKS: dict[str, type[Task]] = {
+    task.task: task for task in (LanguageModel, Classifier, Tagger, Translator)
+}
 
 
-def task_of(folder: str | Path) -> type[LanguageModel]:
+def task_of(folder: str | Path) -> type[Task]:
     """The class whose model a folder holds; FolderError if it is none that is known."""
     task = read_config(Path(folder))["task"]
     if task not in TASKS:
@@ -19,7 +25,7 @@ def task_of(folder: str | Path) -> type[LanguageModel]:
     return TASKS[task]
 
 
-def load(folder: str | Path) -> LanguageModel:
+def load(folder: str | Path) -> Task:
     """Read a trained model from its folder.
 
     Raises:
@@ -28,4 +34,4 @@ def load(folder: str | Path) -> LanguageModel:
     return task_of(folder).load(folder)
 
 
-__all__ = ["TASKS", "LanguageModel", "load", "task_of"]
+__all__ = ["TASKS", "Classifier", "LanguageModel", "Tagger", "Translator", "load", "task_of"]

@@ -1,7 +1,8 @@
 """A model or run as a folder.
 
     config.json              task, settings, data
-    tokenizer.json           the vocabulary
+    tokenizer.json           the vocabulary of texts; of a translator that of the targets, beside
+                             source_tokenizer.json; words.json is that of a tagger
     weights.safetensors      the best weights
     metrics.json             scores beside the baseline
     README.md                the card: data, sizes, scores, how to use it
@@ -23,10 +24,11 @@ from elman.atomic import write_atomic
 from elman.errors import FolderError
 
 FORMAT = 1
-CONFIG, METRICS, CARD, TOKENIZER = "config.json", "metrics.json", "README.md", "tokenizer.json"
+CONFIG, METRICS, CARD = "config.json", "metrics.json", "README.md"
+TOKENIZER, SOURCE_TOKENIZER, WORDS = "tokenizer.json", "source_tokenizer.json", "words.json"
 OURS = (
-    "weights.safetensors", "checkpoint.safetensors", METRICS, CARD, TOKENIZER, "run.jsonl",
-    "report.html", CONFIG,
+    "weights.safetensors", "checkpoint.safetensors", METRICS, CARD, TOKENIZER,
+    SOURCE_TOKENIZER, WORDS, "run.jsonl", "report.html", CONFIG,
 )  # fmt: skip
 
 
@@ -74,7 +76,10 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a JSON file, atomically."""
-    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        text = json.dumps(value, indent=2)  # the name of a file that is not UTF-8
+    write_atomic(path, f"{text}\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

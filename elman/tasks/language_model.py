@@ -9,21 +9,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elman.errors import ArgumentError, FolderError
-from elman.tasks.folder import (
-    CONFIG,
-    METRICS,
-    TOKENIZER,
-    check_free,
-    read_config,
-    read_json,
-    start_folder,
-    write_json,
-)
+from elman.errors import ArgumentError
+from elman.tasks.estimator import Estimator
+from elman.tasks.folder import TOKENIZER, check_free
 from elman.tasks.language_settings import LanguageSettings
 
 if TYPE_CHECKING:
@@ -41,7 +33,7 @@ Text = str | Path | Sequence[str]
 
 
 @dataclass(kw_only=True)
-class LanguageModel(LanguageSettings):
+class LanguageModel(LanguageSettings, Estimator):
     """A next-word model: trains on text, predicts, generates, scores and runs live.
 
     Every field is a keyword argument here and a flag of `elman train language-model`.
@@ -56,15 +48,12 @@ class LanguageModel(LanguageSettings):
         'the'
     """
 
+    task = "language-model"
+
     def __post_init__(self) -> None:
-        sizes = self.hidden_size
-        if isinstance(sizes, Sequence):
-            self.hidden_size = sizes[0] if len(sizes) == 1 else tuple(sizes)
-        self._model: SequenceModel | None = None
+        super().__post_init__()
         self._vocabulary: Vocabulary | None = None
         self._data: TextData | None = None  # what it was trained on, in this session
-        self._described: dict[str, str] = {}  # where that is found again in a later one
-        self.metrics: dict[str, Any] = {}
 
     # Training.
 
@@ -104,38 +93,6 @@ class LanguageModel(LanguageSettings):
             check_free(folder, overwrite=overwrite)
         train_text(self, train, validation, test, folder, show=show)
         return self
-
-    @classmethod
-    def resume(
-        cls,
-        folder: str | Path,
-        *,
-        learning_rate: float | None = None,
-        epochs: int | None = None,
-        show: bool = False,
-    ) -> LanguageModel:
-        """Go on with a run from its last checkpoint, to the same result as without the stop.
-
-        Args:
-            folder: the run.
-            learning_rate: another one, for example after a divergence.
-            epochs: train to another number of epochs.
-            show: show progress on the terminal.
-
-        Raises:
-            FolderError: there is no run in the folder.
-            DataError: the texts are gone or have changed.
-        """
-        from elman.tasks.text_run import resume_text
-
-        folder = Path(folder)
-        config = read_config(folder)
-        model = cls._from_config(config, folder)
-        model.learning_rate = model.learning_rate if learning_rate is None else learning_rate
-        model.epochs = model.epochs if epochs is None else epochs
-        model.check()
-        resume_text(model, config, folder, show=show)
-        return model
 
     # Use.
 
@@ -226,58 +183,6 @@ class LanguageModel(LanguageSettings):
 
         return LiveText(self.model, self.vocabulary, documents_end=self._documents_end, seed=seed)
 
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        """Write the model to a folder, for `elman.load`."""
-        from elman.tasks.text_run import write_card
-        from elman.train.checkpoint import save_tensors
-        from elman.train.loop import WEIGHTS
-
-        folder, weights = Path(folder), self.model.state_dict()
-        check_free(folder, overwrite=overwrite)
-        start_folder(folder, self._config())
-        self.vocabulary.save(folder / TOKENIZER)
-        save_tensors(folder / WEIGHTS, weights)
-        write_json(folder / METRICS, self.metrics)
-        write_card(self, folder)
-
-    @classmethod
-    def load(cls, folder: str | Path) -> LanguageModel:
-        """Read a model from a folder.
-
-        Raises:
-            FolderError: the folder is missing, damaged or not a language model.
-        """
-        from elman.encode.text import Vocabulary
-        from elman.train.checkpoint import load_tensors
-        from elman.train.loop import WEIGHTS
-
-        folder = Path(folder)
-        config = read_config(folder)
-        model = cls._from_config(config, folder)
-        if not (folder / WEIGHTS).exists():
-            raise FolderError(
-                f"{folder}: has no weights yet, its training has not come to a first validation; "
-                f"go on with `elman resume {folder}`"
-            )
-        weights, _ = load_tensors(folder / WEIGHTS)
-        model.build(Vocabulary.load(folder / TOKENIZER))
-        try:
-            model.model.load_state_dict(weights)
-        except RuntimeError as error:
-            reason = str(error).replace("\n", " ")
-            raise FolderError(f"{folder / WEIGHTS}: does not fit config.json ({reason})") from None
-        model.model.eval()
-        if (folder / METRICS).exists():
-            model.metrics = read_json(folder / METRICS)
-        return model
-
-    @property
-    def model(self) -> SequenceModel:
-        """The network."""
-        if self._model is None:
-            raise ArgumentError("this LanguageModel is not trained yet: call fit first")
-        return self._model
-
     @property
     def vocabulary(self) -> Vocabulary:
         """The tokens."""
@@ -294,29 +199,17 @@ class LanguageModel(LanguageSettings):
         from elman.encode.embed import Embed
         from elman.heads import TokenHead
         from elman.model import SequenceModel
-        from elman.recur import GRU, LSTM, RNN
+        from elman.tasks.network import build_core
 
-        sizes = self.hidden_size
-        last = sizes if isinstance(sizes, int) else sizes[-1]
-        features = self.embedding_size or (
-            last if self.tied or isinstance(sizes, int) else sizes[0]
-        )
-        shared: dict[str, Any] = {
-            "num_layers": self.num_layers, "batch_first": True, "dropout": self.dropout,
-            "variational": self.variational, "weight_dropout": self.weight_dropout,
-            "recurrent_dropout": self.recurrent_dropout, "zoneout": self.zoneout,
-            "layer_norm": self.layer_norm,
-        }  # fmt: skip
+        last = self.sizes[-1]
+        features = self.embedding_size or (last if self.tied else self.sizes[0])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             encode = Embed(
                 vocabulary.size, features,
                 dropout=self.embedding_dropout, input_dropout=self.input_dropout,
             )  # fmt: skip
-            if self.cell == "lstm":
-                core: RNN | LSTM | GRU = LSTM(features, sizes, **shared, peephole=self.peephole)
-            else:
-                core = (GRU if self.cell == "gru" else RNN)(features, sizes, **shared)
+            core = build_core(self, features)
             head = TokenHead(last, vocabulary.size, tied=encode.weight if self.tied else None)
         self._vocabulary = vocabulary
         output = self.dropout if self.output_dropout is None else self.output_dropout
@@ -393,26 +286,21 @@ class LanguageModel(LanguageSettings):
             column = None
         return TextSource(path, document=self.document, column=column, encoding=self.encoding)
 
-    def _config(self, data: TextData | None = None) -> dict[str, Any]:
-        if data is not None:
-            self._described = data.describe()
-        return {"task": "language-model", "settings": asdict(self), "data": self._described}
+    def _save_parts(self, folder: Path) -> None:
+        self.vocabulary.save(folder / TOKENIZER)
 
-    @classmethod
-    def _from_config(cls, config: dict[str, Any], folder: Path) -> LanguageModel:
-        """The settings in the config.json of a folder; FolderError if they cannot be."""
-        if config["task"] != "language-model":
-            raise FolderError(f"{folder}: holds a model for {config['task']}, not language-model")
-        known = {field.name for field in fields(cls)}
-        strange = set(config["settings"]) - known
-        if strange:
-            raise FolderError(
-                f"{folder / CONFIG}: has unknown settings: {', '.join(sorted(strange))}"
-            )
-        try:
-            model = cls(**config["settings"])
-            model.check()
-        except (TypeError, ArgumentError) as error:
-            raise FolderError(f"{folder / CONFIG}: is damaged ({error})") from error
-        model._described = config["data"]
-        return model
+    def _build_from(self, folder: Path) -> None:
+        from elman.encode.text import Vocabulary
+
+        self.build(Vocabulary.load(folder / TOKENIZER))
+
+    def _resume(self, config: dict[str, Any], folder: Path, *, show: bool) -> None:
+        from elman.tasks.text_run import resume_text
+
+        resume_text(self, config, folder, show=show)
+
+    def card(self, name: str) -> str:
+        """The model card."""
+        from elman.tasks.text_run import describe
+
+        return describe(self, name)

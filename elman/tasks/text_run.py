@@ -1,41 +1,24 @@
-"""Training a language model from its texts to its folder: data, loop, scores, card, report."""
+"""A language model's run: its data, scores beside an n-gram model, and card."""
 
 from __future__ import annotations
 
-import datetime
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from lightning_fabric import Fabric
 
 import elman
-from elman.atomic import write_atomic
 from elman.encode.corpus import Corpus, tokenise
 from elman.encode.text import Vocabulary
-from elman.errors import DivergenceError, FolderError, Stopped
 from elman.read.text import TextSource
-from elman.report.journal import Journal
 from elman.report.ngram import KneserNey
-from elman.report.page import write_report
-from elman.report.progress import Progress
-from elman.tasks.folder import (
-    CARD,
-    CONFIG,
-    METRICS,
-    TOKENIZER,
-    start_folder,
-    write_config,
-    write_json,
-)
+from elman.tasks.folder import TOKENIZER
+from elman.tasks.run import Job, check_can_go_on, go_on, start
 from elman.tasks.text_data import TextData, check_known, find_again, find_training, prepare
-from elman.train.checkpoint import load_tensors
 from elman.train.chunks import Batches, DocumentBatches, StreamBatches
 from elman.train.evaluate import evaluate
 from elman.train.fabric import build_fabric
-from elman.train.loop import CHECKPOINT, WEIGHTS, fit
 from elman.train.reach import gradient_by_lag
 
 if TYPE_CHECKING:
@@ -61,104 +44,35 @@ def train_text(
     with fabric.rank_zero_first():
         data = prepare(model, train, validation, test, show=show)
     model.build(data.vocabulary)
-    # Before the folder is touched: a text may be too short, and an old model is to stay then.
-    batches = _batches(model, data, fabric)
-    if folder is not None and fabric.is_global_zero:
-        start_folder(folder, model._config(data))
-        data.vocabulary.save(folder / TOKENIZER)
-    fabric.barrier()
-    _run(model, data, batches, fabric=fabric, folder=folder, resume=False, show=show)
+    start(model, _job(model, data, fabric), folder, fabric=fabric, show=show)
+    model._data = data
 
 
 def resume_text(model: LanguageModel, config: dict[str, Any], folder: Path, *, show: bool) -> None:
     """Go on with a run, see `LanguageModel.resume`."""
-    if (folder / METRICS).exists() and not (folder / CHECKPOINT).exists():
-        raise FolderError(f"{folder}: has no {CHECKPOINT}, so its training cannot go on")
+    check_can_go_on(folder)
     vocabulary = Vocabulary.load(folder / TOKENIZER)
     fabric = build_fabric(model)
     with fabric.rank_zero_first():
         data = find_again(model, config["data"], vocabulary, show=show)
     model.build(vocabulary)
-    batches = _batches(model, data, fabric)
-    if (folder / CHECKPOINT).exists():
-        _check_run(model, folder)
-    if fabric.is_global_zero:
-        write_config(folder, model._config(data))
-    _run(model, data, batches, fabric=fabric, folder=folder, resume=True, show=show)
+    go_on(model, _job(model, data, fabric), folder, fabric=fabric, show=show)
+    model._data = data
 
 
-def _check_run(model: LanguageModel, folder: Path) -> None:
-    """Refuse a checkpoint that is damaged or of another model, before anything is changed."""
-    expected = {name: weight.shape for name, weight in model.model.state_dict().items()}
-    for file, prefix in ((CHECKPOINT, "model."), (WEIGHTS, "")):
-        tensors, facts = load_tensors(folder / file)
-        found = {
-            n.removeprefix(prefix): t.shape for n, t in tensors.items() if n.startswith(prefix)
-        }
-        if found != expected:
-            raise FolderError(f"{folder / file}: is not of the model that {CONFIG} describes")
-        position = facts.get("position")
-        if isinstance(position, dict) and not position["best_step"]:
-            return  # before the first validation there are no weights
-
-
-def _run(
-    model: LanguageModel,
-    data: TextData,
-    batches: tuple[Batches, Batches],
-    *,
-    fabric: Fabric,
-    folder: Path | None,
-    resume: bool,
-    show: bool,
-) -> None:
-    train, validation = batches
+def _job(model: LanguageModel, data: TextData, fabric: Fabric) -> Job:
+    train, validation = _batches(model, data, fabric)
     model._described = data.describe()
-    first = fabric.is_global_zero
-    journal = Journal(folder / "run.jsonl") if folder is not None and first else None
-    display = Progress() if show and first else None
-    try:
-        if display is not None:
-            for note in data.notes:
-                display.show({"event": "note", "text": note})
-        start = _start_record(model, data, fabric, len(train))
-        if journal is not None and folder is not None:
-            if not (folder / CHECKPOINT).exists():  # stopped before the first one: from the start
-                journal.truncate(0)
-            if journal.position == 0:
-                journal.write(start)
-        if display is not None:
-            display.show(start)
-        outcome = fit(
-            model.model, train, validation, model, fabric=fabric, folder=folder, resume=resume,
-            journal=journal, show=display.show if display else None,
-        )  # fmt: skip
-        model._data = data
-        model.model.to("cpu")
-        if outcome.signal is not None:
-            step = outcome.position.step
-            if folder is not None and first:  # of fewer epochs, if the run was finished before
-                (folder / METRICS).unlink(missing_ok=True)
-            saved = f"; go on with: elman resume {folder}" if folder else ""
-            raise Stopped(f"stopped after step {step}{saved}", outcome.signal)
-        if first:
-            model.metrics = _measure(model, data)
-            if journal is not None:
-                journal.write({"event": "reach", "norms": _reach(model, data)})
-    except DivergenceError:
-        model.model.to("cpu")
-        if folder is not None and first:
-            write_report(folder)
-        raise
-    finally:
-        if journal is not None:
-            journal.close()
-        if display is not None:
-            display.close()
-    if folder is not None and first:
-        write_json(folder / METRICS, model.metrics)
-        write_card(model, folder)
-        write_report(folder)
+    sizes = {
+        f"{part}_tokens": len(corpus)
+        for part, corpus in (("train", data.train), ("validation", data.validation))
+    }
+    return Job(
+        train, validation,
+        {"train": data.name, **sizes, "vocabulary_size": data.vocabulary.size}, "tokens",
+        measure=lambda: _measure(model, data), notes=data.notes,
+        records=lambda: [{"event": "reach", "norms": _reach(model, data)}],
+    )  # fmt: skip
 
 
 def _batches(model: LanguageModel, data: TextData, fabric: Fabric) -> tuple[Batches, Batches]:
@@ -182,30 +96,6 @@ def _scored(corpus: Corpus, rows: int, *, exact: bool) -> StreamBatches:
         rows = 1
     steps = min(max(1, SCORED_TOKENS // rows), len(corpus))
     return StreamBatches(corpus, rows, steps, exact=exact)
-
-
-def _start_record(
-    model: LanguageModel, data: TextData, fabric: Fabric, batches: int
-) -> dict[str, object]:
-    sizes = {
-        f"{part}_tokens": len(corpus)
-        for part, corpus in (("train", data.train), ("validation", data.validation))
-    }
-    return {
-        "event": "start",
-        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "task": "language-model",
-        "parameters": sum(p.numel() for p in model.model.parameters()),
-        "device": str(fabric.device),
-        "precision": model.precision,
-        "seed": model.seed,
-        "versions": {"elman": elman.__version__, "torch": torch.__version__},
-        "settings": {name: value for name, value in asdict(model).items() if value is not None},
-        "data": {"train": data.name, **sizes, "vocabulary_size": data.vocabulary.size},
-        "epochs": model.epochs,
-        "steps_per_epoch": -(-batches // model.accumulate),
-        "unit": "tokens",
-    }
 
 
 def score_corpus(model: LanguageModel, corpus: Corpus) -> dict[str, Any]:
@@ -275,8 +165,8 @@ def _training_corpus(model: LanguageModel) -> Corpus | None:
     return find_training(model, model._described, model.vocabulary)
 
 
-def write_card(model: LanguageModel, folder: Path) -> None:
-    """Write the model card, README.md."""
+def describe(model: LanguageModel, name: str) -> str:
+    """The model card, Markdown."""
     described = model._described
     network = model.model
     parameters = sum(p.numel() for p in network.parameters())
@@ -287,7 +177,6 @@ def write_card(model: LanguageModel, folder: Path) -> None:
         for part, scores in model.metrics.get(name, {}).items()
         if isinstance(scores, dict)
     ]
-    name = folder.name
     sizes = model.hidden_size if isinstance(model.hidden_size, int) else list(model.hidden_size)
     lines = [
         f"# {name}: a next-word model",
@@ -313,7 +202,7 @@ def write_card(model: LanguageModel, folder: Path) -> None:
         "It repeats what its training text says, true or not, and knows nothing else.",
         "",
     ]
-    write_atomic(folder / CARD, "\n".join(lines))
+    return "\n".join(lines)
 
 
 def _baseline_name(model: LanguageModel) -> str:

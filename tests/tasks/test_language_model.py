@@ -270,13 +270,13 @@ def test_a_model_that_is_not_trained_says_so() -> None:
 
 def test_unfit_settings_are_refused_by_name(book: Path) -> None:
     for options, message in [
-        ({"cell": "lstmm"}, "cell must be rnn, lstm or gru, got 'lstmm'"),
+        ({"cell": "lstmm"}, "cell must be one of rnn, lstm, gru, got 'lstmm'"),
         ({"cell": "gru", "peephole": True}, "peephole needs cell=lstm"),
         ({"tied": True, "embedding_size": 3}, "tied needs embedding_size equal to"),
         ({"dropout": 1.0}, "dropout must be in"),
         ({"validation_fraction": 1.0}, "validation_fraction must be in"),
         ({"hidden_size": 0}, "must be at least 1"),
-        ({"tokens": "words"}, "tokens must be word, character, byte or bpe"),
+        ({"tokens": "words"}, "tokens must be one of word, character, byte, bpe"),
     ]:
         with pytest.raises(ArgumentError, match=message):
             elman.LanguageModel(**options).fit(book)

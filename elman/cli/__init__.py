@@ -1,0 +1,65 @@
+"""The command line: `elman train|resume|predict|generate|chat|evaluate|info`.
+
+    app.py      the program             train.py    train and resume
+    config.py   --config                use.py      predict, generate, chat, evaluate, info
+
+Nothing heavy is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import cyclopts
+
+from elman.cli import train, use  # noqa: F401 - they add their commands
+from elman.cli.app import app
+from elman.cli.config import spread_sizes, use_config
+from elman.errors import ElmanError, Stopped
+
+__all__ = ["app", "main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; 0 if it went well, 2 after bad input, 128 + n after a signal n."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    if debug:
+        arguments.remove("--debug")
+    try:
+        use_config(arguments)
+        app(spread_sizes(arguments), exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except cyclopts.UnusedCliTokensError as error:
+        words = " ".join(error.unused_tokens or ())
+        return _refuse(
+            f"too much: {words!r}; put quotes around a text of several words", error, debug
+        )
+    except (cyclopts.CycloptsError, ElmanError) as error:
+        return _refuse(str(error), error, debug)
+    except Stopped as stopped:
+        print(f"elman: {stopped}", file=sys.stderr)
+        return 128 + stopped.signal
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Who read the output has gone: what is still in the buffer must not fail at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _refuse(str(error), error, debug)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate" not in str(error):
+            raise
+        reason = f"not enough memory ({error}); lower hidden_size, batch_size or bptt"
+        return _refuse(reason, error, debug)
+    return 0
+
+
+def _refuse(message: str, error: BaseException, debug: bool) -> int:
+    if debug:
+        raise error
+    print(f"elman: {' '.join(message.split())}", file=sys.stderr)
+    return 2

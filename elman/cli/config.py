@@ -1,0 +1,48 @@
+"""Settings from a YAML file named by --config, and flags as people write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cyclopts
+
+from elman.cli.app import train
+from elman.errors import DataError
+
+
+def use_config(arguments: list[str]) -> None:
+    """Let a YAML file named by --config give flags that the command line leaves out."""
+    train.config = ()
+    for index, argument in enumerate(arguments):
+        if argument == "--config" and index + 1 < len(arguments):
+            train.config = _read_settings(Path(arguments[index + 1]))
+        elif argument.startswith("--config="):
+            train.config = _read_settings(Path(argument.removeprefix("--config=")))
+
+
+def _read_settings(path: Path) -> cyclopts.config.Dict:
+    import yaml
+
+    try:
+        with path.open(encoding="utf-8") as file:
+            settings = yaml.safe_load(file) or {}
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: is not valid YAML ({error})") from error
+    if not isinstance(settings, dict) or not all(isinstance(name, str) for name in settings):
+        raise DataError(f'{path}: expected settings, a line each, such as "hidden_size: 512"')
+    for name, value in settings.items():
+        if isinstance(value, list | dict) and name not in ("hidden_size", "hidden-size"):
+            raise DataError(f"{path}: {name} must be one value, got {value}")
+    return cyclopts.config.Dict(settings, source=str(path), use_commands_as_keys=False)
+
+
+def spread_sizes(arguments: list[str]) -> list[str]:
+    """`--hidden-size 8 6` as `--hidden-size 8 --hidden-size 6`, which is understood anywhere."""
+    spread: list[str] = []
+    for argument in arguments:
+        if argument.isdecimal() and spread[-2:-1] == ["--hidden-size"]:
+            spread.append("--hidden-size")
+        spread.append(argument)
+    return spread

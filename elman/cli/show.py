@@ -1,0 +1,42 @@
+"""Scores as lines on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# The score that a task is known by, its format, and whether more is better.
+SCORES = {
+    "BLEU": ("{:.1f}", True),
+    "ROUGE-L": ("{:.1f}", True),
+    "BLEU-2": ("{:.1f}", True),
+    "perplexity": ("{:.2f}", False),
+    "accuracy": ("{:.1%}", True),
+}
+
+
+def print_metrics(metrics: Mapping[str, Any], out: Path | None = None) -> None:
+    """What metrics.json holds, a line for each part; and where the report is."""
+    ours, baseline = metrics.get("model", {}), metrics.get("baseline", {})
+    for part, scores in ours.items():
+        name = next(name for name in SCORES if name in scores)
+        form, more = SCORES[name]
+        line = f"{part} {name} {form.format(scores[name])}"
+        if part in baseline:
+            mine, theirs = scores[name], baseline[part][name]
+            good, bad = ("higher", "LOWER") if more else ("lower", "HIGHER")
+            better = good if (mine > theirs) == more else bad
+            line += f", {better} than {form.format(theirs)} of {baseline['name']}"
+        if "pairs" in scores:
+            line += f"; perplexity {scores['perplexity']:.2f}; {scores['pairs']:,} pairs"
+        elif "tokens" in scores:
+            line += f"; accuracy {scores['accuracy']:.1%} of {scores['tokens']:,} tokens"
+        elif "examples" in scores:
+            line += f"; F1 macro {scores['F1 macro']:.3f} of {scores['examples']:,} texts"
+        elif "words" in scores:
+            spans = f"; F1 of spans {scores['F1']:.3f}" if "F1" in scores else ""
+            line += f"{spans}; {scores['words']:,} words"
+        print(line)
+    if out is not None:
+        print(f"model and report: {out}  (open {out / 'report.html'})")

@@ -1,0 +1,76 @@
+"""The settings of a classifier of texts.  No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from elman.errors import ArgumentError
+from elman.tasks.settings import TextSettings, check_choices, check_counts, check_fraction
+
+
+@dataclass(kw_only=True)
+class ClassifierSettings(TextSettings):
+    """What a classifier is made of, what it reads, and how it is trained."""
+
+    hidden_size: tuple[int, ...] | int = 128
+    """Units of a layer and direction, or one number for each layer."""
+    dropout: float = 0.5
+    """Probability of dropping a feature between layers, and before the output layer."""
+    input_dropout: float = 0.3
+    """Probability of dropping a feature of a token's vector, the same at all steps."""
+    lowercase: bool = True
+    """Fold upper and lower case."""
+    learning_rate: float = 0.001
+    """Step size, at its highest."""
+    bptt: int | None = None
+    """Steps from the end of a text that the gradient goes back; None for the whole text."""
+    bidirectional: bool = True
+    """Read from the end as well."""
+    pooling: Literal["last", "mean", "max", "concat", "attention"] = "max"
+    """How the states of a text become one vector; concat is last, mean and max together."""
+    text: str = "text"
+    """Column of a table with the text."""
+    label: str = "label"
+    """Column of a table with the label."""
+    several: bool = False
+    """A text may have any number of labels."""
+    separator: str = ","
+    """What stands between the labels of a text in a file."""
+    class_weights: Literal["balanced"] | None = None
+    """balanced: rare classes count as much as frequent ones."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over all classes."""
+    vectors: str | None = None
+    """File of word vectors to start from: a word and its numbers a line, .gz too."""
+    start_from: str | None = None
+    """Folder of a language model whose vocabulary, vectors and recurrence are the start."""
+    max_tokens: int | None = 1000
+    """Tokens that are read of a text; of a longer one its two ends. None for all."""
+    validation_fraction: float = 0.1
+    """Share of each class held out when no validation data are given."""
+
+    def check(self) -> None:
+        """Refuse settings that cannot work with an ArgumentError."""
+        self.check_text()
+        check_fraction(self, "validation_fraction")
+        check_counts(self, "max_tokens")
+        check_choices(
+            self, pooling=("last", "mean", "max", "concat", "attention"),
+            class_weights=("balanced", None),
+        )  # fmt: skip
+        if not 0 <= self.label_smoothing < 1:
+            raise ArgumentError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
+        if self.bptt is not None and self.bidirectional:
+            raise ArgumentError(
+                "bptt needs bidirectional=False: a text read from its end has no last steps; "
+                "without bptt, max_tokens bounds the memory"
+            )
+        if self.start_from is not None and self.bidirectional:
+            raise ArgumentError(
+                "start_from needs bidirectional=False: a language model reads forward only"
+            )
+        if self.start_from is not None and self.vectors is not None:
+            raise ArgumentError("start_from and vectors cannot both give the tokens' vectors")
+        if self.several and not self.separator:
+            raise ArgumentError("separator must not be empty")

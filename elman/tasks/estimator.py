@@ -1,0 +1,195 @@
+"""What all tasks have in common: settings as fields, a network, and a folder that holds both.
+
+Nothing heavy is imported before it is used, so that `elman --help` is quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from elman.errors import ArgumentError, FolderError
+from elman.tasks.folder import (
+    CONFIG,
+    METRICS,
+    check_free,
+    read_config,
+    read_json,
+    start_folder,
+    write_json,
+)
+from elman.tasks.settings import NetworkSettings
+
+if TYPE_CHECKING:
+    from elman.model import SequenceModel
+    from elman.seq2seq import Seq2Seq
+
+Task = TypeVar("Task", bound="Estimator")
+
+
+class Estimator(NetworkSettings):
+    """A task whose settings are its fields; each task is a dataclass of them.
+
+    A task gives `check`, `fit` and the methods that raise NotImplementedError here.
+    """
+
+    task: ClassVar[str]  # its name in config.json and on the command line
+
+    def __post_init__(self) -> None:
+        if isinstance(self.hidden_size, Sequence):
+            sizes = tuple(self.hidden_size)
+            self.hidden_size = sizes[0] if len(sizes) == 1 else sizes
+        self._model: SequenceModel | Seq2Seq | None = None
+        self._described: dict[str, Any] = {}  # the data, for a later session
+        self.metrics: dict[str, Any] = {}
+
+    # Of each task.
+
+    def check(self) -> None:
+        """Refuse settings that cannot work with an ArgumentError."""
+        raise NotImplementedError
+
+    def _save_parts(self, folder: Path) -> None:
+        """Write what the network needs besides weights: a vocabulary, for example."""
+        raise NotImplementedError
+
+    def _build_from(self, folder: Path) -> None:
+        """Make the network, with any weights, from what `_save_parts` and `_described` hold."""
+        raise NotImplementedError
+
+    def _resume(self, config: dict[str, Any], folder: Path, *, show: bool) -> None:
+        """Go on with a run."""
+        raise NotImplementedError
+
+    def card(self, name: str) -> str:
+        """The model card: data, sizes, scores, how to use it; Markdown."""
+        raise NotImplementedError
+
+    # Of all.
+
+    def _begin(
+        self, out: str | Path | None, skip_bad_rows: str | Path | None, *, overwrite: bool
+    ) -> tuple[Path | None, Path | None]:
+        """Refuse what cannot work; folder of the model and file for bad rows."""
+        self.check()
+        folder = None if out is None else Path(out)
+        if folder is not None:
+            check_free(folder, overwrite=overwrite)
+        return folder, None if skip_bad_rows is None else Path(skip_bad_rows)
+
+    @property
+    def model(self) -> Any:  # SequenceModel or Seq2Seq, as the task has it
+        """The network."""
+        if self._model is None:
+            raise ArgumentError(f"this {type(self).__name__} is not trained yet: call fit first")
+        return self._model
+
+    @classmethod
+    def resume(
+        cls: type[Task],
+        folder: str | Path,
+        *,
+        learning_rate: float | None = None,
+        epochs: int | None = None,
+        show: bool = False,
+    ) -> Task:
+        """Go on with a run from its last checkpoint, to the same result as without the stop.
+
+        Args:
+            folder: the run.
+            learning_rate: another one, for example after a divergence.
+            epochs: train to another number of epochs.
+            show: show progress on the terminal.
+
+        Raises:
+            FolderError: there is no run in the folder.
+            DataError: the data are gone or have changed.
+        """
+        folder = Path(folder)
+        config = read_config(folder)
+        model = cls._from_config(config, folder)
+        model.learning_rate = model.learning_rate if learning_rate is None else learning_rate
+        model.epochs = model.epochs if epochs is None else epochs
+        model.check()
+        model._resume(config, folder, show=show)
+        return model
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model to a folder, for `elman.load`."""
+        from elman.tasks.run import write_card
+        from elman.train.checkpoint import save_tensors
+        from elman.train.loop import WEIGHTS
+
+        folder, weights = Path(folder), self.model.state_dict()
+        check_free(folder, overwrite=overwrite)
+        start_folder(folder, self._config())
+        self._save_parts(folder)
+        save_tensors(folder / WEIGHTS, weights)
+        write_json(folder / METRICS, self.metrics)
+        write_card(self, folder)
+
+    @classmethod
+    def load(cls: type[Task], folder: str | Path) -> Task:
+        """Read a model from a folder.
+
+        Raises:
+            FolderError: the folder is missing, damaged or of another task.
+        """
+        from elman.train.checkpoint import load_tensors
+        from elman.train.loop import WEIGHTS
+
+        folder = Path(folder)
+        model = cls._from_config(read_config(folder), folder)
+        if not (folder / WEIGHTS).exists():
+            raise FolderError(
+                f"{folder}: has no weights yet, its training has not come to a first validation; "
+                f"go on with `elman resume {folder}`"
+            )
+        weights, _ = load_tensors(folder / WEIGHTS)
+        model._build_from(folder)
+        try:
+            model.model.load_state_dict(weights)
+        except RuntimeError as error:
+            reason = str(error).replace("\n", " ")
+            raise FolderError(f"{folder / WEIGHTS}: does not fit config.json ({reason})") from None
+        model.model.eval()
+        if (folder / METRICS).exists():
+            model.metrics = read_json(folder / METRICS)
+        return model
+
+    def _config(self) -> dict[str, Any]:
+        return {"task": self.task, "settings": asdict(self), "data": self._described}
+
+    @classmethod
+    def _from_config(cls: type[Task], config: dict[str, Any], folder: Path) -> Task:
+        """The settings in the config.json of a folder; FolderError if they cannot be."""
+        if config["task"] != cls.task:
+            raise FolderError(f"{folder}: holds a model for {config['task']}, not {cls.task}")
+        known = {field.name for field in fields(cls)}
+        strange = set(config["settings"]) - known
+        if strange:
+            raise FolderError(
+                f"{folder / CONFIG}: has unknown settings: {', '.join(sorted(strange))}"
+            )
+        try:
+            model = cls(**config["settings"])
+            model.check()
+        except (TypeError, ArgumentError) as error:
+            raise FolderError(f"{folder / CONFIG}: is damaged ({error})") from error
+        model._described = config["data"]
+        return model
+
+
+def checked_texts(texts: Sequence[str]) -> list[str]:
+    """The same as a list; ArgumentError if it is one text, or something in it is none."""
+    if isinstance(texts, str):
+        raise ArgumentError(f"a list of texts is expected, got one: {texts[:40]!r}; write [text]")
+    checked = list(texts)
+    for number, text in enumerate(checked):
+        if not isinstance(text, str):
+            raise ArgumentError(f"texts must be text, got {type(text).__name__} at {number}")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise ArgumentError(f"text {number} is not valid Unicode: half a surrogate pair")
+    return checked

@@ -1,0 +1,237 @@
+"""Labelled texts: rows to examples, classes, and a stratified part for validation."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elman.encode.text import Vocabulary
+from elman.errors import ArgumentError, DataError
+from elman.read.rows import Rejects, Rows, text_of
+from elman.read.text import checked_text
+
+if TYPE_CHECKING:
+    from elman.tasks.classifier import Classifier
+
+Label = str | int | float | bool
+UNSEEN = -1  # in the place of a class that the training data have not
+FEW = 5  # examples of a class: fewer are said
+
+
+@dataclass
+class Examples:
+    """Texts, their labels, and where each stands."""
+
+    texts: list[str] = field(default_factory=list)
+    labels: list[tuple[Label, ...]] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def select(self, numbers: Iterable[int]) -> Examples:
+        """Some of them, in this order."""
+        chosen = list(numbers)
+        return Examples(
+            [self.texts[n] for n in chosen],
+            [self.labels[n] for n in chosen],
+            [self.places[n] for n in chosen],
+        )
+
+
+def read_examples(rows: Rows, model: Classifier, rejects: Rejects) -> Examples:
+    """All rows that have a text and a label; the others go to `rejects`."""
+    examples = Examples()
+    for place, values in rows.read():
+        try:
+            if isinstance(values, DataError):
+                raise values
+            text = text_of(values[0], place, model.text)
+            labels = labels_of(values[1], place, model)
+        except DataError as error:
+            rejects.add(place, error)
+        else:
+            examples.texts.append(text)
+            examples.labels.append(labels)
+            examples.places.append(place)
+    if not examples.texts:
+        raise DataError(f"{rows.name}: no row has a text and a label; expected many")
+    return examples
+
+
+def labels_of(value: object, place: str, model: Classifier) -> tuple[Label, ...]:
+    """The label of a row, or with `several` its labels; DataError if there is none."""
+    if not model.several:
+        return (_label(value, place, model.label),)
+    if isinstance(value, str):
+        value = [part for part in value.split(model.separator) if part.strip()]
+    if value is None:
+        return ()
+    if isinstance(value, np.ndarray | list | tuple | set | frozenset):
+        return tuple(dict.fromkeys(_label(one, place, model.label) for one in value))
+    return (_label(value, place, model.label),)
+
+
+def _label(value: object, place: str, column: str) -> Label:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, str):
+        value = " ".join(checked_text(value, f"{place}: column {column!r}").split())
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        raise DataError(f"{place}: column {column!r} is empty, expected a label; fill or drop it")
+    if not isinstance(value, str | int | float | bool):
+        value = str(value)
+    return value
+
+
+def find_classes(examples: Examples, name: str) -> list[Label]:
+    """All labels of the training data in order; DataError for fewer than two."""
+    found = set().union(*examples.labels)
+    kinds = {type(label) for label in found}
+    classes: list[Label] = sorted(found) if len(kinds) == 1 else sorted(found, key=str)
+    if len(classes) < 2:
+        shown = repr(classes[0]) if classes else "no label"
+        raise DataError(f"{name}: all rows have {shown}; at least 2 classes are needed")
+    if len({str(label) for label in classes}) < len(classes):
+        raise DataError(
+            f"{name}: labels of different types look alike ({', '.join(map(repr, classes[:6]))}); "
+            "make them all text or all numbers"
+        )
+    return classes
+
+
+def split(examples: Examples, fraction: float, *, seed: int) -> tuple[Examples, Examples]:
+    """A training and a validation part with the same share of every label (or set of labels).
+
+    Example:
+        >>> from elman.tasks.labelled_data import Examples, split
+        >>> many = Examples(["a"] * 30, [("x",)] * 20 + [("y",)] * 10, [""] * 30)
+        >>> train, held = split(many, 0.1, seed=0)
+        >>> len(train), held.labels
+        (27, [('x',), ('x',), ('y',)])
+    """
+    draw = np.random.default_rng((seed, 1))
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for number, labels in enumerate(examples.labels):
+        groups.setdefault(tuple(sorted(map(str, labels))), []).append(number)
+    held: list[int] = []
+    debt = 0.0  # what groups before owe, so that all together give their share
+    for key in sorted(groups):
+        members = draw.permutation(groups[key])
+        wanted = len(members) * fraction + debt
+        most = min(math.ceil(len(members) * fraction), len(members) - 1)
+        count = min(int(wanted + 1e-9), most)
+        debt = min(1.0, wanted - count)
+        held += members[:count].tolist()
+    if not held:
+        raise DataError(
+            f"{len(examples)} rows are too few to hold out validation_fraction={fraction}; "
+            "give more rows, or validation data"
+        )
+    there = set(held)
+    return (
+        examples.select(n for n in range(len(examples)) if n not in there),
+        examples.select(sorted(held)),
+    )
+
+
+def targets_of(
+    labels: Sequence[tuple[Label, ...]], classes: Sequence[Label], *, several: bool
+) -> tuple[Tensor, Tensor]:
+    """Classes (N), UNSEEN for none, or with `several` (N, K) of zeros and ones; and unseen labels.
+
+    Returns:
+        The targets, and how many labels of each row (N) training has not.
+    """
+    number = {label: n for n, label in enumerate(classes)}
+    # Files know text only: what was a number in training is recognised by how it is written.
+    number |= {str(label): n for label, n in number.items()}
+    found = [[number.get(one, number.get(str(one), UNSEEN)) for one in some] for some in labels]
+    unseen = torch.tensor([row.count(UNSEEN) for row in found], dtype=torch.int64)
+    if not several:
+        return torch.tensor([row[0] for row in found], dtype=torch.int64), unseen
+    targets = torch.zeros(len(labels), len(classes))
+    for row, some in enumerate(found):
+        targets[row, [one for one in some if one != UNSEEN]] = 1
+    return targets, unseen
+
+
+def encode_texts(
+    texts: Sequence[str], vocabulary: Vocabulary, max_tokens: int | None
+) -> list[np.ndarray]:
+    """Token numbers of each text; of one that is too long the first and last half of them."""
+    result = []
+    for at in range(0, len(texts), 1000):
+        for numbers in vocabulary.encode_batch(texts[at : at + 1000]):
+            if max_tokens is not None and len(numbers) > max_tokens:
+                head = (max_tokens + 1) // 2
+                numbers = numbers[:head] + numbers[len(numbers) - (max_tokens - head) :]
+            result.append(np.array(numbers, dtype=np.int32))
+    return result
+
+
+def notes_on(train: Examples, others: dict[str, Examples], classes: Sequence[Label]) -> list[str]:
+    """What a user should know of the data: rare classes, doubles, labels never seen in training."""
+    notes = []
+    counts = Counter(label for labels in train.labels for label in labels)
+    rare = [f"{label} ({counts[label]})" for label in classes if counts[label] < FEW]
+    if rare:
+        more = f" and {len(rare) - 10} more" if len(rare) > 10 else ""
+        notes.append(f"few examples of: {', '.join(rare[:10])}{more}")
+    seen: dict[str, set[tuple[Label, ...]]] = {}
+    for text, labels in zip(train.texts, train.labels, strict=True):
+        seen.setdefault(text, set()).add(labels)
+    double, torn = len(train) - len(seen), sum(len(labels) > 1 for labels in seen.values())
+    if double:
+        differ = f", {torn} of them with different labels" if torn else ""
+        notes.append(f"{double} texts of the training data are there before{differ}")
+    for name, examples in others.items():
+        both = sum(text in seen for text in examples.texts)
+        if both:
+            notes.append(f"{both} texts of the {name} data are in the training data, too")
+        strange = {x for labels in examples.labels for x in labels} - set(classes)
+        strange = {x for x in strange if str(x) not in set(map(str, classes))}
+        if strange:
+            shown = ", ".join(sorted(map(str, strange))[:10])
+            notes.append(f"labels of the {name} data that training has not: {shown}")
+    return notes
+
+
+def labelled_rows(model: Classifier, data: object, *, lenient: bool = False) -> Rows:
+    """Rows of text and label from what a user gives: a path, two paths, or two lists.
+
+    Raises:
+        ArgumentError: lists without labels.
+    """
+    if isinstance(data, tuple) and len(data) == 2:
+        source, labels = data
+        beside = () if labels is None else (labels,)
+    else:
+        source, beside = data, ()
+    if not beside and not isinstance(source, str | Path):
+        raise ArgumentError("texts in a list need their labels: fit(texts, labels)")
+    beside = tuple(_columns_set(one, model) for one in beside)
+    return Rows(
+        source, [model.text, model.label], beside=beside, encoding=model.encoding, lenient=lenient
+    )
+
+
+def _columns_set(labels: Any, model: Classifier) -> Any:
+    """Of a matrix of zeros and ones (N, K), as scikit-learn has it, the columns with a one."""
+    shape = getattr(labels, "shape", ())
+    if len(shape) < 2:
+        return labels
+    matrix = np.asarray(labels)
+    if not model.several or matrix.ndim != 2 or not np.isin(matrix, (0, 1)).all():
+        raise ArgumentError(
+            f"labels must be a list, or with several=True a matrix of zeros and ones, got {shape}"
+        )
+    return [np.flatnonzero(row).tolist() for row in matrix]

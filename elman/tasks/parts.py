@@ -1,0 +1,129 @@
+"""The training, validation and test data of a task: what is read, held out, and found again.
+
+What a later session needs stands in `described`: for every part a key, which says whether it is
+still the same, and the files, if it was no list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+
+from elman.errors import DataError
+from elman.read.rows import Rejects
+
+NAMES = ("train", "validation", "test")
+IN_MEMORY = "in memory"  # the key of lists
+
+
+class Source(Protocol):
+    """Rows of one part: `Rows` or `Sentences`."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """None for lists."""
+
+    def fingerprint(self) -> str:
+        """Hash of the content and of how it is read."""
+
+
+S = TypeVar("S", bound=Source)
+P = TypeVar("P")
+
+
+@dataclass
+class Parts(Generic[P]):
+    """What was read, by name, what a later session needs, and what there is to say."""
+
+    data: dict[str, P]
+    described: dict[str, Any]
+    notes: list[str]
+
+
+def read_parts(
+    given: Mapping[str, object],
+    rejects: Path | None,
+    look: Callable[[object], S],
+    collect: Callable[[S, Rejects], P],
+    unit: str,
+) -> Parts[P]:
+    """Read what a user gave; bad rows go to the file `rejects`.
+
+    Args:
+        given: the parts that are there, by name: a path, a list, or a pair of these.
+        rejects: None to stop at a bad row.
+        look: to what can be read.
+        collect: everything in it.
+        unit: of what, for people.
+    """
+    sources = {name: look(one) for name, one in given.items() if one is not None}
+    described: dict[str, Any] = {"name": sources["train"].name}
+    files = [file for source in sources.values() for file in source.files]
+    with Rejects(rejects, sources=files) as bad:
+        data = {name: collect(source, bad) for name, source in sources.items()}
+    for name, source in sources.items():
+        described[f"{name}_key"] = source.fingerprint() if source.files else IN_MEMORY
+        if source.files:
+            one = given[name]
+            pair = one if isinstance(one, tuple) else (one, None)
+            described[name] = [None if path is None else str(Path(path).resolve()) for path in pair]
+    notes = [f"{bad.count} bad {unit} are left out: see {rejects}"] if bad.count else []
+    if rejects is not None:
+        described["rejects"] = str(rejects.resolve())
+    return Parts(data, described, notes)
+
+
+def given_before(described: Mapping[str, Any]) -> tuple[dict[str, object], Path | None]:
+    """What a run was given, and its file for bad rows, in a later session.
+
+    Raises:
+        DataError: a part was given in memory.
+    """
+    for name in NAMES:
+        if described.get(f"{name}_key") == IN_MEMORY or (name == "train" and name not in described):
+            raise DataError(
+                f"the {name} data were given in memory and are gone; train from files to be able "
+                "to go on later"
+            )
+    rejects = described.get("rejects")
+    given: dict[str, object] = {name: tuple(described[name]) for name in NAMES if name in described}
+    return given, None if rejects is None else Path(rejects)
+
+
+def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse data that have changed with a DataError."""
+    for name in NAMES:
+        if before.get(f"{name}_key") != now.get(f"{name}_key"):
+            raise DataError(
+                f"{before[name][0]}: has changed since the run began; put the old data back, or "
+                "train anew with another out"
+            )
+
+
+def hold_out(count: int, share: float, *, seed: int, unit: str) -> tuple[list[int], list[int]]:
+    """Which of so many are for training and which for validation.
+
+    Raises:
+        DataError: they are too few.
+
+    Example:
+        >>> from elman.tasks.parts import hold_out
+        >>> hold_out(5, 0.2, seed=0, unit="pairs")
+        ([0, 1, 3, 4], [2])
+    """
+    order = np.random.default_rng((seed, 1)).permutation(count)
+    held = int(count * share)
+    if not 0 < held < count:
+        raise DataError(
+            f"{count} {unit} are too few to hold out validation_fraction={share}; give more, or "
+            "validation data"
+        )
+    return sorted(order[held:].tolist()), sorted(order[:held].tolist())

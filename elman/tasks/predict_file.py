@@ -1,0 +1,299 @@
+"""Labels, tags or translations for a file of any size: rows stream from file to file, in order.
+
+What is done stands in OUT.part, beside OUT.part.json, which says of what.  A run that was stopped
+goes on behind the last whole row when the same command is given again; at the end OUT.part becomes
+OUT.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from elman.errors import ArgumentError, DataError, FolderError, Stopped
+from elman.read.rows import Rejects, Rows, text_of
+from elman.read.sentences import Sentences
+from elman.report.progress import reading_bar
+from elman.tasks.classifier import Classifier
+from elman.tasks.tagger import Tagger
+from elman.tasks.translator import Translator
+
+if TYPE_CHECKING:
+    from elman.decode.beam import Search
+
+WINDOW = 1024  # rows that are in memory
+
+
+def predict_file(
+    model: Classifier | Tagger | Translator, source: Path, out: Path, *, overwrite: bool,
+    rejects: Path | None, search: Search | None = None, show: bool,
+) -> tuple[int, int]:  # fmt: skip
+    """Write what the model says of every row; give how many there are, and how many are left out.
+
+    Raises:
+        FolderError: `out` is there already, or cannot be written.
+        ArgumentError: there is a file for rejects, and `out` has no numbers of lines.
+        DataError: a row cannot be read, and there is no file for rejects.
+        Stopped: Ctrl-C; the same call goes on.
+    """
+    lenient, kind = rejects is not None, out.suffix.lower()
+    job: _Job
+    if isinstance(model, Classifier):
+        job = _Labels(model, source, lenient=lenient)
+    elif isinstance(model, Tagger):
+        job = _Tags(model, source, lenient=lenient)
+    else:
+        job = _Translations(model, source, search, lenient=lenient)
+    if kind not in job.kinds:
+        raise FolderError(f"{out}: expected a name that ends with {', '.join(job.kinds)}")
+    if out.exists() and not overwrite:
+        raise FolderError(f"{out}: is there already; name another file, or give --overwrite")
+    if lenient and kind in (".txt", ".conll"):
+        raise ArgumentError(
+            f"{out}: with skip_bad_rows its lines would not be those of {source}; choose a name "
+            "that ends with .csv, .tsv or .jsonl, which say the line"
+            if kind == ".txt"
+            else f"{out}: with skip_bad_rows its sentences would not be those of {source}; choose "
+            "a name that ends with .jsonl, which says the line"
+        )
+    part, about = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.json")
+    facts = {
+        "model": _identity(model),
+        "data": job.rows.fingerprint(),
+        "kind": kind,
+        "search": repr(search),
+    }
+    try:
+        done = job.whole_rows(part, kind) if part.exists() and _same(about, facts) else 0
+        if not done:
+            about.write_text(json.dumps(facts))
+            part.write_bytes(job.header(kind))
+        with part.open("ab") as file, Rejects(rejects, sources=job.rows.files) as bad:
+            count = _go_through(job, file, bad, done, kind, show=show)
+        part.replace(out)
+        about.unlink()
+    except KeyboardInterrupt:
+        raise Stopped(
+            f"stopped; what is done is in {part}, and the same command goes on", signal.SIGINT
+        ) from None
+    except OSError as error:
+        raise FolderError(f"{out}: cannot be written ({error.strerror or error})") from error
+    return count, bad.count
+
+
+def _go_through(
+    job: _Job, file: BinaryIO, bad: Rejects, done: int, kind: str, *, show: bool
+) -> int:
+    """Append the rows behind the first `done` ones; give how many there are in all."""
+    count = 0
+    places: list[str] = []
+    items: list[Any] = []
+    with reading_bar(f"reading {job.name}", job.rows.total_bytes, show=show, least=0) as advance:
+        read = 0  # bytes since the last window: the bar shows what is done, not what was read
+
+        def note(size: int) -> None:
+            nonlocal read
+            read += size
+
+        def write() -> None:
+            nonlocal read
+            file.write(job.lines(places, items, kind).encode())
+            file.flush()
+            if advance is not None:
+                advance(read)
+            read = 0
+            places.clear()
+            items.clear()
+
+        for place, values in job.rows.read(note):
+            try:
+                if isinstance(values, DataError):
+                    raise values
+                item = job.item(values, place)
+            except DataError as error:
+                bad.add(place, error)
+                continue
+            count += 1
+            if count > done:
+                places.append(place)
+                items.append(item)
+            if len(items) == WINDOW:
+                write()
+        if items:
+            write()
+    return count
+
+
+class _Job(ABC):
+    """Rows of one file to lines of another."""
+
+    kinds: tuple[str, ...]
+    rows: Rows | Sentences
+
+    @property
+    def name(self) -> str:
+        return self.rows.name
+
+    @abstractmethod
+    def item(self, values: tuple[object, ...], place: str) -> Any: ...
+
+    @abstractmethod
+    def lines(self, places: Sequence[str], items: Sequence[Any], kind: str) -> str: ...
+
+    def header(self, kind: str) -> bytes:
+        return b""
+
+    def ends_row(self, line: bytes, kind: str) -> bool:
+        return line.endswith(b"\n")
+
+    def whole_rows(self, part: Path, kind: str) -> int:
+        """Rows of a file that was being written; what is torn at its end is cut off."""
+        rows = place = end = 0
+        with part.open("rb+") as file:
+            for line in file:
+                place += len(line)
+                if self.ends_row(line, kind):
+                    rows, end = rows + 1, place
+            file.truncate(end)
+        return max(0, rows - bool(self.header(kind)))
+
+
+class _Labels(_Job):
+    """A text and its label a row."""
+
+    kinds = (".csv", ".tsv", ".jsonl")
+
+    def __init__(self, model: Classifier, source: Path, *, lenient: bool) -> None:
+        self.model = model
+        self.rows = Rows(source, [model.text], encoding=model.encoding, lenient=lenient)
+
+    def item(self, values: tuple[object, ...], place: str) -> str:
+        return text_of(values[0], place, self.model.text)
+
+    def header(self, kind: str) -> bytes:
+        return _header(kind, "label", "probability")
+
+    def lines(self, places: Sequence[str], items: Sequence[str], kind: str) -> str:
+        rows = []
+        files = isinstance(self.rows, Rows) and self.rows.kind == "folders"
+        for place, (labels, sure) in zip(places, self._guesses(items), strict=True):
+            where = place if files else _line_of(place)
+            label: Any = labels if self.model.several else labels[0]
+            if kind != ".jsonl":
+                label = self.model.separator.join(map(str, labels))
+            rows.append((where, label, round(sure, 6)))
+        return _table(kind, ("line", "label", "probability"), rows)
+
+    def _guesses(self, texts: Sequence[str]) -> Iterator[tuple[list[Any], float]]:
+        classes = self.model.classes
+        for row in self.model.predict_proba(texts):
+            if self.model.several:
+                chosen = [c for c, q in zip(classes, row, strict=True) if q > 0.5]
+                yield chosen, float(min(max(q, 1 - q) for q in row))
+            else:
+                best = int(row.argmax())
+                yield [classes[best]], float(row[best])
+
+
+class _Tags(_Job):
+    """The words of a sentence and their tags a row."""
+
+    kinds = (".conll", ".jsonl")
+
+    def __init__(self, model: Tagger, source: Path, *, lenient: bool) -> None:
+        self.model = model
+        self.rows = Sentences(source, model.words, None, encoding=model.encoding, lenient=lenient)
+
+    def item(self, values: tuple[object, ...], place: str) -> tuple[str, ...]:
+        return tuple(map(str, values[0]))  # type: ignore[call-overload]
+
+    def lines(self, places: Sequence[str], items: Sequence[tuple[str, ...]], kind: str) -> str:
+        tags = self.model.predict(items)
+        if kind == ".jsonl":
+            rows = zip(map(_line_of, places), items, tags, strict=True)
+            return _table(kind, ("line", "words", "tags"), rows)
+        pairs = (zip(words, some, strict=True) for words, some in zip(items, tags, strict=True))
+        return "".join(
+            "".join(f"{' '.join(word.split())}\t{tag}\n" for word, tag in pair) + "\n"
+            for pair in pairs
+        )
+
+    def ends_row(self, line: bytes, kind: str) -> bool:
+        return line == b"\n" if kind == ".conll" else line.endswith(b"\n")
+
+
+class _Translations(_Job):
+    """A translation a row, with the line of its source in all but .txt."""
+
+    kinds = (".txt", ".csv", ".tsv", ".jsonl")
+
+    def __init__(
+        self, model: Translator, source: Path, search: Search | None, *, lenient: bool
+    ) -> None:
+        self.model, self.search = model, search
+        self.column = model.conversation if model.kind == "dialogue" else model.source
+        self.rows = Rows(source, [self.column], encoding=model.encoding, lenient=lenient)
+
+    def item(self, values: tuple[object, ...], place: str) -> str:
+        turns = values[0] if isinstance(values[0], list | tuple) else [values[0]]
+        if not turns:
+            raise DataError(f"{place}: column {self.column!r} is empty, expected turns")
+        texts = [text_of(turn, place, self.column) for turn in turns]
+        return f" {self.model.separator} ".join(texts)
+
+    def header(self, kind: str) -> bytes:
+        return _header(kind, "text")
+
+    def lines(self, places: Sequence[str], items: Sequence[str], kind: str) -> str:
+        texts = self.model.predict(items, search=self.search)
+        if kind != ".jsonl":  # a row is a line
+            texts = [" ".join(text.splitlines()) for text in texts]
+        if kind == ".txt":
+            return "".join(f"{text}\n" for text in texts)
+        return _table(kind, ("line", "text"), zip(map(_line_of, places), texts, strict=True))
+
+
+def _header(kind: str, *names: str) -> bytes:
+    separator = {".csv": ",", ".tsv": "\t"}.get(kind)
+    return b"" if separator is None else f"{separator.join(('line', *names))}\n".encode()
+
+
+def _table(kind: str, names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Rows as lines of a kind."""
+    target = io.StringIO(newline="")
+    writer = csv.writer(target, delimiter="\t" if kind == ".tsv" else ",", lineterminator="\n")
+    for row in rows:
+        if kind == ".jsonl":
+            line = dict(zip(names, row, strict=True))
+            target.write(json.dumps(line, ensure_ascii=False) + "\n")
+        else:
+            writer.writerow(row)
+    return target.getvalue()
+
+
+def _line_of(place: str) -> int | str:
+    """The number of a row; of a file of its own, its name."""
+    number = place.rpartition(" ")[2]
+    return int(number) if number.isdecimal() else place
+
+
+def _identity(model: Classifier | Tagger | Translator) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, weight in sorted(model.model.state_dict().items()):
+        digest.update(name.encode() + weight.contiguous().numpy().tobytes())
+    digest.update(json.dumps(model._described, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def _same(about: Path, facts: dict[str, str]) -> bool:
+    try:
+        return bool(json.loads(about.read_text()) == facts)
+    except (OSError, ValueError):
+        return False

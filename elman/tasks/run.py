@@ -1,0 +1,160 @@
+"""One training run of any task, from its batches to its folder: loop, scores, card, report."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+import elman
+from elman.atomic import write_atomic
+from elman.errors import DivergenceError, FolderError, Stopped
+from elman.report.journal import Journal
+from elman.report.page import write_report
+from elman.report.progress import Progress
+from elman.tasks.estimator import Estimator
+from elman.tasks.folder import CARD, CONFIG, METRICS, start_folder, write_config, write_json
+from elman.train.checkpoint import load_tensors
+from elman.train.chunks import Batches
+from elman.train.loop import CHECKPOINT, WEIGHTS, fit
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a task gives to its run.
+
+    Args:
+        train: batches.
+        validation: batches.
+        data: names and sizes, for the report.
+        unit: what is counted in a second: tokens, examples.
+        measure: scores of the trained model and of its baseline.
+        notes: what was decided about the data on the way.
+        records: more records for the journal at the end.
+    """
+
+    train: Batches
+    validation: Batches
+    data: Mapping[str, object]
+    unit: str
+    measure: Callable[[], dict[str, Any]]
+    notes: Sequence[str] = ()
+    records: Callable[[], Iterable[Mapping[str, object]]] = lambda: ()
+
+
+def start(model: Estimator, job: Job, folder: Path | None, *, fabric: Fabric, show: bool) -> None:
+    """Train a fresh model; only now is the folder touched, so that an old one stays until here."""
+    if folder is not None and fabric.is_global_zero:
+        start_folder(folder, model._config())
+        model._save_parts(folder)
+    fabric.barrier()
+    _run(model, job, folder, fabric=fabric, resume=False, show=show)
+
+
+def go_on(model: Estimator, job: Job, folder: Path, *, fabric: Fabric, show: bool) -> None:
+    """Go on from the checkpoint of a folder, or from the beginning if it has none yet."""
+    if (folder / CHECKPOINT).exists():
+        _check_run(model, folder)
+    if fabric.is_global_zero:
+        write_config(folder, model._config())
+    _run(model, job, folder, fabric=fabric, resume=True, show=show)
+
+
+def check_can_go_on(folder: Path) -> None:
+    """Refuse a finished model without a checkpoint with a FolderError."""
+    if (folder / METRICS).exists() and not (folder / CHECKPOINT).exists():
+        raise FolderError(f"{folder}: has no {CHECKPOINT}, so its training cannot go on")
+
+
+def write_card(model: Estimator, folder: Path) -> None:
+    """Write the model card, README.md."""
+    write_atomic(folder / CARD, model.card(folder.name))
+
+
+def _check_run(model: Estimator, folder: Path) -> None:
+    """Refuse a checkpoint that is damaged or of another model, before anything is changed."""
+    expected = {name: weight.shape for name, weight in model.model.state_dict().items()}
+    for file, prefix in ((CHECKPOINT, "model."), (WEIGHTS, "")):
+        tensors, facts = load_tensors(folder / file)
+        found = {
+            n.removeprefix(prefix): t.shape for n, t in tensors.items() if n.startswith(prefix)
+        }
+        if found != expected:
+            raise FolderError(f"{folder / file}: is not of the model that {CONFIG} describes")
+        position = facts.get("position")
+        if isinstance(position, dict) and not position["best_step"]:
+            return  # before the first validation there are no weights
+
+
+def _run(
+    model: Estimator, job: Job, folder: Path | None, *, fabric: Fabric, resume: bool, show: bool
+) -> None:
+    first = fabric.is_global_zero
+    journal = Journal(folder / "run.jsonl") if folder is not None and first else None
+    display = Progress() if show and first else None
+    try:
+        if display is not None:
+            for note in job.notes:
+                display.show({"event": "note", "text": note})
+        begin = _start_record(model, job, fabric)
+        if journal is not None and folder is not None:
+            if not (folder / CHECKPOINT).exists():  # stopped before the first one: from the start
+                journal.truncate(0)
+            if journal.position == 0:
+                journal.write(begin)
+        if display is not None:
+            display.show(begin)
+        outcome = fit(
+            model.model, job.train, job.validation, model, fabric=fabric, folder=folder,
+            resume=resume, journal=journal, show=display.show if display else None,
+        )  # fmt: skip
+        model.model.to("cpu")
+        if outcome.signal is not None:
+            step = outcome.position.step
+            if folder is not None and first:  # of fewer epochs, if the run was finished before
+                (folder / METRICS).unlink(missing_ok=True)
+            saved = f"; go on with: elman resume {folder}" if folder else ""
+            raise Stopped(f"stopped after step {step}{saved}", outcome.signal)
+        if first:
+            model.metrics = job.measure()
+            for record in job.records() if journal is not None else ():
+                assert journal is not None
+                journal.write(record)
+    except DivergenceError:
+        model.model.to("cpu")
+        if folder is not None and first:
+            write_report(folder)
+        raise
+    finally:
+        if journal is not None:
+            journal.close()
+        if display is not None:
+            display.close()
+    if folder is not None and first:
+        write_config(folder, model._config())  # what was fitted on the validation data, too
+        write_json(folder / METRICS, model.metrics)
+        write_card(model, folder)
+        write_report(folder)
+
+
+def _start_record(model: Estimator, job: Job, fabric: Fabric) -> dict[str, object]:
+    return {
+        "event": "start",
+        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "task": model.task,
+        "parameters": sum(p.numel() for p in model.model.parameters()),
+        "device": str(fabric.device),
+        "precision": model.precision,
+        "seed": model.seed,
+        "versions": {"elman": elman.__version__, "torch": torch.__version__},
+        "settings": {name: value for name, value in asdict(model).items() if value is not None},
+        "data": dict(job.data),
+        "epochs": model.epochs,
+        "steps_per_epoch": -(-len(job.train) // model.accumulate),
+        "unit": job.unit,
+    }

@@ -1,0 +1,117 @@
+"""Settings that tasks share: the network, and what is read of texts.  No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from elman.errors import ArgumentError
+from elman.train.settings import TrainingSettings
+
+PROBABILITIES = (
+    "dropout", "input_dropout", "embedding_dropout", "weight_dropout", "recurrent_dropout",
+    "zoneout",
+)  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class NetworkSettings(TrainingSettings):
+    """A recurrence on vectors of tokens, and how it is trained."""
+
+    cells: ClassVar[tuple[str, ...]] = ("rnn", "lstm", "gru")
+
+    cell: Literal["rnn", "lstm", "gru"] = "lstm"
+    """Recurrence: Elman's RNN, LSTM or GRU."""
+    hidden_size: tuple[int, ...] | int = 256
+    """Units of a layer, or one number for each layer."""
+    num_layers: int = 1
+    """Layers on top of each other."""
+    embedding_size: int | None = None
+    """Features of a token's vector; None for hidden_size."""
+    dropout: float = 0.2
+    """Probability of dropping a feature between layers, and before the output layer."""
+    variational: bool = True
+    """Dropout keeps the same mask at all steps (locked)."""
+    input_dropout: float = 0.0
+    """Probability of dropping a feature of a token's vector, the same at all steps."""
+    embedding_dropout: float = 0.0
+    """Probability of leaving out a token of the vocabulary in a chunk."""
+    weight_dropout: float = 0.0
+    """Probability of dropping an entry of the recurrent matrices."""
+    recurrent_dropout: float = 0.0
+    """Probability of dropping a unit on its way back into its layer, the same at all steps."""
+    zoneout: float = 0.0
+    """Probability that a unit keeps its old value in a step."""
+    layer_norm: bool = False
+    """Normalise inside the cell."""
+    peephole: bool = False
+    """Let the gates of an LSTM see its memory."""
+
+    def check_network(self) -> None:
+        """Refuse values that cannot work with an ArgumentError."""
+        self.check_training()
+        check_choices(self, cell=self.cells)
+        if self.peephole and self.cell != "lstm":
+            raise ArgumentError(f"peephole needs cell=lstm, got cell={self.cell}")
+        sizes = self.sizes
+        if not sizes or not all(isinstance(size, int) and size >= 1 for size in sizes):
+            raise ArgumentError(f"hidden_size must be at least 1, got {self.hidden_size}")
+        check_counts(self, "num_layers", "embedding_size")
+        for name in PROBABILITIES:
+            if not 0 <= getattr(self, name) < 1:
+                raise ArgumentError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.seed >= 2**53:  # the loop makes 64 bits of a thousand times this
+            raise ArgumentError(f"seed must be below 2**53, got {self.seed}")
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Units of every layer that hidden_size names."""
+        return (self.hidden_size,) if isinstance(self.hidden_size, int) else self.hidden_size
+
+
+@dataclass(kw_only=True)
+class TextSettings(NetworkSettings):
+    """The same for texts."""
+
+    tokens: Literal["word", "character", "byte", "bpe"] | None = None
+    """What a token is; None for words, or characters if spaces make no words."""
+    vocabulary_size: int | None = None
+    """Tokens at most; None for 20,000 words or 8,000 BPE pieces."""
+    min_count: int = 2
+    """Words and characters that occur less often in the training text become <unk>."""
+    lowercase: bool = False
+    """Fold upper and lower case."""
+    split_punctuation: bool = True
+    """Punctuation marks are words of their own; off for text that is already tokenised."""
+    encoding: str = "utf-8"
+    """Character encoding of the files."""
+
+    def check_text(self) -> None:
+        """Refuse values that cannot work with an ArgumentError."""
+        self.check_network()
+        check_choices(self, tokens=("word", "character", "byte", "bpe", None))
+        check_counts(self, "min_count", "vocabulary_size")
+
+
+def check_counts(settings: object, *names: str) -> None:
+    """Refuse numbers below 1 with an ArgumentError; None is fine."""
+    for name in names:
+        number = getattr(settings, name)
+        if number is not None and number < 1:
+            raise ArgumentError(f"{name} must be at least 1, got {number}")
+
+
+def check_choices(settings: object, **choices: Sequence[str | None]) -> None:
+    """Refuse values that are none of those allowed with an ArgumentError."""
+    for name, allowed in choices.items():
+        value = getattr(settings, name)
+        if value not in allowed:
+            shown = ", ".join(str(one) for one in allowed if one is not None)
+            raise ArgumentError(f"{name} must be one of {shown}, got {value!r}")
+
+
+def check_fraction(settings: object, name: str) -> None:
+    """Refuse a share that is not between 0 and 1 with an ArgumentError."""
+    if not 0 < getattr(settings, name) < 1:
+        raise ArgumentError(f"{name} must be in (0, 1), got {getattr(settings, name)}")

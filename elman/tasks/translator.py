@@ -1,0 +1,334 @@
+"""Text to text: translation, summaries, dialogue.
+
+p(y | x) = prod_t p(y_t | y_<t, attention over what an encoder read of x)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from elman.errors import ArgumentError
+from elman.tasks.estimator import Estimator, checked_texts
+from elman.tasks.folder import SOURCE_TOKENIZER, TOKENIZER
+from elman.tasks.translator_settings import TranslatorSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from elman.decode.beam import Found, Search
+    from elman.decode.sample import Sampling
+    from elman.encode.embed import Embed
+    from elman.encode.text import Vocabulary
+    from elman.padded import Padded
+    from elman.seq2seq import Coder, Seq2Seq
+    from elman.serve.conversation import Conversation
+
+Texts = str | Path | Sequence[str]
+ROWS = 256  # sequences that are decoded at a time: rows times beams
+
+
+@dataclass(kw_only=True)
+class Translator(TranslatorSettings, Estimator):
+    """A translator: trains on pairs of texts, generates the second from the first, scores.
+
+    Every field is a keyword argument here and a flag of `elman train translator`.
+
+    Example:
+        >>> import elman
+        >>> numbers = {"one": "eins", "two": "zwei", "three": "drei"}
+        >>> pairs = [(f"{a} {b}", f"{numbers[a]} {numbers[b]}") for a in numbers for b in numbers]
+        >>> model = elman.Translator(
+        ...     hidden_size=32, tokens="word", min_count=1, epochs=20, batch_size=8, dropout=0.0,
+        ...     learning_rate=0.02, device="cpu",
+        ... )
+        >>> _ = model.fit(*zip(*pairs * 8))
+        >>> model.predict(["two one"])
+        ['zwei eins']
+    """
+
+    task = "translator"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._vocabularies: tuple[Vocabulary, Vocabulary] | None = None
+
+    def fit(
+        self,
+        sources: Texts,
+        targets: Texts | None = None,
+        *,
+        validation: object = None,
+        test: object = None,
+        out: str | Path | None = None,
+        overwrite: bool = False,
+        skip_bad_rows: str | Path | None = None,
+        show: bool = False,
+    ) -> Translator:
+        """Train on pairs of texts.
+
+        Args:
+            sources: a table with the columns `source` and `target`, a file with a text a line, or
+                a list of texts; of kind dialogue conversations, if no targets are given: a table
+                with the column `conversation`, a file with one a line, or a list.
+            targets: the parallel file or list; None for a table or conversations.
+            validation: pairs for choosing the best weights, as a table or (sources, targets); None
+                to hold out `validation_fraction`.
+            test: the same; scored at the end and without influence.
+            out: folder for the model, checkpoints and the report; None to keep it in memory.
+            overwrite: replace a model that the folder holds.
+            skip_bad_rows: file for pairs that cannot be read, with the reason; None to stop there.
+            show: show progress on the terminal.
+
+        Raises:
+            DataError: a pair cannot be read.
+            ArgumentError: a setting cannot work.
+            FolderError: the folder is in use or cannot be written.
+            DivergenceError: the loss became NaN or infinite.
+            Stopped: Ctrl-C or SIGTERM; with `out` everything is saved.
+        """
+        from elman.tasks.translator_run import train_translator
+
+        folder, rejects = self._begin(out, skip_bad_rows, overwrite=overwrite)
+        given = {"train": (sources, targets), "validation": validation, "test": test}
+        train_translator(self, given, folder, rejects, show=show)
+        return self
+
+    def predict(
+        self,
+        texts: Sequence[str],
+        *,
+        search: Search | None = None,
+        sampling: Sampling | None = None,
+        seed: int = 0,
+    ) -> list[str]:
+        """The likeliest target of each source, or one that is drawn.
+
+        Args:
+            texts: sources; of kind dialogue the turns so far, with `separator` between them.
+            search: how to search; None for a beam of 5.
+            sampling: how to draw; None to search.
+            seed: of what is drawn.
+        """
+        sources = [self.source_of(text) for text in checked_texts(texts)]
+        if sampling is not None:
+            return self._draw(sources, sampling, seed)
+        found = self.search(sources, search)
+        return [self.text_of(text, best[0]) for text, best in zip(sources, found, strict=True)]
+
+    def n_best(self, texts: Sequence[str], search: Search) -> list[list[tuple[str, float]]]:
+        """The `search.n_best` best targets of each source with their log-probabilities."""
+        sources = [self.source_of(text) for text in checked_texts(texts)]
+        return [
+            [(self.text_of(text, one), one.log_p) for one in best]
+            for text, best in zip(sources, self.search(sources, search), strict=True)
+        ]
+
+    def chat(self, *, sampling: Sampling | None = None, seed: int = 0) -> Conversation:
+        """A conversation that remembers the last turns, as many as it was trained to read.
+
+        Args:
+            sampling: how answers are drawn; None for the likeliest.
+            seed: of what is drawn.
+
+        Raises:
+            ArgumentError: the model is of another kind.
+        """
+        from elman.serve.conversation import Conversation
+
+        if self.kind != "dialogue":
+            raise ArgumentError(f"chat needs kind=dialogue, this model is of kind={self.kind}")
+        return Conversation(self, sampling=sampling, seed=seed)
+
+    def evaluate(self, sources: Texts, targets: Texts | None = None) -> dict[str, Any]:
+        """Scores of pairs, given as to `fit`: perplexity, and of a beam of 5 those of the kind."""
+        from elman.tasks.translator_run import score_pairs
+
+        return score_pairs(self, (sources, targets))
+
+    @property
+    def vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
+        """Of source and target."""
+        if self._vocabularies is None:
+            raise ArgumentError("this Translator is not trained yet: call fit first")
+        return self._vocabularies
+
+    @property
+    def network(self) -> Seq2Seq:
+        """The network."""
+        from elman.seq2seq import Seq2Seq
+
+        assert isinstance(self.model, Seq2Seq)
+        return self.model
+
+    def text_of(self, source: str, found: Found) -> str:
+        """Text of tokens; an unknown word becomes the one of the source that it looked at most."""
+        ours, theirs = self.vocabularies
+        tokens = list(found.tokens)
+        if theirs.unknown is None or theirs.unknown not in tokens or found.attention is None:
+            return theirs.decode(tokens)
+        offsets = ours.tokenizer.encode(source, add_special_tokens=False).offsets[self.kept]
+        parts, last = [], 0
+        for place, token in enumerate(tokens):
+            if token != theirs.unknown:
+                continue
+            looked = int(found.attention[place, : max(1, len(offsets))].argmax())
+            begin, end = offsets[looked] if offsets else (0, 0)
+            parts += [theirs.decode(tokens[last:place]), source[begin:end]]
+            last = place + 1
+        parts.append(theirs.decode(tokens[last:]))
+        return " ".join(part for part in parts if part)
+
+    @property
+    def kept(self) -> slice:
+        """Which tokens of a source are read: of a dialogue the last ones."""
+        return slice(-self.max_tokens, None) if self.kind == "dialogue" else slice(self.max_tokens)
+
+    def source_of(self, text: str) -> str:
+        """What the encoder reads of a text: of a dialogue the last turns."""
+        if self.kind != "dialogue":
+            return text
+        from elman.encode.turns import join_turns, split_turns
+
+        return join_turns(split_turns(text, self.separator), self.history)
+
+    def search(self, sources: Sequence[str], search: Search | None = None) -> list[list[Found]]:
+        """What a beam search finds for each source: the tokens, and where it looked."""
+        import torch
+
+        from elman.decode.beam import Search as Options
+        from elman.decode.beam import beam_search
+
+        search, network = search or Options(), self.network
+        result: list[list[Found]] = [[] for _ in sources]
+        for chosen, source, first in self._groups(sources, ROWS // search.beam):
+            with torch.inference_mode():
+                found = beam_search(
+                    network.step, first, network.read(source),
+                    select=lambda here, which: here.rows(which), search=search,
+                    longest=_longest(source), end=self.vocabularies[1].end,
+                    banned=self._banned(), sources=source.lengths.tolist(),
+                )  # fmt: skip
+            for n, best in zip(chosen, found, strict=True):
+                result[n] = best
+        return result
+
+    def _draw(self, sources: Sequence[str], sampling: Sampling, seed: int) -> list[str]:
+        import torch
+
+        from elman.decode.sample import sample
+
+        network, theirs = self.network, self.vocabularies[1]
+        generator = torch.Generator().manual_seed(seed)
+        banned = () if theirs.unknown is None else (theirs.unknown,)
+        result = [""] * len(sources)
+        for chosen, source, first in self._groups(sources, ROWS):
+            with torch.inference_mode():
+                scores, here, _ = network.step(first, network.read(source))
+                drawn = torch.stack(
+                    list(
+                        sample(
+                            lambda tokens, place: network.step(tokens, place)[:2], scores, here,
+                            sampling=sampling, max_new_tokens=max(_longest(source)),
+                            generator=generator, banned=banned, end=theirs.end,
+                        )
+                    ), 1,
+                )  # fmt: skip
+            for n, tokens, most in zip(chosen, drawn.tolist(), _longest(source), strict=True):
+                ends = tokens.index(theirs.end) if theirs.end in tokens else most
+                result[n] = theirs.decode(tokens[: min(ends, most)])
+        return result
+
+    def _groups(
+        self, sources: Sequence[str], rows: int
+    ) -> Iterator[tuple[list[int], Padded, Tensor]]:
+        """Sources of similar length: which, their tokens, and the first tokens of the targets."""
+        import torch
+
+        from elman.padded import Padded
+        from elman.tasks.translator_run import encode_sources
+
+        encoded = encode_sources(self, sources)
+        order = sorted(range(len(sources)), key=lambda n: len(encoded[n]))
+        self.network.eval()
+        for at in range(0, len(order), max(1, rows)):
+            chosen = order[at : at + max(1, rows)]
+            source = Padded.pad([torch.from_numpy(encoded[n]) for n in chosen])
+            yield chosen, source, torch.full((len(chosen),), self.network.begin)
+
+    def _banned(self) -> Sequence[int]:
+        """Unknown words are left out where nothing says what of the source they stand for."""
+        unknown = self.vocabularies[1].unknown
+        return () if unknown is None or self.network.coder.attends else (unknown,)
+
+    def build(self, ours: Vocabulary, theirs: Vocabulary) -> Seq2Seq:
+        """Make the network with fresh weights drawn from the seed."""
+        import torch
+
+        from elman.encode.embed import Embed
+        from elman.heads import TokenHead
+        from elman.seq2seq import Seq2Seq
+
+        last = self.sizes[-1]
+        features = self.embedding_size or (last if self.tied else self.sizes[0])
+        drops = {"dropout": self.embedding_dropout, "input_dropout": self.input_dropout}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            source = Embed(ours.size, features, **drops)
+            target = source if self.shared else Embed(theirs.size, features, **drops)
+            network = Seq2Seq(
+                self._build_coder(source, target, features),
+                TokenHead(last, theirs.size, tied=target.weight if self.tied else None),
+                begin=theirs.end, dropout=self.dropout, label_smoothing=self.label_smoothing,
+                copying=self.copying, coverage=self.coverage,
+                scheduled_sampling=self.scheduled_sampling,
+            )  # fmt: skip
+        self._vocabularies = (ours, theirs)
+        self._model = network
+        return network
+
+    def _build_coder(self, source: Embed, target: Embed, features: int) -> Coder:
+        from elman.attend import Attention
+        from elman.seq2seq.recurrent import Recurrent
+        from elman.seq2seq.transformer import Transformer
+        from elman.tasks.network import build_core
+
+        if self.cell == "transformer":
+            return Transformer(
+                source, target, self.num_layers, heads=self.heads, dropout=self.dropout
+            )
+        last = self.sizes[-1]
+        encoder = build_core(self, features, bidirectional=self.bidirectional)
+        core = build_core(self, features + (last if self.input_feeding else 0))
+        width, attention = last * (2 if self.bidirectional else 1), None
+        if self.attention is not None:
+            attention = Attention(last, width, self.attention, heads=self.heads)
+        return Recurrent(source, encoder, target, core, attention, input_feeding=self.input_feeding)
+
+    def _save_parts(self, folder: Path) -> None:
+        ours, theirs = self.vocabularies
+        ours.save(folder / SOURCE_TOKENIZER)
+        theirs.save(folder / TOKENIZER)
+
+    def _build_from(self, folder: Path) -> None:
+        from elman.encode.text import Vocabulary
+
+        self.build(Vocabulary.load(folder / SOURCE_TOKENIZER), Vocabulary.load(folder / TOKENIZER))
+
+    def _resume(self, config: dict[str, Any], folder: Path, *, show: bool) -> None:
+        from elman.tasks.translator_run import resume_translator
+
+        resume_translator(self, config, folder, show=show)
+
+    def card(self, name: str) -> str:
+        """The model card."""
+        from elman.tasks.translator_run import describe
+
+        return describe(self, name)
+
+
+def _longest(source: Padded) -> list[int]:
+    """Tokens of each target, at most."""
+    return [2 * length + 10 for length in source.lengths.tolist()]

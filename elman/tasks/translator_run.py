@@ -1,0 +1,332 @@
+"""A translator's run: its pairs, scores beside a baseline, pictures of attention, and card."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+
+import elman
+from elman.encode.text import Vocabulary, choose_tokens
+from elman.encode.turns import join_turns, split_turns
+from elman.errors import ArgumentError, DataError
+from elman.read.rows import Rejects, Rows, text_of
+from elman.report.overlap import check_scorer, score_each, score_texts
+from elman.seq2seq import NOTHING
+from elman.tasks.folder import SOURCE_TOKENIZER, TOKENIZER
+from elman.tasks.parts import Parts, check_same, given_before, hold_out, read_parts
+from elman.tasks.run import Job, check_can_go_on, go_on, start
+from elman.train.chunks import ExampleBatches
+from elman.train.evaluate import evaluate
+from elman.train.fabric import build_fabric
+
+if TYPE_CHECKING:
+    from elman.decode.beam import Found
+    from elman.tasks.translator import Translator
+
+GENERATED = 2000  # pairs of the validation data that are translated at most
+SHOWN = 5  # pairs in the report
+WORST = 5  # of those that are least like their references
+LONG = 500  # characters of a text there
+PICTURES = 3  # of attention
+WIDE = 40  # tokens of a picture
+BASELINES = {
+    "translation": "the source as it is",
+    "summary": "the first words of the source",
+    "dialogue": "the most frequent answer",
+}
+
+
+@dataclass
+class Pairs:
+    """Sources, targets, and where they stand."""
+
+    sources: list[str] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def select(self, numbers: Sequence[int]) -> Pairs:
+        """Some of them."""
+        return Pairs([self.sources[n] for n in numbers], [self.targets[n] for n in numbers])
+
+
+def train_translator(
+    model: Translator, given: Mapping[str, object], folder: Path | None, rejects: Path | None,
+    *, show: bool,
+) -> None:  # fmt: skip
+    """Fit a fresh model, see `Translator.fit`."""
+    check_scorer(model.kind)
+    fabric = build_fabric(model)
+    parts = _read(model, given, rejects)
+    learn = parts.data["train"]
+    if model.shared:
+        ours = theirs = _vocabulary(model, [*learn.sources, *learn.targets])
+    else:
+        ours, theirs = _vocabulary(model, learn.sources), _vocabulary(model, learn.targets)
+    model._described = parts.described
+    model.build(ours, theirs)
+    start(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
+
+
+def resume_translator(
+    model: Translator, config: dict[str, Any], folder: Path, *, show: bool
+) -> None:
+    """Go on with a run, see `Estimator.resume`."""
+    check_can_go_on(folder)
+    check_scorer(model.kind)
+    fabric = build_fabric(model)
+    parts = _read(model, *given_before(config["data"]))
+    check_same(config["data"], parts.described)
+    model.build(Vocabulary.load(folder / SOURCE_TOKENIZER), Vocabulary.load(folder / TOKENIZER))
+    go_on(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
+
+
+def _rows(model: Translator, given: object, *, lenient: bool = False) -> Rows:
+    source, beside = given if isinstance(given, tuple) else (given, None)
+    columns = [model.source, model.target]
+    if model.kind == "dialogue" and beside is None:
+        columns = [model.conversation]
+    elif beside is None and not isinstance(source, str | Path):
+        raise ArgumentError("sources in a list need their targets: fit(sources, targets)")
+    return Rows(
+        source, columns, beside=() if beside is None else (beside,), encoding=model.encoding,
+        lenient=lenient,
+    )  # fmt: skip
+
+
+def _collect(model: Translator, rows: Rows, rejects: Rejects) -> Pairs:
+    pairs = Pairs()
+    for place, values in rows.read():
+        try:
+            if isinstance(values, DataError):
+                raise values
+            found = _pairs_of(model, values, place)
+        except DataError as error:
+            rejects.add(place, error)
+        else:
+            pairs.sources += [source for source, _ in found]
+            pairs.targets += [target for _, target in found]
+    if not pairs.sources:
+        raise DataError(f"{rows.name}: has no pair of texts; expected many")
+    return pairs
+
+
+def _pairs_of(model: Translator, values: tuple[object, ...], place: str) -> list[tuple[str, str]]:
+    """Source and target of a row; of a conversation each answer with the turns before it."""
+    if len(values) == 2:
+        source, target = values
+        return [
+            (
+                model.source_of(text_of(source, place, model.source)),
+                text_of(target, place, model.target),
+            )
+        ]
+    (whole,) = values
+    if isinstance(whole, list | tuple):
+        turns = [text_of(turn, place, model.conversation).strip() for turn in whole]
+    else:
+        turns = split_turns(text_of(whole, place, model.conversation), model.separator)
+    if len(turns) < 2:
+        raise DataError(
+            f"{place}: {len(turns)} turn, a conversation has two or more with {model.separator!r} "
+            "between them; set separator, or give targets for pairs"
+        )
+    return [(join_turns(turns[:n], model.history), turns[n]) for n in range(1, len(turns))]
+
+
+def _read(model: Translator, given: Mapping[str, object], rejects: Path | None) -> Parts[Pairs]:
+    parts = read_parts(
+        given, rejects, lambda one: _rows(model, one, lenient=rejects is not None),
+        lambda rows, bad: _collect(model, rows, bad), "rows",
+    )  # fmt: skip
+    data = parts.data
+    if "validation" not in data:
+        whole, share = data["train"], model.validation_fraction
+        train, held = hold_out(len(whole), share, seed=model.seed, unit="pairs")
+        data["train"], data["validation"] = whole.select(train), whole.select(held)
+        parts.notes.append(f"{share:.0%} of the pairs are held out for validation")
+    if len(data["validation"]) > GENERATED:
+        parts.notes.append(
+            f"of the validation data the first {GENERATED:,} pairs are translated for the scores"
+        )
+    return parts
+
+
+def _vocabulary(model: Translator, texts: list[str]) -> Vocabulary:
+    kind = model.tokens or choose_tokens(texts)[0]
+    return Vocabulary.build(
+        lambda: texts, tokens=kind, size=model.vocabulary_size, min_count=model.min_count,
+        lowercase=model.lowercase, split_punctuation=model.split_punctuation,
+    )  # fmt: skip
+
+
+def encode_sources(model: Translator, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+    """Token numbers of each source, cut, with the end behind them."""
+    return _encode(texts, model.vocabularies[0], model.kept)
+
+
+def _encode(texts: Sequence[str], vocabulary: Vocabulary, kept: slice) -> list[NDArray[np.int64]]:
+    result = []
+    for at in range(0, len(texts), 1000):
+        for numbers in vocabulary.encode_batch(texts[at : at + 1000]):
+            result.append(np.array([*numbers[kept], vocabulary.end], dtype=np.int64))
+    return result
+
+
+def _batches(
+    model: Translator, pairs: Pairs, rows: int, seed: int | None, share: tuple[int, int] = (0, 1)
+) -> ExampleBatches:
+    targets = _encode(pairs.targets, model.vocabularies[1], slice(model.max_tokens))
+    sources = encode_sources(model, pairs.sources)
+    return ExampleBatches(sources, targets, rows, seed=seed, share=share, padding=NOTHING)
+
+
+def _job(model: Translator, given: Parts[Pairs], fabric: Fabric) -> Job:
+    parts = given.data
+    share = (fabric.global_rank, fabric.world_size)
+    ours, theirs = model.vocabularies
+    facts: dict[str, object] = {"train": model._described["name"]}
+    facts |= {f"{name}_pairs": len(part) for name, part in parts.items()}
+    facts |= {"source_vocabulary": ours.size, "target_vocabulary": theirs.size}
+    return Job(
+        _batches(model, parts["train"], model.batch_size, model.seed, share),
+        _batches(model, parts["validation"], max(64, model.batch_size), None), facts, "tokens",
+        measure=lambda: _measure(model, parts), notes=given.notes,
+    )  # fmt: skip
+
+
+def _measure(model: Translator, parts: dict[str, Pairs]) -> dict[str, Any]:
+    """Scores of the model and the baseline on the same pairs, and what it says of some."""
+    metrics: dict[str, Any] = {"model": {}, "baseline": {"name": BASELINES[model.kind]}}
+    for name in ("validation", "test"):
+        if name not in parts:
+            continue
+        part = parts[name]
+        if name == "validation":
+            part = part.select(range(min(GENERATED, len(part))))
+        best = [found[0] for found in model.search(part.sources)]
+        texts = [model.text_of(*pair) for pair in zip(part.sources, best, strict=True)]
+        metrics["model"][name] = {**_perplexity(model, parts[name]), **_overlap(model, texts, part)}
+        guesses = _baseline(model, parts["train"], part)
+        metrics["baseline"][name] = _overlap(model, guesses, part)
+        metrics |= {
+            "samples": _samples(model, part, texts),
+            "attention": _pictures(model, part.sources[:PICTURES], best),
+        }
+    return metrics
+
+
+def _samples(model: Translator, pairs: Pairs, found: Sequence[str]) -> list[dict[str, str]]:
+    """The first pairs, and those that are least like their references."""
+    order = list(range(min(SHOWN, len(pairs))))
+    scores = None if model.kind == "dialogue" else score_each(found, pairs.targets, model.kind)
+    if scores is not None:
+        order += sorted(range(SHOWN, len(pairs)), key=lambda n: scores[n])[:WORST]
+    return [
+        {
+            "title": f"{'' if n < SHOWN else 'Among the worst: '}{pairs.sources[n][:LONG]}",
+            "text": f"{found[n]}\n(reference: {pairs.targets[n][:LONG]})",
+        }
+        for n in order
+    ]
+
+
+def _pictures(
+    model: Translator, sources: Sequence[str], best: Sequence[Found]
+) -> list[dict[str, Any]]:
+    """Where the decoder looked: a row for each token that it said."""
+    ours, theirs = model.vocabularies
+    pictures = []
+    for numbers, found in zip(encode_sources(model, sources), best, strict=False):
+        if found.attention is None:
+            continue
+        read, said = numbers[:WIDE].tolist(), [*found.tokens, theirs.end][:WIDE]
+        weights = found.attention[: len(said), : len(read)].tolist()
+        pictures.append(
+            {
+                "title": theirs.decode(found.tokens),
+                "columns": [ours.token(number) for number in read],
+                "rows": [
+                    [theirs.token(number), *(round(weight, 3) for weight in row)]
+                    for number, row in zip(said, weights, strict=True)
+                ],
+            }
+        )
+    return pictures
+
+
+def _perplexity(model: Translator, pairs: Pairs) -> dict[str, float]:
+    scores = evaluate(model.model, _batches(model, pairs, max(64, model.batch_size), None))
+    return {**scores, "tokens": int(scores["tokens"])}
+
+
+def _overlap(model: Translator, found: Sequence[str], pairs: Pairs) -> dict[str, Any]:
+    wanted = pairs.targets
+    if model.lowercase:
+        found, wanted = [x.lower() for x in found], [x.lower() for x in wanted]
+    return {**score_texts(found, wanted, model.kind), "pairs": len(pairs)}
+
+
+def _baseline(model: Translator, train: Pairs, pairs: Pairs) -> list[str]:
+    if model.kind == "translation":
+        return pairs.sources
+    if model.kind == "dialogue":
+        return [Counter(train.targets).most_common(1)[0][0]] * len(pairs)
+    length = int(np.median([len(text.split()) for text in train.targets]))
+    return [" ".join(text.split()[:length]) for text in pairs.sources]
+
+
+def score_pairs(model: Translator, given: object) -> dict[str, Any]:
+    """Scores of pairs, see `Translator.evaluate`."""
+    pairs = _collect(model, _rows(model, given), Rejects(None))
+    found = model.predict(pairs.sources)
+    return {**_perplexity(model, pairs), **_overlap(model, found, pairs)}
+
+
+def describe(model: Translator, name: str) -> str:
+    """The model card, Markdown."""
+    parameters = sum(p.numel() for p in model.model.parameters())
+    main = {"translation": "BLEU", "summary": "ROUGE-L", "dialogue": "BLEU-2"}[model.kind]
+    listed = [("this model", model.metrics.get("model", {}))]
+    if "baseline" in model.metrics:
+        listed.append((model.metrics["baseline"]["name"], model.metrics["baseline"]))
+    lines = [
+        f"| {who} | {part} | {scores[main]:.1f} |"
+        for who, parts in listed
+        for part, scores in parts.items()
+        if isinstance(scores, dict)
+    ]
+    ours, theirs = model.vocabularies
+    made = "Transformer"
+    if model.cell != "transformer":
+        made = f"{model.cell.upper()}, attention {model.attention or 'none'}"
+    return "\n".join(
+        [
+            f"# {name}: text to text ({model.kind})",
+            "",
+            f"Trained by Elman {elman.__version__} on {model._described.get('name', 'pairs')}: "
+            f"{made}, {parameters:,} parameters, {ours.size:,} and {theirs.size:,} "
+            f"{theirs.tokens} tokens.",
+            "",
+            f"| | pairs | {main} |",
+            "|---|---|---|",
+            *lines,
+            "",
+            "```python",
+            "import elman",
+            f"model = elman.load({name!r})",
+            'model.predict(["..."])',
+            "```",
+            "",
+            "It says what is likely after its training pairs, true or not.",
+            "",
+        ]
+    )

@@ -1,0 +1,473 @@
+"""A classifier from rows to labels: in memory, on disk, by scikit-learn and the command line."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import math
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import elman
+from elman.cli import main
+from elman.errors import ArgumentError, DataError, FolderError, Stopped
+from elman.report.classes import fit_temperature, nll, score_classes
+from elman.tasks import predict_file
+from elman.tasks.labelled_data import Examples, split
+
+GOOD, BAD = ["good", "great", "fine", "lovely"], ["bad", "awful", "poor", "dull"]
+THINGS = ["film", "plot", "cast", "song", "end"]
+SETTINGS: dict[str, object] = {
+    "hidden_size": 8, "epochs": 8, "learning_rate": 0.02, "batch_size": 16, "device": "cpu",
+    "min_count": 1, "dropout": 0.1, "input_dropout": 0.0,
+}  # fmt: skip
+
+
+def reviews(turn: str = "so ") -> tuple[list[str], list[str]]:
+    """160 sentences in which a word decides; "not " as `turn` turns it round."""
+    texts, labels = [], []
+    for word, thing, before, end in itertools.product(GOOD + BAD, THINGS, ("", turn), (" now", "")):
+        texts.append(f"the {thing} was {before}{word}{end}")
+        labels.append("pos" if (word in GOOD) != (before == "not ") else "neg")
+    order = random.Random(0).sample(range(len(texts)), len(texts))
+    return [texts[n] for n in order], [labels[n] for n in order]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "reviews.csv"
+    write_csv(path, ["text", "label"], zip(*reviews(), strict=True))
+    return path
+
+
+def write_csv(path: Path, header: list[str], rows: Iterator[tuple[object, ...]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def trained() -> elman.Classifier:
+    return elman.Classifier(**SETTINGS, pooling="attention").fit(*reviews())
+
+
+def test_it_learns_what_a_bag_of_words_cannot() -> None:
+    texts, labels = reviews("not ")
+    settings = {**SETTINGS, "hidden_size": 16, "epochs": 40, "pooling": "last"}
+    model = elman.Classifier(**settings).fit(texts, labels)
+    assert model.score(texts, labels) > 0.95
+    found = model.predict(["the plot was not great", "the plot was great"])
+    assert found.tolist() == ["neg", "pos"]
+
+
+def test_it_is_scored_beside_its_baselines(trained: elman.Classifier) -> None:
+    texts, labels = reviews()
+    assert trained.score(texts, labels) > 0.95
+    scores = trained.metrics["model"]["validation"]
+    assert set(scores) == {"loss", "accuracy", "F1 macro", "F1 micro", "AUC", "ECE", "examples"}
+    words, frequent = trained.metrics["baseline"], trained.metrics["others"][0]
+    assert words["validation"]["accuracy"] == 1
+    assert frequent["validation"]["accuracy"] == 0.5
+    assert scores["accuracy"] > 0.9
+
+
+def test_attention_is_explained(trained: elman.Classifier) -> None:
+    explained = trained.explain("the plot was so great")
+    assert [token for token, _ in explained] == ["the", "plot", "was", "so", "great"]
+    assert sum(weight for _, weight in explained) == pytest.approx(1, abs=1e-5)
+    plain = elman.Classifier(**SETTINGS)
+    with pytest.raises(ArgumentError, match="explain needs pooling=attention"):
+        plain.explain("x")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cell": "gru", "pooling": "last", "num_layers": 2, "hidden_size": (8, 6)},
+        {"cell": "rnn", "pooling": "mean", "class_weights": "balanced", "tokens": "character"},
+        {"pooling": "concat", "label_smoothing": 0.1, "precision": "bf16", "tokens": "bpe"},
+        {"bidirectional": False, "bptt": 2, "pooling": "max", "max_tokens": 4},
+    ],
+)
+def test_options_combine_and_come_back_from_disk(
+    options: dict[str, object], table: Path, tmp_path: Path
+) -> None:
+    settings = {**SETTINGS, "epochs": 1, **options}
+    if options.get("tokens") == "bpe":
+        settings["vocabulary_size"] = 300
+    model = elman.Classifier(**settings).fit(table, out=tmp_path / "run")
+    back = elman.load(tmp_path / "run")
+    texts = ["the plot was great", "", "the 日本 plot"]
+    assert np.array_equal(back.predict_proba(texts), model.predict_proba(texts))
+    assert back.metrics == model.metrics
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Confusion, validation data" in page
+    assert "most frequent label" in page
+
+
+def test_labels_keep_their_type() -> None:
+    texts, labels = reviews()
+    for kind in (
+        lambda x: int(x == "pos"),
+        lambda x: x == "pos",
+        lambda x: 2.5 if x == "pos" else -1.0,
+    ):
+        typed = [kind(label) for label in labels]
+        model = elman.Classifier(**{**SETTINGS, "epochs": 1}).fit(texts, typed)
+        assert model.classes_.dtype == np.array(typed).dtype
+        assert set(model.predict(texts[:20]).tolist()) <= set(typed)
+
+
+def test_several_labels_at_once(tmp_path: Path) -> None:
+    texts, labels = reviews()
+    both = [[label, *(thing for thing in THINGS[:2] if thing in text)]
+            for text, label in zip(texts, labels, strict=True)]  # fmt: skip
+    model = elman.Classifier(**{**SETTINGS, "several": True, "epochs": 10}).fit(texts, both)
+    assert model.classes == ["film", "neg", "plot", "pos"]
+    found = model.predict(["the film was great", "the song was bad"])
+    assert found.tolist() == [[1, 0, 0, 1], [0, 1, 0, 0]]
+    # The same from a file, where they stand in one field.
+    fields = [", ".join(some) for some in both]
+    write_csv(tmp_path / "a.csv", ["text", "label"], zip(texts, fields, strict=True))
+    again = elman.Classifier(**{**SETTINGS, "several": True, "epochs": 1}).fit(tmp_path / "a.csv")
+    assert again.classes == model.classes
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "words"),
+    [
+        (["a", "b"], ["x", "x"], "all rows have 'x'; at least 2 classes are needed"),
+        (["a", ""], ["x", "y"], "row 1: column 'text' is empty"),
+        (["a", "b"], ["x", None], "row 1: column 'label' is empty"),
+        (["a", "b"], ["x", math.nan], "row 1: column 'label' is empty"),
+        (["a", 3], ["x", "y"], "row 1: column 'text' is int"),
+        (["a", "b", "c"], ["1", 1, "2"], "labels of different types look alike"),
+        (["a", "b"], ["x", "y"], "2 rows are too few to hold out"),
+        ([], [], "no row has a text and a label"),
+        (["a"], ["x", "y"], "one length, got 1 in text, 2 in label"),
+    ],
+)
+def test_data_that_cannot_be_learned_from_are_named(
+    texts: list[str], labels: list[object], words: str
+) -> None:
+    with pytest.raises((DataError, ArgumentError), match=words):
+        elman.Classifier(**SETTINGS).fit(texts, labels)
+
+
+def test_labels_that_training_never_saw_count_as_wrong(trained: elman.Classifier) -> None:
+    scores = trained.evaluate(["the plot was great", "the plot was great"], ["pos", "odd"])
+    assert (scores["accuracy"], scores["unseen labels"]) == (0.5, 1)
+
+
+def test_word_vectors_are_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "vectors.txt"
+    file.write_text("2 3\ngood 1 2 3\nunheard 4 5 6\n")
+    settings = {**SETTINGS, "epochs": 1, "learning_rate": 1e-9, "vectors": str(file)}
+    model = elman.Classifier(**settings).fit(*reviews())
+    row = model.vocabulary.encode("good")
+    torch.testing.assert_close(
+        model.model.encode.weight[row].detach(), torch.tensor([[1.0, 2, 3]]), rtol=0, atol=1e-4
+    )
+    file.write_text("good 1 2 3\nbad 1 2\n")
+    with pytest.raises(DataError, match=r"vectors.txt: line 2: expected a word and 3 numbers"):
+        elman.Classifier(**settings).fit(*reviews())
+
+
+def test_a_language_model_is_the_start(tmp_path: Path) -> None:
+    texts, labels = reviews()
+    language = elman.LanguageModel(
+        hidden_size=8, cell="gru", epochs=1, bptt=8, batch_size=8, device="cpu", min_count=1
+    ).fit(texts, out=tmp_path / "lm")
+    settings = {**SETTINGS, "epochs": 1, "learning_rate": 1e-9, "bidirectional": False}
+    model = elman.Classifier(**settings, start_from=str(tmp_path / "lm")).fit(texts, labels)
+    assert (model.cell, model.hidden_size) == ("gru", 8)
+    for a, b in (
+        (model.model.encode, language.model.encode),
+        (model.model.core, language.model.core),
+    ):
+        for x, y in zip(a.parameters(), b.parameters(), strict=True):
+            torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
+    with pytest.raises(ArgumentError, match="start_from needs bidirectional=False"):
+        elman.Classifier(start_from="x").fit(texts, labels)
+
+
+def test_a_stopped_run_goes_on_to_the_same_result(table: Path, tmp_path: Path) -> None:
+    whole = elman.Classifier(**{**SETTINGS, "epochs": 3}).fit(table, out=tmp_path / "whole")
+    elman.Classifier(**{**SETTINGS, "epochs": 2}).fit(table, out=tmp_path / "part")
+    again = elman.Classifier.resume(tmp_path / "part", epochs=3)
+    texts, _ = reviews()
+    assert np.array_equal(whole.predict_proba(texts), again.predict_proba(texts))
+    table.write_text(table.read_text() + "more,pos\n")
+    with pytest.raises(DataError, match=r"reviews.csv: has changed since the run began"):
+        elman.Classifier.resume(tmp_path / "part", epochs=4)
+
+
+def test_the_gradient_through_the_end_equals_a_run_with_a_detached_beginning() -> None:
+    model = elman.Classifier(
+        hidden_size=6, bidirectional=False, bptt=3, dropout=0.0, input_dropout=0.0, pooling="mean",
+        cell="gru", min_count=1, device="cpu", epochs=1,
+    ).fit(*reviews())  # fmt: skip
+    network = model.model.train()
+    from elman.padded import Padded
+
+    tokens = Padded(torch.randint(2, 9, (3, 7)), torch.tensor([7, 2, 4]))
+    states, _ = network.run(tokens)
+    network.backward_steps = None
+    whole, _ = network.run(tokens)
+    torch.testing.assert_close(states.data, whole.data, rtol=0, atol=1e-6)
+    grad = torch.autograd.grad(states.data[0].sum(), network.encode.weight)[0]
+    touched = set(grad.abs().sum(1).nonzero().flatten().tolist())
+    assert touched == set(tokens.data[0, 4:].tolist())
+
+
+def test_scikit_learn_takes_it_as_one_of_its_own() -> None:
+    sklearn_base = pytest.importorskip("sklearn.base")
+    from sklearn.model_selection import cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    texts, labels = reviews()
+    model = elman.Classifier(**SETTINGS)
+    copy = sklearn_base.clone(model)
+    assert copy.get_params() == model.get_params()
+    assert copy.set_params(epochs=2).epochs == 2
+    with pytest.raises(ArgumentError, match="speed is no setting"):
+        copy.set_params(speed=1)
+    assert sklearn_base.is_classifier(model)
+    shout = FunctionTransformer(lambda texts: [text.upper() for text in texts])
+    scores = cross_val_score(make_pipeline(shout, model), np.array(texts), labels, cv=3)
+    assert scores.shape == (3,)
+    assert scores.mean() > 0.9
+
+
+def test_scores_are_those_of_the_definitions() -> None:
+    p = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.4, 0.5, 0.1], [0.2, 0.2, 0.6]])
+    targets = torch.tensor([0, 1, 0, 1])
+    scores = score_classes(p, targets, several=False)
+    assert scores["accuracy"] == 0.5
+    # Class 0: one right, one missed. Class 1: one right, one missed, one wrong. Class 2: one wrong.
+    assert scores["F1 macro"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    assert scores["F1 micro"] == pytest.approx(0.5)
+    # Class 0: all pairs in order; class 1: 0.8 above both, 0.2 level with one and above the other.
+    assert scores["AUC"] == pytest.approx((1 + 2.5 / 4) / 2)
+    # The guesses are sure by 0.7 and 0.8 (right), 0.5 and 0.6 (wrong).
+    assert scores["ECE"] == pytest.approx((0.3 + 0.2 + 0.5 + 0.6) / 4)
+
+
+def test_the_temperature_is_the_one_that_fits_best() -> None:
+    torch.manual_seed(0)
+    true = torch.randn(4000, 3)
+    targets = torch.multinomial(true.softmax(1), 1).flatten()
+    found = fit_temperature(3 * true, targets, several=False)
+    assert found == pytest.approx(3, rel=0.1)
+    best = nll(3 * true, targets, found, several=False)
+    assert all(best <= nll(3 * true, targets, t, several=False) for t in (1.0, 2.5, 3.5, 9.0))
+
+
+@pytest.fixture
+def folder(trained: elman.Classifier, tmp_path: Path) -> Path:
+    trained.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
+def test_a_file_is_labelled_in_its_order_and_goes_on_after_a_stop(
+    suffix: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict_file, "WINDOW", 16)
+    texts = [text + " x" * (n % 7) for n, text in enumerate(reviews()[0])]
+    write_csv(tmp_path / "new.csv", ["id", "text"], enumerate(texts))
+    model, out = elman.load(folder), tmp_path / f"out{suffix}"
+
+    def run() -> tuple[int, int]:
+        return predict_file.predict_file(
+            model, tmp_path / "new.csv", out, overwrite=False, rejects=None, show=False
+        )
+
+    assert run() == (len(texts), 0)
+    whole = out.read_bytes()
+    if suffix == ".jsonl":
+        rows = [json.loads(line) for line in whole.decode().splitlines()]
+        found, lines = [row["label"] for row in rows], [row["line"] for row in rows]
+    else:
+        rows = list(
+            csv.reader(whole.decode().splitlines(), delimiter="," if suffix == ".csv" else "\t")
+        )
+        found, lines = [row[1] for row in rows[1:]], [int(row[0]) for row in rows[1:]]
+    assert found == model.predict(texts).tolist()
+    assert lines == list(range(2, len(texts) + 2))
+    with pytest.raises(FolderError, match="is there already"):
+        run()
+    out.unlink()
+    calls = 0
+    lines_of = predict_file._Labels.lines
+
+    def stop(self: object, *arguments: object) -> str:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise KeyboardInterrupt
+        return lines_of(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(predict_file._Labels, "lines", stop)
+    with pytest.raises(Stopped, match="the same command goes on"):
+        run()
+    part = tmp_path / f"out{suffix}.part"
+    part.write_bytes(part.read_bytes() + b"7,po")  # torn by a crash
+    monkeypatch.setattr(predict_file._Labels, "lines", lines_of)
+    assert run() == (len(texts), 0)
+    assert out.read_bytes() == whole
+    assert not part.exists()
+
+
+def test_the_command_line_trains_scores_and_labels(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    flags = ["--hidden-size", "8", "--epochs", "2", "--device", "cpu", "--min-count", "1"]
+    assert main(["train", "classifier", str(table), "--out", str(out), *flags]) == 0
+    assert "validation accuracy" in capsys.readouterr().out
+    assert main(["predict", str(out), "the plot was great"]) == 0
+    assert capsys.readouterr().out.split()[1] in ("pos", "neg")
+    assert main(["evaluate", str(out), str(table), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["examples"] == 160
+    assert main(["info", str(out)]) == 0
+    assert "classifier by Elman" in capsys.readouterr().out
+    bad = tmp_path / "bad.csv"
+    bad.write_bytes(b"text\ngood film\n\xff\xfe\n   \nbad film\n")
+    labelled = tmp_path / "labelled.csv"
+    assert main(["predict", str(out), "--file", str(bad), "--out", str(labelled)]) == 2
+    assert "line 3" in capsys.readouterr().err
+    again = ["predict", str(out), "--file", str(bad), "--out", str(labelled)]
+    assert main([*again, "--skip-bad-rows", str(tmp_path / "rejects.csv")]) == 0
+    assert [row[0] for row in csv.reader(labelled.read_text().splitlines())] == ["line", "2", "5"]
+    rejects = list(csv.reader((tmp_path / "rejects.csv").read_text().splitlines()))
+    assert [place.rpartition(" ")[2] for place, _ in rejects[1:]] == ["3", "4"]
+    assert main(["generate", str(out)]) == 2
+    assert "generates no text" in capsys.readouterr().err
+
+
+def test_bad_rows_of_training_data_stop_it_or_are_written_down(tmp_path: Path) -> None:
+    texts, labels = reviews()
+    write_csv(
+        tmp_path / "a.csv", ["text", "label"], zip([*texts, ""], [*labels, "pos"], strict=True)
+    )
+    with pytest.raises(DataError, match=r"a.csv: line 162: column 'text' is empty"):
+        elman.Classifier(**SETTINGS).fit(tmp_path / "a.csv")
+    model = elman.Classifier(**{**SETTINGS, "epochs": 1})
+    model.fit(tmp_path / "a.csv", skip_bad_rows=tmp_path / "bad.csv", out=tmp_path / "run")
+    assert "line 162" in (tmp_path / "bad.csv").read_text()
+    shutil.rmtree(tmp_path / "run")
+
+
+def test_a_label_that_is_no_text_is_a_bad_row_and_the_old_model_stays(tmp_path: Path) -> None:
+    file, out = tmp_path / "odd.csv", tmp_path / "run"
+    texts, labels = reviews()
+    write_csv(file, ["text", "label"], zip(texts, labels, strict=True))
+    settings = {**SETTINGS, "epochs": 1}
+    elman.Classifier(**settings).fit(file, out=out)
+    file.write_bytes(file.read_bytes() + b"good film,caf\xe9\n")
+    with pytest.raises(DataError):
+        elman.Classifier(**settings).fit(file, out=out, overwrite=True)
+    assert (out / "weights.safetensors").exists()
+    bad = tmp_path / "bad.csv"
+    model = elman.Classifier(**settings).fit(file, out=out, overwrite=True, skip_bad_rows=bad)
+    assert model.classes == ["neg", "pos"]
+    assert len(bad.read_text().splitlines()) == 2
+
+
+def test_the_file_for_bad_rows_replaces_nothing_of_the_user(table: Path, tmp_path: Path) -> None:
+    whole = table.read_bytes()
+    other = tmp_path / "notes.txt"
+    other.write_text("mine")
+    for path in (table, other):
+        with pytest.raises(ArgumentError, match="is there and holds no rejected rows"):
+            elman.Classifier(**SETTINGS).fit(table, skip_bad_rows=path)
+    assert table.read_bytes() == whole
+    assert other.read_text() == "mine"
+    with pytest.raises(ArgumentError, match="cannot be written"):
+        elman.Classifier(**SETTINGS).fit(table, skip_bad_rows=tmp_path / "no" / "bad.csv")
+
+
+def test_a_run_with_data_in_memory_cannot_go_on_with_others(table: Path, tmp_path: Path) -> None:
+    settings = {**SETTINGS, "epochs": 1}
+    held = (["good film"] * 4 + ["bad film"], ["pos"] * 4 + ["neg"])
+    for part in ("validation", "test"):
+        out = tmp_path / part
+        elman.Classifier(**settings).fit(table, out=out, **{part: held})  # type: ignore[arg-type]
+        with pytest.raises(DataError, match=f"the {part} data were given in memory"):
+            elman.Classifier.resume(out, epochs=2)
+
+
+def test_a_run_stopped_before_its_first_checkpoint_begins_with_its_vectors(
+    table: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "vectors.txt").write_text("good 5 5 5\nbad -5 -5 -5\n")
+    settings = {**SETTINGS, "epochs": 1, "vectors": str(tmp_path / "vectors.txt")}
+    whole = elman.Classifier(**settings).fit(table, out=tmp_path / "run")
+    for name in ("checkpoint.safetensors", "metrics.json", "weights.safetensors"):
+        (tmp_path / "run" / name).unlink()
+    again = elman.Classifier.resume(tmp_path / "run")
+    for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_split_leaves_every_label_enough() -> None:
+    labels: list[tuple[str, ...]] = [(f"{n:03d}",) for n in range(100)] + [("zz",)] * 12
+    examples = Examples(["a"] * 112, labels, [""] * 112)  # type: ignore[arg-type]
+    train, held = split(examples, 0.1, seed=0)
+    assert held.labels.count(("zz",)) <= 2
+    assert len(train) + len(held) == 112
+
+
+def test_a_matrix_of_zeros_and_ones_is_read_as_scikit_learn_means_it() -> None:
+    texts = ["good film", "bad film", "good cast", "bad cast"] * 20
+    y = np.array([["good" in text, "film" in text] for text in texts]).astype(int)
+    model = elman.Classifier(**{**SETTINGS, "several": True}).fit(texts, y)
+    assert model.classes == [0, 1]
+    assert (model.predict(texts) == y).mean() > 0.9
+    with pytest.raises(ArgumentError, match="labels must be a list, or with several=True"):
+        elman.Classifier(**SETTINGS).fit(texts, y)
+
+
+def test_several_labels_that_training_never_saw_count_as_missed() -> None:
+    texts = ["good film", "bad film", "good cast", "bad cast"] * 20
+    labels = [text.split() for text in texts]
+    model = elman.Classifier(**{**SETTINGS, "several": True}).fit(texts, labels)
+    scores = model.evaluate(["good film", "bad cast"], [["good", "film", "new"], ["bad", "cast"]])
+    assert scores["accuracy"] == 0.5
+    assert scores["F1 micro"] == pytest.approx(8 / 9)
+    assert scores["unseen labels"] == 1
+    alone = model.evaluate(["good film"], [["new"]])
+    assert alone["accuracy"] == 0.0
+    assert math.isfinite(alone["F1 macro"])
+
+
+def test_one_text_in_the_place_of_several_is_refused(trained: elman.Classifier) -> None:
+    with pytest.raises(ArgumentError, match="a list of texts is expected, got one"):
+        trained.predict("good film")
+    with pytest.raises(ArgumentError, match="half a surrogate pair"):
+        trained.predict(["good \ud83d"])
+
+
+def test_rows_that_are_left_out_of_a_file_are_counted(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_csv(tmp_path / "new.csv", ["text"], iter([("good",), ("",), ("bad",)]))
+    command = ["predict", str(folder), "--file", str(tmp_path / "new.csv"), "--out"]
+    bad = ["--skip-bad-rows", str(tmp_path / "bad.csv")]
+    assert main([*command, str(tmp_path / "out.csv"), *bad]) == 0
+    said = capsys.readouterr().out
+    assert "2 rows" in said
+    assert "1 bad rows are left out" in said
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["line", "2", "4"]
+    assert "line 3" in (tmp_path / "bad.csv").read_text()

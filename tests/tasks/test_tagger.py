@@ -1,0 +1,223 @@
+"""A tagger from sentences to tags: in memory, on disk, live and on the command line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+import elman
+from elman.cli import main
+from elman.errors import ArgumentError, DataError, Stopped
+from elman.tasks import predict_file
+
+SETTINGS: dict[str, object] = {
+    "hidden_size": 12, "embedding_size": 12, "character_size": 8, "epochs": 6, "batch_size": 8,
+    "learning_rate": 0.02, "dropout": 0.1, "input_dropout": 0.0, "min_count": 1, "device": "cpu",
+}  # fmt: skip
+NOUNS, VERBS = ["cat", "dog", "hen", "fox"], ["sees", "likes", "hears"]
+
+
+def sentences() -> tuple[list[list[str]], list[list[str]]]:
+    """96 sentences; "duck" is a noun behind "the" and a verb behind "they"."""
+    made = []
+    for a, verb, b, late in itertools.product(NOUNS, VERBS, NOUNS, (False, True)):
+        words, tags = ["the", a, verb, "the", b], ["DET", "NOUN", "VERB", "DET", "NOUN"]
+        if late:
+            words, tags = [*words, "they", "duck"], [*tags, "PRON", "VERB"]
+        else:
+            words, tags = [*words[:-1], "duck"], tags
+        made.append((words, tags))
+    random.Random(0).shuffle(made)
+    return [words for words, _ in made], [tags for _, tags in made]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "a.conll"
+    pairs = (zip(w, t, strict=True) for w, t in zip(*sentences(), strict=True))
+    path.write_text("\n".join("".join(f"{w} {t}\n" for w, t in pair) for pair in pairs))
+    return path
+
+
+@pytest.mark.parametrize("chain", [False, True])
+def test_it_learns_what_stands_before_a_word(chain: bool) -> None:
+    model = elman.Tagger(**SETTINGS, chain=chain).fit(*sentences())
+    found = model.predict([["the", "duck", "sees", "the", "fox"], ["they", "duck"], []])
+    assert found == [["DET", "NOUN", "VERB", "DET", "NOUN"], ["PRON", "VERB"], []]
+    ours, baseline = (model.metrics[who]["validation"] for who in ("model", "baseline"))
+    assert ours["accuracy"] == 1
+    assert baseline["accuracy"] < 1  # it has one tag for "duck"
+
+
+def test_characters_tell_what_an_unknown_word_is() -> None:
+    words, tags = sentences()
+    model = elman.Tagger(**{**SETTINGS, "epochs": 12}).fit(words, tags)
+    assert model.predict([["the", "cats", "greets", "the", "hen"]])[0][2] == "VERB"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cell": "gru", "chain": True, "num_layers": 2, "precision": "bf16"},
+        {"character_size": 0, "embedding_dropout": 0.1, "bidirectional": False},
+        {"cell": "rnn", "lowercase": False, "min_count": 2, "layer_norm": True},
+    ],
+)
+def test_options_combine_and_come_back_from_disk(
+    options: dict[str, object], file: Path, tmp_path: Path
+) -> None:
+    model = elman.Tagger(**{**SETTINGS, "epochs": 1, **options}).fit(file, out=tmp_path / "run")
+    back = elman.load(tmp_path / "run")
+    odd = [["The", "日本", "sees"], ["x" * 100]]
+    assert back.predict(odd) == model.predict(odd)
+    assert back.evaluate(file) == model.evaluate(file)
+    assert back.metrics == model.metrics
+
+
+def test_batch_mates_do_not_change_a_sentence() -> None:
+    model = elman.Tagger(**{**SETTINGS, "epochs": 1}).fit(*sentences())
+    words, _ = sentences()
+    together = model.predict(words)
+    assert together == [model.predict([sentence])[0] for sentence in words]
+
+
+@pytest.mark.parametrize("chain", [False, True])
+def test_words_are_tagged_live_as_in_a_batch(chain: bool) -> None:
+    model = elman.Tagger(**SETTINGS, bidirectional=False, chain=chain).fit(*sentences())
+    live = model.stream()
+    words = ["the", "duck", "sees", "the", "fox", "they", "duck"]
+    assert [live.push(word)[0] for word in words] == model.predict([words])[0]
+    live.restart()
+    first = live.push("they")
+    assert first[0] == "PRON"
+    assert 0.5 < first[1] <= 1
+    with pytest.raises(ArgumentError, match="bidirectional=False"):
+        elman.Tagger(**{**SETTINGS, "epochs": 1}).fit(*sentences()).stream()
+
+
+def test_spans_are_scored_where_tags_mark_them() -> None:
+    words = [["fly", "to", "New", "York"], ["go", "home"]] * 20
+    tags = [["O", "O", "B-CITY", "I-CITY"], ["O", "O"]] * 20
+    model = elman.Tagger(**SETTINGS).fit(words, tags)
+    scores = model.evaluate(words, tags)
+    assert (scores["F1"], scores["spans"]) == (1, 20)
+
+
+@pytest.mark.parametrize(
+    ("words", "tags", "message"),
+    [
+        ([["a"], ["b"]], [["X"], ["X"]], "at least 2 are needed"),
+        ([["a", "b"]], [["X"]], "row 0: 2 words and 1 tags"),
+        ([["a"], ["b"]], [["X"], ["Y"]], "2 sentences are too few to hold out"),
+        ([], [], "has no sentence"),
+    ],
+)
+def test_data_that_cannot_be_learned_from_are_named(
+    words: list[list[str]], tags: list[list[str]], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        elman.Tagger(**SETTINGS).fit(words, tags)
+
+
+def test_a_text_in_place_of_words_is_refused() -> None:
+    model = elman.Tagger(**{**SETTINGS, "epochs": 1}).fit(*sentences())
+    with pytest.raises(ArgumentError, match="a sentence is a list of words"):
+        model.predict(["the cat"])
+
+
+def test_a_stopped_run_goes_on_to_the_same_result(file: Path, tmp_path: Path) -> None:
+    whole = elman.Tagger(**{**SETTINGS, "epochs": 3}).fit(file, out=tmp_path / "whole")
+    elman.Tagger(**{**SETTINGS, "epochs": 2}).fit(file, out=tmp_path / "part")
+    again = elman.Tagger.resume(tmp_path / "part", epochs=3)
+    for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    file.write_text(file.read_text() + "\nmore X\n")
+    with pytest.raises(DataError, match="has changed since the run began"):
+        elman.Tagger.resume(tmp_path / "part", epochs=4)
+
+
+@pytest.mark.parametrize("suffix", [".conll", ".jsonl"])
+def test_a_file_is_tagged_in_its_order_and_goes_on_after_a_stop(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict_file, "WINDOW", 10)
+    words, _ = sentences()
+    (tmp_path / "new.txt").write_text("\n".join(" ".join(sentence) for sentence in words))
+    model = elman.Tagger(**{**SETTINGS, "epochs": 1}).fit(*sentences())
+    out = tmp_path / f"out{suffix}"
+
+    def run() -> tuple[int, int]:
+        return predict_file.predict_file(
+            model, tmp_path / "new.txt", out, overwrite=True, rejects=None, show=False
+        )
+
+    assert run() == (len(words), 0)
+    whole = out.read_bytes()
+    tags = model.predict(words)
+    if suffix == ".jsonl":
+        assert [json.loads(line)["tags"] for line in whole.decode().splitlines()] == tags
+    else:
+        blocks = whole.decode().removesuffix("\n\n").split("\n\n")
+        assert [[line.split("\t")[1] for line in block.split("\n")] for block in blocks] == tags
+    lines_of, calls = predict_file._Tags.lines, 0
+
+    def stop(self: object, *arguments: object) -> str:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise KeyboardInterrupt
+        return lines_of(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(predict_file._Tags, "lines", stop)
+    with pytest.raises(Stopped, match="the same command goes on"):
+        run()
+    part = tmp_path / f"out{suffix}.part"
+    part.write_bytes(part.read_bytes() + b"the\tDE")
+    monkeypatch.setattr(predict_file._Tags, "lines", lines_of)
+    assert run() == (len(words), 0)
+    assert out.read_bytes() == whole
+
+
+def test_the_command_line_trains_scores_and_tags(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    flags = ["--hidden-size", "8", "--epochs", "2", "--device", "cpu", "--min-count", "1"]
+    assert main(["train", "tagger", str(file), "--out", str(out), *flags]) == 0
+    assert "validation accuracy" in capsys.readouterr().out
+    assert main(["predict", str(out), "the cat"]) == 0
+    assert capsys.readouterr().out.split()[1::2] == ["the", "cat"]
+    assert main(["evaluate", str(out), str(file), "--json"]) == 0
+    assert "accuracy" in json.loads(capsys.readouterr().out)
+    assert main(["predict", str(out), "--file", str(file), "--out", str(tmp_path / "o.conll")]) == 0
+
+
+@pytest.mark.parametrize("block", ["The DET\ncat\nsat VERB\n", "word\t\n", "\tNOUN\n"])
+def test_a_line_without_word_or_tag_is_no_word(block: str, tmp_path: Path) -> None:
+    (tmp_path / "odd.conll").write_text(f"it PRON\n\n{block}")
+    with pytest.raises(DataError, match=r"odd.conll: line [34]: .*expected"):
+        elman.Tagger(**SETTINGS).fit(tmp_path / "odd.conll")
+
+
+def test_comments_alone_are_no_sentence(tmp_path: Path) -> None:
+    line = "1\tit\tit\tPRON\t_\t_\t0\troot\t_\t_\n2\tis\tbe\tVERB\t_\t_\t0\troot\t_\t_\n"
+    (tmp_path / "a.conllu").write_text(f"# newdoc\n\n{line}\n" * 30 + "# the end\n")
+    model = elman.Tagger(**{**SETTINGS, "epochs": 1, "batch_size": 1}).fit(tmp_path / "a.conllu")
+    assert model.predict([["it", "is"]])[0] in (["PRON", "VERB"], ["PRON", "PRON"], ["VERB"] * 2)
+
+
+def test_lists_need_their_tags() -> None:
+    with pytest.raises(ArgumentError, match="sentences in a list need their tags"):
+        elman.Tagger(**SETTINGS).fit([["a", "b"]])
+
+
+def test_a_run_with_data_in_memory_cannot_go_on_with_others(file: Path, tmp_path: Path) -> None:
+    model = elman.Tagger(**{**SETTINGS, "epochs": 1})
+    model.fit(file, validation=sentences(), out=tmp_path / "run")
+    with pytest.raises(DataError, match="the validation data were given in memory"):
+        elman.Tagger.resume(tmp_path / "run", epochs=2)

@@ -1,0 +1,356 @@
+"""A translator from pairs to texts: in memory, on disk and on the command line."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import random
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import elman
+from elman.cli import main
+from elman.decode.beam import Found, Search
+from elman.decode.sample import Sampling
+from elman.errors import ArgumentError, DataError
+from elman.tasks.predict_file import predict_file
+
+WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier"}
+SETTINGS: dict[str, object] = {
+    "hidden_size": 24, "embedding_size": 16, "tokens": "word", "min_count": 1, "epochs": 30,
+    "batch_size": 8, "learning_rate": 0.01, "dropout": 0.0, "device": "cpu",
+}  # fmt: skip
+
+
+def pairs() -> tuple[list[str], list[str]]:
+    """84 pairs of two or three numbers; the target is in the opposite order."""
+    texts = [c for n in (1, 2, 3) for c in itertools.product(WORDS, repeat=n)]
+    random.Random(0).shuffle(texts)
+    sources = [" ".join(words) for words in texts]
+    return sources, [" ".join(WORDS[word] for word in reversed(words)) for words in texts]
+
+
+@pytest.fixture(scope="module")
+def trained() -> elman.Translator:
+    return elman.Translator(**SETTINGS).fit(*pairs())
+
+
+def test_it_learns_order_and_words(trained: elman.Translator) -> None:
+    sources, targets = pairs()
+    found = trained.predict(sources, search=Search(beam=3))
+    assert sum(a == b for a, b in zip(found, targets, strict=True)) > 0.9 * len(targets)
+    scores = trained.metrics["model"]["validation"]
+    assert scores["chrF"] > 2 * trained.metrics["baseline"]["validation"]["chrF"]
+
+
+def test_n_best_are_different_and_in_order(trained: elman.Translator) -> None:
+    best = trained.n_best(["two one"], Search(beam=4, n_best=3, length_penalty=0))[0]
+    assert len({text for text, _ in best}) == 3
+    assert [p for _, p in best] == sorted((p for _, p in best), reverse=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cell": "gru", "attention": "additive", "num_layers": 2},
+        {"attention": None, "bidirectional": False, "tied": True, "embedding_size": 24},
+        {"attention": "multi-head", "tokens": "character", "shared": True},
+        {"cell": "rnn", "attention": "dot", "bidirectional": False, "input_feeding": True},
+        {"tokens": "bpe", "vocabulary_size": 300, "precision": "bf16", "kind": "summary"},
+        {"kind": "dialogue"},
+        {"cell": "transformer", "num_layers": 2, "hidden_size": 24, "embedding_size": None},
+        {"shared": True, "copying": True, "coverage": 0.5, "scheduled_sampling": 0.2},
+    ],
+)
+def test_options_combine_and_come_back_from_disk(
+    options: dict[str, object], tmp_path: Path
+) -> None:
+    settings = {**SETTINGS, "epochs": 1, **options}
+    model = elman.Translator(**settings).fit(*pairs(), out=tmp_path / "run")
+    back = elman.load(tmp_path / "run")
+    texts = ["one two", "日本", "four " * 50]
+    assert back.predict(texts) == model.predict(texts)
+    assert back.metrics == model.metrics
+    for a, b in zip(back.model.parameters(), model.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_an_unknown_word_is_taken_from_where_it_looked(trained: elman.Translator) -> None:
+    theirs = trained.vocabularies[1]
+    tokens = [theirs.encode("eins")[0], theirs.unknown, theirs.encode("drei")[0]]
+    looks = torch.eye(4)[[0, 2, 1, 3]]
+    found = Found(tokens, 0.0, 0.0, looks)  # type: ignore[arg-type]
+    assert trained.text_of("one three zebra", found) == "eins zebra drei"
+
+
+def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
+    for name, texts in zip(("a", "b"), pairs(), strict=True):
+        (tmp_path / name).write_text("\n".join(texts))
+    settings = {**SETTINGS, "epochs": 3}
+    whole = elman.Translator(**settings).fit(tmp_path / "a", tmp_path / "b", out=tmp_path / "w")
+    settings["epochs"] = 2
+    elman.Translator(**settings).fit(tmp_path / "a", tmp_path / "b", out=tmp_path / "p")
+    again = elman.Translator.resume(tmp_path / "p", epochs=3)
+    for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_settings_and_data_that_cannot_work_are_named() -> None:
+    with pytest.raises(ArgumentError, match="input_feeding needs attention"):
+        elman.Translator(attention=None, input_feeding=True).fit(["a"], ["b"])
+    with pytest.raises(DataError, match="1 pairs are too few"):
+        elman.Translator(**SETTINGS).fit(["a"], ["b"])
+    with pytest.raises(DataError, match="row 1: column 'target' is empty"):
+        elman.Translator(**SETTINGS).fit(["a", "b"], ["c", ""])
+
+
+def test_the_card_and_the_metrics_are_written(tmp_path: Path) -> None:
+    settings = {**SETTINGS, "epochs": 1}
+    elman.Translator(**settings).fit(*pairs(), out=tmp_path / "run")
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert "signature" in metrics["model"]["validation"]
+    assert "| this model | validation |" in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_a_transformer_learns_the_same(tmp_path: Path) -> None:
+    settings = {
+        **SETTINGS, "cell": "transformer", "hidden_size": 32, "embedding_size": None, "epochs": 40,
+        "num_layers": 1, "learning_rate": 0.003,
+    }  # fmt: skip
+    model = elman.Translator(**settings).fit(*pairs())
+    sources, targets = pairs()
+    found = model.predict(sources, search=Search(beam=1))
+    assert sum(a == b for a, b in zip(found, targets, strict=True)) > 0.8 * len(targets)
+
+
+def test_a_model_that_copies_says_words_that_it_never_said() -> None:
+    names = [f"{a}{b}" for a in "bcdfgklmnprst" for b in ("ama", "eno", "ilu", "osi")]
+    known, new = names[:44], names[44:]
+    settings = {
+        **SETTINGS, "tokens": "word", "shared": True, "copying": True, "epochs": 12,
+        "attention": "multi-head", "label_smoothing": 0.0,
+    }  # fmt: skip
+    sources = [f"my name is {name}" for name in known] * 8 + [f"{name} is new" for name in new]
+    targets = [f"hello {name}" for name in known] * 8 + ["hello"] * len(new)
+    model = elman.Translator(**settings).fit(sources, targets)
+    found = model.predict([f"my name is {name}" for name in new])
+    assert sum(text == f"hello {name}" for text, name in zip(found, new, strict=True)) >= 6
+
+
+def test_what_is_drawn_depends_on_the_seed_alone(trained: elman.Translator) -> None:
+    texts, hot = ["one two three"] * 20, Sampling(temperature=2.0)
+    drawn = trained.predict(texts, sampling=hot, seed=1)
+    assert drawn == trained.predict(texts, sampling=hot, seed=1)
+    assert len(set(drawn)) > 3
+    cold = trained.predict(texts[:1], sampling=Sampling(temperature=0))
+    assert cold == trained.predict(texts[:1], search=Search(beam=1))
+
+
+TALK = ["hello __eou__ hi there __eou__ how are you ? __eou__ fine __eou__"] * 40
+
+
+@pytest.fixture(scope="module")
+def talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("talk")
+    (folder / "talk.txt").write_text("\n".join(TALK), encoding="utf-8")
+    settings = {**SETTINGS, "kind": "dialogue", "history": 2, "epochs": 10}
+    elman.Translator(**settings).fit(folder / "talk.txt", out=folder / "run")
+    return folder / "run"
+
+
+def test_a_conversation_gives_an_answer_for_every_turn_but_the_first(talker: Path) -> None:
+    model = elman.load(talker)
+    assert isinstance(model, elman.Translator)
+    metrics = json.loads((talker / "metrics.json").read_text())
+    assert metrics["baseline"]["name"] == "the most frequent answer"
+    assert {"BLEU-2", "distinct-1", "distinct-2"} <= set(metrics["model"]["validation"])
+    assert model.predict(["hello", "hello __eou__ hi there __eou__ how are you ?"]) == [
+        "hi there", "fine",
+    ]  # fmt: skip
+
+
+def test_a_chat_remembers_as_many_turns_as_are_read(talker: Path) -> None:
+    model = elman.load(talker)
+    assert isinstance(model, elman.Translator)
+    talk = model.chat()
+    assert talk.say("hello") == "hi there"
+    assert talk.say(" how are you ? ") == "fine"
+    assert talk.turns == ["how are you ?", "fine"]
+    talk.restart()
+    assert talk.turns == []
+    with pytest.raises(ArgumentError, match="a turn must have words"):
+        talk.say(" ")
+
+
+def test_chat_talks_on_the_command_line(
+    talker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("hello\n\nhello\nhow are you ?\n"))
+    assert main(["chat", str(talker)]) == 0
+    assert capsys.readouterr().out.splitlines() == ["hi there", "hi there", "fine"]
+
+
+def test_only_dialogue_talks(trained: elman.Translator) -> None:
+    with pytest.raises(ArgumentError, match="chat needs kind=dialogue"):
+        trained.chat()
+
+
+def test_a_conversation_of_one_turn_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "talk.txt"
+    file.write_text("\n".join([*TALK, "alone"]), encoding="utf-8")
+    settings = {**SETTINGS, "kind": "dialogue", "epochs": 1}
+    with pytest.raises(DataError, match="line 41: 1 turn, a conversation has two or more"):
+        elman.Translator(**settings).fit(file)
+    model = elman.Translator(**settings).fit(file, skip_bad_rows=tmp_path / "bad.csv")
+    assert model.metrics["model"]["validation"]["pairs"] == 6
+    assert 'line 41,"1 turn' in (tmp_path / "bad.csv").read_text()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model trained by the command line, on a table."""
+    folder = tmp_path_factory.mktemp("translator")
+    rows = zip(*pairs(), strict=True)
+    (folder / "pairs.csv").write_text(
+        "english,german\n" + "".join(f"{a},{b}\n" for a, b in rows), encoding="utf-8"
+    )
+    flags = "--source english --target german --tokens word --min-count 1 --epochs 12 --dropout 0"
+    size = "--hidden-size 24 --batch-size 8 --learning-rate 0.01 --validation-fraction 0.2"
+    command = ["train", "translator", str(folder / "pairs.csv"), "--out", str(folder / "run")]
+    assert main([*command, *flags.split(), *size.split()]) == 0
+    return folder / "run"
+
+
+def test_it_is_used_on_the_command_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["predict", str(run), "two one"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert main(["predict", str(run), "two one", "--k", "3", "--beam", "4"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert main(["generate", str(run), "two one", "--samples", "2"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert main(["evaluate", str(run), str(run.parent / "pairs.csv"), "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["pairs"] == 84
+    assert main(["info", str(run)]) == 0
+    assert "a translator by Elman" in capsys.readouterr().out
+    assert main(["evaluate", str(run), str(run.parent / "pairs.csv")]) == 0
+    assert "chrF" in capsys.readouterr().out
+    assert main(["chat", str(run)]) == 2
+    assert "chat needs kind=dialogue" in capsys.readouterr().err
+
+
+def test_the_report_shows_where_it_looked(run: Path) -> None:
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert '<table class="heat">' in page
+    assert "Among the worst: " in page
+    picture = json.loads((run / "metrics.json").read_text())["attention"][0]
+    for _, *weights in picture["rows"]:
+        assert len(weights) == len(picture["columns"])
+        assert sum(weights) == pytest.approx(1, abs=0.02)
+
+
+def test_a_file_is_translated_line_by_line_and_goes_on_where_it_was(run: Path) -> None:
+    texts = [" ".join(words) for words in itertools.product(WORDS, repeat=3)] * 80  # > WINDOW
+    source = run.parent / "new.txt"
+    source.write_text("\n".join(texts), encoding="utf-8")
+    out = run.parent / "out.txt"
+    command = ["predict", str(run), "--file", str(source), "--out", str(out), "--beam", "1"]
+    assert main(command) == 0
+    whole = out.read_text(encoding="utf-8")
+    model = elman.load(run)
+    assert isinstance(model, elman.Translator)
+    assert whole.splitlines() == model.predict(texts[:64], search=Search(beam=1)) * 80
+    assert main(command) == 2
+    out.unlink()
+
+    seen: list[int] = []
+    predict = elman.Translator.predict
+
+    def once(self: elman.Translator, items: list[str], **options: object) -> list[str]:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(len(items))
+        return predict(self, items, **options)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(elman.Translator, "predict", once)
+        assert main(command) == 130
+    assert not out.exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            elman.Translator, "predict",
+            lambda self, items, **o: seen.append(len(items)) or predict(self, items, **o),
+        )  # fmt: skip
+        assert main(command) == 0
+    assert seen == [1024] * 5
+    assert out.read_text(encoding="utf-8") == whole
+
+
+def test_unicode_goes_through_unharmed(trained: elman.Translator, tmp_path: Path) -> None:
+    odd = ["e\u0301tude", "שלום עולם", "👩‍👩‍👧 yes", "x" * 100_000, "日本語"]
+    settings = {**SETTINGS, "tokens": "bpe", "epochs": 1, "vocabulary_size": 300}
+    model = elman.Translator(**settings).fit(odd * 10, odd * 10)
+    theirs = model.vocabularies[1]
+    for text in odd:
+        assert theirs.decode(theirs.encode(text)) == text
+    assert len(model.predict(odd, search=Search(beam=1))) == len(odd)
+
+
+def test_an_answer_of_several_lines_is_one_row_of_a_table(tmp_path: Path) -> None:
+    sources, targets = pairs()
+    settings = {**SETTINGS, "tokens": "bpe", "vocabulary_size": 300, "epochs": 20}
+    model = elman.Translator(**settings).fit(sources, [t.replace(" ", "\n") for t in targets])
+    (tmp_path / "new.txt").write_text("\n".join(sources[:20]))
+    for suffix in (".csv", ".txt", ".jsonl"):
+        out = tmp_path / f"out{suffix}"
+        done = predict_file(
+            model, tmp_path / "new.txt", out, overwrite=False, rejects=None, show=False
+        )
+        assert done == (20, 0)
+        assert len(out.read_text().splitlines()) == 20 + (suffix == ".csv")
+    with pytest.raises(ArgumentError, match="would not be those of"):
+        predict_file(
+            model, tmp_path / "new.txt", tmp_path / "b.txt", overwrite=False,
+            rejects=tmp_path / "bad.csv", show=False,
+        )  # fmt: skip
+
+
+def test_an_unknown_word_of_a_cut_source_is_found_where_it_stands() -> None:
+    settings = {**SETTINGS, "kind": "dialogue", "max_tokens": 3, "epochs": 1}
+    model = elman.Translator(**settings).fit(
+        [f"{a} __eou__ {b}" for a, b in zip(*pairs(), strict=True)]
+    )
+    theirs = model.vocabularies[1]
+    looks = torch.eye(4)[[2, 3]]  # at the third of three words that are read
+    found = Found([theirs.unknown], 0.0, 0.0, looks)  # type: ignore[list-item]
+    assert model.text_of("one two three four zebra", found) == "zebra"
+
+
+def test_what_is_drawn_has_no_unknown_words(trained: elman.Translator) -> None:
+    drawn = trained.predict(["one two three"] * 200, sampling=Sampling(temperature=3.0))
+    assert not any("<unk>" in text for text in drawn)
+
+
+def test_without_the_package_of_the_scores_nothing_is_trained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, kind in (("sacrebleu", "translation"), ("rouge_score", "summary")):
+        with monkeypatch.context() as patch:
+            for module in [m for m in sys.modules if m.split(".")[0] == name]:
+                patch.delitem(sys.modules, module)
+            patch.setitem(sys.modules, name, None)
+            with pytest.raises(DataError, match="pip install"):
+                elman.Translator(**{**SETTINGS, "kind": kind}).fit(*pairs(), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_lists_need_their_targets(trained: elman.Translator) -> None:
+    with pytest.raises(ArgumentError, match="sources in a list need their targets"):
+        elman.Translator(**SETTINGS).fit(["a", "b"])
+    with pytest.raises(ArgumentError, match="a list of texts is expected"):
+        trained.predict("one two")
