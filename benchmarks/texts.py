@@ -1,0 +1,204 @@
+"""How good models of texts get: one set of data to the end, beside the baselines, and the time.
+
+    python benchmarks/texts.py NAME DATA [seed] [--set NAME=VALUE ...] [--try]
+
+NAME         DATA
+mr           folder with rt-polarity.pos and rt-polarity.neg (film reviews, a sentence a line,
+             latin-1): ten folds, stratified; a tenth of the other nine chooses the weights
+imdb         imdb.tar.xz: aclImdb with train/ and test/ (a tenth of train/ chooses the weights)
+intents      folder of SNIPS with train/, valid/ and test/, each with seq.in and label
+slots        the same with seq.out
+ewt          ud_english_ewt.tar.xz: Universal Dependencies, English Web Treebank, UPOS
+multi30k     folder with train, val and test_2016_flickr, each .de.gz and .en.gz, lower-cased
+aeslc        aeslc.tar.xz: the subject of an e-mail from its body
+dailydialog  folder with train.zip, validation.zip and test.zip
+
+Settings are those of benchmarks/NAME.yaml, or the defaults; `--set` changes them.  It writes
+benchmarks/results/NAME.json; with `--as OTHER` benchmarks/results/OTHER.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tarfile
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a thread that waits takes no time
+
+import numpy as np
+import yaml
+from result import write_result
+
+import elman
+
+Settings = dict[str, Any]
+Parts = dict[str, tuple[list[str], list[str]]]  # texts, and what belongs to each
+LEFT_OUT = {"samples", "attention", "tables"}  # of the metrics
+
+
+def settings_of(name: str, changes: list[str], seed: int) -> Settings:
+    path = Path(__file__).with_name(f"{name}.yaml")
+    settings = yaml.safe_load(path.read_text()) if path.exists() else {}
+    for change in changes:
+        settings |= yaml.safe_load(change.replace("=", ": ", 1))
+    return {"device": "cpu", "seed": seed, **settings}
+
+
+def mr(data: Path, settings: Settings) -> dict[str, Any]:
+    """Accuracy on each of ten folds, of the model and of its baseline."""
+    texts, labels = [], []
+    for label in ("pos", "neg"):
+        lines = (data / f"rt-polarity.{label}").read_text(encoding="latin-1").splitlines()
+        texts += lines
+        labels += [label] * len(lines)
+    y = np.array(labels)
+    draw = np.random.default_rng(settings["seed"])
+    fold = np.empty(len(y), dtype=np.int64)
+    for label in ("pos", "neg"):
+        places = draw.permutation(np.flatnonzero(y == label))
+        fold[places] = np.arange(len(places)) % 10
+    found: dict[str, list[float]] = {"model": [], "baseline": []}
+    for k in range(10):
+        train, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        model = elman.Classifier(**settings).fit(
+            [texts[n] for n in train], y[train],
+            test=([texts[n] for n in held], y[held]),
+        )  # fmt: skip
+        for who, scores in found.items():
+            scores.append(model.metrics[who]["test"]["accuracy"])
+        print(k, {who: round(scores[-1], 4) for who, scores in found.items()}, flush=True)
+    return {
+        who: {"accuracy": float(np.mean(scores)), "deviation": float(np.std(scores)),
+              "folds": [round(score, 4) for score in scores]}
+        for who, scores in found.items()
+    }  # fmt: skip
+
+
+def imdb(data: Path, settings: Settings) -> dict[str, Any]:
+    parts: Parts = {part: ([], []) for part in ("train", "test")}
+    for name, text in files_of(data):
+        part, label = name.split("/")[1:3] if name.count("/") == 3 else ("", "")
+        if part in parts and label in ("pos", "neg"):
+            parts[part][0].append(text)
+            parts[part][1].append(label)
+    model = elman.Classifier(**settings)
+    return model.fit(*parts["train"], test=parts["test"], show=True).metrics
+
+
+def intents(data: Path, settings: Settings) -> dict[str, Any]:
+    train, validation, test = (
+        (data / part / "seq.in", data / part / "label") for part in ("train", "valid", "test")
+    )
+    model = elman.Classifier(**settings)
+    return model.fit(*train, validation=validation, test=test, show=True).metrics
+
+
+def slots(data: Path, settings: Settings) -> dict[str, Any]:
+    train, validation, test = (
+        (data / part / "seq.in", data / part / "seq.out") for part in ("train", "valid", "test")
+    )
+    model = elman.Tagger(**settings)
+    return model.fit(*train, validation=validation, test=test, show=True).metrics
+
+
+def ewt(data: Path, settings: Settings) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        files = {}
+        for name, text in files_of(data):
+            if name.endswith(".conllu"):
+                part = name.rpartition("-")[2].removesuffix(".conllu")
+                files[part] = Path(folder, f"{part}.conllu")
+                files[part].write_text(text, encoding="utf-8")
+        model = elman.Tagger(**settings)
+        model.fit(files["train"], validation=files["dev"], test=files["test"], show=True)
+    return model.metrics
+
+
+def multi30k(data: Path, settings: Settings) -> dict[str, Any]:
+    train, validation, test = (
+        tuple(data / f"{part}.{language}.gz" for language in ("de", "en"))
+        for part in ("train", "val", "test_2016_flickr")
+    )
+    model = elman.Translator(**settings)
+    model.fit(*train, validation=validation, test=test, show=True)
+    return model.metrics
+
+
+def aeslc(data: Path, settings: Settings) -> dict[str, Any]:
+    parts: dict[str, tuple[list[str], list[str]]] = {
+        "train": ([], []),
+        "dev": ([], []),
+        "test": ([], []),
+    }
+    for name, text in files_of(data):
+        if name.endswith(".subject"):
+            body, _, rest = text.partition("@subject")
+            subject = rest.partition("@ann0")[0].strip()
+            if body.strip() and subject:
+                bodies, subjects = parts[name.split("/")[-2]]
+                bodies.append(" ".join(body.split()))
+                subjects.append(" ".join(subject.split()))
+    model = elman.Translator(kind="summary", **settings)
+    model.fit(*parts["train"], validation=parts["dev"], test=parts["test"], show=True)
+    return model.metrics
+
+
+def dailydialog(data: Path, settings: Settings) -> dict[str, Any]:
+    talks = {}
+    for part in ("train", "validation", "test"):
+        with zipfile.ZipFile(data / f"{part}.zip") as archive:
+            text = archive.read(f"{part}/dialogues_{part}.txt").decode("utf-8")
+        talks[part] = [line for line in text.splitlines() if line.count("__eou__") > 1]
+    model = elman.Translator(kind="dialogue", **settings)
+    model.fit(talks["train"], validation=talks["validation"], test=talks["test"], show=True)
+    return model.metrics
+
+
+def files_of(archive: Path) -> Iterator[tuple[str, str]]:
+    """Names and texts of the files in a tar archive."""
+    with tarfile.open(archive) as files:
+        for member in files:
+            file = files.extractfile(member)
+            if file is not None:
+                yield member.name, file.read().decode("utf-8", "replace")
+
+
+RUNS: dict[str, Callable[[Path, Settings], dict[str, Any]]] = {
+    run.__name__: run for run in (mr, imdb, intents, slots, ewt, multi30k, aeslc, dailydialog)
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name", choices=list(RUNS))
+    parser.add_argument("data", type=Path)
+    parser.add_argument("seed", type=int, nargs="?", default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--as", dest="result", help="name of the result; NAME if none is given")
+    parser.add_argument("--try", action="store_true", dest="only_try", help="write no result")
+    given = parser.parse_args()
+    settings = settings_of(given.name, given.set, given.seed)
+    began = time.monotonic()
+    metrics = RUNS[given.name](given.data, settings)
+    facts = {
+        "seed": given.seed,
+        "settings": settings,
+        "minutes": round((time.monotonic() - began) / 60, 1),
+        "core_minutes": round(time.process_time() / 60, 1),
+        **{name: part for name, part in metrics.items() if name not in LEFT_OUT},
+    }
+    if given.only_try:
+        print(json.dumps(facts, indent=1))
+    else:
+        write_result(given.result or given.name, facts)
+
+
+if __name__ == "__main__":
+    main()
