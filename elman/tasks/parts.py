@@ -117,7 +117,7 @@ def hold_out(count: int, share: float, *, seed: int, unit: str) -> tuple[list[in
     Example:
         >>> from elman.tasks.parts import hold_out
         >>> hold_out(5, 0.2, seed=0, unit="pairs")
-        ([0, 1, 3, 4], [2])
+        ([0, 2, 3, 4], [1])
     """
     order = np.random.default_rng((seed, 1)).permutation(count)
     held = int(count * share)
