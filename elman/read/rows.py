@@ -50,6 +50,7 @@ class Rows:
         source: a table, a folder of folders, a file of lines, or a list of values.
         columns: names of the columns in a table.
         beside: for parallel files or lists the ones of the other columns.
+        folders: whether a folder of folders is a source; the last column is then their names.
         encoding: of the files.
         lenient: whether bytes that are not text are an error of their row instead of the file.
 
@@ -70,10 +71,12 @@ class Rows:
         columns: Sequence[str],
         *,
         beside: Sequence[Column] = (),
+        folders: bool = False,
         encoding: str = "utf-8",
         lenient: bool = False,
     ) -> None:
         self.columns, self.encoding, self.lenient = list(columns), encoding, lenient
+        self.folders = folders
         self.lists: list[list[object]] = []
         given = [source, *beside]
         paths = [Path(one) for one in given if isinstance(one, (str, Path))]
@@ -107,10 +110,13 @@ class Rows:
         if not first.is_dir():
             names = " and ".join(self.columns)
             files_below(first)  # a missing file is the better complaint
+            folder = f"a folder with a folder for each {self.columns[-1]}, " if self.folders else ""
             raise ArgumentError(
-                f"{first}: a file of text has no columns {names}; give a table, a folder with a "
-                f"folder for each {self.columns[-1]}, or a second file of as many lines"
+                f"{first}: a file of text has no columns {names}; give a table, {folder}or a "
+                "second file of as many lines"
             )
+        if not self.folders:
+            raise DataError(f"{first}: a folder, expected a table or two files of as many lines")
         files = files_below(first)
         flat = next((f for f in files if len(f.relative_to(first).parts) != 2), None)
         if flat is not None:

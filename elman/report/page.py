@@ -185,7 +185,8 @@ def _scores(metrics: Record, unit: str) -> str:
         for kind, one in listed
         for split in ("validation", "test")
     ]
-    columns = dict.fromkeys(key for _, scores in rows for key in scores)
+    columns = dict.fromkeys(key for _, scores in rows for key in scores if key != "signature")
+    signatures = dict.fromkeys(s["signature"] for _, s in rows if "signature" in s)
     names = {key: LOSS.get(unit, key) if key == "loss" else key for key in columns}
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names.values())
     lines = "".join(
@@ -196,7 +197,8 @@ def _scores(metrics: Record, unit: str) -> str:
         if scores
     )
     table = f"<thead>\n<tr><th></th>{head}</tr>\n</thead>\n<tbody>\n{lines}</tbody>\n"
-    return f'<div class="wide"><table>\n{table}</table></div>' if lines else ""
+    told = "".join(_line(text, "facts") for text in signatures)  # how a score was computed
+    return f'<div class="wide"><table>\n{table}</table></div>\n{told}' if lines else ""
 
 
 def _tables(tables: object, *, kind: str = "") -> str:

@@ -220,7 +220,12 @@ def labelled_rows(model: Classifier, data: object, *, lenient: bool = False) -> 
         raise ArgumentError("texts in a list need their labels: fit(texts, labels)")
     beside = tuple(_columns_set(one, model) for one in beside)
     return Rows(
-        source, [model.text, model.label], beside=beside, encoding=model.encoding, lenient=lenient
+        source,
+        [model.text, model.label],
+        beside=beside,
+        folders=True,
+        encoding=model.encoding,
+        lenient=lenient,
     )
 
 

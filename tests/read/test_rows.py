@@ -45,7 +45,7 @@ def test_the_same_rows_from_every_kind_of_source(tmp_path: Path) -> None:
         folder = tmp_path / "folders" / label
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{n}.txt").write_text(text)
-    assert sorted(values(Rows(tmp_path / "folders", COLUMNS))) == sorted(pairs)
+    assert sorted(values(Rows(tmp_path / "folders", COLUMNS, folders=True))) == sorted(pairs)
 
 
 def test_rows_are_counted_in_lines_of_the_file(tmp_path: Path) -> None:
@@ -104,6 +104,8 @@ def test_sources_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"b.txt: has 1 lines and .*a.txt more"):
         values(Rows(tmp_path / "a.txt", COLUMNS, beside=[tmp_path / "b.txt"]))
     with pytest.raises(DataError, match=r"expected files in .*/NAME/"):
+        Rows(tmp_path, COLUMNS, folders=True)
+    with pytest.raises(DataError, match="a folder, expected a table or two files"):
         Rows(tmp_path, COLUMNS)
     with pytest.raises(ArgumentError, match="one length, got 2 in text, 1 in label"):
         Rows(["a", "b"], COLUMNS, beside=[[1]])

@@ -248,6 +248,7 @@ def test_the_report_shows_where_it_looked(run: Path) -> None:
     page = (run / "report.html").read_text(encoding="utf-8")
     assert '<table class="heat">' in page
     assert "Among the worst: " in page
+    assert page.count("nrefs:1|") == 2  # said once, of BLEU and chrF
     picture = json.loads((run / "metrics.json").read_text())["attention"][0]
     for _, *weights in picture["rows"]:
         assert len(weights) == len(picture["columns"])
