@@ -110,9 +110,9 @@ class Rows:
         if not first.is_dir():
             names = " and ".join(self.columns)
             files_below(first)  # a missing file is the better complaint
-            folder = f"a folder with a folder for each {self.columns[-1]}, " if self.folders else ""
+            hint = f"a folder with a folder for each {self.columns[-1]}, " if self.folders else ""
             raise ArgumentError(
-                f"{first}: a file of text has no columns {names}; give a table, {folder}or a "
+                f"{first}: a file of text has no columns {names}; give a table, {hint}or a "
                 "second file of as many lines"
             )
         if not self.folders:
