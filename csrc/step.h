@@ -35,6 +35,7 @@ void step_layer(const StepLayer& layer, const float* x, bool from_end, int threa
     const bool inputs_last = from_end && !INNER;
     if (inputs_last) multiply(a.h_end, a.R, a.packed, F, target, G, false);
     multiply(x, layer.D, layer.packed_ih, G, a.a.p, G, inputs_last && !a.p.p);
+    if (INNER && !a.p.p) barrier.wait();  // a thread's share of F columns is not within its share of G
     if (!inputs_last) multiply(a.h_end, a.R, a.packed, F, target, G, !a.p.p);
     barrier.wait();
 
