@@ -26,11 +26,10 @@ import torch
 from torch import Tensor, nn
 
 from elman.errors import ArgumentError
-from elman.padded import Padded
+from elman.padded import Padded, masked_softmax
 
 Kind = Literal["additive", "dot", "multiplicative", "multi-head"]
 KINDS = ("additive", "dot", "multiplicative", "multi-head")
-LOW = -1e30  # finite: a source without elements would have NaN gradients
 
 
 class Memory(NamedTuple):
@@ -66,7 +65,7 @@ class Attention(nn.Module):
     Example:
         >>> import torch
         >>> from elman.attend import Attention
-        >>> from elman.padded import Padded
+        >>> from elman.padded import Padded, masked_softmax
         >>> attend = Attention(6, 4, "additive")
         >>> memory = attend.remember(Padded(torch.zeros(2, 5, 4), torch.tensor([5, 2])))
         >>> context, weights = attend(torch.zeros(2, 3, 6), memory)
@@ -102,10 +101,9 @@ class Attention(nn.Module):
 
     def remember(self, states: Padded) -> Memory:
         """What of the source can be computed before the first query."""
-        mask = states.mask()
-        h = torch.where(mask.unsqueeze(2), states.data, 0)
+        h = states.cleared()
         keys = h if self.kind == "dot" else self.key(h)
-        return Memory(keys, self.value(h) if self.kind == "multi-head" else h, mask)
+        return Memory(keys, self.value(h) if self.kind == "multi-head" else h, states.mask())
 
     def forward(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """Contexts (B, S, M) and weights (B, S, T) of queries (B, S, Q)."""
@@ -116,7 +114,7 @@ class Attention(nn.Module):
             scores = torch.tanh(sums) @ self.energy
         else:
             scores = query @ memory.keys.transpose(1, 2)
-        weights = _softmax(scores, memory.mask.unsqueeze(1))
+        weights = masked_softmax(scores, memory.mask.unsqueeze(1))
         return weights.to(memory.values.dtype) @ memory.values, weights
 
     def _by_heads(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
@@ -125,12 +123,7 @@ class Attention(nn.Module):
             for x in (self.query(query), memory.keys, memory.values)
         )
         scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])
-        weights = _softmax(scores, memory.mask[:, None, None])
+        weights = masked_softmax(scores, memory.mask[:, None, None])
         context: Tensor = self.join((weights.to(v.dtype) @ v).transpose(1, 2).flatten(2))
         there = memory.mask.any(1)[:, None, None]
         return torch.where(there, context, 0), weights.mean(1)
-
-
-def _softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    weights = torch.where(mask, scores.float(), LOW).softmax(-1)
-    return torch.where(mask, weights, 0)

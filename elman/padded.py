@@ -47,6 +47,11 @@ class Padded(NamedTuple):
         """Boolean (B, T), true where there is an element."""
         return time_mask(self.lengths.to(self.data.device), self.data.shape[1])
 
+    def cleared(self) -> Tensor:
+        """The data with zeros behind each row: what lies there may be NaN, and 0 * NaN too."""
+        mask = self.mask()
+        return torch.where(mask.view(*mask.shape, *[1] * (self.data.dim() - 2)), self.data, 0)
+
     def to(self, device: torch.device | str) -> Padded:
         """The same batch on another device."""
         return Padded(self.data.to(device), self.lengths.to(device))
@@ -55,6 +60,15 @@ class Padded(NamedTuple):
 def time_mask(lengths: Tensor, steps: int) -> Tensor:
     """Boolean (B, T), true at the first `lengths[b]` of `steps` elements."""
     return torch.arange(steps, device=lengths.device) < lengths.unsqueeze(1)
+
+
+LOW = -1e30  # finite: a row without elements would have NaN gradients
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """softmax over the last dimension where the mask is true, float32; zeros elsewhere."""
+    weights = torch.where(mask, scores.float(), LOW).softmax(-1)
+    return torch.where(mask, weights, 0)
 
 
 def check_lengths(lengths: Tensor, rows: int, steps: int) -> tuple[int, int]:

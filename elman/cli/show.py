@@ -6,14 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# The score that a task is known by, its format, and whether more is better.
-SCORES = {
-    "BLEU": ("{:.1f}", True),
-    "ROUGE-L": ("{:.1f}", True),
-    "BLEU-2": ("{:.1f}", True),
-    "perplexity": ("{:.2f}", False),
-    "accuracy": ("{:.1%}", True),
-}
+from elman.report.page import SCORES
 
 
 def print_metrics(metrics: Mapping[str, Any], out: Path | None = None) -> None:

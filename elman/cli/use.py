@@ -1,4 +1,4 @@
-"""Commands that use a model: predict, generate, evaluate, info."""
+"""Commands that use a model: predict, generate, chat, evaluate, info."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -15,7 +15,11 @@ import elman
 from elman.cli.app import app
 from elman.cli.show import print_metrics
 from elman.errors import ArgumentError
-from elman.tasks import Classifier, LanguageModel, Tagger, Translator, load, task_of
+from elman.read.text import is_unicode
+from elman.tasks import Classifier, LanguageModel, Tagger, Task, Translator, load, task_of
+
+if TYPE_CHECKING:
+    from elman.decode.beam import Search
 
 
 @app.command
@@ -66,15 +70,18 @@ def predict(
     skip_bad_rows
         Leave out rows that cannot be read and write them, with the reason, to this CSV file.
     """
-    from elman.decode.beam import Search
-
     if (text is None) == (file is None) or (file is None) != (out is None):
         raise ArgumentError("predict takes a TEXT, or --file and --out")
+    from elman.decode.beam import Search
+
     search = Search(
         beam=max(beam, k or 1), length_penalty=length_penalty, coverage_penalty=coverage_penalty,
         no_repeat=no_repeat, n_best=max(1, k or 1),
     )  # fmt: skip
     model = load(run)
+    if text is not None:
+        _check_unicode(text)
+        _show_guesses(model, text, k, search)
     if file is not None and out is not None:
         if isinstance(model, LanguageModel):
             raise ArgumentError(f"{run}: a language model predicts from a text, not from --file")
@@ -86,28 +93,27 @@ def predict(
         print(f"{count:,} rows: {out}")
         if bad:
             print(f"{bad:,} bad rows are left out: {skip_bad_rows}")
-        return
-    assert text is not None
-    _check_unicode(text)
+
+
+def _show_guesses(model: Task, text: str, k: int | None, search: Search) -> None:
+    """What a model says of one text, a line for each guess."""
     if k is not None and k < 1 and not isinstance(model, LanguageModel):
         raise ArgumentError(f"k must be at least 1, got {k}")
     if isinstance(model, Tagger):
         words = text.split()
         for word, tag in zip(words, model.predict([words])[0], strict=True):
             print(f"{tag:8s} {word}")
-        return
-    if isinstance(model, Classifier):
+    elif isinstance(model, Classifier):
         shares = model.predict_proba([text])[0]
         for n in sorted(range(len(shares)), key=lambda n: -shares[n])[: k or 5]:
             print(f"{shares[n]:7.2%}  {model.classes[n]}")
-        return
-    if isinstance(model, Translator):
+    elif isinstance(model, Translator):
         for translation, log_p in model.n_best([text], search)[0]:
             print(f"{log_p:8.2f}  {translation}" if k is not None else translation)
-        return
-    _check_prompt(model, text)
-    for token, probability in model.predict(text, k=5 if k is None else k):
-        print(f"{probability:7.2%}  {token if token.strip() else repr(token)}")
+    else:
+        _check_prompt(model, text)
+        for token, probability in model.predict(text, k=5 if k is None else k):
+            print(f"{probability:7.2%}  {token if token.strip() else repr(token)}")
 
 
 @app.command
@@ -316,7 +322,7 @@ def info(run: Path | None = None, /) -> None:
 
 
 def _check_unicode(text: str) -> None:
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if not is_unicode(text):
         raise ArgumentError(f"the text is not valid UTF-8: {text!a}")
 
 

@@ -57,9 +57,9 @@ class Search:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ArgumentError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
-    def length_norm(self, length: int) -> float:
-        """What log p is divided by."""
-        return float(((5 + length) / 6) ** self.length_penalty)
+    def length_norm(self, length: Tensor) -> Tensor:
+        """What log p is divided by, of sequences of so many tokens with their end."""
+        return ((5 + length) / 6) ** self.length_penalty
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def _note_ended(
     if not len(pairs):
         return
     sequences = pairs[:, 0] * search.beam + origin[now]
-    scores = best[now] / search.length_norm(length)
+    scores = best[now] / search.length_norm(torch.tensor(length))
     looked = None if live.attention is None else live.attention[sequences]
     if search.coverage_penalty and looked is not None and sources is not None:
         inside = torch.tensor(list(sources))[live.row[pairs[:, 0]]].unsqueeze(1)
@@ -210,7 +210,7 @@ def _go_on(
         order = torch.cat([order, order[:, :1].expand(-1, missing)], 1)
         log_p = torch.cat([log_p, log_p.new_full((len(log_p), missing), -torch.inf)], 1)
     # What goes on only becomes less likely, and is divided by at most what the longest is.
-    hope = log_p[:, 0] / ((6 + live.longest) / 6) ** search.length_penalty
+    hope = log_p[:, 0] / search.length_norm(live.longest + 1)
     worst = live.ended[:, -1]
     done = (worst > -torch.inf) & ((hope <= worst) | (search.beam == 1))
     kept = (~done & (log_p[:, 0] > -torch.inf)).nonzero().squeeze(1)

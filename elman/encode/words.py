@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from elman.dropout import keep_mask, locked_dropout
+from elman.dropout import check_probability, locked_dropout
+from elman.encode.embed import Embed
 from elman.padded import Padded
 from elman.recur import LSTM
 
@@ -109,8 +110,8 @@ class WordEmbed(nn.Module):
         input_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(words, size).uniform_(-0.1, 0.1))
-        self.dropout, self.input_dropout = dropout, input_dropout
+        self.words = Embed(words, size, dropout=dropout)
+        self.input_dropout = check_probability("input_dropout", input_dropout)
         self.size = size + 2 * character_size
         self.marks = self.spelling = None
         if character_size:
@@ -121,10 +122,8 @@ class WordEmbed(nn.Module):
 
     def forward(self, tokens: Padded, *, generator: torch.Generator | None = None) -> Padded:
         """Look the words up and read their characters: (B, T, 1 + C) -> (B, T, D)."""
-        x: Tensor = nn.functional.embedding(tokens.data[..., 0], self.weight)
-        if self.training and self.dropout:
-            rows = keep_mask(self.weight, (len(self.weight), 1), self.dropout, generator=generator)
-            x = x * nn.functional.embedding(tokens.data[..., 0], rows)
+        words = Padded(tokens.data[..., 0], tokens.lengths)
+        x: Tensor = self.words(words, generator=generator).data
         if self.spelling is not None:
             x = torch.cat([x, self._spell(tokens).to(x.dtype)], dim=2)
         if self.training:

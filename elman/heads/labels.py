@@ -25,10 +25,9 @@ from torch.nn import functional as F
 
 from elman.dropout import check_probability
 from elman.errors import ArgumentError
-from elman.padded import Padded
+from elman.padded import Padded, masked_softmax
 
 Pooling = Literal["last", "mean", "max", "concat", "attention"]
-LOW = -1e30  # finite: a row without steps would have NaN gradients
 POOLINGS = ("last", "mean", "max", "concat", "attention")
 
 
@@ -47,7 +46,7 @@ class LabelHead(nn.Module):
     Example:
         >>> import torch
         >>> from elman.heads import LabelHead
-        >>> from elman.padded import Padded
+        >>> from elman.padded import Padded, masked_softmax
         >>> head = LabelHead(4, 3, pooling="max")
         >>> states = Padded(torch.zeros(2, 5, 4), torch.tensor([5, 0]))
         >>> head(states).shape
@@ -87,12 +86,11 @@ class LabelHead(nn.Module):
 
     def pool(self, states: Padded) -> Tensor:
         """One vector a row: (B, T, D) -> (B, D), or (B, 3 D) for concat."""
-        mask = states.mask().unsqueeze(2)
-        h = torch.where(mask, states.data, 0)  # what lies behind may be NaN, and 0 * NaN too
+        mask, h = states.mask().unsqueeze(2), states.cleared()
         if h.shape[1] == 0:
             return h.new_zeros(h.shape[0], self.linear.in_features)
         if self.pooling == "attention":
-            return (self._weights(h, mask).unsqueeze(2) * h).sum(1)
+            return (self._weights(h, mask[:, :, 0]).unsqueeze(2) * h).sum(1)
         found = []
         if self.pooling in ("last", "concat"):
             found.append(self._last(h, states.lengths.to(h.device)))
@@ -112,13 +110,11 @@ class LabelHead(nn.Module):
 
     def attention(self, states: Padded) -> Tensor:
         """How much each step counts, (B, T), of a row together 1; zeros for a row without steps."""
-        mask = states.mask().unsqueeze(2)
-        return self._weights(torch.where(mask, states.data, 0), mask)
+        return self._weights(states.cleared(), states.mask())
 
     def _weights(self, h: Tensor, mask: Tensor) -> Tensor:
         a: Tensor = torch.tanh(self.hidden(h)) @ self.query
-        weights = torch.where(mask[:, :, 0], a.float(), LOW).softmax(1)
-        return torch.where(mask[:, :, 0], weights, 0)
+        return masked_softmax(a, mask)
 
     def loss(self, states: Padded, targets: Tensor) -> tuple[Tensor, int]:
         """Weighted sum of the losses of a batch, and its rows.

@@ -56,7 +56,7 @@ class TagHead(nn.Module):
 
     def loss(self, states: Padded, targets: Tensor) -> tuple[Tensor, int]:
         """Sum of -log p over rows, for targets (B, T), and how many tags that are."""
-        scores, mask = self(_clean(states)), states.mask()
+        scores, mask = self(states.cleared()), states.mask()
         count = int(states.lengths.sum())
         if self.chain:
             wanted = self._score(scores, targets, mask)
@@ -85,7 +85,7 @@ class TagHead(nn.Module):
 
     def best(self, states: Padded) -> Tensor:
         """The likeliest tags (B, T) of each row as a whole; behind its end they mean nothing."""
-        scores = self(_clean(states))
+        scores = self(states.cleared())
         return self._viterbi(scores, states.lengths) if self.chain else scores.argmax(2)
 
     # The chain.
@@ -126,8 +126,3 @@ class TagHead(nn.Module):
             tag = origin.gather(1, tag.unsqueeze(1)).squeeze(1)
             path.append(tag)
         return torch.stack(path[::-1], dim=1)
-
-
-def _clean(states: Padded) -> Tensor:
-    """What lies behind a row may be NaN, and 0 * NaN too."""
-    return torch.where(states.mask().unsqueeze(2), states.data, 0)

@@ -225,11 +225,18 @@ def checked_text(value: object, where: str) -> str:
     if not isinstance(value, str):
         kind = "null" if value is None else type(value).__name__
         raise DataError(f"{where} is {kind}, expected text; fill or drop it")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"{where} has half a surrogate pair, expected Unicode text") from error
+    if not is_unicode(value):
+        raise DataError(f"{where} has half a surrogate pair, expected Unicode text")
     return value
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written: it has no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def file_blocks(file: Path, advance: Advance, *, unpack: bool = True) -> Iterator[bytes]:

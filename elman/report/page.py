@@ -146,28 +146,30 @@ def _course(records: Sequence[Record], best: Record) -> str:
     return course[0].upper() + course[1:]
 
 
-# The scores that a task is judged by, and whether more is better.
-VERDICTS = (
-    ("BLEU", 1), ("ROUGE-L", 1), ("BLEU-2", 1), ("perplexity", -1), ("accuracy", 1), ("loss", -1),
-)  # fmt: skip
+# The scores that tasks are judged by, the first that is there: its format, and whether more is
+# better.
+SCORES = {
+    "BLEU": ("{:.1f}", True), "ROUGE-L": ("{:.1f}", True), "BLEU-2": ("{:.1f}", True),
+    "perplexity": ("{:.2f}", False), "accuracy": ("{:.1%}", True), "loss": ("{:.3f}", False),
+}  # fmt: skip
 
 
 def _verdict(metrics: Record) -> str:
     model, baseline = _part(metrics, "model"), _part(metrics, "baseline")
     for split in ("test", "validation"):
-        for score, direction in VERDICTS:
+        for score, (_, more) in SCORES.items():
             ours = number(_part(model, split), score)
             theirs = number(_part(baseline, split), score)
             if not (math.isfinite(ours) and math.isfinite(theirs)):
                 continue
-            verdict = "better than" if direction * (ours - theirs) > 0 else "worse than"
+            verdict = "better than" if (ours > theirs) == more else "worse than"
             # Another seed alone may change a score by one percent.
             if abs(ours - theirs) <= 0.01 * abs(theirs):
                 verdict = "about as good as"
             return (
                 f"On the {split} data the model is {verdict} its baseline "
                 f"({baseline.get('name', 'unnamed')}): {score} {figure(ours)} against "
-                f"{figure(theirs)}, {'higher' if direction > 0 else 'lower'} is better."
+                f"{figure(theirs)}, {'higher' if more else 'lower'} is better."
             )
     if baseline and model:
         return "The model and its baseline share no score, so they cannot be compared."

@@ -12,12 +12,14 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 import elman
+from elman.encode.embed import Embed
 from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.vectors import read_vectors
 from elman.errors import ArgumentError, DataError
 from elman.read.rows import Rejects
 from elman.report.bag_of_words import NAME, bag_of_words, majority
 from elman.report.classes import confusion, fit_temperature, nll, probabilities, score_classes
+from elman.tasks.card import model_card
 from elman.tasks.folder import TOKENIZER
 from elman.tasks.labelled_data import (
     Examples,
@@ -125,7 +127,7 @@ def _build(model: Classifier, vocabulary: Vocabulary, given: Parts[Examples]) ->
         assert earlier.model.encode is not None
         model.embedding_size = earlier.model.encode.weight.shape[1]
     network = model.build(vocabulary, len(model.classes))
-    assert network.encode is not None
+    assert isinstance(network.encode, Embed)
     with torch.no_grad():
         if vectors is not None and found is not None:
             network.encode.weight[found] = vectors[found]
@@ -280,44 +282,17 @@ def score_labelled(model: Classifier, given: object) -> dict[str, Any]:
 
 def describe(model: Classifier, name: str) -> str:
     """The model card, Markdown."""
-    parameters = sum(p.numel() for p in model.model.parameters())
     labels = [str(label) for label in model.classes]
     shown = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
-    listed = [("this model", model.metrics.get("model", {}))]
-    listed += [
-        (one["name"], one)
-        for one in (model.metrics.get("baseline"), *model.metrics.get("others", []))
-        if one
-    ]
-    lines = [
-        f"| {who} | {part} | {scores['accuracy']:.1%} | {scores['F1 macro']:.3f} |"
-        for who, parts in listed
-        for part, scores in parts.items()
-        if isinstance(scores, dict)
-    ]
-    return "\n".join(
-        [
-            f"# {name}: a classifier of texts",
-            "",
-            f"Trained by Elman {elman.__version__} on {model._described.get('name', 'texts')}: "
-            f"{model.cell.upper()}, {parameters:,} parameters, a vocabulary of "
-            f"{model.vocabulary.size:,} {model.vocabulary.tokens} tokens.  Labels: {shown}.",
-            "",
-            "| | texts | accuracy | F1 macro |",
-            "|---|---|---|---|",
-            *lines,
-            "",
-            f"Probabilities are calibrated on the validation data (temperature "
-            f"{model.temperature:.2f}).",
-            "",
-            "```python",
-            "import elman",
-            f"model = elman.load({name!r})",
-            'model.predict(["..."])',
-            'model.predict_proba(["..."])',
-            "```",
-            "",
-            "It knows texts like those it was trained on, and guesses at all others.",
-            "",
-        ]
-    )
+    return model_card(
+        model, name, title="a classifier of texts",
+        made=f"{model.cell.upper()}, a vocabulary of {model.vocabulary.size:,} "
+        f"{model.vocabulary.tokens} tokens, labels: {shown}",
+        columns={"accuracy": ("accuracy", "{:.1%}"), "F1 macro": ("F1 macro", "{:.3f}")},
+        notes=[
+            "Probabilities are calibrated on the validation data (temperature "
+            f"{model.temperature:.2f})."
+        ],
+        use=['model.predict(["..."])', 'model.predict_proba(["..."])'],
+        end="It knows texts like those it was trained on, and guesses at all others.",
+    )  # fmt: skip

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from elman.errors import ArgumentError, FolderError
+from elman.read.text import is_unicode
 from elman.tasks.folder import (
     CONFIG,
     METRICS,
@@ -190,6 +191,6 @@ def checked_texts(texts: Sequence[str]) -> list[str]:
     for number, text in enumerate(checked):
         if not isinstance(text, str):
             raise ArgumentError(f"texts must be text, got {type(text).__name__} at {number}")
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if not is_unicode(text):
             raise ArgumentError(f"text {number} is not valid Unicode: half a surrogate pair")
     return checked

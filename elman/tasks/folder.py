@@ -22,6 +22,7 @@ from typing import Any
 import elman
 from elman.atomic import write_atomic
 from elman.errors import FolderError
+from elman.read.text import is_unicode
 
 FORMAT = 1
 CONFIG, METRICS, CARD = "config.json", "metrics.json", "README.md"
@@ -77,7 +78,7 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a JSON file, atomically."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+    if not is_unicode(text):
         text = json.dumps(value, indent=2)  # the name of a file that is not UTF-8
     write_atomic(path, f"{text}\n")
 

@@ -11,6 +11,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -57,19 +58,11 @@ def predict_file(
         raise FolderError(f"{out}: is there already; name another file, or give --overwrite")
     if lenient and kind in (".txt", ".conll"):
         raise ArgumentError(
-            f"{out}: with skip_bad_rows its lines would not be those of {source}; choose a name "
-            "that ends with .csv, .tsv or .jsonl, which say the line"
-            if kind == ".txt"
-            else f"{out}: with skip_bad_rows its sentences would not be those of {source}; choose "
-            "a name that ends with .jsonl, which says the line"
+            f"{out}: with skip_bad_rows its rows would not be those of {source}; choose a name "
+            f"that ends with {', '.join(k for k in job.kinds if k != kind)}, where the line is said"
         )
     part, about = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.json")
-    facts = {
-        "model": _identity(model),
-        "data": job.rows.fingerprint(),
-        "kind": kind,
-        "search": repr(search),
-    }
+    facts = {"model": _identity(model), "data": job.rows.fingerprint(), "search": repr(search)}
     try:
         done = job.whole_rows(part, kind) if part.exists() and _same(about, facts) else 0
         if not done:
@@ -95,7 +88,9 @@ def _go_through(
     count = 0
     places: list[str] = []
     items: list[Any] = []
-    with reading_bar(f"reading {job.name}", job.rows.total_bytes, show=show, least=0) as advance:
+    with reading_bar(
+        f"reading {job.rows.name}", job.rows.total_bytes, show=show, least=0
+    ) as advance:
         read = 0  # bytes since the last window: the bar shows what is done, not what was read
 
         def note(size: int) -> None:
@@ -135,11 +130,8 @@ class _Job(ABC):
     """Rows of one file to lines of another."""
 
     kinds: tuple[str, ...]
+    columns: tuple[str, ...]  # of a table
     rows: Rows | Sentences
-
-    @property
-    def name(self) -> str:
-        return self.rows.name
 
     @abstractmethod
     def item(self, values: tuple[object, ...], place: str) -> Any: ...
@@ -148,7 +140,7 @@ class _Job(ABC):
     def lines(self, places: Sequence[str], items: Sequence[Any], kind: str) -> str: ...
 
     def header(self, kind: str) -> bytes:
-        return b""
+        return _table(kind, [self.columns]).encode() if kind in (".csv", ".tsv") else b""
 
     def ends_row(self, line: bytes, kind: str) -> bool:
         return line.endswith(b"\n")
@@ -169,6 +161,7 @@ class _Labels(_Job):
     """A text and its label a row."""
 
     kinds = (".csv", ".tsv", ".jsonl")
+    columns = ("line", "label", "probability")
 
     def __init__(self, model: Classifier, source: Path, *, lenient: bool) -> None:
         self.model = model
@@ -177,19 +170,14 @@ class _Labels(_Job):
     def item(self, values: tuple[object, ...], place: str) -> str:
         return text_of(values[0], place, self.model.text)
 
-    def header(self, kind: str) -> bytes:
-        return _header(kind, "label", "probability")
-
     def lines(self, places: Sequence[str], items: Sequence[str], kind: str) -> str:
         rows = []
-        files = isinstance(self.rows, Rows) and self.rows.kind == "folders"
         for place, (labels, sure) in zip(places, self._guesses(items), strict=True):
-            where = place if files else _line_of(place)
             label: Any = labels if self.model.several else labels[0]
             if kind != ".jsonl":
                 label = self.model.separator.join(map(str, labels))
-            rows.append((where, label, round(sure, 6)))
-        return _table(kind, ("line", "label", "probability"), rows)
+            rows.append((_line_of(place), label, round(sure, 6)))
+        return _table(kind, rows, self.columns)
 
     def _guesses(self, texts: Sequence[str]) -> Iterator[tuple[list[Any], float]]:
         classes = self.model.classes
@@ -206,6 +194,7 @@ class _Tags(_Job):
     """The words of a sentence and their tags a row."""
 
     kinds = (".conll", ".jsonl")
+    columns = ("line", "words", "tags")
 
     def __init__(self, model: Tagger, source: Path, *, lenient: bool) -> None:
         self.model = model
@@ -218,7 +207,7 @@ class _Tags(_Job):
         tags = self.model.predict(items)
         if kind == ".jsonl":
             rows = zip(map(_line_of, places), items, tags, strict=True)
-            return _table(kind, ("line", "words", "tags"), rows)
+            return _table(kind, rows, self.columns)
         pairs = (zip(words, some, strict=True) for words, some in zip(items, tags, strict=True))
         return "".join(
             "".join(f"{' '.join(word.split())}\t{tag}\n" for word, tag in pair) + "\n"
@@ -233,6 +222,7 @@ class _Translations(_Job):
     """A translation a row, with the line of its source in all but .txt."""
 
     kinds = (".txt", ".csv", ".tsv", ".jsonl")
+    columns = ("line", "text")
 
     def __init__(
         self, model: Translator, source: Path, search: Search | None, *, lenient: bool
@@ -248,25 +238,17 @@ class _Translations(_Job):
         texts = [text_of(turn, place, self.column) for turn in turns]
         return f" {self.model.separator} ".join(texts)
 
-    def header(self, kind: str) -> bytes:
-        return _header(kind, "text")
-
     def lines(self, places: Sequence[str], items: Sequence[str], kind: str) -> str:
         texts = self.model.predict(items, search=self.search)
         if kind != ".jsonl":  # a row is a line
             texts = [" ".join(text.splitlines()) for text in texts]
         if kind == ".txt":
             return "".join(f"{text}\n" for text in texts)
-        return _table(kind, ("line", "text"), zip(map(_line_of, places), texts, strict=True))
+        return _table(kind, zip(map(_line_of, places), texts, strict=True), self.columns)
 
 
-def _header(kind: str, *names: str) -> bytes:
-    separator = {".csv": ",", ".tsv": "\t"}.get(kind)
-    return b"" if separator is None else f"{separator.join(('line', *names))}\n".encode()
-
-
-def _table(kind: str, names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows as lines of a kind."""
+def _table(kind: str, rows: Iterable[Sequence[object]], names: Sequence[str] = ()) -> str:
+    """Rows as lines of a kind; in JSONL with their names."""
     target = io.StringIO(newline="")
     writer = csv.writer(target, delimiter="\t" if kind == ".tsv" else ",", lineterminator="\n")
     for row in rows:
@@ -280,8 +262,8 @@ def _table(kind: str, names: Sequence[str], rows: Iterable[Sequence[object]]) ->
 
 def _line_of(place: str) -> int | str:
     """The number of a row; of a file of its own, its name."""
-    number = place.rpartition(" ")[2]
-    return int(number) if number.isdecimal() else place
+    found = re.search(r": (?:line|row) (\d+)$", place)
+    return int(found[1]) if found else place
 
 
 def _identity(model: Classifier | Tagger | Translator) -> str:

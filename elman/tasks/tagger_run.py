@@ -12,13 +12,13 @@ import numpy as np
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-import elman
 from elman.encode.words import WordIndex
 from elman.errors import ArgumentError, DataError
 from elman.heads.tags import IGNORED
 from elman.read.rows import Rejects
 from elman.read.sentences import Sentences
 from elman.report.spans import has_spans, score_spans
+from elman.tasks.card import model_card
 from elman.tasks.parts import Parts, check_same, given_before, hold_out, read_parts
 from elman.tasks.run import Job, check_can_go_on, go_on, start
 from elman.train.chunks import ExampleBatches
@@ -214,33 +214,11 @@ def score_tagged(model: Tagger, given: object) -> dict[str, Any]:
 
 def describe(model: Tagger, name: str) -> str:
     """The model card, Markdown."""
-    parameters = sum(p.numel() for p in model.model.parameters())
-    listed = [("this model", model.metrics.get("model", {}))]
-    if "baseline" in model.metrics:
-        listed.append((NAME, model.metrics["baseline"]))
-    lines = [
-        f"| {who} | {part} | {scores['accuracy']:.2%} | {scores.get('F1', float('nan')):.3f} |"
-        for who, parts in listed
-        for part, scores in parts.items()
-        if isinstance(scores, dict)
-    ]
-    return "\n".join(
-        [
-            f"# {name}: a tag for every word",
-            "",
-            f"Trained by Elman {elman.__version__} on {model._described.get('name', 'sentences')}: "
-            f"{model.cell.upper()}, {parameters:,} parameters, {len(model.index.words):,} words, "
-            f"tags: {', '.join(model.tag_names[:40])}.",
-            "",
-            "| | sentences | accuracy | F1 of spans |",
-            "|---|---|---|---|",
-            *lines,
-            "",
-            "```python",
-            "import elman",
-            f"model = elman.load({name!r})",
-            'model.predict([["The", "cat", "sat"]])',
-            "```",
-            "",
-        ]
-    )
+    return model_card(
+        model, name, title="a tag for every word",
+        made=f"{model.cell.upper()}, {len(model.index.words):,} words, tags: "
+        f"{', '.join(model.tag_names[:40])}",
+        columns={"accuracy": ("accuracy", "{:.2%}"), "F1 of spans": ("F1", "{:.3f}")},
+        use=['model.predict([["The", "cat", "sat"]])'],
+        end="It knows sentences like those it was trained on, and guesses at all others.",
+    )  # fmt: skip

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from lightning_fabric import Fabric
 
-import elman
 from elman.encode.corpus import Corpus, tokenise
 from elman.encode.text import Vocabulary
 from elman.read.text import TextSource
 from elman.report.ngram import KneserNey
+from elman.tasks.card import model_card
 from elman.tasks.folder import TOKENIZER
 from elman.tasks.run import Job, check_can_go_on, go_on, start
 from elman.tasks.text_data import TextData, check_known, find_again, find_training, prepare
@@ -167,43 +167,16 @@ def _training_corpus(model: LanguageModel) -> Corpus | None:
 
 def describe(model: LanguageModel, name: str) -> str:
     """The model card, Markdown."""
-    described = model._described
-    network = model.model
-    parameters = sum(p.numel() for p in network.parameters())
-    layers = network.core.num_layers
-    rows = [
-        f"| {who} | {part} | {scores['perplexity']:.2f} |"
-        for who, name in (("this model", "model"), (_baseline_name(model), "baseline"))
-        for part, scores in model.metrics.get(name, {}).items()
-        if isinstance(scores, dict)
-    ]
     sizes = model.hidden_size if isinstance(model.hidden_size, int) else list(model.hidden_size)
-    lines = [
-        f"# {name}: a next-word model",
-        "",
-        f"Trained by Elman {elman.__version__} on {described.get('name', 'texts')}: "
-        f"{model.cell.upper()}, {layers} layer(s) of {sizes}, {parameters:,} parameters, "
-        f"a vocabulary of {model.vocabulary.size:,} {model.vocabulary.tokens} tokens.",
-        "",
-        "| | text | perplexity |",
-        "|---|---|---|",
-        *rows,
-        "",
-        "Lower is better. A perplexity counts in tokens of this vocabulary; it compares only with "
-        "models of the same tokens.",
-        "",
-        "```python",
-        "import elman",
-        f"model = elman.load({name!r})",
-        'model.predict("...")',
-        'model.generate("...")',
-        "```",
-        "",
-        "It repeats what its training text says, true or not, and knows nothing else.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _baseline_name(model: LanguageModel) -> str:
-    return str(model.metrics.get("baseline", {}).get("name", "baseline"))
+    return model_card(
+        model, name, title="a next-word model",
+        made=f"{model.cell.upper()}, {model.model.core.num_layers} layer(s) of {sizes}, a "
+        f"vocabulary of {model.vocabulary.size:,} {model.vocabulary.tokens} tokens",
+        columns={"perplexity": ("perplexity", "{:.2f}")},
+        notes=[
+            "Lower is better. A perplexity counts in tokens of this vocabulary; it compares only "
+            "with models of the same tokens."
+        ],
+        use=['model.predict("...")', 'model.generate("...")'],
+        end="It repeats what its training text says, true or not, and knows nothing else.",
+    )  # fmt: skip

@@ -12,13 +12,13 @@ import numpy as np
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-import elman
 from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.turns import join_turns, split_turns
 from elman.errors import ArgumentError, DataError
 from elman.read.rows import Rejects, Rows, text_of
 from elman.report.overlap import check_scorer, score_each, score_texts
 from elman.seq2seq import NOTHING
+from elman.tasks.card import model_card
 from elman.tasks.folder import SOURCE_TOKENIZER, TOKENIZER
 from elman.tasks.parts import Parts, check_same, given_before, hold_out, read_parts
 from elman.tasks.run import Job, check_can_go_on, go_on, start
@@ -293,40 +293,14 @@ def score_pairs(model: Translator, given: object) -> dict[str, Any]:
 
 def describe(model: Translator, name: str) -> str:
     """The model card, Markdown."""
-    parameters = sum(p.numel() for p in model.model.parameters())
     main = {"translation": "BLEU", "summary": "ROUGE-L", "dialogue": "BLEU-2"}[model.kind]
-    listed = [("this model", model.metrics.get("model", {}))]
-    if "baseline" in model.metrics:
-        listed.append((model.metrics["baseline"]["name"], model.metrics["baseline"]))
-    lines = [
-        f"| {who} | {part} | {scores[main]:.1f} |"
-        for who, parts in listed
-        for part, scores in parts.items()
-        if isinstance(scores, dict)
-    ]
     ours, theirs = model.vocabularies
-    made = "Transformer"
+    cell = "Transformer"
     if model.cell != "transformer":
-        made = f"{model.cell.upper()}, attention {model.attention or 'none'}"
-    return "\n".join(
-        [
-            f"# {name}: text to text ({model.kind})",
-            "",
-            f"Trained by Elman {elman.__version__} on {model._described.get('name', 'pairs')}: "
-            f"{made}, {parameters:,} parameters, {ours.size:,} and {theirs.size:,} "
-            f"{theirs.tokens} tokens.",
-            "",
-            f"| | pairs | {main} |",
-            "|---|---|---|",
-            *lines,
-            "",
-            "```python",
-            "import elman",
-            f"model = elman.load({name!r})",
-            'model.predict(["..."])',
-            "```",
-            "",
-            "It says what is likely after its training pairs, true or not.",
-            "",
-        ]
-    )
+        cell = f"{model.cell.upper()}, attention {model.attention or 'none'}"
+    return model_card(
+        model, name, title=f"text to text ({model.kind})",
+        made=f"{cell}, {ours.size:,} and {theirs.size:,} {theirs.tokens} tokens",
+        columns={main: (main, "{:.1f}")}, use=['model.predict(["..."])'],
+        end="It says what is likely after its training pairs, true or not.",
+    )  # fmt: skip

@@ -17,10 +17,11 @@ import torch
 
 import elman
 from elman.cli import main
-from elman.errors import ArgumentError, DataError, FolderError, Stopped
+from elman.errors import ArgumentError, DataError, FolderError
 from elman.report.classes import fit_temperature, nll, score_classes
 from elman.tasks import predict_file
 from elman.tasks.labelled_data import Examples, split
+from tests.tasks.stops import stopped_at_call
 
 GOOD, BAD = ["good", "great", "fine", "lovely"], ["bad", "awful", "poor", "dull"]
 THINGS = ["film", "plot", "cast", "song", "end"]
@@ -307,22 +308,10 @@ def test_a_file_is_labelled_in_its_order_and_goes_on_after_a_stop(
     with pytest.raises(FolderError, match="is there already"):
         run()
     out.unlink()
-    calls = 0
-    lines_of = predict_file._Labels.lines
-
-    def stop(self: object, *arguments: object) -> str:
-        nonlocal calls
-        calls += 1
-        if calls == 4:
-            raise KeyboardInterrupt
-        return lines_of(self, *arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(predict_file._Labels, "lines", stop)
-    with pytest.raises(Stopped, match="the same command goes on"):
+    with stopped_at_call(4, predict_file._Labels, "lines"):
         run()
     part = tmp_path / f"out{suffix}.part"
     part.write_bytes(part.read_bytes() + b"7,po")  # torn by a crash
-    monkeypatch.setattr(predict_file._Labels, "lines", lines_of)
     assert run() == (len(texts), 0)
     assert out.read_bytes() == whole
     assert not part.exists()

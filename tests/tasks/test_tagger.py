@@ -12,8 +12,9 @@ import torch
 
 import elman
 from elman.cli import main
-from elman.errors import ArgumentError, DataError, Stopped
+from elman.errors import ArgumentError, DataError
 from elman.tasks import predict_file
+from tests.tasks.stops import stopped_at_call
 
 SETTINGS: dict[str, object] = {
     "hidden_size": 12, "embedding_size": 12, "character_size": 8, "epochs": 6, "batch_size": 8,
@@ -164,21 +165,10 @@ def test_a_file_is_tagged_in_its_order_and_goes_on_after_a_stop(
     else:
         blocks = whole.decode().removesuffix("\n\n").split("\n\n")
         assert [[line.split("\t")[1] for line in block.split("\n")] for block in blocks] == tags
-    lines_of, calls = predict_file._Tags.lines, 0
-
-    def stop(self: object, *arguments: object) -> str:
-        nonlocal calls
-        calls += 1
-        if calls == 4:
-            raise KeyboardInterrupt
-        return lines_of(self, *arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(predict_file._Tags, "lines", stop)
-    with pytest.raises(Stopped, match="the same command goes on"):
+    with stopped_at_call(4, predict_file._Tags, "lines"):
         run()
     part = tmp_path / f"out{suffix}.part"
     part.write_bytes(part.read_bytes() + b"the\tDE")
-    monkeypatch.setattr(predict_file._Tags, "lines", lines_of)
     assert run() == (len(words), 0)
     assert out.read_bytes() == whole
 
