@@ -55,7 +55,8 @@ def mr(data: Path, settings: Settings) -> dict[str, Any]:
     """Accuracy on each of ten folds, of the model and of its baseline."""
     texts, labels = [], []
     for label in ("pos", "neg"):
-        lines = (data / f"rt-polarity.{label}").read_text(encoding="latin-1").splitlines()
+        text = (data / f"rt-polarity.{label}").read_text(encoding="latin-1")
+        lines = text.removesuffix("\n").split("\n")  # str.splitlines would split at \x85, too
         texts += lines
         labels += [label] * len(lines)
     y = np.array(labels)
@@ -155,7 +156,7 @@ def dailydialog(data: Path, settings: Settings) -> dict[str, Any]:
     for part in ("train", "validation", "test"):
         with zipfile.ZipFile(data / f"{part}.zip") as archive:
             text = archive.read(f"{part}/dialogues_{part}.txt").decode("utf-8")
-        talks[part] = [line for line in text.splitlines() if line.count("__eou__") > 1]
+        talks[part] = [line for line in text.split("\n") if line.count("__eou__") > 1]
     model = elman.Translator(kind="dialogue", **settings)
     model.fit(talks["train"], validation=talks["validation"], test=talks["test"], show=True)
     return model.metrics
