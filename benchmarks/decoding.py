@@ -200,6 +200,11 @@ def main() -> None:
         for cell in cells
         if "ms" in cell
     }
+    ratios = {
+        f"beam {cell['beam']}, {name}": "{:.2f} ({:.2f} to {:.2f})".format(*values)
+        for cell in cells
+        for name, values in cell.get("ratio", {}).items()
+    }
     write_result(
         "decoding",
         {
@@ -207,6 +212,7 @@ def main() -> None:
             "kernels": kernels.name(),
             "what": "ms a sentence and ratios peer / elman as [median, quartile 1, quartile 3]; "
             "error is the share of sentences that ties decide otherwise",
+            "time / elman's": ratios,
             "sentences a second": per_second,
             "cells": cells,
         },

@@ -43,7 +43,11 @@ where T is odd). Cells whose training step takes an LSTM more than 1.1e11 floati
 about half a second, are left out. A bf16 line counts autocast and `.bfloat16()` modules, each
 against torch.nn in the same form; a ragged line counts training and inference of LSTM and GRU.
 """
-SHAPES = ("shapes", "time")  # of a result: facts about single shapes, for which see the file
+SHAPES = (
+    "shapes",
+    "time",
+    "cells",
+)  # of a result: facts about single shapes, for which see the file
 LIMITS = HERE / "limits.md"  # what limits the cells that miss their target, written by hand
 
 
