@@ -43,11 +43,7 @@ where T is odd). Cells whose training step takes an LSTM more than 1.1e11 floati
 about half a second, are left out. A bf16 line counts autocast and `.bfloat16()` modules, each
 against torch.nn in the same form; a ragged line counts training and inference of LSTM and GRU.
 """
-SHAPES = (
-    "shapes",
-    "time",
-    "cells",
-)  # of a result: facts about single shapes, for which see the file
+SHAPES = ("shapes", "time")  # of a result: facts about single shapes, for which see the file
 LIMITS = HERE / "limits.md"  # what limits the cells that miss their target, written by hand
 
 
@@ -58,7 +54,9 @@ def flat(value: object, name: str = "") -> list[tuple[str, str]]:
         return [(name, f"{value['median']} ({low} to {high})")]
     if isinstance(value, dict):
         whole = name.split(",")[0] not in SHAPES
-        kept = {k: v for k, v in value.items() if whole or not isinstance(v, dict)}
+        kept = {
+            k: v for k, v in value.items() if k != "cells" and (whole or not isinstance(v, dict))
+        }
         parts = [flat(v, f"{name}, {k}" if name else k) for k, v in kept.items()]
         return [row for part in parts for row in part]
     return [(name, f"{value:.4g}" if isinstance(value, float) else str(value))]
