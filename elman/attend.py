@@ -7,14 +7,20 @@
     multiplicative  e_st = q_s . W h_t
     multi-head      several of W_q q_s . W_k h_t / sqrt(d) side by side, each with values W_v h_t
 
+With coverage, how much an element was looked at before is a part of what q_s is compared with: to
+U h_t, h_t, W h_t or W_k h_t is added
+
+    w_c sum_{r < s} a_rt
+
 Sources: Bahdanau, Cho and Bengio 2014 (arXiv:1409.0473) for the first; Luong, Pham and Manning 2015
-(arXiv:1508.04025) for the next two; Vaswani et al. 2017 (arXiv:1706.03762) for the last.
+(arXiv:1508.04025) for the next two; Vaswani et al. 2017 (arXiv:1706.03762) for the last.  Coverage:
+See, Liu and Manning 2017 (arXiv:1704.04368), with the first.
 
 What depends on the source alone is computed once (`Memory`).  A source without elements has a
 context of zeros.
 
-Shape legend: B rows, S steps of the decoder, T of the source, Q features of a query, M of the
-source.
+Shape legend: B rows, H heads, S steps of the decoder, T of the source, Q features of a query, M of
+the source.
 """
 
 from __future__ import annotations
@@ -39,15 +45,19 @@ class Memory(NamedTuple):
         keys: (B, T, Q).
         values: (B, T, M).
         mask: boolean (B, T), true where there is an element.
+        seen: (B, T) how much was looked at each so far; None without coverage.
     """
 
     keys: Tensor
     values: Tensor
     mask: Tensor
+    seen: Tensor | None = None
 
     def rows(self, which: Tensor) -> Memory:
         """Rows by index, any number of times: for beams."""
-        return Memory(*(part.index_select(0, which) for part in self))
+        keys, values, mask = (part.index_select(0, which) for part in self[:3])
+        seen = None if self.seen is None else self.seen.index_select(0, which)
+        return Memory(keys, values, mask, seen)
 
 
 class Attention(nn.Module):
@@ -58,6 +68,7 @@ class Attention(nn.Module):
         memory_size: M.
         kind: see the top of the file.
         heads: of multi-head.
+        coverage: what was looked at before has a say; steps are then taken one by one.
 
     Raises:
         ArgumentError: the sizes do not fit the kind.
@@ -65,16 +76,22 @@ class Attention(nn.Module):
     Example:
         >>> import torch
         >>> from elman.attend import Attention
-        >>> from elman.padded import Padded, masked_softmax
+        >>> from elman.padded import Padded
         >>> attend = Attention(6, 4, "additive")
         >>> memory = attend.remember(Padded(torch.zeros(2, 5, 4), torch.tensor([5, 2])))
-        >>> context, weights = attend(torch.zeros(2, 3, 6), memory)
+        >>> context, weights, memory = attend(torch.zeros(2, 3, 6), memory)
         >>> context.shape, weights[1, 0].tolist()
         (torch.Size([2, 3, 4]), [0.5, 0.5, 0.0, 0.0, 0.0])
     """
 
     def __init__(
-        self, query_size: int, memory_size: int, kind: Kind = "multiplicative", *, heads: int = 4
+        self,
+        query_size: int,
+        memory_size: int,
+        kind: Kind = "multiplicative",
+        *,
+        heads: int = 4,
+        coverage: bool = False,
     ) -> None:
         super().__init__()
         if kind not in KINDS:
@@ -88,7 +105,8 @@ class Attention(nn.Module):
             raise ArgumentError(
                 f"heads={heads} must divide the sizes {query_size} and {memory_size}"
             )
-        self.kind, self.heads = kind, heads
+        self.kind, self.heads = kind, heads if kind == "multi-head" else 1
+        self.scale = math.sqrt(query_size // heads) if kind == "multi-head" else 1.0
         if kind != "dot":
             self.key = nn.Linear(memory_size, query_size, bias=kind == "additive")
         if kind in ("additive", "multi-head"):
@@ -98,32 +116,50 @@ class Attention(nn.Module):
         if kind == "multi-head":
             self.value = nn.Linear(memory_size, memory_size)
             self.join = nn.Linear(memory_size, memory_size)
+        self.cover = nn.Parameter(torch.zeros(query_size)) if coverage else None
 
     def remember(self, states: Padded) -> Memory:
         """What of the source can be computed before the first query."""
         h = states.cleared()
         keys = h if self.kind == "dot" else self.key(h)
-        return Memory(keys, self.value(h) if self.kind == "multi-head" else h, states.mask())
+        values = self.value(h) if self.kind == "multi-head" else h
+        seen = None if self.cover is None else h.new_zeros(h.shape[:2], dtype=torch.float32)
+        return Memory(keys, values, states.mask(), seen)
 
-    def forward(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """Contexts (B, S, M) and weights (B, S, T) of queries (B, S, Q)."""
-        if self.kind == "multi-head":
-            return self._by_heads(query, memory)
-        if self.kind == "additive":
-            sums = self.query(query).unsqueeze(2) + memory.keys.unsqueeze(1)
-            scores = torch.tanh(sums) @ self.energy
+    def forward(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Memory]:
+        """Contexts (B, S, M) and weights (B, S, T) of queries (B, S, Q), and what was seen then."""
+        q = self.query(query) if self.kind in ("additive", "multi-head") else query
+        mask, seen = memory.mask[:, None, None], memory.seen
+        if seen is None:
+            weights = masked_softmax(self._scores(q, memory.keys, None), mask)
         else:
-            scores = query @ memory.keys.transpose(1, 2)
-        weights = masked_softmax(scores, memory.mask.unsqueeze(1))
-        return weights.to(memory.values.dtype) @ memory.values, weights
+            steps = []
+            for t in range(q.shape[1]):
+                looked = masked_softmax(self._scores(q[:, t : t + 1], memory.keys, seen), mask)
+                seen = seen + looked.mean(1)[:, 0]
+                steps.append(looked)
+            weights = torch.cat(steps, 2)
+        values = self._heads(memory.values)
+        context = (weights.to(values.dtype) @ values).transpose(1, 2).flatten(2)
+        if self.kind == "multi-head":
+            context = torch.where(memory.mask.any(1)[:, None, None], self.join(context), 0)
+        return context, weights.mean(1), memory._replace(seen=seen)
 
-    def _by_heads(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        q, k, v = (
-            x.unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for x in (self.query(query), memory.keys, memory.values)
-        )
-        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])
-        weights = masked_softmax(scores, memory.mask[:, None, None])
-        context: Tensor = self.join((weights.to(v.dtype) @ v).transpose(1, 2).flatten(2))
-        there = memory.mask.any(1)[:, None, None]
-        return torch.where(there, context, 0), weights.mean(1)
+    def _scores(self, q: Tensor, keys: Tensor, seen: Tensor | None) -> Tensor:
+        """e (B, H, S, T)."""
+        if self.kind == "additive":
+            if seen is not None and self.cover is not None:
+                keys = keys + seen.unsqueeze(2) * self.cover
+            scores: Tensor = torch.tanh(q.unsqueeze(2) + keys.unsqueeze(1)) @ self.energy
+            return scores.unsqueeze(1)
+        q = self._heads(q)
+        scores = (q @ self._heads(keys).transpose(2, 3)) / self.scale
+        if seen is None or self.cover is None:
+            return scores
+        own = q @ self.cover.view(self.heads, -1, 1) / self.scale
+        return scores + own * seen[:, None, None]
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(B, T, H * n) as (B, H, T, n)."""
+        features = x.shape[2] // self.heads
+        return x.reshape(*x.shape[:2], self.heads, features).transpose(1, 2)

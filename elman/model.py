@@ -126,8 +126,12 @@ class SequenceModel(nn.Module):
         state: State | None = None,
         *,
         generator: torch.Generator | None = None,
+        progress: float = 1.0,
     ) -> Loss:
-        """Loss against targets (B, T, ...), and in training the penalties."""
+        """Loss against targets (B, T, ...), and in training the penalties.
+
+        `progress`, the share of the training that is behind, changes nothing here.
+        """
         h, state = self.run(x, state, generator=generator)
         dropped, penalty = h, None
         if self.training:

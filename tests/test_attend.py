@@ -29,9 +29,9 @@ def data() -> tuple[torch.Tensor, torch.Tensor]:
 def test_what_lies_behind_a_source_has_no_influence(kind: str) -> None:
     attend, (query, h) = attention(kind), data()
     poisoned = torch.where(Padded(h, LENGTHS).mask().unsqueeze(2), h, torch.nan).requires_grad_()
-    context, weights = attend(query, attend.remember(Padded(poisoned, LENGTHS)))
+    context, weights, _ = attend(query, attend.remember(Padded(poisoned, LENGTHS)))
     for row, length in enumerate(LENGTHS.tolist()):
-        alone, _ = attend(
+        alone, _, _ = attend(
             query[row : row + 1], attend.remember(Padded.full(h[row : row + 1, :length]))
         )
         torch.testing.assert_close(context[row : row + 1], alone)
@@ -55,7 +55,7 @@ def test_scores_are_those_of_the_papers() -> None:
             scores = (k @ attend.key.weight.t()) @ q
         else:
             scores = torch.tanh(attend.query.weight @ q + attend.key(k)) @ attend.energy
-        _, weights = attend(query[:1], attend.remember(states))
+        _, weights, _ = attend(query[:1], attend.remember(states))
         torch.testing.assert_close(weights[0, 0].double(), scores.softmax(0), rtol=1e-5, atol=1e-6)
 
 
@@ -73,12 +73,34 @@ def test_heads_are_those_of_torch() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_coverage_is_a_part_of_the_keys(kind: str) -> None:
+    torch.manual_seed(0)
+    attend = Attention(8, 8, kind, heads=2, coverage=True).double()  # type: ignore[arg-type]
+    assert attend.cover is not None
+    torch.nn.init.normal_(attend.cover)
+    query, h = data()
+    memory = attend.remember(Padded(h, LENGTHS))
+    contexts, weights, after = attend(query, memory)
+    seen = torch.zeros(3, 4)
+    plain = Attention(8, 8, kind, heads=2).double()  # type: ignore[arg-type]
+    plain.load_state_dict({n: w for n, w in attend.state_dict().items() if n != "cover"})
+    for step in range(5):
+        keys = memory.keys + seen.double().unsqueeze(2) * attend.cover
+        here = memory._replace(keys=keys, seen=None)
+        expected, looked, _ = plain(query[:, step : step + 1], here)
+        torch.testing.assert_close(contexts[:, step : step + 1], expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(weights[:, step : step + 1], looked, rtol=1e-5, atol=1e-5)
+        seen = seen + looked[:, 0]
+    torch.testing.assert_close(after.seen, seen)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_rows_of_a_memory_are_picked_for_beams(kind: str) -> None:
     attend, (query, h) = attention(kind), data()
     which = torch.tensor([1, 1, 0])
     memory = attend.remember(Padded(h, LENGTHS))
-    picked, _ = attend(query[which], memory.rows(which))
-    whole, _ = attend(query, memory)
+    picked, _, _ = attend(query[which], memory.rows(which))
+    whole, _, _ = attend(query, memory)
     torch.testing.assert_close(picked, whole[which])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 import elman
@@ -23,14 +24,18 @@ CELLS = {"lstm": elman.LSTM, "gru": elman.GRU, "rnn": elman.RNN}
 
 def build(
     cell: str = "lstm", attention: str | None = "multiplicative", *, feeding: bool = False,
-    layers: int = 1, sizes: int | tuple[int, ...] = 8, **options: object,
+    layers: int = 1, sizes: int | tuple[int, ...] = 8, covering: bool = False, **options: object,
 ) -> Seq2Seq:  # fmt: skip
     torch.manual_seed(0)
     kind = CELLS[cell]
     last = sizes if isinstance(sizes, int) else sizes[-1]
     encoder = kind(6, sizes, num_layers=layers, batch_first=True, bidirectional=True)
     core = kind(6 + last * feeding, sizes, num_layers=layers, batch_first=True)
-    look = None if attention is None else Attention(last, 2 * last, attention, heads=2)  # type: ignore[arg-type]
+    look = None
+    if attention is not None:
+        look = Attention(last, 2 * last, attention, heads=2, coverage=covering)  # type: ignore[arg-type]
+    if look is not None and look.cover is not None:
+        nn.init.normal_(look.cover)
     coder = Recurrent(Embed(8, 6), encoder, Embed(8, 6), core, look, input_feeding=feeding)
     return Seq2Seq(coder, TokenHead(last, 8), begin=1, **options).eval()  # type: ignore[arg-type]
 
@@ -54,6 +59,8 @@ VARIANTS: list[dict[str, object]] = [
     {"cell": "lstm", "attention": None},
     {"cell": "gru", "feeding": True},
     {"cell": "lstm", "copying": True},
+    {"cell": "gru", "attention": "additive", "covering": True, "feeding": True},
+    {"cell": "lstm", "attention": "multi-head", "covering": True, "copying": True},
     {"cell": "transformer"},
 ]
 
@@ -169,7 +176,7 @@ def test_coverage_adds_what_is_looked_at_twice() -> None:
 def test_scheduled_sampling_reads_what_the_model_would_say() -> None:
     model = build(scheduled_sampling=0.999).train()
     start, inputs = model.read(SOURCE), model.inputs_of(TARGETS)
-    read = model._own(inputs, start, torch.Generator().manual_seed(0))
+    read = model._own(inputs, start, 0.999, torch.Generator().manual_seed(0))
     d, _, _ = model.decode(inputs, start)
     guess = model.head(d.data).argmax(2)
     assert torch.equal(read.data[:, 0], inputs.data[:, 0])
@@ -179,6 +186,17 @@ def test_scheduled_sampling_reads_what_the_model_would_say() -> None:
         for n in (1, 1)
     ]
     assert losses[0] == losses[1]
+
+
+def test_the_share_of_scheduled_sampling_grows_from_none() -> None:
+    model, plain = build(scheduled_sampling=0.999).train(), build().train()
+    model.load_state_dict(plain.state_dict())
+
+    def loss(progress: float) -> float:
+        generator = torch.Generator().manual_seed(0)
+        return model.loss(SOURCE, TARGETS, generator=generator, progress=progress).total.item()
+
+    assert loss(0.0) == plain.loss(SOURCE, TARGETS).total.item() != loss(1.0)
 
 
 def test_the_transformer_draws_from_the_generator_alone() -> None:

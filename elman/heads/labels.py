@@ -148,5 +148,5 @@ class LabelHead(nn.Module):
         return {
             "loss": sums["loss"] / sums["count"],
             "accuracy": sums["right"] / sums["count"],
-            "examples": sums["count"],
+            "examples": int(sums["count"]),
         }

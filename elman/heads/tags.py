@@ -80,7 +80,7 @@ class TagHead(nn.Module):
         return {
             "loss": sums["loss"] / max(1.0, sums["count"]),
             "accuracy": sums["right"] / max(1.0, sums["tags"]),
-            "tags": sums["tags"],
+            "tags": int(sums["tags"]),
         }
 
     def best(self, states: Padded) -> Tensor:

@@ -48,7 +48,7 @@ def score_texts(found: Sequence[str], wanted: Sequence[str], kind: str) -> dict[
         }  # fmt: skip
     if kind == "summary":
         return _rouge(found, wanted)
-    bleu = _sacrebleu().BLEU(max_ngram_order=2)
+    bleu = _sacrebleu().BLEU(max_ngram_order=2, force=True)  # no word on tokenised turns
     score = bleu.corpus_score(list(found), [list(wanted)]).score
     return {"BLEU-2": score, "distinct-1": distinct(found, 1), "distinct-2": distinct(found, 2)}
 

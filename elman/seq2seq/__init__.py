@@ -8,12 +8,12 @@ There are two coders: recurrent.py, and transformer.py to compare with.  Of thos
     copying    p = g_t p_vocabulary + (1 - g_t) sum over x_i = y of a_ti,   g_t = sigmoid(w d_t)
     coverage   loss + lambda sum_t sum_i min(a_ti, sum_{t' < t} a_t'i)
 
-See, Liu and Manning 2017 (arXiv:1704.04368); their g also reads what d_t is made of, and their
-attention the coverage.  Source and target share a vocabulary, so of subwords every source can be
-copied.  Label smoothing: Szegedy et al. 2015 (arXiv:1512.00567).  Scheduled sampling: Bengio et al.
-2015 (arXiv:1506.03099), with all steps at once as Mihaylova and Martins 2019 (arXiv:1906.07651): a
-first pass gives the likeliest tokens, some of which the second reads in place of the right ones;
-their share is constant.
+See, Liu and Manning 2017 (arXiv:1704.04368); their g also reads what d_t is made of.  For attention
+that sees its coverage: attend.py.  Source and target share a vocabulary, so of subwords every
+source can be copied.  Label smoothing: Szegedy et al. 2015 (arXiv:1512.00567).  Scheduled sampling:
+Bengio et al. 2015 (arXiv:1506.03099), with all steps at once as Mihaylova and Martins 2019
+(arXiv:1906.07651): a first pass gives the likeliest tokens, some of which the second reads in place
+of the right ones; their share grows evenly through the training, from none.
 
 Shape legend: B rows, T elements of the source, S of the target, D features of d, V tokens.
 """
@@ -79,7 +79,7 @@ class Seq2Seq(nn.Module):
         label_smoothing: share of the target that is spread over all tokens.
         copying: tokens of the source may be copied; one vocabulary for both.
         coverage: lambda, what looking again at the same place costs.
-        scheduled_sampling: probability that a token read is the model's own.
+        scheduled_sampling: probability that a token read is the model's own, when training ends.
 
     Raises:
         ArgumentError: the coder has no attention to copy or cover with.
@@ -170,12 +170,17 @@ class Seq2Seq(nn.Module):
         state: State | None = None,
         *,
         generator: torch.Generator | None = None,
+        progress: float = 1.0,
     ) -> Loss:
-        """Loss against targets (B, S), NOTHING behind their ends; in training smoothed."""
+        """Loss against targets (B, S), NOTHING behind their ends; in training smoothed.
+
+        `progress` is the share of the training that is behind.
+        """
         start = self.read(source, generator=generator)
         inputs = self.inputs_of(targets)
-        if self.training and self.scheduled_sampling:
-            inputs = self._own(inputs, start, generator)
+        share = self.scheduled_sampling * progress
+        if self.training and share:
+            inputs = self._own(inputs, start, share, generator)
         d, weights, _ = self.decode(inputs, start, generator=generator)
         if self.training:
             dropped = locked_dropout(d.data, self.dropout, time_dim=1, generator=generator)
@@ -197,14 +202,16 @@ class Seq2Seq(nn.Module):
             total = total + self.coverage * twice[d.mask()].sum()
         return Loss(total, elements, None, ())
 
-    def _own(self, inputs: Padded, start: Place, generator: torch.Generator | None) -> Padded:
-        """Inputs of which some are what the model takes for the likeliest."""
+    def _own(
+        self, inputs: Padded, start: Place, share: float, generator: torch.Generator | None
+    ) -> Padded:
+        """Inputs of which a share is what the model takes for the likeliest."""
         with torch.no_grad():
             d, weights, _ = self.decode(inputs, start, generator=generator)
             guess = self.log_p(d.data, weights, start.source).argmax(2)
         device = generator.device if generator is not None else inputs.data.device
         drawn = torch.rand(inputs.data.shape, generator=generator, device=device)
-        own = drawn.to(guess.device) < self.scheduled_sampling
+        own = drawn.to(guess.device) < share
         own[:, 0] = False  # every target begins alike
         shifted = torch.cat([inputs.data[:, :1], guess[:, :-1]], dim=1)
         return Padded(torch.where(own, shifted, inputs.data), inputs.lengths)

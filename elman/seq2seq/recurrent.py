@@ -144,16 +144,16 @@ class Recurrent(nn.Module):
         x = self.embed_target(tokens, generator=generator)
         if not self.input_feeding:
             s, core = self.core(x.data, start.core, tokens.lengths, generator=generator)
-            d, weights = self._look(s, start.memory)
-            return Padded(d, tokens.lengths), weights, start._replace(core=core)
+            d, weights, memory = self._look(s, start.memory)
+            return Padded(d, tokens.lengths), weights, Decoding(core, memory, None)
         states, found, here = [], [], start
         for t in range(x.data.shape[1]):
             running = (tokens.lengths > t).long()
             assert here.fed is not None
             both = torch.cat([x.data[:, t], here.fed], dim=1).unsqueeze(1)
             s, core = self.core(both, here.core, running, generator=generator)
-            d, weights = self._look(s, here.memory)
-            here = Decoding(core, here.memory, d[:, 0])
+            d, weights, memory = self._look(s, here.memory)
+            here = Decoding(core, memory, d[:, 0])
             states.append(d)
             found.append(weights)
         return (
@@ -162,8 +162,10 @@ class Recurrent(nn.Module):
             here,
         )
 
-    def _look(self, s: Tensor, memory: Memory | None) -> tuple[Tensor, Tensor | None]:
+    def _look(
+        self, s: Tensor, memory: Memory | None
+    ) -> tuple[Tensor, Tensor | None, Memory | None]:
         if self.attention is None or memory is None:
-            return s, None
-        context, weights = self.attention(s, memory)
-        return torch.tanh(self.combine(torch.cat([context.to(s.dtype), s], 2))), weights
+            return s, None, None
+        context, weights, memory = self.attention(s, memory)
+        return torch.tanh(self.combine(torch.cat([context.to(s.dtype), s], 2))), weights, memory

@@ -304,7 +304,9 @@ class Translator(TranslatorSettings, Estimator):
         core = build_core(self, features + (last if self.input_feeding else 0))
         width, attention = last * (2 if self.bidirectional else 1), None
         if self.attention is not None:
-            attention = Attention(last, width, self.attention, heads=self.heads)
+            attention = Attention(
+                last, width, self.attention, heads=self.heads, coverage=self.coverage > 0
+            )
         return Recurrent(source, encoder, target, core, attention, input_feeding=self.input_feeding)
 
     def _save_parts(self, folder: Path) -> None:

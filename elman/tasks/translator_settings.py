@@ -42,9 +42,9 @@ class TranslatorSettings(TextSettings):
     copying: bool = False
     """Tokens of the source may be copied; needs shared."""
     coverage: float = 0.0
-    """What it costs to look at the same place of the source again."""
+    """What it costs to look at the same place of the source again; above 0 attention sees where."""
     scheduled_sampling: float = 0.0
-    """Share of the target's tokens that the decoder reads as it would have said them itself."""
+    """Share of a target that is read as the model would say it, at the end; it grows from 0."""
     source: str = "source"
     """Column of a table with the source."""
     target: str = "target"

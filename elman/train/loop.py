@@ -41,6 +41,7 @@ from elman.train.memory import keep_freed_memory
 from elman.train.optim import (
     averaged_weights,
     build_optimizer,
+    follow,
     is_averaging,
     learning_rate,
     start_averaging,
@@ -126,7 +127,7 @@ class _Loop:
         self.state: State | None = None
         self.best: dict[str, Tensor] | None = None
         self.scores: dict[str, float] | None = None
-        self.steps_per_epoch = -(-len(train) // settings.accumulate)
+        self.total_steps = settings.epochs * -(-len(train) // settings.accumulate)
         self.norm = 0.0
         self._window = _Window()
         self._saved = time.monotonic()
@@ -198,8 +199,9 @@ class _Loop:
         with self.fabric.no_backward_sync(self.wrapped, enabled=not step_follows):
             with self.fabric.autocast():
                 loss = self.wrapped.loss(
-                    chunk.inputs, chunk.targets, chunk.enter(self.state), generator=self.generator
-                )
+                    chunk.inputs, chunk.targets, chunk.enter(self.state), generator=self.generator,
+                    progress=self.position.step / self.total_steps,
+                )  # fmt: skip
             self.state = chunk.leave(loss.state)
             objective = loss.total / loss.elements
             if self.fabric.world_size > 1:  # so that the average over processes is over elements
@@ -216,7 +218,7 @@ class _Loop:
         settings, position = self.settings, self.position
         rate = learning_rate(
             settings, step=position.step, epoch=position.epoch, reductions=position.reductions,
-            total_steps=settings.epochs * self.steps_per_epoch,
+            total_steps=self.total_steps,
         )  # fmt: skip
         norm = self.fabric.clip_gradients(
             self.wrapped, self.wrapped_optimizer, max_norm=settings.clip_norm or math.inf,
@@ -228,6 +230,8 @@ class _Loop:
         self.norm = length
         use_learning_rate(self.optimizer, rate)
         self.wrapped_optimizer.step()
+        if settings.average_decay:
+            follow(self.optimizer, settings.average_decay, position.step + 1)
         self.wrapped_optimizer.zero_grad()
         position.step += 1
 

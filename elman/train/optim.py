@@ -1,9 +1,10 @@
 """Optimisers, the learning rate over time, and averaged weights.
 
 Averaged SGD (Polyak and Juditsky 1992) starts when validation stalls, "non-monotonically
-triggered": Merity, Keskar and Socher 2017 (arXiv:1708.02182).  Cosine schedule: Loshchilov and
-Hutter 2016 (arXiv:1608.03983), without restarts.  Halving after an epoch: Zaremba, Sutskever and
-Vinyals 2014 (arXiv:1409.2329).
+triggered": Merity, Keskar and Socher 2017 (arXiv:1708.02182).  Moving averages under any other
+optimiser: Tarvainen and Valpola 2017 (arXiv:1703.01780).  Cosine schedule: Loshchilov and Hutter
+2016 (arXiv:1608.03983), without restarts.  Halving after an epoch: Zaremba, Sutskever and Vinyals
+2014 (arXiv:1409.2329).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.optim import Optimizer
 from elman.train.settings import TrainingSettings
 
 NEVER = 1e12  # a step at which averaging starts that no run reaches
+AVERAGES = ("ax", "average")  # in the state of an optimiser: of ASGD, and of `follow`
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> Optimizer:
@@ -54,17 +56,36 @@ def is_averaging(optimizer: Optimizer) -> bool:
     return bool(optimizer.param_groups[0].get("t0", NEVER) < NEVER)
 
 
+@torch.no_grad()
+def follow(optimizer: Optimizer, decay: float, step: int) -> None:
+    """Move the averages towards the weights behind a step (from 1); gradients are still there.
+
+    average = d average + (1 - d) weights,   d = min(decay, (1 + step) / (10 + step))
+    """
+    share = 1 - min(decay, (1 + step) / (10 + step))
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            state = optimizer.state[parameter]
+            if "average" in state:
+                state["average"].lerp_(parameter, share)
+            elif parameter.grad is not None:  # else Adam would take the state for its own
+                state["average"] = parameter.detach().clone()
+
+
 @contextlib.contextmanager
 def averaged_weights(optimizer: Optimizer) -> Iterator[None]:
     """Put the averaged weights into the model, if there are any, and the others back at the end."""
-    if not is_averaging(optimizer):
-        yield
-        return
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    averages = [
+        (p, state[name])
+        for p, state in optimizer.state.items()
+        for name in AVERAGES
+        if name in state
+    ]
+    parameters = [parameter for parameter, _ in averages]
     kept = [p.detach().clone() for p in parameters]
     with torch.no_grad():
-        for parameter in parameters:
-            parameter.copy_(optimizer.state[parameter]["ax"])
+        for parameter, average in averages:
+            parameter.copy_(average)
     try:
         yield
     finally:

@@ -34,6 +34,8 @@ class TrainingSettings:
     """Schedule plateau: validations without improvement before the learning rate is halved."""
     average_after: int = 5
     """Optimizer asgd: validations without improvement before the averaging starts."""
+    average_decay: float = 0.0
+    """Decay of a moving average of the weights, which is validated and kept; 0 for none."""
     clip_norm: float | None = 1.0
     """Largest norm of the gradient; longer ones are shortened to it. None for no limit."""
     accumulate: int = 1
@@ -59,7 +61,7 @@ class TrainingSettings:
             "epochs": 1, "batch_size": 1, "bptt": 1, "accumulate": 1, "processes": 1,
             "warmup_steps": 0, "halve_after": 0, "plateau_patience": 0, "average_after": 1,
             "early_stopping": 1, "validate_steps": 1, "weight_decay": 0, "checkpoint_seconds": 0,
-            "seed": 0,
+            "seed": 0, "average_decay": 0,
         }  # fmt: skip
         for name, least in at_least.items():
             value = getattr(self, name)
@@ -82,6 +84,10 @@ class TrainingSettings:
             value = getattr(self, name)
             if value not in allowed:
                 raise ArgumentError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        if self.average_decay >= 1:
+            raise ArgumentError(f"average_decay must be in [0, 1), got {self.average_decay}")
+        if self.average_decay and self.optimizer == "asgd":
+            raise ArgumentError("optimizer=asgd averages by itself; leave average_decay at 0")
         if self.batch_size % self.processes:
             raise ArgumentError(
                 f"batch_size={self.batch_size} must be a multiple of processes={self.processes}"

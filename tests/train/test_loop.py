@@ -121,6 +121,8 @@ CASES = {
     ),
     "plateau": (replace(BASE, schedule="plateau", validate_steps=2, learning_rate=0.3), {}),
     "bf16": (replace(BASE, precision="bf16"), {"dropout": 0.2}),
+    "averages": (replace(BASE, average_decay=0.9), {}),
+    "sgd, averages": (replace(BASE, optimizer="sgd", average_decay=0.5, learning_rate=1.0), {}),
 }
 
 
@@ -213,6 +215,29 @@ def test_averaged_weights_are_the_mean_of_the_steps_since_validation_stalled() -
         mean = torch.stack([step[index] for step in after]).mean(0)
         average = loop.optimizer.state[parameter]["ax"]
         torch.testing.assert_close(average, mean, rtol=1e-4, atol=1e-5)  # running against plain
+
+
+def test_moving_averages_are_validated_and_kept_and_training_goes_on_from_the_weights() -> None:
+    settings = replace(BASE, average_decay=0.6, epochs=2)
+    model, plain, track = network(), network(), []
+
+    def show(record: dict[str, object]) -> None:
+        if record["event"] == "step":
+            track.append([p.detach().clone() for p in plain.parameters()])
+
+    with pytest.MonkeyPatch.context() as monkey:
+        monkey.setattr(loop_module, "RECORD_SECONDS", 0)
+        fit(plain, batches(BASE), None, replace(BASE, epochs=2), show=show)
+    outcome = fit(model, batches(settings), held_out(), settings)
+    assert outcome.position.best_step == len(track)  # else the averages are those of another step
+    for index, parameter in enumerate(model.parameters()):
+        average = track[0][index]
+        for step, weights in enumerate(track[1:], start=2):
+            share = 1 - min(0.6, (1 + step) / (10 + step))
+            average = average + share * (weights[index] - average)
+        torch.testing.assert_close(parameter.detach(), average, rtol=1e-4, atol=1e-6)
+    best = outcome.position.best_loss
+    assert evaluate(model, held_out())["loss"] == pytest.approx(best, abs=1e-6)
 
 
 @pytest.mark.parametrize("clip", [None, 1.0])
