@@ -6,6 +6,7 @@ NAME         DATA
 mr           folder with rt-polarity.pos and rt-polarity.neg (film reviews, a sentence a line,
              latin-1): ten folds, stratified; a tenth of the other nine chooses the weights
 imdb         imdb.tar.xz: aclImdb with train/ and test/ (a tenth of train/ chooses the weights)
+imdb_started the same, from a language model of the reviews of train/, which is kept in runs/
 intents      folder of SNIPS with train/, valid/ and test/, each with seq.in and label
 slots        the same with seq.out
 ewt          ud_english_ewt.tar.xz: Universal Dependencies, English Web Treebank, UPOS
@@ -37,6 +38,7 @@ import yaml
 from result import write_result
 
 import elman
+from elman.report.journal import number, read_journal
 
 Settings = dict[str, Any]
 Parts = dict[str, tuple[list[str], list[str]]]  # texts, and what belongs to each
@@ -82,15 +84,40 @@ def mr(data: Path, settings: Settings) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def imdb(data: Path, settings: Settings) -> dict[str, Any]:
+def reviews(data: Path) -> Parts:
     parts: Parts = {part: ([], []) for part in ("train", "test")}
     for name, text in files_of(data):
         part, label = name.split("/")[1:3] if name.count("/") == 3 else ("", "")
         if part in parts and label in ("pos", "neg"):
             parts[part][0].append(text)
             parts[part][1].append(label)
+    return parts
+
+
+def imdb(data: Path, settings: Settings) -> dict[str, Any]:
+    parts = reviews(data)
     model = elman.Classifier(**settings)
     return model.fit(*parts["train"], test=parts["test"], show=True).metrics
+
+
+def imdb_started(data: Path, settings: Settings) -> dict[str, Any]:
+    """The classifier starts from a language model, which a second call finds."""
+    parts = reviews(data)
+    run, text = Path("runs/imdb_language_model"), Path("runs/imdb.txt")
+    if not run.exists():
+        text.parent.mkdir(exist_ok=True)
+        order = np.random.default_rng(0).permutation(len(parts["train"][0]))
+        text.write_text("".join(f"{' '.join(parts['train'][0][n].split())}\n" for n in order))
+        language = settings_of("imdb_language_model", [], settings["seed"])
+        elman.LanguageModel(**language).fit(text, out=run, show=True)
+    elif not (run / "metrics.json").exists():
+        elman.LanguageModel.resume(run, show=True)
+    start = elman.LanguageModel.load(run)
+    model = elman.Classifier(start_from=str(run), **settings)
+    model.fit(*parts["train"], test=parts["test"], show=True)
+    *_, end = read_journal(run / "run.jsonl")
+    minutes = round(number(end, "seconds") / 60, 1)
+    return {**model.metrics, "language model": {**start.metrics["model"], "minutes": minutes}}
 
 
 def intents(data: Path, settings: Settings) -> dict[str, Any]:
@@ -172,7 +199,8 @@ def files_of(archive: Path) -> Iterator[tuple[str, str]]:
 
 
 RUNS: dict[str, Callable[[Path, Settings], dict[str, Any]]] = {
-    run.__name__: run for run in (mr, imdb, intents, slots, ewt, multi30k, aeslc, dailydialog)
+    run.__name__: run
+    for run in (mr, imdb, imdb_started, intents, slots, ewt, multi30k, aeslc, dailydialog)
 }
 
 
