@@ -175,7 +175,7 @@ class _Labels(_Job):
         for place, (labels, sure) in zip(places, self._guesses(items), strict=True):
             label: Any = labels if self.model.several else labels[0]
             if kind != ".jsonl":
-                label = self.model.separator.join(map(str, labels))
+                label = _one_line(self.model.separator.join(map(str, labels)))
             rows.append((_line_of(place), label, round(sure, 6)))
         return _table(kind, rows, self.columns)
 
@@ -240,8 +240,8 @@ class _Translations(_Job):
 
     def lines(self, places: Sequence[str], items: Sequence[str], kind: str) -> str:
         texts = self.model.predict(items, search=self.search)
-        if kind != ".jsonl":  # a row is a line
-            texts = [" ".join(text.splitlines()) for text in texts]
+        if kind != ".jsonl":
+            texts = [_one_line(text) for text in texts]
         if kind == ".txt":
             return "".join(f"{text}\n" for text in texts)
         return _table(kind, zip(map(_line_of, places), texts, strict=True), self.columns)
@@ -258,6 +258,11 @@ def _table(kind: str, rows: Iterable[Sequence[object]], names: Sequence[str] = (
         else:
             writer.writerow(row)
     return target.getvalue()
+
+
+def _one_line(text: str) -> str:
+    """A row is a line: by its lines a run that was stopped knows where it stood."""
+    return " ".join(text.splitlines())
 
 
 def _line_of(place: str) -> int | str:

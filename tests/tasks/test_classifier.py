@@ -317,6 +317,19 @@ def test_a_file_is_labelled_in_its_order_and_goes_on_after_a_stop(
     assert not part.exists()
 
 
+def test_a_label_with_a_line_break_is_written_on_one_line(tmp_path: Path) -> None:
+    texts, labels = reviews()
+    names = {"pos": "very\ngood", "neg": "bad"}
+    model = elman.Classifier(**SETTINGS).fit(texts, [names[label] for label in labels])
+    write_csv(tmp_path / "new.csv", ["text"], zip(texts, strict=True))
+    out = tmp_path / "out.csv"
+    predict_file.predict_file(
+        model, tmp_path / "new.csv", out, overwrite=False, rejects=None, show=False
+    )
+    rows = [line.split(",")[1] for line in out.read_text().splitlines()[1:]]
+    assert rows == [" ".join(label.split()) for label in model.predict(texts)]
+
+
 def test_the_command_line_trains_scores_and_labels(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
