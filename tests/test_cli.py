@@ -353,14 +353,15 @@ CHOSEN = {
     "epochs": 3, "batch_size": 8, "bptt": None, "optimizer": "sgd", "learning_rate": 0.5,
     "weight_decay": 0.1, "schedule": "halve", "warmup_steps": 7, "halve_after": 2,
     "plateau_patience": 1, "average_after": 3, "average_decay": 0.9, "clip_norm": None,
-    "accumulate": 2, "early_stopping": 4, "validate_steps": 50, "checkpoint_seconds": 5.0,
-    "precision": "bf16", "device": "cpu", "processes": 2, "seed": 11, "cell": "gru",
-    "hidden_size": (8, 6), "num_layers": 2, "embedding_size": 6, "tied": True, "dropout": 0.1,
-    "output_dropout": 0.1, "variational": False, "input_dropout": 0.1, "embedding_dropout": 0.1,
-    "weight_dropout": 0.1, "recurrent_dropout": 0.1, "zoneout": 0.1, "layer_norm": True,
-    "peephole": True, "activation_penalty": 2.0, "temporal_penalty": 1.0, "tokens": "character",
-    "vocabulary_size": 100, "min_count": 1, "lowercase": True, "split_punctuation": False,
-    "document": "line", "column": "text", "encoding": "latin-1", "validation_fraction": 0.1,
+    "accumulate": 2, "monitor": "accuracy", "early_stopping": 4, "validate_steps": 50,
+    "checkpoint_seconds": 5.0, "precision": "bf16", "device": "cpu", "processes": 2, "seed": 11,
+    "cell": "gru", "hidden_size": (8, 6), "num_layers": 2, "embedding_size": 6, "tied": True,
+    "dropout": 0.1, "output_dropout": 0.1, "variational": False, "input_dropout": 0.1,
+    "embedding_dropout": 0.1, "weight_dropout": 0.1, "recurrent_dropout": 0.1, "zoneout": 0.1,
+    "layer_norm": True, "peephole": True, "activation_penalty": 2.0, "temporal_penalty": 1.0,
+    "tokens": "character", "vocabulary_size": 100, "min_count": 1, "lowercase": True,
+    "split_punctuation": False, "document": "line", "column": "text", "encoding": "latin-1",
+    "validation_fraction": 0.1,
 }  # fmt: skip
 
 

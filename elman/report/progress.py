@@ -43,7 +43,7 @@ class Progress:
     ...     progress.show({"event": "end", "step": 40, "reason": "finished", "seconds": 75})
     tagger, 12,000 parameters, 2 epochs
     epoch 1: validation loss 0.5000, best
-    finished after 40 steps in 0:01:15, best validation loss 0.5000 (epoch 1)
+    finished after 40 steps in 0:01:15, best validation: loss 0.5000 (epoch 1)
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -292,7 +292,7 @@ def end_line(record: Record, best: Record) -> str:
     if "seconds" in record:
         line += f" in {clock(number(record, 'seconds'))}"
     if "loss" in best:
-        line += f", best validation loss {figure(number(best, 'loss'))}"
+        line += f", best validation: loss {figure(number(best, 'loss'))}"
     return line + _count(best, "epoch", " (epoch {})")
 
 

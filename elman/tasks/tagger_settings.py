@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from elman.errors import ArgumentError
 from elman.tasks.settings import NetworkSettings, check_counts, check_fraction
@@ -20,6 +21,8 @@ class TaggerSettings(NetworkSettings):
     """Probability of dropping a feature between layers, and before the output layer."""
     input_dropout: float = 0.3
     """Probability of dropping a feature of a word's vector, the same at all steps."""
+    monitor: Literal["loss", "accuracy"] = "accuracy"
+    """Score of the validation by which the weights are chosen that are kept; ties by loss."""
     bptt: int | None = None
     """Not for sentences: the gradient goes through the whole."""
     bidirectional: bool = True

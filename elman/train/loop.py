@@ -249,9 +249,10 @@ class _Loop:
             loss = scores["loss"]
             if not math.isfinite(loss):
                 raise self._diverged(f"the validation loss is {loss}")
-            best = loss < position.best_loss
+            value = [loss] if settings.monitor == "loss" else [-scores[settings.monitor], loss]
+            best = value < position.best
             if best:
-                position.best_loss, position.best_step = loss, position.step
+                position.best, position.best_step = value, position.step
                 position.stalls = position.plateaus = 0
                 self.scores = scores
                 self.best = {

@@ -21,7 +21,7 @@ class Position:
     step: int = 0  # steps of the optimiser
     seconds: float = 0.0
     losses: list[float] = field(default_factory=list)  # of every validation
-    best_loss: float = math.inf
+    best: list[float] = field(default_factory=lambda: [math.inf])  # of what is monitored
     best_step: int = 0
     stalls: int = 0  # validations since the best
     plateaus: int = 0  # validations since the best or the last reduction

@@ -40,6 +40,8 @@ class TrainingSettings:
     """Largest norm of the gradient; longer ones are shortened to it. None for no limit."""
     accumulate: int = 1
     """Chunks whose gradients are added up before a step."""
+    monitor: Literal["loss", "accuracy"] = "loss"
+    """Score of the validation by which the weights are chosen that are kept; ties by loss."""
     early_stopping: int | None = None
     """Stop after so many validations without improvement. None: train all epochs."""
     validate_steps: int | None = None
@@ -79,6 +81,7 @@ class TrainingSettings:
             "optimizer": ("adam", "adamw", "sgd", "asgd"),
             "schedule": ("constant", "cosine", "halve", "plateau"),
             "precision": ("float32", "bf16"),
+            "monitor": ("loss", "accuracy"),
         }
         for name, allowed in choices.items():
             value = getattr(self, name)

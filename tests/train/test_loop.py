@@ -188,6 +188,20 @@ def test_the_best_weights_are_kept_and_training_stops_early(tmp_path: Path) -> N
     assert evaluate(model, held_out())["loss"] == pytest.approx(min(losses), abs=1e-6)
 
 
+def test_the_weights_of_the_best_accuracy_are_kept() -> None:
+    settings = replace(BASE, epochs=8, learning_rate=0.05, monitor="accuracy")
+    records: list[dict[str, object]] = []
+    model = network()
+    fit(model, batches(settings), held_out(), settings, show=records.append)
+    scores = [r for r in records if r["event"] == "validation"]
+    right = [float(r["accuracy"]) for r in scores]
+    losses = [float(r["loss"]) for r in scores]
+    assert right.index(max(right)) != losses.index(min(losses)), "else the loss would choose alike"
+    ties = [loss for loss, share in zip(losses, right, strict=True) if share == max(right)]
+    found = evaluate(model, held_out())
+    assert (found["accuracy"], found["loss"]) == (max(right), pytest.approx(min(ties)))
+
+
 def test_averaged_weights_are_the_mean_of_the_steps_since_validation_stalled() -> None:
     settings = replace(
         BASE, optimizer="asgd", average_after=1, learning_rate=4.0, validate_steps=1, epochs=3
@@ -236,7 +250,7 @@ def test_moving_averages_are_validated_and_kept_and_training_goes_on_from_the_we
             share = 1 - min(0.6, (1 + step) / (10 + step))
             average = average + share * (weights[index] - average)
         torch.testing.assert_close(parameter.detach(), average, rtol=1e-4, atol=1e-6)
-    best = outcome.position.best_loss
+    (best,) = outcome.position.best
     assert evaluate(model, held_out())["loss"] == pytest.approx(best, abs=1e-6)
 
 
