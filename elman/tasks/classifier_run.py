@@ -124,6 +124,11 @@ def _build(model: Classifier, vocabulary: Vocabulary, given: Parts[Examples]) ->
         names = ("cell", "hidden_size", "num_layers", "layer_norm", "peephole")
         for name in names:
             setattr(model, name, getattr(earlier, name))
+        if model.bidirectional and len(earlier.model.core.hidden_sizes) > 1:
+            raise ArgumentError(
+                f"start_from={model.start_from}: its layers read forward only, and above the first "
+                "they cannot read both directions; set bidirectional=False"
+            )
         assert earlier.model.encode is not None
         model.embedding_size = earlier.model.encode.weight.shape[1]
     network = model.build(vocabulary, len(model.classes))
@@ -133,7 +138,10 @@ def _build(model: Classifier, vocabulary: Vocabulary, given: Parts[Examples]) ->
             network.encode.weight[found] = vectors[found]
         if earlier is not None and earlier.model.encode is not None:
             network.encode.load_state_dict(earlier.model.encode.state_dict())
-            network.core.load_state_dict(earlier.model.core.state_dict())
+            # The backward direction, if there is one, begins afresh.
+            network.core.load_state_dict(
+                network.core.state_dict() | earlier.model.core.state_dict()
+            )
 
 
 def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:

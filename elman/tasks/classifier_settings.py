@@ -23,6 +23,8 @@ class ClassifierSettings(TextSettings):
     """Fold upper and lower case."""
     learning_rate: float = 0.001
     """Step size, at its highest."""
+    monitor: Literal["loss", "accuracy"] = "accuracy"
+    """Score of the validation by which the weights are chosen that are kept; ties by loss."""
     bptt: int | None = None
     """Steps from the end of a text that the gradient goes back; None for the whole text."""
     bidirectional: bool = True
@@ -44,7 +46,7 @@ class ClassifierSettings(TextSettings):
     vectors: str | None = None
     """File of word vectors to start from: a word and its numbers a line, .gz too."""
     start_from: str | None = None
-    """Folder of a language model whose vocabulary, vectors and recurrence are the start."""
+    """Folder of a language model: its vocabulary, vectors and recurrence (forward) are a start."""
     max_tokens: int | None = 1000
     """Tokens that are read of a text; of a longer one its two ends. None for all."""
     validation_fraction: float = 0.1
@@ -65,10 +67,6 @@ class ClassifierSettings(TextSettings):
             raise ArgumentError(
                 "bptt needs bidirectional=False: a text read from its end has no last steps; "
                 "without bptt, max_tokens bounds the memory"
-            )
-        if self.start_from is not None and self.bidirectional:
-            raise ArgumentError(
-                "start_from needs bidirectional=False: a language model reads forward only"
             )
         if self.start_from is not None and self.vectors is not None:
             raise ArgumentError("start_from and vectors cannot both give the tokens' vectors")
