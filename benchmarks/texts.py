@@ -5,6 +5,7 @@
 NAME         DATA
 mr           folder with rt-polarity.pos and rt-polarity.neg (film reviews, a sentence a line,
              latin-1): ten folds, stratified; a tenth of the other nine chooses the weights
+mr_started   the same, from a language model of the texts that are trained on, fold by fold
 imdb         imdb.tar.xz: aclImdb with train/ and test/ (a tenth of train/ chooses the weights)
 imdb_started the same, from a language model of the reviews of train/, which is kept in runs/
 intents      folder of SNIPS with train/, valid/ and test/, each with seq.in and label
@@ -53,7 +54,7 @@ def settings_of(name: str, changes: list[str], seed: int) -> Settings:
     return {"device": "cpu", "seed": seed, **settings}
 
 
-def mr(data: Path, settings: Settings) -> dict[str, Any]:
+def mr(data: Path, settings: Settings, language: Settings | None = None) -> dict[str, Any]:
     """Accuracy on each of ten folds, of the model and of its baseline."""
     texts, labels = [], []
     for label in ("pos", "neg"):
@@ -70,10 +71,14 @@ def mr(data: Path, settings: Settings) -> dict[str, Any]:
     found: dict[str, list[float]] = {"model": [], "baseline": []}
     for k in range(10):
         train, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-        model = elman.Classifier(**settings).fit(
-            [texts[n] for n in train], y[train],
-            test=([texts[n] for n in held], y[held]),
-        )  # fmt: skip
+        learn = [texts[n] for n in train]
+        with tempfile.TemporaryDirectory() as folder:
+            start = None if language is None else Path(folder, "run")
+            if language is not None:
+                elman.LanguageModel(**language).fit(in_any_order(learn, folder), out=start)
+            model = elman.Classifier(**settings, start_from=start and str(start)).fit(
+                learn, y[train], test=([texts[n] for n in held], y[held])
+            )
         for who, scores in found.items():
             scores.append(model.metrics[who]["test"]["accuracy"])
         print(k, {who: round(scores[-1], 4) for who, scores in found.items()}, flush=True)
@@ -82,6 +87,19 @@ def mr(data: Path, settings: Settings) -> dict[str, Any]:
               "folds": [round(score, 4) for score in scores]}
         for who, scores in found.items()
     }  # fmt: skip
+
+
+def mr_started(data: Path, settings: Settings) -> dict[str, Any]:
+    language = settings_of("mr_language_model", [], settings["seed"])
+    return {**mr(data, settings, language), "language model": language}
+
+
+def in_any_order(texts: list[str], folder: str | Path) -> Path:
+    """A file with a text a line."""
+    path = Path(folder, "texts.txt")
+    order = np.random.default_rng(0).permutation(len(texts))
+    path.write_text("".join(f"{' '.join(texts[n].split())}\n" for n in order), encoding="utf-8")
+    return path
 
 
 def reviews(data: Path) -> Parts:
@@ -103,12 +121,11 @@ def imdb(data: Path, settings: Settings) -> dict[str, Any]:
 def imdb_started(data: Path, settings: Settings) -> dict[str, Any]:
     """The classifier starts from a language model, which a second call finds."""
     parts = reviews(data)
-    run, text = Path("runs/imdb_language_model"), Path("runs/imdb.txt")
+    run = Path("runs/imdb_language_model")
     if not run.exists():
-        text.parent.mkdir(exist_ok=True)
-        order = np.random.default_rng(0).permutation(len(parts["train"][0]))
-        text.write_text("".join(f"{' '.join(parts['train'][0][n].split())}\n" for n in order))
+        run.parent.mkdir(exist_ok=True)
         language = settings_of("imdb_language_model", [], settings["seed"])
+        text = in_any_order(parts["train"][0], run.parent)
         elman.LanguageModel(**language).fit(text, out=run, show=True)
     elif not (run / "metrics.json").exists():
         elman.LanguageModel.resume(run, show=True)
@@ -200,7 +217,18 @@ def files_of(archive: Path) -> Iterator[tuple[str, str]]:
 
 RUNS: dict[str, Callable[[Path, Settings], dict[str, Any]]] = {
     run.__name__: run
-    for run in (mr, imdb, imdb_started, intents, slots, ewt, multi30k, aeslc, dailydialog)
+    for run in (
+        mr,
+        mr_started,
+        imdb,
+        imdb_started,
+        intents,
+        slots,
+        ewt,
+        multi30k,
+        aeslc,
+        dailydialog,
+    )
 }
 
 
