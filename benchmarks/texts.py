@@ -218,18 +218,9 @@ def files_of(archive: Path) -> Iterator[tuple[str, str]]:
 RUNS: dict[str, Callable[[Path, Settings], dict[str, Any]]] = {
     run.__name__: run
     for run in (
-        mr,
-        mr_started,
-        imdb,
-        imdb_started,
-        intents,
-        slots,
-        ewt,
-        multi30k,
-        aeslc,
-        dailydialog,
+        mr, mr_started, imdb, imdb_started, intents, slots, ewt, multi30k, aeslc, dailydialog,
     )
-}
+}  # fmt: skip
 
 
 def main() -> None:
