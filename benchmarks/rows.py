@@ -48,9 +48,9 @@ def predict(run: Path, source: Path, out: Path, *, kill_at: int | None = None) -
     began = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         part = out.with_name(f"{out.name}.part")
-        while kill_at is not None and (not part.exists() or part.stat().st_size < kill_at):
-            time.sleep(0.01)
         if kill_at is not None:
+            while process.poll() is None and (not part.exists() or part.stat().st_size < kill_at):
+                time.sleep(0.01)
             process.kill()
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -64,12 +64,12 @@ def main() -> None:
     results: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run, out = folder / "run", folder / "labels.csv"
+        run = folder / "run"
         learn = texts(5000, -1 % 2**32)
         labels = ["yes" if "w2" in text.split() else "no" for text in learn]
         elman.Classifier(hidden_size=64, epochs=1, device="cpu").fit(learn, labels, out=run)
         for rows in (100_000, 1_000_000):
-            source = folder / f"{rows}.csv"
+            source, out = folder / f"{rows}.csv", folder / f"{rows}.labels.csv"
             write_table(source, rows)
             found = predict(run, source, out)
             results[f"{rows:,} rows"] = {**found, "rows_a_second": round(rows / found["seconds"])}

@@ -73,10 +73,11 @@ def mr(data: Path, settings: Settings, language: Settings | None = None) -> dict
         train, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         learn = [texts[n] for n in train]
         with tempfile.TemporaryDirectory() as folder:
-            start = None if language is None else Path(folder, "run")
+            start = None
             if language is not None:
+                start = f"{folder}/run"
                 elman.LanguageModel(**language).fit(in_any_order(learn, folder), out=start)
-            model = elman.Classifier(**settings, start_from=start and str(start)).fit(
+            model = elman.Classifier(**settings, start_from=start).fit(
                 learn, y[train], test=([texts[n] for n in held], y[held])
             )
         for who, scores in found.items():
@@ -121,20 +122,23 @@ def imdb(data: Path, settings: Settings) -> dict[str, Any]:
 def imdb_started(data: Path, settings: Settings) -> dict[str, Any]:
     """The classifier starts from a language model, which a second call finds."""
     parts = reviews(data)
-    run = Path("runs/imdb_language_model")
+    language = settings_of("imdb_language_model", [], settings["seed"])
+    run = Path(f"runs/imdb_language_model_{settings['seed']}")
     if not run.exists():
         run.parent.mkdir(exist_ok=True)
-        language = settings_of("imdb_language_model", [], settings["seed"])
         text = in_any_order(parts["train"][0], run.parent)
         elman.LanguageModel(**language).fit(text, out=run, show=True)
     elif not (run / "metrics.json").exists():
         elman.LanguageModel.resume(run, show=True)
     start = elman.LanguageModel.load(run)
+    if other := {name for name, value in language.items() if getattr(start, name) != value}:
+        raise SystemExit(f"{run}: has other settings ({', '.join(other)}); remove it")
     model = elman.Classifier(start_from=str(run), **settings)
     model.fit(*parts["train"], test=parts["test"], show=True)
-    *_, end = read_journal(run / "run.jsonl")
-    minutes = round(number(end, "seconds") / 60, 1)
-    return {**model.metrics, "language model": {**start.metrics["model"], "minutes": minutes}}
+    ends = [record for record in read_journal(run / "run.jsonl") if record["event"] == "end"]
+    minutes = round(number(ends[-1], "seconds") / 60, 1)
+    found = {"settings": language, "minutes": minutes, **start.metrics["model"]}
+    return {**model.metrics, "language model": found}
 
 
 def intents(data: Path, settings: Settings) -> dict[str, Any]:

@@ -10,7 +10,7 @@
 With coverage, how much an element was looked at before is a part of what q_s is compared with: to
 U h_t, h_t, W h_t or W_k h_t is added
 
-    w_c sum_{r < s} a_rt
+    w_c sum_{r < s} a_rt            (the mean over heads, if there are several)
 
 Sources: Bahdanau, Cho and Bengio 2014 (arXiv:1409.0473) for the first; Luong, Pham and Manning 2015
 (arXiv:1508.04025) for the next two; Vaswani et al. 2017 (arXiv:1706.03762) for the last.  Coverage:
@@ -130,36 +130,30 @@ class Attention(nn.Module):
         """Contexts (B, S, M) and weights (B, S, T) of queries (B, S, Q), and what was seen then."""
         q = self.query(query) if self.kind in ("additive", "multi-head") else query
         mask, seen = memory.mask[:, None, None], memory.seen
-        if seen is None:
-            weights = masked_softmax(self._scores(q, memory.keys, None), mask)
+        if seen is None or self.cover is None:
+            weights = masked_softmax(self._scores(q, memory.keys), mask)
         else:
             steps = []
             for t in range(q.shape[1]):
-                looked = masked_softmax(self._scores(q[:, t : t + 1], memory.keys, seen), mask)
+                keys = memory.keys + seen.unsqueeze(2) * self.cover
+                looked = masked_softmax(self._scores(q[:, t : t + 1], keys), mask)
                 seen = seen + looked.mean(1)[:, 0]
                 steps.append(looked)
-            weights = torch.cat(steps, 2)
+            weights = torch.cat([seen.new_zeros(len(q), self.heads, 0, mask.shape[3]), *steps], 2)
         values = self._heads(memory.values)
         context = (weights.to(values.dtype) @ values).transpose(1, 2).flatten(2)
         if self.kind == "multi-head":
             context = torch.where(memory.mask.any(1)[:, None, None], self.join(context), 0)
         return context, weights.mean(1), memory._replace(seen=seen)
 
-    def _scores(self, q: Tensor, keys: Tensor, seen: Tensor | None) -> Tensor:
+    def _scores(self, q: Tensor, keys: Tensor) -> Tensor:
         """e (B, H, S, T)."""
         if self.kind == "additive":
-            if seen is not None and self.cover is not None:
-                keys = keys + seen.unsqueeze(2) * self.cover
             scores: Tensor = torch.tanh(q.unsqueeze(2) + keys.unsqueeze(1)) @ self.energy
             return scores.unsqueeze(1)
-        q = self._heads(q)
-        scores = (q @ self._heads(keys).transpose(2, 3)) / self.scale
-        if seen is None or self.cover is None:
-            return scores
-        own = q @ self.cover.view(self.heads, -1, 1) / self.scale
-        return scores + own * seen[:, None, None]
+        return self._heads(q) @ self._heads(keys).transpose(2, 3) / self.scale
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, T, H * n) as (B, H, T, n)."""
-        features = x.shape[2] // self.heads
-        return x.reshape(*x.shape[:2], self.heads, features).transpose(1, 2)
+        heads: Tensor = x.unflatten(2, (self.heads, -1))
+        return heads.transpose(1, 2)

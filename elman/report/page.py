@@ -251,7 +251,7 @@ def _charts(records: Sequence[Record], best: Record, unit: str) -> str:
     ]
     if best:
         step, value = number(best, "step"), number(best, "loss")
-        label = f"best: {figure(value)} at step {step:,.0f}"
+        label = f"kept: {figure(value)} at step {step:,.0f}"
         curves.append(_Curve([step], [value], RED, label, RING))
     charts = [_chart("Loss", ("step", LOSS.get(unit, "loss")), curves)]
     for key, scale in (("gradient_norm", "log"), ("learning_rate", "zero")):

@@ -293,6 +293,8 @@ def end_line(record: Record, best: Record) -> str:
         line += f" in {clock(number(record, 'seconds'))}"
     if "loss" in best:
         line += f", best validation: loss {figure(number(best, 'loss'))}"
+    if "accuracy" in best:
+        line += f", accuracy {figure(number(best, 'accuracy'))}"
     return line + _count(best, "epoch", " (epoch {})")
 
 

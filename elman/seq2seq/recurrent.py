@@ -7,7 +7,7 @@
 
 As Luong, Pham and Manning 2015 (arXiv:1508.04025); without attention d_t = s_t: Sutskever, Vinyals
 and Le 2014 (arXiv:1409.3215).  With input feeding core_d also reads d_{t-1}, and goes step by step;
-without, all steps of the decoder are one call.
+without, all steps of the core are one call, and those of an attention without coverage.
 
 Shape legend: B rows, T elements of the source, S of the target, D features of d.
 """

@@ -20,6 +20,7 @@ from elman.read.rows import Rejects
 from elman.report.bag_of_words import NAME, bag_of_words, majority
 from elman.report.classes import confusion, fit_temperature, nll, probabilities, score_classes
 from elman.tasks.card import model_card
+from elman.tasks.classifier_settings import ClassifierSettings
 from elman.tasks.folder import TOKENIZER
 from elman.tasks.labelled_data import (
     Examples,
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
 
 MISTAKES, SHOWN = 10, 500  # of them in the report, and characters of each
+STARTED = (  # settings of a language model that a classifier takes over
+    "cell", "hidden_size", "num_layers", "layer_norm", "peephole", "tokens", "vocabulary_size",
+    "min_count", "lowercase", "split_punctuation",
+)  # fmt: skip
 LARGEST = 30  # classes of a confusion matrix in the report
 
 
@@ -121,16 +126,7 @@ def _build(model: Classifier, vocabulary: Vocabulary, given: Parts[Examples]) ->
     earlier = None
     if model.start_from is not None:
         earlier = elman.LanguageModel.load(model.start_from)
-        names = ("cell", "hidden_size", "num_layers", "layer_norm", "peephole")
-        for name in names:
-            setattr(model, name, getattr(earlier, name))
-        if model.bidirectional and len(earlier.model.core.hidden_sizes) > 1:
-            raise ArgumentError(
-                f"start_from={model.start_from}: its layers read forward only, and above the first "
-                "they cannot read both directions; set bidirectional=False"
-            )
-        assert earlier.model.encode is not None
-        model.embedding_size = earlier.model.encode.weight.shape[1]
+        _take_over(model, earlier)
     network = model.build(vocabulary, len(model.classes))
     assert isinstance(network.encode, Embed)
     with torch.no_grad():
@@ -142,6 +138,26 @@ def _build(model: Classifier, vocabulary: Vocabulary, given: Parts[Examples]) ->
             network.core.load_state_dict(
                 network.core.state_dict() | earlier.model.core.state_dict()
             )
+
+
+def _take_over(model: Classifier, earlier: elman.LanguageModel) -> None:
+    """Set what a language model to start from decides."""
+    assert isinstance(earlier.model.encode, Embed)
+    features = earlier.model.encode.weight.shape[1]
+    decided = {name: getattr(earlier, name) for name in STARTED} | {"embedding_size": features}
+    for name, theirs in decided.items():
+        ours = getattr(model, name)
+        if ours not in (theirs, getattr(ClassifierSettings, name)):
+            raise ArgumentError(
+                f"{name}={ours}: the language model in {model.start_from} has {theirs}, which "
+                f"stays; leave {name} out"
+            )
+        setattr(model, name, theirs)
+    if model.bidirectional and len(earlier.model.core.hidden_sizes) > 1:
+        raise ArgumentError(
+            f"start_from={model.start_from}: its layers read forward only, those above the first "
+            "cannot read both directions; set bidirectional=False"
+        )
 
 
 def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:

@@ -210,7 +210,7 @@ class _Tags(_Job):
             return _table(kind, rows, self.columns)
         pairs = (zip(words, some, strict=True) for words, some in zip(items, tags, strict=True))
         return "".join(
-            "".join(f"{' '.join(word.split())}\t{tag}\n" for word, tag in pair) + "\n"
+            "".join(f"{_one_word(word)}\t{_one_word(tag)}\n" for word, tag in pair) + "\n"
             for pair in pairs
         )
 
@@ -263,6 +263,11 @@ def _table(kind: str, rows: Iterable[Sequence[object]], names: Sequence[str] = (
 def _one_line(text: str) -> str:
     """A row is a line: by its lines a run that was stopped knows where it stood."""
     return " ".join(text.splitlines())
+
+
+def _one_word(text: str) -> str:
+    """Tabs and line breaks are between columns and rows."""
+    return " ".join(text.split())
 
 
 def _line_of(place: str) -> int | str:

@@ -42,7 +42,7 @@ class TranslatorSettings(TextSettings):
     copying: bool = False
     """Tokens of the source may be copied; needs shared."""
     coverage: float = 0.0
-    """What it costs to look at the same place of the source again; above 0 attention sees where."""
+    """What it costs to look at a place of the source again; attention then knows where; slower."""
     scheduled_sampling: float = 0.0
     """Share of a target that is read as the model would say it, at the end; it grows from 0."""
     source: str = "source"

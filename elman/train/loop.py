@@ -249,7 +249,7 @@ class _Loop:
             loss = scores["loss"]
             if not math.isfinite(loss):
                 raise self._diverged(f"the validation loss is {loss}")
-            value = [loss] if settings.monitor == "loss" else [-scores[settings.monitor], loss]
+            value = [loss] if settings.monitor == "loss" else [-self._accuracy(scores), loss]
             best = value < position.best
             if best:
                 position.best, position.best_step = value, position.step
@@ -263,14 +263,14 @@ class _Loop:
             position.stalls += 1
             position.plateaus += 1
         if settings.optimizer == "asgd" and not is_averaging(self.optimizer):
-            earlier = position.losses[: -settings.average_after]
-            if earlier and loss > min(earlier):
+            earlier = position.validations[: -settings.average_after]
+            if earlier and value > min(earlier):
                 start_averaging(self.optimizer, position.step)
                 position.stalls = position.plateaus = 0  # the averages have their own chance
                 self.record({"event": "note", "text": "validation stalls: weights are averaged"})
         elif position.plateaus > settings.plateau_patience and settings.schedule == "plateau":
             position.reductions, position.plateaus = position.reductions + 1, 0
-        position.losses.append(loss)
+        position.validations.append(value)
         self.record(
             {
                 "event": "validation", "step": position.step, "epoch": position.shown_epoch,
@@ -278,6 +278,12 @@ class _Loop:
             }
         )  # fmt: skip
         self._window.began += time.monotonic() - paused
+
+    @staticmethod
+    def _accuracy(scores: dict[str, float]) -> float:
+        if "accuracy" not in scores:
+            raise ArgumentError(f"monitor=accuracy: validation gives {', '.join(scores)}; set loss")
+        return scores["accuracy"]
 
     def _stalled(self) -> bool:
         patience = self.settings.early_stopping

@@ -20,7 +20,6 @@ from torch.optim import Optimizer
 from elman.train.settings import TrainingSettings
 
 NEVER = 1e12  # a step at which averaging starts that no run reaches
-AVERAGES = ("ax", "average")  # in the state of an optimiser: of ASGD, and of `follow`
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> Optimizer:
@@ -60,7 +59,9 @@ def is_averaging(optimizer: Optimizer) -> bool:
 def follow(optimizer: Optimizer, decay: float, step: int) -> None:
     """Move the averages towards the weights behind a step (from 1); gradients are still there.
 
-    average = d average + (1 - d) weights,   d = min(decay, (1 + step) / (10 + step))
+        average = d average + (1 - d) weights,   d = min(decay, (1 + step) / (10 + step))
+
+    The paper has d = 1 - 1 / (1 + step) at first, which keeps more of the first weights.
     """
     share = 1 - min(decay, (1 + step) / (10 + step))
     for group in optimizer.param_groups:
@@ -75,12 +76,8 @@ def follow(optimizer: Optimizer, decay: float, step: int) -> None:
 @contextlib.contextmanager
 def averaged_weights(optimizer: Optimizer) -> Iterator[None]:
     """Put the averaged weights into the model, if there are any, and the others back at the end."""
-    averages = [
-        (p, state[name])
-        for p, state in optimizer.state.items()
-        for name in AVERAGES
-        if name in state
-    ]
+    name = "ax" if is_averaging(optimizer) else "average"
+    averages = [(p, state[name]) for p, state in optimizer.state.items() if name in state]
     parameters = [parameter for parameter, _ in averages]
     kept = [p.detach().clone() for p in parameters]
     with torch.no_grad():

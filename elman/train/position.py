@@ -20,8 +20,8 @@ class Position:
     batch: int = 0  # batches of the epoch that are done
     step: int = 0  # steps of the optimiser
     seconds: float = 0.0
-    losses: list[float] = field(default_factory=list)  # of every validation
-    best: list[float] = field(default_factory=lambda: [math.inf])  # of what is monitored
+    validations: list[list[float]] = field(default_factory=list)  # what is monitored; low is good
+    best: list[float] = field(default_factory=lambda: [math.inf])  # of these
     best_step: int = 0
     stalls: int = 0  # validations since the best
     plateaus: int = 0  # validations since the best or the last reduction

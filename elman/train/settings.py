@@ -63,7 +63,7 @@ class TrainingSettings:
             "epochs": 1, "batch_size": 1, "bptt": 1, "accumulate": 1, "processes": 1,
             "warmup_steps": 0, "halve_after": 0, "plateau_patience": 0, "average_after": 1,
             "early_stopping": 1, "validate_steps": 1, "weight_decay": 0, "checkpoint_seconds": 0,
-            "seed": 0, "average_decay": 0,
+            "seed": 0,
         }  # fmt: skip
         for name, least in at_least.items():
             value = getattr(self, name)
@@ -87,7 +87,7 @@ class TrainingSettings:
             value = getattr(self, name)
             if value not in allowed:
                 raise ArgumentError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
-        if self.average_decay >= 1:
+        if not 0 <= self.average_decay < 1:
             raise ArgumentError(f"average_decay must be in [0, 1), got {self.average_decay}")
         if self.average_decay and self.optimizer == "asgd":
             raise ArgumentError("optimizer=asgd averages by itself; leave average_decay at 0")

@@ -106,7 +106,7 @@ def test_a_whole_run_shows_title_scores_curves_samples_settings_and_end(tmp_path
         "Gradient by time lag",
     ]
     assert page.count("<svg") == page.count("</svg>") == 4
-    assert "best: 4.432 at step 50" in page
+    assert "kept: 4.432 at step 50" in page
     assert "loss (nats per token)</text>" in page
     assert f"<figcaption>{describe_reach([1.0, 0.1, 0.001])}</figcaption>" in page
     assert "<pre>the &lt;unk&gt; &amp; more</pre>" in page

@@ -188,9 +188,11 @@ def test_a_language_model_is_the_start(bidirectional: bool, tmp_path: Path) -> N
     language = elman.LanguageModel(
         hidden_size=8, cell="gru", epochs=1, bptt=8, batch_size=8, device="cpu", min_count=1
     ).fit(texts, out=tmp_path / "lm")
-    settings = {**SETTINGS, "epochs": 1, "learning_rate": 1e-9, "bidirectional": bidirectional}
+    settings = {"epochs": 1, "learning_rate": 1e-9, "bidirectional": bidirectional}
     model = elman.Classifier(**settings, start_from=str(tmp_path / "lm")).fit(texts, labels)
     assert (model.cell, model.hidden_size) == ("gru", 8)
+    with pytest.raises(ArgumentError, match=r"hidden_size=9: .* has 8, which stays"):
+        elman.Classifier(start_from=str(tmp_path / "lm"), hidden_size=9).fit(texts, labels)
     ours, theirs = model.model.state_dict(), language.model.state_dict()
     fresh = {name for name in ours if "reverse" in name or name.startswith("head")}
     assert len(fresh) == 2 + 4 * bidirectional

@@ -17,7 +17,7 @@ from elman.encode.corpus import Corpus
 from elman.encode.embed import Embed
 from elman.errors import ArgumentError, DivergenceError, FolderError
 from elman.heads import TokenHead
-from elman.model import SequenceModel
+from elman.model import Loss, SequenceModel
 from elman.report.journal import Journal, read_journal
 from elman.state import named_leaves
 from elman.train.checkpoint import load_tensors, save_tensors
@@ -121,7 +121,7 @@ CASES = {
     ),
     "plateau": (replace(BASE, schedule="plateau", validate_steps=2, learning_rate=0.3), {}),
     "bf16": (replace(BASE, precision="bf16"), {"dropout": 0.2}),
-    "averages": (replace(BASE, average_decay=0.9), {}),
+    "averages, accuracy": (replace(BASE, average_decay=0.9, monitor="accuracy"), {}),
     "sgd, averages": (replace(BASE, optimizer="sgd", average_decay=0.5, learning_rate=1.0), {}),
 }
 
@@ -188,18 +188,42 @@ def test_the_best_weights_are_kept_and_training_stops_early(tmp_path: Path) -> N
     assert evaluate(model, held_out())["loss"] == pytest.approx(min(losses), abs=1e-6)
 
 
-def test_the_weights_of_the_best_accuracy_are_kept() -> None:
-    settings = replace(BASE, epochs=8, learning_rate=0.05, monitor="accuracy")
+def test_the_weights_of_the_best_accuracy_are_kept_and_the_loss_decides_ties() -> None:
+    settings = replace(BASE, epochs=8, learning_rate=0.05, monitor="accuracy", validate_steps=1)
     records: list[dict[str, object]] = []
     model = network()
     fit(model, batches(settings), held_out(), settings, show=records.append)
     scores = [r for r in records if r["event"] == "validation"]
     right = [float(r["accuracy"]) for r in scores]
     losses = [float(r["loss"]) for r in scores]
-    assert right.index(max(right)) != losses.index(min(losses)), "else the loss would choose alike"
     ties = [loss for loss, share in zip(losses, right, strict=True) if share == max(right)]
+    assert ties[0] > min(ties) > min(losses), "else this test shows nothing"
     found = evaluate(model, held_out())
     assert (found["accuracy"], found["loss"]) == (max(right), pytest.approx(min(ties)))
+
+
+def test_a_score_that_is_not_given_cannot_be_monitored() -> None:
+    class Silent(TokenHead):
+        @staticmethod
+        def summary(sums: dict[str, float]) -> dict[str, float]:
+            return {"loss": sums["loss"] / sums["count"]}
+
+    model = SequenceModel(Embed(V, 6), LSTM(6, 8, batch_first=True), Silent(8, V))
+    with pytest.raises(ArgumentError, match="monitor=accuracy: validation gives loss; set loss"):
+        fit(model, batches(BASE), held_out(), replace(BASE, monitor="accuracy"))
+
+
+def test_the_loss_is_told_how_much_of_the_training_is_behind() -> None:
+    told: list[float] = []
+
+    class Recording(SequenceModel):
+        def loss(self, *given: object, progress: float = 1.0, **options: object) -> Loss:
+            told.append(progress)
+            return super().loss(*given, **options)  # type: ignore[arg-type]
+
+    model = Recording(Embed(V, 6), LSTM(6, 8, batch_first=True), TokenHead(8, V))
+    steps = fit(model, batches(BASE), None, BASE).position.step
+    assert told == [step / steps for step in range(steps)]
 
 
 def test_averaged_weights_are_the_mean_of_the_steps_since_validation_stalled() -> None:
