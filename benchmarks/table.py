@@ -45,6 +45,15 @@ about half a second, are left out. A bf16 line counts autocast and `.bfloat16()`
 against torch.nn in the same form; a ragged line counts training and inference of LSTM and GRU.
 """
 SHAPES = ("shapes", "time")  # of a result: facts about single shapes, for which see the file
+TEXTS = (  # file, score on the test data, target
+    ("mr", "accuracy", 0.775), ("mr_started", "accuracy", 0.775), ("imdb", "accuracy", 0.885),
+    ("imdb_started", "accuracy", 0.91), ("intents", "accuracy", 0.98), ("slots", "F1", 0.93),
+    ("ewt", "accuracy", 0.95), ("multi30k", "BLEU", 34), ("multi30k_gru", "BLEU", 34),
+    ("multi30k_transformer", "BLEU", None), ("aeslc", "ROUGE-1", 23.7),
+    ("aeslc", "ROUGE-2", 10.3), ("aeslc", "ROUGE-L", 23.4), ("dailydialog", "perplexity", None),
+    ("dailydialog", "BLEU-2", None), ("dailydialog", "distinct-1", None),
+    ("dailydialog", "distinct-2", None),
+)  # fmt: skip
 LIMITS = HERE / "limits.md"  # what limits the cells that miss their target, written by hand
 
 
@@ -60,7 +69,7 @@ def flat(value: object, name: str = "") -> list[tuple[str, str]]:
         }
         parts = [flat(v, f"{name}, {k}" if name else k) for k, v in kept.items()]
         return [row for part in parts for row in part]
-    return [(name, f"{value:.4g}" if isinstance(value, float) else str(value))]
+    return [(name, f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|"))]
 
 
 def line(target: Target, rows: dict[str, dict[str, Any]]) -> str:
@@ -132,9 +141,31 @@ def programs(rows: dict[str, dict[str, Any]]) -> str:
     return page
 
 
+def texts() -> str:
+    """The part of the page about labels, tags and translations: every target in one table."""
+    page = "\n## Labels, tags, translations\n\nOn the test data; `texts.py` says what is what.\n\n"
+    page += "| | score | model | baseline | target | met | core-minutes |\n"
+    page += "|---|---|---|---|---|---|---|\n"
+    for name, score, target in TEXTS:
+        path = RESULTS / f"{name}.json"
+        if not path.exists():
+            page += f"| {name} | {score} | not measured | | {target or ''} | | |\n"
+            continue
+        facts = json.loads(path.read_text())
+        ours, theirs = (
+            facts[who].get("test", facts[who]).get(score) for who in ("model", "baseline")
+        )
+        met = "" if target is None else "yes" if ours >= target else "no"
+        base = "" if theirs is None else f"{theirs:.4g}"
+        page += f"| {name} | {score} | {ours:.4g} | {base} | {target or ''} | {met} "
+        page += f"| {facts['core_minutes']} |\n"
+    return page
+
+
 def main() -> None:
     page = HEAD
     page += grid()
+    page += texts()
     if LIMITS.exists():
         page += f"\n## What limits the cells below their target\n\n{LIMITS.read_text()}"
     for path in sorted(RESULTS.glob("*.json")):
