@@ -208,7 +208,7 @@ class Translator(TranslatorSettings, Estimator):
                 found = beam_search(
                     network.step, first, network.read(source),
                     select=lambda here, which: here.rows(which), search=search,
-                    longest=_longest(source), end=self.vocabularies[1].end,
+                    longest=self._longest(source), end=self.vocabularies[1].end,
                     banned=self._banned(), sources=source.lengths.tolist(),
                 )  # fmt: skip
             for n, best in zip(chosen, found, strict=True):
@@ -231,15 +231,21 @@ class Translator(TranslatorSettings, Estimator):
                     list(
                         sample(
                             lambda tokens, place: network.step(tokens, place)[:2], scores, here,
-                            sampling=sampling, max_new_tokens=max(_longest(source)),
+                            sampling=sampling, max_new_tokens=max(self._longest(source)),
                             generator=generator, banned=banned, end=theirs.end,
                         )
                     ), 1,
                 )  # fmt: skip
-            for n, tokens, most in zip(chosen, drawn.tolist(), _longest(source), strict=True):
+            for n, tokens, most in zip(chosen, drawn.tolist(), self._longest(source), strict=True):
                 ends = tokens.index(theirs.end) if theirs.end in tokens else most
                 result[n] = theirs.decode(tokens[: min(ends, most)])
         return result
+
+    def _longest(self, source: Padded) -> list[int]:
+        """Tokens of each target, at most: of a translation by its source, else as in training."""
+        if self.kind == "translation":
+            return [2 * length + 10 for length in source.lengths.tolist()]
+        return [self._described["longest"]] * len(source.lengths)
 
     def _groups(
         self, sources: Sequence[str], rows: int
@@ -329,8 +335,3 @@ class Translator(TranslatorSettings, Estimator):
         from elman.tasks.translator_run import describe
 
         return describe(self, name)
-
-
-def _longest(source: Padded) -> list[int]:
-    """Tokens of each target, at most."""
-    return [2 * length + 10 for length in source.lengths.tolist()]

@@ -193,12 +193,14 @@ def _job(model: Translator, given: Parts[Pairs], fabric: Fabric) -> Job:
     parts = given.data
     share = (fabric.global_rank, fabric.world_size)
     ours, theirs = model.vocabularies
+    train = _batches(model, parts["train"], model.batch_size, model.seed, share)
+    model._described["longest"] = max(map(len, train.targets))
     facts: dict[str, object] = {"train": model._described["name"]}
     facts |= {f"{name}_pairs": len(part) for name, part in parts.items()}
     facts |= {"source_vocabulary": ours.size, "target_vocabulary": theirs.size}
+    held = _batches(model, parts["validation"], max(64, model.batch_size), None)
     return Job(
-        _batches(model, parts["train"], model.batch_size, model.seed, share),
-        _batches(model, parts["validation"], max(64, model.batch_size), None), facts, "tokens",
+        train, held, facts, "tokens",
         measure=lambda: _measure(model, parts), notes=given.notes,
     )  # fmt: skip
 

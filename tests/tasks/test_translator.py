@@ -79,6 +79,18 @@ def test_options_combine_and_come_back_from_disk(
         assert torch.equal(a, b)
 
 
+def test_a_summary_is_no_longer_than_those_of_training_however_long_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**SETTINGS, "epochs": 1, "kind": "summary"}
+    elman.Translator(**settings).fit(*pairs(), out=tmp_path / "run")
+    model, steps = elman.load(tmp_path / "run"), []
+    step = model.network.step
+    monkeypatch.setattr(model.network, "step", lambda *given: steps.append(1) or step(*given))
+    model.predict(["four " * 150])
+    assert len(steps) <= 5  # three words, their end, and one more for what cannot go on
+
+
 def test_an_unknown_word_is_taken_from_where_it_looked(trained: elman.Translator) -> None:
     theirs = trained.vocabularies[1]
     tokens = [theirs.encode("eins")[0], theirs.unknown, theirs.encode("drei")[0]]
