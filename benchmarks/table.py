@@ -50,7 +50,9 @@ TEXTS = (  # file, score on the test data, target
     ("imdb_started", "accuracy", 0.91), ("intents", "accuracy", 0.98), ("slots", "F1", 0.93),
     ("ewt", "accuracy", 0.95), ("multi30k", "BLEU", 34), ("multi30k_gru", "BLEU", 34),
     ("multi30k_transformer", "BLEU", None), ("aeslc", "ROUGE-1", 23.7),
-    ("aeslc", "ROUGE-2", 10.3), ("aeslc", "ROUGE-L", 23.4), ("dailydialog", "perplexity", None),
+    ("aeslc", "ROUGE-2", 10.3), ("aeslc", "ROUGE-L", 23.4),
+    ("aeslc_started", "ROUGE-1", 23.7), ("aeslc_started", "ROUGE-2", 10.3),
+    ("aeslc_started", "ROUGE-L", 23.4), ("dailydialog", "perplexity", None),
     ("dailydialog", "BLEU-2", None), ("dailydialog", "distinct-1", None),
     ("dailydialog", "distinct-2", None),
 )  # fmt: skip

@@ -13,6 +13,7 @@ slots        the same with seq.out
 ewt          ud_english_ewt.tar.xz: Universal Dependencies, English Web Treebank, UPOS
 multi30k     folder with train, val and test_2016_flickr, each .de.gz and .en.gz, lower-cased
 aeslc        aeslc.tar.xz: the subject of an e-mail from its body
+aeslc_started the same, from a language model of the mails of the training data, kept in runs/
 dailydialog  folder with train.zip, validation.zip and test.zip
 
 Settings are those of benchmarks/NAME.yaml, or the defaults; `--set` changes them.  It writes
@@ -120,25 +121,29 @@ def imdb(data: Path, settings: Settings) -> dict[str, Any]:
 
 
 def imdb_started(data: Path, settings: Settings) -> dict[str, Any]:
-    """The classifier starts from a language model, which a second call finds."""
     parts = reviews(data)
-    language = settings_of("imdb_language_model", [], settings["seed"])
-    run = Path(f"runs/imdb_language_model_{settings['seed']}")
+    run, facts = language_model("imdb", parts["train"][0], settings["seed"])
+    model = elman.Classifier(start_from=run, **settings)
+    model.fit(*parts["train"], test=parts["test"], show=True)
+    return {**model.metrics, "language model": facts}
+
+
+def language_model(name: str, texts: list[str], seed: int) -> tuple[str, dict[str, Any]]:
+    """A language model of texts in runs/, where a second call finds it, and what is known of it."""
+    settings = settings_of(f"{name}_language_model", [], seed)
+    run = Path(f"runs/{name}_language_model_{seed}")
     if not run.exists():
         run.parent.mkdir(exist_ok=True)
-        text = in_any_order(parts["train"][0], run.parent)
-        elman.LanguageModel(**language).fit(text, out=run, show=True)
+        text = in_any_order(texts, run.parent)
+        elman.LanguageModel(**settings).fit(text, out=run, show=True)
     elif not (run / "metrics.json").exists():
         elman.LanguageModel.resume(run, show=True)
-    start = elman.LanguageModel.load(run)
-    if other := {name for name, value in language.items() if getattr(start, name) != value}:
+    found = elman.LanguageModel.load(run)
+    if other := {key for key, value in settings.items() if getattr(found, key) != value}:
         raise SystemExit(f"{run}: has other settings ({', '.join(other)}); remove it")
-    model = elman.Classifier(start_from=str(run), **settings)
-    model.fit(*parts["train"], test=parts["test"], show=True)
     ends = [record for record in read_journal(run / "run.jsonl") if record["event"] == "end"]
     minutes = round(number(ends[-1], "seconds") / 60, 1)
-    found = {"settings": language, "minutes": minutes, **start.metrics["model"]}
-    return {**model.metrics, "language model": found}
+    return str(run), {"settings": settings, "minutes": minutes, **found.metrics["model"]}
 
 
 def intents(data: Path, settings: Settings) -> dict[str, Any]:
@@ -181,11 +186,24 @@ def multi30k(data: Path, settings: Settings) -> dict[str, Any]:
 
 
 def aeslc(data: Path, settings: Settings) -> dict[str, Any]:
-    parts: dict[str, tuple[list[str], list[str]]] = {
-        "train": ([], []),
-        "dev": ([], []),
-        "test": ([], []),
-    }
+    parts = mails(data)
+    model = elman.Translator(kind="summary", **settings)
+    model.fit(*parts["train"], validation=parts["dev"], test=parts["test"], show=True)
+    return model.metrics
+
+
+def aeslc_started(data: Path, settings: Settings) -> dict[str, Any]:
+    parts = mails(data)
+    texts = [text for part in parts["train"] for text in part]
+    run, facts = language_model("aeslc", texts, settings["seed"])
+    model = elman.Translator(kind="summary", start_from=run, **settings)
+    model.fit(*parts["train"], validation=parts["dev"], test=parts["test"], show=True)
+    return {**model.metrics, "language model": facts}
+
+
+def mails(data: Path) -> Parts:
+    """Bodies and subjects."""
+    parts: Parts = {part: ([], []) for part in ("train", "dev", "test")}
     for name, text in files_of(data):
         if name.endswith(".subject"):
             body, _, rest = text.partition("@subject")
@@ -194,9 +212,7 @@ def aeslc(data: Path, settings: Settings) -> dict[str, Any]:
                 bodies, subjects = parts[name.split("/")[-2]]
                 bodies.append(" ".join(body.split()))
                 subjects.append(" ".join(subject.split()))
-    model = elman.Translator(kind="summary", **settings)
-    model.fit(*parts["train"], validation=parts["dev"], test=parts["test"], show=True)
-    return model.metrics
+    return parts
 
 
 def dailydialog(data: Path, settings: Settings) -> dict[str, Any]:
@@ -222,7 +238,8 @@ def files_of(archive: Path) -> Iterator[tuple[str, str]]:
 RUNS: dict[str, Callable[[Path, Settings], dict[str, Any]]] = {
     run.__name__: run
     for run in (
-        mr, mr_started, imdb, imdb_started, intents, slots, ewt, multi30k, aeslc, dailydialog,
+        mr, mr_started, imdb, imdb_started, intents, slots, ewt, multi30k, aeslc, aeslc_started,
+        dailydialog,
     )
 }  # fmt: skip
 

@@ -20,7 +20,6 @@ from elman.read.rows import Rejects
 from elman.report.bag_of_words import NAME, bag_of_words, majority
 from elman.report.classes import confusion, fit_temperature, nll, probabilities, score_classes
 from elman.tasks.card import model_card
-from elman.tasks.classifier_settings import ClassifierSettings
 from elman.tasks.folder import TOKENIZER
 from elman.tasks.labelled_data import (
     Examples,
@@ -32,6 +31,7 @@ from elman.tasks.labelled_data import (
     split,
     targets_of,
 )
+from elman.tasks.network import begin_as, earlier_model
 from elman.tasks.parts import Parts, check_same, given_before, read_parts
 from elman.tasks.run import Job, check_can_go_on, go_on, start
 from elman.train.chunks import ExampleBatches
@@ -42,10 +42,6 @@ if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
 
 MISTAKES, SHOWN = 10, 500  # of them in the report, and characters of each
-STARTED = (  # settings of a language model that a classifier takes over
-    "cell", "hidden_size", "num_layers", "layer_norm", "peephole", "tokens", "vocabulary_size",
-    "min_count", "lowercase", "split_punctuation",
-)  # fmt: skip
 LARGEST = 30  # classes of a confusion matrix in the report
 
 
@@ -123,10 +119,7 @@ def _build(model: Classifier, vocabulary: Vocabulary, given: Parts[Examples]) ->
         given.notes.append(
             f"{int(found.sum()):,} of {vocabulary.size:,} tokens have a vector in {model.vectors}"
         )
-    earlier = None
-    if model.start_from is not None:
-        earlier = elman.LanguageModel.load(model.start_from)
-        _take_over(model, earlier)
+    earlier = earlier_model(model)
     network = model.build(vocabulary, len(model.classes))
     assert isinstance(network.encode, Embed)
     with torch.no_grad():
@@ -134,30 +127,7 @@ def _build(model: Classifier, vocabulary: Vocabulary, given: Parts[Examples]) ->
             network.encode.weight[found] = vectors[found]
         if earlier is not None and earlier.model.encode is not None:
             network.encode.load_state_dict(earlier.model.encode.state_dict())
-            # The backward direction, if there is one, begins afresh.
-            network.core.load_state_dict(
-                network.core.state_dict() | earlier.model.core.state_dict()
-            )
-
-
-def _take_over(model: Classifier, earlier: elman.LanguageModel) -> None:
-    """Set what a language model to start from decides."""
-    assert isinstance(earlier.model.encode, Embed)
-    features = earlier.model.encode.weight.shape[1]
-    decided = {name: getattr(earlier, name) for name in STARTED} | {"embedding_size": features}
-    for name, theirs in decided.items():
-        ours = getattr(model, name)
-        if ours not in (theirs, getattr(ClassifierSettings, name)):
-            raise ArgumentError(
-                f"{name}={ours}: the language model in {model.start_from} has {theirs}, which "
-                f"stays; leave {name} out"
-            )
-        setattr(model, name, theirs)
-    if model.bidirectional and len(earlier.model.core.hidden_sizes) > 1:
-        raise ArgumentError(
-            f"start_from={model.start_from}: its layers read forward only, those above the first "
-            "cannot read both directions; set bidirectional=False"
-        )
+            begin_as(network.core, earlier.model.core)
 
 
 def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:

@@ -12,22 +12,27 @@ import numpy as np
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
+from elman.encode.embed import Embed
 from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.turns import join_turns, split_turns
 from elman.errors import ArgumentError, DataError
 from elman.read.rows import Rejects, Rows, text_of
 from elman.report.overlap import check_scorer, score_each, score_texts
-from elman.seq2seq import NOTHING
+from elman.seq2seq import NOTHING, Seq2Seq
+from elman.seq2seq.recurrent import Recurrent
 from elman.tasks.card import model_card
 from elman.tasks.folder import SOURCE_TOKENIZER, TOKENIZER
+from elman.tasks.network import begin_as, earlier_model
 from elman.tasks.parts import Parts, check_same, given_before, hold_out, read_parts
 from elman.tasks.run import Job, check_can_go_on, go_on, start
 from elman.train.chunks import ExampleBatches
 from elman.train.evaluate import evaluate
 from elman.train.fabric import build_fabric
+from elman.train.loop import CHECKPOINT
 
 if TYPE_CHECKING:
     from elman.decode.beam import Found
+    from elman.tasks.language_model import LanguageModel
     from elman.tasks.translator import Translator
 
 GENERATED = 2000  # pairs of the validation data that are translated at most
@@ -66,13 +71,16 @@ def train_translator(
     check_scorer(model.kind)
     fabric = build_fabric(model)
     parts = _read(model, given, rejects)
-    learn = parts.data["train"]
-    if model.shared:
+    model._described = parts.described
+    learn, earlier = parts.data["train"], earlier_model(model)
+    if earlier is not None:
+        ours = theirs = earlier.vocabulary
+    elif model.shared:
         ours = theirs = _vocabulary(model, [*learn.sources, *learn.targets])
     else:
         ours, theirs = _vocabulary(model, learn.sources), _vocabulary(model, learn.targets)
-    model._described = parts.described
     model.build(ours, theirs)
+    _begin_as(model.network, earlier)
     start(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
 
 
@@ -86,7 +94,22 @@ def resume_translator(
     parts = _read(model, *given_before(config["data"]))
     check_same(config["data"], parts.described)
     model.build(Vocabulary.load(folder / SOURCE_TOKENIZER), Vocabulary.load(folder / TOKENIZER))
+    if not (folder / CHECKPOINT).exists():  # from the beginning, with the weights of the beginning
+        _begin_as(model.network, earlier_model(model))
     go_on(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
+
+
+def _begin_as(network: Seq2Seq, earlier: LanguageModel | None) -> None:
+    """Take over the weights of a language model, in encoder and decoder."""
+    if earlier is None:
+        return
+    coder, encode = network.coder, earlier.model.encode
+    assert isinstance(coder, Recurrent)
+    assert isinstance(encode, Embed)
+    for core in (coder.encoder, coder.core):
+        begin_as(core, earlier.model.core)
+    network.head.load_state_dict(earlier.model.head.state_dict())
+    coder.embed_target.load_state_dict(encode.state_dict())  # last: it may be the head's, too
 
 
 def _rows(model: Translator, given: object, *, lenient: bool = False) -> Rows:

@@ -45,6 +45,8 @@ class TranslatorSettings(TextSettings):
     """What it costs to look at a place of the source again; attention then knows where; slower."""
     scheduled_sampling: float = 0.0
     """Share of a target that is read as the model would say it, at the end; it grows from 0."""
+    start_from: str | None = None
+    """Folder of a language model: its vocabulary, vectors, recurrence and output are a start."""
     source: str = "source"
     """Column of a table with the source."""
     target: str = "target"
@@ -81,6 +83,10 @@ class TranslatorSettings(TextSettings):
                 raise ArgumentError(f"{name} needs attention")
         if self.copying and not self.shared:
             raise ArgumentError("copying needs shared: one vocabulary for source and target")
+        if self.start_from is not None and not self.shared:
+            raise ArgumentError("start_from needs shared: one vocabulary, of the language model")
+        if self.start_from is not None and self.input_feeding:
+            raise ArgumentError("start_from: with input_feeding the decoder is no language model")
         if self.cell == "transformer":
             self._check_transformer()
         if self.bptt is not None:
@@ -93,8 +99,8 @@ class TranslatorSettings(TextSettings):
 
     def _check_transformer(self) -> None:
         names = (
-            "input_feeding", "copying", "coverage", "weight_dropout", "recurrent_dropout",
-            "zoneout", "layer_norm",
+            "input_feeding", "copying", "coverage", "start_from", "weight_dropout",
+            "recurrent_dropout", "zoneout", "layer_norm",
         )  # fmt: skip
         for name in names:
             if getattr(self, name):

@@ -79,6 +79,50 @@ def test_options_combine_and_come_back_from_disk(
         assert torch.equal(a, b)
 
 
+def test_a_language_model_is_the_start_of_encoder_and_decoder(tmp_path: Path) -> None:
+    sources, targets = pairs()
+    language = elman.LanguageModel(
+        hidden_size=8, epochs=1, bptt=8, batch_size=8, device="cpu", min_count=1, tied=True
+    ).fit([*sources, *targets], out=tmp_path / "lm")
+    settings = {"epochs": 1, "learning_rate": 1e-9, "shared": True, "device": "cpu"}
+    start = {**settings, "start_from": str(tmp_path / "lm")}
+    for tied in (True, False):
+        model = elman.Translator(**start, tied=tied).fit(sources, targets)
+        assert (model.tokens, model.hidden_size) == (language.tokens, 8)
+        ours, theirs = model.model.state_dict(), language.model.state_dict()
+        for part, names in (
+            ("coder.embed_source.", "encode."), ("coder.embed_target.", "encode."),
+            ("coder.encoder.", "core."), ("coder.core.", "core."), ("head.", "head."),
+        ):  # fmt: skip
+            for name in (name for name in theirs if name.startswith(names)):
+                found = ours[part + name.removeprefix(names)]
+                torch.testing.assert_close(found, theirs[name], rtol=0, atol=1e-5)
+    with pytest.raises(ArgumentError, match="start_from needs shared"):
+        elman.Translator(start_from="x").fit(sources, targets)
+    with pytest.raises(ArgumentError, match="start_from: with input_feeding"):
+        elman.Translator(start_from="x", shared=True, input_feeding=True).fit(sources, targets)
+    with pytest.raises(ArgumentError, match=r"cell=gru: .* has lstm, which stays"):
+        elman.Translator(**start, cell="gru").fit(sources, targets)
+
+
+def test_a_run_stopped_before_its_first_checkpoint_begins_with_the_language_model(
+    tmp_path: Path,
+) -> None:
+    for name, texts in zip(("a", "b"), pairs(), strict=True):
+        (tmp_path / name).write_text("\n".join(texts))
+    elman.LanguageModel(hidden_size=8, epochs=1, bptt=8, batch_size=8, device="cpu").fit(
+        tmp_path / "a", out=tmp_path / "lm"
+    )
+    settings = {"epochs": 1, "shared": True, "device": "cpu", "start_from": str(tmp_path / "lm")}
+    run = tmp_path / "run"
+    whole = elman.Translator(**settings).fit(tmp_path / "a", tmp_path / "b", out=run)
+    for name in ("checkpoint.safetensors", "metrics.json", "weights.safetensors"):
+        (run / name).unlink()
+    again = elman.Translator.resume(run)
+    for a, b in zip(again.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_a_summary_is_no_longer_than_those_of_training_however_long_its_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
