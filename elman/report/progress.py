@@ -43,7 +43,7 @@ class Progress:
     ...     progress.show({"event": "end", "step": 40, "reason": "finished", "seconds": 75})
     tagger, 12,000 parameters, 2 epochs
     epoch 1: validation loss 0.5000, best
-    finished after 40 steps in 0:01:15, best validation: loss 0.5000 (epoch 1)
+    finished after 40 steps in 0:01:15, best epoch 1: loss 0.5000
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -291,11 +291,10 @@ def end_line(record: Record, best: Record) -> str:
     line = str(record.get("reason", "ended")) + _count(record, "step", " after {} steps")
     if "seconds" in record:
         line += f" in {clock(number(record, 'seconds'))}"
-    if "loss" in best:
-        line += f", best validation: loss {figure(number(best, 'loss'))}"
-    if "accuracy" in best:
-        line += f", accuracy {figure(number(best, 'accuracy'))}"
-    return line + _count(best, "epoch", " (epoch {})")
+    scores = [f"{key} {figure(number(best, key))}" for key in ("loss", "accuracy") if key in best]
+    head = f"{line}, best{_count(best, 'epoch', ' epoch {}')}: "
+    lines = [head + ", ".join(scores[:kept]) for kept in range(len(scores), 0, -1)]
+    return next((one for one in lines if len(one) <= WIDTH), (lines or [line])[-1])
 
 
 @contextmanager

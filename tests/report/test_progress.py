@@ -80,7 +80,7 @@ def test_a_file_gets_one_plain_line_for_start_validation_note_and_end() -> None:
         "language-model on book.txt, 4,653,200 parameters, cpu float32, 13 epochs",
         "epoch 4: validation loss 5.200, perplexity 181.3, best, 0:02:40",
         "early",
-        "finished after 13,000 steps in 1:01:01, best validation: loss 5.200 (epoch 4)",
+        "finished after 13,000 steps in 1:01:01, best epoch 4: loss 5.200",
     ]
 
 
