@@ -46,7 +46,7 @@ class LabelHead(nn.Module):
     Example:
         >>> import torch
         >>> from elman.heads import LabelHead
-        >>> from elman.padded import Padded, masked_softmax
+        >>> from elman.padded import Padded
         >>> head = LabelHead(4, 3, pooling="max")
         >>> states = Padded(torch.zeros(2, 5, 4), torch.tensor([5, 0]))
         >>> head(states).shape

@@ -11,7 +11,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-import elman
 from elman.encode.embed import Embed
 from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.vectors import read_vectors
@@ -40,6 +39,7 @@ from elman.train.loop import CHECKPOINT
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
+    from elman.tasks.language_model import LanguageModel
 
 MISTAKES, SHOWN = 10, 500  # of them in the report, and characters of each
 LARGEST = 30  # classes of a confusion matrix in the report
@@ -52,10 +52,14 @@ def train_classifier(
     """Fit a fresh model, see `Classifier.fit`."""
     fabric = build_fabric(model)
     parts = _read(model, given, rejects)
-    vocabulary, notes = _vocabulary(model, parts.data["train"].texts)
-    parts.notes.extend(notes)
     model._described = parts.described
-    _build(model, vocabulary, parts)
+    earlier = earlier_model(model)
+    if earlier is not None:
+        vocabulary = earlier.vocabulary
+    else:
+        vocabulary, notes = _vocabulary(model, parts.data["train"].texts)
+        parts.notes.extend(notes)
+    _build(model, vocabulary, parts, earlier)
     start(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
 
 
@@ -71,7 +75,7 @@ def resume_classifier(
     if (folder / CHECKPOINT).exists():
         model.build(vocabulary, len(model.classes))
     else:  # from the beginning, with the weights that it began with
-        _build(model, vocabulary, parts)
+        _build(model, vocabulary, parts, earlier_model(model))
     go_on(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
 
 
@@ -93,8 +97,6 @@ def _read(model: Classifier, given: Mapping[str, object], rejects: Path | None) 
 
 
 def _vocabulary(model: Classifier, texts: list[str]) -> tuple[Vocabulary, list[str]]:
-    if model.start_from is not None:
-        return elman.LanguageModel.load(model.start_from).vocabulary, []
     kind, why = model.tokens, None
     if kind is None:
         kind, why = choose_tokens(texts)
@@ -105,7 +107,9 @@ def _vocabulary(model: Classifier, texts: list[str]) -> tuple[Vocabulary, list[s
     return vocabulary, [] if why is None else [why]
 
 
-def _build(model: Classifier, vocabulary: Vocabulary, given: Parts[Examples]) -> None:
+def _build(
+    model: Classifier, vocabulary: Vocabulary, given: Parts[Examples], earlier: LanguageModel | None
+) -> None:
     """The network, with what is there to start from."""
     vectors = found = None
     if model.vectors is not None:
@@ -119,7 +123,6 @@ def _build(model: Classifier, vocabulary: Vocabulary, given: Parts[Examples]) ->
         given.notes.append(
             f"{int(found.sum()):,} of {vocabulary.size:,} tokens have a vector in {model.vectors}"
         )
-    earlier = earlier_model(model)
     network = model.build(vocabulary, len(model.classes))
     assert isinstance(network.encode, Embed)
     with torch.no_grad():

@@ -61,7 +61,7 @@ def follow(optimizer: Optimizer, decay: float, step: int) -> None:
 
         average = d average + (1 - d) weights,   d = min(decay, (1 + step) / (10 + step))
 
-    The paper has d = 1 - 1 / (1 + step) at first, which keeps more of the first weights.
+    With d small at first the weights of the beginning are soon forgotten.
     """
     share = 1 - min(decay, (1 + step) / (10 + step))
     for group in optimizer.param_groups:

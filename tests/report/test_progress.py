@@ -127,10 +127,13 @@ def test_records_without_optional_keys_are_shown_without_an_error(
     kind: str, terminal: Terminal
 ) -> None:
     odd: dict[str, object] = {"event": kind, "epochs": None, "loss": None, "step": "x", "data": 3}
-    for stream in (io.StringIO(), terminal):
+    file = io.StringIO()
+    for stream in (file, terminal):
         with Progress(stream) as progress:
             for record in ({"event": kind}, odd, {}, START, {"event": kind}, odd):
                 progress.show(record)
+    assert "book.txt" in file.getvalue()
+    assert "book.txt" in terminal.words()
 
 
 @pytest.mark.parametrize(
