@@ -50,13 +50,13 @@ def earlier_model(model: Classifier | Translator) -> LanguageModel | None:
 
     if model.start_from is None:
         return None
-    earlier = LanguageModel.load(model.start_from)
+    earlier, fresh = LanguageModel.load(model.start_from), type(model)()
     assert isinstance(earlier.model.encode, Embed)
     decided = {name: getattr(earlier, name) for name in DECIDED}
     decided["embedding_size"] = earlier.model.encode.weight.shape[1]
     for name, theirs in decided.items():
         ours = getattr(model, name)
-        if ours not in (theirs, getattr(type(model), name)):
+        if ours not in (theirs, getattr(fresh, name)):
             raise ArgumentError(
                 f"{name}={ours}: the language model in {model.start_from} has {theirs}, which "
                 f"stays; leave {name} out"

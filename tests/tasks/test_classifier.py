@@ -200,6 +200,16 @@ def test_a_language_model_is_the_start(bidirectional: bool, tmp_path: Path) -> N
         torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-5)
 
 
+def test_the_command_line_starts_from_a_language_model(table: Path, tmp_path: Path) -> None:
+    lm, short = str(tmp_path / "lm"), ["--epochs", "1", "--device", "cpu", "--min-count", "1"]
+    language = ["language-model", str(table), "--column", "text", "--bptt", "8", "--out", lm]
+    assert main(["train", *language, *short, "--hidden-size", "8", "--batch-size", "8"]) == 0
+    run = str(tmp_path / "run")
+    assert main(["train", "classifier", str(table), "--start-from", lm, "--out", run, *short]) == 0
+    model = elman.load(run)
+    assert (model.hidden_size, model.vocabulary.size) == (8, elman.load(lm).vocabulary.size)
+
+
 def test_two_layers_that_read_forward_are_no_start_for_both_directions(tmp_path: Path) -> None:
     texts, labels = reviews()
     options = {"epochs": 1, "bptt": 8, "batch_size": 8, "device": "cpu", "min_count": 1}
