@@ -271,8 +271,8 @@ def _validation_line(record: Record) -> str:
     best = ["best"] if record.get("best") is True else []
     known = {"event", "step", "epoch", "best", "seconds"}
     scores = [
-        f"{key} {figure(number(record, key))}"
-        for key in record
+        f"{key} {value:,}" if isinstance(value, int) else f"{key} {figure(number(record, key))}"
+        for key, value in record.items()
         if key == "loss" or (key not in known and math.isfinite(number(record, key)))
     ]
     # Where room is short the clock goes first, then the last scores, never the mark of the best.

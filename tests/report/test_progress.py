@@ -75,6 +75,11 @@ def shown(*records: dict[str, object]) -> list[str]:
     return stream.getvalue().splitlines()
 
 
+def test_a_count_among_the_scores_is_shown_as_one() -> None:
+    record = {"event": "validation", "step": 9, "loss": 0.5, "examples": 1700, "accuracy": 1.0}
+    assert shown(record) == ["validation loss 0.5000, examples 1,700, accuracy 1.000"]
+
+
 def test_a_file_gets_one_plain_line_for_start_validation_note_and_end() -> None:
     assert shown(START, STEP, VALIDATION, {"event": "note", "text": "early"}, END) == [
         "language-model on book.txt, 4,653,200 parameters, cpu float32, 13 epochs",
