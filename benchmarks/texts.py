@@ -4,7 +4,7 @@
 
 NAME         DATA
 mr           folder with rt-polarity.pos and rt-polarity.neg (film reviews, a sentence a line,
-             latin-1): ten folds, stratified; a tenth of the other nine chooses the weights
+             latin-1): ten folds, stratified; the last weights of each are kept
 mr_started   the same, from a language model of the texts that are trained on, fold by fold
 imdb         imdb.tar.xz: aclImdb with train/ and test/ (a tenth of train/ chooses the weights)
 imdb_started the same, from a language model of the reviews of train/, which is kept in runs/

@@ -23,8 +23,8 @@ class ClassifierSettings(TextSettings):
     """Fold upper and lower case."""
     learning_rate: float = 0.001
     """Step size, at its highest."""
-    monitor: Literal["loss", "accuracy"] = "accuracy"
-    """Score of the validation by which the weights are chosen that are kept; ties by loss."""
+    monitor: Literal["loss", "accuracy", "last"] = "accuracy"
+    """Score of the validation that chooses the weights to keep, ties by loss; or just the last."""
     bptt: int | None = None
     """Steps from the end of a text that the gradient goes back; None for the whole text."""
     bidirectional: bool = True

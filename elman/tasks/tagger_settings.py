@@ -21,8 +21,8 @@ class TaggerSettings(NetworkSettings):
     """Probability of dropping a feature between layers, and before the output layer."""
     input_dropout: float = 0.3
     """Probability of dropping a feature of a word's vector, the same at all steps."""
-    monitor: Literal["loss", "accuracy"] = "accuracy"
-    """Score of the validation by which the weights are chosen that are kept; ties by loss."""
+    monitor: Literal["loss", "accuracy", "last"] = "accuracy"
+    """Score of the validation that chooses the weights to keep, ties by loss; or just the last."""
     bptt: int | None = None
     """Not for sentences: the gradient goes through the whole."""
     bidirectional: bool = True

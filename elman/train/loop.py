@@ -249,7 +249,7 @@ class _Loop:
             loss = scores["loss"]
             if not math.isfinite(loss):
                 raise self._diverged(f"the validation loss is {loss}")
-            value = [loss] if settings.monitor == "loss" else [-self._accuracy(scores), loss]
+            value = self._monitored(scores)
             best = value < position.best
             if best:
                 position.best, position.best_step = value, position.step
@@ -279,11 +279,17 @@ class _Loop:
         )  # fmt: skip
         self._window.began += time.monotonic() - paused
 
-    @staticmethod
-    def _accuracy(scores: dict[str, float]) -> float:
-        if "accuracy" not in scores:
-            raise ArgumentError(f"monitor=accuracy: validation gives {', '.join(scores)}; set loss")
-        return scores["accuracy"]
+    def _monitored(self, scores: dict[str, float]) -> list[float]:
+        """What weights are compared by; less is better."""
+        match self.settings.monitor:
+            case "last":
+                return [-self.position.step]
+            case "accuracy" if "accuracy" not in scores:
+                given = ", ".join(scores)
+                raise ArgumentError(f"monitor=accuracy: validation gives {given}; set loss")
+            case "accuracy":
+                return [-scores["accuracy"], scores["loss"]]
+        return [scores["loss"]]
 
     def _stalled(self) -> bool:
         patience = self.settings.early_stopping

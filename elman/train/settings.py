@@ -40,8 +40,8 @@ class TrainingSettings:
     """Largest norm of the gradient; longer ones are shortened to it. None for no limit."""
     accumulate: int = 1
     """Chunks whose gradients are added up before a step."""
-    monitor: Literal["loss", "accuracy"] = "loss"
-    """Score of the validation by which the weights are chosen that are kept; ties by loss."""
+    monitor: Literal["loss", "accuracy", "last"] = "loss"
+    """Score of the validation that chooses the weights to keep, ties by loss; or just the last."""
     early_stopping: int | None = None
     """Stop after so many validations without improvement. None: train all epochs."""
     validate_steps: int | None = None
@@ -81,7 +81,7 @@ class TrainingSettings:
             "optimizer": ("adam", "adamw", "sgd", "asgd"),
             "schedule": ("constant", "cosine", "halve", "plateau"),
             "precision": ("float32", "bf16"),
-            "monitor": ("loss", "accuracy"),
+            "monitor": ("loss", "accuracy", "last"),
         }
         for name, allowed in choices.items():
             value = getattr(self, name)
@@ -89,6 +89,12 @@ class TrainingSettings:
                 raise ArgumentError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
         if not 0 <= self.average_decay < 1:
             raise ArgumentError(f"average_decay must be in [0, 1), got {self.average_decay}")
+        waits = self.early_stopping or self.optimizer == "asgd" or self.schedule == "plateau"
+        if self.monitor == "last" and waits:
+            raise ArgumentError(
+                "monitor=last leaves early_stopping, optimizer=asgd and schedule=plateau without "
+                "a score to watch; set loss or accuracy"
+            )
         if self.average_decay and self.optimizer == "asgd":
             raise ArgumentError("optimizer=asgd averages by itself; leave average_decay at 0")
         if self.batch_size % self.processes:

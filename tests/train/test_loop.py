@@ -202,6 +202,18 @@ def test_the_weights_of_the_best_accuracy_are_kept_and_the_loss_decides_ties() -
     assert (found["accuracy"], found["loss"]) == (max(right), pytest.approx(min(ties)))
 
 
+def test_the_last_weights_are_kept_if_no_score_chooses() -> None:
+    settings = replace(BASE, epochs=60, learning_rate=0.05, monitor="last")
+    records: list[dict[str, object]] = []
+    model = network()
+    fit(model, batches(settings), held_out(), settings, show=records.append)
+    losses = [float(r["loss"]) for r in records if r["event"] == "validation"]
+    assert losses[-1] > min(losses), "else this test shows nothing"
+    assert evaluate(model, held_out())["loss"] == pytest.approx(losses[-1])
+    with pytest.raises(ArgumentError, match="monitor=last leaves early_stopping"):
+        replace(settings, early_stopping=3).check_training()
+
+
 def test_a_score_that_is_not_given_cannot_be_monitored() -> None:
     class Silent(TokenHead):
         @staticmethod
