@@ -148,6 +148,13 @@ class Frequency:
             count = self.count // size
         return name if count == 1 else f"{count}{name}"
 
+    @property
+    def size(self) -> int:
+        """Microseconds, of a month the twelfth of a year; 0 of steps."""
+        month = 365 * DAY // 12
+        one = {"us": 1, "step": 0, "business day": DAY, "month": month, "month end": month}
+        return self.count * one[self.unit]
+
     @classmethod
     def named(cls, name: str) -> Frequency:
         """The frequency of a name: 15min, h, D, W, B, MS, ME, QS, QE, YS, YE, or a number.
