@@ -262,7 +262,7 @@ class _Grid:
         if same:
             more = f" and {len(same) - 3:,} more" if len(same) > 3 else ""
             self.notes.append(f"always the same number: {', '.join(map(repr, same[:3]))}{more}")
-        kept = (*source.targets[: 1 if source.wide else None], *source.covariates)
+        kept = (*((Y,) if source.wide else source.targets), *source.covariates)
         return SeriesTable(series, kept, categories, frequency, self.notes)
 
     def _targets(self) -> list[tuple[str, ...]]:

@@ -155,6 +155,18 @@ class Frequency:
         one = {"us": 1, "step": 0, "business day": DAY, "month": month, "month end": month}
         return self.count * one[self.unit]
 
+    @property
+    def season(self) -> int:
+        """Steps of the season that people would think of first: a day, a week, a year; else 1."""
+        if self.unit == "business day":
+            return 5 if self.count == 1 else 1
+        if self.unit in ("month", "month end"):
+            return 12 // self.count if 12 % self.count == 0 else 1
+        for period in (DAY, 7 * DAY, 364 * DAY):
+            if self.unit == "us" and self.count < period and period % self.count == 0:
+                return period // self.count
+        return 1
+
     @classmethod
     def named(cls, name: str) -> Frequency:
         """The frequency of a name: 15min, h, D, W, B, MS, ME, QS, QE, YS, YE, or a number.
