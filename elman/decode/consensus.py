@@ -35,7 +35,7 @@ class Consensus:
     """
 
     samples: int = 32
-    temperature: float = 0.7
+    temperature: float = 0.8
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -58,7 +58,7 @@ def most_agreed(sequences: Sequence[Sequence[object]]) -> int:
 
 
 def _f1(bags: Sequence[Sequence[object]]) -> NDArray[np.float64]:
-    """F1 (S, S) of what bags share; 1 of two that are empty."""
+    """F1 (S, S) of what bags share; 0 if that is nothing."""
     known: dict[object, int] = {}
     for bag in bags:
         for one in bag:
@@ -70,4 +70,4 @@ def _f1(bags: Sequence[Sequence[object]]) -> NDArray[np.float64]:
     sizes = counts.sum(1)
     shared = np.minimum(counts[:, None], counts[None]).sum(2)
     both = sizes[:, None] + sizes[None]
-    return np.where(both > 0, 2 * shared / np.maximum(both, 1), 1.0)
+    return np.asarray(2 * shared / np.maximum(both, 1))

@@ -23,7 +23,7 @@ def likeness(a: list[int], b: list[int]) -> float:
             if one in left:
                 left.remove(one)
                 shared += 1
-        return 2 * shared / (len(x) + len(y)) if x or y else 1.0
+        return 2 * shared / max(1, len(x) + len(y))
 
     pairs = [list(pairwise(one)) for one in (a, b)]
     return f1(list(a), list(b)) + f1(list(pairs[0]), list(pairs[1]))
@@ -37,6 +37,7 @@ def test_it_is_most_like_all(some: list[list[int]]) -> None:
 
 def test_what_most_samples_say_is_said() -> None:
     assert most_agreed([[9], [1, 2, 3], [1, 2, 4], [1, 2, 3]]) == 1
+    assert most_agreed([[1], [2], [3], [4, 5, 6], [4, 5, 7]]) == 3  # single words share no pair
 
 
 @pytest.mark.parametrize(
