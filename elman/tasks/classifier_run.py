@@ -162,10 +162,23 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
     facts: dict[str, object] = {"train": given.described["name"]}
     facts |= {f"{name}_examples": len(part) for name, part in parts.items()}
     facts |= {"classes": len(classes), "vocabulary_size": model.vocabulary.size}
+    long = sum(len(text) == model.max_tokens for text in encoded["train"])
+    if long:
+        given.notes.append(
+            f"{long:,} texts have max_tokens={model.max_tokens} tokens or more; of longer ones the "
+            "first and the last half of so many are read"
+        )
     return Job(
         train, validation, facts, "examples",
         measure=lambda: _measure(model, parts, targets, unseen), notes=given.notes,
+        records=lambda: [{"event": "note", "text": _calibration(model, "test" in parts)}],
     )  # fmt: skip
+
+
+def _calibration(model: Classifier, tested: bool) -> str:
+    """How probabilities were calibrated."""
+    text = f"scores are divided by {model.temperature:.2f}, fitted on the validation data"
+    return text if tested else f"{text}, whose own ECE it makes look small: give test data"
 
 
 def _balanced(targets: Tensor, classes: int) -> Tensor:

@@ -253,6 +253,13 @@ def _job(model: Translator, given: Parts[Pairs], fabric: Fabric) -> Job:
     facts |= {f"{name}_pairs": len(part) for name, part in parts.items()}
     facts |= {"source_vocabulary": ours.size, "target_vocabulary": theirs.size}
     held = _batches(model, parts["validation"], max(64, model.batch_size), None)
+    for name, texts in (("sources", train.sequences), ("targets", train.targets)):
+        long = sum(len(tokens) > model.max_tokens for tokens in texts)
+        if long:
+            given.notes.append(
+                f"{long:,} {name} have max_tokens={model.max_tokens} tokens or more; the rest of "
+                "longer ones is not read"
+            )
     return Job(
         train, held, facts, "tokens",
         measure=lambda: _measure(model, parts), notes=given.notes,

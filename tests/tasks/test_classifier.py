@@ -596,7 +596,9 @@ def test_what_is_predicted_replaces_nothing_of_the_user(
 
 
 def test_what_was_noted_of_the_data_stands_in_the_report(table: Path, tmp_path: Path) -> None:
-    model = elman.Classifier(**{**SETTINGS, "epochs": 1}).fit(table, out=tmp_path / "run")
-    assert model.classes == ["neg", "pos"]
+    settings = {**SETTINGS, "epochs": 1, "max_tokens": 4}
+    model = elman.Classifier(**settings).fit(table, out=tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
     assert "16 rows, 10% of each class, are held out for validation" in page
+    assert f"scores are divided by {model.temperature:.2f}, fitted on the validation data" in page
+    assert "144 texts have max_tokens=4 tokens or more" in page
