@@ -3,6 +3,7 @@
     ElmanError
     |-- DataError         a file, a record or a column is not what was expected
     |-- ArgumentError     an argument or a flag has a value that cannot work (a ValueError too)
+    |   `-- UntrainedError  a model is used before it is trained (an AttributeError too)
     |-- FolderError       a model or run folder is missing, damaged, foreign or in the way
     `-- DivergenceError   training met a loss or a gradient that is not a finite number
 
@@ -24,6 +25,10 @@ class DataError(ElmanError):
 
 class ArgumentError(ElmanError, ValueError):
     """An argument or a flag has a value that cannot work."""
+
+
+class UntrainedError(ArgumentError, AttributeError):
+    """A model is used before it is trained."""
 
 
 class FolderError(ElmanError):

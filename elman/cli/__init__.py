@@ -35,8 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
     except cyclopts.UnusedCliTokensError as error:
         words = " ".join(error.unused_tokens or ())
         return _refuse(
-            f"too much: {words!r}; put quotes around a text of several words", error, debug
-        )
+            f"too much: {words!r}; put quotes around a text of several words, and give a flag of "
+            "several values once for each",
+            error, debug,
+        )  # fmt: skip
     except (cyclopts.CycloptsError, ElmanError) as error:
         return _refuse(str(error), error, debug)
     except Stopped as stopped:

@@ -18,9 +18,9 @@ def print_metrics(metrics: Mapping[str, Any], out: Path | None = None) -> None:
         line = f"{part} {name} {form.format(scores[name])}"
         if part in baseline:
             mine, theirs = scores[name], baseline[part][name]
-            good, bad = ("higher", "LOWER") if more else ("lower", "HIGHER")
-            better = good if (mine > theirs) == more else bad
-            line += f", {better} than {form.format(theirs)} of {baseline['name']}"
+            good, bad = ("higher than", "LOWER than") if more else ("lower than", "HIGHER than")
+            better = "equal to" if mine == theirs else good if (mine > theirs) == more else bad
+            line += f", {better} {form.format(theirs)} of {baseline['name']}"
         if "pairs" in scores:
             line += f"; perplexity {scores['perplexity']:.2f}; {scores['pairs']:,} pairs"
         elif "tokens" in scores:

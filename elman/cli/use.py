@@ -40,7 +40,7 @@ def predict(
     /,
     *,
     k: int | None = None,
-    beam: int = 5,
+    beam: int | None = None,
     length_penalty: float = 1.0,
     coverage_penalty: float = 0.0,
     no_repeat: int | None = None,
@@ -67,9 +67,9 @@ def predict(
     text
         What comes before, or what is to be labelled, tagged or translated.
     k
-        How many to show; None for 5 words or labels, and for 1 translation.
+        How many to show of a text; None for 5 words or labels, and for 1 translation.
     beam
-        Of a translator: sequences that are followed at a time; 1 is greedy.
+        Of a translator: sequences that are followed at a time, None for 5 or k; 1 is greedy.
     length_penalty
         Of a translator: 0 for the likeliest; above, longer ones are preferred.
     coverage_penalty
@@ -98,22 +98,36 @@ def predict(
         raise ArgumentError("predict takes a TEXT, or --file and --out")
     from elman.decode.beam import Search
 
+    if k is not None and file is not None:
+        raise ArgumentError("k is for a TEXT; of a --file the best of each row is written")
+    chosen = (beam, length_penalty, coverage_penalty, no_repeat) != (None, 1.0, 0.0, None)
+    if chosen and not issubclass(task_of(run), Translator):
+        raise ArgumentError(
+            f"{run}: holds a {task_of(run).task}; beam, length_penalty, coverage_penalty and "
+            "no_repeat are for a translator"
+        )
     search = Search(
-        beam=max(beam, k or 1), length_penalty=length_penalty, coverage_penalty=coverage_penalty,
-        no_repeat=no_repeat, n_best=max(1, k or 1),
+        beam=max(5, k or 1) if beam is None else beam, length_penalty=length_penalty,
+        coverage_penalty=coverage_penalty, no_repeat=no_repeat, n_best=max(1, k or 1),
     )  # fmt: skip
     model = load(run)
     assert not isinstance(model, Forecaster)
     if text is not None:
         _check_unicode(text)
-        _show_guesses(model, text, k, search)
+        _show_guesses(model, text, k, search if chosen or k is not None else None)
     if file is not None and out is not None:
         if isinstance(model, LanguageModel):
             raise ArgumentError(f"{run}: a language model predicts from a text, not from --file")
         from elman.tasks.predict_file import predict_file
 
         count, bad = predict_file(
-            model, file, out, overwrite=overwrite, rejects=skip_bad_rows, search=search, show=True
+            model,
+            file,
+            out,
+            overwrite=overwrite,
+            rejects=skip_bad_rows,
+            search=search if chosen else None,
+            show=True,
         )
         print(f"{count:,} rows: {out}")
         if bad:
@@ -147,12 +161,14 @@ def _show_guesses(
     model: Classifier | LanguageModel | Tagger | Translator,
     text: str,
     k: int | None,
-    search: Search,
+    search: Search | None,
 ) -> None:
     """What a model says of one text, a line for each guess."""
     if k is not None and k < 1 and not isinstance(model, LanguageModel):
         raise ArgumentError(f"k must be at least 1, got {k}")
     if isinstance(model, Tagger):
+        if k is not None:
+            raise ArgumentError("k is not for a tagger, which gives each word its likeliest tag")
         words = text.split()
         for word, tag in zip(words, model.predict([words])[0], strict=True):
             print(f"{tag:8s} {word}")
@@ -161,6 +177,9 @@ def _show_guesses(
         for n in sorted(range(len(shares)), key=lambda n: -shares[n])[: k or 5]:
             print(f"{shares[n]:7.2%}  {model.classes[n]}")
     elif isinstance(model, Translator):
+        if search is None:
+            print(model.predict([text])[0])
+            return
         for translation, log_p in model.n_best([text], search)[0]:
             print(f"{log_p:8.2f}  {translation}" if k is not None else translation)
     else:
@@ -169,13 +188,16 @@ def _show_guesses(
             print(f"{probability:7.2%}  {token if token.strip() else repr(token)}")
 
 
+LENGTH = 100  # tokens of a continuation
+
+
 @app.command
 def generate(
     run: Path,
     text: str = "",
     /,
     *,
-    max_new_tokens: int = 100,
+    max_new_tokens: int = LENGTH,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -226,6 +248,8 @@ def generate(
     model = load(run)
     _check_unicode(text)
     if isinstance(model, Translator):
+        if stop or max_new_tokens != LENGTH:
+            raise ArgumentError("max_new_tokens and stop are for a language model")
         for number in range(samples):
             print(model.predict([text], sampling=sampling, seed=seed + number)[0])
         return
@@ -272,6 +296,8 @@ def chat(
     """
     from elman.decode.sample import Sampling
 
+    if (top_k, top_p) != (None, None) and not temperature:
+        raise ArgumentError("top_k and top_p draw answers: set temperature, for example 0.8")
     model = load(run)
     if not isinstance(model, Translator):
         raise ArgumentError(f"{run}: holds a {model.task}, which does not talk")

@@ -80,6 +80,8 @@ class Sampling:
         # The best score becomes 0: a small temperature then makes no infinity of it.
         best = scores.amax(1, keepdim=True)
         p = torch.softmax((scores - best) / max(self.temperature, TINY), dim=1)
+        if self.top_k is None and self.top_p is None and self.min_p is None:
+            return p
         ordered, order = p.sort(dim=1, descending=True, stable=True)
         keep = torch.ones_like(ordered, dtype=torch.bool)
         if self.top_k is not None:
@@ -103,6 +105,7 @@ def sample(
     seen: Tensor | None = None,
     banned: Sequence[int] = (),
     end: int | None = None,
+    select: Callable[[S, Tensor], S] | None = None,
 ) -> Iterator[Tensor]:
     """Draw tokens, each from the scores that the model gives after the one before.
 
@@ -116,25 +119,36 @@ def sample(
         seen: boolean (B, V), tokens that were there before, for the repetition penalty.
         banned: tokens that are never drawn.
         end: the token that ends a row; what is drawn for the row behind it has no meaning.
+        select: rows of a state by index; given, rows that have ended cost nothing.
 
     Yields:
         Tokens (B,), `max_new_tokens` times or until every row has ended.
     """
     if max_new_tokens < 1:
         raise ArgumentError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    rows = torch.arange(len(scores), device=scores.device)
+    live = torch.arange(len(scores), device=scores.device)  # rows that are not left out
+    whole = live.new_full((len(scores),), -1 if end is None else end)
     ended = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
-    seen = torch.zeros_like(scores, dtype=torch.bool) if seen is None else seen.clone()
+    if sampling.repetition_penalty == 1:
+        seen = None
+    else:
+        seen = torch.zeros_like(scores, dtype=torch.bool) if seen is None else seen.clone()
     for drawn in range(max_new_tokens):
         scores = scores.clone()
         scores[:, list(banned)] = -torch.inf
-        tokens = torch.multinomial(
-            sampling.probabilities(scores, seen), 1, generator=generator
-        ).squeeze(1)
-        seen[rows, tokens] = True
-        yield tokens
-        ended |= tokens == (-1 if end is None else end)
+        p = sampling.probabilities(scores, seen)
+        tokens = torch.multinomial(p, 1, generator=generator).squeeze(1)
+        if seen is not None:
+            seen[torch.arange(len(tokens)), tokens] = True
+        whole[live] = tokens
+        yield whole.clone()
+        if end is not None:
+            whole[live], ended = end, ended | (tokens == end)
         if bool(ended.all()):
             return
+        if select is not None and 2 * int(ended.sum()) >= len(ended):
+            kept = (~ended).nonzero().squeeze(1)
+            live, tokens, ended, state = live[kept], tokens[kept], ended[kept], select(state, kept)
+            seen = None if seen is None else seen[kept]
         if drawn + 1 < max_new_tokens:
             scores, state = step(tokens, state)

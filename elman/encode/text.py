@@ -186,8 +186,10 @@ class Vocabulary:
             raise FolderError(f"{path}: {error}") from error
 
 
-def stream_text(vocabulary: Vocabulary, numbers: Iterable[int]) -> Iterator[str]:
-    """Text of tokens as they come, each piece once it is sure.
+def stream_text(
+    vocabulary: Vocabulary, numbers: Iterable[int], unknown: Iterable[str] = ()
+) -> Iterator[str]:
+    """Text of tokens as they come, each piece once it is sure; of unknown ones what `unknown` has.
 
     A character of several bytes is held back until its last byte has come; bytes that make no
     character become U+FFFD.
@@ -199,9 +201,11 @@ def stream_text(vocabulary: Vocabulary, numbers: Iterable[int]) -> Iterator[str]
         ['a', 'é', '!']
     """
     utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-    last = "\n"
+    last, known = "\n", iter(unknown)
     for number in numbers:
         token = vocabulary.tokenizer.id_to_token(number) or UNKNOWN
+        if number == vocabulary.unknown:
+            token = next(known, token)
         if number == vocabulary.end:
             piece = utf8.decode(b"", True) + "\n"
         elif vocabulary.tokens in ("byte", "bpe"):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from elman.encode.text import Vocabulary
 from elman.errors import ArgumentError, DataError
-from elman.read.text import text_lines
+from elman.read.text import is_unicode, text_lines
 
 
 def read_vectors(path: Path, vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
@@ -45,16 +45,19 @@ def read_vectors(path: Path, vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
     vectors: Tensor | None = None
     found = torch.zeros(vocabulary.size, dtype=torch.bool)
     for number, line in enumerate(text_lines(path, "utf-8", lambda _: None, lenient=True), 1):
-        parts = line.rstrip().split(" ")
+        parts = line.rstrip().replace("\t", " ").split(" ")
         if number == 1 and len(parts) == 2:
             continue
         size = len(parts) - 1 if vectors is None else vectors.shape[1]
         word = " ".join(parts[:-size]) if size > 0 else ""
         if not word:
-            raise DataError(f"{path}: line {number}: expected a word and {size or 'its'} numbers")
+            raise DataError(
+                f"{path}: line {number} is {line[:40]!r}; expected a word and {size or 'its'} "
+                "numbers, with a space before each"
+            )
         if vectors is None:
             vectors = torch.zeros(vocabulary.size, size)
-        index = vocabulary.tokenizer.token_to_id(word)
+        index = vocabulary.tokenizer.token_to_id(word) if is_unicode(word) else None
         if index is None or found[index]:
             continue
         try:

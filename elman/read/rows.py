@@ -103,6 +103,11 @@ class Rows:
             raise DataError(f"{folder}: a folder, expected one of two files of as many lines")
         if first.is_dir() and len(self.columns) == 1:
             return "folders", files_below(first)
+        if len(paths) > 1 and (table := next((p for p in paths if kind_of(p) in TABLES), None)):
+            raise ArgumentError(
+                f"{table}: a table beside another file; give one table with the columns "
+                f"{' and '.join(self.columns)}, or files of text with as many lines each"
+            )
         if len(paths) > 1 or (len(self.columns) == 1 and kind_of(first) not in TABLES):
             return "parallel", tuple(file for path in paths for file in files_below(path))
         if kind_of(first) in TABLES and not first.is_dir():
@@ -188,6 +193,19 @@ def text_of(value: object, place: str, column: str) -> str:
     return text
 
 
+def check_new(path: Path, *, overwrite: bool) -> None:
+    """Refuse to write over what another run rejected with an ArgumentError."""
+    if not overwrite and path.exists() and not HEADER.startswith(_beginning(path, len(HEADER) + 1)):
+        raise ArgumentError(
+            f"{path}: is there already; name another file for skip_bad_rows, or give overwrite"
+        )
+
+
+def _beginning(path: Path, characters: int = len(HEADER)) -> str:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(characters)
+
+
 class Rejects:
     """What becomes of bad rows: the first is raised or, given a file, each is written there.
 
@@ -213,7 +231,8 @@ class Rejects:
         if path is None:
             return
         try:
-            ours = not path.exists() or path.read_bytes()[: len(HEADER)] == HEADER.encode()
+            # A run that was killed may have left a part of the head.
+            ours = not path.exists() or HEADER.startswith(_beginning(path))
             if not ours or path.resolve() in [source.resolve() for source in sources]:
                 raise ArgumentError(
                     f"{path}: is there and holds no rejected rows; name another file for "
@@ -221,6 +240,7 @@ class Rejects:
                 )
             self._file = path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
             self._file.write(HEADER)
+            self._file.flush()
         except OSError as error:
             raise ArgumentError(
                 f"{path}: cannot be written ({error.strerror}); name another file for skip_bad_rows"
@@ -233,6 +253,7 @@ class Rejects:
         csv.writer(self._file, lineterminator="\n").writerow(
             [place, str(error).removeprefix(f"{place}: ")]
         )
+        self._file.flush()
         self.count += 1
 
     def __enter__(self) -> Rejects:

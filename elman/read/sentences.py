@@ -63,6 +63,10 @@ class Sentences:
         self.rows: Rows | None = None
         if self.columns:
             assert isinstance(source, str | Path)
+            if beside is not None:
+                raise ArgumentError(
+                    f"{beside}: {source} has words and tags already; give one of the two files"
+                )
             self.files = files_below(source)
             self.name = Path(source).name
             form, tag = ("form", "upos") if kind_of(Path(source)) == ".conllu" else ("0", "-1")
@@ -162,11 +166,22 @@ def _sentence(values: Sequence[object], place: str) -> tuple[tuple[str, ...], ..
     for value in values:
         if isinstance(value, str):
             value = value.split()
-        if not isinstance(value, Iterable):
-            raise DataError(f"{place}: {type(value).__name__}, expected a list of words or tags")
-        parts.append(tuple(checked_text(str(one), place) for one in value))
+        if not isinstance(value, Iterable) or isinstance(value, dict):
+            kind = "null" if value is None else type(value).__name__
+            raise DataError(f"{place}: {kind}, expected a list of words or tags")
+        parts.append(tuple(_word(one, place) for one in value))
     if len(parts) == 2 and len(parts[0]) != len(parts[1]):
         raise DataError(f"{place}: {len(parts[0])} words and {len(parts[1])} tags")
     if not parts[0]:
         raise DataError(f"{place}: no words; expected a sentence")
     return tuple(parts)
+
+
+def _word(value: object, place: str) -> str:
+    """A word or tag; numbers are written out."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
+        return str(value)
+    text = checked_text(value, f"{place}: a word or tag")
+    if not text or text.isspace():
+        raise DataError(f"{place}: a word or tag is empty; fill or drop it")
+    return text

@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import json
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -177,21 +178,53 @@ def _object(row: str, where: str) -> dict[str, object]:
     return record
 
 
+class _Again:
+    """Lines, of which those behind the first of a record can be read once more."""
+
+    def __init__(self, rows: Iterable[str]) -> None:
+        self._rows, self._behind = iter(rows), deque[str]()
+        self._taken: list[str] = []
+        self._line = 1  # that comes next
+
+    def begin(self) -> int:
+        """The line at which a record begins."""
+        self._taken.clear()
+        return self._line
+
+    def go_back(self) -> None:
+        """To the second line of the record."""
+        self._behind.extendleft(reversed(self._taken[1:]))
+        self._line -= len(self._taken) - 1
+        self._taken.clear()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        row = self._behind.popleft() if self._behind else next(self._rows)
+        self._taken.append(row)
+        self._line += 1
+        return row + "\n"
+
+
 def _csv(
     rows: Iterable[str], columns: Sequence[str] | None, file: Path, *, delimiter: str, field: int
 ) -> Values:
     csv.field_size_limit(max(csv.field_size_limit(), field))
+    lines = _Again(rows)
     # strict: a stray quote would otherwise swallow the rest of the file or vanish.
-    reader = csv.reader((row + "\n" for row in rows), delimiter=delimiter, strict=True)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] = []
     places: list[int] = []
     while True:
-        line = reader.line_num + 1
+        line = lines.begin()
         try:
             record = next(reader, None)
         except csv.Error as error:
             where = f"{file}: line {line}"
             yield line, DataError(f"{where}: {error}; double quotes inside a field")
+            lines.go_back()  # only the first line of the record is bad: a quote may have no end
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
             continue
         if record is None:
             return

@@ -95,13 +95,7 @@ class TextSource:
         self._texts: tuple[str, ...] = ()
         if document not in get_args(Document):
             raise ArgumentError(f"document must be file, line or paragraph, got {document!r}")
-        try:
-            # Unlike a look-up this refuses codecs that are none of text (base64, zlib, rot13).
-            b"text".decode(encoding, "replace")
-        except (LookupError, ValueError) as error:
-            raise ArgumentError(
-                f"encoding must name a text encoding such as utf-8 or latin-1, got {encoding!r}"
-            ) from error
+        _codec(encoding)
         if isinstance(path, (str, Path)):
             self.files = files_below(path)
             self.name = Path(path).name or Path(path).resolve().name
@@ -156,7 +150,7 @@ class TextSource:
             >>> TextSource(["ab", "c"]).fingerprint() == TextSource(["a", "bc"]).fingerprint()
             False
         """
-        encoding = codecs.lookup(self.encoding).name
+        encoding = _codec(self.encoding)
         # How a file is read is content too: the same bytes mean another text as .csv and .tsv.
         kinds = [kind_of(file) for file in self.files if kind_of(file) in TABLES]
         whole = hashlib.blake2b(digest_size=16)
@@ -241,7 +235,12 @@ def checked_text(value: object, where: str) -> str:
         kind = "null" if value is None else type(value).__name__
         raise DataError(f"{where} is {kind}, expected text; fill or drop it")
     if not is_unicode(value):
-        raise DataError(f"{where} has half a surrogate pair, expected Unicode text")
+        half = next(ord(mark) for mark in value if "\ud800" <= mark <= "\udfff")
+        # Bytes that are not text come so, if a row of them shall not stop the whole (PEP 383).
+        what = "half a surrogate pair"
+        if 0xDC80 <= half <= 0xDCFF:
+            what = f"the byte 0x{half - 0xDC00:02X}"
+        raise DataError(f"{where} has {what}, which is no text; mend it or name the encoding")
     return value
 
 
@@ -271,10 +270,22 @@ def file_blocks(file: Path, advance: Advance, *, unpack: bool = True) -> Iterato
             yield block
 
 
+def _codec(encoding: str) -> str:
+    """The name of an encoding of text; ArgumentError if it is none."""
+    try:
+        # Unlike a look-up this refuses codecs that are none of text (base64, zlib, rot13).
+        b"text".decode(encoding, "replace")
+    except (LookupError, ValueError) as error:
+        raise ArgumentError(
+            f"encoding must name a text encoding such as utf-8 or latin-1, got {encoding!r}"
+        ) from error
+    return codecs.lookup(encoding).name
+
+
 def _decode(
     blocks: Iterable[bytes], encoding: str, file: Path, *, lenient: bool = False
 ) -> Iterator[str]:
-    codec, errors = codecs.lookup(encoding).name, "surrogateescape" if lenient else "strict"
+    codec, errors = _codec(encoding), "surrogateescape" if lenient else "strict"
     decoder = codecs.getincrementaldecoder("utf-8-sig" if codec == "utf-8" else codec)(errors)
     offset, line, held, blank = 0, 1, "", True
     for block in chain(blocks, [b""]):

@@ -13,9 +13,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elman.errors import ArgumentError
+from elman.errors import ArgumentError, UntrainedError
 from elman.tasks.classifier_settings import ClassifierSettings
-from elman.tasks.estimator import Estimator, checked_texts
+from elman.tasks.estimator import Estimator, as_sizes, checked_texts
 from elman.tasks.folder import TOKENIZER
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Classifier(ClassifierSettings, Estimator):
     def classes(self) -> list[Label]:
         """The labels, in the order of the scores."""
         if "classes" not in self._described:
-            raise ArgumentError("this Classifier is not trained yet: call fit first")
+            raise UntrainedError("this Classifier is not trained yet: call fit first")
         return list(self._described["classes"])
 
     @property
@@ -173,7 +173,7 @@ class Classifier(ClassifierSettings, Estimator):
         """The same as an array."""
         import numpy as np
 
-        return np.array(self.classes)
+        return np.array(self.classes)  # an AttributeError if there are none, as scikit-learn has it
 
     @property
     def temperature(self) -> float:
@@ -184,7 +184,7 @@ class Classifier(ClassifierSettings, Estimator):
     def vocabulary(self) -> Vocabulary:
         """The tokens."""
         if self._vocabulary is None:
-            raise ArgumentError("this Classifier is not trained yet: call fit first")
+            raise UntrainedError("this Classifier is not trained yet: call fit first")
         return self._vocabulary
 
     @property
@@ -204,7 +204,7 @@ class Classifier(ClassifierSettings, Estimator):
         for name, value in params.items():
             if name not in known:
                 raise ArgumentError(f"{name} is no setting of Classifier")
-            setattr(self, name, value)
+            setattr(self, name, as_sizes(value) if name == "hidden_size" else value)
         return self
 
     def __sklearn_tags__(self) -> Any:
@@ -230,16 +230,17 @@ class Classifier(ClassifierSettings, Estimator):
         from elman.model import SequenceModel
         from elman.tasks.network import build_core
 
-        features = self.embedding_size or self.sizes[0]
+        settled = self.settled()
+        features = settled.embedding_size or settled.sizes[0]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             encode = Embed(
                 vocabulary.size, features,
                 dropout=self.embedding_dropout, input_dropout=self.input_dropout,
             )  # fmt: skip
-            core = build_core(self, features, bidirectional=self.bidirectional)
+            core = build_core(settled, features, bidirectional=self.bidirectional)
             head = LabelHead(
-                self.sizes[-1] * (2 if self.bidirectional else 1), classes,
+                core.output_size, classes,
                 pooling=self.pooling, bidirectional=self.bidirectional, several=self.several,
                 label_smoothing=self.label_smoothing,
             )  # fmt: skip

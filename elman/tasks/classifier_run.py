@@ -86,11 +86,12 @@ def _read(model: Classifier, given: Mapping[str, object], rejects: Path | None) 
         lambda rows, bad: read_examples(rows, model, bad), "rows",
     )  # fmt: skip
     data, described = parts.data, parts.described
-    described["classes"] = classes = find_classes(data["train"], described["name"])
+    described["classes"] = classes = find_classes(data["train"], described["name"], given["train"])
     if "validation" not in data:
         share = model.validation_fraction
         data["train"], data["validation"] = split(data["train"], share, seed=model.seed)
-        parts.notes.append(f"{share:.0%} of each class is held out for validation")
+        held = len(data["validation"])
+        parts.notes.append(f"{held:,} rows, {share:.0%} of each class, are held out for validation")
     others = {name: examples for name, examples in data.items() if name != "train"}
     parts.notes.extend(notes_on(data["train"], others, classes))
     return parts
@@ -119,7 +120,7 @@ def _build(
                 f"embedding_size={model.embedding_size}: the vectors in {model.vectors} have "
                 f"{vectors.shape[1]} numbers"
             )
-        model.embedding_size = vectors.shape[1]
+        model._described["decided"] = {"embedding_size": vectors.shape[1]}
         given.notes.append(
             f"{int(found.sum()):,} of {vocabulary.size:,} tokens have a vector in {model.vectors}"
         )
@@ -161,10 +162,23 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
     facts: dict[str, object] = {"train": given.described["name"]}
     facts |= {f"{name}_examples": len(part) for name, part in parts.items()}
     facts |= {"classes": len(classes), "vocabulary_size": model.vocabulary.size}
+    long = sum(len(text) == model.max_tokens for text in encoded["train"])
+    if long:
+        given.notes.append(
+            f"{long:,} texts have max_tokens={model.max_tokens} tokens or more; of longer ones the "
+            "first and the last half of so many are read"
+        )
     return Job(
         train, validation, facts, "examples",
         measure=lambda: _measure(model, parts, targets, unseen), notes=given.notes,
+        records=lambda: [{"event": "note", "text": _calibration(model, "test" in parts)}],
     )  # fmt: skip
+
+
+def _calibration(model: Classifier, tested: bool) -> str:
+    """How probabilities were calibrated."""
+    text = f"scores are divided by {model.temperature:.2f}, fitted on the validation data"
+    return text if tested else f"{text}, whose own ECE it makes look small: give test data"
 
 
 def _balanced(targets: Tensor, classes: int) -> Tensor:
@@ -201,7 +215,7 @@ def _measure(
     }  # fmt: skip
     words = bag_of_words(
         parts["train"].texts, targets["train"], {name: parts[name].texts for name in names},
-        len(model.classes), lowercase=model.lowercase,
+        len(model.classes), lowercase=model.settled().lowercase,
     )  # fmt: skip
     metrics: dict[str, Any] = {"model": ours, "baseline": known}
     if words is not None:
@@ -283,7 +297,7 @@ def describe(model: Classifier, name: str) -> str:
     shown = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
     return model_card(
         model, name, title="a classifier of texts",
-        made=f"{model.cell.upper()}, a vocabulary of {model.vocabulary.size:,} "
+        made=f"{model.settled().cell.upper()}, a vocabulary of {model.vocabulary.size:,} "
         f"{model.vocabulary.tokens} tokens, labels: {shown}",
         columns={"accuracy": ("accuracy", "{:.1%}"), "F1 macro": ("F1 macro", "{:.3f}")},
         notes=[

@@ -6,11 +6,12 @@ Nothing heavy is imported before it is used, so that `elman --help` is quick.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from elman.errors import ArgumentError, FolderError
+from elman.errors import ArgumentError, FolderError, UntrainedError
+from elman.read.rows import check_new
 from elman.read.text import is_unicode
 from elman.tasks.folder import (
     CONFIG,
@@ -39,9 +40,7 @@ class Estimator(NetworkSettings):
     task: ClassVar[str]  # its name in config.json and on the command line
 
     def __post_init__(self) -> None:
-        if isinstance(self.hidden_size, Sequence):
-            sizes = tuple(self.hidden_size)
-            self.hidden_size = sizes[0] if len(sizes) == 1 else sizes
+        self.hidden_size = as_sizes(self.hidden_size)
         self._model: SequenceModel | Seq2Seq | None = None
         self._described: dict[str, Any] = {}  # the data, for a later session
         self.metrics: dict[str, Any] = {}
@@ -78,14 +77,20 @@ class Estimator(NetworkSettings):
         folder = None if out is None else Path(out)
         if folder is not None:
             check_free(folder, overwrite=overwrite)
+        if skip_bad_rows is not None:
+            check_new(Path(skip_bad_rows), overwrite=overwrite)
         return folder, None if skip_bad_rows is None else Path(skip_bad_rows)
 
     @property
     def model(self) -> Any:  # SequenceModel or Seq2Seq, as the task has it
         """The network."""
         if self._model is None:
-            raise ArgumentError(f"this {type(self).__name__} is not trained yet: call fit first")
+            raise UntrainedError(f"this {type(self).__name__} is not trained yet: call fit first")
         return self._model
+
+    def settled(self: Task) -> Task:
+        """The settings with what a language model or word vectors to start from decided."""
+        return replace(self, **self._described.get("decided", {}))
 
     @classmethod
     def resume(
@@ -181,6 +186,13 @@ class Estimator(NetworkSettings):
             raise FolderError(f"{folder / CONFIG}: is damaged ({error})") from error
         model._described = config["data"]
         return model
+
+
+def as_sizes(given: Sequence[int] | int) -> tuple[int, ...] | int:
+    """Units of a layer as one number, or as one for each of several."""
+    if not isinstance(given, Sequence):
+        return given
+    return given[0] if len(given) == 1 else tuple(given)
 
 
 def checked_texts(texts: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elman.errors import ArgumentError, FolderError
+from elman.errors import ArgumentError, FolderError, UntrainedError
 from elman.tasks.estimator import Estimator
 from elman.tasks.folder import HISTORY, SERIES, read_json, write_json
 from elman.tasks.forecaster_settings import ForecasterSettings
@@ -127,14 +127,14 @@ class Forecaster(ForecasterSettings, Estimator):
     def index(self) -> SeriesIndex:
         """What training has seen of the series."""
         if self._index is None:
-            raise ArgumentError("this Forecaster is not trained yet: call fit first")
+            raise UntrainedError("this Forecaster is not trained yet: call fit first")
         return self._index
 
     @property
     def history(self) -> SeriesTable:
         """The end of the training data, from where forecasts begin."""
         if self._history is None:
-            raise ArgumentError("this Forecaster is not trained yet: call fit first")
+            raise UntrainedError("this Forecaster is not trained yet: call fit first")
         return self._history
 
     @property

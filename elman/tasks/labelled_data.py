@@ -87,14 +87,24 @@ def _label(value: object, place: str, column: str) -> Label:
         value = " ".join(checked_text(value, f"{place}: column {column!r}").split())
     if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
         raise DataError(f"{place}: column {column!r} is empty, expected a label; fill or drop it")
+    if isinstance(value, list | dict | tuple | set | frozenset | np.ndarray):
+        raise DataError(
+            f"{place}: column {column!r} is a {type(value).__name__}, expected a label; for any "
+            "number of them set several"
+        )
     if not isinstance(value, str | int | float | bool):
         value = str(value)
     return value
 
 
-def find_classes(examples: Examples, name: str) -> list[Label]:
-    """All labels of the training data in order; DataError for fewer than two."""
+def find_classes(examples: Examples, name: str, given: object) -> list[Label]:
+    """All labels of the training data in order; DataError for fewer than two.
+
+    `given` is what the user gave: of a matrix all columns are labels.
+    """
     found = set().union(*examples.labels)
+    shape: tuple[int, ...] = getattr(given[1], "shape", ()) if isinstance(given, tuple) else ()
+    found |= set(range(shape[1] if len(shape) > 1 else 0))
     kinds = {type(label) for label in found}
     classes: list[Label] = sorted(found) if len(kinds) == 1 else sorted(found, key=str)
     if len(classes) < 2:
@@ -111,6 +121,9 @@ def find_classes(examples: Examples, name: str) -> list[Label]:
 def split(examples: Examples, fraction: float, *, seed: int) -> tuple[Examples, Examples]:
     """A training and a validation part with the same share of every label (or set of labels).
 
+    Sets of several labels that are too rare for a share are drawn from together; but every label
+    stays in the training part.
+
     Example:
         >>> from elman.tasks.labelled_data import Examples, split
         >>> many = Examples(["a"] * 30, [("x",)] * 20 + [("y",)] * 10, [""] * 30)
@@ -122,19 +135,31 @@ def split(examples: Examples, fraction: float, *, seed: int) -> tuple[Examples, 
     groups: dict[tuple[str, ...], list[int]] = {}
     for number, labels in enumerate(examples.labels):
         groups.setdefault(tuple(sorted(map(str, labels))), []).append(number)
+    rare = {key for key in groups if len(groups[key]) * fraction < 1}
+    if not any(len(key) > 1 for key in rare):
+        rare = set()
     held: list[int] = []
     debt = 0.0  # what groups before owe, so that all together give their share
-    for key in sorted(groups):
+    for key in sorted(groups.keys() - rare):
         members = draw.permutation(groups[key])
         wanted = len(members) * fraction + debt
         most = min(math.ceil(len(members) * fraction), len(members) - 1)
         count = min(int(wanted + 1e-9), most)
         debt = min(1.0, wanted - count)
         held += members[:count].tolist()
+    members = draw.permutation([n for key in sorted(rare) for n in groups[key]]).astype(int)
+    left = Counter(label for labels in examples.labels for label in labels)
+    left -= Counter(label for n in held for label in examples.labels[n])
+    wanted = int(len(members) * fraction + debt + 1e-9)
+    for n in members.tolist():
+        if wanted and all(left[label] > 1 for label in examples.labels[n]):
+            held.append(n)
+            left.subtract(examples.labels[n])
+            wanted -= 1
     if not held:
         raise DataError(
-            f"{len(examples)} rows are too few to hold out validation_fraction={fraction}; "
-            "give more rows, or validation data"
+            f"{len(examples)} rows of {len(groups)} labels are too few to hold out "
+            f"validation_fraction={fraction} of each; give more rows, or validation data"
         )
     there = set(held)
     return (

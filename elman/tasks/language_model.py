@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elman.errors import ArgumentError
+from elman.errors import ArgumentError, UntrainedError
 from elman.tasks.estimator import Estimator
 from elman.tasks.folder import TOKENIZER, check_free
 from elman.tasks.language_settings import LanguageSettings
@@ -187,7 +187,7 @@ class LanguageModel(LanguageSettings, Estimator):
     def vocabulary(self) -> Vocabulary:
         """The tokens."""
         if self._vocabulary is None:
-            raise ArgumentError("this LanguageModel is not trained yet: call fit first")
+            raise UntrainedError("this LanguageModel is not trained yet: call fit first")
         return self._vocabulary
 
     # Inside.

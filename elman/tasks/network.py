@@ -41,7 +41,7 @@ def build_core(
 
 
 def earlier_model(model: Classifier | Translator) -> LanguageModel | None:
-    """The language model to start from, if there is one; what it decides is set.
+    """The language model to start from, if there is one; what it decides is noted in `model`.
 
     Raises:
         ArgumentError: something else was chosen, or its layers cannot read both directions.
@@ -61,8 +61,8 @@ def earlier_model(model: Classifier | Translator) -> LanguageModel | None:
                 f"{name}={ours}: the language model in {model.start_from} has {theirs}, which "
                 f"stays; leave {name} out"
             )
-        setattr(model, name, theirs)
-    model.check()
+    model._described["decided"] = decided
+    model.settled().check()
     if model.bidirectional and len(earlier.model.core.hidden_sizes) > 1:
         raise ArgumentError(
             f"start_from={model.start_from}: its layers read forward only, those above the first "

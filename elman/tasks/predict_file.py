@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from elman.errors import ArgumentError, DataError, FolderError, Stopped
-from elman.read.rows import Rejects, Rows, text_of
+from elman.read.rows import Rejects, Rows, check_new, text_of
 from elman.read.sentences import Sentences
 from elman.report.progress import reading_bar
 from elman.tasks.classifier import Classifier
@@ -29,7 +29,7 @@ from elman.tasks.translator import Translator
 if TYPE_CHECKING:
     from elman.decode.beam import Search
 
-WINDOW = 1024  # rows that are in memory
+WINDOW, LONG = 1024, 1 << 20  # rows that are in memory; characters or words of them, about
 
 
 def predict_file(
@@ -62,9 +62,19 @@ def predict_file(
             f"that ends with {', '.join(k for k in job.kinds if k != kind)}, where the line is said"
         )
     part, about = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.json")
+    ours = {path.resolve() for path in (out, part, about)}
+    if ours & {file.resolve() for file in job.rows.files}:
+        raise FolderError(f"{out}: would replace the data that are read; name another file")
+    if rejects is not None and rejects.resolve() in ours:
+        raise ArgumentError(f"{rejects}: is the file for what is predicted; name another one")
+    if part.exists() and not about.exists():
+        raise FolderError(f"{part}: is there already and not of Elman; name another file for out")
     facts = {"model": _identity(model), "data": job.rows.fingerprint(), "search": repr(search)}
     try:
-        done = job.whole_rows(part, kind) if part.exists() and _same(about, facts) else 0
+        goes_on = part.exists() and _same(about, facts)
+        if rejects is not None and not goes_on:
+            check_new(rejects, overwrite=overwrite)
+        done = job.whole_rows(part, kind) if goes_on else 0
         if not done:
             about.write_text(json.dumps(facts))
             part.write_bytes(job.header(kind))
@@ -85,7 +95,7 @@ def _go_through(
     job: _Job, file: BinaryIO, bad: Rejects, done: int, kind: str, *, show: bool
 ) -> int:
     """Append the rows behind the first `done` ones; give how many there are in all."""
-    count = 0
+    count = size = 0
     places: list[str] = []
     items: list[Any] = []
     with reading_bar(
@@ -119,8 +129,10 @@ def _go_through(
             if count > done:
                 places.append(place)
                 items.append(item)
-            if len(items) == WINDOW:
+                size += len(item)
+            if len(items) == WINDOW or size > LONG:
                 write()
+                size = 0
         if items:
             write()
     return count

@@ -107,6 +107,8 @@ def _run(
                 journal.truncate(0)
             if journal.position == 0:
                 journal.write(begin)
+                for note in job.notes:
+                    journal.write({"event": "note", "text": note})
         if display is not None:
             display.show(begin)
         outcome = fit(
@@ -152,7 +154,9 @@ def _start_record(model: Estimator, job: Job, fabric: Fabric) -> dict[str, objec
         "precision": model.precision,
         "seed": model.seed,
         "versions": {"elman": elman.__version__, "torch": torch.__version__},
-        "settings": {name: value for name, value in asdict(model).items() if value is not None},
+        "settings": {
+            name: value for name, value in asdict(model.settled()).items() if value is not None
+        },
         "data": dict(job.data),
         "epochs": model.epochs,
         "steps_per_epoch": -(-len(job.train) // model.accumulate),

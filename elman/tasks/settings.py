@@ -59,15 +59,17 @@ class NetworkSettings(TrainingSettings):
             raise ArgumentError(f"hidden_size must be at least 1, got {self.hidden_size}")
         check_counts(self, "num_layers", "embedding_size")
         for name in PROBABILITIES:
-            if not 0 <= getattr(self, name) < 1:
-                raise ArgumentError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and 0 <= value < 1):
+                raise ArgumentError(f"{name} must be in [0, 1), got {value!r}")
         if self.seed >= 2**53:  # the loop makes 64 bits of a thousand times this
             raise ArgumentError(f"seed must be below 2**53, got {self.seed}")
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Units of every layer that hidden_size names."""
-        return (self.hidden_size,) if isinstance(self.hidden_size, int) else self.hidden_size
+        sizes = self.hidden_size
+        return tuple(sizes) if isinstance(sizes, Sequence) else (sizes,)
 
 
 @dataclass(kw_only=True)

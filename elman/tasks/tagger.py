@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elman.errors import ArgumentError, FolderError
+from elman.errors import ArgumentError, FolderError, UntrainedError
 from elman.tasks.estimator import Estimator
 from elman.tasks.folder import WORDS, read_json, write_json
 from elman.tasks.tagger_settings import TaggerSettings
@@ -135,14 +135,14 @@ class Tagger(TaggerSettings, Estimator):
     def index(self) -> WordIndex:
         """The words and characters."""
         if self._index is None:
-            raise ArgumentError("this Tagger is not trained yet: call fit first")
+            raise UntrainedError("this Tagger is not trained yet: call fit first")
         return self._index
 
     @property
     def tag_names(self) -> list[str]:
         """The tags, in the order of the scores."""
         if "tags" not in self._described:
-            raise ArgumentError("this Tagger is not trained yet: call fit first")
+            raise UntrainedError("this Tagger is not trained yet: call fit first")
         return list(self._described["tags"])
 
     @property

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elman.errors import ArgumentError
+from elman.errors import ArgumentError, UntrainedError
 from elman.tasks.estimator import Estimator, checked_texts
 from elman.tasks.folder import SOURCE_TOKENIZER, TOKENIZER
 from elman.tasks.translator_settings import TranslatorSettings
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from elman.decode.beam import Found, Search
+    from elman.decode.consensus import Consensus
     from elman.decode.sample import Sampling
     from elman.encode.embed import Embed
     from elman.encode.text import Vocabulary
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from elman.serve.conversation import Conversation
 
 Texts = str | Path | Sequence[str]
-ROWS = 256  # sequences that are decoded at a time: rows times beams
+ROWS, DRAWN = 256, 1024  # sequences that are searched and drawn at a time: rows times beams
 
 
 @dataclass(kw_only=True)
@@ -100,21 +101,36 @@ class Translator(TranslatorSettings, Estimator):
         self,
         texts: Sequence[str],
         *,
-        search: Search | None = None,
+        search: Search | Consensus | None = None,
         sampling: Sampling | None = None,
         seed: int = 0,
     ) -> list[str]:
-        """The likeliest target of each source, or one that is drawn.
+        """The likeliest target of each source, what many samples agree on, or one that is drawn.
 
         Args:
             texts: sources; of kind dialogue the turns so far, with `separator` between them.
-            search: how to search; None for a beam of 5.
+            search: how to search or agree; None for `consensus`, or else a beam of 5.
             sampling: how to draw; None to search.
             seed: of what is drawn.
         """
+        from elman.decode.consensus import Consensus, most_agreed
+        from elman.decode.sample import Sampling as Options
+
         sources = [self.source_of(text) for text in checked_texts(texts)]
+        theirs = self.vocabularies[1]
         if sampling is not None:
-            return self._draw(sources, sampling, seed)
+            return [theirs.decode(drawn) for (drawn,) in self._draw(sources, sampling, 1, seed)]
+        if search is None and self.consensus is not None:
+            search = Consensus(samples=self.consensus)
+        if isinstance(search, Consensus):
+            options = Options(temperature=search.temperature)
+            drawn = self._draw(sources, options, search.samples, search.seed)
+            said = [[theirs.decode(tokens) for tokens in some] for some in drawn]
+            spaced = theirs.tokens in ("word", "bpe")
+            return [
+                some[most_agreed([one.lower().split() if spaced else list(one) for one in some])]
+                for some in said
+            ]
         found = self.search(sources, search)
         return [self.text_of(text, best[0]) for text, best in zip(sources, found, strict=True)]
 
@@ -152,7 +168,7 @@ class Translator(TranslatorSettings, Estimator):
     def vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
         """Of source and target."""
         if self._vocabularies is None:
-            raise ArgumentError("this Translator is not trained yet: call fit first")
+            raise UntrainedError("this Translator is not trained yet: call fit first")
         return self._vocabularies
 
     @property
@@ -165,21 +181,19 @@ class Translator(TranslatorSettings, Estimator):
 
     def text_of(self, source: str, found: Found) -> str:
         """Text of tokens; an unknown word becomes the one of the source that it looked at most."""
+        from elman.encode.text import stream_text
+
         ours, theirs = self.vocabularies
         tokens = list(found.tokens)
         if theirs.unknown is None or theirs.unknown not in tokens or found.attention is None:
             return theirs.decode(tokens)
         offsets = ours.tokenizer.encode(source, add_special_tokens=False).offsets[self.kept]
-        parts, last = [], 0
-        for place, token in enumerate(tokens):
-            if token != theirs.unknown:
-                continue
+        words = []
+        for place in (n for n, token in enumerate(tokens) if token == theirs.unknown):
             looked = int(found.attention[place, : max(1, len(offsets))].argmax())
             begin, end = offsets[looked] if offsets else (0, 0)
-            parts += [theirs.decode(tokens[last:place]), source[begin:end]]
-            last = place + 1
-        parts.append(theirs.decode(tokens[last:]))
-        return " ".join(part for part in parts if part)
+            words.append(source[begin:end])
+        return "".join(stream_text(theirs, tokens, words))
 
     @property
     def kept(self) -> slice:
@@ -215,7 +229,10 @@ class Translator(TranslatorSettings, Estimator):
                 result[n] = best
         return result
 
-    def _draw(self, sources: Sequence[str], sampling: Sampling, seed: int) -> list[str]:
+    def _draw(
+        self, sources: Sequence[str], sampling: Sampling, count: int, seed: int
+    ) -> list[list[list[int]]]:
+        """So many samples of each source, as tokens."""
         import torch
 
         from elman.decode.sample import sample
@@ -223,22 +240,25 @@ class Translator(TranslatorSettings, Estimator):
         network, theirs = self.network, self.vocabularies[1]
         generator = torch.Generator().manual_seed(seed)
         banned = () if theirs.unknown is None else (theirs.unknown,)
-        result = [""] * len(sources)
-        for chosen, source, first in self._groups(sources, ROWS):
+        result: list[list[list[int]]] = [[] for _ in sources]
+        for chosen, source, first in self._groups(sources, max(1, DRAWN // count)):
+            rows = torch.arange(len(chosen)).repeat_interleave(count)
             with torch.inference_mode():
-                scores, here, _ = network.step(first, network.read(source))
+                scores, here, _ = network.step(first[rows], network.read(source).rows(rows))
                 drawn = torch.stack(
                     list(
                         sample(
                             lambda tokens, place: network.step(tokens, place)[:2], scores, here,
                             sampling=sampling, max_new_tokens=max(self._longest(source)),
                             generator=generator, banned=banned, end=theirs.end,
+                            select=lambda here, which: here.rows(which),
                         )
                     ), 1,
                 )  # fmt: skip
-            for n, tokens, most in zip(chosen, drawn.tolist(), self._longest(source), strict=True):
-                ends = tokens.index(theirs.end) if theirs.end in tokens else most
-                result[n] = theirs.decode(tokens[: min(ends, most)])
+            longest = self._longest(source)
+            for row, tokens in zip(rows.tolist(), drawn.tolist(), strict=True):
+                ends = tokens.index(theirs.end) if theirs.end in tokens else longest[row]
+                result[chosen[row]].append(tokens[: min(ends, longest[row])])
         return result
 
     def _longest(self, source: Padded) -> list[int]:
@@ -277,15 +297,16 @@ class Translator(TranslatorSettings, Estimator):
         from elman.heads import TokenHead
         from elman.seq2seq import Seq2Seq
 
-        last = self.sizes[-1]
-        features = self.embedding_size or (last if self.tied else self.sizes[0])
+        settled = self.settled()
+        last = settled.sizes[-1]
+        features = settled.embedding_size or (last if self.tied else settled.sizes[0])
         drops = {"dropout": self.embedding_dropout, "input_dropout": self.input_dropout}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             source = Embed(ours.size, features, **drops)
             target = source if self.shared else Embed(theirs.size, features, **drops)
             network = Seq2Seq(
-                self._build_coder(source, target, features),
+                settled._build_coder(source, target, features),
                 TokenHead(last, theirs.size, tied=target.weight if self.tied else None),
                 begin=theirs.end, dropout=self.dropout, label_smoothing=self.label_smoothing,
                 copying=self.copying, coverage=self.coverage,

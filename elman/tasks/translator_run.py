@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from elman.encode.embed import Embed
 from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.turns import join_turns, split_turns
 from elman.errors import ArgumentError, DataError
-from elman.read.rows import Rejects, Rows, text_of
+from elman.read.rows import Rejects, Row, Rows, text_of
 from elman.report.overlap import check_scorer, score_each, score_texts
 from elman.seq2seq import NOTHING, Seq2Seq
 from elman.seq2seq.recurrent import Recurrent
@@ -31,7 +32,6 @@ from elman.train.fabric import build_fabric
 from elman.train.loop import CHECKPOINT
 
 if TYPE_CHECKING:
-    from elman.decode.beam import Found
     from elman.tasks.language_model import LanguageModel
     from elman.tasks.translator import Translator
 
@@ -39,6 +39,7 @@ GENERATED = 2000  # pairs of the validation data that are translated at most
 SHOWN = 5  # pairs in the report
 WORST = 5  # of those that are least like their references
 LONG = 500  # characters of a text there
+LINES = 1000  # of a file of conversations that show how it is written
 PICTURES = 3  # of attention
 WIDE = 40  # tokens of a picture
 BASELINES = {
@@ -50,17 +51,19 @@ BASELINES = {
 
 @dataclass
 class Pairs:
-    """Sources, targets, and where they stand."""
+    """Sources, targets, and the row that each is of: a conversation has many pairs."""
 
     sources: list[str] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.sources)
 
     def select(self, numbers: Sequence[int]) -> Pairs:
         """Some of them."""
-        return Pairs([self.sources[n] for n in numbers], [self.targets[n] for n in numbers])
+        columns = (self.sources, self.targets, self.rows)
+        return Pairs(*([column[n] for n in numbers] for column in columns))  # type: ignore[arg-type]
 
 
 def train_translator(
@@ -127,7 +130,7 @@ def _rows(model: Translator, given: object, *, lenient: bool = False) -> Rows:
 
 def _collect(model: Translator, rows: Rows, rejects: Rejects) -> Pairs:
     pairs = Pairs()
-    for place, values in rows.read():
+    for number, (place, values) in enumerate(_conversations(model, rows)):
         try:
             if isinstance(values, DataError):
                 raise values
@@ -137,9 +140,33 @@ def _collect(model: Translator, rows: Rows, rejects: Rejects) -> Pairs:
         else:
             pairs.sources += [source for source, _ in found]
             pairs.targets += [target for _, target in found]
+            pairs.rows += [number] * len(found)
     if not pairs.sources:
         raise DataError(f"{rows.name}: has no pair of texts; expected many")
     return pairs
+
+
+def _conversations(model: Translator, rows: Rows) -> Iterator[Row]:
+    """The rows; of a file with a turn a line and a blank line behind each conversation, those."""
+    found = rows.read()
+    head = list(islice(found, LINES))
+    texts = [row.values[0] for row in head if isinstance(row.values, tuple)]
+    lines = len(rows.columns) == 1 and rows.kind == "parallel"
+    if not lines or any(model.separator in str(text) for text in texts):
+        yield from chain(head, found)
+        return
+    begin, turns, bad = "", list[object](), False
+    for place, values in chain(head, found, [Row("", ("",))]):
+        if isinstance(values, DataError):
+            yield Row(place, values)
+            bad = True
+        elif str(values[0]).strip():
+            begin = begin or place
+            turns.append(values[0])
+        else:
+            if turns and not bad:
+                yield Row(begin, (turns,))
+            begin, turns, bad = "", [], False
 
 
 def _pairs_of(model: Translator, values: tuple[object, ...], place: str) -> list[tuple[str, str]]:
@@ -159,8 +186,8 @@ def _pairs_of(model: Translator, values: tuple[object, ...], place: str) -> list
         turns = split_turns(text_of(whole, place, model.conversation), model.separator)
     if len(turns) < 2:
         raise DataError(
-            f"{place}: {len(turns)} turn, a conversation has two or more with {model.separator!r} "
-            "between them; set separator, or give targets for pairs"
+            f"{place}: {len(turns)} turn, a conversation has two or more, with {model.separator!r} "
+            "between them or a line each and a blank line behind; set separator, or give targets"
         )
     return [(join_turns(turns[:n], model.history), turns[n]) for n in range(1, len(turns))]
 
@@ -173,9 +200,13 @@ def _read(model: Translator, given: Mapping[str, object], rejects: Path | None) 
     data = parts.data
     if "validation" not in data:
         whole, share = data["train"], model.validation_fraction
-        train, held = hold_out(len(whole), share, seed=model.seed, unit="pairs")
-        data["train"], data["validation"] = whole.select(train), whole.select(held)
-        parts.notes.append(f"{share:.0%} of the pairs are held out for validation")
+        which = np.unique(whole.rows, return_inverse=True)[1]
+        unit = "pairs" if which[-1] + 1 == len(whole) else "conversations"
+        train, held = hold_out(int(which[-1]) + 1, share, seed=model.seed, unit=unit)
+        data["train"], data["validation"] = (
+            whole.select(np.flatnonzero(np.isin(which, part)).tolist()) for part in (train, held)
+        )
+        parts.notes.append(f"{len(held):,} {unit}, {share:.0%}, are held out for validation")
     if len(data["validation"]) > GENERATED:
         parts.notes.append(
             f"of the validation data the first {GENERATED:,} pairs are translated for the scores"
@@ -222,6 +253,13 @@ def _job(model: Translator, given: Parts[Pairs], fabric: Fabric) -> Job:
     facts |= {f"{name}_pairs": len(part) for name, part in parts.items()}
     facts |= {"source_vocabulary": ours.size, "target_vocabulary": theirs.size}
     held = _batches(model, parts["validation"], max(64, model.batch_size), None)
+    for name, texts in (("sources", train.sequences), ("targets", train.targets)):
+        long = sum(len(tokens) > model.max_tokens for tokens in texts)
+        if long:
+            given.notes.append(
+                f"{long:,} {name} have max_tokens={model.max_tokens} tokens or more; the rest of "
+                "longer ones is not read"
+            )
     return Job(
         train, held, facts, "tokens",
         measure=lambda: _measure(model, parts), notes=given.notes,
@@ -237,14 +275,13 @@ def _measure(model: Translator, parts: dict[str, Pairs]) -> dict[str, Any]:
         part = parts[name]
         if name == "validation":
             part = part.select(range(min(GENERATED, len(part))))
-        best = [found[0] for found in model.search(part.sources)]
-        texts = [model.text_of(*pair) for pair in zip(part.sources, best, strict=True)]
+        texts = model.predict(part.sources)
         metrics["model"][name] = {**_perplexity(model, parts[name]), **_overlap(model, texts, part)}
         guesses = _baseline(model, parts["train"], part)
         metrics["baseline"][name] = _overlap(model, guesses, part)
         metrics |= {
             "samples": _samples(model, part, texts),
-            "attention": _pictures(model, part.sources[:PICTURES], best),
+            "attention": _pictures(model, part.sources[:PICTURES]),
         }
     return metrics
 
@@ -264,13 +301,12 @@ def _samples(model: Translator, pairs: Pairs, found: Sequence[str]) -> list[dict
     ]
 
 
-def _pictures(
-    model: Translator, sources: Sequence[str], best: Sequence[Found]
-) -> list[dict[str, Any]]:
-    """Where the decoder looked: a row for each token that it said."""
+def _pictures(model: Translator, sources: Sequence[str]) -> list[dict[str, Any]]:
+    """Where the decoder looked: a row for each token of what a beam search finds."""
     ours, theirs = model.vocabularies
     pictures = []
-    for numbers, found in zip(encode_sources(model, sources), best, strict=False):
+    best = [found[0] for found in model.search(sources)]
+    for numbers, found in zip(encode_sources(model, sources), best, strict=True):
         if found.attention is None:
             continue
         read, said = numbers[:WIDE].tolist(), [*found.tokens, theirs.end][:WIDE]
@@ -295,7 +331,7 @@ def _perplexity(model: Translator, pairs: Pairs) -> dict[str, float]:
 
 def _overlap(model: Translator, found: Sequence[str], pairs: Pairs) -> dict[str, Any]:
     wanted = pairs.targets
-    if model.lowercase:
+    if model.settled().lowercase:
         found, wanted = [x.lower() for x in found], [x.lower() for x in wanted]
     return {**score_texts(found, wanted, model.kind), "pairs": len(pairs)}
 
@@ -322,7 +358,7 @@ def describe(model: Translator, name: str) -> str:
     ours, theirs = model.vocabularies
     cell = "Transformer"
     if model.cell != "transformer":
-        cell = f"{model.cell.upper()}, attention {model.attention or 'none'}"
+        cell = f"{model.settled().cell.upper()}, attention {model.attention or 'none'}"
     return model_card(
         model, name, title=f"text to text ({model.kind})",
         made=f"{cell}, {ours.size:,} and {theirs.size:,} {theirs.tokens} tokens",

@@ -45,6 +45,8 @@ class TranslatorSettings(TextSettings):
     """What it costs to look at a place of the source again; attention then knows where; slower."""
     scheduled_sampling: float = 0.0
     """Share of a target that is read as the model would say it, at the end; it grows from 0."""
+    consensus: int | None = None
+    """Samples of which the one most like all is said, good for summaries; None to search a beam."""
     start_from: str | None = None
     """Folder of a language model: its vocabulary, vectors, recurrence and output are a start."""
     source: str = "source"
@@ -66,7 +68,7 @@ class TranslatorSettings(TextSettings):
         """Refuse settings that cannot work with an ArgumentError."""
         self.check_text()
         check_fraction(self, "validation_fraction")
-        check_counts(self, "max_tokens", "heads", "history")
+        check_counts(self, "max_tokens", "heads", "history", "consensus")
         check_choices(
             self, kind=("translation", "summary", "dialogue"),
             attention=("additive", "dot", "multiplicative", "multi-head", None),
@@ -105,6 +107,11 @@ class TranslatorSettings(TextSettings):
         for name in names:
             if getattr(self, name):
                 raise ArgumentError(f"{name} is for recurrences, not for cell=transformer")
+        if self.attention != "multiplicative" or not self.bidirectional:
+            raise ArgumentError(
+                "cell=transformer attends and reads in its own way: leave attention and "
+                "bidirectional as they are"
+            )
         if len(self.sizes) > 1 or self.sizes[0] % (2 * self.heads):
             raise ArgumentError(
                 f"a transformer needs one hidden_size, a multiple of 2 * heads={2 * self.heads}, "

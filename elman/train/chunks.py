@@ -30,6 +30,8 @@ from elman.padded import Padded
 from elman.seq2seq import Seq2Seq
 from elman.state import State, detach, select_rows, zero_rows
 
+MOST = 1 << 18  # elements of a batch, padding too, where its rows may be chosen by length
+
 
 class Chunk(NamedTuple):
     """A batch of segments and how the state flows into and out of them.
@@ -225,7 +227,8 @@ class ExampleBatches:
         sequences: numbers (T_n, ...) of every example; none may be there.
         targets: (N, ...) for each, or a sequence (T_n) for each.
         batch_size: examples in a batch, over all processes.
-        seed: of the order; None for batches from the shortest to the longest.
+        seed: of the order; None for batches from the shortest to the longest, with fewer of those
+            that are very long.
         share: (rank, processes), the examples of this process.
         padding: what stands behind targets that are sequences.
 
@@ -276,28 +279,40 @@ class _Order:
         self, lengths: NDArray[np.int64], batch_size: int, seed: int | None, share: tuple[int, int]
     ) -> None:
         self.lengths, self.batch_size, self.seed, self.share = lengths, batch_size, seed, share
+        self._cuts: list[int] = []  # where batches from the shortest to the longest begin
+        if seed is None:
+            rows = 0
+            for place, length in enumerate(np.sort(lengths).tolist()):
+                rows += 1
+                if not place or rows > batch_size or rows * length > MOST:
+                    self._cuts.append(place)
+                    rows = 1
 
     def __len__(self) -> int:
+        if self.seed is None:
+            return len(self._cuts)
         whole, rest = divmod(len(self.lengths), self.batch_size)
         return whole + (rest >= self.share[1])
 
     def epoch(self, number: int, start: int) -> Iterator[NDArray[np.int64]]:
         """Numbers of the examples of each batch."""
-        batches = np.arange(len(self))
+        rank, processes = self.share
         if self.seed is None:
             order = np.argsort(self.lengths, kind="stable")
-        else:
-            draw = np.random.default_rng((self.seed, number))
-            order = draw.permutation(len(self.lengths))
-            pool = 64 * self.batch_size  # sorted within pools: little padding, still random
-            for at in range(0, len(order), pool):
-                part = order[at : at + pool]
-                order[at : at + pool] = part[np.argsort(self.lengths[part], kind="stable")]
-            if len(self) * self.batch_size <= len(order):
-                draw.shuffle(batches)
-            else:  # the incomplete batch stays at the end
-                draw.shuffle(batches[:-1])
-        rank, processes = self.share
+            for low, high in itertools.pairwise([*self._cuts[start:], len(order)]):
+                yield order[low:high][rank::processes]
+            return
+        batches = np.arange(len(self))
+        draw = np.random.default_rng((self.seed, number))
+        order = draw.permutation(len(self.lengths))
+        pool = 64 * self.batch_size  # sorted within pools: little padding, still random
+        for at in range(0, len(order), pool):
+            part = order[at : at + pool]
+            order[at : at + pool] = part[np.argsort(self.lengths[part], kind="stable")]
+        if len(self) * self.batch_size <= len(order):
+            draw.shuffle(batches)
+        else:  # the incomplete batch stays at the end
+            draw.shuffle(batches[:-1])
         for batch in batches[start:]:
             yield order[batch * self.batch_size : (batch + 1) * self.batch_size][rank::processes]
 

@@ -70,13 +70,13 @@ class TrainingSettings:
             if value is None and name in ("bptt", "early_stopping", "validate_steps"):
                 continue
             if not (isinstance(value, int | float) and least <= value < float("inf")):
-                raise ArgumentError(f"{name} must be at least {least}, got {value}")
+                raise ArgumentError(f"{name} must be at least {least}, got {value!r}")
         for name in ("learning_rate", "clip_norm"):
             value = getattr(self, name)
             if value is None and name == "clip_norm":
                 continue
             if not (isinstance(value, int | float) and 0 < value < float("inf")):
-                raise ArgumentError(f"{name} must be a positive number, got {value}")
+                raise ArgumentError(f"{name} must be a positive number, got {value!r}")
         choices = {
             "optimizer": ("adam", "adamw", "sgd", "asgd"),
             "schedule": ("constant", "cosine", "halve", "plateau"),

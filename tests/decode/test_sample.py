@@ -265,3 +265,29 @@ def test_the_model_is_asked_once_less_than_there_are_tokens() -> None:
 def test_less_than_one_token_is_refused(count: int) -> None:
     with pytest.raises(ArgumentError, match=rf"max_new_tokens must be at least 1, got {count}"):
         draw(tokens=count)
+
+
+def test_rows_that_have_ended_are_left_out_and_change_nothing() -> None:
+    table = torch.rand(9, 9, generator=torch.Generator().manual_seed(5))
+    seen: list[int] = []
+
+    def step(tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(len(tokens))
+        nearer = torch.zeros(9)
+        nearer[3] = 0.2  # the end becomes likelier with every step
+        return table[tokens] + state, state + nearer
+
+    def run(**options: object) -> list[list[int]]:
+        seen.clear()
+        state = torch.rand(32, 9, generator=torch.Generator().manual_seed(6))
+        drawn = sample(
+            step, state, state, sampling=Sampling(temperature=0), max_new_tokens=12, end=3,
+            **options,  # type: ignore[arg-type]
+        )  # fmt: skip
+        rows = torch.stack(list(drawn), 1).tolist()
+        return [row[: row.index(3)] if 3 in row else row for row in rows]
+
+    whole = run()
+    assert set(seen) == {32}
+    assert run(select=lambda state, rows: state[rows]) == whole
+    assert min(seen) < 16, "else this test shows nothing"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from elman.errors import ArgumentError, DataError
-from elman.read.rows import Rejects, Rows, text_of
+from elman.read.rows import Rejects, Rows, check_new, text_of
 
 COLUMNS = ["text", "label"]
 
@@ -131,3 +131,47 @@ def test_rejects_are_written_with_place_and_reason(tmp_path: Path) -> None:
         rejects.add("a.csv: line 3", DataError('a.csv: line 3: "x", y'))
         assert rejects.count == 1
     assert path.read_text() == 'place,reason\na.csv: line 3,"""x"", y"\n'
+
+
+def test_a_quote_without_an_end_costs_its_own_line_only(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('text,label\none,a\n"two,b\nthree,c\n"four\nand more",d\nfive,"e\nsix,f\n')
+    rows = list(Rows(path, COLUMNS).read())
+    good = [row.values for row in rows if not isinstance(row.values, DataError)]
+    assert good == [("one", "a"), ("three", "c"), ("four\nand more", "d"), ("six", "f")]
+    bad = [row.place.rpartition(" ")[2] for row in rows if isinstance(row.values, DataError)]
+    assert bad == ["3", "7"]
+    assert [row.place.rpartition(" ")[2] for row in rows] == ["2", "3", "4", "5", "7", "8"]
+
+
+@pytest.mark.parametrize("left", ["", "pla", "place,reason\n"])
+def test_a_file_for_bad_rows_that_a_killed_run_left_is_taken_over(
+    tmp_path: Path, left: str
+) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(left)
+    check_new(path, overwrite=False)
+    with Rejects(path) as rejects:
+        rejects.add("a.csv: line 3", DataError("a.csv: line 3: no text"))
+        assert path.read_text() == "place,reason\na.csv: line 3,no text\n"  # at once
+    with pytest.raises(ArgumentError, match="is there already; name another file"):
+        check_new(path, overwrite=False)
+    check_new(path, overwrite=True)
+
+
+def test_bytes_that_are_no_text_are_named() -> None:
+    with pytest.raises(DataError, match="has the byte 0xFF, which is no text"):
+        text_of("a\udcff", "a.csv: line 2", "text")
+
+
+def test_a_table_beside_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\na,b\n")
+    (tmp_path / "b.txt").write_text("a\nb\n")
+    with pytest.raises(ArgumentError, match=r"a\.csv: a table beside another file; give one"):
+        Rows(tmp_path / "b.txt", COLUMNS, beside=[tmp_path / "a.csv"])
+
+
+def test_an_encoding_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\na,b\n")
+    with pytest.raises(ArgumentError, match="encoding must name a text encoding"):
+        list(Rows(tmp_path / "a.csv", COLUMNS, encoding="klingon").read())

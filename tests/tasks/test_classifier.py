@@ -17,7 +17,7 @@ import torch
 
 import elman
 from elman.cli import main
-from elman.errors import ArgumentError, DataError, FolderError
+from elman.errors import ArgumentError, DataError, FolderError, UntrainedError
 from elman.report.classes import fit_temperature, nll, score_classes
 from elman.tasks import predict_file
 from elman.tasks.labelled_data import Examples, split
@@ -151,7 +151,7 @@ def test_several_labels_at_once(tmp_path: Path) -> None:
         (["a", "b"], ["x", math.nan], "row 1: column 'label' is empty"),
         (["a", 3], ["x", "y"], "row 1: column 'text' is int"),
         (["a", "b", "c"], ["1", 1, "2"], "labels of different types look alike"),
-        (["a", "b"], ["x", "y"], "2 rows are too few to hold out"),
+        (["a", "b"], ["x", "y"], "2 rows of 2 labels are too few to hold out"),
         ([], [], "no row has a text and a label"),
         (["a"], ["x", "y"], "one length, got 1 in text, 2 in label"),
     ],
@@ -178,7 +178,9 @@ def test_word_vectors_are_the_start(tmp_path: Path) -> None:
         model.model.encode.weight[row].detach(), torch.tensor([[1.0, 2, 3]]), rtol=0, atol=1e-4
     )
     file.write_text("good 1 2 3\nbad 1 2\n")
-    with pytest.raises(DataError, match=r"vectors.txt: line 2: expected a word and 3 numbers"):
+    with pytest.raises(
+        DataError, match=r"vectors.txt: line 2 is 'bad 1 2'; expected a word and 3 numbers"
+    ):
         elman.Classifier(**settings).fit(*reviews())
 
 
@@ -190,7 +192,11 @@ def test_a_language_model_is_the_start(bidirectional: bool, tmp_path: Path) -> N
     ).fit(texts, out=tmp_path / "lm")
     settings = {"epochs": 1, "learning_rate": 1e-9, "bidirectional": bidirectional}
     model = elman.Classifier(**settings, start_from=str(tmp_path / "lm")).fit(texts, labels)
-    assert (model.cell, model.hidden_size) == ("gru", 8)
+    assert (model.settled().cell, model.settled().hidden_size) == ("gru", 8)
+    assert (
+        model.get_params()
+        == elman.Classifier(**settings, start_from=str(tmp_path / "lm")).get_params()
+    )
     with pytest.raises(ArgumentError, match=r"hidden_size=9: .* has 8, which stays"):
         elman.Classifier(start_from=str(tmp_path / "lm"), hidden_size=9).fit(texts, labels)
     ours, theirs = model.model.state_dict(), language.model.state_dict()
@@ -207,7 +213,8 @@ def test_the_command_line_starts_from_a_language_model(table: Path, tmp_path: Pa
     run = str(tmp_path / "run")
     assert main(["train", "classifier", str(table), "--start-from", lm, "--out", run, *short]) == 0
     model = elman.load(run)
-    assert (model.hidden_size, model.vocabulary.size) == (8, elman.load(lm).vocabulary.size)
+    assert model.settled().hidden_size == 8
+    assert model.vocabulary.size == elman.load(lm).vocabulary.size
 
 
 def test_two_layers_that_read_forward_are_no_start_for_both_directions(tmp_path: Path) -> None:
@@ -410,8 +417,9 @@ def test_the_file_for_bad_rows_replaces_nothing_of_the_user(table: Path, tmp_pat
     other = tmp_path / "notes.txt"
     other.write_text("mine")
     for path in (table, other):
-        with pytest.raises(ArgumentError, match="is there and holds no rejected rows"):
-            elman.Classifier(**SETTINGS).fit(table, skip_bad_rows=path)
+        for overwrite, words in ((False, "is there already"), (True, "holds no rejected rows")):
+            with pytest.raises(ArgumentError, match=words):
+                elman.Classifier(**SETTINGS).fit(table, skip_bad_rows=path, overwrite=overwrite)
     assert table.read_bytes() == whole
     assert other.read_text() == "mine"
     with pytest.raises(ArgumentError, match="cannot be written"):
@@ -492,3 +500,105 @@ def test_rows_that_are_left_out_of_a_file_are_counted(
     lines = (tmp_path / "out.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["line", "2", "4"]
     assert "line 3" in (tmp_path / "bad.csv").read_text()
+
+
+def test_sets_of_labels_that_are_all_different_can_be_held_out() -> None:
+    sets = [tuple(s) for n in range(1, 8) for s in itertools.combinations("abcdefg", n)]
+    examples = Examples(["x"] * len(sets), sets, [""] * len(sets))  # type: ignore[arg-type]
+    train, held = split(examples, 0.1, seed=0)
+    assert len(held) == len(sets) // 10
+    assert set().union(*train.labels) == set("abcdefg")
+    lonely = Examples(["x"] * 4, [("a", "b"), ("c",), ("d", "e"), ("f",)], [""] * 4)
+    with pytest.raises(DataError, match="4 rows of 4 labels are too few to hold out"):
+        split(lonely, 0.5, seed=0)
+
+
+def test_a_column_of_a_matrix_without_a_one_is_a_label_too() -> None:
+    texts = ["good film", "bad film"] * 20
+    y = np.zeros((40, 3), dtype=int)
+    y[::2, 0] = y[:, 2] = 1
+    model = elman.Classifier(**{**SETTINGS, "several": True, "epochs": 1}).fit(texts, y)
+    assert model.classes == [0, 1, 2]
+    assert model.predict(texts).shape == (40, 3)
+
+
+def test_a_list_of_labels_needs_several() -> None:
+    with pytest.raises(DataError, match=r"column 'label' is a list, expected a label; .* several"):
+        elman.Classifier(**SETTINGS).fit(["a", "b"], [["x"], ["y", "z"]])
+
+
+def test_fit_changes_no_setting(tmp_path: Path) -> None:
+    (tmp_path / "vectors.txt").write_bytes(b"good\t1 2 3\nb\xff 1 2 3\nbad 1 2 3\n")
+    settings = {**SETTINGS, "epochs": 1, "vectors": str(tmp_path / "vectors.txt")}
+    model = elman.Classifier(**settings)
+    before = model.get_params()
+    assert model.fit(*reviews()).get_params() == before
+    assert model.settled().embedding_size == 3
+    (tmp_path / "vectors.txt").write_text("good 1 2 3 4\nbad 1 2 3 4\n")
+    assert model.fit(*reviews()).settled().embedding_size == 4
+    model.save(tmp_path / "run")
+    assert (
+        elman.load(tmp_path / "run").predict(["good"]).tolist() == model.predict(["good"]).tolist()
+    )
+    fresh = elman.Classifier().set_params(hidden_size=[4, 4])
+    assert pytest.importorskip("sklearn.base").clone(fresh).sizes == (4, 4)
+
+
+def test_what_is_not_trained_has_no_classes() -> None:
+    assert not hasattr(elman.Classifier(), "classes_")
+    with pytest.raises(UntrainedError, match="not trained yet: call fit first"):
+        elman.Classifier().predict(["a"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"dropout": None}, r"dropout must be in \[0, 1\), got None"),
+        ({"hidden_size": 8.0}, "hidden_size must be at least 1, got 8.0"),
+        ({"epochs": "3"}, "epochs must be at least 1, got '3'"),
+        ({"encoding": "klingon"}, "encoding must name a text encoding"),
+    ],
+)
+def test_settings_of_a_wrong_type_are_refused(
+    settings: dict[str, object], words: str, table: Path
+) -> None:
+    with pytest.raises(ArgumentError, match=words):
+        elman.Classifier(**{**SETTINGS, **settings}).fit(table)
+
+
+def test_what_is_predicted_replaces_nothing_of_the_user(
+    trained: elman.Classifier, tmp_path: Path
+) -> None:
+    data, out, bad = (tmp_path / name for name in ("a.csv", "out.csv", "bad.csv"))
+    data.write_text('text\ngood film\n""\n')
+
+    def run(out: Path, **options: Path) -> None:
+        predict_file.predict_file(
+            trained, data, out, **{"overwrite": True, "rejects": None, "show": False, **options}
+        )  # type: ignore[arg-type]
+
+    with pytest.raises(FolderError, match="would replace the data that are read"):
+        run(data)
+    for path in (out, tmp_path / "out.csv.part"):
+        with pytest.raises(ArgumentError, match="is the file for what is predicted"):
+            run(out, rejects=path)
+    (tmp_path / "out.csv.part").write_text("mine")
+    with pytest.raises(FolderError, match=r"out.csv.part: is there already and not of Elman"):
+        run(out)
+    assert (tmp_path / "out.csv.part").read_text() == "mine"
+    (tmp_path / "out.csv.part").unlink()
+    bad.write_text("place,reason\nb.csv: line 9,odd\n")
+    with pytest.raises(ArgumentError, match=r"bad\.csv: is there already"):
+        run(out, rejects=bad, overwrite=False)  # type: ignore[arg-type]
+    assert "b.csv" in bad.read_text()
+    run(out, rejects=bad)
+    assert "a.csv: line 3" in bad.read_text()
+
+
+def test_what_was_noted_of_the_data_stands_in_the_report(table: Path, tmp_path: Path) -> None:
+    settings = {**SETTINGS, "epochs": 1, "max_tokens": 4}
+    model = elman.Classifier(**settings).fit(table, out=tmp_path / "run")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "16 rows, 10% of each class, are held out for validation" in page
+    assert f"scores are divided by {model.temperature:.2f}, fitted on the validation data" in page
+    assert "144 texts have max_tokens=4 tokens or more" in page

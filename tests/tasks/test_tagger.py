@@ -211,3 +211,31 @@ def test_a_run_with_data_in_memory_cannot_go_on_with_others(file: Path, tmp_path
     model.fit(file, validation=sentences(), out=tmp_path / "run")
     with pytest.raises(DataError, match="the validation data were given in memory"):
         elman.Tagger.resume(tmp_path / "run", epochs=2)
+
+
+@pytest.mark.parametrize(
+    ("words", "tags", "message"),
+    [
+        ([["a", None]], [["X", "Y"]], "row 0: a word or tag is null"),
+        ([["a", "b"]], [["X", None]], "row 0: a word or tag is null"),
+        ([["a", " "]], [["X", "Y"]], "row 0: a word or tag is empty"),
+        ([["a", True]], [["X", "Y"]], "row 0: a word or tag is bool"),
+        ([{"a": 1}], [["X"]], "row 0: dict, expected a list of words or tags"),
+    ],
+)
+def test_a_missing_word_or_tag_is_none(words: object, tags: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        elman.Tagger(**SETTINGS).fit(words, tags)  # type: ignore[arg-type]
+
+
+def test_numbers_are_words() -> None:
+    words, tags = sentences()
+    model = elman.Tagger(**{**SETTINGS, "epochs": 1})
+    model.fit([[1, *some] for some in words], [["N", *some] for some in tags])  # type: ignore[list-item]
+    assert "1" in model.index.words
+
+
+def test_columns_of_words_and_tags_need_no_second_file(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_text("X\n")
+    with pytest.raises(ArgumentError, match=r"b.txt: .*a.conll has words and tags already"):
+        elman.Tagger(**SETTINGS).fit(file, tmp_path / "b.txt")

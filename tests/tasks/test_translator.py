@@ -15,9 +15,12 @@ import torch
 import elman
 from elman.cli import main
 from elman.decode.beam import Found, Search
+from elman.decode.consensus import Consensus
 from elman.decode.sample import Sampling
+from elman.encode.text import Vocabulary, stream_text
 from elman.errors import ArgumentError, DataError
 from elman.tasks.predict_file import predict_file
+from elman.tasks.translator_run import _read
 
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier"}
 SETTINGS: dict[str, object] = {
@@ -88,7 +91,8 @@ def test_a_language_model_is_the_start_of_encoder_and_decoder(tmp_path: Path) ->
     start = {**settings, "start_from": str(tmp_path / "lm")}
     for tied in (True, False):
         model = elman.Translator(**start, tied=tied).fit(sources, targets)
-        assert (model.tokens, model.hidden_size) == (language.tokens, 8)
+        settled = model.settled()
+        assert (settled.tokens, settled.hidden_size) == (language.tokens, 8)
         ours, theirs = model.model.state_dict(), language.model.state_dict()
         for part, names in (
             ("coder.embed_source.", "encode."), ("coder.embed_target.", "encode."),
@@ -411,3 +415,69 @@ def test_lists_need_their_targets(trained: elman.Translator) -> None:
         elman.Translator(**SETTINGS).fit(["a", "b"])
     with pytest.raises(ArgumentError, match="a list of texts is expected"):
         trained.predict("one two")
+
+
+def test_samples_that_agree_are_as_good_as_a_beam(trained: elman.Translator) -> None:
+    sources, targets = pairs()
+    found = trained.predict(sources, search=Consensus(samples=8))
+    assert sum(a == b for a, b in zip(found, targets, strict=True)) > 0.9 * len(targets)
+    assert found == trained.predict(sources, search=Consensus(samples=8))
+    always = elman.Translator(**SETTINGS, consensus=8)
+    always._model, always._vocabularies = trained.model, trained.vocabularies
+    assert always.predict(sources) == found
+
+
+def test_conversations_may_have_a_turn_a_line(tmp_path: Path) -> None:
+    talks = [["hi", "hello", "how are you", "fine"], ["bye", "see you"]] * 20
+    (tmp_path / "lines.txt").write_text("\n".join("\n".join(talk) + "\n" for talk in talks))
+    (tmp_path / "one.txt").write_text("".join(" __eou__ ".join(t) + "\n" for t in talks))
+    settings = {**SETTINGS, "kind": "dialogue", "epochs": 1, "validation_fraction": 0.2}
+    runs = [
+        elman.Translator(**settings).fit(tmp_path / name, out=tmp_path / f"run_{name}")
+        for name in ("lines.txt", "one.txt")
+    ]
+    assert runs[0].metrics["model"] == runs[1].metrics["model"]
+    (tmp_path / "lonely.txt").write_text("hi\n\nbye\n\n")
+    with pytest.raises(DataError, match=r"lonely.txt: line 1: 1 turn, .* a blank line behind"):
+        elman.Translator(**settings).fit(tmp_path / "lonely.txt")
+
+
+def test_whole_conversations_are_held_out() -> None:
+    talks = [[f"a{n}", f"b{n}", f"c{n}", f"d{n}"] for n in range(20)]
+    model = elman.Translator(**{**SETTINGS, "kind": "dialogue", "validation_fraction": 0.2})
+    parts = _read(model, {"train": (talks, None)}, None)
+    train, held = ({text[1:] for text in part.targets} for part in parts.data.values())
+    assert not train & held
+    assert len(held) == 4
+    assert "4 conversations, 20%, are held out for validation" in parts.notes
+
+
+def test_unknown_characters_are_put_back_without_spaces(trained: elman.Translator) -> None:
+    vocabulary = Vocabulary.build(lambda: ["abc"], tokens="character", min_count=1)
+    assert "".join(stream_text(vocabulary, vocabulary.encode("azbz"), ["x", "y"])) == "axby"
+    words = Vocabulary.build(lambda: ["( a )"], tokens="word", min_count=1)
+    assert "".join(stream_text(words, words.encode("( z )"), ["zebras"])).strip() == "(zebras)"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["predict", "RUN", "one", "--beam", "0"], "beam must be at least 1, got 0"),
+        (["predict", "RUN", "one", "--k", "9", "--beam", "2"], "n_best must be in 1..beam=2"),
+        (["predict", "RUN", "--file", "a", "--out", "b", "--k", "3"], "k is for a TEXT"),
+        (["generate", "RUN", "one", "--stop", "x"], "max_new_tokens and stop are for a language"),
+        (["chat", "RUN", "--top-k", "3"], "top_k and top_p draw answers: set temperature"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    talker: Path, flags: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(talker) if flag == "RUN" else flag for flag in flags]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_transformer_attends_in_its_own_way() -> None:
+    for options in ({"attention": "dot"}, {"bidirectional": False}):
+        settings = {**SETTINGS, "cell": "transformer", "hidden_size": 24, "embedding_size": None}
+        with pytest.raises(ArgumentError, match="cell=transformer attends and reads in its own"):
+            elman.Translator(**{**settings, **options}).check()

@@ -18,7 +18,7 @@ from elman.heads import TokenHead
 from elman.model import SequenceModel
 from elman.padded import Padded
 from elman.state import State
-from elman.train.chunks import Chunk, DocumentBatches, StreamBatches
+from elman.train.chunks import MOST, Chunk, DocumentBatches, ExampleBatches, StreamBatches
 
 END = 0
 LENGTHS = st.lists(st.integers(1, 12), min_size=1, max_size=9)
@@ -393,3 +393,12 @@ def test_a_document_too_long_to_go_back_through_is_refused() -> None:
     with pytest.raises(ArgumentError, match="document 1 has 11 tokens; set bptt"):
         DocumentBatches(corpus, 2, seed=0, longest=10)
     assert len(DocumentBatches(corpus, 2, seed=0, longest=11)) == 2
+
+
+def test_long_examples_come_in_smaller_batches() -> None:
+    lengths = [3, MOST // 2, 5, MOST // 2 - 1, 2 * MOST, 4]
+    found = ExampleBatches([np.zeros(n, np.int8) for n in lengths], torch.arange(6), 4, seed=None)
+    assert [chunk.targets.tolist() for chunk in found.epoch(1)] == [[0, 5, 2], [3, 1], [4]]
+    assert len(found) == 3
+    assert [chunk.targets.tolist() for chunk in found.epoch(1, 2)] == [[4]]
+    assert len(ExampleBatches([], torch.arange(0), 4, seed=None)) == 0
