@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from elman.heads.distributions import Distribution
     from elman.model import SequenceModel
     from elman.read.series import SeriesTable
+    from elman.read.stamps import Frequency
     from elman.tasks.forecasts import Forecasts
 
 ROWS = 4096  # windows times samples that are computed at a time
@@ -144,8 +145,8 @@ class Forecaster(ForecasterSettings, Estimator):
         from elman.read.stamps import Frequency
 
         index = self.index
-        season = self.season_of(Frequency.named(index.frequency))
-        horizon = self.horizon or (season if season > 1 else 12)
+        frequency = Frequency.named(index.frequency)
+        season, horizon = self.season_of(frequency), self.horizon_of(frequency)
         segment = self.segment or (season if self.decoder == "direct" and season <= horizon else 1)
         context = self.context or max(7 * season, 2 * horizon)
         lags = self.lags if self.lags is not None else (season,) if season > 1 else ()
@@ -155,9 +156,14 @@ class Forecaster(ForecasterSettings, Estimator):
             feedback=self.decoder == "autoregressive", scaling=self.scaling,
         )  # fmt: skip
 
-    def season_of(self, frequency: Any) -> int:
+    def season_of(self, frequency: Frequency) -> int:
         """Steps of a season: what is set, or what the frequency suggests, 1 for none."""
         return self.season or frequency.season
+
+    def horizon_of(self, frequency: Frequency) -> int:
+        """Steps of a forecast: what is set, or a season, or 12."""
+        season = self.season_of(frequency)
+        return self.horizon or (season if season > 1 else 12)
 
     @property
     def distribution(self) -> Distribution:

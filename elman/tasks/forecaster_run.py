@@ -81,8 +81,7 @@ def _read(model: Forecaster, given: Mapping[str, Any], rejects: Path | None) -> 
 def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric) -> Job:
     table, notes = given.data["train"], given.notes
     frequency = table.frequency
-    horizon = model.horizon or max(model.season_of(frequency), 1)
-    horizon = horizon if horizon > 1 or model.horizon else 12
+    horizon = model.horizon_of(frequency)
     lengths = np.array([_observed(model, one) for one in table.series])
     held = _held_out(model, lengths, horizon)
     learn = replace(
