@@ -324,6 +324,7 @@ def evaluate(
     /,
     *,
     as_json: Annotated[bool, Parameter("--json", negative="")] = False,
+    skip_bad_rows: Path | None = None,
 ) -> None:
     """Score a model on data that it has not seen.
 
@@ -337,12 +338,18 @@ def evaluate(
         For a file with a text a line: the file with their labels, tags or targets.
     as_json
         Print one JSON object.
+    skip_bad_rows
+        Leave out rows that cannot be read and write them, with the reason, to this CSV file.
     """
     model = load(run)
     if not isinstance(model, LanguageModel | Forecaster):
-        scores = model.evaluate(text, labels)
+        scores = model.evaluate(text, labels, skip_bad_rows=skip_bad_rows)
     elif labels is not None:
         raise ArgumentError(f"{run}: a {model.task} is scored on one file, without labels")
+    elif isinstance(model, Forecaster):
+        scores = model.evaluate(text, skip_bad_rows=skip_bad_rows)
+    elif skip_bad_rows is not None:
+        raise ArgumentError(f"{run}: a language model is scored on all of a text")
     else:
         scores = model.evaluate(text)
     if as_json:

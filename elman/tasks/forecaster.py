@@ -105,24 +105,26 @@ class Forecaster(ForecasterSettings, Estimator):
         """
         from elman.tasks.forecaster_run import forecast
 
-        return forecast(self, self.history if series is None else self.read(series))
+        return forecast(self, self.history if series is None else self._read(series))
 
-    def evaluate(self, series: Any) -> dict[str, Any]:
+    def evaluate(self, series: Any, *, skip_bad_rows: str | Path | None = None) -> dict[str, Any]:
         """Scores of forecasts from the end of the training data on, a horizon after the other.
 
         Args:
             series: what came behind the training data, in the same form.
+            skip_bad_rows: file for rows that cannot be read, with the reason; None to stop there.
         """
         from elman.tasks.forecaster_run import score_series
 
-        return score_series(self, self.read(series))
+        return score_series(self, self._read(series, skip_bad_rows))
 
-    def read(self, series: Any) -> SeriesTable:
+    def _read(self, series: Any, rejects: str | Path | None = None) -> SeriesTable:
         """Series in the form of the training data."""
-        from elman.read.rows import Rejects
         from elman.tasks.forecaster_run import look
+        from elman.tasks.parts import read_one
 
-        return look(self, (series, None)).read(Rejects(None))
+        source = look(self, (series, None), lenient=rejects is not None)
+        return read_one(source, rejects, lambda source, bad: source.read(bad))
 
     @property
     def index(self) -> SeriesIndex:
