@@ -164,6 +164,8 @@ def _show_guesses(
     search: Search | None,
 ) -> None:
     """What a model says of one text, a line for each guess."""
+    if not text.strip() and not isinstance(model, LanguageModel):
+        raise ArgumentError(f"the text is empty; a {model.task} needs words")
     if k is not None and k < 1 and not isinstance(model, LanguageModel):
         raise ArgumentError(f"k must be at least 1, got {k}")
     if isinstance(model, Tagger):

@@ -381,6 +381,8 @@ def test_the_command_line_trains_scores_and_labels(
     assert [place.rpartition(" ")[2] for place, _ in rejects[1:]] == ["3", "4"]
     assert main(["generate", str(out)]) == 2
     assert "generates no text" in capsys.readouterr().err
+    assert main(["predict", str(out), " "]) == 2
+    assert "the text is empty; a classifier needs words" in capsys.readouterr().err
 
 
 def test_bad_rows_of_training_data_stop_it_or_are_written_down(tmp_path: Path) -> None:
