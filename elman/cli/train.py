@@ -14,6 +14,7 @@ from elman.errors import ArgumentError
 from elman.tasks import Classifier, LanguageModel, Tagger, Translator, task_of
 
 Sizes = Annotated[tuple[int, ...], Parameter(show_default=lambda sizes: " ".join(map(str, sizes)))]
+Files = Annotated[tuple[Path, ...], Parameter(show_default=False)]
 Overwrite = Annotated[bool, Parameter(negative="")]
 Flags = Parameter(name="*", group=SETTINGS, negative_none="no-")
 
@@ -73,10 +74,10 @@ class Run:
 
     out: Path
     """Folder for the model, its checkpoints and its report."""
-    validation: tuple[Path, ...] = ()
+    validation: Files = ()
     """Data like those of training, for choosing the best weights; without them a part is held out.
     Twice for two files, in the same order."""
-    test: tuple[Path, ...] = ()
+    test: Files = ()
     """The same; scored at the end and without influence."""
     overwrite: Overwrite = False
     """Replace a model that the folder holds."""

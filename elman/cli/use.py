@@ -111,6 +111,8 @@ def predict(
 
 def _show_guesses(model: Task, text: str, k: int | None, search: Search | None) -> None:
     """What a model says of one text, a line for each guess."""
+    if not text.strip() and not isinstance(model, LanguageModel):
+        raise ArgumentError(f"the text is empty; a {model.task} needs words")
     if k is not None and k < 1 and not isinstance(model, LanguageModel):
         raise ArgumentError(f"k must be at least 1, got {k}")
     if isinstance(model, Tagger):
@@ -271,6 +273,7 @@ def evaluate(
     /,
     *,
     as_json: Annotated[bool, Parameter("--json", negative="")] = False,
+    skip_bad_rows: Path | None = None,
 ) -> None:
     """Score a model on data that it has not seen.
 
@@ -284,12 +287,14 @@ def evaluate(
         For a file with a text a line: the file with their labels, tags or targets.
     as_json
         Print one JSON object.
+    skip_bad_rows
+        Leave out rows that cannot be read and write them, with the reason, to this CSV file.
     """
     model = load(run)
     if not isinstance(model, LanguageModel):
-        scores = model.evaluate(text, labels)
-    elif labels is not None:
-        raise ArgumentError(f"{run}: a language model is scored on a text, without labels")
+        scores = model.evaluate(text, labels, skip_bad_rows=skip_bad_rows)
+    elif labels is not None or skip_bad_rows is not None:
+        raise ArgumentError(f"{run}: a language model is scored on all of a text, without labels")
     else:
         scores = model.evaluate(text)
     if as_json:

@@ -142,7 +142,7 @@ class Table:
         parts: list[list[NDArray[Any] | list[object]]] = [[] for _ in kinds]
         words: list[dict[str, int]] = [{} for _ in kinds]
         ordinals, moved = [], False
-        for numbers, block in _good(rows.read(), rejects):
+        for numbers, places, block in _good(rows.read(), rejects):
             bad: dict[int, str] = {}
             found: list[NDArray[Any] | list[object]] = []
             for (name, kind), known, values in zip(kinds.items(), words, block, strict=True):
@@ -151,8 +151,7 @@ class Table:
                 found.append(array)
                 moved |= shifted
             for n in sorted(bad):
-                place = next(islice(rows.read(), int(numbers[n]), None)).place
-                rejects.add(place, DataError(f"{place}: {bad[n]}"))
+                rejects.add(places[n], DataError(f"{places[n]}: {bad[n]}"))
             kept = np.ones(len(numbers), dtype=bool)
             kept[list(bad)] = False
             ordinals.append(numbers[kept])
@@ -171,20 +170,21 @@ class Table:
 
 def _good(
     rows: Iterator[Row], rejects: Rejects
-) -> Iterator[tuple[NDArray[np.int64], list[tuple[object, ...]]]]:
-    """Blocks of rows that are some: their numbers in the source, and their columns."""
+) -> Iterator[tuple[NDArray[np.int64], list[str], list[tuple[object, ...]]]]:
+    """Blocks of rows that are some: their numbers in the source, places, and columns."""
     at = 0
     while block := list(islice(rows, BLOCK)):
-        numbers, values = [], []
+        numbers, places, values = [], [], []
         for n, row in enumerate(block, at):
             if isinstance(row.values, DataError):
                 rejects.add(row.place, row.values)
             else:
                 numbers.append(n)
+                places.append(row.place)
                 values.append(row.values)
         at += len(block)
         if values:
-            yield np.array(numbers), list(zip(*values, strict=True))
+            yield np.array(numbers), places, list(zip(*values, strict=True))
 
 
 def _convert(
@@ -253,7 +253,8 @@ def number_or_nan(value: object) -> float:
 def _is_nothing(value: object) -> bool:
     if isinstance(value, str):
         return value.strip().lower() in NOTHING
-    return value is None or value != value  # NaN of any library
+    # Those of pandas are neither equal to themselves nor not.
+    return type(value).__name__ in ("NoneType", "NAType", "NaTType") or bool(value != value)
 
 
 def _shown(value: object) -> str:

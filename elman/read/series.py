@@ -186,14 +186,15 @@ class _Grid:
         ids = columns.columns[source.ids] if source.ids else only
         self.names, self.code = ids.words or [""], ids.values
         self.order = np.argsort(self.code, kind="stable")
+        ends = np.flatnonzero(np.diff(self.code[self.order])) + 1
+        self.borders = np.array([0, *ends, rows])
         if source.stamps:
             self.stamps: Stamps = columns.columns[source.stamps].values
             self._sort()
-        else:
+        else:  # each series counts from 0
             self.stamps = np.empty(rows, dtype=np.int64)
-            self.stamps[self.order] = np.arange(rows)
-        ends = np.flatnonzero(np.diff(self.code[self.order])) + 1
-        self.borders = np.array([0, *ends, rows])
+            begins = np.repeat(self.borders[:-1], np.diff(self.borders))
+            self.stamps[self.order] = np.arange(rows) - begins
         if columns.moved:
             self.notes.append("stamps with an offset from UTC are moved to UTC")
 
@@ -262,7 +263,7 @@ class _Grid:
         if same:
             more = f" and {len(same) - 3:,} more" if len(same) > 3 else ""
             self.notes.append(f"always the same number: {', '.join(map(repr, same[:3]))}{more}")
-        kept = (*source.targets[: 1 if source.wide else None], *source.covariates)
+        kept = (*((Y,) if source.wide else source.targets), *source.covariates)
         return SeriesTable(series, kept, categories, frequency, self.notes)
 
     def _targets(self) -> list[tuple[str, ...]]:

@@ -58,7 +58,8 @@ def parse_stamps(
         return quick, False, []
     moved, bad = False, []
     steps = [_step(value) for value in values]
-    if form is None and any(step is not None for step in steps):
+    whole = sum(step is not None for step in steps)
+    if form is None and whole and 2 * whole >= len(steps):
         bad = [place for place, step in enumerate(steps) if step is None]
         return np.array([step or 0 for step in steps], dtype=np.int64), False, bad
     moments: list[datetime | None] = []
@@ -154,6 +155,18 @@ class Frequency:
         month = 365 * DAY // 12
         one = {"us": 1, "step": 0, "business day": DAY, "month": month, "month end": month}
         return self.count * one[self.unit]
+
+    @property
+    def season(self) -> int:
+        """Steps of the season that people would think of first: a day, a week, a year; else 1."""
+        if self.unit == "business day":
+            return 5 if self.count == 1 else 1
+        if self.unit in ("month", "month end"):
+            return 12 // self.count if 12 % self.count == 0 else 1
+        for period in (DAY, 7 * DAY, 364 * DAY):
+            if self.unit == "us" and self.count < period and period % self.count == 0:
+                return period // self.count
+        return 1
 
     @classmethod
     def named(cls, name: str) -> Frequency:

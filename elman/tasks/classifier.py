@@ -113,7 +113,11 @@ class Classifier(ClassifierSettings, Estimator):
         return float(self.evaluate(texts, labels)["accuracy"])
 
     def evaluate(
-        self, texts: Texts, labels: str | Path | Sequence[object] | None = None
+        self,
+        texts: Texts,
+        labels: str | Path | Sequence[object] | None = None,
+        *,
+        skip_bad_rows: str | Path | None = None,
     ) -> dict[str, Any]:
         """Scores of labelled texts, given as to `fit`.
 
@@ -123,7 +127,7 @@ class Classifier(ClassifierSettings, Estimator):
         """
         from elman.tasks.classifier_run import score_labelled
 
-        return score_labelled(self, (texts, labels))
+        return score_labelled(self, (texts, labels), skip_bad_rows)
 
     def explain(self, text: str) -> list[tuple[str, float]]:
         """The tokens of a text and how much the attention weighs each; together 1.

@@ -15,7 +15,6 @@ from elman.encode.embed import Embed
 from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.vectors import read_vectors
 from elman.errors import ArgumentError, DataError
-from elman.read.rows import Rejects
 from elman.report.bag_of_words import NAME, bag_of_words, majority
 from elman.report.classes import confusion, fit_temperature, nll, probabilities, score_classes
 from elman.tasks.card import model_card
@@ -31,7 +30,7 @@ from elman.tasks.labelled_data import (
     targets_of,
 )
 from elman.tasks.network import begin_as, earlier_model
-from elman.tasks.parts import Parts, check_same, given_before, read_parts
+from elman.tasks.parts import Parts, check_same, given_before, read_one, read_parts
 from elman.tasks.run import Job, check_can_go_on, go_on, start
 from elman.train.chunks import ExampleBatches
 from elman.train.fabric import build_fabric
@@ -282,10 +281,12 @@ def _weighed(model: Classifier, text: str) -> list[str]:
     return [token for token, _ in weights[:5]]
 
 
-def score_labelled(model: Classifier, given: object) -> dict[str, Any]:
+def score_labelled(
+    model: Classifier, given: object, rejects: str | Path | None = None
+) -> dict[str, Any]:
     """Scores of labelled texts, see `Classifier.evaluate`."""
-    rows = labelled_rows(model, given)
-    examples = read_examples(rows, model, Rejects(None))
+    rows = labelled_rows(model, given, lenient=rejects is not None)
+    examples = read_one(rows, rejects, lambda rows, bad: read_examples(rows, model, bad))
     targets = targets_of(examples.labels, model.classes, several=model.several)
     scores = model.scores(examples.texts)
     return _scores_of(scores, *targets, model.temperature, several=model.several)

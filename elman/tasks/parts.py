@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from elman.errors import DataError
-from elman.read.rows import Rejects
+from elman.read.rows import Rejects, check_new
 
 NAMES = ("train", "validation", "test")
 IN_MEMORY = "in memory"  # the key of lists
@@ -79,6 +79,15 @@ def read_parts(
     if rejects is not None:
         described["rejects"] = str(rejects.resolve())
     return Parts(data, described, notes)
+
+
+def read_one(source: S, rejects: str | Path | None, collect: Callable[[S, Rejects], P]) -> P:
+    """What is in a source; bad rows go to the file `rejects`, None to stop at one."""
+    path = None if rejects is None else Path(rejects)
+    if path is not None:
+        check_new(path, overwrite=False)
+    with Rejects(path, sources=source.files) as bad:
+        return collect(source, bad)
 
 
 def given_before(described: Mapping[str, Any]) -> tuple[dict[str, object], Path | None]:

@@ -110,6 +110,8 @@ class Tagger(TaggerSettings, Estimator):
         self,
         sentences: str | Path | Sequence[Sentence],
         tags: str | Path | Sequence[Sentence] | None = None,
+        *,
+        skip_bad_rows: str | Path | None = None,
     ) -> dict[str, Any]:
         """Scores of tagged sentences, given as to `fit`.
 
@@ -119,7 +121,7 @@ class Tagger(TaggerSettings, Estimator):
         """
         from elman.tasks.tagger_run import score_tagged
 
-        return score_tagged(self, (sentences, tags))
+        return score_tagged(self, (sentences, tags), skip_bad_rows)
 
     def stream(self) -> LiveTags:
         """A live session: takes a word and gives its tag, in constant memory.

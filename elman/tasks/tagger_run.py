@@ -19,7 +19,7 @@ from elman.read.rows import Rejects
 from elman.read.sentences import Sentences
 from elman.report.spans import has_spans, score_spans
 from elman.tasks.card import model_card
-from elman.tasks.parts import Parts, check_same, given_before, hold_out, read_parts
+from elman.tasks.parts import Parts, check_same, given_before, hold_out, read_one, read_parts
 from elman.tasks.run import Job, check_can_go_on, go_on, start
 from elman.train.chunks import ExampleBatches
 from elman.train.fabric import build_fabric
@@ -206,9 +206,9 @@ def _details(part: Tagged, found: Sequence[Sequence[str]], name: str) -> dict[st
     return {"tables": [table] if rows else [], "samples": samples}
 
 
-def score_tagged(model: Tagger, given: object) -> dict[str, Any]:
+def score_tagged(model: Tagger, given: object, rejects: str | Path | None = None) -> dict[str, Any]:
     """Scores of tagged sentences, see `Tagger.evaluate`."""
-    part = _collect(_open(model, given), Rejects(None))
+    part = read_one(_open(model, given, lenient=rejects is not None), rejects, _collect)
     return _scores(model, part, model.predict(part.sentences))
 
 

@@ -158,11 +158,17 @@ class Translator(TranslatorSettings, Estimator):
             raise ArgumentError(f"chat needs kind=dialogue, this model is of kind={self.kind}")
         return Conversation(self, sampling=sampling, seed=seed)
 
-    def evaluate(self, sources: Texts, targets: Texts | None = None) -> dict[str, Any]:
-        """Scores of pairs, given as to `fit`: perplexity, and of a beam of 5 those of the kind."""
+    def evaluate(
+        self,
+        sources: Texts,
+        targets: Texts | None = None,
+        *,
+        skip_bad_rows: str | Path | None = None,
+    ) -> dict[str, Any]:
+        """Scores of pairs, given as to `fit`: perplexity, and of what it says those of the kind."""
         from elman.tasks.translator_run import score_pairs
 
-        return score_pairs(self, (sources, targets))
+        return score_pairs(self, (sources, targets), skip_bad_rows)
 
     @property
     def vocabularies(self) -> tuple[Vocabulary, Vocabulary]:

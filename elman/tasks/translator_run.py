@@ -24,7 +24,7 @@ from elman.seq2seq.recurrent import Recurrent
 from elman.tasks.card import model_card
 from elman.tasks.folder import SOURCE_TOKENIZER, TOKENIZER
 from elman.tasks.network import begin_as, earlier_model
-from elman.tasks.parts import Parts, check_same, given_before, hold_out, read_parts
+from elman.tasks.parts import Parts, check_same, given_before, hold_out, read_one, read_parts
 from elman.tasks.run import Job, check_can_go_on, go_on, start
 from elman.train.chunks import ExampleBatches
 from elman.train.evaluate import evaluate
@@ -345,9 +345,12 @@ def _baseline(model: Translator, train: Pairs, pairs: Pairs) -> list[str]:
     return [" ".join(text.split()[:length]) for text in pairs.sources]
 
 
-def score_pairs(model: Translator, given: object) -> dict[str, Any]:
+def score_pairs(
+    model: Translator, given: object, rejects: str | Path | None = None
+) -> dict[str, Any]:
     """Scores of pairs, see `Translator.evaluate`."""
-    pairs = _collect(model, _rows(model, given), Rejects(None))
+    rows = _rows(model, given, lenient=rejects is not None)
+    pairs = read_one(rows, rejects, lambda rows, bad: _collect(model, rows, bad))
     found = model.predict(pairs.sources)
     return {**_perplexity(model, pairs), **_overlap(model, found, pairs)}
 

@@ -1,4 +1,4 @@
-"""Batches of windows of series, drawn anew for every epoch."""
+"""Batches of windows of series, in an order drawn anew for every epoch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class WindowBatches:
         batch_size: windows in a batch, over all processes.
         seed: of the draw; None for all windows in order.
         stride: steps between the origins of a series.
-        most: windows of an epoch at most; None for all.
+        count: windows of an epoch, some of them twice if there are fewer; None for each once.
         share: (rank, processes), the windows of this process.
     """
 
@@ -35,7 +35,7 @@ class WindowBatches:
         *,
         seed: int | None,
         stride: int = 1,
-        most: int | None = None,
+        count: int | None = None,
         share: tuple[int, int] = (0, 1),
     ) -> None:
         self.windows, self.origins, self.stride = windows, origins, stride
@@ -43,7 +43,7 @@ class WindowBatches:
         counts = (origins[:, 1] - origins[:, 0]).clip(min=-stride) // stride + 1
         self._ends = np.cumsum(counts)
         self.total = int(self._ends[-1])
-        self.count = self.total if most is None else min(self.total, most)
+        self.count = self.total if count is None or not self.total else count
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -55,7 +55,9 @@ class WindowBatches:
         chosen = np.arange(self.count)
         if self.seed is not None:
             draw = np.random.default_rng((self.seed, number))
-            chosen = draw.choice(self.total, self.count, replace=False, shuffle=True)
+            chosen = draw.choice(self.total, min(self.count, self.total), replace=False)
+            while len(chosen) < self.count:
+                chosen = np.append(chosen, draw.permutation(self.total))
         rank, processes = self.share
         for batch in range(start, len(self)):
             here = chosen[batch * self.batch_size : (batch + 1) * self.batch_size][rank::processes]

@@ -123,6 +123,24 @@ def test_a_column_in_which_nothing_is_a_number_holds_categories() -> None:
     np.testing.assert_equal(found.series[0].values, [[1, 0, 1], [2, math.nan, math.nan], [3, 1, 2]])
 
 
+def test_without_stamps_every_series_counts_from_zero() -> None:
+    found = read({"unique_id": ["a", "b", "a", "b", "b"], "y": [1, 2, 3, 4, 5]})
+    assert [one.start for one in found.series] == [0, 0]
+    assert numbers(found) == [[1, 3], [2, 4, 5]]
+
+
+def test_a_number_among_dates_is_the_bad_one() -> None:
+    assert complaint({"ds": [*DAYS[:3], "7"], "y": [1, 2, 3, 4]}).startswith(
+        "row 3: column 'ds' is '7', expected a date"
+    )
+
+
+def test_what_pandas_calls_missing_is_missing() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"y": pandas.array([1, None, 3], dtype="Int64")})
+    assert numbers(read(frame)) == [[1, None, 3]]
+
+
 def test_a_constant_series_is_said() -> None:
     found = read({"unique_id": ["a", "a", "b", "b"], "y": [5, 5, 1, 2]})
     assert found.notes == ["always the same number: 'a'"]

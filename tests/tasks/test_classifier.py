@@ -381,6 +381,8 @@ def test_the_command_line_trains_scores_and_labels(
     assert [place.rpartition(" ")[2] for place, _ in rejects[1:]] == ["3", "4"]
     assert main(["generate", str(out)]) == 2
     assert "generates no text" in capsys.readouterr().err
+    assert main(["predict", str(out), " "]) == 2
+    assert "the text is empty; a classifier needs words" in capsys.readouterr().err
 
 
 def test_bad_rows_of_training_data_stop_it_or_are_written_down(tmp_path: Path) -> None:
@@ -602,3 +604,15 @@ def test_what_was_noted_of_the_data_stands_in_the_report(table: Path, tmp_path: 
     assert "16 rows, 10% of each class, are held out for validation" in page
     assert f"scores are divided by {model.temperature:.2f}, fitted on the validation data" in page
     assert "144 texts have max_tokens=4 tokens or more" in page
+
+
+def test_bad_rows_may_be_left_out_of_a_score(trained: elman.Classifier, tmp_path: Path) -> None:
+    data, bad = tmp_path / "a.csv", tmp_path / "bad.csv"
+    data.write_bytes(b"text,label\ngood film,pos\nbad \xff,neg\nbad film,\nbad film,neg\n")
+    assert trained.evaluate(data, skip_bad_rows=bad)["examples"] == 2
+    assert [line.split(",")[0][-1] for line in bad.read_text().splitlines()[1:]] == ["3", "4"]
+    with pytest.raises(ArgumentError, match=r"bad\.csv: is there already"):
+        trained.evaluate(data, skip_bad_rows=bad)
+    trained.save(tmp_path / "run")
+    other = str(tmp_path / "other.csv")
+    assert main(["evaluate", str(tmp_path / "run"), str(data), "--skip-bad-rows", other]) == 0

@@ -46,12 +46,14 @@ def test_a_stride_leaves_origins_out() -> None:
     assert flat(firsts(batches(8, 4, seed=None, stride=3))) == [1, 4, 7, 101]
 
 
-def test_an_epoch_may_be_a_part_of_the_windows() -> None:
-    found = batches(60, 40, seed=3, most=20)
+def test_an_epoch_has_as_many_windows_as_are_wanted() -> None:
+    found = batches(60, 40, seed=3, count=20)
     first, second = (flat(firsts(found, epoch)) for epoch in (1, 2))
     assert len(found) == 5
     assert len(set(first)) == len(set(second)) == 20
     assert set(first) != set(second)
+    few = flat(firsts(batches(4, seed=0, count=8)))
+    assert sorted(few[:3]) == sorted(few[3:6]) == [1, 2, 3]
 
 
 def test_an_epoch_goes_on_where_it_stopped() -> None:
