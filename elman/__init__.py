@@ -23,6 +23,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "Classifier",
+    "Forecaster",
     "LanguageModel",
     "Stream",
     "Tagger",
@@ -33,11 +34,11 @@ __all__ = [
 if TYPE_CHECKING:
     from elman.recur import GRU, LSTM, RNN
     from elman.recur.stream import Stream
-    from elman.tasks import Classifier, LanguageModel, Tagger, Translator, load
+    from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translator, load
 
 _ROOMS = {
     "RNN": "recur", "LSTM": "recur", "GRU": "recur", "Stream": "recur.stream",
-    "Classifier": "tasks", "LanguageModel": "tasks", "Tagger": "tasks",
+    "Classifier": "tasks", "Forecaster": "tasks", "LanguageModel": "tasks", "Tagger": "tasks",
     "Translator": "tasks",
     "load": "tasks",
 }  # fmt: skip

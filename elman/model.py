@@ -18,9 +18,10 @@ from torch.nn import functional as F
 
 from elman.dropout import check_probability, dropout, locked_dropout
 from elman.encode.embed import Embed
+from elman.encode.series import SeriesEmbed
 from elman.encode.words import WordEmbed
 from elman.errors import ArgumentError
-from elman.heads import LabelHead, TagHead, TokenHead, ValueHead
+from elman.heads import ForecastHead, LabelHead, TagHead, TokenHead, ValueHead
 from elman.padded import Padded
 from elman.recur.stack import Stack
 from elman.state import State
@@ -48,6 +49,7 @@ class SequenceModel(nn.Module):
         temporal_penalty: beta.
         backward_steps: steps from the end of each row that the gradient goes back in training,
             which bounds the memory; None for all.
+        skip: the head sees the inputs beside the states (Graves 2013, arXiv:1308.0850).
 
     Example:
         >>> import torch, elman
@@ -63,15 +65,16 @@ class SequenceModel(nn.Module):
 
     def __init__(
         self,
-        encode: Embed | WordEmbed | None,
+        encode: Embed | WordEmbed | SeriesEmbed | None,
         core: Stack,
-        head: TokenHead | ValueHead | LabelHead | TagHead,
+        head: TokenHead | ValueHead | LabelHead | TagHead | ForecastHead,
         *,
         dropout: float = 0.0,
         variational: bool = True,
         activation_penalty: float = 0.0,
         temporal_penalty: float = 0.0,
         backward_steps: int | None = None,
+        skip: bool = False,
     ) -> None:
         super().__init__()
         if not core.batch_first:
@@ -83,9 +86,12 @@ class SequenceModel(nn.Module):
         self.variational = variational
         self.activation_penalty = activation_penalty
         self.temporal_penalty = temporal_penalty
+        if backward_steps is not None and skip:
+            raise ArgumentError("backward_steps and skip do not go together")
         if backward_steps is not None and not core.causal:
             raise ArgumentError("backward_steps needs a core that reads forward only")
         self.backward_steps = backward_steps
+        self.skip = skip
 
     def run(
         self, x: Padded, state: State | None = None, *, generator: torch.Generator | None = None
@@ -97,7 +103,7 @@ class SequenceModel(nn.Module):
         if self.training and k is not None and k < x.data.shape[1]:
             return self._run_end(x, state, k, generator)
         h, state = self.core(x.data, state, x.lengths, generator=generator)
-        return Padded(h, x.lengths), state
+        return Padded(torch.cat([h, x.data], 2) if self.skip else h, x.lengths), state
 
     def _run_end(
         self, x: Padded, state: State | None, k: int, generator: torch.Generator | None

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from elman.cli.app import SETTINGS, app, train
 from elman.cli.show import print_metrics
 from elman.errors import ArgumentError
-from elman.tasks import Classifier, LanguageModel, Tagger, Translator, task_of
+from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translator, task_of
 
 Sizes = Annotated[tuple[int, ...], Parameter(show_default=lambda sizes: " ".join(map(str, sizes)))]
 Files = Annotated[tuple[Path, ...], Parameter(show_default=False)]
@@ -188,6 +188,51 @@ def train_translator(
         The file with the target of each line.
     """
     run.train(settings, sources, targets)
+
+
+@dataclass(kw_only=True)
+class ForecasterFlags(Forecaster):
+    """The same."""
+
+    hidden_size: Sizes = (128,)
+
+
+@train.command(name="forecaster")
+def train_forecaster(
+    series: Path,
+    /,
+    *,
+    out: Path,
+    test: Path | None = None,
+    overwrite: Overwrite = False,
+    skip_bad_rows: Path | None = None,
+    config: Path | None = None,  # noqa: ARG001 - read by `use_config` before the flags are
+    settings: Annotated[ForecasterFlags, Flags] = ForecasterFlags(),  # noqa: B008
+) -> None:
+    """Train a forecaster: prices, loads, weather, sales, counts.
+
+    Example: elman train forecaster sales.csv --horizon 28 --out runs/sales
+
+    Parameters
+    ----------
+    series
+        A table (CSV, TSV, JSONL, Parquet; .gz too) with a row a series and stamp: columns
+        unique_id, ds, y, or others by flag; with --wide a column a series.
+    out
+        Folder for the model, its checkpoints and its report.
+    test
+        What came behind, in the same form; scored at the end and without influence.
+    overwrite
+        Replace a model that the folder holds.
+    skip_bad_rows
+        Leave out rows that cannot be read and write them, with the reason, to this CSV file.
+    config
+        A YAML file with settings, such as "horizon: 28"; flags win over it.
+    """
+    fitted = settings.fit(
+        series, test=test, out=out, overwrite=overwrite, skip_bad_rows=skip_bad_rows, show=True
+    )
+    print_metrics(fitted.metrics, out)
 
 
 def _pair(paths: tuple[Path, ...], name: str) -> Path | tuple[Path, Path] | None:

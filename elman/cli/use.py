@@ -14,12 +14,23 @@ from cyclopts import Parameter
 import elman
 from elman.cli.app import app
 from elman.cli.show import print_metrics
-from elman.errors import ArgumentError
+from elman.errors import ArgumentError, FolderError
 from elman.read.text import is_unicode
-from elman.tasks import Classifier, LanguageModel, Tagger, Task, Translator, load, task_of
+from elman.tasks import (
+    Classifier,
+    Forecaster,
+    LanguageModel,
+    Tagger,
+    Task,
+    Translator,
+    load,
+    task_of,
+)
 
 if TYPE_CHECKING:
     from elman.decode.beam import Search
+
+SHOWN = 48  # rows of forecasts on the terminal
 
 
 @app.command
@@ -33,6 +44,7 @@ def predict(
     length_penalty: float = 1.0,
     coverage_penalty: float = 0.0,
     no_repeat: int | None = None,
+    level: tuple[float, ...] = (80, 95),
     file: Path | None = None,
     out: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
@@ -40,9 +52,13 @@ def predict(
 ) -> None:
     """Show the likeliest next words after a text, its labels, tags or translation; or of a file.
 
+    A forecaster says what comes behind its training data, or behind those of --file.
+
     Example: elman predict runs/book "The cat sat on the"
 
     Example: elman predict runs/reviews --file new.csv --out labels.csv
+
+    Example: elman predict runs/sales --out next.csv
 
     Parameters
     ----------
@@ -60,16 +76,24 @@ def predict(
         Of a translator: above 0 prefers what looks at all of the source.
     no_repeat
         Of a translator: length of n-grams that may not come twice.
+    level
+        Of a forecaster: intervals in which so many percent of the numbers will lie.
     file
-        A table with the model's column of texts, or a file with a text a line; of any size.
+        A table with the model's column of texts, or a file with a text a line; of any size. Of a
+        forecaster a table like that of the training.
     out
         File for what is predicted, in the same order: CSV, TSV or JSONL, of tags .conll, of
-        translations .txt; after a stop the same command goes on.
+        translations .txt, of forecasts .parquet, too; after a stop the same command goes on.
     overwrite
         Replace a file that is there.
     skip_bad_rows
         Leave out rows that cannot be read and write them, with the reason, to this CSV file.
     """
+    if issubclass(task_of(run), Forecaster):
+        if text is not None:
+            raise ArgumentError(f"{run}: holds a forecaster, which reads a --file, not a text")
+        _forecast(load(run), file, out, level, overwrite=overwrite)
+        return
     if (text is None) == (file is None) or (file is None) != (out is None):
         raise ArgumentError("predict takes a TEXT, or --file and --out")
     from elman.decode.beam import Search
@@ -87,6 +111,7 @@ def predict(
         coverage_penalty=coverage_penalty, no_repeat=no_repeat, n_best=max(1, k or 1),
     )  # fmt: skip
     model = load(run)
+    assert not isinstance(model, Forecaster)
     if text is not None:
         _check_unicode(text)
         _show_guesses(model, text, k, search if chosen or k is not None else None)
@@ -109,7 +134,35 @@ def predict(
             print(f"{bad:,} bad rows are left out: {skip_bad_rows}")
 
 
-def _show_guesses(model: Task, text: str, k: int | None, search: Search | None) -> None:
+def _forecast(
+    model: Task, file: Path | None, out: Path | None, level: tuple[float, ...], *, overwrite: bool
+) -> None:
+    """Write what a forecaster says to a file, or show the beginning of it."""
+    assert isinstance(model, Forecaster)
+    if any(not 0 < one < 100 for one in level):
+        raise ArgumentError(f"level must be percents between 0 and 100, got {level}")
+    if out is not None and out.exists() and not overwrite:  # before the work
+        raise FolderError(f"{out}: is there already; name another file, or give --overwrite")
+    found = model.predict(file)
+    if out is not None:
+        found.write(out, level, overwrite=overwrite)
+        print(f"{found.ds.size:,} rows: {out}")
+        return
+    table = found.columns(level)
+    print("  ".join(f"{name:>12s}" for name in table))
+    for number, row in enumerate(zip(*table.values(), strict=True)):
+        if number == SHOWN:
+            print(f"... {found.ds.size - SHOWN:,} rows more; --out FILE for all")
+            break
+        print("  ".join(f"{x:12.5g}" if isinstance(x, float) else f"{x!s:>12s}" for x in row))
+
+
+def _show_guesses(
+    model: Classifier | LanguageModel | Tagger | Translator,
+    text: str,
+    k: int | None,
+    search: Search | None,
+) -> None:
     """What a model says of one text, a line for each guess."""
     if not text.strip() and not isinstance(model, LanguageModel):
         raise ArgumentError(f"the text is empty; a {model.task} needs words")
@@ -291,10 +344,14 @@ def evaluate(
         Leave out rows that cannot be read and write them, with the reason, to this CSV file.
     """
     model = load(run)
-    if not isinstance(model, LanguageModel):
+    if not isinstance(model, LanguageModel | Forecaster):
         scores = model.evaluate(text, labels, skip_bad_rows=skip_bad_rows)
-    elif labels is not None or skip_bad_rows is not None:
-        raise ArgumentError(f"{run}: a language model is scored on all of a text, without labels")
+    elif labels is not None:
+        raise ArgumentError(f"{run}: a {model.task} is scored on one file, without labels")
+    elif isinstance(model, Forecaster):
+        scores = model.evaluate(text, skip_bad_rows=skip_bad_rows)
+    elif skip_bad_rows is not None:
+        raise ArgumentError(f"{run}: a language model is scored on all of a text")
     else:
         scores = model.evaluate(text)
     if as_json:

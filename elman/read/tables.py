@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 from elman.errors import ArgumentError, DataError
 from elman.read.files import size_of
@@ -47,6 +48,29 @@ def line_values(
     return _jsonl(rows, columns, file)
 
 
+def line_columns(chunks: Iterable[str], file: Path, *, kind: str, record: int) -> list[str]:
+    r"""Names of the columns in the text of a table, of .jsonl the keys of its first object.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from elman.read.tables import line_columns
+        >>> line_columns(['{"ds": 1, "y": 2}'], Path("a.jsonl"), kind=".jsonl", record=100)
+        ['ds', 'y']
+    """
+    rows = (row for row in _rows(chunks, file, record) if row and not row.isspace())
+    if kind in (".csv", ".tsv"):
+        delimiter = "," if kind == ".csv" else "\t"
+        return next(csv.reader((row + "\n" for row in rows), delimiter=delimiter), [])
+    return list(_object(next(rows, "{}"), f"{file}: first line"))
+
+
+def parquet_columns(file: Path, *, unpacked: Iterable[bytes] | None) -> list[str]:
+    """Names of the columns of a Parquet file; `unpacked` is the content of one that is packed."""
+    polars = _polars(file)
+    with _seekable(file, unpacked) as copy, _understood(file, polars):
+        return list(polars.read_parquet_schema(copy))
+
+
 def parquet_values(
     file: Path,
     columns: Sequence[str] | None,
@@ -60,26 +84,36 @@ def parquet_values(
 
     `unpacked` is the content of a file that is packed; `advance` then hears nothing from here.
     """
+    polars = _polars(file)
+    with _seekable(file, unpacked) as copy, _understood(file, polars):
+        size = size_of(copy)
+        table = polars.scan_parquet(copy, glob=False, hive_partitioning=False)
+        names = _choose(columns, table.collect_schema().names(), file)
+        rows: int = table.select(polars.len()).collect().item()
+        step = max(1, min(rows * most_bytes // size, most_rows))
+        for start in range(0, rows, step):
+            end = min(start + step, rows)
+            values = table.select(names).slice(start, step).collect().iter_rows()
+            if copy is file:
+                advance(size * end // rows - size * start // rows)
+            yield from enumerate(values, start + 1)
+
+
+def _polars(file: Path) -> ModuleType:
     try:
         import polars
     except ImportError as error:
         raise DataError(f'{file}: needs polars; pip install "elman[tables]"') from error
-    with _seekable(file, unpacked) as copy:
-        size = size_of(copy)
-        try:
-            table = polars.scan_parquet(copy, glob=False, hive_partitioning=False)
-            names = _choose(columns, table.collect_schema().names(), file)
-            rows: int = table.select(polars.len()).collect().item()
-            step = max(1, min(rows * most_bytes // size, most_rows))
-            for start in range(0, rows, step):
-                end = min(start + step, rows)
-                values = table.select(names).slice(start, step).collect().iter_rows()
-                if copy is file:
-                    advance(size * end // rows - size * start // rows)
-                yield from enumerate(values, start + 1)
-        except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
-            reason = str(error).partition("\n")[0]
-            raise DataError(f"{file}: cannot be read as Parquet ({reason})") from error
+    return polars
+
+
+@contextmanager
+def _understood(file: Path, polars: ModuleType) -> Iterator[None]:
+    try:
+        yield
+    except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{file}: cannot be read as Parquet ({reason})") from error
 
 
 @contextmanager

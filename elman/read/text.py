@@ -26,7 +26,14 @@ from typing import Literal, get_args
 
 from elman.errors import ArgumentError, DataError
 from elman.read.files import files_below, is_packed, kind_of, reading, size_of
-from elman.read.tables import TABLES, Values, line_values, parquet_values
+from elman.read.tables import (
+    TABLES,
+    Values,
+    line_columns,
+    line_values,
+    parquet_columns,
+    parquet_values,
+)
 
 Document = Literal["file", "line", "paragraph"]
 Piece = tuple[str, bool]
@@ -195,6 +202,14 @@ def table_values(
         file, columns, advance, unpacked=blocks if is_packed(file) else None,
         most_bytes=SLICE, most_rows=ROWS,
     )  # fmt: skip
+
+
+def table_columns(file: Path, encoding: str) -> list[str]:
+    """Names of the columns of a table of any kind."""
+    kind, blocks = kind_of(file), file_blocks(file, ignore)
+    if kind != ".parquet":
+        return line_columns(_decode(blocks, encoding, file), file, kind=kind, record=RECORD)
+    return parquet_columns(file, unpacked=blocks if is_packed(file) else None)
 
 
 def text_lines(

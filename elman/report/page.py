@@ -149,6 +149,7 @@ def _course(records: Sequence[Record], best: Record) -> str:
 # The scores that tasks are judged by, the first that is there: its format, and whether more is
 # better.
 SCORES = {
+    "MASE": ("{:.3f}", False), "ND": ("{:.4f}", False), "MAE": ("{:.4g}", False),
     "BLEU": ("{:.1f}", True), "ROUGE-L": ("{:.1f}", True), "BLEU-2": ("{:.1f}", True),
     "perplexity": ("{:.2f}", False), "accuracy": ("{:.1%}", True), "loss": ("{:.3f}", False),
 }  # fmt: skip

@@ -7,13 +7,14 @@ from pathlib import Path
 from elman.errors import FolderError
 from elman.tasks.classifier import Classifier
 from elman.tasks.folder import read_config
+from elman.tasks.forecaster import Forecaster
 from elman.tasks.language_model import LanguageModel
 from elman.tasks.tagger import Tagger
 from elman.tasks.translator import Translator
 
-Task = Classifier | LanguageModel | Tagger | Translator
+Task = Classifier | Forecaster | LanguageModel | Tagger | Translator
 TASKS: dict[str, type[Task]] = {
-    task.task: task for task in (LanguageModel, Classifier, Tagger, Translator)
+    task.task: task for task in (LanguageModel, Classifier, Tagger, Translator, Forecaster)
 }
 
 
@@ -34,4 +35,6 @@ def load(folder: str | Path) -> Task:
     return task_of(folder).load(folder)
 
 
-__all__ = ["TASKS", "Classifier", "LanguageModel", "Tagger", "Translator", "load", "task_of"]
+__all__ = [
+    "TASKS", "Classifier", "Forecaster", "LanguageModel", "Tagger", "Translator", "load", "task_of",
+]  # fmt: skip

@@ -30,7 +30,7 @@ class Job:
 
     Args:
         train: batches.
-        validation: batches.
+        validation: batches; None for none.
         data: names and sizes, for the report.
         unit: what is counted in a second: tokens, examples.
         measure: scores of the trained model and of its baseline.
@@ -39,7 +39,7 @@ class Job:
     """
 
     train: Batches
-    validation: Batches
+    validation: Batches | None
     data: Mapping[str, object]
     unit: str
     measure: Callable[[], dict[str, Any]]

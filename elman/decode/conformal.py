@@ -1,0 +1,68 @@
+"""Quantiles that hold: moved by what they missed on numbers that training has not seen.
+
+    e_i = (y_i - q_p(x_i)) / scale_i,  i = 1 .. n
+    c_p = the ceil((n + 1) p)-th smallest e for p > 1/2, the floor((n + 1) p)-th for p < 1/2
+    q_p(x) + c_p scale reaches a new y with a probability of at least p
+
+if the new number and those n could be exchanged, which numbers of one series can only nearly be.
+Each step ahead and each target has corrections of its own; the median stays.  Of a single number
+the quantiles all are that number, so it becomes an interval.
+
+Source: split conformal prediction, of quantiles as in Romano, Patterson and Candes 2019
+(arXiv:1905.03222), each side for itself.
+
+Shape legend: B windows, H steps, K targets, Q levels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = NDArray[np.float64]
+
+
+def find_corrections(errors: Numbers, levels: Sequence[float]) -> Numbers:
+    """Corrections (H, K, Q) of errors (B, H, K, Q) in units of the scale; NaN counts for nothing.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.decode.conformal import find_corrections
+        >>> errors = np.arange(-9.0, 10.0).reshape(19, 1, 1, 1)
+        >>> find_corrections(np.repeat(errors, 3, 3), [0.1, 0.5, 0.9])[0, 0].tolist()
+        [-8.0, 0.0, 8.0]
+    """
+    found = np.zeros(errors.shape[1:])
+    order = np.sort(errors, axis=0)  # NaN comes last
+    count = (~np.isnan(errors[..., 0])).sum(0)
+    for place, p in enumerate(levels):
+        exact = (count + 1) * p
+        rank = np.where(p > 0.5, np.ceil(exact - 1e-9), np.floor(exact + 1e-9)).astype(np.int64)
+        chosen = rank.clip(1, np.maximum(count, 1)) - 1
+        values = np.take_along_axis(order[..., place], chosen[None], 0)[0]
+        if not math.isclose(p, 0.5):
+            found[..., place] = np.where(count > 0, values, 0.0)
+    return found
+
+
+def correct(
+    quantiles: Numbers, scale: Numbers, corrections: Numbers, levels: Sequence[float]
+) -> Numbers:
+    """Corrected quantiles (B, H, K, Q), of levels that rise with 0.5 among them.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.decode.conformal import correct
+        >>> c = np.array([-1.0, 0.0, 2.0]).reshape(1, 1, 3)
+        >>> correct(np.full((1, 1, 1, 3), 5.0), np.full((1, 1, 1, 1), 10.0), c, [0.1, 0.5, 0.9])
+        array([[[[-5.,  5., 25.]]]])
+    """
+    moved = quantiles + corrections * scale
+    middle = list(levels).index(0.5)
+    median = quantiles[..., middle, None]
+    low = np.sort(np.minimum(moved[..., :middle], median), axis=-1)
+    high = np.sort(np.maximum(moved[..., middle + 1 :], median), axis=-1)
+    return np.concatenate([low, median, high], axis=-1)

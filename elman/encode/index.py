@@ -1,0 +1,210 @@
+"""Series to arrays, by what training has seen: covariates in like units, words by number.
+
+    numbers      (x - mean) / deviation, of the training data, and whether it is there
+    words        those of a covariate that changes: a column for each, 1 where it is, none where
+                 it is missing or new; those of one that does not: its number, for a vector
+    calendar     the cycles of which training has seen two
+
+What is missing is 0, and the network sees that it is missing; of the past it is NaN here, to
+which windows add the mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.encode.series import calendar
+from elman.encode.windows import Record
+from elman.errors import DataError
+from elman.read.series import Series, SeriesTable
+from elman.read.stamps import DAY, Frequency
+
+MANY = 100  # words of a covariate that changes, at most
+TINY = 1e-9  # of the mean: a deviation below it is rounding
+CYCLES = {"hour": DAY // 24, "day": DAY, "week": 7 * DAY, "month": 31 * DAY, "year": 366 * DAY}
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SeriesIndex:
+    """What training has seen of series.
+
+    Attributes:
+        targets, past, future, static: names of columns.
+        names: of the series, if each has a vector.
+        words: of the covariates that are words.
+        units: mean and deviation of those that are numbers.
+        cycles: of the calendar.
+        frequency: by name.
+
+    Example:
+        >>> from elman.encode.index import SeriesIndex
+        >>> from elman.read.rows import Rejects
+        >>> from elman.read.series import SeriesSource
+        >>> data = {"y": [1, 2], "heat": [10, 30], "sky": ["blue", "grey"]}
+        >>> table = SeriesSource(data, covariates=["heat", "sky"]).read(Rejects(None))
+        >>> index = SeriesIndex.build(table, ["y"], past=["heat"], future=["sky"])
+        >>> record = index.encode(table, table.series[0])
+        >>> record.past[:, 0].tolist(), record.known.tolist()
+        ([-1.0, 1.0], [[1.0, 0.0], [0.0, 1.0]])
+    """
+
+    targets: list[str]
+    past: list[str]
+    future: list[str]
+    static: list[str]
+    names: list[str]
+    words: dict[str, list[str]]
+    units: dict[str, list[float]]
+    cycles: list[str]
+    frequency: str
+
+    @classmethod
+    def build(
+        cls,
+        table: SeriesTable,
+        targets: Sequence[str],
+        *,
+        past: Sequence[str] = (),
+        future: Sequence[str] = (),
+        static: Sequence[str] = (),
+        per_series: bool = False,
+        with_calendar: bool = False,
+    ) -> SeriesIndex:
+        """Of the training data.
+
+        Raises:
+            DataError: a covariate has too many words.
+        """
+        units = {}
+        for name in (*past, *future, *static):
+            values = np.concatenate([column_of(table, one, name) for one in table.series])
+            words = table.categories.get(name)
+            if words is not None and name not in static and len(words) > MANY:
+                raise DataError(
+                    f"column {name!r}: {len(words)} different words, at most {MANY} can be read; "
+                    "leave it out, or make numbers of it"
+                )
+            if words is None:
+                there = values[~np.isnan(values)]
+                mean, deviation = (there.mean(), there.std()) if len(there) else (0.0, 0.0)
+                rounding = TINY * abs(mean)
+                units[name] = [float(mean), float(deviation) if deviation > rounding else 1.0]
+        cycles = []
+        if with_calendar and table.frequency.unit != "step":
+            longest = max(len(one.values) for one in table.series) * table.frequency.size
+            shown = calendar(np.array(["2024-01-01"], dtype="datetime64[us]"), table.frequency)[1]
+            cycles = [cycle for cycle in shown if 2 * CYCLES[cycle] <= longest]
+        names = [one.unique_id for one in table.series] if per_series else []
+        return cls(
+            list(targets), list(past), list(future), list(static), names,
+            {k: v for k, v in table.categories.items() if k not in targets}, units, cycles,
+            str(table.frequency),
+        )  # fmt: skip
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many columns of each kind a record has."""
+        return {
+            "targets": len(self.targets),
+            "past": sum(len(self.words.get(name, "1")) for name in self.past),
+            "known": sum(len(self.words.get(name, "12")) for name in self.future)
+            + 2 * len(self.cycles),
+            "static": 2 * sum(name not in self.words for name in self.static),
+        }
+
+    @property
+    def categories(self) -> list[int]:
+        """How many words each static covariate of words has; series last, if each has a vector."""
+        static = [len(self.words[name]) for name in self.static if name in self.words]
+        return static + ([len(self.names)] if self.names else [])
+
+    def encode(self, table: SeriesTable, series: Series, *, more: int = 0) -> Record:
+        """A series in arrays; what is known before goes on for `more` steps.
+
+        Raises:
+            DataError: the series has no vector, or a static covariate changes.
+        """
+        y = series.values[:, : len(self.targets)]
+        seen = np.flatnonzero(~np.isnan(y).all(1))
+        steps = int(seen[-1]) + 1 if len(seen) else 0
+        known = []
+        for name in self.future:
+            part = self._columns(table, series, name)
+            known.append(part if name in self.words else np.hstack([part, ~np.isnan(part)]))
+        length = max(steps + more, len(y))
+        if self.cycles:
+            frequency = Frequency.named(self.frequency)
+            first = np.array([series.start])
+            stamps = np.concatenate([first, frequency.after(first, max(0, length - 1))])
+            waves, shown = calendar(stamps, frequency)
+            known += [waves[:, 2 * shown.index(c) : 2 * shown.index(c) + 2] for c in self.cycles]
+        whole = np.zeros((length, self.sizes["known"]), dtype=np.float32)
+        at = 0
+        for part in known:
+            whole[: len(part), at : at + part.shape[1]] = np.nan_to_num(part)
+            at += part.shape[1]
+        past = [self._columns(table, series, name)[:steps] for name in self.past]
+        numbers, codes = [], []
+        for name in self.static:
+            value = _constant(table, series, name)
+            if name in self.words:
+                codes.append(self._code(name, value))
+            else:
+                mean, deviation = self.units[name]
+                none = bool(np.isnan(value))
+                numbers += [0.0 if none else (value - mean) / deviation, 1.0 - none]
+        if self.names:
+            if series.unique_id not in self._numbers:
+                raise DataError(
+                    f"series {series.unique_id!r}: training has not seen it, and per_series=True "
+                    "learns a vector for each; train with per_series=False"
+                )
+            codes.append(self._numbers[series.unique_id])
+        return Record(
+            y[:steps],
+            np.concatenate(past, 1) if past else np.zeros((steps, 0), dtype=np.float32),
+            whole, np.array(numbers, dtype=np.float32), np.array(codes, dtype=np.int64),
+        )  # fmt: skip
+
+    def _columns(self, table: SeriesTable, series: Series, name: str) -> Floats:
+        """A covariate that changes as (T, 1) in its units, or a column for each word."""
+        values = column_of(table, series, name)
+        if name not in self.words:
+            mean, deviation = self.units[name]
+            return ((values - mean) / deviation).astype(np.float32)[:, None]
+        found = np.zeros((len(values), len(self.words[name])), dtype=np.float32)
+        code = np.where(np.isnan(values), -1, values).astype(np.int64)
+        known = np.flatnonzero((code >= 0) & (code < found.shape[1]))
+        found[known, code[known]] = 1
+        return found
+
+    def _code(self, name: str, value: float) -> int:
+        return int(value) if value < len(self.words[name]) else -1
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """Of each series' name its number."""
+        return {name: number for number, name in enumerate(self.names)}
+
+
+def column_of(table: SeriesTable, series: Series, name: str) -> NDArray[np.float64]:
+    """A column (T,) of a series."""
+    return np.asarray(series.values[:, table.columns.index(name)])
+
+
+def _constant(table: SeriesTable, series: Series, name: str) -> float:
+    values = column_of(table, series, name)
+    values = values[~np.isnan(values)]
+    if len(values) and (values != values[0]).any():
+        who = f"series {series.unique_id!r}" if series.unique_id else "the series"
+        raise DataError(
+            f"{who}: column {name!r} changes, but static does not; name it past or future"
+        )
+    return float(values[0]) if len(values) else np.nan

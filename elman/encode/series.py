@@ -1,0 +1,100 @@
+"""Numbers over time to vectors: the calendar, and what a step reads.
+
+The calendar of a moment is sine and cosine of its place in the hour, day, week, month and year,
+for those cycles that are longer than the frequency.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from elman.dropout import check_probability, locked_dropout
+from elman.padded import Padded
+from elman.read.stamps import DAY, Frequency, Stamps
+
+
+def calendar(stamps: Stamps, frequency: Frequency) -> tuple[NDArray[np.float32], list[str]]:
+    """Features (T, F) of stamps, and the cycles that they are of, two for each.
+
+    Example:
+        >>> from elman.encode.series import calendar
+        >>> from elman.read.stamps import Frequency, parse_stamps
+        >>> features, cycles = calendar(parse_stamps(["2024-03-01 06:00"])[0], Frequency.named("h"))
+        >>> cycles, features[0, :2].round(3).tolist()
+        (['day', 'week', 'month', 'year'], [1.0, 0.0])
+    """
+    if stamps.dtype.kind != "M":
+        return np.zeros((len(stamps), 0), dtype=np.float32), []
+    days, months = stamps.astype("datetime64[D]"), stamps.astype("datetime64[M]")
+    years = stamps.astype("datetime64[Y]")
+    clock = (stamps - days).astype(np.int64) / DAY
+    weekday = (days.astype(np.int64) + 3) % 7
+    length = ((months + 1).astype("datetime64[D]") - months.astype("datetime64[D]")).astype(int)
+    of_month = (days - months.astype("datetime64[D]")).astype(np.int64)
+    of_year = (days - years.astype("datetime64[D]")).astype(np.int64)
+    cycles = {
+        "hour": (clock * 24, DAY // 24), "day": (clock, DAY),
+        "week": ((weekday + clock) / 7, 7 * DAY),
+        "month": ((of_month + clock) / length, 28 * DAY),
+        "year": ((of_year + clock) / 366, 365 * DAY),
+    }  # fmt: skip
+    chosen = {name: phase for name, (phase, period) in cycles.items() if frequency.size < period}
+    waves = [wave(2 * np.pi * phase) for phase in chosen.values() for wave in (np.sin, np.cos)]
+    whole = np.stack(waves, 1) if waves else np.zeros((len(stamps), 0))
+    return whole.astype(np.float32), list(chosen)
+
+
+class SeriesEmbed(nn.Module):
+    """Vectors of steps: numbers as they are, vectors of categories, and perhaps a layer on them.
+
+    Args:
+        numbers: how many numbers a step has.
+        categories: how many each category has; their numbers stand behind, -1 for an unknown one.
+        category_size: features of a category's vector.
+        size: features of a layer relu(W x + b) on all of them; None for none.
+        input_dropout: probability of leaving out a feature, the same at all steps.
+
+    Example:
+        >>> import torch
+        >>> from elman.encode.series import SeriesEmbed
+        >>> from elman.padded import Padded
+        >>> embed = SeriesEmbed(3, [10], 4)
+        >>> embed(Padded.full(torch.zeros(2, 5, 4))).data.shape, embed.size
+        (torch.Size([2, 5, 7]), 7)
+    """
+
+    def __init__(
+        self,
+        numbers: int,
+        categories: list[int],
+        category_size: int = 8,
+        size: int | None = None,
+        *,
+        input_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.numbers = numbers
+        self.vectors = nn.ModuleList(
+            nn.Embedding(count + 1, category_size, padding_idx=0) for count in categories
+        )  # the first, zero, is of what training has not seen
+        inside = numbers + category_size * len(categories)
+        self.layer = None if size is None else nn.Linear(inside, size)
+        self.size = size or inside
+        self.input_dropout = check_probability("input_dropout", input_dropout)
+
+    def forward(self, steps: Padded, *, generator: torch.Generator | None = None) -> Padded:
+        """(B, T, numbers + categories) -> (B, T, D)."""
+        data = steps.data
+        x = data[..., : self.numbers]
+        if len(self.vectors):
+            codes = data[..., self.numbers :].long() + 1
+            parts: list[Tensor] = [vector(codes[..., n]) for n, vector in enumerate(self.vectors)]
+            x = torch.cat([x, *parts], dim=2)
+        if self.layer is not None:
+            x = torch.relu(self.layer(x))
+        if self.training:
+            x = locked_dropout(x, self.input_dropout, time_dim=1, generator=generator)
+        return Padded(x, steps.lengths)

@@ -1,0 +1,244 @@
+"""Windows of series: what a network reads before a forecast, and what comes behind it.
+
+A window has S segments of w steps: those of the context, then those of the horizon.  Step i of the
+network, i = 0 .. S - 2, reads
+
+    y of segment i, and of which of its numbers are there      what was seen last
+    y some steps (lags) before segment i + 1, and which        what was seen then
+    covariates of segment i of which only the past is known, and which
+    covariates of segment i + 1 that are known before, the calendar too
+    what does not change: numbers, log of the scale, categories
+
+and says y of segment i + 1, in units of the scale of its window (`elman.encode.scale.find_scale`).
+What lies behind the origin is not seen: y of the horizon is masked there.  So a forecast is what
+the network says if nothing more is observed, and its state goes on as ever.  With `feedback` (as in
+Salinas et al. 2017, arXiv:1704.04110) the horizon is seen, one step late: in training the truth, in
+a forecast samples.
+
+Shape legend: B windows, L steps of the series in a window, K targets, S segments, w steps of one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from elman.encode.scale import Scaling, find_scale
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes of windows and of what a step reads.
+
+    Attributes:
+        context: steps that are seen, at most; a multiple of the segment.
+        horizon: steps that are forecast.
+        segment: w, steps of the series in one of the network.
+        targets: K.
+        past: covariates known of the past only.
+        known: covariates known before, with the calendar.
+        static: numbers that do not change.
+        categories: how many each category has.
+        lags: steps before the one that is said, each more than none.
+        feedback: whether a step behind the origin is seen by the next.
+        scaling: of the targets.
+    """
+
+    context: int
+    horizon: int
+    segment: int = 1
+    targets: int = 1
+    past: int = 0
+    known: int = 0
+    static: int = 0
+    categories: tuple[int, ...] = ()
+    lags: tuple[int, ...] = ()
+    feedback: bool = False
+    scaling: Scaling | None = "mean"
+
+    @property
+    def seen(self) -> int:
+        """Segments of the context."""
+        return self.context // self.segment
+
+    @property
+    def ahead(self) -> int:
+        """Segments of the horizon."""
+        return math.ceil(self.horizon / self.segment)
+
+    @property
+    def behind(self) -> int:
+        """Steps of the series in those segments."""
+        return self.ahead * self.segment
+
+    @property
+    def steps(self) -> int:
+        """Steps of the network in a window."""
+        return self.seen + self.ahead - 1
+
+    @property
+    def numbers(self) -> int:
+        """Numbers that a step reads."""
+        each = 2 * self.targets * (1 + len(self.lags)) + 2 * self.past + self.known
+        return each * self.segment + self.static + self.targets + (not self.feedback)
+
+    @property
+    def output(self) -> int:
+        """Numbers that a step says."""
+        return self.segment * self.targets
+
+
+@dataclass(frozen=True)
+class Record:
+    """A series in arrays.
+
+    Attributes:
+        y: (T, K), NaN where there is none.
+        past: (T, P), NaN where there is none.
+        known: (T or more, F).
+        static: numbers.
+        codes: of categories, -1 for an unknown one.
+    """
+
+    y: Numbers
+    past: NDArray[np.float32]
+    known: NDArray[np.float32]
+    static: NDArray[np.float32]
+    codes: NDArray[np.int64]
+
+
+class Window(NamedTuple):
+    """Windows as the network takes them.
+
+    Attributes:
+        inputs: (B, S - 1, numbers + categories).
+        targets: (B, S - 1, w K, 2): y in units of the scale, NaN where none is wanted; the scale.
+        shift, scale: (B, 1, K).
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    shift: Numbers
+    scale: Numbers
+
+
+class Windows:
+    """All windows of some series.
+
+    Args:
+        records: the series.
+        layout: of the windows.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.encode.windows import Layout, Record, Windows
+        >>> none = np.zeros((6, 0), dtype=np.float32)
+        >>> y = np.arange(1.0, 7.0)[:, None]
+        >>> one = Record(y, none, none, none[0], np.zeros(0, dtype=np.int64))
+        >>> layout = Layout(context=2, horizon=2, scaling=None)
+        >>> window = Windows([one], layout).cut(np.array([0]), np.array([3]))
+        >>> window.inputs[0, :, 0].tolist()     # y_2 and y_3 are seen, what follows is not
+        [2.0, 3.0, 0.0]
+        >>> window.targets[0, :, 0, 0].tolist()
+        [nan, 4.0, 5.0]
+    """
+
+    def __init__(self, records: Sequence[Record], layout: Layout) -> None:
+        self.layout = layout
+        self.lengths = np.array([len(one.y) for one in records], dtype=np.int64)
+        self.begins = np.append(0, np.cumsum(self.lengths)[:-1])
+        self.y = np.concatenate([one.y for one in records])
+        self.past = np.concatenate([one.past for one in records])
+        # What is known before goes on behind the end of each series.
+        self._known_begins = self.begins + layout.behind * np.arange(len(records))
+        total = len(self.y) + layout.behind * len(records)
+        self.known = np.zeros((total, layout.known), dtype=np.float32)
+        for begin, one in zip(self._known_begins.tolist(), records, strict=True):
+            known = one.known[: len(one.y) + layout.behind]
+            self.known[begin : begin + len(known)] = known
+        self.static = np.stack([one.static for one in records])
+        self.codes = np.stack([one.codes for one in records])
+
+    def cut(
+        self,
+        which: NDArray[np.int64],
+        origins: NDArray[np.int64],
+        ends: NDArray[np.int64] | None = None,
+    ) -> Window:
+        """Windows (B) of series by number, each with so many steps of the series before it.
+
+        Args:
+            which: series.
+            origins: steps before the first that is forecast.
+            ends: of each series how many steps are there at all, None for all.
+        """
+        layout, w = self.layout, self.layout.segment
+        last = (self.lengths if ends is None else ends)[which, None]
+        time = origins[:, None] + np.arange(-layout.context, layout.behind)
+        y = self._at(self.y, which, time, last)
+        shift, scale = find_scale(y[:, : layout.context], layout.scaling)
+        y = (y - shift) / scale
+        seen = y.copy()
+        if not layout.feedback:
+            seen[:, layout.context :] = np.nan
+        parts = [seen[:, :-w]]
+        for lag in layout.lags:  # what was seen some steps before each that is said
+            then = (self._at(self.y, which, time[:, w:] - lag, last) - shift) / scale
+            if not layout.feedback:
+                then[:, layout.context - w + lag :] = np.nan
+            parts.append(then)
+        past = self._at(self.past, which, time[:, :-w], last)
+        past[:, layout.context :] = np.nan
+        rows, steps = len(which), layout.steps
+        numbers = [_with_mask(part).reshape(rows, steps, -1) for part in [*parts, past]]
+        known = self.known[self._known_begins[which, None] + time[:, w:].clip(min=0)]
+        known[time[:, w:] < 0] = 0
+        numbers.append(known.reshape(rows, steps, -1))
+        fixed = [self.static[which], np.log(scale[:, 0])]
+        numbers += [np.repeat(part[:, None], steps, axis=1) for part in fixed]
+        if not layout.feedback:  # how far ahead, from 0 to 1
+            ahead = (np.arange(steps) - layout.seen + 1).clip(min=0) / layout.ahead
+            numbers.append(np.broadcast_to(ahead[:, None], (rows, steps, 1)))
+        numbers.append(np.repeat(self.codes[which][:, None], steps, axis=1))
+        inputs = np.concatenate([part.astype(np.float32) for part in numbers], axis=2)
+        # Nothing is learned from a window of which nothing is seen.
+        y = np.where(np.isnan(y[:, : layout.context]).all(1, keepdims=True), np.nan, y)
+        targets = np.stack([y, np.broadcast_to(scale, y.shape)], axis=3)[:, w:]
+        targets[:, layout.context + layout.horizon - w :, :, 0] = np.nan
+        if not layout.feedback:
+            targets[:, : layout.context - w, :, 0] = np.nan
+        targets = targets.reshape(rows, steps, -1, 2).astype(np.float32)
+        return Window(torch.from_numpy(inputs), torch.from_numpy(targets), shift, scale)
+
+    def truth(self, which: NDArray[np.int64], origins: NDArray[np.int64]) -> Numbers:
+        """What comes behind some origins, (B, horizon, K), NaN where nothing is there."""
+        time = origins[:, None] + np.arange(self.layout.horizon)
+        return self._at(self.y, which, time, self.lengths[which, None])
+
+    def _at(
+        self,
+        values: NDArray[np.floating],
+        which: NDArray[np.int64],
+        time: NDArray[np.int64],
+        last: NDArray[np.int64],
+    ) -> NDArray[Any]:
+        """Values (B, L, ...) of series at some steps (B, L) before the `last`; NaN elsewhere."""
+        place = self.begins[which, None] + time.clip(0, self.lengths[which, None] - 1)
+        found: NDArray[Any] = values[place]
+        found[(time < 0) | (time >= last)] = np.nan
+        return found
+
+
+def _with_mask(part: NDArray[np.floating]) -> NDArray[np.float32]:
+    """(B, L, K) to (B, L, 2 K): numbers with 0 for NaN, and which are none."""
+    there = ~np.isnan(part)
+    return np.concatenate([np.where(there, part, 0), there], axis=2).astype(np.float32)

@@ -1,0 +1,281 @@
+"""What may be said of a number: each turns P parameters into a loss, a mean, quantiles.
+
+Those that are a density give samples, too.
+
+    Quantiles           q_p,  loss 2 mean_p max(p e, (p - 1) e),  e = y - q_p: Koenker and
+                        Bassett 1978, "Regression Quantiles"
+    Gaussian            mu, sigma
+    StudentT            mu, sigma, nu > 2
+    Mixture             w_k, mu_k, sigma_k: Bishop 1994, "Mixture density networks"
+    NegativeBinomial    mean m and dispersion a of counts, of variance m + a m^2:
+                        Salinas et al. 2017 (arXiv:1704.04110)
+    Point               a number, squared error
+
+But for quantiles and points the loss is -log p(y).  Parameters are any real numbers, in units of a
+scale; only counts need that scale to be known.
+
+Shape legend: N numbers, P parameters, Q levels, B rows, S samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from elman.errors import ArgumentError
+
+LEAST = 1e-4  # of a deviation, in units of the scale
+HALVINGS = 40  # until an interval in which a quantile lies is narrower than a float can say
+WIDE = 10.0  # deviations in which all of a Gaussian lies
+HALF_LOG = 0.5 * math.log(2 * math.pi)
+
+
+class Distribution(Protocol):
+    """What a forecast says of a number."""
+
+    @property
+    def size(self) -> int:
+        """P, parameters of a number."""
+
+    def losses(self, found: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+        """Losses (N) of numbers (N) given parameters (N, P) and the scales (N)."""
+
+    def mean(self, found: Tensor, scale: Tensor) -> Tensor:
+        """Means (...) of parameters (..., P)."""
+
+    def quantiles(self, found: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
+        """Quantiles (..., Q) of parameters (..., P)."""
+
+
+class Density(Distribution, Protocol):
+    """One that can be drawn from."""
+
+    def sample(self, found: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
+        """Numbers (B, S, ...) of parameters (B, S, ..., P).
+
+        All rows use the same random numbers, so that none depends on how many others there are.
+        """
+
+
+class Point:
+    """A number and nothing of how sure it is."""
+
+    size = 1
+
+    def losses(self, found: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+        """Squared errors."""
+        return (y - found[:, 0]).square()
+
+    def mean(self, found: Tensor, scale: Tensor) -> Tensor:
+        """The number."""
+        return found[..., 0]
+
+    def quantiles(self, found: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
+        """The number, for all levels."""
+        return found.expand(*found.shape[:-1], len(levels))
+
+
+class Quantiles:
+    """Some quantiles; between them straight lines, outside the outermost.
+
+    Args:
+        levels: rising, in (0, 1).
+
+    Example:
+        >>> import torch
+        >>> from elman.heads.distributions import Quantiles
+        >>> found = torch.tensor([[1.0, 2.0, 4.0]])
+        >>> Quantiles((0.1, 0.5, 0.9)).quantiles(found, [0.5, 0.7, 0.99], torch.ones(1)).tolist()
+        [[2.0, 3.0, 4.0]]
+    """
+
+    def __init__(self, levels: Sequence[float]) -> None:
+        if not levels or not all(0 < level < 1 for level in levels):
+            raise ArgumentError(f"levels must be in (0, 1), got {levels}")
+        if list(levels) != sorted(set(levels)):
+            raise ArgumentError(f"levels must rise, got {levels}")
+        self.levels = tuple(levels)
+        self.size = len(levels)
+
+    def losses(self, found: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+        """Twice the mean of the quantile losses: of the median alone the absolute error."""
+        p = found.new_tensor(self.levels)
+        error = y.unsqueeze(1) - found
+        return 2 * torch.maximum(p * error, (p - 1) * error).mean(1)
+
+    def mean(self, found: Tensor, scale: Tensor) -> Tensor:
+        """That of the straight lines."""
+        values, p = found.sort(-1).values, found.new_tensor(self.levels)
+        inside = ((values[..., 1:] + values[..., :-1]) / 2 * p.diff()).sum(-1)
+        return inside + values[..., 0] * p[0] + values[..., -1] * (1 - p[-1])
+
+    def quantiles(self, found: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
+        """On the lines."""
+        values, p = found.sort(-1).values, found.new_tensor(self.levels)
+        wanted = found.new_tensor(levels)
+        if len(p) == 1:
+            return values.expand(*values.shape[:-1], len(wanted))
+        upper = torch.searchsorted(p, wanted).clamp(1, len(p) - 1)
+        share = ((wanted - p[upper - 1]) / (p[upper] - p[upper - 1])).clamp(0, 1)
+        return torch.lerp(values[..., upper - 1], values[..., upper], share)
+
+
+class Gaussian:
+    """mu, sigma."""
+
+    size = 2
+
+    def losses(self, found: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+        """-log p."""
+        sigma = _positive(found[:, 1])
+        return 0.5 * ((y - found[:, 0]) / sigma).square() + HALF_LOG + sigma.log()
+
+    def mean(self, found: Tensor, scale: Tensor) -> Tensor:
+        """mu."""
+        return found[..., 0]
+
+    def quantiles(self, found: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
+        """mu + sigma sqrt(2) erfinv(2 p - 1)."""
+        z = math.sqrt(2) * torch.erfinv(2 * found.new_tensor(levels) - 1)
+        return found[..., :1] + _positive(found[..., 1:]) * z
+
+    def sample(self, found: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
+        """mu + sigma z."""
+        z = torch.randn(found.shape[1:-1], generator=generator)
+        return found[..., 0] + _positive(found[..., 1]) * z
+
+
+class StudentT:
+    """mu, sigma, nu: a Gaussian with heavier tails."""
+
+    size = 3
+
+    def losses(self, found: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+        """-log p."""
+        sigma, nu = _positive(found[:, 1]), self._freedom(found)
+        z = (y - found[:, 0]) / sigma
+        norm = torch.lgamma(nu / 2) - torch.lgamma((nu + 1) / 2) + 0.5 * (math.pi * nu).log()
+        return norm + sigma.log() + (nu + 1) / 2 * torch.log1p(z * z / nu)
+
+    @staticmethod
+    def _freedom(found: Tensor) -> Tensor:
+        return 2 + _positive(found[..., 2])
+
+    def mean(self, found: Tensor, scale: Tensor) -> Tensor:
+        """mu."""
+        return found[..., 0]
+
+    def quantiles(self, found: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
+        """mu + sigma times the quantile of Student's t."""
+        from scipy.special import stdtrit
+
+        t = stdtrit(self._freedom(found).double().unsqueeze(-1).numpy(), np.array(levels))
+        return found[..., :1] + _positive(found[..., 1:2]) * torch.from_numpy(t).to(found)
+
+    def sample(self, found: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
+        """From two uniform numbers: Bailey 1994, "Polar Generation of Random Variates"."""
+        u, v = _uniform((2, *found.shape[1:-1]), generator)
+        nu = self._freedom(found)
+        radius = (nu * (torch.pow(u, -2 / nu) - 1)).sqrt()
+        z = radius * torch.cos(2 * math.pi * v)
+        return found[..., 0] + _positive(found[..., 1]) * z
+
+
+class Mixture:
+    """Weights, mu and sigma of several Gaussians.
+
+    Args:
+        components: how many.
+    """
+
+    def __init__(self, components: int = 3) -> None:
+        self.components, self.size = components, 3 * components
+
+    def losses(self, found: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+        """-log p."""
+        weights, mu, width = found.chunk(3, dim=1)
+        sigma = _positive(width)
+        log_p = -0.5 * ((y.unsqueeze(1) - mu) / sigma).square() - HALF_LOG - sigma.log()
+        return -torch.logsumexp(weights.log_softmax(1) + log_p, dim=1)
+
+    def mean(self, found: Tensor, scale: Tensor) -> Tensor:
+        """sum_k w_k mu_k."""
+        weights, mu, _ = found.chunk(3, dim=-1)
+        return (weights.softmax(-1) * mu).sum(-1)
+
+    def quantiles(self, found: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
+        """Where sum_k w_k Phi((x - mu_k) / sigma_k) is the level, by halving."""
+        weights, mu, width = (x.unsqueeze(-2) for x in found.chunk(3, dim=-1))
+        weights, sigma, p = weights.softmax(-1), _positive(width), found.new_tensor(levels)
+        low = (mu - WIDE * sigma).amin(-1).expand(*found.shape[:-1], len(levels))
+        high = (mu + WIDE * sigma).amax(-1).expand_as(low)
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            z = (middle.unsqueeze(-1) - mu) / sigma
+            below = (weights * torch.special.ndtr(z)).sum(-1) < p
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return (low + high) / 2
+
+    def sample(self, found: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
+        """One of the Gaussians, then a number of it."""
+        weights, mu, width = found.chunk(3, dim=-1)
+        rises = weights.softmax(-1).cumsum(-1)
+        u = _uniform((*found.shape[1:-1], 1), generator)
+        which = (u > rises).sum(-1, keepdim=True).clamp(max=self.components - 1)
+        mu, sigma = (x.gather(-1, which)[..., 0] for x in (mu, _positive(width)))
+        return mu + sigma * torch.randn(found.shape[1:-1], generator=generator)
+
+
+class NegativeBinomial:
+    """Counts: softplus of the parameters times the scale is the mean."""
+
+    size = 2
+
+    @staticmethod
+    def _counts(found: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        return F.softplus(found[..., 0]) * scale + LEAST, _positive(found[..., 1])
+
+    def losses(self, found: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+        """-log p of y times the scale."""
+        (mean, a), count = self._counts(found, scale), (y * scale).round()
+        r, odds = 1 / a, a * mean
+        choose = torch.lgamma(count + r) - torch.lgamma(r) - torch.lgamma(count + 1)
+        return (r + count) * torch.log1p(odds) - count * odds.log() - choose
+
+    def mean(self, found: Tensor, scale: Tensor) -> Tensor:
+        """m, in units of the scale."""
+        return self._counts(found, scale)[0] / scale
+
+    def quantiles(self, found: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
+        """The least counts that reach the levels, in units of the scale."""
+        from scipy.stats import nbinom
+
+        mean, a = (x.double().unsqueeze(-1).numpy() for x in self._counts(found, scale))
+        counts = nbinom.ppf(np.array(levels), 1 / a, 1 / (1 + a * mean))
+        return torch.from_numpy(counts).to(found) / scale.unsqueeze(-1)
+
+    def sample(self, found: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
+        """Poisson of a gamma."""
+        mean, a = self._counts(found, scale)
+        seed = int(torch.randint(1 << 62, (1,), generator=generator))
+        drawn = []
+        for shape, rate in zip(1 / a, a * mean, strict=True):
+            same = torch.Generator().manual_seed(seed)
+            gamma = torch._standard_gamma(shape.contiguous(), same)
+            drawn.append(torch.poisson(gamma * rate, same))
+        return torch.stack(drawn) / scale
+
+
+def _positive(x: Tensor) -> Tensor:
+    return F.softplus(x) + LEAST
+
+
+def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Numbers in (0, 1), without the ends."""
+    return torch.rand(shape, generator=generator).clamp(1e-7, 1 - 1e-7)

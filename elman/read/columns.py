@@ -1,0 +1,279 @@
+"""Typed columns out of tables and frames: names, stamps, numbers, and values of either kind.
+
+    name      words, none missing
+    stamp     dates or whole numbers, see `elman.read.stamps`
+    number    a number or nothing; text is an error of its row
+    value     the same, or words in all rows: a category
+    word      a category, whatever it looks like
+
+Nothing is an empty field, NA or NaN; it is NaN here and stays so.  Infinity is an error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.errors import ArgumentError, DataError
+from elman.read.files import files_below, kind_of
+from elman.read.rows import Rejects, Row, Rows
+from elman.read.stamps import parse_stamps
+from elman.read.tables import TABLES
+from elman.read.text import table_columns
+
+Kind = Literal["name", "stamp", "number", "value", "word"]
+NOTHING = {"", "na", "n/a", "nan", "null", "none", "?"}
+BLOCK = 1 << 16  # rows that are turned into arrays at a time
+
+
+@dataclass
+class Column:
+    """Values (N,) of good rows: float64, stamps, or the numbers of words.
+
+    Attributes:
+        values: of the rows.
+        words: of a column of names or categories, by number; else None.
+    """
+
+    values: NDArray[Any]
+    words: list[str] | None = None
+
+
+@dataclass
+class Columns:
+    """Columns of one length, and where their rows stand.
+
+    Attributes:
+        columns: by name.
+        ordinals: (N,) number of each row in the source.
+        rows: the source.
+        moved: whether a stamp was moved to UTC.
+    """
+
+    columns: dict[str, Column]
+    ordinals: NDArray[np.int64]
+    rows: Rows
+    moved: bool
+
+    def place(self, row: int) -> str:
+        """Where a row stands: the source is read again, as only a complaint needs it."""
+        return self.places([row])[0]
+
+    def places(self, rows: Sequence[int]) -> list[str]:
+        """Where rows stand."""
+        wanted = {int(self.ordinals[row]): "" for row in rows}
+        for n, row in enumerate(islice(self.rows.read(), max(wanted, default=-1) + 1)):
+            if n in wanted:
+                wanted[n] = row.place
+        return [wanted[int(self.ordinals[row])] for row in rows]
+
+
+class Table:
+    """A table of any kind, with the names of its columns.
+
+    Args:
+        source: a file, a data frame of polars or pandas, or a dict of columns.
+        encoding: of the file.
+        lenient: whether bytes that are not text are an error of their row instead of the file.
+
+    Raises:
+        ArgumentError: it is none of these.
+
+    Example:
+        >>> from elman.read.columns import Table
+        >>> from elman.read.rows import Rejects
+        >>> table = Table({"who": ["a", "b"], "y": ["1", ""], "kind": ["x", "x"]})
+        >>> found = table.read({"who": "name", "y": "number", "kind": "value"}, Rejects(None))
+        >>> [(c.values.tolist(), c.words) for c in found.columns.values()]
+        [([0, 1], ['a', 'b']), ([1.0, nan], None), ([0.0, 0.0], ['x'])]
+    """
+
+    def __init__(self, source: Any, *, encoding: str = "utf-8", lenient: bool = False) -> None:
+        self.encoding, self.lenient = encoding, lenient
+        self.file: Path | None = None
+        self.frame: dict[str, list[object]] = {}
+        if isinstance(source, str | Path):
+            self.file = files_below(source)[0]
+            if kind_of(self.file) not in TABLES or Path(source).is_dir():
+                shown = ", ".join(sorted(TABLES))
+                raise ArgumentError(f"{source}: expected a table ({shown}, also .gz)")
+            self.names = table_columns(self.file, encoding)
+        elif isinstance(source, Mapping):
+            self.frame = {str(name): list(values) for name, values in source.items()}
+            self.names = list(self.frame)
+        elif hasattr(source, "columns") and hasattr(source, "__getitem__"):
+            self.frame = {str(name): source[name].to_list() for name in source.columns}
+            self.names = list(self.frame)
+        else:
+            raise ArgumentError(
+                "expected a file, a data frame or a dict of columns, got " + type(source).__name__
+            )
+
+    def rows(self, names: Sequence[str]) -> Rows:
+        """The rows of some columns.
+
+        Raises:
+            ArgumentError: one is not there, or named twice.
+        """
+        for name in names:
+            if name not in self.names:
+                shown = ", ".join(map(repr, self.names)) or "none"
+                where = f"{self.file}: " if self.file else ""
+                raise ArgumentError(f"{where}no column {name!r}; its columns: {shown}")
+            if list(names).count(name) > 1:
+                raise ArgumentError(f"column {name!r} is named for two different ends")
+        if self.file is not None:
+            return Rows(self.file, names, encoding=self.encoding, lenient=self.lenient)
+        first, *rest = (self.frame[name] for name in names)
+        return Rows(first, names, beside=rest)
+
+    def read(
+        self,
+        kinds: Mapping[str, Kind],
+        rejects: Rejects,
+        *,
+        ds_format: str | None = None,
+        words: Mapping[str, Sequence[str]] | None = None,
+    ) -> Columns:
+        """All rows of the columns named.
+
+        Args:
+            kinds: of the columns.
+            rejects: hears of rows that cannot be used.
+            ds_format: of stamps that are not ISO 8601, as for `datetime.strptime`.
+            words: of categories those whose numbers are known.
+
+        Raises:
+            DataError: there is no good row, or a column holds numbers in some and words in others.
+        """
+        rows = self.rows(list(kinds))
+        parts: list[list[NDArray[Any] | list[object]]] = [[] for _ in kinds]
+        names: list[dict[str, int]] = [{} for _ in kinds]
+        ordinals, moved = [], False
+        for numbers, places, block in _good(rows.read(), rejects):
+            bad: dict[int, str] = {}
+            found: list[NDArray[Any] | list[object]] = []
+            for (name, kind), known, values in zip(kinds.items(), names, block, strict=True):
+                array, wrong, shifted = _convert(kind, values, known, ds_format)
+                bad = {n: f"column {name!r} {why}" for n, why in wrong.items()} | bad
+                found.append(array)
+                moved |= shifted
+            for n in sorted(bad):
+                rejects.add(places[n], DataError(f"{places[n]}: {bad[n]}"))
+            kept = np.ones(len(numbers), dtype=bool)
+            kept[list(bad)] = False
+            ordinals.append(numbers[kept])
+            for part, array in zip(parts, found, strict=True):
+                if isinstance(array, list):
+                    part.append([value for value, keep in zip(array, kept, strict=True) if keep])
+                else:
+                    part.append(array[kept])
+        if not sum(map(len, ordinals)):
+            raise DataError(f"{rows.name}: has no row that can be used")
+        whole = Columns({}, np.concatenate(ordinals), rows, moved)
+        for (name, kind), part, known in zip(kinds.items(), parts, names, strict=True):
+            before = list(known) if kind == "name" else list((words or {}).get(name, ()))
+            whole.columns[name] = _join(name, kind, part, before, whole)
+        return whole
+
+
+def _good(
+    rows: Iterator[Row], rejects: Rejects
+) -> Iterator[tuple[NDArray[np.int64], list[str], list[tuple[object, ...]]]]:
+    """Blocks of rows that are some: their numbers in the source, places, and columns."""
+    at = 0
+    while block := list(islice(rows, BLOCK)):
+        numbers, places, values = [], [], []
+        for n, row in enumerate(block, at):
+            if isinstance(row.values, DataError):
+                rejects.add(row.place, row.values)
+            else:
+                numbers.append(n)
+                places.append(row.place)
+                values.append(row.values)
+        at += len(block)
+        if values:
+            yield np.array(numbers), places, list(zip(*values, strict=True))
+
+
+def _convert(
+    kind: Kind, values: Sequence[object], known: dict[str, int], form: str | None
+) -> tuple[NDArray[Any] | list[object], dict[int, str], bool]:
+    """An array, or of a category the words; what is wrong where; whether stamps were moved."""
+    if kind == "name":
+        numbers = [known.setdefault(str(value), len(known)) for value in values]
+        nothing = {known[word] for word in known if word.strip().lower() in NOTHING}
+        wrong = {n: "is empty, expected a name" for n, k in enumerate(numbers) if k in nothing}
+        return np.array(numbers), wrong, False
+    if kind == "stamp":
+        stamps, moved, bad = parse_stamps(values, form)
+        wanted = "a date such as 2024-03-01 05:00 or a whole number; else set ds_format"
+        if form is not None:
+            wanted = f"a date of the form {form}"
+        return stamps, {n: f"is {_shown(values[n])}, expected {wanted}" for n in bad}, moved
+    if kind == "word":
+        return list(values), {}, False
+    try:
+        array = np.array([math.nan if _is_nothing(v) else float(v) for v in values])  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        if kind == "value":
+            return list(values), {}, False
+        array = np.array([number_or_nan(value) for value in values])
+    strange = np.flatnonzero(~np.isfinite(array)).tolist()
+    wrong = {
+        n: f"is {_shown(values[n])}, expected a finite number; mend or drop the row"
+        for n in strange if not _is_nothing(values[n])
+    }  # fmt: skip
+    return array, wrong, False
+
+
+def _join(
+    name: str, kind: Kind, parts: list[NDArray[Any] | list[object]], known: list[str],
+    whole: Columns,
+) -> Column:  # fmt: skip
+    """One column of its blocks."""
+    if kind == "name":
+        return Column(np.concatenate(cast("list[NDArray[Any]]", parts)), known)
+    arrays = [part for part in parts if isinstance(part, np.ndarray) and len(part)]
+    if len({part.dtype.kind for part in arrays}) > 1:
+        raise DataError(f"{whole.rows.name}: column {name!r} has dates and whole numbers; mend it")
+    if not any(isinstance(part, list) for part in parts):
+        return Column(np.concatenate(arrays))
+    values = [value for part in parts for value in part]
+    numbers = (n for n, v in enumerate(values) if math.isfinite(number_or_nan(v)))
+    if kind == "value" and (number := next(numbers, None)) is not None:
+        fits = (_is_nothing(v) or math.isfinite(number_or_nan(v)) for v in values)
+        wrong = next(n for n, fine in enumerate(fits) if not fine)
+        raise DataError(
+            f"{whole.place(wrong)}: column {name!r} is {values[wrong]!r}, but a number "
+            f"({values[number]!r}) in other rows; make all of them numbers or all of them words"
+        )
+    codes = {word: n for n, word in enumerate(known)}
+    found = [math.nan if _is_nothing(v) else codes.setdefault(str(v), len(codes)) for v in values]
+    return Column(np.array(found, dtype=np.float64), list(codes))
+
+
+def number_or_nan(value: object) -> float:
+    """The number that a value is or says, NaN if none."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _is_nothing(value: object) -> bool:
+    if isinstance(value, str):
+        return value.strip().lower() in NOTHING
+    # Those of pandas are neither equal to themselves nor not.
+    return type(value).__name__ in ("NoneType", "NAType", "NaTType") or bool(value != value)
+
+
+def _shown(value: object) -> str:
+    return "empty" if _is_nothing(value) else repr(value)

@@ -1,0 +1,304 @@
+"""Scores of forecasts by utilsforecast, and what they are to be compared with.
+
+    MAE, RMSE           in the unit of the series, if there is one target
+    MASE                MAE / MAE of the seasonal naive forecast within the training data:
+                        Hyndman and Koehler 2006
+    sMAPE               200 |y - f| / (|y| + |f|), percent, as in the M4 competition
+    OWA                 mean of MASE and sMAPE, each by that of naive 2: Makridakis et al. 2020
+    ND                  sum |y - f| / sum |y|
+    CRPS                2 sum of the quantile losses / how many, mean over levels 0.1 to 0.9
+    wQL                 the same by sum |y|
+    coverage 80         share of the numbers inside the interval of 80 %
+
+f is the median; RMSE is that of the mean.  MASE and sMAPE are means over series, ND and wQL of
+several targets over these.
+
+    naive               the last number
+    seasonal naive      that a season before
+    naive 2             naive of the series without its season, if it has one
+    drift               the last number, and on as from the first to the last
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.errors import ArgumentError
+
+Numbers = NDArray[np.float64]
+Whole = NDArray[np.int64]
+DECILES = tuple(round(0.1 * n, 1) for n in range(1, 10))
+Z = 1.645  # deviations of an autocorrelation beyond which a series has a season
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What a model says of some numbers (N,).
+
+    Attributes:
+        median, mean: (N,).
+        quantiles: (N, Q) at the levels; None for a point.
+    """
+
+    median: Numbers
+    mean: Numbers
+    quantiles: Numbers | None = None
+
+
+def check_scorer(*, statistics: bool) -> None:
+    """Refuse to begin what cannot be scored with an ArgumentError."""
+    try:
+        import polars  # noqa: F401
+        import scipy  # noqa: F401
+        import utilsforecast.losses  # noqa: F401
+    except ImportError as error:
+        raise ArgumentError(
+            'forecasts are scored by utilsforecast: pip install "elman[forecast]"'
+        ) from error
+    if statistics:
+        try:
+            import statsforecast  # noqa: F401
+        except ImportError as error:
+            raise ArgumentError(
+                'statistics=True needs statsforecast: pip install "elman[statistics]"'
+            ) from error
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of models.
+
+    Attributes:
+        scores: of each model, by name.
+        of_series: MASE of each model and series (S,), NaN for none; without a MASE the MAE.
+    """
+
+    scores: dict[str, dict[str, Any]]
+    of_series: dict[str, Numbers]
+
+
+def score_forecasts(
+    series: Whole,
+    y: Numbers,
+    guesses: Mapping[str, Guess],
+    *,
+    levels: Sequence[float],
+    errors: Numbers,
+    targets: Whole | None = None,
+) -> Scored:
+    """Scores of each model.
+
+    Args:
+        series: (N,) the number of the series that each number is of.
+        y: (N,) numbers; NaN counts for nothing.
+        guesses: of each model.
+        levels: Q of the quantiles.
+        errors: (S,) of each series its `seasonal_error`, for MASE; NaN for none.
+        targets: (N,) the number of the target, None for one.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.report.forecasts import Guess, score_forecasts
+        >>> y = np.array([1.0, 2.0, 4.0])
+        >>> found = score_forecasts(
+        ...     np.zeros(3, dtype=int), y, {"ours": Guess(y + 1, y)}, levels=[],
+        ...     errors=np.array([1.5]),
+        ... ).scores["ours"]
+        >>> found["MAE"], found["RMSE"], round(found["MASE"], 3)
+        (1.0, 0.0, 0.667)
+    """
+    import polars
+    from utilsforecast import losses
+
+    there = ~np.isnan(y)
+    target = np.zeros_like(series) if targets is None else targets
+    numbers = polars.DataFrame({"unique_id": series[there], "target": target[there], "y": y[there]})
+    models = list(guesses)
+
+    def beside(name: str) -> Any:
+        return numbers.with_columns(
+            polars.Series(model, getattr(guess, name)[there]) for model, guess in guesses.items()
+        )
+
+    medians = beside("median")
+    each = losses.mae(medians, models)
+    mase = each.select(models).to_numpy() / errors[each["unique_id"].to_numpy(), None]
+    mase[~np.isfinite(mase)] = np.nan  # a constant series has none
+    one = targets is None or int(target.max(initial=0)) == 0
+    tables: dict[str, Any] = {"sMAPE": (200, losses.smape(medians, models))}
+    if one:
+        all_of = medians.with_columns(unique_id=polars.lit("all"))
+        means = beside("mean").with_columns(unique_id=polars.lit("all"))
+        tables |= {"MAE": (1, losses.mae(all_of, models)), "RMSE": (1, losses.rmse(means, models))}
+    tables["ND"] = (1, losses.nd(medians.with_columns(unique_id=polars.col("target")), models))
+    scores: dict[str, dict[str, Any]] = {}
+    of_series = {}
+    for n, model in enumerate(models):
+        found = scores[model] = {}
+        if np.isfinite(mase[:, n]).any():
+            found["MASE"] = float(np.nanmean(mase[:, n]))
+        for name, (factor, table) in tables.items():
+            values = table[model].to_numpy()
+            if np.isfinite(values).any():
+                found[name] = factor * float(values[np.isfinite(values)].mean())
+        found |= _of_quantiles(y[there], target[there], guesses[model], there, levels, one=one)
+        found["numbers"] = int(there.sum())
+        of_series[model] = np.full(len(errors), np.nan)
+        by = mase if "MASE" in found else each.select(models).to_numpy()
+        of_series[model][each["unique_id"].to_numpy()] = by[:, n]
+    for found in scores.values():
+        _add_owa(found, scores.get("naive 2", {}))
+    return Scored(scores, of_series)
+
+
+def _add_owa(found: dict[str, Any], naive: Mapping[str, Any]) -> None:
+    if all(name in found and naive.get(name, 0) > 0 for name in ("MASE", "sMAPE")):
+        found["OWA"] = (found["MASE"] / naive["MASE"] + found["sMAPE"] / naive["sMAPE"]) / 2
+
+
+def _of_quantiles(
+    y: Numbers, target: Whole, guess: Guess, there: NDArray[np.bool_], levels: Sequence[float],
+    *, one: bool,
+) -> dict[str, float]:  # fmt: skip
+    """CRPS and wQL at the deciles, and coverage of the intervals that the levels have."""
+    if guess.quantiles is None:
+        return {}
+    found = dict(zip(levels, guess.quantiles[there].T, strict=True))
+    scores = {}
+    if all(p in found for p in DECILES) and len(y):
+        losses = np.mean([2 * np.maximum(p * (y - found[p]), (p - 1) * (y - found[p]))
+                          for p in DECILES], 0)  # fmt: skip
+        if one:
+            scores["CRPS"] = float(losses.mean())
+        sums = [np.bincount(target, weights=weights) for weights in (losses, np.abs(y))]
+        some = sums[1] > 0
+        if some.any():
+            scores["wQL"] = float((sums[0][some] / sums[1][some]).mean())
+    for p in levels:
+        if p < 0.5 and round(1 - p, 6) in found:
+            inside = (found[p] <= y) & (y <= found[round(1 - p, 6)])
+            scores[f"coverage {100 * (1 - 2 * p):g}"] = float(inside.mean())
+    return scores
+
+
+def seasonal_error(values: Numbers, season: int) -> float:
+    """Mean absolute error of the seasonal naive forecast within a series (T,); NaN for none.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.report.forecasts import seasonal_error
+        >>> seasonal_error(np.array([1.0, 2.0, 1.5, np.nan, 2.5]), 2)
+        0.75
+    """
+    errors = np.abs(values[season:] - values[:-season])
+    return float(np.nanmean(errors)) if np.isfinite(errors).any() else np.nan
+
+
+def baselines(seen: Sequence[Numbers], horizon: int, season: int) -> dict[str, Numbers]:
+    """Forecasts (N, horizon) of series from what was seen of each, NaN left out.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.report.forecasts import baselines
+        >>> found = baselines([np.array([1.0, 5.0, 2.0, 6.0])], 3, 2)
+        >>> {name: values[0].round(2).tolist() for name, values in found.items()}
+        {'seasonal naive': [2.0, 6.0, 2.0], 'naive': [6.0, 6.0, 6.0], \
+'naive 2': [6.0, 6.0, 6.0], 'drift': [7.67, 9.33, 11.0]}
+    """
+    ahead = np.arange(1, horizon + 1)
+    names = ("seasonal naive", "naive", "naive 2", "drift")
+    found: dict[str, list[Numbers]] = {name: [] for name in names}
+    for values in seen:
+        there = np.flatnonzero(~np.isnan(values))
+        if not len(there):
+            for name in names:
+                found[name].append(np.full(horizon, np.nan))
+            continue
+        first, last = values[there[0]], values[there[-1]]
+        slope = (last - first) / max(1, there[-1] - there[0])
+        found["naive"].append(np.full(horizon, last))
+        found["drift"].append(last + slope * (ahead + len(values) - 1 - there[-1]))
+        found["seasonal naive"].append(_last_season(values, season, horizon))
+        index = _seasonal_index(values, season)
+        then = index[(len(values) - 1 + ahead) % season]
+        found["naive 2"].append(last / index[there[-1] % season] * then)
+    return {name: np.stack(values) for name, values in found.items()}
+
+
+def _last_season(values: Numbers, season: int, horizon: int) -> Numbers:
+    """The last season again and again; what is missing of it from the seasons before."""
+    whole = -(-len(values) // season) * season
+    padded = np.concatenate([np.full(whole - len(values), np.nan), values]).reshape(-1, season)
+    last = np.full(season, values[~np.isnan(values)][-1])
+    for row in padded:
+        last = np.where(np.isnan(row), last, row)
+    return np.asarray(np.resize(last, horizon))
+
+
+def _seasonal_index(values: Numbers, season: int) -> Numbers:
+    """Factors (season,) of the places in a season, of the first number on; 1 for no season.
+
+    Source: the classical multiplicative decomposition, and the test of its autocorrelation, as
+    in the M4 competition.
+    """
+    none = np.ones(season)
+    count = len(values)
+    if season == 1 or count < 3 * season or not (values > 0).all():
+        return none
+    centred = values - values.mean()
+    power = float(centred @ centred)
+    if power == 0:
+        return none
+    acf = [float(centred[lag:] @ centred[:-lag]) / power for lag in range(1, season + 1)]
+    limit = Z * np.sqrt((1 + 2 * np.square(acf[:-1]).sum()) / count)
+    if abs(acf[-1]) <= limit:
+        return none
+    weights = np.ones(season) if season % 2 else np.array([0.5, *np.ones(season - 1), 0.5])
+    trend = np.convolve(values, weights / season, mode="valid")
+    half = season // 2
+    ratios = values[half : half + len(trend)] / trend
+    place = (np.arange(len(ratios)) + half) % season
+    index = np.bincount(place, weights=ratios, minlength=season) / np.bincount(
+        place, minlength=season
+    )
+    return np.asarray(index / index.mean())
+
+
+def statistical(seen: Sequence[Numbers], horizon: int, season: int) -> dict[str, Numbers]:
+    """Forecasts (N, horizon) by exponential smoothing and the theta method, by statsforecast.
+
+    What is missing is drawn as a straight line, as neither takes gaps.  Of what one of them cannot
+    fit, such as two numbers, it is the last number.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.report.forecasts import statistical
+        >>> found = statistical([np.arange(24.0) % 4], 4, 4)
+        >>> {name: values[0].round(1).tolist() for name, values in found.items()}
+        {'AutoETS': [0.0, 1.0, 2.0, 3.0], 'AutoTheta': [0.0, 1.0, 2.0, 3.0]}
+    """
+    from statsforecast.models import AutoETS, AutoTheta
+
+    models = {"AutoETS": AutoETS, "AutoTheta": AutoTheta}
+    found: dict[str, list[Numbers]] = {name: [] for name in models}
+    for values in seen:
+        there = np.flatnonzero(~np.isnan(values))
+        whole = values
+        if len(there):
+            place = np.arange(there[0], len(values))
+            whole = np.interp(place, there, values[there])
+        for name, kind in models.items():
+            if not len(there):
+                found[name].append(np.full(horizon, np.nan))
+                continue
+            try:
+                said = kind(season_length=season).forecast(y=whole, h=horizon)["mean"]
+            except Exception:
+                said = np.full(horizon, whole[-1])
+            found[name].append(np.asarray(said, dtype=np.float64))
+    return {name: np.stack(values) for name, values in found.items()}

@@ -1,0 +1,285 @@
+"""Numbers over time: what comes next, and how sure that is.
+
+p(y_{t+1}, .. y_{t+h} | y_1 .. y_t, covariates), one model for many series
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from elman.errors import ArgumentError, FolderError, UntrainedError
+from elman.tasks.estimator import Estimator
+from elman.tasks.folder import HISTORY, SERIES, read_json, write_json
+from elman.tasks.forecaster_settings import ForecasterSettings
+
+if TYPE_CHECKING:
+    from elman.encode.index import SeriesIndex
+    from elman.encode.windows import Layout
+    from elman.heads.distributions import Distribution
+    from elman.model import SequenceModel
+    from elman.read.series import SeriesTable
+    from elman.read.stamps import Frequency
+    from elman.tasks.forecasts import Backtest, Forecasts
+    from elman.tasks.history import History
+
+
+@dataclass(kw_only=True)
+class Forecaster(ForecasterSettings, Estimator):
+    """A forecaster: trains on series, says what comes next with quantiles, scores.
+
+    Every field is a keyword argument here and a flag of `elman train forecaster`.
+
+    Example:
+        >>> import elman
+        >>> model = elman.Forecaster(
+        ...     horizon=4, season=4, hidden_size=16, epochs=4, windows=1000, device="cpu"
+        ... )
+        >>> found = model.fit([0.0, 1.0, 0.0, -1.0] * 50).predict()
+        >>> found.median[0, :, 0].round().tolist()
+        [0.0, 1.0, 0.0, -1.0]
+    """
+
+    task = "forecaster"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.lags, int):
+            self.lags = (self.lags,)
+        for name in ("targets", "past", "future", "static", "quantiles", "lags"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                raise ArgumentError(f"{name} must be a list, got {value!r}; write [{value!r}]")
+            setattr(self, name, None if value is None else tuple(value))
+        self._index: SeriesIndex | None = None
+        self._history: History | None = None
+
+    def fit(
+        self,
+        series: Any,
+        *,
+        test: Any = None,
+        out: str | Path | None = None,
+        overwrite: bool = False,
+        skip_bad_rows: str | Path | None = None,
+        show: bool = False,
+    ) -> Forecaster:
+        """Train on series.
+
+        Args:
+            series: a table (file, data frame of polars or pandas, dict of columns) with columns
+                `unique_id`, `ds`, `targets` and covariates; or a list of numbers, or several.
+            test: what came behind them, in the same form; scored at the end and without influence.
+            out: folder for the model, checkpoints and the report; None to keep it in memory.
+            overwrite: replace a model that the folder holds.
+            skip_bad_rows: file for rows that cannot be read, with the reason; None to stop there.
+            show: show progress on the terminal.
+
+        Raises:
+            DataError: a row cannot be read, or the series are too short.
+            ArgumentError: a setting cannot work.
+            FolderError: the folder is in use or cannot be written.
+            DivergenceError: the loss became NaN or infinite.
+            Stopped: Ctrl-C or SIGTERM; with `out` everything is saved.
+        """
+        from elman.tasks.forecaster_run import train_forecaster
+
+        folder, rejects = self._begin(out, skip_bad_rows, overwrite=overwrite)
+        given = {"train": (series, None), "test": None if test is None else (test, None)}
+        train_forecaster(self, given, folder, rejects, show=show)
+        return self
+
+    def predict(self, series: Any = None) -> Forecasts:
+        """What comes behind series.
+
+        Args:
+            series: in the form of the training data; the last rows may have no targets but
+                covariates that are known before.  None for the training data.
+
+        Raises:
+            DataError: a row cannot be read, or training has seen no series like it.
+        """
+        from elman.tasks.forecaster_run import forecast
+
+        return forecast(self, self.history.table if series is None else self._read(series))
+
+    def evaluate(self, series: Any, *, skip_bad_rows: str | Path | None = None) -> dict[str, Any]:
+        """Scores of forecasts from the end of the training data on, a horizon after the other.
+
+        Args:
+            series: what came behind the training data, in the same form; rows with stamps that
+                training has seen count for nothing.
+            skip_bad_rows: file for rows that cannot be read, with the reason; None to stop there.
+
+        Raises:
+            DataError: a row cannot be read, or nothing lies behind the training data.
+        """
+        from elman.tasks.forecaster_run import score_behind
+
+        return score_behind(self, self._read(series, skip_bad_rows)).scores["this model"]
+
+    def backtest(
+        self,
+        series: Any,
+        *,
+        cuts: int = 5,
+        stride: int | None = None,
+        skip_bad_rows: str | Path | None = None,
+    ) -> Backtest:
+        """Forecasts from several origins before the end of series, without training anew.
+
+        Args:
+            series: whole, in the form of the training data.  What of it training has seen makes
+                scores flatter: take series, or cuts, that lie behind.
+            cuts: origins of each series; fewer where it is too short.
+            stride: steps from one to the next; None for the horizon.
+            skip_bad_rows: file for rows that cannot be read, with the reason; None to stop there.
+
+        Raises:
+            DataError: a row cannot be read, or no series is long enough.
+
+        Example:
+            >>> import elman
+            >>> y = [0.0, 1.0, 0.0, -1.0] * 50
+            >>> model = elman.Forecaster(
+            ...     horizon=4, season=4, hidden_size=16, epochs=4, windows=1000, device="cpu"
+            ... ).fit(y[:160])
+            >>> found = model.backtest(y, cuts=3)
+            >>> found.scores["this model"]["MAE"] < 0.1, found.origins.tolist()
+            (True, [188, 192, 196])
+        """
+        from elman.tasks.forecaster_run import roll_back
+
+        if cuts < 1 or (stride is not None and stride < 1):
+            raise ArgumentError(f"cuts and stride must be at least 1, got {cuts} and {stride}")
+        return roll_back(self, self._read(series, skip_bad_rows), cuts, stride)
+
+    def _read(self, series: Any, rejects: str | Path | None = None) -> SeriesTable:
+        """Series in the form of the training data."""
+        from elman.tasks.forecaster_run import look
+        from elman.tasks.parts import read_one
+
+        like = self.history.table
+        source = look(self, (series, None), lenient=rejects is not None)
+        return read_one(source, rejects, lambda source, bad: source.read(bad, like))
+
+    @property
+    def index(self) -> SeriesIndex:
+        """What training has seen of the series."""
+        if self._index is None:
+            raise UntrainedError("this Forecaster is not trained yet: call fit first")
+        return self._index
+
+    @property
+    def history(self) -> History:
+        """The end of the training data, from where forecasts begin."""
+        if self._history is None:
+            raise UntrainedError("this Forecaster is not trained yet: call fit first")
+        return self._history
+
+    @property
+    def layout(self) -> Layout:
+        """What a window is made of."""
+        from elman.encode.windows import Layout
+
+        season, horizon = self.seasonal, self.ahead
+        segment = self.segment or (season if self.decoder == "direct" and season <= horizon else 1)
+        context = self.context or max(7 * season, 2 * horizon)
+        lags = self.lags if self.lags is not None else (season,) if season > 1 else ()
+        return Layout(
+            -(-context // segment) * segment, horizon, segment, **self.index.sizes,
+            categories=tuple(self.index.categories), lags=tuple(lag for lag in lags if lag > 0),
+            feedback=self.decoder == "autoregressive", scaling=self.scaling,
+        )  # fmt: skip
+
+    @property
+    def seasonal(self) -> int:
+        """Steps of a season, 1 for none."""
+        return self.season_of(self._frequency)
+
+    @property
+    def ahead(self) -> int:
+        """Steps of a forecast."""
+        return self.horizon_of(self._frequency)
+
+    @property
+    def _frequency(self) -> Frequency:
+        from elman.read.stamps import Frequency
+
+        return Frequency.named(self.index.frequency)
+
+    def season_of(self, frequency: Frequency) -> int:
+        """Steps of a season: what is set, or what the frequency suggests, 1 for none."""
+        return self.season or frequency.season
+
+    def horizon_of(self, frequency: Frequency) -> int:
+        """Steps of a forecast: what is set, or a season, or 12."""
+        season = self.season_of(frequency)
+        return self.horizon or (season if season > 1 else 12)
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Of the quantiles that are said; of a point the median only."""
+        return (0.5,) if self.says == "point" and not self.conformal else self.quantiles
+
+    @property
+    def distribution(self) -> Distribution:
+        """What is said of a number."""
+        from elman.heads import distributions as d
+
+        kinds: dict[str, type[Distribution]] = {
+            "gaussian": d.Gaussian, "student_t": d.StudentT, "mixture": d.Mixture,
+            "negative_binomial": d.NegativeBinomial, "point": d.Point,
+        }  # fmt: skip
+        return d.Quantiles(self.quantiles) if self.says == "quantile" else kinds[self.says]()
+
+    def build(self, index: SeriesIndex) -> SequenceModel:
+        """Make the network with fresh weights drawn from the seed."""
+        import torch
+
+        from elman.encode.series import SeriesEmbed
+        from elman.heads import ForecastHead
+        from elman.model import SequenceModel
+        from elman.tasks.network import build_core
+
+        self._index = index
+        layout = self.layout
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            encode = SeriesEmbed(
+                layout.numbers, list(layout.categories), size=self.embedding_size,
+                input_dropout=self.input_dropout,
+            )  # fmt: skip
+            core = build_core(self, encode.size)
+            head = ForecastHead(core.output_size + encode.size, layout.output, self.distribution)
+        self._model = SequenceModel(
+            encode, core, head, dropout=self.dropout, variational=self.variational, skip=True
+        )
+        return self._model
+
+    def _save_parts(self, folder: Path) -> None:
+        write_json(folder / SERIES, asdict(self.index))
+        self.history.save(folder / HISTORY)
+
+    def _build_from(self, folder: Path) -> None:
+        from elman.encode.index import SeriesIndex
+        from elman.tasks.history import History
+
+        try:
+            index = SeriesIndex(**read_json(folder / SERIES))
+        except TypeError as error:
+            raise FolderError(f"{folder / SERIES}: is damaged ({error})") from error
+        self.build(index)
+        self._history = History.load(folder / HISTORY)
+
+    def _resume(self, config: dict[str, Any], folder: Path, *, show: bool) -> None:
+        from elman.tasks.forecaster_run import resume_forecaster
+
+        resume_forecaster(self, config, folder, show=show)
+
+    def card(self, name: str) -> str:
+        """The model card."""
+        from elman.tasks.forecaster_run import describe
+
+        return describe(self, name)

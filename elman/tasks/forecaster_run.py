@@ -1,0 +1,316 @@
+"""A forecaster's run: its series, what is held out of them, forecasts, and card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from lightning_fabric import Fabric
+
+from elman.encode.index import SeriesIndex
+from elman.encode.windows import Layout, Windows
+from elman.errors import ArgumentError, DataError
+from elman.read.series import SeriesSource, SeriesTable
+from elman.report.forecasts import Scored, check_scorer
+from elman.tasks.card import model_card
+from elman.tasks.forecaster_scores import (
+    calibrate,
+    choose,
+    pictures,
+    roll,
+    score,
+    scored_windows,
+)
+from elman.tasks.forecasts import Backtest, Forecasts
+from elman.tasks.history import history_of, joined, observed, seasonal_errors
+from elman.tasks.parts import Parts, check_same, given_before, read_parts
+from elman.tasks.run import Job, check_can_go_on, go_on, start
+from elman.train.fabric import build_fabric
+from elman.train.windows import WindowBatches
+
+if TYPE_CHECKING:
+    from elman.tasks.forecaster import Forecaster
+    from elman.tasks.forecaster_scores import Whole
+
+FEW = 100  # windows that a calibration should have
+
+
+def look(model: Forecaster, given: tuple[Any, Any], *, lenient: bool = False) -> SeriesSource:
+    """At series in the form that the settings say."""
+    return SeriesSource(
+        given[0], model.targets, (*model.past, *model.future, *model.static),
+        unique_id=model.unique_id, ds=model.ds, wide=model.wide, freq=model.freq,
+        ds_format=model.ds_format, encoding=model.encoding, lenient=lenient,
+    )  # fmt: skip
+
+
+def train_forecaster(
+    model: Forecaster, given: Mapping[str, Any], folder: Path | None, rejects: Path | None,
+    *, show: bool,
+) -> None:  # fmt: skip
+    """Fit a fresh model, see `Forecaster.fit`."""
+    check_scorer(statistics=model.statistics)
+    fabric = build_fabric(model)
+    parts = _read(model, given, rejects)
+    model._described = parts.described
+    start(model, _job(model, parts, fabric, folder), folder, fabric=fabric, show=show)
+
+
+def resume_forecaster(
+    model: Forecaster, config: dict[str, Any], folder: Path, *, show: bool
+) -> None:
+    """Go on with a run, see `Estimator.resume`."""
+    check_can_go_on(folder)
+    check_scorer(statistics=model.statistics)
+    fabric = build_fabric(model)
+    parts = _read(model, *given_before(config["data"]))
+    check_same(config["data"], parts.described)
+    go_on(model, _job(model, parts, fabric, folder), folder, fabric=fabric, show=show)
+
+
+def _read(model: Forecaster, given: Mapping[str, Any], rejects: Path | None) -> Parts[SeriesTable]:
+    first: list[SeriesTable] = []  # the frequency and the words of the training data hold for all
+
+    def collect(source: SeriesSource, bad: Any) -> SeriesTable:
+        first.append(source.read(bad, *first[:1]))
+        return first[-1]
+
+    parts = read_parts(
+        given, rejects, lambda one: look(model, one, lenient=rejects is not None),  # type: ignore[arg-type]
+        collect, "rows and series",
+    )  # fmt: skip
+    for name, table in parts.data.items():
+        parts.notes += [note if name == "train" else f"{name}: {note}" for note in table.notes]
+    return parts
+
+
+def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: Path | None) -> Job:
+    table, notes = given.data["train"], given.notes
+    targets = 1 if model.wide else len(model.targets)
+    if model.says == "negative_binomial":
+        _check_counts(table, targets)
+    lengths = np.array([observed(one, targets) for one in table.series])
+    horizon, season = model.horizon_of(table.frequency), model.season_of(table.frequency)
+    held = _held_out(model, lengths, horizon)
+    known = lengths - held
+    learn = replace(
+        table,
+        series=[
+            replace(one, values=one.values[:n])
+            for one, n in zip(table.series, known.tolist(), strict=True)
+        ],
+    )
+    index = SeriesIndex.build(
+        learn, table.columns[:targets], past=model.past, future=model.future,
+        static=model.static, per_series=model.per_series, with_calendar=model.calendar,
+    )  # fmt: skip
+    model.build(index)
+    layout, errors = model.layout, seasonal_errors(table, targets, season)
+    model._history = history_of(table, index, layout, errors)
+    windows = Windows(
+        [index.encode(table, one, more=layout.behind) for one in table.series], layout
+    )
+    share = (fabric.global_rank, fabric.world_size)
+    batches = WindowBatches(
+        windows, _training_spans(known, layout), model.batch_size, seed=model.seed,
+        count=model.windows, share=share, ends=known,
+    )  # fmt: skip
+    if not batches.total:
+        raise DataError(
+            f"{given.described['name']}: its longest series has {lengths.max()} numbers, of which "
+            f"{held.max()} are held out; with horizon={horizon} that is too short to learn from"
+        )
+    short = int((lengths < layout.context + horizon).sum())
+    if short:
+        notes.append(
+            f"shorter than context={layout.context} and horizon={horizon} together: {short:,} of "
+            f"{len(lengths):,} series; what is missing in front is masked"
+        )
+    spans = np.stack([known, np.where(held > 0, lengths - horizon, -1)], 1)
+    validation = None
+    if held.any():
+        notes.append(
+            f"the end of each series is held out for validation, {int(np.median(held)):,} steps"
+        )
+        validation = WindowBatches(windows, spans, 256, seed=None, stride=horizon)
+    facts = {
+        "train": given.described["name"], "series": len(lengths), "numbers": int(lengths.sum()),
+        "frequency": str(table.frequency), "horizon": horizon, "context": layout.context,
+        "segment": layout.segment, "windows": batches.total,
+    }  # fmt: skip
+
+    def measure() -> dict[str, Any]:
+        metrics: dict[str, Any] = {"model": {}, "baseline": {}, "others": []}
+        model._history = replace(model.history, corrections=None)
+        if validation is not None:
+            before = seasonal_errors(table, targets, season, known.tolist())
+            chosen = choose(windows, spans, horizon, scored_windows(model))
+            rolled = roll(model, windows, *chosen)
+            scored = score(model, windows, rolled, before)
+            _add(metrics, "validation", scored)
+            names = [one.unique_id for one in table.series]
+            metrics["forecasts"] = pictures(model, windows, rolled, scored, names)
+            if model.conformal:
+                corrections, count = calibrate(model, windows, spans)
+                model._history = replace(model.history, corrections=corrections)
+                metrics["calibrated by windows"] = count
+                if folder is not None:
+                    model._save_parts(folder)
+        if "test" in given.data:
+            _add(metrics, "test", score_behind(model, given.data["test"], table, errors))
+        return metrics
+
+    return Job(batches, validation, facts, "numbers", measure=measure, notes=notes)
+
+
+def _check_counts(table: SeriesTable, targets: int) -> None:
+    for one in table.series:
+        y = one.values[:, :targets]
+        wrong = y[(y < 0) | (y != np.round(y)) & ~np.isnan(y)]
+        if len(wrong):
+            who = f"series {one.unique_id!r}" if one.unique_id else "the series"
+            raise ArgumentError(
+                f"output=negative_binomial counts, but {who} has {wrong[0]:g}; set another output"
+            )
+
+
+def _held_out(model: Forecaster, lengths: Whole, horizon: int) -> Whole:
+    """Steps at the end of each series that are for validation; none of one that is too short."""
+    share = model.validation_fraction
+    if share == 0:
+        return np.zeros_like(lengths)
+    held = np.maximum(horizon, (lengths * share).astype(np.int64))
+    held[lengths - held < 2] = 0
+    if not held.any():
+        raise DataError(
+            f"the longest series has {lengths.max()} numbers, too few to hold out a horizon of "
+            f"{horizon}; set a smaller horizon, or validation_fraction=0 and monitor=last"
+        )
+    return held
+
+
+def _training_spans(lengths: Whole, layout: Layout) -> Whole:
+    """Origins with a whole context in front and a whole horizon behind, or what there is."""
+    last = np.maximum(lengths - layout.horizon, lengths // 2)
+    first = np.minimum(layout.context, np.maximum(1, last // 2))
+    return np.stack([first, np.minimum(last, lengths - 1)], 1)
+
+
+def forecast(model: Forecaster, table: SeriesTable) -> Forecasts:
+    """What comes behind series, see `Forecaster.predict`."""
+    layout, index = model.layout, model.index
+    windows = _windows(model, table)
+    for one, begin, length in zip(table.series, windows.begins, windows.lengths, strict=True):
+        who = f"series {one.unique_id!r}" if one.unique_id else "the series"
+        seen = windows.y[max(begin, begin + length - layout.context) : begin + length]
+        if not np.isfinite(seen).any(0).all():
+            raise DataError(
+                f"{who} has no number in its last {layout.context} steps, from which a forecast "
+                "is made; drop it, or train with a larger context"
+            )
+        for name in index.future:
+            ahead = one.values[length : length + layout.horizon, table.columns.index(name)]
+            missing = 0 if name in index.words else int(np.isnan(ahead).sum())
+            if len(ahead) - missing < layout.horizon:
+                raise DataError(
+                    f"{who} must say {name!r} of the {layout.horizon} steps behind its last "
+                    f"number, got {len(ahead) - missing}; add rows without a target"
+                )
+    rolled = roll(model, windows, np.arange(len(table.series)), windows.lengths)
+    stamps = _stamps(table, rolled.which, rolled.origins, layout.horizon)
+    return Forecasts(
+        [one.unique_id for one in table.series], stamps, index.targets, rolled.mean,
+        rolled.quantiles, model.levels,
+    )  # fmt: skip
+
+
+def _windows(model: Forecaster, table: SeriesTable) -> Windows:
+    layout = model.layout
+    records = [model.index.encode(table, one, more=layout.behind) for one in table.series]
+    return Windows(records, layout)
+
+
+def _stamps(table: SeriesTable, which: Whole, first: Whole, steps: int) -> Any:
+    """Stamps (B, steps) of series by number, from a step of each on."""
+    found = []
+    for n, at in zip(which.tolist(), first.tolist(), strict=True):
+        start = np.array([table.series[n].start])
+        whole = np.concatenate([start, table.frequency.after(start, at + steps)])
+        found.append(whole[at : at + steps])
+    return np.stack(found)
+
+
+def score_behind(
+    model: Forecaster, table: SeriesTable, before: SeriesTable | None = None, errors: Any = None
+) -> Scored:
+    """Scores of what came behind the training data, see `Forecaster.evaluate`."""
+    check_scorer(statistics=model.statistics)
+    layout, history = model.layout, model.history
+    earlier = history.table if before is None else before
+    both, known, which = joined(earlier, table, layout.targets)
+    windows = _windows(model, both)
+    spans = np.stack([known, windows.lengths - 1], 1)
+    rolled = roll(model, windows, *choose(windows, spans, layout.horizon, scored_windows(model)))
+    return score(model, windows, rolled, (history.errors if errors is None else errors)[which])
+
+
+def roll_back(model: Forecaster, table: SeriesTable, cuts: int, stride: int | None) -> Backtest:
+    """Forecasts from several origins, see `Forecaster.backtest`."""
+    check_scorer(statistics=model.statistics)
+    layout = model.layout
+    step = stride or layout.horizon
+    windows = _windows(model, table)
+    last = windows.lengths - layout.horizon
+    many = np.minimum(cuts, (last - 1) // step + 1).clip(min=0)
+    if not many.any():
+        raise DataError(
+            f"the longest series has {windows.lengths.max()} numbers, too few for a forecast of "
+            f"{layout.horizon} steps and something before it"
+        )
+    spans = np.stack([last - (many - 1) * step, np.where(many > 0, last, -1)], 1)
+    which, origins = choose(windows, spans, step, cuts * len(table.series))
+    rolled = roll(model, windows, which, origins)
+    before = spans[:, 0].clip(min=0).tolist()  # MASE by what the first of them sees
+    errors = seasonal_errors(table, layout.targets, model.seasonal, before)
+    scored = score(model, windows, rolled, errors)
+    found = Forecasts(
+        [table.series[n].unique_id for n in which.tolist()],
+        _stamps(table, which, origins, layout.horizon), model.index.targets, rolled.mean,
+        rolled.quantiles, model.levels, y=rolled.y, cutoff=_stamps(table, which, origins - 1, 1),
+    )  # fmt: skip
+    return Backtest(found, origins, scored.scores)
+
+
+def _add(metrics: dict[str, Any], part: str, scored: Scored) -> None:
+    """The model's scores, those of its best baseline, and of the others."""
+    ours, *baselines = scored.scores
+    metrics["model"][part] = scored.scores[ours]
+    listed = [metrics["baseline"], *metrics["others"]]
+    if listed == [{}]:
+        metrics["baseline"]["name"] = baselines[0]
+        metrics["others"] += [{"name": name} for name in baselines[1:]]
+        listed = [metrics["baseline"], *metrics["others"]]
+    for one in listed:
+        one[part] = scored.scores[one["name"]]
+
+
+def describe(model: Forecaster, name: str) -> str:
+    """The model card, Markdown."""
+    layout = model.layout
+    segment = f", {layout.segment} steps at a time" if layout.segment > 1 else ""
+    count = model.metrics.get("calibrated by windows")
+    notes = [] if count is None else [
+        f"The quantiles are moved so that they hold on {count:,} windows of the validation data"
+        + ("; that is few." if count < FEW else ".")
+    ]  # fmt: skip
+    return model_card(
+        model, name, title="what comes next",
+        made=f"{model.cell.upper()}, {model.decoder}, {layout.horizon} steps of "
+        f"{model.index.frequency} from the last {layout.context}{segment}",
+        columns={"MASE": ("MASE", "{:.3f}"), "ND": ("ND", "{:.4f}"), "wQL": ("wQL", "{:.4f}")},
+        use=["model.predict().columns()"], notes=notes,
+        end="It says what is likely if the time to come is like the past that it was trained on.",
+    )  # fmt: skip

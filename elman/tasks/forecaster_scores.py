@@ -1,0 +1,254 @@
+"""Forecasts of many windows, their scores beside baselines, and how far off they are.
+
+Shape legend: B windows, H steps ahead, K targets, Q levels, N series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from elman.decode.conformal import correct, find_corrections
+from elman.decode.rollout import rollout
+from elman.encode.windows import Layout, Window, Windows
+from elman.errors import DataError
+from elman.padded import Padded
+from elman.report.forecasts import Guess, Scored, baselines, score_forecasts, statistical
+from elman.state import select_rows
+from elman.train.windows import WindowBatches
+
+if TYPE_CHECKING:
+    from elman.tasks.forecaster import Forecaster
+
+ROWS = 4096  # windows times samples that are computed at a time
+SCORED, SLOW = 10_000, 500  # windows that are scored at most; with statistical models
+SEASONS = 50  # that a baseline sees
+
+Numbers = NDArray[np.float64]
+Whole = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Rolled:
+    """Forecasts from origins.
+
+    Attributes:
+        which, origins: (B,) series by number, and steps before the first that is forecast.
+        mean: (B, H, K).
+        quantiles: (B, H, K, Q).
+        scale: (B, 1, K) units of the windows.
+        y: (B, H, K) what came, NaN where nothing did.
+    """
+
+    which: Whole
+    origins: Whole
+    mean: Numbers
+    quantiles: Numbers
+    scale: Numbers
+    y: Numbers
+
+
+def roll(
+    model: Forecaster, windows: Windows, which: Whole, origins: Whole, *, corrected: bool = True
+) -> Rolled:
+    """Forecasts from origins, with the quantiles corrected if the model has corrections."""
+    parts = list(_say(model, windows, which, origins))
+    mean, quantiles, scale = (np.concatenate(part) for part in zip(*parts, strict=True))
+    corrections = model.history.corrections if corrected else None
+    if corrections is not None:
+        quantiles = correct(quantiles, scale[..., None], corrections, model.levels)
+    return Rolled(which, origins, mean, quantiles, scale, windows.truth(which, origins))
+
+
+def _say(
+    model: Forecaster, windows: Windows, which: Whole, origins: Whole
+) -> Iterator[tuple[Numbers, Numbers, Numbers]]:
+    """Of some windows at a time means, quantiles and scales."""
+    rows = max(1, ROWS // (model.samples if windows.layout.feedback else 1))
+    model.model.eval()
+    for at in range(0, len(which), rows):
+        window = windows.cut(which[at : at + rows], origins[at : at + rows])
+        with torch.inference_mode():
+            say = _drawn if windows.layout.feedback else _at_once
+            mean, quantiles = say(model, windows.layout, window)
+        shift, scale = window.shift, window.scale
+        yield (
+            mean.double().numpy() * scale + shift,
+            quantiles.double().numpy() * scale[..., None] + shift[..., None],
+            scale,
+        )
+
+
+def _at_once(model: Forecaster, layout: Layout, window: Window) -> tuple[Tensor, Tensor]:
+    """Means (B, H, K) and quantiles (B, H, K, Q), in units of the windows."""
+    head = model.model.head
+    states, _ = model.model.run(Padded.full(window.inputs))
+    found = head(states.data[:, layout.seen - 1 :])
+    found = found.reshape(len(found), -1, layout.targets, found.shape[-1])[:, : layout.horizon]
+    scale = torch.from_numpy(window.scale).float().expand(found.shape[:-1])
+    spread = head.distribution.quantiles(found, model.levels, scale)
+    return head.distribution.mean(found, scale), spread
+
+
+def _drawn(model: Forecaster, layout: Layout, window: Window) -> tuple[Tensor, Tensor]:
+    """The same from samples, a step after the other."""
+    network, head = model.model, model.model.head
+    windows, samples, targets = len(window.inputs), model.samples, layout.targets
+    rows = torch.arange(windows).repeat_interleave(samples)
+    scale = torch.from_numpy(window.scale).float().expand(windows, samples, targets)
+    generator = torch.Generator().manual_seed(model.seed)
+    states, state = network.run(Padded.full(window.inputs[:, : layout.seen]))
+    width = 2 * targets
+
+    def step(x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        states, state = network.run(Padded.full(x), state)
+        return head(states.data[:, -1]), state
+
+    def draw(found: Tensor) -> Tensor:
+        each = found.view(windows, samples, targets, -1)
+        drawn: Tensor = head.distribution.sample(each, scale, generator)
+        return drawn.view(-1, targets)
+
+    def read(number: int, drawn: list[Tensor]) -> Tensor:
+        x = window.inputs[:, layout.seen - 1 + number, None][rows]
+        for place, lag in enumerate((1, *layout.lags)):
+            if number - lag >= 0:  # that is behind the origin: what was drawn
+                y = drawn[number - lag]
+                x[:, 0, place * width : (place + 1) * width] = torch.cat([y, torch.ones_like(y)], 1)
+        return x
+
+    futures = rollout(
+        step, head(states.data[:, -1])[rows], select_rows(state, rows),
+        draw=draw, read=read, steps=layout.horizon,
+    ).view(windows, samples, layout.horizon, targets)  # fmt: skip
+    spread = torch.quantile(futures, torch.tensor(model.levels), dim=1).movedim(0, -1)
+    return futures.mean(1), spread
+
+
+def choose(windows: Windows, spans: Whole, stride: int, most: int) -> tuple[Whole, Whole]:
+    """Series and origins within spans (N, 2), of many windows some that lie evenly.
+
+    Raises:
+        DataError: there are none.
+    """
+    batches = WindowBatches(windows, spans, 1, seed=None, stride=stride)
+    if not batches.total:
+        raise DataError("nothing to score: no series has a number behind what the model has seen")
+    numbers = np.linspace(0, batches.total - 1, min(batches.total, most)).round().astype(np.int64)
+    return batches.find(numbers)
+
+
+def scored_windows(model: Forecaster) -> int:
+    """How many windows are scored at most."""
+    return SLOW if model.statistics else SCORED
+
+
+def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) -> Scored:
+    """Scores of forecasts and of baselines, the best of which comes first.
+
+    Args:
+        model: a trained one.
+        windows: that the forecasts are of.
+        rolled: the forecasts.
+        errors: (N, K) of the series, see `seasonal_error`.
+    """
+    layout, which = windows.layout, rolled.which
+    shape = rolled.y.shape
+    middle = model.levels.index(0.5)
+    ours = Guess(
+        rolled.quantiles[..., middle].ravel(), rolled.mean.ravel(),
+        rolled.quantiles.reshape(-1, len(model.levels)),
+    )  # fmt: skip
+    guesses = {"this model": ours}
+    view = max(layout.context, SEASONS * model.seasonal)
+    seen = [
+        windows.y[begin + max(0, origin - view) : begin + origin, k]
+        for begin, origin in zip(windows.begins[which], rolled.origins, strict=True)
+        for k in range(layout.targets)
+    ]
+    found = baselines(seen, layout.horizon, model.seasonal)
+    if model.statistics:
+        found |= statistical(seen, layout.horizon, model.seasonal)
+    for name, values in found.items():
+        point = values.reshape(shape[0], layout.targets, -1).transpose(0, 2, 1).ravel()
+        guesses[name] = Guess(point, point)
+    target = np.broadcast_to(np.arange(layout.targets), shape)
+    scored = score_forecasts(
+        (which[:, None, None] * layout.targets + target).ravel(), rolled.y.ravel(), guesses,
+        levels=model.levels, errors=errors.ravel(), targets=target.ravel(),
+    )  # fmt: skip
+
+    def rank(name: str) -> float:
+        found = scored.scores[name]
+        return float(found.get("MASE", found.get("ND", np.inf)))
+
+    first, *others = scored.scores
+    order = [first, *sorted(others, key=rank)]
+    return Scored({name: scored.scores[name] for name in order}, scored.of_series)
+
+
+def calibrate(model: Forecaster, windows: Windows, spans: Whole) -> tuple[Numbers, int]:
+    """Corrections (H, K, Q) by the windows of some spans, and how many these are."""
+    rolled = roll(model, windows, *choose(windows, spans, 1, SCORED), corrected=False)
+    errors = (rolled.y[..., None] - rolled.quantiles) / rolled.scale[..., None]
+    return find_corrections(errors, model.levels), len(rolled.which)
+
+
+def pictures(
+    model: Forecaster, windows: Windows, rolled: Rolled, scored: Scored, names: list[str]
+) -> dict[str, Any]:
+    """What the report draws: forecasts that are hard and easy, errors by step, coverage."""
+    of_series = scored.of_series["this model"]
+    ranked = [n for n in np.argsort(of_series, kind="stable").tolist() if of_series[n] >= 0]
+    wanted = {"easiest": ranked[:1], "median": ranked[len(ranked) // 2 :][:1],
+              "hardest": ranked[-1:]}  # fmt: skip
+    if len(ranked) < len(wanted):
+        wanted = {"": ranked[:1]}
+    levels, layout = model.levels, windows.layout
+    fans = []
+    for kind, (n,) in ((kind, found) for kind, found in wanted.items() if found):
+        series, k = divmod(n, layout.targets)
+        row = int(np.flatnonzero(rolled.which == series)[-1])
+        origin = int(rolled.origins[row])
+        begin = windows.begins[series]
+        first = max(0, origin - max(2 * layout.horizon, 2 * model.seasonal))
+        target = model.index.targets[k] if layout.targets > 1 else ""
+        name = " ".join(x for x in (names[series], target) if x)
+        fans.append({
+            "title": f"{name or 'Forecast'}{f' ({kind})' if kind else ''}",
+            "seen": _listed(windows.y[begin + first : begin + origin, k]),
+            "y": _listed(rolled.y[row, :, k]),
+            "median": _listed(rolled.quantiles[row, :, k, levels.index(0.5)]),
+            "bands": {
+                f"{100 * (1 - 2 * p):g}": [
+                    _listed(rolled.quantiles[row, :, k, levels.index(side)])
+                    for side in (p, round(1 - p, 6))
+                ]
+                for p in levels
+                if p in (0.025, 0.1) and round(1 - p, 6) in levels
+            },
+        })  # fmt: skip
+    error = np.abs(rolled.y - rolled.quantiles[..., levels.index(0.5)]) / rolled.scale
+    with np.errstate(invalid="ignore"):
+        below = np.where(np.isnan(rolled.y[..., None]), np.nan, rolled.y[..., None]
+                         <= rolled.quantiles)  # fmt: skip
+    return {
+        "fans": fans,
+        "errors": _listed(np.array([_mean(error[:, h]) for h in range(layout.horizon)])),
+        "levels": list(levels),
+        "below": _listed(np.array([_mean(below[..., q]) for q in range(len(levels))])),
+    }
+
+
+def _mean(values: Numbers) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+
+
+def _listed(values: Numbers) -> list[float | None]:
+    return [float(f"{x:.6g}") if np.isfinite(x) else None for x in values.tolist()]

@@ -1,0 +1,130 @@
+"""The settings of a forecaster.  No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from elman.encode.scale import SCALINGS
+from elman.errors import ArgumentError
+from elman.tasks.settings import NetworkSettings, check_choices, check_counts
+
+DENSITIES = ("gaussian", "student_t", "mixture", "negative_binomial")
+
+
+@dataclass(kw_only=True)
+class ForecasterSettings(NetworkSettings):
+    """What a forecaster reads, what it is made of, and how it is trained."""
+
+    horizon: int | None = None
+    """Steps that are forecast; None for a season, or 12 where there is none."""
+    context: int | None = None
+    """Steps that are read before a forecast; None for 7 seasons, at least twice the horizon."""
+    season: int | None = None
+    """Steps of a season; None for that of the frequency: a day of hours, a week of days, a year."""
+    targets: tuple[str, ...] = ("y",)
+    """Columns that are forecast; of a wide table the series, y for all other columns."""
+    past: tuple[str, ...] = ()
+    """Columns that are known of the past only, numbers or words."""
+    future: tuple[str, ...] = ()
+    """Columns that are known before, such as holidays, numbers or words."""
+    static: tuple[str, ...] = ()
+    """Columns that do not change within a series, numbers or words."""
+    unique_id: str = "unique_id"
+    """Column of the series' name; without it there is one series."""
+    ds: str = "ds"
+    """Column of the stamp; without it rows are steps."""
+    ds_format: str | None = None
+    """Form of stamps that are not ISO 8601, such as %d/%m/%Y."""
+    freq: str | None = None
+    """Distance of stamps, such as 15min, h, D, B, W, MS; None to find it."""
+    wide: bool = False
+    """A column is a series, instead of a row a series and stamp."""
+    encoding: str = "utf-8"
+    """Character encoding of the files."""
+    calendar: bool = True
+    """Read the place in the hour, day, week, month and year, as far as training has seen two."""
+    per_series: bool = False
+    """Learn a vector for each series, which then must be known; else one model for any."""
+    decoder: Literal["direct", "autoregressive"] = "direct"
+    """Say all steps from what was seen, or each from the one before, with samples (DeepAR)."""
+    segment: int | None = None
+    """Steps of the series that are one of the network; None for a season, if direct."""
+    lags: tuple[int, ...] | None = None
+    """How many steps before each the series is seen again; None for a season; 0 for none."""
+    output: (
+        Literal["quantile", "gaussian", "student_t", "mixture", "negative_binomial", "point"] | None
+    ) = None
+    """What is said of each number; None for quantiles, if autoregressive for student_t."""
+    quantiles: tuple[float, ...] = (
+        0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975,
+    )  # fmt: skip
+    """Levels of the quantiles that are said, 0.5 among them."""
+    conformal: bool = False
+    """Move the quantiles so that they hold on the validation data, each step ahead for itself."""
+    samples: int = 200
+    """Futures that are drawn for a forecast, if autoregressive."""
+    scaling: Literal["mean", "standard", "robust", "last"] | None = "last"
+    """Units of a window, from what is seen before the forecast; None for numbers as they are."""
+    windows: int | None = 20_000
+    """Windows of an epoch, drawn anew for each; None for every one once."""
+    hidden_size: tuple[int, ...] | int = 128
+    """Units of a layer, or one number for each layer."""
+    dropout: float = 0.1
+    """Probability of dropping a feature between layers, and before the output layer."""
+    batch_size: int = 64
+    """Windows side by side in a step, over all processes."""
+    learning_rate: float = 0.002
+    """Step size, at its highest."""
+    schedule: Literal["constant", "cosine", "halve", "plateau"] = "cosine"
+    """Learning rate over time: constant, cosine to zero, halved every epoch, or at plateaus."""
+    bptt: int | None = None
+    """Not for windows: the gradient goes through the whole."""
+    validation_fraction: float = 0.1
+    """Share of the end of each series that is held out, a horizon at least; 0 for nothing."""
+    statistics: bool = False
+    """Score exponential smoothing and the theta method, too; slow, needs statsforecast."""
+
+    @property
+    def says(self) -> str:
+        """What is said of each number."""
+        return self.output or ("quantile" if self.decoder == "direct" else "student_t")
+
+    def check(self) -> None:
+        """Refuse settings that cannot work with an ArgumentError."""
+        self.check_network()
+        check_counts(self, "horizon", "context", "season", "segment", "samples", "windows")
+        check_choices(
+            self, decoder=("direct", "autoregressive"), scaling=(*SCALINGS, None),
+            output=("quantile", *DENSITIES, "point", None),
+        )  # fmt: skip
+        if not 0 <= self.validation_fraction < 1:
+            raise ArgumentError(
+                f"validation_fraction must be in [0, 1), got {self.validation_fraction}"
+            )
+        if self.validation_fraction == 0 and self.monitor != "last":
+            raise ArgumentError("validation_fraction=0 leaves no score to watch; set monitor=last")
+        if not self.targets:
+            raise ArgumentError("targets must name at least one column")
+        if self.bptt is not None:
+            raise ArgumentError("bptt must be None: a window is short")
+        if self.lags is not None and min(self.lags, default=0) < 0:
+            raise ArgumentError(f"lags must be 0 or more, got {self.lags}")
+        if self.segment not in (None, 1) and self.decoder == "autoregressive":
+            raise ArgumentError(
+                "segment needs decoder=direct: each step is said from the one before"
+            )
+        if self.decoder == "autoregressive" and self.says not in DENSITIES:
+            raise ArgumentError(
+                f"decoder=autoregressive draws numbers: set output={', '.join(DENSITIES)}, got "
+                f"{self.output}"
+            )
+        if self.conformal and self.validation_fraction == 0:
+            raise ArgumentError("conformal needs validation data: set validation_fraction")
+        if self.output == "negative_binomial" and self.scaling not in ("mean", None):
+            raise ArgumentError("output=negative_binomial counts: set scaling=mean")
+        levels = self.quantiles
+        if not all(0 < level < 1 for level in levels) or sorted(set(levels)) != list(levels):
+            raise ArgumentError(f"quantiles must rise between 0 and 1, got {levels}")
+        if 0.5 not in levels:
+            raise ArgumentError(f"quantiles must have 0.5 among them, the median, got {levels}")

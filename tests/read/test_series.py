@@ -1,0 +1,256 @@
+"""Series out of tables: what is read, sorted, masked, said and refused."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elman.errors import ArgumentError, DataError, ElmanError
+from elman.read.columns import BLOCK
+from elman.read.rows import Rejects
+from elman.read.series import SeriesSource, SeriesTable
+
+DAYS = ["2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04"]
+
+
+def read(source: Any, *arguments: Any, **options: Any) -> SeriesTable:
+    return SeriesSource(source, *arguments, **options).read(Rejects(None))
+
+
+def numbers(table: SeriesTable) -> list[list[float | None]]:
+    """Of each series the first column, None for NaN."""
+    return [
+        [None if math.isnan(value) else value for value in one.values[:, 0].tolist()]
+        for one in table.series
+    ]
+
+
+def complaint(source: Any, *arguments: Any, **options: Any) -> str:
+    with pytest.raises(ElmanError) as error:
+        read(source, *arguments, **options)
+    return str(error.value)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_the_same_series_from_every_kind_of_source(tmp_path: Path) -> None:
+    polars = pytest.importorskip("polars")
+    columns = {
+        "unique_id": ["a", "b", "a", "b"], "ds": DAYS[:1] * 2 + DAYS[1:2] * 2, "y": [1, 2, 3, None],
+    }  # fmt: skip
+    frame = polars.DataFrame(columns)
+    frame.write_csv(tmp_path / "a.csv")
+    frame.write_csv(tmp_path / "a.tsv", separator="\t")
+    frame.write_ndjson(tmp_path / "a.jsonl")
+    frame.write_parquet(tmp_path / "a.parquet")
+    frame.with_columns(polars.col("ds").str.to_datetime()).write_parquet(tmp_path / "b.parquet")
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress((tmp_path / "a.csv").read_bytes()))
+    (tmp_path / "c.parquet.gz").write_bytes(gzip.compress((tmp_path / "a.parquet").read_bytes()))
+    names = ("a.csv", "a.tsv", "a.jsonl", "a.parquet", "b.parquet", "b.csv.gz", "c.parquet.gz")
+    for source in (columns, frame, *(tmp_path / name for name in names)):
+        found = read(source)
+        assert [one.unique_id for one in found.series] == ["a", "b"]
+        assert numbers(found) == [[1, 3], [2, None]]
+        assert str(found.frequency) == "D"
+        assert found.series[0].start == np.datetime64("2024-01-01")
+    wide = {"ds": DAYS[:2], "a": [1, 3], "b": [2, None]}
+    assert numbers(read(wide, wide=True)) == [[1, 3], [2, None]]
+    assert numbers(read([[1, 3], [2, math.nan]])) == [[1, 3], [2, None]]
+    assert numbers(read([1, 3])) == [[1, 3]]
+    assert numbers(read(np.array([1.0, 3.0]))) == [[1, 3]]
+
+
+def test_a_frame_of_pandas_is_a_table() -> None:
+    pandas = pytest.importorskip("pandas")
+    stamps = pandas.date_range("2024-01-01", periods=3, freq="h", tz="Europe/Berlin")
+    found = read(pandas.DataFrame({"ds": stamps, "y": [1.0, None, 3.0]}))
+    assert numbers(found) == [[1, None, 3]]
+    assert found.series[0].start == np.datetime64("2023-12-31T23:00")
+    assert "stamps with an offset from UTC are moved to UTC" in found.notes
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_rows_in_any_order_give_the_same_series(data: st.DataObject) -> None:
+    counts = data.draw(st.lists(st.integers(2, 9), min_size=1, max_size=4))
+    rows = [(f"s{n}", 3 * t, n + t / 10) for n, count in enumerate(counts) for t in range(count)]
+    mixed = data.draw(st.permutations(rows))
+    names = ("unique_id", "ds", "y")
+    found = read(dict(zip(names, map(list, zip(*mixed, strict=True)), strict=True)))
+    series = {one.unique_id: one.values[:, 0].tolist() for one in found.series}
+    assert series == {f"s{n}": [n + t / 10 for t in range(count)] for n, count in enumerate(counts)}
+    own = [[ds for who, ds, _ in mixed if who == name] for name in series]
+    said = any("they are sorted" in note for note in found.notes)
+    assert said == any(stamps != sorted(stamps) for stamps in own)
+
+
+def test_what_is_missing_is_masked_and_said(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.csv", "ds,y\n2024-01-01,1\n2024-01-02,\n2024-01-05,NA\n2024-01-06,4\n"
+    )
+    found = read(path)
+    assert numbers(found) == [[1, None, None, None, None, 4]]
+    assert found.notes == [
+        "the frequency of 'ds' is D",
+        f"y: 2 of 4 values are missing, the first at {path}: line 3; they are masked",
+        f"stamps left out: 2, the first behind {path}: line 3, 2024-01-02; they are masked",
+    ]
+
+
+def test_rows_out_of_order_are_sorted_and_said() -> None:
+    found = read({"ds": [DAYS[0], DAYS[2], DAYS[1]], "y": [1, 3, 2]})
+    assert numbers(found) == [[1, 2, 3]]
+    assert "rows behind a later one of their series: 1, the first at row 2; they are sorted" in (
+        found.notes
+    )
+
+
+def test_a_column_in_which_nothing_is_a_number_holds_categories() -> None:
+    columns = {"y": [1, 2, 3], "sky": ["blue", "", "grey"], "heat": ["1", "", "2"]}
+    found = read(columns, covariates=["sky", "heat"])
+    assert found.categories == {"sky": ["blue", "grey"]}
+    assert found.columns == ("y", "sky", "heat")
+    np.testing.assert_equal(found.series[0].values, [[1, 0, 1], [2, math.nan, math.nan], [3, 1, 2]])
+
+
+def test_without_stamps_every_series_counts_from_zero() -> None:
+    found = read({"unique_id": ["a", "b", "a", "b", "b"], "y": [1, 2, 3, 4, 5]})
+    assert [one.start for one in found.series] == [0, 0]
+    assert numbers(found) == [[1, 3], [2, 4, 5]]
+
+
+def test_a_number_among_dates_is_the_bad_one() -> None:
+    assert complaint({"ds": [*DAYS[:3], "7"], "y": [1, 2, 3, 4]}).startswith(
+        "row 3: column 'ds' is '7', expected a date"
+    )
+
+
+def test_what_pandas_calls_missing_is_missing() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"y": pandas.array([1, None, 3], dtype="Int64")})
+    assert numbers(read(frame)) == [[1, None, 3]]
+
+
+def test_a_constant_series_is_said() -> None:
+    found = read({"unique_id": ["a", "a", "b", "b"], "y": [5, 5, 1, 2]})
+    assert found.notes == ["always the same number: 'a'"]
+
+
+def test_stamps_of_another_form_are_read_if_it_is_named() -> None:
+    found = read({"ds": ["01/02/2024", "02/02/2024"], "y": [1, 2]}, ds_format="%d/%m/%Y")
+    assert found.series[0].start == np.datetime64("2024-02-01")
+
+
+def test_many_rows_are_read_in_blocks(tmp_path: Path) -> None:
+    rows = BLOCK + 1000
+    path = write(tmp_path / "a.csv", "y,w\n" + "".join(f"{n},x{n % 3}\n" for n in range(rows)))
+    found = read(path, covariates=["w"])
+    assert found.series[0].values[:, 0].tolist() == list(range(rows))
+    assert found.series[0].values[-1, 1] == (rows - 1) % 3
+    with path.open("a") as file:
+        file.write("1,2\n")
+    assert complaint(path, covariates=["w"]) == (
+        f"{path}: line 2: column 'w' is 'x0', but a number ('2') in other rows; make all of them "
+        "numbers or all of them words"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("ds,y\n1,2\n2,many\n", "line 3: column 'y' is 'many', expected a finite number"),
+        ("ds,y\n1,2\n2,inf\n", "line 3: column 'y' is 'inf', expected a finite number"),
+        ("ds,y\n1,2\n,3\n", "line 3: column 'ds' is empty, expected a date"),
+        ("ds,y\n1,2\n1,3\n", "line 3: has 1 a second time; drop one, or name the column that"),
+        ("ds,y\n2024-01-01,2\n3,3\n", "line 2: column 'ds' is '2024-01-01', expected a date"),
+        ("ds,y\n1,2\n3,2\n4,2\n6,1\n", "line 4: 4 is no whole number of 2 steps behind 1"),
+        ("ds,y\n1,\n2,\n", "line 2: has no number in column 'y'; drop it"),
+        ("unique_id,y\na,1\n,2\n", "line 3: column 'unique_id' is empty, expected a name"),
+        ("ds,y\n1,1\n2,1\n9000000,1\n", "line 4: 9000000 is 8,999,998 steps of step behind 2"),
+        (
+            "ds,y\n2024-01-01 00:00,1\n2024-01-01 01:00,1\n2024-01-01 01:30,1\n"
+            "2024-01-01 02:30,1\n",
+            "line 4: 2024-01-01 01:30:00 is no whole number of h behind 2024-01-01; set freq",
+        ),
+    ],
+)  # fmt: skip
+def test_a_bad_row_is_named(tmp_path: Path, text: str, wanted: str) -> None:
+    path = write(tmp_path / "a.csv", text)
+    assert complaint(path).startswith(f"{path}: {wanted}")
+
+
+def test_series_of_another_frequency_are_named() -> None:
+    found = complaint(
+        {"unique_id": ["a"] * 5 + ["b"] * 5, "ds": [*range(5), *range(0, 50, 10)], "y": range(10)}
+    )
+    assert found == (
+        "row 5: series 'b': has a stamp every 10 steps, most others every step; train them apart, "
+        "or set freq"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "wanted"),
+    [
+        ({"x": [1]}, {}, "no column 'y'; its columns: 'x'"),
+        ({"y": [1]}, {"covariates": ["z"]}, "no column 'z'; its columns: 'y'"),
+        ({"y": [1]}, {"unique_id": "who"}, "no column 'who'; its columns: 'y'"),
+        ({"y": [1]}, {"covariates": ["y"]}, "column 'y' is named for two different ends"),
+        ({"unique_id": ["a"], "x": [1]}, {"wide": True}, "wide: a column is a series, but there"),
+        ({"ds": DAYS, "y": [1] * 4}, {"freq": "2 steps"}, "freq=2 steps: the stamps are dates"),
+        (5, {}, "expected a file, a data frame or a dict of columns, got int"),
+        ({"y": []}, {}, "0 rows: has no row that can be used"),
+        ({"ds": DAYS[:1], "y": [1]}, {}, "1 rows: one stamp a series says nothing of the"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused(source: Any, options: dict[str, Any], wanted: str) -> None:
+    assert complaint(source, **options).startswith(wanted)
+
+
+def test_no_file_of_text_and_no_folder_is_a_table(tmp_path: Path) -> None:
+    text = write(tmp_path / "a.txt", "1\n2\n")
+    for path in (text, tmp_path):
+        assert complaint(path).startswith(f"{path}: expected a table (.csv, .jsonl")
+    assert "No such file" in complaint(tmp_path / "none.csv")
+    assert complaint(write(tmp_path / "a.csv", "")).endswith("a.csv: empty; expected text")
+
+
+def test_bad_rows_and_series_are_written_down_if_asked(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.csv",
+        "unique_id,ds,y\na,1,1\na,x,2\na,2,many\nb,1,\nb,2,\na,3,3\nb,3\na,4,4\n",
+    )
+    with Rejects(tmp_path / "bad.csv") as rejects:
+        found = SeriesSource(path, lenient=True).read(rejects)
+    assert [(one.unique_id, one.values[:, 0].tolist()[-1]) for one in found.series] == [("a", 4.0)]
+    assert numbers(found) == [[1, None, 3, 4]]
+    reasons = (tmp_path / "bad.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[0].rpartition(" ")[2] for line in reasons] == ["8", "3", "4", "5"]
+
+
+def test_the_fingerprint_knows_content_and_how_it_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "ds,y,z\n1,2,3\n2,3,4\n")
+    options: list[dict[str, Any]] = [{}, {"freq": "step"}, {"targets": ["z"]}, {"targets": "yz"}]
+    prints = [SeriesSource(path, **option).fingerprint() for option in options]
+    write(path, "ds,y,z\n1,2,3\n2,3,5\n")
+    prints.append(SeriesSource(path).fingerprint())
+    assert len(set(prints)) == len(prints)
+
+
+def test_a_missing_table_of_parquet_says_what_is_wrong(tmp_path: Path) -> None:
+    pytest.importorskip("polars")
+    path = write(tmp_path / "a.parquet", "no parquet at all")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        read(path)
+    with pytest.raises(ArgumentError, match="expected a file"):
+        read(object())

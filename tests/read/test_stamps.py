@@ -1,0 +1,129 @@
+"""Stamps and their frequency: what is read, found, named and continued."""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from elman.errors import ArgumentError, DataError
+from elman.read.stamps import Frequency, parse_stamps
+
+NAMES = ["15min", "h", "4h", "D", "2D", "W", "B", "MS", "ME", "QS", "QE", "YS", "YE", "250ms"]
+
+
+def stamps(*written: object) -> np.ndarray:
+    found, _, bad = parse_stamps(written)
+    assert not bad
+    return found
+
+
+@given(
+    st.sampled_from(NAMES),
+    st.datetimes(datetime.datetime(1970, 1, 1), datetime.datetime(2040, 1, 1)),
+    st.lists(st.integers(1, 40), min_size=3, max_size=12),
+)
+def test_stamps_that_a_frequency_makes_stand_on_its_grid(
+    name: str, begin: datetime.datetime, gaps: list[int]
+) -> None:
+    frequency = Frequency.named(name)
+    first = np.array([begin.replace(day=min(begin.day, 28), microsecond=0)], dtype="datetime64[us]")
+    first = frequency.after(first, 1)  # a month end, a business day
+    places = np.cumsum(gaps)
+    found = np.concatenate([first, frequency.after(first, int(places[-1]))[places - 1]])
+    assert frequency.places(found).tolist() == [0, *places.tolist()]
+    assert str(frequency) == name
+    assert Frequency.named(str(frequency)) == frequency
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_frequency_is_found_from_stamps_with_a_gap(name: str) -> None:
+    frequency = Frequency.named(name)
+    made = frequency.after(np.array(["2024-01-01T00:00"], dtype="datetime64[us]"), 40)
+    assert Frequency.infer(np.delete(made, 7)) == frequency
+
+
+def test_months_are_counted_in_the_calendar() -> None:
+    leap = stamps("2024-01-31", "2024-02-29", "2024-03-31")
+    assert str(Frequency.infer(leap)) == "ME"
+    assert (
+        Frequency("month end", 1).after(leap[-1:], 1).astype(str)[0] == "2024-04-30T00:00:00.000000"
+    )
+    assert str(Frequency.infer(stamps("2024-01-15 08:00", "2024-02-15 08:00"))) == "MS"
+    middle = stamps("2024-01-15", "2024-02-15", "2024-02-16")
+    assert Frequency("month", 1).places(middle).tolist() == [0, 1, -1]
+
+
+def test_days_without_a_weekend_are_business_days() -> None:
+    week = stamps(
+        "2024-03-07", "2024-03-08", "2024-03-11", "2024-03-12", "2024-03-13", "2024-03-14"
+    )
+    found = Frequency.infer(week)
+    assert (str(found), found.places(week).tolist()) == ("B", [0, 1, 2, 3, 4, 5])
+    assert found.places(stamps("2024-03-08", "2024-03-09", "2024-03-11 01:00")).tolist() == [
+        0,
+        -1,
+        -1,
+    ]
+    assert found.after(week[1:2], 1).astype("datetime64[D]").astype(str).tolist() == ["2024-03-11"]
+
+
+def test_a_stamp_between_those_of_the_grid_has_no_place() -> None:
+    found = Frequency("us", 3_600_000_000).places(stamps("2024-03-01", "2024-03-01 01:30"))
+    assert found.tolist() == [0, -1]
+    assert Frequency("step", 2).places(stamps(3, 5, 6)).tolist() == [0, 1, -1]
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        ["2024-03-01 05:00", "2024-03-01T06:00:00"],
+        ["2024-03-01T05:00Z", "2024-03-01T08:00:00+02:00"],
+        [datetime.datetime(2024, 3, 1, 5), datetime.datetime(2024, 3, 1, 6)],
+        [np.datetime64("2024-03-01T05"), np.datetime64("2024-03-01T06")],
+        [datetime.datetime(2024, 3, 1, 5), "2024-03-01 06:00"],
+    ],
+)
+def test_one_moment_may_be_written_in_many_ways(written: list[object]) -> None:
+    found, _, bad = parse_stamps(written)
+    assert not bad
+    assert found.tolist() == [datetime.datetime(2024, 3, 1, 5), datetime.datetime(2024, 3, 1, 6)]
+
+
+def test_offsets_are_taken_off_and_said() -> None:
+    assert parse_stamps(["2024-03-01T05:00+02:00"])[1]
+    assert not parse_stamps(["2024-03-01T05:00"])[1]
+
+
+@pytest.mark.parametrize(
+    ("written", "form", "bad"),
+    [
+        (["2024-03-01", "", "yesterday", None, 3.5], None, [1, 2, 3, 4]),
+        (["1", "2", "x", ""], None, [2, 3]),
+        (["01/03/2024", "2024-03-01"], "%d/%m/%Y", [1]),
+        (["2024-13-01"], None, [0]),
+        ([np.datetime64("NaT")], None, [0]),
+        ([1, None, 3], None, [1]),
+    ],
+)
+def test_what_is_no_stamp_is_found(written: list[object], form: str | None, bad: list[int]) -> None:
+    assert parse_stamps(written, form)[2] == bad
+
+
+@pytest.mark.parametrize("name", ["", "0h", "x", "MSS", "1.5h", "-1D"])
+def test_a_frequency_that_is_none_is_refused(name: str) -> None:
+    if name == "":
+        assert Frequency.named(name) == Frequency("step", 1)
+        return
+    with pytest.raises(ArgumentError, match=f"freq='{name}': expected a number of"):
+        Frequency.named(name)
+
+
+def test_one_stamp_has_no_frequency() -> None:
+    with pytest.raises(DataError, match="one stamp a series says nothing"):
+        Frequency.infer(stamps("2024-03-01"))
+    with pytest.raises(DataError, match="set freq"):  # two series of one stamp each
+        Frequency.infer(stamps("2024-03-01", "2024-03-02"), np.array([1]))

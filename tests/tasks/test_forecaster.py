@@ -1,0 +1,458 @@
+"""A forecaster from series to quantiles: in memory, on disk and on the command line."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import math
+import os
+import signal
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import elman
+from elman.cli import main
+from elman.errors import ArgumentError, DataError, FolderError, Stopped, UntrainedError
+from elman.heads.distributions import Quantiles
+from elman.train import loop
+
+pytest.importorskip("utilsforecast")
+
+SETTINGS: dict[str, Any] = {
+    "horizon": 4, "season": 4, "context": 12, "hidden_size": 12, "epochs": 4, "windows": 600,
+    "batch_size": 32, "learning_rate": 0.02, "dropout": 0.0, "device": "cpu",
+}  # fmt: skip
+SEASON = [1.0, 3.0, 2.0, 7.0]
+
+
+def series(steps: int = 120, *, seed: int = 0, noise: float = 0.1) -> list[float]:
+    """A season of four steps, again and again."""
+    draw = np.random.default_rng(seed)
+    return [SEASON[t % 4] + float(e) for t, e in enumerate(draw.normal(0, noise, steps))]
+
+
+def table(count: int = 2, steps: int = 120) -> dict[str, list[Any]]:
+    """Several series by the hour, each on a level of its own."""
+    begin = datetime(2024, 1, 1)
+    rows = [
+        (f"s{n}", f"{begin + timedelta(hours=t)}", y + 10 * n)
+        for n in range(count) for t, y in enumerate(series(steps, seed=n))
+    ]  # fmt: skip
+    return dict(zip(("unique_id", "ds", "y"), map(list, zip(*rows, strict=True)), strict=True))
+
+
+def write(path: Path, columns: dict[str, list[Any]]) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([list(columns), *zip(*columns.values(), strict=True)])
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained() -> elman.Forecaster:
+    return elman.Forecaster(**SETTINGS).fit(table())
+
+
+def test_it_learns_the_season_of_every_series(trained: elman.Forecaster) -> None:
+    found = trained.predict()
+    assert found.unique_id == ["s0", "s1"]
+    assert str(found.ds[0, 0]) == "2024-01-06T00:00:00.000000"
+    for n in range(2):
+        np.testing.assert_allclose(found.median[n, :, 0], np.array(SEASON) + 10 * n, atol=0.5)
+    low, high = found.quantile(0.1), found.quantile(0.9)
+    assert (low < found.median).all()
+    assert (found.median < high).all()
+    ours, naive = (trained.metrics[who]["validation"] for who in ("model", "baseline"))
+    assert ours["wQL"] < ours["ND"] < 0.1
+    assert naive["MASE"] > 0
+    others = [one["name"] for one in trained.metrics["others"]]
+    names = [trained.metrics["baseline"]["name"], *others]
+    assert sorted(names[:2]) == ["naive 2", "seasonal naive"]
+    assert sorted(names[2:]) == ["drift", "naive"]
+    assert 0 < ours["OWA"] < 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"decoder": "autoregressive", "output": "student_t", "scaling": "mean"},
+        {
+            "decoder": "autoregressive",
+            "output": "gaussian",
+            "cell": "gru",
+            "lags": (0,),
+            "scaling": "standard",
+            "epochs": 12,
+        },
+        {"output": "gaussian", "segment": 2, "scaling": "robust"},
+        {"output": "mixture", "segment": 1, "embedding_size": 8},
+        {"output": "point", "cell": "rnn"},
+        {"output": "point", "conformal": True},
+        {"conformal": True, "lags": 4},
+        {"per_series": True, "num_layers": 2, "hidden_size": (10, 8)},
+    ],
+)
+def test_every_way_learns(options: dict[str, Any]) -> None:
+    model = elman.Forecaster(**{**SETTINGS, "samples": 50, **options}).fit(table())
+    found = model.predict()
+    for n in range(2):
+        np.testing.assert_allclose(found.median[n, :, 0], np.array(SEASON) + 10 * n, atol=1.5)
+    assert np.array_equal(found.quantiles, model.predict().quantiles)
+
+
+def test_counts_are_said_as_counts() -> None:
+    counts = [round(value) for value in series(noise=0.4)]
+    settings = {**SETTINGS, "output": "negative_binomial", "scaling": "mean"}
+    model = elman.Forecaster(**settings).fit(counts)
+    np.testing.assert_allclose(model.predict().mean[0, :, 0], SEASON, atol=1.5)
+
+
+def test_several_targets_are_said_together() -> None:
+    y = series()
+    columns = {"a": y, "b": [-value for value in y]}
+    model = elman.Forecaster(**SETTINGS, targets=("a", "b")).fit(columns)
+    found = model.predict()
+    assert found.targets == ["a", "b"]
+    np.testing.assert_allclose(found.median[0, :, 0], SEASON, atol=0.7)
+    np.testing.assert_allclose(found.median[0, :, 1], -np.array(SEASON), atol=0.7)
+    assert list(found.columns([80]))[:3] == ["ds", "a", "a-lo-80"]
+
+
+def test_what_is_known_before_is_read_before() -> None:
+    draw = np.random.default_rng(0)
+    holiday = draw.choice(["yes", "no"], 200).tolist()
+    y = [5.0 if day == "yes" else 1.0 for day in holiday[:196]]
+    columns: dict[str, list[Any]] = {"y": [*y, None, None, None, None], "holiday": holiday}
+    settings = {**SETTINGS, "season": 1, "future": ("holiday",), "epochs": 8}
+    model = elman.Forecaster(**settings).fit(columns)
+    wanted = [5.0 if day == "yes" else 1.0 for day in holiday[196:]]
+    np.testing.assert_allclose(model.predict().median[0, :, 0], wanted, atol=0.7)
+    other = ["no" if day == "yes" else "yes" for day in holiday[196:]]
+    found = model.predict({**columns, "holiday": [*holiday[:196], *other]})
+    np.testing.assert_allclose(found.median[0, :, 0], 6 - np.array(wanted), atol=0.7)
+    with pytest.raises(
+        DataError, match="must say 'holiday' of the 4 steps behind its last number, got 0"
+    ):
+        model.predict({name: values[:196] for name, values in columns.items()})
+
+
+def test_what_the_past_knows_helps() -> None:
+    draw = np.random.default_rng(0)
+    x = draw.normal(size=300).tolist()
+    y = [0.0, *x[:-1]]  # x is y a step later
+    settings = {
+        **SETTINGS,
+        "season": 1,
+        "horizon": 1,
+        "output": "point",
+        "scaling": None,
+        "epochs": 8,
+    }
+    blind = elman.Forecaster(**settings).fit({"y": y})
+    seeing = elman.Forecaster(**settings, past=("x",)).fit({"y": y, "x": x})
+    mae = [m.metrics["model"]["validation"]["MAE"] for m in (seeing, blind)]
+    assert mae[0] < 0.3 * mae[1]
+
+
+def test_what_does_not_change_tells_series_apart() -> None:
+    kinds = {"up": 1.0, "down": -1.0}
+    rows = [(f"{kind}{n}", kind, sign * n) for kind, sign in kinds.items() for n in range(60)]
+    columns = {
+        "unique_id": [kind for _, kind, _ in rows], "kind": [kind for _, kind, _ in rows],
+        "y": [y for *_, y in rows],
+    }  # fmt: skip
+    model = elman.Forecaster(**{**SETTINGS, "season": 1}, static=("kind",)).fit(columns)
+    assert model.index.categories == [2]
+    columns["kind"][3] = "down"
+    with pytest.raises(DataError, match="series 'up': column 'kind' changes, but static does not"):
+        elman.Forecaster(**SETTINGS, static=("kind",)).fit(columns)
+
+
+def test_gaps_and_missing_numbers_are_masked() -> None:
+    columns = table()
+    keep = [n for n in range(240) if n % 7]
+    columns = {name: [values[n] for n in keep] for name, values in columns.items()}
+    columns["y"] = [None if n % 11 == 0 else y for n, y in enumerate(columns["y"])]
+    model = elman.Forecaster(**{**SETTINGS, "epochs": 10}).fit(columns)
+    found = model.predict()
+    assert np.isfinite(found.quantiles).all()
+    for n in range(2):
+        hours = found.ds[n].astype("datetime64[h]").astype(int) % 4
+        wanted = np.array([SEASON[h] for h in hours]) + 10 * n
+        np.testing.assert_allclose(found.median[n, :, 0], wanted, atol=1.5)
+
+
+def test_wide_and_long_are_the_same() -> None:
+    long = table()
+    wide = {"ds": long["ds"][:120], "s0": long["y"][:120], "s1": long["y"][120:]}
+    a = elman.Forecaster(**{**SETTINGS, "epochs": 1}).fit(long)
+    b = elman.Forecaster(**{**SETTINGS, "epochs": 1}, wide=True).fit(wide)
+    assert np.array_equal(a.predict().quantiles, b.predict().quantiles)
+    assert a.metrics == b.metrics
+
+
+def test_nothing_that_is_held_out_reaches_the_weights() -> None:
+    whole = table()
+    other = {**whole, "y": list(whole["y"])}
+    for n in range(2):
+        for t in range(108, 120):
+            other["y"][120 * n + t] = 1e4
+    settings = {**SETTINGS, "monitor": "last", "epochs": 1}
+    models = [elman.Forecaster(**settings).fit(columns) for columns in (whole, other)]
+    for a, b in zip(*(model.model.state_dict().values() for model in models), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_scores_of_a_test_are_those_of_an_evaluation(tmp_path: Path) -> None:
+    whole = table(steps=140)
+    first = [n for n in range(280) if n % 140 < 120]
+    parts = [
+        {name: [values[n] for n in rows] for name, values in whole.items()}
+        for rows in (first, sorted(set(range(280)) - set(first)))
+    ]
+    model = elman.Forecaster(**SETTINGS).fit(parts[0], test=parts[1])
+    scores = model.metrics["model"]["test"]
+    assert scores["numbers"] == 40
+    again = model.evaluate(parts[1])
+    assert again == pytest.approx(scores)
+    assert model.evaluate(whole) == pytest.approx(scores)  # what training has seen is left out
+    model.save(tmp_path / "run")
+    assert elman.load(tmp_path / "run").evaluate(parts[1]) == pytest.approx(scores)  # type: ignore[call-arg, arg-type]
+    with pytest.raises(DataError, match="series 's9': training has not seen it"):
+        model.evaluate({**parts[0], "unique_id": ["s9"] * 120 + ["s1"] * 120})
+    with pytest.raises(
+        DataError, match=r"'s0': begins at 2024-01-01 .* some every h behind 2024-01-05 23:00:00"
+    ):
+        model.evaluate({name: values[:20] for name, values in parts[0].items()})
+
+
+def test_a_model_is_the_same_from_its_folder(trained: elman.Forecaster, tmp_path: Path) -> None:
+    trained.save(tmp_path / "run")
+    again = elman.load(tmp_path / "run")
+    assert isinstance(again, elman.Forecaster)
+    assert np.array_equal(again.predict().quantiles, trained.predict().quantiles)
+    assert "what comes next" in (tmp_path / "run" / "README.md").read_text()
+    new = {name: values[:60] for name, values in table().items()}
+    assert np.array_equal(again.predict(new).median, trained.predict(new).median)
+    (tmp_path / "run" / "series.json").write_text("{}")
+    with pytest.raises(FolderError, match=r"series.json: is damaged"):
+        elman.load(tmp_path / "run")
+
+
+def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", table())
+    whole = elman.Forecaster(**SETTINGS).fit(path, out=tmp_path / "whole")
+    calls = itertools.count()
+
+    def step(self: Any) -> None:
+        if next(calls) == 40:
+            os.kill(os.getpid(), signal.SIGINT)
+        whole_step(self)
+
+    whole_step = loop._Loop._step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop._Loop, "_step", step)
+        with pytest.raises(Stopped, match="go on with: elman resume"):
+            elman.Forecaster(**SETTINGS).fit(path, out=tmp_path / "run")
+    again = elman.Forecaster.resume(tmp_path / "run")
+    for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert again.metrics == whole.metrics
+    path.write_text(path.read_text() + "s1,2024-01-06 00:00:00,11\n")
+    with pytest.raises(DataError, match="has changed since the run began"):
+        elman.Forecaster.resume(tmp_path / "run", epochs=9)
+
+
+def test_lists_go_on_where_training_ends() -> None:
+    y = series(160)
+    model = elman.Forecaster(**SETTINGS).fit(y[:140], test=y[140:])
+    scores = model.evaluate(y[140:])
+    assert scores == model.metrics["model"]["test"]
+    assert scores["numbers"] == 20
+    two = elman.Forecaster(**SETTINGS).fit([y[:140], y[:120]])
+    assert two.evaluate([y[140:], y[120:140]])["numbers"] == 40
+
+
+def test_a_test_has_the_frequency_and_the_words_of_the_training() -> None:
+    whole = table(1, 160)
+    whole["kind"] = ["odd" if n % 2 else "even" for n in range(160)]
+    whole["load"] = [float(n % 3) for n in range(160)]
+    settings = {**SETTINGS, "future": ("kind",), "past": ("load",)}
+    first, rest = ({k: v[a:b] for k, v in whole.items()} for a, b in ((0, 140), (140, 160)))
+    model = elman.Forecaster(**settings).fit(first)
+    scores = model.evaluate(rest)
+    # Every second row: the frequency is not two hours, and "odd" is not the first word here.
+    some = {name: values[1::2] for name, values in rest.items()}
+    assert model.evaluate(some)["numbers"] == 10
+    other = {**rest, "kind": ["odd" if word == "even" else "even" for word in rest["kind"]]}
+    assert model.evaluate(other)["MAE"] != scores["MAE"]
+    rest["load"][3] = "much"
+    with pytest.raises(DataError, match="column 'load' is 'much', expected a finite number"):
+        model.evaluate(rest)
+
+
+def test_conformal_quantiles_hold_where_the_network_is_too_sure() -> None:
+    draw = np.random.default_rng(1)
+    y = [SEASON[t % 4] + float(e) for t, e in enumerate(draw.normal(0, 1.0, 900))]
+    settings = {**SETTINGS, "output": "point", "conformal": True, "validation_fraction": 0.3}
+    model = elman.Forecaster(**settings).fit(y[:600], test=y[600:])
+    test = model.metrics["model"]["test"]
+    # 300 numbers of a share of 0.8: a deviation of 0.023, and more as 177 windows calibrate.
+    assert test["coverage 80"] == pytest.approx(0.8, abs=0.09)
+    assert test["coverage 95"] == pytest.approx(0.95, abs=0.05)
+    assert model.metrics["model"]["validation"]["coverage 80"] == 0.0
+    assert "hold on 177 windows" in model.card("run")
+    plain = elman.Forecaster(**{**settings, "conformal": False}).fit(y[:600])
+    assert list(plain.predict().columns()) == ["ds", "y"]
+    with pytest.raises(ArgumentError, match="the model says only the median"):
+        plain.predict().columns([80])
+
+
+def test_a_backtest_rolls_its_origin(trained: elman.Forecaster, tmp_path: Path) -> None:
+    whole = table(steps=140)
+    found = trained.backtest(whole, cuts=3, stride=2)
+    assert found.origins.tolist() == [132, 134, 136] * 2
+    columns = found.forecasts.columns([80])
+    assert list(columns) == ["unique_id", "ds", "cutoff", "y", "y-median", "y-lo-80", "y-hi-80"]
+    assert columns["y"][:4] == whole["y"][132:136]
+    assert columns["ds"][:4] == whole["ds"][132:136]
+    assert columns["cutoff"][:4] == [whole["ds"][131]] * 4
+    until = {name: values[:132] for name, values in whole.items()}
+    again = trained.predict(until).columns([80])
+    assert columns["y-median"][:4] == pytest.approx(again["y"][:4], rel=1e-6)
+    assert found.scores["this model"]["numbers"] == 24
+    assert list(found.scores)[1] in ("seasonal naive", "naive 2")
+    short = trained.backtest({name: values[:11] for name, values in whole.items()}, cuts=9)
+    assert short.origins.tolist() == [3, 7]
+    with pytest.raises(DataError, match="the longest series has 4 numbers, too few"):
+        trained.backtest({name: values[:4] for name, values in whole.items()})
+    with pytest.raises(ArgumentError, match="cuts and stride must be at least 1"):
+        trained.backtest(whole, cuts=0)
+
+
+def test_forecasts_do_not_depend_on_the_other_series() -> None:
+    settings = {**SETTINGS, "decoder": "autoregressive", "samples": 30, "epochs": 1}
+    model = elman.Forecaster(**settings).fit(table())
+    both = model.predict().quantiles
+    alone = model.predict({k: v[120:] for k, v in table().items()}).quantiles
+    np.testing.assert_allclose(alone[0], both[1], rtol=1e-5)
+
+
+def test_series_that_end_in_nothing_are_named(trained: elman.Forecaster) -> None:
+    empty = {**table(1), "y": [1.0, *[None] * 118, None]}
+    assert np.isfinite(trained.predict(empty).quantiles).all()  # from its only number on
+    two = elman.Forecaster(**{**SETTINGS, "epochs": 1}, targets=("a", "b"))
+    two.fit({"a": series(), "b": series(seed=1)})
+    with pytest.raises(DataError, match="the series has no number in its last 12 steps"):
+        two.predict({"a": series(), "b": [1.0, *[None] * 119]})
+
+
+def test_scores_of_several_targets_are_not_added_over_their_units() -> None:
+    y = series()
+    settings = {**SETTINGS, "targets": ("a", "b")}
+    scores = [
+        elman.Forecaster(**settings).fit({"a": y, "b": [x * factor for x in y]}).metrics
+        for factor in (1.0, 1024.0)
+    ]
+    one, other = (found["model"]["validation"] for found in scores)
+    assert "MAE" not in one
+    assert other["ND"] == pytest.approx(one["ND"], rel=0.3)
+    assert other["wQL"] == pytest.approx(one["wQL"], rel=0.3)
+
+
+def test_statistical_models_stand_beside(tmp_path: Path) -> None:
+    pytest.importorskip("statsforecast")
+    model = elman.Forecaster(**SETTINGS, statistics=True).fit(table(1))
+    others = [model.metrics["baseline"]] + model.metrics["others"]
+    names = {one["name"] for one in others}
+    assert {"AutoETS", "AutoTheta"} < names
+    assert all(one["validation"]["MASE"] > 0 for one in others)
+
+
+def test_all_of_the_data_may_be_learned_from() -> None:
+    settings = {**SETTINGS, "validation_fraction": 0.0, "monitor": "last"}
+    model = elman.Forecaster(**settings).fit(table())
+    assert model.metrics["model"] == {}
+    assert np.isfinite(model.predict().median).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"horizon": 0}, "horizon must be at least 1, got 0"),
+        ({"output": "normal"}, "output must be one of quantile, gaussian"),
+        ({"scaling": "max"}, "scaling must be one of mean, standard, robust, last"),
+        ({"quantiles": (0.9, 0.5)}, "quantiles must rise between 0 and 1"),
+        ({"quantiles": (0.1, 0.9)}, "quantiles must have 0.5 among them"),
+        ({"decoder": "autoregressive", "segment": 4}, "segment needs decoder=direct"),
+        ({"decoder": "autoregressive", "output": "quantile"}, "autoregressive draws numbers"),
+        ({"decoder": "autoregressive", "output": "point"}, "set output=gaussian, student_t"),
+        ({"validation_fraction": 0.0, "monitor": "last", "conformal": True}, "conformal needs"),
+        ({"output": "negative_binomial", "scaling": "mean"}, "but series 's0' has 1.01257"),
+        ({"output": "negative_binomial"}, "output=negative_binomial counts: set scaling=mean"),
+        ({"validation_fraction": 0.0}, "validation_fraction=0 leaves no score to watch"),
+        ({"lags": (-1,)}, "lags must be 0 or more"),
+        ({"targets": ()}, "targets must name at least one column"),
+        ({"bptt": 5}, "bptt must be None"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ArgumentError, match=words):
+        elman.Forecaster(**{**SETTINGS, **settings}).fit(table())
+
+
+def test_data_that_cannot_be_learned_from_are_named() -> None:
+    with pytest.raises(DataError, match="the longest series has 5 numbers, too few to hold out"):
+        elman.Forecaster(**SETTINGS).fit([1.0, 2, 3, 4, 5])
+    with pytest.raises(ArgumentError, match=r"targets must be a list, got 'y'; write \['y'\]"):
+        elman.Forecaster(targets="y")  # type: ignore[arg-type]
+    with pytest.raises(UntrainedError, match="not trained yet: call fit first"):
+        elman.Forecaster().predict()
+    model = elman.Forecaster(**{**SETTINGS, "epochs": 1}, per_series=True).fit(table())
+    with pytest.raises(DataError, match="series 'new': training has not seen it, and per_series"):
+        model.predict({**table(1), "unique_id": ["new"] * 120})
+    with pytest.raises(ArgumentError, match="freq=h: the stamps are whole numbers"):
+        model.predict([1.0, 2.0])
+
+
+def test_a_quantile_beyond_the_levels_is_refused(trained: elman.Forecaster) -> None:
+    with pytest.raises(ArgumentError, match=r"quantile 0.01 lies outside 0.025 to 0.975"):
+        trained.predict().columns([98])
+    assert isinstance(trained.distribution, Quantiles)
+
+
+def test_the_command_line_trains_scores_and_forecasts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, run = write(tmp_path / "a.csv", table()), str(tmp_path / "run")
+    flags = [f"--{k.replace('_', '-')}={v}" for k, v in {**SETTINGS, "epochs": 1}.items()]
+    assert main(["train", "forecaster", str(path), "--out", run, *flags]) == 0
+    assert "validation MASE" in capsys.readouterr().out
+    assert main(["predict", run]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["unique_id", "ds", "y", "y-lo-80", "y-hi-80", "y-lo-95", "y-hi-95"]
+    assert len(lines) == 9
+    for name in ("next.csv", "next.jsonl", "next.parquet"):
+        assert main(["predict", run, "--out", str(tmp_path / name), "--level", "50"]) == 0
+        assert main(["predict", run, "--out", str(tmp_path / name)]) == 2
+    rows = list(csv.reader((tmp_path / "next.csv").read_text().splitlines()))
+    assert rows[0] == ["unique_id", "ds", "y", "y-lo-50", "y-hi-50"]
+    assert rows[1][:2] == ["s0", "2024-01-06"]
+    first = json.loads((tmp_path / "next.jsonl").read_text().splitlines()[0])
+    assert math.isclose(first["y"], float(rows[1][2]))
+    assert main(["predict", run, "--file", str(path)]) == 0
+    assert main(["predict", run, "some text"]) == 2
+    assert main(["predict", run, "--level", "0"]) == 2
+    assert main(["predict", run, "--out", str(tmp_path / "next.txt")]) == 2
+    later = write(tmp_path / "b.csv", {"unique_id": ["s0"] * 4, "ds": [
+        f"2024-01-06 0{hour}:00" for hour in range(4)], "y": SEASON})  # fmt: skip
+    capsys.readouterr()
+    assert main(["evaluate", run, str(later), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["numbers"] == 4
+    assert main(["info", run]) == 0
+    assert "a forecaster by Elman" in capsys.readouterr().out

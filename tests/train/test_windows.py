@@ -1,0 +1,74 @@
+"""Batches of windows: all of them, drawn anew, shared, and found again after a stop."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import torch
+
+from elman.encode.windows import Layout, Record, Windows
+from elman.train.windows import WindowBatches
+
+LAYOUT = Layout(3, 2, scaling=None)
+
+
+def batches(*lengths: int, **options: object) -> WindowBatches:
+    """Of series whose numbers tell which they are and where: 100 * series + step."""
+    records = []
+    for n, length in enumerate(lengths):
+        none = np.zeros((length, 0), dtype=np.float32)
+        y = 100.0 * n + np.arange(length)[:, None]
+        records.append(Record(y, none, none, none[0], np.zeros(0, dtype=np.int64)))
+    origins = np.array([[1, length - 1] for length in lengths])
+    return WindowBatches(Windows(records, LAYOUT), origins, 4, **options)  # type: ignore[arg-type]
+
+
+def firsts(found: WindowBatches, epoch: int = 1, start: int = 0) -> list[list[float]]:
+    """The first number behind the origin of each window."""
+    return [chunk.targets[:, 2, 0, 0].tolist() for chunk in found.epoch(epoch, start)]
+
+
+def flat(batches: list[list[float]]) -> list[float]:
+    return list(itertools.chain.from_iterable(batches))
+
+
+def test_every_origin_comes_once() -> None:
+    found = batches(6, 2, 1, 4, seed=None)  # of one number there is nothing to forecast
+    assert len(found) == 3
+    assert firsts(found) == [[1, 2, 3, 4], [5, 101, 301, 302], [303]]
+    drawn = batches(6, 2, 1, 4, seed=0)
+    assert sorted(flat(firsts(drawn))) == sorted(flat(firsts(found)))
+    assert firsts(drawn) != firsts(drawn, 2)
+
+
+def test_a_stride_leaves_origins_out() -> None:
+    assert flat(firsts(batches(8, 4, seed=None, stride=3))) == [1, 4, 7, 101]
+
+
+def test_an_epoch_has_as_many_windows_as_are_wanted() -> None:
+    found = batches(60, 40, seed=3, count=20)
+    first, second = (flat(firsts(found, epoch)) for epoch in (1, 2))
+    assert len(found) == 5
+    assert len(set(first)) == len(set(second)) == 20
+    assert set(first) != set(second)
+    few = flat(firsts(batches(4, seed=0, count=8)))
+    assert sorted(few[:3]) == sorted(few[3:6]) == [1, 2, 3]
+
+
+def test_an_epoch_goes_on_where_it_stopped() -> None:
+    found = batches(9, 7, seed=1)
+    assert firsts(found, 2, 2) == firsts(found, 2)[2:]
+
+
+def test_processes_share_every_batch() -> None:
+    whole = firsts(batches(9, 7, seed=1))
+    parts = [firsts(batches(9, 7, seed=1, share=(rank, 2))) for rank in (0, 1)]
+    for together, one, two in zip(whole, *parts, strict=True):
+        assert sorted(one + two) == sorted(together)
+
+
+def test_inputs_of_a_batch_are_those_of_its_windows() -> None:
+    (chunk,) = batches(4, seed=None).epoch(1)
+    assert chunk.inputs.lengths.tolist() == [LAYOUT.steps] * 3
+    torch.testing.assert_close(chunk.inputs.data[2, :, 0], torch.tensor([0.0, 1.0, 2.0, 0.0]))
