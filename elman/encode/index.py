@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman.encode.series import calendar
 from elman.encode.windows import Record
-from elman.errors import DataError
+from elman.errors import ArgumentError, DataError
 from elman.read.series import Series, SeriesTable
 from elman.read.stamps import DAY, Frequency
 
@@ -172,6 +173,29 @@ class SeriesIndex:
             np.concatenate(past, 1) if past else np.zeros((steps, 0), dtype=np.float32),
             whole, np.array(numbers, dtype=np.float32), np.array(codes, dtype=np.int64),
         )  # fmt: skip
+
+    def encode_value(self, name: str, value: Any) -> Floats:
+        """A covariate at one step: in its units and, if known before, whether it is there.
+
+        Raises:
+            ArgumentError: it is a word where training had numbers, or not finite.
+        """
+        if name in self.words:
+            found = np.zeros(len(self.words[name]), dtype=np.float32)
+            if str(value) in self.words[name]:
+                found[self.words[name].index(str(value))] = 1
+            return found
+        try:
+            number = np.nan if value is None else float(value)
+        except (TypeError, ValueError):
+            number = np.inf
+        if np.isinf(number):
+            raise ArgumentError(f"{name} must be a finite number or NaN, got {value!r}")
+        mean, deviation = self.units[name]
+        scaled = (number - mean) / deviation
+        if name in self.past:
+            return np.array([scaled], dtype=np.float32)
+        return np.array([np.nan_to_num(scaled), not np.isnan(number)], dtype=np.float32)
 
     def _columns(self, table: SeriesTable, series: Series, name: str) -> Floats:
         """A covariate that changes as (T, 1) in its units, or a column for each word."""

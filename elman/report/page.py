@@ -4,42 +4,23 @@ The page holds its pictures and its style inside itself, runs no script and asks
 anything. The same input gives the same bytes. Of more than 1,000 records, means are drawn.
 """
 
-import io
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from elman.atomic import write_atomic
 from elman.errors import DataError
-from elman.report.journal import curve, number, read_journal, thin
+from elman.report.charts import BLUE, INK, QUIET, RED, RING, Curve, chart
+from elman.report.journal import curve, number, read_journal
 from elman.report.progress import end_line, figure, size_line
 from elman.report.reach import describe_reach
 
 Record = Mapping[str, object]
 
-MAX_POINTS = 1000
 LOSS = {"tokens": "loss (nats per token)"}
-# Inches; with text of 9 points a chart stays readable on a phone, where it fills the width.
-CHART = (4.6, 2.9)
-SVG = '<svg aria-hidden="true" viewBox="0 0 331.2 208.8">'
-RING = 9.0  # points, around the best validation
-# Colours that matplotlib writes into the SVG; the page turns them into variables of its style,
-# so that a chart is light or dark with the text around it.
-INK, QUIET, RULE, BLUE, RED = "#100001", "#100002", "#100003", "#100004", "#100005"
-VARIABLES = {INK: "ink", QUIET: "quiet", RULE: "rule", BLUE: "blue", RED: "red"}
-STYLE = {
-    "svg.fonttype": "none", "text.parse_math": False, "font.size": 9, "text.color": INK,
-    "axes.labelcolor": QUIET, "axes.edgecolor": RULE, "xtick.color": RULE, "ytick.color": RULE,
-    "xtick.labelcolor": QUIET, "ytick.labelcolor": QUIET, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.xmargin": 0.02, "axes.grid": True, "axes.grid.axis": "y",
-    "grid.color": RULE, "grid.linewidth": 0.5, "lines.linewidth": 1.3, "legend.frameon": False,
-    "figure.facecolor": "none", "axes.facecolor": "none",
-}  # fmt: skip
-
 CSS = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1d2024; --quiet: #5d646d;
   --rule: #dcdfe3; --blue: #1c5d9f; --red: #b8441b; }
@@ -113,6 +94,7 @@ def _page(records: Sequence[Record], metrics: Record) -> str:
     sections = {
         "Scores": _scores(metrics, unit),
         "Confusions": _tables(metrics.get("tables")),
+        "Forecasts": _forecasts(_part(metrics, "forecasts")),
         "Training": _charts(records, best, unit),
         "Attention": _tables(metrics.get("attention"), kind="heat"),
         "Samples": "".join(
@@ -233,94 +215,62 @@ def _cell(scores: Record, key: str) -> str:
     return f"{value:,}" if isinstance(value, int) else figure(number(scores, key))
 
 
-class _Curve(NamedTuple):
-    xs: list[float]
-    ys: list[float]
-    color: str = BLUE
-    label: str = ""
-    dot: float = 0.0
-
-    @property
-    def group(self) -> int:
-        return max(1, math.ceil(len(self.ys) / MAX_POINTS))
-
-
 def _charts(records: Sequence[Record], best: Record, unit: str) -> str:
     curves = [
-        _Curve(*curve(records, "step", "loss"), label="training"),
-        _Curve(*curve(records, "validation", "loss"), RED, "validation", 3),
+        Curve(*curve(records, "step", "loss"), label="training"),
+        Curve(*curve(records, "validation", "loss"), RED, "validation", 3),
     ]
     if best:
         step, value = number(best, "step"), number(best, "loss")
         label = f"kept: {figure(value)} at step {step:,.0f}"
-        curves.append(_Curve([step], [value], RED, label, RING))
-    charts = [_chart("Loss", ("step", LOSS.get(unit, "loss")), curves)]
+        curves.append(Curve([step], [value], RED, label, RING))
+    charts = [chart("Loss", ("step", LOSS.get(unit, "loss")), curves)]
     for key, scale in (("gradient_norm", "log"), ("learning_rate", "zero")):
-        label, values = key.replace("_", " "), _Curve(*curve(records, "step", key))
-        charts.append(_chart(label.capitalize(), ("step", label), [values], scale=scale))
+        label, values = key.replace("_", " "), Curve(*curve(records, "step", key))
+        charts.append(chart(label.capitalize(), ("step", label), [values], scale=scale))
     raw = _last(records, "reach").get("norms")
     if isinstance(raw, list):
         norms = [number({"norm": norm}, "norm") for norm in raw]
-        values = _Curve([float(lag) for lag in range(len(norms))], norms, dot=2)
+        values = Curve([float(lag) for lag in range(len(norms))], norms, dot=2)
         labels, words = (f"time lag ({unit})", "mean norm of the gradient"), describe_reach(norms)
-        charts.append(_chart("Gradient by time lag", labels, [values], words=words, scale="log"))
+        charts.append(chart("Gradient by time lag", labels, [values], words=words, scale="log"))
     return f'<div class="charts">\n{"".join(charts)}</div>' if any(charts) else ""
 
 
-def _chart(
-    title: str, labels: tuple[str, str], lines: list[_Curve], *, words: str = "", scale: str = ""
-) -> str:
-    values = [y for line in lines for y in line.ys if line.dot != RING]
-    size, broken = lines[0].group, sum(not math.isfinite(y) for y in values)
-    words += f" Each point is the mean of {size} records." if size > 1 else ""
-    if broken:
-        words += f" Not drawn, because not finite: {broken:,} of {len(values):,} values."
-    picture = _draw(labels, lines, scale) if any(map(math.isfinite, values)) else ""
-    note = f"<figcaption>{escape(words.strip())}</figcaption>" if words else ""
-    return f"<figure><h3>{title}</h3>\n{picture}{note}</figure>\n" if picture or note else ""
+def _forecasts(found: Mapping[str, Any]) -> str:
+    """Fans of some series, how errors grow with the steps ahead, and how often quantiles hold."""
 
+    def line(values: Any, first: int, color: str, label: str = "", low: Any = None) -> Curve:
+        ends = zip(values, low or values, strict=True)
+        kept = [(float(first + n), *two) for n, two in enumerate(ends) if None not in two]
+        xs, ys, lows = (list(part) for part in zip(*kept, strict=True)) if kept else ([], [], [])
+        return Curve(xs, ys, color, label, low=lows if low else [])
 
-def _draw(labels: tuple[str, str], curves: Sequence[_Curve], scale: str) -> str:
-    from matplotlib import style
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, MaxNLocator
-
-    # The salt differs by chart: ids made from it must be unique in the page.
-    with style.context(["default", {**STYLE, "svg.hashsalt": labels[1]}]):
-        drawing = Figure(figsize=CHART)
-        # The same frame in all charts, whatever the width of the tick labels.
-        axes = drawing.add_axes((0.15, 0.16, 0.82, 0.81), xlabel=labels[0], ylabel=labels[1])
-        axes.yaxis.set_label_coords(-0.155, 0.5)
-        for values in (curve for curve in curves if curve.ys):
-            xs, ys = thin(values.xs, values.group), thin(values.ys, values.group)
-            line = axes.plot(xs, ys, color=values.color)[0]
-            line.set(label=values.label or "_", marker="o", markersize=values.dot)
-            if len(values.ys) == 1:
-                line.set(linestyle="none", markersize=values.dot or 4.0)
-            line.set_fillstyle("none" if values.dot == RING else "full")
-        if curves[0].label:
-            axes.legend()
-        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-        positive = [y for values in curves for y in values.ys if 0 < y < math.inf]
-        if scale == "zero":
-            axes.set_ylim(bottom=0.0)
-        elif scale == "log" and positive:
-            # What vanished long ago must not flatten the part that counts.
-            peak, low = max(positive), max(min(positive), 1e-8 * max(positive))
-            subs = (1, 2, 3, 5, 7) if peak < 10 * low else (1, 2, 5) if peak < 100 * low else (1,)
-            axes.set_yscale("log", nonpositive="mask")
-            axes.set_ylim(0.7 * low, 1.4 * peak)
-            axes.yaxis.set_major_locator(LogLocator(subs=subs))
-            axes.yaxis.set_minor_formatter("")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-        axes.xaxis.set_major_formatter("{x:,.0f}")
-        target = io.StringIO()
-        drawing.savefig(target, format="svg", metadata={"Date": None})
-    svg = re.sub(r'<g id="[^"]*"', "<g", target.getvalue()).replace("xlink:href", "href")
-    for color, name in VARIABLES.items():
-        svg = svg.replace(color, f"var(--{name})")
-    return re.sub(r"^.*?<svg.*?</metadata>", SVG, svg, flags=re.DOTALL)
+    charts = []
+    for fan in found.get("fans", []):
+        seen = fan["seen"]
+        curves = [
+            *(line(b[1], 1, BLUE, f"{level} %", b[0]) for level, b in fan["bands"].items()),
+            line(fan["median"], 1, BLUE, "median"),
+            line(seen, 1 - len(seen), QUIET, "seen"),
+            line(fan["y"], 1, INK, "came"),
+        ]
+        curves = [one for one in curves if one.ys]
+        charts.append(chart(fan["title"], ("steps ahead", "value"), curves))
+    if found:
+        errors, levels = line(found["errors"], 1, BLUE), found["levels"]
+        charts.append(chart(
+            "Error by steps ahead", ("steps ahead", "absolute error, in units of the scale"),
+            [errors], scale="zero",
+        ))  # fmt: skip
+        below = [100 * share for share in found["below"] if share is not None]
+        if len(below) == len(levels) > 1:
+            wanted = [100 * level for level in levels]
+            charts.append(chart(
+                "Coverage", ("level (%)", "numbers below the quantile (%)"),
+                [Curve(wanted, below, BLUE, "found", 3), Curve(wanted, wanted, QUIET, "wanted")],
+            ))  # fmt: skip
+    return f'<div class="charts">\n{"".join(charts)}</div>' if any(charts) else ""
 
 
 def _line(text: object, kind: str = "note") -> str:

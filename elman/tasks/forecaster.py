@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from elman.model import SequenceModel
     from elman.read.series import SeriesTable
     from elman.read.stamps import Frequency
+    from elman.serve.live_forecast import LiveForecaster
     from elman.tasks.forecasts import Backtest, Forecasts
     from elman.tasks.history import History
 
@@ -154,6 +155,39 @@ class Forecaster(ForecasterSettings, Estimator):
         if cuts < 1 or (stride is not None and stride < 1):
             raise ArgumentError(f"cuts and stride must be at least 1, got {cuts} and {stride}")
         return roll_back(self, self._read(series, skip_bad_rows), cuts, stride)
+
+    def stream(self, unique_id: str | None = None, *, series: Any = None) -> LiveForecaster:
+        """A live session of one series: after every observation the next forecast.
+
+        Args:
+            unique_id: of the series; None if there is one only.
+            series: what came before, in the form of the training data; None for these.
+
+        Raises:
+            ArgumentError: there is no such series.
+
+        Example:
+            >>> import elman
+            >>> y = [0.0, 1.0, 0.0, -1.0] * 50
+            >>> model = elman.Forecaster(
+            ...     horizon=4, season=4, hidden_size=16, epochs=4, windows=1000, device="cpu"
+            ... ).fit(y)
+            >>> live = model.stream()
+            >>> found = live.push(0.0)
+            >>> found.quantiles[:, 0, 5].round().tolist()
+            [1.0, 0.0, -1.0, 0.0]
+        """
+        from elman.serve.live_forecast import LiveForecaster
+        from elman.tasks.forecaster_scores import say_window
+
+        table = self.history.table if series is None else self._read(series)
+        found = [one for one in table.series if unique_id in (None, one.unique_id)]
+        if len(found) != 1:
+            names = ", ".join(repr(one.unique_id) for one in table.series[:5])
+            raise ArgumentError(f"unique_id must be one of {names}, got {unique_id!r}")
+        layout = self.layout
+        record = self.index.encode(table, found[0], more=layout.behind)
+        return LiveForecaster(record, found[0].start, self.index, layout, say_window(self, layout))
 
     def _read(self, series: Any, rejects: str | Path | None = None) -> SeriesTable:
         """Series in the form of the training data."""

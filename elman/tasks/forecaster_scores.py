@@ -5,7 +5,7 @@ Shape legend: B windows, H steps ahead, K targets, Q levels, N series.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,24 @@ def _say(
             quantiles.double().numpy() * scale[..., None] + shift[..., None],
             scale,
         )
+
+
+def say_window(model: Forecaster, layout: Layout) -> Callable[[Window], tuple[Numbers, Numbers]]:
+    """How means and quantiles of windows are found, for a live session."""
+    corrections, levels = model.history.corrections, model.levels
+    draw = _drawn if layout.feedback else _at_once
+    model.model.eval()
+
+    def say(window: Window) -> tuple[Numbers, Numbers]:
+        with torch.inference_mode():
+            mean, quantiles = draw(model, layout, window)
+        shift, scale = window.shift, window.scale
+        spread = quantiles.numpy() * scale[..., None] + shift[..., None]
+        if corrections is not None:
+            spread = correct(spread, scale[..., None], corrections, levels)
+        return mean.numpy() * scale + shift, spread
+
+    return say
 
 
 def _at_once(model: Forecaster, layout: Layout, window: Window) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,135 @@
+"""Charts as SVG inside a page, light or dark with the text around them.
+
+The same input gives the same bytes.
+"""
+
+import io
+import math
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+from elman.report.journal import thin
+
+MAX_POINTS = 1000
+# Inches; with text of 9 points a chart stays readable on a phone, where it fills the width.
+CHART = (4.6, 2.9)
+SVG = '<svg aria-hidden="true" viewBox="0 0 331.2 208.8">'
+RING = 9.0  # points, around the best validation
+# Colours that matplotlib writes into the SVG; the page turns them into variables of its style,
+# so that a chart is light or dark with the text around it.
+INK, QUIET, RULE, BLUE, RED = "#100001", "#100002", "#100003", "#100004", "#100005"
+VARIABLES = {INK: "ink", QUIET: "quiet", RULE: "rule", BLUE: "blue", RED: "red"}
+STYLE = {
+    "svg.fonttype": "none", "text.parse_math": False, "font.size": 9, "text.color": INK,
+    "axes.labelcolor": QUIET, "axes.edgecolor": RULE, "xtick.color": RULE, "ytick.color": RULE,
+    "xtick.labelcolor": QUIET, "ytick.labelcolor": QUIET, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.xmargin": 0.02, "axes.grid": True, "axes.grid.axis": "y",
+    "grid.color": RULE, "grid.linewidth": 0.5, "lines.linewidth": 1.3, "legend.frameon": False,
+    "figure.facecolor": "none", "axes.facecolor": "none",
+}  # fmt: skip
+
+
+class Curve(NamedTuple):
+    """Points of a line.
+
+    Attributes:
+        xs, ys: of the points.
+        color: INK, QUIET, BLUE or RED.
+        label: in the legend.
+        dot: points of the marks, RING for a ring.
+        low: lower ends, of a band below ys.
+    """
+
+    xs: list[float]
+    ys: list[float]
+    color: str = BLUE
+    label: str = ""
+    dot: float = 0.0
+    low: list[float] = []  # noqa: RUF012 - of a tuple, which nobody changes
+
+    @property
+    def group(self) -> int:
+        """Points that are drawn as one."""
+        return max(1, math.ceil(len(self.ys) / MAX_POINTS))
+
+
+def chart(
+    title: str, labels: tuple[str, str], lines: list[Curve], *, words: str = "", scale: str = ""
+) -> str:
+    """A figure of HTML with the picture inside; nothing if there is nothing to draw or to say.
+
+    Args:
+        title: of the figure, different from those of the others.
+        labels: of the axes.
+        lines: the curves; of the first depends whether there is a legend.
+        words: under the picture.
+        scale: of the values: log, zero to begin there, or as they are.
+
+    Example:
+        >>> from elman.report.charts import Curve, chart
+        >>> chart("Loss", ("step", "loss"), [Curve([1.0, 2.0], [3.0, 2.0])])[:30]
+        '<figure><h3>Loss</h3>\\n<svg ari'
+    """
+    values = [y for line in lines for y in line.ys if line.dot != RING]
+    size, broken = lines[0].group, sum(not math.isfinite(y) for y in values)
+    words += f" Each point is the mean of {size} records." if size > 1 else ""
+    if broken:
+        words += f" Not drawn, because not finite: {broken:,} of {len(values):,} values."
+    picture = _draw(title, labels, lines, scale) if any(map(math.isfinite, values)) else ""
+    note = f"<figcaption>{escape(words.strip())}</figcaption>" if words else ""
+    return (
+        f"<figure><h3>{escape(title)}</h3>\n{picture}{note}</figure>\n" if picture or note else ""
+    )
+
+
+def _draw(title: str, labels: tuple[str, str], curves: Sequence[Curve], scale: str) -> str:
+    from matplotlib import style
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    # The salt differs by chart: ids made from it must be unique in the page.
+    with style.context(["default", {**STYLE, "svg.hashsalt": title}]):
+        drawing = Figure(figsize=CHART)
+        # The same frame in all charts, whatever the width of the tick labels.
+        axes = drawing.add_axes((0.15, 0.16, 0.82, 0.81), xlabel=labels[0], ylabel=labels[1])
+        axes.yaxis.set_label_coords(-0.155, 0.5)
+        for values in (curve for curve in curves if curve.ys):
+            xs, ys = thin(values.xs, values.group), thin(values.ys, values.group)
+            if values.low:
+                low = thin(values.low, values.group)
+                axes.fill_between(
+                    xs, low, ys, color=values.color, alpha=0.2, linewidth=0, label=values.label
+                )
+                continue
+            line = axes.plot(xs, ys, color=values.color)[0]
+            line.set(label=values.label or "_", marker="o", markersize=values.dot)
+            if len(values.ys) == 1:
+                line.set(linestyle="none", markersize=values.dot or 4.0)
+            line.set_fillstyle("none" if values.dot == RING else "full")
+        if curves[0].label:
+            axes.legend()
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        positive = [y for values in curves for y in values.ys if 0 < y < math.inf]
+        if scale == "zero":
+            axes.set_ylim(bottom=0.0)
+        elif scale == "log" and positive:
+            # What vanished long ago must not flatten the part that counts.
+            peak, least = max(positive), max(min(positive), 1e-8 * max(positive))
+            subs = (
+                (1, 2, 3, 5, 7) if peak < 10 * least else (1, 2, 5) if peak < 100 * least else (1,)
+            )
+            axes.set_yscale("log", nonpositive="mask")
+            axes.set_ylim(0.7 * least, 1.4 * peak)
+            axes.yaxis.set_major_locator(LogLocator(subs=subs))
+            axes.yaxis.set_minor_formatter("")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        target = io.StringIO()
+        drawing.savefig(target, format="svg", metadata={"Date": None})
+    svg = re.sub(r'<g id="[^"]*"', "<g", target.getvalue()).replace("xlink:href", "href")
+    for color, name in VARIABLES.items():
+        svg = svg.replace(color, f"var(--{name})")
+    return re.sub(r"^.*?<svg.*?</metadata>", SVG, svg, flags=re.DOTALL)

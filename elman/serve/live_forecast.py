@@ -1,0 +1,199 @@
+"""The next forecast after every observation, in constant memory.
+
+Kept is the end of the series that a forecast reads.  An observation moves it on by a step, and its
+window is read anew, as its scale has changed: a live forecast is that of `predict` on the series
+up to there.
+
+Shape legend: L steps of the series in a window, S of the network, w of the series in one of these,
+K targets, H steps ahead, Q levels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from elman.encode.index import SeriesIndex
+from elman.encode.scale import find_scale
+from elman.encode.series import calendar
+from elman.encode.windows import Layout, Record, Window
+from elman.errors import ArgumentError
+from elman.read.stamps import Frequency, Stamps
+
+Numbers = NDArray[np.float64]
+Say = Callable[[Window], tuple[Numbers, Numbers]]
+CHUNK = 512  # steps of which the calendar is computed at a time
+
+
+class LiveForecast(NamedTuple):
+    """What comes next.
+
+    Attributes:
+        mean: (H, K).
+        quantiles: (H, K, Q).
+    """
+
+    mean: Numbers
+    quantiles: Numbers
+
+
+class LiveForecaster:
+    """A live session of one series.
+
+    Args:
+        record: what came before, and what is known of the steps ahead.
+        start: the first stamp of it.
+        index: what training has seen.
+        layout: of the windows.
+        say: means (1, H, K) and quantiles (1, H, K, Q) of a window, in the unit of the series.
+    """
+
+    def __init__(
+        self, record: Record, start: Any, index: SeriesIndex, layout: Layout, say: Say
+    ) -> None:
+        self._index, self._layout, self._say = index, layout, say
+        self._start, self._frequency = start, Frequency.named(index.frequency)
+        self._steps = len(record.y)
+        lag = max(layout.lags, default=0)
+        self._y = _end(record.y, self._steps, layout.context + lag, np.nan)
+        self._past = _end(record.past, self._steps, layout.context, np.nan)
+        self._known = _end(
+            record.known, self._steps + layout.behind, layout.context + layout.behind, 0.0
+        )
+        self._waves, self._waves_at = np.zeros((0, 0), dtype=np.float32), 0
+        size = layout.numbers + len(layout.categories)
+        self._inputs = np.zeros((layout.steps, size), dtype=np.float32)
+        self._views = self._cut_inputs(record)
+        self._window = torch.from_numpy(self._inputs)[None]
+        self._nothing = torch.zeros(0)
+
+    def push(self, y: Any, **covariates: Any) -> LiveForecast:
+        """Take what came; say what comes next.
+
+        Args:
+            y: the number, NaN or None for none; of several targets all of them.
+            covariates: of those known of the past the values of now; of those known before the
+                values of the last step that is then forecast.
+
+        Raises:
+            ArgumentError: there are more or fewer numbers than targets, one is infinite, or a
+                covariate is missing or unknown.
+        """
+        layout, index = self._layout, self._index
+        value = np.array(math.nan if y is None else y, dtype=np.float64).reshape(-1)
+        if value.size != layout.targets or np.isinf(value).any():
+            raise ArgumentError(f"y must be {layout.targets} finite numbers or NaN, got {y!r}")
+        if covariates.keys() != {*index.past, *index.future}:
+            wanted = ", ".join((*index.past, *index.future)) or "none"
+            shown = ", ".join(covariates) or "none"
+            raise ArgumentError(f"push takes the covariates {wanted}, got {shown}")
+        past = [index.encode_value(name, covariates[name]) for name in index.past]
+        known = [index.encode_value(name, covariates[name]) for name in index.future]
+        _append(self._y, value)
+        if past:
+            _append(self._past, np.concatenate(past))
+        if layout.known:
+            _append(self._known, self._next_waves())
+            if known:
+                whole = np.concatenate(known)
+                self._known[layout.context + layout.horizon - 1, : len(whole)] = whole
+        self._steps += 1
+        return self.forecast()
+
+    def forecast(self) -> LiveForecast:
+        """What comes next, with nothing new."""
+        mean, quantiles = self._say(self._read())
+        return LiveForecast(mean[0], quantiles[0])
+
+    @property
+    def ds(self) -> Stamps:
+        """(H,) stamps of the forecast."""
+        first = np.array([self._start])
+        return self._frequency.after(first, self._steps - 1 + self._layout.horizon)[
+            -self._layout.horizon :
+        ]
+
+    def _next_waves(self) -> NDArray[np.float32]:
+        """What is known before of the step that comes into the window: its calendar."""
+        step = self._steps + self._layout.behind
+        if not self._waves_at <= step < self._waves_at + len(self._waves):
+            first = np.array([self._start])
+            stamps = self._frequency.after(first, step + CHUNK - 1)[-CHUNK:]
+            row = np.zeros((CHUNK, self._layout.known), dtype=np.float32)
+            cycles = self._index.cycles
+            if cycles:
+                waves, shown = calendar(stamps, self._frequency)
+                places = [2 * shown.index(c) + side for c in cycles for side in (0, 1)]
+                row[:, -len(places) :] = waves[:, places]
+            self._waves, self._waves_at = row, step
+        return np.asarray(self._waves[step - self._waves_at])
+
+    def _cut_inputs(self, record: Record) -> list[NDArray[np.float32]]:
+        """Views of the inputs, in their order: y, lags, past, known, then what is one number."""
+        layout, w = self._layout, self._layout.segment
+        widths = [2 * layout.targets] * (1 + len(layout.lags)) + [2 * layout.past, layout.known]
+        views, at = [], 0
+        for width in widths:
+            part = self._inputs[:, at : at + w * width]
+            views.append(part.reshape(layout.steps, w, width))
+            at += w * width
+        self._inputs[:, at : at + layout.static] = record.static
+        at += layout.static
+        views.append(self._inputs[:, at : at + layout.targets])  # the logarithm of the scale
+        at += layout.targets
+        if not layout.feedback:
+            self._inputs[:, at] = (np.arange(layout.steps) - layout.seen + 1).clip(
+                min=0
+            ) / layout.ahead
+            at += 1
+        self._inputs[:, at:] = record.codes
+        return views
+
+    def _read(self) -> Window:
+        """The window at the end, as `Windows.cut` makes it."""
+        layout, w = self._layout, self._layout.segment
+        shift, scale = find_scale(self._y[None, -layout.context :], layout.scaling)
+        y = (self._y - shift[0]) / scale[0]
+        seen, *lagged, past, known, size = self._views
+        _fill(seen[: layout.seen], y[-layout.context :])
+        begin = len(y) - layout.context + w
+        for view, lag in zip(lagged, layout.lags, strict=True):
+            whole = y[begin - lag : begin - lag + layout.steps * w]
+            if len(whole) < layout.steps * w:
+                more = np.full((layout.steps * w - len(whole), layout.targets), np.nan)
+                whole = np.concatenate([whole, more])
+            _fill(view, whole)
+        if layout.past:
+            _fill(past[: layout.seen], self._past)
+        if layout.known:
+            known[:] = self._known[w:].reshape(known.shape)
+        size[:] = np.log(scale[0])
+        return Window(self._window, self._nothing, shift, scale)
+
+
+def _end(values: NDArray[Any], until: int, steps: int, nothing: float) -> NDArray[Any]:
+    """The `steps` before `until`, filled up where there is nothing."""
+    found = np.full((steps, values.shape[1]), nothing, dtype=values.dtype)
+    part = values[max(0, until - steps) : until]
+    first = max(0, steps - until)
+    found[first : first + len(part)] = part
+    return found
+
+
+def _append(rows: NDArray[Any], row: NDArray[Any]) -> None:
+    rows[:-1] = rows[1:]
+    rows[-1] = row
+
+
+def _fill(view: NDArray[np.float32], values: NDArray[Any]) -> None:
+    """Numbers, with 0 for NaN, and which are there, into (S, w, 2 K)."""
+    size = values.shape[1]
+    there = ~np.isnan(values)
+    shape = (*view.shape[:2], size)
+    view[..., :size] = np.where(there, values, 0).reshape(shape)
+    view[..., size:] = there.reshape(shape)
