@@ -5,6 +5,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <new>
@@ -176,7 +177,7 @@ NB_MODULE(_native, m) {
             it.d_gain_c = pointer<float>(gain_c), it.d_bias_c = pointer<float>(bias_c);
         });
 
-    // Layers are added once; then every call is one step.
+    // Layers are added once; then every call is one step, or several.
     struct Stream {
         std::vector<StepLayer> layers;
         bool from_end = false;  // every second step
@@ -191,7 +192,18 @@ NB_MODULE(_native, m) {
         .def("step", [](Stream& it, intptr_t x, int threads) {
             chosen->step(it.layers.data(), static_cast<int>(it.layers.size()), pointer<float>(x), it.from_end, threads);
             it.from_end = !it.from_end;
-        });
+        })
+        .def("run", [](Stream& it, intptr_t x, intptr_t y, int64_t steps, int threads) {
+            const int64_t from = it.layers.front().it.B * it.layers.front().D;
+            const Recurrence& last = it.layers.back().it;
+            const int64_t to = last.B * last.R;
+            nb::gil_scoped_release release;
+            for (int64_t t = 0; t < steps; ++t, it.from_end = !it.from_end) {
+                chosen->step(it.layers.data(), static_cast<int>(it.layers.size()), pointer<float>(x) + t * from,
+                             it.from_end, threads);
+                std::copy_n(last.h_end, to, pointer<float>(y) + t * to);
+            }
+        }, "Steps of x (T, B, D), and their outputs y (T, B, R).");
     m.def("sort_rows", [](intptr_t lengths, int64_t B, int64_t T, intptr_t to) {
         int64_t* numbers = pointer<int64_t>(to);
         sort_rows(pointer<int64_t>(lengths), B, T, numbers, numbers + T, numbers + 2 * T);

@@ -52,8 +52,8 @@ def find_scale(seen: Numbers, how: Scaling | None) -> tuple[Numbers, Numbers]:
     else:
         shift, scale = _moments(y, there, count)
         if how == "last":
-            behind = there.shape[1] - 1 - there[:, ::-1].argmax(1, keepdims=True)
-            shift = np.take_along_axis(y, behind, 1)
+            last = there.shape[1] - 1 - there[:, ::-1].argmax(1)
+            shift = y[np.arange(len(y))[:, None], last, np.arange(y.shape[2])][:, None]
     scale = np.maximum(scale, np.maximum(TINY, 1.0 / (count * count)) * size)
     return shift, np.where(scale > 0, scale, 1.0)
 

@@ -82,24 +82,49 @@ class Stream:
                 f"x must be {tuple(self._shape)} of {self._dtype}, "
                 f"got {tuple(x.shape)} of {x.dtype}"
             )
+        if self._layers is None or self._changed():
+            return self.run(x[:, None])[:, 0]
+        if not x.is_contiguous():
+            x = x.contiguous()
+        self._layers.step(x.data_ptr(), self._use_threads())
+        return self._output.clone()
+
+    def run(self, x: Tensor) -> Tensor:
+        """The outputs (B, T, output_size) for the next T elements x (B, T, input_size)."""
+        if x.dim() != 3 or x.shape[::2] != self._shape or x.dtype != self._dtype:
+            wanted = (self.rows, "T", self.core.input_size)
+            raise ArgumentError(
+                f"x must be {wanted} of {self._dtype}, got {tuple(x.shape)} of {x.dtype}"
+            )
+        self._changed()
+        if self._layers is None:
+            with torch.no_grad():
+                y, state = self._run_core(x, self._state)
+                self._state = map_state(torch.clone, state)
+                return y
+        steps = x.shape[1]
+        x = x.transpose(0, 1).contiguous()
+        y = torch.empty(steps, *self._output.shape)
+        self._layers.run(x.data_ptr(), y.data_ptr(), steps, self._use_threads())
+        return y.transpose(0, 1)
+
+    def restart(self) -> None:
+        """Forget what was seen: the state is zero again."""
+        map_state(Tensor.zero_, self._state)
+
+    def _changed(self) -> bool:
+        """Whether the weights have changed; if so, they are packed anew."""
         version = 0
         for parameter in self._parameters:
             version += parameter._version
-        if version != self._version:
-            self._pack()
-            self._version = version
-        if self._layers is None:
-            with torch.no_grad():
-                y, state = self._run_core(x[:, None], self._state)
-                self._state = map_state(torch.clone, state)
-                return y[:, 0]
-        if not x.is_contiguous():
-            x = x.contiguous()
-        threads = self._threads
-        if threads > 1:
-            threads = min(threads, torch.get_num_threads())
-        self._layers.step(x.data_ptr(), threads)
-        return self._output.clone()
+        if version == self._version:
+            return False
+        self._pack()
+        self._version = version
+        return True
+
+    def _use_threads(self) -> int:
+        return min(self._threads, torch.get_num_threads()) if self._threads > 1 else 1
 
     def _run_core(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """The core itself in evaluation mode, for x (B, T, D)."""

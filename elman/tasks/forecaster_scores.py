@@ -18,7 +18,9 @@ from elman.decode.conformal import correct, find_corrections
 from elman.decode.rollout import rollout
 from elman.encode.windows import Layout, Window, Windows
 from elman.errors import DataError
+from elman.heads.distributions import Quantiles
 from elman.padded import Padded
+from elman.recur.stream import Stream
 from elman.report.forecasts import Guess, Scored, baselines, score_forecasts, statistical
 from elman.state import select_rows
 from elman.train.windows import WindowBatches
@@ -78,32 +80,66 @@ def _say(
             say = _drawn if windows.layout.feedback else _at_once
             mean, quantiles = say(model, windows.layout, window)
         shift, scale = window.shift, window.scale
-        yield (
-            mean.double().numpy() * scale + shift,
-            quantiles.double().numpy() * scale[..., None] + shift[..., None],
-            scale,
-        )
+        yield mean * scale + shift, quantiles * scale[..., None] + shift[..., None], scale
 
 
 def say_window(model: Forecaster, layout: Layout) -> Callable[[Window], tuple[Numbers, Numbers]]:
-    """How means and quantiles of windows are found, for a live session."""
+    """How means and quantiles of single windows are found fast, for a live session."""
     corrections, levels = model.history.corrections, model.levels
-    draw = _drawn if layout.feedback else _at_once
+    draw = (lambda window: _drawn(model, layout, window)) if layout.feedback else _Live(model)
     model.model.eval()
 
     def say(window: Window) -> tuple[Numbers, Numbers]:
         with torch.inference_mode():
-            mean, quantiles = draw(model, layout, window)
+            mean, quantiles = draw(window)
         shift, scale = window.shift, window.scale
-        spread = quantiles.numpy() * scale[..., None] + shift[..., None]
+        spread = quantiles * scale[..., None] + shift[..., None]
         if corrections is not None:
             spread = correct(spread, scale[..., None], corrections, levels)
-        return mean.numpy() * scale + shift, spread
+        return mean * scale + shift, spread
 
     return say
 
 
-def _at_once(model: Forecaster, layout: Layout, window: Window) -> tuple[Tensor, Tensor]:
+class _Live:
+    """`_at_once` of a single window, with the weights packed once and without a call of torch."""
+
+    def __init__(self, model: Forecaster) -> None:
+        network, self.layout, self.levels = model.model, model.layout, model.levels
+        self.embed, self.distribution = network.encode, network.head.distribution
+        self.plain = not len(self.embed.vectors) and self.embed.layer is None
+        self.stream = Stream(network.core)
+        weight = network.head.linear.weight.detach().numpy().T
+        size = network.core.output_size
+        self.of_states, self.of_inputs = (np.ascontiguousarray(part) for part in
+                                          (weight[:size], weight[size:]))  # fmt: skip
+        self.bias = network.head.linear.bias.detach().numpy()
+        self.shares = None
+        if isinstance(self.distribution, Quantiles):
+            self.shares = self.distribution.shares.numpy()
+
+    def __call__(self, window: Window) -> tuple[NDArray[Any], NDArray[Any]]:
+        layout, x = self.layout, window.inputs
+        if not self.plain:
+            x = self.embed(Padded.full(x)).data
+        self.stream.restart()
+        states = self.stream.run(x)[0, layout.seen - 1 :].numpy()
+        found = (
+            states @ self.of_states + x[0, layout.seen - 1 :].numpy() @ self.of_inputs + self.bias
+        )
+        found = found.reshape(1, -1, layout.targets, self.distribution.size)[:, : layout.horizon]
+        if self.shares is not None:
+            found.sort(-1)
+            return found @ self.shares, found
+        said, scale = torch.from_numpy(found), torch.from_numpy(window.scale).float()
+        scale = scale.expand(said.shape[:-1])
+        mean = self.distribution.mean(said, scale)
+        return mean.numpy(), self.distribution.quantiles(said, self.levels, scale).numpy()
+
+
+def _at_once(
+    model: Forecaster, layout: Layout, window: Window
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Means (B, H, K) and quantiles (B, H, K, Q), in units of the windows."""
     head = model.model.head
     states, _ = model.model.run(Padded.full(window.inputs))
@@ -111,10 +147,10 @@ def _at_once(model: Forecaster, layout: Layout, window: Window) -> tuple[Tensor,
     found = found.reshape(len(found), -1, layout.targets, found.shape[-1])[:, : layout.horizon]
     scale = torch.from_numpy(window.scale).float().expand(found.shape[:-1])
     spread = head.distribution.quantiles(found, model.levels, scale)
-    return head.distribution.mean(found, scale), spread
+    return head.distribution.mean(found, scale).numpy(), spread.numpy()
 
 
-def _drawn(model: Forecaster, layout: Layout, window: Window) -> tuple[Tensor, Tensor]:
+def _drawn(model: Forecaster, layout: Layout, window: Window) -> tuple[NDArray[Any], NDArray[Any]]:
     """The same from samples, a step after the other."""
     network, head = model.model, model.model.head
     windows, samples, targets = len(window.inputs), model.samples, layout.targets
@@ -146,7 +182,7 @@ def _drawn(model: Forecaster, layout: Layout, window: Window) -> tuple[Tensor, T
         draw=draw, read=read, steps=layout.horizon,
     ).view(windows, samples, layout.horizon, targets)  # fmt: skip
     spread = torch.quantile(futures, torch.tensor(model.levels), dim=1).movedim(0, -1)
-    return futures.mean(1), spread
+    return futures.mean(1).numpy(), spread.numpy()
 
 
 def choose(windows: Windows, spans: Whole, stride: int, most: int) -> tuple[Whole, Whole]:

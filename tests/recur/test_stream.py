@@ -25,6 +25,11 @@ def test_one_step_at_a_time_equals_the_whole(name: str, rows: int) -> None:
         live = torch.stack([stream(x[:, t]) for t in range(7)], dim=1)
         torch.testing.assert_close(live, expected, rtol=0, atol=1e-5)
         torch.testing.assert_close(leaves(stream.state), leaves(end), rtol=0, atol=1e-5)
+        stream.state = start
+        parts = [stream.run(x[:, :3]), stream.run(x[:, 3:3]), stream.run(x[:, 3:])]
+        torch.testing.assert_close(torch.cat(parts, 1), expected, rtol=0, atol=1e-5)
+        stream.restart()
+        torch.testing.assert_close(stream.run(x), core(x)[0], rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -74,5 +79,7 @@ def test_wrong_use_is_refused() -> None:
     for wrong in (torch.zeros(1, 4), torch.zeros(3), torch.zeros(1, 3, dtype=torch.float64)):
         with pytest.raises(ArgumentError, match=r"x must be \(1, 3\) of torch.float32"):
             stream(wrong)
+        with pytest.raises(ArgumentError, match=r"x must be \(1, 'T', 3\) of torch.float32"):
+            stream.run(wrong)
     with pytest.raises(ArgumentError, match="state leaf 0"):
         Stream(elman.GRU(3, 4), 2, torch.zeros(1, 1, 4))

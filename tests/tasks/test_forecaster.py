@@ -335,6 +335,92 @@ def test_a_backtest_rolls_its_origin(trained: elman.Forecaster, tmp_path: Path) 
         trained.backtest(whole, cuts=0)
 
 
+LIVE: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "everything": {
+        "targets": ("y", "z"), "past": ("load", "kind"), "future": ("price", "holiday"),
+        "static": ("size", "place"), "horizon": 6, "scaling": "robust", "lags": (4, 7),
+        "embedding_size": 8, "output": "student_t",
+    },
+    "steps": {"segment": 1, "cell": "gru", "scaling": "mean", "per_series": True},
+    "conformal": {"conformal": True, "output": "point", "num_layers": 2, "lags": 0},
+    "autoregressive": {"decoder": "autoregressive", "samples": 20, "past": ("load",)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", LIVE.values(), ids=LIVE)
+def test_a_live_forecast_is_that_of_the_series_up_to_there(options: dict[str, Any]) -> None:
+    draw = np.random.default_rng(0)
+    whole = table(2, 150)
+    rows = len(whole["y"])
+    whole["z"] = [-2 * y for y in whole["y"]]
+    for name in ("load", "price"):
+        whole[name] = draw.normal(5, 2, rows).tolist()
+    whole["kind"] = draw.choice(["a", "b", "c"], rows).tolist()
+    whole["holiday"] = draw.choice(["yes", ""], rows).tolist()
+    whole["size"] = [float(n) for n in (1, 2) for _ in range(150)]
+    whole["place"] = [place for place in ("hill", "sea") for _ in range(150)]
+    for n in (107, 122, 133, 290):
+        whole["y"][n] = whole["load"][n] = math.nan
+    settings = {**SETTINGS, "epochs": 1, **options}
+    horizon = settings["horizon"]
+
+    def until(n: int) -> dict[str, list[Any]]:
+        """The second series to its n-th observation, and beyond what is known before."""
+        keep = range(150, 150 + n + (horizon if "future" in options else 0))
+        found = {name: [values[row] for row in keep] for name, values in whole.items()}
+        for target in ("y", "z"):
+            found[target][n:] = [None] * (len(keep) - n)
+        return found
+
+    model = elman.Forecaster(**settings).fit(
+        until(100) | {"unique_id": ["s1"] * len(until(100)["y"])}
+    )
+    live = model.stream("s1")
+    np.testing.assert_allclose(
+        live.forecast().quantiles, model.predict().quantiles[0], rtol=1e-4, atol=1e-4
+    )
+    for n in range(100, 140):
+        row, last = 150 + n, 150 + n + horizon
+        y = [whole[name][row] for name in settings.get("targets", ("y",))]
+        found = live.push(
+            y[0] if len(y) == 1 else y,
+            **{name: whole[name][row] for name in settings.get("past", ())},
+            **{name: whole[name][last] for name in settings.get("future", ())},
+        )
+        if n % 8 == 0 and not math.isnan(y[0]):
+            expected = model.predict(until(n + 1))
+            np.testing.assert_allclose(found.quantiles, expected.quantiles[0], rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(found.mean, expected.mean[0], rtol=1e-4, atol=1e-4)
+            assert np.array_equal(live.ds, expected.ds[0])
+
+
+def test_a_live_session_keeps_no_more_than_it_needs(trained: elman.Forecaster) -> None:
+    live = trained.stream("s1")
+    sizes = set()
+    for n in range(1200):  # the calendar is computed in pieces
+        live.push(SEASON[n % 4])
+        sizes.add(sum(x.nbytes for x in vars(live).values() if isinstance(x, np.ndarray)))
+    assert max(sizes) <= 2 * min(sizes)
+    assert str(live.ds[0]) == "2024-02-25T00:00:00.000000"
+
+
+def test_what_a_live_session_cannot_take_is_said(trained: elman.Forecaster) -> None:
+    with pytest.raises(ArgumentError, match="unique_id must be one of 's0', 's1', got 's9'"):
+        trained.stream("s9")
+    with pytest.raises(ArgumentError, match="unique_id must be one of 's0', 's1', got None"):
+        trained.stream()
+    live = trained.stream("s0")
+    for wrong in ([1.0, 2.0], math.inf):
+        with pytest.raises(ArgumentError, match="y must be 1 finite numbers or NaN, got"):
+            live.push(wrong)
+    with pytest.raises(ArgumentError, match="push takes the covariates none, got load"):
+        live.push(1.0, load=2.0)
+    first = live.forecast()
+    assert np.array_equal(live.forecast().quantiles, first.quantiles)
+    assert not np.array_equal(live.push(None).quantiles, first.quantiles)
+
+
 def test_forecasts_do_not_depend_on_the_other_series() -> None:
     settings = {**SETTINGS, "decoder": "autoregressive", "samples": 30, "epochs": 1}
     model = elman.Forecaster(**settings).fit(table())
