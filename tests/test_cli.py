@@ -206,7 +206,7 @@ def test_debug_shows_the_traceback_of_a_bad_flag(book: Path, tmp_path: Path) -> 
         ("train language-model", "TEXT"),
         ("train language-model book.txt", "--out"),
         ("predict", "RUN"),
-        ("predict run", "TEXT"),
+        ("predict run", "there is no such folder"),
         ("predict run the cat", "'cat'; put quotes around"),
         ("evaluate run", "TEXT"),
         ("resume", "RUN"),

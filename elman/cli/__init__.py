@@ -1,7 +1,8 @@
-"""The command line: `elman train|resume|predict|generate|chat|evaluate|info`.
+"""The command line: `elman train|resume|predict|generate|chat|evaluate|backtest|info`.
 
     app.py      the program             train.py    train and resume
     config.py   --config                use.py      predict, generate, chat, evaluate, info
+    show.py     scores                  forecast.py backtest, and predict of a forecaster
 
 Nothing heavy is imported before a command runs.
 """
@@ -14,7 +15,7 @@ import sys
 
 import cyclopts
 
-from elman.cli import train, use  # noqa: F401 - they add their commands
+from elman.cli import forecast, train, use  # noqa: F401 - they add their commands
 from elman.cli.app import app
 from elman.cli.config import spread_sizes, use_config
 from elman.errors import ElmanError, Stopped

@@ -13,15 +13,15 @@ from cyclopts import Parameter
 
 import elman
 from elman.cli.app import app
+from elman.cli.forecast import show_forecasts
 from elman.cli.show import print_metrics
-from elman.errors import ArgumentError, FolderError
+from elman.errors import ArgumentError
 from elman.read.text import is_unicode
 from elman.tasks import (
     Classifier,
     Forecaster,
     LanguageModel,
     Tagger,
-    Task,
     Translator,
     load,
     task_of,
@@ -29,8 +29,6 @@ from elman.tasks import (
 
 if TYPE_CHECKING:
     from elman.decode.beam import Search
-
-SHOWN = 48  # rows of forecasts on the terminal
 
 
 @app.command
@@ -44,7 +42,7 @@ def predict(
     length_penalty: float = 1.0,
     coverage_penalty: float = 0.0,
     no_repeat: int | None = None,
-    level: tuple[float, ...] = (80, 95),
+    level: tuple[float, ...] = (),
     file: Path | None = None,
     out: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
@@ -77,7 +75,8 @@ def predict(
     no_repeat
         Of a translator: length of n-grams that may not come twice.
     level
-        Of a forecaster: intervals in which so many percent of the numbers will lie.
+        Of a forecaster: intervals in which so many percent of the numbers will lie; 80 and 95
+        if none is given.
     file
         A table with the model's column of texts, or a file with a text a line; of any size. Of a
         forecaster a table like that of the training.
@@ -89,18 +88,20 @@ def predict(
     skip_bad_rows
         Leave out rows that cannot be read and write them, with the reason, to this CSV file.
     """
+    chosen = (beam, length_penalty, coverage_penalty, no_repeat) != (None, 1.0, 0.0, None)
     if issubclass(task_of(run), Forecaster):
-        if text is not None:
-            raise ArgumentError(f"{run}: holds a forecaster, which reads a --file, not a text")
-        _forecast(load(run), file, out, level, overwrite=overwrite)
+        if text is not None or k is not None or chosen or skip_bad_rows is not None:
+            raise ArgumentError(f"{run}: a forecaster takes --file, --out, --level, --overwrite")
+        show_forecasts(run, file, out, level or None, overwrite=overwrite)
         return
+    if level:
+        raise ArgumentError(f"{run}: holds a {task_of(run).task}; level is for a forecaster")
     if (text is None) == (file is None) or (file is None) != (out is None):
         raise ArgumentError("predict takes a TEXT, or --file and --out")
     from elman.decode.beam import Search
 
     if k is not None and file is not None:
         raise ArgumentError("k is for a TEXT; of a --file the best of each row is written")
-    chosen = (beam, length_penalty, coverage_penalty, no_repeat) != (None, 1.0, 0.0, None)
     if chosen and not issubclass(task_of(run), Translator):
         raise ArgumentError(
             f"{run}: holds a {task_of(run).task}; beam, length_penalty, coverage_penalty and "
@@ -132,29 +133,6 @@ def predict(
         print(f"{count:,} rows: {out}")
         if bad:
             print(f"{bad:,} bad rows are left out: {skip_bad_rows}")
-
-
-def _forecast(
-    model: Task, file: Path | None, out: Path | None, level: tuple[float, ...], *, overwrite: bool
-) -> None:
-    """Write what a forecaster says to a file, or show the beginning of it."""
-    assert isinstance(model, Forecaster)
-    if any(not 0 < one < 100 for one in level):
-        raise ArgumentError(f"level must be percents between 0 and 100, got {level}")
-    if out is not None and out.exists() and not overwrite:  # before the work
-        raise FolderError(f"{out}: is there already; name another file, or give --overwrite")
-    found = model.predict(file)
-    if out is not None:
-        found.write(out, level, overwrite=overwrite)
-        print(f"{found.ds.size:,} rows: {out}")
-        return
-    table = found.columns(level)
-    print("  ".join(f"{name:>12s}" for name in table))
-    for number, row in enumerate(zip(*table.values(), strict=True)):
-        if number == SHOWN:
-            print(f"... {found.ds.size - SHOWN:,} rows more; --out FILE for all")
-            break
-        print("  ".join(f"{x:12.5g}" if isinstance(x, float) else f"{x!s:>12s}" for x in row))
 
 
 def _show_guesses(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from elman.errors import ArgumentError
-from elman.tasks.settings import TextSettings, check_choices, check_counts, check_fraction
+from elman.tasks.settings import TextSettings, check_counts, check_fraction
 
 
 @dataclass(kw_only=True)
@@ -57,10 +57,6 @@ class ClassifierSettings(TextSettings):
         self.check_text()
         check_fraction(self, "validation_fraction")
         check_counts(self, "max_tokens")
-        check_choices(
-            self, pooling=("last", "mean", "max", "concat", "attention"),
-            class_weights=("balanced", None),
-        )  # fmt: skip
         if not 0 <= self.label_smoothing < 1:
             raise ArgumentError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
         if self.bptt is not None and self.bidirectional:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from elman.encode.scale import SCALINGS
 from elman.errors import ArgumentError
-from elman.tasks.settings import NetworkSettings, check_choices, check_counts
+from elman.tasks.settings import NetworkSettings, check_counts
 
 DENSITIES = ("gaussian", "student_t", "mixture", "negative_binomial")
 
@@ -94,10 +93,6 @@ class ForecasterSettings(NetworkSettings):
         """Refuse settings that cannot work with an ArgumentError."""
         self.check_network()
         check_counts(self, "horizon", "context", "season", "segment", "samples", "windows")
-        check_choices(
-            self, decoder=("direct", "autoregressive"), scaling=(*SCALINGS, None),
-            output=("quantile", *DENSITIES, "point", None),
-        )  # fmt: skip
         if not 0 <= self.validation_fraction < 1:
             raise ArgumentError(
                 f"validation_fraction must be in [0, 1), got {self.validation_fraction}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from elman.errors import ArgumentError
 from elman.train.settings import TrainingSettings
@@ -18,8 +18,6 @@ PROBABILITIES = (
 @dataclass(kw_only=True)
 class NetworkSettings(TrainingSettings):
     """A recurrence on vectors of tokens, and how it is trained."""
-
-    cells: ClassVar[tuple[str, ...]] = ("rnn", "lstm", "gru")
 
     cell: Literal["rnn", "lstm", "gru"] = "lstm"
     """Recurrence: Elman's RNN, LSTM or GRU."""
@@ -51,7 +49,6 @@ class NetworkSettings(TrainingSettings):
     def check_network(self) -> None:
         """Refuse values that cannot work with an ArgumentError."""
         self.check_training()
-        check_choices(self, cell=self.cells)
         if self.peephole and self.cell != "lstm":
             raise ArgumentError(f"peephole needs cell=lstm, got cell={self.cell}")
         sizes = self.sizes
@@ -92,7 +89,6 @@ class TextSettings(NetworkSettings):
     def check_text(self) -> None:
         """Refuse values that cannot work with an ArgumentError."""
         self.check_network()
-        check_choices(self, tokens=("word", "character", "byte", "bpe", None))
         check_counts(self, "min_count", "vocabulary_size")
 
 
@@ -102,15 +98,6 @@ def check_counts(settings: object, *names: str) -> None:
         number = getattr(settings, name)
         if number is not None and number < 1:
             raise ArgumentError(f"{name} must be at least 1, got {number}")
-
-
-def check_choices(settings: object, **choices: Sequence[str | None]) -> None:
-    """Refuse values that are none of those allowed with an ArgumentError."""
-    for name, allowed in choices.items():
-        value = getattr(settings, name)
-        if value not in allowed:
-            shown = ", ".join(str(one) for one in allowed if one is not None)
-            raise ArgumentError(f"{name} must be one of {shown}, got {value!r}")
 
 
 def check_fraction(settings: object, name: str) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from elman.errors import ArgumentError
-from elman.tasks.settings import TextSettings, check_choices, check_counts, check_fraction
+from elman.tasks.settings import TextSettings, check_counts, check_fraction
 
 
 @dataclass(kw_only=True)
@@ -15,7 +15,6 @@ class TranslatorSettings(TextSettings):
 
     kind: Literal["translation", "summary", "dialogue"] = "translation"
     """What is learned: decides scores and baseline; a dialogue is read as turns."""
-    cells: ClassVar[tuple[str, ...]] = ("rnn", "lstm", "gru", "transformer")
 
     cell: Literal["rnn", "lstm", "gru", "transformer"] = "lstm"  # type: ignore[assignment]
     """Recurrence of encoder and decoder, or transformer (torch's own layers) to compare with."""
@@ -69,10 +68,6 @@ class TranslatorSettings(TextSettings):
         self.check_text()
         check_fraction(self, "validation_fraction")
         check_counts(self, "max_tokens", "heads", "history", "consensus")
-        check_choices(
-            self, kind=("translation", "summary", "dialogue"),
-            attention=("additive", "dot", "multiplicative", "multi-head", None),
-        )  # fmt: skip
         for name in ("label_smoothing", "scheduled_sampling"):
             if not 0 <= getattr(self, name) < 1:
                 raise ArgumentError(f"{name} must be in [0, 1), got {getattr(self, name)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from elman.errors import ArgumentError
 
@@ -77,16 +77,7 @@ class TrainingSettings:
                 continue
             if not (isinstance(value, int | float) and 0 < value < float("inf")):
                 raise ArgumentError(f"{name} must be a positive number, got {value!r}")
-        choices = {
-            "optimizer": ("adam", "adamw", "sgd", "asgd"),
-            "schedule": ("constant", "cosine", "halve", "plateau"),
-            "precision": ("float32", "bf16"),
-            "monitor": ("loss", "accuracy", "last"),
-        }
-        for name, allowed in choices.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ArgumentError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        check_choices(self)
         if not 0 <= self.average_decay < 1:
             raise ArgumentError(f"average_decay must be in [0, 1), got {self.average_decay}")
         waits = self.early_stopping or self.optimizer == "asgd" or self.schedule == "plateau"
@@ -101,3 +92,15 @@ class TrainingSettings:
             raise ArgumentError(
                 f"batch_size={self.batch_size} must be a multiple of processes={self.processes}"
             )
+
+
+def check_choices(settings: object) -> None:
+    """Refuse a value that its field's type, a `Literal`, does not name with an ArgumentError."""
+    for name, hint in get_type_hints(type(settings)).items():
+        options = get_args(hint) if get_origin(hint) is not Literal else (hint,)
+        allowed = [x for one in options if get_origin(one) is Literal for x in get_args(one)]
+        if not allowed:
+            continue
+        value = getattr(settings, name)
+        if value not in allowed and not (value is None and type(None) in options):
+            raise ArgumentError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

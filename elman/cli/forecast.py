@@ -1,0 +1,104 @@
+"""Forecasts on the command line: those of `predict`, and `backtest`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from elman.cli.app import app
+from elman.errors import ArgumentError, FolderError
+from elman.report.page import SCORES
+from elman.tasks import Forecaster, load, task_of
+
+SHOWN = 48  # rows of forecasts on the terminal
+
+
+def show_forecasts(
+    run: Path, file: Path | None, out: Path | None, level: tuple[float, ...] | None,
+    *, overwrite: bool,
+) -> None:  # fmt: skip
+    """Write what a forecaster says to a file, or show the beginning of it."""
+    _check_free(out, overwrite=overwrite)
+    model = load(run)
+    assert isinstance(model, Forecaster)
+    found = model.predict(file)
+    if out is not None:
+        found.write(out, level, overwrite=overwrite)
+        print(f"{found.ds.size:,} rows: {out}")
+        return
+    table = found.columns(level)
+    print("  ".join(f"{name:>12s}" for name in table))
+    for number, row in enumerate(zip(*table.values(), strict=True)):
+        if number == SHOWN:
+            print(f"... {found.ds.size - SHOWN:,} rows more; --out FILE for all")
+            break
+        print("  ".join(f"{x:12.5g}" if isinstance(x, float) else f"{x!s:>12s}" for x in row))
+
+
+@app.command
+def backtest(
+    run: Path,
+    series: Path,
+    /,
+    *,
+    cuts: int = 5,
+    stride: int | None = None,
+    level: tuple[float, ...] = (),
+    out: Path | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+    skip_bad_rows: Path | None = None,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Score a forecaster from several origins of series, without training anew.
+
+    Example: elman backtest runs/sales sales.csv --cuts 4 --out forecasts.csv
+
+    Parameters
+    ----------
+    run
+        The model's folder.
+    series
+        A table like that of the training; whole, as forecasts begin before its end.
+    cuts
+        Origins of each series.
+    stride
+        Steps from one to the next; None for the horizon.
+    level
+        Intervals in the file, in percent; 80 and 95 if none is given.
+    out
+        File for all forecasts beside what came: CSV, TSV, JSONL or Parquet.
+    overwrite
+        Replace a file that is there.
+    skip_bad_rows
+        Leave out rows that cannot be read and write them, with the reason, to this CSV file.
+    as_json
+        Print the scores as JSON, for scripts.
+    """
+    if not issubclass(task_of(run), Forecaster):
+        raise ArgumentError(f"{run}: holds a {task_of(run).task}; backtest is for a forecaster")
+    _check_free(out, overwrite=overwrite)
+    model = load(run)
+    assert isinstance(model, Forecaster)
+    found = model.backtest(series, cuts=cuts, stride=stride, skip_bad_rows=skip_bad_rows)
+    if out is not None:
+        found.forecasts.write(out, level or None, overwrite=overwrite)
+    if as_json:
+        print(json.dumps(found.scores))
+        return
+    names = [
+        name for name in (*SCORES, "sMAPE", "OWA", "wQL") if name in found.scores["this model"]
+    ]
+    print(f"{'':16s}" + "".join(f"{name:>10s}" for name in names))
+    for who, scores in found.scores.items():
+        cells = (f"{scores[name]:10.4g}" if name in scores else f"{'':10s}" for name in names)
+        print(f"{who:16s}" + "".join(cells))
+    print(f"{len(found.origins):,} forecasts" + ("" if out is None else f": {out}"))
+
+
+def _check_free(out: Path | None, *, overwrite: bool) -> None:
+    """Before the work."""
+    if out is not None and out.exists() and not overwrite:
+        raise FolderError(f"{out}: is there already; name another file, or give --overwrite")
