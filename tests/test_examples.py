@@ -84,3 +84,15 @@ def test_the_awd_lstm_settings_train(tmp_path: Path) -> None:
     assert (model.model.dropout, model.model.activation_penalty) == (0.4, 2.0)
     assert model.model.head.weight is model.model.encode.weight
     assert model.weight_decay == 1.2e-6
+
+
+def test_the_weather_is_forecast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = runpy.run_path(str(EXAMPLES / "weather.py"))["run"]
+    assert run(tmp_path, hidden_size=16, epochs=2, windows=1000, device="cpu") == 0
+    said = capsys.readouterr().out
+    for part in ("test MASE", "temp_max-lo-80", "seasonal naive", "2015-08-14", "day by day"):
+        assert part in said
+    page = (tmp_path / "model" / "report.html").read_text()
+    assert "Error by steps ahead" in page
+    assert "Coverage" in page
+    assert len((tmp_path / "said.csv").read_text().splitlines()) == 1 + 20 * 7

@@ -260,14 +260,14 @@ def _forecasts(found: Mapping[str, Any]) -> str:
     if found:
         errors, levels = line(found["errors"], 1, BLUE), found["levels"]
         charts.append(chart(
-            "Error by steps ahead", ("steps ahead", "absolute error, in units of the scale"),
+            "Error by steps ahead", ("steps ahead", "error in units of the scale"),
             [errors], scale="zero",
         ))  # fmt: skip
         below = [100 * share for share in found["below"] if share is not None]
         if len(below) == len(levels) > 1:
             wanted = [100 * level for level in levels]
             charts.append(chart(
-                "Coverage", ("level (%)", "numbers below the quantile (%)"),
+                "Coverage", ("level (%)", "numbers below (%)"),
                 [Curve(wanted, below, BLUE, "found", 3), Curve(wanted, wanted, QUIET, "wanted")],
             ))  # fmt: skip
     return f'<div class="charts">\n{"".join(charts)}</div>' if any(charts) else ""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from elman.tasks.forecaster import Forecaster
     from elman.tasks.forecaster_scores import Whole
 
+EPOCH = 20_000  # windows at most, if nothing else is set
 FEW = 100  # windows that a calibration should have
 
 
@@ -114,9 +115,11 @@ def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: P
         [index.encode(table, one, more=layout.behind) for one in table.series], layout
     )
     share = (fabric.global_rank, fabric.world_size)
+    spans = _training_spans(known, layout)
+    total = int((spans[:, 1] - spans[:, 0] + 1).clip(min=0).sum())
     batches = WindowBatches(
-        windows, _training_spans(known, layout), model.batch_size, seed=model.seed,
-        count=model.windows, share=share, ends=known,
+        windows, spans, model.batch_size, seed=model.seed,
+        count=model.windows or min(total, EPOCH), share=share, ends=known,
     )  # fmt: skip
     if not batches.total:
         raise DataError(

@@ -65,8 +65,8 @@ class ForecasterSettings(NetworkSettings):
     """Futures that are drawn for a forecast, if autoregressive."""
     scaling: Literal["mean", "standard", "robust", "last"] | None = "last"
     """Units of a window, from what is seen before the forecast; None for numbers as they are."""
-    windows: int | None = 20_000
-    """Windows of an epoch, drawn anew for each; None for every one once."""
+    windows: int | None = None
+    """Windows of an epoch, drawn anew for each; None for every one once, at most 20,000."""
     hidden_size: tuple[int, ...] | int = 128
     """Units of a layer, or one number for each layer."""
     dropout: float = 0.1
