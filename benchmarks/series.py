@@ -59,7 +59,7 @@ def etth1(data: Path, settings: Settings) -> dict[str, Any]:
     mean, deviation = values[: ETT["train"]].mean(0), values[: ETT["train"]].std(0)
     units = (values - mean) / deviation
     table = {"ds": [row[0] for row in rows]} | dict(zip(names[1:], units.T.tolist(), strict=True))
-    found: dict[str, Any] = {"model": {}, "baseline": {"name": "seasonal naive"}}
+    found: dict[str, Any] = {"model": {}, "seasonal naive": {}}
     for horizon in HORIZONS:
         model = elman.Forecaster(
             wide=True, horizon=horizon, validation_fraction=ETT["validation"] / learned, **settings
@@ -76,7 +76,7 @@ def etth1(data: Path, settings: Settings) -> dict[str, Any]:
             [units[at - 24 : at + horizon] for at in range(learned, until - horizon + 1)]
         )
         naive = np.concatenate([day[:, :24]] * 7, axis=1)[:, :horizon] - day[:, 24:]
-        found["baseline"][f"{horizon} hours"] = {
+        found["seasonal naive"][f"{horizon} hours"] = {
             "MSE": float((naive**2).mean()), "MAE": float(np.abs(naive).mean())
         }  # fmt: skip
     return found
@@ -93,13 +93,13 @@ def pm25(data: Path, settings: Settings) -> dict[str, Any]:
     learned = sum(row["year"] != "2014" for row in rows)
     parts = [{name: column[at] for name, column in table.items()}
              for at in (slice(learned), slice(learned, None))]  # fmt: skip
-    found: dict[str, Any] = {"model": {}, "baseline": {}}
-    for horizon in (1, 24):
+    found: dict[str, Any] = {}
+    for horizon, span in ((1, "1 hour"), (24, "24 hours")):
         model = elman.Forecaster(
             targets=("pm2.5",), past=(*numbers, *words), horizon=horizon, season=24, **settings
         ).fit(parts[0], test=parts[1], show=True)
         for who, scores in scores_of(model.metrics).items():
-            found.setdefault(who, {})[f"{horizon} hours"] = scores
+            found.setdefault(who, {})[span] = scores
     return found
 
 

@@ -30,6 +30,7 @@ How good models get needs data and time:
     python benchmarks/quality.py ptb_hour FOLDER_OF_PENN_TREEBANK
     python benchmarks/quality.py shakespeare TINY_SHAKESPEARE.txt
     python benchmarks/texts.py NAME DATA     # labels, tags and translations: see its first lines
+    python benchmarks/series.py NAME DATA    # forecasts: see its first lines
 
 and the speed of a beam search beside plain PyTorch comes from `decoding.py`, that of a million rows
 from file to file from `rows.py`.
@@ -51,10 +52,18 @@ TEXTS = (  # file, score on the test data, target
     ("ewt", "accuracy", 0.95), ("multi30k", "BLEU", 34), ("multi30k_gru", "BLEU", 34),
     ("multi30k_transformer", "BLEU", None), ("aeslc", "ROUGE-1", 23.7),
     ("aeslc", "ROUGE-2", 10.3), ("aeslc", "ROUGE-L", 23.4),
-    ("aeslc_started", "ROUGE-1", 23.7), ("aeslc_started", "ROUGE-2", 10.3),
-    ("aeslc_started", "ROUGE-L", 23.4), ("dailydialog", "perplexity", None),
-    ("dailydialog", "BLEU-2", None), ("dailydialog", "distinct-1", None),
-    ("dailydialog", "distinct-2", None),
+    ("dailydialog", "perplexity", None), ("dailydialog", "BLEU-2", None),
+    ("dailydialog", "distinct-1", None), ("dailydialog", "distinct-2", None),
+)  # fmt: skip
+SERIES = (  # file, part, score on the test data, baseline, target
+    ("m4_hourly", None, "OWA", "seasonal naive", 0.50),
+    ("m4_hourly", None, "ND", "seasonal naive", 0.040),
+    ("m4_hourly", None, "wQL", "seasonal naive", 0.032),
+    ("etth1", "24 hours", "MSE", "seasonal naive", 0.33),
+    ("etth1", "48 hours", "MSE", "seasonal naive", 0.36),
+    ("etth1", "96 hours", "MSE", "seasonal naive", 0.39),
+    ("etth1", "168 hours", "MSE", "seasonal naive", 0.43),
+    ("pm25", "1 hour", "MAE", "naive", None), ("pm25", "24 hours", "MAE", "naive", None),
 )  # fmt: skip
 LIMITS = HERE / "limits.md"  # what limits the cells that miss their target, written by hand
 
@@ -164,10 +173,34 @@ def texts() -> str:
     return page
 
 
+def series() -> str:
+    """The part of the page about forecasts."""
+    page = "\n## Forecasts\n\nOn the test data, the median of the seeds; lower is better.\n\n"
+    page += "| | score | model | baseline | target | met | minutes of a run |\n"
+    page += "|---|---|---|---|---|---|---|\n"
+    for name, part, score, baseline, target in SERIES:
+        who = name if part is None else f"{name}, {part}"
+        path = RESULTS / f"{name}.json"
+        if not path.exists():
+            page += f"| {who} | {score} | not measured | | {target or ''} | | |\n"
+            continue
+        facts = json.loads(path.read_text())
+        ours, theirs = (
+            found.get(score) if part is None else found[part].get(score)
+            for found in (facts["median"]["model"], facts["median"][baseline])
+        )
+        met = "" if target is None else "yes" if ours <= target else "no"
+        base = "" if theirs is None else f"{theirs:.4g} ({baseline})"
+        page += f"| {who} | {score} | {ours:.4g} | {base} | {target or ''} | {met} "
+        page += f"| {max(facts['minutes of each'])} |\n"
+    return page
+
+
 def main() -> None:
     page = HEAD
     page += grid()
     page += texts()
+    page += series()
     if LIMITS.exists():
         page += f"\n## What limits the cells below their target\n\n{LIMITS.read_text()}"
     for path in sorted(RESULTS.glob("*.json")):

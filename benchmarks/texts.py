@@ -13,7 +13,6 @@ slots        the same with seq.out
 ewt          ud_english_ewt.tar.xz: Universal Dependencies, English Web Treebank, UPOS
 multi30k     folder with train, val and test_2016_flickr, each .de.gz and .en.gz, lower-cased
 aeslc        aeslc.tar.xz: the subject of an e-mail from its body
-aeslc_started the same, from a language model of the mails of the training data, kept in runs/
 dailydialog  folder with train.zip, validation.zip and test.zip
 
 Settings are those of benchmarks/NAME.yaml, or the defaults; `--set` changes them.  It writes
@@ -192,15 +191,6 @@ def aeslc(data: Path, settings: Settings) -> dict[str, Any]:
     return model.metrics
 
 
-def aeslc_started(data: Path, settings: Settings) -> dict[str, Any]:
-    parts = mails(data)
-    texts = [text for part in parts["train"] for text in part]
-    run, facts = language_model("aeslc", texts, settings["seed"])
-    model = elman.Translator(kind="summary", start_from=run, **settings)
-    model.fit(*parts["train"], validation=parts["dev"], test=parts["test"], show=True)
-    return {**model.metrics, "language model": facts}
-
-
 def mails(data: Path) -> Parts:
     """Bodies and subjects."""
     parts: Parts = {part: ([], []) for part in ("train", "dev", "test")}
@@ -238,8 +228,7 @@ def files_of(archive: Path) -> Iterator[tuple[str, str]]:
 RUNS: dict[str, Callable[[Path, Settings], dict[str, Any]]] = {
     run.__name__: run
     for run in (
-        mr, mr_started, imdb, imdb_started, intents, slots, ewt, multi30k, aeslc, aeslc_started,
-        dailydialog,
+        mr, mr_started, imdb, imdb_started, intents, slots, ewt, multi30k, aeslc, dailydialog,
     )
 }  # fmt: skip
 
