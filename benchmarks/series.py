@@ -8,6 +8,9 @@ etth1        ETTh1.csv: all seven channels, the split of Zhou et al. 2021 (arXiv
              channel in units of its deviation in the training part; mean squared and absolute
              error at horizons of 24, 48, 96 and 168 hours, of every window of the test part
 pm25         pollution.csv of Beijing, hourly: one and 24 hours ahead, all of 2014
+stocks       stocks.tar.xz: daily prices of the shares of KDD17 and ACL18, the splits of Feng et al.
+             2019 (arXiv:1810.09936); the return of the next day, and of days that rise by 0.55 % or
+             fall by 0.5 % at least, which of both
 
 Settings are those of benchmarks/NAME.yaml; `--set` changes them.  Of several seeds each is run, and
 their medians are given, too.  It writes benchmarks/results/NAME.json.
@@ -20,6 +23,7 @@ import csv
 import json
 import os
 import statistics
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +39,10 @@ import elman
 
 ETT = {"train": 12 * 30 * 24, "validation": 4 * 30 * 24, "test": 4 * 30 * 24}  # hours
 HORIZONS = (24, 48, 96, 168)
+STOCKS = {  # folder, first day of the test, day behind it
+    "KDD17": ("kdd17/price_long_50", "2016-01-01", "2017-01-01"),
+    "ACL18": ("stocknet-dataset/price/raw", "2015-10-01", "2016-01-01"),
+}
 
 
 def m4_hourly(data: Path, settings: Settings) -> dict[str, Any]:
@@ -103,6 +111,76 @@ def pm25(data: Path, settings: Settings) -> dict[str, Any]:
     return found
 
 
+def stocks(data: Path, settings: Settings) -> dict[str, Any]:
+    """Accuracy of the direction beside a coin, and the error of returns beside that of none."""
+    found: dict[str, Any] = {"model": {}, "coin": {}, "naive price": {}}
+    for name, (where, learned, until) in STOCKS.items():
+        shares = {}
+        with tarfile.open(data) as archive:
+            for member in archive:
+                if where in member.name and member.name.endswith(".csv"):
+                    file = archive.extractfile(member)
+                    assert file is not None
+                    share = days_of(file.read().decode("ascii"), until)
+                    if len(share["date"]) > 100:
+                        shares[Path(member.name).stem] = share
+
+        def table(until: str, shares: dict[str, Any] = shares) -> dict[str, list[Any]]:
+            columns: dict[str, list[Any]] = {"unique_id": [], "y": [], "range": [], "volume": []}
+            for share, days in shares.items():
+                count = sum(date < until for date in days["date"])
+                columns["unique_id"] += [share] * count
+                for key in ("y", "range", "volume"):
+                    columns[key] += days[key][:count]
+            return columns
+
+        model = elman.Forecaster(horizon=1, season=1, past=("range", "volume"), **settings).fit(
+            table(learned), show=True
+        )
+        cuts = max(sum(date >= learned for date in days["date"]) for days in shares.values())
+        said = model.backtest(table("9"), cuts=cuts, stride=1)
+        places = zip(said.forecasts.unique_id, said.origins, strict=True)
+        dates = [shares[share]["date"][origin] for share, origin in places]
+        test = np.array([date >= learned for date in dates])
+        assert said.forecasts.y is not None
+        y, guess = said.forecasts.y[test, 0, 0], said.forecasts.median[test, 0, 0]
+        moved = (y >= 0.55) | (y <= -0.5)
+        up, told = y[moved] > 0, guess[moved] > 0
+        varies = 0 < told.mean() < 1
+        found["model"][name] = {
+            "accuracy": float((up == told).mean()),
+            "MCC": float(np.corrcoef(up, told)[0, 1]) if varies else 0.0,
+            "share of rises told": float(told.mean()),
+            "MAE": float(np.abs(y - guess).mean()), "days": int(moved.sum()),
+        }  # fmt: skip
+        # A coin's accuracy has this deviation, if days were independent of each other.
+        found["coin"][name] = {"accuracy": 0.5, "deviation": 0.5 / float(moved.sum()) ** 0.5,
+                               "share of rises": float(up.mean())}  # fmt: skip
+        found["naive price"][name] = {"MAE": float(np.abs(y).mean())}
+    return found
+
+
+def days_of(text: str, until: str) -> dict[str, list[Any]]:
+    """Of one share dates, returns in percent, the range of the day and the volume, in order."""
+    rows = []
+    for row in csv.DictReader(text.splitlines()):
+        date = row["Date"]
+        if "/" in date:
+            month, day, year = date.split("/")
+            date = f"{year}-{int(month):02}-{int(day):02}"
+        numbers = [float(row[key]) for key in ("Adj Close", "High", "Low", "Close", "Volume")]
+        rows.append((date, *numbers))
+    rows = sorted(row for row in rows if row[0] < until)
+    _, close, high, low, end, volume = (np.array(part) for part in zip(*rows, strict=True))
+    close = close.astype(np.float64)
+    return {
+        "date": [row[0] for row in rows[1:]],
+        "y": (100 * np.diff(np.log(close))).tolist(),
+        "range": (100 * (high - low) / end)[1:].tolist(),
+        "volume": np.diff(np.log(volume + 1)).tolist(),
+    }
+
+
 def scores_of(metrics: dict[str, Any]) -> dict[str, Any]:
     """Test scores of the model and of each baseline."""
     others = [metrics["baseline"], *metrics["others"]]
@@ -117,7 +195,7 @@ def medians(runs: list[Any]) -> Any:
 
 
 RUNS: dict[str, Callable[[Path, Settings], dict[str, Any]]] = {
-    run.__name__: run for run in (m4_hourly, etth1, pm25)
+    run.__name__: run for run in (m4_hourly, etth1, pm25, stocks)
 }
 
 

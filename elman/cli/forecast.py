@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from elman.cli.app import app
-from elman.errors import ArgumentError, FolderError
+from elman.errors import ArgumentError
 from elman.report.page import SCORES
 from elman.tasks import Forecaster, load, task_of
+from elman.tasks.forecasts import check_target
 
 SHOWN = 48  # rows of forecasts on the terminal
 
@@ -21,10 +24,12 @@ def show_forecasts(
     *, overwrite: bool,
 ) -> None:  # fmt: skip
     """Write what a forecaster says to a file, or show the beginning of it."""
-    _check_free(out, overwrite=overwrite)
+    if out is not None:
+        check_target(out, overwrite=overwrite)
     model = load(run)
     assert isinstance(model, Forecaster)
     found = model.predict(file)
+    _note(found.notes)
     if out is not None:
         found.write(out, level, overwrite=overwrite)
         print(f"{found.ds.size:,} rows: {out}")
@@ -79,10 +84,12 @@ def backtest(
     """
     if not issubclass(task_of(run), Forecaster):
         raise ArgumentError(f"{run}: holds a {task_of(run).task}; backtest is for a forecaster")
-    _check_free(out, overwrite=overwrite)
+    if out is not None:
+        check_target(out, overwrite=overwrite)
     model = load(run)
     assert isinstance(model, Forecaster)
     found = model.backtest(series, cuts=cuts, stride=stride, skip_bad_rows=skip_bad_rows)
+    _note(found.forecasts.notes)
     if out is not None:
         found.forecasts.write(out, level or None, overwrite=overwrite)
     if as_json:
@@ -98,7 +105,6 @@ def backtest(
     print(f"{len(found.origins):,} forecasts" + ("" if out is None else f": {out}"))
 
 
-def _check_free(out: Path | None, *, overwrite: bool) -> None:
-    """Before the work."""
-    if out is not None and out.exists() and not overwrite:
-        raise FolderError(f"{out}: is there already; name another file, or give --overwrite")
+def _note(notes: Sequence[str]) -> None:
+    for note in notes:
+        print(f"elman: {note}", file=sys.stderr)

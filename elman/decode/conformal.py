@@ -5,8 +5,9 @@
     q_p(x) + c_p scale reaches a new y with a probability of at least p
 
 if the new number and those n could be exchanged, which numbers of one series can only nearly be.
-Each step ahead and each target has corrections of its own; the median stays.  Of a single number
-the quantiles all are that number, so it becomes an interval.
+Each target has corrections of its own, and so has each step ahead, if at least ENOUGH numbers say
+them; else all steps share theirs.  The median stays.  Of a point all quantiles are that point, so
+that it becomes an interval.
 
 Source: split conformal prediction, of quantiles as in Romano, Patterson and Candes 2019
 (arXiv:1905.03222), each side for itself.
@@ -22,7 +23,19 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+ENOUGH = 100  # numbers for corrections of a single step ahead
+
 Numbers = NDArray[np.float64]
+
+
+def least(levels: Sequence[float]) -> int:
+    """How many numbers it takes to say these levels: n with (n + 1) p <= n for the outermost.
+
+    >>> least([0.025, 0.5, 0.975])
+    39
+    """
+    outermost = max(levels[-1], 1 - levels[0])
+    return math.ceil(round(outermost / (1 - outermost), 6))
 
 
 def find_corrections(errors: Numbers, levels: Sequence[float]) -> Numbers:
@@ -36,6 +49,8 @@ def find_corrections(errors: Numbers, levels: Sequence[float]) -> Numbers:
         [-8.0, 0.0, 8.0]
     """
     found = np.zeros(errors.shape[1:])
+    if (~np.isnan(errors[..., 0])).sum(0).min() < ENOUGH:
+        errors = errors.reshape(-1, 1, *errors.shape[2:])
     order = np.sort(errors, axis=0)  # NaN comes last
     count = (~np.isnan(errors[..., 0])).sum(0)
     for place, p in enumerate(levels):
@@ -44,7 +59,7 @@ def find_corrections(errors: Numbers, levels: Sequence[float]) -> Numbers:
         chosen = rank.clip(1, np.maximum(count, 1)) - 1
         values = np.take_along_axis(order[..., place], chosen[None], 0)[0]
         if not math.isclose(p, 0.5):
-            found[..., place] = np.where(count > 0, values, 0.0)
+            found[..., place] = np.where(count > 0, values, 0.0)  # for all steps, if they share
     return found
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from elman.encode.series import calendar
 from elman.encode.windows import Record
 from elman.errors import ArgumentError, DataError
+from elman.read.columns import number_or_nan
 from elman.read.series import Series, SeriesTable
 from elman.read.stamps import DAY, Frequency
 
@@ -83,17 +84,19 @@ class SeriesIndex:
         Raises:
             DataError: a covariate has too many words.
         """
-        units = {}
+        units, words = {}, {}
         for name in (*past, *future, *static):
             values = np.concatenate([column_of(table, one, name) for one in table.series])
-            words = table.categories.get(name)
-            if words is not None and name not in static and len(words) > MANY:
-                raise DataError(
-                    f"column {name!r}: {len(words)} different words, at most {MANY} can be read; "
-                    "leave it out, or make numbers of it"
-                )
-            if words is None:
-                there = values[~np.isnan(values)]
+            there = values[~np.isnan(values)]
+            if name in table.categories:
+                known = np.unique(there).astype(np.int64).tolist()
+                words[name] = [table.categories[name][code] for code in known]
+                if name not in static and len(known) > MANY:
+                    raise DataError(
+                        f"column {name!r}: {len(known)} different words, at most {MANY} can be "
+                        "read; leave it out, or make numbers of it"
+                    )
+            else:
                 mean, deviation = (there.mean(), there.std()) if len(there) else (0.0, 0.0)
                 rounding = TINY * abs(mean)
                 units[name] = [float(mean), float(deviation) if deviation > rounding else 1.0]
@@ -104,8 +107,7 @@ class SeriesIndex:
             cycles = [cycle for cycle in shown if 2 * CYCLES[cycle] <= longest]
         names = [one.unique_id for one in table.series] if per_series else []
         return cls(
-            list(targets), list(past), list(future), list(static), names,
-            {k: v for k, v in table.categories.items() if k not in targets}, units, cycles,
+            list(targets), list(past), list(future), list(static), names, words, units, cycles,
             str(table.frequency),
         )  # fmt: skip
 
@@ -156,7 +158,7 @@ class SeriesIndex:
         for name in self.static:
             value = _constant(table, series, name)
             if name in self.words:
-                codes.append(self._code(name, value))
+                codes.append(-1 if np.isnan(value) else self._codes(table, name)[int(value)])
             else:
                 mean, deviation = self.units[name]
                 none = bool(np.isnan(value))
@@ -185,11 +187,9 @@ class SeriesIndex:
             if str(value) in self.words[name]:
                 found[self.words[name].index(str(value))] = 1
             return found
-        try:
-            number = np.nan if value is None else float(value)
-        except (TypeError, ValueError):
-            number = np.inf
-        if np.isinf(number):
+        none = value is None or value == "" or value != value
+        number = number_or_nan(value)
+        if not (none or np.isfinite(number)):
             raise ArgumentError(f"{name} must be a finite number or NaN, got {value!r}")
         mean, deviation = self.units[name]
         scaled = (number - mean) / deviation
@@ -204,13 +204,15 @@ class SeriesIndex:
             mean, deviation = self.units[name]
             return ((values - mean) / deviation).astype(np.float32)[:, None]
         found = np.zeros((len(values), len(self.words[name])), dtype=np.float32)
-        code = np.where(np.isnan(values), -1, values).astype(np.int64)
-        known = np.flatnonzero((code >= 0) & (code < found.shape[1]))
-        found[known, code[known]] = 1
+        there = np.flatnonzero(~np.isnan(values))
+        codes = np.array(self._codes(table, name), dtype=np.int64)[values[there].astype(np.int64)]
+        found[there[codes >= 0], codes[codes >= 0]] = 1
         return found
 
-    def _code(self, name: str, value: float) -> int:
-        return int(value) if value < len(self.words[name]) else -1
+    def _codes(self, table: SeriesTable, name: str) -> list[int]:
+        """Of each word of a table its number, -1 for one that training has not seen."""
+        numbers = {word: number for number, word in enumerate(self.words[name])}
+        return [numbers.get(word, -1) for word in table.categories.get(name, ())]
 
     @cached_property
     def _numbers(self) -> dict[str, int]:

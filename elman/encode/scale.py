@@ -13,13 +13,12 @@ counts as constant; 1 if all are 0.  Robust is standard where half of the number
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Scaling = Literal["mean", "standard", "robust", "last"]
-SCALINGS: tuple[str, ...] = get_args(Scaling)
 TINY = 1e-3  # of |y|, the least scale
 TO_DEVIATION = 0.7413  # interquartile ranges of a normal distribution in a standard deviation
 

@@ -173,6 +173,8 @@ class Windows:
         which: NDArray[np.int64],
         origins: NDArray[np.int64],
         ends: NDArray[np.int64] | None = None,
+        *,
+        learn: bool = True,
     ) -> Window:
         """Windows (B) of series by number, each with so many steps of the series before it.
 
@@ -180,6 +182,7 @@ class Windows:
             which: series.
             origins: steps before the first that is forecast.
             ends: of each series how many steps are there at all, None for all.
+            learn: whether the context has targets, too, with feedback.
         """
         layout, w = self.layout, self.layout.segment
         last = (self.lengths if ends is None else ends)[which, None]
@@ -202,6 +205,7 @@ class Windows:
         numbers = [_with_mask(part).reshape(rows, steps, -1) for part in [*parts, past]]
         known = self.known[self._known_begins[which, None] + time[:, w:].clip(min=0)]
         known[time[:, w:] < 0] = 0
+        known[:, layout.context + layout.horizon - w :] = 0  # a segment may reach further
         numbers.append(known.reshape(rows, steps, -1))
         fixed = [self.static[which], np.log(scale[:, 0])]
         numbers += [np.repeat(part[:, None], steps, axis=1) for part in fixed]
@@ -212,12 +216,23 @@ class Windows:
         inputs = np.concatenate([part.astype(np.float32) for part in numbers], axis=2)
         # Nothing is learned from a window of which nothing is seen.
         y = np.where(np.isnan(y[:, : layout.context]).all(1, keepdims=True), np.nan, y)
+        if layout.scaling == "last":  # the last number that is seen is 0 by itself
+            there = ~np.isnan(y[:, : layout.context])
+            last_seen = layout.context - 1 - there[:, ::-1].argmax(1)
+            y[np.arange(rows)[:, None], last_seen, np.arange(layout.targets)] = np.nan
         targets = np.stack([y, np.broadcast_to(scale, y.shape)], axis=3)[:, w:]
         targets[:, layout.context + layout.horizon - w :, :, 0] = np.nan
-        if not layout.feedback:
+        if not (layout.feedback and learn):
             targets[:, : layout.context - w, :, 0] = np.nan
         targets = targets.reshape(rows, steps, -1, 2).astype(np.float32)
         return Window(torch.from_numpy(inputs), torch.from_numpy(targets), shift, scale)
+
+    def seen(self, which: NDArray[np.int64], origins: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether there is a number of every target in the context of windows (B)."""
+        before = np.concatenate([np.zeros((1, self.layout.targets)), (~np.isnan(self.y)).cumsum(0)])
+        end = self.begins[which] + origins
+        begin = np.maximum(self.begins[which], end - self.layout.context)
+        return np.asarray((before[end] > before[begin]).all(1))
 
     def truth(self, which: NDArray[np.int64], origins: NDArray[np.int64]) -> Numbers:
         """What comes behind some origins, (B, horizon, K), NaN where nothing is there."""

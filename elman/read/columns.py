@@ -2,11 +2,12 @@
 
     name      words, none missing
     stamp     dates or whole numbers, see `elman.read.stamps`
-    number    a number or nothing; text is an error of its row
+    number    a number, true or false, or nothing; text is an error of its row
     value     the same, or words in all rows: a category
     word      a category, whatever it looks like
 
-Nothing is an empty field, NA or NaN; it is NaN here and stays so.  Infinity is an error.
+Nothing is an empty field, NA or NaN; it is NaN here and stays so, but NA may be a name.  Infinity
+is an error.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from elman.read.text import table_columns
 
 Kind = Literal["name", "stamp", "number", "value", "word"]
 NOTHING = {"", "na", "n/a", "nan", "null", "none", "?"}
+TRUTH = {"true": 1.0, "false": 0.0}  # as frames write them
 BLOCK = 1 << 16  # rows that are turned into arrays at a time
 
 
@@ -99,6 +101,8 @@ class Table:
         self.encoding, self.lenient = encoding, lenient
         self.file: Path | None = None
         self.frame: dict[str, list[object]] = {}
+        if type(source).__name__ == "LazyFrame":
+            source = source.collect()
         if isinstance(source, str | Path):
             self.file = files_below(source)[0]
             if kind_of(self.file) not in TABLES or Path(source).is_dir():
@@ -109,7 +113,12 @@ class Table:
             self.frame = {str(name): list(values) for name, values in source.items()}
             self.names = list(self.frame)
         elif hasattr(source, "columns") and hasattr(source, "__getitem__"):
-            self.frame = {str(name): source[name].to_list() for name in source.columns}
+            names = [str(name) for name in source.columns]
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise ArgumentError(f"the data frame has two columns {twice!r}; rename one")
+            self.frame = _index_of(source, names)
+            self.frame |= {str(name): source[name].to_list() for name in source.columns}
             self.names = list(self.frame)
         else:
             raise ArgumentError(
@@ -184,6 +193,21 @@ class Table:
         return whole
 
 
+def _index_of(frame: Any, names: Sequence[str]) -> dict[str, list[object]]:
+    """The index of a frame of pandas as a column, if it has a name or holds stamps."""
+    index = getattr(frame, "index", None)
+    if index is None or not hasattr(index, "nlevels"):
+        return {}
+    if type(index).__name__ == "PeriodIndex":
+        index = index.to_timestamp()
+    stamps = type(index).__name__ == "DatetimeIndex"
+    levels = [
+        (name or ("ds" if stamps else None), index.get_level_values(level).tolist())
+        for level, name in enumerate(index.names)
+    ]
+    return {str(name): values for name, values in levels if name and str(name) not in names}
+
+
 def _good(
     rows: Iterator[Row], rejects: Rejects
 ) -> Iterator[tuple[NDArray[np.int64], list[str], list[tuple[object, ...]]]]:
@@ -208,8 +232,9 @@ def _convert(
 ) -> tuple[NDArray[Any] | list[object], dict[int, str], bool]:
     """An array, or of a category the words; what is wrong where; whether stamps were moved."""
     if kind == "name":
-        numbers = [known.setdefault(str(value), len(known)) for value in values]
-        nothing = {known[word] for word in known if word.strip().lower() in NOTHING}
+        texts = ["" if _is_none(value) else str(value) for value in values]
+        numbers = [known.setdefault(text, len(known)) for text in texts]
+        nothing = {known[word] for word in known if not word.strip()}
         wrong = {n: "is empty, expected a name" for n, k in enumerate(numbers) if k in nothing}
         return np.array(numbers), wrong, False
     if kind == "stamp":
@@ -221,7 +246,7 @@ def _convert(
     if kind == "word":
         return list(values), {}, False
     try:
-        array = np.array([math.nan if _is_nothing(v) else float(v) for v in values])  # type: ignore[arg-type]
+        array = np.array([math.nan if _is_nothing(v) else _number(v) for v in values])
     except (TypeError, ValueError):
         if kind == "value":
             return list(values), {}, False
@@ -247,7 +272,10 @@ def _join(
     if not any(isinstance(part, list) for part in parts):
         return Column(np.concatenate(arrays))
     values = [value for part in parts for value in part]
-    numbers = (n for n, v in enumerate(values) if math.isfinite(number_or_nan(v)))
+    numbers = (
+        n for n, v in enumerate(values)
+        if math.isfinite(number_or_nan(v)) and str(v).strip().lower() not in TRUTH
+    )  # fmt: skip
     if kind == "value" and (number := next(numbers, None)) is not None:
         fits = (_is_nothing(v) or math.isfinite(number_or_nan(v)) for v in values)
         wrong = next(n for n, fine in enumerate(fits) if not fine)
@@ -263,14 +291,24 @@ def _join(
 def number_or_nan(value: object) -> float:
     """The number that a value is or says, NaN if none."""
     try:
-        return float(value)  # type: ignore[arg-type]
+        return _number(value)
     except (TypeError, ValueError):
         return math.nan
+
+
+def _number(value: object) -> float:
+    if isinstance(value, str) and value.strip().lower() in TRUTH:
+        return TRUTH[value.strip().lower()]
+    return float(value)  # type: ignore[arg-type]
 
 
 def _is_nothing(value: object) -> bool:
     if isinstance(value, str):
         return value.strip().lower() in NOTHING
+    return _is_none(value)
+
+
+def _is_none(value: object) -> bool:
     # Those of pandas are neither equal to themselves nor not.
     return type(value).__name__ in ("NoneType", "NAType", "NaTType") or bool(value != value)
 

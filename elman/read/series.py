@@ -126,6 +126,15 @@ class SeriesSource:
         if not targets:
             raise ArgumentError("targets must name at least one column")
         self.targets, self.covariates, self.wide = tuple(targets), tuple(covariates), wide
+        used = (self.ids, self.stamps, *targets, *covariates)
+        unused = [name for name in there if name not in used]
+        self.notes: list[str] = []  # of what one might have expected
+        if numbers is None and unused:
+            rest = f"; not read: {', '.join(map(repr, unused))}"
+            if self.ids is None and not wide:
+                self.notes.append(f"no column {unique_id!r}: all rows are one series{rest}")
+            if self.stamps is None:
+                self.notes.append(f"no column {ds!r}: rows are steps{rest}")
         self.frequency = None if freq is None else Frequency.named(freq)
         self.ds_format = ds_format
         self.kinds: dict[str, Kind] = {}
@@ -172,7 +181,7 @@ class SeriesSource:
             }
             kinds = kinds | as_before
         columns = self.table.read(kinds, rejects, ds_format=self.ds_format, words=words)
-        return _Grid(self, columns, rejects).table(rejects)
+        return _Grid(self, columns, rejects, like=like is not None).table(rejects)
 
 
 def _numbers_of(source: Any) -> dict[str, list[Any]] | None:
@@ -189,8 +198,12 @@ def _numbers_of(source: Any) -> dict[str, list[Any]] | None:
 class _Grid:
     """Columns on their way to series: rows in order, then each series on its grid."""
 
-    def __init__(self, source: SeriesSource, columns: Columns, rejects: Rejects) -> None:
-        self.source, self.columns, self.notes = source, columns, list[str]()
+    def __init__(
+        self, source: SeriesSource, columns: Columns, rejects: Rejects, *, like: bool
+    ) -> None:
+        self.source, self.columns, self.notes, self.like = source, columns, list[str](), like
+        if not like:
+            self.notes += source.notes
         rows = len(columns.ordinals)
         only = Column(np.zeros(rows, dtype=np.int64), [""])
         ids = columns.columns[source.ids] if source.ids else only
@@ -257,7 +270,7 @@ class _Grid:
         categories = {name: words for name in names if (words := columns[name].words)}
         frequency = self._frequency()
         self._note_missing(names, values)
-        series, left_out = [], []
+        series, left_out, empty = [], [], list[tuple[int, str]]()
         for low, high in pairwise(self.borders.tolist()):
             places = self._places(frequency, low, high)
             whole = np.full((places[-1] + 1, values.shape[1]), np.nan)
@@ -266,11 +279,19 @@ class _Grid:
             one = Series(self.names[self.code[first]], self.stamps[first], whole)
             parts = [one] if not source.wide else _split(one, source.targets)
             for part, targets in zip(parts, self._targets(), strict=True):
-                if self._usable(part, targets, low, rejects):
+                none = np.isnan(part.values[:, : len(targets)]).all(0)
+                if none.any():
+                    who = f"series {part.unique_id!r} " if part.unique_id else ""
+                    name = targets[int(none.argmax())]
+                    empty.append((int(first), f"{who}has no number in column {name!r}; drop it"))
+                else:
                     series.append(part)
             if len(whole) > high - low:
                 n = low + int((np.diff(places) > 1).argmax())
                 left_out.append((len(whole) - high + low, n))
+        places_of = self.columns.places([row for row, _ in empty])
+        for place, (_, reason) in zip(places_of, empty, strict=True):
+            rejects.add(place, DataError(f"{place}: {reason}"))
         if not series:
             raise DataError(f"{source.name}: no series has a number")
         if left_out:
@@ -295,27 +316,37 @@ class _Grid:
     def _frequency(self) -> Frequency:
         stamps, borders, given = self.stamps[self.order], self.borders, self.source.frequency
         if given is not None:
-            if (given.unit == "step") != (stamps.dtype.kind != "M"):
-                kind = "dates" if stamps.dtype.kind == "M" else "whole numbers"
-                raise ArgumentError(f"freq={given}: the stamps are {kind}")
+            kind = "dates" if stamps.dtype.kind == "M" else "whole numbers"
+            if (given.unit == "step") != (kind == "whole numbers"):
+                found = f"are {kind}" if self.source.stamps else "are not there: rows are steps"
+                raise ArgumentError(f"expected a stamp every {given}, but the stamps {found}")
+            if self.like:
+                self._check_each(given)
             return given
+        if not self.source.stamps:
+            return Frequency("step", 1)
         try:
             frequency = Frequency.infer(stamps, borders[1:-1])
         except DataError as error:
             raise DataError(f"{self.source.name}: {error}") from None
-        for low, high in pairwise(borders.tolist()):
-            if high - low > 3 and len(borders) > 2:
-                own = Frequency.infer(stamps[low:high])
-                if own != frequency and bool(
-                    (np.diff(frequency.places(stamps[low:high])) > 1).all()
-                ):
-                    raise DataError(
-                        f"{self._place(low)}: has a stamp every {own}, most others every "
-                        f"{frequency}; train them apart, or set freq"
-                    )
-        if self.source.stamps:
-            self.notes.append(f"the frequency of {self.source.stamps!r} is {frequency}")
+        if len(borders) > 2:
+            self._check_each(frequency)
+        self.notes.append(f"the frequency of {self.source.stamps!r} is {frequency}")
         return frequency
+
+    def _check_each(self, frequency: Frequency) -> None:
+        """Refuse a series that comes less often than the others."""
+        stamps = self.stamps[self.order]
+        for low, high in pairwise(self.borders.tolist()):
+            if high - low > 3:
+                own = Frequency.infer(stamps[low:high])
+                apart = np.diff(frequency.places(stamps[low:high]))
+                if own != frequency and bool((apart > 1).all()):
+                    most = "training has" if self.like else "most others"
+                    raise DataError(
+                        f"{self._place(low)}: has a stamp every {own}, {most} every {frequency}; "
+                        "train them apart, or set freq"
+                    )
 
     def _places(self, frequency: Frequency, low: int, high: int) -> NDArray[np.int64]:
         """The places of a series' rows on its grid."""
@@ -343,17 +374,6 @@ class _Grid:
                     f"{name}: {int(gone.sum()):,} of {len(gone):,} values are missing, the first "
                     f"at {self._place(int(gone.argmax()))}; they are masked"
                 )
-
-    def _usable(self, one: Series, targets: Sequence[str], low: int, rejects: Rejects) -> bool:
-        """Whether a series has a number in every target; else it is rejected."""
-        for name, column in zip(targets, one.values.T, strict=False):
-            if np.isnan(column).all():
-                place = self.columns.place(int(self.order[low]))
-                who = f"series {one.unique_id!r} " if one.unique_id else ""
-                reason = f"{place}: {who}has no number in column {name!r}; drop it"
-                rejects.add(place, DataError(reason))
-                return False
-        return True
 
 
 def _split(whole: Series, targets: Sequence[str]) -> list[Series]:

@@ -1,8 +1,9 @@
 """Stamps of time: what is written, the frequency behind them, and the stamps that follow.
 
     whole numbers              steps; the frequency is their distance
-    20240301                   a date, if all are of that form
-    2024-03-01 05:00 (ISO)     moments in microseconds; with an offset from UTC they become UTC
+    20240301, 202403           dates, if nearly all are of that form
+    2024-03-01 05:00 (ISO)     moments in microseconds; with an offset from UTC they become UTC, but
+                               for days, of which the date counts
 
 A frequency is so many units; a gap is a whole multiple of it.  Months are counted in the calendar,
 and days without a Saturday or a Sunday among them as business days.
@@ -14,7 +15,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import date, datetime, time, timezone
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +37,7 @@ MOST = 288  # steps of a season
 # What numpy would read in its own way: words such as today, and offsets from UTC.
 STRANGE = re.compile(r"^\s*[^\s\d]|(Z|[+-]\d\d:?\d\d)\s*$", re.MULTILINE)
 EARLIEST, LATEST = 19000101, 21001231  # whole numbers that may be dates, YYYYMMDD
+MOSTLY = 0.9  # of such numbers must be dates; the others are bad then
 
 
 def parse_stamps(
@@ -60,33 +62,38 @@ def parse_stamps(
     """
     if form is None and (quick := _parse_all(values)) is not None:
         return quick, False, []
-    moved, bad = False, []
     steps = [_step(value) for value in values]
     whole = sum(step is not None for step in steps)
     if form is None and whole and 2 * whole >= len(steps):
-        bad = [place for place, step in enumerate(steps) if step is None]
         instead = next(step for step in steps if step is not None)
-        numbers = [instead if step is None else step for step in steps]
-        return _dates_of(np.array(numbers, dtype=np.int64)), False, bad
+        numbers = np.array([instead if step is None else step for step in steps], dtype=np.int64)
+        stamps, wrong = _dates_of(numbers)
+        none = {place for place, step in enumerate(steps) if step is None}
+        return stamps, False, sorted(none | set(wrong))
     moments: list[datetime | None] = []
-    for place, value in enumerate(values):
+    for value in values:
         try:
-            moment = _moment(value, form)
+            moments.append(_moment(value, form))
         except (ValueError, OverflowError):
-            bad.append(place)
             moments.append(None)
-            continue
-        if moment.tzinfo is not None:
-            moment, moved = moment.astimezone(timezone.utc).replace(tzinfo=None), True
-        moments.append(moment)
-    return np.array(moments, dtype="datetime64[us]"), moved, bad
+    aware = [moment for moment in moments if moment is not None and moment.tzinfo is not None]
+    if aware:  # those without an offset are not told
+        moments = [moment if moment is not None and moment.tzinfo else None for moment in moments]
+    # Of days the date counts, though its midnight moves when clocks are changed.
+    clock = {moment.time() for moment in aware}
+    moved = len(clock) > 1 or (len(aware) == 1 and clock != {time()})
+    if moved:
+        moments = [moment and moment.astimezone(timezone.utc) for moment in moments]
+    bad = [place for place, moment in enumerate(moments) if moment is None]
+    plain = [moment and moment.replace(tzinfo=None) for moment in moments]
+    return np.array(plain, dtype="datetime64[us]"), moved, bad
 
 
 def _parse_all(values: Sequence[object]) -> Stamps | None:
     """All at once, if they are of one simple kind."""
     array = np.asarray(values)
     if array.dtype.kind in "iu":
-        return _dates_of(array.astype(np.int64))
+        return _all_dates(array.astype(np.int64))
     if array.dtype.kind == "M":
         return None if np.isnat(array).any() else array.astype("datetime64[us]")
     if array.dtype.kind == "U":
@@ -98,7 +105,7 @@ def _parse_all(values: Sequence[object]) -> Stamps | None:
             return None
         try:
             if digits:
-                return _dates_of(array.astype(np.int64))
+                return _all_dates(array.astype(np.int64))
             found = array.astype("datetime64[us]")
         except (ValueError, OverflowError):
             return None
@@ -106,24 +113,41 @@ def _parse_all(values: Sequence[object]) -> Stamps | None:
     return None
 
 
-def _dates_of(numbers: NDArray[np.int64]) -> Stamps:
-    """The dates that numbers of the form YYYYMMDD are, if all are; else the numbers."""
-    if not len(numbers) or not EARLIEST <= numbers.min() <= numbers.max() <= LATEST:
-        return numbers
-    months = (numbers // 10000 - 1970) * 12 + numbers // 100 % 100 - 1
-    days = months.astype("datetime64[M]").astype("datetime64[D]") + (numbers % 100 - 1)
-    written = np.char.replace(days.astype(str), "-", "").astype(np.int64)
-    return days.astype("datetime64[us]") if (written == numbers).all() else numbers
+def _all_dates(numbers: NDArray[np.int64]) -> Stamps | None:
+    stamps, wrong = _dates_of(numbers)
+    return None if wrong else stamps
+
+
+def _dates_of(numbers: NDArray[np.int64]) -> tuple[Stamps, list[int]]:
+    """The dates that most numbers are, YYYYMMDD or YYYYMM, and which are none; else the numbers."""
+    if not len(numbers):
+        return numbers, []
+    of_days = (numbers >= EARLIEST) & (numbers <= LATEST)
+    of_months = (numbers >= EARLIEST // 100) & (numbers <= LATEST // 100)
+    if 2 * (of_days | of_months).sum() <= len(numbers):
+        return numbers, []
+    days = numbers * 100 + 1 if of_months.sum() > of_days.sum() else numbers
+    months = (days // 10000 - 1970) * 12 + days // 100 % 100 - 1
+    moments = months.astype("datetime64[M]").astype("datetime64[D]") + (days % 100 - 1)
+    year, month = np.divmod(moments.astype("datetime64[M]").astype(np.int64), 12)
+    day = (moments - moments.astype("datetime64[M]")).astype(np.int64)
+    same = ((year + 1970) * 100 + month + 1) * 100 + day + 1 == days
+    if same.mean() < MOSTLY:
+        return numbers, []
+    return moments.astype("datetime64[us]"), np.flatnonzero(~same).tolist()
 
 
 def _step(value: object) -> int | None:
     try:
-        return int(value) if isinstance(value, str | int) else None
+        step = int(value) if isinstance(value, str | int) else None
     except ValueError:
         return None
+    return step if step is not None and abs(step) < 1 << 62 else None
 
 
 def _moment(value: object, form: str | None) -> datetime:
+    if value != value:  # neither a number nor a date
+        raise ValueError
     if isinstance(value, np.datetime64):
         value = value.astype("datetime64[us]").item()
     if isinstance(value, datetime):
@@ -260,9 +284,9 @@ class Frequency:
             steps, even = (stamps - stamps[0]).astype(np.int64), np.ones(len(stamps), dtype=bool)
         return np.where(even & (steps % self.count == 0), steps // self.count, -1)
 
-    def after(self, last: Stamps, steps: int) -> Stamps:
-        """The stamps (..., steps) that follow those of `last` (..., 1)."""
-        ahead = np.arange(1, steps + 1) * self.count
+    def after(self, last: Stamps, steps: int, first: int = 1) -> Stamps:
+        """The stamps (..., steps) that follow those of `last` (..., 1), from the first-th on."""
+        ahead = np.arange(first, first + steps) * self.count
         if self.unit == "step":
             return np.asarray(last + ahead)
         if self.unit == "us":
@@ -302,7 +326,9 @@ def _months(
     if unit == "month end":
         fits = (days + 1).astype("datetime64[M]") > months
     else:
-        day = days - months.astype("datetime64[D]")
-        fits = day == day[first]
+        begin = months.astype("datetime64[D]")
+        longest = (months + 1).astype("datetime64[D]") - begin - np.timedelta64(1, "D")
+        day = days - begin
+        fits = day == np.minimum(day[first], longest)  # the 30th is the 28th in February
     clock = stamps - days
     return months.astype(np.int64), fits & (clock == clock[first])

@@ -127,7 +127,8 @@ def score_forecasts(
 
     medians = beside("median")
     each = losses.mae(medians, models)
-    mase = each.select(models).to_numpy() / errors[each["unique_id"].to_numpy(), None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mase = each.select(models).to_numpy() / errors[each["unique_id"].to_numpy(), None]
     mase[~np.isfinite(mase)] = np.nan  # a constant series has none
     one = targets is None or int(target.max(initial=0)) == 0
     tables: dict[str, Any] = {"sMAPE": (200, losses.smape(medians, models))}
@@ -166,11 +167,11 @@ def _of_quantiles(
     *, one: bool,
 ) -> dict[str, float]:  # fmt: skip
     """CRPS and wQL at the deciles, and coverage of the intervals that the levels have."""
-    if guess.quantiles is None:
+    if guess.quantiles is None or not len(y):
         return {}
     found = dict(zip(levels, guess.quantiles[there].T, strict=True))
     scores = {}
-    if all(p in found for p in DECILES) and len(y):
+    if all(p in found for p in DECILES):
         losses = np.mean([2 * np.maximum(p * (y - found[p]), (p - 1) * (y - found[p]))
                           for p in DECILES], 0)  # fmt: skip
         if one:

@@ -62,9 +62,9 @@ class LiveForecaster:
         lag = max(layout.lags, default=0)
         self._y = _end(record.y, self._steps, layout.context + lag, np.nan)
         self._past = _end(record.past, self._steps, layout.context, np.nan)
-        self._known = _end(
-            record.known, self._steps + layout.behind, layout.context + layout.behind, 0.0
-        )
+        self._known = np.zeros((layout.context + layout.behind, layout.known), dtype=np.float32)
+        self._told = self._known[: layout.context + layout.horizon]
+        self._told[:] = _end(record.known, self._steps + layout.horizon, len(self._told), 0.0)
         self._waves, self._waves_at = np.zeros((0, 0), dtype=np.float32), 0
         size = layout.numbers + len(layout.categories)
         self._inputs = np.zeros((layout.steps, size), dtype=np.float32)
@@ -72,7 +72,7 @@ class LiveForecaster:
         self._window = torch.from_numpy(self._inputs)[None]
         self._nothing = torch.zeros(0)
 
-    def push(self, y: Any, **covariates: Any) -> LiveForecast:
+    def push(self, y: Any, /, **covariates: Any) -> LiveForecast:
         """Take what came; say what comes next.
 
         Args:
@@ -85,7 +85,10 @@ class LiveForecaster:
                 covariate is missing or unknown.
         """
         layout, index = self._layout, self._index
-        value = np.array(math.nan if y is None else y, dtype=np.float64).reshape(-1)
+        try:
+            value = np.array(math.nan if y is None else y, dtype=np.float64).reshape(-1)
+        except (TypeError, ValueError):
+            value = np.zeros(0)
         if value.size != layout.targets or np.isinf(value).any():
             raise ArgumentError(f"y must be {layout.targets} finite numbers or NaN, got {y!r}")
         if covariates.keys() != {*index.past, *index.future}:
@@ -98,32 +101,30 @@ class LiveForecaster:
         if past:
             _append(self._past, np.concatenate(past))
         if layout.known:
-            _append(self._known, self._next_waves())
+            _append(self._told, self._next_waves())
             if known:
                 whole = np.concatenate(known)
-                self._known[layout.context + layout.horizon - 1, : len(whole)] = whole
+                self._told[-1, : len(whole)] = whole
         self._steps += 1
         return self.forecast()
 
     def forecast(self) -> LiveForecast:
-        """What comes next, with nothing new."""
+        """What comes next, with nothing new; NaN if no number is left to tell it from."""
         mean, quantiles = self._say(self._read())
+        if np.isnan(self._y[-self._layout.context :]).all(0).any():
+            mean, quantiles = mean * np.nan, quantiles * np.nan
         return LiveForecast(mean[0], quantiles[0])
 
     @property
     def ds(self) -> Stamps:
         """(H,) stamps of the forecast."""
-        first = np.array([self._start])
-        return self._frequency.after(first, self._steps - 1 + self._layout.horizon)[
-            -self._layout.horizon :
-        ]
+        return self._frequency.after(np.array([self._start]), self._layout.horizon, self._steps)
 
     def _next_waves(self) -> NDArray[np.float32]:
         """What is known before of the step that comes into the window: its calendar."""
-        step = self._steps + self._layout.behind
+        step = self._steps + self._layout.horizon
         if not self._waves_at <= step < self._waves_at + len(self._waves):
-            first = np.array([self._start])
-            stamps = self._frequency.after(first, step + CHUNK - 1)[-CHUNK:]
+            stamps = self._frequency.after(np.array([self._start]), CHUNK, step)
             row = np.zeros((CHUNK, self._layout.known), dtype=np.float32)
             cycles = self._index.cycles
             if cycles:

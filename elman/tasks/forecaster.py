@@ -53,6 +53,7 @@ class Forecaster(ForecasterSettings, Estimator):
             if isinstance(value, str):
                 raise ArgumentError(f"{name} must be a list, got {value!r}; write [{value!r}]")
             setattr(self, name, None if value is None else tuple(value))
+        self.quantiles = tuple(round(level, 6) for level in self.quantiles)
         self._index: SeriesIndex | None = None
         self._history: History | None = None
 
@@ -116,9 +117,11 @@ class Forecaster(ForecasterSettings, Estimator):
         Raises:
             DataError: a row cannot be read, or nothing lies behind the training data.
         """
-        from elman.tasks.forecaster_run import score_behind
+        from elman.tasks.forecaster_run import behind_training, score_behind
 
-        return score_behind(self, self._read(series, skip_bad_rows)).scores["this model"]
+        table, history = self._read(series, skip_bad_rows), self.history
+        behind = behind_training(self, table, history.table, history.errors)
+        return score_behind(self, behind).scores["this model"]
 
     def backtest(
         self,

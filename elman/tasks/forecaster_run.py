@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from lightning_fabric import Fabric
 
+from elman.decode.conformal import least
 from elman.encode.index import SeriesIndex
 from elman.encode.windows import Layout, Windows
 from elman.errors import ArgumentError, DataError
@@ -17,6 +18,9 @@ from elman.read.series import SeriesSource, SeriesTable
 from elman.report.forecasts import Scored, check_scorer
 from elman.tasks.card import model_card
 from elman.tasks.forecaster_scores import (
+    SCORED,
+    STEPS,
+    Whole,
     calibrate,
     choose,
     pictures,
@@ -33,7 +37,6 @@ from elman.train.windows import WindowBatches
 
 if TYPE_CHECKING:
     from elman.tasks.forecaster import Forecaster
-    from elman.tasks.forecaster_scores import Whole
 
 EPOCH = 20_000  # windows at most, if nothing else is set
 FEW = 100  # windows that a calibration should have
@@ -132,13 +135,23 @@ def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: P
             f"shorter than context={layout.context} and horizon={horizon} together: {short:,} of "
             f"{len(lengths):,} series; what is missing in front is masked"
         )
-    spans = np.stack([known, np.where(held > 0, lengths - horizon, -1)], 1)
     validation = None
+    # A horizon after the other, so that the last ends where the series does.
+    spans = np.stack([known + (held - horizon) % horizon, lengths - horizon], 1)
+    spans[held == 0, 1] = -1
     if held.any():
         notes.append(
             f"the end of each series is held out for validation, {int(np.median(held)):,} steps"
         )
-        validation = WindowBatches(windows, spans, 256, seed=None, stride=horizon)
+        chosen = choose(windows, spans, horizon, scored_windows(model))
+        validation = WindowBatches(
+            windows, spans, max(1, min(256, STEPS // layout.steps)), seed=None, stride=horizon
+        )
+        if model.conformal:
+            _check_enough(model, windows, spans)
+    behind = None
+    if "test" in given.data:  # whether it can be scored is said before the training
+        behind = behind_training(model, given.data["test"], table, errors)
     facts = {
         "train": given.described["name"], "series": len(lengths), "numbers": int(lengths.sum()),
         "frequency": str(table.frequency), "horizon": horizon, "context": layout.context,
@@ -150,7 +163,6 @@ def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: P
         model._history = replace(model.history, corrections=None)
         if validation is not None:
             before = seasonal_errors(table, targets, season, known.tolist())
-            chosen = choose(windows, spans, horizon, scored_windows(model))
             rolled = roll(model, windows, *chosen)
             scored = score(model, windows, rolled, before)
             _add(metrics, "validation", scored)
@@ -162,8 +174,8 @@ def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: P
                 metrics["calibrated by windows"] = count
                 if folder is not None:
                     model._save_parts(folder)
-        if "test" in given.data:
-            _add(metrics, "test", score_behind(model, given.data["test"], table, errors))
+        if behind is not None:
+            _add(metrics, "test", score_behind(model, behind))
         return metrics
 
     return Job(batches, validation, facts, "numbers", measure=measure, notes=notes)
@@ -178,6 +190,18 @@ def _check_counts(table: SeriesTable, targets: int) -> None:
             raise ArgumentError(
                 f"output=negative_binomial counts, but {who} has {wrong[0]:g}; set another output"
             )
+
+
+def _check_enough(model: Forecaster, windows: Windows, spans: Whole) -> None:
+    """Refuse quantiles that the validation data are too few to say with a DataError."""
+    wanted = least(model.levels)
+    there = ~np.isnan(windows.truth(*choose(windows, spans, 1, SCORED)))
+    found = int(there.sum((0, 1)).min())
+    if found < wanted:
+        raise DataError(
+            f"conformal: the outermost of the quantiles needs {wanted} numbers of validation, got "
+            f"{found}; raise validation_fraction, or leave out outer quantiles"
+        )
 
 
 def _held_out(model: Forecaster, lengths: Whole, horizon: int) -> Whole:
@@ -209,11 +233,12 @@ def forecast(model: Forecaster, table: SeriesTable) -> Forecasts:
     for one, begin, length in zip(table.series, windows.begins, windows.lengths, strict=True):
         who = f"series {one.unique_id!r}" if one.unique_id else "the series"
         seen = windows.y[max(begin, begin + length - layout.context) : begin + length]
-        if not np.isfinite(seen).any(0).all():
-            raise DataError(
-                f"{who} has no number in its last {layout.context} steps, from which a forecast "
-                "is made; drop it, or train with a larger context"
-            )
+        for target, none in zip(index.targets, np.isnan(seen).all(0), strict=True):
+            if none:
+                raise DataError(
+                    f"{who} has no number in column {target!r} in its last {layout.context} steps, "
+                    "from which a forecast is made; drop it, or train with a larger context"
+                )
         for name in index.future:
             ahead = one.values[length : length + layout.horizon, table.columns.index(name)]
             missing = 0 if name in index.words else int(np.isnan(ahead).sum())
@@ -226,7 +251,7 @@ def forecast(model: Forecaster, table: SeriesTable) -> Forecasts:
     stamps = _stamps(table, rolled.which, rolled.origins, layout.horizon)
     return Forecasts(
         [one.unique_id for one in table.series], stamps, index.targets, rolled.mean,
-        rolled.quantiles, model.levels,
+        rolled.quantiles, model.levels, names=(model.unique_id, model.ds), notes=tuple(table.notes),
     )  # fmt: skip
 
 
@@ -238,26 +263,49 @@ def _windows(model: Forecaster, table: SeriesTable) -> Windows:
 
 def _stamps(table: SeriesTable, which: Whole, first: Whole, steps: int) -> Any:
     """Stamps (B, steps) of series by number, from a step of each on."""
-    found = []
-    for n, at in zip(which.tolist(), first.tolist(), strict=True):
-        start = np.array([table.series[n].start])
-        whole = np.concatenate([start, table.frequency.after(start, at + steps)])
-        found.append(whole[at : at + steps])
-    return np.stack(found)
+    return np.stack([
+        table.frequency.after(np.array([table.series[n].start]), steps, at)
+        for n, at in zip(which.tolist(), first.tolist(), strict=True)
+    ])  # fmt: skip
 
 
-def score_behind(
-    model: Forecaster, table: SeriesTable, before: SeriesTable | None = None, errors: Any = None
-) -> Scored:
-    """Scores of what came behind the training data, see `Forecaster.evaluate`."""
+@dataclass(frozen=True)
+class Behind:
+    """What came behind the training data, with them before it.
+
+    Attributes:
+        windows: of the series.
+        which, origins: of the forecasts that are scored.
+        errors: (N, K) of the series, see `seasonal_error`.
+    """
+
+    windows: Windows
+    which: Whole
+    origins: Whole
+    errors: Any
+
+
+def behind_training(
+    model: Forecaster, table: SeriesTable, before: SeriesTable, errors: Any
+) -> Behind:
+    """What can be scored of a table.
+
+    Raises:
+        DataError: nothing can.
+    """
     check_scorer(statistics=model.statistics)
-    layout, history = model.layout, model.history
-    earlier = history.table if before is None else before
-    both, known, which = joined(earlier, table, layout.targets)
+    layout = model.layout
+    both, known, series = joined(before, table, layout.targets)
     windows = _windows(model, both)
     spans = np.stack([known, windows.lengths - 1], 1)
-    rolled = roll(model, windows, *choose(windows, spans, layout.horizon, scored_windows(model)))
-    return score(model, windows, rolled, (history.errors if errors is None else errors)[which])
+    which, origins = choose(windows, spans, layout.horizon, scored_windows(model))
+    return Behind(windows, which, origins, errors[series])
+
+
+def score_behind(model: Forecaster, behind: Behind) -> Scored:
+    """Scores of what came behind the training data, see `Forecaster.evaluate`."""
+    rolled = roll(model, behind.windows, behind.which, behind.origins)
+    return score(model, behind.windows, rolled, behind.errors)
 
 
 def roll_back(model: Forecaster, table: SeriesTable, cuts: int, stride: int | None) -> Backtest:
@@ -283,6 +331,7 @@ def roll_back(model: Forecaster, table: SeriesTable, cuts: int, stride: int | No
         [table.series[n].unique_id for n in which.tolist()],
         _stamps(table, which, origins, layout.horizon), model.index.targets, rolled.mean,
         rolled.quantiles, model.levels, y=rolled.y, cutoff=_stamps(table, which, origins - 1, 1),
+        names=(model.unique_id, model.ds), notes=tuple(table.notes),
     )  # fmt: skip
     return Backtest(found, origins, scored.scores)
 
@@ -314,6 +363,7 @@ def describe(model: Forecaster, name: str) -> str:
         made=f"{model.cell.upper()}, {model.decoder}, {layout.horizon} steps of "
         f"{model.index.frequency} from the last {layout.context}{segment}",
         columns={"MASE": ("MASE", "{:.3f}"), "ND": ("ND", "{:.4f}"), "wQL": ("wQL", "{:.4f}")},
-        use=["model.predict().columns()"], notes=notes,
+        use=[f"model.predict({'table' if model.future else ''}).columns()"],
+        notes=notes,
         end="It says what is likely if the time to come is like the past that it was trained on.",
     )  # fmt: skip

@@ -28,7 +28,7 @@ from elman.train.windows import WindowBatches
 if TYPE_CHECKING:
     from elman.tasks.forecaster import Forecaster
 
-ROWS = 4096  # windows times samples that are computed at a time
+STEPS, ROWS = 1 << 18, 4096  # of windows, and windows times samples, computed at a time
 SCORED, SLOW = 10_000, 500  # windows that are scored at most; with statistical models
 SEASONS = 50  # that a baseline sees
 
@@ -72,7 +72,8 @@ def _say(
     model: Forecaster, windows: Windows, which: Whole, origins: Whole
 ) -> Iterator[tuple[Numbers, Numbers, Numbers]]:
     """Of some windows at a time means, quantiles and scales."""
-    rows = max(1, ROWS // (model.samples if windows.layout.feedback else 1))
+    rows = ROWS // model.samples if windows.layout.feedback else ROWS
+    rows = max(1, min(rows, STEPS // windows.layout.steps))
     model.model.eval()
     for at in range(0, len(which), rows):
         window = windows.cut(which[at : at + rows], origins[at : at + rows])
@@ -188,14 +189,20 @@ def _drawn(model: Forecaster, layout: Layout, window: Window) -> tuple[NDArray[A
 def choose(windows: Windows, spans: Whole, stride: int, most: int) -> tuple[Whole, Whole]:
     """Series and origins within spans (N, 2), of many windows some that lie evenly.
 
+    Left out is what cannot be forecast, as nothing is seen before it.
+
     Raises:
-        DataError: there are none.
+        DataError: there are none, or no number behind them.
     """
     batches = WindowBatches(windows, spans, 1, seed=None, stride=stride)
-    if not batches.total:
-        raise DataError("nothing to score: no series has a number behind what the model has seen")
-    numbers = np.linspace(0, batches.total - 1, min(batches.total, most)).round().astype(np.int64)
-    return batches.find(numbers)
+    many = min(batches.total, most)
+    numbers = np.linspace(0, max(0, batches.total - 1), many).round().astype(np.int64)
+    which, origins = batches.find(numbers)
+    seen = windows.seen(which, origins)
+    which, origins = which[seen], origins[seen]
+    if np.isnan(windows.truth(which, origins)).all():
+        raise DataError("nothing to score: no number lies behind what the model has seen")
+    return which, origins
 
 
 def scored_windows(model: Forecaster) -> int:

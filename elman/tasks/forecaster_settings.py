@@ -103,8 +103,8 @@ class ForecasterSettings(NetworkSettings):
             raise ArgumentError("targets must name at least one column")
         if self.bptt is not None:
             raise ArgumentError("bptt must be None: a window is short")
-        if self.lags is not None and min(self.lags, default=0) < 0:
-            raise ArgumentError(f"lags must be 0 or more, got {self.lags}")
+        if not all(isinstance(lag, int) and lag >= 0 for lag in self.lags or ()):
+            raise ArgumentError(f"lags must be whole numbers, 0 or more, got {self.lags}")
         if self.segment not in (None, 1) and self.decoder == "autoregressive":
             raise ArgumentError(
                 "segment needs decoder=direct: each step is said from the one before"

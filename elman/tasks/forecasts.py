@@ -34,6 +34,8 @@ class Forecasts:
         levels: Q of the quantiles, rising, 0.5 among them.
         y: (N, H, K) what came, NaN where nothing did; None if it is not known.
         cutoff: (N, 1) the last stamps that were seen, if forecasts have several origins.
+        names: of the columns of names and stamps.
+        notes: what was found and done on the way, for people.
 
     Example:
         >>> import numpy as np
@@ -52,6 +54,8 @@ class Forecasts:
     levels: tuple[float, ...]
     y: Numbers | None = None
     cutoff: Any = None
+    names: tuple[str, str] = ("unique_id", "ds")
+    notes: tuple[str, ...] = ()
 
     @property
     def median(self) -> Numbers:
@@ -93,7 +97,7 @@ class Forecasts:
             ArgumentError: the quantiles do not reach so far.
         """
         if level is None:
-            reach = 100 * (self.levels[-1] - self.levels[0])
+            reach = 100 * (1 - 2 * max(self.levels[0], 1 - self.levels[-1]))
             level = [one for one in LEVELS if one <= reach + 1e-6]
         for one in level:
             if not 0 < one < 100:
@@ -101,8 +105,8 @@ class Forecasts:
         steps = self.ds.shape[1]
         table: dict[str, list[Any]] = {}
         if len(self.unique_id) > 1 or self.unique_id[0]:
-            table["unique_id"] = [name for name in self.unique_id for _ in range(steps)]
-        table["ds"] = _written(self.ds)
+            table[self.names[0]] = [name for name in self.unique_id for _ in range(steps)]
+        table[self.names[1]] = _written(self.ds)
         if self.cutoff is not None:
             table["cutoff"] = _written(np.repeat(self.cutoff, steps, 1))
         for k, target in enumerate(self.targets):
@@ -124,27 +128,33 @@ class Forecasts:
         Raises:
             FolderError: the file is there already, or cannot be written, or has another name.
         """
-        if path.exists() and not overwrite:
-            raise FolderError(f"{path}: is there already; name another file, or give --overwrite")
+        check_target(path, overwrite=overwrite)
         table, kind = self.columns(level), path.suffix.lower()
         if kind == ".parquet":
-            write_atomic(path, _parquet(table, path))
+            write_atomic(path, _parquet(table, (self.names[1], "cutoff"), path))
             return
-        rows = zip(*table.values(), strict=True)
+        rows = (
+            [None if isinstance(x, float) and x != x else x for x in row]
+            for row in zip(*table.values(), strict=True)
+        )
         text = io.StringIO()
         if kind in (".csv", ".tsv"):
             lines = csv.writer(text, delimiter="," if kind == ".csv" else "\t", lineterminator="\n")
             lines.writerows([list(table), *rows])
-        elif kind == ".jsonl":
+        else:
             for row in rows:
                 text.write(
                     json.dumps(dict(zip(table, row, strict=True)), ensure_ascii=False) + "\n"
                 )
-        else:
-            raise FolderError(
-                f"{path}: expected a name that ends with .csv, .tsv, .jsonl, .parquet"
-            )
         write_atomic(path, text.getvalue())
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Refuse a file for forecasts that cannot be written with a FolderError, before the work."""
+    if path.suffix.lower() not in (".csv", ".tsv", ".jsonl", ".parquet"):
+        raise FolderError(f"{path}: expected a name that ends with .csv, .tsv, .jsonl, .parquet")
+    if path.exists() and not overwrite:
+        raise FolderError(f"{path}: is there already; name another file, or give --overwrite")
 
 
 @dataclass(frozen=True)
@@ -167,14 +177,14 @@ def _written(stamps: Any) -> list[Any]:
     return [shown(one) for one in flat] if flat.dtype.kind == "M" else list(flat.tolist())
 
 
-def _parquet(table: dict[str, list[Any]], path: Path) -> bytes:
+def _parquet(table: dict[str, list[Any]], stamps: Sequence[str], path: Path) -> bytes:
     try:
         import polars
     except ImportError as error:
         raise DataError(f'{path}: needs polars; pip install "elman[tables]"') from error
     whole = io.BytesIO()
     frame = polars.DataFrame(table)
-    stamps = [name for name in ("ds", "cutoff") if frame.schema.get(name) == polars.String]
+    stamps = [name for name in stamps if frame.schema.get(name) == polars.String]
     frame = frame.with_columns(polars.col(stamps).str.to_datetime())
     frame.write_parquet(whole)
     return whole.getvalue()

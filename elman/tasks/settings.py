@@ -93,11 +93,11 @@ class TextSettings(NetworkSettings):
 
 
 def check_counts(settings: object, *names: str) -> None:
-    """Refuse numbers below 1 with an ArgumentError; None is fine."""
+    """Refuse what is no whole number of at least 1 with an ArgumentError; None is fine."""
     for name in names:
         number = getattr(settings, name)
-        if number is not None and number < 1:
-            raise ArgumentError(f"{name} must be at least 1, got {number}")
+        if number is not None and not (isinstance(number, int) and number >= 1):
+            raise ArgumentError(f"{name} must be at least 1, got {number!r}")
 
 
 def check_fraction(settings: object, name: str) -> None:

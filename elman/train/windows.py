@@ -58,13 +58,13 @@ class WindowBatches:
         if self.seed is not None:
             draw = np.random.default_rng((self.seed, number))
             chosen = draw.choice(self.total, min(self.count, self.total), replace=False)
-            while len(chosen) < self.count:
-                chosen = np.append(chosen, draw.permutation(self.total))
+            again = -(-self.count // self.total) - 1
+            chosen = np.concatenate([chosen, *(draw.permutation(self.total) for _ in range(again))])
         rank, processes = self.share
         for batch in range(start, len(self)):
             here = chosen[batch * self.batch_size : (batch + 1) * self.batch_size][rank::processes]
             which, origins = self.find(here)
-            window = self.windows.cut(which, origins, self.ends)
+            window = self.windows.cut(which, origins, self.ends, learn=self.seed is not None)
             yield Chunk(Padded.full(window.inputs), window.targets)
 
     def find(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

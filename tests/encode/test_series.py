@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from elman.encode.scale import SCALINGS, find_scale
+from elman.encode.scale import Scaling, find_scale
 from elman.encode.series import SeriesEmbed, calendar
 from elman.padded import Padded
 from elman.read.stamps import Frequency, parse_stamps
 
+SCALINGS = get_args(Scaling)
 finite = st.floats(-1e6, 1e6, allow_subnormal=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elman.encode.scale import SCALINGS
+from elman.encode.scale import Scaling
 from elman.encode.series import SeriesEmbed
 from elman.encode.windows import Layout, Record, Windows
 from elman.heads import ForecastHead
@@ -20,6 +21,7 @@ from elman.padded import Padded
 from elman.recur import GRU
 from elman.state import map_state
 
+SCALINGS = get_args(Scaling)
 LAYOUTS = {
     "plain": Layout(6, 4),
     "segments": Layout(6, 4, 3, targets=2, past=1, known=2, static=1, categories=(3,), lags=(4,)),

@@ -207,7 +207,7 @@ def test_series_of_another_frequency_are_named() -> None:
         ({"y": [1]}, {"unique_id": "who"}, "no column 'who'; its columns: 'y'"),
         ({"y": [1]}, {"covariates": ["y"]}, "column 'y' is named for two different ends"),
         ({"unique_id": ["a"], "x": [1]}, {"wide": True}, "wide: a column is a series, but there"),
-        ({"ds": DAYS, "y": [1] * 4}, {"freq": "2 steps"}, "freq=2 steps: the stamps are dates"),
+        ({"ds": DAYS, "y": [1] * 4}, {"freq": "2 steps"}, "expected a stamp every 2 steps, but"),
         (5, {}, "expected a file, a data frame or a dict of columns, got int"),
         ({"y": []}, {}, "0 rows: has no row that can be used"),
         ({"ds": DAYS[:1], "y": [1]}, {}, "1 rows: one stamp a series says nothing of the"),
@@ -254,3 +254,68 @@ def test_a_missing_table_of_parquet_says_what_is_wrong(tmp_path: Path) -> None:
         read(path)
     with pytest.raises(ArgumentError, match="expected a file"):
         read(object())
+
+
+def test_an_index_of_pandas_is_a_column() -> None:
+    pandas = pytest.importorskip("pandas")
+    days = pandas.date_range("2024-01-01", periods=4, freq="D")
+    found = read(pandas.DataFrame({"y": [1.0, 2, 3, 4]}, index=days))
+    assert str(found.frequency) == "D"
+    named = pandas.DataFrame({"y": [1.0, 2]}, index=pandas.Index(["a", "b"], name="unique_id"))
+    assert [one.unique_id for one in read(named).series] == ["a", "b"]
+    none = pandas.DataFrame({"ds": [pandas.Timestamp("2024-01-01"), pandas.NaT], "y": [1.0, 2]})
+    assert "column 'ds' is empty, expected a date" in complaint(none)
+    twice = pandas.DataFrame([[1, 2]], columns=["y", "y"])
+    assert "two columns 'y'" in complaint(twice)
+
+
+def test_a_lazy_frame_is_read() -> None:
+    polars = pytest.importorskip("polars")
+    assert read(polars.LazyFrame({"y": [1.0, 2.0]})).series[0].values.ravel().tolist() == [1, 2]
+
+
+def test_what_is_not_read_is_said() -> None:
+    notes = read({"store": ["a", "b"], "date": ["2024-01-01"] * 2, "y": [1, 2]}).notes
+    assert notes[0].startswith("no column 'unique_id': all rows are one series; not read: 'store'")
+    assert notes[1].startswith("no column 'ds': rows are steps")
+    assert read({"y": [1, 2]}).notes == []
+
+
+def test_true_and_false_are_numbers_wherever_they_come_from() -> None:
+    for values in ([True, False], ["true", "False"]):
+        found = read({"y": [1, 2], "open": values}, covariates=["open"])
+        assert found.series[0].values[:, 1].tolist() == [1.0, 0.0]
+    words = read({"y": [1, 2, 3], "open": ["true", "no", "false"]}, covariates=["open"])
+    assert words.categories == {"open": ["true", "no", "false"]}
+
+
+def test_a_series_may_be_called_na() -> None:
+    found = read({"unique_id": ["NA", "NA", "DE"], "y": [1, 2, 3]})
+    assert [one.unique_id for one in found.series] == ["NA", "DE"]
+
+
+def test_many_empty_series_are_left_out_at_once(tmp_path: Path) -> None:
+    count = 3000
+    columns = {"unique_id": [str(n) for n in range(count)], "y": [1.0, *[None] * (count - 1)]}
+    source = SeriesSource(columns)
+    reads = []
+    rows = source.table.rows
+
+    def counted(names: Any) -> Any:
+        found = rows(names)
+        read_rows = found.read
+        found.read = lambda: reads.append(1) or read_rows()  # type: ignore[method-assign, func-returns-value]
+        return found
+
+    source.table.rows = counted  # type: ignore[method-assign]
+    with Rejects(tmp_path / "bad.csv") as rejects:
+        assert len(source.read(rejects).series) == 1
+    assert rejects.count == count - 1
+    assert len(reads) < 5
+
+
+def test_a_stamp_twice_may_be_left_out(tmp_path: Path) -> None:
+    with Rejects(tmp_path / "bad.csv") as rejects:
+        found = SeriesSource({"ds": [1, 2, 2, 3], "y": [1, 2, 9, 3]}).read(rejects)
+    assert rejects.count == 1
+    assert found.series[0].values.ravel().tolist() == [1, 2, 3]

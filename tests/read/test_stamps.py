@@ -127,3 +127,53 @@ def test_one_stamp_has_no_frequency() -> None:
         Frequency.infer(stamps("2024-03-01"))
     with pytest.raises(DataError, match="set freq"):  # two series of one stamp each
         Frequency.infer(stamps("2024-03-01", "2024-03-02"), np.array([1]))
+
+
+def test_whole_numbers_that_are_dates_are_dates() -> None:
+    days = [20240130, 20240131, 20240201]
+    for values in (days, [str(day) for day in days]):
+        assert str(Frequency.infer(parse_stamps(values)[0])) == "D"
+    months = [202311, 202312, 202401]
+    assert str(Frequency.infer(parse_stamps(months)[0])) == "MS"
+    wrong = [20240100 + day for day in range(1, 31)] + [20240230]
+    stamps, _, bad = parse_stamps(wrong)
+    assert stamps.dtype.kind == "M"
+    assert bad == [30]
+    for steps in ([1999, 2000, 2001], [5, 6, 7], [20240101, 20240199, 20240255]):
+        assert parse_stamps(steps)[0].tolist() == steps
+
+
+def test_what_numpy_would_read_in_its_own_way_is_read_as_it_is_written() -> None:
+    stamps, moved, bad = parse_stamps(["2024-03-01 05:00", "2024-03-01T06:00+02:00", "today"])
+    assert bad == [0, 2]  # one with an offset: those without are not told
+    assert moved
+    assert stamps[1] == np.datetime64("2024-03-01T04:00")
+    assert parse_stamps(["100000000000000000000", "1", "2"])[2] == [0]
+
+
+def test_days_with_an_offset_keep_their_dates() -> None:
+    written = ["2024-03-30T00:00+01:00", "2024-03-31T00:00+01:00", "2024-04-01T00:00+02:00"]
+    stamps, moved, bad = parse_stamps(written)
+    assert (moved, bad) == (False, [])
+    assert str(Frequency.infer(stamps)) == "D"
+    hours, moved, _ = parse_stamps(["2024-03-31T01:00+01:00", "2024-03-31T03:00+02:00"])
+    assert moved
+    assert str(Frequency.infer(hours)) == "h"
+
+
+def test_the_thirtieth_is_the_last_of_february() -> None:
+    stamps = parse_stamps(["2024-01-30", "2024-02-29", "2024-03-30", "2024-04-30"])[0]
+    frequency = Frequency.infer(stamps)
+    assert str(frequency) == "MS"
+    assert frequency.places(stamps).tolist() == [0, 1, 2, 3]
+    assert np.array_equal(frequency.after(stamps[:1], 2, 2), stamps[2:])
+
+
+def test_series_of_months_may_stand_on_days_of_their_own() -> None:
+    stamps = parse_stamps(["2024-01-01", "2024-02-01", "2024-01-15", "2024-02-15", "2024-04-15"])[0]
+    assert str(Frequency.infer(stamps, np.array([2]))) == "MS"
+
+
+@pytest.mark.parametrize(("freq", "season"), [("s", 60), ("min", 60), ("5min", 288), ("15min", 96)])
+def test_a_season_is_not_too_long(freq: str, season: int) -> None:
+    assert Frequency.named(freq).season == season

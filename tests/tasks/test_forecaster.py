@@ -286,9 +286,11 @@ def test_a_test_has_the_frequency_and_the_words_of_the_training() -> None:
     first, rest = ({k: v[a:b] for k, v in whole.items()} for a, b in ((0, 140), (140, 160)))
     model = elman.Forecaster(**settings).fit(first)
     scores = model.evaluate(rest)
-    # Every second row: the frequency is not two hours, and "odd" is not the first word here.
-    some = {name: values[1::2] for name, values in rest.items()}
-    assert model.evaluate(some)["numbers"] == 10
+    # The frequency is not two hours, and "odd" is the first word here.
+    some = {name: [*values[1:12:2], values[12]] for name, values in rest.items()}
+    assert model.evaluate(some)["numbers"] == 7
+    with pytest.raises(DataError, match="has a stamp every 2h, training has every h"):
+        model.evaluate({name: values[1::2] for name, values in rest.items()})
     other = {**rest, "kind": ["odd" if word == "even" else "even" for word in rest["kind"]]}
     assert model.evaluate(other)["MAE"] != scores["MAE"]
     rest["load"][3] = "much"
@@ -343,7 +345,10 @@ LIVE: dict[str, dict[str, Any]] = {
         "embedding_size": 8, "output": "student_t",
     },
     "steps": {"segment": 1, "cell": "gru", "scaling": "mean", "per_series": True},
-    "conformal": {"conformal": True, "output": "point", "num_layers": 2, "lags": 0},
+    "conformal": {
+        "conformal": True, "output": "point", "num_layers": 2, "lags": 0, "horizon": 6,
+        "validation_fraction": 0.4,
+    },
     "autoregressive": {"decoder": "autoregressive", "samples": 20, "past": ("load",)},
 }  # fmt: skip
 
@@ -414,11 +419,128 @@ def test_what_a_live_session_cannot_take_is_said(trained: elman.Forecaster) -> N
     for wrong in ([1.0, 2.0], math.inf):
         with pytest.raises(ArgumentError, match="y must be 1 finite numbers or NaN, got"):
             live.push(wrong)
+    with pytest.raises(ArgumentError, match="y must be 1 finite numbers or NaN, got 'a'"):
+        live.push("a")
     with pytest.raises(ArgumentError, match="push takes the covariates none, got load"):
         live.push(1.0, load=2.0)
     first = live.forecast()
     assert np.array_equal(live.forecast().quantiles, first.quantiles)
     assert not np.array_equal(live.push(None).quantiles, first.quantiles)
+    for _ in range(12):
+        nothing = live.push(None)
+    assert np.isnan(nothing.quantiles).all()
+    assert np.isfinite(live.push(3.0).quantiles).all()
+
+
+@pytest.mark.parametrize("decoder", ["direct", "autoregressive"])
+def test_validation_counts_what_is_held_out_only(decoder: str) -> None:
+    scaling = "mean" if decoder == "autoregressive" else "last"
+    settings = {**SETTINGS, "epochs": 1, "decoder": decoder, "scaling": scaling, "samples": 20}
+    y = series(121)
+    a = elman.Forecaster(**settings).fit(y)
+    assert a.metrics["model"]["validation"]["numbers"] == 12  # the last 3 horizons of 12
+    y[112:] = [None] * 9  # type: ignore[list-item]
+    b = elman.Forecaster(**settings).fit([*y[:100], *[100.0] * 12, *y[112:]])
+    assert b.metrics["model"]["validation"]["numbers"] == 8
+    for one, other in zip(a.model.parameters(), b.model.parameters(), strict=True):
+        assert one.shape == other.shape
+
+
+def test_a_validation_without_numbers_is_refused() -> None:
+    y: list[float | None] = [*series(126), *[None] * 10, 1.0]
+    # Of the last three horizons the first has a number, and the last.
+    assert elman.Forecaster(**SETTINGS).fit(y).metrics["model"]["validation"]["numbers"] == 2
+    two = {"a": [*series(100), *[None] * 20], "b": [*[None] * 100, *series(20)]}
+    settings = {**SETTINGS, "targets": ("a", "b"), "horizon": 10, "context": 10}
+    model = elman.Forecaster(**settings).fit(two)
+    # Of windows in which nothing of a target is seen, none is scored.
+    assert model.metrics["model"]["validation"]["numbers"] == 10
+
+
+def test_what_is_known_beyond_the_horizon_changes_nothing() -> None:
+    draw = np.random.default_rng(0)
+    settings = {**SETTINGS, "horizon": 6, "season": 4, "future": ("x",), "epochs": 1}
+    columns = {"y": series(200), "x": draw.normal(size=200).tolist()}
+    model = elman.Forecaster(**settings).fit(columns)
+    assert model.layout.behind == 8
+    back = model.backtest(columns, cuts=1)
+    until = {"y": [*columns["y"][:194], *[None] * 6], "x": columns["x"]}
+    more = {"y": [*until["y"], None, None], "x": [*columns["x"], 9.0, 9.0]}
+    for found in (until, more):
+        np.testing.assert_allclose(
+            model.predict(found).quantiles, back.forecasts.quantiles, rtol=1e-6
+        )
+
+
+def test_too_few_numbers_for_conformal_quantiles_are_refused() -> None:
+    settings = {**SETTINGS, "conformal": True, "horizon": 12}
+    with pytest.raises(DataError, match=r"conformal: the outermost .* needs 39 numbers .* got 12"):
+        elman.Forecaster(**settings).fit(series(120))
+    inner = {**settings, "quantiles": (0.1, 0.5, 0.9), "output": "point"}
+    model = elman.Forecaster(**inner).fit(series(120))
+    assert model.history.corrections is not None
+    # 12 numbers are too few for each step ahead: all share what they say.
+    assert np.ptp(model.history.corrections, axis=0).max() == 0
+    assert (model.history.corrections[:, 0, 2] > 0).all()
+
+
+def test_a_test_that_cannot_be_scored_is_refused_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop._Loop, "_step", lambda self: pytest.fail("it trains"))
+    whole = table()
+    for test, words in (
+        (whole, "expected some every h behind"),
+        ({**table(1), "unique_id": ["x"] * 120}, "training has not seen it"),
+    ):
+        with pytest.raises(DataError, match=words):
+            elman.Forecaster(**SETTINGS).fit(whole, test=test, out=tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_word_that_is_held_out_is_a_new_one() -> None:
+    columns = {"y": series(200), "w": ["no"] * 190 + ["xmas"] * 10}
+    model = elman.Forecaster(**{**SETTINGS, "epochs": 1}, future=("w",)).fit(columns)
+    assert model.index.words == {"w": ["no"]}
+    until = {"y": [*columns["y"][:180], *[None] * 4], "w": ["no"] * 180 + ["xmas"] * 4}
+    other = {**until, "w": ["no"] * 180 + ["else"] * 4}
+    assert np.array_equal(model.predict(until).quantiles, model.predict(other).quantiles)
+
+
+def test_late_starters_do_not_make_scores_unequal() -> None:
+    wide = {"ds": list(range(104)), "a": series(104), "b": [*[None] * 100, *series(4)]}
+    model = elman.Forecaster(**{**SETTINGS, "epochs": 1}, wide=True).fit(wide)
+    metrics = model.metrics
+    counts = {one["validation"]["numbers"] for one in (metrics["baseline"], *metrics["others"])}
+    assert counts == {metrics["model"]["validation"]["numbers"]}
+    keys = [set(one["validation"]) for one in (metrics["baseline"], *metrics["others"])]
+    assert all("MAE" in one and "ND" in one for one in keys)
+
+
+def test_constant_series_are_trained_and_scored_without_a_word() -> None:
+    model = elman.Forecaster(**{**SETTINGS, "epochs": 1}).fit([5.0] * 100)
+    assert "MASE" not in model.metrics["model"]["validation"]
+    assert model.predict().median == pytest.approx(5.0, abs=0.1)
+
+
+def test_stamps_and_names_are_called_as_in_the_data(tmp_path: Path) -> None:
+    columns = table()
+    columns["shop"], columns["when"] = columns.pop("unique_id"), columns.pop("ds")
+    model = elman.Forecaster(**{**SETTINGS, "epochs": 1}, unique_id="shop", ds="when").fit(columns)
+    assert list(model.predict().columns([]))[:3] == ["shop", "when", "y"]
+    rolled = model.backtest({**columns, "y": [*columns["y"][:-1], None]}, cuts=1, stride=1)
+    rolled.forecasts.write(tmp_path / "a.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert rows[0]["when"] == columns["when"][116]
+    assert all(row["y"] is None or row["y"] == row["y"] for row in rows)
+
+
+def test_any_levels_have_their_table_and_their_scores() -> None:
+    levels = tuple(np.linspace(0.1, 0.9, 9))
+    model = elman.Forecaster(**{**SETTINGS, "epochs": 1}, quantiles=levels).fit(series())
+    assert {"CRPS", "wQL", "coverage 40"} < set(model.metrics["model"]["validation"])
+    skewed = elman.Forecaster(**{**SETTINGS, "epochs": 1}, quantiles=(0.001, 0.5, 0.85))
+    assert list(skewed.fit(series()).predict().columns()) == ["ds", "y"]
 
 
 def test_forecasts_do_not_depend_on_the_other_series() -> None:
@@ -434,7 +556,9 @@ def test_series_that_end_in_nothing_are_named(trained: elman.Forecaster) -> None
     assert np.isfinite(trained.predict(empty).quantiles).all()  # from its only number on
     two = elman.Forecaster(**{**SETTINGS, "epochs": 1}, targets=("a", "b"))
     two.fit({"a": series(), "b": series(seed=1)})
-    with pytest.raises(DataError, match="the series has no number in its last 12 steps"):
+    with pytest.raises(
+        DataError, match="the series has no number in column 'b' in its last 12 steps"
+    ):
         two.predict({"a": series(), "b": [1.0, *[None] * 119]})
 
 
@@ -471,6 +595,9 @@ def test_all_of_the_data_may_be_learned_from() -> None:
     ("settings", "words"),
     [
         ({"horizon": 0}, "horizon must be at least 1, got 0"),
+        ({"horizon": 4.5}, "horizon must be at least 1, got 4.5"),
+        ({"horizon": "4"}, "horizon must be at least 1, got '4'"),
+        ({"lags": (1.5,)}, "lags must be whole numbers"),
         ({"output": "normal"}, "output must be one of quantile, gaussian"),
         ({"scaling": "max"}, "scaling must be one of mean, standard, robust, last"),
         ({"quantiles": (0.9, 0.5)}, "quantiles must rise between 0 and 1"),
@@ -482,7 +609,7 @@ def test_all_of_the_data_may_be_learned_from() -> None:
         ({"output": "negative_binomial", "scaling": "mean"}, "but series 's0' has 1.01257"),
         ({"output": "negative_binomial"}, "output=negative_binomial counts: set scaling=mean"),
         ({"validation_fraction": 0.0}, "validation_fraction=0 leaves no score to watch"),
-        ({"lags": (-1,)}, "lags must be 0 or more"),
+        ({"lags": (-1,)}, "lags must be whole numbers, 0 or more"),
         ({"targets": ()}, "targets must name at least one column"),
         ({"bptt": 5}, "bptt must be None"),
     ],
@@ -502,7 +629,7 @@ def test_data_that_cannot_be_learned_from_are_named() -> None:
     model = elman.Forecaster(**{**SETTINGS, "epochs": 1}, per_series=True).fit(table())
     with pytest.raises(DataError, match="series 'new': training has not seen it, and per_series"):
         model.predict({**table(1), "unique_id": ["new"] * 120})
-    with pytest.raises(ArgumentError, match="freq=h: the stamps are whole numbers"):
+    with pytest.raises(ArgumentError, match="expected a stamp every h, but the stamps are not"):
         model.predict([1.0, 2.0])
 
 
