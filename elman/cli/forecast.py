@@ -14,7 +14,6 @@ from elman.cli.app import app
 from elman.errors import ArgumentError
 from elman.report.page import SCORES
 from elman.tasks import Forecaster, load, task_of
-from elman.tasks.forecasts import check_target
 
 SHOWN = 48  # rows of forecasts on the terminal
 
@@ -24,8 +23,7 @@ def show_forecasts(
     *, overwrite: bool,
 ) -> None:  # fmt: skip
     """Write what a forecaster says to a file, or show the beginning of it."""
-    if out is not None:
-        check_target(out, overwrite=overwrite)
+    _check(out, overwrite=overwrite)
     model = load(run)
     assert isinstance(model, Forecaster)
     found = model.predict(file)
@@ -84,8 +82,7 @@ def backtest(
     """
     if not issubclass(task_of(run), Forecaster):
         raise ArgumentError(f"{run}: holds a {task_of(run).task}; backtest is for a forecaster")
-    if out is not None:
-        check_target(out, overwrite=overwrite)
+    _check(out, overwrite=overwrite)
     model = load(run)
     assert isinstance(model, Forecaster)
     found = model.backtest(series, cuts=cuts, stride=stride, skip_bad_rows=skip_bad_rows)
@@ -103,6 +100,14 @@ def backtest(
         cells = (f"{scores[name]:10.4g}" if name in scores else f"{'':10s}" for name in names)
         print(f"{who:16s}" + "".join(cells))
     print(f"{len(found.origins):,} forecasts" + ("" if out is None else f": {out}"))
+
+
+def _check(out: Path | None, *, overwrite: bool) -> None:
+    """Before the work."""
+    from elman.tasks.forecasts import check_target
+
+    if out is not None:
+        check_target(out, overwrite=overwrite)
 
 
 def _note(notes: Sequence[str]) -> None:
