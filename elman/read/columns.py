@@ -13,6 +13,7 @@ is an error.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -32,6 +33,7 @@ from elman.read.text import table_columns
 Kind = Literal["name", "stamp", "number", "value", "word"]
 NOTHING = {"", "na", "n/a", "nan", "null", "none", "?"}
 TRUTH = {"true": 1.0, "false": 0.0}  # as frames write them
+DATE = re.compile(r"\d{1,4}[-/.]\d\d?[-/.]\d")
 BLOCK = 1 << 16  # rows that are turned into arrays at a time
 
 
@@ -87,6 +89,7 @@ class Table:
 
     Raises:
         ArgumentError: it is none of these.
+        DataError: the file is not there.
 
     Example:
         >>> from elman.read.columns import Table
@@ -104,6 +107,8 @@ class Table:
         if type(source).__name__ == "LazyFrame":
             source = source.collect()
         if isinstance(source, str | Path):
+            if not Path(source).exists():
+                raise DataError(f"{source}: there is no such file; expected a table")
             self.file = files_below(source)[0]
             if kind_of(self.file) not in TABLES or Path(source).is_dir():
                 shown = ", ".join(sorted(TABLES))
@@ -253,7 +258,8 @@ def _convert(
         array = np.array([number_or_nan(value) for value in values])
     strange = np.flatnonzero(~np.isfinite(array)).tolist()
     wrong = {
-        n: f"is {_shown(values[n])}, expected a finite number; mend or drop the row"
+        n: f"is {_shown(values[n])}, expected a finite number; "
+        + ("name it as ds" if DATE.match(str(values[n])) else "mend or drop the row")
         for n in strange if not _is_nothing(values[n])
     }  # fmt: skip
     return array, wrong, False

@@ -221,7 +221,7 @@ def test_no_file_of_text_and_no_folder_is_a_table(tmp_path: Path) -> None:
     text = write(tmp_path / "a.txt", "1\n2\n")
     for path in (text, tmp_path):
         assert complaint(path).startswith(f"{path}: expected a table (.csv, .jsonl")
-    assert "No such file" in complaint(tmp_path / "none.csv")
+    assert "no such file" in complaint(tmp_path / "none.csv")
     assert complaint(write(tmp_path / "a.csv", "")).endswith("a.csv: empty; expected text")
 
 
@@ -319,3 +319,9 @@ def test_a_stamp_twice_may_be_left_out(tmp_path: Path) -> None:
         found = SeriesSource({"ds": [1, 2, 2, 3], "y": [1, 2, 9, 3]}).read(rejects)
     assert rejects.count == 1
     assert found.series[0].values.ravel().tolist() == [1, 2, 3]
+
+
+def test_a_date_where_a_number_should_be_is_named() -> None:
+    wide = {"date": DAYS, "a": [1, 2, 3, 4]}
+    assert complaint(wide, wide=True).endswith("expected a finite number; name it as ds")
+    assert "there is no such file; expected a table" in complaint("nothing.csv")
