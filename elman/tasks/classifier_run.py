@@ -32,9 +32,9 @@ from elman.tasks.labelled_data import (
 from elman.tasks.network import begin_as, earlier_model
 from elman.tasks.parts import Parts, check_same, given_before, read_one, read_parts
 from elman.tasks.run import Job, check_can_go_on, go_on, start
+from elman.train.checkpoint import CHECKPOINT
 from elman.train.chunks import ExampleBatches
 from elman.train.fabric import build_fabric
-from elman.train.loop import CHECKPOINT
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier

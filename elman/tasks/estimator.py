@@ -125,8 +125,7 @@ class Estimator(NetworkSettings):
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the model to a folder, for `elman.load`."""
         from elman.tasks.run import write_card
-        from elman.train.checkpoint import save_tensors
-        from elman.train.loop import WEIGHTS
+        from elman.train.checkpoint import WEIGHTS, save_tensors
 
         folder, weights = Path(folder), self.model.state_dict()
         check_free(folder, overwrite=overwrite)
@@ -143,8 +142,7 @@ class Estimator(NetworkSettings):
         Raises:
             FolderError: the folder is missing, damaged or of another task.
         """
-        from elman.train.checkpoint import load_tensors
-        from elman.train.loop import WEIGHTS
+        from elman.train.checkpoint import WEIGHTS, load_tensors
 
         folder = Path(folder)
         model = cls._from_config(read_config(folder), folder)

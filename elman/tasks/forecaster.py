@@ -102,7 +102,7 @@ class Forecaster(ForecasterSettings, Estimator):
         Raises:
             DataError: a row cannot be read, or training has seen no series like it.
         """
-        from elman.tasks.forecaster_run import forecast
+        from elman.tasks.forecaster_use import forecast
 
         return forecast(self, self.history.table if series is None else self._read(series))
 
@@ -117,7 +117,7 @@ class Forecaster(ForecasterSettings, Estimator):
         Raises:
             DataError: a row cannot be read, or nothing lies behind the training data.
         """
-        from elman.tasks.forecaster_run import behind_training, score_behind
+        from elman.tasks.forecaster_use import behind_training, score_behind
 
         table, history = self._read(series, skip_bad_rows), self.history
         behind = behind_training(self, table, history.table, history.errors)
@@ -153,7 +153,7 @@ class Forecaster(ForecasterSettings, Estimator):
             >>> found.scores["this model"]["MAE"] < 0.1, found.origins.tolist()
             (True, [188, 192, 196])
         """
-        from elman.tasks.forecaster_run import roll_back
+        from elman.tasks.forecaster_use import roll_back
 
         if cuts < 1 or (stride is not None and stride < 1):
             raise ArgumentError(f"cuts and stride must be at least 1, got {cuts} and {stride}")
@@ -194,7 +194,7 @@ class Forecaster(ForecasterSettings, Estimator):
 
     def _read(self, series: Any, rejects: str | Path | None = None) -> SeriesTable:
         """Series in the form of the training data."""
-        from elman.tasks.forecaster_run import look
+        from elman.tasks.forecaster_use import look
         from elman.tasks.parts import read_one
 
         like = self.history.table

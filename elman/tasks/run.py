@@ -19,9 +19,9 @@ from elman.report.page import write_report
 from elman.report.progress import Progress
 from elman.tasks.estimator import Estimator
 from elman.tasks.folder import CARD, CONFIG, METRICS, start_folder, write_config, write_json
-from elman.train.checkpoint import load_tensors
+from elman.train.checkpoint import CHECKPOINT, WEIGHTS, load_tensors
 from elman.train.chunks import Batches
-from elman.train.loop import CHECKPOINT, WEIGHTS, fit
+from elman.train.loop import fit
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from elman.tasks.folder import SOURCE_TOKENIZER, TOKENIZER
 from elman.tasks.network import begin_as, earlier_model
 from elman.tasks.parts import Parts, check_same, given_before, hold_out, read_one, read_parts
 from elman.tasks.run import Job, check_can_go_on, go_on, start
+from elman.train.checkpoint import CHECKPOINT
 from elman.train.chunks import ExampleBatches
 from elman.train.evaluate import evaluate
 from elman.train.fabric import build_fabric
-from elman.train.loop import CHECKPOINT
 
 if TYPE_CHECKING:
     from elman.tasks.language_model import LanguageModel

@@ -21,6 +21,8 @@ from torch.optim import Optimizer
 from elman.atomic import write_atomic
 from elman.errors import FolderError
 
+CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"  # of a model folder
+
 Json: TypeAlias = Union[  # noqa: UP007 - a quoted part cannot stand beside |
     bool, int, float, str, list["Json"], dict[str, "Json"], None
 ]

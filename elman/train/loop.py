@@ -28,6 +28,8 @@ from elman.report.journal import Journal
 from elman.seq2seq import Seq2Seq
 from elman.state import State, from_named_leaves, map_state, named_leaves
 from elman.train.checkpoint import (
+    CHECKPOINT,
+    WEIGHTS,
     Json,
     load_optimizer,
     load_tensors,
@@ -51,7 +53,6 @@ from elman.train.position import Outcome, Position, Reason, explain_divergence
 from elman.train.settings import TrainingSettings
 from elman.train.signals import Signals
 
-CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
 RECORD_SECONDS = 1.0  # between two step records
 
 Record = Mapping[str, object]

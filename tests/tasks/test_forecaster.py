@@ -8,6 +8,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -242,6 +244,18 @@ def test_a_model_is_the_same_from_its_folder(trained: elman.Forecaster, tmp_path
     (tmp_path / "run" / "series.json").write_text("{}")
     with pytest.raises(FolderError, match=r"series.json: is damaged"):
         elman.load(tmp_path / "run")
+
+
+def test_a_model_is_used_without_what_training_needs(
+    trained: elman.Forecaster, tmp_path: Path
+) -> None:
+    trained.save(tmp_path / "run")
+    code = (
+        f"import sys, elman; elman.load({str(tmp_path / 'run')!r}).predict(); "
+        "print([name for name in ('lightning_fabric', 'torchmetrics') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:

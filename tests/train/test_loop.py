@@ -20,11 +20,11 @@ from elman.heads import TokenHead
 from elman.model import Loss, SequenceModel
 from elman.report.journal import Journal, read_journal
 from elman.state import named_leaves
-from elman.train.checkpoint import load_tensors, save_tensors
+from elman.train.checkpoint import CHECKPOINT, WEIGHTS, load_tensors, save_tensors
 from elman.train.chunks import DocumentBatches, StreamBatches
 from elman.train.evaluate import evaluate
 from elman.train.fabric import build_fabric
-from elman.train.loop import CHECKPOINT, WEIGHTS, fit
+from elman.train.loop import fit
 from elman.train.optim import build_optimizer, learning_rate, use_learning_rate
 from elman.train.settings import TrainingSettings
 
