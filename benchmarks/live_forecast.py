@@ -1,0 +1,72 @@
+"""Microseconds from an observation to the next forecast, live, one thread; 64 units.
+
+    python benchmarks/live_forecast.py
+
+by days      24 hours ahead from the last week, in steps of a day: what a Forecaster of hourly data
+             does by itself
+by hours     an hour ahead from the last two days, in steps of an hour
+covariates   as by days, with two covariates of the past and the calendar
+
+Each live forecast is compared with that of `predict` on the series up to there first.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from result import write_result
+
+import elman
+
+HOURS, PUSHED, COMPARED = 3000, 2000, 50
+CASES: dict[str, dict[str, Any]] = {
+    "by days": {"calendar": False},
+    "by hours": {"calendar": False, "horizon": 1, "context": 48, "segment": 1},
+    "covariates": {"past": ("wind", "load")},
+}
+
+
+def measure(settings: dict[str, Any]) -> dict[str, Any]:
+    """Median and 95th percentile of pushes, and the largest relative difference to `predict`."""
+    draw = np.random.default_rng(0)
+    hours = np.arange(HOURS)
+    stamps = (np.datetime64("2024-01-01T00") + hours).astype(str).tolist()
+    y = 10 + 3 * np.sin(2 * np.pi * hours / 24) + draw.normal(0, 0.3, HOURS)
+    columns = {"ds": stamps, "y": y.tolist()}
+    past = settings.get("past", ())
+    columns |= {name: draw.normal(size=HOURS).tolist() for name in past}
+    learned = HOURS - PUSHED
+    model = elman.Forecaster(
+        season=24, hidden_size=64, epochs=1, windows=64, device="cpu", **settings
+    ).fit({name: values[:learned] for name, values in columns.items()})
+    live = model.stream()
+    seconds, apart = [], 0.0
+    for n in range(learned, HOURS):
+        covariates = {name: columns[name][n] for name in past}
+        began = time.perf_counter()
+        found = live.push(y[n], **covariates)
+        seconds.append(time.perf_counter() - began)
+        if n < learned + COMPARED:
+            until = {name: values[: n + 1] for name, values in columns.items()}
+            wanted = model.predict(until).quantiles[0]
+            apart = max(apart, float(np.abs(found.quantiles / wanted - 1).max()))
+    if apart > 1e-4:
+        raise SystemExit(f"live and predict differ by {apart:.2g}")
+    micro = sorted(1e6 * x for x in seconds[COMPARED:])
+    return {
+        "median": statistics.median(micro), "95 %": micro[int(0.95 * len(micro))],
+        "steps of the network": model.layout.steps, "apart from predict": apart,
+    }  # fmt: skip
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    write_result("live_forecast", {"microseconds": {k: measure(v) for k, v in CASES.items()}})
+
+
+if __name__ == "__main__":
+    main()
