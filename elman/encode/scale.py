@@ -35,34 +35,28 @@ def find_scale(seen: Numbers, how: Scaling | None) -> tuple[Numbers, Numbers]:
         >>> shift.item(), scale.item()
         (3.0, 1.0)
     """
-    there = ~np.isnan(seen)
-    y = np.where(there, seen, 0.0)
-    count = np.maximum(there.sum(1, keepdims=True), 1)
+    gone = np.isnan(seen)
+    some = bool(gone.any())  # without gaps half of the work is enough
+    y = np.where(gone, 0.0, seen) if some else seen
+    count = np.maximum((~gone).sum(1, keepdims=True), 1) if some else np.array(seen.shape[1])
     size = np.abs(y).sum(1, keepdims=True) / count
-    zero = np.zeros_like(size)
-    if how is None:
-        return zero, zero + 1
-    if how == "mean":
-        shift, scale = zero, size
-    elif how == "robust":
-        low, shift, high = _quartiles(seen, there)
-        scale = TO_DEVIATION * (high - low)
-        scale = np.where(scale > 0, scale, _moments(y, there, count)[1])
+    if how is None or how == "mean":
+        shift = np.zeros_like(size)
+        scale = size if how else shift + 1
     else:
-        shift, scale = _moments(y, there, count)
-        if how == "last":
-            last = there.shape[1] - 1 - there[:, ::-1].argmax(1)
-            shift = y[np.arange(len(y))[:, None], last, np.arange(y.shape[2])][:, None]
-    scale = np.maximum(scale, np.maximum(TINY, 1.0 / (count * count)) * size)
-    return shift, np.where(scale > 0, scale, 1.0)
-
-
-def _moments(
-    y: Numbers, there: NDArray[np.bool_], count: NDArray[np.int64]
-) -> tuple[Numbers, Numbers]:
-    mean = y.sum(1, keepdims=True) / count
-    error = np.where(there, y - mean, 0.0)
-    return mean, np.sqrt((error * error).sum(1, keepdims=True) / count)
+        shift = y.sum(1, keepdims=True) / count
+        error = np.where(gone, 0.0, y - shift) if some else y - shift
+        scale = np.sqrt((error * error).sum(1, keepdims=True) / count)
+    if how == "robust":
+        low, shift, high = _quartiles(seen, ~gone)
+        scale = np.where(high > low, TO_DEVIATION * (high - low), scale)
+    elif how == "last":
+        last = (~gone)[:, ::-1].argmax(1)[:, None] if some else 0
+        shift = np.take_along_axis(y, seen.shape[1] - 1 - last, 1) if some else y[:, -1:]
+    if how is not None:
+        scale = np.maximum(scale, np.maximum(TINY, 1.0 / (count * count)) * size)
+    scale[scale == 0] = 1.0
+    return shift, scale
 
 
 def _quartiles(seen: Numbers, there: NDArray[np.bool_]) -> tuple[Numbers, Numbers, Numbers]:

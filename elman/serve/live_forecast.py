@@ -57,6 +57,8 @@ class LiveForecaster:
         self, record: Record, start: Any, index: SeriesIndex, layout: Layout, say: Say
     ) -> None:
         self._index, self._layout, self._say = index, layout, say
+        self._names = {*index.past, *index.future}
+        self._gap = True  # whether the last numbers may be none
         self._start, self._frequency = start, Frequency.named(index.frequency)
         self._steps = len(record.y)
         lag = max(layout.lags, default=0)
@@ -84,14 +86,17 @@ class LiveForecaster:
             ArgumentError: there are more or fewer numbers than targets, one is infinite, or a
                 covariate is missing or unknown.
         """
-        layout, index = self._layout, self._index
+        index = self._index
         try:
             value = np.array(math.nan if y is None else y, dtype=np.float64).reshape(-1)
         except (TypeError, ValueError):
             value = np.zeros(0)
-        if value.size != layout.targets or np.isinf(value).any():
-            raise ArgumentError(f"y must be {layout.targets} finite numbers or NaN, got {y!r}")
-        if covariates.keys() != {*index.past, *index.future}:
+        self._gap = not np.isfinite(value).all()
+        if value.size != self._layout.targets or (self._gap and np.isinf(value).any()):
+            raise ArgumentError(
+                f"y must be {self._layout.targets} finite numbers or NaN, got {y!r}"
+            )
+        if covariates.keys() != self._names:
             wanted = ", ".join((*index.past, *index.future)) or "none"
             shown = ", ".join(covariates) or "none"
             raise ArgumentError(f"push takes the covariates {wanted}, got {shown}")
@@ -100,7 +105,7 @@ class LiveForecaster:
         _append(self._y, value)
         if past:
             _append(self._past, np.concatenate(past))
-        if layout.known:
+        if self._layout.known:
             _append(self._told, self._next_waves())
             if known:
                 whole = np.concatenate(known)
@@ -111,7 +116,7 @@ class LiveForecaster:
     def forecast(self) -> LiveForecast:
         """What comes next, with nothing new; NaN if no number is left to tell it from."""
         mean, quantiles = self._say(self._read())
-        if np.isnan(self._y[-self._layout.context :]).all(0).any():
+        if self._gap and np.isnan(self._y[-self._layout.context :]).all(0).any():
             mean, quantiles = mean * np.nan, quantiles * np.nan
         return LiveForecast(mean[0], quantiles[0])
 
