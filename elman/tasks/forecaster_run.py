@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from elman.tasks.forecaster_scores import (
     score,
     scored_windows,
 )
-from elman.tasks.forecaster_use import behind_training, look, score_behind
+from elman.tasks.forecaster_use import behind_training, look, score_behind, windows_of
 from elman.tasks.history import history_of, observed, seasonal_errors
 from elman.tasks.parts import Parts, check_same, given_before, read_parts
 from elman.tasks.run import Job, check_can_go_on, go_on, start
@@ -88,88 +88,123 @@ def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: P
     if model.says == "negative_binomial":
         _check_counts(table, targets)
     lengths = np.array([observed(one, targets) for one in table.series])
-    horizon, season = model.horizon_of(table.frequency), model.season_of(table.frequency)
-    held = _held_out(model, lengths, horizon)
-    known = lengths - held
-    learn = replace(
-        table,
-        series=[
-            replace(one, values=one.values[:n])
-            for one, n in zip(table.series, known.tolist(), strict=True)
-        ],
-    )
-    index = SeriesIndex.build(
-        learn, table.columns[:targets], past=model.past, future=model.future,
-        static=model.static, per_series=model.per_series, with_calendar=model.calendar,
-    )  # fmt: skip
-    model.build(index)
-    layout, errors = model.layout, seasonal_errors(table, targets, season)
-    model._history = history_of(table, index, layout, errors)
-    windows = Windows(
-        [index.encode(table, one, more=layout.behind) for one in table.series], layout
-    )
-    share = (fabric.global_rank, fabric.world_size)
+    horizon = model.horizon_of(table.frequency)
+    held_out = _held_out(model, lengths, horizon)
+    known = lengths - held_out
+    windows = _learn_from(model, table, targets, known)
+    layout = windows.layout
     spans = _training_spans(known, layout)
     total = int((spans[:, 1] - spans[:, 0] + 1).clip(min=0).sum())
-    batches = WindowBatches(
-        windows, spans, model.batch_size, seed=model.seed,
-        count=model.windows or min(total, EPOCH), share=share, ends=known,
-    )  # fmt: skip
-    if not batches.total:
+    if not total:
         raise DataError(
             f"{given.described['name']}: its longest series has {lengths.max()} numbers, of which "
-            f"{held.max()} are held out; with horizon={horizon} that is too short to learn from"
+            f"{held_out.max()} are held out; with horizon={horizon} that is too short to learn from"
         )
+    batches = WindowBatches(
+        windows, spans, model.batch_size, seed=model.seed,
+        count=model.windows or min(total, EPOCH), ends=known,
+        share=(fabric.global_rank, fabric.world_size),
+    )  # fmt: skip
     short = int((lengths < layout.context + horizon).sum())
     if short:
         notes.append(
             f"shorter than context={layout.context} and horizon={horizon} together: {short:,} of "
             f"{len(lengths):,} series; what is missing in front is masked"
         )
-    validation = None
-    # A horizon after the other, so that the last ends where the series does.
-    spans = np.stack([known + (held - horizon) % horizon, lengths - horizon], 1)
-    spans[held == 0, 1] = -1
-    if held.any():
-        notes.append(
-            f"the end of each series is held out for validation, {int(np.median(held)):,} steps"
-        )
-        chosen = choose(windows, spans, horizon, scored_windows(model))
-        validation = WindowBatches(
-            windows, spans, max(1, min(256, STEPS // layout.steps)), seed=None, stride=horizon
-        )
-        if model.conformal:
-            _check_enough(model, windows, spans)
-    behind = None
+    held = behind = None
+    if held_out.any():
+        held = _Held.choose(model, windows, lengths, held_out)
+        steps = int(np.median(held_out))
+        notes.append(f"the end of each series is held out for validation, {steps:,} steps")
     if "test" in given.data:  # whether it can be scored is said before the training
-        behind = behind_training(model, given.data["test"], table, errors)
+        behind = behind_training(model, given.data["test"], table, model.history.errors)
     facts = {
         "train": given.described["name"], "series": len(lengths), "numbers": int(lengths.sum()),
         "frequency": str(table.frequency), "horizon": horizon, "context": layout.context,
-        "segment": layout.segment, "windows": batches.total,
+        "segment": layout.segment, "windows": total,
     }  # fmt: skip
 
     def measure() -> dict[str, Any]:
         metrics: dict[str, Any] = {"model": {}, "baseline": {}, "others": []}
         model._history = replace(model.history, corrections=None)
-        if validation is not None:
-            before = seasonal_errors(table, targets, season, known.tolist())
-            rolled = roll(model, windows, *chosen)
-            scored = score(model, windows, rolled, before)
-            _add(metrics, "validation", scored)
-            names = [one.unique_id for one in table.series]
-            metrics["forecasts"] = pictures(model, windows, rolled, scored, names)
-            if model.conformal:
-                corrections, count = calibrate(model, windows, spans)
-                model._history = replace(model.history, corrections=corrections)
-                metrics["calibrated by windows"] = count
-                if folder is not None:
-                    model._save_parts(folder)
+        if held is not None:
+            metrics |= held.measure(model, table, known.tolist())
+            if model.conformal and folder is not None:
+                model._save_parts(folder)
         if behind is not None:
             _add(metrics, "test", score_behind(model, behind))
         return metrics
 
+    validation = None if held is None else held.batches
     return Job(batches, validation, facts, "numbers", measure=measure, notes=notes)
+
+
+def _learn_from(model: Forecaster, table: SeriesTable, targets: int, known: Whole) -> Windows:
+    """Build the network by what may be learned from; all windows of the training data."""
+    series = [
+        replace(one, values=one.values[:n])
+        for one, n in zip(table.series, known.tolist(), strict=True)
+    ]
+    index = SeriesIndex.build(
+        replace(table, series=series), table.columns[:targets], past=model.past,
+        future=model.future, static=model.static, per_series=model.per_series,
+        with_calendar=model.calendar,
+    )  # fmt: skip
+    model.build(index)
+    errors = seasonal_errors(table, targets, model.seasonal)
+    model._history = history_of(table, index, model.layout, errors)
+    return windows_of(model, table)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The windows that are held out for validation.
+
+    Attributes:
+        windows: of the training data.
+        spans: (N, 2) first and last origin of each series, a horizon after the other.
+        which, origins: of the windows that are scored.
+        batches: for the loss.
+    """
+
+    windows: Windows
+    spans: Whole
+    which: Whole
+    origins: Whole
+    batches: WindowBatches
+
+    @classmethod
+    def choose(cls, model: Forecaster, windows: Windows, lengths: Whole, held: Whole) -> _Held:
+        """The last `held` steps of each series.
+
+        Raises:
+            DataError: they have no number, or too few for conformal quantiles.
+        """
+        horizon, layout = model.ahead, windows.layout
+        # The last horizon ends where the series does.
+        spans = np.stack([lengths - held + (held - horizon) % horizon, lengths - horizon], 1)
+        spans[held == 0, 1] = -1
+        which, origins = choose(windows, spans, horizon, scored_windows(model))
+        rows = max(1, min(256, STEPS // layout.steps))
+        batches = WindowBatches(windows, spans, rows, seed=None, stride=horizon)
+        if model.conformal:
+            _check_enough(model, windows, spans)
+        return cls(windows, spans, which, origins, batches)
+
+    def measure(self, model: Forecaster, table: SeriesTable, known: list[int]) -> dict[str, Any]:
+        """Scores and pictures; the model's quantiles are corrected, if it is to be conformal."""
+        metrics: dict[str, Any] = {"model": {}, "baseline": {}, "others": []}
+        errors = seasonal_errors(table, self.windows.layout.targets, model.seasonal, known)
+        rolled = roll(model, self.windows, self.which, self.origins)
+        scored = score(model, self.windows, rolled, errors)
+        _add(metrics, "validation", scored)
+        names = [one.unique_id for one in table.series]
+        metrics["forecasts"] = pictures(model, self.windows, rolled, scored, names)
+        if model.conformal:
+            corrections, count = calibrate(model, self.windows, self.spans)
+            model._history = replace(model.history, corrections=corrections)
+            metrics["calibrated by windows"] = count
+        return metrics
 
 
 def _check_counts(table: SeriesTable, targets: int) -> None:
