@@ -255,3 +255,27 @@ def test_the_reach_is_named_in_words(norms: list[float], words: str) -> None:
     assert words in sentence
     assert "\n" not in sentence
     assert sentence.endswith(".")
+
+
+def test_forecasts_are_drawn_with_their_gaps_and_without_bands(tmp_path: Path) -> None:
+    fan = {
+        "title": "s1 (hardest)", "seen": [1.0, None, 3.0], "y": [None, 5.0], "median": [4.0, 5.0],
+        "bands": {"80": [[3.0, 4.0], [5.0, 6.0]]},
+    }  # fmt: skip
+    bare = {**fan, "title": "s<2>", "bands": {}, "y": [None, None]}
+    metrics = {
+        "forecasts": {
+            "fans": [fan, bare],
+            "errors": [0.5, None],
+            "levels": [0.1, 0.5, 0.9],
+            "below": [0.2, 0.5, 0.8],
+        }
+    }
+    page = report(tmp_path, [START, *steps(3)], metrics)
+    assert page.count("<svg") == 3 + 4
+    for part in ("s1 (hardest)", "s&lt;2&gt;", "80 %", "median", "came", "Coverage"):
+        assert part in page
+    assert page.count(">came<") == 1
+    assert "Not drawn" not in page
+    point = {"forecasts": {**metrics["forecasts"], "levels": [0.5], "below": [0.4]}}
+    assert "Coverage" not in report(tmp_path, [START, *steps(3)], point)
