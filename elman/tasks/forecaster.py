@@ -35,11 +35,11 @@ class Forecaster(ForecasterSettings, Estimator):
     Example:
         >>> import elman
         >>> model = elman.Forecaster(
-        ...     horizon=4, season=4, hidden_size=16, epochs=4, windows=1000, device="cpu"
+        ...     horizon=4, season=4, hidden_size=16, learning_rate=0.02, device="cpu"
         ... )
-        >>> found = model.fit([0.0, 1.0, 0.0, -1.0] * 50).predict()
+        >>> found = model.fit([1.0, 2.0, 3.0, 2.0] * 50).predict()
         >>> found.median[0, :, 0].round().tolist()
-        [0.0, 1.0, 0.0, -1.0]
+        [1.0, 2.0, 3.0, 2.0]
     """
 
     task = "forecaster"
@@ -145,9 +145,9 @@ class Forecaster(ForecasterSettings, Estimator):
 
         Example:
             >>> import elman
-            >>> y = [0.0, 1.0, 0.0, -1.0] * 50
+            >>> y = [1.0, 2.0, 3.0, 2.0] * 50
             >>> model = elman.Forecaster(
-            ...     horizon=4, season=4, hidden_size=16, epochs=4, windows=1000, device="cpu"
+            ...     horizon=4, season=4, hidden_size=16, learning_rate=0.02, device="cpu"
             ... ).fit(y[:160])
             >>> found = model.backtest(y, cuts=3)
             >>> found.scores["this model"]["MAE"] < 0.1, found.origins.tolist()
@@ -171,14 +171,14 @@ class Forecaster(ForecasterSettings, Estimator):
 
         Example:
             >>> import elman
-            >>> y = [0.0, 1.0, 0.0, -1.0] * 50
+            >>> y = [1.0, 2.0, 3.0, 2.0] * 50
             >>> model = elman.Forecaster(
-            ...     horizon=4, season=4, hidden_size=16, epochs=4, windows=1000, device="cpu"
+            ...     horizon=4, season=4, hidden_size=16, learning_rate=0.02, device="cpu"
             ... ).fit(y)
             >>> live = model.stream()
-            >>> found = live.push(0.0)
+            >>> found = live.push(1.0)
             >>> found.quantiles[:, 0, 5].round().tolist()
-            [1.0, 0.0, -1.0, 0.0]
+            [2.0, 3.0, 2.0, 1.0]
         """
         from elman.serve.live_forecast import LiveForecaster
         from elman.tasks.forecaster_scores import say_window

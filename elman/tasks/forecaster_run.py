@@ -38,7 +38,7 @@ from elman.train.windows import WindowBatches
 if TYPE_CHECKING:
     from elman.tasks.forecaster import Forecaster
 
-EPOCH = 20_000  # windows at most, if nothing else is set
+LEAST, MOST = 2_000, 20_000  # windows of an epoch, if nothing else is set
 FEW = 100  # windows that a calibration should have
 
 
@@ -102,7 +102,7 @@ def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: P
         )
     batches = WindowBatches(
         windows, spans, model.batch_size, seed=model.seed,
-        count=model.windows or min(total, EPOCH), ends=known,
+        count=model.windows or min(max(total, LEAST), MOST), ends=known,
         share=(fabric.global_rank, fabric.world_size),
     )  # fmt: skip
     short = int((lengths < layout.context + horizon).sum())

@@ -66,7 +66,7 @@ class ForecasterSettings(NetworkSettings):
     scaling: Literal["mean", "standard", "robust", "last"] | None = "last"
     """Units of a window, from what is seen before the forecast; None for numbers as they are."""
     windows: int | None = None
-    """Windows of an epoch, drawn anew for each; None for every one once, at most 20,000."""
+    """Windows of an epoch, drawn anew for each; None for all, at least 2,000, at most 20,000."""
     hidden_size: tuple[int, ...] | int = 128
     """Units of a layer, or one number for each layer."""
     dropout: float = 0.1
