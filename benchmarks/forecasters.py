@@ -157,8 +157,9 @@ def main() -> None:
     ratios = {}
     for ours, theirs in PAIRS:
         times = sorted(b / a for a, b in zip(found[ours], found[theirs], strict=True))
+        quarter = len(times) // 4
         ratios[f"{theirs} / {ours}"] = {
-            "median": statistics.median(times), "lowest": times[0], "highest": times[-1]
+            "median": statistics.median(times), "quartiles": [times[quarter], times[-1 - quarter]]
         }  # fmt: skip
     write_result("forecasters", {
         "peers": {name: version(name) for name in ("gluonts", "neuralforecast", "torch")},

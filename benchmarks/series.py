@@ -215,7 +215,7 @@ def main() -> None:
         minutes.append(round((time.monotonic() - began) / 60, 1))
     settings.pop("seed")
     facts = {"seeds": given.seeds, "settings": settings, "minutes of each": minutes, "core_minutes":
-             round(time.process_time() / 60, 1), "median": medians(runs)}  # fmt: skip
+             round(time.process_time() / 60, 1), "scores": medians(runs)}  # fmt: skip
     if len(runs) > 1:
         facts["runs"] = {
             str(seed): run["model"] for seed, run in zip(given.seeds, runs, strict=True)

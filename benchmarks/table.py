@@ -187,7 +187,7 @@ def series() -> str:
         facts = json.loads(path.read_text())
         ours, theirs = (
             found.get(score) if part is None else found[part].get(score)
-            for found in (facts["median"]["model"], facts["median"][baseline])
+            for found in (facts["scores"]["model"], facts["scores"][baseline])
         )
         met = "" if target is None else "yes" if ours <= target else "no"
         base = "" if theirs is None else f"{theirs:.4g} ({baseline})"
