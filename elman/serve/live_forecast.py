@@ -62,7 +62,10 @@ class LiveForecaster:
         self._start, self._frequency = start, Frequency.named(index.frequency)
         self._steps = len(record.y)
         lag = max(layout.lags, default=0)
-        self._y = _end(record.y, self._steps, layout.context + lag, np.nan)
+        # Behind what was seen there is nothing, as far as a window reaches.
+        self._whole = np.full((lag + layout.context + layout.behind, layout.targets), np.nan)
+        self._y = self._whole[: lag + layout.context]
+        self._y[:] = _end(record.y, self._steps, len(self._y), np.nan)
         self._past = _end(record.past, self._steps, layout.context, np.nan)
         self._known = np.zeros((layout.context + layout.behind, layout.known), dtype=np.float32)
         self._told = self._known[: layout.context + layout.horizon]
@@ -70,7 +73,7 @@ class LiveForecaster:
         self._waves, self._waves_at = np.zeros((0, 0), dtype=np.float32), 0
         size = layout.numbers + len(layout.categories)
         self._inputs = np.zeros((layout.steps, size), dtype=np.float32)
-        self._views = self._cut_inputs(record)
+        self._parts, (self._old, self._ahead, self._size) = self._cut_inputs(record)
         self._window = torch.from_numpy(self._inputs)[None]
         self._nothing = torch.zeros(0)
 
@@ -139,8 +142,11 @@ class LiveForecaster:
             self._waves, self._waves_at = row, step
         return np.asarray(self._waves[step - self._waves_at])
 
-    def _cut_inputs(self, record: Record) -> list[NDArray[np.float32]]:
-        """Views of the inputs, in their order: y, lags, past, known, then what is one number."""
+    def _cut_inputs(self, record: Record) -> tuple[list[Part], tuple[NDArray[np.float32], ...]]:
+        """Views of the inputs: parts of y; what is past, what is known, the logarithm of the scale.
+
+        What never changes is filled in.
+        """
         layout, w = self._layout, self._layout.segment
         widths = [2 * layout.targets] * (1 + len(layout.lags)) + [2 * layout.past, layout.known]
         views, at = [], 0
@@ -150,36 +156,59 @@ class LiveForecaster:
             at += w * width
         self._inputs[:, at : at + layout.static] = record.static
         at += layout.static
-        views.append(self._inputs[:, at : at + layout.targets])  # the logarithm of the scale
+        size = self._inputs[:, at : at + layout.targets]
         at += layout.targets
         if not layout.feedback:
-            self._inputs[:, at] = (np.arange(layout.steps) - layout.seen + 1).clip(
-                min=0
-            ) / layout.ahead
+            ahead = (np.arange(layout.steps) - layout.seen + 1).clip(min=0)
+            self._inputs[:, at] = ahead / layout.ahead
             at += 1
         self._inputs[:, at:] = record.codes
-        return views
+        seen, *lagged, past, known = views
+        first = len(self._y) - layout.context
+        begins = [first, *(first + w - lag for lag in layout.lags)]
+        parts = [
+            Part(begin, view[..., : layout.targets], view[..., layout.targets :])
+            for begin, view in zip(begins, [seen[: layout.seen], *lagged], strict=True)
+        ]
+        return parts, (past[: layout.seen], known, size)
 
     def _read(self) -> Window:
         """The window at the end, as `Windows.cut` makes it."""
-        layout, w = self._layout, self._layout.segment
+        layout = self._layout
         shift, scale = find_scale(self._y[None, -layout.context :], layout.scaling)
-        y = (self._y - shift[0]) / scale[0]
-        seen, *lagged, past, known, size = self._views
-        _fill(seen[: layout.seen], y[-layout.context :])
-        begin = len(y) - layout.context + w
-        for view, lag in zip(lagged, layout.lags, strict=True):
-            whole = y[begin - lag : begin - lag + layout.steps * w]
-            if len(whole) < layout.steps * w:
-                more = np.full((layout.steps * w - len(whole), layout.targets), np.nan)
-                whole = np.concatenate([whole, more])
-            _fill(view, whole)
+        y = (self._whole - shift[0]) / scale[0]
+        there = ~np.isnan(y)
+        y = np.where(there, y, 0)
+        for part in self._parts:
+            part.fill(y, there)
         if layout.past:
-            _fill(past[: layout.seen], self._past)
+            there = ~np.isnan(self._past)
+            old = Part(0, self._old[..., : layout.past], self._old[..., layout.past :])
+            old.fill(np.where(there, self._past, 0), there)
         if layout.known:
-            known[:] = self._known[w:].reshape(known.shape)
-        size[:] = np.log(scale[0])
+            self._ahead[:] = self._known[layout.segment :].reshape(self._ahead.shape)
+        self._size[:] = np.log(scale[0])
         return Window(self._window, self._nothing, shift, scale)
+
+
+class Part(NamedTuple):
+    """Inputs that come from rows of a series: S steps of w rows.
+
+    Attributes:
+        begin: the first of the rows.
+        numbers, there: (S, w, K) views of the inputs: 0 for none, and whether there is one.
+    """
+
+    begin: int
+    numbers: NDArray[np.float32]
+    there: NDArray[np.float32]
+
+    def fill(self, numbers: NDArray[Any], there: NDArray[np.bool_]) -> None:
+        """With rows (L, K)."""
+        shape = self.numbers.shape
+        end = self.begin + shape[0] * shape[1]
+        self.numbers[:] = numbers[self.begin : end].reshape(shape)
+        self.there[:] = there[self.begin : end].reshape(shape)
 
 
 def _end(values: NDArray[Any], until: int, steps: int, nothing: float) -> NDArray[Any]:
@@ -194,12 +223,3 @@ def _end(values: NDArray[Any], until: int, steps: int, nothing: float) -> NDArra
 def _append(rows: NDArray[Any], row: NDArray[Any]) -> None:
     rows[:-1] = rows[1:]
     rows[-1] = row
-
-
-def _fill(view: NDArray[np.float32], values: NDArray[Any]) -> None:
-    """Numbers, with 0 for NaN, and which are there, into (S, w, 2 K)."""
-    size = values.shape[1]
-    there = ~np.isnan(values)
-    shape = (*view.shape[:2], size)
-    view[..., :size] = np.where(there, values, 0).reshape(shape)
-    view[..., size:] = there.reshape(shape)
