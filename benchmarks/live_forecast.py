@@ -2,10 +2,10 @@
 
     python benchmarks/live_forecast.py
 
-by days      24 hours ahead from the last week, in steps of a day: what a Forecaster of hourly data
-             does by itself
+by days      24 hours ahead from the last week, in steps of a day, with the calendar: what a
+             Forecaster of hourly data does by itself
 by hours     an hour ahead from the last two days, in steps of an hour
-covariates   as by days, with two covariates of the past and the calendar
+covariates   as by days, with two covariates of the past
 
 Each live forecast is compared with that of `predict` on the series up to there first.
 """
@@ -24,7 +24,8 @@ import elman
 
 HOURS, PUSHED, COMPARED = 3000, 2000, 50
 CASES: dict[str, dict[str, Any]] = {
-    "by days": {"calendar": False},
+    "by days": {},
+    "by days, no calendar": {"calendar": False},
     "by hours": {"calendar": False, "horizon": 1, "context": 48, "segment": 1},
     "covariates": {"past": ("wind", "load")},
 }

@@ -94,7 +94,7 @@ class LiveForecaster:
             value = np.array(math.nan if y is None else y, dtype=np.float64).reshape(-1)
         except (TypeError, ValueError):
             value = np.zeros(0)
-        self._gap = not np.isfinite(value).all()
+        self._gap = not math.isfinite(value.sum())
         if value.size != self._layout.targets or (self._gap and np.isinf(value).any()):
             raise ArgumentError(
                 f"y must be {self._layout.targets} finite numbers or NaN, got {y!r}"

@@ -87,12 +87,11 @@ def _say(
 def say_window(model: Forecaster, layout: Layout) -> Callable[[Window], tuple[Numbers, Numbers]]:
     """How means and quantiles of single windows are found fast, for a live session."""
     corrections, levels = model.history.corrections, model.levels
-    draw = (lambda window: _drawn(model, layout, window)) if layout.feedback else _Live(model)
+    draw = torch.inference_mode()(_drawn) if layout.feedback else _Live(model)
     model.model.eval()
 
     def say(window: Window) -> tuple[Numbers, Numbers]:
-        with torch.inference_mode():
-            mean, quantiles = draw(window)
+        mean, quantiles = draw(model, layout, window)
         shift, scale = window.shift, window.scale
         spread = quantiles * scale[..., None] + shift[..., None]
         if corrections is not None:
@@ -106,7 +105,7 @@ class _Live:
     """`_at_once` of a single window, with the weights packed once and without a call of torch."""
 
     def __init__(self, model: Forecaster) -> None:
-        network, self.layout, self.levels = model.model, model.layout, model.levels
+        network, self.levels = model.model, model.levels
         self.embed, self.distribution = network.encode, network.head.distribution
         self.plain = not len(self.embed.vectors) and self.embed.layer is None
         self.stream = Stream(network.core)
@@ -119,10 +118,13 @@ class _Live:
         if isinstance(self.distribution, Quantiles):
             self.shares = self.distribution.shares.numpy()
 
-    def __call__(self, window: Window) -> tuple[NDArray[Any], NDArray[Any]]:
-        layout, x = self.layout, window.inputs
+    def __call__(
+        self, model: Forecaster, layout: Layout, window: Window
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        x = window.inputs
         if not self.plain:
-            x = self.embed(Padded.full(x)).data
+            with torch.inference_mode():
+                x = self.embed(Padded.full(x)).data
         self.stream.restart()
         states = self.stream.run(x)[0, layout.seen - 1 :].numpy()
         found = (
