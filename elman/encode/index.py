@@ -143,11 +143,7 @@ class SeriesIndex:
             known.append(part if name in self.words else np.hstack([part, ~np.isnan(part)]))
         length = max(steps + more, len(y))
         if self.cycles:
-            frequency = Frequency.named(self.frequency)
-            first = np.array([series.start])
-            stamps = np.concatenate([first, frequency.after(first, max(0, length - 1))])
-            waves, shown = calendar(stamps, frequency)
-            known += [waves[:, 2 * shown.index(c) : 2 * shown.index(c) + 2] for c in self.cycles]
+            known.append(self.waves(series.start, length))
         whole = np.zeros((length, self.sizes["known"]), dtype=np.float32)
         at = 0
         for part in known:
@@ -175,6 +171,12 @@ class SeriesIndex:
             np.concatenate(past, 1) if past else np.zeros((steps, 0), dtype=np.float32),
             whole, np.array(numbers, dtype=np.float32), np.array(codes, dtype=np.int64),
         )  # fmt: skip
+
+    def waves(self, start: Any, steps: int, first: int = 0) -> Floats:
+        """The calendar (steps, 2 C) of C cycles, from the first-th step behind a stamp on."""
+        frequency = Frequency.named(self.frequency)
+        waves, shown = calendar(frequency.after(np.array([start]), steps, first), frequency)
+        return waves[:, [2 * shown.index(c) + side for c in self.cycles for side in (0, 1)]]
 
     def encode_value(self, name: str, value: Any) -> Floats:
         """A covariate at one step: in its units and, if known before, whether it is there.
@@ -229,8 +231,7 @@ def _constant(table: SeriesTable, series: Series, name: str) -> float:
     values = column_of(table, series, name)
     values = values[~np.isnan(values)]
     if len(values) and (values != values[0]).any():
-        who = f"series {series.unique_id!r}" if series.unique_id else "the series"
         raise DataError(
-            f"{who}: column {name!r} changes, but static does not; name it past or future"
+            f"{series.who}: column {name!r} changes, but static does not; name it past or future"
         )
     return float(values[0]) if len(values) else np.nan

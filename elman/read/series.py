@@ -47,6 +47,11 @@ class Series:
     start: Any
     values: Numbers
 
+    @property
+    def who(self) -> str:
+        """Its name, for people."""
+        return f"series {self.unique_id!r}" if self.unique_id else "the series"
+
 
 @dataclass(frozen=True)
 class SeriesTable:

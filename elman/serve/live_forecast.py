@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from elman.encode.index import SeriesIndex
 from elman.encode.scale import find_scale
-from elman.encode.series import calendar
 from elman.encode.windows import Layout, Record, Window
 from elman.errors import ArgumentError
 from elman.read.stamps import Frequency, Stamps
@@ -94,8 +93,8 @@ class LiveForecaster:
             value = np.array(math.nan if y is None else y, dtype=np.float64).reshape(-1)
         except (TypeError, ValueError):
             value = np.zeros(0)
-        self._gap = not math.isfinite(value.sum())
-        if value.size != self._layout.targets or (self._gap and np.isinf(value).any()):
+        gap = not math.isfinite(value.sum())
+        if value.size != self._layout.targets or (gap and np.isinf(value).any()):
             raise ArgumentError(
                 f"y must be {self._layout.targets} finite numbers or NaN, got {y!r}"
             )
@@ -105,6 +104,7 @@ class LiveForecaster:
             raise ArgumentError(f"push takes the covariates {wanted}, got {shown}")
         past = [index.encode_value(name, covariates[name]) for name in index.past]
         known = [index.encode_value(name, covariates[name]) for name in index.future]
+        self._gap = gap
         _append(self._y, value)
         if past:
             _append(self._past, np.concatenate(past))
@@ -132,14 +132,11 @@ class LiveForecaster:
         """What is known before of the step that comes into the window: its calendar."""
         step = self._steps + self._layout.horizon
         if not self._waves_at <= step < self._waves_at + len(self._waves):
-            stamps = self._frequency.after(np.array([self._start]), CHUNK, step)
-            row = np.zeros((CHUNK, self._layout.known), dtype=np.float32)
-            cycles = self._index.cycles
-            if cycles:
-                waves, shown = calendar(stamps, self._frequency)
-                places = [2 * shown.index(c) + side for c in cycles for side in (0, 1)]
-                row[:, -len(places) :] = waves[:, places]
-            self._waves, self._waves_at = row, step
+            self._waves = np.zeros((CHUNK, self._layout.known), dtype=np.float32)
+            self._waves_at = step
+            if self._index.cycles:
+                waves = self._index.waves(self._start, CHUNK, step)
+                self._waves[:, -waves.shape[1] :] = waves
         return np.asarray(self._waves[step - self._waves_at])
 
     def _cut_inputs(self, record: Record) -> tuple[list[Part], tuple[NDArray[np.float32], ...]]:

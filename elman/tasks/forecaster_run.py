@@ -128,7 +128,7 @@ def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: P
         metrics: dict[str, Any] = {"model": {}, "baseline": {}, "others": []}
         model._history = replace(model.history, corrections=None)
         if held is not None:
-            metrics |= held.measure(model, table, known.tolist())
+            held.measure(model, table, known.tolist(), metrics)
             if model.conformal and folder is not None:
                 model._save_parts(folder)
         if behind is not None:
@@ -191,9 +191,10 @@ class _Held:
             _check_enough(model, windows, spans)
         return cls(windows, spans, which, origins, batches)
 
-    def measure(self, model: Forecaster, table: SeriesTable, known: list[int]) -> dict[str, Any]:
-        """Scores and pictures; the model's quantiles are corrected, if it is to be conformal."""
-        metrics: dict[str, Any] = {"model": {}, "baseline": {}, "others": []}
+    def measure(
+        self, model: Forecaster, table: SeriesTable, known: list[int], metrics: dict[str, Any]
+    ) -> None:
+        """Add scores and pictures; correct the model's quantiles, if it is to be conformal."""
         errors = seasonal_errors(table, self.windows.layout.targets, model.seasonal, known)
         rolled = roll(model, self.windows, self.which, self.origins)
         scored = score(model, self.windows, rolled, errors)
@@ -204,7 +205,6 @@ class _Held:
             corrections, count = calibrate(model, self.windows, self.spans)
             model._history = replace(model.history, corrections=corrections)
             metrics["calibrated by windows"] = count
-        return metrics
 
 
 def _check_counts(table: SeriesTable, targets: int) -> None:
@@ -212,9 +212,8 @@ def _check_counts(table: SeriesTable, targets: int) -> None:
         y = one.values[:, :targets]
         wrong = y[(y < 0) | (y != np.round(y)) & ~np.isnan(y)]
         if len(wrong):
-            who = f"series {one.unique_id!r}" if one.unique_id else "the series"
             raise ArgumentError(
-                f"output=negative_binomial counts, but {who} has {wrong[0]:g}; set another output"
+                f"output=negative_binomial counts, but {one.who} has {wrong[0]:g}; set another"
             )
 
 

@@ -5,7 +5,7 @@ Shape legend: B windows, H steps ahead, K targets, Q levels, N series.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,16 +60,18 @@ def roll(
     model: Forecaster, windows: Windows, which: Whole, origins: Whole, *, corrected: bool = True
 ) -> Rolled:
     """Forecasts from origins, with the quantiles corrected if the model has corrections."""
-    parts = list(_say(model, windows, which, origins))
-    mean, quantiles, scale = (np.concatenate(part) for part in zip(*parts, strict=True))
     corrections = model.history.corrections if corrected else None
-    if corrections is not None:
-        quantiles = correct(quantiles, scale[..., None], corrections, model.levels)
+    parts = list(_say(model, windows, which, origins, corrections))
+    mean, quantiles, scale = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Rolled(which, origins, mean, quantiles, scale, windows.truth(which, origins))
 
 
 def _say(
-    model: Forecaster, windows: Windows, which: Whole, origins: Whole
+    model: Forecaster,
+    windows: Windows,
+    which: Whole,
+    origins: Whole,
+    corrections: Numbers | None,
 ) -> Iterator[tuple[Numbers, Numbers, Numbers]]:
     """Of some windows at a time means, quantiles and scales."""
     rows = ROWS // model.samples if windows.layout.feedback else ROWS
@@ -80,8 +82,19 @@ def _say(
         with torch.inference_mode():
             say = _drawn if windows.layout.feedback else _at_once
             mean, quantiles = say(model, windows.layout, window)
-        shift, scale = window.shift, window.scale
-        yield mean * scale + shift, quantiles * scale[..., None] + shift[..., None], scale
+        yield *_in_units(window, mean, quantiles, corrections, model.levels), window.scale
+
+
+def _in_units(
+    window: Window, mean: NDArray[Any], quantiles: NDArray[Any], corrections: Numbers | None,
+    levels: Sequence[float],
+) -> tuple[Numbers, Numbers]:  # fmt: skip
+    """Means and quantiles in the units of the series, the latter perhaps corrected."""
+    shift, scale = window.shift, window.scale
+    spread = quantiles * scale[..., None] + shift[..., None]
+    if corrections is not None:
+        spread = correct(spread, scale[..., None], corrections, levels)
+    return mean * scale + shift, spread
 
 
 def say_window(model: Forecaster, layout: Layout) -> Callable[[Window], tuple[Numbers, Numbers]]:
@@ -92,11 +105,7 @@ def say_window(model: Forecaster, layout: Layout) -> Callable[[Window], tuple[Nu
 
     def say(window: Window) -> tuple[Numbers, Numbers]:
         mean, quantiles = draw(model, layout, window)
-        shift, scale = window.shift, window.scale
-        spread = quantiles * scale[..., None] + shift[..., None]
-        if corrections is not None:
-            spread = correct(spread, scale[..., None], corrections, levels)
-        return mean * scale + shift, spread
+        return _in_units(window, mean, quantiles, corrections, levels)
 
     return say
 

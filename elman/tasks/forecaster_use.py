@@ -33,20 +33,19 @@ def forecast(model: Forecaster, table: SeriesTable) -> Forecasts:
     layout, index = model.layout, model.index
     windows = windows_of(model, table)
     for one, begin, length in zip(table.series, windows.begins, windows.lengths, strict=True):
-        who = f"series {one.unique_id!r}" if one.unique_id else "the series"
         seen = windows.y[max(begin, begin + length - layout.context) : begin + length]
         for target, none in zip(index.targets, np.isnan(seen).all(0), strict=True):
             if none:
                 raise DataError(
-                    f"{who} has no number in column {target!r} in its last {layout.context} steps, "
-                    "from which a forecast is made; drop it, or train with a larger context"
+                    f"{one.who} has no number in column {target!r} in its last {layout.context} "
+                    "steps, from which a forecast is made; drop it, or train with a larger context"
                 )
         for name in index.future:
             ahead = one.values[length : length + layout.horizon, table.columns.index(name)]
             missing = 0 if name in index.words else int(np.isnan(ahead).sum())
             if len(ahead) - missing < layout.horizon:
                 raise DataError(
-                    f"{who} must say {name!r} of the {layout.horizon} steps behind its last "
+                    f"{one.who} must say {name!r} of the {layout.horizon} steps behind its last "
                     f"number, got {len(ahead) - missing}; add rows without a target"
                 )
     rolled = roll(model, windows, np.arange(len(table.series)), windows.lengths)

@@ -108,7 +108,7 @@ def history_of(table: SeriesTable, index: SeriesIndex, layout: Layout, errors: N
         first = observed(one, layout.targets) - layout.context - max(layout.lags, default=0)
         begin, first = one.start, 0 if whole else max(0, first)
         if first:
-            begin = table.frequency.after(np.array([one.start]), first)[-1]
+            begin = table.frequency.after(np.array([one.start]), 1, first)[0]
         kept.append(Series(one.unique_id, begin, values[first:]))
     return History(replace(table, series=kept, notes=[]), errors)
 
@@ -135,17 +135,16 @@ def joined(
     numbers = {one.unique_id: number for number, one in enumerate(before.series)}
     whole, known, which = [], [], []
     for one in table.series:
-        who = f"series {one.unique_id!r}" if one.unique_id else "the series"
         if one.unique_id not in numbers:
-            raise DataError(f"{who}: training has not seen it, so nothing is known before it")
+            raise DataError(f"{one.who}: training has not seen it, so nothing is known before it")
         old = before.series[numbers[one.unique_id]]
         steps = observed(old, targets)
         place = steps if table.counted else _steps_between(before.frequency, old.start, one.start)
         if place is None or place + len(one.values) <= steps:
-            last = before.frequency.after(np.array([old.start]), max(1, steps - 1))[-1]
+            last = before.frequency.after(np.array([old.start]), 1, steps - 1)[0]
             raise DataError(
-                f"{who}: begins at {shown(one.start)} and has {len(one.values):,} steps; expected "
-                f"some every {before.frequency} behind {shown(last)}, where training ends"
+                f"{one.who}: begins at {shown(one.start)} and has {len(one.values):,} steps; "
+                f"expected some every {before.frequency} behind {shown(last)}, where training ends"
             )
         values = np.full((place + len(one.values), one.values.shape[1]), np.nan)
         values[: min(len(old.values), len(values))] = old.values[: len(values)]
