@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 __all__ = [
     "GRU",
+    "GRUD",
     "LSTM",
     "RNN",
     "Classifier",
@@ -32,12 +33,12 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from elman.recur import GRU, LSTM, RNN
+    from elman.recur import GRU, GRUD, LSTM, RNN
     from elman.recur.stream import Stream
     from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translator, load
 
 _ROOMS = {
-    "RNN": "recur", "LSTM": "recur", "GRU": "recur", "Stream": "recur.stream",
+    "RNN": "recur", "LSTM": "recur", "GRU": "recur", "GRUD": "recur", "Stream": "recur.stream",
     "Classifier": "tasks", "Forecaster": "tasks", "LanguageModel": "tasks", "Tagger": "tasks",
     "Translator": "tasks",
     "load": "tasks",

@@ -96,3 +96,38 @@ def test_the_weather_is_forecast(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "Error by steps ahead" in page
     assert "Coverage" in page
     assert len((tmp_path / "said.csv").read_text().splitlines()) == 1 + 20 * 7
+
+
+def test_exercises_are_told_apart_and_spotted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runpy.run_path(str(EXAMPLES / "watch.py"))["run"]
+    whole = run.__globals__["recordings"]()
+    run.__globals__["recordings"] = lambda: [
+        (person, name, array[:300]) for person, name, array in whole[::3]
+    ]
+    assert run(tmp_path, hidden_size=16, epochs=1, examples=100, device="cpu") == 0
+    said = capsys.readouterr().out
+    for part in ("test accuracy", "random forest", "unique_id         label", "live, sample by"):
+        assert part in said
+    assert (tmp_path / "said.csv").read_text().startswith("unique_id,start,end,label,p(ABD),")
+    page = (tmp_path / "kinds" / "report.html").read_text()
+    assert "Calibration, test data" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("glucose", ("of naive", "glucose-lo-80", "in half an hour", "naive")),
+        ("prices", ("of seasonal naive", "price-lo-80", "502 forecasts")),
+    ],
+)
+def test_glucose_and_prices_are_forecast(
+    name: str, parts: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runpy.run_path(str(EXAMPLES / f"{name}.py"))["run"]
+    assert run(tmp_path, last=9000, hidden_size=8, epochs=1, windows=300, device="cpu") == 0
+    said = capsys.readouterr().out
+    for part in parts:
+        assert part in said
+    assert "Error by steps ahead" in (tmp_path / "model" / "report.html").read_text()

@@ -11,11 +11,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from elman.cli.app import app
+from elman.cli.show import print_table
 from elman.errors import ArgumentError
 from elman.report.page import SCORES
 from elman.tasks import Forecaster, load, task_of
-
-SHOWN = 48  # rows of forecasts on the terminal
 
 
 def show_forecasts(
@@ -32,13 +31,7 @@ def show_forecasts(
         found.write(out, level, overwrite=overwrite)
         print(f"{found.ds.size:,} rows: {out}")
         return
-    table = found.columns(level)
-    print("  ".join(f"{name:>12s}" for name in table))
-    for number, row in enumerate(zip(*table.values(), strict=True)):
-        if number == SHOWN:
-            print(f"... {found.ds.size - SHOWN:,} rows more; --out FILE for all")
-            break
-        print("  ".join(f"{x:12.5g}" if isinstance(x, float) else f"{x!s:>12s}" for x in row))
+    print_table(found.columns(level))
 
 
 @app.command
@@ -104,7 +97,7 @@ def backtest(
 
 def _check(out: Path | None, *, overwrite: bool) -> None:
     """Before the work."""
-    from elman.tasks.forecasts import check_target
+    from elman.tasks.write_table import check_target
 
     if out is not None:
         check_target(out, overwrite=overwrite)

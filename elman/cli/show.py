@@ -1,12 +1,14 @@
-"""Scores as lines on a terminal."""
+"""Scores and tables as lines on a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from elman.report.page import SCORES
+
+SHOWN = 48  # rows of a table
 
 
 def print_metrics(metrics: Mapping[str, Any], out: Path | None = None) -> None:
@@ -28,10 +30,14 @@ def print_metrics(metrics: Mapping[str, Any], out: Path | None = None) -> None:
         elif "tokens" in scores:
             line += f"; accuracy {scores['accuracy']:.1%} of {scores['tokens']:,} tokens"
         elif "examples" in scores:
-            line += f"; F1 macro {scores['F1 macro']:.3f} of {scores['examples']:,} texts"
+            auc = f", AUC {scores['AUC']:.3f}" if "AUC" in scores else ""
+            line += f"; F1 macro {scores['F1 macro']:.3f}{auc} of {scores['examples']:,} examples"
         elif "words" in scores:
             spans = f"; F1 of spans {scores['F1']:.3f}" if "F1" in scores else ""
             line += f"{spans}; {scores['words']:,} words"
+        elif "steps" in scores:
+            events = f"; F1 of events {scores['event F1']:.3f}" if "event F1" in scores else ""
+            line += f"{events}; {scores['steps']:,} steps"
         elif "numbers" in scores:
             held = (
                 f"; coverage of 80 %: {scores['coverage 80']:.1%}"
@@ -42,3 +48,13 @@ def print_metrics(metrics: Mapping[str, Any], out: Path | None = None) -> None:
         print(line)
     if out is not None:
         print(f"model and report: {out}  (open {out / 'report.html'})")
+
+
+def print_table(table: Mapping[str, Sequence[Any]]) -> None:
+    """The beginning of columns of one length."""
+    print("  ".join(f"{name:>12s}" for name in table))
+    rows = list(zip(*table.values(), strict=True))
+    for row in rows[:SHOWN]:
+        print("  ".join(f"{x:12.5g}" if isinstance(x, float) else f"{x!s:>12s}" for x in row))
+    if len(rows) > SHOWN:
+        print(f"... {len(rows) - SHOWN:,} rows more; --out FILE for all")

@@ -15,6 +15,7 @@ from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translato
 
 Sizes = Annotated[tuple[int, ...], Parameter(show_default=lambda sizes: " ".join(map(str, sizes)))]
 Files = Annotated[tuple[Path, ...], Parameter(show_default=False)]
+Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True)]
 Overwrite = Annotated[bool, Parameter(negative="")]
 Flags = Parameter(name="*", group=SETTINGS, negative_none="no-")
 
@@ -31,6 +32,8 @@ class ClassifierFlags(Classifier):
     """The same."""
 
     hidden_size: Sizes = (128,)
+    channels: Names = ()
+    static: Names = ()
 
 
 @train.command(name="language-model")
@@ -100,26 +103,34 @@ class Run:
 
 @train.command(name="classifier")
 def train_classifier(
-    texts: Path,
+    data: Path,
     labels: Path | None = None,
     /,
     *,
     run: Annotated[Run, Parameter(name="*")],
     settings: Annotated[ClassifierFlags, Flags] = ClassifierFlags(),  # noqa: B008
 ) -> None:
-    """Train a classifier of texts: sentiment, topic, intent.
+    """Train a classifier of texts or of recordings: sentiment, topic, intent, movement, risk.
 
     Example: elman train classifier reviews.csv --text review --label stars --out runs/reviews
 
+    Example: elman train classifier watch.csv --channels ax ay az --rate 50 --window 200 --out
+    runs/watch
+
+    Example: elman train classifier records.csv outcomes.csv --variable name --out runs/risk
+
     Parameters
     ----------
-    texts
+    data
         A table with a column of texts and one of labels (CSV, TSV, JSONL, Parquet; .gz too), a
-        folder with a folder of files for each label, or a file with a text a line.
+        folder with a folder of files for each label, or a file with a text a line. Of recordings a
+        table with columns unique_id, ds, label and --channels, or a row a measurement with
+        --variable and --value; or a folder with a table for each.
     labels
-        For a file with a text a line: the file with their labels.
+        For a file with a text a line: the file with their labels. For recordings a table with
+        columns unique_id and label, and of parts of them start and end.
     """
-    run.train(settings, texts, labels)
+    run.train(settings, data, labels)
 
 
 @dataclass(kw_only=True)
@@ -127,30 +138,36 @@ class TaggerFlags(Tagger):
     """The same."""
 
     hidden_size: Sizes = (128,)
+    channels: Names = ()
+    static: Names = ()
 
 
 @train.command(name="tagger")
 def train_tagger(
-    sentences: Path,
+    data: Path,
     tag_file: Path | None = None,
     /,
     *,
     run: Annotated[Run, Parameter(name="*")],
     settings: Annotated[TaggerFlags, Flags] = TaggerFlags(),  # noqa: B008
 ) -> None:
-    """Train a tagger: a part of speech, a slot, an entity for every word.
+    """Train a tagger: a part of speech or an entity for every word, an activity for every step.
 
     Example: elman train tagger en-train.conllu --validation en-dev.conllu --out runs/tags
 
+    Example: elman train tagger trips.csv events.csv --channels ax ay az --rate 20 --out runs/trips
+
     Parameters
     ----------
-    sentences
+    data
         CoNLL-U; columns of words and tags with a blank line behind each sentence (.conll); a table
-        with a column of each; or a file with the words of a sentence a line.
+        with a column of each; or a file with the words of a sentence a line. Of recordings a table
+        with columns unique_id, ds, label and --channels, or a folder with a table for each.
     tag_file
-        For a file with a sentence a line: the file with the tags of its words.
+        For a file with a sentence a line: the file with the tags of its words. For recordings a
+        table of events with columns unique_id, label, start, end.
     """
-    run.train(settings, sentences, tag_file)
+    run.train(settings, data, tag_file)
 
 
 @dataclass(kw_only=True)
@@ -195,6 +212,10 @@ class ForecasterFlags(Forecaster):
     """The same."""
 
     hidden_size: Sizes = (128,)
+    targets: Names = ("y",)
+    past: Names = ()
+    future: Names = ()
+    static: Names = ()
 
 
 @train.command(name="forecaster")

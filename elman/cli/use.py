@@ -14,6 +14,7 @@ from cyclopts import Parameter
 import elman
 from elman.cli.app import app
 from elman.cli.forecast import show_forecasts
+from elman.cli.recordings import show_recordings
 from elman.cli.show import print_metrics
 from elman.errors import ArgumentError
 from elman.read.text import is_unicode
@@ -44,19 +45,27 @@ def predict(
     no_repeat: int | None = None,
     level: tuple[float, ...] = (),
     file: Path | None = None,
+    spans: Path | None = None,
+    events: Annotated[bool, Parameter(negative="")] = False,
+    on: float = 0.6,
+    off: float = 0.4,
+    shortest: int = 1,
     out: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     skip_bad_rows: Path | None = None,
 ) -> None:
     """Show the likeliest next words after a text, its labels, tags or translation; or of a file.
 
-    A forecaster says what comes behind its training data, or behind those of --file.
+    A forecaster says what comes behind its training data, or behind those of --file. Of recordings
+    in --file, the label of each, the tag of every step, or with --events what happens when.
 
     Example: elman predict runs/book "The cat sat on the"
 
     Example: elman predict runs/reviews --file new.csv --out labels.csv
 
     Example: elman predict runs/sales --out next.csv
+
+    Example: elman predict runs/trips --file trip.csv --events --out events.csv
 
     Parameters
     ----------
@@ -79,7 +88,18 @@ def predict(
         if none is given.
     file
         A table with the model's column of texts, or a file with a text a line; of any size. Of a
-        forecaster a table like that of the training.
+        forecaster, or of recordings, a table like that of the training.
+    spans
+        Of recordings: a table of spans in them (unique_id, start, end), or with the columns that
+        do not change within one.
+    events
+        Of recordings: what a tagger finds, instead of a tag for every step.
+    on
+        Of events: the probability with which one begins.
+    off
+        Of events: the probability below which one ends.
+    shortest
+        Of events: steps, at least.
     out
         File for what is predicted, in the same order: CSV, TSV or JSONL, of tags .conll, of
         translations .txt, of forecasts .parquet, too; after a stop the same command goes on.
@@ -96,6 +116,15 @@ def predict(
         return
     if level:
         raise ArgumentError(f"{run}: holds a {task_of(run).task}; level is for a forecaster")
+    how = {"on": on, "off": off, "shortest": shortest} if events else None
+    if show_recordings(run, text, file, spans, out, how, overwrite=overwrite):
+        if k is not None or chosen or skip_bad_rows is not None:
+            raise ArgumentError(
+                f"{run}: reads recordings; it takes --file, --spans, --events, --out"
+            )
+        return
+    if spans is not None or events:
+        raise ArgumentError(f"{run}: reads no recordings; spans and events are for these")
     if (text is None) == (file is None) or (file is None) != (out is None):
         raise ArgumentError("predict takes a TEXT, or --file and --out")
     from elman.decode.beam import Search

@@ -17,7 +17,7 @@ Shape legend: B rows, T steps, D features, K classes.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,22 @@ from elman.padded import Padded, masked_softmax
 
 Pooling = Literal["last", "mean", "max", "concat", "attention"]
 POOLINGS = ("last", "mean", "max", "concat", "attention")
+
+
+class Pooled(NamedTuple):
+    """States (B, D) of the steps so far, together.
+
+    Attributes:
+        steps: how many.
+        total: their sum; with attention weighted by exp(a_t - highest a).
+        highest: feature by feature; with attention the highest a.
+        weight: sum of exp(a_t - highest a).
+    """
+
+    steps: int
+    total: Tensor
+    highest: Tensor
+    weight: Tensor
 
 
 class LabelHead(nn.Module):
@@ -107,6 +123,33 @@ class LabelHead(nn.Module):
             return behind
         half = h.shape[2] // 2
         return torch.cat([behind[:, :half], h[:, 0, half:]], dim=1)
+
+    def follow(self, h: Tensor, before: Pooled | None) -> tuple[Tensor, Pooled]:
+        """Scores (B, K) of a sequence whose last state is h (B, D), and what the next step needs.
+
+        Step by step they are those of the whole, of states that were read forward.
+        """
+        if before is None:
+            zeros = torch.zeros_like(h)
+            low = torch.full_like(h, -torch.inf)
+            before = Pooled(0, zeros, low if self.pooling != "attention" else low[:, :1], zeros)
+        steps = before.steps + 1
+        if self.pooling == "attention":
+            a = (torch.tanh(self.hidden(h)) @ self.query)[:, None]
+            highest = torch.maximum(before.highest, a)
+            old, new = (before.highest - highest).exp(), (a - highest).exp()
+            now = Pooled(
+                steps, before.total * old + h * new, highest, before.weight[:, :1] * old + new
+            )
+            pooled = now.total / now.weight
+        else:
+            highest = torch.maximum(before.highest, h)
+            now = Pooled(steps, before.total + h, highest, before.weight)
+            parts = {"last": h, "mean": now.total / steps, "max": highest}
+            wanted = parts if self.pooling == "concat" else [self.pooling]
+            pooled = torch.cat([parts[name] for name in wanted], dim=1)
+        scores: Tensor = self.linear(pooled)
+        return scores.float(), now
 
     def attention(self, states: Padded) -> Tensor:
         """How much each step counts, (B, T), of a row together 1; zeros for a row without steps."""

@@ -2,6 +2,7 @@
 
     name      words, none missing
     stamp     dates or whole numbers, see `elman.read.stamps`
+    moment    dates, or seconds: numbers of any kind, or hours:minutes(:seconds)
     number    a number, true or false, or nothing; text is an error of its row
     value     the same, or words in all rows: a category
     word      a category, whatever it looks like
@@ -15,6 +16,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,11 +28,11 @@ from numpy.typing import NDArray
 from elman.errors import ArgumentError, DataError
 from elman.read.files import files_below, kind_of
 from elman.read.rows import Rejects, Row, Rows
-from elman.read.stamps import parse_stamps
+from elman.read.stamps import parse_moments, parse_stamps
 from elman.read.tables import TABLES
 from elman.read.text import table_columns
 
-Kind = Literal["name", "stamp", "number", "value", "word"]
+Kind = Literal["name", "stamp", "moment", "number", "value", "word"]
 NOTHING = {"", "na", "n/a", "nan", "null", "none", "?"}
 TRUTH = {"true": 1.0, "false": 0.0}  # as frames write them
 DATE = re.compile(r"\d{1,4}[-/.]\d\d?[-/.]\d")
@@ -242,16 +244,21 @@ def _convert(
         nothing = {known[word] for word in known if not word.strip()}
         wrong = {n: "is empty, expected a name" for n, k in enumerate(numbers) if k in nothing}
         return np.array(numbers), wrong, False
-    if kind == "stamp":
-        stamps, moved, bad = parse_stamps(values, form)
-        wanted = "a date such as 2024-03-01 05:00 or a whole number; else set ds_format"
+    if kind in ("stamp", "moment"):
+        stamps, moved, bad = (parse_stamps if kind == "stamp" else parse_moments)(values, form)
+        number = "a whole number" if kind == "stamp" else "seconds"
+        wanted = f"a date such as 2024-03-01 05:00 or {number}; else set ds_format"
         if form is not None:
             wanted = f"a date of the form {form}"
         return stamps, {n: f"is {_shown(values[n])}, expected {wanted}" for n in bad}, moved
     if kind == "word":
         return list(values), {}, False
+    array: NDArray[Any] | None = None
+    with suppress(TypeError, ValueError):  # what most columns are, at once
+        array = np.array([math.nan if v is None or v == "" else v for v in values], np.float64)
     try:
-        array = np.array([math.nan if _is_nothing(v) else _number(v) for v in values])
+        if array is None:
+            array = np.array([math.nan if is_nothing(v) else _number(v) for v in values])
     except (TypeError, ValueError):
         if kind == "value":
             return list(values), {}, False
@@ -260,7 +267,7 @@ def _convert(
     wrong = {
         n: f"is {_shown(values[n])}, expected a finite number; "
         + ("name it as ds" if DATE.match(str(values[n])) else "mend or drop the row")
-        for n in strange if not _is_nothing(values[n])
+        for n in strange if not is_nothing(values[n])
     }  # fmt: skip
     return array, wrong, False
 
@@ -274,7 +281,7 @@ def _join(
         return Column(np.concatenate(cast("list[NDArray[Any]]", parts)), known)
     arrays = [part for part in parts if isinstance(part, np.ndarray) and len(part)]
     if len({part.dtype.kind for part in arrays}) > 1:
-        raise DataError(f"{whole.rows.name}: column {name!r} has dates and whole numbers; mend it")
+        raise DataError(f"{whole.rows.name}: column {name!r} has dates and numbers; mend it")
     if not any(isinstance(part, list) for part in parts):
         return Column(np.concatenate(arrays))
     values = [value for part in parts for value in part]
@@ -283,14 +290,14 @@ def _join(
         if math.isfinite(number_or_nan(v)) and str(v).strip().lower() not in TRUTH
     )  # fmt: skip
     if kind == "value" and (number := next(numbers, None)) is not None:
-        fits = (_is_nothing(v) or math.isfinite(number_or_nan(v)) for v in values)
+        fits = (is_nothing(v) or math.isfinite(number_or_nan(v)) for v in values)
         wrong = next(n for n, fine in enumerate(fits) if not fine)
         raise DataError(
             f"{whole.place(wrong)}: column {name!r} is {values[wrong]!r}, but a number "
             f"({values[number]!r}) in other rows; make all of them numbers or all of them words"
         )
     codes = {word: n for n, word in enumerate(known)}
-    found = [math.nan if _is_nothing(v) else codes.setdefault(str(v), len(codes)) for v in values]
+    found = [math.nan if is_nothing(v) else codes.setdefault(str(v), len(codes)) for v in values]
     return Column(np.array(found, dtype=np.float64), list(codes))
 
 
@@ -308,7 +315,8 @@ def _number(value: object) -> float:
     return float(value)  # type: ignore[arg-type]
 
 
-def _is_nothing(value: object) -> bool:
+def is_nothing(value: object) -> bool:
+    """Whether a value, or what is written, means that there is none."""
     if isinstance(value, str):
         return value.strip().lower() in NOTHING
     return _is_none(value)
@@ -320,4 +328,4 @@ def _is_none(value: object) -> bool:
 
 
 def _shown(value: object) -> str:
-    return "empty" if _is_nothing(value) else repr(value)
+    return "empty" if is_nothing(value) else repr(value)

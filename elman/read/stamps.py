@@ -36,6 +36,7 @@ MONTHS = {12: "Y", 3: "Q", 1: "M"}
 MOST = 288  # steps of a season
 # What numpy would read in its own way: words such as today, and offsets from UTC.
 STRANGE = re.compile(r"^\s*[^\s\d]|(Z|[+-]\d\d:?\d\d)\s*$", re.MULTILINE)
+CLOCK = re.compile(r"(\d+):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?")
 EARLIEST, LATEST = 19000101, 21001231  # whole numbers that may be dates, YYYYMMDD
 MOSTLY = 0.9  # of such numbers must be dates; the others are bad then
 
@@ -87,6 +88,45 @@ def parse_stamps(
     bad = [place for place, moment in enumerate(moments) if moment is None]
     plain = [moment and moment.replace(tzinfo=None) for moment in moments]
     return np.array(plain, dtype="datetime64[us]"), moved, bad
+
+
+def parse_moments(
+    values: Sequence[object], form: str | None = None
+) -> tuple[Stamps, bool, list[int]]:
+    """Seconds (T,), or dates, whether any was moved to UTC, and the places of what is neither.
+
+    Args:
+        values: numbers, hours:minutes(:seconds), or what `parse_stamps` takes for dates.
+        form: of dates that are not ISO 8601.
+
+    Example:
+        >>> from elman.read.stamps import parse_moments
+        >>> parse_moments(["0.02", "1e1"])[0].tolist(), parse_moments(["25:30"])[0].tolist()
+        ([0.02, 10.0], [91800.0])
+        >>> parse_moments(["2024-03-01 05:00:00.5"])[0].tolist()[0].microsecond
+        500000
+    """
+    if form is None and len(values):
+        try:
+            numbers = np.array(values, dtype=np.float64)
+        except (TypeError, ValueError):
+            numbers = np.array([_seconds(value) for value in values])
+        good = np.isfinite(numbers)
+        if 2 * good.sum() >= len(numbers):
+            return numbers, False, np.flatnonzero(~good).tolist()
+    stamps, moved, bad = parse_stamps(values, form)
+    return stamps, moved, bad if stamps.dtype.kind == "M" else list(range(len(values)))
+
+
+def _seconds(value: object) -> float:
+    """Those that a value says; NaN if it says none."""
+    if found := CLOCK.fullmatch(str(value).strip()):
+        hours, minutes, seconds = found.groups()
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds or 0)
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _parse_all(values: Sequence[object]) -> Stamps | None:

@@ -6,8 +6,9 @@ core with dropout off, a sequence in parts with the state carried over equals th
 """
 
 from elman.recur.gru import GRU
+from elman.recur.grud import GRUD
 from elman.recur.lstm import LSTM
 from elman.recur.rnn import RNN
 from elman.recur.scan import linear_recurrence
 
-__all__ = ["GRU", "LSTM", "RNN", "linear_recurrence"]
+__all__ = ["GRU", "GRUD", "LSTM", "RNN", "linear_recurrence"]

@@ -4,6 +4,7 @@
     F1            2 TP / (2 TP + FP + FN): macro, the mean over classes of the training data that
                   occur or are guessed; micro, of all together
     AUC           probability that a row of a class scores above one of the others, mean of classes
+    AUPRC         mean precision over the recall of a class: of two the second, else mean of classes
     ECE           sum over bins of probability of (rows / all rows) |accuracy - mean probability|
     temperature   T of softmax(s / T) that fits best: Guo et al. 2017 (arXiv:1706.04599)
 
@@ -70,6 +71,11 @@ def score_classes(
     if bool(pairs.any()):
         each = [metrics.binary_auroc(p[:, k], wanted[:, k].long()) for k in pairs.nonzero()[:, 0]]
         scores["AUC"] = torch.stack(each).mean().item()
+        some = pairs.nonzero()[:, 0].tolist()
+        if p.shape[1] == 2 and not several:
+            some = [1]
+        areas = [metrics.binary_average_precision(p[:, k], wanted[:, k].long()) for k in some]
+        scores["AUPRC"] = torch.stack(areas).mean().item()
     scores["ECE"] = metrics.binary_calibration_error(
         confidence, hits.long(), n_bins=BINS, norm="l1"
     ).item()
@@ -105,6 +111,29 @@ def fit_temperature(scores: Tensor, targets: Tensor, *, several: bool) -> float:
         values = [nll(scores, targets, 2.718281828459045**x, several=several) for x in (a, b)]
         low, high = (low, b) if values[0] < values[1] else (a, high)
     return float(2.718281828459045 ** ((low + high) / 2))
+
+
+def reliability(p: Tensor, targets: Tensor) -> list[tuple[float, float, int]]:
+    """Mean probability, share that it comes true, and rows, of each tenth of probability.
+
+    Of two classes the probability of the second, of more that of the guess; empty tenths are left
+    out.
+
+    Example:
+        >>> import torch
+        >>> from elman.report.classes import reliability
+        >>> p = torch.tensor([[0.95, 0.05], [0.96, 0.04], [0.3, 0.7]])
+        >>> [(round(a, 3), b, n) for a, b, n in reliability(p, torch.tensor([0, 1, 1]))]
+        [(0.045, 0.5, 2), (0.7, 1.0, 1)]
+    """
+    said, guess = (p[:, 1], torch.ones(len(p))) if p.shape[1] == 2 else p.max(1)
+    true = (targets == guess).double()
+    tenth = (said * 10).long().clamp(0, 9)
+    return [
+        (said[rows].mean().item(), true[rows].mean().item(), int(rows.sum()))
+        for rows in (tenth == k for k in range(10))
+        if bool(rows.any())
+    ]
 
 
 def confusion(guesses: Tensor, targets: Tensor, classes: int) -> Tensor:

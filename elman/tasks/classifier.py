@@ -1,6 +1,6 @@
-"""A label for a text: sentiment, topic, intent; one label, or several at once.
+"""A label for a text or a recording: sentiment, topic, movement, risk; one, or several at once.
 
-    p(label | text) = softmax(W pool(h_1 .. h_T) + b),   h = core(embed(words))
+    p(label | x) = softmax(W pool(h_1 .. h_T) + b),   h = core(embed(words or channels))
 
 The conventions of scikit-learn hold: `fit(X, y)`, `predict`, `predict_proba`, `score`, `classes_`,
 `get_params` and `set_params`; `clone`, pipelines and `cross_val_score` work.
@@ -8,15 +8,13 @@ The conventions of scikit-learn hold: `fit(X, y)`, `predict`, `predict_proba`, `
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elman.errors import ArgumentError, UntrainedError
 from elman.tasks.classifier_settings import ClassifierSettings
-from elman.tasks.estimator import Estimator, as_sizes, checked_texts
-from elman.tasks.folder import TOKENIZER
+from elman.tasks.estimator import Estimator, as_sizes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,16 +22,20 @@ if TYPE_CHECKING:
 
     from elman.encode.text import Vocabulary
     from elman.model import SequenceModel
+    from elman.serve.live_recordings import LiveLabels
     from elman.tasks.labelled_data import Label
+    from elman.tasks.recording_inputs import RecordingInputs
+    from elman.tasks.text_inputs import TextInputs
 
-Texts = str | Path | Sequence[str]
+Data = Any  # texts: a path, or a list of them; recordings: a path, a data frame, or arrays (T, C)
 
 
 @dataclass(kw_only=True)
 class Classifier(ClassifierSettings, Estimator):
-    """A classifier of texts: trains on labelled texts, predicts, scores, explains.
+    """A classifier of texts, or of recordings: trains, predicts, scores, explains, runs live.
 
-    Every field is a keyword argument here and a flag of `elman train classifier`.
+    Every field is a keyword argument here and a flag of `elman train classifier`.  Recordings are
+    what `channels` or `variable` name in tables, and arrays (T, channels).
 
     Example:
         >>> import elman
@@ -41,20 +43,25 @@ class Classifier(ClassifierSettings, Estimator):
         >>> model = elman.Classifier(hidden_size=8, epochs=8, learning_rate=0.02, device="cpu")
         >>> model.fit(texts, [1, 0, 1, 0] * 25).predict(["a good one"]).tolist()
         [1]
+        >>> import numpy as np
+        >>> waves = [np.sin(np.arange(20) * (0.3 + n % 2)) for n in range(40)]
+        >>> model = elman.Classifier(hidden_size=8, epochs=3, learning_rate=0.02, device="cpu")
+        >>> model.fit(waves, ["slow", "fast"] * 20).predict(waves[:2]).tolist()
+        ['slow', 'fast']
     """
 
     task = "classifier"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._vocabulary: Vocabulary | None = None
+        self._inputs: TextInputs | RecordingInputs | None = None
 
     # Training.
 
     def fit(
         self,
-        texts: Texts,
-        labels: str | Path | Sequence[object] | None = None,
+        data: Data,
+        labels: Any = None,
         *,
         validation: object = None,
         test: object = None,
@@ -63,14 +70,17 @@ class Classifier(ClassifierSettings, Estimator):
         skip_bad_rows: str | Path | None = None,
         show: bool = False,
     ) -> Classifier:
-        """Train on labelled texts.
+        """Train on labelled texts or recordings.
 
         Args:
-            texts: a table with the columns `text` and `label`, a folder with a folder for each
-                label, a file with a text a line, or a list of texts.
+            data: of texts a table with the columns `text` and `label`, a folder with a folder for
+                each label, a file with a text a line, or a list.  Of recordings a table with the
+                columns `unique_id`, `ds`, `label` and the channels; a folder with a table for each,
+                perhaps in folders for each label; a data frame; or arrays (T, channels).
             labels: for a file of lines the file with their labels; for a list the labels: text,
-                numbers, or lists of them with `several`.
-            validation: labelled texts for choosing the best weights, as texts or (texts, labels);
+                numbers, or lists of them with `several`; for recordings in tables a table with the
+                columns `unique_id` and `label`, and of labels of a part of one `start` and `end`.
+            validation: labelled data for choosing the best weights, as data or (data, labels);
                 None to hold out `validation_fraction` of each class.
             test: the same; scored at the end and without influence.
             out: folder for the model, checkpoints and the report; None to keep it in memory.
@@ -88,52 +98,74 @@ class Classifier(ClassifierSettings, Estimator):
         from elman.tasks.classifier_run import train_classifier
 
         folder, rejects = self._begin(out, skip_bad_rows, overwrite=overwrite)
-        given = {"train": (texts, labels), "validation": validation, "test": test}
+        given = {"train": (data, labels), "validation": validation, "test": test}
         train_classifier(self, given, folder, rejects, show=show)
         return self
 
     # Use.
 
-    def predict(self, texts: Sequence[str]) -> np.ndarray:
-        """The likeliest label of each text, (N,); with `several` (N, K) of zeros and ones."""
+    def predict(self, data: Data) -> np.ndarray:
+        """The likeliest label of each text or recording, (N,); with `several` (N, K) of 0 and 1.
+
+        Recordings come as to `fit`; those of a table in the order in which they begin there.
+        """
         import numpy as np
 
-        p = self.predict_proba(texts)
+        p = self.predict_proba(data)
         return (p > 0.5).astype(np.int64) if self.several else self.classes_[p.argmax(1)]
 
-    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+    def predict_proba(self, data: Data) -> np.ndarray:
         """Probabilities (N, K) of the labels in `classes_`, calibrated on validation data."""
         from elman.report.classes import probabilities
 
-        scores = self.scores(texts)
+        scores = self.scores(data)
         return probabilities(scores, self.temperature, several=self.several).numpy()
 
-    def score(self, texts: Sequence[str], labels: Sequence[object]) -> float:
-        """Accuracy: the share of texts whose label (with `several`: all labels) is right."""
-        return float(self.evaluate(texts, labels)["accuracy"])
+    def score(self, data: Data, labels: Any = None) -> float:
+        """Accuracy: the share whose label (with `several`: all labels) is right."""
+        return float(self.evaluate(data, labels)["accuracy"])
 
     def evaluate(
         self,
-        texts: Texts,
-        labels: str | Path | Sequence[object] | None = None,
+        data: Data,
+        labels: Any = None,
         *,
         skip_bad_rows: str | Path | None = None,
     ) -> dict[str, Any]:
-        """Scores of labelled texts, given as to `fit`.
+        """Scores of labelled data, given as to `fit`.
 
         Returns:
-            loss (nats a text), accuracy, F1 macro and micro, AUC, ECE (expected calibration
+            loss (nats an example), accuracy, F1 macro and micro, AUC, ECE (expected calibration
             error), examples, and unseen labels if there are any.
         """
         from elman.tasks.classifier_run import score_labelled
 
-        return score_labelled(self, (texts, labels), skip_bad_rows)
+        return score_labelled(self, (data, labels), skip_bad_rows)
+
+    def stream(self, **static: Any) -> LiveLabels:
+        """A live session: takes the steps of one recording, and says what it is so far.
+
+        Args:
+            static: the columns that do not change, by name.
+
+        Raises:
+            ArgumentError: the model reads texts, or from the end as well.
+        """
+        from elman.serve.live_recordings import LiveLabels
+        from elman.tasks.recording_inputs import RecordingInputs
+
+        if not isinstance(self.inputs, RecordingInputs):
+            raise ArgumentError("stream takes steps of recordings, this classifier reads texts")
+        return LiveLabels(
+            self.model, self.inputs.index, self.classes, self.temperature, static,
+            window=self.window,
+        )  # fmt: skip
 
     def explain(self, text: str) -> list[tuple[str, float]]:
         """The tokens of a text and how much the attention weighs each; together 1.
 
         Raises:
-            ArgumentError: the model does not pool by attention.
+            ArgumentError: the model does not pool by attention, or reads recordings.
         """
         import torch
 
@@ -141,19 +173,19 @@ class Classifier(ClassifierSettings, Estimator):
 
         if self.pooling != "attention":
             raise ArgumentError(f"explain needs pooling=attention, got pooling={self.pooling}")
-        tokens = self._encode([text])[0]
+        tokens = self.inputs.encode(self, self.inputs.given(self, [text]))[0][0]
         with torch.inference_mode():
             states, _ = self.model.run(Padded.full(torch.from_numpy(tokens).long()[None]))
             weights = self.head.attention(states)[0].tolist()
         return [(self.vocabulary.token(int(n)), w) for n, w in zip(tokens, weights, strict=True)]
 
-    def scores(self, texts: Sequence[str]) -> torch.Tensor:
-        """Scores (N, K) before the softmax, float32."""
+    def scores(self, data: Data) -> torch.Tensor:
+        """Scores (N, K) before the softmax, float32; of windows their mean."""
         import torch
 
         from elman.train.chunks import ExampleBatches
 
-        encoded = self._encode(texts)
+        encoded, owners = self.inputs.encode(self, self.inputs.given(self, data))
         result = torch.empty(len(encoded), len(self.classes))
         batches = ExampleBatches(
             encoded, torch.arange(len(encoded)), max(64, self.batch_size), seed=None
@@ -163,7 +195,11 @@ class Classifier(ClassifierSettings, Estimator):
             for chunk in batches.epoch(1):
                 states, _ = self.model.run(chunk.inputs)
                 result[chunk.targets] = self.head(states)
-        return result
+        of = torch.from_numpy(owners)
+        count = torch.bincount(of)
+        if len(count) == len(result):
+            return result
+        return torch.zeros(len(count), result.shape[1]).index_add_(0, of, result) / count[:, None]
 
     @property
     def classes(self) -> list[Label]:
@@ -185,11 +221,20 @@ class Classifier(ClassifierSettings, Estimator):
         return float(self._described.get("temperature", 1.0))
 
     @property
-    def vocabulary(self) -> Vocabulary:
-        """The tokens."""
-        if self._vocabulary is None:
+    def inputs(self) -> TextInputs | RecordingInputs:
+        """What it reads, and how."""
+        if self._inputs is None:
             raise UntrainedError("this Classifier is not trained yet: call fit first")
-        return self._vocabulary
+        return self._inputs
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens of texts."""
+        from elman.tasks.text_inputs import TextInputs
+
+        if not isinstance(self.inputs, TextInputs):
+            raise ArgumentError("this classifier reads recordings: it has no vocabulary")
+        return self.inputs.vocabulary
 
     @property
     def head(self) -> Any:
@@ -225,30 +270,25 @@ class Classifier(ClassifierSettings, Estimator):
 
     # Inside.
 
-    def build(self, vocabulary: Vocabulary, classes: int) -> SequenceModel:
+    def build(self, inputs: TextInputs | RecordingInputs, classes: int) -> SequenceModel:
         """Make the network with fresh weights drawn from the seed."""
         import torch
 
-        from elman.encode.embed import Embed
         from elman.heads import LabelHead
         from elman.model import SequenceModel
-        from elman.tasks.network import build_core
+        from elman.tasks.network import build_reader
 
         settled = self.settled()
-        features = settled.embedding_size or settled.sizes[0]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            encode = Embed(
-                vocabulary.size, features,
-                dropout=self.embedding_dropout, input_dropout=self.input_dropout,
-            )  # fmt: skip
-            core = build_core(settled, features, bidirectional=self.bidirectional)
+            encode, features = inputs.embed(settled)
+            core = build_reader(settled, features, inputs.channels)
             head = LabelHead(
-                core.output_size, classes,
+                core.output_size + features * self.skip, classes,
                 pooling=self.pooling, bidirectional=self.bidirectional, several=self.several,
                 label_smoothing=self.label_smoothing,
             )  # fmt: skip
-        self._vocabulary = vocabulary
+        self._inputs = inputs
         self._model = SequenceModel(
             encode,
             core,
@@ -256,21 +296,19 @@ class Classifier(ClassifierSettings, Estimator):
             dropout=self.dropout,
             variational=self.variational,
             backward_steps=self.bptt,
+            skip=self.skip,
         )
         return self._model
 
-    def _encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        from elman.tasks.labelled_data import encode_texts
-
-        return encode_texts(checked_texts(texts), self.vocabulary, self.max_tokens)
-
     def _save_parts(self, folder: Path) -> None:
-        self.vocabulary.save(folder / TOKENIZER)
+        self.inputs.save(folder)
 
     def _build_from(self, folder: Path) -> None:
-        from elman.encode.text import Vocabulary
+        from elman.tasks.recording_inputs import RecordingInputs, reads_recordings
+        from elman.tasks.text_inputs import TextInputs
 
-        self.build(Vocabulary.load(folder / TOKENIZER), len(self.classes))
+        kind = RecordingInputs if reads_recordings(self) else TextInputs
+        self.build(kind.load(self, folder), len(self.classes))
 
     def _resume(self, config: dict[str, Any], folder: Path, *, show: bool) -> None:
         from elman.tasks.classifier_run import resume_classifier

@@ -11,36 +11,31 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from elman.encode.embed import Embed
-from elman.encode.text import Vocabulary, choose_tokens
-from elman.encode.vectors import read_vectors
-from elman.errors import ArgumentError, DataError
-from elman.report.bag_of_words import NAME, bag_of_words, majority
-from elman.report.classes import confusion, fit_temperature, nll, probabilities, score_classes
-from elman.tasks.card import model_card
-from elman.tasks.folder import TOKENIZER
-from elman.tasks.labelled_data import (
-    Examples,
-    encode_texts,
-    find_classes,
-    labelled_rows,
-    notes_on,
-    read_examples,
-    split,
-    targets_of,
+from elman.errors import DataError
+from elman.read.rows import Rejects
+from elman.report.bag_of_words import majority
+from elman.report.classes import (
+    confusion,
+    fit_temperature,
+    nll,
+    probabilities,
+    reliability,
+    score_classes,
 )
-from elman.tasks.network import begin_as, earlier_model
+from elman.tasks.card import model_card
+from elman.tasks.labelled_data import Examples, find_classes, notes_on, split, targets_of
 from elman.tasks.parts import Parts, check_same, given_before, read_one, read_parts
+from elman.tasks.recording_inputs import RecordingInputs, often, reads_recordings
 from elman.tasks.run import Job, check_can_go_on, go_on, start
+from elman.tasks.text_inputs import TextInputs
 from elman.train.checkpoint import CHECKPOINT
 from elman.train.chunks import ExampleBatches
 from elman.train.fabric import build_fabric
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
-    from elman.tasks.language_model import LanguageModel
 
-MISTAKES, SHOWN = 10, 500  # of them in the report, and characters of each
+MISTAKES = 10  # in the report
 LARGEST = 30  # classes of a confusion matrix in the report
 
 
@@ -50,15 +45,11 @@ def train_classifier(
 ) -> None:  # fmt: skip
     """Fit a fresh model, see `Classifier.fit`."""
     fabric = build_fabric(model)
-    parts = _read(model, given, rejects)
+    kind = _kind(model, given)
+    parts = _read(model, kind, given, rejects)
     model._described = parts.described
-    earlier = earlier_model(model)
-    if earlier is not None:
-        vocabulary = earlier.vocabulary
-    else:
-        vocabulary, notes = _vocabulary(model, parts.data["train"].texts)
-        parts.notes.extend(notes)
-    _build(model, vocabulary, parts, earlier)
+    inputs = kind.learn(model, parts.data["train"], parts.notes)
+    _begin(model, inputs, parts)
     start(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
 
 
@@ -68,69 +59,61 @@ def resume_classifier(
     """Go on with a run, see `Estimator.resume`."""
     check_can_go_on(folder)
     fabric = build_fabric(model)
-    parts = _read(model, *given_before(config["data"]))
+    given, rejects = given_before(config["data"])
+    kind = _kind(model, given)
+    parts = _read(model, kind, given, rejects)
     check_same(config["data"], parts.described)
-    vocabulary = Vocabulary.load(folder / TOKENIZER)
-    if (folder / CHECKPOINT).exists():
-        model.build(vocabulary, len(model.classes))
-    else:  # from the beginning, with the weights that it began with
-        _build(model, vocabulary, parts, earlier_model(model))
+    fresh = not (folder / CHECKPOINT).exists()
+    inputs = kind.load(model, folder, fresh=fresh)
+    if fresh:  # from the beginning, with the weights that it began with
+        _begin(model, inputs, parts)
+    else:
+        model.build(inputs, len(model.classes))
     go_on(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
 
 
-def _read(model: Classifier, given: Mapping[str, object], rejects: Path | None) -> Parts[Examples]:
+def _kind(
+    model: Classifier, given: Mapping[str, object]
+) -> type[TextInputs] | type[RecordingInputs]:
+    one = given["train"]
+    source = one[0] if isinstance(one, tuple) else one
+    return RecordingInputs if reads_recordings(model, source) else TextInputs
+
+
+def _begin(model: Classifier, inputs: TextInputs | RecordingInputs, parts: Parts[Examples]) -> None:
+    """The network, with what is there to start from."""
+    inputs.prepare(model, parts.notes)
+    inputs.begin(model.build(inputs, len(model.classes)))
+
+
+def _read(
+    model: Classifier, kind: type[TextInputs] | type[RecordingInputs],
+    given: Mapping[str, object], rejects: Path | None,
+) -> Parts[Examples]:  # fmt: skip
+    first: list[Examples] = []  # the channels of the training data hold for all
+
+    def collect(source: Any, bad: Rejects) -> Examples:
+        first.append(kind.collect(model, source, bad, *first[:1]))
+        return first[-1]
+
     parts = read_parts(
-        given, rejects,
-        lambda one: labelled_rows(model, one, lenient=rejects is not None),
-        lambda rows, bad: read_examples(rows, model, bad), "rows",
+        given, rejects, lambda one: kind.look(model, one, lenient=rejects is not None), collect,
+        "rows",
     )  # fmt: skip
     data, described = parts.data, parts.described
+    described["inputs"] = kind.kind
     described["classes"] = classes = find_classes(data["train"], described["name"], given["train"])
     if "validation" not in data:
         share = model.validation_fraction
         data["train"], data["validation"] = split(data["train"], share, seed=model.seed)
         held = len(data["validation"])
-        parts.notes.append(f"{held:,} rows, {share:.0%} of each class, are held out for validation")
+        what = "rows" if kind is TextInputs else "recordings"
+        parts.notes.append(
+            f"{held:,} {what}, {share:.0%} of each class, are held out for validation"
+        )
     others = {name: examples for name, examples in data.items() if name != "train"}
     parts.notes.extend(notes_on(data["train"], others, classes))
     return parts
-
-
-def _vocabulary(model: Classifier, texts: list[str]) -> tuple[Vocabulary, list[str]]:
-    kind, why = model.tokens, None
-    if kind is None:
-        kind, why = choose_tokens(texts)
-    vocabulary = Vocabulary.build(
-        lambda: texts, tokens=kind, size=model.vocabulary_size, min_count=model.min_count,
-        lowercase=model.lowercase, split_punctuation=model.split_punctuation,
-    )  # fmt: skip
-    return vocabulary, [] if why is None else [why]
-
-
-def _build(
-    model: Classifier, vocabulary: Vocabulary, given: Parts[Examples], earlier: LanguageModel | None
-) -> None:
-    """The network, with what is there to start from."""
-    vectors = found = None
-    if model.vectors is not None:
-        vectors, found = read_vectors(Path(model.vectors), vocabulary)
-        if model.embedding_size not in (None, vectors.shape[1]):
-            raise ArgumentError(
-                f"embedding_size={model.embedding_size}: the vectors in {model.vectors} have "
-                f"{vectors.shape[1]} numbers"
-            )
-        model._described["decided"] = {"embedding_size": vectors.shape[1]}
-        given.notes.append(
-            f"{int(found.sum()):,} of {vocabulary.size:,} tokens have a vector in {model.vectors}"
-        )
-    network = model.build(vocabulary, len(model.classes))
-    assert isinstance(network.encode, Embed)
-    with torch.no_grad():
-        if vectors is not None and found is not None:
-            network.encode.weight[found] = vectors[found]
-        if earlier is not None and earlier.model.encode is not None:
-            network.encode.load_state_dict(earlier.model.encode.state_dict())
-            begin_as(network.core, earlier.model.core)
 
 
 def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
@@ -140,33 +123,35 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
         targets[name], unseen[name] = targets_of(part.labels, classes, several=model.several)
     if model.class_weights == "balanced":
         model.head.class_weights = _balanced(targets["train"], len(classes))
-    encoded = {
-        name: encode_texts(parts[name].texts, model.vocabulary, model.max_tokens)
-        for name in ("train", "validation")
-    }
+    inputs = model.inputs
+    encoded, owners = inputs.encode(model, parts["train"].items)
     share = (fabric.global_rank, fabric.world_size)
+    more: dict[str, Any] = {}
+    if isinstance(inputs, RecordingInputs):
+        more = {"times": often(model, len(encoded)), "change": inputs.change(model)}
+        if more["times"] > 1:
+            given.notes.append(f"an epoch goes {more['times']} times through the recordings")
     train = ExampleBatches(
-        encoded["train"], targets["train"], model.batch_size, seed=model.seed, share=share
-    )
+        encoded, targets["train"][torch.from_numpy(owners)], model.batch_size, seed=model.seed,
+        share=share, **more,
+    )  # fmt: skip
+    others = {name: examples for name, examples in parts.items() if name != "train"}
+    given.notes.extend(inputs.notes_on(model, parts["train"], others, encoded))
+    held, owners = inputs.encode(model, parts["validation"].items)
     # Labels that training has not cannot be learned, and have no loss.
-    kept = np.arange(len(parts["validation"]))
+    wanted = targets["validation"][torch.from_numpy(owners)]
+    kept = np.arange(len(held))
     if not model.several:
-        kept = kept[targets["validation"].numpy() >= 0]
+        kept = kept[wanted.numpy() >= 0]
     if not len(kept):
         raise DataError("no label of the validation data is one of the training data")
     validation = ExampleBatches(
-        [encoded["validation"][n] for n in kept], targets["validation"][torch.from_numpy(kept)],
-        max(64, model.batch_size), seed=None,
+        [held[n] for n in kept], wanted[torch.from_numpy(kept)], max(64, model.batch_size),
+        seed=None,
     )  # fmt: skip
     facts: dict[str, object] = {"train": given.described["name"]}
     facts |= {f"{name}_examples": len(part) for name, part in parts.items()}
-    facts |= {"classes": len(classes), "vocabulary_size": model.vocabulary.size}
-    long = sum(len(text) == model.max_tokens for text in encoded["train"])
-    if long:
-        given.notes.append(
-            f"{long:,} texts have max_tokens={model.max_tokens} tokens or more; of longer ones the "
-            "first and the last half of so many are read"
-        )
+    facts |= {"classes": len(classes), **inputs.facts()}
     return Job(
         train, validation, facts, "examples",
         measure=lambda: _measure(model, parts, targets, unseen), notes=given.notes,
@@ -196,7 +181,7 @@ def _measure(
 ) -> dict[str, Any]:  # fmt: skip
     """Scores of the model and the baselines on the same texts, confusions and mistakes."""
     several, names = model.several, [name for name in ("validation", "test") if name in parts]
-    scores = {name: model.scores(parts[name].texts) for name in names}
+    scores = {name: model.scores(parts[name].items) for name in names}
     fitted = fit_temperature(scores["validation"], targets["validation"], several=several)
     model._described["temperature"] = round(fitted, 4)
     ours = {
@@ -212,17 +197,16 @@ def _measure(
         )
         for name in names
     }  # fmt: skip
-    words = bag_of_words(
-        parts["train"].texts, targets["train"], {name: parts[name].texts for name in names},
-        len(model.classes), lowercase=model.settled().lowercase,
-    )  # fmt: skip
     metrics: dict[str, Any] = {"model": ours, "baseline": known}
-    if words is not None:
-        metrics["baseline"] = {"name": NAME} | {
-            name: score_classes(words[name], targets[name], unseen[name], several=several)
-            for name in names
+    others = [
+        {"name": name} | {
+            part: score_classes(p[part], targets[part], unseen[part], several=several)
+            for part in names
         }
-        metrics["others"] = [known]
+        for name, p in model.inputs.baselines(model, parts, targets["train"], names)
+    ]  # fmt: skip
+    if others:
+        metrics |= {"baseline": others[0], "others": [*others[1:], known]}
     last = names[-1]
     metrics |= _details(model, parts[last], scores[last], targets[last], last)
     return metrics
@@ -260,6 +244,18 @@ def _details(
                     "rows": [[name, *row] for name, row in zip(classes, counts, strict=True)],
                 }
             )
+        what = f"p({classes[1]})" if len(classes) == 2 else "p(guess)"
+        details["tables"].append(
+            {
+                "title": f"Calibration, {part} data: what is said, and how often it is so",
+                "columns": [what, "share", "examples"],
+                "rows": [
+                    [f"{low:.1f} to {low + 0.1:.1f}", f"{said:.3f}", f"{true:.3f}", count]
+                    for said, true, count in reliability(p, targets)
+                    for low in [min(9, int(said * 10)) / 10]
+                ],
+            }
+        )
     order = torch.where(wrong, confidence, -1.0).argsort(descending=True, stable=True)
     for n in order[: min(MISTAKES, int(wrong.sum()))].tolist():
         found = [name for name, q in zip(classes, p[n].tolist(), strict=True) if q > 0.5]
@@ -267,11 +263,11 @@ def _details(
             found = [classes[int(p[n].argmax())]]
         true = ", ".join(map(str, examples.labels[n])) or "none"
         title = f"{examples.places[n]}: {true}, guessed {', '.join(found) or 'none'}"
-        text = examples.texts[n]
-        if model.pooling == "attention":
-            title += f"; weighed most: {', '.join(_weighed(model, text))}"
+        item = examples.items[n]
+        if model.pooling == "attention" and isinstance(item, str):
+            title += f"; weighed most: {', '.join(_weighed(model, item))}"
         title += f" ({float(confidence[n]):.0%})"
-        details["samples"].append({"title": title, "text": text[:SHOWN]})
+        details["samples"].append({"title": title, "text": model.inputs.sample(item)})
     return details
 
 
@@ -284,11 +280,15 @@ def _weighed(model: Classifier, text: str) -> list[str]:
 def score_labelled(
     model: Classifier, given: object, rejects: str | Path | None = None
 ) -> dict[str, Any]:
-    """Scores of labelled texts, see `Classifier.evaluate`."""
-    rows = labelled_rows(model, given, lenient=rejects is not None)
-    examples = read_one(rows, rejects, lambda rows, bad: read_examples(rows, model, bad))
+    """Scores of labelled data, see `Classifier.evaluate`."""
+    inputs = model.inputs
+    rows: Any = inputs.look(model, given, lenient=rejects is not None)
+    like = None
+    if isinstance(inputs, RecordingInputs):
+        like = Examples(facts={"channels": tuple(inputs.index.channels)})
+    examples = read_one(rows, rejects, lambda rows, bad: inputs.collect(model, rows, bad, like))
     targets = targets_of(examples.labels, model.classes, several=model.several)
-    scores = model.scores(examples.texts)
+    scores = model.scores(examples.items)
     return _scores_of(scores, *targets, model.temperature, several=model.several)
 
 
@@ -297,14 +297,17 @@ def describe(model: Classifier, name: str) -> str:
     labels = [str(label) for label in model.classes]
     shown = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
     return model_card(
-        model, name, title="a classifier of texts",
-        made=f"{model.settled().cell.upper()}, a vocabulary of {model.vocabulary.size:,} "
-        f"{model.vocabulary.tokens} tokens, labels: {shown}",
-        columns={"accuracy": ("accuracy", "{:.1%}"), "F1 macro": ("F1 macro", "{:.3f}")},
+        model, name, title=model.inputs.title,
+        made=f"{model.settled().cell.upper()}, {model.inputs.made}, labels: {shown}",
+        columns={
+            "accuracy": ("accuracy", "{:.1%}"), "F1 macro": ("F1 macro", "{:.3f}"),
+            "AUC": ("AUC", "{:.3f}"), "AUPRC": ("AUPRC", "{:.3f}"),
+        },
         notes=[
             "Probabilities are calibrated on the validation data (temperature "
             f"{model.temperature:.2f})."
         ],
-        use=['model.predict(["..."])', 'model.predict_proba(["..."])'],
-        end="It knows texts like those it was trained on, and guesses at all others.",
+        use=model.inputs.use,
+        end=f"It knows {model.inputs.kind} like those it was trained on, and guesses at all "
+        f"others.{model.inputs.warning}",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The settings of a classifier of texts.  No torch here."""
+"""The settings of a classifier.  No torch here."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 from elman.errors import ArgumentError
+from elman.tasks.recording_settings import RecordingSettings, check_grud
 from elman.tasks.settings import TextSettings, check_counts, check_fraction
 
 
 @dataclass(kw_only=True)
-class ClassifierSettings(TextSettings):
+class ClassifierSettings(RecordingSettings, TextSettings):
     """What a classifier is made of, what it reads, and how it is trained."""
 
+    cell: Literal["rnn", "lstm", "gru", "grud"] = "lstm"  # type: ignore[assignment]
+    """Recurrence: Elman's RNN, LSTM, GRU, or of recordings GRU-D, which decays with time."""
     hidden_size: tuple[int, ...] | int = 128
     """Units of a layer and direction, or one number for each layer."""
     dropout: float = 0.5
     """Probability of dropping a feature between layers, and before the output layer."""
-    input_dropout: float = 0.3
-    """Probability of dropping a feature of a token's vector, the same at all steps."""
+    input_dropout: float | None = None  # type: ignore[assignment]
+    """Probability of dropping a feature of a step, the same at all; None for 0.3 of a token's."""
     lowercase: bool = True
     """Fold upper and lower case."""
     learning_rate: float = 0.001
@@ -26,19 +29,21 @@ class ClassifierSettings(TextSettings):
     monitor: Literal["loss", "accuracy", "last"] = "accuracy"
     """Score of the validation that chooses the weights to keep, ties by loss; or just the last."""
     bptt: int | None = None
-    """Steps from the end of a text that the gradient goes back; None for the whole text."""
+    """Steps from the end that the gradient goes back; None for the whole text or recording."""
     bidirectional: bool = True
     """Read from the end as well."""
     pooling: Literal["last", "mean", "max", "concat", "attention"] = "max"
-    """How the states of a text become one vector; concat is last, mean and max together."""
+    """How the states become one vector; concat is last, mean and max together."""
+    skip: bool = False
+    """Pool what is read at each step beside the states."""
     text: str = "text"
     """Column of a table with the text."""
     label: str = "label"
     """Column of a table with the label."""
     several: bool = False
-    """A text may have any number of labels."""
+    """A text or recording may have any number of labels."""
     separator: str = ","
-    """What stands between the labels of a text in a file."""
+    """What stands between its labels in a file."""
     class_weights: Literal["balanced"] | None = None
     """balanced: rare classes count as much as frequent ones."""
     label_smoothing: float = 0.0
@@ -55,10 +60,20 @@ class ClassifierSettings(TextSettings):
     def check(self) -> None:
         """Refuse settings that cannot work with an ArgumentError."""
         self.check_text()
+        self.check_recordings(decays=self.cell == "grud")
+        if self.cell == "grud":
+            check_grud(self, bidirectional=self.bidirectional)
         check_fraction(self, "validation_fraction")
         check_counts(self, "max_tokens")
         if not 0 <= self.label_smoothing < 1:
             raise ArgumentError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
+        if self.skip and self.bidirectional and self.pooling in ("last", "concat"):
+            raise ArgumentError(
+                f"skip needs bidirectional=False with pooling={self.pooling}: what is read at a "
+                "step has no other direction"
+            )
+        if self.bptt is not None and self.skip:
+            raise ArgumentError("bptt and skip do not go together")
         if self.bptt is not None and self.bidirectional:
             raise ArgumentError(
                 "bptt needs bidirectional=False: a text read from its end has no last steps; "

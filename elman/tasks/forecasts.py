@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.atomic import write_atomic
-from elman.errors import ArgumentError, DataError, FolderError
+from elman.errors import ArgumentError
 from elman.read.series import shown
+from elman.tasks.write_table import write_table
 
 Numbers = NDArray[np.float64]
 LEVELS = (80, 95)  # percent
@@ -128,33 +125,9 @@ class Forecasts:
         Raises:
             FolderError: the file is there already, or cannot be written, or has another name.
         """
-        check_target(path, overwrite=overwrite)
-        table, kind = self.columns(level), path.suffix.lower()
-        if kind == ".parquet":
-            write_atomic(path, _parquet(table, (self.names[1], "cutoff"), path))
-            return
-        rows = (
-            [None if isinstance(x, float) and x != x else x for x in row]
-            for row in zip(*table.values(), strict=True)
+        write_table(
+            path, self.columns(level), stamps=(self.names[1], "cutoff"), overwrite=overwrite
         )
-        text = io.StringIO()
-        if kind in (".csv", ".tsv"):
-            lines = csv.writer(text, delimiter="," if kind == ".csv" else "\t", lineterminator="\n")
-            lines.writerows([list(table), *rows])
-        else:
-            for row in rows:
-                text.write(
-                    json.dumps(dict(zip(table, row, strict=True)), ensure_ascii=False) + "\n"
-                )
-        write_atomic(path, text.getvalue())
-
-
-def check_target(path: Path, *, overwrite: bool) -> None:
-    """Refuse a file for forecasts that cannot be written with a FolderError, before the work."""
-    if path.suffix.lower() not in (".csv", ".tsv", ".jsonl", ".parquet"):
-        raise FolderError(f"{path}: expected a name that ends with .csv, .tsv, .jsonl, .parquet")
-    if path.exists() and not overwrite:
-        raise FolderError(f"{path}: is there already; name another file, or give --overwrite")
 
 
 @dataclass(frozen=True)
@@ -175,16 +148,3 @@ class Backtest:
 def _written(stamps: Any) -> list[Any]:
     flat = stamps.reshape(-1)
     return [shown(one) for one in flat] if flat.dtype.kind == "M" else list(flat.tolist())
-
-
-def _parquet(table: dict[str, list[Any]], stamps: Sequence[str], path: Path) -> bytes:
-    try:
-        import polars
-    except ImportError as error:
-        raise DataError(f'{path}: needs polars; pip install "elman[tables]"') from error
-    whole = io.BytesIO()
-    frame = polars.DataFrame(table)
-    stamps = [name for name in stamps if frame.schema.get(name) == polars.String]
-    frame = frame.with_columns(polars.col(stamps).str.to_datetime())
-    frame.write_parquet(whole)
-    return whole.getvalue()

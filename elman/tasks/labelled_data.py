@@ -1,4 +1,4 @@
-"""Labelled texts: rows to examples, classes, and a stratified part for validation."""
+"""Labelled data of any kind: examples, classes, and a stratified part for validation."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from elman.encode.text import Vocabulary
 from elman.errors import ArgumentError, DataError
-from elman.read.rows import Rejects, Rows, text_of
 from elman.read.text import checked_text
 
 if TYPE_CHECKING:
@@ -28,43 +25,31 @@ FEW = 5  # examples of a class: fewer are said
 
 @dataclass
 class Examples:
-    """Texts, their labels, and where each stands."""
+    """Texts or recordings, their labels, where each stands, and what there is to say of all."""
 
-    texts: list[str] = field(default_factory=list)
+    items: list[Any] = field(default_factory=list)
     labels: list[tuple[Label, ...]] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.items)
+
+    def add(self, item: Any, labels: tuple[Label, ...], place: str) -> None:
+        """One more."""
+        self.items.append(item)
+        self.labels.append(labels)
+        self.places.append(place)
 
     def select(self, numbers: Iterable[int]) -> Examples:
         """Some of them, in this order."""
         chosen = list(numbers)
         return Examples(
-            [self.texts[n] for n in chosen],
+            [self.items[n] for n in chosen],
             [self.labels[n] for n in chosen],
             [self.places[n] for n in chosen],
+            self.facts,
         )
-
-
-def read_examples(rows: Rows, model: Classifier, rejects: Rejects) -> Examples:
-    """All rows that have a text and a label; the others go to `rejects`."""
-    examples = Examples()
-    for place, values in rows.read():
-        try:
-            if isinstance(values, DataError):
-                raise values
-            text = text_of(values[0], place, model.text)
-            labels = labels_of(values[1], place, model)
-        except DataError as error:
-            rejects.add(place, error)
-        else:
-            examples.texts.append(text)
-            examples.labels.append(labels)
-            examples.places.append(place)
-    if not examples.texts:
-        raise DataError(f"{rows.name}: no row has a text and a label; expected many")
-    return examples
 
 
 def labels_of(value: object, place: str, model: Classifier) -> tuple[Label, ...]:
@@ -189,39 +174,15 @@ def targets_of(
     return targets, unseen
 
 
-def encode_texts(
-    texts: Sequence[str], vocabulary: Vocabulary, max_tokens: int | None
-) -> list[np.ndarray]:
-    """Token numbers of each text; of one that is too long the first and last half of them."""
-    result = []
-    for at in range(0, len(texts), 1000):
-        for numbers in vocabulary.encode_batch(texts[at : at + 1000]):
-            if max_tokens is not None and len(numbers) > max_tokens:
-                head = (max_tokens + 1) // 2
-                numbers = numbers[:head] + numbers[len(numbers) - (max_tokens - head) :]
-            result.append(np.array(numbers, dtype=np.int32))
-    return result
-
-
 def notes_on(train: Examples, others: dict[str, Examples], classes: Sequence[Label]) -> list[str]:
-    """What a user should know of the data: rare classes, doubles, labels never seen in training."""
+    """What a user should know of labels: rare ones, and those never seen in training."""
     notes = []
     counts = Counter(label for labels in train.labels for label in labels)
     rare = [f"{label} ({counts[label]})" for label in classes if counts[label] < FEW]
     if rare:
         more = f" and {len(rare) - 10} more" if len(rare) > 10 else ""
         notes.append(f"few examples of: {', '.join(rare[:10])}{more}")
-    seen: dict[str, set[tuple[Label, ...]]] = {}
-    for text, labels in zip(train.texts, train.labels, strict=True):
-        seen.setdefault(text, set()).add(labels)
-    double, torn = len(train) - len(seen), sum(len(labels) > 1 for labels in seen.values())
-    if double:
-        differ = f", {torn} of them with different labels" if torn else ""
-        notes.append(f"{double} texts of the training data are there before{differ}")
     for name, examples in others.items():
-        both = sum(text in seen for text in examples.texts)
-        if both:
-            notes.append(f"{both} texts of the {name} data are in the training data, too")
         strange = {x for labels in examples.labels for x in labels} - set(classes)
         strange = {x for x in strange if str(x) not in set(map(str, classes))}
         if strange:
@@ -230,37 +191,13 @@ def notes_on(train: Examples, others: dict[str, Examples], classes: Sequence[Lab
     return notes
 
 
-def labelled_rows(model: Classifier, data: object, *, lenient: bool = False) -> Rows:
-    """Rows of text and label from what a user gives: a path, two paths, or two lists.
-
-    Raises:
-        ArgumentError: lists without labels.
-    """
-    if isinstance(data, tuple) and len(data) == 2:
-        source, labels = data
-        beside = () if labels is None else (labels,)
-    else:
-        source, beside = data, ()
-    if not beside and not isinstance(source, str | Path):
-        raise ArgumentError("texts in a list need their labels: fit(texts, labels)")
-    beside = tuple(_columns_set(one, model) for one in beside)
-    return Rows(
-        source,
-        [model.text, model.label],
-        beside=beside,
-        folders=True,
-        encoding=model.encoding,
-        lenient=lenient,
-    )
-
-
-def _columns_set(labels: Any, model: Classifier) -> Any:
+def columns_set(labels: Any, *, several: bool) -> Any:
     """Of a matrix of zeros and ones (N, K), as scikit-learn has it, the columns with a one."""
     shape = getattr(labels, "shape", ())
     if len(shape) < 2:
         return labels
     matrix = np.asarray(labels)
-    if not model.several or matrix.ndim != 2 or not np.isin(matrix, (0, 1)).all():
+    if not several or matrix.ndim != 2 or not np.isin(matrix, (0, 1)).all():
         raise ArgumentError(
             f"labels must be a list, or with several=True a matrix of zeros and ones, got {shape}"
         )

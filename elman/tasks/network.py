@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from elman.encode.embed import Embed
 from elman.errors import ArgumentError
-from elman.recur import GRU, LSTM, RNN
+from elman.recur import GRU, GRUD, LSTM, RNN
 from elman.recur.stack import Stack
 from elman.tasks.settings import NetworkSettings
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
     from elman.tasks.language_model import LanguageModel
+    from elman.tasks.tagger import Tagger
     from elman.tasks.translator import Translator
 
 DECIDED = (  # by a language model to start from
@@ -38,6 +39,18 @@ def build_core(
     if settings.cell == "lstm":
         return LSTM(features, settings.hidden_size, **shared, peephole=settings.peephole)
     return (GRU if settings.cell == "gru" else RNN)(features, settings.hidden_size, **shared)
+
+
+def build_reader(
+    settings: Classifier | Tagger, features: int, channels: int
+) -> RNN | LSTM | GRU | GRUD:
+    """The same of words or recordings; the channels of these may decay."""
+    if settings.cell == "grud":
+        return GRUD(
+            channels, settings.sizes[0], features - 2 * channels - 1,
+            recurrent_dropout=settings.recurrent_dropout,
+        )  # fmt: skip
+    return build_core(settings, features, bidirectional=settings.bidirectional)
 
 
 def earlier_model(model: Classifier | Translator) -> LanguageModel | None:

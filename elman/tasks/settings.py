@@ -57,6 +57,8 @@ class NetworkSettings(TrainingSettings):
         check_counts(self, "num_layers", "embedding_size")
         for name in PROBABILITIES:
             value = getattr(self, name)
+            if value is None and name == "input_dropout":
+                continue
             if not (isinstance(value, int | float) and 0 <= value < 1):
                 raise ArgumentError(f"{name} must be in [0, 1), got {value!r}")
         if self.seed >= 2**53:  # the loop makes 64 bits of a thousand times this

@@ -1,33 +1,56 @@
-"""A tag for every word: part of speech, slot, named entity.
+"""A tag for every word or step: part of speech, slot, entity; manoeuvre, activity, event.
 
-p(tags | words) by h = core(words and their characters), each by itself or as a chain (CRF)
+p(tags | x) by h = core(words and their characters, or channels), each by itself or a chain (CRF)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from elman.errors import ArgumentError, FolderError, UntrainedError
+from elman.errors import ArgumentError, UntrainedError
 from elman.tasks.estimator import Estimator
-from elman.tasks.folder import WORDS, read_json, write_json
 from elman.tasks.tagger_settings import TaggerSettings
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from elman.encode.words import WordIndex
     from elman.model import SequenceModel
+    from elman.padded import Padded
+    from elman.serve.live_recordings import LiveSteps
     from elman.serve.live_tags import LiveTags
+    from elman.tasks.sentence_inputs import SentenceInputs
+    from elman.tasks.step_inputs import StepInputs
 
-Sentence = Sequence[str]
+Data = Any  # sentences: a path, or a list of lists of words; recordings: a path, a frame, or arrays
+
+
+class Found(NamedTuple):
+    """An event in a recording.
+
+    Attributes:
+        unique_id: of the recording.
+        label: of the event.
+        start, end: stamps, of the kind that was read; of arrays steps.
+        probability: mean over its steps.
+    """
+
+    unique_id: str
+    label: str
+    start: Any
+    end: Any
+    probability: float
 
 
 @dataclass(kw_only=True)
 class Tagger(TaggerSettings, Estimator):
-    """A tagger: trains on sentences with a tag for each word, tags, scores, runs live.
+    """A tagger of words, or of the steps of recordings: trains, tags, scores, runs live.
 
-    Every field is a keyword argument here and a flag of `elman train tagger`.
+    Every field is a keyword argument here and a flag of `elman train tagger`.  Recordings are
+    what `channels` or `variable` name in tables, and arrays (T, channels).
 
     Example:
         >>> import elman
@@ -36,18 +59,25 @@ class Tagger(TaggerSettings, Estimator):
         >>> model = elman.Tagger(hidden_size=8, epochs=4, learning_rate=0.02, device="cpu")
         >>> model.fit(sentences, tags).predict([["the", "dog"]])
         [['DET', 'NOUN']]
+        >>> import numpy as np
+        >>> quiet, loud = np.zeros(10), np.ones(10)
+        >>> recordings = [np.concatenate([quiet, loud, quiet])] * 20
+        >>> tags = [["none"] * 10 + ["call"] * 10 + ["none"] * 10] * 20
+        >>> model = elman.Tagger(hidden_size=8, epochs=4, learning_rate=0.02, device="cpu")
+        >>> [(e.label, e.start) for e in model.fit(recordings, tags).events(recordings[:1])]
+        [('call', 10.0)]
     """
 
     task = "tagger"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._index: WordIndex | None = None
+        self._inputs: SentenceInputs | StepInputs | None = None
 
     def fit(
         self,
-        sentences: str | Path | Sequence[Sentence],
-        tags: str | Path | Sequence[Sentence] | None = None,
+        data: Data,
+        tags: Any = None,
         *,
         validation: object = None,
         test: object = None,
@@ -56,14 +86,18 @@ class Tagger(TaggerSettings, Estimator):
         skip_bad_rows: str | Path | None = None,
         show: bool = False,
     ) -> Tagger:
-        """Train on tagged sentences.
+        """Train on tagged sentences or recordings.
 
         Args:
-            sentences: CoNLL-U, CoNLL columns, a table, a file with the words of a sentence a line,
-                or a list of lists of words.
-            tags: for a file of lines the file with their tags; for a list the lists of tags.
-            validation: tagged sentences for choosing the best weights, as sentences or
-                (sentences, tags); None to hold out `validation_fraction`.
+            data: of sentences CoNLL-U, CoNLL columns, a table, a file with the words of a sentence
+                a line, or a list of lists of words.  Of recordings a table with the columns
+                `unique_id`, `ds`, `label` and the channels, a folder with a table for each, a data
+                frame, or arrays (T, channels).
+            tags: for a file of lines the file with their tags; for a list the lists of tags; for
+                recordings in tables a table with the columns `unique_id`, `label`, `start`, `end`:
+                steps outside are `background`.
+            validation: tagged data for choosing the best weights, as data or (data, tags); None to
+                hold out `validation_fraction`.
             test: the same; scored at the end and without influence.
             out: folder for the model, checkpoints and the report; None to keep it in memory.
             overwrite: replace a model that the folder holds.
@@ -80,65 +114,148 @@ class Tagger(TaggerSettings, Estimator):
         from elman.tasks.tagger_run import train_tagger
 
         folder, rejects = self._begin(out, skip_bad_rows, overwrite=overwrite)
-        given = {"train": (sentences, tags), "validation": validation, "test": test}
+        given = {"train": (data, tags), "validation": validation, "test": test}
         train_tagger(self, given, folder, rejects, show=show)
         return self
 
-    def predict(self, sentences: Sequence[Sentence]) -> list[list[str]]:
-        """The tags of the words of each sentence."""
+    def predict(self, data: Data) -> list[list[str]]:
+        """The tags of the words of each sentence, or of the steps of each recording."""
+        items = self.inputs.given(self, data)
+        encoded = self.inputs.encode(items)
+        result: list[list[str]] = [[] for _ in encoded]
+        for numbers, states in self._states(encoded):
+            best = self.head.best(states).tolist()
+            for n, row, length in zip(numbers, best, states.lengths.tolist(), strict=True):
+                result[n] = [self.tag_names[k] for k in row[:length]]
+        if not self._of_recordings:
+            return result
+        cells = [self.inputs.index.cells(one).tolist() for one in items]  # type: ignore[union-attr]
+        return [[tags[c] for c in some] for tags, some in zip(result, cells, strict=True)]
+
+    def events(
+        self, data: Data, *, on: float = 0.6, off: float = 0.4, shortest: int = 1
+    ) -> list[Found]:
+        """Events in recordings: where a tag but the background is likely, with hysteresis.
+
+        Args:
+            data: recordings, as to `fit`.
+            on, off: probabilities at which an event begins, and below which it ends.
+            shortest: steps of an event, at least.
+
+        Raises:
+            ArgumentError: the model tags words, or its tags are a chain.
+        """
+        from elman.decode.events import spot
+
+        index = self._steps("events").index
+        items = self.inputs.given(self, data)
+        names = (self.tag_names, self.background)
+        spots: dict[str, Any] = {"on": on, "off": off, "shortest": shortest}
+        spot([], *names, **spots)  # refuses what cannot be before anything is computed
+        found: list[list[Found]] = [[] for _ in items]
+        for numbers, states in self._states(self.inputs.encode(items)):
+            p = self.head(states.data).softmax(2).tolist()
+            for n, row, length in zip(numbers, p, states.lengths.tolist(), strict=True):
+                one, events = items[n], spot(row[:length], *names, **spots)
+                times = index.resampled(one).times.tolist()
+                times.append(times[-1] + (1 / index.rate if index.rate else index.step))
+                found[n] = [
+                    Found(
+                        one.unique_id, event.label, one.stamp(times[event.begin]),
+                        one.stamp(times[event.end]), event.probability,
+                    )
+                    for event in events
+                ]  # fmt: skip
+        return [event for some in found for event in some]
+
+    def _states(self, encoded: list[np.ndarray]) -> Iterator[tuple[list[int], Padded]]:
+        """The numbers and the states of the sequences, some at a time; none without an element."""
         import torch
 
         from elman.train.chunks import ExampleBatches
 
-        encoded = [self.index.encode(self._checked(sentence)) for sentence in sentences]
-        result: list[list[str]] = [[] for _ in encoded]
-        order = torch.arange(len(encoded))
         self.model.eval()
+        rows = max(64, self.batch_size)
+        order = torch.arange(len(encoded))
         with torch.inference_mode():
-            rows = max(64, self.batch_size)
             for chunk in ExampleBatches(encoded, order, rows, seed=None).epoch(1):
-                if chunk.inputs.data.shape[1] == 0:
-                    continue
-                states, _ = self.model.run(chunk.inputs)
-                best = self.head.best(states)
-                for row, n in enumerate(chunk.targets.tolist()):
-                    length = int(states.lengths[row])
-                    result[n] = [self.tag_names[k] for k in best[row, :length].tolist()]
-        return result
+                if chunk.inputs.data.shape[1]:
+                    states, _ = self.model.run(chunk.inputs)
+                    yield chunk.targets.tolist(), states
 
     def evaluate(
         self,
-        sentences: str | Path | Sequence[Sentence],
-        tags: str | Path | Sequence[Sentence] | None = None,
+        data: Data,
+        tags: Any = None,
         *,
         skip_bad_rows: str | Path | None = None,
     ) -> dict[str, Any]:
-        """Scores of tagged sentences, given as to `fit`.
+        """Scores of tagged data, given as to `fit`.
 
         Returns:
-            accuracy, that of words training has not seen, and where the tags mark spans (BIO)
-            precision, recall and F1 of whole spans.
+            accuracy; of words that of those training has not seen, and where the tags mark spans
+            (BIO) precision, recall and F1 of whole spans; of steps F1 macro, and precision, recall
+            and F1 of runs of a tag but the background, found where they overlap by half.
         """
         from elman.tasks.tagger_run import score_tagged
 
-        return score_tagged(self, (sentences, tags), skip_bad_rows)
+        return score_tagged(self, (data, tags), skip_bad_rows)
 
-    def stream(self) -> LiveTags:
-        """A live session: takes a word and gives its tag, in constant memory.
+    def stream(
+        self, *, on: float = 0.6, off: float = 0.4, shortest: int = 1, **static: Any
+    ) -> LiveTags | LiveSteps:
+        """A live session: takes a word or a step and gives its tag, in constant memory.
+
+        Args:
+            on, off, shortest: of events in recordings, as for `events`.
+            static: the columns of a recording that do not change, by name.
 
         Raises:
             ArgumentError: the model reads from the end as well.
         """
+        if self._of_recordings:
+            from elman.decode.events import Spotter
+            from elman.serve.live_recordings import LiveSteps
+
+            spotter = Spotter(self.tag_names, self.background, on=on, off=off, shortest=shortest)
+            index = self._steps("stream").index
+            return LiveSteps(self.model, index, self.tag_names, static, spotter)
         from elman.serve.live_tags import LiveTags
 
+        if static or (on, off, shortest) != (0.6, 0.4, 1):
+            raise ArgumentError("on, off, shortest and static columns are for recordings")
         return LiveTags(self.model, self.index, self.tag_names)
 
     @property
-    def index(self) -> WordIndex:
-        """The words and characters."""
-        if self._index is None:
+    def inputs(self) -> SentenceInputs | StepInputs:
+        """What it reads, and how."""
+        if self._inputs is None:
             raise UntrainedError("this Tagger is not trained yet: call fit first")
-        return self._index
+        return self._inputs
+
+    @property
+    def index(self) -> WordIndex:
+        """The words and characters of sentences."""
+        from elman.tasks.sentence_inputs import SentenceInputs
+
+        if not isinstance(self.inputs, SentenceInputs):
+            raise ArgumentError("this tagger reads recordings: it has no words")
+        return self.inputs.index
+
+    @property
+    def _of_recordings(self) -> bool:
+        return self.inputs.kind == "recordings"
+
+    def _steps(self, what: str) -> StepInputs:
+        from elman.tasks.step_inputs import StepInputs
+
+        if not isinstance(self.inputs, StepInputs):
+            raise ArgumentError(f"{what} is for recordings, this tagger reads sentences")
+        if self.chain:
+            raise ArgumentError(
+                f"{what} needs the probability of each step by itself: train with chain=False"
+            )
+        return self.inputs
 
     @property
     def tag_names(self) -> list[str]:
@@ -152,51 +269,37 @@ class Tagger(TaggerSettings, Estimator):
         """The layer that scores."""
         return self.model.head
 
-    def build(self, index: WordIndex, tags: int) -> SequenceModel:
+    def build(self, inputs: SentenceInputs | StepInputs, tags: int) -> SequenceModel:
         """Make the network with fresh weights drawn from the seed."""
         import torch
 
-        from elman.encode.words import WordEmbed
         from elman.heads import TagHead
         from elman.model import SequenceModel
-        from elman.tasks.network import build_core
+        from elman.tasks.network import build_reader
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            encode = WordEmbed(
-                len(index.words) + 2, len(index.characters) + 2,
-                self.embedding_size or self.sizes[0], self.character_size,
-                dropout=self.embedding_dropout, input_dropout=self.input_dropout,
-            )  # fmt: skip
-            core = build_core(self, encode.size, bidirectional=self.bidirectional)
-            width = self.sizes[-1] * (2 if self.bidirectional else 1)
-            head = TagHead(width, tags, chain=self.chain)
-        self._index = index
+            encode, features = inputs.embed(self)
+            core = build_reader(self, features, inputs.channels)
+            head = TagHead(core.output_size, tags, chain=self.chain)
+        self._inputs = inputs
         self._model = SequenceModel(
             encode, core, head, dropout=self.dropout, variational=self.variational
         )
         return self._model
 
-    @staticmethod
-    def _checked(sentence: Sentence) -> Sentence:
-        if isinstance(sentence, str):
-            raise ArgumentError(
-                f"a sentence is a list of words, got {sentence[:40]!r}; split it: text.split()"
-            )
-        return sentence
-
     def _save_parts(self, folder: Path) -> None:
-        index = asdict(self.index)
-        write_json(folder / WORDS, {k: v for k, v in index.items() if not k.startswith("_")})
+        self.inputs.save(folder)
 
     def _build_from(self, folder: Path) -> None:
-        from elman.encode.words import WordIndex
+        from elman.tasks.recording_inputs import reads_recordings
+        from elman.tasks.sentence_inputs import SentenceInputs
+        from elman.tasks.step_inputs import StepInputs
 
-        try:
-            index = WordIndex(**read_json(folder / WORDS))
-        except TypeError as error:
-            raise FolderError(f"{folder / WORDS}: is damaged ({error})") from error
-        self.build(index, len(self.tag_names))
+        kind: type[StepInputs | SentenceInputs] = SentenceInputs
+        if reads_recordings(self):
+            kind = StepInputs
+        self.build(kind.load(self, folder), len(self.tag_names))
 
     def _resume(self, config: dict[str, Any], folder: Path, *, show: bool) -> None:
         from elman.tasks.tagger_run import resume_tagger

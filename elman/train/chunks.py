@@ -15,8 +15,8 @@ Sources: Williams and Peng 1990; Werbos 1990, "Backpropagation through time".
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from elman.padded import Padded
 from elman.seq2seq import Seq2Seq
 from elman.state import State, detach, select_rows, zero_rows
 
+Change = Callable[[NDArray[Any], np.random.Generator], tuple[NDArray[Any], NDArray[np.int64]]]
 MOST = 1 << 18  # elements of a batch, padding too, where its rows may be chosen by length
 
 
@@ -224,13 +225,16 @@ class ExampleBatches:
     """Sequences with a target for each, of similar length in a batch, shuffled for every epoch.
 
     Args:
-        sequences: numbers (T_n, ...) of every example; none may be there.
+        sequences: numbers (T_n, ...) of every example, tokens or features; none may be there.
         targets: (N, ...) for each, or a sequence (T_n) for each.
         batch_size: examples in a batch, over all processes.
         seed: of the order; None for batches from the shortest to the longest, with fewer of those
             that are very long.
         share: (rank, processes), the examples of this process.
         padding: what stands behind targets that are sequences.
+        times: how often an epoch goes through the examples.
+        change: makes another array of one, by random numbers, and says of which of its steps each
+            new one is; None for the examples as they are.
 
     Example:
         >>> import torch
@@ -244,17 +248,20 @@ class ExampleBatches:
 
     def __init__(
         self,
-        sequences: Sequence[Sequence[int] | NDArray[np.integer]],
+        sequences: Sequence[Sequence[int] | NDArray[Any]],
         targets: Tensor | Sequence[NDArray[np.int64]],
         batch_size: int,
         *,
         seed: int | None,
         share: tuple[int, int] = (0, 1),
         padding: int = 0,
+        times: int = 1,
+        change: Change | None = None,
     ) -> None:
         self.sequences, self.targets, self.padding = sequences, targets, padding
+        self.seed, self.rank, self.change = seed, share[0], change
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-        self._order = _Order(lengths, batch_size, seed, share)
+        self._order = _Order(lengths, batch_size, seed, share, times)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -262,23 +269,44 @@ class ExampleBatches:
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Chunk]:
         """The batches of an epoch."""
-        for chosen in self._order.epoch(number, start):
-            rows = [torch.as_tensor(self.sequences[n], dtype=torch.int64) for n in chosen]
+        for batch, chosen in enumerate(self._order.epoch(number, start), start):
+            arrays = [self.sequences[n] for n in chosen]
+            targets = (
+                None if isinstance(self.targets, Tensor) else [self.targets[n] for n in chosen]
+            )
+            if self.change is not None:
+                draw = np.random.default_rng((self.seed or 0, number, batch, self.rank))
+                changed = [self.change(np.asarray(array), draw) for array in arrays]
+                arrays = [array for array, _ in changed]
+                if targets is not None:
+                    targets = [t[places] for t, (_, places) in zip(targets, changed, strict=True)]
             if isinstance(self.targets, Tensor):
                 wanted = self.targets[torch.from_numpy(chosen)]
             else:
-                some = [torch.from_numpy(self.targets[n]) for n in chosen]
+                some = [torch.from_numpy(target) for target in targets or ()]
                 wanted = nn.utils.rnn.pad_sequence(some, True, self.padding)
-            yield Chunk(Padded.pad(rows), wanted)
+            yield Chunk(Padded.pad(list(map(_row, arrays))), wanted)
+
+
+def _row(values: Sequence[int] | NDArray[Any]) -> Tensor:
+    """Features as they are, tokens as int64."""
+    features = isinstance(values, np.ndarray) and values.dtype.kind == "f"
+    return torch.as_tensor(values, dtype=torch.float32 if features else torch.int64)
 
 
 class _Order:
     """Batches of examples of similar length, in an order that seed and epoch decide."""
 
     def __init__(
-        self, lengths: NDArray[np.int64], batch_size: int, seed: int | None, share: tuple[int, int]
+        self,
+        lengths: NDArray[np.int64],
+        batch_size: int,
+        seed: int | None,
+        share: tuple[int, int],
+        times: int = 1,
     ) -> None:
         self.lengths, self.batch_size, self.seed, self.share = lengths, batch_size, seed, share
+        self.times = times
         self._cuts: list[int] = []  # where batches from the shortest to the longest begin
         if seed is None:
             rows = 0
@@ -291,7 +319,7 @@ class _Order:
     def __len__(self) -> int:
         if self.seed is None:
             return len(self._cuts)
-        whole, rest = divmod(len(self.lengths), self.batch_size)
+        whole, rest = divmod(self.times * len(self.lengths), self.batch_size)
         return whole + (rest >= self.share[1])
 
     def epoch(self, number: int, start: int) -> Iterator[NDArray[np.int64]]:
@@ -304,7 +332,7 @@ class _Order:
             return
         batches = np.arange(len(self))
         draw = np.random.default_rng((self.seed, number))
-        order = draw.permutation(len(self.lengths))
+        order = np.concatenate([draw.permutation(len(self.lengths)) for _ in range(self.times)])
         pool = 64 * self.batch_size  # sorted within pools: little padding, still random
         for at in range(0, len(order), pool):
             part = order[at : at + pool]

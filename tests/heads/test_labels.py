@@ -98,3 +98,12 @@ def test_several_labels_are_scored_each_by_itself() -> None:
 def test_an_unknown_pooling_is_refused() -> None:
     with pytest.raises(ValueError, match="pooling must be one of last"):
         LabelHead(4, 3, pooling="median")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_step_by_step_scores_are_those_of_the_whole(pooling: str) -> None:
+    model, h = head(pooling), batch(2, 9)
+    pooled = None
+    for t in range(9):
+        scores, pooled = model.follow(h[:, t], pooled)
+        torch.testing.assert_close(scores, model(Padded.full(h[:, : t + 1])))

@@ -73,7 +73,9 @@ def test_it_is_scored_beside_its_baselines(trained: elman.Classifier) -> None:
     texts, labels = reviews()
     assert trained.score(texts, labels) > 0.95
     scores = trained.metrics["model"]["validation"]
-    assert set(scores) == {"loss", "accuracy", "F1 macro", "F1 micro", "AUC", "ECE", "examples"}
+    assert set(scores) == {
+        "loss", "accuracy", "F1 macro", "F1 micro", "AUC", "AUPRC", "ECE", "examples"
+    }  # fmt: skip
     words, frequent = trained.metrics["baseline"], trained.metrics["others"][0]
     assert words["validation"]["accuracy"] == 1
     assert frequent["validation"]["accuracy"] == 0.5

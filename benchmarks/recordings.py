@@ -1,0 +1,247 @@
+"""How well recordings are told apart: one set of data to the end, beside the baselines.
+
+    python benchmarks/recordings.py NAME DATA [--set NAME=VALUE ...] [--try]
+
+NAME         DATA
+driver       folder of the Driver Behavior data set (trips 17, 20, 21): the kind of 53 manoeuvres;
+             ten folds of them, and each trip from the other two as far as these have its kinds
+watch        watch_dataset.npy of seglearn: the exercise of 140 recordings; each of ten people from
+             the nine others
+physionet    folder of PhysioNet 2012 with set-a and Outcomes-a.txt: death in hospital, five folds
+             of the patients; and a stay live, a measurement at a time, beside the batch
+
+Settings are those of benchmarks/NAME.yaml; `--set` changes them.  Nothing of a fold's test part is
+used for anything but its scores.  It writes benchmarks/results/NAME.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a thread that waits takes no time
+
+import numpy as np
+from result import write_result
+from sklearn.metrics import recall_score
+from sklearn.model_selection import StratifiedKFold
+from texts import Settings, settings_of
+
+import elman
+from elman.tasks.labelled_data import Examples, targets_of
+
+AXES = {"aceleracaoLinear_terra": ("ax", "ay", "az"), "giroscopio_terra": ("gx", "gy", "gz")}
+STATIC = ("Age", "Gender", "Height", "ICUType")
+Table = dict[str, list[Any]]
+
+
+def driver(data: Path, settings: Settings) -> dict[str, Any]:
+    """Accuracy, and that of each kind alike, over ten folds and from trip to trip."""
+    channels = tuple(axis for axes in AXES.values() for axis in axes)
+    trips: Table = {name: [] for name in ("unique_id", "ds", *channels)}
+    events: Table = {name: [] for name in ("unique_id", "label", "start", "end")}
+    for trip in ("17", "20", "21"):
+        facts = json.loads((data / trip / "viagem.json").read_text())
+        began = facts["firstCollectionUptimeNanos"]
+        for sensor, axes in AXES.items():
+            for row in rows_of(data / trip / f"{sensor}.csv"):
+                trips["unique_id"].append(trip)
+                trips["ds"].append((int(row["uptimeNanos"]) - began) / 1e9)
+                for channel in channels:
+                    place = "xyz"[axes.index(channel)] if channel in axes else ""
+                    trips[channel].append(float(row[place]) if place else None)
+        for row in rows_of(data / trip / "groundTruth.csv"):
+            for name, value in zip(events, (trip, row["evento"], row["inicio"], row["fim"]),
+                                   strict=True):  # fmt: skip
+                events[name].append(value)
+    labels = np.array(events["label"])
+    found: dict[str, Any] = {}
+
+    def run(train: Sequence[int], test: Sequence[int]) -> dict[str, list[str]]:
+        model = elman.Classifier(channels=channels, **settings)
+        model.fit(trips, chosen(events, train))
+        held, learned = (
+            model.inputs.given(model, (trips, chosen(events, part))) for part in (test, train)
+        )
+        said = {"model": model.predict(held).tolist()}
+        targets, _ = targets_of([(labels[n],) for n in train], model.classes, several=False)
+        parts = {"train": Examples(learned), "test": Examples(held)}
+        for name, p in model.inputs.baselines(model, parts, targets, ["test"]):
+            said[name] = [str(model.classes[k]) for k in p["test"].argmax(1)]
+        return said
+
+    folds = StratifiedKFold(10, shuffle=True, random_state=0).split(labels, labels)
+    found["ten folds"] = scored(labels, run, list(folds))
+    trip = np.array(events["unique_id"])
+    pairs = []
+    for one in sorted(set(trip)):
+        train = np.flatnonzero(trip != one)
+        known = np.isin(labels, labels[train])
+        pairs.append((train, np.flatnonzero((trip == one) & known)))
+    found["from trip to trip"] = scored(labels, run, pairs)
+    return found
+
+
+def scored(
+    labels: Any, run: Callable[[Any, Any], dict[str, list[str]]], folds: list[tuple[Any, Any]]
+) -> dict[str, Any]:
+    """Accuracy and macro accuracy of all folds together, of each model."""
+    said: dict[str, dict[int, str]] = {}
+    for train, test in folds:
+        for name, guesses in run(train.tolist(), test.tolist()).items():
+            said.setdefault(name, {}).update(zip(test.tolist(), guesses, strict=True))
+    found = {}
+    for name, guesses in said.items():
+        places = sorted(guesses)
+        true, guess = labels[places], [guesses[n] for n in places]
+        found[name] = {
+            "accuracy": float(np.mean(true == np.array(guess))),
+            "macro accuracy": float(recall_score(true, guess, labels=sorted(set(true)), average="macro")),
+            "examples": len(places), "kinds": len(set(true)),
+        }  # fmt: skip
+    return found
+
+
+def watch(data: Path, settings: Settings) -> dict[str, Any]:
+    """Accuracy on each person, learned from the others."""
+    whole = np.load(data, allow_pickle=True).item()
+    arrays = [np.asarray(one, dtype=np.float64) for one in whole["X"]]
+    labels = [whole["y_labels"][n] for n in whole["y"]]
+    people = np.array(whole["subject"])
+    found: dict[str, list[float]] = {}
+    for person in sorted(set(people.tolist())):
+        train, test = (
+            np.flatnonzero(mask).tolist() for mask in (people != person, people == person)
+        )
+        model = elman.Classifier(**settings).fit(
+            [arrays[n] for n in train], [labels[n] for n in train],
+            test=([arrays[n] for n in test], [labels[n] for n in test]),
+        )  # fmt: skip
+        for name, scores in scores_of(model.metrics).items():
+            found.setdefault(name, []).append(scores["accuracy"])
+    return {
+        name: {"accuracy": statistics.mean(each), "of each": [round(x, 4) for x in each]}
+        for name, each in found.items()
+    }
+
+
+def physionet(data: Path, settings: Settings) -> dict[str, Any]:
+    """AUROC, AUPRC and calibration on five folds; the difference between live and batch."""
+    records: Table = {"unique_id": [], "ds": [], "variable": [], "value": []}
+    for path in sorted((data / "set-a").glob("*.txt")):
+        for row in rows_of(path):
+            missing = row["Parameter"] in ("Height", "Weight", "Gender") and float(row["Value"]) < 0
+            if row["Parameter"] not in ("RecordID", "") and not missing:
+                for name, value in zip(
+                    records, (path.stem, row["Time"], row["Parameter"], row["Value"]), strict=True
+                ):
+                    records[name].append(value)
+    outcomes = {
+        row["RecordID"]: row["In-hospital_death"] for row in rows_of(data / "Outcomes-a.txt")
+    }
+    stays = sorted(outcomes.keys() & set(records["unique_id"]))
+    labels = np.array([outcomes[stay] for stay in stays])
+    found: dict[str, dict[str, list[float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder, "records.csv")
+        with table.open("w", newline="") as file:
+            lines = csv.writer(file)
+            lines.writerow(records)
+            lines.writerows(zip(*records.values(), strict=True))
+        for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels):
+            parts = [
+                {"unique_id": [stays[n] for n in part], "label": labels[part].tolist()}
+                for part in (train, test)
+            ]
+            files = []
+            for name, part in zip(("train", "test"), parts, strict=True):
+                files.append(Path(folder, f"{name}.csv"))
+                files[-1].write_text("".join(f"{a},{b}\n" for a, b in zip(
+                    ["unique_id", *part["unique_id"]], ["label", *part["label"]], strict=True)))  # fmt: skip
+            model = elman.Classifier(variable="variable", static=STATIC, **settings)
+            model.fit(table, files[0], test=(table, files[1]), show=True)
+            for name, scores in scores_of(model.metrics).items():
+                one = found.setdefault(name, {})
+                for score in ("AUC", "AUPRC", "ECE", "accuracy"):
+                    if score in scores:
+                        one.setdefault(score, []).append(scores[score])
+    result: dict[str, Any] = {
+        name: {score: statistics.mean(each) for score, each in scores.items()}
+        | {f"{score} of each": [round(x, 4) for x in scores[score]] for score in ("AUC", "AUPRC")
+           if score in scores}
+        for name, scores in found.items()
+    }  # fmt: skip
+    result["live"] = live(model, records, [stays[n] for n in test[:20]])
+    return result
+
+
+def live(model: elman.Classifier, records: Table, stays: list[str]) -> dict[str, Any]:
+    """Stays a measurement at a time, and the batch on what had come until then."""
+    differences, times = [], []
+    for stay in stays:
+        chosen_rows = [n for n, name in enumerate(records["unique_id"]) if name == stay]
+        part = {name: [column[n] for n in chosen_rows] for name, column in records.items()}
+        one = model.inputs.given(model, part)[0]
+        stream = model.stream(**dict(zip(STATIC, one.static, strict=True)))
+        for step, (time_, values) in enumerate(zip(one.times, one.values, strict=True), 1):
+            began = time.perf_counter()
+            said = stream.push(values, at=float(time_))
+            times.append(time.perf_counter() - began)
+            if step in (1, 5, len(one) // 2, len(one)):
+                p = model.predict_proba([one.part(0, step)])[0]
+                differences.append(max(abs(a - b) for a, b in zip(said.values(), p, strict=True)))
+    return {
+        "largest difference from the batch": max(differences), "compared": len(differences),
+        "microseconds a measurement": round(1e6 * statistics.median(times), 1),
+    }  # fmt: skip
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, skipinitialspace=True))
+
+
+def chosen(table: Table, rows: Sequence[int]) -> Table:
+    return {name: [column[n] for n in rows] for name, column in table.items()}
+
+
+def scores_of(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Test scores of the model and of each baseline."""
+    others = [metrics["baseline"], *metrics.get("others", [])]
+    return {"model": metrics["model"]["test"]} | {one["name"]: one["test"] for one in others}
+
+
+RUNS: dict[str, Callable[[Path, Settings], dict[str, Any]]] = {
+    run.__name__: run for run in (driver, watch, physionet)
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name", choices=list(RUNS))
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--as", dest="result", help="name of the result; NAME if none is given")
+    parser.add_argument("--try", action="store_true", dest="only_try", help="write no result")
+    given = parser.parse_args()
+    settings = settings_of(given.name, given.set, 0)
+    scores = RUNS[given.name](given.data, settings)
+    facts: dict[str, Any] = {
+        "settings": settings, "core_minutes": round(time.process_time() / 60, 1), "scores": scores,
+    }  # fmt: skip
+    if given.only_try:
+        print(json.dumps(facts, indent=1))
+    else:
+        write_result(given.result or given.name, facts)
+
+
+if __name__ == "__main__":
+    main()

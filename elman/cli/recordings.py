@@ -1,0 +1,47 @@
+"""Labels, tags and events of recordings on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from elman.cli.show import print_table
+from elman.errors import ArgumentError
+from elman.tasks import Classifier, Tagger, load
+from elman.tasks.folder import read_config
+
+
+def show_recordings(
+    run: Path, text: str | None, file: Path | None, spans: Path | None, out: Path | None,
+    events: dict[str, Any] | None, *, overwrite: bool,
+) -> bool:  # fmt: skip
+    """Write what a model says of recordings to a file, or show it; False if it reads none.
+
+    Args:
+        run: folder of the model.
+        text: which it does not take.
+        file: a table of recordings.
+        spans: parts of them, or columns that do not change.
+        out: file to write.
+        events: how they are found; None for labels or tags.
+        overwrite: replace a file that is there.
+    """
+    if read_config(run)["data"].get("inputs") != "recordings":
+        return False
+    from elman.tasks.recording_tables import table_of
+    from elman.tasks.write_table import check_target, write_table
+
+    if text is not None or file is None:
+        raise ArgumentError(f"{run}: reads recordings; give a table of them by --file")
+    if out is not None:
+        check_target(out, overwrite=overwrite)
+    model = load(run)
+    assert isinstance(model, Classifier | Tagger)
+    table = table_of(model, file if spans is None else (file, spans), events=events)
+    if out is None:
+        print_table(table)
+        return True
+    stamps = [name for name in (model.ds, "start", "end") if name in table]
+    write_table(out, table, stamps=stamps, overwrite=overwrite)
+    print(f"{len(next(iter(table.values()))):,} rows: {out}")
+    return True

@@ -1,0 +1,125 @@
+"""Events in a stream of probabilities, with hysteresis.
+
+An event of a class begins where its probability is `on` or more, and ends in front of the step
+where it falls below `off`: what wavers between the two is one event and not many.  Those of less
+than `shortest` steps are not told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from elman.errors import ArgumentError
+
+
+class Event(NamedTuple):
+    """An event of the steps begin..end, as for `range`.
+
+    Attributes:
+        label: its class.
+        begin, end: steps.
+        probability: mean of it.
+    """
+
+    label: str
+    begin: int
+    end: int
+    probability: float
+
+
+class Spotter:
+    """Finds events as probabilities come, in constant memory.
+
+    Args:
+        labels: names of the K classes.
+        background: the class that is no event; None for none.
+        on, off: probabilities, see above.
+        shortest: steps of an event, at least.
+
+    Raises:
+        ArgumentError: not 0 < off <= on <= 1.
+
+    Example:
+        >>> from elman.decode.events import Spotter
+        >>> spotter = Spotter(["none", "turn"], "none", on=0.6, off=0.4)
+        >>> p = [[0.9, 0.1], [0.3, 0.7], [0.5, 0.5], [0.8, 0.2]]
+        >>> [event for row in p for event in spotter.push(row)]
+        [Event(label='turn', begin=1, end=3, probability=0.6)]
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        background: str | None = None,
+        *,
+        on: float = 0.6,
+        off: float = 0.4,
+        shortest: int = 1,
+    ) -> None:
+        if not 0 < off <= on <= 1:
+            raise ArgumentError(f"on and off must be 0 < off <= on <= 1, got on={on}, off={off}")
+        if shortest < 1:
+            raise ArgumentError(f"shortest must be at least 1, got {shortest}")
+        self.labels = list(labels)
+        self.classes = [n for n, label in enumerate(labels) if label != background]
+        self.on, self.off, self.shortest = on, off, shortest
+        self.step = 0
+        self.active: int | None = None
+        self._begin, self._sum = 0, 0.0
+
+    def push(self, p: Sequence[float]) -> list[Event]:
+        """Take the probabilities (K) of a step; the event that has ended, if one has."""
+        found: list[Event] = []
+        if self.active is not None and p[self.active] < self.off:
+            found = self.finish()
+        if self.active is None:
+            best = max(self.classes, key=lambda n: p[n])
+            if p[best] >= self.on:
+                self.active, self._begin, self._sum = best, self.step, 0.0
+        if self.active is not None:
+            self._sum += float(p[self.active])
+        self.step += 1
+        return found
+
+    def finish(self) -> list[Event]:
+        """The event that goes on, if it is long enough; the stream is at its end."""
+        if self.active is None:
+            return []
+        steps, label = self.step - self._begin, self.labels[self.active]
+        self.active = None
+        if steps < self.shortest:
+            return []
+        return [Event(label, self._begin, self.step, round(self._sum / steps, 6))]
+
+
+def spot(
+    p: Iterable[Sequence[float]],
+    labels: Sequence[str],
+    background: str | None = None,
+    *,
+    on: float = 0.6,
+    off: float = 0.4,
+    shortest: int = 1,
+) -> list[Event]:
+    """All events of a recording, from probabilities (T, K)."""
+    spotter = Spotter(labels, background, on=on, off=off, shortest=shortest)
+    found = [event for row in p for event in spotter.push(row)]
+    return found + spotter.finish()
+
+
+def events_of(tags: Sequence[str], background: str | None = None) -> list[Event]:
+    """The runs of one tag, but for the background.
+
+    Example:
+        >>> from elman.decode.events import events_of
+        >>> events_of(["none", "turn", "turn", "none"], "none")
+        [Event(label='turn', begin=1, end=3, probability=1.0)]
+    """
+    found, begin = [], 0
+    for step in range(1, len(tags) + 1):
+        if step == len(tags) or tags[step] != tags[begin]:
+            if tags[begin] != background:
+                found.append(Event(tags[begin], begin, step, 1.0))
+            begin = step
+    return found

@@ -1,0 +1,268 @@
+"""Recordings to arrays (T, F), by what training has seen.
+
+A step has, side by side,
+
+    channels     (x - mean) / deviation of the training data; where nothing is, what was last seen,
+                 and 0, the mean, before that
+    there        1 or 0, of each channel of which training misses something
+    since        log(1 + time since it was last seen), of these, if the time between steps counts
+    elapsed      the same of the step before
+    static       numbers in such units, and whether they are there; a column for each word
+
+Nothing of a step depends on a later one, so that a recording may come one step at a time.
+
+At a rate, the time is cut into cells of 1 / rate seconds: a step is the mean of what lies in one,
+and is not there where nothing does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.encode.index import MANY, TINY
+from elman.errors import ArgumentError, DataError
+from elman.read.columns import is_nothing, number_or_nan
+from elman.read.recordings import Recording, Recordings
+from elman.read.series import FEW, SPARSE
+
+UNEVEN = 0.1  # deviation of the time between steps, of the usual one, that makes it count
+
+Floats = NDArray[np.float32]
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RecordingIndex:
+    """What training has seen of recordings.
+
+    Attributes:
+        channels, static: names.
+        units: mean and deviation of the channels, and of the static columns that are numbers.
+        words: of the static columns that are words.
+        gappy: channels of which training misses something.
+        timed: whether there were stamps.
+        elapsed: whether the time between steps counts.
+        step: seconds between steps, mostly.
+        rate: steps a second of which arrays are made; None for steps as they are.
+        decays: whether arrays are those that `elman.GRUD` takes: 0 where nothing is, all channels
+            there or not, usual steps since the one before, static.
+
+    Example:
+        >>> from elman.encode.recordings import RecordingIndex
+        >>> from elman.read.recording_source import RecordingSource
+        >>> from elman.read.rows import Rejects
+        >>> import numpy as np
+        >>> arrays = [np.array([[1.0, 5.0], [3.0, np.nan]])]
+        >>> found = RecordingSource(arrays).read(Rejects(None))
+        >>> index = RecordingIndex.build(found)
+        >>> index.encode(found.items[0]).tolist()
+        [[-1.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    """
+
+    channels: list[str]
+    static: list[str]
+    units: dict[str, list[float]]
+    words: dict[str, list[str]]
+    gappy: list[str]
+    timed: bool
+    elapsed: bool
+    step: float
+    rate: float | None
+    decays: bool = False
+
+    @classmethod
+    def build(
+        cls,
+        found: Recordings,
+        *,
+        static: Sequence[str] = (),
+        rate: float | None = None,
+        elapsed: bool | None = None,
+        decays: bool = False,
+    ) -> RecordingIndex:
+        """Of the training data.
+
+        Args:
+            found: the recordings.
+            static: names of their static columns.
+            rate: see above.
+            elapsed: whether the time between steps counts; None if it is uneven.
+            decays: see above.
+
+        Raises:
+            ArgumentError: a rate, or the time between steps, of rows without stamps.
+            DataError: a channel has no number, or a static column too many words.
+        """
+        if not found.timed and (rate is not None or (elapsed and not decays)):
+            name = "elapsed" if rate is None else "rate"
+            raise ArgumentError(f"{name} needs stamps: name their column by ds")
+        gaps = np.concatenate([np.diff(one.times) for one in found.items])
+        gaps = gaps[gaps > 0]
+        step = float(np.median(gaps)) if len(gaps) else 1.0
+        if elapsed is None:
+            elapsed = bool(found.timed and rate is None and _uneven(gaps, step))
+        draft = cls(
+            list(found.channels), list(static), {}, {}, [], found.timed, elapsed, step, rate, decays
+        )  # fmt: skip
+        items = [draft.resampled(one) for one in found.items]
+        values = np.concatenate([one.values for one in items])
+        for n, name in enumerate(found.channels):
+            there = values[~np.isnan(values[:, n]), n]
+            if not len(there):
+                raise DataError(
+                    f"channel {name!r}: has no number in the training data; leave it out"
+                )
+            draft.units[name] = _unit(there)
+            if len(there) < len(values) or decays:
+                draft.gappy.append(name)
+        for n, name in enumerate(static):
+            seen = [one.static[n] for one in found.items if not is_nothing(one.static[n])]
+            numbers = np.array([number_or_nan(value) for value in seen])
+            if not np.isfinite(numbers).all() or not len(numbers):
+                words = sorted({str(value) for value in seen})
+                if not 0 < len(words) <= MANY:
+                    raise DataError(
+                        f"static column {name!r}: {len(words)} different words, expected 1 to "
+                        f"{MANY}; leave it out, or make numbers of it"
+                    )
+                draft.words[name] = words
+            else:
+                draft.units[name] = _unit(numbers)
+        return draft
+
+    @property
+    def features(self) -> int:
+        """F."""
+        gappy = len(self.gappy) * (2 if self.elapsed and not self.decays else 1)
+        fixed = sum(len(self.words.get(name, "12")) for name in self.static)
+        return len(self.channels) + gappy + bool(self.elapsed) + fixed
+
+    def encode(self, one: Recording) -> Floats:
+        """The array (T, F) of a recording, resampled.
+
+        Raises:
+            ArgumentError: it has other channels.
+        """
+        return self.encoder(one.static).push(self.resampled(one))
+
+    def encoder(self, static: Sequence[object] = ()) -> Encoder:
+        """Of one recording whose steps come one after the other."""
+        return Encoder(self, self.fixed(static))
+
+    def cells(self, one: Recording) -> NDArray[np.int64]:
+        """(T,) the step, of the arrays, that each step of a recording goes into."""
+        if self.rate is None:
+            return np.arange(len(one))
+        return np.floor(one.times * self.rate + 1e-9).astype(np.int64)
+
+    def resampled(self, one: Recording) -> Recording:
+        """The same at the rate."""
+        if self.rate is None or not len(one):
+            return one
+        cell = self.cells(one)
+        count = int(cell[-1]) + 1
+        if count > SPARSE * len(one) + FEW:
+            raise DataError(
+                f"recording {one.unique_id!r}: its {len(one):,} steps reach over {one.times[-1]:g} "
+                f"s, {count:,} cells at rate={self.rate:g}; set a lower rate, or mend the stamps"
+            )
+        there = ~np.isnan(one.values)
+        sums = np.zeros((count, one.values.shape[1]))
+        counts = np.zeros_like(sums)
+        np.add.at(sums, cell, np.where(there, one.values, 0))
+        np.add.at(counts, cell, there)
+        with np.errstate(invalid="ignore"):
+            values = sums / counts
+        return replace(one, times=np.arange(count) / self.rate, values=values)
+
+    def fixed(self, static: Sequence[object]) -> Floats:
+        """The columns of what does not change."""
+        parts: list[float] = []
+        for name, value in zip(self.static, static or [None] * len(self.static), strict=True):
+            if name in self.words:
+                parts += [float(str(value) == word) for word in self.words[name]]
+                continue
+            number = number_or_nan(value)
+            mean, deviation = self.units[name]
+            there = bool(np.isfinite(number))
+            parts += [(number - mean) / deviation if there else 0.0, float(there)]
+        return np.array(parts, dtype=np.float32)
+
+
+class Encoder:
+    """The steps of one recording, in order and in parts.
+
+    Args:
+        index: of the training data.
+        fixed: columns of what does not change.
+    """
+
+    def __init__(self, index: RecordingIndex, fixed: Floats) -> None:
+        self._index, self._fixed = index, fixed
+        self._units = np.array([index.units[name] for name in index.channels]).T
+        place = {name: n for n, name in enumerate(index.channels)}
+        self._gappy = [place[name] for name in index.gappy]
+        self._last = np.zeros(len(index.channels))
+        self._since = np.zeros(len(index.channels))  # moment at which each was last seen
+        self._time = 0.0
+
+    def push(self, part: Recording) -> Floats:
+        """The array (T, F) of the next steps; their times go on from those before."""
+        index, values, times = self._index, part.values, part.times
+        steps, width = values.shape
+        if width != len(index.channels):
+            raise ArgumentError(f"expected {len(index.channels)} channels, got {width}")
+        mean, deviation = self._units
+        scaled, there = (values - mean) / deviation, ~np.isnan(values)
+        if not there.all():
+            rows = np.where(there, np.arange(1, steps + 1)[:, None], 0)
+            latest = np.maximum.accumulate(rows, axis=0)
+            whole = np.concatenate([self._last[None], np.where(there, scaled, 0)])
+            scaled = np.take_along_axis(whole, latest, 0)
+            before = np.concatenate(
+                [self._since[None], np.broadcast_to(times[:, None], there.shape)]
+            )
+            since = times[:, None] - np.take_along_axis(before, latest, 0)
+        else:
+            since = np.zeros_like(scaled)
+        parts = [np.where(there, scaled, 0) if index.decays else scaled, there[:, self._gappy]]
+        if index.elapsed:
+            between = np.diff(times, prepend=self._time)[:, None] / index.step
+            if not index.decays:
+                parts += [np.log1p(since[:, self._gappy] / index.step)]
+                between = np.log1p(np.maximum(between, 0))
+            parts += [between]
+        parts += [np.broadcast_to(self._fixed, (steps, len(self._fixed)))]
+        if steps:
+            self._last, self._time = scaled[-1], float(times[-1])
+            self._since = self._time - since[-1]
+        return np.concatenate(parts, axis=1, dtype=np.float32)
+
+
+def windows_of(steps: int, size: int | None, overlap: float) -> list[tuple[int, int]]:
+    """First and last step, as for `range`, of windows of a recording; the last ends with it.
+
+    Example:
+        >>> from elman.encode.recordings import windows_of
+        >>> windows_of(10, 4, 0.5), windows_of(3, 4, 0.5)
+        ([(0, 4), (2, 6), (4, 8), (6, 10)], [(0, 3)])
+    """
+    if size is None or steps <= size:
+        return [(0, steps)]
+    stride = max(1, round(size * (1 - overlap)))
+    begins = [*range(0, steps - size, stride), steps - size]
+    return [(begin, begin + size) for begin in begins]
+
+
+def _unit(numbers: Numbers) -> list[float]:
+    """Mean and deviation; 1 of what is always the same."""
+    mean, deviation = float(numbers.mean()), float(numbers.std())
+    return [mean, deviation if deviation > TINY * abs(mean) else 1.0]
+
+
+def _uneven(gaps: Numbers, step: float) -> bool:
+    return bool(len(gaps) and (np.abs(gaps - step) > UNEVEN * step).mean() > UNEVEN)

@@ -1,0 +1,380 @@
+"""Where recordings are, and how they are read: tables, a folder of them, or arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.errors import ArgumentError, DataError
+from elman.read.columns import Columns, Kind, Table
+from elman.read.files import files_below, is_packed, kind_of
+from elman.read.recordings import (
+    Layout,
+    Numbers,
+    Recording,
+    Recordings,
+    check_labels,
+    checked_arrays,
+    is_arrays,
+)
+from elman.read.rows import Rejects
+from elman.read.series import DS, ID
+from elman.read.spans import Span, read_spans
+from elman.read.tables import TABLES
+
+
+class RecordingSource:
+    """Recordings, from whatever a user gives.
+
+    Args:
+        source: a table, a folder of tables (or of a folder of them for each label), a data frame,
+            or a list of arrays (T, C).
+        labels: a table of them, a list, or None for those in the source, if there are any.
+        layout: names of the columns.
+        each: whether every step has a label.
+        labelled: whether labels are read at all; a table of them is for its other columns, too.
+        lenient: whether bytes that are not text are an error of their row instead of the file.
+
+    Raises:
+        ArgumentError: a column is not there, or the arrays do not fit each other.
+        DataError: a file is missing.
+
+    Example:
+        >>> from elman.read.recording_source import RecordingSource
+        >>> from elman.read.recordings import Layout
+        >>> from elman.read.rows import Rejects
+        >>> rows = {"unique_id": ["a", "a", "b"], "ds": [0.0, 0.5, 7.0], "x": [1, None, 3]}
+        >>> labels = {"unique_id": ["a", "b"], "label": ["walk", "run"]}
+        >>> found = RecordingSource(rows, labels, Layout(channels=("x",))).read(Rejects(None))
+        >>> [one.times.tolist() for one in found.items], found.labels
+        ([[0.0, 0.5], [0.0]], ['walk', 'run'])
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        labels: Any = None,
+        layout: Layout | None = None,
+        *,
+        each: bool = False,
+        labelled: bool = True,
+        lenient: bool = False,
+    ) -> None:
+        self.layout, self.lenient = layout or Layout(), lenient
+        self.each, self.labelled = each and labelled, labelled
+        self.arrays: list[Numbers] | None = None
+        self.labels: list[Any] | None = None
+        self.tables: list[Table] = []
+        self.beside: Table | None = None
+        self.root: Path | None = None
+        if is_arrays(source):
+            self.arrays = checked_arrays(source)
+            self.name = f"{len(self.arrays)} arrays"
+            if labels is not None:
+                self.labels = list(labels)
+                check_labels(self.arrays, self.labels, each=self.each)
+            return
+        if isinstance(source, str | Path) and Path(source).is_dir():
+            self.root = Path(source)
+            self.tables = [self._open(file) for file in files_below(source)]
+            self.name = self.root.resolve().name
+        else:
+            self.tables = [self._open(source)]
+            self.name = self.tables[0].rows(self.tables[0].names[:1]).name
+        if isinstance(labels, list | tuple | np.ndarray):
+            raise ArgumentError(
+                "labels of recordings in tables must be a table, too, or one of its columns; got a "
+                f"{type(labels).__name__}"
+            )
+        if labels is not None:
+            self.beside = self._open(labels)
+
+    def _open(self, source: Any) -> Table:
+        if isinstance(source, str | Path) and kind_of(Path(source)) not in TABLES:
+            files_below(source)  # a missing file is the better complaint
+            shown = ", ".join(sorted(TABLES))
+            raise DataError(f"{source}: expected a table ({shown}, also .gz)")
+        return Table(source, encoding=self.layout.encoding, lenient=self.lenient)
+
+    @property
+    def _all(self) -> list[Table]:
+        return self.tables if self.beside is None else [*self.tables, self.beside]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """None for data in memory."""
+        return tuple(table.file for table in self._all if table.file is not None)
+
+    def fingerprint(self) -> str:
+        """Hash of the content and of how it is read."""
+        how = repr((self.layout, self.each, self.labelled))
+        whole = hashlib.blake2b(how.encode(), digest_size=16)
+        for table in self._all:
+            whole.update(table.rows(table.names).fingerprint().encode())
+            if self.root is not None and table.file is not None:
+                whole.update(table.file.name.encode("utf-8", "surrogatepass"))
+        return whole.hexdigest()
+
+    def read(self, rejects: Rejects) -> Recordings:
+        """All recordings that have a number or a static column.
+
+        Those of which a table of labels says nothing are left out.
+
+        Raises:
+            DataError: something cannot be read.
+        """
+        if self.arrays is not None:
+            return self._of_arrays(self.arrays)
+        reader = _Reader(self, rejects)
+        for table in self.tables:
+            try:
+                reader.read(table)
+            except DataError as error:
+                if self.root is None:
+                    raise
+                rejects.add(str(table.file), error)
+        return reader.finish()
+
+    def _of_arrays(self, arrays: list[Numbers]) -> Recordings:
+        width = arrays[0].shape[1]
+        names = self.layout.channels or tuple(map(str, range(width)))
+        if len(names) != width:
+            raise ArgumentError(
+                f"there are {len(names)} channels ({', '.join(names)}), but the arrays have {width}"
+            )
+        found = Recordings([], [], [], names, timed=False)
+        for n, values in enumerate(arrays):
+            label = None if self.labels is None else self.labels[n]
+            if self.each and label is not None:
+                label = [str(one) for one in label]
+            steps = np.arange(len(values), dtype=np.float64)
+            static = (None,) * len(self.layout.static)
+            found.add(Recording(str(n), 0.0, steps, values, static), label, f"array {n}")
+        return found
+
+
+class _Reader:
+    """Tables on their way to recordings."""
+
+    def __init__(self, source: RecordingSource, rejects: Rejects) -> None:
+        self.source, self.rejects, self.layout = source, rejects, source.layout
+        self.channels = self.layout.channels
+        if not self.channels and self.layout.variable is None:
+            raise ArgumentError("channels must name the columns of the numbers")
+        self.spans: dict[str, list[Span]] | None = None
+        if source.beside is not None:
+            self.spans = read_spans(source.beside, self.layout, rejects, labelled=source.labelled)
+        self.unseen = set(self.spans or ())
+        self.found = Recordings([], [], [], self.channels, timed=True)
+        self.stamped: bool | None = None
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
+
+    def read(self, table: Table) -> None:
+        """One table."""
+        layout, there, root = self.layout, table.names, self.source.root
+        ids = layout.unique_id
+        if ids not in there and (ids == ID or root is not None):
+            ids = ""
+        ds = layout.ds if layout.ds in there or layout.ds != DS or layout.variable else ""
+        label = layout.label if layout.label in there else ""
+        if self.spans is not None or not self.source.labelled:
+            label = ""
+        if label and self.source.each and layout.variable:
+            raise ArgumentError(
+                "tags of measurements must stand in a table of labels: unique_id, label, start, end"
+            )
+        beside = self.source.beside.names if self.source.beside is not None else []
+        static = [name for name in layout.static if name not in beside]
+        if layout.variable:  # those that are no columns are variables
+            static = [name for name in static if name in there]
+        kinds: dict[str, Kind] = {ids: "name", ds: "moment", label: "name"}
+        if layout.variable:
+            kinds |= {layout.variable: "name", layout.value: "number"}
+        else:
+            kinds |= dict.fromkeys(self.channels, "number")
+        kinds |= dict.fromkeys(static, "word")
+        kinds.pop("", None)
+        columns = table.read(kinds, self.rejects, ds_format=layout.ds_format)
+        if columns.moved:
+            self._note("stamps with an offset from UTC are moved to UTC")
+        if self.stamped not in (None, bool(ds)):
+            raise DataError(f"{table.file}: column {layout.ds!r} is in some files, not in others")
+        self.stamped = bool(ds)
+        rows = np.arange(len(columns.ordinals))
+        code = columns.columns[ids].values if ids else np.zeros_like(rows)
+        names = (columns.columns[ids].words or []) if ids else [self._name_of(table.file)]
+        order = np.argsort(code, kind="stable")
+        borders = [0, *(np.flatnonzero(np.diff(code[order])) + 1).tolist(), len(order)]
+        blocks = [order[low:high] for low, high in pairwise(borders)]
+        for block in sorted(blocks, key=lambda rows: int(rows[0])):
+            name = names[int(code[block[0]])]
+            place = str(table.file) if table.file else f"recording {name!r}"
+            if table.file and ids:
+                place = f"{place}: recording {name!r}"
+            try:
+                self._take(columns, block, name, (ds, label, static), place)
+            except DataError as error:
+                self.rejects.add(place, error)
+
+    def _name_of(self, file: Path | None) -> str:
+        if file is None:
+            return ""
+        return (file.with_suffix("") if is_packed(file) else file).stem
+
+    def _take(
+        self, columns: Columns, rows: NDArray[np.int64], name: str,
+        named: tuple[str, str, list[str]], place: str,
+    ) -> None:  # fmt: skip
+        """The rows of one recording."""
+        ds, label, static = named
+        if ds:
+            stamps = columns.columns[ds].values[rows]
+            if (np.diff(stamps).astype(np.float64) < 0).any():
+                self._note("recordings whose rows are not in order, which are sorted", place)
+                rows = rows[np.argsort(stamps, kind="stable")]
+                stamps = columns.columns[ds].values[rows]
+        else:
+            stamps = np.arange(len(rows), dtype=np.float64)
+        fixed: dict[str, object] = {}
+        for column in static:
+            some = (word for word in _words(columns, column, rows) if word is not None)
+            fixed[column] = next(some, None)
+        tags = _words(columns, label, rows) if label else None
+        if self.layout.variable:
+            stamps, values, more = self._pivot(columns, rows, stamps, place)
+            fixed |= more
+        else:
+            values = np.stack([columns.columns[one].values[rows] for one in self.channels], 1)
+        if np.isnan(values).all() and not self.layout.static:
+            raise DataError(f"{place}: has no number; drop it")
+        times = (stamps - stamps[0]).astype(np.float64)
+        if stamps.dtype.kind == "M":
+            times /= 1e6
+        one = Recording(name, stamps[0], times, values)
+        if self.spans is not None:
+            self._by_spans(one, fixed, place)
+            return
+        whole: Any = tags
+        if not self.source.each:
+            whole = self._folder_of(columns) if tags is None else self._one_of(tags, place, label)
+        self.found.add(replace(one, static=self._static(fixed)), whole, place)
+
+    def _pivot(
+        self, columns: Columns, rows: NDArray[np.int64], stamps: NDArray[Any], place: str
+    ) -> tuple[NDArray[Any], Numbers, dict[str, object]]:
+        """Measurements to steps: stamps, values, and what stands among them and does not change."""
+        layout = self.layout
+        which = _words(columns, layout.variable or "", rows)
+        numbers = columns.columns[layout.value].values[rows]
+        if not layout.channels:
+            new = {str(word) for word in which} - set(self.channels) - set(layout.static)
+            self.channels = (*self.channels, *sorted(new))
+        column_of = {name: n for n, name in enumerate(self.channels)}
+        moments, step = np.unique(stamps, return_inverse=True)
+        values = np.full((len(moments), max(1, len(self.channels))), np.nan)
+        fixed: dict[str, object] = {}
+        for word, at, number in zip(which, step.tolist(), numbers.tolist(), strict=True):
+            if word in layout.static:
+                fixed.setdefault(str(word), number)
+            column = column_of.get(str(word))
+            if column is None or math.isnan(number):
+                continue
+            if not math.isnan(values[at, column]):
+                self._note("measurements a second time at one moment, of which the last", place)
+            values[at, column] = number
+        kept = ~np.isnan(values).all(1)
+        if layout.static and not kept.any():
+            kept[0] = True  # nothing was measured, but something is known
+        return moments[kept], values[kept], fixed
+
+    def _by_spans(self, one: Recording, fixed: dict[str, object], place: str) -> None:
+        """A recording whose labels stand in a table of their own."""
+        spans = (self.spans or {}).get(one.unique_id, [])
+        self.unseen.discard(one.unique_id)
+        if not spans and not self.source.each:
+            self._note("recordings without a label, which are left out", place)
+        tags = [self.layout.background] * len(one)
+        for span in spans:
+            fixed = fixed | span.static
+            try:
+                first, last = span.steps(one)
+                if np.isnan(one.values[first:last]).all() and not self.layout.static:
+                    raise DataError(f"{span.place}: recording {one.unique_id!r} has no number here")
+            except DataError as error:
+                self.rejects.add(span.place, error)
+                continue
+            if self.source.each:
+                tags[first:last] = [str(span.label)] * (last - first)
+            else:
+                part = one if last - first == len(one) else one.part(first, last)
+                self.found.add(replace(part, static=self._static(fixed)), span.label, span.place)
+        if self.source.each:
+            self.found.add(replace(one, static=self._static(fixed)), tags, place)
+
+    def _folder_of(self, columns: Columns) -> str | None:
+        """The name of the folder that a file is in, below the one that was given."""
+        root, files = self.source.root, columns.rows.files
+        if root is None or not files or len(files[0].relative_to(root).parts) < 2:
+            return None
+        return files[0].parent.name
+
+    def _one_of(self, tags: Sequence[str | None], place: str, label: str) -> str | None:
+        """The label that all rows have."""
+        other = next((tag for tag in tags if tag != tags[0]), None)
+        if other is not None:
+            raise DataError(
+                f"{place}: column {label!r} changes from {tags[0]!r} to {other!r}; give the spans "
+                "in a table of labels (unique_id, label, start, end), or train a tagger, which has "
+                "a label for every step"
+            )
+        return tags[0]
+
+    def _static(self, fixed: dict[str, object]) -> tuple[object, ...]:
+        return tuple(fixed.get(name) for name in self.layout.static)
+
+    def _note(self, what: str, place: str = "") -> None:
+        self.counts[what] += 1
+        self.first.setdefault(what, place)
+
+    def finish(self) -> Recordings:
+        """All of them."""
+        found, width = self.found, len(self.channels)
+        for name in sorted(self.unseen):
+            place = (self.spans or {})[name][0].place
+            reason = f"{place}: there is no recording {name!r} in {self.source.name}"
+            self.rejects.add(place, DataError(reason))
+        if not found.items:
+            raise DataError(f"{self.source.name}: has no recording that can be used")
+        # A variable that was found later is missing in those before.
+        found.items = [_widened(one, width) for one in found.items]
+        found.channels, found.timed = self.channels, bool(self.stamped)
+        for what, count in self.counts.items():
+            first = self.first[what]
+            found.notes.append(f"{what}: {count:,}, the first in {first}" if first else what)
+        return found
+
+
+def _widened(one: Recording, width: int) -> Recording:
+    missing = width - one.values.shape[1]
+    if missing <= 0:
+        return one
+    return replace(one, values=np.pad(one.values, ((0, 0), (0, missing)), constant_values=np.nan))
+
+
+def _words(columns: Columns, name: str, rows: NDArray[np.int64]) -> Sequence[str | None]:
+    """A column of names, or of words; None for nothing."""
+    column = columns.columns[name]
+    words = column.words
+    if words is None:  # of nothing but numbers that are none
+        return [None] * len(rows)
+    return [None if n != n else words[int(n)] for n in column.values[rows].tolist()]

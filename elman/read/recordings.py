@@ -1,0 +1,162 @@
+"""Recordings: several channels over time, out of tables or arrays; no grid is asked for.
+
+    unique_id  ds  x  y  z  label         a row a step; a table for all, or a file for each
+    unique_id  ds  variable  value        a row a measurement, whichever comes when
+
+Labels stand in a column of the table, in the name of the folder that a file is in, in a list, or
+in a table of their own,
+
+    unique_id  label  [start  end]        of the whole recording, or of a span start <= ds < end
+
+in which columns that do not change within a recording may stand, too.  Stamps are dates, or
+seconds; without them rows are steps.  What is not there is NaN and stays so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.errors import ArgumentError
+from elman.read.series import DS, ID
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording.
+
+    Attributes:
+        unique_id: its name.
+        begin: the first stamp, seconds or datetime64[us].
+        times: (T,) seconds behind it, never less than the one before; or steps.
+        values: (T, C) of the channels, NaN where there is none.
+        static: of the columns that do not change, as they were read.
+    """
+
+    unique_id: str
+    begin: Any
+    times: Numbers
+    values: Numbers
+    static: tuple[object, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def stamps(self) -> NDArray[Any]:
+        """(T,) stamps, of the kind that was read."""
+        return np.asarray(self.stamp(self.times))
+
+    def stamp(self, times: Any) -> Any:
+        """What stands behind the beginning by so many seconds."""
+        if isinstance(self.begin, np.datetime64):
+            return self.begin + (np.asarray(times) * 1e6).round().astype("timedelta64[us]")
+        return float(self.begin) + times
+
+    def part(self, first: int, last: int) -> Recording:
+        """The steps first..last."""
+        times = self.times[first:last]
+        begin = self.stamps[first] if first < last else self.begin
+        rest = times - times[0] if len(times) else times
+        return replace(self, begin=begin, times=rest, values=self.values[first:last])
+
+
+@dataclass
+class Recordings:
+    """Recordings, the label of each or one of each step, and where each stands.
+
+    Attributes:
+        items: the recordings.
+        labels: of each, or a list of those of its steps; None for none.
+        places: for people.
+        channels: names of the C channels.
+        timed: whether there are stamps.
+        notes: what was found and done, for people.
+    """
+
+    items: list[Recording]
+    labels: list[Any]
+    places: list[str]
+    channels: tuple[str, ...]
+    timed: bool
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, item: Recording, label: Any, place: str) -> None:
+        """One more."""
+        self.items.append(item)
+        self.labels.append(label)
+        self.places.append(place)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How columns are named.
+
+    Attributes:
+        channels: of numbers; of a table of measurements the variables, none for all.
+        static: that do not change within a recording; of measurements also variables.
+        label: of the labels.
+        variable, value: of a table of measurements; None for a row a step.
+        unique_id, ds, ds_format: of the name and the stamp, and the form of dates.
+        background: label of the steps outside all spans.
+        encoding: of the files.
+    """
+
+    channels: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    label: str = "label"
+    variable: str | None = None
+    value: str = "value"
+    unique_id: str = ID
+    ds: str = DS
+    ds_format: str | None = None
+    background: str = "none"
+    encoding: str = "utf-8"
+
+
+def is_arrays(source: Any) -> bool:
+    """Whether it is a list of arrays, or an array of them (N, T, C)."""
+    if isinstance(source, np.ndarray):
+        return source.ndim == 3 or source.dtype == object
+    return (
+        isinstance(source, list | tuple) and len(source) > 0 and getattr(source[0], "ndim", 0) > 0
+    )
+
+
+def checked_arrays(source: Any) -> list[Numbers]:
+    """Arrays (T, C) of float64; ArgumentError for what does not fit."""
+    arrays: list[Numbers] = []
+    for n, one in enumerate(source):
+        try:
+            values = np.asarray(one, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ArgumentError(f"array {n} must hold numbers, got {type(one).__name__}") from None
+        values = values[:, None] if values.ndim == 1 else values
+        if values.ndim != 2 or (arrays and values.shape[1] != arrays[0].shape[1]):
+            wanted = f"(T, {arrays[0].shape[1]})" if arrays else "(T, C)"
+            raise ArgumentError(f"array {n} must have the shape {wanted}, got {values.shape}")
+        if np.isinf(values).any():
+            row, column = np.argwhere(np.isinf(values))[0].tolist()
+            raise ArgumentError(
+                f"array {n} must have finite numbers, or NaN for none, got "
+                f"{values[row, column]} at step {row}, channel {column}"
+            )
+        arrays.append(values)
+    return arrays
+
+
+def check_labels(arrays: list[Numbers], labels: list[Any], *, each: bool) -> None:
+    """Refuse what are not the labels of arrays, or with `each` of their steps."""
+    if len(labels) != len(arrays):
+        raise ArgumentError(f"{len(arrays)} arrays need as many labels, got {len(labels)}")
+    if not each:
+        return
+    for n, (values, some) in enumerate(zip(arrays, labels, strict=True)):
+        if isinstance(some, str) or not hasattr(some, "__len__") or len(some) != len(values):
+            count = len(some) if hasattr(some, "__len__") else "no list"
+            raise ArgumentError(f"array {n} has {len(values)} steps, its labels are {count}")

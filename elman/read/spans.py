@@ -1,0 +1,120 @@
+"""Labels of recordings in a table of their own.
+
+    unique_id  label                 of the whole recording
+    unique_id  label  start  end     of the steps start <= ds < end
+
+Columns that do not change within a recording may stand there, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from elman.errors import ArgumentError, DataError
+from elman.read.columns import Table
+from elman.read.recordings import Layout, Recording
+from elman.read.rows import Rejects
+from elman.read.stamps import parse_moments
+
+START, END = "start", "end"
+
+
+@dataclass(frozen=True)
+class Span:
+    """A row of such a table.
+
+    Attributes:
+        place: for people.
+        label: of any type.
+        start, end: seconds or datetime64[us]; None for the whole.
+        static: by name, of the columns that are there.
+    """
+
+    place: str
+    label: Any
+    start: Any
+    end: Any
+    static: dict[str, object]
+
+    def steps(self, one: Recording) -> tuple[int, int]:
+        """The first and the last step, as for `range`.
+
+        Raises:
+            DataError: none lies in the span, or the stamps are of another kind.
+        """
+        if self.start is None:
+            return 0, len(one)
+        stamps = one.stamps
+        if self.start.dtype.kind != stamps.dtype.kind:
+            raise DataError(
+                f"{self.place}: {START} is {self.start}, but the stamps of recording "
+                f"{one.unique_id!r} are like {stamps[0]}; both must be dates, or numbers"
+            )
+        first, last = stamps.searchsorted([self.start, self.end]).tolist()
+        if first >= last:
+            raise DataError(
+                f"{self.place}: no step of recording {one.unique_id!r} lies in this span; it has "
+                f"{stamps[0]} to {stamps[-1]}"
+            )
+        return first, last
+
+
+def read_spans(
+    table: Table, layout: Layout, rejects: Rejects, *, labelled: bool = True
+) -> dict[str, list[Span]]:
+    """The rows by the name of the recording; labels may be missing if they are not asked for.
+
+    Raises:
+        ArgumentError: a column is missing.
+
+    Example:
+        >>> from elman.read.columns import Table
+        >>> from elman.read.recordings import Layout
+        >>> from elman.read.rows import Rejects
+        >>> from elman.read.spans import read_spans
+        >>> rows = {"unique_id": ["a"], "label": ["turn"], "start": [2.5], "end": [4]}
+        >>> span = read_spans(Table(rows), Layout(), Rejects(None))["a"][0]
+        >>> span.label, float(span.start), float(span.end)
+        ('turn', 2.5, 4.0)
+    """
+    bounds = [name for name in (START, END) if name in table.names]
+    if len(bounds) == 1:
+        raise ArgumentError(f"a table of labels with {bounds[0]!r} needs {START!r} and {END!r}")
+    static = [name for name in layout.static if name in table.names]
+    label = [layout.label] if labelled or layout.label in table.names else []
+    names = [layout.unique_id, *label, *bounds, *static]
+    found: dict[str, list[Span]] = {}
+    for place, values in table.rows(names).read():
+        try:
+            if isinstance(values, DataError):
+                raise values
+            row = dict(zip(names, values, strict=True))
+            name, span = _span(place, row, layout, bounds, static, labelled=labelled)
+        except DataError as error:
+            rejects.add(place, error)
+        else:
+            found.setdefault(name, []).append(span)
+    return found
+
+
+def _span(
+    place: str, row: dict[str, object], layout: Layout, bounds: Sequence[str], static: list[str],
+    *, labelled: bool,
+) -> tuple[str, Span]:  # fmt: skip
+    for column in (layout.unique_id, layout.label) if labelled else (layout.unique_id,):
+        if row[column] is None or row[column] != row[column] or not str(row[column]).strip():
+            raise DataError(f"{place}: column {column!r} is empty; fill or drop it")
+    start = end = None
+    if bounds:
+        moments, _, bad = parse_moments([str(row[name]) for name in bounds], layout.ds_format)
+        if bad or not moments[0] < moments[1]:
+            raise DataError(
+                f"{place}: expected {START} before {END}, dates or seconds, got "
+                f"{row[START]!r} and {row[END]!r}"
+            )
+        start, end = moments
+    fixed = {name: row[name] for name in static}
+    label = row.get(layout.label)
+    return str(row[layout.unique_id]).strip(), Span(place, label, start, end, fixed)

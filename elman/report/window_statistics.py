@@ -1,0 +1,202 @@
+"""The baselines of recordings: a forest, and logistic regression, on statistics of windows.
+
+    forest        mean, deviation, least, greatest, quartiles, first, last, mean change and share
+                  of what is there, of each channel; static columns; the number of steps: 300 trees
+    regression    the last value and the mean of each channel and whether there is one, and static
+                  columns, in units of the training data: C = 0.1
+
+of scikit-learn, an extra.  A recording has the mean of the probabilities of its windows.
+
+For tags of steps the forest sees mean, deviation, least, greatest and what is there of the WIDTH
+steps around each, and learns from MOST steps, drawn at random.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+FOREST = "random forest on statistics of windows"
+STEPS = "random forest on statistics around each step"
+FREQUENT = "most frequent tag"
+WIDTH, MOST = 33, 20_000
+REGRESSION = "logistic regression on last values and means"
+
+Numbers = NDArray[np.float64]
+Windows = tuple[Sequence[Numbers], Numbers, NDArray[np.int64]]  # channels, static, owners
+Found = tuple[str, dict[str, Tensor]]
+
+
+def statistics(values: Numbers) -> Numbers:
+    """Those of a window (T, C), one after the other; NaN of a channel without a number.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.report.window_statistics import statistics
+        >>> statistics(np.array([[1.0], [3.0]])).tolist()
+        [2.0, 1.0, 1.0, 3.0, 1.5, 2.0, 2.5, 1.0, 3.0, 2.0, 1.0]
+    """
+    there = ~np.isnan(values)
+    count = there.sum(0)
+    first = np.take_along_axis(values, there.argmax(0)[None], 0)[0]
+    last = np.take_along_axis(values, len(values) - 1 - there[::-1].argmax(0)[None], 0)[0]
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # of nothing: NaN, which is meant
+        parts = [
+            np.nanmean(values, 0), np.nanstd(values, 0), np.nanmin(values, 0),
+            np.nanmax(values, 0), *np.nanquantile(values, (0.25, 0.5, 0.75), axis=0), first, last,
+            np.nan_to_num(np.nanmean(np.abs(np.diff(values, axis=0)), 0)) if len(values) > 1
+            else np.zeros(values.shape[1]),
+            count / max(1, len(values)),
+        ]  # fmt: skip
+    return np.concatenate(parts)
+
+
+def last_and_mean(values: Numbers) -> Numbers:
+    """Last value and mean of each channel (T, C), NaN of one without a number."""
+    there = ~np.isnan(values)
+    last = np.take_along_axis(values, len(values) - 1 - there[::-1].argmax(0)[None], 0)[0]
+    sums = np.where(there, values, 0).sum(0)
+    with np.errstate(invalid="ignore"):
+        return np.concatenate([last, sums / there.sum(0)])
+
+
+def by_forest(
+    train: Windows, targets: Tensor, others: dict[str, Windows], classes: int
+) -> Found | None:
+    """Name, and probabilities (N, K) of other recordings; None without scikit-learn."""
+    try:
+        from sklearn.ensemble import RandomForestClassifier
+    except ImportError:
+        return None
+
+    def features(windows: Windows) -> Numbers:
+        arrays, fixed, _ = windows
+        rows = [statistics(one) if len(one) else None for one in arrays]
+        width = next(len(row) for row in rows if row is not None)
+        made = np.array([np.full(width, np.nan) if row is None else row for row in rows])
+        steps = np.array([[len(one)] for one in arrays])
+        return np.asarray(np.nan_to_num(np.concatenate([made, fixed, steps], 1), nan=-1e9))
+
+    def fit(x: Numbers, y: NDArray[np.int64]) -> Callable[[Numbers], tuple[Numbers, Numbers]]:
+        forest = RandomForestClassifier(300, min_samples_leaf=2, random_state=0).fit(x, y)
+        return lambda other: (forest.predict_proba(other), forest.classes_)
+
+    return FOREST, _run(features, fit, train, targets, others, classes)
+
+
+def by_regression(
+    train: Windows, targets: Tensor, others: dict[str, Windows], classes: int
+) -> Found | None:
+    """The same of a logistic regression."""
+    try:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.preprocessing import StandardScaler
+    except ImportError:
+        return None
+
+    def features(windows: Windows) -> Numbers:
+        arrays, fixed, _ = windows
+        empty = np.full((1, arrays[0].shape[1]), np.nan)
+        made = np.array([last_and_mean(one if len(one) else empty) for one in arrays])
+        return np.concatenate([made, fixed], 1)
+
+    def fit(x: Numbers, y: NDArray[np.int64]) -> Callable[[Numbers], tuple[Numbers, Numbers]]:
+        some = ~np.isnan(x).all(0)
+        middle = np.zeros(x.shape[1])
+        middle[some] = np.nanmean(x[:, some], 0)
+        scaler = StandardScaler().fit(np.where(np.isnan(x), middle, x))
+
+        def ready(rows: Numbers) -> Numbers:
+            gone = np.isnan(rows)
+            scaled = scaler.transform(np.where(gone, middle, rows)).clip(-10, 10)
+            return np.concatenate([scaled, gone], 1)
+
+        model = LogisticRegression(C=0.1, max_iter=1000).fit(ready(x), y)
+        return lambda other: (model.predict_proba(ready(other)), model.classes_)
+
+    return REGRESSION, _run(features, fit, train, targets, others, classes)
+
+
+def _run(
+    features: Callable[[Windows], Numbers],
+    fit: Callable[[Numbers, NDArray[np.int64]], Callable[[Numbers], tuple[Numbers, Numbers]]],
+    train: Windows, targets: Tensor, others: dict[str, Windows], classes: int,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Fit on windows with the label of their recording; of several labels, each by itself."""
+    x, owners = features(train), train[2]
+    several = targets.dim() == 2
+    columns = targets.long().T if several else targets[None]
+    made = {name: features(windows) for name, windows in others.items()}
+    found = {
+        name: np.zeros((int(windows[2].max()) + 1, classes)) for name, windows in others.items()
+    }
+    for k, column in enumerate(columns):
+        wanted = column.numpy()[owners]
+        same = len(np.unique(wanted)) == 1
+        say = None if same else fit(x, wanted)
+        for name, rows in made.items():
+            if say is None:
+                p, kinds = np.ones((len(rows), 1)), np.unique(wanted)
+            else:
+                p, kinds = say(rows)
+            total, count = found[name], np.bincount(others[name][2])
+            for place, kind in enumerate(np.asarray(kinds).tolist()):
+                mean = np.bincount(others[name][2], weights=p[:, place]) / count
+                if not several:
+                    total[:, kind] = mean
+                elif kind == 1:
+                    total[:, k] = mean
+    return {name: torch.from_numpy(total).float() for name, total in found.items()}
+
+
+def most_frequent(
+    _train: Sequence[Numbers], tags: Sequence[NDArray[np.int64]],
+    others: dict[str, list[Numbers]],
+) -> tuple[str, dict[str, list[NDArray[np.int64]]]]:  # fmt: skip
+    """Name, and the same number for every step of other recordings."""
+    top = int(np.bincount(np.concatenate(tags)).argmax())
+    return FREQUENT, {
+        name: [np.full(len(one), top) for one in some] for name, some in others.items()
+    }
+
+
+def steps_by_forest(
+    train: Sequence[Numbers], tags: Sequence[NDArray[np.int64]], others: dict[str, list[Numbers]]
+) -> tuple[str, dict[str, list[NDArray[np.int64]]]] | None:
+    """Name, and a number for every step of other recordings (T, C); None without scikit-learn."""
+    try:
+        from sklearn.ensemble import RandomForestClassifier
+    except ImportError:
+        return None
+    wanted = np.concatenate(tags)
+    draw = np.random.default_rng(0)
+    kept = np.sort(draw.permutation(len(wanted))[:MOST])
+    x = np.concatenate([_around(one) for one in train])[kept]
+    forest = RandomForestClassifier(100, min_samples_leaf=2, random_state=0).fit(x, wanted[kept])
+    return STEPS, {
+        name: [
+            forest.predict(_around(one)) if len(one) else np.zeros(0, dtype=np.int64)
+            for one in some
+        ]
+        for name, some in others.items()
+    }
+
+
+def _around(values: Numbers) -> NDArray[np.float32]:
+    """Statistics (T, 6 C) of the steps around each."""
+    half = WIDTH // 2
+    whole = np.pad(values, ((half, half), (0, 0)), constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(whole, WIDTH, axis=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of nothing: NaN, which is meant
+        parts = [
+            values, np.nanmean(windows, 2), np.nanstd(windows, 2), np.nanmin(windows, 2),
+            np.nanmax(windows, 2), (~np.isnan(windows)).mean(2),
+        ]  # fmt: skip
+    return np.asarray(np.nan_to_num(np.concatenate(parts, 1), nan=-1e9), dtype=np.float32)

@@ -1,0 +1,84 @@
+"""What a model says of recordings, as tables: a label for each, a tag for every step, or events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from elman.errors import ArgumentError
+from elman.read.recordings import Recording
+from elman.read.series import shown
+
+if TYPE_CHECKING:
+    from elman.tasks.classifier import Classifier
+    from elman.tasks.tagger import Tagger
+
+Table = dict[str, list[Any]]
+
+
+def label_table(model: Classifier, data: Any) -> Table:
+    """A row a recording or span: its name, begin and end, label, and probability of each."""
+    items: list[Recording] = model.inputs.given(model, data)
+    p = model.predict_proba(items)
+    table: Table = {model.unique_id: [one.unique_id for one in items]}
+    if any(len(one) for one in items):
+        table["start"] = _written(one.begin for one in items)
+        table["end"] = _written(one.stamps[-1] if len(one) else one.begin for one in items)
+    if model.several:
+        chosen = (p > 0.5).tolist()
+        classes = list(map(str, model.classes))
+        table[model.label] = [
+            model.separator.join(name for name, yes in zip(classes, row, strict=True) if yes)
+            for row in chosen
+        ]
+    else:
+        table[model.label] = [model.classes[k] for k in p.argmax(1).tolist()]
+    for k, name in enumerate(model.classes):
+        table[f"p({name})"] = [round(float(one), 6) for one in p[:, k]]
+    return table
+
+
+def tag_table(model: Tagger, data: Any) -> Table:
+    """A row a step: name of the recording, stamp, tag."""
+    items: list[Recording] = model.inputs.given(model, data)
+    tags = model.predict(items)
+    return {
+        model.unique_id: [one.unique_id for one in items for _ in range(len(one))],
+        model.ds: _written(stamp for one in items for stamp in one.stamps),
+        model.tags or "label": [tag for some in tags for tag in some],
+    }
+
+
+def event_table(model: Tagger, data: Any, **how: Any) -> Table:
+    """A row an event: name of the recording, label, start, end, probability."""
+    found = model.events(data, **how)
+    return {
+        model.unique_id: [event.unique_id for event in found],
+        model.tags or "label": [event.label for event in found],
+        "start": _written(event.start for event in found),
+        "end": _written(event.end for event in found),
+        "probability": [event.probability for event in found],
+    }
+
+
+def table_of(model: Classifier | Tagger, data: Any, *, events: dict[str, Any] | None) -> Table:
+    """What a model says.
+
+    Raises:
+        ArgumentError: events of a classifier.
+    """
+    if model.task == "classifier":
+        if events is not None:
+            raise ArgumentError("events are what a tagger finds, this is a classifier")
+        return label_table(model, data)  # type: ignore[arg-type]
+    if events is not None:
+        return event_table(model, data, **events)  # type: ignore[arg-type]
+    return tag_table(model, data)  # type: ignore[arg-type]
+
+
+def _written(stamps: Iterable[Any]) -> list[Any]:
+    return [
+        shown(one) if isinstance(one, np.datetime64) else round(float(one), 6) for one in stamps
+    ]

@@ -1,0 +1,185 @@
+"""What a tagger reads, if it is sentences: words and their characters, baseline, scores."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from elman.encode.words import WordEmbed, WordIndex
+from elman.errors import ArgumentError, DataError, FolderError
+from elman.read.rows import Rejects
+from elman.read.sentences import Sentences
+from elman.report.spans import has_spans, score_spans
+from elman.tasks.folder import WORDS, read_json, write_json
+from elman.tasks.parts import hold_out
+from elman.tasks.tagged import Guesses, Tagged
+
+if TYPE_CHECKING:
+    from elman.tasks.tagger import Tagger
+
+NAME = "most frequent tag of each word"
+SIZE = 100  # features of a word's vector, if nothing else is set
+DROPPED = 0.3  # of the features of a word's vector, if nothing else is set
+
+
+class SentenceInputs:
+    """Sentences.
+
+    Args:
+        index: their words and characters.
+    """
+
+    kind, unit, channels = "sentences", "words", 0
+    title = "a tag for every word"
+    warning = ""
+    use = ('model.predict([["The", "cat", "sat"]])',)
+
+    def __init__(self, index: WordIndex) -> None:
+        self.index = index
+
+    @staticmethod
+    def look(model: Tagger, given: Any, *, lenient: bool = False) -> Sentences:
+        """Sentences and tags from what a user gives: a source, or a source and tags."""
+        source, beside = given if isinstance(given, tuple) else (given, None)
+        if beside is None and not isinstance(source, str | Path):
+            raise ArgumentError("sentences in a list need their tags: fit(sentences, tags)")
+        return Sentences(
+            source, model.words, model.tags or "", beside=beside, encoding=model.encoding,
+            lenient=lenient,
+        )  # fmt: skip
+
+    @staticmethod
+    def collect(
+        _model: Tagger, source: Sentences, rejects: Rejects, _like: Tagged | None = None
+    ) -> Tagged:
+        """All sentences that can be read; the others go to `rejects`."""
+        sentences: list[Any] = []
+        tags: list[Sequence[str]] = []
+        for place, values in source.read():
+            if isinstance(values, DataError):
+                rejects.add(place, values)
+            else:
+                sentences.append(tuple(map(str, values[0])))  # type: ignore[call-overload]
+                tags.append(tuple(map(str, values[1])))  # type: ignore[call-overload]
+        if not sentences:
+            raise DataError(f"{source.name}: has no sentence; expected many")
+        return Tagged(sentences, tags)
+
+    @staticmethod
+    def hold_out(model: Tagger, whole: Tagged) -> tuple[Tagged, Tagged, str]:
+        """What is learned from, what is held out, and that in words."""
+        share = model.validation_fraction
+        train, held = hold_out(len(whole.items), share, seed=model.seed, unit="sentences")
+        note = f"{share:.0%} of the sentences are held out for validation"
+        return whole.select(train), whole.select(held), note
+
+    @classmethod
+    def learn(cls, model: Tagger, train: Tagged, _notes: list[str]) -> SentenceInputs:
+        """The words of the training data."""
+        index = WordIndex.build(
+            train.items, lowercase=model.lowercase, min_count=model.min_count,
+            size=model.vocabulary_size,
+        )  # fmt: skip
+        return cls(index)
+
+    @classmethod
+    def load(cls, _model: Tagger, folder: Path) -> SentenceInputs:
+        """From a folder."""
+        try:
+            return cls(WordIndex(**read_json(folder / WORDS)))
+        except TypeError as error:
+            raise FolderError(f"{folder / WORDS}: is damaged ({error})") from error
+
+    def save(self, folder: Path) -> None:
+        """Write them to a folder."""
+        index = asdict(self.index)
+        write_json(folder / WORDS, {k: v for k, v in index.items() if not k.startswith("_")})
+
+    def embed(self, model: Tagger) -> tuple[WordEmbed, int]:
+        """The layer that reads words, with fresh weights, and its features."""
+        index = self.index
+        layer = WordEmbed(
+            len(index.words) + 2, len(index.characters) + 2,
+            model.embedding_size or SIZE, model.character_size,
+            dropout=model.embedding_dropout,
+            input_dropout=DROPPED if model.input_dropout is None else model.input_dropout,
+        )  # fmt: skip
+        return layer, layer.size
+
+    def given(self, _model: Tagger, sentences: Any) -> list[Any]:
+        """What a user asks of, checked."""
+        for sentence in sentences:
+            if isinstance(sentence, str):
+                raise ArgumentError(
+                    f"a sentence is a list of words, got {sentence[:40]!r}; split it: text.split()"
+                )
+        return list(sentences)
+
+    def encode(self, items: Sequence[Any]) -> list[NDArray[Any]]:
+        """Numbers of words and characters."""
+        return [self.index.encode(sentence) for sentence in items]
+
+    def training(
+        self, model: Tagger, part: Tagged, _notes: list[str]
+    ) -> tuple[list[NDArray[Any]], list[Any], dict[str, Any]]:
+        """Arrays, numbers of their tags, and how batches are made of them."""
+        return self.encode(part.items), list(part.numbers(model.tag_names)), {}
+
+    def facts(self) -> dict[str, object]:
+        """For the report."""
+        return {"known_words": len(self.index.words)}
+
+    def baselines(
+        self, model: Tagger, parts: dict[str, Tagged], names: Sequence[str]
+    ) -> list[tuple[str, dict[str, Guesses]]]:
+        """Tags by other means, by name and part of the data."""
+        counts: dict[str, Counter[str]] = {"": Counter()}
+        train = parts["train"]
+        for sentence, tags in zip(train.items, train.tags, strict=True):
+            for word, tag in zip(sentence, tags, strict=True):
+                counts.setdefault(_fold(model, word), Counter())[tag] += 1
+                counts[""][tag] += 1
+        frequent = {word: count.most_common(1)[0][0] for word, count in counts.items()}
+        found = {
+            name: [
+                [frequent.get(_fold(model, word), frequent[""]) for word in sentence]
+                for sentence in parts[name].items
+            ]
+            for name in names
+        }
+        return [(NAME, found)]
+
+    def scores(self, model: Tagger, part: Tagged, found: Guesses) -> dict[str, float]:
+        """Of words, of those that training has not seen, and of spans."""
+        known = set(self.index.words)
+        new_right = new = 0
+        for sentence, true, guessed in zip(part.items, part.tags, found, strict=True):
+            for word, a, b in zip(sentence, true, guessed, strict=True):
+                if _fold(model, word) not in known:
+                    new, new_right = new + 1, new_right + (a == b)
+        scores: dict[str, float] = {"accuracy": part.accuracy(found)}
+        if new:
+            scores["accuracy of unknown words"] = new_right / new
+        if has_spans(model.tag_names):
+            scores |= score_spans(part.tags, found)
+        scores["words"] = part.elements
+        return scores
+
+    def sample(self, item: Any, tags: Sequence[str], found: Sequence[str]) -> str:
+        """For the report."""
+        triples = zip(item, tags, found, strict=True)
+        return " ".join(w if a == b else f"{w}[{a}, guessed {b}]" for w, a, b in triples)
+
+    @property
+    def made(self) -> str:
+        """For the model card."""
+        return f"{len(self.index.words):,} words"
+
+
+def _fold(model: Tagger, word: str) -> str:
+    return word.lower() if model.lowercase else word

@@ -1,0 +1,157 @@
+"""What a tagger reads, if it is recordings: steps with a tag each, and the events they make."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.decode.events import events_of
+from elman.encode.recordings import windows_of
+from elman.errors import DataError
+from elman.read.recording_source import RecordingSource
+from elman.read.recordings import Recording
+from elman.read.rows import Rejects
+from elman.read.series import shown
+from elman.report.events import score_events
+from elman.report.window_statistics import most_frequent, steps_by_forest
+from elman.tasks.parts import hold_out
+from elman.tasks.recording_inputs import RecordingInputs, learn_index, often, read_like
+from elman.tasks.tagged import Guesses, Tagged
+
+if TYPE_CHECKING:
+    from elman.tasks.tagger import Tagger
+
+WINDOW = 256  # steps, if nothing else is set
+MOST = 20  # runs of a recording in the report
+
+
+class StepInputs(RecordingInputs):
+    """Recordings with a tag for every step."""
+
+    unit = "steps"
+    title = "a tag for every step of a recording"
+    use = ("model.predict([array])  # (T, channels)", "live = model.stream(); live.push([...])")
+
+    @staticmethod
+    def collect(  # type: ignore[override]
+        _model: Tagger, source: RecordingSource, rejects: Rejects, like: Tagged | None = None
+    ) -> Tagged:
+        """All recordings that have tags; the others go to `rejects`."""
+        found = read_like(source, rejects, like.facts["channels"] if like else ())
+        items, tags = [], []
+        for one, some, place in zip(found.items, found.labels, found.places, strict=True):
+            if some is None:
+                reason = "has no tags; name their column, or give a table of labels"
+                rejects.add(place, DataError(f"{place}: {reason}"))
+            else:
+                items.append(one)
+                tags.append(some)
+        if not items:
+            raise DataError(f"{source.name}: no recording has tags; expected many")
+        return Tagged(items, tags, {"channels": found.channels, "found": found})
+
+    @staticmethod
+    def hold_out(model: Tagger, whole: Tagged) -> tuple[Tagged, Tagged, str]:
+        """Some recordings, or of few of them their ends."""
+        share, count = model.validation_fraction, len(whole.items)
+        if int(count * share):
+            train, held = hold_out(count, share, seed=model.seed, unit="recordings")
+            note = f"{len(held):,} of {count:,} recordings are held out for validation"
+            return whole.select(train), whole.select(held), note
+        cuts = [len(one) - int(len(one) * share) for one in whole.items]
+        begins = [one.part(0, cut) for one, cut in zip(whole.items, cuts, strict=True)]
+        ends = [one.part(cut, len(one)) for one, cut in zip(whole.items, cuts, strict=True)]
+        first = [some[:cut] for some, cut in zip(whole.tags, cuts, strict=True)]
+        last = [some[cut:] for some, cut in zip(whole.tags, cuts, strict=True)]
+        note = f"the last {share:.0%} of each recording are held out for validation"
+        return Tagged(begins, first, whole.facts), Tagged(ends, last, whole.facts), note
+
+    @classmethod
+    def learn(cls, model: Tagger, train: Tagged, notes: list[str]) -> StepInputs:  # type: ignore[override]
+        """Channels and units of the training data."""
+        found = train.facts["found"]
+        notes.extend(found.notes)
+        return cls(learn_index(model, replace(found, items=train.items), notes))
+
+    def encode(self, items: Sequence[Recording]) -> list[NDArray[Any]]:  # type: ignore[override]
+        """Arrays (T, F)."""
+        return [self.index.encode(one) for one in items]
+
+    def training(
+        self, model: Tagger, part: Tagged, notes: list[str]
+    ) -> tuple[list[NDArray[Any]], list[Any], dict[str, Any]]:
+        """Windows, numbers of their tags, and how batches are made of them."""
+        arrays, targets = [], []
+        wholes = zip(
+            part.items, self.encode(part.items), part.numbers(model.tag_names), strict=True
+        )
+        for one, whole, numbers in wholes:
+            tags = self.of_cells(one, numbers, len(whole))
+            for begin, end in windows_of(len(whole), model.window or WINDOW, model.overlap):
+                arrays.append(whole[begin:end])
+                targets.append(tags[begin:end])
+        more: dict[str, Any] = {"times": often(model, len(arrays)), "change": self.change(model)}
+        if more["times"] > 1:
+            notes.append(f"an epoch goes {more['times']} times through the windows")
+        return arrays, targets, more
+
+    def of_cells(self, one: Recording, numbers: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """Tags of the steps of an array: of a cell the last; of an empty one that before."""
+        cells = self.index.cells(one)
+        if not len(cells):
+            return numbers
+        last = np.searchsorted(cells, np.arange(count), side="right") - 1
+        return np.asarray(numbers[last])
+
+    def baselines(  # type: ignore[override]
+        self, model: Tagger, parts: dict[str, Tagged], names: Sequence[str]
+    ) -> list[tuple[str, dict[str, Guesses]]]:
+        """Tags by other means, by name and part of the data."""
+        train = parts["train"]
+        tags = train.numbers(model.tag_names)
+        found = []
+        for fit in (steps_by_forest, most_frequent):
+            others = {name: [one.values for one in parts[name].items] for name in names}
+            one = fit([one.values for one in train.items], tags, others)
+            if one is not None:
+                title, guesses = one
+                found.append(
+                    (title, {
+                        name: [[model.tag_names[n] for n in row.tolist()] for row in rows]
+                        for name, rows in guesses.items()
+                    })
+                )  # fmt: skip
+        return found
+
+    def scores(self, model: Tagger, part: Tagged, found: Guesses) -> dict[str, float]:
+        """Of steps, of each tag alike, and of events."""
+        scores: dict[str, float] = {"accuracy": part.accuracy(found)}
+        right, true, guessed = Counter[str](), Counter[str](), Counter[str]()
+        for a, b in zip(part.tags, found, strict=True):
+            true.update(a)
+            guessed.update(b)
+            right.update(x for x, y in zip(a, b, strict=True) if x == y)
+        known = [tag for tag in model.tag_names if true[tag] or guessed[tag]]
+        f1 = [2 * right[tag] / (true[tag] + guessed[tag]) for tag in known]
+        scores["F1 macro"] = sum(f1) / max(1, len(f1))
+        if model.background in model.tag_names:
+            wanted = [events_of(tags, model.background) for tags in part.tags]
+            said = [events_of(tags, model.background) for tags in found]
+            scores |= score_events(wanted, said)
+        scores["steps"] = part.elements
+        return scores
+
+    def sample(self, item: Any, tags: Sequence[str], found: Sequence[str]) -> str:  # type: ignore[override]
+        """For the report."""
+        stamps = item.stamps
+        true, said = (
+            "; ".join(f"{e.label} {shown(stamps[e.begin])} to {shown(stamps[e.end - 1])}"
+                      for e in events_of(some)[:MOST])
+            for some in (tags, found)
+        )  # fmt: skip
+        return f"{item.unique_id}\ntrue: {true}\nsaid: {said}"

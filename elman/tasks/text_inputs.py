@@ -1,0 +1,217 @@
+"""What a classifier reads, if it is texts: rows to tokens, a start for their vectors, baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from elman.encode.embed import Embed
+from elman.encode.text import Vocabulary, choose_tokens
+from elman.encode.vectors import read_vectors
+from elman.errors import ArgumentError, DataError
+from elman.model import SequenceModel
+from elman.read.rows import Rejects, Rows, text_of
+from elman.recur.stack import Stack
+from elman.report.bag_of_words import NAME, bag_of_words
+from elman.tasks.estimator import checked_texts
+from elman.tasks.folder import TOKENIZER
+from elman.tasks.labelled_data import Examples, columns_set, labels_of
+from elman.tasks.network import begin_as, earlier_model
+
+if TYPE_CHECKING:
+    from elman.tasks.classifier import Classifier
+    from elman.tasks.language_model import LanguageModel
+
+SHOWN = 500  # characters of a text in the report
+DROPPED = 0.3  # of the features of a token's vector, if nothing else is set
+
+
+class TextInputs:
+    """Texts.
+
+    Args:
+        vocabulary: their tokens.
+        earlier: the language model to start from.
+    """
+
+    channels = 0
+    title = "a classifier of texts"
+    kind = "texts"
+    warning = ""
+    use = ('model.predict(["..."])', 'model.predict_proba(["..."])')
+
+    def __init__(self, vocabulary: Vocabulary, earlier: LanguageModel | None = None) -> None:
+        self.vocabulary, self.earlier = vocabulary, earlier
+        self.vectors: tuple[Tensor, Tensor] | None = None
+        self.max_tokens: int | None = None
+
+    @staticmethod
+    def look(model: Classifier, given: Any, *, lenient: bool = False) -> Rows:
+        """Rows of text and label from what a user gives: a path, two paths, or two lists.
+
+        Raises:
+            ArgumentError: lists without labels.
+        """
+        source, labels = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+        beside = () if labels is None else (columns_set(labels, several=model.several),)
+        if not beside and not isinstance(source, str | Path):
+            raise ArgumentError("texts in a list need their labels: fit(texts, labels)")
+        return Rows(
+            source, [model.text, model.label], beside=beside, folders=True,
+            encoding=model.encoding, lenient=lenient,
+        )  # fmt: skip
+
+    @staticmethod
+    def collect(
+        model: Classifier, rows: Rows, rejects: Rejects, _like: Examples | None = None
+    ) -> Examples:
+        """All rows that have a text and a label; the others go to `rejects`."""
+        examples = Examples()
+        for place, values in rows.read():
+            try:
+                if isinstance(values, DataError):
+                    raise values
+                text = text_of(values[0], place, model.text)
+                labels = labels_of(values[1], place, model)
+            except DataError as error:
+                rejects.add(place, error)
+            else:
+                examples.add(text, labels, place)
+        if not examples.items:
+            raise DataError(f"{rows.name}: no row has a text and a label; expected many")
+        return examples
+
+    @classmethod
+    def learn(cls, model: Classifier, train: Examples, notes: list[str]) -> TextInputs:
+        """The vocabulary of the training data, or of the model to start from."""
+        earlier = earlier_model(model)
+        if earlier is not None:
+            return cls(earlier.vocabulary, earlier)
+        kind, why = model.tokens, None
+        if kind is None:
+            kind, why = choose_tokens(train.items)
+        vocabulary = Vocabulary.build(
+            lambda: train.items, tokens=kind, size=model.vocabulary_size,
+            min_count=model.min_count, lowercase=model.lowercase,
+            split_punctuation=model.split_punctuation,
+        )  # fmt: skip
+        notes.extend([] if why is None else [why])
+        return cls(vocabulary)
+
+    @classmethod
+    def load(cls, model: Classifier, folder: Path, *, fresh: bool = False) -> TextInputs:
+        """From a folder; `fresh` if the network is still to be given its first weights."""
+        return cls(Vocabulary.load(folder / TOKENIZER), earlier_model(model) if fresh else None)
+
+    def save(self, folder: Path) -> None:
+        """Write them to a folder."""
+        self.vocabulary.save(folder / TOKENIZER)
+
+    def prepare(self, model: Classifier, notes: list[str]) -> None:
+        """Read the vectors to start from, which decide a size."""
+        if model.vectors is None:
+            return
+        vectors, found = read_vectors(Path(model.vectors), self.vocabulary)
+        if model.embedding_size not in (None, vectors.shape[1]):
+            raise ArgumentError(
+                f"embedding_size={model.embedding_size}: the vectors in {model.vectors} have "
+                f"{vectors.shape[1]} numbers"
+            )
+        model._described["decided"] = {"embedding_size": vectors.shape[1]}
+        notes.append(
+            f"{int(found.sum()):,} of {self.vocabulary.size:,} tokens have a vector in "
+            f"{model.vectors}"
+        )
+        self.vectors = vectors, found
+
+    def embed(self, model: Classifier) -> tuple[Embed, int]:
+        """The layer that reads tokens, with fresh weights, and its features."""
+        features = model.embedding_size or model.sizes[0]
+        dropped = DROPPED if model.input_dropout is None else model.input_dropout
+        layer = Embed(
+            self.vocabulary.size, features, dropout=model.embedding_dropout, input_dropout=dropped
+        )
+        return layer, features
+
+    def begin(self, network: SequenceModel) -> None:
+        """Put in what is there to start from."""
+        assert isinstance(network.encode, Embed)
+        with torch.no_grad():
+            if self.vectors is not None:
+                vectors, found = self.vectors
+                network.encode.weight[found] = vectors[found]
+            if self.earlier is not None and self.earlier.model.encode is not None:
+                network.encode.load_state_dict(self.earlier.model.encode.state_dict())
+                assert isinstance(network.core, Stack)
+                begin_as(network.core, self.earlier.model.core)
+
+    def encode(
+        self, model: Classifier, texts: Sequence[Any]
+    ) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
+        """Token numbers of each text, or of its two ends if it is too long, and of which."""
+        result, most = [], model.max_tokens
+        for at in range(0, len(texts), 1000):
+            for numbers in self.vocabulary.encode_batch(texts[at : at + 1000]):
+                if most is not None and len(numbers) > most:
+                    head = (most + 1) // 2
+                    numbers = numbers[:head] + numbers[len(numbers) - (most - head) :]
+                result.append(np.array(numbers, dtype=np.int32))
+        return result, np.arange(len(result))
+
+    def given(self, model: Classifier, texts: Any) -> list[Any]:
+        """What a user asks of, checked."""
+        return checked_texts(texts)
+
+    def facts(self) -> dict[str, object]:
+        """For the report."""
+        return {"vocabulary_size": self.vocabulary.size}
+
+    def notes_on(
+        self, model: Classifier, train: Examples, others: dict[str, Examples],
+        encoded: Iterable[NDArray[Any]],
+    ) -> list[str]:  # fmt: skip
+        """What a user should know of the texts: doubles, and what is cut."""
+        notes = []
+        seen: dict[str, set[Any]] = {}
+        for text, labels in zip(train.items, train.labels, strict=True):
+            seen.setdefault(text, set()).add(labels)
+        double, torn = len(train) - len(seen), sum(len(labels) > 1 for labels in seen.values())
+        if double:
+            differ = f", {torn} of them with different labels" if torn else ""
+            notes.append(f"{double} texts of the training data are there before{differ}")
+        for name, examples in others.items():
+            both = sum(text in seen for text in examples.items)
+            if both:
+                notes.append(f"{both} texts of the {name} data are in the training data, too")
+        long = sum(len(text) == model.max_tokens for text in encoded)
+        if long:
+            notes.append(
+                f"{long:,} texts have max_tokens={model.max_tokens} tokens or more; of longer ones "
+                "the first and the last half of so many are read"
+            )
+        return notes
+
+    def baselines(
+        self, model: Classifier, parts: dict[str, Examples], targets: Tensor, names: Sequence[str]
+    ) -> list[tuple[str, dict[str, Tensor]]]:
+        """Probabilities of other models, by name and part of the data."""
+        words = bag_of_words(
+            parts["train"].items, targets, {name: parts[name].items for name in names},
+            len(model.classes), lowercase=model.settled().lowercase,
+        )  # fmt: skip
+        return [] if words is None else [(NAME, words)]
+
+    def sample(self, text: str) -> str:
+        """For the report."""
+        return text[:SHOWN]
+
+    @property
+    def made(self) -> str:
+        """For the model card."""
+        return f"a vocabulary of {self.vocabulary.size:,} {self.vocabulary.tokens} tokens"

@@ -1,0 +1,221 @@
+"""Recordings out of tables, folders and arrays; what cannot be used is named."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from elman.errors import ArgumentError, DataError, ElmanError
+from elman.read.recording_source import RecordingSource
+from elman.read.recordings import Layout, Recordings
+from elman.read.rows import Rejects
+
+XY = Layout(channels=("x", "y"))
+
+
+def read(source: Any, labels: Any = None, layout: Layout = XY, **options: Any) -> Recordings:
+    return RecordingSource(source, labels, layout, **options).read(Rejects(None))
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+TABLE = (
+    "unique_id,ds,x,y,label\nb,10.5,1,2,run\nb,11,3,,run\na,2024-03-01,5,6,none\n".replace(
+        "2024-03-01", "0"
+    )
+    + "b,11.25,NA,4,run\n"
+)
+
+
+def test_a_table_is_cut_by_name_in_the_order_in_which_recordings_begin(tmp_path: Path) -> None:
+    found = read(write(tmp_path / "a.csv", TABLE))
+    assert [one.unique_id for one in found.items] == ["b", "a"]
+    assert found.items[0].times.tolist() == [0, 0.5, 0.75]
+    assert found.items[0].stamps.tolist() == [10.5, 11, 11.25]
+    np.testing.assert_array_equal(found.items[0].values, [[1, 2], [3, np.nan], [np.nan, 4]])
+    assert found.labels == ["run", "none"]  # which is a label like any other
+    assert found.timed
+
+
+def test_dates_are_seconds_and_come_back_as_dates() -> None:
+    rows = {"ds": ["2024-03-01 05:00:00.25", "2024-03-01 05:00:01"], "x": [1, 2], "y": [3, 4]}
+    one = read(rows, labelled=False).items[0]
+    assert one.times.tolist() == [0, 0.75]
+    assert [str(stamp) for stamp in one.stamps] == [
+        "2024-03-01T05:00:00.250000", "2024-03-01T05:00:01.000000"
+    ]  # fmt: skip
+
+
+def test_a_clock_of_hours_may_go_past_a_day() -> None:
+    rows = {"ds": ["00:07", "23:59", "47:30:30"], "x": [1, 2, 3], "y": [1, 2, 3]}
+    assert read(rows, labelled=False).items[0].times.tolist() == [0, 23 * 3600 + 52 * 60, 170610]
+
+
+def test_rows_out_of_order_are_sorted_and_said() -> None:
+    rows = {"ds": [2, 1, 3], "x": [20, 10, 30], "y": [2, 1, 3]}
+    found = read(rows, labelled=False)
+    assert found.items[0].values[:, 0].tolist() == [10, 20, 30]
+    assert "not in order, which are sorted: 1" in found.notes[0]
+
+
+def test_a_folder_has_a_table_for_each_and_folders_for_labels(tmp_path: Path) -> None:
+    for label, name, x in (("walk", "p1", 1), ("run", "p2", 2), ("walk", "p3", 3)):
+        write(tmp_path / label / f"{name}.csv", f"ds,x,y\n0,{x},0\n1,{x},1\n")
+    packed = gzip.compress(b"ds,x,y\n0,7,7\n")
+    (tmp_path / "run" / "p4.csv.gz").write_bytes(packed)
+    found = read(tmp_path)
+    assert list(zip([one.unique_id for one in found.items], found.labels, strict=True)) == [
+        ("p2", "run"), ("p4", "run"), ("p1", "walk"), ("p3", "walk")
+    ]  # fmt: skip
+    assert len(RecordingSource(tmp_path, None, XY).files) == 4
+
+
+def test_measurements_become_steps_of_all_variables() -> None:
+    rows = {
+        "unique_id": ["a"] * 5 + ["b"] * 2,
+        "ds": ["00:00", "00:00", "00:10", "00:10", "01:00", "00:00", "00:30"],
+        "name": ["Age", "HR", "HR", "Na", "HR", "Age", "Na"],
+        "value": [54, 80, 82, 140, None, 31, 139],
+    }
+    labels = {"unique_id": ["a", "b"], "label": [0, 1]}
+    found = read(rows, labels, Layout(variable="name", static=("Age",)))
+    assert found.channels == ("HR", "Na")  # Na is no missing value here
+    np.testing.assert_array_equal(found.items[0].values, [[80, np.nan], [82, 140]])
+    assert found.items[0].times.tolist() == [0, 600]
+    assert [one.static for one in found.items] == [(54.0,), (31.0,)]
+    np.testing.assert_array_equal(found.items[1].values, [[np.nan, 139]])
+    assert found.labels == [0, 1]  # of the type that they have
+
+
+def test_of_a_stay_without_a_measurement_what_does_not_change_is_known() -> None:
+    rows = {"unique_id": ["a", "b"], "ds": [0, 0], "name": ["Age", "HR"], "value": [54, 80]}
+    found = read(rows, None, Layout(variable="name", static=("Age",)), labelled=False)
+    assert [one.static for one in found.items] == [(54.0,), (None,)]
+    np.testing.assert_array_equal(found.items[0].values, [[np.nan]])
+    with pytest.raises(DataError, match="recording 'a': has no number"):
+        read(rows, None, Layout(channels=("HR",), variable="name"), labelled=False)
+
+
+def test_the_variables_of_the_training_are_those_of_other_data() -> None:
+    rows = {"ds": [0, 0, 1], "name": ["new", "HR", "HR"], "value": [1, 80, 81]}
+    found = read(rows, None, Layout(channels=("HR", "Na"), variable="name"), labelled=False)
+    np.testing.assert_array_equal(found.items[0].values, [[80, np.nan], [81, np.nan]])
+
+
+def test_spans_cut_recordings_or_mark_their_steps() -> None:
+    rows = {"unique_id": ["t"] * 6, "ds": [0, 1, 2, 3, 4, 5], "x": range(6), "y": range(6)}
+    spans = {
+        "unique_id": ["t", "t"], "label": ["left", "right"], "start": [1, 3.5], "end": [3, 9],
+        "weight": [70, 70],
+    }  # fmt: skip
+    layout = Layout(channels=("x", "y"), static=("weight",))
+    parts = read(rows, spans, layout)
+    assert [one.values[:, 0].tolist() for one in parts.items] == [[1, 2], [4, 5]]
+    assert [one.times.tolist() for one in parts.items] == [[0, 1], [0, 1]]
+    assert [one.stamps.tolist() for one in parts.items] == [[1, 2], [4, 5]]
+    assert parts.labels == ["left", "right"]
+    assert parts.items[0].static == (70,)
+    whole = read(rows, spans, layout, each=True)
+    assert whole.labels == [["none", "left", "left", "none", "right", "right"]]
+
+
+def test_recordings_that_labels_do_not_name_are_left_out_and_said() -> None:
+    rows = {"unique_id": ["a", "b"], "ds": [0, 0], "x": [1, 2], "y": [1, 2]}
+    found = read(rows, {"unique_id": ["b"], "label": ["u"]})
+    assert [one.unique_id for one in found.items] == ["b"]
+    assert "without a label, which are left out: 1, the first in recording 'a'" in found.notes[0]
+
+
+def test_arrays_have_steps_for_stamps() -> None:
+    found = read([np.zeros((3, 2)), np.ones((0, 2))], ["a", "b"])
+    assert [len(one) for one in found.items] == [3, 0]
+    assert not found.timed
+    whole = read(np.zeros((4, 5, 2)), ["a"] * 4)
+    assert len(whole.items) == 4
+    one_channel = read([np.arange(3.0)], ["a"], Layout())
+    assert one_channel.items[0].values.shape == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "labels", "options", "error", "said"),
+    [
+        (None, None, {}, DataError, r"column 'y' is 'six', expected a finite number"),
+        ({"ds": [1], "x": [1]}, None, {}, ArgumentError, "no column 'y'"),
+        ({"x": [None], "y": [None]}, None, {}, DataError, "recording '': has no number; drop it"),
+        ({"ds": ["soon"], "x": [1], "y": [1]}, None, {}, DataError,
+         "column 'ds' is 'soon', expected a date such as 2024-03-01 05:00 or seconds"),
+        ({"ds": [0, 1], "x": [1, 2], "y": [1, 2], "label": ["a", "b"]}, None, {}, DataError,
+         "column 'label' changes from 'a' to 'b'; give the spans"),
+        ({"unique_id": ["a"], "x": [1], "y": [1]}, {"unique_id": ["z"], "label": ["u"]}, {},
+         DataError, "row 0: there is no recording 'z'"),
+        ({"unique_id": ["a"], "x": [1], "y": [1]}, {"unique_id": ["a"], "label": [None]}, {},
+         DataError, "row 0: column 'label' is empty; fill or drop it"),
+        ({"unique_id": ["a"], "ds": [1], "x": [1], "y": [1]},
+         {"unique_id": ["a"], "label": ["u"], "start": [5], "end": [4]}, {}, DataError,
+         "row 0: expected start before end, dates or seconds, got 5 and 4"),
+        ({"unique_id": ["a"], "ds": [1], "x": [1], "y": [1]},
+         {"unique_id": ["a"], "label": ["u"], "start": [5], "end": [6]}, {}, DataError,
+         "no step of recording 'a' lies in this span; it has 1.0 to 1.0"),
+        ({"unique_id": ["a"], "ds": ["2024-01-01"], "x": [1], "y": [1]},
+         {"unique_id": ["a"], "label": ["u"], "start": [5], "end": [6]}, {}, DataError,
+         "both must be dates, or numbers"),
+        ({"unique_id": ["a"], "x": [1], "y": [1]},
+         {"unique_id": ["a"], "label": ["u"], "start": [5]}, {}, ArgumentError,
+         "needs 'start' and 'end'"),
+        ({"x": [1], "y": [1]}, ["u"], {}, ArgumentError, "must be a table, too"),
+        ([np.zeros((3, 2))], ["a", "b"], {}, ArgumentError, "1 arrays need as many labels, got 2"),
+        ([np.zeros((3, 2)), np.zeros((3, 3))], ["a", "b"], {}, ArgumentError,
+         r"array 1 must have the shape \(T, 2\), got \(3, 3\)"),
+        ([np.array([[1.0, np.inf]])], ["a"], {}, ArgumentError,
+         "array 0 must have finite numbers, or NaN for none, got inf at step 0, channel 1"),
+        ([np.zeros((3, 4))], ["a"], {}, ArgumentError, r"there are 2 channels \(x, y\), but the"),
+        ([np.zeros((3, 2))], [["a", "b"]], {"each": True}, ArgumentError,
+         "array 0 has 3 steps, its labels are 2"),
+        ("missing.csv", None, {}, DataError, "missing.csv"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_named(
+    source: Any, labels: Any, options: dict[str, Any], error: type[ElmanError], said: str,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    if source is None:
+        source = write(tmp_path / "bad.csv", "ds,x,y\n0,1,2\n1,5,six\n")
+        said = f"bad.csv: line 3: {said}"
+    with pytest.raises(error, match=said):
+        read(source, labels, **options)
+
+
+def test_bad_rows_files_and_spans_may_be_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "good.csv", "ds,x,y\n0,1,2\n1,bad,2\n")
+    write(tmp_path / "in" / "none.csv", "ds,x,y\n")
+    write(tmp_path / "in" / "odd.csv", "ds,x\n0,1\n")
+    labels = write(tmp_path / "labels.csv", "unique_id,label\ngood,a\nnone,b\nodd,c\nlost,d\n")
+    with Rejects(tmp_path / "bad.csv") as rejects:
+        source = RecordingSource(tmp_path / "in", labels, XY)
+        with pytest.raises(ArgumentError, match="no column 'y'"):
+            source.read(rejects)
+    (tmp_path / "in" / "odd.csv").unlink()
+    with Rejects(tmp_path / "bad.csv") as rejects:
+        found = RecordingSource(tmp_path / "in", labels, XY).read(rejects)
+    assert [one.values.tolist() for one in found.items] == [[[1, 2]]]
+    said = (tmp_path / "bad.csv").read_text()
+    for part in ("good.csv: line 3", "none.csv", "there is no recording 'lost'"):
+        assert part in said
+
+
+def test_the_fingerprint_is_that_of_content_and_reading(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.csv", TABLE)
+    first = RecordingSource(file, None, XY).fingerprint()
+    assert RecordingSource(file, None, XY).fingerprint() == first
+    assert RecordingSource(file, None, Layout(channels=("x",))).fingerprint() != first
+    assert RecordingSource(file, None, XY, each=True).fingerprint() != first
+    write(file, TABLE.replace("run", "walk"))
+    assert RecordingSource(file, None, XY).fingerprint() != first

@@ -1,0 +1,137 @@
+"""GRU-D against its equations, in parts, with lengths, in float64 and by finite differences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+import elman
+from elman.errors import ArgumentError
+from elman.state import State
+
+B, T, C, H, E = 4, 9, 3, 5, 2
+
+
+def inputs(dtype: torch.dtype = torch.float64) -> Tensor:
+    draw = torch.Generator().manual_seed(0)
+    there = (torch.rand(B, T, C, generator=draw) < 0.4).to(dtype)
+    values = torch.randn(B, T, C, generator=draw, dtype=dtype) * there
+    elapsed = torch.rand(B, T, 1, generator=draw, dtype=dtype)
+    return torch.cat([values, there, elapsed, torch.randn(B, T, E, generator=draw, dtype=dtype)], 2)
+
+
+@pytest.fixture
+def core() -> elman.GRUD:
+    torch.manual_seed(1)
+    core = elman.GRUD(C, H, E).double()
+    with torch.no_grad():  # strong enough to matter
+        core.decay_input += 0.5
+        core.decay_state += 0.3
+    return core
+
+
+def by_definition(core: elman.GRUD, x: Tensor, length: int) -> Tensor:
+    """The equations on top of its file, a number at a time; x is (T, ...)."""
+    h, seen, d, m, before = (torch.zeros(n, dtype=x.dtype) for n in (H, C, C, C, C))
+    found = []
+    W, U = core.weight_ih, core.weight_hh
+    for x_t in x[:length]:
+        value, there, s, u = x_t.split([C, C, 1, E])
+        d = s + (1 - m) * d
+        seen = m * before + (1 - m) * seen
+        a = torch.exp(-torch.clamp(core.decay_input * d + core.decay_input_bias, min=0))
+        g = torch.exp(-torch.clamp(core.decay_state @ d + core.decay_state_bias, min=0))
+        v = there * value + (1 - there) * a * seen
+        k = g * h
+        r_in, z_in, n_in = (W @ torch.cat([v, there, u]) + core.bias).split(H)
+        r = torch.sigmoid(r_in + U[:H] @ k)
+        z = torch.sigmoid(z_in + U[H : 2 * H] @ k)
+        n = torch.tanh(n_in + U[2 * H :] @ (r * k))
+        h = (1 - z) * n + z * k
+        m, before = there, value
+        found.append(h)
+    return torch.stack(found) if found else torch.zeros(0, H, dtype=x.dtype)
+
+
+def test_it_is_its_equations(core: elman.GRUD) -> None:
+    x, lengths = inputs(), torch.tensor([T, 4, 0, 1])
+    x[1, 4:] = torch.nan  # padding is never read
+    y, (h, _, _) = core(x, None, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        expected = by_definition(core, x[row], length)
+        torch.testing.assert_close(y[row, :length], expected)
+        assert bool((y[row, length:] == 0).all())
+        last = expected[-1] if length else torch.zeros(H, dtype=x.dtype)
+        torch.testing.assert_close(h[0, row], last)
+
+
+@pytest.mark.parametrize("cut", range(T + 1))
+def test_in_two_parts_it_is_the_same_as_whole(core: elman.GRUD, cut: int) -> None:
+    x, lengths = inputs(), torch.tensor([T, 4, 0, 1])
+    whole, end = core(x, None, lengths)
+    first = lengths.clamp(max=cut)
+    y1, state = core(x[:, :cut], None, first)
+    y2, last = core(x[:, cut:], state, lengths - first)
+    torch.testing.assert_close(torch.cat([y1, y2], 1), whole)
+    for a, b in zip(leaves(last), leaves(end), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def leaves(state: State) -> list[Tensor]:
+    assert isinstance(state, tuple)
+    return [leaf for leaf in state if isinstance(leaf, Tensor)]
+
+
+def test_gradients_are_right(core: elman.GRUD) -> None:
+    x, lengths = inputs()[:3, :5], torch.tensor([5, 2, 0])
+    there = x[:, :, C : 2 * C].clone()
+
+    def run(values: Tensor, rest: Tensor, *weights: Tensor) -> Tensor:
+        names = [name for name, _ in core.named_parameters()]
+        whole = torch.cat([values * there, there, rest], 2)
+        y, _ = torch.func.functional_call(
+            core, dict(zip(names, weights, strict=True)), (whole, None, lengths)
+        )
+        return y
+
+    parts = [x[:, :, :C], x[:, :, 2 * C :], *core.parameters()]
+    assert torch.autograd.gradcheck(run, [p.detach().clone().requires_grad_() for p in parts])
+
+
+def test_without_time_or_gaps_it_is_the_gru_of_the_paper() -> None:
+    torch.manual_seed(0)
+    core = elman.GRUD(C, H)
+    gru = elman.GRU(C, H, batch_first=True, reset_after=False)
+    with torch.no_grad():
+        for weight in (core.decay_input_bias, core.decay_state_bias):
+            weight.zero_()
+        gru.weight_ih_l0.copy_(core.weight_ih[:, :C])
+        gru.bias_ih_l0.copy_(core.bias + core.weight_ih[:, C:].sum(1))
+        gru.weight_hh_l0.copy_(core.weight_hh)
+        gru.bias_hh_l0.zero_()
+    values = torch.randn(2, 7, C)
+    x = torch.cat([values, torch.ones(2, 7, C), torch.zeros(2, 7, 1)], 2)
+    torch.testing.assert_close(core(x)[0], gru(values)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_what_was_seen_long_ago_counts_less() -> None:
+    core = elman.GRUD(1, H)
+    with torch.no_grad():
+        core.decay_input.fill_(1.0)
+        core.decay_state.fill_(1.0)
+    first = torch.tensor([[[2.0, 1.0, 0.0]]])
+    _, state = core(first)
+    later = [core(torch.tensor([[[0.0, 0.0, gap]]]), state)[0] for gap in (0.0, 1e6)]
+    nothing = core(torch.tensor([[[0.0, 0.0, 0.0]]]))[0]
+    torch.testing.assert_close(later[1], nothing)
+    assert (later[0] - nothing).abs().max() > 0.01
+
+
+def test_sizes_and_shapes_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ArgumentError, match="at least 1, extra at least 0, got 0, 4, 0"):
+        elman.GRUD(0, 4)
+    with pytest.raises(ArgumentError, match=r"2 channels \+ 1 \+ extra = 7\), got \(2, 5, 6\)"):
+        elman.GRUD(3, 4)(torch.zeros(2, 5, 6))
+    with pytest.raises(ArgumentError, match="state of GRUD must be a tuple of 3"):
+        elman.GRUD(3, 4)(torch.zeros(2, 5, 7), torch.zeros(1, 2, 4))

@@ -1,0 +1,363 @@
+"""Recordings to labels, tags and events: in memory, on disk, live and on the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import elman
+from elman.cli import main
+from elman.errors import ArgumentError, DataError
+from elman.serve.live_recordings import LiveSteps
+
+SETTINGS: dict[str, Any] = {
+    "hidden_size": 12, "epochs": 4, "batch_size": 8, "learning_rate": 0.02, "dropout": 0.1,
+    "device": "cpu", "examples": 100,
+}  # fmt: skip
+CHANNELS = ("x", "y")
+
+
+def waves(count: int = 60, *, seed: int = 0) -> tuple[list[NDArray[np.float64]], list[str]]:
+    """Ragged recordings of two channels: the second follows the first or runs against it."""
+    draw = np.random.default_rng(seed)
+    made, labels = [], []
+    for n in range(count):
+        first = np.cumsum(draw.standard_normal(draw.integers(15, 30)))
+        sign = 1 if n % 2 else -1
+        made.append(np.stack([first, sign * first + 0.1 * draw.standard_normal(len(first))], 1))
+        labels.append("with" if n % 2 else "against")
+    return made, labels
+
+
+def table(gaps: bool = True) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+    """The same as a table with uneven stamps and holes, and a table of labels."""
+    draw = np.random.default_rng(1)
+    rows: dict[str, list[Any]] = {"unique_id": [], "ds": [], "x": [], "y": []}
+    arrays, labels = waves()
+    for n, values in enumerate(arrays):
+        times = np.cumsum(draw.exponential(1.0, len(values)))
+        for time, (x, y) in zip(times.tolist(), values.tolist(), strict=True):
+            rows["unique_id"].append(f"r{n}")
+            rows["ds"].append(round(time, 3))
+            rows["x"].append(None if gaps and draw.random() < 0.2 else x)
+            rows["y"].append(None if gaps and draw.random() < 0.2 else y)
+    beside = {
+        "unique_id": [f"r{n}" for n in range(len(arrays))], "label": labels,
+        "age": [20 + n for n in range(len(arrays))], "kind": ["a", "b", ""] * (len(arrays) // 3),
+    }  # fmt: skip
+    return rows, beside
+
+
+def write(path: Path, rows: dict[str, list[Any]]) -> Path:
+    with path.open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(rows)
+        lines.writerows(zip(*rows.values(), strict=True))
+    return path
+
+
+def bursts(count: int = 12) -> tuple[list[NDArray[np.float64]], list[list[str]]]:
+    """Quiet recordings of one channel with a burst in each: high or low."""
+    draw = np.random.default_rng(2)
+    made, tags = [], []
+    for n in range(count):
+        x, name = 0.2 * draw.standard_normal(60), "high" if n % 2 else "low"
+        begin = draw.integers(10, 40)
+        x[begin : begin + 10] += 2 if n % 2 else -2
+        made.append(x)
+        tags.append(["none"] * begin + [name] * 10 + ["none"] * (50 - begin))
+    return made, tags
+
+
+def test_it_learns_how_channels_belong_together() -> None:
+    arrays, labels = waves()
+    model = elman.Classifier(**SETTINGS).fit(arrays[:-10], labels[:-10])
+    assert model.score(arrays[-10:], labels[-10:]) == 1
+    ours, theirs = (model.metrics[who]["validation"] for who in ("model", "baseline"))
+    assert ours["accuracy"] == 1
+    assert model.metrics["baseline"]["name"] == "random forest on statistics of windows"
+    names = [one["name"] for one in model.metrics["others"]]
+    assert names == ["logistic regression on last values and means", "most frequent label"]
+    assert theirs["examples"] == 5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"cell": "gru", "window": 10, "overlap": 0.3, "jitter": 0.1, "rescale": 0.1, "warp": 0.1},
+        {"static": ("age", "kind"), "pooling": "attention", "bidirectional": False},
+        {"cell": "grud", "bidirectional": False, "static": ("age",), "recurrent_dropout": 0.1},
+        {"rate": 0.5, "embedding_size": 6, "input_dropout": 0.1, "num_layers": 2},
+        {"rate": 2.0, "cell": "rnn", "layer_norm": True, "class_weights": "balanced"},
+    ],
+)
+def test_options_combine_and_come_back_from_disk(options: dict[str, Any], tmp_path: Path) -> None:
+    rows, labels = table()
+    files = write(tmp_path / "rows.csv", rows), write(tmp_path / "labels.csv", labels)
+    settings = {**SETTINGS, "epochs": 1, "channels": CHANNELS, **options}
+    model = elman.Classifier(**settings).fit(*files, out=tmp_path / "run")
+    back = elman.load(tmp_path / "run")
+    assert isinstance(back, elman.Classifier)
+    np.testing.assert_array_equal(back.predict_proba(files), model.predict_proba(files))
+    assert back.evaluate(*files) == model.evaluate(*files)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "random forest" in page
+    assert "channels: x, y" in (tmp_path / "run" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("rate", [None, 0.5, 3.0])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pooling": "concat", "skip": True}, {"pooling": "attention", "cell": "gru"},
+        {"cell": "grud", "skip": True},
+        {"embedding_size": 5, "layer_norm": True, "pooling": "last"},
+    ],
+)  # fmt: skip
+def test_live_it_says_what_a_batch_says_of_the_recording_so_far(
+    options: dict[str, Any], rate: float | None
+) -> None:
+    rows, labels = table()
+    model = elman.Classifier(
+        **{**SETTINGS, "epochs": 1}, channels=CHANNELS, static=("age", "kind"), rate=rate,
+        bidirectional=False, **options,
+    ).fit(rows, labels)  # fmt: skip
+    live, static = model.stream(age=23, kind="b"), {"unique_id": ["r3"], "age": [23], "kind": ["b"]}
+    chosen = [n for n, name in enumerate(rows["unique_id"]) if name == "r3"]
+    compared = 0
+    for count, n in enumerate(chosen, 1):
+        said = live.push({"x": rows["x"][n], "y": rows["y"][n]}, at=rows["ds"][n])
+        part = {name: [values[k] for k in chosen[:count]] for name, values in rows.items()}
+        if any(value is not None for value in part["x"] + part["y"]):
+            p = model.predict_proba((part, static))[0]
+            np.testing.assert_allclose(list(said.values()), p, atol=1e-5)
+            compared += 1
+    assert compared > 10
+    live.restart()
+    first = model.stream(age=23, kind="b").push([1.0, 2.0])
+    assert live.push([1.0, 2.0]) == first
+
+
+def test_a_model_of_windows_says_live_what_the_last_one_is() -> None:
+    arrays, labels = waves()
+    model = elman.Classifier(**SETTINGS, window=8).fit(arrays, labels)  # in both directions
+    live = model.stream()
+    for step, row in enumerate(arrays[0][:20]):
+        said = live.push(row)
+        if step >= 7:
+            window = arrays[0][step - 7 : step + 1]
+            np.testing.assert_allclose(
+                list(said.values()), model.predict_proba([window])[0], atol=1e-5
+            )
+
+
+def test_steps_are_tagged_and_events_spotted_live_and_in_a_batch() -> None:
+    arrays, tags = bursts()
+    model = elman.Tagger(**SETTINGS, bidirectional=False).fit(arrays[:-2], tags[:-2])
+    scores = model.evaluate(arrays[-2:], tags[-2:])
+    assert scores["accuracy"] > 0.95
+    assert scores["events"] == 2
+    found = model.events(arrays[-2:], shortest=3)
+    assert [event.label for event in found] == ["low", "high"]
+    for event, some in zip(found, tags[-2:], strict=True):
+        begin = some.index(event.label)
+        assert abs(event.start - begin) <= 2
+        assert abs(event.end - begin - 10) <= 2
+    live = model.stream(shortest=3)
+    assert isinstance(live, LiveSteps)
+    said = [live.push([x]) for x in arrays[-1]]
+    assert [tag for tag, _ in said] == model.predict(arrays[-1:])[0]
+    assert sum(live.probabilities.values()) == pytest.approx(1)
+    events = live.finish()
+    assert [(e.label, e.begin, e.end) for e in events] == [("high", found[1].start, found[1].end)]
+    assert live.finish() == []
+
+
+def test_an_event_that_goes_on_is_told_while_it_does() -> None:
+    arrays, tags = bursts()
+    model = elman.Tagger(**SETTINGS, bidirectional=False).fit(arrays, tags)
+    live = model.stream(shortest=3)
+    assert isinstance(live, LiveSteps)
+    begin = tags[1].index("high")
+    for x in arrays[1][: begin + 6]:
+        live.push([x])
+    assert live.active == "high"
+    assert live.events() == []
+    for x in arrays[1][begin + 6 : begin + 16]:
+        live.push([x])
+    assert live.active is None
+    assert [event.label for event in live.events()] == ["high"]
+
+
+@pytest.mark.parametrize("rate", [None, 2.0])
+@pytest.mark.parametrize(
+    "options",
+    [{"chain": True}, {"cell": "grud", "bidirectional": False}, {"window": 20, "warp": 0.2}],
+)
+def test_a_tagger_of_recordings_comes_back_from_disk(
+    options: dict[str, Any], rate: float | None, tmp_path: Path
+) -> None:
+    arrays, tags = bursts()
+    rows: dict[str, list[Any]] = {"unique_id": [], "ds": [], "x": []}
+    events: dict[str, list[Any]] = {"unique_id": [], "label": [], "start": [], "end": []}
+    for n, (values, some) in enumerate(zip(arrays, tags, strict=True)):
+        begin, name = next((k, tag) for k, tag in enumerate(some) if tag != "none")
+        rows["unique_id"] += [f"r{n}"] * 60
+        rows["ds"] += [k / 4 for k in range(60)]
+        rows["x"] += values.tolist()
+        for column, value in zip(events, (f"r{n}", name, begin / 4, begin / 4 + 2.5), strict=True):
+            events[column].append(value)
+    files = write(tmp_path / "rows.csv", rows), write(tmp_path / "events.csv", events)
+    model = elman.Tagger(**SETTINGS, channels=("x",), rate=rate, **options)
+    model.fit(*files, out=tmp_path / "run")
+    assert model.metrics["model"]["validation"]["accuracy"] > 0.8
+    back = elman.load(tmp_path / "run")
+    assert isinstance(back, elman.Tagger)
+    assert back.predict(files[0]) == model.predict(files[0])
+    assert [len(some) for some in back.predict(files[0])] == [60] * 12  # of each row, at any rate
+    if "chain" in options:
+        with pytest.raises(ArgumentError, match="train with chain=False"):
+            back.events(files[0])
+    else:
+        assert back.events(files[0]) == model.events(files[0])
+
+
+def test_the_end_of_few_recordings_is_held_out() -> None:
+    arrays, tags = bursts(2)
+    model = elman.Tagger(**{**SETTINGS, "epochs": 1}).fit(
+        [np.concatenate(arrays)], [tags[0] + tags[1]]
+    )
+    assert model.metrics["model"]["validation"]["steps"] == 12
+
+
+def test_a_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
+    rows, labels = table()
+    files = write(tmp_path / "rows.csv", rows), write(tmp_path / "labels.csv", labels)
+    settings = {**SETTINGS, "channels": CHANNELS, "warp": 0.1, "jitter": 0.1, "elapsed": False}
+    whole = elman.Classifier(**settings).fit(*files, out=tmp_path / "whole")
+    elman.Classifier(**{**settings, "epochs": 2}).fit(*files, out=tmp_path / "run")
+    resumed = elman.Classifier.resume(tmp_path / "run", epochs=4)
+    for name, weight in whole.model.state_dict().items():
+        assert weight.equal(resumed.model.state_dict()[name]), name
+    assert resumed.metrics == whole.metrics
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"cell": "grud"}, "cell=grud reads forward only: set bidirectional=False"),
+        ({"cell": "grud", "bidirectional": False, "num_layers": 2}, "needs num_layers=1, got 2"),
+        ({"cell": "grud", "bidirectional": False, "elapsed": False}, "leave elapsed out"),
+        ({"cell": "grud", "bidirectional": False, "warp": 0.1}, "warp changes the time"),
+        ({"skip": True, "pooling": "last"}, "skip needs bidirectional=False with pooling=last"),
+        ({"overlap": 1.0}, r"overlap must be in \[0, 1\), got 1.0"),
+        ({"rate": -1.0}, "rate must be a positive number of steps a second, got -1.0"),
+        ({"jitter": -0.1}, "jitter must be at least 0, got -0.1"),
+        ({"window": 0}, "window must be at least 1, got 0"),
+        ({"rate": 1.0}, "rate needs stamps"),
+        ({"vectors": "words.txt"}, "vectors is for texts, not for recordings"),
+        ({"channels": ("a",)}, r"there are 1 channels \(a\), but the arrays have 2"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ArgumentError, match=said):
+        elman.Classifier(**{**SETTINGS, **settings}).fit(*waves(20))
+
+
+def test_what_is_not_of_the_training_is_refused() -> None:
+    arrays, labels = waves(20)
+    model = elman.Classifier(**{**SETTINGS, "epochs": 1, "bidirectional": False})
+    model.fit(arrays, labels)
+    with pytest.raises(ArgumentError, match=r"there are 2 channels \(0, 1\), but the arrays have"):
+        model.predict([np.zeros((3, 4))])
+    with pytest.raises(ArgumentError, match="arrays need their labels"):
+        model.evaluate(arrays)
+    with pytest.raises(ArgumentError, match="this classifier reads recordings: it has no voc"):
+        _ = model.vocabulary
+    with pytest.raises(ArgumentError, match="static columns are none, got age"):
+        model.stream(age=3)
+    live = model.stream()
+    for bad in ([1.0], [1, 2, 3], ["a", "b"], [np.inf, 0], {"z": 1}):
+        with pytest.raises(ArgumentError, match=r"channels are 0, 1|a step has 2 finite"):
+            live.push(bad)
+    with pytest.raises(ArgumentError, match="at must be None: training had no stamps"):
+        live.push([1, 2], at=3.0)
+    words = elman.Classifier(**{**SETTINGS, "epochs": 1}).fit(["a b", "c d"] * 20, [0, 1] * 20)
+    with pytest.raises(ArgumentError, match="stream takes steps of recordings"):
+        words.stream()
+
+
+def test_moments_must_go_on() -> None:
+    rows, labels = table(gaps=False)
+    model = elman.Classifier(
+        **{**SETTINGS, "epochs": 1}, channels=CHANNELS, rate=2.0, bidirectional=False
+    ).fit(rows, labels)
+    live = model.stream()
+    live.push([1, 2], at=10.0)
+    for at, said in ((9.0, "in the past"), ("2024-01-01", "like the first"), (1e9, "begin a new")):
+        with pytest.raises(ArgumentError, match=said):
+            live.push([1, 2], at=at)
+    assert live.push([1, 2], at=10.0)
+
+
+def test_the_command_line_trains_scores_labels_and_finds_events(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, labels = table(gaps=False)
+    data = str(write(tmp_path / "rows.csv", rows))
+    known = str(write(tmp_path / "labels.csv", labels))
+    run, out = str(tmp_path / "run"), tmp_path / "said.csv"
+    flags = ["--channels", "x", "y", "--hidden-size", "8", "--epochs", "1", "--device", "cpu"]
+    assert main(["train", "classifier", data, known, "--out", run, *flags]) == 0
+    assert "random forest on statistics of windows" in capsys.readouterr().out
+    assert main(["evaluate", run, data, known, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["examples"] == 60
+    assert main(["predict", run, "--file", data, "--out", str(out)]) == 0
+    said = list(csv.DictReader(out.read_text().splitlines()))
+    assert list(said[0]) == ["unique_id", "start", "end", "label", "p(against)", "p(with)"]
+    assert [row["unique_id"] for row in said] == labels["unique_id"]
+    assert main(["predict", run, "--file", data, "--out", str(out)]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert main(["predict", run, "--file", data]) == 0
+    assert "12 rows more" in capsys.readouterr().out
+    for wrong, message in (
+        (["predict", run, "text"], "reads recordings; give a table"),
+        (["predict", run, "--file", data, "--events"], "events are what a tagger finds"),
+        (["train", "classifier", data, known, "--out", str(tmp_path / "b")], "column"),
+        (["train", "classifier", data, known, "--channels", "z", "--out", str(tmp_path / "b")],
+         "no column 'z'; its columns: 'unique_id', 'ds', 'x', 'y'"),
+    ):  # fmt: skip
+        assert main(wrong) == 2
+        assert message in capsys.readouterr().err
+    spans = {"unique_id": [f"r{n}" for n in range(60)], "label": labels["label"],
+             "start": [2.0] * 60, "end": [12.0] * 60}  # fmt: skip
+    marked = str(write(tmp_path / "spans.csv", spans))
+    run = str(tmp_path / "tags")
+    more = ["--rate", "2", "--epochs", "4", "--learning-rate", "0.02"]
+    assert main(["train", "tagger", data, marked, "--out", run, *flags[:5], *more]) == 0
+    events = tmp_path / "events.jsonl"
+    assert main(["predict", run, "--file", data, "--events", "--on", "0.4", "--off", "0.3",
+                 "--out", str(events)]) == 0  # fmt: skip
+    first = json.loads(events.read_text().splitlines()[0])
+    assert list(first) == ["unique_id", "label", "start", "end", "probability"]
+    tags = tmp_path / "tags.parquet"
+    assert main(["predict", run, "--file", data, "--out", str(tags)]) == 0
+    polars = pytest.importorskip("polars")
+    assert len(polars.read_parquet(tags)) == len(rows["x"])
+
+
+def test_data_without_labels_or_with_one_are_named() -> None:
+    arrays, _ = waves(10)
+    with pytest.raises(DataError, match="all rows have 'a'; at least 2 classes are needed"):
+        elman.Classifier(**SETTINGS).fit(arrays, ["a"] * 10)
+    with pytest.raises(ArgumentError, match="arrays need their labels"):
+        elman.Classifier(**SETTINGS).fit(arrays)
+    rows, _ = table()
+    with pytest.raises(DataError, match="column 'label' is empty, expected a label"):
+        elman.Classifier(**SETTINGS, channels=CHANNELS).fit(rows)
