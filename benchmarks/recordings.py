@@ -197,7 +197,8 @@ def live(model: elman.Classifier, records: Table, stays: list[str]) -> dict[str,
             times.append(time.perf_counter() - began)
             if step in (1, 5, len(one) // 2, len(one)):
                 p = model.predict_proba([one.part(0, step)])[0]
-                differences.append(max(abs(a - b) for a, b in zip(said.values(), p, strict=True)))
+                pairs = zip(said.values(), p.tolist(), strict=True)
+                differences.append(max(abs(a - b) for a, b in pairs))
     return {
         "largest difference from the batch": max(differences), "compared": len(differences),
         "microseconds a measurement": round(1e6 * statistics.median(times), 1),

@@ -35,6 +35,7 @@ struct Recurrence {
     Steps stats; // (2) 1 / deviation of each normalised part
     Steps y;     // (R) output; in the backward pass its gradient
     Steps keep_h, keep_c;  // (R), (H) zoneout: share of the old value
+    Steps decay, d_decay;  // (R) what h is multiplied by before each step, and its gradient
     float rate_h = 0, rate_c = 0;  // the same where it is one number
 
     const float* packed = nullptr;  // w_hh and w_hr as `pack` leaves them, if kept between calls

@@ -286,7 +286,7 @@ NB_MODULE(_native, m) {
 #define STEPS(name) \
     recurrence.def("set_" #name, [](Recurrence& it, intptr_t address, int64_t step, int64_t row, bool packed) { \
         it.name = Steps{pointer<float>(address), step, row, packed}; })
-    STEPS(c); STEPS(y); STEPS(keep_h); STEPS(keep_c);
+    STEPS(c); STEPS(y); STEPS(keep_h); STEPS(keep_c); STEPS(decay); STEPS(d_decay);
 #undef STEPS
 
     nb::class_<Scan> scan(m, "Scan");

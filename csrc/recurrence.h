@@ -62,7 +62,7 @@ private:
 
 // Sizes of the scratch memory of one call, in floats.
 struct Layout {
-    int64_t w_hh, w_hr, weights, h, c, seen, out, product, cell_scratch, sums, rounded;
+    int64_t w_hh, w_hr, weights, h, c, seen, decayed, out, product, cell_scratch, sums, rounded;
     int64_t G, sums_size;
 
     Layout(const Recurrence& a, int gates, int first, bool backward, int threads) : G(gates * a.H) {
@@ -73,6 +73,7 @@ struct Layout {
         h = a.B * padded_width(a.R);
         c = a.B * padded_width(a.H);
         seen = a.mask ? a.B * padded_width(a.R) : 0;
+        decayed = backward && a.decay.p ? a.B * padded_width(a.R) : 0;
         out = a.B * (padded_width(a.H) + (a.w_hr ? padded_width(a.R) : 0));
         product = backward ? a.B * padded_width(G) : 0;
         cell_scratch = threads * padded_width(a.H);
@@ -81,14 +82,14 @@ struct Layout {
         const int64_t widest = backward ? (G > a.R ? G : a.R) : a.H;  // R is at most H
         rounded = BFLOAT16 && a.bf16 ? (a.B + 16 * threads) * padded_k(widest) / 2 : 0;
     }
-    int64_t total() const { return weights + h + c + seen + out + product + cell_scratch + sums + rounded + 64; }
+    int64_t total() const { return weights + h + c + seen + decayed + out + product + cell_scratch + sums + rounded + 64; }
 };
 
 // One call's memory, shared by the threads; each touches its own rows only, unless by units.
 struct Memory {
     float* weights;  // null if they come packed
     const float *w_hh, *w_hr;
-    float *h, *c, *seen, *out, *second, *product, *cell_scratch, *sums;
+    float *h, *c, *seen, *decayed, *out, *second, *product, *cell_scratch, *sums;
     uint16_t* rounded;
     int64_t ld_r, ld_h, ld_g;
 
@@ -99,6 +100,7 @@ struct Memory {
         w_hr = w_hh + l.w_hh;
         h = take(l.h), c = take(l.c);
         seen = a.mask ? take(l.seen) : h;
+        decayed = take(l.decayed);
         out = take(a.B * ld_h);
         second = a.w_hr ? take(a.B * ld_r) : out;
         product = take(l.product), cell_scratch = take(l.cell_scratch), sums = take(l.sums);
@@ -122,6 +124,14 @@ void add_rows(float* to, const float* x, int64_t n) {
     for (int64_t u = 0; u < n; u += WIDTH) {
         const Lanes l(n - u);
         store(to + u, load(to + u, l) + load(x + u, l), l);
+    }
+}
+
+// Units first..last of x * y; x null for zeros.
+void scale(float* to, const float* x, const float* y, int64_t first, int64_t last) {
+    for (int64_t u = first; u < last; u += WIDTH) {
+        const Lanes l(last - u);
+        store(to + u, part(x, u, l) * load(y + u, l), l);
     }
 }
 
@@ -228,6 +238,7 @@ void run_forward(Time& time, const Memory& memory) {
         const int64_t t = time.step(i), n = time.mine(time.running(t));
         if (!n && !time.by_units) continue;
         for (int64_t j = whole.first; j < n; j += whole.step) {
+            if (a.decay.p) scale(h + j * ld_r, h + j * ld_r, time.at(a.decay, t, j), 0, a.R);
             if (a.mask)
                 for (int64_t u = 0; u < a.R; u += WIDTH) {
                     const Lanes l(a.R - u);
@@ -235,7 +246,7 @@ void run_forward(Time& time, const Memory& memory) {
                 }
             if (a.seen.p) std::memcpy(time.at(a.seen, t, j), seen + j * ld_r, sizeof(float) * a.R);
         }
-        if (a.mask) time.meet();
+        if (a.mask || a.decay.p) time.meet();
         if (!a.multiplied) multiply(time, memory, n, seen, ld_r, memory.w_hh, a.R, F, n ? time.at(target, t, 0) : nullptr, time.pitch(target), !a.p.p, i & 1);
         time.meet();
         if constexpr (INNER) {
@@ -286,6 +297,7 @@ void run_backward(Time& time, const Memory& memory) {
     float *d_h = memory.h + base * ld_r, *d_c = memory.c + base * ld_h, *d_seen = memory.seen + base * ld_r;
     const int64_t ld_p = a.w_hr ? ld_r : ld_h;
     float *d_out = memory.out + base * ld_h, *d_second = memory.second + base * ld_p;
+    float* decayed = memory.decayed + base * ld_r;
     float *gates = memory.product + base * ld_g, *d_result = INNER ? d_out : d_second;
     const RowShare share = row_share(time), whole = whole_rows(time);
     const Layout layout(a, Cell::GATES, Cell::FIRST, true, time.threads);
@@ -321,7 +333,7 @@ void run_backward(Time& time, const Memory& memory) {
         if (Cell::CELLS)
             row.c_before = before(time, a.c, a.c0, a.H, i, j);
         else if (Cell::MIXES)
-            row.h_before = before(time, a.c, a.h0, a.R, i, j);
+            row.h_before = a.decay.p ? decayed + j * ld_r : before(time, a.c, a.h0, a.R, i, j);
     };
     time.meet_all();
 
@@ -339,6 +351,8 @@ void run_backward(Time& time, const Memory& memory) {
         }
         for (int64_t j = share.first; j < n; j += share.step) {
             if (!projects) begin(j, t, row.first, row.last);
+            if (a.decay.p)
+                scale(decayed + j * ld_r, before(time, a.c, a.h0, a.R, i, j), time.at(a.decay, t, j), row.first, row.last);
             place(j, i, t);
             Cell::backward(row);
         }
@@ -351,13 +365,22 @@ void run_backward(Time& time, const Memory& memory) {
         }
         multiply(time, memory, n, gates, ld_g, memory.w_hh, F, a.R, d_seen, ld_r, !a.mask, i & 1);
         time.meet();
-        if (!a.mask) continue;
-        for (int64_t j = whole.first; j < n; j += whole.step)
+        if (!a.mask && !a.decay.p) continue;
+        for (int64_t j = whole.first; j < n; j += whole.step) {
+            const float *mask = time.mask(j), *decay = time.at(a.decay, t, j);
+            const float* h = decay ? before(time, a.c, a.h0, a.R, i, j) : nullptr;
+            float* d_decay = time.at(a.d_decay, t, j);
             for (int64_t u = 0; u < a.R; u += WIDTH) {
                 const Lanes l(a.R - u);
-                float* d = d_h + j * ld_r + u;
-                store(d, fma(load(d_seen + j * ld_r + u, l), load(time.mask(j) + u, l), load(d, l)), l);
+                Vec d = load(d_h + j * ld_r + u, l);
+                if (mask) d = fma(load(d_seen + j * ld_r + u, l), load(mask + u, l), d);
+                if (decay) {
+                    store(d_decay + u, d * part(h, u, l), l);
+                    d = d * load(decay + u, l);
+                }
+                store(d_h + j * ld_r + u, d, l);
             }
+        }
         time.meet();
     }
     for (int64_t j = whole.first; j < time.mine(a.B); j += whole.step) {

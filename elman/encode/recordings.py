@@ -2,8 +2,9 @@
 
 A step has, side by side,
 
-    channels     (x - mean) / deviation of the training data; where nothing is, what was last seen,
-                 and 0, the mean, before that
+    channels     (x - mean) / deviation of the training data, at most 8 from 0; where nothing is,
+                 what was last seen, and 0, the mean, before that; of one with a long tail, never
+                 below 0 and of a skewness above 1, log(1 + x / median) in the place of x
     there        1 or 0, of each channel of which training misses something
     since        log(1 + time since it was last seen), of these, if the time between steps counts
     elapsed      the same of the step before
@@ -29,6 +30,8 @@ from elman.read.columns import is_nothing, number_or_nan
 from elman.read.recordings import Recording, Recordings
 from elman.read.series import FEW, SPARSE
 
+MOST = 8.0  # deviations
+SKEWED = 1.0  # third moment, in deviations, of a long tail
 UNEVEN = 0.1  # deviation of the time between steps, of the usual one, that makes it count
 
 Floats = NDArray[np.float32]
@@ -42,6 +45,7 @@ class RecordingIndex:
     Attributes:
         channels, static: names.
         units: mean and deviation of the channels, and of the static columns that are numbers.
+        tails: median, of what is above 0, of the channels with a long tail.
         words: of the static columns that are words.
         gappy: channels of which training misses something.
         timed: whether there were stamps.
@@ -66,6 +70,7 @@ class RecordingIndex:
     channels: list[str]
     static: list[str]
     units: dict[str, list[float]]
+    tails: dict[str, float]
     words: dict[str, list[str]]
     gappy: list[str]
     timed: bool
@@ -106,7 +111,8 @@ class RecordingIndex:
         if elapsed is None:
             elapsed = bool(found.timed and rate is None and _uneven(gaps, step))
         draft = cls(
-            list(found.channels), list(static), {}, {}, [], found.timed, elapsed, step, rate, decays
+            list(found.channels), list(static), {}, {}, {}, [], found.timed, elapsed, step, rate,
+            decays,
         )  # fmt: skip
         items = [draft.resampled(one) for one in found.items]
         values = np.concatenate([one.values for one in items])
@@ -116,6 +122,9 @@ class RecordingIndex:
                 raise DataError(
                     f"channel {name!r}: has no number in the training data; leave it out"
                 )
+            if _is_skewed(there):
+                draft.tails[name] = float(np.median(there[there > 0]))
+                there = np.log1p(there / draft.tails[name])
             draft.units[name] = _unit(there)
             if len(there) < len(values) or decays:
                 draft.gappy.append(name)
@@ -204,6 +213,7 @@ class Encoder:
     def __init__(self, index: RecordingIndex, fixed: Floats) -> None:
         self._index, self._fixed = index, fixed
         self._units = np.array([index.units[name] for name in index.channels]).T
+        self._tails = np.array([index.tails.get(name, 0.0) for name in index.channels])
         place = {name: n for n, name in enumerate(index.channels)}
         self._gappy = [place[name] for name in index.gappy]
         self._last = np.zeros(len(index.channels))
@@ -217,7 +227,12 @@ class Encoder:
         if width != len(index.channels):
             raise ArgumentError(f"expected {len(index.channels)} channels, got {width}")
         mean, deviation = self._units
-        scaled, there = (values - mean) / deviation, ~np.isnan(values)
+        if index.tails:
+            tails = self._tails
+            logs = np.log1p(np.maximum(values, 0) / np.where(tails > 0, tails, 1))
+            values = np.where(tails > 0, logs, values)
+        there = ~np.isnan(values)
+        scaled = ((values - mean) / deviation).clip(-MOST, MOST)
         if not there.all():
             rows = np.where(there, np.arange(1, steps + 1)[:, None], 0)
             latest = np.maximum.accumulate(rows, axis=0)
@@ -262,6 +277,13 @@ def _unit(numbers: Numbers) -> list[float]:
     """Mean and deviation; 1 of what is always the same."""
     mean, deviation = float(numbers.mean()), float(numbers.std())
     return [mean, deviation if deviation > TINY * abs(mean) else 1.0]
+
+
+def _is_skewed(numbers: Numbers) -> bool:
+    low, deviation = numbers.min(), numbers.std()
+    if low < 0 or deviation <= TINY * abs(numbers.mean()):
+        return False
+    return bool((((numbers - numbers.mean()) / deviation) ** 3).mean() > SKEWED)
 
 
 def _uneven(gaps: Numbers, step: float) -> bool:

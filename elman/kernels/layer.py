@@ -11,7 +11,9 @@ from elman.kernels.autograd import keeps_graph, refuse_second_derivatives
 from elman.kernels.recurrence import Constants, Leaves, Run, _Call
 
 
-def run_layer(run: Run, x: Tensor, state: Leaves, weights: Constants) -> tuple[Tensor, Leaves]:
+def run_layer(
+    run: Run, x: Tensor, state: Leaves, weights: Constants, decay: Tensor | None = None
+) -> tuple[Tensor, Leaves]:
     """One layer in one direction.
 
     Args:
@@ -19,17 +21,18 @@ def run_layer(run: Run, x: Tensor, state: Leaves, weights: Constants) -> tuple[T
         x: (T, B, D), or packed (N, D); float32 or bfloat16.
         state: leaves (B, R) and, for an LSTM, (B, H), all perhaps behind a dimension of one.
         weights: of the layer.
+        decay: what h is multiplied by before each step, (T, B, R) or packed like x; None for ones.
 
     Returns:
         h at every step, (T, B, R) or packed (N, R), of bfloat16 if `run` says so; and the last
         state, of the shape and type of the first.
     """
     if torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in (weights.hh, x, *state, *weights)
+        t is not None and t.requires_grad for t in (weights.hh, x, decay, *state, *weights)
     ):
-        y, *end = _Layer.apply(run, len(state), x, *state, *weights)  # type: ignore[no-untyped-call]
+        y, *end = _Layer.apply(run, len(state), decay, x, *state, *weights)  # type: ignore[no-untyped-call]
         return y, tuple(end)
-    y, end, _ = _Call(run, x, state, weights).forward(keep=False)
+    y, end, _ = _Call(run, x, state, weights, decay).forward(keep=False)
     return _as_given(run, y, end, state)
 
 
@@ -42,11 +45,13 @@ def _as_given(run: Run, y: Tensor, end: Leaves, state: Leaves) -> tuple[Tensor, 
 
 class _Layer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, run: Run, leaves: int, x: Tensor, *rest: Tensor) -> Any:
-        call = _Call(run, x, rest[:leaves], Constants(*rest[leaves:]))
+    def forward(
+        ctx: Any, run: Run, leaves: int, decay: Tensor | None, x: Tensor, *rest: Tensor
+    ) -> Any:
+        call = _Call(run, x, rest[:leaves], Constants(*rest[leaves:]), decay)
         y, end, saved = call.forward(keep=True)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(y, x, *rest)  # the last so that a change of theirs is noticed
+        ctx.save_for_backward(y, decay, x, *rest)  # the last so that a change of theirs is noticed
         ctx.call, ctx.saved, ctx.leaves = call, saved, leaves
         y, end = _as_given(run, y, end, rest)
         return y, *end
@@ -54,7 +59,7 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_y: Tensor | None, *d_end: Tensor | None) -> Any:
         refuse_second_derivatives()
-        y, _, *rest = ctx.saved_tensors
+        y, _, _, *rest = ctx.saved_tensors
         call, saved, leaves = ctx.call, ctx.saved, ctx.leaves
         again = keeps_graph()
         if again:  # leave the originals for the next time
@@ -62,10 +67,11 @@ class _Layer(torch.autograd.Function):
         if call.run.bf16:
             d_y = None if d_y is None else d_y.float()
             d_end = tuple(None if d is None else d.float() for d in d_end)
-        wanted = (ctx.needs_input_grad[2], ctx.needs_input_grad[3 + leaves])
+        wanted = (ctx.needs_input_grad[3], ctx.needs_input_grad[4 + leaves])
         d_x, d_state, gradients = call.backward(saved, y, d_y, d_end, wanted)
         if not again:
             call.lease.release()
             ctx.call = ctx.saved = None
         d_state = [d.view(leaf.shape) for d, leaf in zip(d_state, rest, strict=False)]
-        return None, None, d_x, *d_state, *map(gradients.get, Constants._fields)
+        weights = map(gradients.get, Constants._fields)
+        return None, None, call.d_decay, d_x, *d_state, *weights

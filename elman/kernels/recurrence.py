@@ -153,7 +153,14 @@ class _Call:
     """The native call of one layer, and what must stay alive for it."""
 
     def __init__(
-        self, run: Run, x: Tensor, state: Leaves, weights: Constants, *, pooled: bool = True
+        self,
+        run: Run,
+        x: Tensor,
+        state: Leaves,
+        weights: Constants,
+        decay: Tensor | None = None,
+        *,
+        pooled: bool = True,
     ) -> None:
         assert native is not None
         if run.bf16:
@@ -167,6 +174,10 @@ class _Call:
         if self.one_bias:
             weights = with_one_bias(weights)
         self.run, self.x, self.state, self.weights = run, x, state, weights
+        if decay is not None and decay.stride(-1) != 1:
+            decay = decay.contiguous()
+        self.decay = decay
+        self.d_decay: Tensor | None = None
         self.count = x.shape[0] if x.dim() == 2 else run.steps * self.rows
         self.lease = Lease(pooled=pooled)
         self.alive: list[Tensor] = []
@@ -222,6 +233,10 @@ class _Call:
             where = (ragged.start(part.first), ragged.active(part.first), 0 if whole else -part.at)
         addresses = (0 if b is None else b.data_ptr() for b in (*saved[:OF_A_STEP], d_r))
         self.native.set_part(part.last - part.first, self.gates, *where, *addresses)
+        if self.decay is not None:
+            self._give_steps(self.native.set_decay, self.decay, part)
+        if self.d_decay is not None:
+            self._give_steps(self.native.set_d_decay, self.d_decay, part)
         if isinstance(run.keep_h, Tensor):
             self._give_steps(self.native.set_keep_h, run.keep_h, part)
         if isinstance(run.keep_c, Tensor):
@@ -274,7 +289,7 @@ class _Call:
         parts = self.parts(whole=False)
         one = len(parts) == 1
         most = self.count if keep or one else max(part.end - part.at for part in parts)
-        straight = run.ragged is None and run.mask is None
+        straight = run.ragged is None and run.mask is None and self.decay is None
         # Packing a matrix for one step costs more than the product.
         single = (
             run.steps == 1
@@ -282,6 +297,7 @@ class _Call:
             and not run.bf16
             and run.ragged is None
             and weights.hr is None
+            and self.decay is None
         )
         call.multiplied = single
         saved = _Saved(
@@ -361,6 +377,8 @@ class _Call:
                 gradients["bias_ih"] = torch.zeros_like(weights.bias_ih)
         small = (gradients[name].data_ptr() if name in gradients else 0 for name in SMALL)
         call.set_gradients(*d_start, *small)
+        if self.decay is not None:
+            self.d_decay = torch.empty_like(self.decay, memory_format=torch.contiguous_format)
         d_r = self.lease.take(self.count, self.width) if self.projects else None
         d_x = saved.a.new_empty(self.count, self.x.shape[-1]) if wanted[0] else None
         states = saved.c if len(self.state) == 2 else y

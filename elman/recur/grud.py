@@ -16,18 +16,24 @@ of the training data, so that the mean, to which a channel returns, is 0.
     h_t = (1 - z_t) * n_t + z_t * k_t
 
 Source: Che et al. 2018 (arXiv:1606.01865), where z and 1 - z are exchanged; u_t is added here.  All
-but the recurrence itself, which is a loop of small products, is computed for all steps at once.
+but the recurrence itself is computed for all steps at once.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from elman import kernels
+from elman.dropout import check_probability, keep_mask
 from elman.errors import ArgumentError
+from elman.kernels.layer import run_layer
+from elman.kernels.ragged import Ragged, pack
+from elman.kernels.recurrence import Constants, Run
 from elman.padded import check_lengths, time_mask
 from elman.state import State
 
@@ -71,7 +77,7 @@ class GRUD(nn.Module):
         self.channels, self.hidden_size, self.extra = channels, hidden_size, extra
         self.input_size = 2 * channels + 1 + extra
         self.output_size = hidden_size
-        self.recurrent_dropout = recurrent_dropout
+        self.recurrent_dropout = check_probability("recurrent_dropout", recurrent_dropout)
         self.decay_input = nn.Parameter(torch.empty(channels))
         self.decay_input_bias = nn.Parameter(torch.empty(channels))
         self.decay_state = nn.Parameter(torch.empty(hidden_size, channels))
@@ -140,18 +146,42 @@ class GRUD(nn.Module):
         decay = torch.exp(-torch.relu(self.decay_input * waited + self.decay_input_bias))
         inputs = there * values + (1 - there) * decay * seen
         decays = torch.exp(-torch.relu(F.linear(waited, self.decay_state, self.decay_state_bias)))
-        gates = F.linear(torch.cat([inputs, there, extra], 2), self.weight_ih, self.bias)
-        y, h = self._recur(gates, decays, h, running, generator)
+        read, mask = torch.cat([inputs, there, extra], 2), None
+        if self.training and self.recurrent_dropout:
+            mask = keep_mask(h, h.shape, self.recurrent_dropout, generator=generator)
+        if self.way(x) == "kernel":
+            y, h = self._run_kernel(read, decays, h, lengths, mask)
+        else:
+            y, h = self._run_plain(read, decays, h, running, mask)
         return y, (h[None], last[None], since[None])
 
-    def _recur(
-        self, gates: Tensor, decays: Tensor, h: Tensor, running: Tensor | None,
-        generator: torch.Generator | None,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        H, p = self.hidden_size, self.recurrent_dropout
-        mask = None
-        if self.training and p:
-            mask = torch.empty_like(h).bernoulli_(1 - p, generator=generator) / (1 - p)
+    def way(self, x: Tensor) -> Literal["kernel", "plain"]:
+        """Which functions run the recurrence on x: our kernel, or the plain definition."""
+        native = kernels.native and x.device.type == "cpu" and x.dtype == torch.float32
+        outside = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
+        return "kernel" if native and not outside else "plain"
+
+    def _run_kernel(
+        self, read: Tensor, decays: Tensor, h: Tensor, lengths: Tensor | None, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """That of the GRU which resets before the product, with decays."""
+        H, steps, ragged = self.hidden_size, read.shape[1], None
+        x, decay = read.transpose(0, 1), decays.transpose(0, 1)
+        if lengths is not None:
+            ragged = Ragged.sort(lengths, steps)
+            x, decay = pack(x, ragged), pack(decay, ragged)
+        both, candidate = self.weight_hh.split([2 * H, H])
+        run = Run("gru reset before", False, steps, ragged, padded=True, mask=mask)
+        weights = Constants(self.weight_ih, both, bias=self.bias, hr=candidate)
+        y, (h,) = run_layer(run, x, (h,), weights, decay)
+        return y.transpose(0, 1), h
+
+    def _run_plain(
+        self, read: Tensor, decays: Tensor, h: Tensor, running: Tensor | None, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The definition, step by step."""
+        H = self.hidden_size
+        gates = F.linear(read, self.weight_ih, self.bias)
         both, candidate = self.weight_hh.split([2 * H, H])
         outputs = []
         for t, (a, g) in enumerate(zip(gates.unbind(1), decays.unbind(1), strict=True)):

@@ -254,6 +254,8 @@ def learn_index(model: Classifier | Tagger, found: Recordings, notes: list[str])
         shown = ", ".join(index.gappy[:5])
         more = f" and {len(index.gappy) - 5} more" if len(index.gappy) > 5 else ""
         notes.append(f"values are missing of {shown}{more}; they are masked")
+    if index.tails:
+        notes.append(f"channels with a long tail, read as logarithms: {', '.join(index.tails)}")
     if index.elapsed and model.elapsed is None:
         notes.append(
             f"steps are mostly {index.step:g} s apart, but not evenly: the time between is read"

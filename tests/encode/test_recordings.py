@@ -42,6 +42,22 @@ def test_what_was_never_seen_is_the_mean() -> None:
     assert index.encode(one)[1, 0] == 1
 
 
+def test_a_long_tail_is_read_as_a_logarithm_and_nothing_is_far_off() -> None:
+    tail = [[x] for x in (0.0, 1, 1, 2, 2, 3, 4, 100)]
+    index = RecordingIndex.build(all_of(recording(list(range(8)), tail)))
+    assert index.tails == {"a": 2.0}
+    logs = np.log1p(np.array([x for (x,) in tail]) / 2)
+    expected = (logs - logs.mean()) / logs.std()
+    np.testing.assert_allclose(
+        index.encode(recording(list(range(8)), tail))[:, 0], expected, rtol=1e-6
+    )
+    far = index.encode(recording([0, 1], [[1e30], [-5]]))[:, 0]
+    assert far[0] == 8
+    assert far[1] == pytest.approx(expected[0])  # below 0 is 0
+    below = RecordingIndex.build(all_of(recording(list(range(9)), [*tail, [-1]])))
+    assert not below.tails
+
+
 def test_the_time_between_steps_counts_where_it_is_uneven() -> None:
     even = recording([0, 1, 2, 3], [[1], [2], [3], [4]])
     uneven = recording([0, 1, 5, 5.5], [[1], [2], [3], [4]])
