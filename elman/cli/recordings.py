@@ -6,16 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from elman.cli.show import print_table
-from elman.errors import ArgumentError
+from elman.errors import ArgumentError, FolderError
+from elman.read.files import files_below
 from elman.tasks import Classifier, Tagger, load
 from elman.tasks.folder import read_config
+
+
+def reads_recordings(run: Path) -> bool:
+    """Whether the model in a folder does."""
+    return bool(read_config(run)["data"].get("inputs") == "recordings")
 
 
 def show_recordings(
     run: Path, text: str | None, file: Path | None, spans: Path | None, out: Path | None,
     events: dict[str, Any] | None, *, overwrite: bool,
-) -> bool:  # fmt: skip
-    """Write what a model says of recordings to a file, or show it; False if it reads none.
+) -> None:  # fmt: skip
+    """Write what a model says of recordings to a file, or show the beginning of it.
 
     Args:
         run: folder of the model.
@@ -26,8 +32,6 @@ def show_recordings(
         events: how they are found; None for labels or tags.
         overwrite: replace a file that is there.
     """
-    if read_config(run)["data"].get("inputs") != "recordings":
-        return False
     from elman.tasks.recording_tables import table_of
     from elman.tasks.write_table import check_target, write_table
 
@@ -35,13 +39,15 @@ def show_recordings(
         raise ArgumentError(f"{run}: reads recordings; give a table of them by --file")
     if out is not None:
         check_target(out, overwrite=overwrite)
+        read = [path for one in (file, spans) if one is not None for path in files_below(one)]
+        if out.resolve() in [path.resolve() for path in read]:
+            raise FolderError(f"{out}: would replace the data that are read; name another file")
     model = load(run)
     assert isinstance(model, Classifier | Tagger)
     table = table_of(model, file if spans is None else (file, spans), events=events)
     if out is None:
         print_table(table)
-        return True
+        return
     stamps = [name for name in (model.ds, "start", "end") if name in table]
     write_table(out, table, stamps=stamps, overwrite=overwrite)
     print(f"{len(next(iter(table.values()))):,} rows: {out}")
-    return True

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 import elman
 from elman.cli.app import app
 from elman.cli.forecast import show_forecasts
-from elman.cli.recordings import show_recordings
+from elman.cli.recordings import reads_recordings, show_recordings
 from elman.cli.show import print_metrics
 from elman.errors import ArgumentError
 from elman.read.text import is_unicode
@@ -117,11 +117,14 @@ def predict(
     if level:
         raise ArgumentError(f"{run}: holds a {task_of(run).task}; level is for a forecaster")
     how = {"on": on, "off": off, "shortest": shortest} if events else None
-    if show_recordings(run, text, file, spans, out, how, overwrite=overwrite):
+    if not events and (on, off, shortest) != (0.6, 0.4, 1):
+        raise ArgumentError("on, off and shortest are for --events")
+    if reads_recordings(run):
         if k is not None or chosen or skip_bad_rows is not None:
             raise ArgumentError(
                 f"{run}: reads recordings; it takes --file, --spans, --events, --out"
             )
+        show_recordings(run, text, file, spans, out, how, overwrite=overwrite)
         return
     if spans is not None or events:
         raise ArgumentError(f"{run}: reads no recordings; spans and events are for these")

@@ -32,6 +32,7 @@ from elman.read.series import FEW, SPARSE
 
 MOST = 8.0  # deviations
 SKEWED = 1.0  # third moment, in deviations, of a long tail
+NEVER = 1e30  # deviation of a channel without a number: whatever comes is 0
 UNEVEN = 0.1  # deviation of the time between steps, of the usual one, that makes it count
 
 Floats = NDArray[np.float32]
@@ -88,6 +89,7 @@ class RecordingIndex:
         rate: float | None = None,
         elapsed: bool | None = None,
         decays: bool = False,
+        strict: bool = True,
     ) -> RecordingIndex:
         """Of the training data.
 
@@ -97,6 +99,7 @@ class RecordingIndex:
             rate: see above.
             elapsed: whether the time between steps counts; None if it is uneven.
             decays: see above.
+            strict: whether a channel without a number is an error; else it says nothing.
 
         Raises:
             ArgumentError: a rate, or the time between steps, of rows without stamps.
@@ -118,6 +121,10 @@ class RecordingIndex:
         values = np.concatenate([one.values for one in items])
         for n, name in enumerate(found.channels):
             there = values[~np.isnan(values[:, n]), n]
+            if not len(there) and not strict:
+                draft.units[name] = [0.0, NEVER]
+                draft.gappy.append(name)
+                continue
             if not len(there):
                 raise DataError(
                     f"channel {name!r}: has no number in the training data; leave it out"
@@ -174,7 +181,7 @@ class RecordingIndex:
             return one
         cell = self.cells(one)
         count = int(cell[-1]) + 1
-        if count > SPARSE * len(one) + FEW:
+        if count > SPARSE // 10 * len(one) + FEW:
             raise DataError(
                 f"recording {one.unique_id!r}: its {len(one):,} steps reach over {one.times[-1]:g} "
                 f"s, {count:,} cells at rate={self.rate:g}; set a lower rate, or mend the stamps"

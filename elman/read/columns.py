@@ -6,6 +6,7 @@
     number    a number, true or false, or nothing; text is an error of its row
     value     the same, or words in all rows: a category
     word      a category, whatever it looks like
+    raw       anything, as it is
 
 Nothing is an empty field, NA or NaN; it is NaN here and stays so, but NA may be a name.  Infinity
 is an error.
@@ -32,7 +33,7 @@ from elman.read.stamps import parse_moments, parse_stamps
 from elman.read.tables import TABLES
 from elman.read.text import table_columns
 
-Kind = Literal["name", "stamp", "moment", "number", "value", "word"]
+Kind = Literal["name", "stamp", "moment", "number", "value", "word", "raw"]
 NOTHING = {"", "na", "n/a", "nan", "null", "none", "?"}
 TRUTH = {"true": 1.0, "false": 0.0}  # as frames write them
 DATE = re.compile(r"\d{1,4}[-/.]\d\d?[-/.]\d")
@@ -41,7 +42,7 @@ BLOCK = 1 << 16  # rows that are turned into arrays at a time
 
 @dataclass
 class Column:
-    """Values (N,) of good rows: float64, stamps, or the numbers of words.
+    """Values (N,) of good rows: float64, stamps, the numbers of words, or objects.
 
     Attributes:
         values: of the rows.
@@ -251,7 +252,7 @@ def _convert(
         if form is not None:
             wanted = f"a date of the form {form}"
         return stamps, {n: f"is {_shown(values[n])}, expected {wanted}" for n in bad}, moved
-    if kind == "word":
+    if kind in ("word", "raw"):
         return list(values), {}, False
     array: NDArray[Any] | None = None
     with suppress(TypeError, ValueError):  # what most columns are, at once
@@ -285,6 +286,10 @@ def _join(
     if not any(isinstance(part, list) for part in parts):
         return Column(np.concatenate(arrays))
     values = [value for part in parts for value in part]
+    if kind == "raw":
+        column = np.empty(len(values), dtype=object)
+        column[:] = values
+        return Column(column)
     numbers = (
         n for n, v in enumerate(values)
         if math.isfinite(number_or_nan(v)) and str(v).strip().lower() not in TRUTH

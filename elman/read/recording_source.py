@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.errors import ArgumentError, DataError
-from elman.read.columns import Columns, Kind, Table
+from elman.read.columns import Columns, Kind, Table, is_nothing
 from elman.read.files import files_below, is_packed, kind_of
 from elman.read.recordings import (
     Layout,
@@ -25,10 +25,11 @@ from elman.read.recordings import (
     check_labels,
     checked_arrays,
     is_arrays,
+    is_nobody,
 )
 from elman.read.rows import Rejects
 from elman.read.series import DS, ID
-from elman.read.spans import Span, read_spans
+from elman.read.spans import Span, named_like, read_spans
 from elman.read.tables import TABLES
 
 
@@ -120,8 +121,9 @@ class RecordingSource:
         whole = hashlib.blake2b(how.encode(), digest_size=16)
         for table in self._all:
             whole.update(table.rows(table.names).fingerprint().encode())
-            if self.root is not None and table.file is not None:
-                whole.update(table.file.name.encode("utf-8", "surrogatepass"))
+            if table.file is not None and self.root in table.file.parents:
+                place = str(table.file.relative_to(self.root or ""))
+                whole.update(place.encode("utf-8", "surrogatepass"))
         return whole.hexdigest()
 
     def read(self, rejects: Rejects) -> Recordings:
@@ -175,7 +177,9 @@ class _Reader:
             self.spans = read_spans(source.beside, self.layout, rejects, labelled=source.labelled)
         self.unseen = set(self.spans or ())
         self.found = Recordings([], [], [], self.channels, timed=True)
-        self.stamped: bool | None = None
+        self.stamps: str | None = None  # kind of those before, "" for none
+        stems = Counter(_stem(table.file) for table in source.tables)
+        self.twice = {stem for stem, count in stems.items() if count > 1}
         self.counts: Counter[str] = Counter()
         self.first: dict[str, str] = {}
 
@@ -186,9 +190,9 @@ class _Reader:
         if ids not in there and (ids == ID or root is not None):
             ids = ""
         ds = layout.ds if layout.ds in there or layout.ds != DS or layout.variable else ""
-        label = layout.label if layout.label in there else ""
-        if self.spans is not None or not self.source.labelled:
-            label = ""
+        label = ""
+        if self.spans is None and self.source.labelled and not self._folder_of(table.file):
+            label = layout.label
         if label and self.source.each and layout.variable:
             raise ArgumentError(
                 "tags of measurements must stand in a table of labels: unique_id, label, start, end"
@@ -197,19 +201,24 @@ class _Reader:
         static = [name for name in layout.static if name not in beside]
         if layout.variable:  # those that are no columns are variables
             static = [name for name in static if name in there]
-        kinds: dict[str, Kind] = {ids: "name", ds: "moment", label: "name"}
+        pairs: list[tuple[str, Kind]] = [(ids, "name"), (ds, "moment"), (label, "raw")]
         if layout.variable:
-            kinds |= {layout.variable: "name", layout.value: "number"}
+            pairs += [(layout.variable, "name"), (layout.value, "number")]
         else:
-            kinds |= dict.fromkeys(self.channels, "number")
-        kinds |= dict.fromkeys(static, "word")
-        kinds.pop("", None)
+            pairs += [(name, "number") for name in self.channels]
+        pairs += [(name, "word") for name in static]
+        table.rows([name for name, _ in pairs if name])  # refuses one that is missing or twice
+        kinds = {name: kind for name, kind in pairs if name}
         columns = table.read(kinds, self.rejects, ds_format=layout.ds_format)
         if columns.moved:
             self._note("stamps with an offset from UTC are moved to UTC")
-        if self.stamped not in (None, bool(ds)):
-            raise DataError(f"{table.file}: column {layout.ds!r} is in some files, not in others")
-        self.stamped = bool(ds)
+        found = columns.columns[ds].values.dtype.kind if ds else ""
+        if self.stamps not in (None, found):
+            raise DataError(
+                f"{table.file}: column {layout.ds!r} has {_KINDS[found]}, but "
+                f"{_KINDS[self.stamps or '']} in the files before; make them alike"
+            )
+        self.stamps = found
         rows = np.arange(len(columns.ordinals))
         code = columns.columns[ids].values if ids else np.zeros_like(rows)
         names = (columns.columns[ids].words or []) if ids else [self._name_of(table.file)]
@@ -217,7 +226,7 @@ class _Reader:
         borders = [0, *(np.flatnonzero(np.diff(code[order])) + 1).tolist(), len(order)]
         blocks = [order[low:high] for low, high in pairwise(borders)]
         for block in sorted(blocks, key=lambda rows: int(rows[0])):
-            name = names[int(code[block[0]])]
+            name = named_like(names[int(code[block[0]])])
             place = str(table.file) if table.file else f"recording {name!r}"
             if table.file and ids:
                 place = f"{place}: recording {name!r}"
@@ -227,9 +236,11 @@ class _Reader:
                 self.rejects.add(place, error)
 
     def _name_of(self, file: Path | None) -> str:
-        if file is None:
-            return ""
-        return (file.with_suffix("") if is_packed(file) else file).stem
+        """That of the file, with its folders where there are several of that name."""
+        stem = _stem(file)
+        if file is None or stem not in self.twice or self.source.root is None:
+            return stem
+        return (file.parent.relative_to(self.source.root) / stem).as_posix()
 
     def _take(
         self, columns: Columns, rows: NDArray[np.int64], name: str,
@@ -247,9 +258,11 @@ class _Reader:
             stamps = np.arange(len(rows), dtype=np.float64)
         fixed: dict[str, object] = {}
         for column in static:
-            some = (word for word in _words(columns, column, rows) if word is not None)
-            fixed[column] = next(some, None)
-        tags = _words(columns, label, rows) if label else None
+            some = [word for word in _words(columns, column, rows) if word is not None]
+            fixed[column] = next(iter(some), None)
+            if len(set(some)) > 1:
+                self._note(f"{column} changes within recordings, of which the first counts", place)
+        tags = columns.columns[label].values[rows].tolist() if label else None
         if self.layout.variable:
             stamps, values, more = self._pivot(columns, rows, stamps, place)
             fixed |= more
@@ -266,7 +279,14 @@ class _Reader:
             return
         whole: Any = tags
         if not self.source.each:
-            whole = self._folder_of(columns) if tags is None else self._one_of(tags, place, label)
+            folder = self._folder_of(self._file_of(columns))
+            whole = folder if tags is None else self._one_of(tags, place, label)
+        elif tags is not None:
+            empty = next((n for n, tag in enumerate(tags) if is_nobody(tag)), None)
+            if empty is not None:
+                where = columns.place(int(rows[empty]))
+                raise DataError(f"{where}: column {label!r} is empty; every step needs a label")
+            whole = list(map(str, tags))
         self.found.add(replace(one, static=self._static(fixed)), whole, place)
 
     def _pivot(
@@ -284,8 +304,8 @@ class _Reader:
         values = np.full((len(moments), max(1, len(self.channels))), np.nan)
         fixed: dict[str, object] = {}
         for word, at, number in zip(which, step.tolist(), numbers.tolist(), strict=True):
-            if word in layout.static:
-                fixed.setdefault(str(word), number)
+            if word in layout.static and is_nothing(fixed.get(str(word))):
+                fixed[str(word)] = number
             column = column_of.get(str(word))
             if column is None or math.isnan(number):
                 continue
@@ -299,7 +319,7 @@ class _Reader:
 
     def _by_spans(self, one: Recording, fixed: dict[str, object], place: str) -> None:
         """A recording whose labels stand in a table of their own."""
-        spans = (self.spans or {}).get(one.unique_id, [])
+        spans = self._together((self.spans or {}).get(one.unique_id, []))
         self.unseen.discard(one.unique_id)
         if not spans and not self.source.each:
             self._note("recordings without a label, which are left out", place)
@@ -321,17 +341,32 @@ class _Reader:
         if self.source.each:
             self.found.add(replace(one, static=self._static(fixed)), tags, place)
 
-    def _folder_of(self, columns: Columns) -> str | None:
-        """The name of the folder that a file is in, below the one that was given."""
-        root, files = self.source.root, columns.rows.files
-        if root is None or not files or len(files[0].relative_to(root).parts) < 2:
-            return None
-        return files[0].parent.name
+    def _together(self, spans: list[Span]) -> list[Span]:
+        """Of several rows for a whole recording one with all labels, or the first if it has one."""
+        whole = [span for span in spans if span.start is None]
+        if len(whole) < 2 or self.source.each:
+            return spans
+        if self.layout.several:
+            return [replace(whole[0], label=[span.label for span in whole])]
+        for span in whole[1:]:
+            reason = f"{span.place}: is a second label of a recording; keep one, or set several"
+            self.rejects.add(span.place, DataError(reason))
+        return whole[:1]
 
-    def _one_of(self, tags: Sequence[str | None], place: str, label: str) -> str | None:
+    def _file_of(self, columns: Columns) -> Path | None:
+        return columns.rows.files[0] if columns.rows.files else None
+
+    def _folder_of(self, file: Path | None) -> str | None:
+        """The name of the folder below the one that was given."""
+        if self.source.root is None or file is None:
+            return None
+        parts = file.relative_to(self.source.root).parts
+        return parts[0] if len(parts) > 1 else None
+
+    def _one_of(self, tags: Sequence[Any], place: str, label: str) -> Any:
         """The label that all rows have."""
-        other = next((tag for tag in tags if tag != tags[0]), None)
-        if other is not None:
+        other = next((tag for tag in tags if str(tag) != str(tags[0])), tags[0])
+        if str(other) != str(tags[0]):
             raise DataError(
                 f"{place}: column {label!r} changes from {tags[0]!r} to {other!r}; give the spans "
                 "in a table of labels (unique_id, label, start, end), or train a tagger, which has "
@@ -357,11 +392,20 @@ class _Reader:
             raise DataError(f"{self.source.name}: has no recording that can be used")
         # A variable that was found later is missing in those before.
         found.items = [_widened(one, width) for one in found.items]
-        found.channels, found.timed = self.channels, bool(self.stamped)
+        found.channels, found.timed = self.channels, bool(self.stamps)
         for what, count in self.counts.items():
             first = self.first[what]
             found.notes.append(f"{what}: {count:,}, the first in {first}" if first else what)
         return found
+
+
+_KINDS = {"": "no stamps", "M": "dates", "f": "numbers", "i": "numbers"}
+
+
+def _stem(file: Path | None) -> str:
+    if file is None:
+        return ""
+    return (file.with_suffix("") if is_packed(file) else file).stem
 
 
 def _widened(one: Recording, width: int) -> Recording:

@@ -105,6 +105,7 @@ class Layout:
         unique_id, ds, ds_format: of the name and the stamp, and the form of dates.
         background: label of the steps outside all spans.
         encoding: of the files.
+        several: whether rows of labels of one recording are labels of its together.
     """
 
     channels: tuple[str, ...] = ()
@@ -117,15 +118,17 @@ class Layout:
     ds_format: str | None = None
     background: str = "none"
     encoding: str = "utf-8"
+    several: bool = False
 
 
 def is_arrays(source: Any) -> bool:
-    """Whether it is a list of arrays, or an array of them (N, T, C)."""
-    if isinstance(source, np.ndarray):
-        return source.ndim == 3 or source.dtype == object
-    return (
-        isinstance(source, list | tuple) and len(source) > 0 and getattr(source[0], "ndim", 0) > 0
-    )
+    """Whether it is a list of arrays (T, C) or (T,), or an array or tensor of them."""
+    if getattr(source, "ndim", 0) in (2, 3) and not hasattr(source, "columns"):
+        return np.asarray(source).dtype.kind in "fiub"
+    if not isinstance(source, list | tuple | np.ndarray) or not len(source):
+        return False
+    first = source[0]
+    return getattr(first, "ndim", 0) > 0 and np.asarray(first).dtype.kind in "fiub"
 
 
 def checked_arrays(source: Any) -> list[Numbers]:
@@ -160,3 +163,11 @@ def check_labels(arrays: list[Numbers], labels: list[Any], *, each: bool) -> Non
         if isinstance(some, str) or not hasattr(some, "__len__") or len(some) != len(values):
             count = len(some) if hasattr(some, "__len__") else "no list"
             raise ArgumentError(f"array {n} has {len(values)} steps, its labels are {count}")
+        empty = next((k for k, one in enumerate(some) if is_nobody(one)), None)
+        if empty is not None:
+            raise ArgumentError(f"array {n} has no label at step {empty}; give one to every step")
+
+
+def is_nobody(value: object) -> bool:
+    """Whether a name or a label is none: nothing, NaN or blank; "none" is a word."""
+    return value is None or bool(value != value) or not str(value).strip()

@@ -14,7 +14,7 @@ from typing import Any
 
 from elman.errors import ArgumentError, DataError
 from elman.read.columns import Table
-from elman.read.recordings import Layout, Recording
+from elman.read.recordings import Layout, Recording, is_nobody
 from elman.read.rows import Rejects
 from elman.read.stamps import parse_moments
 
@@ -91,7 +91,7 @@ def read_spans(
             if isinstance(values, DataError):
                 raise values
             row = dict(zip(names, values, strict=True))
-            name, span = _span(place, row, layout, bounds, static, labelled=labelled)
+            name, span = _span(place, row, layout, bounds, static)
         except DataError as error:
             rejects.add(place, error)
         else:
@@ -100,12 +100,10 @@ def read_spans(
 
 
 def _span(
-    place: str, row: dict[str, object], layout: Layout, bounds: Sequence[str], static: list[str],
-    *, labelled: bool,
-) -> tuple[str, Span]:  # fmt: skip
-    for column in (layout.unique_id, layout.label) if labelled else (layout.unique_id,):
-        if row[column] is None or row[column] != row[column] or not str(row[column]).strip():
-            raise DataError(f"{place}: column {column!r} is empty; fill or drop it")
+    place: str, row: dict[str, object], layout: Layout, bounds: Sequence[str], static: list[str]
+) -> tuple[str, Span]:
+    if is_nobody(row[layout.unique_id]):
+        raise DataError(f"{place}: column {layout.unique_id!r} is empty; fill or drop it")
     start = end = None
     if bounds:
         moments, _, bad = parse_moments([str(row[name]) for name in bounds], layout.ds_format)
@@ -117,4 +115,16 @@ def _span(
         start, end = moments
     fixed = {name: row[name] for name in static}
     label = row.get(layout.label)
-    return str(row[layout.unique_id]).strip(), Span(place, label, start, end, fixed)
+    return named_like(row[layout.unique_id]), Span(place, label, start, end, fixed)
+
+
+def named_like(name: object) -> str:
+    """A name as it is compared: whole numbers are written in many ways.
+
+    Example:
+        >>> from elman.read.spans import named_like
+        >>> named_like(" a"), named_like(7), named_like(7.0), named_like("7.0")
+        ('a', '7', '7', '7')
+    """
+    text = str(name).strip()
+    return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text

@@ -15,7 +15,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from typing import Any, Literal
 
 import numpy as np
@@ -42,13 +42,14 @@ MOSTLY = 0.9  # of such numbers must be dates; the others are bad then
 
 
 def parse_stamps(
-    values: Sequence[object], form: str | None = None
+    values: Sequence[object], form: str | None = None, *, days: bool = True
 ) -> tuple[Stamps, bool, list[int]]:
     """Stamps (T,), whether any was moved to UTC, and the places of what is no stamp.
 
     Args:
         values: whole numbers, text, or objects of `datetime` and numpy.
         form: of text that is not ISO 8601, as for `datetime.strptime`.
+        days: whether dates of one and the same clock are days, which no offset moves.
 
     Example:
         >>> from elman.read.stamps import parse_stamps
@@ -83,6 +84,7 @@ def parse_stamps(
     # Of days the date counts, though its midnight moves when clocks are changed.
     clock = {moment.time() for moment in aware}
     moved = len(clock) > 1 or (len(aware) == 1 and clock != {time()})
+    moved = moved if days else bool(aware)
     if moved:
         moments = [moment and moment.astimezone(timezone.utc) for moment in moments]
     bad = [place for place, moment in enumerate(moments) if moment is None]
@@ -106,20 +108,29 @@ def parse_moments(
         >>> parse_moments(["2024-03-01 05:00:00.5"])[0].tolist()[0].microsecond
         500000
     """
-    if form is None and len(values):
+    first = next((value for value in values if value is not None), None)
+    if form is None and len(values) and not isinstance(first, np.datetime64 | date):
         try:
             numbers = np.array(values, dtype=np.float64)
         except (TypeError, ValueError):
             numbers = np.array([_seconds(value) for value in values])
         good = np.isfinite(numbers)
         if 2 * good.sum() >= len(numbers):
+            if (numbers[good] == numbers[good].round()).all():  # dates such as 20240331
+                found, wrong = _dates_of(np.where(good, numbers, 0).astype(np.int64))
+                if found.dtype.kind == "M":
+                    return found, False, sorted({*np.flatnonzero(~good).tolist(), *wrong})
             return numbers, False, np.flatnonzero(~good).tolist()
-    stamps, moved, bad = parse_stamps(values, form)
+    stamps, moved, bad = parse_stamps(values, form, days=False)
     return stamps, moved, bad if stamps.dtype.kind == "M" else list(range(len(values)))
 
 
 def _seconds(value: object) -> float:
     """Those that a value says; NaN if it says none."""
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, np.timedelta64):
+        return float(value / np.timedelta64(1, "s"))
     if found := CLOCK.fullmatch(str(value).strip()):
         hours, minutes, seconds = found.groups()
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds or 0)

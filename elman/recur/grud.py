@@ -210,14 +210,17 @@ def _since_seen(
     seen before t, or c_t and what was brought along.
     """
     steps = values.shape[1]
-    moment = elapsed.cumsum(1)
+    moment = elapsed.double().cumsum(1)  # differences of sums: float32 would forget small ones
     number = torch.arange(1, steps + 1, device=values.device)[None, :, None]
     latest = torch.where(there > 0.5, number, 0).cummax(1).values
     whole = torch.cat([last[:, None], values], 1)
-    times = torch.cat([-since[:, None], moment.expand(values.shape)], 1)
+    times = torch.cat([-since[:, None].double(), moment.expand(values.shape)], 1)
     before = torch.cat([torch.zeros_like(latest[:, :1]), latest[:, :-1]], 1)
-    seen, waited = whole.gather(1, before), moment - times.gather(1, before)
+    seen = whole.gather(1, before)
+    waited = (moment - times.gather(1, before)).to(values.dtype)
     end = latest[:, -1:]  # behind a row's length nothing is there
     last = whole.gather(1, end)[:, 0]
-    final = moment[:, -1] if running is None else (elapsed * running[:, :, None]).sum(1)
-    return seen, waited, last, final - times.gather(1, end)[:, 0]
+    final = moment[:, -1]
+    if running is not None:
+        final = torch.where(running[:, :, None], elapsed, 0).double().sum(1)
+    return seen, waited, last, (final - times.gather(1, end)[:, 0]).to(values.dtype)

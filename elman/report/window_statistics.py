@@ -24,7 +24,7 @@ from torch import Tensor
 FOREST = "random forest on statistics of windows"
 STEPS = "random forest on statistics around each step"
 FREQUENT = "most frequent tag"
-WIDTH, MOST = 33, 20_000
+WIDTH, MOST, BLOCK = 33, 20_000, 4096
 REGRESSION = "logistic regression on last values and means"
 
 Numbers = NDArray[np.float64]
@@ -177,26 +177,38 @@ def steps_by_forest(
     wanted = np.concatenate(tags)
     draw = np.random.default_rng(0)
     kept = np.sort(draw.permutation(len(wanted))[:MOST])
-    x = np.concatenate([_around(one) for one in train])[kept]
+    ends = np.cumsum([len(one) for one in train])
+    x = np.concatenate([
+        _around(one, kept[(kept >= end - len(one)) & (kept < end)] - (end - len(one)))
+        for one, end in zip(train, ends.tolist(), strict=True)
+    ])  # fmt: skip
     forest = RandomForestClassifier(100, min_samples_leaf=2, random_state=0).fit(x, wanted[kept])
     return STEPS, {
         name: [
-            forest.predict(_around(one)) if len(one) else np.zeros(0, dtype=np.int64)
+            np.concatenate(
+                [
+                    np.zeros(0, dtype=np.int64),
+                    *(
+                        forest.predict(_around(one, np.arange(at, min(at + BLOCK, len(one)))))
+                        for at in range(0, len(one), BLOCK)
+                    ),
+                ]
+            )
             for one in some
         ]
         for name, some in others.items()
     }
 
 
-def _around(values: Numbers) -> NDArray[np.float32]:
-    """Statistics (T, 6 C) of the steps around each."""
+def _around(values: Numbers, steps: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Statistics (N, 6 C) of the steps around each of N."""
     half = WIDTH // 2
     whole = np.pad(values, ((half, half), (0, 0)), constant_values=np.nan)
-    windows = np.lib.stride_tricks.sliding_window_view(whole, WIDTH, axis=0)
+    windows = np.lib.stride_tricks.sliding_window_view(whole, WIDTH, axis=0)[steps]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of nothing: NaN, which is meant
         parts = [
-            values, np.nanmean(windows, 2), np.nanstd(windows, 2), np.nanmin(windows, 2),
+            values[steps], np.nanmean(windows, 2), np.nanstd(windows, 2), np.nanmin(windows, 2),
             np.nanmax(windows, 2), (~np.isnan(windows)).mean(2),
         ]  # fmt: skip
     return np.asarray(np.nan_to_num(np.concatenate(parts, 1), nan=-1e9), dtype=np.float32)

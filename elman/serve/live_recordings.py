@@ -1,7 +1,8 @@
 """Labels, tags and events of a recording as its steps come, in constant memory.
 
-What is said behind a step equals what a batch says of the recording up to there.  At a rate, a step
-is a cell of time that may still fill: what is said then is of what lies in it so far.
+What is said behind a step equals what a batch says of the recording up to there; a classifier of
+windows says it of the last one.  At a rate, a step is a cell of time that may still fill: what is
+said then is of what lies in it so far.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -26,6 +26,7 @@ from elman.heads.labels import Pooled
 from elman.model import SequenceModel
 from elman.padded import Padded
 from elman.read.recordings import Recording
+from elman.read.stamps import parse_moments
 from elman.recur.stack import Stack
 from elman.recur.stream import Stream
 from elman.state import State
@@ -139,7 +140,7 @@ class _Live(Generic[Said]):
             )
         except (TypeError, ValueError):
             row = np.zeros(0)
-        if len(row) != len(names) or np.isinf(row).any():
+        if row.shape != (len(names),) or np.isinf(row).any():
             raise ArgumentError(
                 f"a step has {len(names)} finite numbers, or NaN, for {', '.join(names)}; got "
                 f"{values!r}"
@@ -152,20 +153,19 @@ class _Live(Generic[Said]):
             return self._time + self._index.step if self._time > -math.inf else 0.0
         if not self._index.timed:
             raise ArgumentError("at must be None: training had no stamps")
-        if isinstance(at, str | datetime):
-            at = np.datetime64(at, "us")
-        if self._begin is None:
-            if self._time > -math.inf:
-                raise ArgumentError("at must be given from the first step on, or never")
-            self._begin = at
-        try:
-            behind = at - self._begin
-            time = behind / np.timedelta64(1, "s") if isinstance(at, np.datetime64) else behind
-            time = float(time)
-        except (TypeError, ValueError):
-            raise ArgumentError(f"at must be like the first, {self._begin!r}, got {at!r}") from None
+        stamps, _, bad = parse_moments([at])
+        if bad:
+            raise ArgumentError(f"at must be a date, or seconds, got {at!r}")
+        if self._begin is None and self._time > -math.inf:
+            raise ArgumentError("at must be given from the first step on, or never")
+        begin = stamps[0] if self._begin is None else self._begin
+        if np.asarray(begin).dtype.kind != stamps.dtype.kind:
+            raise ArgumentError(f"at must be like the first, {begin}, got {at!r}")
+        behind = stamps[0] - begin
+        time = float(behind / np.timedelta64(1, "s") if stamps.dtype.kind == "M" else behind)
         if not self._time <= time < math.inf:
             raise ArgumentError(f"at must not be in the past, got {at!r}")
+        self._begin = begin
         return time
 
     def _run(self, x: Tensor) -> Tensor:
@@ -296,7 +296,7 @@ class LiveSteps(_Live[tuple[str, float]]):
 
     def finish(self) -> list[Event]:
         """The same at the end of the recording, with the one that went on."""
-        if self._index.rate is not None and self._time > -math.inf:
+        if self._index.rate is not None and self._sums[1].any():
             self._close(self._cell + 1)
         self._found += self._spotter.finish()
         return self.events()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +106,12 @@ def _read(
     described["classes"] = classes = find_classes(data["train"], described["name"], given["train"])
     if "validation" not in data:
         share = model.validation_fraction
-        data["train"], data["validation"] = split(data["train"], share, seed=model.seed)
+        groups = kind.groups(data["train"].items)
+        data["train"], data["validation"] = split(
+            data["train"], share, seed=model.seed, groups=groups
+        )
+        if groups is not None:
+            parts.notes.append("spans overlap: those of a recording are held out together")
         held = len(data["validation"])
         what = "rows" if kind is TextInputs else "recordings"
         parts.notes.append(
@@ -287,6 +293,9 @@ def score_labelled(
     if isinstance(inputs, RecordingInputs):
         like = Examples(facts={"channels": tuple(inputs.index.channels)})
     examples = read_one(rows, rejects, lambda rows, bad: inputs.collect(model, rows, bad, like))
+    if isinstance(inputs, RecordingInputs):
+        found = inputs.timed(replace(examples.facts["found"], items=examples.items))
+        examples = replace(examples, items=found.items)
     targets = targets_of(examples.labels, model.classes, several=model.several)
     scores = model.scores(examples.items)
     return _scores_of(scores, *targets, model.temperature, several=model.several)

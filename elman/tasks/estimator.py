@@ -74,6 +74,7 @@ class Estimator(NetworkSettings):
     ) -> tuple[Path | None, Path | None]:
         """Refuse what cannot work; folder of the model and file for bad rows."""
         self.check()
+        self._described = {}  # of an earlier fit
         folder = None if out is None else Path(out)
         if folder is not None:
             check_free(folder, overwrite=overwrite)

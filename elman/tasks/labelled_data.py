@@ -103,8 +103,13 @@ def find_classes(examples: Examples, name: str, given: object) -> list[Label]:
     return classes
 
 
-def split(examples: Examples, fraction: float, *, seed: int) -> tuple[Examples, Examples]:
+def split(
+    examples: Examples, fraction: float, *, seed: int, groups: Sequence[str] | None = None
+) -> tuple[Examples, Examples]:
     """A training and a validation part with the same share of every label (or set of labels).
+
+    With a name of each, those of a group stay together; of which labels a part has how much is
+    then left to chance, but the training part keeps all of them.
 
     Sets of several labels that are too rare for a share are drawn from together; but every label
     stays in the training part.
@@ -117,22 +122,24 @@ def split(examples: Examples, fraction: float, *, seed: int) -> tuple[Examples, 
         (27, [('x',), ('x',), ('y',)])
     """
     draw = np.random.default_rng((seed, 1))
-    groups: dict[tuple[str, ...], list[int]] = {}
+    if groups is not None:
+        return _split_groups(examples, fraction, groups, draw)
+    sets: dict[tuple[str, ...], list[int]] = {}
     for number, labels in enumerate(examples.labels):
-        groups.setdefault(tuple(sorted(map(str, labels))), []).append(number)
-    rare = {key for key in groups if len(groups[key]) * fraction < 1}
+        sets.setdefault(tuple(sorted(map(str, labels))), []).append(number)
+    rare = {key for key in sets if len(sets[key]) * fraction < 1}
     if not any(len(key) > 1 for key in rare):
         rare = set()
     held: list[int] = []
     debt = 0.0  # what groups before owe, so that all together give their share
-    for key in sorted(groups.keys() - rare):
-        members = draw.permutation(groups[key])
+    for key in sorted(sets.keys() - rare):
+        members = draw.permutation(sets[key])
         wanted = len(members) * fraction + debt
         most = min(math.ceil(len(members) * fraction), len(members) - 1)
         count = min(int(wanted + 1e-9), most)
         debt = min(1.0, wanted - count)
         held += members[:count].tolist()
-    members = draw.permutation([n for key in sorted(rare) for n in groups[key]]).astype(int)
+    members = draw.permutation([n for key in sorted(rare) for n in sets[key]]).astype(int)
     left = Counter(label for labels in examples.labels for label in labels)
     left -= Counter(label for n in held for label in examples.labels[n])
     wanted = int(len(members) * fraction + debt + 1e-9)
@@ -143,7 +150,7 @@ def split(examples: Examples, fraction: float, *, seed: int) -> tuple[Examples, 
             wanted -= 1
     if not held:
         raise DataError(
-            f"{len(examples)} rows of {len(groups)} labels are too few to hold out "
+            f"{len(examples)} rows of {len(sets)} labels are too few to hold out "
             f"validation_fraction={fraction} of each; give more rows, or validation data"
         )
     there = set(held)
@@ -151,6 +158,31 @@ def split(examples: Examples, fraction: float, *, seed: int) -> tuple[Examples, 
         examples.select(n for n in range(len(examples)) if n not in there),
         examples.select(sorted(held)),
     )
+
+
+def _split_groups(
+    examples: Examples, fraction: float, groups: Sequence[str], draw: np.random.Generator
+) -> tuple[Examples, Examples]:
+    left = Counter(label for labels in examples.labels for label in labels)
+    held: set[str] = set()
+    wanted = fraction * len(examples)
+    for name in draw.permutation(sorted(set(groups))).tolist():
+        rows = [n for n, group in enumerate(groups) if group == name]
+        lost = Counter(label for n in rows for label in examples.labels[n])
+        if len(rows) <= wanted + 0.5 and all(left[label] > lost[label] for label in lost):
+            held.add(name)
+            left.subtract(lost)
+            wanted -= len(rows)
+    parts = [
+        examples.select(n for n, group in enumerate(groups) if (group in held) == of_held)
+        for of_held in (False, True)
+    ]
+    if not held:
+        raise DataError(
+            f"{len(set(groups))} recordings are too few to hold out validation_fraction={fraction} "
+            "of them; give more, or validation data"
+        )
+    return parts[0], parts[1]
 
 
 def targets_of(

@@ -70,10 +70,11 @@ def read_parts(
     with Rejects(rejects, sources=files) as bad:
         data = {name: collect(source, bad) for name, source in sources.items()}
     for name, source in sources.items():
-        described[f"{name}_key"] = source.fingerprint() if source.files else IN_MEMORY
-        if source.files:
-            one = given[name]
-            pair = one if isinstance(one, tuple) else (one, None)
+        one = given[name]
+        pair = one if isinstance(one, tuple) else (one, None)
+        on_disk = all(part is None or isinstance(part, str | Path) for part in pair)
+        described[f"{name}_key"] = source.fingerprint() if on_disk else IN_MEMORY
+        if on_disk:
             described[name] = [None if path is None else str(Path(path).resolve()) for path in pair]
     notes = [f"{bad.count} bad {unit} are left out: see {rejects}"] if bad.count else []
     if rejects is not None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.encode.augment import Augment
-from elman.encode.recordings import RecordingIndex, windows_of
+from elman.encode.recordings import NEVER, RecordingIndex, windows_of
 from elman.encode.series import SeriesEmbed
 from elman.errors import ArgumentError, DataError, FolderError
 from elman.model import SequenceModel
@@ -69,6 +69,8 @@ class RecordingInputs:
             ArgumentError: arrays without labels, if these are needed.
         """
         source, labels = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+        if isinstance(source, list | tuple) and not is_arrays(source):
+            source = [np.asarray(one) for one in source]  # lists of numbers
         if labels is None and labelled and is_arrays(source):
             raise ArgumentError("arrays need their labels: fit(arrays, labels)")
         each = model.task == "tagger"
@@ -126,7 +128,29 @@ class RecordingInputs:
 
     def read(self, source: RecordingSource, rejects: Rejects) -> Recordings:
         """Recordings of the channels of the training."""
-        return read_like(source, rejects, tuple(self.index.channels))
+        return self.timed(read_like(source, rejects, tuple(self.index.channels)))
+
+    def timed(self, found: Recordings) -> Recordings:
+        """Rows without stamps are usual steps apart, as live; of a training without, all are."""
+        if self.index.timed and not found.timed:
+            step = self.index.step
+        elif found.timed and not self.index.timed:
+            step = 1.0
+        else:
+            return found
+        rows = [step * np.arange(len(one), dtype=np.float64) for one in found.items]
+        items = [replace(one, times=t) for one, t in zip(found.items, rows, strict=True)]
+        return replace(found, items=items)
+
+    @staticmethod
+    def groups(items: Sequence[Recording]) -> list[str] | None:
+        """Of spans that overlap the names of their recordings, which are held out as a whole."""
+        last: dict[str, Any] = {}
+        for one in sorted(items, key=lambda one: (one.unique_id, one.begin)):
+            if one.unique_id in last and one.begin <= last[one.unique_id]:
+                return [one.unique_id for one in items]
+            last[one.unique_id] = one.stamps[-1] if len(one) else one.begin
+        return None
 
     # To numbers.
 
@@ -233,6 +257,7 @@ def layout_of(model: Classifier | Tagger) -> Layout:
         str(getattr(model, "label", None) or getattr(model, "tags", None) or "label"),
         model.variable, model.value, model.unique_id, model.ds, model.ds_format,
         str(getattr(model, "background", "none")), model.encoding,
+        bool(getattr(model, "several", False)),
     )  # fmt: skip
 
 
@@ -248,8 +273,11 @@ def learn_index(model: Classifier | Tagger, found: Recordings, notes: list[str])
     decays = model.cell == "grud"
     index = RecordingIndex.build(
         found, static=model.static, rate=model.rate, elapsed=model.elapsed or decays or None,
-        decays=decays,
+        decays=decays, strict=bool(model.channels or not model.variable),
     )  # fmt: skip
+    never = [name for name in index.channels if index.units[name][1] == NEVER]
+    if never:
+        notes.append(f"variables of held-out data only, which say nothing: {', '.join(never)}")
     if index.gappy:
         shown = ", ".join(index.gappy[:5])
         more = f" and {len(index.gappy) - 5} more" if len(index.gappy) > 5 else ""

@@ -19,13 +19,16 @@ Table = dict[str, list[Any]]
 
 
 def label_table(model: Classifier, data: Any) -> Table:
-    """A row a recording or span: its name, begin and end, label, and probability of each."""
+    """A row a recording or span: name, start, end (behind its last step), label, probabilities."""
     items: list[Recording] = model.inputs.given(model, data)
     p = model.predict_proba(items)
     table: Table = {model.unique_id: [one.unique_id for one in items]}
     if any(len(one) for one in items):
         table["start"] = _written(one.begin for one in items)
-        table["end"] = _written(one.stamps[-1] if len(one) else one.begin for one in items)
+        step = model.inputs.index.step  # type: ignore[union-attr]
+        table["end"] = _written(
+            one.stamp(float(one.times[-1]) + step) if len(one) else one.begin for one in items
+        )
     if model.several:
         chosen = (p > 0.5).tolist()
         classes = list(map(str, model.classes))

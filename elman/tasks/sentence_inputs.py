@@ -81,6 +81,8 @@ class SentenceInputs:
     @classmethod
     def learn(cls, model: Tagger, train: Tagged, _notes: list[str]) -> SentenceInputs:
         """The words of the training data."""
+        if model.cell == "grud":
+            raise ArgumentError("cell=grud is for recordings, which have times; got sentences")
         index = WordIndex.build(
             train.items, lowercase=model.lowercase, min_count=model.min_count,
             size=model.vocabulary_size,

@@ -64,6 +64,11 @@ class StepInputs(RecordingInputs):
             note = f"{len(held):,} of {count:,} recordings are held out for validation"
             return whole.select(train), whole.select(held), note
         cuts = [len(one) - int(len(one) * share) for one in whole.items]
+        if sum(cuts) == whole.elements:
+            raise DataError(
+                f"{count} recordings of {whole.elements} steps are too few to hold out "
+                f"validation_fraction={share}; give more, or validation data"
+            )
         begins = [one.part(0, cut) for one, cut in zip(whole.items, cuts, strict=True)]
         ends = [one.part(cut, len(one)) for one, cut in zip(whole.items, cuts, strict=True)]
         first = [some[:cut] for some, cut in zip(whole.tags, cuts, strict=True)]

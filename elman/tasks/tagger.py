@@ -156,6 +156,8 @@ class Tagger(TaggerSettings, Estimator):
         for numbers, states in self._states(self.inputs.encode(items)):
             p = self.head(states.data).softmax(2).tolist()
             for n, row, length in zip(numbers, p, states.lengths.tolist(), strict=True):
+                if not length:
+                    continue
                 one, events = items[n], spot(row[:length], *names, **spots)
                 times = index.resampled(one).times.tolist()
                 times.append(times[-1] + (1 / index.rate if index.rate else index.step))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,10 @@ def _read(
     described["tags"] = names = sorted({tag for tags in data["train"].tags for tag in tags})
     if len(names) < 2:
         raise DataError(f"{described['name']}: tags are {names}; at least 2 are needed")
+    if kind is StepInputs and model.background not in names:
+        parts.notes.append(
+            f"no step is tagged {model.background!r}: every run of a tag is an event"
+        )
     if "validation" not in data:
         data["train"], data["validation"], note = kind.hold_out(model, data["train"])
         parts.notes.append(note)
@@ -151,6 +156,9 @@ def score_tagged(model: Tagger, given: object, rejects: str | Path | None = None
         like = Tagged([], [], {"channels": tuple(inputs.index.channels)})
     source: Any = inputs.look(model, given, lenient=rejects is not None)
     part = read_one(source, rejects, lambda one, bad: inputs.collect(model, one, bad, like))
+    if isinstance(inputs, StepInputs):
+        found = inputs.timed(replace(part.facts["found"], items=part.items))
+        part = replace(part, items=found.items)
     return inputs.scores(model, part, model.predict(part.items))
 
 

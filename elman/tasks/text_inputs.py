@@ -87,9 +87,15 @@ class TextInputs:
             raise DataError(f"{rows.name}: no row has a text and a label; expected many")
         return examples
 
+    @staticmethod
+    def groups(_texts: list[str]) -> None:
+        """Texts are held out one by one."""
+
     @classmethod
     def learn(cls, model: Classifier, train: Examples, notes: list[str]) -> TextInputs:
         """The vocabulary of the training data, or of the model to start from."""
+        if model.cell == "grud":
+            raise ArgumentError("cell=grud is for recordings, which have times; got texts")
         earlier = earlier_model(model)
         if earlier is not None:
             return cls(earlier.vocabulary, earlier)

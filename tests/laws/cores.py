@@ -59,14 +59,21 @@ CORES: dict[str, tuple[str, dict[str, object]]] = {
     "gru bidirectional": ("GRU", {"bidirectional": True, "hidden_size": [3, 5]}),
 }
 CAUSAL = [name for name, (_, options) in CORES.items() if not options.get("bidirectional")]
+# Of one layer and batch first only: a value, whether it is there, and the time are its 3 features.
+DECAYING = "grud"
 
 
-def build(name: str, *, dtype: torch.dtype = torch.float64, **changed: object) -> Stack:
+def build(
+    name: str, *, dtype: torch.dtype = torch.float64, **changed: object
+) -> Stack | elman.recur.GRUD:
     """A core of CORES with seeded weights, batch first, in evaluation mode."""
-    kind, options = CORES[name]
     torch.manual_seed(7)
-    arguments = {"hidden_size": 5, "batch_first": True, "dtype": dtype, **options, **changed}
-    core = getattr(elman.recur, kind)(INPUT, **arguments)
+    if name == DECAYING:
+        core = elman.recur.GRUD(1, 5).to(dtype)
+    else:
+        kind, options = CORES[name]
+        arguments = {"hidden_size": 5, "batch_first": True, "dtype": dtype, **options, **changed}
+        core = getattr(elman.recur, kind)(INPUT, **arguments)
     with torch.no_grad():  # gains and shifts at their initial values would hide mistakes
         for parameter in core.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.2)
@@ -77,7 +84,7 @@ def leaves(state: State) -> list[torch.Tensor]:
     return [leaf for _, leaf in named_leaves(state)]
 
 
-def random_state(core: Stack, rows: int) -> State:
+def random_state(core: Stack | elman.recur.GRUD, rows: int) -> State:
     """A state of random numbers of the shapes that the core returns."""
     _, state = core(torch.zeros(rows, 1, INPUT, dtype=next(core.parameters()).dtype))
     return elman.state.map_state(torch.randn_like, state)

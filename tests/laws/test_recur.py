@@ -11,12 +11,13 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import elman.recur
 from elman.errors import ArgumentError
 from elman.state import from_bytes, select_rows, to_bytes, zero_rows
-from tests.laws.cores import CAUSAL, CORES, INPUT, build, leaves, random_state
+from tests.laws.cores import CAUSAL, CORES, DECAYING, INPUT, build, leaves, random_state
 
 # float64 leaves about 1e-16 a operation; sums in another order differ in the last digits only.
 CLOSE = {"rtol": 0, "atol": 1e-12}
 every_core = pytest.mark.parametrize("name", CORES)
-every_causal_core = pytest.mark.parametrize("name", CAUSAL)
+every_causal_core = pytest.mark.parametrize("name", [*CAUSAL, DECAYING])
+every_core_and_the_decaying = pytest.mark.parametrize("name", [*CORES, DECAYING])
 
 
 def same(a: object, b: object) -> None:
@@ -25,7 +26,7 @@ def same(a: object, b: object) -> None:
 
 def test_every_export_is_under_the_laws() -> None:
     cores = set(elman.recur.__all__) - {"linear_recurrence"}  # a function: tests/recur/test_scan.py
-    assert {kind for kind, _ in CORES.values()} == cores
+    assert {kind for kind, _ in CORES.values()} | {"GRUD"} == cores
 
 
 @every_causal_core
@@ -46,7 +47,7 @@ def test_any_split_equals_the_whole(name: str, data: st.DataObject) -> None:
     same(leaves(state), leaves(end))
 
 
-@every_core
+@every_core_and_the_decaying
 @settings(max_examples=8, deadline=None)
 @given(lengths=st.lists(st.integers(0, 6), min_size=1, max_size=5))
 def test_a_row_depends_neither_on_padding_nor_on_its_neighbours(
@@ -95,7 +96,7 @@ def test_compiled_function_equals_the_equations(name: str, monkeypatch: pytest.M
         same(fast, plain)
 
 
-@every_core
+@every_core_and_the_decaying
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
     core = build(name, hidden_size=CORES[name][1].get("hidden_size", 3))
     x = torch.randn(2, 4, INPUT, dtype=torch.float64, requires_grad=True)
@@ -145,7 +146,7 @@ def test_rows_that_end_together_are_those_of_a_shorter_batch(name: str) -> None:
         same(other.transpose(0, 1), y)
 
 
-@every_core
+@every_core_and_the_decaying
 def test_a_state_survives_bytes_bit_for_bit(name: str) -> None:
     state = random_state(build(name), 3)
     back = from_bytes(to_bytes(state))

@@ -59,6 +59,75 @@ def test_a_clock_of_hours_may_go_past_a_day() -> None:
     assert read(rows, labelled=False).items[0].times.tolist() == [0, 23 * 3600 + 52 * 60, 170610]
 
 
+def test_an_offset_from_utc_counts_in_stamps_and_spans() -> None:
+    rows = {
+        "unique_id": ["a"] * 4, "x": range(4), "y": range(4),
+        "ds": [f"2024-03-0{day}T0{hour}:00+02:00" for day in (1, 2) for hour in (5, 6)],
+    }  # fmt: skip
+    for end, tags in (("05:00", ["e", "e", "none", "none"]), ("05:30", ["e", "e", "e", "none"])):
+        spans = {
+            "unique_id": ["a"], "label": ["e"], "start": ["2024-03-01T05:00+02:00"],
+            "end": [f"2024-03-02T{end}+02:00"],
+        }  # fmt: skip
+        assert read(rows, spans, each=True).labels == [tags]
+
+
+def test_dates_of_all_kinds_are_dates() -> None:
+    for days in (
+        np.array(["2024-03-31", "2024-04-01"], dtype="M8[D]"), ["20240331", "20240401"],
+        np.array(["2024-03-31", "2024-04-01"], dtype="M8[ns]"), [20240331, 20240401],
+    ):  # fmt: skip
+        one = read({"ds": days, "x": [1, 2], "y": [1, 2]}, labelled=False).items[0]
+        assert one.times.tolist() == [0, 86400]
+        assert str(one.begin).startswith("2024-03-31")
+
+
+def test_labels_keep_their_type_and_several_are_told_together() -> None:
+    rows = {"unique_id": ["a", "b"], "x": [1, 2], "y": [1, 2], "label": [3, 4]}
+    assert read(rows).labels == [3, 4]
+    rows["label"] = [["u", "v"], []]
+    assert read(rows).labels == [["u", "v"], []]
+    beside = {"unique_id": ["a", "a", "b"], "label": ["u", "v", "u"]}
+    layout = Layout(channels=("x", "y"), several=True)
+    assert read(rows, beside, layout).labels == [["u", "v"], "u"]
+
+
+def test_names_are_found_however_they_are_written(tmp_path: Path) -> None:
+    rows = {"unique_id": [1, 2], "x": [1, 2], "y": [1, 2]}
+    assert read(rows, {"unique_id": [2.0, " 1 "], "label": ["u", "v"]}).labels == ["v", "u"]
+    for folder in ("run", "walk"):
+        write(tmp_path / folder / "1.csv", "x,y\n1,2\n")
+    found = read(tmp_path)
+    assert [one.unique_id for one in found.items] == ["run/1", "walk/1"]
+    before = RecordingSource(tmp_path, None, XY).fingerprint()
+    (tmp_path / "walk").rename(tmp_path / "rest")
+    assert RecordingSource(tmp_path, None, XY).fingerprint() != before
+
+
+def test_files_with_stamps_of_another_kind_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", "ds,x,y\n0,1,2\n")
+    write(tmp_path / "b.csv", "ds,x,y\n2024-01-01,1,2\n")
+    with pytest.raises(DataError, match="has dates, but numbers in the files before"):
+        read(tmp_path, labelled=False)
+
+
+def test_a_column_for_two_ends_is_refused() -> None:
+    rows = {"ds": [0], "x": [1], "y": [1], "label": ["u"]}
+    for layout in (
+        Layout(channels=("x", "x")), Layout(channels=("x",), static=("x",)),
+        Layout(channels=("x", "ds")), Layout(channels=("x",), label="x"),
+    ):  # fmt: skip
+        with pytest.raises(ArgumentError, match="is named for two different ends"):
+            read(rows, None, layout)
+
+
+def test_what_changes_though_it_should_not_is_said() -> None:
+    rows = {"ds": [0, 1], "x": [1, 2], "y": [1, 2], "age": [30, 31]}
+    found = read(rows, None, Layout(channels=("x",), static=("age",)), labelled=False)
+    assert found.items[0].static == ("30",)
+    assert "age changes within recordings, of which the first counts: 1" in found.notes[0]
+
+
 def test_rows_out_of_order_are_sorted_and_said() -> None:
     rows = {"ds": [2, 1, 3], "x": [20, 10, 30], "y": [2, 1, 3]}
     found = read(rows, labelled=False)
@@ -147,17 +216,25 @@ def test_arrays_have_steps_for_stamps() -> None:
 @pytest.mark.parametrize(
     ("source", "labels", "options", "error", "said"),
     [
-        (None, None, {}, DataError, r"column 'y' is 'six', expected a finite number"),
-        ({"ds": [1], "x": [1]}, None, {}, ArgumentError, "no column 'y'"),
-        ({"x": [None], "y": [None]}, None, {}, DataError, "recording '': has no number; drop it"),
-        ({"ds": ["soon"], "x": [1], "y": [1]}, None, {}, DataError,
+        (None, None, {"labelled": False}, DataError,
+         r"column 'y' is 'six', expected a finite number"),
+        ({"ds": [1], "x": [1]}, None, {"labelled": False}, ArgumentError, "no column 'y'"),
+        ({"x": [None], "y": [None]}, None, {"labelled": False}, DataError,
+         "recording '': has no number; drop it"),
+        ({"ds": ["soon"], "x": [1], "y": [1]}, None, {"labelled": False}, DataError,
          "column 'ds' is 'soon', expected a date such as 2024-03-01 05:00 or seconds"),
         ({"ds": [0, 1], "x": [1, 2], "y": [1, 2], "label": ["a", "b"]}, None, {}, DataError,
          "column 'label' changes from 'a' to 'b'; give the spans"),
         ({"unique_id": ["a"], "x": [1], "y": [1]}, {"unique_id": ["z"], "label": ["u"]}, {},
          DataError, "row 0: there is no recording 'z'"),
-        ({"unique_id": ["a"], "x": [1], "y": [1]}, {"unique_id": ["a"], "label": [None]}, {},
-         DataError, "row 0: column 'label' is empty; fill or drop it"),
+        ({"unique_id": ["a"], "x": [1], "y": [1]}, {"unique_id": [None], "label": ["u"]}, {},
+         DataError, "row 0: column 'unique_id' is empty; fill or drop it"),
+        ({"x": [1], "y": [1]}, None, {}, ArgumentError, "no column 'label'; its columns: 'x', 'y'"),
+        ({"x": [1, 2], "y": [1, 2], "label": ["a", None]}, None, {"each": True}, DataError,
+         "row 1: column 'label' is empty; every step needs a label"),
+        ({"unique_id": ["a"], "x": [1], "y": [1]},
+         {"unique_id": ["a", "a"], "label": ["u", "v"]}, {}, DataError,
+         "row 1: is a second label of a recording; keep one, or set several"),
         ({"unique_id": ["a"], "ds": [1], "x": [1], "y": [1]},
          {"unique_id": ["a"], "label": ["u"], "start": [5], "end": [4]}, {}, DataError,
          "row 0: expected start before end, dates or seconds, got 5 and 4"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from numpy.typing import NDArray
 import elman
 from elman.cli import main
 from elman.errors import ArgumentError, DataError
+from elman.read.rows import Rejects
 from elman.serve.live_recordings import LiveSteps
+from elman.tasks.labelled_data import split
+from elman.tasks.recording_inputs import RecordingInputs
 
 SETTINGS: dict[str, Any] = {
     "hidden_size": 12, "epochs": 4, "batch_size": 8, "learning_rate": 0.02, "dropout": 0.1,
@@ -177,6 +181,25 @@ def test_steps_are_tagged_and_events_spotted_live_and_in_a_batch() -> None:
     events = live.finish()
     assert [(e.label, e.begin, e.end) for e in events] == [("high", found[1].start, found[1].end)]
     assert live.finish() == []
+    none = np.zeros((0, 1))
+    assert model.events([none, *arrays[-2:], none], shortest=3) == [
+        event._replace(unique_id=str(n)) for n, event in enumerate(found, 1)
+    ]
+    assert model.predict([none]) == [[]]
+
+
+def test_at_a_rate_a_stream_ends_once() -> None:
+    arrays, tags = bursts()
+    rows = {"ds": [k / 4 for k in range(60 * 12)], "x": np.concatenate(arrays).tolist(),
+            "label": [tag for some in tags for tag in some]}  # fmt: skip
+    model = elman.Tagger(**SETTINGS, channels=("x",), rate=2.0, bidirectional=False).fit(rows)
+    live = model.stream()
+    assert isinstance(live, LiveSteps)
+    for k, x in enumerate(rows["x"][:100]):
+        live.push([x], at=k / 4)
+    live.finish()
+    assert live.finish() == []
+    assert live.finish() == []
 
 
 def test_an_event_that_goes_on_is_told_while_it_does() -> None:
@@ -300,10 +323,94 @@ def test_moments_must_go_on() -> None:
     ).fit(rows, labels)
     live = model.stream()
     live.push([1, 2], at=10.0)
-    for at, said in ((9.0, "in the past"), ("2024-01-01", "like the first"), (1e9, "begin a new")):
+    for at, said in (
+        (9.0, "in the past"), ("2024-01-01", "like the first"), (1e9, "begin a new"),
+        ("yesterday", "a date, or seconds"), (np.nan, "a date, or seconds"),
+    ):  # fmt: skip
         with pytest.raises(ArgumentError, match=said):
             live.push([1, 2], at=at)
     assert live.push([1, 2], at=10.0)
+    live.restart()
+    with pytest.raises(ArgumentError, match="a date, or seconds"):
+        live.push([1, 2], at=np.nan)
+    first = live.push([1, 2], at="00:10")  # minutes, as training may have them
+    with pytest.raises(ArgumentError, match="a step has 2 finite numbers"):
+        live.push([[1, 2]], at="00:11")
+    live.restart()
+    assert live.push([1, 2], at=datetime(2024, 1, 1)) == first
+
+
+def test_spans_that_overlap_are_held_out_by_recording() -> None:
+    rows, _ = table(gaps=False)
+    spans: dict[str, list[Any]] = {"unique_id": [], "label": [], "start": [], "end": []}
+    for n in range(60):
+        for start in (0.0, 3.0, 6.0):
+            for column, value in zip(
+                spans, (f"r{n}", "with" if n % 2 else "against", start, start + 8.0), strict=True
+            ):
+                spans[column].append(value)
+    inputs, model = RecordingInputs, elman.Classifier(channels=CHANNELS)
+    examples = inputs.collect(model, inputs.look(model, (rows, spans)), Rejects(None))
+    groups = inputs.groups(examples.items)
+    train, held = split(examples, 0.1, seed=0, groups=groups)
+    names = [{one.unique_id for one in part.items} for part in (train, held)]
+    assert not names[0] & names[1]
+    assert len(held) == 18
+    apart = {
+        name: [v for k, v in enumerate(column) if k % 3 == 0] for name, column in spans.items()
+    }
+    only = inputs.collect(model, inputs.look(model, (rows, apart)), Rejects(None))
+    assert inputs.groups(only.items) is None
+
+
+def test_a_model_of_stamps_takes_rows_without_them_as_usual_steps() -> None:
+    rows, labels = table(gaps=False)
+    model = elman.Classifier(
+        **{**SETTINGS, "epochs": 1}, channels=CHANNELS, bidirectional=False
+    ).fit(rows, labels)
+    array = waves()[0][0]
+    live = model.stream()
+    for row in array:
+        said = live.push(row)
+    np.testing.assert_allclose(list(said.values()), model.predict_proba([array])[0], atol=1e-5)
+
+
+def test_a_frame_beside_a_file_is_in_memory(tmp_path: Path) -> None:
+    rows, labels = table(gaps=False)
+    settings = {**SETTINGS, "epochs": 1, "channels": CHANNELS}
+    file = write(tmp_path / "rows.csv", rows)
+    model = elman.Classifier(**settings).fit(file, labels, out=tmp_path / "run")
+    assert model.evaluate(file, labels)["examples"] == 60
+    with pytest.raises(DataError, match="were given in memory"):
+        elman.Classifier.resume(tmp_path / "run", epochs=2)
+
+
+def test_one_estimator_may_learn_texts_after_recordings() -> None:
+    model = elman.Classifier(**{**SETTINGS, "epochs": 1, "examples": 10})
+    model.fit(*waves(20))
+    texts = np.array(["so good", "so bad"] * 20, dtype=object)
+    assert model.fit(texts, [1, 0] * 20).predict(list(texts[:1])).shape == (1,)
+    single = np.stack([np.sin(np.arange(12) * (1 + n % 2)) for n in range(20)])
+    assert model.fit(single, ["a", "b"] * 10).predict(single).shape == (20,)
+    with pytest.raises(ArgumentError, match="cell=grud is for recordings"):
+        elman.Classifier(cell="grud", bidirectional=False).fit(list(texts), [1, 0] * 20)
+    with pytest.raises(ArgumentError, match=r"channels must be a list of names, got 'x'"):
+        elman.Classifier(channels="x").fit(*waves(20))
+
+
+def test_a_variable_of_held_out_data_only_says_nothing() -> None:
+    rows: dict[str, list[Any]] = {"unique_id": [], "ds": [], "name": [], "value": []}
+    for n in range(30):
+        for step in range(5):
+            names = ["HR", "rare"] if n == 0 else ["HR"]
+            for name in names:
+                for column, value in zip(rows, (f"r{n}", step, name, n % 2 + step), strict=True):
+                    rows[column].append(value)
+    labels = {"unique_id": [f"r{n}" for n in range(1, 30)], "label": ["a", "b"] * 14 + ["a"]}
+    first = {"unique_id": ["r0"], "label": ["a"]}
+    model = elman.Classifier(**{**SETTINGS, "epochs": 1}, variable="name", static=())
+    model.fit(rows, labels, validation=(rows, {**first, "label": ["a"]}))
+    assert set(model.predict((rows, first))) <= {"a", "b"}
 
 
 def test_the_command_line_trains_scores_labels_and_finds_events(
@@ -329,12 +436,16 @@ def test_the_command_line_trains_scores_labels_and_finds_events(
     for wrong, message in (
         (["predict", run, "text"], "reads recordings; give a table"),
         (["predict", run, "--file", data, "--events"], "events are what a tagger finds"),
+        (["predict", run, "--file", data, "--on", "0.9"], "on, off and shortest are for --events"),
+        (["predict", run, "--file", data, "--k", "3", "--out", f"{run}.csv"], "it takes --file"),
+        (["predict", run, "--file", data, "--out", data, "--overwrite"], "would replace the data"),
         (["train", "classifier", data, known, "--out", str(tmp_path / "b")], "column"),
         (["train", "classifier", data, known, "--channels", "z", "--out", str(tmp_path / "b")],
          "no column 'z'; its columns: 'unique_id', 'ds', 'x', 'y'"),
     ):  # fmt: skip
         assert main(wrong) == 2
         assert message in capsys.readouterr().err
+    assert not Path(f"{run}.csv").exists()
     spans = {"unique_id": [f"r{n}" for n in range(60)], "label": labels["label"],
              "start": [2.0] * 60, "end": [12.0] * 60}  # fmt: skip
     marked = str(write(tmp_path / "spans.csv", spans))
@@ -359,5 +470,5 @@ def test_data_without_labels_or_with_one_are_named() -> None:
     with pytest.raises(ArgumentError, match="arrays need their labels"):
         elman.Classifier(**SETTINGS).fit(arrays)
     rows, _ = table()
-    with pytest.raises(DataError, match="column 'label' is empty, expected a label"):
+    with pytest.raises(ArgumentError, match="no column 'label'"):
         elman.Classifier(**SETTINGS, channels=CHANNELS).fit(rows)
