@@ -102,10 +102,11 @@ def scored(
     for name, guesses in said.items():
         places = sorted(guesses)
         true, guess = labels[places], [guesses[n] for n in places]
+        kinds = sorted(set(true))
         found[name] = {
             "accuracy": float(np.mean(true == np.array(guess))),
-            "macro accuracy": float(recall_score(true, guess, labels=sorted(set(true)), average="macro")),
-            "examples": len(places), "kinds": len(set(true)),
+            "macro accuracy": float(recall_score(true, guess, labels=kinds, average="macro")),
+            "examples": len(places), "kinds": len(kinds),
         }  # fmt: skip
     return found
 
@@ -153,9 +154,9 @@ def physionet(data: Path, settings: Settings) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "records.csv")
         with table.open("w", newline="") as file:
-            lines = csv.writer(file)
-            lines.writerow(records)
-            lines.writerows(zip(*records.values(), strict=True))
+            rows = csv.writer(file)
+            rows.writerow(records)
+            rows.writerows(zip(*records.values(), strict=True))
         for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels):
             parts = [
                 {"unique_id": [stays[n] for n in part], "label": labels[part].tolist()}
@@ -164,8 +165,10 @@ def physionet(data: Path, settings: Settings) -> dict[str, Any]:
             files = []
             for name, part in zip(("train", "test"), parts, strict=True):
                 files.append(Path(folder, f"{name}.csv"))
-                files[-1].write_text("".join(f"{a},{b}\n" for a, b in zip(
-                    ["unique_id", *part["unique_id"]], ["label", *part["label"]], strict=True)))  # fmt: skip
+                pairs = zip(part["unique_id"], part["label"], strict=True)
+                files[-1].write_text(
+                    "".join(["unique_id,label\n", *(f"{a},{b}\n" for a, b in pairs)])
+                )
             model = elman.Classifier(variable="variable", static=STATIC, **settings)
             model.fit(table, files[0], test=(table, files[1]), show=True)
             for name, scores in scores_of(model.metrics).items():

@@ -13,7 +13,7 @@ counts as constant; 1 if all are 0.  Robust is standard where half of the number
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,27 +35,34 @@ def find_scale(seen: Numbers, how: Scaling | None) -> tuple[Numbers, Numbers]:
         >>> shift.item(), scale.item()
         (3.0, 1.0)
     """
-    gone = np.isnan(seen)
-    some = bool(gone.any())  # without gaps half of the work is enough
-    y = np.where(gone, 0.0, seen) if some else seen
-    count = np.maximum((~gone).sum(1, keepdims=True), 1) if some else np.array(seen.shape[1])
+    total = seen.sum(1, keepdims=True)
+    if np.isnan(total).any():
+        there = ~np.isnan(seen)
+        y = np.where(there, seen, 0.0)
+        count: Any = np.maximum(there.sum(1, keepdims=True), 1)
+        total = y.sum(1, keepdims=True)
+    else:  # without gaps half of the work is enough
+        there, y, count = None, seen, seen.shape[1]
     size = np.abs(y).sum(1, keepdims=True) / count
     if how is None or how == "mean":
         shift = np.zeros_like(size)
         scale = size if how else shift + 1
     else:
-        shift = y.sum(1, keepdims=True) / count
-        error = np.where(gone, 0.0, y - shift) if some else y - shift
+        shift = total / count
+        error = y - shift if there is None else np.where(there, y - shift, 0.0)
         scale = np.sqrt((error * error).sum(1, keepdims=True) / count)
     if how == "robust":
-        low, shift, high = _quartiles(seen, ~gone)
+        low, shift, high = _quartiles(seen, ~np.isnan(seen))
         scale = np.where(high > low, TO_DEVIATION * (high - low), scale)
     elif how == "last":
-        last = (~gone)[:, ::-1].argmax(1)[:, None] if some else 0
-        shift = np.take_along_axis(y, seen.shape[1] - 1 - last, 1) if some else y[:, -1:]
+        shift = y[:, -1:]
+        if there is not None:
+            last = seen.shape[1] - 1 - there[:, ::-1].argmax(1)[:, None]
+            shift = np.take_along_axis(y, last, 1)
     if how is not None:
         scale = np.maximum(scale, np.maximum(TINY, 1.0 / (count * count)) * size)
-    scale[scale == 0] = 1.0
+    if not scale.all():
+        scale = np.where(scale == 0, 1.0, scale)
     return shift, scale
 
 

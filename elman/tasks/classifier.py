@@ -304,7 +304,8 @@ class Classifier(ClassifierSettings, Estimator):
         self.inputs.save(folder)
 
     def _build_from(self, folder: Path) -> None:
-        from elman.tasks.recording_inputs import RecordingInputs, reads_recordings
+        from elman.tasks.channel_inputs import reads_recordings
+        from elman.tasks.recording_inputs import RecordingInputs
         from elman.tasks.text_inputs import TextInputs
 
         kind = RecordingInputs if reads_recordings(self) else TextInputs

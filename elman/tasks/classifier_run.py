@@ -24,9 +24,10 @@ from elman.report.classes import (
     score_classes,
 )
 from elman.tasks.card import model_card
+from elman.tasks.channel_inputs import often, reads_recordings
 from elman.tasks.labelled_data import Examples, find_classes, notes_on, split, targets_of
 from elman.tasks.parts import Parts, check_same, given_before, read_one, read_parts
-from elman.tasks.recording_inputs import RecordingInputs, often, reads_recordings
+from elman.tasks.recording_inputs import RecordingInputs
 from elman.tasks.run import Job, check_can_go_on, go_on, start
 from elman.tasks.text_inputs import TextInputs
 from elman.train.checkpoint import CHECKPOINT

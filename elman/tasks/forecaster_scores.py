@@ -118,11 +118,11 @@ class _Live:
         self.embed, self.distribution = network.encode, network.head.distribution
         self.plain = not len(self.embed.vectors) and self.embed.layer is None
         self.stream = Stream(network.core)
-        weight = network.head.linear.weight.detach().numpy().T
-        size = network.core.output_size
-        self.of_states, self.of_inputs = (np.ascontiguousarray(part) for part in
-                                          (weight[:size], weight[size:]))  # fmt: skip
-        self.bias = network.head.linear.bias.detach().numpy()
+        linear, self.size = network.head.linear, network.core.output_size
+        # States, inputs and a one beside them are one product with the matrix and the bias.
+        parts = (linear.weight.detach().numpy().T, linear.bias.detach().numpy()[None])
+        self.weight = np.concatenate(parts)
+        self.row = np.ones((model.layout.ahead, len(self.weight)), dtype=np.float32)
         self.shares = None
         if isinstance(self.distribution, Quantiles):
             self.shares = self.distribution.shares.numpy()
@@ -135,11 +135,12 @@ class _Live:
             with torch.inference_mode():
                 x = self.embed(Padded.full(x)).data
         self.stream.restart()
-        states = self.stream.run(x)[0, layout.seen - 1 :].numpy()
-        found = (
-            states @ self.of_states + x[0, layout.seen - 1 :].numpy() @ self.of_inputs + self.bias
-        )
-        found = found.reshape(1, -1, layout.targets, self.distribution.size)[:, : layout.horizon]
+        first = layout.seen - 1
+        self.row[:, : self.size] = self.stream.run(x)[0, first:].numpy()
+        self.row[:, self.size : -1] = x[0, first:].numpy()
+        found = (self.row @ self.weight).reshape(1, -1, layout.targets, self.distribution.size)[
+            :, : layout.horizon
+        ]
         if self.shares is not None:
             found.sort(-1)
             return found @ self.shares, found

@@ -19,8 +19,8 @@ from elman.read.rows import Rejects
 from elman.read.series import shown
 from elman.report.events import score_events
 from elman.report.window_statistics import most_frequent, steps_by_forest
+from elman.tasks.channel_inputs import ChannelInputs, learn_index, often, read_like
 from elman.tasks.parts import hold_out
-from elman.tasks.recording_inputs import RecordingInputs, learn_index, often, read_like
 from elman.tasks.tagged import Guesses, Tagged
 
 if TYPE_CHECKING:
@@ -30,15 +30,14 @@ WINDOW = 256  # steps, if nothing else is set
 MOST = 20  # runs of a recording in the report
 
 
-class StepInputs(RecordingInputs):
+class StepInputs(ChannelInputs):
     """Recordings with a tag for every step."""
 
     unit = "steps"
     title = "a tag for every step of a recording"
-    use = ("model.predict([array])  # (T, channels)", "live = model.stream(); live.push([...])")
 
     @staticmethod
-    def collect(  # type: ignore[override]
+    def collect(
         _model: Tagger, source: RecordingSource, rejects: Rejects, like: Tagged | None = None
     ) -> Tagged:
         """All recordings that have tags; the others go to `rejects`."""
@@ -77,13 +76,13 @@ class StepInputs(RecordingInputs):
         return Tagged(begins, first, whole.facts), Tagged(ends, last, whole.facts), note
 
     @classmethod
-    def learn(cls, model: Tagger, train: Tagged, notes: list[str]) -> StepInputs:  # type: ignore[override]
+    def learn(cls, model: Tagger, train: Tagged, notes: list[str]) -> StepInputs:
         """Channels and units of the training data."""
         found = train.facts["found"]
         notes.extend(found.notes)
         return cls(learn_index(model, replace(found, items=train.items), notes))
 
-    def encode(self, items: Sequence[Recording]) -> list[NDArray[Any]]:  # type: ignore[override]
+    def encode(self, items: Sequence[Recording]) -> list[NDArray[Any]]:
         """Arrays (T, F)."""
         return [self.index.encode(one) for one in items]
 
@@ -113,7 +112,7 @@ class StepInputs(RecordingInputs):
         last = np.searchsorted(cells, np.arange(count), side="right") - 1
         return np.asarray(numbers[last])
 
-    def baselines(  # type: ignore[override]
+    def baselines(
         self, model: Tagger, parts: dict[str, Tagged], names: Sequence[str]
     ) -> list[tuple[str, dict[str, Guesses]]]:
         """Tags by other means, by name and part of the data."""
@@ -151,7 +150,7 @@ class StepInputs(RecordingInputs):
         scores["steps"] = part.elements
         return scores
 
-    def sample(self, item: Any, tags: Sequence[str], found: Sequence[str]) -> str:  # type: ignore[override]
+    def sample(self, item: Any, tags: Sequence[str], found: Sequence[str]) -> str:
         """For the report."""
         stamps = item.stamps
         true, said = (

@@ -294,7 +294,7 @@ class Tagger(TaggerSettings, Estimator):
         self.inputs.save(folder)
 
     def _build_from(self, folder: Path) -> None:
-        from elman.tasks.recording_inputs import reads_recordings
+        from elman.tasks.channel_inputs import reads_recordings
         from elman.tasks.sentence_inputs import SentenceInputs
         from elman.tasks.step_inputs import StepInputs
 

@@ -12,8 +12,8 @@ from lightning_fabric import Fabric
 from elman.errors import DataError
 from elman.read.rows import Rejects
 from elman.tasks.card import model_card
+from elman.tasks.channel_inputs import reads_recordings
 from elman.tasks.parts import Parts, check_same, given_before, read_one, read_parts
-from elman.tasks.recording_inputs import reads_recordings
 from elman.tasks.run import Job, check_can_go_on, go_on, start
 from elman.tasks.sentence_inputs import SentenceInputs
 from elman.tasks.step_inputs import StepInputs

@@ -98,7 +98,8 @@ def test_compiled_function_equals_the_equations(name: str, monkeypatch: pytest.M
 
 @every_core_and_the_decaying
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
-    core = build(name, hidden_size=CORES[name][1].get("hidden_size", 3))
+    options = CORES.get(name, ("", {}))[1]
+    core = build(name, hidden_size=options.get("hidden_size", 3))
     x = torch.randn(2, 4, INPUT, dtype=torch.float64, requires_grad=True)
     start = elman.state.map_state(lambda leaf: leaf.requires_grad_(), random_state(core, 2))
 

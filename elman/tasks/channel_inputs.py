@@ -1,0 +1,194 @@
+"""What a classifier and a tagger of recordings have in common: how channels are read and told."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from elman.encode.augment import Augment
+from elman.encode.recordings import NEVER, RecordingIndex
+from elman.encode.series import SeriesEmbed
+from elman.errors import ArgumentError, FolderError
+from elman.read.recording_source import RecordingSource
+from elman.read.recordings import Layout, Recording, Recordings, is_arrays
+from elman.read.rows import Rejects
+from elman.tasks.folder import SERIES, read_json, write_json
+from elman.tasks.labelled_data import columns_set
+
+if TYPE_CHECKING:
+    from elman.tasks.classifier import Classifier
+    from elman.tasks.tagger import Tagger
+
+LEAST = 2000  # examples of an epoch, if nothing else is set
+
+
+def reads_recordings(model: Classifier | Tagger, source: Any = None) -> bool:
+    """Whether that is what a model, or what it is given, is about."""
+    return (
+        bool(model.channels or model.variable)
+        or model._described.get("inputs") == "recordings"
+        or is_arrays(source)
+    )
+
+
+class ChannelInputs:
+    """Channels over time.
+
+    Args:
+        index: what training has seen of them.
+    """
+
+    kind = "recordings"
+    warning = (
+        " Where its answers affect people, such as patients or drivers, people must decide: it was "
+        "tested on the data above and on no others, and is no medical device and no safety device."
+    )
+    use = ("model.predict([array])  # (T, channels)", "live = model.stream(); live.push([...])")
+
+    def __init__(self, index: RecordingIndex) -> None:
+        self.index = index
+
+    @staticmethod
+    def look(
+        model: Classifier | Tagger, given: Any, *, lenient: bool = False, labelled: bool = True
+    ) -> RecordingSource:
+        """Recordings and labels from what a user gives: a source, or a source and labels.
+
+        Raises:
+            ArgumentError: arrays without labels, if these are needed.
+        """
+        source, labels = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+        if isinstance(source, list | tuple) and not is_arrays(source):
+            source = [np.asarray(one) for one in source]  # lists of numbers
+        if labels is None and labelled and is_arrays(source):
+            raise ArgumentError("arrays need their labels: fit(arrays, labels)")
+        each = model.task == "tagger"
+        if is_arrays(source) and not each:
+            labels = columns_set(labels, several=bool(getattr(model, "several", False)))
+        return RecordingSource(
+            source, labels, layout_of(model), each=each, labelled=labelled, lenient=lenient
+        )
+
+    @classmethod
+    def load(cls, _model: Classifier | Tagger, folder: Path, *, fresh: bool = False) -> Any:  # noqa: ARG003
+        """From a folder; the weights begin the same way in any case."""
+        return cls(load_index(folder))
+
+    @property
+    def channels(self) -> int:
+        """How many there are."""
+        return len(self.index.channels)
+
+    def save(self, folder: Path) -> None:
+        """Write them to a folder."""
+        write_json(folder / SERIES, asdict(self.index))
+
+    def given(self, model: Classifier | Tagger, items: Any) -> list[Recording]:
+        """What a user asks of: arrays, a table, or a pair of a table and one of spans."""
+        if isinstance(items, list) and all(isinstance(one, Recording) for one in items):
+            return items
+        source = self.look(model, items, labelled=False)
+        return self.read(source, Rejects(None)).items
+
+    def read(self, source: RecordingSource, rejects: Rejects) -> Recordings:
+        """Recordings of the channels of the training."""
+        return self.timed(read_like(source, rejects, tuple(self.index.channels)))
+
+    def timed(self, found: Recordings) -> Recordings:
+        """Rows without stamps are usual steps apart, as live; of a training without, all are."""
+        if self.index.timed and not found.timed:
+            step = self.index.step
+        elif found.timed and not self.index.timed:
+            step = 1.0
+        else:
+            return found
+        rows = [step * np.arange(len(one), dtype=np.float64) for one in found.items]
+        items = [replace(one, times=t) for one, t in zip(found.items, rows, strict=True)]
+        return replace(found, items=items)
+
+    def embed(self, model: Classifier | Tagger) -> tuple[SeriesEmbed, int]:
+        """The layer that reads steps, with fresh weights, and its features."""
+        layer = SeriesEmbed(
+            self.index.features, [], size=model.embedding_size,
+            input_dropout=model.input_dropout or 0.0,
+        )  # fmt: skip
+        return layer, layer.size
+
+    def change(self, model: Classifier | Tagger) -> Augment | None:
+        """What training changes of an array."""
+        augment = Augment(len(self.index.channels), model.jitter, model.rescale, model.warp)
+        return augment if augment else None
+
+    def facts(self) -> dict[str, object]:
+        """For the report."""
+        index = self.index
+        facts: dict[str, object] = {"channels": len(index.channels), "features": index.features}
+        if index.rate is not None:
+            facts["rate"] = f"{index.rate:g} steps a second"
+        return facts
+
+    @property
+    def made(self) -> str:
+        """For the model card."""
+        index = self.index
+        static = f"; static: {', '.join(index.static)}" if index.static else ""
+        return f"channels: {', '.join(index.channels)}{static}"
+
+
+def layout_of(model: Classifier | Tagger) -> Layout:
+    """How columns are named."""
+    return Layout(
+        tuple(model.channels), tuple(model.static),
+        str(getattr(model, "label", None) or getattr(model, "tags", None) or "label"),
+        model.variable, model.value, model.unique_id, model.ds, model.ds_format,
+        str(getattr(model, "background", "none")), model.encoding,
+        bool(getattr(model, "several", False)),
+    )  # fmt: skip
+
+
+def read_like(source: RecordingSource, rejects: Rejects, channels: tuple[str, ...]) -> Recordings:
+    """All recordings, of the channels of the training if there are some."""
+    if channels:
+        source.layout = replace(source.layout, channels=channels)
+    return source.read(rejects)
+
+
+def learn_index(model: Classifier | Tagger, found: Recordings, notes: list[str]) -> RecordingIndex:
+    """What training sees, and how it is told."""
+    decays = model.cell == "grud"
+    index = RecordingIndex.build(
+        found, static=model.static, rate=model.rate, elapsed=model.elapsed or decays or None,
+        decays=decays, strict=bool(model.channels or not model.variable),
+    )  # fmt: skip
+    never = [name for name in index.channels if index.units[name][1] == NEVER]
+    if never:
+        notes.append(f"variables of held-out data only, which say nothing: {', '.join(never)}")
+    if index.gappy:
+        shown = ", ".join(index.gappy[:5])
+        more = f" and {len(index.gappy) - 5} more" if len(index.gappy) > 5 else ""
+        notes.append(f"values are missing of {shown}{more}; they are masked")
+    if index.tails:
+        notes.append(f"channels with a long tail, read as logarithms: {', '.join(index.tails)}")
+    if index.elapsed and model.elapsed is None:
+        notes.append(
+            f"steps are mostly {index.step:g} s apart, but not evenly: the time between is read"
+        )
+    return index
+
+
+def load_index(folder: Path) -> RecordingIndex:
+    """What `save` wrote; FolderError if it is damaged."""
+    try:
+        return RecordingIndex(**read_json(folder / SERIES))
+    except TypeError as error:
+        raise FolderError(f"{folder / SERIES}: is damaged ({error})") from error
+
+
+def often(model: Classifier | Tagger, count: int) -> int:
+    """How often an epoch goes through so many examples."""
+    if model.examples is not None:
+        return max(1, round(model.examples / count))
+    return max(1, -(-LEAST // count))
