@@ -301,6 +301,18 @@ def test_the_temperature_is_the_one_that_fits_best() -> None:
     assert all(best <= nll(3 * true, targets, t, several=False) for t in (1.0, 2.5, 3.5, 9.0))
 
 
+def test_few_rows_that_are_all_right_do_not_make_it_sure() -> None:
+    targets = torch.arange(9) % 3
+    scores = 2 * torch.nn.functional.one_hot(targets).float()
+    t = fit_temperature(scores, targets, several=False)
+    assert (scores / t).softmax(1).amax(1).tolist() == pytest.approx([10 / 11] * 9, abs=0.002)
+    many = fit_temperature(scores.repeat(1000, 1), targets.repeat(1000), several=False)
+    assert (scores / many).softmax(1).amax() > 0.999
+    both = torch.nn.functional.one_hot(targets).float()
+    t = fit_temperature(4 * both - 2, both, several=True)
+    assert ((4 * both - 2) / t).sigmoid().amax().item() == pytest.approx(10 / 11, abs=0.002)
+
+
 @pytest.fixture
 def folder(trained: elman.Classifier, tmp_path: Path) -> Path:
     trained.save(tmp_path / "model")
