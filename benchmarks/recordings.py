@@ -4,7 +4,8 @@
 
 NAME         DATA
 driver       folder of the Driver Behavior data set (trips 17, 20, 21): the kind of 53 manoeuvres;
-             ten folds of them, and each trip from the other two as far as these have its kinds
+             ten folds of them, and each trip from the other two as far as these have its kinds,
+             with the axes of the earth and with those of the manoeuvre
 watch        watch_dataset.npy of seglearn: the exercise of 140 recordings; each of ten people from
              the nine others
 physionet    folder of PhysioNet 2012 with set-a and Outcomes-a.txt: death in hospital, five folds
@@ -23,7 +24,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,10 @@ from sklearn.model_selection import StratifiedKFold
 from texts import Settings, settings_of
 
 import elman
+from elman.encode.recordings import RecordingIndex
+from elman.read.recording_source import RecordingSource
+from elman.read.recordings import Layout
+from elman.read.rows import Rejects
 from elman.tasks.labelled_data import Examples, targets_of
 
 AXES = {"aceleracaoLinear_terra": ("ax", "ay", "az"), "giroscopio_terra": ("gx", "gy", "gz")}
@@ -62,14 +68,16 @@ def driver(data: Path, settings: Settings) -> dict[str, Any]:
             for name, value in zip(events, (trip, row["evento"], row["inicio"], row["fim"]),
                                    strict=True):  # fmt: skip
                 events[name].append(value)
-    labels = np.array(events["label"])
-    found: dict[str, Any] = {}
+    whole = RecordingSource(trips, events, Layout(channels)).read(Rejects(None))
+    index = RecordingIndex.build(whole, rate=settings.pop("rate"))
+    axes = [index.resampled(one).values for one in whole.items]
+    labels, trip = np.array(whole.labels), np.array([one.unique_id for one in whole.items])
 
-    def run(train: Sequence[int], test: Sequence[int]) -> dict[str, list[str]]:
-        model = elman.Classifier(channels=channels, **settings)
-        model.fit(trips, chosen(events, train))
+    def run(arrays: list[Any], train: list[int], test: list[int]) -> dict[str, list[str]]:
+        model = elman.Classifier(**settings)
+        model.fit([arrays[n] for n in train], labels[train].tolist())
         held, learned = (
-            model.inputs.given(model, (trips, chosen(events, part))) for part in (test, train)
+            model.inputs.given(model, [arrays[n] for n in part]) for part in (test, train)
         )
         said = {"model": model.predict(held).tolist()}
         targets, _ = targets_of([(labels[n],) for n in train], model.classes, several=False)
@@ -78,16 +86,30 @@ def driver(data: Path, settings: Settings) -> dict[str, Any]:
             said[name] = [str(model.classes[k]) for k in p["test"].argmax(1)]
         return said
 
-    folds = StratifiedKFold(10, shuffle=True, random_state=0).split(labels, labels)
-    found["ten folds"] = scored(labels, run, list(folds))
-    trip = np.array(events["unique_id"])
-    pairs = []
+    folds = list(StratifiedKFold(10, shuffle=True, random_state=0).split(labels, labels))
+    trips_apart = []
     for one in sorted(set(trip)):
         train = np.flatnonzero(trip != one)
         known = np.isin(labels, labels[train])
-        pairs.append((train, np.flatnonzero((trip == one) & known)))
-    found["from trip to trip"] = scored(labels, run, pairs)
-    return found
+        trips_apart.append((train, np.flatnonzero((trip == one) & known)))
+    return {
+        "ten folds": scored(labels, partial(run, axes), folds),
+        "from trip to trip": scored(labels, partial(run, axes), trips_apart),
+        "from trip to trip, axes of the manoeuvre": scored(
+            labels, partial(run, [turned(one) for one in axes]), trips_apart
+        ),
+    }
+
+
+def turned(x: Any) -> Any:
+    """Axes of the earth to the main direction in the plane, in which the mean is above 0."""
+    plane = np.nan_to_num(x[:, :2])
+    directions = np.linalg.svd(plane, full_matrices=False)[2]
+    sign = np.sign((plane @ directions[0]).mean()) or 1.0
+    acceleration, rotation = (
+        sign * np.nan_to_num(x[:, at : at + 2]) @ directions.T for at in (0, 3)
+    )
+    return np.concatenate([acceleration, x[:, 2:3], rotation, x[:, 5:]], 1)
 
 
 def scored(
@@ -211,10 +233,6 @@ def live(model: elman.Classifier, records: Table, stays: list[str]) -> dict[str,
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file, skipinitialspace=True))
-
-
-def chosen(table: Table, rows: Sequence[int]) -> Table:
-    return {name: [column[n] for n in rows] for name, column in table.items()}
 
 
 def scores_of(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import cyclopts
 from elman.cli.app import train
 from elman.errors import DataError
 
+LISTS = ("hidden_size", "channels", "static", "targets", "past", "future", "lags", "quantiles")
+
 
 def use_config(arguments: list[str]) -> None:
     """Let a YAML file named by --config give flags that the command line leaves out."""
@@ -33,7 +35,8 @@ def _read_settings(path: Path) -> cyclopts.config.Dict:
     if not isinstance(settings, dict) or not all(isinstance(name, str) for name in settings):
         raise DataError(f'{path}: expected settings, a line each, such as "hidden_size: 512"')
     for name, value in settings.items():
-        if isinstance(value, list | dict) and name not in ("hidden_size", "hidden-size"):
+        several = isinstance(value, list) and name.replace("-", "_") in LISTS
+        if isinstance(value, list | dict) and not several:
             raise DataError(f"{path}: {name} must be one value, got {value}")
     return cyclopts.config.Dict(settings, source=str(path), use_commands_as_keys=False)
 

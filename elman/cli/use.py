@@ -415,6 +415,8 @@ def info(run: Path | None = None, /) -> None:
     print("settings that differ from the defaults:")
     for field in fields(settings):
         value = getattr(settings, field.name)
+        if isinstance(value, list):  # as JSON has it
+            value = tuple(value)
         if value != field.default:
             print(f"  {field.name}: {value}")
 
