@@ -190,8 +190,8 @@ class _Reader:
         if ids not in there and (ids == ID or root is not None):
             ids = ""
         ds = layout.ds if layout.ds in there or layout.ds != DS or layout.variable else ""
-        label = ""
-        if self.spans is None and self.source.labelled and not self._folder_of(table.file):
+        label, folder = "", self._folder_of(table.file)
+        if self.spans is None and self.source.labelled and (self.source.each or folder is None):
             label = layout.label
         if label and self.source.each and layout.variable:
             raise ArgumentError(

@@ -128,8 +128,9 @@ class GRUD(nn.Module):
             )
         rows, steps = x.shape[:2]
         running = None
+        if lengths is not None and check_lengths(lengths, rows, steps)[0] == steps:
+            lengths = None  # nothing is ragged
         if lengths is not None:
-            check_lengths(lengths, rows, steps)
             running = time_mask(lengths.to(x.device), steps)
             x = torch.where(running[:, :, None], x, 0)
         if state is None:

@@ -145,6 +145,8 @@ def test_a_folder_has_a_table_for_each_and_folders_for_labels(tmp_path: Path) ->
         ("p2", "run"), ("p4", "run"), ("p1", "walk"), ("p3", "walk")
     ]  # fmt: skip
     assert len(RecordingSource(tmp_path, None, XY).files) == 4
+    with pytest.raises(ArgumentError, match="no column 'label'"):  # of steps, folders say nothing
+        read(tmp_path, each=True)
 
 
 def test_measurements_become_steps_of_all_variables() -> None:
