@@ -16,7 +16,9 @@ from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.vectors import read_vectors
 from elman.errors import ArgumentError, DataError
 from elman.model import SequenceModel
+from elman.read.files import kind_of
 from elman.read.rows import Rejects, Rows, text_of
+from elman.read.tables import TABLES
 from elman.recur.stack import Stack
 from elman.report.bag_of_words import NAME, bag_of_words
 from elman.tasks.estimator import checked_texts
@@ -60,6 +62,12 @@ class TextInputs:
         """
         source, labels = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
         beside = () if labels is None else (columns_set(labels, several=model.several),)
+        paths = [one for one in (source, labels) if isinstance(one, str | Path)]
+        if len(paths) == 2 and all(kind_of(Path(path)) in TABLES for path in paths):
+            raise ArgumentError(
+                f"{source}: two tables are recordings and their labels: name the columns of the "
+                "numbers by channels, or what a row measures by variable; texts take one table"
+            )
         if not beside and not isinstance(source, str | Path):
             raise ArgumentError("texts in a list need their labels: fit(texts, labels)")
         return Rows(
