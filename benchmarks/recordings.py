@@ -9,7 +9,8 @@ driver       folder of the Driver Behavior data set (trips 17, 20, 21): the kind
 watch        watch_dataset.npy of seglearn: the exercise of 140 recordings; each of ten people from
              the nine others
 physionet    folder of PhysioNet 2012 with set-a and Outcomes-a.txt: death in hospital, five folds
-             of the patients; and a stay live, a measurement at a time, beside the batch
+             of the patients, five networks, each by itself and all together; and stays live, a
+             measurement at a time, beside the batch
 
 Settings are those of benchmarks/NAME.yaml; `--set` changes them.  Nothing of a fold's test part is
 used for anything but its scores.  It writes benchmarks/results/NAME.json.
@@ -32,6 +33,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a thread that waits takes no time
 
 import numpy as np
+import torch
 from result import write_result
 from sklearn.metrics import recall_score
 from sklearn.model_selection import StratifiedKFold
@@ -42,9 +44,11 @@ from elman.encode.recordings import RecordingIndex
 from elman.read.recording_source import RecordingSource
 from elman.read.recordings import Layout
 from elman.read.rows import Rejects
+from elman.report.classes import score_classes
 from elman.tasks.labelled_data import Examples, targets_of
 
 AXES = {"aceleracaoLinear_terra": ("ax", "ay", "az"), "giroscopio_terra": ("gx", "gy", "gz")}
+NETWORKS, TOGETHER = 5, "five networks together"
 STATIC = ("Age", "Gender", "Height", "ICUType")
 Table = dict[str, list[Any]]
 
@@ -191,21 +195,45 @@ def physionet(data: Path, settings: Settings) -> dict[str, Any]:
                 files[-1].write_text(
                     "".join(["unique_id,label\n", *(f"{a},{b}\n" for a, b in pairs)])
                 )
-            model = elman.Classifier(variable="variable", static=STATIC, **settings)
-            model.fit(table, files[0], test=(table, files[1]), show=True)
-            for name, scores in scores_of(model.metrics).items():
-                one = found.setdefault(name, {})
-                for score in ("AUC", "AUPRC", "ECE", "accuracy"):
-                    if score in scores:
-                        one.setdefault(score, []).append(scores[score])
+            said, true = [], labels[test].astype(int)
+            for seed in range(NETWORKS):
+                model = elman.Classifier(
+                    variable="variable", static=STATIC, **settings | {"seed": seed}
+                ).fit(table, files[0], test=(table, files[1]) if not seed else None, show=True)
+                p = model.predict_proba((table, files[1]))[:, 1]
+                # In the order of the table, which is that of the names.
+                assert [stays[n] for n in test] == sorted(stays[n] for n in test)
+                said.append(p)
+                add(found, f"seed {seed}", true, p)
+                if not seed:
+                    for name, scores in scores_of(model.metrics).items():
+                        if name != "model":
+                            for score in ("AUC", "AUPRC", "ECE", "accuracy"):
+                                found.setdefault(name, {}).setdefault(score, []).append(
+                                    scores[score]
+                                )
+            add(found, TOGETHER, true, np.mean(said, axis=0))
     result: dict[str, Any] = {
         name: {score: statistics.mean(each) for score, each in scores.items()}
         | {f"{score} of each": [round(x, 4) for x in scores[score]] for score in ("AUC", "AUPRC")
            if score in scores}
         for name, scores in found.items()
     }  # fmt: skip
+    single = [result[f"seed {seed}"] for seed in range(NETWORKS)]
+    result["model"] = {
+        "seeds": "median of five", **{name: statistics.median(one[name] for one in single)
+                                      for name in ("AUC", "AUPRC", "ECE")}
+    }  # fmt: skip
     result["live"] = live(model, records, [stays[n] for n in test[:20]])
     return result
+
+
+def add(found: dict[str, Any], name: str, true: Any, p: Any) -> None:
+    """Scores of one fold."""
+    both = torch.from_numpy(np.stack([1 - p, p], 1)).float()
+    scores = score_classes(both, torch.from_numpy(true), several=False)
+    for score in ("AUC", "AUPRC", "ECE", "accuracy"):
+        found.setdefault(name, {}).setdefault(score, []).append(scores[score])
 
 
 def live(model: elman.Classifier, records: Table, stays: list[str]) -> dict[str, Any]:
