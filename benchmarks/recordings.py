@@ -46,6 +46,7 @@ from elman.read.recordings import Layout
 from elman.read.rows import Rejects
 from elman.report.classes import score_classes
 from elman.tasks.labelled_data import Examples, targets_of
+from elman.tasks.recording_inputs import RecordingInputs
 
 AXES = {"aceleracaoLinear_terra": ("ax", "ay", "az"), "giroscopio_terra": ("gx", "gy", "gz")}
 NETWORKS, TOGETHER = 5, "five networks together"
@@ -177,6 +178,7 @@ def physionet(data: Path, settings: Settings) -> dict[str, Any]:
     stays = sorted(outcomes.keys() & set(records["unique_id"]))
     labels = np.array([outcomes[stay] for stay in stays])
     found: dict[str, dict[str, list[float]]] = {}
+    baselines = RecordingInputs.baselines
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "records.csv")
         with table.open("w", newline="") as file:
@@ -197,6 +199,8 @@ def physionet(data: Path, settings: Settings) -> dict[str, Any]:
                 )
             said, true = [], labels[test].astype(int)
             for seed in range(NETWORKS):
+                # Baselines do not depend on the seed.
+                RecordingInputs.baselines = baselines if not seed else lambda *_: []
                 model = elman.Classifier(
                     variable="variable", static=STATIC, **settings | {"seed": seed}
                 ).fit(table, files[0], test=(table, files[1]) if not seed else None, show=True)
