@@ -14,7 +14,7 @@ from cyclopts import Parameter
 import elman
 from elman.cli.app import app
 from elman.cli.forecast import show_forecasts
-from elman.cli.recordings import reads_recordings, show_recordings
+from elman.cli.recordings import Recorded, reads_recordings, show_recordings
 from elman.cli.show import print_metrics
 from elman.errors import ArgumentError
 from elman.read.text import is_unicode
@@ -45,11 +45,7 @@ def predict(
     no_repeat: int | None = None,
     level: tuple[float, ...] = (),
     file: Path | None = None,
-    spans: Path | None = None,
-    events: Annotated[bool, Parameter(negative="")] = False,
-    on: float = 0.6,
-    off: float = 0.4,
-    shortest: int = 1,
+    recorded: Annotated[Recorded, Parameter(name="*")] = Recorded(),  # noqa: B008
     out: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     skip_bad_rows: Path | None = None,
@@ -89,17 +85,6 @@ def predict(
     file
         A table with the model's column of texts, or a file with a text a line; of any size. Of a
         forecaster, or of recordings, a table like that of the training.
-    spans
-        Of recordings: a table of spans in them (unique_id, start, end), or with the columns that
-        do not change within one.
-    events
-        Of recordings: what a tagger finds, instead of a tag for every step.
-    on
-        Of events: the probability with which one begins.
-    off
-        Of events: the probability below which one ends.
-    shortest
-        Of events: steps, at least.
     out
         File for what is predicted, in the same order: CSV, TSV or JSONL, of tags .conll, of
         translations .txt, of forecasts .parquet, too; after a stop the same command goes on.
@@ -116,17 +101,14 @@ def predict(
         return
     if level:
         raise ArgumentError(f"{run}: holds a {task_of(run).task}; level is for a forecaster")
-    how = {"on": on, "off": off, "shortest": shortest} if events else None
-    if not events and (on, off, shortest) != (0.6, 0.4, 1):
-        raise ArgumentError("on, off and shortest are for --events")
     if reads_recordings(run):
         if k is not None or chosen or skip_bad_rows is not None:
             raise ArgumentError(
                 f"{run}: reads recordings; it takes --file, --spans, --events, --out"
             )
-        show_recordings(run, text, file, spans, out, how, overwrite=overwrite)
+        show_recordings(run, text, file, recorded, out, overwrite=overwrite)
         return
-    if spans is not None or events:
+    if recorded != Recorded():
         raise ArgumentError(f"{run}: reads no recordings; spans and events are for these")
     if (text is None) == (file is None) or (file is None) != (out is None):
         raise ArgumentError("predict takes a TEXT, or --file and --out")

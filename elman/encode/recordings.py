@@ -18,6 +18,7 @@ and is not there where nothing does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -108,11 +109,9 @@ class RecordingIndex:
         if not found.timed and (rate is not None or (elapsed and not decays)):
             name = "elapsed" if rate is None else "rate"
             raise ArgumentError(f"{name} needs stamps: name their column by ds")
-        gaps = np.concatenate([np.diff(one.times) for one in found.items])
-        gaps = gaps[gaps > 0]
-        step = float(np.median(gaps)) if len(gaps) else 1.0
+        step = found.step
         if elapsed is None:
-            elapsed = bool(found.timed and rate is None and _uneven(gaps, step))
+            elapsed = bool(found.timed and rate is None and _uneven(found.gaps, step))
         draft = cls(
             list(found.channels), list(static), {}, {}, {}, [], found.timed, elapsed, step, rate,
             decays,
@@ -220,7 +219,7 @@ class Encoder:
     def __init__(self, index: RecordingIndex, fixed: Floats) -> None:
         self._index, self._fixed = index, fixed
         self._units = np.array([index.units[name] for name in index.channels]).T
-        self._tails = np.array([index.tails.get(name, 0.0) for name in index.channels])
+        self._tails = np.array([index.tails.get(name, math.nan) for name in index.channels])
         place = {name: n for n, name in enumerate(index.channels)}
         self._gappy = [place[name] for name in index.gappy]
         self._last = np.zeros(len(index.channels))
@@ -235,9 +234,8 @@ class Encoder:
             raise ArgumentError(f"expected {len(index.channels)} channels, got {width}")
         mean, deviation = self._units
         if index.tails:
-            tails = self._tails
-            logs = np.log1p(np.maximum(values, 0) / np.where(tails > 0, tails, 1))
-            values = np.where(tails > 0, logs, values)
+            logs = np.log1p(np.maximum(values, 0) / self._tails)
+            values = np.where(self._tails > 0, logs, values)
         there = ~np.isnan(values)
         scaled = ((values - mean) / deviation).clip(-MOST, MOST)
         if not there.all():

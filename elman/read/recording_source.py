@@ -25,7 +25,7 @@ from elman.read.recordings import (
     check_labels,
     checked_arrays,
     is_arrays,
-    is_nobody,
+    is_blank,
 )
 from elman.read.rows import Rejects
 from elman.read.series import DS, ID
@@ -282,7 +282,7 @@ class _Reader:
             folder = self._folder_of(self._file_of(columns))
             whole = folder if tags is None else self._one_of(tags, place, label)
         elif tags is not None:
-            empty = next((n for n, tag in enumerate(tags) if is_nobody(tag)), None)
+            empty = next((n for n, tag in enumerate(tags) if is_blank(tag)), None)
             if empty is not None:
                 where = columns.place(int(rows[empty]))
                 raise DataError(f"{where}: column {label!r} is empty; every step needs a label")

@@ -86,6 +86,18 @@ class Recordings:
     timed: bool
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def gaps(self) -> Numbers:
+        """Seconds between steps of all, where any passed."""
+        gaps = np.concatenate([np.zeros(0), *(np.diff(one.times) for one in self.items)])
+        return np.asarray(gaps[gaps > 0])
+
+    @property
+    def step(self) -> float:
+        """Seconds between steps, mostly."""
+        gaps = self.gaps
+        return float(np.median(gaps)) if len(gaps) else 1.0
+
     def add(self, item: Recording, label: Any, place: str) -> None:
         """One more."""
         self.items.append(item)
@@ -163,11 +175,11 @@ def check_labels(arrays: list[Numbers], labels: list[Any], *, each: bool) -> Non
         if isinstance(some, str) or not hasattr(some, "__len__") or len(some) != len(values):
             count = len(some) if hasattr(some, "__len__") else "no list"
             raise ArgumentError(f"array {n} has {len(values)} steps, its labels are {count}")
-        empty = next((k for k, one in enumerate(some) if is_nobody(one)), None)
+        empty = next((k for k, one in enumerate(some) if is_blank(one)), None)
         if empty is not None:
             raise ArgumentError(f"array {n} has no label at step {empty}; give one to every step")
 
 
-def is_nobody(value: object) -> bool:
+def is_blank(value: object) -> bool:
     """Whether a name or a label is none: nothing, NaN or blank; "none" is a word."""
     return value is None or bool(value != value) or not str(value).strip()

@@ -14,7 +14,7 @@ from typing import Any
 
 from elman.errors import ArgumentError, DataError
 from elman.read.columns import Table
-from elman.read.recordings import Layout, Recording, is_nobody
+from elman.read.recordings import Layout, Recording, is_blank
 from elman.read.rows import Rejects
 from elman.read.stamps import parse_moments
 
@@ -102,7 +102,7 @@ def read_spans(
 def _span(
     place: str, row: dict[str, object], layout: Layout, bounds: Sequence[str], static: list[str]
 ) -> tuple[str, Span]:
-    if is_nobody(row[layout.unique_id]):
+    if is_blank(row[layout.unique_id]):
         raise DataError(f"{place}: column {layout.unique_id!r} is empty; fill or drop it")
     start = end = None
     if bounds:

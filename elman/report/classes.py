@@ -128,8 +128,8 @@ def fit_temperature(scores: Tensor, targets: Tensor, *, several: bool) -> float:
     return float(2.718281828459045 ** ((low + high) / 2))
 
 
-def reliability(p: Tensor, targets: Tensor) -> list[tuple[float, float, int]]:
-    """Mean probability, share that it comes true, and rows, of each tenth of probability.
+def reliability(p: Tensor, targets: Tensor) -> list[tuple[float, float, float, int]]:
+    """Where it begins, mean probability, share that is so, and rows, of each tenth of probability.
 
     Of two classes the probability of the second, of more that of the guess; empty tenths are left
     out.
@@ -138,15 +138,17 @@ def reliability(p: Tensor, targets: Tensor) -> list[tuple[float, float, int]]:
         >>> import torch
         >>> from elman.report.classes import reliability
         >>> p = torch.tensor([[0.95, 0.05], [0.96, 0.04], [0.3, 0.7]])
-        >>> [(round(a, 3), b, n) for a, b, n in reliability(p, torch.tensor([0, 1, 1]))]
-        [(0.045, 0.5, 2), (0.7, 1.0, 1)]
+        >>> for low, said, so, rows in reliability(p, torch.tensor([0, 1, 1])):
+        ...     print(low, round(said, 3), so, rows)
+        0.0 0.045 0.5 2
+        0.7 0.7 1.0 1
     """
     said, guess = (p[:, 1], torch.ones(len(p))) if p.shape[1] == 2 else p.max(1)
     true = (targets == guess).double()
     tenth = (said * 10).long().clamp(0, 9)
     return [
-        (said[rows].mean().item(), true[rows].mean().item(), int(rows.sum()))
-        for rows in (tenth == k for k in range(10))
+        (k / 10, said[rows].mean().item(), true[rows].mean().item(), int(rows.sum()))
+        for k, rows in enumerate(tenth == k for k in range(10))
         if bool(rows.any())
     ]
 

@@ -76,12 +76,9 @@ def by_forest(
         return None
 
     def features(windows: Windows) -> Numbers:
-        arrays, fixed, _ = windows
-        rows = [statistics(one) if len(one) else None for one in arrays]
-        width = next(len(row) for row in rows if row is not None)
-        made = np.array([np.full(width, np.nan) if row is None else row for row in rows])
-        steps = np.array([[len(one)] for one in arrays])
-        return np.asarray(np.nan_to_num(np.concatenate([made, fixed, steps], 1), nan=-1e9))
+        steps = np.array([[len(one)] for one in windows[0]])
+        rows = np.concatenate([_each(windows, statistics), steps], 1)
+        return np.asarray(np.nan_to_num(rows, nan=-1e9))
 
     def fit(x: Numbers, y: NDArray[np.int64]) -> Callable[[Numbers], tuple[Numbers, Numbers]]:
         forest = RandomForestClassifier(300, min_samples_leaf=2, random_state=0).fit(x, y)
@@ -101,10 +98,7 @@ def by_regression(
         return None
 
     def features(windows: Windows) -> Numbers:
-        arrays, fixed, _ = windows
-        empty = np.full((1, arrays[0].shape[1]), np.nan)
-        made = np.array([last_and_mean(one if len(one) else empty) for one in arrays])
-        return np.concatenate([made, fixed], 1)
+        return _each(windows, last_and_mean)
 
     def fit(x: Numbers, y: NDArray[np.int64]) -> Callable[[Numbers], tuple[Numbers, Numbers]]:
         some = ~np.isnan(x).all(0)
@@ -121,6 +115,14 @@ def by_regression(
         return lambda other: (model.predict_proba(ready(other)), model.classes_)
 
     return REGRESSION, _run(features, fit, train, targets, others, classes)
+
+
+def _each(windows: Windows, of: Callable[[Numbers], Numbers]) -> Numbers:
+    """A row for each window, with its static columns; one without steps has nothing."""
+    arrays, fixed, _ = windows
+    nothing = np.full((1, arrays[0].shape[1]), np.nan)
+    rows = np.array([of(one if len(one) else nothing) for one in arrays])
+    return np.asarray(np.concatenate([rows, fixed], 1))
 
 
 def _run(

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 LEAST = 2000  # examples of an epoch, if nothing else is set
 
 
-def reads_recordings(model: Classifier | Tagger, source: Any = None) -> bool:
-    """Whether that is what a model, or what it is given, is about."""
+def reads_recordings(model: Classifier | Tagger, given: Any = None) -> bool:
+    """Whether that is what a model, or what it is given, is about: a source, or with labels."""
+    source = given[0] if isinstance(given, tuple) else given
     return (
         bool(model.channels or model.variable)
         or model._described.get("inputs") == "recordings"
@@ -91,23 +92,12 @@ class ChannelInputs:
         if isinstance(items, list) and all(isinstance(one, Recording) for one in items):
             return items
         source = self.look(model, items, labelled=False)
-        return self.read(source, Rejects(None)).items
+        return read_like(source, Rejects(None), self.like).items
 
-    def read(self, source: RecordingSource, rejects: Rejects) -> Recordings:
-        """Recordings of the channels of the training."""
-        return self.timed(read_like(source, rejects, tuple(self.index.channels)))
-
-    def timed(self, found: Recordings) -> Recordings:
-        """Rows without stamps are usual steps apart, as live; of a training without, all are."""
-        if self.index.timed and not found.timed:
-            step = self.index.step
-        elif found.timed and not self.index.timed:
-            step = 1.0
-        else:
-            return found
-        rows = [step * np.arange(len(one), dtype=np.float64) for one in found.items]
-        items = [replace(one, times=t) for one, t in zip(found.items, rows, strict=True)]
-        return replace(found, items=items)
+    @property
+    def like(self) -> RecordingIndex:
+        """What other data are read as."""
+        return self.index
 
     def embed(self, model: Classifier | Tagger) -> tuple[SeriesEmbed, int]:
         """The layer that reads steps, with fresh weights, and its features."""
@@ -149,15 +139,28 @@ def layout_of(model: Classifier | Tagger) -> Layout:
     )  # fmt: skip
 
 
-def read_like(source: RecordingSource, rejects: Rejects, channels: tuple[str, ...]) -> Recordings:
-    """All recordings, of the channels of the training if there are some."""
-    if channels:
-        source.layout = replace(source.layout, channels=channels)
-    return source.read(rejects)
+def read_like(
+    source: RecordingSource, rejects: Rejects, like: Recordings | RecordingIndex | None
+) -> Recordings:
+    """All recordings, of the channels of the training and with its time.
+
+    Rows without stamps are usual steps apart, as they are live; if training had none, all are.
+    """
+    if like is None:
+        return source.read(rejects)
+    source.layout = replace(source.layout, channels=tuple(like.channels))
+    found = source.read(rejects)
+    if found.timed == like.timed:
+        return found
+    step = like.step if like.timed else 1.0
+    rows = [step * np.arange(len(one), dtype=np.float64) for one in found.items]
+    items = [replace(one, times=t) for one, t in zip(found.items, rows, strict=True)]
+    return replace(found, items=items, timed=like.timed)
 
 
 def learn_index(model: Classifier | Tagger, found: Recordings, notes: list[str]) -> RecordingIndex:
     """What training sees, and how it is told."""
+    notes.extend(found.notes)
     decays = model.cell == "grud"
     index = RecordingIndex.build(
         found, static=model.static, rate=model.rate, elapsed=model.elapsed or decays or None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from elman.errors import DataError
-from elman.read.rows import Rejects
 from elman.report.bag_of_words import majority
 from elman.report.classes import (
     confusion,
@@ -47,7 +45,7 @@ def train_classifier(
 ) -> None:  # fmt: skip
     """Fit a fresh model, see `Classifier.fit`."""
     fabric = build_fabric(model)
-    kind = _kind(model, given)
+    kind = RecordingInputs if reads_recordings(model, given["train"]) else TextInputs
     parts = _read(model, kind, given, rejects)
     model._described = parts.described
     inputs = kind.learn(model, parts.data["train"], parts.notes)
@@ -62,7 +60,7 @@ def resume_classifier(
     check_can_go_on(folder)
     fabric = build_fabric(model)
     given, rejects = given_before(config["data"])
-    kind = _kind(model, given)
+    kind = RecordingInputs if reads_recordings(model, given["train"]) else TextInputs
     parts = _read(model, kind, given, rejects)
     check_same(config["data"], parts.described)
     fresh = not (folder / CHECKPOINT).exists()
@@ -72,14 +70,6 @@ def resume_classifier(
     else:
         model.build(inputs, len(model.classes))
     go_on(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
-
-
-def _kind(
-    model: Classifier, given: Mapping[str, object]
-) -> type[TextInputs] | type[RecordingInputs]:
-    one = given["train"]
-    source = one[0] if isinstance(one, tuple) else one
-    return RecordingInputs if reads_recordings(model, source) else TextInputs
 
 
 def _begin(model: Classifier, inputs: TextInputs | RecordingInputs, parts: Parts[Examples]) -> None:
@@ -92,15 +82,10 @@ def _read(
     model: Classifier, kind: type[TextInputs] | type[RecordingInputs],
     given: Mapping[str, object], rejects: Path | None,
 ) -> Parts[Examples]:  # fmt: skip
-    first: list[Examples] = []  # the channels of the training data hold for all
-
-    def collect(source: Any, bad: Rejects) -> Examples:
-        first.append(kind.collect(model, source, bad, *first[:1]))
-        return first[-1]
-
+    collect: Any = kind.collect  # takes what `look` of the same kind gives
     parts = read_parts(
-        given, rejects, lambda one: kind.look(model, one, lenient=rejects is not None), collect,
-        "rows",
+        given, rejects, lambda one: kind.look(model, one, lenient=rejects is not None),
+        lambda source, bad, like: collect(model, source, bad, like and like.whole), "rows",
     )  # fmt: skip
     data, described = parts.data, parts.described
     described["inputs"] = kind.kind
@@ -251,18 +236,7 @@ def _details(
                     "rows": [[name, *row] for name, row in zip(classes, counts, strict=True)],
                 }
             )
-        what = f"p({classes[1]})" if len(classes) == 2 else "p(guess)"
-        details["tables"].append(
-            {
-                "title": f"Calibration, {part} data: what is said, and how often it is so",
-                "columns": [what, "share", "examples"],
-                "rows": [
-                    [f"{low:.1f} to {low + 0.1:.1f}", f"{said:.3f}", f"{true:.3f}", count]
-                    for said, true, count in reliability(p, targets)
-                    for low in [min(9, int(said * 10)) / 10]
-                ],
-            }
-        )
+        details["tables"].append(_calibration_table(p, targets, classes, part))
     order = torch.where(wrong, confidence, -1.0).argsort(descending=True, stable=True)
     for n in order[: min(MISTAKES, int(wrong.sum()))].tolist():
         found = [name for name, q in zip(classes, p[n].tolist(), strict=True) if q > 0.5]
@@ -278,6 +252,18 @@ def _details(
     return details
 
 
+def _calibration_table(p: Tensor, targets: Tensor, classes: list[str], part: str) -> dict[str, Any]:
+    what = f"p({classes[1]})" if len(classes) == 2 else "p(guess)"
+    return {
+        "title": f"Calibration, {part} data: what is said, and how often it is so",
+        "columns": [what, "share", "examples"],
+        "rows": [
+            [f"{low:.1f} to {low + 0.1:.1f}", f"{said:.3f}", f"{true:.3f}", count]
+            for low, said, true, count in reliability(p, targets)
+        ],
+    }
+
+
 def _weighed(model: Classifier, text: str) -> list[str]:
     """The five tokens that count most."""
     weights = sorted(model.explain(text), key=lambda pair: -pair[1])
@@ -290,13 +276,9 @@ def score_labelled(
     """Scores of labelled data, see `Classifier.evaluate`."""
     inputs = model.inputs
     rows: Any = inputs.look(model, given, lenient=rejects is not None)
-    like = None
-    if isinstance(inputs, RecordingInputs):
-        like = Examples(facts={"channels": tuple(inputs.index.channels)})
-    examples = read_one(rows, rejects, lambda rows, bad: inputs.collect(model, rows, bad, like))
-    if isinstance(inputs, RecordingInputs):
-        found = inputs.timed(replace(examples.facts["found"], items=examples.items))
-        examples = replace(examples, items=found.items)
+    examples = read_one(
+        rows, rejects, lambda rows, bad: inputs.collect(model, rows, bad, inputs.like)
+    )
     targets = targets_of(examples.labels, model.classes, several=model.several)
     scores = model.scores(examples.items)
     return _scores_of(scores, *targets, model.temperature, several=model.several)

@@ -14,7 +14,7 @@ from elman.decode.conformal import least
 from elman.encode.index import SeriesIndex
 from elman.encode.windows import Layout, Windows
 from elman.errors import ArgumentError, DataError
-from elman.read.series import SeriesSource, SeriesTable
+from elman.read.series import SeriesTable
 from elman.report.forecasts import Scored, check_scorer
 from elman.tasks.card import model_card
 from elman.tasks.forecaster_scores import (
@@ -67,15 +67,10 @@ def resume_forecaster(
 
 
 def _read(model: Forecaster, given: Mapping[str, Any], rejects: Path | None) -> Parts[SeriesTable]:
-    first: list[SeriesTable] = []  # the frequency and the words of the training data hold for all
-
-    def collect(source: SeriesSource, bad: Any) -> SeriesTable:
-        first.append(source.read(bad, *first[:1]))
-        return first[-1]
-
     parts = read_parts(
         given, rejects, lambda one: look(model, one, lenient=rejects is not None),  # type: ignore[arg-type]
-        collect, "rows and series",
+        # The frequency and the words of the training data hold for all.
+        lambda source, bad, like: source.read(bad, like), "rows and series",
     )  # fmt: skip
     for name, table in parts.data.items():
         parts.notes += [note if name == "train" else f"{name}: {note}" for note in table.notes]

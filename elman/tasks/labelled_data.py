@@ -25,12 +25,12 @@ FEW = 5  # examples of a class: fewer are said
 
 @dataclass
 class Examples:
-    """Texts or recordings, their labels, where each stands, and what there is to say of all."""
+    """Texts or recordings, their labels, where each stands; of recordings all that were read."""
 
     items: list[Any] = field(default_factory=list)
     labels: list[tuple[Label, ...]] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
+    whole: Any = None
 
     def __len__(self) -> int:
         return len(self.items)
@@ -48,7 +48,7 @@ class Examples:
             [self.items[n] for n in chosen],
             [self.labels[n] for n in chosen],
             [self.places[n] for n in chosen],
-            self.facts,
+            self.whole,
         )
 
 

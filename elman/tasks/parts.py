@@ -52,7 +52,7 @@ def read_parts(
     given: Mapping[str, object],
     rejects: Path | None,
     look: Callable[[object], S],
-    collect: Callable[[S, Rejects], P],
+    collect: Callable[[S, Rejects, P | None], P],
     unit: str,
 ) -> Parts[P]:
     """Read what a user gave; bad rows go to the file `rejects`.
@@ -61,14 +61,16 @@ def read_parts(
         given: the parts that are there, by name: a path, a list, or a pair of these.
         rejects: None to stop at a bad row.
         look: to what can be read.
-        collect: everything in it.
+        collect: everything in it, given the training part where that was read before.
         unit: of what, for people.
     """
     sources = {name: look(one) for name, one in given.items() if one is not None}
     described: dict[str, Any] = {"name": sources["train"].name}
     files = [file for source in sources.values() for file in source.files]
     with Rejects(rejects, sources=files) as bad:
-        data = {name: collect(source, bad) for name, source in sources.items()}
+        data: dict[str, P] = {}
+        for name in sorted(sources, key=NAMES.index):
+            data[name] = collect(sources[name], bad, data.get("train"))
     for name, source in sources.items():
         one = given[name]
         pair = one if isinstance(one, tuple) else (one, None)

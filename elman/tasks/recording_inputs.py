@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.encode.recordings import windows_of
+from elman.encode.recordings import RecordingIndex, windows_of
 from elman.errors import ArgumentError, DataError
 from elman.model import SequenceModel
 from elman.read.recording_source import RecordingSource
@@ -32,11 +32,12 @@ class RecordingInputs(ChannelInputs):
 
     @staticmethod
     def collect(
-        model: Classifier, source: RecordingSource, rejects: Rejects, like: Examples | None = None
-    ) -> Examples:
+        model: Classifier, source: RecordingSource, rejects: Rejects,
+        like: Recordings | RecordingIndex | None = None,
+    ) -> Examples:  # fmt: skip
         """All recordings that have a label; the others go to `rejects`."""
-        found = read_like(source, rejects, like.facts["channels"] if like else ())
-        examples = Examples(facts={"channels": found.channels, "found": found})
+        found = read_like(source, rejects, like)
+        examples = Examples(whole=found)
         for one, label, place in zip(found.items, found.labels, found.places, strict=True):
             try:
                 labels = labels_of(label, place, model)
@@ -51,9 +52,7 @@ class RecordingInputs(ChannelInputs):
     @classmethod
     def learn(cls, model: Classifier, train: Examples, notes: list[str]) -> RecordingInputs:
         """Channels and units of the training data."""
-        found: Recordings = train.facts["found"]
-        notes.extend(found.notes)
-        return cls(learn_index(model, replace(found, items=train.items), notes))
+        return cls(learn_index(model, replace(train.whole, items=train.items), notes))
 
     @staticmethod
     def groups(items: Sequence[Recording]) -> list[str] | None:

@@ -10,6 +10,7 @@ import numpy as np
 from elman.errors import ArgumentError
 from elman.read.recordings import Recording
 from elman.read.series import shown
+from elman.tasks.channel_inputs import layout_of
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
@@ -50,7 +51,7 @@ def tag_table(model: Tagger, data: Any) -> Table:
     return {
         model.unique_id: [one.unique_id for one in items for _ in range(len(one))],
         model.ds: _written(stamp for one in items for stamp in one.stamps),
-        model.tags or "label": [tag for some in tags for tag in some],
+        layout_of(model).label: [tag for some in tags for tag in some],
     }
 
 
@@ -59,7 +60,7 @@ def event_table(model: Tagger, data: Any, **how: Any) -> Table:
     found = model.events(data, **how)
     return {
         model.unique_id: [event.unique_id for event in found],
-        model.tags or "label": [event.label for event in found],
+        layout_of(model).label: [event.label for event in found],
         "start": _written(event.start for event in found),
         "end": _written(event.end for event in found),
         "probability": [event.probability for event in found],

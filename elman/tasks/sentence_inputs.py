@@ -36,7 +36,7 @@ class SentenceInputs:
 
     kind, unit, channels = "sentences", "words", 0
     title = "a tag for every word"
-    warning = ""
+    like, warning = None, ""
     use = ('model.predict([["The", "cat", "sat"]])',)
 
     def __init__(self, index: WordIndex) -> None:
@@ -55,7 +55,7 @@ class SentenceInputs:
 
     @staticmethod
     def collect(
-        _model: Tagger, source: Sentences, rejects: Rejects, _like: Tagged | None = None
+        _model: Tagger, source: Sentences, rejects: Rejects, _like: object = None
     ) -> Tagged:
         """All sentences that can be read; the others go to `rejects`."""
         sentences: list[Any] = []

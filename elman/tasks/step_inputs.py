@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.decode.events import events_of
-from elman.encode.recordings import windows_of
+from elman.encode.recordings import RecordingIndex, windows_of
 from elman.errors import DataError
 from elman.read.recording_source import RecordingSource
-from elman.read.recordings import Recording
+from elman.read.recordings import Recording, Recordings
 from elman.read.rows import Rejects
 from elman.read.series import shown
 from elman.report.events import score_events
@@ -38,10 +38,11 @@ class StepInputs(ChannelInputs):
 
     @staticmethod
     def collect(
-        _model: Tagger, source: RecordingSource, rejects: Rejects, like: Tagged | None = None
-    ) -> Tagged:
+        _model: Tagger, source: RecordingSource, rejects: Rejects,
+        like: Recordings | RecordingIndex | None = None,
+    ) -> Tagged:  # fmt: skip
         """All recordings that have tags; the others go to `rejects`."""
-        found = read_like(source, rejects, like.facts["channels"] if like else ())
+        found = read_like(source, rejects, like)
         items, tags = [], []
         for one, some, place in zip(found.items, found.labels, found.places, strict=True):
             if some is None:
@@ -52,7 +53,7 @@ class StepInputs(ChannelInputs):
                 tags.append(some)
         if not items:
             raise DataError(f"{source.name}: no recording has tags; expected many")
-        return Tagged(items, tags, {"channels": found.channels, "found": found})
+        return Tagged(items, tags, found)
 
     @staticmethod
     def hold_out(model: Tagger, whole: Tagged) -> tuple[Tagged, Tagged, str]:
@@ -73,14 +74,12 @@ class StepInputs(ChannelInputs):
         first = [some[:cut] for some, cut in zip(whole.tags, cuts, strict=True)]
         last = [some[cut:] for some, cut in zip(whole.tags, cuts, strict=True)]
         note = f"the last {share:.0%} of each recording are held out for validation"
-        return Tagged(begins, first, whole.facts), Tagged(ends, last, whole.facts), note
+        return Tagged(begins, first, whole.whole), Tagged(ends, last, whole.whole), note
 
     @classmethod
     def learn(cls, model: Tagger, train: Tagged, notes: list[str]) -> StepInputs:
         """Channels and units of the training data."""
-        found = train.facts["found"]
-        notes.extend(found.notes)
-        return cls(learn_index(model, replace(found, items=train.items), notes))
+        return cls(learn_index(model, replace(train.whole, items=train.items), notes))
 
     def encode(self, items: Sequence[Recording]) -> list[NDArray[Any]]:
         """Arrays (T, F)."""
@@ -118,10 +117,11 @@ class StepInputs(ChannelInputs):
         """Tags by other means, by name and part of the data."""
         train = parts["train"]
         tags = train.numbers(model.tag_names)
+        known = [one.values for one in train.items]
+        others = {name: [one.values for one in parts[name].items] for name in names}
         found = []
         for fit in (steps_by_forest, most_frequent):
-            others = {name: [one.values for one in parts[name].items] for name in names}
-            one = fit([one.values for one in train.items], tags, others)
+            one = fit(known, tags, others)
             if one is not None:
                 title, guesses = one
                 found.append(

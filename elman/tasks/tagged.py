@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,15 @@ Guesses = list[list[str]]
 
 @dataclass(frozen=True)
 class Tagged:
-    """Sequences, their tags, and what there is to say of all."""
+    """Sequences and their tags; of recordings all that were read."""
 
     items: list[Any]
     tags: list[Sequence[str]]
-    facts: dict[str, Any] = field(default_factory=dict)
+    whole: Any = None
 
     def select(self, numbers: Sequence[int]) -> Tagged:
         """Some of them."""
-        return Tagged([self.items[n] for n in numbers], [self.tags[n] for n in numbers], self.facts)
+        return Tagged([self.items[n] for n in numbers], [self.tags[n] for n in numbers], self.whole)
 
     @property
     def elements(self) -> int:

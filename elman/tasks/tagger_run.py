@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_fabric import Fabric
 
 from elman.errors import DataError
-from elman.read.rows import Rejects
 from elman.tasks.card import model_card
 from elman.tasks.channel_inputs import reads_recordings
 from elman.tasks.parts import Parts, check_same, given_before, read_one, read_parts
@@ -33,7 +31,7 @@ def train_tagger(
 ) -> None:  # fmt: skip
     """Fit a fresh model, see `Tagger.fit`."""
     fabric = build_fabric(model)
-    kind = _kind(model, given)
+    kind = StepInputs if reads_recordings(model, given["train"]) else SentenceInputs
     parts = _read(model, kind, given, rejects)
     model._described = parts.described
     inputs = kind.learn(model, parts.data["train"], parts.notes)
@@ -46,31 +44,21 @@ def resume_tagger(model: Tagger, config: dict[str, Any], folder: Path, *, show: 
     check_can_go_on(folder)
     fabric = build_fabric(model)
     given, rejects = given_before(config["data"])
-    parts = _read(model, _kind(model, given), given, rejects)
+    kind = StepInputs if reads_recordings(model, given["train"]) else SentenceInputs
+    parts = _read(model, kind, given, rejects)
     check_same(config["data"], parts.described)
     model._build_from(folder)
     go_on(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
-
-
-def _kind(model: Tagger, given: Mapping[str, object]) -> type[SentenceInputs] | type[StepInputs]:
-    one = given["train"]
-    source = one[0] if isinstance(one, tuple) else one
-    return StepInputs if reads_recordings(model, source) else SentenceInputs
 
 
 def _read(
     model: Tagger, kind: type[SentenceInputs] | type[StepInputs], given: Mapping[str, object],
     rejects: Path | None,
 ) -> Parts[Tagged]:  # fmt: skip
-    first: list[Tagged] = []  # the channels of the training data hold for all
-
-    def collect(source: Any, bad: Rejects) -> Tagged:
-        first.append(kind.collect(model, source, bad, *first[:1]))
-        return first[-1]
-
+    collect: Any = kind.collect  # takes what `look` of the same kind gives
     parts = read_parts(
-        given, rejects, lambda one: kind.look(model, one, lenient=rejects is not None), collect,
-        kind.kind,
+        given, rejects, lambda one: kind.look(model, one, lenient=rejects is not None),
+        lambda source, bad, like: collect(model, source, bad, like and like.whole), kind.kind,
     )  # fmt: skip
     data, described = parts.data, parts.described
     described["inputs"] = kind.kind
@@ -151,14 +139,8 @@ def _details(model: Tagger, part: Tagged, found: Guesses, name: str) -> dict[str
 def score_tagged(model: Tagger, given: object, rejects: str | Path | None = None) -> dict[str, Any]:
     """Scores of tagged data, see `Tagger.evaluate`."""
     inputs = model.inputs
-    like = None
-    if isinstance(inputs, StepInputs):
-        like = Tagged([], [], {"channels": tuple(inputs.index.channels)})
     source: Any = inputs.look(model, given, lenient=rejects is not None)
-    part = read_one(source, rejects, lambda one, bad: inputs.collect(model, one, bad, like))
-    if isinstance(inputs, StepInputs):
-        found = inputs.timed(replace(part.facts["found"], items=part.items))
-        part = replace(part, items=found.items)
+    part = read_one(source, rejects, lambda one, bad: inputs.collect(model, one, bad, inputs.like))
     return inputs.scores(model, part, model.predict(part.items))
 
 

@@ -45,7 +45,7 @@ class TextInputs:
     channels = 0
     title = "a classifier of texts"
     kind = "texts"
-    warning = ""
+    like, warning = None, ""
     use = ('model.predict(["..."])', 'model.predict_proba(["..."])')
 
     def __init__(self, vocabulary: Vocabulary, earlier: LanguageModel | None = None) -> None:
@@ -76,9 +76,7 @@ class TextInputs:
         )  # fmt: skip
 
     @staticmethod
-    def collect(
-        model: Classifier, rows: Rows, rejects: Rejects, _like: Examples | None = None
-    ) -> Examples:
+    def collect(model: Classifier, rows: Rows, rejects: Rejects, _like: object = None) -> Examples:
         """All rows that have a text and a label; the others go to `rejects`."""
         examples = Examples()
         for place, values in rows.read():

@@ -195,7 +195,7 @@ def _pairs_of(model: Translator, values: tuple[object, ...], place: str) -> list
 def _read(model: Translator, given: Mapping[str, object], rejects: Path | None) -> Parts[Pairs]:
     parts = read_parts(
         given, rejects, lambda one: _rows(model, one, lenient=rejects is not None),
-        lambda rows, bad: _collect(model, rows, bad), "rows",
+        lambda rows, bad, _: _collect(model, rows, bad), "rows",
     )  # fmt: skip
     data = parts.data
     if "validation" not in data:

@@ -375,6 +375,19 @@ def test_a_model_of_stamps_takes_rows_without_them_as_usual_steps() -> None:
     np.testing.assert_allclose(list(said.values()), model.predict_proba([array])[0], atol=1e-5)
 
 
+def test_validation_data_without_stamps_have_the_steps_of_the_training() -> None:
+    rows, labels = table(gaps=False)
+    model = elman.Classifier(channels=CHANNELS)
+    whole = RecordingInputs.collect(
+        model, RecordingInputs.look(model, (rows, labels)), Rejects(None)
+    ).whole
+    bare = {name: rows[name] for name in ("unique_id", *CHANNELS)}
+    source = RecordingInputs.look(model, (bare, labels))
+    other = RecordingInputs.collect(model, source, Rejects(None), whole)
+    assert whole.step != 1
+    assert other.items[0].times[:3].tolist() == pytest.approx([0, whole.step, 2 * whole.step])
+
+
 def test_a_frame_beside_a_file_is_in_memory(tmp_path: Path) -> None:
     rows, labels = table(gaps=False)
     settings = {**SETTINGS, "epochs": 1, "channels": CHANNELS}
