@@ -11,6 +11,9 @@ pm25         pollution.csv of Beijing, hourly: one and 24 hours ahead, all of 20
 stocks       stocks.tar.xz: daily prices of the shares of KDD17 and ACL18, the splits of Feng et al.
              2019 (arXiv:1810.09936); the return of the next day, and of days that rise by 0.55 % or
              fall by 0.5 % at least, which of both
+eth_ucy      folder datasets of the pedestrians of ETH and UCY: each of five scenes is left out
+             once, 8 places are seen and 12 said, of all windows of 20 steps without a gap;
+             distances in metres of one forecast and of the best of 20 futures
 
 Settings are those of benchmarks/NAME.yaml; `--set` changes them.  Of several seeds each is run, and
 their medians are given, too.  It writes benchmarks/results/NAME.json.
@@ -39,6 +42,8 @@ import elman
 
 ETT = {"train": 12 * 30 * 24, "validation": 4 * 30 * 24, "test": 4 * 30 * 24}  # hours
 HORIZONS = (24, 48, 96, 168)
+SCENES = ("eth", "hotel", "univ", "zara1", "zara2")
+SEEN, SAID, FRAMES = 8, 12, 10  # steps, and frames from one to the next
 STOCKS = {  # folder, first day of the test, day behind it
     "KDD17": ("kdd17/price_long_50", "2016-01-01", "2017-01-01"),
     "ACL18": ("stocknet-dataset/price/raw", "2015-10-01", "2016-01-01"),
@@ -160,6 +165,63 @@ def stocks(data: Path, settings: Settings) -> dict[str, Any]:
     return found
 
 
+def eth_ucy(data: Path, settings: Settings) -> dict[str, Any]:
+    """Distances of each scene, of a network that has seen the four others."""
+    found: dict[str, Any] = {}
+    for scene in SCENES:
+        model = elman.Forecaster(
+            targets=("x", "y"), plane=True, group="scene" if settings.get("neighbours") else None,
+            context=SEEN, horizon=SAID, **settings,
+        ).fit(walkers(data / scene / "train"), show=True)  # fmt: skip
+        test = walkers(data / scene / "test")
+        places = np.stack([test["x"], test["y"]], 1)
+        first = dict(zip(reversed(test["unique_id"]), range(len(places))[::-1], strict=True))
+        begin = {name: test["ds"][row] for name, row in first.items()}
+        seen = {(name, step): row for row, (name, step)
+                in enumerate(zip(test["unique_id"], test["ds"], strict=True))}  # fmt: skip
+        said = model.backtest(test, cuts=len(places), stride=1, futures=20)
+        whole = [
+            [seen.get((name, begin[name] + origin + n)) for n in range(-SEEN, SAID)]
+            for name, origin in zip(said.forecasts.unique_id, said.origins.tolist(), strict=True)
+        ]
+        kept = [n for n, rows in enumerate(whole) if None not in rows]
+        path = places[np.array([whole[n] for n in kept])]
+        y, futures = path[:, SEEN:], said.forecasts.futures
+        assert futures is not None
+        last, velocity = path[:, SEEN - 1, None], path[:, SEEN - 1, None] - path[:, SEEN - 2, None]
+        course = last + velocity * np.arange(1, SAID + 1)[:, None]
+        for who, guess in (("model", said.forecasts.median[kept]), ("constant velocity", course)):
+            apart = np.linalg.norm(guess - y, axis=2)
+            scores = {"ADE": float(apart.mean()), "FDE": float(apart[:, -1].mean())}
+            found.setdefault(who, {})[scene] = scores
+        apart = np.linalg.norm(futures[kept] - y[:, None], axis=3)
+        found["model"][scene] |= {
+            "best of 20 ADE": float(apart.mean(2).min(1).mean()),
+            "best of 20 FDE": float(apart[..., -1].min(1).mean()), "windows": len(kept),
+        }  # fmt: skip
+    for scenes in found.values():
+        scenes["mean"] = {name: statistics.mean(one[name] for one in scenes.values())
+                          for name in scenes["eth"] if name != "windows"}  # fmt: skip
+    return found
+
+
+def walkers(folder: Path) -> dict[str, list[Any]]:
+    """Places of all files of a folder, in the order of who it is and when."""
+    found: dict[str, list[Any]] = {name: [] for name in ("unique_id", "ds", "x", "y", "scene")}
+    for path in sorted(folder.glob("*.txt")):
+        rows = [line.split() for line in path.read_text("ascii").split("\n") if line.strip()]
+        numbers = sorted(
+            (float(who), float(frame), float(x), float(y)) for frame, who, x, y in rows
+        )
+        for who, frame, x, y in numbers:
+            step, rest = divmod(frame, FRAMES)
+            assert not rest, f"{path.name}: frame {frame} is no multiple of {FRAMES}"
+            values = (f"{path.stem} {who:.0f}", int(step), x, y, path.stem)
+            for name, value in zip(found, values, strict=True):
+                found[name].append(value)
+    return found
+
+
 def days_of(text: str, until: str) -> dict[str, list[Any]]:
     """Of one share dates, returns in percent, the range of the day and the volume, in order."""
     rows = []
@@ -195,7 +257,7 @@ def medians(runs: list[Any]) -> Any:
 
 
 RUNS: dict[str, Callable[[Path, Settings], dict[str, Any]]] = {
-    run.__name__: run for run in (m4_hourly, etth1, pm25, stocks)
+    run.__name__: run for run in (m4_hourly, etth1, pm25, stocks, eth_ucy)
 }
 
 

@@ -19,13 +19,13 @@ from elman.tasks import Forecaster, load, task_of
 
 def show_forecasts(
     run: Path, file: Path | None, out: Path | None, level: tuple[float, ...] | None,
-    *, overwrite: bool,
+    futures: int, *, overwrite: bool,
 ) -> None:  # fmt: skip
     """Write what a forecaster says to a file, or show the beginning of it."""
     _check(out, overwrite=overwrite)
     model = load(run)
     assert isinstance(model, Forecaster)
-    found = model.predict(file)
+    found = model.predict(file, futures=futures)
     _note(found.notes)
     if out is not None:
         found.write(out, level, overwrite=overwrite)
@@ -85,14 +85,25 @@ def backtest(
     if as_json:
         print(json.dumps(found.scores))
         return
+    best = (name for name in found.scores["this model"] if name.startswith("best of"))
     names = [
-        name for name in (*SCORES, "sMAPE", "OWA", "wQL") if name in found.scores["this model"]
-    ]
-    print(f"{'':16s}" + "".join(f"{name:>10s}" for name in names))
+        name for name in (*SCORES, "FDE", *best, "sMAPE", "OWA", "wQL")
+        if name in found.scores["this model"]
+    ]  # fmt: skip
+    wide = max(map(len, found.scores)) + 2
+    print(" " * wide + "".join(f"{name:>{_width(name)}s}" for name in names))
     for who, scores in found.scores.items():
-        cells = (f"{scores[name]:10.4g}" if name in scores else f"{'':10s}" for name in names)
-        print(f"{who:16s}" + "".join(cells))
+        cells = (
+            f"{scores[name]:{_width(name)}.4g}" if name in scores else " " * _width(name)
+            for name in names
+        )
+        print(f"{who:{wide}s}" + "".join(cells))
     print(f"{len(found.origins):,} forecasts" + ("" if out is None else f": {out}"))
+
+
+def _width(name: str) -> int:
+    """Of its column."""
+    return max(10, len(name) + 2)
 
 
 def _check(out: Path | None, *, overwrite: bool) -> None:

@@ -44,6 +44,7 @@ def predict(
     coverage_penalty: float = 0.0,
     no_repeat: int | None = None,
     level: tuple[float, ...] = (),
+    futures: int = 0,
     file: Path | None = None,
     recorded: Annotated[Recorded, Parameter(name="*")] = Recorded(),  # noqa: B008
     out: Path | None = None,
@@ -82,6 +83,8 @@ def predict(
     level
         Of a forecaster: intervals in which so many percent of the numbers will lie; 80 and 95
         if none is given.
+    futures
+        Of a forecaster: how many whole courses to draw of what may come, a column each.
     file
         A table with the model's column of texts, or a file with a text a line; of any size. Of a
         forecaster, or of recordings, a table like that of the training.
@@ -96,11 +99,13 @@ def predict(
     chosen = (beam, length_penalty, coverage_penalty, no_repeat) != (None, 1.0, 0.0, None)
     if issubclass(task_of(run), Forecaster):
         if text is not None or k is not None or chosen or skip_bad_rows is not None:
-            raise ArgumentError(f"{run}: a forecaster takes --file, --out, --level, --overwrite")
-        show_forecasts(run, file, out, level or None, overwrite=overwrite)
+            raise ArgumentError(f"{run}: a forecaster takes --file, --out, --level, --futures")
+        show_forecasts(run, file, out, level or None, futures, overwrite=overwrite)
         return
-    if level:
-        raise ArgumentError(f"{run}: holds a {task_of(run).task}; level is for a forecaster")
+    if level or futures:
+        raise ArgumentError(
+            f"{run}: holds a {task_of(run).task}; level and futures are for a forecaster"
+        )
     if reads_recordings(run):
         if k is not None or chosen or skip_bad_rows is not None:
             raise ArgumentError(

@@ -12,7 +12,7 @@ which windows add the mask.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -44,6 +44,7 @@ class SeriesIndex:
         units: mean and deviation of those that are numbers.
         cycles: of the calendar.
         frequency: by name.
+        usual: steps of each target from one number to the next: the mean of their size.
 
     Example:
         >>> from elman.encode.index import SeriesIndex
@@ -66,6 +67,7 @@ class SeriesIndex:
     units: dict[str, list[float]]
     cycles: list[str]
     frequency: str
+    usual: list[float] = field(default_factory=list)
 
     @classmethod
     def build(
@@ -108,7 +110,7 @@ class SeriesIndex:
         names = [one.unique_id for one in table.series] if per_series else []
         return cls(
             list(targets), list(past), list(future), list(static), names, words, units, cycles,
-            str(table.frequency),
+            str(table.frequency), _usual_steps(table, len(targets)),
         )  # fmt: skip
 
     @property
@@ -225,6 +227,13 @@ class SeriesIndex:
 def column_of(table: SeriesTable, series: Series, name: str) -> NDArray[np.float64]:
     """A column (T,) of a series."""
     return np.asarray(series.values[:, table.columns.index(name)])
+
+
+def _usual_steps(table: SeriesTable, targets: int) -> list[float]:
+    steps = np.concatenate([np.diff(one.values[:, :targets], axis=0) for one in table.series])
+    there = ~np.isnan(steps)
+    mean = np.abs(np.where(there, steps, 0)).sum(0) / np.maximum(there.sum(0), 1)
+    return [float(step) or 1.0 for step in mean]
 
 
 def _constant(table: SeriesTable, series: Series, name: str) -> float:

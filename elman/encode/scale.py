@@ -6,27 +6,43 @@
     standard   shift mean,          scale standard deviation
     robust     shift median,        scale 0.7413 * interquartile range
     last       shift the last y,    scale standard deviation
+    velocity   shift the last y and on at its last step,   scale root mean square of the steps
 
-A scale is at least the mean |y| / n^2, of n numbers, and a thousandth of it, below which a series
+A place in the plane has one scale for both axes: with velocity that of the steps' length.  A scale
+is at least the mean |y| / n^2, of n numbers, and a thousandth of it, below which a series
 counts as constant; 1 if all are 0.  Robust is standard where half of the numbers are the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-Scaling = Literal["mean", "standard", "robust", "last"]
+Scaling = Literal["mean", "standard", "robust", "last", "velocity"]
 TINY = 1e-3  # of |y|, the least scale
+LEAST_STEP = 0.2  # of a usual step, what is added to the steps' scale: who stands has one, too
 TO_DEVIATION = 0.7413  # interquartile ranges of a normal distribution in a standard deviation
 
 Numbers = NDArray[np.float64]
 
 
-def find_scale(seen: Numbers, how: Scaling | None) -> tuple[Numbers, Numbers]:
+def find_scale(
+    seen: Numbers,
+    how: Scaling | None,
+    *,
+    usual: Sequence[float] = (),
+    plane: bool = False,
+) -> tuple[Numbers, Numbers]:
     """Shift and scale (B, 1, K) of windows from what is seen of them (B, T, K), NaN where nothing.
+
+    Args:
+        seen: the windows.
+        how: to scale them; None for not at all.
+        usual: K usual steps, below a part of which a velocity is standing.
+        plane: whether the targets share one scale.
 
     Example:
         >>> import numpy as np
@@ -54,16 +70,52 @@ def find_scale(seen: Numbers, how: Scaling | None) -> tuple[Numbers, Numbers]:
     if how == "robust":
         low, shift, high = _quartiles(seen, ~np.isnan(seen))
         scale = np.where(high > low, TO_DEVIATION * (high - low), scale)
-    elif how == "last":
+    elif how in ("last", "velocity"):
         shift = y[:, -1:]
         if there is not None:
             last = seen.shape[1] - 1 - there[:, ::-1].argmax(1)[:, None]
             shift = np.take_along_axis(y, last, 1)
-    if how is not None:
+    if how == "velocity":
+        scale = _step_size(seen, np.array(usual or [0.0] * seen.shape[2]))
+    elif how is not None:
         scale = np.maximum(scale, np.maximum(TINY, 1.0 / (count * count)) * size)
+    if plane:  # of velocities the length, of others the mean
+        many = 1 if how == "velocity" else seen.shape[2]
+        whole = np.sqrt((scale * scale).sum(2, keepdims=True) / many)
+        scale = np.repeat(whole, seen.shape[2], 2)
     if not scale.all():
         scale = np.where(scale == 0, 1.0, scale)
     return shift, scale
+
+
+def _step_size(seen: Numbers, usual: Numbers) -> Numbers:
+    """Root mean square (B, 1, K) of the steps between neighbours, with some of a usual one."""
+    steps = seen[:, 1:] - seen[:, :-1]
+    there = ~np.isnan(steps)
+    squares = np.where(there, steps, 0.0) ** 2
+    mean = squares.sum(1, keepdims=True) / np.maximum(there.sum(1, keepdims=True), 1)
+    return np.asarray(np.sqrt(mean + (LEAST_STEP * usual) ** 2))
+
+
+def find_velocity(seen: Numbers, steps: int) -> tuple[Numbers, Numbers]:
+    """The step (B, 1, K) that a window made last, and the time (B, steps, K) since its last number.
+
+    That is the distance of the last two numbers of what is seen (B, T, K) by their time; 0 of less.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.encode.scale import find_velocity
+        >>> velocity, time = find_velocity(np.array([[[1.0], [np.nan], [9.0], [np.nan]]]), 2)
+        >>> velocity.item(), time.ravel().tolist()
+        (4.0, [2, 3])
+    """
+    there = ~np.isnan(seen)
+    place = np.where(there, np.arange(seen.shape[1])[:, None], -1)
+    last = place.max(1, keepdims=True)
+    before = np.where(place < last, place, -1).max(1, keepdims=True)
+    y = np.take_along_axis(seen, last.clip(0), 1) - np.take_along_axis(seen, before.clip(0), 1)
+    velocity = np.where(before < 0, 0.0, y / np.maximum(last - before, 1))
+    return velocity, np.arange(steps)[:, None] + seen.shape[1] - last.clip(0)
 
 
 def _quartiles(seen: Numbers, there: NDArray[np.bool_]) -> tuple[Numbers, Numbers, Numbers]:

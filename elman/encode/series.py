@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from elman.dropout import check_probability, locked_dropout
+from elman.encode.neighbours import NeighbourPool
 from elman.padded import Padded
 from elman.read.stamps import DAY, Frequency, Stamps
 
@@ -56,6 +57,8 @@ class SeriesEmbed(nn.Module):
         category_size: features of a category's vector.
         size: features of a layer relu(W x + b) on all of them; None for none.
         input_dropout: probability of leaving out a feature, the same at all steps.
+        pool: of neighbours, which stand behind the numbers; None for none.
+        around: numbers of them.
 
     Example:
         >>> import torch
@@ -74,24 +77,33 @@ class SeriesEmbed(nn.Module):
         size: int | None = None,
         *,
         input_dropout: float = 0.0,
+        pool: NeighbourPool | None = None,
+        around: int = 0,
     ) -> None:
         super().__init__()
-        self.numbers = numbers
+        self.numbers, self.around, self.pool = numbers, around, pool
         self.vectors = nn.ModuleList(
             nn.Embedding(count + 1, category_size, padding_idx=0) for count in categories
         )  # the first, zero, is of what training has not seen
-        inside = numbers + category_size * len(categories)
+        inside = numbers + category_size * len(categories) + (0 if pool is None else pool.size)
         self.layer = None if size is None else nn.Linear(inside, size)
         self.size = size or inside
         self.input_dropout = check_probability("input_dropout", input_dropout)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether vectors are the numbers as they are, but for dropout."""
+        return self.pool is None and self.layer is None and not len(self.vectors)
+
     def forward(self, steps: Padded, *, generator: torch.Generator | None = None) -> Padded:
         """(B, T, numbers + categories) -> (B, T, D)."""
         data = steps.data
-        x = data[..., : self.numbers]
+        x, around, rest = data.tensor_split((self.numbers, self.numbers + self.around), 2)
+        parts: list[Tensor] = [] if self.pool is None else [self.pool(around)]
         if len(self.vectors):
-            codes = data[..., self.numbers :].long() + 1
-            parts: list[Tensor] = [vector(codes[..., n]) for n, vector in enumerate(self.vectors)]
+            codes = rest.long() + 1
+            parts += [vector(codes[..., n]) for n, vector in enumerate(self.vectors)]
+        if parts:
             x = torch.cat([x, *parts], dim=2)
         if self.layer is not None:
             x = torch.relu(self.layer(x))

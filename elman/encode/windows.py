@@ -30,7 +30,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.encode.scale import Scaling, find_scale
+from elman.encode.neighbours import FEATURES, draw_turns, look_around
+from elman.encode.scale import Scaling, find_scale, find_velocity
 
 Numbers = NDArray[np.float64]
 
@@ -51,6 +52,10 @@ class Layout:
         lags: steps before the one that is said, each more than none.
         feedback: whether a step behind the origin is seen by the next.
         scaling: of the targets.
+        usual: steps of each target from one number to the next, by the mean of the training data.
+        plane: whether the two targets are a place in the plane.
+        neighbours: M, how many others a step sees at most.
+        jitter: deviation of noise in training on what is seen, in usual steps.
     """
 
     context: int
@@ -64,11 +69,20 @@ class Layout:
     lags: tuple[int, ...] = ()
     feedback: bool = False
     scaling: Scaling | None = "mean"
+    usual: tuple[float, ...] = ()
+    plane: bool = False
+    neighbours: int = 0
+    jitter: float = 0.0
 
     @property
     def seen(self) -> int:
         """Segments of the context."""
         return self.context // self.segment
+
+    @property
+    def back(self) -> int:
+        """Steps of the series that are read before the context: by lags, and for a velocity."""
+        return max(self.segment, *self.lags, self.segment + (self.neighbours > 0)) - self.segment
 
     @property
     def ahead(self) -> int:
@@ -90,6 +104,11 @@ class Layout:
         """Numbers that a step reads."""
         each = 2 * self.targets * (1 + len(self.lags)) + 2 * self.past + self.known
         return each * self.segment + self.static + self.targets + (not self.feedback)
+
+    @property
+    def around(self) -> int:
+        """Numbers of neighbours that a step reads."""
+        return FEATURES * self.neighbours
 
     @property
     def output(self) -> int:
@@ -122,7 +141,7 @@ class Window(NamedTuple):
     Attributes:
         inputs: (B, S - 1, numbers + categories).
         targets: (B, S - 1, w K, 2): y in units of the scale, NaN where none is wanted; the scale.
-        shift, scale: (B, 1, K).
+        shift, scale: (B, 1, K), or (B, horizon, K), for each step another.
     """
 
     inputs: Tensor
@@ -137,6 +156,8 @@ class Windows:
     Args:
         records: the series.
         layout: of the windows.
+        others: (rows of all series, M) the rows of those that are near at the same time, -1 for
+            none, see `elman.encode.neighbours.find_neighbours`; None for no neighbours.
 
     Example:
         >>> import numpy as np
@@ -152,8 +173,13 @@ class Windows:
         [nan, 4.0, 5.0]
     """
 
-    def __init__(self, records: Sequence[Record], layout: Layout) -> None:
-        self.layout = layout
+    def __init__(
+        self,
+        records: Sequence[Record],
+        layout: Layout,
+        others: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.layout, self.others = layout, others
         self.lengths = np.array([len(one.y) for one in records], dtype=np.int64)
         self.begins = np.append(0, np.cumsum(self.lengths)[:-1])
         self.y = np.concatenate([one.y for one in records])
@@ -175,6 +201,7 @@ class Windows:
         ends: NDArray[np.int64] | None = None,
         *,
         learn: bool = True,
+        draw: np.random.Generator | None = None,
     ) -> Window:
         """Windows (B) of series by number, each with so many steps of the series before it.
 
@@ -183,49 +210,81 @@ class Windows:
             origins: steps before the first that is forecast.
             ends: of each series how many steps are there at all, None for all.
             learn: whether the context has targets, too, with feedback.
+            draw: turns the windows of a plane, and adds noise; None for as they are.
         """
         layout, w = self.layout, self.layout.segment
+        rows, steps, context, back = len(which), layout.steps, layout.context, layout.back
         last = (self.lengths if ends is None else ends)[which, None]
-        time = origins[:, None] + np.arange(-layout.context, layout.behind)
-        y = self._at(self.y, which, time, last)
-        shift, scale = find_scale(y[:, : layout.context], layout.scaling)
-        y = (y - shift) / scale
-        seen = y.copy()
+        time = origins[:, None] + np.arange(-context - back, layout.behind)
+        whole, turn = self._at(self.y, which, time, last), None
+        if draw is not None:
+            whole, turn = self._varied(whole, draw)
+        seen, shift, scale = in_units(whole, layout)
+        time, y = time[:, back:], whole[:, back:]
         if not layout.feedback:
-            seen[:, layout.context :] = np.nan
-        parts = [seen[:, :-w]]
+            seen[:, back + context :] = np.nan
+        parts = [seen[:, back:-w]]
         for lag in layout.lags:  # what was seen some steps before each that is said
-            then = (self._at(self.y, which, time[:, w:] - lag, last) - shift) / scale
-            if not layout.feedback:
-                then[:, layout.context - w + lag :] = np.nan
-            parts.append(then)
+            parts.append(seen[:, back + w - lag :][:, : steps * w])
         past = self._at(self.past, which, time[:, :-w], last)
-        past[:, layout.context :] = np.nan
-        rows, steps = len(which), layout.steps
+        past[:, context:] = np.nan
         numbers = [_with_mask(part).reshape(rows, steps, -1) for part in [*parts, past]]
         known = self.known[self._known_begins[which, None] + time[:, w:].clip(min=0)]
         known[time[:, w:] < 0] = 0
-        known[:, layout.context + layout.horizon - w :] = 0  # a segment may reach further
+        known[:, context + layout.horizon - w :] = 0  # a segment may reach further
         numbers.append(known.reshape(rows, steps, -1))
         fixed = [self.static[which], np.log(scale[:, 0])]
         numbers += [np.repeat(part[:, None], steps, axis=1) for part in fixed]
         if not layout.feedback:  # how far ahead, from 0 to 1
             ahead = (np.arange(steps) - layout.seen + 1).clip(min=0) / layout.ahead
             numbers.append(np.broadcast_to(ahead[:, None], (rows, steps, 1)))
+        if self.others is not None:  # at the end of each segment
+            own = np.diff(whole, axis=1)[:, back - 1 :][:, w - 1 : context : w]
+            place = time[:, w - 1 : context : w]
+            around = self.around(which, place, own, turn)
+            numbers.append(np.pad(around, ((0, 0), (0, steps - layout.seen), (0, 0))))
         numbers.append(np.repeat(self.codes[which][:, None], steps, axis=1))
         inputs = np.concatenate([part.astype(np.float32) for part in numbers], axis=2)
+        targets = np.full((*y.shape, 2), np.nan)
+        targets[..., 1] = scale[:, :1]
+        targets[:, context:, :, 1] = scale
+        targets[:, context:, :, 0] = (y[:, context:] - shift) / scale
+        if layout.feedback and learn:
+            targets[:, :context, :, 0] = (y[:, :context] - shift) / scale
+        there = ~np.isnan(y[:, :context])
         # Nothing is learned from a window of which nothing is seen.
-        y = np.where(np.isnan(y[:, : layout.context]).all(1, keepdims=True), np.nan, y)
+        targets[..., 0] = np.where(there.any(1, keepdims=True), targets[..., 0], np.nan)
         if layout.scaling == "last":  # the last number that is seen is 0 by itself
-            there = ~np.isnan(y[:, : layout.context])
-            last_seen = layout.context - 1 - there[:, ::-1].argmax(1)
-            y[np.arange(rows)[:, None], last_seen, np.arange(layout.targets)] = np.nan
-        targets = np.stack([y, np.broadcast_to(scale, y.shape)], axis=3)[:, w:]
-        targets[:, layout.context + layout.horizon - w :, :, 0] = np.nan
-        if not (layout.feedback and learn):
-            targets[:, : layout.context - w, :, 0] = np.nan
-        targets = targets.reshape(rows, steps, -1, 2).astype(np.float32)
+            last_seen = context - 1 - there[:, ::-1].argmax(1)
+            targets[np.arange(rows)[:, None], last_seen, np.arange(layout.targets), 0] = np.nan
+        targets[:, context + layout.horizon :, :, 0] = np.nan
+        targets = targets[:, w:].reshape(rows, steps, -1, 2).astype(np.float32)
+        shift, scale = shift[:, : layout.horizon], scale[:, : layout.horizon]
         return Window(torch.from_numpy(inputs), torch.from_numpy(targets), shift, scale)
+
+    def around(
+        self,
+        which: NDArray[np.int64],
+        time: NDArray[np.int64],
+        own: Numbers,
+        turn: Numbers | None = None,
+    ) -> Numbers:
+        """What is seen of neighbours (B, S, ...) at some steps (B, S), given one's own velocity."""
+        assert self.others is not None
+        rows = self.begins[which, None] + time
+        return look_around(self.y, self.others, rows, time > 0, own, turn)
+
+    def _varied(self, y: Numbers, draw: np.random.Generator) -> tuple[Numbers, Numbers | None]:
+        """Windows of training (B, L, K), turned and with noise on what is seen, and the turns."""
+        layout, turn = self.layout, None
+        if layout.plane:
+            turn = draw_turns(draw, len(y))
+            y = y @ turn
+        if layout.jitter:
+            noise = draw.standard_normal((len(y), layout.back + layout.context - 1, layout.targets))
+            size = layout.jitter * draw.uniform(0, 2, (len(y), 1, 1))  # more in some than in others
+            y[:, : noise.shape[1]] += size * np.array(layout.usual) * noise
+        return y, turn
 
     def seen(self, which: NDArray[np.int64], origins: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether there is a number of every target in the context of windows (B)."""
@@ -251,6 +310,22 @@ class Windows:
         found: NDArray[Any] = values[place]
         found[(time < 0) | (time >= last)] = np.nan
         return found
+
+
+def in_units(y: Numbers, layout: Layout) -> tuple[Numbers, Numbers, Numbers]:
+    """Windows (B, back + L, K) in units of what is seen, and shift and scale of what is said.
+
+    With scaling `velocity` steps are seen instead of places, and what is said is the velocity until
+    then: shift and scale are those of each step behind the origin, (B, behind, K); else (B, 1, K).
+    """
+    known = y[:, layout.back :][:, : layout.context]
+    shift, scale = find_scale(known, layout.scaling, usual=layout.usual, plane=layout.plane)
+    seen = (y - shift) / scale
+    if layout.scaling == "velocity":
+        seen = np.diff(seen, axis=1, prepend=np.nan)
+        velocity, time = find_velocity(known, layout.behind)
+        shift, scale = shift + velocity * time, scale * time
+    return seen, shift, scale
 
 
 def _with_mask(part: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -65,7 +65,8 @@ def chart(
         labels: of the axes.
         lines: the curves; of the first depends whether there is a legend.
         words: under the picture.
-        scale: of the values: log, zero to begin there, or as they are.
+        scale: of the values: log, zero to begin there, plane for one unit on both axes, or as
+            they are.
 
     Example:
         >>> from elman.report.charts import Curve, chart
@@ -125,8 +126,12 @@ def _draw(title: str, labels: tuple[str, str], curves: Sequence[Curve], scale: s
             axes.yaxis.set_major_locator(LogLocator(subs=subs))
             axes.yaxis.set_minor_formatter("")
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-        axes.xaxis.set_major_formatter("{x:,.0f}")
+        if scale == "plane":
+            axes.set_aspect("equal", adjustable="datalim")
+            axes.xaxis.set_major_formatter("{x:g}")
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+            axes.xaxis.set_major_formatter("{x:,.0f}")
         target = io.StringIO()
         drawing.savefig(target, format="svg", metadata={"Date": None})
     svg = re.sub(r'<g id="[^"]*"', "<g", target.getvalue()).replace("xlink:href", "href")

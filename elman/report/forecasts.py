@@ -9,6 +9,9 @@
     CRPS                2 sum of the quantile losses / how many, mean over levels 0.1 to 0.9
     wQL                 the same by sum |y|
     coverage 80         share of the numbers inside the interval of 80 %
+    ADE, FDE            of places in the plane the mean distance over all steps, and at the last
+    best of 20          of 20 futures the least ADE, and the least FDE: Gupta et al. 2018
+                        (arXiv:1803.10892)
 
 f is the median; RMSE is that of the mean.  MASE and sMAPE are means over series, ND and wQL of
 several targets over these.
@@ -17,6 +20,7 @@ several targets over these.
     seasonal naive      that a season before
     naive 2             naive of the series without its season, if it has one
     drift               the last number, and on as from the first to the last
+    constant velocity   of places: the last, and on as from the one before
 """
 
 from __future__ import annotations
@@ -187,6 +191,36 @@ def _of_quantiles(
     return scores
 
 
+def find_distances(y: Numbers, places: Numbers) -> Numbers:
+    """Distances (..., H) of places (..., H, 2)."""
+    return np.asarray(np.linalg.norm(places - y, axis=-1))
+
+
+def score_places(y: Numbers, places: Numbers, futures: Numbers | None = None) -> dict[str, float]:
+    """ADE and FDE of places (B, H, 2), and of futures (B, S, H, 2) those of the best.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.report.forecasts import score_places
+        >>> y, said = np.zeros((1, 2, 2)), np.array([[[0.0, 1.0], [3.0, 4.0]]])
+        >>> score_places(y, said, np.stack([said, said / 2], 1))
+        {'ADE': 3.0, 'FDE': 5.0, 'best of 2 ADE': 1.5, 'best of 2 FDE': 2.5}
+    """
+    apart = find_distances(y, places)
+    found = {"ADE": float(np.nanmean(apart)), "FDE": _mean(apart[:, -1])}
+    if futures is not None:
+        apart, name = find_distances(y[:, None], futures), f"best of {futures.shape[1]}"
+        there = ~np.isnan(apart[:, 0])
+        sums = np.where(there[:, None], apart, 0).sum(2) / np.maximum(there.sum(1), 1)[:, None]
+        found[f"{name} ADE"] = _mean(np.where(there.any(1), sums.min(1), np.nan))
+        found[f"{name} FDE"] = _mean(apart[..., -1].min(1))
+    return found
+
+
+def _mean(values: Numbers) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+
+
 def seasonal_error(values: Numbers, season: int) -> float:
     """Mean absolute error of the seasonal naive forecast within a series (T,); NaN for none.
 
@@ -200,8 +234,12 @@ def seasonal_error(values: Numbers, season: int) -> float:
     return float(np.nanmean(errors)) if np.isfinite(errors).any() else np.nan
 
 
-def baselines(seen: Sequence[Numbers], horizon: int, season: int) -> dict[str, Numbers]:
+def baselines(
+    seen: Sequence[Numbers], horizon: int, season: int, *, moving: bool = False
+) -> dict[str, Numbers]:
     """Forecasts (N, horizon) of series from what was seen of each, NaN left out.
+
+    If they are moving, constant velocity is among them, and what comes of a season is not.
 
     Example:
         >>> import numpy as np
@@ -212,7 +250,9 @@ def baselines(seen: Sequence[Numbers], horizon: int, season: int) -> dict[str, N
 'naive 2': [6.0, 6.0, 6.0], 'drift': [7.67, 9.33, 11.0]}
     """
     ahead = np.arange(1, horizon + 1)
-    names = ("seasonal naive", "naive", "naive 2", "drift")
+    names: tuple[str, ...] = ("seasonal naive", "naive", "naive 2", "drift")
+    if moving:
+        names = ("constant velocity", "naive", "drift")
     found: dict[str, list[Numbers]] = {name: [] for name in names}
     for values in seen:
         there = np.flatnonzero(~np.isnan(values))
@@ -222,8 +262,14 @@ def baselines(seen: Sequence[Numbers], horizon: int, season: int) -> dict[str, N
             continue
         first, last = values[there[0]], values[there[-1]]
         slope = (last - first) / max(1, there[-1] - there[0])
+        time = ahead + len(values) - 1 - there[-1]
         found["naive"].append(np.full(horizon, last))
-        found["drift"].append(last + slope * (ahead + len(values) - 1 - there[-1]))
+        found["drift"].append(last + slope * time)
+        if moving:
+            before = there[-2:][0]
+            velocity = (last - values[before]) / max(1, there[-1] - before)
+            found["constant velocity"].append(last + velocity * time)
+            continue
         found["seasonal naive"].append(_last_season(values, season, horizon))
         index = _seasonal_index(values, season)
         then = index[(len(values) - 1 + ahead) % season]

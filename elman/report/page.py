@@ -13,7 +13,7 @@ from typing import Any
 
 from elman.atomic import write_atomic
 from elman.errors import DataError
-from elman.report.charts import BLUE, INK, QUIET, RED, RING, Curve, chart
+from elman.report.charts import BLUE, INK, QUIET, RED, RING, RULE, Curve, chart
 from elman.report.journal import curve, number, read_journal
 from elman.report.progress import end_line, figure, size_line
 from elman.report.reach import describe_reach
@@ -131,10 +131,14 @@ def _course(records: Sequence[Record], best: Record) -> str:
 # The scores that tasks are judged by, the first that is there: its format, and whether more is
 # better.
 SCORES = {
+    "ADE": ("{:.3f}", False),
     "MASE": ("{:.3f}", False), "ND": ("{:.4f}", False), "MAE": ("{:.4g}", False),
     "BLEU": ("{:.1f}", True), "ROUGE-L": ("{:.1f}", True), "BLEU-2": ("{:.1f}", True),
     "perplexity": ("{:.2f}", False), "accuracy": ("{:.1%}", True), "loss": ("{:.3f}", False),
 }  # fmt: skip
+
+
+PLACES = {"median": BLUE, "seen": QUIET, "came": INK}  # colours of paths in the plane
 
 
 def _verdict(metrics: Record) -> str:
@@ -248,6 +252,9 @@ def _forecasts(found: Mapping[str, Any]) -> str:
 
     charts = []
     for fan in found.get("fans", []):
+        if "places" in fan:
+            charts.append(_paths(fan))
+            continue
         seen = fan["seen"]
         curves = [
             *(line(b[1], 1, BLUE, f"{level} %", b[0]) for level, b in fan["bands"].items()),
@@ -260,7 +267,7 @@ def _forecasts(found: Mapping[str, Any]) -> str:
     if found:
         errors, levels = line(found["errors"], 1, BLUE), found["levels"]
         charts.append(chart(
-            "Error by steps ahead", ("steps ahead", "error in units of the scale"),
+            "Error by steps ahead", ("steps ahead", found.get("error of", "error")),
             [errors], scale="zero",
         ))  # fmt: skip
         below = [100 * share for share in found["below"] if share is not None]
@@ -271,6 +278,15 @@ def _forecasts(found: Mapping[str, Any]) -> str:
                 [Curve(wanted, below, BLUE, "found", 3), Curve(wanted, wanted, QUIET, "wanted")],
             ))  # fmt: skip
     return f'<div class="charts">\n{"".join(charts)}</div>' if any(charts) else ""
+
+
+def _paths(fan: Mapping[str, Any]) -> str:
+    """Where one went, where it was thought to go, and some ways that it might have gone."""
+    curves = [Curve(x, y, color, name)
+              for name, color in PLACES.items() for x, y in [fan["places"][name]]]  # fmt: skip
+    curves += [Curve(x, y, RULE, "" if n else "futures") for n, (x, y) in enumerate(fan["futures"])]
+    x, y = fan["axes"]
+    return chart(fan["title"], (x, y), [one for one in curves if one.ys], scale="plane")
 
 
 def _line(text: object, kind: str = "note") -> str:

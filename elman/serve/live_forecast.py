@@ -11,7 +11,7 @@ K targets, H steps ahead, Q levels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from elman.encode.index import SeriesIndex
-from elman.encode.scale import find_scale
-from elman.encode.windows import Layout, Record, Window
+from elman.encode.neighbours import look_around
+from elman.encode.windows import Layout, Record, Window, in_units
 from elman.errors import ArgumentError
 from elman.read.stamps import Frequency, Stamps
 
@@ -50,43 +50,55 @@ class LiveForecaster:
         index: what training has seen.
         layout: of the windows.
         say: means (1, H, K) and quantiles (1, H, K, Q) of a window, in the unit of the series.
+        scene: of the steps of the context what was seen of neighbours, and where others are now.
     """
 
     def __init__(
-        self, record: Record, start: Any, index: SeriesIndex, layout: Layout, say: Say
+        self,
+        record: Record,
+        start: Any,
+        index: SeriesIndex,
+        layout: Layout,
+        say: Say,
+        scene: tuple[Numbers, Mapping[str, Numbers]] | None = None,
     ) -> None:
         self._index, self._layout, self._say = index, layout, say
         self._names = {*index.past, *index.future}
         self._gap = True  # whether the last numbers may be none
         self._start, self._frequency = start, Frequency.named(index.frequency)
         self._steps = len(record.y)
-        lag = max(layout.lags, default=0)
+        self._around, self._others = scene or (np.zeros((layout.context, 0)), {})
         # Behind what was seen there is nothing, as far as a window reaches.
-        self._whole = np.full((lag + layout.context + layout.behind, layout.targets), np.nan)
-        self._y = self._whole[: lag + layout.context]
+        length = layout.back + layout.context
+        self._whole = np.full((length + layout.behind, layout.targets), np.nan)
+        self._y = self._whole[:length]
         self._y[:] = _end(record.y, self._steps, len(self._y), np.nan)
         self._past = _end(record.past, self._steps, layout.context, np.nan)
         self._known = np.zeros((layout.context + layout.behind, layout.known), dtype=np.float32)
         self._told = self._known[: layout.context + layout.horizon]
         self._told[:] = _end(record.known, self._steps + layout.horizon, len(self._told), 0.0)
         self._waves, self._waves_at = np.zeros((0, 0), dtype=np.float32), 0
-        size = layout.numbers + len(layout.categories)
+        size = layout.numbers + layout.around + len(layout.categories)
         self._inputs = np.zeros((layout.steps, size), dtype=np.float32)
-        self._parts, (self._old, self._ahead, self._size) = self._cut_inputs(record)
+        self._parts, views = self._cut_inputs(record)
+        self._old, self._ahead, self._size, self._near = views
         self._window = torch.from_numpy(self._inputs)[None]
         self._nothing = torch.zeros(0)
 
-    def push(self, y: Any, /, **covariates: Any) -> LiveForecast:
+    def push(
+        self, y: Any, others: Mapping[str, Any] | None = None, /, **covariates: Any
+    ) -> LiveForecast:
         """Take what came; say what comes next.
 
         Args:
             y: the number, NaN or None for none; of several targets all of them.
+            others: of a model that sees neighbours the places of all others now, by their names.
             covariates: of those known of the past the values of now; of those known before the
                 values of the last step that is then forecast.
 
         Raises:
-            ArgumentError: there are more or fewer numbers than targets, one is infinite, or a
-                covariate is missing or unknown.
+            ArgumentError: there are more or fewer numbers than targets, one is infinite, a
+                covariate is missing or unknown, or another has no place.
         """
         index = self._index
         try:
@@ -104,8 +116,12 @@ class LiveForecaster:
             raise ArgumentError(f"push takes the covariates {wanted}, got {shown}")
         past = [index.encode_value(name, covariates[name]) for name in index.past]
         known = [index.encode_value(name, covariates[name]) for name in index.future]
+        places = self._places_of(others)
         self._gap = gap
         _append(self._y, value)
+        if self._layout.neighbours:
+            _append(self._around, self._look(places))
+            self._others = places
         if past:
             _append(self._past, np.concatenate(past))
         if self._layout.known:
@@ -128,6 +144,36 @@ class LiveForecaster:
         """(H,) stamps of the forecast."""
         return self._frequency.after(np.array([self._start]), self._layout.horizon, self._steps)
 
+    def _places_of(self, others: Mapping[str, Any] | None) -> dict[str, Numbers]:
+        """Places by name, checked."""
+        if others and not self._layout.neighbours:
+            raise ArgumentError("this model sees no neighbours: push takes no others")
+        places = {}
+        for name, place in (others or {}).items():
+            try:
+                places[name] = np.array(place, dtype=np.float64).reshape(-1)
+            except (TypeError, ValueError):
+                places[name] = np.zeros(0)
+            if places[name].size != self._layout.targets or not np.isfinite(places[name]).all():
+                raise ArgumentError(
+                    f"others[{name!r}] must be a place of two numbers, got {place!r}"
+                )
+        return places
+
+    def _look(self, places: Mapping[str, Numbers]) -> Numbers:
+        """What is seen of others that are here and were a step before, the nearest first."""
+        before = self._others
+        both = [(before[name], place) for name, place in places.items() if name in before]
+        y = np.array([self._y[-2:], *both])
+        apart = np.linalg.norm(y[1:, 1] - y[0, 1], axis=1)
+        nearest = apart.argsort(kind="stable")[: self._layout.neighbours]
+        others = np.full((2 * len(y), self._layout.neighbours), -1, dtype=np.int64)
+        others[1, : len(nearest)] = 2 * nearest + 3
+        here = np.array([[not np.isnan(y[0]).any()]])
+        own = (y[0, 1] - y[0, 0])[None, None]
+        found = look_around(y.reshape(-1, 2), others, np.array([[1]]), here, own, None)
+        return np.asarray(found[0, 0])
+
     def _next_waves(self) -> NDArray[np.float32]:
         """What is known before of the step that comes into the window: its calendar."""
         step = self._steps + self._layout.horizon
@@ -140,7 +186,7 @@ class LiveForecaster:
         return np.asarray(self._waves[step - self._waves_at])
 
     def _cut_inputs(self, record: Record) -> tuple[list[Part], tuple[NDArray[np.float32], ...]]:
-        """Views of the inputs: parts of y; what is past, what is known, the logarithm of the scale.
+        """Views of the inputs: parts of y; past, known, logarithm of the scale, neighbours.
 
         What never changes is filled in.
         """
@@ -159,23 +205,22 @@ class LiveForecaster:
             ahead = (np.arange(layout.steps) - layout.seen + 1).clip(min=0)
             self._inputs[:, at] = ahead / layout.ahead
             at += 1
-        self._inputs[:, at:] = record.codes
+        near = self._inputs[: layout.seen, at : at + layout.around]
+        self._inputs[:, at + layout.around :] = record.codes
         seen, *lagged, past, known = views
-        first = len(self._y) - layout.context
-        begins = [first, *(first + w - lag for lag in layout.lags)]
+        begins = [layout.back, *(layout.back + w - lag for lag in layout.lags)]
         parts = [
             Part(begin, view[..., : layout.targets], view[..., layout.targets :])
             for begin, view in zip(begins, [seen[: layout.seen], *lagged], strict=True)
         ]
-        return parts, (past[: layout.seen], known, size)
+        return parts, (past[: layout.seen], known, size, near)
 
     def _read(self) -> Window:
         """The window at the end, as `Windows.cut` makes it."""
         layout = self._layout
-        shift, scale = find_scale(self._y[None, -layout.context :], layout.scaling)
-        y = (self._whole - shift[0]) / scale[0]
-        there = ~np.isnan(y)
-        y = np.where(there, y, 0)
+        seen, shift, scale = in_units(self._whole[None], layout)
+        there = ~np.isnan(seen[0])
+        y = np.where(there, seen[0], 0)
         for part in self._parts:
             part.fill(y, there)
         if layout.past:
@@ -184,7 +229,10 @@ class LiveForecaster:
             old.fill(np.where(there, self._past, 0), there)
         if layout.known:
             self._ahead[:] = self._known[layout.segment :].reshape(self._ahead.shape)
-        self._size[:] = np.log(scale[0])
+        if layout.neighbours:
+            self._near[:] = self._around[layout.segment - 1 :: layout.segment]
+        self._size[:] = np.log(scale[0, 0])
+        shift, scale = shift[:, : layout.horizon], scale[:, : layout.horizon]
         return Window(self._window, self._nothing, shift, scale)
 
 

@@ -5,6 +5,7 @@ p(y_{t+1}, .. y_{t+h} | y_1 .. y_t, covariates), one model for many series
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,26 +93,30 @@ class Forecaster(ForecasterSettings, Estimator):
         train_forecaster(self, given, folder, rejects, show=show)
         return self
 
-    def predict(self, series: Any = None) -> Forecasts:
+    def predict(self, series: Any = None, *, futures: int = 0) -> Forecasts:
         """What comes behind series.
 
         Args:
             series: in the form of the training data; the last rows may have no targets but
                 covariates that are known before.  None for the training data.
+            futures: how many to draw of what may come, each a whole course.
 
         Raises:
+            ArgumentError: so many cannot be drawn.
             DataError: a row cannot be read, or training has seen no series like it.
         """
         from elman.tasks.forecaster_use import forecast
 
-        return forecast(self, self.history.table if series is None else self._read(series))
+        table = self.history.table if series is None else self._read(series)
+        return forecast(self, table, futures)
 
     def evaluate(self, series: Any, *, skip_bad_rows: str | Path | None = None) -> dict[str, Any]:
         """Scores of forecasts from the end of the training data on, a horizon after the other.
 
         Args:
             series: what came behind the training data, in the same form; rows with stamps that
-                training has seen count for nothing.
+                training has seen count for nothing.  Or series of which training has seen none,
+                each from the first that a context and a horizon fit into.
             skip_bad_rows: file for rows that cannot be read, with the reason; None to stop there.
 
         Raises:
@@ -129,6 +134,7 @@ class Forecaster(ForecasterSettings, Estimator):
         *,
         cuts: int = 5,
         stride: int | None = None,
+        futures: int = 0,
         skip_bad_rows: str | Path | None = None,
     ) -> Backtest:
         """Forecasts from several origins before the end of series, without training anew.
@@ -138,6 +144,7 @@ class Forecaster(ForecasterSettings, Estimator):
                 scores flatter: take series, or cuts, that lie behind.
             cuts: origins of each series; fewer where it is too short.
             stride: steps from one to the next; None for the horizon.
+            futures: how many to draw of each forecast.
             skip_bad_rows: file for rows that cannot be read, with the reason; None to stop there.
 
         Raises:
@@ -157,7 +164,7 @@ class Forecaster(ForecasterSettings, Estimator):
 
         if cuts < 1 or (stride is not None and stride < 1):
             raise ArgumentError(f"cuts and stride must be at least 1, got {cuts} and {stride}")
-        return roll_back(self, self._read(series, skip_bad_rows), cuts, stride)
+        return roll_back(self, self._read(series, skip_bad_rows), cuts, stride, futures)
 
     def stream(self, unique_id: str | None = None, *, series: Any = None) -> LiveForecaster:
         """A live session of one series: after every observation the next forecast.
@@ -182,15 +189,18 @@ class Forecaster(ForecasterSettings, Estimator):
         """
         from elman.serve.live_forecast import LiveForecaster
         from elman.tasks.forecaster_scores import say_window
+        from elman.tasks.forecaster_use import begin_scene
 
         table = self.history.table if series is None else self._read(series)
-        found = [one for one in table.series if unique_id in (None, one.unique_id)]
+        found = [n for n, one in enumerate(table.series) if unique_id in (None, one.unique_id)]
         if len(found) != 1:
             names = ", ".join(repr(one.unique_id) for one in table.series[:5])
             raise ArgumentError(f"unique_id must be one of {names}, got {unique_id!r}")
         layout = self.layout
-        record = self.index.encode(table, found[0], more=layout.behind)
-        return LiveForecaster(record, found[0].start, self.index, layout, say_window(self, layout))
+        one = table.series[found[0]]
+        record, say = self.index.encode(table, one, more=layout.behind), say_window(self, layout)
+        scene = begin_scene(self, table, found[0])
+        return LiveForecaster(record, one.start, self.index, layout, say, scene)
 
     def _read(self, series: Any, rejects: str | Path | None = None) -> SeriesTable:
         """Series in the form of the training data."""
@@ -228,7 +238,15 @@ class Forecaster(ForecasterSettings, Estimator):
             -(-context // segment) * segment, horizon, segment, **self.index.sizes,
             categories=tuple(self.index.categories), lags=tuple(lag for lag in lags if lag > 0),
             feedback=self.decoder == "autoregressive", scaling=self.scaling,
+            usual=self._usual, plane=self.plane, neighbours=self.neighbours, jitter=self.jitter,
         )  # fmt: skip
+
+    @property
+    def _usual(self) -> tuple[float, ...]:
+        usual = self.index.usual
+        if self.plane:  # the length of a step, of either axis the same
+            return (sum(step**2 / 2 for step in usual) ** 0.5,) * 2
+        return tuple(usual)
 
     @property
     def seasonal(self) -> int:
@@ -275,6 +293,7 @@ class Forecaster(ForecasterSettings, Estimator):
         """Make the network with fresh weights drawn from the seed."""
         import torch
 
+        from elman.encode.neighbours import NeighbourPool
         from elman.encode.series import SeriesEmbed
         from elman.heads import ForecastHead
         from elman.model import SequenceModel
@@ -284,9 +303,12 @@ class Forecaster(ForecasterSettings, Estimator):
         layout = self.layout
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
+            pool = None
+            if layout.neighbours:
+                pool = NeighbourPool(math.hypot(*layout.usual), 64)
             encode = SeriesEmbed(
                 layout.numbers, list(layout.categories), size=self.embedding_size,
-                input_dropout=self.input_dropout,
+                input_dropout=self.input_dropout, pool=pool, around=layout.around,
             )  # fmt: skip
             core = build_core(self, encode.size)
             head = ForecastHead(core.output_size + encode.size, layout.output, self.distribution)

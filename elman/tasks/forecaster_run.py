@@ -23,12 +23,20 @@ from elman.tasks.forecaster_scores import (
     Whole,
     calibrate,
     choose,
+    learn_dependence,
     pictures,
     roll,
     score,
+    scored_futures,
     scored_windows,
 )
-from elman.tasks.forecaster_use import behind_training, look, score_behind, windows_of
+from elman.tasks.forecaster_use import (
+    behind_training,
+    first_origins,
+    look,
+    score_behind,
+    windows_of,
+)
 from elman.tasks.history import history_of, observed, seasonal_errors
 from elman.tasks.parts import Parts, check_same, given_before, read_parts
 from elman.tasks.run import Job, check_can_go_on, go_on, start
@@ -109,10 +117,16 @@ def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: P
     held = behind = None
     if held_out.any():
         held = _Held.choose(model, windows, lengths, held_out)
-        steps = int(np.median(held_out))
-        notes.append(f"the end of each series is held out for validation, {steps:,} steps")
+        many = int((held_out > 0).sum())
+        notes.append(
+            f"the end of each series is held out for validation, {np.median(held_out):,.0f} steps"
+            if model.hold_out == "end"
+            else f"held out for validation: {many:,} of {len(lengths):,} series"
+        )
     if "test" in given.data:  # whether it can be scored is said before the training
         behind = behind_training(model, given.data["test"], table, model.history.errors)
+        if behind.fresh:
+            notes.append("test: training has seen none of its series; each is scored by itself")
     facts = {
         "train": given.described["name"], "series": len(lengths), "numbers": int(lengths.sum()),
         "frequency": str(table.frequency), "horizon": horizon, "context": layout.context,
@@ -121,10 +135,10 @@ def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: P
 
     def measure() -> dict[str, Any]:
         metrics: dict[str, Any] = {"model": {}, "baseline": {}, "others": []}
-        model._history = replace(model.history, corrections=None)
+        model._history = replace(model.history, corrections=None, dependence=None)
         if held is not None:
-            held.measure(model, table, known.tolist(), metrics)
-            if model.conformal and folder is not None:
+            held.measure(model, table, known, metrics)
+            if folder is not None:
                 model._save_parts(folder)
         if behind is not None:
             _add(metrics, "test", score_behind(model, behind))
@@ -177,7 +191,10 @@ class _Held:
         """
         horizon, layout = model.ahead, windows.layout
         # The last horizon ends where the series does.
-        spans = np.stack([lengths - held + (held - horizon) % horizon, lengths - horizon], 1)
+        first, last = lengths - held, lengths - horizon
+        if model.hold_out == "series":
+            first = first_origins(lengths, layout)
+        spans = np.stack([first + (last - first) % horizon, last], 1)
         spans[held == 0, 1] = -1
         which, origins = choose(windows, spans, horizon, scored_windows(model))
         rows = max(1, min(256, STEPS // layout.steps))
@@ -187,11 +204,15 @@ class _Held:
         return cls(windows, spans, which, origins, batches)
 
     def measure(
-        self, model: Forecaster, table: SeriesTable, known: list[int], metrics: dict[str, Any]
+        self, model: Forecaster, table: SeriesTable, known: Whole, metrics: dict[str, Any]
     ) -> None:
         """Add scores and pictures; correct the model's quantiles, if it is to be conformal."""
-        errors = seasonal_errors(table, self.windows.layout.targets, model.seasonal, known)
-        rolled = roll(model, self.windows, self.which, self.origins)
+        known = np.where(known > 0, known, self.spans[:, 0])  # of a whole series, the first
+        errors = seasonal_errors(table, self.windows.layout.targets, model.seasonal, known.tolist())
+        dependence = learn_dependence(model, self.windows, self.spans)
+        model._history = replace(model.history, dependence=dependence)
+        drawn = scored_futures(model)
+        rolled = roll(model, self.windows, self.which, self.origins, futures=drawn)
         scored = score(model, self.windows, rolled, errors)
         _add(metrics, "validation", scored)
         names = [one.unique_id for one in table.series]
@@ -229,6 +250,8 @@ def _held_out(model: Forecaster, lengths: Whole, horizon: int) -> Whole:
     share = model.validation_fraction
     if share == 0:
         return np.zeros_like(lengths)
+    if model.hold_out == "series":
+        return _whole_series(lengths, horizon, share, model.seed)
     held = np.maximum(horizon, (lengths * share).astype(np.int64))
     held[lengths - held < 2] = 0
     if not held.any():
@@ -236,6 +259,21 @@ def _held_out(model: Forecaster, lengths: Whole, horizon: int) -> Whole:
             f"the longest series has {lengths.max()} numbers, too few to hold out a horizon of "
             f"{horizon}; set a smaller horizon, or validation_fraction=0 and monitor=last"
         )
+    return held
+
+
+def _whole_series(lengths: Whole, horizon: int, share: float, seed: int) -> Whole:
+    """The lengths of some series, drawn by the seed, 0 of all others."""
+    long = np.flatnonzero(lengths > horizon)
+    if len(long) < 2:
+        raise DataError(
+            f"hold_out=series needs two series or more that are longer than the horizon of "
+            f"{horizon}, got {len(long)}; set hold_out=end"
+        )
+    count = min(len(long) - 1, max(1, round(share * len(long))))
+    chosen = np.random.default_rng(seed).choice(long, count, replace=False)
+    held = np.zeros_like(lengths)
+    held[chosen] = lengths[chosen]
     return held
 
 
@@ -268,11 +306,14 @@ def describe(model: Forecaster, name: str) -> str:
         f"The quantiles are moved so that they hold on {count:,} windows of the validation data"
         + ("; that is few." if count < FEW else ".")
     ]  # fmt: skip
+    columns = {"MASE": ("MASE", "{:.3f}"), "ND": ("ND", "{:.4f}"), "wQL": ("wQL", "{:.4f}")}
+    if layout.plane:
+        columns = {score: (score, "{:.3f}") for score in ("ADE", "FDE", "best of 20 ADE")}
     return model_card(
         model, name, title="what comes next",
         made=f"{model.cell.upper()}, {model.decoder}, {layout.horizon} steps of "
         f"{model.index.frequency} from the last {layout.context}{segment}",
-        columns={"MASE": ("MASE", "{:.3f}"), "ND": ("ND", "{:.4f}"), "wQL": ("wQL", "{:.4f}")},
+        columns=columns,
         use=[f"model.predict({'table' if model.future else ''}).columns()"],
         notes=notes,
         end="It says what is likely if the time to come is like the past that it was trained on.",

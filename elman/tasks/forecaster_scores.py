@@ -15,13 +15,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.decode.conformal import correct, find_corrections
+from elman.decode.copula import MOST, draw_futures, find_dependence
 from elman.decode.rollout import rollout
 from elman.encode.windows import Layout, Window, Windows
-from elman.errors import DataError
+from elman.errors import ArgumentError, DataError
 from elman.heads.distributions import Quantiles
 from elman.padded import Padded
 from elman.recur.stream import Stream
-from elman.report.forecasts import Guess, Scored, baselines, score_forecasts, statistical
+from elman.report.forecasts import (
+    Guess,
+    Scored,
+    baselines,
+    find_distances,
+    score_forecasts,
+    score_places,
+    statistical,
+)
 from elman.state import select_rows
 from elman.train.windows import WindowBatches
 
@@ -30,6 +39,8 @@ if TYPE_CHECKING:
 
 STEPS, ROWS = 1 << 18, 4096  # of windows, and windows times samples, computed at a time
 SCORED, SLOW = 10_000, 500  # windows that are scored at most; with statistical models
+JOINT = 2_000  # windows that say which numbers go together, at most
+MANY, BEST = 10_000, 20  # futures at most; those of which the best is scored
 SEASONS = 50  # that a baseline sees
 
 Numbers = NDArray[np.float64]
@@ -44,8 +55,9 @@ class Rolled:
         which, origins: (B,) series by number, and steps before the first that is forecast.
         mean: (B, H, K).
         quantiles: (B, H, K, Q).
-        scale: (B, 1, K) units of the windows.
+        scale: (B, 1 or H, K) units of the windows.
         y: (B, H, K) what came, NaN where nothing did.
+        futures: (B, S, H, K), S perhaps 0.
     """
 
     which: Whole
@@ -54,16 +66,37 @@ class Rolled:
     quantiles: Numbers
     scale: Numbers
     y: Numbers
+    futures: Numbers
 
 
 def roll(
-    model: Forecaster, windows: Windows, which: Whole, origins: Whole, *, corrected: bool = True
-) -> Rolled:
+    model: Forecaster, windows: Windows, which: Whole, origins: Whole, *, corrected: bool = True,
+    futures: int = 0,
+) -> Rolled:  # fmt: skip
     """Forecasts from origins, with the quantiles corrected if the model has corrections."""
     corrections = model.history.corrections if corrected else None
-    parts = list(_say(model, windows, which, origins, corrections))
-    mean, quantiles, scale = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Rolled(which, origins, mean, quantiles, scale, windows.truth(which, origins))
+    parts = zip(*_say(model, windows, which, origins, corrections, futures), strict=True)
+    mean, quantiles, scale, drawn = (np.concatenate(part) for part in parts)
+    return Rolled(which, origins, mean, quantiles, scale, windows.truth(which, origins), drawn)
+
+
+def most_futures(model: Forecaster) -> int:
+    """How many futures can be drawn of a forecast: those of a density, or by dependence."""
+    if model.decoder == "autoregressive":
+        return model.samples
+    return 0 if model.history.dependence is None else MANY
+
+
+def check_futures(model: Forecaster, count: int) -> None:
+    """Refuse to draw futures that cannot be drawn with an ArgumentError."""
+    most = most_futures(model)
+    if count and not most:
+        raise ArgumentError(
+            "futures need to know which numbers of a forecast go together: train with a share of "
+            f"validation data, quantiles, and at most {MOST:,} numbers in a forecast"
+        )
+    if not 0 <= count <= most:
+        raise ArgumentError(f"futures must be in 0..{most:,}, got {count}")
 
 
 def _say(
@@ -72,8 +105,9 @@ def _say(
     which: Whole,
     origins: Whole,
     corrections: Numbers | None,
-) -> Iterator[tuple[Numbers, Numbers, Numbers]]:
-    """Of some windows at a time means, quantiles and scales."""
+    futures: int,
+) -> Iterator[tuple[Numbers, Numbers, Numbers, Numbers]]:
+    """Of some windows at a time means, quantiles, scales and futures."""
     rows = ROWS // model.samples if windows.layout.feedback else ROWS
     rows = max(1, min(rows, STEPS // windows.layout.steps))
     model.model.eval()
@@ -81,8 +115,17 @@ def _say(
         window = windows.cut(which[at : at + rows], origins[at : at + rows])
         with torch.inference_mode():
             say = _drawn if windows.layout.feedback else _at_once
-            mean, quantiles = say(model, windows.layout, window)
-        yield *_in_units(window, mean, quantiles, corrections, model.levels), window.scale
+            mean, quantiles, *drawn = say(model, windows.layout, window)
+        mean, spread = _in_units(window, mean, quantiles, corrections, model.levels)
+        if drawn:
+            paths = drawn[0][:, :futures] * window.scale[:, None] + window.shift[:, None]
+        elif futures:
+            assert model.history.dependence is not None
+            draw = np.random.default_rng(model.seed)
+            paths = draw_futures(spread, model.levels, model.history.dependence, futures, draw)
+        else:
+            paths = np.zeros((len(mean), 0, *mean.shape[1:]))
+        yield mean, spread, window.scale, paths
 
 
 def _in_units(
@@ -104,7 +147,7 @@ def say_window(model: Forecaster, layout: Layout) -> Callable[[Window], tuple[Nu
     model.model.eval()
 
     def say(window: Window) -> tuple[Numbers, Numbers]:
-        mean, quantiles = draw(model, layout, window)
+        mean, quantiles, *_ = draw(model, layout, window)
         return _in_units(window, mean, quantiles, corrections, levels)
 
     return say
@@ -116,7 +159,7 @@ class _Live:
     def __init__(self, model: Forecaster) -> None:
         network, self.levels = model.model, model.levels
         self.embed, self.distribution = network.encode, network.head.distribution
-        self.plain = not len(self.embed.vectors) and self.embed.layer is None
+        self.plain = self.embed.is_plain
         self.stream = Stream(network.core)
         linear, self.size = network.head.linear, network.core.output_size
         # States, inputs and a one beside them are one product with the matrix and the bias.
@@ -163,8 +206,10 @@ def _at_once(
     return head.distribution.mean(found, scale).numpy(), spread.numpy()
 
 
-def _drawn(model: Forecaster, layout: Layout, window: Window) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The same from samples, a step after the other."""
+def _drawn(
+    model: Forecaster, layout: Layout, window: Window
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """The same from samples, a step after the other, and these (B, S, H, K)."""
     network, head = model.model, model.model.head
     windows, samples, targets = len(window.inputs), model.samples, layout.targets
     rows = torch.arange(windows).repeat_interleave(samples)
@@ -195,7 +240,7 @@ def _drawn(model: Forecaster, layout: Layout, window: Window) -> tuple[NDArray[A
         draw=draw, read=read, steps=layout.horizon,
     ).view(windows, samples, layout.horizon, targets)  # fmt: skip
     spread = torch.quantile(futures, torch.tensor(model.levels), dim=1).movedim(0, -1)
-    return futures.mean(1).numpy(), spread.numpy()
+    return futures.mean(1).numpy(), spread.numpy(), futures.numpy()
 
 
 def choose(windows: Windows, spans: Whole, stride: int, most: int) -> tuple[Whole, Whole]:
@@ -215,6 +260,11 @@ def choose(windows: Windows, spans: Whole, stride: int, most: int) -> tuple[Whol
     if np.isnan(windows.truth(which, origins)).all():
         raise DataError("nothing to score: no number lies behind what the model has seen")
     return which, origins
+
+
+def scored_futures(model: Forecaster) -> int:
+    """How many futures of each window are scored: of places the usual twenty."""
+    return min(BEST, most_futures(model)) if model.plane else 0
 
 
 def scored_windows(model: Forecaster) -> int:
@@ -245,7 +295,7 @@ def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) 
         for begin, origin in zip(windows.begins[which], rolled.origins, strict=True)
         for k in range(layout.targets)
     ]
-    found = baselines(seen, layout.horizon, model.seasonal)
+    found = baselines(seen, layout.horizon, model.seasonal, moving=layout.plane)
     if model.statistics:
         found |= statistical(seen, layout.horizon, model.seasonal)
     for name, values in found.items():
@@ -257,13 +307,30 @@ def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) 
         levels=model.levels, errors=errors.ravel(), targets=target.ravel(),
     )  # fmt: skip
 
+    if layout.plane:
+        drawn = rolled.futures if rolled.futures.shape[1] else None
+        for name, guess in guesses.items():
+            places = guess.median.reshape(shape)
+            scores = score_places(rolled.y, places, drawn if guess is ours else None)
+            scored.scores[name] = scores | scored.scores[name]
+
     def rank(name: str) -> float:
         found = scored.scores[name]
-        return float(found.get("MASE", found.get("ND", np.inf)))
+        return next((float(found[key]) for key in ("ADE", "MASE", "ND") if key in found), np.inf)
 
     first, *others = scored.scores
     order = [first, *sorted(others, key=rank)]
     return Scored({name: scored.scores[name] for name in order}, scored.of_series)
+
+
+def learn_dependence(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:
+    """Which numbers of a forecast go together, by the windows of some spans; None if unknown."""
+    layout = windows.layout
+    one = model.decoder == "autoregressive" or len(model.levels) < 2 or model.says == "point"
+    if one or layout.horizon * layout.targets > MOST:
+        return None
+    rolled = roll(model, windows, *choose(windows, spans, 1, JOINT), corrected=False)
+    return find_dependence(rolled.y, rolled.quantiles, model.levels)
 
 
 def calibrate(model: Forecaster, windows: Windows, spans: Whole) -> tuple[Numbers, int]:
@@ -284,12 +351,23 @@ def pictures(
     if len(ranked) < len(wanted):
         wanted = {"": ranked[:1]}
     levels, layout = model.levels, windows.layout
-    fans = []
+    fans: list[dict[str, Any]] = []
     for kind, (n,) in ((kind, found) for kind, found in wanted.items() if found):
         series, k = divmod(n, layout.targets)
         row = int(np.flatnonzero(rolled.which == series)[-1])
         origin = int(rolled.origins[row])
         begin = windows.begins[series]
+        if layout.plane:
+            seen = windows.y[begin + max(0, origin - layout.context) : begin + origin]
+            median = rolled.quantiles[row, ..., levels.index(0.5)]
+            places = {"seen": seen, "came": rolled.y[row], "median": median}
+            fans.append({
+                "title": f"{names[series] or 'Forecast'}{f' ({kind})' if kind else ''}",
+                "axes": model.index.targets,
+                "places": {name: _path(values) for name, values in places.items()},
+                "futures": [_path(values) for values in rolled.futures[row]],
+            })  # fmt: skip
+            continue
         first = max(0, origin - max(2 * layout.horizon, 2 * model.seasonal))
         target = model.index.targets[k] if layout.targets > 1 else ""
         name = " ".join(x for x in (names[series], target) if x)
@@ -307,16 +385,24 @@ def pictures(
                 if p in (0.025, 0.1) and round(1 - p, 6) in levels
             },
         })  # fmt: skip
-    error = np.abs(rolled.y - rolled.quantiles[..., levels.index(0.5)]) / rolled.scale
+    error = np.abs(rolled.y - rolled.quantiles[..., levels.index(0.5)]) / rolled.scale[:, :1]
+    if layout.plane:
+        error = find_distances(rolled.y, rolled.quantiles[..., levels.index(0.5)])
     with np.errstate(invalid="ignore"):
         below = np.where(np.isnan(rolled.y[..., None]), np.nan, rolled.y[..., None]
                          <= rolled.quantiles)  # fmt: skip
     return {
         "fans": fans,
+        "error of": "mean distance" if layout.plane else "error in units of the scale",
         "errors": _listed(np.array([_mean(error[:, h]) for h in range(layout.horizon)])),
         "levels": list(levels),
         "below": _listed(np.array([_mean(below[..., q]) for q in range(len(levels))])),
     }
+
+
+def _path(places: Numbers) -> list[list[float | None]]:
+    """Coordinates (2, T) of places (T, 2), without those that are not known."""
+    return [_listed(axis) for axis in places[~np.isnan(places).any(1)].T]
 
 
 def _mean(values: Numbers) -> float:

@@ -63,8 +63,16 @@ class ForecasterSettings(NetworkSettings):
     """Move the quantiles so that they hold on the validation data, each step ahead for itself."""
     samples: int = 200
     """Futures that are drawn for a forecast, if autoregressive."""
-    scaling: Literal["mean", "standard", "robust", "last"] | None = "last"
+    scaling: Literal["mean", "standard", "robust", "last", "velocity"] | None = "last"
     """Units of a window, from what is seen before the forecast; None for numbers as they are."""
+    plane: bool = False
+    """The two targets are a place in the plane: one scale, turned and mirrored in training."""
+    neighbours: int = 0
+    """How many of the others that are there at the same time are seen, the nearest first."""
+    group: str | None = None
+    """Column of the scene that neighbours share; None if all series are of one."""
+    jitter: float = 0.0
+    """Noise in training on all that is seen but the last number, its deviation in usual steps."""
     windows: int | None = None
     """Windows of an epoch, drawn anew for each; None for all, at least 2,000, at most 20,000."""
     hidden_size: tuple[int, ...] | int = 128
@@ -81,6 +89,8 @@ class ForecasterSettings(NetworkSettings):
     """Not for windows: the gradient goes through the whole."""
     validation_fraction: float = 0.1
     """Share of the end of each series that is held out, a horizon at least; 0 for nothing."""
+    hold_out: Literal["end", "series"] = "end"
+    """What is held out for validation: the end of each series, or that share of the series."""
     statistics: bool = False
     """Score exponential smoothing and the theta method, too; slow, needs statsforecast."""
 
@@ -114,6 +124,7 @@ class ForecasterSettings(NetworkSettings):
                 f"decoder=autoregressive draws numbers: set output={', '.join(DENSITIES)}, got "
                 f"{self.output}"
             )
+        self._check_places()
         if self.conformal and self.validation_fraction == 0:
             raise ArgumentError("conformal needs validation data: set validation_fraction")
         if self.output == "negative_binomial" and self.scaling not in ("mean", None):
@@ -123,3 +134,28 @@ class ForecasterSettings(NetworkSettings):
             raise ArgumentError(f"quantiles must rise between 0 and 1, got {levels}")
         if 0.5 not in levels:
             raise ArgumentError(f"quantiles must have 0.5 among them, the median, got {levels}")
+
+    def _check_places(self) -> None:
+        """Refuse what cannot be with places, velocities and neighbours."""
+        if self.scaling == "velocity" and self.decoder == "autoregressive":
+            raise ArgumentError(
+                "scaling=velocity says the way from the last number on: set decoder=direct"
+            )
+        if self.plane and (len(self.targets) != 2 or self.wide):
+            raise ArgumentError(
+                f"plane needs two targets, such as x and y, got {', '.join(self.targets)}"
+                + (" of a wide table" if self.wide else "")
+            )
+        if not (isinstance(self.neighbours, int) and self.neighbours >= 0):
+            raise ArgumentError(f"neighbours must be 0 or more, got {self.neighbours!r}")
+        if self.neighbours and not self.plane:
+            raise ArgumentError("neighbours are near in the plane: set plane")
+        if self.group is not None and not self.neighbours:
+            raise ArgumentError("group says whose neighbours one is: set neighbours")
+        if not (isinstance(self.jitter, int | float) and 0 <= self.jitter < float("inf")):
+            raise ArgumentError(f"jitter must be 0 or more, got {self.jitter!r}")
+        if self.hold_out == "series" and self.per_series:
+            raise ArgumentError(
+                "hold_out=series leaves series that training has not seen, and per_series learns "
+                "a vector for each; set one of both"
+            )

@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from elman.encode.windows import Windows
-from elman.errors import DataError
-from elman.read.series import SeriesSource, SeriesTable
+from elman.encode.index import column_of
+from elman.encode.neighbours import find_neighbours
+from elman.encode.windows import Layout, Windows
+from elman.errors import ArgumentError, DataError
+from elman.read.series import Series, SeriesSource, SeriesTable, shown
 from elman.report.forecasts import Scored, check_scorer
-from elman.tasks.forecaster_scores import Whole, choose, roll, score, scored_windows
+from elman.tasks.forecaster_scores import (
+    Numbers,
+    Whole,
+    check_futures,
+    choose,
+    roll,
+    score,
+    scored_futures,
+    scored_windows,
+)
 from elman.tasks.forecasts import Backtest, Forecasts
-from elman.tasks.history import joined, seasonal_errors
+from elman.tasks.history import joined, seasonal_errors, steps_between
 
 if TYPE_CHECKING:
     from elman.tasks.forecaster import Forecaster
@@ -22,14 +33,16 @@ if TYPE_CHECKING:
 def look(model: Forecaster, given: tuple[Any, Any], *, lenient: bool = False) -> SeriesSource:
     """At series in the form that the settings say."""
     return SeriesSource(
-        given[0], model.targets, (*model.past, *model.future, *model.static),
+        given[0], model.targets,
+        (*model.past, *model.future, *model.static, *([model.group] if model.group else [])),
         unique_id=model.unique_id, ds=model.ds, wide=model.wide, freq=model.freq,
         ds_format=model.ds_format, encoding=model.encoding, lenient=lenient,
     )  # fmt: skip
 
 
-def forecast(model: Forecaster, table: SeriesTable) -> Forecasts:
+def forecast(model: Forecaster, table: SeriesTable, futures: int) -> Forecasts:
     """What comes behind series, see `Forecaster.predict`."""
+    check_futures(model, futures)
     layout, index = model.layout, model.index
     windows = windows_of(model, table)
     for one, begin, length in zip(table.series, windows.begins, windows.lengths, strict=True):
@@ -48,11 +61,12 @@ def forecast(model: Forecaster, table: SeriesTable) -> Forecasts:
                     f"{one.who} must say {name!r} of the {layout.horizon} steps behind its last "
                     f"number, got {len(ahead) - missing}; add rows without a target"
                 )
-    rolled = roll(model, windows, np.arange(len(table.series)), windows.lengths)
+    rolled = roll(model, windows, np.arange(len(table.series)), windows.lengths, futures=futures)
     stamps = _stamps(table, rolled.which, rolled.origins, layout.horizon)
     return Forecasts(
         [one.unique_id for one in table.series], stamps, index.targets, rolled.mean,
         rolled.quantiles, model.levels, names=(model.unique_id, model.ds), notes=tuple(table.notes),
+        futures=rolled.futures if futures else None,
     )  # fmt: skip
 
 
@@ -60,7 +74,85 @@ def windows_of(model: Forecaster, table: SeriesTable) -> Windows:
     """All windows of a table."""
     layout = model.layout
     records = [model.index.encode(table, one, more=layout.behind) for one in table.series]
-    return Windows(records, layout)
+    if not layout.neighbours:
+        return Windows(records, layout)
+    return Windows(records, layout, _others(model, table, [len(one.y) for one in records]))
+
+
+def _others(model: Forecaster, table: SeriesTable, lengths: list[int]) -> Whole:
+    """Of each row the rows of its neighbours."""
+    groups, starts = _scenes(model, table)
+    places = [one.values[:n, :2] for one, n in zip(table.series, lengths, strict=True)]
+    begins = np.append(0, np.cumsum(lengths)[:-1]).astype(np.int64)
+    return find_neighbours(np.concatenate(places), begins, starts, groups, model.neighbours)
+
+
+def begin_scene(
+    model: Forecaster, table: SeriesTable, number: int
+) -> tuple[Numbers, dict[str, Numbers]] | None:
+    """What a live session of a series knows of others; None if the model sees no neighbours."""
+    context = model.layout.context
+    if not model.neighbours:
+        return None
+    windows = windows_of(model, table)
+    last = windows.lengths[number] - 1
+    time, begin = last - np.arange(context)[::-1], windows.begins[number]
+    rows = begin + time.clip(0)
+    own = windows.y[rows] - windows.y[(rows - 1).clip(0)]
+    around = windows.around(np.array([number]), time[None], own[None])[0]
+    groups, starts = _scenes(model, table)
+    others = {}
+    for n, one in enumerate(table.series):
+        at = starts[number] + last - starts[n]
+        if n != number and groups[n] == groups[number] and 0 <= at < windows.lengths[n]:
+            place = windows.y[windows.begins[n] + at]
+            if not np.isnan(place).any():
+                others[one.unique_id] = place
+    return around, others
+
+
+def _scenes(model: Forecaster, table: SeriesTable) -> tuple[list[float], list[int]]:
+    """Of each series its scene, and when it begins, in steps.
+
+    Raises:
+        ArgumentError: there are no stamps.
+        DataError: a series has no scene or several, or its stamps lie between those of others.
+    """
+    if table.counted:
+        raise ArgumentError(
+            "neighbours are there at the same time, which takes stamps: no column is named "
+            f"{model.ds!r}; set ds"
+        )
+    begin = min(one.start for one in table.series)
+    starts = []
+    for one in table.series:
+        start = steps_between(table.frequency, begin, one.start)
+        if start is None:
+            raise DataError(
+                f"{one.who} begins at {shown(one.start)}, no whole number of {table.frequency} "
+                f"behind {shown(begin)}, so it is never at the time of others; shift its stamps"
+            )
+        starts.append(start)
+    return [_group_of(table, one, model.group) for one in table.series], starts
+
+
+def _group_of(table: SeriesTable, one: Series, group: str | None) -> float:
+    """The number of its scene."""
+    if group is None:
+        return 0.0
+    values = column_of(table, one, group)
+    found = np.unique(values[~np.isnan(values)])
+    if len(found) != 1:
+        raise DataError(
+            f"{one.who} must be of one {group!r}, got {len(found)}; name each part of it apart "
+            "(unique_id)"
+        )
+    return float(found[0])
+
+
+def first_origins(lengths: Whole, layout: Layout) -> Whole:
+    """Of series the first origins with a whole context before it and a horizon behind, if any."""
+    return np.asarray(np.minimum(layout.context, (lengths - layout.horizon).clip(min=1)))
 
 
 def _stamps(table: SeriesTable, which: Whole, first: Whole, steps: int) -> Any:
@@ -79,12 +171,14 @@ class Behind:
         windows: of the series.
         which, origins: of the forecasts that are scored.
         errors: (N, K) of the series, see `seasonal_error`.
+        fresh: whether training has seen none of them.
     """
 
     windows: Windows
     which: Whole
     origins: Whole
     errors: Any
+    fresh: bool
 
 
 def behind_training(
@@ -96,22 +190,33 @@ def behind_training(
         DataError: nothing can.
     """
     check_scorer(statistics=model.statistics)
-    layout = model.layout
-    both, known, series = joined(before, table, layout.targets)
-    windows = windows_of(model, both)
+    layout, names = model.layout, {one.unique_id for one in before.series}
+    fresh = not any(one.unique_id in names for one in table.series)
+    if not fresh:
+        both, known, series = joined(before, table, layout.targets)
+        windows, errors = windows_of(model, both), errors[series]
+    else:  # each is forecast from its own beginning
+        windows = windows_of(model, table)
+        known = first_origins(windows.lengths, layout)
+        errors = seasonal_errors(table, layout.targets, model.seasonal, known.tolist())
     spans = np.stack([known, windows.lengths - 1], 1)
     which, origins = choose(windows, spans, layout.horizon, scored_windows(model))
-    return Behind(windows, which, origins, errors[series])
+    return Behind(windows, which, origins, errors, fresh)
 
 
 def score_behind(model: Forecaster, behind: Behind) -> Scored:
     """Scores of what came behind the training data, see `Forecaster.evaluate`."""
-    rolled = roll(model, behind.windows, behind.which, behind.origins)
+    rolled = roll(
+        model, behind.windows, behind.which, behind.origins, futures=scored_futures(model)
+    )
     return score(model, behind.windows, rolled, behind.errors)
 
 
-def roll_back(model: Forecaster, table: SeriesTable, cuts: int, stride: int | None) -> Backtest:
+def roll_back(
+    model: Forecaster, table: SeriesTable, cuts: int, stride: int | None, futures: int
+) -> Backtest:
     """Forecasts from several origins, see `Forecaster.backtest`."""
+    check_futures(model, futures)
     check_scorer(statistics=model.statistics)
     layout = model.layout
     step = stride or layout.horizon
@@ -125,7 +230,8 @@ def roll_back(model: Forecaster, table: SeriesTable, cuts: int, stride: int | No
         )
     spans = np.stack([last - (many - 1) * step, np.where(many > 0, last, -1)], 1)
     which, origins = choose(windows, spans, step, cuts * len(table.series))
-    rolled = roll(model, windows, which, origins)
+    drawn = max(futures, scored_futures(model))
+    rolled = roll(model, windows, which, origins, futures=drawn)
     before = spans[:, 0].clip(min=0).tolist()  # MASE by what the first of them sees
     errors = seasonal_errors(table, layout.targets, model.seasonal, before)
     scored = score(model, windows, rolled, errors)
@@ -134,5 +240,6 @@ def roll_back(model: Forecaster, table: SeriesTable, cuts: int, stride: int | No
         _stamps(table, which, origins, layout.horizon), model.index.targets, rolled.mean,
         rolled.quantiles, model.levels, y=rolled.y, cutoff=_stamps(table, which, origins - 1, 1),
         names=(model.unique_id, model.ds), notes=tuple(table.notes),
+        futures=rolled.futures[:, :futures] if futures else None,
     )  # fmt: skip
     return Backtest(found, origins, scored.scores)

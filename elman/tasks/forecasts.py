@@ -33,6 +33,7 @@ class Forecasts:
         cutoff: (N, 1) the last stamps that were seen, if forecasts have several origins.
         names: of the columns of names and stamps.
         notes: what was found and done on the way, for people.
+        futures: (N, S, H, K) that may come, as likely as each other; None if none were drawn.
 
     Example:
         >>> import numpy as np
@@ -53,6 +54,7 @@ class Forecasts:
     cutoff: Any = None
     names: tuple[str, str] = ("unique_id", "ds")
     notes: tuple[str, ...] = ()
+    futures: Numbers | None = None
 
     @property
     def median(self) -> Numbers:
@@ -82,7 +84,7 @@ class Forecasts:
         return np.asarray(a + share * (b - a))
 
     def columns(self, level: Sequence[float] | None = None) -> dict[str, list[Any]]:
-        """A table, a row a series and step: id, stamp, and of each target median and intervals.
+        """A table, a row a series and step: id, stamp, of each target median, intervals, futures.
 
         What came stands in the column of the target, if it is known; then the median is behind
         it, as y-median.
@@ -115,6 +117,8 @@ class Forecasts:
                 for side, p in (("lo", 0.5 - one / 200), ("hi", 0.5 + one / 200)):
                     values = self.quantile(round(p, 6))[:, :, k]
                     table[f"{target}-{side}-{one:g}"] = values.reshape(-1).tolist()
+            for n, future in enumerate(() if self.futures is None else self.futures.swapaxes(0, 1)):
+                table[f"{target}-future-{n + 1}"] = future[:, :, k].reshape(-1).tolist()
         return table
 
     def write(

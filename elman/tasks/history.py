@@ -19,6 +19,7 @@ from elman.read.stamps import Frequency
 from elman.report.forecasts import seasonal_error
 from elman.train.checkpoint import load_tensors, save_tensors
 
+LEARNED = ("corrections", "dependence")
 KEPT = 1 << 22  # numbers; of more only the end of each series is kept
 
 Numbers = NDArray[np.float64]
@@ -32,11 +33,14 @@ class History:
         table: the training data, or their end.
         errors: (N, K) within them, see `seasonal_error`.
         corrections: (H, K, Q) of the quantiles; None for none.
+        dependence: (H K, H K) of the numbers of a forecast, see `elman.decode.copula`; None if it
+            is not known.
     """
 
     table: SeriesTable
     errors: Numbers
     corrections: Numbers | None = None
+    dependence: Numbers | None = None
 
     def save(self, path: Path) -> None:
         """Write it to a file."""
@@ -49,8 +53,9 @@ class History:
             "starts": torch.from_numpy(starts),
             "errors": torch.from_numpy(self.errors),
         }
-        if self.corrections is not None:
-            tensors["corrections"] = torch.from_numpy(self.corrections)
+        for name in LEARNED:
+            if (values := getattr(self, name)) is not None:
+                tensors[name] = torch.from_numpy(values)
         facts: dict[str, Any] = {
             "names": [one.unique_id for one in table.series], "columns": list(table.columns),
             "categories": table.categories, "frequency": str(table.frequency),
@@ -80,11 +85,8 @@ class History:
                 series, tuple(facts["columns"]), facts["categories"], frequency,
                 facts["counted"], [],
             )  # fmt: skip
-            corrections = tensors.get("corrections")
-            return cls(
-                table, tensors["errors"].numpy(),
-                None if corrections is None else corrections.numpy(),
-            )  # fmt: skip
+            learned = {name: tensors[name].numpy() for name in LEARNED if name in tensors}
+            return cls(table, tensors["errors"].numpy(), **learned)
         except (KeyError, TypeError, ValueError) as error:
             raise FolderError(f"{path}: is damaged ({error})") from error
 
@@ -139,7 +141,7 @@ def joined(
             raise DataError(f"{one.who}: training has not seen it, so nothing is known before it")
         old = before.series[numbers[one.unique_id]]
         steps = observed(old, targets)
-        place = steps if table.counted else _steps_between(before.frequency, old.start, one.start)
+        place = steps if table.counted else steps_between(before.frequency, old.start, one.start)
         if place is None or place + len(one.values) <= steps:
             last = before.frequency.after(np.array([old.start]), 1, steps - 1)[0]
             raise DataError(
@@ -155,7 +157,7 @@ def joined(
     return replace(table, series=whole), np.array(known), which
 
 
-def _steps_between(frequency: Frequency, first: Any, then: Any) -> int | None:
+def steps_between(frequency: Frequency, first: Any, then: Any) -> int | None:
     """Steps from one stamp to another, below zero if it lies before; None if it lies between."""
     low, high = min(first, then), max(first, then)
     place = int(frequency.places(np.array([low, high]))[1])

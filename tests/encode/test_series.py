@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import get_args
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from elman.encode.scale import Scaling, find_scale
+from elman.encode.scale import LEAST_STEP, Scaling, find_scale, find_velocity
 from elman.encode.series import SeriesEmbed, calendar
 from elman.padded import Padded
 from elman.read.stamps import Frequency, parse_stamps
@@ -42,7 +43,32 @@ def test_scales_are_what_they_are_called() -> None:
         "standard": [pytest.approx(4), pytest.approx(there.std())],
         "robust": [pytest.approx(middle), pytest.approx(0.7413 * (high - low))],
         "last": [9, pytest.approx(there.std())],
+        "velocity": [9, pytest.approx(math.sqrt((1 + 4) / 2))],
     }
+
+
+def test_a_place_has_one_scale_that_does_not_depend_on_where_north_is() -> None:
+    draw = np.random.default_rng(0)
+    y = draw.normal(size=(4, 9, 2)).cumsum(1)
+    y[1, 3] = np.nan
+    c, s = math.cos(1.0), math.sin(1.0)
+    turned = y @ np.array([[c, s], [-s, c]]) + 1e7
+    for how in ("standard", "last", "velocity"):
+        found = [find_scale(x, how, usual=(0.3, 0.3), plane=True)[1] for x in (y, turned)]  # type: ignore[arg-type]
+        assert np.array_equal(found[0][..., 0], found[0][..., 1])
+        if how == "velocity":
+            np.testing.assert_allclose(*found, rtol=1e-6)
+    still = np.full((1, 9, 2), 1e7)
+    scale = find_scale(still, "velocity", usual=(0.3, 0.4), plane=True)[1]
+    assert scale[0, 0, 0] == pytest.approx(LEAST_STEP * 0.5)
+
+
+def test_a_velocity_is_that_of_the_last_two_numbers() -> None:
+    nan = math.nan
+    y = np.array([[1.0, nan, 5, nan], [nan, 2, nan, nan], [nan] * 4, [0, 0, 1, 3]])[..., None]
+    velocity, time = find_velocity(y, 2)
+    assert velocity.ravel().tolist() == [2, 0, 0, 2]
+    assert time[..., 0].tolist() == [[2, 3], [3, 4], [4, 5], [1, 2]]
 
 
 @pytest.mark.parametrize("how", SCALINGS)
@@ -50,7 +76,8 @@ def test_scales_are_what_they_are_called() -> None:
 def test_a_window_without_variation_or_without_a_number_has_one_too(how: str, steps: int) -> None:
     for value, size in ((7.0, 7.0), (-3.0, 3.0), (0.0, 1.0), (np.nan, 1.0)):
         _, scale = find_scale(np.full((1, steps, 1), value), how)  # type: ignore[arg-type]
-        constant = how != "mean" and size != 1.0
+        constant = how not in ("mean", "velocity") and size != 1.0
+        size = 1.0 if how == "velocity" else size
         assert scale.item() == pytest.approx(size * max(steps**-2, 1e-3) if constant else size)
 
 

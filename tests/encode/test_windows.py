@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import get_args
 
@@ -26,6 +27,9 @@ LAYOUTS = {
     "plain": Layout(6, 4),
     "segments": Layout(6, 4, 3, targets=2, past=1, known=2, static=1, categories=(3,), lags=(4,)),
     "feedback": Layout(6, 4, known=1, lags=(1, 5), feedback=True, scaling="standard"),
+    "places": Layout(
+        6, 4, 2, targets=2, lags=(3,), scaling="velocity", usual=(1.0, 1.0), plane=True
+    ),
 }
 
 
@@ -58,6 +62,8 @@ def test_a_window_has_the_sizes_that_its_layout_says(layout: Layout) -> None:
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize("how", [None, *SCALINGS])
 def test_another_future_changes_nothing_that_is_read_or_scaled(layout: Layout, how: str) -> None:
+    if how == "velocity" and layout.feedback:
+        pytest.skip("a velocity is said to the whole way at once")
     layout = replace(layout, scaling=how)  # type: ignore[arg-type]
     one, origin = record(layout, 30), 15
     y, past = one.y.copy(), one.past.copy()
@@ -89,6 +95,47 @@ def test_targets_are_the_numbers_behind_the_origin(name: str, origin: int) -> No
     np.testing.assert_allclose(y, wanted, rtol=1e-5)
     earlier = window.targets[0, : layout.seen - 1, :, 0].isnan().all()
     assert earlier or layout.feedback
+
+
+def test_steps_are_seen_and_the_way_on_from_the_last_is_said() -> None:
+    layout = Layout(3, 2, scaling="velocity", usual=(0.0,))
+    none = np.zeros((6, 0), dtype=np.float32)
+    y = np.array([5.0, 6, 9, 10, 14, 19])[:, None]
+    one = Record(y, none, none, none[0], np.zeros(0, dtype=np.int64))
+    window = Windows([one], layout).cut(np.array([0]), np.array([4]))
+    size = math.sqrt((9 + 1) / 2)  # of the steps from 6 to 9 and to 10
+    assert window.scale[0, :, 0].tolist() == pytest.approx([size, 2 * size])
+    assert window.shift[0, :, 0].tolist() == [11, 12]
+    seen = window.inputs[0, :, 0].tolist()
+    assert seen == pytest.approx([0, 3 / size, 1 / size, 0])
+    said = window.targets[0, -2:, 0, 0].tolist()
+    assert said == pytest.approx([(14 - 11) / size, (19 - 12) / 2 / size])
+
+
+def test_windows_of_training_are_turned_and_noisy_but_for_the_last_place() -> None:
+    layout = replace(LAYOUTS["places"], jitter=0.5)
+    y = np.random.default_rng(1).normal(size=(30, 2)).cumsum(0)
+    one = replace(record(layout, 30), y=y)
+    which, origins = np.zeros(400, dtype=np.int64), np.full(400, 15)
+    windows = Windows([one], layout)
+    drawn = windows.cut(which, origins, draw=np.random.default_rng(0))
+    plain = windows.cut(which, origins)
+    behind = [w.targets[:, -2:, :, 0].numpy().reshape(400, 4, 2) * w.scale + w.shift
+              for w in (drawn, plain)]  # fmt: skip
+    # The way ahead keeps its lengths, as only what was seen is noisy.
+    lengths = [np.linalg.norm(np.diff(way, axis=1), axis=2) for way in behind]
+    np.testing.assert_allclose(*lengths, rtol=1e-4)
+    angles = np.arctan2(*(behind[0][:, 1] - behind[0][:, 0]).T)
+    assert np.histogram(angles, 4, (-np.pi, np.pi))[0].min() > 70  # of 100 each
+    last, velocity = (
+        [np.linalg.norm(place, axis=1) for place in places]
+        for places in zip(*[(2 * w.shift[:, 0] - w.shift[:, 1], w.shift[:, 1] - w.shift[:, 0])
+                            for w in (drawn, plain)], strict=True)
+    )  # fmt: skip
+    np.testing.assert_allclose(*last)
+    assert np.abs(velocity[0] - velocity[1]).min() > 0
+    again = windows.cut(which, origins, draw=np.random.default_rng(0))
+    assert torch.equal(drawn.inputs, again.inputs)
 
 
 def test_what_is_held_out_is_not_there() -> None:

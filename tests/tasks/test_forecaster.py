@@ -505,7 +505,7 @@ def test_a_test_that_cannot_be_scored_is_refused_before_the_training(
     whole = table()
     for test, words in (
         (whole, "expected some every h behind"),
-        ({**table(1), "unique_id": ["x"] * 120}, "training has not seen it"),
+        ({**table(2), "unique_id": ["x"] * 120 + ["s1"] * 120}, "training has not seen it"),
     ):
         with pytest.raises(DataError, match=words):
             elman.Forecaster(**SETTINGS).fit(whole, test=test, out=tmp_path / "run")

@@ -13,7 +13,7 @@ from elman.train.windows import WindowBatches
 LAYOUT = Layout(3, 2, scaling=None)
 
 
-def batches(*lengths: int, **options: object) -> WindowBatches:
+def batches(*lengths: int, layout: Layout = LAYOUT, **options: object) -> WindowBatches:
     """Of series whose numbers tell which they are and where: 100 * series + step."""
     records = []
     for n, length in enumerate(lengths):
@@ -21,7 +21,7 @@ def batches(*lengths: int, **options: object) -> WindowBatches:
         y = 100.0 * n + np.arange(length)[:, None]
         records.append(Record(y, none, none, none[0], np.zeros(0, dtype=np.int64)))
     origins = np.array([[1, length - 1] for length in lengths])
-    return WindowBatches(Windows(records, LAYOUT), origins, 4, **options)  # type: ignore[arg-type]
+    return WindowBatches(Windows(records, layout), origins, 4, **options)  # type: ignore[arg-type]
 
 
 def firsts(found: WindowBatches, epoch: int = 1, start: int = 0) -> list[list[float]]:
@@ -59,6 +59,20 @@ def test_an_epoch_has_as_many_windows_as_are_wanted() -> None:
 def test_an_epoch_goes_on_where_it_stopped() -> None:
     found = batches(9, 7, seed=1)
     assert firsts(found, 2, 2) == firsts(found, 2)[2:]
+
+
+def test_noise_is_another_in_every_batch_and_the_same_after_a_stop() -> None:
+    noisy = Layout(3, 2, scaling=None, usual=(1.0,), jitter=0.1)
+    found = batches(9, 7, seed=1, layout=noisy)
+    inputs = [chunk.inputs.data for chunk in found.epoch(2)]
+    rest = [chunk.inputs.data for chunk in found.epoch(2, 2)]
+    assert all(torch.equal(a, b) for a, b in zip(inputs[2:], rest, strict=True))
+    noise = [(x[:, :2, 0] - x[:, :2, 0].round()).flatten() for x in inputs]
+    assert all(part.abs().max() > 0 for part in noise)
+    assert not torch.equal(noise[0], noise[1])
+    assert all(x[:, 2, 0].equal(x[:, 2, 0].round()) for x in inputs)  # the last is as it was
+    (plain,) = batches(4, seed=None, layout=noisy).epoch(1)
+    assert plain.inputs.data[:, :, 0].equal(plain.inputs.data[:, :, 0].round())
 
 
 def test_processes_share_every_batch() -> None:

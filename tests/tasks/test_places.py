@@ -1,0 +1,324 @@
+"""Places in the plane: velocities, neighbours, whole futures, and series that are held out."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import elman
+from elman.cli import main
+from elman.encode.neighbours import find_neighbours
+from elman.errors import ArgumentError, DataError
+from elman.tasks.forecaster_use import windows_of
+
+pytest.importorskip("utilsforecast")
+
+SETTINGS: dict[str, Any] = {
+    "targets": ("x", "y"), "plane": True, "scaling": "velocity", "horizon": 6, "context": 4,
+    "segment": 2, "hold_out": "series", "hidden_size": 24, "epochs": 6, "windows": 1000,
+    "batch_size": 50, "learning_rate": 0.01, "dropout": 0.0, "device": "cpu",
+}  # fmt: skip
+Columns = dict[str, list[Any]]
+
+
+def table(paths: dict[str, np.ndarray], begins: dict[str, int] | None = None) -> Columns:
+    """Paths (T, 2) by name, each from a step on."""
+    found: Columns = {"unique_id": [], "ds": [], "x": [], "y": []}
+    for name, path in paths.items():
+        begin = (begins or {}).get(name, 0)
+        found["unique_id"] += [name] * len(path)
+        found["ds"] += range(begin, begin + len(path))
+        found["x"] += path[:, 0].tolist()
+        found["y"] += path[:, 1].tolist()
+    return found
+
+
+def circles(count: int, steps: int = 14, *, seed: int = 0) -> Columns:
+    """Ways that turn all the time, either way, sometimes more and sometimes less."""
+    draw = np.random.default_rng(seed)
+    paths = {}
+    for n in range(count):
+        turns = draw.choice([-0.25, 0.25]) + draw.normal(0, 0.05, steps)
+        angle = draw.uniform(0, 6.28) + turns.cumsum()
+        step = draw.uniform(0.5, 2) * np.stack([np.cos(angle), np.sin(angle)], 1)
+        paths[f"{seed}-{n}"] = 1e6 + step.cumsum(0)  # as metres of a map
+    return table(paths)
+
+
+def meetings(count: int, *, seed: int = 0) -> Columns:
+    """One goes straight on, then towards somebody who stands anywhere."""
+    draw = np.random.default_rng(seed)
+    found: Columns = {"unique_id": [], "ds": [], "x": [], "y": [], "scene": []}
+    for n in range(count):
+        a, b = draw.uniform(0, 6.28, 2)
+        there = draw.uniform(2, 4) * np.array([math.cos(b), math.sin(b)])
+        time = np.arange(-4, 7)[:, None]
+        way = np.where(time > 0, time * there / 6, time * np.array([math.cos(a), math.sin(a)]) / 3)
+        friend = np.repeat(there[None], len(way), axis=0)
+        for name, path in (("one", way), ("friend", friend)):
+            part = table({f"{name}{n}": path}, {f"{name}{n}": 20 * (n % 3)})
+            for column, values in (part | {"scene": [f"s{n}"] * len(path)}).items():
+                found[column] += values
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained() -> elman.Forecaster:
+    settings = {**SETTINGS, "epochs": 20, "validation_fraction": 0.3}
+    return elman.Forecaster(**settings).fit(circles(200), test=circles(20, seed=1))
+
+
+def test_it_sees_a_turn_where_constant_velocity_goes_straight(trained: elman.Forecaster) -> None:
+    ours, other = (trained.metrics[who] for who in ("model", "baseline"))
+    assert other["name"] == "constant velocity"
+    for part in ("validation", "test"):
+        assert ours[part]["ADE"] < 0.4 * other[part]["ADE"]
+        assert ours[part]["best of 20 ADE"] < ours[part]["ADE"] < ours[part]["FDE"]
+    assert {one["name"] for one in trained.metrics["others"]} == {"naive", "drift"}
+
+
+def test_distances_are_those_of_the_forecasts(trained: elman.Forecaster) -> None:
+    found = trained.backtest(circles(10, seed=2), cuts=1, futures=20)
+    said, y = found.forecasts, found.forecasts.y
+    assert y is not None
+    assert said.futures is not None
+    assert said.futures.shape == (10, 20, 6, 2)
+    apart = np.linalg.norm(said.median - y, axis=2)
+    best = np.linalg.norm(said.futures - y[:, None], axis=3)
+    scores = found.scores["this model"]
+    assert scores["ADE"] == pytest.approx(apart.mean())
+    assert scores["FDE"] == pytest.approx(apart[:, -1].mean())
+    assert scores["best of 20 ADE"] == pytest.approx(best.mean(2).min(1).mean())
+    assert scores["best of 20 FDE"] == pytest.approx(best[..., -1].min(1).mean())
+    straight = found.scores["constant velocity"]
+    rows = circles(10, seed=2)
+    places = np.stack([rows["x"], rows["y"]], 1).reshape(10, 14, 2)[:, :8]
+    course = places[:, -1:] + (places[:, -1:] - places[:, -2:-1]) * np.arange(1, 7)[:, None]
+    assert straight["ADE"] == pytest.approx(np.linalg.norm(course - y, axis=2).mean())
+
+
+def test_futures_are_spread_as_the_quantiles_say(trained: elman.Forecaster) -> None:
+    found = trained.predict(circles(3, 8, seed=3), futures=4000)
+    assert found.futures is not None
+    for p in (0.2, 0.5, 0.9):
+        drawn, said = np.quantile(found.futures, p, axis=1), found.quantile(p)
+        width = found.quantile(0.9) - found.quantile(0.1)
+        assert (np.abs(drawn - said) < 0.08 * width).all()
+    again = trained.predict(circles(3, 8, seed=3), futures=3)
+    assert again.futures is not None
+    assert again.futures.shape[1] == 3
+    table = again.columns()
+    assert table["x-future-1"] == again.futures[:, 0, :, 0].ravel().tolist()
+    assert "y-future-3" in table
+
+
+def test_a_whole_future_stays_on_its_way(trained: elman.Forecaster) -> None:
+    """Who is left of the median at one step is so at the next."""
+    found = trained.predict(circles(20, 8, seed=4), futures=200)
+    assert found.futures is not None
+    error = found.futures - found.median[:, None]
+    together = [np.corrcoef(error[n, :, 3, k], error[n, :, 5, k])[0, 1]
+                for n in range(20) for k in range(2)]  # fmt: skip
+    assert min(together) > 0.5
+
+
+def test_it_comes_back_from_its_folder_with_its_futures(
+    trained: elman.Forecaster, tmp_path: Path
+) -> None:
+    trained.save(tmp_path / "run")
+    series = circles(2, 8, seed=5)
+    a, b = (m.predict(series, futures=2) for m in (trained, elman.load(tmp_path / "run")))
+    assert np.array_equal(a.futures, b.futures)
+
+
+def test_neighbours_tell_where_one_goes() -> None:
+    data = meetings(120)
+    errors = []
+    for options in ({}, {"neighbours": 2, "group": "scene"}):
+        settings = {**SETTINGS, "epochs": 20, **options}
+        model = elman.Forecaster(**settings).fit(data)
+        found = model.backtest(meetings(30, seed=1), cuts=1).forecasts
+        assert found.y is not None
+        walks = np.array([name.startswith("one") for name in found.unique_id])
+        errors.append(np.linalg.norm(found.median - found.y, axis=2)[walks].mean())
+    assert errors[1] < 0.4 * errors[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"segment": 1, "lags": (1, 3), "per_series": True}])
+def test_a_live_forecast_among_others_is_that_of_the_table(options: dict[str, Any]) -> None:
+    data = meetings(12)
+    rows = len(data["x"])
+    draw = np.random.default_rng(0)
+    for axis in ("x", "y"):  # so that nobody is as near as another, and all meet in one scene
+        data[axis] = (np.array(data[axis]) + draw.normal(0, 2, rows)).tolist()
+    data["x"][-3] = data["y"][-3] = math.nan
+    settings = {**SETTINGS, "neighbours": 2, "epochs": 1, "hold_out": "end", **options}
+    model = elman.Forecaster(**settings).fit(data)
+    name, begin = "one2", 40
+
+    def until(time: int) -> Columns:
+        keep = [n for n in range(rows) if data["ds"][n] < time]
+        return {column: [values[n] for n in keep] for column, values in data.items()}
+
+    live = model.stream(name, series=until(begin + 5))
+    for time in range(begin + 5, begin + 11):
+        here = {
+            data["unique_id"][n]: (data["x"][n], data["y"][n])
+            for n in range(rows)
+            if data["ds"][n] == time and not math.isnan(data["x"][n])
+        }
+        found = live.push(here.pop(name), here)
+        said = model.predict(until(time + 1))
+        expected = said.quantiles[said.unique_id.index(name)]
+        np.testing.assert_allclose(found.quantiles, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_others_do_later_is_not_seen() -> None:
+    data = meetings(6)
+    settings = {**SETTINGS, "neighbours": 2, "group": "scene", "epochs": 1}
+    model = elman.Forecaster(**settings).fit(data)
+    changed = {name: list(values) for name, values in data.items()}
+    for n, name in enumerate(data["unique_id"]):
+        if name.startswith("friend") and n % 11 > 4:  # behind the origin
+            changed["x"][n] += 5
+    a, b = (
+        windows_of(model, model._read(one)).cut(np.arange(0, 12, 2), np.full(6, 5))
+        for one in (data, changed)
+    )
+    assert a.inputs.equal(b.inputs)
+    earlier = {name: list(values) for name, values in data.items()}
+    for n, name in enumerate(data["unique_id"]):
+        if name.startswith("friend"):
+            earlier["x"][n] += 0.5
+    other = windows_of(model, model._read(earlier)).cut(np.arange(0, 12, 2), np.full(6, 5))
+    assert not a.inputs.equal(other.inputs)
+
+
+def test_neighbours_are_of_the_same_scene_and_time_and_were_there_before() -> None:
+    nan = math.nan
+    y = np.array(
+        [[0.0, 0], [0, 0], [0, 0], [3, 0], [3, 0], [2, 0], [2, nan], [2, 0], [1, 0], [1, 0]]
+    )
+    begins = np.array([0, 3, 5, 8])
+    found = find_neighbours(y, begins, [0, 1, 0, 0], [0.0, 0, 0, 1], 2)
+    assert found[0].tolist() == [-1, -1]  # nobody has been there before the first step
+    assert found[1].tolist() == [-1, -1]  # the third has a gap, the fourth is elsewhere
+    assert found[2].tolist() == [4, -1]  # the third was not there before
+    assert found[4].tolist() == [2, -1]
+    many = np.repeat(np.arange(5.0)[:, None, None], 2, 1) * np.ones((5, 2, 2))
+    near = find_neighbours(many.reshape(-1, 2), np.arange(0, 10, 2), [0] * 5, [0.0] * 5, 3)
+    assert near[5].tolist() == [3, 7, 1]
+
+
+def test_a_series_that_is_held_out_changes_no_weight() -> None:
+    settings = {**SETTINGS, "epochs": 1, "monitor": "last", "validation_fraction": 0.2}
+    data = circles(20)
+    model = elman.Forecaster(**settings).fit(data)
+    held = np.random.default_rng(0).choice(20, 4, replace=False)
+    changed = {name: list(values) for name, values in data.items()}
+    for n in range(len(data["x"])):
+        if n // 14 in held:
+            changed["x"][n] *= -3
+    other = elman.Forecaster(**settings).fit(changed)
+    for a, b in zip(model.model.parameters(), other.model.parameters(), strict=True):
+        assert a.equal(b)
+    scores = [one.metrics["model"]["validation"]["ADE"] for one in (model, other)]
+    assert scores[0] != scores[1]
+
+
+def test_new_series_are_scored_by_themselves(trained: elman.Forecaster) -> None:
+    new = circles(20, seed=1)
+    new["unique_id"] = [f"new {name}" for name in new["unique_id"]]
+    scores = trained.evaluate(new)
+    said = trained.backtest(new, cuts=1).scores["this model"]
+    far = [n for n in range(280) if n % 14 >= 4]
+    assert scores["numbers"] > said["numbers"] == 20 * 6 * 2
+    assert scores["numbers"] == 2 * len(far)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"decoder": "autoregressive", "segment": None}, "scaling=velocity says the way"),
+        ({"targets": ("x",)}, "plane needs two targets, such as x and y, got x"),
+        ({"plane": False, "neighbours": 3}, "neighbours are near in the plane"),
+        ({"neighbours": -1}, "neighbours must be 0 or more, got -1"),
+        ({"group": "scene"}, "group says whose neighbours one is"),
+        ({"jitter": -0.1}, "jitter must be 0 or more, got -0.1"),
+        ({"per_series": True}, "hold_out=series leaves series that training has not seen"),
+        ({"hold_out": "none"}, "hold_out must be one of end, series, got 'none'"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ArgumentError, match=words):
+        elman.Forecaster(**{**SETTINGS, **settings}).fit(circles(10))
+
+
+def test_scenes_that_cannot_be_are_named(trained: elman.Forecaster) -> None:
+    settings = {**SETTINGS, "neighbours": 2, "epochs": 1}
+    data = circles(10)
+    with pytest.raises(ArgumentError, match="no column is named 'ds'; set ds"):
+        elman.Forecaster(**settings).fit({k: v for k, v in data.items() if k != "ds"})
+    scenes = data | {"scene": ["a"] * 139 + ["b"]}
+    with pytest.raises(DataError, match="series '0-9' must be of one 'scene', got 2"):
+        elman.Forecaster(**settings, group="scene").fit(scenes)
+    odd = data | {"ds": [2 * t + (n >= 126) for n, t in enumerate(data["ds"])]}
+    with pytest.raises(DataError, match="series '0-9' begins at 1, no whole number of"):
+        elman.Forecaster(**settings).fit(odd)
+    with pytest.raises(DataError, match="hold_out=series needs two series or more"):
+        elman.Forecaster(**SETTINGS).fit(circles(1))
+    live = trained.stream("0-0")
+    with pytest.raises(ArgumentError, match="this model sees no neighbours"):
+        live.push((0.0, 0.0), {"a": (1.0, 2.0)})
+    seeing = elman.Forecaster(**settings).fit(data).stream("0-0")
+    for place in ((1.0,), "here", (1.0, math.inf)):
+        with pytest.raises(ArgumentError, match=r"others\['a'\] must be"):
+            seeing.push((0.0, 0.0), {"a": place})
+
+
+def test_futures_that_cannot_be_drawn_are_refused(trained: elman.Forecaster) -> None:
+    with pytest.raises(ArgumentError, match=r"futures must be in 0..10,000, got -1"):
+        trained.predict(futures=-1)
+    settings = {**SETTINGS, "output": "point", "epochs": 1}
+    with pytest.raises(ArgumentError, match="futures need to know which numbers"):
+        elman.Forecaster(**settings).fit(circles(10)).predict(futures=1)
+    drawn = {**settings, "output": None, "decoder": "autoregressive", "segment": None}
+    model = elman.Forecaster(**{**drawn, "scaling": "standard", "samples": 30}).fit(circles(10))
+    found = model.predict(futures=30)
+    assert found.futures is not None
+    np.testing.assert_allclose(found.futures.mean(1), found.mean, rtol=1e-7)
+    with pytest.raises(ArgumentError, match=r"futures must be in 0..30, got 31"):
+        model.predict(futures=31)
+
+
+def test_the_command_line_draws_futures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, run = tmp_path / "a.csv", str(tmp_path / "run")
+    rows = meetings(20)
+    lines = [",".join(rows), *(",".join(map(str, row)) for row in zip(*rows.values(), strict=True))]
+    path.write_text("\n".join(lines))
+    flags = ["--targets", "x", "y", "--plane", "--scaling", "velocity", "--horizon", "4",
+             "--context", "4", "--hold-out", "series", "--neighbours", "2", "--group", "scene",
+             "--jitter", "0.1", "--epochs", "1", "--hidden-size", "8"]  # fmt: skip
+    assert main(["train", "forecaster", str(path), "--out", run, *flags]) == 0
+    assert "validation ADE" in capsys.readouterr().out
+    assert main(["predict", run, "--futures", "2", "--out", str(tmp_path / "next.csv")]) == 0
+    head = (tmp_path / "next.csv").read_text().splitlines()[0].split(",")
+    assert head[-2:] == ["y-future-1", "y-future-2"]
+    capsys.readouterr()
+    assert main(["backtest", run, str(path), "--cuts", "1"]) == 0
+    found = capsys.readouterr().out.splitlines()
+    assert found[0].split()[:2] == ["ADE", "MASE"]
+    assert "best of 20 FDE" in found[0]
+    assert found[2].startswith("constant velocity") or found[2].startswith("drift")
+    assert main(["evaluate", run, str(path), "--json"]) == 2
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "mean distance" in page
+    assert ">futures<" in page
+    assert "constant velocity" in (tmp_path / "run" / "README.md").read_text()
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["settings"]["neighbours"] == 2
