@@ -58,7 +58,7 @@ TEXTS = (  # file, score on the test data, target
     ("dailydialog", "perplexity", None), ("dailydialog", "BLEU-2", None),
     ("dailydialog", "distinct-1", None), ("dailydialog", "distinct-2", None),
 )  # fmt: skip
-SERIES = (  # file, part, score on the test data, baseline, target
+SERIES = (  # file, part, score on the test data, baseline if it has one, target
     ("m4_hourly", None, "OWA", "seasonal naive", 0.50),
     ("m4_hourly", None, "ND", "seasonal naive", 0.040),
     ("m4_hourly", None, "wQL", "seasonal naive", 0.032),
@@ -67,6 +67,11 @@ SERIES = (  # file, part, score on the test data, baseline, target
     ("etth1", "96 hours", "MSE", "seasonal naive", 0.39),
     ("etth1", "168 hours", "MSE", "seasonal naive", 0.43),
     ("pm25", "1 hour", "MAE", "naive", None), ("pm25", "24 hours", "MAE", "naive", None),
+    ("eth_ucy", "mean", "ADE", "constant velocity", 0.50),
+    ("eth_ucy", "mean", "FDE", "constant velocity", 1.08),
+    ("eth_ucy", "mean", "best of 20 ADE", None, 0.42),
+    ("eth_ucy", "mean", "best of 20 FDE", None, 0.80),
+    ("eth_ucy_alone", "mean", "ADE", "constant velocity", None),
 )  # fmt: skip
 FOREST, REGRESSION = (
     "random forest on statistics of windows", "logistic regression on last values and means"
@@ -202,8 +207,8 @@ def series() -> str:
             continue
         facts = json.loads(path.read_text())
         ours, theirs = (
-            found.get(score) if part is None else found[part].get(score)
-            for found in (facts["scores"]["model"], facts["scores"][baseline])
+            found.get(score) if part is None else found.get(part, {}).get(score)
+            for found in (facts["scores"]["model"], facts["scores"].get(baseline, {}))
         )
         met = "" if target is None else "yes" if ours <= target else "no"
         base = "" if theirs is None else f"{theirs:.4g} ({baseline})"

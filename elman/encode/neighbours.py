@@ -125,7 +125,8 @@ class NeighbourPool(nn.Module):
         >>> import torch
         >>> from elman.encode.neighbours import FEATURES, NeighbourPool
         >>> pool = NeighbourPool(0.5, 8)
-        >>> pool(torch.zeros(4, 6, 3 * FEATURES)).shape, pool(torch.zeros(1, 1, FEATURES)).sum().item()
+        >>> found = pool(torch.zeros(4, 6, 3 * FEATURES))  # nobody is there
+        >>> found.shape, found.sum().item()
         (torch.Size([4, 6, 8]), 0.0)
     """
 

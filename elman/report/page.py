@@ -282,10 +282,10 @@ def _forecasts(found: Mapping[str, Any]) -> str:
 
 def _paths(fan: Mapping[str, Any]) -> str:
     """Where one went, where it was thought to go, and some ways that it might have gone."""
-    curves = [Curve(x, y, color, name)
-              for name, color in PLACES.items() for x, y in [fan["places"][name]]]  # fmt: skip
-    curves += [Curve(x, y, RULE, "" if n else "futures") for n, (x, y) in enumerate(fan["futures"])]
+    ways = [(way, RULE, "" if n else "futures") for n, way in enumerate(fan["futures"])]
+    ways += [(fan["places"][name], color, name) for name, color in PLACES.items()]
     x, y = fan["axes"]
+    curves = [Curve(xs, ys, color, label) for (xs, ys), color, label in ways]
     return chart(fan["title"], (x, y), [one for one in curves if one.ys], scale="plane")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import elman
@@ -30,7 +29,9 @@ def model_card(
     listed += [(one["name"], one) for one in baselines if one]
     rows = [
         f"| {who} | {part} | "
-        + " | ".join(form.format(scores.get(key, math.nan)) for key, form in columns.values())
+        + " | ".join(
+            form.format(scores[key]) if key in scores else "–" for key, form in columns.values()
+        )
         + " |"
         for who, parts in listed
         for part, scores in parts.items()

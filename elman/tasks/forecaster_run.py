@@ -17,6 +17,7 @@ from elman.errors import ArgumentError, DataError
 from elman.read.series import SeriesTable
 from elman.report.forecasts import Scored, check_scorer
 from elman.tasks.card import model_card
+from elman.tasks.forecaster_pictures import pictures
 from elman.tasks.forecaster_scores import (
     SCORED,
     STEPS,
@@ -24,7 +25,6 @@ from elman.tasks.forecaster_scores import (
     calibrate,
     choose,
     learn_dependence,
-    pictures,
     roll,
     score,
     scored_futures,
@@ -306,13 +306,14 @@ def describe(model: Forecaster, name: str) -> str:
         f"The quantiles are moved so that they hold on {count:,} windows of the validation data"
         + ("; that is few." if count < FEW else ".")
     ]  # fmt: skip
+    of = "" if model.index.frequency == "step" else f" of {model.index.frequency}"
     columns = {"MASE": ("MASE", "{:.3f}"), "ND": ("ND", "{:.4f}"), "wQL": ("wQL", "{:.4f}")}
     if layout.plane:
         columns = {score: (score, "{:.3f}") for score in ("ADE", "FDE", "best of 20 ADE")}
     return model_card(
         model, name, title="what comes next",
-        made=f"{model.cell.upper()}, {model.decoder}, {layout.horizon} steps of "
-        f"{model.index.frequency} from the last {layout.context}{segment}",
+        made=f"{model.cell.upper()}, {model.decoder}, {layout.horizon} steps{of} from the last "
+        f"{layout.context}{segment}",
         columns=columns,
         use=[f"model.predict({'table' if model.future else ''}).columns()"],
         notes=notes,

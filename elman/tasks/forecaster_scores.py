@@ -26,7 +26,6 @@ from elman.report.forecasts import (
     Guess,
     Scored,
     baselines,
-    find_distances,
     score_forecasts,
     score_places,
     statistical,
@@ -312,7 +311,10 @@ def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) 
         for name, guess in guesses.items():
             places = guess.median.reshape(shape)
             scores = score_places(rolled.y, places, drawn if guess is ours else None)
-            scored.scores[name] = scores | scored.scores[name]
+            # What is a share of y depends on where the axes begin.
+            rest = scored.scores[name].items()
+            kept = {key: value for key, value in rest if key.startswith(("coverage", "numbers"))}
+            scored.scores[name] = scores | kept
 
     def rank(name: str) -> float:
         found = scored.scores[name]
@@ -338,76 +340,3 @@ def calibrate(model: Forecaster, windows: Windows, spans: Whole) -> tuple[Number
     rolled = roll(model, windows, *choose(windows, spans, 1, SCORED), corrected=False)
     errors = (rolled.y[..., None] - rolled.quantiles) / rolled.scale[..., None]
     return find_corrections(errors, model.levels), len(rolled.which)
-
-
-def pictures(
-    model: Forecaster, windows: Windows, rolled: Rolled, scored: Scored, names: list[str]
-) -> dict[str, Any]:
-    """What the report draws: forecasts that are hard and easy, errors by step, coverage."""
-    of_series = scored.of_series["this model"]
-    ranked = [n for n in np.argsort(of_series, kind="stable").tolist() if of_series[n] >= 0]
-    wanted = {"easiest": ranked[:1], "median": ranked[len(ranked) // 2 :][:1],
-              "hardest": ranked[-1:]}  # fmt: skip
-    if len(ranked) < len(wanted):
-        wanted = {"": ranked[:1]}
-    levels, layout = model.levels, windows.layout
-    fans: list[dict[str, Any]] = []
-    for kind, (n,) in ((kind, found) for kind, found in wanted.items() if found):
-        series, k = divmod(n, layout.targets)
-        row = int(np.flatnonzero(rolled.which == series)[-1])
-        origin = int(rolled.origins[row])
-        begin = windows.begins[series]
-        if layout.plane:
-            seen = windows.y[begin + max(0, origin - layout.context) : begin + origin]
-            median = rolled.quantiles[row, ..., levels.index(0.5)]
-            places = {"seen": seen, "came": rolled.y[row], "median": median}
-            fans.append({
-                "title": f"{names[series] or 'Forecast'}{f' ({kind})' if kind else ''}",
-                "axes": model.index.targets,
-                "places": {name: _path(values) for name, values in places.items()},
-                "futures": [_path(values) for values in rolled.futures[row]],
-            })  # fmt: skip
-            continue
-        first = max(0, origin - max(2 * layout.horizon, 2 * model.seasonal))
-        target = model.index.targets[k] if layout.targets > 1 else ""
-        name = " ".join(x for x in (names[series], target) if x)
-        fans.append({
-            "title": f"{name or 'Forecast'}{f' ({kind})' if kind else ''}",
-            "seen": _listed(windows.y[begin + first : begin + origin, k]),
-            "y": _listed(rolled.y[row, :, k]),
-            "median": _listed(rolled.quantiles[row, :, k, levels.index(0.5)]),
-            "bands": {
-                f"{100 * (1 - 2 * p):g}": [
-                    _listed(rolled.quantiles[row, :, k, levels.index(side)])
-                    for side in (p, round(1 - p, 6))
-                ]
-                for p in levels
-                if p in (0.025, 0.1) and round(1 - p, 6) in levels
-            },
-        })  # fmt: skip
-    error = np.abs(rolled.y - rolled.quantiles[..., levels.index(0.5)]) / rolled.scale[:, :1]
-    if layout.plane:
-        error = find_distances(rolled.y, rolled.quantiles[..., levels.index(0.5)])
-    with np.errstate(invalid="ignore"):
-        below = np.where(np.isnan(rolled.y[..., None]), np.nan, rolled.y[..., None]
-                         <= rolled.quantiles)  # fmt: skip
-    return {
-        "fans": fans,
-        "error of": "mean distance" if layout.plane else "error in units of the scale",
-        "errors": _listed(np.array([_mean(error[:, h]) for h in range(layout.horizon)])),
-        "levels": list(levels),
-        "below": _listed(np.array([_mean(below[..., q]) for q in range(len(levels))])),
-    }
-
-
-def _path(places: Numbers) -> list[list[float | None]]:
-    """Coordinates (2, T) of places (T, 2), without those that are not known."""
-    return [_listed(axis) for axis in places[~np.isnan(places).any(1)].T]
-
-
-def _mean(values: Numbers) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
-
-
-def _listed(values: Numbers) -> list[float | None]:
-    return [float(f"{x:.6g}") if np.isfinite(x) else None for x in values.tolist()]

@@ -312,7 +312,7 @@ def test_the_command_line_draws_futures(tmp_path: Path, capsys: pytest.CaptureFi
     capsys.readouterr()
     assert main(["backtest", run, str(path), "--cuts", "1"]) == 0
     found = capsys.readouterr().out.splitlines()
-    assert found[0].split()[:2] == ["ADE", "MASE"]
+    assert found[0].split()[:2] == ["ADE", "FDE"]
     assert "best of 20 FDE" in found[0]
     assert found[2].startswith("constant velocity") or found[2].startswith("drift")
     assert main(["evaluate", run, str(path), "--json"]) == 2

@@ -1,0 +1,103 @@
+"""What the report of a forecaster draws: some forecasts, errors by steps ahead, coverage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.encode.windows import Windows
+from elman.report.forecasts import Scored, find_distances
+from elman.tasks.forecaster_scores import Numbers, Rolled
+
+if TYPE_CHECKING:
+    from elman.tasks.forecaster import Forecaster
+
+Drawn = dict[str, Any]
+
+
+def pictures(
+    model: Forecaster, windows: Windows, rolled: Rolled, scored: Scored, names: list[str]
+) -> Drawn:
+    """Forecasts that are hard and easy, errors by step, coverage."""
+    of_series = scored.of_series["this model"]
+    ranked = [n for n in np.argsort(of_series, kind="stable").tolist() if of_series[n] >= 0]
+    wanted = {"easiest": ranked[:1], "median": ranked[len(ranked) // 2 :][:1],
+              "hardest": ranked[-1:]}  # fmt: skip
+    if len(ranked) < len(wanted):
+        wanted = {"": ranked[:1]}
+    levels, layout = model.levels, windows.layout
+    fans = []
+    for kind, (n,) in ((kind, found) for kind, found in wanted.items() if found):
+        series, k = divmod(n, layout.targets)
+        row = int(np.flatnonzero(rolled.which == series)[-1])
+        target = model.index.targets[k] if layout.targets > 1 and not layout.plane else ""
+        title = " ".join(x for x in (names[series], target) if x) or "Forecast"
+        drawn = (
+            _way(model, windows, rolled, row)
+            if layout.plane
+            else _fan(model, windows, rolled, row, k)
+        )
+        fans.append({"title": f"{title} ({kind})" if kind else title, **drawn})
+    median = rolled.quantiles[..., levels.index(0.5)]
+    error = np.abs(rolled.y - median) / rolled.scale[:, :1]
+    if layout.plane:
+        error = find_distances(rolled.y, median)
+    below: Any = rolled.y[..., None] <= rolled.quantiles
+    below = np.where(np.isnan(rolled.y[..., None]), np.nan, below)
+    return {
+        "fans": fans,
+        "error of": "mean distance" if layout.plane else "error in units of the scale",
+        "errors": _listed(np.array([_mean(error[:, h]) for h in range(layout.horizon)])),
+        "levels": list(levels),
+        "below": _listed(np.array([_mean(below[..., q]) for q in range(len(levels))])),
+    }
+
+
+def _fan(model: Forecaster, windows: Windows, rolled: Rolled, row: int, k: int) -> Drawn:
+    """Target k over time: what was seen, what came, the median and bands."""
+    levels, layout = model.levels, windows.layout
+    begin, origin = windows.begins[rolled.which[row]], int(rolled.origins[row])
+    first = max(0, origin - max(2 * layout.horizon, 2 * model.seasonal))
+    said = rolled.quantiles[row, :, k]
+    return {
+        "seen": _listed(windows.y[begin + first : begin + origin, k]),
+        "y": _listed(rolled.y[row, :, k]),
+        "median": _listed(said[:, levels.index(0.5)]),
+        "bands": {
+            f"{100 * (1 - 2 * p):g}": [
+                _listed(said[:, levels.index(side)]) for side in (p, round(1 - p, 6))
+            ]
+            for p in levels
+            if p in (0.025, 0.1) and round(1 - p, 6) in levels
+        },
+    }
+
+
+def _way(model: Forecaster, windows: Windows, rolled: Rolled, row: int) -> Drawn:
+    """A way in the plane, on from the last place that was seen: what came, the median, futures."""
+    begin, origin = windows.begins[rolled.which[row]], int(rolled.origins[row])
+    seen = windows.y[begin + max(0, origin - windows.layout.context) : begin + origin]
+    seen = seen[~np.isnan(seen).any(1)]
+
+    def path(places: Numbers) -> list[list[float | None]]:
+        return [_listed(axis) for axis in places[~np.isnan(places).any(1)].T]
+
+    def on(places: Numbers) -> list[list[float | None]]:
+        return path(np.concatenate([seen[-1:], places]))
+
+    median = rolled.quantiles[row, ..., model.levels.index(0.5)]
+    return {
+        "axes": model.index.targets,
+        "places": {"seen": path(seen), "came": on(rolled.y[row]), "median": on(median)},
+        "futures": [on(future) for future in rolled.futures[row]],
+    }
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+
+
+def _listed(values: NDArray[Any]) -> list[float | None]:
+    return [float(f"{x:.6g}") if np.isfinite(x) else None for x in values.tolist()]
