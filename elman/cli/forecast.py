@@ -43,6 +43,7 @@ def backtest(
     cuts: int = 5,
     stride: int | None = None,
     level: tuple[float, ...] = (),
+    futures: int = 0,
     out: Path | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     skip_bad_rows: Path | None = None,
@@ -64,6 +65,8 @@ def backtest(
         Steps from one to the next; None for the horizon.
     level
         Intervals in the file, in percent; 80 and 95 if none is given.
+    futures
+        How many whole courses to draw of each forecast, a column each in the file.
     out
         File for all forecasts beside what came: CSV, TSV, JSONL or Parquet.
     overwrite
@@ -78,7 +81,9 @@ def backtest(
     _check(out, overwrite=overwrite)
     model = load(run)
     assert isinstance(model, Forecaster)
-    found = model.backtest(series, cuts=cuts, stride=stride, skip_bad_rows=skip_bad_rows)
+    found = model.backtest(
+        series, cuts=cuts, stride=stride, futures=futures, skip_bad_rows=skip_bad_rows
+    )
     _note(found.forecasts.notes)
     if out is not None:
         found.forecasts.write(out, level or None, overwrite=overwrite)

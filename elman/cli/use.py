@@ -99,7 +99,7 @@ def predict(
     chosen = (beam, length_penalty, coverage_penalty, no_repeat) != (None, 1.0, 0.0, None)
     if issubclass(task_of(run), Forecaster):
         if text is not None or k is not None or chosen or skip_bad_rows is not None:
-            raise ArgumentError(f"{run}: a forecaster takes --file, --out, --level, --futures")
+            raise ArgumentError(f"{run}: takes --file, --out, --level, --futures, --overwrite")
         show_forecasts(run, file, out, level or None, futures, overwrite=overwrite)
         return
     if level or futures:

@@ -1,7 +1,8 @@
 """Whole futures out of the quantiles of single numbers: which of these go together.
 
     z_i = g_i^-1(y_i),   g_i through (Phi^-1(p), q_p) of all levels p, in straight lines
-    R = correlation of z over forecasts that training has not seen, drawn a little towards I
+    R = correlation of z around 0 over forecasts that training has not seen; of few of them drawn
+        towards its means over all steps that are as far apart
     future = g(z),   z ~ N(0, R)
 
 i counts the numbers of a forecast, all steps and targets.  Each number of a future has the
@@ -32,7 +33,7 @@ Numbers = NDArray[np.float64]
 def find_dependence(y: Numbers, quantiles: Numbers, levels: Sequence[float]) -> Numbers:
     """R (D, D) of what came (B, H, K) and the quantiles of it (B, H, K, Q).
 
-    Forecasts of which a number is missing (NaN) count for nothing.
+    Of what is missing (NaN) nothing counts.
 
     Example:
         >>> import numpy as np
@@ -42,40 +43,58 @@ def find_dependence(y: Numbers, quantiles: Numbers, levels: Sequence[float]) -> 
         >>> find_dependence(y, quantiles, [0.2, 0.5, 0.8]).round(2).tolist()
         [[1.0, 1.0], [1.0, 1.0]]
     """
-    whole = ~np.isnan(y).any((1, 2))
-    size = y[0].size
-    if not whole.any():
-        return np.eye(size)
-    z = _scores(y[whole], quantiles[whole], levels).reshape(-1, size)
-    z = z - z.mean(0)
-    z /= np.maximum(z.std(0), 1e-9)
-    # Of few forecasts more is chance: as if there were one more for each number, without any.
-    found = np.asarray(z.T @ z / (len(z) + size))
-    np.fill_diagonal(found, 1.0)
-    return found
+    targets = y.shape[2]
+    z = _scores(y, quantiles, levels).reshape(len(y), -1)
+    there = (~np.isnan(z)).astype(np.float64)
+    z = np.nan_to_num(z)
+    squares = (z * z).T @ there
+    count = there.T @ there
+    found = z.T @ z / np.maximum(np.sqrt(squares * squares.T), 1e-12)
+    step, target = np.divmod(np.arange(len(found)), targets)
+    apart = np.abs(np.subtract.outer(step, step))
+    kind = (apart * targets + target[:, None]) * targets + target
+    some = (count > 0).ravel()
+    sums, many = (np.bincount(kind.ravel(), weights) for weights in ((found.ravel() * some), some))
+    like = (sums / np.maximum(many, 1))[kind]
+    # Of few forecasts chance is left out by what all steps so far apart have in common.
+    found = (count * found + len(found) * like) / (count + len(found))
+    root = find_root(found)  # of what is no correlation of anything, the nearest that is
+    root /= np.maximum(np.linalg.norm(root, axis=1, keepdims=True), 1e-6)
+    return np.asarray(root @ root.T)
+
+
+def find_root(dependence: Numbers) -> Numbers:
+    """A matrix (D, D) that makes independent numbers depend on each other like R."""
+    values, vectors = np.linalg.eigh(dependence)
+    return np.asarray(vectors * np.sqrt(values.clip(min=0)))
 
 
 def draw_futures(
     quantiles: Numbers,
     levels: Sequence[float],
-    dependence: Numbers,
+    root: Numbers,
     count: int,
     draw: np.random.Generator,
 ) -> Numbers:
     """Futures (B, S, H, K) of quantiles (B, H, K, Q), with the same random numbers for all rows.
 
+    Args:
+        quantiles: of each number.
+        levels: Q of them.
+        root: of the dependence, see `find_root`.
+        count: S.
+        draw: the random numbers.
+
     Example:
         >>> import numpy as np
-        >>> from elman.decode.copula import draw_futures
+        >>> from elman.decode.copula import draw_futures, find_root
         >>> quantiles = np.array([[[[-1.0, 0.0, 1.0]], [[9.0, 10.0, 11.0]]]])
         >>> found = draw_futures(
-        ...     quantiles, [0.2, 0.5, 0.8], np.ones((2, 2)), 5, np.random.default_rng(0)
+        ...     quantiles, [0.2, 0.5, 0.8], find_root(np.ones((2, 2))), 5, np.random.default_rng(0)
         ... )
         >>> found.shape, np.allclose(found[0, :, 1] - found[0, :, 0], 10)
         ((1, 5, 2, 1), True)
     """
-    values, vectors = np.linalg.eigh(dependence)
-    root = vectors * np.sqrt(values.clip(min=0))
     z = (draw.standard_normal((count, len(root))) @ root.T).reshape(count, *quantiles.shape[1:3])
     knots = _knots(levels)
     upper = np.searchsorted(knots, z).clip(1, len(knots) - 1)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.encode.scale import find_steps
 from elman.encode.series import calendar
 from elman.encode.windows import Record
 from elman.errors import ArgumentError, DataError
@@ -230,7 +231,7 @@ def column_of(table: SeriesTable, series: Series, name: str) -> NDArray[np.float
 
 
 def _usual_steps(table: SeriesTable, targets: int) -> list[float]:
-    steps = np.concatenate([np.diff(one.values[:, :targets], axis=0) for one in table.series])
+    steps = np.concatenate([find_steps(one.values[None, :, :targets])[0] for one in table.series])
     there = ~np.isnan(steps)
     mean = np.abs(np.where(there, steps, 0)).sum(0) / np.maximum(there.sum(0), 1)
     return [float(step) or 1.0 for step in mean]

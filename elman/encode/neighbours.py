@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 FEATURES = 7  # of a neighbour: place, velocity beside mine, velocity, whether it is there
 NEAR, NEARER = 1.25, 0.4  # a and b
+BLOCK = 512  # of those who are there at the same time, from whom distances are found at once
 FAR, FAST = 12.0, 2.0  # usual steps of a neighbour's distance and velocity
 
 Numbers = NDArray[np.float64]
@@ -68,10 +69,12 @@ def find_neighbours(
     for same in np.split(rows, breaks):
         if len(same) < 2:
             continue
-        apart = np.linalg.norm(y[same, None] - y[same], axis=2)
-        np.fill_diagonal(apart, np.inf)
-        order = apart.argsort(1, kind="stable")[:, : min(count, len(same) - 1)]
-        found[same, : order.shape[1]] = same[order]
+        for first in range(0, len(same), BLOCK):
+            here = same[first : first + BLOCK]
+            apart = np.linalg.norm(y[here, None] - y[same], axis=2)
+            apart[here[:, None] == same] = np.inf
+            order = apart.argsort(1, kind="stable")[:, : min(count, len(same) - 1)]
+            found[here, : order.shape[1]] = same[order]
     return found
 
 
@@ -90,17 +93,18 @@ def look_around(
         others: (N, M) from `find_neighbours`.
         rows: (B, S) of those that look.
         there: (B, S) whether one does.
-        own: (B, S, 2) the velocity of each.
+        own: (B, S, 2) the velocity of each; who has none, NaN, sees nobody.
         turn: (B, 2, 2) matrices for all that is seen; None for none.
     """
     mine = np.where(there, rows, 0)
     near = others[mine]
-    seen = (near >= 0) & there[..., None] & ~np.isnan(y[mine]).any(-1, keepdims=True)
-    near = np.where(seen, near, 1)
+    there = there & ~np.isnan(own).any(-1)
+    seen = (near >= 0) & there[..., None]
+    near = np.where(seen, near, 0)
     place, velocity = y[near] - y[mine][:, :, None], y[near] - y[near - 1]
     if turn is not None:
         place, velocity = place @ turn[:, None], velocity @ turn[:, None]
-    beside = velocity - np.nan_to_num(own)[:, :, None]
+    beside = velocity - own[:, :, None]
     found = np.concatenate([place, beside, velocity, np.ones_like(place[..., :1])], 3)
     found[~seen] = 0
     return np.asarray(found.reshape(*rows.shape, -1))

@@ -8,9 +8,10 @@
     last       shift the last y,    scale standard deviation
     velocity   shift the last y and on at its last step,   scale root mean square of the steps
 
-A place in the plane has one scale for both axes: with velocity that of the steps' length.  A scale
-is at least the mean |y| / n^2, of n numbers, and a thousandth of it, below which a series
+A scale is at least the mean |y| / n^2, of n numbers, and a thousandth of it, below which a series
 counts as constant; 1 if all are 0.  Robust is standard where half of the numbers are the same.
+A place in the plane, whose axes may begin anywhere, has one scale for both, with velocity that of
+the steps' length, and at least a fifth of a usual step.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 Scaling = Literal["mean", "standard", "robust", "last", "velocity"]
 TINY = 1e-3  # of |y|, the least scale
-LEAST_STEP = 0.2  # of a usual step, what is added to the steps' scale: who stands has one, too
+LEAST_STEP = 0.2  # of a usual step, the least scale of places
 TO_DEVIATION = 0.7413  # interquartile ranges of a normal distribution in a standard deviation
 
 Numbers = NDArray[np.float64]
@@ -41,8 +42,8 @@ def find_scale(
     Args:
         seen: the windows.
         how: to scale them; None for not at all.
-        usual: K usual steps, below a part of which a velocity is standing.
-        plane: whether the targets share one scale.
+        usual: of a plane K usual steps, of which a part is the least scale: who stands has one.
+        plane: whether the targets are a place: they share one scale, and axes begin anywhere.
 
     Example:
         >>> import numpy as np
@@ -77,8 +78,12 @@ def find_scale(
             shift = np.take_along_axis(y, last, 1)
     if how == "velocity":
         scale = _step_size(seen, np.array(usual or [0.0] * seen.shape[2]))
+    elif plane:
+        scale = np.maximum(scale, LEAST_STEP * np.array(usual))
     elif how is not None:
-        scale = np.maximum(scale, np.maximum(TINY, 1.0 / (count * count)) * size)
+        share = 1.0 / (count * count)
+        least = max(TINY, share) if there is None else np.maximum(TINY, share)
+        scale = np.maximum(scale, least * size)
     if plane:  # of velocities the length, of others the mean
         many = 1 if how == "velocity" else seen.shape[2]
         whole = np.sqrt((scale * scale).sum(2, keepdims=True) / many)
@@ -88,9 +93,26 @@ def find_scale(
     return shift, scale
 
 
+def find_steps(y: Numbers) -> Numbers:
+    """Of each number of (B, T, K) the way from the last one, by the time between; NaN of none.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.encode.scale import find_steps
+        >>> find_steps(np.array([[[1.0], [2.0], [np.nan], [8.0]]])).ravel().tolist()
+        [nan, 1.0, nan, 3.0]
+    """
+    there = ~np.isnan(y)
+    place = np.where(there, np.arange(y.shape[1])[:, None], -1)
+    before = np.maximum.accumulate(place, axis=1)
+    before = np.concatenate([np.full_like(before[:, :1], -1), before[:, :-1]], axis=1)
+    way = y - np.take_along_axis(y, before.clip(0), 1)
+    return np.asarray(np.where((before < 0) | ~there, np.nan, way / np.maximum(place - before, 1)))
+
+
 def _step_size(seen: Numbers, usual: Numbers) -> Numbers:
-    """Root mean square (B, 1, K) of the steps between neighbours, with some of a usual one."""
-    steps = seen[:, 1:] - seen[:, :-1]
+    """Root mean square (B, 1, K) of the steps, with some of a usual one."""
+    steps = find_steps(seen)
     there = ~np.isnan(steps)
     squares = np.where(there, steps, 0.0) ** 2
     mean = squares.sum(1, keepdims=True) / np.maximum(there.sum(1, keepdims=True), 1)
@@ -109,13 +131,9 @@ def find_velocity(seen: Numbers, steps: int) -> tuple[Numbers, Numbers]:
         >>> velocity.item(), time.ravel().tolist()
         (4.0, [2, 3])
     """
-    there = ~np.isnan(seen)
-    place = np.where(there, np.arange(seen.shape[1])[:, None], -1)
-    last = place.max(1, keepdims=True)
-    before = np.where(place < last, place, -1).max(1, keepdims=True)
-    y = np.take_along_axis(seen, last.clip(0), 1) - np.take_along_axis(seen, before.clip(0), 1)
-    velocity = np.where(before < 0, 0.0, y / np.maximum(last - before, 1))
-    return velocity, np.arange(steps)[:, None] + seen.shape[1] - last.clip(0)
+    last = np.where(~np.isnan(seen), np.arange(seen.shape[1])[:, None], 0).max(1, keepdims=True)
+    velocity = np.nan_to_num(np.take_along_axis(find_steps(seen), last, 1))
+    return velocity, np.arange(steps)[:, None] + seen.shape[1] - last
 
 
 def _quartiles(seen: Numbers, there: NDArray[np.bool_]) -> tuple[Numbers, Numbers, Numbers]:

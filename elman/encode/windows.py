@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.encode.neighbours import FEATURES, draw_turns, look_around
-from elman.encode.scale import Scaling, find_scale, find_velocity
+from elman.encode.scale import Scaling, find_scale, find_steps, find_velocity
 
 Numbers = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ class Layout:
         usual: steps of each target from one number to the next, by the mean of the training data.
         plane: whether the two targets are a place in the plane.
         neighbours: M, how many others a step sees at most.
-        jitter: deviation of noise in training on what is seen, in usual steps.
+        jitter: deviation of noise in training on what is seen, in usual steps, on average.
     """
 
     context: int
@@ -81,8 +81,8 @@ class Layout:
 
     @property
     def back(self) -> int:
-        """Steps of the series that are read before the context: by lags, and for a velocity."""
-        return max(self.segment, *self.lags, self.segment + (self.neighbours > 0)) - self.segment
+        """Steps of the series that lags read before the context."""
+        return max((self.segment, *self.lags)) - self.segment
 
     @property
     def ahead(self) -> int:
@@ -239,9 +239,8 @@ class Windows:
             ahead = (np.arange(steps) - layout.seen + 1).clip(min=0) / layout.ahead
             numbers.append(np.broadcast_to(ahead[:, None], (rows, steps, 1)))
         if self.others is not None:  # at the end of each segment
-            own = np.diff(whole, axis=1)[:, back - 1 :][:, w - 1 : context : w]
-            place = time[:, w - 1 : context : w]
-            around = self.around(which, place, own, turn)
+            own = np.diff(y, axis=1, prepend=np.nan)[:, w - 1 : context : w]
+            around = self.around(which, time[:, w - 1 : context : w], own, turn)
             numbers.append(np.pad(around, ((0, 0), (0, steps - layout.seen), (0, 0))))
         numbers.append(np.repeat(self.codes[which][:, None], steps, axis=1))
         inputs = np.concatenate([part.astype(np.float32) for part in numbers], axis=2)
@@ -322,7 +321,7 @@ def in_units(y: Numbers, layout: Layout) -> tuple[Numbers, Numbers, Numbers]:
     shift, scale = find_scale(known, layout.scaling, usual=layout.usual, plane=layout.plane)
     seen = (y - shift) / scale
     if layout.scaling == "velocity":
-        seen = np.diff(seen, axis=1, prepend=np.nan)
+        seen = find_steps(seen)
         velocity, time = find_velocity(known, layout.behind)
         shift, scale = shift + velocity * time, scale * time
     return seen, shift, scale

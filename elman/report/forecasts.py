@@ -199,6 +199,8 @@ def find_distances(y: Numbers, places: Numbers) -> Numbers:
 def score_places(y: Numbers, places: Numbers, futures: Numbers | None = None) -> dict[str, float]:
     """ADE and FDE of places (B, H, 2), and of futures (B, S, H, 2) those of the best.
 
+    What is not whole counts for nothing, if something is.
+
     Example:
         >>> import numpy as np
         >>> from elman.report.forecasts import score_places
@@ -207,14 +209,20 @@ def score_places(y: Numbers, places: Numbers, futures: Numbers | None = None) ->
         {'ADE': 3.0, 'FDE': 5.0, 'best of 2 ADE': 1.5, 'best of 2 FDE': 2.5}
     """
     apart = find_distances(y, places)
-    found = {"ADE": float(np.nanmean(apart)), "FDE": _mean(apart[:, -1])}
+    there = ~np.isnan(apart)
+    whole = there.all(1) if there.all(1).any() else there.any(1)
+    found = {"ADE": _mean(_means(apart[whole])), "FDE": _mean(apart[whole, -1])}
     if futures is not None:
-        apart, name = find_distances(y[:, None], futures), f"best of {futures.shape[1]}"
-        there = ~np.isnan(apart[:, 0])
-        sums = np.where(there[:, None], apart, 0).sum(2) / np.maximum(there.sum(1), 1)[:, None]
-        found[f"{name} ADE"] = _mean(np.where(there.any(1), sums.min(1), np.nan))
+        apart, name = find_distances(y[whole, None], futures[whole]), f"best of {futures.shape[1]}"
+        found[f"{name} ADE"] = _mean(_means(apart).min(1))
         found[f"{name} FDE"] = _mean(apart[..., -1].min(1))
     return found
+
+
+def _means(values: Numbers) -> Numbers:
+    """Over the last axis, without NaN, of which not all are."""
+    there = ~np.isnan(values)
+    return np.asarray(np.where(there, values, 0).sum(-1) / np.maximum(there.sum(-1), 1))
 
 
 def _mean(values: Numbers) -> float:

@@ -50,7 +50,8 @@ class LiveForecaster:
         index: what training has seen.
         layout: of the windows.
         say: means (1, H, K) and quantiles (1, H, K, Q) of a window, in the unit of the series.
-        scene: of the steps of the context what was seen of neighbours, and where others are now.
+        scene: of a model that sees neighbours one's own name, what was seen of others in the steps
+            of the context, and where they are now.
     """
 
     def __init__(
@@ -60,14 +61,14 @@ class LiveForecaster:
         index: SeriesIndex,
         layout: Layout,
         say: Say,
-        scene: tuple[Numbers, Mapping[str, Numbers]] | None = None,
+        scene: tuple[str, Numbers, Mapping[str, Numbers]] | None = None,
     ) -> None:
         self._index, self._layout, self._say = index, layout, say
         self._names = {*index.past, *index.future}
         self._gap = True  # whether the last numbers may be none
         self._start, self._frequency = start, Frequency.named(index.frequency)
         self._steps = len(record.y)
-        self._around, self._others = scene or (np.zeros((layout.context, 0)), {})
+        self._name, self._around, self._others = scene or ("", np.zeros((layout.context, 0)), {})
         # Behind what was seen there is nothing, as far as a window reaches.
         length = layout.back + layout.context
         self._whole = np.full((length + layout.behind, layout.targets), np.nan)
@@ -91,7 +92,7 @@ class LiveForecaster:
         """Take what came; say what comes next.
 
         Args:
-            y: the number, NaN or None for none; of several targets all of them.
+            y: the number, NaN or None for none; of several targets all of them, None for none.
             others: of a model that sees neighbours the places of all others now, by their names.
             covariates: of those known of the past the values of now; of those known before the
                 values of the last step that is then forecast.
@@ -102,7 +103,8 @@ class LiveForecaster:
         """
         index = self._index
         try:
-            value = np.array(math.nan if y is None else y, dtype=np.float64).reshape(-1)
+            none = [math.nan] * self._layout.targets
+            value = np.array(none if y is None else y, dtype=np.float64).reshape(-1)
         except (TypeError, ValueError):
             value = np.zeros(0)
         gap = not math.isfinite(value.sum())
@@ -148,6 +150,9 @@ class LiveForecaster:
         """Places by name, checked."""
         if others and not self._layout.neighbours:
             raise ArgumentError("this model sees no neighbours: push takes no others")
+        if not isinstance(others, Mapping | None) or (others and self._name in others):
+            wanted = "places by the names of others"
+            raise ArgumentError(f"others must be {wanted}, got {others!r}")
         places = {}
         for name, place in (others or {}).items():
             try:
@@ -231,6 +236,8 @@ class LiveForecaster:
             self._ahead[:] = self._known[layout.segment :].reshape(self._ahead.shape)
         if layout.neighbours:
             self._near[:] = self._around[layout.segment - 1 :: layout.segment]
+            if layout.segment == 1:  # of the first place no velocity is known
+                self._near[0] = 0
         self._size[:] = np.log(scale[0, 0])
         shift, scale = shift[:, : layout.horizon], scale[:, : layout.horizon]
         return Window(self._window, self._nothing, shift, scale)

@@ -80,16 +80,17 @@ def _way(model: Forecaster, windows: Windows, rolled: Rolled, row: int) -> Drawn
     begin, origin = windows.begins[rolled.which[row]], int(rolled.origins[row])
     seen = windows.y[begin + max(0, origin - windows.layout.context) : begin + origin]
     seen = seen[~np.isnan(seen).any(1)]
+    here = seen[-1:]
 
     def path(places: Numbers) -> list[list[float | None]]:
-        return [_listed(axis) for axis in places[~np.isnan(places).any(1)].T]
+        return [_listed(axis) for axis in (places[~np.isnan(places).any(1)] - here).T]
 
     def on(places: Numbers) -> list[list[float | None]]:
-        return path(np.concatenate([seen[-1:], places]))
+        return path(np.concatenate([here, places]))
 
     median = rolled.quantiles[row, ..., model.levels.index(0.5)]
     return {
-        "axes": model.index.targets,
+        "axes": [f"{name} from here" for name in model.index.targets],
         "places": {"seen": path(seen), "came": on(rolled.y[row]), "median": on(median)},
         "futures": [on(future) for future in rolled.futures[row]],
     }

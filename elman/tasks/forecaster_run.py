@@ -184,7 +184,7 @@ class _Held:
 
     @classmethod
     def choose(cls, model: Forecaster, windows: Windows, lengths: Whole, held: Whole) -> _Held:
-        """The last `held` steps of each series.
+        """The last `held` steps of each series, or the windows of those that are held out whole.
 
         Raises:
             DataError: they have no number, or too few for conformal quantiles.
@@ -246,7 +246,7 @@ def _check_enough(model: Forecaster, windows: Windows, spans: Whole) -> None:
 
 
 def _held_out(model: Forecaster, lengths: Whole, horizon: int) -> Whole:
-    """Steps at the end of each series that are for validation; none of one that is too short."""
+    """Steps of each series that are for validation, at its end or all; none of a short one."""
     share = model.validation_fraction
     if share == 0:
         return np.zeros_like(lengths)
@@ -309,7 +309,9 @@ def describe(model: Forecaster, name: str) -> str:
     of = "" if model.index.frequency == "step" else f" of {model.index.frequency}"
     columns = {"MASE": ("MASE", "{:.3f}"), "ND": ("ND", "{:.4f}"), "wQL": ("wQL", "{:.4f}")}
     if layout.plane:
-        columns = {score: (score, "{:.3f}") for score in ("ADE", "FDE", "best of 20 ADE")}
+        scores: dict[str, Any] = next(iter(model.metrics.get("model", {}).values()), {})
+        best = (name for name in scores if name.startswith("best of"))
+        columns = {score: (score, "{:.3f}") for score in ("ADE", "FDE", *best)}
     return model_card(
         model, name, title="what comes next",
         made=f"{model.cell.upper()}, {model.decoder}, {layout.horizon} steps{of} from the last "

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.decode.conformal import correct, find_corrections
-from elman.decode.copula import MOST, draw_futures, find_dependence
+from elman.decode.copula import MOST, draw_futures, find_dependence, find_root
 from elman.decode.rollout import rollout
 from elman.encode.windows import Layout, Window, Windows
 from elman.errors import ArgumentError, DataError
@@ -26,6 +26,7 @@ from elman.report.forecasts import (
     Guess,
     Scored,
     baselines,
+    find_distances,
     score_forecasts,
     score_places,
     statistical,
@@ -89,13 +90,32 @@ def most_futures(model: Forecaster) -> int:
 def check_futures(model: Forecaster, count: int) -> None:
     """Refuse to draw futures that cannot be drawn with an ArgumentError."""
     most = most_futures(model)
-    if count and not most:
+    if not isinstance(count, int) or count < 0:
+        raise ArgumentError(f"futures must be a whole number, 0 or more, got {count!r}")
+    drawn = model.decoder == "autoregressive"
+    if count and drawn and model.conformal:
         raise ArgumentError(
-            "futures need to know which numbers of a forecast go together: train with a share of "
-            f"validation data, quantiles, and at most {MOST:,} numbers in a forecast"
+            "futures of an autoregressive model are those of its density, which conformal does not "
+            "move; train with one of both"
         )
-    if not 0 <= count <= most:
-        raise ArgumentError(f"futures must be in 0..{most:,}, got {count}")
+    if count and not most:
+        numbers = model.ahead * len(model.index.targets)
+        raise ArgumentError(
+            "futures need to know which numbers of a forecast go together, which the validation "
+            "data say: train with "
+            + (
+                "validation_fraction above 0"
+                if model.validation_fraction == 0
+                else f"at most {MOST:,} numbers in a forecast, got {numbers:,}"
+                if numbers > MOST
+                else "an output that says quantiles"
+            )
+        )
+    if count > most:
+        raise ArgumentError(
+            f"futures must be at most {most:,}, got {count:,}"
+            + (f"; set samples={count} before the training" if drawn else "")
+        )
 
 
 def _say(
@@ -108,7 +128,11 @@ def _say(
 ) -> Iterator[tuple[Numbers, Numbers, Numbers, Numbers]]:
     """Of some windows at a time means, quantiles, scales and futures."""
     rows = ROWS // model.samples if windows.layout.feedback else ROWS
-    rows = max(1, min(rows, STEPS // windows.layout.steps))
+    rows = max(1, min(rows, STEPS // windows.layout.steps, STEPS // max(1, futures)))
+    root = None
+    if futures and not windows.layout.feedback:
+        assert model.history.dependence is not None
+        root = find_root(model.history.dependence)
     model.model.eval()
     for at in range(0, len(which), rows):
         window = windows.cut(which[at : at + rows], origins[at : at + rows])
@@ -118,10 +142,11 @@ def _say(
         mean, spread = _in_units(window, mean, quantiles, corrections, model.levels)
         if drawn:
             paths = drawn[0][:, :futures] * window.scale[:, None] + window.shift[:, None]
-        elif futures:
-            assert model.history.dependence is not None
+        elif root is not None:
             draw = np.random.default_rng(model.seed)
-            paths = draw_futures(spread, model.levels, model.history.dependence, futures, draw)
+            paths = draw_futures(spread, model.levels, root, futures, draw)
+            if model.says == "negative_binomial":
+                paths = paths.round().clip(min=0)
         else:
             paths = np.zeros((len(mean), 0, *mean.shape[1:]))
         yield mean, spread, window.scale, paths
@@ -307,14 +332,7 @@ def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) 
     )  # fmt: skip
 
     if layout.plane:
-        drawn = rolled.futures if rolled.futures.shape[1] else None
-        for name, guess in guesses.items():
-            places = guess.median.reshape(shape)
-            scores = score_places(rolled.y, places, drawn if guess is ours else None)
-            # What is a share of y depends on where the axes begin.
-            rest = scored.scores[name].items()
-            kept = {key: value for key, value in rest if key.startswith(("coverage", "numbers"))}
-            scored.scores[name] = scores | kept
+        scored = _by_distance(rolled, guesses, scored)
 
     def rank(name: str) -> float:
         found = scored.scores[name]
@@ -323,6 +341,26 @@ def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) 
     first, *others = scored.scores
     order = [first, *sorted(others, key=rank)]
     return Scored({name: scored.scores[name] for name in order}, scored.of_series)
+
+
+def _by_distance(rolled: Rolled, guesses: dict[str, Guess], scored: Scored) -> Scored:
+    """Scores of places: distances, and of what does not depend on where the axes begin the rest."""
+    scores, of_series = {}, {}
+    drawn = rolled.futures[:, :BEST] if rolled.futures.shape[1] else None
+    for name, guess in guesses.items():
+        places = guess.median.reshape(rolled.y.shape)
+        found: dict[str, Any] = score_places(
+            rolled.y, places, drawn if drawn is not None and name == "this model" else None
+        )
+        rest = scored.scores[name].items()
+        scores[name] = found | {k: v for k, v in rest if k.startswith(("coverage", "numbers"))}
+        apart, series = find_distances(rolled.y, places), np.repeat(rolled.which, rolled.y.shape[1])
+        there = ~np.isnan(apart).ravel()
+        both = [np.bincount(series[there], weights, len(scored.of_series[name]) // 2)
+                for weights in (apart.ravel()[there], None)]  # fmt: skip
+        mean = np.where(both[1] > 0, both[0] / np.maximum(both[1], 1), np.nan)
+        of_series[name] = np.repeat(mean, 2)
+    return Scored(scores, of_series)
 
 
 def learn_dependence(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:

@@ -66,13 +66,13 @@ class ForecasterSettings(NetworkSettings):
     scaling: Literal["mean", "standard", "robust", "last", "velocity"] | None = "last"
     """Units of a window, from what is seen before the forecast; None for numbers as they are."""
     plane: bool = False
-    """The two targets are a place in the plane: one scale, turned and mirrored in training."""
+    """The two targets are a place: one scale, and turned and mirrored in training."""
     neighbours: int = 0
-    """How many of the others that are there at the same time are seen, the nearest first."""
+    """How many others are seen, the nearest first, of those in the table at the same time."""
     group: str | None = None
     """Column of the scene that neighbours share; None if all series are of one."""
     jitter: float = 0.0
-    """Noise in training on all that is seen but the last number, its deviation in usual steps."""
+    """Noise in training on what is seen but the last place: mean of its deviation, in steps."""
     windows: int | None = None
     """Windows of an epoch, drawn anew for each; None for all, at least 2,000, at most 20,000."""
     hidden_size: tuple[int, ...] | int = 128
@@ -88,9 +88,9 @@ class ForecasterSettings(NetworkSettings):
     bptt: int | None = None
     """Not for windows: the gradient goes through the whole."""
     validation_fraction: float = 0.1
-    """Share of the end of each series that is held out, a horizon at least; 0 for nothing."""
+    """Share of each series, or of all series, that is held out, a horizon at least; 0 for none."""
     hold_out: Literal["end", "series"] = "end"
-    """What is held out for validation: the end of each series, or that share of the series."""
+    """What is held out for validation: the end of each series, or series as a whole."""
     statistics: bool = False
     """Score exponential smoothing and the theta method, too; slow, needs statsforecast."""
 
@@ -141,17 +141,31 @@ class ForecasterSettings(NetworkSettings):
             raise ArgumentError(
                 "scaling=velocity says the way from the last number on: set decoder=direct"
             )
+        if not self.plane and (self.scaling == "velocity" or self.jitter):
+            name = "jitter" if self.jitter else "scaling=velocity"
+            raise ArgumentError(f"{name} is for places, which all take steps alike: set plane")
+        if self.plane and self.scaling in ("mean", None):
+            raise ArgumentError(
+                f"plane: the axes may begin anywhere, so scaling={self.scaling} says nothing; set "
+                "velocity, last, standard or robust"
+            )
+        if self.jitter and self.decoder == "autoregressive":
+            raise ArgumentError("jitter: each step is said from the one before: set decoder=direct")
         if self.plane and (len(self.targets) != 2 or self.wide):
             raise ArgumentError(
                 f"plane needs two targets, such as x and y, got {', '.join(self.targets)}"
                 + (" of a wide table" if self.wide else "")
             )
         if not (isinstance(self.neighbours, int) and self.neighbours >= 0):
-            raise ArgumentError(f"neighbours must be 0 or more, got {self.neighbours!r}")
+            raise ArgumentError(
+                f"neighbours must be a whole number, 0 or more, got {self.neighbours!r}"
+            )
         if self.neighbours and not self.plane:
             raise ArgumentError("neighbours are near in the plane: set plane")
         if self.group is not None and not self.neighbours:
             raise ArgumentError("group says whose neighbours one is: set neighbours")
+        if self.group == self.unique_id:
+            raise ArgumentError(f"group must be what several share, got {self.group!r}, one's name")
         if not (isinstance(self.jitter, int | float) and 0 <= self.jitter < float("inf")):
             raise ArgumentError(f"jitter must be 0 or more, got {self.jitter!r}")
         if self.hold_out == "series" and self.per_series:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 
 def look(model: Forecaster, given: tuple[Any, Any], *, lenient: bool = False) -> SeriesSource:
     """At series in the form that the settings say."""
+    named = (*model.past, *model.future, *model.static, model.group)
     return SeriesSource(
         given[0], model.targets,
-        (*model.past, *model.future, *model.static, *([model.group] if model.group else [])),
+        tuple(dict.fromkeys(name for name in named if name is not None)),
         unique_id=model.unique_id, ds=model.ds, wide=model.wide, freq=model.freq,
         ds_format=model.ds_format, encoding=model.encoding, lenient=lenient,
     )  # fmt: skip
@@ -89,7 +90,7 @@ def _others(model: Forecaster, table: SeriesTable, lengths: list[int]) -> Whole:
 
 def begin_scene(
     model: Forecaster, table: SeriesTable, number: int
-) -> tuple[Numbers, dict[str, Numbers]] | None:
+) -> tuple[str, Numbers, dict[str, Numbers]] | None:
     """What a live session of a series knows of others; None if the model sees no neighbours."""
     context = model.layout.context
     if not model.neighbours:
@@ -98,7 +99,7 @@ def begin_scene(
     last = windows.lengths[number] - 1
     time, begin = last - np.arange(context)[::-1], windows.begins[number]
     rows = begin + time.clip(0)
-    own = windows.y[rows] - windows.y[(rows - 1).clip(0)]
+    own = np.where(time[:, None] > 0, windows.y[rows] - windows.y[(rows - 1).clip(0)], np.nan)
     around = windows.around(np.array([number]), time[None], own[None])[0]
     groups, starts = _scenes(model, table)
     others = {}
@@ -108,7 +109,7 @@ def begin_scene(
             place = windows.y[windows.begins[n] + at]
             if not np.isnan(place).any():
                 others[one.unique_id] = place
-    return around, others
+    return table.series[number].unique_id, around, others
 
 
 def _scenes(model: Forecaster, table: SeriesTable) -> tuple[list[float], list[int]]:
@@ -194,7 +195,14 @@ def behind_training(
     fresh = not any(one.unique_id in names for one in table.series)
     if not fresh:
         both, known, series = joined(before, table, layout.targets)
-        windows, errors = windows_of(model, both), errors[series]
+        errors = errors[series]
+        if layout.neighbours:  # the others are there, though nothing of them is scored
+            names = {one.unique_id for one in both.series}
+            rest = [one for one in before.series if one.unique_id not in names]
+            both = replace(both, series=[*both.series, *rest])
+            known = np.append(known, [len(one.values) for one in rest]).astype(np.int64)
+            errors = np.concatenate([errors, np.full((len(rest), layout.targets), np.nan)])
+        windows = windows_of(model, both)
     else:  # each is forecast from its own beginning
         windows = windows_of(model, table)
         known = first_origins(windows.lengths, layout)

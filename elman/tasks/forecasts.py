@@ -33,7 +33,9 @@ class Forecasts:
         cutoff: (N, 1) the last stamps that were seen, if forecasts have several origins.
         names: of the columns of names and stamps.
         notes: what was found and done on the way, for people.
-        futures: (N, S, H, K) that may come, as likely as each other; None if none were drawn.
+        futures: (N, S, H, K) that may come, as likely as each other; None if none were drawn.  The
+            n-th of all series are of the same random numbers, so that none depends on the others:
+            they are not to be added up.
 
     Example:
         >>> import numpy as np

@@ -100,7 +100,7 @@ def observed(one: Series, targets: int) -> int:
 def history_of(table: SeriesTable, index: SeriesIndex, layout: Layout, errors: Numbers) -> History:
     """The rows that a forecast at the end reads and those behind, or all if they are not many."""
     kept = []
-    whole = sum(one.values.size for one in table.series) <= KEPT
+    whole = layout.neighbours > 0 or sum(one.values.size for one in table.series) <= KEPT
     fixed = [table.columns.index(name) for name in index.static]
     for one in table.series:
         values = one.values.copy()
@@ -138,7 +138,10 @@ def joined(
     whole, known, which = [], [], []
     for one in table.series:
         if one.unique_id not in numbers:
-            raise DataError(f"{one.who}: training has not seen it, so nothing is known before it")
+            raise DataError(
+                f"{one.who}: training has not seen it, so nothing is known before it; score new "
+                "series apart from those that go on"
+            )
         old = before.series[numbers[one.unique_id]]
         steps = observed(old, targets)
         place = steps if table.counted else steps_between(before.frequency, old.start, one.start)

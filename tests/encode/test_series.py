@@ -43,7 +43,7 @@ def test_scales_are_what_they_are_called() -> None:
         "standard": [pytest.approx(4), pytest.approx(there.std())],
         "robust": [pytest.approx(middle), pytest.approx(0.7413 * (high - low))],
         "last": [9, pytest.approx(there.std())],
-        "velocity": [9, pytest.approx(math.sqrt((1 + 4) / 2))],
+        "velocity": [9, pytest.approx(math.sqrt((1 + 4 + 2.5**2) / 3))],
     }
 
 
