@@ -58,6 +58,7 @@ def find_dependence(y: Numbers, quantiles: Numbers, levels: Sequence[float]) -> 
     like = (sums / np.maximum(many, 1))[kind]
     # Of few forecasts chance is left out by what all steps so far apart have in common.
     found = (count * found + len(found) * like) / (count + len(found))
+    np.fill_diagonal(found, 1.0)
     root = find_root(found)  # of what is no correlation of anything, the nearest that is
     root /= np.maximum(np.linalg.norm(root, axis=1, keepdims=True), 1e-6)
     return np.asarray(root @ root.T)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import elman
 from elman.cli import main
 from elman.encode.neighbours import find_neighbours
 from elman.errors import ArgumentError, DataError
+from elman.report.forecasts import score_places
 from elman.tasks.forecaster_use import windows_of
 
 pytest.importorskip("utilsforecast")
@@ -199,6 +201,53 @@ def test_what_others_do_later_is_not_seen() -> None:
     assert not a.inputs.equal(other.inputs)
 
 
+@pytest.mark.parametrize("options", [{}, {"neighbours": 2, "segment": 1}, {"segment": 1}])
+def test_nothing_before_the_context_is_seen(options: dict[str, Any]) -> None:
+    model = elman.Forecaster(**{**SETTINGS, "epochs": 1, **options}).fit(circles(10))
+    windows = windows_of(model, model.history.table)
+    where = np.array([3]), np.array([8])
+    before = windows.cut(*where).inputs
+    begin = windows.begins[3]
+    windows.y[begin : begin + 8 - model.layout.context] += 5
+    assert windows.cut(*where).inputs.equal(before)
+
+
+def test_a_gap_does_not_hide_how_fast_one_is() -> None:
+    sparse = circles(60, 28)
+    for axis in ("x", "y"):
+        sparse[axis][1::2] = [math.nan] * len(sparse[axis][1::2])
+    settings = {**SETTINGS, "context": 8, "epochs": 20, "horizon": 6}
+    found = elman.Forecaster(**settings).fit(sparse).metrics
+    ours, straight = (found[who]["validation"]["ADE"] for who in ("model", "baseline"))
+    assert ours < 0.6 * straight
+
+
+@pytest.mark.parametrize("scaling", ["standard", "last", "robust"])
+def test_where_the_axes_begin_changes_nothing(scaling: str) -> None:
+    settings = {**SETTINGS, "scaling": scaling, "epochs": 2}
+    scores = []
+    for offset in (0, 1e6):
+        data = circles(20)
+        for axis in ("x", "y"):
+            data[axis] = [value - 1e6 + offset for value in data[axis]]
+        scores.append(elman.Forecaster(**settings).fit(data).metrics["model"]["validation"])
+    assert scores[0]["ADE"] == pytest.approx(scores[1]["ADE"], rel=0.01)
+
+
+def test_others_are_seen_in_a_test_that_does_not_name_them() -> None:
+    whole = meetings(40)
+    settings = {**SETTINGS, "neighbours": 2, "group": "scene", "context": 4, "epochs": 20}
+    early = [n for n in range(len(whole["x"])) if n % 11 < 5 or whole["unique_id"][n][0] == "f"]
+    later = [n for n in range(len(whole["x"])) if n not in set(early)]
+    model = elman.Forecaster(**settings).fit(meetings(200, seed=1))
+    model._history = replace(
+        model.history, table=model._read({k: [v[n] for n in early] for k, v in whole.items()}),
+        errors=np.full((80, 2), np.nan),
+    )  # fmt: skip
+    only = {name: [values[n] for n in later] for name, values in whole.items()}
+    assert model.evaluate(only)["ADE"] < 0.5  # who does not see where others stand is 2 off
+
+
 def test_neighbours_are_of_the_same_scene_and_time_and_were_there_before() -> None:
     nan = math.nan
     y = np.array(
@@ -229,6 +278,21 @@ def test_a_series_that_is_held_out_changes_no_weight() -> None:
         assert a.equal(b)
     scores = [one.metrics["model"]["validation"]["ADE"] for one in (model, other)]
     assert scores[0] != scores[1]
+
+
+def test_the_median_as_the_only_future_is_as_good_as_the_median() -> None:
+    draw = np.random.default_rng(0)
+    y, said = draw.normal(size=(2, 9, 5, 2))
+    y[2, 3:] = math.nan  # not whole, so it counts for nothing
+    found = score_places(y, said, said[:, None])
+    assert found["ADE"] == pytest.approx(found["best of 1 ADE"])
+    assert found["FDE"] == pytest.approx(found["best of 1 FDE"])
+    whole = np.delete(np.arange(9), 2)
+    apart = np.linalg.norm(y[whole] - said[whole], axis=2)
+    assert found["ADE"] == pytest.approx(apart.mean())
+    part = score_places(y[2:3], said[2:3])
+    assert part["ADE"] == pytest.approx(np.linalg.norm(y[2, :3] - said[2, :3], axis=1).mean())
+    assert math.isnan(part["FDE"])
 
 
 def test_new_series_are_scored_by_themselves(trained: elman.Forecaster) -> None:
@@ -280,14 +344,21 @@ def test_scenes_that_cannot_be_are_named(trained: elman.Forecaster) -> None:
     with pytest.raises(ArgumentError, match="this model sees no neighbours"):
         live.push((0.0, 0.0), {"a": (1.0, 2.0)})
     seeing = elman.Forecaster(**settings).fit(data).stream("0-0")
+    for others in ([(1.0, 2.0)], {"0-0": (1.0, 2.0)}):
+        with pytest.raises(ArgumentError, match="others must be places by the names of others"):
+            seeing.push((0.0, 0.0), others)  # type: ignore[arg-type]
+    assert np.isfinite(seeing.push(None).mean).all()
+    alone = {name: values[:1] for name, values in data.items()}
+    assert np.isfinite(elman.Forecaster(**settings).fit(data).predict(alone).mean).all()
     for place in ((1.0,), "here", (1.0, math.inf)):
         with pytest.raises(ArgumentError, match=r"others\['a'\] must be"):
             seeing.push((0.0, 0.0), {"a": place})
 
 
 def test_futures_that_cannot_be_drawn_are_refused(trained: elman.Forecaster) -> None:
-    with pytest.raises(ArgumentError, match="futures must be a whole number, 0 or more, got -1"):
-        trained.predict(futures=-1)
+    for count in (-1, 2.5, "3"):
+        with pytest.raises(ArgumentError, match="futures must be a whole number, 0 or more"):
+            trained.predict(futures=count)  # type: ignore[arg-type]
     settings = {**SETTINGS, "output": "point", "epochs": 1}
     with pytest.raises(ArgumentError, match="futures need to know which numbers"):
         elman.Forecaster(**settings).fit(circles(10)).predict(futures=1)
@@ -314,7 +385,10 @@ def test_the_command_line_draws_futures(tmp_path: Path, capsys: pytest.CaptureFi
     head = (tmp_path / "next.csv").read_text().splitlines()[0].split(",")
     assert head[-2:] == ["y-future-1", "y-future-2"]
     capsys.readouterr()
-    assert main(["backtest", run, str(path), "--cuts", "1"]) == 0
+    said = tmp_path / "said.csv"
+    flags = ["--cuts", "1", "--futures", "3", "--out", str(said)]
+    assert main(["backtest", run, str(path), *flags]) == 0
+    assert said.read_text().splitlines()[0].endswith("y-future-3")
     found = capsys.readouterr().out.splitlines()
     assert found[0].split()[:2] == ["ADE", "FDE"]
     assert "best of 20 FDE" in found[0]
