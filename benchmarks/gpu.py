@@ -1,11 +1,11 @@
 """The cores on a GPU: the same numbers as on the CPU, then the time beside torch.nn's.
 
-    python benchmarks/cuda.py
+    python benchmarks/gpu.py
 
 Every core runs forward and backward on both, ragged rows among them, in float32 without TF32; what
 differs by more than 1e-4 of the largest number is not timed.  A ratio is the time of torch.nn over
 ours, forward and backward, in turns: median and quartiles of 31 rounds.  Ragged rows are packed for
-torch.nn, which is timed with the packing.  It writes benchmarks/results/cuda.json.
+torch.nn, which is timed with the packing.  It writes benchmarks/results/gpu.json.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def main() -> None:
                 ratio(cell, (b, t, h), ragged=ragged)
             for cell in ("LSTM", "GRU") for b, t, h in SHAPES for ragged in (False, True)
         }  # fmt: skip
-    write_result("cuda", facts)
+    write_result("gpu", facts)
 
 
 if __name__ == "__main__":
