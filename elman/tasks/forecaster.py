@@ -115,8 +115,8 @@ class Forecaster(ForecasterSettings, Estimator):
 
         Args:
             series: what came behind the training data, in the same form; rows with stamps that
-                training has seen count for nothing.  Or series of which training has seen none,
-                each from the first that a context and a horizon fit into.
+                training has seen count for nothing; a name that it has seen is the same series.
+                Or series of which it has seen none, each from where a context fits before it.
             skip_bad_rows: file for rows that cannot be read, with the reason; None to stop there.
 
         Raises:
