@@ -103,8 +103,8 @@ class LiveForecaster:
         """
         index = self._index
         try:
-            none = [math.nan] * self._layout.targets
-            value = np.array(none if y is None else y, dtype=np.float64).reshape(-1)
+            given = [math.nan] * self._layout.targets if y is None else y
+            value = np.array(given, dtype=np.float64).reshape(-1)
         except (TypeError, ValueError):
             value = np.zeros(0)
         gap = not math.isfinite(value.sum())
@@ -118,7 +118,7 @@ class LiveForecaster:
             raise ArgumentError(f"push takes the covariates {wanted}, got {shown}")
         past = [index.encode_value(name, covariates[name]) for name in index.past]
         known = [index.encode_value(name, covariates[name]) for name in index.future]
-        places = self._places_of(others)
+        places = {} if others is None else self._places_of(others)
         self._gap = gap
         _append(self._y, value)
         if self._layout.neighbours:
@@ -146,15 +146,15 @@ class LiveForecaster:
         """(H,) stamps of the forecast."""
         return self._frequency.after(np.array([self._start]), self._layout.horizon, self._steps)
 
-    def _places_of(self, others: Mapping[str, Any] | None) -> dict[str, Numbers]:
+    def _places_of(self, others: Mapping[str, Any]) -> dict[str, Numbers]:
         """Places by name, checked."""
         if others and not self._layout.neighbours:
             raise ArgumentError("this model sees no neighbours: push takes no others")
-        if not isinstance(others, Mapping | None) or (others and self._name in others):
+        if not isinstance(others, Mapping) or self._name in others:
             wanted = "places by the names of others"
             raise ArgumentError(f"others must be {wanted}, got {others!r}")
         places = {}
-        for name, place in (others or {}).items():
+        for name, place in others.items():
             try:
                 places[name] = np.array(place, dtype=np.float64).reshape(-1)
             except (TypeError, ValueError):
