@@ -349,9 +349,8 @@ def _by_distance(rolled: Rolled, guesses: dict[str, Guess], scored: Scored) -> S
     drawn = rolled.futures[:, :BEST] if rolled.futures.shape[1] else None
     for name, guess in guesses.items():
         places = guess.median.reshape(rolled.y.shape)
-        found: dict[str, Any] = score_places(
-            rolled.y, places, drawn if drawn is not None and name == "this model" else None
-        )
+        futures = drawn if name == "this model" else None
+        found: dict[str, Any] = score_places(rolled.y, places, futures)
         rest = scored.scores[name].items()
         scores[name] = found | {k: v for k, v in rest if k.startswith(("coverage", "numbers"))}
         apart, series = find_distances(rolled.y, places), np.repeat(rolled.which, rolled.y.shape[1])
