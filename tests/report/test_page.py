@@ -13,7 +13,6 @@ import pytest
 from elman.errors import DataError, FolderError
 from elman.report.journal import Journal
 from elman.report.page import write_report
-from elman.report.progress import figure
 from elman.report.reach import describe_reach
 
 START: dict[str, object] = {
@@ -79,7 +78,7 @@ class Balance(HTMLParser):
 
 
 def test_a_whole_run_shows_title_scores_curves_samples_settings_and_end(tmp_path: Path) -> None:
-    validation = {"event": "validation", "step": 50, "epoch": 1, "loss": 4.432, "best": True}
+    validation = {"event": "validation", "step": 50, "epoch": 1, "loss": 4.432, "kept": True}
     records = [
         START,
         *steps(50),
@@ -97,9 +96,12 @@ def test_a_whole_run_shows_title_scores_curves_samples_settings_and_end(tmp_path
     }
     page = report(tmp_path, records, metrics)
     assert "<title>Language model on book.txt</title>" in page
-    assert "<td>4.440</td><td>84.79</td><td>82,430</td>" in page
-    assert "<td>\u2013</td><td>141.2</td><td>\u2013</td>" in page
-    assert re.findall("<h3>(.*?)</h3>", page)[:4] == [
+    row = '<tr><th scope="row">{}</th><td>{}</td><td>{}</td></tr>'
+    assert row.format("loss (nats per token)", "4.440", "\u2013") in page
+    assert row.format("perplexity", "84.79", "141.2") in page
+    assert row.format("tokens", "82,430", "\u2013") in page
+    assert re.findall("<h3>(.*?)</h3>", page)[:5] == [
+        "Test data",
         "Loss",
         "Gradient norm",
         "Learning rate",
@@ -123,8 +125,8 @@ def test_a_whole_run_shows_title_scores_curves_samples_settings_and_end(tmp_path
 def test_the_model_is_compared_honestly(tmp_path: Path, ours: float, verdict: str) -> None:
     metrics = {"model": {"test": {"perplexity": ours}}, "baseline": KNESER_NEY}
     page = report(tmp_path, [START], metrics)
-    comparison = f"{verdict} its baseline (Kneser-Ney 5-gram): perplexity {figure(ours)} against"
-    assert f"On the test data the model is {comparison} 141.2, lower is better." in page
+    comparison = f"{verdict} its baseline (Kneser-Ney 5-gram): perplexity {ours:.2f} against"
+    assert f"On the test data the model is {comparison} 141.20, lower is better." in page
 
 
 def test_a_higher_accuracy_is_better(tmp_path: Path) -> None:
