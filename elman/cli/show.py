@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from elman.report.verdict import NAMES, compare, shown
+from elman.report.verdict import compare, name_of, shown
 
 SHOWN = 48  # rows of a table
 # What the scores of a part count, and which of them are worth a place beside the comparison.
@@ -28,7 +28,7 @@ def print_metrics(metrics: Mapping[str, Any], out: Path | None = None) -> None:
         if unit is not None:
             judges = {one.score for one in found}
             more = [key for key in DETAILS[unit] if key in scores and key not in judges]
-            texts += [f"{NAMES.get(key, key)} {shown(key, scores[key])}" for key in more]
+            texts += [f"{name_of(key)} {shown(key, scores[key])}" for key in more]
             texts.append(f"{scores[unit]:,} {unit}")
         print(f"{part} {'; '.join(texts)}")
     for note in metrics.get("notes", ()):

@@ -101,12 +101,14 @@ def _draw(
         # The same frame in all charts, whatever the width of the tick labels; a legend is above it.
         axes = drawing.add_axes((0.15, 0.16, 0.82, 0.74), xlabel=labels[0], ylabel=labels[1])
         axes.yaxis.set_label_coords(-0.155, 0.5)
+        shade = 0.0
         for values in (curve for curve in curves if curve.ys):
             xs, ys = thin(values.xs, values.group), thin(values.ys, values.group)
             if values.low:
                 low = thin(values.low, values.group)
+                shade += 0.15  # a band inside another is darker, in the legend as well
                 axes.fill_between(
-                    xs, low, ys, color=values.color, alpha=0.2, linewidth=0, label=values.label
+                    xs, low, ys, color=values.color, alpha=shade, linewidth=0, label=values.label
                 )
                 continue
             line = axes.plot(xs, ys, color=values.color)[0]
@@ -162,4 +164,5 @@ def _mark_x(axes: Any, *, plane: bool, dates: bool) -> None:
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-        axes.xaxis.set_major_formatter("{x:,.0f}")
+        # A year among the steps has no comma.
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if abs(x) >= 1e4 else f"{x:.0f}")

@@ -17,11 +17,12 @@ from elman.report.charts import BLUE, INK, QUIET, RED, RING, RULE, Curve, chart
 from elman.report.journal import curve, number, read_journal
 from elman.report.progress import end_line, figure, size_line
 from elman.report.reach import describe_reach
-from elman.report.verdict import NAMES, baselines_of, conclude
+from elman.report.verdict import baselines_of, conclude, name_of
 
 Record = Mapping[str, object]
 
 EPOCH, DAY = datetime(1970, 1, 1), timedelta(days=1)  # as the charts count dates
+COLUMNS = 8  # of a table from which on their names stand on their side
 LOSS = {"tokens": "loss (nats per token)"}
 CSS = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1d2024; --quiet: #5d646d;
@@ -50,7 +51,8 @@ th, td { padding: .4rem 0 .4rem 1.25rem; text-align: right; vertical-align: bott
 th:first-child { padding-left: 0; text-align: left; }
 .heat { margin-bottom: 1.5rem; line-height: 1.2; }
 .heat th, .heat td { padding: .1rem .2rem; border: 0; min-width: 1.1rem; }
-.heat thead th { writing-mode: vertical-rl; text-align: left; transform: rotate(180deg); }
+.many thead th { writing-mode: vertical-rl; text-align: left; transform: rotate(180deg); }
+.many th, .many td { padding: .2rem .3rem; } .many th:first-child { white-space: nowrap; }
 .heat td { background: color-mix(in srgb, var(--blue) var(--w), transparent); }
 pre { margin: .25rem 0 1.5rem; padding-left: 1rem; border-left: 3px solid var(--rule);
   white-space: pre-wrap; font-family: ui-monospace, Menlo, Consolas, monospace; }
@@ -143,9 +145,11 @@ def _scores(metrics: Record, unit: str) -> str:
         models = {name: scores for name, scores in models.items() if scores}
         keys = dict.fromkeys(key for scores in models.values() for key in scores)
         signatures |= {str(s["signature"]): None for s in models.values() if "signature" in s}
-        names = NAMES | ({"loss": LOSS[unit]} if unit in LOSS else {})
         rows = [
-            [names.get(key, key), *(_cell(scores, key) for scores in models.values())]
+            [
+                LOSS.get(unit, key) if key == "loss" else name_of(key),
+                *(_cell(scores, key) for scores in models.values()),
+            ]
             for key in keys
             if key != "signature"
         ]
@@ -158,7 +162,10 @@ def _scores(metrics: Record, unit: str) -> str:
 
 
 def _tables(tables: object, *, kind: str = "") -> str:
-    """Tables of numbers; of kind heat, weights as shades and names above on their side."""
+    """Tables of numbers; of kind heat, weights as shades.
+
+    Of many columns, and of heat, the names above stand on their side.
+    """
 
     def cell(value: object) -> str:
         if kind != "heat":
@@ -173,7 +180,8 @@ def _tables(tables: object, *, kind: str = "") -> str:
             for first, *rest in table["rows"]
         )
         text += f"<h3>{escape(str(table['title']))}</h3>\n"
-        text += f'<div class="wide"><table class="{kind}">\n<thead>\n'
+        many = " many" if kind == "heat" or len(table["columns"]) > COLUMNS else ""
+        text += f'<div class="wide"><table class="{kind}{many}">\n<thead>\n'
         text += f"<tr><th></th>{head}</tr>\n</thead>\n"
         text += f"<tbody>\n{lines}</tbody>\n</table></div>\n"
     return text

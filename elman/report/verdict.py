@@ -24,8 +24,7 @@ SCORES = {
     "event F1": ("{:.3f}", True), "F1 macro": ("{:.3f}", True), "AUC": ("{:.3f}", True),
     "AUPRC": ("{:.3f}", True), "coverage 80": ("{:.1%}", True), "loss": ("{:.3f}", False),
 }  # fmt: skip
-NAMES = {"AUC": "AUROC", "F1": "F1 of spans", "event F1": "F1 of events",
-         "coverage 80": "coverage of 80 %"}  # fmt: skip
+NAMES = {"AUC": "AUROC", "F1": "F1 of spans", "event F1": "F1 of events"}
 # Scores that a task is judged by, if the metrics name no others: the first group that is there.
 JUDGES = (
     ("ADE",), ("MASE",), ("ND",), ("MAE",), ("BLEU",), ("ROUGE-L",), ("BLEU-2",), ("perplexity",),
@@ -63,7 +62,7 @@ class Comparison:
 
     def __str__(self) -> str:
         """The comparison in a line, such as `accuracy 91.0%, better than 90.0% of naive`."""
-        line = f"{NAMES.get(self.score, self.score)} {shown(self.score, self.ours)}"
+        line = f"{name_of(self.score)} {shown(self.score, self.ours)}"
         if not self.rivals:
             return line
         best = f", the best of {self.rivals} baselines" if self.rivals > 1 else ""
@@ -77,6 +76,16 @@ def shown(score: str, value: float) -> str:
     ('81.2%', '0.812')
     """
     return SCORES[score][0].format(value)
+
+
+def name_of(score: str) -> str:
+    """The name that a reader knows.
+
+    >>> name_of("AUC"), name_of("coverage 80"), name_of("MASE")
+    ('AUROC', 'coverage of 80 %', 'MASE')
+    """
+    kind, _, level = score.partition(" ")
+    return f"coverage of {level} %" if kind == "coverage" else NAMES.get(score, score)
 
 
 def baselines_of(metrics: Metrics) -> list[Metrics]:
@@ -139,7 +148,7 @@ def conclude(metrics: Metrics) -> str:
 def _sentence(one: Comparison, part: str) -> str:
     """A comparison as a sentence; the first names the part of the data."""
     whom = "its baseline" if one.rivals == 1 else f"the best of its {one.rivals} baselines"
-    score = NAMES.get(one.score, one.score)
+    score = name_of(one.score)
     begin = f"On the {part} data the model is" if part else f"By {score} it is"
     values = f"{shown(one.score, one.ours)} against {shown(one.score, one.theirs)}"
     direction = "higher" if SCORES[one.score][1] else "lower"

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from elman.errors import DataError, FolderError
+from elman.report.charts import Curve, chart
 from elman.report.journal import Journal
-from elman.report.page import write_report
+from elman.report.page import _fan, _tables, write_report
 from elman.report.reach import describe_reach
 
 START: dict[str, object] = {
@@ -281,3 +282,33 @@ def test_forecasts_are_drawn_with_their_gaps_and_without_bands(tmp_path: Path) -
     assert "Not drawn" not in page
     point = {"forecasts": {**metrics["forecasts"], "levels": [0.5], "below": [0.4]}}
     assert "Coverage" not in report(tmp_path, [START, *steps(3)], point)
+
+
+def test_forecasts_have_dates_or_steps_on_their_axis() -> None:
+    fan = {"title": "s", "seen": [1.0, 2.0], "y": [3.0, 4.0], "median": [3.0, 4.0], "bands": {}}
+    months = [f"2024-0{n}-01T00:00:00.000000" for n in (1, 2, 3, 4)]
+    assert ">Mar</text>" in _fan({**fan, "stamps": months})
+    assert "steps ahead" not in _fan({**fan, "stamps": months})
+    assert ">2012</text>" in _fan({**fan, "stamps": [2010, 2011, 2012, 2013]})  # and not 2,012
+    assert "steps ahead" in _fan({**fan, "stamps": None})
+
+
+def test_names_above_many_columns_stand_on_their_side() -> None:
+    def table(columns: int) -> str:
+        names = [f"class {n}" for n in range(columns)]
+        return _tables([{"title": "t", "columns": names, "rows": [["a", *range(columns)]]}])
+
+    assert 'class=" many"' in table(9)
+    assert "many" not in table(8)
+
+
+def test_a_legend_lies_above_the_lines() -> None:
+    curves = [
+        Curve([0.0, 1.0], [0.0, 1.0], label="rises"),
+        Curve([0.0, 1.0], [1.0, 0.0], label="x"),
+    ]
+    picture = chart("Cross", ("a", "b"), curves)
+    lines = re.findall(r'<path d="M ([^"]*)" clip-path', picture)
+    heights = [float(y) for line in lines for y in re.findall(r"[\d.]+ ([\d.]+)", line)]
+    (legend,) = re.findall(r'<text [^>]*?(?:translate\([\d.]+ |y=")([\d.]+)[^>]*>rises', picture)
+    assert float(legend) < min(heights)  # SVG counts downwards
