@@ -45,14 +45,15 @@ figure { margin: 0; break-inside: avoid; line-height: 1.45; }
 svg { display: block; width: 100%; height: auto; overflow: visible; }
 svg text { font-family: inherit !important; font-variant-numeric: tabular-nums; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; line-height: 1.35; }
-.scores { margin-bottom: 1.5rem; } .scores thead th { max-width: 11rem; }
+.wide { margin-bottom: 1.5rem; } .scores thead th { max-width: 11rem; }
 th, td { padding: .4rem 0 .4rem 1.25rem; text-align: right; vertical-align: bottom;
   border-bottom: 1px solid var(--rule); font-weight: 400; overflow-wrap: normal; }
 th:first-child { padding-left: 0; text-align: left; }
-.heat { margin-bottom: 1.5rem; line-height: 1.2; }
+.heat { line-height: 1.2; }
 .heat th, .heat td { padding: .1rem .2rem; border: 0; min-width: 1.1rem; }
 .many thead th { writing-mode: vertical-rl; text-align: left; transform: rotate(180deg); }
-.many th, .many td { padding: .2rem .3rem; } .many th:first-child { white-space: nowrap; }
+.many th, .many td { padding: .2rem .3rem; } .many th:first-child { padding-left: 0;
+  white-space: nowrap; }
 .heat td { background: color-mix(in srgb, var(--blue) var(--w), transparent); }
 pre { margin: .25rem 0 1.5rem; padding-left: 1rem; border-left: 3px solid var(--rule);
   white-space: pre-wrap; font-family: ui-monospace, Menlo, Consolas, monospace; }

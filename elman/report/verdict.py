@@ -82,10 +82,10 @@ def name_of(score: str) -> str:
     """The name that a reader knows.
 
     >>> name_of("AUC"), name_of("coverage 80"), name_of("MASE")
-    ('AUROC', 'coverage of 80 %', 'MASE')
+    ('AUROC', 'coverage of 80%', 'MASE')
     """
     kind, _, level = score.partition(" ")
-    return f"coverage of {level} %" if kind == "coverage" else NAMES.get(score, score)
+    return f"coverage of {level}%" if kind == "coverage" else NAMES.get(score, score)
 
 
 def baselines_of(metrics: Metrics) -> list[Metrics]:

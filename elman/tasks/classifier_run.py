@@ -157,7 +157,8 @@ def _calibration(model: Classifier, tested: bool) -> str:
     """How probabilities were calibrated, and which losses are before that."""
     text = (
         f"Scores are divided by the temperature {model.temperature:.2f}, fitted on the validation "
-        "data: the loss here is after that division, losses of the training log are before it."
+        "data. The loss among the final scores is computed after that division, the losses of the "
+        "training log are computed before it."
     )
     return text if tested else f"{text} ECE of the validation data looks too small: give test data."
 
@@ -284,7 +285,7 @@ def _confusions(guess: Tensor, targets: Tensor, classes: list[str], part: str) -
 def _calibration_table(p: Tensor, targets: Tensor, classes: list[str], part: str) -> dict[str, Any]:
     what = f"p({classes[1]})" if len(classes) == 2 else "p(guess)"
     return {
-        "title": f"Calibration, {part} data: what is said, and how often it is so",
+        "title": f"Calibration, {part} data: predicted probability, and the share that is so",
         "columns": [what, "share", "examples"],
         "rows": [
             [f"{low:.1f} to {low + 0.1:.1f}", f"{said:.3f}", f"{true:.3f}", count]

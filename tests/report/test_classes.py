@@ -1,5 +1,6 @@
 """Scores of classes are those of scikit-learn, and need no K x K of memory."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from elman.report import window_statistics
 from elman.report.bag_of_words import MOST, bag_of_words
 from elman.report.classes import fit_temperature, nll, score_classes
+from elman.tasks.classifier_run import _judges
 from elman.tasks.labelled_data import targets_of
+from elman.tasks.step_inputs import StepInputs
+from elman.tasks.tagged import Tagged
 
 metrics = pytest.importorskip("sklearn.metrics")
 
@@ -161,3 +166,34 @@ def test_the_baseline_reads_the_tokens_of_the_model(tokens: str, right: float) -
     assert ("characters" in found[0]) == (tokens != "word")
     guess = found[1]["test"].argmax(1)
     assert (guess == torch.tensor([0, 1, 0, 1])).float().mean() == right
+
+
+def test_a_forest_for_many_classes_has_fewer_trees_or_is_skipped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = [np.full((3, 1), float(n % 4)) for n in range(40)]
+    windows = (values, np.zeros((40, 0)), np.arange(40))
+    y = torch.arange(40) % 4
+    for trees in (12, 9):
+        monkeypatch.setattr(window_statistics, "NODES", 40 * 4 * trees)
+        found = window_statistics.by_forest(windows, y, {"test": windows}, 4)
+        assert (found is None) == (trees < window_statistics.FEWEST)
+        if found is not None:
+            assert found[1]["test"].argmax(1).tolist() == y.tolist()
+
+
+def test_tags_that_training_has_not_seen_count_in_the_macro_mean_of_steps() -> None:
+    model: Any = SimpleNamespace(tag_names=["none", "turn"], background="none")
+    part = Tagged([None, None], [["none", "turn", "new"], ["turn", "turn"]])
+    found = [["none", "turn", "turn"], ["none", "turn"]]
+    true, guess = sum(part.tags, []), sum(found, [])
+    scores = StepInputs.scores(Any, model, part, found)  # type: ignore[arg-type]
+    wanted = metrics.f1_score(true, guess, average="macro")
+    assert scores["F1 macro"] == pytest.approx(wanted, abs=1e-12)
+    assert scores["accuracy"] == metrics.accuracy_score(true, guess)
+
+
+def test_skewed_classes_are_judged_by_more_than_accuracy() -> None:
+    assert _judges(torch.tensor([0, 1, 1]), 2) == ["AUC", "AUPRC"]
+    assert _judges(torch.tensor([0, 0, 1, 1, 1]), 2) == ["accuracy"]
+    assert _judges(torch.tensor([0, 1, 2, 2, 2, 2, 2]), 3) == ["accuracy", "F1 macro"]
