@@ -9,7 +9,8 @@
     ECE           sum over bins of probability of (rows / all rows) |accuracy - mean probability|
     temperature   T of softmax(s / T) that fits best: Guo et al. 2017 (arXiv:1706.04599)
 
-Beside the scores themselves, memory grows with rows and with classes, not with their product.
+With one label a row, memory beside the scores themselves grows with rows and with classes, not
+with their product.
 
 Shape legend: N rows, K classes, M labels that training has not seen.
 """
@@ -24,7 +25,7 @@ from torch.nn import functional as F
 from torchmetrics.functional.classification import binary_calibration_error
 
 BINS = 15  # of the calibration error
-BLOCK = 1 << 21  # scores that are looked at at a time
+BLOCK = 1 << 20  # scores that are looked at at a time
 
 
 def probabilities(scores: Tensor, temperature: float, *, several: bool) -> Tensor:

@@ -1,5 +1,6 @@
 """Scores of classes are those of scikit-learn, and need no K x K of memory."""
 
+from itertools import chain
 from types import SimpleNamespace
 from typing import Any
 
@@ -186,7 +187,7 @@ def test_tags_that_training_has_not_seen_count_in_the_macro_mean_of_steps() -> N
     model: Any = SimpleNamespace(tag_names=["none", "turn"], background="none")
     part = Tagged([None, None], [["none", "turn", "new"], ["turn", "turn"]])
     found = [["none", "turn", "turn"], ["none", "turn"]]
-    true, guess = sum(part.tags, []), sum(found, [])
+    true, guess = list(chain(*part.tags)), list(chain(*found))
     scores = StepInputs.scores(Any, model, part, found)  # type: ignore[arg-type]
     wanted = metrics.f1_score(true, guess, average="macro")
     assert scores["F1 macro"] == pytest.approx(wanted, abs=1e-12)
