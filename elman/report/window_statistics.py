@@ -94,7 +94,8 @@ def by_forest(
         forest = RandomForestClassifier(trees, min_samples_leaf=2, random_state=0).fit(x, y)
         return lambda other: (forest.predict_proba(other), forest.classes_)
 
-    return FOREST, _run(features, fit, train, targets, others, classes)
+    name = FOREST if trees == TREES else f"{FOREST}, {trees} trees"
+    return name, _run(features, fit, train, targets, others, classes)
 
 
 def by_regression(
@@ -195,7 +196,9 @@ def steps_by_forest(
         for one, end in zip(train, ends.tolist(), strict=True)
     ])  # fmt: skip
     forest = RandomForestClassifier(100, min_samples_leaf=2, random_state=0).fit(x, wanted[kept])
-    return STEPS, {
+    limited = len(kept) < len(wanted)
+    title = f"{STEPS}, {MOST:,} of {len(wanted):,} drawn" if limited else STEPS
+    return title, {
         name: [
             np.concatenate(
                 [

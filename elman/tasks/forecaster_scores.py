@@ -25,13 +25,12 @@ from elman.recur.stream import Stream
 from elman.report.forecasts import (
     Guess,
     Scored,
-    baselines,
     find_distances,
     score_forecasts,
     score_places,
-    statistical,
 )
 from elman.state import select_rows
+from elman.tasks.forecaster_baselines import beside
 from elman.train.windows import WindowBatches
 
 if TYPE_CHECKING:
@@ -41,9 +40,6 @@ STEPS, ROWS = 1 << 18, 4096  # of windows, and windows times samples, computed a
 SCORED, SLOW = 10_000, 500  # windows that are scored at most; with statistical models
 JOINT = 2_000  # windows that say which numbers go together, at most
 MANY, BEST = 10_000, 20  # futures at most; those of which the best is scored
-# Numbers that all baselines read at most, for time, and those that are fitted; but 50 seasons of
-# each series in any case, and for a fit never more than the longest.
-READ, FITTED, SEASONS, LONGEST = 30_000_000, 1_000_000, 50, 3_000
 
 Numbers = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -315,7 +311,7 @@ def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) 
         rolled.quantiles.reshape(-1, len(model.levels)),
     )  # fmt: skip
     guesses = {"this model": ours}
-    found, notes = _baselines(model, windows, rolled)
+    found, notes = beside(model, windows, which, rolled.origins)
     for name, values in found.items():
         point = values.reshape(shape[0], layout.targets, -1).transpose(0, 2, 1).ravel()
         guesses[name] = Guess(point, point)
@@ -335,32 +331,6 @@ def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) 
     first, *others = scored.scores
     order = [first, *sorted(others, key=rank)]
     return Scored({name: scored.scores[name] for name in order}, scored.of_series, notes)
-
-
-def _baselines(
-    model: Forecaster, windows: Windows, rolled: Rolled
-) -> tuple[dict[str, Numbers], tuple[str, ...]]:
-    """Forecasts (B K, H) of each baseline from all that came before, and where that is cut."""
-    layout, season, notes = windows.layout, model.seasonal, []
-    count, longest = len(rolled.which) * layout.targets, int(rolled.origins.max())
-    most = max(READ // count, SEASONS * season)
-
-    def seen(most: int, who: str) -> list[Numbers]:
-        if longest > most:
-            notes.append(f"To save time, {who} read the last {most:,} steps of a series at most.")
-        return [
-            windows.y[begin + max(0, origin - most) : begin + origin, k]
-            for begin, origin in zip(windows.begins[rolled.which], rolled.origins, strict=True)
-            for k in range(layout.targets)
-        ]
-
-    whole = seen(most, "the baselines")
-    found = baselines(whole, layout.horizon, season, moving=layout.plane)
-    if model.statistics:
-        fitted = min(most, max(FITTED // count, SEASONS * season), LONGEST)
-        known = seen(fitted, "AutoETS and AutoTheta")
-        found |= statistical(known, layout.horizon, season)
-    return found, tuple(notes)
 
 
 def _by_distance(rolled: Rolled, guesses: dict[str, Guess], scored: Scored) -> Scored:

@@ -180,6 +180,7 @@ def test_a_forest_for_many_classes_has_fewer_trees_or_is_skipped(
         found = window_statistics.by_forest(windows, y, {"test": windows}, 4)
         assert (found is None) == (trees < window_statistics.FEWEST)
         if found is not None:
+            assert found[0] == f"{window_statistics.FOREST}, 12 trees"
             assert found[1]["test"].argmax(1).tolist() == y.tolist()
 
 

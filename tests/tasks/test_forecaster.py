@@ -709,12 +709,12 @@ def test_what_baselines_do_not_read_for_time_is_told(
     weekly: tuple[elman.Forecaster, list[float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, y = weekly
-    monkeypatch.setattr("elman.tasks.forecaster_scores.LONGEST", 100)
+    monkeypatch.setattr("elman.tasks.forecaster_baselines.LONGEST", 100)
     found = model.backtest(y, cuts=1)
     assert list(found.forecasts.notes) == [
         "To save time, AutoETS and AutoTheta read the last 100 steps of a series at most."
     ]
-    monkeypatch.setattr("elman.tasks.forecaster_scores.READ", 80)
+    monkeypatch.setattr("elman.tasks.forecaster_baselines.READ", 80)
     found = model.backtest(y, cuts=1)
     assert "To save time, the baselines read the last 80 steps" in found.forecasts.notes[0]
     seen = np.array(y[-84:-4])
