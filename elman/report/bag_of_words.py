@@ -1,7 +1,8 @@
 """The baselines of a classifier of texts: the most frequent label, and a bag of words.
 
 Words and pairs of neighbours, or n-grams of 1 to 5 characters if the model reads characters or
-bytes, weighted by tf-idf (scikit-learn, an extra), what a careful user has in ten lines:
+bytes (1 to 3 of more than MANY characters), weighted by tf-idf (scikit-learn, an extra), what a
+careful user has in ten lines:
 
     logistic regression   with C = 10
     class centroids       cosine of a row and the mean of the rows of a class, if the regression
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
 MOST = 20_000_000  # coefficients of a logistic regression
+MANY = 5_000_000  # characters of the training texts
 SHARPNESS = 20.0  # of the probabilities of centroids
 
 Found = tuple[str, dict[str, Tensor]]
@@ -51,7 +53,7 @@ def bag_of_words(
         lowercase: whether the model reads lower case.
     """
     try:
-        features, name = _features(tokens, len(texts), lowercase=lowercase)
+        features, name = _features(tokens, texts, lowercase=lowercase)
     except ImportError:
         return None
     try:
@@ -66,15 +68,17 @@ def bag_of_words(
     return f"logistic regression on {name}", _by_regression(x, targets, inputs, classes)
 
 
-def _features(tokens: str, rows: int, *, lowercase: bool) -> tuple[TfidfVectorizer, str]:
+def _features(tokens: str, texts: Sequence[str], *, lowercase: bool) -> tuple[TfidfVectorizer, str]:
     """How texts become numbers, and its name."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     kind: dict[str, Any] = {"token_pattern": r"\w+|[^\w\s]", "ngram_range": (1, 2)}
     name = "words and pairs of them"
     if tokens in ("character", "byte"):
-        kind, name = {"analyzer": "char", "ngram_range": (1, 5)}, "n-grams of characters"
-    least = 2 if rows >= 1000 else 1
+        longest = 5 if sum(map(len, texts)) <= MANY else 3
+        kind = {"analyzer": "char", "ngram_range": (1, longest)}
+        name = f"n-grams of 1 to {longest} characters"
+    least = 2 if len(texts) >= 1000 else 1
     return TfidfVectorizer(
         **kind, lowercase=lowercase, sublinear_tf=True, min_df=least, dtype=np.float32
     ), name
