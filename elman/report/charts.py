@@ -152,16 +152,17 @@ def _scale(axes: Any, curves: Sequence[Curve], scale: str) -> None:
 
 def _mark_x(axes: Any, *, plane: bool, dates: bool) -> None:
     """The ticks of the other axis."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib import dates as calendar
     from matplotlib.ticker import MaxNLocator
 
+    untyped: Any = calendar
     if plane:
         axes.set_aspect("equal", adjustable="datalim")
         axes.xaxis.set_major_formatter("{x:g}")
     elif dates:
-        locator = AutoDateLocator(minticks=3, maxticks=7)
+        locator = untyped.AutoDateLocator(minticks=3, maxticks=7)
         axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
         # A year among the steps has no comma.

@@ -238,8 +238,8 @@ def _forecasts(found: Mapping[str, Any]) -> str:
 
 def _fan(fan: Mapping[str, Any]) -> str:
     """One forecast over time: what was seen, what came, the median and bands."""
-    seen, stamps = fan["seen"], fan.get("stamps")
-    dates = bool(stamps) and isinstance(stamps[0], str)
+    seen, stamps = fan["seen"], fan.get("stamps") or []
+    dates = isinstance(next(iter(stamps), None), str)
     if dates:
         stamps = [(datetime.fromisoformat(stamp) - EPOCH) / DAY for stamp in stamps]
     places = stamps or range(1 - len(seen), 1 + len(fan["median"]))
