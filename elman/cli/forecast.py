@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from elman.cli.app import app
 from elman.cli.show import print_table
 from elman.errors import ArgumentError
-from elman.report.page import SCORES
+from elman.report.verdict import SCORES, compare
 from elman.tasks import Forecaster, load, task_of
 
 
@@ -92,7 +92,7 @@ def backtest(
         return
     best = (name for name in found.scores["this model"] if name.startswith("best of"))
     names = [
-        name for name in (*SCORES, "FDE", *best, "sMAPE", "OWA", "wQL")
+        name for name in (*SCORES, *best, "sMAPE", "OWA", "wQL")
         if name in found.scores["this model"]
     ]  # fmt: skip
     wide = max(map(len, found.scores)) + 2
@@ -103,6 +103,9 @@ def backtest(
             for name in names
         )
         print(f"{who:{wide}s}" + "".join(cells))
+    ours, *others = ({"name": who, "all": scores} for who, scores in found.scores.items())
+    for one in compare({"model": ours, "others": others}, "all"):
+        print(one)
     print(f"{len(found.origins):,} forecasts" + ("" if out is None else f": {out}"))
 
 

@@ -80,10 +80,12 @@ class Scored:
     Attributes:
         scores: of each model, by name.
         of_series: MASE of each model and series (S,), NaN for none; without a MASE the MAE.
+        notes: what a reader of the scores should know.
     """
 
     scores: dict[str, dict[str, Any]]
     of_series: dict[str, Numbers]
+    notes: tuple[str, ...] = ()
 
 
 def score_forecasts(
@@ -288,11 +290,12 @@ def baselines(
 def _last_season(values: Numbers, season: int, horizon: int) -> Numbers:
     """The last season again and again; what is missing of it from the seasons before."""
     whole = -(-len(values) // season) * season
-    padded = np.concatenate([np.full(whole - len(values), np.nan), values]).reshape(-1, season)
-    last = np.full(season, values[~np.isnan(values)][-1])
-    for row in padded:
-        last = np.where(np.isnan(row), last, row)
-    return np.asarray(np.resize(last, horizon))
+    rows = np.concatenate([values, np.full(whole - len(values), np.nan)]).reshape(-1, season)
+    there = ~np.isnan(rows)
+    newest = len(rows) - 1 - there[::-1].argmax(0)  # of each place in the season
+    found = rows[newest, np.arange(season)]
+    found = np.where(there.any(0), found, values[~np.isnan(values)][-1])
+    return np.asarray(found[(len(values) + np.arange(horizon)) % season])
 
 
 def _seasonal_index(values: Numbers, season: int) -> Numbers:

@@ -26,8 +26,10 @@ def check_scorer(kind: str) -> None:
         _sacrebleu()
 
 
-def score_texts(found: Sequence[str], wanted: Sequence[str], kind: str) -> dict[str, Any]:
-    """Scores of generated texts against references.
+def score_texts(
+    found: Sequence[str], wanted: Sequence[str], kind: str, *, lowercase: bool = False
+) -> dict[str, Any]:
+    """Scores of generated texts against references, in lower case if that is set.
 
     Raises:
         DataError: the package of the score is not installed.
@@ -39,7 +41,8 @@ def score_texts(found: Sequence[str], wanted: Sequence[str], kind: str) -> dict[
         100
     """
     if kind == "translation":
-        bleu, chrf = _sacrebleu().BLEU(), _sacrebleu().CHRF()
+        metrics = _sacrebleu()
+        bleu, chrf = (one(lowercase=lowercase) for one in (metrics.BLEU, metrics.CHRF))
         first = bleu.corpus_score(list(found), [list(wanted)])
         second = chrf.corpus_score(list(found), [list(wanted)])
         return {
@@ -47,8 +50,11 @@ def score_texts(found: Sequence[str], wanted: Sequence[str], kind: str) -> dict[
             "signature": f"BLEU {bleu.get_signature()}, chrF {chrf.get_signature()}",
         }  # fmt: skip
     if kind == "summary":
-        return _rouge(found, wanted)
-    bleu = _sacrebleu().BLEU(max_ngram_order=2, force=True)  # no word on tokenised turns
+        return _rouge(found, wanted)  # which is in lower case always
+    # `force` silences a warning on tokenised turns.
+    bleu = _sacrebleu().BLEU(max_ngram_order=2, force=True, lowercase=lowercase)
+    if lowercase:
+        found = [text.lower() for text in found]
     score = bleu.corpus_score(list(found), [list(wanted)]).score
     return {"BLEU-2": score, "distinct-1": distinct(found, 1), "distinct-2": distinct(found, 2)}
 

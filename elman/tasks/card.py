@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import elman
+from elman.report.verdict import baselines_of, conclude
 from elman.tasks.estimator import Estimator
 
 
@@ -24,9 +25,8 @@ def model_card(
         notes: what there is to say of the scores.
         end: what it must not be used for.
     """
-    baselines = [model.metrics.get("baseline"), *model.metrics.get("others", [])]
     listed = [("this model", model.metrics.get("model", {}))]
-    listed += [(one["name"], one) for one in baselines if one]
+    listed += [(one["name"], one) for one in baselines_of(model.metrics)]
     rows = [
         f"| {who} | {part} | "
         + " | ".join(
@@ -38,6 +38,7 @@ def model_card(
         if isinstance(scores, dict)
     ]
     parameters = sum(p.numel() for p in model.model.parameters())
+    texts = [conclude(model.metrics), *model.metrics.get("notes", []), *notes]
     lines = [
         f"# {name}: {title}",
         "",
@@ -48,7 +49,7 @@ def model_card(
         "|---" * (2 + len(columns)) + "|",
         *rows,
         "",
-        *[line for note in notes for line in (note, "")],
+        *[line for text in texts for line in (text, "")],
         "```python",
         "import elman",
         f"model = elman.load({name!r})",

@@ -135,8 +135,9 @@ class Classifier(ClassifierSettings, Estimator):
         """Scores of labelled data, given as to `fit`.
 
         Returns:
-            loss (nats an example), accuracy, F1 macro and micro, AUC, ECE (expected calibration
-            error), examples, and unseen labels if there are any.
+            loss (nats an example, of calibrated probabilities), accuracy, F1 macro and micro, AUC
+            (one class against the rest), AUPRC, ECE (expected calibration error), examples, and
+            unseen labels if there are any.  All that scikit-learn has are its own definitions.
         """
         from elman.tasks.classifier_run import score_labelled
 

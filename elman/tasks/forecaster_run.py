@@ -215,8 +215,7 @@ class _Held:
         rolled = roll(model, self.windows, self.which, self.origins, futures=drawn)
         scored = score(model, self.windows, rolled, errors)
         _add(metrics, "validation", scored)
-        names = [one.unique_id for one in table.series]
-        metrics["forecasts"] = pictures(model, self.windows, rolled, scored, names)
+        metrics["forecasts"] = pictures(model, self.windows, rolled, scored, table)
         if model.conformal:
             corrections, count = calibrate(model, self.windows, self.spans)
             model._history = replace(model.history, corrections=corrections)
@@ -295,6 +294,8 @@ def _add(metrics: dict[str, Any], part: str, scored: Scored) -> None:
         listed = [metrics["baseline"], *metrics["others"]]
     for one in listed:
         one[part] = scored.scores[one["name"]]
+    if scored.notes:
+        metrics["notes"] = list(dict.fromkeys([*metrics.get("notes", []), *scored.notes]))
 
 
 def describe(model: Forecaster, name: str) -> str:

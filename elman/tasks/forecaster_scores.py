@@ -25,13 +25,12 @@ from elman.recur.stream import Stream
 from elman.report.forecasts import (
     Guess,
     Scored,
-    baselines,
     find_distances,
     score_forecasts,
     score_places,
-    statistical,
 )
 from elman.state import select_rows
+from elman.tasks.forecaster_baselines import beside
 from elman.train.windows import WindowBatches
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ STEPS, ROWS = 1 << 18, 4096  # of windows, and windows times samples, computed a
 SCORED, SLOW = 10_000, 500  # windows that are scored at most; with statistical models
 JOINT = 2_000  # windows that say which numbers go together, at most
 MANY, BEST = 10_000, 20  # futures at most; those of which the best is scored
-SEASONS = 50  # that a baseline sees
 
 Numbers = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -313,15 +311,7 @@ def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) 
         rolled.quantiles.reshape(-1, len(model.levels)),
     )  # fmt: skip
     guesses = {"this model": ours}
-    view = max(layout.context, SEASONS * model.seasonal)
-    seen = [
-        windows.y[begin + max(0, origin - view) : begin + origin, k]
-        for begin, origin in zip(windows.begins[which], rolled.origins, strict=True)
-        for k in range(layout.targets)
-    ]
-    found = baselines(seen, layout.horizon, model.seasonal, moving=layout.plane)
-    if model.statistics:
-        found |= statistical(seen, layout.horizon, model.seasonal)
+    found, notes = beside(model, windows, which, rolled.origins)
     for name, values in found.items():
         point = values.reshape(shape[0], layout.targets, -1).transpose(0, 2, 1).ravel()
         guesses[name] = Guess(point, point)
@@ -340,7 +330,7 @@ def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) 
 
     first, *others = scored.scores
     order = [first, *sorted(others, key=rank)]
-    return Scored({name: scored.scores[name] for name in order}, scored.of_series)
+    return Scored({name: scored.scores[name] for name in order}, scored.of_series, notes)
 
 
 def _by_distance(rolled: Rolled, guesses: dict[str, Guess], scored: Scored) -> Scored:

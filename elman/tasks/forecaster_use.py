@@ -247,7 +247,7 @@ def roll_back(
         [table.series[n].unique_id for n in which.tolist()],
         _stamps(table, which, origins, layout.horizon), model.index.targets, rolled.mean,
         rolled.quantiles, model.levels, y=rolled.y, cutoff=_stamps(table, which, origins - 1, 1),
-        names=(model.unique_id, model.ds), notes=tuple(table.notes),
+        names=(model.unique_id, model.ds), notes=(*table.notes, *scored.notes),
         futures=rolled.futures[:, :futures] if futures else None,
     )  # fmt: skip
     return Backtest(found, origins, scored.scores)

@@ -188,22 +188,30 @@ def _split_groups(
 def targets_of(
     labels: Sequence[tuple[Label, ...]], classes: Sequence[Label], *, several: bool
 ) -> tuple[Tensor, Tensor]:
-    """Classes (N), UNSEEN for none, or with `several` (N, K) of zeros and ones; and unseen labels.
+    """Classes of rows as numbers, and the labels that are none of them.
 
     Returns:
-        The targets, and how many labels of each row (N) training has not.
+        Classes (N), UNSEEN for none, or with `several` (N, K) of zeros and ones; and (M, 2) row
+        and number of each label that training has not seen.
     """
     number = {label: n for n, label in enumerate(classes)}
     # Files know text only: what was a number in training is recognised by how it is written.
     number |= {str(label): n for label, n in number.items()}
     found = [[number.get(one, number.get(str(one), UNSEEN)) for one in some] for some in labels]
-    unseen = torch.tensor([row.count(UNSEEN) for row in found], dtype=torch.int64)
+    strange: dict[str, int] = {}
+    unseen = [
+        (row, strange.setdefault(str(one), len(strange)))
+        for row, some in enumerate(labels)
+        for one, place in zip(some, found[row], strict=True)
+        if place == UNSEEN
+    ]
+    others = torch.tensor(unseen, dtype=torch.int64).reshape(-1, 2)
     if not several:
-        return torch.tensor([row[0] for row in found], dtype=torch.int64), unseen
+        return torch.tensor([row[0] for row in found], dtype=torch.int64), others
     targets = torch.zeros(len(labels), len(classes))
     for row, some in enumerate(found):
         targets[row, [one for one in some if one != UNSEEN]] = 1
-    return targets, unseen
+    return targets, others
 
 
 def notes_on(train: Examples, others: dict[str, Examples], classes: Sequence[Label]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -140,9 +141,10 @@ class StepInputs(ChannelInputs):
             true.update(a)
             guessed.update(b)
             right.update(x for x, y in zip(a, b, strict=True) if x == y)
-        known = [tag for tag in model.tag_names if true[tag] or guessed[tag]]
-        f1 = [2 * right[tag] / (true[tag] + guessed[tag]) for tag in known]
-        scores["F1 macro"] = sum(f1) / max(1, len(f1))
+        # As in scikit-learn every tag that occurs or is guessed counts, those that training has
+        # not seen as well.
+        f1 = [2 * right[tag] / (true[tag] + guessed[tag]) for tag in {*true, *guessed}]
+        scores["F1 macro"] = math.fsum(f1) / max(1, len(f1))
         if model.background in model.tag_names:
             wanted = [events_of(tags, model.background) for tags in part.tags]
             said = [events_of(tags, model.background) for tags in found]

@@ -20,7 +20,7 @@ from elman.read.files import kind_of
 from elman.read.rows import Rejects, Rows, text_of
 from elman.read.tables import TABLES
 from elman.recur.stack import Stack
-from elman.report.bag_of_words import NAME, bag_of_words
+from elman.report.bag_of_words import bag_of_words
 from elman.tasks.estimator import checked_texts
 from elman.tasks.folder import TOKENIZER
 from elman.tasks.labelled_data import Examples, columns_set, labels_of
@@ -213,11 +213,11 @@ class TextInputs:
         self, model: Classifier, parts: dict[str, Examples], targets: Tensor, names: Sequence[str]
     ) -> list[tuple[str, dict[str, Tensor]]]:
         """Probabilities of other models, by name and part of the data."""
-        words = bag_of_words(
+        found = bag_of_words(
             parts["train"].items, targets, {name: parts[name].items for name in names},
-            len(model.classes), lowercase=model.settled().lowercase,
+            len(model.classes), tokens=self.vocabulary.tokens, lowercase=model.settled().lowercase,
         )  # fmt: skip
-        return [] if words is None else [(NAME, words)]
+        return [] if found is None else [found]
 
     def sample(self, text: str) -> str:
         """For the report."""

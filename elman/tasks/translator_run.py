@@ -330,10 +330,8 @@ def _perplexity(model: Translator, pairs: Pairs) -> dict[str, float]:
 
 
 def _overlap(model: Translator, found: Sequence[str], pairs: Pairs) -> dict[str, Any]:
-    wanted = pairs.targets
-    if model.settled().lowercase:
-        found, wanted = [x.lower() for x in found], [x.lower() for x in wanted]
-    return {**score_texts(found, wanted, model.kind), "pairs": len(pairs)}
+    scores = score_texts(found, pairs.targets, model.kind, lowercase=model.settled().lowercase)
+    return {**scores, "pairs": len(pairs)}
 
 
 def _baseline(model: Translator, train: Pairs, pairs: Pairs) -> list[str]:

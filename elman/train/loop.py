@@ -275,7 +275,7 @@ class _Loop:
         self.record(
             {
                 "event": "validation", "step": position.step, "epoch": position.shown_epoch,
-                **scores, "best": best, "seconds": position.seconds,
+                **scores, "kept": best, "seconds": position.seconds,
             }
         )  # fmt: skip
         self._window.began += time.monotonic() - paused

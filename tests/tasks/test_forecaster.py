@@ -683,3 +683,50 @@ def test_the_command_line_trains_scores_and_forecasts(
     assert json.loads(capsys.readouterr().out)["numbers"] == 4
     assert main(["info", run]) == 0
     assert "a forecaster by Elman" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def weekly() -> tuple[elman.Forecaster, list[float]]:
+    """600 weeks without a season, whose trend has turned, and a model that saw most of them."""
+    noise = np.random.default_rng(0).normal(size=600)
+    y = (50 + np.abs(np.arange(600) - 200) / 10 + noise).tolist()
+    settings = {**SETTINGS, "season": 1, "epochs": 1, "windows": 50, "validation_fraction": 0}
+    return elman.Forecaster(**settings, monitor="last", statistics=True).fit(y[:500]), y
+
+
+def test_baselines_read_the_whole_history(weekly: tuple[elman.Forecaster, list[float]]) -> None:
+    models = pytest.importorskip("statsforecast.models")
+    model, y = weekly
+    scores = model.backtest(y, cuts=1).scores
+    seen, came = np.array(y[:-4]), np.array(y[-4:])
+    drift = seen[-1] + (seen[-1] - seen[0]) / (len(seen) - 1) * np.arange(1, 5)
+    theta = models.AutoTheta(season_length=1).forecast(y=seen, h=4)["mean"]
+    for name, said in (("drift", drift), ("AutoTheta", theta)):
+        assert scores[name]["MAE"] == pytest.approx(np.abs(came - said).mean(), rel=1e-9)
+
+
+def test_what_baselines_do_not_read_for_time_is_told(
+    weekly: tuple[elman.Forecaster, list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, y = weekly
+    monkeypatch.setattr("elman.tasks.forecaster_baselines.LONGEST", 100)
+    found = model.backtest(y, cuts=1)
+    assert list(found.forecasts.notes) == [
+        "To save time, AutoETS and AutoTheta read the last 100 steps of a series at most."
+    ]
+    monkeypatch.setattr("elman.tasks.forecaster_baselines.READ", 80)
+    found = model.backtest(y, cuts=1)
+    assert "To save time, the baselines read the last 80 steps" in found.forecasts.notes[0]
+    seen = np.array(y[-84:-4])
+    drift = seen[-1] + (seen[-1] - seen[0]) / 79 * np.arange(1, 5)
+    error = np.abs(np.array(y[-4:]) - drift).mean()
+    assert found.scores["drift"]["MAE"] == pytest.approx(error, rel=1e-9)
+
+
+def test_forecasts_in_the_report_have_the_stamps_of_the_data(trained: elman.Forecaster) -> None:
+    fan = trained.metrics["forecasts"]["fans"][0]
+    stamps = fan["stamps"]
+    assert len(stamps) == len(fan["seen"]) + len(fan["median"])
+    assert stamps[-1] == "2024-01-05T23:00:00.000000"  # where the series and its last window end
+    counted = elman.Forecaster(**{**SETTINGS, "epochs": 1}).fit(series())
+    assert counted.metrics["forecasts"]["fans"][0]["stamps"] is None
