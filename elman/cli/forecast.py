@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from elman.cli.app import app
-from elman.cli.show import print_table
+from elman.cli.show import print_notes, print_table
 from elman.errors import ArgumentError
 from elman.report.page import SCORES
 from elman.tasks import Forecaster, load, task_of
@@ -26,7 +24,7 @@ def show_forecasts(
     model = load(run)
     assert isinstance(model, Forecaster)
     found = model.predict(file, futures=futures)
-    _note(found.notes)
+    print_notes(found.notes)
     if out is not None:
         found.write(out, level, overwrite=overwrite)
         print(f"{found.ds.size:,} rows: {out}")
@@ -84,7 +82,7 @@ def backtest(
     found = model.backtest(
         series, cuts=cuts, stride=stride, futures=futures, skip_bad_rows=skip_bad_rows
     )
-    _note(found.forecasts.notes)
+    print_notes(found.forecasts.notes)
     if out is not None:
         found.forecasts.write(out, level or None, overwrite=overwrite)
     if as_json:
@@ -117,8 +115,3 @@ def _check(out: Path | None, *, overwrite: bool) -> None:
 
     if out is not None:
         check_target(out, overwrite=overwrite)
-
-
-def _note(notes: Sequence[str]) -> None:
-    for note in notes:
-        print(f"elman: {note}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,12 @@ def print_metrics(metrics: Mapping[str, Any], out: Path | None = None) -> None:
         print(line)
     if out is not None:
         print(f"model and report: {out}  (open {out / 'report.html'})")
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Notes on the error stream, a line each."""
+    for note in notes:
+        print(f"elman: {note}", file=sys.stderr)
 
 
 def print_table(table: Mapping[str, Sequence[Any]]) -> None:

@@ -15,7 +15,7 @@ import elman
 from elman.cli.app import app
 from elman.cli.forecast import show_forecasts
 from elman.cli.recordings import Recorded, reads_recordings, show_recordings
-from elman.cli.show import print_metrics
+from elman.cli.show import print_metrics, print_notes
 from elman.errors import ArgumentError
 from elman.read.text import is_unicode
 from elman.tasks import (
@@ -340,6 +340,8 @@ def evaluate(
     skip_bad_rows
         Leave out rows that cannot be read and write them, with the reason, to this CSV file.
     """
+    from elman.report.overlap import missing_scores
+
     model = load(run)
     if not isinstance(model, LanguageModel | Forecaster):
         scores = model.evaluate(text, labels, skip_bad_rows=skip_bad_rows)
@@ -351,6 +353,8 @@ def evaluate(
         raise ArgumentError(f"{run}: a language model is scored on all of a text")
     else:
         scores = model.evaluate(text)
+    if isinstance(model, Translator):
+        print_notes(missing_scores(model.kind))
     if as_json:
         print(json.dumps(scores))
         return

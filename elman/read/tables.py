@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 
 from elman.errors import ArgumentError, DataError
+from elman.optional import need
 from elman.read.files import size_of
 
 TABLES = {".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"}
@@ -66,7 +67,7 @@ def line_columns(chunks: Iterable[str], file: Path, *, kind: str, record: int) -
 
 def parquet_columns(file: Path, *, unpacked: Iterable[bytes] | None) -> list[str]:
     """Names of the columns of a Parquet file; `unpacked` is the content of one that is packed."""
-    polars = _polars(file)
+    polars = need("polars", f"{file}: Parquet")
     with _seekable(file, unpacked) as copy, _understood(file, polars):
         return list(polars.read_parquet_schema(copy))
 
@@ -84,7 +85,7 @@ def parquet_values(
 
     `unpacked` is the content of a file that is packed; `advance` then hears nothing from here.
     """
-    polars = _polars(file)
+    polars = need("polars", f"{file}: Parquet")
     with _seekable(file, unpacked) as copy, _understood(file, polars):
         size = size_of(copy)
         table = polars.scan_parquet(copy, glob=False, hive_partitioning=False)
@@ -97,14 +98,6 @@ def parquet_values(
             if copy is file:
                 advance(size * end // rows - size * start // rows)
             yield from enumerate(values, start + 1)
-
-
-def _polars(file: Path) -> ModuleType:
-    try:
-        import polars
-    except ImportError as error:
-        raise DataError(f'{file}: needs polars; pip install "elman[tables]"') from error
-    return polars
 
 
 @contextmanager

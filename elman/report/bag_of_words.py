@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elman.optional import find
+
 NAME = "logistic regression on words and pairs of them"
 
 
@@ -30,11 +32,11 @@ def bag_of_words(
     *, lowercase: bool,
 ) -> dict[str, Tensor] | None:  # fmt: skip
     """Probabilities (N, K) for other texts by name; None without scikit-learn."""
-    try:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegression
-    except ImportError:
+    if find("sklearn") is None:
         return None
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
     words = TfidfVectorizer(
         token_pattern=r"\w+|[^\w\s]", ngram_range=(1, 2), lowercase=lowercase, sublinear_tf=True,
         min_df=2 if len(texts) >= 1000 else 1, dtype=np.float32,

@@ -21,6 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elman.optional import find
+
 FOREST = "random forest on statistics of windows"
 STEPS = "random forest on statistics around each step"
 FREQUENT = "most frequent tag"
@@ -70,10 +72,9 @@ def by_forest(
     train: Windows, targets: Tensor, others: dict[str, Windows], classes: int
 ) -> Found | None:
     """Name, and probabilities (N, K) of other recordings; None without scikit-learn."""
-    try:
-        from sklearn.ensemble import RandomForestClassifier
-    except ImportError:
+    if find("sklearn") is None:
         return None
+    from sklearn.ensemble import RandomForestClassifier
 
     def features(windows: Windows) -> Numbers:
         steps = np.array([[len(one)] for one in windows[0]])
@@ -91,11 +92,10 @@ def by_regression(
     train: Windows, targets: Tensor, others: dict[str, Windows], classes: int
 ) -> Found | None:
     """The same of a logistic regression."""
-    try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.preprocessing import StandardScaler
-    except ImportError:
+    if find("sklearn") is None:
         return None
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
 
     def features(windows: Windows) -> Numbers:
         return _each(windows, last_and_mean)
@@ -172,10 +172,10 @@ def steps_by_forest(
     train: Sequence[Numbers], tags: Sequence[NDArray[np.int64]], others: dict[str, list[Numbers]]
 ) -> tuple[str, dict[str, list[NDArray[np.int64]]]] | None:
     """Name, and a number for every step of other recordings (T, C); None without scikit-learn."""
-    try:
-        from sklearn.ensemble import RandomForestClassifier
-    except ImportError:
+    if find("sklearn") is None:
         return None
+    from sklearn.ensemble import RandomForestClassifier
+
     wanted = np.concatenate(tags)
     draw = np.random.default_rng(0)
     kept = np.sort(draw.permutation(len(wanted))[:MOST])

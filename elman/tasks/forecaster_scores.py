@@ -20,9 +20,11 @@ from elman.decode.rollout import rollout
 from elman.encode.windows import Layout, Window, Windows
 from elman.errors import ArgumentError, DataError
 from elman.heads.distributions import Quantiles
+from elman.optional import absent
 from elman.padded import Padded
 from elman.recur.stream import Stream
 from elman.report.forecasts import (
+    STATISTICS,
     Guess,
     Scored,
     baselines,
@@ -294,6 +296,11 @@ def scored_futures(model: Forecaster) -> int:
 def scored_windows(model: Forecaster) -> int:
     """How many windows are scored at most."""
     return SLOW if model.statistics else SCORED
+
+
+def missing_baselines(model: Forecaster) -> list[str]:
+    """Notes on the baselines whose library is not installed."""
+    return absent(STATISTICS, "AutoETS and AutoTheta") if model.statistics else []
 
 
 def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) -> Scored:

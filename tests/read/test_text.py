@@ -394,7 +394,7 @@ def test_parquet_without_polars_names_the_remedy(
     path = write(tmp_path, "a.parquet", table("a.parquet", VALUES))
     monkeypatch.setitem(sys.modules, "polars", None)
     message = complaint(TextSource(path, column="text"))
-    assert message == f'{path}: needs polars; pip install "elman[tables]"'
+    assert message == f"{path}: Parquet needs polars: pip install polars"
 
 
 @pytest.mark.parametrize(("name", "start"), [("a.csv", "t"), ("a.jsonl", '{"t": "a"}')])
