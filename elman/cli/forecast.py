@@ -12,6 +12,7 @@ from elman.cli.app import app
 from elman.cli.show import print_notes, print_table
 from elman.errors import ArgumentError
 from elman.report.page import SCORES
+from elman.report.terminal import show
 from elman.tasks import Forecaster, load, task_of
 
 
@@ -27,7 +28,7 @@ def show_forecasts(
     print_notes(found.notes)
     if out is not None:
         found.write(out, level, overwrite=overwrite)
-        print(f"{found.ds.size:,} rows: {out}")
+        show(f"{found.ds.size:,} rows: {out}")
         return
     print_table(found.columns(level))
 
@@ -94,14 +95,14 @@ def backtest(
         if name in found.scores["this model"]
     ]  # fmt: skip
     wide = max(map(len, found.scores)) + 2
-    print(" " * wide + "".join(f"{name:>{_width(name)}s}" for name in names))
+    show(" " * wide + "".join(f"{name:>{_width(name)}s}" for name in names))
     for who, scores in found.scores.items():
         cells = (
             f"{scores[name]:{_width(name)}.4g}" if name in scores else " " * _width(name)
             for name in names
         )
-        print(f"{who:{wide}s}" + "".join(cells))
-    print(f"{len(found.origins):,} forecasts" + ("" if out is None else f": {out}"))
+        show(f"{who:{wide}s}" + "".join(cells))
+    show(f"{len(found.origins):,} forecasts" + ("" if out is None else f": {out}"))
 
 
 def _width(name: str) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from elman.report.page import SCORES
+from elman.report.terminal import show, tell
 
 SHOWN = 48  # rows of a table
 
@@ -46,22 +46,22 @@ def print_metrics(metrics: Mapping[str, Any], out: Path | None = None) -> None:
                 else ""
             )
             line += f"{held}; {scores['numbers']:,} numbers"
-        print(line)
+        show(line)
     if out is not None:
-        print(f"model and report: {out}  (open {out / 'report.html'})")
+        show(f"model and report: {out}  (open {out / 'report.html'})")
 
 
 def print_notes(notes: Sequence[str]) -> None:
     """Notes on the error stream, a line each."""
     for note in notes:
-        print(f"elman: {note}", file=sys.stderr)
+        tell(note)
 
 
 def print_table(table: Mapping[str, Sequence[Any]]) -> None:
     """The beginning of columns of one length."""
-    print("  ".join(f"{name:>12s}" for name in table))
+    show("  ".join(f"{name:>12s}" for name in table))
     rows = list(zip(*table.values(), strict=True))
     for row in rows[:SHOWN]:
-        print("  ".join(f"{x:12.5g}" if isinstance(x, float) else f"{x!s:>12s}" for x in row))
+        show("  ".join(f"{x:12.5g}" if isinstance(x, float) else f"{x!s:>12s}" for x in row))
     if len(rows) > SHOWN:
-        print(f"... {len(rows) - SHOWN:,} rows more; --out FILE for all")
+        show(f"... {len(rows) - SHOWN:,} rows more; --out FILE for all")
