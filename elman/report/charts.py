@@ -103,20 +103,15 @@ def _draw(title: str, labels: tuple[str, str], curves: Sequence[Curve], scale: s
         axes.yaxis.set_label_coords(-0.155, 0.5)
         for values in (curve for curve in curves if curve.ys):
             xs, ys = thin(values.xs, values.group), thin(values.ys, values.group)
+            label = one_line(values.label)
             if values.low:
                 low = thin(values.low, values.group)
                 axes.fill_between(
-                    xs,
-                    low,
-                    ys,
-                    color=values.color,
-                    alpha=0.2,
-                    linewidth=0,
-                    label=one_line(values.label),
+                    xs, low, ys, color=values.color, alpha=0.2, linewidth=0, label=label
                 )
                 continue
             line = axes.plot(xs, ys, color=values.color)[0]
-            line.set(label=one_line(values.label) or "_", marker="o", markersize=values.dot)
+            line.set(label=label or "_", marker="o", markersize=values.dot)
             if len(values.ys) == 1:
                 line.set(linestyle="none", markersize=values.dot or 4.0)
             line.set_fillstyle("none" if values.dot == RING else "full")
