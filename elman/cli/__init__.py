@@ -9,6 +9,7 @@ Nothing heavy is imported before a command runs.
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 
@@ -66,5 +67,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _refuse(message: str, error: BaseException, debug: bool) -> int:
     if debug:
         raise error
-    tell(" ".join(message.split()))
+    # A value that fills the screen is cut: the line is to be read.
+    tell(re.sub(r"(\S{200})\S{100,}", r"\1...", " ".join(message.split())))
     return 2

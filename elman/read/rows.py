@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from elman.errors import ArgumentError, DataError
-from elman.read.files import files_below, kind_of, size_of
+from elman.read.files import files_below, kind_of, path_of, size_of
 from elman.read.tables import TABLES
 from elman.read.text import (
     Advance,
@@ -194,7 +194,9 @@ def text_of(value: object, place: str, column: str) -> str:
 
 
 def check_new(path: Path, *, overwrite: bool) -> None:
-    """Refuse to write over what another run rejected with an ArgumentError."""
+    """Refuse to write over what another run rejected, or into a pipe, with an ArgumentError."""
+    if path_of(path, "skip_bad_rows").exists() and not path.is_file():
+        raise ArgumentError(f"{path}: is no file; name another one for skip_bad_rows")
     if not overwrite and path.exists() and not HEADER.startswith(_beginning(path, len(HEADER) + 1)):
         raise ArgumentError(
             f"{path}: is there already; name another file for skip_bad_rows, or give overwrite"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elman.errors import ArgumentError, UntrainedError
+from elman.read.files import path_of
 from elman.tasks.estimator import Estimator
 from elman.tasks.folder import TOKENIZER, check_free
 from elman.tasks.language_settings import LanguageSettings
@@ -88,7 +89,7 @@ class LanguageModel(LanguageSettings, Estimator):
         from elman.tasks.text_run import train_text
 
         self.check()
-        folder = None if out is None else Path(out)
+        folder = None if out is None else path_of(out, "out")
         if folder is not None:
             check_free(folder, overwrite=overwrite)
         train_text(self, train, validation, test, folder, show=show)
