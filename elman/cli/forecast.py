@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,7 @@ def show_forecasts(
     futures: int, *, overwrite: bool,
 ) -> None:  # fmt: skip
     """Write what a forecaster says to a file, or show the beginning of it."""
-    _check(out, overwrite=overwrite)
+    _check(out, level or (), overwrite=overwrite)
     model = load(run)
     assert isinstance(model, Forecaster)
     found = model.predict(file, futures=futures)
@@ -77,7 +78,7 @@ def backtest(
     """
     if not issubclass(task_of(run), Forecaster):
         raise ArgumentError(f"{run}: holds a {task_of(run).task}; backtest is for a forecaster")
-    _check(out, overwrite=overwrite)
+    _check(out, level, overwrite=overwrite)
     model = load(run)
     assert isinstance(model, Forecaster)
     found = model.backtest(
@@ -110,9 +111,11 @@ def _width(name: str) -> int:
     return max(10, len(name) + 2)
 
 
-def _check(out: Path | None, *, overwrite: bool) -> None:
-    """Before the work."""
+def _check(out: Path | None, level: Sequence[float], *, overwrite: bool) -> None:
+    """Refuse what cannot work before the work."""
+    from elman.tasks.forecasts import check_level
     from elman.tasks.write_table import check_target
 
+    check_level(level)
     if out is not None:
         check_target(out, overwrite=overwrite)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ Kind = Literal["name", "stamp", "moment", "number", "value", "word", "raw"]
 NOTHING = {"", "na", "n/a", "nan", "null", "none", "?"}
 TRUTH = {"true": 1.0, "false": 0.0}  # as frames write them
 DATE = re.compile(r"\d{1,4}[-/.]\d\d?[-/.]\d")
+PLAIN = {str, float, bool, type(None)}  # types of one value each, of any size
 LARGEST = 10**300  # whole number that a float holds safely
 SHOWN = 60  # characters of a value in a message
 BLOCK = 1 << 16  # rows that are turned into arrays at a time
@@ -124,7 +126,7 @@ class Table:
             self.names = list(self.frame)
         elif hasattr(source, "columns") and hasattr(source, "__getitem__"):
             names = [str(name) for name in source.columns]
-            twice = next((name for name in names if names.count(name) > 1), None)
+            twice = next((name for name, count in Counter(names).items() if count > 1), None)
             if twice is not None:
                 raise ArgumentError(f"the data frame has two columns {twice!r}; rename one")
             self.frame = _index_of(source, names)
@@ -141,13 +143,14 @@ class Table:
         Raises:
             ArgumentError: one is not there, or named twice.
         """
-        for name in names:
-            if name not in self.names:
-                where = f"{self.file}: " if self.file else ""
-                there = listed(self.names)
-                raise ArgumentError(f"{where}no column {name!r}; its columns: {there}")
-            if list(names).count(name) > 1:
+        there = set(self.names)
+        for name, count in Counter(names).items():
+            if count > 1:
                 raise ArgumentError(f"column {name!r} is named for two different ends")
+            if name not in there:
+                where = f"{self.file}: " if self.file else ""
+                shown = listed(self.names)
+                raise ArgumentError(f"{where}no column {name!r}; its columns: {shown}")
         if self.file is not None:
             return Rows(self.file, names, encoding=self.encoding, lenient=self.lenient)
         first, *rest = (self.frame[name] for name in names)
@@ -241,7 +244,9 @@ def _good(
 
 def _single(values: tuple[object, ...]) -> tuple[tuple[object, ...], dict[int, str]]:
     """Values with None for those that are several, or integers too large; and why, by number."""
-    wrong = {}
+    wrong: dict[int, str] = {}
+    if set(map(type, values)) <= PLAIN:
+        return values, wrong
     for n, value in enumerate(values):
         if isinstance(value, list | tuple | dict | set) or getattr(value, "ndim", 0) > 0:
             wrong[n] = f"is {_shown(value)}, expected one value; drop the row, or split it"

@@ -238,10 +238,10 @@ def _csv(
     while True:
         line = lines.begin()
         try:
+            source = reader
             if lines.alone:
-                record = next(csv.reader([next(lines)], delimiter=delimiter, strict=True))
-            else:
-                record = next(reader, None)
+                source = csv.reader([next(lines)], delimiter=delimiter, strict=True)
+            record = next(source, None)
         except csv.Error as error:
             where = f"{file}: line {line}"
             yield line, DataError(f"{where}: {error}; double quotes inside a field")
