@@ -38,7 +38,7 @@ def path_of(given: object, name: str) -> Path:
         elman.errors.ArgumentError: out must be a path, got 'runs\\x00' (embedded null byte)
     """
     if not isinstance(given, str | os.PathLike) or not os.fspath(given):
-        got = "an empty text" if given == "" else type(given).__name__
+        got = "an empty text" if isinstance(given, str) else type(given).__name__
         raise ArgumentError(f"{name} must be a path, got {got}")
     path = Path(given)
     try:

@@ -19,6 +19,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, DataError
 from elman.read.files import files_below, kind_of, path_of, size_of
 from elman.read.tables import TABLES
@@ -87,7 +88,11 @@ class Rows:
             raise ArgumentError("columns must all be files or all be lists, got some of each")
         else:
             self.kind, self.files = "lists", ()
-            self.lists = [list(one) for one in given if not isinstance(one, (str, Path))]
+            self.lists = [
+                list_of_argument(one, name, "values")
+                for name, one in zip(self.columns, given, strict=False)
+                if not isinstance(one, (str, Path))
+            ]
             counts = [len(one) for one in self.lists]
             if len(set(counts)) > 1:
                 found = ", ".join(f"{n} in {c}" for c, n in zip(self.columns, counts, strict=False))

@@ -10,6 +10,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, FolderError, UntrainedError
 from elman.read.files import path_of
 from elman.read.rows import check_new
@@ -198,9 +199,7 @@ def as_sizes(given: Sequence[int] | int) -> tuple[int, ...] | int:
 
 def checked_texts(texts: Sequence[str]) -> list[str]:
     """The same as a list; ArgumentError if it is one text, or something in it is none."""
-    if isinstance(texts, str):
-        raise ArgumentError(f"a list of texts is expected, got one: {texts[:40]!r}; write [text]")
-    checked = list(texts)
+    checked = list_of_argument(texts, "text", "texts")
     for number, text in enumerate(checked):
         if not isinstance(text, str):
             raise ArgumentError(f"texts must be text, got {type(text).__name__} at {number}")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.arguments import check_number, list_of_argument
 from elman.errors import ArgumentError
 from elman.read.series import shown
 from elman.tasks.write_table import write_table
@@ -69,6 +70,7 @@ class Forecasts:
         Raises:
             ArgumentError: the levels do not reach so far.
         """
+        check_number(p, "quantile")
         if len(self.levels) == 1 and p != 0.5:
             raise ArgumentError(
                 f"quantile {p:g}: the model says only the median; train with conformal=True, or "
@@ -152,7 +154,8 @@ class Backtest:
 
 def check_level(level: Sequence[float]) -> None:
     """Refuse levels of intervals that are no percentages with an ArgumentError."""
-    for one in level:
+    for one in list_of_argument(level, "level", "percentages"):
+        check_number(one, "level")
         if not 1 <= one < 100:
             hint = f"; {one:.0%} of the numbers are level {100 * one:g}" if 0 < one < 1 else ""
             raise ArgumentError(f"level must be in percent, 1 to below 100, got {one:g}{hint}")

@@ -360,7 +360,7 @@ def test_a_table_needs_a_column_that_is_there(tmp_path: Path, suffix: str) -> No
         ("a.jsonl", '{"t": "a"}\n{"t": null}\n', "line 2: column 't' is null, expected text"),
         ("a.jsonl", '{"t": "a"}\n{"t": 5}\n', "line 2: column 't' is int, expected text"),
         ("a.jsonl", '{"t": "\\ud83d"}\n', "line 1: column 't' has half a surrogate pair"),
-        ("a.jsonl", '{"t": %s}' % ("[" * 200_000), "line 1: .*recursion"),
+        ("a.jsonl", '{"t": %s}' % ("[" * 200_000), "line 1: brackets in too many levels"),
         ("a.jsonl", '{"t": ' + "9" * 5000 + "}", "line 1: .*(integer|digits)|is int"),
         ("a.jsonl", "", "empty"),
         ("a.parquet", "t\na\n", "cannot be read as Parquet"),
