@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral, Real
 from typing import Any
 
 from elman.errors import ArgumentError
@@ -37,17 +38,15 @@ def list_of_argument(value: Any, name: str, of: str) -> list[Any]:
 
 def check_whole(value: object, name: str, *, least: int | None = None) -> None:
     """Refuse what is no whole number, or below `least`, with an ArgumentError."""
-    whole = hasattr(value, "__index__") and not isinstance(value, bool)
-    if not whole or getattr(value, "ndim", False):
+    if not isinstance(value, Integral) or isinstance(value, bool):
         raise ArgumentError(f"{name} must be a whole number, got {_shown(value)}")
-    if least is not None and int(value) < least:  # type: ignore[call-overload]
+    if least is not None and value < least:
         raise ArgumentError(f"{name} must be at least {least}, got {value}")
 
 
 def check_number(value: object, name: str) -> None:
     """Refuse what is no number with an ArgumentError."""
-    number = hasattr(value, "__float__") and not isinstance(value, bool)
-    if not number or getattr(value, "ndim", False):
+    if not isinstance(value, Real) or isinstance(value, bool):
         raise ArgumentError(f"{name} must be a number, got {_shown(value)}")
 
 

@@ -236,3 +236,12 @@ def test_a_tagger_reads_lists_of_words(sentences: Any) -> None:
 def test_labels_are_a_list(labels: Any) -> None:
     with pytest.raises(ArgumentError, match="label must be a list of values, got"):
         elman.Classifier(**SMALL).fit(["a", "b"], labels)
+
+
+@pytest.mark.parametrize("source", [np.array("a"), {}, 5, None])
+def test_data_of_another_type_are_refused(source: Any) -> None:
+    for task in (elman.Forecaster, elman.Classifier, elman.Tagger, elman.LanguageModel):
+        with pytest.raises(ElmanError):
+            task(**SMALL).fit(source)  # type: ignore[operator]
+    with pytest.raises(ArgumentError, match="labels must be a list of values, got"):
+        elman.Classifier(**SMALL).fit([np.zeros((3, 1))] * 4, 5)

@@ -136,6 +136,8 @@ class Table:
             raise ArgumentError(
                 "expected a file, a data frame or a dict of columns, got " + type(source).__name__
             )
+        if not self.names:
+            raise ArgumentError("a table without columns; expected one or more")
 
     def rows(self, names: Sequence[str]) -> Rows:
         """The rows of some columns.

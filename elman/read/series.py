@@ -192,7 +192,9 @@ class SeriesSource:
 
 def _numbers_of(source: Any) -> dict[str, list[Any]] | None:
     """The columns of a list of numbers or of several; None of anything else."""
-    if not isinstance(source, list | tuple | np.ndarray) or not len(source):
+    if not isinstance(source, list | tuple | np.ndarray):
+        return None
+    if getattr(source, "ndim", 1) == 0 or not len(source):
         return None
     one = np.ndim(source[0]) == 0
     several = [source] if one else source

@@ -92,7 +92,7 @@ def most_futures(model: Forecaster) -> int:
 def check_futures(model: Forecaster, count: int) -> None:
     """Refuse to draw futures that cannot be drawn with an ArgumentError."""
     most = most_futures(model)
-    if not isinstance(count, int) or count < 0:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
         raise ArgumentError(f"futures must be a whole number, 0 or more, got {count!r}")
     drawn = model.decoder == "autoregressive"
     if count and drawn and model.conformal:
