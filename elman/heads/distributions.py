@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elman.errors import ArgumentError
+from elman.optional import need
 
 LEAST = 1e-4  # of a deviation, in units of the scale
 HALVINGS = 40  # until an interval in which a quantile lies is narrower than a float can say
@@ -174,8 +175,7 @@ class StudentT:
 
     def quantiles(self, found: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
         """mu + sigma times the quantile of Student's t."""
-        from scipy.special import stdtrit
-
+        stdtrit = need("scipy.special", "output=student_t").stdtrit
         t = stdtrit(self._freedom(found).double().unsqueeze(-1).numpy(), np.array(levels))
         return found[..., :1] + _positive(found[..., 1:2]) * torch.from_numpy(t).to(found)
 
@@ -255,8 +255,7 @@ class NegativeBinomial:
 
     def quantiles(self, found: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
         """The least counts that reach the levels, in units of the scale."""
-        from scipy.stats import nbinom
-
+        nbinom = need("scipy.stats", "output=negative_binomial").nbinom
         mean, a = (x.double().unsqueeze(-1).numpy() for x in self._counts(found, scale))
         counts = nbinom.ppf(np.array(levels), 1 / a, 1 / (1 + a * mean))
         return torch.from_numpy(counts).to(found) / scale.unsqueeze(-1)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,16 +28,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.errors import ArgumentError, DataError
-from elman.read.files import files_below, kind_of
+from elman.read.files import files_below, kind_of, path_of
 from elman.read.rows import Rejects, Row, Rows
 from elman.read.stamps import parse_moments, parse_stamps
-from elman.read.tables import TABLES
+from elman.read.tables import TABLES, listed
 from elman.read.text import table_columns
 
 Kind = Literal["name", "stamp", "moment", "number", "value", "word", "raw"]
 NOTHING = {"", "na", "n/a", "nan", "null", "none", "?"}
 TRUTH = {"true": 1.0, "false": 0.0}  # as frames write them
 DATE = re.compile(r"\d{1,4}[-/.]\d\d?[-/.]\d")
+PLAIN = {str, float, bool, type(None)}  # types of one value each, of any size
+LARGEST = 10**300  # whole number that a float holds safely
+SHOWN = 60  # characters of a value in a message
 BLOCK = 1 << 16  # rows that are turned into arrays at a time
 
 
@@ -110,7 +114,7 @@ class Table:
         if type(source).__name__ == "LazyFrame":
             source = source.collect()
         if isinstance(source, str | Path):
-            if not Path(source).exists():
+            if not path_of(source, "a table").exists():
                 raise DataError(f"{source}: there is no such file; expected a table")
             self.file = files_below(source)[0]
             if kind_of(self.file) not in TABLES or Path(source).is_dir():
@@ -122,7 +126,7 @@ class Table:
             self.names = list(self.frame)
         elif hasattr(source, "columns") and hasattr(source, "__getitem__"):
             names = [str(name) for name in source.columns]
-            twice = next((name for name in names if names.count(name) > 1), None)
+            twice = next((name for name, count in Counter(names).items() if count > 1), None)
             if twice is not None:
                 raise ArgumentError(f"the data frame has two columns {twice!r}; rename one")
             self.frame = _index_of(source, names)
@@ -132,6 +136,8 @@ class Table:
             raise ArgumentError(
                 "expected a file, a data frame or a dict of columns, got " + type(source).__name__
             )
+        if not self.names:
+            raise ArgumentError("a table without columns; expected one or more")
 
     def rows(self, names: Sequence[str]) -> Rows:
         """The rows of some columns.
@@ -139,13 +145,14 @@ class Table:
         Raises:
             ArgumentError: one is not there, or named twice.
         """
-        for name in names:
-            if name not in self.names:
-                shown = ", ".join(map(repr, self.names)) or "none"
-                where = f"{self.file}: " if self.file else ""
-                raise ArgumentError(f"{where}no column {name!r}; its columns: {shown}")
-            if list(names).count(name) > 1:
+        there = set(self.names)
+        for name, count in Counter(names).items():
+            if count > 1:
                 raise ArgumentError(f"column {name!r} is named for two different ends")
+            if name not in there:
+                where = f"{self.file}: " if self.file else ""
+                shown = listed(self.names)
+                raise ArgumentError(f"{where}no column {name!r}; its columns: {shown}")
         if self.file is not None:
             return Rows(self.file, names, encoding=self.encoding, lenient=self.lenient)
         first, *rest = (self.frame[name] for name in names)
@@ -178,7 +185,9 @@ class Table:
             bad: dict[int, str] = {}
             found: list[NDArray[Any] | list[object]] = []
             for (name, kind), known, values in zip(kinds.items(), names, block, strict=True):
+                values, strange = (values, {}) if kind == "raw" else _single(values)
                 array, wrong, shifted = _convert(kind, values, known, ds_format)
+                wrong |= strange
                 bad = {n: f"column {name!r} {why}" for n, why in wrong.items()} | bad
                 found.append(array)
                 moved |= shifted
@@ -233,6 +242,20 @@ def _good(
         at += len(block)
         if values:
             yield np.array(numbers), places, list(zip(*values, strict=True))
+
+
+def _single(values: tuple[object, ...]) -> tuple[tuple[object, ...], dict[int, str]]:
+    """Values with None for those that are several, or integers too large; and why, by number."""
+    wrong: dict[int, str] = {}
+    if set(map(type, values)) <= PLAIN:
+        return values, wrong
+    for n, value in enumerate(values):
+        if isinstance(value, list | tuple | dict | set) or getattr(value, "ndim", 0) > 0:
+            wrong[n] = f"is {_shown(value)}, expected one value; drop the row, or split it"
+        elif isinstance(value, int) and abs(value) > LARGEST:
+            wrong[n] = "is a whole number of over 300 digits; mend or drop the row"
+    kept = tuple(None if n in wrong else v for n, v in enumerate(values)) if wrong else values
+    return kept, wrong
 
 
 def _convert(
@@ -333,4 +356,9 @@ def _is_none(value: object) -> bool:
 
 
 def _shown(value: object) -> str:
-    return "empty" if is_nothing(value) else repr(value)
+    if getattr(value, "ndim", 0):
+        return f"an array of shape {value.shape}"  # type: ignore[attr-defined]
+    if is_nothing(value):
+        return "empty"
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text):,} characters)"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, DataError
 from elman.read.columns import Columns, Kind, Table, is_nothing
 from elman.read.files import files_below, is_packed, kind_of
@@ -81,7 +82,7 @@ class RecordingSource:
             self.arrays = checked_arrays(source)
             self.name = f"{len(self.arrays)} arrays"
             if labels is not None:
-                self.labels = list(labels)
+                self.labels = list_of_argument(labels, "labels", "values")
                 check_labels(self.arrays, self.labels, each=self.each)
             return
         if isinstance(source, str | Path) and Path(source).is_dir():

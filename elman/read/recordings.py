@@ -137,7 +137,9 @@ def is_arrays(source: Any) -> bool:
     """Whether it is a list of arrays (T, C) or (T,), or an array or tensor of them."""
     if getattr(source, "ndim", 0) in (2, 3) and not hasattr(source, "columns"):
         return np.asarray(source).dtype.kind in "fiub"
-    if not isinstance(source, list | tuple | np.ndarray) or not len(source):
+    if not isinstance(source, list | tuple | np.ndarray):
+        return False
+    if getattr(source, "ndim", 1) == 0 or not len(source):
         return False
     first = source[0]
     return getattr(first, "ndim", 0) > 0 and np.asarray(first).dtype.kind in "fiub"

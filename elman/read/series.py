@@ -127,11 +127,12 @@ class SeriesSource:
         if wide and self.ids:
             raise ArgumentError(f"wide: a column is a series, but there is {self.ids!r}, too")
         if wide and tuple(targets) in ((), (Y,)):
-            targets = [name for name in there if name not in (self.stamps, *covariates)]
+            others = {self.stamps, *covariates}
+            targets = [name for name in there if name not in others]
         if not targets:
             raise ArgumentError("targets must name at least one column")
         self.targets, self.covariates, self.wide = tuple(targets), tuple(covariates), wide
-        used = (self.ids, self.stamps, *targets, *covariates)
+        used = {self.ids, self.stamps, *targets, *covariates}
         unused = [name for name in there if name not in used]
         self.notes: list[str] = []  # of what one might have expected
         if numbers is None and unused:
@@ -191,7 +192,9 @@ class SeriesSource:
 
 def _numbers_of(source: Any) -> dict[str, list[Any]] | None:
     """The columns of a list of numbers or of several; None of anything else."""
-    if not isinstance(source, list | tuple | np.ndarray) or not len(source):
+    if not isinstance(source, list | tuple | np.ndarray):
+        return None
+    if getattr(source, "ndim", 1) == 0 or not len(source):
         return None
     one = np.ndim(source[0]) == 0
     several = [source] if one else source
@@ -306,7 +309,8 @@ class _Grid:
                 f"stamps left out: {sum(count for count, _ in left_out):,}{many}, the first behind "
                 f"{self._place(n)}, {shown(self.stamps[self.order[n]])}; they are masked"
             )
-        same = [one.unique_id for one in series if _is_constant(one, len(self._targets()[0]))]
+        width = len(self._targets()[0])
+        same = [one.unique_id for one in series if _is_constant(one, width)]
         if same:
             more = f" and {len(same) - 3:,} more" if len(same) > 3 else ""
             self.notes.append(f"always the same number: {', '.join(map(repr, same[:3]))}{more}")

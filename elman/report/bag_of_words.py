@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elman.optional import find
+
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -52,10 +54,9 @@ def bag_of_words(
         tokens: what the model reads: word, character, byte or bpe.
         lowercase: whether the model reads lower case.
     """
-    try:
-        features, name = _features(tokens, texts, lowercase=lowercase)
-    except ImportError:
+    if find("sklearn") is None:
         return None
+    features, name = _features(tokens, texts, lowercase=lowercase)
     try:
         x = features.fit_transform(texts)
     except ValueError:  # no text has a word

@@ -6,11 +6,13 @@ The same input gives the same bytes.
 import io
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from html import escape
 from typing import Any, NamedTuple
 
 from elman.report.journal import thin
+from elman.report.terminal import one_line
 
 MAX_POINTS = 1000
 # Inches; with text of 9 points a chart stays readable on a phone, where it fills the width.
@@ -96,23 +98,27 @@ def _draw(
     from matplotlib.figure import Figure
 
     # The salt differs by chart: ids made from it must be unique in the page.
-    with style.context(["default", {**STYLE, "svg.hashsalt": title}]):
+    with style.context(["default", {**STYLE, "svg.hashsalt": title}]), warnings.catch_warnings():
+        # The page has the font of the browser, so a glyph that is missing here is none there.
+        warnings.filterwarnings("ignore", message="Glyph")
         drawing = Figure(figsize=CHART)
+        x, y = map(one_line, labels)
         # The same frame in all charts, whatever the width of the tick labels; a legend is above it.
-        axes = drawing.add_axes((0.15, 0.16, 0.82, 0.74), xlabel=labels[0], ylabel=labels[1])
+        axes = drawing.add_axes((0.15, 0.16, 0.82, 0.74), xlabel=x, ylabel=y)
         axes.yaxis.set_label_coords(-0.155, 0.5)
         shade = 0.0
         for values in (curve for curve in curves if curve.ys):
             xs, ys = thin(values.xs, values.group), thin(values.ys, values.group)
+            label = one_line(values.label)
             if values.low:
                 low = thin(values.low, values.group)
                 shade += 0.15  # a band inside another is darker, in the legend as well
                 axes.fill_between(
-                    xs, low, ys, color=values.color, alpha=shade, linewidth=0, label=values.label
+                    xs, low, ys, color=values.color, alpha=shade, linewidth=0, label=label
                 )
                 continue
             line = axes.plot(xs, ys, color=values.color)[0]
-            line.set(label=values.label or "_", marker="o", markersize=values.dot)
+            line.set(label=label or "_", marker="o", markersize=values.dot)
             if len(values.ys) == 1:
                 line.set(linestyle="none", markersize=values.dot or 4.0)
             line.set_fillstyle("none" if values.dot == RING else "full")

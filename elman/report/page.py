@@ -17,6 +17,7 @@ from elman.report.charts import BLUE, INK, QUIET, RED, RING, RULE, Curve, chart
 from elman.report.journal import curve, number, read_journal
 from elman.report.progress import end_line, figure, size_line
 from elman.report.reach import describe_reach
+from elman.report.terminal import plain
 from elman.report.verdict import baselines_of, conclude, name_of
 
 Record = Mapping[str, object]
@@ -78,7 +79,7 @@ def write_report(folder: Path) -> Path:
     """
     page = _page(read_journal(folder / "run.jsonl"), _read_metrics(folder / "metrics.json"))
     path = folder / "report.html"
-    write_atomic(path, page)
+    write_atomic(path, plain(page))
     return path
 
 

@@ -13,11 +13,12 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from elman.report.journal import number
+from elman.report.terminal import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -104,8 +105,7 @@ class Progress:
         self.close()
 
     def _say(self, line: str, style: str = "", *, width: int | None = WIDTH) -> None:
-        # Names and notes come from outside: a newline or an escape code must not act.
-        line = "".join(c if c.isprintable() else " " for c in line).strip()
+        line = one_line(line).strip()  # names and notes come from outside
         if width is not None and len(line) > width:
             line = line[: width - 3] + "..."
         self._spoke = time.monotonic()
@@ -113,8 +113,9 @@ class Progress:
             self._console.print(line, style=style, markup=False, emoji=False, soft_wrap=True)
             return
         encoding = self._stream.encoding or "utf-8"
-        self._stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
-        self._stream.flush()
+        with suppress(BrokenPipeError):  # the training goes on, even if nobody reads its lines
+            self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            self._stream.flush()
 
     def _open(self) -> None:
         if self._console is not None and self._live is None:
@@ -306,9 +307,10 @@ def reading_bar(
         yield None
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress as Bars
 
     console = Console(file=sys.stderr)
     with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
-        bar = bars.add_task(title, total=total_bytes)
+        bar = bars.add_task(escape(one_line(title)), total=total_bytes)
         yield lambda count: bars.advance(bar, count)

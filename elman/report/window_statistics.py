@@ -22,6 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elman.optional import find
+
 FOREST = "random forest on statistics of windows"
 STEPS = "random forest on statistics around each step"
 FREQUENT = "most frequent tag"
@@ -76,10 +78,10 @@ def by_forest(
 
     None without scikit-learn, and if there are too many rows and classes for FEWEST trees.
     """
-    try:
-        from sklearn.ensemble import RandomForestClassifier
-    except ImportError:
+    if find("sklearn") is None:
         return None
+    from sklearn.ensemble import RandomForestClassifier
+
     kinds = classes if targets.dim() == 1 else 2
     trees = min(TREES, NODES // (len(train[0]) * kinds))
     if trees < FEWEST:
@@ -102,11 +104,10 @@ def by_regression(
     train: Windows, targets: Tensor, others: dict[str, Windows], classes: int
 ) -> Found | None:
     """The same of a logistic regression."""
-    try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.preprocessing import StandardScaler
-    except ImportError:
+    if find("sklearn") is None:
         return None
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
 
     def features(windows: Windows) -> Numbers:
         return _each(windows, last_and_mean)
@@ -183,10 +184,10 @@ def steps_by_forest(
     train: Sequence[Numbers], tags: Sequence[NDArray[np.int64]], others: dict[str, list[Numbers]]
 ) -> tuple[str, dict[str, list[NDArray[np.int64]]]] | None:
     """Name, and a number for every step of other recordings (T, C); None without scikit-learn."""
-    try:
-        from sklearn.ensemble import RandomForestClassifier
-    except ImportError:
+    if find("sklearn") is None:
         return None
+    from sklearn.ensemble import RandomForestClassifier
+
     wanted = np.concatenate(tags)
     draw = np.random.default_rng(0)
     kept = np.sort(draw.permutation(len(wanted))[:MOST])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from elman.arguments import text_of_argument
 from elman.decode.sample import Sampling
 from elman.encode.text import Vocabulary
 from elman.errors import ArgumentError, DataError
@@ -68,7 +69,7 @@ class LiveText:
 
         The pieces are tokens of their own: "th" and "e" are not "the".
         """
-        tokens = self._vocabulary.encode(text)
+        tokens = self._vocabulary.encode(text_of_argument(text, "text"))
         for token in tokens:
             self._step(token)
         return len(tokens)

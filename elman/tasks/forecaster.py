@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elman.arguments import check_kind, check_whole
 from elman.errors import ArgumentError, FolderError, UntrainedError
 from elman.tasks.estimator import Estimator
 from elman.tasks.folder import HISTORY, SERIES, read_json, write_json
@@ -162,8 +163,9 @@ class Forecaster(ForecasterSettings, Estimator):
         """
         from elman.tasks.forecaster_use import roll_back
 
-        if cuts < 1 or (stride is not None and stride < 1):
-            raise ArgumentError(f"cuts and stride must be at least 1, got {cuts} and {stride}")
+        check_whole(cuts, "cuts", least=1)
+        if stride is not None:
+            check_whole(stride, "stride", least=1)
         return roll_back(self, self._read(series, skip_bad_rows), cuts, stride, futures)
 
     def stream(self, unique_id: str | None = None, *, series: Any = None) -> LiveForecaster:
@@ -191,6 +193,7 @@ class Forecaster(ForecasterSettings, Estimator):
         from elman.tasks.forecaster_scores import say_window
         from elman.tasks.forecaster_use import begin_scene
 
+        check_kind(unique_id, (str, int), "unique_id")
         table = self.history.table if series is None else self._read(series)
         found = [n for n, one in enumerate(table.series) if unique_id in (None, one.unique_id)]
         if len(found) != 1:

@@ -14,8 +14,9 @@ from elman.decode.conformal import least
 from elman.encode.index import SeriesIndex
 from elman.encode.windows import Layout, Windows
 from elman.errors import ArgumentError, DataError
+from elman.optional import need
 from elman.read.series import SeriesTable
-from elman.report.forecasts import Scored, check_scorer
+from elman.report.forecasts import Scored
 from elman.tasks.card import model_card
 from elman.tasks.forecaster_pictures import pictures
 from elman.tasks.forecaster_scores import (
@@ -25,6 +26,7 @@ from elman.tasks.forecaster_scores import (
     calibrate,
     choose,
     learn_dependence,
+    missing_baselines,
     roll,
     score,
     scored_futures,
@@ -55,7 +57,6 @@ def train_forecaster(
     *, show: bool,
 ) -> None:  # fmt: skip
     """Fit a fresh model, see `Forecaster.fit`."""
-    check_scorer(statistics=model.statistics)
     fabric = build_fabric(model)
     parts = _read(model, given, rejects)
     model._described = parts.described
@@ -67,7 +68,6 @@ def resume_forecaster(
 ) -> None:
     """Go on with a run, see `Estimator.resume`."""
     check_can_go_on(folder)
-    check_scorer(statistics=model.statistics)
     fabric = build_fabric(model)
     parts = _read(model, *given_before(config["data"]))
     check_same(config["data"], parts.described)
@@ -75,6 +75,8 @@ def resume_forecaster(
 
 
 def _read(model: Forecaster, given: Mapping[str, Any], rejects: Path | None) -> Parts[SeriesTable]:
+    if model.decoder == "direct" and model.says in ("student_t", "negative_binomial"):
+        need("scipy", f"output={model.says}")  # before the training, not after it
     parts = read_parts(
         given, rejects, lambda one: look(model, one, lenient=rejects is not None),  # type: ignore[arg-type]
         # The frequency and the words of the training data hold for all.
@@ -82,6 +84,7 @@ def _read(model: Forecaster, given: Mapping[str, Any], rejects: Path | None) -> 
     )  # fmt: skip
     for name, table in parts.data.items():
         parts.notes += [note if name == "train" else f"{name}: {note}" for note in table.notes]
+    parts.notes += missing_baselines(model)
     return parts
 
 

@@ -20,9 +20,11 @@ from elman.decode.rollout import rollout
 from elman.encode.windows import Layout, Window, Windows
 from elman.errors import ArgumentError, DataError
 from elman.heads.distributions import Quantiles
+from elman.optional import absent
 from elman.padded import Padded
 from elman.recur.stream import Stream
 from elman.report.forecasts import (
+    STATISTICS,
     Guess,
     Scored,
     find_distances,
@@ -88,7 +90,7 @@ def most_futures(model: Forecaster) -> int:
 def check_futures(model: Forecaster, count: int) -> None:
     """Refuse to draw futures that cannot be drawn with an ArgumentError."""
     most = most_futures(model)
-    if not isinstance(count, int) or count < 0:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
         raise ArgumentError(f"futures must be a whole number, 0 or more, got {count!r}")
     drawn = model.decoder == "autoregressive"
     if count and drawn and model.conformal:
@@ -292,6 +294,11 @@ def scored_futures(model: Forecaster) -> int:
 def scored_windows(model: Forecaster) -> int:
     """How many windows are scored at most."""
     return SLOW if model.statistics else SCORED
+
+
+def missing_baselines(model: Forecaster) -> list[str]:
+    """Notes on the baselines whose library is not installed."""
+    return absent(STATISTICS, "AutoETS and AutoTheta") if model.statistics else []
 
 
 def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) -> Scored:

@@ -131,7 +131,10 @@ class ForecasterSettings(NetworkSettings):
             raise ArgumentError("output=negative_binomial counts: set scaling=mean")
         levels = self.quantiles
         if not all(0 < level < 1 for level in levels) or sorted(set(levels)) != list(levels):
-            raise ArgumentError(f"quantiles must rise between 0 and 1, got {levels}")
+            got = ", ".join(map(str, levels))
+            percent = len(levels) > 0 and 1 < max(levels) < 100
+            hint = f"; {max(levels):g} percent are {max(levels) / 100:g}" if percent else ""
+            raise ArgumentError(f"quantiles must rise between 0 and 1, got {got}{hint}")
         if 0.5 not in levels:
             raise ArgumentError(f"quantiles must have 0.5 among them, the median, got {levels}")
 

@@ -12,12 +12,13 @@ from elman.encode.neighbours import find_neighbours
 from elman.encode.windows import Layout, Windows
 from elman.errors import ArgumentError, DataError
 from elman.read.series import Series, SeriesSource, SeriesTable, shown
-from elman.report.forecasts import Scored, check_scorer
+from elman.report.forecasts import Scored
 from elman.tasks.forecaster_scores import (
     Numbers,
     Whole,
     check_futures,
     choose,
+    missing_baselines,
     roll,
     score,
     scored_futures,
@@ -190,7 +191,6 @@ def behind_training(
     Raises:
         DataError: nothing can.
     """
-    check_scorer(statistics=model.statistics)
     layout, names = model.layout, {one.unique_id for one in before.series}
     fresh = not any(one.unique_id in names for one in table.series)
     if not fresh:
@@ -225,7 +225,6 @@ def roll_back(
 ) -> Backtest:
     """Forecasts from several origins, see `Forecaster.backtest`."""
     check_futures(model, futures)
-    check_scorer(statistics=model.statistics)
     layout = model.layout
     step = stride or layout.horizon
     windows = windows_of(model, table)
@@ -247,7 +246,8 @@ def roll_back(
         [table.series[n].unique_id for n in which.tolist()],
         _stamps(table, which, origins, layout.horizon), model.index.targets, rolled.mean,
         rolled.quantiles, model.levels, y=rolled.y, cutoff=_stamps(table, which, origins - 1, 1),
-        names=(model.unique_id, model.ds), notes=(*table.notes, *scored.notes),
+        names=(model.unique_id, model.ds),
+        notes=(*table.notes, *scored.notes, *missing_baselines(model)),
         futures=rolled.futures[:, :futures] if futures else None,
     )  # fmt: skip
     return Backtest(found, origins, scored.scores)

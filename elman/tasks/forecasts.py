@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.arguments import check_number, list_of_argument
 from elman.errors import ArgumentError
 from elman.read.series import shown
 from elman.tasks.write_table import write_table
@@ -69,15 +70,17 @@ class Forecasts:
         Raises:
             ArgumentError: the levels do not reach so far.
         """
+        check_number(p, "quantile")
         if len(self.levels) == 1 and p != 0.5:
             raise ArgumentError(
                 f"quantile {p:g}: the model says only the median; train with conformal=True, or "
                 "with another output"
             )
         if not self.levels[0] <= p <= self.levels[-1]:
+            hint = f"{p:g} percent are {p / 100:g}" if p > 1 else "train with other quantiles"
             raise ArgumentError(
                 f"quantile {p:g} lies outside {self.levels[0]:g} to {self.levels[-1]:g}, which the "
-                "model says; train with other quantiles"
+                f"model says; {hint}"
             )
         upper = max(1, int(np.searchsorted(self.levels, p))) if len(self.levels) > 1 else 0
         low, high = self.levels[upper - 1], self.levels[upper]
@@ -100,9 +103,7 @@ class Forecasts:
         if level is None:
             reach = 100 * (1 - 2 * max(self.levels[0], 1 - self.levels[-1]))
             level = [one for one in LEVELS if one <= reach + 1e-6]
-        for one in level:
-            if not 0 < one < 100:
-                raise ArgumentError(f"level must be between 0 and 100 percent, got {one:g}")
+        check_level(level)
         steps = self.ds.shape[1]
         table: dict[str, list[Any]] = {}
         if len(self.unique_id) > 1 or self.unique_id[0]:
@@ -149,6 +150,15 @@ class Backtest:
     forecasts: Forecasts
     origins: NDArray[np.int64]
     scores: dict[str, dict[str, Any]]
+
+
+def check_level(level: Sequence[float]) -> None:
+    """Refuse levels of intervals that are no percentages with an ArgumentError."""
+    for one in list_of_argument(level, "level", "percentages"):
+        check_number(one, "level")
+        if not 1 <= one < 100:
+            hint = f"; {one:.0%} of the numbers are level {100 * one:g}" if 0 < one < 1 else ""
+            raise ArgumentError(f"level must be in percent, 1 to below 100, got {one:g}{hint}")
 
 
 def _written(stamps: Any) -> list[Any]:

@@ -149,8 +149,10 @@ def split(
             left.subtract(examples.labels[n])
             wanted -= 1
     if not held:
+        single = sorted(key for key in sets if len(sets[key]) == 1)
+        alone = f" ({_some(map(', '.join, single))} in one row only)" if single else ""
         raise DataError(
-            f"{len(examples)} rows of {len(sets)} labels are too few to hold out "
+            f"{len(examples)} rows of {len(sets)} labels{alone} are too few to hold out "
             f"validation_fraction={fraction} of each; give more rows, or validation data"
         )
     there = set(held)
@@ -218,17 +220,24 @@ def notes_on(train: Examples, others: dict[str, Examples], classes: Sequence[Lab
     """What a user should know of labels: rare ones, and those never seen in training."""
     notes = []
     counts = Counter(label for labels in train.labels for label in labels)
-    rare = [f"{label} ({counts[label]})" for label in classes if counts[label] < FEW]
+    single = [str(label) for label in classes if counts[label] == 1]
+    if single:
+        notes.append(f"one row only, from which nothing can be held out: {_some(single)}")
+    rare = [f"{label} ({counts[label]})" for label in classes if 1 < counts[label] < FEW]
     if rare:
-        more = f" and {len(rare) - 10} more" if len(rare) > 10 else ""
-        notes.append(f"few examples of: {', '.join(rare[:10])}{more}")
+        notes.append(f"few examples of: {_some(rare)}")
+    known = set(map(str, classes))
     for name, examples in others.items():
-        strange = {x for labels in examples.labels for x in labels} - set(classes)
-        strange = {x for x in strange if str(x) not in set(map(str, classes))}
+        strange = {str(x) for labels in examples.labels for x in labels} - known
         if strange:
-            shown = ", ".join(sorted(map(str, strange))[:10])
-            notes.append(f"labels of the {name} data that training has not: {shown}")
+            notes.append(f"labels of the {name} data that training has not: {_some(strange)}")
     return notes
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first ten names, and how many more there are."""
+    found = sorted(names)
+    return ", ".join(found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
 
 
 def columns_set(labels: Any, *, several: bool) -> Any:

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from elman.decode.events import events_of
 from elman.encode.recordings import RecordingIndex, windows_of
 from elman.errors import DataError
+from elman.optional import absent
 from elman.read.recording_source import RecordingSource
 from elman.read.recordings import Recording, Recordings
 from elman.read.rows import Rejects
 from elman.read.series import shown
 from elman.report.events import score_events
-from elman.report.window_statistics import most_frequent, steps_by_forest
+from elman.report.window_statistics import STEPS, most_frequent, steps_by_forest
 from elman.tasks.channel_inputs import ChannelInputs, learn_index, often, read_like
 from elman.tasks.parts import hold_out
 from elman.tasks.tagged import Guesses, Tagged
@@ -91,6 +92,7 @@ class StepInputs(ChannelInputs):
     ) -> tuple[list[NDArray[Any]], list[Any], dict[str, Any]]:
         """Windows, numbers of their tags, and how batches are made of them."""
         arrays, targets = [], []
+        notes += absent("sklearn", STEPS)
         wholes = zip(
             part.items, self.encode(part.items), part.numbers(model.tag_names), strict=True
         )

@@ -16,6 +16,7 @@ from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.vectors import read_vectors
 from elman.errors import ArgumentError, DataError
 from elman.model import SequenceModel
+from elman.optional import absent
 from elman.read.files import kind_of
 from elman.read.rows import Rejects, Rows, text_of
 from elman.read.tables import TABLES
@@ -207,7 +208,7 @@ class TextInputs:
                 f"{long:,} texts have max_tokens={model.max_tokens} tokens or more; of longer ones "
                 "the first and the last half of so many are read"
             )
-        return notes
+        return notes + absent("sklearn", "the bag of words")
 
     def baselines(
         self, model: Classifier, parts: dict[str, Examples], targets: Tensor, names: Sequence[str]

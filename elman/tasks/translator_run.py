@@ -18,7 +18,7 @@ from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.turns import join_turns, split_turns
 from elman.errors import ArgumentError, DataError
 from elman.read.rows import Rejects, Row, Rows, text_of
-from elman.report.overlap import check_scorer, score_each, score_texts
+from elman.report.overlap import missing_scores, score_each, score_texts
 from elman.seq2seq import NOTHING, Seq2Seq
 from elman.seq2seq.recurrent import Recurrent
 from elman.tasks.card import model_card
@@ -71,7 +71,6 @@ def train_translator(
     *, show: bool,
 ) -> None:  # fmt: skip
     """Fit a fresh model, see `Translator.fit`."""
-    check_scorer(model.kind)
     fabric = build_fabric(model)
     parts = _read(model, given, rejects)
     model._described = parts.described
@@ -92,7 +91,6 @@ def resume_translator(
 ) -> None:
     """Go on with a run, see `Estimator.resume`."""
     check_can_go_on(folder)
-    check_scorer(model.kind)
     fabric = build_fabric(model)
     parts = _read(model, *given_before(config["data"]))
     check_same(config["data"], parts.described)
@@ -211,6 +209,7 @@ def _read(model: Translator, given: Mapping[str, object], rejects: Path | None) 
         parts.notes.append(
             f"of the validation data the first {GENERATED:,} pairs are translated for the scores"
         )
+    parts.notes += missing_scores(model.kind)
     return parts
 
 

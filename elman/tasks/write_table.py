@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from elman.atomic import write_atomic
-from elman.errors import DataError, FolderError
+from elman.errors import FolderError
+from elman.optional import need
 
 KINDS = (".csv", ".tsv", ".jsonl", ".parquet")
 
@@ -57,10 +58,7 @@ def write_table(
 
 
 def _parquet(table: dict[str, list[Any]], stamps: Sequence[str], path: Path) -> bytes:
-    try:
-        import polars
-    except ImportError as error:
-        raise DataError(f'{path}: needs polars; pip install "elman[tables]"') from error
+    polars = need("polars", f"{path}: Parquet")
     whole = io.BytesIO()
     frame = polars.DataFrame(table)
     stamps = [name for name in stamps if frame.schema.get(name) == polars.String]

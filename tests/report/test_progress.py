@@ -109,11 +109,11 @@ def test_no_control_character_reaches_a_file() -> None:
     assert all(character.isprintable() for character in lines[0])
 
 
-def test_characters_that_the_stream_cannot_encode_are_replaced() -> None:
+def test_characters_that_the_stream_cannot_encode_are_escaped() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
     Progress(stream).show({"event": "note", "text": "größer"})
-    assert raw.getvalue() == b"gr??er\n"
+    assert raw.getvalue() == b"gr\\xf6\\xdfer\n"
 
 
 def test_lines_fit_eighty_columns_and_keep_the_mark_of_what_is_kept() -> None:
