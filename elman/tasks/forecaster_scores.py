@@ -267,23 +267,47 @@ def _drawn(
     return futures.mean(1).numpy(), spread.numpy(), futures.numpy()
 
 
-def choose(windows: Windows, spans: Whole, stride: int, most: int) -> tuple[Whole, Whole]:
+def choose(
+    windows: Windows, spans: Whole, stride: int, most: int, names: Sequence[str] = ()
+) -> tuple[Whole, Whole]:
     """Series and origins within spans (N, 2), of many windows some that lie evenly.
 
-    Left out is what cannot be forecast, as nothing is seen before it.
+    Origins before which nothing is seen are skipped, as nothing can be forecast from there.
+
+    Args:
+        windows: of the series.
+        spans: first and last origin of each series.
+        stride: steps from one origin to the next.
+        most: windows, at most.
+        names: of the series, for people.
 
     Raises:
-        DataError: there are none, or no number behind them.
+        DataError: there are none, or no number after them.
     """
     batches = WindowBatches(windows, spans, 1, seed=None, stride=stride)
     many = min(batches.total, most)
     numbers = np.linspace(0, max(0, batches.total - 1), many).round().astype(np.int64)
     which, origins = batches.find(numbers)
     seen = windows.seen(which, origins)
+    if not seen.any() and len(seen):
+        raise DataError(_gap_before(windows, int(which[0]), int(origins[0]), names))
     which, origins = which[seen], origins[seen]
     if np.isnan(windows.truth(which, origins)).all():
-        raise DataError("nothing to score: no number lies behind what the model has seen")
+        raise DataError("nothing to score: there is no number after what the model has seen")
     return which, origins
+
+
+def _gap_before(windows: Windows, number: int, origin: int, names: Sequence[str]) -> str:
+    """That a gap before an origin of a series is too long, for people."""
+    begin, context = windows.begins[number], windows.layout.context
+    there = np.flatnonzero(~np.isnan(windows.y[begin : begin + origin]).any(1))
+    gap = origin - (int(there[-1]) + 1 if len(there) else 0)
+    who = f"series {names[number]!r}" if len(names) and names[number] else "the series"
+    return (
+        f"nothing to score: {who} has a gap of {gap:,} steps before the numbers that would be, and "
+        f"the model reads the last {context:,}; set a larger context, score earlier origins, or "
+        "drop what comes before the gap"
+    )
 
 
 def scored_futures(model: Forecaster) -> int:
