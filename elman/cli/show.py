@@ -51,7 +51,10 @@ def print_metrics(metrics: Mapping[str, Any], out: Path | None = None) -> None:
 
 
 def print_table(table: Mapping[str, Sequence[Any]]) -> None:
-    """The beginning of columns of one length."""
+    """Print the first rows of columns of one length."""
+    from elman.tasks.write_table import as_text
+
+    table = as_text(table)
     print("  ".join(f"{name:>12s}" for name in table))
     rows = list(zip(*table.values(), strict=True))
     for row in rows[:SHOWN]:

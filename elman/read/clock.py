@@ -23,7 +23,7 @@ import numpy as np
 
 from elman.errors import ArgumentError, DataError
 from elman.read.codes import READERS, find_code
-from elman.read.frequency import DAY, Stamps, Whole
+from elman.read.frequency import DAY, WEEK, Stamps, Whole
 from elman.read.stamps import NAIVE, STEP, UNITS, Parsed, parse
 
 Resolution = Literal["D", "s", "ms", "us"]
@@ -66,13 +66,17 @@ class Clock:
     text: bool = True
 
     @classmethod
-    def find(cls, parsed: Parsed, form: str | None = None, zone: str | None = None) -> Clock:
+    def find(
+        cls, parsed: Parsed, form: str | None = None, zone: str | None = None, *,
+        seconds: bool = False,
+    ) -> Clock:  # fmt: skip
         """The clock of a column.
 
         Args:
             parsed: its stamps.
             form: of the stamps, if it is set; a unit, or "step", says how numbers are read.
             zone: of the stamps, if it is set.
+            seconds: whether numbers of a unit stay numbers, instead of dates since 1970.
 
         Raises:
             ArgumentError: there is no such zone.
@@ -82,6 +86,7 @@ class Clock:
             _check_zone(zone)
         if values.dtype.kind != "M":
             code = find_code(values) if form is None else form.removesuffix(STEP)
+            code = "" if seconds and code in UNITS else code
             found = cls(code, text=parsed.text)
             values = READERS[code](values)[0] if code else values
         elif offsets is None:
@@ -261,7 +266,7 @@ def to_utc(wall: Stamps, zone: str) -> Stamps:
     before, after = (
         wall - _offsets(near, zone).astype("timedelta64[us]") for near in (wall - day, wall + day)
     )
-    return np.where(to_wall(before, zone) == wall, before, after)
+    return np.asarray(np.where(to_wall(before, zone) == wall, before, after))
 
 
 def _offsets(utc: Stamps, zone: str) -> Whole:
@@ -293,8 +298,9 @@ def _changes(zone: str, year: int) -> list[tuple[int, int]]:
 
     begin = (datetime(year, 1, 1) - datetime(1970, 1, 1)) // timedelta(seconds=1)
     found = [(begin * SECOND, offset(begin))]
-    for day in range(begin, begin + (365 + _is_leap(year)) * 86400 - 1, 86400):
-        low, high = day, min(day + 86400, begin + (365 + _is_leap(year)) * 86400 - 1)
+    end = begin + (365 + _is_leap(year)) * 86400 - 1
+    for week in range(begin, end, WEEK // SECOND):
+        low, high = week, min(week + WEEK // SECOND, end)
         if offset(high) == found[-1][1]:
             continue
         while high - low > 1:

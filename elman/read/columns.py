@@ -215,11 +215,11 @@ class Table:
                 if len({one.values.dtype.kind == "M" for one in stamps}) > 1:
                     raise DataError(f"{rows.name}: column {name!r} has dates and numbers; mend it")
                 parsed = Parsed.join(stamps)
-                known_clock = clock or Clock.find(parsed, ds_format, zone)
-                values, offsets, wrong = known_clock.read(parsed)
-                bad |= {n: f"column {name!r} {known_clock.why(parsed, n)}" for n in wrong}
+                known_clock = clock or Clock.find(parsed, ds_format, zone, seconds=kind == "moment")
+                moments, offsets, strange = known_clock.read(parsed)
+                bad |= {n: f"column {name!r} {known_clock.why(parsed, n)}" for n in strange}
                 known_clock = replace(known_clock, text=parsed.text)
-                whole.columns[name] = Column(values, clock=known_clock, offsets=offsets)
+                whole.columns[name] = Column(moments, clock=known_clock, offsets=offsets)
                 continue
             before = list(known) if kind == "name" else list((words or {}).get(name, ()))
             whole.columns[name] = _join(name, kind, part, before, whole)

@@ -245,10 +245,12 @@ class Frequency:
             months, fits = _months(stamps, unit, breaks)
             if bool(fits.all()):
                 return cls(unit, math.gcd(*np.diff(months)[inside].tolist()))
-        apart = np.diff(stamps.astype("datetime64[M]").astype(np.int64))[inside]
-        uneven = (np.diff(stamps).astype(np.int64)[inside] % usual).any() or usual % WEEK
+        months = stamps.astype("datetime64[M]").astype(np.int64)
+        apart = np.diff(months)[inside]
+        distances = np.diff(stamps).astype(np.int64)[inside]
+        uneven = (distances % usual).any() or usual % WEEK
         if uneven and bool((apart > 0).all()):  # on any day, such as the last working day
-            return cls("whole month", _usual(apart) if not (apart % _usual(apart)).any() else 1)
+            return cls("whole month", math.gcd(*apart.tolist()))
         return None
 
     def opened(self, stamps: Stamps, breaks: Whole | None = None) -> Frequency:

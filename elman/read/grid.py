@@ -243,7 +243,7 @@ class Grid:
             return f"it is in closed times{closed}; train with closed=none, or drop the row"
         apart = np.diff(stamps).astype(np.int64) if stamps.dtype.kind == "M" else np.ones(1)
         beside = np.minimum(apart % DAY, -apart % DAY)
-        if frequency.size % DAY == 0 and frequency.size and bool((beside <= SHIFT).all()):
+        if frequency.size % DAY == 0 and beside.any() and bool((beside <= SHIFT).all()):
             return (
                 "if these are midnights of a time zone, set it, such as zone=Europe/Berlin (--zone)"
             )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.errors import ArgumentError, DataError
+from elman.read.clock import Clock
 from elman.read.columns import Columns, Kind, Table, is_nothing
 from elman.read.files import files_below, is_packed, kind_of
 from elman.read.recordings import (
@@ -24,12 +25,14 @@ from elman.read.recordings import (
     Recordings,
     check_labels,
     checked_arrays,
+    in_seconds,
     is_arrays,
     is_blank,
 )
 from elman.read.rows import Rejects
 from elman.read.series import DS, ID
 from elman.read.spans import Span, named_like, read_spans
+from elman.read.stamps import check_form
 from elman.read.tables import TABLES
 
 
@@ -71,6 +74,7 @@ class RecordingSource:
         lenient: bool = False,
     ) -> None:
         self.layout, self.lenient = layout or Layout(), lenient
+        check_form(self.layout.ds_format)
         self.each, self.labelled = each and labelled, labelled
         self.arrays: list[Numbers] | None = None
         self.labels: list[Any] | None = None
@@ -210,9 +214,11 @@ class _Reader:
         table.rows([name for name, _ in pairs if name])  # refuses one that is missing or twice
         kinds = {name: kind for name, kind in pairs if name}
         columns = table.read(kinds, self.rejects, ds_format=layout.ds_format)
-        if columns.moved:
-            self._note("stamps with an offset from UTC are moved to UTC")
+        clock = (columns.columns[ds].clock if ds else None) or Clock()
+        if clock.code:
+            self._note(f"{ds!r} is read as {clock.code}")
         found = columns.columns[ds].values.dtype.kind if ds else ""
+        found = "f" if found == "i" else found
         if self.stamps not in (None, found):
             raise DataError(
                 f"{table.file}: column {layout.ds!r} has {_KINDS[found]}, but "
@@ -273,7 +279,8 @@ class _Reader:
         times = (stamps - stamps[0]).astype(np.float64)
         if stamps.dtype.kind == "M":
             times /= 1e6
-        one = Recording(name, stamps[0], times, values)
+        clock = columns.columns[ds].clock if ds else None
+        one = Recording(name, stamps[0], times, values, clock=clock or Clock())
         if self.spans is not None:
             self._by_spans(one, fixed, place)
             return
@@ -343,7 +350,7 @@ class _Reader:
 
     def _together(self, spans: list[Span]) -> list[Span]:
         """Of several rows for a whole recording one with all labels, or the first if it has one."""
-        whole = [span for span in spans if span.start is None]
+        whole = [span for span in spans if span.bounds is None]
         if len(whole) < 2 or self.source.each:
             return spans
         if self.layout.several:
@@ -390,6 +397,8 @@ class _Reader:
             self.rejects.add(place, DataError(reason))
         if not found.items:
             raise DataError(f"{self.source.name}: has no recording that can be used")
+        if self.stamps == "f" and (unit := in_seconds(found, self.layout)):
+            self._note(unit)
         # A variable that was found later is missing in those before.
         found.items = [_widened(one, width) for one in found.items]
         found.channels, found.timed = self.channels, bool(self.stamps)
@@ -399,7 +408,7 @@ class _Reader:
         return found
 
 
-_KINDS = {"": "no stamps", "M": "dates", "f": "numbers", "i": "numbers"}
+_KINDS = {"": "no stamps", "M": "dates", "f": "numbers"}
 
 
 def _stem(file: Path | None) -> str:

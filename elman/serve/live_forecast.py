@@ -90,6 +90,8 @@ class LiveForecaster:
         self._whole = np.full((length + layout.behind, layout.targets), np.nan)
         self._y = self._whole[:length]
         self._y[:] = _end(record.y, self._steps, len(self._y), np.nan)
+        unknown = [index.encode_value(name, "") for name in index.past]
+        self._unknown = np.concatenate(unknown) if unknown else np.zeros(0, dtype=np.float32)
         self._past = _end(record.past, self._steps, layout.context, np.nan)
         self._known = np.zeros((layout.context + layout.behind, layout.known), dtype=np.float32)
         self._told = self._known[: layout.context + layout.horizon]
@@ -163,7 +165,8 @@ class LiveForecaster:
         if self._layout.neighbours:
             _append(self._around, self._look(places))
             self._others = places
-        _append(self._past, np.full(self._layout.past, np.nan))
+        if self._layout.past:
+            _append(self._past, self._unknown)
         if self._layout.known:
             _append(self._told, self._next_waves())
         self._steps += 1

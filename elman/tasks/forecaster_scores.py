@@ -289,24 +289,27 @@ def choose(
     numbers = np.linspace(0, max(0, batches.total - 1), many).round().astype(np.int64)
     which, origins = batches.find(numbers)
     seen = windows.seen(which, origins)
-    if not seen.any() and len(seen):
-        raise DataError(_gap_before(windows, int(which[0]), int(origins[0]), names))
-    which, origins = which[seen], origins[seen]
-    if np.isnan(windows.truth(which, origins)).all():
+    if np.isnan(windows.truth(which[seen], origins[seen])).all():
+        blind = which[~seen], origins[~seen]
+        there = (~np.isnan(windows.truth(*blind))).any((1, 2))
+        if there.any():
+            number, origin = (int(one[there][0]) for one in blind)
+            raise DataError(_gap_around(windows, number, origin, names))
         raise DataError("nothing to score: there is no number after what the model has seen")
-    return which, origins
+    return which[seen], origins[seen]
 
 
-def _gap_before(windows: Windows, number: int, origin: int, names: Sequence[str]) -> str:
-    """That a gap before an origin of a series is too long, for people."""
+def _gap_around(windows: Windows, number: int, origin: int, names: Sequence[str]) -> str:
+    """Where a gap of a series is too long for a forecast from an origin, for people."""
     begin, context = windows.begins[number], windows.layout.context
-    there = np.flatnonzero(~np.isnan(windows.y[begin : begin + origin]).any(1))
-    gap = origin - (int(there[-1]) + 1 if len(there) else 0)
+    there = np.flatnonzero(~np.isnan(windows.y[begin : begin + windows.lengths[number]]).all(1))
+    at = int(np.searchsorted(there, origin))
+    last = int(there[at - 1]) if at else -1
     who = f"series {names[number]!r}" if len(names) and names[number] else "the series"
     return (
-        f"nothing to score: {who} has a gap of {gap:,} steps before the numbers that would be, and "
-        f"the model reads the last {context:,}; set a larger context, score earlier origins, or "
-        "drop what comes before the gap"
+        f"nothing to score: {who} has a gap of {there[at] - last - 1:,} steps before the numbers "
+        f"that would be scored, and the model reads the last {context:,}; set a larger context, "
+        "score earlier origins, or drop what comes before the gap"
     )
 
 
