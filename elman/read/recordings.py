@@ -68,7 +68,7 @@ class Recording:
             return self.begin + (np.asarray(times) * 1e6).round().astype("timedelta64[us]")
         if self.unit < 1 and isinstance(self.begin, np.integer):  # such as ns, which no float holds
             return self.begin + np.rint(np.asarray(times) / self.unit).astype(np.int64)
-        return float(self.begin) + times / self.unit
+        return float(self.begin) + np.asarray(times) / self.unit
 
     def moments(self, stamps: Any) -> list[Any]:
         """Stamps as they are written: datetimes with their zone, if they have one, or numbers."""

@@ -162,7 +162,7 @@ class Tagger(TaggerSettings, Estimator):
                 one, events = items[n], spot(row[:length], *names, **spots)
                 times = index.resampled(one).times.tolist()
                 times.append(times[-1] + (1 / index.rate if index.rate else index.step))
-                stamps = one.moments(one.stamp(np.array(times)))
+                stamps = one.moments(one.stamp(times))
                 found[n] = [
                     Found(
                         one.unique_id, event.label, stamps[event.begin], stamps[event.end],

@@ -329,3 +329,77 @@ def test_the_zone_and_closed_times_are_flags(
     with Path(out).open() as file:
         stamps = [row["ds"] for row in csv.DictReader(file)]
     assert stamps == [f"2024-04-{n} 00:00:00+02:00" for n in (10, 11, 12, 13)]
+
+
+# Recordings.
+
+
+@pytest.fixture(scope="module")
+def steps() -> tuple[elman.Tagger, Columns]:
+    """A tagger of steps that come every 40 ms, and what it was trained on."""
+    rows: Columns = {"unique_id": [], "ds": [], "x": [], "label": []}
+    for n in range(8):
+        tags = ["none"] * 10 + ["high"] * 10 + ["none"] * 20
+        rows["unique_id"] += [n] * 40
+        rows["ds"] += [1000 * n + 40 * k for k in range(40)]
+        rows["x"] += [float(tag == "high") * 3 + 0.1 * math.sin(k) for k, tag in enumerate(tags)]
+        rows["label"] += tags
+    model = elman.Tagger(
+        channels=("x",), rate=25, bidirectional=False, hidden_size=8, epochs=6, batch_size=4,
+        learning_rate=0.05, examples=100, device="cpu",
+    )  # fmt: skip
+    return model.fit(rows), rows
+
+
+def test_recordings_in_milliseconds_have_as_many_steps_as_rows(
+    steps: tuple[elman.Tagger, Columns], tmp_path: Path
+) -> None:
+    model, rows = steps
+    path = write(tmp_path / "rows.csv", pick({k: v for k, v in rows.items() if k != "label"},
+                                             [*range(40)]))  # fmt: skip
+    assert [len(tags) for tags in model.predict(path)] == [40]
+    model.save(tmp_path / "run")
+    again = elman.load(tmp_path / "run")
+    assert isinstance(again, elman.Tagger)
+    events = again.events(path)
+    assert events == model.events(path)
+    assert [(event.start % 40, event.end % 40) for event in events] == [(0, 0)] * len(events)
+    assert main(["predict", str(tmp_path / "run"), "--file", str(path), "--out",
+                 str(tmp_path / "tags.csv")]) == 0  # fmt: skip
+    with (tmp_path / "tags.csv").open() as file:
+        assert [row["ds"] for row in csv.DictReader(file)] == [str(n) for n in range(0, 1600, 40)]
+
+
+def test_a_live_session_counts_in_the_unit_of_the_training(
+    steps: tuple[elman.Tagger, Columns],
+) -> None:
+    model, rows = steps
+    live, other = model.stream(), model.stream()
+    for n in range(40):
+        found = live.push([rows["x"][n]], at=rows["ds"][n])
+        assert found == pytest.approx(other.push([rows["x"][n]]))
+    with pytest.raises(ArgumentError, match="must not be in the past"):
+        live.push([0.0], at=0)
+
+
+def test_tags_of_a_zone_are_written_in_it(
+    steps: tuple[elman.Tagger, Columns], tmp_path: Path
+) -> None:
+    _, rows = steps
+    first = datetime(2024, 3, 31, 0, 59, 59, tzinfo=timezone.utc)
+    moments = [first + timedelta(milliseconds=40 * n) for n in range(40)]
+    stamps = [one.astimezone(BERLIN) for one in moments]
+    columns = {"ds": [one.isoformat() for one in stamps], "x": rows["x"][:40]}
+    dated = elman.Tagger(
+        channels=("x",), rate=25, bidirectional=False, hidden_size=8, epochs=1, examples=8,
+        device="cpu", tags="label",
+    )  # fmt: skip
+    dated.fit({"unique_id": ["a"] * 40 + ["b"] * 40, "ds": columns["ds"] * 2, "x": rows["x"][:80],
+               "label": rows["label"][:80]})  # fmt: skip
+    dated.save(tmp_path / "run")
+    path, out = write(tmp_path / "a.csv", columns), tmp_path / "tags.csv"
+    assert main(["predict", str(tmp_path / "run"), "--file", str(path), "--out", str(out)]) == 0
+    with out.open() as file:
+        written = [row["ds"] for row in csv.DictReader(file)]
+    assert [datetime.fromisoformat(one) for one in written] == stamps
+    assert len({len(one) for one in written}) == 1
