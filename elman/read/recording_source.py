@@ -237,7 +237,7 @@ class _Reader:
             if table.file and ids:
                 place = f"{place}: recording {name!r}"
             try:
-                self._take(columns, block, name, (ds, label, static), place)
+                self._take(columns, block, name, (ids, ds, label, static), place)
             except DataError as error:
                 self.rejects.add(place, error)
 
@@ -250,10 +250,10 @@ class _Reader:
 
     def _take(
         self, columns: Columns, rows: NDArray[np.int64], name: str,
-        named: tuple[str, str, list[str]], place: str,
+        named: tuple[str, str, str, list[str]], place: str,
     ) -> None:  # fmt: skip
         """The rows of one recording."""
-        ds, label, static = named
+        ids, ds, label, static = named
         if ds:
             stamps = columns.columns[ds].values[rows]
             if (np.diff(stamps).astype(np.float64) < 0).any():
@@ -280,7 +280,8 @@ class _Reader:
         if stamps.dtype.kind == "M":
             times /= 1e6
         clock = columns.columns[ds].clock if ds else None
-        one = Recording(name, stamps[0], times, values, clock=clock or Clock())
+        counted = bool(ids and columns.columns[ids].whole)
+        one = Recording(name, stamps[0], times, values, clock=clock or Clock(), whole=counted)
         if self.spans is not None:
             self._by_spans(one, fixed, place)
             return

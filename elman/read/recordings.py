@@ -44,6 +44,7 @@ class Recording:
         static: of the columns that do not change, as they were read.
         unit: seconds of one, in which stamps that are numbers are counted.
         clock: how stamps that are dates are written.
+        whole: whether names were whole numbers, and no text.
     """
 
     unique_id: str
@@ -53,6 +54,12 @@ class Recording:
     static: tuple[object, ...] = ()
     unit: float = 1.0
     clock: Clock = Clock()  # noqa: RUF009
+    whole: bool = False
+
+    @property
+    def name(self) -> str | int:
+        """Its name as it came."""
+        return int(self.unique_id) if self.whole else self.unique_id
 
     def __len__(self) -> int:
         return len(self.times)

@@ -218,8 +218,9 @@ def _parse_all(values: Sequence[object]) -> Parsed | None:
 
 
 def _step(value: object) -> int | None:
+    whole = isinstance(value, float) and value.is_integer()  # as frames have it beside nothing
     try:
-        step = int(value) if isinstance(value, str | int) else None
+        step = int(value) if whole or isinstance(value, str | int) else None  # type: ignore[call-overload]
     except ValueError:
         return None
     return step if step is not None and abs(step) < 1 << 62 else None

@@ -19,7 +19,7 @@ def label_table(model: Classifier, data: Any) -> Table:
     """A row a recording or span: name, start, end (behind its last step), label, probabilities."""
     items: list[Recording] = model.inputs.given(model, data)
     p = model.predict_proba(items)
-    table: Table = {model.unique_id: [one.unique_id for one in items]}
+    table: Table = {model.unique_id: [one.name for one in items]}
     if any(len(one) for one in items):
         step = model.inputs.index.step  # type: ignore[union-attr]
         pairs = [
@@ -46,7 +46,7 @@ def tag_table(model: Tagger, data: Any) -> Table:
     items: list[Recording] = model.inputs.given(model, data)
     tags = model.predict(items)
     return {
-        model.unique_id: [one.unique_id for one in items for _ in range(len(one))],
+        model.unique_id: [one.name for one in items for _ in range(len(one))],
         model.ds: [stamp for one in items for stamp in one.moments(one.stamps)],
         layout_of(model).label: [tag for some in tags for tag in some],
     }

@@ -39,7 +39,7 @@ class Found(NamedTuple):
         probability: mean over its steps.
     """
 
-    unique_id: str
+    unique_id: str | int
     label: str
     start: Any
     end: Any
@@ -165,7 +165,7 @@ class Tagger(TaggerSettings, Estimator):
                 stamps = one.moments(one.stamp(times))
                 found[n] = [
                     Found(
-                        one.unique_id, event.label, stamps[event.begin], stamps[event.end],
+                        one.name, event.label, stamps[event.begin], stamps[event.end],
                         event.probability,
                     )
                     for event in events
