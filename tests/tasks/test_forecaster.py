@@ -343,7 +343,8 @@ def test_a_backtest_rolls_its_origin(trained: elman.Forecaster, tmp_path: Path) 
     again = trained.predict(until).columns([80])
     assert list(again) == ["unique_id", "ds", *numbers]
     for name in numbers:
-        assert columns[name][:4] == pytest.approx(again[name][:4], rel=1e-6)
+        # float32 in batches of another size
+        assert columns[name][:4] == pytest.approx(again[name][:4], rel=1e-5, abs=1e-5)
     rmse = np.sqrt(np.square(np.subtract(columns["y"], columns["y-mean"])).mean())
     assert found.scores["this model"]["RMSE"] == pytest.approx(rmse, rel=1e-6)
     assert found.scores["this model"]["numbers"] == 24
