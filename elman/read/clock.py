@@ -24,7 +24,7 @@ import numpy as np
 from elman.errors import ArgumentError, DataError
 from elman.read.codes import READERS, find_code
 from elman.read.frequency import DAY, WEEK, Stamps, Whole
-from elman.read.stamps import NAIVE, STEP, UNITS, Parsed, parse
+from elman.read.stamps import EDGES, NAIVE, STEP, UNITS, Parsed, parse
 
 Resolution = Literal["D", "s", "ms", "us"]
 RESOLUTIONS: dict[Resolution, int] = {"D": DAY, "s": 1_000_000, "ms": 1000, "us": 1}
@@ -145,10 +145,8 @@ class Clock:
 
     def again(self, utc: Stamps) -> Stamps:
         """Where the wall clock shows the same a second time, moments of the second; else these."""
-        back = np.timedelta64(DAY, "us")
-        late = utc + (_offsets(utc, self.zone) - _offsets(utc + back, self.zone)).astype(
-            "timedelta64[us]"
-        )
+        after = _offsets(utc + np.timedelta64(DAY, "us"), self.zone)
+        late = utc + (_offsets(utc, self.zone) - after).astype("timedelta64[us]")
         return np.where(to_wall(late, self.zone) == to_wall(utc, self.zone), late, utc)
 
     def wall(self, stamps: Stamps) -> Stamps:
@@ -163,9 +161,9 @@ class Clock:
         """
         if stamps.dtype.kind != "M":
             return list(stamps.tolist())
-        found = stamps.astype("datetime64[us]").tolist()
-        if not all(isinstance(one, datetime) for one in found):
+        if (stamps > EDGES[1]).any():
             raise DataError("a stamp lies beyond the year 9999; set a smaller horizon")
+        found = stamps.astype("datetime64[us]").tolist()
         if not self.zone:
             return list(found)
         zone = _zone_of(self.zone)
@@ -227,7 +225,7 @@ def write_moments(moments: Sequence[Any], least: Resolution = "D") -> list[Any]:
     names = list(RESOLUTIONS)
     finest = max(least, resolution_of(wall), key=names.index)
     if finest == "D" and some[0].tzinfo is None:
-        return [one.strftime("%Y-%m-%d") if isinstance(one, datetime) else one for one in moments]
+        return [str(one.date()) if isinstance(one, datetime) else one for one in moments]
     spec = {"ms": "milliseconds", "us": "microseconds"}.get(finest, "seconds")
     return [one.isoformat(" ", spec) if isinstance(one, datetime) else one for one in moments]
 

@@ -258,10 +258,7 @@ class Frequency:
 
         A place is closed where it is missing in `WEEKS` weeks or more, and so often that it is
         hardly missing by chance, as often as other places are missing.  A holiday is a gap.
-
-        Args:
-            stamps: (T,), of one series or of several one after the other.
-            breaks: where the second and later series begin.
+        Stamps and breaks are those of `infer`.
         """
         base = self.count
         if self.unit != "us" or base > DAY or WEEK % base or WEEK // base > PLACES:

@@ -272,19 +272,16 @@ def _build(grid: Grid, source: SeriesSource, rejects: Rejects) -> SeriesTable:
         parts = [one] if not source.wide else _split(one, targets)
         for part, some in zip(parts, each, strict=True):
             none = np.isnan(part.values[:, : len(some)]).all(0)
-            if none.all() if source.ahead else none.any():
+            if none.any() and not source.ahead:
                 who = f"series {part.unique_id!r} " if part.unique_id else ""
                 name = some[int(none.argmax())]
                 empty.append((int(first), f"{who}has no number in column {name!r}; drop it"))
-            if not none.any() or source.ahead:
+            else:
                 series.append(part)
         if len(whole) > high - low:
             gaps.append((len(whole) - high + low, low + int((np.diff(places) > 1).argmax())))
-    if not source.ahead:
-        for (_, reason), place in zip(
-            empty, grid.columns.places([n for n, _ in empty]), strict=True
-        ):
-            rejects.add(place, DataError(f"{place}: {reason}"))
+    for (_, reason), place in zip(empty, grid.columns.places([n for n, _ in empty]), strict=True):
+        rejects.add(place, DataError(f"{place}: {reason}"))
     if not series:
         raise DataError(f"{source.name}: no series has a number")
     grid.note_gaps(gaps)

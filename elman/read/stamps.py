@@ -145,7 +145,7 @@ def parse_seconds(values: Sequence[object], form: str | None = None) -> Parsed:
     Example:
         >>> from elman.read.stamps import parse_seconds
         >>> [parse_seconds(written).values.tolist() for written in (["0.02", "1e1"], ["25:30"])]
-        [[0.02, 10.0], [91800.0]]
+        [[0.02, 10.0], [91800]]
         >>> parse_seconds(["2024-03-01 05:00:00.5"]).values.tolist()[0].microsecond
         500000
     """

@@ -68,6 +68,7 @@ class _Live(Generic[Said]):
         if self._stream is not None:
             self._stream.restart()
         self._begin: Any = None
+        self._zoned = False  # whether stamps have an offset from UTC
         self._time = -math.inf  # of the last step
         self._cell = 0
         self._sums = np.zeros((2, len(self._index.channels)))  # of a cell, and how many
@@ -162,14 +163,16 @@ class _Live(Generic[Said]):
         if self._begin is None and self._time > -math.inf:
             raise ArgumentError("at must be given from the first step on, or never")
         begin = stamps[0] if self._begin is None else self._begin
-        if (np.asarray(begin).dtype.kind == "M") != (stamps.dtype.kind == "M"):
+        zoned = parsed.offsets is not None
+        alike = self._begin is None or zoned == self._zoned
+        if not alike or (np.asarray(begin).dtype.kind == "M") != (stamps.dtype.kind == "M"):
             raise ArgumentError(f"at must be like the first, {begin}, got {at!r}")
         behind = stamps[0] - begin
         dates = stamps.dtype.kind == "M"
         time = float(behind / np.timedelta64(1, "s") if dates else behind * self._index.unit)
         if not self._time <= time < math.inf:
             raise ArgumentError(f"at must not be in the past, got {at!r}")
-        self._begin = begin
+        self._begin, self._zoned = begin, zoned
         return time
 
     def _run(self, x: Tensor) -> Tensor:

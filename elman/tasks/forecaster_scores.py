@@ -274,15 +274,8 @@ def choose(
 
     Origins before which nothing is seen are skipped, as nothing can be forecast from there.
 
-    Args:
-        windows: of the series.
-        spans: first and last origin of each series.
-        stride: steps from one origin to the next.
-        most: windows, at most.
-        names: of the series, for people.
-
     Raises:
-        DataError: there are none, or no number after them.
+        DataError: there are none, or no number after them; the names of series are for this.
     """
     batches = WindowBatches(windows, spans, 1, seed=None, stride=stride)
     many = min(batches.total, most)
