@@ -182,6 +182,7 @@ class _Reader:
         self.unseen = set(self.spans or ())
         self.found = Recordings([], [], [], self.channels, timed=True)
         self.stamps: str | None = None  # kind of those before, "" for none
+        self.clock: Clock | None = None
         stems = Counter(_stem(table.file) for table in source.tables)
         self.twice = {stem for stem, count in stems.items() if count > 1}
         self.counts: Counter[str] = Counter()
@@ -213,10 +214,11 @@ class _Reader:
         pairs += [(name, "word") for name in static]
         table.rows([name for name, _ in pairs if name])  # refuses one that is missing or twice
         kinds = {name: kind for name, kind in pairs if name}
-        columns = table.read(kinds, self.rejects, ds_format=layout.ds_format)
-        clock = (columns.columns[ds].clock if ds else None) or Clock()
-        if clock.code:
-            self._note(f"{ds!r} is read as {clock.code}")
+        columns = table.read(kinds, self.rejects, ds_format=layout.ds_format, clock=self.clock)
+        if ds and self.clock is None:  # which holds for all files
+            self.clock = columns.columns[ds].clock or Clock()
+            if self.clock.code:
+                self._note(f"{ds!r} is read as {self.clock.code}")
         found = columns.columns[ds].values.dtype.kind if ds else ""
         found = "f" if found == "i" else found
         if self.stamps not in (None, found):
