@@ -1,8 +1,8 @@
 """Whole numbers that are dates: which are, of what form, and what they mean.
 
-20240301, 2024030105 ..    YYYYMMDD, with hours, minutes and seconds
-202403, 202409, 20241      YYYYMM, YYYYWW of ISO weeks, YYYYQ of quarters
-1709251200 ..              seconds, ms, us or ns since 1970
+    20240301, 2024030105 ..            YYYYMMDD, with hours, minutes and seconds
+    202403, 202409, 20241, 2024366     YYYYMM, YYYYWW of ISO weeks, YYYYQ of quarters, YYYYDDD
+    1709251200 ..                      seconds, ms, us or ns since 1970
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from elman.read.stamps import UNITS
 EARLY, LATE = 1900, 2100  # years of whole numbers that may be dates
 SINCE = 631_152_000  # 1990, in seconds since 1970, from which on numbers may be such seconds
 UNTIL = 4_102_444_800  # 2100
+RIVALS = {"YYYYMM": "YYYYWW", "YYYYQ": "", "YYYYDDD": ""}  # other readings; "" for steps
 MOSTLY = 0.9  # of such numbers must be dates; the others are bad then
 SECOND = 1_000_000  # microseconds
 
@@ -33,9 +34,8 @@ def find_code(numbers: NDArray[Any]) -> str:
     for code, size in DIGITS.items():
         if (numbers // size >= EARLY).mean() > 0.5 and (numbers // size <= LATE).mean() > 0.5:
             good = READERS[code](numbers)[1]
-            if good.mean() >= (1 if code == "YYYYQ" else MOSTLY):
-                rivals = {"YYYYMM": "YYYYWW", "YYYYQ": ""}
-                return _more_even(numbers, code, rivals[code]) if code in rivals else code
+            if good.mean() >= (MOSTLY if RIVALS.get(code, code) else 1):
+                return _more_even(numbers, code, RIVALS[code]) if code in RIVALS else code
             if code == "YYYYMM" and READERS["YYYYWW"](numbers)[1].mean() >= MOSTLY:
                 return "YYYYWW"
     for unit in UNITS:
@@ -55,7 +55,7 @@ def _more_even(numbers: Whole, code: str, rival: str) -> str:
             apart = np.diff(np.unique(stamps[good].astype("datetime64[M]").astype(np.int64)))
         counts = np.unique(apart.astype(np.int64), return_counts=True)[1]
         even.append(int(counts.max(initial=0)) if good.mean() >= MOSTLY else -1)
-    if not rival:  # of quarters the numbers themselves must be the less even
+    if not rival:  # numbers that are as even may be steps
         return code if even[0] > even[1] else rival
     return rival if even[1] > even[0] else code
 
@@ -103,6 +103,15 @@ def _quarters(numbers: Whole) -> Read:
     return months.astype("datetime64[M]").astype("datetime64[us]"), good
 
 
+def _days_of_year(numbers: Whole) -> Read:
+    year, day = np.divmod(numbers, 1000)
+    good = (year >= EARLY) & (year <= LATE) & (day >= 1)
+    year, day = np.where(good, year, 2000) - 1970, np.where(good, day, 1)
+    days = year.astype("datetime64[Y]").astype("datetime64[D]") + (day - 1)
+    good &= days.astype("datetime64[Y]").astype(np.int64) == year
+    return days.astype("datetime64[us]"), good
+
+
 def _since(unit: str) -> Callable[[Whole], Read]:
     """Reads units since 1970."""
 
@@ -118,9 +127,9 @@ def _since(unit: str) -> Callable[[Whole], Read]:
 
 DIGITS = {
     "YYYYMMDDHHMMSS": 10**10, "YYYYMMDDHHMM": 10**8, "YYYYMMDDHH": 10**6, "YYYYMMDD": 10**4,
-    "YYYYMM": 100, "YYYYQ": 10,
+    "YYYYDDD": 1000, "YYYYMM": 100, "YYYYQ": 10,
 }  # fmt: skip
 READERS: dict[str, Callable[[Whole], Read]] = {
-    **{code: _calendar(size) for code, size in DIGITS.items() if size > 10},
+    **{code: _calendar(size) for code, size in DIGITS.items()}, "YYYYDDD": _days_of_year,
     "YYYYWW": _weeks, "YYYYQ": _quarters, **{unit: _since(unit) for unit in UNITS},
 }  # fmt: skip

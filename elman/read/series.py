@@ -165,7 +165,8 @@ class SeriesSource:
         self.frequency = None if freq is None else Frequency.named(freq)
         self.ds_format, self.zone, self.closed, self.ahead = ds_format, zone, closed, ahead
         self.kinds: dict[str, Kind] = {}
-        numeric = [name for name in self.targets if not ahead or name in there]
+        # A table of the time to come may lack targets, but not under another name.
+        numeric = [name for name in self.targets if unused or not ahead or name in there]
         wanted = [x for x in (self.ids, self.stamps) if x] + [*numeric, *self.covariates]
         self.rows = self.table.rows(wanted)
         for name in wanted:

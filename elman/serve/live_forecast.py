@@ -184,10 +184,10 @@ class LiveForecaster:
         if start is None:
             raise ArgumentError("at must be None: training had no stamps")
         stamps, bad = read_stamps([at], form, clock)
-        kind = np.asarray(start).dtype.kind
         shown = repr(at)[:60]
-        if bad or (stamps.dtype.kind == "M") != (kind == "M"):
+        if bad or (stamps.dtype.kind == "M") != isinstance(start, np.datetime64):
             raise ArgumentError(f"at must be a stamp such as {self.stamps[0]}, got {shown}")
+        stamps = self._frequency.floor(stamps)
         last = self._frequency.after(np.array([start]), 1, self._steps - 1)
         if stamps[0] <= last[0]:
             raise ArgumentError(

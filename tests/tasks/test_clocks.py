@@ -222,6 +222,16 @@ def test_steps_are_counted_live_and_rows_have_no_stamps() -> None:
         rows.push(1.0, at=100)
 
 
+def test_a_month_is_taken_on_any_day_live() -> None:
+    days = [f"{2020 + n // 12}-{n % 12 + 1:02d}-{28 - n % 3}" for n in range(40)]
+    live = elman.Forecaster(**SETTINGS).fit({"ds": days, "y": numbers(40)}).stream()
+    assert live.stamps[0] == "2023-05-01"
+    with pytest.raises(ArgumentError, match="at must be after the previous stamp, 2023-04-01"):
+        live.push(1.0, at="2023-04-30")
+    live.push(1.0, at="2023-06-09")
+    assert live.stamps[0] == "2023-07-01"
+
+
 # Closed times.
 
 
@@ -291,6 +301,11 @@ def test_rows_without_targets_go_on_where_training_ends() -> None:
         model.predict({**ahead, "unique_id": ["b"] * 4})
     with pytest.raises(DataError, match="has no number in column 'y'; drop it"):
         model.backtest(ahead)
+    misnamed = {"sales" if name == "y" else name: values for name, values in ahead.items()}
+    with pytest.raises(
+        ArgumentError, match="no column 'y'; its columns: 'unique_id'"
+    ):
+        model.predict(misnamed)
 
 
 def test_a_gap_before_what_is_scored_is_named() -> None:
