@@ -1,8 +1,8 @@
 """Whole numbers that are dates: which are, of what form, and what they mean.
 
-    20240301, 2024030105 ..            YYYYMMDD, with hours, minutes and seconds
-    202403, 202409, 20241, 2024366     YYYYMM, YYYYWW of ISO weeks, YYYYQ of quarters, YYYYDDD
-    1709251200 ..                      seconds, ms, us or ns since 1970
+20240301, 2024030105 ..            YYYYMMDD, with hours, minutes and seconds
+202403, 202409, 20241, 2024366     YYYYMM, YYYYWW of ISO weeks, YYYYQ of quarters, YYYYDDD
+1709251200 ..                      seconds, ms, us or ns since 1970
 """
 
 from __future__ import annotations

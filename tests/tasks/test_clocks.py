@@ -302,9 +302,7 @@ def test_rows_without_targets_go_on_where_training_ends() -> None:
     with pytest.raises(DataError, match="has no number in column 'y'; drop it"):
         model.backtest(ahead)
     misnamed = {"sales" if name == "y" else name: values for name, values in ahead.items()}
-    with pytest.raises(
-        ArgumentError, match="no column 'y'; its columns: 'unique_id'"
-    ):
+    with pytest.raises(ArgumentError, match="no column 'y'; its columns: 'unique_id'"):
         model.predict(misnamed)
 
 
