@@ -77,6 +77,5 @@ def show_recordings(
     if out is None:
         print_table(table)
         return
-    stamps = [name for name in (model.ds, "start", "end") if name in table]
-    write_table(out, table, stamps=stamps, overwrite=overwrite)
+    write_table(out, table, overwrite=overwrite)
     show(f"{len(next(iter(table.values()))):,} rows: {out}")

@@ -45,10 +45,16 @@ def print_notes(notes: Sequence[str]) -> None:
 
 
 def print_table(table: Mapping[str, Sequence[Any]]) -> None:
-    """The beginning of columns of one length."""
-    show("  ".join(f"{name:>12s}" for name in table))
-    rows = list(zip(*table.values(), strict=True))
-    for row in rows[:SHOWN]:
-        show("  ".join(f"{x:12.5g}" if isinstance(x, float) else f"{x!s:>12s}" for x in row))
-    if len(rows) > SHOWN:
-        show(f"... {len(rows) - SHOWN:,} rows more; --out FILE for all")
+    """Print the first rows of columns of one length."""
+    from elman.tasks.write_table import as_text
+
+    count = len(next(iter(table.values()), ()))
+    cells = [
+        [name, *(f"{x:.5g}" if isinstance(x, float) else str(x) for x in values[:SHOWN])]
+        for name, values in as_text(table).items()
+    ]
+    wide = [max(12, *map(len, column)) for column in cells]
+    for row in zip(*cells, strict=True):
+        show("  ".join(f"{cell:>{width}s}" for cell, width in zip(row, wide, strict=True)))
+    if count > SHOWN:
+        show(f"... {count - SHOWN:,} rows more; --out FILE for all")

@@ -1,7 +1,7 @@
 """Typed columns out of tables and frames: names, stamps, numbers, and values of either kind.
 
     name      words, none missing
-    stamp     dates or whole numbers, see `elman.read.stamps`
+    stamp     dates or whole numbers, see `elman.read.clock`
     moment    dates, or seconds: numbers of any kind, or hours:minutes(:seconds)
     number    a number, true or false, or nothing; text is an error of its row
     value     the same, or words in all rows: a category
@@ -19,7 +19,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -28,9 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.errors import ArgumentError, DataError
+from elman.read.clock import Clock, wanted_stamp
 from elman.read.files import files_below, kind_of, path_of
 from elman.read.rows import Rejects, Row, Rows
-from elman.read.stamps import parse_moments, parse_stamps
+from elman.read.stamps import Parsed, parse, parse_seconds
 from elman.read.tables import TABLES, listed
 from elman.read.text import table_columns
 
@@ -42,6 +43,7 @@ PLAIN = {str, float, bool, type(None)}  # types of one value each, of any size
 LARGEST = 10**300  # whole number that a float holds safely
 SHOWN = 60  # characters of a value in a message
 BLOCK = 1 << 16  # rows that are turned into arrays at a time
+Part = NDArray[Any] | list[object] | Parsed  # of a column
 
 
 @dataclass
@@ -49,12 +51,18 @@ class Column:
     """Values (N,) of good rows: float64, stamps, the numbers of words, or objects.
 
     Attributes:
-        values: of the rows.
+        values: of the rows; of stamps with a zone in UTC.
         words: of a column of names or categories, by number; else None.
+        whole: whether all names were whole numbers, and no text.
+        clock: of a column of stamps, how they are read and written; else None.
+        offsets: (N,) microseconds by which the clock of a stamp's zone is ahead of UTC; or None.
     """
 
     values: NDArray[Any]
     words: list[str] | None = None
+    whole: bool = False
+    clock: Clock | None = None
+    offsets: NDArray[np.int64] | None = None
 
 
 @dataclass
@@ -65,13 +73,11 @@ class Columns:
         columns: by name.
         ordinals: (N,) number of each row in the source.
         rows: the source.
-        moved: whether a stamp was moved to UTC.
     """
 
     columns: dict[str, Column]
     ordinals: NDArray[np.int64]
     rows: Rows
-    moved: bool
 
     def place(self, row: int) -> str:
         """Where a row stands: the source is read again, as only a complaint needs it."""
@@ -164,6 +170,8 @@ class Table:
         rejects: Rejects,
         *,
         ds_format: str | None = None,
+        zone: str | None = None,
+        clock: Clock | None = None,
         words: Mapping[str, Sequence[str]] | None = None,
     ) -> Columns:
         """All rows of the columns named.
@@ -171,26 +179,30 @@ class Table:
         Args:
             kinds: of the columns.
             rejects: hears of rows that cannot be used.
-            ds_format: of stamps that are not ISO 8601, as for `datetime.strptime`.
+            ds_format: of stamps that are not ISO 8601, see `elman.read.stamps.parse`.
+            zone: of the stamps; None for that which they have.
+            clock: of stamps that are read as others were; None to find it.
             words: of categories those whose numbers are known.
 
         Raises:
             DataError: there is no good row, or a column holds numbers in some and words in others.
         """
         rows = self.rows(list(kinds))
-        parts: list[list[NDArray[Any] | list[object]]] = [[] for _ in kinds]
+        parts: list[list[Part]] = [[] for _ in kinds]
         names: list[dict[str, int]] = [{} for _ in kinds]
-        ordinals, moved = [], False
+        ordinals: list[NDArray[np.int64]] = []
+        texts = set[str]()  # columns of names with text among them
         for numbers, places, block in _good(rows.read(), rejects):
             bad: dict[int, str] = {}
-            found: list[NDArray[Any] | list[object]] = []
+            found: list[Part] = []
             for (name, kind), known, values in zip(kinds.items(), names, block, strict=True):
                 values, strange = (values, {}) if kind == "raw" else _single(values)
-                array, wrong, shifted = _convert(kind, values, known, ds_format)
+                array, wrong = _convert(kind, values, known, ds_format)
                 wrong |= strange
                 bad = {n: f"column {name!r} {why}" for n, why in wrong.items()} | bad
                 found.append(array)
-                moved |= shifted
+                if kind == "name" and not all(type(value) is int for value in values):
+                    texts.add(name)
             for n in sorted(bad):
                 rejects.add(places[n], DataError(f"{places[n]}: {bad[n]}"))
             kept = np.ones(len(numbers), dtype=bool)
@@ -200,14 +212,46 @@ class Table:
                 if isinstance(array, list):
                     part.append([value for value, keep in zip(array, kept, strict=True) if keep])
                 else:
-                    part.append(array[kept])
+                    part.append(array.pick(kept) if isinstance(array, Parsed) else array[kept])
         if not sum(map(len, ordinals)):
             raise DataError(f"{rows.name}: has no row that can be used")
-        whole = Columns({}, np.concatenate(ordinals), rows, moved)
+        whole = Columns({}, np.concatenate(ordinals), rows)
+        bad = {}
         for (name, kind), part, known in zip(kinds.items(), parts, names, strict=True):
+            if kind in ("stamp", "moment"):
+                stamps = [one for one in part if isinstance(one, Parsed) and len(one.values)]
+                if len({one.values.dtype.kind == "M" for one in stamps}) > 1:
+                    raise DataError(f"{rows.name}: column {name!r} has dates and numbers; mend it")
+                parsed = Parsed.join(stamps)
+                known_clock = clock or Clock.find(parsed, ds_format, zone, seconds=kind == "moment")
+                moments, offsets, unread = known_clock.read(parsed)
+                bad |= {n: f"column {name!r} {known_clock.why(parsed, n)}" for n in unread}
+                known_clock = replace(known_clock, text=parsed.text)
+                whole.columns[name] = Column(moments, clock=known_clock, offsets=offsets)
+                continue
             before = list(known) if kind == "name" else list((words or {}).get(name, ()))
             whole.columns[name] = _join(name, kind, part, before, whole)
-        return whole
+            whole.columns[name].whole = kind == "name" and name not in texts
+        return _without(whole, bad, rejects) if bad else whole
+
+
+def _without(whole: Columns, bad: Mapping[int, str], rejects: Rejects) -> Columns:
+    """The rows that are not bad."""
+    rows = sorted(bad)
+    for row, place in zip(rows, whole.places(rows), strict=True):
+        rejects.add(place, DataError(f"{place}: {bad[row]}"))
+    kept = np.ones(len(whole.ordinals), dtype=bool)
+    kept[rows] = False
+    if not kept.any():
+        raise DataError(f"{whole.rows.name}: has no row that can be used")
+    columns = {
+        name: replace(
+            one, values=one.values[kept],
+            offsets=None if one.offsets is None else one.offsets[kept],
+        )
+        for name, one in whole.columns.items()
+    }  # fmt: skip
+    return Columns(columns, whole.ordinals[kept], whole.rows)
 
 
 def _index_of(frame: Any, names: Sequence[str]) -> dict[str, list[object]]:
@@ -260,23 +304,20 @@ def _single(values: tuple[object, ...]) -> tuple[tuple[object, ...], dict[int, s
 
 def _convert(
     kind: Kind, values: Sequence[object], known: dict[str, int], form: str | None
-) -> tuple[NDArray[Any] | list[object], dict[int, str], bool]:
-    """An array, or of a category the words; what is wrong where; whether stamps were moved."""
+) -> tuple[Part, dict[int, str]]:
+    """An array, of a category the words, or stamps as they are written; and what is wrong where."""
     if kind == "name":
         texts = ["" if _is_none(value) else str(value) for value in values]
         numbers = [known.setdefault(text, len(known)) for text in texts]
         nothing = {known[word] for word in known if not word.strip()}
         wrong = {n: "is empty, expected a name" for n, k in enumerate(numbers) if k in nothing}
-        return np.array(numbers), wrong, False
+        return np.array(numbers), wrong
     if kind in ("stamp", "moment"):
-        stamps, moved, bad = (parse_stamps if kind == "stamp" else parse_moments)(values, form)
-        number = "a whole number" if kind == "stamp" else "seconds"
-        wanted = f"a date such as 2024-03-01 05:00 or {number}; else set ds_format"
-        if form is not None:
-            wanted = f"a date of the form {form}"
-        return stamps, {n: f"is {_shown(values[n])}, expected {wanted}" for n in bad}, moved
+        parsed = (parse if kind == "stamp" else parse_seconds)(values, form)
+        wanted = wanted_stamp(form, seconds=kind == "moment")
+        return parsed, {n: f"is {_shown(values[n])}, expected {wanted}" for n in parsed.bad}
     if kind in ("word", "raw"):
-        return list(values), {}, False
+        return list(values), {}
     array: NDArray[Any] | None = None
     with suppress(TypeError, ValueError):  # what most columns are, at once
         array = np.array([math.nan if v is None or v == "" else v for v in values], np.float64)
@@ -285,7 +326,7 @@ def _convert(
             array = np.array([math.nan if is_nothing(v) else _number(v) for v in values])
     except (TypeError, ValueError):
         if kind == "value":
-            return list(values), {}, False
+            return list(values), {}
         array = np.array([number_or_nan(value) for value in values])
     strange = np.flatnonzero(~np.isfinite(array)).tolist()
     wrong = {
@@ -293,22 +334,17 @@ def _convert(
         + ("name it as ds" if DATE.match(str(values[n])) else "mend or drop the row")
         for n in strange if not is_nothing(values[n])
     }  # fmt: skip
-    return array, wrong, False
+    return array, wrong
 
 
-def _join(
-    name: str, kind: Kind, parts: list[NDArray[Any] | list[object]], known: list[str],
-    whole: Columns,
-) -> Column:  # fmt: skip
+def _join(name: str, kind: Kind, parts: list[Part], known: list[str], whole: Columns) -> Column:
     """One column of its blocks."""
     if kind == "name":
         return Column(np.concatenate(cast("list[NDArray[Any]]", parts)), known)
     arrays = [part for part in parts if isinstance(part, np.ndarray) and len(part)]
-    if len({part.dtype.kind for part in arrays}) > 1:
-        raise DataError(f"{whole.rows.name}: column {name!r} has dates and numbers; mend it")
     if not any(isinstance(part, list) for part in parts):
         return Column(np.concatenate(arrays))
-    values = [value for part in parts for value in part]
+    values = [value for part in parts if not isinstance(part, Parsed) for value in part]
     if kind == "raw":
         column = np.empty(len(values), dtype=object)
         column[:] = values
@@ -361,4 +397,4 @@ def _shown(value: object) -> str:
     if is_nothing(value):
         return "empty"
     text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text):,} characters)"
+    return text if len(text) <= SHOWN + 3 else f"{text[:SHOWN]}... ({len(text):,} characters)"

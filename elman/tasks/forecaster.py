@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from elman.encode.windows import Layout
     from elman.heads.distributions import Distribution
     from elman.model import SequenceModel
+    from elman.read.frequency import Frequency
     from elman.read.series import SeriesTable
-    from elman.read.stamps import Frequency
     from elman.serve.live_forecast import LiveForecaster
     from elman.tasks.forecasts import Backtest, Forecasts
     from elman.tasks.history import History
@@ -95,11 +95,12 @@ class Forecaster(ForecasterSettings, Estimator):
         return self
 
     def predict(self, series: Any = None, *, futures: int = 0) -> Forecasts:
-        """What comes behind series.
+        """What comes after series.
 
         Args:
             series: in the form of the training data; the last rows may have no targets but
-                covariates that are known before.  None for the training data.
+                covariates that are known before.  A series without any target goes on where the
+                training data end.  None for the training data.
             futures: how many to draw of what may come, each a whole course.
 
         Raises:
@@ -108,7 +109,7 @@ class Forecaster(ForecasterSettings, Estimator):
         """
         from elman.tasks.forecaster_use import forecast
 
-        table = self.history.table if series is None else self._read(series)
+        table = self.history.table if series is None else self._read(series, ahead=True)
         return forecast(self, table, futures)
 
     def evaluate(self, series: Any, *, skip_bad_rows: str | Path | None = None) -> dict[str, Any]:
@@ -189,7 +190,7 @@ class Forecaster(ForecasterSettings, Estimator):
             >>> found.quantiles[:, 0, 5].round().tolist()
             [2.0, 3.0, 2.0, 1.0]
         """
-        from elman.serve.live_forecast import LiveForecaster
+        from elman.serve.live_forecast import LiveForecaster, Stamped
         from elman.tasks.forecaster_scores import say_window
         from elman.tasks.forecaster_use import begin_scene
 
@@ -203,15 +204,19 @@ class Forecaster(ForecasterSettings, Estimator):
         one = table.series[found[0]]
         record, say = self.index.encode(table, one, more=layout.behind), say_window(self, layout)
         scene = begin_scene(self, table, found[0])
-        return LiveForecaster(record, one.start, self.index, layout, say, scene)
+        start = None if table.counted else one.start
+        stamped = Stamped(start, table.clock, self.ds_format)
+        return LiveForecaster(record, stamped, self.index, layout, say, scene)
 
-    def _read(self, series: Any, rejects: str | Path | None = None) -> SeriesTable:
-        """Series in the form of the training data."""
+    def _read(
+        self, series: Any, rejects: str | Path | None = None, *, ahead: bool = False
+    ) -> SeriesTable:
+        """Series in the form of the training data; `ahead` if rows may have no targets."""
         from elman.tasks.forecaster_use import look
         from elman.tasks.parts import read_one
 
         like = self.history.table
-        source = look(self, (series, None), lenient=rejects is not None)
+        source = look(self, (series, None), lenient=rejects is not None, ahead=ahead)
         return read_one(source, rejects, lambda source, bad: source.read(bad, like))
 
     @property
@@ -263,7 +268,7 @@ class Forecaster(ForecasterSettings, Estimator):
 
     @property
     def _frequency(self) -> Frequency:
-        from elman.read.stamps import Frequency
+        from elman.read.frequency import Frequency
 
         return Frequency.named(self.index.frequency)
 

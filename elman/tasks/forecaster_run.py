@@ -15,6 +15,7 @@ from elman.encode.index import SeriesIndex
 from elman.encode.windows import Layout, Windows
 from elman.errors import ArgumentError, DataError
 from elman.optional import need
+from elman.read.frequency import Frequency
 from elman.read.series import SeriesTable
 from elman.report.forecasts import Scored
 from elman.tasks.card import model_card
@@ -119,7 +120,8 @@ def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: P
         )
     held = behind = None
     if held_out.any():
-        held = _Held.choose(model, windows, lengths, held_out)
+        names = [one.unique_id for one in table.series]
+        held = _Held.choose(model, windows, lengths, held_out, names)
         many = int((held_out > 0).sum())
         notes.append(
             f"the end of each series is held out for validation, {np.median(held_out):,.0f} steps"
@@ -132,7 +134,7 @@ def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: P
             notes.append("test: training has seen none of its series; each is scored by itself")
     facts = {
         "train": given.described["name"], "series": len(lengths), "numbers": int(lengths.sum()),
-        "frequency": str(table.frequency), "horizon": horizon, "context": layout.context,
+        "frequency": table.frequency.name, "horizon": horizon, "context": layout.context,
         "segment": layout.segment, "windows": total,
     }  # fmt: skip
 
@@ -186,7 +188,9 @@ class _Held:
     batches: WindowBatches
 
     @classmethod
-    def choose(cls, model: Forecaster, windows: Windows, lengths: Whole, held: Whole) -> _Held:
+    def choose(
+        cls, model: Forecaster, windows: Windows, lengths: Whole, held: Whole, names: list[str]
+    ) -> _Held:
         """The last `held` steps of each series, or the windows of those that are held out whole.
 
         Raises:
@@ -199,7 +203,7 @@ class _Held:
             first = first_origins(lengths, layout)
         spans = np.stack([first + (last - first) % horizon, last], 1)
         spans[held == 0, 1] = -1
-        which, origins = choose(windows, spans, horizon, scored_windows(model))
+        which, origins = choose(windows, spans, horizon, scored_windows(model), names)
         rows = max(1, min(256, STEPS // layout.steps))
         batches = WindowBatches(windows, spans, rows, seed=None, stride=horizon)
         if model.conformal:
@@ -310,7 +314,8 @@ def describe(model: Forecaster, name: str) -> str:
         f"The quantiles are moved so that they hold on {count:,} windows of the validation data"
         + ("; that is few." if count < FEW else ".")
     ]  # fmt: skip
-    of = "" if model.index.frequency == "step" else f" of {model.index.frequency}"
+    frequency = Frequency.named(model.index.frequency).name
+    of = "" if frequency == "step" else f" of {frequency}"
     columns = {"MASE": ("MASE", "{:.3f}"), "ND": ("ND", "{:.4f}"), "wQL": ("wQL", "{:.4f}")}
     if layout.plane:
         scores: dict[str, Any] = next(iter(model.metrics.get("model", {}).values()), {})

@@ -267,23 +267,43 @@ def _drawn(
     return futures.mean(1).numpy(), spread.numpy(), futures.numpy()
 
 
-def choose(windows: Windows, spans: Whole, stride: int, most: int) -> tuple[Whole, Whole]:
+def choose(
+    windows: Windows, spans: Whole, stride: int, most: int, names: Sequence[str] = ()
+) -> tuple[Whole, Whole]:
     """Series and origins within spans (N, 2), of many windows some that lie evenly.
 
-    Left out is what cannot be forecast, as nothing is seen before it.
+    Origins before which nothing is seen are skipped, as nothing can be forecast from there.
 
     Raises:
-        DataError: there are none, or no number behind them.
+        DataError: there are none, or no number after them; the names of series are for this.
     """
     batches = WindowBatches(windows, spans, 1, seed=None, stride=stride)
     many = min(batches.total, most)
     numbers = np.linspace(0, max(0, batches.total - 1), many).round().astype(np.int64)
     which, origins = batches.find(numbers)
     seen = windows.seen(which, origins)
-    which, origins = which[seen], origins[seen]
-    if np.isnan(windows.truth(which, origins)).all():
-        raise DataError("nothing to score: no number lies behind what the model has seen")
-    return which, origins
+    if np.isnan(windows.truth(which[seen], origins[seen])).all():
+        blind = which[~seen], origins[~seen]
+        there = (~np.isnan(windows.truth(*blind))).any((1, 2))
+        if there.any():
+            number, origin = (int(one[there][0]) for one in blind)
+            raise DataError(_gap_around(windows, number, origin, names))
+        raise DataError("nothing to score: there is no number after what the model has seen")
+    return which[seen], origins[seen]
+
+
+def _gap_around(windows: Windows, number: int, origin: int, names: Sequence[str]) -> str:
+    """Where a gap of a series is too long for a forecast from an origin, for people."""
+    begin, context = windows.begins[number], windows.layout.context
+    there = np.flatnonzero(~np.isnan(windows.y[begin : begin + windows.lengths[number]]).all(1))
+    at = int(np.searchsorted(there, origin))
+    last = int(there[at - 1]) if at else -1
+    who = f"series {names[number]!r}" if len(names) and names[number] else "the series"
+    return (
+        f"nothing to score: {who} has a gap of {there[at] - last - 1:,} steps before the numbers "
+        f"that would be scored, and the model reads the last {context:,}; set a larger context, "
+        "score earlier origins, or drop what comes before the gap"
+    )
 
 
 def scored_futures(model: Forecaster) -> int:

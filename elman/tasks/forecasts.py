@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from elman.arguments import check_number, list_of_argument
 from elman.errors import ArgumentError
-from elman.read.series import shown
-from elman.tasks.write_table import write_table
+from elman.read.clock import Clock
+from elman.tasks.write_table import as_text, write_table
 
 Numbers = NDArray[np.float64]
 LEVELS = (80, 95)  # percent
@@ -25,7 +25,8 @@ class Forecasts:
 
     Attributes:
         unique_id: N names.
-        ds: (N, H) stamps.
+        ds: (N, H) stamps, int64 or datetime64[us], as the clock keeps them: those of a zone in UTC,
+            but for days and hours that are open, which are the wall clock's.
         targets: K names.
         mean: (N, H, K).
         quantiles: (N, H, K, Q).
@@ -37,6 +38,8 @@ class Forecasts:
         futures: (N, S, H, K) that may come, as likely as each other; None if none were drawn.  The
             n-th of all series are of the same random numbers, so that none depends on the others:
             they are not to be added up.
+        clock: how stamps are written.
+        whole: whether names are whole numbers.
 
     Example:
         >>> import numpy as np
@@ -44,7 +47,8 @@ class Forecasts:
         >>> q = np.array([1.0, 2.0, 4.0]).reshape(1, 1, 1, 3)
         >>> found = Forecasts(["a"], np.array([[7]]), ["y"], q[..., 1], q, (0.1, 0.5, 0.9))
         >>> found.columns([80])
-        {'unique_id': ['a'], 'ds': [7], 'y': [2.0], 'y-lo-80': [1.0], 'y-hi-80': [4.0]}
+        {'unique_id': ['a'], 'ds': [7], 'y-mean': [2.0], 'y-median': [2.0], 'y-lo-80': [1.0], \
+'y-hi-80': [4.0]}
     """
 
     unique_id: list[str]
@@ -58,6 +62,8 @@ class Forecasts:
     names: tuple[str, str] = ("unique_id", "ds")
     notes: tuple[str, ...] = ()
     futures: Numbers | None = None
+    clock: Clock = Clock()  # noqa: RUF009
+    whole: bool = False
 
     @property
     def median(self) -> Numbers:
@@ -89,10 +95,11 @@ class Forecasts:
         return np.asarray(a + share * (b - a))
 
     def columns(self, level: Sequence[float] | None = None) -> dict[str, list[Any]]:
-        """A table, a row a series and step: id, stamp, of each target median, intervals, futures.
+        """A table, a row a series and step: id, stamp, of each target mean, median and intervals.
 
-        What came stands in the column of the target, if it is known; then the median is behind
-        it, as y-median.
+        The observed numbers, if they are known, stand in the column of the target's own name.
+        Names and stamps are what they were in the data: whole numbers stay numbers, datetimes stay
+        datetimes in their zone, and text is text of one form.
 
         Args:
             level: of the intervals, in percent; None for 80 and 95, as far as the quantiles reach.
@@ -100,28 +107,33 @@ class Forecasts:
         Raises:
             ArgumentError: the quantiles do not reach so far.
         """
+        table = self._table(level)
+        return as_text(table, self.clock.resolution) if self.clock.text else table
+
+    def _table(self, level: Sequence[float] | None) -> dict[str, list[Any]]:
+        """The same with datetimes."""
         if level is None:
             reach = 100 * (1 - 2 * max(self.levels[0], 1 - self.levels[-1]))
             level = [one for one in LEVELS if one <= reach + 1e-6]
         check_level(level)
         steps = self.ds.shape[1]
         table: dict[str, list[Any]] = {}
-        if len(self.unique_id) > 1 or self.unique_id[0]:
-            table[self.names[0]] = [name for name in self.unique_id for _ in range(steps)]
-        table[self.names[1]] = _written(self.ds)
+        if any(self.unique_id):
+            names = map(int, self.unique_id) if self.whole else self.unique_id
+            table[self.names[0]] = [name for name in names for _ in range(steps)]
+        table[self.names[1]] = self.clock.moments(self.ds.reshape(-1))
         if self.cutoff is not None:
-            table["cutoff"] = _written(np.repeat(self.cutoff, steps, 1))
+            table["cutoff"] = self.clock.moments(np.repeat(self.cutoff, steps, 1).reshape(-1))
         for k, target in enumerate(self.targets):
-            if self.y is not None:
-                table[target] = self.y[:, :, k].reshape(-1).tolist()
-            name = target if self.y is None else f"{target}-median"
-            table[name] = self.median[:, :, k].reshape(-1).tolist()
+            columns = {"": self.y, "-mean": self.mean, "-median": self.median}
             for one in level:
                 for side, p in (("lo", 0.5 - one / 200), ("hi", 0.5 + one / 200)):
-                    values = self.quantile(round(p, 6))[:, :, k]
-                    table[f"{target}-{side}-{one:g}"] = values.reshape(-1).tolist()
+                    columns[f"-{side}-{one:g}"] = self.quantile(round(p, 6))
             for n, future in enumerate(() if self.futures is None else self.futures.swapaxes(0, 1)):
-                table[f"{target}-future-{n + 1}"] = future[:, :, k].reshape(-1).tolist()
+                columns[f"-future-{n + 1}"] = future
+            for name, values in columns.items():
+                if values is not None:
+                    table[f"{target}{name}"] = values[:, :, k].reshape(-1).tolist()
         return table
 
     def write(
@@ -132,9 +144,7 @@ class Forecasts:
         Raises:
             FolderError: the file is there already, or cannot be written, or has another name.
         """
-        write_table(
-            path, self.columns(level), stamps=(self.names[1], "cutoff"), overwrite=overwrite
-        )
+        write_table(path, self._table(level), least=self.clock.resolution, overwrite=overwrite)
 
 
 @dataclass(frozen=True)
@@ -159,8 +169,3 @@ def check_level(level: Sequence[float]) -> None:
         if not 1 <= one < 100:
             hint = f"; {one:.0%} of the numbers are level {100 * one:g}" if 0 < one < 1 else ""
             raise ArgumentError(f"level must be in percent, 1 to below 100, got {one:g}{hint}")
-
-
-def _written(stamps: Any) -> list[Any]:
-    flat = stamps.reshape(-1)
-    return [shown(one) for one in flat] if flat.dtype.kind == "M" else list(flat.tolist())

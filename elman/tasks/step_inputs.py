@@ -15,10 +15,10 @@ from elman.decode.events import events_of
 from elman.encode.recordings import RecordingIndex, windows_of
 from elman.errors import DataError
 from elman.optional import absent
+from elman.read.clock import write_moments
 from elman.read.recording_source import RecordingSource
 from elman.read.recordings import Recording, Recordings
 from elman.read.rows import Rejects
-from elman.read.series import shown
 from elman.report.events import score_events
 from elman.report.window_statistics import STEPS, most_frequent, steps_by_forest
 from elman.tasks.channel_inputs import ChannelInputs, learn_index, often, read_like
@@ -156,9 +156,9 @@ class StepInputs(ChannelInputs):
 
     def sample(self, item: Any, tags: Sequence[str], found: Sequence[str]) -> str:
         """For the report."""
-        stamps = item.stamps
+        stamps = write_moments(item.moments(item.stamps))
         true, said = (
-            "; ".join(f"{e.label} {shown(stamps[e.begin])} to {shown(stamps[e.end - 1])}"
+            "; ".join(f"{e.label} {stamps[e.begin]} to {stamps[e.end - 1]}"
                       for e in events_of(some)[:MOST])
             for some in (tags, found)
         )  # fmt: skip
