@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from elman.errors import ArgumentError, UntrainedError
 from elman.tasks.classifier_settings import ClassifierSettings
-from elman.tasks.estimator import Estimator, as_sizes
+from elman.tasks.estimator import Estimator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -253,7 +253,7 @@ class Classifier(ClassifierSettings, Estimator):
         for name, value in params.items():
             if name not in known:
                 raise ArgumentError(f"{name} is no setting of Classifier")
-            setattr(self, name, as_sizes(value) if name == "hidden_size" else value)
+            setattr(self, name, value)
         return self
 
     def __sklearn_tags__(self) -> Any:

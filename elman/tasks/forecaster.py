@@ -47,13 +47,6 @@ class Forecaster(ForecasterSettings, Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.lags, int):
-            self.lags = (self.lags,)
-        for name in ("targets", "past", "future", "static", "quantiles", "lags"):
-            value = getattr(self, name)
-            if isinstance(value, str):
-                raise ArgumentError(f"{name} must be a list, got {value!r}; write [{value!r}]")
-            setattr(self, name, None if value is None else tuple(value))
         self.quantiles = tuple(round(level, 6) for level in self.quantiles)
         self._index: SeriesIndex | None = None
         self._history: History | None = None

@@ -67,7 +67,7 @@ def forecast(model: Forecaster, table: SeriesTable, futures: int) -> Forecasts:
     return Forecasts(
         [one.unique_id for one in table.series], stamps, index.targets, rolled.mean,
         rolled.quantiles, model.levels, names=(model.unique_id, model.ds), notes=tuple(table.notes),
-        futures=rolled.futures if futures else None,
+        futures=rolled.futures if futures else None, counts=model.says == "negative_binomial",
     )  # fmt: skip
 
 
@@ -249,5 +249,6 @@ def roll_back(
         rolled.quantiles, model.levels, y=rolled.y, cutoff=_stamps(table, which, origins - 1, 1),
         names=(model.unique_id, model.ds), notes=tuple(table.notes),
         futures=rolled.futures[:, :futures] if futures else None,
+        counts=model.says == "negative_binomial",
     )  # fmt: skip
     return Backtest(found, origins, scored.scores)

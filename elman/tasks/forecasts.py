@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ class Forecasts:
         futures: (N, S, H, K) that may come, as likely as each other; None if none were drawn.  The
             n-th of all series are of the same random numbers, so that none depends on the others:
             they are not to be added up.
+        counts: whether the numbers are counts; a quantile between two levels is then whole, too.
 
     Example:
         >>> import numpy as np
@@ -57,6 +58,7 @@ class Forecasts:
     names: tuple[str, str] = ("unique_id", "ds")
     notes: tuple[str, ...] = ()
     futures: Numbers | None = None
+    counts: bool = False
 
     @property
     def median(self) -> Numbers:
@@ -83,9 +85,10 @@ class Forecasts:
         low, high = self.levels[upper - 1], self.levels[upper]
         share = (p - low) / (high - low) if high > low else 0.0
         a, b = self.quantiles[..., upper - 1], self.quantiles[..., upper]
-        return np.asarray(a + share * (b - a))
+        found = a + share * (b - a)
+        return np.ceil(found - 1e-9) + 0.0 if self.counts else np.asarray(found)
 
-    def columns(self, level: Sequence[float] | None = None) -> dict[str, list[Any]]:
+    def columns(self, level: Sequence[float] | float | None = None) -> dict[str, list[Any]]:
         """A table, a row a series and step: id, stamp, of each target median, intervals, futures.
 
         What came stands in the column of the target, if it is known; then the median is behind
@@ -100,6 +103,7 @@ class Forecasts:
         if level is None:
             reach = 100 * (1 - 2 * max(self.levels[0], 1 - self.levels[-1]))
             level = [one for one in LEVELS if one <= reach + 1e-6]
+        level = [level] if isinstance(level, int | float) else list(level)
         for one in level:
             if not 0 < one < 100:
                 raise ArgumentError(f"level must be between 0 and 100 percent, got {one:g}")
@@ -124,7 +128,11 @@ class Forecasts:
         return table
 
     def write(
-        self, path: Path, level: Sequence[float] | None = None, *, overwrite: bool = False
+        self,
+        path: str | os.PathLike[str],
+        level: Sequence[float] | float | None = None,
+        *,
+        overwrite: bool = False,
     ) -> None:
         """Write the table to a file: .csv, .tsv, .jsonl or .parquet.
 

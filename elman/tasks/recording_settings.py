@@ -46,9 +46,6 @@ class RecordingSettings:
     def check_recordings(self, *, decays: bool) -> None:
         """Refuse values that cannot work with an ArgumentError."""
         check_counts(self, "window", "examples")
-        for name in ("channels", "static"):
-            if isinstance(getattr(self, name), str):
-                raise ArgumentError(f"{name} must be a list of names, got {getattr(self, name)!r}")
         if not 0 <= self.overlap < 1:
             raise ArgumentError(f"overlap must be in [0, 1), got {self.overlap}")
         if self.rate is not None and not 0 < self.rate < float("inf"):

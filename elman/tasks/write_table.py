@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from elman.errors import DataError, FolderError
 KINDS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
-def check_target(path: Path, *, overwrite: bool) -> None:
+def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
     """Refuse a file that cannot be written with a FolderError, before the work."""
+    path = Path(path)
     if path.suffix.lower() not in KINDS:
         raise FolderError(f"{path}: expected a name that ends with {', '.join(KINDS)}")
     if path.exists() and not overwrite:
@@ -24,7 +26,11 @@ def check_target(path: Path, *, overwrite: bool) -> None:
 
 
 def write_table(
-    path: Path, table: dict[str, list[Any]], *, stamps: Sequence[str] = (), overwrite: bool = False
+    path: str | os.PathLike[str],
+    table: dict[str, list[Any]],
+    *,
+    stamps: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> None:
     """Write columns of one length; NaN becomes nothing.
 
@@ -37,6 +43,7 @@ def write_table(
     Raises:
         FolderError: the file is there already, or cannot be written, or has another name.
     """
+    path = Path(path)
     check_target(path, overwrite=overwrite)
     kind = path.suffix.lower()
     if kind == ".parquet":
