@@ -9,7 +9,10 @@ import cyclopts
 from elman.cli.app import train
 from elman.errors import DataError
 
-LISTS = ("hidden_size", "channels", "static", "targets", "past", "future", "lags", "quantiles")
+LISTS = (
+    "hidden_size", "channels", "static", "targets", "past", "future", "lags", "quantiles",
+    "missing", "categorical", "numeric",
+)  # fmt: skip
 
 
 def use_config(arguments: list[str]) -> None:

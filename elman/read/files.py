@@ -9,8 +9,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from elman.errors import ArgumentError, DataError
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 
 @contextmanager
@@ -22,6 +26,11 @@ def reading(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: not a whole gzip file ({error}); fetch it again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def is_path(source: object) -> TypeIs[str | Path]:
+    """Whether a source is a path: text, or any object that names a path as `os.PathLike` does."""
+    return isinstance(source, str | os.PathLike)
 
 
 def files_below(path: str | Path) -> tuple[Path, ...]:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.errors import ArgumentError
+from elman.read.dialect import Dialect, is_mark, is_none
 from elman.read.series import DS, ID
 
 Numbers = NDArray[np.float64]
@@ -77,6 +78,7 @@ class Recordings:
         channels: names of the C channels.
         timed: whether there are stamps.
         notes: what was found and done, for people.
+        words: static columns that are declared as words.
     """
 
     items: list[Recording]
@@ -85,6 +87,7 @@ class Recordings:
     channels: tuple[str, ...]
     timed: bool
     notes: list[str] = field(default_factory=list)
+    words: set[str] = field(default_factory=set)
 
     @property
     def gaps(self) -> Numbers:
@@ -118,6 +121,7 @@ class Layout:
         background: label of the steps outside all spans.
         encoding: of the files.
         several: whether rows of labels of one recording are labels of its together.
+        dialect: how the values of tables are written.
     """
 
     channels: tuple[str, ...] = ()
@@ -131,6 +135,7 @@ class Layout:
     background: str = "none"
     encoding: str = "utf-8"
     several: bool = False
+    dialect: Dialect = field(default_factory=Dialect)
 
 
 def is_arrays(source: Any) -> bool:
@@ -182,4 +187,4 @@ def check_labels(arrays: list[Numbers], labels: list[Any], *, each: bool) -> Non
 
 def is_blank(value: object) -> bool:
     """Whether a name or a label is none: nothing, NaN or blank; "none" is a word."""
-    return value is None or bool(value != value) or not str(value).strip()
+    return is_none(value) or not str(value).strip() or is_mark(str(value))

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from elman.errors import ArgumentError, DataError
 from elman.read.columns import Column, Columns, Kind, Table
+from elman.read.dialect import Dialect, named_like
 from elman.read.rows import Rejects
 from elman.read.stamps import Frequency, Stamps
 
@@ -88,6 +89,7 @@ class SeriesSource:
         ds_format: of stamps that are not ISO 8601, as for `datetime.strptime`.
         encoding: of the file.
         lenient: whether bytes that are not text are an error of their row instead of the file.
+        dialect: how the values of a table are written.
 
     Raises:
         ArgumentError: a column is not there, or a setting cannot be.
@@ -116,11 +118,13 @@ class SeriesSource:
         ds_format: str | None = None,
         encoding: str = "utf-8",
         lenient: bool = False,
+        dialect: Dialect | None = None,
     ) -> None:
         numbers = _numbers_of(source)
         self.table = Table(
-            source if numbers is None else numbers, encoding=encoding, lenient=lenient
-        )
+            source if numbers is None else numbers,
+            encoding=encoding, lenient=lenient, dialect=dialect,
+        )  # fmt: skip
         there = self.table.names
         self.ids = unique_id if unique_id in there or unique_id != ID else None
         self.stamps = ds if ds in there or ds != DS else None
@@ -165,7 +169,10 @@ class SeriesSource:
 
     def fingerprint(self) -> str:
         """Hash of the content and of how it is read."""
-        how = (self.rows.fingerprint(), self.wide, str(self.frequency), self.ds_format)
+        how = (
+            self.rows.fingerprint(), self.wide, str(self.frequency), self.ds_format,
+            self.table.dialect,
+        )  # fmt: skip
         return hashlib.blake2b(repr(how).encode(), digest_size=16).hexdigest()
 
     def read(self, rejects: Rejects, like: SeriesTable | None = None) -> SeriesTable:
@@ -186,7 +193,20 @@ class SeriesSource:
             }
             kinds = kinds | as_before
         columns = self.table.read(kinds, rejects, ds_format=self.ds_format, words=words)
-        return _Grid(self, columns, rejects, like=like is not None).table(rejects)
+        return _Grid(self, columns, rejects, like=like).table(rejects)
+
+
+def equal_names(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Names as they are known already: 1.0 is the series 1, unless both are there.
+
+    Example:
+        >>> from elman.read.series import equal_names
+        >>> equal_names(["1.0", " a", "7"], ["1", "a"])
+        ['1', 'a', '7']
+    """
+    given, exact = set(names), set(known)
+    by_value = {named_like(name): name for name in reversed(known) if name not in given}
+    return [name if name in exact else by_value.get(named_like(name), name) for name in names]
 
 
 def _numbers_of(source: Any) -> dict[str, list[Any]] | None:
@@ -204,15 +224,18 @@ class _Grid:
     """Columns on their way to series: rows in order, then each series on its grid."""
 
     def __init__(
-        self, source: SeriesSource, columns: Columns, rejects: Rejects, *, like: bool
+        self, source: SeriesSource, columns: Columns, rejects: Rejects, *, like: SeriesTable | None
     ) -> None:
-        self.source, self.columns, self.notes, self.like = source, columns, list[str](), like
-        if not like:
+        self.source, self.columns, self.like = source, columns, like is not None
+        self.notes = list(source.table.notes)
+        if like is None:
             self.notes += source.notes
         rows = len(columns.ordinals)
         only = Column(np.zeros(rows, dtype=np.int64), [""])
         ids = columns.columns[source.ids] if source.ids else only
         self.names, self.code = ids.words or [""], ids.values
+        if like is not None:
+            self.names = equal_names(self.names, [one.unique_id for one in like.series])
         self.order = np.argsort(self.code, kind="stable")
         ends = np.flatnonzero(np.diff(self.code[self.order])) + 1
         self.borders = np.array([0, *ends, rows])

@@ -5,7 +5,7 @@ Shape legend: B windows, H steps ahead, K targets, Q levels, N series.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 

@@ -25,6 +25,7 @@ from elman.tasks.forecaster_scores import (
 )
 from elman.tasks.forecasts import Backtest, Forecasts
 from elman.tasks.history import joined, seasonal_errors, steps_between
+from elman.tasks.settings import dialect_of
 
 if TYPE_CHECKING:
     from elman.tasks.forecaster import Forecaster
@@ -38,6 +39,7 @@ def look(model: Forecaster, given: tuple[Any, Any], *, lenient: bool = False) ->
         tuple(dict.fromkeys(name for name in named if name is not None)),
         unique_id=model.unique_id, ds=model.ds, wide=model.wide, freq=model.freq,
         ds_format=model.ds_format, encoding=model.encoding, lenient=lenient,
+        dialect=dialect_of(model),
     )  # fmt: skip
 
 

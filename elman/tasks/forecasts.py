@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -129,7 +129,7 @@ class Forecasts:
 
     def write(
         self,
-        path: str | os.PathLike[str],
+        path: str | Path,
         level: Sequence[float] | float | None = None,
         *,
         overwrite: bool = False,

@@ -177,7 +177,10 @@ class _Labels(_Job):
 
     def __init__(self, model: Classifier, source: Path, *, lenient: bool) -> None:
         self.model = model
-        self.rows = Rows(source, [model.text], encoding=model.encoding, lenient=lenient)
+        self.rows = Rows(
+            source, [model.text], encoding=model.encoding, lenient=lenient,
+            delimiter=model.delimiter,
+        )  # fmt: skip
 
     def item(self, values: tuple[object, ...], place: str) -> str:
         return text_of(values[0], place, self.model.text)
@@ -210,7 +213,10 @@ class _Tags(_Job):
 
     def __init__(self, model: Tagger, source: Path, *, lenient: bool) -> None:
         self.model = model
-        self.rows = Sentences(source, model.words, None, encoding=model.encoding, lenient=lenient)
+        self.rows = Sentences(
+            source, model.words, None, encoding=model.encoding, lenient=lenient,
+            delimiter=model.delimiter,
+        )  # fmt: skip
 
     def item(self, values: tuple[object, ...], place: str) -> tuple[str, ...]:
         return tuple(map(str, values[0]))  # type: ignore[call-overload]
@@ -241,7 +247,10 @@ class _Translations(_Job):
     ) -> None:
         self.model, self.search = model, search
         self.column = model.conversation if model.kind == "dialogue" else model.source
-        self.rows = Rows(source, [self.column], encoding=model.encoding, lenient=lenient)
+        self.rows = Rows(
+            source, [self.column], encoding=model.encoding, lenient=lenient,
+            delimiter=model.delimiter,
+        )  # fmt: skip
 
     def item(self, values: tuple[object, ...], place: str) -> str:
         turns = values[0] if isinstance(values[0], list | tuple) else [values[0]]

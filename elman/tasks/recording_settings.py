@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from elman.errors import ArgumentError
-from elman.tasks.settings import NetworkSettings, check_counts
+from elman.tasks.settings import NetworkSettings, TableSettings, check_counts
 
 
 @dataclass(kw_only=True)
-class RecordingSettings:
+class RecordingSettings(TableSettings):
     """How recordings are read; for texts they mean nothing."""
 
     channels: tuple[str, ...] = ()

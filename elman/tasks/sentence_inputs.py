@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from elman.encode.words import WordEmbed, WordIndex
 from elman.errors import ArgumentError, DataError, FolderError
+from elman.read.files import is_path
 from elman.read.rows import Rejects
 from elman.read.sentences import Sentences
 from elman.report.spans import has_spans, score_spans
@@ -46,11 +47,11 @@ class SentenceInputs:
     def look(model: Tagger, given: Any, *, lenient: bool = False) -> Sentences:
         """Sentences and tags from what a user gives: a source, or a source and tags."""
         source, beside = given if isinstance(given, tuple) else (given, None)
-        if beside is None and not isinstance(source, str | Path):
+        if beside is None and not is_path(source):
             raise ArgumentError("sentences in a list need their tags: fit(sentences, tags)")
         return Sentences(
             source, model.words, model.tags or "", beside=beside, encoding=model.encoding,
-            lenient=lenient,
+            lenient=lenient, delimiter=model.delimiter,
         )  # fmt: skip
 
     @staticmethod

@@ -16,7 +16,7 @@ from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.vectors import read_vectors
 from elman.errors import ArgumentError, DataError
 from elman.model import SequenceModel
-from elman.read.files import kind_of
+from elman.read.files import is_path, kind_of
 from elman.read.rows import Rejects, Rows, text_of
 from elman.read.tables import TABLES
 from elman.recur.stack import Stack
@@ -62,17 +62,17 @@ class TextInputs:
         """
         source, labels = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
         beside = () if labels is None else (columns_set(labels, several=model.several),)
-        paths = [one for one in (source, labels) if isinstance(one, str | Path)]
+        paths = [one for one in (source, labels) if is_path(one)]
         if len(paths) == 2 and all(kind_of(Path(path)) in TABLES for path in paths):
             raise ArgumentError(
                 f"{source}: two tables are recordings and their labels: name the columns of the "
                 "numbers by channels, or what a row measures by variable; texts take one table"
             )
-        if not beside and not isinstance(source, str | Path):
+        if not beside and not is_path(source):
             raise ArgumentError("texts in a list need their labels: fit(texts, labels)")
         return Rows(
             source, [model.text, model.label], beside=beside, folders=True,
-            encoding=model.encoding, lenient=lenient,
+            encoding=model.encoding, lenient=lenient, delimiter=model.delimiter,
         )  # fmt: skip
 
     @staticmethod

@@ -17,6 +17,7 @@ from elman.encode.embed import Embed
 from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.turns import join_turns, split_turns
 from elman.errors import ArgumentError, DataError
+from elman.read.files import is_path
 from elman.read.rows import Rejects, Row, Rows, text_of
 from elman.report.overlap import check_scorer, score_each, score_texts
 from elman.seq2seq import NOTHING, Seq2Seq
@@ -120,11 +121,11 @@ def _rows(model: Translator, given: object, *, lenient: bool = False) -> Rows:
     columns = [model.source, model.target]
     if model.kind == "dialogue" and beside is None:
         columns = [model.conversation]
-    elif beside is None and not isinstance(source, str | Path):
+    elif beside is None and not is_path(source):
         raise ArgumentError("sources in a list need their targets: fit(sources, targets)")
     return Rows(
         source, columns, beside=() if beside is None else (beside,), encoding=model.encoding,
-        lenient=lenient,
+        lenient=lenient, delimiter=model.delimiter,
     )  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from elman.errors import DataError, FolderError
 KINDS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
-def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
+def check_target(path: str | Path, *, overwrite: bool) -> None:
     """Refuse a file that cannot be written with a FolderError, before the work."""
     path = Path(path)
     if path.suffix.lower() not in KINDS:
@@ -26,7 +25,7 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> None:
 
 
 def write_table(
-    path: str | os.PathLike[str],
+    path: str | Path,
     table: dict[str, list[Any]],
     *,
     stamps: Sequence[str] = (),
