@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from elman.errors import ArgumentError, DataError
 from elman.read.columns import Columns, Kind, Table, number_or_nan
-from elman.read.dialect import is_code, is_nothing, named_like, with_point
+from elman.read.dialect import is_code, is_nothing, name_of, named_like, scalar_of, with_point
 from elman.read.files import files_below, is_packed, is_path, kind_of
 from elman.read.recordings import (
     Layout,
@@ -161,7 +161,7 @@ class RecordingSource:
         for n, values in enumerate(self._without_codes(arrays, names)):
             label = None if self.labels is None else self.labels[n]
             if self.each and label is not None:
-                label = [str(one) for one in label]
+                label = [name_of(scalar_of(one)) for one in label]
             steps = np.arange(len(values), dtype=np.float64)
             static = (None,) * len(self.layout.static)
             found.add(Recording(str(n), 0.0, steps, values, static), label, f"array {n}")

@@ -206,14 +206,21 @@ class Classifier(ClassifierSettings, Estimator):
         """The labels, in the order of the scores."""
         if "classes" not in self._described:
             raise UntrainedError("this Classifier is not trained yet: call fit first")
-        return list(self._described["classes"])
+        from elman.tasks.labelled_data import unpacked_label
+
+        return [unpacked_label(label) for label in self._described["classes"]]
 
     @property
     def classes_(self) -> np.ndarray:
         """The same as an array."""
         import numpy as np
 
-        return np.array(self.classes)  # an AttributeError if there are none, as scikit-learn has it
+        classes = self.classes  # an AttributeError if there are none, as scikit-learn has it
+        if all(type(label) in (str, int, float, bool) for label in classes):
+            return np.array(classes)
+        found = np.empty(len(classes), dtype=object)  # bytes, dates and others stay what they are
+        found[:] = classes
+        return found
 
     @property
     def temperature(self) -> float:
@@ -299,6 +306,15 @@ class Classifier(ClassifierSettings, Estimator):
             skip=self.skip,
         )
         return self._model
+
+    def _config(self) -> dict[str, Any]:
+        from elman.tasks.labelled_data import packed_label
+
+        config = super()._config()
+        if "classes" in self._described:
+            packed = [packed_label(label) for label in self.classes]
+            config["data"] = self._described | {"classes": packed}
+        return config
 
     def _save_parts(self, folder: Path) -> None:
         self.inputs.save(folder)

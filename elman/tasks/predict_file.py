@@ -23,6 +23,7 @@ from elman.read.rows import Rejects, Rows, check_new, text_of
 from elman.read.sentences import Sentences
 from elman.report.progress import reading_bar
 from elman.tasks.classifier import Classifier
+from elman.tasks.labelled_data import join_labels, shown_label
 from elman.tasks.tagger import Tagger
 from elman.tasks.translator import Translator
 
@@ -188,9 +189,11 @@ class _Labels(_Job):
     def lines(self, places: Sequence[str], items: Sequence[str], kind: str) -> str:
         rows = []
         for place, (labels, sure) in zip(places, self._guesses(items), strict=True):
-            label: Any = labels if self.model.several else labels[0]
-            if kind != ".jsonl":
-                label = _one_line(self.model.separator.join(map(str, labels)))
+            label: Any = [shown_label(one) for one in labels]
+            if not self.model.several:
+                label = label[0] if kind == ".jsonl" else _one_line(str(label[0]))
+            elif kind != ".jsonl":
+                label = _one_line(join_labels(label, self.model.separator))
             rows.append((_line_of(place), label, round(sure, 6)))
         return _table(kind, rows, self.columns)
 

@@ -84,7 +84,7 @@ class TextInputs:
                 if isinstance(values, DataError):
                     raise values
                 text = text_of(values[0], place, model.text)
-                labels = labels_of(values[1], place, model)
+                labels = labels_of(values[1], place, model, written=rows.kind != "lists")
             except DataError as error:
                 rejects.add(place, error)
             else:

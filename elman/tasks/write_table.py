@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,9 @@ def write_table(
         lines.writerows([list(table), *rows])
     else:
         for row in rows:
-            text.write(json.dumps(dict(zip(table, row, strict=True)), ensure_ascii=False) + "\n")
+            finite = [None if isinstance(x, float) and abs(x) == math.inf else x for x in row]
+            record = dict(zip(table, finite, strict=True))
+            text.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
     write_atomic(path, text.getvalue())
 
 
