@@ -19,7 +19,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -41,6 +41,7 @@ from elman.read.dialect import (
     name_of,
     named_like,
     number_of,
+    scalar_of,
     with_point,
 )
 from elman.read.files import files_below, is_path, kind_of
@@ -64,10 +65,12 @@ class Column:
     Attributes:
         values: of the rows.
         words: of a column of names or categories, by number; else None.
+        given: of a column of names those that were no text, as they were given.
     """
 
     values: NDArray[Any]
     words: list[str] | None = None
+    given: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -101,6 +104,17 @@ class Columns:
             if n in wanted:
                 wanted[n] = row.place
         return [wanted[int(self.ordinals[row])] for row in rows]
+
+
+def is_frame(source: object) -> bool:
+    """Whether a source is a data frame, or a dict of columns."""
+    columns = hasattr(source, "columns") and hasattr(source, "__getitem__")
+    return columns or isinstance(source, Mapping) or type(source).__name__ == "LazyFrame"
+
+
+def column_of(source: Any, name: str) -> Any:
+    """The values of a column if the source is a frame; anything else as it is."""
+    return next(iter(Table(source).rows([name]).lists)) if is_frame(source) else source
 
 
 class Table:
@@ -225,6 +239,7 @@ class Table:
         parts: list[list[NDArray[Any] | list[object]]] = [[] for _ in kinds]
         names: list[dict[Any, int]] = [{} for _ in kinds]
         ordinals, moved, decimal = [], False, self.dialect.decimal
+        ids: dict[str, dict[str, Any]] = {}
         for numbers, places, block in _good(rows.read(), rejects):
             bad: dict[int, str] = {}
             found: list[NDArray[Any] | list[object]] = []
@@ -232,6 +247,9 @@ class Table:
                 decimal = self._find_decimal(kinds, block)
             for (name, kind), known, given in zip(kinds.items(), names, block, strict=True):
                 values = self._without_codes(name, kind, given)
+                if kind == "name" and self.frame:
+                    others = (scalar_of(one) for one in values if not isinstance(one, str))
+                    ids.setdefault(name, {}).update((name_of(one), one) for one in others)
                 array, wrong, shifted = _convert(kind, values, known, ds_format, decimal)
                 bad = {n: f"column {name!r} {why}" for n, why in wrong.items()} | bad
                 found.append(array)
@@ -257,6 +275,7 @@ class Table:
                 continue
             before = list(known) if kind == "name" else list((words or {}).get(name, ()))
             whole.columns[name] = _join(name, kind, part, before, whole)
+            whole.columns[name].given = ids.get(name, {})
         return whole
 
     def is_missing(self, value: object, column: str, *, named: bool = False) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ class SeriesTable:
         frequency: of all.
         counted: whether there were no stamps, and the rows of each series count from 0.
         notes: what was found and done, for people.
+        ids: names that were no text, as they were given.
     """
 
     series: list[Series]
@@ -73,6 +74,11 @@ class SeriesTable:
     frequency: Frequency
     counted: bool
     notes: list[str]
+    ids: dict[str, Any] = field(default_factory=dict)
+
+    def given_id(self, one: Series) -> Any:
+        """The name of a series as it was given: a number where it was one."""
+        return self.ids.get(one.unique_id, one.unique_id)
 
 
 class SeriesSource:
@@ -234,8 +240,11 @@ class _Grid:
         only = Column(np.zeros(rows, dtype=np.int64), [""])
         ids = columns.columns[source.ids] if source.ids else only
         self.names, self.code = ids.words or [""], ids.values
+        given = self.names
         if like is not None:
-            self.names = equal_names(self.names, [one.unique_id for one in like.series])
+            self.names = equal_names(given, [one.unique_id for one in like.series])
+        pairs = zip(self.names, given, strict=True)
+        self.ids = {name: ids.given[old] for name, old in pairs if old in ids.given}
         self.order = np.argsort(self.code, kind="stable")
         ends = np.flatnonzero(np.diff(self.code[self.order])) + 1
         self.borders = np.array([0, *ends, rows])
@@ -334,7 +343,9 @@ class _Grid:
             more = f" and {len(same) - 3:,} more" if len(same) > 3 else ""
             self.notes.append(f"always the same number: {', '.join(map(repr, same[:3]))}{more}")
         kept = (*((Y,) if source.wide else source.targets), *source.covariates)
-        return SeriesTable(series, kept, categories, frequency, source.stamps is None, self.notes)
+        return SeriesTable(
+            series, kept, categories, frequency, source.stamps is None, self.notes, self.ids
+        )
 
     def _targets(self) -> list[tuple[str, ...]]:
         """Of each series that comes of a block of rows its targets."""

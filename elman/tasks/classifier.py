@@ -216,7 +216,8 @@ class Classifier(ClassifierSettings, Estimator):
         import numpy as np
 
         classes = self.classes  # an AttributeError if there are none, as scikit-learn has it
-        if all(type(label) in (str, int, float, bool) for label in classes):
+        kinds = {type(label) for label in classes}
+        if len(kinds) == 1 and kinds <= {str, int, float, bool}:
             return np.array(classes)
         found = np.empty(len(classes), dtype=object)  # bytes, dates and others stay what they are
         found[:] = classes

@@ -67,7 +67,7 @@ def forecast(model: Forecaster, table: SeriesTable, futures: int) -> Forecasts:
     rolled = roll(model, windows, np.arange(len(table.series)), windows.lengths, futures=futures)
     stamps = _stamps(table, rolled.which, rolled.origins, layout.horizon)
     return Forecasts(
-        [one.unique_id for one in table.series], stamps, index.targets, rolled.mean,
+        [table.given_id(one) for one in table.series], stamps, index.targets, rolled.mean,
         rolled.quantiles, model.levels, names=(model.unique_id, model.ds), notes=tuple(table.notes),
         futures=rolled.futures if futures else None, counts=model.says == "negative_binomial",
     )  # fmt: skip
@@ -246,7 +246,7 @@ def roll_back(
     errors = seasonal_errors(table, layout.targets, model.seasonal, before)
     scored = score(model, windows, rolled, errors)
     found = Forecasts(
-        [table.series[n].unique_id for n in which.tolist()],
+        [table.given_id(table.series[n]) for n in which.tolist()],
         _stamps(table, which, origins, layout.horizon), model.index.targets, rolled.mean,
         rolled.quantiles, model.levels, y=rolled.y, cutoff=_stamps(table, which, origins - 1, 1),
         names=(model.unique_id, model.ds), notes=tuple(table.notes),

@@ -23,7 +23,7 @@ class Forecasts:
     """Forecasts of N series, H steps, K targets.
 
     Attributes:
-        unique_id: N names.
+        unique_id: N names, as they were given in a frame.
         ds: (N, H) stamps.
         targets: K names.
         mean: (N, H, K).
@@ -47,7 +47,7 @@ class Forecasts:
         {'unique_id': ['a'], 'ds': [7], 'y': [2.0], 'y-lo-80': [1.0], 'y-hi-80': [4.0]}
     """
 
-    unique_id: list[str]
+    unique_id: list[Any]
     ds: Any
     targets: list[str]
     mean: Numbers
@@ -109,7 +109,7 @@ class Forecasts:
                 raise ArgumentError(f"level must be between 0 and 100 percent, got {one:g}")
         steps = self.ds.shape[1]
         table: dict[str, list[Any]] = {}
-        if len(self.unique_id) > 1 or self.unique_id[0]:
+        if len(self.unique_id) > 1 or self.unique_id[0] != "":
             table[self.names[0]] = [name for name in self.unique_id for _ in range(steps)]
         table[self.names[1]] = _written(self.ds)
         if self.cutoff is not None:

@@ -60,6 +60,7 @@ class History:
             "names": [one.unique_id for one in table.series], "columns": list(table.columns),
             "categories": table.categories, "frequency": str(table.frequency),
             "counted": table.counted,
+            "ids": {k: v for k, v in table.ids.items() if type(v) in (int, float)},
         }  # fmt: skip
         save_tensors(path, tensors, facts)
 
@@ -83,7 +84,7 @@ class History:
             ]
             table = SeriesTable(
                 series, tuple(facts["columns"]), facts["categories"], frequency,
-                facts["counted"], [],
+                facts["counted"], [], facts.get("ids", {}),
             )  # fmt: skip
             learned = {name: tensors[name].numpy() for name in LEARNED if name in tensors}
             return cls(table, tensors["errors"].numpy(), **learned)

@@ -275,10 +275,15 @@ class LanguageModel(LanguageSettings, Estimator):
 
     def _source(self, text: Text, *, any_kind: bool = False) -> TextSource:
         """The documents of a text; `any_kind` allows plain text beside a column."""
+        from elman.read.columns import column_of, is_frame
         from elman.read.files import is_path, kind_of
         from elman.read.tables import TABLES
         from elman.read.text import TextSource
 
+        if is_frame(text):
+            if self.column is None:
+                raise ArgumentError("column must name the text in a data frame")
+            text = [str(one) for one in column_of(text, self.column)]
         if not is_path(text):
             return TextSource(list(text))
         path, column = Path(text), self.column

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from elman.errors import ArgumentError, DataError, FolderError, Stopped
 from elman.read.rows import Rejects, Rows, check_new, text_of
-from elman.read.sentences import Sentences
+from elman.read.sentences import Sentences, split_words
 from elman.report.progress import reading_bar
 from elman.tasks.classifier import Classifier
 from elman.tasks.labelled_data import join_labels, shown_label
@@ -57,7 +57,7 @@ def predict_file(
         raise FolderError(f"{out}: expected a name that ends with {', '.join(job.kinds)}")
     if out.exists() and not overwrite:
         raise FolderError(f"{out}: is there already; name another file, or give --overwrite")
-    if lenient and kind in (".txt", ".conll"):
+    if lenient and kind == ".conll":
         raise ArgumentError(
             f"{out}: with skip_bad_rows its rows would not be those of {source}; choose a name "
             f"that ends with {', '.join(k for k in job.kinds if k != kind)}, where the line is said"
@@ -122,15 +122,19 @@ def _go_through(
             try:
                 if isinstance(values, DataError):
                     raise values
-                item = job.item(values, place)
+                # In a file of lines a blank one stays an empty line: line i is that of line i.
+                blank = kind == ".txt" and job.is_blank(values)
+                item = None if blank else job.item(values, place)
             except DataError as error:
                 bad.add(place, error)
-                continue
+                if kind != ".txt":
+                    continue
+                item = None
             count += 1
             if count > done:
                 places.append(place)
                 items.append(item)
-                size += len(item)
+                size += 0 if item is None else len(item)
             if len(items) == WINDOW or size > LONG:
                 write()
                 size = 0
@@ -151,6 +155,10 @@ class _Job(ABC):
 
     @abstractmethod
     def lines(self, places: Sequence[str], items: Sequence[Any], kind: str) -> str: ...
+
+    def is_blank(self, values: tuple[object, ...]) -> bool:
+        """Whether a row is an empty line of text."""
+        return all(isinstance(value, str) and not value.strip() for value in values)
 
     def header(self, kind: str) -> bytes:
         return _table(kind, [self.columns]).encode() if kind in (".csv", ".tsv") else b""
@@ -262,8 +270,10 @@ class _Translations(_Job):
         texts = [text_of(turn, place, self.column) for turn in turns]
         return f" {self.model.separator} ".join(texts)
 
-    def lines(self, places: Sequence[str], items: Sequence[str], kind: str) -> str:
-        texts = self.model.predict(items, search=self.search)
+    def lines(self, places: Sequence[str], items: Sequence[str | None], kind: str) -> str:
+        given = [item for item in items if item is not None]
+        found = iter(self.model.predict(given, search=self.search) if given else [])
+        texts = ["" if item is None else next(found) for item in items]
         if kind != ".jsonl":
             texts = [_one_line(text) for text in texts]
         if kind == ".txt":
@@ -290,8 +300,8 @@ def _one_line(text: str) -> str:
 
 
 def _one_word(text: str) -> str:
-    """Tabs and line breaks are between columns and rows."""
-    return " ".join(text.split())
+    """Tabs and line breaks are between columns and rows; a no-break space may be in a word."""
+    return " ".join(split_words(text))
 
 
 def _line_of(place: str) -> int | str:

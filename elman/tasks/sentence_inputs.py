@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from elman.encode.words import WordEmbed, WordIndex
 from elman.errors import ArgumentError, DataError, FolderError
+from elman.read.columns import Table, column_of, is_frame
 from elman.read.files import is_path
 from elman.read.rows import Rejects
 from elman.read.sentences import Sentences
@@ -47,6 +48,10 @@ class SentenceInputs:
     def look(model: Tagger, given: Any, *, lenient: bool = False) -> Sentences:
         """Sentences and tags from what a user gives: a source, or a source and tags."""
         source, beside = given if isinstance(given, tuple) else (given, None)
+        if is_frame(source):
+            names = [model.words or "words", *([model.tags or "tags"] if beside is None else [])]
+            source, *rest = Table(source).rows(names).lists
+            beside = rest[0] if rest else beside
         if beside is None and not is_path(source):
             raise ArgumentError("sentences in a list need their tags: fit(sentences, tags)")
         return Sentences(
@@ -114,8 +119,9 @@ class SentenceInputs:
         )  # fmt: skip
         return layer, layer.size
 
-    def given(self, _model: Tagger, sentences: Any) -> list[Any]:
+    def given(self, model: Tagger, sentences: Any) -> list[Any]:
         """What a user asks of, checked."""
+        sentences = column_of(sentences, model.words or "words")
         for sentence in sentences:
             if isinstance(sentence, str):
                 raise ArgumentError(

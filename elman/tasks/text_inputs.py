@@ -16,6 +16,7 @@ from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.vectors import read_vectors
 from elman.errors import ArgumentError, DataError
 from elman.model import SequenceModel
+from elman.read.columns import Table, column_of, is_frame
 from elman.read.files import is_path, kind_of
 from elman.read.rows import Rejects, Rows, text_of
 from elman.read.tables import TABLES
@@ -61,6 +62,9 @@ class TextInputs:
             ArgumentError: lists without labels.
         """
         source, labels = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+        if is_frame(source) and labels is None:
+            return Table(source).rows([model.text, model.label])
+        source = column_of(source, model.text)
         beside = () if labels is None else (columns_set(labels, several=model.several),)
         paths = [one for one in (source, labels) if is_path(one)]
         if len(paths) == 2 and all(kind_of(Path(path)) in TABLES for path in paths):
@@ -178,7 +182,7 @@ class TextInputs:
 
     def given(self, model: Classifier, texts: Any) -> list[Any]:
         """What a user asks of, checked."""
-        return checked_texts(texts)
+        return checked_texts(column_of(texts, model.text))
 
     def facts(self) -> dict[str, object]:
         """For the report."""
