@@ -404,7 +404,7 @@ def _convert(
         return list(values), {}, False
     if kind == "value":
         return _numbered(values, known)
-    array = _all_numbers(values)
+    array = _all_numbers(values, decimal or ".")
     if array is None:
         array = np.array([number_or_nan(value, decimal or ".") for value in values])
     strange = np.flatnonzero(~np.isfinite(array)).tolist()
@@ -415,10 +415,10 @@ def _convert(
     return array, wrong, False
 
 
-def _all_numbers(values: Sequence[object]) -> NDArray[np.float64] | None:
+def _all_numbers(values: Sequence[object], decimal: str) -> NDArray[np.float64] | None:
     """Numbers at once where that is safe: no text needs a closer look, as in most columns."""
     text = "\n".join([value for value in values if isinstance(value, str)])
-    if text and not PLAIN.fullmatch(text):
+    if text and (not PLAIN.fullmatch(text) or (decimal == "," and "." in text)):
         return None
     with suppress(TypeError, ValueError):
         return np.array([math.nan if v is None or v == "" else v for v in values], np.float64)

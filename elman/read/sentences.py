@@ -27,6 +27,7 @@ from elman.read.text import Advance, checked_text, ignore, text_lines
 
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 BLANKS = " \t\r\n\f\v"  # between words; a no-break space is part of one
+COMMENT = re.compile(r"#\s*(id|sent_id|newdoc|newpar|text|doc|global\.columns)\b")
 LOOKED_AT = 50  # lines of a file without a suffix that says what it holds
 COLUMNS = {".conll", ".bio", ".iob", ".iob2", ".conllu"}
 
@@ -149,8 +150,8 @@ class Sentences:
             wide = {len(_fields(line, conllu=conllu)) for line in lines if line[0] != "#"}
             for number, line in enumerate(lines, begin):
                 fields = _fields(line, conllu=conllu)
-                comment = line[0] == "#" and (conllu or len(fields) not in wide)
-                if comment or fields[0] == "-DOCSTART-":
+                comment = conllu or len(fields) not in wide or COMMENT.match(line)
+                if (line[0] == "#" and comment) or fields[0] == "-DOCSTART-":
                     continue
                 where = f"{file}: line {number}"
                 if conllu and len(fields) != len(CONLLU):
