@@ -8,7 +8,10 @@ from elman.cli.app import train
 from elman.errors import DataError
 from elman.read.files import path_of
 
-LISTS = ("hidden_size", "channels", "static", "targets", "past", "future", "lags", "quantiles")
+LISTS = (
+    "hidden_size", "channels", "static", "targets", "past", "future", "lags", "quantiles",
+    "missing", "categorical", "numeric",
+)  # fmt: skip
 
 
 def use_config(arguments: list[str]) -> None:

@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from elman.encode.index import MANY, TINY
 from elman.errors import ArgumentError, DataError
-from elman.read.columns import is_nothing, number_or_nan
+from elman.read.columns import number_or_nan
+from elman.read.dialect import are_numbers, is_nothing, is_same, name_of
 from elman.read.grid import FEW, SPARSE
 from elman.read.recordings import Recording, Recordings
 
@@ -138,9 +139,8 @@ class RecordingIndex:
                 draft.gappy.append(name)
         for n, name in enumerate(static):
             seen = [one.static[n] for one in found.items if not is_nothing(one.static[n])]
-            numbers = np.array([number_or_nan(value) for value in seen])
-            if not np.isfinite(numbers).all() or not len(numbers):
-                words = sorted({str(value) for value in seen})
+            if name in found.words or not seen or not are_numbers(seen):
+                words = sorted({name_of(value) for value in seen})
                 if not 0 < len(words) <= MANY:
                     raise DataError(
                         f"static column {name!r}: {len(words)} different words, expected 1 to "
@@ -148,7 +148,7 @@ class RecordingIndex:
                     )
                 draft.words[name] = words
             else:
-                draft.units[name] = _unit(numbers)
+                draft.units[name] = _unit(np.array([number_or_nan(value) for value in seen]))
         return draft
 
     @property
@@ -202,7 +202,7 @@ class RecordingIndex:
         parts: list[float] = []
         for name, value in zip(self.static, static or [None] * len(self.static), strict=True):
             if name in self.words:
-                parts += [float(str(value) == word) for word in self.words[name]]
+                parts += [float(is_same(value, word)) for word in self.words[name]]
                 continue
             number = number_or_nan(value)
             mean, deviation = self.units[name]

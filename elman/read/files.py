@@ -10,8 +10,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from elman.errors import ArgumentError, DataError
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 
 @contextmanager
@@ -37,7 +41,7 @@ def path_of(given: object, name: str) -> Path:
         Traceback (most recent call last):
         elman.errors.ArgumentError: out must be a path, got 'runs\\x00' (embedded null byte)
     """
-    if not isinstance(given, str | os.PathLike) or not os.fspath(given):
+    if not is_path(given) or not os.fspath(given):
         got = "an empty text" if isinstance(given, str) else type(given).__name__
         raise ArgumentError(f"{name} must be a path, got {got}")
     path = Path(given)
@@ -52,6 +56,11 @@ def path_of(given: object, name: str) -> Path:
 
 def _cut(path: Path) -> str:
     return repr(str(path)) if len(str(path)) <= 200 else f"{str(path)[:200]!r}..."
+
+
+def is_path(source: object) -> TypeIs[str | Path]:
+    """Whether a source is a path: text, or any object that names a path as `os.PathLike` does."""
+    return isinstance(source, str | os.PathLike)
 
 
 def files_below(path: str | Path) -> tuple[Path, ...]:

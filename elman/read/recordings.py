@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from elman.errors import ArgumentError
 from elman.read.clock import Clock, write_moments
 from elman.read.codes import find_code
+from elman.read.dialect import Dialect, is_mark, is_none
 from elman.read.series import DS, ID
 from elman.read.stamps import UNITS
 
@@ -108,6 +109,7 @@ class Recordings:
         timed: whether there are stamps.
         notes: what was found and done, for people.
         unit: seconds of one, in which stamps that are numbers are counted.
+        words: static columns that are declared as words.
     """
 
     items: list[Recording]
@@ -117,6 +119,7 @@ class Recordings:
     timed: bool
     notes: list[str] = field(default_factory=list)
     unit: float = 1.0
+    words: set[str] = field(default_factory=set)
 
     @property
     def gaps(self) -> Numbers:
@@ -150,6 +153,7 @@ class Layout:
         background: label of the steps outside all spans.
         encoding: of the files.
         several: whether rows of labels of one recording are labels of its together.
+        dialect: how the values of tables are written.
         rate: steps a second that are asked for, by which the unit of stamps may be found.
         unit: seconds of one, in which stamps that are numbers are counted; None to find it.
     """
@@ -167,6 +171,7 @@ class Layout:
     several: bool = False
     rate: float | None = None
     unit: float | None = None
+    dialect: Dialect = field(default_factory=Dialect)
 
 
 def in_seconds(found: Recordings, layout: Layout) -> str:
@@ -257,4 +262,4 @@ def check_labels(arrays: list[Numbers], labels: list[Any], *, each: bool) -> Non
 
 def is_blank(value: object) -> bool:
     """Whether a name or a label is none: nothing, NaN or blank; "none" is a word."""
-    return value is None or bool(value != value) or not str(value).strip()
+    return is_none(value) or not str(value).strip() or is_mark(str(value))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from elman.errors import ArgumentError, DataError
 from elman.read.clock import Clock
 from elman.read.columns import Kind, Table
+from elman.read.dialect import Dialect, named_like
 from elman.read.frequency import Frequency, Stamps
 from elman.read.grid import Grid
 from elman.read.rows import Rejects
@@ -68,7 +69,7 @@ class SeriesTable:
         counted: whether there were no stamps, and the rows of each series count from 0.
         notes: what was found and done, for people.
         clock: how stamps are read and written.
-        whole: whether names were whole numbers, and no text.
+        ids: names that were no text, as they were given.
     """
 
     series: list[Series]
@@ -78,7 +79,7 @@ class SeriesTable:
     counted: bool
     notes: list[str]
     clock: Clock = Clock()  # noqa: RUF009
-    whole: bool = False
+    ids: dict[str, Any] = field(default_factory=dict)
 
     def stamps(self, one: Series, steps: int, first: int = 0) -> Stamps:
         """(steps,) stamps of a series, from its first-th step on."""
@@ -87,6 +88,10 @@ class SeriesTable:
     def shown(self, stamp: Any) -> str:
         """A stamp for people."""
         return str(self.clock.write(np.array([stamp]))[0])
+
+    def given_id(self, one: Series) -> Any:
+        """The name of a series as it was given: a number where it was one."""
+        return self.ids.get(one.unique_id, one.unique_id)
 
 
 class SeriesSource:
@@ -106,6 +111,7 @@ class SeriesSource:
         ahead: whether rows may have no targets, as they are of the time to come.
         encoding: of the file.
         lenient: whether bytes that are not text are an error of their row instead of the file.
+        dialect: how the values of a table are written.
 
     Raises:
         ArgumentError: a column is not there, or a setting cannot be.
@@ -137,12 +143,14 @@ class SeriesSource:
         ahead: bool = False,
         encoding: str = "utf-8",
         lenient: bool = False,
+        dialect: Dialect | None = None,
     ) -> None:
         check_form(ds_format)
         numbers = _numbers_of(source)
         self.table = Table(
-            source if numbers is None else numbers, encoding=encoding, lenient=lenient
-        )
+            source if numbers is None else numbers,
+            encoding=encoding, lenient=lenient, dialect=dialect,
+        )  # fmt: skip
         there = self.table.names
         self.ids = unique_id if unique_id in there or unique_id != ID else None
         self.stamps = ds if ds in there or ds != DS else None
@@ -192,7 +200,7 @@ class SeriesSource:
         """Hash of the content and of how it is read."""
         how = (
             self.rows.fingerprint(), self.wide, str(self.frequency), self.ds_format, self.zone,
-            self.closed,
+            self.closed, self.table.dialect,
         )  # fmt: skip
         return hashlib.blake2b(repr(how).encode(), digest_size=16).hexdigest()
 
@@ -218,12 +226,18 @@ class SeriesSource:
             kinds, rejects, ds_format=self.ds_format, zone=self.zone,
             clock=like.clock if like else None, words=words,
         )  # fmt: skip
+        if like is not None and self.ids is not None:
+            named = columns.columns[self.ids]
+            given = named.words or []
+            named.words = equal_names(given, [one.unique_id for one in like.series])
+            pairs = zip(named.words, given, strict=True)
+            named.given = {name: named.given[old] for name, old in pairs if old in named.given}
         grid = Grid(
             columns, self.ids, self.stamps, rejects, frequency=self.frequency, closed=self.closed,
             like=like is not None,
         )  # fmt: skip
-        if like is None:
-            grid.notes[:0] = [*self.notes, *self._notes_of_stamps(grid)]
+        own = [*self.notes, *self._notes_of_stamps(grid)] if like is None else []
+        grid.notes[:0] = [*self.table.notes, *own]
         return _build(grid, self, rejects)
 
     def _notes_of_stamps(self, grid: Grid) -> list[str]:
@@ -241,6 +255,19 @@ class SeriesSource:
             utc = ", in UTC where no offset is given" if clock.naive == "utc" else ""
             notes.append(f"the zone of {name} is {clock.zone}{utc}")
         return notes
+
+
+def equal_names(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Names as they are known already: 1.0 is the series 1, unless both are there.
+
+    Example:
+        >>> from elman.read.series import equal_names
+        >>> equal_names(["1.0", " a", "7"], ["1", "a"])
+        ['1', 'a', '7']
+    """
+    given, exact = set(names), set(known)
+    by_value = {named_like(name): name for name in reversed(known) if name not in given}
+    return [name if name in exact else by_value.get(named_like(name), name) for name in names]
 
 
 def _numbers_of(source: Any) -> dict[str, list[Any]] | None:
@@ -296,7 +323,7 @@ def _build(grid: Grid, source: SeriesSource, rejects: Rejects) -> SeriesTable:
     kept = (*((Y,) if source.wide else targets), *source.covariates)
     return SeriesTable(
         series, kept, categories, grid.frequency, source.stamps is None, grid.notes, grid.clock,
-        whole=bool(source.ids and columns[source.ids].whole),
+        columns[source.ids].given if source.ids else {},
     )  # fmt: skip
 
 

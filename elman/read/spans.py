@@ -15,6 +15,7 @@ from typing import Any
 from elman.errors import ArgumentError, DataError
 from elman.read.clock import shown
 from elman.read.columns import Table
+from elman.read.dialect import named_like
 from elman.read.recordings import Layout, Recording, is_blank
 from elman.read.rows import Rejects
 from elman.read.stamps import Parsed, parse_seconds
@@ -92,7 +93,10 @@ def read_spans(
         try:
             if isinstance(values, DataError):
                 raise values
-            row = dict(zip(names, values, strict=True))
+            row = {
+                name: None if table.is_missing(value, name, named=name not in static) else value
+                for name, value in zip(names, values, strict=True)
+            }
             name, span = _span(place, row, layout, bounds, static)
         except DataError as error:
             rejects.add(place, error)
@@ -117,15 +121,3 @@ def _span(
     fixed = {name: row[name] for name in static}
     label = row.get(layout.label)
     return named_like(row[layout.unique_id]), Span(place, label, moments, fixed)
-
-
-def named_like(name: object) -> str:
-    """A name as it is compared: whole numbers are written in many ways.
-
-    Example:
-        >>> from elman.read.spans import named_like
-        >>> named_like(" a"), named_like(7), named_like(7.0), named_like("7.0")
-        ('a', '7', '7', '7')
-    """
-    text = str(name).strip()
-    return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text

@@ -5,7 +5,8 @@ Nothing heavy is imported before it is used, so that `elman --help` is quick.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -41,8 +42,16 @@ class Estimator(NetworkSettings):
 
     task: ClassVar[str]  # its name in config.json and on the command line
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Store settings as plain Python values, wherever they come from."""
+        field = type(self).__dataclass_fields__.get(name)
+        if field is not None:
+            value = plain(value, str(field.type))
+            if name == "hidden_size" and isinstance(value, tuple) and len(value) == 1:
+                value = value[0]
+        super().__setattr__(name, value)
+
     def __post_init__(self) -> None:
-        self.hidden_size = as_sizes(self.hidden_size)
         self._model: SequenceModel | Seq2Seq | None = None
         self._described: dict[str, Any] = {}  # the data, for a later session
         self.metrics: dict[str, Any] = {}
@@ -190,11 +199,37 @@ class Estimator(NetworkSettings):
         return model
 
 
-def as_sizes(given: Sequence[int] | int) -> tuple[int, ...] | int:
-    """Units of a layer as one number, or as one for each of several."""
-    if not isinstance(given, Sequence):
-        return given
-    return given[0] if len(given) == 1 else tuple(given)
+def plain(value: Any, kind: str = "") -> Any:
+    """A setting as plain Python values, which can be compared and written as JSON.
+
+    Args:
+        value: a setting; numbers of NumPy or torch, arrays, lists and paths are converted.
+        kind: the annotation of the setting; where it is a tuple, one value becomes a tuple of one.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.tasks.estimator import plain
+        >>> plain(np.int64(8)), plain(np.arange(2)), plain("x", "tuple[str, ...]")
+        (8, (0, 1), ('x',))
+    """
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):  # codes by column
+        pairs = [(name, one) for name, some in value.items() for one in plain(some, "tuple[str")]
+        return tuple(f"{name}={one}" for name, one in pairs)
+    if hasattr(value, "tolist"):  # of NumPy or torch
+        value = value.tolist()
+    if isinstance(value, list | tuple | range | set | frozenset):
+        items = tuple(map(plain, value))
+        if isinstance(value, tuple) and all(a is b for a, b in zip(value, items, strict=True)):
+            items = value  # scikit-learn's clone wants to see the same object again
+    elif kind.startswith("tuple[") and value is not None and not kind.endswith("| int"):
+        items = (value,)
+    else:
+        return value
+    if kind.startswith("tuple[str") and not all(isinstance(one, str) for one in items):
+        return tuple(map(str, items))
+    return items
 
 
 def checked_texts(texts: Sequence[str]) -> list[str]:

@@ -48,13 +48,6 @@ class Forecaster(ForecasterSettings, Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.lags, int):
-            self.lags = (self.lags,)
-        for name in ("targets", "past", "future", "static", "quantiles", "lags"):
-            value = getattr(self, name)
-            if isinstance(value, str):
-                raise ArgumentError(f"{name} must be a list, got {value!r}; write [{value!r}]")
-            setattr(self, name, None if value is None else tuple(value))
         self.quantiles = tuple(round(level, 6) for level in self.quantiles)
         self._index: SeriesIndex | None = None
         self._history: History | None = None
@@ -118,17 +111,22 @@ class Forecaster(ForecasterSettings, Estimator):
         Args:
             series: what came behind the training data, in the same form; rows with stamps that
                 training has seen count for nothing; a name that it has seen is the same series.
-                Or series of which it has seen none, each from where a context fits before it.
+                Or series of which it has seen none, each from where a context fits before it;
+                the scores then name them as unseen series.
             skip_bad_rows: file for rows that cannot be read, with the reason; None to stop there.
 
         Raises:
             DataError: a row cannot be read, or nothing lies behind the training data.
         """
+        from elman.read.tables import listed
         from elman.tasks.forecaster_use import behind_training, score_behind
 
         table, history = self._read(series, skip_bad_rows), self.history
         behind = behind_training(self, table, history.table, history.errors)
-        return score_behind(self, behind).scores["this model"]
+        scores = score_behind(self, behind).scores["this model"]
+        if behind.fresh:
+            scores["unseen series"] = listed([one.unique_id for one in table.series])
+        return scores
 
     def backtest(
         self,
@@ -169,11 +167,11 @@ class Forecaster(ForecasterSettings, Estimator):
             check_whole(stride, "stride", least=1)
         return roll_back(self, self._read(series, skip_bad_rows), cuts, stride, futures)
 
-    def stream(self, unique_id: str | None = None, *, series: Any = None) -> LiveForecaster:
+    def stream(self, unique_id: Any = None, *, series: Any = None) -> LiveForecaster:
         """A live session of one series: after every observation the next forecast.
 
         Args:
-            unique_id: of the series; None if there is one only.
+            unique_id: name of the series, text or a number; None if there is one only.
             series: what came before, in the form of the training data; None for these.
 
         Raises:
@@ -190,15 +188,22 @@ class Forecaster(ForecasterSettings, Estimator):
             >>> found.quantiles[:, 0, 5].round().tolist()
             [2.0, 3.0, 2.0, 1.0]
         """
+        from elman.read.dialect import name_of
+        from elman.read.series import equal_names
         from elman.serve.live_forecast import LiveForecaster, Stamped
         from elman.tasks.forecaster_scores import say_window
         from elman.tasks.forecaster_use import begin_scene
 
         check_kind(unique_id, (str, int), "unique_id")
         table = self.history.table if series is None else self._read(series)
-        found = [n for n, one in enumerate(table.series) if unique_id in (None, one.unique_id)]
+        known = [one.unique_id for one in table.series]
+        if unique_id is None:
+            found = list(range(len(known)))
+        else:
+            name = equal_names([name_of(unique_id)], known)[0]
+            found = [n for n, one in enumerate(known) if one == name]
         if len(found) != 1:
-            names = ", ".join(repr(one.unique_id) for one in table.series[:5])
+            names = ", ".join(map(repr, known[:5]))
             raise ArgumentError(f"unique_id must be one of {names}, got {unique_id!r}")
         layout = self.layout
         one = table.series[found[0]]

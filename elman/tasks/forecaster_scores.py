@@ -90,7 +90,7 @@ def most_futures(model: Forecaster) -> int:
 def check_futures(model: Forecaster, count: int) -> None:
     """Refuse to draw futures that cannot be drawn with an ArgumentError."""
     most = most_futures(model)
-    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+    if not hasattr(count, "__index__") or isinstance(count, bool) or count < 0:
         raise ArgumentError(f"futures must be a whole number, 0 or more, got {count!r}")
     drawn = model.decoder == "autoregressive"
     if count and drawn and model.conformal:
@@ -139,40 +139,47 @@ def _say(
         with torch.inference_mode():
             say = _drawn if windows.layout.feedback else _at_once
             mean, quantiles, *drawn = say(model, windows.layout, window)
-        mean, spread = _in_units(window, mean, quantiles, corrections, model.levels)
+        mean, spread = _in_units(model, window, mean, quantiles, corrections)
         if drawn:
             paths = drawn[0][:, :futures] * window.scale[:, None] + window.shift[:, None]
         elif root is not None:
             draw = np.random.default_rng(model.seed)
             paths = draw_futures(spread, model.levels, root, futures, draw)
-            if model.says == "negative_binomial":
-                paths = paths.round().clip(min=0)
         else:
             paths = np.zeros((len(mean), 0, *mean.shape[1:]))
-        yield mean, spread, window.scale, paths
+        yield mean, spread, window.scale, _whole_counts(model, paths)
 
 
 def _in_units(
-    window: Window, mean: NDArray[Any], quantiles: NDArray[Any], corrections: Numbers | None,
-    levels: Sequence[float],
+    model: Forecaster, window: Window, mean: NDArray[Any], quantiles: NDArray[Any],
+    corrections: Numbers | None,
 ) -> tuple[Numbers, Numbers]:  # fmt: skip
     """Means and quantiles in the units of the series, the latter perhaps corrected."""
     shift, scale = window.shift, window.scale
     spread = quantiles * scale[..., None] + shift[..., None]
     if corrections is not None:
-        spread = correct(spread, scale[..., None], corrections, levels)
-    return mean * scale + shift, spread
+        spread = correct(spread, scale[..., None], corrections, model.levels)
+    return mean * scale + shift, _whole_counts(model, spread)
+
+
+def _whole_counts(model: Forecaster, numbers: Numbers) -> Numbers:
+    """Quantiles or samples as they can occur: those of counts are whole and not below zero.
+
+    A count lies above a bound exactly if it lies above the bound's whole part, so rounding never
+    narrows the interval that a correction has found.
+    """
+    return np.rint(numbers).clip(min=0) + 0.0 if model.says == "negative_binomial" else numbers
 
 
 def say_window(model: Forecaster, layout: Layout) -> Callable[[Window], tuple[Numbers, Numbers]]:
     """How means and quantiles of single windows are found fast, for a live session."""
-    corrections, levels = model.history.corrections, model.levels
+    corrections = model.history.corrections
     draw = torch.inference_mode()(_drawn) if layout.feedback else _Live(model)
     model.model.eval()
 
     def say(window: Window) -> tuple[Numbers, Numbers]:
         mean, quantiles, *_ = draw(model, layout, window)
-        return _in_units(window, mean, quantiles, corrections, levels)
+        return _in_units(model, window, mean, quantiles, corrections)
 
     return say
 
@@ -263,7 +270,10 @@ def _drawn(
         step, head(states.data[:, -1])[rows], select_rows(state, rows),
         draw=draw, read=read, steps=layout.horizon,
     ).view(windows, samples, layout.horizon, targets)  # fmt: skip
-    spread = torch.quantile(futures, torch.tensor(model.levels), dim=1).movedim(0, -1)
+    # A quantile of counts is one of the counts: the least that reaches the level.
+    between = "higher" if model.says == "negative_binomial" else "linear"
+    levels = torch.tensor(model.levels)
+    spread = torch.quantile(futures, levels, dim=1, interpolation=between).movedim(0, -1)
     return futures.mean(1).numpy(), spread.numpy(), futures.numpy()
 
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from elman.errors import ArgumentError
-from elman.tasks.settings import NetworkSettings, check_counts
+from elman.tasks.settings import NetworkSettings, TableSettings, check_counts
 
 DENSITIES = ("gaussian", "student_t", "mixture", "negative_binomial")
 
 
 @dataclass(kw_only=True)
-class ForecasterSettings(NetworkSettings):
+class ForecasterSettings(TableSettings, NetworkSettings):
     """What a forecaster reads, what it is made of, and how it is trained."""
 
     horizon: int | None = None

@@ -26,6 +26,7 @@ from elman.tasks.forecaster_scores import (
 )
 from elman.tasks.forecasts import Backtest, Forecasts
 from elman.tasks.history import joined, observed, seasonal_errors, steps_between
+from elman.tasks.settings import dialect_of
 
 if TYPE_CHECKING:
     from elman.tasks.forecaster import Forecaster
@@ -41,7 +42,7 @@ def look(
         tuple(dict.fromkeys(name for name in named if name is not None)),
         unique_id=model.unique_id, ds=model.ds, wide=model.wide, freq=model.freq,
         ds_format=model.ds_format, zone=model.zone, closed=model.closed == "found", ahead=ahead,
-        encoding=model.encoding, lenient=lenient,
+        encoding=model.encoding, lenient=lenient, dialect=dialect_of(model),
     )  # fmt: skip
 
 
@@ -70,9 +71,10 @@ def forecast(model: Forecaster, table: SeriesTable, futures: int) -> Forecasts:
     rolled = roll(model, windows, np.arange(len(table.series)), windows.lengths, futures=futures)
     stamps = _stamps(table, rolled.which, rolled.origins, layout.horizon)
     return Forecasts(
-        [one.unique_id for one in table.series], stamps, index.targets, rolled.mean,
+        [table.given_id(one) for one in table.series], stamps, index.targets, rolled.mean,
         rolled.quantiles, model.levels, names=(model.unique_id, model.ds), notes=tuple(table.notes),
-        futures=rolled.futures if futures else None, clock=table.clock, whole=table.whole,
+        futures=rolled.futures if futures else None, clock=table.clock,
+        counts=model.says == "negative_binomial",
     )  # fmt: skip
 
 
@@ -261,12 +263,12 @@ def roll_back(
     errors = seasonal_errors(table, layout.targets, model.seasonal, before)
     scored = score(model, windows, rolled, errors)
     found = Forecasts(
-        [table.series[n].unique_id for n in which.tolist()],
+        [table.given_id(table.series[n]) for n in which.tolist()],
         _stamps(table, which, origins, layout.horizon), model.index.targets, rolled.mean,
         rolled.quantiles, model.levels, y=rolled.y, cutoff=_stamps(table, which, origins - 1, 1),
         names=(model.unique_id, model.ds),
         notes=(*table.notes, *scored.notes, *missing_baselines(model)),
         futures=rolled.futures[:, :futures] if futures else None, clock=table.clock,
-        whole=table.whole,
+        counts=model.says == "negative_binomial",
     )  # fmt: skip
     return Backtest(found, origins, scored.scores)

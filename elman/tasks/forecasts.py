@@ -24,7 +24,7 @@ class Forecasts:
     """Forecasts of N series, H steps, K targets.
 
     Attributes:
-        unique_id: N names.
+        unique_id: N names, as they were given in a frame.
         ds: (N, H) stamps, int64 or datetime64[us], as the clock keeps them: those of a zone in UTC,
             but for days and hours that are open, which are the wall clock's.
         targets: K names.
@@ -39,7 +39,7 @@ class Forecasts:
             n-th of all series are of the same random numbers, so that none depends on the others:
             they are not to be added up.
         clock: how stamps are written.
-        whole: whether names are whole numbers.
+        counts: whether the numbers are counts; a quantile between two levels is then whole, too.
 
     Example:
         >>> import numpy as np
@@ -51,7 +51,7 @@ class Forecasts:
 'y-hi-80': [4.0]}
     """
 
-    unique_id: list[str]
+    unique_id: list[Any]
     ds: Any
     targets: list[str]
     mean: Numbers
@@ -63,7 +63,7 @@ class Forecasts:
     notes: tuple[str, ...] = ()
     futures: Numbers | None = None
     clock: Clock = Clock()  # noqa: RUF009
-    whole: bool = False
+    counts: bool = False
 
     @property
     def median(self) -> Numbers:
@@ -92,9 +92,10 @@ class Forecasts:
         low, high = self.levels[upper - 1], self.levels[upper]
         share = (p - low) / (high - low) if high > low else 0.0
         a, b = self.quantiles[..., upper - 1], self.quantiles[..., upper]
-        return np.asarray(a + share * (b - a))
+        found = a + share * (b - a)
+        return np.ceil(found - 1e-9) + 0.0 if self.counts else np.asarray(found)
 
-    def columns(self, level: Sequence[float] | None = None) -> dict[str, list[Any]]:
+    def columns(self, level: Sequence[float] | float | None = None) -> dict[str, list[Any]]:
         """A table, a row a series and step: id, stamp, of each target mean, median and intervals.
 
         The observed numbers, if they are known, stand in the column of the target's own name.
@@ -110,17 +111,17 @@ class Forecasts:
         table = self._table(level)
         return as_text(table, self.clock.resolution) if self.clock.text else table
 
-    def _table(self, level: Sequence[float] | None) -> dict[str, list[Any]]:
-        """The same with datetimes."""
+    def _table(self, level: Sequence[float] | float | None) -> dict[str, list[Any]]:
+        """A table as `columns` gives it, but with stamps as datetimes."""
         if level is None:
             reach = 100 * (1 - 2 * max(self.levels[0], 1 - self.levels[-1]))
             level = [one for one in LEVELS if one <= reach + 1e-6]
+        level = [level] if isinstance(level, int | float) else list(level)
         check_level(level)
         steps = self.ds.shape[1]
         table: dict[str, list[Any]] = {}
-        if any(self.unique_id):
-            names = map(int, self.unique_id) if self.whole else self.unique_id
-            table[self.names[0]] = [name for name in names for _ in range(steps)]
+        if any(name != "" for name in self.unique_id):
+            table[self.names[0]] = [name for name in self.unique_id for _ in range(steps)]
         table[self.names[1]] = self.clock.moments(self.ds.reshape(-1))
         if self.cutoff is not None:
             table["cutoff"] = self.clock.moments(np.repeat(self.cutoff, steps, 1).reshape(-1))
@@ -137,7 +138,11 @@ class Forecasts:
         return table
 
     def write(
-        self, path: Path, level: Sequence[float] | None = None, *, overwrite: bool = False
+        self,
+        path: str | Path,
+        level: Sequence[float] | float | None = None,
+        *,
+        overwrite: bool = False,
     ) -> None:
         """Write the table to a file: .csv, .tsv, .jsonl or .parquet.
 

@@ -60,7 +60,8 @@ class History:
         facts: dict[str, Any] = {
             "names": [one.unique_id for one in table.series], "columns": list(table.columns),
             "categories": table.categories, "frequency": str(table.frequency),
-            "counted": table.counted, "clock": asdict(table.clock), "whole": table.whole,
+            "counted": table.counted, "clock": asdict(table.clock),
+            "ids": {k: v for k, v in table.ids.items() if type(v) in (int, float)},
         }  # fmt: skip
         save_tensors(path, tensors, facts)
 
@@ -84,7 +85,7 @@ class History:
             ]
             table = SeriesTable(
                 series, tuple(facts["columns"]), facts["categories"], frequency,
-                facts["counted"], [], Clock(**facts.get("clock", {})), facts.get("whole", False),
+                facts["counted"], [], Clock(**facts.get("clock", {})), facts.get("ids", {}),
             )  # fmt: skip
             learned = {name: tensors[name].numpy() for name in LEARNED if name in tensors}
             return cls(table, tensors["errors"].numpy(), **learned)

@@ -283,16 +283,24 @@ class LanguageModel(LanguageSettings, Estimator):
 
     def _source(self, text: Text, *, any_kind: bool = False) -> TextSource:
         """The documents of a text; `any_kind` allows plain text beside a column."""
-        from elman.read.files import kind_of
+        from elman.read.columns import column_of, is_frame
+        from elman.read.files import is_path, kind_of
         from elman.read.tables import TABLES
         from elman.read.text import TextSource
 
-        if not isinstance(text, str | Path):
+        if is_frame(text):
+            if self.column is None:
+                raise ArgumentError("column must name the text in a data frame")
+            text = [str(one) for one in column_of(text, self.column)]
+        if not is_path(text):
             return TextSource(list_of_argument(text, "text", "texts"))
         path, column = Path(text), self.column
         if any_kind and path.is_file() and kind_of(path) not in TABLES:
             column = None
-        return TextSource(path, document=self.document, column=column, encoding=self.encoding)
+        return TextSource(
+            path, document=self.document, column=column, encoding=self.encoding,
+            delimiter=self.delimiter,
+        )  # fmt: skip
 
     def _save_parts(self, folder: Path) -> None:
         self.vocabulary.save(folder / TOKENIZER)

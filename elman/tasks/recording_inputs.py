@@ -41,7 +41,7 @@ class RecordingInputs(ChannelInputs):
         examples = Examples(whole=found)
         for one, label, place in zip(found.items, found.labels, found.places, strict=True):
             try:
-                labels = labels_of(label, place, model)
+                labels = labels_of(label, place, model, written=bool(source.files))
             except DataError as error:
                 rejects.add(place, error)
             else:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from elman.errors import ArgumentError
-from elman.tasks.settings import NetworkSettings, check_counts
+from elman.tasks.settings import NetworkSettings, TableSettings, check_counts
 
 
 @dataclass(kw_only=True)
-class RecordingSettings:
+class RecordingSettings(TableSettings):
     """How recordings are read; for texts they mean nothing."""
 
     channels: tuple[str, ...] = ()
@@ -47,9 +47,6 @@ class RecordingSettings:
     def check_recordings(self, *, decays: bool) -> None:
         """Refuse values that cannot work with an ArgumentError."""
         check_counts(self, "window", "examples")
-        for name in ("channels", "static"):
-            if isinstance(getattr(self, name), str):
-                raise ArgumentError(f"{name} must be a list of names, got {getattr(self, name)!r}")
         if not 0 <= self.overlap < 1:
             raise ArgumentError(f"overlap must be in [0, 1), got {self.overlap}")
         if self.rate is not None and not 0 < self.rate < float("inf"):

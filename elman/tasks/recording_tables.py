@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from elman.errors import ArgumentError
 from elman.read.recordings import Recording
 from elman.tasks.channel_inputs import layout_of
+from elman.tasks.labelled_data import join_labels, shown_label
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
@@ -28,14 +29,13 @@ def label_table(model: Classifier, data: Any) -> Table:
         ]
         table["start"], table["end"] = map(list, zip(*pairs, strict=True))
     if model.several:
-        chosen = (p > 0.5).tolist()
-        classes = list(map(str, model.classes))
+        chosen, separator = (p > 0.5).tolist(), model.separator
         table[model.label] = [
-            model.separator.join(name for name, yes in zip(classes, row, strict=True) if yes)
+            join_labels((c for c, yes in zip(model.classes, row, strict=True) if yes), separator)
             for row in chosen
         ]
     else:
-        table[model.label] = [model.classes[k] for k in p.argmax(1).tolist()]
+        table[model.label] = [shown_label(model.classes[k]) for k in p.argmax(1).tolist()]
     for k, name in enumerate(model.classes):
         table[f"p({name})"] = [round(float(one), 6) for one in p[:, k]]
     return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from itertools import islice
@@ -19,8 +20,9 @@ from elman.read.clock import Resolution, write_moments
 KINDS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
-def check_target(path: Path, *, overwrite: bool) -> None:
+def check_target(path: str | Path, *, overwrite: bool) -> None:
     """Refuse a file that cannot be written with a FolderError, before the work."""
+    path = Path(path)
     if path.suffix.lower() not in KINDS:
         raise FolderError(f"{path}: expected a name that ends with {', '.join(KINDS)}")
     if path.exists() and not overwrite:
@@ -28,7 +30,11 @@ def check_target(path: Path, *, overwrite: bool) -> None:
 
 
 def write_table(
-    path: Path, table: dict[str, list[Any]], *, least: Resolution = "D", overwrite: bool = False
+    path: str | Path,
+    table: dict[str, list[Any]],
+    *,
+    least: Resolution = "D",
+    overwrite: bool = False,
 ) -> None:
     """Write columns of one length; NaN becomes nothing, and datetimes text of one form.
 
@@ -41,6 +47,7 @@ def write_table(
     Raises:
         FolderError: the file is there already, or cannot be written, or has another name.
     """
+    path = Path(path)
     check_target(path, overwrite=overwrite)
     kind = path.suffix.lower()
     if kind == ".parquet":
@@ -56,7 +63,9 @@ def write_table(
         lines.writerows([list(table), *rows])
     else:
         for row in rows:
-            text.write(json.dumps(dict(zip(table, row, strict=True)), ensure_ascii=False) + "\n")
+            finite = [None if isinstance(x, float) and abs(x) == math.inf else x for x in row]
+            record = dict(zip(table, finite, strict=True))
+            text.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
     write_atomic(path, text.getvalue())
 
 

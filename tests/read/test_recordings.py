@@ -125,7 +125,7 @@ def test_a_column_for_two_ends_is_refused() -> None:
 def test_what_changes_though_it_should_not_is_said() -> None:
     rows = {"ds": [0, 1], "x": [1, 2], "y": [1, 2], "age": [30, 31]}
     found = read(rows, None, Layout(channels=("x",), static=("age",)), labelled=False)
-    assert found.items[0].static == ("30",)
+    assert found.items[0].static == (30,)
     assert "age changes within recordings, of which the first counts: 1" in found.notes[0]
 
 

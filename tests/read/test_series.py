@@ -161,7 +161,7 @@ def test_many_rows_are_read_in_blocks(tmp_path: Path) -> None:
         file.write("1,2\n")
     assert complaint(path, covariates=["w"]) == (
         f"{path}: line 2: column 'w' is 'x0', but a number ('2') in other rows; make all of them "
-        "numbers or all of them words"
+        "numbers or all of them words, or name the column in categorical or numeric"
     )
 
 

@@ -373,11 +373,6 @@ def test_an_answer_of_several_lines_is_one_row_of_a_table(tmp_path: Path) -> Non
         )
         assert done == (20, 0)
         assert len(out.read_text().splitlines()) == 20 + (suffix == ".csv")
-    with pytest.raises(ArgumentError, match="would not be those of"):
-        predict_file(
-            model, tmp_path / "new.txt", tmp_path / "b.txt", overwrite=False,
-            rejects=tmp_path / "bad.csv", show=False,
-        )  # fmt: skip
 
 
 def test_an_unknown_word_of_a_cut_source_is_found_where_it_stands() -> None:
