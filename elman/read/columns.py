@@ -16,45 +16,34 @@ it is NaN here and stays so, but NA may be a name.  Infinity is an error.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman.errors import ArgumentError, DataError
+from elman.read.convert import Kind, convert, is_number
 from elman.read.dialect import (
-    COMMA,
-    TRUTH,
     Dialect,
     are_numbers,
     find_decimal,
     is_code,
-    is_mark,
-    is_none,
     is_nothing,
     name_of,
     named_like,
     number_of,
     scalar_of,
-    with_point,
 )
 from elman.read.files import files_below, is_path, kind_of
 from elman.read.rows import Rejects, Row, Rows
-from elman.read.stamps import parse_moments, parse_stamps
 from elman.read.tables import TABLES, USUAL, listed, no_column
 from elman.read.text import table_head
 
-Kind = Literal["name", "stamp", "moment", "number", "value", "word", "raw"]
 WORDS = ("category", "string", "str", "Categorical", "Enum", "String", "Utf8")  # types of frames
-DATE = re.compile(r"\d{1,4}[-/.]\d\d?[-/.]\d")
-GROUPED = re.compile(r"[+-]?\d{1,3}([.,\u2019\u00a0\u202f ]\d{3})+([.,]\d+)?", re.ASCII)
-PLAIN = re.compile(r"[0-9+\-.eE\s]*", re.ASCII)  # what needs no closer look
 BLOCK = 1 << 16  # rows that are turned into arrays at a time
 
 
@@ -250,7 +239,7 @@ class Table:
                 if kind == "name" and self.frame:
                     others = (scalar_of(one) for one in values if not isinstance(one, str))
                     ids.setdefault(name, {}).update((name_of(one), one) for one in others)
-                array, wrong, shifted = _convert(kind, values, known, ds_format, decimal)
+                array, wrong, shifted = convert(kind, values, known, ds_format, decimal)
                 bad = {n: f"column {name!r} {why}" for n, why in wrong.items()} | bad
                 found.append(array)
                 moved |= shifted
@@ -331,7 +320,7 @@ class Table:
         if are_numbers(values, decimal, typed=self.typed):
             return Column(np.array([*(number_of(one, decimal) for one in values), math.nan])[codes])
         fits = [
-            not isinstance(one, str) if self.typed else _is_number(one, decimal) for one in values
+            not isinstance(one, str) if self.typed else is_number(one, decimal) for one in values
         ]
         if any(fits) and not all(fits):
             wrong, number = fits.index(False), values[fits.index(True)]
@@ -380,85 +369,6 @@ def _good(
             yield np.array(numbers), places, list(zip(*values, strict=True))
 
 
-def _convert(
-    kind: Kind, values: Sequence[object], known: dict[Any, int], form: str | None,
-    decimal: str | None,
-) -> tuple[NDArray[Any] | list[object], dict[int, str], bool]:  # fmt: skip
-    """An array, or of a word the values; what is wrong where; whether stamps were moved."""
-    if kind == "name":
-        texts = ["" if is_none(v) or is_mark(str(v)) else name_of(v) for v in values]
-        numbers = [known.setdefault(text, len(known)) for text in texts]
-        nothing = {known[word] for word in known if not word.strip()}
-        wrong = {n: "is empty, expected a name" for n, k in enumerate(numbers) if k in nothing}
-        return np.array(numbers), wrong, False
-    if kind in ("stamp", "moment"):
-        if decimal == ",":
-            values = [with_point(value) for value in values]
-        stamps, moved, bad = (parse_stamps if kind == "stamp" else parse_moments)(values, form)
-        number = "a whole number" if kind == "stamp" else "seconds"
-        wanted = f"a date such as 2024-03-01 05:00 or {number}; else set ds_format"
-        if form is not None:
-            wanted = f"a date of the form {form}"
-        return stamps, {n: f"is {_shown(values[n])}, expected {wanted}" for n in bad}, moved
-    if kind in ("word", "raw"):
-        return list(values), {}, False
-    if kind == "value":
-        return _numbered(values, known)
-    array = _all_numbers(values, decimal or ".")
-    if array is None:
-        array = np.array([number_or_nan(value, decimal or ".") for value in values])
-    strange = np.flatnonzero(~np.isfinite(array)).tolist()
-    wrong = {
-        n: f"is {_shown(values[n])}, expected a finite number; {_remedy(values[n])}"
-        for n in strange if not is_nothing(values[n])
-    }  # fmt: skip
-    return array, wrong, False
-
-
-def _all_numbers(values: Sequence[object], decimal: str) -> NDArray[np.float64] | None:
-    """Numbers at once where that is safe: no text needs a closer look, as in most columns."""
-    text = "\n".join([value for value in values if isinstance(value, str)])
-    if text and (not PLAIN.fullmatch(text) or (decimal == "," and "." in text)):
-        return None
-    with suppress(TypeError, ValueError):
-        return np.array([math.nan if v is None or v == "" else v for v in values], np.float64)
-    return None
-
-
-def _numbered(
-    values: Sequence[object], known: dict[Any, int]
-) -> tuple[NDArray[Any], dict[int, str], bool]:
-    """The numbers of values, -1 for nothing, and which are infinite; see `_convert`."""
-    try:
-        numbers = [-1 if is_nothing(v) else known.setdefault(v, len(known)) for v in values]
-    except TypeError:  # lists and the like
-        numbers = [-1 if is_nothing(v) else known.setdefault(str(v), len(known)) for v in values]
-    infinite = {n for v, n in known.items() if isinstance(v, float) and math.isinf(v)}
-    wrong = {
-        place: f"is {values[place]!r}, expected a finite number; {_remedy(values[place])}"
-        for place, n in enumerate(numbers) if n in infinite
-    }  # fmt: skip
-    return np.array(numbers, dtype=np.int64), wrong, False
-
-
-def _remedy(value: object) -> str:
-    """What to do about a value that is no number."""
-    text = str(value).strip()
-    if DATE.match(text):
-        return "name it as ds"
-    if COMMA.fullmatch(text):
-        return 'set decimal="," if its comma is a decimal mark'
-    if GROUPED.fullmatch(text):
-        return "write it without separators of thousands"
-    return "mend or drop the row, or name the code in missing"
-
-
-def _is_number(value: object, decimal: str) -> bool:
-    """Whether a value is, or its text shows, a number; true and false may be words."""
-    is_truth = isinstance(value, str) and value.strip().lower() in TRUTH
-    return not is_truth and not math.isnan(number_or_nan(value, decimal))
-
-
 def _join(
     name: str, kind: Kind, parts: list[NDArray[Any] | list[object]], known: list[str],
     whole: Columns,
@@ -488,15 +398,3 @@ def _as_known(value: object, known: Mapping[str, int]) -> str:
     """A word, as one that is known if they are equal as numbers are: 1, 1.0 and "1.0"."""
     word = name_of(value)
     return word if word in known or named_like(word) not in known else named_like(word)
-
-
-def number_or_nan(value: object, decimal: str = ".") -> float:
-    """The number that a value is or that its text shows, NaN if none."""
-    try:
-        return number_of(value, decimal)
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def _shown(value: object) -> str:
-    return "empty" if is_nothing(value) else repr(value)

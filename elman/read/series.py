@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.errors import ArgumentError, DataError
-from elman.read.columns import Column, Columns, Kind, Table
-from elman.read.dialect import Dialect, named_like
+from elman.read.columns import Column, Columns, Table
+from elman.read.convert import Kind
+from elman.read.dialect import Dialect, equal_names
 from elman.read.rows import Rejects
 from elman.read.stamps import Frequency, Stamps
 
@@ -200,19 +201,6 @@ class SeriesSource:
             kinds = kinds | as_before
         columns = self.table.read(kinds, rejects, ds_format=self.ds_format, words=words)
         return _Grid(self, columns, rejects, like=like).table(rejects)
-
-
-def equal_names(names: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Names as they are known already: 1.0 is the series 1, unless both are there.
-
-    Example:
-        >>> from elman.read.series import equal_names
-        >>> equal_names(["1.0", " a", "7"], ["1", "a"])
-        ['1', 'a', '7']
-    """
-    given, exact = set(names), set(known)
-    by_value = {named_like(name): name for name in reversed(known) if name not in given}
-    return [name if name in exact else by_value.get(named_like(name), name) for name in names]
 
 
 def _numbers_of(source: Any) -> dict[str, list[Any]] | None:
