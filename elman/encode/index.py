@@ -24,7 +24,7 @@ from elman.encode.series import calendar
 from elman.encode.windows import Record
 from elman.errors import ArgumentError, DataError
 from elman.read.clock import Clock
-from elman.read.columns import number_or_nan
+from elman.read.dialect import is_same, number_or_nan
 from elman.read.frequency import DAY, Frequency
 from elman.read.series import Series, SeriesTable
 
@@ -194,8 +194,7 @@ class SeriesIndex:
         """
         if name in self.words:
             found = np.zeros(len(self.words[name]), dtype=np.float32)
-            if str(value) in self.words[name]:
-                found[self.words[name].index(str(value))] = 1
+            found[[is_same(value, word) for word in self.words[name]]] = 1
             return found
         none = value is None or value == "" or value != value
         number = number_or_nan(value)

@@ -27,8 +27,7 @@ from numpy.typing import NDArray
 
 from elman.encode.index import MANY, TINY
 from elman.errors import ArgumentError, DataError
-from elman.read.columns import number_or_nan
-from elman.read.dialect import are_numbers, is_nothing, is_same, name_of
+from elman.read.dialect import are_numbers, is_nothing, is_same, name_of, number_or_nan
 from elman.read.grid import FEW, SPARSE
 from elman.read.recordings import Recording, Recordings
 

@@ -10,6 +10,7 @@ What a file does not declare is found in its beginning:
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -99,8 +100,9 @@ def _both(code: str) -> set[str | float]:
 def is_code(value: object, codes: set[str | float]) -> bool:
     """Whether a value equals one of some codes, as text or as a number."""
     if isinstance(value, str):
-        text = value.strip()
-        return text in codes or (NUMBER.fullmatch(text) is not None and float(text) in codes)
+        text = str(with_point(value.strip()))
+        number = float(text) if NUMBER.fullmatch(text) else None
+        return value.strip() in codes or number in codes
     try:
         return value in codes
     except TypeError:  # lists
@@ -173,6 +175,14 @@ def number_of(value: object, decimal: str = ".") -> float:
     return float(text)
 
 
+def number_or_nan(value: object, decimal: str = ".") -> float:
+    """The number that a value is or that its text shows, NaN if none."""
+    try:
+        return number_of(value, decimal)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
 def are_numbers(values: Iterable[object], decimal: str = ".", *, typed: bool = False) -> bool:
     """Whether all values are numbers, none of them a code such as 01234 or 1E5.
 
@@ -231,6 +241,19 @@ def named_like(name: object) -> str:
     """
     text = str(name).strip()
     return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text
+
+
+def equal_names(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Names as they are known already: 1.0 is the series 1, unless both are there.
+
+    Example:
+        >>> from elman.read.dialect import equal_names
+        >>> equal_names(["1.0", " a", "7"], ["1", "a"])
+        ['1', 'a', '7']
+    """
+    given, exact = set(names), set(known)
+    by_value = {named_like(name): name for name in reversed(known) if name not in given}
+    return [name if name in exact else by_value.get(named_like(name), name) for name in names]
 
 
 def is_nothing(value: object) -> bool:

@@ -17,8 +17,17 @@ from numpy.typing import NDArray
 from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, DataError
 from elman.read.clock import Clock
-from elman.read.columns import Columns, Kind, Table, number_or_nan
-from elman.read.dialect import is_code, is_nothing, name_of, named_like, scalar_of, with_point
+from elman.read.columns import Columns, Table
+from elman.read.convert import Kind
+from elman.read.dialect import (
+    is_code,
+    is_nothing,
+    name_of,
+    named_like,
+    number_or_nan,
+    scalar_of,
+    with_point,
+)
 from elman.read.files import files_below, is_packed, is_path, kind_of
 from elman.read.recordings import (
     Layout,
@@ -342,10 +351,13 @@ class _Reader:
             new = {str(word) for word in which} - set(self.channels) - set(layout.static)
             self.channels = (*self.channels, *sorted(new))
         column_of = {name: n for n, name in enumerate(self.channels)}
+        codes = {str(word): columns.dialect.codes(str(word), named=True) for word in set(which)}
         moments, step = np.unique(stamps, return_inverse=True)
         values = np.full((len(moments), max(1, len(self.channels))), np.nan)
         fixed: dict[str, object] = {}
         for word, at, number in zip(which, step.tolist(), numbers.tolist(), strict=True):
+            if is_code(number, codes[str(word)]):
+                continue
             if word in layout.static and is_nothing(fixed.get(str(word))):
                 fixed[str(word)] = number
             column = column_of.get(str(word))

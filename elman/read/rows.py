@@ -145,8 +145,8 @@ class Rows:
         """What was found of the form of a table, for people."""
         if self.kind != "table":
             return []
-        note = table_head(self.files[0], self.encoding, self.delimiter).note
-        return [] if note is None else [note]
+        head = table_head(self.files[0], self.encoding, self.delimiter, lenient=self.lenient)
+        return [] if head.note is None else [head.note]
 
     def read(self, advance: Advance | None = None) -> Iterator[Row]:
         """All rows; `advance(n)` hears how many bytes were read since it was last called."""

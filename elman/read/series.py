@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 
 from elman.errors import ArgumentError, DataError
 from elman.read.clock import Clock
-from elman.read.columns import Kind, Table
-from elman.read.dialect import Dialect, named_like
+from elman.read.columns import Table
+from elman.read.convert import Kind
+from elman.read.dialect import Dialect, equal_names
 from elman.read.frequency import Frequency, Stamps
 from elman.read.grid import Grid
 from elman.read.rows import Rejects
@@ -255,19 +256,6 @@ class SeriesSource:
             utc = ", in UTC where no offset is given" if clock.naive == "utc" else ""
             notes.append(f"the zone of {name} is {clock.zone}{utc}")
         return notes
-
-
-def equal_names(names: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Names as they are known already: 1.0 is the series 1, unless both are there.
-
-    Example:
-        >>> from elman.read.series import equal_names
-        >>> equal_names(["1.0", " a", "7"], ["1", "a"])
-        ['1', 'a', '7']
-    """
-    given, exact = set(names), set(known)
-    by_value = {named_like(name): name for name in reversed(known) if name not in given}
-    return [name if name in exact else by_value.get(named_like(name), name) for name in names]
 
 
 def _numbers_of(source: Any) -> dict[str, list[Any]] | None:

@@ -181,9 +181,12 @@ def no_column(column: str, wanted: Sequence[str], there: Sequence[str], where: s
     """The message for a column that is not there; `where` begins it."""
     text = f"{where}no column {column!r}; its columns: {listed(list(there))}"
     if not set(wanted) & set(there):
+        header = "with their names"
+        if len(wanted) == len(there):
+            header = f"such as {','.join(wanted)}"
         text += (
             "; name other columns by their flags, or, if the file has no header, add a first line "
-            f"such as {','.join(wanted)}"
+            f"{header}"
         )
     return text
 

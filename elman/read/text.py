@@ -240,13 +240,15 @@ class Head(NamedTuple):
     types: dict[str, str]
 
 
-def table_head(file: Path, encoding: str, delimiter: str | None = None) -> Head:
+def table_head(
+    file: Path, encoding: str, delimiter: str | None = None, *, lenient: bool = False
+) -> Head:
     """Columns and delimiter of a table of any kind; `delimiter` is the one that is set."""
     kind, blocks = kind_of(file), file_blocks(file, ignore)
     if kind == ".parquet":
         names, types = parquet_columns(file, unpacked=blocks if is_packed(file) else None)
         return Head(names, None, None, types)
-    chunks = _decode(blocks, encoding, file)
+    chunks = _decode(blocks, encoding, file, lenient=lenient)
     names, found = line_columns(chunks, file, kind=kind, record=RECORD, delimiter=delimiter)
     note = None
     if found not in (None, delimiter or USUAL.get(kind)):

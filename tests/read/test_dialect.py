@@ -212,3 +212,16 @@ def test_a_recording_that_is_there_is_shown() -> None:
     labels = {"unique_id": [1, "walk-2"], "label": ["a", "b"]}
     with pytest.raises(DataError, match=r"no recording '1' in .*, which has 'walk-1', for example"):
         RecordingSource(rows, labels, Layout(channels=("x",))).read(Rejects(None))
+
+
+def test_a_code_of_a_variable_counts_for_its_measurements_only() -> None:
+    rows = {
+        "unique_id": ["a"] * 4, "ds": [0, 0, 1, 1], "name": ["age", "heat", "heat", "wind"],
+        "value": [-1, -1, 37.5, -1],
+    }  # fmt: skip
+    dialect = Dialect(missing=("age=-1", "wind=-1"))
+    layout = Layout(static=("age",), variable="name", dialect=dialect)
+    found = RecordingSource(rows, None, layout, labelled=False).read(Rejects(None))
+    assert found.channels == ("heat", "wind")
+    np.testing.assert_array_equal(found.items[0].values, [[-1, np.nan], [37.5, np.nan]])
+    assert found.items[0].static == (None,)

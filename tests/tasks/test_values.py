@@ -191,3 +191,11 @@ def test_a_file_of_another_dialect_goes_through_every_task(tmp_path: Path) -> No
         model, tmp_path / "a.csv", tmp_path / "out.csv", overwrite=False, rejects=None, show=False
     )
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 41
+
+
+def test_bytes_that_are_no_text_are_bad_rows_of_a_table_of_any_dialect(tmp_path: Path) -> None:
+    rows = "".join(f"{text};{n % 2}\n" for n, text in enumerate(TEXTS)).encode()
+    (tmp_path / "a.csv").write_bytes(b"text;label\n\xff;1\n" + rows)
+    model = elman.Classifier(**SETTINGS)
+    model.fit(tmp_path / "a.csv", skip_bad_rows=tmp_path / "bad.csv")
+    assert "line 2" in (tmp_path / "bad.csv").read_text()
