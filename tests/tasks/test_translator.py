@@ -305,7 +305,7 @@ def test_it_is_used_on_the_command_line(run: Path, capsys: pytest.CaptureFixture
 
 def test_the_report_shows_where_it_looked(run: Path) -> None:
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert '<table class="heat">' in page
+    assert '<table class="heat many">' in page
     assert "Among the worst: " in page
     assert page.count("nrefs:1|") == 2  # said once, of BLEU and chrF
     picture = json.loads((run / "metrics.json").read_text())["attention"][0]
