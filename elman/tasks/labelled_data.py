@@ -240,8 +240,8 @@ def split(
         single = sorted(key for key in sets if len(sets[key]) == 1)
         alone = f" ({_some(map(', '.join, single))} in one row only)" if single else ""
         raise DataError(
-            f"{len(examples)} rows of {len(sets)} labels{alone} are too few to hold out "
-            f"validation_fraction={fraction} of each; give more rows, or validation data"
+            f"{len(examples)} rows of {len(sets)} labels are too few to hold out "
+            f"validation_fraction={fraction} of each{alone}; give more rows, or validation data"
         )
     there = set(held)
     return (
