@@ -68,7 +68,7 @@ def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor | None, targets
         The loss (), float32, in nats; differentiable once.
 
     Raises:
-        ArgumentError: a target is not in 0..V-1.
+        ArgumentError: a target is not in 0..V-1, or a shape or a dtype does not fit.
 
     Example:
         >>> import torch
@@ -113,7 +113,7 @@ def _run(
     assert kernels.native is not None
     h, weight = h.detach().contiguous(), weight.detach().contiguous()
     bias = None if bias is None else bias.detach().contiguous()
-    targets = _check(targets, weight)
+    targets = _check(h, weight, bias, targets)
     loss = h.new_empty(len(h), dtype=torch.float64)
     guesses = h.new_empty(len(h), dtype=torch.bool) if right else None
     if len(h) == 0:
@@ -129,16 +129,18 @@ def _run(
     return _Result(loss.sum().float(), guesses, gradients)
 
 
-def _check(targets: Tensor, weight: Tensor) -> Tensor:
-    targets = targets.detach().long().contiguous()
-    if len(targets):
-        low, high = (int(x) for x in targets.aminmax())
-        if low < 0 or high >= len(weight):
-            raise ArgumentError(
-                f"targets must be in 0..V-1={len(weight) - 1}, got {low if low < 0 else high}; "
-                "encode the text with the vocabulary of the model"
-            )
-    return targets
+def _check(h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    """Return the targets as int64; the kernels check whether they are in 0..V-1."""
+    shapes = [tuple(t.shape) for t in (h, weight, targets)] + [() if bias is None else bias.shape]
+    N, D, V = len(h), h.shape[-1], len(weight)
+    if shapes != [(N, D), (V, D), (N,), () if bias is None else (V,)]:
+        raise ArgumentError(
+            "h, weight, targets and bias must have shapes (N, D), (V, D), (N,) and (V,), got "
+            f"{', '.join(str(tuple(shape)) for shape in shapes)}"
+        )
+    if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
+        raise ArgumentError(f"targets must be integers, got dtype {targets.dtype}")
+    return targets.detach().long().contiguous()
 
 
 def _rows(count: int, vocabulary: int) -> int:
@@ -148,24 +150,18 @@ def _rows(count: int, vocabulary: int) -> int:
     return -(-count // (32 * blocks)) * 32
 
 
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
 def _at_once(
     h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, needs: _Needs,
     loss: Tensor, right: Tensor | None,
 ) -> _Gradients:  # fmt: skip
     assert kernels.native is not None
-    V, D = weight.shape
     given = zip((h, weight, bias), needs, strict=True)
     d_h, d_weight, d_bias = (
         torch.empty_like(x) if need and x is not None else None for x, need in given
     )
-    tensors = (h, weight, bias, targets, loss, right, d_h, d_weight, d_bias)
-    addresses = [_address(tensor) for tensor in tensors]
     kernels.native.cross_entropy(
-        len(h), D, V, _rows(len(h), V), *addresses, torch.get_num_threads()
+        _rows(len(h), len(weight)), h, weight, bias, targets, loss, right, d_h, d_weight, d_bias,
+        torch.get_num_threads(),
     )  # fmt: skip
     return d_h, d_weight, d_bias
 
@@ -189,9 +185,8 @@ def _in_blocks(
         rounds = bf16 and len(scores) >= FEW  # fewer may be torch's, whose result is rounded
         multiply(some, weight, scores, transposed=True, bf16=rounds)
         native.softmax(
-            len(scores), V, any(needs), scores.data_ptr(), _address(bias), targets[part].data_ptr(),
-            loss[part].data_ptr(), _address(None if right is None else right[part]),
-            _address(d_bias), threads,
+            any(needs), scores, bias, targets[part], loss[part],
+            None if right is None else right[part], d_bias, threads,
         )  # fmt: skip
         if d_h is not None:
             multiply(Steps(scores), weight, d_h[part], transposed=False, bf16=rounds)

@@ -29,7 +29,7 @@ from elman.padded import check_lengths
 from elman.recur.by_kernel import run_kernels
 from elman.recur.by_torch import run_torch
 from elman.recur.plain import run_plain
-from elman.recur.weights import Leaves, Weights, names, normalise, split_leaf, suffix
+from elman.recur.weights import NAMES, Leaves, Weights, normalise, split_leaf, suffix
 from elman.state import State
 
 
@@ -74,18 +74,19 @@ class Stack(nn.Module):
         self.zoneout = tuple(check_probability("zoneout", rate) for rate in zoneout)
         self.layer_norm = layer_norm
         self.peephole = peephole
-        self._names = [
-            [names(layer, direction) for direction in range(self.directions)]
-            for layer in range(self.num_layers)
-        ]
+        self._names: list[list[tuple[str | None, ...]]] = []  # None where an option is off
         for layer, hidden in enumerate(self.hidden_sizes):
             if not 0 <= proj_size < hidden:
                 raise ArgumentError(
                     f"proj_size must be in 0..hidden_size-1={hidden - 1}, got {proj_size}"
                 )
             width = input_size if layer == 0 else self.output_sizes[layer - 1]
-            for direction in range(self.directions):
-                self._add_weights(layer, direction, width, hidden, device, dtype)
+            self._names.append(
+                [
+                    self._add_weights(layer, direction, width, hidden, device, dtype)
+                    for direction in range(self.directions)
+                ]
+            )
         self.reset_parameters()
 
     def _count_layers(self, num_layers: int) -> int:
@@ -142,7 +143,8 @@ class Stack(nn.Module):
         hidden: int,
         device: torch.device | str | None,
         dtype: torch.dtype | None,
-    ) -> None:
+    ) -> tuple[str | None, ...]:
+        """Register the parameters and return their names in the order of Weights."""
         gates, output = self.gates * hidden, self.proj_size or hidden
         shapes: dict[str, tuple[int, ...]] = {
             "weight_ih": (gates, width),
@@ -160,9 +162,11 @@ class Stack(nn.Module):
                 shapes["gain_c"] = (hidden,)
                 if self.bias:
                     shapes["bias_c"] = (hidden,)
+        end = suffix(layer, direction)
         for name, shape in shapes.items():
             parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-            self.register_parameter(f"{name}_{suffix(layer, direction)}", parameter)
+            self.register_parameter(f"{name}_{end}", parameter)
+        return tuple(f"{name}_{end}" if name in shapes else None for name in NAMES)
 
     def reset_parameters(self) -> None:
         """Draw all weights from U(-1/sqrt(H), 1/sqrt(H)) in torch's order; gains are 1."""
@@ -176,9 +180,18 @@ class Stack(nn.Module):
                 bound = 1 / math.sqrt(self.hidden_sizes[layer])
                 nn.init.uniform_(parameter, -bound, bound)
 
+    @property
+    def weight_names(self) -> list[str]:
+        """The names of all weights, by layer and direction."""
+        return [name for layer in self._names for part in layer for name in part if name]
+
     def weights(self, layer: int, direction: int = 0) -> Weights:
-        """The weights of one layer in one direction, as they are stored."""
-        found = map(self._parameters.get, self._names[layer][direction])
+        """The weights of one layer in one direction."""
+        wanted, stored = self._names[layer][direction], self._parameters
+        found = [stored.get(name) if name else None for name in wanted]
+        for i, name in enumerate(wanted):
+            if name and found[i] is None:  # computed from other parameters, or a replica's
+                found[i] = getattr(self, name)
         return Weights(*found)  # type: ignore[arg-type]  # the first two are always there
 
     # The equations: each cell gives these.
@@ -329,7 +342,7 @@ class Stack(nn.Module):
         return weights._replace(hh=dropout(weights.hh, self.weight_dropout, generator=generator))
 
     def drop_between(
-        self, x: Tensor, batch_sizes: Tensor | None, generator: torch.Generator | None
+        self, x: Tensor, batch_sizes: Tensor | list[int] | None, generator: torch.Generator | None
     ) -> Tensor:
         """What a layer puts out on its way to the next: (T, B, R), or packed with batch sizes."""
         p = self.dropout if self.training else 0.0

@@ -32,10 +32,10 @@ class Weights(NamedTuple):
         return [w for w in (self.ih, self.hh, self.bias_ih, self.bias_hh, self.hr) if w is not None]
 
 
-# Of the names of parameters, in the order of Weights; `suffix` is the other half.
-_PREFIXES = (
-    "weight_ih_", "weight_hh_", "bias_ih_", "bias_hh_", "weight_hr_", "weight_peephole_",
-    "gain_ih_", "gain_hh_", "gain_c_", "bias_c_",
+# The names of parameters without their `suffix`, in the order of Weights.
+NAMES = (
+    "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_peephole", "gain_ih",
+    "gain_hh", "gain_c", "bias_c",
 )  # fmt: skip
 
 
@@ -47,12 +47,6 @@ def normalise(a: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
 def suffix(layer: int, direction: int) -> str:
     """The end of a parameter's name, as in torch: `l0`, `l0_reverse`, `l1`."""
     return f"l{layer}" + ("_reverse" if direction else "")
-
-
-def names(layer: int, direction: int) -> tuple[str, ...]:
-    """The names of the parameters of one layer in one direction, in the order of Weights."""
-    end = suffix(layer, direction)
-    return tuple(prefix + end for prefix in _PREFIXES)
 
 
 def split_leaf(
