@@ -122,7 +122,9 @@ NB_MODULE(_native, m) {
     nb::class_<Ragged>(m, "Ragged")
         .def_static("sorted", &sort_rows)
         .def_static("packed", &read_batch_sizes)
+        .def_ro("start", &Ragged::start)
         .def_ro("batch_sizes", &Ragged::active, "Rows that run at each step.")
+        .def_ro("order", &Ragged::order)
         .def("rows", [](const Ragged& it, int64_t first, int64_t last) {
             need_range(first, 0, it.T - 1, "first"), need_range(last, 1, it.T, "last");
             return std::make_tuple(it.start[first], it.start[last - 1] + it.active[last - 1]);

@@ -108,7 +108,7 @@ void Tensor::refuse(const char* name, const char* dtype, const std::string& shap
         std::string kind = text("dtype");
         got = kind.substr(kind.find('.') + 1) + " " + text("shape") + " on " + text("device");
         if (text("layout") != "torch.strided") got += " of layout " + text("layout");
-        else if (type >= 0 && !is_dense(0)) got += " with gaps in memory";
+        else if (type >= 0 && !is_dense()) got += " with gaps in memory";
     }
     raise("TensorError", std::string(name) + " must be " + dtype + " " + shape + " on the CPU, got " + got);
 }
@@ -123,7 +123,7 @@ Tensor::Matrix Tensor::matrix(const char* name, bool maybe_bf16) const {
 Steps Tensor::rows(const char* name, int64_t columns, int64_t first, Span used, int64_t rows_a_step, bool packed) const {
     if (!given()) return {};
     const auto [begin, end] = used;
-    if (type != Type<float>::value || ndim != 2 || shape[1] != columns || !is_dense(0) || begin < 0 || end > shape[0])
+    if (type != Type<float>::value || ndim != 2 || shape[1] != columns || !is_dense() || begin < 0 || end > shape[0])
         refuse(name, "float32", "(" + std::to_string(end) + " rows or more, " + std::to_string(columns) + ")");
     return {static_cast<float*>(data) + first * columns, rows_a_step * columns, columns, packed};
 }
@@ -159,7 +159,7 @@ Tensor::Batch Tensor::batch(const char* name, int64_t T, int64_t B, int64_t D) c
 }
 
 void* Tensor::packed(const char* name, int64_t N, int64_t D, int wanted) const {
-    if (type != wanted || ndim != 2 || shape[0] != N || shape[1] != D || !is_dense(0))
+    if (type != wanted || ndim != 2 || shape[0] != N || shape[1] != D || !is_dense())
         refuse(name, wanted == Type<float>::value ? "float32" : "bfloat16", wanted_shape({N, D}));
     return data;
 }

@@ -59,9 +59,11 @@ class Tensor {
     [[noreturn]] void refuse(const char* name, const char* dtype, const std::string& shape) const;
 
     // Strides of dimensions of size 1 have no meaning.
-    bool is_dense(int first) const {
+    bool is_dense() const {
         int64_t wanted = 1;
-        for (int d = ndim - 1; d >= first; --d) {
+        for (int d = 0; d < ndim; ++d)
+            if (shape[d] == 0) return true;
+        for (int d = ndim - 1; d >= 0; --d) {
             if (shape[d] != 1 && strides[d] != wanted) return false;
             wanted *= shape[d];
         }
@@ -88,14 +90,14 @@ class Tensor {
     }
     // Whether these float32 numbers are still there, and all of it.
     bool is_at(const float* p, int64_t numbers) const {
-        return type == Type<float>::value && data == p && count() == numbers && is_dense(0);
+        return type == Type<float>::value && data == p && count() == numbers && is_dense();
     }
 
     // Dense memory of exactly this shape, perhaps with dimensions of one in front of it.
     template <class T>
     T* dense(const char* name, std::initializer_list<int64_t> wanted) const {
         const int more = ndim - static_cast<int>(wanted.size());
-        bool fits = type == Type<T>::value && more >= 0 && is_dense(0);
+        bool fits = type == Type<T>::value && more >= 0 && is_dense();
         for (int d = 0; fits && d < more; ++d) fits = shape[d] == 1;
         for (int d = 0; fits && d < static_cast<int>(wanted.size()); ++d) fits = shape[more + d] == wanted.begin()[d];
         if (!fits) refuse(name, Type<T>::name, wanted_shape(wanted));
@@ -115,7 +117,7 @@ class Tensor {
     // Memory of at least `count` numbers, dense.
     template <class T>
     T* at_least(const char* name, int64_t count) const {
-        if (type != Type<T>::value || !is_dense(0) || this->count() < count)
+        if (type != Type<T>::value || !is_dense() || this->count() < count)
             refuse(name, Type<T>::name, "of at least " + std::to_string(count) + " numbers");
         return static_cast<T*>(data);
     }

@@ -29,7 +29,12 @@ from torch import Tensor
 
 from elman import kernels
 from elman.errors import ArgumentError
-from elman.kernels.autograd import computes_in_bfloat16, keeps_graph, refuse_second_derivatives
+from elman.kernels.autograd import (
+    computes_in_bfloat16,
+    keeps_graph,
+    refuse_second_derivatives,
+    seen_by_torch,
+)
 from elman.kernels.pool import Lease
 from elman.kernels.products import FEW, Steps, add_products, multiply
 
@@ -49,7 +54,8 @@ class _Result(NamedTuple):
 
 def covers(h: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether this kernel takes these tensors: on the CPU, float32 or bfloat16, and not too few."""
-    if kernels.native is None or len(h) < FEWEST[0] or len(weight) < FEWEST[1]:
+    few = len(h) < FEWEST[0] or len(weight) < FEWEST[1]
+    if kernels.native is None or few or seen_by_torch():
         return False
     tensors = (h, weight) if bias is None else (h, weight, bias)
     return all(t.device.type == "cpu" and t.dtype in _DTYPES for t in tensors)

@@ -69,8 +69,7 @@ def multiply(
         bias: (M) float32.
         bf16: whether what is multiplied may be rounded to bfloat16.
     """
-    N, M = out.shape
-    if _own(N, w.numel()):
+    if _own(len(out), w.numel()):
         assert native is not None
         w = w.float().contiguous()
         bias = None if bias is None else bias.contiguous()

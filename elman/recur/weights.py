@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elman.errors import ArgumentError
-from elman.state import State
+from elman.errors import ArgumentError, TensorError
+from elman.state import State, named_leaves
 
 Leaves = tuple[Tensor, ...]
 
@@ -84,3 +85,16 @@ def split_leaf(
     if found != wanted:
         raise ArgumentError(f"state leaf {index} must have shape {wanted}, got {found}")
     return tensors[0].split(directions) if stacked else tensors
+
+
+def check_kind(state: State, x: Tensor) -> None:
+    """Refuse a state of another dtype or device than x; autocast takes all short dtypes."""
+    taken = (x.dtype,)
+    if torch.is_autocast_enabled(x.device.type):
+        taken = (torch.float32, torch.bfloat16, torch.float16)
+    for _, leaf in named_leaves(state):
+        if leaf.dtype not in taken or leaf.device != x.device:
+            raise TensorError(
+                f"state must be {x.dtype} on {x.device}, as x is, got {leaf.dtype} on "
+                f"{leaf.device}: convert it with .to(x)"
+            )
