@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from elman import kernels
-from elman.errors import ArgumentError
+from elman.errors import ArgumentError, TensorError
 from elman.kernels.autograd import (
     computes_in_bfloat16,
     keeps_graph,
@@ -86,8 +86,7 @@ def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor | None, targets
         ...     assert abs(loss - 2.7726) < 1e-4
     """
     bf16 = computes_in_bfloat16(h)
-    h, weight = h.float(), weight.float()
-    bias = None if bias is None else bias.float()
+    h, weight, bias = _in_float32(h, weight, bias)
     needs = (h.requires_grad, weight.requires_grad, bias is not None and bias.requires_grad)
     wanted = torch.is_grad_enabled() and any(needs)
     loss: Tensor
@@ -106,10 +105,19 @@ def loss_and_right(
 ) -> tuple[Tensor, Tensor]:
     """The same without gradients, and which targets (N) are the (first) highest score."""
     with torch.no_grad():
-        bias = None if bias is None else bias.float()
-        result = _run(h.float(), weight.float(), bias, targets, (False, False, False), right=True)
+        given = _in_float32(h, weight, bias)
+        result = _run(*given, targets, (False, False, False), right=True)
     assert result.right is not None
     return result.loss, result.right
+
+
+def _in_float32(
+    h: Tensor, weight: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    for name, tensor in (("h", h), ("weight", weight), ("bias", bias)):
+        if tensor is not None and tensor.dtype not in _DTYPES:
+            raise TensorError(f"{name} must be float32 or bfloat16, got {tensor.dtype}")
+    return h.float(), weight.float(), None if bias is None else bias.float()
 
 
 def _run(

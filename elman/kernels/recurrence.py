@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from elman.errors import TensorError
 from elman.kernels import native
 from elman.kernels.layer_norm import normalise, normalise_backward
 from elman.kernels.pool import Lease
@@ -33,6 +34,7 @@ Leaves = tuple[Tensor, ...]
 CELLS = {"rnn tanh": 0, "rnn relu": 1, "lstm": 2, "gru": 3, "gru reset before": 4}
 GATES = {"rnn tanh": 1, "rnn relu": 1, "lstm": 4, "gru": 3, "gru reset before": 3}
 LATE = {"gru reset before": 1}  # gates whose matrix, `hr`, waits for those of the others
+SHORT = (torch.float32, torch.bfloat16, torch.float16)
 PART = 1 << 19  # floats of `a` that the second caches of one or two cores hold
 
 
@@ -101,7 +103,10 @@ def is_separate(cell: str, *, normalised: bool) -> bool:
 
 
 def in_float32(state: Leaves, weights: Constants) -> tuple[Leaves, Constants]:
-    """What enters sums and states; W_ih stays as it is, like x."""
+    """What enters sums and states as float32; W_ih stays as it is, like x."""
+    for tensor in (*state, *weights):
+        if tensor is not None and tensor.dtype not in SHORT:
+            raise TensorError(f"a weight or state must be float32 or shorter, got {tensor.dtype}")
     rest = (None if w is None else w.float() for w in weights[1:])
     return tuple(leaf.float() for leaf in state), Constants(weights.ih, *rest)  # type: ignore[arg-type]
 
@@ -220,9 +225,7 @@ class _Call:
         first = part.at if whole else 0
         if run.ragged is not None:  # packed steps know their place in (N, ...)
             first -= part.at
-        self.native.set_part(
-            part.last - part.first, part.first, first, *saved[:OF_A_STEP], d_r
-        )
+        self.native.set_part(part.last - part.first, part.first, first, *saved[:OF_A_STEP], d_r)
         if self.decay is not None:
             self.native.set_decay(self.decay)
         if self.d_decay is not None:

@@ -435,4 +435,3 @@ class Stack(nn.Module):
             f"{name}={value}" for name, (value, default) in options.items() if value != default
         ]
         return ", ".join([str(self.input_size), str(self.hidden_size), *shown])
-

@@ -147,7 +147,8 @@ class Stream:
         self._layers = self._watch = None
         names = core.weight_names
         plain = all(core._parameters.get(name) is not None for name in names)  # none is computed
-        if native is None or not plain or core.way(self._example) != "kernel" or core.layer_norm:
+        plain = plain and self._dtype == torch.float32 and not core.layer_norm
+        if native is None or not plain or core.way(self._example) != "kernel":
             return
         stream = native.Stream()
         self._alive: list[Any] = []

@@ -45,7 +45,10 @@ def bag_of_words(
         return None
     inputs = {name: words.transform(some) for name, some in others.items()}
 
-    result = {name: torch.zeros(some.shape[0], max(2, classes)) for name, some in inputs.items()}
+    result = {
+        name: torch.zeros(some.shape[0], max(2, classes), dtype=torch.float32)
+        for name, some in inputs.items()
+    }
 
     def fit(wanted: np.ndarray) -> dict[str, Tensor]:
         model = LogisticRegression(C=10.0, max_iter=200).fit(x, wanted)
@@ -55,7 +58,7 @@ def bag_of_words(
 
     if targets.dim() == 1:
         return fit(targets.numpy())
-    each = {name: torch.zeros(len(p), classes) for name, p in result.items()}
+    each = {name: torch.zeros(len(p), classes, dtype=torch.float32) for name, p in result.items()}
     for k, column in enumerate(targets.long().numpy().T):
         constant = column.min() == column.max()
         shares = None if constant else fit(column)  # of zeros and ones

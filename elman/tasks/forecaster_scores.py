@@ -263,7 +263,7 @@ def _drawn(
         step, head(states.data[:, -1])[rows], select_rows(state, rows),
         draw=draw, read=read, steps=layout.horizon,
     ).view(windows, samples, layout.horizon, targets)  # fmt: skip
-    spread = torch.quantile(futures, torch.tensor(model.levels), dim=1).movedim(0, -1)
+    spread = torch.quantile(futures, futures.new_tensor(model.levels), dim=1).movedim(0, -1)
     return futures.mean(1).numpy(), spread.numpy(), futures.numpy()
 
 

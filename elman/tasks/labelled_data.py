@@ -200,7 +200,7 @@ def targets_of(
     unseen = torch.tensor([row.count(UNSEEN) for row in found], dtype=torch.int64)
     if not several:
         return torch.tensor([row[0] for row in found], dtype=torch.int64), unseen
-    targets = torch.zeros(len(labels), len(classes))
+    targets = torch.zeros(len(labels), len(classes), dtype=torch.float32)
     for row, some in enumerate(found):
         targets[row, [one for one in some if one != UNSEEN]] = 1
     return targets, unseen

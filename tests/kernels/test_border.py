@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence
 
 import elman
 from elman import kernels
 from elman.errors import ArgumentError, TensorError
+from elman.heads import TokenHead
 from elman.kernels.cross_entropy import linear_cross_entropy, loss_and_right
+from elman.model import SequenceModel
+from elman.padded import Padded
 from elman.recur import GRUD, linear_recurrence
 
 pytestmark = pytest.mark.skipif(kernels.native is None, reason="installed without kernels")
@@ -170,10 +175,123 @@ def test_no_call_reads_or_writes_elsewhere(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("warnings.warn", lambda *_args, **_kwargs: None)
     choose = random.Random(SEED)
     torch.manual_seed(SEED)
+    messages: list[str] = []
     for _ in range(CALLS):
         run = choose.choice([layer_call, layer_call, other_call])(choose)
+        messages.append("")
         try:
             run()
         except (ValueError, RuntimeError, TypeError, IndexError) as error:
-            assert str(error)
-            assert "incompatible function arguments" not in str(error)
+            messages[-1] = str(error) or repr(error)
+    assert not [text for text in messages if "incompatible function arguments" in text]
+    # Most calls are wrong, and some are right.
+    assert CALLS / 4 < sum(map(bool, messages)) < CALLS * 0.9
+
+
+X = torch.zeros(1, 1, 4)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.int64])
+def test_a_state_of_another_dtype_is_an_error_as_in_torch(kind: str, dtype: torch.dtype) -> None:
+    for layer in LAYERS[kind]:
+        cell = layer(4, 64, batch_first=True)
+        _, state = cell(X)
+        other = state.to(dtype) if isinstance(state, Tensor) else (state[0], state[1].to(dtype))
+        with pytest.raises(RuntimeError) as caught:
+            cell(X, other)
+    assert issubclass(TensorError, caught.type) or caught.type is RuntimeError
+
+
+def test_a_state_from_autocast_is_refused_outside_of_it() -> None:
+    linear, lstm = nn.Linear(4, 4), elman.LSTM(4, 64, batch_first=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, state = lstm(linear(X))
+        lstm(linear(X), state)
+    with pytest.raises(
+        TensorError, match=r"state must be torch.float32 on cpu, as x is, got torch.b"
+    ):
+        lstm(linear(X), state)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_layer_on_another_device_than_x_is_refused(kind: str) -> None:
+    ours = LAYERS[kind][0]
+    with pytest.raises(TensorError, match=r"weight_ih must be float32 .* got float32 .* on meta"):
+        ours(4, 8, device="meta")(X)
+    _, state = ours(4, 8)(X)
+    meta = state.to("meta") if isinstance(state, Tensor) else tuple(s.to("meta") for s in state)
+    with pytest.raises(TensorError, match=r"got torch\.float32 on meta"):
+        ours(4, 8)(X, meta)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("name", ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"])
+def test_a_weight_of_another_dtype_or_shape_is_refused(kind: str, name: str) -> None:
+    for change in (torch.Tensor.double, lambda w: w[:5]):
+        layer = LAYERS[kind][0](4, 8)
+        layer.get_parameter(name).data = change(layer.get_parameter(name).data)
+        with pytest.raises(RuntimeError):
+            layer(X)
+
+
+@pytest.mark.parametrize(
+    "sizes", [[30, 2], [-3, 2], [2, 3], [3, 1], [3, 2, 0], [], torch.tensor([3, 2]).int()]
+)
+def test_batch_sizes_that_cannot_be_are_refused(sizes: Any) -> None:
+    for dtype in (torch.float32, torch.float64):  # by our kernels and by torch's
+        given = sizes if isinstance(sizes, Tensor) else torch.tensor(sizes, dtype=torch.int64)
+        packed = PackedSequence(torch.zeros(5, 4, dtype=dtype), given)
+        with pytest.raises(ArgumentError, match="batch_sizes of a PackedSequence must be int64"):
+            elman.LSTM(4, 8, dtype=dtype)(packed)
+
+
+def test_targets_and_bias_of_another_length_are_refused() -> None:
+    h, weight = torch.zeros(32, 8), torch.zeros(300, 8)
+    right = torch.zeros(32, dtype=torch.int64)
+    for targets, bias in (
+        (right[1:], None),
+        (torch.cat([right, right]), None),
+        (right, torch.zeros(5)),
+    ):
+        with pytest.raises(ArgumentError, match="h, weight, targets and bias must have shapes"):
+            linear_cross_entropy(h, weight, bias, targets)
+    for bad in (300, -1):
+        with pytest.raises(
+            ArgumentError, match=f"targets must be in 0..V-1=299, got {bad} at row 0"
+        ):
+            linear_cross_entropy(h, weight, None, right + bad)
+    model = SequenceModel(None, elman.RNN(4, 8, batch_first=True), TokenHead(8, 300))
+    x = Padded.full(torch.zeros(4, 10, 4))
+    for function in (model.loss, model.score):
+        with pytest.raises(ArgumentError, match=r"targets must be one for each element, \(4, 10\)"):
+            function(x, torch.zeros(4, 9, dtype=torch.int64))
+
+
+def test_grud_takes_no_rows_and_lengths_may_be_a_list() -> None:
+    core = GRUD(2, 6)
+    y, _ = core(torch.zeros(0, 4, 5))
+    assert y.shape == (0, 4, 6)
+    x = torch.rand(2, 4, 5)
+    assert torch.equal(core(x, None, [4, 2])[0], core(x, None, torch.tensor([4, 2]))[0])
+    lstm = elman.LSTM(5, 6, batch_first=True)
+    assert torch.equal(lstm(x, None, [4, 2])[0], lstm(x, None, torch.tensor([4, 2]))[0])
+    with pytest.raises(ArgumentError, match="lengths must be integers"):
+        lstm(x, None, ["4", "2"])
+
+
+def test_tensors_are_read_by_their_attributes_where_torch_has_no_exchange() -> None:
+    code = (
+        "import torch\n"
+        "del torch.Tensor.__dlpack_c_exchange_api__\n"
+        "import elman\n"
+        "x, lstm = torch.rand(2, 3, 4), elman.LSTM(4, 8)\n"
+        "y, state = lstm(x)\n"
+        "assert torch.allclose(y, lstm.double()(x.double())[0].float(), atol=1e-6)\n"
+        "try:\n"
+        "    elman.LSTM(4, 8, device='meta')(x)\n"
+        "except RuntimeError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "weight_ih must be float32" in done.stdout
