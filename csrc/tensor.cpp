@@ -1,6 +1,6 @@
 #include "tensor.h"
 
-#include <nanobind/stl/string.h>
+#include <exception>
 
 // The function of torch that fills a DLView, for a few nanoseconds; null before torch 2.10, where the
 // attributes of the tensor are asked one by one.  The table is DLPack's DLPackExchangeAPI.
@@ -37,18 +37,22 @@ void Tensor::read(PyObject* from, Read read) {
     if (data || !numbers) type = type_of(view.code, view.bits);
 }
 
+static std::string text_of(nb::handle object) { return nb::str(object).c_str(); }
+
 void Tensor::read_attributes(PyObject* tensor) {
     const nb::handle from = tensor;
     static const struct { const char* name; int type; } KNOWN[] = {
         {"torch.float32", type_of(2, 32)}, {"torch.float64", type_of(2, 64)}, {"torch.int64", type_of(0, 64)},
         {"torch.bool", type_of(6, 8)}, {"torch.bfloat16", type_of(4, 16)}, {"torch.complex64", type_of(5, 64)}};
-    if (nb::cast<std::string>(from.attr("device").attr("type")) != "cpu") return;
-    const nb::tuple sizes(from.attr("shape")), steps(from.attr("stride")());
-    if (sizes.size() > MOST) return;
-    ndim = static_cast<int>(sizes.size());
-    for (int d = 0; d < ndim; ++d) shape[d] = nb::cast<int64_t>(sizes[d]), strides[d] = nb::cast<int64_t>(steps[d]);
-    data = reinterpret_cast<void*>(nb::cast<intptr_t>(from.attr("data_ptr")()));
-    const std::string name = nb::cast<std::string>(nb::str(from.attr("dtype")));
+    const nb::object device = from.attr("device"), sizes = from.attr("shape"), steps = from.attr("stride")();
+    if (text_of(device) != "cpu" || nb::len(sizes) > MOST) return;
+    ndim = static_cast<int>(nb::len(sizes));
+    for (int d = 0; d < ndim; ++d) {
+        shape[d] = PyLong_AsLongLong(nb::object(sizes[d]).ptr());
+        strides[d] = PyLong_AsLongLong(nb::object(steps[d]).ptr());
+    }
+    data = PyLong_AsVoidPtr(nb::object(from.attr("data_ptr")()).ptr());
+    const std::string name = text_of(from.attr("dtype"));
     for (const auto& known : KNOWN)
         if (name == known.name) type = known.type;
 }
@@ -63,7 +67,7 @@ bool Tensor::take(PyObject* from) {
     }
     try {
         read_attributes(from);
-    } catch (nb::python_error&) {
+    } catch (const std::exception&) {
         type = -1;  // sparse, or without memory
     }
     return true;
@@ -99,14 +103,12 @@ std::string Tensor::wanted_shape(std::initializer_list<int64_t> shape) {
 }
 
 void Tensor::refuse(const char* name, const char* dtype, const std::string& shape) const {
-    const auto text = [&](const char* attribute) {
-        const nb::object value = nb::getattr(nb::handle(object), attribute);
-        return nb::cast<std::string>(nb::str(std::string(attribute) == "shape" ? nb::object(nb::tuple(value)) : value));
-    };
+    const auto text = [&](const char* attribute) { return text_of(nb::getattr(nb::handle(object), attribute)); };
     std::string got = "None";
     if (given()) {
-        std::string kind = text("dtype");
-        got = kind.substr(kind.find('.') + 1) + " " + text("shape") + " on " + text("device");
+        const std::string kind = text("dtype");
+        const nb::tuple sizes(nb::getattr(nb::handle(object), "shape"));
+        got = kind.substr(kind.find('.') + 1) + " " + text_of(sizes) + " on " + text("device");
         if (text("layout") != "torch.strided") got += " of layout " + text("layout");
         else if (type >= 0 && !is_dense()) got += " with gaps in memory";
     }
