@@ -93,14 +93,17 @@ def _by_regression(
     model = LogisticRegression(C=10.0, max_iter=200).fit(x, targets.numpy())
     found = {}
     for part, some in inputs.items():
-        found[part] = torch.zeros(some.shape[0], max(2, classes))
+        found[part] = torch.zeros(some.shape[0], max(2, classes), dtype=torch.float32)
         found[part][:, model.classes_] = torch.from_numpy(model.predict_proba(some)).float()
     return found
 
 
 def _each_label(x: Any, targets: Tensor, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
     """One regression for each label."""
-    found = {part: torch.zeros(some.shape[0], targets.shape[1]) for part, some in inputs.items()}
+    found = {
+        part: torch.zeros(some.shape[0], targets.shape[1], dtype=torch.float32)
+        for part, some in inputs.items()
+    }
     for k, column in enumerate(targets.long().T):
         constant = column.min() == column.max()
         shares = None if constant else _by_regression(x, column, inputs, 2)

@@ -197,7 +197,7 @@ def reliability(p: Tensor, targets: Tensor) -> list[tuple[float, float, float, i
         0.0 0.045 0.5 2
         0.7 0.7 1.0 1
     """
-    said, guess = (p[:, 1], torch.ones(len(p))) if p.shape[1] == 2 else p.max(1)
+    said, guess = (p[:, 1], torch.ones(len(p), dtype=torch.int64)) if p.shape[1] == 2 else p.max(1)
     true = (targets == guess).double()
     tenth = (said * 10).long().clamp(0, 9)
     return [

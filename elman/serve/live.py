@@ -52,7 +52,7 @@ class LiveText:
         self._model, self._vocabulary = model.eval(), vocabulary
         self._documents_end = documents_end
         self._generator = torch.Generator().manual_seed(seed)
-        self._hidden: Tensor = torch.empty(0)
+        self._hidden: Tensor = torch.empty(0, dtype=torch.float32)
         self._state: State | None = None
         self._step(vocabulary.end)
 

@@ -102,7 +102,7 @@ class LiveForecaster:
         self._parts, views = self._cut_inputs(record)
         self._old, self._ahead, self._size, self._near = views
         self._window = torch.from_numpy(self._inputs)[None]
-        self._nothing = torch.zeros(0)
+        self._nothing = torch.zeros(0, dtype=torch.float32)
 
     def push(
         self,

@@ -167,7 +167,7 @@ class Estimator(NetworkSettings):
         weights, _ = load_tensors(folder / WEIGHTS)
         model._build_from(folder)
         try:
-            model.model.load_state_dict(weights)
+            model.model.float().load_state_dict(weights)
         except RuntimeError as error:
             reason = str(error).replace("\n", " ")
             raise FolderError(f"{folder / WEIGHTS}: does not fit config.json ({reason})") from None

@@ -272,7 +272,7 @@ def _drawn(
     ).view(windows, samples, layout.horizon, targets)  # fmt: skip
     # A quantile of counts is one of the counts: the least that reaches the level.
     between = "higher" if model.says == "negative_binomial" else "linear"
-    levels = torch.tensor(model.levels)
+    levels = futures.new_tensor(model.levels)
     spread = torch.quantile(futures, levels, dim=1, interpolation=between).movedim(0, -1)
     return futures.mean(1).numpy(), spread.numpy(), futures.numpy()
 

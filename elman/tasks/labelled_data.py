@@ -298,7 +298,7 @@ def targets_of(
     others = torch.tensor(unseen, dtype=torch.int64).reshape(-1, 2)
     if not several:
         return torch.tensor([row[0] for row in found], dtype=torch.int64), others
-    targets = torch.zeros(len(labels), len(classes))
+    targets = torch.zeros(len(labels), len(classes), dtype=torch.float32)
     for row, some in enumerate(found):
         targets[row, [one for one in some if one != UNSEEN]] = 1
     return targets, others
