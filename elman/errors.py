@@ -5,7 +5,8 @@
     |-- ArgumentError     an argument or a flag has a value that cannot work (a ValueError too)
     |   `-- UntrainedError  a model is used before it is trained (an AttributeError too)
     |-- FolderError       a model or run folder is missing, damaged, foreign or in the way
-    `-- DivergenceError   training met a loss or a gradient that is not a finite number
+    |-- DivergenceError   training met a loss or a gradient that is not a finite number
+    `-- LostProcessError  another process of a run has ended, so that it cannot go on
 
     KeyboardInterrupt
     `-- Stopped           training was asked to stop, and did so in good order
@@ -37,6 +38,10 @@ class FolderError(ElmanError):
 
 class DivergenceError(ElmanError):
     """Training met a loss or a gradient that is not a finite number."""
+
+
+class LostProcessError(ElmanError):
+    """Another process of a run has ended, so that the run cannot go on."""
 
 
 class Stopped(KeyboardInterrupt):

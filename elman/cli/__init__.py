@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 import cyclopts
 
@@ -19,6 +20,7 @@ from elman.cli import forecast, train, use  # noqa: F401 - they add their comman
 from elman.cli.app import app
 from elman.cli.config import spread_sizes, use_config
 from elman.errors import ElmanError, Stopped
+from elman.train.processes import is_first, speaks
 
 __all__ = ["app", "main"]
 
@@ -29,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     debug = "--debug" in arguments
     if debug:
         arguments.remove("--debug")
+    if not is_first():  # of several processes of a run
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
     try:
         use_config(arguments)
         app(spread_sizes(arguments), exit_on_error=False, print_error=False)
@@ -43,7 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (cyclopts.CycloptsError, ElmanError) as error:
         return _refuse(str(error), error, debug)
     except Stopped as stopped:
-        print(f"elman: {stopped}", file=sys.stderr)
+        if speaks():
+            print(f"elman: {stopped}", file=sys.stderr)
         return 128 + stopped.signal
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -64,5 +69,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _refuse(message: str, error: BaseException, debug: bool) -> int:
     if debug:
         raise error
-    print(f"elman: {' '.join(message.split())}", file=sys.stderr)
+    if speaks():
+        print(f"elman: {' '.join(message.split())}", file=sys.stderr)
     return 2

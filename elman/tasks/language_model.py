@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from elman.errors import ArgumentError, UntrainedError
 from elman.tasks.estimator import Estimator
-from elman.tasks.folder import TOKENIZER, check_free
+from elman.tasks.folder import TOKENIZER
 from elman.tasks.language_settings import LanguageSettings
 
 if TYPE_CHECKING:
@@ -87,11 +87,8 @@ class LanguageModel(LanguageSettings, Estimator):
         """
         from elman.tasks.text_run import train_text
 
-        self.check()
-        folder = None if out is None else Path(out)
-        if folder is not None:
-            check_free(folder, overwrite=overwrite)
-        train_text(self, train, validation, test, folder, show=show)
+        with self._begin(out, None, overwrite=overwrite) as (folder, _):
+            train_text(self, train, validation, test, folder, show=show)
         return self
 
     # Use.
@@ -294,10 +291,10 @@ class LanguageModel(LanguageSettings, Estimator):
 
         self.build(Vocabulary.load(folder / TOKENIZER))
 
-    def _resume(self, config: dict[str, Any], folder: Path, *, show: bool) -> None:
+    def _resume(self, described: dict[str, Any], folder: Path, *, show: bool) -> None:
         from elman.tasks.text_run import resume_text
 
-        resume_text(self, config, folder, show=show)
+        resume_text(self, described, folder, show=show)
 
     def card(self, name: str) -> str:
         """The model card."""

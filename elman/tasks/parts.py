@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from elman.errors import DataError
-from elman.read.rows import Rejects, check_new
+from elman.read.rows import NOWHERE, Rejects, check_new
 
 NAMES = ("train", "validation", "test")
 IN_MEMORY = "in memory"  # the key of lists
@@ -78,9 +78,11 @@ def read_parts(
         described[f"{name}_key"] = source.fingerprint() if on_disk else IN_MEMORY
         if on_disk:
             described[name] = [None if path is None else str(Path(path).resolve()) for path in pair]
-    notes = [f"{bad.count} bad {unit} are left out: see {rejects}"] if bad.count else []
+    notes = []
     if rejects is not None:
-        described["rejects"] = str(rejects.resolve())
+        described["rejects"] = True
+        where = "" if rejects == NOWHERE else f": see {rejects.name}"
+        notes = [f"{bad.count} bad {unit} are skipped{where}"] if bad.count else []
     return Parts(data, described, notes)
 
 
@@ -94,7 +96,10 @@ def read_one(source: S, rejects: str | Path | None, collect: Callable[[S, Reject
 
 
 def given_before(described: Mapping[str, Any]) -> tuple[dict[str, object], Path | None]:
-    """What a run was given, and its file for bad rows, in a later session.
+    """The data that a run was given, for a later session, and where its bad rows go.
+
+    The first session has written the bad rows down, so they go nowhere now: a resume writes to no
+    path that a config names.
 
     Raises:
         DataError: a part was given in memory.
@@ -105,9 +110,8 @@ def given_before(described: Mapping[str, Any]) -> tuple[dict[str, object], Path 
                 f"the {name} data were given in memory and are gone; train from files to be able "
                 "to go on later"
             )
-    rejects = described.get("rejects")
     given: dict[str, object] = {name: tuple(described[name]) for name in NAMES if name in described}
-    return given, None if rejects is None else Path(rejects)
+    return given, NOWHERE if described.get("rejects") else None
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -17,10 +17,11 @@ from elman.encode.corpus import Corpus
 from elman.encode.embed import Embed
 from elman.errors import ArgumentError, DivergenceError, FolderError
 from elman.heads import TokenHead
+from elman.manifest import CHECKPOINT, WEIGHTS
 from elman.model import Loss, SequenceModel
 from elman.report.journal import Journal, read_journal
 from elman.state import named_leaves
-from elman.train.checkpoint import CHECKPOINT, WEIGHTS, load_tensors, save_tensors
+from elman.train.checkpoint import load_tensors, save_tensors
 from elman.train.chunks import DocumentBatches, StreamBatches
 from elman.train.evaluate import evaluate
 from elman.train.fabric import build_fabric
