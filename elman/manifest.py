@@ -2,6 +2,7 @@
 
     {"config.json": [[1495, 2867011]], "weights.safetensors": [[4020, 90117], [4020, 33421]]}
 
+Two contents are those before and after a change on which the process was stopped; null is no file.
 A part is written in three steps: the manifest names the new content beside the old one, the file
 is replaced, and the manifest names the new content alone.  After a crash or `kill -9` between any
 two of them each file is one that the manifest names, so the folder loads and training resumes.
@@ -25,7 +26,7 @@ MANIFEST = "manifest.json"
 WEIGHTS, CHECKPOINT = "weights.safetensors", "checkpoint.safetensors"
 BLOCK = 1 << 20  # bytes read at a time
 
-Content: TypeAlias = list[int]  # length in bytes and CRC-32
+Content: TypeAlias = list[int] | None  # length in bytes and CRC-32; None for no file
 Parts: TypeAlias = dict[str, list[Content]]
 
 
@@ -60,21 +61,26 @@ def write_part(path: Path, data: bytes | str) -> None:
         write_atomic(path, content)
         return
     new = [len(content), zlib.crc32(content)]
-    before = parts.get(path.name, [])
+    before = parts.get(path.name, [None])
     _write(path.parent, parts | {path.name: [*before, new]})
     write_atomic(path, content)
     _write(path.parent, parts | {path.name: [new]})
 
 
-def add_parts(folder: Path, names: Collection[str]) -> None:
-    """Enter files as they are where the manifest does not name them; start it if there is none."""
+def settle_parts(folder: Path, names: Collection[str]) -> None:
+    """Enter files as they are where a write was not completed, or the manifest does not name them.
+
+    Args:
+        folder: checked before, see `check_parts`; a manifest is started if there is none.
+        names: of the files; those that are not there are skipped.
+    """
     parts = read_manifest(folder) or {}
-    found = {
+    found: Parts = {
         name: [measure(folder / name)]
         for name in names
-        if name not in parts and (folder / name).exists()
+        if len(parts.get(name, [])) != 1 and (folder / name).exists()
     }
-    _write(folder, found | parts)
+    _write(folder, parts | found)
 
 
 def remove_part(path: Path) -> None:
@@ -151,7 +157,7 @@ def measure(path: Path) -> Content:
 
 def _differs(folder: Path, name: str, parts: Parts) -> bool:
     path = folder / name
-    return not path.exists() or measure(path) not in parts[name]
+    return (measure(path) if path.exists() else None) not in parts[name]
 
 
 def _is_entry(name: str, contents: object) -> bool:
@@ -160,7 +166,8 @@ def _is_entry(name: str, contents: object) -> bool:
         beside
         and isinstance(contents, list)
         and all(
-            isinstance(one, list) and len(one) == 2 and all(isinstance(x, int) for x in one)
+            one is None
+            or (isinstance(one, list) and len(one) == 2 and all(isinstance(x, int) for x in one))
             for one in contents
         )
     )

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from elman.encode.text import Vocabulary
 from elman.errors import FolderError
-from elman.manifest import add_parts, check_parts, read_manifest
+from elman.manifest import settle_parts, check_parts, read_manifest
 from elman.read.split import Pieces
 
 ARRAYS = ("tokens", "starts")
@@ -105,7 +105,7 @@ def tokenise(
             beside = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".part", dir=folder.parent))
             try:
                 _write(pieces(), vocabulary, beside, dtype)
-                add_parts(beside, ARRAYS)
+                settle_parts(beside, ARRAYS)
                 beside.rename(folder)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)

@@ -249,7 +249,9 @@ def _details(
         if not model.several:
             found = [classes[int(p[n].argmax())]]
         true = ", ".join(map(str, examples.labels[n])) or "none"
-        title = f"{examples.places[n]}: {true}, guessed {', '.join(found) or 'none'}"
+        place = examples.places[n]
+        place = Path(place).name if Path(place).is_absolute() else place  # the report may be shared
+        title = f"{place}: {true}, guessed {', '.join(found) or 'none'}"
         item = examples.items[n]
         if model.pooling == "attention" and isinstance(item, str):
             title += f"; weighed most: {', '.join(_weighed(model, item))}"

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 import elman
 from elman.atomic import write_atomic
 from elman.errors import DivergenceError, Stopped
-from elman.manifest import CHECKPOINT, WEIGHTS, add_parts, remove_part
+from elman.manifest import CHECKPOINT, WEIGHTS, settle_parts, remove_part
 from elman.report.journal import Journal
 from elman.report.page import write_report
 from elman.report.progress import Progress
@@ -62,7 +62,7 @@ def go_on(model: Estimator, job: Job, folder: Path, *, fabric: Fabric, show: boo
     if (folder / CHECKPOINT).exists():
         _check_run(model, folder)
     if fabric.is_global_zero:
-        add_parts(folder, PARTS)  # an older version kept no manifest
+        settle_parts(folder, PARTS)  # of a killed run, or of an older version
         write_config(folder, model._config(folder))
     _run(model, job, folder, fabric=fabric, resume=True, show=show)
 

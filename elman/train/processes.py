@@ -104,7 +104,7 @@ class Others:
             code = child.poll()
             if code:
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-                return f"process {number} of 0 to {len(_started)} {how}"
+                return f"process {number + 1} of {len(_started) + 1} {how}"
         return None
 
     def _watch(self, over: threading.Event) -> None:
