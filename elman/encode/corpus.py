@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from elman.encode.text import Vocabulary
 from elman.errors import FolderError
-from elman.manifest import settle_parts, check_parts, read_manifest
+from elman.manifest import check_parts, read_manifest, settle_parts
 from elman.read.split import Pieces
 
 ARRAYS = ("tokens", "starts")

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 import elman
 from elman.atomic import write_atomic
 from elman.errors import DivergenceError, Stopped
-from elman.manifest import CHECKPOINT, WEIGHTS, settle_parts, remove_part
+from elman.manifest import CHECKPOINT, WEIGHTS, remove_part, settle_parts
 from elman.report.journal import Journal
 from elman.report.page import write_report
 from elman.report.progress import Progress
@@ -22,6 +22,7 @@ from elman.tasks.estimator import Estimator
 from elman.tasks.folder import CARD, METRICS, PARTS, start_folder, write_config, write_json
 from elman.train.checkpoint import check_tensors, load_tensors, select
 from elman.train.chunks import Batches
+from elman.train.fabric import on_first
 from elman.train.loop import fit
 
 
@@ -49,21 +50,27 @@ class Job:
 
 
 def start(model: Estimator, job: Job, folder: Path | None, *, fabric: Fabric, show: bool) -> None:
-    """Train a fresh model; only now is the folder touched, so that an old one stays until here."""
-    if folder is not None and fabric.is_global_zero:
-        start_folder(folder, model._config(folder))
-        model._save_parts(folder)
-    fabric.barrier()
+    """Train a fresh model; only now are files replaced, so that an old model stays until here."""
+
+    def prepare() -> None:
+        if folder is not None:
+            start_folder(folder, model._config(folder))
+            model._save_parts(folder)
+
+    on_first(fabric, prepare)
     _run(model, job, folder, fabric=fabric, resume=False, show=show)
 
 
 def go_on(model: Estimator, job: Job, folder: Path, *, fabric: Fabric, show: bool) -> None:
     """Go on from the checkpoint of a folder, or from the beginning if it has none yet."""
-    if (folder / CHECKPOINT).exists():
-        _check_run(model, folder)
-    if fabric.is_global_zero:
+
+    def prepare() -> None:
+        if (folder / CHECKPOINT).exists():
+            _check_run(model, folder)
         settle_parts(folder, PARTS)  # of a killed run, or of an older version
         write_config(folder, model._config(folder))
+
+    on_first(fabric, prepare)
     _run(model, job, folder, fabric=fabric, resume=True, show=show)
 
 

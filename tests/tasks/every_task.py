@@ -1,15 +1,18 @@
 """A program of two processes that trains each task; keeps what a kill in the middle would leave.
 
-    python every_task.py FOLDER PROCESSES
+    python every_task.py FOLDER 2         train each task
+    python every_task.py FOLDER kill      train a language model until a process is killed
+    python every_task.py FOLDER resume    go on with what these two have left
 
 FOLDER/data holds files of data that only the first process may open.  FOLDER/PROCESSES/TASK is the
-run of a task; FOLDER/cut/TASK is a copy of it after some of its steps.
+run of a task; FOLDER/cut/TASK is a copy of it after some of its steps, as a kill would leave it.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -18,6 +21,7 @@ from typing import Any
 
 import elman
 import elman.tasks.run
+from elman.cli import main
 from elman.manifest import CHECKPOINT
 from elman.train import loop
 from elman.train.processes import is_first
@@ -92,15 +96,34 @@ def only_the_first_reads(base: Path) -> None:
     sys.addaudithook(refuse)
 
 
+def train_until_the_second_is_killed(base: Path) -> int:
+    """Train a language model on the command line; the second process gets a SIGKILL."""
+    if not is_first():
+        save, seen = loop._Loop.save, Counter[str]()
+
+        def saved(self: Any, began: float) -> None:
+            seen["saved"] += 1
+            if seen["saved"] > CUT:
+                os.kill(os.getpid(), signal.SIGKILL)
+            save(self, began)
+
+        loop._Loop.save = saved  # type: ignore[method-assign]
+    given = {**SAME, "bptt": 6, "document": "line", "processes": 2, "out": base / "cut" / "killed"}
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+    return main(["train", "language-model", str(base / "data" / "text.txt"), *flags])
+
+
 if __name__ == "__main__":
     base = Path(sys.argv[1])
     elman.tasks.run.write_report = lambda _: None  # type: ignore[assignment] - seconds each
-    if is_first():
-        copy_in_the_middle(base)
-    else:
+    if not is_first():
         only_the_first_reads(base)
+    if sys.argv[2] == "kill":
+        sys.exit(train_until_the_second_is_killed(base))
     if sys.argv[2] == "resume":
-        for name in TASKS:
-            elman.tasks.TASKS[name].resume(base / "cut" / name)
+        for run in sorted((base / "cut").iterdir()):
+            elman.tasks.task_of(run).resume(run)
     else:
+        if is_first():
+            copy_in_the_middle(base)
         train(base, int(sys.argv[2]))

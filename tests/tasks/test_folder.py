@@ -138,7 +138,7 @@ def test_weights_that_cannot_be_are_refused_without_a_manifest_too(
     copy: Path, change: Callable[[torch.Tensor], torch.Tensor], words: str
 ) -> None:
     tensors, facts = load_tensors(copy / "weights.safetensors")
-    tensors["head.linear.weight"] = change(tensors["head.project.weight"])
+    tensors["head.linear.weight"] = change(tensors["head.linear.weight"])
     (copy / MANIFEST).unlink()
     save_tensors(copy / "weights.safetensors", tensors, facts)
     message = refused(copy)
