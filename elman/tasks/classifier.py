@@ -201,7 +201,7 @@ class Classifier(ClassifierSettings, Estimator):
             return result
         return torch.zeros(len(count), result.shape[1]).index_add_(0, of, result) / count[:, None]
 
-    def check_described(self) -> None:
+    def _check_described(self) -> None:
         """Refuse classes or a temperature that cannot be with an ArgumentError."""
         check_names("classes", self._described.get("classes"))
         temperature = self._described.get("temperature", 1.0)

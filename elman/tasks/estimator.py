@@ -100,7 +100,7 @@ class Estimator(NetworkSettings):
                 check_free(folder, overwrite=overwrite)
             yield folder, rejects
 
-    def check_described(self) -> None:
+    def _check_described(self) -> None:
         """Refuse what `config.json` holds of the data, if it cannot be, with an ArgumentError."""
 
     @property
@@ -213,7 +213,7 @@ class Estimator(NetworkSettings):
             model = cls(**config["settings"])
             model._described = config["data"]
             model.settled().check()
-            model.check_described()
+            model._check_described()
         except (TypeError, ValueError, AttributeError) as error:
             raise FolderError(f"{folder / CONFIG}: is damaged ({error})") from error
         return model

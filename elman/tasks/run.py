@@ -18,7 +18,7 @@ from elman.manifest import CHECKPOINT, WEIGHTS, remove_part, settle_parts
 from elman.report.journal import Journal
 from elman.report.page import write_report
 from elman.report.progress import Progress
-from elman.tasks.estimator import Estimator
+from elman.tasks.estimator import PATHS, Estimator
 from elman.tasks.folder import CARD, METRICS, PARTS, start_folder, write_config, write_json
 from elman.train.checkpoint import check_tensors, load_tensors, select
 from elman.train.chunks import Batches
@@ -144,6 +144,9 @@ def _run(
 
 
 def _start_record(model: Estimator, job: Job, fabric: Fabric) -> dict[str, object]:
+    settings = {name: value for name, value in asdict(model.settled()).items() if value is not None}
+    for name in set(PATHS) & set(settings):  # the report may be shared
+        settings[name] = Path(settings[name]).name
     return {
         "event": "start",
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -153,9 +156,7 @@ def _start_record(model: Estimator, job: Job, fabric: Fabric) -> dict[str, objec
         "precision": model.precision,
         "seed": model.seed,
         "versions": {"elman": elman.__version__, "torch": torch.__version__},
-        "settings": {
-            name: value for name, value in asdict(model.settled()).items() if value is not None
-        },
+        "settings": settings,
         "data": dict(job.data),
         "epochs": model.epochs,
         "steps_per_epoch": -(-len(job.train) // model.accumulate),

@@ -266,7 +266,7 @@ class Tagger(TaggerSettings, Estimator):
             raise UntrainedError("this Tagger is not trained yet: call fit first")
         return list(self._described["tags"])
 
-    def check_described(self) -> None:
+    def _check_described(self) -> None:
         """Refuse tags that cannot be with an ArgumentError."""
         check_names("tags", self._described.get("tags"))
 

@@ -295,7 +295,7 @@ class Translator(TranslatorSettings, Estimator):
         unknown = self.vocabularies[1].unknown
         return () if unknown is None or self.network.coder.attends else (unknown,)
 
-    def check_described(self) -> None:
+    def _check_described(self) -> None:
         """Refuse a length of targets that cannot be with an ArgumentError."""
         longest = self._described.get("longest", 1)
         if not (isinstance(longest, int) and longest >= 1):

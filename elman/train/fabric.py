@@ -46,8 +46,10 @@ def build_fabric(settings: TrainingSettings) -> Fabric:
             strategy=DDPStrategy(timeout=PATIENCE) if settings.processes > 1 else "auto",
             precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
         )
-        if settings.processes > 1:
-            start_others(settings.processes)
+        if isinstance(fabric.strategy, DDPStrategy):
+            environment = fabric.strategy.cluster_environment
+            if environment is not None and not environment.creates_processes_externally:
+                start_others(settings.processes)
         fabric.launch()
     except (RuntimeError, ValueError, MisconfigurationException) as error:
         raise ArgumentError(

@@ -27,8 +27,11 @@ _started: list[subprocess.Popen[bytes]] = []  # by this process
 
 def rank() -> int:
     """The number of this process among those of the run: 0 is the first, and often the only one."""
-    number = os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or "0"
-    return int(number) if number.isdecimal() else 0
+    names = ["RANK", "LOCAL_RANK"]
+    if os.environ.get("SLURM_NTASKS", "1") != "1":
+        names.append("SLURM_PROCID")
+    numbers = (os.environ.get(name, "") for name in names)
+    return next((int(number) for number in numbers if number.isdecimal()), 0)
 
 
 def is_first() -> bool:
@@ -42,13 +45,11 @@ def speaks() -> bool:
 
 
 def start_others(count: int) -> None:
-    """Start the other processes of a run, unless `torchrun` or an earlier call has started them.
+    """Start the other processes of a run.
 
     Raises:
         ArgumentError: this program was not started by a command that can be repeated.
     """
-    if "LOCAL_RANK" in os.environ:
-        return
     command = [sys.executable, *sys.orig_argv[1:]]
     if len(command) < 2 or command[1] == "-":
         raise ArgumentError(
