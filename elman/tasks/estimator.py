@@ -26,6 +26,7 @@ from elman.tasks.folder import (
     read_json,
     relative_to,
     start_folder,
+    write_config,
     write_json,
 )
 from elman.tasks.lock import locked
@@ -156,10 +157,11 @@ class Estimator(NetworkSettings):
         check_free(folder, overwrite=True)
         with locked(folder):
             check_free(folder, overwrite=overwrite)
-            start_folder(folder, self._config(folder))
+            start_folder(folder)
             self._save_parts(folder)
             save_tensors(folder / WEIGHTS, weights)
             write_json(folder / METRICS, self.metrics)
+            write_config(folder, self._config(folder))
             write_card(self, folder)
 
     @classmethod

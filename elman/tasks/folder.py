@@ -45,8 +45,7 @@ SERIES, HISTORY = "series.json", "history.safetensors"
 PARTS = (  # of a model; the manifest names them
     CONFIG, TOKENIZER, SOURCE_TOKENIZER, WORDS, SERIES, HISTORY, WEIGHTS, METRICS, CHECKPOINT,
 )  # fmt: skip
-BEGUN = {".lock", MANIFEST, f".{MANIFEST}.part", f".{CONFIG}.part"}  # of a run killed at once
-OURS = (MANIFEST, *reversed(PARTS), CARD, "run.jsonl", "report.html")
+OURS = (CARD, "run.jsonl", "report.html", *reversed(PARTS), MANIFEST)  # as they are deleted
 
 
 def check_free(folder: Path, *, overwrite: bool) -> None:
@@ -56,7 +55,7 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
         FolderError: the folder is not empty and `overwrite` is not set, or it holds files that are
             not from Elman, or it cannot be made or written.
     """
-    if folder.is_dir() and {path.name for path in folder.iterdir()} - BEGUN:
+    if folder.is_dir() and not _is_empty(folder):
         if not (folder / CONFIG).exists():
             raise FolderError(
                 f"{folder}: is not empty and no model folder; name a new folder for out"
@@ -74,8 +73,20 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
         raise FolderError(f"{folder}: {above} cannot be written; name another folder for out")
 
 
-def start_folder(folder: Path, config: dict[str, Any]) -> None:
-    """Make the folder, take away what an earlier run left in it, and write its config."""
+def _is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a run leaves that is killed before its config."""
+    found = {path.name.removeprefix(".").removesuffix(".part") for path in folder.iterdir()}
+    found.discard("lock")
+    if not found or (folder / CONFIG).exists():
+        return not found
+    return MANIFEST in found and found <= {MANIFEST, *PARTS}
+
+
+def start_folder(folder: Path) -> None:
+    """Make the folder, delete what an earlier run left in it, and begin a manifest.
+
+    The config is to be written after the other parts: a folder that has one can be resumed.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in OURS:
@@ -84,7 +95,6 @@ def start_folder(folder: Path, config: dict[str, Any]) -> None:
     except OSError as error:
         raise FolderError(f"{folder}: cannot be made ({error.strerror})") from error
     start_manifest(folder)
-    write_config(folder, config)
 
 
 def check_folder(folder: Path, *, checkpoint: bool) -> None:

@@ -54,8 +54,9 @@ def start(model: Estimator, job: Job, folder: Path | None, *, fabric: Fabric, sh
 
     def prepare() -> None:
         if folder is not None:
-            start_folder(folder, model._config(folder))
+            start_folder(folder)
             model._save_parts(folder)
+            write_config(folder, model._config(folder))
 
     on_first(fabric, prepare)
     _run(model, job, folder, fabric=fabric, resume=False, show=show)
