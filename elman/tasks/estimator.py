@@ -144,7 +144,7 @@ class Estimator(NetworkSettings):
         with locked(folder) if is_first() else contextlib.nullcontext():
             if is_first():
                 check_can_go_on(folder)
-                check_folder(folder, checkpoint=True)
+                check_folder(folder, checkpoint=True, metrics=False)  # these are written anew
             model._resume(dict(model._described), folder, show=show)
         return model
 

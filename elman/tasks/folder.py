@@ -97,19 +97,21 @@ def start_folder(folder: Path) -> None:
     start_manifest(folder)
 
 
-def check_folder(folder: Path, *, checkpoint: bool) -> None:
+def check_folder(folder: Path, *, checkpoint: bool, metrics: bool = True) -> None:
     """Refuse a folder with a part that is missing, damaged or of another model.
 
     Args:
         folder: a model or a run.
-        checkpoint: whether the checkpoint, which is the largest part, is looked at, too.
+        checkpoint: whether the checkpoint, the largest part, is looked at, too.
+        metrics: whether the scores are.
 
     Raises:
         FolderError: names the part.
     """
     # These two may be taken away: the model is the same without them.
-    without = {name for name in (METRICS, CHECKPOINT) if not (folder / name).exists()}
-    check_parts(folder, without=without if checkpoint else without | {CHECKPOINT})
+    wanted = {METRICS: metrics, CHECKPOINT: checkpoint}
+    without = [name for name in wanted if not (wanted[name] and (folder / name).exists())]
+    check_parts(folder, without=without)
 
 
 def check_can_go_on(folder: Path) -> None:
