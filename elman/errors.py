@@ -6,7 +6,8 @@
     |   |-- TensorError     a tensor has another dtype, shape or device (a RuntimeError too)
     |   `-- UntrainedError  a model is used before it is trained (an AttributeError too)
     |-- FolderError       a model or run folder is missing, damaged, foreign or in the way
-    `-- DivergenceError   training met a loss or a gradient that is not a finite number
+    |-- DivergenceError   training met a loss or a gradient that is not a finite number
+    `-- LostProcessError  another process of a run has ended, so that it cannot go on
 
     KeyboardInterrupt
     `-- Stopped           training was asked to stop, and did so in good order
@@ -42,6 +43,10 @@ class FolderError(ElmanError):
 
 class DivergenceError(ElmanError):
     """Training met a loss or a gradient that is not a finite number."""
+
+
+class LostProcessError(ElmanError):
+    """Another process of a run has ended, so that the run cannot go on."""
 
 
 class Stopped(KeyboardInterrupt):

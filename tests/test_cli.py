@@ -607,6 +607,7 @@ def move_text(model: Path, book: Path, folder: Path) -> Path:
     config = json.loads((model / "config.json").read_text())
     config["data"]["train"] = str(moved)
     write(model / "config.json", json.dumps(config))
+    (model / "manifest.json").unlink()
     return moved
 
 
@@ -710,7 +711,7 @@ USED = dict.fromkeys(("config.json", "tokenizer.json", "weights.safetensors"), D
 # For each command the damages with which it cannot do; what it does not read may be as it likes.
 FATAL = {
     **dict.fromkeys(("predict", "generate", "evaluate"), USED | {"metrics.json": SPOILT}),
-    "info": {"config.json": DAMAGES, "metrics.json": SPOILT},
+    "info": {**USED, "checkpoint.safetensors": SPOILT, "metrics.json": SPOILT},
     "resume": {
         **USED,
         "checkpoint.safetensors": DAMAGES,
@@ -791,6 +792,7 @@ def test_files_of_another_model_are_refused(
     config = json.loads((model / "config.json").read_text())
     config["settings"]["hidden_size"] = 9
     write(model / "config.json", json.dumps(config))
+    (model / "manifest.json").unlink()
     before = contents(model)
     refused(command, model, *COMMANDS[command], says=".safetensors: ")
     assert contents(model) == before
@@ -800,7 +802,9 @@ def test_weights_in_place_of_a_checkpoint_are_refused(
     refused: Callable[..., str], model: Path
 ) -> None:
     shutil.copy(model / "weights.safetensors", model / "checkpoint.safetensors")
-    refused("resume", model, says="checkpoint.safetensors: is not of the model")
+    refused("resume", model, says="checkpoint.safetensors: is not the file that was written")
+    (model / "manifest.json").unlink()
+    refused("resume", model, says="checkpoint.safetensors: encode.weight is missing")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -9,9 +9,11 @@ Nothing heavy is imported before a command runs.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
+from pathlib import Path
 
 import cyclopts
 
@@ -20,6 +22,7 @@ from elman.cli.app import app, help_console
 from elman.cli.config import spread_sizes, use_config
 from elman.errors import ElmanError, Stopped
 from elman.report.terminal import discard_output, prepare_streams, tell
+from elman.train.processes import is_first, speaks
 
 __all__ = ["app", "main"]
 
@@ -31,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     if debug:
         arguments.remove("--debug")
     prepare_streams()
+    if not is_first():  # of several processes of a run
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
     try:
         use_config(arguments)
         app(
@@ -47,7 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (cyclopts.CycloptsError, ElmanError) as error:
         return _refuse(str(error), error, debug)
     except Stopped as stopped:
-        tell(str(stopped))
+        if speaks():
+            tell(str(stopped))
         return 128 + stopped.signal
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -67,6 +73,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _refuse(message: str, error: BaseException, debug: bool) -> int:
     if debug:
         raise error
-    # A value that fills the screen is cut: the line is to be read.
-    tell(re.sub(r"(\S{200})\S{100,}", r"\1...", " ".join(message.split())))
+    if speaks():  # a value that fills the screen is cut: the line is to be read
+        tell(re.sub(r"(\S{200})\S{100,}", r"\1...", " ".join(message.split())))
     return 2

@@ -395,14 +395,18 @@ def info(run: Path | None = None, /) -> None:
         show(f"kernels  {kernels.describe()}")
         show(f"cuda     {torch.cuda.get_device_name() if torch.cuda.is_available() else 'no'}")
         return
-    from elman.tasks.folder import METRICS, read_config, read_json
+    from elman.manifest import MANIFEST
+    from elman.tasks.folder import METRICS, check_folder, read_config, read_json
 
     config = read_config(run)
     settings = task_of(run)._from_config(config, run)
-    metrics = read_json(run / METRICS) if (run / METRICS).exists() else None
+    check_folder(run, checkpoint=True)
+    metrics = read_json(run / METRICS, finite=False) if (run / METRICS).exists() else None
     show(f"{run}: a {config['task']} by Elman {config['elman']}")
     show(f"data   {config['data'].get('name', 'texts in memory')}")
     show(f"state  {'in training or stopped (elman resume)' if metrics is None else 'trained'}")
+    whole = "all as they were written" if (run / MANIFEST).exists() else "not checked, no manifest"
+    show(f"parts  {whole}")
     print_metrics(metrics or {})
     show("settings that differ from the defaults:")
     for field in fields(settings):

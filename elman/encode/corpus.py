@@ -4,7 +4,8 @@
     starts   0              4        6                int64, where each document begins
 
 A text is tokenised once, whatever its size, into the cache folder (`ELMAN_CACHE`, else
-`~/.cache/elman`) under the hash of its content and of its vocabulary, and read from there.  The
+`~/.cache/elman`) under the hash of its content and of its vocabulary, and read from there.  A
+manifest beside the arrays has their lengths and checksums; arrays that differ are made anew.  The
 folder may be deleted at any time.
 """
 
@@ -17,14 +18,17 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman.encode.text import Vocabulary
 from elman.errors import FolderError
+from elman.manifest import check_parts, read_manifest, settle_parts
 from elman.read.split import Pieces
 
+ARRAYS = ("tokens", "starts")
 GROUP = 1 << 22  # characters given to the tokenizer at a time
 
 
@@ -39,6 +43,13 @@ class Corpus:
     tokens: NDArray[np.unsignedinteger]
     starts: NDArray[np.int64]
     end: int
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process of a run maps the files again, where they are ones."""
+        files = tuple(getattr(array, "filename", None) for array in (self.tokens, self.starts))
+        if None in files:
+            return Corpus, (self.tokens, self.starts, self.end)
+        return _mapped, (*files, self.tokens.dtype, self.end)
 
     def __len__(self) -> int:
         """Tokens, `<eos>` included: as many as there are predictions to make."""
@@ -71,7 +82,7 @@ def tokenise(
     *,
     key: str,
 ) -> Corpus:
-    """Token numbers of the pieces, from the cache if they are there.
+    """Token numbers of the pieces, from the cache if they are there and undamaged.
 
     Args:
         pieces: reads the text: parts of it, and whether a document ends with each.
@@ -86,12 +97,15 @@ def tokenise(
     ).hexdigest()
     folder = cache_folder() / name
     dtype = np.dtype(np.uint16 if vocabulary.size <= 1 << 16 else np.uint32)
+    if folder.is_dir() and not _is_whole(folder):
+        shutil.rmtree(folder, ignore_errors=True)
     if not folder.is_dir():
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             beside = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".part", dir=folder.parent))
             try:
                 _write(pieces(), vocabulary, beside, dtype)
+                settle_parts(beside, ARRAYS)
                 beside.rename(folder)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
@@ -101,9 +115,23 @@ def tokenise(
                     f"{folder.parent}: the cache folder cannot be written ({error.strerror}); "
                     "free some space or set ELMAN_CACHE to another folder"
                 ) from error
-    tokens = np.memmap(folder / "tokens", dtype=dtype, mode="r")
-    starts = np.memmap(folder / "starts", dtype=np.int64, mode="r")
-    return Corpus(tokens, starts, vocabulary.end)
+    return _mapped(folder / "tokens", folder / "starts", dtype, vocabulary.end)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the arrays in a folder of the cache are those that were written."""
+    try:
+        check_parts(folder)
+        return set(ARRAYS) <= set(read_manifest(folder) or ())
+    except FolderError:
+        return False
+
+
+def _mapped(tokens: Path, starts: Path, dtype: np.dtype[np.unsignedinteger], end: int) -> Corpus:
+    """A corpus whose arrays are files."""
+    return Corpus(
+        np.memmap(tokens, dtype=dtype, mode="r"), np.memmap(starts, dtype=np.int64, mode="r"), end
+    )
 
 
 def _write(

@@ -166,9 +166,9 @@ class Vocabulary:
 
     def save(self, path: Path) -> None:
         """Write `tokenizer.json`."""
-        from elman.atomic import write_atomic
+        from elman.manifest import write_part
 
-        write_atomic(path, self.tokenizer.to_str(pretty=True))
+        write_part(path, self.tokenizer.to_str(pretty=True))
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:

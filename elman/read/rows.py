@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -36,6 +37,7 @@ from elman.read.text import (
 )
 
 HEADER = "place,reason\n"  # of a file of rejected rows
+NOWHERE = Path(os.devnull)  # for rejected rows that an earlier session has written down
 Column = str | Path | Sequence[object]
 
 
@@ -286,5 +288,5 @@ class Rejects:
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
-            if not self.count and self.path is not None:
-                self.path.unlink(missing_ok=True)
+            if not self.count and self.path is not None and self.path.is_file():
+                self.path.unlink()

@@ -11,11 +11,11 @@ import numpy as np
 from elman.encode.augment import Augment
 from elman.encode.recordings import NEVER, RecordingIndex
 from elman.encode.series import SeriesEmbed
-from elman.errors import ArgumentError, FolderError
+from elman.errors import ArgumentError
 from elman.read.recording_source import RecordingSource
 from elman.read.recordings import Layout, Recording, Recordings, is_arrays
 from elman.read.rows import Rejects
-from elman.tasks.folder import SERIES, read_json, write_json
+from elman.tasks.folder import SERIES, read_index, write_json
 from elman.tasks.labelled_data import columns_set
 from elman.tasks.settings import dialect_of
 
@@ -185,10 +185,7 @@ def learn_index(model: Classifier | Tagger, found: Recordings, notes: list[str])
 
 def load_index(folder: Path) -> RecordingIndex:
     """What `save` wrote; FolderError if it is damaged."""
-    try:
-        return RecordingIndex(**read_json(folder / SERIES))
-    except TypeError as error:
-        raise FolderError(f"{folder / SERIES}: is damaged ({error})") from error
+    return read_index(folder / SERIES, RecordingIndex)
 
 
 def often(model: Classifier | Tagger, count: int) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from elman.errors import ArgumentError, UntrainedError
 from elman.tasks.classifier_settings import ClassifierSettings
-from elman.tasks.estimator import Estimator
+from elman.tasks.estimator import Estimator, check_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,9 +97,9 @@ class Classifier(ClassifierSettings, Estimator):
         """
         from elman.tasks.classifier_run import train_classifier
 
-        folder, rejects = self._begin(out, skip_bad_rows, overwrite=overwrite)
         given = {"train": (data, labels), "validation": validation, "test": test}
-        train_classifier(self, given, folder, rejects, show=show)
+        with self._begin(out, skip_bad_rows, overwrite=overwrite) as (folder, rejects):
+            train_classifier(self, given, folder, rejects, show=show)
         return self
 
     # Use.
@@ -203,6 +203,13 @@ class Classifier(ClassifierSettings, Estimator):
         return (
             result.new_zeros(len(count), result.shape[1]).index_add_(0, of, result) / count[:, None]
         )
+
+    def _check_described(self) -> None:
+        """Refuse classes or a temperature that cannot be with an ArgumentError."""
+        check_names("classes", self._described.get("classes"))
+        temperature = self._described.get("temperature", 1.0)
+        if not (isinstance(temperature, int | float) and 0 < temperature < float("inf")):
+            raise ArgumentError(f"temperature must be a positive number, got {temperature!r}")
 
     @property
     def classes(self) -> list[Label]:
@@ -311,13 +318,13 @@ class Classifier(ClassifierSettings, Estimator):
         )
         return self._model
 
-    def _config(self) -> dict[str, Any]:
+    def _config(self, folder: Path) -> dict[str, Any]:
         from elman.tasks.labelled_data import packed_label
 
-        config = super()._config()
+        config = super()._config(folder)
         if "classes" in self._described:
             packed = [packed_label(label) for label in self.classes]
-            config["data"] = self._described | {"classes": packed}
+            config["data"]["classes"] = packed
         return config
 
     def _save_parts(self, folder: Path) -> None:
@@ -331,10 +338,10 @@ class Classifier(ClassifierSettings, Estimator):
         kind = RecordingInputs if reads_recordings(self) else TextInputs
         self.build(kind.load(self, folder), len(self.classes))
 
-    def _resume(self, config: dict[str, Any], folder: Path, *, show: bool) -> None:
+    def _resume(self, described: dict[str, Any], folder: Path, *, show: bool) -> None:
         from elman.tasks.classifier_run import resume_classifier
 
-        resume_classifier(self, config, folder, show=show)
+        resume_classifier(self, described, folder, show=show)
 
     def card(self, name: str) -> str:
         """The model card."""

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from elman.errors import DataError
+from elman.manifest import CHECKPOINT
 from elman.report.bag_of_words import majority
 from elman.report.classes import (
     confusion,
@@ -27,11 +28,10 @@ from elman.tasks.channel_inputs import often, reads_recordings
 from elman.tasks.labelled_data import Examples, find_classes, notes_on, split, targets_of
 from elman.tasks.parts import Parts, check_same, given_before, read_one, read_parts
 from elman.tasks.recording_inputs import RecordingInputs
-from elman.tasks.run import Job, check_can_go_on, go_on, start
+from elman.tasks.run import Job, go_on, start
 from elman.tasks.text_inputs import TextInputs
-from elman.train.checkpoint import CHECKPOINT
 from elman.train.chunks import ExampleBatches
-from elman.train.fabric import build_fabric
+from elman.train.fabric import build_fabric, on_first
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
@@ -49,36 +49,42 @@ def train_classifier(
     """Fit a fresh model, see `Classifier.fit`."""
     fabric = build_fabric(model)
     kind = RecordingInputs if reads_recordings(model, given["train"]) else TextInputs
-    parts = _read(model, kind, given, rejects)
+
+    def prepare() -> tuple[Parts[Examples], TextInputs | RecordingInputs]:
+        parts = _read(model, kind, given, rejects)
+        model._described = parts.described
+        inputs = kind.learn(model, parts.data["train"], parts.notes)
+        inputs.prepare(model, parts.notes)
+        return parts, inputs
+
+    parts, inputs = on_first(fabric, prepare)
     model._described = parts.described
-    inputs = kind.learn(model, parts.data["train"], parts.notes)
-    _begin(model, inputs, parts)
+    inputs.begin(model.build(inputs, len(model.classes)))
     start(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
 
 
 def resume_classifier(
-    model: Classifier, config: dict[str, Any], folder: Path, *, show: bool
+    model: Classifier, described: dict[str, Any], folder: Path, *, show: bool
 ) -> None:
     """Go on with a run, see `Estimator.resume`."""
-    check_can_go_on(folder)
     fabric = build_fabric(model)
-    given, rejects = given_before(config["data"])
+    given, rejects = given_before(described)
     kind = RecordingInputs if reads_recordings(model, given["train"]) else TextInputs
-    parts = _read(model, kind, given, rejects)
-    check_same(config["data"], parts.described)
-    fresh = not (folder / CHECKPOINT).exists()
-    inputs = kind.load(model, folder, fresh=fresh)
-    if fresh:  # from the beginning, with the weights that it began with
-        _begin(model, inputs, parts)
-    else:
-        model.build(inputs, len(model.classes))
+    fresh = not (folder / CHECKPOINT).exists()  # from the beginning, with its weights
+
+    def prepare() -> tuple[Parts[Examples], TextInputs | RecordingInputs]:
+        parts = _read(model, kind, given, rejects)
+        check_same(described, parts.described)
+        inputs = kind.load(model, folder, fresh=fresh)
+        if fresh:
+            inputs.prepare(model, parts.notes)
+        return parts, inputs
+
+    parts, inputs = on_first(fabric, prepare)
+    network = model.build(inputs, len(model.classes))
+    if fresh:
+        inputs.begin(network)
     go_on(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
-
-
-def _begin(model: Classifier, inputs: TextInputs | RecordingInputs, parts: Parts[Examples]) -> None:
-    """The network, with what is there to start from."""
-    inputs.prepare(model, parts.notes)
-    inputs.begin(model.build(inputs, len(model.classes)))
 
 
 def _read(
@@ -252,7 +258,9 @@ def _details(
         if not model.several:
             found = [classes[int(p[n].argmax())]]
         true = ", ".join(map(str, examples.labels[n])) or "none"
-        title = f"{examples.places[n]}: {true}, guessed {', '.join(found) or 'none'}"
+        place = examples.places[n]
+        place = Path(place).name if Path(place).is_absolute() else place  # the report may be shared
+        title = f"{place}: {true}, guessed {', '.join(found) or 'none'}"
         item = examples.items[n]
         if model.pooling == "attention" and isinstance(item, str):
             title += f"; weighed most: {', '.join(_weighed(model, item))}"

@@ -5,33 +5,44 @@ Nothing heavy is imported before it is used, so that `elman --help` is quick.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, FolderError, UntrainedError
+from elman.manifest import WEIGHTS
 from elman.read.files import path_of
 from elman.read.rows import check_new
 from elman.read.text import is_unicode
 from elman.tasks.folder import (
     CONFIG,
     METRICS,
+    check_can_go_on,
+    check_folder,
     check_free,
+    found_from,
     read_config,
     read_json,
+    relative_to,
     start_folder,
+    write_config,
     write_json,
 )
+from elman.tasks.lock import locked
 from elman.tasks.settings import NetworkSettings
+from elman.train.processes import is_first
 
 if TYPE_CHECKING:
     from elman.model import SequenceModel
     from elman.seq2seq import Seq2Seq
 
 Task = TypeVar("Task", bound="Estimator")
+
+PATHS = ("train", "validation", "test", "start_from", "vectors")  # of settings and data
 
 
 class Estimator(NetworkSettings):
@@ -70,8 +81,8 @@ class Estimator(NetworkSettings):
         """Make the network, with any weights, from what `_save_parts` and `_described` hold."""
         raise NotImplementedError
 
-    def _resume(self, config: dict[str, Any], folder: Path, *, show: bool) -> None:
-        """Go on with a run."""
+    def _resume(self, described: dict[str, Any], folder: Path, *, show: bool) -> None:
+        """Go on with a run, whose data `described` says."""
         raise NotImplementedError
 
     def card(self, name: str) -> str:
@@ -80,19 +91,29 @@ class Estimator(NetworkSettings):
 
     # Of all.
 
+    @contextlib.contextmanager
     def _begin(
         self, out: str | Path | None, skip_bad_rows: str | Path | None, *, overwrite: bool
-    ) -> tuple[Path | None, Path | None]:
-        """Refuse what cannot work; folder of the model and file for bad rows."""
+    ) -> Iterator[tuple[Path | None, Path | None]]:
+        """Refuse what cannot work; folder of the model, locked, and file for bad rows."""
         self.check()
         self._described = {}  # of an earlier fit
         folder = None if out is None else path_of(out, "out")
-        if folder is not None:
-            check_free(folder, overwrite=overwrite)
         rejects = None if skip_bad_rows is None else path_of(skip_bad_rows, "skip_bad_rows")
+        if not is_first():  # the first process looks for all
+            yield folder, rejects
+            return
         if rejects is not None:
             check_new(rejects, overwrite=overwrite)
-        return folder, rejects
+        with contextlib.ExitStack() as stack:
+            if folder is not None:
+                check_free(folder, overwrite=True)
+                stack.enter_context(locked(folder))
+                check_free(folder, overwrite=overwrite)
+            yield folder, rejects
+
+    def _check_described(self) -> None:
+        """Refuse what `config.json` holds of the data, if it cannot be, with an ArgumentError."""
 
     @property
     def model(self) -> Any:  # SequenceModel or Seq2Seq, as the task has it
@@ -127,26 +148,32 @@ class Estimator(NetworkSettings):
             DataError: the data are gone or have changed.
         """
         folder = path_of(folder, "folder")
-        config = read_config(folder)
-        model = cls._from_config(config, folder)
+        model = cls._from_config(read_config(folder), folder)
         model.learning_rate = model.learning_rate if learning_rate is None else learning_rate
         model.epochs = model.epochs if epochs is None else epochs
         model.check()
-        model._resume(config, folder, show=show)
+        with locked(folder) if is_first() else contextlib.nullcontext():
+            if is_first():
+                check_can_go_on(folder)
+                check_folder(folder, checkpoint=True, metrics=False)  # these are written anew
+            model._resume(dict(model._described), folder, show=show)
         return model
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the model to a folder, for `elman.load`."""
         from elman.tasks.run import write_card
-        from elman.train.checkpoint import WEIGHTS, save_tensors
+        from elman.train.checkpoint import save_tensors
 
         folder, weights = path_of(folder, "folder"), self.model.state_dict()
-        check_free(folder, overwrite=overwrite)
-        start_folder(folder, self._config())
-        self._save_parts(folder)
-        save_tensors(folder / WEIGHTS, weights)
-        write_json(folder / METRICS, self.metrics)
-        write_card(self, folder)
+        check_free(folder, overwrite=True)
+        with locked(folder):
+            check_free(folder, overwrite=overwrite)
+            start_folder(folder)
+            self._save_parts(folder)
+            save_tensors(folder / WEIGHTS, weights)
+            write_json(folder / METRICS, self.metrics)
+            write_config(folder, self._config(folder))
+            write_card(self, folder)
 
     @classmethod
     def load(cls: type[Task], folder: str | Path) -> Task:
@@ -155,10 +182,11 @@ class Estimator(NetworkSettings):
         Raises:
             FolderError: the folder is missing, damaged or of another task.
         """
-        from elman.train.checkpoint import WEIGHTS, load_tensors
+        from elman.train.checkpoint import check_tensors, load_tensors
 
         folder = path_of(folder, "folder")
         model = cls._from_config(read_config(folder), folder)
+        check_folder(folder, checkpoint=False)
         if not (folder / WEIGHTS).exists():
             raise FolderError(
                 f"{folder}: has no weights yet, its training has not come to a first validation; "
@@ -166,18 +194,21 @@ class Estimator(NetworkSettings):
             )
         weights, _ = load_tensors(folder / WEIGHTS)
         model._build_from(folder)
-        try:
-            model.model.float().load_state_dict(weights)
-        except RuntimeError as error:
-            reason = str(error).replace("\n", " ")
-            raise FolderError(f"{folder / WEIGHTS}: does not fit config.json ({reason})") from None
+        check_tensors(folder / WEIGHTS, weights, model.model.float().state_dict())
+        model.model.load_state_dict(weights)
         model.model.eval()
         if (folder / METRICS).exists():
-            model.metrics = read_json(folder / METRICS)
+            model.metrics = read_json(folder / METRICS, finite=False)
         return model
 
-    def _config(self) -> dict[str, Any]:
-        return {"task": self.task, "settings": asdict(self), "data": self._described}
+    def _config(self, folder: Path) -> dict[str, Any]:
+        """What config.json holds; paths are relative to the folder, so that none leaks or breaks.
+
+        A folder that is shared tells nothing of the machine, and one that is moved together with
+        its data still finds them.
+        """
+        config = {"task": self.task, "settings": asdict(self), "data": dict(self._described)}
+        return _change_paths(config, lambda path: relative_to(folder, path))
 
     @classmethod
     def _from_config(cls: type[Task], config: dict[str, Any], folder: Path) -> Task:
@@ -185,6 +216,7 @@ class Estimator(NetworkSettings):
         if config["task"] != cls.task:
             raise FolderError(f"{folder}: holds a model for {config['task']}, not {cls.task}")
         known = {field.name for field in fields(cls)}
+        config = _change_paths(config, lambda path: str(found_from(folder, path)))
         strange = set(config["settings"]) - known
         if strange:
             raise FolderError(
@@ -192,10 +224,11 @@ class Estimator(NetworkSettings):
             )
         try:
             model = cls(**config["settings"])
-            model.check()
-        except (TypeError, ArgumentError) as error:
+            model._described = config["data"]
+            model.settled().check()
+            model._check_described()
+        except (TypeError, ValueError, AttributeError) as error:
             raise FolderError(f"{folder / CONFIG}: is damaged ({error})") from error
-        model._described = config["data"]
         return model
 
 
@@ -230,6 +263,29 @@ def plain(value: Any, kind: str = "") -> Any:
     if kind.startswith("tuple[str") and not all(isinstance(one, str) for one in items):
         return tuple(map(str, items))
     return items
+
+
+def _change_paths(config: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """A copy of a config in which each path of data, or of a model to start from, is changed."""
+
+    def changed(values: dict[str, Any]) -> dict[str, Any]:
+        result = dict(values)
+        for name in PATHS:
+            if isinstance(value := values.get(name), str):
+                result[name] = change(value)
+            elif isinstance(value, list):
+                result[name] = [None if path is None else change(path) for path in value]
+        return result
+
+    return {
+        **config, "settings": changed(config["settings"]), "data": changed(config["data"])
+    }  # fmt: skip
+
+
+def check_names(what: str, names: object) -> None:
+    """Refuse names of classes that are not at least two different ones with an ArgumentError."""
+    if not (isinstance(names, list) and len(set(names)) == len(names) >= 2):
+        raise ArgumentError(f"{what} must be a list of two or more different names, got {names!r}")
 
 
 def checked_texts(texts: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@
     README.md                the card: data, sizes, scores, how to use it
     run.jsonl, report.html   how the training went
     checkpoint.safetensors   for `elman resume`
+    manifest.json            lengths and checksums of these parts, see `elman.manifest`
 
 Never a pickle.  No torch is imported here.
 """
@@ -17,23 +18,34 @@ Never a pickle.  No torch is imported here.
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import elman
-from elman.atomic import write_atomic
 from elman.errors import FolderError
+from elman.manifest import (
+    CHECKPOINT,
+    MANIFEST,
+    WEIGHTS,
+    check_parts,
+    start_manifest,
+    write_part,
+)
 from elman.read.text import is_unicode
+
+Index = TypeVar("Index")
 
 FORMAT = 1
 CONFIG, METRICS, CARD = "config.json", "metrics.json", "README.md"
 TOKENIZER, SOURCE_TOKENIZER, WORDS = "tokenizer.json", "source_tokenizer.json", "words.json"
 SERIES, HISTORY = "series.json", "history.safetensors"
-OURS = (
-    "weights.safetensors", "checkpoint.safetensors", METRICS, CARD, TOKENIZER,
-    SOURCE_TOKENIZER, WORDS, SERIES, HISTORY, "run.jsonl", "report.html", CONFIG,
+PARTS = (  # of a model; the manifest names them
+    CONFIG, TOKENIZER, SOURCE_TOKENIZER, WORDS, SERIES, HISTORY, WEIGHTS, METRICS, CHECKPOINT,
 )  # fmt: skip
+OURS = (CARD, "run.jsonl", "report.html", *reversed(PARTS), MANIFEST)  # as they are deleted
 
 
 def check_free(folder: Path, *, overwrite: bool) -> None:
@@ -43,7 +55,7 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
         FolderError: the folder is not empty and `overwrite` is not set, or it holds files that are
             not from Elman, or it cannot be made or written.
     """
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and not _is_empty(folder):
         if not (folder / CONFIG).exists():
             raise FolderError(
                 f"{folder}: is not empty and no model folder; name a new folder for out"
@@ -61,8 +73,20 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
         raise FolderError(f"{folder}: {above} cannot be written; name another folder for out")
 
 
-def start_folder(folder: Path, config: dict[str, Any]) -> None:
-    """Make the folder, take away what an earlier run left in it, and write its config."""
+def _is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but what a run leaves that is killed before its config."""
+    found = {path.name.removeprefix(".").removesuffix(".part") for path in folder.iterdir()}
+    found.discard("lock")
+    if not found or (folder / CONFIG).exists():
+        return not found
+    return MANIFEST in found and found <= {MANIFEST, *PARTS}
+
+
+def start_folder(folder: Path) -> None:
+    """Make the folder, delete what an earlier run left in it, and begin a manifest.
+
+    The config is to be written after the other parts: a folder that has one can be resumed.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in OURS:
@@ -70,7 +94,43 @@ def start_folder(folder: Path, config: dict[str, Any]) -> None:
             (folder / f".{name}.part").unlink(missing_ok=True)
     except OSError as error:
         raise FolderError(f"{folder}: cannot be made ({error.strerror})") from error
-    write_config(folder, config)
+    start_manifest(folder)
+
+
+def check_folder(folder: Path, *, checkpoint: bool, metrics: bool = True) -> None:
+    """Refuse a folder with a part that is missing, damaged or of another model.
+
+    Args:
+        folder: a model or a run.
+        checkpoint: whether the checkpoint, the largest part, is looked at, too.
+        metrics: whether the scores are.
+
+    Raises:
+        FolderError: names the part.
+    """
+    # These two may be taken away: the model is the same without them.
+    wanted = {METRICS: metrics, CHECKPOINT: checkpoint}
+    without = [name for name in wanted if not (wanted[name] and (folder / name).exists())]
+    check_parts(folder, without=without)
+
+
+def check_can_go_on(folder: Path) -> None:
+    """Refuse a finished model without a checkpoint with a FolderError."""
+    if (folder / METRICS).exists() and not (folder / CHECKPOINT).exists():
+        raise FolderError(f"{folder}: has no {CHECKPOINT}, so its training cannot go on")
+
+
+def relative_to(folder: Path, path: str) -> str:
+    """A path as it is seen from a folder; absolute where the two are on different drives."""
+    try:
+        return os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
+    except ValueError:
+        return os.path.realpath(path)
+
+
+def found_from(folder: Path, path: str) -> Path:
+    """The file that `relative_to` names."""
+    return Path(os.path.normpath(folder.resolve() / path))
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
@@ -83,11 +143,16 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False)
     if not is_unicode(text):
         text = json.dumps(value, indent=2)  # the name of a file that is not UTF-8
-    write_atomic(path, f"{text}\n")
+    write_part(path, f"{text}\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; FolderError if it is missing or damaged."""
+def read_json(path: Path, *, finite: bool = True) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        FolderError: the file is missing or damaged, or a number in it is NaN or infinite; with
+            finite=False such numbers are taken, as scores may be.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -96,7 +161,38 @@ def read_json(path: Path) -> dict[str, Any]:
         raise FolderError(f"{path}: is damaged, it is no JSON ({error})") from error
     if not isinstance(value, dict):
         raise FolderError(f"{path}: is damaged, it holds no JSON object")
+    if finite and (place := _not_finite(value, "")) is not None:
+        raise FolderError(f"{path}: is damaged, {place} is no finite number; put the old file back")
     return value
+
+
+def _not_finite(value: object, place: str) -> str | None:
+    """Where in a JSON value a number is NaN or infinite."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else place
+    inside: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        inside = value.items()
+    elif isinstance(value, list):
+        inside = enumerate(value)
+    places = (_not_finite(one, f"{place}.{name}".removeprefix(".")) for name, one in inside)
+    return next((found for found in places if found is not None), None)
+
+
+def read_index(path: Path, kind: Callable[..., Index]) -> Index:
+    """What training has seen of series or recordings, from a JSON file.
+
+    Raises:
+        FolderError: the file is missing or damaged, or a unit cannot be one.
+    """
+    values = read_json(path)
+    try:
+        for name, (_, deviation) in values.get("units", {}).items():
+            if not deviation > 0:
+                raise ValueError(f"the deviation of {name} is {deviation}, expected above 0")
+        return kind(**values)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise FolderError(f"{path}: is damaged ({error}); put the old file back") from error
 
 
 def read_config(folder: Path) -> dict[str, Any]:

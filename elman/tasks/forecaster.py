@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elman.arguments import check_kind, check_whole
-from elman.errors import ArgumentError, FolderError, UntrainedError
+from elman.errors import ArgumentError, UntrainedError
 from elman.tasks.estimator import Estimator
-from elman.tasks.folder import HISTORY, SERIES, read_json, write_json
+from elman.tasks.folder import HISTORY, SERIES, read_index, write_json
 from elman.tasks.forecaster_settings import ForecasterSettings
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ class Forecaster(ForecasterSettings, Estimator):
         """
         from elman.tasks.forecaster_run import train_forecaster
 
-        folder, rejects = self._begin(out, skip_bad_rows, overwrite=overwrite)
         given = {"train": (series, None), "test": None if test is None else (test, None)}
-        train_forecaster(self, given, folder, rejects, show=show)
+        with self._begin(out, skip_bad_rows, overwrite=overwrite) as (folder, rejects):
+            train_forecaster(self, given, folder, rejects, show=show)
         return self
 
     def predict(self, series: Any = None, *, futures: int = 0) -> Forecasts:
@@ -337,17 +337,13 @@ class Forecaster(ForecasterSettings, Estimator):
         from elman.encode.index import SeriesIndex
         from elman.tasks.history import History
 
-        try:
-            index = SeriesIndex(**read_json(folder / SERIES))
-        except TypeError as error:
-            raise FolderError(f"{folder / SERIES}: is damaged ({error})") from error
-        self.build(index)
+        self.build(read_index(folder / SERIES, SeriesIndex))
         self._history = History.load(folder / HISTORY)
 
-    def _resume(self, config: dict[str, Any], folder: Path, *, show: bool) -> None:
+    def _resume(self, described: dict[str, Any], folder: Path, *, show: bool) -> None:
         from elman.tasks.forecaster_run import resume_forecaster
 
-        resume_forecaster(self, config, folder, show=show)
+        resume_forecaster(self, described, folder, show=show)
 
     def card(self, name: str) -> str:
         """The model card."""

@@ -42,8 +42,8 @@ from elman.tasks.forecaster_use import (
 )
 from elman.tasks.history import history_of, observed, seasonal_errors
 from elman.tasks.parts import Parts, check_same, given_before, read_parts
-from elman.tasks.run import Job, check_can_go_on, go_on, start
-from elman.train.fabric import build_fabric
+from elman.tasks.run import Job, go_on, start
+from elman.train.fabric import build_fabric, on_first
 from elman.train.windows import WindowBatches
 
 if TYPE_CHECKING:
@@ -59,19 +59,23 @@ def train_forecaster(
 ) -> None:  # fmt: skip
     """Fit a fresh model, see `Forecaster.fit`."""
     fabric = build_fabric(model)
-    parts = _read(model, given, rejects)
+    parts = on_first(fabric, lambda: _read(model, given, rejects))
     model._described = parts.described
     start(model, _job(model, parts, fabric, folder), folder, fabric=fabric, show=show)
 
 
 def resume_forecaster(
-    model: Forecaster, config: dict[str, Any], folder: Path, *, show: bool
+    model: Forecaster, described: dict[str, Any], folder: Path, *, show: bool
 ) -> None:
     """Go on with a run, see `Estimator.resume`."""
-    check_can_go_on(folder)
     fabric = build_fabric(model)
-    parts = _read(model, *given_before(config["data"]))
-    check_same(config["data"], parts.described)
+
+    def prepare() -> Parts[SeriesTable]:
+        parts = _read(model, *given_before(described))
+        check_same(described, parts.described)
+        return parts
+
+    parts = on_first(fabric, prepare)
     go_on(model, _job(model, parts, fabric, folder), folder, fabric=fabric, show=show)
 
 

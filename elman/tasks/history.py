@@ -74,6 +74,10 @@ class History:
         """
         tensors, read = load_tensors(path)
         facts: dict[str, Any] = dict(read)
+        for name, tensor in tensors.items():
+            whole = name in ("lengths", "starts")
+            if tensor.dtype != (torch.int64 if whole else torch.float64):
+                raise FolderError(f"{path}: is damaged, {name} is {tensor.dtype}")
         try:
             frequency = Frequency.named(facts["frequency"])
             kind = np.int64 if frequency.unit == "step" else "datetime64[us]"

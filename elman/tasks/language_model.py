@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from elman.arguments import check_whole, list_of_argument, text_of_argument
 from elman.errors import ArgumentError, UntrainedError
-from elman.read.files import path_of
 from elman.tasks.estimator import Estimator
-from elman.tasks.folder import TOKENIZER, check_free
+from elman.tasks.folder import TOKENIZER
 from elman.tasks.language_settings import LanguageSettings
 
 if TYPE_CHECKING:
@@ -89,13 +88,10 @@ class LanguageModel(LanguageSettings, Estimator):
         """
         from elman.tasks.text_run import train_text
 
-        self.check()
         if train is None:
             raise ArgumentError("train must be a path or a list of texts, got None")
-        folder = None if out is None else path_of(out, "out")
-        if folder is not None:
-            check_free(folder, overwrite=overwrite)
-        train_text(self, train, validation, test, folder, show=show)
+        with self._begin(out, None, overwrite=overwrite) as (folder, _):
+            train_text(self, train, validation, test, folder, show=show)
         return self
 
     # Use.
@@ -310,10 +306,10 @@ class LanguageModel(LanguageSettings, Estimator):
 
         self.build(Vocabulary.load(folder / TOKENIZER))
 
-    def _resume(self, config: dict[str, Any], folder: Path, *, show: bool) -> None:
+    def _resume(self, described: dict[str, Any], folder: Path, *, show: bool) -> None:
         from elman.tasks.text_run import resume_text
 
-        resume_text(self, config, folder, show=show)
+        resume_text(self, described, folder, show=show)
 
     def card(self, name: str) -> str:
         """The model card."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from elman.errors import DataError
 from elman.read.files import is_path, path_of
-from elman.read.rows import Rejects, Rows, check_new
+from elman.read.rows import NOWHERE, Rejects, Rows, check_new
 from elman.read.sentences import Sentences
 
 NAMES = ("train", "validation", "test")
@@ -82,9 +82,10 @@ def read_parts(
             described[name] = [None if path is None else str(Path(path).resolve()) for path in pair]
     read = [one for one in sources.values() if isinstance(one, Rows | Sentences)]
     notes = list(dict.fromkeys(note for one in read for note in one.notes))
-    notes += [f"{bad.count} bad {unit} are left out: see {rejects}"] if bad.count else []
     if rejects is not None:
-        described["rejects"] = str(rejects.resolve())
+        described["rejects"] = True
+        where = "" if rejects == NOWHERE else f": see {rejects.name}"
+        notes += [f"{bad.count} bad {unit} are skipped{where}"] if bad.count else []
     return Parts(data, described, notes)
 
 
@@ -98,7 +99,10 @@ def read_one(source: S, rejects: str | Path | None, collect: Callable[[S, Reject
 
 
 def given_before(described: Mapping[str, Any]) -> tuple[dict[str, object], Path | None]:
-    """What a run was given, and its file for bad rows, in a later session.
+    """The data that a run was given, for a later session, and where its bad rows go.
+
+    The first session has written the bad rows down, so they go nowhere now: a resume writes to no
+    path that a config names.
 
     Raises:
         DataError: a part was given in memory.
@@ -109,9 +113,8 @@ def given_before(described: Mapping[str, Any]) -> tuple[dict[str, object], Path 
                 f"the {name} data were given in memory and are gone; train from files to be able "
                 "to go on later"
             )
-    rejects = described.get("rejects")
     given: dict[str, object] = {name: tuple(described[name]) for name in NAMES if name in described}
-    return given, None if rejects is None else Path(rejects)
+    return given, NOWHERE if described.get("rejects") else None
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -13,14 +13,16 @@ from lightning_fabric import Fabric
 
 import elman
 from elman.atomic import write_atomic
-from elman.errors import DivergenceError, FolderError, Stopped
+from elman.errors import DivergenceError, Stopped
+from elman.manifest import CHECKPOINT, WEIGHTS, remove_part, settle_parts
 from elman.report.journal import Journal
 from elman.report.page import write_report
 from elman.report.progress import Progress
-from elman.tasks.estimator import Estimator
-from elman.tasks.folder import CARD, CONFIG, METRICS, start_folder, write_config, write_json
-from elman.train.checkpoint import CHECKPOINT, WEIGHTS, load_tensors
+from elman.tasks.estimator import PATHS, Estimator
+from elman.tasks.folder import CARD, METRICS, PARTS, start_folder, write_config, write_json
+from elman.train.checkpoint import check_tensors, load_tensors, select
 from elman.train.chunks import Batches
+from elman.train.fabric import on_first
 from elman.train.loop import fit
 
 
@@ -48,27 +50,29 @@ class Job:
 
 
 def start(model: Estimator, job: Job, folder: Path | None, *, fabric: Fabric, show: bool) -> None:
-    """Train a fresh model; only now is the folder touched, so that an old one stays until here."""
-    if folder is not None and fabric.is_global_zero:
-        start_folder(folder, model._config())
-        model._save_parts(folder)
-    fabric.barrier()
+    """Train a fresh model; only now are files replaced, so that an old model stays until here."""
+
+    def prepare() -> None:
+        if folder is not None:
+            start_folder(folder)
+            model._save_parts(folder)
+            write_config(folder, model._config(folder))
+
+    on_first(fabric, prepare)
     _run(model, job, folder, fabric=fabric, resume=False, show=show)
 
 
 def go_on(model: Estimator, job: Job, folder: Path, *, fabric: Fabric, show: bool) -> None:
     """Go on from the checkpoint of a folder, or from the beginning if it has none yet."""
-    if (folder / CHECKPOINT).exists():
-        _check_run(model, folder)
-    if fabric.is_global_zero:
-        write_config(folder, model._config())
+
+    def prepare() -> None:
+        if (folder / CHECKPOINT).exists():
+            _check_run(model, folder)
+        settle_parts(folder, PARTS)  # of a killed run, or of an older version
+        write_config(folder, model._config(folder))
+
+    on_first(fabric, prepare)
     _run(model, job, folder, fabric=fabric, resume=True, show=show)
-
-
-def check_can_go_on(folder: Path) -> None:
-    """Refuse a finished model without a checkpoint with a FolderError."""
-    if (folder / METRICS).exists() and not (folder / CHECKPOINT).exists():
-        raise FolderError(f"{folder}: has no {CHECKPOINT}, so its training cannot go on")
 
 
 def write_card(model: Estimator, folder: Path) -> None:
@@ -78,14 +82,10 @@ def write_card(model: Estimator, folder: Path) -> None:
 
 def _check_run(model: Estimator, folder: Path) -> None:
     """Refuse a checkpoint that is damaged or of another model, before anything is changed."""
-    expected = {name: weight.shape for name, weight in model.model.state_dict().items()}
+    expected = model.model.state_dict()
     for file, prefix in ((CHECKPOINT, "model."), (WEIGHTS, "")):
         tensors, facts = load_tensors(folder / file)
-        found = {
-            n.removeprefix(prefix): t.shape for n, t in tensors.items() if n.startswith(prefix)
-        }
-        if found != expected:
-            raise FolderError(f"{folder / file}: is not of the model that {CONFIG} describes")
+        check_tensors(folder / file, select(tensors, prefix), expected)
         position = facts.get("position")
         if isinstance(position, dict) and not position["best_step"]:
             return  # before the first validation there are no weights
@@ -120,7 +120,7 @@ def _run(
         if outcome.signal is not None:
             step = outcome.position.step
             if folder is not None and first:  # of fewer epochs, if the run was finished before
-                (folder / METRICS).unlink(missing_ok=True)
+                remove_part(folder / METRICS)
             saved = f"; go on with: elman resume {folder}" if folder else ""
             raise Stopped(f"stopped after step {step}{saved}", outcome.signal)
         if first:
@@ -139,13 +139,16 @@ def _run(
         if display is not None:
             display.close()
     if folder is not None and first:
-        write_config(folder, model._config())  # what was fitted on the validation data, too
+        write_config(folder, model._config(folder))  # what was fitted on the validation data, too
         write_json(folder / METRICS, model.metrics)
         write_card(model, folder)
         write_report(folder)
 
 
 def _start_record(model: Estimator, job: Job, fabric: Fabric) -> dict[str, object]:
+    settings = {name: value for name, value in asdict(model.settled()).items() if value is not None}
+    for name in set(PATHS) & set(settings):  # the report may be shared
+        settings[name] = Path(settings[name]).name
     return {
         "event": "start",
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -155,9 +158,7 @@ def _start_record(model: Estimator, job: Job, fabric: Fabric) -> dict[str, objec
         "precision": model.precision,
         "seed": model.seed,
         "versions": {"elman": elman.__version__, "torch": torch.__version__},
-        "settings": {
-            name: value for name, value in asdict(model.settled()).items() if value is not None
-        },
+        "settings": settings,
         "data": dict(job.data),
         "epochs": model.epochs,
         "steps_per_epoch": -(-len(job.train) // model.accumulate),

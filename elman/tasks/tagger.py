@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elman.errors import ArgumentError, UntrainedError
-from elman.tasks.estimator import Estimator
+from elman.tasks.estimator import Estimator, check_names
 from elman.tasks.tagger_settings import TaggerSettings
 
 if TYPE_CHECKING:
@@ -114,9 +114,9 @@ class Tagger(TaggerSettings, Estimator):
         """
         from elman.tasks.tagger_run import train_tagger
 
-        folder, rejects = self._begin(out, skip_bad_rows, overwrite=overwrite)
         given = {"train": (data, tags), "validation": validation, "test": test}
-        train_tagger(self, given, folder, rejects, show=show)
+        with self._begin(out, skip_bad_rows, overwrite=overwrite) as (folder, rejects):
+            train_tagger(self, given, folder, rejects, show=show)
         return self
 
     def predict(self, data: Data) -> list[list[str]]:
@@ -268,6 +268,10 @@ class Tagger(TaggerSettings, Estimator):
             raise UntrainedError("this Tagger is not trained yet: call fit first")
         return list(self._described["tags"])
 
+    def _check_described(self) -> None:
+        """Refuse tags that cannot be with an ArgumentError."""
+        check_names("tags", self._described.get("tags"))
+
     @property
     def head(self) -> Any:
         """The layer that scores."""
@@ -305,10 +309,10 @@ class Tagger(TaggerSettings, Estimator):
             kind = StepInputs
         self.build(kind.load(self, folder), len(self.tag_names))
 
-    def _resume(self, config: dict[str, Any], folder: Path, *, show: bool) -> None:
+    def _resume(self, described: dict[str, Any], folder: Path, *, show: bool) -> None:
         from elman.tasks.tagger_run import resume_tagger
 
-        resume_tagger(self, config, folder, show=show)
+        resume_tagger(self, described, folder, show=show)
 
     def card(self, name: str) -> str:
         """The model card."""

@@ -12,12 +12,12 @@ from elman.errors import DataError
 from elman.tasks.card import model_card
 from elman.tasks.channel_inputs import reads_recordings
 from elman.tasks.parts import Parts, check_same, given_before, read_one, read_parts
-from elman.tasks.run import Job, check_can_go_on, go_on, start
+from elman.tasks.run import Job, go_on, start
 from elman.tasks.sentence_inputs import SentenceInputs
 from elman.tasks.step_inputs import StepInputs
 from elman.tasks.tagged import Guesses, Tagged
 from elman.train.chunks import ExampleBatches
-from elman.train.fabric import build_fabric
+from elman.train.fabric import build_fabric, on_first
 
 if TYPE_CHECKING:
     from elman.tasks.tagger import Tagger
@@ -32,21 +32,29 @@ def train_tagger(
     """Fit a fresh model, see `Tagger.fit`."""
     fabric = build_fabric(model)
     kind = StepInputs if reads_recordings(model, given["train"]) else SentenceInputs
-    parts = _read(model, kind, given, rejects)
+
+    def prepare() -> tuple[Parts[Tagged], SentenceInputs | StepInputs]:
+        parts = _read(model, kind, given, rejects)
+        return parts, kind.learn(model, parts.data["train"], parts.notes)
+
+    parts, inputs = on_first(fabric, prepare)
     model._described = parts.described
-    inputs = kind.learn(model, parts.data["train"], parts.notes)
     model.build(inputs, len(model.tag_names))
     start(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
 
 
-def resume_tagger(model: Tagger, config: dict[str, Any], folder: Path, *, show: bool) -> None:
+def resume_tagger(model: Tagger, described: dict[str, Any], folder: Path, *, show: bool) -> None:
     """Go on with a run, see `Estimator.resume`."""
-    check_can_go_on(folder)
     fabric = build_fabric(model)
-    given, rejects = given_before(config["data"])
+    given, rejects = given_before(described)
     kind = StepInputs if reads_recordings(model, given["train"]) else SentenceInputs
-    parts = _read(model, kind, given, rejects)
-    check_same(config["data"], parts.described)
+
+    def prepare() -> Parts[Tagged]:
+        parts = _read(model, kind, given, rejects)
+        check_same(described, parts.described)
+        return parts
+
+    parts = on_first(fabric, prepare)
     model._build_from(folder)
     go_on(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
 

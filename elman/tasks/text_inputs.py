@@ -143,7 +143,7 @@ class TextInputs:
         model._described["decided"] = {"embedding_size": vectors.shape[1]}
         notes.append(
             f"{int(found.sum()):,} of {self.vocabulary.size:,} tokens have a vector in "
-            f"{model.vectors}"
+            f"{Path(model.vectors).name}"
         )
         self.vectors = vectors, found
 

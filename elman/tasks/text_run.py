@@ -14,11 +14,11 @@ from elman.read.text import TextSource
 from elman.report.ngram import KneserNey
 from elman.tasks.card import model_card
 from elman.tasks.folder import TOKENIZER
-from elman.tasks.run import Job, check_can_go_on, go_on, start
+from elman.tasks.run import Job, go_on, start
 from elman.tasks.text_data import TextData, check_known, find_again, find_training, prepare
 from elman.train.chunks import Batches, DocumentBatches, StreamBatches
 from elman.train.evaluate import evaluate
-from elman.train.fabric import build_fabric
+from elman.train.fabric import build_fabric, on_first
 from elman.train.reach import gradient_by_lag
 
 if TYPE_CHECKING:
@@ -41,21 +41,24 @@ def train_text(
 ) -> None:
     """Fit a fresh model, see `LanguageModel.fit`."""
     fabric = build_fabric(model)
-    with fabric.rank_zero_first():
-        data = prepare(model, train, validation, test, show=show)
+    data = on_first(fabric, lambda: prepare(model, train, validation, test, show=show))
     model.build(data.vocabulary)
     start(model, _job(model, data, fabric), folder, fabric=fabric, show=show)
     model._data = data
 
 
-def resume_text(model: LanguageModel, config: dict[str, Any], folder: Path, *, show: bool) -> None:
+def resume_text(
+    model: LanguageModel, described: dict[str, Any], folder: Path, *, show: bool
+) -> None:
     """Go on with a run, see `LanguageModel.resume`."""
-    check_can_go_on(folder)
-    vocabulary = Vocabulary.load(folder / TOKENIZER)
     fabric = build_fabric(model)
-    with fabric.rank_zero_first():
-        data = find_again(model, config["data"], vocabulary, show=show)
-    model.build(vocabulary)
+
+    def find() -> TextData:
+        vocabulary = Vocabulary.load(folder / TOKENIZER)
+        return find_again(model, described, vocabulary, show=show)
+
+    data = on_first(fabric, find)
+    model.build(data.vocabulary)
     go_on(model, _job(model, data, fabric), folder, fabric=fabric, show=show)
     model._data = data
 

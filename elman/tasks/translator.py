@@ -93,9 +93,9 @@ class Translator(TranslatorSettings, Estimator):
         """
         from elman.tasks.translator_run import train_translator
 
-        folder, rejects = self._begin(out, skip_bad_rows, overwrite=overwrite)
         given = {"train": (sources, targets), "validation": validation, "test": test}
-        train_translator(self, given, folder, rejects, show=show)
+        with self._begin(out, skip_bad_rows, overwrite=overwrite) as (folder, rejects):
+            train_translator(self, given, folder, rejects, show=show)
         return self
 
     def predict(
@@ -310,6 +310,12 @@ class Translator(TranslatorSettings, Estimator):
         unknown = self.vocabularies[1].unknown
         return () if unknown is None or self.network.coder.attends else (unknown,)
 
+    def _check_described(self) -> None:
+        """Refuse a length of targets that cannot be with an ArgumentError."""
+        longest = self._described.get("longest", 1)
+        if not (isinstance(longest, int) and longest >= 1):
+            raise ArgumentError(f"longest must be at least 1, got {longest!r}")
+
     def build(self, ours: Vocabulary, theirs: Vocabulary) -> Seq2Seq:
         """Make the network with fresh weights drawn from the seed."""
         import torch
@@ -367,10 +373,10 @@ class Translator(TranslatorSettings, Estimator):
 
         self.build(Vocabulary.load(folder / SOURCE_TOKENIZER), Vocabulary.load(folder / TOKENIZER))
 
-    def _resume(self, config: dict[str, Any], folder: Path, *, show: bool) -> None:
+    def _resume(self, described: dict[str, Any], folder: Path, *, show: bool) -> None:
         from elman.tasks.translator_run import resume_translator
 
-        resume_translator(self, config, folder, show=show)
+        resume_translator(self, described, folder, show=show)
 
     def card(self, name: str) -> str:
         """The model card."""

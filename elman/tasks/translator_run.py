@@ -17,6 +17,7 @@ from elman.encode.embed import Embed
 from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.turns import join_turns, split_turns
 from elman.errors import ArgumentError, DataError
+from elman.manifest import CHECKPOINT
 from elman.read.columns import Table, column_of, is_frame
 from elman.read.files import is_path
 from elman.read.rows import Rejects, Row, Rows, text_of
@@ -24,14 +25,12 @@ from elman.report.overlap import missing_scores, score_each, score_texts
 from elman.seq2seq import NOTHING, Seq2Seq
 from elman.seq2seq.recurrent import Recurrent
 from elman.tasks.card import model_card
-from elman.tasks.folder import SOURCE_TOKENIZER, TOKENIZER
 from elman.tasks.network import begin_as, earlier_model
 from elman.tasks.parts import Parts, check_same, given_before, hold_out, read_one, read_parts
-from elman.tasks.run import Job, check_can_go_on, go_on, start
-from elman.train.checkpoint import CHECKPOINT
+from elman.tasks.run import Job, go_on, start
 from elman.train.chunks import ExampleBatches
 from elman.train.evaluate import evaluate
-from elman.train.fabric import build_fabric
+from elman.train.fabric import build_fabric, on_first
 
 if TYPE_CHECKING:
     from elman.tasks.language_model import LanguageModel
@@ -74,29 +73,39 @@ def train_translator(
 ) -> None:  # fmt: skip
     """Fit a fresh model, see `Translator.fit`."""
     fabric = build_fabric(model)
-    parts = _read(model, given, rejects)
+
+    def prepare() -> tuple[Parts[Pairs], Vocabulary, Vocabulary, LanguageModel | None]:
+        parts = _read(model, given, rejects)
+        model._described = parts.described
+        learn, earlier = parts.data["train"], earlier_model(model)
+        if earlier is not None:
+            ours = theirs = earlier.vocabulary
+        elif model.shared:
+            ours = theirs = _vocabulary(model, [*learn.sources, *learn.targets])
+        else:
+            ours, theirs = _vocabulary(model, learn.sources), _vocabulary(model, learn.targets)
+        return parts, ours, theirs, earlier
+
+    parts, ours, theirs, earlier = on_first(fabric, prepare)
     model._described = parts.described
-    learn, earlier = parts.data["train"], earlier_model(model)
-    if earlier is not None:
-        ours = theirs = earlier.vocabulary
-    elif model.shared:
-        ours = theirs = _vocabulary(model, [*learn.sources, *learn.targets])
-    else:
-        ours, theirs = _vocabulary(model, learn.sources), _vocabulary(model, learn.targets)
     model.build(ours, theirs)
     _begin_as(model.network, earlier)
     start(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
 
 
 def resume_translator(
-    model: Translator, config: dict[str, Any], folder: Path, *, show: bool
+    model: Translator, described: dict[str, Any], folder: Path, *, show: bool
 ) -> None:
     """Go on with a run, see `Estimator.resume`."""
-    check_can_go_on(folder)
     fabric = build_fabric(model)
-    parts = _read(model, *given_before(config["data"]))
-    check_same(config["data"], parts.described)
-    model.build(Vocabulary.load(folder / SOURCE_TOKENIZER), Vocabulary.load(folder / TOKENIZER))
+
+    def prepare() -> Parts[Pairs]:
+        parts = _read(model, *given_before(described))
+        check_same(described, parts.described)
+        return parts
+
+    parts = on_first(fabric, prepare)
+    model._build_from(folder)
     if not (folder / CHECKPOINT).exists():  # from the beginning, with the weights of the beginning
         _begin_as(model.network, earlier_model(model))
     go_on(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)

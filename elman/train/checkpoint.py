@@ -18,10 +18,17 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from elman.atomic import write_atomic
 from elman.errors import FolderError
+from elman.manifest import write_part
 
-CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"  # of a model folder
+MOMENTS: dict[type[Optimizer], tuple[str, ...]] = {
+    torch.optim.Adam: ("step", "exp_avg", "exp_avg_sq"),
+    torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
+    torch.optim.SGD: (),
+    torch.optim.ASGD: ("step", "eta", "mu", "ax"),
+}
+SCALARS, AVERAGE = ("step", "eta", "mu"), "average"  # of these; of any optimiser, by the loop
+MOVING = ("lr", "t0")  # settings of a group that change while a run goes on
 
 Json: TypeAlias = Union[  # noqa: UP007 - a quoted part cannot stand beside |
     bool, int, float, str, list["Json"], dict[str, "Json"], None
@@ -44,7 +51,7 @@ def save_tensors(
     """
     # Shared tensors (tied weights) are written out; each needs memory of its own here.
     plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-    write_atomic(path, safetensors.torch.save(plain, {"elman": json.dumps(facts or {})}))
+    write_part(path, safetensors.torch.save(plain, {"elman": json.dumps(facts or {})}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Json]]:
@@ -65,7 +72,54 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Json]]:
         raise FolderError(f"{path}: is damaged ({error})") from error
     if facts is None:
         raise FolderError(f"{path}: was not written by Elman")
-    return tensors, json.loads(facts)
+    try:
+        return tensors, dict(json.loads(facts))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise FolderError(f"{path}: is damaged ({error})") from error
+
+
+def select(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, named without it."""
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def check_tensors(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Refuse tensors whose names, shapes or dtypes are not those expected, or that are not finite.
+
+    Raises:
+        FolderError: names the file and the tensor.
+
+    Example:
+        >>> import torch
+        >>> from pathlib import Path
+        >>> from elman.train.checkpoint import check_tensors
+        >>> check_tensors(Path("a"), {"w": torch.ones(2).long()}, {"w": torch.ones(2)})
+        Traceback (most recent call last):
+        elman.errors.FolderError: a: w is int64 (2), but config.json describes a model with \
+float32 (2); put the right file back
+    """
+    for name in [*expected, *found]:
+        if name not in found or name not in expected:
+            reason = "is missing" if name in expected else "is not of the model"
+            raise FolderError(
+                f"{path}: {name} {reason} that config.json describes; put the right file back"
+            )
+        ours, theirs = found[name], expected[name]
+        if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
+            raise FolderError(
+                f"{path}: {name} is {_kind(ours)}, but config.json describes a model with "
+                f"{_kind(theirs)}; put the right file back"
+            )
+        # A finite sum has finite parts, and is far quicker than to look at each.
+        if ours.is_floating_point() and not (ours.sum().isfinite() or ours.isfinite().all()):
+            raise FolderError(
+                f"{path}: {name} holds a number that is not finite: it is damaged; put the right "
+                "file back"
+            )
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}".replace(",)", ")")
 
 
 def optimizer_tensors(optimizer: Optimizer) -> tuple[dict[str, Tensor], Json]:
@@ -80,39 +134,53 @@ def optimizer_tensors(optimizer: Optimizer) -> tuple[dict[str, Tensor], Json]:
     return tensors, json.loads(json.dumps(state["param_groups"]))
 
 
-def check_like(path: Path, tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Raise a FolderError unless all tensors are there, with the dtypes and shapes wanted."""
-    for name in sorted(tensors.keys() ^ wanted.keys()):
-        what = "is missing" if name in wanted else "is not part of this model"
-        raise FolderError(f"{path}: {name} {what}: the file is damaged or of another model")
-    for name, tensor in tensors.items():
-        like = wanted[name]
-        if tensor.dtype != like.dtype or tensor.shape != like.shape:
-            raise FolderError(
-                f"{path}: {name} is {tensor.dtype} {tuple(tensor.shape)}, expected {like.dtype} "
-                f"{tuple(like.shape)}: the file is damaged or of another model"
-            )
+def load_optimizer(
+    optimizer: Optimizer, tensors: Mapping[str, Tensor], groups: Json, path: Path
+) -> None:
+    """Put back what `optimizer_tensors` took from an optimiser of the same kind.
 
-
-def check_moments(path: Path, tensors: Mapping[str, Tensor], optimizer: Optimizer) -> None:
-    """Raise a FolderError unless the state of an optimiser fits its parameters.
-
-    Numbers aside, such as a count of steps, a state is of its parameter's dtype and shape.
+    Raises:
+        FolderError: a moment has another name, shape or dtype, or a group other settings; names
+            the file at `path`.
     """
+    _check_groups(path, groups, optimizer_tensors(optimizer)[1])
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    moments = {name: t for name, t in tensors.items() if name.startswith("optimizer.")}
-    for name in moments:
-        if not int(name.split(".")[1]) < len(parameters):
-            raise FolderError(f"{path}: {name} belongs to no parameter: the file is damaged")
-    moments = {name: t for name, t in moments.items() if t.dim() or t.dtype == torch.bool}
-    check_like(path, moments, {name: parameters[int(name.split(".")[1])] for name in moments})
-
-
-def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], groups: Json) -> None:
-    """Put back what `optimizer_tensors` took."""
+    names = MOMENTS[type(optimizer)]
+    found = {name: value for name, value in tensors.items() if name.startswith("optimizer.")}
+    expected = {
+        f"optimizer.{index}.{name}": torch.zeros(()) if name in SCALARS else parameter
+        for index, parameter in enumerate(parameters)
+        for name in (*names, AVERAGE)
+        if f"optimizer.{index}.{name}" in found
+        # A parameter that never had a gradient has no moments at all.
+        or (name in names and any(f"optimizer.{index}.{other}" in found for other in names))
+    }
+    check_tensors(path, found, expected)
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".", 2)
-            state.setdefault(int(index), {})[name] = value
+    for key, value in found.items():
+        _, index, name = key.split(".", 2)
+        state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _check_groups(path: Path, found: Json, expected: Json) -> None:
+    """Refuse groups of other parameters or settings; a version of torch may add settings."""
+    assert isinstance(expected, list)
+    same = isinstance(found, list) and len(found) == len(expected)
+    for theirs, ours in zip(found if isinstance(found, list) else [], expected, strict=False):
+        assert isinstance(ours, dict)
+        if not isinstance(theirs, dict) or theirs.get("params") != ours["params"]:
+            same = False
+            break
+        changed = [n for n in theirs if n in ours and n not in MOVING and theirs[n] != ours[n]]
+        if changed:
+            name = changed[0]
+            raise FolderError(
+                f"{path}: was written with {name}={theirs[name]}, but config.json describes a run "
+                f"with {ours[name]}; put the right file back"
+            )
+    if not same:
+        raise FolderError(
+            f"{path}: its optimizer is not that of the model which config.json describes; put the "
+            "right file back"
+        )

@@ -1,12 +1,28 @@
-"""Device, number format and processes: Lightning Fabric."""
+"""Device, number format and processes: Lightning Fabric, and what the processes tell each other."""
 
 from __future__ import annotations
 
-from lightning_fabric import Fabric
-from lightning_fabric.utilities.exceptions import MisconfigurationException
+import contextlib
+import datetime
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar, cast
 
-from elman.errors import ArgumentError
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from torch import Tensor, distributed
+
+from elman.errors import ArgumentError, ElmanError, LostProcessError
+from elman.train.processes import Others, start_others
 from elman.train.settings import TrainingSettings
+
+# The others wait while the first process reads; one that dies is noticed at once in other ways.
+PATIENCE = datetime.timedelta(days=7)
+
+T = TypeVar("T")
 
 
 def build_fabric(settings: TrainingSettings) -> Fabric:
@@ -14,6 +30,7 @@ def build_fabric(settings: TrainingSettings) -> Fabric:
 
     Raises:
         ArgumentError: there is no such device.
+        LostProcessError: another process of the run did not come up.
     """
     accelerator, _, index = settings.device.partition(":")
     if index and (accelerator == "cpu" or not index.isdecimal()):
@@ -21,17 +38,87 @@ def build_fabric(settings: TrainingSettings) -> Fabric:
     if index and settings.processes > 1:
         raise ArgumentError(f"device={settings.device} is one device, not {settings.processes}")
     devices = [int(index)] if index else settings.processes
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets in each process
     try:
         fabric = Fabric(
             accelerator=accelerator,
             devices=devices,
-            strategy="ddp" if settings.processes > 1 else "auto",
+            strategy=DDPStrategy(timeout=PATIENCE) if settings.processes > 1 else "auto",
             precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
         )
+        if isinstance(fabric.strategy, DDPStrategy):
+            environment = fabric.strategy.cluster_environment
+            if environment is not None and not environment.creates_processes_externally:
+                start_others(settings.processes)
+        fabric.launch()
     except (RuntimeError, ValueError, MisconfigurationException) as error:
         raise ArgumentError(
             f"device={settings.device}, processes={settings.processes}: not possible here "
             f"({error}); try device=cpu"
         ) from error
-    fabric.launch()
     return fabric
+
+
+def on_first(fabric: Fabric, prepare: Callable[[], T]) -> T:
+    """What the first process prepares, in all processes; so data are read once, in one place.
+
+    Raises:
+        ElmanError: the one that `prepare` raises, in all processes.
+    """
+    if fabric.world_size == 1:
+        return prepare()
+    found: T | ElmanError | None = None
+    if fabric.is_global_zero:
+        try:
+            found = prepare()
+        except ElmanError as error:
+            found = error
+    with peers_watched(fabric, None):
+        found = fabric.broadcast(found)
+    if isinstance(found, ElmanError):
+        raise found
+    return cast(T, found)
+
+
+def gather(fabric: Fabric, value: Tensor) -> list[Tensor]:
+    """The tensors of all processes, which have one shape, on the device that `value` is on."""
+    if fabric.world_size == 1:
+        return [value]
+    here = value.contiguous().to(fabric.device)
+    found = [torch.empty_like(here) for _ in range(fabric.world_size)]
+    distributed.all_gather(found, here)
+    return [one.to(value.device) for one in found]
+
+
+def mean(fabric: Fabric, *values: float | Tensor) -> list[float]:
+    """The mean of each number over all processes; NaN or infinite if it is so in one of them."""
+    if fabric.world_size == 1:
+        return list(map(float, values))
+    total = torch.tensor(list(map(float, values)), dtype=torch.float64, device=fabric.device)
+    distributed.all_reduce(total)
+    means: list[float] = (total / fabric.world_size).tolist()
+    return means
+
+
+@contextlib.contextmanager
+def peers_watched(fabric: Fabric, folder: Path | None) -> Iterator[None]:
+    """Inside, the death of another process of the run is an error of one line.
+
+    Args:
+        fabric: launched.
+        folder: of the run, for the remedy.
+
+    Raises:
+        LostProcessError: another process has ended.
+    """
+    if fabric.world_size == 1:
+        yield
+        return
+    with Others.watched(folder) as others:
+        try:
+            yield
+        except RuntimeError as error:
+            lost = isinstance(error, distributed.DistError) or "gloo" in str(error)
+            if not lost:
+                raise
+            raise LostProcessError(others.describe_loss()) from error

@@ -23,24 +23,23 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from elman.errors import ArgumentError, DivergenceError, FolderError
+from elman.manifest import CHECKPOINT, WEIGHTS
 from elman.model import SequenceModel
 from elman.report.journal import Journal
 from elman.seq2seq import Seq2Seq
-from elman.state import State, from_named_leaves, map_state, named_leaves
+from elman.state import State, map_state, named_leaves
 from elman.train.checkpoint import (
-    CHECKPOINT,
-    WEIGHTS,
     Json,
-    check_like,
-    check_moments,
+    check_tensors,
     load_optimizer,
     load_tensors,
     optimizer_tensors,
     save_tensors,
+    select,
 )
 from elman.train.chunks import Batches, Chunk, check_causal
 from elman.train.evaluate import evaluate
-from elman.train.fabric import build_fabric
+from elman.train.fabric import build_fabric, gather, mean, peers_watched
 from elman.train.memory import keep_freed_memory
 from elman.train.optim import (
     averaged_weights,
@@ -52,6 +51,7 @@ from elman.train.optim import (
     use_learning_rate,
 )
 from elman.train.position import Outcome, Position, Reason, explain_divergence
+from elman.train.restore import load_generator, load_state
 from elman.train.settings import TrainingSettings
 from elman.train.signals import Signals
 
@@ -97,11 +97,11 @@ def fit(
         )
     fabric = fabric or build_fabric(settings)
     keep_freed_memory()
-    loop = _Loop(model, train, validation, settings, fabric, folder, journal, show)
-    if resume and folder is not None and (folder / CHECKPOINT).exists():
-        loop.restore()
     try:
-        with Signals() as signals, torch.enable_grad():
+        with peers_watched(fabric, folder), Signals() as signals, torch.enable_grad():
+            loop = _Loop(model, train, validation, settings, fabric, folder, journal, show)
+            if resume and folder is not None and (folder / CHECKPOINT).exists():
+                loop.restore()
             return loop.run(signals)
     finally:
         model.eval()
@@ -213,15 +213,17 @@ class _Loop:
                 )  # fmt: skip
             self.state = chunk.leave(loss.state)
             objective = loss.total / loss.elements
+            total, elements = loss.total.detach(), float(loss.elements)
             if self.fabric.world_size > 1:  # so that the average over processes is over elements
-                objective = objective * (loss.elements / self._mean(loss.elements))
+                total, elements = mean(self.fabric, total, elements)
+                objective = objective * (loss.elements / elements)
             if loss.penalty is not None:
                 objective = objective + loss.penalty
             self.fabric.backward(objective if group == 1 else objective / group)
-        total = loss.total.item()
-        if not math.isfinite(total):
+        total = float(total)
+        if not math.isfinite(total):  # of any process: all stop at the same step
             raise self._diverged(f"the loss is {total}")
-        self._window.add(total, loss.elements)
+        self._window.add(total, elements)
 
     def _step(self) -> None:
         settings, position = self.settings, self.position
@@ -328,9 +330,7 @@ class _Loop:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         moments, groups = optimizer_tensors(self.optimizer)
         tensors |= moments
-        generators = self.fabric.all_gather(self.generator.get_state())
-        assert isinstance(generators, Tensor)
-        tensors["generator"] = generators.reshape(self.fabric.world_size, -1)
+        tensors["generator"] = torch.stack(gather(self.fabric, self.generator.get_state()))
         if self.state is not None:
             tensors |= dict(named_leaves(map_state(self._gather_rows, self.state)))
         if self.fabric.is_global_zero:
@@ -346,30 +346,24 @@ class _Loop:
     def restore(self) -> None:
         """Go back to the checkpoint in the folder."""
         assert self.folder is not None
-        tensors, facts = load_tensors(self.folder / CHECKPOINT)
-        if facts["device"] != self.fabric.device.type:
+        path = self.folder / CHECKPOINT
+        tensors, facts = load_tensors(path)
+        if facts.get("device") != self.fabric.device.type:
             raise FolderError(
-                f"{self.folder}: was trained on {facts['device']} and can go on only there, "
+                f"{self.folder}: was trained on {facts.get('device')} and can go on only there, "
                 f"but this is {self.fabric.device.type}"
             )
-        path = self.folder / CHECKPOINT
-        weights = {name[6:]: t for name, t in tensors.items() if name.startswith("model.")}
-        check_like(path, weights, self.model.state_dict())
-        check_moments(path, tensors, self.optimizer)
+        weights, expected = select(tensors, "model."), self.model.state_dict()
+        check_tensors(path, weights, expected)
+        self.position = Position.read(facts.get("position"), path, len(self.train))
+        load_generator(path, tensors.get("generator"), self.generator, self.fabric)
+        rows = self.train.rows if self.position.batch else 0  # each epoch begins with zeros
+        self.state = load_state(path, tensors, self.model, rows, self.fabric)
+        load_optimizer(self.optimizer, tensors, facts.get("optimizer"), path)
         self.model.load_state_dict(weights)
-        load_optimizer(self.optimizer, tensors, facts["optimizer"])
-        self.position = Position(**facts["position"])  # type: ignore[arg-type]
-        rank = self.fabric.global_rank
-        generators = tensors["generator"]
-        self.generator.set_state(generators[rank % len(generators)])
-        if any(name.startswith("state") for name in tensors):
-            rows, processes = self.train.rows, self.fabric.world_size
-            whole = from_named_leaves(tensors)
-            mine = slice(rank * rows, (rank + 1) * rows) if processes > 1 else slice(None)
-            self.state = map_state(lambda leaf: leaf[:, mine].to(self.fabric.device), whole)
         if self.position.best_step > 0:
             self.best, _ = load_tensors(self.folder / WEIGHTS)
-            check_like(self.folder / WEIGHTS, self.best, self.model.state_dict())
+            check_tensors(self.folder / WEIGHTS, self.best, expected)
             self.scores = facts["scores"]  # type: ignore[assignment]
         if self.journal is not None and self.fabric.is_global_zero:
             self.journal.truncate(self.position.journal)
@@ -378,23 +372,11 @@ class _Loop:
 
     def _gather_rows(self, leaf: Tensor) -> Tensor:
         """The rows of all processes side by side."""
-        if self.fabric.world_size == 1:
-            return leaf
-        gathered = self.fabric.all_gather(leaf.contiguous())
-        return torch.cat(list(gathered), dim=1)
-
-    def _mean(self, count: int) -> float:
-        total = self.fabric.all_reduce(
-            torch.tensor(float(count), device=self.fabric.device, dtype=torch.float32)
-        )
-        assert isinstance(total, Tensor)
-        return total.item()
+        return torch.cat(gather(self.fabric, leaf), dim=1)
 
     def _agreed(self, wanted: bool) -> bool:
         """Whether any process wants it: all have to save, or to stop, at the same step."""
-        if self.fabric.world_size == 1:
-            return wanted
-        return self._mean(int(wanted)) > 0
+        return mean(self.fabric, float(wanted))[0] > 0
 
     def _diverged(self, what: str) -> DivergenceError:
         position = self.position
@@ -411,13 +393,13 @@ class _Window:
     """What happened since the last step record."""
 
     def __init__(self) -> None:
-        self.total, self.elements = 0.0, 0
+        self.total, self.elements = 0.0, 0.0
         self.began = time.monotonic()
 
     def restart(self) -> None:
-        self.total, self.elements, self.began = 0.0, 0, time.monotonic()
+        self.total, self.elements, self.began = 0.0, 0.0, time.monotonic()
 
-    def add(self, total: float, elements: int) -> None:
+    def add(self, total: float, elements: float) -> None:
         self.total += total
         self.elements += elements
 

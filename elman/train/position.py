@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from elman.errors import FolderError
 from elman.train.settings import TrainingSettings
 
 Reason = Literal["finished", "early stopping", "interrupted"]
@@ -27,6 +28,29 @@ class Position:
     plateaus: int = 0  # validations since the best or the last reduction
     reductions: int = 0
     journal: int = 0  # bytes of the journal when the checkpoint was written
+
+    @classmethod
+    def read(cls, facts: object, path: Path, batches: int) -> Position:
+        """The position in the checkpoint at `path` of a run with so many batches in an epoch.
+
+        Raises:
+            FolderError: it cannot be.
+        """
+        try:
+            position = cls(**facts)  # type: ignore[arg-type]
+            counts = ("batch", "step", "best_step", "stalls", "plateaus", "reductions", "journal")
+            if position.epoch < 1 or any(getattr(position, name) < 0 for name in counts):
+                raise ValueError("a count is below zero")
+            if position.batch >= batches:
+                raise ValueError(f"batch {position.batch} of {batches}")
+            if not isinstance(position.best, list) or not isinstance(position.validations, list):
+                raise TypeError("scores must be lists")
+        except (TypeError, ValueError) as error:
+            raise FolderError(
+                f"{path}: is not of the run that config.json describes ({error}); put the right "
+                "file back"
+            ) from error
+        return position
 
     @property
     def shown_epoch(self) -> int:

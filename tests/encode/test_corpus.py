@@ -1,4 +1,5 @@
 import itertools
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -178,6 +179,39 @@ def test_a_deleted_cache_is_made_again(cache: Path) -> None:
     entry.rmdir()
     assert tokenise(read, ALL["word"], key="k").tokens.tolist() == before
     assert len(calls) == 2
+
+
+def _halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 4 * 2])
+
+
+def _clear(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+@pytest.mark.parametrize("damage", [_halve, _clear, Path.unlink])
+@pytest.mark.parametrize("name", ["tokens", "starts", "manifest.json"])
+def test_a_damaged_cache_is_made_again(
+    cache: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    read, calls = counted([(TEXT, True), (TEXT, True)])
+    before = tokenise(read, ALL["word"], key="k")
+    tokens, starts = before.tokens.tolist(), before.starts.tolist()
+    damage(next(cache.iterdir()) / name)
+    after = tokenise(read, ALL["word"], key="k")
+    assert (after.tokens.tolist(), after.starts.tolist()) == (tokens, starts)
+    assert len(calls) == 2
+    assert tokenise(read, ALL["word"], key="k").tokens.tolist() == tokens
+    assert len(calls) == 2
+
+
+def test_a_corpus_goes_to_another_process_as_the_name_of_its_files(cache: Path) -> None:
+    corpus = tokenise(lambda: iter([(TEXT * 100, True)]), ALL["word"], key="k")
+    sent = pickle.dumps(corpus)
+    assert len(sent) < 1000 < corpus.tokens.nbytes
+    assert pickle.loads(sent).tokens.tolist() == corpus.tokens.tolist()
+    small = Corpus(corpus.tokens[:3].copy(), corpus.starts[:1].copy(), corpus.end)
+    assert pickle.loads(pickle.dumps(small)).tokens.tolist() == small.tokens.tolist()
 
 
 @pytest.mark.parametrize("error", [ValueError("boom"), KeyboardInterrupt(), OSError(5, "boom")])

@@ -458,7 +458,8 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_with_its_vectors(
     (tmp_path / "vectors.txt").write_text("good 5 5 5\nbad -5 -5 -5\n")
     settings = {**SETTINGS, "epochs": 1, "vectors": str(tmp_path / "vectors.txt")}
     whole = elman.Classifier(**settings).fit(table, out=tmp_path / "run")
-    for name in ("checkpoint.safetensors", "metrics.json", "weights.safetensors"):
+    after = ("checkpoint.safetensors", "metrics.json", "weights.safetensors", "manifest.json")
+    for name in after:
         (tmp_path / "run" / name).unlink()
     again = elman.Classifier.resume(tmp_path / "run")
     for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True):

@@ -119,7 +119,8 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_with_the_language_mode
     settings = {"epochs": 1, "shared": True, "device": "cpu", "start_from": str(tmp_path / "lm")}
     run = tmp_path / "run"
     whole = elman.Translator(**settings).fit(tmp_path / "a", tmp_path / "b", out=run)
-    for name in ("checkpoint.safetensors", "metrics.json", "weights.safetensors"):
+    after = ("checkpoint.safetensors", "metrics.json", "weights.safetensors", "manifest.json")
+    for name in after:
         (run / name).unlink()
     again = elman.Translator.resume(run)
     for a, b in zip(again.model.parameters(), whole.model.parameters(), strict=True):

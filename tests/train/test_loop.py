@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +19,11 @@ from elman.encode.corpus import Corpus
 from elman.encode.embed import Embed
 from elman.errors import ArgumentError, DivergenceError, FolderError
 from elman.heads import TokenHead
+from elman.manifest import CHECKPOINT, WEIGHTS
 from elman.model import Loss, SequenceModel
 from elman.report.journal import Journal, read_journal
 from elman.state import named_leaves
-from elman.train.checkpoint import CHECKPOINT, WEIGHTS, load_tensors, save_tensors
+from elman.train.checkpoint import load_tensors, save_tensors
 from elman.train.chunks import DocumentBatches, StreamBatches
 from elman.train.evaluate import evaluate
 from elman.train.fabric import build_fabric
@@ -170,7 +173,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit_from_any_step(
 def test_a_checkpoint_of_another_model_is_not_taken_silently(tmp_path: Path) -> None:
     fit(network(), batches(BASE), None, BASE, folder=tmp_path)
     other = SequenceModel(Embed(V, 6), LSTM(6, 7, batch_first=True), TokenHead(7, V))
-    with pytest.raises(RuntimeError, match="size mismatch"):
+    with pytest.raises(FolderError, match=r"weight_ih_l0 is float32 \(24, 6\), but .*\(28, 6\)"):
         fit(other, batches(BASE), None, BASE, folder=tmp_path, resume=True)
 
 
@@ -501,3 +504,77 @@ def test_a_run_of_another_device_is_refused(tmp_path: Path) -> None:
     save_tensors(tmp_path / CHECKPOINT, tensors, {**facts, "device": "cuda"})
     with pytest.raises(FolderError, match="was trained on cuda and can go on only there"):
         fit(network(), batches(BASE), None, BASE, folder=tmp_path, resume=True)
+
+
+def _replaced(tensor: torch.Tensor, kind: str) -> torch.Tensor:
+    match kind:
+        case "dtype":
+            return tensor.view(torch.uint8) if tensor.dtype == torch.int8 else tensor.to(torch.int8)
+        case "shape":
+            return torch.cat([tensor.reshape(1, -1), tensor.reshape(1, -1)])
+    return torch.full_like(tensor, math.nan)
+
+
+@pytest.fixture(scope="module")
+def half_way(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was killed in the middle of an epoch, so that a state is carried."""
+    folder = tmp_path_factory.mktemp("half")
+    settings = replace(BASE, checkpoint_seconds=0.0, validate_steps=3)
+
+    def stop(record: object) -> None:
+        if record["event"] == "validation":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(network(), batches(BASE), held_out(), settings, folder=folder, show=stop)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["dtype", "shape", "nan"])
+@pytest.mark.parametrize(
+    "name", ["model.head.bias", "optimizer.0.exp_avg", "optimizer.1.step", "state.0", "generator"]
+)
+def test_a_checkpoint_with_a_part_of_another_kind_is_refused_by_its_name(
+    half_way: Path, tmp_path: Path, name: str, kind: str
+) -> None:
+    if (name, kind) == ("generator", "nan"):
+        pytest.skip("random numbers have no NaN")
+    tensors, facts = load_tensors(half_way / CHECKPOINT)
+    changed = {**tensors, name: _replaced(tensors[name], kind)}
+    save_tensors(tmp_path / CHECKPOINT, changed, facts)
+    words = "random numbers|processes" if name == "generator" else f"{CHECKPOINT}: {name[:5]}"
+    with pytest.raises(FolderError, match=words.replace("model", "head.")) as caught:
+        fit(network(), batches(BASE), held_out(), BASE, folder=tmp_path, resume=True)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"position": {"batch": 10_000}}, "batch 10000 of"),
+        ({"position": {"epoch": 0}}, "below zero"),
+        ({"position": {"pages": 3}}, "unexpected keyword"),
+        ({"optimizer": []}, "its optimizer is not that of the model"),
+        ({"device": "cuda"}, "was trained on cuda"),
+    ],
+)
+def test_a_checkpoint_with_facts_that_cannot_be_is_refused(
+    half_way: Path, tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    tensors, facts = load_tensors(half_way / CHECKPOINT)
+    merged = {
+        key: {**facts[key], **value} if isinstance(value, dict) else value
+        for key, value in change.items()
+    }
+    save_tensors(tmp_path / CHECKPOINT, tensors, {**facts, **merged})
+    with pytest.raises(FolderError, match=words):
+        fit(network(), batches(BASE), held_out(), BASE, folder=tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_other_settings_of_the_optimiser_is_refused(
+    half_way: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(half_way, tmp_path, dirs_exist_ok=True)
+    settings = replace(BASE, weight_decay=0.5)
+    with pytest.raises(FolderError, match=r"with weight_decay=0.0, but .* with 0.5"):
+        fit(network(), batches(BASE), held_out(), settings, folder=tmp_path, resume=True)

@@ -1,0 +1,178 @@
+"""The manifest of a model folder: length and checksum of each part, so that none is mixed up.
+
+    {"config.json": [[1495, 2867011]], "weights.safetensors": [[4020, 90117], [4020, 33421]]}
+
+Two contents are those before and after a change on which the process was stopped; null is no file.
+A part is written in three steps: the manifest names the new content beside the old one, the file
+is replaced, and the manifest names the new content alone.  After a crash or `kill -9` between any
+two of them each file is one that the manifest names, so the folder loads and training resumes.
+
+The checksum is CRC-32.  It finds damage and mix-ups, and costs a quarter of BLAKE2b's time (0.11
+and 0.45 s for 100 MB); somebody who forges a model can forge any checksum beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import TypeAlias
+
+from elman.atomic import write_atomic
+from elman.errors import FolderError
+
+MANIFEST = "manifest.json"
+WEIGHTS, CHECKPOINT = "weights.safetensors", "checkpoint.safetensors"
+BLOCK = 1 << 20  # bytes read at a time
+
+Content: TypeAlias = list[int] | None  # length in bytes and CRC-32; None for no file
+Parts: TypeAlias = dict[str, list[Content]]
+
+
+def start_manifest(folder: Path) -> None:
+    """Keep a manifest of the files that are written to a folder from now on.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from elman.manifest import check_parts, start_manifest, write_part
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> start_manifest(folder)
+        >>> write_part(folder / "a.txt", "one")
+        >>> check_parts(folder)
+        >>> _ = (folder / "a.txt").write_text("two")
+        >>> check_parts(folder)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        elman.errors.FolderError: ...a.txt: is not the file that was written with this model...
+    """
+    _write(folder, {})
+
+
+def write_part(path: Path, data: bytes | str) -> None:
+    """Replace a file atomically; if its folder has a manifest, the file is entered there.
+
+    Raises:
+        FolderError: the disk is full or the folder cannot be written.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    parts = read_manifest(path.parent)
+    if parts is None:
+        write_atomic(path, content)
+        return
+    new = [len(content), zlib.crc32(content)]
+    before = parts.get(path.name, [None])
+    _write(path.parent, parts | {path.name: [*before, new]})
+    write_atomic(path, content)
+    _write(path.parent, parts | {path.name: [new]})
+
+
+def settle_parts(folder: Path, names: Collection[str]) -> None:
+    """Enter files as they are where a write was not completed, or the manifest does not name them.
+
+    Args:
+        folder: checked before, see `check_parts`; a manifest is started if there is none.
+        names: of the files; those that are not there are skipped.
+    """
+    parts = read_manifest(folder) or {}
+    found: Parts = {
+        name: [measure(folder / name)]
+        for name in names
+        if len(parts.get(name, [])) != 1 and (folder / name).exists()
+    }
+    _write(folder, parts | found)
+
+
+def remove_part(path: Path) -> None:
+    """Delete a file and its entry."""
+    parts = read_manifest(path.parent)
+    if parts is not None and parts.pop(path.name, None) is not None:
+        _write(path.parent, parts)
+    path.unlink(missing_ok=True)
+
+
+def check_parts(folder: Path, *, without: Collection[str] = ()) -> None:
+    """Refuse a folder in which a part is missing or is not the one that was written there.
+
+    Args:
+        folder: a model folder; one without a manifest passes.
+        without: parts that are not looked at.
+
+    Raises:
+        FolderError: names the part and what to do.
+    """
+    while (parts := read_manifest(folder)) is not None:
+        looked_at = (name for name in parts if name not in without)
+        wrong = next((name for name in looked_at if _differs(folder, name, parts)), None)
+        if wrong is None:
+            return
+        if read_manifest(folder) == parts:  # else a training run has just replaced the part
+            path = folder / wrong
+            reason = (
+                "is not the file that was written with this model: it is damaged, or a part of "
+                "another model"
+                if path.exists()
+                else "is missing"
+            )
+            raise FolderError(
+                f"{path}: {reason}. Put the right file back; if you changed it on purpose, delete "
+                f"{MANIFEST} beside it"
+            )
+
+
+def read_manifest(folder: Path) -> Parts | None:
+    """The lengths and checksums that each part may have; None if there is no manifest.
+
+    Raises:
+        FolderError: the manifest is damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        parts = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FolderError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError):
+        parts = None
+    if not isinstance(parts, dict) or not all(map(_is_entry, parts, parts.values())):
+        raise FolderError(
+            f"{path}: is damaged, so no part of the model can be checked; put the right file back, "
+            "or delete it to use the folder unchecked"
+        )
+    return parts
+
+
+def measure(path: Path) -> Content:
+    """Length and CRC-32 of a file."""
+    length = checksum = 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(BLOCK):
+                length, checksum = length + len(block), zlib.crc32(block, checksum)
+    except OSError as error:
+        raise FolderError(f"{path}: cannot be read ({error.strerror})") from error
+    return [length, checksum]
+
+
+def _differs(folder: Path, name: str, parts: Parts) -> bool:
+    path = folder / name
+    return (measure(path) if path.exists() else None) not in parts[name]
+
+
+def _is_entry(name: str, contents: object) -> bool:
+    beside = name == Path(name).name  # no path that leads out of the folder
+    return (
+        beside
+        and isinstance(contents, list)
+        and all(
+            one is None
+            or (isinstance(one, list) and len(one) == 2 and all(isinstance(x, int) for x in one))
+            for one in contents
+        )
+    )
+
+
+def _write(folder: Path, parts: Parts) -> None:
+    lines = (f"  {json.dumps(name)}: {json.dumps(contents)}" for name, contents in parts.items())
+    write_atomic(folder / MANIFEST, "{\n" + ",\n".join(lines) + "\n}\n")

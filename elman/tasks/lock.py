@@ -1,0 +1,134 @@
+"""One training run at a time in a folder: a lock that says who holds it.
+
+The lock is held by the operating system (`flock`), so it ends with its process, even by `kill -9`.
+The file says who holds it.  Where a network folder is locked from another machine, or its system
+has no such locks, the file alone decides, and the message says how to remove it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from elman.errors import FolderError
+
+if sys.platform != "win32":
+    import fcntl
+
+LOCK = ".lock"
+MACHINE = Path("/proc/sys/kernel/random/boot_id")  # the same in all containers of a machine
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from training into a folder; it is made if it is not there.
+
+    Raises:
+        FolderError: a process holds the lock; the message names it.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from elman.tasks.lock import locked
+        >>> folder = Path(tempfile.mkdtemp()) / "run"
+        >>> with locked(folder):
+        ...     with locked(folder):  # doctest: +ELLIPSIS
+        ...         pass
+        Traceback (most recent call last):
+        elman.errors.FolderError: ...run: process ... has been training into it since ...
+        >>> folder.exists()  # nothing was written to it
+        False
+    """
+    try:
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        file = _take(folder)
+    except OSError as error:
+        raise FolderError(
+            f"{folder}: cannot be written ({error.strerror}); name another folder for out"
+        ) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            (folder / LOCK).unlink()
+        os.close(file)
+        with contextlib.suppress(OSError):  # of folders that hold something now
+            for path in made:
+                path.rmdir()
+
+
+def _take(folder: Path) -> int:
+    """The open lock file, which holds the lock until it is closed."""
+    path = folder / LOCK
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            by_system = _hold(file)
+            with contextlib.suppress(FileNotFoundError):
+                if os.fstat(file).st_ino == path.stat().st_ino:
+                    break
+        except BlockingIOError:
+            holder = _read(file)
+            os.close(file)
+            raise FolderError(f"{folder}: {_who(holder)}; wait for it, or stop it") from None
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)  # its holder has just deleted it: take the next one
+    holder = _read(file)
+    host = socket.gethostname()
+    # The system's lock is free, so on this machine the holder has ended; others may not show it.
+    here = _machine() == holder.get("machine") or host == holder.get("host")
+    if holder and not (by_system and here):
+        os.close(file)
+        raise FolderError(
+            f"{folder}: {_who(holder)}; if that process no longer runs, delete {path}"
+        )
+    since = datetime.datetime.now().isoformat(sep=" ", timespec="seconds")
+    ours = {"process": os.getpid(), "host": host, "since": since, "machine": _machine()}
+    os.truncate(file, 0)
+    os.lseek(file, 0, os.SEEK_SET)
+    os.write(file, json.dumps(ours).encode())
+    return file
+
+
+def _hold(file: int) -> bool:
+    """Take the system's lock of an open file; false if it has none for such files."""
+    if sys.platform == "win32":
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _read(file: int) -> dict[str, Any]:
+    """Who holds the lock, or held it when its machine stopped; nothing if that is not known."""
+    try:
+        holder = json.loads(os.read(file, 4096))
+    except ValueError:
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _who(holder: dict[str, Any]) -> str:
+    process, host, since = (holder.get(name, "unknown") for name in ("process", "host", "since"))
+    return f"process {process} on {host} has been training into it since {since}"
+
+
+def _machine() -> str:
+    try:
+        return MACHINE.read_text().strip()
+    except OSError:
+        return socket.gethostname()

@@ -1,0 +1,85 @@
+"""Two processes train the model of one, each task; when one of them is killed, the run resumes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from elman.train.checkpoint import load_tensors
+from tests.tasks import every_task
+
+pytest.importorskip("sacrebleu")
+pytest.importorskip("utilsforecast")
+TASKS = list(every_task.TASKS)
+
+
+def run(base: Path, what: str, *launcher: str) -> tuple[int, str]:
+    """Exit code and standard error of the program."""
+    path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, *launcher, every_task.__file__, str(base), what], text=True,
+        capture_output=True, timeout=500, check=False,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
+    )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of each task by one process."""
+    base = tmp_path_factory.mktemp("processes")
+    every_task.write_data(base / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("elman.tasks.run.write_report", lambda _: None)
+        every_task.train(base, 1)
+    return base
+
+
+@pytest.fixture(scope="module")
+def by_two(base: Path) -> str:
+    """What is said while each task is trained by two processes."""
+    code, said = run(base, "2")
+    assert code == 0, said
+    return said
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_two_processes_give_the_model_of_one(base: Path, by_two: str, task: str) -> None:
+    one, two = (load_tensors(base / n / task / "weights.safetensors")[0] for n in "12")
+    for name, value in one.items():
+        # The halves of a batch are added in another order, in each of some 20 steps.
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_each_line_is_said_once(by_two: str) -> None:
+    assert by_two.count("finished after") == len(TASKS)
+    assert by_two.count("held out") == len(TASKS)
+    assert "Initializing distributed" not in by_two
+    assert "Warning" not in by_two
+
+
+def test_a_killed_process_ends_the_run_in_one_line_and_it_resumes_to_the_same_weights(
+    base: Path, by_two: str
+) -> None:
+    code, said = run(base, "kill")
+    assert code == 2
+    assert "Traceback" not in said
+    assert said.splitlines()[-1] == (
+        "elman: process 2 of 2 was killed by signal 9; go on with: elman resume "
+        f"{base / 'cut' / 'killed'}"
+    )
+    # Not by the command that started it: torchrun goes on with what `processes` began.
+    code, said = run(base, "resume", "-m", "torch.distributed.run", "--nproc-per-node", "2")
+    assert code == 0, said
+    for task in ("killed", *TASKS):
+        for name in ("weights.safetensors", "checkpoint.safetensors"):
+            original = task.replace("killed", "language-model")
+            whole, _ = load_tensors(base / "2" / original / name)
+            resumed, _ = load_tensors(base / "cut" / task / name)
+            assert whole.keys() == resumed.keys()
+            assert all(torch.equal(whole[key], resumed[key]) for key in whole), (task, name)

@@ -1,0 +1,90 @@
+"""Processes of a run: their numbers, and what is said when one of them has died."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from elman.errors import ArgumentError
+from elman.train import processes
+from elman.train.processes import Others, is_first, rank, speaks, start_others
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "LOCAL_RANK", "SLURM_NTASKS", "SLURM_PROCID", processes.PARENT):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(processes, "_started", [])
+
+
+@pytest.mark.parametrize(
+    ("environment", "number"),
+    [
+        ({}, 0),
+        ({"LOCAL_RANK": "1"}, 1),
+        ({"RANK": "5", "LOCAL_RANK": "1"}, 5),
+        ({"RANK": "first"}, 0),
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "3"}, 3),
+        ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, 0),
+    ],
+)
+def test_the_number_of_a_process_is_that_of_its_launcher(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], number: int
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert rank() == number
+    assert is_first() == speaks() == (number == 0)
+
+
+def test_the_second_process_speaks_if_the_first_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(processes.PARENT, str(os.getppid()))
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert not speaks()
+    monkeypatch.setenv(processes.PARENT, "1234567")  # not the parent, so that has ended
+    assert speaks()
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    assert not speaks()
+
+
+def _dead(code: str) -> subprocess.Popen[bytes]:
+    child = subprocess.Popen([sys.executable, "-c", code])
+    child.wait()
+    return child
+
+
+def test_a_process_that_waits_for_a_dead_one_is_ended_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    codes: list[int] = []
+    over = threading.Event()
+    monkeypatch.setattr(os, "_exit", lambda code: (codes.append(code), over.set()))
+    monkeypatch.setattr(processes, "LOOK", 0.01)
+    monkeypatch.setattr(processes, "GRACE", 0.01)
+    processes._started.append(_dead("import os; os.kill(os.getpid(), 9)"))
+    with Others.watched(Path("runs/a")):
+        assert over.wait(60)
+    assert codes == [2]
+    assert capfd.readouterr().err == (
+        "elman: process 2 of 2 was killed by signal 9; go on with: elman resume runs/a\n"
+    )
+
+
+def test_a_process_that_has_ended_well_is_not_missed() -> None:
+    processes._started.append(_dead(""))
+    assert Others(None)._lost() is None
+    processes._started.append(_dead("raise SystemExit(3)"))
+    assert Others(None).describe_loss() == "process 3 of 3 ended with code 3; start anew"
+
+
+def test_a_program_that_was_typed_in_cannot_be_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", [sys.executable])
+    with pytest.raises(ArgumentError, match="processes=2 starts this program 2 times"):
+        start_others(2)
