@@ -23,9 +23,10 @@ from elman.encode.scale import find_steps
 from elman.encode.series import calendar
 from elman.encode.windows import Record
 from elman.errors import ArgumentError, DataError
+from elman.read.clock import Clock
 from elman.read.dialect import is_same, number_or_nan
+from elman.read.frequency import DAY, Frequency
 from elman.read.series import Series, SeriesTable
-from elman.read.stamps import DAY, Frequency
 
 MANY = 100  # words of a covariate that changes, at most
 TINY = 1e-9  # of the mean: a deviation below it is rounding
@@ -46,6 +47,7 @@ class SeriesIndex:
         cycles: of the calendar.
         frequency: by name.
         usual: steps of each target from one number to the next: the mean of their size.
+        zone: whose clocks the calendar follows, if stamps are in UTC; "" for stamps as they are.
 
     Example:
         >>> from elman.encode.index import SeriesIndex
@@ -69,6 +71,7 @@ class SeriesIndex:
     cycles: list[str]
     frequency: str
     usual: list[float] = field(default_factory=list)
+    zone: str = ""
 
     @classmethod
     def build(
@@ -105,13 +108,14 @@ class SeriesIndex:
                 units[name] = [float(mean), float(deviation) if deviation > rounding else 1.0]
         cycles = []
         if with_calendar and table.frequency.unit != "step":
-            longest = max(len(one.values) for one in table.series) * table.frequency.size
+            longest = max(len(one.values) for one in table.series) * table.frequency.mean
             shown = calendar(np.array(["2024-01-01"], dtype="datetime64[us]"), table.frequency)[1]
             cycles = [cycle for cycle in shown if 2 * CYCLES[cycle] <= longest]
         names = [one.unique_id for one in table.series] if per_series else []
         return cls(
             list(targets), list(past), list(future), list(static), names, words, units, cycles,
             str(table.frequency), _usual_steps(table, len(targets)),
+            "" if table.clock.local else table.clock.zone,
         )  # fmt: skip
 
     @property
@@ -176,9 +180,10 @@ class SeriesIndex:
         )  # fmt: skip
 
     def waves(self, start: Any, steps: int, first: int = 0) -> Floats:
-        """The calendar (steps, 2 C) of C cycles, from the first-th step behind a stamp on."""
+        """The calendar (steps, 2 C) of C cycles, from the first-th step after a stamp on."""
         frequency = Frequency.named(self.frequency)
-        waves, shown = calendar(frequency.after(np.array([start]), steps, first), frequency)
+        stamps = Clock(zone=self.zone).wall(frequency.after(np.array([start]), steps, first))
+        waves, shown = calendar(stamps, frequency)
         return waves[:, [2 * shown.index(c) + side for c in self.cycles for side in (0, 1)]]
 
     def encode_value(self, name: str, value: Any) -> Floats:

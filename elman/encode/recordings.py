@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from elman.encode.index import MANY, TINY
 from elman.errors import ArgumentError, DataError
 from elman.read.dialect import are_numbers, is_nothing, is_same, name_of, number_or_nan
+from elman.read.grid import FEW, SPARSE
 from elman.read.recordings import Recording, Recordings
-from elman.read.series import FEW, SPARSE
 
 MOST = 8.0  # deviations
 SKEWED = 1.0  # third moment, in deviations, of a long tail
@@ -56,6 +56,7 @@ class RecordingIndex:
         rate: steps a second of which arrays are made; None for steps as they are.
         decays: whether arrays are those that `elman.GRUD` takes: 0 where nothing is, all channels
             there or not, usual steps since the one before, static.
+        unit: seconds of one, in which stamps that are numbers are counted.
 
     Example:
         >>> from elman.encode.recordings import RecordingIndex
@@ -80,6 +81,7 @@ class RecordingIndex:
     step: float
     rate: float | None
     decays: bool = False
+    unit: float = 1.0
 
     @classmethod
     def build(
@@ -114,7 +116,7 @@ class RecordingIndex:
             elapsed = bool(found.timed and rate is None and _uneven(found.gaps, step))
         draft = cls(
             list(found.channels), list(static), {}, {}, {}, [], found.timed, elapsed, step, rate,
-            decays,
+            decays, found.unit,
         )  # fmt: skip
         items = [draft.resampled(one) for one in found.items]
         values = np.concatenate([one.values for one in items])
@@ -182,7 +184,8 @@ class RecordingIndex:
         if count > SPARSE // 10 * len(one) + FEW:
             raise DataError(
                 f"recording {one.unique_id!r}: its {len(one):,} steps reach over {one.times[-1]:g} "
-                f"s, {count:,} cells at rate={self.rate:g}; set a lower rate, or mend the stamps"
+                f"s, {count:,} cells at rate={self.rate:g}; set a lower rate, mend the stamps, or, "
+                "if they are no seconds, set ds_format=ms, us or ns"
             )
         there = ~np.isnan(one.values)
         sums = np.zeros((count, one.values.shape[1]))

@@ -1,7 +1,7 @@
 """Typed columns out of tables and frames: names, stamps, numbers, and values of either kind.
 
     name      words, none missing; whole numbers of any type are the same name
-    stamp     dates or whole numbers, see `elman.read.stamps`
+    stamp     dates or whole numbers, see `elman.read.clock`
     moment    dates, or seconds: numbers of any kind, or hours:minutes(:seconds)
     number    a number, true or false, or nothing; text is an error of its row
     value     the same, or words in all rows: a category; the type decides that is declared in a
@@ -16,8 +16,9 @@ it is NaN here and stays so, but NA may be a name.  Infinity is an error.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -26,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.errors import ArgumentError, DataError
-from elman.read.convert import Kind, convert, is_number
+from elman.read.clock import Clock
+from elman.read.convert import Kind, Part, convert, is_number, single
 from elman.read.dialect import (
     Dialect,
     are_numbers,
@@ -38,8 +40,9 @@ from elman.read.dialect import (
     number_of,
     scalar_of,
 )
-from elman.read.files import files_below, is_path, kind_of
+from elman.read.files import files_below, is_path, kind_of, path_of
 from elman.read.rows import Rejects, Row, Rows
+from elman.read.stamps import Parsed
 from elman.read.tables import TABLES, USUAL, listed, no_column
 from elman.read.text import table_head
 
@@ -52,14 +55,18 @@ class Column:
     """Values (N,) of good rows: float64, stamps, the numbers of words, or objects.
 
     Attributes:
-        values: of the rows.
+        values: of the rows; of stamps with a zone in UTC.
         words: of a column of names or categories, by number; else None.
         given: of a column of names those that were no text, as they were given.
+        clock: of a column of stamps, how they are read and written; else None.
+        offsets: (N,) microseconds by which the clock of a stamp's zone is ahead of UTC; or None.
     """
 
     values: NDArray[Any]
     words: list[str] | None = None
     given: dict[str, Any] = field(default_factory=dict)
+    clock: Clock | None = None
+    offsets: NDArray[np.int64] | None = None
 
 
 @dataclass
@@ -70,7 +77,6 @@ class Columns:
         columns: by name.
         ordinals: (N,) number of each row in the source.
         rows: the source.
-        moved: whether a stamp was moved to UTC.
         dialect: how the values were written.
         decimal: the mark of their numbers.
     """
@@ -78,7 +84,6 @@ class Columns:
     columns: dict[str, Column]
     ordinals: NDArray[np.int64]
     rows: Rows
-    moved: bool
     dialect: Dialect
     decimal: str
 
@@ -151,7 +156,7 @@ class Table:
         if type(source).__name__ == "LazyFrame":
             source = source.collect()
         if is_path(source):
-            if not Path(source).exists():
+            if not path_of(source, "a table").exists():
                 raise DataError(f"{source}: there is no such file; expected a table")
             self.file = files_below(source)[0]
             if kind_of(self.file) not in TABLES or Path(source).is_dir():
@@ -166,7 +171,7 @@ class Table:
             self.names, self.typed = list(self.frame), False
         elif hasattr(source, "columns") and hasattr(source, "__getitem__"):
             names = [str(name) for name in source.columns]
-            twice = next((name for name in names if names.count(name) > 1), None)
+            twice = next((name for name, count in Counter(names).items() if count > 1), None)
             if twice is not None:
                 raise ArgumentError(f"the data frame has two columns {twice!r}; rename one")
             self.frame = _index_of(source, names)
@@ -180,6 +185,8 @@ class Table:
             raise ArgumentError(
                 "expected a file, a data frame or a dict of columns, got " + type(source).__name__
             )
+        if not self.names:
+            raise ArgumentError("a table without columns; expected one or more")
 
     def rows(self, names: Sequence[str]) -> Rows:
         """The rows of some columns.
@@ -187,15 +194,21 @@ class Table:
         Raises:
             ArgumentError: one is not there, or named twice.
         """
-        for name in names:
-            if name not in self.names:
+        there = set(self.names)
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise ArgumentError(f"column {name!r} is named for two different ends")
+            if name not in there:
                 where = f"{self.file}: " if self.file else ""
                 if self.file and not self.typed:
                     raise ArgumentError(no_column(name, names, self.names, where))
                 shown = listed(self.names)
                 raise ArgumentError(f"{where}no column {name!r}; its columns: {shown}")
-            if list(names).count(name) > 1:
                 raise ArgumentError(f"column {name!r} is named for two different ends")
+            if name not in there:
+                where = f"{self.file}: " if self.file else ""
+                shown = listed(self.names)
+                raise ArgumentError(f"{where}no column {name!r}; its columns: {shown}")
         if self.file is not None:
             return Rows(
                 self.file, names, encoding=self.encoding, lenient=self.lenient,
@@ -210,6 +223,8 @@ class Table:
         rejects: Rejects,
         *,
         ds_format: str | None = None,
+        zone: str | None = None,
+        clock: Clock | None = None,
         words: Mapping[str, Sequence[str]] | None = None,
     ) -> Columns:
         """All rows of the columns named.
@@ -217,7 +232,9 @@ class Table:
         Args:
             kinds: of the columns.
             rejects: hears of rows that cannot be used.
-            ds_format: of stamps that are not ISO 8601, as for `datetime.strptime`.
+            ds_format: of stamps that are not ISO 8601, see `elman.read.stamps.parse`.
+            zone: of the stamps; None for that which they have.
+            clock: of stamps that are read as others were; None to find it.
             words: of categories those whose numbers are known.
 
         Raises:
@@ -225,24 +242,26 @@ class Table:
         """
         rows = self.rows(list(kinds))
         kinds = {name: self._kind(name, kind) for name, kind in kinds.items()}
-        parts: list[list[NDArray[Any] | list[object]]] = [[] for _ in kinds]
+        parts: list[list[Part]] = [[] for _ in kinds]
         names: list[dict[Any, int]] = [{} for _ in kinds]
-        ordinals, moved, decimal = [], False, self.dialect.decimal
+        ordinals: list[NDArray[np.int64]] = []
+        decimal = self.dialect.decimal
         ids: dict[str, dict[str, Any]] = {}
         for numbers, places, block in _good(rows.read(), rejects):
             bad: dict[int, str] = {}
-            found: list[NDArray[Any] | list[object]] = []
+            found: list[Part] = []
             if decimal is None:
                 decimal = self._find_decimal(kinds, block)
             for (name, kind), known, given in zip(kinds.items(), names, block, strict=True):
-                values = self._without_codes(name, kind, given)
+                alone, strange = (given, {}) if kind == "raw" else single(given)
+                values = self._without_codes(name, kind, alone)
                 if kind == "name" and self.frame:
                     others = (scalar_of(one) for one in values if not isinstance(one, str))
                     ids.setdefault(name, {}).update((name_of(one), one) for one in others)
-                array, wrong, shifted = convert(kind, values, known, ds_format, decimal)
+                array, wrong = convert(kind, values, known, ds_format, decimal)
+                wrong |= strange
                 bad = {n: f"column {name!r} {why}" for n, why in wrong.items()} | bad
                 found.append(array)
-                moved |= shifted
             for n in sorted(bad):
                 rejects.add(places[n], DataError(f"{places[n]}: {bad[n]}"))
             kept = np.ones(len(numbers), dtype=bool)
@@ -252,20 +271,30 @@ class Table:
                 if isinstance(array, list):
                     part.append([value for value, keep in zip(array, kept, strict=True) if keep])
                 else:
-                    part.append(array[kept])
+                    part.append(array.pick(kept) if isinstance(array, Parsed) else array[kept])
         if not sum(map(len, ordinals)):
             raise DataError(f"{rows.name}: has no row that can be used")
-        decimal = decimal or "."
-        whole = Columns({}, np.concatenate(ordinals), rows, moved, self.dialect, decimal)
+        whole = Columns({}, np.concatenate(ordinals), rows, self.dialect, decimal or ".")
+        bad = {}
         for (name, kind), part, known in zip(kinds.items(), parts, names, strict=True):
-            if kind == "value":
+            if kind in ("stamp", "moment"):
+                stamps = [one for one in part if isinstance(one, Parsed) and len(one.values)]
+                if len({one.values.dtype.kind == "M" for one in stamps}) > 1:
+                    raise DataError(f"{rows.name}: column {name!r} has dates and numbers; mend it")
+                parsed = Parsed.join(stamps)
+                known_clock = clock or Clock.find(parsed, ds_format, zone, seconds=kind == "moment")
+                moments, offsets, unread = known_clock.read(parsed)
+                bad |= {n: f"column {name!r} {known_clock.why(parsed, n)}" for n in unread}
+                known_clock = replace(known_clock, text=parsed.text)
+                whole.columns[name] = Column(moments, clock=known_clock, offsets=offsets)
+            elif kind == "value":
                 arrays = cast("list[NDArray[Any]]", part)
                 whole.columns[name] = self._join_values(name, arrays, known, whole)
-                continue
-            before = list(known) if kind == "name" else list((words or {}).get(name, ()))
-            whole.columns[name] = _join(name, kind, part, before, whole)
-            whole.columns[name].given = ids.get(name, {})
-        return whole
+            else:
+                before = list(known) if kind == "name" else list((words or {}).get(name, ()))
+                whole.columns[name] = _join(kind, part, before)
+                whole.columns[name].given = ids.get(name, {})
+        return _without(whole, bad, rejects) if bad else whole
 
     def is_missing(self, value: object, column: str, *, named: bool = False) -> bool:
         """Whether a value is a code for a missing one, of the column alone if `named`."""
@@ -335,6 +364,25 @@ class Table:
                       list(words))  # fmt: skip
 
 
+def _without(whole: Columns, bad: Mapping[int, str], rejects: Rejects) -> Columns:
+    """The rows that are not bad."""
+    rows = sorted(bad)
+    for row, place in zip(rows, whole.places(rows), strict=True):
+        rejects.add(place, DataError(f"{place}: {bad[row]}"))
+    kept = np.ones(len(whole.ordinals), dtype=bool)
+    kept[rows] = False
+    if not kept.any():
+        raise DataError(f"{whole.rows.name}: has no row that can be used")
+    columns = {
+        name: replace(
+            one, values=one.values[kept],
+            offsets=None if one.offsets is None else one.offsets[kept],
+        )
+        for name, one in whole.columns.items()
+    }  # fmt: skip
+    return replace(whole, columns=columns, ordinals=whole.ordinals[kept])
+
+
 def _index_of(frame: Any, names: Sequence[str]) -> dict[str, list[object]]:
     """The index of a frame of pandas as a column, if it has a name or holds stamps."""
     index = getattr(frame, "index", None)
@@ -369,19 +417,14 @@ def _good(
             yield np.array(numbers), places, list(zip(*values, strict=True))
 
 
-def _join(
-    name: str, kind: Kind, parts: list[NDArray[Any] | list[object]], known: list[str],
-    whole: Columns,
-) -> Column:  # fmt: skip
+def _join(kind: Kind, parts: list[Part], known: list[str]) -> Column:
     """One column of its blocks."""
     if kind == "name":
         return Column(np.concatenate(cast("list[NDArray[Any]]", parts)), known)
     arrays = [part for part in parts if isinstance(part, np.ndarray) and len(part)]
-    if len({part.dtype.kind for part in arrays}) > 1:
-        raise DataError(f"{whole.rows.name}: column {name!r} has dates and numbers; mend it")
     if not any(isinstance(part, list) for part in parts):
         return Column(np.concatenate(arrays))
-    values = [value for part in parts for value in part]
+    values = [value for part in parts if not isinstance(part, Parsed) for value in part]
     if kind == "raw":
         column = np.empty(len(values), dtype=object)
         column[:] = values

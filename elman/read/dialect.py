@@ -177,7 +177,7 @@ def number_or_nan(value: object, decimal: str = ".") -> float:
     """The number that a value is or that its text shows, NaN if none."""
     try:
         return number_of(value, decimal)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, DataError
+from elman.read.clock import Clock
 from elman.read.columns import Columns, Table
 from elman.read.convert import Kind
 from elman.read.dialect import (
@@ -34,12 +36,14 @@ from elman.read.recordings import (
     Recordings,
     check_labels,
     checked_arrays,
+    in_seconds,
     is_arrays,
     is_blank,
 )
 from elman.read.rows import Rejects
 from elman.read.series import DS, ID
 from elman.read.spans import Span, read_spans
+from elman.read.stamps import check_form
 from elman.read.tables import TABLES
 
 
@@ -81,6 +85,7 @@ class RecordingSource:
         lenient: bool = False,
     ) -> None:
         self.layout, self.lenient = layout or Layout(), lenient
+        check_form(self.layout.ds_format)
         self.each, self.labelled = each and labelled, labelled
         self.arrays: list[Numbers] | None = None
         self.labels: list[Any] | None = None
@@ -91,7 +96,7 @@ class RecordingSource:
             self.arrays = checked_arrays(source)
             self.name = f"{len(self.arrays)} arrays"
             if labels is not None:
-                self.labels = list(labels)
+                self.labels = list_of_argument(labels, "labels", "values")
                 check_labels(self.arrays, self.labels, each=self.each)
             return
         if is_path(source) and Path(source).is_dir():
@@ -208,6 +213,7 @@ class _Reader:
         self.known = ""  # the name of a recording that there is
         self.found = Recordings([], [], [], self.channels, timed=True)
         self.stamps: str | None = None  # kind of those before, "" for none
+        self.clock: Clock | None = None
         stems = Counter(_stem(table.file) for table in source.tables)
         self.twice = {stem for stem, count in stems.items() if count > 1}
         self.counts: Counter[str] = Counter()
@@ -239,13 +245,16 @@ class _Reader:
         pairs += [(name, "raw") for name in static]
         table.rows([name for name, _ in pairs if name])  # refuses one that is missing or twice
         kinds = {name: kind for name, kind in pairs if name}
-        columns = table.read(kinds, self.rejects, ds_format=layout.ds_format)
+        columns = table.read(kinds, self.rejects, ds_format=layout.ds_format, clock=self.clock)
         self.found.words |= table.words_among(static)
         for note in table.notes:
             self._note(note)
-        if columns.moved:
-            self._note("stamps with an offset from UTC are moved to UTC")
+        if ds and self.clock is None:  # which holds for all files
+            self.clock = columns.columns[ds].clock or Clock()
+            if self.clock.code:
+                self._note(f"{ds!r} is read as {self.clock.code}")
         found = columns.columns[ds].values.dtype.kind if ds else ""
+        found = "f" if found == "i" else found
         if self.stamps not in (None, found):
             raise DataError(
                 f"{table.file}: column {layout.ds!r} has {_KINDS[found]}, but "
@@ -264,7 +273,7 @@ class _Reader:
             if table.file and ids:
                 place = f"{place}: recording {name!r}"
             try:
-                self._take(columns, block, name, (ds, label, static), place)
+                self._take(columns, block, name, (ids, ds, label, static), place)
             except DataError as error:
                 self.rejects.add(place, error)
 
@@ -277,10 +286,10 @@ class _Reader:
 
     def _take(
         self, columns: Columns, rows: NDArray[np.int64], name: str,
-        named: tuple[str, str, list[str]], place: str,
+        named: tuple[str, str, str, list[str]], place: str,
     ) -> None:  # fmt: skip
         """The rows of one recording."""
-        ds, label, static = named
+        ids, ds, label, static = named
         if ds:
             stamps = columns.columns[ds].values[rows]
             if (np.diff(stamps).astype(np.float64) < 0).any():
@@ -313,7 +322,9 @@ class _Reader:
         times = (stamps - stamps[0]).astype(np.float64)
         if stamps.dtype.kind == "M":
             times /= 1e6
-        one = Recording(name, stamps[0], times, values)
+        clock = columns.columns[ds].clock if ds else None
+        counted = bool(ids) and type(columns.columns[ids].given.get(name)) is int
+        one = Recording(name, stamps[0], times, values, clock=clock or Clock(), whole=counted)
         if self.spans is not None:
             self._by_spans(one, fixed, place)
             return
@@ -387,7 +398,7 @@ class _Reader:
 
     def _together(self, spans: list[Span]) -> list[Span]:
         """Of several rows for a whole recording one with all labels, or the first if it has one."""
-        whole = [span for span in spans if span.start is None]
+        whole = [span for span in spans if span.bounds is None]
         if len(whole) < 2 or self.source.each:
             return spans
         if self.layout.several:
@@ -435,6 +446,8 @@ class _Reader:
             self.rejects.add(place, DataError(reason))
         if not found.items:
             raise DataError(f"{self.source.name}: has no recording that can be used")
+        if self.stamps == "f" and (unit := in_seconds(found, self.layout)):
+            self._note(unit)
         # A variable that was found later is missing in those before.
         found.items = [_widened(one, width) for one in found.items]
         found.channels, found.timed = self.channels, bool(self.stamps)
@@ -444,7 +457,7 @@ class _Reader:
         return found
 
 
-_KINDS = {"": "no stamps", "M": "dates", "f": "numbers", "i": "numbers"}
+_KINDS = {"": "no stamps", "M": "dates", "f": "numbers"}
 
 
 def _stem(file: Path | None) -> str:

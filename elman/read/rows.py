@@ -20,8 +20,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, DataError
-from elman.read.files import files_below, is_path, kind_of, size_of
+from elman.read.files import files_below, is_path, kind_of, path_of, size_of
 from elman.read.tables import TABLES, USUAL
 from elman.read.text import (
     Advance,
@@ -92,7 +93,11 @@ class Rows:
             raise ArgumentError("columns must all be files or all be lists, got some of each")
         else:
             self.kind, self.files = "lists", ()
-            self.lists = [list(one) for one in given if not is_path(one)]
+            self.lists = [
+                list_of_argument(one, name, "values")
+                for name, one in zip(self.columns, given, strict=False)
+                if not is_path(one)
+            ]
             counts = [len(one) for one in self.lists]
             if len(set(counts)) > 1:
                 found = ", ".join(f"{n} in {c}" for c, n in zip(self.columns, counts, strict=False))
@@ -211,7 +216,9 @@ def text_of(value: object, place: str, column: str) -> str:
 
 
 def check_new(path: Path, *, overwrite: bool) -> None:
-    """Refuse to write over what another run rejected with an ArgumentError."""
+    """Refuse to write over what another run rejected, or into a pipe, with an ArgumentError."""
+    if path_of(path, "skip_bad_rows").exists() and not path.is_file():
+        raise ArgumentError(f"{path}: is no file; name another one for skip_bad_rows")
     if not overwrite and path.exists() and not HEADER.startswith(_beginning(path, len(HEADER) + 1)):
         raise ArgumentError(
             f"{path}: is there already; name another file for skip_bad_rows, or give overwrite"

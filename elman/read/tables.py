@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import json
 import tempfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -21,13 +21,14 @@ from pathlib import Path
 from types import ModuleType
 
 from elman.errors import ArgumentError, DataError
+from elman.optional import need
 from elman.read.dialect import HEADER, SAMPLED, find_delimiter
 from elman.read.files import size_of
 
 TABLES = {".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"}
 USUAL = {".csv": ",", ".tsv": "\t"}  # delimiters
 HEAD = 1 << 20  # characters, about, from which a delimiter is found
-SHOWN, LONG = 12, 40  # columns of a message, and characters of their names
+LISTED, CUT = 20, 40  # columns in a message, and characters of one
 
 Values = Iterator[tuple[int, "tuple[object, ...] | DataError"]]
 
@@ -92,7 +93,7 @@ def parquet_columns(
 
     `unpacked` is the content of a file that is packed.
     """
-    polars = _polars(file)
+    polars = need("polars", f"{file}: Parquet")
     with _seekable(file, unpacked) as copy, _understood(file, polars):
         schema = polars.read_parquet_schema(copy)
         return list(schema), {name: str(kind) for name, kind in schema.items()}
@@ -111,7 +112,7 @@ def parquet_values(
 
     `unpacked` is the content of a file that is packed; `advance` then hears nothing from here.
     """
-    polars = _polars(file)
+    polars = need("polars", f"{file}: Parquet")
     with _seekable(file, unpacked) as copy, _understood(file, polars):
         size = size_of(copy)
         table = polars.scan_parquet(copy, glob=False, hive_partitioning=False)
@@ -124,14 +125,6 @@ def parquet_values(
             if copy is file:
                 advance(size * end // rows - size * start // rows)
             yield from enumerate(values, start + 1)
-
-
-def _polars(file: Path) -> ModuleType:
-    try:
-        import polars
-    except ImportError as error:
-        raise DataError(f'{file}: needs polars; pip install "elman[tables]"') from error
-    return polars
 
 
 @contextmanager
@@ -184,22 +177,9 @@ def _begin(rows: Iterator[str], usual: str, wanted: str | None) -> tuple[Iterato
     return chain(head, rows), find_delimiter(head, usual, wanted), 1
 
 
-def listed(names: Iterable[str]) -> str:
-    """Names of columns for a message, not too many and not too long.
-
-    Example:
-        >>> from elman.read.tables import listed
-        >>> listed(["ds", "y"])
-        "'ds', 'y'"
-    """
-    every = [name if len(name) <= LONG else f"{name[:LONG]}..." for name in names]
-    more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
-    return (", ".join(map(repr, every[:SHOWN])) or "none") + more
-
-
 def no_column(column: str, wanted: Sequence[str], there: Sequence[str], where: str) -> str:
     """The message for a column that is not there; `where` begins it."""
-    text = f"{where}no column {column!r}; its columns: {listed(there)}"
+    text = f"{where}no column {column!r}; its columns: {listed(list(there))}"
     if not set(wanted) & set(there):
         header = "with their names"
         if len(wanted) == len(there):
@@ -212,13 +192,28 @@ def no_column(column: str, wanted: Sequence[str], there: Sequence[str], where: s
 
 
 def _choose(columns: Sequence[str] | None, there: Iterable[str], where: str | Path) -> list[str]:
-    there = list(there)
+    there = dict.fromkeys(there)
     if columns is None:
-        raise ArgumentError(f"column must name the text in {where}; its columns: {listed(there)}")
+        raise ArgumentError(
+            f"column must name the text in {where}; its columns: {listed(list(there))}"
+        )
     for column in columns:
         if column not in there:
-            raise DataError(no_column(column, columns, there, f"{where}: "))
+            raise DataError(no_column(column, columns, list(there), f"{where}: "))
     return list(columns)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names of columns for a message, the first of many, each cut.
+
+    Example:
+        >>> from elman.read.tables import listed
+        >>> listed(["ds", "y" * 100])
+        "'ds', 'yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy...'"
+    """
+    shown = [repr(n if len(n) <= CUT else f"{n[:CUT]}...") for n in names[:LISTED]]
+    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+    return (", ".join(shown) or "none") + more
 
 
 def _jsonl(rows: Iterable[str], columns: Sequence[str] | None, file: Path) -> Values:
@@ -239,20 +234,28 @@ def _object(row: str, where: str) -> dict[str, object]:
     except json.JSONDecodeError as error:
         at = f"{where}, column {error.colno}"
         raise DataError(f"{at}: {error.msg}; expected one JSON object a line") from error
-    except (RecursionError, ValueError) as error:
-        raise DataError(f"{where}: {error}; expected a plain JSON object") from error
+    except RecursionError as error:
+        raise DataError(f"{where}: brackets in too many levels; expected a plain object") from error
+    except ValueError as error:
+        raise DataError(f"{where}: a number of thousands of digits; mend or drop it") from error
     if not isinstance(record, dict):
         raise DataError(f"{where}: a JSON {type(record).__name__}, expected an object")
     return record
 
 
 class _Again:
-    """Lines, of which those behind the first of a record can be read once more."""
+    """Lines, of which those after the first of a record can be read once more.
+
+    Attributes:
+        alone: lines that come next in which a quote that stays open is never closed: a record that
+            began before them had one open at the beginning of each, and failed further on.
+    """
 
     def __init__(self, rows: Iterable[str], line: int) -> None:
         self._rows, self._behind = iter(rows), deque[str]()
         self._taken: list[str] = []
         self._line = line  # that comes next
+        self.alone = 0
 
     def begin(self) -> int:
         """The line at which a record begins."""
@@ -262,6 +265,7 @@ class _Again:
     def go_back(self) -> None:
         """To the second line of the record."""
         self._behind.extendleft(reversed(self._taken[1:]))
+        self.alone = max(self.alone, len(self._taken) - 2)
         self._line -= len(self._taken) - 1
         self._taken.clear()
 
@@ -272,6 +276,7 @@ class _Again:
         row = self._behind.popleft() if self._behind else next(self._rows)
         self._taken.append(row)
         self._line += 1
+        self.alone = max(0, self.alone - 1)
         return row + "\n"
 
 
@@ -286,7 +291,10 @@ def _csv(
     while True:
         line = lines.begin()
         try:
-            record = next(reader, None)
+            source = reader
+            if lines.alone:
+                source = csv.reader([next(lines)], delimiter=delimiter, strict=True)
+            record = next(source, None)
         except csv.Error as error:
             where = f"{file}: line {line}"
             yield line, DataError(f"{where}: {error}; double quotes inside a field")
@@ -297,8 +305,10 @@ def _csv(
             return
         if record and not header:
             header = [name.strip() for name in record]
-            places = [header.index(name) for name in _choose(columns, header, file)]
-            if twice := sorted({name for name in header if header.count(name) > 1}):
+            place_of = {name: place for place, name in enumerate(header)}
+            places = [place_of[name] for name in _choose(columns, header, file)]
+            if len(place_of) < len(header):
+                twice = listed(sorted(name for name, count in Counter(header).items() if count > 1))
                 raise DataError(f"{file}: line {line}: columns {twice} are there twice")
         elif record and len(record) != len(header):
             counts = f"{len(record)} fields, expected {len(header)} as in the header"

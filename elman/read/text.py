@@ -47,6 +47,10 @@ RECORD = 1 << 24
 # Bytes of a Parquet file, and rows of it, that are read at once at most.
 SLICE, ROWS = 1 << 23, 1 << 17
 
+# Codecs of names and literals, not of files.
+NO_FILES = {"punycode", "idna", "unicode-escape", "raw-unicode-escape", "charmap"}
+LONGEST = 80  # characters of a value in a message
+
 BINARY = {
     b"PK\x03\x04": "a ZIP archive",
     b"%PDF-": "a PDF",
@@ -316,15 +320,19 @@ def file_blocks(file: Path, advance: Advance, *, unpack: bool = True) -> Iterato
 
 
 def _codec(encoding: str) -> str:
-    """The name of an encoding of text; ArgumentError if it is none."""
+    """The name of an encoding of text files; ArgumentError if it is none."""
     try:
         # Unlike a look-up this refuses codecs that are none of text (base64, zlib, rot13).
         b"text".decode(encoding, "replace")
-    except (LookupError, ValueError) as error:
+        name = codecs.lookup(encoding).name
+        if name in NO_FILES:
+            raise LookupError
+    except (LookupError, TypeError, ValueError) as error:
+        got = repr(encoding)[:LONGEST]
         raise ArgumentError(
-            f"encoding must name a text encoding such as utf-8 or latin-1, got {encoding!r}"
+            f"encoding must name a text encoding such as utf-8 or latin-1, got {got}"
         ) from error
-    return codecs.lookup(encoding).name
+    return name
 
 
 def _decode(

@@ -136,7 +136,7 @@ def layout_of(model: Classifier | Tagger) -> Layout:
         str(getattr(model, "label", None) or getattr(model, "tags", None) or "label"),
         model.variable, model.value, model.unique_id, model.ds, model.ds_format,
         str(getattr(model, "background", "none")), model.encoding,
-        bool(getattr(model, "several", False)), dialect_of(model),
+        bool(getattr(model, "several", False)), model.rate, dialect=dialect_of(model),
     )  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def read_like(
     """
     if like is None:
         return source.read(rejects)
-    source.layout = replace(source.layout, channels=tuple(like.channels))
+    source.layout = replace(source.layout, channels=tuple(like.channels), unit=like.unit)
     found = source.read(rejects)
     if found.timed == like.timed:
         return found

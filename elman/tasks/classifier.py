@@ -135,8 +135,9 @@ class Classifier(ClassifierSettings, Estimator):
         """Scores of labelled data, given as to `fit`.
 
         Returns:
-            loss (nats an example), accuracy, F1 macro and micro, AUC, ECE (expected calibration
-            error), examples, and unseen labels if there are any.
+            loss (nats an example, of calibrated probabilities), accuracy, F1 macro and micro, AUC
+            (one class against the rest), AUPRC, ECE (expected calibration error), examples, and
+            unseen labels if there are any.  All that scikit-learn has are its own definitions.
         """
         from elman.tasks.classifier_run import score_labelled
 
@@ -186,7 +187,7 @@ class Classifier(ClassifierSettings, Estimator):
         from elman.train.chunks import ExampleBatches
 
         encoded, owners = self.inputs.encode(self, self.inputs.given(self, data))
-        result = torch.empty(len(encoded), len(self.classes))
+        result = torch.empty(len(encoded), len(self.classes), dtype=torch.float32)
         batches = ExampleBatches(
             encoded, torch.arange(len(encoded)), max(64, self.batch_size), seed=None
         )
@@ -199,7 +200,9 @@ class Classifier(ClassifierSettings, Estimator):
         count = torch.bincount(of)
         if len(count) == len(result):
             return result
-        return torch.zeros(len(count), result.shape[1]).index_add_(0, of, result) / count[:, None]
+        return (
+            result.new_zeros(len(count), result.shape[1]).index_add_(0, of, result) / count[:, None]
+        )
 
     @property
     def classes(self) -> list[Label]:

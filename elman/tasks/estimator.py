@@ -11,7 +11,9 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, FolderError, UntrainedError
+from elman.read.files import path_of
 from elman.read.rows import check_new
 from elman.read.text import is_unicode
 from elman.tasks.folder import (
@@ -84,12 +86,13 @@ class Estimator(NetworkSettings):
         """Refuse what cannot work; folder of the model and file for bad rows."""
         self.check()
         self._described = {}  # of an earlier fit
-        folder = None if out is None else Path(out)
+        folder = None if out is None else path_of(out, "out")
         if folder is not None:
             check_free(folder, overwrite=overwrite)
-        if skip_bad_rows is not None:
-            check_new(Path(skip_bad_rows), overwrite=overwrite)
-        return folder, None if skip_bad_rows is None else Path(skip_bad_rows)
+        rejects = None if skip_bad_rows is None else path_of(skip_bad_rows, "skip_bad_rows")
+        if rejects is not None:
+            check_new(rejects, overwrite=overwrite)
+        return folder, rejects
 
     @property
     def model(self) -> Any:  # SequenceModel or Seq2Seq, as the task has it
@@ -123,7 +126,7 @@ class Estimator(NetworkSettings):
             FolderError: there is no run in the folder.
             DataError: the data are gone or have changed.
         """
-        folder = Path(folder)
+        folder = path_of(folder, "folder")
         config = read_config(folder)
         model = cls._from_config(config, folder)
         model.learning_rate = model.learning_rate if learning_rate is None else learning_rate
@@ -137,7 +140,7 @@ class Estimator(NetworkSettings):
         from elman.tasks.run import write_card
         from elman.train.checkpoint import WEIGHTS, save_tensors
 
-        folder, weights = Path(folder), self.model.state_dict()
+        folder, weights = path_of(folder, "folder"), self.model.state_dict()
         check_free(folder, overwrite=overwrite)
         start_folder(folder, self._config())
         self._save_parts(folder)
@@ -154,7 +157,7 @@ class Estimator(NetworkSettings):
         """
         from elman.train.checkpoint import WEIGHTS, load_tensors
 
-        folder = Path(folder)
+        folder = path_of(folder, "folder")
         model = cls._from_config(read_config(folder), folder)
         if not (folder / WEIGHTS).exists():
             raise FolderError(
@@ -164,7 +167,7 @@ class Estimator(NetworkSettings):
         weights, _ = load_tensors(folder / WEIGHTS)
         model._build_from(folder)
         try:
-            model.model.load_state_dict(weights)
+            model.model.float().load_state_dict(weights)
         except RuntimeError as error:
             reason = str(error).replace("\n", " ")
             raise FolderError(f"{folder / WEIGHTS}: does not fit config.json ({reason})") from None
@@ -231,9 +234,7 @@ def plain(value: Any, kind: str = "") -> Any:
 
 def checked_texts(texts: Sequence[str]) -> list[str]:
     """The same as a list; ArgumentError if it is one text, or something in it is none."""
-    if isinstance(texts, str):
-        raise ArgumentError(f"a list of texts is expected, got one: {texts[:40]!r}; write [text]")
-    checked = list(texts)
+    checked = list_of_argument(texts, "text", "texts")
     for number, text in enumerate(checked):
         if not isinstance(text, str):
             raise ArgumentError(f"texts must be text, got {type(text).__name__} at {number}")

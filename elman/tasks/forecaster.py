@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elman.arguments import check_kind, check_whole
 from elman.errors import ArgumentError, FolderError, UntrainedError
 from elman.tasks.estimator import Estimator
 from elman.tasks.folder import HISTORY, SERIES, read_json, write_json
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from elman.encode.windows import Layout
     from elman.heads.distributions import Distribution
     from elman.model import SequenceModel
+    from elman.read.frequency import Frequency
     from elman.read.series import SeriesTable
-    from elman.read.stamps import Frequency
     from elman.serve.live_forecast import LiveForecaster
     from elman.tasks.forecasts import Backtest, Forecasts
     from elman.tasks.history import History
@@ -87,11 +88,12 @@ class Forecaster(ForecasterSettings, Estimator):
         return self
 
     def predict(self, series: Any = None, *, futures: int = 0) -> Forecasts:
-        """What comes behind series.
+        """What comes after series.
 
         Args:
             series: in the form of the training data; the last rows may have no targets but
-                covariates that are known before.  None for the training data.
+                covariates that are known before.  A series without any target goes on where the
+                training data end.  None for the training data.
             futures: how many to draw of what may come, each a whole course.
 
         Raises:
@@ -100,7 +102,7 @@ class Forecaster(ForecasterSettings, Estimator):
         """
         from elman.tasks.forecaster_use import forecast
 
-        table = self.history.table if series is None else self._read(series)
+        table = self.history.table if series is None else self._read(series, ahead=True)
         return forecast(self, table, futures)
 
     def evaluate(self, series: Any, *, skip_bad_rows: str | Path | None = None) -> dict[str, Any]:
@@ -123,7 +125,7 @@ class Forecaster(ForecasterSettings, Estimator):
         behind = behind_training(self, table, history.table, history.errors)
         scores = score_behind(self, behind).scores["this model"]
         if behind.fresh:
-            scores["unseen series"] = listed(one.unique_id for one in table.series)
+            scores["unseen series"] = listed([one.unique_id for one in table.series])
         return scores
 
     def backtest(
@@ -160,8 +162,9 @@ class Forecaster(ForecasterSettings, Estimator):
         """
         from elman.tasks.forecaster_use import roll_back
 
-        if cuts < 1 or (stride is not None and stride < 1):
-            raise ArgumentError(f"cuts and stride must be at least 1, got {cuts} and {stride}")
+        check_whole(cuts, "cuts", least=1)
+        if stride is not None:
+            check_whole(stride, "stride", least=1)
         return roll_back(self, self._read(series, skip_bad_rows), cuts, stride, futures)
 
     def stream(self, unique_id: Any = None, *, series: Any = None) -> LiveForecaster:
@@ -186,10 +189,11 @@ class Forecaster(ForecasterSettings, Estimator):
             [2.0, 3.0, 2.0, 1.0]
         """
         from elman.read.dialect import equal_names, name_of
-        from elman.serve.live_forecast import LiveForecaster
+        from elman.serve.live_forecast import LiveForecaster, Stamped
         from elman.tasks.forecaster_scores import say_window
         from elman.tasks.forecaster_use import begin_scene
 
+        check_kind(unique_id, (str, int), "unique_id")
         table = self.history.table if series is None else self._read(series)
         known = [one.unique_id for one in table.series]
         if unique_id is None:
@@ -204,15 +208,19 @@ class Forecaster(ForecasterSettings, Estimator):
         one = table.series[found[0]]
         record, say = self.index.encode(table, one, more=layout.behind), say_window(self, layout)
         scene = begin_scene(self, table, found[0])
-        return LiveForecaster(record, one.start, self.index, layout, say, scene)
+        start = None if table.counted else one.start
+        stamped = Stamped(start, table.clock, self.ds_format)
+        return LiveForecaster(record, stamped, self.index, layout, say, scene)
 
-    def _read(self, series: Any, rejects: str | Path | None = None) -> SeriesTable:
-        """Series in the form of the training data."""
+    def _read(
+        self, series: Any, rejects: str | Path | None = None, *, ahead: bool = False
+    ) -> SeriesTable:
+        """Series in the form of the training data; `ahead` if rows may have no targets."""
         from elman.tasks.forecaster_use import look
         from elman.tasks.parts import read_one
 
         like = self.history.table
-        source = look(self, (series, None), lenient=rejects is not None)
+        source = look(self, (series, None), lenient=rejects is not None, ahead=ahead)
         return read_one(source, rejects, lambda source, bad: source.read(bad, like))
 
     @property
@@ -264,7 +272,7 @@ class Forecaster(ForecasterSettings, Estimator):
 
     @property
     def _frequency(self) -> Frequency:
-        from elman.read.stamps import Frequency
+        from elman.read.frequency import Frequency
 
         return Frequency.named(self.index.frequency)
 

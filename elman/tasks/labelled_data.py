@@ -237,9 +237,11 @@ def split(
             left.subtract(examples.labels[n])
             wanted -= 1
     if not held:
+        single = sorted(key for key in sets if len(sets[key]) == 1)
+        alone = f" ({_some(map(', '.join, single))} in one row only)" if single else ""
         raise DataError(
             f"{len(examples)} rows of {len(sets)} labels are too few to hold out "
-            f"validation_fraction={fraction} of each; give more rows, or validation data"
+            f"validation_fraction={fraction} of each{alone}; give more rows, or validation data"
         )
     there = set(held)
     return (
@@ -276,39 +278,55 @@ def _split_groups(
 def targets_of(
     labels: Sequence[tuple[Label, ...]], classes: Sequence[Label], *, several: bool
 ) -> tuple[Tensor, Tensor]:
-    """Classes (N), UNSEEN for none, or with `several` (N, K) of zeros and ones; and unseen labels.
+    """Classes of rows as numbers, and the labels that are none of them.
 
     Returns:
-        The targets, and how many labels of each row (N) training has not.
+        Classes (N), UNSEEN for none, or with `several` (N, K) of zeros and ones; and (M, 2) row
+        and number of each label that training has not seen.
     """
     number = {label: n for n, label in enumerate(classes)}
     # Files know text only: what was a number in training is recognised by how it is written.
     alike = {_alike(label): n for label, n in reversed(number.items())}
     found = [[number.get(one, alike.get(_alike(one), UNSEEN)) for one in some] for some in labels]
-    unseen = torch.tensor([row.count(UNSEEN) for row in found], dtype=torch.int64)
+    strange: dict[str, int] = {}
+    unseen = [
+        (row, strange.setdefault(str(one), len(strange)))
+        for row, some in enumerate(labels)
+        for one, place in zip(some, found[row], strict=True)
+        if place == UNSEEN
+    ]
+    others = torch.tensor(unseen, dtype=torch.int64).reshape(-1, 2)
     if not several:
-        return torch.tensor([row[0] for row in found], dtype=torch.int64), unseen
-    targets = torch.zeros(len(labels), len(classes))
+        return torch.tensor([row[0] for row in found], dtype=torch.int64), others
+    targets = torch.zeros(len(labels), len(classes), dtype=torch.float32)
     for row, some in enumerate(found):
         targets[row, [one for one in some if one != UNSEEN]] = 1
-    return targets, unseen
+    return targets, others
 
 
 def notes_on(train: Examples, others: dict[str, Examples], classes: Sequence[Label]) -> list[str]:
     """What a user should know of labels: rare ones, and those never seen in training."""
     notes = []
     counts = Counter(label for labels in train.labels for label in labels)
-    rare = [f"{label} ({counts[label]})" for label in classes if counts[label] < FEW]
+    single = [str(label) for label in classes if counts[label] == 1]
+    if single:
+        notes.append(f"one row only, from which nothing can be held out: {_some(single)}")
+    rare = [f"{label} ({counts[label]})" for label in classes if 1 < counts[label] < FEW]
     if rare:
-        more = f" and {len(rare) - 10} more" if len(rare) > 10 else ""
-        notes.append(f"few examples of: {', '.join(rare[:10])}{more}")
+        notes.append(f"few examples of: {_some(rare)}")
+    known = set(map(_alike, classes))
     for name, examples in others.items():
-        strange = {x for labels in examples.labels for x in labels} - set(classes)
-        strange = {x for x in strange if _alike(x) not in set(map(_alike, classes))}
+        strange = {x for labels in examples.labels for x in labels}
+        strange = {str(x) for x in strange if _alike(x) not in known}
         if strange:
-            shown = ", ".join(sorted(map(str, strange))[:10])
-            notes.append(f"labels of the {name} data that training has not: {shown}")
+            notes.append(f"labels of the {name} data that training has not: {_some(strange)}")
     return notes
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first ten names, and how many more there are."""
+    found = sorted(names)
+    return ", ".join(found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
 
 
 def columns_set(labels: Any, *, several: bool) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from elman.errors import DataError
-from elman.read.files import is_path
+from elman.read.files import is_path, path_of
 from elman.read.rows import Rejects, Rows, check_new
 from elman.read.sentences import Sentences
 
@@ -90,7 +90,7 @@ def read_parts(
 
 def read_one(source: S, rejects: str | Path | None, collect: Callable[[S, Rejects], P]) -> P:
     """What is in a source; bad rows go to the file `rejects`, None to stop at one."""
-    path = None if rejects is None else Path(rejects)
+    path = None if rejects is None else path_of(rejects, "skip_bad_rows")
     if path is not None:
         check_new(path, overwrite=False)
     with Rejects(path, sources=source.files) as bad:

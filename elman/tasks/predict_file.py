@@ -321,5 +321,5 @@ def _identity(model: Classifier | Tagger | Translator) -> str:
 def _same(about: Path, facts: dict[str, str]) -> bool:
     try:
         return bool(json.loads(about.read_text()) == facts)
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         return False

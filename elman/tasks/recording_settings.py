@@ -23,9 +23,10 @@ class RecordingSettings(TableSettings):
     unique_id: str = "unique_id"
     """Column of the recording's name; without it a file is one."""
     ds: str = "ds"
-    """Column of the stamp, a date or seconds; without it rows are steps."""
+    """Column of the stamp, a date or a number; without it rows are steps."""
     ds_format: str | None = None
-    """Form of dates that are not ISO 8601, such as %d/%m/%Y."""
+    """Form of dates that are not ISO 8601, such as %d/%m/%Y; or the unit of numbers: s, ms, us, ns;
+    None to find it."""
     rate: float | None = None
     """Steps a second that recordings are brought to; None for steps as they are."""
     elapsed: bool | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from elman.arguments import list_of_argument, text_of_argument
 from elman.encode.words import WordEmbed, WordIndex
 from elman.errors import ArgumentError, DataError, FolderError
 from elman.read.columns import Table, column_of, is_frame
@@ -120,14 +121,17 @@ class SentenceInputs:
         return layer, layer.size
 
     def given(self, model: Tagger, sentences: Any) -> list[Any]:
-        """What a user asks of, checked."""
+        """The sentences that a user asks about, checked."""
+        found = []
         sentences = column_of(sentences, model.words or "words")
-        for sentence in sentences:
+        for sentence in list_of_argument(sentences, "sentence", "sentences"):
             if isinstance(sentence, str):
                 raise ArgumentError(
                     f"a sentence is a list of words, got {sentence[:40]!r}; split it: text.split()"
                 )
-        return list(sentences)
+            words = list_of_argument(sentence, "a sentence", "words")
+            found.append([text_of_argument(word, "a word") for word in words])
+        return found
 
     def encode(self, items: Sequence[Any]) -> list[NDArray[Any]]:
         """Numbers of words and characters."""

@@ -16,12 +16,13 @@ from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.vectors import read_vectors
 from elman.errors import ArgumentError, DataError
 from elman.model import SequenceModel
+from elman.optional import absent
 from elman.read.columns import Table, column_of, is_frame
 from elman.read.files import is_path, kind_of
 from elman.read.rows import Rejects, Rows, text_of
 from elman.read.tables import TABLES
 from elman.recur.stack import Stack
-from elman.report.bag_of_words import NAME, bag_of_words
+from elman.report.bag_of_words import bag_of_words
 from elman.tasks.estimator import checked_texts
 from elman.tasks.folder import TOKENIZER
 from elman.tasks.labelled_data import Examples, columns_set, labels_of
@@ -211,17 +212,17 @@ class TextInputs:
                 f"{long:,} texts have max_tokens={model.max_tokens} tokens or more; of longer ones "
                 "the first and the last half of so many are read"
             )
-        return notes
+        return notes + absent("sklearn", "the bag of words")
 
     def baselines(
         self, model: Classifier, parts: dict[str, Examples], targets: Tensor, names: Sequence[str]
     ) -> list[tuple[str, dict[str, Tensor]]]:
         """Probabilities of other models, by name and part of the data."""
-        words = bag_of_words(
+        found = bag_of_words(
             parts["train"].items, targets, {name: parts[name].items for name in names},
-            len(model.classes), lowercase=model.settled().lowercase,
+            len(model.classes), tokens=self.vocabulary.tokens, lowercase=model.settled().lowercase,
         )  # fmt: skip
-        return [] if words is None else [(NAME, words)]
+        return [] if found is None else [found]
 
     def sample(self, text: str) -> str:
         """For the report."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elman.arguments import check_kind, check_whole
 from elman.errors import ArgumentError, UntrainedError
 from elman.tasks.estimator import Estimator, checked_texts
 from elman.tasks.folder import SOURCE_TOKENIZER, TOKENIZER
@@ -113,9 +114,13 @@ class Translator(TranslatorSettings, Estimator):
             sampling: how to draw; None to search.
             seed: of what is drawn.
         """
+        from elman.decode.beam import Search
         from elman.decode.consensus import Consensus, most_agreed
         from elman.decode.sample import Sampling as Options
 
+        check_kind(sampling, (Options,), "sampling")
+        check_kind(search, (Search, Consensus), "search")
+        check_whole(seed, "seed")
         sources = [self.source_of(text) for text in self._texts(texts)]
         theirs = self.vocabularies[1]
         if sampling is not None:
@@ -143,6 +148,9 @@ class Translator(TranslatorSettings, Estimator):
 
     def n_best(self, texts: Sequence[str], search: Search) -> list[list[tuple[str, float]]]:
         """The `search.n_best` best targets of each source with their log-probabilities."""
+        from elman.decode.beam import Search
+
+        check_kind(search, (Search,), "search")
         sources = [self.source_of(text) for text in self._texts(texts)]
         return [
             [(self.text_of(text, one), one.log_p) for one in best]

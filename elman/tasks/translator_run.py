@@ -20,7 +20,7 @@ from elman.errors import ArgumentError, DataError
 from elman.read.columns import Table, column_of, is_frame
 from elman.read.files import is_path
 from elman.read.rows import Rejects, Row, Rows, text_of
-from elman.report.overlap import check_scorer, score_each, score_texts
+from elman.report.overlap import missing_scores, score_each, score_texts
 from elman.seq2seq import NOTHING, Seq2Seq
 from elman.seq2seq.recurrent import Recurrent
 from elman.tasks.card import model_card
@@ -73,7 +73,6 @@ def train_translator(
     *, show: bool,
 ) -> None:  # fmt: skip
     """Fit a fresh model, see `Translator.fit`."""
-    check_scorer(model.kind)
     fabric = build_fabric(model)
     parts = _read(model, given, rejects)
     model._described = parts.described
@@ -94,7 +93,6 @@ def resume_translator(
 ) -> None:
     """Go on with a run, see `Estimator.resume`."""
     check_can_go_on(folder)
-    check_scorer(model.kind)
     fabric = build_fabric(model)
     parts = _read(model, *given_before(config["data"]))
     check_same(config["data"], parts.described)
@@ -216,6 +214,7 @@ def _read(model: Translator, given: Mapping[str, object], rejects: Path | None) 
         parts.notes.append(
             f"of the validation data the first {GENERATED:,} pairs are translated for the scores"
         )
+    parts.notes += missing_scores(model.kind)
     return parts
 
 
@@ -335,10 +334,8 @@ def _perplexity(model: Translator, pairs: Pairs) -> dict[str, float]:
 
 
 def _overlap(model: Translator, found: Sequence[str], pairs: Pairs) -> dict[str, Any]:
-    wanted = pairs.targets
-    if model.settled().lowercase:
-        found, wanted = [x.lower() for x in found], [x.lower() for x in wanted]
-    return {**score_texts(found, wanted, model.kind), "pairs": len(pairs)}
+    scores = score_texts(found, pairs.targets, model.kind, lowercase=model.settled().lowercase)
+    return {**scores, "pairs": len(pairs)}
 
 
 def _baseline(model: Translator, train: Pairs, pairs: Pairs) -> list[str]:
