@@ -16,8 +16,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from elman.errors import ArgumentError
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -156,7 +154,7 @@ def find_decimal(fields: Iterable[object]) -> str:
 
 def scalar_of(value: Any) -> Any:
     """A single number of NumPy or torch as a Python value, anything else as it is."""
-    if isinstance(value, np.datetime64):
+    if type(value).__name__ == "datetime64":
         value = value.astype("datetime64[us]")  # whose values are dates; those of ns are numbers
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 

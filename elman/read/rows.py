@@ -24,7 +24,7 @@ from typing import NamedTuple, TextIO
 from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, DataError
 from elman.read.files import files_below, is_path, kind_of, path_of, size_of
-from elman.read.tables import TABLES
+from elman.read.tables import TABLES, USUAL
 from elman.read.text import (
     Advance,
     TextSource,
@@ -145,7 +145,7 @@ class Rows:
     @property
     def notes(self) -> list[str]:
         """What was found of the form of a table, for people."""
-        if self.kind != "table":
+        if self.kind != "table" or kind_of(self.files[0]) not in USUAL:
             return []
         head = table_head(self.files[0], self.encoding, self.delimiter, lenient=self.lenient)
         return [] if head.note is None else [head.note]

@@ -153,7 +153,7 @@ class TextSource:
     @property
     def notes(self) -> list[str]:
         """What was found of the form of tables, for people."""
-        tables = [file for file in self.files if kind_of(file) in TABLES]
+        tables = [file for file in self.files if kind_of(file) in USUAL]
         heads = [table_head(file, self.encoding, self.delimiter) for file in tables]
         return list(dict.fromkeys(head.note for head in heads if head.note is not None))
 

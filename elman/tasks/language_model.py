@@ -138,7 +138,8 @@ class LanguageModel(LanguageSettings, Estimator):
         from elman.decode.stop import cut_at
 
         check_whole(samples, "samples", least=1)
-        stop = [text_of_argument(mark, "stop") for mark in list_of_argument(stop, "stop", "texts")]
+        marks = [stop] if isinstance(stop, str) else list_of_argument(stop, "stop", "texts")
+        stop = [text_of_argument(mark, "stop") for mark in marks]
         sampling = Sampling(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
             repetition_penalty=repetition_penalty,
