@@ -356,6 +356,8 @@ class _Loop:
         weights = {name[6:]: t for name, t in tensors.items() if name.startswith("model.")}
         check_like(path, weights, self.model.state_dict())
         check_moments(path, tensors, self.optimizer)
+        chance = {"generator": self.generator.get_state()[None]}
+        check_like(path, {k: t[:1] for k, t in tensors.items() if k in chance}, chance)
         self.model.load_state_dict(weights)
         load_optimizer(self.optimizer, tensors, facts["optimizer"])
         self.position = Position(**facts["position"])  # type: ignore[arg-type]
@@ -365,6 +367,9 @@ class _Loop:
         if any(name.startswith("state") for name in tensors):
             rows, processes = self.train.rows, self.fabric.world_size
             whole = from_named_leaves(tensors)
+            for name, leaf in named_leaves(whole):
+                if leaf.dim() != 3 or not leaf.is_floating_point():
+                    raise FolderError(f"{path}: {name} is no state of a recurrence: it is damaged")
             mine = slice(rank * rows, (rank + 1) * rows) if processes > 1 else slice(None)
             self.state = map_state(lambda leaf: leaf[:, mine].to(self.fabric.device), whole)
         if self.position.best_step > 0:
