@@ -225,7 +225,7 @@ class Stack(nn.Module):
     def way(self, x: Tensor, *, ragged: bool = False) -> Literal["kernel", "torch", "plain"]:
         """Which functions run x: our kernels, torch's compiled ones, or the plain definition."""
         if seen_by_torch():  # its own functions of several layers cannot be transformed either
-            traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+            traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
             return "torch" if traced and self.uses_torch() else "plain"
         in_graph = torch.compiler.is_compiling()
         hidden = in_graph and (ragged or self._draws_masks())  # the operators cover neither

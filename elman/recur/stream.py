@@ -162,7 +162,8 @@ class Stream:
             if not is_separate(cell, normalised=False):
                 weights = with_one_bias(weights)
             width = core.input_size if k == 0 else core.output_sizes[k - 1]
-            dense = Constants(*(None if w is None else w.detach().contiguous() for w in weights))
+            given = (None if w is None else w.detach().contiguous() for w in weights)
+            dense = Constants(*given)  # type: ignore[arg-type]
             call.set_layer(
                 CELLS[cell], self.rows, width, hidden, output, 1, False, False,
                 core.zoneout[0], core.zoneout[-1], None, None, dense.ih, dense.bias_ih, None,

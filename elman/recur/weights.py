@@ -89,7 +89,7 @@ def split_leaf(
 
 def check_kind(state: State, x: Tensor) -> None:
     """Refuse a state of another dtype or device than x; autocast takes all short dtypes."""
-    taken = (x.dtype,)
+    taken: tuple[torch.dtype, ...] = (x.dtype,)
     if torch.is_autocast_enabled(x.device.type):
         taken = (torch.float32, torch.bfloat16, torch.float16)
     for _, leaf in named_leaves(state):

@@ -284,7 +284,7 @@ def _change_paths(config: dict[str, Any], change: Callable[[str], str]) -> dict[
 
 def check_names(what: str, names: object) -> None:
     """Refuse names of classes that are not at least two different ones with an ArgumentError."""
-    if not (isinstance(names, list) and len(set(names)) == len(names) >= 2):
+    if not (isinstance(names, list) and len(set(map(repr, names))) == len(names) >= 2):
         raise ArgumentError(f"{what} must be a list of two or more different names, got {names!r}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import elman.train.loop as loop_module
 from elman import LSTM
 from elman.encode.corpus import Corpus
 from elman.encode.embed import Embed
-from elman.errors import ArgumentError, DivergenceError, FolderError
+from elman.errors import ArgumentError, DivergenceError, ElmanError, FolderError
 from elman.heads import TokenHead
 from elman.manifest import CHECKPOINT, WEIGHTS
 from elman.model import Loss, SequenceModel
@@ -175,6 +176,43 @@ def test_a_checkpoint_of_another_model_is_not_taken_silently(tmp_path: Path) -> 
     other = SequenceModel(Embed(V, 6), LSTM(6, 7, batch_first=True), TokenHead(7, V))
     with pytest.raises(FolderError, match=r"weight_ih_l0 is float32 \(24, 6\), but .*\(28, 6\)"):
         fit(other, batches(BASE), None, BASE, folder=tmp_path, resume=True)
+
+
+CHANGES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "model.core.weight_hh_l0": torch.Tensor.double,
+    "model.head.bias": lambda t: t[1:],
+    "optimizer.0.exp_avg": torch.Tensor.bfloat16,
+    "optimizer.1.exp_avg_sq": lambda t: t[:2],
+    "generator": lambda t: t[:, 8:],
+    "state.0": torch.Tensor.int,
+    "state.1": lambda t: t[0],
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_checkpoint_with_another_dtype_or_shape_is_refused_in_one_line(
+    name: str, tmp_path: Path
+) -> None:
+    fit(network(), batches(BASE), None, BASE, folder=tmp_path)
+    tensors, facts = load_tensors(tmp_path / CHECKPOINT)
+    tensors[name] = CHANGES[name](tensors.get(name, torch.zeros(2, 4, 6)))
+    save_tensors(tmp_path / CHECKPOINT, tensors, facts)
+    longer = replace(BASE, epochs=3)
+    with pytest.raises(ElmanError) as caught:
+        fit(network(), batches(longer), None, longer, folder=tmp_path, resume=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_training_works_under_no_grad_and_refuses_a_model_of_the_inference_mode() -> None:
+    first, second = network(), network()
+    fit(first, batches(BASE), None, BASE)
+    with torch.no_grad():
+        fit(second, batches(BASE), None, BASE)
+    assert all(map(torch.equal, first.state_dict().values(), second.state_dict().values()))
+    with torch.inference_mode():
+        made = network()
+    with pytest.raises(ArgumentError, match="call fit outside of it"):
+        fit(made, batches(BASE), None, BASE)
 
 
 def test_the_best_weights_are_kept_and_training_stops_early(tmp_path: Path) -> None:
