@@ -256,9 +256,7 @@ def test_a_history_of_another_dtype_is_refused(trained: elman.Forecaster, tmp_pa
     path = tmp_path / "run" / "history.safetensors"
     tensors, facts = load_tensors(path)
     save_tensors(path, {**tensors, "values": tensors["values"].view(torch.int64)}, facts)
-    with pytest.raises(
-        FolderError, match=r"history.safetensors: .*values is torch.int64"
-    ):
+    with pytest.raises(FolderError, match=r"history.safetensors: .*values is torch.int64"):
         elman.load(tmp_path / "run")
 
 
