@@ -23,6 +23,7 @@ from elman.cli import main
 from elman.errors import ArgumentError, DataError, FolderError, Stopped, UntrainedError
 from elman.heads.distributions import Quantiles
 from elman.train import loop
+from elman.train.checkpoint import load_tensors, save_tensors
 
 pytest.importorskip("utilsforecast")
 
@@ -267,8 +268,21 @@ def test_a_model_is_the_same_from_its_folder(trained: elman.Forecaster, tmp_path
     assert "what comes next" in (tmp_path / "run" / "README.md").read_text()
     new = {name: values[:60] for name, values in table().items()}
     assert np.array_equal(again.predict(new).median, trained.predict(new).median)
-    (tmp_path / "run" / "series.json").write_text("{}")
-    with pytest.raises(FolderError, match=r"series.json: is damaged"):
+    (tmp_path / "run" / "manifest.json").unlink()
+    index = json.loads((tmp_path / "run" / "series.json").read_text())
+    for damage in ({}, {**index, "units": {"heat": [1.0, 0.0]}}, {**index, "usual": [math.nan]}):
+        (tmp_path / "run" / "series.json").write_text(json.dumps(damage))
+        with pytest.raises(FolderError, match=r"series.json: is damaged"):
+            elman.load(tmp_path / "run")
+
+
+def test_a_history_of_another_dtype_is_refused(trained: elman.Forecaster, tmp_path: Path) -> None:
+    trained.save(tmp_path / "run")
+    (tmp_path / "run" / "manifest.json").unlink()
+    path = tmp_path / "run" / "history.safetensors"
+    tensors, facts = load_tensors(path)
+    save_tensors(path, {**tensors, "values": tensors["values"].view(torch.int64)}, facts)
+    with pytest.raises(FolderError, match=r"history.safetensors: .*values is torch.int64"):
         elman.load(tmp_path / "run")
 
 
