@@ -7,13 +7,18 @@ network, i = 0 .. S - 2, reads
     y some steps (lags) before segment i + 1, and which        what was seen then
     covariates of segment i of which only the past is known, and which
     covariates of segment i + 1 that are known before, the calendar too
-    what does not change: numbers, log of the scale, categories
+    what does not change: numbers, log of the scale beside the usual one, categories
 
-and says y of segment i + 1, in units of the scale of its window (`elman.encode.scale.find_scale`).
+and predicts y of segment i + 1, in units of the scale of its window (`elman.encode.scale`), which is
+at least a share of the usual scale of the series: the mean over the contexts, one after the other
+from its beginning, that lie before the origin; in training over all of the training part.
 What lies behind the origin is not seen: y of the horizon is masked there.  So a forecast is what
-the network says if nothing more is observed, and its state goes on as ever.  With `feedback` (as in
-Salinas et al. 2017, arXiv:1704.04110) the horizon is seen, one step late: in training the truth, in
-a forecast samples.
+the network predicts if nothing more is observed, and its state goes on as ever.  With `feedback` (as
+in Salinas et al. 2017, arXiv:1704.04110) the horizon is seen, one step late: in training the truth,
+in a forecast samples.
+
+In training numbers of some windows are hidden, single ones or many in a row, so that the network
+learns how little is known where numbers are missing.
 
 Shape legend: B windows, L steps of the series in a window, K targets, S segments, w steps of one.
 """
@@ -31,7 +36,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.encode.neighbours import FEATURES, draw_turns, look_around
-from elman.encode.scale import Scaling, find_scale, find_steps, find_velocity
+from elman.encode.scale import Scaling, find_scale, find_scales, find_steps, find_velocity
+
+FAR = 3.0  # deviations, at most, of the logarithm of a scale from the usual one
 
 Numbers = NDArray[np.float64]
 
@@ -56,6 +63,10 @@ class Layout:
         plane: whether the two targets are a place in the plane.
         neighbours: M, how many others a step sees at most.
         jitter: deviation of noise in training on what is seen, in usual steps, on average.
+        gaps: share of the windows of training in which numbers are hidden.
+        unit: usual scale of each target in the training data; () in models of version 0.1.0.
+        spread: deviation of the logarithm of the scales of windows around it.
+        level: share of the mean |y| that a scale has at least, in models of version 0.1.0.
     """
 
     context: int
@@ -73,6 +84,10 @@ class Layout:
     plane: bool = False
     neighbours: int = 0
     jitter: float = 0.0
+    gaps: float = 0.0
+    unit: tuple[float, ...] = ()
+    spread: tuple[float, ...] = ()
+    level: float = 0.0
 
     @property
     def seen(self) -> int:
@@ -126,6 +141,8 @@ class Record:
         known: (T or more, F).
         static: numbers.
         codes: of categories, -1 for an unknown one.
+        usual: scale (K,) of its windows in training, that of all series for a new one; None if it
+            is not known.
     """
 
     y: Numbers
@@ -133,6 +150,7 @@ class Record:
     known: NDArray[np.float32]
     static: NDArray[np.float32]
     codes: NDArray[np.int64]
+    usual: Numbers | None = None
 
 
 class Window(NamedTuple):
@@ -193,6 +211,13 @@ class Windows:
             self.known[begin : begin + len(known)] = known
         self.static = np.stack([one.static for one in records])
         self.codes = np.stack([one.codes for one in records])
+        none = np.zeros(layout.targets)
+        usual: list[Numbers] = [none if one.usual is None else one.usual for one in records]
+        self.usual: Numbers = np.stack(usual)
+        # Of each series the usual scale behind 0, 1, 2, .. whole contexts.
+        before = [UsualScale(layout).after_each(one.y) for one in records]
+        self._before_begins = np.append(0, np.cumsum([len(part) for part in before])[:-1])
+        self._before = np.concatenate(before)
 
     def cut(
         self,
@@ -210,36 +235,45 @@ class Windows:
             origins: steps before the first that is forecast.
             ends: of each series how many steps are there at all, None for all.
             learn: whether the context has targets, too, with feedback.
-            draw: turns the windows of a plane, and adds noise; None for as they are.
+            draw: turns the windows of a plane, adds noise, and hides numbers; None for as they
+                are, outside training.
         """
         layout, w = self.layout, self.layout.segment
         rows, steps, context, back = len(which), layout.steps, layout.context, layout.back
         last = (self.lengths if ends is None else ends)[which, None]
         time = origins[:, None] + np.arange(-context - back, layout.behind)
-        whole, turn = self._at(self.y, which, time, last), None
-        if draw is not None:
+        whole: Numbers = self._at(self.y, which, time, last)
+        turn = None
+        past = self._at(self.past, which, time[:, back:-w], last)
+        spare = self.usual[which, None]
+        usual = spare
+        if draw is None:
+            usual = self._before[self._before_begins[which] + origins // context][:, None]
+        else:
             whole, turn = self._varied(whole, draw)
-        seen, shift, scale = in_units(whole, layout)
-        time, y = time[:, back:], whole[:, back:]
+        y, known_y = whole[:, back:], whole
+        if draw is not None and layout.gaps:
+            known_y, past = self._with_gaps(whole, past, draw)
+        seen, shift, scale = in_units(known_y, layout, usual, spare)
+        time, known_y = time[:, back:], known_y[:, back:]
         if not layout.feedback:
             seen[:, back + context :] = np.nan
         parts = [seen[:, back:-w]]
         for lag in layout.lags:  # what was seen some steps before each that is said
             parts.append(seen[:, back + w - lag :][:, : steps * w])
-        past = self._at(self.past, which, time[:, :-w], last)
         past[:, context:] = np.nan
         numbers = [_with_mask(part).reshape(rows, steps, -1) for part in [*parts, past]]
         known = self.known[self._known_begins[which, None] + time[:, w:].clip(min=0)]
         known[time[:, w:] < 0] = 0
         known[:, context + layout.horizon - w :] = 0  # a segment may reach further
         numbers.append(known.reshape(rows, steps, -1))
-        fixed = [self.static[which], np.log(scale[:, 0])]
+        fixed = [self.static[which], size_of(scale[:, 0], layout)]
         numbers += [np.repeat(part[:, None], steps, axis=1) for part in fixed]
         if not layout.feedback:  # how far ahead, from 0 to 1
             ahead = (np.arange(steps) - layout.seen + 1).clip(min=0) / layout.ahead
             numbers.append(np.broadcast_to(ahead[:, None], (rows, steps, 1)))
         if self.others is not None:  # at the end of each segment
-            own = np.diff(y, axis=1, prepend=np.nan)[:, w - 1 : context : w]
+            own = np.diff(known_y, axis=1, prepend=np.nan)[:, w - 1 : context : w]
             around = self.around(which, time[:, w - 1 : context : w], own, turn)
             numbers.append(np.pad(around, ((0, 0), (0, steps - layout.seen), (0, 0))))
         numbers.append(np.repeat(self.codes[which][:, None], steps, axis=1))
@@ -250,7 +284,7 @@ class Windows:
         targets[:, context:, :, 0] = (y[:, context:] - shift) / scale
         if layout.feedback and learn:
             targets[:, :context, :, 0] = (y[:, :context] - shift) / scale
-        there = ~np.isnan(y[:, :context])
+        there = ~np.isnan(known_y[:, :context])
         # Nothing is learned from a window of which nothing is seen.
         targets[..., 0] = np.where(there.any(1, keepdims=True), targets[..., 0], np.nan)
         if layout.scaling == "last":  # the last number that is seen is 0 by itself
@@ -285,6 +319,18 @@ class Windows:
             y[:, : noise.shape[1]] += size * np.array(layout.usual) * noise
         return y, turn
 
+    def _with_gaps(
+        self, y: Numbers, past: NDArray[np.float32], draw: np.random.Generator
+    ) -> tuple[Numbers, NDArray[np.float32]]:
+        """Windows of training (B, L, K) and their covariates of the past, some numbers hidden."""
+        until, columns = self.layout.back + self.layout.context, y.shape[2] + past.shape[2]
+        hidden = draw_gaps(draw, (len(y), until, columns), self.layout.gaps)
+        y = y.copy()
+        y[:, :until][hidden[..., : y.shape[2]]] = np.nan
+        beside = hidden[:, self.layout.back :, y.shape[2] :]
+        past[:, : self.layout.context][beside] = np.nan
+        return y, past
+
     def seen(self, which: NDArray[np.int64], origins: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether there is a number of every target in the context of windows (B)."""
         before = np.concatenate([np.zeros((1, self.layout.targets)), (~np.isnan(self.y)).cumsum(0)])
@@ -311,20 +357,98 @@ class Windows:
         return found
 
 
-def in_units(y: Numbers, layout: Layout) -> tuple[Numbers, Numbers, Numbers]:
-    """Windows (B, back + L, K) in units of what is seen, and shift and scale of what is said.
+class UsualScale:
+    """The usual scale of a series as it goes on: the mean over its contexts that moved.
 
-    With scaling `velocity` steps are seen instead of places, and what is said is the velocity until
-    then: shift and scale are those of each step behind the origin, (B, behind, K); else (B, 1, K).
+    Args:
+        layout: of the windows.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.encode.windows import Layout, UsualScale
+        >>> usual = UsualScale(Layout(context=2, horizon=1, scaling="last"))
+        >>> y = np.array([1.0, 3.0, 4.0, 4.0, 4.0, 10.0, 9.0])[:, None]
+        >>> usual.after_each(y)[:, 0].tolist(), usual.now[0, 0].item()
+        ([0.0, 1.0, 1.0, 2.0], 2.0)
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._sum, self._count = np.zeros(layout.targets), np.zeros(layout.targets)
+
+    def after_each(self, y: Numbers) -> Numbers:
+        """That (1 + N, K) before, and after each of the next N whole contexts of y (T, K)."""
+        layout = self._layout
+        scales = find_scales(y, layout.scaling, layout.context, plane=layout.plane)
+        sums = np.cumsum([self._sum, *scales], axis=0)
+        counts = np.cumsum([self._count, *(scales > 0)], axis=0)
+        self._sum, self._count = sums[-1], counts[-1]
+        return np.asarray(sums / np.maximum(counts, 1))
+
+    @property
+    def now(self) -> Numbers:
+        """That (1, K), 0 if nothing has moved."""
+        return np.asarray(self._sum / np.maximum(self._count, 1))[None]
+
+
+def in_units(
+    y: Numbers, layout: Layout, usual: Numbers, spare: Numbers
+) -> tuple[Numbers, Numbers, Numbers]:
+    """Windows (B, back + L, K) in units of what is seen, and shift and scale of what is predicted.
+
+    With scaling `velocity` steps are seen instead of places, and what is predicted is the velocity
+    until then: shift and scale are those of each step behind the origin, (B, behind, K); else
+    (B, 1, K).
+
+    Args:
+        y: the windows.
+        layout: of them.
+        usual, spare: scales (B, 1, K), see `find_scale`; of places steps are used instead.
     """
     known = y[:, layout.back :][:, : layout.context]
-    shift, scale = find_scale(known, layout.scaling, usual=layout.usual, plane=layout.plane)
+    if layout.plane or layout.scaling == "velocity":
+        usual = spare = np.array([[layout.usual or [0.0] * layout.targets]])
+    shift, scale = find_scale(
+        known, layout.scaling, usual=usual, spare=spare, plane=layout.plane, level=layout.level
+    )
+    if layout.scaling is None and layout.unit:  # one unit for all windows
+        scale = scale * layout.unit
     seen = (y - shift) / scale
     if layout.scaling == "velocity":
         seen = find_steps(seen)
         velocity, time = find_velocity(known, layout.behind)
         shift, scale = shift + velocity * time, scale * time
     return seen, shift, scale
+
+
+def size_of(scale: Numbers, layout: Layout) -> Numbers:
+    """Scales (..., K) as the network reads them: logarithms, around the usual one of training."""
+    if not layout.unit:
+        return np.log(scale)
+    spread = np.maximum(layout.spread, 1.0)
+    return np.asarray((np.log(scale / layout.unit) / spread).clip(-FAR, FAR))
+
+
+def draw_gaps(
+    draw: np.random.Generator, shape: tuple[int, int, int], share: float
+) -> NDArray[np.bool_]:
+    """Which numbers of windows (B, T, C) are hidden: of a share of them any part, in blocks.
+
+    A window has a length of its blocks, from 1 to T / 2, and a probability that one is hidden.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.encode.windows import draw_gaps
+        >>> hidden = draw_gaps(np.random.default_rng(0), (4000, 20, 1), 0.4)
+        >>> round(hidden.any(1).mean(), 1), round(hidden.mean(), 1)
+        (0.3, 0.2)
+    """
+    rows, steps, columns = shape
+    some, rate = draw.random(rows) < share, draw.random(rows)
+    length = np.exp(draw.random(rows) * np.log(max(1.0, steps / 2)))[:, None]
+    block = (np.arange(steps) / length + draw.random((rows, 1))).astype(np.int64)
+    lots = np.take_along_axis(draw.random((rows, steps + 1, columns)), block[..., None], 1)
+    return np.asarray((lots < rate[:, None, None]) & some[:, None, None])
 
 
 def _with_mask(part: NDArray[np.floating]) -> NDArray[np.float32]:

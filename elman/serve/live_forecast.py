@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from elman.encode.index import SeriesIndex
 from elman.encode.neighbours import look_around
-from elman.encode.windows import Layout, Record, Window, in_units
+from elman.encode.windows import Layout, Record, UsualScale, Window, in_units, size_of
 from elman.errors import ArgumentError
 from elman.read.stamps import Frequency, Stamps
 
@@ -74,6 +74,9 @@ class LiveForecaster:
         self._whole = np.full((length + layout.behind, layout.targets), np.nan)
         self._y = self._whole[:length]
         self._y[:] = _end(record.y, self._steps, len(self._y), np.nan)
+        self._usual = UsualScale(layout)
+        self._usual.after_each(record.y)
+        self._spare = np.zeros((1, layout.targets)) if record.usual is None else record.usual[None]
         self._past = _end(record.past, self._steps, layout.context, np.nan)
         self._known = np.zeros((layout.context + layout.behind, layout.known), dtype=np.float32)
         self._told = self._known[: layout.context + layout.horizon]
@@ -132,6 +135,8 @@ class LiveForecaster:
                 whole = np.concatenate(known)
                 self._told[-1, : len(whole)] = whole
         self._steps += 1
+        if self._steps % self._layout.context == 0:
+            self._usual.after_each(self._y[-self._layout.context :])
         return self.forecast()
 
     def forecast(self) -> LiveForecast:
@@ -223,7 +228,7 @@ class LiveForecaster:
     def _read(self) -> Window:
         """The window at the end, as `Windows.cut` makes it."""
         layout = self._layout
-        seen, shift, scale = in_units(self._whole[None], layout)
+        seen, shift, scale = in_units(self._whole[None], layout, self._usual.now, self._spare)
         there = ~np.isnan(seen[0])
         y = np.where(there, seen[0], 0)
         for part in self._parts:
@@ -238,7 +243,7 @@ class LiveForecaster:
             self._near[:] = self._around[layout.segment - 1 :: layout.segment]
             if layout.segment == 1:  # of the first place no velocity is known
                 self._near[0] = 0
-        self._size[:] = np.log(scale[0, 0])
+        self._size[:] = size_of(scale[0, 0], layout)
         shift, scale = shift[:, : layout.horizon], scale[:, : layout.horizon]
         return Window(self._window, self._nothing, shift, scale)
 

@@ -73,6 +73,9 @@ class ForecasterSettings(NetworkSettings):
     """Column of the scene that neighbours share; None if all series are of one."""
     jitter: float = 0.0
     """Noise in training on what is seen but the last place: mean of its deviation, in steps."""
+    gaps: float = 0.2
+    """Share of the windows of training in which numbers are hidden, so that intervals widen where
+    numbers are missing; 0 for none."""
     windows: int | None = None
     """Windows of an epoch, drawn anew for each; None for all, at least 2,000, at most 20,000."""
     hidden_size: tuple[int, ...] | int = 128
@@ -166,6 +169,8 @@ class ForecasterSettings(NetworkSettings):
             raise ArgumentError("group says whose neighbours one is: set neighbours")
         if self.group == self.unique_id:
             raise ArgumentError(f"group must be what several share, got {self.group!r}, one's name")
+        if not (isinstance(self.gaps, int | float) and 0 <= self.gaps <= 1):
+            raise ArgumentError(f"gaps must be a share from 0 to 1, got {self.gaps!r}")
         if not (isinstance(self.jitter, int | float) and 0 <= self.jitter < float("inf")):
             raise ArgumentError(f"jitter must be 0 or more, got {self.jitter!r}")
         if self.hold_out == "series" and self.per_series:
