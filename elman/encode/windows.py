@@ -9,13 +9,13 @@ network, i = 0 .. S - 2, reads
     covariates of segment i + 1 that are known before, the calendar too
     what does not change: numbers, log of the scale beside the usual one, categories
 
-and predicts y of segment i + 1, in units of the scale of its window (`elman.encode.scale`), which is
-at least a share of the usual scale of the series: the mean over the contexts, one after the other
-from its beginning, that lie before the origin; in training over all of the training part.
-What lies behind the origin is not seen: y of the horizon is masked there.  So a forecast is what
-the network predicts if nothing more is observed, and its state goes on as ever.  With `feedback` (as
-in Salinas et al. 2017, arXiv:1704.04110) the horizon is seen, one step late: in training the truth,
-in a forecast samples.
+and predicts y of segment i + 1, in units of the scale of its window (`elman.encode.scale`).  That
+is at least a share of the usual scale of the series: the mean over the contexts, one after the
+other from its beginning, that lie before the origin; in training over all of the training part.
+No y after the origin is read: it is masked there.  So a forecast is what the network predicts if
+nothing more is observed, and its state goes on as ever.  With `feedback` (as in Salinas et al.
+2017, arXiv:1704.04110) the horizon is read, one step late: in training the truth, in a forecast
+samples.
 
 In training numbers of some windows are hidden, single ones or many in a row, so that the network
 learns how little is known where numbers are missing.
@@ -242,20 +242,16 @@ class Windows:
         rows, steps, context, back = len(which), layout.steps, layout.context, layout.back
         last = (self.lengths if ends is None else ends)[which, None]
         time = origins[:, None] + np.arange(-context - back, layout.behind)
-        whole: Numbers = self._at(self.y, which, time, last)
-        turn = None
         past = self._at(self.past, which, time[:, back:-w], last)
-        spare = self.usual[which, None]
-        usual = spare
+        whole: Numbers = self._at(self.y, which, time, last)
+        read, turn, spare = whole, None, self.usual[which, None]
         if draw is None:
             usual = self._before[self._before_begins[which] + origins // context][:, None]
         else:
-            whole, turn = self._varied(whole, draw)
-        y, known_y = whole[:, back:], whole
-        if draw is not None and layout.gaps:
-            known_y, past = self._with_gaps(whole, past, draw)
-        seen, shift, scale = in_units(known_y, layout, usual, spare)
-        time, known_y = time[:, back:], known_y[:, back:]
+            usual = spare
+            whole, read, turn = self._varied(whole, past, draw)
+        seen, shift, scale = in_units(read, layout, usual, spare)
+        time, y, read = time[:, back:], whole[:, back:], read[:, back:]
         if not layout.feedback:
             seen[:, back + context :] = np.nan
         parts = [seen[:, back:-w]]
@@ -267,26 +263,26 @@ class Windows:
         known[time[:, w:] < 0] = 0
         known[:, context + layout.horizon - w :] = 0  # a segment may reach further
         numbers.append(known.reshape(rows, steps, -1))
-        fixed = [self.static[which], size_of(scale[:, 0], layout)]
+        fixed: list[NDArray[Any]] = [self.static[which], size_of(scale[:, 0], layout)]
         numbers += [np.repeat(part[:, None], steps, axis=1) for part in fixed]
         if not layout.feedback:  # how far ahead, from 0 to 1
             ahead = (np.arange(steps) - layout.seen + 1).clip(min=0) / layout.ahead
             numbers.append(np.broadcast_to(ahead[:, None], (rows, steps, 1)))
         if self.others is not None:  # at the end of each segment
-            own = np.diff(known_y, axis=1, prepend=np.nan)[:, w - 1 : context : w]
+            own = np.diff(read, axis=1, prepend=np.nan)[:, w - 1 : context : w]
             around = self.around(which, time[:, w - 1 : context : w], own, turn)
             numbers.append(np.pad(around, ((0, 0), (0, steps - layout.seen), (0, 0))))
         numbers.append(np.repeat(self.codes[which][:, None], steps, axis=1))
         inputs = np.concatenate([part.astype(np.float32) for part in numbers], axis=2)
+        # Nothing is learned from a window of which nothing is seen.
+        there = ~np.isnan(read[:, :context])
+        wanted = np.where(there.any(1, keepdims=True), y, np.nan)
         targets = np.full((*y.shape, 2), np.nan)
         targets[..., 1] = scale[:, :1]
         targets[:, context:, :, 1] = scale
-        targets[:, context:, :, 0] = (y[:, context:] - shift) / scale
+        targets[:, context:, :, 0] = (wanted[:, context:] - shift) / scale
         if layout.feedback and learn:
-            targets[:, :context, :, 0] = (y[:, :context] - shift) / scale
-        there = ~np.isnan(known_y[:, :context])
-        # Nothing is learned from a window of which nothing is seen.
-        targets[..., 0] = np.where(there.any(1, keepdims=True), targets[..., 0], np.nan)
+            targets[:, :context, :, 0] = (wanted[:, :context] - shift) / scale
         if layout.scaling == "last":  # the last number that is seen is 0 by itself
             last_seen = context - 1 - there[:, ::-1].argmax(1)
             targets[np.arange(rows)[:, None], last_seen, np.arange(layout.targets), 0] = np.nan
@@ -307,29 +303,30 @@ class Windows:
         rows = self.begins[which, None] + time
         return look_around(self.y, self.others, rows, time > 0, own, turn)
 
-    def _varied(self, y: Numbers, draw: np.random.Generator) -> tuple[Numbers, Numbers | None]:
-        """Windows of training (B, L, K), turned and with noise on what is seen, and the turns."""
+    def _varied(
+        self, y: Numbers, past: NDArray[np.float32], draw: np.random.Generator
+    ) -> tuple[Numbers, Numbers, Numbers | None]:
+        """Windows of training (B, L, K), turned and with noise; these with gaps; and the turns.
+
+        The same numbers of the covariates of the past are hidden in place.
+        """
         layout, turn = self.layout, None
+        until = layout.back + layout.context
         if layout.plane:
             turn = draw_turns(draw, len(y))
             y = y @ turn
         if layout.jitter:
-            noise = draw.standard_normal((len(y), layout.back + layout.context - 1, layout.targets))
+            noise = draw.standard_normal((len(y), until - 1, layout.targets))
             size = layout.jitter * draw.uniform(0, 2, (len(y), 1, 1))  # more in some than in others
             y[:, : noise.shape[1]] += size * np.array(layout.usual) * noise
-        return y, turn
-
-    def _with_gaps(
-        self, y: Numbers, past: NDArray[np.float32], draw: np.random.Generator
-    ) -> tuple[Numbers, NDArray[np.float32]]:
-        """Windows of training (B, L, K) and their covariates of the past, some numbers hidden."""
-        until, columns = self.layout.back + self.layout.context, y.shape[2] + past.shape[2]
-        hidden = draw_gaps(draw, (len(y), until, columns), self.layout.gaps)
-        y = y.copy()
-        y[:, :until][hidden[..., : y.shape[2]]] = np.nan
-        beside = hidden[:, self.layout.back :, y.shape[2] :]
-        past[:, : self.layout.context][beside] = np.nan
-        return y, past
+        read = y
+        if layout.gaps:
+            shape = (len(y), until, layout.targets + layout.past)
+            hidden = draw_gaps(draw, shape, layout.gaps)
+            read = y.copy()
+            read[:, :until][hidden[..., : layout.targets]] = np.nan
+            past[:, : layout.context][hidden[:, layout.back :, layout.targets :]] = np.nan
+        return y, read, turn
 
     def seen(self, which: NDArray[np.int64], origins: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether there is a number of every target in the context of windows (B)."""
