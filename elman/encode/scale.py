@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Scaling = Literal["mean", "standard", "robust", "last", "velocity"]
 ROUNDING = 2.0**-48  # of a level: movement below it is rounding of float64
-LEAST = 0.1  # of the usual scale of a series, the least scale of a window
+LEAST = 0.3  # of the usual scale of a series, the least scale of a window
 LEVEL = 1e-3  # of the mean |y|, the least scale in models of version 0.1.0
 LEAST_STEP = 0.2  # of a usual step, the least scale of places
 TO_DEVIATION = 0.7413  # interquartile ranges of a normal distribution in a standard deviation
@@ -63,7 +63,7 @@ def find_scale(
         >>> shift.item(), scale.item()
         (3.0, 1.0)
         >>> find_scale(np.full((1, 20, 1), 7.0), "last", usual=5.0)[1].item()
-        0.5
+        1.5
     """
     shift, scale, size, count = _own_scale(seen, how)
     if how == "velocity":

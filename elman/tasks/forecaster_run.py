@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from elman.decode.conformal import least
 from elman.encode.index import SeriesIndex
 from elman.encode.windows import Layout, Windows
-from elman.errors import ArgumentError, DataError
+from elman.errors import ArgumentError, DataError, FolderError
 from elman.read.series import SeriesTable
 from elman.report.forecasts import Scored, check_scorer
 from elman.tasks.card import model_card
@@ -65,8 +65,17 @@ def train_forecaster(
 def resume_forecaster(
     model: Forecaster, config: dict[str, Any], folder: Path, *, show: bool
 ) -> None:
-    """Go on with a run, see `Estimator.resume`."""
+    """Go on with a run, see `Estimator.resume`.
+
+    Raises:
+        FolderError: version 0.1.0 began it.
+    """
     check_can_go_on(folder)
+    if "gaps" not in config["settings"]:
+        raise FolderError(
+            f"{folder}: was begun by version 0.1.0, which scaled series otherwise; load it to use "
+            "it, or train anew"
+        )
     check_scorer(statistics=model.statistics)
     fabric = build_fabric(model)
     parts = _read(model, *given_before(config["data"]))

@@ -64,7 +64,7 @@ class ForecasterSettings(NetworkSettings):
     samples: int = 200
     """Futures that are drawn for a forecast, if autoregressive."""
     scaling: Literal["mean", "standard", "robust", "last", "velocity"] | None = "last"
-    """Units of a window, from what is seen before the forecast; None for numbers as they are."""
+    """Unit of a window, found before its forecast; None for one of all windows, mean |y|."""
     plane: bool = False
     """The two targets are a place: one scale, and turned and mirrored in training."""
     neighbours: int = 0
@@ -73,9 +73,8 @@ class ForecasterSettings(NetworkSettings):
     """Column of the scene that neighbours share; None if all series are of one."""
     jitter: float = 0.0
     """Noise in training on what is seen but the last place: mean of its deviation, in steps."""
-    gaps: float = 0.2
-    """Share of the windows of training in which numbers are hidden, so that intervals widen where
-    numbers are missing; 0 for none."""
+    gaps: float = 0.3
+    """Share of training windows with hidden numbers, so that intervals widen where some miss."""
     windows: int | None = None
     """Windows of an epoch, drawn anew for each; None for all, at least 2,000, at most 20,000."""
     hidden_size: tuple[int, ...] | int = 128
