@@ -321,7 +321,7 @@ def describe(model: Forecaster, name: str) -> str:
     if layout.plane:
         scores: dict[str, Any] = next(iter(model.metrics.get("model", {}).values()), {})
         best = (name for name in scores if name.startswith("best of"))
-        columns = {score: (score, "{:.3f}") for score in ("ADE", "FDE", *best)}
+        columns = {score: (score, "{:.4g}") for score in ("ADE", "FDE", *best)}
     return model_card(
         model, name, title="what comes next",
         made=f"{model.cell.upper()}, {model.decoder}, {layout.horizon} steps{of} from the last "

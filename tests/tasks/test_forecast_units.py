@@ -180,7 +180,7 @@ def test_a_folder_of_version_0_1_0_forecasts_as_before_but_does_not_go_on(tmp_pa
     config = json.loads((tmp_path / "model/config.json").read_text())
     del config["settings"]["gaps"]
     (tmp_path / "model/config.json").write_text(json.dumps(config))
-    with pytest.raises(FolderError, match="was begun by version 0.1.0"):
+    with pytest.raises(FolderError, match=r"was begun by version 0\.1\.0"):
         elman.Forecaster.resume(tmp_path / "model", epochs=2)
     old = elman.load(tmp_path / "model")
     assert isinstance(old, elman.Forecaster)
@@ -190,3 +190,27 @@ def test_a_folder_of_version_0_1_0_forecasts_as_before_but_does_not_go_on(tmp_pa
     assert window.scale[:, 0, 0].tolist() == pytest.approx([5 / 144, 1.0, 2 / 144])
     at = old.layout.numbers - 2
     assert window.inputs[:, 0, at].tolist() == pytest.approx(np.log([5 / 144, 1.0, 2 / 144]))
+
+
+@pytest.mark.parametrize("decoder", ["direct", "autoregressive"])
+def test_intervals_widen_where_numbers_are_missing(decoder: str) -> None:
+    draw = np.random.default_rng(0)
+    y = np.zeros(2400)
+    for step, error in enumerate(draw.normal(size=2399), 1):
+        y[step] = 0.95 * y[step - 1] + error
+    model = elman.Forecaster(
+        horizon=1, context=16, season=1, decoder=decoder, output="gaussian", samples=50, gaps=0.5,
+        hidden_size=12, epochs=4, windows=1500, learning_rate=0.01, dropout=0.0, device="cpu",
+    ).fit(y[:1200].tolist())  # fmt: skip
+    origins = np.arange(1216, 2399, 5)
+    parts = np.stack([y[origin - 16 : origin] for origin in origins])
+    hidden = draw.random(parts.shape) < 0.6
+    hidden[:, -1] = False  # a forecast begins after the last number
+    widths = []
+    for seen in (parts, np.where(hidden, np.nan, parts)):
+        columns = {"unique_id": np.repeat(origins, 16).tolist(), "y": seen.ravel().tolist()}
+        found = model.predict(columns)
+        low, high = found.quantile(0.1)[:, 0, 0], found.quantile(0.9)[:, 0, 0]
+        widths.append(float((high - low).mean()))
+        assert float(((low <= y[origins]) & (y[origins] <= high)).mean()) > 0.7
+    assert widths[1] > widths[0]
