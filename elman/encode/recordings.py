@@ -131,12 +131,7 @@ class RecordingIndex:
                 raise DataError(
                     f"channel {name!r}: has no number in the training data; leave it out"
                 )
-            if _is_skewed(there):
-                draft.lows[name] = float(there.min())
-                above = there - draft.lows[name]
-                draft.tails[name] = float(np.median(above[above > 0]))
-                there = np.log1p(above / draft.tails[name])
-            draft.units[name] = find_unit(there)
+            draft._learn_channel(name, there)
             if len(there) < len(values) or decays:
                 draft.gappy.append(name)
         for n, name in enumerate(static):
@@ -153,6 +148,15 @@ class RecordingIndex:
             else:
                 draft.units[name] = find_unit(numbers)
         return draft
+
+    def _learn_channel(self, name: str, numbers: Numbers) -> None:
+        """Note the unit of a channel, and its tail, by all its numbers (N,)."""
+        if _is_skewed(numbers):
+            low = self.lows[name] = float(numbers.min())
+            above = numbers - low
+            self.tails[name] = float(np.median(above[above > 0]))
+            numbers = np.log1p(above / self.tails[name])
+        self.units[name] = find_unit(numbers)
 
     @property
     def features(self) -> int:

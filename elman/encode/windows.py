@@ -36,9 +36,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.encode.neighbours import FEATURES, draw_turns, look_around
-from elman.encode.scale import Scaling, find_scale, find_scales, find_steps, find_velocity
-
-FAR = 3.0  # deviations, at most, of the logarithm of a scale from the usual one
+from elman.encode.scale import Scaling
+from elman.encode.units import UsualScale, draw_gaps, in_units, size_of
 
 Numbers = NDArray[np.float64]
 
@@ -274,22 +273,33 @@ class Windows:
             numbers.append(np.pad(around, ((0, 0), (0, steps - layout.seen), (0, 0))))
         numbers.append(np.repeat(self.codes[which][:, None], steps, axis=1))
         inputs = np.concatenate([part.astype(np.float32) for part in numbers], axis=2)
+        targets = self._targets(y, read, shift, scale, learn=learn)
+        shift, scale = shift[:, : layout.horizon], scale[:, : layout.horizon]
+        return Window(torch.from_numpy(inputs), torch.from_numpy(targets), shift, scale)
+
+    def _targets(
+        self, y: Numbers, read: Numbers, shift: Numbers, scale: Numbers, *, learn: bool
+    ) -> NDArray[np.float32]:
+        """What is wanted (B, S - 1, w K, 2) of windows (B, L, K), of which some is read."""
+        layout, context, rows = self.layout, self.layout.context, len(y)
         # Nothing is learned from a window of which nothing is seen.
         there = ~np.isnan(read[:, :context])
-        wanted = np.where(there.any(1, keepdims=True), y, np.nan)
+        y = np.where(there.any(1, keepdims=True), y, np.nan)
         targets = np.full((*y.shape, 2), np.nan)
         targets[..., 1] = scale[:, :1]
         targets[:, context:, :, 1] = scale
-        targets[:, context:, :, 0] = (wanted[:, context:] - shift) / scale
+        targets[:, context:, :, 0] = (y[:, context:] - shift) / scale
         if layout.feedback and learn:
-            targets[:, :context, :, 0] = (wanted[:, :context] - shift) / scale
+            # With hidden numbers the horizon alone, whose steps are all read, as in a forecast.
+            hidden = (~np.isnan(y[:, :context]) & ~there).any((1, 2))[:, None, None]
+            before = (y[:, :context] - shift) / scale
+            targets[:, :context, :, 0] = np.where(hidden, np.nan, before)
         if layout.scaling == "last":  # the last number that is seen is 0 by itself
-            last_seen = context - 1 - there[:, ::-1].argmax(1)
-            targets[np.arange(rows)[:, None], last_seen, np.arange(layout.targets), 0] = np.nan
+            last = context - 1 - there[:, ::-1].argmax(1)
+            targets[np.arange(rows)[:, None], last, np.arange(layout.targets), 0] = np.nan
         targets[:, context + layout.horizon :, :, 0] = np.nan
-        targets = targets[:, w:].reshape(rows, steps, -1, 2).astype(np.float32)
-        shift, scale = shift[:, : layout.horizon], scale[:, : layout.horizon]
-        return Window(torch.from_numpy(inputs), torch.from_numpy(targets), shift, scale)
+        wanted = targets[:, layout.segment :].reshape(rows, layout.steps, -1, 2)
+        return wanted.astype(np.float32)
 
     def around(
         self,
@@ -352,100 +362,6 @@ class Windows:
         found: NDArray[Any] = values[place]
         found[(time < 0) | (time >= last)] = np.nan
         return found
-
-
-class UsualScale:
-    """The usual scale of a series as it goes on: the mean over its contexts that moved.
-
-    Args:
-        layout: of the windows.
-
-    Example:
-        >>> import numpy as np
-        >>> from elman.encode.windows import Layout, UsualScale
-        >>> usual = UsualScale(Layout(context=2, horizon=1, scaling="last"))
-        >>> y = np.array([1.0, 3.0, 4.0, 4.0, 4.0, 10.0, 9.0])[:, None]
-        >>> usual.after_each(y)[:, 0].tolist(), usual.now[0, 0].item()
-        ([0.0, 1.0, 1.0, 2.0], 2.0)
-    """
-
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self._sum, self._count = np.zeros(layout.targets), np.zeros(layout.targets)
-
-    def after_each(self, y: Numbers) -> Numbers:
-        """That (1 + N, K) before, and after each of the next N whole contexts of y (T, K)."""
-        layout = self._layout
-        scales = find_scales(y, layout.scaling, layout.context, plane=layout.plane)
-        sums = np.cumsum([self._sum, *scales], axis=0)
-        counts = np.cumsum([self._count, *(scales > 0)], axis=0)
-        self._sum, self._count = sums[-1], counts[-1]
-        return np.asarray(sums / np.maximum(counts, 1))
-
-    @property
-    def now(self) -> Numbers:
-        """That (1, K), 0 if nothing has moved."""
-        return np.asarray(self._sum / np.maximum(self._count, 1))[None]
-
-
-def in_units(
-    y: Numbers, layout: Layout, usual: Numbers, spare: Numbers
-) -> tuple[Numbers, Numbers, Numbers]:
-    """Windows (B, back + L, K) in units of what is seen, and shift and scale of what is predicted.
-
-    With scaling `velocity` steps are seen instead of places, and what is predicted is the velocity
-    until then: shift and scale are those of each step behind the origin, (B, behind, K); else
-    (B, 1, K).
-
-    Args:
-        y: the windows.
-        layout: of them.
-        usual, spare: scales (B, 1, K), see `find_scale`; of places steps are used instead.
-    """
-    known = y[:, layout.back :][:, : layout.context]
-    if layout.plane or layout.scaling == "velocity":
-        usual = spare = np.array([[layout.usual or [0.0] * layout.targets]])
-    shift, scale = find_scale(
-        known, layout.scaling, usual=usual, spare=spare, plane=layout.plane, level=layout.level
-    )
-    if layout.scaling is None and layout.unit:  # one unit for all windows
-        scale = scale * layout.unit
-    seen = (y - shift) / scale
-    if layout.scaling == "velocity":
-        seen = find_steps(seen)
-        velocity, time = find_velocity(known, layout.behind)
-        shift, scale = shift + velocity * time, scale * time
-    return seen, shift, scale
-
-
-def size_of(scale: Numbers, layout: Layout) -> Numbers:
-    """Scales (..., K) as the network reads them: logarithms, around the usual one of training."""
-    if not layout.unit:
-        return np.log(scale)
-    spread = np.maximum(layout.spread, 1.0)
-    return np.asarray((np.log(scale / layout.unit) / spread).clip(-FAR, FAR))
-
-
-def draw_gaps(
-    draw: np.random.Generator, shape: tuple[int, int, int], share: float
-) -> NDArray[np.bool_]:
-    """Which numbers of windows (B, T, C) are hidden: of a share of them any part, in blocks.
-
-    A window has a length of its blocks, from 1 to T / 2, and a probability that one is hidden.
-
-    Example:
-        >>> import numpy as np
-        >>> from elman.encode.windows import draw_gaps
-        >>> hidden = draw_gaps(np.random.default_rng(0), (4000, 20, 1), 0.4)
-        >>> round(hidden.any(1).mean(), 1), round(hidden.mean(), 1)
-        (0.3, 0.2)
-    """
-    rows, steps, columns = shape
-    some, rate = draw.random(rows) < share, draw.random(rows)
-    length = np.exp(draw.random(rows) * np.log(max(1.0, steps / 2)))[:, None]
-    block = (np.arange(steps) / length + draw.random((rows, 1))).astype(np.int64)
-    lots = np.take_along_axis(draw.random((rows, steps + 1, columns)), block[..., None], 1)
-    return np.asarray((lots < rate[:, None, None]) & some[:, None, None])
 
 
 def _with_mask(part: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from elman.encode.index import SeriesIndex
 from elman.encode.neighbours import look_around
-from elman.encode.windows import Layout, Record, UsualScale, Window, in_units, size_of
+from elman.encode.units import UsualScale, in_units, size_of
+from elman.encode.windows import Layout, Record, Window
 from elman.errors import ArgumentError
 from elman.read.stamps import Frequency, Stamps
 
