@@ -107,8 +107,8 @@ def draw_gaps(
         >>> import numpy as np
         >>> from elman.encode.units import draw_gaps
         >>> hidden = draw_gaps(np.random.default_rng(0), (4000, 20, 1), 0.4)
-        >>> round(hidden.any(1).mean(), 1), round(hidden.mean(), 1)
-        (0.3, 0.2)
+        >>> round(hidden.any(1).mean(), 2), round(hidden.mean(), 2)
+        (0.35, 0.2)
     """
     rows, steps, columns = shape
     some, rate = draw.random(rows) < share, draw.random(rows)

@@ -291,7 +291,7 @@ class Windows:
         targets[:, context:, :, 0] = (y[:, context:] - shift) / scale
         if layout.feedback and learn:
             # With hidden numbers the horizon alone, whose steps are all read, as in a forecast.
-            hidden = (~np.isnan(y[:, :context]) & ~there).any((1, 2))[:, None, None]
+            hidden = np.any(~np.isnan(y[:, :context]) & ~there, axis=(1, 2), keepdims=True)
             before = (y[:, :context] - shift) / scale
             targets[:, :context, :, 0] = np.where(hidden, np.nan, before)
         if layout.scaling == "last":  # the last number that is seen is 0 by itself
