@@ -21,10 +21,12 @@ HEAD = """# Benchmarks
 `make bench` runs what needs no data and writes this page: `grid.py` (recurrences, one step, the
 tutorial's program), `cross_entropy.py`, `linear_recurrence.py`, `speed.py` (an epoch of PTB small,
 data made up) and `memory.py`. The grid takes more than an hour: `python benchmarks/grid.py --quick`
-runs a few cells of each row, and `--budget SECONDS` runs it in pieces. What is missing of the peers
-beyond PyTorch is left out and named; they come with
+runs a few cells of each row, and `--budget SECONDS` runs it in pieces. The scripts need what
+`pip install '.[dev]'` brings (psutil, scikit-learn, polars, statsforecast and others). Peers beyond
+PyTorch that are not installed are skipped and named; they come with
 
-    pip install keras tensorflow-cpu jax onnx onnxruntime
+    pip install keras tensorflow-cpu jax onnx onnxruntime     # grid.py
+    pip install neuralforecast "gluonts[torch]"     # forecasters.py, elsewhere than in .venv
 
 How good models get needs data and time:
 

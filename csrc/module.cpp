@@ -1,20 +1,21 @@
-// The Python module elman.kernels._native: numbers and addresses in, nothing out.
+// The Python module elman.kernels._native: numbers and tensors in (tensor.h checks them), nothing out.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <new>
 #include <string>
 #include <vector>
 
+#include "calls.h"
 #include "kernels.h"
-#include "pages.h"
-#include "ragged.h"
+#include "layer_call.h"
+#include "stream.h"
+#include "tensor.h"
 #include "threads.h"
 
 #if defined(__linux__)
@@ -52,6 +53,8 @@ float* scratch(int64_t floats) {
     return static_cast<float*>(block.p);
 }
 
+const Kernels* chosen = nullptr;
+
 namespace {
 
 #if defined(__x86_64__) && defined(__linux__)
@@ -88,17 +91,9 @@ const std::vector<const Kernels*>& available() {
     return sets;
 }
 
-const Kernels* chosen = nullptr;
-
-template <class T>
-T* pointer(intptr_t address) { return reinterpret_cast<T*>(address); }
-
-// Results of a scan are dense; a gradient that is a sum is small.
-void give_huge_pages(const Scan& it, const Field& result) {
-    if (result.row && result.step) use_huge_pages(result.p, it.B * it.T * it.D * (it.complex ? 8 : 4));
-}
-
 }  // namespace
+
+template <> struct nb::detail::has_arg_defaults<Ragged> : std::true_type {};  // None is none
 
 NB_MODULE(_native, m) {
     nb::set_leak_warnings(false);  // at exit Python does not free what modules still refer to
@@ -124,197 +119,110 @@ NB_MODULE(_native, m) {
     }, "Fill the scratch memory of this thread with NaN: for tests.");
     m.def("threads", [] { return threads_name(); }, "The OpenMP runtime whose threads do the work.");
 
-    nb::class_<Recurrence> recurrence(m, "Recurrence");
-    recurrence.def(nb::init<>())
-        .def_prop_ro("packed_floats", [](const Recurrence& it) { return chosen->packed_floats(it); })
-        .def("pack", [](Recurrence& it, intptr_t address, bool backward) {
+    nb::class_<Ragged>(m, "Ragged")
+        .def_static("sorted", &sort_rows)
+        .def_static("packed", &read_batch_sizes)
+        .def_ro("start", &Ragged::start)
+        .def_ro("batch_sizes", &Ragged::active, "Rows that run at each step.")
+        .def_ro("order", &Ragged::order)
+        .def("rows", [](const Ragged& it, int64_t first, int64_t last) {
+            need_range(first, 0, it.T - 1, "first"), need_range(last, 1, it.T, "last");
+            return std::make_tuple(it.start[first], it.start[last - 1] + it.active[last - 1]);
+        }, "First row of steps first..last - 1 in packed data, and the one after their last.")
+        .def("copy", static_cast<void (*)(const Ragged&, const Tensor&, const Tensor&, bool, int)>(&copy_rows));
+
+    // Few calls with many tensors cost less than many calls.
+    nb::class_<Layer> layer(m, "Recurrence");
+    layer.def(nb::init<>())
+        .def("set_layer", &set_layer)
+        .def("set_part", &set_part)
+        .def("set_state", &set_state)
+        .def("set_gradients", &set_gradients)
+        .def_prop_ro("packed_floats", [](const Layer& it) { return chosen->packed_floats(it); })
+        .def("pack", [](Layer& it, const Tensor& to, bool backward) {
+            need(it.w_hh, "w_hh");
+            float* p = to.at_least<float>("packed", chosen->packed_floats(it));
             nb::gil_scoped_release release;
-            chosen->pack(it, backward, pointer<float>(address));
-            it.packed = pointer<float>(address);
-        }, "address"_a, "backward"_a, "Keep the weights in the form of one pass at this address.")
-        .def("forward", [](const Recurrence& it) {
+            chosen->pack(it, backward, p);
+            it.packed = p;
+        }, "Keep the weights in the form of one pass in this memory.")
+        .def("unpack", [](Layer& it) { it.packed = nullptr; })
+        .def("forward", [](const Layer& it) {
+            it.check(false);
             nb::gil_scoped_release release;
             chosen->forward(it);
         })
-        .def("backward", [](const Recurrence& it) {
+        .def("backward", [](const Layer& it) {
+            it.check(true);
             nb::gil_scoped_release release;
             chosen->backward(it);
         })
-        .def_rw("multiplied", &Recurrence::multiplied)
-        .def_prop_rw("packed", [](const Recurrence& it) { return reinterpret_cast<intptr_t>(it.packed); },
-                     [](Recurrence& it, intptr_t address) { it.packed = pointer<float>(address); })
-        // Addresses are numbers, 0 for none.  Few calls with many of them cost less than many calls.
-        .def("set_layer", [](Recurrence& it, int64_t cell, int64_t B, int64_t H, int64_t R, int64_t threads,
-                             bool reverse, bool bf16, float rate_h, float rate_c, intptr_t order, intptr_t mask,
-                             intptr_t w_hh, intptr_t w_hr, intptr_t bias, intptr_t peephole, intptr_t gain,
-                             intptr_t gain_c, intptr_t bias_c) {
-            it.cell = cell, it.B = B, it.H = H, it.R = R, it.threads = threads;
-            it.reverse = reverse, it.bf16 = bf16, it.rate_h = rate_h, it.rate_c = rate_c;
-            it.order = pointer<int64_t>(order), it.mask = pointer<float>(mask);
-            it.w_hh = pointer<float>(w_hh), it.w_hr = pointer<float>(w_hr);
-            it.bias = pointer<float>(bias), it.peephole = pointer<float>(peephole);
-            it.gain = pointer<float>(gain), it.gain_c = pointer<float>(gain_c), it.bias_c = pointer<float>(bias_c);
-        })
-        .def("set_part", [](Recurrence& it, int64_t T, int64_t G, intptr_t start, intptr_t active, int64_t first,
-                            intptr_t a, intptr_t p, intptr_t c, intptr_t seen, intptr_t m, intptr_t stats,
-                            intptr_t d_r) {
-            it.T = T, it.start = pointer<int64_t>(start), it.active = pointer<int64_t>(active);
-            const auto rows = [&](intptr_t address, int64_t n) {
-                if (!address) return Steps{};
-                return Steps{pointer<float>(address + static_cast<int64_t>(sizeof(float)) * n * first), it.B * n, n, start != 0};
-            };
-            it.a = rows(a, G), it.p = rows(p, G), it.c = rows(c, it.H), it.seen = rows(seen, it.R);
-            it.m = rows(m, it.H), it.stats = rows(stats, 2), it.d_r = rows(d_r, it.R);
-        }, "Steps of the next call, and buffers of rows (n, ...) that begin `first` rows further on.")
-        .def("set_state", [](Recurrence& it, intptr_t h0, intptr_t c0, intptr_t h_end, intptr_t c_end) {
-            it.h0 = pointer<float>(h0), it.c0 = pointer<float>(c0);
-            it.h_end = pointer<float>(h_end), it.c_end = pointer<float>(c_end);
-        })
-        .def("set_gradients", [](Recurrence& it, intptr_t h0, intptr_t c0, intptr_t bias, intptr_t peephole,
-                                 intptr_t gain, intptr_t gain_c, intptr_t bias_c) {
-            it.d_h0 = pointer<float>(h0), it.d_c0 = pointer<float>(c0), it.d_bias = pointer<float>(bias);
-            it.d_peephole = pointer<float>(peephole), it.d_gain = pointer<float>(gain);
-            it.d_gain_c = pointer<float>(gain_c), it.d_bias_c = pointer<float>(bias_c);
-        });
+        .def_rw("multiplied", &Layer::multiplied);
+    // Tensors with a vector for each step and row, from the first step of the part on.
+#define STEPS(name, width) \
+    layer.def("set_" #name, [](Layer& it, const Tensor& tensor) { it.name = it.steps(tensor, #name, it.width); })
+    STEPS(c, H); STEPS(y, R); STEPS(keep_h, R); STEPS(keep_c, H); STEPS(decay, R); STEPS(d_decay, R);
+#undef STEPS
 
-    // Layers are added once; then every call is one step, or several.
-    struct Stream {
-        std::vector<StepLayer> layers;
-        bool from_end = false;  // every second step
-    };
     nb::class_<Stream>(m, "Stream")
         .def(nb::init<>())
-        .def("add", [](Stream& it, const Recurrence& layer, int64_t D, intptr_t packed_ih, intptr_t bias_ih,
-                       intptr_t out, intptr_t projected) {
-            it.layers.push_back({layer, D, pointer<float>(packed_ih), pointer<float>(bias_ih),
-                                 pointer<float>(out), pointer<float>(projected)});
-        }, "layer"_a, "D"_a, "packed_ih"_a, "bias_ih"_a, "out"_a, "projected"_a)
-        .def("step", [](Stream& it, intptr_t x, int threads) {
-            chosen->step(it.layers.data(), static_cast<int>(it.layers.size()), pointer<float>(x), it.from_end, threads);
-            it.from_end = !it.from_end;
-        })
-        .def("run", [](Stream& it, intptr_t x, intptr_t y, int64_t steps, int threads) {
-            const int64_t from = it.layers.front().it.B * it.layers.front().D;
-            const Recurrence& last = it.layers.back().it;
-            const int64_t to = last.B * last.R;
-            nb::gil_scoped_release release;
-            for (int64_t t = 0; t < steps; ++t, it.from_end = !it.from_end) {
-                chosen->step(it.layers.data(), static_cast<int>(it.layers.size()), pointer<float>(x) + t * from,
-                             it.from_end, threads);
-                std::copy_n(last.h_end, to, pointer<float>(y) + t * to);
-            }
-        }, "Steps of x (T, B, D), and their outputs y (T, B, R).");
-    m.def("sort_rows", [](intptr_t lengths, int64_t B, int64_t T, intptr_t to) {
-        int64_t* numbers = pointer<int64_t>(to);
-        sort_rows(pointer<int64_t>(lengths), B, T, numbers, numbers + T, numbers + 2 * T);
-    });
-    m.def("copy_rows", [](int64_t T, intptr_t numbers, intptr_t order, intptr_t padded, int64_t step, int64_t row,
-                          intptr_t packed, int64_t bytes, bool pack, int threads) {
-        const int64_t* start = pointer<int64_t>(numbers);
-        nb::gil_scoped_release release;
-        copy_rows({T, start, start + T, pointer<int64_t>(order), pointer<char>(padded), step, row,
-                   pointer<char>(packed), bytes, pack}, threads);
-    });
-    m.def("packed_size", [](int64_t k, int64_t columns) { return chosen->packed_size(k, columns); });
-    m.def("pack_transposed", [](intptr_t w, int64_t k, int64_t columns, intptr_t to) {
-        chosen->pack_transposed(pointer<float>(w), k, columns, pointer<float>(to));
-    });
-    nb::class_<Rows>(m, "Rows").def("__init__", [](Rows* it, intptr_t address, int64_t per_step, int64_t step,
-                                                   int64_t row, bool bf16, intptr_t initial, int64_t initial_step) {
-        new (it) Rows{pointer<void>(address), per_step, step, row, bf16, pointer<float>(initial), initial_step};
-    }, "address"_a, "per_step"_a, "step"_a, "row"_a, "bf16"_a = false, "initial"_a = 0, "initial_step"_a = -1);
+        .def("add", &Stream::add)
+        .def("step", &Stream::step)
+        .def("run", &Stream::run);
+    nb::class_<Watch>(m, "Watch").def(nb::init<nb::dict, const nb::list&>()).def("changed", &Watch::changed);
+
+    nb::class_<Matrix>(m, "Rows").def(nb::init<const Tensor&, const Tensor&, bool>());
     m.def("has_products", [] { return chosen->product != nullptr; },
           "Whether this instruction set has whole products that are faster than torch's.");
-    m.def("product", [](int64_t N, int64_t K, int64_t columns, const Rows& a, intptr_t w, bool transposed,
-                        intptr_t bias, intptr_t c, bool bf16, int64_t threads) {
-        const Product it{N, K, columns, threads, bf16, a, pointer<float>(w), transposed, pointer<float>(bias),
-                         pointer<float>(c)};
-        if (!chosen->product) throw nb::value_error("this instruction set has no such kernel");
-        nb::gil_scoped_release release;
-        chosen->product(it);
-    });
-    m.def("outer_product", [](int64_t N, int64_t rows, intptr_t a, int64_t a_row, const std::vector<std::tuple<Rows, int64_t, intptr_t>>& to,
-                              bool add, bool bf16, int64_t threads) {
-        OuterProduct it{N, rows, threads, bf16, add, pointer<float>(a), a_row};
-        if (!chosen->product || to.size() > 2) throw nb::value_error("this instruction set has no such kernel");
-        for (const auto& [b, columns, c] : to) {
-            it.b[it.count] = b, it.columns[it.count] = columns, it.c[it.count] = pointer<float>(c);
-            ++it.count;
-        }
-        nb::gil_scoped_release release;
-        chosen->outer_product(it);
-    });
-    m.def("layer_norm", [](int64_t N, int64_t G, int64_t first, intptr_t y, intptr_t x, intptr_t scales,
-                           intptr_t gain, intptr_t bias, int64_t threads) {
-        const LayerNorm it{N, G, first, threads, pointer<float>(gain), pointer<float>(bias), pointer<float>(y),
-                           pointer<float>(x), pointer<float>(scales)};
+    m.def("product", &multiply);
+    m.def("outer_product", &add_outer_product);
+    m.def("layer_norm", [](const Tensor& y, const Tensor& x, const Tensor& scales, int64_t first, const Tensor& gain,
+                           const Tensor& bias, int64_t threads) {
+        LayerNorm it = layer_norm(y, x, scales, first, gain, threads);
+        it.bias = bias.maybe<float>("bias_ih", {it.G});
         nb::gil_scoped_release release;
         chosen->layer_norm(it);
     });
-    m.def("layer_norm_backward", [](int64_t N, int64_t G, int64_t first, intptr_t d_y, intptr_t x, intptr_t scales,
-                                    intptr_t gain, intptr_t d_gain, intptr_t d_bias, int64_t threads) {
-        const LayerNorm it{N, G, first, threads, pointer<float>(gain), nullptr, pointer<float>(d_y),
-                           pointer<float>(x), pointer<float>(scales), pointer<float>(d_gain),
-                           pointer<float>(d_bias)};
+    m.def("layer_norm_backward", [](const Tensor& d_y, const Tensor& x, const Tensor& scales, int64_t first,
+                                    const Tensor& gain, const Tensor& d_gain, const Tensor& d_bias, int64_t threads) {
+        LayerNorm it = layer_norm(d_y, x, scales, first, gain, threads);
+        need(it.x, "x"), need(it.scales, "scales");
+        it.d_gain = d_gain.dense<float>("d_gain", {it.G}), it.d_bias = d_bias.maybe<float>("d_bias", {it.G});
         nb::gil_scoped_release release;
         chosen->layer_norm_backward(it);
     });
     m.def("cross_entropy_rows", [] { return chosen->cross_entropy_rows; },
           "With more rows than that, products with a softmax between are as fast.");
-    m.def("cross_entropy", [](int64_t N, int64_t D, int64_t V, int64_t rows, intptr_t h, intptr_t w,
-                              intptr_t bias, intptr_t targets, intptr_t loss, intptr_t right, intptr_t d_h,
-                              intptr_t d_w, intptr_t d_bias, int64_t threads) {
-        const CrossEntropy it{N, D, V, threads, rows, pointer<float>(h), pointer<float>(w),
-                              pointer<float>(bias), pointer<int64_t>(targets), pointer<double>(loss),
-                              pointer<bool>(right), pointer<float>(d_h), pointer<float>(d_w),
-                              pointer<float>(d_bias)};
-        nb::gil_scoped_release release;
-        chosen->cross_entropy(it);
-    }, "N"_a, "D"_a, "V"_a, "rows"_a, "h"_a, "w"_a, "bias"_a, "targets"_a, "loss"_a, "right"_a, "d_h"_a,
-       "d_w"_a, "d_bias"_a, "threads"_a, "Projection and cross-entropy; see CrossEntropy in kernels.h.");
-    m.def("softmax", [](int64_t rows, int64_t V, bool gradient, intptr_t x, intptr_t bias,
-                        intptr_t targets, intptr_t loss, intptr_t right, intptr_t d_bias, int64_t threads) {
-        const Softmax it{rows, V, threads, gradient, pointer<float>(x), pointer<float>(bias),
-                         pointer<int64_t>(targets), pointer<double>(loss), pointer<bool>(right),
-                         pointer<float>(d_bias)};
-        nb::gil_scoped_release release;
-        chosen->softmax(it);
-    }, "rows"_a, "V"_a, "gradient"_a, "x"_a, "bias"_a, "targets"_a, "loss"_a, "right"_a, "d_bias"_a,
-       "threads"_a, "Cross-entropy of rows of scores; see Softmax in kernels.h.");
+    m.def("cross_entropy", &cross_entropy, "Projection and cross-entropy; see CrossEntropy in kernels.h.");
+    m.def("softmax", &softmax, "Cross-entropy of rows of scores; see Softmax in kernels.h.");
 
-    // Buffers with a vector for each step and row: address, strides in floats, packed or not.
-#define STEPS(name) \
-    recurrence.def("set_" #name, [](Recurrence& it, intptr_t address, int64_t step, int64_t row, bool packed) { \
-        it.name = Steps{pointer<float>(address), step, row, packed}; })
-    STEPS(c); STEPS(y); STEPS(keep_h); STEPS(keep_c); STEPS(decay); STEPS(d_decay);
-#undef STEPS
-
-    nb::class_<Scan> scan(m, "Scan");
-    scan.def(nb::init<>())
-        .def("forward", [](const Scan& it) {
+    nb::class_<ScanCall> scan(m, "Scan");
+    scan.def("__init__", [](ScanCall* it, int64_t B, int64_t T, int64_t D, int64_t threads, bool complex, bool reverse) {
+        need_range(B, 1, ANY, "B"), need_range(T, 1, ANY, "T"), need_range(D, 1, ANY, "D"), need_range(threads, 1, ANY, "threads");
+        new (it) ScanCall;
+        it->B = B, it->T = T, it->D = D, it->threads = threads, it->complex = complex, it->reverse = reverse;
+    })
+        .def("forward", [](const ScanCall& it) {
+            it.check(false);
             nb::gil_scoped_release release;
-            give_huge_pages(it, it.h);
+            it.give_huge_pages(it.h);
             chosen->scan(it);
         })
-        .def("backward", [](const Scan& it) {
+        .def("backward", [](const ScanCall& it) {
+            it.check(true);
             nb::gil_scoped_release release;
-            give_huge_pages(it, it.d_a);
-            give_huge_pages(it, it.d_b);
+            it.give_huge_pages(it.d_a);
+            it.give_huge_pages(it.d_b);
             chosen->scan_backward(it);
         })
-        .def("set_sizes", [](Scan& it, int64_t rows, int64_t steps, int64_t units, int64_t threads, bool complex, bool reverse) {
-            it.B = rows, it.T = steps, it.D = units, it.threads = threads;
-            it.complex = complex, it.reverse = reverse;
-        }, "rows"_a, "steps"_a, "units"_a, "threads"_a, "complex"_a, "reverse"_a);
-#define ADDRESS(name) \
-    scan.def_prop_rw(#name, [](const Scan& it) { return reinterpret_cast<intptr_t>(it.name); }, \
-                     [](Scan& it, intptr_t address) { \
-                         it.name = pointer<std::remove_pointer_t<decltype(it.name)>>(address); })
-    ADDRESS(lengths); ADDRESS(h0); ADDRESS(h_end); ADDRESS(d_end); ADDRESS(d_h0);
-#undef ADDRESS
-#define FIELD(name) \
-    scan.def("set_" #name, [](Scan& it, intptr_t address, int64_t row, int64_t step, int64_t unit) { \
-        it.name = Field{pointer<float>(address), row, step, unit}; }, "address"_a, "row"_a, "step"_a, "unit"_a)
-    FIELD(a); FIELD(b); FIELD(h); FIELD(d_h); FIELD(d_a); FIELD(d_b);
+        .def("set_d_a", [](ScanCall& it, const Tensor& tensor) { it.d_a = it.gradient_of_a(tensor); })
+        .def("set_lengths", [](ScanCall& it, const Tensor& tensor) {
+            it.lengths = tensor.given() ? integers(tensor, "lengths", it.B, it.T, "T", "") : nullptr;
+        });
+#define FIELD(name) scan.def("set_" #name, [](ScanCall& it, const Tensor& t) { it.name = it.field(t, #name); })
+    FIELD(a); FIELD(b); FIELD(h); FIELD(d_h); FIELD(d_b);
 #undef FIELD
+#define STATE(name) scan.def("set_" #name, [](ScanCall& it, const Tensor& t) { it.name = it.state(t, #name); })
+    STATE(h0); STATE(h_end); STATE(d_end); STATE(d_h0);
+#undef STATE
 }

@@ -3,25 +3,41 @@
 
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 #include "threads.h"
 
-// Lengths (B) in 0..T to: (T) the first row of each step in packed data, (T) rows that run at it, and
-// (B) which row is r-th by length.  Rows of one length stay in their order.
-inline void sort_rows(const int64_t* lengths, int64_t B, int64_t T, int64_t* start, int64_t* active, int64_t* order) {
-    std::memset(active, 0, sizeof(int64_t) * T);
-    for (int64_t b = 0; b < B; ++b)
-        if (lengths[b] > 0) ++active[lengths[b] - 1];
-    // Rows of t + 1 steps come behind those that are longer.
-    int64_t longer = 0;
-    for (int64_t t = T - 1; t >= 0; --t) {
-        start[t] = longer;
-        longer += active[t];
-        active[t] = longer;
+// Where the rows of each step are.
+struct Ragged {
+    int64_t T = 0, B = 0, N = 0;  // N rows of all steps
+    std::vector<int64_t> start;   // (T) first row of a step in packed data
+    std::vector<int64_t> active;  // (T) rows that run at a step
+    std::vector<int64_t> order;   // (B) which row is r-th by length; empty where the caller's rows are sorted
+
+    // Of rows with these lengths (B) in 0..T.  Rows of one length stay in their order.
+    static Ragged sorted(const int64_t* lengths, int64_t B, int64_t T) {
+        Ragged it{T, B, 0, std::vector<int64_t>(T), std::vector<int64_t>(T), std::vector<int64_t>(B)};
+        for (int64_t b = 0; b < B; ++b)
+            if (lengths[b] > 0) ++it.active[lengths[b] - 1];
+        // Rows of t + 1 steps come behind those that are longer.
+        int64_t longer = 0;
+        for (int64_t t = T - 1; t >= 0; --t) {
+            it.start[t] = longer;
+            longer += it.active[t];
+            it.active[t] = longer;
+        }
+        for (int64_t b = 0; b < B; ++b) it.order[lengths[b] > 0 ? it.start[lengths[b] - 1]++ : longer++] = b;
+        for (int64_t t = 0; t < T; it.N += it.active[t++]) it.start[t] = it.N;
+        return it;
     }
-    for (int64_t b = 0; b < B; ++b) order[lengths[b] > 0 ? start[lengths[b] - 1]++ : longer++] = b;
-    for (int64_t t = 0, rows = 0; t < T; rows += active[t++]) start[t] = rows;
-}
+
+    // Of the batch sizes (T) of a torch.nn.utils.rnn.PackedSequence.
+    static Ragged packed(const int64_t* sizes, int64_t T) {
+        Ragged it{T, T ? sizes[0] : 0, 0, std::vector<int64_t>(T), std::vector<int64_t>(sizes, sizes + T), {}};
+        for (int64_t t = 0; t < T; it.N += it.active[t++]) it.start[t] = it.N;
+        return it;
+    }
+};
 
 // Between a padded tensor (T, B, ...) and a packed one.  Strides and the size of a row count bytes.
 struct Copy {
@@ -39,7 +55,7 @@ inline void copy_rows(Copy it, int threads) {
         const Copy& it = *static_cast<Copy*>(p);
         for (int64_t t = thread; t < it.T; t += threads)
             for (int64_t j = 0; j < it.active[t]; ++j) {
-                char* padded = it.padded + t * it.step + it.order[j] * it.row;
+                char* padded = it.padded + t * it.step + (it.order ? it.order[j] : j) * it.row;
                 char* packed = it.packed + (it.start[t] + j) * it.bytes;
                 std::memcpy(it.pack ? packed : padded, it.pack ? padded : packed, it.bytes);
             }

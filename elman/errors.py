@@ -3,6 +3,7 @@
     ElmanError
     |-- DataError         a file, a record or a column is not what was expected
     |-- ArgumentError     an argument or a flag has a value that cannot work (a ValueError too)
+    |   |-- TensorError     a tensor has another dtype, shape or device (a RuntimeError too)
     |   `-- UntrainedError  a model is used before it is trained (an AttributeError too)
     |-- FolderError       a model or run folder is missing, damaged, foreign or in the way
     `-- DivergenceError   training met a loss or a gradient that is not a finite number
@@ -25,6 +26,10 @@ class DataError(ElmanError):
 
 class ArgumentError(ElmanError, ValueError):
     """An argument or a flag has a value that cannot work."""
+
+
+class TensorError(ArgumentError, RuntimeError):
+    """A tensor has another dtype, shape, layout or device than the call takes."""
 
 
 class UntrainedError(ArgumentError, AttributeError):

@@ -71,8 +71,33 @@ def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, weights, 0)
 
 
+def as_lengths(lengths: Tensor | Sequence[int]) -> Tensor:
+    """Return lengths, perhaps a list, as a tensor."""
+    if isinstance(lengths, Tensor):
+        return lengths
+    try:
+        return torch.as_tensor(lengths, dtype=None if len(lengths) else torch.int64)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(
+            f"lengths must be integers (elements of each row), got {lengths!r:.80}"
+        ) from None
+
+
+def check_batch_sizes(sizes: Tensor, elements: int) -> None:
+    """Raise an ArgumentError unless these are the batch sizes (T,) of so many packed elements."""
+    known = sizes.dtype == torch.int64 and sizes.device.type == "cpu" and sizes.dim() == 1
+    values = sizes.tolist() if known else []
+    if not values or values[-1] < 1 or sum(values) != elements or values != sorted(values)[::-1]:
+        raise ArgumentError(
+            f"batch_sizes of a PackedSequence must be int64 on the CPU, at least 1, never grow and "
+            f"add up to its {elements} rows; build it with pack_padded_sequence"
+        )
+
+
 def check_lengths(lengths: Tensor, rows: int, steps: int) -> tuple[int, int]:
     """The shortest and the longest; `ArgumentError` unless they are integers (B,) in 0..T."""
+    if lengths.device.type == "meta":
+        raise ArgumentError("lengths must have values, got a tensor on the meta device")
     if lengths.dtype.is_floating_point or lengths.dtype.is_complex or lengths.dtype == torch.bool:
         raise ArgumentError(
             f"lengths must be integers (elements of each row), got dtype {lengths.dtype}"

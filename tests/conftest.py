@@ -1,4 +1,10 @@
-"""Tests may run on another build of the native kernels: `make sanitize` names it."""
+"""Tests may run on another build of the native kernels, or with other seeds.
+
+`make sanitize` sets ELMAN_TEST_NATIVE to the path of a build.
+
+`make learn` sets ELMAN_TEST_SEED: models that do not name a seed then begin with that one, and the
+tests that train until a problem is solved must still pass.
+"""
 
 from __future__ import annotations
 
@@ -13,3 +19,11 @@ if path := os.environ.get("ELMAN_TEST_NATIVE"):
     assert spec.loader is not None
     sys.modules[NAME] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules[NAME])
+
+if seed := os.environ.get("ELMAN_TEST_SEED"):
+    import elman
+
+    for task in (
+        elman.Classifier, elman.Forecaster, elman.LanguageModel, elman.Tagger, elman.Translator,
+    ):  # fmt: skip
+        task.__init__.__kwdefaults__["seed"] = int(seed)

@@ -9,16 +9,17 @@ Nothing heavy is imported before a command runs.
 
 from __future__ import annotations
 
-import os
+import re
 import signal
 import sys
 
 import cyclopts
 
 from elman.cli import forecast, train, use  # noqa: F401 - they add their commands
-from elman.cli.app import app
+from elman.cli.app import app, help_console
 from elman.cli.config import spread_sizes, use_config
 from elman.errors import ElmanError, Stopped
+from elman.report.terminal import discard_output, prepare_streams, tell
 
 __all__ = ["app", "main"]
 
@@ -29,9 +30,12 @@ def main(arguments: list[str] | None = None) -> int:
     debug = "--debug" in arguments
     if debug:
         arguments.remove("--debug")
+    prepare_streams()
     try:
         use_config(arguments)
-        app(spread_sizes(arguments), exit_on_error=False, print_error=False)
+        app(
+            spread_sizes(arguments), exit_on_error=False, print_error=False, console=help_console()
+        )  # fmt: skip
         sys.stdout.flush()
     except cyclopts.UnusedCliTokensError as error:
         words = " ".join(error.unused_tokens or ())
@@ -43,13 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (cyclopts.CycloptsError, ElmanError) as error:
         return _refuse(str(error), error, debug)
     except Stopped as stopped:
-        print(f"elman: {stopped}", file=sys.stderr)
+        tell(str(stopped))
         return 128 + stopped.signal
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # Who read the output has gone: what is still in the buffer must not fail at the exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()  # whoever read it has gone
         return 0
     except OSError as error:
         return _refuse(str(error), error, debug)
@@ -64,5 +67,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _refuse(message: str, error: BaseException, debug: bool) -> int:
     if debug:
         raise error
-    print(f"elman: {' '.join(message.split())}", file=sys.stderr)
+    # A value that fills the screen is cut: the line is to be read.
+    tell(re.sub(r"(\S{200})\S{100,}", r"\1...", " ".join(message.split())))
     return 2

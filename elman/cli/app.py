@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from typing import TYPE_CHECKING
+
 from cyclopts import App, Group, Parameter
 
 import elman
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+NARROWEST = 40  # columns in which the frames of a help page fit
 SETTINGS = Group(
     "Settings",
     help='Also by --config FILE.yaml, a line each: "hidden_size: 512". Where None is a choice, '
@@ -25,3 +32,14 @@ app = App(
 )
 train = App(name="train", help="Train a model.")
 app.command(train)
+
+
+def help_console() -> Console:
+    """Where help is shown; a broken pipe raises, and narrow terminals wrap wider lines."""
+    from rich.console import Console
+
+    class Page(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Page(width=max(NARROWEST, shutil.get_terminal_size().columns))

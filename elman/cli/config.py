@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cyclopts
 
 from elman.cli.app import train
 from elman.errors import DataError
+from elman.read.files import path_of
 
-LISTS = ("hidden_size", "channels", "static", "targets", "past", "future", "lags", "quantiles")
+LISTS = (
+    "hidden_size", "channels", "static", "targets", "past", "future", "lags", "quantiles",
+    "missing", "categorical", "numeric",
+)  # fmt: skip
 
 
 def use_config(arguments: list[str]) -> None:
@@ -17,19 +19,22 @@ def use_config(arguments: list[str]) -> None:
     train.config = ()
     for index, argument in enumerate(arguments):
         if argument == "--config" and index + 1 < len(arguments):
-            train.config = _read_settings(Path(arguments[index + 1]))
+            train.config = _read_settings(arguments[index + 1])
         elif argument.startswith("--config="):
-            train.config = _read_settings(Path(argument.removeprefix("--config=")))
+            train.config = _read_settings(argument.removeprefix("--config="))
 
 
-def _read_settings(path: Path) -> cyclopts.config.Dict:
+def _read_settings(given: str) -> cyclopts.config.Dict:
     import yaml
 
+    path = path_of(given, "config")
     try:
         with path.open(encoding="utf-8") as file:
             settings = yaml.safe_load(file) or {}
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except RecursionError as error:
+        raise DataError(f"{path}: brackets in too many levels; expected settings") from error
     except (ValueError, yaml.YAMLError) as error:
         raise DataError(f"{path}: is not valid YAML ({error})") from error
     if not isinstance(settings, dict) or not all(isinstance(name, str) for name in settings):

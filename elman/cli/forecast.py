@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,9 +10,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from elman.cli.app import app
-from elman.cli.show import print_table
+from elman.cli.show import print_notes, print_table
 from elman.errors import ArgumentError
-from elman.report.page import SCORES
+from elman.report.terminal import show
+from elman.report.verdict import SCORES, compare
 from elman.tasks import Forecaster, load, task_of
 
 
@@ -22,14 +22,14 @@ def show_forecasts(
     futures: int, *, overwrite: bool,
 ) -> None:  # fmt: skip
     """Write what a forecaster says to a file, or show the beginning of it."""
-    _check(out, overwrite=overwrite)
+    _check(out, level or (), overwrite=overwrite)
     model = load(run)
     assert isinstance(model, Forecaster)
     found = model.predict(file, futures=futures)
-    _note(found.notes)
+    print_notes(found.notes)
     if out is not None:
         found.write(out, level, overwrite=overwrite)
-        print(f"{found.ds.size:,} rows: {out}")
+        show(f"{found.ds.size:,} rows: {out}")
         return
     print_table(found.columns(level))
 
@@ -78,13 +78,13 @@ def backtest(
     """
     if not issubclass(task_of(run), Forecaster):
         raise ArgumentError(f"{run}: holds a {task_of(run).task}; backtest is for a forecaster")
-    _check(out, overwrite=overwrite)
+    _check(out, level, overwrite=overwrite)
     model = load(run)
     assert isinstance(model, Forecaster)
     found = model.backtest(
         series, cuts=cuts, stride=stride, futures=futures, skip_bad_rows=skip_bad_rows
     )
-    _note(found.forecasts.notes)
+    print_notes(found.forecasts.notes)
     if out is not None:
         found.forecasts.write(out, level or None, overwrite=overwrite)
     if as_json:
@@ -92,18 +92,21 @@ def backtest(
         return
     best = (name for name in found.scores["this model"] if name.startswith("best of"))
     names = [
-        name for name in (*SCORES, "FDE", *best, "sMAPE", "OWA", "wQL")
+        name for name in (*SCORES, *best, "sMAPE", "OWA", "wQL")
         if name in found.scores["this model"]
     ]  # fmt: skip
     wide = max(map(len, found.scores)) + 2
-    print(" " * wide + "".join(f"{name:>{_width(name)}s}" for name in names))
+    show(" " * wide + "".join(f"{name:>{_width(name)}s}" for name in names))
     for who, scores in found.scores.items():
         cells = (
             f"{scores[name]:{_width(name)}.4g}" if name in scores else " " * _width(name)
             for name in names
         )
-        print(f"{who:{wide}s}" + "".join(cells))
-    print(f"{len(found.origins):,} forecasts" + ("" if out is None else f": {out}"))
+        show(f"{who:{wide}s}" + "".join(cells))
+    ours, *others = ({"name": who, "all": scores} for who, scores in found.scores.items())
+    for one in compare({"model": ours, "others": others}, "all"):
+        show(str(one))
+    show(f"{len(found.origins):,} forecasts" + ("" if out is None else f": {out}"))
 
 
 def _width(name: str) -> int:
@@ -111,14 +114,11 @@ def _width(name: str) -> int:
     return max(10, len(name) + 2)
 
 
-def _check(out: Path | None, *, overwrite: bool) -> None:
-    """Before the work."""
+def _check(out: Path | None, level: Sequence[float], *, overwrite: bool) -> None:
+    """Refuse what cannot work before the work."""
+    from elman.tasks.forecasts import check_level
     from elman.tasks.write_table import check_target
 
+    check_level(level)
     if out is not None:
         check_target(out, overwrite=overwrite)
-
-
-def _note(notes: Sequence[str]) -> None:
-    for note in notes:
-        print(f"elman: {note}", file=sys.stderr)

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from elman.cli.show import print_table
 from elman.errors import ArgumentError, FolderError
 from elman.read.files import files_below
+from elman.report.terminal import show
 from elman.tasks import Classifier, Tagger, load
 from elman.tasks.folder import read_config
 
@@ -76,6 +77,5 @@ def show_recordings(
     if out is None:
         print_table(table)
         return
-    stamps = [name for name in (model.ds, "start", "end") if name in table]
-    write_table(out, table, stamps=stamps, overwrite=overwrite)
-    print(f"{len(next(iter(table.values()))):,} rows: {out}")
+    write_table(out, table, overwrite=overwrite)
+    show(f"{len(next(iter(table.values()))):,} rows: {out}")

@@ -12,6 +12,7 @@ from elman.cli.app import SETTINGS, app, train
 from elman.cli.show import print_metrics
 from elman.errors import ArgumentError
 from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translator, task_of
+from elman.tasks.settings import TableSettings
 
 Sizes = Annotated[tuple[int, ...], Parameter(show_default=lambda sizes: " ".join(map(str, sizes)))]
 Files = Annotated[tuple[Path, ...], Parameter(show_default=False)]
@@ -28,7 +29,16 @@ class LanguageModelFlags(LanguageModel):
 
 
 @dataclass(kw_only=True)
-class ClassifierFlags(Classifier):
+class TableFlags(TableSettings):
+    """The same for the columns of tables."""
+
+    missing: Names = ()
+    categorical: Names = ()
+    numeric: Names = ()
+
+
+@dataclass(kw_only=True)
+class ClassifierFlags(TableFlags, Classifier):
     """The same."""
 
     hidden_size: Sizes = (128,)
@@ -134,7 +144,7 @@ def train_classifier(
 
 
 @dataclass(kw_only=True)
-class TaggerFlags(Tagger):
+class TaggerFlags(TableFlags, Tagger):
     """The same."""
 
     hidden_size: Sizes = (128,)
@@ -208,7 +218,7 @@ def train_translator(
 
 
 @dataclass(kw_only=True)
-class ForecasterFlags(Forecaster):
+class ForecasterFlags(TableFlags, Forecaster):
     """The same."""
 
     hidden_size: Sizes = (128,)

@@ -15,9 +15,10 @@ import elman
 from elman.cli.app import app
 from elman.cli.forecast import show_forecasts
 from elman.cli.recordings import Recorded, reads_recordings, show_recordings
-from elman.cli.show import print_metrics
+from elman.cli.show import print_metrics, print_notes
 from elman.errors import ArgumentError
 from elman.read.text import is_unicode
+from elman.report.terminal import show, show_text, tell
 from elman.tasks import (
     Classifier,
     Forecaster,
@@ -149,9 +150,9 @@ def predict(
             search=search if chosen else None,
             show=True,
         )
-        print(f"{count:,} rows: {out}")
+        show(f"{count:,} rows: {out}")
         if bad:
-            print(f"{bad:,} bad rows are left out: {skip_bad_rows}")
+            show(f"{bad:,} bad rows are left out: {skip_bad_rows}")
 
 
 def _show_guesses(
@@ -170,21 +171,21 @@ def _show_guesses(
             raise ArgumentError("k is not for a tagger, which gives each word its likeliest tag")
         words = text.split()
         for word, tag in zip(words, model.predict([words])[0], strict=True):
-            print(f"{tag:8s} {word}")
+            show(f"{tag:8s} {word}")
     elif isinstance(model, Classifier):
         shares = model.predict_proba([text])[0]
         for n in sorted(range(len(shares)), key=lambda n: -shares[n])[: k or 5]:
-            print(f"{shares[n]:7.2%}  {model.classes[n]}")
+            show(f"{shares[n]:7.2%}  {model.classes[n]}")
     elif isinstance(model, Translator):
         if search is None:
-            print(model.predict([text])[0])
+            show(model.predict([text])[0])
             return
         for translation, log_p in model.n_best([text], search)[0]:
-            print(f"{log_p:8.2f}  {translation}" if k is not None else translation)
+            show(f"{log_p:8.2f}  {translation}" if k is not None else translation)
     else:
         _check_prompt(model, text)
         for token, probability in model.predict(text, k=5 if k is None else k):
-            print(f"{probability:7.2%}  {token if token.strip() else repr(token)}")
+            show(f"{probability:7.2%}  {token if token.strip() else repr(token)}")
 
 
 LENGTH = 100  # tokens of a continuation
@@ -250,7 +251,7 @@ def generate(
         if stop or max_new_tokens != LENGTH:
             raise ArgumentError("max_new_tokens and stop are for a language model")
         for number in range(samples):
-            print(model.predict([text], sampling=sampling, seed=seed + number)[0])
+            show(model.predict([text], sampling=sampling, seed=seed + number)[0])
         return
     if not isinstance(model, LanguageModel):
         raise ArgumentError(f"{run}: holds a {model.task}, which generates no text")
@@ -264,8 +265,8 @@ def generate(
         if words and not glued(text[-1], first, model.vocabulary.split_punctuation):
             first = f" {first}"
         for piece in itertools.chain([text, first], pieces):
-            print(piece, end="", flush=True)
-        print("\n" if number + 1 < samples else "")
+            show_text(piece)
+        show_text("\n\n" if number + 1 < samples else "\n")
 
 
 @app.command
@@ -310,7 +311,7 @@ def chat(
             return
         if line.strip():
             _check_unicode(line)
-            print(talk.say(line), flush=True)
+            show_text(f"{talk.say(line)}\n")
         else:
             talk.restart()
 
@@ -340,6 +341,8 @@ def evaluate(
     skip_bad_rows
         Leave out rows that cannot be read and write them, with the reason, to this CSV file.
     """
+    from elman.report.overlap import missing_scores
+
     model = load(run)
     if not isinstance(model, LanguageModel | Forecaster):
         scores = model.evaluate(text, labels, skip_bad_rows=skip_bad_rows)
@@ -351,24 +354,26 @@ def evaluate(
         raise ArgumentError(f"{run}: a language model is scored on all of a text")
     else:
         scores = model.evaluate(text)
+    if isinstance(model, Translator):
+        print_notes(missing_scores(model.kind))
     if as_json:
         print(json.dumps(scores))
         return
     if not isinstance(model, LanguageModel):
         for name, value in scores.items():
             form = "" if isinstance(value, str) else "10," if isinstance(value, int) else "10.4f"
-            print(f"{name:22s} {value:{form}}")
+            show(f"{name:22s} {value:{form}}")
         return
     baseline = scores.pop("baseline", None)
-    print(f"perplexity  {scores['perplexity']:10.2f}")
+    show(f"perplexity  {scores['perplexity']:10.2f}")
     if baseline is None:
-        print("baseline    not known: the training text is not where it was, or has changed")
+        show("baseline    not known: the training text is not where it was, or has changed")
     else:
-        print(f"  n-gram    {baseline['perplexity']:10.2f}   (interpolated Kneser-Ney 5-gram)")
-    print(f"accuracy    {scores['accuracy']:10.2%}")
-    print(f"tokens      {scores['tokens']:10,}")
+        show(f"  n-gram    {baseline['perplexity']:10.2f}   (interpolated Kneser-Ney 5-gram)")
+    show(f"accuracy    {scores['accuracy']:10.2%}")
+    show(f"tokens      {scores['tokens']:10,}")
     if scores.get("unknown"):
-        print(f"unknown     {scores['unknown']:10.2%}   of them, all counted as one word <unk>")
+        show(f"unknown     {scores['unknown']:10.2%}   of them, all counted as one word <unk>")
 
 
 @app.command
@@ -385,27 +390,27 @@ def info(run: Path | None = None, /) -> None:
 
         from elman import kernels
 
-        print(f"elman    {elman.__version__}")
-        print(f"torch    {torch.__version__}, {torch.get_num_threads()} threads")
-        print(f"kernels  {kernels.describe()}")
-        print(f"cuda     {torch.cuda.get_device_name() if torch.cuda.is_available() else 'no'}")
+        show(f"elman    {elman.__version__}")
+        show(f"torch    {torch.__version__}, {torch.get_num_threads()} threads")
+        show(f"kernels  {kernels.describe()}")
+        show(f"cuda     {torch.cuda.get_device_name() if torch.cuda.is_available() else 'no'}")
         return
     from elman.tasks.folder import METRICS, read_config, read_json
 
     config = read_config(run)
     settings = task_of(run)._from_config(config, run)
     metrics = read_json(run / METRICS) if (run / METRICS).exists() else None
-    print(f"{run}: a {config['task']} by Elman {config['elman']}")
-    print(f"data   {config['data'].get('name', 'texts in memory')}")
-    print(f"state  {'in training or stopped (elman resume)' if metrics is None else 'trained'}")
+    show(f"{run}: a {config['task']} by Elman {config['elman']}")
+    show(f"data   {config['data'].get('name', 'texts in memory')}")
+    show(f"state  {'in training or stopped (elman resume)' if metrics is None else 'trained'}")
     print_metrics(metrics or {})
-    print("settings that differ from the defaults:")
+    show("settings that differ from the defaults:")
     for field in fields(settings):
         value = getattr(settings, field.name)
         if isinstance(value, list):  # as JSON has it
             value = tuple(value)
         if value != field.default:
-            print(f"  {field.name}: {value}")
+            show(f"  {field.name}: {value}")
 
 
 def _check_unicode(text: str) -> None:
@@ -424,4 +429,4 @@ def _check_prompt(model: LanguageModel, text: str) -> None:
         if number == vocabulary.unknown
     ]
     if words:
-        print(f"elman: not in the vocabulary: {', '.join(dict.fromkeys(words))}", file=sys.stderr)
+        tell(f"not in the vocabulary: {', '.join(dict.fromkeys(words))}")

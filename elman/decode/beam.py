@@ -120,7 +120,8 @@ def beam_search(
     rows, beam = len(first), search.beam
     live = _Live(
         torch.arange(rows), torch.tensor(list(longest)), first.repeat_interleave(beam).unsqueeze(1),
-        torch.full((rows, beam), -torch.inf), torch.full((rows, search.n_best), -torch.inf),
+        torch.full((rows, beam), -torch.inf, dtype=torch.float32),
+        torch.full((rows, search.n_best), -torch.inf, dtype=torch.float32),
     )  # fmt: skip
     live.log_p[:, 0] = 0  # all beams begin alike: one of them is enough
     ended: list[list[Found]] = [[] for _ in range(rows)]

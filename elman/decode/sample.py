@@ -17,6 +17,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from elman.arguments import check_number, check_whole
 from elman.errors import ArgumentError
 
 TINY = torch.finfo(torch.float32).tiny
@@ -46,13 +47,20 @@ class Sampling:
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
+        check_number(self.temperature, "temperature")
+        check_number(self.repetition_penalty, "repetition_penalty")
+        if self.top_k is not None:
+            check_whole(self.top_k, "top_k")
         if not 0 <= self.temperature < float("inf"):
             raise ArgumentError(f"temperature must be 0 or more, got {self.temperature}")
         if self.top_k is not None and self.top_k < 1:
             raise ArgumentError(f"top_k must be at least 1, got {self.top_k}")
         for name in ("top_p", "min_p"):
             value = getattr(self, name)
-            if value is not None and not 0 < value <= 1:
+            if value is None:
+                continue
+            check_number(value, name)
+            if not 0 < value <= 1:
                 raise ArgumentError(f"{name} must be in (0, 1], got {value}")
         if not 0 < self.repetition_penalty < float("inf"):
             raise ArgumentError(

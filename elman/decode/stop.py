@@ -7,13 +7,21 @@ from collections.abc import Iterator, Sequence
 
 
 def cut_at(text: str, stop: Sequence[str]) -> str:
-    """The text before the first stop string."""
+    """The text before the first stop string; `stop` is one or several.
+
+    Example:
+        >>> from elman.decode.stop import cut_at
+        >>> cut_at("the cat sat on the mat", "mat"), cut_at("the cat sat", ["at", "sat"])
+        ('the cat sat on the ', 'the c')
+    """
+    stop = [stop] if isinstance(stop, str) else stop
     found = [at for at in (text.find(mark) for mark in stop if mark) if at >= 0]
     return text[: min(found, default=len(text))]
 
 
 def until(pieces: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
     """Pieces up to the first stop string, holding back what could be the beginning of one."""
+    stop = [stop] if isinstance(stop, str) else stop
     held = ""
     longest = max(map(len, stop), default=1)
     for piece in itertools.chain(pieces, [""]):

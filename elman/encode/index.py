@@ -24,9 +24,10 @@ from elman.encode.scale import ROUNDING, Scaling, find_scales, find_steps, find_
 from elman.encode.series import calendar
 from elman.encode.windows import Record
 from elman.errors import ArgumentError, DataError
-from elman.read.columns import number_or_nan
+from elman.read.clock import Clock
+from elman.read.dialect import is_same, number_or_nan
+from elman.read.frequency import DAY, Frequency
 from elman.read.series import Series, SeriesTable
-from elman.read.stamps import DAY, Frequency
 
 MANY = 100  # words of a covariate that changes, at most
 CYCLES = {"hour": DAY // 24, "day": DAY, "week": 7 * DAY, "month": 31 * DAY, "year": 366 * DAY}
@@ -50,6 +51,7 @@ class SeriesIndex:
             does not move.
         unit: that of all series, the median; empty in models of version 0.1.0.
         spread: deviation of the logarithm of all scales around it.
+        zone: whose clocks the calendar follows, if stamps are in UTC; "" for stamps as they are.
 
     Example:
         >>> from elman.encode.index import SeriesIndex
@@ -76,6 +78,7 @@ class SeriesIndex:
     scales: dict[str, list[float]] = field(default_factory=dict)
     unit: list[float] = field(default_factory=list)
     spread: list[float] = field(default_factory=list)
+    zone: str = ""
 
     @classmethod
     def build(
@@ -122,7 +125,7 @@ class SeriesIndex:
                 units[name] = find_unit(there)
         cycles = []
         if with_calendar and table.frequency.unit != "step":
-            longest = max(len(one.values) for one in table.series) * table.frequency.size
+            longest = max(len(one.values) for one in table.series) * table.frequency.mean
             shown = calendar(np.array(["2024-01-01"], dtype="datetime64[us]"), table.frequency)[1]
             cycles = [cycle for cycle in shown if 2 * CYCLES[cycle] <= longest]
         names = [one.unique_id for one in table.series] if per_series else []
@@ -130,6 +133,7 @@ class SeriesIndex:
             list(targets), list(past), list(future), list(static), names, words, units, cycles,
             str(table.frequency), _usual_steps(table, len(targets)),
             *_usual_scales(table, len(targets), scaling, context, plane=plane),
+            "" if table.clock.local else table.clock.zone,
         )  # fmt: skip
 
     @property
@@ -202,9 +206,10 @@ class SeriesIndex:
         return np.where(own > 0, own, self.unit)
 
     def waves(self, start: Any, steps: int, first: int = 0) -> Floats:
-        """The calendar (steps, 2 C) of C cycles, from the first-th step behind a stamp on."""
+        """The calendar (steps, 2 C) of C cycles, from the first-th step after a stamp on."""
         frequency = Frequency.named(self.frequency)
-        waves, shown = calendar(frequency.after(np.array([start]), steps, first), frequency)
+        stamps = Clock(zone=self.zone).wall(frequency.after(np.array([start]), steps, first))
+        waves, shown = calendar(stamps, frequency)
         return waves[:, [2 * shown.index(c) + side for c in self.cycles for side in (0, 1)]]
 
     def encode_value(self, name: str, value: Any) -> Floats:
@@ -215,8 +220,7 @@ class SeriesIndex:
         """
         if name in self.words:
             found = np.zeros(len(self.words[name]), dtype=np.float32)
-            if str(value) in self.words[name]:
-                found[self.words[name].index(str(value))] = 1
+            found[[is_same(value, word) for word in self.words[name]]] = 1
             return found
         none = value is None or value == "" or value != value
         number = number_or_nan(value)

@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from elman.encode.index import MANY
 from elman.encode.scale import NEVER, ROUNDING, find_unit
 from elman.errors import ArgumentError, DataError
-from elman.read.columns import is_nothing, number_or_nan
+from elman.read.dialect import are_numbers, is_nothing, is_same, name_of, number_or_nan
+from elman.read.grid import FEW, SPARSE
 from elman.read.recordings import Recording, Recordings
-from elman.read.series import FEW, SPARSE
 
 MOST = 8.0  # deviations
 SKEWED = 1.0  # third moment, in deviations, of a long tail
@@ -58,6 +58,7 @@ class RecordingIndex:
         decays: whether arrays are those that `elman.GRUD` takes: 0 where nothing is, all channels
             there or not, usual steps since the one before, static.
         lows: least number of the channels with a long tail; 0 in models of version 0.1.0.
+        unit: seconds of one, in which stamps that are numbers are counted.
 
     Example:
         >>> from elman.encode.recordings import RecordingIndex
@@ -83,6 +84,7 @@ class RecordingIndex:
     rate: float | None
     decays: bool = False
     lows: dict[str, float] = field(default_factory=dict)
+    unit: float = 1.0
 
     @classmethod
     def build(
@@ -117,7 +119,7 @@ class RecordingIndex:
             elapsed = bool(found.timed and rate is None and _uneven(found.gaps, step))
         draft = cls(
             list(found.channels), list(static), {}, {}, {}, [], found.timed, elapsed, step, rate,
-            decays,
+            decays, unit=found.unit,
         )  # fmt: skip
         items = [draft.resampled(one) for one in found.items]
         values = np.concatenate([one.values for one in items])
@@ -136,9 +138,8 @@ class RecordingIndex:
                 draft.gappy.append(name)
         for n, name in enumerate(static):
             seen = [one.static[n] for one in found.items if not is_nothing(one.static[n])]
-            numbers = np.array([number_or_nan(value) for value in seen])
-            if not np.isfinite(numbers).all() or not len(numbers):
-                words = sorted({str(value) for value in seen})
+            if name in found.words or not seen or not are_numbers(seen):
+                words = sorted({name_of(value) for value in seen})
                 if not 0 < len(words) <= MANY:
                     raise DataError(
                         f"static column {name!r}: {len(words)} different words, expected 1 to "
@@ -146,7 +147,7 @@ class RecordingIndex:
                     )
                 draft.words[name] = words
             else:
-                draft.units[name] = find_unit(numbers)
+                draft.units[name] = find_unit(np.array([number_or_nan(value) for value in seen]))
         return draft
 
     def _learn_channel(self, name: str, numbers: Numbers) -> None:
@@ -192,7 +193,8 @@ class RecordingIndex:
         if count > SPARSE // 10 * len(one) + FEW:
             raise DataError(
                 f"recording {one.unique_id!r}: its {len(one):,} steps reach over {one.times[-1]:g} "
-                f"s, {count:,} cells at rate={self.rate:g}; set a lower rate, or mend the stamps"
+                f"s, {count:,} cells at rate={self.rate:g}; set a lower rate, mend the stamps, or, "
+                "if they are no seconds, set ds_format=ms, us or ns"
             )
         there = ~np.isnan(one.values)
         sums = np.zeros((count, one.values.shape[1]))
@@ -208,7 +210,7 @@ class RecordingIndex:
         parts: list[float] = []
         for name, value in zip(self.static, static or [None] * len(self.static), strict=True):
             if name in self.words:
-                parts += [float(str(value) == word) for word in self.words[name]]
+                parts += [float(is_same(value, word)) for word in self.words[name]]
                 continue
             number = number_or_nan(value)
             mean, deviation = self.units[name]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from elman.dropout import check_probability, locked_dropout
 from elman.encode.neighbours import NeighbourPool
 from elman.padded import Padded
-from elman.read.stamps import DAY, Frequency, Stamps
+from elman.read.frequency import DAY, Frequency, Stamps
 
 
 def calendar(stamps: Stamps, frequency: Frequency) -> tuple[NDArray[np.float32], list[str]]:
@@ -22,8 +22,9 @@ def calendar(stamps: Stamps, frequency: Frequency) -> tuple[NDArray[np.float32],
 
     Example:
         >>> from elman.encode.series import calendar
-        >>> from elman.read.stamps import Frequency, parse_stamps
-        >>> features, cycles = calendar(parse_stamps(["2024-03-01 06:00"])[0], Frequency.named("h"))
+        >>> from elman.read.clock import read_stamps
+        >>> from elman.read.frequency import Frequency
+        >>> features, cycles = calendar(read_stamps(["2024-03-01 06:00"])[0], Frequency.named("h"))
         >>> cycles, features[0, :2].round(3).tolist()
         (['day', 'week', 'month', 'year'], [1.0, 0.0])
     """

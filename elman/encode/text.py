@@ -43,6 +43,7 @@ VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 HIDDEN = sorted(set(range(256)) - set(VISIBLE))
 BYTES = {chr(b): b for b in VISIBLE} | {chr(256 + i): b for i, b in enumerate(HIDDEN)}
 PART = 1 << 16  # characters given to the trainer at a time
+RUN = re.compile(r"(\S{64})(?=\S)")
 SAMPLE = 200_000  # characters from which the kind of tokens is chosen
 LONG_WORD = 16  # characters between spaces, on average, that no language with spaces reaches
 
@@ -296,6 +297,8 @@ def _without_marks(texts: Iterable[str], tokens: Tokens) -> Iterator[str]:
         if tokens == "word":
             for mark in (UNKNOWN, END, "\n"):
                 text = text.replace(mark, " ")
+        if tokens == "bpe":  # learning takes time by the length of a run without blanks
+            text = RUN.sub(r"\1\n", text)
         start = 0
         while len(text) - start > PART:
             space = text.rfind(" ", start + 1, start + PART)

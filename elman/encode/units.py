@@ -107,7 +107,7 @@ def draw_gaps(
         >>> import numpy as np
         >>> from elman.encode.units import draw_gaps
         >>> hidden = draw_gaps(np.random.default_rng(0), (4000, 20, 1), 0.4)
-        >>> round(hidden.any(1).mean(), 2), round(hidden.mean(), 2)
+        >>> round(float(hidden.any(1).mean()), 2), round(float(hidden.mean()), 2)
         (0.35, 0.2)
     """
     rows, steps, columns = shape

@@ -56,7 +56,7 @@ def read_vectors(path: Path, vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
                 "numbers, with a space before each"
             )
         if vectors is None:
-            vectors = torch.zeros(vocabulary.size, size)
+            vectors = torch.zeros(vocabulary.size, size, dtype=torch.float32)
         index = vocabulary.tokenizer.token_to_id(word) if is_unicode(word) else None
         if index is None or found[index]:
             continue

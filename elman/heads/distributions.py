@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elman.errors import ArgumentError
+from elman.optional import need
 
 LEAST = 1e-4  # of a deviation, in units of the scale
 HALVINGS = 40  # until an interval in which a quantile lies is narrower than a float can say
@@ -103,7 +104,7 @@ class Quantiles:
         self.levels = tuple(levels)
         self.size = len(levels)
         # Of each quantile in the mean: half of the way to its neighbours, or to 0 and 1.
-        p = torch.tensor([-levels[0], *levels, 2 - levels[-1]])
+        p = torch.tensor([-levels[0], *levels, 2 - levels[-1]], dtype=torch.float32)
         self.shares = (p[2:] - p[:-2]) / 2
 
     def losses(self, found: Tensor, y: Tensor, scale: Tensor) -> Tensor:
@@ -148,7 +149,7 @@ class Gaussian:
 
     def sample(self, found: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
         """mu + sigma z."""
-        z = torch.randn(found.shape[1:-1], generator=generator)
+        z = torch.randn(found.shape[1:-1], generator=generator, dtype=found.dtype)
         return found[..., 0] + _positive(found[..., 1]) * z
 
 
@@ -174,8 +175,7 @@ class StudentT:
 
     def quantiles(self, found: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
         """mu + sigma times the quantile of Student's t."""
-        from scipy.special import stdtrit
-
+        stdtrit = need("scipy.special", "output=student_t").stdtrit
         t = stdtrit(self._freedom(found).double().unsqueeze(-1).numpy(), np.array(levels))
         return found[..., :1] + _positive(found[..., 1:2]) * torch.from_numpy(t).to(found)
 
@@ -230,7 +230,7 @@ class Mixture:
         u = _uniform((*found.shape[1:-1], 1), generator)
         which = (u > rises).sum(-1, keepdim=True).clamp(max=self.components - 1)
         mu, sigma = (x.gather(-1, which)[..., 0] for x in (mu, _positive(width)))
-        return mu + sigma * torch.randn(found.shape[1:-1], generator=generator)
+        return mu + sigma * torch.randn(found.shape[1:-1], generator=generator, dtype=found.dtype)
 
 
 class NegativeBinomial:
@@ -255,8 +255,7 @@ class NegativeBinomial:
 
     def quantiles(self, found: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
         """The least counts that reach the levels, in units of the scale."""
-        from scipy.stats import nbinom
-
+        nbinom = need("scipy.stats", "output=negative_binomial").nbinom
         mean, a = (x.double().unsqueeze(-1).numpy() for x in self._counts(found, scale))
         counts = nbinom.ppf(np.array(levels), 1 / a, 1 / (1 + a * mean))
         return torch.from_numpy(counts).to(found) / scale.unsqueeze(-1)
@@ -279,4 +278,4 @@ def _positive(x: Tensor) -> Tensor:
 
 def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Numbers in (0, 1), without the ends."""
-    return torch.rand(shape, generator=generator).clamp(1e-7, 1 - 1e-7)
+    return torch.rand(shape, generator=generator, dtype=torch.float32).clamp(1e-7, 1 - 1e-7)

@@ -69,7 +69,11 @@ class TagHead(nn.Module):
         known = (targets != IGNORED) | ~mask
         whole = known.all(1)
         some = Padded(states.data[whole], states.lengths[whole])
-        loss, count = self.loss(some, targets[whole]) if bool(whole.any()) else (torch.zeros(()), 0)
+        loss, count = (
+            self.loss(some, targets[whole])
+            if bool(whole.any())
+            else (torch.zeros((), dtype=torch.float32), 0)
+        )
         right = ((self.best(states) == targets) & mask).sum()
         tags = int(states.lengths.sum())
         return {"loss": loss.item(), "count": count, "right": right.item(), "tags": tags}

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from elman.errors import ArgumentError
 from elman.kernels import cross_entropy
 from elman.padded import Padded
 
@@ -91,7 +92,12 @@ def plain_loss(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 def _elements(states: Padded, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """States (N, D) and targets (N,) of the elements that are there."""
+    """Return states (N, D) and targets (N,) of the elements that are there."""
+    if targets.shape != states.data.shape[:2]:
+        raise ArgumentError(
+            f"targets must be one for each element, {tuple(states.data.shape[:2])}, got "
+            f"{tuple(targets.shape)}"
+        )
     if bool((states.lengths == states.data.shape[1]).all()):
         return states.data.reshape(-1, states.data.shape[-1]), targets.reshape(-1)
     mask = states.mask()

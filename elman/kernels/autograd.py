@@ -4,8 +4,24 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from elman.errors import ArgumentError
+
+
+def seen_by_torch() -> bool:
+    """Whether torch records or transforms the functions that run, which a kernel hides from it.
+
+    That is so in `torch.jit.trace`, the ONNX exporters, `torch.func` (grad, vmap, jacrev, ...) and
+    forward-mode derivatives.  `torch.compile` and `torch.export` know the kernels' operators.
+    """
+    if torch.compiler.is_compiling():
+        return bool(torch.onnx.is_in_onnx_export())
+    return bool(
+        torch._C._get_tracing_state() is not None
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+    )
 
 
 def keeps_graph() -> bool:

@@ -28,8 +28,13 @@ import torch
 from torch import Tensor
 
 from elman import kernels
-from elman.errors import ArgumentError
-from elman.kernels.autograd import computes_in_bfloat16, keeps_graph, refuse_second_derivatives
+from elman.errors import ArgumentError, TensorError
+from elman.kernels.autograd import (
+    computes_in_bfloat16,
+    keeps_graph,
+    refuse_second_derivatives,
+    seen_by_torch,
+)
 from elman.kernels.pool import Lease
 from elman.kernels.products import FEW, Steps, add_products, multiply
 
@@ -49,7 +54,8 @@ class _Result(NamedTuple):
 
 def covers(h: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether this kernel takes these tensors: on the CPU, float32 or bfloat16, and not too few."""
-    if kernels.native is None or len(h) < FEWEST[0] or len(weight) < FEWEST[1]:
+    few = len(h) < FEWEST[0] or len(weight) < FEWEST[1]
+    if kernels.native is None or few or seen_by_torch():
         return False
     tensors = (h, weight) if bias is None else (h, weight, bias)
     return all(t.device.type == "cpu" and t.dtype in _DTYPES for t in tensors)
@@ -68,7 +74,7 @@ def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor | None, targets
         The loss (), float32, in nats; differentiable once.
 
     Raises:
-        ArgumentError: a target is not in 0..V-1.
+        ArgumentError: a target is not in 0..V-1, or a shape or a dtype does not fit.
 
     Example:
         >>> import torch
@@ -80,8 +86,7 @@ def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor | None, targets
         ...     assert abs(loss - 2.7726) < 1e-4
     """
     bf16 = computes_in_bfloat16(h)
-    h, weight = h.float(), weight.float()
-    bias = None if bias is None else bias.float()
+    h, weight, bias = _in_float32(h, weight, bias)
     needs = (h.requires_grad, weight.requires_grad, bias is not None and bias.requires_grad)
     wanted = torch.is_grad_enabled() and any(needs)
     loss: Tensor
@@ -100,10 +105,19 @@ def loss_and_right(
 ) -> tuple[Tensor, Tensor]:
     """The same without gradients, and which targets (N) are the (first) highest score."""
     with torch.no_grad():
-        bias = None if bias is None else bias.float()
-        result = _run(h.float(), weight.float(), bias, targets, (False, False, False), right=True)
+        given = _in_float32(h, weight, bias)
+        result = _run(*given, targets, (False, False, False), right=True)
     assert result.right is not None
     return result.loss, result.right
+
+
+def _in_float32(
+    h: Tensor, weight: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    for name, tensor in (("h", h), ("weight", weight), ("bias", bias)):
+        if tensor is not None and tensor.dtype not in _DTYPES:
+            raise TensorError(f"{name} must be float32 or bfloat16, got {tensor.dtype}")
+    return h.float(), weight.float(), None if bias is None else bias.float()
 
 
 def _run(
@@ -113,7 +127,7 @@ def _run(
     assert kernels.native is not None
     h, weight = h.detach().contiguous(), weight.detach().contiguous()
     bias = None if bias is None else bias.detach().contiguous()
-    targets = _check(targets, weight)
+    targets = _check(h, weight, bias, targets)
     loss = h.new_empty(len(h), dtype=torch.float64)
     guesses = h.new_empty(len(h), dtype=torch.bool) if right else None
     if len(h) == 0:
@@ -129,16 +143,18 @@ def _run(
     return _Result(loss.sum().float(), guesses, gradients)
 
 
-def _check(targets: Tensor, weight: Tensor) -> Tensor:
-    targets = targets.detach().long().contiguous()
-    if len(targets):
-        low, high = (int(x) for x in targets.aminmax())
-        if low < 0 or high >= len(weight):
-            raise ArgumentError(
-                f"targets must be in 0..V-1={len(weight) - 1}, got {low if low < 0 else high}; "
-                "encode the text with the vocabulary of the model"
-            )
-    return targets
+def _check(h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    """Return the targets as int64; the kernels check whether they are in 0..V-1."""
+    shapes = [tuple(t.shape) for t in (h, weight, targets)] + [() if bias is None else bias.shape]
+    N, D, V = len(h), h.shape[-1], len(weight)
+    if shapes != [(N, D), (V, D), (N,), () if bias is None else (V,)]:
+        raise ArgumentError(
+            "h, weight, targets and bias must have shapes (N, D), (V, D), (N,) and (V,), got "
+            f"{', '.join(str(tuple(shape)) for shape in shapes)}"
+        )
+    if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
+        raise ArgumentError(f"targets must be integers, got dtype {targets.dtype}")
+    return targets.detach().long().contiguous()
 
 
 def _rows(count: int, vocabulary: int) -> int:
@@ -148,24 +164,18 @@ def _rows(count: int, vocabulary: int) -> int:
     return -(-count // (32 * blocks)) * 32
 
 
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
 def _at_once(
     h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, needs: _Needs,
     loss: Tensor, right: Tensor | None,
 ) -> _Gradients:  # fmt: skip
     assert kernels.native is not None
-    V, D = weight.shape
     given = zip((h, weight, bias), needs, strict=True)
     d_h, d_weight, d_bias = (
         torch.empty_like(x) if need and x is not None else None for x, need in given
     )
-    tensors = (h, weight, bias, targets, loss, right, d_h, d_weight, d_bias)
-    addresses = [_address(tensor) for tensor in tensors]
     kernels.native.cross_entropy(
-        len(h), D, V, _rows(len(h), V), *addresses, torch.get_num_threads()
+        _rows(len(h), len(weight)), h, weight, bias, targets, loss, right, d_h, d_weight, d_bias,
+        torch.get_num_threads(),
     )  # fmt: skip
     return d_h, d_weight, d_bias
 
@@ -189,9 +199,8 @@ def _in_blocks(
         rounds = bf16 and len(scores) >= FEW  # fewer may be torch's, whose result is rounded
         multiply(some, weight, scores, transposed=True, bf16=rounds)
         native.softmax(
-            len(scores), V, any(needs), scores.data_ptr(), _address(bias), targets[part].data_ptr(),
-            loss[part].data_ptr(), _address(None if right is None else right[part]),
-            _address(d_bias), threads,
+            any(needs), scores, bias, targets[part], loss[part],
+            None if right is None else right[part], d_bias, threads,
         )  # fmt: skip
         if d_h is not None:
             multiply(Steps(scores), weight, d_h[part], transposed=False, bf16=rounds)

@@ -29,12 +29,9 @@ def normalise(
         kept: (N, G) and (N, 2), to be filled with what `normalise_backward` needs.
     """
     assert native is not None
-    x, scales = (0, 0) if kept is None else (kept[0].data_ptr(), kept[1].data_ptr())
-    gain, bias = gain.contiguous(), None if bias is None else bias.contiguous()
-    native.layer_norm(
-        *y.shape, first, y.data_ptr(), x, scales, gain.data_ptr(),
-        0 if bias is None else bias.data_ptr(), torch.get_num_threads(),
-    )  # fmt: skip
+    x, scales = (None, None) if kept is None else kept
+    bias = None if bias is None else bias.contiguous()
+    native.layer_norm(y, x, scales, first, gain.contiguous(), bias, torch.get_num_threads())
 
 
 def normalise_backward(
@@ -43,8 +40,6 @@ def normalise_backward(
 ) -> None:  # fmt: skip
     """Replace the first of `kept` by the gradient of what was normalised; add to d_gain, d_bias."""
     assert native is not None
-    gain = gain.contiguous()
     native.layer_norm_backward(
-        *d_y.shape, first, d_y.data_ptr(), kept[0].data_ptr(), kept[1].data_ptr(), gain.data_ptr(),
-        d_gain.data_ptr(), 0 if d_bias is None else d_bias.data_ptr(), torch.get_num_threads(),
-    )  # fmt: skip
+        d_y, *kept, first, gain.contiguous(), d_gain, d_bias, torch.get_num_threads()
+    )

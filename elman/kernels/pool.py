@@ -8,6 +8,7 @@ the arithmetic of a small model.
 from __future__ import annotations
 
 import threading
+from collections import deque
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 SMALLEST = 1 << 14  # floats; smaller ones come from malloc's own lists
 LARGEST = 1 << 28  # floats that are kept in all: 1 GiB
 
+_returned: deque[Tensor] = deque()  # given back, and not yet sorted in
 _free: dict[int, list[Tensor]] = {}
 _kept = 0
 _lock = threading.Lock()
@@ -40,7 +42,7 @@ class Lease:
         """A dense float32 tensor (rows, columns) of arbitrary contents."""
         count = rows * columns
         if count < SMALLEST or not self.pooled:
-            return torch.empty(rows, columns)
+            return torch.empty(rows, columns, dtype=torch.float32, device="cpu")
         # Sizes in steps of an eighth of a power of two, so that ragged batches share them.
         grain = 1 << (count.bit_length() - 4)
         size = (count + grain - 1) // grain * grain
@@ -60,18 +62,31 @@ class Lease:
 def _take(size: int) -> Tensor:
     global _kept
     with _lock:
+        _store()
         blocks = _free.get(size)
         if blocks:
             _kept -= size
             return blocks.pop()
     # A block outlives the mode in which it was first needed.
     with torch.inference_mode(False):
-        return torch.empty(size)
+        return torch.empty(size, dtype=torch.float32, device="cpu")
 
 
 def _give(block: Tensor) -> None:
+    # Python may collect a Lease anywhere, even where this thread holds the lock: nobody waits here.
+    _returned.append(block)
+    if _lock.acquire(blocking=False):
+        try:
+            _store()
+        finally:
+            _lock.release()
+
+
+def _store() -> None:
+    """Sort in what was given back, up to the limit; whoever calls holds the lock."""
     global _kept
-    with _lock:
+    while _returned:
+        block = _returned.popleft()
         if _kept + block.numel() <= LARGEST:
             _free.setdefault(block.numel(), []).append(block)
             _kept += block.numel()

@@ -42,24 +42,12 @@ class Steps:
             data = torch.cat(parts[::-1] if self.at_end else parts)
         return data.reshape(-1, data.shape[-1])
 
-    def address(self) -> tuple[object, list[Tensor]]:
-        """Where the rows are, for the kernel, and what must stay alive meanwhile."""
+    def for_kernel(self) -> object:
+        """The rows as the kernel takes them: where they are in memory, which stays alive."""
         assert native is not None
         data = self.data if self.data.stride(-1) == 1 else self.data.contiguous()
-        bf16, at = data.dtype == torch.bfloat16, data.data_ptr()
-        if data.dim() == 2:
-            n, row = max(1, len(data)), data.stride(0)
-            return native.Rows(at, n, n * row, row, bf16), [data]
-        count, per_step, _ = data.shape
-        step, row = data.stride(0), data.stride(1)
-        if self.initial is None:
-            return native.Rows(at, per_step, step, row, bf16), [data]
-        initial = self.initial.contiguous()
-        here = count if self.at_end else 0
-        if not self.at_end:  # steps are counted from the initial one
-            at -= step * data.element_size()
-        rows = native.Rows(at, per_step, step, row, bf16, initial.data_ptr(), here)
-        return rows, [data, initial]
+        initial = None if self.initial is None else self.initial.contiguous()
+        return native.Rows(data, initial, self.at_end)
 
 
 def multiply(
@@ -81,20 +69,11 @@ def multiply(
         bias: (M) float32.
         bf16: whether what is multiplied may be rounded to bfloat16.
     """
-    N, M = out.shape
-    if _own(N, w.numel()):
+    if _own(len(out), w.numel()):
         assert native is not None
-        rows, alive = a.address()
         w = w.float().contiguous()
-        at_bias = 0
-        if bias is not None:
-            alive.append(bias.contiguous())
-            at_bias = alive[-1].data_ptr()
-        threads = torch.get_num_threads()
-        native.product(
-            N, w.numel() // M, M, rows, w.data_ptr(), transposed, at_bias, out.data_ptr(), bf16,
-            threads,
-        )  # fmt: skip
+        bias = None if bias is None else bias.contiguous()
+        native.product(a.for_kernel(), w, transposed, bias, out, bf16, torch.get_num_threads())
         return
     w = w.t() if transposed else w
     if bf16:
@@ -128,17 +107,13 @@ def add_products(
             _add_by_torch(sums, name, a, b.rows().to(a.dtype))
         return
     assert native is not None
-    alive, to = [], []
+    to = []
     for name, b in factors.items():
         if new:
             sums[name] = a.new_empty(M, b.data.shape[-1])
         sums[name] = sums[name].contiguous()  # torch may have given it turned round
-        rows, kept = b.address()
-        alive += kept
-        to.append((rows, b.data.shape[-1], sums[name].data_ptr()))
-    native.outer_product(
-        N, M, a.data_ptr(), a.stride(0), to, not new, bf16, torch.get_num_threads()
-    )
+        to.append((b.for_kernel(), sums[name]))
+    native.outer_product(a, to, not new, bf16, torch.get_num_threads())
 
 
 def _add_by_torch(sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> None:

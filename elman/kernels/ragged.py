@@ -21,50 +21,35 @@ class Ragged:
     """Where the rows of each step are.
 
     Args:
-        numbers: int64, one after the other: (T) the first row of a step in packed data, (T) how
-            many rows run at it, and, unless the caller's rows are sorted, (B) which of them is
-            r-th by length.
+        native: of the kernels, which have checked the numbers that it was made of.
         steps: T.
     """
 
-    def __init__(self, numbers: Tensor, steps: int) -> None:
-        self.numbers, self.steps = numbers, steps
-        self.address = numbers.data_ptr()
-        self.order = self.address + 16 * steps if len(numbers) > 2 * steps else 0
+    def __init__(self, native: Any, steps: int) -> None:
+        self.native, self.steps = native, steps
 
     @classmethod
     def sort(cls, lengths: Tensor, steps: int) -> Ragged:
-        """Of rows with these lengths, (B) in 0..T."""
+        """Sort rows with these lengths, (B) in 0..T."""
         assert native is not None
-        lengths = lengths.to("cpu", torch.int64).contiguous()
-        rows = len(lengths)
-        numbers = torch.empty(2 * steps + rows, dtype=torch.int64)
-        native.sort_rows(lengths.data_ptr(), rows, steps, numbers.data_ptr())
-        return cls(numbers, steps)
+        return cls(native.Ragged.sorted(lengths.to("cpu", torch.int64).contiguous(), steps), steps)
 
     @classmethod
-    def packed(cls, batch_sizes: Tensor) -> Ragged:
-        """Of the batch sizes of a PackedSequence."""
-        numbers = torch.cat([batch_sizes.cumsum(0) - batch_sizes, batch_sizes])
-        return cls(numbers, len(batch_sizes))
-
-    def start(self, step: int) -> int:
-        """The address of the first rows of the steps from this one on."""
-        return self.address + 8 * step
-
-    def active(self, step: int) -> int:
-        """The same of how many rows run."""
-        return self.address + 8 * (self.steps + step)
+    def packed(cls, batch_sizes: Tensor, rows: int) -> Ragged:
+        """Take the batch sizes of a PackedSequence with so many rows of data."""
+        assert native is not None
+        return cls(native.Ragged.packed(batch_sizes.contiguous(), rows), len(batch_sizes))
 
     @property
-    def batch_sizes(self) -> Tensor:
-        """How many rows run at each step, (T)."""
-        return self.numbers[self.steps : 2 * self.steps]
+    def batch_sizes(self) -> list[int]:
+        """How many rows run at each step."""
+        sizes: list[int] = self.native.batch_sizes
+        return sizes
 
     def rows(self, first: int, last: int) -> tuple[int, int]:
-        """First row, and that behind the last, of steps `first` to `last` - 1 in packed data."""
-        start, active = int(self.numbers[last - 1]), int(self.numbers[self.steps + last - 1])
-        return int(self.numbers[first]), start + active
+        """First row of steps `first` to `last` - 1 in packed data, and the one after their last."""
+        rows: tuple[int, int] = self.native.rows(first, last)
+        return rows
 
 
 def pack(x: Tensor, ragged: Ragged) -> Tensor:
@@ -84,14 +69,8 @@ def _pack(x: Tensor, ragged: Ragged) -> Tensor:
 
 
 def _copy(ragged: Ragged, padded: Tensor, packed: Tensor, *, pack: bool) -> None:
-    assert native is not None
-    size, (count, features) = packed.element_size(), packed.shape
-    step, row, _ = padded.stride()
-    native.copy_rows(
-        ragged.steps, ragged.address, ragged.order, padded.data_ptr(), size * step, size * row,
-        packed.data_ptr(), size * features, pack,
-        torch.get_num_threads() if size * count * features > THREADED else 1,
-    )  # fmt: skip
+    threaded = packed.numel() * packed.element_size() > THREADED
+    ragged.native.copy(padded, packed, pack, torch.get_num_threads() if threaded else 1)
 
 
 class _Pack(torch.autograd.Function):

@@ -16,13 +16,14 @@ of h (H, or the projection's).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from elman.errors import TensorError
 from elman.kernels import native
 from elman.kernels.layer_norm import normalise, normalise_backward
 from elman.kernels.pool import Lease
@@ -33,6 +34,7 @@ Leaves = tuple[Tensor, ...]
 CELLS = {"rnn tanh": 0, "rnn relu": 1, "lstm": 2, "gru": 3, "gru reset before": 4}
 GATES = {"rnn tanh": 1, "rnn relu": 1, "lstm": 4, "gru": 3, "gru reset before": 3}
 LATE = {"gru reset before": 1}  # gates whose matrix, `hr`, waits for those of the others
+SHORT = (torch.float32, torch.bfloat16, torch.float16)
 PART = 1 << 19  # floats of `a` that the second caches of one or two cores hold
 
 
@@ -101,7 +103,10 @@ def is_separate(cell: str, *, normalised: bool) -> bool:
 
 
 def in_float32(state: Leaves, weights: Constants) -> tuple[Leaves, Constants]:
-    """What enters sums and states; W_ih stays as it is, like x."""
+    """What enters sums and states as float32; W_ih stays as it is, like x."""
+    for tensor in (*state, *weights):
+        if tensor is not None and tensor.dtype not in SHORT:
+            raise TensorError(f"a weight or state must be float32 or shorter, got {tensor.dtype}")
     rest = (None if w is None else w.float() for w in weights[1:])
     return tuple(leaf.float() for leaf in state), Constants(weights.ih, *rest)  # type: ignore[arg-type]
 
@@ -182,40 +187,30 @@ class _Call:
         self.lease = Lease(pooled=pooled)
         self.alive: list[Tensor] = []
 
-        keep_h, keep_c, ragged, address = run.keep_h, run.keep_c, run.ragged, self._address
+        dense, keep_h, keep_c, ragged = self._dense, run.keep_h, run.keep_c, run.ragged
         self.native = native.Recurrence()
         self.native.set_layer(
-            CELLS[run.cell], self.rows, self.hidden, self.width, torch.get_num_threads(),
-            run.reverse, run.bf16,
+            CELLS[run.cell], self.rows, x.shape[-1], self.hidden, self.width,
+            torch.get_num_threads(), run.reverse, run.bf16,
             0.0 if isinstance(keep_h, Tensor) else keep_h,
             0.0 if isinstance(keep_c, Tensor) else keep_c,
-            0 if ragged is None else ragged.order, address(run.mask),
-            address(weights.hh), address(weights.hr), address(weights.bias),
-            address(weights.peephole), address(weights.gain), address(weights.gain_c),
-            address(weights.bias_c),
+            None if ragged is None else ragged.native, dense(run.mask), weights.ih,
+            dense(weights.bias_ih), dense(weights.gain_ih), dense(weights.hh), dense(weights.hr),
+            dense(weights.bias), dense(weights.peephole), dense(weights.gain),
+            dense(weights.gain_c), dense(weights.bias_c),
         )  # fmt: skip
-        self.start = self._addresses(state)
+        self.start = self._pair(state)
 
-    def _address(self, tensor: Tensor | None) -> int:
-        """Of a dense copy or the tensor itself; 0 for none."""
-        if tensor is None:
-            return 0
-        if not tensor.is_contiguous():
-            tensor = tensor.contiguous()
-            self.alive.append(tensor)
-        return tensor.data_ptr()
+    def _dense(self, tensor: Tensor | None) -> Tensor | None:
+        """The tensor, or a dense copy that is kept alive: the native call has only addresses."""
+        if tensor is None or tensor.is_contiguous():
+            return tensor
+        self.alive.append(tensor.contiguous())
+        return self.alive[-1]
 
-    def _addresses(self, leaves: Sequence[Tensor | None]) -> tuple[int, int]:
-        """Those of h and c."""
-        return self._address(leaves[0]), self._address(leaves[1]) if len(leaves) == 2 else 0
-
-    def _give_steps(self, give: Callable[..., None], tensor: Tensor, part: _Part) -> None:
-        """Give a tensor (T, B, ...) of any strides but the last, or packed (N, ...)."""
-        if tensor.dim() == 2:
-            give(tensor.data_ptr(), 0, tensor.stride(0), True)
-        else:
-            step, row, _ = tensor.stride()
-            give(tensor.data_ptr() + 4 * part.first * step, step, row, False)
+    def _pair(self, leaves: Sequence[Tensor | None]) -> tuple[Tensor | None, Tensor | None]:
+        """Dense h and c."""
+        return self._dense(leaves[0]), self._dense(leaves[1]) if len(leaves) == 2 else None
 
     def _give_part(self, part: _Part, saved: _Saved, d_r: Tensor | None, *, whole: bool) -> None:
         """The steps of the next native call, and their rows of the buffers (n, ...).
@@ -226,21 +221,19 @@ class _Call:
             d_r: the same.
             whole: whether they have all rows.
         """
-        run, ragged = self.run, self.run.ragged
-        if ragged is None:
-            where = (0, 0, part.at if whole else 0)
-        else:  # packed steps know their place in (N, ...)
-            where = (ragged.start(part.first), ragged.active(part.first), 0 if whole else -part.at)
-        addresses = (0 if b is None else b.data_ptr() for b in (*saved[:OF_A_STEP], d_r))
-        self.native.set_part(part.last - part.first, self.gates, *where, *addresses)
+        run = self.run
+        first = part.at if whole else 0
+        if run.ragged is not None:  # packed steps know their place in (N, ...)
+            first -= part.at
+        self.native.set_part(part.last - part.first, part.first, first, *saved[:OF_A_STEP], d_r)
         if self.decay is not None:
-            self._give_steps(self.native.set_decay, self.decay, part)
+            self.native.set_decay(self.decay)
         if self.d_decay is not None:
-            self._give_steps(self.native.set_d_decay, self.d_decay, part)
+            self.native.set_d_decay(self.d_decay)
         if isinstance(run.keep_h, Tensor):
-            self._give_steps(self.native.set_keep_h, run.keep_h, part)
+            self.native.set_keep_h(run.keep_h)
         if isinstance(run.keep_c, Tensor):
-            self._give_steps(self.native.set_keep_c, run.keep_c, part)
+            self.native.set_keep_c(run.keep_c)
 
     def parts(self, *, whole: bool, backward: bool = False) -> list[_Part]:
         """The sequence in the order in which it is run, and the weights packed if in parts."""
@@ -248,7 +241,7 @@ class _Call:
         # Products of few rows are slow; the more so, the larger the matrix.
         rows = max(PART // self.gates, 4 * self.hidden)
         size = steps if whole else max(1, -(-rows // self.rows))
-        self.native.packed = 0
+        self.native.unpack()
         if size >= steps:
             return [_Part(0, steps, 0, self.count)]
         result = []
@@ -260,7 +253,7 @@ class _Call:
             result.append(_Part(first, last, at, end))
         packed = self.lease.take(1, self.native.packed_floats)
         self.alive.append(packed)
-        self.native.pack(packed.data_ptr(), backward)
+        self.native.pack(packed, backward)
         return result[::-1] if self.run.reverse != backward else result
 
     def inputs(self, part: _Part) -> Steps:
@@ -285,7 +278,7 @@ class _Call:
         """All steps; with `keep`, all that the way back needs is kept."""
         run, call, weights, take = self.run, self.native, self.weights, self.lease.take
         y, end = self._new_output(), tuple(leaf.new_empty(leaf.shape) for leaf in self.state)
-        start, ends = self.start, self._addresses(end)
+        start, ends = self.start, self._pair(end)
         parts = self.parts(whole=False)
         one = len(parts) == 1
         most = self.count if keep or one else max(part.end - part.at for part in parts)
@@ -316,7 +309,7 @@ class _Call:
                 a = a[part.at : part.end] if keep else a[: part.end - part.at]
             self.project(part, a, saved.of_inputs(part))
             self._give_part(part, saved, None, whole=keep or one)
-            self._give_steps(call.set_y, y, part)
+            call.set_y(y)
             call.set_state(*start, *ends)
             if single:
                 self._multiply_step(saved.a if saved.p is None else saved.p)
@@ -365,7 +358,7 @@ class _Call:
         if d_y is not None and d_y.stride(-1) != 1:
             d_y = d_y.contiguous()
         d_state = [leaf.new_empty(leaf.shape) for leaf in self.state]
-        d_start, ends = self._addresses(d_state), self._addresses(d_end)
+        d_start, ends = self._pair(d_state), self._pair(d_end)
         gradients: dict[str, Tensor] = {}
         for name in SMALL:
             weight = getattr(weights, name)
@@ -375,8 +368,7 @@ class _Call:
             gradients["gain_ih"] = torch.zeros_like(weights.gain_ih)
             if weights.bias_ih is not None:
                 gradients["bias_ih"] = torch.zeros_like(weights.bias_ih)
-        small = (gradients[name].data_ptr() if name in gradients else 0 for name in SMALL)
-        call.set_gradients(*d_start, *small)
+        call.set_gradients(*d_start, *(gradients.get(name) for name in SMALL))
         if self.decay is not None:
             self.d_decay = torch.empty_like(self.decay, memory_format=torch.contiguous_format)
         d_r = self.lease.take(self.count, self.width) if self.projects else None
@@ -385,13 +377,9 @@ class _Call:
         for part in self.parts(whole=self.run.ragged is not None, backward=True):
             self._give_part(part, saved, d_r, whole=True)
             if len(self.state) == 1:
-                self._give_steps(call.set_c, y, part)
-            if d_y is None:
-                call.set_y(0, 0, 0, False)
-            else:
-                self._give_steps(call.set_y, d_y, part)
-            before = self._state_before(part, states)
-            call.set_state(before, before, *ends)
+                call.set_c(y)
+            call.set_y(d_y)
+            call.set_state(*self._state_before(part, states), *ends)
             call.backward()
             ends = d_start
             normal = saved.of_inputs(part)
@@ -408,12 +396,17 @@ class _Call:
             d_x = d_x.view(self.run.steps, self.rows, -1)
         return d_x, d_state, gradients
 
-    def _state_before(self, part: _Part, states: Tensor | None) -> int:
-        """Where the last leaf is in front of a part: at the start, or after the step before."""
+    def _state_before(
+        self, part: _Part, states: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The state before a part: at the start, or h or else c after the step before."""
         before = part.last if self.run.reverse else part.first - 1
         if not 0 <= before < self.run.steps or self.run.ragged is not None or states is None:
-            return self.start[len(self.state) - 1]
-        return self._address(states[before] if states.dim() == 3 else states[before * self.rows :])
+            return self.start
+        if states.dim() == 2:
+            states = states.view(self.run.steps, self.rows, -1)
+        state = self._dense(states[before])
+        return (None, state) if len(self.state) == 2 else (state, None)
 
     def _add_products(
         self,

@@ -49,10 +49,9 @@ def _forward(
     a, b, state = _real_memory(a), _real_memory(b), _dense(state)
     h, end = _new(b), b.new_empty(b.shape[0], b.shape[2])
     call, lengths = _call(a, h, lengths, reverse)
-    call.set_b(b.data_ptr(), *b.stride())
-    if state is not None:
-        call.h0 = state.data_ptr()
-    call.h_end = end.data_ptr()
+    call.set_b(b)
+    call.set_h0(state)
+    call.set_h_end(end)
     call.forward()
     return h, end
 
@@ -71,27 +70,22 @@ def _backward(
     # All must stay alive until the call is done: it has their addresses only.
     a, state, d_end = _real_memory(a), _dense(state), _dense(d_end)
     call, lengths = _call(a, h, lengths, reverse)
-    if state is not None:
-        call.h0 = state.data_ptr()
-    if d_h is not None:
-        d_h = _real_memory(d_h)
-        call.set_d_h(d_h.data_ptr(), *d_h.stride())
-    if d_end is not None:
-        call.d_end = d_end.data_ptr()
+    d_h = None if d_h is None else _real_memory(d_h)
+    call.set_h0(state)
+    call.set_d_h(d_h)
+    call.set_d_end(d_end)
     d_a = d_b = d_state = None
     if wanted[0]:
-        over_rows, over_steps = a.shape[0] < h.shape[0], a.shape[1] < h.shape[1]
+        over_steps = a.shape[1] < h.shape[1]
         # Sums over steps come for every row: they are small.
         d_a = h.new_empty(h.shape[0], 1, h.shape[2]) if over_steps else _new(a)
-        row, step, unit = d_a.stride()
-        row = 0 if over_rows and not over_steps else row
-        call.set_d_a(d_a.data_ptr(), row, 0 if over_steps else step, unit)
+        call.set_d_a(d_a)
     if wanted[1]:
         d_b = _new(h)
-        call.set_d_b(d_b.data_ptr(), *d_b.stride())
+        call.set_d_b(d_b)
     if wanted[2]:
         d_state = h.new_empty(h.shape[0], h.shape[2])
-        call.d_h0 = d_state.data_ptr()
+        call.set_d_h0(d_state)
     call.backward()
     if d_a is not None and d_a.shape[0] > a.shape[0]:
         d_a = d_a.sum(0, keepdim=True)
@@ -111,15 +105,14 @@ def _new(like: Tensor) -> Tensor:
 def _call(a: Tensor, h: Tensor, lengths: Tensor | None, reverse: bool) -> tuple[Any, Tensor | None]:
     """A native call with what both ways need, and the lengths that must stay alive for it."""
     assert kernels.native is not None
-    call = kernels.native.Scan()
     shape = h.shape
-    call.set_sizes(*shape, torch.get_num_threads(), h.is_complex(), reverse)
-    call.set_a(a.data_ptr(), *(a if a.shape == shape else a.expand(shape)).stride())
-    call.set_h(h.data_ptr(), *h.stride())
+    call = kernels.native.Scan(*shape, torch.get_num_threads(), h.is_complex(), reverse)
+    call.set_a(a)
+    call.set_h(h)
     if lengths is not None:
         check_lengths(lengths, shape[0], shape[1])
         lengths = lengths.to("cpu", torch.int64).contiguous()
-        call.lengths = lengths.data_ptr()
+        call.set_lengths(lengths)
     return call, lengths
 
 

@@ -1,42 +1,52 @@
 """Typed columns out of tables and frames: names, stamps, numbers, and values of either kind.
 
-    name      words, none missing
-    stamp     dates or whole numbers, see `elman.read.stamps`
+    name      words, none missing; whole numbers of any type are the same name
+    stamp     dates or whole numbers, see `elman.read.clock`
     moment    dates, or seconds: numbers of any kind, or hours:minutes(:seconds)
     number    a number, true or false, or nothing; text is an error of its row
-    value     the same, or words in all rows: a category
+    value     the same, or words in all rows: a category; the type decides that is declared in a
+              frame, Parquet or JSONL, in .csv and .tsv how the values look (see `dialect.py`)
     word      a category, whatever it looks like
     raw       anything, as it is
 
-Nothing is an empty field, NA or NaN; it is NaN here and stays so, but NA may be a name.  Infinity
-is an error.
+Nothing is an empty field, NA, NaN, what Excel has for them such as #N/A, or a code that is named;
+it is NaN here and stays so, but NA may be a name.  Infinity is an error.
 """
 
 from __future__ import annotations
 
 import math
-import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman.errors import ArgumentError, DataError
-from elman.read.files import files_below, kind_of
+from elman.read.clock import Clock
+from elman.read.convert import Kind, Part, convert, is_number, single
+from elman.read.dialect import (
+    Dialect,
+    are_numbers,
+    find_decimal,
+    is_code,
+    is_nothing,
+    name_of,
+    named_like,
+    number_of,
+    scalar_of,
+)
+from elman.read.files import files_below, is_path, kind_of, path_of
 from elman.read.rows import Rejects, Row, Rows
-from elman.read.stamps import parse_moments, parse_stamps
-from elman.read.tables import TABLES
-from elman.read.text import table_columns
+from elman.read.stamps import Parsed
+from elman.read.tables import TABLES, USUAL, listed, no_column
+from elman.read.text import table_head
 
-Kind = Literal["name", "stamp", "moment", "number", "value", "word", "raw"]
-NOTHING = {"", "na", "n/a", "nan", "null", "none", "?"}
-TRUTH = {"true": 1.0, "false": 0.0}  # as frames write them
-DATE = re.compile(r"\d{1,4}[-/.]\d\d?[-/.]\d")
+WORDS = ("category", "string", "str", "Categorical", "Enum", "String", "Utf8")  # types of frames
 BLOCK = 1 << 16  # rows that are turned into arrays at a time
 
 
@@ -45,12 +55,18 @@ class Column:
     """Values (N,) of good rows: float64, stamps, the numbers of words, or objects.
 
     Attributes:
-        values: of the rows.
+        values: of the rows; of stamps with a zone in UTC.
         words: of a column of names or categories, by number; else None.
+        given: of a column of names those that were no text, as they were given.
+        clock: of a column of stamps, how they are read and written; else None.
+        offsets: (N,) microseconds by which the clock of a stamp's zone is ahead of UTC; or None.
     """
 
     values: NDArray[Any]
     words: list[str] | None = None
+    given: dict[str, Any] = field(default_factory=dict)
+    clock: Clock | None = None
+    offsets: NDArray[np.int64] | None = None
 
 
 @dataclass
@@ -61,13 +77,15 @@ class Columns:
         columns: by name.
         ordinals: (N,) number of each row in the source.
         rows: the source.
-        moved: whether a stamp was moved to UTC.
+        dialect: how the values were written.
+        decimal: the mark of their numbers.
     """
 
     columns: dict[str, Column]
     ordinals: NDArray[np.int64]
     rows: Rows
-    moved: bool
+    dialect: Dialect
+    decimal: str
 
     def place(self, row: int) -> str:
         """Where a row stands: the source is read again, as only a complaint needs it."""
@@ -82,6 +100,17 @@ class Columns:
         return [wanted[int(self.ordinals[row])] for row in rows]
 
 
+def is_frame(source: object) -> bool:
+    """Whether a source is a data frame, or a dict of columns."""
+    columns = hasattr(source, "columns") and hasattr(source, "__getitem__")
+    return columns or isinstance(source, Mapping) or type(source).__name__ == "LazyFrame"
+
+
+def column_of(source: Any, name: str) -> Any:
+    """The values of a column if the source is a frame; anything else as it is."""
+    return next(iter(Table(source).rows([name]).lists)) if is_frame(source) else source
+
+
 class Table:
     """A table of any kind, with the names of its columns.
 
@@ -89,6 +118,13 @@ class Table:
         source: a file, a data frame of polars or pandas, or a dict of columns.
         encoding: of the file.
         lenient: whether bytes that are not text are an error of their row instead of the file.
+        dialect: how its values are written; what is None there is found.
+
+    Attributes:
+        names: of the columns.
+        typed: whether types are declared, as in a frame, so that text is never a number.
+        declared: columns of words by their declared type.
+        notes: what was found of its form, for people.
 
     Raises:
         ArgumentError: it is none of these.
@@ -103,35 +139,54 @@ class Table:
         [([0, 1], ['a', 'b']), ([1.0, nan], None), ([0.0, 0.0], ['x'])]
     """
 
-    def __init__(self, source: Any, *, encoding: str = "utf-8", lenient: bool = False) -> None:
+    def __init__(
+        self,
+        source: Any,
+        *,
+        encoding: str = "utf-8",
+        lenient: bool = False,
+        dialect: Dialect | None = None,
+    ) -> None:
         self.encoding, self.lenient = encoding, lenient
+        self.dialect = dialect or Dialect()
         self.file: Path | None = None
+        self.typed, self.declared = True, set[str]()
+        self.notes: list[str] = []
         self.frame: dict[str, list[object]] = {}
         if type(source).__name__ == "LazyFrame":
             source = source.collect()
-        if isinstance(source, str | Path):
-            if not Path(source).exists():
+        if is_path(source):
+            if not path_of(source, "a table").exists():
                 raise DataError(f"{source}: there is no such file; expected a table")
             self.file = files_below(source)[0]
             if kind_of(self.file) not in TABLES or Path(source).is_dir():
                 shown = ", ".join(sorted(TABLES))
                 raise ArgumentError(f"{source}: expected a table ({shown}, also .gz)")
-            self.names = table_columns(self.file, encoding)
+            head = table_head(self.file, encoding, self.dialect.delimiter)
+            self.names, self.typed = head.names, kind_of(self.file) not in USUAL
+            self.declared = {name for name, kind in head.types.items() if kind.startswith(WORDS)}
+            self.notes += [] if head.note is None else [head.note]
         elif isinstance(source, Mapping):
             self.frame = {str(name): list(values) for name, values in source.items()}
-            self.names = list(self.frame)
+            self.names, self.typed = list(self.frame), False
         elif hasattr(source, "columns") and hasattr(source, "__getitem__"):
             names = [str(name) for name in source.columns]
-            twice = next((name for name in names if names.count(name) > 1), None)
+            twice = next((name for name, count in Counter(names).items() if count > 1), None)
             if twice is not None:
                 raise ArgumentError(f"the data frame has two columns {twice!r}; rename one")
             self.frame = _index_of(source, names)
-            self.frame |= {str(name): source[name].to_list() for name in source.columns}
+            for name in source.columns:
+                column = source[name]
+                self.frame[str(name)] = column.to_list()
+                if str(column.dtype).startswith(WORDS):
+                    self.declared.add(str(name))
             self.names = list(self.frame)
         else:
             raise ArgumentError(
                 "expected a file, a data frame or a dict of columns, got " + type(source).__name__
             )
+        if not self.names:
+            raise ArgumentError("a table without columns; expected one or more")
 
     def rows(self, names: Sequence[str]) -> Rows:
         """The rows of some columns.
@@ -139,15 +194,26 @@ class Table:
         Raises:
             ArgumentError: one is not there, or named twice.
         """
-        for name in names:
-            if name not in self.names:
-                shown = ", ".join(map(repr, self.names)) or "none"
-                where = f"{self.file}: " if self.file else ""
-                raise ArgumentError(f"{where}no column {name!r}; its columns: {shown}")
-            if list(names).count(name) > 1:
+        there = set(self.names)
+        for name, count in Counter(names).items():
+            if count > 1:
                 raise ArgumentError(f"column {name!r} is named for two different ends")
+            if name not in there:
+                where = f"{self.file}: " if self.file else ""
+                if self.file and not self.typed:
+                    raise ArgumentError(no_column(name, names, self.names, where))
+                shown = listed(self.names)
+                raise ArgumentError(f"{where}no column {name!r}; its columns: {shown}")
+                raise ArgumentError(f"column {name!r} is named for two different ends")
+            if name not in there:
+                where = f"{self.file}: " if self.file else ""
+                shown = listed(self.names)
+                raise ArgumentError(f"{where}no column {name!r}; its columns: {shown}")
         if self.file is not None:
-            return Rows(self.file, names, encoding=self.encoding, lenient=self.lenient)
+            return Rows(
+                self.file, names, encoding=self.encoding, lenient=self.lenient,
+                delimiter=self.dialect.delimiter,
+            )  # fmt: skip
         first, *rest = (self.frame[name] for name in names)
         return Rows(first, names, beside=rest)
 
@@ -157,6 +223,8 @@ class Table:
         rejects: Rejects,
         *,
         ds_format: str | None = None,
+        zone: str | None = None,
+        clock: Clock | None = None,
         words: Mapping[str, Sequence[str]] | None = None,
     ) -> Columns:
         """All rows of the columns named.
@@ -164,24 +232,36 @@ class Table:
         Args:
             kinds: of the columns.
             rejects: hears of rows that cannot be used.
-            ds_format: of stamps that are not ISO 8601, as for `datetime.strptime`.
+            ds_format: of stamps that are not ISO 8601, see `elman.read.stamps.parse`.
+            zone: of the stamps; None for that which they have.
+            clock: of stamps that are read as others were; None to find it.
             words: of categories those whose numbers are known.
 
         Raises:
             DataError: there is no good row, or a column holds numbers in some and words in others.
         """
         rows = self.rows(list(kinds))
-        parts: list[list[NDArray[Any] | list[object]]] = [[] for _ in kinds]
-        names: list[dict[str, int]] = [{} for _ in kinds]
-        ordinals, moved = [], False
+        kinds = {name: self._kind(name, kind) for name, kind in kinds.items()}
+        parts: list[list[Part]] = [[] for _ in kinds]
+        names: list[dict[Any, int]] = [{} for _ in kinds]
+        ordinals: list[NDArray[np.int64]] = []
+        decimal = self.dialect.decimal
+        ids: dict[str, dict[str, Any]] = {}
         for numbers, places, block in _good(rows.read(), rejects):
             bad: dict[int, str] = {}
-            found: list[NDArray[Any] | list[object]] = []
-            for (name, kind), known, values in zip(kinds.items(), names, block, strict=True):
-                array, wrong, shifted = _convert(kind, values, known, ds_format)
+            found: list[Part] = []
+            if decimal is None:
+                decimal = self._find_decimal(kinds, block)
+            for (name, kind), known, given in zip(kinds.items(), names, block, strict=True):
+                alone, strange = (given, {}) if kind == "raw" else single(given)
+                values = self._without_codes(name, kind, alone)
+                if kind == "name" and self.frame:
+                    others = (scalar_of(one) for one in values if not isinstance(one, str))
+                    ids.setdefault(name, {}).update((name_of(one), one) for one in others)
+                array, wrong = convert(kind, values, known, ds_format, decimal)
+                wrong |= strange
                 bad = {n: f"column {name!r} {why}" for n, why in wrong.items()} | bad
                 found.append(array)
-                moved |= shifted
             for n in sorted(bad):
                 rejects.add(places[n], DataError(f"{places[n]}: {bad[n]}"))
             kept = np.ones(len(numbers), dtype=bool)
@@ -191,14 +271,116 @@ class Table:
                 if isinstance(array, list):
                     part.append([value for value, keep in zip(array, kept, strict=True) if keep])
                 else:
-                    part.append(array[kept])
+                    part.append(array.pick(kept) if isinstance(array, Parsed) else array[kept])
         if not sum(map(len, ordinals)):
             raise DataError(f"{rows.name}: has no row that can be used")
-        whole = Columns({}, np.concatenate(ordinals), rows, moved)
+        whole = Columns({}, np.concatenate(ordinals), rows, self.dialect, decimal or ".")
+        bad = {}
         for (name, kind), part, known in zip(kinds.items(), parts, names, strict=True):
-            before = list(known) if kind == "name" else list((words or {}).get(name, ()))
-            whole.columns[name] = _join(name, kind, part, before, whole)
-        return whole
+            if kind in ("stamp", "moment"):
+                stamps = [one for one in part if isinstance(one, Parsed) and len(one.values)]
+                if len({one.values.dtype.kind == "M" for one in stamps}) > 1:
+                    raise DataError(f"{rows.name}: column {name!r} has dates and numbers; mend it")
+                parsed = Parsed.join(stamps)
+                known_clock = clock or Clock.find(parsed, ds_format, zone, seconds=kind == "moment")
+                moments, offsets, unread = known_clock.read(parsed)
+                bad |= {n: f"column {name!r} {known_clock.why(parsed, n)}" for n in unread}
+                known_clock = replace(known_clock, text=parsed.text)
+                whole.columns[name] = Column(moments, clock=known_clock, offsets=offsets)
+            elif kind == "value":
+                arrays = cast("list[NDArray[Any]]", part)
+                whole.columns[name] = self._join_values(name, arrays, known, whole)
+            else:
+                before = list(known) if kind == "name" else list((words or {}).get(name, ()))
+                whole.columns[name] = _join(kind, part, before)
+                whole.columns[name].given = ids.get(name, {})
+        return _without(whole, bad, rejects) if bad else whole
+
+    def is_missing(self, value: object, column: str, *, named: bool = False) -> bool:
+        """Whether a value is a code for a missing one, of the column alone if `named`."""
+        return is_code(value, self.dialect.codes(column, named=named))
+
+    def words_among(self, columns: Sequence[str]) -> set[str]:
+        """Those of some columns that are declared as words by their type or by a setting."""
+        found = self.declared | set(self.dialect.categorical)
+        if self.frame and self.typed:
+            found |= {
+                name
+                for name in set(columns) & set(self.frame)
+                if any(isinstance(value, str) for value in self.frame[name])
+            }
+        return found & set(columns) - set(self.dialect.numeric)
+
+    def _kind(self, name: str, kind: Kind) -> Kind:
+        """The kind of a column, of a value as far as a type or a setting declares it."""
+        if kind != "value":
+            return kind
+        if name in self.dialect.numeric:
+            return "number"
+        return "word" if name in self.declared or name in self.dialect.categorical else kind
+
+    def _find_decimal(self, kinds: Mapping[str, Kind], block: list[tuple[object, ...]]) -> str:
+        """The decimal mark of a file whose fields a comma does not separate; noted if a comma."""
+        if self.typed or self.file is None:
+            return "."
+        if table_head(self.file, self.encoding, self.dialect.delimiter).delimiter == ",":
+            return "."
+        fields = [
+            value for kind, values in zip(kinds.values(), block, strict=True)
+            if kind in ("number", "value", "moment") for value in values
+        ]  # fmt: skip
+        found = find_decimal(fields)
+        if found == ",":
+            example = next(x for x in fields if isinstance(x, str) and find_decimal([x]) == ",")
+            self.notes.append(f"{self.file.name}: {example.strip()} is read with a decimal comma")
+        return found
+
+    def _without_codes(self, name: str, kind: Kind, values: Sequence[object]) -> Sequence[object]:
+        """Values of which those that are codes for missing ones are None."""
+        named = kind not in ("number", "value", "word")  # no code of all columns is a name or stamp
+        codes = self.dialect.codes(name, named=named)
+        return [None if is_code(value, codes) else value for value in values] if codes else values
+
+    def _join_values(
+        self, name: str, parts: list[NDArray[Any]], known: Mapping[Any, int], whole: Columns
+    ) -> Column:
+        """Numbers if all values are numbers, else a category; `known` numbers the values."""
+        codes, values, decimal = np.concatenate(parts), list(known), whole.decimal
+        if are_numbers(values, decimal, typed=self.typed):
+            return Column(np.array([*(number_of(one, decimal) for one in values), math.nan])[codes])
+        fits = [
+            not isinstance(one, str) if self.typed else is_number(one, decimal) for one in values
+        ]
+        if any(fits) and not all(fits):
+            wrong, number = fits.index(False), values[fits.index(True)]
+            place = whole.place(int(np.flatnonzero(codes == wrong)[0]))
+            raise DataError(
+                f"{place}: column {name!r} is {values[wrong]!r}, but a number ({number!r}) in "
+                "other rows; make all of them numbers or all of them words, or name the column in "
+                "categorical or numeric"
+            )
+        words = {word: n for n, word in enumerate(dict.fromkeys(map(name_of, values)))}
+        return Column(np.array([*(words[name_of(one)] for one in values), math.nan])[codes],
+                      list(words))  # fmt: skip
+
+
+def _without(whole: Columns, bad: Mapping[int, str], rejects: Rejects) -> Columns:
+    """The rows that are not bad."""
+    rows = sorted(bad)
+    for row, place in zip(rows, whole.places(rows), strict=True):
+        rejects.add(place, DataError(f"{place}: {bad[row]}"))
+    kept = np.ones(len(whole.ordinals), dtype=bool)
+    kept[rows] = False
+    if not kept.any():
+        raise DataError(f"{whole.rows.name}: has no row that can be used")
+    columns = {
+        name: replace(
+            one, values=one.values[kept],
+            offsets=None if one.offsets is None else one.offsets[kept],
+        )
+        for name, one in whole.columns.items()
+    }  # fmt: skip
+    return replace(whole, columns=columns, ordinals=whole.ordinals[kept])
 
 
 def _index_of(frame: Any, names: Sequence[str]) -> dict[str, list[object]]:
@@ -235,102 +417,27 @@ def _good(
             yield np.array(numbers), places, list(zip(*values, strict=True))
 
 
-def _convert(
-    kind: Kind, values: Sequence[object], known: dict[str, int], form: str | None
-) -> tuple[NDArray[Any] | list[object], dict[int, str], bool]:
-    """An array, or of a category the words; what is wrong where; whether stamps were moved."""
-    if kind == "name":
-        texts = ["" if _is_none(value) else str(value) for value in values]
-        numbers = [known.setdefault(text, len(known)) for text in texts]
-        nothing = {known[word] for word in known if not word.strip()}
-        wrong = {n: "is empty, expected a name" for n, k in enumerate(numbers) if k in nothing}
-        return np.array(numbers), wrong, False
-    if kind in ("stamp", "moment"):
-        stamps, moved, bad = (parse_stamps if kind == "stamp" else parse_moments)(values, form)
-        number = "a whole number" if kind == "stamp" else "seconds"
-        wanted = f"a date such as 2024-03-01 05:00 or {number}; else set ds_format"
-        if form is not None:
-            wanted = f"a date of the form {form}"
-        return stamps, {n: f"is {_shown(values[n])}, expected {wanted}" for n in bad}, moved
-    if kind in ("word", "raw"):
-        return list(values), {}, False
-    array: NDArray[Any] | None = None
-    with suppress(TypeError, ValueError):  # what most columns are, at once
-        array = np.array([math.nan if v is None or v == "" else v for v in values], np.float64)
-    try:
-        if array is None:
-            array = np.array([math.nan if is_nothing(v) else _number(v) for v in values])
-    except (TypeError, ValueError):
-        if kind == "value":
-            return list(values), {}, False
-        array = np.array([number_or_nan(value) for value in values])
-    strange = np.flatnonzero(~np.isfinite(array)).tolist()
-    wrong = {
-        n: f"is {_shown(values[n])}, expected a finite number; "
-        + ("name it as ds" if DATE.match(str(values[n])) else "mend or drop the row")
-        for n in strange if not is_nothing(values[n])
-    }  # fmt: skip
-    return array, wrong, False
-
-
-def _join(
-    name: str, kind: Kind, parts: list[NDArray[Any] | list[object]], known: list[str],
-    whole: Columns,
-) -> Column:  # fmt: skip
+def _join(kind: Kind, parts: list[Part], known: list[str]) -> Column:
     """One column of its blocks."""
     if kind == "name":
         return Column(np.concatenate(cast("list[NDArray[Any]]", parts)), known)
     arrays = [part for part in parts if isinstance(part, np.ndarray) and len(part)]
-    if len({part.dtype.kind for part in arrays}) > 1:
-        raise DataError(f"{whole.rows.name}: column {name!r} has dates and numbers; mend it")
     if not any(isinstance(part, list) for part in parts):
         return Column(np.concatenate(arrays))
-    values = [value for part in parts for value in part]
+    values = [value for part in parts if not isinstance(part, Parsed) for value in part]
     if kind == "raw":
         column = np.empty(len(values), dtype=object)
         column[:] = values
         return Column(column)
-    numbers = (
-        n for n, v in enumerate(values)
-        if math.isfinite(number_or_nan(v)) and str(v).strip().lower() not in TRUTH
-    )  # fmt: skip
-    if kind == "value" and (number := next(numbers, None)) is not None:
-        fits = (is_nothing(v) or math.isfinite(number_or_nan(v)) for v in values)
-        wrong = next(n for n, fine in enumerate(fits) if not fine)
-        raise DataError(
-            f"{whole.place(wrong)}: column {name!r} is {values[wrong]!r}, but a number "
-            f"({values[number]!r}) in other rows; make all of them numbers or all of them words"
-        )
     codes = {word: n for n, word in enumerate(known)}
-    found = [math.nan if is_nothing(v) else codes.setdefault(str(v), len(codes)) for v in values]
+    found = [
+        math.nan if is_nothing(v) else codes.setdefault(_as_known(v, codes), len(codes))
+        for v in values
+    ]
     return Column(np.array(found, dtype=np.float64), list(codes))
 
 
-def number_or_nan(value: object) -> float:
-    """The number that a value is or says, NaN if none."""
-    try:
-        return _number(value)
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def _number(value: object) -> float:
-    if isinstance(value, str) and value.strip().lower() in TRUTH:
-        return TRUTH[value.strip().lower()]
-    return float(value)  # type: ignore[arg-type]
-
-
-def is_nothing(value: object) -> bool:
-    """Whether a value, or what is written, means that there is none."""
-    if isinstance(value, str):
-        return value.strip().lower() in NOTHING
-    return _is_none(value)
-
-
-def _is_none(value: object) -> bool:
-    # Those of pandas are neither equal to themselves nor not.
-    return type(value).__name__ in ("NoneType", "NAType", "NaTType") or bool(value != value)
-
-
-def _shown(value: object) -> str:
-    return "empty" if is_nothing(value) else repr(value)
+def _as_known(value: object, known: Mapping[str, int]) -> str:
+    """A word, as one that is known if they are equal as numbers are: 1, 1.0 and "1.0"."""
+    word = name_of(value)
+    return word if word in known or named_like(word) not in known else named_like(word)

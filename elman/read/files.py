@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import stat
@@ -9,8 +10,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from elman.errors import ArgumentError, DataError
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 
 @contextmanager
@@ -22,6 +27,40 @@ def reading(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: not a whole gzip file ({error}); fetch it again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def path_of(given: object, name: str) -> Path:
+    """A path of a file or folder, which may not be there yet.
+
+    Raises:
+        ArgumentError: it is no text, or no file can have this name.
+
+    Example:
+        >>> from elman.read.files import path_of
+        >>> path_of("runs\\0", "out")
+        Traceback (most recent call last):
+        elman.errors.ArgumentError: out must be a path, got 'runs\\x00' (embedded null byte)
+    """
+    if not is_path(given) or not os.fspath(given):
+        got = "an empty text" if isinstance(given, str) else type(given).__name__
+        raise ArgumentError(f"{name} must be a path, got {got}")
+    path = Path(given)
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:  # other errors are those of whoever opens it
+        if isinstance(error, ValueError) or error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            reason = getattr(error, "strerror", None) or error
+            raise ArgumentError(f"{name} must be a path, got {_cut(path)} ({reason})") from error
+    return path
+
+
+def _cut(path: Path) -> str:
+    return repr(str(path)) if len(str(path)) <= 200 else f"{str(path)[:200]!r}..."
+
+
+def is_path(source: object) -> TypeIs[str | Path]:
+    """Whether a source is a path: text, or any object that names a path as `os.PathLike` does."""
+    return isinstance(source, str | os.PathLike)
 
 
 def files_below(path: str | Path) -> tuple[Path, ...]:
@@ -49,6 +88,7 @@ def files_below(path: str | Path) -> tuple[Path, ...]:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"path {str(root)[:200]!r}: {reason}; texts go in a list") from error
     if not stat.S_ISDIR(mode):
+        size_of(root)  # a pipe would be waited for
         return (root,)
 
     def refuse(error: OSError) -> None:
@@ -61,6 +101,8 @@ def files_below(path: str | Path) -> tuple[Path, ...]:
             found += [Path(folder, name) for name in names if not name.startswith(".")]
     if not found:
         raise DataError(f"{root}: a folder without files; expected one file of text or more")
+    for file in found:
+        size_of(file)
     return tuple(sorted(found, key=Path.as_posix))
 
 
@@ -69,7 +111,7 @@ def size_of(file: Path) -> int:
     with reading(file):
         status = file.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{file}: a pipe or a device, which is read only once; expected a file")
+        raise DataError(f"{file}: a pipe or a device, which is read only once; write it to a file")
     return status.st_size
 
 

@@ -14,9 +14,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, DataError
-from elman.read.columns import Columns, Kind, Table, is_nothing
-from elman.read.files import files_below, is_packed, kind_of
+from elman.read.clock import Clock
+from elman.read.columns import Columns, Table
+from elman.read.convert import Kind
+from elman.read.dialect import (
+    is_code,
+    is_nothing,
+    name_of,
+    named_like,
+    number_or_nan,
+    scalar_of,
+    with_point,
+)
+from elman.read.files import files_below, is_packed, is_path, kind_of
 from elman.read.recordings import (
     Layout,
     Numbers,
@@ -24,12 +36,14 @@ from elman.read.recordings import (
     Recordings,
     check_labels,
     checked_arrays,
+    in_seconds,
     is_arrays,
     is_blank,
 )
 from elman.read.rows import Rejects
 from elman.read.series import DS, ID
-from elman.read.spans import Span, named_like, read_spans
+from elman.read.spans import Span, read_spans
+from elman.read.stamps import check_form
 from elman.read.tables import TABLES
 
 
@@ -71,6 +85,7 @@ class RecordingSource:
         lenient: bool = False,
     ) -> None:
         self.layout, self.lenient = layout or Layout(), lenient
+        check_form(self.layout.ds_format)
         self.each, self.labelled = each and labelled, labelled
         self.arrays: list[Numbers] | None = None
         self.labels: list[Any] | None = None
@@ -81,10 +96,10 @@ class RecordingSource:
             self.arrays = checked_arrays(source)
             self.name = f"{len(self.arrays)} arrays"
             if labels is not None:
-                self.labels = list(labels)
+                self.labels = list_of_argument(labels, "labels", "values")
                 check_labels(self.arrays, self.labels, each=self.each)
             return
-        if isinstance(source, str | Path) and Path(source).is_dir():
+        if is_path(source) and Path(source).is_dir():
             self.root = Path(source)
             self.tables = [self._open(file) for file in files_below(source)]
             self.name = self.root.resolve().name
@@ -100,11 +115,14 @@ class RecordingSource:
             self.beside = self._open(labels)
 
     def _open(self, source: Any) -> Table:
-        if isinstance(source, str | Path) and kind_of(Path(source)) not in TABLES:
+        if is_path(source) and kind_of(Path(source)) not in TABLES:
             files_below(source)  # a missing file is the better complaint
             shown = ", ".join(sorted(TABLES))
             raise DataError(f"{source}: expected a table ({shown}, also .gz)")
-        return Table(source, encoding=self.layout.encoding, lenient=self.lenient)
+        return Table(
+            source, encoding=self.layout.encoding, lenient=self.lenient,
+            dialect=self.layout.dialect,
+        )  # fmt: skip
 
     @property
     def _all(self) -> list[Table]:
@@ -154,14 +172,30 @@ class RecordingSource:
                 f"there are {len(names)} channels ({', '.join(names)}), but the arrays have {width}"
             )
         found = Recordings([], [], [], names, timed=False)
-        for n, values in enumerate(arrays):
+        for n, values in enumerate(self._without_codes(arrays, names)):
             label = None if self.labels is None else self.labels[n]
             if self.each and label is not None:
-                label = [str(one) for one in label]
+                label = [name_of(scalar_of(one)) for one in label]
             steps = np.arange(len(values), dtype=np.float64)
             static = (None,) * len(self.layout.static)
             found.add(Recording(str(n), 0.0, steps, values, static), label, f"array {n}")
         return found
+
+    def _without_codes(self, arrays: list[Numbers], names: Sequence[str]) -> list[Numbers]:
+        """Arrays in which codes for missing values are NaN."""
+        codes = [
+            [code for code in self.layout.dialect.codes(name) if isinstance(code, float)]
+            for name in names
+        ]
+        if not any(codes):
+            return arrays
+        return [
+            np.stack([
+                np.where(np.isin(column, some), np.nan, column)
+                for column, some in zip(values.T, codes, strict=True)
+            ], axis=1)
+            for values in arrays
+        ]  # fmt: skip
 
 
 class _Reader:
@@ -176,8 +210,10 @@ class _Reader:
         if source.beside is not None:
             self.spans = read_spans(source.beside, self.layout, rejects, labelled=source.labelled)
         self.unseen = set(self.spans or ())
+        self.known = ""  # the name of a recording that there is
         self.found = Recordings([], [], [], self.channels, timed=True)
         self.stamps: str | None = None  # kind of those before, "" for none
+        self.clock: Clock | None = None
         stems = Counter(_stem(table.file) for table in source.tables)
         self.twice = {stem for stem, count in stems.items() if count > 1}
         self.counts: Counter[str] = Counter()
@@ -206,13 +242,19 @@ class _Reader:
             pairs += [(layout.variable, "name"), (layout.value, "number")]
         else:
             pairs += [(name, "number") for name in self.channels]
-        pairs += [(name, "word") for name in static]
+        pairs += [(name, "raw") for name in static]
         table.rows([name for name, _ in pairs if name])  # refuses one that is missing or twice
         kinds = {name: kind for name, kind in pairs if name}
-        columns = table.read(kinds, self.rejects, ds_format=layout.ds_format)
-        if columns.moved:
-            self._note("stamps with an offset from UTC are moved to UTC")
+        columns = table.read(kinds, self.rejects, ds_format=layout.ds_format, clock=self.clock)
+        self.found.words |= table.words_among(static)
+        for note in table.notes:
+            self._note(note)
+        if ds and self.clock is None:  # which holds for all files
+            self.clock = columns.columns[ds].clock or Clock()
+            if self.clock.code:
+                self._note(f"{ds!r} is read as {self.clock.code}")
         found = columns.columns[ds].values.dtype.kind if ds else ""
+        found = "f" if found == "i" else found
         if self.stamps not in (None, found):
             raise DataError(
                 f"{table.file}: column {layout.ds!r} has {_KINDS[found]}, but "
@@ -231,7 +273,7 @@ class _Reader:
             if table.file and ids:
                 place = f"{place}: recording {name!r}"
             try:
-                self._take(columns, block, name, (ds, label, static), place)
+                self._take(columns, block, name, (ids, ds, label, static), place)
             except DataError as error:
                 self.rejects.add(place, error)
 
@@ -244,10 +286,10 @@ class _Reader:
 
     def _take(
         self, columns: Columns, rows: NDArray[np.int64], name: str,
-        named: tuple[str, str, list[str]], place: str,
+        named: tuple[str, str, str, list[str]], place: str,
     ) -> None:  # fmt: skip
         """The rows of one recording."""
-        ds, label, static = named
+        ids, ds, label, static = named
         if ds:
             stamps = columns.columns[ds].values[rows]
             if (np.diff(stamps).astype(np.float64) < 0).any():
@@ -258,9 +300,16 @@ class _Reader:
             stamps = np.arange(len(rows), dtype=np.float64)
         fixed: dict[str, object] = {}
         for column in static:
-            some = [word for word in _words(columns, column, rows) if word is not None]
+            values = columns.columns[column].values[rows].tolist()
+            codes = columns.dialect.codes(column)
+            some = [
+                with_point(value) if columns.decimal == "," else value for value in values
+                if not is_nothing(value) and not is_code(value, codes)
+            ]  # fmt: skip
+            if column in columns.dialect.numeric:
+                some = [number for v in some if math.isfinite(number := number_or_nan(v))]
             fixed[column] = next(iter(some), None)
-            if len(set(some)) > 1:
+            if len(set(map(str, some))) > 1:
                 self._note(f"{column} changes within recordings, of which the first counts", place)
         tags = columns.columns[label].values[rows].tolist() if label else None
         if self.layout.variable:
@@ -273,7 +322,9 @@ class _Reader:
         times = (stamps - stamps[0]).astype(np.float64)
         if stamps.dtype.kind == "M":
             times /= 1e6
-        one = Recording(name, stamps[0], times, values)
+        clock = columns.columns[ds].clock if ds else None
+        counted = bool(ids) and type(columns.columns[ids].given.get(name)) is int
+        one = Recording(name, stamps[0], times, values, clock=clock or Clock(), whole=counted)
         if self.spans is not None:
             self._by_spans(one, fixed, place)
             return
@@ -300,10 +351,13 @@ class _Reader:
             new = {str(word) for word in which} - set(self.channels) - set(layout.static)
             self.channels = (*self.channels, *sorted(new))
         column_of = {name: n for n, name in enumerate(self.channels)}
+        codes = {str(word): columns.dialect.codes(str(word), named=True) for word in set(which)}
         moments, step = np.unique(stamps, return_inverse=True)
         values = np.full((len(moments), max(1, len(self.channels))), np.nan)
         fixed: dict[str, object] = {}
         for word, at, number in zip(which, step.tolist(), numbers.tolist(), strict=True):
+            if is_code(number, codes[str(word)]):
+                continue
             if word in layout.static and is_nothing(fixed.get(str(word))):
                 fixed[str(word)] = number
             column = column_of.get(str(word))
@@ -321,6 +375,7 @@ class _Reader:
         """A recording whose labels stand in a table of their own."""
         spans = self._together((self.spans or {}).get(one.unique_id, []))
         self.unseen.discard(one.unique_id)
+        self.known = self.known or one.unique_id
         if not spans and not self.source.each:
             self._note("recordings without a label, which are left out", place)
         tags = [self.layout.background] * len(one)
@@ -343,7 +398,7 @@ class _Reader:
 
     def _together(self, spans: list[Span]) -> list[Span]:
         """Of several rows for a whole recording one with all labels, or the first if it has one."""
-        whole = [span for span in spans if span.start is None]
+        whole = [span for span in spans if span.bounds is None]
         if len(whole) < 2 or self.source.each:
             return spans
         if self.layout.several:
@@ -386,10 +441,13 @@ class _Reader:
         found, width = self.found, len(self.channels)
         for name in sorted(self.unseen):
             place = (self.spans or {})[name][0].place
-            reason = f"{place}: there is no recording {name!r} in {self.source.name}"
+            there = f", which has {self.known!r}, for example" if self.known else ""
+            reason = f"{place}: there is no recording {name!r} in {self.source.name}{there}"
             self.rejects.add(place, DataError(reason))
         if not found.items:
             raise DataError(f"{self.source.name}: has no recording that can be used")
+        if self.stamps == "f" and (unit := in_seconds(found, self.layout)):
+            self._note(unit)
         # A variable that was found later is missing in those before.
         found.items = [_widened(one, width) for one in found.items]
         found.channels, found.timed = self.channels, bool(self.stamps)
@@ -399,7 +457,7 @@ class _Reader:
         return found
 
 
-_KINDS = {"": "no stamps", "M": "dates", "f": "numbers", "i": "numbers"}
+_KINDS = {"": "no stamps", "M": "dates", "f": "numbers"}
 
 
 def _stem(file: Path | None) -> str:

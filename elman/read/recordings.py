@@ -9,7 +9,8 @@ in a table of their own,
     unique_id  label  [start  end]        of the whole recording, or of a span start <= ds < end
 
 in which columns that do not change within a recording may stand, too.  Stamps are dates, or
-seconds; without them rows are steps.  What is not there is NaN and stays so.
+numbers of seconds, ms, us or ns; without them rows are steps.  What is not there is NaN and stays
+so.
 """
 
 from __future__ import annotations
@@ -21,7 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.errors import ArgumentError
+from elman.read.clock import Clock, write_moments
+from elman.read.codes import find_code
+from elman.read.dialect import Dialect, is_mark, is_none
 from elman.read.series import DS, ID
+from elman.read.stamps import UNITS
+
+FAR = 20  # steps that a rate makes of one, at most, in a unit that is likely
 
 Numbers = NDArray[np.float64]
 
@@ -32,10 +39,13 @@ class Recording:
 
     Attributes:
         unique_id: its name.
-        begin: the first stamp, seconds or datetime64[us].
-        times: (T,) seconds behind it, never less than the one before; or steps.
+        begin: the first stamp, a number or datetime64[us], which is in UTC if there is a zone.
+        times: (T,) seconds after it, never less than the one before; or steps.
         values: (T, C) of the channels, NaN where there is none.
         static: of the columns that do not change, as they were read.
+        unit: seconds of one, in which stamps that are numbers are counted.
+        clock: how stamps that are dates are written.
+        whole: whether names were whole numbers, and no text.
     """
 
     unique_id: str
@@ -43,6 +53,14 @@ class Recording:
     times: Numbers
     values: Numbers
     static: tuple[object, ...] = ()
+    unit: float = 1.0
+    clock: Clock = Clock()  # noqa: RUF009
+    whole: bool = False
+
+    @property
+    def name(self) -> str | int:
+        """Its name as it came."""
+        return int(self.unique_id) if self.whole else self.unique_id
 
     def __len__(self) -> int:
         return len(self.times)
@@ -53,10 +71,23 @@ class Recording:
         return np.asarray(self.stamp(self.times))
 
     def stamp(self, times: Any) -> Any:
-        """What stands behind the beginning by so many seconds."""
+        """The stamps so many seconds after the beginning."""
         if isinstance(self.begin, np.datetime64):
             return self.begin + (np.asarray(times) * 1e6).round().astype("timedelta64[us]")
-        return float(self.begin) + times
+        if self.unit < 1 and isinstance(self.begin, np.integer):  # such as ns, which no float holds
+            return self.begin + np.rint(np.asarray(times) / self.unit).astype(np.int64)
+        return float(self.begin) + np.asarray(times) / self.unit
+
+    def moments(self, stamps: Any) -> list[Any]:
+        """Stamps as they are written: datetimes with their zone, if they have one, or numbers."""
+        found = np.asarray(stamps)
+        if found.dtype.kind == "f":
+            return list(found.round(6).tolist())
+        return self.clock.moments(found)
+
+    def shown(self, step: int) -> str:
+        """The stamp of a step, for people."""
+        return str(write_moments(self.moments(self.stamps[[step]]))[0])
 
     def part(self, first: int, last: int) -> Recording:
         """The steps first..last."""
@@ -77,6 +108,8 @@ class Recordings:
         channels: names of the C channels.
         timed: whether there are stamps.
         notes: what was found and done, for people.
+        unit: seconds of one, in which stamps that are numbers are counted.
+        words: static columns that are declared as words.
     """
 
     items: list[Recording]
@@ -85,6 +118,8 @@ class Recordings:
     channels: tuple[str, ...]
     timed: bool
     notes: list[str] = field(default_factory=list)
+    unit: float = 1.0
+    words: set[str] = field(default_factory=set)
 
     @property
     def gaps(self) -> Numbers:
@@ -114,10 +149,13 @@ class Layout:
         static: that do not change within a recording; of measurements also variables.
         label: of the labels.
         variable, value: of a table of measurements; None for a row a step.
-        unique_id, ds, ds_format: of the name and the stamp, and the form of dates.
+        unique_id, ds, ds_format: of the name and the stamp, and the form of stamps.
         background: label of the steps outside all spans.
         encoding: of the files.
         several: whether rows of labels of one recording are labels of its together.
+        dialect: how the values of tables are written.
+        rate: steps a second that are asked for, by which the unit of stamps may be found.
+        unit: seconds of one, in which stamps that are numbers are counted; None to find it.
     """
 
     channels: tuple[str, ...] = ()
@@ -131,13 +169,55 @@ class Layout:
     background: str = "none"
     encoding: str = "utf-8"
     several: bool = False
+    rate: float | None = None
+    unit: float | None = None
+    dialect: Dialect = field(default_factory=Dialect)
+
+
+def in_seconds(found: Recordings, layout: Layout) -> str:
+    """Bring times to seconds, in whatever unit stamps that are numbers are counted.
+
+    Returns:
+        What was found, for people; "" for seconds, or for what the layout says.
+    """
+    name, note = (layout.ds_format or "s"), ""
+    if layout.unit is None and layout.ds_format is None:
+        begins = np.array([one.begin for one in found.items])
+        code = find_code(begins) if begins.dtype.kind == "i" else ""
+        name = code if code in UNITS else unit_at(layout.rate, found.step)
+        if UNITS[name] > 1:
+            why = "since 1970" if code in UNITS else f"at {layout.rate:g} steps a second"
+            note = f"{layout.ds!r} is read as {name} {why}; ds_format=s reads seconds"
+    unit = layout.unit or 1 / UNITS.get(name, 1)
+    found.unit = unit
+    found.items = [
+        replace(
+            one, times=one.times * unit, unit=unit,
+            begin=float(one.begin) if unit == 1 else one.begin,
+        )
+        for one in found.items
+    ]  # fmt: skip
+    return note
+
+
+def unit_at(rate: float | None, step: float) -> str:
+    """The largest unit in which steps are not far less frequent than a rate; s if none is.
+
+    Example:
+        >>> from elman.read.recordings import unit_at
+        >>> unit_at(25, 0.04), unit_at(25, 40), unit_at(100, 1e7)
+        ('s', 'ms', 'ns')
+    """
+    return next((name for name in UNITS if step * (rate or 0) <= FAR * UNITS[name]), "s")
 
 
 def is_arrays(source: Any) -> bool:
     """Whether it is a list of arrays (T, C) or (T,), or an array or tensor of them."""
     if getattr(source, "ndim", 0) in (2, 3) and not hasattr(source, "columns"):
         return np.asarray(source).dtype.kind in "fiub"
-    if not isinstance(source, list | tuple | np.ndarray) or not len(source):
+    if not isinstance(source, list | tuple | np.ndarray):
+        return False
+    if getattr(source, "ndim", 1) == 0 or not len(source):
         return False
     first = source[0]
     return getattr(first, "ndim", 0) > 0 and np.asarray(first).dtype.kind in "fiub"
@@ -182,4 +262,4 @@ def check_labels(arrays: list[Numbers], labels: list[Any], *, each: bool) -> Non
 
 def is_blank(value: object) -> bool:
     """Whether a name or a label is none: nothing, NaN or blank; "none" is a word."""
-    return value is None or bool(value != value) or not str(value).strip()
+    return is_none(value) or not str(value).strip() or is_mark(str(value))

@@ -1,7 +1,8 @@
 r"""Rows of several columns, for tasks that learn one column from another.
 
     a table               columns by their names: .csv .tsv .jsonl .ndjson .parquet, or these + .gz
-    parallel files        line i of each file is row i; as many files as columns
+    parallel files        line i of each file is row i; as many files as columns; a line ends at
+                          a line feed, with or without a carriage return before it
     a folder of folders   a row a file: its text, and the name of the folder that it is in
     lists                 the same in memory, a list a column
 
@@ -19,8 +20,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, DataError
-from elman.read.files import files_below, kind_of, size_of
+from elman.read.files import files_below, is_path, kind_of, path_of, size_of
 from elman.read.tables import TABLES
 from elman.read.text import (
     Advance,
@@ -28,6 +30,7 @@ from elman.read.text import (
     checked_text,
     file_blocks,
     ignore,
+    table_head,
     table_values,
     text_lines,
 )
@@ -53,6 +56,7 @@ class Rows:
         folders: whether a folder of folders is a source; the last column is then their names.
         encoding: of the files.
         lenient: whether bytes that are not text are an error of their row instead of the file.
+        delimiter: between the fields of a table; None to find it.
 
     Raises:
         ArgumentError: the columns cannot be found in a source of this kind.
@@ -74,12 +78,14 @@ class Rows:
         folders: bool = False,
         encoding: str = "utf-8",
         lenient: bool = False,
+        delimiter: str | None = None,
     ) -> None:
         self.columns, self.encoding, self.lenient = list(columns), encoding, lenient
+        self.delimiter = delimiter
         self.folders = folders
         self.lists: list[list[object]] = []
         given = [source, *beside]
-        paths = [Path(one) for one in given if isinstance(one, (str, Path))]
+        paths = [Path(one) for one in given if is_path(one)]
         if len(paths) == len(given):
             self.kind, self.files = self._find(paths)
             self.name = paths[0].name or paths[0].resolve().name
@@ -87,7 +93,11 @@ class Rows:
             raise ArgumentError("columns must all be files or all be lists, got some of each")
         else:
             self.kind, self.files = "lists", ()
-            self.lists = [list(one) for one in given if not isinstance(one, (str, Path))]
+            self.lists = [
+                list_of_argument(one, name, "values")
+                for name, one in zip(self.columns, given, strict=False)
+                if not is_path(one)
+            ]
             counts = [len(one) for one in self.lists]
             if len(set(counts)) > 1:
                 found = ", ".join(f"{n} in {c}" for c, n in zip(self.columns, counts, strict=False))
@@ -130,6 +140,14 @@ class Rows:
             )
         return "folders", files
 
+    @property
+    def notes(self) -> list[str]:
+        """What was found of the form of a table, for people."""
+        if self.kind != "table":
+            return []
+        head = table_head(self.files[0], self.encoding, self.delimiter, lenient=self.lenient)
+        return [] if head.note is None else [head.note]
+
     def read(self, advance: Advance | None = None) -> Iterator[Row]:
         """All rows; `advance(n)` hears how many bytes were read since it was last called."""
         advance = advance or ignore
@@ -139,7 +157,10 @@ class Rows:
         elif self.kind == "table":
             file = self.files[0]
             word = "row" if kind_of(file) == ".parquet" else "line"
-            found = table_values(file, self.columns, self.encoding, advance, lenient=self.lenient)
+            found = table_values(
+                file, self.columns, self.encoding, advance, lenient=self.lenient,
+                delimiter=self.delimiter,
+            )  # fmt: skip
             for number, values_or_error in found:
                 yield Row(f"{file}: {word} {number}", values_or_error)
         elif self.kind == "parallel":
@@ -171,7 +192,8 @@ class Rows:
         """Hash of the content and of how it is read (BLAKE2b, 32 hex digits)."""
         whole = hashlib.blake2b(digest_size=16)
         kinds = [kind_of(file) for file in self.files] if self.kind == "table" else []
-        whole.update(repr((self.kind, self.columns, self.encoding, kinds)).encode())
+        how = (self.kind, self.columns, self.encoding, kinds, self.delimiter)
+        whole.update(repr(how).encode())
         for column in self.lists:
             whole.update(repr(column).encode("utf-8", "surrogatepass"))
         for file in self.files:
@@ -194,7 +216,9 @@ def text_of(value: object, place: str, column: str) -> str:
 
 
 def check_new(path: Path, *, overwrite: bool) -> None:
-    """Refuse to write over what another run rejected with an ArgumentError."""
+    """Refuse to write over what another run rejected, or into a pipe, with an ArgumentError."""
+    if path_of(path, "skip_bad_rows").exists() and not path.is_file():
+        raise ArgumentError(f"{path}: is no file; name another one for skip_bad_rows")
     if not overwrite and path.exists() and not HEADER.startswith(_beginning(path, len(HEADER) + 1)):
         raise ArgumentError(
             f"{path}: is there already; name another file for skip_bad_rows, or give overwrite"

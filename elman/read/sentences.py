@@ -3,7 +3,8 @@ r"""Sentences with a tag for each word.
     .conllu             CoNLL-U: ten columns with tabs, a blank line behind each sentence; lines of
                         comments, of several words (1-2) and of none (1.1) are passed over
     .conll .bio .iob    columns with spaces or tabs, a blank line behind each sentence; the first
-                        is the word, the last the tag, unless numbers say otherwise
+                        is the word, the last the tag, unless numbers say otherwise; lines that
+                        begin with # and have other columns are comments, -DOCSTART- is skipped
     a table             two columns of lists, or of words with spaces between them
     parallel files      words of line i, tags of line i, with spaces between them
     lists               lists of words, and lists of tags
@@ -13,15 +14,21 @@ What is no sentence comes as a `DataError` in its place, as from `elman.read.row
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from elman.errors import ArgumentError, DataError
-from elman.read.files import files_below, kind_of, size_of
+from elman.read.files import files_below, is_path, kind_of, size_of
 from elman.read.rows import Column, Row, Rows
+from elman.read.tables import TABLES
 from elman.read.text import Advance, checked_text, ignore, text_lines
 
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+BLANKS = " \t\r\n\f\v"  # between words; a no-break space is part of one
+COMMENT = re.compile(r"#\s*(id|sent_id|newdoc|newpar|text|doc|global\.columns)\b")
+LOOKED_AT = 50  # lines of a file without a suffix that says what it holds
 COLUMNS = {".conll", ".bio", ".iob", ".iob2", ".conllu"}
 
 
@@ -35,6 +42,7 @@ class Sentences:
         beside: parallel file or list of tags.
         encoding: of the files.
         lenient: whether bytes that are not text are an error of their row instead of the file.
+        delimiter: between the fields of a table; None to find it.
 
     Example:
         >>> import tempfile
@@ -56,13 +64,14 @@ class Sentences:
         beside: Column | None = None,
         encoding: str = "utf-8",
         lenient: bool = False,
+        delimiter: str | None = None,
     ) -> None:
         self.encoding, self.lenient, self.tagged = encoding, lenient, tags is not None
-        self.columns = isinstance(source, str | Path) and kind_of(Path(source)) in COLUMNS
+        self.columns = is_path(source) and kind_of(Path(source)) in COLUMNS
         names = [words or "words", *([tags or "tags"] if tags is not None else [])]
         self.rows: Rows | None = None
         if self.columns:
-            assert isinstance(source, str | Path)
+            assert is_path(source)
             if beside is not None:
                 raise ArgumentError(
                     f"{beside}: {source} has words and tags already; give one of the two files"
@@ -73,7 +82,15 @@ class Sentences:
             self.word, self.tag = self._number(words or form), self._number(tags or tag)
         else:
             others = () if beside is None else (beside,)
-            self.rows = Rows(source, names, beside=others, encoding=encoding, lenient=lenient)
+            if beside is None and is_path(source) and _looks_like_columns(Path(source), encoding):
+                raise ArgumentError(
+                    f"{source}: looks like columns of words and tags; rename it to "
+                    f"{Path(source).stem}.conll to have them read"
+                )
+            self.rows = Rows(
+                source, names, beside=others, encoding=encoding, lenient=lenient,
+                delimiter=delimiter,
+            )  # fmt: skip
             self.files, self.name = self.rows.files, self.rows.name
 
     def _number(self, column: str) -> int:
@@ -86,6 +103,11 @@ class Sentences:
                 f"a column of {self.name} is a number, or in CoNLL-U one of {', '.join(CONLLU)}; "
                 f"got {column!r}"
             ) from None
+
+    @property
+    def notes(self) -> list[str]:
+        """What was found of the form of a table, for people."""
+        return [] if self.rows is None else self.rows.notes
 
     @property
     def total_bytes(self) -> int:
@@ -125,10 +147,12 @@ class Sentences:
         place = f"{file}: line {begin}"
         words, tags = [], []
         try:
+            wide = {len(_fields(line, conllu=conllu)) for line in lines if line[0] != "#"}
             for number, line in enumerate(lines, begin):
-                if conllu and line.startswith("#"):
+                fields = _fields(line, conllu=conllu)
+                comment = conllu or len(fields) not in wide or COMMENT.match(line)
+                if (line[0] == "#" and comment) or fields[0] == "-DOCSTART-":
                     continue
-                fields = line.split("\t") if conllu or "\t" in line else line.split()
                 where = f"{file}: line {number}"
                 if conllu and len(fields) != len(CONLLU):
                     raise DataError(f"{where}: {len(fields)} columns, CoNLL-U has {len(CONLLU)}")
@@ -148,7 +172,7 @@ class Sentences:
         if not -len(fields) <= column < len(fields) or (self.tagged and len(fields) < 2):
             wanted = "a word and a tag" if self.tagged else "a word"
             raise DataError(f"{where}: {len(fields)} columns; expected {wanted}")
-        text = checked_text(fields[column], where).strip()
+        text = checked_text(fields[column], where).strip(BLANKS)
         if not text:
             raise DataError(f"{where}: column {column} is empty; expected a word or tag")
         return text
@@ -161,11 +185,35 @@ class Sentences:
         return ":".join([*(file.fingerprint() for file in lines), str(self.word), str(self.tag)])
 
 
+def _looks_like_columns(path: Path, encoding: str) -> bool:
+    """Whether the first lines of a file of text are words and their tags, and not sentences."""
+    if not path.is_file() or kind_of(path) in TABLES:
+        return False
+    lines = islice(text_lines(path, encoding, ignore), LOOKED_AT)
+    widths = {len(_fields(line, conllu=False)) for line in lines if line and line[0] != "#"}
+    return len(widths) == 1 and widths != {1}
+
+
+def _fields(line: str, *, conllu: bool) -> list[str]:
+    return line.split("\t") if conllu or "\t" in line else split_words(line)
+
+
+def split_words(text: str) -> list[str]:
+    """The words of a text with blanks between them.
+
+    Example:
+        >>> from elman.read.sentences import split_words
+        >>> split_words("10\u00a0000  people ")
+        ['10\xa0000', 'people']
+    """
+    return re.findall(rf"[^{BLANKS}]+", text)
+
+
 def _sentence(values: Sequence[object], place: str) -> tuple[tuple[str, ...], ...]:
     parts = []
     for value in values:
         if isinstance(value, str):
-            value = value.split()
+            value = split_words(value)
         if not isinstance(value, Iterable) or isinstance(value, dict):
             kind = "null" if value is None else type(value).__name__
             raise DataError(f"{place}: {kind}, expected a list of words or tags")

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from elman.errors import ArgumentError, DataError
+from elman.read.clock import shown
 from elman.read.columns import Table
+from elman.read.dialect import named_like
 from elman.read.recordings import Layout, Recording, is_blank
 from elman.read.rows import Rejects
-from elman.read.stamps import parse_moments
+from elman.read.stamps import Parsed, parse_seconds
 
 START, END = "start", "end"
 
@@ -28,14 +30,13 @@ class Span:
     Attributes:
         place: for people.
         label: of any type.
-        start, end: seconds or datetime64[us]; None for the whole.
+        bounds: start and end, as they are written; None for the whole.
         static: by name, of the columns that are there.
     """
 
     place: str
     label: Any
-    start: Any
-    end: Any
+    bounds: Parsed | None
     static: dict[str, object]
 
     def steps(self, one: Recording) -> tuple[int, int]:
@@ -44,19 +45,21 @@ class Span:
         Raises:
             DataError: none lies in the span, or the stamps are of another kind.
         """
-        if self.start is None:
+        if self.bounds is None:
             return 0, len(one)
         stamps = one.stamps
-        if self.start.dtype.kind != stamps.dtype.kind:
+        bounds, _, bad = one.clock.read(self.bounds)
+        if bad or (bounds.dtype.kind == "M") != (stamps.dtype.kind == "M"):
             raise DataError(
-                f"{self.place}: {START} is {self.start}, but the stamps of recording "
-                f"{one.unique_id!r} are like {stamps[0]}; both must be dates, or numbers"
+                f"{self.place}: {START} is {shown(self.bounds.values[0])}, but the stamps of "
+                f"recording {one.unique_id!r} are like {one.shown(0)}; both must be dates, or "
+                "numbers, and both with an offset from UTC or without"
             )
-        first, last = stamps.searchsorted([self.start, self.end]).tolist()
+        first, last = stamps.searchsorted(bounds).tolist()
         if first >= last:
             raise DataError(
                 f"{self.place}: no step of recording {one.unique_id!r} lies in this span; it has "
-                f"{stamps[0]} to {stamps[-1]}"
+                f"{one.shown(0)} to {one.shown(-1)}"
             )
         return first, last
 
@@ -76,8 +79,8 @@ def read_spans(
         >>> from elman.read.spans import read_spans
         >>> rows = {"unique_id": ["a"], "label": ["turn"], "start": [2.5], "end": [4]}
         >>> span = read_spans(Table(rows), Layout(), Rejects(None))["a"][0]
-        >>> span.label, float(span.start), float(span.end)
-        ('turn', 2.5, 4.0)
+        >>> span.label, span.bounds.values.tolist()
+        ('turn', [2.5, 4.0])
     """
     bounds = [name for name in (START, END) if name in table.names]
     if len(bounds) == 1:
@@ -90,7 +93,10 @@ def read_spans(
         try:
             if isinstance(values, DataError):
                 raise values
-            row = dict(zip(names, values, strict=True))
+            row = {
+                name: None if table.is_missing(value, name, named=name not in static) else value
+                for name, value in zip(names, values, strict=True)
+            }
             name, span = _span(place, row, layout, bounds, static)
         except DataError as error:
             rejects.add(place, error)
@@ -104,27 +110,14 @@ def _span(
 ) -> tuple[str, Span]:
     if is_blank(row[layout.unique_id]):
         raise DataError(f"{place}: column {layout.unique_id!r} is empty; fill or drop it")
-    start = end = None
+    moments = None
     if bounds:
-        moments, _, bad = parse_moments([str(row[name]) for name in bounds], layout.ds_format)
-        if bad or not moments[0] < moments[1]:
+        moments = parse_seconds([str(row[name]) for name in bounds], layout.ds_format)
+        if moments.bad or not moments.values[0] < moments.values[1]:
             raise DataError(
                 f"{place}: expected {START} before {END}, dates or seconds, got "
                 f"{row[START]!r} and {row[END]!r}"
             )
-        start, end = moments
     fixed = {name: row[name] for name in static}
     label = row.get(layout.label)
-    return named_like(row[layout.unique_id]), Span(place, label, start, end, fixed)
-
-
-def named_like(name: object) -> str:
-    """A name as it is compared: whole numbers are written in many ways.
-
-    Example:
-        >>> from elman.read.spans import named_like
-        >>> named_like(" a"), named_like(7), named_like(7.0), named_like("7.0")
-        ('a', '7', '7', '7')
-    """
-    text = str(name).strip()
-    return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text
+    return named_like(row[layout.unique_id]), Span(place, label, moments, fixed)

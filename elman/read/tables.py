@@ -13,24 +13,38 @@ from __future__ import annotations
 import csv
 import json
 import tempfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 
 from elman.errors import ArgumentError, DataError
+from elman.optional import need
+from elman.read.dialect import HEADER, SAMPLED, find_delimiter
 from elman.read.files import size_of
 
 TABLES = {".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"}
+USUAL = {".csv": ",", ".tsv": "\t"}  # delimiters
+HEAD = 1 << 20  # characters, about, from which a delimiter is found
+LISTED, CUT = 20, 40  # columns in a message, and characters of one
 
 Values = Iterator[tuple[int, "tuple[object, ...] | DataError"]]
 
 
 def line_values(
-    chunks: Iterable[str], columns: Sequence[str] | None, file: Path, *, kind: str, record: int
+    chunks: Iterable[str],
+    columns: Sequence[str] | None,
+    file: Path,
+    *,
+    kind: str,
+    record: int,
+    delimiter: str | None = None,
 ) -> Values:
     r"""Values of `columns` in the text of a table of `kind` .csv, .tsv, .jsonl or .ndjson.
+
+    `delimiter` is the one that is set, see `find_delimiter`.
 
     Raises `DataError` for text in which no more records can be found and for a column that is not
     there, `ArgumentError` if no columns are named.
@@ -43,32 +57,46 @@ def line_values(
         [(2, ('It rained.', '1'))]
     """
     rows = _rows(chunks, file, record)
-    if kind in (".csv", ".tsv"):
-        return _csv(rows, columns, file, delimiter="," if kind == ".csv" else "\t", field=record)
+    if kind in USUAL:
+        csv.field_size_limit(max(csv.field_size_limit(), record))
+        rows, found, line = _begin(rows, USUAL[kind], delimiter)
+        return _csv(rows, columns, file, delimiter=found, line=line)
     return _jsonl(rows, columns, file)
 
 
-def line_columns(chunks: Iterable[str], file: Path, *, kind: str, record: int) -> list[str]:
-    r"""Names of the columns in the text of a table, of .jsonl the keys of its first object.
+def line_columns(
+    chunks: Iterable[str], file: Path, *, kind: str, record: int, delimiter: str | None = None
+) -> tuple[list[str], str | None]:
+    r"""Names of the columns in the text of a table, and the delimiter of .csv and .tsv.
+
+    The columns of .jsonl are the keys of its first object.
 
     Example:
         >>> from pathlib import Path
         >>> from elman.read.tables import line_columns
-        >>> line_columns(['{"ds": 1, "y": 2}'], Path("a.jsonl"), kind=".jsonl", record=100)
-        ['ds', 'y']
+        >>> line_columns(["ds; y\n1;2,5\n"], Path("a.csv"), kind=".csv", record=100)
+        (['ds', 'y'], ';')
     """
     rows = (row for row in _rows(chunks, file, record) if row and not row.isspace())
-    if kind in (".csv", ".tsv"):
-        delimiter = "," if kind == ".csv" else "\t"
-        return next(csv.reader((row + "\n" for row in rows), delimiter=delimiter), [])
-    return list(_object(next(rows, "{}"), f"{file}: first line"))
+    if kind in USUAL:
+        csv.field_size_limit(max(csv.field_size_limit(), record))
+        lines, found, _ = _begin(rows, USUAL[kind], delimiter)
+        header = next(csv.reader((row + "\n" for row in lines), delimiter=found), [])
+        return [name.strip() for name in header], found
+    return list(_object(next(rows, "{}"), f"{file}: first line")), None
 
 
-def parquet_columns(file: Path, *, unpacked: Iterable[bytes] | None) -> list[str]:
-    """Names of the columns of a Parquet file; `unpacked` is the content of one that is packed."""
-    polars = _polars(file)
+def parquet_columns(
+    file: Path, *, unpacked: Iterable[bytes] | None
+) -> tuple[list[str], dict[str, str]]:
+    """Names of the columns of a Parquet file, and their types by name.
+
+    `unpacked` is the content of a file that is packed.
+    """
+    polars = need("polars", f"{file}: Parquet")
     with _seekable(file, unpacked) as copy, _understood(file, polars):
-        return list(polars.read_parquet_schema(copy))
+        schema = polars.read_parquet_schema(copy)
+        return list(schema), {name: str(kind) for name, kind in schema.items()}
 
 
 def parquet_values(
@@ -84,7 +112,7 @@ def parquet_values(
 
     `unpacked` is the content of a file that is packed; `advance` then hears nothing from here.
     """
-    polars = _polars(file)
+    polars = need("polars", f"{file}: Parquet")
     with _seekable(file, unpacked) as copy, _understood(file, polars):
         size = size_of(copy)
         table = polars.scan_parquet(copy, glob=False, hive_partitioning=False)
@@ -97,14 +125,6 @@ def parquet_values(
             if copy is file:
                 advance(size * end // rows - size * start // rows)
             yield from enumerate(values, start + 1)
-
-
-def _polars(file: Path) -> ModuleType:
-    try:
-        import polars
-    except ImportError as error:
-        raise DataError(f'{file}: needs polars; pip install "elman[tables]"') from error
-    return polars
 
 
 @contextmanager
@@ -142,15 +162,58 @@ def _rows(chunks: Iterable[str], file: Path, most: int) -> Iterator[str]:
         yield rest
 
 
+def _begin(rows: Iterator[str], usual: str, wanted: str | None) -> tuple[Iterator[str], str, int]:
+    """The lines from the header on, the delimiter, and the number of the header's line."""
+    head: list[str] = []
+    size = 0
+    for row in rows:
+        head.append(row)
+        size += len(row)
+        if len(head) == SAMPLED or size > HEAD:
+            break
+    declared = HEADER.fullmatch(head[0].strip()) if head else None
+    if declared:
+        return chain(head[1:], rows), declared[1], 2
+    return chain(head, rows), find_delimiter(head, usual, wanted), 1
+
+
+def no_column(column: str, wanted: Sequence[str], there: Sequence[str], where: str) -> str:
+    """The message for a column that is not there; `where` begins it."""
+    text = f"{where}no column {column!r}; its columns: {listed(list(there))}"
+    if not set(wanted) & set(there):
+        header = "with their names"
+        if len(wanted) == len(there):
+            header = f"such as {','.join(wanted)}"
+        text += (
+            "; name other columns by their flags, or, if the file has no header, add a first line "
+            f"{header}"
+        )
+    return text
+
+
 def _choose(columns: Sequence[str] | None, there: Iterable[str], where: str | Path) -> list[str]:
-    there = list(there)
-    names = ", ".join(map(repr, there)) or "none"
+    there = dict.fromkeys(there)
     if columns is None:
-        raise ArgumentError(f"column must name the text in {where}; its columns: {names}")
+        raise ArgumentError(
+            f"column must name the text in {where}; its columns: {listed(list(there))}"
+        )
     for column in columns:
         if column not in there:
-            raise DataError(f"{where}: no column {column!r}; its columns: {names}")
+            raise DataError(no_column(column, columns, list(there), f"{where}: "))
     return list(columns)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names of columns for a message, the first of many, each cut.
+
+    Example:
+        >>> from elman.read.tables import listed
+        >>> listed(["ds", "y" * 100])
+        "'ds', 'yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy...'"
+    """
+    shown = [repr(n if len(n) <= CUT else f"{n[:CUT]}...") for n in names[:LISTED]]
+    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+    return (", ".join(shown) or "none") + more
 
 
 def _jsonl(rows: Iterable[str], columns: Sequence[str] | None, file: Path) -> Values:
@@ -171,20 +234,28 @@ def _object(row: str, where: str) -> dict[str, object]:
     except json.JSONDecodeError as error:
         at = f"{where}, column {error.colno}"
         raise DataError(f"{at}: {error.msg}; expected one JSON object a line") from error
-    except (RecursionError, ValueError) as error:
-        raise DataError(f"{where}: {error}; expected a plain JSON object") from error
+    except RecursionError as error:
+        raise DataError(f"{where}: brackets in too many levels; expected a plain object") from error
+    except ValueError as error:
+        raise DataError(f"{where}: a number of thousands of digits; mend or drop it") from error
     if not isinstance(record, dict):
         raise DataError(f"{where}: a JSON {type(record).__name__}, expected an object")
     return record
 
 
 class _Again:
-    """Lines, of which those behind the first of a record can be read once more."""
+    """Lines, of which those after the first of a record can be read once more.
 
-    def __init__(self, rows: Iterable[str]) -> None:
+    Attributes:
+        alone: lines that come next in which a quote that stays open is never closed: a record that
+            began before them had one open at the beginning of each, and failed further on.
+    """
+
+    def __init__(self, rows: Iterable[str], line: int) -> None:
         self._rows, self._behind = iter(rows), deque[str]()
         self._taken: list[str] = []
-        self._line = 1  # that comes next
+        self._line = line  # that comes next
+        self.alone = 0
 
     def begin(self) -> int:
         """The line at which a record begins."""
@@ -194,6 +265,7 @@ class _Again:
     def go_back(self) -> None:
         """To the second line of the record."""
         self._behind.extendleft(reversed(self._taken[1:]))
+        self.alone = max(self.alone, len(self._taken) - 2)
         self._line -= len(self._taken) - 1
         self._taken.clear()
 
@@ -204,14 +276,14 @@ class _Again:
         row = self._behind.popleft() if self._behind else next(self._rows)
         self._taken.append(row)
         self._line += 1
+        self.alone = max(0, self.alone - 1)
         return row + "\n"
 
 
 def _csv(
-    rows: Iterable[str], columns: Sequence[str] | None, file: Path, *, delimiter: str, field: int
+    rows: Iterable[str], columns: Sequence[str] | None, file: Path, *, delimiter: str, line: int
 ) -> Values:
-    csv.field_size_limit(max(csv.field_size_limit(), field))
-    lines = _Again(rows)
+    lines = _Again(rows, line)
     # strict: a stray quote would otherwise swallow the rest of the file or vanish.
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] = []
@@ -219,7 +291,10 @@ def _csv(
     while True:
         line = lines.begin()
         try:
-            record = next(reader, None)
+            source = reader
+            if lines.alone:
+                source = csv.reader([next(lines)], delimiter=delimiter, strict=True)
+            record = next(source, None)
         except csv.Error as error:
             where = f"{file}: line {line}"
             yield line, DataError(f"{where}: {error}; double quotes inside a field")
@@ -229,9 +304,11 @@ def _csv(
         if record is None:
             return
         if record and not header:
-            header = record
-            places = [header.index(name) for name in _choose(columns, header, file)]
-            if twice := sorted({name for name in header if header.count(name) > 1}):
+            header = [name.strip() for name in record]
+            place_of = {name: place for place, name in enumerate(header)}
+            places = [place_of[name] for name in _choose(columns, header, file)]
+            if len(place_of) < len(header):
+                twice = listed(sorted(name for name, count in Counter(header).items() if count > 1))
                 raise DataError(f"{file}: line {line}: columns {twice} are there twice")
         elif record and len(record) != len(header):
             counts = f"{len(record)} fields, expected {len(header)} as in the header"

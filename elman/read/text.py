@@ -22,12 +22,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from elman.errors import ArgumentError, DataError
-from elman.read.files import files_below, is_packed, kind_of, reading, size_of
+from elman.read.files import files_below, is_packed, is_path, kind_of, reading, size_of
 from elman.read.tables import (
     TABLES,
+    USUAL,
     Values,
     line_columns,
     line_values,
@@ -46,6 +47,10 @@ RECORD = 1 << 24
 # Bytes of a Parquet file, and rows of it, that are read at once at most.
 SLICE, ROWS = 1 << 23, 1 << 17
 
+# Codecs of names and literals, not of files.
+NO_FILES = {"punycode", "idna", "unicode-escape", "raw-unicode-escape", "charmap"}
+LONGEST = 80  # characters of a value in a message
+
 BINARY = {
     b"PK\x03\x04": "a ZIP archive",
     b"%PDF-": "a PDF",
@@ -62,8 +67,9 @@ class TextSource:
 
     `path` is a file, a folder (all files below it but hidden ones, by relative path; links to
     folders are not followed), or a list of texts, each a document. `document` says what a document
-    is in plain text, `column` where it stands in a table; `encoding` is that of the files (UTF-8
-    may have a byte order mark). `total_bytes` is the size on disk.
+    is in plain text, `column` where it stands in a table, whose fields `delimiter` separates (None
+    to find it); `encoding` is that of the files (UTF-8 may have a byte order mark).
+    `total_bytes` is the size on disk.
 
     Raises `ArgumentError` for an argument that cannot work and `DataError` for a missing path or
     a folder without files.
@@ -89,14 +95,16 @@ class TextSource:
         document: Document = "file",
         column: str | None = None,
         encoding: str = "utf-8",
+        delimiter: str | None = None,
     ) -> None:
         self.document, self.column, self.encoding = document, column, encoding
+        self.delimiter = delimiter
         self.files: tuple[Path, ...] = ()
         self._texts: tuple[str, ...] = ()
         if document not in get_args(Document):
             raise ArgumentError(f"document must be file, line or paragraph, got {document!r}")
         _codec(encoding)
-        if isinstance(path, (str, Path)):
+        if is_path(path):
             self.files = files_below(path)
             self.name = Path(path).name or Path(path).resolve().name
             self.total_bytes = sum(size_of(file) for file in self.files)
@@ -142,6 +150,13 @@ class TextSource:
             else:
                 yield from _paragraphs(_lines(chunks, file, keep_blank=True))
 
+    @property
+    def notes(self) -> list[str]:
+        """What was found of the form of tables, for people."""
+        tables = [file for file in self.files if kind_of(file) in TABLES]
+        heads = [table_head(file, self.encoding, self.delimiter) for file in tables]
+        return list(dict.fromkeys(head.note for head in heads if head.note is not None))
+
     def fingerprint(self) -> str:
         """Hash content and arguments (BLAKE2b, 32 hex digits), but not the files' names or dates.
 
@@ -154,7 +169,8 @@ class TextSource:
         # How a file is read is content too: the same bytes mean another text as .csv and .tsv.
         kinds = [kind_of(file) for file in self.files if kind_of(file) in TABLES]
         whole = hashlib.blake2b(digest_size=16)
-        whole.update(repr((self.document, self.column, encoding, kinds)).encode())
+        how = (self.document, self.column, encoding, kinds, self.delimiter)
+        whole.update(repr(how).encode())
         files = (file_blocks(file, ignore, unpack=False) for file in self.files)
         # A digest for each, so that moving a boundary between two of them changes the whole.
         for content in chain(files, ([text.encode()] for text in self._texts)):
@@ -179,7 +195,7 @@ class TextSource:
 
     def _values(self, file: Path, advance: Advance) -> Values:
         columns = None if self.column is None else [self.column]
-        return table_values(file, columns, self.encoding, advance)
+        return table_values(file, columns, self.encoding, advance, delimiter=self.delimiter)
 
 
 def table_values(
@@ -189,35 +205,68 @@ def table_values(
     advance: Advance,
     *,
     lenient: bool = False,
+    delimiter: str | None = None,
 ) -> Values:
     """Values of some columns of a table of any kind, see `elman.read.tables`.
 
-    If `lenient`, bytes that are not text become halves of surrogate pairs (PEP 383).
+    `delimiter` is the one that is set, or None to find it.  If `lenient`, bytes that are not text
+    become halves of surrogate pairs (PEP 383).
     """
     kind, blocks = kind_of(file), file_blocks(file, advance)
     if kind != ".parquet":
         chunks = _decode(blocks, encoding, file, lenient=lenient)
-        return line_values(chunks, columns, file, kind=kind, record=RECORD)
+        return line_values(
+            chunks, columns, file, kind=kind, record=RECORD, delimiter=delimiter
+        )  # fmt: skip
     return parquet_values(
         file, columns, advance, unpacked=blocks if is_packed(file) else None,
         most_bytes=SLICE, most_rows=ROWS,
     )  # fmt: skip
 
 
-def table_columns(file: Path, encoding: str) -> list[str]:
-    """Names of the columns of a table of any kind."""
+class Head(NamedTuple):
+    """What the beginning of a table tells.
+
+    Attributes:
+        names: of the columns.
+        delimiter: of .csv and .tsv, else None.
+        note: on a delimiter that is not the usual one, or None.
+        types: of the columns of Parquet, by name.
+    """
+
+    names: list[str]
+    delimiter: str | None
+    note: str | None
+    types: dict[str, str]
+
+
+def table_head(
+    file: Path, encoding: str, delimiter: str | None = None, *, lenient: bool = False
+) -> Head:
+    """Columns and delimiter of a table of any kind; `delimiter` is the one that is set."""
     kind, blocks = kind_of(file), file_blocks(file, ignore)
-    if kind != ".parquet":
-        return line_columns(_decode(blocks, encoding, file), file, kind=kind, record=RECORD)
-    return parquet_columns(file, unpacked=blocks if is_packed(file) else None)
+    if kind == ".parquet":
+        names, types = parquet_columns(file, unpacked=blocks if is_packed(file) else None)
+        return Head(names, None, None, types)
+    chunks = _decode(blocks, encoding, file, lenient=lenient)
+    names, found = line_columns(chunks, file, kind=kind, record=RECORD, delimiter=delimiter)
+    note = None
+    if found not in (None, delimiter or USUAL.get(kind)):
+        note = f"{file.name}: fields are separated by {found!r}"
+    return Head(names, found, note, {})
 
 
 def text_lines(
     file: Path, encoding: str, advance: Advance, *, lenient: bool = False
 ) -> Iterator[str]:
-    """All lines of a file of text, blank ones too, without their ends; `lenient` as above."""
+    r"""All lines of a file of text, blank ones too, without their ends; `lenient` as above.
+
+    A line ends with "\n" or "\r\n"; a "\r" alone is a character of its line, as a line of one file
+    must be that of another.
+    """
     parts: list[str] = []
-    chunks = _decode(file_blocks(file, advance), encoding, file, lenient=lenient)
+    blocks = file_blocks(file, advance)
+    chunks = _decode(blocks, encoding, file, lenient=lenient, returns=False)
     for text, ends in _lines(chunks, file, keep_blank=True):
         parts.append(text)
         if ends:
@@ -271,20 +320,30 @@ def file_blocks(file: Path, advance: Advance, *, unpack: bool = True) -> Iterato
 
 
 def _codec(encoding: str) -> str:
-    """The name of an encoding of text; ArgumentError if it is none."""
+    """The name of an encoding of text files; ArgumentError if it is none."""
     try:
         # Unlike a look-up this refuses codecs that are none of text (base64, zlib, rot13).
         b"text".decode(encoding, "replace")
-    except (LookupError, ValueError) as error:
+        name = codecs.lookup(encoding).name
+        if name in NO_FILES:
+            raise LookupError
+    except (LookupError, TypeError, ValueError) as error:
+        got = repr(encoding)[:LONGEST]
         raise ArgumentError(
-            f"encoding must name a text encoding such as utf-8 or latin-1, got {encoding!r}"
+            f"encoding must name a text encoding such as utf-8 or latin-1, got {got}"
         ) from error
-    return codecs.lookup(encoding).name
+    return name
 
 
 def _decode(
-    blocks: Iterable[bytes], encoding: str, file: Path, *, lenient: bool = False
+    blocks: Iterable[bytes],
+    encoding: str,
+    file: Path,
+    *,
+    lenient: bool = False,
+    returns: bool = True,
 ) -> Iterator[str]:
+    """Text with line ends as `_unix` makes them; `returns` says whether "\r" alone is one."""
     codec, errors = _codec(encoding), "surrogateescape" if lenient else "strict"
     decoder = codecs.getincrementaldecoder("utf-8-sig" if codec == "utf-8" else codec)(errors)
     offset, line, held, blank = 0, 1, "", True
@@ -298,7 +357,8 @@ def _decode(
             # The decoder puts what it kept of earlier blocks in front: count from the end.
             good = len(block) - len(error.object) + error.start
             decoder.setstate(state)
-            line += _unix(held + decoder.decode(block[: max(good, 0)])).count("\n")
+            before = held + decoder.decode(block[: max(good, 0)])
+            line += _unix(before, returns=returns).count("\n")
             raise DataError(
                 f"{file}: byte {offset + good} (line {line}) is not valid {encoding.upper()} "
                 f"(0x{error.object[error.start]:02X}); name the right one with encoding=..., "
@@ -309,7 +369,7 @@ def _decode(
         offset += len(block)
         # A "\r" at the end may be the first half of "\r\n".
         held = "\r" if block and text.endswith("\r") else ""
-        text = _unix(text[: len(text) - len(held)])
+        text = _unix(text[: len(text) - len(held)], returns=returns)
         if text:
             blank = blank and text.isspace()
             line += text.count("\n")
@@ -323,8 +383,11 @@ def _blank(text: str) -> bool:
     return not text or text.isspace()
 
 
-def _unix(text: str) -> str:
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+def _unix(text: str, *, returns: bool) -> str:
+    if "\r" not in text:
+        return text
+    text = text.replace("\r\n", "\n")
+    return text.replace("\r", "\n") if returns else text
 
 
 def _refuse_binary(block: bytes, codec: str, file: Path) -> None:

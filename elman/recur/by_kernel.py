@@ -34,7 +34,7 @@ def run_kernels(
     """All layers of x: (T, B, D), perhaps with lengths, or packed (N, D) with batch sizes."""
     ragged, steps = None, x.shape[0]
     if batch_sizes is not None:
-        ragged, steps = Ragged.packed(batch_sizes), len(batch_sizes)
+        ragged, steps = Ragged.packed(batch_sizes, x.shape[0]), len(batch_sizes)
     elif lengths is not None:
         ragged = Ragged.sort(lengths, steps)
         x = pack(x, ragged)

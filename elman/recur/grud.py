@@ -22,6 +22,7 @@ but the recurrence itself is computed for all steps at once.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -31,10 +32,13 @@ from torch.nn import functional as F
 from elman import kernels
 from elman.dropout import check_probability, keep_mask
 from elman.errors import ArgumentError
+from elman.kernels.autograd import seen_by_torch
 from elman.kernels.layer import run_layer
 from elman.kernels.ragged import Ragged, pack
 from elman.kernels.recurrence import Constants, Run
-from elman.padded import check_lengths, time_mask
+from elman.padded import as_lengths, check_lengths, time_mask
+from elman.recur.refuse import no_qconfig, refuse_script
+from elman.recur.weights import check_kind
 from elman.state import State
 
 
@@ -105,7 +109,7 @@ class GRUD(nn.Module):
         self,
         x: Tensor,
         state: State | None = None,
-        lengths: Tensor | None = None,
+        lengths: Tensor | Sequence[int] | None = None,
         *,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, State]:
@@ -128,6 +132,7 @@ class GRUD(nn.Module):
             )
         rows, steps = x.shape[:2]
         running = None
+        lengths = None if lengths is None else as_lengths(lengths)
         if lengths is not None and check_lengths(lengths, rows, steps)[0] == steps:
             lengths = None  # nothing is ragged
         if lengths is not None:
@@ -140,6 +145,13 @@ class GRUD(nn.Module):
             if not isinstance(state, tuple) or len(state) != 3:
                 raise ArgumentError("state of GRUD must be a tuple of 3: h, last seen, time since")
             h, last, since = (leaf[0] for leaf in state if isinstance(leaf, Tensor))
+            wanted = [(rows, self.hidden_size), *[(rows, self.channels)] * 2]
+            if [tuple(leaf.shape) for leaf in (h, last, since)] != wanted:
+                raise ArgumentError(
+                    f"state of GRUD must have leaves (1, B, ...) with {wanted} after the first "
+                    f"dimension, got {[tuple(leaf.shape) for leaf in (h, last, since)]}"
+                )
+            check_kind(state, x)
         if not steps:
             return x.new_zeros(rows, 0, self.hidden_size), (h[None], last[None], since[None])
         values, there, elapsed, extra = x.split([self.channels, self.channels, 1, self.extra], 2)
@@ -159,7 +171,9 @@ class GRUD(nn.Module):
     def way(self, x: Tensor) -> Literal["kernel", "plain"]:
         """Which functions run the recurrence on x: our kernel, or the plain definition."""
         native = kernels.native and x.device.type == "cpu" and x.dtype == torch.float32
+        native = native and len(x) > 0
         outside = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
+        outside = outside or seen_by_torch()
         return "kernel" if native and not outside else "plain"
 
     def _run_kernel(
@@ -195,6 +209,9 @@ class GRUD(nn.Module):
             outputs.append(new)
         y = torch.stack(outputs, 1)
         return (y if running is None else torch.where(running[:, :, None], y, 0)), h
+
+    __prepare_scriptable__ = refuse_script
+    qconfig = no_qconfig
 
     def extra_repr(self) -> str:
         """Sizes."""

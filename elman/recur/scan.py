@@ -15,20 +15,23 @@ every number once and needs no logarithms, so a and b may have any sign.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from elman import kernels
-from elman.errors import ArgumentError
+from elman.errors import ArgumentError, TensorError
+from elman.kernels.autograd import seen_by_torch
 from elman.kernels.scan import KINDS, run_scan
-from elman.padded import check_lengths, time_mask
+from elman.padded import as_lengths, check_lengths, time_mask
 
 
 def linear_recurrence(
     a: Tensor,
     b: Tensor,
     state: Tensor | None = None,
-    lengths: Tensor | None = None,
+    lengths: Tensor | Sequence[int] | None = None,
     *,
     reverse: bool = False,
 ) -> tuple[Tensor, Tensor]:
@@ -60,6 +63,7 @@ def linear_recurrence(
     if b.dim() != 3:
         raise ArgumentError(f"b must have shape (B, T, D), got {tuple(b.shape)}")
     rows, _, units = b.shape
+    lengths = None if lengths is None else as_lengths(lengths)
     if a.dim() < 3:
         a = a.reshape((1,) * (3 - a.dim()) + tuple(a.shape))
     if a.shape != b.shape:
@@ -81,7 +85,10 @@ def linear_recurrence(
             state = state.to(kind)
         a, b = a.to(kind), b.to(kind)
     on_cpu = a.device.type == b.device.type == "cpu"
-    if kernels.native is not None and on_cpu and b.dtype in KINDS and b.numel():
+    if state is not None and state.device != b.device:
+        raise TensorError(f"state must be on {b.device}, as b is, got {state.device}")
+    native = kernels.native is not None and on_cpu and not seen_by_torch()
+    if native and b.dtype in KINDS and b.numel():
         h, end = run_scan(a, b, state, lengths, reverse)
     else:
         h, end = plain_scan(a, b, state, lengths, reverse)

@@ -23,13 +23,14 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from elman import kernels
 from elman.dropout import check_probability, dropout, keep_mask, locked_dropout
 from elman.errors import ArgumentError
-from elman.kernels.autograd import computes_in_bfloat16
+from elman.kernels.autograd import computes_in_bfloat16, seen_by_torch
 from elman.kernels.recurrence import Constants
-from elman.padded import check_lengths
+from elman.padded import as_lengths, check_batch_sizes, check_lengths
 from elman.recur.by_kernel import run_kernels
 from elman.recur.by_torch import run_torch
 from elman.recur.plain import run_plain
-from elman.recur.weights import Leaves, Weights, names, normalise, split_leaf, suffix
+from elman.recur.refuse import no_qconfig, refuse_script
+from elman.recur.weights import NAMES, Leaves, Weights, check_kind, normalise, split_leaf, suffix
 from elman.state import State
 
 
@@ -74,18 +75,19 @@ class Stack(nn.Module):
         self.zoneout = tuple(check_probability("zoneout", rate) for rate in zoneout)
         self.layer_norm = layer_norm
         self.peephole = peephole
-        self._names = [
-            [names(layer, direction) for direction in range(self.directions)]
-            for layer in range(self.num_layers)
-        ]
+        self._names: list[list[tuple[str | None, ...]]] = []  # None where an option is off
         for layer, hidden in enumerate(self.hidden_sizes):
             if not 0 <= proj_size < hidden:
                 raise ArgumentError(
                     f"proj_size must be in 0..hidden_size-1={hidden - 1}, got {proj_size}"
                 )
             width = input_size if layer == 0 else self.output_sizes[layer - 1]
-            for direction in range(self.directions):
-                self._add_weights(layer, direction, width, hidden, device, dtype)
+            self._names.append(
+                [
+                    self._add_weights(layer, direction, width, hidden, device, dtype)
+                    for direction in range(self.directions)
+                ]
+            )
         self.reset_parameters()
 
     def _count_layers(self, num_layers: int) -> int:
@@ -142,7 +144,8 @@ class Stack(nn.Module):
         hidden: int,
         device: torch.device | str | None,
         dtype: torch.dtype | None,
-    ) -> None:
+    ) -> tuple[str | None, ...]:
+        """Register the parameters and return their names in the order of Weights."""
         gates, output = self.gates * hidden, self.proj_size or hidden
         shapes: dict[str, tuple[int, ...]] = {
             "weight_ih": (gates, width),
@@ -160,9 +163,11 @@ class Stack(nn.Module):
                 shapes["gain_c"] = (hidden,)
                 if self.bias:
                     shapes["bias_c"] = (hidden,)
+        end = suffix(layer, direction)
         for name, shape in shapes.items():
             parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-            self.register_parameter(f"{name}_{suffix(layer, direction)}", parameter)
+            self.register_parameter(f"{name}_{end}", parameter)
+        return tuple(f"{name}_{end}" if name in shapes else None for name in NAMES)
 
     def reset_parameters(self) -> None:
         """Draw all weights from U(-1/sqrt(H), 1/sqrt(H)) in torch's order; gains are 1."""
@@ -176,9 +181,18 @@ class Stack(nn.Module):
                 bound = 1 / math.sqrt(self.hidden_sizes[layer])
                 nn.init.uniform_(parameter, -bound, bound)
 
+    @property
+    def weight_names(self) -> list[str]:
+        """The names of all weights, by layer and direction."""
+        return [name for layer in self._names for part in layer for name in part if name]
+
     def weights(self, layer: int, direction: int = 0) -> Weights:
-        """The weights of one layer in one direction, as they are stored."""
-        found = map(self._parameters.get, self._names[layer][direction])
+        """The weights of one layer in one direction."""
+        wanted, stored = self._names[layer][direction], self._parameters
+        found = [stored.get(name) if name else None for name in wanted]
+        for i, name in enumerate(wanted):
+            if name and found[i] is None:  # computed from other parameters, or a replica's
+                found[i] = getattr(self, name)
         return Weights(*found)  # type: ignore[arg-type]  # the first two are always there
 
     # The equations: each cell gives these.
@@ -208,14 +222,24 @@ class Stack(nn.Module):
         """The name of the kernel for these equations, a key of `elman.kernels.recurrence.CELLS`."""
         return None
 
-    def way(self, x: Tensor) -> Literal["kernel", "torch", "plain"]:
+    def way(self, x: Tensor, *, ragged: bool = False) -> Literal["kernel", "torch", "plain"]:
         """Which functions run x: our kernels, torch's compiled ones, or the plain definition."""
-        if kernels.native and x.device.type == "cpu" and self.kernel():
+        if seen_by_torch():  # its own functions of several layers cannot be transformed either
+            traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+            return "torch" if traced and self.uses_torch() else "plain"
+        in_graph = torch.compiler.is_compiling()
+        hidden = in_graph and (ragged or self._draws_masks())  # the operators cover neither
+        if kernels.native and x.device.type == "cpu" and self.kernel() and not hidden:
             if computes_in_bfloat16(x):
                 return "kernel"
             if x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
                 return "kernel"
         return "torch" if self.uses_torch() else "plain"
+
+    def _draws_masks(self) -> bool:
+        """Whether this call drops units in ways that torch's own dropout does not have."""
+        locked = self.variational and self.dropout > 0
+        return self.training and (locked or self.recurrent_dropout > 0 or any(self.zoneout))
 
     def uses_torch(self) -> bool:
         """Whether torch has a compiled function for exactly these equations and options."""
@@ -229,7 +253,7 @@ class Stack(nn.Module):
         self,
         x: Tensor | PackedSequence,
         state: State | None = None,
-        lengths: Tensor | None = None,
+        lengths: Tensor | Sequence[int] | None = None,
         *,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor | PackedSequence, State]:
@@ -249,7 +273,8 @@ class Stack(nn.Module):
             (directions, B, H_l).
 
         Raises:
-            ArgumentError: a shape, a length or a dtype does not fit.
+            ArgumentError: a shape or a length does not fit; if it is a dtype or a device, the error
+                is a `TensorError`, which is a RuntimeError, too, as torch's are.
         """
         if isinstance(x, PackedSequence):
             if lengths is not None:
@@ -271,14 +296,19 @@ class Stack(nn.Module):
             x_TBD = x.transpose(0, 1) if self.batch_first else x
         steps = x_TBD.shape[0]
         layers = self._split_state(state, x_TBD, single)
+        longest = steps
         if lengths is not None:
+            lengths = as_lengths(lengths)
             shortest, longest = check_lengths(lengths, x_TBD.shape[1], steps)
-            if shortest == longest:  # nothing is ragged
+            if shortest == longest > 0:  # nothing is ragged
                 x_TBD, lengths = x_TBD[:longest], None
-        if x_TBD.shape[0] == 0 or x_TBD.shape[1] == 0:
+        if steps == 0:
             y = x_TBD.new_zeros(*x_TBD.shape[:2], self.output_size)
         else:
-            way = self.way(x_TBD)
+            # Without any element only the definition gives the weights their gradients of zero.
+            way: str = "plain"
+            if longest and x_TBD.shape[1]:
+                way = self.way(x_TBD, ragged=lengths is not None)
             if way == "kernel":
                 y, layers = run_kernels(self, x_TBD, layers, lengths, None, generator)
             elif way == "torch":
@@ -302,11 +332,12 @@ class Stack(nn.Module):
             raise ArgumentError(
                 f"x must have input_size={self.input_size} features, got {data.shape[-1]}"
             )
+        check_batch_sizes(batch_sizes, data.shape[0])
         rows = int(batch_sizes[0])
         layers = self._split_state(state, data.new_empty(0, rows, 0), False)
         if order is not None:
             layers = [tuple(leaf.index_select(1, order) for leaf in part) for part in layers]
-        way = self.way(data)
+        way = self.way(data, ragged=True)
         if way == "kernel":
             y, layers = run_kernels(self, data, layers, None, batch_sizes, generator)
         elif way == "torch":
@@ -329,7 +360,7 @@ class Stack(nn.Module):
         return weights._replace(hh=dropout(weights.hh, self.weight_dropout, generator=generator))
 
     def drop_between(
-        self, x: Tensor, batch_sizes: Tensor | None, generator: torch.Generator | None
+        self, x: Tensor, batch_sizes: Tensor | list[int] | None, generator: torch.Generator | None
     ) -> Tensor:
         """What a layer puts out on its way to the next: (T, B, R), or packed with batch sizes."""
         p = self.dropout if self.training else 0.0
@@ -359,6 +390,7 @@ class Stack(nn.Module):
                 f"state of {type(self).__name__} must be a tuple of {self.leaves} (h, c), "
                 f"got {type(state).__name__}"
             )
+        check_kind(parts, x)
         stacked = isinstance(self.hidden_size, int)
         by_leaf = [
             split_leaf(
@@ -381,6 +413,9 @@ class Stack(nn.Module):
             else:
                 joined.append(leaves)
         return joined[0] if self.leaves == 1 else tuple(joined)
+
+    __prepare_scriptable__ = refuse_script
+    qconfig = no_qconfig
 
     def flatten_parameters(self) -> None:
         """Nothing to do: the weights stay separate tensors.  Kept for code written for torch.nn."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from elman import kernels
 from elman.errors import ArgumentError
-from elman.kernels.recurrence import CELLS, is_separate, sizes, with_one_bias
+from elman.kernels.recurrence import CELLS, Constants, is_separate, sizes, with_one_bias
 from elman.recur.stack import Stack
 from elman.state import State, map_state, named_leaves
 
@@ -27,13 +27,18 @@ class Stream:
 
     Dropout is off, as in evaluation.  Gradients do not flow; train with the core itself.
 
+    Weights may change between two steps: the next step notices that they were updated, loaded,
+    replaced or multiplied.  Single numbers that are changed through `.data` are noticed by the next
+    `restart` or `run` of several steps.
+
     Args:
         core: an `elman.RNN`, `LSTM` or `GRU`, not bidirectional.
         rows: B, how many sequences are run side by side.
         state: where to go on; None for zeros.
 
     Raises:
-        ArgumentError: the core is bidirectional, or the state or x does not fit.
+        ArgumentError: the core is bidirectional, the state or x does not fit, or the core has been
+            moved to another dtype or device.
 
     Example:
         >>> import torch, elman
@@ -50,14 +55,13 @@ class Stream:
                 "a bidirectional core cannot stream: it needs the end of a sequence"
             )
         self.core, self.rows = core, rows
-        self._parameters = list(core.parameters())
-        self._example = self._parameters[0].detach().new_zeros(rows, core.input_size)
+        self._example = core.weights(0).hh.detach().new_zeros(rows, core.input_size)
         self._shape, self._dtype = self._example.shape, self._example.dtype
         with torch.no_grad():
             _, empty = self._run_core(self._example[:, None], None)
         self._state = map_state(torch.zeros_like, empty)
         self._layers: Any = None
-        self._version = -1
+        self._watch: Any = None
         if state is not None:
             self.state = state
 
@@ -82,11 +86,9 @@ class Stream:
                 f"x must be {tuple(self._shape)} of {self._dtype}, "
                 f"got {tuple(x.shape)} of {x.dtype}"
             )
-        if self._layers is None or self._changed():
+        if self._layers is None or self._watch.changed(False):
             return self.run(x[:, None])[:, 0]
-        if not x.is_contiguous():
-            x = x.contiguous()
-        self._layers.step(x.data_ptr(), self._use_threads())
+        self._layers.step(x if x.is_contiguous() else x.contiguous(), self._use_threads())
         return self._output.clone()
 
     def run(self, x: Tensor) -> Tensor:
@@ -96,7 +98,9 @@ class Stream:
             raise ArgumentError(
                 f"x must be {wanted} of {self._dtype}, got {tuple(x.shape)} of {x.dtype}"
             )
-        self._changed()
+        if self._watch is None or self._watch.changed(x.shape[1] > 1):
+            self._check_kind()
+            self._pack()
         if self._layers is None:
             with torch.no_grad():
                 y, state = self._run_core(x, self._state)
@@ -104,24 +108,24 @@ class Stream:
                 return y
         steps = x.shape[1]
         x = x.transpose(0, 1).contiguous()
-        y = torch.empty(steps, *self._output.shape)
-        self._layers.run(x.data_ptr(), y.data_ptr(), steps, self._use_threads())
+        y = self._output.new_empty(steps, *self._output.shape)
+        self._layers.run(x, y, self._use_threads())
         return y.transpose(0, 1)
 
     def restart(self) -> None:
         """Forget what was seen: the state is zero again."""
         map_state(Tensor.zero_, self._state)
+        if self._watch is not None and self._watch.changed(True):
+            self._layers = self._watch = None
 
-    def _changed(self) -> bool:
-        """Whether the weights have changed; if so, they are packed anew."""
-        version = 0
-        for parameter in self._parameters:
-            version += parameter._version
-        if version == self._version:
-            return False
-        self._pack()
-        self._version = version
-        return True
+    def _check_kind(self) -> None:
+        """Refuse a core whose weights have another dtype or device than when this was made."""
+        weight = self.core.weights(0).hh
+        if weight.dtype != self._dtype or weight.device != self._example.device:
+            raise ArgumentError(
+                f"the core was {self._dtype} on {self._example.device} when this Stream was made "
+                f"and is {weight.dtype} on {weight.device} now: make a new Stream"
+            )
 
     def _use_threads(self) -> int:
         return min(self._threads, torch.get_num_threads()) if self._threads > 1 else 1
@@ -138,54 +142,37 @@ class Stream:
 
     @torch.no_grad()
     def _pack(self) -> None:
-        """Bring the weights into the form of the kernels; None if the kernels do not apply."""
+        """Bring the weights into the form of the kernels, if the kernels apply."""
         core, native = self.core, kernels.native
-        self._layers = None
-        if native is None or core.way(self._example) != "kernel" or core.layer_norm:
+        self._layers = self._watch = None
+        names = core.weight_names
+        plain = all(core._parameters.get(name) is not None for name in names)  # none is computed
+        plain = plain and self._dtype == torch.float32 and not core.layer_norm
+        if native is None or not plain or core.way(self._example) != "kernel":
             return
-        stream, rows = native.Stream(), self.rows
-        self._alive: list[Tensor] = []
+        stream = native.Stream()
+        self._alive: list[Any] = []
         leaves = self._state if isinstance(self._state, tuple) else (self._state,)
         stacked = isinstance(core.hidden_size, int)
         for k in range(core.num_layers):
-            width = core.input_size if k == 0 else core.output_sizes[k - 1]
             weights = core.for_kernel(core.weights(k))
             call = native.Recurrence()
             cell, output = str(core.kernel()), weights.hh.shape[1]
-            gates, hidden = sizes(cell, weights.hh)
-            separate = is_separate(cell, normalised=False)
-            if not separate:
+            hidden = sizes(cell, weights.hh)[1]
+            if not is_separate(cell, normalised=False):
                 weights = with_one_bias(weights)
+            width = core.input_size if k == 0 else core.output_sizes[k - 1]
+            dense = Constants(*(None if w is None else w.detach().contiguous() for w in weights))
             call.set_layer(
-                CELLS[cell], rows, hidden, output, 1, False, False,
-                core.zoneout[0], core.zoneout[-1], 0, 0, self._dense(weights.hh),
-                self._dense(weights.hr), self._dense(weights.bias), self._dense(weights.peephole),
-                0, 0, 0,
+                CELLS[cell], self.rows, width, hidden, output, 1, False, False,
+                core.zoneout[0], core.zoneout[-1], None, None, dense.ih, dense.bias_ih, None,
+                dense.hh, dense.hr, dense.bias, dense.peephole, None, None, None,
             )  # fmt: skip
-            a, p = (self._buffer(rows * gates) for _ in range(2))
-            call.set_part(1, gates, 0, 0, 0, a, p if separate else 0, 0, 0, 0, 0, 0)
             ends = [leaf[k] if stacked else leaf[k][0] for leaf in leaves]
-            addresses = [end.data_ptr() for end in ends if isinstance(end, Tensor)]
-            call.set_state(0, 0, *addresses, *[0] * (2 - len(addresses)))
             assert isinstance(ends[0], Tensor)
             self._output = ends[0]
-            call.pack(self._buffer(call.packed_floats), False)
-            packed = self._buffer(native.packed_size(width, gates))
-            native.pack_transposed(self._dense(weights.ih), width, gates, packed)
-            stream.add(
-                call, width, packed, self._dense(weights.bias_ih),
-                self._buffer(rows * hidden), self._buffer(rows * output),
-            )  # fmt: skip
-        self._threads = 2 if sum(p.numel() for p in self._parameters) > THREADED else 1
+            stream.add(call, dense.ih, dense.bias_ih, *ends, *[None] * (2 - len(ends)))
+            self._alive.append((dense, ends))
+        self._watch = native.Watch(core._parameters, names)
+        self._threads = 2 if sum(p.numel() for p in core.parameters()) > THREADED else 1
         self._layers = stream
-
-    def _dense(self, tensor: Tensor | None) -> int:
-        """The address of a dense copy or the tensor itself, which is kept alive; 0 for none."""
-        if tensor is None:
-            return 0
-        self._alive.append(tensor.detach().contiguous())
-        return self._alive[-1].data_ptr()
-
-    def _buffer(self, floats: int) -> int:
-        self._alive.append(torch.empty(floats))
-        return self._alive[-1].data_ptr()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elman.errors import ArgumentError
-from elman.state import State
+from elman.errors import ArgumentError, TensorError
+from elman.state import State, named_leaves
 
 Leaves = tuple[Tensor, ...]
 
@@ -32,10 +33,10 @@ class Weights(NamedTuple):
         return [w for w in (self.ih, self.hh, self.bias_ih, self.bias_hh, self.hr) if w is not None]
 
 
-# Of the names of parameters, in the order of Weights; `suffix` is the other half.
-_PREFIXES = (
-    "weight_ih_", "weight_hh_", "bias_ih_", "bias_hh_", "weight_hr_", "weight_peephole_",
-    "gain_ih_", "gain_hh_", "gain_c_", "bias_c_",
+# The names of parameters without their `suffix`, in the order of Weights.
+NAMES = (
+    "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_peephole", "gain_ih",
+    "gain_hh", "gain_c", "bias_c",
 )  # fmt: skip
 
 
@@ -47,12 +48,6 @@ def normalise(a: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
 def suffix(layer: int, direction: int) -> str:
     """The end of a parameter's name, as in torch: `l0`, `l0_reverse`, `l1`."""
     return f"l{layer}" + ("_reverse" if direction else "")
-
-
-def names(layer: int, direction: int) -> tuple[str, ...]:
-    """The names of the parameters of one layer in one direction, in the order of Weights."""
-    end = suffix(layer, direction)
-    return tuple(prefix + end for prefix in _PREFIXES)
 
 
 def split_leaf(
@@ -90,3 +85,16 @@ def split_leaf(
     if found != wanted:
         raise ArgumentError(f"state leaf {index} must have shape {wanted}, got {found}")
     return tensors[0].split(directions) if stacked else tensors
+
+
+def check_kind(state: State, x: Tensor) -> None:
+    """Refuse a state of another dtype or device than x; autocast takes all short dtypes."""
+    taken = (x.dtype,)
+    if torch.is_autocast_enabled(x.device.type):
+        taken = (torch.float32, torch.bfloat16, torch.float16)
+    for _, leaf in named_leaves(state):
+        if leaf.dtype not in taken or leaf.device != x.device:
+            raise TensorError(
+                f"state must be {x.dtype} on {x.device}, as x is, got {leaf.dtype} on "
+                f"{leaf.device}: convert it with .to(x)"
+            )

@@ -1,19 +1,34 @@
-"""The baselines of a classifier: the most frequent label, and logistic regression on words.
+"""The baselines of a classifier of texts: the most frequent label, and a bag of words.
 
-Bag of words: a row's words and pairs of neighbours, weighted by tf-idf, into logistic regression
-with C = 10 (scikit-learn, an extra); what a careful user has in ten lines.
+Words and pairs of neighbours, or n-grams of 1 to 5 characters if the model reads characters or
+bytes (1 to 3 of more than MANY characters), weighted by tf-idf (scikit-learn, an extra), what a
+careful user has in ten lines:
+
+    logistic regression   with C = 10
+    class centroids       cosine of a row and the mean of the rows of a class, if the regression
+                          would have more than MOST coefficients
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-NAME = "logistic regression on words and pairs of them"
+from elman.optional import find
+
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+MOST = 20_000_000  # coefficients of a logistic regression
+MANY = 5_000_000  # characters of the training texts
+SHARPNESS = 20.0  # of the probabilities of centroids
+
+Found = tuple[str, dict[str, Tensor]]
 
 
 def majority(targets: Tensor, rows: int, classes: int) -> Tensor:
@@ -26,39 +41,89 @@ def majority(targets: Tensor, rows: int, classes: int) -> Tensor:
 
 
 def bag_of_words(
-    texts: Sequence[str], targets: Tensor, others: dict[str, Sequence[str]], classes: int,
-    *, lowercase: bool,
-) -> dict[str, Tensor] | None:  # fmt: skip
-    """Probabilities (N, K) for other texts by name; None without scikit-learn."""
-    try:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegression
-    except ImportError:
+    texts: Sequence[str], targets: Tensor, others: Mapping[str, Sequence[str]], classes: int,
+    *, tokens: str, lowercase: bool,
+) -> Found | None:  # fmt: skip
+    """Name, and probabilities (N, K) for other texts by name; None without scikit-learn.
+
+    Args:
+        texts: of the training.
+        targets: (N) classes, or (N, K) of zeros and ones.
+        others: texts by name.
+        classes: K.
+        tokens: what the model reads: word, character, byte or bpe.
+        lowercase: whether the model reads lower case.
+    """
+    if find("sklearn") is None:
         return None
-    words = TfidfVectorizer(
-        token_pattern=r"\w+|[^\w\s]", ngram_range=(1, 2), lowercase=lowercase, sublinear_tf=True,
-        min_df=2 if len(texts) >= 1000 else 1, dtype=np.float32,
-    )  # fmt: skip
+    features, name = _features(tokens, texts, lowercase=lowercase)
     try:
-        x = words.fit_transform(texts)
+        x = features.fit_transform(texts)
     except ValueError:  # no text has a word
         return None
-    inputs = {name: words.transform(some) for name, some in others.items()}
+    inputs = {part: features.transform(some) for part, some in others.items()}
+    if targets.dim() == 2:
+        return f"logistic regression on {name}", _each_label(x, targets, inputs)
+    if classes > 2 and classes * x.shape[1] > MOST:
+        return f"class centroids of {name}", _by_centroids(x, targets, inputs, classes)
+    return f"logistic regression on {name}", _by_regression(x, targets, inputs, classes)
 
-    result = {name: torch.zeros(some.shape[0], max(2, classes)) for name, some in inputs.items()}
 
-    def fit(wanted: np.ndarray) -> dict[str, Tensor]:
-        model = LogisticRegression(C=10.0, max_iter=200).fit(x, wanted)
-        for name, some in inputs.items():
-            result[name][:, model.classes_] = torch.from_numpy(model.predict_proba(some)).float()
-        return result
+def _features(tokens: str, texts: Sequence[str], *, lowercase: bool) -> tuple[TfidfVectorizer, str]:
+    """How texts become numbers, and its name."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
-    if targets.dim() == 1:
-        return fit(targets.numpy())
-    each = {name: torch.zeros(len(p), classes) for name, p in result.items()}
-    for k, column in enumerate(targets.long().numpy().T):
+    kind: dict[str, Any] = {"token_pattern": r"\w+|[^\w\s]", "ngram_range": (1, 2)}
+    name = "words and pairs of them"
+    if tokens in ("character", "byte"):
+        longest = 5 if sum(map(len, texts)) <= MANY else 3
+        kind = {"analyzer": "char", "ngram_range": (1, longest)}
+        name = f"n-grams of 1 to {longest} characters"
+    least = 2 if len(texts) >= 1000 else 1
+    return TfidfVectorizer(
+        **kind, lowercase=lowercase, sublinear_tf=True, min_df=least, dtype=np.float32
+    ), name
+
+
+def _by_regression(
+    x: Any, targets: Tensor, inputs: Mapping[str, Any], classes: int
+) -> dict[str, Tensor]:
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=10.0, max_iter=200).fit(x, targets.numpy())
+    found = {}
+    for part, some in inputs.items():
+        found[part] = torch.zeros(some.shape[0], max(2, classes), dtype=torch.float32)
+        found[part][:, model.classes_] = torch.from_numpy(model.predict_proba(some)).float()
+    return found
+
+
+def _each_label(x: Any, targets: Tensor, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+    """One regression for each label."""
+    found = {
+        part: torch.zeros(some.shape[0], targets.shape[1], dtype=torch.float32)
+        for part, some in inputs.items()
+    }
+    for k, column in enumerate(targets.long().T):
         constant = column.min() == column.max()
-        shares = None if constant else fit(column)  # of zeros and ones
-        for name, p in each.items():
-            p[:, k] = float(column[0]) if shares is None else shares[name][:, 1]
-    return each
+        shares = None if constant else _by_regression(x, column, inputs, 2)
+        for part, p in found.items():
+            p[:, k] = column[0] if shares is None else shares[part][:, 1]
+    return found
+
+
+def _by_centroids(
+    x: Any, targets: Tensor, inputs: Mapping[str, Any], classes: int
+) -> dict[str, Tensor]:
+    from scipy.sparse import csr_matrix
+    from sklearn.preprocessing import normalize
+
+    rows = np.arange(len(targets))
+    members = csr_matrix(
+        (np.ones(len(rows), dtype=np.float32), (targets.numpy(), rows)), (classes, len(rows))
+    )
+    centroids = normalize(members @ x)
+    return {
+        part: torch.from_numpy((some @ centroids.T).toarray()).mul_(SHARPNESS).softmax(1)
+        for part, some in inputs.items()
+    }

@@ -6,11 +6,13 @@ The same input gives the same bytes.
 import io
 import math
 import re
+import warnings
 from collections.abc import Sequence
 from html import escape
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from elman.report.journal import thin
+from elman.report.terminal import one_line
 
 MAX_POINTS = 1000
 # Inches; with text of 9 points a chart stays readable on a phone, where it fills the width.
@@ -56,9 +58,10 @@ class Curve(NamedTuple):
 
 
 def chart(
-    title: str, labels: tuple[str, str], lines: list[Curve], *, words: str = "", scale: str = ""
-) -> str:
-    """A figure of HTML with the picture inside; nothing if there is nothing to draw or to say.
+    title: str, labels: tuple[str, str], lines: list[Curve], *, words: str = "", scale: str = "",
+    dates: bool = False,
+) -> str:  # fmt: skip
+    """A figure of HTML with the picture inside; empty if there is nothing to draw and no words.
 
     Args:
         title: of the figure, different from those of the others.
@@ -67,6 +70,7 @@ def chart(
         words: under the picture.
         scale: of the values: log, zero to begin there, plane for one unit on both axes, or as
             they are.
+        dates: whether xs are days since 1970, for an axis with dates and clock times.
 
     Example:
         >>> from elman.report.charts import Curve, chart
@@ -78,63 +82,94 @@ def chart(
     words += f" Each point is the mean of {size} records." if size > 1 else ""
     if broken:
         words += f" Not drawn, because not finite: {broken:,} of {len(values):,} values."
-    picture = _draw(title, labels, lines, scale) if any(map(math.isfinite, values)) else ""
+    picture = (
+        _draw(title, labels, lines, scale, dates=dates) if any(map(math.isfinite, values)) else ""
+    )
     note = f"<figcaption>{escape(words.strip())}</figcaption>" if words else ""
     return (
         f"<figure><h3>{escape(title)}</h3>\n{picture}{note}</figure>\n" if picture or note else ""
     )
 
 
-def _draw(title: str, labels: tuple[str, str], curves: Sequence[Curve], scale: str) -> str:
+def _draw(
+    title: str, labels: tuple[str, str], curves: Sequence[Curve], scale: str, *, dates: bool
+) -> str:
     from matplotlib import style
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, MaxNLocator
 
     # The salt differs by chart: ids made from it must be unique in the page.
-    with style.context(["default", {**STYLE, "svg.hashsalt": title}]):
+    with style.context(["default", {**STYLE, "svg.hashsalt": title}]), warnings.catch_warnings():
+        # The page has the font of the browser, so a glyph that is missing here is none there.
+        warnings.filterwarnings("ignore", message="Glyph")
         drawing = Figure(figsize=CHART)
-        # The same frame in all charts, whatever the width of the tick labels.
-        axes = drawing.add_axes((0.15, 0.16, 0.82, 0.81), xlabel=labels[0], ylabel=labels[1])
+        x, y = map(one_line, labels)
+        # The same frame in all charts, whatever the width of the tick labels; a legend is above it.
+        axes = drawing.add_axes((0.15, 0.16, 0.82, 0.74), xlabel=x, ylabel=y)
         axes.yaxis.set_label_coords(-0.155, 0.5)
+        shade = 0.0
         for values in (curve for curve in curves if curve.ys):
             xs, ys = thin(values.xs, values.group), thin(values.ys, values.group)
+            label = one_line(values.label)
             if values.low:
                 low = thin(values.low, values.group)
+                shade += 0.15  # a band inside another is darker, in the legend as well
                 axes.fill_between(
-                    xs, low, ys, color=values.color, alpha=0.2, linewidth=0, label=values.label
+                    xs, low, ys, color=values.color, alpha=shade, linewidth=0, label=label
                 )
                 continue
             line = axes.plot(xs, ys, color=values.color)[0]
-            line.set(label=values.label or "_", marker="o", markersize=values.dot)
+            line.set(label=label or "_", marker="o", markersize=values.dot)
             if len(values.ys) == 1:
                 line.set(linestyle="none", markersize=values.dot or 4.0)
             line.set_fillstyle("none" if values.dot == RING else "full")
         if curves[0].label:
-            axes.legend()
-        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-        positive = [y for values in curves for y in values.ys if 0 < y < math.inf]
-        if scale == "zero":
-            axes.set_ylim(bottom=0.0)
-        elif scale == "log" and positive:
-            # What vanished long ago must not flatten the part that counts.
-            peak, least = max(positive), max(min(positive), 1e-8 * max(positive))
-            subs = (
-                (1, 2, 3, 5, 7) if peak < 10 * least else (1, 2, 5) if peak < 100 * least else (1,)
-            )
-            axes.set_yscale("log", nonpositive="mask")
-            axes.set_ylim(0.7 * least, 1.4 * peak)
-            axes.yaxis.set_major_locator(LogLocator(subs=subs))
-            axes.yaxis.set_minor_formatter("")
-        axes.yaxis.set_major_formatter("{x:g}")
-        if scale == "plane":
-            axes.set_aspect("equal", adjustable="datalim")
-            axes.xaxis.set_major_formatter("{x:g}")
-        else:
-            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-            axes.xaxis.set_major_formatter("{x:,.0f}")
+            axes.legend(
+                loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=len(curves), borderaxespad=0.2,
+                handlelength=1.2, handletextpad=0.5, columnspacing=1.1,
+            )  # fmt: skip
+        _scale(axes, curves, scale)
+        _mark_x(axes, plane=scale == "plane", dates=dates)
         target = io.StringIO()
         drawing.savefig(target, format="svg", metadata={"Date": None})
     svg = re.sub(r'<g id="[^"]*"', "<g", target.getvalue()).replace("xlink:href", "href")
     for color, name in VARIABLES.items():
         svg = svg.replace(color, f"var(--{name})")
     return re.sub(r"^.*?<svg.*?</metadata>", SVG, svg, flags=re.DOTALL)
+
+
+def _scale(axes: Any, curves: Sequence[Curve], scale: str) -> None:
+    """Where the values begin and end, and their ticks."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    positive = [y for values in curves for y in values.ys if 0 < y < math.inf]
+    if scale == "zero":
+        axes.set_ylim(bottom=0.0)
+    elif scale == "log" and positive:
+        # What vanished long ago must not flatten the part that counts.
+        peak, least = max(positive), max(min(positive), 1e-8 * max(positive))
+        subs = (1, 2, 3, 5, 7) if peak < 10 * least else (1, 2, 5) if peak < 100 * least else (1,)
+        axes.set_yscale("log", nonpositive="mask")
+        axes.set_ylim(0.7 * least, 1.4 * peak)
+        axes.yaxis.set_major_locator(LogLocator(subs=subs))
+        axes.yaxis.set_minor_formatter("")
+    axes.yaxis.set_major_formatter("{x:g}")
+
+
+def _mark_x(axes: Any, *, plane: bool, dates: bool) -> None:
+    """The ticks of the other axis."""
+    from matplotlib import dates as calendar
+    from matplotlib.ticker import MaxNLocator
+
+    untyped: Any = calendar
+    if plane:
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.xaxis.set_major_formatter("{x:g}")
+    elif dates:
+        locator = untyped.AutoDateLocator(minticks=3, maxticks=7)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+        # A year among the steps has no comma.
+        axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if abs(x) >= 1e4 else f"{x:.0f}")

@@ -1,24 +1,31 @@
-"""How good a classifier is: scores, calibration, confusions.
+"""How good a classifier is: scores by the definitions of scikit-learn, calibration, confusions.
 
     accuracy      right rows / rows; with several labels all of them have to be right
-    F1            2 TP / (2 TP + FP + FN): macro, the mean over classes of the training data that
-                  occur or are guessed; micro, of all together
-    AUC           probability that a row of a class scores above one of the others, mean of classes
-    AUPRC         mean precision over the recall of a class: of two the second, else mean of classes
+    F1            2 TP / (2 TP + FP + FN): macro, the mean over classes that occur or are guessed,
+                  with several labels over all; micro, of all together.  A label that training has
+                  not seen is a class, too, and its F1 is 0
+    AUC           area under the ROC curve, one class against the rest, mean of classes
+    AUPRC         average precision: of two classes that of the second, else mean of classes
     ECE           sum over bins of probability of (rows / all rows) |accuracy - mean probability|
     temperature   T of softmax(s / T) that fits best: Guo et al. 2017 (arXiv:1706.04599)
 
-Shape legend: N rows, K classes.
+With one label a row, memory beside the scores themselves grows with rows and with classes, not
+with their product.
+
+Shape legend: N rows, K classes, M labels that training has not seen.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics.functional import classification as metrics
+from torchmetrics.functional.classification import binary_calibration_error
 
 BINS = 15  # of the calibration error
+BLOCK = 1 << 20  # scores that are looked at at a time
 
 
 def probabilities(scores: Tensor, temperature: float, *, several: bool) -> Tensor:
@@ -35,7 +42,7 @@ def score_classes(
     Args:
         p: (N, K).
         targets: see above.
-        unseen: (N,) labels of each row that are none of the K classes; they are never found.
+        unseen: (M, 2) row and number, from 0 on, of each label that is none of the K classes.
         several: whether a row may have any number of labels.
 
     Example:
@@ -46,55 +53,99 @@ def score_classes(
         >>> round(scores["accuracy"], 3), round(scores["AUC"], 3)
         (0.667, 1.0)
     """
-    count = len(p)
     if unseen is None:
-        unseen = torch.zeros(count, dtype=torch.int64)
+        unseen = torch.zeros(0, 2, dtype=torch.int64)
     if several:
         wanted, found = targets.bool(), p > 0.5
-        right = (wanted == found).all(1) & (unseen == 0)
-        confidence, hits = torch.maximum(p, 1 - p).flatten(), (wanted == found).flatten()
+        hits = wanted == found
+        right = hits.all(1)
+        right[unseen[:, 0]] = False
+        confidence, hits = torch.maximum(p, 1 - p).flatten(), hits.flatten()
+        both, support, guessed = (wanted & found).sum(0), wanted.sum(0), found.sum(0)
     else:
-        wanted = F.one_hot(targets.clamp(min=0), p.shape[1]).bool() & (targets >= 0).unsqueeze(1)
-        top, guess = p.max(1)
-        found = F.one_hot(guess, p.shape[1]).bool()
-        right = guess == targets
-        confidence, hits = top, right
-    both, either = (wanted & found).sum(0), wanted.sum(0) + found.sum(0)
-    there = either > 0  # classes that neither occur nor are guessed say nothing
-    f1 = 2 * both[there] / either[there]
+        confidence, guess = p.max(1)
+        right = hits = guess == targets
+        both, support, guessed = (
+            torch.bincount(some, minlength=p.shape[1])
+            for some in (guess[right], targets[targets >= 0], guess)
+        )
+    either = support + guessed
+    f1 = 2 * both.double() / either.clamp(min=1)
+    counted = f1 if several else f1[either > 0]
+    strange = len(unseen[:, 1].unique())
     scores = {
         "accuracy": right.double().mean().item(),
-        "F1 macro": f1.mean().item() if len(f1) else 0.0,
-        "F1 micro": (2 * both.sum() / (either.sum() + unseen.sum()).clamp(min=1)).item(),
+        "F1 macro": counted.sum().item() / max(1, len(counted) + strange),
+        "F1 micro": 2 * both.sum().item() / max(1, int(either.sum()) + len(unseen)),
     }
-    pairs = wanted.any(0) & ~wanted.all(0)
-    if bool(pairs.any()):
-        each = [metrics.binary_auroc(p[:, k], wanted[:, k].long()) for k in pairs.nonzero()[:, 0]]
-        scores["AUC"] = torch.stack(each).mean().item()
-        some = pairs.nonzero()[:, 0].tolist()
-        if p.shape[1] == 2 and not several:
-            some = [1]
-        areas = [metrics.binary_average_precision(p[:, k], wanted[:, k].long()) for k in some]
-        scores["AUPRC"] = torch.stack(areas).mean().item()
-    scores["ECE"] = metrics.binary_calibration_error(
-        confidence, hits.long(), n_bins=BINS, norm="l1"
-    ).item()
-    scores["examples"] = count
-    if bool(unseen.any()):
-        scores["unseen labels"] = int(unseen.sum())
+    scores |= _areas(p, targets, support, several=several)
+    scores["ECE"] = binary_calibration_error(confidence, hits.long(), n_bins=BINS, norm="l1").item()
+    scores["examples"] = len(p)
+    if len(unseen):
+        scores["unseen labels"] = len(unseen)
     return scores
+
+
+def _areas(p: Tensor, targets: Tensor, support: Tensor, *, several: bool) -> dict[str, float]:
+    """AUC and AUPRC, as far as there are rows of a class and others; `support` (K) counts them."""
+    some = (support > 0) & (support < len(p))
+    if not bool(some.any()):
+        return {}
+    chosen = torch.ones_like(some) if several else some
+    columns = chosen.nonzero()[:, 0]
+    parts = []
+    for block in columns.split(max(1, BLOCK // len(p))):
+        wanted = targets[:, block].T.bool() if several else targets == block[:, None]
+        parts.append(_areas_of(p[:, block].T.contiguous(), wanted))
+    roc, precision = torch.cat(parts, 1)
+    if p.shape[1] == 2 and not several:
+        precision = precision[columns == 1]
+    areas = {"AUC": roc[some[columns]].mean().item()}
+    return areas | ({"AUPRC": precision.mean().item()} if len(precision) else {})
+
+
+def _areas_of(scores: Tensor, wanted: Tensor) -> Tensor:
+    """Area under the ROC curve and average precision (2, K) of scores (K, N); NaN and 0 if none.
+
+    AUC is the mean rank of what is wanted among all, ties at the middle of theirs, and average
+    precision the mean over what is wanted of the precision at its score.
+    """
+    scores, order = scores.sort(1)
+    wanted = wanted.gather(1, order).double()
+    count, positives = scores.shape[1], wanted.sum(1)
+    below = torch.searchsorted(scores, scores)
+    within = torch.searchsorted(scores, scores, right=True)
+    ranks = (wanted * (below + within + 1)).sum(1) / 2
+    roc = (ranks - positives * (positives + 1) / 2) / (positives * (count - positives))
+    before = torch.cat([torch.zeros_like(positives)[:, None], wanted.cumsum(1)], 1)
+    precision = (positives[:, None] - before.gather(1, below)) / (count - below)
+    return torch.stack([roc, (wanted * precision).sum(1) / positives.clamp(min=1)])
 
 
 def nll(scores: Tensor, targets: Tensor, temperature: float, *, several: bool) -> float:
     """Mean negative log-likelihood in nats a row, of rows whose class is known."""
-    scores = scores.double() / temperature
     if several:
-        wanted = targets.double()
-        return F.binary_cross_entropy_with_logits(scores, wanted, reduction="sum").item() / len(
-            scores
+        total = sum(
+            F.binary_cross_entropy_with_logits(
+                part.double() / temperature, wanted.double(), reduction="sum"
+            ).item()
+            for part, wanted in zip(_rows(scores), _rows(targets), strict=True)
         )
+        return total / len(scores)
     known = targets >= 0
-    return F.cross_entropy(scores[known], targets[known]).item()
+    scores, targets = scores[known], targets[known]
+    own = scores.gather(1, targets[:, None]).double().sum().item()
+    return (_normalisers(scores, temperature) - own / temperature) / len(scores)
+
+
+def _normalisers(scores: Tensor, temperature: float) -> float:
+    """Sum over rows of the log of the sum of exp(s / T)."""
+    return sum((part.double() / temperature).logsumexp(1).sum().item() for part in _rows(scores))
+
+
+def _rows(values: Tensor) -> Iterator[Tensor]:
+    """Some rows of (N, K) at a time."""
+    yield from values.split(max(1, BLOCK // values.shape[1]))
 
 
 def fit_temperature(scores: Tensor, targets: Tensor, *, several: bool) -> float:
@@ -104,20 +155,23 @@ def fit_temperature(scores: Tensor, targets: Tensor, *, several: bool) -> float:
     next will be (Platt 1999, "Probabilistic outputs for support vector machines").  The likelihood
     is concave in 1 / T, so that the search cannot end in a wrong valley.
     """
-    if not several and not bool((targets >= 0).any()):
-        return 1.0
+    if not several:
+        known = targets >= 0
+        if not bool(known.any()):
+            return 1.0
+        scores, targets = scores[known], targets[known]
     doubt = 1 / (len(targets) + 2)
     if several:
-        soft = targets.double() * (1 - 2 * doubt) + doubt
-    else:
-        scores, targets = scores[targets >= 0], targets[targets >= 0]
-        soft = F.one_hot(targets, scores.shape[1]).double()
-        soft = soft * (1 - doubt) + (1 - soft) * doubt / max(1, scores.shape[1] - 1)
+        soft = targets * (1 - 2 * doubt) + doubt
+    else:  # of the doubt each other class has the same share
+        share = doubt / max(1, scores.shape[1] - 1)
+        own = scores.gather(1, targets[:, None]).double().sum().item()
+        weighed = (1 - doubt - share) * own + share * scores.sum(dtype=torch.float64).item()
 
     def loss(t: float) -> float:
         if several:
             return nll(scores, soft, t, several=True)
-        return F.cross_entropy(scores.double() / t, soft).item()
+        return _normalisers(scores, t) - weighed / t
 
     ratio = (5**0.5 - 1) / 2
     low, high = -3.0, 3.0
@@ -143,7 +197,7 @@ def reliability(p: Tensor, targets: Tensor) -> list[tuple[float, float, float, i
         0.0 0.045 0.5 2
         0.7 0.7 1.0 1
     """
-    said, guess = (p[:, 1], torch.ones(len(p))) if p.shape[1] == 2 else p.max(1)
+    said, guess = (p[:, 1], torch.ones(len(p), dtype=torch.int64)) if p.shape[1] == 2 else p.max(1)
     true = (targets == guess).double()
     tenth = (said * 10).long().clamp(0, 9)
     return [

@@ -1,4 +1,4 @@
-"""Scores of forecasts by utilsforecast, and what they are to be compared with.
+"""Scores of forecasts, and what they are to be compared with.
 
     MAE, RMSE           in the unit of the series, if there is one target
     MASE                MAE / MAE of the seasonal naive forecast within the training data:
@@ -32,11 +32,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.errors import ArgumentError
+from elman.optional import find
 
 Numbers = NDArray[np.float64]
 Whole = NDArray[np.int64]
 DECILES = tuple(round(0.1 * n, 1) for n in range(1, 10))
+STATISTICS = "statsforecast.models"
 Z = 1.645  # deviations of an autocorrelation beyond which a series has a season
 
 
@@ -54,25 +55,6 @@ class Guess:
     quantiles: Numbers | None = None
 
 
-def check_scorer(*, statistics: bool) -> None:
-    """Refuse to begin what cannot be scored with an ArgumentError."""
-    try:
-        import polars  # noqa: F401
-        import scipy  # noqa: F401
-        import utilsforecast.losses  # noqa: F401
-    except ImportError as error:
-        raise ArgumentError(
-            'forecasts are scored by utilsforecast: pip install "elman[forecast]"'
-        ) from error
-    if statistics:
-        try:
-            import statsforecast  # noqa: F401
-        except ImportError as error:
-            raise ArgumentError(
-                'statistics=True needs statsforecast: pip install "elman[statistics]"'
-            ) from error
-
-
 @dataclass(frozen=True)
 class Scored:
     """Scores of models.
@@ -80,10 +62,12 @@ class Scored:
     Attributes:
         scores: of each model, by name.
         of_series: MASE of each model and series (S,), NaN for none; without a MASE the MAE.
+        notes: what a reader of the scores should know.
     """
 
     scores: dict[str, dict[str, Any]]
     of_series: dict[str, Numbers]
+    notes: tuple[str, ...] = ()
 
 
 def score_forecasts(
@@ -116,49 +100,45 @@ def score_forecasts(
         >>> found["MAE"], found["RMSE"], round(found["MASE"], 3)
         (1.0, 0.0, 0.667)
     """
-    import polars
-    from utilsforecast import losses
-
     there = ~np.isnan(y)
     target = np.zeros_like(series) if targets is None else targets
-    numbers = polars.DataFrame({"unique_id": series[there], "target": target[there], "y": y[there]})
-    models = list(guesses)
-
-    def beside(name: str) -> Any:
-        return numbers.with_columns(
-            polars.Series(model, getattr(guess, name)[there]) for model, guess in guesses.items()
-        )
-
-    medians = beside("median")
-    each = losses.mae(medians, models)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mase = each.select(models).to_numpy() / errors[each["unique_id"].to_numpy(), None]
-    mase[~np.isfinite(mase)] = np.nan  # a constant series has none
-    one = targets is None or int(target.max(initial=0)) == 0
-    tables: dict[str, Any] = {"sMAPE": (200, losses.smape(medians, models))}
-    if one:
-        all_of = medians.with_columns(unique_id=polars.lit("all"))
-        means = beside("mean").with_columns(unique_id=polars.lit("all"))
-        tables |= {"MAE": (1, losses.mae(all_of, models)), "RMSE": (1, losses.rmse(means, models))}
-    tables["ND"] = (1, losses.nd(medians.with_columns(unique_id=polars.col("target")), models))
+    one = int(target.max(initial=0)) == 0
+    y, series, target = y[there], series[there], target[there]
     scores: dict[str, dict[str, Any]] = {}
     of_series = {}
-    for n, model in enumerate(models):
-        found = scores[model] = {}
-        if np.isfinite(mase[:, n]).any():
-            found["MASE"] = float(np.nanmean(mase[:, n]))
-        for name, (factor, table) in tables.items():
-            values = table[model].to_numpy()
-            if np.isfinite(values).any():
-                found[name] = factor * float(values[np.isfinite(values)].mean())
-        found |= _of_quantiles(y[there], target[there], guesses[model], there, levels, one=one)
-        found["numbers"] = int(there.sum())
-        of_series[model] = np.full(len(errors), np.nan)
-        by = mase if "MASE" in found else each.select(models).to_numpy()
-        of_series[model][each["unique_id"].to_numpy()] = by[:, n]
+    for model, guess in guesses.items():
+        median, mean = guess.median[there], guess.mean[there]
+        off, size = np.abs(median - y), np.abs(median) + np.abs(y)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mae = _means_by(series, off, len(errors))
+            mase = mae / errors  # a constant series has none
+            parts = {
+                "MASE": mase,
+                "sMAPE": 200 * _means_by(series, np.where(size == 0, 0, off / size), len(errors)),
+            }
+            if one:
+                parts |= {"MAE": off.mean(), "RMSE": np.sqrt(np.square(mean - y).mean())}
+            parts["ND"] = np.bincount(target, off) / np.bincount(target, np.abs(y))
+        found = {name: _mean_of_finite(part) for name, part in parts.items()}
+        scores[model] = found = {name: value for name, value in found.items() if value == value}
+        found |= _of_quantiles(y, target, guess, there, levels, one=one)
+        found["numbers"] = len(y)
+        of_series[model] = np.where(np.isfinite(mase), mase, np.nan) if "MASE" in found else mae
     for found in scores.values():
         _add_owa(found, scores.get("naive 2", {}))
     return Scored(scores, of_series)
+
+
+def _means_by(group: Whole, values: Numbers, groups: int) -> Numbers:
+    """Means (groups,) of values (N,), NaN of a group without one."""
+    counts = np.bincount(group, minlength=groups)
+    return np.asarray(np.bincount(group, values, minlength=groups) / counts)
+
+
+def _mean_of_finite(values: Numbers) -> float:
+    """Mean of the numbers that are finite, NaN if none is."""
+    finite = np.isfinite(values)
+    return float(values[finite].mean()) if finite.any() else np.nan
 
 
 def _add_owa(found: dict[str, Any], naive: Mapping[str, Any]) -> None:
@@ -288,11 +268,12 @@ def baselines(
 def _last_season(values: Numbers, season: int, horizon: int) -> Numbers:
     """The last season again and again; what is missing of it from the seasons before."""
     whole = -(-len(values) // season) * season
-    padded = np.concatenate([np.full(whole - len(values), np.nan), values]).reshape(-1, season)
-    last = np.full(season, values[~np.isnan(values)][-1])
-    for row in padded:
-        last = np.where(np.isnan(row), last, row)
-    return np.asarray(np.resize(last, horizon))
+    rows = np.concatenate([values, np.full(whole - len(values), np.nan)]).reshape(-1, season)
+    there = ~np.isnan(rows)
+    newest = len(rows) - 1 - there[::-1].argmax(0)  # of each place in the season
+    found = rows[newest, np.arange(season)]
+    found = np.where(there.any(0), found, values[~np.isnan(values)][-1])
+    return np.asarray(found[(len(values) + np.arange(horizon)) % season])
 
 
 def _seasonal_index(values: Numbers, season: int) -> Numbers:
@@ -327,8 +308,8 @@ def _seasonal_index(values: Numbers, season: int) -> Numbers:
 def statistical(seen: Sequence[Numbers], horizon: int, season: int) -> dict[str, Numbers]:
     """Forecasts (N, horizon) by exponential smoothing and the theta method, by statsforecast.
 
-    What is missing is drawn as a straight line, as neither takes gaps.  Of what one of them cannot
-    fit, such as two numbers, it is the last number.
+    Missing numbers are drawn as a straight line, as neither takes gaps.  Where one of them cannot
+    be fitted, as to two numbers, it is the last number.  Without statsforecast there are none.
 
     Example:
         >>> import numpy as np
@@ -337,9 +318,10 @@ def statistical(seen: Sequence[Numbers], horizon: int, season: int) -> dict[str,
         >>> {name: values[0].round(1).tolist() for name, values in found.items()}
         {'AutoETS': [0.0, 1.0, 2.0, 3.0], 'AutoTheta': [0.0, 1.0, 2.0, 3.0]}
     """
-    from statsforecast.models import AutoETS, AutoTheta
-
-    models = {"AutoETS": AutoETS, "AutoTheta": AutoTheta}
+    library = find(STATISTICS)
+    if library is None:
+        return {}
+    models = {"AutoETS": library.AutoETS, "AutoTheta": library.AutoTheta}
     found: dict[str, list[Numbers]] = {name: [] for name in models}
     for values in seen:
         there = np.flatnonzero(~np.isnan(values))

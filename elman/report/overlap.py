@@ -11,26 +11,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from elman.errors import DataError
+from elman.optional import absent, find
+
+SACREBLEU, ROUGE = "sacrebleu.metrics", "rouge_score.rouge_scorer"
+LIBRARIES = {
+    "translation": (SACREBLEU, "BLEU and chrF"), "dialogue": (SACREBLEU, "BLEU-2"),
+    "summary": (ROUGE, "ROUGE"),
+}  # fmt: skip
 
 
-def check_scorer(kind: str) -> None:
-    """Refuse now, not behind the training, if the package of the scores is not installed.
-
-    Raises:
-        DataError: it is not.
-    """
-    if kind == "summary":
-        _rouge([], [])
-    else:
-        _sacrebleu()
+def missing_scores(kind: str) -> list[str]:
+    """Notes on the scores whose library is not installed."""
+    return absent(*LIBRARIES[kind])
 
 
-def score_texts(found: Sequence[str], wanted: Sequence[str], kind: str) -> dict[str, Any]:
-    """Scores of generated texts against references.
+def score_texts(
+    found: Sequence[str], wanted: Sequence[str], kind: str, *, lowercase: bool = False
+) -> dict[str, Any]:
+    """Scores of generated texts against references, in lower case if that is set.
 
-    Raises:
-        DataError: the package of the score is not installed.
+    A score whose library is absent is not among them.
 
     Example:
         >>> from elman.report.overlap import score_texts
@@ -38,33 +38,43 @@ def score_texts(found: Sequence[str], wanted: Sequence[str], kind: str) -> dict[
         >>> round(score_texts(text, text, "translation")["BLEU"])
         100
     """
-    if kind == "translation":
-        bleu, chrf = _sacrebleu().BLEU(), _sacrebleu().CHRF()
+    library = find(LIBRARIES[kind][0])
+    if kind == "translation" and library is not None:
+        bleu, chrf = (one(lowercase=lowercase) for one in (library.BLEU, library.CHRF))
         first = bleu.corpus_score(list(found), [list(wanted)])
         second = chrf.corpus_score(list(found), [list(wanted)])
         return {
             "BLEU": first.score, "chrF": second.score, "length ratio": first.ratio,
             "signature": f"BLEU {bleu.get_signature()}, chrF {chrf.get_signature()}",
         }  # fmt: skip
-    if kind == "summary":
-        return _rouge(found, wanted)
-    bleu = _sacrebleu().BLEU(max_ngram_order=2, force=True)  # no word on tokenised turns
-    score = bleu.corpus_score(list(found), [list(wanted)]).score
-    return {"BLEU-2": score, "distinct-1": distinct(found, 1), "distinct-2": distinct(found, 2)}
+    if kind == "summary" and library is not None:
+        return _rouge(library, found, wanted)  # which is in lower case always
+    scores: dict[str, Any] = {}
+    if kind == "dialogue":
+        if library is not None:
+            # `force` silences a warning on tokenised turns.
+            bleu = library.BLEU(max_ngram_order=2, force=True, lowercase=lowercase)
+            scores["BLEU-2"] = bleu.corpus_score(list(found), [list(wanted)]).score
+        if lowercase:
+            found = [text.lower() for text in found]
+        scores |= {"distinct-1": distinct(found, 1), "distinct-2": distinct(found, 2)}
+    return scores
 
 
-def score_each(found: Sequence[str], wanted: Sequence[str], kind: str) -> list[float]:
-    """One score for each pair: of summaries ROUGE-L, of everything else chrF.
+def score_each(found: Sequence[str], wanted: Sequence[str], kind: str) -> list[float] | None:
+    """One score for each pair, ROUGE-L of summaries, else chrF; None without their library.
 
     Example:
         >>> from elman.report.overlap import score_each
         >>> [round(score) for score in score_each(["a cat", "no"], ["a cat", "a dog"], "summary")]
         [100, 0]
     """
-    pairs = zip(found, wanted, strict=True)
+    pairs, library = zip(found, wanted, strict=True), find(LIBRARIES[kind][0])
+    if library is None:
+        return None
     if kind == "summary":
-        return [_rouge([text], [reference])["ROUGE-L"] for text, reference in pairs]
-    chrf = _sacrebleu().CHRF()
+        return [_rouge(library, [text], [reference])["ROUGE-L"] for text, reference in pairs]
+    chrf = library.CHRF()
     return [chrf.sentence_score(text, [reference]).score for text, reference in pairs]
 
 
@@ -84,20 +94,8 @@ def distinct(texts: Sequence[str], n: int) -> float:
     return len(set(grams)) / max(1, len(grams))
 
 
-def _sacrebleu() -> Any:
-    try:
-        import sacrebleu.metrics
-    except ImportError as error:
-        raise DataError('BLEU needs sacrebleu; pip install "elman[translate]"') from error
-    return sacrebleu.metrics
-
-
-def _rouge(found: Sequence[str], wanted: Sequence[str]) -> dict[str, float]:
-    try:
-        from rouge_score.rouge_scorer import RougeScorer
-    except ImportError as error:
-        raise DataError('ROUGE needs rouge-score; pip install "elman[translate]"') from error
-    scorer = RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
+def _rouge(library: Any, found: Sequence[str], wanted: Sequence[str]) -> dict[str, float]:
+    scorer = library.RougeScorer(["rouge1", "rouge2", "rougeL"], use_stemmer=True)
     sums = {"rouge1": 0.0, "rouge2": 0.0, "rougeL": 0.0}
     for text, reference in zip(found, wanted, strict=True):
         for name, score in scorer.score(reference, text).items():

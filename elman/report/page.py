@@ -5,8 +5,8 @@ anything. The same input gives the same bytes. Of more than 1,000 records, means
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,13 @@ from elman.report.charts import BLUE, INK, QUIET, RED, RING, RULE, Curve, chart
 from elman.report.journal import curve, number, read_journal
 from elman.report.progress import end_line, figure, size_line
 from elman.report.reach import describe_reach
+from elman.report.terminal import plain
+from elman.report.verdict import baselines_of, conclude, name_of
 
 Record = Mapping[str, object]
 
+EPOCH, DAY = datetime(1970, 1, 1), timedelta(days=1)  # as the charts count dates
+COLUMNS = 8  # of a table from which on their names stand on their side
 LOSS = {"tokens": "loss (nats per token)"}
 CSS = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1d2024; --quiet: #5d646d;
@@ -42,12 +46,15 @@ figure { margin: 0; break-inside: avoid; line-height: 1.45; }
 svg { display: block; width: 100%; height: auto; overflow: visible; }
 svg text { font-family: inherit !important; font-variant-numeric: tabular-nums; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; line-height: 1.35; }
-th, td { padding: .4rem 0 .4rem 2rem; text-align: right; vertical-align: bottom;
+.wide { margin-bottom: 1.5rem; } .scores thead th { max-width: 11rem; }
+th, td { padding: .4rem 0 .4rem 1.25rem; text-align: right; vertical-align: bottom;
   border-bottom: 1px solid var(--rule); font-weight: 400; overflow-wrap: normal; }
 th:first-child { padding-left: 0; text-align: left; }
-.heat { margin-bottom: 1.5rem; line-height: 1.2; }
+.heat { line-height: 1.2; }
 .heat th, .heat td { padding: .1rem .2rem; border: 0; min-width: 1.1rem; }
-.heat thead th { writing-mode: vertical-rl; text-align: left; transform: rotate(180deg); }
+.many thead th { writing-mode: vertical-rl; text-align: left; transform: rotate(180deg); }
+.many th, .many td { padding: .2rem .3rem; } .many th:first-child { padding-left: 0;
+  white-space: nowrap; }
 .heat td { background: color-mix(in srgb, var(--blue) var(--w), transparent); }
 pre { margin: .25rem 0 1.5rem; padding-left: 1rem; border-left: 3px solid var(--rule);
   white-space: pre-wrap; font-family: ui-monospace, Menlo, Consolas, monospace; }
@@ -72,7 +79,7 @@ def write_report(folder: Path) -> Path:
     """
     page = _page(read_journal(folder / "run.jsonl"), _read_metrics(folder / "metrics.json"))
     path = folder / "report.html"
-    write_atomic(path, page)
+    write_atomic(path, plain(page))
     return path
 
 
@@ -89,13 +96,13 @@ def _page(records: Sequence[Record], metrics: Record) -> str:
     title = str(start.get("task", "training run")).replace("-", " ").capitalize()
     title += f" on {Path(str(data['train'])).name}" if data.get("train") else ""
     unit = str(start.get("unit", "steps"))
-    best = _last([record for record in records if record.get("best") is True], "validation")
+    kept = _last([record for record in records if record.get("kept") is True], "validation")
     about = {key: start[key] for key in ("seed", "device", "precision", "time") if key in start}
     sections = {
         "Scores": _scores(metrics, unit),
         "Confusions": _tables(metrics.get("tables")),
         "Forecasts": _forecasts(_part(metrics, "forecasts")),
-        "Training": _charts(records, best, unit),
+        "Training": _charts(records, kept, unit),
         "Attention": _tables(metrics.get("attention"), kind="heat"),
         "Samples": "".join(
             f"<h3>{escape(str(sample.get('title', '')))}</h3>\n"
@@ -113,85 +120,54 @@ def _page(records: Sequence[Record], metrics: Record) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
         f"<h1>{escape(title)}</h1>\n{_line(size_line(start), 'facts')}"
-        f"{_line(_course(records, best), 'facts')}{_line(_verdict(metrics), 'verdict')}"
+        f"{_line(_course(records, kept), 'facts')}{_line(conclude(metrics), 'verdict')}"
         f"{body}</body>\n</html>\n"
     )
 
 
-def _course(records: Sequence[Record], best: Record) -> str:
+def _course(records: Sequence[Record], kept: Record) -> str:
     last = _last(records, "start", "resume", "end")
     course = "still running or killed: the journal has no end" if last else "the run has not begun"
     if last.get("event") == "end":
-        course = end_line(last, best)
+        course = end_line(last, kept)
     resumes = [f"{step:,.0f}" for step in curve(records, "resume", "step")[1]]
     course += f". Resumed at step {', '.join(resumes)}." if resumes else "."
     return course[0].upper() + course[1:]
 
 
-# The scores that tasks are judged by, the first that is there: its format, and whether more is
-# better.
-SCORES = {
-    "ADE": ("{:.3f}", False),
-    "MASE": ("{:.3f}", False), "ND": ("{:.4f}", False), "MAE": ("{:.4g}", False),
-    "BLEU": ("{:.1f}", True), "ROUGE-L": ("{:.1f}", True), "BLEU-2": ("{:.1f}", True),
-    "perplexity": ("{:.2f}", False), "accuracy": ("{:.1%}", True), "loss": ("{:.3f}", False),
-}  # fmt: skip
-
-
 PLACES = {"median": BLUE, "seen": QUIET, "came": INK}  # colours of paths in the plane
 
 
-def _verdict(metrics: Record) -> str:
-    model, baseline = _part(metrics, "model"), _part(metrics, "baseline")
-    for split in ("test", "validation"):
-        for score, (_, more) in SCORES.items():
-            ours = number(_part(model, split), score)
-            theirs = number(_part(baseline, split), score)
-            if not (math.isfinite(ours) and math.isfinite(theirs)):
-                continue
-            verdict = "better than" if (ours > theirs) == more else "worse than"
-            # Another seed alone may change a score by one percent.
-            if abs(ours - theirs) <= 0.01 * abs(theirs):
-                verdict = "about as good as"
-            return (
-                f"On the {split} data the model is {verdict} its baseline "
-                f"({baseline.get('name', 'unnamed')}): {score} {figure(ours)} against "
-                f"{figure(theirs)}, {'higher' if more else 'lower'} is better."
-            )
-    if baseline and model:
-        return "The model and its baseline share no score, so they cannot be compared."
-    if model:
-        return "There is no baseline, so the scores alone do not say whether the model is good."
-    return "The model was not evaluated, so there is nothing to compare."
-
-
 def _scores(metrics: Record, unit: str) -> str:
-    others = metrics.get("others")
-    listed = [("model", _part(metrics, "model")), ("baseline", _part(metrics, "baseline"))]
-    listed += [("baseline", one) for one in (others if isinstance(others, list) else [])]
-    rows = [
-        (f"{one.get('name', kind)}, {split}", _part(one, split))
-        for kind, one in listed
-        for split in ("validation", "test")
-    ]
-    columns = dict.fromkeys(key for _, scores in rows for key in scores if key != "signature")
-    signatures = dict.fromkeys(s["signature"] for _, s in rows if "signature" in s)
-    names = {key: LOSS.get(unit, key) if key == "loss" else key for key in columns}
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names.values())
-    lines = "".join(
-        f'<tr><th scope="row">{escape(name)}</th>'
-        + "".join(f"<td>{escape(_cell(scores, key))}</td>" for key in columns)
-        + "</tr>\n"
-        for name, scores in rows
-        if scores
-    )
-    table = f"<thead>\n<tr><th></th>{head}</tr>\n</thead>\n<tbody>\n{lines}</tbody>\n"
-    told = "".join(_line(text, "facts") for text in signatures)  # how a score was computed
-    return f'<div class="wide"><table>\n{table}</table></div>\n{told}' if lines else ""
+    """A table for each part of the data: a row for each score, a column for each model."""
+    listed = [{"name": "this model", **_part(metrics, "model")}, *baselines_of(metrics)]
+    tables, signatures = [], dict[str, None]()
+    for part in ("validation", "test"):
+        models = {str(one.get("name", "baseline")): _part(one, part) for one in listed}
+        models = {name: scores for name, scores in models.items() if scores}
+        keys = dict.fromkeys(key for scores in models.values() for key in scores)
+        signatures |= {str(s["signature"]): None for s in models.values() if "signature" in s}
+        rows = [
+            [
+                LOSS.get(unit, key) if key == "loss" else name_of(key),
+                *(_cell(scores, key) for scores in models.values()),
+            ]
+            for key in keys
+            if key != "signature"
+        ]
+        if rows:
+            title = f"{part.capitalize()} data"
+            tables.append({"title": title, "columns": list(models), "rows": rows})
+    notes = metrics.get("notes")
+    told = [*signatures, *(notes if isinstance(notes, list) else [])]
+    return _tables(tables, kind="scores") + "".join(_line(text, "facts") for text in told)
 
 
 def _tables(tables: object, *, kind: str = "") -> str:
-    """Tables of numbers; of kind heat, weights as shades and names above on their side."""
+    """Tables of numbers; of kind heat, weights as shades.
+
+    Of many columns, and of heat, the names above stand on their side.
+    """
 
     def cell(value: object) -> str:
         if kind != "heat":
@@ -206,7 +182,8 @@ def _tables(tables: object, *, kind: str = "") -> str:
             for first, *rest in table["rows"]
         )
         text += f"<h3>{escape(str(table['title']))}</h3>\n"
-        text += f'<div class="wide"><table class="{kind}">\n<thead>\n'
+        many = " many" if kind == "heat" or len(table["columns"]) > COLUMNS else ""
+        text += f'<div class="wide"><table class="{kind}{many}">\n<thead>\n'
         text += f"<tr><th></th>{head}</tr>\n</thead>\n"
         text += f"<tbody>\n{lines}</tbody>\n</table></div>\n"
     return text
@@ -219,13 +196,13 @@ def _cell(scores: Record, key: str) -> str:
     return f"{value:,}" if isinstance(value, int) else figure(number(scores, key))
 
 
-def _charts(records: Sequence[Record], best: Record, unit: str) -> str:
+def _charts(records: Sequence[Record], kept: Record, unit: str) -> str:
     curves = [
         Curve(*curve(records, "step", "loss"), label="training"),
         Curve(*curve(records, "validation", "loss"), RED, "validation", 3),
     ]
-    if best:
-        step, value = number(best, "step"), number(best, "loss")
+    if kept:
+        step, value = number(kept, "step"), number(kept, "loss")
         label = f"kept: {figure(value)} at step {step:,.0f}"
         curves.append(Curve([step], [value], RED, label, RING))
     charts = [chart("Loss", ("step", LOSS.get(unit, "loss")), curves)]
@@ -243,32 +220,12 @@ def _charts(records: Sequence[Record], best: Record, unit: str) -> str:
 
 def _forecasts(found: Mapping[str, Any]) -> str:
     """Fans of some series, how errors grow with the steps ahead, and how often quantiles hold."""
-
-    def line(values: Any, first: int, color: str, label: str = "", low: Any = None) -> Curve:
-        ends = zip(values, low or values, strict=True)
-        kept = [(float(first + n), *two) for n, two in enumerate(ends) if None not in two]
-        xs, ys, lows = (list(part) for part in zip(*kept, strict=True)) if kept else ([], [], [])
-        return Curve(xs, ys, color, label, low=lows if low else [])
-
-    charts = []
-    for fan in found.get("fans", []):
-        if "places" in fan:
-            charts.append(_paths(fan))
-            continue
-        seen = fan["seen"]
-        curves = [
-            *(line(b[1], 1, BLUE, f"{level} %", b[0]) for level, b in fan["bands"].items()),
-            line(fan["median"], 1, BLUE, "median"),
-            line(seen, 1 - len(seen), QUIET, "seen"),
-            line(fan["y"], 1, INK, "came"),
-        ]
-        curves = [one for one in curves if one.ys]
-        charts.append(chart(fan["title"], ("steps ahead", "value"), curves))
+    charts = [_paths(fan) if "places" in fan else _fan(fan) for fan in found.get("fans", [])]
     if found:
-        errors, levels = line(found["errors"], 1, BLUE), found["levels"]
+        levels, ahead = found["levels"], range(1, 1 + len(found["errors"]))
         charts.append(chart(
             "Error by steps ahead", ("steps ahead", found.get("error of", "error")),
-            [errors], scale="zero",
+            [_points(found["errors"], ahead)], scale="zero",
         ))  # fmt: skip
         below = [100 * share for share in found["below"] if share is not None]
         if len(below) == len(levels) > 1:
@@ -278,6 +235,36 @@ def _forecasts(found: Mapping[str, Any]) -> str:
                 [Curve(wanted, below, BLUE, "found", 3), Curve(wanted, wanted, QUIET, "wanted")],
             ))  # fmt: skip
     return f'<div class="charts">\n{"".join(charts)}</div>' if any(charts) else ""
+
+
+def _fan(fan: Mapping[str, Any]) -> str:
+    """One forecast over time: what was seen, what came, the median and bands."""
+    seen, stamps = fan["seen"], fan.get("stamps") or []
+    dates = isinstance(next(iter(stamps), None), str)
+    if dates:
+        stamps = [(datetime.fromisoformat(stamp) - EPOCH) / DAY for stamp in stamps]
+    places = stamps or range(1 - len(seen), 1 + len(fan["median"]))
+    ahead = places[len(seen) :]
+    curves = [
+        *(_points(b[1], ahead, BLUE, f"{level} %", b[0]) for level, b in fan["bands"].items()),
+        _points(fan["median"], ahead, BLUE, "median"),
+        _points(seen, places, QUIET, "seen"),
+        _points(fan["y"], ahead, INK, "came"),
+    ]
+    name = "" if dates else "step" if stamps else "steps ahead"
+    shown = [one for one in curves if one.ys]
+    return chart(fan["title"], (name, "value"), shown, dates=dates)
+
+
+def _points(
+    values: Sequence[float | None], places: Sequence[float], color: str = BLUE, label: str = "",
+    low: Sequence[float | None] | None = None,
+) -> Curve:  # fmt: skip
+    """A curve, or with lower ends a band, of what is there."""
+    whole = zip(places, values, low or values, strict=False)  # what is seen ends before the places
+    kept = [(float(x), y, z) for x, y, z in whole if y is not None and z is not None]
+    xs, ys, lows = (list(part) for part in zip(*kept, strict=True)) if kept else ([], [], [])
+    return Curve(xs, ys, color, label, low=lows if low else [])
 
 
 def _paths(fan: Mapping[str, Any]) -> str:

@@ -13,11 +13,12 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from elman.report.journal import number
+from elman.report.terminal import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -39,18 +40,18 @@ class Progress:
 
     >>> with Progress(sys.stdout) as progress:
     ...     progress.show({"event": "start", "task": "tagger", "parameters": 12000, "epochs": 2})
-    ...     progress.show({"event": "validation", "epoch": 1, "loss": 0.5, "best": True})
+    ...     progress.show({"event": "validation", "epoch": 1, "loss": 0.5, "kept": True})
     ...     progress.show({"event": "end", "step": 40, "reason": "finished", "seconds": 75})
     tagger, 12,000 parameters, 2 epochs
-    epoch 1: validation loss 0.5000, best
-    finished after 40 steps in 0:01:15, best epoch 1: loss 0.5000
+    epoch 1: validation loss 0.5000, kept
+    finished after 40 steps in 0:01:15, kept epoch 1: loss 0.5000
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._start: Record = {}
         self._step: Record = {}
-        self._best: Record = {}
+        self._kept: Record = {}  # the validation whose weights are kept
         # (clock in seconds, step) of the latest step records
         self._marks: deque[tuple[float, float]] = deque(maxlen=WINDOW)
         self._spoke = time.monotonic()
@@ -61,7 +62,7 @@ class Progress:
         """Show one record; kinds without anything to show are passed over."""
         match record.get("event"):
             case "start":
-                self._start, self._step, self._best = record, {}, {}
+                self._start, self._step, self._kept = record, {}, {}
                 self._mark(0.0, restart=True)
                 self._say(_start_line(record))
                 self._open()
@@ -76,15 +77,15 @@ class Progress:
                 if self._console is None and time.monotonic() - self._spoke >= QUIET_SECONDS:
                     self._say(self._step_line())
             case "validation":
-                if record.get("best") is True:
-                    self._best = record
-                self._say(_validation_line(record), "green" if record.get("best") is True else "")
+                if record.get("kept") is True:
+                    self._kept = record
+                self._say(_validation_line(record), "green" if record.get("kept") is True else "")
             case "note":
                 # A note is never cut: it may be the one line that explains the run.
                 self._say(str(record.get("text", "")), width=None)
             case "end":
                 self.close()
-                self._say(end_line(record, self._best), "bold")
+                self._say(end_line(record, self._kept), "bold")
 
     def close(self) -> None:
         """Take the bar off the screen; closing twice is fine."""
@@ -104,8 +105,7 @@ class Progress:
         self.close()
 
     def _say(self, line: str, style: str = "", *, width: int | None = WIDTH) -> None:
-        # Names and notes come from outside: a newline or an escape code must not act.
-        line = "".join(c if c.isprintable() else " " for c in line).strip()
+        line = one_line(line).strip()  # names and notes come from outside
         if width is not None and len(line) > width:
             line = line[: width - 3] + "..."
         self._spoke = time.monotonic()
@@ -113,8 +113,9 @@ class Progress:
             self._console.print(line, style=style, markup=False, emoji=False, soft_wrap=True)
             return
         encoding = self._stream.encoding or "utf-8"
-        self._stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
-        self._stream.flush()
+        with suppress(BrokenPipeError):  # the training goes on, even if nobody reads its lines
+            self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+            self._stream.flush()
 
     def _open(self) -> None:
         if self._console is not None and self._live is None:
@@ -268,22 +269,22 @@ def _start_line(record: Record) -> str:
 
 def _validation_line(record: Record) -> str:
     head = _count(record, "epoch", "epoch {}: ") + "validation "
-    best = ["best"] if record.get("best") is True else []
-    known = {"event", "step", "epoch", "best", "seconds"}
+    mark = ["kept"] if record.get("kept") is True else []
+    known = {"event", "step", "epoch", "kept", "seconds"}
     scores = [
         f"{key} {value:,}" if isinstance(value, int) else f"{key} {figure(number(record, key))}"
         for key, value in record.items()
         if key == "loss" or (key not in known and math.isfinite(number(record, key)))
     ]
-    # Where room is short the clock goes first, then the last scores, never the mark of the best.
+    # Where room is short the clock goes first, then the last scores, never the mark.
     time_of_run = [clock(number(record, "seconds"))] if "seconds" in record else []
-    lines = [", ".join(scores + best + time_of_run)]
-    lines += [", ".join(scores[:kept] + best) for kept in range(len(scores), 0, -1)]
+    lines = [", ".join(scores + mark + time_of_run)]
+    lines += [", ".join(scores[:shown] + mark) for shown in range(len(scores), 0, -1)]
     return head + next((line for line in lines if len(head + line) <= WIDTH), lines[-1])
 
 
-def end_line(record: Record, best: Record) -> str:
-    """How a run ended, from its end record and that of its best validation, empty if none.
+def end_line(record: Record, kept: Record) -> str:
+    """How a run ended: its end record, and the validation whose weights it keeps, empty if none.
 
     >>> end_line({"event": "end", "reason": "interrupted", "step": 1200}, {})
     'interrupted after 1,200 steps'
@@ -291,9 +292,9 @@ def end_line(record: Record, best: Record) -> str:
     line = str(record.get("reason", "ended")) + _count(record, "step", " after {} steps")
     if "seconds" in record:
         line += f" in {clock(number(record, 'seconds'))}"
-    scores = [f"{key} {figure(number(best, key))}" for key in ("loss", "accuracy") if key in best]
-    head = f"{line}, best{_count(best, 'epoch', ' epoch {}')}: "
-    lines = [head + ", ".join(scores[:kept]) for kept in range(len(scores), 0, -1)]
+    scores = [f"{key} {figure(number(kept, key))}" for key in ("loss", "accuracy") if key in kept]
+    head = f"{line}, kept{_count(kept, 'epoch', ' epoch {}')}: "
+    lines = [head + ", ".join(scores[:shown]) for shown in range(len(scores), 0, -1)]
     return next((one for one in lines if len(one) <= WIDTH), (lines or [line])[-1])
 
 
@@ -306,9 +307,10 @@ def reading_bar(
         yield None
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress as Bars
 
     console = Console(file=sys.stderr)
     with Bars(console=console, transient=True, disable=not console.is_terminal) as bars:
-        bar = bars.add_task(title, total=total_bytes)
+        bar = bars.add_task(escape(one_line(title)), total=total_bytes)
         yield lambda count: bars.advance(bar, count)

@@ -1,7 +1,8 @@
 """The baselines of recordings: a forest, and logistic regression, on statistics of windows.
 
     forest        mean, deviation, least, greatest, quartiles, first, last, mean change and share
-                  of what is there, of each channel; static columns; the number of steps: 300 trees
+                  of what is there, of each channel; static columns; the number of steps: 300
+                  trees, fewer if NODES rows times classes do not suffice
     regression    the last value and the mean of each channel and whether there is one, and static
                   columns, in units of the training data: C = 0.1
 
@@ -23,11 +24,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.encode.scale import find_unit
+from elman.optional import find
 
 FOREST = "random forest on statistics of windows"
 STEPS = "random forest on statistics around each step"
 FREQUENT = "most frequent tag"
 WIDTH, MOST, BLOCK = 33, 20_000, 4096
+TREES, FEWEST = 300, 10
+NODES = 300_000_000  # rows times classes times trees: what a forest keeps in memory
 REGRESSION = "logistic regression on last values and means"
 
 Numbers = NDArray[np.float64]
@@ -72,10 +76,17 @@ def last_and_mean(values: Numbers) -> Numbers:
 def by_forest(
     train: Windows, targets: Tensor, others: dict[str, Windows], classes: int
 ) -> Found | None:
-    """Name, and probabilities (N, K) of other recordings; None without scikit-learn."""
-    try:
-        from sklearn.ensemble import RandomForestClassifier
-    except ImportError:
+    """Name, and probabilities (N, K) of other recordings.
+
+    None without scikit-learn, and if there are too many rows and classes for FEWEST trees.
+    """
+    if find("sklearn") is None:
+        return None
+    from sklearn.ensemble import RandomForestClassifier
+
+    kinds = classes if targets.dim() == 1 else 2
+    trees = min(TREES, NODES // (len(train[0]) * kinds))
+    if trees < FEWEST:
         return None
 
     def features(windows: Windows) -> Numbers:
@@ -86,21 +97,22 @@ def by_forest(
         return np.asarray(np.nan_to_num(rows, nan=-1e9))
 
     def fit(x: Numbers, y: NDArray[np.int64]) -> Callable[[Numbers], tuple[Numbers, Numbers]]:
-        forest = RandomForestClassifier(300, min_samples_leaf=2, random_state=0).fit(ready(x), y)
+        forest = RandomForestClassifier(trees, min_samples_leaf=2, random_state=0)
+        forest.fit(ready(x), y)
         return lambda other: (forest.predict_proba(ready(other)), forest.classes_)
 
-    return FOREST, _run(features, fit, train, targets, others, classes)
+    name = FOREST if trees == TREES else f"{FOREST}, {trees} trees"
+    return name, _run(features, fit, train, targets, others, classes)
 
 
 def by_regression(
     train: Windows, targets: Tensor, others: dict[str, Windows], classes: int
 ) -> Found | None:
     """The same of a logistic regression."""
-    try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.preprocessing import StandardScaler
-    except ImportError:
+    if find("sklearn") is None:
         return None
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
 
     def features(windows: Windows) -> Numbers:
         return _each(windows, last_and_mean)
@@ -185,10 +197,10 @@ def steps_by_forest(
     train: Sequence[Numbers], tags: Sequence[NDArray[np.int64]], others: dict[str, list[Numbers]]
 ) -> tuple[str, dict[str, list[NDArray[np.int64]]]] | None:
     """Name, and a number for every step of other recordings (T, C); None without scikit-learn."""
-    try:
-        from sklearn.ensemble import RandomForestClassifier
-    except ImportError:
+    if find("sklearn") is None:
         return None
+    from sklearn.ensemble import RandomForestClassifier
+
     wanted, rows = np.concatenate(tags), np.concatenate(train)
     train = [_in_units(one, rows) for one in train]
     others = {name: [_in_units(one, rows) for one in some] for name, some in others.items()}
@@ -200,7 +212,9 @@ def steps_by_forest(
         for one, end in zip(train, ends.tolist(), strict=True)
     ])  # fmt: skip
     forest = RandomForestClassifier(100, min_samples_leaf=2, random_state=0).fit(x, wanted[kept])
-    return STEPS, {
+    limited = len(kept) < len(wanted)
+    title = f"{STEPS}, {MOST:,} of {len(wanted):,} drawn" if limited else STEPS
+    return title, {
         name: [
             np.concatenate(
                 [

@@ -210,7 +210,9 @@ class Seq2Seq(nn.Module):
             d, weights, _ = self.decode(inputs, start, generator=generator)
             guess = self.log_p(d.data, weights, start.source).argmax(2)
         device = generator.device if generator is not None else inputs.data.device
-        drawn = torch.rand(inputs.data.shape, generator=generator, device=device)
+        drawn = torch.rand(
+            inputs.data.shape, generator=generator, device=device, dtype=torch.float32
+        )
         own = drawn.to(guess.device) < share
         own[:, 0] = False  # every target begins alike
         shifted = torch.cat([inputs.data[:, :1], guess[:, :-1]], dim=1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from elman.arguments import text_of_argument
 from elman.decode.sample import Sampling
 from elman.encode.text import Vocabulary
 from elman.errors import ArgumentError, DataError
@@ -51,7 +52,7 @@ class LiveText:
         self._model, self._vocabulary = model.eval(), vocabulary
         self._documents_end = documents_end
         self._generator = torch.Generator().manual_seed(seed)
-        self._hidden: Tensor = torch.empty(0)
+        self._hidden: Tensor = torch.empty(0, dtype=torch.float32)
         self._state: State | None = None
         self._step(vocabulary.end)
 
@@ -68,7 +69,7 @@ class LiveText:
 
         The pieces are tokens of their own: "th" and "e" are not "the".
         """
-        tokens = self._vocabulary.encode(text)
+        tokens = self._vocabulary.encode(text_of_argument(text, "text"))
         for token in tokens:
             self._step(token)
         return len(tokens)

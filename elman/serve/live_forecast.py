@@ -1,8 +1,8 @@
 """The next forecast after every observation, in constant memory.
 
-Kept is the end of the series that a forecast reads.  An observation moves it on by a step, and its
-window is read anew, as its scale has changed: a live forecast is that of `predict` on the series
-up to there.
+A session keeps the end of the series that a forecast reads.  An observation moves it on by a step,
+or by several if its stamp says that some were missed, and the window is read anew, as its scale has
+changed: a live forecast is that of `predict` on the series up to there, gaps and all.
 
 Shape legend: L steps of the series in a window, S of the network, w of the series in one of these,
 K targets, H steps ahead, Q levels.
@@ -23,7 +23,8 @@ from elman.encode.neighbours import look_around
 from elman.encode.units import UsualScale, in_units, size_of
 from elman.encode.windows import Layout, Record, Window
 from elman.errors import ArgumentError
-from elman.read.stamps import Frequency, Stamps
+from elman.read.clock import Clock, read_stamps
+from elman.read.frequency import Frequency, Stamps
 
 Numbers = NDArray[np.float64]
 Say = Callable[[Window], tuple[Numbers, Numbers]]
@@ -42,12 +43,26 @@ class LiveForecast(NamedTuple):
     quantiles: Numbers
 
 
+class Stamped(NamedTuple):
+    """How the stamps of a session are read and written.
+
+    Attributes:
+        start: the first stamp of the series; None if there are no stamps.
+        clock: of the training data.
+        form: of stamps that are not ISO 8601, see `elman.read.stamps.parse`.
+    """
+
+    start: Any
+    clock: Clock = Clock()
+    form: str | None = None
+
+
 class LiveForecaster:
     """A live session of one series.
 
     Args:
         record: what came before, and what is known of the steps ahead.
-        start: the first stamp of it.
+        stamped: how stamps are read and written.
         index: what training has seen.
         layout: of the windows.
         say: means (1, H, K) and quantiles (1, H, K, Q) of a window, in the unit of the series.
@@ -58,7 +73,7 @@ class LiveForecaster:
     def __init__(
         self,
         record: Record,
-        start: Any,
+        stamped: Stamped,
         index: SeriesIndex,
         layout: Layout,
         say: Say,
@@ -67,7 +82,8 @@ class LiveForecaster:
         self._index, self._layout, self._say = index, layout, say
         self._names = {*index.past, *index.future}
         self._gap = True  # whether the last numbers may be none
-        self._start, self._frequency = start, Frequency.named(index.frequency)
+        self._stamped, self._frequency = stamped, Frequency.named(index.frequency)
+        self._start = np.int64(0) if stamped.start is None else stamped.start
         self._steps = len(record.y)
         self._name, self._around, self._others = scene or ("", np.zeros((layout.context, 0)), {})
         # Behind what was seen there is nothing, as far as a window reaches.
@@ -78,6 +94,8 @@ class LiveForecaster:
         self._usual = UsualScale(layout)
         self._usual.after_each(record.y)
         self._spare = np.zeros((1, layout.targets)) if record.usual is None else record.usual[None]
+        unknown = [index.encode_value(name, "") for name in index.past]
+        self._unknown = np.concatenate(unknown) if unknown else np.zeros(0, dtype=np.float32)
         self._past = _end(record.past, self._steps, layout.context, np.nan)
         self._known = np.zeros((layout.context + layout.behind, layout.known), dtype=np.float32)
         self._told = self._known[: layout.context + layout.horizon]
@@ -88,22 +106,31 @@ class LiveForecaster:
         self._parts, views = self._cut_inputs(record)
         self._old, self._ahead, self._size, self._near = views
         self._window = torch.from_numpy(self._inputs)[None]
-        self._nothing = torch.zeros(0)
+        self._nothing = torch.zeros(0, dtype=torch.float32)
 
     def push(
-        self, y: Any, others: Mapping[str, Any] | None = None, /, **covariates: Any
+        self,
+        y: Any,
+        others: Mapping[str, Any] | None = None,
+        /,
+        *,
+        at: Any = None,
+        **covariates: Any,
     ) -> LiveForecast:
-        """Take what came; say what comes next.
+        """Take an observation and return the next forecast.
 
         Args:
             y: the number, NaN or None for none; of several targets all of them, None for none.
             others: of a model that sees neighbours the places of all others now, by their names.
+            at: the stamp of the observation, as in the training data; steps between the previous
+                one and this are missing, with all covariates.  None for the next step.
             covariates: of those known of the past the values of now; of those known before the
                 values of the last step that is then forecast.
 
         Raises:
             ArgumentError: there are more or fewer numbers than targets, one is infinite, a
-                covariate is missing or unknown, or another has no place.
+                covariate is missing or unknown, another has no place, or `at` is not after the
+                previous stamp or lies between those of the frequency.
         """
         index = self._index
         try:
@@ -116,6 +143,8 @@ class LiveForecaster:
             raise ArgumentError(
                 f"y must be {self._layout.targets} finite numbers or NaN, got {y!r}"
             )
+        if "at" in self._names:  # a covariate of that name: the session takes no stamps
+            covariates, at = {**covariates, "at": at}, None
         if covariates.keys() != self._names:
             wanted = ", ".join((*index.past, *index.future)) or "none"
             shown = ", ".join(covariates) or "none"
@@ -123,22 +152,64 @@ class LiveForecaster:
         past = [index.encode_value(name, covariates[name]) for name in index.past]
         known = [index.encode_value(name, covariates[name]) for name in index.future]
         places = {} if others is None else self._places_of(others)
-        self._gap = gap
+        missed = 0 if at is None else self._missed(at)
+        self._skip(missed)
+        self._gap = gap or missed > 0
+        self._take(value, places)
+        if past:
+            self._past[-1] = np.concatenate(past)
+        if known:
+            whole = np.concatenate(known)
+            self._told[-1, : len(whole)] = whole
+        return self.forecast()
+
+    def _take(self, value: Numbers, places: Mapping[str, Numbers]) -> None:
+        """Move on by a step, of which no covariate is known but the calendar."""
         _append(self._y, value)
         if self._layout.neighbours:
             _append(self._around, self._look(places))
             self._others = places
-        if past:
-            _append(self._past, np.concatenate(past))
+        if self._layout.past:
+            _append(self._past, self._unknown)
         if self._layout.known:
             _append(self._told, self._next_waves())
-            if known:
-                whole = np.concatenate(known)
-                self._told[-1, : len(whole)] = whole
         self._steps += 1
         if self._steps % self._layout.context == 0:
             self._usual.after_each(self._y[-self._layout.context :])
-        return self.forecast()
+
+    def _skip(self, count: int) -> None:
+        """Move on by steps of which nothing is known."""
+        context = self._layout.context  # after one more the usual scale has seen all numbers
+        reach = len(self._whole) + self._layout.horizon  # no window reads what came before
+        beyond = max(0, count - reach - context)
+        for step in range(count - beyond):
+            self._steps += beyond if step == context else 0
+            self._take(np.full(self._layout.targets, np.nan), {})
+
+    def _missed(self, at: Any) -> int:
+        """Steps between the previous observation and one with a stamp."""
+        start, clock, form = self._stamped
+        if start is None:
+            raise ArgumentError("at must be None: training had no stamps")
+        stamps, bad = read_stamps([at], form, clock)
+        shown = repr(at)[:60]
+        if bad or (stamps.dtype.kind == "M") != isinstance(start, np.datetime64):
+            raise ArgumentError(f"at must be a stamp such as {self.stamps[0]}, got {shown}")
+        stamps = self._frequency.floor(stamps)
+        last = self._frequency.after(np.array([start]), 1, self._steps - 1)
+        if stamps[0] <= last[0]:
+            raise ArgumentError(
+                f"at must be after the previous stamp, {clock.write(last)[0]}, got {shown}"
+            )
+        place = int(self._frequency.places(np.concatenate([[start], stamps]))[1])
+        if place < 0:
+            closed = self._frequency.closed
+            raise ArgumentError(
+                f"at must be a whole number of {self._frequency.name} after {clock.write(last)[0]}"
+                + (f", outside closed times ({closed})" if closed else "")
+                + f", got {shown}"
+            )
+        return place - self._steps
 
     def forecast(self) -> LiveForecast:
         """What comes next, with nothing new; NaN if no number is left to tell it from."""
@@ -149,8 +220,13 @@ class LiveForecaster:
 
     @property
     def ds(self) -> Stamps:
-        """(H,) stamps of the forecast."""
+        """(H,) stamps of the forecast, as `Forecasts.ds` has them."""
         return self._frequency.after(np.array([self._start]), self._layout.horizon, self._steps)
+
+    @property
+    def stamps(self) -> list[Any]:
+        """H stamps of the forecast as they were in the data: text, datetimes or whole numbers."""
+        return self._stamped.clock.write(self.ds)
 
     def _places_of(self, others: Mapping[str, Any]) -> dict[str, Numbers]:
         """Places by name, checked."""

@@ -25,8 +25,9 @@ from elman.heads import LabelHead, TagHead
 from elman.heads.labels import Pooled
 from elman.model import SequenceModel
 from elman.padded import Padded
+from elman.read.clock import Clock
 from elman.read.recordings import Recording
-from elman.read.stamps import parse_moments
+from elman.read.stamps import parse_seconds
 from elman.recur.stack import Stack
 from elman.recur.stream import Stream
 from elman.state import State
@@ -67,6 +68,7 @@ class _Live(Generic[Said]):
         if self._stream is not None:
             self._stream.restart()
         self._begin: Any = None
+        self._zoned = False  # whether stamps have an offset from UTC
         self._time = -math.inf  # of the last step
         self._cell = 0
         self._sums = np.zeros((2, len(self._index.channels)))  # of a cell, and how many
@@ -76,7 +78,8 @@ class _Live(Generic[Said]):
 
         Args:
             values: a number for each channel, NaN or None for none; or a dict of those there are.
-            at: when, a date or seconds, if training had stamps; None for a usual step later.
+            at: when, a date or a number in the unit of the training data, if training had stamps;
+                None for a usual step later.
 
         Raises:
             ArgumentError: the channels are others, a number is infinite, or `at` is in the past.
@@ -153,19 +156,23 @@ class _Live(Generic[Said]):
             return self._time + self._index.step if self._time > -math.inf else 0.0
         if not self._index.timed:
             raise ArgumentError("at must be None: training had no stamps")
-        stamps, _, bad = parse_moments([at])
+        parsed = parse_seconds([at])
+        stamps, _, bad = Clock.find(parsed, seconds=True).read(parsed)
         if bad:
             raise ArgumentError(f"at must be a date, or seconds, got {at!r}")
         if self._begin is None and self._time > -math.inf:
             raise ArgumentError("at must be given from the first step on, or never")
         begin = stamps[0] if self._begin is None else self._begin
-        if np.asarray(begin).dtype.kind != stamps.dtype.kind:
+        zoned = parsed.offsets is not None
+        alike = self._begin is None or zoned == self._zoned
+        if not alike or (np.asarray(begin).dtype.kind == "M") != (stamps.dtype.kind == "M"):
             raise ArgumentError(f"at must be like the first, {begin}, got {at!r}")
         behind = stamps[0] - begin
-        time = float(behind / np.timedelta64(1, "s") if stamps.dtype.kind == "M" else behind)
+        dates = stamps.dtype.kind == "M"
+        time = float(behind / np.timedelta64(1, "s") if dates else behind * self._index.unit)
         if not self._time <= time < math.inf:
             raise ArgumentError(f"at must not be in the past, got {at!r}")
-        self._begin = begin
+        self._begin, self._zoned = begin, zoned
         return time
 
     def _run(self, x: Tensor) -> Tensor:

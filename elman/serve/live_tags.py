@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from elman.arguments import text_of_argument
 from elman.encode.words import WordIndex
 from elman.errors import ArgumentError
 from elman.heads import TagHead
@@ -41,6 +42,7 @@ class LiveTags:
 
     def push(self, word: str) -> tuple[str, float]:
         """Take a word; give its tag and the probability."""
+        word = text_of_argument(word, "word")
         numbers = torch.from_numpy(self._index.encode([word])).long()[None]
         with torch.inference_mode():
             h, self._state = self._model.run(Padded.full(numbers), self._state)

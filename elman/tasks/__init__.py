@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from elman.errors import FolderError
+from elman.read.files import path_of
 from elman.tasks.classifier import Classifier
 from elman.tasks.folder import read_config
 from elman.tasks.forecaster import Forecaster
@@ -20,7 +21,7 @@ TASKS: dict[str, type[Task]] = {
 
 def task_of(folder: str | Path) -> type[Task]:
     """The class whose model a folder holds; FolderError if it is none that is known."""
-    task = read_config(Path(folder))["task"]
+    task = read_config(path_of(folder, "folder"))["task"]
     if task not in TASKS:
         raise FolderError(f"{folder}: holds a model for {task!r}; known are {', '.join(TASKS)}")
     return TASKS[task]

@@ -1,10 +1,18 @@
-"""The model card, README.md: what a model was made of, how good it is, how to use it."""
+"""The model card, README.md: what a model was made of, how good it is, how to use it.
+
+Names and labels come from outside: `quoted` is the one place where Markdown and HTML in them lose
+their meaning.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from html import escape
 
 import elman
+from elman.report.terminal import one_line
+from elman.report.verdict import baselines_of, conclude
 from elman.tasks.estimator import Estimator
 
 
@@ -12,23 +20,22 @@ def model_card(
     model: Estimator, name: str, *, title: str, made: str, columns: Mapping[str, tuple[str, str]],
     use: Sequence[str], notes: Sequence[str] = (), end: str,
 ) -> str:  # fmt: skip
-    """Markdown.
+    """The card as Markdown.
 
     Args:
         model: trained.
         name: of its folder.
         title: what it is.
-        made: cell, sizes, vocabulary.
+        made: cell, sizes, vocabulary; perhaps labels.
         columns: a score and its format for each name in the head of the table.
-        use: lines of Python behind `model = elman.load(...)`.
-        notes: what there is to say of the scores.
+        use: lines of Python after `model = elman.load(...)`.
+        notes: remarks on the scores.
         end: what it must not be used for.
     """
-    baselines = [model.metrics.get("baseline"), *model.metrics.get("others", [])]
     listed = [("this model", model.metrics.get("model", {}))]
-    listed += [(one["name"], one) for one in baselines if one]
+    listed += [(one["name"], one) for one in baselines_of(model.metrics)]
     rows = [
-        f"| {who} | {part} | "
+        f"| {quoted(who)} | {quoted(part)} | "
         + " | ".join(
             form.format(scores[key]) if key in scores else "–" for key, form in columns.values()
         )
@@ -38,17 +45,18 @@ def model_card(
         if isinstance(scores, dict)
     ]
     parameters = sum(p.numel() for p in model.model.parameters())
+    texts = [conclude(model.metrics), *model.metrics.get("notes", []), *notes]
     lines = [
-        f"# {name}: {title}",
+        f"# {quoted(name)}: {quoted(title)}",
         "",
-        f"Trained by Elman {elman.__version__} on {model._described.get('name', 'data')}: "
-        f"{parameters:,} parameters, {made}.",
+        f"Trained by Elman {elman.__version__} on {quoted(model._described.get('name', 'data'))}: "
+        f"{parameters:,} parameters, {quoted(made)}.",
         "",
         f"| | data | {' | '.join(columns)} |",
         "|---" * (2 + len(columns)) + "|",
         *rows,
         "",
-        *[line for note in notes for line in (note, "")],
+        *[line for text in texts for line in (quoted(text), "")],
         "```python",
         "import elman",
         f"model = elman.load({name!r})",
@@ -59,3 +67,14 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def quoted(text: str) -> str:
+    r"""A text as Markdown that shows it as it is, in one line.
+
+    Example:
+        >>> from elman.tasks.card import quoted
+        >>> print(quoted("<b>stars</b> *and* | bars"))
+        &lt;b&gt;stars&lt;/b&gt; \*and\* \| bars
+    """
+    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", escape(one_line(text), quote=False))

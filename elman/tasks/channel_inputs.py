@@ -18,6 +18,7 @@ from elman.read.recordings import Layout, Recording, Recordings, is_arrays
 from elman.read.rows import Rejects
 from elman.tasks.folder import SERIES, read_json, write_json
 from elman.tasks.labelled_data import columns_set
+from elman.tasks.settings import dialect_of
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
@@ -136,7 +137,7 @@ def layout_of(model: Classifier | Tagger) -> Layout:
         str(getattr(model, "label", None) or getattr(model, "tags", None) or "label"),
         model.variable, model.value, model.unique_id, model.ds, model.ds_format,
         str(getattr(model, "background", "none")), model.encoding,
-        bool(getattr(model, "several", False)),
+        bool(getattr(model, "several", False)), model.rate, dialect=dialect_of(model),
     )  # fmt: skip
 
 
@@ -149,7 +150,7 @@ def read_like(
     """
     if like is None:
         return source.read(rejects)
-    source.layout = replace(source.layout, channels=tuple(like.channels))
+    source.layout = replace(source.layout, channels=tuple(like.channels), unit=like.unit)
     found = source.read(rejects)
     if found.timed == like.timed:
         return found

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from elman.errors import ArgumentError, UntrainedError
 from elman.tasks.classifier_settings import ClassifierSettings
-from elman.tasks.estimator import Estimator, as_sizes
+from elman.tasks.estimator import Estimator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,8 +135,9 @@ class Classifier(ClassifierSettings, Estimator):
         """Scores of labelled data, given as to `fit`.
 
         Returns:
-            loss (nats an example), accuracy, F1 macro and micro, AUC, ECE (expected calibration
-            error), examples, and unseen labels if there are any.
+            loss (nats an example, of calibrated probabilities), accuracy, F1 macro and micro, AUC
+            (one class against the rest), AUPRC, ECE (expected calibration error), examples, and
+            unseen labels if there are any.  All that scikit-learn has are its own definitions.
         """
         from elman.tasks.classifier_run import score_labelled
 
@@ -186,7 +187,7 @@ class Classifier(ClassifierSettings, Estimator):
         from elman.train.chunks import ExampleBatches
 
         encoded, owners = self.inputs.encode(self, self.inputs.given(self, data))
-        result = torch.empty(len(encoded), len(self.classes))
+        result = torch.empty(len(encoded), len(self.classes), dtype=torch.float32)
         batches = ExampleBatches(
             encoded, torch.arange(len(encoded)), max(64, self.batch_size), seed=None
         )
@@ -199,21 +200,31 @@ class Classifier(ClassifierSettings, Estimator):
         count = torch.bincount(of)
         if len(count) == len(result):
             return result
-        return torch.zeros(len(count), result.shape[1]).index_add_(0, of, result) / count[:, None]
+        return (
+            result.new_zeros(len(count), result.shape[1]).index_add_(0, of, result) / count[:, None]
+        )
 
     @property
     def classes(self) -> list[Label]:
         """The labels, in the order of the scores."""
         if "classes" not in self._described:
             raise UntrainedError("this Classifier is not trained yet: call fit first")
-        return list(self._described["classes"])
+        from elman.tasks.labelled_data import unpacked_label
+
+        return [unpacked_label(label) for label in self._described["classes"]]
 
     @property
     def classes_(self) -> np.ndarray:
         """The same as an array."""
         import numpy as np
 
-        return np.array(self.classes)  # an AttributeError if there are none, as scikit-learn has it
+        classes = self.classes  # an AttributeError if there are none, as scikit-learn has it
+        kinds = {type(label) for label in classes}
+        if len(kinds) == 1 and kinds <= {str, int, float, bool}:
+            return np.array(classes)
+        found = np.empty(len(classes), dtype=object)  # bytes, dates and others stay what they are
+        found[:] = classes
+        return found
 
     @property
     def temperature(self) -> float:
@@ -253,7 +264,7 @@ class Classifier(ClassifierSettings, Estimator):
         for name, value in params.items():
             if name not in known:
                 raise ArgumentError(f"{name} is no setting of Classifier")
-            setattr(self, name, as_sizes(value) if name == "hidden_size" else value)
+            setattr(self, name, value)
         return self
 
     def __sklearn_tags__(self) -> Any:
@@ -299,6 +310,15 @@ class Classifier(ClassifierSettings, Estimator):
             skip=self.skip,
         )
         return self._model
+
+    def _config(self) -> dict[str, Any]:
+        from elman.tasks.labelled_data import packed_label
+
+        config = super()._config()
+        if "classes" in self._described:
+            packed = [packed_label(label) for label in self.classes]
+            config["data"] = self._described | {"classes": packed}
+        return config
 
     def _save_parts(self, folder: Path) -> None:
         self.inputs.save(folder)

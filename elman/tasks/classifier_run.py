@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 MISTAKES = 10  # in the report
 LARGEST = 30  # classes of a confusion matrix in the report
+CONFUSED = 15  # pairs of classes there, if there are more
+SKEWED = 2 / 3  # share of the most frequent class from which on accuracy does not suffice
 
 
 def train_classifier(
@@ -147,14 +150,24 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
     return Job(
         train, validation, facts, "examples",
         measure=lambda: _measure(model, parts, targets, unseen), notes=given.notes,
-        records=lambda: [{"event": "note", "text": _calibration(model, "test" in parts)}],
     )  # fmt: skip
 
 
 def _calibration(model: Classifier, tested: bool) -> str:
-    """How probabilities were calibrated."""
-    text = f"scores are divided by {model.temperature:.2f}, fitted on the validation data"
-    return text if tested else f"{text}, whose own ECE it makes look small: give test data"
+    """How probabilities were calibrated, and which losses are before that."""
+    text = (
+        f"Scores are divided by the temperature {model.temperature:.2f}, fitted on the validation "
+        "data. The loss among the final scores is computed after that division, the losses of the "
+        "training log are computed before it."
+    )
+    return text if tested else f"{text} ECE of the validation data looks too small: give test data."
+
+
+def _judges(targets: Tensor, classes: int) -> list[str]:
+    """The scores that a classifier with one label a row is judged by, given training targets."""
+    if int(torch.bincount(targets).max()) < SKEWED * len(targets):
+        return ["accuracy"]
+    return ["AUC", "AUPRC"] if classes == 2 else ["accuracy", "F1 macro"]
 
 
 def _balanced(targets: Tensor, classes: int) -> Tensor:
@@ -189,7 +202,11 @@ def _measure(
         )
         for name in names
     }  # fmt: skip
-    metrics: dict[str, Any] = {"model": ours, "baseline": known}
+    metrics: dict[str, Any] = {
+        "model": ours, "baseline": known, "notes": [_calibration(model, "test" in parts)]
+    }  # fmt: skip
+    if not several:
+        metrics["judged_by"] = _judges(targets["train"], len(model.classes))
     others = [
         {"name": name} | {
             part: score_classes(p[part], targets[part], unseen[part], several=several)
@@ -227,15 +244,7 @@ def _details(
     else:
         confidence, guess = p.max(1)
         wrong = guess != targets
-        if len(classes) <= LARGEST:
-            counts = confusion(guess, targets, len(classes)).tolist()
-            details["tables"].append(
-                {
-                    "title": f"Confusion, {part} data: rows are true labels, columns are guesses",
-                    "columns": classes,
-                    "rows": [[name, *row] for name, row in zip(classes, counts, strict=True)],
-                }
-            )
+        details["tables"].append(_confusions(guess, targets, classes, part))
         details["tables"].append(_calibration_table(p, targets, classes, part))
     order = torch.where(wrong, confidence, -1.0).argsort(descending=True, stable=True)
     for n in order[: min(MISTAKES, int(wrong.sum()))].tolist():
@@ -252,10 +261,31 @@ def _details(
     return details
 
 
+def _confusions(guess: Tensor, targets: Tensor, classes: list[str], part: str) -> dict[str, Any]:
+    """What was taken for what: of many classes the most frequent mistakes only."""
+    if len(classes) <= LARGEST:
+        counts = confusion(guess, targets, len(classes)).tolist()
+        return {
+            "title": f"Confusion, {part} data: rows are true labels, columns are guesses",
+            "columns": classes,
+            "rows": [[name, *row] for name, row in zip(classes, counts, strict=True)],
+        }
+    wrong = (guess != targets) & (targets >= 0)
+    pairs = Counter(zip(targets[wrong].tolist(), guess[wrong].tolist(), strict=True))
+    return {
+        "title": f"Most frequent mistakes, {part} data",
+        "columns": ["examples"],
+        "rows": [
+            [f"{classes[a]} taken for {classes[b]}", count]
+            for (a, b), count in pairs.most_common(CONFUSED)
+        ],
+    }
+
+
 def _calibration_table(p: Tensor, targets: Tensor, classes: list[str], part: str) -> dict[str, Any]:
     what = f"p({classes[1]})" if len(classes) == 2 else "p(guess)"
     return {
-        "title": f"Calibration, {part} data: what is said, and how often it is so",
+        "title": f"Calibration, {part} data: predicted probability, and the share that is so",
         "columns": [what, "share", "examples"],
         "rows": [
             [f"{low:.1f} to {low + 0.1:.1f}", f"{said:.3f}", f"{true:.3f}", count]
@@ -293,12 +323,8 @@ def describe(model: Classifier, name: str) -> str:
         made=f"{model.settled().cell.upper()}, {model.inputs.made}, labels: {shown}",
         columns={
             "accuracy": ("accuracy", "{:.1%}"), "F1 macro": ("F1 macro", "{:.3f}"),
-            "AUC": ("AUC", "{:.3f}"), "AUPRC": ("AUPRC", "{:.3f}"),
+            "AUROC": ("AUC", "{:.3f}"), "AUPRC": ("AUPRC", "{:.3f}"),
         },
-        notes=[
-            "Probabilities are calibrated on the validation data (temperature "
-            f"{model.temperature:.2f})."
-        ],
         use=model.inputs.use,
         end=f"It knows {model.inputs.kind} like those it was trained on, and guesses at all "
         f"others.{model.inputs.warning}",

@@ -5,12 +5,15 @@ Nothing heavy is imported before it is used, so that `elman --help` is quick.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, FolderError, UntrainedError
+from elman.read.files import path_of
 from elman.read.rows import check_new
 from elman.read.text import is_unicode
 from elman.tasks.folder import (
@@ -39,8 +42,16 @@ class Estimator(NetworkSettings):
 
     task: ClassVar[str]  # its name in config.json and on the command line
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Store settings as plain Python values, wherever they come from."""
+        field = type(self).__dataclass_fields__.get(name)
+        if field is not None:
+            value = plain(value, str(field.type))
+            if name == "hidden_size" and isinstance(value, tuple) and len(value) == 1:
+                value = value[0]
+        super().__setattr__(name, value)
+
     def __post_init__(self) -> None:
-        self.hidden_size = as_sizes(self.hidden_size)
         self._model: SequenceModel | Seq2Seq | None = None
         self._described: dict[str, Any] = {}  # the data, for a later session
         self.metrics: dict[str, Any] = {}
@@ -75,12 +86,13 @@ class Estimator(NetworkSettings):
         """Refuse what cannot work; folder of the model and file for bad rows."""
         self.check()
         self._described = {}  # of an earlier fit
-        folder = None if out is None else Path(out)
+        folder = None if out is None else path_of(out, "out")
         if folder is not None:
             check_free(folder, overwrite=overwrite)
-        if skip_bad_rows is not None:
-            check_new(Path(skip_bad_rows), overwrite=overwrite)
-        return folder, None if skip_bad_rows is None else Path(skip_bad_rows)
+        rejects = None if skip_bad_rows is None else path_of(skip_bad_rows, "skip_bad_rows")
+        if rejects is not None:
+            check_new(rejects, overwrite=overwrite)
+        return folder, rejects
 
     @property
     def model(self) -> Any:  # SequenceModel or Seq2Seq, as the task has it
@@ -114,7 +126,7 @@ class Estimator(NetworkSettings):
             FolderError: there is no run in the folder.
             DataError: the data are gone or have changed.
         """
-        folder = Path(folder)
+        folder = path_of(folder, "folder")
         config = read_config(folder)
         model = cls._from_config(config, folder)
         model.learning_rate = model.learning_rate if learning_rate is None else learning_rate
@@ -128,7 +140,7 @@ class Estimator(NetworkSettings):
         from elman.tasks.run import write_card
         from elman.train.checkpoint import WEIGHTS, save_tensors
 
-        folder, weights = Path(folder), self.model.state_dict()
+        folder, weights = path_of(folder, "folder"), self.model.state_dict()
         check_free(folder, overwrite=overwrite)
         start_folder(folder, self._config())
         self._save_parts(folder)
@@ -145,7 +157,7 @@ class Estimator(NetworkSettings):
         """
         from elman.train.checkpoint import WEIGHTS, load_tensors
 
-        folder = Path(folder)
+        folder = path_of(folder, "folder")
         model = cls._from_config(read_config(folder), folder)
         if not (folder / WEIGHTS).exists():
             raise FolderError(
@@ -155,7 +167,7 @@ class Estimator(NetworkSettings):
         weights, _ = load_tensors(folder / WEIGHTS)
         model._build_from(folder)
         try:
-            model.model.load_state_dict(weights)
+            model.model.float().load_state_dict(weights)
         except RuntimeError as error:
             reason = str(error).replace("\n", " ")
             raise FolderError(f"{folder / WEIGHTS}: does not fit config.json ({reason})") from None
@@ -187,18 +199,42 @@ class Estimator(NetworkSettings):
         return model
 
 
-def as_sizes(given: Sequence[int] | int) -> tuple[int, ...] | int:
-    """Units of a layer as one number, or as one for each of several."""
-    if not isinstance(given, Sequence):
-        return given
-    return given[0] if len(given) == 1 else tuple(given)
+def plain(value: Any, kind: str = "") -> Any:
+    """A setting as plain Python values, which can be compared and written as JSON.
+
+    Args:
+        value: a setting; numbers of NumPy or torch, arrays, lists and paths are converted.
+        kind: the annotation of the setting; where it is a tuple, one value becomes a tuple of one.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.tasks.estimator import plain
+        >>> plain(np.int64(8)), plain(np.arange(2)), plain("x", "tuple[str, ...]")
+        (8, (0, 1), ('x',))
+    """
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):  # codes by column
+        pairs = [(name, one) for name, some in value.items() for one in plain(some, "tuple[str")]
+        return tuple(f"{name}={one}" for name, one in pairs)
+    if hasattr(value, "tolist"):  # of NumPy or torch
+        value = value.tolist()
+    if isinstance(value, list | tuple | range | set | frozenset):
+        items = tuple(map(plain, value))
+        if isinstance(value, tuple) and all(a is b for a, b in zip(value, items, strict=True)):
+            items = value  # scikit-learn's clone wants to see the same object again
+    elif kind.startswith("tuple[") and value is not None and not kind.endswith("| int"):
+        items = (value,)
+    else:
+        return value
+    if kind.startswith("tuple[str") and not all(isinstance(one, str) for one in items):
+        return tuple(map(str, items))
+    return items
 
 
 def checked_texts(texts: Sequence[str]) -> list[str]:
     """The same as a list; ArgumentError if it is one text, or something in it is none."""
-    if isinstance(texts, str):
-        raise ArgumentError(f"a list of texts is expected, got one: {texts[:40]!r}; write [text]")
-    checked = list(texts)
+    checked = list_of_argument(texts, "text", "texts")
     for number, text in enumerate(checked):
         if not isinstance(text, str):
             raise ArgumentError(f"texts must be text, got {type(text).__name__} at {number}")

@@ -92,7 +92,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FolderError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise FolderError(f"{path}: is damaged, it is no JSON ({error})") from error
     if not isinstance(value, dict):
         raise FolderError(f"{path}: is damaged, it holds no JSON object")

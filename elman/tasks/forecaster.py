@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elman.arguments import check_kind, check_whole
 from elman.errors import ArgumentError, FolderError, UntrainedError
 from elman.tasks.estimator import Estimator
 from elman.tasks.folder import HISTORY, SERIES, read_json, write_json
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from elman.encode.windows import Layout
     from elman.heads.distributions import Distribution
     from elman.model import SequenceModel
+    from elman.read.frequency import Frequency
     from elman.read.series import SeriesTable
-    from elman.read.stamps import Frequency
     from elman.serve.live_forecast import LiveForecaster
     from elman.tasks.forecasts import Backtest, Forecasts
     from elman.tasks.history import History
@@ -47,13 +48,6 @@ class Forecaster(ForecasterSettings, Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.lags, int):
-            self.lags = (self.lags,)
-        for name in ("targets", "past", "future", "static", "quantiles", "lags"):
-            value = getattr(self, name)
-            if isinstance(value, str):
-                raise ArgumentError(f"{name} must be a list, got {value!r}; write [{value!r}]")
-            setattr(self, name, None if value is None else tuple(value))
         self.quantiles = tuple(round(level, 6) for level in self.quantiles)
         self._index: SeriesIndex | None = None
         self._history: History | None = None
@@ -94,11 +88,12 @@ class Forecaster(ForecasterSettings, Estimator):
         return self
 
     def predict(self, series: Any = None, *, futures: int = 0) -> Forecasts:
-        """What comes behind series.
+        """What comes after series.
 
         Args:
             series: in the form of the training data; the last rows may have no targets but
-                covariates that are known before.  None for the training data.
+                covariates that are known before.  A series without any target goes on where the
+                training data end.  None for the training data.
             futures: how many to draw of what may come, each a whole course.
 
         Raises:
@@ -107,7 +102,7 @@ class Forecaster(ForecasterSettings, Estimator):
         """
         from elman.tasks.forecaster_use import forecast
 
-        table = self.history.table if series is None else self._read(series)
+        table = self.history.table if series is None else self._read(series, ahead=True)
         return forecast(self, table, futures)
 
     def evaluate(self, series: Any, *, skip_bad_rows: str | Path | None = None) -> dict[str, Any]:
@@ -116,17 +111,22 @@ class Forecaster(ForecasterSettings, Estimator):
         Args:
             series: what came behind the training data, in the same form; rows with stamps that
                 training has seen count for nothing; a name that it has seen is the same series.
-                Or series of which it has seen none, each from where a context fits before it.
+                Or series of which it has seen none, each from where a context fits before it;
+                the scores then name them as unseen series.
             skip_bad_rows: file for rows that cannot be read, with the reason; None to stop there.
 
         Raises:
             DataError: a row cannot be read, or nothing lies behind the training data.
         """
+        from elman.read.tables import listed
         from elman.tasks.forecaster_use import behind_training, score_behind
 
         table, history = self._read(series, skip_bad_rows), self.history
         behind = behind_training(self, table, history.table, history.errors)
-        return score_behind(self, behind).scores["this model"]
+        scores = score_behind(self, behind).scores["this model"]
+        if behind.fresh:
+            scores["unseen series"] = listed([one.unique_id for one in table.series])
+        return scores
 
     def backtest(
         self,
@@ -162,15 +162,16 @@ class Forecaster(ForecasterSettings, Estimator):
         """
         from elman.tasks.forecaster_use import roll_back
 
-        if cuts < 1 or (stride is not None and stride < 1):
-            raise ArgumentError(f"cuts and stride must be at least 1, got {cuts} and {stride}")
+        check_whole(cuts, "cuts", least=1)
+        if stride is not None:
+            check_whole(stride, "stride", least=1)
         return roll_back(self, self._read(series, skip_bad_rows), cuts, stride, futures)
 
-    def stream(self, unique_id: str | None = None, *, series: Any = None) -> LiveForecaster:
+    def stream(self, unique_id: Any = None, *, series: Any = None) -> LiveForecaster:
         """A live session of one series: after every observation the next forecast.
 
         Args:
-            unique_id: of the series; None if there is one only.
+            unique_id: name of the series, text or a number; None if there is one only.
             series: what came before, in the form of the training data; None for these.
 
         Raises:
@@ -187,28 +188,39 @@ class Forecaster(ForecasterSettings, Estimator):
             >>> found.quantiles[:, 0, 5].round().tolist()
             [2.0, 3.0, 2.0, 1.0]
         """
-        from elman.serve.live_forecast import LiveForecaster
+        from elman.read.dialect import equal_names, name_of
+        from elman.serve.live_forecast import LiveForecaster, Stamped
         from elman.tasks.forecaster_scores import say_window
         from elman.tasks.forecaster_use import begin_scene
 
+        check_kind(unique_id, (str, int), "unique_id")
         table = self.history.table if series is None else self._read(series)
-        found = [n for n, one in enumerate(table.series) if unique_id in (None, one.unique_id)]
+        known = [one.unique_id for one in table.series]
+        if unique_id is None:
+            found = list(range(len(known)))
+        else:
+            name = equal_names([name_of(unique_id)], known)[0]
+            found = [n for n, one in enumerate(known) if one == name]
         if len(found) != 1:
-            names = ", ".join(repr(one.unique_id) for one in table.series[:5])
+            names = ", ".join(map(repr, known[:5]))
             raise ArgumentError(f"unique_id must be one of {names}, got {unique_id!r}")
         layout = self.layout
         one = table.series[found[0]]
         record, say = self.index.encode(table, one, more=layout.behind), say_window(self, layout)
         scene = begin_scene(self, table, found[0])
-        return LiveForecaster(record, one.start, self.index, layout, say, scene)
+        start = None if table.counted else one.start
+        stamped = Stamped(start, table.clock, self.ds_format)
+        return LiveForecaster(record, stamped, self.index, layout, say, scene)
 
-    def _read(self, series: Any, rejects: str | Path | None = None) -> SeriesTable:
-        """Series in the form of the training data."""
+    def _read(
+        self, series: Any, rejects: str | Path | None = None, *, ahead: bool = False
+    ) -> SeriesTable:
+        """Series in the form of the training data; `ahead` if rows may have no targets."""
         from elman.tasks.forecaster_use import look
         from elman.tasks.parts import read_one
 
         like = self.history.table
-        source = look(self, (series, None), lenient=rejects is not None)
+        source = look(self, (series, None), lenient=rejects is not None, ahead=ahead)
         return read_one(source, rejects, lambda source, bad: source.read(bad, like))
 
     @property
@@ -261,7 +273,7 @@ class Forecaster(ForecasterSettings, Estimator):
 
     @property
     def _frequency(self) -> Frequency:
-        from elman.read.stamps import Frequency
+        from elman.read.frequency import Frequency
 
         return Frequency.named(self.index.frequency)
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.encode.windows import Windows
+from elman.read.series import SeriesTable
 from elman.report.forecasts import Scored, find_distances
 from elman.tasks.forecaster_scores import Numbers, Rolled
 
@@ -18,7 +19,7 @@ Drawn = dict[str, Any]
 
 
 def pictures(
-    model: Forecaster, windows: Windows, rolled: Rolled, scored: Scored, names: list[str]
+    model: Forecaster, windows: Windows, rolled: Rolled, scored: Scored, table: SeriesTable
 ) -> Drawn:
     """Forecasts that are hard and easy, errors by step, coverage."""
     of_series = scored.of_series["this model"]
@@ -33,11 +34,11 @@ def pictures(
         series, k = divmod(n, layout.targets)
         row = int(np.flatnonzero(rolled.which == series)[-1])
         target = model.index.targets[k] if layout.targets > 1 and not layout.plane else ""
-        title = " ".join(x for x in (names[series], target) if x) or "Forecast"
+        title = " ".join(x for x in (table.series[series].unique_id, target) if x) or "Forecast"
         drawn = (
             _way(model, windows, rolled, row)
             if layout.plane
-            else _fan(model, windows, rolled, row, k)
+            else _fan(model, windows, rolled, row, k, table)
         )
         fans.append({"title": f"{title} ({kind})" if kind else title, **drawn})
     median = rolled.quantiles[..., levels.index(0.5)]
@@ -55,13 +56,18 @@ def pictures(
     }
 
 
-def _fan(model: Forecaster, windows: Windows, rolled: Rolled, row: int, k: int) -> Drawn:
-    """Target k over time: what was seen, what came, the median and bands."""
+def _fan(
+    model: Forecaster, windows: Windows, rolled: Rolled, row: int, k: int, table: SeriesTable
+) -> Drawn:
+    """Target k over time: what was seen, what came, the median and bands; stamps, if there are."""
     levels, layout = model.levels, windows.layout
     begin, origin = windows.begins[rolled.which[row]], int(rolled.origins[row])
     first = max(0, origin - max(2 * layout.horizon, 2 * model.seasonal))
     said = rolled.quantiles[row, :, k]
+    start = np.array([table.series[rolled.which[row]].start])
+    stamps = table.frequency.after(start, origin - first + layout.horizon, first)
     return {
+        "stamps": None if table.counted else _plain(stamps),
         "seen": _listed(windows.y[begin + first : begin + origin, k]),
         "y": _listed(rolled.y[row, :, k]),
         "median": _listed(said[:, levels.index(0.5)]),
@@ -94,6 +100,12 @@ def _way(model: Forecaster, windows: Windows, rolled: Rolled, row: int) -> Drawn
         "places": {"seen": path(seen), "came": on(rolled.y[row]), "median": on(median)},
         "futures": [on(future) for future in rolled.futures[row]],
     }
+
+
+def _plain(stamps: NDArray[Any]) -> list[int] | list[str]:
+    """Stamps as JSON has them: whole numbers, or dates and clock times by ISO 8601."""
+    found = stamps if stamps.dtype.kind == "i" else stamps.astype(str)
+    return list(found.tolist())
 
 
 def _mean(values: NDArray[Any]) -> float:

@@ -14,8 +14,10 @@ from elman.decode.conformal import least
 from elman.encode.index import SeriesIndex
 from elman.encode.windows import Layout, Windows
 from elman.errors import ArgumentError, DataError, FolderError
+from elman.optional import need
+from elman.read.frequency import Frequency
 from elman.read.series import SeriesTable
-from elman.report.forecasts import Scored, check_scorer
+from elman.report.forecasts import Scored
 from elman.tasks.card import model_card
 from elman.tasks.forecaster_pictures import pictures
 from elman.tasks.forecaster_scores import (
@@ -25,6 +27,7 @@ from elman.tasks.forecaster_scores import (
     calibrate,
     choose,
     learn_dependence,
+    missing_baselines,
     roll,
     score,
     scored_futures,
@@ -55,7 +58,6 @@ def train_forecaster(
     *, show: bool,
 ) -> None:  # fmt: skip
     """Fit a fresh model, see `Forecaster.fit`."""
-    check_scorer(statistics=model.statistics)
     fabric = build_fabric(model)
     parts = _read(model, given, rejects)
     model._described = parts.described
@@ -76,7 +78,6 @@ def resume_forecaster(
             f"{folder}: was begun by version 0.1.0, which scaled series otherwise; load it to use "
             "it, or train anew"
         )
-    check_scorer(statistics=model.statistics)
     fabric = build_fabric(model)
     parts = _read(model, *given_before(config["data"]))
     check_same(config["data"], parts.described)
@@ -84,6 +85,8 @@ def resume_forecaster(
 
 
 def _read(model: Forecaster, given: Mapping[str, Any], rejects: Path | None) -> Parts[SeriesTable]:
+    if model.decoder == "direct" and model.says in ("student_t", "negative_binomial"):
+        need("scipy", f"output={model.says}")  # before the training, not after it
     parts = read_parts(
         given, rejects, lambda one: look(model, one, lenient=rejects is not None),  # type: ignore[arg-type]
         # The frequency and the words of the training data hold for all.
@@ -91,6 +94,7 @@ def _read(model: Forecaster, given: Mapping[str, Any], rejects: Path | None) -> 
     )  # fmt: skip
     for name, table in parts.data.items():
         parts.notes += [note if name == "train" else f"{name}: {note}" for note in table.notes]
+    parts.notes += missing_baselines(model)
     return parts
 
 
@@ -125,7 +129,8 @@ def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: P
         )
     held = behind = None
     if held_out.any():
-        held = _Held.choose(model, windows, lengths, held_out)
+        names = [one.unique_id for one in table.series]
+        held = _Held.choose(model, windows, lengths, held_out, names)
         many = int((held_out > 0).sum())
         notes.append(
             f"the end of each series is held out for validation, {np.median(held_out):,.0f} steps"
@@ -138,7 +143,7 @@ def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: P
             notes.append("test: training has seen none of its series; each is scored by itself")
     facts = {
         "train": given.described["name"], "series": len(lengths), "numbers": int(lengths.sum()),
-        "frequency": str(table.frequency), "horizon": horizon, "context": layout.context,
+        "frequency": table.frequency.name, "horizon": horizon, "context": layout.context,
         "segment": layout.segment, "windows": total,
     }  # fmt: skip
 
@@ -193,7 +198,9 @@ class _Held:
     batches: WindowBatches
 
     @classmethod
-    def choose(cls, model: Forecaster, windows: Windows, lengths: Whole, held: Whole) -> _Held:
+    def choose(
+        cls, model: Forecaster, windows: Windows, lengths: Whole, held: Whole, names: list[str]
+    ) -> _Held:
         """The last `held` steps of each series, or the windows of those that are held out whole.
 
         Raises:
@@ -206,7 +213,7 @@ class _Held:
             first = first_origins(lengths, layout)
         spans = np.stack([first + (last - first) % horizon, last], 1)
         spans[held == 0, 1] = -1
-        which, origins = choose(windows, spans, horizon, scored_windows(model))
+        which, origins = choose(windows, spans, horizon, scored_windows(model), names)
         rows = max(1, min(256, STEPS // layout.steps))
         batches = WindowBatches(windows, spans, rows, seed=None, stride=horizon)
         if model.conformal:
@@ -225,8 +232,7 @@ class _Held:
         rolled = roll(model, self.windows, self.which, self.origins, futures=drawn)
         scored = score(model, self.windows, rolled, errors)
         _add(metrics, "validation", scored)
-        names = [one.unique_id for one in table.series]
-        metrics["forecasts"] = pictures(model, self.windows, rolled, scored, names)
+        metrics["forecasts"] = pictures(model, self.windows, rolled, scored, table)
         if model.conformal:
             corrections, count = calibrate(model, self.windows, self.spans)
             model._history = replace(model.history, corrections=corrections)
@@ -305,6 +311,8 @@ def _add(metrics: dict[str, Any], part: str, scored: Scored) -> None:
         listed = [metrics["baseline"], *metrics["others"]]
     for one in listed:
         one[part] = scored.scores[one["name"]]
+    if scored.notes:
+        metrics["notes"] = list(dict.fromkeys([*metrics.get("notes", []), *scored.notes]))
 
 
 def describe(model: Forecaster, name: str) -> str:
@@ -316,7 +324,8 @@ def describe(model: Forecaster, name: str) -> str:
         f"The quantiles are moved so that they hold on {count:,} windows of the validation data"
         + ("; that is few." if count < FEW else ".")
     ]  # fmt: skip
-    of = "" if model.index.frequency == "step" else f" of {model.index.frequency}"
+    frequency = Frequency.named(model.index.frequency).name
+    of = "" if frequency == "step" else f" of {frequency}"
     columns = {"MASE": ("MASE", "{:.3f}"), "ND": ("ND", "{:.4f}"), "wQL": ("wQL", "{:.4f}")}
     if layout.plane:
         scores: dict[str, Any] = next(iter(model.metrics.get("model", {}).values()), {})

@@ -20,18 +20,19 @@ from elman.decode.rollout import rollout
 from elman.encode.windows import Layout, Window, Windows
 from elman.errors import ArgumentError, DataError
 from elman.heads.distributions import Quantiles
+from elman.optional import absent
 from elman.padded import Padded
 from elman.recur.stream import Stream
 from elman.report.forecasts import (
+    STATISTICS,
     Guess,
     Scored,
-    baselines,
     find_distances,
     score_forecasts,
     score_places,
-    statistical,
 )
 from elman.state import select_rows
+from elman.tasks.forecaster_baselines import beside
 from elman.train.windows import WindowBatches
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ STEPS, ROWS = 1 << 18, 4096  # of windows, and windows times samples, computed a
 SCORED, SLOW = 10_000, 500  # windows that are scored at most; with statistical models
 JOINT = 2_000  # windows that say which numbers go together, at most
 MANY, BEST = 10_000, 20  # futures at most; those of which the best is scored
-SEASONS = 50  # that a baseline sees
 
 Numbers = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -90,7 +90,7 @@ def most_futures(model: Forecaster) -> int:
 def check_futures(model: Forecaster, count: int) -> None:
     """Refuse to draw futures that cannot be drawn with an ArgumentError."""
     most = most_futures(model)
-    if not isinstance(count, int) or count < 0:
+    if not hasattr(count, "__index__") or isinstance(count, bool) or count < 0:
         raise ArgumentError(f"futures must be a whole number, 0 or more, got {count!r}")
     drawn = model.decoder == "autoregressive"
     if count and drawn and model.conformal:
@@ -139,40 +139,47 @@ def _say(
         with torch.inference_mode():
             say = _drawn if windows.layout.feedback else _at_once
             mean, quantiles, *drawn = say(model, windows.layout, window)
-        mean, spread = _in_units(window, mean, quantiles, corrections, model.levels)
+        mean, spread = _in_units(model, window, mean, quantiles, corrections)
         if drawn:
             paths = drawn[0][:, :futures] * window.scale[:, None] + window.shift[:, None]
         elif root is not None:
             draw = np.random.default_rng(model.seed)
             paths = draw_futures(spread, model.levels, root, futures, draw)
-            if model.says == "negative_binomial":
-                paths = paths.round().clip(min=0)
         else:
             paths = np.zeros((len(mean), 0, *mean.shape[1:]))
-        yield mean, spread, window.scale, paths
+        yield mean, spread, window.scale, _whole_counts(model, paths)
 
 
 def _in_units(
-    window: Window, mean: NDArray[Any], quantiles: NDArray[Any], corrections: Numbers | None,
-    levels: Sequence[float],
+    model: Forecaster, window: Window, mean: NDArray[Any], quantiles: NDArray[Any],
+    corrections: Numbers | None,
 ) -> tuple[Numbers, Numbers]:  # fmt: skip
     """Means and quantiles in the units of the series, the latter perhaps corrected."""
     shift, scale = window.shift, window.scale
     spread = quantiles * scale[..., None] + shift[..., None]
     if corrections is not None:
-        spread = correct(spread, scale[..., None], corrections, levels)
-    return mean * scale + shift, spread
+        spread = correct(spread, scale[..., None], corrections, model.levels)
+    return mean * scale + shift, _whole_counts(model, spread)
+
+
+def _whole_counts(model: Forecaster, numbers: Numbers) -> Numbers:
+    """Quantiles or samples as they can occur: those of counts are whole and not below zero.
+
+    A count lies above a bound exactly if it lies above the bound's whole part, so rounding never
+    narrows the interval that a correction has found.
+    """
+    return np.rint(numbers).clip(min=0) + 0.0 if model.says == "negative_binomial" else numbers
 
 
 def say_window(model: Forecaster, layout: Layout) -> Callable[[Window], tuple[Numbers, Numbers]]:
     """How means and quantiles of single windows are found fast, for a live session."""
-    corrections, levels = model.history.corrections, model.levels
+    corrections = model.history.corrections
     draw = torch.inference_mode()(_drawn) if layout.feedback else _Live(model)
     model.model.eval()
 
     def say(window: Window) -> tuple[Numbers, Numbers]:
         mean, quantiles, *_ = draw(model, layout, window)
-        return _in_units(window, mean, quantiles, corrections, levels)
+        return _in_units(model, window, mean, quantiles, corrections)
 
     return say
 
@@ -263,27 +270,50 @@ def _drawn(
         step, head(states.data[:, -1])[rows], select_rows(state, rows),
         draw=draw, read=read, steps=layout.horizon,
     ).view(windows, samples, layout.horizon, targets)  # fmt: skip
-    spread = torch.quantile(futures, torch.tensor(model.levels), dim=1).movedim(0, -1)
+    # A quantile of counts is one of the counts: the least that reaches the level.
+    between = "higher" if model.says == "negative_binomial" else "linear"
+    levels = futures.new_tensor(model.levels)
+    spread = torch.quantile(futures, levels, dim=1, interpolation=between).movedim(0, -1)
     return futures.mean(1).numpy(), spread.numpy(), futures.numpy()
 
 
-def choose(windows: Windows, spans: Whole, stride: int, most: int) -> tuple[Whole, Whole]:
+def choose(
+    windows: Windows, spans: Whole, stride: int, most: int, names: Sequence[str] = ()
+) -> tuple[Whole, Whole]:
     """Series and origins within spans (N, 2), of many windows some that lie evenly.
 
-    Left out is what cannot be forecast, as nothing is seen before it.
+    Origins before which nothing is seen are skipped, as nothing can be forecast from there.
 
     Raises:
-        DataError: there are none, or no number behind them.
+        DataError: there are none, or no number after them; the names of series are for this.
     """
     batches = WindowBatches(windows, spans, 1, seed=None, stride=stride)
     many = min(batches.total, most)
     numbers = np.linspace(0, max(0, batches.total - 1), many).round().astype(np.int64)
     which, origins = batches.find(numbers)
     seen = windows.seen(which, origins)
-    which, origins = which[seen], origins[seen]
-    if np.isnan(windows.truth(which, origins)).all():
-        raise DataError("nothing to score: no number lies behind what the model has seen")
-    return which, origins
+    if np.isnan(windows.truth(which[seen], origins[seen])).all():
+        blind = which[~seen], origins[~seen]
+        there = (~np.isnan(windows.truth(*blind))).any((1, 2))
+        if there.any():
+            number, origin = (int(one[there][0]) for one in blind)
+            raise DataError(_gap_around(windows, number, origin, names))
+        raise DataError("nothing to score: there is no number after what the model has seen")
+    return which[seen], origins[seen]
+
+
+def _gap_around(windows: Windows, number: int, origin: int, names: Sequence[str]) -> str:
+    """Where a gap of a series is too long for a forecast from an origin, for people."""
+    begin, context = windows.begins[number], windows.layout.context
+    there = np.flatnonzero(~np.isnan(windows.y[begin : begin + windows.lengths[number]]).all(1))
+    at = int(np.searchsorted(there, origin))
+    last = int(there[at - 1]) if at else -1
+    who = f"series {names[number]!r}" if len(names) and names[number] else "the series"
+    return (
+        f"nothing to score: {who} has a gap of {there[at] - last - 1:,} steps before the numbers "
+        f"that would be scored, and the model reads the last {context:,}; set a larger context, "
+        "score earlier origins, or drop what comes before the gap"
+    )
 
 
 def scored_futures(model: Forecaster) -> int:
@@ -294,6 +324,11 @@ def scored_futures(model: Forecaster) -> int:
 def scored_windows(model: Forecaster) -> int:
     """How many windows are scored at most."""
     return SLOW if model.statistics else SCORED
+
+
+def missing_baselines(model: Forecaster) -> list[str]:
+    """Notes on the baselines whose library is not installed."""
+    return absent(STATISTICS, "AutoETS and AutoTheta") if model.statistics else []
 
 
 def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) -> Scored:
@@ -313,15 +348,7 @@ def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) 
         rolled.quantiles.reshape(-1, len(model.levels)),
     )  # fmt: skip
     guesses = {"this model": ours}
-    view = max(layout.context, SEASONS * model.seasonal)
-    seen = [
-        windows.y[begin + max(0, origin - view) : begin + origin, k]
-        for begin, origin in zip(windows.begins[which], rolled.origins, strict=True)
-        for k in range(layout.targets)
-    ]
-    found = baselines(seen, layout.horizon, model.seasonal, moving=layout.plane)
-    if model.statistics:
-        found |= statistical(seen, layout.horizon, model.seasonal)
+    found, notes = beside(model, windows, which, rolled.origins)
     for name, values in found.items():
         point = values.reshape(shape[0], layout.targets, -1).transpose(0, 2, 1).ravel()
         guesses[name] = Guess(point, point)
@@ -340,7 +367,7 @@ def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) 
 
     first, *others = scored.scores
     order = [first, *sorted(others, key=rank)]
-    return Scored({name: scored.scores[name] for name in order}, scored.of_series)
+    return Scored({name: scored.scores[name] for name in order}, scored.of_series, notes)
 
 
 def _by_distance(rolled: Rolled, guesses: dict[str, Guess], scored: Scored) -> Scored:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from elman.errors import ArgumentError
-from elman.tasks.settings import NetworkSettings, check_counts
+from elman.tasks.settings import NetworkSettings, TableSettings, check_counts
 
 DENSITIES = ("gaussian", "student_t", "mixture", "negative_binomial")
 
 
 @dataclass(kw_only=True)
-class ForecasterSettings(NetworkSettings):
+class ForecasterSettings(TableSettings, NetworkSettings):
     """What a forecaster reads, what it is made of, and how it is trained."""
 
     horizon: int | None = None
@@ -34,9 +34,15 @@ class ForecasterSettings(NetworkSettings):
     ds: str = "ds"
     """Column of the stamp; without it rows are steps."""
     ds_format: str | None = None
-    """Form of stamps that are not ISO 8601, such as %d/%m/%Y."""
+    """Form of stamps that are not ISO 8601, such as %d/%m/%Y; of numbers s, ms, us or ns (since
+    1970), or step for plain steps; None to find it."""
+    zone: str | None = None
+    """Time zone of the stamps, such as Europe/Berlin; None for that which they have."""
     freq: str | None = None
-    """Distance of stamps, such as 15min, h, D, B, W, MS; None to find it."""
+    """Distance of stamps, such as 15min, h, D, B, W, MS, or M for months on any day; None to find
+    it."""
+    closed: Literal["found", "none"] = "found"
+    """Skip the places of the week that never occur in training, such as Sundays or nights."""
     wide: bool = False
     """A column is a series, instead of a row a series and stamp."""
     encoding: str = "utf-8"
@@ -142,7 +148,10 @@ class ForecasterSettings(NetworkSettings):
             raise ArgumentError("output=negative_binomial counts: set scaling=mean")
         levels = self.quantiles
         if not all(0 < level < 1 for level in levels) or sorted(set(levels)) != list(levels):
-            raise ArgumentError(f"quantiles must rise between 0 and 1, got {levels}")
+            got = ", ".join(map(str, levels))
+            percent = len(levels) > 0 and 1 < max(levels) < 100
+            hint = f"; {max(levels):g} percent are {max(levels) / 100:g}" if percent else ""
+            raise ArgumentError(f"quantiles must rise between 0 and 1, got {got}{hint}")
         if 0.5 not in levels:
             raise ArgumentError(f"quantiles must have 0.5 among them, the median, got {levels}")
 

@@ -11,39 +11,45 @@ from elman.encode.index import column_of
 from elman.encode.neighbours import find_neighbours
 from elman.encode.windows import Layout, Windows
 from elman.errors import ArgumentError, DataError
-from elman.read.series import Series, SeriesSource, SeriesTable, shown
-from elman.report.forecasts import Scored, check_scorer
+from elman.read.series import Series, SeriesSource, SeriesTable
+from elman.report.forecasts import Scored
 from elman.tasks.forecaster_scores import (
     Numbers,
     Whole,
     check_futures,
     choose,
+    missing_baselines,
     roll,
     score,
     scored_futures,
     scored_windows,
 )
 from elman.tasks.forecasts import Backtest, Forecasts
-from elman.tasks.history import joined, seasonal_errors, steps_between
+from elman.tasks.history import joined, observed, seasonal_errors, steps_between
+from elman.tasks.settings import dialect_of
 
 if TYPE_CHECKING:
     from elman.tasks.forecaster import Forecaster
 
 
-def look(model: Forecaster, given: tuple[Any, Any], *, lenient: bool = False) -> SeriesSource:
-    """At series in the form that the settings say."""
+def look(
+    model: Forecaster, given: tuple[Any, Any], *, lenient: bool = False, ahead: bool = False
+) -> SeriesSource:
+    """Series in the form that the settings describe; `ahead` if rows may have no targets."""
     named = (*model.past, *model.future, *model.static, model.group)
     return SeriesSource(
         given[0], model.targets,
         tuple(dict.fromkeys(name for name in named if name is not None)),
         unique_id=model.unique_id, ds=model.ds, wide=model.wide, freq=model.freq,
-        ds_format=model.ds_format, encoding=model.encoding, lenient=lenient,
+        ds_format=model.ds_format, zone=model.zone, closed=model.closed == "found", ahead=ahead,
+        encoding=model.encoding, lenient=lenient, dialect=dialect_of(model),
     )  # fmt: skip
 
 
 def forecast(model: Forecaster, table: SeriesTable, futures: int) -> Forecasts:
-    """What comes behind series, see `Forecaster.predict`."""
+    """What comes after series, see `Forecaster.predict`."""
     check_futures(model, futures)
+    table = _with_past(model, table)
     layout, index = model.layout, model.index
     windows = windows_of(model, table)
     for one, begin, length in zip(table.series, windows.begins, windows.lengths, strict=True):
@@ -59,16 +65,28 @@ def forecast(model: Forecaster, table: SeriesTable, futures: int) -> Forecasts:
             missing = 0 if name in index.words else int(np.isnan(ahead).sum())
             if len(ahead) - missing < layout.horizon:
                 raise DataError(
-                    f"{one.who} must say {name!r} of the {layout.horizon} steps behind its last "
+                    f"{one.who} must have {name!r} in the {layout.horizon} steps after its last "
                     f"number, got {len(ahead) - missing}; add rows without a target"
                 )
     rolled = roll(model, windows, np.arange(len(table.series)), windows.lengths, futures=futures)
     stamps = _stamps(table, rolled.which, rolled.origins, layout.horizon)
     return Forecasts(
-        [one.unique_id for one in table.series], stamps, index.targets, rolled.mean,
+        [table.given_id(one) for one in table.series], stamps, index.targets, rolled.mean,
         rolled.quantiles, model.levels, names=(model.unique_id, model.ds), notes=tuple(table.notes),
-        futures=rolled.futures if futures else None,
+        futures=rolled.futures if futures else None, clock=table.clock,
+        counts=model.says == "negative_binomial",
     )  # fmt: skip
+
+
+def _with_past(model: Forecaster, table: SeriesTable) -> SeriesTable:
+    """Series, and before those that are only of the time to come what training has seen of them."""
+    targets = model.layout.targets
+    empty = [one for one in table.series if not observed(one, targets)]
+    if not empty:
+        return table
+    past = joined(model.history.table, replace(table, series=empty), targets)[0].series
+    whole = {one.unique_id: one for one in past}
+    return replace(table, series=[whole.get(one.unique_id, one) for one in table.series])
 
 
 def windows_of(model: Forecaster, table: SeriesTable) -> Windows:
@@ -130,8 +148,9 @@ def _scenes(model: Forecaster, table: SeriesTable) -> tuple[list[float], list[in
         start = steps_between(table.frequency, begin, one.start)
         if start is None:
             raise DataError(
-                f"{one.who} begins at {shown(one.start)}, no whole number of {table.frequency} "
-                f"behind {shown(begin)}, so it is never at the time of others; shift its stamps"
+                f"{one.who} begins at {table.shown(one.start)}, no whole number of "
+                f"{table.frequency.name} after {table.shown(begin)}, so it is never at the time of "
+                "others; shift its stamps"
             )
         starts.append(start)
     return [_group_of(table, one, model.group) for one in table.series], starts
@@ -159,7 +178,7 @@ def first_origins(lengths: Whole, layout: Layout) -> Whole:
 def _stamps(table: SeriesTable, which: Whole, first: Whole, steps: int) -> Any:
     """Stamps (B, steps) of series by number, from a step of each on."""
     return np.stack([
-        table.frequency.after(np.array([table.series[n].start]), steps, at)
+        table.stamps(table.series[n], steps, at)
         for n, at in zip(which.tolist(), first.tolist(), strict=True)
     ])  # fmt: skip
 
@@ -190,15 +209,14 @@ def behind_training(
     Raises:
         DataError: nothing can.
     """
-    check_scorer(statistics=model.statistics)
-    layout, names = model.layout, {one.unique_id for one in before.series}
-    fresh = not any(one.unique_id in names for one in table.series)
+    layout, known_names = model.layout, {one.unique_id for one in before.series}
+    fresh = not any(one.unique_id in known_names for one in table.series)
     if not fresh:
         both, known, series = joined(before, table, layout.targets)
         errors = errors[series]
         if layout.neighbours:  # the others are there, though nothing of them is scored
-            names = {one.unique_id for one in both.series}
-            rest = [one for one in before.series if one.unique_id not in names]
+            scored = {one.unique_id for one in both.series}
+            rest = [one for one in before.series if one.unique_id not in scored]
             both = replace(both, series=[*both.series, *rest])
             known = np.append(known, [len(one.values) for one in rest]).astype(np.int64)
             errors = np.concatenate([errors, np.full((len(rest), layout.targets), np.nan)])
@@ -208,7 +226,8 @@ def behind_training(
         known = first_origins(windows.lengths, layout)
         errors = seasonal_errors(table, layout.targets, model.seasonal, known.tolist())
     spans = np.stack([known, windows.lengths - 1], 1)
-    which, origins = choose(windows, spans, layout.horizon, scored_windows(model))
+    names = [one.unique_id for one in (table if fresh else both).series]
+    which, origins = choose(windows, spans, layout.horizon, scored_windows(model), names)
     return Behind(windows, which, origins, errors, fresh)
 
 
@@ -225,7 +244,6 @@ def roll_back(
 ) -> Backtest:
     """Forecasts from several origins, see `Forecaster.backtest`."""
     check_futures(model, futures)
-    check_scorer(statistics=model.statistics)
     layout = model.layout
     step = stride or layout.horizon
     windows = windows_of(model, table)
@@ -237,17 +255,20 @@ def roll_back(
             f"{layout.horizon} steps and something before it"
         )
     spans = np.stack([last - (many - 1) * step, np.where(many > 0, last, -1)], 1)
-    which, origins = choose(windows, spans, step, cuts * len(table.series))
+    names = [one.unique_id for one in table.series]
+    which, origins = choose(windows, spans, step, cuts * len(table.series), names)
     drawn = max(futures, scored_futures(model))
     rolled = roll(model, windows, which, origins, futures=drawn)
     before = spans[:, 0].clip(min=0).tolist()  # MASE by what the first of them sees
     errors = seasonal_errors(table, layout.targets, model.seasonal, before)
     scored = score(model, windows, rolled, errors)
     found = Forecasts(
-        [table.series[n].unique_id for n in which.tolist()],
+        [table.given_id(table.series[n]) for n in which.tolist()],
         _stamps(table, which, origins, layout.horizon), model.index.targets, rolled.mean,
         rolled.quantiles, model.levels, y=rolled.y, cutoff=_stamps(table, which, origins - 1, 1),
-        names=(model.unique_id, model.ds), notes=tuple(table.notes),
-        futures=rolled.futures[:, :futures] if futures else None,
+        names=(model.unique_id, model.ds),
+        notes=(*table.notes, *scored.notes, *missing_baselines(model)),
+        futures=rolled.futures[:, :futures] if futures else None, clock=table.clock,
+        counts=model.says == "negative_binomial",
     )  # fmt: skip
     return Backtest(found, origins, scored.scores)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.arguments import check_number, list_of_argument
 from elman.errors import ArgumentError
-from elman.read.series import shown
-from elman.tasks.write_table import write_table
+from elman.read.clock import Clock
+from elman.tasks.write_table import as_text, write_table
 
 Numbers = NDArray[np.float64]
 LEVELS = (80, 95)  # percent
@@ -23,8 +24,9 @@ class Forecasts:
     """Forecasts of N series, H steps, K targets.
 
     Attributes:
-        unique_id: N names.
-        ds: (N, H) stamps.
+        unique_id: N names, as they were given in a frame.
+        ds: (N, H) stamps, int64 or datetime64[us], as the clock keeps them: those of a zone in UTC,
+            but for days and hours that are open, which are the wall clock's.
         targets: K names.
         mean: (N, H, K).
         quantiles: (N, H, K, Q).
@@ -36,6 +38,8 @@ class Forecasts:
         futures: (N, S, H, K) that may come, as likely as each other; None if none were drawn.  The
             n-th of all series are of the same random numbers, so that none depends on the others:
             they are not to be added up.
+        clock: how stamps are written.
+        counts: whether the numbers are counts; a quantile between two levels is then whole, too.
 
     Example:
         >>> import numpy as np
@@ -43,10 +47,11 @@ class Forecasts:
         >>> q = np.array([1.0, 2.0, 4.0]).reshape(1, 1, 1, 3)
         >>> found = Forecasts(["a"], np.array([[7]]), ["y"], q[..., 1], q, (0.1, 0.5, 0.9))
         >>> found.columns([80])
-        {'unique_id': ['a'], 'ds': [7], 'y': [2.0], 'y-lo-80': [1.0], 'y-hi-80': [4.0]}
+        {'unique_id': ['a'], 'ds': [7], 'y-mean': [2.0], 'y-median': [2.0], 'y-lo-80': [1.0], \
+'y-hi-80': [4.0]}
     """
 
-    unique_id: list[str]
+    unique_id: list[Any]
     ds: Any
     targets: list[str]
     mean: Numbers
@@ -57,6 +62,8 @@ class Forecasts:
     names: tuple[str, str] = ("unique_id", "ds")
     notes: tuple[str, ...] = ()
     futures: Numbers | None = None
+    clock: Clock = Clock()  # noqa: RUF009
+    counts: bool = False
 
     @property
     def median(self) -> Numbers:
@@ -69,27 +76,31 @@ class Forecasts:
         Raises:
             ArgumentError: the levels do not reach so far.
         """
+        check_number(p, "quantile")
         if len(self.levels) == 1 and p != 0.5:
             raise ArgumentError(
                 f"quantile {p:g}: the model says only the median; train with conformal=True, or "
                 "with another output"
             )
         if not self.levels[0] <= p <= self.levels[-1]:
+            hint = f"{p:g} percent are {p / 100:g}" if p > 1 else "train with other quantiles"
             raise ArgumentError(
                 f"quantile {p:g} lies outside {self.levels[0]:g} to {self.levels[-1]:g}, which the "
-                "model says; train with other quantiles"
+                f"model says; {hint}"
             )
         upper = max(1, int(np.searchsorted(self.levels, p))) if len(self.levels) > 1 else 0
         low, high = self.levels[upper - 1], self.levels[upper]
         share = (p - low) / (high - low) if high > low else 0.0
         a, b = self.quantiles[..., upper - 1], self.quantiles[..., upper]
-        return np.asarray(a + share * (b - a))
+        found = a + share * (b - a)
+        return np.ceil(found - 1e-9) + 0.0 if self.counts else np.asarray(found)
 
-    def columns(self, level: Sequence[float] | None = None) -> dict[str, list[Any]]:
-        """A table, a row a series and step: id, stamp, of each target median, intervals, futures.
+    def columns(self, level: Sequence[float] | float | None = None) -> dict[str, list[Any]]:
+        """A table, a row a series and step: id, stamp, of each target mean, median and intervals.
 
-        What came stands in the column of the target, if it is known; then the median is behind
-        it, as y-median.
+        The observed numbers, if they are known, stand in the column of the target's own name.
+        Names and stamps are what they were in the data: whole numbers stay numbers, datetimes stay
+        datetimes in their zone, and text is text of one form.
 
         Args:
             level: of the intervals, in percent; None for 80 and 95, as far as the quantiles reach.
@@ -97,43 +108,48 @@ class Forecasts:
         Raises:
             ArgumentError: the quantiles do not reach so far.
         """
+        table = self._table(level)
+        return as_text(table, self.clock.resolution) if self.clock.text else table
+
+    def _table(self, level: Sequence[float] | float | None) -> dict[str, list[Any]]:
+        """A table as `columns` gives it, but with stamps as datetimes."""
         if level is None:
             reach = 100 * (1 - 2 * max(self.levels[0], 1 - self.levels[-1]))
             level = [one for one in LEVELS if one <= reach + 1e-6]
-        for one in level:
-            if not 0 < one < 100:
-                raise ArgumentError(f"level must be between 0 and 100 percent, got {one:g}")
+        level = [level] if isinstance(level, int | float) else list(level)
+        check_level(level)
         steps = self.ds.shape[1]
         table: dict[str, list[Any]] = {}
-        if len(self.unique_id) > 1 or self.unique_id[0]:
+        if any(name != "" for name in self.unique_id):
             table[self.names[0]] = [name for name in self.unique_id for _ in range(steps)]
-        table[self.names[1]] = _written(self.ds)
+        table[self.names[1]] = self.clock.moments(self.ds.reshape(-1))
         if self.cutoff is not None:
-            table["cutoff"] = _written(np.repeat(self.cutoff, steps, 1))
+            table["cutoff"] = self.clock.moments(np.repeat(self.cutoff, steps, 1).reshape(-1))
         for k, target in enumerate(self.targets):
-            if self.y is not None:
-                table[target] = self.y[:, :, k].reshape(-1).tolist()
-            name = target if self.y is None else f"{target}-median"
-            table[name] = self.median[:, :, k].reshape(-1).tolist()
+            columns = {"": self.y, "-mean": self.mean, "-median": self.median}
             for one in level:
                 for side, p in (("lo", 0.5 - one / 200), ("hi", 0.5 + one / 200)):
-                    values = self.quantile(round(p, 6))[:, :, k]
-                    table[f"{target}-{side}-{one:g}"] = values.reshape(-1).tolist()
+                    columns[f"-{side}-{one:g}"] = self.quantile(round(p, 6))
             for n, future in enumerate(() if self.futures is None else self.futures.swapaxes(0, 1)):
-                table[f"{target}-future-{n + 1}"] = future[:, :, k].reshape(-1).tolist()
+                columns[f"-future-{n + 1}"] = future
+            for name, values in columns.items():
+                if values is not None:
+                    table[f"{target}{name}"] = values[:, :, k].reshape(-1).tolist()
         return table
 
     def write(
-        self, path: Path, level: Sequence[float] | None = None, *, overwrite: bool = False
+        self,
+        path: str | Path,
+        level: Sequence[float] | float | None = None,
+        *,
+        overwrite: bool = False,
     ) -> None:
         """Write the table to a file: .csv, .tsv, .jsonl or .parquet.
 
         Raises:
             FolderError: the file is there already, or cannot be written, or has another name.
         """
-        write_table(
-            path, self.columns(level), stamps=(self.names[1], "cutoff"), overwrite=overwrite
-        )
+        write_table(path, self._table(level), least=self.clock.resolution, overwrite=overwrite)
 
 
 @dataclass(frozen=True)
@@ -151,6 +167,10 @@ class Backtest:
     scores: dict[str, dict[str, Any]]
 
 
-def _written(stamps: Any) -> list[Any]:
-    flat = stamps.reshape(-1)
-    return [shown(one) for one in flat] if flat.dtype.kind == "M" else list(flat.tolist())
+def check_level(level: Sequence[float]) -> None:
+    """Refuse levels of intervals that are no percentages with an ArgumentError."""
+    for one in list_of_argument(level, "level", "percentages"):
+        check_number(one, "level")
+        if not 1 <= one < 100:
+            hint = f"; {one:.0%} of the numbers are level {100 * one:g}" if 0 < one < 1 else ""
+            raise ArgumentError(f"level must be in percent, 1 to below 100, got {one:g}{hint}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from elman.encode.index import SeriesIndex
 from elman.encode.windows import Layout
 from elman.errors import DataError, FolderError
-from elman.read.series import Series, SeriesTable, shown
-from elman.read.stamps import Frequency
+from elman.read.clock import Clock
+from elman.read.frequency import Frequency
+from elman.read.series import Series, SeriesTable
 from elman.report.forecasts import seasonal_error
 from elman.train.checkpoint import load_tensors, save_tensors
 
@@ -59,7 +60,8 @@ class History:
         facts: dict[str, Any] = {
             "names": [one.unique_id for one in table.series], "columns": list(table.columns),
             "categories": table.categories, "frequency": str(table.frequency),
-            "counted": table.counted,
+            "counted": table.counted, "clock": asdict(table.clock),
+            "ids": {k: v for k, v in table.ids.items() if type(v) in (int, float)},
         }  # fmt: skip
         save_tensors(path, tensors, facts)
 
@@ -83,7 +85,7 @@ class History:
             ]
             table = SeriesTable(
                 series, tuple(facts["columns"]), facts["categories"], frequency,
-                facts["counted"], [],
+                facts["counted"], [], Clock(**facts.get("clock", {})), facts.get("ids", {}),
             )  # fmt: skip
             learned = {name: tensors[name].numpy() for name in LEARNED if name in tensors}
             return cls(table, tensors["errors"].numpy(), **learned)
@@ -110,7 +112,7 @@ def history_of(table: SeriesTable, index: SeriesIndex, layout: Layout, errors: N
         first = observed(one, layout.targets) - layout.context - max(layout.lags, default=0)
         begin, first = one.start, 0 if whole else max(0, first)
         if first:
-            begin = table.frequency.after(np.array([one.start]), 1, first)[0]
+            begin = table.stamps(one, 1, first)[0]
         kept.append(Series(one.unique_id, begin, values[first:]))
     return History(replace(table, series=kept, notes=[]), errors)
 
@@ -129,27 +131,27 @@ def seasonal_errors(
 def joined(
     before: SeriesTable, table: SeriesTable, targets: int
 ) -> tuple[SeriesTable, NDArray[np.int64], list[int]]:
-    """Series with what came before them, how many steps that is, and which series that are.
+    """Series after what came before them, how many steps that is, and which series these are.
 
     Raises:
-        DataError: nothing is known before a series, or nothing of it lies behind.
+        DataError: nothing is known before a series, or no step of it comes after that.
     """
     numbers = {one.unique_id: number for number, one in enumerate(before.series)}
     whole, known, which = [], [], []
     for one in table.series:
         if one.unique_id not in numbers:
             raise DataError(
-                f"{one.who}: training has not seen it, so nothing is known before it; score new "
-                "series apart from those that go on"
+                f"{one.who}: training has not seen it, so nothing is known before it; give new "
+                "series with their past, apart from those that go on"
             )
         old = before.series[numbers[one.unique_id]]
         steps = observed(old, targets)
         place = steps if table.counted else steps_between(before.frequency, old.start, one.start)
         if place is None or place + len(one.values) <= steps:
-            last = before.frequency.after(np.array([old.start]), 1, steps - 1)[0]
             raise DataError(
-                f"{one.who}: begins at {shown(one.start)} and has {len(one.values):,} steps; "
-                f"expected some every {before.frequency} behind {shown(last)}, where training ends"
+                f"{one.who}: begins at {before.shown(one.start)} and has "
+                f"{len(one.values):,} steps; expected some every {before.frequency.name} after "
+                f"{before.shown(before.stamps(old, 1, steps - 1)[0])}, where training ends"
             )
         values = np.full((place + len(one.values), one.values.shape[1]), np.nan)
         values[: min(len(old.values), len(values))] = old.values[: len(values)]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +16,18 @@ import torch
 from torch import Tensor
 
 from elman.errors import ArgumentError, DataError
+from elman.read.dialect import is_code, is_mark, is_none, named_like, scalar_of
 from elman.read.text import checked_text
+from elman.tasks.settings import dialect_of
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
 
-Label = str | int | float | bool
+Label = Any  # text, a number, or any other value that can be a key of a dict
+KINDS: dict[str, Callable[[str], Any]] = {  # of labels that JSON does not have
+    "bytes": bytes.fromhex, "date": date.fromisoformat, "datetime": datetime.fromisoformat,
+    "Timestamp": datetime.fromisoformat, "Decimal": Decimal, "float": float,
+}  # fmt: skip
 UNSEEN = -1  # in the place of a class that the training data have not
 FEW = 5  # examples of a class: fewer are said
 
@@ -52,34 +61,110 @@ class Examples:
         )
 
 
-def labels_of(value: object, place: str, model: Classifier) -> tuple[Label, ...]:
-    """The label of a row, or with `several` its labels; DataError if there is none."""
+def labels_of(value: object, place: str, model: Classifier, *, written: bool) -> tuple[Label, ...]:
+    """The label of a row, or with `several` its labels.
+
+    Args:
+        value: as it was read.
+        place: of the row, for people.
+        model: whose settings say how labels are read.
+        written: whether it comes from a file, where blanks around a label do not count; a label in
+            memory stays as it is.
+
+    Raises:
+        DataError: there is no label.
+    """
+    value = scalar_of(value)
+    if is_code(value, dialect_of(model).codes(model.label, named=True)):
+        value = None
     if not model.several:
-        return (_label(value, place, model.label),)
+        return (_label(value, place, model.label, written=written),)
     if isinstance(value, str):
-        value = [part for part in value.split(model.separator) if part.strip()]
-    if value is None:
+        value = split_labels(value, model.separator)
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if is_none(value):
         return ()
-    if isinstance(value, np.ndarray | list | tuple | set | frozenset):
-        return tuple(dict.fromkeys(_label(one, place, model.label) for one in value))
-    return (_label(value, place, model.label),)
+    some = value if isinstance(value, list | tuple | set | frozenset) else [value]
+    labels = [_label(scalar_of(one), place, model.label, written=written) for one in some]
+    return tuple(dict.fromkeys(labels))
 
 
-def _label(value: object, place: str, column: str) -> Label:
-    if isinstance(value, np.generic):
-        value = value.item()
+def _label(value: object, place: str, column: str, *, written: bool) -> Label:
     if isinstance(value, str):
-        value = " ".join(checked_text(value, f"{place}: column {column!r}").split())
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        checked_text(value, f"{place}: column {column!r}")
+        value = " ".join(value.split()) if written else value
+    if is_none(value) or (isinstance(value, str) and (not value.strip() or is_mark(value))):
         raise DataError(f"{place}: column {column!r} is empty, expected a label; fill or drop it")
     if isinstance(value, list | dict | tuple | set | frozenset | np.ndarray):
         raise DataError(
             f"{place}: column {column!r} is a {type(value).__name__}, expected a label; for any "
             "number of them set several"
         )
-    if not isinstance(value, str | int | float | bool):
-        value = str(value)
-    return value
+    return value if isinstance(value, Hashable) else str(value)
+
+
+def join_labels(labels: Iterable[Label], separator: str) -> str:
+    """Labels as a file has them; one that holds the separator stands in double quotes.
+
+    Example:
+        >>> from elman.tasks.labelled_data import join_labels, split_labels
+        >>> join_labels(["a", "b, c"], ","), split_labels('a,"b, c"', ",")
+        ('a,"b, c"', ['a', 'b, c'])
+    """
+    texts = map(str, labels)
+    return separator.join(
+        '"' + text.replace('"', '""') + '"' if separator in text or text.startswith('"') else text
+        for text in texts
+    )
+
+
+def split_labels(text: str, separator: str) -> list[str]:
+    """The labels of a text that `join_labels` wrote, or a user."""
+    mark = re.escape(separator)
+    found = re.findall(rf'\s*"((?:[^"]|"")*)"\s*(?:{mark}|$)|(.*?)(?:{mark}|$)', text, re.DOTALL)
+    labels = [quoted.replace('""', '"') if quoted else plain for quoted, plain in found]
+    return [label for label in labels if label.strip()]
+
+
+def shown_label(label: Label) -> str | int | float | bool:
+    """A label as JSON and tables have it: text where it is no plain value."""
+    if isinstance(label, float) and not math.isfinite(label):
+        return str(label)
+    return label if type(label) in (str, int, float, bool) else str(label)
+
+
+def packed_label(label: Label) -> Any:
+    """A label for config.json, from which `unpacked_label` makes the same value again.
+
+    What neither JSON nor `KINDS` know, such as an Enum, becomes text.
+
+    Example:
+        >>> from datetime import date
+        >>> from elman.tasks.labelled_data import packed_label, unpacked_label
+        >>> packed_label(date(2024, 1, 31)), unpacked_label(packed_label(b"a"))
+        ({'date': '2024-01-31'}, b'a')
+    """
+    kind = type(label).__name__
+    if isinstance(label, bytes):
+        return {"bytes": label.hex()}
+    if kind in KINDS:
+        return {kind: str(label)}
+    found = shown_label(label)
+    return found if found == label or not isinstance(label, float) else {"float": found}
+
+
+def unpacked_label(value: Any) -> Label:
+    """The label that `packed_label` was given, or a label as it is."""
+    if not isinstance(value, dict):
+        return value
+    ((kind, text),) = value.items()
+    return KINDS[kind](text)
+
+
+def _alike(label: Label) -> str:
+    """Text by which a label of a file is recognised, whatever it was in training."""
+    return named_like(" ".join(str(label).split()))
 
 
 def find_classes(examples: Examples, name: str, given: object) -> list[Label]:
@@ -91,7 +176,10 @@ def find_classes(examples: Examples, name: str, given: object) -> list[Label]:
     shape: tuple[int, ...] = getattr(given[1], "shape", ()) if isinstance(given, tuple) else ()
     found |= set(range(shape[1] if len(shape) > 1 else 0))
     kinds = {type(label) for label in found}
-    classes: list[Label] = sorted(found) if len(kinds) == 1 else sorted(found, key=str)
+    try:
+        classes: list[Label] = sorted(found, key=None if len(kinds) == 1 else str)
+    except TypeError:  # values without an order, such as those of an Enum
+        classes = sorted(found, key=str)
     if len(classes) < 2:
         shown = repr(classes[0]) if classes else "no label"
         raise DataError(f"{name}: all rows have {shown}; at least 2 classes are needed")
@@ -149,9 +237,11 @@ def split(
             left.subtract(examples.labels[n])
             wanted -= 1
     if not held:
+        single = sorted(key for key in sets if len(sets[key]) == 1)
+        alone = f" ({_some(map(', '.join, single))} in one row only)" if single else ""
         raise DataError(
             f"{len(examples)} rows of {len(sets)} labels are too few to hold out "
-            f"validation_fraction={fraction} of each; give more rows, or validation data"
+            f"validation_fraction={fraction} of each{alone}; give more rows, or validation data"
         )
     there = set(held)
     return (
@@ -188,39 +278,55 @@ def _split_groups(
 def targets_of(
     labels: Sequence[tuple[Label, ...]], classes: Sequence[Label], *, several: bool
 ) -> tuple[Tensor, Tensor]:
-    """Classes (N), UNSEEN for none, or with `several` (N, K) of zeros and ones; and unseen labels.
+    """Classes of rows as numbers, and the labels that are none of them.
 
     Returns:
-        The targets, and how many labels of each row (N) training has not.
+        Classes (N), UNSEEN for none, or with `several` (N, K) of zeros and ones; and (M, 2) row
+        and number of each label that training has not seen.
     """
     number = {label: n for n, label in enumerate(classes)}
     # Files know text only: what was a number in training is recognised by how it is written.
-    number |= {str(label): n for label, n in number.items()}
-    found = [[number.get(one, number.get(str(one), UNSEEN)) for one in some] for some in labels]
-    unseen = torch.tensor([row.count(UNSEEN) for row in found], dtype=torch.int64)
+    alike = {_alike(label): n for label, n in reversed(number.items())}
+    found = [[number.get(one, alike.get(_alike(one), UNSEEN)) for one in some] for some in labels]
+    strange: dict[str, int] = {}
+    unseen = [
+        (row, strange.setdefault(str(one), len(strange)))
+        for row, some in enumerate(labels)
+        for one, place in zip(some, found[row], strict=True)
+        if place == UNSEEN
+    ]
+    others = torch.tensor(unseen, dtype=torch.int64).reshape(-1, 2)
     if not several:
-        return torch.tensor([row[0] for row in found], dtype=torch.int64), unseen
-    targets = torch.zeros(len(labels), len(classes))
+        return torch.tensor([row[0] for row in found], dtype=torch.int64), others
+    targets = torch.zeros(len(labels), len(classes), dtype=torch.float32)
     for row, some in enumerate(found):
         targets[row, [one for one in some if one != UNSEEN]] = 1
-    return targets, unseen
+    return targets, others
 
 
 def notes_on(train: Examples, others: dict[str, Examples], classes: Sequence[Label]) -> list[str]:
     """What a user should know of labels: rare ones, and those never seen in training."""
     notes = []
     counts = Counter(label for labels in train.labels for label in labels)
-    rare = [f"{label} ({counts[label]})" for label in classes if counts[label] < FEW]
+    single = [str(label) for label in classes if counts[label] == 1]
+    if single:
+        notes.append(f"one row only, from which nothing can be held out: {_some(single)}")
+    rare = [f"{label} ({counts[label]})" for label in classes if 1 < counts[label] < FEW]
     if rare:
-        more = f" and {len(rare) - 10} more" if len(rare) > 10 else ""
-        notes.append(f"few examples of: {', '.join(rare[:10])}{more}")
+        notes.append(f"few examples of: {_some(rare)}")
+    known = set(map(_alike, classes))
     for name, examples in others.items():
-        strange = {x for labels in examples.labels for x in labels} - set(classes)
-        strange = {x for x in strange if str(x) not in set(map(str, classes))}
+        strange = {x for labels in examples.labels for x in labels}
+        strange = {str(x) for x in strange if _alike(x) not in known}
         if strange:
-            shown = ", ".join(sorted(map(str, strange))[:10])
-            notes.append(f"labels of the {name} data that training has not: {shown}")
+            notes.append(f"labels of the {name} data that training has not: {_some(strange)}")
     return notes
+
+
+def _some(names: Iterable[str]) -> str:
+    """The first ten names, and how many more there are."""
+    found = sorted(names)
+    return ", ".join(found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
 
 
 def columns_set(labels: Any, *, several: bool) -> Any:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elman.arguments import check_whole, list_of_argument, text_of_argument
 from elman.errors import ArgumentError, UntrainedError
+from elman.read.files import path_of
 from elman.tasks.estimator import Estimator
 from elman.tasks.folder import TOKENIZER, check_free
 from elman.tasks.language_settings import LanguageSettings
@@ -88,7 +90,9 @@ class LanguageModel(LanguageSettings, Estimator):
         from elman.tasks.text_run import train_text
 
         self.check()
-        folder = None if out is None else Path(out)
+        if train is None:
+            raise ArgumentError("train must be a path or a list of texts, got None")
+        folder = None if out is None else path_of(out, "out")
         if folder is not None:
             check_free(folder, overwrite=overwrite)
         train_text(self, train, validation, test, folder, show=show)
@@ -100,6 +104,7 @@ class LanguageModel(LanguageSettings, Estimator):
         """The k likeliest next tokens after a text, with their probabilities."""
         from elman.serve.live import likeliest
 
+        check_whole(k, "k")
         scores, _ = self._read(text)
         return likeliest(scores[0], self.vocabulary, k)
 
@@ -136,8 +141,8 @@ class LanguageModel(LanguageSettings, Estimator):
         from elman.decode.sample import Sampling
         from elman.decode.stop import cut_at
 
-        if samples < 1:
-            raise ArgumentError(f"samples must be at least 1, got {samples}")
+        check_whole(samples, "samples", least=1)
+        stop = [text_of_argument(mark, "stop") for mark in list_of_argument(stop, "stop", "texts")]
         sampling = Sampling(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
             repetition_penalty=repetition_penalty,
@@ -226,7 +231,8 @@ class LanguageModel(LanguageSettings, Estimator):
         from elman.padded import Padded
         from elman.state import select_rows
 
-        end, tokens = self.vocabulary.end, self.vocabulary.encode(text)
+        end = self.vocabulary.end
+        tokens = self.vocabulary.encode(text_of_argument(text, "text"))
         if self._documents_end and end in tokens:  # only the last document counts
             tokens = tokens[len(tokens) - tokens[::-1].index(end) :]
         with torch.inference_mode():
@@ -249,6 +255,8 @@ class LanguageModel(LanguageSettings, Estimator):
                 scores, state = self.model(Padded.full(tokens.unsqueeze(1)), state)
             return scores.data[:, -1], state
 
+        check_whole(seed, "seed")
+        check_whole(max_new_tokens, "max_new_tokens", least=1)
         if not abs(seed) < 2**63:
             raise ArgumentError(f"seed must have 64 bits, got {seed}")
         scores, state = self._read(text, samples)
@@ -275,16 +283,24 @@ class LanguageModel(LanguageSettings, Estimator):
 
     def _source(self, text: Text, *, any_kind: bool = False) -> TextSource:
         """The documents of a text; `any_kind` allows plain text beside a column."""
-        from elman.read.files import kind_of
+        from elman.read.columns import column_of, is_frame
+        from elman.read.files import is_path, kind_of
         from elman.read.tables import TABLES
         from elman.read.text import TextSource
 
-        if not isinstance(text, str | Path):
-            return TextSource(list(text))
+        if is_frame(text):
+            if self.column is None:
+                raise ArgumentError("column must name the text in a data frame")
+            text = [str(one) for one in column_of(text, self.column)]
+        if not is_path(text):
+            return TextSource(list_of_argument(text, "text", "texts"))
         path, column = Path(text), self.column
         if any_kind and path.is_file() and kind_of(path) not in TABLES:
             column = None
-        return TextSource(path, document=self.document, column=column, encoding=self.encoding)
+        return TextSource(
+            path, document=self.document, column=column, encoding=self.encoding,
+            delimiter=self.delimiter,
+        )  # fmt: skip
 
     def _save_parts(self, folder: Path) -> None:
         self.vocabulary.save(folder / TOKENIZER)

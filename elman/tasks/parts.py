@@ -14,7 +14,9 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from elman.errors import DataError
-from elman.read.rows import Rejects, check_new
+from elman.read.files import is_path, path_of
+from elman.read.rows import Rejects, Rows, check_new
+from elman.read.sentences import Sentences
 
 NAMES = ("train", "validation", "test")
 IN_MEMORY = "in memory"  # the key of lists
@@ -74,11 +76,13 @@ def read_parts(
     for name, source in sources.items():
         one = given[name]
         pair = one if isinstance(one, tuple) else (one, None)
-        on_disk = all(part is None or isinstance(part, str | Path) for part in pair)
+        on_disk = all(part is None or is_path(part) for part in pair)
         described[f"{name}_key"] = source.fingerprint() if on_disk else IN_MEMORY
         if on_disk:
             described[name] = [None if path is None else str(Path(path).resolve()) for path in pair]
-    notes = [f"{bad.count} bad {unit} are left out: see {rejects}"] if bad.count else []
+    read = [one for one in sources.values() if isinstance(one, Rows | Sentences)]
+    notes = list(dict.fromkeys(note for one in read for note in one.notes))
+    notes += [f"{bad.count} bad {unit} are left out: see {rejects}"] if bad.count else []
     if rejects is not None:
         described["rejects"] = str(rejects.resolve())
     return Parts(data, described, notes)
@@ -86,7 +90,7 @@ def read_parts(
 
 def read_one(source: S, rejects: str | Path | None, collect: Callable[[S, Rejects], P]) -> P:
     """What is in a source; bad rows go to the file `rejects`, None to stop at one."""
-    path = None if rejects is None else Path(rejects)
+    path = None if rejects is None else path_of(rejects, "skip_bad_rows")
     if path is not None:
         check_new(path, overwrite=False)
     with Rejects(path, sources=source.files) as bad:

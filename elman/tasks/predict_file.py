@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from elman.errors import ArgumentError, DataError, FolderError, Stopped
 from elman.read.rows import Rejects, Rows, check_new, text_of
-from elman.read.sentences import Sentences
+from elman.read.sentences import Sentences, split_words
 from elman.report.progress import reading_bar
 from elman.tasks.classifier import Classifier
+from elman.tasks.labelled_data import join_labels, shown_label
 from elman.tasks.tagger import Tagger
 from elman.tasks.translator import Translator
 
@@ -56,7 +57,7 @@ def predict_file(
         raise FolderError(f"{out}: expected a name that ends with {', '.join(job.kinds)}")
     if out.exists() and not overwrite:
         raise FolderError(f"{out}: is there already; name another file, or give --overwrite")
-    if lenient and kind in (".txt", ".conll"):
+    if lenient and kind == ".conll":
         raise ArgumentError(
             f"{out}: with skip_bad_rows its rows would not be those of {source}; choose a name "
             f"that ends with {', '.join(k for k in job.kinds if k != kind)}, where the line is said"
@@ -121,15 +122,19 @@ def _go_through(
             try:
                 if isinstance(values, DataError):
                     raise values
-                item = job.item(values, place)
+                # In a file of lines a blank one stays an empty line: line i is that of line i.
+                blank = kind == ".txt" and job.is_blank(values)
+                item = None if blank else job.item(values, place)
             except DataError as error:
                 bad.add(place, error)
-                continue
+                if kind != ".txt":
+                    continue
+                item = None
             count += 1
             if count > done:
                 places.append(place)
                 items.append(item)
-                size += len(item)
+                size += 0 if item is None else len(item)
             if len(items) == WINDOW or size > LONG:
                 write()
                 size = 0
@@ -150,6 +155,10 @@ class _Job(ABC):
 
     @abstractmethod
     def lines(self, places: Sequence[str], items: Sequence[Any], kind: str) -> str: ...
+
+    def is_blank(self, values: tuple[object, ...]) -> bool:
+        """Whether a row is an empty line of text."""
+        return all(isinstance(value, str) and not value.strip() for value in values)
 
     def header(self, kind: str) -> bytes:
         return _table(kind, [self.columns]).encode() if kind in (".csv", ".tsv") else b""
@@ -177,7 +186,10 @@ class _Labels(_Job):
 
     def __init__(self, model: Classifier, source: Path, *, lenient: bool) -> None:
         self.model = model
-        self.rows = Rows(source, [model.text], encoding=model.encoding, lenient=lenient)
+        self.rows = Rows(
+            source, [model.text], encoding=model.encoding, lenient=lenient,
+            delimiter=model.delimiter,
+        )  # fmt: skip
 
     def item(self, values: tuple[object, ...], place: str) -> str:
         return text_of(values[0], place, self.model.text)
@@ -185,9 +197,11 @@ class _Labels(_Job):
     def lines(self, places: Sequence[str], items: Sequence[str], kind: str) -> str:
         rows = []
         for place, (labels, sure) in zip(places, self._guesses(items), strict=True):
-            label: Any = labels if self.model.several else labels[0]
-            if kind != ".jsonl":
-                label = _one_line(self.model.separator.join(map(str, labels)))
+            label: Any = [shown_label(one) for one in labels]
+            if not self.model.several:
+                label = label[0] if kind == ".jsonl" else _one_line(str(label[0]))
+            elif kind != ".jsonl":
+                label = _one_line(join_labels(label, self.model.separator))
             rows.append((_line_of(place), label, round(sure, 6)))
         return _table(kind, rows, self.columns)
 
@@ -210,7 +224,10 @@ class _Tags(_Job):
 
     def __init__(self, model: Tagger, source: Path, *, lenient: bool) -> None:
         self.model = model
-        self.rows = Sentences(source, model.words, None, encoding=model.encoding, lenient=lenient)
+        self.rows = Sentences(
+            source, model.words, None, encoding=model.encoding, lenient=lenient,
+            delimiter=model.delimiter,
+        )  # fmt: skip
 
     def item(self, values: tuple[object, ...], place: str) -> tuple[str, ...]:
         return tuple(map(str, values[0]))  # type: ignore[call-overload]
@@ -241,7 +258,10 @@ class _Translations(_Job):
     ) -> None:
         self.model, self.search = model, search
         self.column = model.conversation if model.kind == "dialogue" else model.source
-        self.rows = Rows(source, [self.column], encoding=model.encoding, lenient=lenient)
+        self.rows = Rows(
+            source, [self.column], encoding=model.encoding, lenient=lenient,
+            delimiter=model.delimiter,
+        )  # fmt: skip
 
     def item(self, values: tuple[object, ...], place: str) -> str:
         turns = values[0] if isinstance(values[0], list | tuple) else [values[0]]
@@ -250,8 +270,10 @@ class _Translations(_Job):
         texts = [text_of(turn, place, self.column) for turn in turns]
         return f" {self.model.separator} ".join(texts)
 
-    def lines(self, places: Sequence[str], items: Sequence[str], kind: str) -> str:
-        texts = self.model.predict(items, search=self.search)
+    def lines(self, places: Sequence[str], items: Sequence[str | None], kind: str) -> str:
+        given = [item for item in items if item is not None]
+        found = iter(self.model.predict(given, search=self.search) if given else [])
+        texts = ["" if item is None else next(found) for item in items]
         if kind != ".jsonl":
             texts = [_one_line(text) for text in texts]
         if kind == ".txt":
@@ -278,8 +300,8 @@ def _one_line(text: str) -> str:
 
 
 def _one_word(text: str) -> str:
-    """Tabs and line breaks are between columns and rows."""
-    return " ".join(text.split())
+    """Tabs and line breaks are between columns and rows; a no-break space may be in a word."""
+    return " ".join(split_words(text))
 
 
 def _line_of(place: str) -> int | str:
@@ -299,5 +321,5 @@ def _identity(model: Classifier | Tagger | Translator) -> str:
 def _same(about: Path, facts: dict[str, str]) -> bool:
     try:
         return bool(json.loads(about.read_text()) == facts)
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         return False

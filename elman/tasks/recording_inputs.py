@@ -13,10 +13,11 @@ from torch import Tensor
 from elman.encode.recordings import RecordingIndex, windows_of
 from elman.errors import ArgumentError, DataError
 from elman.model import SequenceModel
+from elman.optional import absent
 from elman.read.recording_source import RecordingSource
 from elman.read.recordings import Recording, Recordings
 from elman.read.rows import Rejects
-from elman.report.window_statistics import Windows, by_forest, by_regression
+from elman.report.window_statistics import FOREST, REGRESSION, Windows, by_forest, by_regression
 from elman.tasks.channel_inputs import ChannelInputs, learn_index, read_like
 from elman.tasks.labelled_data import Examples, labels_of
 
@@ -40,7 +41,7 @@ class RecordingInputs(ChannelInputs):
         examples = Examples(whole=found)
         for one, label, place in zip(found.items, found.labels, found.places, strict=True):
             try:
-                labels = labels_of(label, place, model)
+                labels = labels_of(label, place, model, written=bool(source.files))
             except DataError as error:
                 rejects.add(place, error)
             else:
@@ -98,7 +99,8 @@ class RecordingInputs(ChannelInputs):
         what = "windows" if model.window else "recordings"
         return [
             f"{len(lengths):,} {what} of {lengths[0]:,} to {lengths[-1]:,} steps, the median has "
-            f"{lengths[len(lengths) // 2]:,}"
+            f"{lengths[len(lengths) // 2]:,}",
+            *absent("sklearn", f"{FOREST}, {REGRESSION}"),
         ]
 
     def baselines(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from elman.errors import ArgumentError
-from elman.tasks.settings import NetworkSettings, check_counts
+from elman.tasks.settings import NetworkSettings, TableSettings, check_counts
 
 
 @dataclass(kw_only=True)
-class RecordingSettings:
+class RecordingSettings(TableSettings):
     """How recordings are read; for texts they mean nothing."""
 
     channels: tuple[str, ...] = ()
@@ -23,9 +23,10 @@ class RecordingSettings:
     unique_id: str = "unique_id"
     """Column of the recording's name; without it a file is one."""
     ds: str = "ds"
-    """Column of the stamp, a date or seconds; without it rows are steps."""
+    """Column of the stamp, a date or a number; without it rows are steps."""
     ds_format: str | None = None
-    """Form of dates that are not ISO 8601, such as %d/%m/%Y."""
+    """Form of dates that are not ISO 8601, such as %d/%m/%Y; or the unit of numbers: s, ms, us, ns;
+    None to find it."""
     rate: float | None = None
     """Steps a second that recordings are brought to; None for steps as they are."""
     elapsed: bool | None = None
@@ -46,9 +47,6 @@ class RecordingSettings:
     def check_recordings(self, *, decays: bool) -> None:
         """Refuse values that cannot work with an ArgumentError."""
         check_counts(self, "window", "examples")
-        for name in ("channels", "static"):
-            if isinstance(getattr(self, name), str):
-                raise ArgumentError(f"{name} must be a list of names, got {getattr(self, name)!r}")
         if not 0 <= self.overlap < 1:
             raise ArgumentError(f"overlap must be in [0, 1), got {self.overlap}")
         if self.rate is not None and not 0 < self.rate < float("inf"):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from elman.errors import ArgumentError
 from elman.read.recordings import Recording
-from elman.read.series import shown
 from elman.tasks.channel_inputs import layout_of
+from elman.tasks.labelled_data import join_labels, shown_label
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
@@ -23,22 +20,22 @@ def label_table(model: Classifier, data: Any) -> Table:
     """A row a recording or span: name, start, end (behind its last step), label, probabilities."""
     items: list[Recording] = model.inputs.given(model, data)
     p = model.predict_proba(items)
-    table: Table = {model.unique_id: [one.unique_id for one in items]}
+    table: Table = {model.unique_id: [one.name for one in items]}
     if any(len(one) for one in items):
-        table["start"] = _written(one.begin for one in items)
         step = model.inputs.index.step  # type: ignore[union-attr]
-        table["end"] = _written(
-            one.stamp(float(one.times[-1]) + step) if len(one) else one.begin for one in items
-        )
+        pairs = [
+            one.moments([one.begin, one.stamp(one.times[-1] + step) if len(one) else one.begin])
+            for one in items
+        ]
+        table["start"], table["end"] = map(list, zip(*pairs, strict=True))
     if model.several:
-        chosen = (p > 0.5).tolist()
-        classes = list(map(str, model.classes))
+        chosen, separator = (p > 0.5).tolist(), model.separator
         table[model.label] = [
-            model.separator.join(name for name, yes in zip(classes, row, strict=True) if yes)
+            join_labels((c for c, yes in zip(model.classes, row, strict=True) if yes), separator)
             for row in chosen
         ]
     else:
-        table[model.label] = [model.classes[k] for k in p.argmax(1).tolist()]
+        table[model.label] = [shown_label(model.classes[k]) for k in p.argmax(1).tolist()]
     for k, name in enumerate(model.classes):
         table[f"p({name})"] = [round(float(one), 6) for one in p[:, k]]
     return table
@@ -49,8 +46,8 @@ def tag_table(model: Tagger, data: Any) -> Table:
     items: list[Recording] = model.inputs.given(model, data)
     tags = model.predict(items)
     return {
-        model.unique_id: [one.unique_id for one in items for _ in range(len(one))],
-        model.ds: _written(stamp for one in items for stamp in one.stamps),
+        model.unique_id: [one.name for one in items for _ in range(len(one))],
+        model.ds: [stamp for one in items for stamp in one.moments(one.stamps)],
         layout_of(model).label: [tag for some in tags for tag in some],
     }
 
@@ -61,8 +58,8 @@ def event_table(model: Tagger, data: Any, **how: Any) -> Table:
     return {
         model.unique_id: [event.unique_id for event in found],
         layout_of(model).label: [event.label for event in found],
-        "start": _written(event.start for event in found),
-        "end": _written(event.end for event in found),
+        "start": [event.start for event in found],
+        "end": [event.end for event in found],
         "probability": [event.probability for event in found],
     }
 
@@ -80,9 +77,3 @@ def table_of(model: Classifier | Tagger, data: Any, *, events: dict[str, Any] | 
     if events is not None:
         return event_table(model, data, **events)  # type: ignore[arg-type]
     return tag_table(model, data)  # type: ignore[arg-type]
-
-
-def _written(stamps: Iterable[Any]) -> list[Any]:
-    return [
-        shown(one) if isinstance(one, np.datetime64) else round(float(one), 6) for one in stamps
-    ]

@@ -111,6 +111,7 @@ def _run(
                     journal.write({"event": "note", "text": note})
         if display is not None:
             display.show(begin)
+        model.model.float()  # whatever torch's default dtype is
         outcome = fit(
             model.model, job.train, job.validation, model, fabric=fabric, folder=folder,
             resume=resume, journal=journal, show=display.show if display else None,

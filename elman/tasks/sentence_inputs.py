@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from elman.arguments import list_of_argument, text_of_argument
 from elman.encode.words import WordEmbed, WordIndex
 from elman.errors import ArgumentError, DataError, FolderError
+from elman.read.columns import Table, column_of, is_frame
+from elman.read.files import is_path
 from elman.read.rows import Rejects
 from elman.read.sentences import Sentences
 from elman.report.spans import has_spans, score_spans
@@ -46,11 +49,15 @@ class SentenceInputs:
     def look(model: Tagger, given: Any, *, lenient: bool = False) -> Sentences:
         """Sentences and tags from what a user gives: a source, or a source and tags."""
         source, beside = given if isinstance(given, tuple) else (given, None)
-        if beside is None and not isinstance(source, str | Path):
+        if is_frame(source):
+            names = [model.words or "words", *([model.tags or "tags"] if beside is None else [])]
+            source, *rest = Table(source).rows(names).lists
+            beside = rest[0] if rest else beside
+        if beside is None and not is_path(source):
             raise ArgumentError("sentences in a list need their tags: fit(sentences, tags)")
         return Sentences(
             source, model.words, model.tags or "", beside=beside, encoding=model.encoding,
-            lenient=lenient,
+            lenient=lenient, delimiter=model.delimiter,
         )  # fmt: skip
 
     @staticmethod
@@ -113,14 +120,18 @@ class SentenceInputs:
         )  # fmt: skip
         return layer, layer.size
 
-    def given(self, _model: Tagger, sentences: Any) -> list[Any]:
-        """What a user asks of, checked."""
-        for sentence in sentences:
+    def given(self, model: Tagger, sentences: Any) -> list[Any]:
+        """The sentences that a user asks about, checked."""
+        found = []
+        sentences = column_of(sentences, model.words or "words")
+        for sentence in list_of_argument(sentences, "sentence", "sentences"):
             if isinstance(sentence, str):
                 raise ArgumentError(
                     f"a sentence is a list of words, got {sentence[:40]!r}; split it: text.split()"
                 )
-        return list(sentences)
+            words = list_of_argument(sentence, "a sentence", "words")
+            found.append([text_of_argument(word, "a word") for word in words])
+        return found
 
     def encode(self, items: Sequence[Any]) -> list[NDArray[Any]]:
         """Numbers of words and characters."""

@@ -7,12 +7,27 @@ from dataclasses import dataclass
 from typing import Literal
 
 from elman.errors import ArgumentError
+from elman.read.dialect import Dialect
 from elman.train.settings import TrainingSettings
 
 PROBABILITIES = (
     "dropout", "input_dropout", "embedding_dropout", "weight_dropout", "recurrent_dropout",
     "zoneout",
 )  # fmt: skip
+
+
+@dataclass(kw_only=True)
+class TableSettings:
+    """How the values of tables are written; of texts and arrays it does not matter."""
+
+    decimal: Literal[".", ","] | None = None
+    """Decimal mark of the numbers; None to detect it where no comma separates the fields."""
+    missing: tuple[str, ...] = ()
+    """Codes for missing values, such as -1; or age=-1 for those of one column."""
+    categorical: tuple[str, ...] = ()
+    """Columns whose values are words, even if they look like numbers."""
+    numeric: tuple[str, ...] = ()
+    """Columns whose values are numbers, even if they look like codes, such as 007 or 1E5."""
 
 
 @dataclass(kw_only=True)
@@ -45,10 +60,13 @@ class NetworkSettings(TrainingSettings):
     """Normalise inside the cell."""
     peephole: bool = False
     """Let the gates of an LSTM see its memory."""
+    delimiter: str | None = None
+    """Character between the fields of CSV and TSV files; None to detect it."""
 
     def check_network(self) -> None:
         """Refuse values that cannot work with an ArgumentError."""
         self.check_training()
+        dialect_of(self).check()
         if self.peephole and self.cell != "lstm":
             raise ArgumentError(f"peephole needs cell=lstm, got cell={self.cell}")
         sizes = self.sizes
@@ -92,6 +110,16 @@ class TextSettings(NetworkSettings):
         """Refuse values that cannot work with an ArgumentError."""
         self.check_network()
         check_counts(self, "min_count", "vocabulary_size")
+
+
+def dialect_of(settings: NetworkSettings) -> Dialect:
+    """How the values of tables are written, by the settings."""
+    if not isinstance(settings, TableSettings):
+        return Dialect(settings.delimiter)
+    return Dialect(
+        settings.delimiter, settings.decimal, settings.missing, settings.categorical,
+        settings.numeric,
+    )  # fmt: skip
 
 
 def check_counts(settings: object, *names: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,12 +14,13 @@ from numpy.typing import NDArray
 from elman.decode.events import events_of
 from elman.encode.recordings import RecordingIndex, windows_of
 from elman.errors import DataError
+from elman.optional import absent
+from elman.read.clock import write_moments
 from elman.read.recording_source import RecordingSource
 from elman.read.recordings import Recording, Recordings
 from elman.read.rows import Rejects
-from elman.read.series import shown
 from elman.report.events import score_events
-from elman.report.window_statistics import most_frequent, steps_by_forest
+from elman.report.window_statistics import STEPS, most_frequent, steps_by_forest
 from elman.tasks.channel_inputs import ChannelInputs, learn_index, often, read_like
 from elman.tasks.parts import hold_out
 from elman.tasks.tagged import Guesses, Tagged
@@ -90,6 +92,7 @@ class StepInputs(ChannelInputs):
     ) -> tuple[list[NDArray[Any]], list[Any], dict[str, Any]]:
         """Windows, numbers of their tags, and how batches are made of them."""
         arrays, targets = [], []
+        notes += absent("sklearn", STEPS)
         wholes = zip(
             part.items, self.encode(part.items), part.numbers(model.tag_names), strict=True
         )
@@ -140,9 +143,10 @@ class StepInputs(ChannelInputs):
             true.update(a)
             guessed.update(b)
             right.update(x for x, y in zip(a, b, strict=True) if x == y)
-        known = [tag for tag in model.tag_names if true[tag] or guessed[tag]]
-        f1 = [2 * right[tag] / (true[tag] + guessed[tag]) for tag in known]
-        scores["F1 macro"] = sum(f1) / max(1, len(f1))
+        # As in scikit-learn every tag that occurs or is guessed counts, those that training has
+        # not seen as well.
+        f1 = [2 * right[tag] / (true[tag] + guessed[tag]) for tag in {*true, *guessed}]
+        scores["F1 macro"] = math.fsum(f1) / max(1, len(f1))
         if model.background in model.tag_names:
             wanted = [events_of(tags, model.background) for tags in part.tags]
             said = [events_of(tags, model.background) for tags in found]
@@ -152,9 +156,9 @@ class StepInputs(ChannelInputs):
 
     def sample(self, item: Any, tags: Sequence[str], found: Sequence[str]) -> str:
         """For the report."""
-        stamps = item.stamps
+        stamps = write_moments(item.moments(item.stamps))
         true, said = (
-            "; ".join(f"{e.label} {shown(stamps[e.begin])} to {shown(stamps[e.end - 1])}"
+            "; ".join(f"{e.label} {stamps[e.begin]} to {stamps[e.end - 1]}"
                       for e in events_of(some)[:MOST])
             for some in (tags, found)
         )  # fmt: skip

@@ -34,11 +34,12 @@ class Found(NamedTuple):
     Attributes:
         unique_id: of the recording.
         label: of the event.
-        start, end: stamps, of the kind that was read; of arrays steps.
+        start, end: datetimes, in their zone if they have one, or numbers in the unit that was
+            read; of arrays steps.
         probability: mean over its steps.
     """
 
-    unique_id: str
+    unique_id: str | int
     label: str
     start: Any
     end: Any
@@ -161,10 +162,11 @@ class Tagger(TaggerSettings, Estimator):
                 one, events = items[n], spot(row[:length], *names, **spots)
                 times = index.resampled(one).times.tolist()
                 times.append(times[-1] + (1 / index.rate if index.rate else index.step))
+                stamps = one.moments(one.stamp(times))
                 found[n] = [
                     Found(
-                        one.unique_id, event.label, one.stamp(times[event.begin]),
-                        one.stamp(times[event.end]), event.probability,
+                        one.name, event.label, stamps[event.begin], stamps[event.end],
+                        event.probability,
                     )
                     for event in events
                 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,19 +141,20 @@ def _parts(
     for name, text in (("train", train), ("validation", validation), ("test", test)):
         if text is not None:
             source = model._source(text)
-            path = str(Path(str(text)).resolve()) if source.files else None
+            path = str(Path(os.fspath(text)).resolve()) if source.files else None  # type: ignore[arg-type]
             parts[name] = Part(
                 source.pieces, source.fingerprint(), source.name, path, source.total_bytes,
                 name != "train",
             )  # fmt: skip
+    notes = model._source(train).notes
     if validation is not None:
-        return parts, []
+        return parts, notes
     whole, share = parts["train"], model.validation_fraction
     read, read_held = hold_out(model._source(train), share, seed=model.seed)
     key = f"{whole.key}:{share}:{model.seed}"
     parts["train"] = whole._replace(read=read, key=key)
     parts["validation"] = whole._replace(read=read_held, key=key + HELD, path=None)
-    return parts, [f"{share:.0%} of the text is held out for validation"]
+    return parts, [*notes, f"{share:.0%} of the text is held out for validation"]
 
 
 def _corpus(part: Part, vocabulary: Vocabulary, *, show: bool = False) -> Corpus:

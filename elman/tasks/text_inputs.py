@@ -16,11 +16,13 @@ from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.vectors import read_vectors
 from elman.errors import ArgumentError, DataError
 from elman.model import SequenceModel
-from elman.read.files import kind_of
+from elman.optional import absent
+from elman.read.columns import Table, column_of, is_frame
+from elman.read.files import is_path, kind_of
 from elman.read.rows import Rejects, Rows, text_of
 from elman.read.tables import TABLES
 from elman.recur.stack import Stack
-from elman.report.bag_of_words import NAME, bag_of_words
+from elman.report.bag_of_words import bag_of_words
 from elman.tasks.estimator import checked_texts
 from elman.tasks.folder import TOKENIZER
 from elman.tasks.labelled_data import Examples, columns_set, labels_of
@@ -61,18 +63,21 @@ class TextInputs:
             ArgumentError: lists without labels.
         """
         source, labels = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
+        if is_frame(source) and labels is None:
+            return Table(source).rows([model.text, model.label])
+        source = column_of(source, model.text)
         beside = () if labels is None else (columns_set(labels, several=model.several),)
-        paths = [one for one in (source, labels) if isinstance(one, str | Path)]
+        paths = [one for one in (source, labels) if is_path(one)]
         if len(paths) == 2 and all(kind_of(Path(path)) in TABLES for path in paths):
             raise ArgumentError(
                 f"{source}: two tables are recordings and their labels: name the columns of the "
                 "numbers by channels, or what a row measures by variable; texts take one table"
             )
-        if not beside and not isinstance(source, str | Path):
+        if not beside and not is_path(source):
             raise ArgumentError("texts in a list need their labels: fit(texts, labels)")
         return Rows(
             source, [model.text, model.label], beside=beside, folders=True,
-            encoding=model.encoding, lenient=lenient,
+            encoding=model.encoding, lenient=lenient, delimiter=model.delimiter,
         )  # fmt: skip
 
     @staticmethod
@@ -84,7 +89,7 @@ class TextInputs:
                 if isinstance(values, DataError):
                     raise values
                 text = text_of(values[0], place, model.text)
-                labels = labels_of(values[1], place, model)
+                labels = labels_of(values[1], place, model, written=rows.kind != "lists")
             except DataError as error:
                 rejects.add(place, error)
             else:
@@ -178,7 +183,7 @@ class TextInputs:
 
     def given(self, model: Classifier, texts: Any) -> list[Any]:
         """What a user asks of, checked."""
-        return checked_texts(texts)
+        return checked_texts(column_of(texts, model.text))
 
     def facts(self) -> dict[str, object]:
         """For the report."""
@@ -207,17 +212,17 @@ class TextInputs:
                 f"{long:,} texts have max_tokens={model.max_tokens} tokens or more; of longer ones "
                 "the first and the last half of so many are read"
             )
-        return notes
+        return notes + absent("sklearn", "the bag of words")
 
     def baselines(
         self, model: Classifier, parts: dict[str, Examples], targets: Tensor, names: Sequence[str]
     ) -> list[tuple[str, dict[str, Tensor]]]:
         """Probabilities of other models, by name and part of the data."""
-        words = bag_of_words(
+        found = bag_of_words(
             parts["train"].items, targets, {name: parts[name].items for name in names},
-            len(model.classes), lowercase=model.settled().lowercase,
+            len(model.classes), tokens=self.vocabulary.tokens, lowercase=model.settled().lowercase,
         )  # fmt: skip
-        return [] if words is None else [(NAME, words)]
+        return [] if found is None else [found]
 
     def sample(self, text: str) -> str:
         """For the report."""

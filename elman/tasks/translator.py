@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elman.arguments import check_kind, check_whole
 from elman.errors import ArgumentError, UntrainedError
 from elman.tasks.estimator import Estimator, checked_texts
 from elman.tasks.folder import SOURCE_TOKENIZER, TOKENIZER
@@ -113,10 +114,14 @@ class Translator(TranslatorSettings, Estimator):
             sampling: how to draw; None to search.
             seed: of what is drawn.
         """
+        from elman.decode.beam import Search
         from elman.decode.consensus import Consensus, most_agreed
         from elman.decode.sample import Sampling as Options
 
-        sources = [self.source_of(text) for text in checked_texts(texts)]
+        check_kind(sampling, (Options,), "sampling")
+        check_kind(search, (Search, Consensus), "search")
+        check_whole(seed, "seed")
+        sources = [self.source_of(text) for text in self._texts(texts)]
         theirs = self.vocabularies[1]
         if sampling is not None:
             return [theirs.decode(drawn) for (drawn,) in self._draw(sources, sampling, 1, seed)]
@@ -134,9 +139,19 @@ class Translator(TranslatorSettings, Estimator):
         found = self.search(sources, search)
         return [self.text_of(text, best[0]) for text, best in zip(sources, found, strict=True)]
 
+    def _texts(self, texts: Any) -> list[str]:
+        """Texts in a list or in the column of a frame, checked."""
+        from elman.read.columns import column_of
+
+        column = self.conversation if self.kind == "dialogue" else self.source
+        return checked_texts(column_of(texts, column))
+
     def n_best(self, texts: Sequence[str], search: Search) -> list[list[tuple[str, float]]]:
         """The `search.n_best` best targets of each source with their log-probabilities."""
-        sources = [self.source_of(text) for text in checked_texts(texts)]
+        from elman.decode.beam import Search
+
+        check_kind(search, (Search,), "search")
+        sources = [self.source_of(text) for text in self._texts(texts)]
         return [
             [(self.text_of(text, one), one.log_p) for one in best]
             for text, best in zip(sources, self.search(sources, search), strict=True)

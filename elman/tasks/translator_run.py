@@ -17,8 +17,10 @@ from elman.encode.embed import Embed
 from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.turns import join_turns, split_turns
 from elman.errors import ArgumentError, DataError
+from elman.read.columns import Table, column_of, is_frame
+from elman.read.files import is_path
 from elman.read.rows import Rejects, Row, Rows, text_of
-from elman.report.overlap import check_scorer, score_each, score_texts
+from elman.report.overlap import missing_scores, score_each, score_texts
 from elman.seq2seq import NOTHING, Seq2Seq
 from elman.seq2seq.recurrent import Recurrent
 from elman.tasks.card import model_card
@@ -71,7 +73,6 @@ def train_translator(
     *, show: bool,
 ) -> None:  # fmt: skip
     """Fit a fresh model, see `Translator.fit`."""
-    check_scorer(model.kind)
     fabric = build_fabric(model)
     parts = _read(model, given, rejects)
     model._described = parts.described
@@ -92,7 +93,6 @@ def resume_translator(
 ) -> None:
     """Go on with a run, see `Estimator.resume`."""
     check_can_go_on(folder)
-    check_scorer(model.kind)
     fabric = build_fabric(model)
     parts = _read(model, *given_before(config["data"]))
     check_same(config["data"], parts.described)
@@ -118,13 +118,16 @@ def _begin_as(network: Seq2Seq, earlier: LanguageModel | None) -> None:
 def _rows(model: Translator, given: object, *, lenient: bool = False) -> Rows:
     source, beside = given if isinstance(given, tuple) else (given, None)
     columns = [model.source, model.target]
+    if is_frame(source) and beside is None:
+        return Table(source).rows([model.conversation] if model.kind == "dialogue" else columns)
+    source = column_of(source, model.source)
     if model.kind == "dialogue" and beside is None:
         columns = [model.conversation]
-    elif beside is None and not isinstance(source, str | Path):
+    elif beside is None and not is_path(source):
         raise ArgumentError("sources in a list need their targets: fit(sources, targets)")
     return Rows(
         source, columns, beside=() if beside is None else (beside,), encoding=model.encoding,
-        lenient=lenient,
+        lenient=lenient, delimiter=model.delimiter,
     )  # fmt: skip
 
 
@@ -211,6 +214,7 @@ def _read(model: Translator, given: Mapping[str, object], rejects: Path | None) 
         parts.notes.append(
             f"of the validation data the first {GENERATED:,} pairs are translated for the scores"
         )
+    parts.notes += missing_scores(model.kind)
     return parts
 
 
@@ -330,10 +334,8 @@ def _perplexity(model: Translator, pairs: Pairs) -> dict[str, float]:
 
 
 def _overlap(model: Translator, found: Sequence[str], pairs: Pairs) -> dict[str, Any]:
-    wanted = pairs.targets
-    if model.settled().lowercase:
-        found, wanted = [x.lower() for x in found], [x.lower() for x in wanted]
-    return {**score_texts(found, wanted, model.kind), "pairs": len(pairs)}
+    scores = score_texts(found, pairs.targets, model.kind, lowercase=model.settled().lowercase)
+    return {**scores, "pairs": len(pairs)}
 
 
 def _baseline(model: Translator, train: Pairs, pairs: Pairs) -> list[str]:

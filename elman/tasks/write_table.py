@@ -5,18 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from elman.atomic import write_atomic
-from elman.errors import DataError, FolderError
+from elman.errors import FolderError
+from elman.optional import need
+from elman.read.clock import Resolution, write_moments
 
 KINDS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
-def check_target(path: Path, *, overwrite: bool) -> None:
+def check_target(path: str | Path, *, overwrite: bool) -> None:
     """Refuse a file that cannot be written with a FolderError, before the work."""
+    path = Path(path)
     if path.suffix.lower() not in KINDS:
         raise FolderError(f"{path}: expected a name that ends with {', '.join(KINDS)}")
     if path.exists() and not overwrite:
@@ -24,27 +30,32 @@ def check_target(path: Path, *, overwrite: bool) -> None:
 
 
 def write_table(
-    path: Path, table: dict[str, list[Any]], *, stamps: Sequence[str] = (), overwrite: bool = False
+    path: str | Path,
+    table: dict[str, list[Any]],
+    *,
+    least: Resolution = "D",
+    overwrite: bool = False,
 ) -> None:
-    """Write columns of one length; NaN becomes nothing.
+    """Write columns of one length; NaN becomes nothing, and datetimes text of one form.
 
     Args:
         path: of the file.
-        table: by name.
-        stamps: columns of dates as they are written, which are dates in Parquet.
+        table: by name; datetimes stay datetimes in Parquet.
+        least: resolution that is shown of datetimes in any case.
         overwrite: replace a file that is there.
 
     Raises:
         FolderError: the file is there already, or cannot be written, or has another name.
     """
+    path = Path(path)
     check_target(path, overwrite=overwrite)
     kind = path.suffix.lower()
     if kind == ".parquet":
-        write_atomic(path, _parquet(table, stamps, path))
+        write_atomic(path, _parquet(table, path))
         return
     rows = (
         [None if isinstance(x, float) and x != x else x for x in row]
-        for row in zip(*table.values(), strict=True)
+        for row in zip(*as_text(table, least).values(), strict=True)
     )
     text = io.StringIO()
     if kind in (".csv", ".tsv"):
@@ -52,18 +63,41 @@ def write_table(
         lines.writerows([list(table), *rows])
     else:
         for row in rows:
-            text.write(json.dumps(dict(zip(table, row, strict=True)), ensure_ascii=False) + "\n")
+            finite = [None if isinstance(x, float) and abs(x) == math.inf else x for x in row]
+            record = dict(zip(table, finite, strict=True))
+            text.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
     write_atomic(path, text.getvalue())
 
 
-def _parquet(table: dict[str, list[Any]], stamps: Sequence[str], path: Path) -> bytes:
-    try:
-        import polars
-    except ImportError as error:
-        raise DataError(f'{path}: needs polars; pip install "elman[tables]"') from error
+def as_text(table: Mapping[str, Sequence[Any]], least: Resolution = "D") -> dict[str, list[Any]]:
+    """Columns with datetimes as text, all in one form.
+
+    Example:
+        >>> from datetime import datetime
+        >>> from elman.tasks.write_table import as_text
+        >>> as_text({"y": [1.5], "start": [datetime(2024, 3, 1)], "end": [datetime(2024, 3, 1, 5)]})
+        {'y': [1.5], 'start': ['2024-03-01 00:00:00'], 'end': ['2024-03-01 05:00:00']}
+    """
+    stamps = [name for name, values in table.items() if values and isinstance(values[0], datetime)]
+    written = iter(write_moments([one for name in stamps for one in table[name]], least))
+    return {
+        name: list(islice(written, len(values))) if name in stamps else list(values)
+        for name, values in table.items()
+    }
+
+
+def _parquet(table: dict[str, list[Any]], path: Path) -> bytes:
+    polars = need("polars", f"{path}: Parquet")
     whole = io.BytesIO()
-    frame = polars.DataFrame(table)
-    stamps = [name for name in stamps if frame.schema.get(name) == polars.String]
-    frame = frame.with_columns(polars.col(stamps).str.to_datetime())
-    frame.write_parquet(whole)
+    columns = [_series(polars, name, values) for name, values in table.items()]
+    polars.DataFrame(columns).write_parquet(whole)
     return whole.getvalue()
+
+
+def _series(polars: Any, name: str, values: list[Any]) -> Any:
+    """A column; moments of a zone keep it, if it has a name, and are in UTC if not."""
+    zone = getattr(values[0], "tzinfo", None) if values else None
+    if zone is None:
+        return polars.Series(name, values)
+    moments = polars.Series(name, [one.astimezone(timezone.utc) for one in values])
+    return moments.dt.convert_time_zone(getattr(zone, "key", "UTC"))

@@ -80,6 +80,34 @@ def optimizer_tensors(optimizer: Optimizer) -> tuple[dict[str, Tensor], Json]:
     return tensors, json.loads(json.dumps(state["param_groups"]))
 
 
+def check_like(path: Path, tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Raise a FolderError unless all tensors are there, with the dtypes and shapes wanted."""
+    for name in sorted(tensors.keys() ^ wanted.keys()):
+        what = "is missing" if name in wanted else "is not part of this model"
+        raise FolderError(f"{path}: {name} {what}: the file is damaged or of another model")
+    for name, tensor in tensors.items():
+        like = wanted[name]
+        if tensor.dtype != like.dtype or tensor.shape != like.shape:
+            raise FolderError(
+                f"{path}: {name} is {tensor.dtype} {tuple(tensor.shape)}, expected {like.dtype} "
+                f"{tuple(like.shape)}: the file is damaged or of another model"
+            )
+
+
+def check_moments(path: Path, tensors: Mapping[str, Tensor], optimizer: Optimizer) -> None:
+    """Raise a FolderError unless the state of an optimiser fits its parameters.
+
+    Numbers aside, such as a count of steps, a state is of its parameter's dtype and shape.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    moments = {name: t for name, t in tensors.items() if name.startswith("optimizer.")}
+    for name in moments:
+        if not int(name.split(".")[1]) < len(parameters):
+            raise FolderError(f"{path}: {name} belongs to no parameter: the file is damaged")
+    moments = {name: t for name, t in moments.items() if t.dim() or t.dtype == torch.bool}
+    check_like(path, moments, {name: parameters[int(name.split(".")[1])] for name in moments})
+
+
 def load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], groups: Json) -> None:
     """Put back what `optimizer_tensors` took."""
     state: dict[int, dict[str, Tensor]] = {}

@@ -31,6 +31,8 @@ from elman.train.checkpoint import (
     CHECKPOINT,
     WEIGHTS,
     Json,
+    check_like,
+    check_moments,
     load_optimizer,
     load_tensors,
     optimizer_tensors,
@@ -86,14 +88,20 @@ def fit(
 
     Raises:
         DivergenceError: a loss or gradient was not finite; the last checkpoint stands.
+        FolderError: the checkpoint is damaged or of another model.
+        ArgumentError: the model was made under `torch.inference_mode()`.
     """
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise ArgumentError(
+            "a model made under torch.inference_mode() cannot be trained: call fit outside of it"
+        )
     fabric = fabric or build_fabric(settings)
     keep_freed_memory()
     loop = _Loop(model, train, validation, settings, fabric, folder, journal, show)
     if resume and folder is not None and (folder / CHECKPOINT).exists():
         loop.restore()
     try:
-        with Signals() as signals:
+        with Signals() as signals, torch.enable_grad():
             return loop.run(signals)
     finally:
         model.eval()
@@ -275,7 +283,7 @@ class _Loop:
         self.record(
             {
                 "event": "validation", "step": position.step, "epoch": position.shown_epoch,
-                **scores, "best": best, "seconds": position.seconds,
+                **scores, "kept": best, "seconds": position.seconds,
             }
         )  # fmt: skip
         self._window.began += time.monotonic() - paused
@@ -344,9 +352,11 @@ class _Loop:
                 f"{self.folder}: was trained on {facts['device']} and can go on only there, "
                 f"but this is {self.fabric.device.type}"
             )
-        self.model.load_state_dict(
-            {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
-        )
+        path = self.folder / CHECKPOINT
+        weights = {name[6:]: t for name, t in tensors.items() if name.startswith("model.")}
+        check_like(path, weights, self.model.state_dict())
+        check_moments(path, tensors, self.optimizer)
+        self.model.load_state_dict(weights)
         load_optimizer(self.optimizer, tensors, facts["optimizer"])
         self.position = Position(**facts["position"])  # type: ignore[arg-type]
         rank = self.fabric.global_rank
@@ -359,6 +369,7 @@ class _Loop:
             self.state = map_state(lambda leaf: leaf[:, mine].to(self.fabric.device), whole)
         if self.position.best_step > 0:
             self.best, _ = load_tensors(self.folder / WEIGHTS)
+            check_like(self.folder / WEIGHTS, self.best, self.model.state_dict())
             self.scores = facts["scores"]  # type: ignore[assignment]
         if self.journal is not None and self.fabric.is_global_zero:
             self.journal.truncate(self.position.journal)
@@ -373,7 +384,9 @@ class _Loop:
         return torch.cat(list(gathered), dim=1)
 
     def _mean(self, count: int) -> float:
-        total = self.fabric.all_reduce(torch.tensor(float(count), device=self.fabric.device))
+        total = self.fabric.all_reduce(
+            torch.tensor(float(count), device=self.fabric.device, dtype=torch.float32)
+        )
         assert isinstance(total, Tensor)
         return total.item()
 

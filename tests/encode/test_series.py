@@ -23,7 +23,8 @@ from elman.encode.scale import (
 )
 from elman.encode.series import SeriesEmbed, calendar
 from elman.padded import Padded
-from elman.read.stamps import Frequency, parse_stamps
+from elman.read.clock import read_stamps
+from elman.read.frequency import Frequency
 
 SCALINGS = get_args(Scaling)
 finite = st.floats(-1e6, 1e6, allow_subnormal=False)
@@ -152,13 +153,13 @@ def test_a_word_that_training_has_not_seen_has_no_vector_of_chance() -> None:
 def test_the_calendar_has_the_cycles_that_a_frequency_can_show(
     freq: str, cycles: list[str]
 ) -> None:
-    stamps = parse_stamps(["2024-03-01 06:30"])[0]
+    stamps = read_stamps(["2024-03-01 06:30"])[0]
     features, found = calendar(stamps, Frequency.named(freq))
     assert (found, features.shape) == (cycles, (1, 2 * len(cycles)))
 
 
 def test_a_place_in_a_cycle_comes_again_in_the_next() -> None:
-    stamps = parse_stamps(["2023-03-01 06:30", "2023-03-08 06:30", "2023-03-09 06:30"])[0]
+    stamps = read_stamps(["2023-03-01 06:30", "2023-03-08 06:30", "2023-03-09 06:30"])[0]
     found, _ = calendar(stamps, Frequency.named("15min"))
     np.testing.assert_allclose(found[0, :6], found[1, :6], atol=1e-6)  # hour, day and week
     np.testing.assert_allclose(found[0, :4], found[2, :4], atol=1e-6)

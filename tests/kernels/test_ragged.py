@@ -30,7 +30,8 @@ def test_packed_rows_and_their_gradients_are_those_of_torch(
         ragged = Ragged.sort(lengths, steps)
         packed = pack(x_TBD, ragged)
         assert torch.equal(packed, expected.data)
-        assert ragged.batch_sizes[: len(expected.batch_sizes)].equal(expected.batch_sizes)
+        sizes = expected.batch_sizes.tolist()
+        assert ragged.batch_sizes == sizes + [0] * (steps - len(sizes))
         assert ragged.rows(0, steps) == (0, int(lengths.sum()))
         weight = torch.randn_like(packed)
         ours, theirs = (torch.autograd.grad(data, x, weight)[0] for data in (packed, expected.data))
@@ -39,5 +40,6 @@ def test_packed_rows_and_their_gradients_are_those_of_torch(
 
 def test_rows_without_elements_come_last_and_rows_of_one_length_keep_their_order() -> None:
     ragged = Ragged.sort(torch.tensor([0, 2, 3, 2, 0], dtype=torch.int32), 4)
-    # First rows of the steps, how many run, and the order.
-    assert ragged.numbers.tolist() == [0, 3, 6, 7, 3, 3, 1, 0, 2, 1, 3, 0, 4]
+    assert ragged.native.start == [0, 3, 6, 7]
+    assert ragged.batch_sizes == [3, 3, 1, 0]
+    assert ragged.native.order == [2, 1, 3, 0, 4]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from elman.encode.recordings import RecordingIndex
 from elman.errors import ArgumentError, DataError, ElmanError
 from elman.read.recording_source import RecordingSource
 from elman.read.recordings import Layout, Recordings
@@ -124,7 +125,7 @@ def test_a_column_for_two_ends_is_refused() -> None:
 def test_what_changes_though_it_should_not_is_said() -> None:
     rows = {"ds": [0, 1], "x": [1, 2], "y": [1, 2], "age": [30, 31]}
     found = read(rows, None, Layout(channels=("x",), static=("age",)), labelled=False)
-    assert found.items[0].static == ("30",)
+    assert found.items[0].static == (30,)
     assert "age changes within recordings, of which the first counts: 1" in found.notes[0]
 
 
@@ -298,3 +299,73 @@ def test_the_fingerprint_is_that_of_content_and_reading(tmp_path: Path) -> None:
     assert RecordingSource(file, None, XY, each=True).fingerprint() != first
     write(file, TABLE.replace("run", "walk"))
     assert RecordingSource(file, None, XY).fingerprint() != first
+
+
+@pytest.mark.parametrize(("unit", "size"), [("ms", 1000), ("us", 10**6), ("ns", 10**9)])
+@pytest.mark.parametrize("begin", [0, 1_709_251_200])
+def test_the_unit_of_stamps_is_found_by_the_rate_or_since_1970(
+    unit: str, size: int, begin: int
+) -> None:
+    stamps = [begin * size + n * size // 25 for n in range(40)]
+    rows = {"unique_id": ["a"] * 40, "ds": stamps, "x": range(40), "y": range(40)}
+    spans = {"unique_id": ["a"], "label": ["e"], "start": [stamps[10]], "end": [stamps[20]]}
+    found = read(rows, spans, Layout(channels=("x", "y"), rate=25), each=True)
+    one = found.items[0]
+    assert found.unit == one.unit == 1 / size
+    np.testing.assert_allclose(one.times, np.arange(40) / 25)
+    assert one.stamps.tolist() == stamps
+    assert found.labels == [["none"] * 10 + ["e"] * 10 + ["none"] * 20]
+    assert found.notes[0].startswith(f"'ds' is read as {unit} ")
+    index = RecordingIndex.build(found, rate=25)
+    assert len(index.encode(one)) == 40
+    declared = read(rows, spans, Layout(channels=("x", "y"), ds_format=unit), each=True)
+    np.testing.assert_allclose(declared.items[0].times, one.times)
+    assert not declared.notes
+
+
+def test_stamps_are_seconds_if_nothing_speaks_against_it() -> None:
+    rows = {"ds": [0, 40, 80], "x": [1, 2, 3], "y": [1, 2, 3]}
+    assert read(rows, labelled=False).items[0].times.tolist() == [0, 40, 80]
+    slow = Layout(channels=("x", "y"), rate=0.1)
+    assert read(rows, layout=slow, labelled=False).unit == 1
+    forced = Layout(channels=("x", "y"), rate=25, ds_format="s")
+    assert read(rows, layout=forced, labelled=False).items[0].times.tolist() == [0, 40, 80]
+    with pytest.raises(ArgumentError, match="ds_format='%d%d': expected a form"):
+        read(rows, layout=Layout(channels=("x", "y"), ds_format="%d%d"))
+
+
+def test_measurements_have_a_unit_as_well() -> None:
+    rows = {
+        "unique_id": ["a"] * 4, "ds": [0, 0, 40, 80], "variable": ["x", "y", "x", "y"],
+        "value": [1, 2, 3, 4],
+    }  # fmt: skip
+    found = read(rows, layout=Layout(variable="variable", rate=25), labelled=False)
+    assert found.items[0].times.tolist() == [0, 0.04, 0.08]
+
+
+def test_a_zone_of_recordings_is_kept() -> None:
+    ds = ["2024-03-31T01:59:59+01:00", "2024-03-31T03:00:00+02:00"]
+    one = read({"ds": ds, "x": [1, 2], "y": [1, 2]}, labelled=False).items[0]
+    assert one.times.tolist() == [0, 1]
+    assert [str(stamp) for stamp in one.moments(one.stamps)] == [
+        "2024-03-31 02:59:59+02:00", "2024-03-31 03:00:00+02:00",
+    ]  # fmt: skip
+    spans = {"unique_id": [""], "label": ["e"], "start": ["2024-03-31"], "end": ["2024-04-01"]}
+    rows = {"unique_id": ["a"] * 2, "ds": ds, "x": [1, 2], "y": [1, 2]}
+    with pytest.raises(DataError, match="both with an offset from UTC or without"):
+        read(rows, {**spans, "unique_id": ["a"]}, each=True)
+
+
+def test_hours_of_a_day_as_whole_numbers_are_hours() -> None:
+    rows = {"ds": [2024010123, 2024010124, 2024010201], "x": [1, 2, 3], "y": [1, 2, 3]}
+    found = read(rows, labelled=False)
+    assert found.items[0].times.tolist() == [0, 3600, 7200]
+    assert found.notes == ["'ds' is read as YYYYMMDDHH"]
+
+
+@pytest.mark.parametrize("stamp", ["9" * 5000 + ":00", "1" * 5000, "x" * 10**6, "1e999"])
+def test_a_stamp_that_is_no_number_is_one_clear_line(stamp: str) -> None:
+    rows = {"ds": ["0", "1", stamp], "x": [1, 2, 3], "y": [1, 2, 3]}
+    with pytest.raises(DataError, match=r"row 2: column 'ds' is .*expected a date") as error:
+        read(rows, labelled=False)
+    assert len(str(error.value)) < 300

@@ -175,3 +175,19 @@ def test_an_encoding_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\na,b\n")
     with pytest.raises(ArgumentError, match="encoding must name a text encoding"):
         list(Rows(tmp_path / "a.csv", COLUMNS, encoding="klingon").read())
+
+
+def test_a_carriage_return_alone_ends_no_line_of_parallel_files(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"one\rtwo\r\nthree\n\r\nfour\r")
+    (tmp_path / "b").write_bytes(b"eins zwei\ndrei\n\nvier")
+    found = [row.values for row in Rows(tmp_path / "a", ["a", "b"], beside=[tmp_path / "b"]).read()]
+    assert found == [("one\rtwo", "eins zwei"), ("three", "drei"), ("", ""), ("four\r", "vier")]
+
+
+def test_any_object_that_names_a_path_is_a_path(tmp_path: Path) -> None:
+    class Named:
+        def __fspath__(self) -> str:
+            return str(tmp_path / "a.csv")
+
+    (tmp_path / "a.csv").write_text("text,label\nso good,1\n")
+    assert values(Rows(Named(), COLUMNS)) == [("so good", "1")]  # type: ignore[arg-type]

@@ -77,3 +77,26 @@ def test_columns_that_are_not_there_are_refused(tmp_path: Path) -> None:
         Sentences(tmp_path / "a.conll", "word", "tag")
     bad = values(Sentences(tmp_path / "a.conll", "0", "7"))[0]
     assert "line 1: 2 columns; expected a word and a tag" in str(bad)
+
+
+def test_a_no_break_space_is_part_of_a_word(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text("10\u00a0000 NUM\npeople  NOUN\n")
+    wanted = [(("10\u00a0000", "people"), ("NUM", "NOUN"))]
+    assert values(Sentences(tmp_path / "a.conll")) == wanted
+    (tmp_path / "words").write_text("10\u00a0000 people\n")
+    (tmp_path / "tags").write_text("NUM NOUN\n")
+    assert values(Sentences(tmp_path / "words", beside=tmp_path / "tags")) == wanted
+
+
+def test_comments_and_ends_of_documents_are_no_words(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text(
+        "-DOCSTART- -X- -X- O\n\n# id 4f2a\tdomain=dev\nThe _ _ O\n# _ _ O\n\n# id x y\nIt _ _ O\n"
+    )
+    found = [row.values for row in Sentences(tmp_path / "a.conll").read()]
+    assert found == [(("The", "#"), ("O", "O")), (("It",), ("O",))]
+
+
+def test_columns_in_a_file_of_text_say_what_would_work(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("The DET\ncat NOUN\n\nSat VERB\n")
+    with pytest.raises(ArgumentError, match=r"looks like columns .*; rename it to train\.conll"):
+        Sentences(tmp_path / "train.txt")

@@ -76,7 +76,7 @@ def test_a_frame_of_pandas_is_a_table() -> None:
     found = read(pandas.DataFrame({"ds": stamps, "y": [1.0, None, 3.0]}))
     assert numbers(found) == [[1, None, 3]]
     assert found.series[0].start == np.datetime64("2023-12-31T23:00")
-    assert "stamps with an offset from UTC are moved to UTC" in found.notes
+    assert "the zone of 'ds' is Europe/Berlin" in found.notes
 
 
 @settings(max_examples=30, deadline=None)
@@ -103,14 +103,14 @@ def test_what_is_missing_is_masked_and_said(tmp_path: Path) -> None:
     assert found.notes == [
         "the frequency of 'ds' is D",
         f"y: 2 of 4 values are missing, the first at {path}: line 3; they are masked",
-        f"stamps left out: 2, the first behind {path}: line 3, 2024-01-02; they are masked",
+        f"stamps that are missing: 2, the first after {path}: line 3, 2024-01-02; they are masked",
     ]
 
 
 def test_rows_out_of_order_are_sorted_and_said() -> None:
     found = read({"ds": [DAYS[0], DAYS[2], DAYS[1]], "y": [1, 3, 2]})
     assert numbers(found) == [[1, 2, 3]]
-    assert "rows behind a later one of their series: 1, the first at row 2; they are sorted" in (
+    assert "rows after a later one of their series: 1, the first at row 2; they are sorted" in (
         found.notes
     )
 
@@ -161,7 +161,7 @@ def test_many_rows_are_read_in_blocks(tmp_path: Path) -> None:
         file.write("1,2\n")
     assert complaint(path, covariates=["w"]) == (
         f"{path}: line 2: column 'w' is 'x0', but a number ('2') in other rows; make all of them "
-        "numbers or all of them words"
+        "numbers or all of them words, or name the column in categorical or numeric"
     )
 
 
@@ -173,14 +173,15 @@ def test_many_rows_are_read_in_blocks(tmp_path: Path) -> None:
         ("ds,y\n1,2\n,3\n", "line 3: column 'ds' is empty, expected a date"),
         ("ds,y\n1,2\n1,3\n", "line 3: has 1 a second time; drop one, or name the column that"),
         ("ds,y\n2024-01-01,2\n3,3\n", "line 2: column 'ds' is '2024-01-01', expected a date"),
-        ("ds,y\n1,2\n3,2\n4,2\n6,1\n", "line 4: 4 is no whole number of 2 steps behind 1"),
+        ("ds,y\n1,2\n3,2\n4,2\n6,1\n", "line 4: 4 is no whole number of 2 steps after 1"),
         ("ds,y\n1,\n2,\n", "line 2: has no number in column 'y'; drop it"),
         ("unique_id,y\na,1\n,2\n", "line 3: column 'unique_id' is empty, expected a name"),
-        ("ds,y\n1,1\n2,1\n9000000,1\n", "line 4: 9000000 is 8,999,998 steps of step behind 2"),
+        ("ds,y\n1,1\n2,1\n9000000,1\n", "line 4: 9000000 is 8,999,998 steps of step after 2"),
         (
             "ds,y\n2024-01-01 00:00,1\n2024-01-01 01:00,1\n2024-01-01 01:30,1\n"
             "2024-01-01 02:30,1\n",
-            "line 4: 2024-01-01 01:30:00 is no whole number of h behind 2024-01-01; set freq",
+            "line 4: 2024-01-01 01:30:00 is no whole number of h after 2024-01-01 00:00:00; "
+            "set freq",
         ),
     ],
 )  # fmt: skip

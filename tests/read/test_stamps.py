@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elman.errors import ArgumentError, DataError
-from elman.read.stamps import Frequency, parse_stamps
+from elman.read.clock import Clock
+from elman.read.frequency import Frequency
+from elman.read.stamps import parse
 
 NAMES = ["15min", "h", "4h", "D", "2D", "W", "B", "MS", "ME", "QS", "QE", "YS", "YE", "250ms"]
+
+
+def parse_stamps(written: Sequence[object], form: str | None = None) -> tuple[Any, bool, list[int]]:
+    """Stamps, whether they have a zone, and what is bad: in parsing, or else by their clock."""
+    parsed = parse(written, form)
+    if parsed.bad:
+        return parsed.values, parsed.offsets is not None, parsed.bad
+    clock = Clock.find(parsed, form)
+    found, _, bad = clock.read(parsed)
+    return found, bool(clock.zone), bad
 
 
 def stamps(*written: object) -> np.ndarray:
@@ -153,9 +167,11 @@ def test_what_numpy_would_read_in_its_own_way_is_read_as_it_is_written() -> None
 
 def test_days_with_an_offset_keep_their_dates() -> None:
     written = ["2024-03-30T00:00+01:00", "2024-03-31T00:00+01:00", "2024-04-01T00:00+02:00"]
-    stamps, moved, bad = parse_stamps(written)
-    assert (moved, bad) == (False, [])
-    assert str(Frequency.infer(stamps)) == "D"
+    parsed = parse(written)
+    utc, offsets, bad = Clock.find(parsed).read(parsed)
+    assert offsets is not None
+    assert not bad
+    assert str(Frequency.infer(utc + offsets.astype("timedelta64[us]"))) == "D"
     hours, moved, _ = parse_stamps(["2024-03-31T01:00+01:00", "2024-03-31T03:00+02:00"])
     assert moved
     assert str(Frequency.infer(hours)) == "h"

@@ -349,7 +349,7 @@ def test_a_table_needs_a_column_that_is_there(tmp_path: Path, suffix: str) -> No
     [
         ("a.csv", "n,t\n1,a\n\n2\n", "line 4: 1 fields, expected 2"),
         ("a.csv", 'n,t\n1,"a\nb"\n2,c,d\n', "line 4: 3 fields, expected 2"),
-        ("a.csv", "t,n,t\n1,2,3\n", r"line 1: columns \['t'\] are there twice"),
+        ("a.csv", "t,n,t\n1,2,3\n", r"line 1: columns 't' are there twice"),
         ("a.csv", 'n,t\n1,"a\n2,b\n', "line 2: unexpected end of data"),
         ("a.csv", 'n,t\n1,"a" b\n', "line 2: .*expected after"),
         ("a.csv", "n,t\n", "no text in column 't'"),
@@ -360,7 +360,7 @@ def test_a_table_needs_a_column_that_is_there(tmp_path: Path, suffix: str) -> No
         ("a.jsonl", '{"t": "a"}\n{"t": null}\n', "line 2: column 't' is null, expected text"),
         ("a.jsonl", '{"t": "a"}\n{"t": 5}\n', "line 2: column 't' is int, expected text"),
         ("a.jsonl", '{"t": "\\ud83d"}\n', "line 1: column 't' has half a surrogate pair"),
-        ("a.jsonl", '{"t": %s}' % ("[" * 200_000), "line 1: .*recursion"),
+        ("a.jsonl", '{"t": %s}' % ("[" * 200_000), "line 1: brackets in too many levels"),
         ("a.jsonl", '{"t": ' + "9" * 5000 + "}", "line 1: .*(integer|digits)|is int"),
         ("a.jsonl", "", "empty"),
         ("a.parquet", "t\na\n", "cannot be read as Parquet"),
@@ -394,7 +394,7 @@ def test_parquet_without_polars_names_the_remedy(
     path = write(tmp_path, "a.parquet", table("a.parquet", VALUES))
     monkeypatch.setitem(sys.modules, "polars", None)
     message = complaint(TextSource(path, column="text"))
-    assert message == f'{path}: needs polars; pip install "elman[tables]"'
+    assert message == f"{path}: Parquet needs polars: pip install polars"
 
 
 @pytest.mark.parametrize(("name", "start"), [("a.csv", "t"), ("a.jsonl", '{"t": "a"}')])

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch.nn.utils import vector_to_parameters
 
 import elman
 from elman.errors import ArgumentError
@@ -83,3 +84,76 @@ def test_wrong_use_is_refused() -> None:
             stream.run(wrong)
     with pytest.raises(ArgumentError, match="state leaf 0"):
         Stream(elman.GRU(3, 4), 2, torch.zeros(1, 1, 4))
+
+
+def _multiply(core: Stack) -> None:
+    for parameter in core.parameters():
+        parameter.data.mul_(2)
+
+
+def _assign_data(core: Stack) -> None:
+    for parameter in core.parameters():
+        parameter.data = parameter.data * 2
+
+
+def _set_vector(core: Stack) -> None:
+    count = sum(parameter.numel() for parameter in core.parameters())
+    vector_to_parameters(torch.linspace(-1, 1, count), core.parameters())
+
+
+def _load(core: Stack) -> None:
+    weights = {name: 2 * weight for name, weight in core.state_dict().items()}
+    core.load_state_dict(weights, assign=True)
+
+
+def _step(core: Stack) -> None:
+    optimizer = torch.optim.Adam(core.parameters(), fused=True)
+    core(torch.ones(2, 3, 3))[0].square().sum().backward()
+    optimizer.step()
+
+
+def _replace(core: Stack) -> None:
+    core.weight_hh_l1 = torch.nn.Parameter(core.weight_hh_l1.detach() * 3)  # type: ignore[operator]
+
+
+CHANGES = [_multiply, _assign_data, _set_vector, _load, _step, _replace]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_stream_notices_every_way_to_change_its_weights(
+    change: Callable[[Stack], None],
+) -> None:
+    torch.manual_seed(0)
+    core, x = elman.LSTM(3, 8, num_layers=2), torch.randn(1, 3)
+    stream = Stream(core)
+    stream(x)
+    change(core)
+    expected = Stream(core, state=stream.state)(x)
+    assert torch.equal(stream(x), expected)
+    change(core)
+    stream.restart()
+    assert torch.equal(stream(x), Stream(core)(x))
+
+
+def test_single_numbers_that_change_are_noticed_at_restart_and_by_several_steps() -> None:
+    core, x = elman.LSTM(3, 8), torch.randn(1, 3)
+    stream = Stream(core)
+    for value in (7.0, 9.0):
+        stream(x)
+        core.weight_hh_l0.data[3, 3] = value  # type: ignore[index]
+        if value == 7:
+            stream.restart()
+            assert torch.equal(stream(x), Stream(core)(x))
+        else:
+            expected = Stream(core, state=stream.state).run(x.expand(1, 2, 3))
+            assert torch.equal(stream.run(x.expand(1, 2, 3)), expected)
+
+
+def test_a_core_of_another_dtype_needs_a_new_stream() -> None:
+    core, x = elman.GRU(3, 8), torch.randn(1, 3)
+    stream = Stream(core)
+    stream(x)
+    core.double()
+    with pytest.raises(ArgumentError, match=r"is torch\.float64 on cpu now: make a new Stream"):
+        stream(x)
+    assert Stream(core)(x.double()).dtype == torch.float64

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from elman.errors import DataError, FolderError
+from elman.report.charts import Curve, chart
 from elman.report.journal import Journal
-from elman.report.page import write_report
-from elman.report.progress import figure
+from elman.report.page import _fan, _tables, write_report
 from elman.report.reach import describe_reach
 
 START: dict[str, object] = {
@@ -79,7 +79,7 @@ class Balance(HTMLParser):
 
 
 def test_a_whole_run_shows_title_scores_curves_samples_settings_and_end(tmp_path: Path) -> None:
-    validation = {"event": "validation", "step": 50, "epoch": 1, "loss": 4.432, "best": True}
+    validation = {"event": "validation", "step": 50, "epoch": 1, "loss": 4.432, "kept": True}
     records = [
         START,
         *steps(50),
@@ -97,9 +97,12 @@ def test_a_whole_run_shows_title_scores_curves_samples_settings_and_end(tmp_path
     }
     page = report(tmp_path, records, metrics)
     assert "<title>Language model on book.txt</title>" in page
-    assert "<td>4.440</td><td>84.79</td><td>82,430</td>" in page
-    assert "<td>\u2013</td><td>141.2</td><td>\u2013</td>" in page
-    assert re.findall("<h3>(.*?)</h3>", page)[:4] == [
+    row = '<tr><th scope="row">{}</th><td>{}</td><td>{}</td></tr>'
+    assert row.format("loss (nats per token)", "4.440", "\u2013") in page
+    assert row.format("perplexity", "84.79", "141.2") in page
+    assert row.format("tokens", "82,430", "\u2013") in page
+    assert re.findall("<h3>(.*?)</h3>", page)[:5] == [
+        "Test data",
         "Loss",
         "Gradient norm",
         "Learning rate",
@@ -123,8 +126,8 @@ def test_a_whole_run_shows_title_scores_curves_samples_settings_and_end(tmp_path
 def test_the_model_is_compared_honestly(tmp_path: Path, ours: float, verdict: str) -> None:
     metrics = {"model": {"test": {"perplexity": ours}}, "baseline": KNESER_NEY}
     page = report(tmp_path, [START], metrics)
-    comparison = f"{verdict} its baseline (Kneser-Ney 5-gram): perplexity {figure(ours)} against"
-    assert f"On the test data the model is {comparison} 141.2, lower is better." in page
+    comparison = f"{verdict} its baseline (Kneser-Ney 5-gram): perplexity {ours:.2f} against"
+    assert f"On the test data the model is {comparison} 141.20, lower is better." in page
 
 
 def test_a_higher_accuracy_is_better(tmp_path: Path) -> None:
@@ -279,3 +282,33 @@ def test_forecasts_are_drawn_with_their_gaps_and_without_bands(tmp_path: Path) -
     assert "Not drawn" not in page
     point = {"forecasts": {**metrics["forecasts"], "levels": [0.5], "below": [0.4]}}
     assert "Coverage" not in report(tmp_path, [START, *steps(3)], point)
+
+
+def test_forecasts_have_dates_or_steps_on_their_axis() -> None:
+    fan = {"title": "s", "seen": [1.0, 2.0], "y": [3.0, 4.0], "median": [3.0, 4.0], "bands": {}}
+    months = [f"2024-0{n}-01T00:00:00.000000" for n in (1, 2, 3, 4)]
+    assert ">Mar</text>" in _fan({**fan, "stamps": months})
+    assert "steps ahead" not in _fan({**fan, "stamps": months})
+    assert ">2012</text>" in _fan({**fan, "stamps": [2010, 2011, 2012, 2013]})  # and not 2,012
+    assert "steps ahead" in _fan({**fan, "stamps": None})
+
+
+def test_names_above_many_columns_stand_on_their_side() -> None:
+    def table(columns: int) -> str:
+        names = [f"class {n}" for n in range(columns)]
+        return _tables([{"title": "t", "columns": names, "rows": [["a", *range(columns)]]}])
+
+    assert 'class=" many"' in table(9)
+    assert "many" not in table(8)
+
+
+def test_a_legend_lies_above_the_lines() -> None:
+    curves = [
+        Curve([0.0, 1.0], [0.0, 1.0], label="rises"),
+        Curve([0.0, 1.0], [1.0, 0.0], label="x"),
+    ]
+    picture = chart("Cross", ("a", "b"), curves)
+    lines = re.findall(r'<path d="M ([^"]*)" clip-path', picture)
+    heights = [float(y) for line in lines for y in re.findall(r"[\d.]+ ([\d.]+)", line)]
+    (legend,) = re.findall(r'<text [^>]*?(?:translate\([\d.]+ |y=")([\d.]+)[^>]*>rises', picture)
+    assert float(legend) < min(heights)  # SVG counts downwards

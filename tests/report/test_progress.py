@@ -35,7 +35,7 @@ VALIDATION = {
     "epoch": 4,
     "loss": 5.2,
     "perplexity": 181.27,
-    "best": True,
+    "kept": True,
     "seconds": 160.2,
 }
 END = {"event": "end", "step": 13000, "reason": "finished", "seconds": 3661.0}
@@ -83,9 +83,9 @@ def test_a_count_among_the_scores_is_shown_as_one() -> None:
 def test_a_file_gets_one_plain_line_for_start_validation_note_and_end() -> None:
     assert shown(START, STEP, VALIDATION, {"event": "note", "text": "early"}, END) == [
         "language-model on book.txt, 4,653,200 parameters, cpu float32, 13 epochs",
-        "epoch 4: validation loss 5.200, perplexity 181.3, best, 0:02:40",
+        "epoch 4: validation loss 5.200, perplexity 181.3, kept, 0:02:40",
         "early",
-        "finished after 13,000 steps in 1:01:01, best epoch 4: loss 5.200",
+        "finished after 13,000 steps in 1:01:01, kept epoch 4: loss 5.200",
     ]
 
 
@@ -109,14 +109,14 @@ def test_no_control_character_reaches_a_file() -> None:
     assert all(character.isprintable() for character in lines[0])
 
 
-def test_characters_that_the_stream_cannot_encode_are_replaced() -> None:
+def test_characters_that_the_stream_cannot_encode_are_escaped() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
     Progress(stream).show({"event": "note", "text": "größer"})
-    assert raw.getvalue() == b"gr??er\n"
+    assert raw.getvalue() == b"gr\\xf6\\xdfer\n"
 
 
-def test_lines_fit_eighty_columns_and_keep_the_mark_of_the_best() -> None:
+def test_lines_fit_eighty_columns_and_keep_the_mark_of_what_is_kept() -> None:
     scores: dict[str, object] = {f"score_{index}": 1000.0 * index for index in range(9)}
     lines = shown(
         {**START, "task": "a-very-long-task-name", "data": {"train": "x" * 200 + ".txt"}},
@@ -124,7 +124,7 @@ def test_lines_fit_eighty_columns_and_keep_the_mark_of_the_best() -> None:
         END,
     )
     assert max(map(len, lines)) < 80
-    assert lines[1].endswith(", best")
+    assert lines[1].endswith(", kept")
 
 
 @pytest.mark.parametrize("kind", KINDS)

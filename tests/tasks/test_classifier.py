@@ -616,7 +616,9 @@ def test_what_was_noted_of_the_data_stands_in_the_report(table: Path, tmp_path: 
     model = elman.Classifier(**settings).fit(table, out=tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
     assert "16 rows, 10% of each class, are held out for validation" in page
-    assert f"scores are divided by {model.temperature:.2f}, fitted on the validation data" in page
+    assert (
+        f"divided by the temperature {model.temperature:.2f}, fitted on the validation data" in page
+    )
     assert "144 texts have max_tokens=4 tokens or more" in page
 
 

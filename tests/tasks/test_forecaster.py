@@ -114,6 +114,32 @@ def test_counts_are_said_as_counts() -> None:
     np.testing.assert_allclose(model.predict().mean[0, :, 0], SEASON, atol=1.5)
 
 
+@pytest.mark.parametrize("way", [{}, {"decoder": "autoregressive"}, {"conformal": True}])
+def test_quantiles_and_samples_of_counts_are_whole_numbers(
+    way: dict[str, Any], tmp_path: Path
+) -> None:
+    draw = np.random.default_rng(0)
+    counts = [draw.poisson(np.tile(SEASON, 20)), 1000 * draw.poisson(np.tile(SEASON, 20))]
+    settings = {
+        **SETTINGS, **way, "output": "negative_binomial", "scaling": "mean", "epochs": 1,
+        "windows": 64,
+    }  # fmt: skip
+    model = elman.Forecaster(**settings).fit([one.tolist() for one in counts])
+    found = model.predict(futures=3)
+    back = model.backtest([one.tolist() for one in counts], cuts=2, futures=3).forecasts
+    live = model.stream("1").push(1000)
+    for numbers in (
+        found.quantiles, found.futures, found.quantile(0.85), back.quantiles, back.futures,
+        live.quantiles,
+    ):  # fmt: skip
+        assert numbers is not None
+        assert numbers.tolist() == np.rint(numbers).tolist()
+        assert (numbers >= 0).all()
+    found.write(str(tmp_path / "next.csv"), 70)
+    rows = csv.DictReader((tmp_path / "next.csv").read_text().splitlines())
+    assert all(float(row["y-hi-70"]).is_integer() for row in rows)
+
+
 def test_several_targets_are_said_together() -> None:
     y = series()
     columns = {"a": y, "b": [-value for value in y]}
@@ -122,7 +148,7 @@ def test_several_targets_are_said_together() -> None:
     assert found.targets == ["a", "b"]
     np.testing.assert_allclose(found.median[0, :, 0], SEASON, atol=0.7)
     np.testing.assert_allclose(found.median[0, :, 1], -np.array(SEASON), atol=0.7)
-    assert list(found.columns([80]))[:3] == ["ds", "a", "a-lo-80"]
+    assert list(found.columns([80]))[:4] == ["ds", "a-mean", "a-median", "a-lo-80"]
 
 
 def test_what_is_known_before_is_read_before() -> None:
@@ -138,7 +164,7 @@ def test_what_is_known_before_is_read_before() -> None:
     found = model.predict({**columns, "holiday": [*holiday[:196], *other]})
     np.testing.assert_allclose(found.median[0, :, 0], 6 - np.array(wanted), atol=0.7)
     with pytest.raises(
-        DataError, match="must say 'holiday' of the 4 steps behind its last number, got 0"
+        DataError, match="must have 'holiday' in the 4 steps after its last number, got 0"
     ):
         model.predict({name: values[:196] for name, values in columns.items()})
 
@@ -228,7 +254,7 @@ def test_scores_of_a_test_are_those_of_an_evaluation(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="series 's9': training has not seen it"):
         model.evaluate({**parts[0], "unique_id": ["s9"] * 120 + ["s1"] * 120})
     with pytest.raises(
-        DataError, match=r"'s0': begins at 2024-01-01 .* some every h behind 2024-01-05 23:00:00"
+        DataError, match=r"'s0': begins at 2024-01-01 .* some every h after 2024-01-05 23:00:00"
     ):
         model.evaluate({name: values[:20] for name, values in parts[0].items()})
 
@@ -324,7 +350,7 @@ def test_conformal_quantiles_hold_where_the_network_is_too_sure() -> None:
     assert model.metrics["model"]["validation"]["coverage 80"] == 0.0
     assert "hold on 177 windows" in model.card("run")
     plain = elman.Forecaster(**{**settings, "conformal": False}).fit(y[:600])
-    assert list(plain.predict().columns()) == ["ds", "y"]
+    assert list(plain.predict().columns()) == ["ds", "y-mean", "y-median"]
     with pytest.raises(ArgumentError, match="the model says only the median"):
         plain.predict().columns([80])
 
@@ -334,13 +360,19 @@ def test_a_backtest_rolls_its_origin(trained: elman.Forecaster, tmp_path: Path) 
     found = trained.backtest(whole, cuts=3, stride=2)
     assert found.origins.tolist() == [132, 134, 136] * 2
     columns = found.forecasts.columns([80])
-    assert list(columns) == ["unique_id", "ds", "cutoff", "y", "y-median", "y-lo-80", "y-hi-80"]
+    numbers = ["y-mean", "y-median", "y-lo-80", "y-hi-80"]
+    assert list(columns) == ["unique_id", "ds", "cutoff", "y", *numbers]
     assert columns["y"][:4] == whole["y"][132:136]
     assert columns["ds"][:4] == whole["ds"][132:136]
     assert columns["cutoff"][:4] == [whole["ds"][131]] * 4
     until = {name: values[:132] for name, values in whole.items()}
     again = trained.predict(until).columns([80])
-    assert columns["y-median"][:4] == pytest.approx(again["y"][:4], rel=1e-6)
+    assert list(again) == ["unique_id", "ds", *numbers]
+    for name in numbers:
+        # float32 in batches of another size
+        assert columns[name][:4] == pytest.approx(again[name][:4], rel=1e-5, abs=1e-5)
+    rmse = np.sqrt(np.square(np.subtract(columns["y"], columns["y-mean"])).mean())
+    assert found.scores["this model"]["RMSE"] == pytest.approx(rmse, rel=1e-6)
     assert found.scores["this model"]["numbers"] == 24
     assert list(found.scores)[1] in ("seasonal naive", "naive 2")
     short = trained.backtest({name: values[:11] for name, values in whole.items()}, cuts=9)
@@ -504,7 +536,7 @@ def test_a_test_that_cannot_be_scored_is_refused_before_the_training(
     monkeypatch.setattr(loop._Loop, "_step", lambda self: pytest.fail("it trains"))
     whole = table()
     for test, words in (
-        (whole, "expected some every h behind"),
+        (whole, "expected some every h after"),
         ({**table(2), "unique_id": ["x"] * 120 + ["s1"] * 120}, "training has not seen it"),
     ):
         with pytest.raises(DataError, match=words):
@@ -541,7 +573,7 @@ def test_stamps_and_names_are_called_as_in_the_data(tmp_path: Path) -> None:
     columns = table()
     columns["shop"], columns["when"] = columns.pop("unique_id"), columns.pop("ds")
     model = elman.Forecaster(**{**SETTINGS, "epochs": 1}, unique_id="shop", ds="when").fit(columns)
-    assert list(model.predict().columns([]))[:3] == ["shop", "when", "y"]
+    assert list(model.predict().columns([]))[:3] == ["shop", "when", "y-mean"]
     rolled = model.backtest({**columns, "y": [*columns["y"][:-1], None]}, cuts=1, stride=1)
     rolled.forecasts.write(tmp_path / "a.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
@@ -554,7 +586,7 @@ def test_any_levels_have_their_table_and_their_scores() -> None:
     model = elman.Forecaster(**{**SETTINGS, "epochs": 1}, quantiles=levels).fit(series())
     assert {"CRPS", "wQL", "coverage 40"} < set(model.metrics["model"]["validation"])
     skewed = elman.Forecaster(**{**SETTINGS, "epochs": 1}, quantiles=(0.001, 0.5, 0.85))
-    assert list(skewed.fit(series()).predict().columns()) == ["ds", "y"]
+    assert list(skewed.fit(series()).predict().columns()) == ["ds", "y-mean", "y-median"]
 
 
 def test_forecasts_do_not_depend_on_the_other_series() -> None:
@@ -636,8 +668,6 @@ def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], words: 
 def test_data_that_cannot_be_learned_from_are_named() -> None:
     with pytest.raises(DataError, match="the longest series has 5 numbers, too few to hold out"):
         elman.Forecaster(**SETTINGS).fit([1.0, 2, 3, 4, 5])
-    with pytest.raises(ArgumentError, match=r"targets must be a list, got 'y'; write \['y'\]"):
-        elman.Forecaster(targets="y")  # type: ignore[arg-type]
     with pytest.raises(UntrainedError, match="not trained yet: call fit first"):
         elman.Forecaster().predict()
     model = elman.Forecaster(**{**SETTINGS, "epochs": 1}, per_series=True).fit(table())
@@ -662,16 +692,18 @@ def test_the_command_line_trains_scores_and_forecasts(
     assert "validation MASE" in capsys.readouterr().out
     assert main(["predict", run]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["unique_id", "ds", "y", "y-lo-80", "y-hi-80", "y-lo-95", "y-hi-95"]
+    assert lines[0].split()[:6] == ["unique_id", "ds", "y-mean", "y-median", "y-lo-80", "y-hi-80"]
     assert len(lines) == 9
     for name in ("next.csv", "next.jsonl", "next.parquet"):
         assert main(["predict", run, "--out", str(tmp_path / name), "--level", "50"]) == 0
         assert main(["predict", run, "--out", str(tmp_path / name)]) == 2
     rows = list(csv.reader((tmp_path / "next.csv").read_text().splitlines()))
-    assert rows[0] == ["unique_id", "ds", "y", "y-lo-50", "y-hi-50"]
-    assert rows[1][:2] == ["s0", "2024-01-06"]
+    assert rows[0] == ["unique_id", "ds", "y-mean", "y-median", "y-lo-50", "y-hi-50"]
+    assert [row[:2] for row in rows[1:3]] == [
+        ["s0", "2024-01-06 00:00:00"], ["s0", "2024-01-06 01:00:00"],
+    ]  # fmt: skip
     first = json.loads((tmp_path / "next.jsonl").read_text().splitlines()[0])
-    assert math.isclose(first["y"], float(rows[1][2]))
+    assert math.isclose(first["y-mean"], float(rows[1][2]))
     assert main(["predict", run, "--file", str(path)]) == 0
     assert main(["predict", run, "some text"]) == 2
     assert main(["predict", run, "--level", "0"]) == 2
@@ -683,3 +715,50 @@ def test_the_command_line_trains_scores_and_forecasts(
     assert json.loads(capsys.readouterr().out)["numbers"] == 4
     assert main(["info", run]) == 0
     assert "a forecaster by Elman" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def weekly() -> tuple[elman.Forecaster, list[float]]:
+    """600 weeks without a season, whose trend has turned, and a model that saw most of them."""
+    noise = np.random.default_rng(0).normal(size=600)
+    y = (50 + np.abs(np.arange(600) - 200) / 10 + noise).tolist()
+    settings = {**SETTINGS, "season": 1, "epochs": 1, "windows": 50, "validation_fraction": 0}
+    return elman.Forecaster(**settings, monitor="last", statistics=True).fit(y[:500]), y
+
+
+def test_baselines_read_the_whole_history(weekly: tuple[elman.Forecaster, list[float]]) -> None:
+    models = pytest.importorskip("statsforecast.models")
+    model, y = weekly
+    scores = model.backtest(y, cuts=1).scores
+    seen, came = np.array(y[:-4]), np.array(y[-4:])
+    drift = seen[-1] + (seen[-1] - seen[0]) / (len(seen) - 1) * np.arange(1, 5)
+    theta = models.AutoTheta(season_length=1).forecast(y=seen, h=4)["mean"]
+    for name, said in (("drift", drift), ("AutoTheta", theta)):
+        assert scores[name]["MAE"] == pytest.approx(np.abs(came - said).mean(), rel=1e-9)
+
+
+def test_what_baselines_do_not_read_for_time_is_told(
+    weekly: tuple[elman.Forecaster, list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, y = weekly
+    monkeypatch.setattr("elman.tasks.forecaster_baselines.LONGEST", 100)
+    found = model.backtest(y, cuts=1)
+    assert list(found.forecasts.notes) == [
+        "To save time, AutoETS and AutoTheta read the last 100 steps of a series at most."
+    ]
+    monkeypatch.setattr("elman.tasks.forecaster_baselines.READ", 80)
+    found = model.backtest(y, cuts=1)
+    assert "To save time, the baselines read the last 80 steps" in found.forecasts.notes[0]
+    seen = np.array(y[-84:-4])
+    drift = seen[-1] + (seen[-1] - seen[0]) / 79 * np.arange(1, 5)
+    error = np.abs(np.array(y[-4:]) - drift).mean()
+    assert found.scores["drift"]["MAE"] == pytest.approx(error, rel=1e-9)
+
+
+def test_forecasts_in_the_report_have_the_stamps_of_the_data(trained: elman.Forecaster) -> None:
+    fan = trained.metrics["forecasts"]["fans"][0]
+    stamps = fan["stamps"]
+    assert len(stamps) == len(fan["seen"]) + len(fan["median"])
+    assert stamps[-1] == "2024-01-05T23:00:00.000000"  # where the series and its last window end
+    counted = elman.Forecaster(**{**SETTINGS, "epochs": 1}).fit(series())
+    assert counted.metrics["forecasts"]["fans"][0]["stamps"] is None

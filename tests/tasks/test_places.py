@@ -400,3 +400,33 @@ def test_the_command_line_draws_futures(tmp_path: Path, capsys: pytest.CaptureFi
     assert "constant velocity" in (tmp_path / "run" / "README.md").read_text()
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["settings"]["neighbours"] == 2
+
+
+def test_a_live_forecast_after_a_gap_sees_others_as_the_table_has_them() -> None:
+    data = meetings(6)
+    rows = len(data["x"])
+    draw = np.random.default_rng(0)
+    for axis in ("x", "y"):
+        data[axis] = (np.array(data[axis]) + draw.normal(0, 2, rows)).tolist()
+    settings = {**SETTINGS, "neighbours": 2, "epochs": 1, "hold_out": "end"}
+    model = elman.Forecaster(**settings).fit(data)
+    name, begin = "one2", 40
+
+    def until(time: int) -> Columns:
+        gap = range(begin + 5, begin + 7)
+        keep = [
+            n for n in range(rows)
+            if data["ds"][n] < time and not (data["unique_id"][n] == name and data["ds"][n] in gap)
+        ]  # fmt: skip
+        return {column: [values[n] for n in keep] for column, values in data.items()}
+
+    live = model.stream(name, series=until(begin + 5))
+    for time in (begin + 7, begin + 8):
+        here = {
+            data["unique_id"][n]: (data["x"][n], data["y"][n])
+            for n in range(rows) if data["ds"][n] == time
+        }  # fmt: skip
+        found = live.push(here.pop(name), here, at=time)
+        said = model.predict(until(time + 1))
+        expected = said.quantiles[said.unique_id.index(name)]
+        np.testing.assert_allclose(found.quantiles, expected, rtol=1e-4, atol=1e-4)

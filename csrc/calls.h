@@ -1,0 +1,158 @@
+// Products, normalisation, cross-entropy, ragged batches and scans, with tensors for addresses.
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "pages.h"
+#include "ragged.h"
+#include "tensor.h"
+
+namespace {
+
+// Rows of all steps of a product, and how many there are.
+struct Matrix {
+    Rows rows;
+    int64_t N, K;
+    nb::object alive[2];
+
+    // Rows (N, K), or steps (T, B, K), to which one may be added in front or at the end.
+    Matrix(const Tensor& data, const Tensor& initial, bool at_end) {
+        const int64_t T = data.extent(0), B = data.extent(1);
+        K = data.extent(-1);
+        alive[0] = data.python(), alive[1] = initial.python();
+        if (data.dimensions() == 2) {
+            const auto it = data.matrix("x", true);
+            N = it.rows;
+            rows = {it.p, std::max<int64_t>(1, N), N * it.row, it.row, it.bf16};
+            return;
+        }
+        const Tensor::Batch it = data.batch("x", T, B, K);
+        const int64_t size = K ? it.bytes / K : 4;
+        rows = {it.p, std::max<int64_t>(1, B), it.step / size, it.row / size, size == 2};
+        N = T * B;
+        if (!initial.given()) return;
+        rows.initial = initial.dense<float>("initial", {B, K});
+        rows.initial_step = at_end ? T : 0;
+        if (!at_end) rows.p = static_cast<char*>(it.p) - it.step;  // steps are counted from the initial one
+        N += B;
+    }
+};
+
+void multiply(const Matrix& a, const Tensor& w, bool transposed, const Tensor& bias, const Tensor& c, bool bf16,
+              int64_t threads) {
+    if (!chosen->product) throw nb::value_error("this instruction set has no such kernel");
+    const int64_t N = a.N, K = a.K, columns = c.extent(-1);
+    const Product it{N, K, columns, threads, bf16, a.rows,
+                     transposed ? w.dense<float>("weight", {columns, K}) : w.dense<float>("weight", {K, columns}),
+                     transposed, bias.maybe<float>("bias", {columns}), c.dense<float>("out", {N, columns})};
+    nb::gil_scoped_release release;
+    chosen->product(it);
+}
+
+void add_outer_product(const Tensor& a, const std::vector<std::tuple<Matrix, Tensor>>& to, bool add, bool bf16,
+                       int64_t threads) {
+    if (!chosen->product || to.size() > 2) throw nb::value_error("this instruction set has no such kernel");
+    const auto given = a.matrix("a", false);
+    OuterProduct it{given.rows, given.columns, threads, bf16, add, static_cast<float*>(given.p), given.row, 0, {}, {}, {}};
+    for (const auto& [b, c] : to) {
+        if (b.N != it.N) raise("TensorError", "factors of a product must have as many rows");
+        it.b[it.count] = b.rows, it.columns[it.count] = b.K;
+        it.c[it.count] = c.dense<float>("sum", {it.rows, b.K});
+        ++it.count;
+    }
+    nb::gil_scoped_release release;
+    chosen->outer_product(it);
+}
+
+LayerNorm layer_norm(const Tensor& y, const Tensor& x, const Tensor& scales, int64_t first, const Tensor& gain,
+                     int64_t threads) {
+    const int64_t N = y.extent(0), G = y.extent(1);
+    need_range(first, 1, G, "first");
+    LayerNorm it{N, G, first, threads, gain.dense<float>("gain_ih", {G}), nullptr, y.dense<float>("y", {N, G})};
+    it.x = x.maybe<float>("x", {N, G}), it.scales = scales.maybe<float>("scales", {N, 2});
+    return it;
+}
+
+const char* const OF_VOCABULARY = "; encode the text with the vocabulary of the model";
+
+void cross_entropy(int64_t rows, const Tensor& h, const Tensor& w, const Tensor& bias, const Tensor& targets,
+                   const Tensor& loss, const Tensor& right, const Tensor& d_h, const Tensor& d_w, const Tensor& d_bias,
+                   int64_t threads) {
+    const int64_t N = h.extent(0), D = h.extent(1), V = w.extent(0);
+    need_range(rows, 1, ANY, "rows"), need_range(threads, 1, ANY, "threads");
+    const CrossEntropy it{N, D, V, threads, rows, h.dense<float>("h", {N, D}), w.dense<float>("weight", {V, D}),
+                          bias.maybe<float>("bias", {V}), integers(targets, "targets", N, V - 1, "V-1", OF_VOCABULARY),
+                          loss.dense<double>("loss", {N}), right.maybe<bool>("right", {N}),
+                          d_h.maybe<float>("d_h", {N, D}), d_w.maybe<float>("d_weight", {V, D}),
+                          d_bias.maybe<float>("d_bias", {V})};
+    nb::gil_scoped_release release;
+    chosen->cross_entropy(it);
+}
+
+void softmax(bool gradient, const Tensor& x, const Tensor& bias, const Tensor& targets, const Tensor& loss,
+             const Tensor& right, const Tensor& d_bias, int64_t threads) {
+    const int64_t rows = x.extent(0), V = x.extent(1);
+    need_range(threads, 1, ANY, "threads");
+    const Softmax it{rows, V, threads, gradient, x.dense<float>("scores", {rows, V}), bias.maybe<float>("bias", {V}),
+                     integers(targets, "targets", rows, V - 1, "V-1", OF_VOCABULARY), loss.dense<double>("loss", {rows}),
+                     right.maybe<bool>("right", {rows}), d_bias.maybe<float>("d_bias", {threads, V})};
+    nb::gil_scoped_release release;
+    chosen->softmax(it);
+}
+
+Ragged sort_rows(const Tensor& lengths, int64_t T) {
+    need_range(T, 0, ANY, "T");
+    const int64_t B = lengths.extent(0);
+    return Ragged::sorted(integers(lengths, "lengths", B, T, "T", ""), B, T);
+}
+
+Ragged read_batch_sizes(const Tensor& sizes, int64_t N) {
+    const int64_t T = sizes.extent(0), *p = sizes.dense<int64_t>("batch_sizes", {T});
+    int64_t sum = 0;
+    bool falls = T > 0;
+    for (int64_t t = 0; falls && t < T; sum += p[t++]) falls = p[t] > 0 && p[t] <= N && (!t || p[t] <= p[t - 1]);
+    if (!falls || sum != N)
+        raise("ArgumentError", "batch_sizes of a PackedSequence must be at least 1, never grow, and add up to its " +
+                                   std::to_string(N) + " rows; build it with pack_padded_sequence");
+    return Ragged::packed(p, T);
+}
+
+void copy_rows(const Ragged& it, const Tensor& padded, const Tensor& packed, bool pack, int threads) {
+    const int64_t D = packed.extent(1);
+    const Tensor::Batch batch = padded.batch("x", it.T, it.B, D);
+    const Copy copy{it.T, it.start.data(), it.active.data(), it.order.empty() ? nullptr : it.order.data(),
+                    static_cast<char*>(batch.p), batch.step, batch.row,
+                    static_cast<char*>(packed.packed("packed", it.N, D, batch.type)), batch.bytes, pack};
+    nb::gil_scoped_release release;
+    copy_rows(copy, threads);
+}
+
+// A scan knows its sizes before it gets its tensors.
+struct ScanCall : Scan {
+    Field field(const Tensor& tensor, const char* name) const { return tensor.field(name, B, T, D, complex); }
+    float* state(const Tensor& tensor, const char* name) const {
+        if (!complex) return tensor.maybe<float>(name, {B, D});
+        return reinterpret_cast<float*>(tensor.maybe<std::complex<float>>(name, {B, D}));
+    }
+    // Of a itself, or its sums over all steps, of each row.
+    Field gradient_of_a(const Tensor& tensor) const {
+        if (tensor.given() && T > 1 && tensor.extent(1) == 1) {
+            if (complex) tensor.dense<std::complex<float>>("d_a", {B, 1, D});
+            else tensor.dense<float>("d_a", {B, 1, D});
+        }
+        return field(tensor, "d_a");
+    }
+    void check(bool backward) const {
+        need(a.p, "a"), need(h.p, "h");
+        if (!backward) need(b.p, "b"), need(h_end, "h_end");
+    }
+    // Results of a scan are dense; a gradient that is a sum is small.
+    void give_huge_pages(const Field& result) const {
+        if (result.row && result.step) use_huge_pages(result.p, B * T * D * (complex ? 8 : 4));
+    }
+};
+
+}  // namespace

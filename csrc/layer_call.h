@@ -1,0 +1,99 @@
+// One layer in one direction as Python sets it up: sizes and weights, then the steps of a part, states
+// and gradients.  Each tensor is checked against the sizes when it is set.
+#pragma once
+
+#include <string>
+
+#include "ragged.h"
+#include "tensor.h"
+
+namespace {
+
+// A call of a layer: what is set in several parts is checked once more when it runs.
+struct Layer : Recurrence {
+    int64_t G = 0;
+    const Ragged* ragged = nullptr;
+    int64_t first_step = 0;  // of a part
+
+    bool projects() const { return w_hr && cell != GRU_RESET_BEFORE; }
+    int64_t gates() const { return cell <= RNN_RELU ? 1 : cell == ::LSTM ? 4 : 3; }
+    Tensor::Span rows_used(int64_t first) const {
+        if (!ragged) return {first, first + T * B};
+        const int64_t last = first_step + T - 1;
+        return {first + ragged->start[first_step], first + ragged->start[last] + ragged->active[last]};
+    }
+    Steps steps(const Tensor& tensor, const char* name, int64_t columns) const {
+        return tensor.steps(name, first_step, T, B, columns, ragged ? ragged->N : -1);
+    }
+    void check(bool backward) const {
+        need(a.p, "a");
+        need(w_hh, "w_hh");
+        if (cell == ::GRU || (gain && cell > RNN_RELU)) need(p.p, "p");
+        if (cell == GRU_RESET_BEFORE) need(w_hr, "w_hr");
+        if (bias_c) need(gain_c, "gain_c");
+        if (multiplied && (T != 1 || backward)) throw nb::value_error("only a single step can be multiplied before");
+        if (!backward) return need(y.p, "y");
+        if (cell >= ::LSTM) need(c.p, "c");
+        if (cell == GRU_RESET_BEFORE) need(m.p, "m");
+        if (projects()) need(d_r.p, "d_r"), need(m.p, "m");
+        if (gain) need(stats.p, "stats"), need(d_gain, "d_gain");
+        if (decay.p) need(d_decay.p, "d_decay");
+    }
+};
+
+// Of the inputs' weights the sizes only: their products are calls of their own, perhaps of torch.
+void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t R, int64_t threads, bool reverse,
+               bool bf16, float rate_h, float rate_c, const Ragged* ragged, const Tensor& mask, const Tensor& w_ih,
+               const Tensor& bias_ih, const Tensor& gain_ih, const Tensor& w_hh, const Tensor& w_hr, const Tensor& bias, const Tensor& peephole, const Tensor& gain,
+               const Tensor& gain_c, const Tensor& bias_c) {
+    need_range(cell, RNN_TANH, GRU_RESET_BEFORE, "cell");
+    need_range(B, 1, ANY, "B"), need_range(H, 1, ANY, "H"), need_range(R, 1, ANY, "R"), need_range(threads, 1, ANY, "threads");
+    it.cell = cell, it.B = B, it.H = H, it.R = R, it.threads = threads;
+    it.reverse = reverse, it.bf16 = bf16, it.rate_h = rate_h, it.rate_c = rate_c;
+    it.G = it.gates() * H;
+    it.ragged = ragged;
+    if (ragged && ragged->B != B) throw nb::value_error("a ragged batch has other rows");
+    it.order = ragged && !ragged->order.empty() ? ragged->order.data() : nullptr;
+    const bool inner = cell == GRU_RESET_BEFORE;
+    w_ih.must_be("weight_ih", {it.G, D});
+    bias_ih.maybe<float>("bias_ih", {it.G}), gain_ih.maybe<float>("gain_ih", {it.G});
+    it.mask = mask.maybe<float>("mask", {B, R});
+    it.w_hh = w_hh.dense<float>("weight_hh", {inner ? 2 * H : it.G, R});
+    it.w_hr = w_hr.maybe<float>("weight_hr", {inner ? H : R, inner ? R : H});
+    if (R != H && (inner || !it.w_hr)) w_hh.dense<float>("weight_hh", {it.G, H});
+    it.bias = bias.maybe<float>("bias", {it.G}), it.peephole = peephole.maybe<float>("weight_peephole", {3 * H});
+    it.gain = gain.maybe<float>("gain_hh", {it.G});
+    it.gain_c = gain_c.maybe<float>("gain_c", {H}), it.bias_c = bias_c.maybe<float>("bias_c", {H});
+}
+
+// Of a ragged batch the steps from `first_step` on.
+void set_part(Layer& it, int64_t T, int64_t first_step, int64_t first, const Tensor& a, const Tensor& p, const Tensor& c,
+              const Tensor& seen, const Tensor& m, const Tensor& stats, const Tensor& d_r) {
+    need_range(T, 1, ANY, "T"), need_range(first_step, 0, ANY, "first_step");
+    if (it.ragged) need_range(first_step + T, 1, it.ragged->T, "T");
+    it.T = T, it.first_step = first_step;
+    it.start = it.ragged ? it.ragged->start.data() + first_step : nullptr;
+    it.active = it.ragged ? it.ragged->active.data() + first_step : nullptr;
+    const Tensor::Span used = it.rows_used(first);
+    const auto rows = [&](const Tensor& t, const char* name, int64_t n) {
+        return t.rows(name, n, first, used, it.B, it.ragged != nullptr);
+    };
+    it.a = rows(a, "a", it.G), it.p = rows(p, "p", it.G), it.c = rows(c, "c", it.H), it.seen = rows(seen, "seen", it.R);
+    it.m = rows(m, "m", it.H), it.stats = rows(stats, "stats", 2), it.d_r = rows(d_r, "d_r", it.R);
+    it.y = it.keep_h = it.keep_c = it.decay = it.d_decay = Steps{};
+}
+
+void set_state(Layer& it, const Tensor& h0, const Tensor& c0, const Tensor& h_end, const Tensor& c_end) {
+    it.h0 = h0.maybe<float>("h0", {it.B, it.R}), it.c0 = c0.maybe<float>("c0", {it.B, it.H});
+    it.h_end = h_end.maybe<float>("h_end", {it.B, it.R}), it.c_end = c_end.maybe<float>("c_end", {it.B, it.H});
+}
+
+void set_gradients(Layer& it, const Tensor& h0, const Tensor& c0, const Tensor& bias, const Tensor& peephole,
+                   const Tensor& gain, const Tensor& gain_c, const Tensor& bias_c) {
+    it.d_h0 = h0.maybe<float>("d_h0", {it.B, it.R}), it.d_c0 = c0.maybe<float>("d_c0", {it.B, it.H});
+    it.d_bias = bias.maybe<float>("d_bias", {it.G}), it.d_peephole = peephole.maybe<float>("d_peephole", {3 * it.H});
+    it.d_gain = gain.maybe<float>("d_gain", {it.G});
+    it.d_gain_c = gain_c.maybe<float>("d_gain_c", {it.H}), it.d_bias_c = bias_c.maybe<float>("d_bias_c", {it.H});
+}
+
+}  // namespace

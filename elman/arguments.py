@@ -1,0 +1,62 @@
+"""Arguments of public methods: what arrives has the type that is expected, or one line says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+from elman.errors import ArgumentError
+
+
+def text_of_argument(value: object, name: str) -> str:
+    """A text that can be encoded; else ArgumentError.
+
+    Example:
+        >>> from elman.arguments import text_of_argument
+        >>> text_of_argument(["the"], "text")
+        Traceback (most recent call last):
+        elman.errors.ArgumentError: text must be a text, got list
+    """
+    if not isinstance(value, str):
+        raise ArgumentError(f"{name} must be a text, got {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ArgumentError(f"{name} is not valid Unicode: half a surrogate pair") from error
+    return value
+
+
+def list_of_argument(value: Any, name: str, of: str) -> list[Any]:
+    """A list of what can be gone through, but not of one text; else ArgumentError."""
+    if isinstance(value, str | bytes):
+        raise ArgumentError(f"a list of {of} is expected, got one: {value[:40]!r}; write [{name}]")
+    if not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
+        raise ArgumentError(f"{name} must be a list of {of}, got {type(value).__name__}")
+    return list(value)
+
+
+def check_whole(value: object, name: str, *, least: int | None = None) -> None:
+    """Refuse what is no whole number, or below `least`, with an ArgumentError."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise ArgumentError(f"{name} must be a whole number, got {_shown(value)}")
+    if least is not None and value < least:
+        raise ArgumentError(f"{name} must be at least {least}, got {value}")
+
+
+def check_number(value: object, name: str) -> None:
+    """Refuse what is no number with an ArgumentError."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise ArgumentError(f"{name} must be a number, got {_shown(value)}")
+
+
+def check_kind(value: object, kinds: tuple[type, ...], name: str) -> None:
+    """Refuse what is neither None nor of these classes with an ArgumentError."""
+    if value is not None and not isinstance(value, kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise ArgumentError(f"{name} must be a {wanted}, got {type(value).__name__}")
+
+
+def _shown(value: object) -> str:
+    text = repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
+    return text if len(text) <= 40 else f"{text[:40]}..."

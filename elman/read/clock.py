@@ -1,0 +1,343 @@
+"""How the stamps of a column are read and written: dates as whole numbers, units, and the zone.
+
+    0, 1, 2 ..                 steps
+    20240301, 2024030105 ..    YYYYMMDD, YYYYMMDDHH and their kin, see `elman.read.codes`
+    1709251200 ..              seconds, ms, us or ns since 1970
+    2024-03-01T05:00+02:00     moments: kept in UTC, and written as they are in their zone
+
+A clock is found in the training data and holds for all that is read later.  Where a step is a day
+or more, or where the clock of a shop decides whether it is open, the wall clock is kept instead of
+UTC, so that neither an hour that is skipped nor one that comes twice moves a day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone, tzinfo
+from functools import lru_cache
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from elman.errors import ArgumentError, DataError
+from elman.read.codes import READERS, find_code
+from elman.read.frequency import DAY, WEEK, Stamps, Whole
+from elman.read.stamps import EDGES, NAIVE, STEP, UNITS, Parsed, parse
+
+Resolution = Literal["D", "s", "ms", "us"]
+RESOLUTIONS: dict[Resolution, int] = {"D": DAY, "s": 1_000_000, "ms": 1000, "us": 1}
+SECOND = 1_000_000  # microseconds
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How stamps are read and written.
+
+    Attributes:
+        code: of whole numbers, such as YYYYMM or ms; "" for numbers as they are.
+        zone: such as Europe/Berlin or +02:00; "" for stamps without one.
+        local: whether stamps of a zone are kept as its wall clock shows them, instead of in UTC.
+        naive: how stamps without an offset are read, if others have a zone; "" if not at all.
+        moving: whether stamps have several offsets and the zone is the last of them.
+        resolution: of text that is written.
+        text: whether stamps came as text and are written as text.
+
+    Example:
+        >>> from elman.read.clock import Clock
+        >>> from elman.read.stamps import parse
+        >>> parsed = parse(["2024-03-31T01:00+01:00", "2024-03-31T03:00+02:00"])
+        >>> clock = Clock.find(parsed, zone="Europe/Berlin")
+        >>> stamps, offsets, bad = clock.read(parsed)
+        >>> stamps.astype("datetime64[h]").astype(str).tolist(), clock.write(stamps)
+        (['2024-03-31T00', '2024-03-31T01'], \
+['2024-03-31 01:00:00+01:00', '2024-03-31 03:00:00+02:00'])
+        >>> Clock.find(parse([202401, 202402, 202352])).code
+        'YYYYWW'
+    """
+
+    code: str = ""
+    zone: str = ""
+    local: bool = False
+    naive: Literal["", "wall", "utc"] = ""
+    moving: bool = False
+    resolution: Resolution = "D"
+    text: bool = True
+
+    @classmethod
+    def find(
+        cls, parsed: Parsed, form: str | None = None, zone: str | None = None, *,
+        seconds: bool = False,
+    ) -> Clock:  # fmt: skip
+        """The clock of a column.
+
+        Args:
+            parsed: its stamps.
+            form: of the stamps, if it is set; a unit, or "step", says how numbers are read.
+            zone: of the stamps, if it is set.
+            seconds: whether numbers of a unit stay numbers, instead of dates since 1970.
+
+        Raises:
+            ArgumentError: there is no such zone.
+        """
+        values, offsets = parsed.values, parsed.offsets
+        if zone is not None:
+            _check_zone(zone)
+        if values.dtype.kind != "M":
+            code = find_code(values) if form is None else form.removesuffix(STEP)
+            code = "" if seconds and code in UNITS else code
+            found = cls(code, text=parsed.text)
+            values = READERS[code](values)[0] if code else values
+        elif offsets is None:
+            found = cls(text=parsed.text)
+        else:
+            aware = np.flatnonzero(offsets != NAIVE)
+            last = aware[values[aware].argmax()]
+            moving = not (parsed.zone or zone) and len(np.unique(offsets[aware])) > 1
+            name = parsed.zone or _offset_name(int(offsets[last]))
+            found = cls(zone=name, moving=moving, text=parsed.text)
+        if zone is None or values.dtype.kind != "M":
+            return found
+        # Midnights of the zone may be given in UTC without an offset.
+        midnights = _are_days(to_wall(values, zone)) and not _are_days(values)
+        in_utc = found.code in UNITS or (offsets is None and midnights)
+        return replace(found, zone=zone, naive="utc" if in_utc else "wall")
+
+    def read(self, parsed: Parsed) -> tuple[Stamps, Whole | None, list[int]]:
+        """Stamps (T,), in UTC if they have a zone; how far east of it; and which are bad."""
+        values, offsets, bad = parsed.values, parsed.offsets, set(parsed.bad)
+        if values.dtype.kind != "M":
+            if not self.code:
+                return values, None, sorted(bad)
+            values, good = READERS[self.code](values)
+            bad.update(np.flatnonzero(~good).tolist())
+        if not self.zone:
+            if offsets is not None:  # training had none
+                bad.update(range(len(values)))
+            return values, None, sorted(bad)
+        if offsets is not None:  # what has no offset among those that have one is not told
+            bad.update(np.flatnonzero(offsets == NAIVE).tolist())
+            offsets = np.where(offsets == NAIVE, 0, offsets)
+        elif not self.naive:
+            bad.update(range(len(values)))
+        elif self.naive == "wall":
+            values = to_utc(values, self.zone)
+        if offsets is None or not self.moving:
+            offsets = _offsets(values, self.zone)
+        return values, offsets, sorted(bad)
+
+    def why(self, parsed: Parsed, number: int) -> str:
+        """The reason why a stamp that can be parsed is bad, for people."""
+        stamp = shown(parsed.values[number])
+        if parsed.values.dtype.kind != "M":
+            return f"is {stamp}, expected a date of the form {self.code} as in other rows"
+        if parsed.offsets is None or parsed.offsets[number] == NAIVE:
+            return f"is {stamp}, expected an offset from UTC as other rows have, such as +02:00"
+        return f"has an offset from UTC, at {stamp}, but others have none; drop it, or set zone"
+
+    def settled(self, stamps: Stamps, *, local: bool = False) -> Clock:
+        """The same for these stamps: with their resolution, and whether they are wall clocks."""
+        if stamps.dtype.kind != "M":
+            return self
+        wall = stamps if local or not self.zone else to_wall(stamps, self.zone)
+        return replace(self, local=local and bool(self.zone), resolution=resolution_of(wall))
+
+    def again(self, utc: Stamps) -> Stamps:
+        """Where the wall clock shows the same a second time, moments of the second; else these."""
+        after = _offsets(utc + np.timedelta64(DAY, "us"), self.zone)
+        late = utc + (_offsets(utc, self.zone) - after).astype("timedelta64[us]")
+        return np.where(to_wall(late, self.zone) == to_wall(utc, self.zone), late, utc)
+
+    def wall(self, stamps: Stamps) -> Stamps:
+        """Stamps as the clock on the wall shows them."""
+        return stamps if self.local or not self.zone else to_wall(stamps, self.zone)
+
+    def moments(self, stamps: Stamps) -> list[Any]:
+        """Stamps (T,) as datetimes, with their zone if they have one, or as numbers.
+
+        Raises:
+            DataError: one lies beyond the year 9999.
+        """
+        if stamps.dtype.kind != "M":
+            return list(stamps.tolist())
+        if (stamps > EDGES[1]).any():
+            raise DataError("a stamp lies beyond the year 9999; set a smaller horizon")
+        found = stamps.astype("datetime64[us]").tolist()
+        if not self.zone:
+            return list(found)
+        zone = _zone_of(self.zone)
+        if self.local:
+            return [one.replace(tzinfo=zone) for one in found]
+        return [one.replace(tzinfo=timezone.utc).astimezone(zone) for one in found]
+
+    def write(self, stamps: Stamps) -> list[Any]:
+        """Stamps (T,) as they came: text, all in one form, or datetimes; or numbers."""
+        moments = self.moments(stamps)
+        return write_moments(moments, self.resolution) if self.text else moments
+
+
+def read_stamps(
+    values: Sequence[object], form: str | None = None, clock: Clock | None = None
+) -> tuple[Stamps, list[int]]:
+    """Stamps (T,) and the places of what is none, by a clock or by that which they have.
+
+    Example:
+        >>> from elman.read.clock import read_stamps
+        >>> read_stamps(["2024-03-01", "2024-03-01 05:00", "yesterday"])[1]
+        [2]
+        >>> read_stamps(["1", "2"])[0].tolist()
+        [1, 2]
+    """
+    parsed = parse(values, form)
+    clock = clock or Clock.find(parsed, form)
+    stamps, offsets, bad = clock.read(parsed)
+    if clock.local and offsets is not None:
+        stamps = stamps + offsets.astype("timedelta64[us]")
+    return stamps, bad
+
+
+def resolution_of(stamps: Stamps) -> Resolution:
+    """The coarsest resolution that shows stamps whole."""
+    whole = stamps.astype("datetime64[us]").astype(np.int64)
+    return next(name for name, size in RESOLUTIONS.items() if not (whole % size).any())
+
+
+def write_moments(moments: Sequence[Any], least: Resolution = "D") -> list[Any]:
+    """Datetimes as text of one form: dates only where all are midnights; anything else as it is.
+
+    Args:
+        moments: of a column, or of several that belong together.
+        least: resolution that is shown in any case.
+
+    Example:
+        >>> from datetime import datetime
+        >>> from elman.read.clock import write_moments
+        >>> write_moments([datetime(2024, 3, 1), datetime(2024, 3, 1, 5)])
+        ['2024-03-01 00:00:00', '2024-03-01 05:00:00']
+        >>> write_moments([datetime(2024, 3, 1)]), write_moments([7])
+        (['2024-03-01'], [7])
+    """
+    some = [one for one in moments if isinstance(one, datetime)]
+    if not some:
+        return list(moments)
+    wall = np.array([one.replace(tzinfo=None) for one in some], dtype="datetime64[us]")
+    names = list(RESOLUTIONS)
+    finest = max(least, resolution_of(wall), key=names.index)
+    if finest == "D" and some[0].tzinfo is None:
+        return [str(one.date()) if isinstance(one, datetime) else one for one in moments]
+    spec = {"ms": "milliseconds", "us": "microseconds"}.get(finest, "seconds")
+    return [one.isoformat(" ", spec) if isinstance(one, datetime) else one for one in moments]
+
+
+def wanted_stamp(form: str | None, *, seconds: bool = False) -> str:
+    """The stamps that are expected, for people."""
+    if form in UNITS:
+        return f"a whole number of {form}"
+    if form is not None and form != STEP:
+        return f"a date of the form {form}"
+    number = "seconds" if seconds else "a whole number"
+    return f"a date such as 2024-03-01 05:00 or {number}; else set ds_format"
+
+
+def shown(stamp: Any) -> str:
+    """A stamp as people write it.
+
+    >>> from elman.read.clock import shown
+    >>> shown(np.datetime64("2024-03-01T05:00:00.000000")), shown(np.int64(3))
+    ('2024-03-01 05:00:00', '3')
+    """
+    return str(stamp).replace("T", " ").removesuffix(".000000").removesuffix(" 00:00:00")
+
+
+# Zones.
+
+
+def to_wall(utc: Stamps, zone: str) -> Stamps:
+    """What clocks of a zone show at moments in UTC."""
+    return np.asarray(utc + _offsets(utc, zone).astype("timedelta64[us]"))
+
+
+def to_utc(wall: Stamps, zone: str) -> Stamps:
+    """Moments in UTC at which clocks of a zone show something; the first of two, if it is twice."""
+    day = np.timedelta64(DAY, "us")
+    before, after = (
+        wall - _offsets(near, zone).astype("timedelta64[us]") for near in (wall - day, wall + day)
+    )
+    return np.asarray(np.where(to_wall(before, zone) == wall, before, after))
+
+
+def _offsets(utc: Stamps, zone: str) -> Whole:
+    """Microseconds by which the clocks of a zone are ahead of UTC."""
+    fixed = _zone_of(zone)
+    if not isinstance(fixed, ZoneInfo) or not len(utc):
+        offset = timedelta() if isinstance(fixed, ZoneInfo) else fixed.utcoffset(None)
+        return np.full(len(utc), (offset or timedelta()) // timedelta(microseconds=1))
+    years = utc.astype("datetime64[Y]").astype(np.int64) + 1970
+    changes = [_changes(zone, year) for year in range(int(years.min()), int(years.max()) + 1)]
+    begins = np.array([begin for part in changes for begin, _ in part])
+    offsets = np.array([offset for part in changes for _, offset in part])
+    at = np.searchsorted(begins, utc.astype(np.int64), side="right") - 1
+    return np.asarray(offsets[at])
+
+
+@lru_cache(maxsize=4096)
+def _changes(zone: str, year: int) -> list[tuple[int, int]]:
+    """The moments of a year, in microseconds, at which the offset changes, and it from then on."""
+    named = _zone_of(zone)
+
+    def offset(second: int) -> int:
+        moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=second)
+        try:
+            found = moment.astimezone(named).utcoffset()
+        except OverflowError:  # at the edges of the calendar
+            found = None
+        return (found or timedelta()) // timedelta(microseconds=1)
+
+    begin = (datetime(year, 1, 1) - datetime(1970, 1, 1)) // timedelta(seconds=1)
+    found = [(begin * SECOND, offset(begin))]
+    end = begin + (365 + _is_leap(year)) * 86400 - 1
+    for week in range(begin, end, WEEK // SECOND):
+        low, high = week, min(week + WEEK // SECOND, end)
+        if offset(high) == found[-1][1]:
+            continue
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if offset(middle) == found[-1][1] else (low, middle)
+        found.append((high * SECOND, offset(high)))
+    return found
+
+
+def _is_leap(year: int) -> bool:
+    return year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+
+
+@lru_cache(maxsize=256)
+def _zone_of(name: str) -> tzinfo:
+    if name in ("UTC", "Z"):
+        return timezone.utc
+    if name[:1] in "+-":
+        sign = -1 if name[0] == "-" else 1
+        hours, minutes, *seconds = map(int, name[1:].split(":"))
+        return timezone(sign * timedelta(hours=hours, minutes=minutes, seconds=sum(seconds)))
+    return ZoneInfo(name)
+
+
+def _check_zone(name: str) -> None:
+    """Refuse a zone that there is not with an ArgumentError."""
+    try:
+        _zone_of(name)
+    except (KeyError, ValueError, OSError):
+        raise ArgumentError(
+            f"zone={name[:40]!r}: there is no such zone here; expected a name such as "
+            "Europe/Berlin, UTC or +02:00"
+        ) from None
+
+
+def _offset_name(offset: int) -> str:
+    return str(timezone(timedelta(microseconds=offset))).removeprefix("UTC") or "UTC"
+
+
+def _are_days(stamps: Stamps) -> bool:
+    """Whether stamps, several of them, have one and the same clock."""
+    return len(stamps) > 1 and len(np.unique(stamps.astype(np.int64) % DAY)) == 1

@@ -1,0 +1,135 @@
+"""Whole numbers that are dates: which are, of what form, and what they mean.
+
+20240301, 2024030105 ..            YYYYMMDD, with hours, minutes and seconds
+202403, 202409, 20241, 2024366     YYYYMM, YYYYWW of ISO weeks, YYYYQ of quarters, YYYYDDD
+1709251200 ..                      seconds, ms, us or ns since 1970
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.read.frequency import Stamps, Whole
+from elman.read.stamps import UNITS
+
+EARLY, LATE = 1900, 2100  # years of whole numbers that may be dates
+SINCE = 631_152_000  # 1990, in seconds since 1970, from which on numbers may be such seconds
+UNTIL = 4_102_444_800  # 2100
+RIVALS = {"YYYYMM": "YYYYWW", "YYYYQ": "", "YYYYDDD": ""}  # other readings; "" for steps
+MOSTLY = 0.9  # of such numbers must be dates; the others are bad then
+SECOND = 1_000_000  # microseconds
+
+
+def find_code(numbers: NDArray[Any]) -> str:
+    """How whole numbers are read as dates; "" for steps.
+
+    Weeks and months look alike: those readings win whose dates follow each other most evenly.
+    """
+    if not len(numbers) or numbers.dtype.kind not in "iu":
+        return ""
+    for code, size in DIGITS.items():
+        if (numbers // size >= EARLY).mean() > 0.5 and (numbers // size <= LATE).mean() > 0.5:
+            good = READERS[code](numbers)[1]
+            if good.mean() >= (MOSTLY if RIVALS.get(code, code) else 1):
+                return _more_even(numbers, code, RIVALS[code]) if code in RIVALS else code
+            if code == "YYYYMM" and READERS["YYYYWW"](numbers)[1].mean() >= MOSTLY:
+                return "YYYYWW"
+    for unit in UNITS:
+        within = (numbers >= SINCE * UNITS[unit]) & (numbers < UNTIL * UNITS[unit])
+        if 2 * within.sum() > len(numbers) and (numbers >= 0).all():
+            return unit
+    return ""
+
+
+def _more_even(numbers: Whole, code: str, rival: str) -> str:
+    """The reading, of two, in which more stamps are a usual distance apart; the first if equal."""
+    even = []
+    for name in (code, rival):
+        stamps, good = READERS[name](numbers) if name else (numbers, np.ones(len(numbers), bool))
+        apart = np.diff(np.unique(stamps[good]))
+        if name in ("YYYYMM", "YYYYQ"):
+            apart = np.diff(np.unique(stamps[good].astype("datetime64[M]").astype(np.int64)))
+        counts = np.unique(apart.astype(np.int64), return_counts=True)[1]
+        even.append(int(counts.max(initial=0)) if good.mean() >= MOSTLY else -1)
+    if not rival:  # numbers that are as even may be steps
+        return code if even[0] > even[1] else rival
+    return rival if even[1] > even[0] else code
+
+
+Read = tuple[Stamps, NDArray[np.bool_]]
+
+
+def _calendar(size: int) -> Callable[[Whole], Read]:
+    """Reads YYYYMMDDhhmmss without the digits behind `size` = 10 ** digits of the rest."""
+
+    def read(numbers: Whole) -> Read:
+        good = (numbers // size >= EARLY) & (numbers // size <= LATE)
+        whole = np.where(good, numbers, 200001 * (size // 100)) * (10**10 // size)
+        day, clock = np.divmod(whole, 1_000_000)
+        year, month, day = day // 10000, day // 100 % 100, day % 100
+        if size == 100:
+            day = np.ones_like(day)
+        hour, minute, second = clock // 10000, clock // 100 % 100, clock % 100
+        good &= (month >= 1) & (month <= 12) & (minute < 60) & (second < 60)
+        good &= (hour < 24) | ((hour == 24) & (minute + second == 0))  # the end of the day
+        months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
+        days = months.astype("datetime64[D]") + (day - 1)
+        good &= days.astype("datetime64[M]") == months
+        seconds = (hour * 60 + minute) * 60 + second
+        return days.astype("datetime64[us]") + seconds * np.timedelta64(SECOND, "us"), good
+
+    return read
+
+
+def _weeks(numbers: Whole) -> Read:
+    year, week = np.divmod(numbers, 100)
+    good = (year >= EARLY) & (year <= LATE) & (week >= 1) & (week <= 53)
+    year, week = np.where(good, year, 2000), np.where(good, week, 1)
+    fourth = (year - 1970).astype("datetime64[Y]").astype("datetime64[D]") + 3  # in the first week
+    monday = fourth.astype(np.int64) - (fourth.astype(np.int64) + 3) % 7 + (week - 1) * 7
+    days = monday.astype("datetime64[D]")
+    good &= (days + 3).astype("datetime64[Y]").astype(np.int64) == year - 1970
+    return days.astype("datetime64[us]"), good
+
+
+def _quarters(numbers: Whole) -> Read:
+    year, quarter = np.divmod(numbers, 10)
+    good = (year >= EARLY) & (year <= LATE) & (quarter >= 1) & (quarter <= 4)
+    months = np.where(good, (year - 1970) * 12 + (quarter - 1) * 3, 0)
+    return months.astype("datetime64[M]").astype("datetime64[us]"), good
+
+
+def _days_of_year(numbers: Whole) -> Read:
+    year, day = np.divmod(numbers, 1000)
+    good = (year >= EARLY) & (year <= LATE) & (day >= 1)
+    year, day = np.where(good, year, 2000) - 1970, np.where(good, day, 1)
+    days = year.astype("datetime64[Y]").astype("datetime64[D]") + (day - 1)
+    good &= days.astype("datetime64[Y]").astype(np.int64) == year
+    return days.astype("datetime64[us]"), good
+
+
+def _since(unit: str) -> Callable[[Whole], Read]:
+    """Reads units since 1970."""
+
+    def read(numbers: Whole) -> Read:
+        size = UNITS[unit]
+        good = np.abs(numbers // size) < 200_000_000_000  # within the calendar
+        whole = np.where(good, numbers, 0)
+        found = whole * (SECOND // size) if size <= SECOND else whole // (size // SECOND)
+        return found.astype("datetime64[us]"), good
+
+    return read
+
+
+DIGITS = {
+    "YYYYMMDDHHMMSS": 10**10, "YYYYMMDDHHMM": 10**8, "YYYYMMDDHH": 10**6, "YYYYMMDD": 10**4,
+    "YYYYDDD": 1000, "YYYYMM": 100, "YYYYQ": 10,
+}  # fmt: skip
+READERS: dict[str, Callable[[Whole], Read]] = {
+    **{code: _calendar(size) for code, size in DIGITS.items()}, "YYYYDDD": _days_of_year,
+    "YYYYWW": _weeks, "YYYYQ": _quarters, **{unit: _since(unit) for unit in UNITS},
+}  # fmt: skip

@@ -1,0 +1,135 @@
+"""Values of a column to an array, and what is wrong with those that cannot be."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.read.clock import wanted_stamp
+from elman.read.dialect import (
+    COMMA,
+    TRUTH,
+    is_mark,
+    is_none,
+    is_nothing,
+    name_of,
+    number_or_nan,
+    with_point,
+)
+from elman.read.stamps import Parsed, parse, parse_seconds
+
+Kind = Literal["name", "stamp", "moment", "number", "value", "word", "raw"]
+DATE = re.compile(r"\d{1,4}[-/.]\d\d?[-/.]\d")
+GROUPED = re.compile(r"[+-]?\d{1,3}([.,\u2019\u00a0\u202f ]\d{3})+([.,]\d+)?", re.ASCII)
+SINGLE = {str, float, bool, type(None)}  # types of one value each, of any size
+LARGEST = 10**300  # whole number that a float holds safely
+SHOWN = 60  # characters of a value in a message
+PLAIN = re.compile(r"[0-9+\-.eE\s]*", re.ASCII)  # what needs no closer look
+
+
+Part = NDArray[Any] | list[object] | Parsed  # of a column
+
+
+def single(values: tuple[object, ...]) -> tuple[tuple[object, ...], dict[int, str]]:
+    """Values with None for those that are several, or integers too large; and why, by number."""
+    wrong: dict[int, str] = {}
+    if set(map(type, values)) <= SINGLE:
+        return values, wrong
+    for n, value in enumerate(values):
+        if isinstance(value, list | tuple | dict | set) or getattr(value, "ndim", 0) > 0:
+            wrong[n] = f"is {_shown(value)}, expected one value; drop the row, or split it"
+        elif isinstance(value, int) and abs(value) > LARGEST:
+            wrong[n] = "is a whole number of over 300 digits; mend or drop the row"
+    kept = tuple(None if n in wrong else v for n, v in enumerate(values)) if wrong else values
+    return kept, wrong
+
+
+def convert(
+    kind: Kind, values: Sequence[object], known: dict[Any, int], form: str | None,
+    decimal: str | None,
+) -> tuple[Part, dict[int, str]]:  # fmt: skip
+    """An array, of words the values, or stamps as they are written; and what is wrong where."""
+    if kind == "name":
+        texts = ["" if is_none(v) or is_mark(str(v)) else name_of(v) for v in values]
+        numbers = [known.setdefault(text, len(known)) for text in texts]
+        nothing = {known[word] for word in known if not word.strip()}
+        wrong = {n: "is empty, expected a name" for n, k in enumerate(numbers) if k in nothing}
+        return np.array(numbers), wrong
+    if kind in ("stamp", "moment"):
+        if decimal == ",":
+            values = [with_point(value) for value in values]
+        parsed = (parse if kind == "stamp" else parse_seconds)(values, form)
+        wanted = wanted_stamp(form, seconds=kind == "moment")
+        return parsed, {n: f"is {_shown(values[n])}, expected {wanted}" for n in parsed.bad}
+    if kind in ("word", "raw"):
+        return list(values), {}
+    if kind == "value":
+        return _numbered(values, known)
+    array = _all_numbers(values, decimal or ".")
+    if array is None:
+        array = np.array([number_or_nan(value, decimal or ".") for value in values])
+    strange = np.flatnonzero(~np.isfinite(array)).tolist()
+    wrong = {
+        n: f"is {_shown(values[n])}, expected a finite number; {_remedy(values[n])}"
+        for n in strange if not is_nothing(values[n])
+    }  # fmt: skip
+    return array, wrong
+
+
+def _all_numbers(values: Sequence[object], decimal: str) -> NDArray[np.float64] | None:
+    """Numbers at once where that is safe: no text needs a closer look, as in most columns."""
+    text = "\n".join([value for value in values if isinstance(value, str)])
+    if text and (not PLAIN.fullmatch(text) or (decimal == "," and "." in text)):
+        return None
+    with suppress(TypeError, ValueError):
+        return np.array([math.nan if v is None or v == "" else v for v in values], np.float64)
+    return None
+
+
+def _numbered(
+    values: Sequence[object], known: dict[Any, int]
+) -> tuple[NDArray[Any], dict[int, str]]:
+    """The numbers of values, -1 for nothing, and which are infinite; see `convert`."""
+    try:
+        numbers = [-1 if is_nothing(v) else known.setdefault(v, len(known)) for v in values]
+    except TypeError:  # lists and the like
+        numbers = [-1 if is_nothing(v) else known.setdefault(str(v), len(known)) for v in values]
+    infinite = {n for v, n in known.items() if isinstance(v, float) and math.isinf(v)}
+    wrong = {
+        place: f"is {values[place]!r}, expected a finite number; {_remedy(values[place])}"
+        for place, n in enumerate(numbers) if n in infinite
+    }  # fmt: skip
+    return np.array(numbers, dtype=np.int64), wrong
+
+
+def _remedy(value: object) -> str:
+    """What to do about a value that is no number."""
+    text = str(value).strip()
+    if DATE.match(text):
+        return "name it as ds"
+    if COMMA.fullmatch(text):
+        return 'set decimal="," if its comma is a decimal mark'
+    if GROUPED.fullmatch(text):
+        return "write it without separators of thousands"
+    return "mend or drop the row, or name the code in missing"
+
+
+def is_number(value: object, decimal: str) -> bool:
+    """Whether a value is, or its text shows, a number; true and false may be words."""
+    is_truth = isinstance(value, str) and value.strip().lower() in TRUTH
+    return not is_truth and not math.isnan(number_or_nan(value, decimal))
+
+
+def _shown(value: object) -> str:
+    if getattr(value, "ndim", 0):
+        return f"an array of shape {value.shape}"  # type: ignore[attr-defined]
+    if is_nothing(value):
+        return "empty"
+    text = repr(value)
+    return text if len(text) <= SHOWN + 3 else f"{text[:SHOWN]}... ({len(text):,} characters)"

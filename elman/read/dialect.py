@@ -1,0 +1,279 @@
+r"""How the values of a table are written: separators, decimal marks, codes for missing values.
+
+What a file does not declare is found in its beginning:
+
+    delimiter   the mark that splits the header, and most other records into as many fields
+    decimal     a comma, if that stands in numbers and no point does; thousands are not guessed
+    numbers     1  -2.5  .5  1e-3; not 1_1, 1E5, 01234, inf or digits that are not ASCII: words
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from elman.errors import ArgumentError
+
+DELIMITERS = (",", ";", "\t", "|")
+SAMPLED = 100  # records, at most, from whose fields a delimiter is found
+HEADER = re.compile(r"sep=(.)", re.IGNORECASE)  # the first line of some files of Excel
+
+TRUTH = {"true": 1.0, "false": 0.0}  # as frames write them
+NOTHING = {"", "na", "n/a", "nan", "null", "none", "?"}
+# What Excel and C write in the place of a number: no name, label or word looks like it.
+MARKS = {
+    "#n/a", "#n/a n/a", "#na", "#nv", "#null!", "#div/0!", "#value!", "#ref!", "#name?", "#num!",
+    "<na>", "-nan", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan",
+}  # fmt: skip
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+# Numbers that may be codes, which lose something as a number: 01234, and 1E5.
+CODE = re.compile(r"[+-]?0\d.*|[+-]?\d+e\d+", re.ASCII | re.IGNORECASE)
+COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+POINT = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How the values of a table are written.
+
+    Attributes:
+        delimiter: between the fields of .csv and .tsv files; None to find it.
+        decimal: mark of numbers in text; None to find it in such files.
+        missing: codes, such as "-1" in any column of values, or "age=-1" in one of any kind.
+        categorical: columns whose values are words.
+        numeric: columns whose values are numbers.
+
+    Example:
+        >>> from elman.read.dialect import Dialect, is_code
+        >>> codes = Dialect(missing=("-9", "age=-1"))
+        >>> is_code("-9.0", codes.codes("heat")), is_code(-1, codes.codes("age"))
+        (True, True)
+    """
+
+    delimiter: str | None = None
+    decimal: str | None = None
+    missing: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    numeric: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Refuse values that cannot work with an ArgumentError."""
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
+            raise ArgumentError(
+                f"delimiter must be one character such as ; or a tab, got {self.delimiter!r}"
+            )
+        if self.decimal not in (None, ".", ","):
+            raise ArgumentError(f"decimal must be a point or a comma, got {self.decimal!r}")
+        if self.decimal == self.delimiter == ",":
+            raise ArgumentError("delimiter and decimal are both a comma; set another delimiter")
+        if both := set(self.categorical) & set(self.numeric):
+            raise ArgumentError(f"categorical and numeric both name {sorted(both)[0]!r}")
+
+    def codes(self, column: str, *, named: bool = False) -> set[str | float]:
+        """Codes for missing values of a column, as text and as numbers.
+
+        Args:
+            column: by name.
+            named: whether only codes count that name the column.
+        """
+        found: set[str | float] = set()
+        for entry in self.missing:
+            name, equals, code = entry.partition("=")
+            if name == column and equals:
+                found |= _both(code)
+            elif not (name and equals) and not named:
+                found |= _both(entry)
+        return found
+
+
+def _both(code: str) -> set[str | float]:
+    number = NUMBER.fullmatch(code.strip())
+    return {code.strip(), float(code)} if number else {code.strip()}
+
+
+def is_code(value: object, codes: set[str | float]) -> bool:
+    """Whether a value equals one of some codes, as text or as a number."""
+    if isinstance(value, str):
+        text = str(with_point(value.strip()))
+        number = float(text) if NUMBER.fullmatch(text) else None
+        return value.strip() in codes or number in codes
+    try:
+        return value in codes
+    except TypeError:  # lists
+        return False
+
+
+def find_delimiter(head: Sequence[str], usual: str, wanted: str | None = None) -> str:
+    """The mark between the fields of a file, from its first lines.
+
+    Args:
+        head: lines, the header first.
+        usual: that of files of the kind.
+        wanted: the one that the user has set; it counts if it splits the header.
+
+    Example:
+        >>> from elman.read.dialect import find_delimiter
+        >>> find_delimiter(["ds;y", "2024-01-01;1,5", "2024-01-02;2,5"], ",")
+        ';'
+        >>> find_delimiter(["text,label", "so good; so fine,1"], ",")
+        ','
+    """
+    found, best = wanted or usual, 0.0
+    for mark in dict.fromkeys((wanted or usual, usual, *DELIMITERS)):
+        widths = [len(record) for record in csv.reader(head, delimiter=mark) if record]
+        if not widths or widths[0] < 2:
+            continue
+        if mark == wanted:
+            return mark
+        share = sum(width == widths[0] for width in widths) / len(widths)
+        if share > best:
+            found, best = mark, share
+    return found
+
+
+def find_decimal(fields: Iterable[object]) -> str:
+    """A comma if that is the decimal mark of some fields and a point of none; else a point.
+
+    Example:
+        >>> from elman.read.dialect import find_decimal
+        >>> find_decimal(["1,5", "2"]), find_decimal(["1,500", "2.5"])
+        (',', '.')
+    """
+    comma = False
+    for field in fields:
+        if isinstance(field, str):
+            if POINT.fullmatch(field.strip()):
+                return "."
+            comma = comma or COMMA.fullmatch(field.strip()) is not None
+    return "," if comma else "."
+
+
+def scalar_of(value: Any) -> Any:
+    """A single number of NumPy or torch as a Python value, anything else as it is."""
+    if isinstance(value, np.datetime64):
+        value = value.astype("datetime64[us]")  # whose values are dates; those of ns are numbers
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
+def number_of(value: object, decimal: str = ".") -> float:
+    """The number that a value is or that its text shows; ValueError or TypeError if it is none."""
+    if not isinstance(value, str):
+        return float(value)  # type: ignore[arg-type]
+    text = value.strip()
+    if text.lower() in TRUTH:
+        return TRUTH[text.lower()]
+    if decimal == ",":
+        text = text.translate({ord(","): ".", ord("."): ","})
+    if not NUMBER.fullmatch(text):
+        raise ValueError(f"{value!r} is no number")
+    return float(text)
+
+
+def number_or_nan(value: object, decimal: str = ".") -> float:
+    """The number that a value is or that its text shows, NaN if none."""
+    try:
+        return number_of(value, decimal)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def are_numbers(values: Iterable[object], decimal: str = ".", *, typed: bool = False) -> bool:
+    """Whether all values are numbers, none of them a code such as 01234 or 1E5.
+
+    Args:
+        values: without those that are missing.
+        decimal: mark of numbers in text.
+        typed: whether the table declares types, so that text is never a number.
+
+    Example:
+        >>> from elman.read.dialect import are_numbers
+        >>> are_numbers(["1", "-2.5", "1e-3"]), are_numbers(["01234", "98101"])
+        (True, False)
+    """
+    for value in values:
+        if isinstance(value, str) and (typed or CODE.fullmatch(value.strip())):
+            return False
+        try:
+            number_of(value, decimal)
+        except (TypeError, ValueError):
+            return False
+    return True
+
+
+def with_point(value: object) -> object:
+    """A number with a decimal comma as it is written with a point; anything else as it is."""
+    if isinstance(value, str) and COMMA.fullmatch(value.strip()):
+        return value.replace(",", ".")
+    return value
+
+
+def is_same(value: object, word: str) -> bool:
+    """Whether a value is a word, or equal to it as 1, 1.0 and "1.0" are."""
+    return name_of(value) == word or named_like(name_of(value)) == word
+
+
+def name_of(value: object) -> str:
+    """A value as a name or word: whole numbers of any type are written alike.
+
+    Example:
+        >>> from elman.read.dialect import name_of
+        >>> name_of(7.0), name_of(7), name_of("7.0"), name_of(" a")
+        ('7', '7', '7.0', ' a')
+    """
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def named_like(name: object) -> str:
+    """A name as it is compared: blanks around it and `.0` behind a whole number do not count.
+
+    Example:
+        >>> from elman.read.dialect import named_like
+        >>> named_like(" a"), named_like(7), named_like(7.0), named_like("7.0")
+        ('a', '7', '7', '7')
+    """
+    text = str(name).strip()
+    return text[:-2] if text.endswith(".0") and text[:-2].lstrip("-").isdigit() else text
+
+
+def equal_names(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Names as they are known already: 1.0 is the series 1, unless both are there.
+
+    Example:
+        >>> from elman.read.dialect import equal_names
+        >>> equal_names(["1.0", " a", "7"], ["1", "a"])
+        ['1', 'a', '7']
+    """
+    given, exact = set(names), set(known)
+    by_value = {named_like(name): name for name in reversed(known) if name not in given}
+    return [name if name in exact else by_value.get(named_like(name), name) for name in names]
+
+
+def is_nothing(value: object) -> bool:
+    """Whether a value, or its text, means that there is none."""
+    if isinstance(value, str):
+        return value.strip().lower() in NOTHING or is_mark(value)
+    return is_none(value)
+
+
+def is_mark(value: str) -> bool:
+    """Whether a text is what Excel or C write where there is no number, such as #N/A."""
+    return value.strip().lower() in MARKS
+
+
+def is_none(value: object) -> bool:
+    """Whether a value is None, NaN, NaT or NA."""
+    # NA of pandas is neither equal to itself nor not.
+    if type(value).__name__ in ("NoneType", "NAType", "NaTType"):
+        return True
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):  # arrays
+        return False

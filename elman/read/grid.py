@@ -1,0 +1,260 @@
+"""Rows of series in order, and their places on an even grid of stamps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.errors import ArgumentError, DataError
+from elman.read.clock import Clock
+from elman.read.columns import Column, Columns
+from elman.read.frequency import DAY, ENDS, Frequency, Stamps
+from elman.read.rows import Rejects
+
+SPARSE, FEW = 1000, 1 << 16  # a grid has at most so many steps a row, and some more
+SHIFT = DAY // 8  # microseconds that clocks are set forward or back, at most
+
+
+class Grid:
+    """Rows of all series, one series after the other, each in the order of its stamps.
+
+    Args:
+        columns: of the rows.
+        ids: the column of names; None for one series.
+        ds: the column of stamps; None to count the rows of each series from 0.
+        rejects: hears of a stamp that is there twice.
+        frequency: of the stamps; None to find it.
+        closed: whether places of the week that never occur are closed.
+        like: whether the frequency is that of the training data, and holds.
+
+    Attributes:
+        names: of the series, by number.
+        code: (N,) the number of the series of each row.
+        order: (N,) rows in order.
+        borders: where series begin in it, and the end.
+        stamps: (N,) of the rows, as the clock keeps them.
+        clock: how they are read and written.
+        frequency: of the stamps.
+        notes: what was found and done, for people.
+
+    Raises:
+        ArgumentError: the frequency is of steps and the stamps are dates, or the other way round.
+        DataError: no frequency fits.
+    """
+
+    def __init__(
+        self,
+        columns: Columns,
+        ids: str | None,
+        ds: str | None,
+        rejects: Rejects,
+        *,
+        frequency: Frequency | None = None,
+        closed: bool = True,
+        like: bool = False,
+    ) -> None:
+        self.columns, self.like, self.notes = columns, like, list[str]()
+        rows = len(columns.ordinals)
+        only = Column(np.zeros(rows, dtype=np.int64), [""])
+        named = columns.columns[ids] if ids else only
+        self.names, self.code = named.words or [""], named.values
+        self.order = np.argsort(self.code, kind="stable")
+        self._find_borders()
+        self.clock, self.stamps = Clock(), np.empty(rows, dtype=np.int64)
+        if ds is None:  # each series counts from 0
+            begins = np.repeat(self.borders[:-1], np.diff(self.borders))
+            self.stamps[self.order] = np.arange(rows) - begins
+            self.frequency = self._checked(frequency or Frequency("step", 1), "")
+            return
+        column = columns.columns[ds]
+        self.clock, self.stamps = column.clock or Clock(), column.values
+        self._sort(rejects)
+        if column.offsets is None:
+            self.frequency = self._settle(frequency, ds, closed=closed)
+        else:
+            wall = self.stamps + column.offsets.astype("timedelta64[us]")
+            local = self.clock.local if like else self._follows_wall(wall, frequency, closed=closed)
+            self.stamps = wall if local else self.stamps
+            self.frequency = self._settle(frequency, ds, closed=closed and local)
+            if not like:
+                self.clock = self.clock.settled(self.stamps, local=local)
+        self.stamps = self.frequency.floor(self.stamps)
+        if not like:
+            self.clock = self.clock.settled(self.stamps, local=self.clock.local)
+
+    def _find_borders(self) -> None:
+        ends = np.flatnonzero(np.diff(self.code[self.order])) + 1
+        self.borders = np.array([0, *ends, len(self.order)])
+
+    def place(self, n: int) -> str:
+        """Where row n, in order, stands, and of which series."""
+        return self._places_of([n])[0]
+
+    def _places_of(self, numbers: Sequence[int] | NDArray[np.int64]) -> list[str]:
+        """Where rows, by their number in order, stand."""
+        rows = [int(self.order[n]) for n in numbers]
+        names = [self.names[self.code[row]] for row in rows]
+        return [
+            place + (f": series {name!r}" if name else "")
+            for place, name in zip(self.columns.places(rows), names, strict=True)
+        ]
+
+    def _shown(self, stamp: object) -> str:
+        return str(self.clock.write(np.array([stamp]))[0])
+
+    def _apart(self, stamps: Stamps) -> NDArray[np.int64]:
+        """How far each row is from the one before; 1 at the beginning of a series."""
+        within = np.diff(self.code[self.order]) == 0
+        return np.where(within, np.diff(stamps[self.order]).astype(np.int64), 1)
+
+    def _sort(self, rejects: Rejects) -> None:
+        """Bring rows into the order of series and stamp; a stamp a second time is a bad row."""
+        back = self._apart(self.stamps) < 0
+        again = self._hours_again()
+        if back.any():
+            place = self.place(int(back.argmax()) + 1)
+            self.order = np.lexsort((self.stamps, self.code))
+            if not again:
+                self.notes.append(
+                    f"rows after a later one of their series: {int(back.sum()):,}, the first at "
+                    f"{place}; they are sorted"
+                )
+        twice = np.flatnonzero(self._apart(self.stamps) == 0) + 1
+        for n, place in zip(twice.tolist(), self._places_of(twice), strict=True):
+            reason = (
+                f"{place}: has {self._shown(self.stamps[self.order[n]])} a second time; drop one, "
+                "or name the column that tells series apart (unique_id); of clocks that are set "
+                "back, set zone, or give stamps with their offset from UTC"
+            )
+            rejects.add(place, DataError(reason))
+        self.order = np.delete(self.order, twice)
+        self._find_borders()
+
+    def _hours_again(self) -> bool:
+        """Move hours that clocks show twice, where a series has them twice, to the second."""
+        if self.clock.naive != "wall":
+            return False
+        order = np.lexsort((self.stamps, self.code))
+        same = (np.diff(self.code[order]) == 0) & (np.diff(self.stamps[order]).astype(int) == 0)
+        rows = order[1:][same]
+        later = self.clock.again(self.stamps[rows])
+        moved = bool((later != self.stamps[rows]).any())
+        if moved:
+            self.stamps = self.stamps.copy()
+            self.stamps[rows] = later
+        return moved
+
+    def _follows_wall(self, wall: Stamps, frequency: Frequency | None, *, closed: bool) -> bool:
+        """Whether stamps of a zone are counted by its wall clock: days, or hours that are open."""
+        if frequency is not None and (frequency.unit in ENDS or frequency.size % DAY == 0):
+            return True
+        if len(self.order) <= len(self.borders) - 1 or (self._apart(wall) <= 0).any():
+            return False
+        found = Frequency.infer(wall[self.order], self.borders[1:-1], closed=closed)
+        if found.unit == "open":
+            pairs = pairwise(self.borders.tolist())
+            return all((found.places(wall[self.order[a:b]]) >= 0).all() for a, b in pairs)
+        return found.unit in ENDS or found.size % DAY == 0
+
+    def _settle(self, given: Frequency | None, ds: str, *, closed: bool) -> Frequency:
+        """The frequency, with what is told of it."""
+        stamps, breaks = self.stamps[self.order], self.borders[1:-1]
+        if given is not None:
+            found = self._checked(given, ds)
+            if self.like:
+                self._check_each(found)
+                return found
+            found = found.opened(stamps, breaks) if closed else found
+        else:
+            try:
+                found = Frequency.infer(stamps, breaks, closed=closed)
+            except DataError as error:
+                raise DataError(f"{self.columns.rows.name}: {error}") from None
+            if len(self.borders) > 2:
+                self._check_each(found)
+            self.notes.append(f"the frequency of {ds!r} is {found.name}")
+        if found.closed and found.name != "B":
+            self.notes.append(
+                f"closed times, which never occur and are skipped: {found.closed}; closed=none "
+                "forecasts them, too"
+            )
+        return found
+
+    def _checked(self, given: Frequency, ds: str) -> Frequency:
+        kind = "dates" if self.stamps.dtype.kind == "M" else "whole numbers"
+        if (given.unit == "step") != (kind == "whole numbers"):
+            found = f"are {kind}" if ds else "are not there: rows are steps"
+            raise ArgumentError(f"expected a stamp every {given.name}, but the stamps {found}")
+        return given
+
+    def _check_each(self, frequency: Frequency) -> None:
+        """Refuse a series that comes less often than the others."""
+        stamps = self.stamps[self.order]
+        for low, high in pairwise(self.borders.tolist()):
+            if high - low > 3:
+                own = Frequency.infer(stamps[low:high], closed=False)
+                apart = np.diff(frequency.places(stamps[low:high]))
+                if own != frequency and bool((apart > 1).all()):
+                    most = "training has" if self.like else "most others"
+                    raise DataError(
+                        f"{self.place(low)}: has a stamp every {own}, {most} every "
+                        f"{frequency.name}; train them apart, or set freq"
+                    )
+
+    def places(self, low: int, high: int) -> NDArray[np.int64]:
+        """The places on its grid of a series, the rows low..high in order.
+
+        Raises:
+            DataError: a stamp lies between those of the grid, or far from all others.
+        """
+        stamps, frequency = self.stamps[self.order[low:high]], self.frequency
+        places = frequency.places(stamps)
+        if (places < 0).any():
+            n = int((places < 0).argmax())
+            raise DataError(
+                f"{self.place(low + n)}: {self._shown(stamps[n])} is no whole number of "
+                f"{frequency.name} after {self._shown(stamps[0])}; {self._remedy(stamps, n)}"
+            )
+        if (np.diff(places) == 0).any():
+            n = int((np.diff(places) == 0).argmax()) + 1
+            raise DataError(
+                f"{self.place(low + n)}: is in the same {frequency.name} as the row before; drop "
+                "one, or set freq"
+            )
+        if places[-1] >= SPARSE * len(places) + FEW:
+            n = int(np.diff(places).argmax()) + 1
+            raise DataError(
+                f"{self.place(low + n)}: {self._shown(stamps[n])} is "
+                f"{places[n] - places[n - 1]:,} steps of {frequency.name} after "
+                f"{self._shown(stamps[n - 1])}; mend it, or set freq"
+            )
+        return np.asarray(places)
+
+    def _remedy(self, stamps: Stamps, n: int) -> str:
+        """What would work for the n-th stamp of a series, which is not on the grid."""
+        frequency = self.frequency
+        if frequency.unit in ("month", "month end"):
+            return f"freq={frequency.name[:-1]} takes stamps on any day of their month"
+        if frequency.unit == "open" and Frequency("us", frequency.base).places(stamps)[n] >= 0:
+            closed = "" if frequency.base < DAY else f" ({frequency.closed})"
+            return f"it is in closed times{closed}; train with closed=none, or drop the row"
+        apart = np.diff(stamps).astype(np.int64) if stamps.dtype.kind == "M" else np.ones(1)
+        beside = np.minimum(apart % DAY, -apart % DAY)
+        if frequency.size % DAY == 0 and beside.any() and bool((beside <= SHIFT).all()):
+            return (
+                "if these are midnights of a time zone, set it, such as zone=Europe/Berlin (--zone)"
+            )
+        return "set freq, or resample"
+
+    def note_gaps(self, gaps: Sequence[tuple[int, int]]) -> None:
+        """Tell how many stamps are missing after which rows, if any are."""
+        if gaps:
+            n = gaps[0][1]
+            many = f" in {len(gaps):,} series" if len(gaps) > 1 else ""
+            self.notes.append(
+                f"stamps that are missing: {sum(count for count, _ in gaps):,}{many}, the first "
+                f"after {self.place(n)}, {self._shown(self.stamps[self.order[n]])}; they are masked"
+            )

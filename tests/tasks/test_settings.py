@@ -1,0 +1,71 @@
+"""Settings become plain values, whatever they were given as."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+
+import elman
+from elman.tasks.estimator import Estimator
+
+TEXTS = ["so good", "so bad", "good film", "bad film"] * 15
+TASKS = [
+    elman.Classifier, elman.Forecaster, elman.LanguageModel, elman.Tagger, elman.Translator,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_numbers_of_numpy_and_torch_are_taken_as_settings(task: type[Estimator]) -> None:
+    given: dict[str, Any] = {
+        "hidden_size": np.int64(8), "epochs": torch.tensor(2), "learning_rate": np.float32(0.5),
+        "layer_norm": np.True_, "dropout": np.array(0.25), "batch_size": np.uint8(4),
+        "seed": torch.tensor([3])[0],
+    }  # fmt: skip
+    model = task(**given)
+    model.check()
+    assert {name: getattr(model, name) for name in given} == {
+        "hidden_size": 8, "epochs": 2, "learning_rate": 0.5, "layer_norm": True, "dropout": 0.25,
+        "batch_size": 4, "seed": 3,
+    }  # fmt: skip
+    model.hidden_size = np.array([8, 8])  # type: ignore[assignment]
+    assert model.hidden_size == (8, 8)
+    assert json.loads(json.dumps(model._config()))["settings"]["dropout"] == 0.25
+
+
+def test_a_search_over_arrays_of_settings_runs_and_is_saved(tmp_path: Path) -> None:
+    model = elman.Classifier(epochs=1, device="cpu", max_tokens=np.int64(9), bidirectional=False)
+    grid = {"hidden_size": np.arange(4, 6), "learning_rate": np.array([0.01], dtype=np.float32)}
+    search = GridSearchCV(model, grid, cv=2).fit(TEXTS, [1, 0] * 30)
+    search.best_estimator_.save(tmp_path / "run")
+    assert elman.load(tmp_path / "run").max_tokens == 9  # type: ignore[union-attr]
+
+
+def test_one_value_where_a_list_is_wanted_is_a_list_of_one() -> None:
+    model = elman.Forecaster(
+        targets="load", past=["heat"], static=np.array(["shop"]), lags=7, quantiles=np.float64(0.5)
+    )  # type: ignore[arg-type]
+    assert (model.targets, model.past, model.static) == (("load",), ("heat",), ("shop",))
+    assert (model.lags, model.quantiles) == ((7,), (0.5,))
+    assert elman.Classifier(channels="ax").channels == ("ax",)  # type: ignore[arg-type]
+    assert elman.Classifier(channels=range(3)).channels == ("0", "1", "2")  # type: ignore[arg-type]
+    assert clone(model).get_params() == model.get_params() if hasattr(model, "get_params") else True
+
+
+def test_one_stop_string_is_not_taken_apart() -> None:
+    model = elman.LanguageModel(hidden_size=8, epochs=1, bptt=8, batch_size=4, device="cpu")
+    model.fit(["the cat sat on the mat"] * 40)
+    whole = model.generate("the cat", max_new_tokens=np.int64(30), temperature=0.5)[0]
+    at = whole.find("sat")
+    assert at >= 0
+    for stop in ("sat", ["sat"]):
+        found = model.generate("the cat", max_new_tokens=30, temperature=0.5, stop=stop)[0]
+        live = model.generate_live("the cat", max_new_tokens=30, stop=stop)
+        assert found == whole[:at]
+        assert "sat" not in "".join(live)
