@@ -24,6 +24,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.encode.scale import ROUNDING
+
 MOST = 1024  # numbers of a forecast
 WIDEST = 4.0  # deviations that a number may be off, as it is taken
 
@@ -113,7 +115,8 @@ def _scores(y: Numbers, quantiles: Numbers, levels: Sequence[float]) -> Numbers:
     upper = (y[..., None] > quantiles).sum(-1, keepdims=True).clip(1, len(knots) - 1)
     low, high = (np.take_along_axis(quantiles, n, -1)[..., 0] for n in (upper - 1, upper))
     upper = upper[..., 0]
-    share = (y - low) / np.maximum(high - low, 1e-12 + 1e-9 * np.abs(high))
+    width = np.maximum(high - low, ROUNDING * np.maximum(np.abs(high), np.abs(y)))
+    share = (y - low) / np.where(width > 0, width, 1.0)
     found = knots[upper - 1] + share * (knots[upper] - knots[upper - 1])
     return np.asarray(found.clip(-WIDEST, WIDEST))
 

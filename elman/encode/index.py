@@ -1,6 +1,7 @@
 """Series to arrays, by what training has seen: covariates in like units, words by number.
 
-    numbers      (x - mean) / deviation, of the training data, and whether it is there
+    numbers      (x - mean) / deviation, of the training data, 0 of what never changed there, and
+                 whether it is there
     words        those of a covariate that changes: a column for each, 1 where it is, none where
                  it is missing or new; those of one that does not: its number, for a vector
     calendar     the cycles of which training has seen two
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.encode.scale import find_steps
+from elman.encode.scale import ROUNDING, Scaling, find_scales, find_steps, find_unit
 from elman.encode.series import calendar
 from elman.encode.windows import Record
 from elman.errors import ArgumentError, DataError
@@ -29,7 +30,6 @@ from elman.read.frequency import DAY, Frequency
 from elman.read.series import Series, SeriesTable
 
 MANY = 100  # words of a covariate that changes, at most
-TINY = 1e-9  # of the mean: a deviation below it is rounding
 CYCLES = {"hour": DAY // 24, "day": DAY, "week": 7 * DAY, "month": 31 * DAY, "year": 366 * DAY}
 
 Floats = NDArray[np.float32]
@@ -47,6 +47,10 @@ class SeriesIndex:
         cycles: of the calendar.
         frequency: by name.
         usual: steps of each target from one number to the next: the mean of their size.
+        scales: usual scale of the windows of each target, by the name of the series; 0 of one that
+            does not move.
+        unit: that of all series, the median; empty in models of version 0.1.0.
+        spread: deviation of the logarithm of all scales around it.
         zone: whose clocks the calendar follows, if stamps are in UTC; "" for stamps as they are.
 
     Example:
@@ -71,6 +75,9 @@ class SeriesIndex:
     cycles: list[str]
     frequency: str
     usual: list[float] = field(default_factory=list)
+    scales: dict[str, list[float]] = field(default_factory=dict)
+    unit: list[float] = field(default_factory=list)
+    spread: list[float] = field(default_factory=list)
     zone: str = ""
 
     @classmethod
@@ -84,8 +91,20 @@ class SeriesIndex:
         static: Sequence[str] = (),
         per_series: bool = False,
         with_calendar: bool = False,
+        scaling: Scaling | None = "last",
+        context: int = 1,
+        plane: bool = False,
     ) -> SeriesIndex:
-        """Of the training data.
+        """Learn from the training data.
+
+        Args:
+            table: the series.
+            targets, past, future, static: names of columns.
+            per_series: whether each series has a vector.
+            with_calendar: whether the calendar is read.
+            scaling: of the targets.
+            context: steps of a window.
+            plane: whether the targets are a place.
 
         Raises:
             DataError: a covariate has too many words.
@@ -103,9 +122,7 @@ class SeriesIndex:
                         "read; leave it out, or make numbers of it"
                     )
             else:
-                mean, deviation = (there.mean(), there.std()) if len(there) else (0.0, 0.0)
-                rounding = TINY * abs(mean)
-                units[name] = [float(mean), float(deviation) if deviation > rounding else 1.0]
+                units[name] = find_unit(there)
         cycles = []
         if with_calendar and table.frequency.unit != "step":
             longest = max(len(one.values) for one in table.series) * table.frequency.mean
@@ -115,6 +132,7 @@ class SeriesIndex:
         return cls(
             list(targets), list(past), list(future), list(static), names, words, units, cycles,
             str(table.frequency), _usual_steps(table, len(targets)),
+            *_usual_scales(table, len(targets), scaling, context, plane=plane),
             "" if table.clock.local else table.clock.zone,
         )  # fmt: skip
 
@@ -177,7 +195,15 @@ class SeriesIndex:
             y[:steps],
             np.concatenate(past, 1) if past else np.zeros((steps, 0), dtype=np.float32),
             whole, np.array(numbers, dtype=np.float32), np.array(codes, dtype=np.int64),
+            self._usual_scale(series.unique_id),
         )  # fmt: skip
+
+    def _usual_scale(self, name: str) -> NDArray[np.float64] | None:
+        """That (K,) of a series in training; of all for one that is new or never moved there."""
+        if not self.unit:
+            return None
+        own = np.array(self.scales.get(name, [0.0] * len(self.unit)))
+        return np.where(own > 0, own, self.unit)
 
     def waves(self, start: Any, steps: int, first: int = 0) -> Floats:
         """The calendar (steps, 2 C) of C cycles, from the first-th step after a stamp on."""
@@ -239,6 +265,25 @@ def _usual_steps(table: SeriesTable, targets: int) -> list[float]:
     there = ~np.isnan(steps)
     mean = np.abs(np.where(there, steps, 0)).sum(0) / np.maximum(there.sum(0), 1)
     return [float(step) or 1.0 for step in mean]
+
+
+def _usual_scales(
+    table: SeriesTable, targets: int, scaling: Scaling | None, context: int, *, plane: bool
+) -> tuple[dict[str, list[float]], list[float], list[float]]:
+    """Scales of windows by series, their median over all, and the deviation of their logarithm."""
+    found, by_name = [], {}
+    values = [one.values[:, :targets] for one in table.series]
+    for one, y in zip(table.series, values, strict=True):
+        found.append(find_scales(y, scaling, min(context, max(1, len(y))), plane=plane))
+        count = (found[-1] > 0).sum(0)
+        by_name[one.unique_id] = (found[-1].sum(0) / np.maximum(count, 1)).tolist()
+    unit, spread = [], []
+    for k, scales in enumerate(np.concatenate(found).T):
+        moving = scales[scales > 0]
+        size = max(float(np.nan_to_num(np.abs(y[:, k])).max(initial=0)) for y in values)
+        unit.append(float(np.median(moving)) if len(moving) else ROUNDING * size or 1.0)
+        spread.append(float(np.log(moving / unit[-1]).std()) if len(moving) else 0.0)
+    return by_name, unit, spread
 
 
 def _constant(table: SeriesTable, series: Series, name: str) -> float:

@@ -3,8 +3,9 @@
 A step has, side by side,
 
     channels     (x - mean) / deviation of the training data, at most 8 from 0; where nothing is,
-                 what was last seen, and 0, the mean, before that; of one with a long tail, never
-                 below 0 and of a skewness above 1, log(1 + x / median) in the place of x
+                 what was last seen, and 0, the mean, before that; of one with a long tail, a
+                 skewness above 1, log(1 + d / median) in the place of x, where d is how far x lies
+                 above the least x of the training data
     there        1 or 0, of each channel of which training misses something
     since        log(1 + time since it was last seen), of these, if the time between steps counts
     elapsed      the same of the step before
@@ -20,12 +21,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.encode.index import MANY, TINY
+from elman.encode.index import MANY
+from elman.encode.scale import NEVER, ROUNDING, find_unit
 from elman.errors import ArgumentError, DataError
 from elman.read.dialect import are_numbers, is_nothing, is_same, name_of, number_or_nan
 from elman.read.grid import FEW, SPARSE
@@ -33,7 +35,6 @@ from elman.read.recordings import Recording, Recordings
 
 MOST = 8.0  # deviations
 SKEWED = 1.0  # third moment, in deviations, of a long tail
-NEVER = 1e30  # deviation of a channel without a number: whatever comes is 0
 UNEVEN = 0.1  # deviation of the time between steps, of the usual one, that makes it count
 
 Floats = NDArray[np.float32]
@@ -47,7 +48,7 @@ class RecordingIndex:
     Attributes:
         channels, static: names.
         units: mean and deviation of the channels, and of the static columns that are numbers.
-        tails: median, of what is above 0, of the channels with a long tail.
+        tails: median, of what is above the least number, of the channels with a long tail.
         words: of the static columns that are words.
         gappy: channels of which training misses something.
         timed: whether there were stamps.
@@ -56,6 +57,7 @@ class RecordingIndex:
         rate: steps a second of which arrays are made; None for steps as they are.
         decays: whether arrays are those that `elman.GRUD` takes: 0 where nothing is, all channels
             there or not, usual steps since the one before, static.
+        lows: least number of the channels with a long tail; 0 in models of version 0.1.0.
         unit: seconds of one, in which stamps that are numbers are counted.
 
     Example:
@@ -81,6 +83,7 @@ class RecordingIndex:
     step: float
     rate: float | None
     decays: bool = False
+    lows: dict[str, float] = field(default_factory=dict)
     unit: float = 1.0
 
     @classmethod
@@ -116,7 +119,7 @@ class RecordingIndex:
             elapsed = bool(found.timed and rate is None and _uneven(found.gaps, step))
         draft = cls(
             list(found.channels), list(static), {}, {}, {}, [], found.timed, elapsed, step, rate,
-            decays, found.unit,
+            decays, unit=found.unit,
         )  # fmt: skip
         items = [draft.resampled(one) for one in found.items]
         values = np.concatenate([one.values for one in items])
@@ -130,10 +133,7 @@ class RecordingIndex:
                 raise DataError(
                     f"channel {name!r}: has no number in the training data; leave it out"
                 )
-            if _is_skewed(there):
-                draft.tails[name] = float(np.median(there[there > 0]))
-                there = np.log1p(there / draft.tails[name])
-            draft.units[name] = _unit(there)
+            draft._learn_channel(name, there)
             if len(there) < len(values) or decays:
                 draft.gappy.append(name)
         for n, name in enumerate(static):
@@ -147,8 +147,17 @@ class RecordingIndex:
                     )
                 draft.words[name] = words
             else:
-                draft.units[name] = _unit(np.array([number_or_nan(value) for value in seen]))
+                draft.units[name] = find_unit(np.array([number_or_nan(value) for value in seen]))
         return draft
+
+    def _learn_channel(self, name: str, numbers: Numbers) -> None:
+        """Note the unit of a channel, and its tail, by all its numbers (N,)."""
+        if _is_skewed(numbers):
+            low = self.lows[name] = float(numbers.min())
+            above = numbers - low
+            self.tails[name] = float(np.median(above[above > 0]))
+            numbers = np.log1p(above / self.tails[name])
+        self.units[name] = find_unit(numbers)
 
     @property
     def features(self) -> int:
@@ -222,6 +231,7 @@ class Encoder:
         self._index, self._fixed = index, fixed
         self._units = np.array([index.units[name] for name in index.channels]).T
         self._tails = np.array([index.tails.get(name, math.nan) for name in index.channels])
+        self._lows = np.array([index.lows.get(name, 0.0) for name in index.channels])
         place = {name: n for n, name in enumerate(index.channels)}
         self._gappy = [place[name] for name in index.gappy]
         self._last = np.zeros(len(index.channels))
@@ -236,7 +246,7 @@ class Encoder:
             raise ArgumentError(f"expected {len(index.channels)} channels, got {width}")
         mean, deviation = self._units
         if index.tails:
-            logs = np.log1p(np.maximum(values, 0) / self._tails)
+            logs = np.log1p(np.maximum(values - self._lows, 0) / self._tails)
             values = np.where(self._tails > 0, logs, values)
         there = ~np.isnan(values)
         scaled = ((values - mean) / deviation).clip(-MOST, MOST)
@@ -280,17 +290,13 @@ def windows_of(steps: int, size: int | None, overlap: float) -> list[tuple[int, 
     return [(begin, begin + size) for begin in begins]
 
 
-def _unit(numbers: Numbers) -> list[float]:
-    """Mean and deviation; 1 of what is always the same."""
-    mean, deviation = float(numbers.mean()), float(numbers.std())
-    return [mean, deviation if deviation > TINY * abs(mean) else 1.0]
-
-
 def _is_skewed(numbers: Numbers) -> bool:
-    low, deviation = numbers.min(), numbers.std()
-    if low < 0 or deviation <= TINY * abs(numbers.mean()):
+    level = numbers.min()
+    error = numbers - level - (numbers - level).mean()
+    deviation = error.std()
+    if deviation <= ROUNDING * abs(level):
         return False
-    return bool((((numbers - numbers.mean()) / deviation) ** 3).mean() > SKEWED)
+    return bool(((error / deviation) ** 3).mean() > SKEWED)
 
 
 def _uneven(gaps: Numbers, step: float) -> bool:

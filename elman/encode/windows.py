@@ -7,13 +7,18 @@ network, i = 0 .. S - 2, reads
     y some steps (lags) before segment i + 1, and which        what was seen then
     covariates of segment i of which only the past is known, and which
     covariates of segment i + 1 that are known before, the calendar too
-    what does not change: numbers, log of the scale, categories
+    what does not change: numbers, log of the scale beside the usual one, categories
 
-and says y of segment i + 1, in units of the scale of its window (`elman.encode.scale.find_scale`).
-What lies behind the origin is not seen: y of the horizon is masked there.  So a forecast is what
-the network says if nothing more is observed, and its state goes on as ever.  With `feedback` (as in
-Salinas et al. 2017, arXiv:1704.04110) the horizon is seen, one step late: in training the truth, in
-a forecast samples.
+and predicts y of segment i + 1, in units of the scale of its window (`elman.encode.scale`).  That
+is at least a share of the usual scale of the series: the mean over the contexts, one after the
+other from its beginning, that lie before the origin; in training over all of the training part.
+No y after the origin is read: it is masked there.  So a forecast is what the network predicts if
+nothing more is observed, and its state goes on as ever.  With `feedback` (as in Salinas et al.
+2017, arXiv:1704.04110) the horizon is read, one step late: in training the truth, in a forecast
+samples.
+
+In training numbers of some windows are hidden, single ones or many in a row, so that the network
+learns how little is known where numbers are missing.
 
 Shape legend: B windows, L steps of the series in a window, K targets, S segments, w steps of one.
 """
@@ -31,7 +36,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.encode.neighbours import FEATURES, draw_turns, look_around
-from elman.encode.scale import Scaling, find_scale, find_steps, find_velocity
+from elman.encode.scale import Scaling
+from elman.encode.units import UsualScale, draw_gaps, in_units, size_of
 
 Numbers = NDArray[np.float64]
 
@@ -56,6 +62,10 @@ class Layout:
         plane: whether the two targets are a place in the plane.
         neighbours: M, how many others a step sees at most.
         jitter: deviation of noise in training on what is seen, in usual steps, on average.
+        gaps: share of the windows of training in which numbers are hidden.
+        unit: usual scale of each target in the training data; () in models of version 0.1.0.
+        spread: deviation of the logarithm of the scales of windows around it.
+        level: share of the mean |y| that a scale has at least, in models of version 0.1.0.
     """
 
     context: int
@@ -73,6 +83,10 @@ class Layout:
     plane: bool = False
     neighbours: int = 0
     jitter: float = 0.0
+    gaps: float = 0.0
+    unit: tuple[float, ...] = ()
+    spread: tuple[float, ...] = ()
+    level: float = 0.0
 
     @property
     def seen(self) -> int:
@@ -126,6 +140,8 @@ class Record:
         known: (T or more, F).
         static: numbers.
         codes: of categories, -1 for an unknown one.
+        usual: scale (K,) of its windows in training, that of all series for a new one; None if it
+            is not known.
     """
 
     y: Numbers
@@ -133,6 +149,7 @@ class Record:
     known: NDArray[np.float32]
     static: NDArray[np.float32]
     codes: NDArray[np.int64]
+    usual: Numbers | None = None
 
 
 class Window(NamedTuple):
@@ -193,6 +210,13 @@ class Windows:
             self.known[begin : begin + len(known)] = known
         self.static = np.stack([one.static for one in records])
         self.codes = np.stack([one.codes for one in records])
+        none = np.zeros(layout.targets)
+        usual: list[Numbers] = [none if one.usual is None else one.usual for one in records]
+        self.usual: Numbers = np.stack(usual)
+        # Of each series the usual scale behind 0, 1, 2, .. whole contexts.
+        before = [UsualScale(layout).after_each(one.y) for one in records]
+        self._before_begins = np.append(0, np.cumsum([len(part) for part in before])[:-1])
+        self._before = np.concatenate(before)
 
     def cut(
         self,
@@ -210,56 +234,72 @@ class Windows:
             origins: steps before the first that is forecast.
             ends: of each series how many steps are there at all, None for all.
             learn: whether the context has targets, too, with feedback.
-            draw: turns the windows of a plane, and adds noise; None for as they are.
+            draw: turns the windows of a plane, adds noise, and hides numbers; None for as they
+                are, outside training.
         """
         layout, w = self.layout, self.layout.segment
         rows, steps, context, back = len(which), layout.steps, layout.context, layout.back
         last = (self.lengths if ends is None else ends)[which, None]
         time = origins[:, None] + np.arange(-context - back, layout.behind)
-        whole, turn = self._at(self.y, which, time, last), None
-        if draw is not None:
-            whole, turn = self._varied(whole, draw)
-        seen, shift, scale = in_units(whole, layout)
-        time, y = time[:, back:], whole[:, back:]
+        past = self._at(self.past, which, time[:, back:-w], last)
+        whole: Numbers = self._at(self.y, which, time, last)
+        read, turn, spare = whole, None, self.usual[which, None]
+        if draw is None:
+            usual = self._before[self._before_begins[which] + origins // context][:, None]
+        else:
+            usual = spare
+            whole, read, turn = self._varied(whole, past, draw)
+        seen, shift, scale = in_units(read, layout, usual, spare)
+        time, y, read = time[:, back:], whole[:, back:], read[:, back:]
         if not layout.feedback:
             seen[:, back + context :] = np.nan
         parts = [seen[:, back:-w]]
         for lag in layout.lags:  # what was seen some steps before each that is said
             parts.append(seen[:, back + w - lag :][:, : steps * w])
-        past = self._at(self.past, which, time[:, :-w], last)
         past[:, context:] = np.nan
         numbers = [_with_mask(part).reshape(rows, steps, -1) for part in [*parts, past]]
         known = self.known[self._known_begins[which, None] + time[:, w:].clip(min=0)]
         known[time[:, w:] < 0] = 0
         known[:, context + layout.horizon - w :] = 0  # a segment may reach further
         numbers.append(known.reshape(rows, steps, -1))
-        fixed = [self.static[which], np.log(scale[:, 0])]
+        fixed: list[NDArray[Any]] = [self.static[which], size_of(scale[:, 0], layout)]
         numbers += [np.repeat(part[:, None], steps, axis=1) for part in fixed]
         if not layout.feedback:  # how far ahead, from 0 to 1
             ahead = (np.arange(steps) - layout.seen + 1).clip(min=0) / layout.ahead
             numbers.append(np.broadcast_to(ahead[:, None], (rows, steps, 1)))
         if self.others is not None:  # at the end of each segment
-            own = np.diff(y, axis=1, prepend=np.nan)[:, w - 1 : context : w]
+            own = np.diff(read, axis=1, prepend=np.nan)[:, w - 1 : context : w]
             around = self.around(which, time[:, w - 1 : context : w], own, turn)
             numbers.append(np.pad(around, ((0, 0), (0, steps - layout.seen), (0, 0))))
         numbers.append(np.repeat(self.codes[which][:, None], steps, axis=1))
         inputs = np.concatenate([part.astype(np.float32) for part in numbers], axis=2)
+        targets = self._targets(y, read, shift, scale, learn=learn)
+        shift, scale = shift[:, : layout.horizon], scale[:, : layout.horizon]
+        return Window(torch.from_numpy(inputs), torch.from_numpy(targets), shift, scale)
+
+    def _targets(
+        self, y: Numbers, read: Numbers, shift: Numbers, scale: Numbers, *, learn: bool
+    ) -> NDArray[np.float32]:
+        """What is wanted (B, S - 1, w K, 2) of windows (B, L, K), of which some is read."""
+        layout, context, rows = self.layout, self.layout.context, len(y)
+        # Nothing is learned from a window of which nothing is seen.
+        there = ~np.isnan(read[:, :context])
+        y = np.where(there.any(1, keepdims=True), y, np.nan)
         targets = np.full((*y.shape, 2), np.nan)
         targets[..., 1] = scale[:, :1]
         targets[:, context:, :, 1] = scale
         targets[:, context:, :, 0] = (y[:, context:] - shift) / scale
         if layout.feedback and learn:
-            targets[:, :context, :, 0] = (y[:, :context] - shift) / scale
-        there = ~np.isnan(y[:, :context])
-        # Nothing is learned from a window of which nothing is seen.
-        targets[..., 0] = np.where(there.any(1, keepdims=True), targets[..., 0], np.nan)
+            # With hidden numbers the horizon alone, whose steps are all read, as in a forecast.
+            hidden = np.any(~np.isnan(y[:, :context]) & ~there, axis=(1, 2), keepdims=True)
+            before = (y[:, :context] - shift) / scale
+            targets[:, :context, :, 0] = np.where(hidden, np.nan, before)
         if layout.scaling == "last":  # the last number that is seen is 0 by itself
-            last_seen = context - 1 - there[:, ::-1].argmax(1)
-            targets[np.arange(rows)[:, None], last_seen, np.arange(layout.targets), 0] = np.nan
+            last = context - 1 - there[:, ::-1].argmax(1)
+            targets[np.arange(rows)[:, None], last, np.arange(layout.targets), 0] = np.nan
         targets[:, context + layout.horizon :, :, 0] = np.nan
-        targets = targets[:, w:].reshape(rows, steps, -1, 2).astype(np.float32)
-        shift, scale = shift[:, : layout.horizon], scale[:, : layout.horizon]
-        return Window(torch.from_numpy(inputs), torch.from_numpy(targets), shift, scale)
+        wanted = targets[:, layout.segment :].reshape(rows, layout.steps, -1, 2)
+        return wanted.astype(np.float32)
 
     def around(
         self,
@@ -273,17 +313,30 @@ class Windows:
         rows = self.begins[which, None] + time
         return look_around(self.y, self.others, rows, time > 0, own, turn)
 
-    def _varied(self, y: Numbers, draw: np.random.Generator) -> tuple[Numbers, Numbers | None]:
-        """Windows of training (B, L, K), turned and with noise on what is seen, and the turns."""
+    def _varied(
+        self, y: Numbers, past: NDArray[np.float32], draw: np.random.Generator
+    ) -> tuple[Numbers, Numbers, Numbers | None]:
+        """Windows of training (B, L, K), turned and with noise; these with gaps; and the turns.
+
+        The same numbers of the covariates of the past are hidden in place.
+        """
         layout, turn = self.layout, None
+        until = layout.back + layout.context
         if layout.plane:
             turn = draw_turns(draw, len(y))
             y = y @ turn
         if layout.jitter:
-            noise = draw.standard_normal((len(y), layout.back + layout.context - 1, layout.targets))
+            noise = draw.standard_normal((len(y), until - 1, layout.targets))
             size = layout.jitter * draw.uniform(0, 2, (len(y), 1, 1))  # more in some than in others
             y[:, : noise.shape[1]] += size * np.array(layout.usual) * noise
-        return y, turn
+        read = y
+        if layout.gaps:
+            shape = (len(y), until, layout.targets + layout.past)
+            hidden = draw_gaps(draw, shape, layout.gaps)
+            read = y.copy()
+            read[:, :until][hidden[..., : layout.targets]] = np.nan
+            past[:, : layout.context][hidden[:, layout.back :, layout.targets :]] = np.nan
+        return y, read, turn
 
     def seen(self, which: NDArray[np.int64], origins: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether there is a number of every target in the context of windows (B)."""
@@ -309,22 +362,6 @@ class Windows:
         found: NDArray[Any] = values[place]
         found[(time < 0) | (time >= last)] = np.nan
         return found
-
-
-def in_units(y: Numbers, layout: Layout) -> tuple[Numbers, Numbers, Numbers]:
-    """Windows (B, back + L, K) in units of what is seen, and shift and scale of what is said.
-
-    With scaling `velocity` steps are seen instead of places, and what is said is the velocity until
-    then: shift and scale are those of each step behind the origin, (B, behind, K); else (B, 1, K).
-    """
-    known = y[:, layout.back :][:, : layout.context]
-    shift, scale = find_scale(known, layout.scaling, usual=layout.usual, plane=layout.plane)
-    seen = (y - shift) / scale
-    if layout.scaling == "velocity":
-        seen = find_steps(seen)
-        velocity, time = find_velocity(known, layout.behind)
-        shift, scale = shift + velocity * time, scale * time
-    return seen, shift, scale
 
 
 def _with_mask(part: NDArray[np.floating]) -> NDArray[np.float32]:

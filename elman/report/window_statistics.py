@@ -6,7 +6,8 @@
     regression    the last value and the mean of each channel and whether there is one, and static
                   columns, in units of the training data: C = 0.1
 
-of scikit-learn, an extra.  A recording has the mean of the probabilities of its windows.
+of scikit-learn, an extra.  A recording has the mean of the probabilities of its windows.  All
+numbers are in units of the training data, as a forest reads them as float32.
 
 For tags of steps the forest sees mean, deviation, least, greatest and what is there of the WIDTH
 steps around each, and learns from MOST steps, drawn at random.
@@ -22,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elman.encode.scale import find_unit
 from elman.optional import find
 
 FOREST = "random forest on statistics of windows"
@@ -89,12 +91,15 @@ def by_forest(
 
     def features(windows: Windows) -> Numbers:
         steps = np.array([[len(one)] for one in windows[0]])
-        rows = np.concatenate([_each(windows, statistics), steps], 1)
+        return np.concatenate([_each(windows, statistics), steps], 1)
+
+    def ready(rows: Numbers) -> Numbers:
         return np.asarray(np.nan_to_num(rows, nan=-1e9))
 
     def fit(x: Numbers, y: NDArray[np.int64]) -> Callable[[Numbers], tuple[Numbers, Numbers]]:
-        forest = RandomForestClassifier(trees, min_samples_leaf=2, random_state=0).fit(x, y)
-        return lambda other: (forest.predict_proba(other), forest.classes_)
+        forest = RandomForestClassifier(trees, min_samples_leaf=2, random_state=0)
+        forest.fit(ready(x), y)
+        return lambda other: (forest.predict_proba(ready(other)), forest.classes_)
 
     name = FOREST if trees == TREES else f"{FOREST}, {trees} trees"
     return name, _run(features, fit, train, targets, others, classes)
@@ -137,16 +142,24 @@ def _each(windows: Windows, of: Callable[[Numbers], Numbers]) -> Numbers:
     return np.asarray(np.concatenate([rows, fixed], 1))
 
 
+def _in_units(rows: Numbers, train: Numbers) -> Numbers:
+    """Columns in units of the training data, NaN of what is missing."""
+    units = [find_unit(column[~np.isnan(column)]) for column in train.T]
+    mean, deviation = np.array(units).T
+    return np.asarray((rows - mean) / deviation)
+
+
 def _run(
     features: Callable[[Windows], Numbers],
     fit: Callable[[Numbers, NDArray[np.int64]], Callable[[Numbers], tuple[Numbers, Numbers]]],
     train: Windows, targets: Tensor, others: dict[str, Windows], classes: int,
 ) -> dict[str, Tensor]:  # fmt: skip
     """Fit on windows with the label of their recording; of several labels, each by itself."""
-    x, owners = features(train), train[2]
+    rows, owners = features(train), train[2]
     several = targets.dim() == 2
     columns = targets.long().T if several else targets[None]
-    made = {name: features(windows) for name, windows in others.items()}
+    x = _in_units(rows, rows)
+    made = {name: _in_units(features(windows), rows) for name, windows in others.items()}
     found = {
         name: np.zeros((int(windows[2].max()) + 1, classes)) for name, windows in others.items()
     }
@@ -188,7 +201,9 @@ def steps_by_forest(
         return None
     from sklearn.ensemble import RandomForestClassifier
 
-    wanted = np.concatenate(tags)
+    wanted, rows = np.concatenate(tags), np.concatenate(train)
+    train = [_in_units(one, rows) for one in train]
+    others = {name: [_in_units(one, rows) for one in some] for name, some in others.items()}
     draw = np.random.default_rng(0)
     kept = np.sort(draw.permutation(len(wanted))[:MOST])
     ends = np.cumsum([len(one) for one in train])

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from elman.encode.index import SeriesIndex
 from elman.encode.neighbours import look_around
-from elman.encode.windows import Layout, Record, Window, in_units
+from elman.encode.units import UsualScale, in_units, size_of
+from elman.encode.windows import Layout, Record, Window
 from elman.errors import ArgumentError
 from elman.read.clock import Clock, read_stamps
 from elman.read.frequency import Frequency, Stamps
@@ -90,6 +91,9 @@ class LiveForecaster:
         self._whole = np.full((length + layout.behind, layout.targets), np.nan)
         self._y = self._whole[:length]
         self._y[:] = _end(record.y, self._steps, len(self._y), np.nan)
+        self._usual = UsualScale(layout)
+        self._usual.after_each(record.y)
+        self._spare = np.zeros((1, layout.targets)) if record.usual is None else record.usual[None]
         unknown = [index.encode_value(name, "") for name in index.past]
         self._unknown = np.concatenate(unknown) if unknown else np.zeros(0, dtype=np.float32)
         self._past = _end(record.past, self._steps, layout.context, np.nan)
@@ -170,12 +174,16 @@ class LiveForecaster:
         if self._layout.known:
             _append(self._told, self._next_waves())
         self._steps += 1
+        if self._steps % self._layout.context == 0:
+            self._usual.after_each(self._y[-self._layout.context :])
 
     def _skip(self, count: int) -> None:
         """Move on by steps of which nothing is known."""
+        context = self._layout.context  # after one more the usual scale has seen all numbers
         reach = len(self._whole) + self._layout.horizon  # no window reads what came before
-        self._steps += max(0, count - reach)
-        for _ in range(min(count, reach)):
+        beyond = max(0, count - reach - context)
+        for step in range(count - beyond):
+            self._steps += beyond if step == context else 0
             self._take(np.full(self._layout.targets, np.nan), {})
 
     def _missed(self, at: Any) -> int:
@@ -297,7 +305,7 @@ class LiveForecaster:
     def _read(self) -> Window:
         """The window at the end, as `Windows.cut` makes it."""
         layout = self._layout
-        seen, shift, scale = in_units(self._whole[None], layout)
+        seen, shift, scale = in_units(self._whole[None], layout, self._usual.now, self._spare)
         there = ~np.isnan(seen[0])
         y = np.where(there, seen[0], 0)
         for part in self._parts:
@@ -312,7 +320,7 @@ class LiveForecaster:
             self._near[:] = self._around[layout.segment - 1 :: layout.segment]
             if layout.segment == 1:  # of the first place no velocity is known
                 self._near[0] = 0
-        self._size[:] = np.log(scale[0, 0])
+        self._size[:] = size_of(scale[0, 0], layout)
         shift, scale = shift[:, : layout.horizon], scale[:, : layout.horizon]
         return Window(self._window, self._nothing, shift, scale)
 

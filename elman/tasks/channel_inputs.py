@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from elman.encode.augment import Augment
-from elman.encode.recordings import NEVER, RecordingIndex
+from elman.encode.recordings import RecordingIndex
+from elman.encode.scale import NEVER
 from elman.encode.series import SeriesEmbed
 from elman.errors import ArgumentError
 from elman.read.recording_source import RecordingSource
@@ -169,7 +170,7 @@ def learn_index(model: Classifier | Tagger, found: Recordings, notes: list[str])
     )  # fmt: skip
     never = [name for name in index.channels if index.units[name][1] == NEVER]
     if never:
-        notes.append(f"variables of held-out data only, which say nothing: {', '.join(never)}")
+        notes.append(f"never change in the training data, so are not read: {', '.join(never)}")
     if index.gappy:
         shown = ", ".join(index.gappy[:5])
         more = f" and {len(index.gappy) - 5} more" if len(index.gappy) > 5 else ""

@@ -241,17 +241,18 @@ class Forecaster(ForecasterSettings, Estimator):
     @property
     def layout(self) -> Layout:
         """What a window is made of."""
+        from elman.encode.scale import LEVEL
         from elman.encode.windows import Layout
 
-        season, horizon = self.seasonal, self.ahead
-        segment = self.segment or (season if self.decoder == "direct" and season <= horizon else 1)
-        context = self.context or max(7 * season, 2 * horizon)
+        season, index = self.seasonal, self.index
+        context, segment = self.window_of(self._frequency)
         lags = self.lags if self.lags is not None else (season,) if season > 1 else ()
         return Layout(
-            -(-context // segment) * segment, horizon, segment, **self.index.sizes,
-            categories=tuple(self.index.categories), lags=tuple(lag for lag in lags if lag > 0),
-            feedback=self.decoder == "autoregressive", scaling=self.scaling,
-            usual=self._usual, plane=self.plane, neighbours=self.neighbours, jitter=self.jitter,
+            context, self.ahead, segment, **index.sizes, categories=tuple(index.categories),
+            lags=tuple(lag for lag in lags if lag > 0), feedback=self.decoder == "autoregressive",
+            scaling=self.scaling, usual=self._usual, plane=self.plane, neighbours=self.neighbours,
+            jitter=self.jitter, gaps=self.hides, unit=tuple(index.unit), spread=tuple(index.spread),
+            level=0.0 if index.unit else LEVEL,
         )  # fmt: skip
 
     @property
@@ -285,6 +286,13 @@ class Forecaster(ForecasterSettings, Estimator):
         """Steps of a forecast: what is set, or a season, or 12."""
         season = self.season_of(frequency)
         return self.horizon or (season if season > 1 else 12)
+
+    def window_of(self, frequency: Frequency) -> tuple[int, int]:
+        """Steps of the context, and of a segment: as set, or as the season suggests."""
+        season, horizon = self.season_of(frequency), self.horizon_of(frequency)
+        segment = self.segment or (season if self.decoder == "direct" and season <= horizon else 1)
+        context = self.context or max(7 * season, 2 * horizon)
+        return -(-context // segment) * segment, segment
 
     @property
     def levels(self) -> tuple[float, ...]:

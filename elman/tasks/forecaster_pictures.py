@@ -113,4 +113,4 @@ def _mean(values: NDArray[Any]) -> float:
 
 
 def _listed(values: NDArray[Any]) -> list[float | None]:
-    return [float(f"{x:.6g}") if np.isfinite(x) else None for x in values.tolist()]
+    return [x if np.isfinite(x) else None for x in values.tolist()]

@@ -13,12 +13,13 @@ from lightning_fabric import Fabric
 from elman.decode.conformal import least
 from elman.encode.index import SeriesIndex
 from elman.encode.windows import Layout, Windows
-from elman.errors import ArgumentError, DataError
+from elman.errors import ArgumentError, DataError, FolderError
 from elman.optional import need
 from elman.read.frequency import Frequency
 from elman.read.series import SeriesTable
 from elman.report.forecasts import Scored
 from elman.tasks.card import model_card
+from elman.tasks.folder import SERIES, read_json
 from elman.tasks.forecaster_pictures import pictures
 from elman.tasks.forecaster_scores import (
     SCORED,
@@ -67,7 +68,16 @@ def train_forecaster(
 def resume_forecaster(
     model: Forecaster, described: dict[str, Any], folder: Path, *, show: bool
 ) -> None:
-    """Go on with a run, see `Estimator.resume`."""
+    """Go on with a run, see `Estimator.resume`.
+
+    Raises:
+        FolderError: version 0.1.0 began it.
+    """
+    if (folder / SERIES).exists() and "unit" not in read_json(folder / SERIES):
+        raise FolderError(
+            f"{folder}: was begun by version 0.1.0, which scaled series otherwise; load it to use "
+            "it, or train anew"
+        )
     fabric = build_fabric(model)
 
     def prepare() -> Parts[SeriesTable]:
@@ -166,7 +176,8 @@ def _learn_from(model: Forecaster, table: SeriesTable, targets: int, known: Whol
     index = SeriesIndex.build(
         replace(table, series=series), table.columns[:targets], past=model.past,
         future=model.future, static=model.static, per_series=model.per_series,
-        with_calendar=model.calendar,
+        with_calendar=model.calendar, scaling=model.scaling,
+        context=model.window_of(table.frequency)[0], plane=model.plane,
     )  # fmt: skip
     model.build(index)
     errors = seasonal_errors(table, targets, model.seasonal)
@@ -324,7 +335,7 @@ def describe(model: Forecaster, name: str) -> str:
     if layout.plane:
         scores: dict[str, Any] = next(iter(model.metrics.get("model", {}).values()), {})
         best = (name for name in scores if name.startswith("best of"))
-        columns = {score: (score, "{:.3f}") for score in ("ADE", "FDE", *best)}
+        columns = {score: (score, "{:.4g}") for score in ("ADE", "FDE", *best)}
     return model_card(
         model, name, title="what comes next",
         made=f"{model.cell.upper()}, {model.decoder}, {layout.horizon} steps{of} from the last "

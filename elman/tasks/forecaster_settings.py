@@ -70,7 +70,7 @@ class ForecasterSettings(TableSettings, NetworkSettings):
     samples: int = 200
     """Futures that are drawn for a forecast, if autoregressive."""
     scaling: Literal["mean", "standard", "robust", "last", "velocity"] | None = "last"
-    """Units of a window, from what is seen before the forecast; None for numbers as they are."""
+    """Unit of a window, found before its forecast; None for one of all windows, mean |y|."""
     plane: bool = False
     """The two targets are a place: one scale, and turned and mirrored in training."""
     neighbours: int = 0
@@ -79,6 +79,9 @@ class ForecasterSettings(TableSettings, NetworkSettings):
     """Column of the scene that neighbours share; None if all series are of one."""
     jitter: float = 0.0
     """Noise in training on what is seen but the last place: mean of its deviation, in steps."""
+    gaps: float | None = None
+    """Share of training windows with hidden numbers, so that intervals widen where some are
+    missing; None for 0.3, 0.15 if autoregressive, 0 for places."""
     windows: int | None = None
     """Windows of an epoch, drawn anew for each; None for all, at least 2,000, at most 20,000."""
     hidden_size: tuple[int, ...] | int = 128
@@ -99,6 +102,14 @@ class ForecasterSettings(TableSettings, NetworkSettings):
     """What is held out for validation: the end of each series, or series as a whole."""
     statistics: bool = False
     """Score exponential smoothing and the theta method, too; slow, needs statsforecast."""
+
+    @property
+    def hides(self) -> float:
+        """Share of training windows with hidden numbers."""
+        if self.gaps is not None:
+            return self.gaps
+        # A step after the other learns from all numbers that are hidden, too.
+        return 0.0 if self.plane else 0.15 if self.decoder == "autoregressive" else 0.3
 
     @property
     def says(self) -> str:
@@ -175,6 +186,10 @@ class ForecasterSettings(TableSettings, NetworkSettings):
             raise ArgumentError("group says whose neighbours one is: set neighbours")
         if self.group == self.unique_id:
             raise ArgumentError(f"group must be what several share, got {self.group!r}, one's name")
+        if self.gaps is not None and not (
+            isinstance(self.gaps, int | float) and 0 <= self.gaps <= 1
+        ):
+            raise ArgumentError(f"gaps must be a share from 0 to 1, got {self.gaps!r}")
         if not (isinstance(self.jitter, int | float) and 0 <= self.jitter < float("inf")):
             raise ArgumentError(f"jitter must be 0 or more, got {self.jitter!r}")
         if self.hold_out == "series" and self.per_series:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -54,8 +56,7 @@ def test_a_long_tail_is_read_as_a_logarithm_and_nothing_is_far_off() -> None:
     far = index.encode(recording([0, 1], [[1e30], [-5]]))[:, 0]
     assert far[0] == 8
     assert far[1] == pytest.approx(expected[0])  # below 0 is 0
-    below = RecordingIndex.build(all_of(recording(list(range(9)), [*tail, [-1]])))
-    assert not below.tails
+    assert not RecordingIndex.build(all_of(recording([0, 1, 2], [[0], [1], [2]]))).tails
 
 
 def test_the_time_between_steps_counts_where_it_is_uneven() -> None:
@@ -181,3 +182,32 @@ def test_noise_and_size_change_channels_only() -> None:
     assert abs(new[:, 0].mean() - 1) > 0.02
     assert abs(new[:, 0].mean() - new[:, 1].mean()) > 0.01
     assert not Augment(2)
+
+
+@pytest.mark.parametrize(("factor", "level"), [(2.0**-40, 0), (1e12, 0), (1e-5, 52.52), (1, 1e7)])
+def test_channels_have_any_unit_and_level(factor: float, level: float) -> None:
+    draw = np.random.default_rng(0)
+    values = np.stack([draw.normal(2, 3, 60), draw.exponential(2, 60) ** 2, np.full(60, 7.0)], 1)
+    values[draw.random(60) < 0.3, 0] = NAN
+    moved = values * factor + level
+    plain, other = (
+        (RecordingIndex.build(all_of(one), static=["s"]), one)
+        for one in (
+            recording(list(range(60)), x.tolist(), 3 * scale + shift)
+            for x, scale, shift in ((values, 1.0, 0.0), (moved, factor, level))
+        )
+    )
+    assert plain[0].tails.keys() == other[0].tails.keys() == {"b"}
+    found, expected = other[0].encode(other[1]), plain[0].encode(plain[1])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    # What never changed in training tells nothing if it does later.
+    changed = recording([0], [[*moved[1, :2], 9 * factor + level]], 8 * factor + level)
+    np.testing.assert_allclose(other[0].encode(changed)[0, [2, 4]], 0, atol=1e-12)
+
+
+def test_a_model_of_version_0_1_0_reads_long_tails_from_zero() -> None:
+    tail = recording([0, 1, 2, 3], [[5.0], [6], [6], [105]])
+    index = replace(RecordingIndex.build(all_of(tail)), lows={}, tails={"a": 6.0})
+    mean, deviation = index.units["a"]
+    expected = (np.log1p(np.array([5, 6, 6, 105]) / 6) - mean) / deviation
+    np.testing.assert_allclose(index.encode(tail)[:, 0], expected, rtol=1e-6)

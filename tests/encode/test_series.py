@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from elman.encode.scale import LEAST_STEP, Scaling, find_scale, find_velocity
+from elman.encode.scale import (
+    LEAST,
+    LEAST_STEP,
+    LEVEL,
+    ROUNDING,
+    Scaling,
+    find_scale,
+    find_velocity,
+)
 from elman.encode.series import SeriesEmbed, calendar
 from elman.padded import Padded
 from elman.read.clock import read_stamps
@@ -76,10 +84,47 @@ def test_a_velocity_is_that_of_the_last_two_numbers() -> None:
 @pytest.mark.parametrize("steps", [1, 4, 100])
 def test_a_window_without_variation_or_without_a_number_has_one_too(how: str, steps: int) -> None:
     for value, size in ((7.0, 7.0), (-3.0, 3.0), (0.0, 1.0), (np.nan, 1.0)):
-        _, scale = find_scale(np.full((1, steps, 1), value), how)  # type: ignore[arg-type]
+        y = np.full((1, steps, 1), value)
         constant = how not in ("mean", "velocity") and size != 1.0
         size = 1.0 if how == "velocity" else size
+        # Where nothing ever moves, what rounding leaves of the level; in version 0.1.0 a share.
+        _, scale = find_scale(y, how)  # type: ignore[arg-type]
+        assert scale.item() == pytest.approx(size * ROUNDING if constant else size)
+        _, scale = find_scale(y, how, level=LEVEL)  # type: ignore[arg-type]
         assert scale.item() == pytest.approx(size * max(steps**-2, 1e-3) if constant else size)
+
+
+@pytest.mark.parametrize("how", ["mean", "standard", "robust", "last"])
+def test_a_scale_is_at_least_a_share_of_the_usual_one(how: str) -> None:
+    def scale(y: list[float], usual: float, spare: float) -> float:
+        window = np.array(y)[None, :, None]
+        found = find_scale(window, how, usual=usual, spare=spare)  # type: ignore[arg-type]
+        return float(found[1].item())
+
+    # Of few numbers more of it, as they tell little; the spare one only if nothing has moved.
+    assert scale([0.0] * 20, 5.0, 9.0) == pytest.approx(LEAST * 5)
+    assert scale([0.0] * 2, 5.0, 9.0) == pytest.approx(5 / 2)
+    assert scale([np.nan] * 19 + [0.0], 5.0, 9.0) == pytest.approx(5)
+    assert scale([0.0] * 20, 0.0, 9.0) == pytest.approx(LEAST * 9)
+    assert scale([-1.0, 1.0] * 10, 0.0, 1e9) == pytest.approx(scale([-1.0, 1.0] * 10, 0.0, 0.0))
+
+
+@pytest.mark.parametrize("how", SCALINGS)
+@given(
+    y=hnp.arrays(np.float64, (2, 9, 1), elements=st.integers(-(2**20), 2**20).map(float)),
+    factor=st.integers(-40, 40),
+    level=st.integers(-(2**20), 2**20),
+)
+def test_a_scale_follows_the_unit_and_not_the_level(
+    how: str, y: np.ndarray, factor: int, level: int
+) -> None:
+    usual = 1000.0
+    shift, scale = find_scale(y, how, usual=usual)  # type: ignore[arg-type]
+    c = 0.0 if how == "mean" else float(level)
+    f = 2.0**factor
+    found = find_scale(y * f + c * f, how, usual=usual * f)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found[0], (shift + c) * f, rtol=1e-12, atol=1e-9 * f)
+    np.testing.assert_allclose(found[1], scale * f, rtol=1e-9)
 
 
 def test_half_of_zeros_does_not_make_a_robust_scale_tiny() -> None:

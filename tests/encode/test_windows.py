@@ -190,3 +190,32 @@ def test_a_forecast_in_parts_is_the_forecast_of_the_whole(layout: Layout) -> Non
         first, state = model(Padded.full(inputs[:, :k]))
         rest, _ = model(Padded.full(inputs[:, k:]), map_state(torch.clone, state))
         torch.testing.assert_close(torch.cat([first.data, rest.data], 1), whole.data)
+
+
+@pytest.mark.parametrize("name", ["plain", "segments", "feedback"])
+def test_numbers_are_hidden_in_training_only_and_the_future_stays(name: str) -> None:
+    layout = replace(LAYOUTS[name], scaling=None, gaps=1.0)
+    windows = Windows([record(layout, 30)], layout)
+    which, origins = np.zeros(400, dtype=np.int64), np.full(400, 15)
+    plain = windows.cut(which, origins)
+    drawn = windows.cut(which, origins, draw=np.random.default_rng(0))
+    assert torch.equal(plain.inputs[0], windows.cut(which[:1], origins[:1]).inputs[0])
+    # Which numbers of the segments before the origin are read, and of those behind it.
+    each = layout.segment * layout.targets
+    there = [
+        torch.cat([
+            w.inputs[:, :, n * 2 * layout.targets + layout.targets :][:, :, : layout.targets]
+            for n in range(layout.segment)
+        ], 2)
+        for w in (plain, drawn)
+    ]  # fmt: skip
+    assert there[0].shape[2] == each
+    seen = slice(0, layout.seen)
+    share = there[1][:, seen].sum() / there[0][:, seen].sum()
+    assert 0.4 < share < 0.6  # a window keeps any part
+    assert (there[1] <= there[0]).all()
+    assert torch.equal(there[1][:, layout.seen :], there[0][:, layout.seen :])
+    behind = [w.targets[:, layout.seen - 1 :, :, 0] for w in (plain, drawn)]
+    some = ~behind[1].isnan()  # nothing is learned of a target of which nothing is seen
+    assert torch.equal(behind[0][some], behind[1][some])
+    assert some.float().mean() > 0.7 * (~behind[0].isnan()).float().mean()

@@ -58,7 +58,7 @@ def write(path: Path, columns: dict[str, list[Any]]) -> Path:
 
 @pytest.fixture(scope="module")
 def trained() -> elman.Forecaster:
-    return elman.Forecaster(**SETTINGS).fit(table())
+    return elman.Forecaster(**{**SETTINGS, "epochs": 8}).fit(table())
 
 
 def test_it_learns_the_season_of_every_series(trained: elman.Forecaster) -> None:

@@ -1,0 +1,118 @@
+"""Windows of series in units of what is seen of them, and the gaps that training makes in them.
+
+A scale is at least a share of the usual scale of its series (`elman.encode.scale.find_scale`),
+which is the mean over its contexts, one after the other, that lie before the origin and moved.
+
+Shape legend: B windows, L steps of the series in a window, K targets, N contexts, C columns.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.encode.scale import find_scale, find_scales, find_steps, find_velocity
+
+if TYPE_CHECKING:
+    from elman.encode.windows import Layout
+
+FAR = 3.0  # deviations, at most, of the logarithm of a scale from the usual one
+
+Numbers = NDArray[np.float64]
+
+
+class UsualScale:
+    """The usual scale of a series as it goes on: the mean over its contexts that moved.
+
+    Args:
+        layout: of the windows.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.encode.units import UsualScale
+        >>> from elman.encode.windows import Layout
+        >>> usual = UsualScale(Layout(context=2, horizon=1, scaling="last"))
+        >>> y = np.array([1.0, 3.0, 4.0, 4.0, 4.0, 10.0, 9.0])[:, None]
+        >>> usual.after_each(y)[:, 0].tolist(), usual.now[0, 0].item()
+        ([0.0, 1.0, 1.0, 2.0], 2.0)
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._sum, self._count = np.zeros(layout.targets), np.zeros(layout.targets)
+
+    def after_each(self, y: Numbers) -> Numbers:
+        """That (1 + N, K) before, and after each of the next N whole contexts of y (T, K)."""
+        layout = self._layout
+        scales = find_scales(y, layout.scaling, layout.context, plane=layout.plane)
+        sums = np.cumsum([self._sum, *scales], axis=0)
+        counts = np.cumsum([self._count, *(scales > 0)], axis=0)
+        self._sum, self._count = sums[-1], counts[-1]
+        return np.asarray(sums / np.maximum(counts, 1))
+
+    @property
+    def now(self) -> Numbers:
+        """That (1, K), 0 if nothing has moved."""
+        return np.asarray(self._sum / np.maximum(self._count, 1))[None]
+
+
+def in_units(
+    y: Numbers, layout: Layout, usual: Numbers, spare: Numbers
+) -> tuple[Numbers, Numbers, Numbers]:
+    """Windows (B, back + L, K) in units of what is seen, and shift and scale of what is predicted.
+
+    With scaling `velocity` steps are seen instead of places, and what is predicted is the velocity
+    until then: shift and scale are those of each step behind the origin, (B, behind, K); else
+    (B, 1, K).
+
+    Args:
+        y: the windows.
+        layout: of them.
+        usual, spare: scales (B, 1, K), see `find_scale`; of places steps are used instead.
+    """
+    known = y[:, layout.back :][:, : layout.context]
+    if layout.plane or layout.scaling == "velocity":
+        usual = spare = np.array([[layout.usual or [0.0] * layout.targets]])
+    shift, scale = find_scale(
+        known, layout.scaling, usual=usual, spare=spare, plane=layout.plane, level=layout.level
+    )
+    if layout.scaling is None and layout.unit:  # one unit for all windows
+        scale = scale * layout.unit
+    seen = (y - shift) / scale
+    if layout.scaling == "velocity":
+        seen = find_steps(seen)
+        velocity, time = find_velocity(known, layout.behind)
+        shift, scale = shift + velocity * time, scale * time
+    return seen, shift, scale
+
+
+def size_of(scale: Numbers, layout: Layout) -> Numbers:
+    """Scales (..., K) as the network reads them: logarithms, around the usual one of training."""
+    if not layout.unit:
+        return np.log(scale)
+    spread = np.maximum(layout.spread, 1.0)
+    return np.asarray((np.log(scale / layout.unit) / spread).clip(-FAR, FAR))
+
+
+def draw_gaps(
+    draw: np.random.Generator, shape: tuple[int, int, int], share: float
+) -> NDArray[np.bool_]:
+    """Which numbers of windows (B, T, C) are hidden: of a share of them any part, in blocks.
+
+    A window has a length of its blocks, from 1 to T / 2, and a probability that one is hidden.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.encode.units import draw_gaps
+        >>> hidden = draw_gaps(np.random.default_rng(0), (4000, 20, 1), 0.4)
+        >>> round(float(hidden.any(1).mean()), 2), round(float(hidden.mean()), 2)
+        (0.35, 0.2)
+    """
+    rows, steps, columns = shape
+    some, rate = draw.random(rows) < share, draw.random(rows)
+    length = np.exp(draw.random(rows) * np.log(max(1.0, steps / 2)))[:, None]
+    block = (np.arange(steps) / length + draw.random((rows, 1))).astype(np.int64)
+    lots = np.take_along_axis(draw.random((rows, steps + 1, columns)), block[..., None], 1)
+    return np.asarray((lots < rate[:, None, None]) & some[:, None, None])

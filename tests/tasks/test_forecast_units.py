@@ -1,0 +1,218 @@
+"""A forecaster in any unit, on any level, with windows that stand still and with gaps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import elman
+from elman.encode.scale import LEAST
+from elman.encode.units import size_of
+from elman.errors import FolderError
+from elman.tasks.forecaster_use import windows_of
+
+pytest.importorskip("utilsforecast")
+
+# Two steps of the optimiser: what has to hold holds for any weights.
+QUICK: dict[str, Any] = {
+    "horizon": 4, "season": 4, "context": 12, "hidden_size": 8, "epochs": 1, "windows": 32,
+    "batch_size": 16, "device": "cpu", "samples": 20, "gaps": 0.5,
+}  # fmt: skip
+WAYS: dict[str, dict[str, Any]] = {
+    "quantile": {"scaling": "last"},
+    "conformal": {"conformal": True, "quantiles": (0.2, 0.5, 0.8), "scaling": "robust"},
+    "gaussian": {"output": "gaussian", "scaling": "standard", "segment": 1},
+    "student_t": {"output": "student_t", "scaling": "mean"},
+    "mixture": {"output": "mixture", "scaling": None},
+    "point": {"output": "point", "scaling": "last"},
+    "drawn student_t": {"decoder": "autoregressive", "scaling": "last"},
+    "drawn gaussian": {"decoder": "autoregressive", "output": "gaussian", "scaling": None},
+    "drawn mixture": {"decoder": "autoregressive", "output": "mixture", "scaling": "mean"},
+}
+Series = dict[str, list[Any]]
+
+
+def hard_series() -> list[np.ndarray]:
+    """A season with a gap and a rest, one that is mostly 0, and one that never moves."""
+    draw = np.random.default_rng(0)
+    season = np.array([1.0, 3, 2, 7])[np.arange(80) % 4] + draw.normal(0, 0.3, 80)
+    season[20:40], season[50:56] = 5.0, np.nan
+    rare = np.where(draw.random(80) < 0.06, draw.integers(1, 5, 80), 0.0)
+    return [season, rare, np.full(80, 2.0)]
+
+
+def said(options: dict[str, Any], values: list[np.ndarray]) -> np.ndarray:
+    """Quantiles at the end of all series, means, and what a live session gives after a number."""
+    model = elman.Forecaster(**{**QUICK, **options}).fit([one.tolist() for one in values])
+    found = model.predict()
+    live = model.stream("0").push(values[0][3])
+    parts = [found.quantiles.ravel(), found.mean.ravel(), live.quantiles.ravel()]
+    if model.says != "point" and not model.conformal:
+        futures = model.predict(futures=3).futures
+        assert futures is not None
+        parts.append(futures.ravel())
+    return np.concatenate(parts)
+
+
+@pytest.mark.parametrize("options", WAYS.values(), ids=WAYS)
+def test_forecasts_have_the_unit_of_the_series(options: dict[str, Any]) -> None:
+    values = hard_series()
+    plain = said(options, values)
+    # A power of two changes no digit.  Others are rounded, which two steps hardly enlarge.
+    for factor, tolerance in ((2.0**-40, 1e-12), (1e12, 1e-4)):
+        found = said(options, [one * factor for one in values])
+        np.testing.assert_allclose(found / factor, plain, atol=tolerance * np.abs(plain).max())
+
+
+@pytest.mark.parametrize("decoder", ["direct", "autoregressive"])
+@pytest.mark.parametrize("scaling", ["last", "standard", "robust"])
+def test_forecasts_move_with_the_level_of_the_series(scaling: str, decoder: str) -> None:
+    options = {"scaling": scaling, "decoder": decoder}
+    values = hard_series()
+    plain = said(options, values)
+    for factor, level, tolerance in ((1e-5, 52.52, 1e-4), (1.0, 1e7, 1e-4)):
+        # What is left of the movement on such a level has 9 digits or more.
+        found = said(options, [one * factor + level for one in values])
+        error = (found - level) / factor - plain
+        assert np.abs(error).max() < tolerance * np.abs(plain).max()
+
+
+@pytest.mark.parametrize("scaling", ["velocity", "last"])
+def test_places_have_any_unit_and_origin(scaling: str) -> None:
+    draw = np.random.default_rng(0)
+    x, y = draw.normal(1, 0.3, 60).cumsum(), draw.normal(0, 0.3, 60).cumsum()
+    options = {**QUICK, "targets": ("x", "y"), "plane": True, "scaling": scaling, "season": 1}
+    found = []
+    for factor, origin in ((1.0, 0.0), (2.0**-40, 0.0), (1e12, 0.0), (1.0, 2.0**20)):
+        columns = {"x": (x * factor + origin).tolist(), "y": (y * factor + origin).tolist()}
+        quantiles = elman.Forecaster(**options).fit(columns).predict().quantiles
+        found.append((quantiles - origin) / factor)
+    for other in found[1:]:
+        np.testing.assert_allclose(other, found[0], atol=1e-4)
+
+
+def test_covariates_have_any_unit_and_level() -> None:
+    draw = np.random.default_rng(0)
+    heat, load = draw.normal(20, 5, 64), draw.normal(3, 1, 64)
+    y = np.array([1.0, 3, 2, 7])[np.arange(60) % 4].tolist() + [None] * 4
+    options = {**QUICK, "past": ("load", "still"), "future": ("heat",), "static": ("size",)}
+
+    def quantiles(factor: float, level: float) -> np.ndarray:
+        columns = {
+            "unique_id": ["a"] * 64 + ["b"] * 64, "y": 2 * y,
+            "heat": 2 * (heat * factor + level).tolist(),
+            "load": 2 * (load * factor + level).tolist(), "still": [factor + level] * 128,
+            "size": [factor + level] * 64 + [2 * factor + level] * 64,
+        }  # fmt: skip
+        model = elman.Forecaster(**options).fit(columns)
+        # A column that never changed in training tells nothing if it does later.
+        columns["still"][-8:] = [9 * factor + level] * 8
+        assert np.array_equal(model.predict(columns).quantiles, model.predict().quantiles)
+        return model.predict().quantiles
+
+    plain = quantiles(1.0, 0.0)
+    for factor, level in ((2.0**40, 0.0), (1e-12, 0.0), (1e-5, 52.52), (1.0, 1e7)):
+        np.testing.assert_allclose(quantiles(factor, level), plain, atol=1e-4)
+
+
+def test_a_window_at_rest_has_a_share_of_the_usual_scale() -> None:
+    values = hard_series()
+    model = elman.Forecaster(**{**QUICK, "gaps": 0.0}).fit([one.tolist() for one in values])
+    index, windows = model.index, windows_of(model, model.history.table)
+    moving, _, never = (index.scales[name] for name in "012")
+    assert moving[0] > 1
+    assert never == [0.0]  # it takes the usual scale of all
+    window = windows.cut(np.array([0, 2]), np.array([36, 36]))
+    usual = windows.y[:12, 0].std()  # of the first context; the two after it rest or are short
+    assert window.scale[0] == pytest.approx(LEAST * (usual + windows.y[12:24, 0].std()) / 2)
+    assert window.scale[1] == pytest.approx(LEAST * index.unit[0])
+    # In training it is that of the whole training part.
+    drawn = windows.cut(np.array([0]), np.array([36]), draw=np.random.default_rng(3))
+    assert drawn.scale[0] == pytest.approx(LEAST * moving[0])
+
+
+def test_windows_at_rest_do_not_rule_the_loss() -> None:
+    draw = np.random.default_rng(0)
+    moving = np.sin(np.arange(600.0)) + draw.normal(0, 0.3, 600)
+    moving[200:400] = 5.0 + 1e-6 * draw.normal(size=200)
+    model = elman.Forecaster(**QUICK, scaling="last").fit(moving.tolist())
+    windows = windows_of(model, model.history.table)
+    origins = np.arange(12, 560)
+    window = windows.cut(np.zeros(548, dtype=np.int64), origins, draw=draw)
+    targets = np.abs(window.targets[..., 0].numpy())
+    at_rest = (origins >= 212) & (origins <= 400)
+    assert np.nanmedian(targets[at_rest]) < 1e-4
+    # The jump back at the end of the rest, of some 6, is no more than that share of the scale.
+    usual = model.index.scales[""][0]
+    assert usual > 0.5
+    assert np.nanmax(targets[at_rest]) < 8 / (LEAST * usual)
+
+
+def test_nothing_after_an_origin_changes_the_scale_of_a_new_series() -> None:
+    values = hard_series()
+    model = elman.Forecaster(**QUICK).fit({"unique_id": ["a"] * 80, "y": values[0].tolist()})
+    other = np.concatenate([values[1][:70], 1e6 + values[1][70:]])
+    found = [
+        model.backtest({"unique_id": ["b"] * 74, "y": y.tolist()}, cuts=1, stride=1).forecasts
+        for y in (values[1][:74], other[:74])
+    ]
+    assert np.array_equal(found[0].quantiles, found[1].quantiles)
+
+
+def test_the_logarithm_of_the_scale_is_read_around_the_usual_one() -> None:
+    model = elman.Forecaster(**QUICK).fit([one.tolist() for one in hard_series()])
+    unit = np.array([model.index.unit[0]])
+    layout = model.layout
+    assert size_of(unit, layout)[0] == 0
+    assert size_of(unit * np.e, layout)[0] == pytest.approx(1 / max(1.0, layout.spread[0]))
+    assert size_of(unit * 1e12, layout)[0] == 3
+
+
+def test_a_folder_of_version_0_1_0_forecasts_as_before_but_does_not_go_on(tmp_path: Path) -> None:
+    y = [one.tolist() for one in hard_series()]
+    elman.Forecaster(**QUICK).fit(y, out=tmp_path / "model")
+    index = json.loads((tmp_path / "model/series.json").read_text())
+    for name in ("scales", "unit", "spread"):
+        del index[name]
+    (tmp_path / "model/series.json").write_text(json.dumps(index))
+    config = json.loads((tmp_path / "model/config.json").read_text())
+    del config["settings"]["gaps"]
+    (tmp_path / "model/config.json").write_text(json.dumps(config))
+    with pytest.raises(FolderError, match=r"was begun by version 0\.1\.0"):
+        elman.Forecaster.resume(tmp_path / "model", epochs=2)
+    old = elman.load(tmp_path / "model")
+    assert isinstance(old, elman.Forecaster)
+    windows = windows_of(old, old.history.table)
+    window = windows.cut(np.array([0, 1, 2]), np.array([36, 5, 36]))
+    # A thousandth of the level, or 1 / n^2 of n numbers, and 1 of zeros; its own logarithm.
+    assert window.scale[:, 0, 0].tolist() == pytest.approx([5 / 144, 1.0, 2 / 144])
+    at = old.layout.numbers - 2
+    assert window.inputs[:, 0, at].tolist() == pytest.approx(np.log([5 / 144, 1.0, 2 / 144]))
+
+
+@pytest.mark.parametrize("decoder", ["direct", "autoregressive"])
+def test_intervals_widen_where_numbers_are_missing(decoder: str) -> None:
+    draw = np.random.default_rng(0)
+    y = np.zeros(2400)
+    for step, error in enumerate(draw.normal(size=2399), 1):
+        y[step] = 0.95 * y[step - 1] + error
+    model = elman.Forecaster(
+        horizon=1, context=16, season=1, decoder=decoder, output="gaussian", samples=50, gaps=0.5,
+        hidden_size=12, epochs=4, windows=1500, learning_rate=0.01, dropout=0.0, device="cpu",
+    ).fit(y[:1200].tolist())  # fmt: skip
+    origins = np.arange(1216, 2399, 5)
+    parts = np.stack([y[origin - 16 : origin] for origin in origins])
+    hidden = draw.random(parts.shape) < 0.6
+    hidden[:, -1] = False  # a forecast begins after the last number
+    widths = []
+    for seen in (parts, np.where(hidden, np.nan, parts)):
+        columns = {"unique_id": np.repeat(origins, 16).tolist(), "y": seen.ravel().tolist()}
+        found = model.predict(columns)
+        low, high = found.quantile(0.1)[:, 0, 0], found.quantile(0.9)[:, 0, 0]
+        widths.append(float((high - low).mean()))
+        assert float(((low <= y[origins]) & (y[origins] <= high)).mean()) > 0.7
+    assert widths[1] > widths[0]
