@@ -185,11 +185,13 @@ class Classifier(ClassifierSettings, Estimator):
 
         from elman.train.chunks import ExampleBatches
 
-        encoded, owners = self.inputs.encode(self, self.inputs.given(self, data))
+        items = self.inputs.given(self, data)
+        encoded, owners = self.inputs.encode(self, items)
         result = torch.empty(len(encoded), len(self.classes))
         batches = ExampleBatches(
-            encoded, torch.arange(len(encoded)), max(64, self.batch_size), seed=None
-        )
+            encoded, torch.arange(len(encoded)), max(64, self.batch_size), seed=None,
+            beside=self._beside(items),
+        )  # fmt: skip
         self.model.eval()
         with torch.inference_mode():
             for chunk in batches.epoch(1):
@@ -200,6 +202,11 @@ class Classifier(ClassifierSettings, Estimator):
         if len(count) == len(result):
             return result
         return torch.zeros(len(count), result.shape[1]).index_add_(0, of, result) / count[:, None]
+
+    def _beside(self, items: Any) -> torch.Tensor | None:
+        """Scores of the wide part (N, K), if there is one."""
+        bag = self.inputs.bag(items)
+        return None if bag is None else self.head.wide(bag)
 
     @property
     def classes(self) -> list[Label]:
@@ -286,7 +293,7 @@ class Classifier(ClassifierSettings, Estimator):
             head = LabelHead(
                 core.output_size + features * self.skip, classes,
                 pooling=self.pooling, bidirectional=self.bidirectional, several=self.several,
-                label_smoothing=self.label_smoothing,
+                label_smoothing=self.label_smoothing, features=inputs.features,
             )  # fmt: skip
         self._inputs = inputs
         self._model = SequenceModel(

@@ -11,6 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from elman.encode.bags import Bag
 from elman.errors import DataError
 from elman.report.bag_of_words import majority
 from elman.report.classes import (
@@ -117,6 +118,8 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
         model.head.class_weights = _balanced(targets["train"], len(classes))
     inputs = model.inputs
     encoded, owners = inputs.encode(model, parts["train"].items)
+    bag = inputs.bag(parts["train"].items)
+    beside = None if bag is None else _fit_wide(model, bag, targets["train"])
     share = (fabric.global_rank, fabric.world_size)
     more: dict[str, Any] = {}
     if isinstance(inputs, RecordingInputs):
@@ -125,7 +128,7 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
             given.notes.append(f"an epoch goes {more['times']} times through the recordings")
     train = ExampleBatches(
         encoded, targets["train"][torch.from_numpy(owners)], model.batch_size, seed=model.seed,
-        share=share, **more,
+        share=share, beside=beside, **more,
     )  # fmt: skip
     others = {name: examples for name, examples in parts.items() if name != "train"}
     given.notes.extend(inputs.notes_on(model, parts["train"], others, encoded))
@@ -137,9 +140,10 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
         kept = kept[wanted.numpy() >= 0]
     if not len(kept):
         raise DataError("no label of the validation data is one of the training data")
+    beside = model._beside(parts["validation"].items)
     validation = ExampleBatches(
         [held[n] for n in kept], wanted[torch.from_numpy(kept)], max(64, model.batch_size),
-        seed=None,
+        seed=None, beside=None if beside is None else beside[torch.from_numpy(kept)],
     )  # fmt: skip
     facts: dict[str, object] = {"train": given.described["name"]}
     facts |= {f"{name}_examples": len(part) for name, part in parts.items()}
@@ -149,6 +153,14 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
         measure=lambda: _measure(model, parts, targets, unseen), notes=given.notes,
         records=lambda: [{"event": "note", "text": _calibration(model, "test" in parts)}],
     )  # fmt: skip
+
+
+def _fit_wide(model: Classifier, bag: Bag, targets: Tensor) -> Tensor:
+    """Fit the wide part; scores (N, K) of the training data for the rest to start from."""
+    weights = torch.ones(len(targets), len(model.classes))
+    if model.head.class_weights is not None:
+        weights = weights * model.head.class_weights
+    return model.head.wide.fit(bag, targets, weights)
 
 
 def _calibration(model: Classifier, tested: bool) -> str:

@@ -24,6 +24,8 @@ class ClassifierSettings(RecordingSettings, TextSettings):
     """Probability of dropping a feature of a step, the same at all; None for 0.3 of a token's."""
     lowercase: bool = True
     """Fold upper and lower case."""
+    wide: bool = True
+    """Begin with a linear model of the n-grams of a text, beside the recurrence."""
     learning_rate: float = 0.001
     """Step size, at its highest."""
     monitor: Literal["loss", "accuracy", "last"] = "accuracy"

@@ -29,6 +29,7 @@ class RecordingInputs(ChannelInputs):
     """Recordings with a label each."""
 
     title = "a classifier of recordings"
+    features = 0  # there is no wide part
 
     @staticmethod
     def collect(
@@ -86,6 +87,9 @@ class RecordingInputs(ChannelInputs):
                 arrays.append(whole[begin:end])
                 owners.append(n)
         return arrays, np.array(owners, dtype=np.int64)
+
+    def bag(self, items: Sequence[Recording]) -> None:
+        """There is no wide part."""
 
     # To people.
 

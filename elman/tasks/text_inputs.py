@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elman.encode.bags import Bag, NGrams
 from elman.encode.embed import Embed
 from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.vectors import read_vectors
@@ -22,14 +23,16 @@ from elman.read.tables import TABLES
 from elman.recur.stack import Stack
 from elman.report.bag_of_words import NAME, bag_of_words
 from elman.tasks.estimator import checked_texts
-from elman.tasks.folder import TOKENIZER
+from elman.tasks.folder import NGRAMS, TOKENIZER
 from elman.tasks.labelled_data import Examples, columns_set, labels_of
 from elman.tasks.network import begin_as, earlier_model
+from elman.train.checkpoint import load_tensors, save_tensors
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
     from elman.tasks.language_model import LanguageModel
 
+WIDEST = 1 << 24  # weights of the wide part at most
 SHOWN = 500  # characters of a text in the report
 DROPPED = 0.3  # of the features of a token's vector, if nothing else is set
 
@@ -40,6 +43,7 @@ class TextInputs:
     Args:
         vocabulary: their tokens.
         earlier: the language model to start from.
+        ngrams: what the wide part knows; None without one.
     """
 
     channels = 0
@@ -48,8 +52,11 @@ class TextInputs:
     like, warning = None, ""
     use = ('model.predict(["..."])', 'model.predict_proba(["..."])')
 
-    def __init__(self, vocabulary: Vocabulary, earlier: LanguageModel | None = None) -> None:
-        self.vocabulary, self.earlier = vocabulary, earlier
+    def __init__(
+        self, vocabulary: Vocabulary, earlier: LanguageModel | None = None,
+        ngrams: NGrams | None = None,
+    ) -> None:  # fmt: skip
+        self.vocabulary, self.earlier, self.ngrams = vocabulary, earlier, ngrams
         self.vectors: tuple[Tensor, Tensor] | None = None
         self.max_tokens: int | None = None
 
@@ -102,9 +109,12 @@ class TextInputs:
         """The vocabulary of the training data, or of the model to start from."""
         if model.cell == "grud":
             raise ArgumentError("cell=grud is for recordings, which have times; got texts")
-        earlier = earlier_model(model)
+        earlier, ngrams = earlier_model(model), None
+        if model.wide:
+            most = WIDEST // len(model.classes)
+            ngrams = NGrams.build(train.items, lowercase=model.lowercase, most=most)
         if earlier is not None:
-            return cls(earlier.vocabulary, earlier)
+            return cls(earlier.vocabulary, earlier, ngrams)
         kind, why = model.tokens, None
         if kind is None:
             kind, why = choose_tokens(train.items)
@@ -114,16 +124,39 @@ class TextInputs:
             split_punctuation=model.split_punctuation,
         )  # fmt: skip
         notes.extend([] if why is None else [why])
-        return cls(vocabulary)
+        return cls(vocabulary, None, ngrams)
 
     @classmethod
     def load(cls, model: Classifier, folder: Path, *, fresh: bool = False) -> TextInputs:
         """From a folder; `fresh` if the network is still to be given its first weights."""
-        return cls(Vocabulary.load(folder / TOKENIZER), earlier_model(model) if fresh else None)
+        ngrams = None
+        if (folder / NGRAMS).exists():  # folders of Elman 0.1.0 have none, and no wide part
+            tensors, facts = load_tensors(folder / NGRAMS)
+            ngrams = NGrams(
+                tensors["known"].numpy().view(np.uint64), tensors["weights"].numpy(),
+                bool(facts["lowercase"]), bool(facts["characters"]),
+            )  # fmt: skip
+        earlier = earlier_model(model) if fresh else None
+        return cls(Vocabulary.load(folder / TOKENIZER), earlier, ngrams)
 
     def save(self, folder: Path) -> None:
         """Write them to a folder."""
         self.vocabulary.save(folder / TOKENIZER)
+        if self.ngrams is not None:
+            known = torch.from_numpy(self.ngrams.known.view(np.int64))
+            save_tensors(
+                folder / NGRAMS, {"known": known, "weights": torch.from_numpy(self.ngrams.weights)},
+                {"lowercase": self.ngrams.lowercase, "characters": self.ngrams.characters},
+            )  # fmt: skip
+
+    @property
+    def features(self) -> int:
+        """Of the wide part; 0 without one."""
+        return 0 if self.ngrams is None else len(self.ngrams.known)
+
+    def bag(self, texts: Sequence[Any]) -> Bag | None:
+        """What the wide part reads; None without one."""
+        return None if self.ngrams is None else self.ngrams.encode(texts)
 
     def prepare(self, model: Classifier, notes: list[str]) -> None:
         """Read the vectors to start from, which decide a size."""

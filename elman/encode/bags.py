@@ -1,0 +1,169 @@
+"""Texts as bags of n-grams: words, pairs of neighbours, and up to five characters of a word.
+
+    value of n-gram g in a text = (1 + log count) * log((1 + N) / (1 + N_g) + 1),
+
+then each of the two kinds, words and characters, is divided by its length (L2).  N_g of the N
+training texts have g.  Characters are those of a word between two blanks, the blanks among them, so
+that beginnings and ends are n-grams of their own.  An n-gram is known by a hash of 64 bits: the
+list of those that training knows is a sorted array, without any string.
+
+Source: the features of Joulin et al. 2016 (arXiv:1607.01759) with the weights of tf-idf.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+WORD = re.compile(r"\w+|[^\w\s]")
+LONGEST = 5  # characters of an n-gram
+WORDS_ONLY = 1 << 23  # characters of all training texts; of more, n-grams of characters cost too much
+SMALL = 1000  # texts; of fewer every n-gram counts, of more those of at least two texts
+BLOCK = 1 << 22  # hashes that are held before they are counted
+P = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2^64
+INVERSE = np.uint64(pow(int(P), -1, 1 << 64))
+MIX = np.uint64(0xBF58476D1CE4E5B9)
+
+Hashes = NDArray[np.uint64]
+
+
+class Bag(NamedTuple):
+    """Features of B rows: those of row b are numbers[starts[b]:starts[b + 1]], with their values.
+
+    Attributes:
+        numbers: (M) int64.
+        values: (M) float32.
+        starts: (B) int64.
+    """
+
+    numbers: Tensor
+    values: Tensor
+    starts: Tensor
+
+    def to(self, device: torch.device | str) -> Bag:
+        """The same on another device."""
+        return Bag(*(part.to(device) for part in self))
+
+
+@dataclass
+class NGrams:
+    """The n-grams that training knows.
+
+    Args:
+        known: their hashes, sorted.
+        weights: log((1 + N) / (1 + N_g) + 1) of each.
+        lowercase: whether upper and lower case are the same.
+        characters: whether n-grams of characters are among them.
+    """
+
+    known: Hashes
+    weights: NDArray[np.float32]
+    lowercase: bool = True
+    characters: bool = True
+
+    @classmethod
+    def build(cls, texts: Sequence[str], *, lowercase: bool, most: int) -> NGrams:
+        """The n-grams of some texts, at most so many: those of the most texts."""
+        characters = sum(map(len, texts)) <= WORDS_ONLY
+        known, counts = _count(texts, lowercase=lowercase, characters=characters)
+        often = counts >= (2 if len(texts) >= SMALL else 1)
+        known, counts = known[often], counts[often]
+        if len(known) > most:
+            kept = np.sort(np.argsort(-counts, kind="stable")[:most])
+            known, counts = known[kept], counts[kept]
+        weights = np.log((1 + len(texts)) / (1 + counts) + 1)
+        return cls(known, weights.astype(np.float32), lowercase, characters)
+
+    def encode(self, texts: Sequence[str]) -> Bag:
+        """The known n-grams of each text."""
+        rows = [self._encode(text) for text in texts]
+        counts = np.array([0, *(len(numbers) for numbers, _ in rows)])
+        nothing = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
+        numbers, values = (
+            np.concatenate(parts) for parts in zip(nothing, *rows, strict=True)
+        )
+        starts = counts.cumsum()[:-1]
+        return Bag(torch.from_numpy(numbers), torch.from_numpy(values), torch.from_numpy(starts))
+
+    def _encode(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        hashes, counts = _hashes(text, self.lowercase, self.characters)
+        at = np.searchsorted(self.known, hashes)
+        at[at == len(self.known)] = 0
+        there = self.known[at] == hashes
+        at, kinds = at[there], hashes[there] & np.uint64(1)
+        values = (1 + np.log(counts[there])) * self.weights[at]
+        for kind in (0, 1):
+            these = kinds == kind
+            values[these] /= np.sqrt((values[these] ** 2).sum()) + 1e-12
+        return at, values.astype(np.float32)
+
+
+def _count(
+    texts: Iterable[str], *, lowercase: bool, characters: bool
+) -> tuple[Hashes, NDArray[np.int64]]:
+    """The different n-grams of some texts, sorted, and how many texts have each."""
+    known, counts = np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
+    waiting: list[Hashes] = [known]
+    held = 0
+    for text in itertools.chain(texts, [None]):
+        if text is not None:
+            waiting.append(_hashes(text, lowercase, characters)[0])
+            held += len(waiting[-1])
+        if text is None or held > BLOCK:
+            fresh, more = np.unique(np.concatenate(waiting), return_counts=True)
+            both, place = np.unique(np.concatenate([known, fresh]), return_inverse=True)
+            counts = np.bincount(place, weights=np.concatenate([counts, more])).astype(np.int64)
+            known, waiting, held = both, [both[:0]], 0
+    return known, counts
+
+
+def _hashes(text: str, lowercase: bool, characters: bool) -> tuple[Hashes, NDArray[np.int64]]:
+    """The different n-grams of a text, even for words and odd for characters, and their counts."""
+    text = f" {' '.join((text.lower() if lowercase else text).split())} "
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    place = np.arange(len(codes) + 1, dtype=np.uint64)
+    powers, inverses = _powers(len(place))
+    sums = np.zeros(len(codes) + 1, dtype=np.uint64)
+    np.cumsum((codes.astype(np.uint64) + np.uint64(1)) * powers[:-1], out=sums[1:])
+    spans = np.array([m.span() for m in WORD.finditer(text)], dtype=np.int64).reshape(-1, 2)
+    words = _mix((sums[spans[:, 1]] - sums[spans[:, 0]]) * inverses[spans[:, 0]])
+    found = [words, _mix(words[:-1] * P + words[1:])]
+    found = [one & ~np.uint64(1) for one in found]
+    if characters:
+        blank = codes == 32
+        blanks = np.concatenate([[0], np.cumsum(blank)])
+        for n in range(1, LONGEST + 1):
+            begins = np.arange(max(0, len(codes) - n + 1))
+            inside = blanks[begins + max(1, n - 1)] - blanks[begins + min(1, n - 1)]
+            begins = begins[inside == 0] if n > 2 else begins[~blank] if n == 1 else begins
+            spelled = (sums[begins + n] - sums[begins]) * inverses[begins]
+            found.append(_mix(spelled + np.uint64(n)) | np.uint64(1))
+    return np.unique(np.concatenate(found), return_counts=True)
+
+
+def _powers(count: int) -> tuple[Hashes, Hashes]:
+    """P^0 .. P^(count - 1), and their inverses."""
+    global _TABLE
+    if len(_TABLE[0]) < count:
+        size = max(count, 4096)
+        _TABLE = tuple(
+            np.concatenate([np.ones(1, np.uint64), np.cumprod(np.full(size - 1, p))])
+            for p in (P, INVERSE)
+        )
+    return _TABLE[0][:count], _TABLE[1][:count]
+
+
+_TABLE: tuple[Hashes, ...] = (np.ones(0, np.uint64), np.ones(0, np.uint64))
+
+
+def _mix(x: Hashes) -> Hashes:
+    x = (x ^ (x >> np.uint64(31))) * MIX
+    return x ^ (x >> np.uint64(29))
