@@ -12,10 +12,10 @@ Source: the features of Joulin et al. 2016 (arXiv:1607.01759) with the weights o
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -25,12 +25,13 @@ from torch import Tensor
 
 WORD = re.compile(r"\w+|[^\w\s]")
 LONGEST = 5  # characters of an n-gram
-WORDS_ONLY = 1 << 23  # characters of all training texts; of more, n-grams of characters cost too much
+WORDS_ONLY = 1 << 23  # characters of all texts; in more, n-grams of characters cost too much
 SMALL = 1000  # texts; of fewer every n-gram counts, of more those of at least two texts
 BLOCK = 1 << 22  # hashes that are held before they are counted
 P = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2^64
 INVERSE = np.uint64(pow(int(P), -1, 1 << 64))
 MIX = np.uint64(0xBF58476D1CE4E5B9)
+KIND = np.uint64(1)  # the bit of a hash that is set for characters
 
 Hashes = NDArray[np.uint64]
 
@@ -47,10 +48,6 @@ class Bag(NamedTuple):
     numbers: Tensor
     values: Tensor
     starts: Tensor
-
-    def to(self, device: torch.device | str) -> Bag:
-        """The same on another device."""
-        return Bag(*(part.to(device) for part in self))
 
 
 @dataclass
@@ -71,7 +68,16 @@ class NGrams:
 
     @classmethod
     def build(cls, texts: Sequence[str], *, lowercase: bool, most: int) -> NGrams:
-        """The n-grams of some texts, at most so many: those of the most texts."""
+        """The n-grams of some texts, at most so many: those of the most texts.
+
+        Example:
+            >>> from elman.encode.bags import NGrams
+            >>> known = NGrams.build(["a b", "b"], lowercase=True, most=100)
+            >>> len(known.known)  # a, b, a b; as characters a, b, with blanks
+            11
+            >>> known.encode(["b c", ""]).starts.tolist()
+            [0, 5]
+        """
         characters = sum(map(len, texts)) <= WORDS_ONLY
         known, counts = _count(texts, lowercase=lowercase, characters=characters)
         often = counts >= (2 if len(texts) >= SMALL else 1)
@@ -87,18 +93,16 @@ class NGrams:
         rows = [self._encode(text) for text in texts]
         counts = np.array([0, *(len(numbers) for numbers, _ in rows)])
         nothing = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
-        numbers, values = (
-            np.concatenate(parts) for parts in zip(nothing, *rows, strict=True)
-        )
+        numbers, values = (np.concatenate(parts) for parts in zip(nothing, *rows, strict=True))
         starts = counts.cumsum()[:-1]
         return Bag(torch.from_numpy(numbers), torch.from_numpy(values), torch.from_numpy(starts))
 
     def _encode(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        hashes, counts = _hashes(text, self.lowercase, self.characters)
+        hashes, counts = _hashes(text, lowercase=self.lowercase, characters=self.characters)
         at = np.searchsorted(self.known, hashes)
         at[at == len(self.known)] = 0
         there = self.known[at] == hashes
-        at, kinds = at[there], hashes[there] & np.uint64(1)
+        at, kinds = at[there], hashes[there] & KIND
         values = (1 + np.log(counts[there])) * self.weights[at]
         for kind in (0, 1):
             these = kinds == kind
@@ -111,59 +115,63 @@ def _count(
 ) -> tuple[Hashes, NDArray[np.int64]]:
     """The different n-grams of some texts, sorted, and how many texts have each."""
     known, counts = np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
-    waiting: list[Hashes] = [known]
-    held = 0
-    for text in itertools.chain(texts, [None]):
-        if text is not None:
-            waiting.append(_hashes(text, lowercase, characters)[0])
-            held += len(waiting[-1])
-        if text is None or held > BLOCK:
-            fresh, more = np.unique(np.concatenate(waiting), return_counts=True)
-            both, place = np.unique(np.concatenate([known, fresh]), return_inverse=True)
-            counts = np.bincount(place, weights=np.concatenate([counts, more])).astype(np.int64)
-            known, waiting, held = both, [both[:0]], 0
-    return known, counts
+    waiting = iter(texts)
+    while True:
+        found, held = [known[:0]], 0
+        for text in waiting:
+            found.append(_hashes(text, lowercase=lowercase, characters=characters)[0])
+            held += len(found[-1])
+            if held > BLOCK:
+                break
+        if not held:
+            return known, counts
+        fresh, more = np.unique(np.concatenate(found), return_counts=True)
+        known, place = np.unique(np.concatenate([known, fresh]), return_inverse=True)
+        both = np.zeros(len(known), dtype=np.int64)
+        np.add.at(both, place, np.concatenate([counts, more]))
+        counts = both
 
 
-def _hashes(text: str, lowercase: bool, characters: bool) -> tuple[Hashes, NDArray[np.int64]]:
-    """The different n-grams of a text, even for words and odd for characters, and their counts."""
+def _hashes(text: str, *, lowercase: bool, characters: bool) -> tuple[Hashes, NDArray[np.int64]]:
+    """The different n-grams of a text, even for words and odd for characters, and their counts.
+
+    The sum of c_i P^i over a stretch of characters, divided by P^(where it begins), is the same
+    wherever the stretch stands; sums over all stretches are differences of one running sum.
+    """
     text = f" {' '.join((text.lower() if lowercase else text).split())} "
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    place = np.arange(len(codes) + 1, dtype=np.uint64)
-    powers, inverses = _powers(len(place))
+    powers, inverses = _powers(max(4096, 1 << len(codes).bit_length()))
     sums = np.zeros(len(codes) + 1, dtype=np.uint64)
-    np.cumsum((codes.astype(np.uint64) + np.uint64(1)) * powers[:-1], out=sums[1:])
-    spans = np.array([m.span() for m in WORD.finditer(text)], dtype=np.int64).reshape(-1, 2)
-    words = _mix((sums[spans[:, 1]] - sums[spans[:, 0]]) * inverses[spans[:, 0]])
-    found = [words, _mix(words[:-1] * P + words[1:])]
-    found = [one & ~np.uint64(1) for one in found]
+    np.cumsum((codes.astype(np.uint64) + np.uint64(1)) * powers[: len(codes)], out=sums[1:])
+    spans = np.array([match.span() for match in WORD.finditer(text)], np.int64).reshape(-1, 2)
+    words = _mixed((sums[spans[:, 1]] - sums[spans[:, 0]]) * inverses[spans[:, 0]])
+    pairs = _mixed(words[:-1] * P + words[1:])
+    found = [np.concatenate([words, pairs]) & ~KIND]
     if characters:
-        blank = codes == 32
+        blank = codes == ord(" ")
         blanks = np.concatenate([[0], np.cumsum(blank)])
-        for n in range(1, LONGEST + 1):
-            begins = np.arange(max(0, len(codes) - n + 1))
-            inside = blanks[begins + max(1, n - 1)] - blanks[begins + min(1, n - 1)]
-            begins = begins[inside == 0] if n > 2 else begins[~blank] if n == 1 else begins
+        for n in range(1, min(LONGEST, len(codes)) + 1):
+            begins = np.arange(len(codes) - n + 1)
+            if n == 1:
+                begins = begins[~blank]
+            else:  # blanks stand at the ends only
+                begins = begins[blanks[begins + n - 1] == blanks[begins + 1]]
             spelled = (sums[begins + n] - sums[begins]) * inverses[begins]
-            found.append(_mix(spelled + np.uint64(n)) | np.uint64(1))
+            found.append(_mixed(spelled + np.uint64(n)) | KIND)
     return np.unique(np.concatenate(found), return_counts=True)
 
 
+@lru_cache(maxsize=4)
 def _powers(count: int) -> tuple[Hashes, Hashes]:
     """P^0 .. P^(count - 1), and their inverses."""
-    global _TABLE
-    if len(_TABLE[0]) < count:
-        size = max(count, 4096)
-        _TABLE = tuple(
-            np.concatenate([np.ones(1, np.uint64), np.cumprod(np.full(size - 1, p))])
-            for p in (P, INVERSE)
-        )
-    return _TABLE[0][:count], _TABLE[1][:count]
+    powers, inverses = (
+        np.cumprod(np.concatenate([np.ones(1, np.uint64), np.full(count - 1, p)]))
+        for p in (P, INVERSE)
+    )
+    return powers, inverses
 
 
-_TABLE: tuple[Hashes, ...] = (np.ones(0, np.uint64), np.ones(0, np.uint64))
-
-
-def _mix(x: Hashes) -> Hashes:
+def _mixed(x: Hashes) -> Hashes:
+    """The same numbers with all bits made of all."""
     x = (x ^ (x >> np.uint64(31))) * MIX
-    return x ^ (x >> np.uint64(29))
+    return np.asarray(x ^ (x >> np.uint64(29)))

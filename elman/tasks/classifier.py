@@ -277,6 +277,13 @@ class Classifier(ClassifierSettings, Estimator):
 
     # Inside.
 
+    def settled(self) -> Classifier:
+        """The settings with what the data decided."""
+        settled = super().settled()
+        if settled.epochs is None:
+            settled.epochs = self._described.get("epochs")
+        return settled
+
     def build(self, inputs: TextInputs | RecordingInputs, classes: int) -> SequenceModel:
         """Make the network with fresh weights drawn from the seed."""
         import torch

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from elman.encode.bags import Bag
 from elman.errors import DataError
+from elman.heads.wide import Wide
 from elman.report.bag_of_words import majority
 from elman.report.classes import (
     confusion,
@@ -117,6 +118,8 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
     if model.class_weights == "balanced":
         model.head.class_weights = _balanced(targets["train"], len(classes))
     inputs = model.inputs
+    if model.epochs is None:
+        model._described["epochs"] = inputs.epochs(len(parts["train"]))
     encoded, owners = inputs.encode(model, parts["train"].items)
     bag = inputs.bag(parts["train"].items)
     beside = None if bag is None else _fit_wide(model, bag, targets["train"])
@@ -160,7 +163,8 @@ def _fit_wide(model: Classifier, bag: Bag, targets: Tensor) -> Tensor:
     weights = torch.ones(len(targets), len(model.classes))
     if model.head.class_weights is not None:
         weights = weights * model.head.class_weights
-    return model.head.wide.fit(bag, targets, weights)
+    wide: Wide = model.head.wide
+    return wide.fit(bag, targets, weights)
 
 
 def _calibration(model: Classifier, tested: bool) -> str:

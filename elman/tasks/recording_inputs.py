@@ -91,6 +91,11 @@ class RecordingInputs(ChannelInputs):
     def bag(self, items: Sequence[Recording]) -> None:
         """There is no wide part."""
 
+    @staticmethod
+    def epochs(_recordings: int) -> int:
+        """How often training goes through them, if nothing is set."""
+        return 10
+
     # To people.
 
     def notes_on(

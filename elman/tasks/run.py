@@ -112,7 +112,7 @@ def _run(
         if display is not None:
             display.show(begin)
         outcome = fit(
-            model.model, job.train, job.validation, model, fabric=fabric, folder=folder,
+            model.model, job.train, job.validation, model.settled(), fabric=fabric, folder=folder,
             resume=resume, journal=journal, show=display.show if display else None,
         )  # fmt: skip
         model.model.to("cpu")
@@ -158,7 +158,7 @@ def _start_record(model: Estimator, job: Job, fabric: Fabric) -> dict[str, objec
             name: value for name, value in asdict(model.settled()).items() if value is not None
         },
         "data": dict(job.data),
-        "epochs": model.epochs,
+        "epochs": model.settled().epochs,
         "steps_per_epoch": -(-len(job.train) // model.accumulate),
         "unit": job.unit,
     }

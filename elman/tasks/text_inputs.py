@@ -13,7 +13,7 @@ from torch import Tensor
 
 from elman.encode.bags import Bag, NGrams
 from elman.encode.embed import Embed
-from elman.encode.text import Vocabulary, choose_tokens
+from elman.encode.text import Vocabulary, choose_tokens, rare_share
 from elman.encode.vectors import read_vectors
 from elman.errors import ArgumentError, DataError
 from elman.model import SequenceModel
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
     from elman.tasks.language_model import LanguageModel
 
+EPOCHS, SEEN = (3, 10), 48_000  # passes over the texts, at least and at most; texts in all
 WIDEST = 1 << 24  # weights of the wide part at most
+MOSTLY = 0.5  # of the words: if so many are rare, characters say more
 SHOWN = 500  # characters of a text in the report
 DROPPED = 0.3  # of the features of a token's vector, if nothing else is set
 
@@ -112,12 +114,22 @@ class TextInputs:
         earlier, ngrams = earlier_model(model), None
         if model.wide:
             most = WIDEST // len(model.classes)
-            ngrams = NGrams.build(train.items, lowercase=model.lowercase, most=most)
+            found = NGrams.build(train.items, lowercase=model.lowercase, most=most)
+            ngrams = found if len(found.known) else None
         if earlier is not None:
             return cls(earlier.vocabulary, earlier, ngrams)
         kind, why = model.tokens, None
         if kind is None:
             kind, why = choose_tokens(train.items)
+        if kind == "word":
+            rare = rare_share(train.items, model.min_count, lowercase=model.lowercase)
+            if rare > MOSTLY:
+                why = f"{rare:.0%} of the words occur fewer than min_count={model.min_count} times"
+                kind = model.tokens or "character"
+                why += (
+                    ": the model reads characters (choose with tokens)" if kind == "character"
+                    else " and are one unknown word to the model: set tokens=character"
+                )  # fmt: skip
         vocabulary = Vocabulary.build(
             lambda: train.items, tokens=kind, size=model.vocabulary_size,
             min_count=model.min_count, lowercase=model.lowercase,
@@ -148,6 +160,18 @@ class TextInputs:
                 folder / NGRAMS, {"known": known, "weights": torch.from_numpy(self.ngrams.weights)},
                 {"lowercase": self.ngrams.lowercase, "characters": self.ngrams.characters},
             )  # fmt: skip
+
+    @staticmethod
+    def epochs(texts: int) -> int:
+        """How often training goes through so many, if nothing is set: few are soon known by heart.
+
+        Example:
+            >>> from elman.tasks.text_inputs import TextInputs
+            >>> [TextInputs.epochs(n) for n in (500, 8_000, 25_000)]
+            [10, 6, 3]
+        """
+        least, most = EPOCHS
+        return min(most, max(least, SEEN // texts))
 
     @property
     def features(self) -> int:
@@ -215,7 +239,7 @@ class TextInputs:
 
     def facts(self) -> dict[str, object]:
         """For the report."""
-        return {"vocabulary_size": self.vocabulary.size}
+        return {"vocabulary_size": self.vocabulary.size, "ngrams": self.features}
 
     def notes_on(
         self, model: Classifier, train: Examples, others: dict[str, Examples],
@@ -223,6 +247,12 @@ class TextInputs:
     ) -> list[str]:  # fmt: skip
         """What a user should know of the texts: doubles, and what is cut."""
         notes = []
+        if self.ngrams is not None:
+            kinds = "words, pairs of them" + (" and characters" if self.ngrams.characters else "")
+            notes.append(
+                f"training starts from a linear model of {self.features:,} n-grams ({kinds}); "
+                "wide=False for the recurrence alone"
+            )
         seen: dict[str, set[Any]] = {}
         for text, labels in zip(train.items, train.labels, strict=True):
             seen.setdefault(text, set()).add(labels)
@@ -259,4 +289,6 @@ class TextInputs:
     @property
     def made(self) -> str:
         """For the model card."""
-        return f"a vocabulary of {self.vocabulary.size:,} {self.vocabulary.tokens} tokens"
+        tokens = f"a vocabulary of {self.vocabulary.size:,} {self.vocabulary.tokens} tokens"
+        wide = f" beside a linear model of {self.features:,} n-grams" if self.ngrams else ""
+        return tokens + wide

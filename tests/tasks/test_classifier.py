@@ -192,7 +192,7 @@ def test_a_language_model_is_the_start(bidirectional: bool, tmp_path: Path) -> N
     language = elman.LanguageModel(
         hidden_size=8, cell="gru", epochs=1, bptt=8, batch_size=8, device="cpu", min_count=1
     ).fit(texts, out=tmp_path / "lm")
-    settings = {"epochs": 1, "learning_rate": 1e-9, "bidirectional": bidirectional}
+    settings = {"epochs": 1, "learning_rate": 1e-9, "bidirectional": bidirectional, "wide": False}
     model = elman.Classifier(**settings, start_from=str(tmp_path / "lm")).fit(texts, labels)
     assert (model.settled().cell, model.settled().hidden_size) == ("gru", 8)
     assert (
