@@ -138,7 +138,7 @@ def _hashes(text: str, *, lowercase: bool, characters: bool) -> tuple[Hashes, ND
     The sum of c_i P^i over a stretch of characters, divided by P^(where it begins), is the same
     wherever the stretch stands; sums over all stretches are differences of one running sum.
     """
-    text = f" {' '.join((text.lower() if lowercase else text).split())} "
+    text = " ".join(["", *(text.lower() if lowercase else text).split(), ""])
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     powers, inverses = _powers(max(4096, 1 << len(codes).bit_length()))
     sums = np.zeros(len(codes) + 1, dtype=np.uint64)

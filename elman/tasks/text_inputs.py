@@ -148,6 +148,7 @@ class TextInputs:
                 tensors["known"].numpy().view(np.uint64), tensors["weights"].numpy(),
                 bool(facts["lowercase"]), bool(facts["characters"]),
             )  # fmt: skip
+        model.wide = ngrams is not None
         earlier = earlier_model(model) if fresh else None
         return cls(Vocabulary.load(folder / TOKENIZER), earlier, ngrams)
 
