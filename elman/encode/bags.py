@@ -1,4 +1,6 @@
-"""Texts as bags of n-grams: words, pairs of neighbours, and up to five characters of a word.
+"""Bags of sparse features: n-grams of a text, or what statistics of a recording are above.
+
+N-grams are words, pairs of neighbours, and up to five characters of a word.
 
     value of n-gram g in a text = (1 + log count) * log((1 + N) / (1 + N_g) + 1),
 
@@ -7,7 +9,11 @@ training texts have g.  Characters are those of a word between two blanks, the b
 that beginnings and ends are n-grams of their own.  An n-gram is known by a hash of 64 bits: the
 list of those that training knows is a sorted array, without any string.
 
-Source: the features of Joulin et al. 2016 (arXiv:1607.01759) with the weights of tf-idf.
+Of a statistic u of a recording there are 15 features, u > q_k, k = 1..15, where q_k are quantiles
+of the training recordings at k / 16; each has the value SHARE.  So the unit of u does not matter,
+and a linear model of them is any sum of step functions of the statistics.
+
+Source of n-grams: the features of Joulin et al. 2016 (arXiv:1607.01759) with the weights of tf-idf.
 """
 
 from __future__ import annotations
@@ -31,6 +37,8 @@ BLOCK = 1 << 22  # hashes that are held before they are counted
 P = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2^64
 INVERSE = np.uint64(pow(int(P), -1, 1 << 64))
 MIX = np.uint64(0xBF58476D1CE4E5B9)
+LEVELS, SHARE = 16, 0.3
+LOWEST = -1e300
 KIND = np.uint64(1)  # the bit of a hash that is set for characters
 
 Hashes = NDArray[np.uint64]
@@ -48,6 +56,43 @@ class Bag(NamedTuple):
     numbers: Tensor
     values: Tensor
     starts: Tensor
+
+
+@dataclass
+class Levels:
+    """Quantiles of statistics.
+
+    Args:
+        edges: (S, LEVELS - 1), of each statistic in order; those that are there twice are NaN.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.encode.bags import Levels
+        >>> levels = Levels.build(np.array([[0.0, 5], [1, 5], [2, 5], [3, 5]]))
+        >>> levels.encode(np.array([[-1.0, 5], [9, 6], [np.nan, 5]])).starts.tolist()
+        [0, 0, 12]
+    """
+
+    edges: NDArray[np.float64]
+
+    @classmethod
+    def build(cls, rows: NDArray[np.float64]) -> Levels:
+        """Of the rows (N, S) of training; a statistic that is NaN is below all others."""
+        rows = np.where(np.isnan(rows), LOWEST, rows)
+        edges = np.quantile(rows, np.arange(1, LEVELS) / LEVELS, axis=0).T
+        edges[:, 1:][np.diff(edges) <= 0] = np.nan
+        return cls(edges)
+
+    def encode(self, rows: NDArray[np.float64]) -> Bag:
+        """What the statistics of each row (N, S) are above."""
+        rows = np.where(np.isnan(rows), LOWEST, rows)
+        above = (rows[:, :, None] > self.edges).reshape(len(rows), -1)
+        counts = above.sum(1)
+        numbers = np.nonzero(above)[1]
+        return Bag(
+            torch.from_numpy(numbers), torch.full((len(numbers),), SHARE),
+            torch.from_numpy(counts.cumsum() - counts),
+        )  # fmt: skip
 
 
 @dataclass

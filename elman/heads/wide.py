@@ -52,18 +52,23 @@ class Wide(nn.Module):
         """Scores of the rows of a bag."""
         return _times(bag, self.weight) + self.bias
 
-    def fit(self, bag: Bag, targets: Tensor, weights: Tensor) -> Tensor:
+    def fit(
+        self, bag: Bag, targets: Tensor, weights: Tensor, groups: Tensor | None = None
+    ) -> Tensor:
         """Fit to rows; give the scores (N, K) of each by a fit to the other folds.
 
         Args:
             bag: their features.
             targets: classes (N), or with several labels (N, K) of zeros and ones.
             weights: (N, K) how much the loss of a row and class counts.
+            groups: (N) numbers of what belongs into one fold; None for each row by itself.
         """
         features, classes = self.weight.shape
         wanted = targets.float() if targets.dim() == 2 else F.one_hot(targets, classes).float()
         several = targets.dim() == 2
-        fold = torch.randperm(len(wanted), generator=torch.Generator().manual_seed(0)) % FOLDS
+        groups = torch.arange(len(wanted)) if groups is None else groups
+        draw = torch.Generator().manual_seed(0)
+        fold = (torch.randperm(int(groups.max()) + 1, generator=draw) % FOLDS)[groups]
         whole, bias = _fit(bag, wanted, weights, features, several=several)
         scores = torch.empty_like(wanted)
         for k in range(FOLDS):

@@ -280,8 +280,9 @@ class Classifier(ClassifierSettings, Estimator):
     def settled(self) -> Classifier:
         """The settings with what the data decided."""
         settled = super().settled()
-        if settled.epochs is None:
-            settled.epochs = self._described.get("epochs")
+        for name in ("epochs", "monitor"):
+            if getattr(settled, name) is None:
+                setattr(settled, name, self._described.get(name))
         return settled
 
     def build(self, inputs: TextInputs | RecordingInputs, classes: int) -> SequenceModel:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
 
 MISTAKES = 10  # in the report
+FEW = 100  # held-out examples: of fewer no weights are chosen by them
 LARGEST = 30  # classes of a confusion matrix in the report
 
 
@@ -118,8 +119,7 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
     if model.class_weights == "balanced":
         model.head.class_weights = _balanced(targets["train"], len(classes))
     inputs = model.inputs
-    if model.epochs is None:
-        model._described["epochs"] = inputs.epochs(len(parts["train"]))
+    _choose(model, parts, given.notes)
     encoded, owners = inputs.encode(model, parts["train"].items)
     bag = inputs.bag(parts["train"].items)
     beside = None if bag is None else _fit_wide(model, bag, targets["train"])
@@ -158,6 +158,22 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
     )  # fmt: skip
 
 
+def _choose(model: Classifier, parts: dict[str, Examples], notes: list[str]) -> None:
+    """Settings that are None, by the number of examples."""
+    chosen = model._described
+    if model.epochs is None:
+        chosen["epochs"] = model.inputs.epochs(len(parts["train"]))
+    if model.monitor is None:
+        held = len(parts["validation"])
+        waits = model.early_stopping or model.optimizer == "asgd" or model.schedule == "plateau"
+        chosen["monitor"] = "last" if held < FEW and not waits else "loss"
+        if chosen["monitor"] == "last":
+            notes.append(
+                f"{held} held-out examples are too few to choose weights by: the last are kept "
+                "(choose with monitor)"
+            )
+
+
 def _fit_wide(model: Classifier, bag: Bag, targets: Tensor) -> Tensor:
     """Fit the wide part; scores (N, K) of the training data for the rest to start from."""
     weights = torch.ones(len(targets), len(model.classes))
@@ -191,6 +207,8 @@ def _measure(
     several, names = model.several, [name for name in ("validation", "test") if name in parts]
     scores = {name: model.scores(parts[name].items) for name in names}
     fitted = fit_temperature(scores["validation"], targets["validation"], several=several)
+    count = len(targets["validation"])
+    fitted **= count / (count + FEW)  # a few say little: their temperature is drawn towards 1
     model._described["temperature"] = round(fitted, 4)
     ours = {
         name: _scores_of(

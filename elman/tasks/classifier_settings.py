@@ -29,11 +29,13 @@ class ClassifierSettings(RecordingSettings, TextSettings):
     schedule: Literal["constant", "cosine", "halve", "plateau"] = "cosine"
     """Learning rate over time: constant, cosine to zero, halved every epoch, or at plateaus."""
     wide: bool = True
-    """Begin with a linear model of the n-grams of a text, beside the recurrence."""
+    """Begin with a linear model beside the recurrence: of n-grams of a text, or of statistics of a
+    recording that is read whole and in both directions."""
     learning_rate: float = 0.001
     """Step size, at its highest."""
-    monitor: Literal["loss", "accuracy", "last"] = "loss"
-    """Score of the validation that chooses the weights to keep, ties by loss; or just the last."""
+    monitor: Literal["loss", "accuracy", "last"] | None = None  # type: ignore[assignment]
+    """Score of the validation that chooses the weights to keep, ties by loss; or just the last.
+    None for the loss, or the last if fewer than 100 examples are held out: those cannot choose."""
     bptt: int | None = None
     """Steps from the end that the gradient goes back; None for the whole text or recording."""
     bidirectional: bool = True

@@ -3,7 +3,7 @@
     config.json              task, settings, data
     tokenizer.json           the vocabulary of texts; of a translator that of the targets, beside
                              source_tokenizer.json; words.json is that of a tagger
-    ngrams.safetensors       of a classifier of texts the n-grams that its wide part knows
+    wide.safetensors         of a classifier the features that its wide part reads
     series.json              of a forecaster what training has seen of the series, and
     history.safetensors      their end, from where forecasts begin
     weights.safetensors      the best weights
@@ -30,11 +30,11 @@ from elman.read.text import is_unicode
 FORMAT = 1
 CONFIG, METRICS, CARD = "config.json", "metrics.json", "README.md"
 TOKENIZER, SOURCE_TOKENIZER, WORDS = "tokenizer.json", "source_tokenizer.json", "words.json"
-NGRAMS = "ngrams.safetensors"
+FEATURES = "wide.safetensors"
 SERIES, HISTORY = "series.json", "history.safetensors"
 OURS = (
     "weights.safetensors", "checkpoint.safetensors", METRICS, CARD, TOKENIZER,
-    SOURCE_TOKENIZER, WORDS, NGRAMS, SERIES, HISTORY, "run.jsonl", "report.html", CONFIG,
+    SOURCE_TOKENIZER, WORDS, FEATURES, SERIES, HISTORY, "run.jsonl", "report.html", CONFIG,
 )  # fmt: skip
 
 

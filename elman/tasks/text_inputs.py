@@ -23,7 +23,7 @@ from elman.read.tables import TABLES
 from elman.recur.stack import Stack
 from elman.report.bag_of_words import NAME, bag_of_words
 from elman.tasks.estimator import checked_texts
-from elman.tasks.folder import NGRAMS, TOKENIZER
+from elman.tasks.folder import FEATURES, TOKENIZER
 from elman.tasks.labelled_data import Examples, columns_set, labels_of
 from elman.tasks.network import begin_as, earlier_model
 from elman.train.checkpoint import load_tensors, save_tensors
@@ -142,8 +142,8 @@ class TextInputs:
     def load(cls, model: Classifier, folder: Path, *, fresh: bool = False) -> TextInputs:
         """From a folder; `fresh` if the network is still to be given its first weights."""
         ngrams = None
-        if (folder / NGRAMS).exists():  # folders of Elman 0.1.0 have none, and no wide part
-            tensors, facts = load_tensors(folder / NGRAMS)
+        if (folder / FEATURES).exists():  # folders of Elman 0.1.0 have none, and no wide part
+            tensors, facts = load_tensors(folder / FEATURES)
             ngrams = NGrams(
                 tensors["known"].numpy().view(np.uint64), tensors["weights"].numpy(),
                 bool(facts["lowercase"]), bool(facts["characters"]),
@@ -156,9 +156,9 @@ class TextInputs:
         """Write them to a folder."""
         self.vocabulary.save(folder / TOKENIZER)
         if self.ngrams is not None:
-            known = torch.from_numpy(self.ngrams.known.view(np.int64))
+            arrays = {"known": self.ngrams.known.view(np.int64), "weights": self.ngrams.weights}
             save_tensors(
-                folder / NGRAMS, {"known": known, "weights": torch.from_numpy(self.ngrams.weights)},
+                folder / FEATURES, {name: torch.from_numpy(one) for name, one in arrays.items()},
                 {"lowercase": self.ngrams.lowercase, "characters": self.ngrams.characters},
             )  # fmt: skip
 
