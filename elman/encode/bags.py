@@ -31,7 +31,7 @@ from torch import Tensor
 
 WORD = re.compile(r"\w+|[^\w\s]")
 LONGEST = 5  # characters of an n-gram
-WORDS_ONLY = 1 << 23  # characters of all texts; in more, n-grams of characters cost too much
+WORDS_ONLY = 1 << 22  # characters of all texts; in more, n-grams of characters cost too much
 SMALL = 1000  # texts; of fewer every n-gram counts, of more those of at least two texts
 BLOCK = 1 << 22  # hashes that are held before they are counted
 P = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2^64

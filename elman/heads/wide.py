@@ -69,11 +69,12 @@ class Wide(nn.Module):
         groups = torch.arange(len(wanted)) if groups is None else groups
         draw = torch.Generator().manual_seed(0)
         fold = (torch.randperm(int(groups.max()) + 1, generator=draw) % FOLDS)[groups]
-        whole, bias = _fit(bag, wanted, weights, features, several=several)
+        back = _transposed(bag, features)
+        whole, bias = _fit(bag, back, wanted, weights, several=several)
         scores = torch.empty_like(wanted)
         for k in range(FOLDS):
             part = torch.where((fold == k)[:, None], 0, weights)
-            v, b = _fit(bag, wanted, part, features, several=several)
+            v, b = _fit(bag, back, wanted, part, several=several)
             scores[fold == k] = (_times(bag, v) + b)[fold == k]
         rate = _best_scale(scores, wanted, weights, several=several)
         self.weight.copy_(whole * rate)
@@ -82,10 +83,10 @@ class Wide(nn.Module):
 
 
 def _fit(
-    bag: Bag, wanted: Tensor, weights: Tensor, features: int, *, several: bool
+    bag: Bag, back: Bag, wanted: Tensor, weights: Tensor, *, several: bool
 ) -> tuple[Tensor, Tensor]:
-    """Weights (V, K) and bias (K)."""
-    classes, back = wanted.shape[1], _transposed(bag, features)
+    """Weights (V, K) and bias (K); `back` is the bag transposed."""
+    classes, features = wanted.shape[1], len(back.starts)
     flat = torch.zeros(features * classes + classes)
     decay = 1 / (C * max(1.0, float(weights.mean() * len(wanted))))
     steps = int(min(STEPS, max(10, WORK / (len(bag.numbers) * classes + len(flat) * BACK))))
@@ -112,7 +113,7 @@ def _loss(
     scores: Tensor, wanted: Tensor, weights: Tensor, *, several: bool
 ) -> tuple[float, Tensor]:
     """Mean loss, and its gradient (N, K) by the scores."""
-    share = weights / (weights.mean() * len(weights))
+    share = weights * weights.shape[1] / weights.sum().clamp(min=1e-12)
     if several:
         value = F.binary_cross_entropy_with_logits(scores, wanted, share, reduction="sum")
         return float(value), (scores.sigmoid() - wanted) * share

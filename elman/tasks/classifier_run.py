@@ -122,7 +122,10 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
     _choose(model, parts, given.notes)
     encoded, owners = inputs.encode(model, parts["train"].items)
     bag = inputs.bag(parts["train"].items)
-    beside = None if bag is None else _fit_wide(model, bag, targets["train"])
+    beside = None
+    if bag is not None:
+        groups = inputs.groups(parts["train"].items)
+        beside = _fit_wide(model, bag, targets["train"], groups)
     share = (fabric.global_rank, fabric.world_size)
     more: dict[str, Any] = {}
     if isinstance(inputs, RecordingInputs):
@@ -174,13 +177,16 @@ def _choose(model: Classifier, parts: dict[str, Examples], notes: list[str]) -> 
             )
 
 
-def _fit_wide(model: Classifier, bag: Bag, targets: Tensor) -> Tensor:
+def _fit_wide(model: Classifier, bag: Bag, targets: Tensor, groups: list[str] | None) -> Tensor:
     """Fit the wide part; scores (N, K) of the training data for the rest to start from."""
     weights = torch.ones(len(targets), len(model.classes))
     if model.head.class_weights is not None:
         weights = weights * model.head.class_weights
     wide: Wide = model.head.wide
-    return wide.fit(bag, targets, weights)
+    numbers = (
+        None if groups is None else torch.from_numpy(np.unique(groups, return_inverse=True)[1])
+    )
+    return wide.fit(bag, targets, weights, numbers)
 
 
 def _calibration(model: Classifier, tested: bool) -> str:

@@ -25,6 +25,8 @@ from elman.tasks.folder import FEATURES
 from elman.tasks.labelled_data import Examples, labels_of
 from elman.train.checkpoint import load_tensors, save_tensors
 
+MANY = 100  # classes; with more a linear model takes more time than the recurrence
+
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
     from elman.tasks.tagger import Tagger
@@ -60,7 +62,8 @@ class RecordingInputs(ChannelInputs):
         """Channels and units of the training data."""
         inputs = cls(learn_index(model, replace(train.whole, items=train.items), notes))
         # Live, statistics such as quartiles would need all steps so far.
-        if model.wide and model.bidirectional and model.window is None:
+        few = len(model.classes) <= MANY
+        if model.wide and few and model.bidirectional and model.window is None:
             inputs.levels = Levels.build(inputs.statistics(train.items))
         return inputs
 

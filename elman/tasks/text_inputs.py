@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 EPOCHS, SEEN = (3, 10), 48_000  # passes over the texts, at least and at most; texts in all
 WIDEST = 1 << 24  # weights of the wide part at most
+MANY = 1000  # classes; with more a linear model takes more time than the recurrence
 MOSTLY = 0.5  # of the words: if so many are rare, characters say more
 SHOWN = 500  # characters of a text in the report
 DROPPED = 0.3  # of the features of a token's vector, if nothing else is set
@@ -112,7 +113,7 @@ class TextInputs:
         if model.cell == "grud":
             raise ArgumentError("cell=grud is for recordings, which have times; got texts")
         earlier, ngrams = earlier_model(model), None
-        if model.wide:
+        if model.wide and len(model.classes) <= MANY:
             most = WIDEST // len(model.classes)
             found = NGrams.build(train.items, lowercase=model.lowercase, most=most)
             ngrams = found if len(found.known) else None

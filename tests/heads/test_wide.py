@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from elman.encode.bags import Bag
-from elman.heads.wide import C, Wide, _best_scale, _fit, _times
+from elman.heads.wide import C, Wide, _best_scale, _fit, _times, _transposed
 
 
 def rows(count: int = 60, features: int = 12) -> tuple[Bag, torch.Tensor]:
@@ -26,7 +26,7 @@ def test_it_is_at_the_optimum(several: bool) -> None:
     targets = (dense[:, 0] > dense[:, 1]).long() + (dense[:, 2] > 0.3).long()
     wanted = F.one_hot(targets, 3).float()
     weights = torch.ones(60, 3)
-    v, b = _fit(bag, wanted, weights, 12, several=several)
+    v, b = _fit(bag, _transposed(bag, 12), wanted, weights, several=several)
     v.requires_grad_()
     b.requires_grad_()
     scores = dense @ v + b
@@ -44,7 +44,8 @@ def test_it_equals_scikit_learn() -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")
     bag, dense = rows()
     targets = (dense[:, 0] > dense[:, 1]).long()
-    v, b = _fit(bag, F.one_hot(targets, 2).float(), torch.ones(60, 2), 12, several=False)
+    back, wanted = _transposed(bag, 12), F.one_hot(targets, 2).float()
+    v, b = _fit(bag, back, wanted, torch.ones(60, 2), several=False)
     # Of two classes scikit-learn has w = V_1 - V_0, with half the penalty.
     model = linear_model.LogisticRegression(C=2 * C, tol=1e-8).fit(dense.numpy(), targets.numpy())
     ours = (dense @ v + b).softmax(1)[:, 1].numpy()
@@ -62,12 +63,26 @@ def test_a_row_is_scored_by_those_who_have_not_seen_it() -> None:
     assert (scores.softmax(1) - 0.5).abs().max() < 0.2  # nothing but how frequent a class is
 
 
+def test_those_of_a_group_are_in_one_fold() -> None:
+    # Pairs with a feature and a label in common: by rows one would tell the label of the other.
+    pair = torch.arange(40) // 2
+    bag, targets = Bag(pair, torch.ones(40), torch.arange(40)), pair % 2
+    apart = Wide(20, 2).fit(bag, targets, torch.ones(40, 2))
+    together = Wide(20, 2).fit(bag, targets, torch.ones(40, 2), pair)
+    assert (apart.argmax(1) == targets).float().mean() > 0.7
+    assert (together.softmax(1) - 0.5).abs().max() < 0.2
+    alone = Wide(20, 2).fit(bag, targets, torch.ones(40, 2), torch.zeros_like(pair))
+    assert alone.abs().max() == 0  # nothing is left to fit to
+
+
 def test_a_weight_of_two_is_a_row_twice() -> None:
     bag, dense = rows(30)
     targets = F.one_hot((dense[:, 0] > dense[:, 1]).long(), 2).float()
     twice = Bag(bag.numbers.repeat(2), bag.values.repeat(2), torch.arange(60) * 4)
-    v, b = _fit(bag, targets, torch.full((30, 2), 2.0), 12, several=False)
-    w, c = _fit(twice, targets.repeat(2, 1), torch.ones(60, 2), 12, several=False)
+    v, b = _fit(bag, _transposed(bag, 12), targets, torch.full((30, 2), 2.0), several=False)
+    w, c = _fit(
+        twice, _transposed(twice, 12), targets.repeat(2, 1), torch.ones(60, 2), several=False
+    )
     torch.testing.assert_close(_times(bag, v) + b, _times(bag, w) + c, rtol=0, atol=1e-3)
 
 
