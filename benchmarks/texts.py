@@ -244,7 +244,8 @@ def docstrings() -> Rows:
             if not part.name.startswith(("_", "windows", "popen"))
         ]
         things = [thing for part in (top, *parts) for thing in vars(part).values()]
-        things = [thing for thing in things if getattr(thing, "__module__", "").startswith(name)]
+        things = [thing for thing in things if inspect.isclass(thing) or inspect.isfunction(thing)]
+        things = [thing for thing in things if thing.__module__.partition(".")[0] == name]
         things += [
             one for thing in things if inspect.isclass(thing) for one in vars(thing).values()
         ]
