@@ -198,7 +198,7 @@ def small_sets(data: Path) -> dict[str, tuple[Rows, Rows]]:
     ]
     return {
         "bibles": cut(two_bibles(), 1000, 2000),
-        "docstrings": cut(docstrings(), 2500, 1200),
+        "docstrings": cut(docstrings(), 1600, 900),
         "snips": (asked[0], asked[1]),
         "mr": cut(sentences, 9596, 1066),
     }
