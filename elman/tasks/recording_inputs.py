@@ -14,7 +14,7 @@ from torch import Tensor
 
 from elman.encode.bags import Bag, Levels
 from elman.encode.recordings import RecordingIndex, windows_of
-from elman.errors import ArgumentError, DataError
+from elman.errors import ArgumentError, DataError, FolderError
 from elman.model import SequenceModel
 from elman.read.recording_source import RecordingSource
 from elman.read.recordings import Recording, Recordings
@@ -72,7 +72,10 @@ class RecordingInputs(ChannelInputs):
         """From a folder."""
         inputs: RecordingInputs = super().load(model, folder, fresh=fresh)
         if (folder / FEATURES).exists():
-            inputs.levels = Levels(load_tensors(folder / FEATURES)[0]["edges"].numpy())
+            tensors, _ = load_tensors(folder / FEATURES)
+            if "edges" not in tensors:
+                raise FolderError(f"{folder / FEATURES}: is damaged, it has no 'edges'")
+            inputs.levels = Levels(tensors["edges"].numpy())
         return inputs
 
     def save(self, folder: Path) -> None:

@@ -15,7 +15,7 @@ from elman.encode.bags import Bag, NGrams
 from elman.encode.embed import Embed
 from elman.encode.text import Vocabulary, choose_tokens, rare_share
 from elman.encode.vectors import read_vectors
-from elman.errors import ArgumentError, DataError
+from elman.errors import ArgumentError, DataError, FolderError
 from elman.model import SequenceModel
 from elman.read.files import kind_of
 from elman.read.rows import Rejects, Rows, text_of
@@ -145,10 +145,13 @@ class TextInputs:
         ngrams = None
         if (folder / FEATURES).exists():  # folders of Elman 0.1.0 have none, and no wide part
             tensors, facts = load_tensors(folder / FEATURES)
-            ngrams = NGrams(
-                tensors["known"].numpy().view(np.uint64), tensors["weights"].numpy(),
-                bool(facts["lowercase"]), bool(facts["characters"]),
-            )  # fmt: skip
+            try:
+                ngrams = NGrams(
+                    tensors["known"].numpy().view(np.uint64), tensors["weights"].numpy(),
+                    bool(facts["lowercase"]), bool(facts["characters"]),
+                )  # fmt: skip
+            except KeyError as error:
+                raise FolderError(f"{folder / FEATURES}: is damaged, it has no {error}") from None
         model.wide = ngrams is not None
         earlier = earlier_model(model) if fresh else None
         return cls(Vocabulary.load(folder / TOKENIZER), earlier, ngrams)

@@ -23,6 +23,7 @@ from elman.errors import ArgumentError, DataError, FolderError, Stopped, Untrain
 from elman.report.classes import fit_temperature, nll, score_classes
 from elman.tasks import predict_file
 from elman.tasks.labelled_data import Examples, split
+from elman.train.checkpoint import save_tensors
 from elman.train.loop import _Loop
 from tests.tasks.stops import stopped_at_call
 
@@ -110,6 +111,17 @@ def test_a_folder_without_a_wide_part_is_the_network_that_it_was(
     back = elman.load(tmp_path / "run")
     assert back.wide is False
     assert np.array_equal(back.predict_proba(texts), model.predict_proba(texts))
+
+
+def test_a_damaged_linear_model_is_named(table: Path, tmp_path: Path) -> None:
+    elman.Classifier(**{**SETTINGS, "epochs": 1}).fit(table, out=tmp_path / "run")
+    file = tmp_path / "run" / "wide.safetensors"
+    save_tensors(file, {"other": torch.ones(1)})
+    with pytest.raises(FolderError, match=r"wide.safetensors: is damaged, it has no 'known'"):
+        elman.load(tmp_path / "run")
+    file.unlink()
+    with pytest.raises(FolderError, match=r"does not fit config.json .*head.wide"):
+        elman.load(tmp_path / "run")
 
 
 def test_a_run_stopped_within_an_epoch_goes_on_with_the_linear_model(
