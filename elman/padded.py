@@ -19,6 +19,8 @@ from elman.errors import ArgumentError
 class Padded(NamedTuple):
     """Sequences `data` (B, T, ...) of which row b has `lengths[b]` (B,) elements.
 
+    `beside` (B, ...) is what is known of each row as a whole, if there is anything.
+
     Example:
         >>> import torch
         >>> from elman.padded import Padded
@@ -31,6 +33,7 @@ class Padded(NamedTuple):
 
     data: Tensor
     lengths: Tensor
+    beside: Tensor | None = None
 
     @classmethod
     def pad(cls, rows: Sequence[Tensor]) -> Padded:
@@ -54,7 +57,8 @@ class Padded(NamedTuple):
 
     def to(self, device: torch.device | str) -> Padded:
         """The same batch on another device."""
-        return Padded(self.data.to(device), self.lengths.to(device))
+        beside = None if self.beside is None else self.beside.to(device)
+        return Padded(self.data.to(device), self.lengths.to(device), beside)
 
 
 def time_mask(lengths: Tensor, steps: int) -> Tensor:

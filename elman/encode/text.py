@@ -13,6 +13,7 @@ import codecs
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -257,6 +258,27 @@ def choose_tokens(texts: Iterable[str]) -> tuple[Tokens, str | None]:
             "the model reads characters (choose with tokens)"
         )
     return "word", None
+
+
+def rare_share(texts: Iterable[str], min_count: int, *, lowercase: bool) -> float:
+    """The share of the words that occur fewer than `min_count` times in all, each counted again.
+
+    Only the first two million characters are looked at.
+
+    Example:
+        >>> from elman.encode.text import rare_share
+        >>> rare_share(["Anna", "Bert", "to be or not to be"], 2, lowercase=True)
+        0.5
+    """
+    counts: Counter[str] = Counter()
+    left = 10 * SAMPLE
+    for text in texts:
+        counts.update(re.findall(WORD, text.lower() if lowercase else text))
+        left -= len(text)
+        if left < 0:
+            break
+    rare = sum(count for count in counts.values() if count < min_count)
+    return rare / max(1, counts.total())
 
 
 def _has_no_spaces(character: str) -> bool:

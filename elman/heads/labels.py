@@ -6,7 +6,7 @@
     attention    p = sum_t a_t h_t,   a = softmax_t(v . tanh(U h_t + u)): Yang et al. 2016,
                  "Hierarchical Attention Networks for Document Classification", NAACL
 
-    s = W p + b
+    s = W p + b + what is known beside the sequence: scores of a wide part, see `wide.py`
     one label:       loss = -w_y log softmax(s)_y
     several labels:  loss = -sum_k w_k (y_k log sigmoid(s_k) + (1 - y_k) log sigmoid(-s_k))
 
@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from elman.dropout import check_probability
 from elman.errors import ArgumentError
+from elman.heads.wide import Wide
 from elman.padded import Padded, masked_softmax
 
 Pooling = Literal["last", "mean", "max", "concat", "attention"]
@@ -58,6 +59,8 @@ class LabelHead(nn.Module):
         several: whether a sequence may have any number of labels.
         class_weights: (K) weights w; None for ones.
         label_smoothing: share of the target that is spread over all classes.
+        features: of the wide part, which holds the weights for these and is called before there
+            are batches; W and b are zero at first. 0 for none.
 
     Example:
         >>> import torch
@@ -82,6 +85,7 @@ class LabelHead(nn.Module):
         several: bool = False,
         class_weights: Tensor | None = None,
         label_smoothing: float = 0.0,
+        features: int = 0,
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
@@ -89,6 +93,10 @@ class LabelHead(nn.Module):
         self.pooling, self.bidirectional, self.several = pooling, bidirectional, several
         self.label_smoothing = check_probability("label_smoothing", label_smoothing)
         self.linear = nn.Linear(input_size * (3 if pooling == "concat" else 1), classes)
+        self.wide = Wide(features, classes) if features else None
+        if self.wide is not None:
+            nn.init.zeros_(self.linear.weight)
+            nn.init.zeros_(self.linear.bias)
         if pooling == "attention":
             self.hidden = nn.Linear(input_size, input_size)
             self.query = nn.Parameter(torch.empty(input_size).uniform_(-0.1, 0.1))
@@ -97,8 +105,8 @@ class LabelHead(nn.Module):
 
     def forward(self, states: Padded) -> Tensor:
         """Scores (B, K) of states (B, T, D)."""
-        scores: Tensor = self.linear(self.pool(states))
-        return scores.float()
+        scores: Tensor = self.linear(self.pool(states)).float()
+        return scores if states.beside is None else scores + states.beside
 
     def pool(self, states: Padded) -> Tensor:
         """One vector a row: (B, T, D) -> (B, D), or (B, 3 D) for concat."""

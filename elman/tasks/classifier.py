@@ -186,11 +186,13 @@ class Classifier(ClassifierSettings, Estimator):
 
         from elman.train.chunks import ExampleBatches
 
-        encoded, owners = self.inputs.encode(self, self.inputs.given(self, data))
+        items = self.inputs.given(self, data)
+        encoded, owners = self.inputs.encode(self, items)
         result = torch.empty(len(encoded), len(self.classes), dtype=torch.float32)
         batches = ExampleBatches(
-            encoded, torch.arange(len(encoded)), max(64, self.batch_size), seed=None
-        )
+            encoded, torch.arange(len(encoded)), max(64, self.batch_size), seed=None,
+            beside=self._beside(items),
+        )  # fmt: skip
         self.model.eval()
         with torch.inference_mode():
             for chunk in batches.epoch(1):
@@ -210,6 +212,11 @@ class Classifier(ClassifierSettings, Estimator):
         temperature = self._described.get("temperature", 1.0)
         if not (isinstance(temperature, int | float) and 0 < temperature < float("inf")):
             raise ArgumentError(f"temperature must be a positive number, got {temperature!r}")
+
+    def _beside(self, items: Any) -> torch.Tensor | None:
+        """Scores of the wide part (N, K), if there is one."""
+        bag = self.inputs.bag(items)
+        return None if bag is None else self.head.wide(bag)
 
     @property
     def classes(self) -> list[Label]:
@@ -288,6 +295,14 @@ class Classifier(ClassifierSettings, Estimator):
 
     # Inside.
 
+    def settled(self) -> Classifier:
+        """The settings with what the data decided."""
+        settled = super().settled()
+        for name in ("epochs", "monitor"):
+            if getattr(settled, name) is None:
+                setattr(settled, name, self._described.get(name))
+        return settled
+
     def build(self, inputs: TextInputs | RecordingInputs, classes: int) -> SequenceModel:
         """Make the network with fresh weights drawn from the seed."""
         import torch
@@ -304,7 +319,7 @@ class Classifier(ClassifierSettings, Estimator):
             head = LabelHead(
                 core.output_size + features * self.skip, classes,
                 pooling=self.pooling, bidirectional=self.bidirectional, several=self.several,
-                label_smoothing=self.label_smoothing,
+                label_smoothing=self.label_smoothing, features=inputs.features,
             )  # fmt: skip
         self._inputs = inputs
         self._model = SequenceModel(

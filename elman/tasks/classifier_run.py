@@ -12,7 +12,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from elman.encode.bags import Bag
 from elman.errors import DataError
+from elman.heads.wide import Wide
 from elman.manifest import CHECKPOINT
 from elman.report.bag_of_words import majority
 from elman.report.classes import (
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
 
 MISTAKES = 10  # in the report
+FEW = 100  # held-out examples: of fewer no weights are chosen by them
 LARGEST = 30  # classes of a confusion matrix in the report
 CONFUSED = 15  # pairs of classes there, if there are more
 SKEWED = 2 / 3  # share of the most frequent class from which on accuracy does not suffice
@@ -125,7 +128,13 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
     if model.class_weights == "balanced":
         model.head.class_weights = _balanced(targets["train"], len(classes))
     inputs = model.inputs
+    _choose(model, parts, given.notes)
     encoded, owners = inputs.encode(model, parts["train"].items)
+    bag = inputs.bag(parts["train"].items)
+    beside = None
+    if bag is not None:
+        groups = inputs.groups(parts["train"].items)
+        beside = _fit_wide(model, bag, targets["train"], groups)
     share = (fabric.global_rank, fabric.world_size)
     more: dict[str, Any] = {}
     if isinstance(inputs, RecordingInputs):
@@ -134,7 +143,7 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
             given.notes.append(f"an epoch goes {more['times']} times through the recordings")
     train = ExampleBatches(
         encoded, targets["train"][torch.from_numpy(owners)], model.batch_size, seed=model.seed,
-        share=share, **more,
+        share=share, beside=beside, **more,
     )  # fmt: skip
     others = {name: examples for name, examples in parts.items() if name != "train"}
     given.notes.extend(inputs.notes_on(model, parts["train"], others, encoded))
@@ -146,9 +155,10 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
         kept = kept[wanted.numpy() >= 0]
     if not len(kept):
         raise DataError("no label of the validation data is one of the training data")
+    beside = model._beside(parts["validation"].items)
     validation = ExampleBatches(
         [held[n] for n in kept], wanted[torch.from_numpy(kept)], max(64, model.batch_size),
-        seed=None,
+        seed=None, beside=None if beside is None else beside[torch.from_numpy(kept)],
     )  # fmt: skip
     facts: dict[str, object] = {"train": given.described["name"]}
     facts |= {f"{name}_examples": len(part) for name, part in parts.items()}
@@ -157,6 +167,34 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
         train, validation, facts, "examples",
         measure=lambda: _measure(model, parts, targets, unseen), notes=given.notes,
     )  # fmt: skip
+
+
+def _choose(model: Classifier, parts: dict[str, Examples], notes: list[str]) -> None:
+    """Settings that are None, by the number of examples."""
+    chosen = model._described
+    if model.epochs is None:
+        chosen["epochs"] = model.inputs.epochs(len(parts["train"]))
+    if model.monitor is None:
+        held = len(parts["validation"])
+        waits = model.early_stopping or model.optimizer == "asgd" or model.schedule == "plateau"
+        chosen["monitor"] = "last" if held < FEW and not waits else "loss"
+        if chosen["monitor"] == "last":
+            notes.append(
+                f"{held} held-out examples are too few to choose weights by: the last are kept "
+                "(choose with monitor)"
+            )
+
+
+def _fit_wide(model: Classifier, bag: Bag, targets: Tensor, groups: list[str] | None) -> Tensor:
+    """Fit the wide part; scores (N, K) of the training data for the rest to start from."""
+    weights = torch.ones(len(targets), len(model.classes), dtype=torch.float32)
+    if model.head.class_weights is not None:
+        weights = weights * model.head.class_weights
+    wide: Wide = model.head.wide
+    numbers = (
+        None if groups is None else torch.from_numpy(np.unique(groups, return_inverse=True)[1])
+    )
+    return wide.fit(bag, targets, weights, numbers)
 
 
 def _calibration(model: Classifier, tested: bool) -> str:
@@ -194,6 +232,8 @@ def _measure(
     several, names = model.several, [name for name in ("validation", "test") if name in parts]
     scores = {name: model.scores(parts[name].items) for name in names}
     fitted = fit_temperature(scores["validation"], targets["validation"], several=several)
+    count = len(targets["validation"])
+    fitted **= count / (count + FEW)  # a few say little: their temperature is drawn towards 1
     model._described["temperature"] = round(fitted, 4)
     ours = {
         name: _scores_of(

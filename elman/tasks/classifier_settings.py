@@ -24,10 +24,18 @@ class ClassifierSettings(RecordingSettings, TextSettings):
     """Probability of dropping a feature of a step, the same at all; None for 0.3 of a token's."""
     lowercase: bool = True
     """Fold upper and lower case."""
+    epochs: int | None = None  # type: ignore[assignment]
+    """Passes over the training data; None for 3 to 10 by the number of texts, 10 of recordings."""
+    schedule: Literal["constant", "cosine", "halve", "plateau"] = "cosine"
+    """Learning rate over time: constant, cosine to zero, halved every epoch, or at plateaus."""
+    wide: bool = True
+    """Begin with a linear model beside the recurrence: of n-grams of a text, or of statistics of a
+    recording that is read whole and in both directions."""
     learning_rate: float = 0.001
     """Step size, at its highest."""
-    monitor: Literal["loss", "accuracy", "last"] = "accuracy"
-    """Score of the validation that chooses the weights to keep, ties by loss; or just the last."""
+    monitor: Literal["loss", "accuracy", "last"] | None = None  # type: ignore[assignment]
+    """Score of the validation that chooses the weights to keep, ties by loss; or just the last.
+    None for the loss, or the last if fewer than 100 examples are held out: those cannot choose."""
     bptt: int | None = None
     """Steps from the end that the gradient goes back; None for the whole text or recording."""
     bidirectional: bool = True

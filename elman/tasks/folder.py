@@ -3,6 +3,7 @@
     config.json              task, settings, data
     tokenizer.json           the vocabulary of texts; of a translator that of the targets, beside
                              source_tokenizer.json; words.json is that of a tagger
+    wide.safetensors         of a classifier the features that its wide part reads
     series.json              of a forecaster what training has seen of the series, and
     history.safetensors      their end, from where forecasts begin
     weights.safetensors      the best weights
@@ -41,9 +42,11 @@ Index = TypeVar("Index")
 FORMAT = 1
 CONFIG, METRICS, CARD = "config.json", "metrics.json", "README.md"
 TOKENIZER, SOURCE_TOKENIZER, WORDS = "tokenizer.json", "source_tokenizer.json", "words.json"
+FEATURES = "wide.safetensors"
 SERIES, HISTORY = "series.json", "history.safetensors"
 PARTS = (  # of a model; the manifest names them
-    CONFIG, TOKENIZER, SOURCE_TOKENIZER, WORDS, SERIES, HISTORY, WEIGHTS, METRICS, CHECKPOINT,
+    CONFIG, TOKENIZER, SOURCE_TOKENIZER, WORDS, FEATURES, SERIES, HISTORY, WEIGHTS, METRICS,
+    CHECKPOINT,
 )  # fmt: skip
 OURS = (CARD, "run.jsonl", "report.html", *reversed(PARTS), MANIFEST)  # as they are deleted
 

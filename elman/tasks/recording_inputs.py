@@ -4,22 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elman.encode.bags import Bag, Levels
 from elman.encode.recordings import RecordingIndex, windows_of
-from elman.errors import ArgumentError, DataError
+from elman.errors import ArgumentError, DataError, FolderError
 from elman.model import SequenceModel
 from elman.optional import absent
 from elman.read.recording_source import RecordingSource
 from elman.read.recordings import Recording, Recordings
 from elman.read.rows import Rejects
-from elman.report.window_statistics import FOREST, REGRESSION, Windows, by_forest, by_regression
+from elman.report.window_statistics import (
+    FOREST,
+    REGRESSION,
+    Windows,
+    by_forest,
+    by_regression,
+    statistics,
+)
 from elman.tasks.channel_inputs import ChannelInputs, learn_index, read_like
+from elman.tasks.folder import FEATURES
 from elman.tasks.labelled_data import Examples, labels_of
+from elman.train.checkpoint import load_tensors, save_tensors
+
+MANY = 100  # classes; with more a linear model takes more time than the recurrence
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
@@ -30,6 +44,7 @@ class RecordingInputs(ChannelInputs):
     """Recordings with a label each."""
 
     title = "a classifier of recordings"
+    levels: Levels | None = None  # of the statistics that the wide part reads; None without one
 
     @staticmethod
     def collect(
@@ -53,7 +68,34 @@ class RecordingInputs(ChannelInputs):
     @classmethod
     def learn(cls, model: Classifier, train: Examples, notes: list[str]) -> RecordingInputs:
         """Channels and units of the training data."""
-        return cls(learn_index(model, replace(train.whole, items=train.items), notes))
+        inputs = cls(learn_index(model, replace(train.whole, items=train.items), notes))
+        # Live, statistics such as quartiles would need all steps so far.
+        few = len(model.classes) <= MANY
+        if model.wide and few and model.bidirectional and model.window is None:
+            inputs.levels = Levels.build(inputs.statistics(train.items))
+        return inputs
+
+    @classmethod
+    def load(cls, model: Classifier | Tagger, folder: Path, *, fresh: bool = False) -> Any:
+        """From a folder."""
+        inputs: RecordingInputs = super().load(model, folder, fresh=fresh)
+        if (folder / FEATURES).exists():
+            tensors, _ = load_tensors(folder / FEATURES)
+            if "edges" not in tensors:
+                raise FolderError(f"{folder / FEATURES}: is damaged, it has no 'edges'")
+            inputs.levels = Levels(tensors["edges"].numpy())
+        return inputs
+
+    def save(self, folder: Path) -> None:
+        """Write them to a folder."""
+        super().save(folder)
+        if self.levels is not None:
+            save_tensors(folder / FEATURES, {"edges": torch.from_numpy(self.levels.edges)})
+
+    @property
+    def features(self) -> int:
+        """Of the wide part; 0 without one."""
+        return 0 if self.levels is None else self.levels.edges.size
 
     @staticmethod
     def groups(items: Sequence[Recording]) -> list[str] | None:
@@ -88,6 +130,27 @@ class RecordingInputs(ChannelInputs):
                 owners.append(n)
         return arrays, np.array(owners, dtype=np.int64)
 
+    def bag(self, items: Sequence[Recording]) -> Bag | None:
+        """What the wide part reads; None without one."""
+        return None if self.levels is None else self.levels.encode(self.statistics(items))
+
+    def statistics(self, items: Sequence[Recording]) -> NDArray[np.float64]:
+        """Those of each recording, and how many steps it has."""
+        wholes = [self.index.resampled(one).values for one in items]
+        nothing = np.full((1, len(self.index.channels)), np.nan)
+        return np.array(
+            [
+                [*statistics(whole if len(whole) else nothing), *self.index.fixed(one.static),
+                 len(whole)]
+                for whole, one in zip(wholes, items, strict=True)
+            ]
+        )  # fmt: skip
+
+    @staticmethod
+    def epochs(_recordings: int) -> int:
+        """How often training goes through them, if nothing is set."""
+        return 10
+
     # To people.
 
     def notes_on(
@@ -97,7 +160,8 @@ class RecordingInputs(ChannelInputs):
         """What a user should know of the recordings."""
         lengths = sorted(map(len, encoded))
         what = "windows" if model.window else "recordings"
-        return [
+        wide = f"training starts from a linear model of {self.features:,} levels of statistics"
+        return [wide] * (self.levels is not None) + [
             f"{len(lengths):,} {what} of {lengths[0]:,} to {lengths[-1]:,} steps, the median has "
             f"{lengths[len(lengths) // 2]:,}",
             *absent("sklearn", f"{FOREST}, {REGRESSION}"),

@@ -113,7 +113,7 @@ def _run(
             display.show(begin)
         model.model.float()  # whatever torch's default dtype is
         outcome = fit(
-            model.model, job.train, job.validation, model, fabric=fabric, folder=folder,
+            model.model, job.train, job.validation, model.settled(), fabric=fabric, folder=folder,
             resume=resume, journal=journal, show=display.show if display else None,
         )  # fmt: skip
         model.model.to("cpu")
@@ -160,7 +160,7 @@ def _start_record(model: Estimator, job: Job, fabric: Fabric) -> dict[str, objec
         "versions": {"elman": elman.__version__, "torch": torch.__version__},
         "settings": settings,
         "data": dict(job.data),
-        "epochs": model.epochs,
+        "epochs": model.settled().epochs,
         "steps_per_epoch": -(-len(job.train) // model.accumulate),
         "unit": job.unit,
     }

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elman.encode.bags import Bag, NGrams
 from elman.encode.embed import Embed
-from elman.encode.text import Vocabulary, choose_tokens
+from elman.encode.text import Vocabulary, choose_tokens, rare_share
 from elman.encode.vectors import read_vectors
-from elman.errors import ArgumentError, DataError
+from elman.errors import ArgumentError, DataError, FolderError
 from elman.model import SequenceModel
 from elman.optional import absent
 from elman.read.columns import Table, column_of, is_frame
@@ -24,14 +25,19 @@ from elman.read.tables import TABLES
 from elman.recur.stack import Stack
 from elman.report.bag_of_words import bag_of_words
 from elman.tasks.estimator import checked_texts
-from elman.tasks.folder import TOKENIZER
+from elman.tasks.folder import FEATURES, TOKENIZER
 from elman.tasks.labelled_data import Examples, columns_set, labels_of
 from elman.tasks.network import begin_as, earlier_model
+from elman.train.checkpoint import load_tensors, save_tensors
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
     from elman.tasks.language_model import LanguageModel
 
+EPOCHS, SEEN = (3, 10), 48_000  # passes over the texts, at least and at most; texts in all
+WIDEST = 1 << 24  # weights of the wide part at most
+MANY = 1000  # classes; with more a linear model takes more time than the recurrence
+MOSTLY = 0.5  # of the words: if so many are rare, characters say more
 SHOWN = 500  # characters of a text in the report
 DROPPED = 0.3  # of the features of a token's vector, if nothing else is set
 
@@ -42,6 +48,7 @@ class TextInputs:
     Args:
         vocabulary: their tokens.
         earlier: the language model to start from.
+        ngrams: what the wide part knows; None without one.
     """
 
     channels = 0
@@ -50,8 +57,11 @@ class TextInputs:
     like, warning = None, ""
     use = ('model.predict(["..."])', 'model.predict_proba(["..."])')
 
-    def __init__(self, vocabulary: Vocabulary, earlier: LanguageModel | None = None) -> None:
-        self.vocabulary, self.earlier = vocabulary, earlier
+    def __init__(
+        self, vocabulary: Vocabulary, earlier: LanguageModel | None = None,
+        ngrams: NGrams | None = None,
+    ) -> None:  # fmt: skip
+        self.vocabulary, self.earlier, self.ngrams = vocabulary, earlier, ngrams
         self.vectors: tuple[Tensor, Tensor] | None = None
         self.max_tokens: int | None = None
 
@@ -107,28 +117,80 @@ class TextInputs:
         """The vocabulary of the training data, or of the model to start from."""
         if model.cell == "grud":
             raise ArgumentError("cell=grud is for recordings, which have times; got texts")
-        earlier = earlier_model(model)
+        earlier, ngrams = earlier_model(model), None
+        if model.wide and len(model.classes) <= MANY:
+            most = WIDEST // len(model.classes)
+            found = NGrams.build(train.items, lowercase=model.lowercase, most=most)
+            ngrams = found if len(found.known) else None
         if earlier is not None:
-            return cls(earlier.vocabulary, earlier)
+            return cls(earlier.vocabulary, earlier, ngrams)
         kind, why = model.tokens, None
         if kind is None:
             kind, why = choose_tokens(train.items)
+        if kind == "word":
+            rare = rare_share(train.items, model.min_count, lowercase=model.lowercase)
+            if rare > MOSTLY:
+                why = f"{rare:.0%} of the words occur fewer than min_count={model.min_count} times"
+                kind = model.tokens or "character"
+                why += (
+                    ": the model reads characters (choose with tokens)" if kind == "character"
+                    else " and are one unknown word to the model: set tokens=character"
+                )  # fmt: skip
         vocabulary = Vocabulary.build(
             lambda: train.items, tokens=kind, size=model.vocabulary_size,
             min_count=model.min_count, lowercase=model.lowercase,
             split_punctuation=model.split_punctuation,
         )  # fmt: skip
         notes.extend([] if why is None else [why])
-        return cls(vocabulary)
+        return cls(vocabulary, None, ngrams)
 
     @classmethod
     def load(cls, model: Classifier, folder: Path, *, fresh: bool = False) -> TextInputs:
         """From a folder; `fresh` if the network is still to be given its first weights."""
-        return cls(Vocabulary.load(folder / TOKENIZER), earlier_model(model) if fresh else None)
+        ngrams = None
+        if (folder / FEATURES).exists():  # folders of Elman 0.1.0 have none, and no wide part
+            tensors, facts = load_tensors(folder / FEATURES)
+            try:
+                ngrams = NGrams(
+                    tensors["known"].numpy().view(np.uint64), tensors["weights"].numpy(),
+                    bool(facts["lowercase"]), bool(facts["characters"]),
+                )  # fmt: skip
+            except KeyError as error:
+                raise FolderError(f"{folder / FEATURES}: is damaged, it has no {error}") from None
+        model.wide = ngrams is not None
+        earlier = earlier_model(model) if fresh else None
+        return cls(Vocabulary.load(folder / TOKENIZER), earlier, ngrams)
 
     def save(self, folder: Path) -> None:
         """Write them to a folder."""
         self.vocabulary.save(folder / TOKENIZER)
+        if self.ngrams is not None:
+            arrays = {"known": self.ngrams.known.view(np.int64), "weights": self.ngrams.weights}
+            save_tensors(
+                folder / FEATURES, {name: torch.from_numpy(one) for name, one in arrays.items()},
+                {"lowercase": self.ngrams.lowercase, "characters": self.ngrams.characters},
+            )  # fmt: skip
+
+    @staticmethod
+    def epochs(texts: int) -> int:
+        """How often training goes through so many, if nothing is set: few are soon known by heart.
+
+        Example:
+            >>> from elman.tasks.text_inputs import TextInputs
+            >>> [TextInputs.epochs(n) for n in (500, 8_000, 25_000)]
+            [10, 6, 3]
+        """
+        least, most = EPOCHS
+        return min(most, max(least, SEEN // texts))
+
+    @property
+    def features(self) -> int:
+        """Of the wide part; 0 without one."""
+        return 0 if self.ngrams is None else len(self.ngrams.known)
+
+    def bag(self, texts: Sequence[Any]) -> Bag | None:
+        """What the wide part reads; None without one."""
+        return None if self.ngrams is None else self.ngrams.encode(texts)
 
     def prepare(self, model: Classifier, notes: list[str]) -> None:
         """Read the vectors to start from, which decide a size."""
@@ -187,7 +249,7 @@ class TextInputs:
 
     def facts(self) -> dict[str, object]:
         """For the report."""
-        return {"vocabulary_size": self.vocabulary.size}
+        return {"vocabulary_size": self.vocabulary.size, "ngrams": self.features}
 
     def notes_on(
         self, model: Classifier, train: Examples, others: dict[str, Examples],
@@ -195,6 +257,12 @@ class TextInputs:
     ) -> list[str]:  # fmt: skip
         """What a user should know of the texts: doubles, and what is cut."""
         notes = []
+        if self.ngrams is not None:
+            kinds = "words, pairs of them" + (" and characters" if self.ngrams.characters else "")
+            notes.append(
+                f"training starts from a linear model of {self.features:,} n-grams ({kinds}); "
+                "wide=False for the recurrence alone"
+            )
         seen: dict[str, set[Any]] = {}
         for text, labels in zip(train.items, train.labels, strict=True):
             seen.setdefault(text, set()).add(labels)
@@ -231,4 +299,6 @@ class TextInputs:
     @property
     def made(self) -> str:
         """For the model card."""
-        return f"a vocabulary of {self.vocabulary.size:,} {self.vocabulary.tokens} tokens"
+        tokens = f"a vocabulary of {self.vocabulary.size:,} {self.vocabulary.tokens} tokens"
+        wide = f" beside a linear model of {self.features:,} n-grams" if self.ngrams else ""
+        return tokens + wide

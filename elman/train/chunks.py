@@ -235,6 +235,7 @@ class ExampleBatches:
         times: how often an epoch goes through the examples.
         change: makes another array of one, by random numbers, and says of which of its steps each
             new one is; None for the examples as they are.
+        beside: (N, ...) what is known of each example as a whole; None for nothing.
 
     Example:
         >>> import torch
@@ -257,7 +258,9 @@ class ExampleBatches:
         padding: int = 0,
         times: int = 1,
         change: Change | None = None,
+        beside: Tensor | None = None,
     ) -> None:
+        self.beside = beside
         self.sequences, self.targets, self.padding = sequences, targets, padding
         self.seed, self.rank, self.change = seed, share[0], change
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
@@ -285,7 +288,10 @@ class ExampleBatches:
             else:
                 some = [torch.from_numpy(target) for target in targets or ()]
                 wanted = nn.utils.rnn.pad_sequence(some, True, self.padding)
-            yield Chunk(Padded.pad(list(map(_row, arrays))), wanted)
+            inputs = Padded.pad(list(map(_row, arrays)))
+            if self.beside is not None:
+                inputs = inputs._replace(beside=self.beside[torch.from_numpy(chosen)])
+            yield Chunk(inputs, wanted)
 
 
 def _row(values: Sequence[int] | NDArray[Any]) -> Tensor:

@@ -69,6 +69,8 @@ class TrainingSettings:
             value = getattr(self, name)
             if value is None and name in ("bptt", "early_stopping", "validate_steps"):
                 continue
+            if value is None and getattr(type(self), name) is None:  # chosen from the data
+                continue
             if not (isinstance(value, int | float) and least <= value < float("inf")):
                 raise ArgumentError(f"{name} must be at least {least}, got {value!r}")
         for name in ("learning_rate", "clip_norm"):

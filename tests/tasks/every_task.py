@@ -42,7 +42,8 @@ TASKS: dict[str, tuple[Any, tuple[str, ...]]] = {
         elman.Translator(**SAME, **EMBEDDED, tokens="word"), ("sources.txt", "targets.txt")
     ),
     "forecaster": (
-        elman.Forecaster(**SAME, horizon=4, context=8, season=4, windows=48, gaps=0), ("series.csv",)
+        elman.Forecaster(**SAME, horizon=4, context=8, season=4, windows=48, gaps=0),
+        ("series.csv",),
     ),
 }  # fmt: skip
 CUT = 4  # checkpoints until a run is copied

@@ -8,7 +8,9 @@ import json
 import math
 import random
 import shutil
-from collections.abc import Iterator
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,12 @@ import torch
 
 import elman
 from elman.cli import main
-from elman.errors import ArgumentError, DataError, FolderError, UntrainedError
+from elman.errors import ArgumentError, DataError, FolderError, Stopped, UntrainedError
 from elman.report.classes import fit_temperature, nll, score_classes
 from elman.tasks import predict_file
 from elman.tasks.labelled_data import Examples, split
+from elman.train.checkpoint import save_tensors
+from elman.train.loop import _Loop
 from tests.tasks.stops import stopped_at_call
 
 GOOD, BAD = ["good", "great", "fine", "lovely"], ["bad", "awful", "poor", "dull"]
@@ -80,6 +84,80 @@ def test_it_is_scored_beside_its_baselines(trained: elman.Classifier) -> None:
     assert words["validation"]["accuracy"] == 1
     assert frequent["validation"]["accuracy"] == 0.5
     assert scores["accuracy"] > 0.9
+
+
+def test_training_starts_from_the_linear_model(trained: elman.Classifier) -> None:
+    texts, labels = reviews()
+    still = elman.Classifier(**{**SETTINGS, "epochs": 1, "learning_rate": 1e-12})
+    still.fit(texts, labels)
+    alone = still._beside(texts)
+    torch.testing.assert_close(still.scores(texts), alone, rtol=0, atol=1e-6)
+    right = [still.classes[k] for k in alone.argmax(1)]
+    assert np.mean(np.array(right) == labels) > 0.95
+    # One that has learned is more than that.
+    assert not torch.allclose(trained.scores(texts), trained._beside(texts), atol=0.1)
+
+
+def test_a_folder_without_a_wide_part_is_the_network_that_it_was(
+    table: Path, tmp_path: Path
+) -> None:
+    model = elman.Classifier(**{**SETTINGS, "epochs": 1}, wide=False)
+    model.fit(table, out=tmp_path / "run")
+    config = tmp_path / "run" / "config.json"
+    facts = json.loads(config.read_text())
+    del facts["settings"]["wide"]  # as Elman 0.1.0 wrote it
+    config.write_text(json.dumps(facts))
+    texts, _ = reviews()
+    back = elman.load(tmp_path / "run")
+    assert back.wide is False
+    assert np.array_equal(back.predict_proba(texts), model.predict_proba(texts))
+
+
+def test_a_damaged_linear_model_is_named(table: Path, tmp_path: Path) -> None:
+    elman.Classifier(**{**SETTINGS, "epochs": 1}).fit(table, out=tmp_path / "run")
+    file = tmp_path / "run" / "wide.safetensors"
+    save_tensors(file, {"other": torch.ones(1)})
+    with pytest.raises(FolderError, match=r"wide.safetensors: is damaged, it has no 'known'"):
+        elman.load(tmp_path / "run")
+    file.unlink()
+    with pytest.raises(FolderError, match=r"does not fit config.json .*head.wide"):
+        elman.load(tmp_path / "run")
+
+
+def test_a_run_stopped_within_an_epoch_goes_on_with_the_linear_model(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**SETTINGS, "epochs": 2, "several": True}  # both kinds of loss go one way
+    whole = elman.Classifier(**settings).fit(table, out=tmp_path / "whole")
+    steps = 0
+
+    def stop(loop: _Loop, validate: Callable[[_Loop], None] = _Loop._validate) -> None:
+        nonlocal steps
+        steps += 1
+        validate(loop)
+        if steps == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(_Loop, "_validate", stop)
+    with pytest.raises(Stopped):
+        elman.Classifier(**settings).fit(table, out=tmp_path / "part")
+    again = elman.Classifier.resume(tmp_path / "part")
+    texts, _ = reviews()
+    assert np.array_equal(whole.predict_proba(texts), again.predict_proba(texts))
+
+
+def test_words_that_occur_once_are_read_by_their_characters() -> None:
+    draw = random.Random(0)
+    names = ["".join(draw.sample("bdklmnrst", 5)) for _ in range(400)]
+    labels = [n % 2 for n in range(400)]
+    names = [name + "ao"[label] for name, label in zip(names, labels, strict=True)]
+    with tempfile.TemporaryDirectory() as folder:
+        model = elman.Classifier(**{**SETTINGS, "min_count": 2, "epochs": 1})
+        model.fit(names[:300], labels[:300], out=Path(folder, "run"))
+        notes = Path(folder, "run", "run.jsonl").read_text()
+    assert model.vocabulary.tokens == "character"
+    assert "of the words occur fewer than min_count=2 times: the model reads characters" in notes
+    assert model.score(names[300:], labels[300:]) > 0.95
 
 
 def test_attention_is_explained(trained: elman.Classifier) -> None:
@@ -192,7 +270,7 @@ def test_a_language_model_is_the_start(bidirectional: bool, tmp_path: Path) -> N
     language = elman.LanguageModel(
         hidden_size=8, cell="gru", epochs=1, bptt=8, batch_size=8, device="cpu", min_count=1
     ).fit(texts, out=tmp_path / "lm")
-    settings = {"epochs": 1, "learning_rate": 1e-9, "bidirectional": bidirectional}
+    settings = {"epochs": 1, "learning_rate": 1e-9, "bidirectional": bidirectional, "wide": False}
     model = elman.Classifier(**settings, start_from=str(tmp_path / "lm")).fit(texts, labels)
     assert (model.settled().cell, model.settled().hidden_size) == ("gru", 8)
     assert (
@@ -229,8 +307,12 @@ def test_two_layers_that_read_forward_are_no_start_for_both_directions(tmp_path:
 
 
 def test_a_stopped_run_goes_on_to_the_same_result(table: Path, tmp_path: Path) -> None:
-    whole = elman.Classifier(**{**SETTINGS, "epochs": 3}).fit(table, out=tmp_path / "whole")
-    elman.Classifier(**{**SETTINGS, "epochs": 2}).fit(table, out=tmp_path / "part")
+    settings = {
+        **SETTINGS,
+        "schedule": "constant",
+    }  # a cosine ends with the epochs of the first run
+    whole = elman.Classifier(**{**settings, "epochs": 3}).fit(table, out=tmp_path / "whole")
+    elman.Classifier(**{**settings, "epochs": 2}).fit(table, out=tmp_path / "part")
     again = elman.Classifier.resume(tmp_path / "part", epochs=3)
     texts, _ = reviews()
     assert np.array_equal(whole.predict_proba(texts), again.predict_proba(texts))

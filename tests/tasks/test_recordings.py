@@ -115,6 +115,25 @@ def test_options_combine_and_come_back_from_disk(options: dict[str, Any], tmp_pa
     assert "channels: x, y" in (tmp_path / "run" / "README.md").read_text()
 
 
+def test_statistics_decide_where_training_has_no_time_to(tmp_path: Path) -> None:
+    draw = np.random.default_rng(3)
+    arrays = [draw.standard_normal((n, 2)) * [1, 1 + n % 2] for n in range(20, 80)]
+    labels = [n % 2 for n in range(20, 80)]
+    settings = {**SETTINGS, "epochs": 1, "learning_rate": 1e-12}
+    model = elman.Classifier(**settings).fit(arrays[:50], labels[:50], out=tmp_path / "run")
+    assert model.score(arrays[50:], labels[50:]) == 1
+    assert "linear model of" in (tmp_path / "run" / "run.jsonl").read_text()
+    # In another unit, a million times as small, the levels are the same.
+    small = elman.Classifier(**settings).fit([one * 1e-6 for one in arrays[:50]], labels[:50])
+    np.testing.assert_allclose(
+        small.predict_proba([one * 1e-6 for one in arrays[50:]]),
+        model.predict_proba(arrays[50:]), atol=1e-5,
+    )  # fmt: skip
+    # Read forward only it can be followed live, which quartiles cannot.
+    alone = elman.Classifier(**settings, bidirectional=False).fit(arrays[:50], labels[:50])
+    assert alone.inputs.features == 0
+
+
 @pytest.mark.parametrize("rate", [None, 0.5, 3.0])
 @pytest.mark.parametrize(
     "options",
@@ -263,6 +282,7 @@ def test_a_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
     rows, labels = table()
     files = write(tmp_path / "rows.csv", rows), write(tmp_path / "labels.csv", labels)
     settings = {**SETTINGS, "channels": CHANNELS, "warp": 0.1, "jitter": 0.1, "elapsed": False}
+    settings["schedule"] = "constant"  # a cosine ends with the epochs of the first run
     whole = elman.Classifier(**settings).fit(*files, out=tmp_path / "whole")
     elman.Classifier(**{**settings, "epochs": 2}).fit(*files, out=tmp_path / "run")
     resumed = elman.Classifier.resume(tmp_path / "run", epochs=4)

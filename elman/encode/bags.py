@@ -1,0 +1,222 @@
+"""Bags of sparse features: n-grams of a text, or what statistics of a recording are above.
+
+N-grams are words, pairs of neighbours, and up to five characters of a word.
+
+    value of n-gram g in a text = (1 + log count) * log((1 + N) / (1 + N_g) + 1),
+
+then each of the two kinds, words and characters, is divided by its length (L2).  N_g of the N
+training texts have g.  Characters are those of a word between two blanks, the blanks among them, so
+that beginnings and ends are n-grams of their own.  An n-gram is known by a hash of 64 bits: the
+list of those that training knows is a sorted array, without any string.
+
+Of a statistic u of a recording there are 15 features, u > q_k, k = 1..15, where q_k are quantiles
+of the training recordings at k / 16; each has the value SHARE.  So the unit of u does not matter,
+and a linear model of them is any sum of step functions of the statistics.
+
+Source of n-grams: the features of Joulin et al. 2016 (arXiv:1607.01759) with the weights of tf-idf.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+WORD = re.compile(r"\w+|[^\w\s]")
+LONGEST = 5  # characters of an n-gram
+WORDS_ONLY = 1 << 22  # characters of all texts; in more, n-grams of characters cost too much
+SMALL = 1000  # texts; of fewer every n-gram counts, of more those of at least two texts
+BLOCK = 1 << 22  # hashes that are held before they are counted
+P = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2^64
+INVERSE = np.uint64(pow(int(P), -1, 1 << 64))
+MIX = np.uint64(0xBF58476D1CE4E5B9)
+LEVELS, SHARE = 16, 0.3
+LOWEST = -1e300
+KIND = np.uint64(1)  # the bit of a hash that is set for characters
+
+Hashes = NDArray[np.uint64]
+
+
+class Bag(NamedTuple):
+    """Features of B rows: those of row b are numbers[starts[b]:starts[b + 1]], with their values.
+
+    Attributes:
+        numbers: (M) int64.
+        values: (M) float32.
+        starts: (B) int64.
+    """
+
+    numbers: Tensor
+    values: Tensor
+    starts: Tensor
+
+
+@dataclass
+class Levels:
+    """Quantiles of statistics.
+
+    Args:
+        edges: (S, LEVELS - 1), of each statistic in order; those that are there twice are NaN.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.encode.bags import Levels
+        >>> levels = Levels.build(np.array([[0.0, 5], [1, 5], [2, 5], [3, 5]]))
+        >>> levels.encode(np.array([[-1.0, 5], [9, 6], [np.nan, 5]])).starts.tolist()
+        [0, 0, 12]
+    """
+
+    edges: NDArray[np.float64]
+
+    @classmethod
+    def build(cls, rows: NDArray[np.float64]) -> Levels:
+        """Of the rows (N, S) of training; a statistic that is NaN is below all others."""
+        rows = np.where(np.isnan(rows), LOWEST, rows)
+        edges = np.quantile(rows, np.arange(1, LEVELS) / LEVELS, axis=0).T
+        edges[:, 1:][np.diff(edges) <= 0] = np.nan
+        return cls(edges)
+
+    def encode(self, rows: NDArray[np.float64]) -> Bag:
+        """What the statistics of each row (N, S) are above."""
+        rows = np.where(np.isnan(rows), LOWEST, rows)
+        above = (rows[:, :, None] > self.edges).reshape(len(rows), -1)
+        counts = above.sum(1)
+        numbers = np.nonzero(above)[1]
+        return Bag(
+            torch.from_numpy(numbers), torch.full((len(numbers),), SHARE),
+            torch.from_numpy(counts.cumsum() - counts),
+        )  # fmt: skip
+
+
+@dataclass
+class NGrams:
+    """The n-grams that training knows.
+
+    Args:
+        known: their hashes, sorted.
+        weights: log((1 + N) / (1 + N_g) + 1) of each.
+        lowercase: whether upper and lower case are the same.
+        characters: whether n-grams of characters are among them.
+    """
+
+    known: Hashes
+    weights: NDArray[np.float32]
+    lowercase: bool = True
+    characters: bool = True
+
+    @classmethod
+    def build(cls, texts: Sequence[str], *, lowercase: bool, most: int) -> NGrams:
+        """The n-grams of some texts, at most so many: those of the most texts.
+
+        Example:
+            >>> from elman.encode.bags import NGrams
+            >>> known = NGrams.build(["a b", "b"], lowercase=True, most=100)
+            >>> len(known.known)  # a, b, a b; as characters a, b, with blanks
+            11
+            >>> known.encode(["b c", ""]).starts.tolist()
+            [0, 5]
+        """
+        characters = sum(map(len, texts)) <= WORDS_ONLY
+        known, counts = _count(texts, lowercase=lowercase, characters=characters)
+        often = counts >= (2 if len(texts) >= SMALL else 1)
+        known, counts = known[often], counts[often]
+        if len(known) > most:
+            kept = np.sort(np.argsort(-counts, kind="stable")[:most])
+            known, counts = known[kept], counts[kept]
+        weights = np.log((1 + len(texts)) / (1 + counts) + 1)
+        return cls(known, weights.astype(np.float32), lowercase, characters)
+
+    def encode(self, texts: Sequence[str]) -> Bag:
+        """The known n-grams of each text."""
+        rows = [self._encode(text) for text in texts]
+        counts = np.array([0, *(len(numbers) for numbers, _ in rows)])
+        nothing = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
+        numbers, values = (np.concatenate(parts) for parts in zip(nothing, *rows, strict=True))
+        starts = counts.cumsum()[:-1]
+        return Bag(torch.from_numpy(numbers), torch.from_numpy(values), torch.from_numpy(starts))
+
+    def _encode(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        hashes, counts = _hashes(text, lowercase=self.lowercase, characters=self.characters)
+        at = np.searchsorted(self.known, hashes)
+        at[at == len(self.known)] = 0
+        there = self.known[at] == hashes
+        at, kinds = at[there], hashes[there] & KIND
+        values = (1 + np.log(counts[there])) * self.weights[at]
+        for kind in (0, 1):
+            these = kinds == kind
+            values[these] /= np.sqrt((values[these] ** 2).sum()) + 1e-12
+        return at, values.astype(np.float32)
+
+
+def _count(
+    texts: Iterable[str], *, lowercase: bool, characters: bool
+) -> tuple[Hashes, NDArray[np.int64]]:
+    """The different n-grams of some texts, sorted, and how many texts have each."""
+    known, counts = np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
+    waiting = iter(texts)
+    while True:
+        found, held = [known[:0]], 0
+        for text in waiting:
+            found.append(_hashes(text, lowercase=lowercase, characters=characters)[0])
+            held += len(found[-1])
+            if held > BLOCK:
+                break
+        if not held:
+            return known, counts
+        fresh, more = np.unique(np.concatenate(found), return_counts=True)
+        known, place = np.unique(np.concatenate([known, fresh]), return_inverse=True)
+        both = np.zeros(len(known), dtype=np.int64)
+        np.add.at(both, place, np.concatenate([counts, more]))
+        counts = both
+
+
+def _hashes(text: str, *, lowercase: bool, characters: bool) -> tuple[Hashes, NDArray[np.int64]]:
+    """The different n-grams of a text, even for words and odd for characters, and their counts.
+
+    The sum of c_i P^i over a stretch of characters, divided by P^(where it begins), is the same
+    wherever the stretch stands; sums over all stretches are differences of one running sum.
+    """
+    text = " ".join(["", *(text.lower() if lowercase else text).split(), ""])
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    powers, inverses = _powers(max(4096, 1 << len(codes).bit_length()))
+    sums = np.zeros(len(codes) + 1, dtype=np.uint64)
+    np.cumsum((codes.astype(np.uint64) + np.uint64(1)) * powers[: len(codes)], out=sums[1:])
+    spans = np.array([match.span() for match in WORD.finditer(text)], np.int64).reshape(-1, 2)
+    words = _mixed((sums[spans[:, 1]] - sums[spans[:, 0]]) * inverses[spans[:, 0]])
+    pairs = _mixed(words[:-1] * P + words[1:])
+    found = [np.concatenate([words, pairs]) & ~KIND]
+    if characters:
+        blank = codes == ord(" ")
+        blanks = np.concatenate([[0], np.cumsum(blank)])
+        for n in range(1, min(LONGEST, len(codes)) + 1):
+            begins = np.arange(len(codes) - n + 1)
+            if n == 1:
+                begins = begins[~blank]
+            else:  # blanks stand at the ends only
+                begins = begins[blanks[begins + n - 1] == blanks[begins + 1]]
+            spelled = (sums[begins + n] - sums[begins]) * inverses[begins]
+            found.append(_mixed(spelled + np.uint64(n)) | KIND)
+    return np.unique(np.concatenate(found), return_counts=True)
+
+
+@lru_cache(maxsize=4)
+def _powers(count: int) -> tuple[Hashes, Hashes]:
+    """P^0 .. P^(count - 1), and their inverses."""
+    powers, inverses = (
+        np.cumprod(np.concatenate([np.ones(1, np.uint64), np.full(count - 1, p)]))
+        for p in (P, INVERSE)
+    )
+    return powers, inverses
+
+
+def _mixed(x: Hashes) -> Hashes:
+    """The same numbers with all bits made of all."""
+    x = (x ^ (x >> np.uint64(31))) * MIX
+    return np.asarray(x ^ (x >> np.uint64(29)))

@@ -1,0 +1,143 @@
+"""The wide part of a classifier: a linear model of sparse features, beside the deep part.
+
+    s = f(x) + V z / tau,      V = argmin  C sum_n loss(V z_n, y_n) + |V|^2 / 2
+
+z are the features of a row, f(x) the scores of the recurrence, which begin at 0: training starts
+from the linear model and learns what that cannot say.  What V says of a row that it was fitted to
+is too sure; so in training a row has V z of a fit to the other folds (Wolpert 1992, "Stacked
+generalization").  These scores also give the temperature tau.
+
+Source: Cheng et al. 2016, "Wide & Deep Learning" (arXiv:1606.07792), who train both together; here
+V is fitted first, by L-BFGS, and then stays.
+
+Shape legend: N rows, V features, K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from elman.encode.bags import Bag
+
+C, FOLDS = 3.0, 4
+STEPS, WORK = 60, 3e10  # of L-BFGS at most, and products in all of them
+BACK = 10  # steps that it remembers
+
+
+class Wide(nn.Module):
+    """Scores (N, K) of bags of V features; the weights are buffers, as no optimiser moves them.
+
+    Example:
+        >>> import torch
+        >>> from elman.encode.bags import Bag
+        >>> from elman.heads.wide import Wide
+        >>> bag = Bag(torch.tensor([0, 1, 0]), torch.ones(3), torch.tensor([0, 1, 2]))
+        >>> wide = Wide(2, 2)
+        >>> wide.fit(bag, torch.tensor([0, 1, 0]), torch.ones(3, 2)).shape
+        torch.Size([3, 2])
+        >>> wide(bag).argmax(1).tolist()
+        [0, 1, 0]
+    """
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(features, classes))
+        self.register_buffer("bias", torch.zeros(classes))
+        self.weight: Tensor
+        self.bias: Tensor
+
+    def forward(self, bag: Bag) -> Tensor:
+        """Scores of the rows of a bag."""
+        return _times(bag, self.weight) + self.bias
+
+    def fit(
+        self, bag: Bag, targets: Tensor, weights: Tensor, groups: Tensor | None = None
+    ) -> Tensor:
+        """Fit to rows; give the scores (N, K) of each by a fit to the other folds.
+
+        Args:
+            bag: their features.
+            targets: classes (N), or with several labels (N, K) of zeros and ones.
+            weights: (N, K) how much the loss of a row and class counts.
+            groups: (N) numbers of what belongs into one fold; None for each row by itself.
+        """
+        features, classes = self.weight.shape
+        wanted = targets.float() if targets.dim() == 2 else F.one_hot(targets, classes).float()
+        several = targets.dim() == 2
+        groups = torch.arange(len(wanted)) if groups is None else groups
+        draw = torch.Generator().manual_seed(0)
+        fold = (torch.randperm(int(groups.max()) + 1, generator=draw) % FOLDS)[groups]
+        back = _transposed(bag, features)
+        whole, bias = _fit(bag, back, wanted, weights, several=several)
+        scores = torch.empty_like(wanted)
+        for k in range(FOLDS):
+            part = torch.where((fold == k)[:, None], 0, weights)
+            v, b = _fit(bag, back, wanted, part, several=several)
+            scores[fold == k] = (_times(bag, v) + b)[fold == k]
+        rate = _best_scale(scores, wanted, weights, several=several)
+        self.weight.copy_(whole * rate)
+        self.bias.copy_(bias * rate)
+        return scores * rate
+
+
+def _fit(
+    bag: Bag, back: Bag, wanted: Tensor, weights: Tensor, *, several: bool
+) -> tuple[Tensor, Tensor]:
+    """Weights (V, K) and bias (K); `back` is the bag transposed."""
+    classes, features = wanted.shape[1], len(back.starts)
+    flat = torch.zeros(features * classes + classes)
+    decay = 1 / (C * max(1.0, float(weights.mean() * len(wanted))))
+    steps = int(min(STEPS, max(10, WORK / (len(bag.numbers) * classes + len(flat) * BACK))))
+    flat.requires_grad_()
+    search = torch.optim.LBFGS(
+        [flat], max_iter=steps, history_size=BACK, line_search_fn="strong_wolfe",
+        tolerance_grad=1e-6,
+    )  # fmt: skip
+
+    @torch.no_grad()
+    def loss() -> float:
+        v = flat[:-classes].view(features, classes)
+        value, gradient = _loss(_times(bag, v) + flat[-classes:], wanted, weights, several=several)
+        slope = _times(back, gradient) + decay * v
+        flat.grad = torch.cat([slope.flatten(), gradient.sum(0)])
+        return value + 0.5 * decay * float(v.square().sum())
+
+    search.step(loss)
+    found = flat.detach()
+    return found[:-classes].view(features, classes), found[-classes:]
+
+
+def _loss(
+    scores: Tensor, wanted: Tensor, weights: Tensor, *, several: bool
+) -> tuple[float, Tensor]:
+    """Mean loss, and its gradient (N, K) by the scores."""
+    share = weights * weights.shape[1] / weights.sum().clamp(min=1e-12)
+    if several:
+        value = F.binary_cross_entropy_with_logits(scores, wanted, share, reduction="sum")
+        return float(value), (scores.sigmoid() - wanted) * share
+    value = -(scores.log_softmax(1) * wanted * share).sum()
+    of_row = (share * wanted).sum(1, keepdim=True)
+    return float(value), (scores.softmax(1) - wanted) * of_row
+
+
+def _best_scale(scores: Tensor, wanted: Tensor, weights: Tensor, *, several: bool) -> float:
+    """The factor in 1/4..4 whose multiple of the scores has the least loss."""
+    rates = [2 ** (n / 8) for n in range(-16, 17)]
+    losses = [_loss(scores * rate, wanted, weights, several=several)[0] for rate in rates]
+    return rates[min(range(len(rates)), key=losses.__getitem__)]
+
+
+def _times(bag: Bag, v: Tensor) -> Tensor:
+    """Z v, of the sparse rows Z (N, V) and v (V, K)."""
+    return F.embedding_bag(bag.numbers, v, bag.starts, mode="sum", per_sample_weights=bag.values)
+
+
+def _transposed(bag: Bag, features: int) -> Bag:
+    """Rows and columns exchanged."""
+    ends = torch.cat([bag.starts[1:], torch.tensor([len(bag.numbers)])])
+    row = torch.repeat_interleave(torch.arange(len(ends)), ends - bag.starts)
+    order = bag.numbers.argsort(stable=True)
+    counts = torch.bincount(bag.numbers, minlength=features)
+    return Bag(row[order], bag.values[order], counts.cumsum(0) - counts)

@@ -1,0 +1,81 @@
+"""N-grams of texts: which there are, what they count, and that a text alone gives the same."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from elman.encode import bags
+from elman.encode.bags import NGrams
+
+
+def named(texts: list[str], *, characters: bool) -> set[str]:
+    """The n-grams of some texts, written out."""
+    found = set()
+    for text in texts:
+        words = bags.WORD.findall(text)
+        found |= set(words) | {f"{a}+{b}" for a, b in itertools.pairwise(words)}
+        for word in text.split() if characters else ():
+            padded = f"_{word}_"
+            found |= {
+                f"'{padded[at : at + n]}'"
+                for n in range(1, 6)
+                for at in range(len(padded) - n + 1)
+                if padded[at : at + n] != "_"
+            }
+    return found
+
+
+@pytest.mark.parametrize("characters", [False, True])
+def test_there_are_as_many_as_written_out(
+    characters: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not characters:
+        monkeypatch.setattr(bags, "WORDS_ONLY", 0)
+    texts = ["so good, so-so!", "a", "春眠不觉晓 日本", "naïve \U0001f600 x1", "", "good so"]
+    known = NGrams.build(texts, lowercase=True, most=10**6)
+    assert known.characters == characters
+    assert len(known.known) == len(named(texts, characters=characters))
+
+
+def test_an_n_gram_is_the_same_anywhere_in_a_text() -> None:
+    known = NGrams.build(["good film"], lowercase=True, most=1000)
+    whole = set(known.encode(["good film"]).numbers.tolist())
+    later = set(known.encode([f"{'x' * 9000} 日本 good film"]).numbers.tolist())
+    assert whole == later
+    assert len(known.encode(["GOOD"]).numbers) == len(known.encode(["good"]).numbers) > 0
+
+
+def test_values_are_those_of_the_formula() -> None:
+    known = NGrams.build(["a b a", "b"], lowercase=True, most=1000)
+    bag = known.encode(["a a b"])
+    words = known.known[bag.numbers.numpy()] & np.uint64(1) == 0
+    # a twice, b, and a b; the pair a a is unknown: N = 2, N_a = 1, N_b = 2, N_ab = 1.
+    a, b = np.log(3 / 2 + 1), np.log(3 / 3 + 1)
+    wanted = np.array([(1 + np.log(2)) * a, b, a])
+    found = np.sort(bag.values.numpy()[words])
+    np.testing.assert_allclose(found, np.sort(wanted / np.linalg.norm(wanted)), rtol=1e-6)
+
+
+def test_texts_in_one_call_and_alone_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"the plot number {n} was {'good' if n % 3 else 'bad'}" for n in range(40)]
+    whole = NGrams.build(texts, lowercase=True, most=10**6)
+    monkeypatch.setattr(bags, "BLOCK", 50)  # counted in many parts
+    parts = NGrams.build(texts, lowercase=True, most=10**6)
+    assert np.array_equal(whole.known, parts.known)
+    assert np.array_equal(whole.weights, parts.weights)
+    together = whole.encode(texts)
+    ends = [*together.starts[1:].tolist(), len(together.numbers)]
+    for n, text in enumerate(texts):
+        alone = whole.encode([text])
+        here = slice(int(together.starts[n]), ends[n])
+        assert alone.numbers.tolist() == together.numbers[here].tolist()
+        assert alone.values.tolist() == together.values[here].tolist()
+
+
+def test_of_too_many_the_most_frequent_are_kept() -> None:
+    known = NGrams.build(["a", "a", "b"], lowercase=True, most=5)
+    assert len(known.encode(["a"]).numbers) == 5
+    assert len(known.encode(["b"]).numbers) == 0

@@ -1,0 +1,100 @@
+"""The wide part: the optimum of its loss, and scores of rows that a fit has not seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from elman.encode.bags import Bag
+from elman.heads.wide import C, Wide, _best_scale, _fit, _times, _transposed
+
+
+def rows(count: int = 60, features: int = 12) -> tuple[Bag, torch.Tensor]:
+    """Rows of four features each, and the same as a matrix."""
+    draw = torch.Generator().manual_seed(1)
+    numbers = torch.stack([torch.randperm(features, generator=draw)[:4] for _ in range(count)])
+    values = torch.rand(count * 4, generator=draw)
+    dense = torch.zeros(count, features).scatter_(1, numbers, values.view(-1, 4))
+    return Bag(numbers.flatten(), values, torch.arange(count) * 4), dense
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_it_is_at_the_optimum(several: bool) -> None:
+    bag, dense = rows()
+    targets = (dense[:, 0] > dense[:, 1]).long() + (dense[:, 2] > 0.3).long()
+    wanted = F.one_hot(targets, 3).float()
+    weights = torch.ones(60, 3)
+    v, b = _fit(bag, _transposed(bag, 12), wanted, weights, several=several)
+    v.requires_grad_()
+    b.requires_grad_()
+    scores = dense @ v + b
+    if several:
+        loss = F.binary_cross_entropy_with_logits(scores, wanted, reduction="sum")
+    else:
+        loss = F.cross_entropy(scores, targets, reduction="sum")
+    whole = C * loss + v.square().sum() / 2
+    slopes = torch.autograd.grad(whole, (v, b))
+    # Of 60 rows: the search stops below 1e-6 of the mean, which is C * 60 times as much here.
+    assert max(float(slope.abs().max()) for slope in slopes) < 1e-2
+
+
+def test_it_equals_scikit_learn() -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    bag, dense = rows()
+    targets = (dense[:, 0] > dense[:, 1]).long()
+    back, wanted = _transposed(bag, 12), F.one_hot(targets, 2).float()
+    v, b = _fit(bag, back, wanted, torch.ones(60, 2), several=False)
+    # Of two classes scikit-learn has w = V_1 - V_0, with half the penalty.
+    model = linear_model.LogisticRegression(C=2 * C, tol=1e-8).fit(dense.numpy(), targets.numpy())
+    ours = (dense @ v + b).softmax(1)[:, 1].numpy()
+    np.testing.assert_allclose(model.predict_proba(dense.numpy())[:, 1], ours, atol=1e-3)
+
+
+def test_a_row_is_scored_by_those_who_have_not_seen_it() -> None:
+    # Every row has a feature of its own, so that a fit knows all labels by heart and no others.
+    count = 40
+    bag = Bag(torch.arange(count), torch.ones(count), torch.arange(count))
+    targets = torch.arange(count) % 2
+    wide = Wide(count, 2)
+    scores = wide.fit(bag, targets, torch.ones(count, 2))
+    assert (wide(bag).argmax(1) == targets).all()
+    assert (scores.softmax(1) - 0.5).abs().max() < 0.2  # nothing but how frequent a class is
+
+
+def test_those_of_a_group_are_in_one_fold() -> None:
+    # Pairs with a feature and a label in common: by rows one would tell the label of the other.
+    pair = torch.arange(40) // 2
+    bag, targets = Bag(pair, torch.ones(40), torch.arange(40)), pair % 2
+    apart = Wide(20, 2).fit(bag, targets, torch.ones(40, 2))
+    together = Wide(20, 2).fit(bag, targets, torch.ones(40, 2), pair)
+    assert (apart.argmax(1) == targets).float().mean() > 0.7
+    assert (together.softmax(1) - 0.5).abs().max() < 0.2
+    alone = Wide(20, 2).fit(bag, targets, torch.ones(40, 2), torch.zeros_like(pair))
+    assert alone.abs().max() == 0  # nothing is left to fit to
+
+
+def test_a_weight_of_two_is_a_row_twice() -> None:
+    bag, dense = rows(30)
+    targets = F.one_hot((dense[:, 0] > dense[:, 1]).long(), 2).float()
+    twice = Bag(bag.numbers.repeat(2), bag.values.repeat(2), torch.arange(60) * 4)
+    v, b = _fit(bag, _transposed(bag, 12), targets, torch.full((30, 2), 2.0), several=False)
+    w, c = _fit(
+        twice, _transposed(twice, 12), targets.repeat(2, 1), torch.ones(60, 2), several=False
+    )
+    torch.testing.assert_close(_times(bag, v) + b, _times(bag, w) + c, rtol=0, atol=1e-3)
+
+
+def test_scores_that_are_too_sure_are_scaled_down() -> None:
+    scores = torch.tensor([[8.0, 0], [8, 0], [8, 0], [8, 0]])
+    wanted = F.one_hot(torch.tensor([0, 0, 0, 1]), 2).float()
+    rate = _best_scale(scores, wanted, torch.ones(4, 2), several=False)
+    assert rate == 0.25  # the least that it tries; the best, log(3) / 8, is less
+
+
+def test_rows_without_features_have_the_bias() -> None:
+    wide = Wide(3, 2)
+    wide.bias[1] = 2
+    nothing = Bag(torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(2, dtype=int))
+    assert wide(nothing).tolist() == [[0, 2], [0, 2]]
