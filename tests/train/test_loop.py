@@ -171,9 +171,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit_from_any_step(
 def test_a_checkpoint_of_another_model_is_not_taken_silently(tmp_path: Path) -> None:
     fit(network(), batches(BASE), None, BASE, folder=tmp_path)
     other = SequenceModel(Embed(V, 6), LSTM(6, 7, batch_first=True), TokenHead(7, V))
-    with pytest.raises(
-        FolderError, match=r"core\.\w+ is not part of this model"
-    ):
+    with pytest.raises(FolderError, match=r"core\.\w+ is not part of this model"):
         fit(other, batches(BASE), None, BASE, folder=tmp_path, resume=True)
 
 
