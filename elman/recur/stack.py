@@ -198,7 +198,7 @@ class Stack(nn.Module):
     # The equations: each cell gives these.
 
     def input_gates(self, x: Tensor, weights: Weights) -> Tensor:
-        """What the inputs alone contribute to the gates: (T, B, D) -> (T, B, G)."""
+        """Return the share of the inputs alone in the gates: (T, B, D) -> (T, B, G)."""
         if weights.gain_ih is None:
             return F.linear(x, weights.ih, weights.bias_ih)
         return normalise(F.linear(x, weights.ih), weights.gain_ih, weights.bias_ih)
@@ -254,8 +254,7 @@ class Stack(nn.Module):
         x: Tensor | PackedSequence,
         state: State | None = None,
         lengths: Tensor | Sequence[int] | None = None,
-        *,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | None = None,  # not keyword-only: an ONNX exporter passes all
     ) -> tuple[Tensor | PackedSequence, State]:
         """Run the sequence.
 
@@ -362,7 +361,7 @@ class Stack(nn.Module):
     def drop_between(
         self, x: Tensor, batch_sizes: Tensor | list[int] | None, generator: torch.Generator | None
     ) -> Tensor:
-        """What a layer puts out on its way to the next: (T, B, R), or packed with batch sizes."""
+        """Drop out of the output of a layer, (T, B, R) or packed with batch sizes, for the next."""
         p = self.dropout if self.training else 0.0
         if not self.variational or p == 0:
             return dropout(x, p, generator=generator)

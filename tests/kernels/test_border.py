@@ -40,7 +40,9 @@ LAYERS = {"lstm": (elman.LSTM, nn.LSTM), "gru": (elman.GRU, nn.GRU), "rnn": (elm
 
 
 def spoil(tensor: Tensor, choose: random.Random) -> Tensor:
-    """The same tensor with another dtype, shape, device or layout."""
+    """Give a tensor another dtype, shape, device or layout."""
+    if not tensor.numel():
+        return tensor[None]
     kind = choose.choice(
         ["dtype", "shape", "rank", "meta", "strided", "expanded", "empty", "sparse"]
     )

@@ -18,7 +18,8 @@ from elman.errors import ArgumentError
 from elman.recur import linear_recurrence
 
 LAYERS = {"lstm": elman.LSTM, "gru": elman.GRU, "rnn": elman.RNN}
-pytestmark = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+# Those of torch: of tracing, and of functions that it deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def build(kind: str, **options: object) -> Callable[..., tuple[Tensor, object]]:
