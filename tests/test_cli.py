@@ -361,7 +361,7 @@ CHOSEN = {
     "layer_norm": True, "peephole": True, "activation_penalty": 2.0, "temporal_penalty": 1.0,
     "tokens": "character", "vocabulary_size": 100, "min_count": 1, "lowercase": True,
     "split_punctuation": False, "document": "line", "column": "text", "encoding": "latin-1",
-    "validation_fraction": 0.1,
+    "delimiter": ";", "validation_fraction": 0.1,
 }  # fmt: skip
 
 
