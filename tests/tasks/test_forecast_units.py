@@ -194,6 +194,7 @@ def test_a_folder_of_version_0_1_0_forecasts_as_before_but_does_not_go_on(tmp_pa
     assert window.inputs[:, 0, at].tolist() == pytest.approx(np.log([5 / 144, 1.0, 2 / 144]))
 
 
+@pytest.mark.learns
 @pytest.mark.parametrize("decoder", ["direct", "autoregressive"])
 def test_intervals_widen_where_numbers_are_missing(decoder: str) -> None:
     draw = np.random.default_rng(0)

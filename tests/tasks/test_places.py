@@ -75,6 +75,7 @@ def trained() -> elman.Forecaster:
     return elman.Forecaster(**settings).fit(circles(200), test=circles(20, seed=1))
 
 
+@pytest.mark.learns
 def test_it_sees_a_turn_where_constant_velocity_goes_straight(trained: elman.Forecaster) -> None:
     ours, other = (trained.metrics[who] for who in ("model", "baseline"))
     assert other["name"] == "constant velocity"
@@ -138,6 +139,7 @@ def test_it_comes_back_from_its_folder_with_its_futures(
     assert np.array_equal(a.futures, b.futures)
 
 
+@pytest.mark.learns
 def test_neighbours_tell_where_one_goes() -> None:
     data = meetings(120)
     errors = []
@@ -212,6 +214,7 @@ def test_nothing_before_the_context_is_seen(options: dict[str, Any]) -> None:
     assert windows.cut(*where).inputs.equal(before)
 
 
+@pytest.mark.learns
 def test_a_gap_does_not_hide_how_fast_one_is() -> None:
     sparse = circles(60, 28)
     for axis in ("x", "y"):
