@@ -15,8 +15,6 @@ from elman.encode.units import size_of
 from elman.errors import FolderError
 from elman.tasks.forecaster_use import windows_of
 
-pytest.importorskip("utilsforecast")
-
 # Two steps of the optimiser: what has to hold holds for any weights.
 QUICK: dict[str, Any] = {
     "horizon": 4, "season": 4, "context": 12, "hidden_size": 8, "epochs": 1, "windows": 32,

@@ -25,8 +25,6 @@ from elman.heads.distributions import Quantiles
 from elman.train import loop
 from elman.train.checkpoint import load_tensors, save_tensors
 
-pytest.importorskip("utilsforecast")
-
 SETTINGS: dict[str, Any] = {
     "horizon": 4, "season": 4, "context": 12, "hidden_size": 12, "epochs": 4, "windows": 600,
     "batch_size": 32, "learning_rate": 0.02, "dropout": 0.0, "device": "cpu",

@@ -18,8 +18,6 @@ from elman.errors import ArgumentError, DataError
 from elman.report.forecasts import score_places
 from elman.tasks.forecaster_use import windows_of
 
-pytest.importorskip("utilsforecast")
-
 SETTINGS: dict[str, Any] = {
     "targets": ("x", "y"), "plane": True, "scaling": "velocity", "horizon": 6, "context": 4,
     "segment": 2, "hold_out": "series", "hidden_size": 24, "epochs": 6, "windows": 1000,
