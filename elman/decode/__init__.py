@@ -1,1 +1,1 @@
-"""From scores to sequences: pure functions over `step(tokens, state)`."""
+"""Turn scores into sequences, with pure functions over `step(tokens, state)`."""

@@ -1,10 +1,10 @@
-"""Beam search: the likeliest sequences, many rows at once.
+"""Beam search for the likeliest sequences, many rows at once.
 
     score(y) = log p(y) / ((5 + |y|) / 6)^alpha + beta * sum_t log(min(sum_s a_st, 1))
 
 Penalties of length and coverage: Wu et al. 2016 (arXiv:1609.08144).  A row is done when it has as
-many ended sequences as wanted and nothing that goes on can become better than the worst of them.
-Repeated n-grams may be forbidden: Paulus, Xiong and Socher 2017 (arXiv:1705.04304).
+many ended sequences as wanted and no unfinished one can become better than the worst of them.
+Repeated n-grams can be forbidden: Paulus, Xiong and Socher 2017 (arXiv:1705.04304).
 
 Shape legend: B rows, K beams, N = B K, V tokens, T elements of a source.
 """
@@ -20,21 +20,21 @@ from torch import Tensor
 
 from elman.errors import ArgumentError
 
-UNSEEN = 1e-6  # attention that an element has at least: the logarithm stays finite
+UNSEEN = 1e-6  # the minimum attention of an element, so that the logarithm is finite
 S = TypeVar("S")
 Step = Callable[[Tensor, S], tuple[Tensor, S, "Tensor | None"]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """How to search.
+    """The settings of a beam search.
 
     Attributes:
-        beam: K, sequences that are followed at a time; 1 is greedy.
+        beam: K, the number of sequences kept at a time; 1 is greedy.
         length_penalty: alpha.
         coverage_penalty: beta.
-        no_repeat: length of n-grams that may not come twice; None to allow all.
-        n_best: sequences of each row that are wanted, at most K.
+        no_repeat: length of n-grams that must not occur twice; None to allow all.
+        n_best: sequences to return for each row, at most K.
 
     Raises:
         ArgumentError: a value is out of its range.
@@ -58,19 +58,19 @@ class Search:
                 raise ArgumentError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
     def length_norm(self, length: Tensor) -> Tensor:
-        """What log p is divided by, of sequences of so many tokens with their end."""
+        """Return the divisor of log p for sequences of these lengths, including the end token."""
         return ((5 + length) / 6) ** self.length_penalty
 
 
 @dataclass(frozen=True)
 class Found:
-    """A sequence without its end.
+    """A sequence that the search found, without the end token.
 
     Attributes:
-        tokens: numbers.
-        score: as defined on top of the file.
-        log_p: natural logarithm of its probability, that of the end included.
-        attention: (S, T) weights of each step, that of the end included, if the model has any.
+        tokens: token numbers.
+        score: the score by which sequences are ranked.
+        log_p: natural logarithm of the probability, including the end token.
+        attention: (S, T) weights of each step, including the end token; None without attention.
     """
 
     tokens: list[int]
@@ -91,19 +91,19 @@ def beam_search(
     banned: Sequence[int] = (),
     sources: Sequence[int] | None = None,
 ) -> list[list[Found]]:
-    """The best sequences of each row, best first.
+    """Find the best sequences of each row, best first.
 
     Args:
-        step: from tokens (N,) and a state to log-probabilities (N, V), which are overwritten, the
+        step: maps tokens (N,) and a state to log-probabilities (N, V), which are overwritten, the
             next state, and weights (N, T) of attention or None.
-        first: (B,) tokens that stand before the sequences.
-        state: of B rows.
-        select: rows of a state by index.
-        search: how.
-        longest: (B) tokens of a sequence at most.
+        first: (B,) tokens before the sequences.
+        state: state of B rows.
+        select: returns rows of a state by index.
+        search: settings.
+        longest: (B) maximum number of tokens of a sequence.
         end: the token that ends a sequence.
-        banned: tokens that never come.
-        sources: (B) elements of each row's source, for the penalty of coverage.
+        banned: tokens that are never predicted.
+        sources: (B) lengths of the sources, for the penalty of coverage.
 
     Example:
         >>> import torch
@@ -123,7 +123,7 @@ def beam_search(
         torch.full((rows, beam), -torch.inf, dtype=torch.float32),
         torch.full((rows, search.n_best), -torch.inf, dtype=torch.float32),
     )  # fmt: skip
-    live.log_p[:, 0] = 0  # all beams begin alike: one of them is enough
+    live.log_p[:, 0] = 0  # all beams start equal, so one of them is enough
     ended: list[list[Found]] = [[] for _ in range(rows)]
     state = select(state, torch.arange(rows).repeat_interleave(beam))
     for length in range(1, max(longest, default=0) + 2):
@@ -139,7 +139,7 @@ def beam_search(
             the_end = log_p[must_end, end]
             log_p[must_end] = -torch.inf
             log_p[must_end, end] = the_end
-        # Twice as many as beams: even if half of them end, enough go on.
+        # Twice as many as beams: even if half of them end, enough remain.
         some, token = log_p.topk(min(2 * beam, log_p.shape[1]), dim=1)
         total = (live.log_p.view(-1, 1) + some).view(len(live.row), -1)
         best, place = total.topk(min(2 * beam, total.shape[1]))
@@ -153,17 +153,17 @@ def beam_search(
 
 @dataclass
 class _Live:
-    """The sequences that are followed, of the rows that are not done."""
+    """The unfinished sequences, of the rows that are not done."""
 
-    row: Tensor  # (n,) of the caller's rows
+    row: Tensor  # (n,) index of the caller's row
     longest: Tensor  # (n,)
-    tokens: Tensor  # (N, length), with the first
+    tokens: Tensor  # (N, length), including the first
     log_p: Tensor  # (n, K)
-    ended: Tensor  # (n, n_best) scores of the best that ended
+    ended: Tensor  # (n, n_best) scores of the best ended sequences
     attention: Tensor | None = None  # (N, steps, T)
 
     def attend(self, weights: Tensor | None) -> None:
-        """Note where a step looked."""
+        """Append the attention weights of a step."""
         if weights is not None:
             latest = weights.unsqueeze(1)
             earlier = self.attention
@@ -174,7 +174,7 @@ def _note_ended(
     live: _Live, best: Tensor, origin: Tensor, is_end: Tensor, ended: list[list[Found]],
     search: Search, length: int, sources: Sequence[int] | None,
 ) -> None:  # fmt: skip
-    """Keep those of the candidates (n, C) that end and are among the K best."""
+    """Store the candidates (n, C) that end and are among the K best."""
     now = is_end & (best > -torch.inf)
     now[:, search.beam :] = False
     pairs = now.nonzero()
@@ -203,14 +203,14 @@ def _note_ended(
 def _go_on(
     live: _Live, best: Tensor, origin: Tensor, token: Tensor, is_end: Tensor, search: Search
 ) -> Tensor:
-    """Follow the best that do not end, in rows that are not done; which of the N these are."""
+    """Keep the best unfinished candidates of rows that are not done; return their indices in N."""
     order = is_end.long().argsort(dim=1, stable=True)[:, : search.beam]
     log_p = best.masked_fill(is_end, -torch.inf).gather(1, order)
-    if order.shape[1] < search.beam:  # fewer tokens than beams: fill up with what cannot win
+    if order.shape[1] < search.beam:  # fewer tokens than beams: pad with candidates that cannot win
         missing = search.beam - order.shape[1]
         order = torch.cat([order, order[:, :1].expand(-1, missing)], 1)
         log_p = torch.cat([log_p, log_p.new_full((len(log_p), missing), -torch.inf)], 1)
-    # What goes on only becomes less likely, and is divided by at most what the longest is.
+    # An unfinished sequence only becomes less likely, and its divisor is at most the longest's.
     hope = log_p[:, 0] / search.length_norm(live.longest + 1)
     worst = live.ended[:, -1]
     done = (worst > -torch.inf) & ((hope <= worst) | (search.beam == 1))
@@ -227,7 +227,7 @@ def _go_on(
 
 
 def _forbid_repeats(log_p: Tensor, tokens: Tensor, n: int) -> None:
-    """Forbid what would make an n-gram of a sequence (N, length) come twice."""
+    """Forbid tokens that would repeat an n-gram of a sequence (N, length)."""
     if tokens.shape[1] < n:
         return
     grams = tokens.unfold(1, n, 1)  # (N, length - n + 1, n)

@@ -1,16 +1,16 @@
-"""Quantiles that hold: moved by what they missed on numbers that training has not seen.
+"""Calibrate quantiles by their errors on numbers that are not in the training data.
 
     e_i = (y_i - q_p(x_i)) / scale_i,  i = 1 .. n
     c_p = the ceil((n + 1) p)-th smallest e for p > 1/2, the floor((n + 1) p)-th for p < 1/2
     q_p(x) + c_p scale reaches a new y with a probability of at least p
 
-if the new number and those n could be exchanged, which numbers of one series can only nearly be.
-Each target has corrections of its own, and so has each step ahead, if at least ENOUGH numbers say
-them; else all steps share theirs.  The median stays.  Of a point all quantiles are that point, so
-that it becomes an interval.
+if the new number and those n are exchangeable, which holds only approximately within one series.
+Each target has separate corrections, and so has each step ahead if there are at least ENOUGH
+numbers for it; otherwise all steps share them.  The median does not change.  All quantiles of a
+point forecast are the point itself, so the corrections turn it into an interval.
 
 Source: split conformal prediction, of quantiles as in Romano, Patterson and Candes 2019
-(arXiv:1905.03222), each side for itself.
+(arXiv:1905.03222), separately for each side.
 
 Shape legend: B windows, H steps, K targets, Q levels.
 """
@@ -29,7 +29,7 @@ Numbers = NDArray[np.float64]
 
 
 def least(levels: Sequence[float]) -> int:
-    """How many numbers it takes to say these levels: n with (n + 1) p <= n for the outermost.
+    """Return the least n that these levels need: (n + 1) p <= n for the outermost.
 
     >>> least([0.025, 0.5, 0.975])
     39
@@ -39,7 +39,7 @@ def least(levels: Sequence[float]) -> int:
 
 
 def find_corrections(errors: Numbers, levels: Sequence[float]) -> Numbers:
-    """Corrections (H, K, Q) of errors (B, H, K, Q) in units of the scale; NaN counts for nothing.
+    """Find corrections (H, K, Q) from errors (B, H, K, Q) in units of the scale; NaN is ignored.
 
     Example:
         >>> import numpy as np
@@ -51,7 +51,7 @@ def find_corrections(errors: Numbers, levels: Sequence[float]) -> Numbers:
     found = np.zeros(errors.shape[1:])
     if (~np.isnan(errors[..., 0])).sum(0).min() < ENOUGH:
         errors = errors.reshape(-1, 1, *errors.shape[2:])
-    order = np.sort(errors, axis=0)  # NaN comes last
+    order = np.sort(errors, axis=0)  # NaN is last
     count = (~np.isnan(errors[..., 0])).sum(0)
     for place, p in enumerate(levels):
         exact = (count + 1) * p
@@ -59,14 +59,14 @@ def find_corrections(errors: Numbers, levels: Sequence[float]) -> Numbers:
         chosen = rank.clip(1, np.maximum(count, 1)) - 1
         values = np.take_along_axis(order[..., place], chosen[None], 0)[0]
         if not math.isclose(p, 0.5):
-            found[..., place] = np.where(count > 0, values, 0.0)  # for all steps, if they share
+            found[..., place] = np.where(count > 0, values, 0.0)  # for all steps, if shared
     return found
 
 
 def correct(
     quantiles: Numbers, scale: Numbers, corrections: Numbers, levels: Sequence[float]
 ) -> Numbers:
-    """Corrected quantiles (B, H, K, Q), of levels that rise with 0.5 among them.
+    """Correct quantiles (B, H, K, Q), whose levels are ascending and include 0.5.
 
     Example:
         >>> import numpy as np

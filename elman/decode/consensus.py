@@ -1,10 +1,10 @@
-"""Of many samples the one that agrees most with all: minimum Bayes risk.
+"""Choose the sample that agrees most with all others: minimum Bayes risk decoding.
 
     y* = argmax_a mean_b likeness(a, b),   a, b ~ p(y | x)
 
     likeness = mean of the F1 of the words and of the pairs of words that two sequences share
 
-The likeliest sequence may be an odd one, and short; what many samples have in common is neither.
+The likeliest sequence can be unusual and short; one that agrees with many samples is neither.
 Sources: Kumar and Byrne 2004, "Minimum Bayes-Risk Decoding for Statistical Machine Translation",
 NAACL; Eikema and Aziz 2020 (arXiv:2005.10283).
 """
@@ -23,12 +23,12 @@ from elman.errors import ArgumentError
 
 @dataclass(frozen=True, kw_only=True)
 class Consensus:
-    """How to agree.
+    """The settings of minimum Bayes risk decoding.
 
     Attributes:
-        samples: how many are drawn.
-        temperature: of the draw; below 1 they are more alike.
-        seed: of the draw.
+        samples: number of samples.
+        temperature: temperature of the samples; below 1 they are more alike.
+        seed: seed of the samples.
 
     Raises:
         ArgumentError: a value is out of its range.
@@ -46,7 +46,7 @@ class Consensus:
 
 
 def most_agreed(sequences: Sequence[Sequence[object]]) -> int:
-    """The number of the sequence that is most like all of them.
+    """Return the index of the sequence that is most similar to all of them.
 
     Example:
         >>> from elman.decode.consensus import most_agreed
@@ -58,7 +58,7 @@ def most_agreed(sequences: Sequence[Sequence[object]]) -> int:
 
 
 def _f1(bags: Sequence[Sequence[object]]) -> NDArray[np.float64]:
-    """F1 (S, S) of what bags share; 0 if that is nothing."""
+    """Return the F1 (S, S) of the overlap of each pair of bags; 0 if they share nothing."""
     known: dict[object, int] = {}
     for bag in bags:
         for one in bag:

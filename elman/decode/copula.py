@@ -1,17 +1,17 @@
-"""Whole futures out of the quantiles of single numbers: which of these go together.
+"""Sample whole futures from the quantiles of single numbers, with the dependence between them.
 
-    z_i = g_i^-1(y_i),   g_i through (Phi^-1(p), q_p) of all levels p, in straight lines
-    R = correlation of z around 0 over forecasts that training has not seen; of few of them drawn
-        towards its means over all steps that are as far apart
+    z_i = g_i^-1(y_i),   g_i piecewise linear through (Phi^-1(p), q_p) of all levels p
+    R = correlation of z around 0 over forecasts that are not in the training data; if these are
+        few, R is shrunk towards its means over all pairs of steps with the same distance
     future = g(z),   z ~ N(0, R)
 
 i counts the numbers of a forecast, all steps and targets.  Each number of a future has the
-distribution that its quantiles say, beyond the outermost going on as straight lines; and where
-one is high, those are that used to be.
+distribution that its quantiles describe, extrapolated linearly beyond the outermost, and numbers
+that were high together in the past are high together in a future.
 
 Source: a Gaussian copula of quantile forecasts, as Pinson et al. 2009, "From probabilistic
-forecasts to statistical scenarios of short-term wind power production", Wind Energy 12.  Different
-here: R is that of all forecasts and does not change with time.
+forecasts to statistical scenarios of short-term wind power production", Wind Energy 12.  Unlike
+there, R is estimated from all forecasts and does not change with time.
 
 Shape legend: B forecasts, H steps, K targets, Q levels, S futures, D = H K.
 """
@@ -26,16 +26,16 @@ from numpy.typing import NDArray
 
 from elman.encode.scale import ROUNDING
 
-MOST = 1024  # numbers of a forecast
-WIDEST = 4.0  # deviations that a number may be off, as it is taken
+MOST = 1024  # numbers of a forecast, at most
+WIDEST = 4.0  # z is clipped to this
 
 Numbers = NDArray[np.float64]
 
 
 def find_dependence(y: Numbers, quantiles: Numbers, levels: Sequence[float]) -> Numbers:
-    """R (D, D) of what came (B, H, K) and the quantiles of it (B, H, K, Q).
+    """Estimate R (D, D) from true numbers (B, H, K) and their predicted quantiles (B, H, K, Q).
 
-    Of what is missing (NaN) nothing counts.
+    Missing numbers (NaN) are ignored.
 
     Example:
         >>> import numpy as np
@@ -58,16 +58,16 @@ def find_dependence(y: Numbers, quantiles: Numbers, levels: Sequence[float]) -> 
     some = (count > 0).ravel()
     sums, many = (np.bincount(kind.ravel(), weights) for weights in ((found.ravel() * some), some))
     like = (sums / np.maximum(many, 1))[kind]
-    # Of few forecasts chance is left out by what all steps so far apart have in common.
+    # With few forecasts, the mean over all pairs of steps with the same distance reduces the noise.
     found = (count * found + len(found) * like) / (count + len(found))
     np.fill_diagonal(found, 1.0)
-    root = find_root(found)  # of what is no correlation of anything, the nearest that is
+    root = find_root(found)  # of the nearest valid correlation matrix
     root /= np.maximum(np.linalg.norm(root, axis=1, keepdims=True), 1e-6)
     return np.asarray(root @ root.T)
 
 
 def find_root(dependence: Numbers) -> Numbers:
-    """A matrix (D, D) that makes independent numbers depend on each other like R."""
+    """Return a matrix (D, D) that gives independent normal numbers the correlation R."""
     values, vectors = np.linalg.eigh(dependence)
     return np.asarray(vectors * np.sqrt(values.clip(min=0)))
 
@@ -79,14 +79,14 @@ def draw_futures(
     count: int,
     draw: np.random.Generator,
 ) -> Numbers:
-    """Futures (B, S, H, K) of quantiles (B, H, K, Q), with the same random numbers for all rows.
+    """Draw futures (B, S, H, K) from quantiles (B, H, K, Q), with equal random numbers in all rows.
 
     Args:
-        quantiles: of each number.
-        levels: Q of them.
-        root: of the dependence, see `find_root`.
+        quantiles: quantiles of each number.
+        levels: the Q levels.
+        root: root of the correlation matrix, see `find_root`.
         count: S.
-        draw: the random numbers.
+        draw: random generator.
 
     Example:
         >>> import numpy as np
@@ -110,7 +110,7 @@ def draw_futures(
 
 
 def _scores(y: Numbers, quantiles: Numbers, levels: Sequence[float]) -> Numbers:
-    """z (B, H, K)."""
+    """Return z (B, H, K)."""
     knots = _knots(levels)
     upper = (y[..., None] > quantiles).sum(-1, keepdims=True).clip(1, len(knots) - 1)
     low, high = (np.take_along_axis(quantiles, n, -1)[..., 0] for n in (upper - 1, upper))

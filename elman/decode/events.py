@@ -1,8 +1,8 @@
-"""Events in a stream of probabilities, with hysteresis.
+"""Find events in a stream of probabilities, with hysteresis.
 
-An event of a class begins where its probability is `on` or more, and ends in front of the step
-where it falls below `off`: what wavers between the two is one event and not many.  Those of less
-than `shortest` steps are not told.
+An event of a class begins where its probability is `on` or more, and ends before the step where it
+falls below `off`, so a probability that varies between the two gives one event and not many.
+Events of fewer than `shortest` steps are dropped.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from elman.errors import ArgumentError
 
 
 class Event(NamedTuple):
-    """An event of the steps begin..end, as for `range`.
+    """An event at the steps `range(begin, end)`.
 
     Attributes:
-        label: its class.
-        begin, end: steps.
-        probability: mean of it.
+        label: class of the event.
+        begin, end: first step, and the step after the last.
+        probability: mean probability of the class.
     """
 
     label: str
@@ -29,13 +29,13 @@ class Event(NamedTuple):
 
 
 class Spotter:
-    """Finds events as probabilities come, in constant memory.
+    """Find events while probabilities arrive, in constant memory.
 
     Args:
         labels: names of the K classes.
-        background: the class that is no event; None for none.
-        on, off: probabilities, see above.
-        shortest: steps of an event, at least.
+        background: the class that is not an event; None if all classes are events.
+        on, off: probabilities at which an event begins and ends.
+        shortest: minimum number of steps of an event.
 
     Raises:
         ArgumentError: not 0 < off <= on <= 1.
@@ -69,7 +69,7 @@ class Spotter:
         self._begin, self._sum = 0, 0.0
 
     def push(self, p: Sequence[float]) -> list[Event]:
-        """Take the probabilities (K) of a step; the event that has ended, if one has."""
+        """Take the probabilities (K) of a step; return the event that has ended, if any."""
         found: list[Event] = []
         if self.active is not None and p[self.active] < self.off:
             found = self.finish()
@@ -83,7 +83,7 @@ class Spotter:
         return found
 
     def finish(self) -> list[Event]:
-        """The event that goes on, if it is long enough; the stream is at its end."""
+        """End the stream; return the current event if it is long enough."""
         if self.active is None:
             return []
         steps, label = self.step - self._begin, self.labels[self.active]
@@ -102,14 +102,14 @@ def spot(
     off: float = 0.4,
     shortest: int = 1,
 ) -> list[Event]:
-    """All events of a recording, from probabilities (T, K)."""
+    """Return all events of a recording, given probabilities (T, K)."""
     spotter = Spotter(labels, background, on=on, off=off, shortest=shortest)
     found = [event for row in p for event in spotter.push(row)]
     return found + spotter.finish()
 
 
 def events_of(tags: Sequence[str], background: str | None = None) -> list[Event]:
-    """The runs of one tag, but for the background.
+    """Return the runs of equal tags as events, without the background.
 
     Example:
         >>> from elman.decode.events import events_of

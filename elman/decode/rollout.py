@@ -1,4 +1,4 @@
-"""Futures, step by step: each is drawn from what the one before makes likely.
+"""Draw futures step by step: each step is drawn given the previous ones.
 
     y_i ~ p_i,   p_{i+1}, state = step(x_{i+1}(y_1 .. y_i), state)
 
@@ -25,15 +25,15 @@ def rollout(
     read: Callable[[int, list[Tensor]], Tensor],
     steps: int,
 ) -> Tensor:
-    """Drawn futures (N, steps, K).
+    """Draw futures (N, steps, K).
 
     Args:
-        step: from an input (N, 1, D) and a state to parameters of the next number, and the state.
-        found: parameters of the first.
-        state: behind what was seen.
-        draw: numbers (N, K) of parameters.
-        read: the input of a step, from 1, given the numbers that were drawn before it.
-        steps: how many.
+        step: maps an input (N, 1, D) and a state to parameters of the next step, and the state.
+        found: parameters of the first step.
+        state: state after the context.
+        draw: draws numbers (N, K) given parameters.
+        read: returns the input of a step (from 1), given the numbers that were drawn before it.
+        steps: number of steps.
 
     Example:
         >>> import torch

@@ -1,10 +1,10 @@
-"""Drawing tokens one after the other.
+"""Draw tokens one after another.
 
     p = softmax(s / temperature), cut down by top-k, top-p and min-p, renormalised
 
 top-k: Fan et al. 2018 (arXiv:1805.04833); top-p (nucleus): Holtzman et al. 2019
 (arXiv:1904.09751); min-p: Nguyen et al. 2024 (arXiv:2407.01082); repetition penalty: Keskar et al.
-2019 (arXiv:1909.05858): the score of a token that was there before is divided by the penalty if
+2019 (arXiv:1909.05858): the score of a token that occurred before is divided by the penalty if
 positive, multiplied if negative.
 """
 
@@ -27,14 +27,14 @@ Step = Callable[[Tensor, S], tuple[Tensor, S]]
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How a token is drawn from scores.
+    """The settings with which a token is drawn from scores.
 
     Attributes:
         temperature: divides the scores; 0 takes the likeliest token.
-        top_k: only the k likeliest.
-        top_p: only the likeliest that together reach this probability.
-        min_p: only those at least this fraction as likely as the likeliest.
-        repetition_penalty: above 1 makes tokens that were there before less likely.
+        top_k: keep only the k likeliest tokens.
+        top_p: keep only the likeliest tokens that together reach this probability.
+        min_p: keep only tokens at least this fraction as likely as the likeliest.
+        repetition_penalty: above 1 makes tokens that occurred before less likely.
 
     Raises:
         ArgumentError: a value is out of its range.
@@ -68,7 +68,7 @@ class Sampling:
             )
 
     def probabilities(self, scores_BV: Tensor, seen_BV: Tensor | None = None) -> Tensor:
-        """The distribution (B, V) from which the next token is drawn.
+        """Return the distribution (B, V) from which the next token is drawn.
 
         Example:
             >>> import torch
@@ -85,7 +85,7 @@ class Sampling:
         if self.temperature == 0:
             best = scores.argmax(1, keepdim=True)
             return torch.zeros_like(scores).scatter_(1, best, 1.0)
-        # The best score becomes 0: a small temperature then makes no infinity of it.
+        # The best score becomes 0, so that a small temperature does not make it infinite.
         best = scores.amax(1, keepdim=True)
         p = torch.softmax((scores - best) / max(self.temperature, TINY), dim=1)
         if self.top_k is None and self.top_p is None and self.min_p is None:
@@ -115,26 +115,26 @@ def sample(
     end: int | None = None,
     select: Callable[[S, Tensor], S] | None = None,
 ) -> Iterator[Tensor]:
-    """Draw tokens, each from the scores that the model gives after the one before.
+    """Draw tokens, each from the scores that the model predicts after the previous one.
 
     Args:
-        step: from tokens (B,) and a state to scores (B, V) and the next state.
+        step: maps tokens (B,) and a state to scores (B, V) and the next state.
         scores: (B, V) for the first token to draw.
-        state: that belongs to them.
-        sampling: how to draw.
-        max_new_tokens: how many.
-        generator: source of randomness.
-        seen: boolean (B, V), tokens that were there before, for the repetition penalty.
+        state: the state that belongs to the scores.
+        sampling: settings.
+        max_new_tokens: maximum number of tokens.
+        generator: random generator.
+        seen: boolean (B, V), tokens that occurred before, for the repetition penalty.
         banned: tokens that are never drawn.
-        end: the token that ends a row; what is drawn for the row behind it has no meaning.
-        select: rows of a state by index; given, rows that have ended cost nothing.
+        end: the token that ends a row; ignore the tokens of the row after it.
+        select: returns rows of a state by index; if given, rows that have ended cost nothing.
 
     Yields:
         Tokens (B,), `max_new_tokens` times or until every row has ended.
     """
     if max_new_tokens < 1:
         raise ArgumentError(f"max_new_tokens must be at least 1, got {max_new_tokens}")
-    live = torch.arange(len(scores), device=scores.device)  # rows that are not left out
+    live = torch.arange(len(scores), device=scores.device)  # rows that have not ended
     whole = live.new_full((len(scores),), -1 if end is None else end)
     ended = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
     if sampling.repetition_penalty == 1:

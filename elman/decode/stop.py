@@ -1,4 +1,4 @@
-"""Ending a text at stop strings, also while it is being written."""
+"""End a text at stop strings, also while it is being generated."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 
 def cut_at(text: str, stop: Sequence[str]) -> str:
-    """The text before the first stop string; `stop` is one or several.
+    """Return the text before the first stop string; `stop` is one string or several.
 
     Example:
         >>> from elman.decode.stop import cut_at
@@ -20,7 +20,7 @@ def cut_at(text: str, stop: Sequence[str]) -> str:
 
 
 def until(pieces: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
-    """Pieces up to the first stop string, holding back what could be the beginning of one."""
+    """Yield pieces up to the first stop string, holding back a possible beginning of one."""
     stop = [stop] if isinstance(stop, str) else stop
     held = ""
     longest = max(map(len, stop), default=1)

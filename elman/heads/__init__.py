@@ -1,4 +1,4 @@
-"""States to scores, and the loss as a sum and a count."""
+"""Heads turn states into scores, and return the loss as a sum and a count."""
 
 from elman.heads.forecasts import ForecastHead
 from elman.heads.labels import LabelHead

@@ -1,6 +1,6 @@
-"""What may be said of a number: each turns P parameters into a loss, a mean, quantiles.
+"""Predictive distributions of a number: each turns P parameters into a loss, a mean, quantiles.
 
-Those that are a density give samples, too.
+Densities also give samples.
 
     Quantiles           q_p,  loss 2 mean_p max(p e, (p - 1) e),  e = y - q_p: Koenker and
                         Bassett 1978, "Regression Quantiles"
@@ -11,8 +11,8 @@ Those that are a density give samples, too.
                         Salinas et al. 2017 (arXiv:1704.04110)
     Point               a number, squared error
 
-But for quantiles and points the loss is -log p(y).  Parameters are any real numbers, in units of a
-scale; only counts need that scale to be known.
+Except for quantiles and points the loss is -log p(y).  Parameters are any real numbers, in units of
+a scale; only counts need to know the value of the scale.
 
 Shape legend: N numbers, P parameters, Q levels, B rows, S samples.
 """
@@ -31,59 +31,59 @@ from torch.nn import functional as F
 from elman.errors import ArgumentError
 from elman.optional import need
 
-LEAST = 1e-4  # of a deviation, in units of the scale
-HALVINGS = 40  # until an interval in which a quantile lies is narrower than a float can say
-WIDE = 10.0  # deviations in which all of a Gaussian lies
+LEAST = 1e-4  # the smallest deviation, in units of the scale
+HALVINGS = 40  # until the interval around a quantile is narrower than the precision of a float
+WIDE = 10.0  # deviations that contain all of a Gaussian
 HALF_LOG = 0.5 * math.log(2 * math.pi)
 
 
 class Distribution(Protocol):
-    """What a forecast says of a number."""
+    """The predictive distribution of a number."""
 
     @property
     def size(self) -> int:
-        """P, parameters of a number."""
+        """P, the number of parameters."""
 
     def losses(self, found: Tensor, y: Tensor, scale: Tensor) -> Tensor:
-        """Losses (N) of numbers (N) given parameters (N, P) and the scales (N)."""
+        """Return the losses (N) of numbers (N), given parameters (N, P) and scales (N)."""
 
     def mean(self, found: Tensor, scale: Tensor) -> Tensor:
-        """Means (...) of parameters (..., P)."""
+        """Return the means (...) for parameters (..., P)."""
 
     def quantiles(self, found: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
-        """Quantiles (..., Q) of parameters (..., P)."""
+        """Return the quantiles (..., Q) for parameters (..., P)."""
 
 
 class Density(Distribution, Protocol):
-    """One that can be drawn from."""
+    """A distribution that can be sampled."""
 
     def sample(self, found: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
-        """Numbers (B, S, ...) of parameters (B, S, ..., P).
+        """Draw numbers (B, S, ...) for parameters (B, S, ..., P).
 
-        All rows use the same random numbers, so that none depends on how many others there are.
+        All rows use the same random numbers, so that no row depends on the number of rows.
         """
 
 
 class Point:
-    """A number and nothing of how sure it is."""
+    """A single number without uncertainty."""
 
     size = 1
 
     def losses(self, found: Tensor, y: Tensor, scale: Tensor) -> Tensor:
-        """Squared errors."""
+        """Return the squared errors."""
         return (y - found[:, 0]).square()
 
     def mean(self, found: Tensor, scale: Tensor) -> Tensor:
-        """The number."""
+        """Return the number."""
         return found[..., 0]
 
     def quantiles(self, found: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
-        """The number, for all levels."""
+        """Return the number for all levels."""
         return found.expand(*found.shape[:-1], len(levels))
 
 
 class Quantiles:
-    """Some quantiles; between them straight lines, outside the outermost.
+    """Quantiles, linear between the levels and constant outside the outermost.
 
     Args:
         levels: rising, in (0, 1).
@@ -103,22 +103,22 @@ class Quantiles:
             raise ArgumentError(f"levels must rise, got {levels}")
         self.levels = tuple(levels)
         self.size = len(levels)
-        # Of each quantile in the mean: half of the way to its neighbours, or to 0 and 1.
+        # The weight of a quantile in the mean: half of the way to its neighbours, or to 0 and 1.
         p = torch.tensor([-levels[0], *levels, 2 - levels[-1]], dtype=torch.float32)
         self.shares = (p[2:] - p[:-2]) / 2
 
     def losses(self, found: Tensor, y: Tensor, scale: Tensor) -> Tensor:
-        """Twice the mean of the quantile losses: of the median alone the absolute error."""
+        """Return twice the mean of the quantile losses; for the median it is the absolute error."""
         p = found.new_tensor(self.levels)
         error = y.unsqueeze(1) - found
         return 2 * torch.maximum(p * error, (p - 1) * error).mean(1)
 
     def mean(self, found: Tensor, scale: Tensor) -> Tensor:
-        """That of the straight lines."""
+        """Return the mean of the piecewise linear quantile function."""
         return found.sort(-1).values @ self.shares.to(found)
 
     def quantiles(self, found: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
-        """On the lines."""
+        """Return quantiles by linear interpolation."""
         values, p = found.sort(-1).values, found.new_tensor(self.levels)
         wanted = found.new_tensor(levels)
         if len(p) == 1:
@@ -129,37 +129,37 @@ class Quantiles:
 
 
 class Gaussian:
-    """mu, sigma."""
+    """A Gaussian with parameters mu and sigma."""
 
     size = 2
 
     def losses(self, found: Tensor, y: Tensor, scale: Tensor) -> Tensor:
-        """-log p."""
+        """Return -log p(y)."""
         sigma = _positive(found[:, 1])
         return 0.5 * ((y - found[:, 0]) / sigma).square() + HALF_LOG + sigma.log()
 
     def mean(self, found: Tensor, scale: Tensor) -> Tensor:
-        """mu."""
+        """Return mu."""
         return found[..., 0]
 
     def quantiles(self, found: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
-        """mu + sigma sqrt(2) erfinv(2 p - 1)."""
+        """Return mu + sigma sqrt(2) erfinv(2 p - 1)."""
         z = math.sqrt(2) * torch.erfinv(2 * found.new_tensor(levels) - 1)
         return found[..., :1] + _positive(found[..., 1:]) * z
 
     def sample(self, found: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
-        """mu + sigma z."""
+        """Draw mu + sigma z."""
         z = torch.randn(found.shape[1:-1], generator=generator, dtype=found.dtype)
         return found[..., 0] + _positive(found[..., 1]) * z
 
 
 class StudentT:
-    """mu, sigma, nu: a Gaussian with heavier tails."""
+    """Student's t with parameters mu, sigma and nu: a Gaussian with heavier tails."""
 
     size = 3
 
     def losses(self, found: Tensor, y: Tensor, scale: Tensor) -> Tensor:
-        """-log p."""
+        """Return -log p(y)."""
         sigma, nu = _positive(found[:, 1]), self._freedom(found)
         z = (y - found[:, 0]) / sigma
         norm = torch.lgamma(nu / 2) - torch.lgamma((nu + 1) / 2) + 0.5 * (math.pi * nu).log()
@@ -170,17 +170,17 @@ class StudentT:
         return 2 + _positive(found[..., 2])
 
     def mean(self, found: Tensor, scale: Tensor) -> Tensor:
-        """mu."""
+        """Return mu."""
         return found[..., 0]
 
     def quantiles(self, found: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
-        """mu + sigma times the quantile of Student's t."""
+        """Return mu + sigma times the quantile of Student's t."""
         stdtrit = need("scipy.special", "output=student_t").stdtrit
         t = stdtrit(self._freedom(found).double().unsqueeze(-1).numpy(), np.array(levels))
         return found[..., :1] + _positive(found[..., 1:2]) * torch.from_numpy(t).to(found)
 
     def sample(self, found: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
-        """From two uniform numbers: Bailey 1994, "Polar Generation of Random Variates"."""
+        """Draw from two uniform numbers: Bailey 1994, "Polar Generation of Random Variates"."""
         u, v = _uniform((2, *found.shape[1:-1]), generator)
         nu = self._freedom(found)
         radius = (nu * (torch.pow(u, -2 / nu) - 1)).sqrt()
@@ -189,29 +189,29 @@ class StudentT:
 
 
 class Mixture:
-    """Weights, mu and sigma of several Gaussians.
+    """A mixture of Gaussians with weights, mu and sigma.
 
     Args:
-        components: how many.
+        components: number of Gaussians.
     """
 
     def __init__(self, components: int = 3) -> None:
         self.components, self.size = components, 3 * components
 
     def losses(self, found: Tensor, y: Tensor, scale: Tensor) -> Tensor:
-        """-log p."""
+        """Return -log p(y)."""
         weights, mu, width = found.chunk(3, dim=1)
         sigma = _positive(width)
         log_p = -0.5 * ((y.unsqueeze(1) - mu) / sigma).square() - HALF_LOG - sigma.log()
         return -torch.logsumexp(weights.log_softmax(1) + log_p, dim=1)
 
     def mean(self, found: Tensor, scale: Tensor) -> Tensor:
-        """sum_k w_k mu_k."""
+        """Return sum_k w_k mu_k."""
         weights, mu, _ = found.chunk(3, dim=-1)
         return (weights.softmax(-1) * mu).sum(-1)
 
     def quantiles(self, found: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
-        """Where sum_k w_k Phi((x - mu_k) / sigma_k) is the level, by halving."""
+        """Find x where sum_k w_k Phi((x - mu_k) / sigma_k) is the level, by bisection."""
         weights, mu, width = (x.unsqueeze(-2) for x in found.chunk(3, dim=-1))
         weights, sigma, p = weights.softmax(-1), _positive(width), found.new_tensor(levels)
         low = (mu - WIDE * sigma).amin(-1).expand(*found.shape[:-1], len(levels))
@@ -224,7 +224,7 @@ class Mixture:
         return (low + high) / 2
 
     def sample(self, found: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
-        """One of the Gaussians, then a number of it."""
+        """Choose one of the Gaussians and draw a number from it."""
         weights, mu, width = found.chunk(3, dim=-1)
         rises = weights.softmax(-1).cumsum(-1)
         u = _uniform((*found.shape[1:-1], 1), generator)
@@ -234,7 +234,7 @@ class Mixture:
 
 
 class NegativeBinomial:
-    """Counts: softplus of the parameters times the scale is the mean."""
+    """Counts with the mean softplus(parameter) * scale."""
 
     size = 2
 
@@ -243,25 +243,25 @@ class NegativeBinomial:
         return F.softplus(found[..., 0]) * scale + LEAST, _positive(found[..., 1])
 
     def losses(self, found: Tensor, y: Tensor, scale: Tensor) -> Tensor:
-        """-log p of y times the scale."""
+        """Return -log p of y times the scale."""
         (mean, a), count = self._counts(found, scale), (y * scale).round()
         r, odds = 1 / a, a * mean
         choose = torch.lgamma(count + r) - torch.lgamma(r) - torch.lgamma(count + 1)
         return (r + count) * torch.log1p(odds) - count * odds.log() - choose
 
     def mean(self, found: Tensor, scale: Tensor) -> Tensor:
-        """m, in units of the scale."""
+        """Return m, in units of the scale."""
         return self._counts(found, scale)[0] / scale
 
     def quantiles(self, found: Tensor, levels: Sequence[float], scale: Tensor) -> Tensor:
-        """The least counts that reach the levels, in units of the scale."""
+        """Return the smallest counts that reach the levels, in units of the scale."""
         nbinom = need("scipy.stats", "output=negative_binomial").nbinom
         mean, a = (x.double().unsqueeze(-1).numpy() for x in self._counts(found, scale))
         counts = nbinom.ppf(np.array(levels), 1 / a, 1 / (1 + a * mean))
         return torch.from_numpy(counts).to(found) / scale.unsqueeze(-1)
 
     def sample(self, found: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
-        """Poisson of a gamma."""
+        """Draw from a Poisson distribution whose rate is gamma distributed."""
         mean, a = self._counts(found, scale)
         seed = int(torch.randint(1 << 62, (1,), generator=generator))
         drawn = []
@@ -277,5 +277,5 @@ def _positive(x: Tensor) -> Tensor:
 
 
 def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Numbers in (0, 1), without the ends."""
+    """Draw numbers in (0, 1), excluding the ends."""
     return torch.rand(shape, generator=generator, dtype=torch.float32).clamp(1e-7, 1 - 1e-7)

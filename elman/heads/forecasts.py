@@ -1,8 +1,8 @@
-"""W numbers a step with what is said of each, from states of D features.
+"""Distributions of W numbers per step, from states of D features.
 
-    found_t = W h_t + b,   loss = sum of `Distribution.losses` over the targets that are there
+    found_t = W h_t + b,   loss = sum of `Distribution.losses` over the targets that exist
 
-Several steps ahead at once, each with its quantiles: Wen et al. 2017 (arXiv:1711.11053).
+The numbers can be several steps ahead, each with its quantiles: Wen et al. 2017 (arXiv:1711.11053).
 
 Shape legend: B rows, T steps, W numbers of a step, P parameters of a number.
 """
@@ -16,12 +16,12 @@ from elman.padded import Padded
 
 
 class ForecastHead(nn.Module):
-    """Numbers and what is said of them.
+    """Predict the distributions of W numbers per step.
 
     Args:
         input_size: D.
         output_size: W.
-        distribution: of each number.
+        distribution: the kind of distribution of each number.
 
     Example:
         >>> import torch
@@ -41,28 +41,28 @@ class ForecastHead(nn.Module):
         self.linear = nn.Linear(input_size, output_size * distribution.size)
 
     def forward(self, states: Tensor) -> Tensor:
-        """Parameters (..., W, P) of states (..., D), float32."""
+        """Return parameters (..., W, P), float32, for states (..., D)."""
         found: Tensor = self.linear(states)
         return found.float().view(*states.shape[:-1], self.output_size, self.distribution.size)
 
     def loss(self, states: Padded, targets: Tensor) -> tuple[Tensor, int]:
-        """Sum of the losses, and of how many numbers.
+        """Return the sum of the losses, and the count of targets.
 
         Targets are (B, T, W, 2): numbers in units of a scale, NaN where there is none, and the
         scale.
         """
         y, scale = targets.unbind(-1)
         there = states.mask().unsqueeze(2) & ~y.isnan()
-        # A state without a target may be of no use, but not NaN: its gradient is 0.
+        # A state without a target is not used, but it must not be NaN: its gradient is 0.
         found = self(states.cleared())[there]
         return self.distribution.losses(found, y[there], scale[there]).sum(), len(found)
 
     def score(self, states: Padded, targets: Tensor) -> dict[str, float]:
-        """Sums over a batch, for `summary`."""
+        """Return sums over a batch, for `summary`."""
         loss, count = self.loss(states, targets)
         return {"loss": loss.item(), "count": count}
 
     @staticmethod
     def summary(sums: dict[str, float]) -> dict[str, float]:
-        """Loss of a number, in units of its scale, and how many there were."""
+        """Return the mean loss of a number, in units of its scale, and the count of numbers."""
         return {"loss": sums["loss"] / max(1, sums["count"]), "numbers": int(sums["count"])}

@@ -1,16 +1,16 @@
-"""One label of a sequence, or several: states pooled over time, then scores of K classes.
+"""One or several labels of a sequence: states are pooled over time, then give scores of K classes.
 
-    last         p = h_T  (of both directions: the state behind the last and before the first step)
+    last         p = h_T  (with two directions: the final state of each)
     mean, max    over all steps, feature by feature
     concat       last, mean and max side by side: Howard and Ruder 2018 (arXiv:1801.06146)
     attention    p = sum_t a_t h_t,   a = softmax_t(v . tanh(U h_t + u)): Yang et al. 2016,
                  "Hierarchical Attention Networks for Document Classification", NAACL
 
-    s = W p + b + what is known beside the sequence: scores of a wide part, see `wide.py`
+    s = W p + b + v,    v the scores of a wide part, if there is one (see `elman.heads.wide`)
     one label:       loss = -w_y log softmax(s)_y
     several labels:  loss = -sum_k w_k (y_k log sigmoid(s_k) + (1 - y_k) log sigmoid(-s_k))
 
-The weights w make rare classes count as much as others.  A sequence without a step has p = 0.
+The weights w make rare classes count as much as others.  A sequence without steps has p = 0.
 
 Shape legend: B rows, T steps, D features, K classes.
 """
@@ -33,12 +33,12 @@ POOLINGS = ("last", "mean", "max", "concat", "attention")
 
 
 class Pooled(NamedTuple):
-    """States (B, D) of the steps so far, together.
+    """Statistics (B, D) of the states of all steps so far.
 
     Attributes:
-        steps: how many.
-        total: their sum; with attention weighted by exp(a_t - highest a).
-        highest: feature by feature; with attention the highest a.
+        steps: number of steps.
+        total: sum of the states; with attention weighted by exp(a_t - highest a).
+        highest: maximum of each feature; with attention the highest a.
         weight: sum of exp(a_t - highest a).
     """
 
@@ -56,11 +56,11 @@ class LabelHead(nn.Module):
         classes: K.
         pooling: how the states become one vector.
         bidirectional: whether the second half of the features was read from the end.
-        several: whether a sequence may have any number of labels.
+        several: whether a sequence can have any number of labels.
         class_weights: (K) weights w; None for ones.
         label_smoothing: share of the target that is spread over all classes.
-        features: of the wide part, which holds the weights for these and is called before there
-            are batches; W and b are zero at first. 0 for none.
+        features: number of features of the wide part, which holds their weights and is called
+            before batches are made; W and b are then zero at first. 0 for no wide part.
 
     Example:
         >>> import torch
@@ -104,12 +104,12 @@ class LabelHead(nn.Module):
         self.class_weights: Tensor | None
 
     def forward(self, states: Padded) -> Tensor:
-        """Scores (B, K) of states (B, T, D)."""
+        """Return scores (B, K) for states (B, T, D)."""
         scores: Tensor = self.linear(self.pool(states)).float()
         return scores if states.beside is None else scores + states.beside
 
     def pool(self, states: Padded) -> Tensor:
-        """One vector a row: (B, T, D) -> (B, D), or (B, 3 D) for concat."""
+        """Pool each row to one vector: (B, T, D) -> (B, D), or (B, 3 D) for concat."""
         mask, h = states.mask().unsqueeze(2), states.cleared()
         if h.shape[1] == 0:
             return h.new_zeros(h.shape[0], self.linear.in_features)
@@ -133,9 +133,9 @@ class LabelHead(nn.Module):
         return torch.cat([behind[:, :half], h[:, 0, half:]], dim=1)
 
     def follow(self, h: Tensor, before: Pooled | None) -> tuple[Tensor, Pooled]:
-        """Scores (B, K) of a sequence whose last state is h (B, D), and what the next step needs.
+        """Return scores (B, K) of a sequence whose last state is h (B, D), and its `Pooled` states.
 
-        Step by step they are those of the whole, of states that were read forward.
+        For a causal core they equal the scores of the sequence up to this step.
         """
         if before is None:
             zeros = torch.zeros_like(h)
@@ -160,7 +160,7 @@ class LabelHead(nn.Module):
         return scores.float(), now
 
     def attention(self, states: Padded) -> Tensor:
-        """How much each step counts, (B, T), of a row together 1; zeros for a row without steps."""
+        """Return the weights (B, T) of the steps, which sum to 1; zeros for a row without steps."""
         return self._weights(states.cleared(), states.mask())
 
     def _weights(self, h: Tensor, mask: Tensor) -> Tensor:
@@ -168,7 +168,7 @@ class LabelHead(nn.Module):
         return masked_softmax(a, mask)
 
     def loss(self, states: Padded, targets: Tensor) -> tuple[Tensor, int]:
-        """Weighted sum of the losses of a batch, and its rows.
+        """Return the weighted sum of the losses of a batch, and the number of rows.
 
         Targets are classes (B), or with several labels (B, K) of zeros and ones.
         """
@@ -183,7 +183,7 @@ class LabelHead(nn.Module):
         return total, len(scores)
 
     def score(self, states: Padded, targets: Tensor) -> dict[str, float]:
-        """Sums over a batch, for `summary`."""
+        """Return sums over a batch, for `summary`."""
         scores = self(states)
         if self.several:
             loss = F.binary_cross_entropy_with_logits(scores, targets.float(), reduction="sum")
@@ -195,7 +195,7 @@ class LabelHead(nn.Module):
 
     @staticmethod
     def summary(sums: dict[str, float]) -> dict[str, float]:
-        """Loss (nats a sequence) and accuracy: rows all of whose labels are right."""
+        """Return loss (nats per sequence) and accuracy, the share of rows with all labels right."""
         return {
             "loss": sums["loss"] / sums["count"],
             "accuracy": sums["right"] / sums["count"],

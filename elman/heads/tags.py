@@ -1,10 +1,10 @@
-"""A tag for every step: scores of K tags, each by itself or as a chain.
+"""A tag for every step: scores of K tags, independently or as a chain.
 
     s_t = W h_t + b
     alone:   p(y | x) = prod_t softmax(s_t)_{y_t}
     chain:   p(y | x) = exp(sum_t s_t[y_t] + sum_t A[y_{t-1}, y_t] + begin[y_1] + end[y_T]) / Z
 
-Z sums over all sequences of tags, by the forward algorithm; the best sequence is Viterbi's.
+Z sums over all sequences of tags, by the forward algorithm; Viterbi finds the best sequence.
 Source: Lafferty, McCallum and Pereira 2001, "Conditional Random Fields", ICML; with LSTMs: Huang,
 Xu and Yu 2015 (arXiv:1508.01991), Lample et al. 2016 (arXiv:1603.01360).
 
@@ -19,11 +19,11 @@ from torch.nn import functional as F
 
 from elman.padded import Padded
 
-IGNORED = -1  # in the place of a tag that training has not
+IGNORED = -1  # stands for a tag that is unknown in training
 
 
 class TagHead(nn.Module):
-    """A tag for every step of a sequence.
+    """Predict a tag for every step of a sequence.
 
     Args:
         input_size: D, features of the states.
@@ -50,12 +50,12 @@ class TagHead(nn.Module):
             self.end = nn.Parameter(torch.empty(tags).uniform_(-0.1, 0.1))
 
     def forward(self, states: Tensor) -> Tensor:
-        """Scores (..., K) of states (..., D), without those of transitions."""
+        """Return scores (..., K) for states (..., D), without the scores of transitions."""
         scores: Tensor = self.linear(states)
         return scores.float()
 
     def loss(self, states: Padded, targets: Tensor) -> tuple[Tensor, int]:
-        """Sum of -log p over rows, for targets (B, T), and how many tags that are."""
+        """Return the sum of -log p over rows, for targets (B, T), and the number of tags."""
         scores, mask = self(states.cleared()), states.mask()
         count = int(states.lengths.sum())
         if self.chain:
@@ -64,7 +64,7 @@ class TagHead(nn.Module):
         return F.cross_entropy(scores[mask], targets[mask], reduction="sum"), count
 
     def score(self, states: Padded, targets: Tensor) -> dict[str, float]:
-        """Sums over a batch, for `summary`; tags that training has not count as wrong."""
+        """Return sums over a batch, for `summary`; tags unknown in training count as wrong."""
         mask = states.mask()
         known = (targets != IGNORED) | ~mask
         whole = known.all(1)
@@ -80,7 +80,7 @@ class TagHead(nn.Module):
 
     @staticmethod
     def summary(sums: dict[str, float]) -> dict[str, float]:
-        """Loss (nats a tag) and accuracy."""
+        """Return loss (nats per tag) and accuracy."""
         return {
             "loss": sums["loss"] / max(1.0, sums["count"]),
             "accuracy": sums["right"] / max(1.0, sums["tags"]),
@@ -88,14 +88,14 @@ class TagHead(nn.Module):
         }
 
     def best(self, states: Padded) -> Tensor:
-        """The likeliest tags (B, T) of each row as a whole; behind its end they mean nothing."""
+        """Return the likeliest sequence of tags (B, T) of each row; ignore those after its end."""
         scores = self(states.cleared())
         return self._viterbi(scores, states.lengths) if self.chain else scores.argmax(2)
 
     # The chain.
 
     def _score(self, scores: Tensor, tags: Tensor, mask: Tensor) -> Tensor:
-        """Scores (B) of given tags, unnormalised."""
+        """Return unnormalised scores (B) of given tags."""
         tags = torch.where(mask, tags, 0)
         steps = scores.gather(2, tags.unsqueeze(2)).squeeze(2)
         moves = self.transitions[tags[:, :-1], tags[:, 1:]]
@@ -106,7 +106,7 @@ class TagHead(nn.Module):
         return total + torch.where(lengths > 0, ends, 0)
 
     def _total(self, scores: Tensor, lengths: Tensor) -> Tensor:
-        """Log of the sum over all sequences of tags, (B)."""
+        """Return log Z (B), the sum over all sequences of tags."""
         alpha = self.begin + scores[:, 0]
         for t in range(1, scores.shape[1]):
             following = (alpha.unsqueeze(2) + self.transitions).logsumexp(1) + scores[:, t]

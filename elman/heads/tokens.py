@@ -1,13 +1,13 @@
-"""The next token: scores over a vocabulary, and cross-entropy.
+"""Predict the next token: scores over a vocabulary, and cross-entropy.
 
     s_t = W h_t + b,      p(token | past) = softmax(s_t)
     loss = -log p(target_t), in nats, summed over all elements
 
-W is (V, D).  It may be the embedding matrix itself: tied weights, Press and Wolf 2017
+W is (V, D).  It can be the embedding matrix itself: tied weights, Press and Wolf 2017
 (arXiv:1608.05859), Inan et al. 2017 (arXiv:1611.01462).
 
-`plain_loss` is the definition; where `kernels.cross_entropy` covers the tensors it computes the
-same without storing the scores.
+`plain_loss` is the definition; where `kernels.cross_entropy` covers the tensors, it computes the
+same loss without storing the scores.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class TokenHead(nn.Module):
     Args:
         input_size: D, features of the states.
         vocabulary_size: V.
-        tied: the matrix (V, D) of an embedding to share, or None for one of its own.
+        tied: the matrix (V, D) of an embedding to share, or None for a separate matrix.
 
     Example:
         >>> import torch
@@ -52,11 +52,11 @@ class TokenHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocabulary_size))
 
     def forward(self, states: Tensor) -> Tensor:
-        """Scores (..., V) of states (..., D)."""
+        """Return scores (..., V) for states (..., D)."""
         return F.linear(states, self.weight, self.bias)
 
     def loss(self, states: Padded, targets: Tensor) -> tuple[Tensor, int]:
-        """Sum of the negative log-likelihoods of targets (B, T) in nats, and their count."""
+        """Return the sum of the negative log-likelihoods of targets (B, T) in nats, and a count."""
         h, wanted = _elements(states, targets)
         if cross_entropy.covers(h, self.weight, self.bias):
             loss = cross_entropy.linear_cross_entropy(h, self.weight, self.bias, wanted)
@@ -65,7 +65,7 @@ class TokenHead(nn.Module):
         return loss, len(wanted)
 
     def score(self, states: Padded, targets: Tensor) -> dict[str, float]:
-        """Sums over a batch, for `summary`: loss, count and right guesses."""
+        """Return sums over a batch, for `summary`: loss, count and right predictions."""
         h, wanted = _elements(states, targets)
         if cross_entropy.covers(h, self.weight, self.bias):
             loss, right = cross_entropy.loss_and_right(h, self.weight, self.bias, wanted)
@@ -76,7 +76,7 @@ class TokenHead(nn.Module):
 
     @staticmethod
     def summary(sums: dict[str, float]) -> dict[str, float]:
-        """Loss (nats a token), perplexity and accuracy from added sums."""
+        """Return loss (nats per token), perplexity and accuracy from added sums."""
         loss = sums["loss"] / sums["count"]
         return {
             "loss": loss,
@@ -87,12 +87,12 @@ class TokenHead(nn.Module):
 
 
 def plain_loss(scores: Tensor, targets: Tensor) -> Tensor:
-    """Sum of the negative log-likelihoods of targets (N), in nats, given scores (N, V)."""
+    """Return the sum of the negative log-likelihoods of targets (N), in nats, for scores (N, V)."""
     return F.cross_entropy(scores.float(), targets, reduction="sum")
 
 
 def _elements(states: Padded, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return states (N, D) and targets (N,) of the elements that are there."""
+    """Return states (N, D) and targets (N,) of the elements within each row's length."""
     if targets.shape != states.data.shape[:2]:
         raise ArgumentError(
             f"targets must be one for each element, {tuple(states.data.shape[:2])}, got "

@@ -1,4 +1,4 @@
-"""Numbers at every step: the output layer of Elman's network with the squared error.
+"""Predict numbers at every step: the output layer of Elman's network with the squared error.
 
     y_t = g(W_hy h_t + b_y)
     loss = (y_t - target_t)^2, summed over all elements and features
@@ -17,7 +17,7 @@ from elman.padded import Padded
 
 
 class ValueHead(nn.Module):
-    """K numbers a step from states of D features.
+    """Predict K numbers per step from states of D features.
 
     Args:
         input_size: D.
@@ -41,23 +41,23 @@ class ValueHead(nn.Module):
         self.g = g
 
     def forward(self, states: Tensor) -> Tensor:
-        """y_t = g(W_hy h_t + b_y), (..., D) -> (..., K)."""
+        """Compute y_t = g(W_hy h_t + b_y), (..., D) -> (..., K)."""
         a: Tensor = self.linear(states)
         return a if self.g is None else self.g(a)
 
     def loss(self, states: Padded, targets: Tensor) -> tuple[Tensor, int]:
-        """Sum of the squared errors against targets (B, T, K), and how many numbers that are."""
+        """Return the sum of the squared errors against targets (B, T, K), and a count."""
         error = self(states.data).float() - targets
         error = torch.where(states.mask().unsqueeze(2), error, 0)
         return error.square().sum(), int(states.lengths.sum()) * targets.shape[2]
 
     def score(self, states: Padded, targets: Tensor) -> dict[str, float]:
-        """Sums over a batch, for `summary`."""
+        """Return sums over a batch, for `summary`."""
         loss, count = self.loss(states, targets)
         return {"loss": loss.item(), "count": count}
 
     @staticmethod
     def summary(sums: dict[str, float]) -> dict[str, float]:
-        """Loss, which is the mean squared error, and its root."""
+        """Return the loss, which is the mean squared error, and its root."""
         loss = sums["loss"] / sums["count"]
         return {"loss": loss, "rmse": loss**0.5, "values": sums["count"]}

@@ -1,11 +1,11 @@
-"""The wide part of a classifier: a linear model of sparse features, beside the deep part.
+"""The wide part of a classifier: a linear model of sparse features, next to the deep part.
 
     s = f(x) + V z / tau,      V = argmin  C sum_n loss(V z_n, y_n) + |V|^2 / 2
 
-z are the features of a row, f(x) the scores of the recurrence, which begin at 0: training starts
-from the linear model and learns what that cannot say.  What V says of a row that it was fitted to
-is too sure; so in training a row has V z of a fit to the other folds (Wolpert 1992, "Stacked
-generalization").  These scores also give the temperature tau.
+z are the features of a row, f(x) the scores of the recurrence, which start at 0: training starts
+from the linear model and learns what it cannot express.  V is too confident on rows that it was
+fitted to, so in training the scores of a row come from a fit to the other folds (Wolpert 1992,
+"Stacked generalization").  These scores also determine the temperature tau.
 
 Source: Cheng et al. 2016, "Wide & Deep Learning" (arXiv:1606.07792), who train both together; here
 V is fitted first, by L-BFGS, and then stays.
@@ -22,12 +22,12 @@ from torch.nn import functional as F
 from elman.encode.bags import Bag
 
 C, FOLDS = 3.0, 4
-STEPS, WORK = 60, 3e10  # of L-BFGS at most, and products in all of them
-BACK = 10  # steps that it remembers
+STEPS, WORK = 60, 3e10  # steps of L-BFGS at most, and multiplications in all of them
+BACK = 10  # steps that L-BFGS remembers
 
 
 class Wide(nn.Module):
-    """Scores (N, K) of bags of V features; the weights are buffers, as no optimiser moves them.
+    """Scores (N, K) of bags of V features; the weights are buffers, not trained by an optimiser.
 
     Example:
         >>> import torch
@@ -49,19 +49,19 @@ class Wide(nn.Module):
         self.bias: Tensor
 
     def forward(self, bag: Bag) -> Tensor:
-        """Scores of the rows of a bag."""
+        """Return the scores of the rows of a bag."""
         return _times(bag, self.weight) + self.bias
 
     def fit(
         self, bag: Bag, targets: Tensor, weights: Tensor, groups: Tensor | None = None
     ) -> Tensor:
-        """Fit to rows; give the scores (N, K) of each by a fit to the other folds.
+        """Fit to rows; return the scores (N, K) of each row by a fit to the other folds.
 
         Args:
-            bag: their features.
+            bag: features of the rows.
             targets: classes (N), or with several labels (N, K) of zeros and ones.
-            weights: (N, K) how much the loss of a row and class counts.
-            groups: (N) numbers of what belongs into one fold; None for each row by itself.
+            weights: (N, K) weights of the loss of each row and class.
+            groups: (N) group numbers; a group stays in one fold. None for a group per row.
         """
         features, classes = self.weight.shape
         wanted = targets.float() if targets.dim() == 2 else F.one_hot(targets, classes).float()
@@ -85,7 +85,7 @@ class Wide(nn.Module):
 def _fit(
     bag: Bag, back: Bag, wanted: Tensor, weights: Tensor, *, several: bool
 ) -> tuple[Tensor, Tensor]:
-    """Weights (V, K) and bias (K); `back` is the bag transposed."""
+    """Fit weights (V, K) and bias (K); `back` is the bag transposed."""
     classes, features = wanted.shape[1], len(back.starts)
     flat = torch.zeros(features * classes + classes)
     decay = 1 / (C * max(1.0, float(weights.mean() * len(wanted))))
@@ -112,7 +112,7 @@ def _fit(
 def _loss(
     scores: Tensor, wanted: Tensor, weights: Tensor, *, several: bool
 ) -> tuple[float, Tensor]:
-    """Mean loss, and its gradient (N, K) by the scores."""
+    """Return the mean loss, and its gradient (N, K) with respect to the scores."""
     share = weights * weights.shape[1] / weights.sum().clamp(min=1e-12)
     if several:
         value = F.binary_cross_entropy_with_logits(scores, wanted, share, reduction="sum")
@@ -123,19 +123,19 @@ def _loss(
 
 
 def _best_scale(scores: Tensor, wanted: Tensor, weights: Tensor, *, several: bool) -> float:
-    """The factor in 1/4..4 whose multiple of the scores has the least loss."""
+    """Return the factor of the scores, in 1/4..4, with the smallest loss."""
     rates = [2 ** (n / 8) for n in range(-16, 17)]
     losses = [_loss(scores * rate, wanted, weights, several=several)[0] for rate in rates]
     return rates[min(range(len(rates)), key=losses.__getitem__)]
 
 
 def _times(bag: Bag, v: Tensor) -> Tensor:
-    """Z v, of the sparse rows Z (N, V) and v (V, K)."""
+    """Return Z v for sparse rows Z (N, V) and v (V, K)."""
     return F.embedding_bag(bag.numbers, v, bag.starts, mode="sum", per_sample_weights=bag.values)
 
 
 def _transposed(bag: Bag, features: int) -> Bag:
-    """Rows and columns exchanged."""
+    """Return the bag with rows and columns exchanged."""
     ends = torch.cat([bag.starts[1:], torch.tensor([len(bag.numbers)])])
     row = torch.repeat_interleave(torch.arange(len(ends)), ends - bag.starts)
     order = bag.numbers.argsort(stable=True)

@@ -1,13 +1,13 @@
-"""The functions of `elman.recur` once more, only faster: C++ for the processor at hand.
+"""Fast C++ versions of the functions of `elman.recur`, compiled for several instruction sets.
 
-Which functions run is decided when this is imported and can be seen:
+The choice of the functions is made when this package is imported, and can be inspected:
 
     >>> from elman import kernels
     >>> kernels.name() in ("amx", "avx512_bf16", "avx512", "avx2", "portable", "plain")
     True
 
-"plain" means the functions of torch and Python: no compiler was there when elman was installed,
-or the environment has ELMAN_KERNELS=plain.  ELMAN_KERNELS may also name an instruction set.
+"plain" means the functions of torch and Python: there was no compiler when elman was installed, or
+the environment has ELMAN_KERNELS=plain.  ELMAN_KERNELS can also name an instruction set.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _choose(os.environ.get("ELMAN_KERNELS", ""))
 
 
 def name() -> str:
-    """The instruction set of the kernels that run, or "plain"."""
+    """Return the instruction set of the kernels that run, or "plain"."""
     return "plain" if native is None else str(native.chosen())
 
 
 def describe() -> str:
-    """The same in a line for people.
+    """Describe the kernels that run in one line for people.
 
     Example:
         >>> from elman import kernels

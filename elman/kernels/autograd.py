@@ -1,4 +1,4 @@
-"""What the kernels ask of torch's autograd and autocast."""
+"""Questions that the kernels ask torch's autograd and autocast."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from elman.errors import ArgumentError
 
 
 def seen_by_torch() -> bool:
-    """Whether torch records or transforms the functions that run, which a kernel hides from it.
+    """Return whether torch records or transforms the functions that run, which a kernel would hide.
 
-    That is so in `torch.jit.trace`, the ONNX exporters, `torch.func` (grad, vmap, jacrev, ...) and
-    forward-mode derivatives.  `torch.compile` and `torch.export` know the kernels' operators.
+    This is the case in `torch.jit.trace`, the ONNX exporters, `torch.func` (grad, vmap, jacrev,
+    ...) and forward-mode derivatives.  `torch.compile` and `torch.export` know the kernels'
+    operators.
     """
     if torch.compiler.is_compiling():
         return bool(torch.onnx.is_in_onnx_export())
@@ -25,16 +26,16 @@ def seen_by_torch() -> bool:
 
 
 def keeps_graph() -> bool:
-    """Whether the backward pass that is running may be repeated (`retain_graph=True`)."""
+    """Return whether the running backward pass can be repeated (`retain_graph=True`)."""
     ask = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
     return True if ask is None else bool(ask())
 
 
 def refuse_second_derivatives() -> None:
-    """To be called first on the way back: kernels compute gradients that have none themselves.
+    """Raise an error if a second derivative is wanted; call it first in each backward pass.
 
-    Torch's `once_differentiable` is not enough: it lets a gradient pass for a constant where the
-    gradient that came in was one.
+    Torch's `once_differentiable` is not sufficient: it treats a gradient as a constant if the
+    incoming gradient is one.
 
     Raises:
         ArgumentError: the backward pass runs with `create_graph=True`.
@@ -47,7 +48,7 @@ def refuse_second_derivatives() -> None:
 
 
 def computes_in_bfloat16(x: Tensor) -> bool:
-    """Whether x or autocast asks for it."""
+    """Return whether x or autocast asks for bfloat16."""
     if torch.is_autocast_enabled("cpu") and x.is_floating_point():
         autocast = torch.get_autocast_dtype("cpu") == torch.bfloat16
         return autocast and x.dtype != torch.float64

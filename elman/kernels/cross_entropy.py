@@ -1,20 +1,20 @@
-"""Scores of a vocabulary and their cross-entropy in one: the scores are never stored whole.
+"""Scores of a vocabulary and their cross-entropy in one pass, without storing all scores.
 
     s_n = W h_n + b,     loss = sum over n of  log sum_v exp(s_nv) - s_n,target
 
-The plain definition is `elman.heads.tokens.plain_loss`.  Rows are taken in blocks whose scores fit
-into a buffer of bounded size, and each block's share of the gradients is computed at once, while
-its scores are at hand: d_s = softmax(s) - onehot(target), d_h = d_s W, d_W = d_s^T h, d_b = sum of
-d_s.  The way back only multiplies them with the gradient of the loss (the idea is that of Liger,
+The plain definition is `elman.heads.tokens.plain_loss`.  Rows are processed in blocks whose scores
+fit into a buffer of bounded size, and the gradients of each block are computed immediately, while
+its scores are available: d_s = softmax(s) - onehot(target), d_h = d_s W, d_W = d_s^T h, d_b = sum
+of d_s.  The backward pass only multiplies them by the gradient of the loss (the idea is from Liger,
 Hsu et al. 2024, arXiv:2410.10989).
 
-Where the processor has AMX, everything is one native call (csrc/cross_entropy.h); elsewhere that
-is so for few rows (csrc/few_rows.h), and more go through the products of `products` and a native
-softmax (csrc/softmax.h).  These may keep a packed copy of W.
+On processors with AMX everything is one native call (csrc/cross_entropy.h).  On others this holds
+for few rows (csrc/few_rows.h), and more rows use the products of `products` and a native softmax
+(csrc/softmax.h), which can keep a packed copy of W.
 
-In bfloat16 (of the states, or by autocast) the gradients are wanted of a training run that rounds
-its products anyway: those of our own then do so, too, with sums in float32.  Everything else, and
-scores without gradients, are float32's.
+If the states are bfloat16 or autocast is on, a training run rounds its products anyway, so our own
+products for gradients are rounded to bfloat16 too, with sums in float32.  Everything else, and
+scores without gradients, are computed in float32.
 
 Shape legend: N elements, D features, V tokens.
 """
@@ -38,11 +38,11 @@ from elman.kernels.autograd import (
 from elman.kernels.pool import Lease
 from elman.kernels.products import FEW, Steps, add_products, multiply
 
-FEWEST = (32, 256)  # N and V: below, the plain function is as fast and stores little
+FEWEST = (32, 256)  # N and V; for fewer, the plain function is as fast and stores little
 STORED = 2**24  # scores that are stored at a time (64 MiB), if that is at least 32 rows
-ROWS = 768  # at most, at a time: more do not make it faster
+ROWS = 768  # rows of a block, at most: more do not make it faster
 _DTYPES = (torch.float32, torch.bfloat16)
-_Needs = tuple[bool, bool, bool]  # gradients of h, W, b that are wanted
+_Needs = tuple[bool, bool, bool]  # whether the gradients of h, W, b are wanted
 _Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
@@ -53,7 +53,7 @@ class _Result(NamedTuple):
 
 
 def covers(h: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether this kernel takes these tensors: on the CPU, float32 or bfloat16, and not too few."""
+    """Return whether the kernel takes the tensors: on the CPU, float32 or bfloat16, not too few."""
     few = len(h) < FEWEST[0] or len(weight) < FEWEST[1]
     if kernels.native is None or few or seen_by_torch():
         return False
@@ -62,10 +62,10 @@ def covers(h: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
 
 
 def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
-    """Sum of the negative log-likelihoods of the targets.
+    """Return the sum of the negative log-likelihoods of the targets.
 
     Args:
-        h: (N, D), as `covers` says.
+        h: (N, D), for which `covers` is true.
         weight: (V, D).
         bias: (V), or None for zeros.
         targets: (N), integers in 0..V-1.
@@ -103,7 +103,7 @@ def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor | None, targets
 def loss_and_right(
     h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The same without gradients, and which targets (N) are the (first) highest score."""
+    """Return the loss without gradients, and whether each target (N) has the highest score."""
     with torch.no_grad():
         given = _in_float32(h, weight, bias)
         result = _run(*given, targets, (False, False, False), right=True)
@@ -138,13 +138,13 @@ def _run(
         rounded = bf16 and any(needs) and len(h) > FEW and kernels.native.has_products()
         at_once = not rounded and len(h) <= kernels.native.cross_entropy_rows()
         run = _at_once if at_once else partial(_in_blocks, bf16=rounded)
-        with torch.autocast("cpu", enabled=False):  # what is rounded is decided above
+        with torch.autocast("cpu", enabled=False):  # the rounding is decided above
             gradients = run(h, weight, bias, targets, needs, loss, guesses)
     return _Result(loss.sum().float(), guesses, gradients)
 
 
 def _check(h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
-    """Return the targets as int64; the kernels check whether they are in 0..V-1."""
+    """Return the targets as int64; the kernels check that they are in 0..V-1."""
     shapes = [tuple(t.shape) for t in (h, weight, targets)] + [() if bias is None else bias.shape]
     N, D, V = len(h), h.shape[-1], len(weight)
     if shapes != [(N, D), (V, D), (N,), () if bias is None else (V,)]:
@@ -158,7 +158,7 @@ def _check(h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> T
 
 
 def _rows(count: int, vocabulary: int) -> int:
-    """Rows of a block: blocks of about the same size, in multiples of 32."""
+    """Return the rows of a block, so that blocks have about equal size, in multiples of 32."""
     most = max(32, min(ROWS, STORED // vocabulary // 32 * 32))
     blocks = -(-count // most)
     return -(-count // (32 * blocks)) * 32
@@ -196,7 +196,7 @@ def _in_blocks(
         part = slice(first, first + rows)
         some = Steps(h[part])
         scores = buffer[: len(some.data)]
-        rounds = bf16 and len(scores) >= FEW  # fewer may be torch's, whose result is rounded
+        rounds = bf16 and len(scores) >= FEW  # torch rounds the result of fewer
         multiply(some, weight, scores, transposed=True, bf16=rounds)
         native.softmax(
             any(needs), scores, bias, targets[part], loss[part],
@@ -206,7 +206,7 @@ def _in_blocks(
             multiply(Steps(scores), weight, d_h[part], transposed=False, bf16=rounds)
         if needs[1]:
             add_products(sums, scores, {"weight": some}, bf16=rounds)
-    d_weight = sums["weight"].contiguous() if needs[1] else None  # torch may have turned it
+    d_weight = sums["weight"].contiguous() if needs[1] else None  # torch may have transposed it
     return d_h, d_weight, None if d_bias is None else d_bias.sum(0)
 
 
@@ -223,14 +223,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
         refuse_second_derivatives()
         gradients = ctx.saved_tensors
-        if keeps_graph():  # leave the originals for the next time
+        if keeps_graph():  # keep the originals for the next backward pass
             return *(None if x is None else x * d_loss for x in gradients), None, None
         if float(d_loss) != 1:
             gradients = [None if x is None else x.mul_(d_loss) for x in gradients]
         return *gradients, None, None
 
 
-# The same for torch.compile and torch.export, which take it as one opaque operator.
+# The kernel as one opaque operator, for torch.compile and torch.export.
 
 
 @torch.library.custom_op("elman::linear_cross_entropy", mutates_args=())

@@ -1,4 +1,4 @@
-"""One layer of RNN, LSTM or GRU in one direction, with gradients where they are wanted."""
+"""Run one layer of RNN, LSTM or GRU in one direction, with gradients if they are wanted."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from elman.kernels.recurrence import Constants, Leaves, Run, _Call
 def run_layer(
     run: Run, x: Tensor, state: Leaves, weights: Constants, decay: Tensor | None = None
 ) -> tuple[Tensor, Leaves]:
-    """One layer in one direction.
+    """Run one layer in one direction.
 
     Args:
-        run: how.
+        run: how to run it.
         x: (T, B, D), or packed (N, D); float32 or bfloat16.
-        state: leaves (B, R) and, for an LSTM, (B, H), all perhaps behind a dimension of one.
-        weights: of the layer.
-        decay: what h is multiplied by before each step, (T, B, R) or packed like x; None for ones.
+        state: leaves (B, R) and, for an LSTM, (B, H), or with a leading dimension of one.
+        weights: weights of the layer.
+        decay: factors of h before each step, (T, B, R) or packed like x; None for ones.
 
     Returns:
-        h at every step, (T, B, R) or packed (N, R), of bfloat16 if `run` says so; and the last
-        state, of the shape and type of the first.
+        h at every step, (T, B, R) or packed (N, R), in bfloat16 if `run.bf16`; and the last state,
+        with the shape and type of the first.
     """
     if torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (weights.hh, x, decay, *state, *weights)
@@ -37,7 +37,7 @@ def run_layer(
 
 
 def _as_given(run: Run, y: Tensor, end: Leaves, state: Leaves) -> tuple[Tensor, Leaves]:
-    """Of the caller's types."""
+    """Convert the output and the last state to the types of the caller."""
     if not run.bf16:
         return y, end
     return y.bfloat16(), tuple(leaf.to(state[0].dtype) for leaf in end)
@@ -51,7 +51,7 @@ class _Layer(torch.autograd.Function):
         call = _Call(run, x, rest[:leaves], Constants(*rest[leaves:]), decay)
         y, end, saved = call.forward(keep=True)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(y, decay, x, *rest)  # the last so that a change of theirs is noticed
+        ctx.save_for_backward(y, decay, x, *rest)  # x and rest: to notice changes
         ctx.call, ctx.saved, ctx.leaves = call, saved, leaves
         y, end = _as_given(run, y, end, rest)
         return y, *end
@@ -62,7 +62,7 @@ class _Layer(torch.autograd.Function):
         y, _, _, *rest = ctx.saved_tensors
         call, saved, leaves = ctx.call, ctx.saved, ctx.leaves
         again = keeps_graph()
-        if again:  # leave the originals for the next time
+        if again:  # keep the originals for the next backward pass
             saved = saved.copy()
         if call.run.bf16:
             d_y = None if d_y is None else d_y.float()

@@ -1,9 +1,9 @@
-"""Layer normalisation of what the inputs give to the gates, for many rows at once.
+"""Layer normalisation of the contribution of the inputs to the gates, for many rows at once.
 
     y = gain * (x - mean(x)) / deviation(x) + bias
 
-The same as `elman.recur.weights.normalise`, in place and while a part of the sequence is in the
-cache (csrc/layer_norm.h).
+It computes `elman.recur.weights.normalise` in place, while a part of the sequence is in the cache
+(csrc/layer_norm.h).
 
 Shape legend: N rows, G gates * units.
 """
@@ -23,10 +23,11 @@ def normalise(
 
     Args:
         y: (N, G) float32, dense.
-        first: how many numbers of a row are normalised together; the others are so by themselves.
+        first: the number of leading entries of a row that are normalised together; the rest of the
+            row is normalised separately.
         gain: (G).
         bias: (G), or None for zeros.
-        kept: (N, G) and (N, 2), to be filled with what `normalise_backward` needs.
+        kept: (N, G) and (N, 2), filled with the values that `normalise_backward` needs.
     """
     assert native is not None
     x, scales = (None, None) if kept is None else kept
@@ -38,7 +39,7 @@ def normalise_backward(
     d_y: Tensor, first: int, gain: Tensor, kept: tuple[Tensor, Tensor], d_gain: Tensor,
     d_bias: Tensor | None,
 ) -> None:  # fmt: skip
-    """Replace the first of `kept` by the gradient of what was normalised; add to d_gain, d_bias."""
+    """Replace the first of `kept` by the gradient of the input; add to d_gain and d_bias."""
     assert native is not None
     native.layer_norm_backward(
         d_y, *kept, first, gain.contiguous(), d_gain, d_bias, torch.get_num_threads()

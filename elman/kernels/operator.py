@@ -1,8 +1,8 @@
-"""The layers as operators of torch, for graphs: `torch.compile` and `torch.export`.
+"""The layers as operators of torch, for the graphs of `torch.compile` and `torch.export`.
 
-What is captured must be a function of tensors alone, so that what is kept for the way back is an
-output here, and nothing is overwritten.  Outside of graphs `elman.kernels.recurrence` goes the
-shorter way.
+A captured operator must be a function of tensors alone, so the values that are kept for the
+backward pass are outputs here, and nothing is overwritten.  Eager code uses the shorter path of
+`elman.kernels.layer`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SAVED = len(_Saved._fields)
 
 
 def run_in_graph(run: Run, x: Tensor, state: Leaves, weights: Constants) -> tuple[Tensor, Leaves]:
-    """As `run_layer`, for x (T, B, D) of rows that are all T long."""
+    """Run one layer like `run_layer`, on x (T, B, D) whose rows are all T long."""
     kept = state[0].dtype
     if run.bf16:
         state, weights = in_float32(state, weights)
@@ -72,7 +72,7 @@ def layer(
     gain_ih: Tensor | None, mask: Tensor | None, keep_h: Tensor | None, keep_c: Tensor | None,
     cell: str, reverse: bool, bf16: bool, rate_h: float, rate_c: float,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Output and final state; the last is empty for cells without c."""
+    """Return the output, the last h and the last c, which is empty for cells without c."""
     weights = Constants(ih, hh, bias_ih, bias, hr, peephole, gain, gain_c, bias_c, gain_ih)
     call = _build(x, h, c, weights, (mask, keep_h, keep_c), (cell, reverse, bf16, rate_h, rate_c))
     y, end, _ = call.forward(keep=False)
@@ -95,7 +95,7 @@ def layer_for_training(
 ) -> tuple[
     Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor
 ]:  # fmt: skip
-    """The same, and what the way back needs."""
+    """Return the results of `layer`, and the values that the backward pass needs."""
     weights = Constants(ih, hh, bias_ih, bias, hr, peephole, gain, gain_c, bias_c, gain_ih)
     call = _build(x, h, c, weights, (mask, keep_h, keep_c), (cell, reverse, bf16, rate_h, rate_c))
     y, end, saved = call.forward(keep=True)
@@ -138,7 +138,7 @@ def layer_backward(
     gain_ih: Tensor | None, mask: Tensor | None, keep_h: Tensor | None, keep_c: Tensor | None,
     cell: str, reverse: bool, bf16: bool, rate_h: float, rate_c: float,
 ) -> list[Tensor]:  # fmt: skip
-    """Gradients of x, h, c and the weights; empty where there is none."""
+    """Return the gradients of x, h, c and the weights; those that do not exist are empty."""
     weights = Constants(ih, hh, bias_ih, bias, hr, peephole, gain, gain_c, bias_c, gain_ih)
     call = _build(x, h, c, weights, (mask, keep_h, keep_c), (cell, reverse, bf16, rate_h, rate_c))
     buffers = [buffer if buffer.numel() else None for buffer in saved]
@@ -146,7 +146,7 @@ def layer_backward(
     ends = (d_h,) if c is None else (d_h, d_c)
     d_x, d_state, gradients = call.backward(kept, y, d_y, ends, (True, True))
     assert d_x is not None
-    if call.one_bias:  # results may not share memory
+    if call.one_bias:  # results must not share memory
         gradients["bias_ih"] = gradients["bias_ih"].clone()
     found = [d_x.to(x.dtype), *d_state, *([] if c is not None else [None])]
     found += [gradients.get(name) for name in Constants._fields]

@@ -1,8 +1,8 @@
-"""Large buffers that are used again: fresh memory costs a page fault for every 4096 bytes.
+"""A pool of large buffers, because new memory costs a page fault for every 4096 bytes.
 
-A step of training frees what it saved for the way back, and the next step needs the same again.
-glibc gives large blocks back to the system in between, and getting them anew costs more time than
-the arithmetic of a small model.
+A training step frees the buffers of its backward pass, and the next step needs buffers of equal
+size.  glibc returns large blocks to the system in between, and to allocate them again costs more
+time than the arithmetic of a small model.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from torch import Tensor
 SMALLEST = 1 << 14  # floats; smaller ones come from malloc's own lists
 LARGEST = 1 << 28  # floats that are kept in all: 1 GiB
 
-_returned: deque[Tensor] = deque()  # given back, and not yet sorted in
+_returned: deque[Tensor] = deque()  # given back, but not yet sorted into the pool
 _free: dict[int, list[Tensor]] = {}
 _kept = 0
 _lock = threading.Lock()
 
 
 class Lease:
-    """Buffers of one owner; they go back to the pool when the owner is gone.
+    """Buffers of one owner, which go back to the pool when the owner is deleted.
 
     Args:
-        pooled: whether they come from the pool at all.
+        pooled: whether the buffers come from the pool; False allocates new memory.
 
     Example:
         >>> from elman.kernels.pool import Lease
@@ -39,7 +39,7 @@ class Lease:
         self._blocks: list[Tensor] = []
 
     def take(self, rows: int, columns: int) -> Tensor:
-        """A dense float32 tensor (rows, columns) of arbitrary contents."""
+        """Return a dense float32 tensor (rows, columns) with arbitrary contents."""
         count = rows * columns
         if count < SMALLEST or not self.pooled:
             return torch.empty(rows, columns, dtype=torch.float32, device="cpu")
@@ -51,7 +51,7 @@ class Lease:
         return block[:count].view(rows, columns)
 
     def release(self) -> None:
-        """Give everything back now; nobody may use it any more."""
+        """Give all buffers back now; they must not be used any more."""
         while self._blocks:
             _give(self._blocks.pop())
 
@@ -67,13 +67,13 @@ def _take(size: int) -> Tensor:
         if blocks:
             _kept -= size
             return blocks.pop()
-    # A block outlives the mode in which it was first needed.
+    # A block outlives the mode in which it was first allocated.
     with torch.inference_mode(False):
         return torch.empty(size, dtype=torch.float32, device="cpu")
 
 
 def _give(block: Tensor) -> None:
-    # Python may collect a Lease anywhere, even where this thread holds the lock: nobody waits here.
+    # Python can collect a Lease anywhere, even where this thread holds the lock: do not wait here.
     _returned.append(block)
     if _lock.acquire(blocking=False):
         try:
@@ -83,7 +83,7 @@ def _give(block: Tensor) -> None:
 
 
 def _store() -> None:
-    """Sort in what was given back, up to the limit; whoever calls holds the lock."""
+    """Sort the returned buffers into the pool, up to the limit; the caller holds the lock."""
     global _kept
     while _returned:
         block = _returned.popleft()

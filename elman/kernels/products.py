@@ -1,7 +1,7 @@
-"""Products over all steps at once: what the inputs give to the gates, and gradients.
+"""Products over all steps at once: the contribution of the inputs to the gates, and gradients.
 
-By our own kernel (csrc/whole_product.h), which takes operands as they lie in memory, or by torch
-where that is as fast: on processors with AMX, and for few rows of a large matrix.
+They run in our own kernel (csrc/whole_product.h), which takes operands in any memory layout, or in
+torch where that is as fast: on processors with AMX, and for few rows of a large matrix.
 
 Shape legend: N rows of all steps, T steps, B rows of a step, K and M features.
 """
@@ -25,9 +25,9 @@ class Steps:
     """A matrix (N, K) of the rows of all steps, time first.
 
     Args:
-        data: (T, B, K) of any strides but the last, or (N, K).
-        initial: (B, K) float32, one more step in front.
-        at_end: whether `initial` comes behind all others instead.
+        data: (T, B, K), dense in K, or (N, K).
+        initial: (B, K) float32, one more step before the first.
+        at_end: whether `initial` is after the last step instead.
     """
 
     data: Tensor
@@ -35,7 +35,7 @@ class Steps:
     at_end: bool = False
 
     def rows(self) -> Tensor:
-        """The matrix by itself."""
+        """Return the matrix (N, K)."""
         data = self.data
         if self.initial is not None:
             parts = [self.initial[None].to(data.dtype), data]
@@ -43,7 +43,7 @@ class Steps:
         return data.reshape(-1, data.shape[-1])
 
     def for_kernel(self) -> object:
-        """The rows as the kernel takes them: where they are in memory, which stays alive."""
+        """Return the addresses of the rows for the kernel; the tensors are kept alive."""
         assert native is not None
         data = self.data if self.data.stride(-1) == 1 else self.data.contiguous()
         initial = None if self.initial is None else self.initial.contiguous()
@@ -59,15 +59,15 @@ def multiply(
     bias: Tensor | None = None,
     bf16: bool = False,
 ) -> None:
-    """Out = a w + bias.
+    """Compute out = a w + bias.
 
     Args:
         a: (N, K).
         w: (K, M), or (M, K) with `transposed`.
         out: (N, M) float32, dense.
-        transposed: whether w is turned round.
+        transposed: whether w is transposed.
         bias: (M) float32.
-        bf16: whether what is multiplied may be rounded to bfloat16.
+        bf16: whether factors can be rounded to bfloat16.
     """
     if _own(len(out), w.numel()):
         assert native is not None
@@ -89,13 +89,13 @@ def multiply(
 def add_products(
     sums: dict[str, Tensor], a: Tensor, factors: dict[str, Steps], *, bf16: bool = False
 ) -> None:
-    """sums[name] += a^T b for every name and factor b; sums that are missing begin with zeros.
+    """Compute sums[name] += a^T b for each name and factor b; missing sums start from zeros.
 
     Args:
         sums: (M, K) float32 by name.
-        a: (N, M) float32; its numbers of a row side by side.
+        a: (N, M) float32, dense in M.
         factors: (N, K) by name, at most two.
-        bf16: whether what is multiplied may be rounded to bfloat16.
+        bf16: whether factors can be rounded to bfloat16.
     """
     N, M = a.shape
     width = sum(b.data.shape[-1] for b in factors.values())
@@ -111,13 +111,13 @@ def add_products(
     for name, b in factors.items():
         if new:
             sums[name] = a.new_empty(M, b.data.shape[-1])
-        sums[name] = sums[name].contiguous()  # torch may have given it turned round
+        sums[name] = sums[name].contiguous()  # torch may have transposed it
         to.append((b.for_kernel(), sums[name]))
     native.outer_product(a, to, not new, bf16, torch.get_num_threads())
 
 
 def _add_by_torch(sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> None:
-    # A small result is computed faster as a wide one; a large one would have to be turned back.
+    # A small result is computed faster as a wide one; a large one would need to be transposed back.
     turned = a.shape[1] * b.shape[1] <= TURNED
     if name not in sums:
         sums[name] = (torch.mm(b.t(), a).t() if turned else torch.mm(a.t(), b)).float()
@@ -130,7 +130,7 @@ def _add_by_torch(sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> N
 
 
 def _own(rows: int, numbers: int) -> bool:
-    """Whether our kernel is the faster for so many rows and numbers of a matrix."""
+    """Return whether our kernel is faster for this number of rows and size of the matrix."""
     if native is None or not native.has_products():
         return False
     return rows >= FEW or (rows > 0 and numbers <= LARGE)

@@ -1,6 +1,6 @@
-"""Rows of different lengths, packed: at each step those that still run, longest first.
+"""Packed rows of different lengths: each step has only the rows that still run, longest first.
 
-Rows that have ended then cost nothing, neither in the products nor in the recurrence.
+Rows that have ended cost nothing, neither in the products nor in the recurrence.
 
 Shape legend: T steps, B rows, N rows of all steps, D features.
 """
@@ -18,10 +18,10 @@ THREADED = 1 << 20  # bytes that several threads copy faster than one
 
 
 class Ragged:
-    """Where the rows of each step are.
+    """The places of the rows of each step in packed data.
 
     Args:
-        native: of the kernels, which have checked the numbers that it was made of.
+        native: the native object, whose numbers are already checked.
         steps: T.
     """
 
@@ -36,24 +36,24 @@ class Ragged:
 
     @classmethod
     def packed(cls, batch_sizes: Tensor, rows: int) -> Ragged:
-        """Take the batch sizes of a PackedSequence with so many rows of data."""
+        """Take the batch sizes of a PackedSequence whose data have this number of rows."""
         assert native is not None
         return cls(native.Ragged.packed(batch_sizes.contiguous(), rows), len(batch_sizes))
 
     @property
     def batch_sizes(self) -> list[int]:
-        """How many rows run at each step."""
+        """The number of rows that run at each step."""
         sizes: list[int] = self.native.batch_sizes
         return sizes
 
     def rows(self, first: int, last: int) -> tuple[int, int]:
-        """First row of steps `first` to `last` - 1 in packed data, and the one after their last."""
+        """Return begin and end of the rows of steps `first` to `last` - 1 in packed data."""
         rows: tuple[int, int] = self.native.rows(first, last)
         return rows
 
 
 def pack(x: Tensor, ragged: Ragged) -> Tensor:
-    """(T, B, D) of any strides to (N, D)."""
+    """Pack x (T, B, D) with any strides to (N, D)."""
     if torch.is_grad_enabled() and x.requires_grad:
         packed: Tensor = _Pack.apply(x, ragged)  # type: ignore[no-untyped-call]
         return packed

@@ -4,11 +4,11 @@
     a = LN(a)                        where there is a gain_ih (layer_norm.py)
     h_t, c_t = cell(a_t, h_{t-1})    one native call with the loop over time inside
 
-and the same on the way back (csrc/recurrence.h).  The memory of `a` is used three times: for the
-inputs' share of the gates, then for the gates, then for their gradient.
+and correspondingly in the backward pass (csrc/recurrence.h).  The memory of `a` is used three
+times: for the contribution of the inputs to the gates, for the gates, and for their gradient.
 
-The sequence goes through in parts whose `a` stays in the processor's cache between the products and
-the recurrence; without gradients they share one buffer.
+The sequence is run in parts whose `a` stays in the processor's cache between the products and the
+recurrence; without gradients the parts share one buffer.
 
 Shape legend: T steps, B rows, N rows of all steps, D features, G gates * units, H units, R features
 of h (H, or the projection's).
@@ -33,17 +33,17 @@ from elman.kernels.ragged import Ragged
 Leaves = tuple[Tensor, ...]
 CELLS = {"rnn tanh": 0, "rnn relu": 1, "lstm": 2, "gru": 3, "gru reset before": 4}
 GATES = {"rnn tanh": 1, "rnn relu": 1, "lstm": 4, "gru": 3, "gru reset before": 3}
-LATE = {"gru reset before": 1}  # gates whose matrix, `hr`, waits for those of the others
+LATE = {"gru reset before": 1}  # gates whose matrix, `hr`, is multiplied after the others
 SHORT = (torch.float32, torch.bfloat16, torch.float16)
 PART = 1 << 19  # floats of `a` that the second caches of one or two cores hold
 
 
 class Constants(NamedTuple):
-    """The weights of a layer as the kernel sees them; None where an option is off.
+    """The weights of a layer in the form of the kernel; None where an option is off.
 
-    `bias_ih` belongs to the inputs' share of the gates, which is normalised first where there is a
-    `gain_ih`; where nothing comes between it and `bias`, the two may be added up.  `hr` is the
-    second matrix of a step: the projection, or the rows that `hh` lacks, which multiply r * h.
+    `bias_ih` is added to the contribution of the inputs to the gates, after its normalisation if
+    there is a `gain_ih`; without a step between it and `bias`, the two can be added up.  `hr` is
+    the second matrix of a step: the projection, or the rows missing in `hh`, which multiply r * h.
     """
 
     ih: Tensor
@@ -58,23 +58,23 @@ class Constants(NamedTuple):
     gain_ih: Tensor | None = None
 
 
-SMALL = ("bias", "peephole", "gain", "gain_c", "bias_c")  # of Constants: vectors
+SMALL = ("bias", "peephole", "gain", "gain_c", "bias_c")  # the vectors among Constants
 
 
 @dataclass(slots=True)
 class Run:
-    """How one layer is run.
+    """The settings with which one layer is run.
 
     Args:
         cell: a key of CELLS.
-        reverse: from the last step to the first.
+        reverse: run from the last step to the first.
         steps: T.
-        ragged: for packed data; None when all rows have T steps.
-        padded: whether packed data give a padded (T, B, R) output.
+        ragged: places of the rows in packed data; None if all rows have T steps.
+        padded: whether the output of packed data is padded, (T, B, R).
         mask: (B, R), recurrent dropout.
         keep_h: share of the old h that zoneout keeps: (T, B, R), or one number.
-        keep_c: the same for c.
-        bf16: whether products may round what they multiply to bfloat16.
+        keep_c: share of the old c that zoneout keeps: (T, B, H), or one number.
+        bf16: whether products can round their factors to bfloat16.
     """
 
     cell: str
@@ -89,21 +89,21 @@ class Run:
 
 
 def sizes(cell: str, hh: Tensor) -> tuple[int, int]:
-    """Gates * units, and units, of a layer with this `hh`."""
+    """Return gates * units, and units, of a layer with this `hh`."""
     hidden = hh.shape[0] // (GATES[cell] - LATE.get(cell, 0))
     return GATES[cell] * hidden, hidden
 
 
 def is_separate(cell: str, *, normalised: bool) -> bool:
-    """Whether products with h are kept apart from what the inputs give.
+    """Return whether products with h are kept separate from the contribution of the inputs.
 
-    A GRU that resets after the product needs its own; of an RNN the sum is normalised.
+    A GRU that resets after the product needs them separately; an RNN normalises the sum.
     """
     return cell == "gru" or (normalised and not cell.startswith("rnn"))
 
 
 def in_float32(state: Leaves, weights: Constants) -> tuple[Leaves, Constants]:
-    """What enters sums and states as float32; W_ih stays as it is, like x."""
+    """Convert the state and the weights to float32, except W_ih, which stays unchanged like x."""
     for tensor in (*state, *weights):
         if tensor is not None and tensor.dtype not in SHORT:
             raise TensorError(f"a weight or state must be float32 or shorter, got {tensor.dtype}")
@@ -112,14 +112,14 @@ def in_float32(state: Leaves, weights: Constants) -> tuple[Leaves, Constants]:
 
 
 def with_one_bias(weights: Constants) -> Constants:
-    """The sum of both biases in place of the two, for gates that get nothing else of them."""
+    """Replace the two biases by their sum, for gates that use only the sum."""
     if weights.bias_ih is None or weights.bias is None:
         return weights
     return weights._replace(bias_ih=None, bias=weights.bias_ih + weights.bias)
 
 
 class _Part(NamedTuple):
-    """Steps `first` to `last` - 1, which are the rows at..end of (N, ...)."""
+    """A part of the sequence: steps `first` to `last` - 1, which are rows at..end of (N, ...)."""
 
     first: int
     last: int
@@ -128,24 +128,24 @@ class _Part(NamedTuple):
 
 
 class _Saved(NamedTuple):
-    """What the way back needs besides the inputs and outputs: (N, ...), time first."""
+    """The values (N, ...), time first, that the backward pass needs besides inputs and outputs."""
 
     a: Tensor
     p: Tensor | None
     c: Tensor | None
-    seen: Tensor | None  # None: what the matrix saw is the output of the step before
+    seen: Tensor | None  # None: the matrix was given the output of the previous step
     m: Tensor | None
     stats: Tensor | None
-    normal: Tensor | None  # the inputs' share, normalised
-    scales: Tensor | None  # and one over its deviations
+    normal: Tensor | None  # the contribution of the inputs, normalised
+    scales: Tensor | None  # and the reciprocals of its deviations
 
     def copy(self) -> _Saved:
-        """The same, with copies of what the way back overwrites."""
+        """Return the values with copies of those that the backward pass overwrites."""
         p, normal = (None if b is None else b.clone() for b in (self.p, self.normal))
         return self._replace(a=self.a.clone(), p=p, normal=normal)
 
     def of_inputs(self, part: _Part) -> tuple[Tensor, Tensor] | None:
-        """The last two of a part, if they are there."""
+        """Return the rows of `normal` and `scales` of a part, if they exist."""
         if self.normal is None or self.scales is None:
             return None
         return self.normal[part.at : part.end], self.scales[part.at : part.end]
@@ -155,7 +155,7 @@ OF_A_STEP = 6  # fields of _Saved that the native call takes
 
 
 class _Call:
-    """The native call of one layer, and what must stay alive for it."""
+    """The native call of one layer, with the tensors that must stay alive for it."""
 
     def __init__(
         self,
@@ -174,7 +174,7 @@ class _Call:
         self.gates, self.hidden = sizes(run.cell, weights.hh)
         self.projects = weights.hr is not None and run.cell not in LATE
         self.separate = is_separate(run.cell, normalised=weights.gain is not None)
-        # Both biases then have the same gradient.
+        # Both biases then have equal gradients.
         self.one_bias = weights.bias_ih is not None and not self.separate
         if self.one_bias:
             weights = with_one_bias(weights)
@@ -202,28 +202,28 @@ class _Call:
         self.start = self._pair(state)
 
     def _dense(self, tensor: Tensor | None) -> Tensor | None:
-        """The tensor, or a dense copy that is kept alive: the native call has only addresses."""
+        """Return a dense tensor and keep it alive, because the native call has only addresses."""
         if tensor is None or tensor.is_contiguous():
             return tensor
         self.alive.append(tensor.contiguous())
         return self.alive[-1]
 
     def _pair(self, leaves: Sequence[Tensor | None]) -> tuple[Tensor | None, Tensor | None]:
-        """Dense h and c."""
+        """Return h and c as dense tensors."""
         return self._dense(leaves[0]), self._dense(leaves[1]) if len(leaves) == 2 else None
 
     def _give_part(self, part: _Part, saved: _Saved, d_r: Tensor | None, *, whole: bool) -> None:
-        """The steps of the next native call, and their rows of the buffers (n, ...).
+        """Set the steps of the next native call, and their rows of the buffers (n, ...).
 
         Args:
-            part: which.
-            saved: buffers of all rows, or of this part's only.
-            d_r: the same.
-            whole: whether they have all rows.
+            part: the part to run.
+            saved: buffers of all rows, or only of this part.
+            d_r: buffer of all rows, or only of this part.
+            whole: whether the buffers have all rows.
         """
         run = self.run
         first = part.at if whole else 0
-        if run.ragged is not None:  # packed steps know their place in (N, ...)
+        if run.ragged is not None:  # packed steps have their places in (N, ...)
             first -= part.at
         self.native.set_part(part.last - part.first, part.first, first, *saved[:OF_A_STEP], d_r)
         if self.decay is not None:
@@ -236,9 +236,9 @@ class _Call:
             self.native.set_keep_c(run.keep_c)
 
     def parts(self, *, whole: bool, backward: bool = False) -> list[_Part]:
-        """The sequence in the order in which it is run, and the weights packed if in parts."""
+        """Return the parts in the order in which they are run; pack the weights if several."""
         steps, ragged = self.run.steps, self.run.ragged
-        # Products of few rows are slow; the more so, the larger the matrix.
+        # Products of few rows are slow, especially for a large matrix.
         rows = max(PART // self.gates, 4 * self.hidden)
         size = steps if whole else max(1, -(-rows // self.rows))
         self.native.unpack()
@@ -257,13 +257,13 @@ class _Call:
         return result[::-1] if self.run.reverse != backward else result
 
     def inputs(self, part: _Part) -> Steps:
-        """The rows of x."""
+        """Return the rows of x of a part."""
         if self.x.dim() == 2:
             return Steps(self.x[part.at : part.end])
         return Steps(self.x[part.first : part.last])
 
     def project(self, part: _Part, a: Tensor, normal: tuple[Tensor, Tensor] | None) -> None:
-        """What the inputs give to the gates, perhaps normalised."""
+        """Compute the contribution of the inputs to the gates, normalised if that is on."""
         weights, gain, bf16 = self.weights, self.weights.gain_ih, self.run.bf16
         inner = weights.bias_ih if gain is None else None
         multiply(self.inputs(part), weights.ih, a, transposed=True, bias=inner, bf16=bf16)
@@ -271,11 +271,11 @@ class _Call:
             normalise(a, self._together(), gain, weights.bias_ih, normal)
 
     def _together(self) -> int:
-        """Numbers of a row of gates that are normalised together; of a GRU, n by itself."""
+        """Return how many gates * units are normalised together; a GRU normalises n separately."""
         return self.gates - (self.hidden if self.run.cell.startswith("gru") else 0)
 
     def forward(self, *, keep: bool) -> tuple[Tensor, Leaves, _Saved]:
-        """All steps; with `keep`, all that the way back needs is kept."""
+        """Run all steps; with `keep`, all values that the backward pass needs are kept."""
         run, call, weights, take = self.run, self.native, self.weights, self.lease.take
         y, end = self._new_output(), tuple(leaf.new_empty(leaf.shape) for leaf in self.state)
         start, ends = self.start, self._pair(end)
@@ -318,7 +318,7 @@ class _Call:
         return y, end, saved
 
     def _multiply_step(self, to: Tensor) -> None:
-        """The product with h of a single step, by torch."""
+        """Compute the product with h of a single step with torch."""
         h, hh = self.state[0].reshape(self.rows, -1), self.weights.hh
         seen = h if self.run.mask is None else h * self.run.mask
         torch.addmm(to, seen, hh.t(), beta=0 if self.separate else 1, out=to)
@@ -333,7 +333,7 @@ class _Call:
         return x.new_empty(T, B, R)
 
     def seen(self, saved: _Saved, y: Tensor, part: _Part) -> Steps:
-        """What the matrix W_hh saw at the steps of a part, (n, R)."""
+        """Return the inputs (n, R) of the matrix W_hh at the steps of a part."""
         if saved.seen is not None:
             return Steps(saved.seen[part.at : part.end])
         if self.run.reverse:
@@ -352,7 +352,7 @@ class _Call:
         d_end: tuple[Tensor | None, ...],
         wanted: tuple[bool, bool],
     ) -> tuple[Tensor | None, list[Tensor], dict[str, Tensor]]:
-        """Gradients of x, of the state and of the weights; `wanted`: of x and of W_ih."""
+        """Return the gradients of x, the state and the weights; `wanted` is for x and W_ih."""
         call, weights = self.native, self.weights
         self.state = tuple(leaf.reshape(self.rows, -1) for leaf in self.state)
         if d_y is not None and d_y.stride(-1) != 1:
@@ -399,7 +399,7 @@ class _Call:
     def _state_before(
         self, part: _Part, states: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None]:
-        """The state before a part: at the start, or h or else c after the step before."""
+        """Return the state before a part: the initial one, or that after the previous step."""
         before = part.last if self.run.reverse else part.first - 1
         if not 0 <= before < self.run.steps or self.run.ragged is not None or states is None:
             return self.start
@@ -418,7 +418,7 @@ class _Call:
         d_x: Tensor | None,
         of_ih: bool,
     ) -> None:
-        """The gradients of the matrices from one part, added to `sums`, and its rows of d_x."""
+        """Add the gradients of the matrices from one part to `sums`; compute its rows of d_x."""
         rows, ih, bf16 = slice(part.at, part.end), self.weights.ih, self.run.bf16
         d_a = saved.a[rows]
         d_p = d_a if saved.p is None else saved.p[rows]

@@ -1,8 +1,8 @@
 """The linear recurrence h_t = a_t * h_{t-1} + b_t over a whole sequence in one native call.
 
-Both ways are one pass over memory (csrc/scan.h).  Eager code takes `_Scan`, the short way through
-autograd; `torch.compile` and `torch.export` see the operators `elman::scan` and
-`elman::scan_backward`, which are the same calls.
+Forward and backward are one pass over memory each (csrc/scan.h).  Eager code uses `_Scan`, the
+short path through autograd; `torch.compile` and `torch.export` see the operators `elman::scan` and
+`elman::scan_backward`, which make the same calls.
 
 Shapes: a (B or 1, T or 1, D), b and h (B, T, D), state (B, D).
 """
@@ -25,10 +25,10 @@ KINDS = (torch.float32, torch.complex64)
 def run_scan(
     a: Tensor, b: Tensor, state: Tensor | None, lengths: Tensor | None, reverse: bool
 ) -> tuple[Tensor, Tensor]:
-    """The recurrence on the CPU, all tensors float32 or all complex64, none of them empty.
+    """Run the recurrence on the CPU, on tensors all float32 or all complex64, none of them empty.
 
     Returns:
-        h (B, T, D), laid out in memory as b is (by rows or by steps), and the last state.
+        h (B, T, D), with the memory layout of b (by rows or by steps), and the last state.
 
     Raises:
         ArgumentError: the lengths are no integers (B,) in 0..T.
@@ -66,8 +66,8 @@ def _backward(
     reverse: bool,
     wanted: Sequence[bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of a, b and state, None where they are not wanted."""
-    # All must stay alive until the call is done: it has their addresses only.
+    """Return the gradients of a, b and state, None where they are not wanted."""
+    # All must stay alive until the call is done, which has only their addresses.
     a, state, d_end = _real_memory(a), _dense(state), _dense(d_end)
     call, lengths = _call(a, h, lengths, reverse)
     d_h = None if d_h is None else _real_memory(d_h)
@@ -77,7 +77,7 @@ def _backward(
     d_a = d_b = d_state = None
     if wanted[0]:
         over_steps = a.shape[1] < h.shape[1]
-        # Sums over steps come for every row: they are small.
+        # Sums over steps are computed for every row: they are small.
         d_a = h.new_empty(h.shape[0], 1, h.shape[2]) if over_steps else _new(a)
         call.set_d_a(d_a)
     if wanted[1]:
@@ -93,7 +93,7 @@ def _backward(
 
 
 def _new(like: Tensor) -> Tensor:
-    """Memory for (B, T, D), dense in D, with rows or steps outermost as in `like`."""
+    """Allocate (B, T, D), dense in D, with rows or steps outermost as in `like`."""
     if like.is_contiguous():
         return torch.empty_like(like)
     rows, steps, units = like.shape
@@ -103,7 +103,7 @@ def _new(like: Tensor) -> Tensor:
 
 
 def _call(a: Tensor, h: Tensor, lengths: Tensor | None, reverse: bool) -> tuple[Any, Tensor | None]:
-    """A native call with what both ways need, and the lengths that must stay alive for it."""
+    """Return a native call with the common settings, and the lengths to keep alive for it."""
     assert kernels.native is not None
     shape = h.shape
     call = kernels.native.Scan(*shape, torch.get_num_threads(), h.is_complex(), reverse)
@@ -117,7 +117,7 @@ def _call(a: Tensor, h: Tensor, lengths: Tensor | None, reverse: bool) -> tuple[
 
 
 def _real_memory(x: Tensor) -> Tensor:
-    """The tensor with its numbers in memory as they are, not to be conjugated or negated yet."""
+    """Return the tensor without pending conjugation or negation."""
     return x.resolve_conj().resolve_neg() if x.is_conj() or x.is_neg() else x
 
 
@@ -144,7 +144,7 @@ class _Scan(torch.autograd.Function):
         return *_backward(d_h, d_end, a, h, state, lengths, ctx.reverse, wanted), None, None
 
 
-# The same for compiled graphs.
+# The operators for compiled graphs.
 
 _INPUTS = "Tensor a, Tensor b, Tensor? state, Tensor? lengths, bool reverse"
 _SAVED = "Tensor a, Tensor h, Tensor? state, Tensor? lengths, bool reverse, bool[] wanted"

@@ -1,8 +1,8 @@
-"""The heart: recurrences, one file each, with their equations and their paper on top.
+"""Recurrent layers, one file each; every file begins with the equations and their source.
 
-All keep one contract, `y, state = core(x, state=None, lengths=None)`, and one law: for a causal
-core with dropout off, a sequence in parts with the state carried over equals the whole.
-`linear_recurrence` is the function that recurrences without nonlinearity are made of.
+All layers share one contract, `y, state = core(x, state=None, lengths=None)`.  For a causal layer
+with dropout off, running a sequence in parts and carrying the state over gives the same result as
+running it whole.  `linear_recurrence` is the building block of recurrences without nonlinearity.
 """
 
 from elman.recur.gru import GRU

@@ -1,7 +1,7 @@
-"""A stack by the native kernels: one call for each layer and direction.
+"""Run a stack with the native kernels, one call for each layer and direction.
 
-Rows of different lengths are packed, longest first, before the first layer, stay so between the
-layers, and are padded again by the last: rows that have ended cost nothing.
+Rows of different lengths are packed, longest first, before the first layer, stay packed between
+the layers, and are padded again by the last layer, so rows that have ended cost nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def run_kernels(
     batch_sizes: Tensor | None,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, list[Leaves]]:
-    """All layers of x: (T, B, D), perhaps with lengths, or packed (N, D) with batch sizes."""
+    """Run all layers on x: (T, B, D) with optional lengths, or packed (N, D) with batch sizes."""
     ragged, steps = None, x.shape[0]
     if batch_sizes is not None:
         ragged, steps = Ragged.packed(batch_sizes, x.shape[0]), len(batch_sizes)
@@ -41,7 +41,7 @@ def run_kernels(
     kernel, bf16 = str(stack.kernel()), computes_in_bfloat16(x)
     in_graph = torch.compiler.is_compiling() and ragged is None
     random = stack.training and (stack.recurrent_dropout > 0 or any(stack.zoneout))
-    # The state of an only direction is taken as it is: an index would be a node of the graph.
+    # The state of a single direction is used unindexed: an index would add a node to the graph.
     whole = not (stack.bidirectional or in_graph or random)
     masks = Masks(None, stack.zoneout)
     results: list[Leaves] = []

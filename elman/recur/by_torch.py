@@ -1,4 +1,4 @@
-"""A stack by torch's own compiled functions: on a GPU, in float64, and without kernels."""
+"""Run a stack with torch's own compiled functions: on a GPU, in float64, or without kernels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def run_torch(
     batch_sizes: Tensor | None,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, list[Leaves]]:
-    """All layers of x: (T, B, D), perhaps with lengths, or packed (N, D) with batch sizes."""
+    """Run all layers on x: (T, B, D) with optional lengths, or packed (N, D) with batch sizes."""
     if lengths is not None:
         return _run_ragged(stack, x, layers, lengths, generator)
     return _run_whole(stack, x, batch_sizes, layers, generator)
@@ -35,7 +35,7 @@ def _run_ragged(
     lengths: Tensor,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, list[Leaves]]:
-    """Through torch's packed form, longest row first, rows of length zero left out."""
+    """Run rows in torch's packed form, longest row first, without the rows of length zero."""
     steps, rows = x.shape[:2]
     order = lengths.argsort(descending=True, stable=True)[: int((lengths > 0).sum())]
     order = order.to(x.device)
@@ -63,7 +63,7 @@ def _run_whole(
     layers: list[Leaves],
     generator: torch.Generator | None,
 ) -> tuple[Tensor, list[Leaves]]:
-    """All layers in one call where torch's own dropout between them will do."""
+    """Run all layers in one call where torch's own dropout between layers is sufficient."""
     between = stack.dropout if stack.training else 0.0
     ours = between > 0 and (stack.variational or generator is not None)
     whole = isinstance(stack.hidden_size, int) and not ours

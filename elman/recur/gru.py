@@ -6,10 +6,10 @@
     n_t = tanh(W_xn x_t + b_xn + W_hn (r_t * h_{t-1}) + b_hn)     reset before the product
     h_t = (1 - z_t) * n_t + z_t * h_{t-1}
 
-The gates stand in the order r, z, n, and z keeps the old value, as in torch (in the first paper z
-and 1 - z are exchanged in some versions).  With layer normalisation (Ba et al. 2016, appendix)
-the products for r and z are normalised together and those for n by themselves; `bias_ih` and
-`bias_hh` are the shifts.
+The order of the gates is r, z, n, and z keeps the old value, as in torch (in some versions of the
+first paper z and 1 - z are exchanged).  With layer normalisation (Ba et al. 2016, appendix) the
+products for r and z are normalised together and those for n separately; `bias_ih` and `bias_hh`
+are the shifts.
 
 Sources: Cho et al. 2014 (arXiv:1406.1078, reset before); the reset after the product is the form of
 cuDNN and torch, one matrix product a step instead of two.
@@ -34,13 +34,13 @@ class GRU(Stack):
     Args:
         input_size: features of x.
         hidden_size: units of a layer, or one number for each layer.
-        num_layers: layers; may be left out when `hidden_size` names them.
+        num_layers: layers; optional if `hidden_size` lists one number for each layer.
         bias: whether there are `bias_ih` and `bias_hh`.
         batch_first: x is (B, T, D) instead of (T, B, D).
         dropout: probability of dropping an output between two layers.
-        bidirectional: also read the sequence from its end; not causal then.
-        device: where the weights live.
-        dtype: their type.
+        bidirectional: also read the sequence from its end; the layer is then not causal.
+        device: device of the weights.
+        dtype: data type of the weights.
         reset_after: apply the reset gate after the matrix product (torch, cuDNN) or before it
             (the paper).
         variational: `dropout` keeps one mask for a whole sequence (arXiv:1512.05287).
@@ -48,7 +48,7 @@ class GRU(Stack):
         recurrent_dropout: probability of dropping a unit of h_{t-1} on its way into W_hh, the
             same at all steps (arXiv:1512.05287).
         zoneout: probability that a unit keeps its old value in a step (arXiv:1606.01305).
-        layer_norm: normalise what goes into the gates (arXiv:1607.06450).
+        layer_norm: normalise the inputs of the gates (arXiv:1607.06450).
 
     Raises:
         ArgumentError: a size or a probability is out of its range.
@@ -92,13 +92,13 @@ class GRU(Stack):
         self.reset_after = reset_after
 
     def input_gates(self, x: Tensor, weights: Weights) -> Tensor:
-        """The products with x for r, z and n."""
+        """Return the products with x for r, z and n."""
         if weights.gain_ih is None:
             return F.linear(x, weights.ih, weights.bias_ih)
         return _normalise_gates(F.linear(x, weights.ih), weights.gain_ih, weights.bias_ih)
 
     def step(self, gates_BG: Tensor, seen_BR: Tensor, state: Leaves, weights: Weights) -> Leaves:
-        """The equations on top of this file."""
+        """Compute one step of the equations at the top of this file."""
         hidden = state[0].shape[1]
         x_rz, x_n = gates_BG.split([2 * hidden, hidden], dim=1)
         if self.reset_after:
@@ -122,7 +122,7 @@ class GRU(Stack):
         return normalise(product, gain, bias)
 
     def for_kernel(self, weights: Weights) -> Constants:
-        """The weights as they are; W_hn apart where it multiplies r * h."""
+        """Return the weights unchanged; W_hn is separate where it multiplies r * h."""
         hh, hn = weights.hh, None
         if not self.reset_after:
             hidden = hh.shape[1]
@@ -133,7 +133,7 @@ class GRU(Stack):
         )  # fmt: skip
 
     def kernel(self) -> str:
-        """Its kernel, one for each place of the reset."""
+        """Return the name of the kernel, which depends on the place of the reset."""
         return "gru" if self.reset_after else "gru reset before"
 
     def uses_torch(self) -> bool:
@@ -144,7 +144,7 @@ class GRU(Stack):
         self, x: Tensor, batch_sizes: Tensor | None, state: Leaves, weights: list[Tensor],
         layers: int, between: float,
     ) -> tuple[Tensor, ...]:  # fmt: skip
-        """torch.gru."""
+        """Run `torch.gru`."""
         both, training = self.bidirectional, self.training
         if batch_sizes is None:
             return torch.gru(
@@ -156,7 +156,7 @@ class GRU(Stack):
 
 
 def _normalise_gates(a: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
-    """Normalise the part for r and z together, and the part for n by itself."""
+    """Normalise the part for r and z together, and the part for n separately."""
     hidden = a.shape[-1] // 3
     sizes = [2 * hidden, hidden]
     biases = [None, None] if bias is None else bias.split(sizes)

@@ -1,13 +1,14 @@
 """GRU-D: a gated recurrent unit whose inputs and state decay with the time that passes.
 
-Of C channels at step t come values x_t, 0 where nothing was measured; m_t, 1 where something was;
-the time s_t since the step before; and E features u_t that are always there.  Values are in units
-of the training data, so that the mean, to which a channel returns, is 0.
+The inputs at step t are the values x_t of C channels, 0 where nothing was measured; the mask m_t, 1
+where something was measured; the time s_t since the previous step; and E features u_t that are
+always present.  Values are standardised by the training data, so the mean to which a channel
+decays is 0.
 
     d_t = s_t + (1 - m_{t-1}) * d_{t-1}                     time since a channel was last seen
-    l_t = m_{t-1} * x_{t-1} + (1 - m_{t-1}) * l_{t-1}       what was seen then
-    a_t = exp(-max(0, w_a * d_t + b_a))                     of the inputs, channel by channel
-    g_t = exp(-max(0, W_g d_t + b_g))                       of the state
+    l_t = m_{t-1} * x_{t-1} + (1 - m_{t-1}) * l_{t-1}       the value seen then
+    a_t = exp(-max(0, w_a * d_t + b_a))                     decay of the inputs, per channel
+    g_t = exp(-max(0, W_g d_t + b_g))                       decay of the state
     v_t = m_t * x_t + (1 - m_t) * a_t * l_t
     k_t = g_t * h_{t-1}
     r_t = sigmoid(W_r [v_t, m_t, u_t] + U_r k_t + b_r)
@@ -15,8 +16,8 @@ of the training data, so that the mean, to which a channel returns, is 0.
     n_t = tanh(W_n [v_t, m_t, u_t] + b_n + U_n (r_t * k_t))
     h_t = (1 - z_t) * n_t + z_t * k_t
 
-Source: Che et al. 2018 (arXiv:1606.01865), where z and 1 - z are exchanged; u_t is added here.  All
-but the recurrence itself is computed for all steps at once.
+Source: Che et al. 2018 (arXiv:1606.01865), where z and 1 - z are exchanged; u_t is added here.
+Everything except the recurrence itself is computed for all steps at once.
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ class GRUD(nn.Module):
     Args:
         channels: C.
         hidden_size: H.
-        extra: E, features that are always there.
+        extra: E, features that are always present.
         recurrent_dropout: probability of dropping a unit of h_{t-1} on its way into the gates, the
             same at all steps (arXiv:1512.05287).
 
     Raises:
-        ArgumentError: a size is below its least, or x does not fit.
+        ArgumentError: a size is below its minimum, or the shape of x does not fit.
 
     Example:
         >>> import torch, elman
@@ -92,7 +93,7 @@ class GRUD(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the matrices from U(-1/sqrt(H), 1/sqrt(H)); decays begin small and above zero."""
+        """Draw the matrices from U(-1/sqrt(H), 1/sqrt(H)); decays start small and positive."""
         bound = 1 / math.sqrt(self.hidden_size)
         for weight in (self.weight_ih, self.weight_hh, self.bias):
             nn.init.uniform_(weight, -bound, bound)
@@ -102,7 +103,7 @@ class GRUD(nn.Module):
 
     @property
     def hidden_sizes(self) -> tuple[int, ...]:
-        """Of its one layer."""
+        """The hidden size of the only layer."""
         return (self.hidden_size,)
 
     def forward(
@@ -117,13 +118,13 @@ class GRUD(nn.Module):
 
         Args:
             x: (B, T, 2 C + 1 + E): x_t, m_t, s_t, u_t side by side.
-            state: what an earlier call returned; None for zeros.
-            lengths: integers (B,) in 0..T; outputs behind a row's length are 0.
-            generator: source of the dropout.
+            state: the state that an earlier call returned; None for zeros.
+            lengths: integers (B,) in 0..T; outputs after the end of a row are 0.
+            generator: random generator of the dropout.
 
         Returns:
-            h_t (B, T, H), and the state: h (1, B, H), and of each channel what was last seen and
-            the time since, (1, B, C).
+            h_t (B, T, H), and the state: h (1, B, H), the last seen value of each channel and the
+            time since then, both (1, B, C).
         """
         if x.dim() != 3 or x.shape[2] != self.input_size:
             raise ArgumentError(
@@ -169,7 +170,7 @@ class GRUD(nn.Module):
         return y, (h[None], last[None], since[None])
 
     def way(self, x: Tensor) -> Literal["kernel", "plain"]:
-        """Which functions run the recurrence on x: our kernel, or the plain definition."""
+        """Return which functions run the recurrence on x: our kernel or the plain definition."""
         native = kernels.native and x.device.type == "cpu" and x.dtype == torch.float32
         native = native and len(x) > 0
         outside = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
@@ -179,7 +180,7 @@ class GRUD(nn.Module):
     def _run_kernel(
         self, read: Tensor, decays: Tensor, h: Tensor, lengths: Tensor | None, mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """That of the GRU which resets before the product, with decays."""
+        """Run the kernel of the GRU that resets before the product, with decays."""
         H, steps, ragged = self.hidden_size, read.shape[1], None
         x, decay = read.transpose(0, 1), decays.transpose(0, 1)
         if lengths is not None:
@@ -194,7 +195,7 @@ class GRUD(nn.Module):
     def _run_plain(
         self, read: Tensor, decays: Tensor, h: Tensor, running: Tensor | None, mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """The definition, step by step."""
+        """Run the definition, step by step."""
         H = self.hidden_size
         gates = F.linear(read, self.weight_ih, self.bias)
         both, candidate = self.weight_hh.split([2 * H, H])
@@ -214,7 +215,7 @@ class GRUD(nn.Module):
     qconfig = no_qconfig
 
     def extra_repr(self) -> str:
-        """Sizes."""
+        """Return the sizes for `repr`."""
         return f"channels={self.channels}, hidden_size={self.hidden_size}, extra={self.extra}"
 
 
@@ -222,13 +223,13 @@ def _since_seen(
     values: Tensor, there: Tensor, elapsed: Tensor, last: Tensor, since: Tensor,
     running: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """l_t and d_t (B, T, C) of all steps at once, and what they are behind the last one.
+    """Return l_t and d_t (B, T, C) of all steps at once, and their values after the last step.
 
-    With the moments c_t = s_1 + .. + s_t, d_t is c_t less the moment when the channel was last
-    seen before t, or c_t and what was brought along.
+    With the moments c_t = s_1 + .. + s_t, d_t is c_t minus the moment when the channel was last
+    seen before t, or c_t plus the time carried in by the state.
     """
     steps = values.shape[1]
-    moment = elapsed.double().cumsum(1)  # differences of sums: float32 would forget small ones
+    moment = elapsed.double().cumsum(1)  # differences of sums: float32 would lose small ones
     number = torch.arange(1, steps + 1, device=values.device)[None, :, None]
     latest = torch.where(there > 0.5, number, 0).cummax(1).values
     whole = torch.cat([last[:, None], values], 1)
@@ -236,7 +237,7 @@ def _since_seen(
     before = torch.cat([torch.zeros_like(latest[:, :1]), latest[:, :-1]], 1)
     seen = whole.gather(1, before)
     waited = (moment - times.gather(1, before)).to(values.dtype)
-    end = latest[:, -1:]  # behind a row's length nothing is there
+    end = latest[:, -1:]  # there are no values after the end of a row
     last = whole.gather(1, end)[:, 0]
     final = moment[:, -1]
     if running is not None:

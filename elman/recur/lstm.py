@@ -7,10 +7,10 @@
     o_t = sigmoid(W_xo x_t + W_ho h_{t-1} + p_o * c_t     + b_o)
     h_t = W_hr (o_t * tanh(c_t))
 
-The p (peepholes) and W_hr (projection) are options; without them their terms are left out.  The
-gates stand in the order i, f, g, o, as in torch.  With layer normalisation (Ba et al. 2016,
-appendix) W_x x_t and W_h h_{t-1} are normalised each over all four gates, and c_t inside the last
-tanh; `bias_ih`, `bias_hh` and `bias_c` are then the shifts of the three normalisations.
+The peepholes p and the projection W_hr are options; their terms vanish when they are off.  The
+order of the gates is i, f, g, o, as in torch.  With layer normalisation (Ba et al. 2016, appendix)
+W_x x_t and W_h h_{t-1} are each normalised over all four gates, and c_t inside the last tanh;
+`bias_ih`, `bias_hh` and `bias_c` are then the shifts of the three normalisations.
 
 Sources: Hochreiter and Schmidhuber 1997, "Long Short-Term Memory"; Gers, Schmidhuber and Cummins
 2000 (forget gate); Gers and Schmidhuber 2000 (peepholes); Sak, Senior and Beaufays 2014
@@ -38,22 +38,22 @@ class LSTM(Stack):
     Args:
         input_size: features of x.
         hidden_size: units of a layer, or one number for each layer.
-        num_layers: layers; may be left out when `hidden_size` names them.
+        num_layers: layers; optional if `hidden_size` lists one number for each layer.
         bias: whether there are `bias_ih` and `bias_hh`.
         batch_first: x is (B, T, D) instead of (T, B, D).
         dropout: probability of dropping an output between two layers.
-        bidirectional: also read the sequence from its end; not causal then.
+        bidirectional: also read the sequence from its end; the layer is then not causal.
         proj_size: features of h after the projection W_hr; 0 for none.
-        device: where the weights live.
-        dtype: their type.
+        device: device of the weights.
+        dtype: data type of the weights.
         variational: `dropout` keeps one mask for a whole sequence (arXiv:1512.05287).
         weight_dropout: probability of dropping an entry of W_hh, once a call (arXiv:1708.02182).
         recurrent_dropout: probability of dropping a unit of h_{t-1} on its way into W_hh, the
             same at all steps (arXiv:1512.05287).
         zoneout: probability that a unit of c and of h keeps its old value in a step, or a pair
             for c and h (arXiv:1606.01305).
-        layer_norm: normalise what goes into the gates, and c (arXiv:1607.06450).
-        peephole: let the gates see c.
+        layer_norm: normalise the inputs of the gates, and c (arXiv:1607.06450).
+        peephole: the gates also depend on c.
 
     Raises:
         ArgumentError: a size or a probability is out of its range.
@@ -106,7 +106,7 @@ class LSTM(Stack):
         )  # fmt: skip
 
     def step(self, gates_BG: Tensor, seen_BR: Tensor, state: Leaves, weights: Weights) -> Leaves:
-        """The equations on top of this file."""
+        """Compute one step of the equations at the top of this file."""
         c = state[1]
         if weights.gain_hh is None:
             gates = gates_BG + F.linear(seen_BR, weights.hh, weights.bias_hh)
@@ -125,21 +125,21 @@ class LSTM(Stack):
         return (h if weights.hr is None else F.linear(h, weights.hr)), c
 
     def for_kernel(self, weights: Weights) -> Constants:
-        """The weights as they are."""
+        """Return the weights unchanged."""
         return Constants(
             weights.ih, weights.hh, weights.bias_ih, weights.bias_hh, weights.hr, weights.peephole,
             weights.gain_hh, weights.gain_c, weights.bias_c, weights.gain_ih,
         )  # fmt: skip
 
     def kernel(self) -> str:
-        """Its kernel."""
+        """Return the name of the kernel."""
         return "lstm"
 
     def torch_layers(
         self, x: Tensor, batch_sizes: Tensor | None, state: Leaves, weights: list[Tensor],
         layers: int, between: float,
     ) -> tuple[Tensor, ...]:  # fmt: skip
-        """torch.lstm."""
+        """Run `torch.lstm`."""
         both, training, leaves = self.bidirectional, self.training, list(state)
         if batch_sizes is None:
             return torch.lstm(x, leaves, weights, self.bias, layers, between, training, both, False)

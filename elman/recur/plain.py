@@ -1,9 +1,9 @@
-"""A recurrence through time, one step after the other: the definition, and the plain way.
+"""Run a recurrence in plain torch, one step after another: the definition of every layer.
 
     s_t = step(gates_t, h_{t-1}, s_{t-1})
 
-Zoneout keeps old values: s_t = s_t + k_t * (s_{t-1} - s_t), where k_t is a random choice of units
-in training and their expectation otherwise (Krueger et al. 2016, arXiv:1606.01305).
+Zoneout keeps old values: s_t = s_t + k_t * (s_{t-1} - s_t), where k_t is a random mask of units
+in training and its expectation otherwise (Krueger et al. 2016, arXiv:1606.01305).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Step = Callable[[Tensor, Tensor, Leaves, Weights], Leaves]
 
 
 class Masks(NamedTuple):
-    """The random choices of one layer in one direction, drawn before its first step."""
+    """The random masks of one layer in one direction, drawn before the first step."""
 
     seen: Tensor | None  # (B, R): 0 or 1 / (1 - p) for every unit of h on its way to the matrices
     kept: tuple[Tensor | float, ...]  # for each leaf: k_t, (T, B, H), or one number; 0 if off
 
 
 def draw_masks(stack: Stack, steps: int, state: Leaves, generator: torch.Generator | None) -> Masks:
-    """Recurrent dropout and zoneout of one layer in one direction of `stack`."""
+    """Draw the masks of recurrent dropout and zoneout for one layer in one direction."""
     seen = None
     if stack.training and stack.recurrent_dropout:
         seen = keep_mask(state[0], state[0].shape, stack.recurrent_dropout, generator=generator)
@@ -54,7 +54,7 @@ def run_plain(
     lengths: Tensor | None,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, list[Leaves]]:
-    """The definition: every layer, direction and step in turn; x is (T, B, D)."""
+    """Run the definition on x (T, B, D): every layer, direction and step in turn."""
     running: Tensor | None = None
     if lengths is not None:
         running = time_mask(lengths.to(x.device), x.shape[0]).t().unsqueeze(2)
@@ -93,19 +93,19 @@ def through_time(
     running: Tensor | None,
     reverse: bool,
 ) -> tuple[Tensor, Leaves]:
-    """One layer in one direction.
+    """Run one layer in one direction.
 
     Args:
         step: the equations of the cell.
-        gates_TBG: what the inputs contribute to the gates.
+        gates_TBG: the contribution of the inputs to the gates.
         state: leaves (B, H); the first is h.
         weights: of the layer.
         masks: recurrent dropout and zoneout.
-        running: boolean (T, B, 1), false behind the end of a row; None if all rows are T long.
-        reverse: from the last step to the first.
+        running: boolean (T, B, 1), false after the end of a row; None if all rows are T long.
+        reverse: run from the last step to the first.
 
     Returns:
-        h at every step (T, B, H), zero where not running, and the last state.
+        h at every step (T, B, H), zero after the end of a row, and the last state.
     """
     steps = gates_TBG.shape[0]
     outputs: list[Tensor] = [state[0]] * steps
@@ -125,5 +125,5 @@ def through_time(
 
 
 def _mix(new: Tensor, old: Tensor, share: Tensor | float) -> Tensor:
-    """Zoneout of one leaf."""
+    """Apply zoneout to one leaf of the state."""
     return new if isinstance(share, float) and share == 0 else new + share * (old - new)

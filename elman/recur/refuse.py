@@ -1,6 +1,6 @@
-"""Ways of torch to rewrite a module that the layers here cannot go: they say so in one line.
+"""One-line errors for the rewrites of a module by torch that the layers here do not support.
 
-`Stack` and `GRUD` have these as members.
+`Stack` and `GRUD` use these as members.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def refuse_script(module: nn.Module) -> nn.Module:
 
 def _warn_of_qconfig(module: nn.Module, _settings: object) -> None:
     warnings.warn(
-        f"torch's quantization leaves elman.{type(module).__name__} as it is, in "
+        f"torch's quantization does not change elman.{type(module).__name__}, which stays in "
         f"{next(module.parameters()).dtype}: use .bfloat16() for a smaller and faster layer",
         stacklevel=2,
     )

@@ -4,7 +4,7 @@
     y_t = g(W_hy h_t + b_y)
 
 f is tanh, relu or any pointwise function.  The output layer g(W_hy h_t + b_y) is a head of the
-model (`elman.heads`); what this layer puts out is h_t.  In code W_xh is `weight_ih`, W_hh is
+model (`elman.heads`); the output of this layer is h_t.  In the code W_xh is `weight_ih`, W_hh is
 `weight_hh`, and b_h is the sum of `bias_ih` and `bias_hh`, as in torch.
 
 With layer normalisation the sum is normalised before the function (Ba et al. 2016, eq. 4):
@@ -39,20 +39,20 @@ class RNN(Stack):
     Args:
         input_size: features of x.
         hidden_size: units of a layer, or one number for each layer.
-        num_layers: layers; may be left out when `hidden_size` names them.
+        num_layers: layers; optional if `hidden_size` lists one number for each layer.
         nonlinearity: f; "tanh", "relu" or a pointwise function of a tensor.
         bias: whether there are `bias_ih` and `bias_hh`.
         batch_first: x is (B, T, D) instead of (T, B, D).
         dropout: probability of dropping an output between two layers.
-        bidirectional: also read the sequence from its end; not causal then.
-        device: where the weights live.
-        dtype: their type.
+        bidirectional: also read the sequence from its end; the layer is then not causal.
+        device: device of the weights.
+        dtype: data type of the weights.
         variational: `dropout` keeps one mask for a whole sequence (arXiv:1512.05287).
         weight_dropout: probability of dropping an entry of W_hh, once a call (arXiv:1708.02182).
         recurrent_dropout: probability of dropping a unit of h_{t-1} on its way into W_hh, the
             same at all steps (arXiv:1512.05287).
         zoneout: probability that a unit keeps its old value in a step (arXiv:1606.01305).
-        layer_norm: normalise what goes into f (arXiv:1607.06450).
+        layer_norm: normalise the input of f (arXiv:1607.06450).
 
     Raises:
         ArgumentError: a size or a probability is out of its range.
@@ -100,17 +100,17 @@ class RNN(Stack):
         self.nonlinearity = nonlinearity
 
     def f(self, a: Tensor) -> Tensor:
-        """The pointwise function."""
+        """Apply the pointwise function."""
         if callable(self.nonlinearity):
             return self.nonlinearity(a)
         return torch.tanh(a) if self.nonlinearity == "tanh" else torch.relu(a)
 
     def input_gates(self, x: Tensor, weights: Weights) -> Tensor:
-        """W_xh x_t, with its half of b_h unless the sum is to be normalised first."""
+        """Return W_xh x_t plus `bias_ih`, or without it if the sum is normalised first."""
         return F.linear(x, weights.ih, None if self.layer_norm else weights.bias_ih)
 
     def step(self, gates_BG: Tensor, seen_BR: Tensor, state: Leaves, weights: Weights) -> Leaves:
-        """h_t = f(W_hh h_{t-1} + W_xh x_t + b_h)."""
+        """Compute h_t = f(W_hh h_{t-1} + W_xh x_t + b_h)."""
         if weights.gain_ih is None or weights.gain_hh is None:
             return (self.f(gates_BG + F.linear(seen_BR, weights.hh, weights.bias_hh)),)
         total = gates_BG + F.linear(seen_BR, weights.hh)
@@ -118,14 +118,14 @@ class RNN(Stack):
         return (self.f(a if weights.bias_hh is None else a + weights.bias_hh),)
 
     def for_kernel(self, weights: Weights) -> Constants:
-        """The weights as they are; the gains as one."""
+        """Return the weights unchanged, with the product of the two gains."""
         gain = None
         if weights.gain_ih is not None and weights.gain_hh is not None:
             gain = weights.gain_ih * weights.gain_hh
         return Constants(weights.ih, weights.hh, weights.bias_ih, weights.bias_hh, gain=gain)
 
     def kernel(self) -> str | None:
-        """Its kernel, unless f is a function of the caller's."""
+        """Return the name of the kernel; None if f is a function of the caller."""
         return None if callable(self.nonlinearity) else f"rnn {self.nonlinearity}"
 
     def uses_torch(self) -> bool:
@@ -136,7 +136,7 @@ class RNN(Stack):
         self, x: Tensor, batch_sizes: Tensor | None, state: Leaves, weights: list[Tensor],
         layers: int, between: float,
     ) -> tuple[Tensor, ...]:  # fmt: skip
-        """torch.rnn_tanh or torch.rnn_relu."""
+        """Run `torch.rnn_tanh` or `torch.rnn_relu`."""
         run = torch.rnn_tanh if self.nonlinearity == "tanh" else torch.rnn_relu
         both, training = self.bidirectional, self.training
         if batch_sizes is None:

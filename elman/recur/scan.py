@@ -1,8 +1,8 @@
-"""Linear recurrence: what minGRU, minLSTM, the LRU and their kin have in common.
+"""Linear recurrence, the common part of minGRU, minLSTM, the LRU and similar layers.
 
-    h_t = a_t * h_{t-1} + b_t        for every unit by itself, real or complex
+    h_t = a_t * h_{t-1} + b_t        for each unit independently, real or complex
 
-The gradients, with g_t that of h_t (torch's convention for complex numbers):
+The gradients, where g_t is the gradient of h_t (torch's convention for complex numbers):
 
     g_t = dy_t + conj(a_{t+1}) * g_{t+1}
     db_t = g_t,  da_t = g_t * conj(h_{t-1}),  dh_0 = conj(a_1) * g_1
@@ -10,7 +10,7 @@ The gradients, with g_t that of h_t (torch's convention for complex numbers):
 Sources: Feng et al. 2024, "Were RNNs All We Needed?" (arXiv:2410.01201); Orvieto et al. 2023,
 "Resurrecting Recurrent Neural Networks for Long Sequences" (arXiv:2303.06349).  They compute it by
 a parallel scan, the first in log-space; here it is one pass through time, which reads and writes
-every number once and needs no logarithms, so a and b may have any sign.
+every number once and needs no logarithms, so a and b can have any sign.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ def linear_recurrence(
 
     Args:
         a: (B, T, D), or a shape that broadcasts to it, such as (D,) for factors that are the same
-            at all rows and steps; their gradient is then summed on the way.
-        b: (B, T, D) of any strides.
+            for all rows and steps; their gradient is then summed.
+        b: (B, T, D) with any strides.
         state: h before the first step, (B, D); None for zeros.
-        lengths: integers (B,) in 0..T; h behind a row's length is 0, and what a and b hold there
-            has no meaning.
-        reverse: from a row's last step to its first.
+        lengths: integers (B,) in 0..T; h after the end of a row is 0, and the values of a and b
+            there are ignored.
+        reverse: run each row from its last step to its first.
 
     Returns:
-        h (B, T, D), and the state after the last step, (B, D).  Numbers shorter than float32 are
-        computed as float32, which the state then has; h has the type of a and b.
+        h (B, T, D), and the state after the last step, (B, D).  Types shorter than float32 are
+        computed as float32, and the state is then float32; h has the type of a and b.
 
     Raises:
         ArgumentError: a shape or a length does not fit.
@@ -98,7 +98,7 @@ def linear_recurrence(
 def plain_scan(
     a: Tensor, b: Tensor, state: Tensor | None, lengths: Tensor | None, reverse: bool
 ) -> tuple[Tensor, Tensor]:
-    """The definition, step by step, on any device; a has 3 dimensions."""
+    """Run the definition, step by step, on any device; a has 3 dimensions."""
     rows, steps, units = b.shape
     h = b.new_zeros(rows, units) if state is None else state
     running = None

@@ -1,12 +1,12 @@
-"""Layers of a recurrence in one or two directions: everything that RNN, LSTM and GRU share.
+"""Layers of a recurrence in one or two directions: the common part of RNN, LSTM and GRU.
 
 Layer l reads the outputs of layer l - 1; direction 1 reads the sequence from its end.  A cell
 (rnn.py, lstm.py, gru.py) contributes its equations as `step`, which is the definition.  There are
 three ways to run it, and `Stack.way` is where the choice is made: our kernels (by_kernel.py),
 torch's compiled functions (by_torch.py), and the definition itself (plain.py).
 
-Shape legend: T steps, B rows, D features, G gates * hidden, H hidden, R what a layer puts out
-(H, or proj_size).  Inside this file time comes first, as in the functions of torch.
+Shape legend: T steps, B rows, D features, G gates * hidden, H hidden, R features that a layer
+outputs (H, or proj_size).  Inside this file time comes first, as in the functions of torch.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Stack(nn.Module):
 
     @property
     def causal(self) -> bool:
-        """Whether outputs depend on earlier inputs only: a sequence may then come in parts."""
+        """Whether outputs depend on earlier inputs only, so that a sequence can be run in parts."""
         return not self.bidirectional
 
     @property
@@ -128,12 +128,12 @@ class Stack(nn.Module):
 
     @property
     def output_sizes(self) -> tuple[int, ...]:
-        """Features that each layer puts out, both directions together."""
+        """The number of features that each layer outputs, both directions together."""
         return tuple((self.proj_size or hidden) * self.directions for hidden in self.hidden_sizes)
 
     @property
     def output_size(self) -> int:
-        """Features of the output y."""
+        """The number of features of the output y."""
         return self.output_sizes[-1]
 
     def _add_weights(
@@ -187,7 +187,7 @@ class Stack(nn.Module):
         return [name for layer in self._names for part in layer for name in part if name]
 
     def weights(self, layer: int, direction: int = 0) -> Weights:
-        """The weights of one layer in one direction."""
+        """Return the weights of one layer in one direction."""
         wanted, stored = self._names[layer][direction], self._parameters
         found = [stored.get(name) if name else None for name in wanted]
         for i, name in enumerate(wanted):
@@ -195,35 +195,35 @@ class Stack(nn.Module):
                 found[i] = getattr(self, name)
         return Weights(*found)  # type: ignore[arg-type]  # the first two are always there
 
-    # The equations: each cell gives these.
+    # The equations, which each cell defines.
 
     def input_gates(self, x: Tensor, weights: Weights) -> Tensor:
-        """Return the share of the inputs alone in the gates: (T, B, D) -> (T, B, G)."""
+        """Return the contribution of the inputs to the gates: (T, B, D) -> (T, B, G)."""
         if weights.gain_ih is None:
             return F.linear(x, weights.ih, weights.bias_ih)
         return normalise(F.linear(x, weights.ih), weights.gain_ih, weights.bias_ih)
 
     def step(self, gates_BG: Tensor, seen_BR: Tensor, state: Leaves, weights: Weights) -> Leaves:
-        """One step: input gates, h_{t-1} as the matrices see it, and state, to the new state."""
+        """Return the new state, given the input gates, h_{t-1} after dropout, and the state."""
         raise TypeError(f"{type(self).__name__} defines no step")
 
     def torch_layers(
         self, x: Tensor, batch_sizes: Tensor | None, state: Leaves, weights: list[Tensor],
         layers: int, between: float,
     ) -> tuple[Tensor, ...]:  # fmt: skip
-        """torch's own function for these equations: output, then the leaves of the state."""
+        """Run torch's function for these equations; return the output and the state's leaves."""
         raise TypeError(f"{type(self).__name__} has no counterpart in torch")
 
     def for_kernel(self, weights: Weights) -> Constants:
-        """The weights as the kernel of this cell takes them."""
+        """Return the weights in the form that the kernel of this cell takes."""
         raise TypeError(f"{type(self).__name__} has no kernel")
 
     def kernel(self) -> str | None:
-        """The name of the kernel for these equations, a key of `elman.kernels.recurrence.CELLS`."""
+        """Return the name of the kernel, a key of `elman.kernels.recurrence.CELLS`, or None."""
         return None
 
     def way(self, x: Tensor, *, ragged: bool = False) -> Literal["kernel", "torch", "plain"]:
-        """Which functions run x: our kernels, torch's compiled ones, or the plain definition."""
+        """Return which functions run x: our kernels, torch's, or the plain definition."""
         if seen_by_torch():  # its own functions of several layers cannot be transformed either
             traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
             return "torch" if traced and self.uses_torch() else "plain"
@@ -261,19 +261,19 @@ class Stack(nn.Module):
         Args:
             x: (T, B, input_size), with `batch_first` (B, T, input_size), one sequence
                 (T, input_size), or a PackedSequence.
-            state: what an earlier call returned, or None for zeros.
-            lengths: integers (B,) in 0..T; outputs behind a row's length are 0, and the state
-                returned is that after its last element.
-            generator: source of all dropout of this call; None for torch's own.
+            state: the state that an earlier call returned, or None for zeros.
+            lengths: integers (B,) in 0..T; outputs after the end of a row are 0, and the state
+                returned is the state after its last element.
+            generator: random generator of all dropout in this call; None for torch's default.
 
         Returns:
-            y, of the kind and layout of x with `output_size` features, and the state with leaves
+            y, with the type and layout of x and `output_size` features, and the state with leaves
             (num_layers * directions, B, H); with a hidden size per layer each leaf is a tuple of
             (directions, B, H_l).
 
         Raises:
-            ArgumentError: a shape or a length does not fit; if it is a dtype or a device, the error
-                is a `TensorError`, which is a RuntimeError, too, as torch's are.
+            ArgumentError: a shape or a length does not fit.
+            TensorError: a dtype or a device does not fit; it is also a RuntimeError, as in torch.
         """
         if isinstance(x, PackedSequence):
             if lengths is not None:
@@ -304,7 +304,7 @@ class Stack(nn.Module):
         if steps == 0:
             y = x_TBD.new_zeros(*x_TBD.shape[:2], self.output_size)
         else:
-            # Without any element only the definition gives the weights their gradients of zero.
+            # Without any elements only the definition gives the weights gradients of zero.
             way: str = "plain"
             if longest and x_TBD.shape[1]:
                 way = self.way(x_TBD, ragged=lengths is not None)
@@ -352,7 +352,7 @@ class Stack(nn.Module):
     def dropped_weights(
         self, layer: int, direction: int, generator: torch.Generator | None
     ) -> Weights:
-        """The weights of one layer in one direction, in training after weight dropout."""
+        """Return the weights of one layer in one direction, with weight dropout in training."""
         weights = self.weights(layer, direction)
         if not (self.training and self.weight_dropout):
             return weights
@@ -361,7 +361,7 @@ class Stack(nn.Module):
     def drop_between(
         self, x: Tensor, batch_sizes: Tensor | list[int] | None, generator: torch.Generator | None
     ) -> Tensor:
-        """Drop out of the output of a layer, (T, B, R) or packed with batch sizes, for the next."""
+        """Apply dropout to the output of a layer, (T, B, R) or packed with batch sizes."""
         p = self.dropout if self.training else 0.0
         if not self.variational or p == 0:
             return dropout(x, p, generator=generator)
@@ -372,7 +372,7 @@ class Stack(nn.Module):
         return x * mask[rows]
 
     def _split_state(self, state: State | None, x: Tensor, single: bool) -> list[Leaves]:
-        """The state as a list over layers of leaves (directions, B, H_l), checked."""
+        """Check the state and return it as a list over layers of leaves (directions, B, H_l)."""
         rows, directions = x.shape[1], self.directions
         if state is None and self.num_layers == 1 and not self.proj_size:
             width = self.hidden_sizes[0]
@@ -417,10 +417,10 @@ class Stack(nn.Module):
     qconfig = no_qconfig
 
     def flatten_parameters(self) -> None:
-        """Nothing to do: the weights stay separate tensors.  Kept for code written for torch.nn."""
+        """Do nothing: weights stay separate tensors.  It exists for code written for torch.nn."""
 
     def extra_repr(self) -> str:
-        """Sizes and the options that are on."""
+        """Return the sizes and the options that are on, for `repr`."""
         options = {
             "num_layers": (self.num_layers, 1), "bias": (self.bias, True),
             "batch_first": (self.batch_first, False), "dropout": (self.dropout, 0.0),

@@ -1,4 +1,4 @@
-"""A recurrence live: one element at a time, in constant memory.
+"""Run a recurrence live, one element at a time, in constant memory.
 
     y_t, state_t = core(x_t, state_{t-1})
 
@@ -23,21 +23,21 @@ THREADED = 1 << 18  # weights of the smallest stack that two threads run faster
 
 
 class Stream:
-    """A causal core that takes one element of every row at a time.
+    """Run a causal core on one element of every row at a time.
 
     Dropout is off, as in evaluation.  Gradients do not flow; train with the core itself.
 
-    Weights may change between two steps: the next step notices that they were updated, loaded,
+    Weights can change between two steps: the next step notices that they were updated, loaded,
     replaced or multiplied.  Single numbers that are changed through `.data` are noticed by the next
     `restart` or `run` of several steps.
 
     Args:
         core: an `elman.RNN`, `LSTM` or `GRU`, not bidirectional.
-        rows: B, how many sequences are run side by side.
-        state: where to go on; None for zeros.
+        rows: B, the number of sequences that are run side by side.
+        state: the state to start from; None for zeros.
 
     Raises:
-        ArgumentError: the core is bidirectional, the state or x does not fit, or the core has been
+        ArgumentError: the core is bidirectional, the state or x does not fit, or the core was
             moved to another dtype or device.
 
     Example:
@@ -80,7 +80,7 @@ class Stream:
                 mine.copy_(given)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The output (B, output_size) for the next element x (B, input_size)."""
+        """Return the output (B, output_size) for the next element x (B, input_size)."""
         if x.shape != self._shape or x.dtype != self._dtype:
             raise ArgumentError(
                 f"x must be {tuple(self._shape)} of {self._dtype}, "
@@ -92,7 +92,7 @@ class Stream:
         return self._output.clone()
 
     def run(self, x: Tensor) -> Tensor:
-        """The outputs (B, T, output_size) for the next T elements x (B, T, input_size)."""
+        """Return the outputs (B, T, output_size) for the next T elements x (B, T, input_size)."""
         if x.dim() != 3 or x.shape[::2] != self._shape or x.dtype != self._dtype:
             wanted = (self.rows, "T", self.core.input_size)
             raise ArgumentError(
@@ -113,7 +113,7 @@ class Stream:
         return y.transpose(0, 1)
 
     def restart(self) -> None:
-        """Forget what was seen: the state is zero again."""
+        """Set the state to zero, so that the next element starts a new sequence."""
         map_state(Tensor.zero_, self._state)
         if self._watch is not None and self._watch.changed(True):
             self._layers = self._watch = None
@@ -131,7 +131,7 @@ class Stream:
         return min(self._threads, torch.get_num_threads()) if self._threads > 1 else 1
 
     def _run_core(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
-        """The core itself in evaluation mode, for x (B, T, D)."""
+        """Run the core in evaluation mode on x (B, T, D)."""
         training = self.core.training
         self.core.eval()
         try:

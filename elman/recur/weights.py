@@ -29,7 +29,7 @@ class Weights(NamedTuple):
     bias_c: Tensor | None = None
 
     def for_torch(self) -> list[Tensor]:
-        """The flat list that torch.lstm and its kin take."""
+        """Return the flat list of weights that `torch.lstm` and similar functions take."""
         return [w for w in (self.ih, self.hh, self.bias_ih, self.bias_hh, self.hr) if w is not None]
 
 
@@ -41,12 +41,12 @@ NAMES = (
 
 
 def normalise(a: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
-    """Layer normalisation of the last dimension (Ba, Kiros and Hinton 2016, arXiv:1607.06450)."""
+    """Apply layer normalisation to the last dimension (Ba et al. 2016, arXiv:1607.06450)."""
     return F.layer_norm(a, (a.shape[-1],), gain, bias)
 
 
 def suffix(layer: int, direction: int) -> str:
-    """The end of a parameter's name, as in torch: `l0`, `l0_reverse`, `l1`."""
+    """Return the end of a parameter's name, as in torch: `l0`, `l0_reverse`, `l1`."""
     return f"l{layer}" + ("_reverse" if direction else "")
 
 
@@ -60,16 +60,16 @@ def split_leaf(
     stacked: bool,
     single: bool,
 ) -> Leaves:
-    """One leaf of a state as tensors (directions, B, H_l) over layers, checked.
+    """Check one leaf of a state and return it as tensors (directions, B, H_l) over layers.
 
     Args:
         part: (layers * directions, B, H) if `stacked`, else a tuple over layers.
-        index: of the leaf, for the error.
+        index: index of the leaf, for the error message.
         rows: B.
         directions: 1 or 2.
         widths: H_l of every layer.
         stacked: whether all layers are one tensor.
-        single: whether the batch dimension is left out.
+        single: whether the batch dimension is missing.
     """
     leaves = (part,) if isinstance(part, Tensor) else part
     tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
