@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elman.arguments import check_kind, check_whole
+from elman.arguments import check_whole
 from elman.errors import ArgumentError, FolderError, UntrainedError
 from elman.tasks.estimator import Estimator
 from elman.tasks.folder import HISTORY, SERIES, read_json, write_json
@@ -193,7 +193,6 @@ class Forecaster(ForecasterSettings, Estimator):
         from elman.tasks.forecaster_scores import say_window
         from elman.tasks.forecaster_use import begin_scene
 
-        check_kind(unique_id, (str, int), "unique_id")
         table = self.history.table if series is None else self._read(series)
         known = [one.unique_id for one in table.series]
         if unique_id is None:
