@@ -580,7 +580,7 @@ def test_a_checkpoint_with_a_part_of_another_kind_is_refused_by_its_name(
     tensors, facts = load_tensors(half_way / CHECKPOINT)
     changed = {**tensors, name: _replaced(tensors[name], kind)}
     save_tensors(tmp_path / CHECKPOINT, changed, facts)
-    words = "random numbers|processes" if name == "generator" else f"{CHECKPOINT}: {name[:5]}"
+    words = "random generator|processes" if name == "generator" else f"{CHECKPOINT}: {name[:5]}"
     with pytest.raises(FolderError, match=words.replace("model", "head.")) as caught:
         fit(network(), batches(BASE), held_out(), BASE, folder=tmp_path, resume=True)
     assert "\n" not in str(caught.value)
