@@ -14,6 +14,7 @@ from elman.cli import main
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
+@pytest.mark.learns
 def test_temporal_xor_is_learnt_where_it_can_be() -> None:
     run = runpy.run_path(str(EXAMPLES / "temporal_xor.py"))["run"]
     second, xor, first = run()

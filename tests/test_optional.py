@@ -88,7 +88,7 @@ def test_a_base_install_trains_classifiers_and_taggers(
     elman.Tagger(**SMALL).fit(arrays, [["none"] * 3 + ["on"] * 3] * 20, show=True)
     shown = " ".join(capsys.readouterr().err.split())
     for what in (
-        "logistic regression on words and pairs of them",
+        "the bag of words",
         "random forest on statistics of windows, logistic regression on last values and means",
         "random forest on statistics around each step",
     ):

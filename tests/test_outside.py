@@ -21,6 +21,7 @@ from elman.read.tables import line_values
 from elman.read.text import TextSource
 from elman.tasks.forecasts import check_level
 from elman.tasks.labelled_data import Examples, notes_on, split
+from elman.tasks.write_table import write_table
 
 SMALL = {"hidden_size": 4, "epochs": 1, "device": "cpu"}
 DEEP = "[" * 20_000 + "]" * 20_000
@@ -121,6 +122,7 @@ def test_what_is_no_path_is_refused_everywhere(path: Any) -> None:
         lambda: model.fit(["a", "b"] * 4, [0, 1] * 4, out=path),
         lambda: model.fit(["a", "b"] * 4, [0, 1] * 4, skip_bad_rows=path),
         lambda: elman.LanguageModel(**SMALL).fit(["a b"] * 9, out=path),
+        lambda: write_table(path, {"y": [1.0]}),
     ):  # fmt: skip
         with pytest.raises(ArgumentError, match="must be a path, got") as caught:
             call()

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from elman.errors import ArgumentError, DataError
 from elman.read.clock import Clock
-from elman.read.convert import Kind, Part, convert, is_number, single
+from elman.read.convert import Kind, Part, convert, is_number, scalar_of, single
 from elman.read.dialect import (
     Dialect,
     are_numbers,
@@ -38,7 +38,6 @@ from elman.read.dialect import (
     name_of,
     named_like,
     number_of,
-    scalar_of,
 )
 from elman.read.files import files_below, is_path, kind_of, path_of
 from elman.read.rows import Rejects, Row, Rows

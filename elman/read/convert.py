@@ -36,6 +36,13 @@ PLAIN = re.compile(r"[0-9+\-.eE\s]*", re.ASCII)  # what needs no closer look
 Part = NDArray[Any] | list[object] | Parsed  # of a column
 
 
+def scalar_of(value: Any) -> Any:
+    """A single number of NumPy or torch as a Python value, anything else as it is."""
+    if isinstance(value, np.datetime64):
+        value = value.astype("datetime64[us]")  # whose values are dates; those of ns are numbers
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
 def single(values: tuple[object, ...]) -> tuple[tuple[object, ...], dict[int, str]]:
     """Values with None for those that are several, or integers too large; and why, by number."""
     wrong: dict[int, str] = {}

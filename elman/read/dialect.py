@@ -14,7 +14,6 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from elman.errors import ArgumentError
 
@@ -150,13 +149,6 @@ def find_decimal(fields: Iterable[object]) -> str:
                 return "."
             comma = comma or COMMA.fullmatch(field.strip()) is not None
     return "," if comma else "."
-
-
-def scalar_of(value: Any) -> Any:
-    """A single number of NumPy or torch as a Python value, anything else as it is."""
-    if type(value).__name__ == "datetime64":
-        value = value.astype("datetime64[us]")  # whose values are dates; those of ns are numbers
-    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 def number_of(value: object, decimal: str = ".") -> float:

@@ -18,14 +18,13 @@ from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, DataError
 from elman.read.clock import Clock
 from elman.read.columns import Columns, Table
-from elman.read.convert import Kind
+from elman.read.convert import Kind, scalar_of
 from elman.read.dialect import (
     is_code,
     is_nothing,
     name_of,
     named_like,
     number_or_nan,
-    scalar_of,
     with_point,
 )
 from elman.read.files import files_below, is_packed, is_path, kind_of

@@ -77,13 +77,14 @@ def line_columns(
         >>> line_columns(["ds; y\n1;2,5\n"], Path("a.csv"), kind=".csv", record=100)
         (['ds', 'y'], ';')
     """
-    rows = (row for row in _rows(chunks, file, record) if row and not row.isspace())
+    rows = ((n, row) for n, row in enumerate(_rows(chunks, file, record), 1) if row.strip())
     if kind in USUAL:
         csv.field_size_limit(max(csv.field_size_limit(), record))
-        lines, found, _ = _begin(rows, USUAL[kind], delimiter)
+        lines, found, _ = _begin((row for _, row in rows), USUAL[kind], delimiter)
         header = next(csv.reader((row + "\n" for row in lines), delimiter=found), [])
         return [name.strip() for name in header], found
-    return list(_object(next(rows, "{}"), f"{file}: first line")), None
+    line, row = next(rows, (1, "{}"))
+    return list(_object(row, f"{file}: line {line}")), None
 
 
 def parquet_columns(

@@ -188,7 +188,8 @@ class Forecaster(ForecasterSettings, Estimator):
             >>> found.quantiles[:, 0, 5].round().tolist()
             [2.0, 3.0, 2.0, 1.0]
         """
-        from elman.read.dialect import equal_names, name_of, scalar_of
+        from elman.read.convert import scalar_of
+        from elman.read.dialect import equal_names, name_of
         from elman.serve.live_forecast import LiveForecaster, Stamped
         from elman.tasks.forecaster_scores import say_window
         from elman.tasks.forecaster_use import begin_scene

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from elman.errors import ArgumentError, DataError
-from elman.read.dialect import is_code, is_mark, is_none, named_like, scalar_of
+from elman.read.convert import scalar_of
+from elman.read.dialect import is_code, is_mark, is_none, named_like
 from elman.read.text import checked_text
 from elman.tasks.settings import dialect_of
 

@@ -16,13 +16,14 @@ from elman.atomic import write_atomic
 from elman.errors import FolderError
 from elman.optional import need
 from elman.read.clock import Resolution, write_moments
+from elman.read.files import path_of
 
 KINDS = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 def check_target(path: str | Path, *, overwrite: bool) -> None:
     """Refuse a file that cannot be written with a FolderError, before the work."""
-    path = Path(path)
+    path = path_of(path, "path")
     if path.suffix.lower() not in KINDS:
         raise FolderError(f"{path}: expected a name that ends with {', '.join(KINDS)}")
     if path.exists() and not overwrite:
@@ -47,7 +48,7 @@ def write_table(
     Raises:
         FolderError: the file is there already, or cannot be written, or has another name.
     """
-    path = Path(path)
+    path = path_of(path, "path")
     check_target(path, overwrite=overwrite)
     kind = path.suffix.lower()
     if kind == ".parquet":

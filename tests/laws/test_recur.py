@@ -193,6 +193,7 @@ def test_half_precision_runs_and_stays_near(name: str) -> None:
     torch.testing.assert_close(half.float(), y, rtol=0, atol=0.06)
 
 
+@pytest.mark.learns
 @every_core
 def test_it_learns_to_sum_its_inputs(name: str) -> None:
     torch.manual_seed(0)

@@ -262,9 +262,9 @@ def test_stamps_of_frames_stay_stamps(library: str) -> None:
     moments = every(HOUR, 5)
     found = SeriesSource(frames.DataFrame({"ds": moments, "y": [1.0] * 5})).read(Rejects(None))
     assert following(found, 1) == [datetime(2024, 1, 1, 5)]
-    assert not found.whole
+    assert not found.ids
     named = frames.DataFrame({"unique_id": [3, 3, 4], "y": [1.0, 2.0, 3.0]})
-    assert SeriesSource(named).read(Rejects(None)).whole
+    assert SeriesSource(named).read(Rejects(None)).ids == {"3": 3, "4": 4}
 
 
 # Closed times.

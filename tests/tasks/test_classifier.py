@@ -64,6 +64,7 @@ def trained() -> elman.Classifier:
     return elman.Classifier(**SETTINGS, pooling="attention").fit(*reviews())
 
 
+@pytest.mark.learns
 def test_it_learns_what_a_bag_of_words_cannot() -> None:
     texts, labels = reviews("not ")
     settings = {**SETTINGS, "hidden_size": 16, "epochs": 40, "pooling": "last"}

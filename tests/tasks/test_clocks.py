@@ -17,8 +17,6 @@ import elman
 from elman.cli import main
 from elman.errors import ArgumentError, DataError
 
-pytest.importorskip("utilsforecast")
-
 SETTINGS: dict[str, Any] = {
     "horizon": 4, "context": 12, "hidden_size": 8, "epochs": 1, "windows": 64, "batch_size": 32,
     "device": "cpu", "season": 4,

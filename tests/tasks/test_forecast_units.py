@@ -15,8 +15,6 @@ from elman.encode.units import size_of
 from elman.errors import FolderError
 from elman.tasks.forecaster_use import windows_of
 
-pytest.importorskip("utilsforecast")
-
 # Two steps of the optimiser: what has to hold holds for any weights.
 QUICK: dict[str, Any] = {
     "horizon": 4, "season": 4, "context": 12, "hidden_size": 8, "epochs": 1, "windows": 32,
@@ -194,6 +192,7 @@ def test_a_folder_of_version_0_1_0_forecasts_as_before_but_does_not_go_on(tmp_pa
     assert window.inputs[:, 0, at].tolist() == pytest.approx(np.log([5 / 144, 1.0, 2 / 144]))
 
 
+@pytest.mark.learns
 @pytest.mark.parametrize("decoder", ["direct", "autoregressive"])
 def test_intervals_widen_where_numbers_are_missing(decoder: str) -> None:
     draw = np.random.default_rng(0)
@@ -216,3 +215,20 @@ def test_intervals_widen_where_numbers_are_missing(decoder: str) -> None:
         widths.append(float((high - low).mean()))
         assert float(((low <= y[origins]) & (y[origins] <= high)).mean()) > 0.7
     assert widths[1] > widths[0]
+
+
+@pytest.mark.parametrize("gap", [3, 300])
+def test_a_live_session_has_the_usual_scale_after_a_gap(gap: int) -> None:
+    y = np.random.default_rng(0).normal(5, 1, 80)
+    stamps = np.datetime64("2024-01-01T00", "h") + np.arange(500).astype("timedelta64[h]")
+    ds = [str(stamp) for stamp in stamps]
+    model = elman.Forecaster(**QUICK).fit({"ds": ds[:80], "y": y.tolist()})
+    live = model.stream()
+    # A rest of 14 steps, whose scale is a share of the usual one.
+    later = [*range(80, 87), *range(87 + gap, 101 + gap)]
+    values = [*y[:7].tolist(), *[9.0] * 14]
+    for step, value in zip(later, values, strict=True):
+        found = live.push(value, at=ds[step])
+    columns = {"ds": ds[:80] + [ds[step] for step in later], "y": [*y.tolist(), *values]}
+    expected = model.predict(columns).quantiles[0]
+    np.testing.assert_allclose(found.quantiles, expected, atol=1e-5)

@@ -25,8 +25,6 @@ from elman.heads.distributions import Quantiles
 from elman.train import loop
 from elman.train.checkpoint import load_tensors, save_tensors
 
-pytest.importorskip("utilsforecast")
-
 SETTINGS: dict[str, Any] = {
     "horizon": 4, "season": 4, "context": 12, "hidden_size": 12, "epochs": 4, "windows": 600,
     "batch_size": 32, "learning_rate": 0.02, "dropout": 0.0, "device": "cpu",
@@ -61,6 +59,7 @@ def trained() -> elman.Forecaster:
     return elman.Forecaster(**{**SETTINGS, "epochs": 8}).fit(table())
 
 
+@pytest.mark.learns
 def test_it_learns_the_season_of_every_series(trained: elman.Forecaster) -> None:
     found = trained.predict()
     assert found.unique_id == ["s0", "s1"]
@@ -80,6 +79,7 @@ def test_it_learns_the_season_of_every_series(trained: elman.Forecaster) -> None
     assert 0 < ours["OWA"] < 2
 
 
+@pytest.mark.learns
 @pytest.mark.parametrize(
     "options",
     [
@@ -108,6 +108,7 @@ def test_every_way_learns(options: dict[str, Any]) -> None:
     assert np.array_equal(found.quantiles, model.predict().quantiles)
 
 
+@pytest.mark.learns
 def test_counts_are_said_as_counts() -> None:
     counts = [round(value) for value in series(noise=0.4)]
     settings = {**SETTINGS, "output": "negative_binomial", "scaling": "mean"}
@@ -141,6 +142,7 @@ def test_quantiles_and_samples_of_counts_are_whole_numbers(
     assert all(float(row["y-hi-70"]).is_integer() for row in rows)
 
 
+@pytest.mark.learns
 def test_several_targets_are_said_together() -> None:
     y = series()
     columns = {"a": y, "b": [-value for value in y]}
@@ -152,6 +154,7 @@ def test_several_targets_are_said_together() -> None:
     assert list(found.columns([80]))[:4] == ["ds", "a-mean", "a-median", "a-lo-80"]
 
 
+@pytest.mark.learns
 def test_what_is_known_before_is_read_before() -> None:
     draw = np.random.default_rng(0)
     holiday = draw.choice(["yes", "no"], 200).tolist()
@@ -170,6 +173,7 @@ def test_what_is_known_before_is_read_before() -> None:
         model.predict({name: values[:196] for name, values in columns.items()})
 
 
+@pytest.mark.learns
 def test_what_the_past_knows_helps() -> None:
     draw = np.random.default_rng(0)
     x = draw.normal(size=300).tolist()
@@ -202,6 +206,7 @@ def test_what_does_not_change_tells_series_apart() -> None:
         elman.Forecaster(**SETTINGS, static=("kind",)).fit(columns)
 
 
+@pytest.mark.learns
 def test_gaps_and_missing_numbers_are_masked() -> None:
     columns = table()
     keep = [n for n in range(240) if n % 7]
@@ -352,6 +357,7 @@ def test_a_test_has_the_frequency_and_the_words_of_the_training() -> None:
         model.evaluate(rest)
 
 
+@pytest.mark.learns
 def test_conformal_quantiles_hold_where_the_network_is_too_sure() -> None:
     draw = np.random.default_rng(1)
     y = [SEASON[t % 4] + float(e) for t, e in enumerate(draw.normal(0, 1.0, 900))]

@@ -52,6 +52,7 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.learns
 def test_it_completes_the_cat_sat_on_the_with_mat(simple: elman.LanguageModel) -> None:
     word, probability = simple.predict("the cat sat on the", k=1)[0]
     assert word == "mat"
@@ -61,6 +62,7 @@ def test_it_completes_the_cat_sat_on_the_with_mat(simple: elman.LanguageModel) -
         assert simple.predict(f"the {animal} looked at the", k=1)[0][0] == place
 
 
+@pytest.mark.learns
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_the_recipe_of_the_tutorial(cell: str) -> None:
     """Embedding, a layer of 128, softmax, Adam, cross-entropy, accuracy, ten epochs, predict."""
@@ -189,6 +191,7 @@ def test_options_combine_and_come_back_from_disk(
     assert again["perplexity"] == pytest.approx(model.evaluate(book)["perplexity"])
 
 
+@pytest.mark.learns
 def test_learning_to_the_end_beats_the_untrained_model_in_full_bptt(book: Path) -> None:
     model = elman.LanguageModel(
         hidden_size=32, bptt=None, document="line", epochs=30, learning_rate=0.01, device="cpu",

@@ -18,8 +18,6 @@ from elman.errors import ArgumentError, DataError
 from elman.report.forecasts import score_places
 from elman.tasks.forecaster_use import windows_of
 
-pytest.importorskip("utilsforecast")
-
 SETTINGS: dict[str, Any] = {
     "targets": ("x", "y"), "plane": True, "scaling": "velocity", "horizon": 6, "context": 4,
     "segment": 2, "hold_out": "series", "hidden_size": 24, "epochs": 6, "windows": 1000,
@@ -75,6 +73,7 @@ def trained() -> elman.Forecaster:
     return elman.Forecaster(**settings).fit(circles(200), test=circles(20, seed=1))
 
 
+@pytest.mark.learns
 def test_it_sees_a_turn_where_constant_velocity_goes_straight(trained: elman.Forecaster) -> None:
     ours, other = (trained.metrics[who] for who in ("model", "baseline"))
     assert other["name"] == "constant velocity"
@@ -138,6 +137,7 @@ def test_it_comes_back_from_its_folder_with_its_futures(
     assert np.array_equal(a.futures, b.futures)
 
 
+@pytest.mark.learns
 def test_neighbours_tell_where_one_goes() -> None:
     data = meetings(120)
     errors = []
@@ -212,6 +212,7 @@ def test_nothing_before_the_context_is_seen(options: dict[str, Any]) -> None:
     assert windows.cut(*where).inputs.equal(before)
 
 
+@pytest.mark.learns
 def test_a_gap_does_not_hide_how_fast_one_is() -> None:
     sparse = circles(60, 28)
     for axis in ("x", "y"):

@@ -14,7 +14,6 @@ from elman.train.checkpoint import load_tensors
 from tests.tasks import every_task
 
 pytest.importorskip("sacrebleu")
-pytest.importorskip("utilsforecast")
 TASKS = list(every_task.TASKS)
 
 

@@ -79,6 +79,7 @@ def bursts(count: int = 12) -> tuple[list[NDArray[np.float64]], list[list[str]]]
     return made, tags
 
 
+@pytest.mark.learns
 def test_it_learns_how_channels_belong_together() -> None:
     arrays, labels = waves()
     model = elman.Classifier(**SETTINGS).fit(arrays[:-10], labels[:-10])
@@ -180,6 +181,7 @@ def test_a_model_of_windows_says_live_what_the_last_one_is() -> None:
             )
 
 
+@pytest.mark.learns
 def test_steps_are_tagged_and_events_spotted_live_and_in_a_batch() -> None:
     arrays, tags = bursts()
     model = elman.Tagger(**SETTINGS, bidirectional=False).fit(arrays[:-2], tags[:-2])

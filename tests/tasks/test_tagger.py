@@ -45,6 +45,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.learns
 @pytest.mark.parametrize("chain", [False, True])
 def test_it_learns_what_stands_before_a_word(chain: bool) -> None:
     model = elman.Tagger(**SETTINGS, chain=chain).fit(*sentences())
@@ -55,6 +56,7 @@ def test_it_learns_what_stands_before_a_word(chain: bool) -> None:
     assert baseline["accuracy"] < 1  # it has one tag for "duck"
 
 
+@pytest.mark.learns
 def test_characters_tell_what_an_unknown_word_is() -> None:
     words, tags = sentences()
     model = elman.Tagger(**{**SETTINGS, "epochs": 12}).fit(words, tags)

@@ -41,6 +41,7 @@ def trained() -> elman.Translator:
     return elman.Translator(**SETTINGS).fit(*pairs())
 
 
+@pytest.mark.learns
 def test_it_learns_order_and_words(trained: elman.Translator) -> None:
     sources, targets = pairs()
     found = trained.predict(sources, search=Search(beam=3))
@@ -176,6 +177,7 @@ def test_the_card_and_the_metrics_are_written(tmp_path: Path) -> None:
     assert "| this model | validation |" in (tmp_path / "run" / "README.md").read_text()
 
 
+@pytest.mark.learns
 def test_a_transformer_learns_the_same(tmp_path: Path) -> None:
     settings = {
         **SETTINGS, "cell": "transformer", "hidden_size": 32, "embedding_size": None, "epochs": 40,
@@ -187,6 +189,7 @@ def test_a_transformer_learns_the_same(tmp_path: Path) -> None:
     assert sum(a == b for a, b in zip(found, targets, strict=True)) > 0.8 * len(targets)
 
 
+@pytest.mark.learns
 def test_a_model_that_copies_says_words_that_it_never_said() -> None:
     names = [f"{a}{b}" for a in "bcdfgklmnprst" for b in ("ama", "eno", "ilu", "osi")]
     known, new = names[:44], names[44:]
@@ -222,6 +225,7 @@ def talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+@pytest.mark.learns
 def test_a_conversation_gives_an_answer_for_every_turn_but_the_first(talker: Path) -> None:
     model = elman.load(talker)
     assert isinstance(model, elman.Translator)
@@ -399,6 +403,7 @@ def test_lists_need_their_targets(trained: elman.Translator) -> None:
         trained.predict("one two")
 
 
+@pytest.mark.learns
 def test_samples_that_agree_are_as_good_as_a_beam(trained: elman.Translator) -> None:
     sources, targets = pairs()
     found = trained.predict(sources, search=Consensus(samples=8))

@@ -381,6 +381,7 @@ def test_bf16_computes_in_bf16_and_keeps_float32_weights() -> None:
     torch.testing.assert_close(results["float32"], results["bf16"], rtol=0, atol=0.1)
 
 
+@pytest.mark.learns
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "asgd"])
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_every_optimiser_learns(optimizer: str, precision: str) -> None:
