@@ -31,11 +31,10 @@ struct alignas(64) TileSizes {
     uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
     uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
-// A constant in memory: of one on the stack the compiler may leave out what it takes for unread.
+// A constant in memory: on the stack the compiler could drop the parts it believes to be unread.
 const TileSizes TILE_SIZES;
 
-// What was written must be in memory before tiles are loaded: GCC's intrinsics do not say what they
-// read.
+// Writes must be in memory before tiles are loaded: GCC's intrinsics do not declare their reads.
 ELMAN_INLINE void finish_writing() { __asm__ volatile("" ::: "memory"); }
 
 class Tiles {  // of this thread, as long as this object lives
@@ -62,7 +61,7 @@ void pack_tile(const float* w, int64_t k, int64_t columns, bool transposed, int6
         }
 }
 
-// The same where the tile is wholly inside.
+// One tile of W that is wholly inside.
 void pack_whole_tile(const float* w, int64_t k, int64_t columns, bool transposed, int64_t k0, int64_t c0, uint16_t* to) {
     if (transposed) {  // two successive k of one column lie side by side already
         alignas(64) uint32_t pairs[16][16];

@@ -12,7 +12,7 @@
 
 namespace {
 
-// Rows of all steps of a product, and how many there are.
+// Rows of all steps of a product, and their number.
 struct Matrix {
     Rows rows;
     int64_t N, K;
@@ -137,7 +137,7 @@ struct ScanCall : Scan {
         if (!complex) return tensor.maybe<float>(name, {B, D});
         return reinterpret_cast<float*>(tensor.maybe<std::complex<float>>(name, {B, D}));
     }
-    // Of a itself, or its sums over all steps, of each row.
+    // The gradient of a itself, or the sums over all steps of each row.
     Field gradient_of_a(const Tensor& tensor) const {
         if (tensor.given() && T > 1 && tensor.extent(1) == 1) {
             if (complex) tensor.dense<std::complex<float>>("d_a", {B, 1, D});

@@ -1,8 +1,8 @@
 // The pointwise part of each cell, forward and backward, for one row.
 //
-// Gates are named as in elman/recur: z_* is what goes into a gate's function.  d_x is the gradient
-// of the loss by x.  A part of the row, units first..last, may be done by itself unless the cell
-// is layer-normalised: normalisation needs the whole row.
+// Gates are named as in elman/recur: z_* is the argument of a gate's function.  d_x is the gradient
+// of the loss with respect to x.  A part of the row, units first..last, can be computed alone unless
+// the cell is layer-normalised: normalisation needs the whole row.
 #pragma once
 
 #include "kernels.h"
@@ -16,13 +16,13 @@ struct Row {
     int64_t H, first, last;
     float *a, *p;             // Recurrence::a and ::p of this row
     float *h, *c;             // the state before the step; backward: the carried gradients
-    float* out;               // what the cell puts out: h_t before projection and zoneout
+    float* out;               // output of the cell: h_t before projection and zoneout
     float* stats;             // 1 / deviation of the normalised parts
     float* scratch;           // (H)
-    float* inner;             // (H) r * h, which a second product takes; backward: its gradient
+    float* inner;             // (H) r * h, the input of a second product; backward: its gradient
     const float *bias, *gain, *peephole, *gain_c, *bias_c;
-    const float* mask;        // (H) of recurrent dropout
-    const float* keep_c;      // zoneout of c: a number a unit, or one
+    const float* mask;        // (H) mask of recurrent dropout
+    const float* keep_c;      // zoneout of c: a number per unit, or one number
     float rate_c;
     // backward only
     const float *h_before, *c_before;  // the state before this step; null: zeros
@@ -43,7 +43,7 @@ ELMAN_INLINE Vec share(const float* keep, float rate, int64_t u, Lanes n) {
 ELMAN_INLINE Vec slope_of_sigmoid(Vec s) { return s * (set(1) - s); }
 ELMAN_INLINE Vec slope_of_tanh(Vec t) { return fma(set(0) - t, t, set(1)); }
 
-// What goes into gate g: inputs, product with h (maybe normalised), bias.
+// The argument of gate g: inputs, product with h (normalised if that is on), bias.
 ELMAN_INLINE Vec gate_input(const Row& row, int64_t g, int64_t u, Lanes n) {
     const int64_t i = g * row.H + u;
     Vec z = load(row.a + i, n);
@@ -57,7 +57,7 @@ struct RnnCell {
     static constexpr int GATES = 1;
     static constexpr int FIRST = 1;       // gates that multiply h; the rest, if any, multiply `inner`
     static constexpr bool CELLS = false;  // has a second leaf of state, c
-    static constexpr bool MIXES = false;  // the way back needs h before the step
+    static constexpr bool MIXES = false;  // the backward pass needs h before the step
 
     static Vec output(const Row& row, int64_t u, Lanes n) {
         Vec z = load(row.a + u, n);
@@ -253,8 +253,8 @@ struct GruCell {
     }
 };
 
-// Reset before the product: the candidate's waits for r, so that a step has two, each with its own
-// pointwise part in front.
+// Reset before the product: the candidate's product needs r, so a step has two products, each after
+// its own pointwise part.
 struct GruResetBeforeCell {
     static constexpr int GATES = 3;
     static constexpr int FIRST = 2;
@@ -287,7 +287,7 @@ struct GruResetBeforeCell {
         }
     }
 
-    // To z and to the candidate's product.
+    // The gradients of z and of the candidate's product.
     static void backward(const Row& row) {
         const int64_t H = row.H;
         FOR_UNITS(u, n) {
@@ -303,7 +303,7 @@ struct GruResetBeforeCell {
         std::memcpy(row.product + 2 * H, row.p + 2 * H, sizeof(float) * H);
     }
 
-    // From r * h to r and to h.
+    // The gradients of r and h from that of r * h.
     static void reset_backward(const Row& row) {
         const int64_t H = row.H;
         FOR_UNITS(u, n) {
@@ -318,7 +318,7 @@ struct GruResetBeforeCell {
     }
 
 private:
-    // The gradient of what goes into gate g.
+    // The gradient of the argument of gate g.
     static void give(const Row& row, int64_t g, int64_t u, Lanes n, Vec d) {
         const int64_t i = g * row.H + u;
         store(row.a + i, d, n);

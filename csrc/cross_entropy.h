@@ -9,7 +9,7 @@
 //                     once for both products, dh += P W and dW^T += h^T P;
 //   4  dh             the sum of what the threads have.
 //
-// All products are on AMX (tiles.h).  R rows of a block, and what lies around: blocks of 32.
+// All products use AMX (tiles.h).  Sizes are padded to blocks of 32.
 #pragma once
 
 #include "bfloat16.h"
@@ -28,7 +28,7 @@ constexpr int64_t CHUNK = 4;  // blocks of columns that a thread takes at a time
 
 ELMAN_INLINE int64_t blocks(int64_t n) { return (n + BLOCK - 1) / BLOCK; }
 
-// What one thread does, and the memory of the call.
+// The work of one thread, and the memory of the call.
 class CrossEntropyTask {
 public:
     CrossEntropyTask(const CrossEntropy& it, int thread, int threads, float* memory, Barrier& barrier)
@@ -41,7 +41,7 @@ public:
         scale_ = take(S_ * BLOCK);
         h_ = packed(S_ * D_);
         h_t_ = packed(S_ * D_);
-        // From here on each thread has its own.
+        // From here on each thread has separate memory.
         memory += thread * own(it);
         d_h_ = take(S_ * D_ * SQUARE);
         w_ = packed(CHUNK * D_);
@@ -80,7 +80,7 @@ public:
 private:
     static constexpr int64_t SQUARE = BLOCK * BLOCK;
 
-    // Zeros where there is no bias; columns beyond V must not count.
+    // Zeros without a bias; columns beyond V must not count.
     void set_bias() {
         for (int64_t v = first_ * BLOCK; v < last_ * BLOCK; ++v) {
             bias_[v] = v >= it_.V ? -INFINITY : it_.bias ? it_.bias[v] : 0;

@@ -1,8 +1,8 @@
 // Projection and cross-entropy of few rows, for instruction sets without tiles: see cross_entropy.h.
 //
-// With 32 rows a matrix W of 10,000 words is as much to read as to multiply, and a product that packs
-// it first moves it three times.  Here the rows lie side by side in registers, h^T is what is packed,
-// and W goes through as it is, twice:
+// With 32 rows, reading a matrix W of 10,000 words takes as long as multiplying it, and a product that
+// packs W first moves it three times.  Here the rows lie side by side in registers, h^T is packed, and
+// W is read twice without packing:
 //
 //   1  scores        s^T = W h^T, every thread its words, and the largest score of each row;
 //   2  exp and sums  in place, lane by lane;
@@ -20,10 +20,10 @@
 
 namespace {
 
-constexpr int64_t WORDS = 48;  // of a block: with D = 128 its share of W just fits the first cache
+constexpr int64_t WORDS = 48;  // words of a block: with D = 128 its part of W just fits the first cache
 
 // C (ROWS, PANEL) += A^T B over k steps: a step's numbers of A lie side by side.  There are no masks:
-// beside one in its loop GCC keeps the sums in memory.
+// with a mask in the loop GCC keeps the sums in memory.
 template <int ROWS>
 void add_block(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t k, float* c, int64_t ldc) {
     Vec sums[ROWS][2];
@@ -36,7 +36,7 @@ void add_block(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t
             for (int j = 0; j < 2; ++j) sums[r][j] = fma(x, w[j], sums[r][j]);
         }
     }
-    // Sums of sums: thousands of words one after the other would round thousands of times.
+    // Sums of sums: adding thousands of words one by one would round thousands of times.
     for (int r = 0; r < ROWS; ++r)
         for (int j = 0; j < 2; ++j) {
             float* to = c + r * ldc + j * WIDTH;
@@ -52,7 +52,7 @@ constexpr Outer ADD_BLOCK[] = {
 #endif
 };
 
-// What one thread does, and the memory of the call.
+// The work of one thread, and the memory of the call.
 class FewRowsTask {
 public:
     FewRowsTask(const CrossEntropy& it, int thread, int threads, float* memory, Barrier& barrier)
@@ -138,7 +138,7 @@ private:
         return total;
     }
 
-    // Guessed right is what comes first of those with the highest score.
+    // A prediction is right if the target is the first word with the highest score.
     void compare() {
         for (int64_t n = 0; n < it_.N; ++n) {
             const int64_t target = it_.targets[n];
@@ -218,7 +218,7 @@ private:
         }
     }
 
-    // Adds P W of a block of words, a panel of features after the other.
+    // Adds P W of a block of words, one panel of features after another.
     void add_d_h(const float* p, const float* w, int64_t count, float* d_h) {
         const int64_t groups = (it_.N + MAX_ROWS - 1) / MAX_ROWS;
         for (int64_t d = 0; d < it_.D; d += PANEL) {

@@ -8,7 +8,7 @@
 #include "softmax.h"
 #include "step.h"
 
-// On Intel's processors with AMX, and where there are no vectors, torch's products were the faster.
+// On Intel's processors with AMX, and without vectors, torch's products were faster.
 #if !defined(ELMAN_AMX) && (defined(__AVX512F__) || defined(__AVX2__))
 #include "whole_product.h"
 #else

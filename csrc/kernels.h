@@ -1,4 +1,4 @@
-// What the kernels take.  Plain data only: this header is shared by all instruction sets.
+// The arguments of the kernels.  Plain data only: this header is shared by all instruction sets.
 #pragma once
 
 #include <cstdint>
@@ -15,32 +15,32 @@ struct Steps {
 enum Cell : int64_t { RNN_TANH, RNN_RELU, LSTM, GRU, GRU_RESET_BEFORE };
 
 // One layer in one direction over a whole sequence.  T steps, B rows, H units, R features of h (H,
-// or the projection's), G gates.  Pointers may be null where an option is off.
+// or the projection's), G gates.  Pointers can be null where an option is off.
 struct Recurrence {
     int64_t cell = 0, T = 0, B = 0, H = 0, R = 0, threads = 1;
     bool reverse = false;
-    bool bf16 = false;        // products may round what they multiply to bfloat16
-    bool multiplied = false;  // one step whose product with h the caller has already done
+    bool bf16 = false;        // products can round their factors to bfloat16
+    bool multiplied = false;  // one step whose product with h the caller has already computed
 
     const int64_t* start = nullptr;   // (T) first row of step t in packed buffers
     const int64_t* active = nullptr;  // (T) rows still running at step t; rows are in order of length
     const int64_t* order = nullptr;   // (B) the row of the caller's tensors that is r-th by length
 
-    Steps a;     // (G H) what the inputs give to the gates; becomes the gates, then their gradient
-    Steps p;     // (G H) products with h, where they are needed by themselves; then their gradient
-    Steps c;     // (H) cells after each step; of a GRU, in the backward pass: h after each step
-    Steps seen;  // (R) h before each step, as the matrix saw it
-    Steps m;     // (H) what w_hr is multiplied by: output before the projection, or r * h
+    Steps a;     // (G H) inputs' part of the gates; becomes the gates, then their gradient
+    Steps p;     // (G H) products with h, where they are needed separately; then their gradient
+    Steps c;     // (H) cells after each step; for a GRU, in the backward pass: h after each step
+    Steps seen;  // (R) h before each step, after dropout
+    Steps m;     // (H) the factor of w_hr: output before the projection, or r * h
     Steps d_r;   // (R) gradient of the projection's result
     Steps stats; // (2) 1 / deviation of each normalised part
     Steps y;     // (R) output; in the backward pass its gradient
     Steps keep_h, keep_c;  // (R), (H) zoneout: share of the old value
-    Steps decay, d_decay;  // (R) what h is multiplied by before each step, and its gradient
-    float rate_h = 0, rate_c = 0;  // the same where it is one number
+    Steps decay, d_decay;  // (R) factors of h before each step, and their gradient
+    float rate_h = 0, rate_c = 0;  // keep_h and keep_c where they are one number
 
     const float* packed = nullptr;  // w_hh and w_hr as `pack` leaves them, if kept between calls
     // w_hr is the second matrix of a step: the projection (R, H), or W_hn of a reset before (H, H),
-    // whose rows w_hh then lacks.
+    // whose rows are then missing in w_hh.
     const float *w_hh = nullptr, *bias = nullptr, *w_hr = nullptr, *peephole = nullptr;
     const float *gain = nullptr, *gain_c = nullptr, *bias_c = nullptr;
     const float* mask = nullptr;                    // (B, R) recurrent dropout
@@ -65,7 +65,7 @@ struct Rows {
 // C (N, columns) = A (N, K) W (+ bias); C is dense.
 struct Product {
     int64_t N = 0, K = 0, columns = 0, threads = 1;
-    bool bf16 = false;  // what is multiplied may be rounded to bfloat16
+    bool bf16 = false;  // factors can be rounded to bfloat16
     Rows a;
     const float* w = nullptr;
     bool transposed = false;  // w holds W^T (columns, K)
@@ -85,21 +85,21 @@ struct OuterProduct {
     float* c[2] = {};
 };
 
-// Rows of G numbers; the first of them and the rest are normalised each by themselves.  Dense.
+// Rows of G numbers; the first of them and the rest are normalised separately.  Dense.
 struct LayerNorm {
     int64_t N = 0, G = 0, first = 0, threads = 1;
     const float *gain = nullptr, *bias = nullptr;  // (G)
-    float* y = nullptr;       // (N, G): what is normalised, replaced by the result; backward: d_y
+    float* y = nullptr;       // (N, G): the input, replaced by the result; backward: d_y
     float* x = nullptr;       // (N, G) out, normalised only, or null; backward: replaced by d_x
     float* scales = nullptr;  // (N, 2) out, 1 / deviation, or null; backward: in
     float *d_gain = nullptr, *d_bias = nullptr;  // (G) added to
 };
 
-// One layer of a stream: a step at a time, with all that it needs kept between the steps.
+// One layer of a stream: a step at a time, with everything it needs kept between the steps.
 struct StepLayer {
     Recurrence it;  // a, p: one step's (B, G H); h_end, c_end: the state, replaced in place
     int64_t D = 0;  // features of the inputs
-    const float *packed_ih = nullptr, *bias_ih = nullptr;  // (G H); null where `it.bias` has it all
+    const float *packed_ih = nullptr, *bias_ih = nullptr;  // (G H); null where `it.bias` is the sum
     float *out = nullptr, *projected = nullptr;  // (B, H), (B, R); the second is also r * h
 };
 
@@ -118,7 +118,7 @@ struct Softmax {
 // Projection and cross-entropy.  Everything is dense; outputs that are null are not computed.
 struct CrossEntropy {
     int64_t N = 0, D = 0, V = 0, threads = 1;
-    int64_t rows = 0;                  // whose scores are stored at a time
+    int64_t rows = 0;                  // rows whose scores are stored at a time
     const float* h = nullptr;          // (N, D)
     const float* w = nullptr;          // (V, D)
     const float* bias = nullptr;       // (V)
@@ -135,7 +135,7 @@ struct Field {
     int64_t row = 0, step = 0, unit = 1;
 };
 
-// h_t = a_t h_{t-1} + b_t for every row and unit by itself; complex numbers are pairs of floats.
+// h_t = a_t h_{t-1} + b_t for each row and unit; complex numbers are pairs of floats.
 struct Scan {
     int64_t B = 0, T = 0, D = 0, threads = 1;
     bool complex = false;

@@ -1,4 +1,4 @@
-// One layer in one direction as Python sets it up: sizes and weights, then the steps of a part, states
+// One layer in one direction, set up from Python: sizes and weights, then the steps of a part, states
 // and gradients.  Each tensor is checked against the sizes when it is set.
 #pragma once
 
@@ -9,11 +9,11 @@
 
 namespace {
 
-// A call of a layer: what is set in several parts is checked once more when it runs.
+// A call of a layer: tensors that are set separately are checked once more when it runs.
 struct Layer : Recurrence {
     int64_t G = 0;
     const Ragged* ragged = nullptr;
-    int64_t first_step = 0;  // of a part
+    int64_t first_step = 0;  // first step of a part
 
     bool projects() const { return w_hr && cell != GRU_RESET_BEFORE; }
     int64_t gates() const { return cell <= RNN_RELU ? 1 : cell == ::LSTM ? 4 : 3; }
@@ -41,7 +41,7 @@ struct Layer : Recurrence {
     }
 };
 
-// Of the inputs' weights the sizes only: their products are calls of their own, perhaps of torch.
+// Only the sizes of the inputs' weights: their products are separate calls, of ours or torch.
 void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t R, int64_t threads, bool reverse,
                bool bf16, float rate_h, float rate_c, const Ragged* ragged, const Tensor& mask, const Tensor& w_ih,
                const Tensor& bias_ih, const Tensor& gain_ih, const Tensor& w_hh, const Tensor& w_hr, const Tensor& bias, const Tensor& peephole, const Tensor& gain,
@@ -66,7 +66,7 @@ void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t
     it.gain_c = gain_c.maybe<float>("gain_c", {H}), it.bias_c = bias_c.maybe<float>("bias_c", {H});
 }
 
-// Of a ragged batch the steps from `first_step` on.
+// The steps of a ragged batch from `first_step` on.
 void set_part(Layer& it, int64_t T, int64_t first_step, int64_t first, const Tensor& a, const Tensor& p, const Tensor& c,
               const Tensor& seen, const Tensor& m, const Tensor& stats, const Tensor& d_r) {
     need_range(T, 1, ANY, "T"), need_range(first_step, 0, ANY, "first_step");

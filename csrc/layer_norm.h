@@ -2,7 +2,7 @@
 //
 //     y = gain * (x - mean(x)) / deviation(x) + bias
 //
-// Cells use it within a step; whole rows of what the inputs give to the gates are done here.
+// Cells use it within a step; the inputs' part of the gates is normalised here in whole rows.
 #pragma once
 
 #include "kernels.h"
@@ -33,7 +33,7 @@ Moments moments(const float* x, int64_t n) {
     return {mean, 1 / std::sqrt(sum(q) / static_cast<float>(n) + EPSILON)};
 }
 
-// x = (x - mean) / deviation; the scale is kept for the way back.
+// x = (x - mean) / deviation; the scale is kept for the backward pass.
 void normalise(float* x, int64_t n, float* scale) {
     const Moments m = moments(x, n);
     for (int64_t u = 0; u < n; u += WIDTH) {
@@ -43,8 +43,8 @@ void normalise(float* x, int64_t n, float* scale) {
     if (scale) *scale = m.scale;
 }
 
-// d_y = gradient by y = gain * x + bias, where x is normalised.  Replaces x by the gradient of what
-// was normalised, and adds to those of gain and bias.
+// d_y = gradient of y = gain * x + bias, where x is normalised.  Replaces x by the gradient of the
+// input, and adds to the gradients of gain and bias.
 void normalise_backward(const float* d_y, float* x, int64_t n, float scale, const float* gain,
                         float* d_gain, float* d_bias) {
     Vec s = set(0), q = set(0);

@@ -1,4 +1,4 @@
-// The Python module elman.kernels._native: numbers and tensors in (tensor.h checks them), nothing out.
+// The Python module elman.kernels._native: it takes numbers and tensors (checked by tensor.h).
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
@@ -46,7 +46,7 @@ float* scratch(int64_t floats) {
         block.p = std::aligned_alloc(page, whole);
         if (!block.p) throw std::bad_alloc();
 #if defined(MADV_HUGEPAGE)
-        if (page == HUGE_PAGE) madvise(block.p, whole, MADV_HUGEPAGE);  // advice: it may be refused
+        if (page == HUGE_PAGE) madvise(block.p, whole, MADV_HUGEPAGE);  // advice, which can be refused
 #endif
         block.size = floats;
     }
@@ -93,10 +93,10 @@ const std::vector<const Kernels*>& available() {
 
 }  // namespace
 
-template <> struct nb::detail::has_arg_defaults<Ragged> : std::true_type {};  // None is none
+template <> struct nb::detail::has_arg_defaults<Ragged> : std::true_type {};  // None is no batch
 
 NB_MODULE(_native, m) {
-    nb::set_leak_warnings(false);  // at exit Python does not free what modules still refer to
+    nb::set_leak_warnings(false);  // at exit Python does not free objects that modules still refer to
     chosen = available().front();
 
     m.def("instruction_sets", [] {

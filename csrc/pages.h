@@ -1,5 +1,5 @@
-// Memory of large results is touched for the first time by whoever writes them, and there a fault
-// for each small page costs more than the numbers do.
+// The memory of a large result is first touched when it is written, and a page fault for each small
+// page costs more than computing the numbers.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,8 @@
 #include <sys/mman.h>
 #endif
 
-// Ask for pages of 2 MiB instead of 4 KiB; nothing happens where the system has none.  Only above
-// 32 MiB, where glibc never reuses freed memory: what is reused has its pages already.
+// Ask for pages of 2 MiB instead of 4 KiB; nothing happens if the system has none.  Only above
+// 32 MiB, where glibc never reuses freed memory: reused memory has its pages already.
 inline void use_huge_pages(void* p, int64_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     constexpr uintptr_t HUGE_PAGE = 1 << 21;

@@ -177,8 +177,8 @@ enum Order { ROW_MAJOR, K_MAJOR };
 
 // COLUMNS registers side by side, two from each panel; the last is cut to `last`.
 //
-// Given the panel that follows, it is fetched into the second cache meanwhile: a large matrix comes
-// from further away at every step.
+// If the next panel is given, it is fetched into the second cache meanwhile: a large matrix is read
+// from a slower memory at every step.
 template <int ROWS, int COLUMNS, bool AHEAD, bool DOT, Order ORDER>
 void tile(const float* a, int64_t lda, const float* packed, int64_t k, float* c, int64_t ldc,
           bool add, Lanes last, const float* next) {
@@ -186,7 +186,7 @@ void tile(const float* a, int64_t lda, const float* packed, int64_t k, float* c,
     for (int r = 0; r < ROWS; ++r)
         for (int j = 0; j < COLUMNS; ++j) {
             sums[r][j] = set(0);
-            PREFETCH(c + r * ldc + j * WIDTH, 3);  // wanted below, and maybe far away
+            PREFETCH(c + r * ldc + j * WIDTH, 3);  // used below, and possibly not in the cache
         }
     const int64_t panel = k * PANEL;
 #pragma GCC unroll 2
@@ -247,8 +247,8 @@ constexpr Strip BY_ROWS[] = {
 #undef ROWS
 };
 
-// Panels first..last of C (rows, columns) (+)= A (rows, k) W.  A matrix that is larger than the cache
-// is best gone through in turns from both ends: what was used last is still there.
+// Panels first..last of C (rows, columns) (+)= A (rows, k) W.  A matrix larger than the cache is best
+// traversed from alternating ends: the panels used last are still in the cache.
 template <bool DOT = false>
 void product(int64_t rows, const float* a, int64_t lda, const float* packed, int64_t k,
              int64_t columns, int64_t first, int64_t last, float* c, int64_t ldc, bool add,
@@ -259,7 +259,7 @@ void product(int64_t rows, const float* a, int64_t lda, const float* packed, int
         return;
     }
     const bool large = packed_size(k, columns) > 200000;
-    // One panel after the other, so that it is read from the second cache once.
+    // One panel after another, so that each is read from the second cache once.
     for (int64_t i = first; i < last; ++i) {
         const int64_t p = from_end ? first + last - 1 - i : i, next = from_end ? p - 1 : p + 1;
         const bool ahead = large && i + 1 < last;

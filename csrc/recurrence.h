@@ -1,11 +1,11 @@
 // The time loop of every gated recurrence, forward and backward: written once for all cells.
 //
-// A step is a product of the rows' states with a packed matrix and a pointwise part; some cells then
-// have a second product: with the projection, or, before the pointwise part, of what the gates of the
-// first let through of h.  Threads share the work in one of two ways:
+// A step is a product of the rows' states with a packed matrix and a pointwise part; some cells have
+// a second product: with the projection, or, before the pointwise part, of the gated h.  Threads
+// share the work in one of two ways:
 //
 //   by rows    each thread runs some rows through all steps and never waits for the others;
-//   by units   each computes some columns of the products for all rows; they meet twice a step.
+//   by units   each computes some columns of the products for all rows; they wait twice per step.
 //              For few rows, and for matrices that do not fit into one core's second cache.
 //
 // Rows are in order of length, longest first, so that those still running at a step come first; a
@@ -30,7 +30,7 @@ public:
     // The sequence in the order in which the state flows.
     int64_t step(int64_t i) const { return args.reverse ? args.T - 1 - i : i; }
     int64_t running(int64_t t) const { return args.active ? args.active[t] : args.B; }
-    // How many of this thread's rows are among the first n.
+    // The number of this thread's rows among the first n.
     int64_t mine(int64_t n) const { return n <= rows_first ? 0 : (n - rows_first + rows_step - 1) / rows_step; }
     // Row j of this thread, in order of length; and in the caller's tensors.
     int64_t sorted(int64_t j) const { return rows_first + j * rows_step; }
@@ -44,7 +44,7 @@ public:
     // From one of the thread's rows to the next, in buffers whose rows are not reordered.
     int64_t pitch(const Steps& s) const { return s.row * rows_step; }
 
-    // Panels of a product that are this thread's.
+    // The panels of a product that belong to this thread.
     int64_t from(int64_t columns) const { return by_units ? panels(columns) * thread / threads : 0; }
     int64_t to(int64_t columns) const { return by_units ? panels(columns) * (thread + 1) / threads : panels(columns); }
     bool rounds() const { return BFLOAT16 && args.bf16; }
@@ -135,7 +135,7 @@ void scale(float* to, const float* x, const float* y, int64_t first, int64_t las
     }
 }
 
-// What of a row the pointwise part needs that stays the same at all steps.
+// The arguments of the pointwise part of a row that are constant over all steps.
 Row make_row(const Time& time, const Memory& memory) {
     const Recurrence& a = time.args;
     Row row{};
@@ -153,12 +153,12 @@ Row make_row(const Time& time, const Memory& memory) {
     return row;
 }
 
-// Rows that one thread's pointwise part does: all if it does some units of each.
+// The rows of one thread's pointwise part: all, if it computes some units of each.
 struct RowShare { int64_t first, step; };
 ELMAN_INLINE RowShare row_share(const Time& time) {
     return time.by_units && time.args.gain ? RowShare{time.thread, time.threads} : RowShare{0, 1};
 }
-// The same for work on whole rows.
+// The rows of one thread for work on whole rows.
 ELMAN_INLINE RowShare whole_rows(const Time& time) {
     return time.by_units ? RowShare{time.thread, time.threads} : RowShare{0, 1};
 }
@@ -216,7 +216,7 @@ void run_forward(Time& time, const Memory& memory) {
     }
     time.meet_all();
 
-    // h_t from what came out of the cell: zoneout, and to the caller.
+    // h_t from the output of the cell: apply zoneout, and write it to the caller's memory.
     const auto finish = [&](int64_t j, int64_t t, int64_t first, int64_t last) {
         const float *keep = time.at(a.keep_h, t, j), *from = result + j * ld_p;
         float* y = time.at(a.y, t, j);
@@ -315,7 +315,7 @@ void run_backward(Time& time, const Memory& memory) {
     row.d_peephole = sums + 2 * G;
     row.d_gain_c = sums + 2 * G + 3 * a.H;
     row.d_bias_c = a.bias_c ? sums + 2 * G + 4 * a.H : nullptr;
-    // The gradient of h_t: d_result goes on through the cell, d_h around it by zoneout.
+    // The gradient of h_t: d_result flows through the cell, d_h around it by zoneout.
     const auto begin = [&](int64_t j, int64_t t, int64_t first, int64_t last) {
         const float *keep = time.at(a.keep_h, t, j), *d_y = time.at(a.y, t, j);
         float *d = d_h + j * ld_r, *through = d_result + j * ld_p;

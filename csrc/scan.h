@@ -1,12 +1,12 @@
 // Linear recurrence h_t = a_t h_{t-1} + b_t, forward and backward: one pass over the sequence.
 //
-// There are two flops for every twelve bytes, so what counts is that each number is read or written
-// once, in the order in which it lies in memory.  A thread therefore takes a span of neighbouring
+// There are two flops for every twelve bytes, so it is important that each number is read or written
+// once, in memory order.  A thread therefore takes a span of neighbouring
 // numbers (units, and rows where the steps lie further apart than the rows), keeps their state in the
-// first cache and goes through time with it.  What it needs next is prefetched, since the steps of a
-// span are too far apart for the processor to guess; large results go past the cache.
+// first cache and runs through time.  The next numbers are prefetched, since the steps of a span are
+// too far apart for the processor to predict; large results bypass the cache.
 //
-// With g_t the gradient of h_t, c_t = conj(a_t) g_t what flows back to h_{t-1}:
+// With g_t the gradient of h_t, and c_t = conj(a_t) g_t the part that flows back to h_{t-1}:
 //
 //   g_t = d_h_t + c_{t+1}     d_b_t = g_t     d_a_t = g_t conj(h_{t-1})     d_h0 = c_1
 #pragma once
@@ -22,7 +22,7 @@ constexpr int64_t SPAN = 2048;        // floats of state that are carried throug
 constexpr int64_t NARROW = 256;       // floats of a step that are not shared
 constexpr int64_t ENOUGH = 1 << 17;   // floats that make a second thread worth its start
 constexpr int64_t LINE = 16;          // floats in a cache line
-constexpr int64_t AHEAD = 512;        // floats between what is worked on and what is prefetched
+constexpr int64_t AHEAD = 512;        // floats from the current numbers to the prefetched ones
 constexpr int64_t LARGE = 1 << 22;    // floats of a result that no cache would keep
 
 // All lanes of a register, where `Lanes` would be some.
@@ -61,13 +61,13 @@ struct Numbers {
     }
 };
 
-// A field's units at one step of one row.  DENSE: they are neighbours, as is known beforehand.
+// A field's units at one step of one row.  DENSE: they are known to be neighbours in memory.
 template <bool COMPLEX, bool DENSE>
 struct Units {
     static constexpr int64_t FLOATS = Numbers<COMPLEX>::FLOATS;
     float* p;
     int64_t pitch;  // floats from one number to the next
-    int64_t ahead;  // bytes to what is prefetched
+    int64_t ahead;  // bytes to the prefetched numbers
     bool past;      // written past the cache
 
     Units(const Field& f, int64_t row, int64_t step, int64_t unit, int64_t later, bool large = false)
@@ -106,7 +106,7 @@ private:
         store(part, x);
         for (int64_t i = 0; i < floats; ++i) *at(u + i) = part[i];
     }
-    // May lie beyond the end of the field, where it does nothing; so it is no pointer.
+    // An address that can be beyond the end of the field, where it does nothing; hence no pointer.
     ELMAN_INLINE void prefetch(int64_t u) const {
 #if defined(__GNUC__)
         if (WIDTH == LINE || u % LINE == 0)
@@ -183,9 +183,9 @@ public:
     }
 
 private:
-    enum Gradient { NONE, STORED, ADDED, SUMMED };  // what becomes of d_a
+    enum Gradient { NONE, STORED, ADDED, SUMMED };  // how d_a is stored
 
-    // Whether this row is the first whose d_a arrives where it is kept.
+    // Whether this row is the first whose d_a is added to its place.
     bool first(int64_t row) const { return row == 0 || s.d_a.row != 0; }
 
     // So many steps that AHEAD floats lie between.
@@ -255,7 +255,7 @@ void run_thread(const Scan& s, int thread, int threads) {
     int64_t span = smaller(whole, SPAN);
     if (by_units) {
         const int64_t share = ((n + threads - 1) / threads + LINE - 1) / LINE * LINE;
-        // Of narrower parts of a step the cores fetch each other's lines, which costs more than it gains.
+        // With narrower parts of a step the cores fetch each other's lines, which costs more than it gains.
         span = smaller(span, share < NARROW ? NARROW : share);
     }
     const bool time_major = s.b.p ? s.b.step > s.b.row : s.h.step > s.h.row;

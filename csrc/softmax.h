@@ -63,7 +63,7 @@ RowLoss softmax_row(const Softmax& it, float* x, int64_t target, float* d_bias) 
             if (d_bias) store(d_bias + u, load(d_bias + u, l) + p, l);
         }
     }
-    // Guessed right is what comes first of those with the highest score.
+    // A prediction is right if the target is the first word with the highest score.
     bool right = !gradient && score == top && total == total;
     for (int64_t v = 0; right && v < target; ++v) right = x[v] != top;
     return {std::log(static_cast<double>(total)) + top - score, right};

@@ -13,8 +13,8 @@ void pack_transposed(const float* w, int64_t k, int64_t columns, float* to) {
     pack(w, k, columns, true, 0, panels(columns), to);
 }
 
-// Matrices that are larger than the cache are gone through in turns from both ends, step by step: what
-// was used last is still there.
+// Matrices larger than the cache are traversed from alternating ends, step by step: the panels used
+// last are still in the cache.
 template <class Cell>
 void step_layer(const StepLayer& layer, const float* x, bool from_end, int thread, int threads, Barrier& barrier) {
     const Recurrence& a = layer.it;
@@ -31,7 +31,7 @@ void step_layer(const StepLayer& layer, const float* x, bool from_end, int threa
             product(a.B, from, k, packed, k, columns, end - TOGETHER > first ? end - TOGETHER : first, end, to, ld, add, true);
     };
     float* target = a.p.p ? a.p.p : a.a.p;
-    // What comes second is added.  Where h multiplies some gates only, the inputs have to fill them all first.
+    // The second product is added.  If h multiplies only some gates, the inputs must fill them all first.
     const bool inputs_last = from_end && !INNER;
     if (inputs_last) multiply(a.h_end, a.R, a.packed, F, target, G, false);
     multiply(x, layer.D, layer.packed_ih, G, a.a.p, G, inputs_last && !a.p.p);

@@ -1,4 +1,4 @@
-// A stack of layers that takes one step at a time, and what notices that its weights have changed.
+// A stack of layers that takes one step at a time, and a watch that detects changes of its weights.
 #pragma once
 
 #include <algorithm>
@@ -72,9 +72,8 @@ public:
     }
 };
 
-// Notices that parameters of a module are others than they were.  A change through `.data` moves no
-// version counter, so that the numbers are compared, too:
-// some of them, or all.
+// Detects that parameters of a module have changed.  A change through `.data` does not increment the
+// version counter, so some or all of the numbers are compared too.
 class Watch {
     static constexpr int SAMPLES = 8;
     struct Parameter {
@@ -86,7 +85,7 @@ class Watch {
         float samples[SAMPLES];
     };
     nb::dict parameters;
-    std::vector<Parameter> seen;  // as they were
+    std::vector<Parameter> seen;  // at the last check
 
     static int64_t version_of(nb::handle tensor) {
         static PyObject* const name = PyUnicode_InternFromString("_version");

@@ -1,4 +1,4 @@
-// What keeps a processor out of its slow path for numbers near zero.
+// Keeps a processor out of its slow path for numbers near zero.
 #pragma once
 
 #if defined(__SSE2__)

@@ -1,15 +1,15 @@
-// Threads that work on one thing together and may wait for each other.
+// Threads that work together and can wait for each other.
 #pragma once
 
 #include "subnormal.h"
 #include "threads.h"
 
-float* scratch(int64_t floats);  // of this thread, kept between calls; its contents are arbitrary
+float* scratch(int64_t floats);  // memory of this thread, kept between calls, with arbitrary contents
 
 namespace {
 
-// body(thread, threads, barrier) on each of so many threads.  Inside another parallel region there may
-// be fewer than asked for: then one does everything.
+// Runs body(thread, threads, barrier) on this number of threads.  Inside another parallel region there
+// can be fewer than requested: then one thread does everything.
 template <class F>
 void in_team(int threads, const F& body) {
     Barrier barrier(threads), alone(1);

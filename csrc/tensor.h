@@ -27,7 +27,7 @@ struct DLView {
     uint64_t byte_offset;
 };
 
-// Of numbers: code and bits as DLPack has them.
+// Types of numbers: code and bits of DLPack.
 constexpr int type_of(int code, int bits) { return code << 8 | bits; }
 constexpr int BFLOAT16_TYPE = type_of(4, 16);
 template <class T> struct Type;
@@ -48,7 +48,7 @@ class Tensor {
     void* data = nullptr;
     int64_t shape[MOST], strides[MOST];
     int ndim = 0;
-    int type = -1;  // code and bits of DLPack; -1: there are no numbers of the CPU to be had
+    int type = -1;  // code and bits of DLPack; -1: there are no numbers in the CPU's memory
 
     using Read = int (*)(void*, DLView*);
     static PyObject* torch_tensor();
@@ -88,12 +88,12 @@ class Tensor {
         for (int d = 0; d < ndim; ++d) numbers *= shape[d];
         return numbers;
     }
-    // Whether these float32 numbers are still there, and all of it.
+    // Whether the tensor still has exactly these float32 numbers.
     bool is_at(const float* p, int64_t numbers) const {
         return type == Type<float>::value && data == p && count() == numbers && is_dense();
     }
 
-    // Dense memory of exactly this shape, perhaps with dimensions of one in front of it.
+    // Dense memory of exactly this shape, possibly with leading dimensions of one.
     template <class T>
     T* dense(const char* name, std::initializer_list<int64_t> wanted) const {
         const int more = ndim - static_cast<int>(wanted.size());
@@ -103,7 +103,7 @@ class Tensor {
         if (!fits) refuse(name, Type<T>::name, wanted_shape(wanted));
         return static_cast<T*>(data);
     }
-    // The same, or null for None.
+    // Dense memory of this shape, or null for None.
     template <class T>
     T* maybe(const char* name, std::initializer_list<int64_t> wanted) const {
         return given() ? dense<T>(name, wanted) : nullptr;
@@ -123,12 +123,12 @@ class Tensor {
     }
 
     struct Matrix { void* p; int64_t rows, columns, row; bool bf16; };
-    // A matrix with numbers of a row side by side, float32 or, if it may be, bfloat16.
+    // A matrix with numbers of a row side by side, float32 or, if that is allowed, bfloat16.
     Matrix matrix(const char* name, bool maybe_bf16) const;
 
     struct Span { int64_t begin, end; };
     // Steps of a dense float32 matrix (n, columns) from row `first` on, of which the kernel uses the
-    // rows of a span; none for None.  Packed steps know their place from a first row that may be negative.
+    // rows of a span; none for None.  Packed steps count from a first row that can be negative.
     Steps rows(const char* name, int64_t columns, int64_t first, Span used, int64_t rows_a_step, bool packed) const;
     // Steps from this one on of (T, B, columns), or packed (N, columns), numbers of a row side by side.
     Steps steps(const char* name, int64_t first, int64_t count, int64_t B, int64_t columns, int64_t packed_rows) const;
@@ -138,7 +138,7 @@ class Tensor {
     struct Batch { void* p; int64_t step, row, bytes; int type; };  // strides in bytes
     // (T, B, D) with numbers of a row side by side, of float32 or bfloat16.
     Batch batch(const char* name, int64_t T, int64_t B, int64_t D) const;
-    // (N, D), dense, of the type of that.
+    // (N, D), dense, with the type of the batch.
     void* packed(const char* name, int64_t N, int64_t D, int type) const;
 };
 
@@ -148,7 +148,7 @@ extern const Kernels* chosen;
 // Raise a class of elman.errors.
 [[noreturn]] void raise(const char* error, const std::string& message);
 
-// A required part of a call.
+// A required argument of a call.
 void need(const void* p, const char* name);
 void need_range(int64_t n, int64_t low, int64_t high, const char* name);
 constexpr int64_t ANY = int64_t{1} << 40;

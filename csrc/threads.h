@@ -1,8 +1,8 @@
-// Work on several threads: those of the OpenMP runtime that torch has already started.
+// Work on several threads, which belong to the OpenMP runtime that torch has already started.
 //
-// A second team of our own would fight with torch's for the cores, since idle OpenMP threads spin
-// for a while before they sleep.  So the runtime that is in the process is looked up and asked;
-// without one (and in a child process after fork, whose team is gone) the caller works alone.
+// A second team would compete with torch's for the cores, since idle OpenMP threads spin for a while
+// before they sleep.  The runtime of the process is therefore looked up and used; without one (and in
+// a child process after fork, whose team is gone) the caller works alone.
 #pragma once
 
 #include <atomic>
@@ -15,7 +15,7 @@ void parallel(int threads, Body body, void* context);
 const char* threads_name();
 
 // All threads of a team wait for each other.  They spin, because a step of a recurrence is shorter
-// than a system call, but give way to other programs before long.
+// than a system call, but soon yield to other programs.
 class Barrier {
 public:
     explicit Barrier(int threads) : threads_(threads) {}

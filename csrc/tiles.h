@@ -1,16 +1,16 @@
 // Products of float32 matrices on AMX, at the accuracy of float32.
 //
 // AMX multiplies bfloat16 (8 significant bits) and adds in float32.  A float32 number is the sum of
-// three bfloat16 numbers, x = x0 + x1 + x2, each the rounded rest of those before; of the nine
-// products of the parts the six that matter at 24 bits are taken (Henry, Tang, Heinecke 2019,
+// three bfloat16 numbers, x = x0 + x1 + x2, each the rounded remainder of the previous ones; six of
+// the nine products of the parts matter at 24 bits and are computed (Henry, Tang, Heinecke 2019,
 // arXiv:1904.06376):
 //
 //     x y = x0 y0 + (x0 y1 + x1 y0) + (x0 y2 + x1 y1 + x2 y0) + O(2^-24)
 //
-// What differs from a float32 product: an infinity gives NaN, and so do numbers above 3.38e38, which
-// have no bfloat16; subnormal parts count as zero.
+// Unlike in a float32 product, an infinity gives NaN, and so do numbers above 3.38e38, which have no
+// bfloat16; subnormal parts count as zero.
 //
-// A tile holds 16 rows of 16 pairs of bfloat16.  Of A a row is a row, and pairs run along k; of B a
+// A tile holds 16 rows of 16 pairs of bfloat16.  In A a row is a row, and pairs run along k; in B a
 // row is a pair of k, and columns are columns.  A block of C is 2 x 2 tiles, kept in four tile
 // registers while k runs; strips of A and B, two tiles wide, lie packed in the order of use.
 #pragma once

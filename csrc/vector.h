@@ -25,7 +25,7 @@ namespace {
 #if defined(__AVX512F__)
 
 constexpr int WIDTH = 16;      // floats in a register
-constexpr int REGISTERS = 32;  // that the instruction set has
+constexpr int REGISTERS = 32;  // registers of the instruction set
 struct Vec { __m512 v; };
 
 // The first n lanes of a register; the others are neither read nor written.
@@ -44,14 +44,14 @@ ELMAN_INLINE Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
-// Of two numbers; where b is NaN the result is NaN.
+// The maximum of two numbers; if b is NaN the result is NaN.
 ELMAN_INLINE Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
-// Of complex numbers, real and imaginary parts in turns: one part in both places; and exchanged.
+// For alternating real and imaginary parts: one part in both places; and the parts exchanged.
 ELMAN_INLINE Vec real(Vec a) { return {_mm512_moveldup_ps(a.v)}; }
 ELMAN_INLINE Vec imaginary(Vec a) { return {_mm512_movehdup_ps(a.v)}; }
 ELMAN_INLINE Vec exchanged(Vec a) { return {_mm512_permute_ps(a.v, 0xb1)}; }
-// Store to memory without a place in the cache; p is aligned to the register.
+// Store to memory, bypassing the cache; p is aligned to the register.
 ELMAN_INLINE void stream(float* p, Vec a) { _mm512_stream_ps(p, a.v); }
 // 2^23 times the lowest bits of a, as a float: see exp_minus_1.
 ELMAN_INLINE Vec bits_to_exponent(Vec a) {
@@ -235,7 +235,7 @@ ELMAN_INLINE Vec reciprocal(Vec a) { ELMAN_EACH(1 / a.v[i]); }
 
 ELMAN_INLINE void operator+=(Vec& a, Vec b) { a = a + b; }
 
-// What was streamed is seen by other threads from here on.
+// Streamed stores are visible to other threads from here on.
 ELMAN_INLINE void end_streams() {
 #if defined(__AVX2__)
     _mm_sfence();

@@ -1,6 +1,6 @@
-// Products over all steps of a part: what the inputs give to the gates, and the gradients of inputs
-// and matrices.  Packing and the tile are those of product.h; here are blocks that fit the caches, and
-// operands that lie in memory as the caller has them: no copy, no turning round, sums in float.
+// Products over all steps of a part: the inputs' part of the gates, and the gradients of inputs and
+// matrices.  Packing and the tile are those of product.h; blocks fit the caches, and operands stay in
+// the caller's memory: no copy, no transposition, sums in float.
 #pragma once
 
 #include "bfloat16.h"
@@ -21,7 +21,7 @@ ELMAN_INLINE float to_float(uint16_t bf16) {
     return x;
 }
 
-// Row n as floats: where they lie, or copied to `to`.
+// Row n as floats: in place, or copied to `to`.
 const float* row_of(const Rows& m, int64_t n, int64_t width, float* to) {
     const int64_t step = n / m.per_step, at = n % m.per_step;
     if (step == m.initial_step) return m.initial ? m.initial + at * width : nullptr;
@@ -36,7 +36,7 @@ ELMAN_INLINE int64_t share_of(int64_t n, int thread, int threads) { return n * t
 
 struct Team { int threads; bool by_columns; };
 
-// W may be packed in blocks of k, each like a matrix of its own; W^T is not cut.
+// W can be packed in blocks of k, each like a separate matrix; W^T is not cut.
 template <bool DOT>
 int64_t depth_of(const Product& it) {
     const int64_t all = words<DOT>(it.K), blocks = it.transposed ? 1 : (all + DEEPEST - 1) / DEEPEST;
@@ -64,7 +64,7 @@ void multiply_rows(const Product& it, const float* packed, float* own, int threa
     const int64_t from = team.by_columns ? 0 : share_of(it.N, thread, team.threads);
     const int64_t to = team.by_columns ? it.N : share_of(it.N, thread + 1, team.threads);
     const int64_t begin = first * PANEL, end = last * PANEL < it.columns ? last * PANEL : it.columns;
-    // Rows that lie at equal distances are used where they are.
+    // Rows at equal distances are used in place.
     const bool straight = !DOT && !it.a.bf16 && it.a.initial_step < 0 && it.a.step == it.a.row * it.a.per_step;
     float* row = own + ROWS_AT_ONCE * lda;
     for (int64_t r = from; r < to; r += ROWS_AT_ONCE) {
@@ -126,7 +126,7 @@ void add_outer(const OuterProduct& it, float* panels_of_b, int64_t panels_size, 
     for (int64_t k0 = 0; k0 < it.N; k0 += each * DEPTH_AT_ONCE) {
         const int64_t depth = it.N - k0 < each * DEPTH_AT_ONCE ? it.N - k0 : each * DEPTH_AT_ONCE;
         const int64_t kw = words<DOT>(depth);
-        // Two buffers take turns: whoever fills one knows that all have done with it.
+        // Two buffers alternate, so that no thread fills a buffer that others still read.
         float* const block = panels_of_b + (turn ? panels_size : 0);
         turn = !turn;
         float* packed = block;
@@ -136,7 +136,7 @@ void add_outer(const OuterProduct& it, float* panels_of_b, int64_t panels_size, 
         }
         barrier.wait();
         for (int64_t g = from; g < to; g += group) {
-            // This group's columns of A, word after word; a strip is MAX_ROWS of them.
+            // This group's columns of A, word by word; a strip has MAX_ROWS of them.
             const int64_t width = to - g < group ? to - g : group;
             for (int64_t i = 0; i < kw; ++i) {
                 const float* x = it.a + (k0 + each * i) * it.a_row + g;

@@ -1,4 +1,4 @@
-"""Attention: what of a source a decoder looks at, step by step.
+"""Attention: a weighted mean of the source at each step of a decoder.
 
     a_st = softmax_t(e_st),   context_s = sum_t a_st v_t
 
@@ -7,8 +7,8 @@
     multiplicative  e_st = q_s . W h_t
     multi-head      several of W_q q_s . W_k h_t / sqrt(d) side by side, each with values W_v h_t
 
-With coverage, how much an element was looked at before is a part of what q_s is compared with: to
-U h_t, h_t, W h_t or W_k h_t is added
+With coverage, the attention that an element has received in previous steps also enters the score:
+to U h_t, h_t, W h_t or W_k h_t is added
 
     w_c sum_{r < s} a_rt            (the mean over heads, if there are several)
 
@@ -16,8 +16,8 @@ Sources: Bahdanau, Cho and Bengio 2014 (arXiv:1409.0473) for the first; Luong, P
 (arXiv:1508.04025) for the next two; Vaswani et al. 2017 (arXiv:1706.03762) for the last.  Coverage:
 See, Liu and Manning 2017 (arXiv:1704.04368), with the first.
 
-What depends on the source alone is computed once (`Memory`).  A source without elements has a
-context of zeros.
+Everything that depends on the source alone is computed once (`Memory`).  A source without elements
+has a context of zeros.
 
 Shape legend: B rows, H heads, S steps of the decoder, T of the source, Q features of a query, M of
 the source.
@@ -39,13 +39,13 @@ KINDS = ("additive", "dot", "multiplicative", "multi-head")
 
 
 class Memory(NamedTuple):
-    """A source as attention sees it.
+    """A source, prepared for attention.
 
     Attributes:
         keys: (B, T, Q).
         values: (B, T, M).
         mask: boolean (B, T), true where there is an element.
-        seen: (B, T) how much was looked at each so far; None without coverage.
+        seen: (B, T) sum of the weights of each element so far; None without coverage.
     """
 
     keys: Tensor
@@ -54,7 +54,7 @@ class Memory(NamedTuple):
     seen: Tensor | None = None
 
     def rows(self, which: Tensor) -> Memory:
-        """Rows by index, any number of times: for beams."""
+        """Return rows by index, each any number of times, as beams need it."""
         keys, values, mask = (part.index_select(0, which) for part in self[:3])
         seen = None if self.seen is None else self.seen.index_select(0, which)
         return Memory(keys, values, mask, seen)
@@ -66,9 +66,9 @@ class Attention(nn.Module):
     Args:
         query_size: Q.
         memory_size: M.
-        kind: see the top of the file.
-        heads: of multi-head.
-        coverage: what was looked at before has a say; steps are then taken one by one.
+        kind: the scores to use.
+        heads: number of heads of multi-head attention.
+        coverage: the scores depend on the weights of previous steps, so steps run one by one.
 
     Raises:
         ArgumentError: the sizes do not fit the kind.
@@ -119,7 +119,7 @@ class Attention(nn.Module):
         self.cover = nn.Parameter(torch.zeros(query_size)) if coverage else None
 
     def remember(self, states: Padded) -> Memory:
-        """What of the source can be computed before the first query."""
+        """Return everything that can be computed from the source before the first query."""
         h = states.cleared()
         keys = h if self.kind == "dot" else self.key(h)
         values = self.value(h) if self.kind == "multi-head" else h
@@ -127,7 +127,7 @@ class Attention(nn.Module):
         return Memory(keys, values, states.mask(), seen)
 
     def forward(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Memory]:
-        """Contexts (B, S, M) and weights (B, S, T) of queries (B, S, Q), and what was seen then."""
+        """Return contexts (B, S, M), weights (B, S, T) and the memory, for queries (B, S, Q)."""
         q = self.query(query) if self.kind in ("additive", "multi-head") else query
         mask, seen = memory.mask[:, None, None], memory.seen
         if seen is None or self.cover is None:
@@ -147,13 +147,13 @@ class Attention(nn.Module):
         return context, weights.mean(1), memory._replace(seen=seen)
 
     def _scores(self, q: Tensor, keys: Tensor) -> Tensor:
-        """e (B, H, S, T)."""
+        """Return the scores e (B, H, S, T)."""
         if self.kind == "additive":
             scores: Tensor = torch.tanh(q.unsqueeze(2) + keys.unsqueeze(1)) @ self.energy
             return scores.unsqueeze(1)
         return self._heads(q) @ self._heads(keys).transpose(2, 3) / self.scale
 
     def _heads(self, x: Tensor) -> Tensor:
-        """(B, T, H * n) as (B, H, T, n)."""
+        """Reshape (B, T, H * n) to (B, H, T, n)."""
         heads: Tensor = x.unflatten(2, (self.heads, -1))
         return heads.transpose(1, 2)

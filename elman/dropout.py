@@ -2,12 +2,12 @@
 
     element    y = x * m,      m ~ Bernoulli(1 - p) / (1 - p), drawn for every element
     locked     one m (B, 1, D) for a whole sequence: "variational" dropout
-    weights    a mask over a matrix, drawn once a call: DropConnect
+    weights    a mask over a matrix, drawn once per call: DropConnect
 
 Sources: Hinton et al. 2012 (arXiv:1207.0580); Gal and Ghahramani 2016 (arXiv:1512.05287);
 Wan et al. 2013 and Merity et al. 2017 (arXiv:1708.02182) for weights.
 
-Randomness comes from the generator given, or else from torch's own, as in torch.nn.
+Random numbers are from the given generator, or else from torch's default, as in torch.nn.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from elman.errors import ArgumentError
 
-STEPS = 2**16  # of a probability
+STEPS = 2**16  # resolution of a probability
 
 
 def check_probability(name: str, value: float) -> float:
@@ -38,9 +38,12 @@ def choose(
     device: torch.device,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """True with probability p, a multiple of 1 / STEPS and at least one, anywhere in the shape."""
-    # A generator's 64 bits are enough for four places: it works alone, on one core, and takes three
-    # times as long to give each its own.
+    """Return a boolean tensor, true with probability p, rounded to a positive multiple of 1/STEPS.
+
+    All elements are independent.
+    """
+    # The 64 bits of one random number serve four elements: the generator runs on one core, and
+    # separate numbers take three times as long.
     count = math.prod(shape)
     words = torch.empty(-(-count // 4), dtype=torch.int64, device=device)
     numbers = words.random_(-(2**63), None, generator=generator).view(torch.int16)[:count]
@@ -54,16 +57,16 @@ def _steps(p: float) -> int:
 def keep_mask(
     like: Tensor, shape: Sequence[int], p: float, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """A mask of 0 (with probability p) and 1 / (1 - p), of the dtype and device of `like`.
+    """Return a mask of 0 (with probability p) and 1 / (1 - p), with dtype and device of `like`.
 
-    p is rounded as by `choose`, also in what the mask is divided by.
+    p is rounded as in `choose`, in the divisor too.
     """
     kept = choose(shape, 1 - p, device=like.device, generator=generator)
     return kept.to(like.dtype).mul_(STEPS / _steps(1 - p))
 
 
 def dropout(x: Tensor, p: float, *, generator: torch.Generator | None = None) -> Tensor:
-    """Drop single elements, or entries of a weight matrix; without a generator by torch's own."""
+    """Drop single elements, or entries of a weight matrix; without a generator torch's is used."""
     if p == 0:
         return x
     if generator is None:

@@ -1,4 +1,4 @@
-"""Everything that Elman raises on purpose.
+"""The errors that Elman raises on purpose.
 
     ElmanError
     |-- DataError         a file, a record or a column is not what was expected
@@ -6,14 +6,14 @@
     |   |-- TensorError     a tensor has another dtype, shape or device (a RuntimeError too)
     |   `-- UntrainedError  a model is used before it is trained (an AttributeError too)
     |-- FolderError       a model or run folder is missing, damaged, foreign or in the way
-    |-- DivergenceError   training met a loss or a gradient that is not a finite number
+    |-- DivergenceError   a loss or a gradient in training is not a finite number
     `-- LostProcessError  another process of a run has ended, so that it cannot go on
 
     KeyboardInterrupt
-    `-- Stopped           training was asked to stop, and did so in good order
+    `-- Stopped           training was asked to stop, and stopped cleanly
 
-Each message is one line: what (file and line, or argument), what arrived, what was expected,
-and a remedy. The command line prints that line and ends with exit code 2.
+Each message is one line: the place (file and line, or argument), the value that arrived, the
+value that was expected, and a remedy. The command line prints it and exits with code 2.
 """
 
 
@@ -42,7 +42,7 @@ class FolderError(ElmanError):
 
 
 class DivergenceError(ElmanError):
-    """Training met a loss or a gradient that is not a finite number."""
+    """A loss or a gradient in training is not a finite number."""
 
 
 class LostProcessError(ElmanError):
@@ -50,7 +50,7 @@ class LostProcessError(ElmanError):
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was asked to stop by Ctrl-C or SIGTERM, and did so in good order.
+    """Training was asked to stop by Ctrl-C or SIGTERM, and stopped cleanly.
 
     Attributes:
         signal: the number of the signal.

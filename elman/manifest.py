@@ -1,14 +1,14 @@
-"""The manifest of a model folder: length and checksum of each part, so that none is mixed up.
+"""The manifest of a model folder: length and checksum of each file, to detect damage and mix-ups.
 
     {"config.json": [[1495, 2867011]], "weights.safetensors": [[4020, 90117], [4020, 33421]]}
 
-Two contents are those before and after a change on which the process was stopped; null is no file.
-A part is written in three steps: the manifest names the new content beside the old one, the file
-is replaced, and the manifest names the new content alone.  After a crash or `kill -9` between any
-two of them each file is one that the manifest names, so the folder loads and training resumes.
+Two contents mean that the process was stopped while it replaced the first by the second; null means
+no file.  A file is written in three steps: the manifest lists the new content next to the old one,
+the file is replaced, and the manifest lists the new content alone.  After a crash or `kill -9`
+between any two steps every file matches the manifest, so the folder loads and training resumes.
 
-The checksum is CRC-32.  It finds damage and mix-ups, and costs a quarter of BLAKE2b's time (0.11
-and 0.45 s for 100 MB); somebody who forges a model can forge any checksum beside it.
+The checksum is CRC-32.  It finds damage and mix-ups, and takes a quarter of the time of BLAKE2b
+(0.11 and 0.45 s for 100 MB); an attacker who forges a model can also forge any checksum.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Parts: TypeAlias = dict[str, list[Content]]
 
 
 def start_manifest(folder: Path) -> None:
-    """Keep a manifest of the files that are written to a folder from now on.
+    """Start a manifest of the files that are written to a folder from now on.
 
     Example:
         >>> import tempfile
@@ -50,7 +50,7 @@ def start_manifest(folder: Path) -> None:
 
 
 def write_part(path: Path, data: bytes | str) -> None:
-    """Replace a file atomically; if its folder has a manifest, the file is entered there.
+    """Replace a file atomically, and list it in the manifest if its folder has one.
 
     Raises:
         FolderError: the disk is full or the folder cannot be written.
@@ -68,11 +68,11 @@ def write_part(path: Path, data: bytes | str) -> None:
 
 
 def settle_parts(folder: Path, names: Collection[str]) -> None:
-    """Enter files as they are where a write was not completed, or the manifest does not name them.
+    """List the current content of files that are not in the manifest or not completely written.
 
     Args:
-        folder: checked before, see `check_parts`; a manifest is started if there is none.
-        names: of the files; those that are not there are skipped.
+        folder: a folder that `check_parts` accepts; a manifest is started if there is none.
+        names: names of the files; those that do not exist are skipped.
     """
     parts = read_manifest(folder) or {}
     found: Parts = {
@@ -84,7 +84,7 @@ def settle_parts(folder: Path, names: Collection[str]) -> None:
 
 
 def remove_part(path: Path) -> None:
-    """Delete a file and its entry."""
+    """Delete a file and its entry in the manifest."""
     parts = read_manifest(path.parent)
     if parts is not None and parts.pop(path.name, None) is not None:
         _write(path.parent, parts)
@@ -92,21 +92,21 @@ def remove_part(path: Path) -> None:
 
 
 def check_parts(folder: Path, *, without: Collection[str] = ()) -> None:
-    """Refuse a folder in which a part is missing or is not the one that was written there.
+    """Raise an error if a file of a folder is missing or was not written with the folder.
 
     Args:
-        folder: a model folder; one without a manifest passes.
-        without: parts that are not looked at.
+        folder: a model folder; a folder without a manifest is accepted.
+        without: files that are not checked.
 
     Raises:
-        FolderError: names the part and what to do.
+        FolderError: a file is missing or differs; the message gives its name and a remedy.
     """
     while (parts := read_manifest(folder)) is not None:
         looked_at = (name for name in parts if name not in without)
         wrong = next((name for name in looked_at if _differs(folder, name, parts)), None)
         if wrong is None:
             return
-        if read_manifest(folder) == parts:  # else a training run has just replaced the part
+        if read_manifest(folder) == parts:  # otherwise a training run has just replaced it
             path = folder / wrong
             reason = (
                 "is not the file that was written with this model: it is damaged, or a part of "
@@ -121,7 +121,7 @@ def check_parts(folder: Path, *, without: Collection[str] = ()) -> None:
 
 
 def read_manifest(folder: Path) -> Parts | None:
-    """The lengths and checksums that each part may have; None if there is no manifest.
+    """Return the lengths and checksums that each file can have; None if there is no manifest.
 
     Raises:
         FolderError: the manifest is damaged.
@@ -144,7 +144,7 @@ def read_manifest(folder: Path) -> Parts | None:
 
 
 def measure(path: Path) -> Content:
-    """Length and CRC-32 of a file."""
+    """Return the length and CRC-32 of a file."""
     length = checksum = 0
     try:
         with path.open("rb") as file:

@@ -1,8 +1,8 @@
-"""The shape of a model: encode, recur, head.
+"""A sequence model: an encoder, a recurrent core and a head.
 
     x_t = encode(element_t),   h_t, state = core(x_t, state),   scores_t = head(h_t)
 
-In training the output of the core may be dropped and regularised (Merity, McCann and Socher 2017,
+In training the core's output can have dropout m and penalties (Merity, McCann and Socher 2017,
 arXiv:1708.01009):
 
     penalty = alpha * mean((m * h_t)^2) + beta * mean((h_t - h_{t-1})^2)
@@ -29,7 +29,7 @@ from elman.state import State
 
 
 class Loss(NamedTuple):
-    """The loss of a batch summed over its elements, a penalty on top of its mean, the state."""
+    """The loss summed over the elements of a batch, a penalty to add to its mean, and the state."""
 
     total: Tensor
     elements: int
@@ -38,19 +38,19 @@ class Loss(NamedTuple):
 
 
 class SequenceModel(nn.Module):
-    """Encode, recur, head.
+    """A model that encodes elements, runs a recurrence, and computes scores with a head.
 
     Args:
-        encode: elements to vectors; None if the data are vectors already.
+        encode: turns elements into vectors; None if the data are vectors already.
         core: any recurrence of `elman.recur`, batch first.
-        head: states to scores and loss.
+        head: turns states into scores and a loss.
         dropout: probability of dropping a feature of the core's output.
         variational: drop the same features at all steps of a row (locked).
         activation_penalty: alpha.
         temporal_penalty: beta.
-        backward_steps: steps from the end of each row that the gradient goes back in training,
-            which bounds the memory; None for all.
-        skip: the head sees the inputs beside the states (Graves 2013, arXiv:1308.0850).
+        backward_steps: number of last steps of each row through which the gradient flows in
+            training, which bounds the memory; None for all.
+        skip: give the head the inputs along with the states (Graves 2013, arXiv:1308.0850).
 
     Example:
         >>> import torch, elman
@@ -88,7 +88,7 @@ class SequenceModel(nn.Module):
         self.activation_penalty = activation_penalty
         self.temporal_penalty = temporal_penalty
         if backward_steps is not None and skip:
-            raise ArgumentError("backward_steps and skip do not go together")
+            raise ArgumentError("backward_steps and skip cannot be combined")
         if backward_steps is not None and not core.causal:
             raise ArgumentError("backward_steps needs a core that reads forward only")
         self.backward_steps = backward_steps
@@ -97,9 +97,9 @@ class SequenceModel(nn.Module):
     def run(
         self, x: Padded, state: State | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Padded, State]:
-        """States of the core (B, T, D) for a batch, and the state after its last elements.
+        """Return the states (B, T, D) of the core for a batch, and the state after its last step.
 
-        What is known `beside` a row stays with it.
+        `beside` is passed on unchanged.
         """
         beside = x.beside
         if self.encode is not None:
@@ -114,7 +114,7 @@ class SequenceModel(nn.Module):
     def _run_end(
         self, x: Padded, state: State | None, k: int, generator: torch.Generator | None
     ) -> tuple[Tensor, State]:
-        """The same with a gradient through the last k steps of each row only."""
+        """Run the core with a gradient through only the last k steps of each row."""
         before = (x.lengths - k).clamp(min=0)
         longest = int(before.max())
         with torch.no_grad():
@@ -127,7 +127,7 @@ class SequenceModel(nn.Module):
         return whole.scatter(1, place.expand(-1, -1, h.shape[2]), h), state
 
     def forward(self, x: Padded, state: State | None = None) -> tuple[Padded, State]:
-        """Scores (B, T, K) for every element, and the state."""
+        """Return scores (B, T, K) for every element, and the state."""
         h, state = self.run(x, state)
         return Padded(self.head(h.data), h.lengths), state
 
@@ -140,9 +140,9 @@ class SequenceModel(nn.Module):
         generator: torch.Generator | None = None,
         progress: float = 1.0,
     ) -> Loss:
-        """Loss against targets (B, T, ...), and in training the penalties.
+        """Return the loss for targets (B, T, ...), with the penalties in training.
 
-        `progress`, the share of the training that is behind, changes nothing here.
+        `progress`, the completed share of the training, is not used here.
         """
         h, state = self.run(x, state, generator=generator)
         dropped, penalty = h, None
@@ -155,7 +155,7 @@ class SequenceModel(nn.Module):
     def score(
         self, x: Padded, targets: Tensor, state: State | None = None
     ) -> tuple[dict[str, float], State]:
-        """Sums for `head.summary`, and the state."""
+        """Return sums for `head.summary`, and the state."""
         h, state = self.run(x, state)
         return self.head.score(h, targets), state
 

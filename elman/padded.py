@@ -1,8 +1,8 @@
-"""The one thing that flows: sequences padded to a common length, and their lengths.
+"""Sequences padded to a common length, together with their lengths.
 
-Every room of the house takes a `Padded` and hands one on.  `lengths` is absolute (elements, not
-fractions), int64, and may be zero.  What lies behind a row's length has no meaning and is never
-read into a result.
+Encoders, recurrences and heads all take a `Padded`.  `lengths` is absolute (elements, not
+fractions), int64, and can be zero.  Values after the end of a row are ignored and never affect a
+result.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from elman.errors import ArgumentError
 class Padded(NamedTuple):
     """Sequences `data` (B, T, ...) of which row b has `lengths[b]` (B,) elements.
 
-    `beside` (B, ...) is what is known of each row as a whole, if there is anything.
+    `beside` (B, ...) is optional information about each row as a whole.
 
     Example:
         >>> import torch
@@ -43,40 +43,40 @@ class Padded(NamedTuple):
 
     @classmethod
     def full(cls, data: Tensor) -> Padded:
-        """Rows (B, T, ...) that are all T long."""
+        """Return a batch of rows (B, T, ...) that are all T long."""
         return cls(data, torch.full((data.shape[0],), data.shape[1], dtype=torch.int64))
 
     def mask(self) -> Tensor:
-        """Boolean (B, T), true where there is an element."""
+        """Return a boolean mask (B, T), true where there is an element."""
         return time_mask(self.lengths.to(self.data.device), self.data.shape[1])
 
     def cleared(self) -> Tensor:
-        """The data with zeros behind each row: what lies there may be NaN, and 0 * NaN too."""
+        """Return the data with zeros after the end of each row, where they can be NaN."""
         mask = self.mask()
         return torch.where(mask.view(*mask.shape, *[1] * (self.data.dim() - 2)), self.data, 0)
 
     def to(self, device: torch.device | str) -> Padded:
-        """The same batch on another device."""
+        """Return the batch on another device."""
         beside = None if self.beside is None else self.beside.to(device)
         return Padded(self.data.to(device), self.lengths.to(device), beside)
 
 
 def time_mask(lengths: Tensor, steps: int) -> Tensor:
-    """Boolean (B, T), true at the first `lengths[b]` of `steps` elements."""
+    """Return a boolean mask (B, T), true at the first `lengths[b]` of `steps` elements."""
     return torch.arange(steps, device=lengths.device) < lengths.unsqueeze(1)
 
 
-LOW = -1e30  # finite: a row without elements would have NaN gradients
+LOW = -1e30  # finite, because a row without elements would have NaN gradients
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """softmax over the last dimension where the mask is true, float32; zeros elsewhere."""
+    """Return the softmax over the last dimension where the mask is true, float32; else zeros."""
     weights = torch.where(mask, scores.float(), LOW).softmax(-1)
     return torch.where(mask, weights, 0)
 
 
 def as_lengths(lengths: Tensor | Sequence[int]) -> Tensor:
-    """Return lengths, perhaps a list, as a tensor."""
+    """Return lengths, which can be a list, as a tensor."""
     if isinstance(lengths, Tensor):
         return lengths
     try:
@@ -88,7 +88,7 @@ def as_lengths(lengths: Tensor | Sequence[int]) -> Tensor:
 
 
 def check_batch_sizes(sizes: Tensor, elements: int) -> None:
-    """Raise an ArgumentError unless these are the batch sizes (T,) of so many packed elements."""
+    """Raise an ArgumentError unless `sizes` (T,) are batch sizes of this many packed elements."""
     known = sizes.dtype == torch.int64 and sizes.device.type == "cpu" and sizes.dim() == 1
     values = sizes.tolist() if known else []
     if not values or values[-1] < 1 or sum(values) != elements or values != sorted(values)[::-1]:
@@ -99,7 +99,7 @@ def check_batch_sizes(sizes: Tensor, elements: int) -> None:
 
 
 def check_lengths(lengths: Tensor, rows: int, steps: int) -> tuple[int, int]:
-    """The shortest and the longest; `ArgumentError` unless they are integers (B,) in 0..T."""
+    """Return the shortest and longest; raise an ArgumentError unless integers (B,) in 0..T."""
     if lengths.device.type == "meta":
         raise ArgumentError("lengths must have values, got a tensor on the meta device")
     if lengths.dtype.is_floating_point or lengths.dtype.is_complex or lengths.dtype == torch.bool:
@@ -108,7 +108,7 @@ def check_lengths(lengths: Tensor, rows: int, steps: int) -> tuple[int, int]:
         )
     if lengths.shape != (rows,):
         raise ArgumentError(f"lengths must have shape ({rows},), got {tuple(lengths.shape)}")
-    values = lengths.tolist()  # for a batch quicker than a function of torch
+    values = lengths.tolist()  # for one batch faster than torch's functions
     shortest, longest = min(values, default=steps), max(values, default=steps)
     if shortest < 0 or longest > steps:
         row = next(row for row, value in enumerate(values) if not 0 <= value <= steps)

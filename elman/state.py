@@ -1,4 +1,4 @@
-"""What is done to the state of a recurrence between two calls.
+"""Functions on the state of a recurrence between two calls.
 
 A state is a tensor or a (nested) tuple of tensors.  Every leaf has the batch in dimension 1, as in
 torch: (layers * directions, B, ...).  None stands for a state of zeros.
@@ -27,12 +27,12 @@ def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
 
 
 def detach(state: State) -> State:
-    """The same values, cut off from the graph that computed them: the border of truncated BPTT."""
+    """Detach every leaf from its graph, so that truncated BPTT stops there."""
     return map_state(torch.Tensor.detach, state)
 
 
 def select_rows(state: State, rows: Tensor) -> State:
-    """Rows of the batch by index, any number of times: for beams, segments and sorted batches.
+    """Select rows of the batch by index, each any number of times, for beams and segments.
 
     Example:
         >>> import torch
@@ -55,7 +55,7 @@ def zero_rows(state: State, rows: Tensor) -> State:
 
 
 def named_leaves(state: State, name: str = "state") -> Iterator[tuple[str, Tensor]]:
-    """Each leaf with its path, such as `state.1.0`; `from_named_leaves` builds the state again."""
+    """Yield each leaf with its path, such as `state.1.0`; `from_named_leaves` is the inverse."""
     if isinstance(state, Tensor):
         yield name, state
     else:
@@ -64,10 +64,10 @@ def named_leaves(state: State, name: str = "state") -> Iterator[tuple[str, Tenso
 
 
 def from_named_leaves(leaves: dict[str, Tensor], name: str = "state") -> State:
-    """The inverse of `named_leaves`.
+    """Build a state from named leaves; the inverse of `named_leaves`.
 
-    The leaves are copied: memory that came from a file may not be aligned as torch's own is, and
-    matrix products on it may then round differently.
+    The leaves are copied: memory of a file may be aligned differently from torch's own, and matrix
+    products on it can then round differently.
     """
     if name in leaves:
         return leaves[name].clone()
@@ -78,7 +78,7 @@ def from_named_leaves(leaves: dict[str, Tensor], name: str = "state") -> State:
 
 
 def to_bytes(state: State) -> bytes:
-    """The state as bytes (safetensors), the same on every machine.
+    """Return the state as bytes (safetensors), which are equal on every machine.
 
     Example:
         >>> import torch
@@ -93,9 +93,9 @@ def to_bytes(state: State) -> bytes:
 
 
 def from_bytes(blob: bytes) -> State:
-    """The state that `to_bytes` stored; DataError if the bytes are not that."""
+    """Return the state that `to_bytes` stored; raise a DataError for any other bytes."""
     try:
         leaves = safetensors.torch.load(blob)
     except safetensors.SafetensorError as error:
-        raise DataError(f"these {len(blob)} bytes are no stored state: {error}") from None
+        raise DataError(f"these {len(blob)} bytes are not a stored state: {error}") from None
     return from_named_leaves(leaves)

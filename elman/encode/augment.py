@@ -1,7 +1,7 @@
-"""Recordings as they might have been: noise, other sizes, another pace.  No torch here.
+"""Augment recordings with noise, random scales and random speed.  This file does not import torch.
 
-    jitter    x + e                of each number, e ~ N(0, jitter), in deviations of the channel
-    rescale   x * (1 + e)          of each channel, e ~ N(0, rescale), about its mean
+    jitter    x + e                for each number, e ~ N(0, jitter), in deviations of the channel
+    rescale   x * (1 + e)          for each channel, e ~ N(0, rescale), around its mean
     warp      x(tau(t))            tau' = exp(e), e ~ N(0, warp) at some points, linear between
 
 Source: Um et al. 2017 (arXiv:1706.00527), whose warp keeps the length; here it changes.
@@ -14,18 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-KNOTS = 4  # points of a recording at which its pace is drawn
+KNOTS = 4  # points of a recording at which its speed is drawn
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Augment:
-    """How much; 0 for nothing.
+    """The strength of each augmentation; 0 for none.
 
     Attributes:
-        channels: how many of the first columns are numbers that change so.
-        jitter, rescale, warp: see above.
+        channels: number of first columns that are augmented.
+        jitter, rescale, warp: standard deviations of e.
 
     Example:
         >>> import numpy as np
@@ -45,7 +45,7 @@ class Augment:
         return bool(self.jitter or self.rescale or self.warp)
 
     def __call__(self, x: Floats, draw: np.random.Generator) -> tuple[Floats, NDArray[np.int64]]:
-        """Another recording (T', F) for (T, F), and of which step each of its own is."""
+        """Return a variation (T', F) of a recording (T, F), and the original step of each step."""
         places = np.arange(len(x))
         if self.warp and len(x) > 1:
             x, places = self._warped(x, draw)
@@ -62,7 +62,7 @@ class Augment:
         last = len(x) - 1
         pace = np.exp(self.warp * draw.standard_normal(KNOTS))
         speed = np.interp(np.linspace(0, KNOTS - 1, len(x)), np.arange(KNOTS), pace)
-        # The moment at which each step is passed; between, the steps of the new one.
+        # The moments at which the steps are passed; the new steps are interpolated between them.
         passed = np.append(0, np.cumsum(2 / (speed[1:] + speed[:-1])))
         at = np.interp(
             np.linspace(0, passed[-1], max(2, round(passed[-1]) + 1)), passed, range(len(x))

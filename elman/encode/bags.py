@@ -1,17 +1,17 @@
-"""Bags of sparse features: n-grams of a text, or what statistics of a recording are above.
+"""Bags of sparse features: n-grams of a text, or levels that statistics of a recording exceed.
 
-N-grams are words, pairs of neighbours, and up to five characters of a word.
+N-grams are words, pairs of adjacent words, and up to five characters of a word.
 
     value of n-gram g in a text = (1 + log count) * log((1 + N) / (1 + N_g) + 1),
 
-then each of the two kinds, words and characters, is divided by its length (L2).  N_g of the N
-training texts have g.  Characters are those of a word between two blanks, the blanks among them, so
-that beginnings and ends are n-grams of their own.  An n-gram is known by a hash of 64 bits: the
-list of those that training knows is a sorted array, without any string.
+then each of the two kinds, words and characters, is divided by its L2 norm.  N_g of the N training
+texts contain g.  Characters are taken from a word with a blank on both sides, so that beginnings
+and ends of words have separate n-grams.  An n-gram is identified by a hash of 64 bits: the n-grams
+of the training data are a sorted array of hashes, without strings.
 
-Of a statistic u of a recording there are 15 features, u > q_k, k = 1..15, where q_k are quantiles
-of the training recordings at k / 16; each has the value SHARE.  So the unit of u does not matter,
-and a linear model of them is any sum of step functions of the statistics.
+A statistic u of a recording gives 15 features, u > q_k, k = 1..15, where q_k are quantiles of the
+training recordings at k / 16; each has the value SHARE.  The unit of u therefore does not matter,
+and a linear model of the features can be any sum of step functions of the statistics.
 
 Source of n-grams: the features of Joulin et al. 2016 (arXiv:1607.01759) with the weights of tf-idf.
 """
@@ -31,8 +31,8 @@ from torch import Tensor
 
 WORD = re.compile(r"\w+|[^\w\s]")
 LONGEST = 5  # characters of an n-gram
-WORDS_ONLY = 1 << 22  # characters of all texts; in more, n-grams of characters cost too much
-SMALL = 1000  # texts; of fewer every n-gram counts, of more those of at least two texts
+WORDS_ONLY = 1 << 22  # characters of all texts; with more, n-grams of characters cost too much
+SMALL = 1000  # texts; with fewer every n-gram counts, with more those in at least two texts
 BLOCK = 1 << 22  # hashes that are held before they are counted
 P = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2^64
 INVERSE = np.uint64(pow(int(P), -1, 1 << 64))
@@ -45,7 +45,7 @@ Hashes = NDArray[np.uint64]
 
 
 class Bag(NamedTuple):
-    """Features of B rows: those of row b are numbers[starts[b]:starts[b + 1]], with their values.
+    """Sparse features of B rows; row b has numbers[starts[b]:starts[b + 1]], with their values.
 
     Attributes:
         numbers: (M) int64.
@@ -63,7 +63,7 @@ class Levels:
     """Quantiles of statistics.
 
     Args:
-        edges: (S, LEVELS - 1), of each statistic in order; those that are there twice are NaN.
+        edges: (S, LEVELS - 1), ascending for each statistic; repeated quantiles are NaN.
 
     Example:
         >>> import numpy as np
@@ -77,14 +77,14 @@ class Levels:
 
     @classmethod
     def build(cls, rows: NDArray[np.float64]) -> Levels:
-        """Of the rows (N, S) of training; a statistic that is NaN is below all others."""
+        """Compute the levels from training rows (N, S); NaN is below all other values."""
         rows = np.where(np.isnan(rows), LOWEST, rows)
         edges = np.quantile(rows, np.arange(1, LEVELS) / LEVELS, axis=0).T
         edges[:, 1:][np.diff(edges) <= 0] = np.nan
         return cls(edges)
 
     def encode(self, rows: NDArray[np.float64]) -> Bag:
-        """What the statistics of each row (N, S) are above."""
+        """Return the levels that the statistics of each row (N, S) exceed."""
         rows = np.where(np.isnan(rows), LOWEST, rows)
         above = (rows[:, :, None] > self.edges).reshape(len(rows), -1)
         counts = above.sum(1)
@@ -97,13 +97,13 @@ class Levels:
 
 @dataclass
 class NGrams:
-    """The n-grams that training knows.
+    """The n-grams of the training data.
 
     Args:
-        known: their hashes, sorted.
+        known: sorted hashes of the n-grams.
         weights: log((1 + N) / (1 + N_g) + 1) of each.
-        lowercase: whether upper and lower case are the same.
-        characters: whether n-grams of characters are among them.
+        lowercase: whether to convert text to lower case.
+        characters: whether n-grams of characters are included.
     """
 
     known: Hashes
@@ -113,7 +113,7 @@ class NGrams:
 
     @classmethod
     def build(cls, texts: Sequence[str], *, lowercase: bool, most: int) -> NGrams:
-        """The n-grams of some texts, at most so many: those of the most texts.
+        """Collect the n-grams of texts; if more than `most`, those that the most texts contain.
 
         Example:
             >>> from elman.encode.bags import NGrams
@@ -134,7 +134,7 @@ class NGrams:
         return cls(known, weights.astype(np.float32), lowercase, characters)
 
     def encode(self, texts: Sequence[str]) -> Bag:
-        """The known n-grams of each text."""
+        """Return the known n-grams of each text."""
         rows = [self._encode(text) for text in texts]
         counts = np.array([0, *(len(numbers) for numbers, _ in rows)])
         nothing = (np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
@@ -158,7 +158,7 @@ class NGrams:
 def _count(
     texts: Iterable[str], *, lowercase: bool, characters: bool
 ) -> tuple[Hashes, NDArray[np.int64]]:
-    """The different n-grams of some texts, sorted, and how many texts have each."""
+    """Return the distinct n-grams of texts, sorted, and the number of texts that contain each."""
     known, counts = np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
     waiting = iter(texts)
     while True:
@@ -178,10 +178,10 @@ def _count(
 
 
 def _hashes(text: str, *, lowercase: bool, characters: bool) -> tuple[Hashes, NDArray[np.int64]]:
-    """The different n-grams of a text, even for words and odd for characters, and their counts.
+    """Return the distinct n-grams of a text, even for words, odd for characters, and their counts.
 
-    The sum of c_i P^i over a stretch of characters, divided by P^(where it begins), is the same
-    wherever the stretch stands; sums over all stretches are differences of one running sum.
+    The sum of c_i P^i over a substring, divided by P^(its first index), does not depend on the
+    position of the substring; sums over all substrings are differences of one running sum.
     """
     text = " ".join(["", *(text.lower() if lowercase else text).split(), ""])
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
@@ -199,7 +199,7 @@ def _hashes(text: str, *, lowercase: bool, characters: bool) -> tuple[Hashes, ND
             begins = np.arange(len(codes) - n + 1)
             if n == 1:
                 begins = begins[~blank]
-            else:  # blanks stand at the ends only
+            else:  # blanks are only at the ends
                 begins = begins[blanks[begins + n - 1] == blanks[begins + 1]]
             spelled = (sums[begins + n] - sums[begins]) * inverses[begins]
             found.append(_mixed(spelled + np.uint64(n)) | KIND)
@@ -208,7 +208,7 @@ def _hashes(text: str, *, lowercase: bool, characters: bool) -> tuple[Hashes, ND
 
 @lru_cache(maxsize=4)
 def _powers(count: int) -> tuple[Hashes, Hashes]:
-    """P^0 .. P^(count - 1), and their inverses."""
+    """Return P^0 .. P^(count - 1), and their inverses."""
     powers, inverses = (
         np.cumprod(np.concatenate([np.ones(1, np.uint64), np.full(count - 1, p)]))
         for p in (P, INVERSE)
@@ -217,6 +217,6 @@ def _powers(count: int) -> tuple[Hashes, Hashes]:
 
 
 def _mixed(x: Hashes) -> Hashes:
-    """The same numbers with all bits made of all."""
+    """Mix the hashes so that each bit depends on all bits."""
     x = (x ^ (x >> np.uint64(31))) * MIX
     return np.asarray(x ^ (x >> np.uint64(29)))

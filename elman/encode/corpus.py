@@ -1,12 +1,12 @@
-"""Token numbers of documents in one long array, on disk and mapped into memory.
+"""Token numbers of documents in one long array, stored on disk and mapped into memory.
 
     tokens   d1 d1 d1 <eos> d2 <eos> d3 d3 ...        uint16 or uint32
     starts   0              4        6                int64, where each document begins
 
-A text is tokenised once, whatever its size, into the cache folder (`ELMAN_CACHE`, else
-`~/.cache/elman`) under the hash of its content and of its vocabulary, and read from there.  A
-manifest beside the arrays has their lengths and checksums; arrays that differ are made anew.  The
-folder may be deleted at any time.
+A text of any size is tokenised once into the cache folder (`ELMAN_CACHE`, else `~/.cache/elman`)
+under the hash of its content and vocabulary, and read from there.  A manifest next to the arrays
+has their lengths and checksums; arrays that differ are computed again.  The folder can be deleted
+at any time.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ GROUP = 1 << 22  # characters given to the tokenizer at a time
 class Corpus:
     """Documents as token numbers: `tokens` (N,) and `starts` (documents,), ascending from 0.
 
-    Every document ends with the number `end`, which also stands before the first one as the input
+    Every document ends with the number `end`, which is also the input before the first document,
     from which its first token is predicted.
     """
 
@@ -45,23 +45,23 @@ class Corpus:
     end: int
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Another process of a run maps the files again, where they are ones."""
+        """Pickle by file names where arrays are files, so another process maps them again."""
         files = tuple(getattr(array, "filename", None) for array in (self.tokens, self.starts))
         if None in files:
             return Corpus, (self.tokens, self.starts, self.end)
         return _mapped, (*files, self.tokens.dtype, self.end)
 
     def __len__(self) -> int:
-        """Tokens, `<eos>` included: as many as there are predictions to make."""
+        """Return the number of tokens including `<eos>`, which is the number of predictions."""
         return len(self.tokens)
 
     def count(self, *numbers: int) -> int:
-        """How many tokens are one of the numbers, without the whole array in memory."""
+        """Count the tokens that are one of the numbers, without loading the whole array."""
         blocks = (self.tokens[at : at + GROUP] for at in range(0, len(self), GROUP))
         return sum(int(np.isin(block, numbers).sum()) for block in blocks)
 
     def inputs(self, start: int, stop: int) -> NDArray[np.int64]:
-        """The inputs whose targets are `tokens[start:stop]`: the tokens one place before."""
+        """Return the inputs for the targets `tokens[start:stop]`: the tokens one place earlier."""
         if start > 0:
             return self.tokens[start - 1 : stop - 1].astype(np.int64)
         before = np.full(min(1, stop), self.end, dtype=np.int64)
@@ -69,7 +69,7 @@ class Corpus:
 
 
 def cache_folder() -> Path:
-    """Where tokenised texts are kept."""
+    """Return the folder of tokenised texts."""
     base = os.environ.get("ELMAN_CACHE")
     if base:
         return Path(base)
@@ -82,10 +82,10 @@ def tokenise(
     *,
     key: str,
 ) -> Corpus:
-    """Token numbers of the pieces, from the cache if they are there and undamaged.
+    """Tokenise the pieces of a text, or load the result from the cache if it is undamaged.
 
     Args:
-        pieces: reads the text: parts of it, and whether a document ends with each.
+        pieces: yields parts of the text, and whether a document ends with each.
         vocabulary: the tokens.
         key: identifies the content of the text; the vocabulary is added to it.
 
@@ -110,7 +110,7 @@ def tokenise(
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
         except OSError as error:
-            if not folder.is_dir():  # else another process was faster, with the same content
+            if not folder.is_dir():  # otherwise another process has written the same content
                 raise FolderError(
                     f"{folder.parent}: the cache folder cannot be written ({error.strerror}); "
                     "free some space or set ELMAN_CACHE to another folder"
@@ -119,7 +119,7 @@ def tokenise(
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether the arrays in a folder of the cache are those that were written."""
+    """Return whether the arrays in a folder of the cache are undamaged."""
     try:
         check_parts(folder)
         return set(ARRAYS) <= set(read_manifest(folder) or ())
@@ -128,7 +128,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _mapped(tokens: Path, starts: Path, dtype: np.dtype[np.unsignedinteger], end: int) -> Corpus:
-    """A corpus whose arrays are files."""
+    """Return a corpus whose arrays are files mapped into memory."""
     return Corpus(
         np.memmap(tokens, dtype=dtype, mode="r"), np.memmap(starts, dtype=np.int64, mode="r"), end
     )
@@ -150,7 +150,7 @@ def _write(
                     beginnings.append(written)
                     previous = -1
                 previous = numbers[-1] if numbers else previous
-                # In a word vocabulary the last line end is the end of the document already.
+                # In a word vocabulary the last line end already ends the document.
                 line_end = vocabulary.tokens == "word" and previous == vocabulary.end
                 if ends and not line_end:
                     numbers.append(vocabulary.end)

@@ -1,11 +1,10 @@
-"""Token numbers to vectors: (B, T) int64 -> (B, T, D).
+"""Embed token numbers as vectors: (B, T) int64 -> (B, T, D).
 
     x_t = m_t * E[token_t]
 
-E is (V, D).  In training, embedding dropout leaves out whole tokens: a row of E is zero for all its
-occurrences in a call, and input dropout leaves out features, the same at all steps of a row
-(locked).  Sources: Gal and Ghahramani 2016 (arXiv:1512.05287); Merity et al. 2017
-(arXiv:1708.02182).
+E is (V, D).  In training, embedding dropout drops whole tokens: a row of E is zero for all its
+occurrences in a call, and input dropout drops the same features at all steps of a row (locked).
+Sources: Gal and Ghahramani 2016 (arXiv:1512.05287); Merity et al. 2017 (arXiv:1708.02182).
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ class Embed(nn.Module):
     Args:
         vocabulary_size: V.
         size: D, features of a vector.
-        dropout: probability of leaving out a token altogether.
-        input_dropout: probability of leaving out a feature, the same at all steps.
+        dropout: probability of dropping a token.
+        input_dropout: probability of dropping a feature, the same at all steps.
 
     Example:
         >>> import torch

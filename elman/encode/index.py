@@ -1,13 +1,12 @@
-"""Series to arrays, by what training has seen: covariates in like units, words by number.
+"""Encode series as arrays, with statistics of the training data.
 
-    numbers      (x - mean) / deviation, of the training data, 0 of what never changed there, and
-                 whether it is there
-    words        those of a covariate that changes: a column for each, 1 where it is, none where
-                 it is missing or new; those of one that does not: its number, for a vector
-    calendar     the cycles of which training has seen two
+    numbers      (x - mean) / deviation of the training data, 0 if constant there, and a mask
+    words        a covariate that changes: one-hot columns, all 0 where it is missing or new;
+                 a covariate that does not change: the number of its word, for an embedding
+    calendar     the cycles that the training data contain at least twice
 
-What is missing is 0, and the network sees that it is missing; of the past it is NaN here, to
-which windows add the mask.
+Missing numbers are 0, and a mask tells the network that they are missing; in past covariates they
+are NaN here, and windows add the mask.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from elman.read.dialect import is_same, number_or_nan
 from elman.read.frequency import DAY, Frequency
 from elman.read.series import Series, SeriesTable
 
-MANY = 100  # words of a covariate that changes, at most
+MANY = 100  # maximum number of words of a covariate that changes
 CYCLES = {"hour": DAY // 24, "day": DAY, "week": 7 * DAY, "month": 31 * DAY, "year": 366 * DAY}
 
 Floats = NDArray[np.float32]
@@ -37,21 +36,21 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class SeriesIndex:
-    """What training has seen of series.
+    """Statistics of the series in the training data.
 
     Attributes:
         targets, past, future, static: names of columns.
-        names: of the series, if each has a vector.
-        words: of the covariates that are words.
-        units: mean and deviation of those that are numbers.
-        cycles: of the calendar.
-        frequency: by name.
-        usual: steps of each target from one number to the next: the mean of their size.
-        scales: usual scale of the windows of each target, by the name of the series; 0 of one that
-            does not move.
-        unit: that of all series, the median; empty in models of version 0.1.0.
+        names: names of the series, if each has an embedding.
+        words: words of the covariates that are words.
+        units: mean and deviation of the covariates that are numbers.
+        cycles: cycles of the calendar.
+        frequency: name of the frequency.
+        usual: mean absolute difference between successive numbers of each target.
+        scales: usual scale of the windows of each target, by the name of the series; 0 if the
+            series is constant.
+        unit: median of the scales over all series; empty in models of version 0.1.0.
         spread: deviation of the logarithm of all scales around it.
-        zone: whose clocks the calendar follows, if stamps are in UTC; "" for stamps as they are.
+        zone: time zone of the calendar, if stamps are in UTC; "" to use stamps unchanged.
 
     Example:
         >>> from elman.encode.index import SeriesIndex
@@ -100,11 +99,11 @@ class SeriesIndex:
         Args:
             table: the series.
             targets, past, future, static: names of columns.
-            per_series: whether each series has a vector.
-            with_calendar: whether the calendar is read.
-            scaling: of the targets.
+            per_series: whether each series has an embedding.
+            with_calendar: whether to add the calendar.
+            scaling: scaling of the targets.
             context: steps of a window.
-            plane: whether the targets are a place.
+            plane: whether the targets are a place in the plane.
 
         Raises:
             DataError: a covariate has too many words.
@@ -119,7 +118,7 @@ class SeriesIndex:
                 if name not in static and len(known) > MANY:
                     raise DataError(
                         f"column {name!r}: {len(known)} different words, at most {MANY} can be "
-                        "read; leave it out, or make numbers of it"
+                        "read; omit it, or convert it to numbers"
                     )
             else:
                 units[name] = find_unit(there)
@@ -138,7 +137,7 @@ class SeriesIndex:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """How many columns of each kind a record has."""
+        """Return the number of columns of each kind in a record."""
         return {
             "targets": len(self.targets),
             "past": sum(len(self.words.get(name, "1")) for name in self.past),
@@ -149,15 +148,15 @@ class SeriesIndex:
 
     @property
     def categories(self) -> list[int]:
-        """How many words each static covariate of words has; series last, if each has a vector."""
+        """Return the number of words of each static covariate; then that of series, if embedded."""
         static = [len(self.words[name]) for name in self.static if name in self.words]
         return static + ([len(self.names)] if self.names else [])
 
     def encode(self, table: SeriesTable, series: Series, *, more: int = 0) -> Record:
-        """A series in arrays; what is known before goes on for `more` steps.
+        """Encode a series; known covariates are continued for `more` steps.
 
         Raises:
-            DataError: the series has no vector, or a static covariate changes.
+            DataError: the series has no embedding, or a static covariate changes.
         """
         y = series.values[:, : len(self.targets)]
         seen = np.flatnonzero(~np.isnan(y).all(1))
@@ -199,24 +198,24 @@ class SeriesIndex:
         )  # fmt: skip
 
     def _usual_scale(self, name: str) -> NDArray[np.float64] | None:
-        """That (K,) of a series in training; of all for one that is new or never moved there."""
+        """Return the usual scale (K,) of a series; that of all series if it is new or constant."""
         if not self.unit:
             return None
         own = np.array(self.scales.get(name, [0.0] * len(self.unit)))
         return np.where(own > 0, own, self.unit)
 
     def waves(self, start: Any, steps: int, first: int = 0) -> Floats:
-        """The calendar (steps, 2 C) of C cycles, from the first-th step after a stamp on."""
+        """Return the calendar (steps, 2 C) of C cycles, starting `first` steps after a stamp."""
         frequency = Frequency.named(self.frequency)
         stamps = Clock(zone=self.zone).wall(frequency.after(np.array([start]), steps, first))
         waves, shown = calendar(stamps, frequency)
         return waves[:, [2 * shown.index(c) + side for c in self.cycles for side in (0, 1)]]
 
     def encode_value(self, name: str, value: Any) -> Floats:
-        """A covariate at one step: in its units and, if known before, whether it is there.
+        """Encode a covariate at one step, with its mask if it is a known covariate.
 
         Raises:
-            ArgumentError: it is a word where training had numbers, or not finite.
+            ArgumentError: the value is a word instead of a number, or not finite.
         """
         if name in self.words:
             found = np.zeros(len(self.words[name]), dtype=np.float32)
@@ -233,7 +232,7 @@ class SeriesIndex:
         return np.array([np.nan_to_num(scaled), not np.isnan(number)], dtype=np.float32)
 
     def _columns(self, table: SeriesTable, series: Series, name: str) -> Floats:
-        """A covariate that changes as (T, 1) in its units, or a column for each word."""
+        """Return a covariate that changes as (T, 1) in its units, or as one-hot columns."""
         values = column_of(table, series, name)
         if name not in self.words:
             mean, deviation = self.units[name]
@@ -245,18 +244,18 @@ class SeriesIndex:
         return found
 
     def _codes(self, table: SeriesTable, name: str) -> list[int]:
-        """Of each word of a table its number, -1 for one that training has not seen."""
+        """Return the number of each word of a table, -1 for words not in the training data."""
         numbers = {word: number for number, word in enumerate(self.words[name])}
         return [numbers.get(word, -1) for word in table.categories.get(name, ())]
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
-        """Of each series' name its number."""
+        """Return the number of each series, by name."""
         return {name: number for number, name in enumerate(self.names)}
 
 
 def column_of(table: SeriesTable, series: Series, name: str) -> NDArray[np.float64]:
-    """A column (T,) of a series."""
+    """Return a column (T,) of a series."""
     return np.asarray(series.values[:, table.columns.index(name)])
 
 
@@ -270,7 +269,7 @@ def _usual_steps(table: SeriesTable, targets: int) -> list[float]:
 def _usual_scales(
     table: SeriesTable, targets: int, scaling: Scaling | None, context: int, *, plane: bool
 ) -> tuple[dict[str, list[float]], list[float], list[float]]:
-    """Scales of windows by series, their median over all, and the deviation of their logarithm."""
+    """Return scales of windows by series, their median, and the deviation of their logarithm."""
     found, by_name = [], {}
     values = [one.values[:, :targets] for one in table.series]
     for one, y in zip(table.series, values, strict=True):

@@ -1,14 +1,14 @@
-"""Who is near: others of the same group at the same time, pooled to one vector a step.
+"""Neighbours: other series of the same group at the same time, pooled to one vector per step.
 
     e_j = relu(W_2 relu(W_1 [p_j / 12, (v_j - v) / 2, v_j / 2, 1 / (|p_j| + a), log(|p_j| + b)]))
     o_t = max_j e_j
 
-p_j is the place of neighbour j as seen from the one that is forecast, v_j its velocity and v that
-of the one, in units of a usual step; o_t is 0 where nobody is near.
+p_j is the place of neighbour j relative to the series that is forecast, v_j its velocity and v the
+velocity of the series, in units of a usual step; o_t is 0 without neighbours.
 
-Source: pooling of places relative to one's own by a maximum: Gupta et al. 2018, "Social GAN"
-(arXiv:1803.10892).  Different here: velocities and distances are read, too, only the nearest count,
-and the pool is read by the recurrence at every step.
+Source: Gupta et al. 2018, "Social GAN" (arXiv:1803.10892), who pool relative places by a maximum.
+Unlike there, velocities and distances are inputs too, only the nearest neighbours count, and the
+recurrence reads the pool at every step.
 
 Shape legend: B windows, S steps, M neighbours, N rows of all series.
 """
@@ -22,10 +22,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-FEATURES = 7  # of a neighbour: place, velocity beside mine, velocity, whether it is there
+FEATURES = 7  # of a neighbour: place, relative velocity, velocity, whether it exists
 NEAR, NEARER = 1.25, 0.4  # a and b
-BLOCK = 512  # of those who are there at the same time, from whom distances are found at once
-FAR, FAST = 12.0, 2.0  # usual steps of a neighbour's distance and velocity
+BLOCK = 512  # rows of one time for which distances are computed at once
+FAR, FAST = 12.0, 2.0  # units of a neighbour's distance and velocity, in usual steps
 
 Numbers = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -34,16 +34,16 @@ Whole = NDArray[np.int64]
 def find_neighbours(
     y: Numbers, begins: Whole, starts: Sequence[int], groups: Sequence[float], count: int
 ) -> Whole:
-    """Of each row (N, count) the rows of those nearest at the same time, -1 for none.
+    """Find the rows (N, count) of the nearest neighbours of each row at its time, -1 for none.
 
-    A neighbour is of the same group, and there at this step and the one before.
+    A neighbour is in the same group, and has a place at this step and the previous one.
 
     Args:
-        y: (N, 2) places, of all series one after the other, NaN where there is none.
+        y: (N, 2) places of all series, concatenated, NaN where there is none.
         begins: first row of each series.
-        starts: when that is, in steps.
-        groups: of the series.
-        count: neighbours at most.
+        starts: time of the first row of each series, in steps.
+        groups: group of each series.
+        count: maximum number of neighbours.
 
     Example:
         >>> import numpy as np
@@ -86,15 +86,15 @@ def look_around(
     own: Numbers,
     turn: Numbers | None,
 ) -> Numbers:
-    """What is seen of neighbours (B, S, M * FEATURES), as places and velocities in units of y.
+    """Return features of neighbours (B, S, M * FEATURES), places and velocities in units of y.
 
     Args:
         y: (N, 2) places.
         others: (N, M) from `find_neighbours`.
-        rows: (B, S) of those that look.
-        there: (B, S) whether one does.
-        own: (B, S, 2) the velocity of each; who has none, NaN, sees nobody.
-        turn: (B, 2, 2) matrices for all that is seen; None for none.
+        rows: (B, S) rows whose neighbours are wanted.
+        there: (B, S) whether the row exists.
+        own: (B, S, 2) velocity of each row; a row with NaN has no neighbours.
+        turn: (B, 2, 2) matrices by which all places are turned; None for none.
     """
     mine = np.where(there, rows, 0)
     near = others[mine]
@@ -111,7 +111,7 @@ def look_around(
 
 
 def draw_turns(draw: np.random.Generator, rows: int) -> Numbers:
-    """Matrices (rows, 2, 2) that turn by any angle, and mirror half of the time."""
+    """Draw matrices (rows, 2, 2) that turn by a random angle, and mirror half of the time."""
     angle = draw.uniform(0, 2 * np.pi, rows)
     mirror = draw.choice([-1.0, 1.0], rows)
     c, s = np.cos(angle), np.sin(angle)
@@ -119,10 +119,10 @@ def draw_turns(draw: np.random.Generator, rows: int) -> Numbers:
 
 
 class NeighbourPool(nn.Module):
-    """The nearest neighbours of a step to a vector.
+    """Pool the nearest neighbours of a step to one vector.
 
     Args:
-        unit: usual step.
+        unit: size of a usual step.
         size: features of the vector.
 
     Example:
@@ -140,7 +140,7 @@ class NeighbourPool(nn.Module):
         self.first, self.second = nn.Linear(FEATURES + 1, size), nn.Linear(size, size)
 
     def forward(self, around: Tensor) -> Tensor:
-        """(B, S, M * FEATURES) -> (B, S, size)."""
+        """Pool features: (B, S, M * FEATURES) -> (B, S, size)."""
         around = around.unflatten(-1, (-1, FEATURES))
         seen, there = around[..., :-1] / self.unit, around[..., -1:]
         apart = seen[..., :2].norm(dim=-1, keepdim=True)

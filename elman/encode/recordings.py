@@ -1,20 +1,20 @@
-"""Recordings to arrays (T, F), by what training has seen.
+"""Encode recordings as arrays (T, F), with statistics of the training data.
 
-A step has, side by side,
+A step has the columns
 
-    channels     (x - mean) / deviation of the training data, at most 8 from 0; where nothing is,
-                 what was last seen, and 0, the mean, before that; of one with a long tail, a
-                 skewness above 1, log(1 + d / median) in the place of x, where d is how far x lies
-                 above the least x of the training data
-    there        1 or 0, of each channel of which training misses something
-    since        log(1 + time since it was last seen), of these, if the time between steps counts
-    elapsed      the same of the step before
-    static       numbers in such units, and whether they are there; a column for each word
+    channels     (x - mean) / deviation of the training data, clipped to -8..8; missing numbers are
+                 the last number, or 0, the mean, if there was none; a channel with a long tail
+                 (skewness above 1) has log(1 + d / median) in place of x, where d is x minus the
+                 smallest x of the training data
+    there        1 or 0, for each channel with missing numbers in the training data
+    since        log(1 + time since the last number), for these, if the time between steps counts
+    elapsed      log(1 + time since the previous step), if the time between steps counts
+    static       standardised numbers, and whether they are given; one-hot columns of words
 
-Nothing of a step depends on a later one, so that a recording may come one step at a time.
+No step depends on a later one, so a recording can arrive one step at a time.
 
-At a rate, the time is cut into cells of 1 / rate seconds: a step is the mean of what lies in one,
-and is not there where nothing does.
+With a rate, the time is divided into cells of 1 / rate seconds: a step is the mean of the numbers
+in a cell, and is missing if the cell is empty.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from elman.read.dialect import are_numbers, is_nothing, is_same, name_of, number
 from elman.read.grid import FEW, SPARSE
 from elman.read.recordings import Recording, Recordings
 
-MOST = 8.0  # deviations
-SKEWED = 1.0  # third moment, in deviations, of a long tail
-UNEVEN = 0.1  # deviation of the time between steps, of the usual one, that makes it count
+MOST = 8.0  # deviations at which numbers are clipped
+SKEWED = 1.0  # skewness above which a channel has a long tail
+UNEVEN = 0.1  # relative deviation of the time between steps from which it counts
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.float64]
@@ -43,22 +43,22 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RecordingIndex:
-    """What training has seen of recordings.
+    """Statistics of the recordings in the training data.
 
     Attributes:
-        channels, static: names.
+        channels, static: names of columns.
         units: mean and deviation of the channels, and of the static columns that are numbers.
-        tails: median, of what is above the least number, of the channels with a long tail.
-        words: of the static columns that are words.
-        gappy: channels of which training misses something.
-        timed: whether there were stamps.
+        tails: median distance from the smallest number, for the channels with a long tail.
+        words: words of the static columns that are words.
+        gappy: channels with missing numbers in the training data.
+        timed: whether the recordings have stamps.
         elapsed: whether the time between steps counts.
-        step: seconds between steps, mostly.
-        rate: steps a second of which arrays are made; None for steps as they are.
-        decays: whether arrays are those that `elman.GRUD` takes: 0 where nothing is, all channels
-            there or not, usual steps since the one before, static.
-        lows: least number of the channels with a long tail; 0 in models of version 0.1.0.
-        unit: seconds of one, in which stamps that are numbers are counted.
+        step: usual seconds between steps.
+        rate: steps per second after resampling; None for no resampling.
+        decays: whether arrays are inputs of `elman.GRUD`: channels with 0 where missing, a mask of
+            all channels, the time since the previous step in usual steps, static columns.
+        lows: smallest number of the channels with a long tail; 0 in models of version 0.1.0.
+        unit: seconds per unit of stamps that are numbers.
 
     Example:
         >>> from elman.encode.recordings import RecordingIndex
@@ -97,19 +97,19 @@ class RecordingIndex:
         decays: bool = False,
         strict: bool = True,
     ) -> RecordingIndex:
-        """Of the training data.
+        """Compute the statistics of the training data.
 
         Args:
             found: the recordings.
-            static: names of their static columns.
-            rate: see above.
-            elapsed: whether the time between steps counts; None if it is uneven.
-            decays: see above.
-            strict: whether a channel without a number is an error; else it says nothing.
+            static: names of the static columns.
+            rate: steps per second after resampling; None for no resampling.
+            elapsed: whether the time between steps counts; None if it counts when it is uneven.
+            decays: whether arrays are inputs of `elman.GRUD`.
+            strict: whether a channel without numbers is an error; otherwise it is constant.
 
         Raises:
-            ArgumentError: a rate, or the time between steps, of rows without stamps.
-            DataError: a channel has no number, or a static column too many words.
+            ArgumentError: a rate, or the time between steps, is wanted for rows without stamps.
+            DataError: a channel has no numbers, or a static column has too many words.
         """
         if not found.timed and (rate is not None or (elapsed and not decays)):
             name = "elapsed" if rate is None else "rate"
@@ -130,9 +130,7 @@ class RecordingIndex:
                 draft.gappy.append(name)
                 continue
             if not len(there):
-                raise DataError(
-                    f"channel {name!r}: has no number in the training data; leave it out"
-                )
+                raise DataError(f"channel {name!r}: has no number in the training data; omit it")
             draft._learn_channel(name, there)
             if len(there) < len(values) or decays:
                 draft.gappy.append(name)
@@ -143,7 +141,7 @@ class RecordingIndex:
                 if not 0 < len(words) <= MANY:
                     raise DataError(
                         f"static column {name!r}: {len(words)} different words, expected 1 to "
-                        f"{MANY}; leave it out, or make numbers of it"
+                        f"{MANY}; omit it, or convert it to numbers"
                     )
                 draft.words[name] = words
             else:
@@ -151,7 +149,7 @@ class RecordingIndex:
         return draft
 
     def _learn_channel(self, name: str, numbers: Numbers) -> None:
-        """Note the unit of a channel, and its tail, by all its numbers (N,)."""
+        """Compute the unit of a channel, and its tail, from all its numbers (N,)."""
         if _is_skewed(numbers):
             low = self.lows[name] = float(numbers.min())
             above = numbers - low
@@ -161,40 +159,40 @@ class RecordingIndex:
 
     @property
     def features(self) -> int:
-        """F."""
+        """F, the number of columns."""
         gappy = len(self.gappy) * (2 if self.elapsed and not self.decays else 1)
         fixed = sum(len(self.words.get(name, "12")) for name in self.static)
         return len(self.channels) + gappy + bool(self.elapsed) + fixed
 
     def encode(self, one: Recording) -> Floats:
-        """The array (T, F) of a recording, resampled.
+        """Return the array (T, F) of a recording, resampled.
 
         Raises:
-            ArgumentError: it has other channels.
+            ArgumentError: the recording has other channels.
         """
         return self.encoder(one.static).push(self.resampled(one))
 
     def encoder(self, static: Sequence[object] = ()) -> Encoder:
-        """Of one recording whose steps come one after the other."""
+        """Return an encoder for one recording whose steps arrive in parts."""
         return Encoder(self, self.fixed(static))
 
     def cells(self, one: Recording) -> NDArray[np.int64]:
-        """(T,) the step, of the arrays, that each step of a recording goes into."""
+        """Return for each step of a recording the index (T,) of its step after resampling."""
         if self.rate is None:
             return np.arange(len(one))
         return np.floor(one.times * self.rate + 1e-9).astype(np.int64)
 
     def resampled(self, one: Recording) -> Recording:
-        """The same at the rate."""
+        """Return the recording, resampled to the rate."""
         if self.rate is None or not len(one):
             return one
         cell = self.cells(one)
         count = int(cell[-1]) + 1
         if count > SPARSE // 10 * len(one) + FEW:
             raise DataError(
-                f"recording {one.unique_id!r}: its {len(one):,} steps reach over {one.times[-1]:g} "
-                f"s, {count:,} cells at rate={self.rate:g}; set a lower rate, mend the stamps, or, "
-                "if they are no seconds, set ds_format=ms, us or ns"
+                f"recording {one.unique_id!r}: its {len(one):,} steps span {one.times[-1]:g} "
+                f"s, {count:,} cells at rate={self.rate:g}; set a lower rate, fix the stamps, or, "
+                "if they are not seconds, set ds_format=ms, us or ns"
             )
         there = ~np.isnan(one.values)
         sums = np.zeros((count, one.values.shape[1]))
@@ -206,7 +204,7 @@ class RecordingIndex:
         return replace(one, times=np.arange(count) / self.rate, values=values)
 
     def fixed(self, static: Sequence[object]) -> Floats:
-        """The columns of what does not change."""
+        """Return the static columns."""
         parts: list[float] = []
         for name, value in zip(self.static, static or [None] * len(self.static), strict=True):
             if name in self.words:
@@ -220,11 +218,11 @@ class RecordingIndex:
 
 
 class Encoder:
-    """The steps of one recording, in order and in parts.
+    """Encode the steps of one recording, in order and in parts.
 
     Args:
-        index: of the training data.
-        fixed: columns of what does not change.
+        index: statistics of the training data.
+        fixed: the static columns.
     """
 
     def __init__(self, index: RecordingIndex, fixed: Floats) -> None:
@@ -235,11 +233,11 @@ class Encoder:
         place = {name: n for n, name in enumerate(index.channels)}
         self._gappy = [place[name] for name in index.gappy]
         self._last = np.zeros(len(index.channels))
-        self._since = np.zeros(len(index.channels))  # moment at which each was last seen
+        self._since = np.zeros(len(index.channels))  # time of the last number of each
         self._time = 0.0
 
     def push(self, part: Recording) -> Floats:
-        """The array (T, F) of the next steps; their times go on from those before."""
+        """Return the array (T, F) of the next steps; their times continue the previous ones."""
         index, values, times = self._index, part.values, part.times
         steps, width = values.shape
         if width != len(index.channels):
@@ -276,7 +274,7 @@ class Encoder:
 
 
 def windows_of(steps: int, size: int | None, overlap: float) -> list[tuple[int, int]]:
-    """First and last step, as for `range`, of windows of a recording; the last ends with it.
+    """Return the bounds, as for `range`, of windows of a recording; the last ends at its end.
 
     Example:
         >>> from elman.encode.recordings import windows_of

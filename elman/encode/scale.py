@@ -1,20 +1,20 @@
-"""Scaling of series by what was seen of them.  No torch here.
+"""Scale windows of series by their observed numbers.  This file does not import torch.
 
-    scaled = (y - shift) / scale, of the numbers before a forecast and of none after its origin:
+    scaled = (y - shift) / scale, computed from the numbers before the origin of a forecast only:
 
     mean       shift 0,             scale mean |y|         (Salinas et al. 2017, arXiv:1704.04110)
     standard   shift mean,          scale standard deviation
     robust     shift median,        scale 0.7413 * interquartile range
     last       shift the last y,    scale standard deviation
-    velocity   shift the last y and on at its last step,   scale root mean square of the steps
+    velocity   shift the last y, continued by its last step,   scale root mean square of the steps
 
-The unit of y and, but for `mean`, its level change nothing: if y becomes f y + c, shift becomes
-f shift + c and scale f scale.  So the least scale is a share of the usual one of the series,
-LEAST, or 1 / n where the window has fewer than 1 / LEAST numbers; a window that never moves takes
-it.  A deviation that is no more than float64's rounding of the level counts as no movement.
-Robust is standard where half of the numbers are the same.  A place in the plane, whose axes may
-begin anywhere, has one scale for both, with velocity that of the steps' length, and at least a
-fifth of a usual step.
+The result does not depend on the unit of y nor, except for `mean`, on its level: if y becomes
+f y + c, shift becomes f shift + c and scale becomes f scale.  The minimum scale is thus a share
+of the usual scale of the series: LEAST, or 1 / n if the window has n < 1 / LEAST numbers; constant
+windows use the usual scale.  A deviation within float64's rounding of the level counts as zero.
+`robust` is `standard` if half of the numbers are equal.  The two axes of a place in the plane,
+whose origin is arbitrary, share one scale, for `velocity` that of the length of the steps, and at
+least a fifth of a usual step.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Scaling = Literal["mean", "standard", "robust", "last", "velocity"]
-ROUNDING = 2.0**-48  # of a level: movement below it is rounding of float64
-LEAST = 0.3  # of the usual scale of a series, the least scale of a window
-LEVEL = 1e-3  # of the mean |y|, the least scale in models of version 0.1.0
-LEAST_STEP = 0.2  # of a usual step, the least scale of places
+ROUNDING = 2.0**-48  # share of the level below which movement is rounding of float64
+LEAST = 0.3  # minimum scale of a window, as a share of the usual scale of its series
+LEVEL = 1e-3  # minimum scale in models of version 0.1.0, as a share of the mean |y|
+LEAST_STEP = 0.2  # minimum scale of places, as a share of a usual step
 TO_DEVIATION = 0.7413  # interquartile ranges of a normal distribution in a standard deviation
-NEVER = 1e30  # deviation of what never changes in training: whatever comes is 0
-BLOCK = 1 << 20  # numbers of which scales are found at a time
+NEVER = 1e30  # deviation of a constant covariate, which turns all its values into 0
+BLOCK = 1 << 20  # numbers for which scales are computed at a time
 
 Numbers = NDArray[np.float64]
 
@@ -45,16 +45,16 @@ def find_scale(
     plane: bool = False,
     level: float = 0.0,
 ) -> tuple[Numbers, Numbers]:
-    """Shift and scale (B, 1, K) of windows from what is seen of them (B, T, K), NaN where nothing.
+    """Return shift and scale (B, 1, K) of windows (B, T, K), in which NaN is missing.
 
     Args:
         seen: the windows.
-        how: to scale them; None for not at all.
-        usual: scale (B or 1, 1, K) of which a share is the least, 0 if it is not known; of places
-            and with velocity the usual step.
-        spare: usual scale of a window that does not move, where `usual` is not known.
-        plane: whether the targets are a place: they share one scale, and axes begin anywhere.
-        level: share of the mean |y| that the scale has at least, as in version 0.1.0.
+        how: kind of scaling; None for none.
+        usual: usual scale (B or 1, 1, K), which determines the minimum; 0 if unknown; for places
+            and with velocity it is the usual step.
+        spare: usual scale of a constant window, where `usual` is unknown.
+        plane: whether the targets are a place: they share one scale, and their origin is arbitrary.
+        level: minimum scale as a share of the mean |y|, as in version 0.1.0.
 
     Example:
         >>> import numpy as np
@@ -75,7 +75,7 @@ def find_scale(
     elif how is not None:
         share = np.maximum(LEAST, 1.0 / count)
         scale = np.maximum(scale, share * np.asarray(usual))
-        if not scale.all():  # nothing has moved so far, or ever
+        if not scale.all():  # some windows are constant
             scale = np.where(scale > 0, scale, share * np.asarray(spare))
             scale = np.where(scale > 0, scale, ROUNDING * size)
     if plane:
@@ -84,9 +84,9 @@ def find_scale(
 
 
 def find_scales(y: Numbers, how: Scaling | None, steps: int, *, plane: bool = False) -> Numbers:
-    """Scales (N, K) of a series (T, K), of one part of `steps` after the other; 0 of one at rest.
+    """Return scales (N, K) of the successive parts of `steps` of a series (T, K); 0 if constant.
 
-    The scaling None has those of `mean`.  A part at the end that is not whole is left out.
+    The scaling None has the scales of `mean`.  An incomplete part at the end is skipped.
 
     Example:
         >>> import numpy as np
@@ -104,7 +104,7 @@ def find_scales(y: Numbers, how: Scaling | None, steps: int, *, plane: bool = Fa
 
 
 def find_unit(numbers: Numbers) -> list[float]:
-    """Mean and deviation of the numbers (N,) of a covariate; NEVER of one that does not change.
+    """Return mean and deviation of the numbers (N,) of a covariate; NEVER if it is constant.
 
     Example:
         >>> import numpy as np
@@ -114,16 +114,16 @@ def find_unit(numbers: Numbers) -> list[float]:
     """
     if not len(numbers):
         return [0.0, NEVER]
-    first = numbers[0]  # from here on all digits are left to the movement
+    first = numbers[0]  # differences from it keep all digits
     mean, deviation = float(first + (numbers - first).mean()), float((numbers - first).std())
     return [mean, deviation if deviation > ROUNDING * abs(mean) else NEVER]
 
 
 def _own_scale(seen: Numbers, how: Scaling | None) -> tuple[Numbers, Numbers, Numbers, Any]:
-    """Shift, scale, 0 of what does not move, and mean |y| (B, 1, K) of windows; their numbers."""
+    """Return shift, scale (0 if constant) and mean |y| (B, 1, K) of windows; their numbers."""
     there, last = None, seen[:, -1:]
     y, count = seen, np.asarray(seen.shape[1])
-    if np.isnan(seen.sum()):  # without gaps half of the work is enough
+    if np.isnan(seen.sum()):  # without gaps half of the work is sufficient
         there = ~np.isnan(seen)
         y, count = np.where(there, seen, 0.0), np.maximum(there.sum(1, keepdims=True), 1)
         place = seen.shape[1] - 1 - there[:, ::-1].argmax(1)[:, None]
@@ -133,7 +133,7 @@ def _own_scale(seen: Numbers, how: Scaling | None) -> tuple[Numbers, Numbers, Nu
         return np.zeros_like(size), size if how else np.ones_like(size), size, count
     if how == "velocity":
         return last, _step_size(seen), size, count
-    # From the last number on, which leaves all digits to the movement.
+    # Differences from the last number keep all digits.
     error = y - last if there is None else np.where(there, y - last, 0.0)
     mean = error.sum(1, keepdims=True) / count
     error = error - mean if there is None else np.where(there, error - mean, 0.0)
@@ -147,14 +147,14 @@ def _own_scale(seen: Numbers, how: Scaling | None) -> tuple[Numbers, Numbers, Nu
 
 
 def _of_places(scale: Numbers, how: Scaling | None) -> Numbers:
-    """One scale for both axes of places: of velocities the length, of others the mean."""
+    """Return one scale for both axes of places: the length for velocities, else the mean."""
     many = 1 if how == "velocity" else scale.shape[2]
     whole = np.sqrt((scale * scale).sum(2, keepdims=True) / many)
     return np.repeat(whole, scale.shape[2], 2)
 
 
 def find_steps(y: Numbers) -> Numbers:
-    """Of each number of (B, T, K) the way from the last one, by the time between; NaN of none.
+    """Return the change of each number (B, T, K) from the previous one per step; NaN for none.
 
     Example:
         >>> import numpy as np
@@ -171,7 +171,7 @@ def find_steps(y: Numbers) -> Numbers:
 
 
 def _step_size(seen: Numbers) -> Numbers:
-    """Root mean square (B, 1, K) of the steps of windows."""
+    """Return the root mean square (B, 1, K) of the steps of windows."""
     steps = find_steps(seen)
     there = ~np.isnan(steps)
     squares = np.where(there, steps, 0.0) ** 2
@@ -180,9 +180,10 @@ def _step_size(seen: Numbers) -> Numbers:
 
 
 def find_velocity(seen: Numbers, steps: int) -> tuple[Numbers, Numbers]:
-    """The step (B, 1, K) that a window made last, and the time (B, steps, K) since its last number.
+    """Return the last step (B, 1, K) of windows, and the time (B, steps, K) since the last number.
 
-    That is the distance of the last two numbers of what is seen (B, T, K) by their time; 0 of less.
+    The last step is the difference of the last two numbers of a window (B, T, K) per step; 0 if
+    there are fewer than two.
 
     Example:
         >>> import numpy as np
@@ -197,7 +198,7 @@ def find_velocity(seen: Numbers, steps: int) -> tuple[Numbers, Numbers]:
 
 
 def _quartiles(seen: Numbers, there: NDArray[np.bool_]) -> tuple[Numbers, Numbers, Numbers]:
-    """The three quartiles (B, 1, K), linear between neighbours; 0 of nothing."""
+    """Return the three quartiles (B, 1, K), interpolated linearly; 0 without numbers."""
     order = np.sort(np.where(there, seen, np.inf), axis=1)
     last = np.maximum(there.sum(1, keepdims=True) - 1, 0)
     found = []

@@ -1,7 +1,7 @@
-"""Numbers over time to vectors: the calendar, and what a step reads.
+"""Encode steps of series as vectors, and moments as a calendar.
 
-The calendar of a moment is sine and cosine of its place in the hour, day, week, month and year,
-for those cycles that are longer than the frequency.
+The calendar of a moment is the sine and cosine of its place in the hour, day, week, month and year,
+for the cycles that are longer than the frequency.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from elman.read.frequency import DAY, Frequency, Stamps
 
 
 def calendar(stamps: Stamps, frequency: Frequency) -> tuple[NDArray[np.float32], list[str]]:
-    """Features (T, F) of stamps, and the cycles that they are of, two for each.
+    """Return features (T, F) of stamps, two for each cycle, and the names of the cycles.
 
     Example:
         >>> from elman.encode.series import calendar
@@ -50,16 +50,17 @@ def calendar(stamps: Stamps, frequency: Frequency) -> tuple[NDArray[np.float32],
 
 
 class SeriesEmbed(nn.Module):
-    """Vectors of steps: numbers as they are, vectors of categories, and perhaps a layer on them.
+    """Embed steps: numbers unchanged, embeddings of categories, and an optional layer on them.
 
     Args:
-        numbers: how many numbers a step has.
-        categories: how many each category has; their numbers stand behind, -1 for an unknown one.
-        category_size: features of a category's vector.
+        numbers: number of numbers in a step.
+        categories: number of values of each category; their codes are the last columns of a step,
+            -1 for an unknown value.
+        category_size: features of the embedding of a category.
         size: features of a layer relu(W x + b) on all of them; None for none.
-        input_dropout: probability of leaving out a feature, the same at all steps.
-        pool: of neighbours, which stand behind the numbers; None for none.
-        around: numbers of them.
+        input_dropout: probability of dropping a feature, the same at all steps.
+        pool: pools neighbours, whose columns follow the numbers; None for none.
+        around: number of columns of the neighbours.
 
     Example:
         >>> import torch
@@ -85,7 +86,7 @@ class SeriesEmbed(nn.Module):
         self.numbers, self.around, self.pool = numbers, around, pool
         self.vectors = nn.ModuleList(
             nn.Embedding(count + 1, category_size, padding_idx=0) for count in categories
-        )  # the first, zero, is of what training has not seen
+        )  # the first, zero, is for unknown values
         inside = numbers + category_size * len(categories) + (0 if pool is None else pool.size)
         self.layer = None if size is None else nn.Linear(inside, size)
         self.size = size or inside
@@ -93,11 +94,11 @@ class SeriesEmbed(nn.Module):
 
     @property
     def is_plain(self) -> bool:
-        """Whether vectors are the numbers as they are, but for dropout."""
+        """Whether vectors are the unchanged numbers, except for dropout."""
         return self.pool is None and self.layer is None and not len(self.vectors)
 
     def forward(self, steps: Padded, *, generator: torch.Generator | None = None) -> Padded:
-        """(B, T, numbers + categories) -> (B, T, D)."""
+        """Embed steps: (B, T, numbers + categories) -> (B, T, D)."""
         data = steps.data
         x, around, rest = data.tensor_split((self.numbers, self.numbers + self.around), 2)
         parts: list[Tensor] = [] if self.pool is None else [self.pool(around)]

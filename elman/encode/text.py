@@ -1,8 +1,8 @@
-"""Text to token numbers and back: vocabularies of words, characters, bytes or BPE pieces.
+"""Convert text to token numbers and back: vocabularies of words, characters, bytes or BPE pieces.
 
-A vocabulary is a tokenizer of the `tokenizers` library and lives in one standard file,
-`tokenizer.json`.  Two tokens are special: `<eos>` closes every document and, in word
-vocabularies, every line; `<unk>` stands for what the training text did not hold often enough.
+A vocabulary is a tokenizer of the `tokenizers` library, stored in one standard file,
+`tokenizer.json`.  Two tokens are special: `<eos>` ends every document and, in word vocabularies,
+every line; `<unk>` stands for tokens that the training text did not contain often enough.
 
 BPE: Sennrich, Haddow and Birch 2016 (arXiv:1508.07909), on bytes, so that nothing is unknown.
 """
@@ -39,14 +39,14 @@ WORD = r"\d+(?:[.,]\d+)+|\w+(?:['’\-]\w+)*|[^\w\s]"
 NO_SPACE_BEFORE = set(".,;:!?)]}%…’”»、。，！？；：")
 NO_SPACE_AFTER = set("([{“‘«$£€#\n")
 DEFAULT_SIZE = {"word": 20_000, "character": 20_000, "byte": 257, "bpe": 8_000}
-# How byte-level BPE writes bytes: visible Latin-1 as it is, the rest as characters from U+0100 on.
+# Byte-level BPE writes visible Latin-1 unchanged, and the other bytes as characters from U+0100 on.
 VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 HIDDEN = sorted(set(range(256)) - set(VISIBLE))
 BYTES = {chr(b): b for b in VISIBLE} | {chr(256 + i): b for i, b in enumerate(HIDDEN)}
 PART = 1 << 16  # characters given to the trainer at a time
 RUN = re.compile(r"(\S{64})(?=\S)")
 SAMPLE = 200_000  # characters from which the kind of tokens is chosen
-LONG_WORD = 16  # characters between spaces, on average, that no language with spaces reaches
+LONG_WORD = 16  # mean characters between spaces that no language with spaces reaches
 
 
 class Vocabulary:
@@ -82,7 +82,7 @@ class Vocabulary:
         self.size = tokenizer.get_vocab_size()
         self.end: int = end
         self.unknown: int | None = tokenizer.token_to_id(UNKNOWN)
-        # Only a word vocabulary reads its marks in the text itself, as Penn Treebank has them.
+        # Only a word vocabulary reads special tokens in the text itself, as in the Penn Treebank.
         tokenizer.encode_special_tokens = kind != "word"
 
     @classmethod
@@ -99,16 +99,16 @@ class Vocabulary:
         """Learn a vocabulary from texts.
 
         Args:
-            texts: gives the texts, once.
-            tokens: what a token is.
-            size: at most so many tokens; None for 20,000 words, 8,000 BPE pieces.
+            texts: yields the texts, once.
+            tokens: kind of tokens.
+            size: maximum number of tokens; None for 20,000 words, 8,000 BPE pieces.
             min_count: rarer words or characters become `<unk>`.
-            lowercase: whether upper and lower case are the same.
-            split_punctuation: whether marks are tokens of their own (words only).
+            lowercase: whether to convert text to lower case.
+            split_punctuation: whether punctuation marks are separate tokens (words only).
 
         Raises:
             ArgumentError: `size` or `min_count` cannot work.
-            DataError: the texts hold fewer than two different tokens.
+            DataError: the texts contain fewer than two different tokens.
         """
         size = DEFAULT_SIZE[tokens] if size is None else size
         if min_count < 1:
@@ -147,22 +147,22 @@ class Vocabulary:
         return vocabulary
 
     def encode(self, text: str) -> list[int]:
-        """Numbers of the tokens of a text; nothing is added at its ends."""
+        """Return the token numbers of a text; nothing is added at its ends."""
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The same for many texts, in parallel."""
+        """Return the token numbers of many texts, computed in parallel."""
         batch = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in batch]
 
     def token(self, number: int) -> str:
-        """One token as people read it; `<eos>` and `<unk>` by their names."""
+        """Return one token as readable text; `<eos>` and `<unk>` by their names."""
         if number in (self.end, self.unknown):
             return END if number == self.end else UNKNOWN
         return self.decode([number])
 
     def decode(self, numbers: Sequence[int]) -> str:
-        """Text of the tokens; `<eos>` becomes a line end."""
+        """Return the text of the tokens; `<eos>` becomes a line end."""
         return "".join(stream_text(self, numbers))
 
     def save(self, path: Path) -> None:
@@ -173,7 +173,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> Vocabulary:
-        """Read `tokenizer.json`; FolderError if it is missing or damaged."""
+        """Read `tokenizer.json`; raise a FolderError if it is missing or damaged."""
         try:
             blob = path.read_bytes()
         except OSError as error:
@@ -181,7 +181,7 @@ class Vocabulary:
         try:
             tokenizer = Tokenizer.from_buffer(blob)
         except Exception as error:  # the library raises plain Exception
-            raise FolderError(f"{path}: is no tokenizer file ({error})") from error
+            raise FolderError(f"{path}: is not a tokenizer file ({error})") from error
         try:
             return cls(tokenizer)
         except FolderError as error:
@@ -191,10 +191,10 @@ class Vocabulary:
 def stream_text(
     vocabulary: Vocabulary, numbers: Iterable[int], unknown: Iterable[str] = ()
 ) -> Iterator[str]:
-    """Text of tokens as they come, each piece once it is sure; of unknown ones what `unknown` has.
+    """Yield the text of arriving tokens; text of unknown tokens is taken from `unknown`.
 
-    A character of several bytes is held back until its last byte has come; bytes that make no
-    character become U+FFFD.
+    A character of several bytes is held back until its last byte arrives; invalid bytes become
+    U+FFFD.
 
     Example:
         >>> from elman.encode.text import Vocabulary, stream_text
@@ -224,15 +224,15 @@ def stream_text(
 
 
 def glued(last: str, word: str, split_punctuation: bool) -> bool:
-    """Whether a word follows the character `last` without a space."""
+    """Return whether a word follows the character `last` without a space."""
     marks = split_punctuation and (word[:1] in NO_SPACE_BEFORE or last in NO_SPACE_AFTER)
     return marks or last == "\n"
 
 
 def choose_tokens(texts: Iterable[str]) -> tuple[Tokens, str | None]:
-    """Words, unless splitting at spaces would make none; then characters, and why.
+    """Choose words, or characters with a reason if the text is written without spaces.
 
-    Only the first 200,000 characters are looked at.
+    Only the first 200,000 characters are used.
 
     Example:
         >>> from elman.encode.text import choose_tokens
@@ -261,9 +261,9 @@ def choose_tokens(texts: Iterable[str]) -> tuple[Tokens, str | None]:
 
 
 def rare_share(texts: Iterable[str], min_count: int, *, lowercase: bool) -> float:
-    """The share of the words that occur fewer than `min_count` times in all, each counted again.
+    """Return the share of running words that occur fewer than `min_count` times.
 
-    Only the first two million characters are looked at.
+    Only the first two million characters are used.
 
     Example:
         >>> from elman.encode.text import rare_share
@@ -282,14 +282,14 @@ def rare_share(texts: Iterable[str], min_count: int, *, lowercase: bool) -> floa
 
 
 def _has_no_spaces(character: str) -> bool:
-    """Whether a letter belongs to a script that is written without spaces."""
+    """Return whether a letter belongs to a script that is written without spaces."""
     name = unicodedata.name(character, "")
     scripts = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
     return name.startswith(scripts)
 
 
 def _empty(tokens: Tokens, split_punctuation: bool) -> Tokenizer:
-    """A tokenizer without a vocabulary."""
+    """Build a tokenizer without a vocabulary."""
     if tokens in ("byte", "bpe"):
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
@@ -309,17 +309,17 @@ def _empty(tokens: Tokens, split_punctuation: bool) -> Tokenizer:
 
 
 def _without_marks(texts: Iterable[str], tokens: Tokens) -> Iterator[str]:
-    """Texts for the trainer, without its special tokens, which it would count as words.
+    """Yield texts for the trainer without special tokens, which it would count as words.
 
-    They come in short parts, cut before a space: the trainer holds 256 of them at a time.
+    Texts are cut into short parts, before a space: the trainer holds 256 of them at a time.
     """
     for text in texts:
         if tokens == "byte":
-            continue  # all 256 bytes are there without looking
+            continue  # the vocabulary always has all 256 bytes
         if tokens == "word":
             for mark in (UNKNOWN, END, "\n"):
                 text = text.replace(mark, " ")
-        if tokens == "bpe":  # learning takes time by the length of a run without blanks
+        if tokens == "bpe":  # long runs without blanks take much time to learn
             text = RUN.sub(r"\1\n", text)
         start = 0
         while len(text) - start > PART:

@@ -1,14 +1,14 @@
-"""Turns of a conversation as one text."""
+"""Join the turns of a conversation to one text, and split them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-TURN = "\u241e"  # the symbol for a record separator: no text has it
+TURN = "\u241e"  # the symbol for a record separator, which no text contains
 
 
 def split_turns(text: str, separator: str) -> list[str]:
-    """The turns of a conversation that are not blank.
+    """Return the turns of a conversation that are not blank.
 
     Example:
         >>> from elman.encode.turns import split_turns
@@ -20,7 +20,7 @@ def split_turns(text: str, separator: str) -> list[str]:
 
 
 def join_turns(turns: Sequence[str], last: int) -> str:
-    """The last turns as one text.
+    """Return the last turns as one text.
 
     Example:
         >>> from elman.encode.turns import join_turns

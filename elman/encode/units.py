@@ -1,7 +1,7 @@
-"""Windows of series in units of what is seen of them, and the gaps that training makes in them.
+"""Scale windows of series by their observed numbers, and hide numbers in training.
 
 A scale is at least a share of the usual scale of its series (`elman.encode.scale.find_scale`),
-which is the mean over its contexts, one after the other, that lie before the origin and moved.
+which is the mean over the successive contexts before the origin that are not constant.
 
 Shape legend: B windows, L steps of the series in a window, K targets, N contexts, C columns.
 """
@@ -18,16 +18,16 @@ from elman.encode.scale import find_scale, find_scales, find_steps, find_velocit
 if TYPE_CHECKING:
     from elman.encode.windows import Layout
 
-FAR = 3.0  # deviations, at most, of the logarithm of a scale from the usual one
+FAR = 3.0  # maximum deviations of the logarithm of a scale from the usual one
 
 Numbers = NDArray[np.float64]
 
 
 class UsualScale:
-    """The usual scale of a series as it goes on: the mean over its contexts that moved.
+    """The running usual scale of a series: the mean over its contexts that are not constant.
 
     Args:
-        layout: of the windows.
+        layout: layout of the windows.
 
     Example:
         >>> import numpy as np
@@ -44,7 +44,7 @@ class UsualScale:
         self._sum, self._count = np.zeros(layout.targets), np.zeros(layout.targets)
 
     def after_each(self, y: Numbers) -> Numbers:
-        """That (1 + N, K) before, and after each of the next N whole contexts of y (T, K)."""
+        """Return it (1 + N, K) before, and after each of the next N whole contexts of y (T, K)."""
         layout = self._layout
         scales = find_scales(y, layout.scaling, layout.context, plane=layout.plane)
         sums = np.cumsum([self._sum, *scales], axis=0)
@@ -54,23 +54,23 @@ class UsualScale:
 
     @property
     def now(self) -> Numbers:
-        """That (1, K), 0 if nothing has moved."""
+        """Return the current usual scale (1, K), 0 if all contexts are constant."""
         return np.asarray(self._sum / np.maximum(self._count, 1))[None]
 
 
 def in_units(
     y: Numbers, layout: Layout, usual: Numbers, spare: Numbers
 ) -> tuple[Numbers, Numbers, Numbers]:
-    """Windows (B, back + L, K) in units of what is seen, and shift and scale of what is predicted.
+    """Scale windows (B, back + L, K) by their observed numbers; return shift and scale as well.
 
-    With scaling `velocity` steps are seen instead of places, and what is predicted is the velocity
-    until then: shift and scale are those of each step behind the origin, (B, behind, K); else
-    (B, 1, K).
+    With scaling `velocity` the inputs are steps instead of places, and the prediction is the mean
+    velocity since the last number: shift and scale differ for each step after the origin,
+    (B, behind, K); otherwise they are (B, 1, K).
 
     Args:
         y: the windows.
-        layout: of them.
-        usual, spare: scales (B, 1, K), see `find_scale`; of places steps are used instead.
+        layout: layout of the windows.
+        usual, spare: scales (B, 1, K), see `find_scale`; for places the usual steps replace them.
     """
     known = y[:, layout.back :][:, : layout.context]
     if layout.plane or layout.scaling == "velocity":
@@ -89,7 +89,7 @@ def in_units(
 
 
 def size_of(scale: Numbers, layout: Layout) -> Numbers:
-    """Scales (..., K) as the network reads them: logarithms, around the usual one of training."""
+    """Return scales (..., K) as inputs: logarithms, relative to the usual scale in training."""
     if not layout.unit:
         return np.log(scale)
     spread = np.maximum(layout.spread, 1.0)
@@ -99,9 +99,9 @@ def size_of(scale: Numbers, layout: Layout) -> Numbers:
 def draw_gaps(
     draw: np.random.Generator, shape: tuple[int, int, int], share: float
 ) -> NDArray[np.bool_]:
-    """Which numbers of windows (B, T, C) are hidden: of a share of them any part, in blocks.
+    """Draw which numbers of windows (B, T, C) are hidden, in blocks, in a share of the windows.
 
-    A window has a length of its blocks, from 1 to T / 2, and a probability that one is hidden.
+    Each window has a random length of blocks, 1 to T / 2, and a random probability of hiding one.
 
     Example:
         >>> import numpy as np

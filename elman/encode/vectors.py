@@ -1,10 +1,10 @@
-"""Vectors of words from a file in the usual text formats.
+"""Read word vectors from a file in the usual text formats.
 
-    the 0.418 0.24968 -0.41242 ...      a word and its D numbers a line (GloVe)
-    400000 300                          perhaps after a line with count and D (word2vec, fastText)
+    the 0.418 0.24968 -0.41242 ...      a word and its D numbers per line (GloVe)
+    400000 300                          optional first line with count and D (word2vec, fastText)
 
-.gz is unpacked on the way.  Words are looked up as the vocabulary writes them; the first of equal
-ones counts.
+.gz files are unpacked while reading.  Words must be spelt as in the vocabulary; the first of equal
+words counts.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from elman.read.text import is_unicode, text_lines
 
 
 def read_vectors(path: Path, vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
-    """Vectors (V, D) float32, zeros for words that the file has not, and which were found (V).
+    """Return vectors (V, D) float32, zeros for words missing in the file, and a mask (V) of found.
 
     Raises:
-        DataError: the file is missing, a line is no vector, or no word is known.
-        ArgumentError: the vocabulary is not of words.
+        DataError: the file is missing, a line is not a vector, or no word is in the vocabulary.
+        ArgumentError: the vocabulary does not consist of words.
 
     Example:
         >>> import tempfile

@@ -1,24 +1,24 @@
-"""Windows of series: what a network reads before a forecast, and what comes behind it.
+"""Windows of series: the inputs of a network before a forecast, and the targets after it.
 
-A window has S segments of w steps: those of the context, then those of the horizon.  Step i of the
-network, i = 0 .. S - 2, reads
+A window has S segments of w steps: the segments of the context, then those of the horizon.  Step i
+of the network, i = 0 .. S - 2, reads
 
-    y of segment i, and of which of its numbers are there      what was seen last
-    y some steps (lags) before segment i + 1, and which        what was seen then
-    covariates of segment i of which only the past is known, and which
-    covariates of segment i + 1 that are known before, the calendar too
-    what does not change: numbers, log of the scale beside the usual one, categories
+    y of segment i, and its mask                               the latest numbers
+    y some steps (lags) before segment i + 1, and its mask     earlier numbers
+    covariates of segment i that are known only in the past, and their mask
+    covariates of segment i + 1 that are known in advance, and the calendar
+    constants: numbers, log of the scale relative to the usual one, categories
 
-and predicts y of segment i + 1, in units of the scale of its window (`elman.encode.scale`).  That
-is at least a share of the usual scale of the series: the mean over the contexts, one after the
-other from its beginning, that lie before the origin; in training over all of the training part.
-No y after the origin is read: it is masked there.  So a forecast is what the network predicts if
-nothing more is observed, and its state goes on as ever.  With `feedback` (as in Salinas et al.
-2017, arXiv:1704.04110) the horizon is read, one step late: in training the truth, in a forecast
-samples.
+and predicts y of segment i + 1, in units of the scale of its window (`elman.encode.scale`).  The
+scale is at least a share of the usual scale of the series: the mean over its successive contexts
+before the origin; in training over all of the training part.
 
+No y after the origin is read: it is masked there.  A forecast is therefore the prediction without
+any further observation, and the state continues as usual.  With `feedback` (as in Salinas et al.
+2017, arXiv:1704.04110) the horizon is read, one step late: true numbers in training, samples in a
+forecast.
 In training numbers of some windows are hidden, single ones or many in a row, so that the network
-learns how little is known where numbers are missing.
+learns to be uncertain where numbers are missing.
 
 Shape legend: B windows, L steps of the series in a window, K targets, S segments, w steps of one.
 """
@@ -44,28 +44,28 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Layout:
-    """Sizes of windows and of what a step reads.
+    """Sizes of windows and of the inputs of a step.
 
     Attributes:
-        context: steps that are seen, at most; a multiple of the segment.
-        horizon: steps that are forecast.
-        segment: w, steps of the series in one of the network.
+        context: maximum number of observed steps; a multiple of the segment.
+        horizon: steps to forecast.
+        segment: w, steps of the series in one step of the network.
         targets: K.
-        past: covariates known of the past only.
-        known: covariates known before, with the calendar.
-        static: numbers that do not change.
-        categories: how many each category has.
-        lags: steps before the one that is said, each more than none.
-        feedback: whether a step behind the origin is seen by the next.
-        scaling: of the targets.
-        usual: steps of each target from one number to the next, by the mean of the training data.
+        past: number of covariates known only in the past.
+        known: number of covariates known in advance, with the calendar.
+        static: number of constant numbers.
+        categories: number of values of each category.
+        lags: distances to earlier steps that are inputs, each at least 1.
+        feedback: whether the next step reads a step after the origin.
+        scaling: scaling of the targets.
+        usual: mean absolute difference between successive numbers of each target in training.
         plane: whether the two targets are a place in the plane.
-        neighbours: M, how many others a step sees at most.
-        jitter: deviation of noise in training on what is seen, in usual steps, on average.
-        gaps: share of the windows of training in which numbers are hidden.
+        neighbours: M, the maximum number of neighbours of a step.
+        jitter: mean deviation of the noise on inputs in training, in usual steps.
+        gaps: share of the training windows in which numbers are hidden.
         unit: usual scale of each target in the training data; () in models of version 0.1.0.
         spread: deviation of the logarithm of the scales of windows around it.
-        level: share of the mean |y| that a scale has at least, in models of version 0.1.0.
+        level: minimum scale as a share of the mean |y|, in models of version 0.1.0.
     """
 
     context: int
@@ -90,43 +90,43 @@ class Layout:
 
     @property
     def seen(self) -> int:
-        """Segments of the context."""
+        """The number of segments of the context."""
         return self.context // self.segment
 
     @property
     def back(self) -> int:
-        """Steps of the series that lags read before the context."""
+        """The number of steps before the context that lags read."""
         return max((self.segment, *self.lags)) - self.segment
 
     @property
     def ahead(self) -> int:
-        """Segments of the horizon."""
+        """The number of segments of the horizon."""
         return math.ceil(self.horizon / self.segment)
 
     @property
     def behind(self) -> int:
-        """Steps of the series in those segments."""
+        """The number of steps of the series in the segments of the horizon."""
         return self.ahead * self.segment
 
     @property
     def steps(self) -> int:
-        """Steps of the network in a window."""
+        """The number of steps of the network in a window."""
         return self.seen + self.ahead - 1
 
     @property
     def numbers(self) -> int:
-        """Numbers that a step reads."""
+        """The number of inputs of a step."""
         each = 2 * self.targets * (1 + len(self.lags)) + 2 * self.past + self.known
         return each * self.segment + self.static + self.targets + (not self.feedback)
 
     @property
     def around(self) -> int:
-        """Numbers of neighbours that a step reads."""
+        """The number of inputs of a step from neighbours."""
         return FEATURES * self.neighbours
 
     @property
     def output(self) -> int:
-        """Numbers that a step says."""
+        """The number of outputs of a step."""
         return self.segment * self.targets
 
 
@@ -138,10 +138,10 @@ class Record:
         y: (T, K), NaN where there is none.
         past: (T, P), NaN where there is none.
         known: (T or more, F).
-        static: numbers.
-        codes: of categories, -1 for an unknown one.
-        usual: scale (K,) of its windows in training, that of all series for a new one; None if it
-            is not known.
+        static: constant numbers.
+        codes: codes of categories, -1 for an unknown value.
+        usual: usual scale (K,) of its windows in training, for a new series that of all series;
+            None if it is unknown.
     """
 
     y: Numbers
@@ -153,12 +153,12 @@ class Record:
 
 
 class Window(NamedTuple):
-    """Windows as the network takes them.
+    """Windows in the form that the network takes.
 
     Attributes:
         inputs: (B, S - 1, numbers + categories).
         targets: (B, S - 1, w K, 2): y in units of the scale, NaN where none is wanted; the scale.
-        shift, scale: (B, 1, K), or (B, horizon, K), for each step another.
+        shift, scale: (B, 1, K), or (B, horizon, K) if they differ between steps.
     """
 
     inputs: Tensor
@@ -168,13 +168,13 @@ class Window(NamedTuple):
 
 
 class Windows:
-    """All windows of some series.
+    """All windows of a list of series.
 
     Args:
         records: the series.
-        layout: of the windows.
-        others: (rows of all series, M) the rows of those that are near at the same time, -1 for
-            none, see `elman.encode.neighbours.find_neighbours`; None for no neighbours.
+        layout: layout of the windows.
+        others: (rows of all series, M) the rows of the neighbours, -1 for none, see
+            `elman.encode.neighbours.find_neighbours`; None for no neighbours.
 
     Example:
         >>> import numpy as np
@@ -201,7 +201,7 @@ class Windows:
         self.begins = np.append(0, np.cumsum(self.lengths)[:-1])
         self.y = np.concatenate([one.y for one in records])
         self.past = np.concatenate([one.past for one in records])
-        # What is known before goes on behind the end of each series.
+        # Covariates known in advance continue after the end of each series.
         self._known_begins = self.begins + layout.behind * np.arange(len(records))
         total = len(self.y) + layout.behind * len(records)
         self.known = np.zeros((total, layout.known), dtype=np.float32)
@@ -213,7 +213,7 @@ class Windows:
         none = np.zeros(layout.targets)
         usual: list[Numbers] = [none if one.usual is None else one.usual for one in records]
         self.usual: Numbers = np.stack(usual)
-        # Of each series the usual scale behind 0, 1, 2, .. whole contexts.
+        # The usual scale of each series after 0, 1, 2, .. whole contexts.
         before = [UsualScale(layout).after_each(one.y) for one in records]
         self._before_begins = np.append(0, np.cumsum([len(part) for part in before])[:-1])
         self._before = np.concatenate(before)
@@ -227,15 +227,15 @@ class Windows:
         learn: bool = True,
         draw: np.random.Generator | None = None,
     ) -> Window:
-        """Windows (B) of series by number, each with so many steps of the series before it.
+        """Cut windows (B) from series, given their indices and origins.
 
         Args:
-            which: series.
-            origins: steps before the first that is forecast.
-            ends: of each series how many steps are there at all, None for all.
-            learn: whether the context has targets, too, with feedback.
-            draw: turns the windows of a plane, adds noise, and hides numbers; None for as they
-                are, outside training.
+            which: indices of the series.
+            origins: number of steps before the first step of the forecast.
+            ends: number of steps of each series that can be read; None for all.
+            learn: with feedback, whether the context has targets too.
+            draw: random generator that turns windows of a plane, adds noise, and hides numbers in
+                training; None to leave windows unchanged.
         """
         layout, w = self.layout, self.layout.segment
         rows, steps, context, back = len(which), layout.steps, layout.context, layout.back
@@ -254,17 +254,17 @@ class Windows:
         if not layout.feedback:
             seen[:, back + context :] = np.nan
         parts = [seen[:, back:-w]]
-        for lag in layout.lags:  # what was seen some steps before each that is said
+        for lag in layout.lags:  # the numbers some steps before each prediction
             parts.append(seen[:, back + w - lag :][:, : steps * w])
         past[:, context:] = np.nan
         numbers = [_with_mask(part).reshape(rows, steps, -1) for part in [*parts, past]]
         known = self.known[self._known_begins[which, None] + time[:, w:].clip(min=0)]
         known[time[:, w:] < 0] = 0
-        known[:, context + layout.horizon - w :] = 0  # a segment may reach further
+        known[:, context + layout.horizon - w :] = 0  # a segment can extend further
         numbers.append(known.reshape(rows, steps, -1))
         fixed: list[NDArray[Any]] = [self.static[which], size_of(scale[:, 0], layout)]
         numbers += [np.repeat(part[:, None], steps, axis=1) for part in fixed]
-        if not layout.feedback:  # how far ahead, from 0 to 1
+        if not layout.feedback:  # distance from the origin, from 0 to 1
             ahead = (np.arange(steps) - layout.seen + 1).clip(min=0) / layout.ahead
             numbers.append(np.broadcast_to(ahead[:, None], (rows, steps, 1)))
         if self.others is not None:  # at the end of each segment
@@ -280,9 +280,9 @@ class Windows:
     def _targets(
         self, y: Numbers, read: Numbers, shift: Numbers, scale: Numbers, *, learn: bool
     ) -> NDArray[np.float32]:
-        """What is wanted (B, S - 1, w K, 2) of windows (B, L, K), of which some is read."""
+        """Return the targets (B, S - 1, w K, 2) of windows (B, L, K); `read` are the inputs."""
         layout, context, rows = self.layout, self.layout.context, len(y)
-        # Nothing is learned from a window of which nothing is seen.
+        # Nothing is learned from a window without observed numbers.
         there = ~np.isnan(read[:, :context])
         y = np.where(there.any(1, keepdims=True), y, np.nan)
         targets = np.full((*y.shape, 2), np.nan)
@@ -290,11 +290,11 @@ class Windows:
         targets[:, context:, :, 1] = scale
         targets[:, context:, :, 0] = (y[:, context:] - shift) / scale
         if layout.feedback and learn:
-            # With hidden numbers the horizon alone, whose steps are all read, as in a forecast.
+            # A window with hidden numbers has targets only in the horizon, as in a forecast.
             hidden = np.any(~np.isnan(y[:, :context]) & ~there, axis=(1, 2), keepdims=True)
             before = (y[:, :context] - shift) / scale
             targets[:, :context, :, 0] = np.where(hidden, np.nan, before)
-        if layout.scaling == "last":  # the last number that is seen is 0 by itself
+        if layout.scaling == "last":  # the last number is 0 by definition
             last = context - 1 - there[:, ::-1].argmax(1)
             targets[np.arange(rows)[:, None], last, np.arange(layout.targets), 0] = np.nan
         targets[:, context + layout.horizon :, :, 0] = np.nan
@@ -308,7 +308,7 @@ class Windows:
         own: Numbers,
         turn: Numbers | None = None,
     ) -> Numbers:
-        """What is seen of neighbours (B, S, ...) at some steps (B, S), given one's own velocity."""
+        """Return features of neighbours (B, S, ...) at steps (B, S), given the own velocity."""
         assert self.others is not None
         rows = self.begins[which, None] + time
         return look_around(self.y, self.others, rows, time > 0, own, turn)
@@ -316,9 +316,9 @@ class Windows:
     def _varied(
         self, y: Numbers, past: NDArray[np.float32], draw: np.random.Generator
     ) -> tuple[Numbers, Numbers, Numbers | None]:
-        """Windows of training (B, L, K), turned and with noise; these with gaps; and the turns.
+        """Return training windows (B, L, K), turned and with noise; with gaps too; and the turns.
 
-        The same numbers of the covariates of the past are hidden in place.
+        Numbers of the past covariates are hidden in place at the same time.
         """
         layout, turn = self.layout, None
         until = layout.back + layout.context
@@ -327,7 +327,7 @@ class Windows:
             y = y @ turn
         if layout.jitter:
             noise = draw.standard_normal((len(y), until - 1, layout.targets))
-            size = layout.jitter * draw.uniform(0, 2, (len(y), 1, 1))  # more in some than in others
+            size = layout.jitter * draw.uniform(0, 2, (len(y), 1, 1))  # windows differ
             y[:, : noise.shape[1]] += size * np.array(layout.usual) * noise
         read = y
         if layout.gaps:
@@ -339,14 +339,14 @@ class Windows:
         return y, read, turn
 
     def seen(self, which: NDArray[np.int64], origins: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether there is a number of every target in the context of windows (B)."""
+        """Return whether the context of windows (B) has a number of every target."""
         before = np.concatenate([np.zeros((1, self.layout.targets)), (~np.isnan(self.y)).cumsum(0)])
         end = self.begins[which] + origins
         begin = np.maximum(self.begins[which], end - self.layout.context)
         return np.asarray((before[end] > before[begin]).all(1))
 
     def truth(self, which: NDArray[np.int64], origins: NDArray[np.int64]) -> Numbers:
-        """What comes behind some origins, (B, horizon, K), NaN where nothing is there."""
+        """Return the true numbers (B, horizon, K) after origins, NaN where there are none."""
         time = origins[:, None] + np.arange(self.layout.horizon)
         return self._at(self.y, which, time, self.lengths[which, None])
 
@@ -357,7 +357,7 @@ class Windows:
         time: NDArray[np.int64],
         last: NDArray[np.int64],
     ) -> NDArray[Any]:
-        """Values (B, L, ...) of series at some steps (B, L) before the `last`; NaN elsewhere."""
+        """Return values (B, L, ...) of series at steps (B, L) before `last`; NaN elsewhere."""
         place = self.begins[which, None] + time.clip(0, self.lengths[which, None] - 1)
         found: NDArray[Any] = values[place]
         found[(time < 0) | (time >= last)] = np.nan
@@ -365,6 +365,6 @@ class Windows:
 
 
 def _with_mask(part: NDArray[np.floating]) -> NDArray[np.float32]:
-    """(B, L, K) to (B, L, 2 K): numbers with 0 for NaN, and which are none."""
+    """Replace NaN by 0 and append a mask: (B, L, K) to (B, L, 2 K)."""
     there = ~np.isnan(part)
     return np.concatenate([np.where(there, part, 0), there], axis=2).astype(np.float32)

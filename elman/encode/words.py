@@ -1,9 +1,9 @@
-"""Words and their characters: numbers, then vectors.
+"""Encode words and their characters as numbers, and embed them as vectors.
 
     x_t = [E[word_t] ; c(characters of word_t)]
 
-c is the last state, in both directions, of a small LSTM over the characters: a word that training
-has not seen still has endings and capitals.  Source: Ling et al. 2015 (arXiv:1508.02096).
+c is the last state, in both directions, of a small LSTM over the characters: an unknown word still
+has known endings and capitals.  Source: Ling et al. 2015 (arXiv:1508.02096).
 
 Shape legend: B rows, T words, C characters of a word, D features.
 """
@@ -24,13 +24,13 @@ from elman.encode.embed import Embed
 from elman.padded import Padded
 from elman.recur import LSTM
 
-LONGEST = 20  # characters of a word: of a longer one its first and last ten
-UNKNOWN = 1  # 0 is no word or character at all
+LONGEST = 20  # characters of a word; a longer one is cut to its first and last ten
+UNKNOWN = 1  # 0 is padding
 
 
 @dataclass
 class WordIndex:
-    """Words and characters that training knows; their numbers begin with 2.
+    """Words and characters of the training data; their numbers start at 2.
 
     Example:
         >>> from elman.encode.words import WordIndex
@@ -58,7 +58,7 @@ class WordIndex:
         min_count: int = 1,
         size: int | None = None,
     ) -> WordIndex:
-        """Of the words of some sentences; characters keep their case."""
+        """Collect the words of sentences; characters keep their case."""
         words: Counter[str] = Counter()
         characters: Counter[str] = Counter()
         for sentence in sentences:
@@ -68,7 +68,7 @@ class WordIndex:
         return cls(common, sorted(characters), lowercase)
 
     def encode(self, sentence: Sequence[str]) -> NDArray[np.int32]:
-        """(T, 1 + LONGEST): the number of each word, then those of its characters."""
+        """Return (T, 1 + LONGEST): the number of each word, then the numbers of its characters."""
         numbers = np.zeros((len(sentence), 1 + LONGEST), dtype=np.int32)
         for row, word in zip(numbers, sentence, strict=True):
             row[0] = self._words.get(word.lower() if self.lowercase else word, UNKNOWN)
@@ -79,16 +79,16 @@ class WordIndex:
 
 
 class WordEmbed(nn.Module):
-    """Vectors of words and of their characters.
+    """Embed words and their characters.
 
     Args:
-        words: how many there are, with the two numbers that are none.
-        characters: the same.
-        size: features of a word's own vector.
+        words: number of words, including padding and unknown.
+        characters: number of characters, including padding and unknown.
+        size: features of the embedding of a word.
         character_size: features of a character's vector, and units of the LSTM in each direction;
             0 to read words only.
-        dropout: probability of leaving out a word altogether.
-        input_dropout: probability of leaving out a feature, the same at all steps.
+        dropout: probability of dropping a word.
+        input_dropout: probability of dropping a feature, the same at all steps.
 
     Example:
         >>> import torch
@@ -131,7 +131,7 @@ class WordEmbed(nn.Module):
         return Padded(x, tokens.lengths)
 
     def _spell(self, tokens: Padded) -> Tensor:
-        """The states behind the characters of every word, each different word read once."""
+        """Return the last states over the characters of every word; distinct words run once."""
         assert self.marks is not None
         assert self.spelling is not None
         mask = tokens.mask()

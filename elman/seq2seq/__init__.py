@@ -1,19 +1,19 @@
-"""A sequence to another: what reads the source and follows the target, and scores of its tokens.
+"""Sequence to sequence: a coder reads the source and the target so far; a head predicts tokens.
 
     d_t = coder(x, y_{<t})
     p(y_t | y_{<t}, x) = softmax(W d_t + b)
 
-There are two coders: recurrent.py, and transformer.py to compare with.  Of those with attention a_t
+There are two coders: recurrent.py, and transformer.py for comparison.  With attention a_t:
 
     copying    p = g_t p_vocabulary + (1 - g_t) sum over x_i = y of a_ti,   g_t = sigmoid(w d_t)
     coverage   loss + lambda sum_t sum_i min(a_ti, sum_{t' < t} a_t'i)
 
-See, Liu and Manning 2017 (arXiv:1704.04368); their g also reads what d_t is made of.  For attention
-that sees its coverage: attend.py.  Source and target share a vocabulary, so of subwords every
-source can be copied.  Label smoothing: Szegedy et al. 2015 (arXiv:1512.00567).  Scheduled sampling:
-Bengio et al. 2015 (arXiv:1506.03099), with all steps at once as Mihaylova and Martins 2019
-(arXiv:1906.07651): a first pass gives the likeliest tokens, some of which the second reads in place
-of the right ones; their share grows evenly through the training, from none.
+See, Liu and Manning 2017 (arXiv:1704.04368); their g also depends on the inputs of d_t.  Attention
+that depends on its coverage is in attend.py.  Source and target share a vocabulary, so with
+subwords every source can be copied.  Label smoothing: Szegedy et al. 2015 (arXiv:1512.00567).
+Scheduled sampling: Bengio et al. 2015 (arXiv:1506.03099), for all steps at once as in Mihaylova and
+Martins 2019 (arXiv:1906.07651): a first pass predicts the likeliest tokens, and the second pass
+reads some of them instead of the right ones; their share grows linearly from zero in training.
 
 Shape legend: B rows, T elements of the source, S of the target, D features of d, V tokens.
 """
@@ -32,54 +32,55 @@ from elman.model import Loss
 from elman.padded import Padded
 from elman.state import State
 
-NOTHING = -1  # in targets behind their end
+NOTHING = -1  # fills targets after their end
 TINY = torch.finfo(torch.float32).tiny
 
 
 class Coder(Protocol):
-    """What reads the source and follows the target; where it stands has `rows(which)`."""
+    """An encoder and decoder; the place of its decoder has a method `rows(which)`."""
 
     @property
     def attends(self) -> bool:
-        """Whether `decode` gives weights."""
+        """Whether `decode` returns attention weights."""
 
     def read(self, source: Padded, *, generator: torch.Generator | None = None) -> Any:
-        """Where the decoder begins, (B, T) tokens of the source having been read."""
+        """Read the source tokens (B, T) and return the place at which the decoder starts."""
 
     def decode(
         self, tokens: Padded, start: Any, *, generator: torch.Generator | None = None
     ) -> tuple[Padded, Tensor | None, Any]:
-        """States d (B, S, D) for inputs (B, S), weights (B, S, T), and where it is then."""
+        """Return states d (B, S, D) for inputs (B, S), weights (B, S, T), and the next place."""
 
 
 class Place(NamedTuple):
-    """Where a decoder stands.
+    """The place of a decoder in its source and target.
 
     Attributes:
         source: (B, T) tokens.
-        coder: the coder's own.
+        coder: the place of the coder.
     """
 
     source: Tensor
     coder: Any
 
     def rows(self, which: Tensor) -> Place:
-        """Rows by index, any number of times: for beams."""
+        """Return rows by index, each any number of times, as beams need it."""
         return Place(self.source.index_select(0, which), self.coder.rows(which))
 
 
 class Seq2Seq(nn.Module):
-    """A coder and the scores of the target's tokens.
+    """A model of a coder and a head that predicts the tokens of the target.
 
     Args:
-        coder: see above.
-        head: scores of the target's tokens.
-        begin: the token in front of every target.
+        coder: reads the source and the target so far.
+        head: turns states d into scores of the target's tokens.
+        begin: the token before every target.
         dropout: probability of dropping a feature of d_t.
         label_smoothing: share of the target that is spread over all tokens.
-        copying: tokens of the source may be copied; one vocabulary for both.
-        coverage: lambda, what looking again at the same place costs.
-        scheduled_sampling: probability that a token read is the model's own, when training ends.
+        copying: tokens of the source can be copied; source and target share a vocabulary.
+        coverage: lambda, the weight of the penalty for repeated attention to the same place.
+        scheduled_sampling: probability that an input is the model's prediction, at the end of
+            training.
 
     Raises:
         ArgumentError: the coder has no attention to copy or cover with.
@@ -127,24 +128,24 @@ class Seq2Seq(nn.Module):
         self.gate = nn.Linear(head.weight.shape[1], 1) if copying else None
 
     def read(self, source: Padded, *, generator: torch.Generator | None = None) -> Place:
-        """Where the decoder begins, (B, T) tokens of the source having been read."""
+        """Read the source tokens (B, T) and return the place at which the decoder starts."""
         return Place(source.data, self.coder.read(source, generator=generator))
 
     def decode(
         self, tokens: Padded, start: Place, *, generator: torch.Generator | None = None
     ) -> tuple[Padded, Tensor | None, Place]:
-        """States d (B, S, D) for inputs (B, S), weights (B, S, T), and where it is then."""
+        """Return states d (B, S, D) for inputs (B, S), weights (B, S, T), and the next place."""
         d, weights, here = self.coder.decode(tokens, start.coder, generator=generator)
         return d, weights, Place(start.source, here)
 
     def step(self, tokens: Tensor, here: Place) -> tuple[Tensor, Place, Tensor | None]:
-        """Log-probabilities (B, V) of the token behind (B,) others, the place, weights (B, T)."""
+        """Return log-probabilities (B, V) after tokens (B,), the next place, weights (B, T)."""
         d, weights, here = self.decode(Padded.full(tokens.unsqueeze(1)), here)
         log_p = self.log_p(d.data, weights, here.source)[:, 0]
         return log_p, here, None if weights is None else weights[:, 0]
 
     def log_p(self, d: Tensor, weights: Tensor | None, source: Tensor) -> Tensor:
-        """Log-probabilities (B, S, V) from states d (B, S, D)."""
+        """Return log-probabilities (B, S, V) for states d (B, S, D)."""
         scores: Tensor = self.head(d).float()
         if self.gate is None:
             return scores.log_softmax(-1)
@@ -158,7 +159,7 @@ class Seq2Seq(nn.Module):
     # Training.
 
     def inputs_of(self, targets: Tensor) -> Padded:
-        """What the decoder reads to give targets (B, S): each token one place later."""
+        """Return the inputs of the decoder for targets (B, S): each token one place later."""
         first = targets.new_full((len(targets), 1), self.begin)
         inputs = torch.cat([first, targets[:, :-1].clamp(min=0)], dim=1)
         return Padded(inputs, (targets != NOTHING).sum(1).cpu())
@@ -172,9 +173,9 @@ class Seq2Seq(nn.Module):
         generator: torch.Generator | None = None,
         progress: float = 1.0,
     ) -> Loss:
-        """Loss against targets (B, S), NOTHING behind their ends; in training smoothed.
+        """Return the loss for targets (B, S), NOTHING after their ends; smoothed in training.
 
-        `progress` is the share of the training that is behind.
+        `progress` is the completed share of the training.
         """
         start = self.read(source, generator=generator)
         inputs = self.inputs_of(targets)
@@ -205,7 +206,7 @@ class Seq2Seq(nn.Module):
     def _own(
         self, inputs: Padded, start: Place, share: float, generator: torch.Generator | None
     ) -> Padded:
-        """Inputs of which a share is what the model takes for the likeliest."""
+        """Return inputs of which a share is replaced by the model's predictions."""
         with torch.no_grad():
             d, weights, _ = self.decode(inputs, start, generator=generator)
             guess = self.log_p(d.data, weights, start.source).argmax(2)
@@ -214,12 +215,12 @@ class Seq2Seq(nn.Module):
             inputs.data.shape, generator=generator, device=device, dtype=torch.float32
         )
         own = drawn.to(guess.device) < share
-        own[:, 0] = False  # every target begins alike
+        own[:, 0] = False  # every target has the same first input
         shifted = torch.cat([inputs.data[:, :1], guess[:, :-1]], dim=1)
         return Padded(torch.where(own, shifted, inputs.data), inputs.lengths)
 
     def _surplus(self, d: Padded, targets: Tensor) -> Tensor:
-        """Sum of s_y - mean_v s_v, by which smoothing changes the loss; needs no scores stored.
+        """Return sum of s_y - mean_v s_v, the change by smoothing, without storing the scores.
 
         (1 - e) (-log p_y) + e mean_v(-log p_v) = -log p_y + e (s_y - mean_v s_v)
         """
@@ -232,14 +233,14 @@ class Seq2Seq(nn.Module):
     def _elements(
         self, d: Padded, weights: Tensor | None, source: Tensor, targets: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (N, V) and targets (N,) of the elements that are there."""
+        """Return log-probabilities (N, V) and targets (N,) of the elements within the lengths."""
         mask = d.mask()
         return self.log_p(d.data, weights, source)[mask], targets[mask]
 
     def score(
         self, source: Padded, targets: Tensor, state: State | None = None
     ) -> tuple[dict[str, float], State]:
-        """Sums for `head.summary`; no state is carried."""
+        """Return sums for `head.summary`; no state is carried."""
         start = self.read(source)
         d, weights, _ = self.decode(self.inputs_of(targets), start)
         if self.gate is None:

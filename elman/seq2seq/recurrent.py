@@ -1,13 +1,14 @@
-"""A recurrent encoder and decoder, and attention between them.
+"""A recurrent encoder and decoder, with attention between them.
 
-    H = core_e(embed_e(x)),            what the encoder read, (B, T, M)
+    H = core_e(embed_e(x)),            outputs of the encoder, (B, T, M)
     s_t = core_d(embed_d(y_{t-1})),    s_0 = tanh(W_b end of core_e)
     c_t = attention(s_t, H)
     d_t = tanh(W_c [c_t ; s_t])
 
-As Luong, Pham and Manning 2015 (arXiv:1508.04025); without attention d_t = s_t: Sutskever, Vinyals
-and Le 2014 (arXiv:1409.3215).  With input feeding core_d also reads d_{t-1}, and goes step by step;
-without, all steps of the core are one call, and those of an attention without coverage.
+This is the model of Luong, Pham and Manning 2015 (arXiv:1508.04025); without attention d_t = s_t:
+Sutskever, Vinyals and Le 2014 (arXiv:1409.3215).  With input feeding core_d also reads d_{t-1} and
+runs step by step; without it, all steps of the core are one call, and so are all steps of an
+attention without coverage.
 
 Shape legend: B rows, T elements of the source, S of the target, D features of d.
 """
@@ -28,11 +29,11 @@ from elman.state import State, map_state, select_rows
 
 
 class Decoding(NamedTuple):
-    """Where a decoder stands.
+    """The place of a decoder.
 
     Attributes:
         core: state of the decoder's core.
-        memory: what it attends to; None without attention.
+        memory: the source for attention; None without attention.
         fed: (B, D) the last d; None without input feeding.
     """
 
@@ -41,7 +42,7 @@ class Decoding(NamedTuple):
     fed: Tensor | None
 
     def rows(self, which: Tensor) -> Decoding:
-        """Rows by index, any number of times: for beams."""
+        """Return rows by index, each any number of times, as beams need it."""
         return Decoding(
             select_rows(self.core, which),
             None if self.memory is None else self.memory.rows(which),
@@ -50,15 +51,15 @@ class Decoding(NamedTuple):
 
 
 class Recurrent(nn.Module):
-    """What reads the source and follows the target, by recurrences.
+    """An encoder and decoder made of recurrences.
 
     Args:
-        embed_source: tokens of the source to vectors.
-        encoder: any core, batch first; both directions are fine.
-        embed_target: tokens of the target to vectors.
-        core: the decoder's, batch first and forward only.
-        attention: between the two; None for a decoder that knows the end of the encoder only.
-        input_feeding: whether the core reads d_{t-1} too.
+        embed_source: turns tokens of the source into vectors.
+        encoder: core of the encoder, batch first, with one or two directions.
+        embed_target: turns tokens of the target into vectors.
+        core: core of the decoder, batch first and forward only.
+        attention: attention to the encoder's outputs; None to use only the encoder's last state.
+        input_feeding: whether the core also reads d_{t-1}.
 
     Raises:
         ArgumentError: a core does not fit.
@@ -109,11 +110,11 @@ class Recurrent(nn.Module):
 
     @property
     def attends(self) -> bool:
-        """Whether `decode` gives weights."""
+        """Whether `decode` returns attention weights."""
         return self.attention is not None
 
     def read(self, source: Padded, *, generator: torch.Generator | None = None) -> Decoding:
-        """Where the decoder begins, (B, T) tokens of the source having been read."""
+        """Read the source tokens (B, T) and return the place at which the decoder starts."""
         x = self.embed_source(source, generator=generator)
         h, state = self.encoder(x.data, None, x.lengths, generator=generator)
         memory = None if self.attention is None else self.attention.remember(Padded(h, x.lengths))
@@ -122,7 +123,7 @@ class Recurrent(nn.Module):
         return Decoding(start, memory, fed)
 
     def _start(self, state: State) -> State:
-        """The decoder's first state, from the last layer of the encoder's end."""
+        """Return the decoder's first state, from the last layer of the encoder's last state."""
         h = state if self.encoder.leaves == 1 else state[0]
         if not isinstance(h, Tensor):  # a hidden size for each layer
             h = h[-1]
@@ -140,7 +141,7 @@ class Recurrent(nn.Module):
     def decode(
         self, tokens: Padded, start: Decoding, *, generator: torch.Generator | None = None
     ) -> tuple[Padded, Tensor | None, Decoding]:
-        """States d (B, S, D) for inputs (B, S), weights (B, S, T), and where it is then."""
+        """Return states d (B, S, D) for inputs (B, S), weights (B, S, T), and the next place."""
         x = self.embed_target(tokens, generator=generator)
         if not self.input_feeding:
             s, core = self.core(x.data, start.core, tokens.lengths, generator=generator)

@@ -1,10 +1,10 @@
-"""The Transformer of Vaswani et al. 2017 (arXiv:1706.03762) of torch's layers, to compare with.
+"""The Transformer of Vaswani et al. 2017 (arXiv:1706.03762), with torch's layers, for comparison.
 
     H = encoder(E_x sqrt(D) + P),    d = decoder(E_y sqrt(D) + P, H)
     P_t,2i = sin(t / 10000^(2i/D)),  P_t,2i+1 = cos(t / 10000^(2i/D))
 
 Layers normalise first (Xiong et al. 2020, arXiv:2002.04745), which trains without a long warm-up.
-A step reads the whole target so far once more: its time grows with the place, unlike that of a
+Each step reads the whole target so far again, so its time grows with the position, unlike in a
 recurrence.
 
 Shape legend: B rows, T elements of the source, S of the target, D features.
@@ -28,10 +28,10 @@ WIDER = 4  # inner features of a layer / D
 
 
 class Followed(NamedTuple):
-    """Where a decoder stands.
+    """The place of a decoder.
 
     Attributes:
-        memory: (B, T, D) what was read of the source.
+        memory: (B, T, D) outputs of the encoder.
         hidden: boolean (B, T), true where the source has no element.
         tokens: (B, S) the target so far.
     """
@@ -41,18 +41,18 @@ class Followed(NamedTuple):
     tokens: Tensor
 
     def rows(self, which: Tensor) -> Followed:
-        """Rows by index, any number of times: for beams."""
+        """Return rows by index, each any number of times, as beams need it."""
         return Followed(*(part.index_select(0, which) for part in self))
 
 
 class Transformer(nn.Module):
-    """What reads the source and follows the target, by attention alone.
+    """An encoder and decoder made of attention alone.
 
     Args:
-        embed_source: tokens of the source to vectors.
-        embed_target: tokens of the target to vectors of the same size D.
-        num_layers: of encoder and of decoder.
-        heads: of each attention.
+        embed_source: turns tokens of the source into vectors.
+        embed_target: turns tokens of the target into vectors with the same size D.
+        num_layers: layers of the encoder and of the decoder.
+        heads: heads of each attention.
         dropout: probability, after each part of a layer and on the attention.
 
     Raises:
@@ -70,7 +70,7 @@ class Transformer(nn.Module):
         torch.Size([2, 2, 8])
     """
 
-    attends = False  # torch's layers keep their weights for themselves
+    attends = False  # torch's layers do not return their weights
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Transformer(nn.Module):
             num_layers, nn.LayerNorm(size),
         )  # fmt: skip
         for weight in (*self.encoder.parameters(), *self.decoder.parameters()):
-            if weight.dim() > 1:  # the layers of a torch stack begin as copies of one
+            if weight.dim() > 1:  # the layers of a torch stack start as copies of one layer
                 nn.init.xavier_uniform_(weight)
 
     def _vectors(self, embed: Embed, tokens: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -107,9 +107,9 @@ class Transformer(nn.Module):
         return x + positions(tokens.shape[1], self.size, x)
 
     def read(self, source: Padded, *, generator: torch.Generator | None = None) -> Followed:
-        """Where the decoder begins, (B, T) tokens of the source having been read."""
+        """Read the source tokens (B, T) and return the place at which the decoder starts."""
         hidden = ~source.mask()
-        hidden[:, :1] = False  # a row without elements has something to look at: no NaN
+        hidden[:, :1] = False  # a row without elements attends to one, to avoid NaN
         with _drawing_from(generator, source.data.device, self.training):
             x = self._vectors(self.embed_source, source.data, generator)
             memory = self.encoder(x, src_key_padding_mask=hidden)
@@ -118,7 +118,7 @@ class Transformer(nn.Module):
     def decode(
         self, tokens: Padded, start: Followed, *, generator: torch.Generator | None = None
     ) -> tuple[Padded, None, Followed]:
-        """States d (B, S, D) for inputs (B, S), no weights, and where it is then."""
+        """Return states d (B, S, D) for inputs (B, S), None for weights, and the next place."""
         whole = torch.cat([start.tokens, tokens.data], dim=1)
         ahead = torch.ones(whole.shape[1], whole.shape[1], dtype=torch.bool, device=whole.device)
         with _drawing_from(generator, whole.device, self.training):
@@ -132,7 +132,7 @@ class Transformer(nn.Module):
 
 
 def positions(steps: int, size: int, like: Tensor) -> Tensor:
-    """Sines and cosines (steps, size) of places."""
+    """Return the sines and cosines (steps, size) of positions."""
     place = torch.arange(steps, device=like.device, dtype=torch.float32).unsqueeze(1)
     pair = torch.arange(0, size, 2, device=like.device, dtype=torch.float32)
     angle = place * torch.exp(pair * (-math.log(10_000) / size))
@@ -143,7 +143,7 @@ def positions(steps: int, size: int, like: Tensor) -> Tensor:
 def _drawing_from(
     generator: torch.Generator | None, device: torch.device, training: bool
 ) -> Iterator[None]:
-    """Let torch's layers, which know the global generator only, draw what this one decides."""
+    """Make torch's layers, which use only the global generator, draw from this generator."""
     if generator is None or not training:
         yield
         return

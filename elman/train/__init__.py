@@ -1,1 +1,1 @@
-"""Back-propagation through time: the loop, its chunks, optimisers and checkpoints."""
+"""Training by back-propagation through time: the loop, chunks, optimisers and checkpoints."""

@@ -1,8 +1,8 @@
-"""Checkpoints: everything that a run needs to go on as if nothing had happened, in one file.
+"""Checkpoints: one file with everything that a run needs to resume exactly.
 
 The file is safetensors: tensors of the model, the optimiser, the carried state and the random
 generators; position, optimiser groups and other numbers as JSON in its header.  It is replaced
-atomically, so a crash leaves the old one.
+atomically, so a crash leaves the previous file.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ MOMENTS: dict[type[Optimizer], tuple[str, ...]] = {
     torch.optim.SGD: (),
     torch.optim.ASGD: ("step", "eta", "mu", "ax"),
 }
-SCALARS, AVERAGE = ("step", "eta", "mu"), "average"  # of these; of any optimiser, by the loop
-MOVING = ("lr", "t0")  # settings of a group that change while a run goes on
+SCALARS, AVERAGE = ("step", "eta", "mu"), "average"  # scalar states; the moving average
+MOVING = ("lr", "t0")  # settings of a group that change during a run
 
 Json: TypeAlias = Union[  # noqa: UP007 - a quoted part cannot stand beside |
     bool, int, float, str, list["Json"], dict[str, "Json"], None
@@ -49,7 +49,7 @@ def save_tensors(
         >>> tensors["w"].tolist(), facts
         ([1.0, 1.0], {'step': 3})
     """
-    # Shared tensors (tied weights) are written out; each needs memory of its own here.
+    # Shared tensors (tied weights) are written separately; each needs separate memory here.
     plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     write_part(path, safetensors.torch.save(plain, {"elman": json.dumps(facts or {})}))
 
@@ -63,8 +63,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Json]]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             facts = (file.metadata() or {}).get("elman")
-            # Copied: memory of a mapped file is not aligned as torch's own, and sums on it may
-            # round differently.
+            # Tensors are copied, because memory of a mapped file is aligned differently from
+            # torch's own, and sums on it can round differently.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except OSError as error:
         raise FolderError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -79,15 +79,15 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Json]]:
 
 
 def select(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with a prefix, named without it."""
+    """Return the tensors whose names begin with a prefix, named without it."""
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
 def check_tensors(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Refuse tensors whose names, shapes or dtypes are not those expected, or that are not finite.
+    """Raise an error for tensors with unexpected names, shapes or dtypes, or not finite numbers.
 
     Raises:
-        FolderError: names the file and the tensor.
+        FolderError: a tensor is not as expected; the message names the file and the tensor.
 
     Example:
         >>> import torch
@@ -110,7 +110,7 @@ float32 (2); put the right file back
                 f"{path}: {name} is {_kind(ours)}, but config.json describes a model with "
                 f"{_kind(theirs)}; put the right file back"
             )
-        # A finite sum has finite parts, and is far quicker than to look at each.
+        # A finite sum has finite terms, and is much faster than checking each of them.
         if ours.is_floating_point() and not (ours.sum().isfinite() or ours.isfinite().all()):
             raise FolderError(
                 f"{path}: {name} holds a number that is not finite: it is damaged; put the right "
@@ -123,7 +123,7 @@ def _kind(tensor: Tensor) -> str:
 
 
 def optimizer_tensors(optimizer: Optimizer) -> tuple[dict[str, Tensor], Json]:
-    """The state of an optimiser as named tensors, and its groups as JSON."""
+    """Return the state of an optimiser as named tensors, and its groups as JSON."""
     state = optimizer.state_dict()
     tensors = {
         f"optimizer.{index}.{name}": torch.as_tensor(value)
@@ -137,11 +137,11 @@ def optimizer_tensors(optimizer: Optimizer) -> tuple[dict[str, Tensor], Json]:
 def load_optimizer(
     optimizer: Optimizer, tensors: Mapping[str, Tensor], groups: Json, path: Path
 ) -> None:
-    """Put back what `optimizer_tensors` took from an optimiser of the same kind.
+    """Restore what `optimizer_tensors` returned for an optimiser of the same kind.
 
     Raises:
-        FolderError: a moment has another name, shape or dtype, or a group other settings; names
-            the file at `path`.
+        FolderError: a moment has another name, shape or dtype, or a group has other settings; the
+            message names the file at `path`.
     """
     _check_groups(path, groups, optimizer_tensors(optimizer)[1])
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -152,7 +152,7 @@ def load_optimizer(
         for index, parameter in enumerate(parameters)
         for name in (*names, AVERAGE)
         if f"optimizer.{index}.{name}" in found
-        # A parameter that never had a gradient has no moments at all.
+        # A parameter that never had a gradient has no moments.
         or (name in names and any(f"optimizer.{index}.{other}" in found for other in names))
     }
     check_tensors(path, found, expected)
@@ -164,7 +164,7 @@ def load_optimizer(
 
 
 def _check_groups(path: Path, found: Json, expected: Json) -> None:
-    """Refuse groups of other parameters or settings; a version of torch may add settings."""
+    """Raise an error for other groups or settings; a newer torch can add settings."""
     assert isinstance(expected, list)
     same = isinstance(found, list) and len(found) == len(expected)
     for theirs, ours in zip(found if isinstance(found, list) else [], expected, strict=False):

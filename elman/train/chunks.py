@@ -1,13 +1,13 @@
 """Batches of tokens for back-propagation through time, truncated or full.
 
-Truncated: the documents stand one after the other in a stream, the stream is cut into B rows, and
-step k gives elements k*bptt to (k+1)*bptt of every row.  The state is carried from step to step
-and detached there.  Where documents are independent a row's state is set to zero at the beginning
-of each: a chunk with such borders inside is given to the model as a ragged batch of segments, so
-that nothing but the contract of the cores, state and lengths, is needed.
+Truncated: the documents form one stream, the stream is cut into B rows, and step k has elements
+k*bptt to (k+1)*bptt of every row.  The state is carried from step to step and detached in between.
+If documents are independent, the state of a row is set to zero at the beginning of each document: a
+chunk with such borders inside is given to the model as a ragged batch of segments, which needs only
+the state and lengths that every core supports.
 
-Full: every batch holds whole documents of similar length and nothing is carried; the targets are
-the tokens that follow, or a label of the whole.
+Full: every batch holds whole documents of similar length and no state is carried; the targets are
+the next tokens, or a label of the whole document.
 
 Sources: Williams and Peng 1990; Werbos 1990, "Backpropagation through time".
 """
@@ -31,18 +31,18 @@ from elman.seq2seq import Seq2Seq
 from elman.state import State, detach, select_rows, zero_rows
 
 Change = Callable[[NDArray[Any], np.random.Generator], tuple[NDArray[Any], NDArray[np.int64]]]
-MOST = 1 << 18  # elements of a batch, padding too, where its rows may be chosen by length
+MOST = 1 << 18  # elements of a batch, including padding, if rows can be chosen by length
 
 
 class Chunk(NamedTuple):
-    """A batch of segments and how the state flows into and out of them.
+    """A batch of segments, and the rows of the state that enter and leave them.
 
     Attributes:
         inputs: (S, T, ...) segments with their lengths.
         targets: (S, T, ...).
-        rows: (S,) the row of the carried state that each segment goes on with; None for row s.
+        rows: (S,) the row of the carried state from which each segment starts; None for row s.
         fresh: (S,) true where a segment starts from zeros; None for nowhere.
-        last: (B,) the segment that ends each row; None if nothing is carried on.
+        last: (B,) the segment that ends each row; None if no state is carried.
     """
 
     inputs: Padded
@@ -52,7 +52,7 @@ class Chunk(NamedTuple):
     last: Tensor | None = None
 
     def enter(self, state: State | None) -> State | None:
-        """The state for the segments from the state of the rows."""
+        """Return the state for the segments, given the state of the rows."""
         if state is None:
             return None
         if self.rows is not None:
@@ -60,23 +60,23 @@ class Chunk(NamedTuple):
         return state if self.fresh is None else zero_rows(state, self.fresh)
 
     def leave(self, state: State) -> State | None:
-        """The state of the rows, detached, from the state of the segments."""
+        """Return the detached state of the rows, given the state of the segments."""
         if self.last is None:
             return None
         return detach(state if self.rows is None else select_rows(state, self.last))
 
     def to(self, device: torch.device | str) -> Chunk:
-        """The same chunk on another device."""
+        """Return the chunk on another device."""
         return Chunk(
             self.inputs.to(device), self.targets.to(device), self.rows, self.fresh, self.last
         )
 
 
 def check_causal(chunk: Chunk, model: SequenceModel | Seq2Seq) -> None:
-    """Refuse to carry the state of a model whose core reads from the end as well.
+    """Raise an error if the state of a bidirectional model would be carried.
 
     Raises:
-        ArgumentError: the chunk carries its state on and the core is bidirectional.
+        ArgumentError: the chunk carries its state and the core is bidirectional.
     """
     if chunk.last is not None and isinstance(model, SequenceModel) and not model.core.causal:
         raise ArgumentError(
@@ -86,31 +86,31 @@ def check_causal(chunk: Chunk, model: SequenceModel | Seq2Seq) -> None:
 
 
 class Batches(Protocol):
-    """What the loop trains on: batches by epoch, the same ones every time they are asked for."""
+    """The training data of the loop: batches by epoch, equal every time they are requested."""
 
     @property
     def rows(self) -> int:
-        """Rows of the carried state."""
+        """The number of rows of the carried state."""
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Return the number of batches in an epoch."""
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Chunk]:
-        """The batches of an epoch (from 1), from the batch `start` on."""
+        """Yield the batches of an epoch (from 1), beginning with the batch `start`."""
 
 
 class StreamBatches:
-    """Truncated BPTT over a corpus.
+    """Batches for truncated BPTT over a corpus.
 
     Args:
         corpus: the documents.
         batch_size: rows B, over all processes.
         bptt: elements of a row in a chunk.
         independent: set the state to zero where a document begins.
-        seed: shuffle the documents anew for every epoch; None for their own order.
-        exact: cut rows only where documents are independent, so that every prediction sees the
-            whole of its past; rows then differ in length, and the documents keep their order.
-        share: (rank, processes), the rows of this process.
+        seed: seed for shuffling the documents in every epoch; None to keep their order.
+        exact: cut rows only where documents are independent, so that every prediction uses its
+            whole past; rows then differ in length, and the documents keep their order.
+        share: (rank, processes), which decide the rows of this process.
 
     Raises:
         ArgumentError: the corpus is shorter than one chunk.
@@ -128,7 +128,7 @@ class StreamBatches:
         share: tuple[int, int] = (0, 1),
     ) -> None:
         self.corpus, self.bptt, self.independent = corpus, bptt, independent
-        self.seed = None if exact else seed  # the cuts are borders of that one order
+        self.seed = None if exact else seed  # the cuts belong to one order
         total = len(corpus)
         if exact:
             wanted = np.arange(min(batch_size, total)) * total // batch_size
@@ -153,15 +153,15 @@ class StreamBatches:
 
     @property
     def rows(self) -> int:
-        """Rows of this process."""
+        """The number of rows of this process."""
         return len(self.begins)
 
     def __len__(self) -> int:
-        """Chunks in an epoch."""
+        """Return the number of chunks in an epoch."""
         return self.steps
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Chunk]:
-        """The chunks of an epoch; its order depends on the seed and the number alone."""
+        """Yield the chunks of an epoch; the order depends only on the seed and the number."""
         order = None
         if self.seed is not None and self.independent and len(self.corpus.starts) > 1:
             order = np.random.default_rng((self.seed, number)).permutation(len(self.corpus.starts))
@@ -173,20 +173,20 @@ class StreamBatches:
 
 
 class DocumentBatches:
-    """Full BPTT: batches of whole documents of similar length, shuffled for every epoch.
+    """Batches for full BPTT: whole documents of similar length, shuffled in every epoch.
 
     Args:
         corpus: the documents.
         batch_size: documents in a batch, over all processes.
-        seed: of the order.
-        share: (rank, processes), the documents of this process.
-        longest: tokens of the longest document allowed.
+        seed: seed of the order.
+        share: (rank, processes), which decide the documents of this process.
+        longest: maximum number of tokens of a document.
 
     Raises:
         ArgumentError: a document is longer than `longest`.
     """
 
-    rows = 0  # nothing is carried
+    rows = 0  # no state is carried
 
     def __init__(
         self,
@@ -203,16 +203,16 @@ class DocumentBatches:
         worst = int(self.lengths.argmax())
         if self.lengths[worst] > longest:
             raise ArgumentError(
-                f"bptt=None goes back through whole documents, but document {worst} has "
+                f"bptt=None trains on whole documents, but document {worst} has "
                 f"{self.lengths[worst]} tokens; set bptt (for example 35), or document=line"
             )
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Return the number of batches in an epoch."""
         return len(self._order)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Chunk]:
-        """The batches of an epoch."""
+        """Yield the batches of an epoch."""
         for chosen in self._order.epoch(number, start):
             begins = self.corpus.starts[chosen]
             spans = [(b, b + n) for b, n in zip(begins, self.lengths[chosen], strict=True)]
@@ -222,20 +222,20 @@ class DocumentBatches:
 
 
 class ExampleBatches:
-    """Sequences with a target for each, of similar length in a batch, shuffled for every epoch.
+    """Batches of sequences with targets, of similar length, shuffled in every epoch.
 
     Args:
-        sequences: numbers (T_n, ...) of every example, tokens or features; none may be there.
+        sequences: tokens or features (T_n, ...) of every example; T_n can be 0.
         targets: (N, ...) for each, or a sequence (T_n) for each.
         batch_size: examples in a batch, over all processes.
-        seed: of the order; None for batches from the shortest to the longest, with fewer of those
-            that are very long.
-        share: (rank, processes), the examples of this process.
-        padding: what stands behind targets that are sequences.
-        times: how often an epoch goes through the examples.
-        change: makes another array of one, by random numbers, and says of which of its steps each
-            new one is; None for the examples as they are.
-        beside: (N, ...) what is known of each example as a whole; None for nothing.
+        seed: seed of the order; None for batches from the shortest to the longest, with fewer
+            examples in a batch if they are very long.
+        share: (rank, processes), which decide the examples of this process.
+        padding: fills targets that are sequences after their end.
+        times: how often an epoch uses each example.
+        change: returns a random variation of an array, and for each of its steps the index of the
+            original step; None to use the examples unchanged.
+        beside: (N, ...) information about each example as a whole; None for none.
 
     Example:
         >>> import torch
@@ -245,7 +245,7 @@ class ExampleBatches:
         [[1, 1], [0]]
     """
 
-    rows = 0  # nothing is carried
+    rows = 0  # no state is carried
 
     def __init__(
         self,
@@ -267,11 +267,11 @@ class ExampleBatches:
         self._order = _Order(lengths, batch_size, seed, share, times)
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Return the number of batches in an epoch."""
         return len(self._order)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Chunk]:
-        """The batches of an epoch."""
+        """Yield the batches of an epoch."""
         for batch, chosen in enumerate(self._order.epoch(number, start), start):
             arrays = [self.sequences[n] for n in chosen]
             targets = (
@@ -295,13 +295,13 @@ class ExampleBatches:
 
 
 def _row(values: Sequence[int] | NDArray[Any]) -> Tensor:
-    """Features as they are, tokens as int64."""
+    """Return features unchanged, tokens as int64."""
     features = isinstance(values, np.ndarray) and values.dtype.kind == "f"
     return torch.as_tensor(values, dtype=torch.float32 if features else torch.int64)
 
 
 class _Order:
-    """Batches of examples of similar length, in an order that seed and epoch decide."""
+    """Batches of examples of similar length, in an order that depends on seed and epoch."""
 
     def __init__(
         self,
@@ -329,7 +329,7 @@ class _Order:
         return whole + (rest >= self.share[1])
 
     def epoch(self, number: int, start: int) -> Iterator[NDArray[np.int64]]:
-        """Numbers of the examples of each batch."""
+        """Yield the indices of the examples of each batch."""
         rank, processes = self.share
         if self.seed is None:
             order = np.argsort(self.lengths, kind="stable")
@@ -352,7 +352,7 @@ class _Order:
 
 
 class _Stream:
-    """The documents of a corpus one after the other, in an order of their own."""
+    """The documents of a corpus as one stream, in a given order."""
 
     def __init__(self, corpus: Corpus, order: NDArray[np.int64] | None, independent: bool) -> None:
         self.corpus, self.order = corpus, order
@@ -363,7 +363,7 @@ class _Stream:
             self.starts = np.append(0, np.cumsum(lengths)[:-1])
 
     def read(self, low: int, high: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Inputs and targets at the positions low..high of the stream."""
+        """Return inputs and targets at the positions low..high of the stream."""
         if self.order is None:
             return self.corpus.inputs(low, high), self.corpus.tokens[low:high].astype(np.int64)
         inputs, targets = [], []
@@ -378,7 +378,7 @@ class _Stream:
         return np.concatenate(inputs), np.concatenate(targets)
 
     def chunk(self, low: NDArray[np.int64], high: NDArray[np.int64]) -> Chunk:
-        """The rows low[r]..high[r] as a chunk, cut where documents begin inside."""
+        """Return the rows low[r]..high[r] as a chunk, cut where documents begin inside."""
         if self.order is None and bool((high - low == high[0] - low[0]).all()):
             simple = self._rectangle(low, int(high[0] - low[0]))
             if simple is not None:
@@ -406,7 +406,7 @@ class _Stream:
         )
 
     def _rectangle(self, low: NDArray[np.int64], steps: int) -> Chunk | None:
-        """The chunk in one piece if no document begins inside a row."""
+        """Return the chunk in one piece if no document begins inside a row."""
         first = np.searchsorted(self.starts, low)
         behind = np.searchsorted(self.starts, low + steps)
         fresh = self.starts[np.minimum(first, len(self.starts) - 1)] == low

@@ -1,4 +1,4 @@
-"""Scores of a model over batches, the state carried from each to the next."""
+"""Evaluate a model on batches, carrying the state from each batch to the next."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def evaluate(
     device: torch.device | str = "cpu",
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> dict[str, float]:
-    """What `model.head.summary` says of the batches; the model stays in its mode.
+    """Return the scores of `model.head.summary` over the batches; the model's mode is restored.
 
     Args:
-        model: any.
-        batches: gone through once.
-        device: where the model is.
-        autocast: context for the number format, as `Fabric.autocast`.
+        model: the model to evaluate.
+        batches: batches, which are iterated once.
+        device: device of the model.
+        autocast: context for the number format, such as `Fabric.autocast`.
     """
     was_training = model.training
     model.eval()

@@ -1,4 +1,4 @@
-"""Device, number format and processes: Lightning Fabric, and what the processes tell each other."""
+"""Device, number format and processes: Lightning Fabric, and exchange between processes."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from elman.errors import ArgumentError, ElmanError, LostProcessError
 from elman.train.processes import Others, start_others
 from elman.train.settings import TrainingSettings
 
-# The others wait while the first process reads; one that dies is noticed at once in other ways.
+# The others wait while the first process reads; a dead process is detected in other ways.
 PATIENCE = datetime.timedelta(days=7)
 
 T = TypeVar("T")
 
 
 def build_fabric(settings: TrainingSettings) -> Fabric:
-    """Fabric for the device, number format and processes of the settings, launched.
+    """Launch Fabric with the device, number format and processes of the settings.
 
     Raises:
         ArgumentError: there is no such device.
-        LostProcessError: another process of the run did not come up.
+        LostProcessError: another process of the run did not start.
     """
     accelerator, _, index = settings.device.partition(":")
     if index and (accelerator == "cpu" or not index.isdecimal()):
@@ -38,7 +38,7 @@ def build_fabric(settings: TrainingSettings) -> Fabric:
     if index and settings.processes > 1:
         raise ArgumentError(f"device={settings.device} is one device, not {settings.processes}")
     devices = [int(index)] if index else settings.processes
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets in each process
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # else each process greets
     try:
         fabric = Fabric(
             accelerator=accelerator,
@@ -60,10 +60,10 @@ def build_fabric(settings: TrainingSettings) -> Fabric:
 
 
 def on_first(fabric: Fabric, prepare: Callable[[], T]) -> T:
-    """What the first process prepares, in all processes; so data are read once, in one place.
+    """Call `prepare` in the first process and return its result in all, so data are read once.
 
     Raises:
-        ElmanError: the one that `prepare` raises, in all processes.
+        ElmanError: an error that `prepare` raises is raised in all processes.
     """
     if fabric.world_size == 1:
         return prepare()
@@ -81,7 +81,7 @@ def on_first(fabric: Fabric, prepare: Callable[[], T]) -> T:
 
 
 def gather(fabric: Fabric, value: Tensor) -> list[Tensor]:
-    """The tensors of all processes, which have one shape, on the device that `value` is on."""
+    """Return the tensors of all processes, which have equal shapes, on the device of `value`."""
     if fabric.world_size == 1:
         return [value]
     here = value.contiguous().to(fabric.device)
@@ -91,7 +91,7 @@ def gather(fabric: Fabric, value: Tensor) -> list[Tensor]:
 
 
 def mean(fabric: Fabric, *values: float | Tensor) -> list[float]:
-    """The mean of each number over all processes; NaN or infinite if it is so in one of them."""
+    """Return the mean of each number over all processes; not finite if one of them is not."""
     if fabric.world_size == 1:
         return list(map(float, values))
     total = torch.tensor(list(map(float, values)), dtype=torch.float64, device=fabric.device)
@@ -102,11 +102,11 @@ def mean(fabric: Fabric, *values: float | Tensor) -> list[float]:
 
 @contextlib.contextmanager
 def peers_watched(fabric: Fabric, folder: Path | None) -> Iterator[None]:
-    """Inside, the death of another process of the run is an error of one line.
+    """Raise a one-line error inside the context if another process of the run dies.
 
     Args:
-        fabric: launched.
-        folder: of the run, for the remedy.
+        fabric: a launched Fabric.
+        folder: folder of the run, for the remedy.
 
     Raises:
         LostProcessError: another process has ended.

@@ -4,9 +4,9 @@
                        gradient of loss / count + penalty, clipped;   one step of the optimiser
 
 Device, number format and processes are Lightning Fabric's.  A run with a folder writes checkpoints
-there and can be resumed from any of them with the very same result, to the last bit, on the same
-machine: everything random comes from one generator, whose state is part of the checkpoint, and
-from numbers that depend on seed and epoch alone.
+there and can be resumed from any of them with exactly the same result, to the last bit, on the same
+machine: all random numbers are drawn from one generator, whose state is part of the checkpoint, or
+depend on seed and epoch alone.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ from elman.train.restore import load_generator, load_state
 from elman.train.settings import TrainingSettings
 from elman.train.signals import Signals
 
-RECORD_SECONDS = 1.0  # between two step records
+RECORD_SECONDS = 1.0  # time between two step records
 
 Record = Mapping[str, object]
 
@@ -75,19 +75,19 @@ def fit(
     """Train a model in place; at the end it has the weights of the best validation.
 
     Args:
-        model: what to train.
-        train: its batches.
+        model: the model to train.
+        train: training batches.
         validation: batches for early stopping and for choosing the weights; None to keep the last.
-        settings: how.
-        fabric: launched; None to build one from the settings.
-        folder: where checkpoints and the best weights go; None for no checkpoints.
-        resume: go on from the checkpoint in the folder, if there is one.
-        journal: gets a record of every event, see `elman.report.journal`; on resuming it goes
-            back to where it stood at the checkpoint.
-        show: is given the same records, for a display.
+        settings: settings of the training.
+        fabric: a launched Fabric; None to build one from the settings.
+        folder: folder for checkpoints and the best weights; None for no checkpoints.
+        resume: continue from the checkpoint in the folder, if there is one.
+        journal: receives a record of every event, see `elman.report.journal`; on resuming it is
+            cut to its length at the checkpoint.
+        show: receives the same records, for a display.
 
     Raises:
-        DivergenceError: a loss or gradient was not finite; the last checkpoint stands.
+        DivergenceError: a loss or gradient was not finite; the last checkpoint is kept.
         FolderError: the checkpoint is damaged or of another model.
         ArgumentError: the model was made under `torch.inference_mode()`.
     """
@@ -108,7 +108,7 @@ def fit(
 
 
 class _Loop:
-    """The parts of one run."""
+    """One run of the training loop."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class _Loop:
         return Outcome(reason, position, self.scores, stopped)
 
     def record(self, record: Record) -> None:
-        """Tell the journal and the display, on the first process."""
+        """Write a record to the journal and the display, on the first process."""
         if self.fabric.is_global_zero:
             if self.journal is not None:
                 self.journal.write(record)
@@ -174,7 +174,7 @@ class _Loop:
         self.record({"event": "end", "step": step, "reason": reason, "seconds": seconds})
 
     def _epoch(self, signals: Signals, began: float) -> bool:
-        """Go through the rest of an epoch; true if it was left because a signal has come."""
+        """Run the rest of an epoch; return true if a signal interrupted it."""
         position, settings = self.position, self.settings
         for chunk in self.train.epoch(position.epoch, position.batch):
             last = position.batch + 1 == len(self.train)
@@ -221,7 +221,7 @@ class _Loop:
                 objective = objective + loss.penalty
             self.fabric.backward(objective if group == 1 else objective / group)
         total = float(total)
-        if not math.isfinite(total):  # of any process: all stop at the same step
+        if not math.isfinite(total):  # in any process, so that all stop at the same step
             raise self._diverged(f"the loss is {total}")
         self._window.add(total, elements)
 
@@ -247,7 +247,7 @@ class _Loop:
         position.step += 1
 
     def _validate(self) -> None:
-        """Score the (averaged) weights; keep them if they are the best so far."""
+        """Validate the (averaged) weights; keep them if they are the best so far."""
         position, settings = self.position, self.settings
         if self.validation is None:
             return
@@ -277,7 +277,7 @@ class _Loop:
             earlier = position.validations[: -settings.average_after]
             if earlier and value > min(earlier):
                 start_averaging(self.optimizer, position.step)
-                position.stalls = position.plateaus = 0  # the averages have their own chance
+                position.stalls = position.plateaus = 0  # start afresh for the averages
                 self.record({"event": "note", "text": "validation stalls: weights are averaged"})
         elif position.plateaus > settings.plateau_patience and settings.schedule == "plateau":
             position.reductions, position.plateaus = position.reductions + 1, 0
@@ -291,7 +291,7 @@ class _Loop:
         self._window.began += time.monotonic() - paused
 
     def _monitored(self, scores: dict[str, float]) -> list[float]:
-        """What weights are compared by; less is better."""
+        """Return the scores by which weights are compared; lower is better."""
         match self.settings.monitor:
             case "last":
                 return [-self.position.step]
@@ -307,7 +307,7 @@ class _Loop:
         return patience is not None and self.position.stalls >= patience
 
     def _finish(self) -> None:
-        """Give the model its best weights; without validation those are the last ones."""
+        """Give the model its best weights, or without validation the last ones."""
         if self.best is None:
             with averaged_weights(self.optimizer):
                 self.best = {n: v.detach().clone() for n, v in self.model.state_dict().items()}
@@ -320,11 +320,11 @@ class _Loop:
             save_tensors(self.folder / WEIGHTS, weights, facts)
 
     def save(self, began: float) -> None:
-        """Write a checkpoint, if there is a folder for it; never one of broken weights."""
+        """Write a checkpoint if there is a folder, but never with weights that are not finite."""
         if self.folder is None:
             return
         if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
-            raise self._diverged("a weight is no finite number")
+            raise self._diverged("a weight is not a finite number")
         self.position.seconds = time.monotonic() - began
         self.position.journal = self.journal.position if self.journal else 0
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
@@ -344,20 +344,20 @@ class _Loop:
         self._saved = time.monotonic()
 
     def restore(self) -> None:
-        """Go back to the checkpoint in the folder."""
+        """Restore the checkpoint in the folder."""
         assert self.folder is not None
         path = self.folder / CHECKPOINT
         tensors, facts = load_tensors(path)
         if facts.get("device") != self.fabric.device.type:
             raise FolderError(
-                f"{self.folder}: was trained on {facts.get('device')} and can go on only there, "
+                f"{self.folder}: was trained on {facts.get('device')} and can resume only there, "
                 f"but this is {self.fabric.device.type}"
             )
         weights, expected = select(tensors, "model."), self.model.state_dict()
         check_tensors(path, weights, expected)
         self.position = Position.read(facts.get("position"), path, len(self.train))
         load_generator(path, tensors.get("generator"), self.generator, self.fabric)
-        rows = self.train.rows if self.position.batch else 0  # each epoch begins with zeros
+        rows = self.train.rows if self.position.batch else 0  # each epoch starts from zeros
         self.state = load_state(path, tensors, self.model, rows, self.fabric)
         load_optimizer(self.optimizer, tensors, facts.get("optimizer"), path)
         self.model.load_state_dict(weights)
@@ -371,11 +371,11 @@ class _Loop:
         self.record(event)
 
     def _gather_rows(self, leaf: Tensor) -> Tensor:
-        """The rows of all processes side by side."""
+        """Return the rows of all processes concatenated."""
         return torch.cat(gather(self.fabric, leaf), dim=1)
 
     def _agreed(self, wanted: bool) -> bool:
-        """Whether any process wants it: all have to save, or to stop, at the same step."""
+        """Return whether any process wants it, so that all save or stop at the same step."""
         return mean(self.fabric, float(wanted))[0] > 0
 
     def _diverged(self, what: str) -> DivergenceError:
@@ -390,7 +390,7 @@ class _Loop:
 
 
 class _Window:
-    """What happened since the last step record."""
+    """Sums since the last step record."""
 
     def __init__(self) -> None:
         self.total, self.elements = 0.0, 0.0
@@ -404,7 +404,7 @@ class _Window:
         self.elements += elements
 
     def emit(self, loop: _Loop) -> None:
-        """A step record, if it is time for one."""
+        """Write a step record if it is time for one."""
         position, now = loop.position, time.monotonic()
         if now - self.began < RECORD_SECONDS and position.batch > 0:
             return

@@ -1,8 +1,8 @@
 """Keep freed memory for the next step.
 
 The large tensors of a step (scores over a vocabulary, their gradient) are freed and allocated
-again in every step.  glibc gives such blocks back to the system each time, and the page faults on
-getting them anew cost about a quarter of a step of a small model on a CPU.
+again in every step.  glibc returns such blocks to the system each time, and the page faults after
+a new allocation cost about a quarter of a step of a small model on a CPU.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ KEPT = (1 << 31) - 1
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep freed blocks for this process; nothing happens on other systems."""
+    """Tell glibc to keep freed blocks for this process; do nothing on other systems."""
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

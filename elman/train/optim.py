@@ -19,11 +19,11 @@ from torch.optim import Optimizer
 
 from elman.train.settings import TrainingSettings
 
-NEVER = 1e12  # a step at which averaging starts that no run reaches
+NEVER = 1e12  # a start of averaging that no run reaches
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> Optimizer:
-    """The optimiser of the settings, fused where torch has it so."""
+    """Build the optimiser of the settings, fused where torch has a fused version."""
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
@@ -31,37 +31,37 @@ def build_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettin
         return torch.optim.AdamW(parameters, lr=rate, weight_decay=decay, fused=True)
     if settings.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, fused=True)
-    # With t0 out of reach the average is the weights themselves; `start_averaging` sets it.
+    # With t0 out of reach the average equals the weights; `start_averaging` sets t0.
     return torch.optim.ASGD(parameters, lr=rate, lambd=0.0, t0=NEVER, weight_decay=decay)
 
 
 def use_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Make the next step with this rate."""
+    """Set the learning rate of the next step."""
     for group in optimizer.param_groups:
         group["lr"] = rate
     for state in optimizer.state.values():
-        if "eta" in state:  # of ASGD, which else goes by the rate of the step before
+        if "eta" in state:  # ASGD would use the rate of the previous step
             state["eta"].fill_(rate)
 
 
 def start_averaging(optimizer: Optimizer, step: int) -> None:
-    """Average the weights that follow `step`, the number of steps done."""
+    """Start averaging the weights after `step`, the number of steps done."""
     for group in optimizer.param_groups:
-        group["t0"] = float(step - 1)  # torch uses the factor that the step before computed
+        group["t0"] = float(step - 1)  # torch uses the factor from the previous step
 
 
 def is_averaging(optimizer: Optimizer) -> bool:
-    """Whether averaging has begun."""
+    """Return whether averaging has started."""
     return bool(optimizer.param_groups[0].get("t0", NEVER) < NEVER)
 
 
 @torch.no_grad()
 def follow(optimizer: Optimizer, decay: float, step: int) -> None:
-    """Move the averages towards the weights behind a step (from 1); gradients are still there.
+    """Update the moving averages after a step (from 1), before the gradients are cleared.
 
         average = d average + (1 - d) weights,   d = min(decay, (1 + step) / (10 + step))
 
-    With d small at first the weights of the beginning are soon forgotten.
+    A small d at first makes the average forget the initial weights quickly.
     """
     share = 1 - min(decay, (1 + step) / (10 + step))
     for group in optimizer.param_groups:
@@ -69,13 +69,13 @@ def follow(optimizer: Optimizer, decay: float, step: int) -> None:
             state = optimizer.state[parameter]
             if "average" in state:
                 state["average"].lerp_(parameter, share)
-            elif parameter.grad is not None:  # else Adam would take the state for its own
+            elif parameter.grad is not None:  # else Adam would skip its own set-up
                 state["average"] = parameter.detach().clone()
 
 
 @contextlib.contextmanager
 def averaged_weights(optimizer: Optimizer) -> Iterator[None]:
-    """Put the averaged weights into the model, if there are any, and the others back at the end."""
+    """Use the averaged weights, if there are any, inside the context, and restore the others."""
     name = "ax" if is_averaging(optimizer) else "average"
     averages = [(p, state[name]) for p, state in optimizer.state.items() if name in state]
     parameters = [parameter for parameter, _ in averages]
@@ -94,7 +94,7 @@ def averaged_weights(optimizer: Optimizer) -> Iterator[None]:
 def learning_rate(
     settings: TrainingSettings, *, step: int, epoch: int, total_steps: int, reductions: int
 ) -> float:
-    """The learning rate of a step (from 0) in an epoch (from 1).
+    """Return the learning rate of a step (from 0) in an epoch (from 1).
 
     Example:
         >>> from elman.train.optim import learning_rate

@@ -1,4 +1,4 @@
-"""Where a run stands, how it ended, and why it diverged, in numbers and words."""
+"""The position of a run, its outcome, and the explanation of a divergence."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Reason = Literal["finished", "early stopping", "interrupted"]
 
 @dataclass
 class Position:
-    """Where a run stands: what of it is plain numbers."""
+    """The position of a run, in plain numbers."""
 
     epoch: int = 1
     batch: int = 0  # batches of the epoch that are done
     step: int = 0  # steps of the optimiser
     seconds: float = 0.0
-    validations: list[list[float]] = field(default_factory=list)  # what is monitored; low is good
-    best: list[float] = field(default_factory=lambda: [math.inf])  # of these
+    validations: list[list[float]] = field(default_factory=list)  # monitored; lower is better
+    best: list[float] = field(default_factory=lambda: [math.inf])  # the best of these
     best_step: int = 0
     stalls: int = 0  # validations since the best
     plateaus: int = 0  # validations since the best or the last reduction
@@ -31,10 +31,10 @@ class Position:
 
     @classmethod
     def read(cls, facts: object, path: Path, batches: int) -> Position:
-        """The position in the checkpoint at `path` of a run with so many batches in an epoch.
+        """Read the position from a checkpoint of a run with this number of batches in an epoch.
 
         Raises:
-            FolderError: it cannot be.
+            FolderError: the position is not possible in this run; the message names `path`.
         """
         try:
             position = cls(**facts)  # type: ignore[arg-type]
@@ -54,13 +54,13 @@ class Position:
 
     @property
     def shown_epoch(self) -> int:
-        """The epoch of the last step, which is over when no batch of the next is done."""
+        """The epoch of the last step."""
         return max(1, self.epoch - (self.batch == 0))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """The outcome of a run."""
 
     reason: Reason
     position: Position
@@ -71,7 +71,9 @@ class Outcome:
 def explain_divergence(
     what: str, position: Position, settings: TrainingSettings, *, norm: float, run: Path | None
 ) -> str:
-    """One line: the step, the likely cause and the remedy; `run` has a checkpoint to go back to.
+    """Explain a divergence in one line: the step, the likely cause and the remedy.
+
+    `run` is a folder with a checkpoint to resume from, if there is one.
 
     Example:
         >>> from elman.train.position import Position, explain_divergence
@@ -86,14 +88,14 @@ Remedy: lower learning_rate=20 to 5 or set clip_norm=0.25
     place = f"step {position.step + 1} (epoch {position.epoch})"
     if position.step == 0:
         return (
-            f"{place}: {what}; nothing was learnt yet, so the data or the starting weights hold "
-            "such numbers. Remedy: look at the input, and try precision=float32"
+            f"{place}: {what}; no step was made yet, so the data or the initial weights contain "
+            "such numbers. Remedy: check the input, and try precision=float32"
         )
     remedy = f"lower learning_rate={rate:g} to {rate / 4:g}"
     if clip is None or clip > 0.25:
         remedy += f" or set clip_norm={0.25 if clip is None else clip / 4:g}"
     if run is not None:
         command = f"elman resume {run} --learning-rate {rate / 4:g}"
-        remedy += f". The last good checkpoint stands: {command}"
+        remedy += f". The last good checkpoint is kept: {command}"
     cause = f"the steps are too large (gradient norm before: {norm:.3g})"
     return f"{place}: {what}; {cause}. Remedy: {remedy}"

@@ -1,8 +1,8 @@
-"""Several processes of one run: who starts them, which one speaks, and what if one dies.
+"""Start the processes of one run, choose the one that reports, and detect that one has died.
 
 The first process starts the others with its own command line, as `torchrun` does for all; each
-finds its number in the environment.  They meet in every step.  If one is killed, the others notice
-that at the next meeting, or are told by a thread that looks whether all are still there.
+finds its rank in the environment.  They synchronise in every step.  If one is killed, the others
+notice at the next synchronisation, or from a thread that checks whether all are still running.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pathlib import Path
 
 from elman.errors import ArgumentError
 
-LOOK, GRACE = 0.5, 20.0  # seconds between two looks, and until a process that cannot go on is ended
-PARENT = "ELMAN_FIRST_PROCESS"  # its number for the system, in the environment of the others
+LOOK, GRACE = 0.5, 20.0  # seconds between checks, and until a waiting process is ended
+PARENT = "ELMAN_FIRST_PROCESS"  # its process id, in the environment of the others
 
 _started: list[subprocess.Popen[bytes]] = []  # by this process
 
 
 def rank() -> int:
-    """The number of this process among those of the run: 0 is the first, and often the only one."""
+    """Return the rank of this process in the run: 0 is the first, and often the only one."""
     names = ["RANK", "LOCAL_RANK"]
     if os.environ.get("SLURM_NTASKS", "1") != "1":
         names.append("SLURM_PROCID")
@@ -35,12 +35,12 @@ def rank() -> int:
 
 
 def is_first() -> bool:
-    """Whether this process speaks for the run, and writes its files."""
+    """Return whether this process reports for the run and writes its files."""
     return rank() == 0
 
 
 def speaks() -> bool:
-    """Whether this process tells the user of an error: the first, or if that is gone the second."""
+    """Return whether this process reports errors: the first, or if it has ended the second."""
     return is_first() or (rank() == 1 and _first_is_gone())
 
 
@@ -69,10 +69,10 @@ def start_others(count: int) -> None:
 
 
 class Others:
-    """The other processes of a run, those of them that this one can see.
+    """The other processes of a run that this process can observe.
 
     Args:
-        folder: of the run, for the remedy; None if nothing can go on.
+        folder: folder of the run, for the remedy; None if the run cannot be resumed.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -81,7 +81,7 @@ class Others:
     @classmethod
     @contextlib.contextmanager
     def watched(cls, folder: Path | None) -> Iterator[Others]:
-        """Inside, this process is ended if another has died and it waits for that one."""
+        """End this process inside the context if it waits for another process that has died."""
         others, over = cls(folder), threading.Event()
         threading.Thread(target=others._watch, args=(over,), daemon=True).start()
         try:
@@ -90,15 +90,15 @@ class Others:
             over.set()
 
     def describe_loss(self) -> str:
-        """Which process has ended, and the remedy, in one line."""
-        until = time.monotonic() + 1  # the system may be about to tell
+        """Describe in one line which process has ended, and the remedy."""
+        until = time.monotonic() + 1  # the exit code can arrive late
         while (lost := self._lost()) is None and time.monotonic() < until:
             time.sleep(0.05)
-        remedy = "start anew" if self.folder is None else f"go on with: elman resume {self.folder}"
+        remedy = "start again" if self.folder is None else f"go on with: elman resume {self.folder}"
         return f"{lost or 'another process of the run has ended'}; {remedy}"
 
     def _lost(self) -> str | None:
-        """Which process has ended, and how."""
+        """Return which process has ended, and how."""
         if _first_is_gone():
             return "the first process of the run has ended"
         for number, child in enumerate(_started, 1):
@@ -112,7 +112,7 @@ class Others:
         while self._lost() is None:
             if over.wait(LOOK):
                 return
-        if over.wait(GRACE):  # the process has noticed by itself
+        if over.wait(GRACE):  # the process has noticed it itself
             return
         if speaks():
             print(f"elman: {self.describe_loss()}", file=sys.stderr, flush=True)
@@ -122,6 +122,6 @@ class Others:
 
 
 def _first_is_gone() -> bool:
-    """Whether this process was started by the first one, and that has ended."""
+    """Return whether this process was started by the first one, which has ended."""
     parent = os.environ.get(PARENT)
     return not is_first() and parent is not None and os.getppid() != int(parent)

@@ -1,8 +1,8 @@
-"""How far back in time the gradient reaches.
+"""Measure how far back in time the gradient reaches.
 
     r_k = mean over rows of | d loss_t / d x_{t-k} |,    t the last step of a chunk
 
-It falls with the lag k where gradients vanish and grows where they explode (Bengio, Simard and
+r_k decreases with the lag k if gradients vanish and grows if they explode (Bengio, Simard and
 Frasconi 1994; Pascanu, Mikolov and Bengio 2013, arXiv:1211.5063).
 """
 
@@ -16,10 +16,10 @@ from elman.padded import Padded
 
 
 def gradient_by_lag(model: SequenceModel, inputs: Padded, targets: Tensor) -> list[float]:
-    """The mean norm of the gradient of the last loss with respect to the input k steps before.
+    """Return the mean norm of the gradient of the last loss by the input k steps earlier.
 
     Args:
-        model: any; its weights stay as they are.
+        model: the model; its weights do not change.
         inputs: rows (B, T, ...) of full length.
         targets: (B, T, ...).
 

@@ -1,4 +1,4 @@
-"""Random numbers and carried state as a checkpoint has them, given back to each process."""
+"""Restore the random generator and the carried state of each process from a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from elman.train.checkpoint import check_tensors
 def load_generator(
     path: Path, states: Tensor | None, generator: torch.Generator, fabric: Fabric
 ) -> None:
-    """Take the random numbers up where this process left them.
+    """Restore the random generator of this process.
 
     Args:
         path: the checkpoint, for messages.
         states: (processes, bytes) of all processes.
-        generator: is set to the state of this one.
-        fabric: launched.
+        generator: is set to the state of this process.
+        fabric: a launched Fabric.
 
     Raises:
-        FolderError: the states are damaged, or those of another number of processes.
+        FolderError: the states are damaged, or belong to another number of processes.
     """
     before = 0 if states is None or states.dim() != 2 else len(states)
     if states is None or before != fabric.world_size:
         raise FolderError(
-            f"{path}: was written by {before} processes and can go on only with as many, but here "
+            f"{path}: was written by {before} processes and can resume only with as many, but here "
             f"are {fabric.world_size}"
         )
     try:
-        generator.set_state(states[fabric.global_rank].clone())  # torch takes no view
+        generator.set_state(states[fabric.global_rank].clone())  # torch does not accept a view
     except (RuntimeError, TypeError) as error:
         raise FolderError(
-            f"{path}: the state of the random numbers is damaged ({str(error).splitlines()[0]}); "
+            f"{path}: the state of the random generator is damaged ({str(error).splitlines()[0]}); "
             "put the right file back"
         ) from error
 
@@ -51,14 +51,14 @@ def load_state(
     path: Path, tensors: Mapping[str, Tensor], model: SequenceModel | Seq2Seq, rows: int,
     fabric: Fabric,
 ) -> State | None:  # fmt: skip
-    """The state that is carried from batch to batch, the rows of this process.
+    """Return the state that is carried from batch to batch, for the rows of this process.
 
     Args:
         path: the checkpoint, for messages.
-        tensors: those of the checkpoint.
-        model: whose state it is.
-        rows: of this process; 0 where nothing is carried.
-        fabric: launched.
+        tensors: tensors of the checkpoint.
+        model: the model of the state.
+        rows: number of rows of this process; 0 if no state is carried.
+        fabric: a launched Fabric.
 
     Raises:
         FolderError: a leaf of the state has another shape or dtype than the model's.

@@ -1,4 +1,4 @@
-"""How a model is trained: the settings that all tasks share.  No torch here."""
+"""The training settings that all tasks share.  This file does not import torch."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from elman.errors import ArgumentError
 
 @dataclass(kw_only=True)
 class TrainingSettings:
-    """How a model is trained."""
+    """Settings of the training."""
 
     epochs: int = 10
     """Passes over the training data."""
     batch_size: int = 32
-    """Sequences side by side in a step, over all processes."""
+    """Sequences in a step, over all processes."""
     bptt: int | None = 35
     """Steps that the gradient goes back in time; None for whole documents (full BPTT)."""
     optimizer: Literal["adam", "adamw", "sgd", "asgd"] = "adam"
     """Optimiser; asgd is plain SGD that averages the weights once validation stalls (NT-ASGD)."""
     learning_rate: float = 0.002
-    """Step size, at its highest."""
+    """Highest step size."""
     weight_decay: float = 0.0
     """Decay of the weights towards zero."""
     schedule: Literal["constant", "cosine", "halve", "plateau"] = "constant"
@@ -37,28 +37,28 @@ class TrainingSettings:
     average_decay: float = 0.0
     """Decay of a moving average of the weights, which is validated and kept; 0 for none."""
     clip_norm: float | None = 1.0
-    """Largest norm of the gradient; longer ones are shortened to it. None for no limit."""
+    """Largest norm of the gradient; larger ones are scaled down to it. None for no limit."""
     accumulate: int = 1
     """Chunks whose gradients are added up before a step."""
     monitor: Literal["loss", "accuracy", "last"] = "loss"
-    """Score of the validation that chooses the weights to keep, ties by loss; or just the last."""
+    """Validation score that chooses the weights to keep, ties by loss; last keeps the last ones."""
     early_stopping: int | None = None
-    """Stop after so many validations without improvement. None: train all epochs."""
+    """Stop after this many validations without improvement. None: train all epochs."""
     validate_steps: int | None = None
     """Steps between two validations; None for one at the end of every epoch."""
     checkpoint_seconds: float = 60.0
-    """Seconds between two checkpoints; there is one at every validation too."""
+    """Seconds between two checkpoints; every validation also writes one."""
     precision: Literal["float32", "bf16"] = "float32"
     """Number format of the products; weights and states stay float32."""
     device: str = "auto"
-    """cpu, cuda, or auto for the best that is there."""
+    """cpu, cuda, or auto for the best device that is available."""
     processes: int = 1
     """Processes that share every batch (data parallel)."""
     seed: int = 0
-    """Seed of weights, dropout and order: the same seed gives the same model."""
+    """Seed of weights, dropout and order: equal seeds give equal models."""
 
     def check_training(self) -> None:
-        """Refuse values that cannot work with an ArgumentError."""
+        """Raise an ArgumentError for values that cannot work."""
         at_least = {
             "epochs": 1, "batch_size": 1, "bptt": 1, "accumulate": 1, "processes": 1,
             "warmup_steps": 0, "halve_after": 0, "plateau_patience": 0, "average_after": 1,
@@ -86,7 +86,7 @@ class TrainingSettings:
         if self.monitor == "last" and waits:
             raise ArgumentError(
                 "monitor=last leaves early_stopping, optimizer=asgd and schedule=plateau without "
-                "a score to watch; set loss or accuracy"
+                "a score to monitor; set loss or accuracy"
             )
         if self.average_decay and self.optimizer == "asgd":
             raise ArgumentError("optimizer=asgd averages by itself; leave average_decay at 0")
@@ -97,7 +97,7 @@ class TrainingSettings:
 
 
 def check_choices(settings: object) -> None:
-    """Refuse a value that its field's type, a `Literal`, does not name with an ArgumentError."""
+    """Raise an ArgumentError for a value that is not in the `Literal` type of its field."""
     for name, hint in get_type_hints(type(settings)).items():
         options = get_args(hint) if get_origin(hint) is not Literal else (hint,)
         allowed = [x for one in options if get_origin(one) is Literal for x in get_args(one)]

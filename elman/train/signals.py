@@ -1,4 +1,4 @@
-"""Stopping in good order: Ctrl-C and SIGTERM ask, a second Ctrl-C insists."""
+"""Stop cleanly on Ctrl-C or SIGTERM, and at once on a second signal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import FrameType, TracebackType
 
 
 class Signals:
-    """While it is entered a signal is only noted in `received`; a second one interrupts at once."""
+    """A context in which the first signal is only stored in `received`; a second one interrupts."""
 
     def __init__(self) -> None:
         self.received: int | None = None

@@ -1,4 +1,4 @@
-"""Batches of windows of series, in an order drawn anew for every epoch."""
+"""Batches of windows of series, in a new random order for every epoch."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from elman.train.chunks import Chunk
 
 
 class WindowBatches:
-    """Windows of series, every origin as likely as any other.
+    """Batches of windows of series, in which all origins are equally likely.
 
     Args:
-        windows: of all series.
+        windows: windows of all series.
         origins: (N, 2) first and last origin of each series; the last below the first for none.
         batch_size: windows in a batch, over all processes.
-        seed: of the draw; None for all windows in order.
+        seed: seed of the draw; None for all windows in order.
         stride: steps between the origins of a series.
-        count: windows of an epoch, some of them twice if there are fewer; None for each once.
-        share: (rank, processes), the windows of this process.
-        ends: (N,) of each series how many steps are there at all; None for all.
+        count: windows of an epoch, with repetitions if there are fewer; None for each once.
+        share: (rank, processes), which decide the windows of this process.
+        ends: (N,) the number of steps of each series that can be read; None for all.
     """
 
-    rows = 0  # nothing is carried
+    rows = 0  # no state is carried
 
     def __init__(
         self,
@@ -48,12 +48,12 @@ class WindowBatches:
         self.count = self.total if count is None or not self.total else count
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Return the number of batches in an epoch."""
         whole, rest = divmod(self.count, self.batch_size)
         return whole + (rest >= self.share[1])
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Chunk]:
-        """The batches of an epoch."""
+        """Yield the batches of an epoch."""
         chosen = np.arange(self.count)
         if self.seed is not None:
             draw = np.random.default_rng((self.seed, number))
@@ -72,7 +72,7 @@ class WindowBatches:
             yield Chunk(Padded.full(window.inputs), window.targets)
 
     def find(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Series and origins of windows by number."""
+        """Return the series and origins of windows, given their indices."""
         which = np.searchsorted(self._ends, numbers, side="right")
         within = numbers - np.append(0, self._ends)[which]
         return which, self.origins[which, 0] + within * self.stride

@@ -223,7 +223,7 @@ def test_a_tokenizer_that_is_missing_damaged_or_foreign_is_refused(tmp_path: Pat
     whole = path.read_bytes()
     for damaged in (b"", b"{}", b"\xff\xfe\0", whole[: len(whole) // 2], b"null", b'{"model": 5}'):
         path.write_bytes(damaged)
-        assert "no tokenizer file" in refused(path)
+        assert "not a tokenizer file" in refused(path)
     without_end = json.loads(whole)
     without_end["model"]["vocab"].pop("<eos>")
     without_end["added_tokens"] = []

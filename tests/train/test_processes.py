@@ -79,7 +79,7 @@ def test_a_process_that_has_ended_well_is_not_missed() -> None:
     processes._started.append(_dead(""))
     assert Others(None)._lost() is None
     processes._started.append(_dead("raise SystemExit(3)"))
-    assert Others(None).describe_loss() == "process 3 of 3 ended with code 3; start anew"
+    assert Others(None).describe_loss() == "process 3 of 3 ended with code 3; start again"
 
 
 def test_a_program_that_was_typed_in_cannot_be_started_again(
