@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.encode.scale import ROUNDING, Scaling, find_scales, find_steps, find_unit
+from elman.encode.scale import NEVER, ROUNDING, Scaling, find_scales, find_steps, find_unit
 from elman.encode.series import calendar
 from elman.encode.windows import Record
 from elman.errors import ArgumentError, DataError
@@ -280,7 +280,7 @@ def _usual_scales(
     for k, scales in enumerate(np.concatenate(found).T):
         moving = scales[scales > 0]
         size = max(float(np.nan_to_num(np.abs(y[:, k])).max(initial=0)) for y in values)
-        unit.append(float(np.median(moving)) if len(moving) else ROUNDING * size or 1.0)
+        unit.append(float(np.median(moving)) if len(moving) else ROUNDING * size or 1 / NEVER)
         spread.append(float(np.log(moving / unit[-1]).std()) if len(moving) else 0.0)
     return by_name, unit, spread
 

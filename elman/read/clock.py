@@ -79,7 +79,7 @@ class Clock:
             seconds: whether numbers of a unit stay numbers, instead of dates since 1970.
 
         Raises:
-            ArgumentError: there is no such zone, or whole numbers look like dates of two forms.
+            ArgumentError: there is no such zone, or numbers have none or look like dates.
         """
         values, offsets = parsed.values, parsed.offsets
         if zone is not None:
@@ -102,10 +102,16 @@ class Clock:
             moving = not (parsed.zone or zone) and len(np.unique(offsets[aware])) > 1
             name = parsed.zone or _offset_name(int(offsets[last]))
             found = cls(zone=name, moving=moving, text=parsed.text)
-        if zone is None or values.dtype.kind != "M":
+        if zone is None:
             return found
+        if values.dtype.kind != "M":
+            raise ArgumentError(
+                f"zone={zone}: the stamps are plain steps, which have no zone; drop it, or set "
+                "ds_format if they are dates"
+            )
         # Midnights of the zone may be given in UTC without an offset.
-        midnights = _are_days(to_wall(values, zone)) and not _are_days(values)
+        wall = values + _offsets_of_days(values, zone).astype("timedelta64[us]")
+        midnights = _are_days(wall) and not _are_days(values)
         in_utc = found.code in UNITS or (offsets is None and midnights)
         return replace(found, zone=zone, naive="utc" if in_utc else "wall")
 
@@ -127,9 +133,13 @@ class Clock:
         elif not self.naive:
             bad.update(range(len(values)))
         elif self.naive == "wall":
-            values = to_utc(values, self.zone)
+            wall, values = values, to_utc(values, self.zone)
+            skipped = to_wall(values, self.zone) != wall
+            if skipped.any():  # but midnights of days that begin later
+                bad.update(np.flatnonzero(skipped & np.isin(values, values[~skipped])).tolist())
+            return values, (wall - values).astype(np.int64), sorted(bad)
         if offsets is None or not self.moving:
-            offsets = _offsets(values, self.zone)
+            offsets = _offsets_of_days(values, self.zone)
         return values, offsets, sorted(bad)
 
     def why(self, parsed: Parsed, number: int) -> str:
@@ -137,6 +147,8 @@ class Clock:
         stamp = shown(parsed.values[number])
         if parsed.values.dtype.kind != "M":
             return f"is {stamp}, expected a date of the form {self.code} as in other rows"
+        if parsed.offsets is None and self.naive == "wall":
+            return f"is {stamp}, which clocks of {self.zone} skip; drop the row, or set its zone"
         if parsed.offsets is None or parsed.offsets[number] == NAIVE:
             return f"is {stamp}, expected an offset from UTC as other rows have, such as +02:00"
         return f"has an offset from UTC, at {stamp}, but others have none; drop it, or set zone"
@@ -286,6 +298,13 @@ def _offsets(utc: Stamps, zone: str) -> Whole:
     offsets = np.array([offset for part in changes for _, offset in part])
     at = np.searchsorted(begins, utc.astype(np.int64), side="right") - 1
     return np.asarray(offsets[at])
+
+
+def _offsets_of_days(utc: Stamps, zone: str) -> Whole:
+    """The same, but a day whose midnight is skipped begins at that midnight, not at 1:00."""
+    now, before = _offsets(utc, zone), _offsets(utc - np.timedelta64(1, "us"), zone)
+    skipped = (now > before) & ((utc.astype(np.int64) + before) % DAY == 0)
+    return np.where(skipped, before, now)
 
 
 @lru_cache(maxsize=4096)

@@ -162,6 +162,8 @@ class SeriesSource:
             targets = [name for name in there if name not in others]
         if not targets:
             raise ArgumentError("targets must name at least one column")
+        if zone is not None and self.stamps is None:
+            raise ArgumentError(f"zone={zone}: rows are steps, as there is no column {ds!r}")
         self.targets, self.covariates, self.wide = tuple(targets), tuple(covariates), wide
         used = {self.ids, self.stamps, *targets, *covariates}
         unused = [name for name in there if name not in used]

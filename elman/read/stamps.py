@@ -30,8 +30,8 @@ DIGITS = {"Y": 4, "j": 3}  # of such parts; two of the others
 # Forms that are common beside ISO 8601.
 DAY_FORMS = (
     "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d.%m.%Y", "%Y.%m.%d", "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y",
-    "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%b-%y",
-    "%m/%Y", "%m.%Y", "%Y/%m", "%YM%m", "%b %Y", "%b-%Y", "%b-%y", "%B %Y",
+    "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y",
+    "%d-%b-%y", "%m/%Y", "%m.%Y", "%Y/%m", "%YM%m", "%b %Y", "%b-%Y", "%b-%y", "%B %Y",
 )  # fmt: skip
 CLOCK_FORMS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 NAIVE = -(1 << 62)  # in the place of the offset of a moment without one

@@ -152,8 +152,10 @@ def joined(
         steps = observed(old, targets)
         place = steps if table.counted else steps_between(before.frequency, old.start, one.start)
         if place is None or place + len(one.values) <= steps:
+            empty = np.isnan(one.values[:, :targets]).all()
+            without = "has no number, " if empty else ""
             raise DataError(
-                f"{one.who}: begins at {before.shown(one.start)} and has "
+                f"{one.who}: {without}begins at {before.shown(one.start)} and has "
                 f"{len(one.values):,} steps; expected some every {before.frequency.name} after "
                 f"{before.shown(before.stamps(old, 1, steps - 1)[0])}, where training ends"
             )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from elman.arguments import check_whole
 from elman.errors import ArgumentError
 from elman.read.dialect import Dialect
 from elman.train.settings import TrainingSettings
@@ -125,9 +126,8 @@ def dialect_of(settings: NetworkSettings) -> Dialect:
 def check_counts(settings: object, *names: str) -> None:
     """Refuse what is no whole number of at least 1 with an ArgumentError; None is fine."""
     for name in names:
-        number = getattr(settings, name)
-        if number is not None and not (isinstance(number, int) and number >= 1):
-            raise ArgumentError(f"{name} must be at least 1, got {number!r}")
+        if (number := getattr(settings, name)) is not None:
+            check_whole(number, name, least=1)
 
 
 def check_fraction(settings: object, name: str) -> None:

@@ -423,3 +423,38 @@ def test_a_complaint_about_dates_names_the_form_that_reads_them(form: str, known
 def test_days_and_months_that_look_alike_are_told_with_both_forms() -> None:
     assert complaint(["1/2/2024", "1/3/2024"]).endswith("set ds_format=%d/%m/%Y or %m/%d/%Y")
     assert complaint(["2024-01-01", "1/2/2024"]).endswith("or a whole number; else set ds_format")
+
+
+def test_an_hour_that_clocks_skip_is_named() -> None:
+    ds = every(HOUR, 100, "2024-03-29")
+    said = complaint(ds, zone="Europe/Berlin")
+    assert "is 2024-03-31 02:00:00, which clocks of Europe/Berlin skip" in said
+    del ds[50]
+    assert len(read(ds, zone="Europe/Berlin").series[0].values) == 99
+
+
+@pytest.mark.parametrize("zone", ["Asia/Beirut", "Africa/Cairo", "America/Santiago"])
+def test_a_day_whose_midnight_clocks_skip_is_a_day(zone: str) -> None:
+    """Those of 2023-03-26, 2023-04-28 and 2023-09-03 begin at 1:00."""
+    days = every(timedelta(days=1), 200, "2023-03-20")
+    given = [str(day.date()) for day in days]
+    there = np.array(days, dtype="datetime64[us]")
+    utc = to_utc(there, zone)
+    first = np.where(to_wall(utc, zone) == there, utc, utc + np.timedelta64(1, "h"))
+    aware = [moment.replace(tzinfo=timezone.utc) for moment in first.tolist()]
+    assert [moment.astimezone(ZoneInfo(zone)).hour for moment in aware].count(1) == 1
+    for ds in (given, [moment.astimezone(ZoneInfo(zone)) for moment in aware]):
+        table = read(ds, zone=zone)
+        assert (len(table.series[0].values), str(table.frequency)) == (200, "D")
+        assert [str(one)[:19] for one in following(table)] == [
+            "2023-10-06 00:00:00",
+            "2023-10-07 00:00:00",
+        ]
+    in_utc = [moment.strftime("%Y-%m-%d %H:%M:%S") for moment in first.tolist()]
+    assert str(read(in_utc, zone=zone).frequency) == "D"
+
+
+def test_a_zone_needs_stamps() -> None:
+    assert "the stamps are plain steps, which have no zone" in complaint([1, 2, 3], zone="UTC")
+    with pytest.raises(ArgumentError, match="zone=UTC: rows are steps"):
+        SeriesSource([1.0, 2.0], zone="UTC")

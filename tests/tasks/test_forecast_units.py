@@ -232,3 +232,14 @@ def test_a_live_session_has_the_usual_scale_after_a_gap(gap: int) -> None:
     columns = {"ds": ds[:80] + [ds[step] for step in later], "y": [*y.tolist(), *values]}
     expected = model.predict(columns).quantiles[0]
     np.testing.assert_allclose(found.quantiles, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("scaling", ["last", "standard", "robust", "mean", None])
+def test_what_was_always_zero_stays_zero_in_any_unit(scaling: Any) -> None:
+    model = elman.Forecaster(
+        horizon=3, context=6, hidden_size=4, epochs=1, windows=20, scaling=scaling, device="cpu",
+        targets=("a", "b"),
+    )  # fmt: skip
+    found = model.fit({"a": [1.0, 2.0, 4.0] * 20, "b": [0.0] * 60}).predict()
+    assert np.abs(found.quantiles[:, :, 1]).max() < 1e-25
+    assert np.abs(found.quantiles[:, :, 0]).max() > 1
