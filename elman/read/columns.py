@@ -205,11 +205,6 @@ class Table:
                     raise ArgumentError(no_column(name, names, self.names, where))
                 shown = listed(self.names)
                 raise ArgumentError(f"{where}no column {name!r}; its columns: {shown}")
-                raise ArgumentError(f"column {name!r} is named for two different ends")
-            if name not in there:
-                where = f"{self.file}: " if self.file else ""
-                shown = listed(self.names)
-                raise ArgumentError(f"{where}no column {name!r}; its columns: {shown}")
         if self.file is not None:
             return Rows(
                 self.file, names, encoding=self.encoding, lenient=self.lenient,
