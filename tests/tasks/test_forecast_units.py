@@ -180,6 +180,7 @@ def test_a_folder_of_version_0_1_0_forecasts_as_before_but_does_not_go_on(tmp_pa
     config = json.loads((tmp_path / "model/config.json").read_text())
     del config["settings"]["gaps"]
     (tmp_path / "model/config.json").write_text(json.dumps(config))
+    (tmp_path / "model/manifest.json").unlink()  # it had none
     with pytest.raises(FolderError, match=r"was begun by version 0\.1\.0"):
         elman.Forecaster.resume(tmp_path / "model", epochs=2)
     old = elman.load(tmp_path / "model")

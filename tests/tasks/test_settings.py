@@ -36,7 +36,7 @@ def test_numbers_of_numpy_and_torch_are_taken_as_settings(task: type[Estimator])
     }  # fmt: skip
     model.hidden_size = np.array([8, 8])  # type: ignore[assignment]
     assert model.hidden_size == (8, 8)
-    assert json.loads(json.dumps(model._config()))["settings"]["dropout"] == 0.25
+    assert json.loads(json.dumps(model._config(Path())))["settings"]["dropout"] == 0.25
 
 
 def test_a_search_over_arrays_of_settings_runs_and_is_saved(tmp_path: Path) -> None:
