@@ -50,7 +50,8 @@ def build_fabric(settings: TrainingSettings) -> Fabric:
             environment = fabric.strategy.cluster_environment
             if environment is not None and not environment.creates_processes_externally:
                 start_others(settings.processes)
-        fabric.launch()
+        with Others.watched(None):  # one that dies before they have met
+            fabric.launch()
     except (RuntimeError, ValueError, MisconfigurationException) as error:
         raise ArgumentError(
             f"device={settings.device}, processes={settings.processes}: not possible here "

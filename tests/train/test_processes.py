@@ -88,3 +88,28 @@ def test_a_program_that_was_typed_in_cannot_be_started_again(
     monkeypatch.setattr(sys, "orig_argv", [sys.executable])
     with pytest.raises(ArgumentError, match="processes=2 starts this program 2 times"):
         start_others(2)
+
+
+DIES = """
+import os, sys
+
+if os.environ.get("LOCAL_RANK") == "1":
+    sys.exit(3)
+from elman.train import fabric, processes
+from elman.train.settings import TrainingSettings
+
+processes.LOOK = processes.GRACE = 0.1
+fabric.build_fabric(TrainingSettings(processes=2, device="cpu"))
+"""
+
+
+def test_a_process_that_dies_before_all_have_met_ends_the_run(tmp_path: Path) -> None:
+    (tmp_path / "dies.py").write_text(DIES)
+    path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "dies.py")], text=True, capture_output=True, timeout=100,
+        check=False, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "elman: process 2 of 2 ended with code 3; start anew\n"
