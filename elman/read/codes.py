@@ -1,4 +1,4 @@
-"""Whole numbers that are dates: which are, of what form, and what they mean.
+"""Detect and read whole numbers that are dates.
 
 20240301, 2024030105 ..            YYYYMMDD, with hours, minutes and seconds
 202403, 202409, 20241, 2024366     YYYYMM, YYYYWW of ISO weeks, YYYYQ of quarters, YYYYDDD
@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from elman.read.frequency import Stamps, Whole
 from elman.read.stamps import UNITS
 
-EARLY, LATE = 1900, 2100  # years of whole numbers that may be dates
-SINCE = 631_152_000  # 1990, in seconds since 1970, from which on numbers may be such seconds
+EARLY, LATE = 1900, 2100  # years of whole numbers that can be dates
+SINCE = 631_152_000  # 1990, in seconds since 1970, from which on numbers can be such seconds
 UNTIL = 4_102_444_800  # 2100
 RIVALS = {"YYYYMM": "YYYYWW", "YYYYQ": "", "YYYYDDD": ""}  # other readings; "" for steps
-MOSTLY = 0.9  # of such numbers must be dates; the others are bad then
+MOSTLY = 0.9  # share of such numbers that must be dates; the others are then bad
 SECOND = 1_000_000  # microseconds
 
 
 def find_code(numbers: NDArray[Any]) -> str:
-    """How whole numbers are read as dates; "" for steps.
+    """Return the form in which whole numbers are read as dates; "" for steps.
 
-    Weeks and months look alike: those readings win whose dates follow each other most evenly.
+    Weeks and months look alike: the form whose dates have the most even distances is chosen.
     """
     if not len(numbers) or numbers.dtype.kind not in "iu":
         return ""
@@ -46,7 +46,7 @@ def find_code(numbers: NDArray[Any]) -> str:
 
 
 def _more_even(numbers: Whole, code: str, rival: str) -> str:
-    """The reading, of two, in which more stamps are a usual distance apart; the first if equal."""
+    """Return the one of two forms in which more stamps have the usual distance; else the first."""
     even = []
     for name in (code, rival):
         stamps, good = READERS[name](numbers) if name else (numbers, np.ones(len(numbers), bool))
@@ -55,7 +55,7 @@ def _more_even(numbers: Whole, code: str, rival: str) -> str:
             apart = np.diff(np.unique(stamps[good].astype("datetime64[M]").astype(np.int64)))
         counts = np.unique(apart.astype(np.int64), return_counts=True)[1]
         even.append(int(counts.max(initial=0)) if good.mean() >= MOSTLY else -1)
-    if not rival:  # numbers that are as even may be steps
+    if not rival:  # equally even numbers can be steps
         return code if even[0] > even[1] else rival
     return rival if even[1] > even[0] else code
 
@@ -64,7 +64,7 @@ Read = tuple[Stamps, NDArray[np.bool_]]
 
 
 def _calendar(size: int) -> Callable[[Whole], Read]:
-    """Reads YYYYMMDDhhmmss without the digits behind `size` = 10 ** digits of the rest."""
+    """Return a reader of YYYYMMDDhhmmss without its last digits, `size` = 10 ** their number."""
 
     def read(numbers: Whole) -> Read:
         good = (numbers // size >= EARLY) & (numbers // size <= LATE)
@@ -113,7 +113,7 @@ def _days_of_year(numbers: Whole) -> Read:
 
 
 def _since(unit: str) -> Callable[[Whole], Read]:
-    """Reads units since 1970."""
+    """Return a reader of units since 1970."""
 
     def read(numbers: Whole) -> Read:
         size = UNITS[unit]

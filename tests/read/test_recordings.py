@@ -118,7 +118,7 @@ def test_a_column_for_two_ends_is_refused() -> None:
         Layout(channels=("x", "x")), Layout(channels=("x",), static=("x",)),
         Layout(channels=("x", "ds")), Layout(channels=("x",), label="x"),
     ):  # fmt: skip
-        with pytest.raises(ArgumentError, match="is named for two different ends"):
+        with pytest.raises(ArgumentError, match="is named for two different purposes"):
             read(rows, None, layout)
 
 
