@@ -211,7 +211,7 @@ def test_series_of_another_frequency_are_named() -> None:
         ({"ds": DAYS, "y": [1] * 4}, {"freq": "2 steps"}, "expected a stamp every 2 steps, but"),
         (5, {}, "expected a file, a data frame or a dict of columns, got int"),
         ({"y": []}, {}, "0 rows: has no row that can be used"),
-        ({"ds": DAYS[:1], "y": [1]}, {}, "1 rows: one stamp a series says nothing of the"),
+        ({"ds": DAYS[:1], "y": [1]}, {}, "1 rows: one stamp per series does not determine"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(source: Any, options: dict[str, Any], wanted: str) -> None:
