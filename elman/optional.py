@@ -46,12 +46,12 @@ def absent(module: str, what: str) -> list[str]:
     Example:
         >>> from elman.optional import absent
         >>> absent("json", "BLEU"), absent("no_such_library", "BLEU")
-        ([], ['not computed: BLEU, which needs no_such_library (pip install no_such_library)'])
+        ([], ['not computed without no_such_library: BLEU (pip install no_such_library)'])
     """
     package = _package(module)
     if find(module) is not None:
         return []
-    return [f"not computed: {what}, which needs {package} (pip install {package})"]
+    return [f"not computed without {package}: {what} (pip install {package})"]
 
 
 def _package(module: str) -> str:

@@ -48,12 +48,16 @@ def run(folder: Path, *flags: str) -> int:
     animals, animals_text = str(folder / "animals"), folder / "animals.txt"
     animals_text.write_text(sentences(), encoding="utf-8")
     train = ["train", "language-model"]
-    size = ["--embedding-size", "128", "--hidden-size", "128", "--epochs", "10"]
+    size = ["--embedding-size", "128", "--hidden-size", "128"]
+    steps = ["--epochs", "10", "--learning-rate", "0.005"]
     code = call(
-        [*train, str(animals_text), "--document", "line", *size, "--out", animals, "--overwrite"],
+        [
+            *train, str(animals_text), "--document", "line", *size, *steps,
+            "--out", animals, "--overwrite",
+        ],
         ["predict", animals, "The cat sat on the"],
         ["predict", animals, "The dog, tired after a long day, slept on the"],
-    )
+    )  # fmt: skip
     if code:
         return code
     bible, bible_text = str(folder / "model"), folder / "new_testament.txt"

@@ -5,23 +5,35 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 
+from elman.arguments import list_of_argument, text_of_argument
+
+
+def stop_strings(stop: Sequence[str]) -> list[str]:
+    """One stop string or several as a list; ArgumentError for anything else.
+
+    Example:
+        >>> from elman.decode.stop import stop_strings
+        >>> stop_strings("mat"), stop_strings(("at", "sat"))
+        (['mat'], ['at', 'sat'])
+    """
+    marks = [stop] if isinstance(stop, str) else list_of_argument(stop, "stop", "texts")
+    return [text_of_argument(mark, "stop") for mark in marks]
+
 
 def cut_at(text: str, stop: Sequence[str]) -> str:
-    """Return the text before the first stop string; `stop` is one string or several.
+    """Return the text before the first stop string.
 
     Example:
         >>> from elman.decode.stop import cut_at
-        >>> cut_at("the cat sat on the mat", "mat"), cut_at("the cat sat", ["at", "sat"])
-        ('the cat sat on the ', 'the c')
+        >>> cut_at("the cat sat", ["at", "sat"])
+        'the c'
     """
-    stop = [stop] if isinstance(stop, str) else stop
     found = [at for at in (text.find(mark) for mark in stop if mark) if at >= 0]
     return text[: min(found, default=len(text))]
 
 
 def until(pieces: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
-    """Yield pieces up to the first stop string, holding back a possible beginning of one."""
-    stop = [stop] if isinstance(stop, str) else stop
+    """Yield pieces up to the first stop string, holding back what could be the beginning of one."""
     held = ""
     longest = max(map(len, stop), default=1)
     for piece in itertools.chain(pieces, [""]):

@@ -90,7 +90,7 @@ class Levels:
         counts = above.sum(1)
         numbers = np.nonzero(above)[1]
         return Bag(
-            torch.from_numpy(numbers), torch.full((len(numbers),), SHARE),
+            torch.from_numpy(numbers), torch.full((len(numbers),), SHARE, dtype=torch.float32),
             torch.from_numpy(counts.cumsum() - counts),
         )  # fmt: skip
 

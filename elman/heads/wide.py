@@ -43,8 +43,8 @@ class Wide(nn.Module):
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
-        self.register_buffer("weight", torch.zeros(features, classes))
-        self.register_buffer("bias", torch.zeros(classes))
+        self.register_buffer("weight", torch.zeros(features, classes, dtype=torch.float32))
+        self.register_buffer("bias", torch.zeros(classes, dtype=torch.float32))
         self.weight: Tensor
         self.bias: Tensor
 
@@ -73,7 +73,7 @@ class Wide(nn.Module):
         whole, bias = _fit(bag, back, wanted, weights, several=several)
         scores = torch.empty_like(wanted)
         for k in range(FOLDS):
-            part = torch.where((fold == k)[:, None], 0, weights)
+            part = weights * (fold != k)[:, None]
             v, b = _fit(bag, back, wanted, part, several=several)
             scores[fold == k] = (_times(bag, v) + b)[fold == k]
         rate = _best_scale(scores, wanted, weights, several=several)
@@ -87,7 +87,7 @@ def _fit(
 ) -> tuple[Tensor, Tensor]:
     """Fit weights (V, K) and bias (K); `back` is the bag transposed."""
     classes, features = wanted.shape[1], len(back.starts)
-    flat = torch.zeros(features * classes + classes)
+    flat = wanted.new_zeros(features * classes + classes)
     decay = 1 / (C * max(1.0, float(weights.mean() * len(wanted))))
     steps = int(min(STEPS, max(10, WORK / (len(bag.numbers) * classes + len(flat) * BACK))))
     flat.requires_grad_()

@@ -22,9 +22,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from elman.errors import ArgumentError, DataError
-from elman.read.codes import READERS, find_code
+from elman.read.codes import READERS, find_code, find_form
 from elman.read.frequency import DAY, WEEK, Stamps, Whole
-from elman.read.stamps import EDGES, NAIVE, STEP, UNITS, Parsed, parse
+from elman.read.stamps import EDGES, NAIVE, STEP, UNITS, Parsed, likely_forms, parse
 
 Resolution = Literal["D", "s", "ms", "us"]
 RESOLUTIONS: dict[Resolution, int] = {"D": DAY, "s": 1_000_000, "ms": 1000, "us": 1}
@@ -79,7 +79,7 @@ class Clock:
             seconds: whether numbers of a unit stay numbers, instead of dates since 1970.
 
         Raises:
-            ArgumentError: there is no such zone.
+            ArgumentError: there is no such zone, or whole numbers look like dates of two forms.
         """
         values, offsets = parsed.values, parsed.offsets
         if zone is not None:
@@ -87,6 +87,11 @@ class Clock:
         if values.dtype.kind != "M":
             code = find_code(values) if form is None else form.removesuffix(STEP)
             code = "" if seconds and code in UNITS else code
+            if form is None and not (code or seconds) and (dates := find_form(values)):
+                raise ArgumentError(
+                    f"whole numbers such as {values[0]} look like dates; set ds_format={dates} to "
+                    "read them so, or ds_format=step for plain steps"
+                )
             found = cls(code, text=parsed.text)
             values = READERS[code](values)[0] if code else values
         elif offsets is None:
@@ -230,13 +235,15 @@ def write_moments(moments: Sequence[Any], least: Resolution = "D") -> list[Any]:
     return [one.isoformat(" ", spec) if isinstance(one, datetime) else one for one in moments]
 
 
-def wanted_stamp(form: str | None, *, seconds: bool = False) -> str:
-    """Describe the stamps that are expected."""
+def wanted_stamp(form: str | None, values: Sequence[object], *, seconds: bool = False) -> str:
+    """Describe the stamps that are expected in a column with these values."""
     if form in UNITS:
         return f"a whole number of {form}"
     if form is not None and form != STEP:
         return f"a date of the form {form}"
     number = "seconds" if seconds else "a whole number"
+    if likely := likely_forms(values):
+        return f"a date such as 2024-03-01 05:00; set ds_format={' or '.join(likely)}"
     return f"a date such as 2024-03-01 05:00 or {number}; else set ds_format"
 
 

@@ -47,17 +47,50 @@ def find_code(numbers: NDArray[Any]) -> str:
 
 def _more_even(numbers: Whole, code: str, rival: str) -> str:
     """Return the one of two forms in which more stamps have the usual distance; else the first."""
-    even = []
-    for name in (code, rival):
-        stamps, good = READERS[name](numbers) if name else (numbers, np.ones(len(numbers), bool))
-        apart = np.diff(np.unique(stamps[good]))
-        if name in ("YYYYMM", "YYYYQ"):
-            apart = np.diff(np.unique(stamps[good].astype("datetime64[M]").astype(np.int64)))
-        counts = np.unique(apart.astype(np.int64), return_counts=True)[1]
-        even.append(int(counts.max(initial=0)) if good.mean() >= MOSTLY else -1)
+    first, then = _evenness(numbers, code), _evenness(numbers, rival)
     if not rival:  # equally even numbers can be steps
-        return code if even[0] > even[1] else rival
-    return rival if even[1] > even[0] else code
+        return code if first > then else rival
+    return rival if then > first else code
+
+
+def _evenness(numbers: Whole, code: str) -> int:
+    """Return how many stamps have the usual distance, "" reads steps; -1 if they are not dates."""
+    stamps, good = READERS[code](numbers) if code else (numbers, np.ones(len(numbers), bool))
+    apart = np.diff(np.unique(stamps[good]))
+    if code in ("YYYYMM", "YYYYQ"):
+        apart = np.diff(np.unique(stamps[good].astype("datetime64[M]").astype(np.int64)))
+    counts = np.unique(apart.astype(np.int64), return_counts=True)[1]
+    return int(counts.max(initial=0)) if good.mean() >= MOSTLY else -1
+
+
+def find_form(numbers: NDArray[Any]) -> str:
+    """Return a form in which whole numbers are more even as dates than as steps; "" if none.
+
+    Two digits can be a year or a day, so the user must confirm the form.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.read.codes import find_form
+        >>> find_form(np.array([30012024, 31012024, 1022024, 2022024]))
+        '%d%m%Y'
+        >>> find_form(np.array([240130, 240131, 240201])), find_form(np.arange(240101, 240120))
+        ('%y%m%d', '')
+    """
+    if not len(numbers) or numbers.dtype.kind not in "iu" or (numbers < 0).any():
+        return ""
+    first, then, year = numbers // 10**6, numbers // 10**4 % 100, numbers % 10**4
+    readings = {
+        "%d%m%Y": (year * 10**4 + then * 100 + first, "YYYYMMDD"),
+        "%m%d%Y": (year * 10**4 + first * 100 + then, "YYYYMMDD"),
+        "%y%m%d": (np.where(numbers < 10**6, numbers + 20 * 10**6, 0), "YYYYMMDD"),
+        "%y%m": (np.where(numbers < 10**4, numbers + 20 * 10**4, 0), "YYYYMM"),
+    }
+    even = {
+        form: _evenness(dates, code)
+        for form, (dates, code) in readings.items() if READERS[code](dates)[1].all()
+    }  # fmt: skip
+    best = max(even, key=lambda form: even[form], default="")
+    return best if best and even[best] > _evenness(numbers, "") else ""
 
 
 Read = tuple[Stamps, NDArray[np.bool_]]

@@ -149,6 +149,7 @@ class Table:
         self.encoding, self.lenient = encoding, lenient
         self.dialect = dialect or Dialect()
         self.file: Path | None = None
+        self._delimiter: str | None = None
         self.typed, self.declared = True, set[str]()
         self.notes: list[str] = []
         self.frame: dict[str, list[object]] = {}
@@ -161,7 +162,8 @@ class Table:
             if kind_of(self.file) not in TABLES or Path(source).is_dir():
                 shown = ", ".join(sorted(TABLES))
                 raise ArgumentError(f"{source}: expected a table ({shown}, also .gz)")
-            head = table_head(self.file, encoding, self.dialect.delimiter)
+            head = table_head(self.file, encoding, self.dialect.delimiter, lenient=lenient)
+            self._delimiter = head.delimiter
             self.names, self.typed = head.names, kind_of(self.file) not in USUAL
             self.declared = {name for name, kind in head.types.items() if kind.startswith(WORDS)}
             self.notes += [] if head.note is None else [head.note]
@@ -201,11 +203,6 @@ class Table:
                 where = f"{self.file}: " if self.file else ""
                 if self.file and not self.typed:
                     raise ArgumentError(no_column(name, names, self.names, where))
-                shown = listed(self.names)
-                raise ArgumentError(f"{where}no column {name!r}; its columns: {shown}")
-                raise ArgumentError(f"column {name!r} is named for two different purposes")
-            if name not in there:
-                where = f"{self.file}: " if self.file else ""
                 shown = listed(self.names)
                 raise ArgumentError(f"{where}no column {name!r}; its columns: {shown}")
         if self.file is not None:
@@ -320,9 +317,7 @@ class Table:
 
     def _find_decimal(self, kinds: Mapping[str, Kind], block: list[tuple[object, ...]]) -> str:
         """Return the decimal mark of a file not delimited by commas; note it if it is a comma."""
-        if self.typed or self.file is None:
-            return "."
-        if table_head(self.file, self.encoding, self.dialect.delimiter).delimiter == ",":
+        if self.typed or self.file is None or self._delimiter == ",":
             return "."
         fields = [
             value for kind, values in zip(kinds.values(), block, strict=True)

@@ -72,7 +72,9 @@ def convert(
         if decimal == ",":
             values = [with_point(value) for value in values]
         parsed = (parse if kind == "stamp" else parse_seconds)(values, form)
-        wanted = wanted_stamp(form, seconds=kind == "moment")
+        if not parsed.bad:
+            return parsed, {}
+        wanted = wanted_stamp(form, values, seconds=kind == "moment")
         return parsed, {n: f"is {_shown(values[n])}, expected {wanted}" for n in parsed.bad}
     if kind in ("word", "raw"):
         return list(values), {}

@@ -25,6 +25,15 @@ STEP = "step"  # form of whole numbers that are not dates
 STRANGE = re.compile(r"^\s*[^\s\d]|(Z|[+-]\d\d:?\d\d)\s*$", re.MULTILINE)
 CLOCK = re.compile(r"(\d{1,9}):([0-5]\d)(?::([0-5]\d(?:\.\d{1,9})?))?")
 PERIOD = re.compile(r"(\d{4})-?([WQ])(\d{1,2})")
+FIXED = re.compile("(%[dmyYHMSj])+")  # forms of digits alone, which lose zeros as numbers
+DIGITS = {"Y": 4, "j": 3}  # digits of these parts; the others have two
+# Common forms other than ISO 8601.
+DAY_FORMS = (
+    "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d.%m.%Y", "%Y.%m.%d", "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y",
+    "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%b-%y",
+    "%m/%Y", "%m.%Y", "%Y/%m", "%YM%m", "%b %Y", "%b-%Y", "%b-%y", "%B %Y",
+)  # fmt: skip
+CLOCK_FORMS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 NAIVE = -(1 << 62)  # stands for the offset of a moment without one
 LONGEST = 256  # characters of a stamp
 EDGES = np.array(["0001-01-03", "9999-12-30"], dtype="datetime64[us]")  # any zone keeps the year
@@ -238,7 +247,9 @@ def _moment(value: object, form: str | None) -> datetime:
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day)
     if form is not None and isinstance(value, str | int):
-        return _by_form(str(value).strip(), form)
+        text = str(value).strip()
+        parts = FIXED.fullmatch(form) and [DIGITS.get(part, 2) for part in form[1::2]]
+        return _by_form(text.zfill(sum(parts)) if parts else text, form)
     if not isinstance(value, str):
         raise ValueError
     text = value.strip()
@@ -248,6 +259,29 @@ def _moment(value: object, form: str | None) -> datetime:
             return datetime.fromisocalendar(year, number, 1)
         return datetime(year, 3 * number - 2, 1)
     return datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
+
+
+def likely_forms(values: Sequence[object]) -> list[str]:
+    """The common forms, other than ISO 8601, that read all of some values that are text.
+
+    Example:
+        >>> from elman.read.stamps import likely_forms
+        >>> likely_forms(["31.1.2024 5:00", "1.2.2024 5:00"]), likely_forms(["1/2/2024"])
+        (['%d.%m.%Y %H:%M'], ['%d/%m/%Y', '%m/%d/%Y'])
+    """
+    texts = [value for value in dict.fromkeys(values) if isinstance(value, str) and value.strip()]
+    found = [day + clock for day in DAY_FORMS for clock in CLOCK_FORMS]
+    for text in texts[:: -(-len(texts) // LONGEST) or 1]:
+        found = [form for form in found if _reads(text, form)]
+    return found if texts else []
+
+
+def _reads(text: str, form: str) -> bool:
+    try:
+        _moment(text, form)
+    except (ValueError, OverflowError):
+        return False
+    return True
 
 
 def _by_form(text: str, form: str) -> datetime:

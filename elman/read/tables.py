@@ -69,7 +69,7 @@ def line_columns(
 ) -> tuple[list[str], str | None]:
     r"""Return the names of the columns in the text of a table, and the delimiter of .csv and .tsv.
 
-    The columns of .jsonl are the keys of its first object.
+    The columns of .jsonl are the keys of its first object that can be read.
 
     Example:
         >>> from pathlib import Path
@@ -83,8 +83,15 @@ def line_columns(
         lines, found, _ = _begin((row for _, row in rows), USUAL[kind], delimiter)
         header = next(csv.reader((row + "\n" for row in lines), delimiter=found), [])
         return [name.strip() for name in header], found
-    line, row = next(rows, (1, "{}"))
-    return list(_object(row, f"{file}: line {line}")), None
+    bad: DataError | None = None
+    for line, row in rows:
+        try:
+            return list(_object(row, f"{file}: line {line}")), None
+        except DataError as error:  # a bad row like others, unless there are no good ones
+            bad = bad or error
+    if bad is not None:
+        raise bad
+    return [], None
 
 
 def parquet_columns(

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elman.arguments import check_kind, check_whole
+from elman.arguments import check_whole
 from elman.errors import ArgumentError, UntrainedError
 from elman.tasks.estimator import Estimator
 from elman.tasks.folder import HISTORY, SERIES, read_index, write_json
@@ -188,14 +188,11 @@ class Forecaster(ForecasterSettings, Estimator):
             >>> found.quantiles[:, 0, 5].round().tolist()
             [2.0, 3.0, 2.0, 1.0]
         """
-        from elman.read.convert import scalar_of
         from elman.read.dialect import equal_names, name_of
         from elman.serve.live_forecast import LiveForecaster, Stamped
         from elman.tasks.forecaster_scores import say_window
         from elman.tasks.forecaster_use import begin_scene
 
-        unique_id = scalar_of(unique_id)
-        check_kind(unique_id, (str, int, float), "unique_id")
         table = self.history.table if series is None else self._read(series)
         known = [one.unique_id for one in table.series]
         if unique_id is None:

@@ -135,11 +135,10 @@ class LanguageModel(LanguageSettings, Estimator):
         import torch
 
         from elman.decode.sample import Sampling
-        from elman.decode.stop import cut_at
+        from elman.decode.stop import cut_at, stop_strings
 
         check_whole(samples, "samples", least=1)
-        marks = [stop] if isinstance(stop, str) else list_of_argument(stop, "stop", "texts")
-        stop = [text_of_argument(mark, "stop") for mark in marks]
+        stop = stop_strings(stop)
         sampling = Sampling(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
             repetition_penalty=repetition_penalty,
@@ -159,13 +158,13 @@ class LanguageModel(LanguageSettings, Estimator):
     ) -> Iterator[str]:
         """One continuation, piece by piece as it is drawn; the same as from `generate`."""
         from elman.decode.sample import Sampling
-        from elman.decode.stop import until
+        from elman.decode.stop import stop_strings, until
         from elman.encode.text import stream_text
 
         drawn = self._draw(text, sampling or Sampling(), max_new_tokens, seed, 1)
         tokens = self._until_end(int(tokens[0]) for tokens in drawn)
         pieces = stream_text(self.vocabulary, tokens)
-        return until(pieces, stop)
+        return until(pieces, stop_strings(stop))
 
     def evaluate(self, data: Text) -> dict[str, Any]:
         """Score a text exactly: every prediction sees the whole of its past.

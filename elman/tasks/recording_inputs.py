@@ -161,9 +161,12 @@ class RecordingInputs(ChannelInputs):
         lengths = sorted(map(len, encoded))
         what = "windows" if model.window else "recordings"
         wide = f"training starts from a linear model of {self.features:,} levels of statistics"
+        span = f"{lengths[0]:,} steps"
+        if lengths[0] < lengths[-1]:
+            median = lengths[len(lengths) // 2]
+            span = f"{lengths[0]:,} to {lengths[-1]:,} steps, with a median of {median:,}"
         return [wide] * (self.levels is not None) + [
-            f"{len(lengths):,} {what} of {lengths[0]:,} to {lengths[-1]:,} steps, the median has "
-            f"{lengths[len(lengths) // 2]:,}",
+            f"{len(lengths):,} {what} of {span}",
             *absent("sklearn", f"{FOREST}, {REGRESSION}"),
         ]
 

@@ -82,7 +82,7 @@ def write_card(model: Estimator, folder: Path) -> None:
 
 def _check_run(model: Estimator, folder: Path) -> None:
     """Refuse a checkpoint that is damaged or of another model, before anything is changed."""
-    expected = model.model.state_dict()
+    expected = model.model.float().state_dict()  # whatever torch's default dtype is
     for file, prefix in ((CHECKPOINT, "model."), (WEIGHTS, "")):
         tensors, facts = load_tensors(folder / file)
         check_tensors(folder / file, select(tensors, prefix), expected)

@@ -126,7 +126,9 @@ def optimizer_tensors(optimizer: Optimizer) -> tuple[dict[str, Tensor], Json]:
     """Return the state of an optimiser as named tensors, and its groups as JSON."""
     state = optimizer.state_dict()
     tensors = {
-        f"optimizer.{index}.{name}": torch.as_tensor(value)
+        f"optimizer.{index}.{name}": (
+            torch.as_tensor(value, dtype=torch.float32 if name in SCALARS else None)
+        )
         for index, values in state["state"].items()
         for name, value in values.items()
         if value is not None
@@ -145,10 +147,10 @@ def load_optimizer(
     """
     _check_groups(path, groups, optimizer_tensors(optimizer)[1])
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    names = MOMENTS[type(optimizer)]
+    names, one = MOMENTS[type(optimizer)], torch.ones((), dtype=torch.float32)
     found = {name: value for name, value in tensors.items() if name.startswith("optimizer.")}
     expected = {
-        f"optimizer.{index}.{name}": torch.zeros(()) if name in SCALARS else parameter
+        f"optimizer.{index}.{name}": one if name in SCALARS else parameter
         for index, parameter in enumerate(parameters)
         for name in (*names, AVERAGE)
         if f"optimizer.{index}.{name}" in found

@@ -383,3 +383,43 @@ def test_the_clock_of_a_column_may_be_kept_as_json() -> None:
         np.array(["2024-03-31"], dtype="datetime64[us]")
     )
     assert Clock(**vars(clock)) == clock
+
+
+@pytest.mark.parametrize(
+    ("form", "stamp"), [("%d%m%Y", 1012024), ("%m%d%Y", 1012024), ("%y%m%d", 240101)]
+)
+def test_whole_numbers_that_are_dates_of_another_form_need_it(form: str, stamp: int) -> None:
+    ds = [int(day.strftime(form)) for day in every(timedelta(days=1), 70)]
+    assert ds[0] == stamp
+    assert f"set ds_format={form} to" in complaint(ds)
+    assert following(read(ds, ds_format=form)) == ["2024-03-11", "2024-03-12"]
+    assert read(ds, ds_format="step").series[0].start == min(ds)
+
+
+def test_months_of_four_digits_need_their_form() -> None:
+    ds = [100 * (18 + n // 12) + 1 + n % 12 for n in range(30)]
+    assert "set ds_format=%y%m to" in complaint(ds)
+    assert following(read(ds, ds_format="%y%m"), 1) == ["2020-07-01"]
+    years = list(range(1901, 1913))
+    assert following(read(years), 1) == [1913]
+
+
+@pytest.mark.parametrize(
+    ("form", "known"),
+    [
+        ("%d.%m.%Y", "%d.%m.%Y"),
+        ("%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M %p"),
+        ("%Y/%m/%d", "%Y/%m/%d"),
+        ("%b %d, %Y", "%b %d, %Y"),
+        ("%d/%m/2024", "%d/%m/%Y"),
+    ],
+)
+def test_a_complaint_about_dates_names_the_form_that_reads_them(form: str, known: str) -> None:
+    ds = [day.strftime(form) for day in every(timedelta(days=1), 40)]
+    assert complaint(ds).endswith(f"; set ds_format={known}")
+    assert following(read(ds, ds_format=known)) == ["2024-02-10", "2024-02-11"]
+
+
+def test_days_and_months_that_look_alike_are_told_with_both_forms() -> None:
+    assert complaint(["1/2/2024", "1/3/2024"]).endswith("set ds_format=%d/%m/%Y or %m/%d/%Y")
+    assert complaint(["2024-01-01", "1/2/2024"]).endswith("or a whole number; else set ds_format")

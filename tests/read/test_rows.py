@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from elman.errors import ArgumentError, DataError
+from elman.read.columns import Table
 from elman.read.rows import Rejects, Rows, check_new, text_of
 
 COLUMNS = ["text", "label"]
@@ -79,6 +80,18 @@ def test_a_bad_row_is_named_and_those_behind_it_are_read(
     assert [text for text, _ in found] == ["good", "fine"]
 
 
+def test_a_bad_first_object_is_a_bad_row_like_others(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "x\n\n{"text": "good", "label": 1}\n')
+    rows = Rows(path, COLUMNS)
+    assert (rows.notes, values(rows)[1]) == ([], ("good", 1))
+    assert "line 1, column 10: Unterminated string" in complaint(rows)
+    assert Table(path).names == ["text", "label"]
+    path.write_text("\n[1]\n{\n")
+    with pytest.raises(DataError, match=r"a\.jsonl: line 2: a JSON list, expected an object"):
+        Table(path)
+
+
 def test_bytes_that_are_no_text_are_an_error_of_the_file_or_of_their_row(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"text,label\ngood,1\nb\xe4d,0\nfine,1\n")
@@ -88,6 +101,7 @@ def test_bytes_that_are_no_text_are_an_error_of_the_file_or_of_their_row(tmp_pat
     with pytest.raises(DataError, match=r"a\.csv: line 3"):
         text_of(bad[0], f"{path}: line 3", "text")  # type: ignore[index]
     assert values(Rows(path, COLUMNS, encoding="latin-1"))[1] == ("bäd", "0")
+    assert Table(path, lenient=True).names == ["text", "label"]
 
 
 def test_what_is_no_text_is_refused() -> None:

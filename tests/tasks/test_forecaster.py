@@ -399,8 +399,10 @@ def test_a_backtest_rolls_its_origin(trained: elman.Forecaster, tmp_path: Path) 
     assert short.origins.tolist() == [3, 7]
     with pytest.raises(DataError, match="the longest series has 4 numbers, too few"):
         trained.backtest({name: values[:4] for name, values in whole.items()})
-    with pytest.raises(ArgumentError, match="cuts and stride must be at least 1"):
+    with pytest.raises(ArgumentError, match="cuts must be at least 1, got 0"):
         trained.backtest(whole, cuts=0)
+    with pytest.raises(ArgumentError, match="stride must be at least 1, got 0"):
+        trained.backtest(whole, stride=0)
 
 
 LIVE: dict[str, dict[str, Any]] = {

@@ -116,6 +116,26 @@ def test_frames_are_taken_by_every_task_of_texts(tmp_path: Path) -> None:
     assert language.fit(frame).evaluate(frame)["tokens"] > 40
 
 
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+def test_the_default_dtype_of_torch_does_not_matter(default: torch.dtype, tmp_path: Path) -> None:
+    waves = [np.full((6, 1), float(n % 2)) for n in range(40)]
+    torch.set_default_dtype(default)
+    try:
+        for name, data in (("texts", TEXTS), ("waves", waves)):
+            run = tmp_path / name
+            settings = {**SETTINGS, "bidirectional": True}  # recordings have a wide part
+            elman.Classifier(**settings).fit(data, [1, 0] * 20).save(run)
+            model: Any = elman.load(run)
+            assert model.predict_proba(data).dtype == np.float32
+            assert model.score(data, [1, 0] * 20) == 1
+        (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"{t},{t}\n" for t in TEXTS))
+        elman.Classifier(**SETTINGS).fit(tmp_path / "a.csv", out=tmp_path / "run")
+        elman.Classifier.resume(tmp_path / "run", epochs=2)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert elman.Classifier.resume(tmp_path / "run", epochs=3).score(TEXTS, TEXTS) == 1
+
+
 @pytest.fixture(scope="module")
 def shops() -> elman.Forecaster:
     y = [float([1, 3, 2, 7][t % 4]) for t in range(60)] * 2
