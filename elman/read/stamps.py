@@ -262,7 +262,7 @@ def _moment(value: object, form: str | None) -> datetime:
 
 
 def likely_forms(values: Sequence[object]) -> list[str]:
-    """The common forms, other than ISO 8601, that read all of some values that are text.
+    """Return the common forms, other than ISO 8601, that read all values that are text.
 
     Example:
         >>> from elman.read.stamps import likely_forms
