@@ -40,7 +40,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         with contextlib.suppress(OSError):
             beside.unlink()
         raise FolderError(
-            f"{path}: cannot be written ({error.strerror}); what was there before still stands. "
+            f"{path}: cannot be written ({error.strerror}); the previous content is kept. "
             "Free some space or name another folder"
         ) from error
 

@@ -473,7 +473,7 @@ def _widened(one: Recording, width: int) -> Recording:
 
 
 def _words(columns: Columns, name: str, rows: NDArray[np.int64]) -> Sequence[str | None]:
-    """A column of names, or of words; None for nothing."""
+    """Return a column of names or words, with None for missing values."""
     column = columns.columns[name]
     words = column.words
     if words is None:  # of nothing but numbers that are none
