@@ -18,7 +18,7 @@ struct Matrix {
     int64_t N, K;
     nb::object alive[2];
 
-    // Rows (N, K), or steps (T, B, K), to which one may be added in front or at the end.
+    // Rows (N, K), or steps (T, B, K), to which one can be added at the beginning or the end.
     Matrix(const Tensor& data, const Tensor& initial, bool at_end) {
         const int64_t T = data.extent(0), B = data.extent(1);
         K = data.extent(-1);

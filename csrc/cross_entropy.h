@@ -150,7 +150,7 @@ private:
                 float* p = x + v * SQUARE + r * BLOCK;
                 const Vec a = load(p) - set(top[r]), b = load(p + WIDTH) - set(top[r]);
                 const Vec ea = exp(a), eb = exp(b);
-                sums[r] += ea + eb;  // a NaN may be missed by the maximum, but not by the sum
+                sums[r] += ea + eb;  // a NaN can be missed by the maximum, but not by the sum
                 if (!gradients) continue;
                 store(p, where_positive(a + negligible, ea));
                 store(p + WIDTH, where_positive(b + negligible, eb));

@@ -156,7 +156,7 @@ private:
         for (int64_t v0 = first_; v0 < last_; v0 += WORDS)
             for (int64_t r = 0; r < R_; r += WIDTH) {
                 const Vec shift = top(r);
-                Vec part = set(0);  // a NaN may be missed by the maximum, but not by the sum
+                Vec part = set(0);  // a NaN can be missed by the maximum, but not by the sum
                 for (int64_t v = v0; v < end(v0); ++v) {
                     float* s = s_ + v * R_ + r;
                     const Vec below = load(s) - shift, e = exp(below);

@@ -39,7 +39,7 @@ RowLoss softmax_row(const Softmax& it, float* x, int64_t target, float* d_bias) 
     const float top = largest(max(max(tops[0], tops[1]), max(tops[2], tops[3])));
     const float score = x[target];
 
-    // A NaN may be missed by the maximum, but not by the sum.
+    // A NaN can be missed by the maximum, but not by the sum.
     const bool gradient = it.gradient;
     const Vec shift = set(top), negligible = set(NEGLIGIBLE);
     Vec sums[2] = {set(0), set(0)};

@@ -1,15 +1,15 @@
 """Elman: recurrent sequence models on PyTorch.
 
-One thing flows, from left to right, and `ls` is the map:
+Data flow from left to right through the folders:
 
     read -> encode -> recur -> heads -> decode -> report
 
-Files become records (`read`), a column of them becomes vectors (B, T, D) (`encode`), a recurrence
-turns these into states (`recur`), states become scores and a loss (`heads`), scores become
-sequences (`decode`), and what happened is told (`report`).  `train` goes through it again and
-again, `tasks` put it together for a job, `serve` runs it live, one element at a time.
+Files become records (`read`), columns of the records become vectors (B, T, D) (`encode`), a
+recurrence turns the vectors into states (`recur`), states become scores and a loss (`heads`),
+scores become sequences (`decode`), and results are reported (`report`).  `train` repeats this over
+batches, `tasks` combine the parts for a task, and `serve` runs a model live, one element at a time.
 
-The names below are loaded when they are first used, so that `import elman` is quick.
+The names below are loaded when they are first used, so that `import elman` is fast.
 """
 
 from __future__ import annotations

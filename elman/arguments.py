@@ -1,4 +1,4 @@
-"""Arguments of public methods: what arrives has the type that is expected, or one line says so."""
+"""Check the types of arguments of public methods, with errors of one line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from elman.errors import ArgumentError
 
 
 def text_of_argument(value: object, name: str) -> str:
-    """A text that can be encoded; else ArgumentError.
+    """Return a text that can be encoded; raise an ArgumentError for anything else.
 
     Example:
         >>> from elman.arguments import text_of_argument
@@ -28,7 +28,7 @@ def text_of_argument(value: object, name: str) -> str:
 
 
 def list_of_argument(value: Any, name: str, of: str) -> list[Any]:
-    """A list of what can be gone through, but not of one text; else ArgumentError."""
+    """Return an iterable as a list; raise an ArgumentError for a single text or anything else."""
     if isinstance(value, str | bytes):
         raise ArgumentError(f"a list of {of} is expected, got one: {value[:40]!r}; write [{name}]")
     if not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
@@ -37,7 +37,7 @@ def list_of_argument(value: Any, name: str, of: str) -> list[Any]:
 
 
 def check_whole(value: object, name: str, *, least: int | None = None) -> None:
-    """Refuse what is no whole number, or below `least`, with an ArgumentError."""
+    """Raise an ArgumentError unless the value is a whole number, at least `least`."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise ArgumentError(f"{name} must be a whole number, got {_shown(value)}")
     if least is not None and value < least:
@@ -45,13 +45,13 @@ def check_whole(value: object, name: str, *, least: int | None = None) -> None:
 
 
 def check_number(value: object, name: str) -> None:
-    """Refuse what is no number with an ArgumentError."""
+    """Raise an ArgumentError unless the value is a number."""
     if not isinstance(value, Real) or isinstance(value, bool):
         raise ArgumentError(f"{name} must be a number, got {_shown(value)}")
 
 
 def check_kind(value: object, kinds: tuple[type, ...], name: str) -> None:
-    """Refuse what is neither None nor of these classes with an ArgumentError."""
+    """Raise an ArgumentError unless the value is None or an instance of `kinds`."""
     if value is not None and not isinstance(value, kinds):
         wanted = " or ".join(kind.__name__ for kind in kinds)
         raise ArgumentError(f"{name} must be a {wanted}, got {type(value).__name__}")

@@ -1,7 +1,7 @@
-"""Files that are either old or new, never half: written beside, synced, renamed.
+"""Write files atomically: to a temporary file in the folder, which is synced and then renamed.
 
 After a crash or `kill -9` at any moment the path holds the complete old or the complete new
-content.  On a full disk the old content stands and the error says so.
+content.  On a full disk the old content is kept, as the error message explains.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from elman.errors import FolderError
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
-    """Put data into the file at `path`, all of it or nothing.
+    """Write data to the file at `path`, all of it or nothing.
 
     Raises:
         FolderError: the disk is full or the folder cannot be written.
@@ -40,7 +40,7 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         with contextlib.suppress(OSError):
             beside.unlink()
         raise FolderError(
-            f"{path}: cannot be written ({error.strerror}); what was there before still stands. "
+            f"{path}: cannot be written ({error.strerror}); the previous content is kept. "
             "Free some space or name another folder"
         ) from error
 

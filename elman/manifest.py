@@ -116,7 +116,7 @@ def check_parts(folder: Path, *, without: Collection[str] = ()) -> None:
             )
             raise FolderError(
                 f"{path}: {reason}. Put the right file back; if you changed it on purpose, delete "
-                f"{MANIFEST} beside it"
+                f"{MANIFEST} next to it"
             )
 
 

@@ -1,4 +1,4 @@
-"""Libraries that only a part of Elman uses, and how an absent one is reported."""
+"""Import optional libraries, and report missing ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def find(module: str) -> Any:
 
 
 def need(module: str, what: str) -> Any:
-    """Import a module; DataError that names the library if `what` cannot do without it.
+    """Import a module; raise a DataError with the name of the library that `what` needs.
 
     Example:
         >>> from elman.optional import need
@@ -41,7 +41,7 @@ def need(module: str, what: str) -> Any:
 
 
 def absent(module: str, what: str) -> list[str]:
-    """A note that `what` is not computed, if the library for it is not installed.
+    """Return a note that `what` is not computed, if the library for it is not installed.
 
     Example:
         >>> from elman.optional import absent

@@ -66,7 +66,7 @@ def named_leaves(state: State, name: str = "state") -> Iterator[tuple[str, Tenso
 def from_named_leaves(leaves: dict[str, Tensor], name: str = "state") -> State:
     """Build a state from named leaves; the inverse of `named_leaves`.
 
-    The leaves are copied: memory of a file may be aligned differently from torch's own, and matrix
+    The leaves are copied: memory of a file can be aligned differently from torch's own, and matrix
     products on it can then round differently.
     """
     if name in leaves:

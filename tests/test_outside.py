@@ -143,7 +143,7 @@ def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
         for source in (tmp_path / "a.csv", tmp_path):
             with pytest.raises(ElmanError, match=r"pipe or a device|expected a table"):
                 read(source)  # type: ignore[operator]
-    with pytest.raises(ArgumentError, match="is no file"):
+    with pytest.raises(ArgumentError, match="is not a file"):
         elman.Classifier(**SMALL).fit(["a"], [0], skip_bad_rows=tmp_path / "a.csv")
 
 

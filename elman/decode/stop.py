@@ -9,7 +9,7 @@ from elman.arguments import list_of_argument, text_of_argument
 
 
 def stop_strings(stop: Sequence[str]) -> list[str]:
-    """One stop string or several as a list; ArgumentError for anything else.
+    """Return one or several stop strings as a list; raise an ArgumentError for anything else.
 
     Example:
         >>> from elman.decode.stop import stop_strings

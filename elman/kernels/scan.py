@@ -31,7 +31,7 @@ def run_scan(
         h (B, T, D), with the memory layout of b (by rows or by steps), and the last state.
 
     Raises:
-        ArgumentError: the lengths are no integers (B,) in 0..T.
+        ArgumentError: the lengths are not integers (B,) in 0..T.
     """
     if torch.compiler.is_compiling():
         h, end = torch.ops.elman.scan(a, b, state, lengths, reverse)

@@ -1,1 +1,1 @@
-"""Files to records, in constant memory; splits.  No torch here."""
+"""Read files as records, in constant memory, and split them.  This folder does not import torch."""

@@ -1,13 +1,13 @@
-"""How the stamps of a column are read and written: dates as whole numbers, units, and the zone.
+"""Read and write the stamps of a column: dates as whole numbers, units, and time zones.
 
     0, 1, 2 ..                 steps
-    20240301, 2024030105 ..    YYYYMMDD, YYYYMMDDHH and their kin, see `elman.read.codes`
+    20240301, 2024030105 ..    YYYYMMDD, YYYYMMDDHH and similar, see `elman.read.codes`
     1709251200 ..              seconds, ms, us or ns since 1970
-    2024-03-01T05:00+02:00     moments: kept in UTC, and written as they are in their zone
+    2024-03-01T05:00+02:00     moments: stored in UTC, and written in their zone
 
-A clock is found in the training data and holds for all that is read later.  Where a step is a day
-or more, or where the clock of a shop decides whether it is open, the wall clock is kept instead of
-UTC, so that neither an hour that is skipped nor one that comes twice moves a day.
+A clock is detected in the training data and used for all data that are read later.  If a step is a
+day or more, or if opening hours follow the local clock, the wall clock is stored instead of UTC, so
+that a skipped or repeated hour does not move a day.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ SECOND = 1_000_000  # microseconds
 
 @dataclass(frozen=True)
 class Clock:
-    """How stamps are read and written.
+    """The rules by which stamps are read and written.
 
     Attributes:
-        code: of whole numbers, such as YYYYMM or ms; "" for numbers as they are.
-        zone: such as Europe/Berlin or +02:00; "" for stamps without one.
-        local: whether stamps of a zone are kept as its wall clock shows them, instead of in UTC.
-        naive: how stamps without an offset are read, if others have a zone; "" if not at all.
+        code: form of whole numbers, such as YYYYMM or ms; "" for plain numbers.
+        zone: time zone, such as Europe/Berlin or +02:00; "" for stamps without one.
+        local: whether stamps of a zone are stored as wall-clock time instead of UTC.
+        naive: how stamps without an offset are read, if others have a zone; "" if they are errors.
         moving: whether stamps have several offsets and the zone is the last of them.
-        resolution: of text that is written.
-        text: whether stamps came as text and are written as text.
+        resolution: resolution of written text.
+        text: whether stamps were read as text and are written as text.
 
     Example:
         >>> from elman.read.clock import Clock
@@ -70,12 +70,12 @@ class Clock:
         cls, parsed: Parsed, form: str | None = None, zone: str | None = None, *,
         seconds: bool = False,
     ) -> Clock:  # fmt: skip
-        """The clock of a column.
+        """Detect the clock of a column.
 
         Args:
-            parsed: its stamps.
-            form: of the stamps, if it is set; a unit, or "step", says how numbers are read.
-            zone: of the stamps, if it is set.
+            parsed: the stamps of the column.
+            form: form of the stamps, if it is set; a unit, or "step", is the meaning of numbers.
+            zone: zone of the stamps, if it is set.
             seconds: whether numbers of a unit stay numbers, instead of dates since 1970.
 
         Raises:
@@ -109,14 +109,14 @@ class Clock:
                 f"zone={zone}: the stamps are plain steps, which have no zone; drop it, or set "
                 "ds_format if they are dates"
             )
-        # Midnights of the zone may be given in UTC without an offset.
+        # Midnights of the zone can be given in UTC without an offset.
         wall = values + _offsets_of_days(values, zone).astype("timedelta64[us]")
         midnights = _are_days(wall) and not _are_days(values)
         in_utc = found.code in UNITS or (offsets is None and midnights)
         return replace(found, zone=zone, naive="utc" if in_utc else "wall")
 
     def read(self, parsed: Parsed) -> tuple[Stamps, Whole | None, list[int]]:
-        """Stamps (T,), in UTC if they have a zone; how far east of it; and which are bad."""
+        """Return stamps (T,), in UTC if they have a zone; their offsets; and the bad places."""
         values, offsets, bad = parsed.values, parsed.offsets, set(parsed.bad)
         if values.dtype.kind != "M":
             if not self.code:
@@ -124,10 +124,10 @@ class Clock:
             values, good = READERS[self.code](values)
             bad.update(np.flatnonzero(~good).tolist())
         if not self.zone:
-            if offsets is not None:  # training had none
+            if offsets is not None:  # the training data had none
                 bad.update(range(len(values)))
             return values, None, sorted(bad)
-        if offsets is not None:  # what has no offset among those that have one is not told
+        if offsets is not None:  # a stamp without an offset is ambiguous
             bad.update(np.flatnonzero(offsets == NAIVE).tolist())
             offsets = np.where(offsets == NAIVE, 0, offsets)
         elif not self.naive:
@@ -143,7 +143,7 @@ class Clock:
         return values, offsets, sorted(bad)
 
     def why(self, parsed: Parsed, number: int) -> str:
-        """The reason why a stamp that can be parsed is bad, for people."""
+        """Explain why a stamp that can be parsed is bad."""
         stamp = shown(parsed.values[number])
         if parsed.values.dtype.kind != "M":
             return f"is {stamp}, expected a date of the form {self.code} as in other rows"
@@ -154,27 +154,27 @@ class Clock:
         return f"has an offset from UTC, at {stamp}, but others have none; drop it, or set zone"
 
     def settled(self, stamps: Stamps, *, local: bool = False) -> Clock:
-        """The same for these stamps: with their resolution, and whether they are wall clocks."""
+        """Return the clock with the resolution of these stamps, and with `local` as given."""
         if stamps.dtype.kind != "M":
             return self
         wall = stamps if local or not self.zone else to_wall(stamps, self.zone)
         return replace(self, local=local and bool(self.zone), resolution=resolution_of(wall))
 
     def again(self, utc: Stamps) -> Stamps:
-        """Where the wall clock shows the same a second time, moments of the second; else these."""
+        """Return the later moment of a repeated wall-clock time; other stamps unchanged."""
         after = _offsets(utc + np.timedelta64(DAY, "us"), self.zone)
         late = utc + (_offsets(utc, self.zone) - after).astype("timedelta64[us]")
         return np.where(to_wall(late, self.zone) == to_wall(utc, self.zone), late, utc)
 
     def wall(self, stamps: Stamps) -> Stamps:
-        """Stamps as the clock on the wall shows them."""
+        """Convert stamps to wall-clock time."""
         return stamps if self.local or not self.zone else to_wall(stamps, self.zone)
 
     def moments(self, stamps: Stamps) -> list[Any]:
-        """Stamps (T,) as datetimes, with their zone if they have one, or as numbers.
+        """Return stamps (T,) as datetimes, with their zone if they have one, or as numbers.
 
         Raises:
-            DataError: one lies beyond the year 9999.
+            DataError: a stamp is after the year 9999.
         """
         if stamps.dtype.kind != "M":
             return list(stamps.tolist())
@@ -189,7 +189,7 @@ class Clock:
         return [one.replace(tzinfo=timezone.utc).astimezone(zone) for one in found]
 
     def write(self, stamps: Stamps) -> list[Any]:
-        """Stamps (T,) as they came: text, all in one form, or datetimes; or numbers."""
+        """Return stamps (T,) in the type of the input: text of one form, datetimes, or numbers."""
         moments = self.moments(stamps)
         return write_moments(moments, self.resolution) if self.text else moments
 
@@ -197,7 +197,7 @@ class Clock:
 def read_stamps(
     values: Sequence[object], form: str | None = None, clock: Clock | None = None
 ) -> tuple[Stamps, list[int]]:
-    """Stamps (T,) and the places of what is none, by a clock or by that which they have.
+    """Return stamps (T,) and the places of bad ones, by a given clock or by the detected one.
 
     Example:
         >>> from elman.read.clock import read_stamps
@@ -215,17 +215,17 @@ def read_stamps(
 
 
 def resolution_of(stamps: Stamps) -> Resolution:
-    """The coarsest resolution that shows stamps whole."""
+    """Return the coarsest resolution that represents the stamps exactly."""
     whole = stamps.astype("datetime64[us]").astype(np.int64)
     return next(name for name, size in RESOLUTIONS.items() if not (whole % size).any())
 
 
 def write_moments(moments: Sequence[Any], least: Resolution = "D") -> list[Any]:
-    """Datetimes as text of one form: dates only where all are midnights; anything else as it is.
+    """Format datetimes as text of one form, as dates if all are midnights; keep other values.
 
     Args:
-        moments: of a column, or of several that belong together.
-        least: resolution that is shown in any case.
+        moments: values of a column, or of several that belong together.
+        least: the coarsest resolution to use.
 
     Example:
         >>> from datetime import datetime
@@ -248,7 +248,7 @@ def write_moments(moments: Sequence[Any], least: Resolution = "D") -> list[Any]:
 
 
 def wanted_stamp(form: str | None, values: Sequence[object], *, seconds: bool = False) -> str:
-    """The stamps that are expected in a column of some values, for people."""
+    """Describe the stamps that are expected in a column with these values."""
     if form in UNITS:
         return f"a whole number of {form}"
     if form is not None and form != STEP:
@@ -260,7 +260,7 @@ def wanted_stamp(form: str | None, values: Sequence[object], *, seconds: bool = 
 
 
 def shown(stamp: Any) -> str:
-    """A stamp as people write it.
+    """Format a stamp for a message.
 
     >>> from elman.read.clock import shown
     >>> shown(np.datetime64("2024-03-01T05:00:00.000000")), shown(np.int64(3))
@@ -273,12 +273,12 @@ def shown(stamp: Any) -> str:
 
 
 def to_wall(utc: Stamps, zone: str) -> Stamps:
-    """What clocks of a zone show at moments in UTC."""
+    """Return the wall-clock time of a zone at moments in UTC."""
     return np.asarray(utc + _offsets(utc, zone).astype("timedelta64[us]"))
 
 
 def to_utc(wall: Stamps, zone: str) -> Stamps:
-    """Moments in UTC at which clocks of a zone show something; the first of two, if it is twice."""
+    """Return the moments in UTC of a wall-clock time of a zone; the first one if it is repeated."""
     day = np.timedelta64(DAY, "us")
     before, after = (
         wall - _offsets(near, zone).astype("timedelta64[us]") for near in (wall - day, wall + day)
@@ -287,7 +287,7 @@ def to_utc(wall: Stamps, zone: str) -> Stamps:
 
 
 def _offsets(utc: Stamps, zone: str) -> Whole:
-    """Microseconds by which the clocks of a zone are ahead of UTC."""
+    """Return the microseconds by which a zone is ahead of UTC."""
     fixed = _zone_of(zone)
     if not isinstance(fixed, ZoneInfo) or not len(utc):
         offset = timedelta() if isinstance(fixed, ZoneInfo) else fixed.utcoffset(None)
@@ -301,7 +301,7 @@ def _offsets(utc: Stamps, zone: str) -> Whole:
 
 
 def _offsets_of_days(utc: Stamps, zone: str) -> Whole:
-    """The same, but a day whose midnight is skipped begins at that midnight, not at 1:00."""
+    """Offsets from UTC, where a day whose midnight is skipped begins at that midnight, not at 1:00."""
     now, before = _offsets(utc, zone), _offsets(utc - np.timedelta64(1, "us"), zone)
     skipped = (now > before) & ((utc.astype(np.int64) + before) % DAY == 0)
     return np.where(skipped, before, now)
@@ -309,7 +309,7 @@ def _offsets_of_days(utc: Stamps, zone: str) -> Whole:
 
 @lru_cache(maxsize=4096)
 def _changes(zone: str, year: int) -> list[tuple[int, int]]:
-    """The moments of a year, in microseconds, at which the offset changes, and it from then on."""
+    """Return the changes of the offset in a year: the moments and new offsets, in microseconds."""
     named = _zone_of(zone)
 
     def offset(second: int) -> int:
@@ -350,7 +350,7 @@ def _zone_of(name: str) -> tzinfo:
 
 
 def _check_zone(name: str) -> None:
-    """Refuse a zone that there is not with an ArgumentError."""
+    """Raise an ArgumentError for a zone that does not exist."""
     try:
         _zone_of(name)
     except (KeyError, ValueError, OSError):
@@ -365,5 +365,5 @@ def _offset_name(offset: int) -> str:
 
 
 def _are_days(stamps: Stamps) -> bool:
-    """Whether stamps, several of them, have one and the same clock."""
+    """Return whether there are several stamps, all at an equal time of day."""
     return len(stamps) > 1 and len(np.unique(stamps.astype(np.int64) % DAY)) == 1

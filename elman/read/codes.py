@@ -1,4 +1,4 @@
-"""Whole numbers that are dates: which are, of what form, and what they mean.
+"""Detect and read whole numbers that are dates.
 
 20240301, 2024030105 ..            YYYYMMDD, with hours, minutes and seconds
 202403, 202409, 20241, 2024366     YYYYMM, YYYYWW of ISO weeks, YYYYQ of quarters, YYYYDDD
@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from elman.read.frequency import Stamps, Whole
 from elman.read.stamps import UNITS
 
-EARLY, LATE = 1900, 2100  # years of whole numbers that may be dates
-SINCE = 631_152_000  # 1990, in seconds since 1970, from which on numbers may be such seconds
+EARLY, LATE = 1900, 2100  # years of whole numbers that can be dates
+SINCE = 631_152_000  # 1990, in seconds since 1970, from which on numbers can be such seconds
 UNTIL = 4_102_444_800  # 2100
 RIVALS = {"YYYYMM": "YYYYWW", "YYYYQ": "", "YYYYDDD": ""}  # other readings; "" for steps
-MOSTLY = 0.9  # of such numbers must be dates; the others are bad then
+MOSTLY = 0.9  # share of such numbers that must be dates; the others are then bad
 SECOND = 1_000_000  # microseconds
 
 
 def find_code(numbers: NDArray[Any]) -> str:
-    """How whole numbers are read as dates; "" for steps.
+    """Return the form in which whole numbers are read as dates; "" for steps.
 
-    Weeks and months look alike: those readings win whose dates follow each other most evenly.
+    Weeks and months look alike: the form whose dates have the most even distances is chosen.
     """
     if not len(numbers) or numbers.dtype.kind not in "iu":
         return ""
@@ -46,15 +46,15 @@ def find_code(numbers: NDArray[Any]) -> str:
 
 
 def _more_even(numbers: Whole, code: str, rival: str) -> str:
-    """The reading, of two, in which more stamps are a usual distance apart; the first if equal."""
+    """Return the one of two forms in which more stamps have the usual distance; else the first."""
     first, then = _evenness(numbers, code), _evenness(numbers, rival)
-    if not rival:  # numbers that are as even may be steps
+    if not rival:  # equally even numbers can be steps
         return code if first > then else rival
     return rival if then > first else code
 
 
 def _evenness(numbers: Whole, code: str) -> int:
-    """How many stamps are the usual distance apart, with "" as steps; -1 of what is no date."""
+    """Return how many stamps have the usual distance, "" reads steps; -1 if they are not dates."""
     stamps, good = READERS[code](numbers) if code else (numbers, np.ones(len(numbers), bool))
     apart = np.diff(np.unique(stamps[good]))
     if code in ("YYYYMM", "YYYYQ"):
@@ -64,9 +64,9 @@ def _evenness(numbers: Whole, code: str) -> int:
 
 
 def find_form(numbers: NDArray[Any]) -> str:
-    """The form of whole numbers that are no code, but are more even as dates than as steps.
+    """Return a form in which whole numbers are more even as dates than as steps; "" if none.
 
-    Two digits may be a year or a day, so that a user has to confirm it.  "" if there is none.
+    Two digits can be a year or a day, so the user must confirm the form.
 
     Example:
         >>> import numpy as np
@@ -97,7 +97,7 @@ Read = tuple[Stamps, NDArray[np.bool_]]
 
 
 def _calendar(size: int) -> Callable[[Whole], Read]:
-    """Reads YYYYMMDDhhmmss without the digits behind `size` = 10 ** digits of the rest."""
+    """Return a reader of YYYYMMDDhhmmss without its last digits, `size` = 10 ** their number."""
 
     def read(numbers: Whole) -> Read:
         good = (numbers // size >= EARLY) & (numbers // size <= LATE)
@@ -146,7 +146,7 @@ def _days_of_year(numbers: Whole) -> Read:
 
 
 def _since(unit: str) -> Callable[[Whole], Read]:
-    """Reads units since 1970."""
+    """Return a reader of units since 1970."""
 
     def read(numbers: Whole) -> Read:
         size = UNITS[unit]

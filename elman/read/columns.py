@@ -1,16 +1,16 @@
-"""Typed columns out of tables and frames: names, stamps, numbers, and values of either kind.
+"""Read typed columns of tables and frames: names, stamps, numbers, and categories.
 
-    name      words, none missing; whole numbers of any type are the same name
+    name      words, none missing; whole numbers of any type are equal names
     stamp     dates or whole numbers, see `elman.read.clock`
     moment    dates, or seconds: numbers of any kind, or hours:minutes(:seconds)
     number    a number, true or false, or nothing; text is an error of its row
-    value     the same, or words in all rows: a category; the type decides that is declared in a
-              frame, Parquet or JSONL, in .csv and .tsv how the values look (see `dialect.py`)
-    word      a category, whatever it looks like
-    raw       anything, as it is
+    value     a number, or a category if all rows are words; the declared type of a frame, Parquet
+              or JSONL decides, in .csv and .tsv the form of the values (see `dialect.py`)
+    word      a category, in any form
+    raw       any value, unchanged
 
-Nothing is an empty field, NA, NaN, what Excel has for them such as #N/A, or a code that is named;
-it is NaN here and stays so, but NA may be a name.  Infinity is an error.
+A missing value is an empty field, NA, NaN, an error of Excel such as #N/A, or a code that the user
+names; it is NaN here, but NA can be a name.  Infinity is an error.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from elman.read.tables import TABLES, USUAL, listed, no_column
 from elman.read.text import table_head
 
 WORDS = ("category", "string", "str", "Categorical", "Enum", "String", "Utf8")  # types of frames
-BLOCK = 1 << 16  # rows that are turned into arrays at a time
+BLOCK = 1 << 16  # rows that are converted to arrays at a time
 
 
 @dataclass
@@ -54,10 +54,10 @@ class Column:
     """Values (N,) of good rows: float64, stamps, the numbers of words, or objects.
 
     Attributes:
-        values: of the rows; of stamps with a zone in UTC.
-        words: of a column of names or categories, by number; else None.
-        given: of a column of names those that were no text, as they were given.
-        clock: of a column of stamps, how they are read and written; else None.
+        values: values of the rows; stamps with a zone are in UTC.
+        words: words of a column of names or categories, by number; else None.
+        given: original values of names that were not text.
+        clock: clock of a column of stamps; else None.
         offsets: (N,) microseconds by which the clock of a stamp's zone is ahead of UTC; or None.
     """
 
@@ -70,14 +70,14 @@ class Column:
 
 @dataclass
 class Columns:
-    """Columns of one length, and where their rows stand.
+    """Columns of equal length, and the places of their rows.
 
     Attributes:
-        columns: by name.
+        columns: columns by name.
         ordinals: (N,) number of each row in the source.
         rows: the source.
-        dialect: how the values were written.
-        decimal: the mark of their numbers.
+        dialect: format of the values.
+        decimal: decimal mark of the numbers.
     """
 
     columns: dict[str, Column]
@@ -87,11 +87,11 @@ class Columns:
     decimal: str
 
     def place(self, row: int) -> str:
-        """Where a row stands: the source is read again, as only a complaint needs it."""
+        """Return the place of a row; the source is read again, as only messages need it."""
         return self.places([row])[0]
 
     def places(self, rows: Sequence[int]) -> list[str]:
-        """Where rows stand."""
+        """Return the places of rows."""
         wanted = {int(self.ordinals[row]): "" for row in rows}
         for n, row in enumerate(islice(self.rows.read(), max(wanted, default=-1) + 1)):
             if n in wanted:
@@ -100,13 +100,13 @@ class Columns:
 
 
 def is_frame(source: object) -> bool:
-    """Whether a source is a data frame, or a dict of columns."""
+    """Return whether a source is a data frame, or a dict of columns."""
     columns = hasattr(source, "columns") and hasattr(source, "__getitem__")
     return columns or isinstance(source, Mapping) or type(source).__name__ == "LazyFrame"
 
 
 def column_of(source: Any, name: str) -> Any:
-    """The values of a column if the source is a frame; anything else as it is."""
+    """Return the values of a column if the source is a frame; else the source unchanged."""
     return next(iter(Table(source).rows([name]).lists)) if is_frame(source) else source
 
 
@@ -115,19 +115,19 @@ class Table:
 
     Args:
         source: a file, a data frame of polars or pandas, or a dict of columns.
-        encoding: of the file.
+        encoding: encoding of the file.
         lenient: whether bytes that are not text are an error of their row instead of the file.
-        dialect: how its values are written; what is None there is found.
+        dialect: format of the values; settings that are None are detected.
 
     Attributes:
-        names: of the columns.
+        names: names of the columns.
         typed: whether types are declared, as in a frame, so that text is never a number.
-        declared: columns of words by their declared type.
-        notes: what was found of its form, for people.
+        declared: columns that are words by their declared type.
+        notes: messages about the detected format.
 
     Raises:
-        ArgumentError: it is none of these.
-        DataError: the file is not there.
+        ArgumentError: the source is none of these.
+        DataError: the file does not exist.
 
     Example:
         >>> from elman.read.columns import Table
@@ -190,15 +190,15 @@ class Table:
             raise ArgumentError("a table without columns; expected one or more")
 
     def rows(self, names: Sequence[str]) -> Rows:
-        """The rows of some columns.
+        """Return the rows of some columns.
 
         Raises:
-            ArgumentError: one is not there, or named twice.
+            ArgumentError: a column does not exist, or is named twice.
         """
         there = set(self.names)
         for name, count in Counter(names).items():
             if count > 1:
-                raise ArgumentError(f"column {name!r} is named for two different ends")
+                raise ArgumentError(f"column {name!r} is named for two different purposes")
             if name not in there:
                 where = f"{self.file}: " if self.file else ""
                 if self.file and not self.typed:
@@ -223,18 +223,18 @@ class Table:
         clock: Clock | None = None,
         words: Mapping[str, Sequence[str]] | None = None,
     ) -> Columns:
-        """All rows of the columns named.
+        """Read all rows of the named columns.
 
         Args:
-            kinds: of the columns.
-            rejects: hears of rows that cannot be used.
-            ds_format: of stamps that are not ISO 8601, see `elman.read.stamps.parse`.
-            zone: of the stamps; None for that which they have.
-            clock: of stamps that are read as others were; None to find it.
-            words: of categories those whose numbers are known.
+            kinds: kinds of the columns.
+            rejects: receives rows that cannot be used.
+            ds_format: form of stamps that are not ISO 8601, see `elman.read.stamps.parse`.
+            zone: zone of the stamps; None to detect it.
+            clock: clock of earlier data; None to detect it.
+            words: known words of categories, whose numbers are kept.
 
         Raises:
-            DataError: there is no good row, or a column holds numbers in some and words in others.
+            DataError: there is no good row, or a column mixes numbers and words.
         """
         rows = self.rows(list(kinds))
         kinds = {name: self._kind(name, kind) for name, kind in kinds.items()}
@@ -276,7 +276,7 @@ class Table:
             if kind in ("stamp", "moment"):
                 stamps = [one for one in part if isinstance(one, Parsed) and len(one.values)]
                 if len({one.values.dtype.kind == "M" for one in stamps}) > 1:
-                    raise DataError(f"{rows.name}: column {name!r} has dates and numbers; mend it")
+                    raise DataError(f"{rows.name}: column {name!r} has dates and numbers; fix it")
                 parsed = Parsed.join(stamps)
                 known_clock = clock or Clock.find(parsed, ds_format, zone, seconds=kind == "moment")
                 moments, offsets, unread = known_clock.read(parsed)
@@ -293,11 +293,11 @@ class Table:
         return _without(whole, bad, rejects) if bad else whole
 
     def is_missing(self, value: object, column: str, *, named: bool = False) -> bool:
-        """Whether a value is a code for a missing one, of the column alone if `named`."""
+        """Return whether a value is a code for a missing one, for this column only if `named`."""
         return is_code(value, self.dialect.codes(column, named=named))
 
     def words_among(self, columns: Sequence[str]) -> set[str]:
-        """Those of some columns that are declared as words by their type or by a setting."""
+        """Return the columns that are words by their declared type or by a setting."""
         found = self.declared | set(self.dialect.categorical)
         if self.frame and self.typed:
             found |= {
@@ -308,7 +308,7 @@ class Table:
         return found & set(columns) - set(self.dialect.numeric)
 
     def _kind(self, name: str, kind: Kind) -> Kind:
-        """The kind of a column, of a value as far as a type or a setting declares it."""
+        """Return the kind of a column, more exact for values if a type or a setting declares it."""
         if kind != "value":
             return kind
         if name in self.dialect.numeric:
@@ -316,7 +316,7 @@ class Table:
         return "word" if name in self.declared or name in self.dialect.categorical else kind
 
     def _find_decimal(self, kinds: Mapping[str, Kind], block: list[tuple[object, ...]]) -> str:
-        """The decimal mark of a file whose fields a comma does not separate; noted if a comma."""
+        """Return the decimal mark of a file not delimited by commas; note it if it is a comma."""
         if self.typed or self.file is None or self._delimiter == ",":
             return "."
         fields = [
@@ -330,15 +330,15 @@ class Table:
         return found
 
     def _without_codes(self, name: str, kind: Kind, values: Sequence[object]) -> Sequence[object]:
-        """Values of which those that are codes for missing ones are None."""
-        named = kind not in ("number", "value", "word")  # no code of all columns is a name or stamp
+        """Return the values with None for codes of missing values."""
+        named = kind not in ("number", "value", "word")  # common codes are not for the rest
         codes = self.dialect.codes(name, named=named)
         return [None if is_code(value, codes) else value for value in values] if codes else values
 
     def _join_values(
         self, name: str, parts: list[NDArray[Any]], known: Mapping[Any, int], whole: Columns
     ) -> Column:
-        """Numbers if all values are numbers, else a category; `known` numbers the values."""
+        """Return numbers if all values are numbers, else a category; `known` numbers the values."""
         codes, values, decimal = np.concatenate(parts), list(known), whole.decimal
         if are_numbers(values, decimal, typed=self.typed):
             return Column(np.array([*(number_of(one, decimal) for one in values), math.nan])[codes])
@@ -359,7 +359,7 @@ class Table:
 
 
 def _without(whole: Columns, bad: Mapping[int, str], rejects: Rejects) -> Columns:
-    """The rows that are not bad."""
+    """Return the rows that are not bad."""
     rows = sorted(bad)
     for row, place in zip(rows, whole.places(rows), strict=True):
         rejects.add(place, DataError(f"{place}: {bad[row]}"))
@@ -378,7 +378,7 @@ def _without(whole: Columns, bad: Mapping[int, str], rejects: Rejects) -> Column
 
 
 def _index_of(frame: Any, names: Sequence[str]) -> dict[str, list[object]]:
-    """The index of a frame of pandas as a column, if it has a name or holds stamps."""
+    """Return the index of a pandas frame as a column, if it has a name or contains stamps."""
     index = getattr(frame, "index", None)
     if index is None or not hasattr(index, "nlevels"):
         return {}
@@ -395,7 +395,7 @@ def _index_of(frame: Any, names: Sequence[str]) -> dict[str, list[object]]:
 def _good(
     rows: Iterator[Row], rejects: Rejects
 ) -> Iterator[tuple[NDArray[np.int64], list[str], list[tuple[object, ...]]]]:
-    """Blocks of rows that are some: their numbers in the source, places, and columns."""
+    """Yield blocks of readable rows: their numbers in the source, places, and columns."""
     at = 0
     while block := list(islice(rows, BLOCK)):
         numbers, places, values = [], [], []
@@ -412,7 +412,7 @@ def _good(
 
 
 def _join(kind: Kind, parts: list[Part], known: list[str]) -> Column:
-    """One column of its blocks."""
+    """Join the blocks of one column."""
     if kind == "name":
         return Column(np.concatenate(cast("list[NDArray[Any]]", parts)), known)
     arrays = [part for part in parts if isinstance(part, np.ndarray) and len(part)]
@@ -432,6 +432,6 @@ def _join(kind: Kind, parts: list[Part], known: list[str]) -> Column:
 
 
 def _as_known(value: object, known: Mapping[str, int]) -> str:
-    """A word, as one that is known if they are equal as numbers are: 1, 1.0 and "1.0"."""
+    """Return a word, or the known word that equals it as a number: 1, 1.0 and "1.0"."""
     word = name_of(value)
     return word if word in known or named_like(word) not in known else named_like(word)

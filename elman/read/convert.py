@@ -1,4 +1,4 @@
-"""Values of a column to an array, and what is wrong with those that cannot be."""
+"""Convert the values of a column to an array, and explain which values cannot be converted."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from elman.read.stamps import Parsed, parse, parse_seconds
 Kind = Literal["name", "stamp", "moment", "number", "value", "word", "raw"]
 DATE = re.compile(r"\d{1,4}[-/.]\d\d?[-/.]\d")
 GROUPED = re.compile(r"[+-]?\d{1,3}([.,\u2019\u00a0\u202f ]\d{3})+([.,]\d+)?", re.ASCII)
-SINGLE = {str, float, bool, type(None)}  # types of one value each, of any size
-LARGEST = 10**300  # whole number that a float holds safely
+SINGLE = {str, float, bool, type(None)}  # types of single values of any size
+LARGEST = 10**300  # the largest whole number that a float can safely represent
 SHOWN = 60  # characters of a value in a message
-PLAIN = re.compile(r"[0-9+\-.eE\s]*", re.ASCII)  # what needs no closer look
+PLAIN = re.compile(r"[0-9+\-.eE\s]*", re.ASCII)  # text that float() reads correctly
 
 
-Part = NDArray[Any] | list[object] | Parsed  # of a column
+Part = NDArray[Any] | list[object] | Parsed  # a block of a column
 
 
 def scalar_of(value: Any) -> Any:
-    """A single number of NumPy or torch as a Python value, anything else as it is."""
+    """Convert a single number of NumPy or torch to a Python value; keep anything else."""
     if isinstance(value, np.datetime64):
         value = value.astype("datetime64[us]")  # whose values are dates; those of ns are numbers
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 def single(values: tuple[object, ...]) -> tuple[tuple[object, ...], dict[int, str]]:
-    """Values with None for those that are several, or integers too large; and why, by number."""
+    """Replace lists and too large integers by None; return the values, and reasons by number."""
     wrong: dict[int, str] = {}
     if set(map(type, values)) <= SINGLE:
         return values, wrong
@@ -52,7 +52,7 @@ def single(values: tuple[object, ...]) -> tuple[tuple[object, ...], dict[int, st
         if isinstance(value, list | tuple | dict | set) or getattr(value, "ndim", 0) > 0:
             wrong[n] = f"is {_shown(value)}, expected one value; drop the row, or split it"
         elif isinstance(value, int) and abs(value) > LARGEST:
-            wrong[n] = "is a whole number of over 300 digits; mend or drop the row"
+            wrong[n] = "is a whole number of over 300 digits; correct or drop the row"
     kept = tuple(None if n in wrong else v for n, v in enumerate(values)) if wrong else values
     return kept, wrong
 
@@ -61,7 +61,7 @@ def convert(
     kind: Kind, values: Sequence[object], known: dict[Any, int], form: str | None,
     decimal: str | None,
 ) -> tuple[Part, dict[int, str]]:  # fmt: skip
-    """An array, of words the values, or stamps as they are written; and what is wrong where."""
+    """Convert values to an array, a list of words, or parsed stamps; and reasons of bad values."""
     if kind == "name":
         texts = ["" if is_none(v) or is_mark(str(v)) else name_of(v) for v in values]
         numbers = [known.setdefault(text, len(known)) for text in texts]
@@ -92,7 +92,7 @@ def convert(
 
 
 def _all_numbers(values: Sequence[object], decimal: str) -> NDArray[np.float64] | None:
-    """Numbers at once where that is safe: no text needs a closer look, as in most columns."""
+    """Convert all values to numbers at once if that is safe, as for most columns."""
     text = "\n".join([value for value in values if isinstance(value, str)])
     if text and (not PLAIN.fullmatch(text) or (decimal == "," and "." in text)):
         return None
@@ -104,7 +104,7 @@ def _all_numbers(values: Sequence[object], decimal: str) -> NDArray[np.float64] 
 def _numbered(
     values: Sequence[object], known: dict[Any, int]
 ) -> tuple[NDArray[Any], dict[int, str]]:
-    """The numbers of values, -1 for nothing, and which are infinite; see `convert`."""
+    """Return the numbers of values, -1 for missing ones, and which are infinite."""
     try:
         numbers = [-1 if is_nothing(v) else known.setdefault(v, len(known)) for v in values]
     except TypeError:  # lists and the like
@@ -118,7 +118,7 @@ def _numbered(
 
 
 def _remedy(value: object) -> str:
-    """What to do about a value that is no number."""
+    """Return the remedy for a value that is not a number."""
     text = str(value).strip()
     if DATE.match(text):
         return "name it as ds"
@@ -126,11 +126,11 @@ def _remedy(value: object) -> str:
         return 'set decimal="," if its comma is a decimal mark'
     if GROUPED.fullmatch(text):
         return "write it without separators of thousands"
-    return "mend or drop the row, or name the code in missing"
+    return "correct or drop the row, or name the code in missing"
 
 
 def is_number(value: object, decimal: str) -> bool:
-    """Whether a value is, or its text shows, a number; true and false may be words."""
+    """Return whether a value or its text is a number; true and false can be words."""
     is_truth = isinstance(value, str) and value.strip().lower() in TRUTH
     return not is_truth and not math.isnan(number_or_nan(value, decimal))
 

@@ -1,9 +1,9 @@
-r"""How the values of a table are written: separators, decimal marks, codes for missing values.
+r"""The format of values in a table: delimiters, decimal marks, codes for missing values.
 
-What a file does not declare is found in its beginning:
+A format that is not declared is detected from the beginning of a file:
 
     delimiter   the mark that splits the header, and most other records into as many fields
-    decimal     a comma, if that stands in numbers and no point does; thousands are not guessed
+    decimal     a comma, if numbers contain commas and no points; thousands are not detected
     numbers     1  -2.5  .5  1e-3; not 1_1, 1E5, 01234, inf or digits that are not ASCII: words
 """
 
@@ -18,18 +18,18 @@ from dataclasses import dataclass
 from elman.errors import ArgumentError
 
 DELIMITERS = (",", ";", "\t", "|")
-SAMPLED = 100  # records, at most, from whose fields a delimiter is found
+SAMPLED = 100  # maximum number of records from which a delimiter is detected
 HEADER = re.compile(r"sep=(.)", re.IGNORECASE)  # the first line of some files of Excel
 
 TRUTH = {"true": 1.0, "false": 0.0}  # as frames write them
 NOTHING = {"", "na", "n/a", "nan", "null", "none", "?"}
-# What Excel and C write in the place of a number: no name, label or word looks like it.
+# Texts that Excel and C write in place of a number; no name, label or word looks like them.
 MARKS = {
     "#n/a", "#n/a n/a", "#na", "#nv", "#null!", "#div/0!", "#value!", "#ref!", "#name?", "#num!",
     "<na>", "-nan", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan",
 }  # fmt: skip
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
-# Numbers that may be codes, which lose something as a number: 01234, and 1E5.
+# Texts that can be codes, which would lose digits or letters as numbers: 01234, and 1E5.
 CODE = re.compile(r"[+-]?0\d.*|[+-]?\d+e\d+", re.ASCII | re.IGNORECASE)
 COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 POINT = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -37,12 +37,12 @@ POINT = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Dialect:
-    """How the values of a table are written.
+    """The format of the values of a table.
 
     Attributes:
-        delimiter: between the fields of .csv and .tsv files; None to find it.
-        decimal: mark of numbers in text; None to find it in such files.
-        missing: codes, such as "-1" in any column of values, or "age=-1" in one of any kind.
+        delimiter: delimiter of the fields of .csv and .tsv files; None to detect it.
+        decimal: decimal mark of numbers in text; None to detect it in such files.
+        missing: codes, such as "-1" in all columns of values, or "age=-1" in one of any kind.
         categorical: columns whose values are words.
         numeric: columns whose values are numbers.
 
@@ -60,7 +60,7 @@ class Dialect:
     numeric: tuple[str, ...] = ()
 
     def check(self) -> None:
-        """Refuse values that cannot work with an ArgumentError."""
+        """Raise an ArgumentError for settings that cannot work."""
         if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
             raise ArgumentError(
                 f"delimiter must be one character such as ; or a tab, got {self.delimiter!r}"
@@ -73,11 +73,11 @@ class Dialect:
             raise ArgumentError(f"categorical and numeric both name {sorted(both)[0]!r}")
 
     def codes(self, column: str, *, named: bool = False) -> set[str | float]:
-        """Codes for missing values of a column, as text and as numbers.
+        """Return the codes for missing values of a column, as text and as numbers.
 
         Args:
-            column: by name.
-            named: whether only codes count that name the column.
+            column: name of the column.
+            named: whether only codes that name the column count.
         """
         found: set[str | float] = set()
         for entry in self.missing:
@@ -95,7 +95,7 @@ def _both(code: str) -> set[str | float]:
 
 
 def is_code(value: object, codes: set[str | float]) -> bool:
-    """Whether a value equals one of some codes, as text or as a number."""
+    """Return whether a value equals one of the codes, as text or as a number."""
     if isinstance(value, str):
         text = str(with_point(value.strip()))
         number = float(text) if NUMBER.fullmatch(text) else None
@@ -107,12 +107,12 @@ def is_code(value: object, codes: set[str | float]) -> bool:
 
 
 def find_delimiter(head: Sequence[str], usual: str, wanted: str | None = None) -> str:
-    """The mark between the fields of a file, from its first lines.
+    """Detect the delimiter of a file from its first lines.
 
     Args:
         head: lines, the header first.
-        usual: that of files of the kind.
-        wanted: the one that the user has set; it counts if it splits the header.
+        usual: the usual delimiter of this kind of file.
+        wanted: the delimiter that the user has set; it counts if it splits the header.
 
     Example:
         >>> from elman.read.dialect import find_delimiter
@@ -135,7 +135,7 @@ def find_delimiter(head: Sequence[str], usual: str, wanted: str | None = None) -
 
 
 def find_decimal(fields: Iterable[object]) -> str:
-    """A comma if that is the decimal mark of some fields and a point of none; else a point.
+    """Return a comma if it is the decimal mark of some fields and a point of none; else a point.
 
     Example:
         >>> from elman.read.dialect import find_decimal
@@ -152,7 +152,7 @@ def find_decimal(fields: Iterable[object]) -> str:
 
 
 def number_of(value: object, decimal: str = ".") -> float:
-    """The number that a value is or that its text shows; ValueError or TypeError if it is none."""
+    """Convert a value or its text to a number; raise ValueError or TypeError if it is none."""
     if not isinstance(value, str):
         return float(value)  # type: ignore[arg-type]
     text = value.strip()
@@ -161,12 +161,12 @@ def number_of(value: object, decimal: str = ".") -> float:
     if decimal == ",":
         text = text.translate({ord(","): ".", ord("."): ","})
     if not NUMBER.fullmatch(text):
-        raise ValueError(f"{value!r} is no number")
+        raise ValueError(f"{value!r} is not a number")
     return float(text)
 
 
 def number_or_nan(value: object, decimal: str = ".") -> float:
-    """The number that a value is or that its text shows, NaN if none."""
+    """Convert a value or its text to a number, NaN if it is none."""
     try:
         return number_of(value, decimal)
     except (TypeError, ValueError, OverflowError):
@@ -174,11 +174,11 @@ def number_or_nan(value: object, decimal: str = ".") -> float:
 
 
 def are_numbers(values: Iterable[object], decimal: str = ".", *, typed: bool = False) -> bool:
-    """Whether all values are numbers, none of them a code such as 01234 or 1E5.
+    """Return whether all values are numbers, none of them a code such as 01234 or 1E5.
 
     Args:
-        values: without those that are missing.
-        decimal: mark of numbers in text.
+        values: values without missing ones.
+        decimal: decimal mark of numbers in text.
         typed: whether the table declares types, so that text is never a number.
 
     Example:
@@ -197,19 +197,19 @@ def are_numbers(values: Iterable[object], decimal: str = ".", *, typed: bool = F
 
 
 def with_point(value: object) -> object:
-    """A number with a decimal comma as it is written with a point; anything else as it is."""
+    """Write a number with a decimal comma with a point; return anything else unchanged."""
     if isinstance(value, str) and COMMA.fullmatch(value.strip()):
         return value.replace(",", ".")
     return value
 
 
 def is_same(value: object, word: str) -> bool:
-    """Whether a value is a word, or equal to it as 1, 1.0 and "1.0" are."""
+    """Return whether a value equals a word, also as a number: 1, 1.0 and "1.0"."""
     return name_of(value) == word or named_like(name_of(value)) == word
 
 
 def name_of(value: object) -> str:
-    """A value as a name or word: whole numbers of any type are written alike.
+    """Return a value as a name or word; whole numbers of any type are written alike.
 
     Example:
         >>> from elman.read.dialect import name_of
@@ -222,7 +222,7 @@ def name_of(value: object) -> str:
 
 
 def named_like(name: object) -> str:
-    """A name as it is compared: blanks around it and `.0` behind a whole number do not count.
+    """Return a name for comparison: surrounding blanks and `.0` after a whole number are dropped.
 
     Example:
         >>> from elman.read.dialect import named_like
@@ -234,7 +234,7 @@ def named_like(name: object) -> str:
 
 
 def equal_names(names: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Names as they are known already: 1.0 is the series 1, unless both are there.
+    """Return names in their known spelling: 1.0 is the series 1, unless both exist.
 
     Example:
         >>> from elman.read.dialect import equal_names
@@ -247,19 +247,19 @@ def equal_names(names: Sequence[str], known: Sequence[str]) -> list[str]:
 
 
 def is_nothing(value: object) -> bool:
-    """Whether a value, or its text, means that there is none."""
+    """Return whether a value or its text means a missing value."""
     if isinstance(value, str):
         return value.strip().lower() in NOTHING or is_mark(value)
     return is_none(value)
 
 
 def is_mark(value: str) -> bool:
-    """Whether a text is what Excel or C write where there is no number, such as #N/A."""
+    """Return whether a text is what Excel or C write if there is no number, such as #N/A."""
     return value.strip().lower() in MARKS
 
 
 def is_none(value: object) -> bool:
-    """Whether a value is None, NaN, NaT or NA."""
+    """Return whether a value is None, NaN, NaT or NA."""
     # NA of pandas is neither equal to itself nor not.
     if type(value).__name__ in ("NoneType", "NAType", "NaTType"):
         return True

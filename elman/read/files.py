@@ -1,4 +1,4 @@
-"""Which files a path stands for, what kind they are, and their errors as lines for people."""
+"""Find the files of a path and their kind, and report their errors in one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what goes wrong in reading a file into a `DataError` with its name."""
+    """Turn errors while reading a file into a `DataError` with its name."""
     try:
         yield
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -30,10 +30,10 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def path_of(given: object, name: str) -> Path:
-    """A path of a file or folder, which may not be there yet.
+    """Return the path of a file or folder, which need not exist yet.
 
     Raises:
-        ArgumentError: it is no text, or no file can have this name.
+        ArgumentError: the value is not a path, or no file can have this name.
 
     Example:
         >>> from elman.read.files import path_of
@@ -47,7 +47,7 @@ def path_of(given: object, name: str) -> Path:
     path = Path(given)
     try:
         path.stat()
-    except (OSError, ValueError) as error:  # other errors are those of whoever opens it
+    except (OSError, ValueError) as error:  # other errors appear when it is opened
         if isinstance(error, ValueError) or error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
             reason = getattr(error, "strerror", None) or error
             raise ArgumentError(f"{name} must be a path, got {_cut(path)} ({reason})") from error
@@ -59,12 +59,12 @@ def _cut(path: Path) -> str:
 
 
 def is_path(source: object) -> TypeIs[str | Path]:
-    """Whether a source is a path: text, or any object that names a path as `os.PathLike` does."""
+    """Return whether a source is a path: text, or an `os.PathLike` object."""
     return isinstance(source, str | os.PathLike)
 
 
 def files_below(path: str | Path) -> tuple[Path, ...]:
-    """Give the file itself, or all files below a folder but hidden ones, in order of their paths.
+    """Return the file itself, or all files below a folder except hidden ones, sorted by path.
 
     Raises `DataError` for a path that does not exist or a folder without files.
 
@@ -84,11 +84,11 @@ def files_below(path: str | Path) -> tuple[Path, ...]:
     try:
         mode = root.stat().st_mode
     except (OSError, ValueError) as error:
-        # Cut and quoted, because a text in place of a path ends here too.
+        # Cut and quoted, because a text in place of a path causes this error too.
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"path {str(root)[:200]!r}: {reason}; texts go in a list") from error
     if not stat.S_ISDIR(mode):
-        size_of(root)  # a pipe would be waited for
+        size_of(root)  # opening a pipe would block
         return (root,)
 
     def refuse(error: OSError) -> None:
@@ -107,7 +107,7 @@ def files_below(path: str | Path) -> tuple[Path, ...]:
 
 
 def size_of(file: Path) -> int:
-    """Bytes of a file; `DataError` for what is none and can be read only once."""
+    """Return the size of a file in bytes; raise a `DataError` for pipes and devices."""
     with reading(file):
         status = file.stat()
     if not stat.S_ISREG(status.st_mode):
@@ -116,12 +116,12 @@ def size_of(file: Path) -> int:
 
 
 def is_packed(file: Path) -> bool:
-    """Whether the name ends with .gz."""
+    """Return whether the name ends with .gz."""
     return file.suffix.lower() == ".gz"
 
 
 def kind_of(file: Path) -> str:
-    """The suffix in small letters, without .gz.
+    """Return the suffix in lower case, without .gz.
 
     Example:
         >>> from pathlib import Path

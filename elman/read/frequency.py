@@ -1,8 +1,8 @@
-"""The distance of stamps: how it is found, named, counted and continued.
+"""The frequency of stamps: how it is detected, named, counted and continued.
 
-A frequency is so many units; a gap is a whole multiple of it.  Months are counted in the calendar.
-Where some places of the week never occur, such as Sundays, or the hours of the night, only the
-other places are counted: the day after Saturday is Monday.  Business days are the best known case.
+A frequency is a number of units; a gap is a whole multiple of it.  Months follow the calendar.  If
+some places of the week never occur, such as Sundays, or the hours of the night, only the other
+places are counted: the day after Saturday is Monday.  Business days are the best known case.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Ranges = tuple[tuple[int, int], ...]
 DAY = 86_400_000_000  # microseconds
 WEEK = 7 * DAY
 MONDAY = 3 * DAY  # from a Monday to the first of January 1970
-# Names as in pandas, which tools for forecasts use; the first that divides a distance is its name.
+# Names as in pandas; the first whose size divides a distance is its name.
 NAMED = {
     "W": WEEK, "D": DAY, "h": 3_600_000_000, "min": 60_000_000, "s": 1_000_000, "ms": 1000,
     "us": 1,
@@ -37,24 +37,24 @@ ENDS = {"month": "S", "month end": "E", "whole month": ""}
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 WORKDAYS: Ranges = ((0, 4),)
 MOST = 288  # steps of a season
-LONGEST = 1 << 53  # units of a frequency, at most
-PLACES = 700_000  # of a week, at most, of which some may be closed
-WEEKS = 3  # without a place, at least, before it counts as closed
-CHANCE = 1.01e-6  # that a place is missing by chance, at most
-DENSE = 0.99  # a place that is open is there at most so often
+LONGEST = 1 << 53  # maximum number of units of a frequency
+PLACES = 700_000  # maximum number of places of a week, if some are closed
+WEEKS = 3  # minimum number of weeks without a place before it counts as closed
+CHANCE = 1.01e-6  # maximum probability that a closed place is missing by chance
+DENSE = 0.99  # maximum share of weeks in which an open place is assumed to occur
 WANTED = "expected a number of s, min, h, D, W, B, M, MS, ME, Q, QS, QE, Y, YS or YE, such as 15min"
 
 
 @dataclass(frozen=True)
 class Frequency:
-    """Distance of stamps: `count` of a `unit`.
+    """The distance of stamps: `count` of a `unit`.
 
     Attributes:
-        unit: of "step" and "us" a number; a "month" on the same day, at its "month end", or as a
-            "whole month" on any day; or "open" places of a week.
-        count: of them.
+        unit: "step" or "us"; "month" for an equal day of each month, "month end", or "whole month"
+            for any day of a month; or "open" for the open places of a week.
+        count: number of units.
         base: microseconds of a place of the week; 0 if none is closed.
-        open: the first and the last of places that are open, from Monday at midnight.
+        open: first and last places of the open ranges, counted from Monday at midnight.
 
     Example:
         >>> from elman.read.frequency import Frequency
@@ -91,29 +91,28 @@ class Frequency:
 
     @property
     def name(self) -> str:
-        """Its name for people, without closed times."""
+        """The name of the frequency, without closed times."""
         return str(self).partition(" open ")[0]
 
     @property
     def size(self) -> int:
-        """Microseconds, of a month the twelfth of a year; 0 of steps."""
+        """The size in microseconds, of a month a twelfth of a year; 0 for steps."""
         if self.unit in ENDS:
             return self.count * 365 * DAY // 12
         return 0 if self.unit == "step" else self.count * (self.base or 1)
 
     @property
     def mean(self) -> int:
-        """Microseconds of a step on average, closed times with them."""
+        """The mean microseconds of a step, including closed times."""
         if self.unit != "open" or self.open == WORKDAYS:
             return self.size
         return self.count * WEEK // len(_slots(self.open))
 
     @property
     def season(self) -> int:
-        """Steps of the season that people would think of first: a day, a week, a year; else 1.
+        """The number of steps of the most usual season: a day, a week, a year; else 1.
 
-        Of what comes more often than every five minutes it is an hour, or a minute.  Closed times
-        are not counted.
+        For steps below five minutes it is an hour, or a minute.  Closed times are not counted.
         """
         if self.unit == "open":
             return self._open_season() if self.count == 1 else 1
@@ -126,7 +125,7 @@ class Frequency:
         return 1
 
     def _open_season(self) -> int:
-        """Steps of a day, if all open days have as many; else of a week."""
+        """Return the steps of a day, if all open days have equally many; else of a week."""
         slots = _slots(self.open)
         if DAY % self.base == 0:
             each = np.bincount(slots * self.base // DAY)
@@ -137,7 +136,7 @@ class Frequency:
 
     @property
     def closed(self) -> str:
-        """The times of the week that are not counted, for people; "" for none."""
+        """Describe the closed times of the week; "" for none."""
         if self.unit != "open":
             return ""
         places = WEEK // self.base
@@ -157,9 +156,9 @@ class Frequency:
 
     @classmethod
     def named(cls, name: str) -> Frequency:
-        """The frequency of a name: 15min, h, D, W, B, MS, ME, M, QS, YE, or a number.
+        """Return the frequency with a name: 15min, h, D, W, B, MS, ME, M, QS, YE, or a number.
 
-        A name may be followed by the places of the week that are open, such as `D open 0-5`.
+        A name can be followed by the places of the week that are open, such as `D open 0-5`.
 
         Raises:
             ArgumentError: there is no such frequency.
@@ -185,7 +184,7 @@ class Frequency:
 
     @classmethod
     def _with_places(cls, name: str, base: int, written: str) -> Frequency:
-        """The frequency of a base and of places that are open, such as 0-5,7."""
+        """Return the frequency with a base and open places, such as 0-5,7."""
         pairs = [tuple(map(int, part.split("-"))) for part in written.strip(",").split(",")]
         ranges = tuple((pair[0], pair[-1]) for pair in pairs)
         whole = [place for pair in ranges for place in pair]
@@ -201,10 +200,10 @@ class Frequency:
     def infer(
         cls, stamps: Stamps, breaks: Whole | None = None, *, closed: bool = True
     ) -> Frequency:
-        """The frequency of stamps that rise.
+        """Detect the frequency of ascending stamps.
 
         Args:
-            stamps: (T,), of one series or of several one after the other.
+            stamps: (T,), of one series or of several series, concatenated.
             breaks: where the second and later series begin.
             closed: whether places of the week that never occur are closed.
 
@@ -216,7 +215,7 @@ class Frequency:
             inside[breaks - 1] = False
         distances = np.diff(stamps).astype(np.int64)[inside]
         if not len(distances):
-            raise DataError("one stamp a series says nothing of the frequency; set freq")
+            raise DataError("one stamp per series does not determine the frequency; set freq")
         usual = _usual(distances)
         if stamps.dtype.kind != "M":
             return cls("step", usual)
@@ -239,7 +238,7 @@ class Frequency:
     def _infer_months(
         cls, stamps: Stamps, breaks: Whole | None, inside: NDArray[np.bool_], usual: int
     ) -> Frequency | None:
-        """That of stamps a month or more apart, None if they are not counted in months."""
+        """Detect a frequency in months; None if the stamps are not counted in months."""
         units: tuple[Unit, ...] = ("month end", "month")
         for unit in units:
             months, fits = _months(stamps, unit, breaks)
@@ -254,11 +253,11 @@ class Frequency:
         return None
 
     def opened(self, stamps: Stamps, breaks: Whole | None = None) -> Frequency:
-        """The same without the places of the week that never occur in stamps, if there are any.
+        """Return the frequency without the places of the week that never occur in stamps.
 
-        A place is closed where it is missing in `WEEKS` weeks or more, and so often that it is
-        hardly missing by chance, as often as other places are missing.  A holiday is a gap.
-        Stamps and breaks are those of `infer`.
+        A place is closed if it is missing in at least `WEEKS` weeks, and this is very unlikely to
+        be chance, given how often other places are missing.  A holiday is a gap.  Stamps and breaks
+        are those of `infer`.
         """
         base = self.count
         if self.unit != "us" or base > DAY or WEEK % base or WEEK // base > PLACES:
@@ -280,7 +279,7 @@ class Frequency:
         return Frequency("open", 1, base, tuple(zip(first.tolist(), last.tolist(), strict=True)))
 
     def places(self, stamps: Stamps) -> Whole:
-        """How many frequencies each stamp is after the first; -1 for one that lies between."""
+        """Return how many steps each stamp is after the first; -1 for stamps between two steps."""
         if self.unit == "open":
             return self._open_places(stamps)
         if self.unit in ENDS:
@@ -303,7 +302,7 @@ class Frequency:
         return np.where(even, steps // self.count, -1)
 
     def after(self, last: Stamps, steps: int, first: int = 1) -> Stamps:
-        """The stamps (..., steps) that follow those of `last` (..., 1), from the first-th on."""
+        """Return the stamps (..., steps) after `last` (..., 1), starting with the `first`-th."""
         ahead = np.arange(first, first + steps) * self.count
         if self.unit == "step":
             return np.asarray(last + ahead)
@@ -329,7 +328,7 @@ class Frequency:
         return np.asarray(begin + day + (last - days))
 
     def floor(self, stamps: Stamps) -> Stamps:
-        """Stamps, of whole months, quarters or years on their first day."""
+        """Return stamps, with whole months, quarters or years moved to their first day."""
         if self.unit != "whole month":
             return stamps
         months = stamps.astype("datetime64[M]").astype(np.int64)
@@ -339,12 +338,12 @@ class Frequency:
 
 @lru_cache(maxsize=64)
 def _slots(ranges: Ranges) -> Whole:
-    """The places of a week that are open."""
+    """Return the open places of a week."""
     return np.concatenate([np.arange(a, b + 1) for a, b in ranges])
 
 
 def _chances(first: Any, last: Any, places: int) -> Whole:
-    """How often each place of the week lies within spans of places, from the first to the last."""
+    """Return how often each place of the week is within the spans from `first` to `last`."""
     first, last = np.atleast_1d(first), np.atleast_1d(last)
     whole, rest = np.divmod(last - first + 1, places)
     change = np.zeros(2 * places + 1, dtype=np.int64)
@@ -360,7 +359,7 @@ def _name_of(size: int) -> str:
 
 
 def _hours(places: NDArray[np.bool_], base: int) -> str:
-    """When the places of a day are open, for people."""
+    """Describe the open times of a day."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], places.astype(np.int8), [0]])))
 
     def clock(place: int) -> str:
@@ -371,20 +370,20 @@ def _hours(places: NDArray[np.bool_], base: int) -> str:
 
 
 def _usual(distances: Whole) -> int:
-    """The most frequent distance, of several the smallest."""
+    """Return the most frequent distance, the smallest of several."""
     values, counts = np.unique(distances, return_counts=True)
     return int(values[counts.argmax()])
 
 
 def _weekday(stamps: Stamps) -> Whole:
-    """0 for Monday."""
+    """Return the day of the week, 0 for Monday."""
     return np.asarray((stamps.astype("datetime64[D]").astype(np.int64) + 3) % 7)
 
 
 def _months(
     stamps: Stamps, unit: Unit, breaks: Whole | None = None
 ) -> tuple[Whole, NDArray[np.bool_]]:
-    """Months, and whether a stamp stands in its month as it should: at the end, or as the first."""
+    """Return months, and whether each stamp is at the expected day: the end, or the first one's."""
     months, days = stamps.astype("datetime64[M]"), stamps.astype("datetime64[D]")
     begins = np.array([0, *([] if breaks is None else breaks)])
     first = np.repeat(begins, np.diff(np.append(begins, len(stamps))))  # of the series of each

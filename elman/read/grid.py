@@ -1,4 +1,4 @@
-"""Rows of series in order, and their places on an even grid of stamps."""
+"""Sort the rows of series, and find their places on an even grid of stamps."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from elman.read.columns import Column, Columns
 from elman.read.frequency import DAY, ENDS, Frequency, Stamps
 from elman.read.rows import Rejects
 
-SPARSE, FEW = 1000, 1 << 16  # a grid has at most so many steps a row, and some more
-SHIFT = DAY // 8  # microseconds that clocks are set forward or back, at most
+SPARSE, FEW = 1000, 1 << 16  # a grid has at most SPARSE steps per row, plus FEW
+SHIFT = DAY // 8  # maximum microseconds by which clocks are set forward or back
 
 
 class Grid:
-    """Rows of all series, one series after the other, each in the order of its stamps.
+    """The rows of all series, sorted by series and stamp.
 
     Args:
-        columns: of the rows.
+        columns: columns of the rows.
         ids: the column of names; None for one series.
         ds: the column of stamps; None to count the rows of each series from 0.
-        rejects: hears of a stamp that is there twice.
-        frequency: of the stamps; None to find it.
+        rejects: receives rows with repeated stamps.
+        frequency: frequency of the stamps; None to detect it.
         closed: whether places of the week that never occur are closed.
-        like: whether the frequency is that of the training data, and holds.
+        like: whether the frequency is that of the training data, and fixed.
 
     Attributes:
-        names: of the series, by number.
+        names: names of the series, by number.
         code: (N,) the number of the series of each row.
-        order: (N,) rows in order.
-        borders: where series begin in it, and the end.
-        stamps: (N,) of the rows, as the clock keeps them.
-        clock: how they are read and written.
-        frequency: of the stamps.
-        notes: what was found and done, for people.
+        order: (N,) sorted rows.
+        borders: where series begin in `order`, and the end.
+        stamps: (N,) stamps of the rows, as the clock stores them.
+        clock: clock by which stamps are read and written.
+        frequency: frequency of the stamps.
+        notes: messages about what was detected and done.
 
     Raises:
         ArgumentError: the frequency is of steps and the stamps are dates, or the other way round.
@@ -90,11 +90,11 @@ class Grid:
         self.borders = np.array([0, *ends, len(self.order)])
 
     def place(self, n: int) -> str:
-        """Where row n, in order, stands, and of which series."""
+        """Return the place of the n-th sorted row, and its series."""
         return self._places_of([n])[0]
 
     def _places_of(self, numbers: Sequence[int] | NDArray[np.int64]) -> list[str]:
-        """Where rows, by their number in order, stand."""
+        """Return the places of rows, given their sorted numbers."""
         rows = [int(self.order[n]) for n in numbers]
         names = [self.names[self.code[row]] for row in rows]
         return [
@@ -106,12 +106,12 @@ class Grid:
         return str(self.clock.write(np.array([stamp]))[0])
 
     def _apart(self, stamps: Stamps) -> NDArray[np.int64]:
-        """How far each row is from the one before; 1 at the beginning of a series."""
+        """Return the distance of each row from the previous one; 1 at the beginning of a series."""
         within = np.diff(self.code[self.order]) == 0
         return np.where(within, np.diff(stamps[self.order]).astype(np.int64), 1)
 
     def _sort(self, rejects: Rejects) -> None:
-        """Bring rows into the order of series and stamp; a stamp a second time is a bad row."""
+        """Sort rows by series and stamp; a repeated stamp is a bad row."""
         back = self._apart(self.stamps) < 0
         again = self._hours_again()
         if back.any():
@@ -134,7 +134,7 @@ class Grid:
         self._find_borders()
 
     def _hours_again(self) -> bool:
-        """Move hours that clocks show twice, where a series has them twice, to the second."""
+        """Move repeated hours of the clock, if a series has them twice, to the later moment."""
         if self.clock.naive != "wall":
             return False
         order = np.lexsort((self.stamps, self.code))
@@ -148,7 +148,7 @@ class Grid:
         return moved
 
     def _follows_wall(self, wall: Stamps, frequency: Frequency | None, *, closed: bool) -> bool:
-        """Whether stamps of a zone are counted by its wall clock: days, or hours that are open."""
+        """Return whether stamps of a zone follow its wall clock: days, or open hours."""
         if frequency is not None and (frequency.unit in ENDS or frequency.size % DAY == 0):
             return True
         if len(self.order) <= len(self.borders) - 1 or (self._apart(wall) <= 0).any():
@@ -160,7 +160,7 @@ class Grid:
         return found.unit in ENDS or found.size % DAY == 0
 
     def _settle(self, given: Frequency | None, ds: str, *, closed: bool) -> Frequency:
-        """The frequency, with what is told of it."""
+        """Return the frequency, and add notes about it."""
         stamps, breaks = self.stamps[self.order], self.borders[1:-1]
         if given is not None:
             found = self._checked(given, ds)
@@ -191,7 +191,7 @@ class Grid:
         return given
 
     def _check_each(self, frequency: Frequency) -> None:
-        """Refuse a series that comes less often than the others."""
+        """Raise an error if a series has a lower frequency than the others."""
         stamps = self.stamps[self.order]
         for low, high in pairwise(self.borders.tolist()):
             if high - low > 3:
@@ -201,21 +201,21 @@ class Grid:
                     most = "training has" if self.like else "most others"
                     raise DataError(
                         f"{self.place(low)}: has a stamp every {own}, {most} every "
-                        f"{frequency.name}; train them apart, or set freq"
+                        f"{frequency.name}; train them separately, or set freq"
                     )
 
     def places(self, low: int, high: int) -> NDArray[np.int64]:
-        """The places on its grid of a series, the rows low..high in order.
+        """Return the places on its grid of a series, the sorted rows low..high.
 
         Raises:
-            DataError: a stamp lies between those of the grid, or far from all others.
+            DataError: a stamp is between two steps of the grid, or far from all others.
         """
         stamps, frequency = self.stamps[self.order[low:high]], self.frequency
         places = frequency.places(stamps)
         if (places < 0).any():
             n = int((places < 0).argmax())
             raise DataError(
-                f"{self.place(low + n)}: {self._shown(stamps[n])} is no whole number of "
+                f"{self.place(low + n)}: {self._shown(stamps[n])} is not a whole number of "
                 f"{frequency.name} after {self._shown(stamps[0])}; {self._remedy(stamps, n)}"
             )
         if (np.diff(places) == 0).any():
@@ -229,12 +229,12 @@ class Grid:
             raise DataError(
                 f"{self.place(low + n)}: {self._shown(stamps[n])} is "
                 f"{places[n] - places[n - 1]:,} steps of {frequency.name} after "
-                f"{self._shown(stamps[n - 1])}; mend it, or set freq"
+                f"{self._shown(stamps[n - 1])}; correct it, or set freq"
             )
         return np.asarray(places)
 
     def _remedy(self, stamps: Stamps, n: int) -> str:
-        """What would work for the n-th stamp of a series, which is not on the grid."""
+        """Return the remedy for the n-th stamp of a series, which is not on the grid."""
         frequency = self.frequency
         if frequency.unit in ("month", "month end"):
             return f"freq={frequency.name[:-1]} takes stamps on any day of their month"
@@ -250,7 +250,7 @@ class Grid:
         return "set freq, or resample"
 
     def note_gaps(self, gaps: Sequence[tuple[int, int]]) -> None:
-        """Tell how many stamps are missing after which rows, if any are."""
+        """Add a note of how many stamps are missing, if any."""
         if gaps:
             n = gaps[0][1]
             many = f" in {len(gaps):,} series" if len(gaps) > 1 else ""

@@ -1,4 +1,4 @@
-"""Where recordings are, and how they are read: tables, a folder of them, or arrays."""
+"""Read recordings from tables, from a folder of tables, or from arrays."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ from elman.read.tables import TABLES
 
 
 class RecordingSource:
-    """Recordings, from whatever a user gives.
+    """A source of recordings.
 
     Args:
-        source: a table, a folder of tables (or of a folder of them for each label), a data frame,
-            or a list of arrays (T, C).
-        labels: a table of them, a list, or None for those in the source, if there are any.
+        source: a table, a folder of tables (or with a folder of tables for each label), a data
+            frame, or a list of arrays (T, C).
+        labels: a table of labels, a list, or None for labels in the source, if there are any.
         layout: names of the columns.
         each: whether every step has a label.
-        labelled: whether labels are read at all; a table of them is for its other columns, too.
+        labelled: whether labels are read; a table of labels is also read for its other columns.
         lenient: whether bytes that are not text are an error of their row instead of the file.
 
     Raises:
-        ArgumentError: a column is not there, or the arrays do not fit each other.
+        ArgumentError: a column does not exist, or the arrays do not match.
         DataError: a file is missing.
 
     Example:
@@ -115,7 +115,7 @@ class RecordingSource:
 
     def _open(self, source: Any) -> Table:
         if is_path(source) and kind_of(Path(source)) not in TABLES:
-            files_below(source)  # a missing file is the better complaint
+            files_below(source)  # a missing file is the clearer error
             shown = ", ".join(sorted(TABLES))
             raise DataError(f"{source}: expected a table ({shown}, also .gz)")
         return Table(
@@ -129,11 +129,11 @@ class RecordingSource:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """None for data in memory."""
+        """The files of the source; none for data in memory."""
         return tuple(table.file for table in self._all if table.file is not None)
 
     def fingerprint(self) -> str:
-        """Hash of the content and of how it is read."""
+        """Return a hash of the content and of the settings."""
         how = repr((self.layout, self.each, self.labelled))
         whole = hashlib.blake2b(how.encode(), digest_size=16)
         for table in self._all:
@@ -144,9 +144,9 @@ class RecordingSource:
         return whole.hexdigest()
 
     def read(self, rejects: Rejects) -> Recordings:
-        """All recordings that have a number or a static column.
+        """Read all recordings that have a number or a static column.
 
-        Those of which a table of labels says nothing are left out.
+        Recordings that are missing in a table of labels are skipped.
 
         Raises:
             DataError: something cannot be read.
@@ -181,7 +181,7 @@ class RecordingSource:
         return found
 
     def _without_codes(self, arrays: list[Numbers], names: Sequence[str]) -> list[Numbers]:
-        """Arrays in which codes for missing values are NaN."""
+        """Return arrays with NaN for codes of missing values."""
         codes = [
             [code for code in self.layout.dialect.codes(name) if isinstance(code, float)]
             for name in names
@@ -198,7 +198,7 @@ class RecordingSource:
 
 
 class _Reader:
-    """Tables on their way to recordings."""
+    """A reader that turns tables into recordings."""
 
     def __init__(self, source: RecordingSource, rejects: Rejects) -> None:
         self.source, self.rejects, self.layout = source, rejects, source.layout
@@ -209,9 +209,9 @@ class _Reader:
         if source.beside is not None:
             self.spans = read_spans(source.beside, self.layout, rejects, labelled=source.labelled)
         self.unseen = set(self.spans or ())
-        self.known = ""  # the name of a recording that there is
+        self.known = ""  # the name of an existing recording
         self.found = Recordings([], [], [], self.channels, timed=True)
-        self.stamps: str | None = None  # kind of those before, "" for none
+        self.stamps: str | None = None  # kind of earlier stamps, "" for none
         self.clock: Clock | None = None
         stems = Counter(_stem(table.file) for table in source.tables)
         self.twice = {stem for stem, count in stems.items() if count > 1}
@@ -219,7 +219,7 @@ class _Reader:
         self.first: dict[str, str] = {}
 
     def read(self, table: Table) -> None:
-        """One table."""
+        """Read one table."""
         layout, there, root = self.layout, table.names, self.source.root
         ids = layout.unique_id
         if ids not in there and (ids == ID or root is not None):
@@ -234,7 +234,7 @@ class _Reader:
             )
         beside = self.source.beside.names if self.source.beside is not None else []
         static = [name for name in layout.static if name not in beside]
-        if layout.variable:  # those that are no columns are variables
+        if layout.variable:  # names that are not columns are variables
             static = [name for name in static if name in there]
         pairs: list[tuple[str, Kind]] = [(ids, "name"), (ds, "moment"), (label, "raw")]
         if layout.variable:
@@ -242,13 +242,13 @@ class _Reader:
         else:
             pairs += [(name, "number") for name in self.channels]
         pairs += [(name, "raw") for name in static]
-        table.rows([name for name, _ in pairs if name])  # refuses one that is missing or twice
+        table.rows([name for name, _ in pairs if name])  # raises if one is missing or repeated
         kinds = {name: kind for name, kind in pairs if name}
         columns = table.read(kinds, self.rejects, ds_format=layout.ds_format, clock=self.clock)
         self.found.words |= table.words_among(static)
         for note in table.notes:
             self._note(note)
-        if ds and self.clock is None:  # which holds for all files
+        if ds and self.clock is None:  # it is fixed for all files
             self.clock = columns.columns[ds].clock or Clock()
             if self.clock.code:
                 self._note(f"{ds!r} is read as {self.clock.code}")
@@ -257,7 +257,7 @@ class _Reader:
         if self.stamps not in (None, found):
             raise DataError(
                 f"{table.file}: column {layout.ds!r} has {_KINDS[found]}, but "
-                f"{_KINDS[self.stamps or '']} in the files before; make them alike"
+                f"{_KINDS[self.stamps or '']} in earlier files; use one kind"
             )
         self.stamps = found
         rows = np.arange(len(columns.ordinals))
@@ -277,7 +277,7 @@ class _Reader:
                 self.rejects.add(place, error)
 
     def _name_of(self, file: Path | None) -> str:
-        """That of the file, with its folders where there are several of that name."""
+        """Return the name of a file, with its folders if several files have the name."""
         stem = _stem(file)
         if file is None or stem not in self.twice or self.source.root is None:
             return stem
@@ -287,7 +287,7 @@ class _Reader:
         self, columns: Columns, rows: NDArray[np.int64], name: str,
         named: tuple[str, str, str, list[str]], place: str,
     ) -> None:  # fmt: skip
-        """The rows of one recording."""
+        """Add the rows of one recording."""
         ids, ds, label, static = named
         if ds:
             stamps = columns.columns[ds].values[rows]
@@ -342,7 +342,7 @@ class _Reader:
     def _pivot(
         self, columns: Columns, rows: NDArray[np.int64], stamps: NDArray[Any], place: str
     ) -> tuple[NDArray[Any], Numbers, dict[str, object]]:
-        """Measurements to steps: stamps, values, and what stands among them and does not change."""
+        """Turn measurements into steps: stamps, values, and variables that do not change."""
         layout = self.layout
         which = _words(columns, layout.variable or "", rows)
         numbers = columns.columns[layout.value].values[rows]
@@ -367,11 +367,11 @@ class _Reader:
             values[at, column] = number
         kept = ~np.isnan(values).all(1)
         if layout.static and not kept.any():
-            kept[0] = True  # nothing was measured, but something is known
+            kept[0] = True  # no measurements, but static values
         return moments[kept], values[kept], fixed
 
     def _by_spans(self, one: Recording, fixed: dict[str, object], place: str) -> None:
-        """A recording whose labels stand in a table of their own."""
+        """Add a recording whose labels are in a separate table."""
         spans = self._together((self.spans or {}).get(one.unique_id, []))
         self.unseen.discard(one.unique_id)
         self.known = self.known or one.unique_id
@@ -396,7 +396,7 @@ class _Reader:
             self.found.add(replace(one, static=self._static(fixed)), tags, place)
 
     def _together(self, spans: list[Span]) -> list[Span]:
-        """Of several rows for a whole recording one with all labels, or the first if it has one."""
+        """Merge several rows for a whole recording to one with all labels, or keep the first."""
         whole = [span for span in spans if span.bounds is None]
         if len(whole) < 2 or self.source.each:
             return spans
@@ -411,14 +411,14 @@ class _Reader:
         return columns.rows.files[0] if columns.rows.files else None
 
     def _folder_of(self, file: Path | None) -> str | None:
-        """The name of the folder below the one that was given."""
+        """Return the name of the folder directly below the given one."""
         if self.source.root is None or file is None:
             return None
         parts = file.relative_to(self.source.root).parts
         return parts[0] if len(parts) > 1 else None
 
     def _one_of(self, tags: Sequence[Any], place: str, label: str) -> Any:
-        """The label that all rows have."""
+        """Return the label that all rows have."""
         other = next((tag for tag in tags if str(tag) != str(tags[0])), tags[0])
         if str(other) != str(tags[0]):
             raise DataError(
@@ -436,7 +436,7 @@ class _Reader:
         self.first.setdefault(what, place)
 
     def finish(self) -> Recordings:
-        """All of them."""
+        """Return all recordings."""
         found, width = self.found, len(self.channels)
         for name in sorted(self.unseen):
             place = (self.spans or {})[name][0].place
@@ -447,7 +447,7 @@ class _Reader:
             raise DataError(f"{self.source.name}: has no recording that can be used")
         if self.stamps == "f" and (unit := in_seconds(found, self.layout)):
             self._note(unit)
-        # A variable that was found later is missing in those before.
+        # A variable that appeared later is missing in earlier recordings.
         found.items = [_widened(one, width) for one in found.items]
         found.channels, found.timed = self.channels, bool(self.stamps)
         for what, count in self.counts.items():
@@ -473,7 +473,7 @@ def _widened(one: Recording, width: int) -> Recording:
 
 
 def _words(columns: Columns, name: str, rows: NDArray[np.int64]) -> Sequence[str | None]:
-    """A column of names, or of words; None for nothing."""
+    """Return a column of names or words, with None for missing values."""
     column = columns.columns[name]
     words = column.words
     if words is None:  # of nothing but numbers that are none

@@ -1,16 +1,15 @@
-"""Recordings: several channels over time, out of tables or arrays; no grid is asked for.
+"""Recordings: several channels over time, from tables or arrays, without an even grid.
 
-    unique_id  ds  x  y  z  label         a row a step; a table for all, or a file for each
-    unique_id  ds  variable  value        a row a measurement, whichever comes when
+    unique_id  ds  x  y  z  label         one row per step; one table for all, or a file for each
+    unique_id  ds  variable  value        one row per measurement, at any time
 
-Labels stand in a column of the table, in the name of the folder that a file is in, in a list, or
-in a table of their own,
+Labels are in a column of the table, in the name of the folder of a file, in a list, or in a
+separate table,
 
     unique_id  label  [start  end]        of the whole recording, or of a span start <= ds < end
 
-in which columns that do not change within a recording may stand, too.  Stamps are dates, or
-numbers of seconds, ms, us or ns; without them rows are steps.  What is not there is NaN and stays
-so.
+which can also have columns that do not change within a recording.  Stamps are dates, or numbers of
+seconds, ms, us or ns; without stamps rows are steps.  Missing values are NaN.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from elman.read.dialect import Dialect, is_mark, is_none
 from elman.read.series import DS, ID
 from elman.read.stamps import UNITS
 
-FAR = 20  # steps that a rate makes of one, at most, in a unit that is likely
+FAR = 20  # maximum number of resampled steps per step in a plausible unit
 
 Numbers = NDArray[np.float64]
 
@@ -38,14 +37,14 @@ class Recording:
     """One recording.
 
     Attributes:
-        unique_id: its name.
+        unique_id: name of the recording.
         begin: the first stamp, a number or datetime64[us], which is in UTC if there is a zone.
-        times: (T,) seconds after it, never less than the one before; or steps.
+        times: (T,) seconds after it, never decreasing; or steps.
         values: (T, C) of the channels, NaN where there is none.
-        static: of the columns that do not change, as they were read.
-        unit: seconds of one, in which stamps that are numbers are counted.
-        clock: how stamps that are dates are written.
-        whole: whether names were whole numbers, and no text.
+        static: values of the columns that do not change, unconverted.
+        unit: seconds per unit of stamps that are numbers.
+        clock: clock by which stamps that are dates are written.
+        whole: whether names were whole numbers, not text.
     """
 
     unique_id: str
@@ -59,7 +58,7 @@ class Recording:
 
     @property
     def name(self) -> str | int:
-        """Its name as it came."""
+        """The name in its original type."""
         return int(self.unique_id) if self.whole else self.unique_id
 
     def __len__(self) -> int:
@@ -67,30 +66,30 @@ class Recording:
 
     @property
     def stamps(self) -> NDArray[Any]:
-        """(T,) stamps, of the kind that was read."""
+        """The stamps (T,), in the kind that was read."""
         return np.asarray(self.stamp(self.times))
 
     def stamp(self, times: Any) -> Any:
-        """The stamps so many seconds after the beginning."""
+        """Return the stamps at `times` seconds after the beginning."""
         if isinstance(self.begin, np.datetime64):
             return self.begin + (np.asarray(times) * 1e6).round().astype("timedelta64[us]")
-        if self.unit < 1 and isinstance(self.begin, np.integer):  # such as ns, which no float holds
+        if self.unit < 1 and isinstance(self.begin, np.integer):  # such as ns, too large for floats
             return self.begin + np.rint(np.asarray(times) / self.unit).astype(np.int64)
         return float(self.begin) + np.asarray(times) / self.unit
 
     def moments(self, stamps: Any) -> list[Any]:
-        """Stamps as they are written: datetimes with their zone, if they have one, or numbers."""
+        """Return stamps for output: datetimes with their zone, if they have one, or numbers."""
         found = np.asarray(stamps)
         if found.dtype.kind == "f":
             return list(found.round(6).tolist())
         return self.clock.moments(found)
 
     def shown(self, step: int) -> str:
-        """The stamp of a step, for people."""
+        """Format the stamp of a step for a message."""
         return str(write_moments(self.moments(self.stamps[[step]]))[0])
 
     def part(self, first: int, last: int) -> Recording:
-        """The steps first..last."""
+        """Return the steps first..last."""
         times = self.times[first:last]
         begin = self.stamps[first] if first < last else self.begin
         rest = times - times[0] if len(times) else times
@@ -99,16 +98,16 @@ class Recording:
 
 @dataclass
 class Recordings:
-    """Recordings, the label of each or one of each step, and where each stands.
+    """Recordings with their labels and places.
 
     Attributes:
         items: the recordings.
-        labels: of each, or a list of those of its steps; None for none.
-        places: for people.
+        labels: label of each, or a list with a label for each step; None for none.
+        places: places of the recordings, for messages.
         channels: names of the C channels.
         timed: whether there are stamps.
-        notes: what was found and done, for people.
-        unit: seconds of one, in which stamps that are numbers are counted.
+        notes: messages about what was detected and done.
+        unit: seconds per unit of stamps that are numbers.
         words: static columns that are declared as words.
     """
 
@@ -123,18 +122,18 @@ class Recordings:
 
     @property
     def gaps(self) -> Numbers:
-        """Seconds between steps of all, where any passed."""
+        """The positive seconds between steps of all recordings."""
         gaps = np.concatenate([np.zeros(0), *(np.diff(one.times) for one in self.items)])
         return np.asarray(gaps[gaps > 0])
 
     @property
     def step(self) -> float:
-        """Seconds between steps, mostly."""
+        """The usual seconds between steps."""
         gaps = self.gaps
         return float(np.median(gaps)) if len(gaps) else 1.0
 
     def add(self, item: Recording, label: Any, place: str) -> None:
-        """One more."""
+        """Add a recording."""
         self.items.append(item)
         self.labels.append(label)
         self.places.append(place)
@@ -142,20 +141,20 @@ class Recordings:
 
 @dataclass(frozen=True)
 class Layout:
-    """How columns are named.
+    """The names of columns, and settings of reading.
 
     Attributes:
-        channels: of numbers; of a table of measurements the variables, none for all.
-        static: that do not change within a recording; of measurements also variables.
-        label: of the labels.
-        variable, value: of a table of measurements; None for a row a step.
-        unique_id, ds, ds_format: of the name and the stamp, and the form of stamps.
+        channels: columns of numbers; in a table of measurements the variables, none for all.
+        static: columns that do not change within a recording; in measurements also variables.
+        label: column of the labels.
+        variable, value: columns of a table of measurements; None for one row per step.
+        unique_id, ds, ds_format: columns of the name and the stamp, and the form of stamps.
         background: label of the steps outside all spans.
-        encoding: of the files.
-        several: whether rows of labels of one recording are labels of its together.
-        dialect: how the values of tables are written.
-        rate: steps a second that are asked for, by which the unit of stamps may be found.
-        unit: seconds of one, in which stamps that are numbers are counted; None to find it.
+        encoding: encoding of the files.
+        several: whether several rows of labels give one recording several labels.
+        dialect: format of the values of tables.
+        rate: steps per second after resampling, which helps to detect the unit of stamps.
+        unit: seconds per unit of stamps that are numbers; None to detect it.
     """
 
     channels: tuple[str, ...] = ()
@@ -175,10 +174,10 @@ class Layout:
 
 
 def in_seconds(found: Recordings, layout: Layout) -> str:
-    """Bring times to seconds, in whatever unit stamps that are numbers are counted.
+    """Convert times to seconds, if stamps are numbers of another unit.
 
     Returns:
-        What was found, for people; "" for seconds, or for what the layout says.
+        A message about the detected unit; "" for seconds, or if the layout sets the unit.
     """
     name, note = (layout.ds_format or "s"), ""
     if layout.unit is None and layout.ds_format is None:
@@ -201,7 +200,7 @@ def in_seconds(found: Recordings, layout: Layout) -> str:
 
 
 def unit_at(rate: float | None, step: float) -> str:
-    """The largest unit in which steps are not far less frequent than a rate; s if none is.
+    """Return the largest unit in which steps are not much less frequent than a rate; s if none.
 
     Example:
         >>> from elman.read.recordings import unit_at
@@ -212,7 +211,7 @@ def unit_at(rate: float | None, step: float) -> str:
 
 
 def is_arrays(source: Any) -> bool:
-    """Whether it is a list of arrays (T, C) or (T,), or an array or tensor of them."""
+    """Return whether a source is a list of arrays (T, C) or (T,), or an array or tensor of them."""
     if getattr(source, "ndim", 0) in (2, 3) and not hasattr(source, "columns"):
         return np.asarray(source).dtype.kind in "fiub"
     if not isinstance(source, list | tuple | np.ndarray):
@@ -224,7 +223,7 @@ def is_arrays(source: Any) -> bool:
 
 
 def checked_arrays(source: Any) -> list[Numbers]:
-    """Arrays (T, C) of float64; ArgumentError for what does not fit."""
+    """Return arrays (T, C) of float64; raise an ArgumentError if they do not match."""
     arrays: list[Numbers] = []
     for n, one in enumerate(source):
         try:
@@ -246,7 +245,7 @@ def checked_arrays(source: Any) -> list[Numbers]:
 
 
 def check_labels(arrays: list[Numbers], labels: list[Any], *, each: bool) -> None:
-    """Refuse what are not the labels of arrays, or with `each` of their steps."""
+    """Raise an error unless there is a label for each array, or with `each` for each step."""
     if len(labels) != len(arrays):
         raise ArgumentError(f"{len(arrays)} arrays need as many labels, got {len(labels)}")
     if not each:
@@ -261,5 +260,5 @@ def check_labels(arrays: list[Numbers], labels: list[Any], *, each: bool) -> Non
 
 
 def is_blank(value: object) -> bool:
-    """Whether a name or a label is none: nothing, NaN or blank; "none" is a word."""
+    """Return whether a name or a label is missing: None, NaN or blank; "none" is a word."""
     return is_none(value) or not str(value).strip() or is_mark(str(value))

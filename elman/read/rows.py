@@ -1,14 +1,13 @@
-r"""Rows of several columns, for tasks that learn one column from another.
+r"""Read rows of several columns, for tasks that learn one column from another.
 
     a table               columns by their names: .csv .tsv .jsonl .ndjson .parquet, or these + .gz
     parallel files        line i of each file is row i; as many files as columns; a line ends at
                           a line feed, with or without a carriage return before it
-    a folder of folders   a row a file: its text, and the name of the folder that it is in
-    lists                 the same in memory, a list a column
+    a folder of folders   one row per file: its text, and the name of its folder
+    lists                 rows in memory, one list per column
 
-Rows are read in order and in constant memory.  What is no row (wrong fields, bytes that are not
-text, nothing at all) comes as a `DataError` in its place, with file and line; `Rejects` raises it
-or writes it down.
+Rows are read in order and in constant memory.  A bad row (wrong fields, bytes that are not text,
+no content) is a `DataError` in place of the row, with file and line; `Rejects` raises or writes it.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ from elman.read.text import (
     text_lines,
 )
 
-HEADER = "place,reason\n"  # of a file of rejected rows
-NOWHERE = Path(os.devnull)  # for rejected rows that an earlier session has written down
+HEADER = "place,reason\n"  # header of a file of rejected rows
+NOWHERE = Path(os.devnull)  # for rejected rows that an earlier session has already written
 Column = str | Path | Sequence[object]
 
 
 class Row(NamedTuple):
-    """Where it stands, for messages, and its values or why there are none."""
+    """The place of a row, for messages, and its values or the error."""
 
     place: str
     values: tuple[object, ...] | DataError
@@ -54,15 +53,15 @@ class Rows:
     Args:
         source: a table, a folder of folders, a file of lines, or a list of values.
         columns: names of the columns in a table.
-        beside: for parallel files or lists the ones of the other columns.
-        folders: whether a folder of folders is a source; the last column is then their names.
-        encoding: of the files.
+        beside: parallel files or lists of the other columns.
+        folders: whether a folder of folders is a source; its names are then the last column.
+        encoding: encoding of the files.
         lenient: whether bytes that are not text are an error of their row instead of the file.
-        delimiter: between the fields of a table; None to find it.
+        delimiter: delimiter of the fields of a table; None to detect it.
 
     Raises:
         ArgumentError: the columns cannot be found in a source of this kind.
-        DataError: a file is missing, or a folder holds no folders.
+        DataError: a file is missing, or a folder contains no folders.
 
     Example:
         >>> from elman.read.rows import Rows
@@ -108,7 +107,7 @@ class Rows:
         self.total_bytes = sum(map(size_of, self.files))
 
     def _find(self, paths: list[Path]) -> tuple[str, tuple[Path, ...]]:
-        """Of what kind the source is, and its files."""
+        """Return the kind of the source, and its files."""
         first = paths[0]
         folder = next((path for path in paths[1:] if path.is_dir()), first)
         if folder.is_dir() and len(paths) > 1:
@@ -126,7 +125,7 @@ class Rows:
             return "table", files_below(first)
         if not first.is_dir():
             names = " and ".join(self.columns)
-            files_below(first)  # a missing file is the better complaint
+            files_below(first)  # a missing file is the clearer error
             hint = f"a folder with a folder for each {self.columns[-1]}, " if self.folders else ""
             raise ArgumentError(
                 f"{first}: a file of text has no columns {names}; give a table, {hint}or a "
@@ -144,14 +143,14 @@ class Rows:
 
     @property
     def notes(self) -> list[str]:
-        """What was found of the form of a table, for people."""
+        """The messages about the detected format of a table."""
         if self.kind != "table" or kind_of(self.files[0]) not in USUAL:
             return []
         head = table_head(self.files[0], self.encoding, self.delimiter, lenient=self.lenient)
         return [] if head.note is None else [head.note]
 
     def read(self, advance: Advance | None = None) -> Iterator[Row]:
-        """All rows; `advance(n)` hears how many bytes were read since it was last called."""
+        """Yield all rows; `advance(n)` is called with the bytes read since the last call."""
         advance = advance or ignore
         if self.kind == "lists":
             for number, values in enumerate(zip(*self.lists, strict=True)):
@@ -191,7 +190,7 @@ class Rows:
             yield Row(f"{self.files[0]}: line {number}", values)
 
     def fingerprint(self) -> str:
-        """Hash of the content and of how it is read (BLAKE2b, 32 hex digits)."""
+        """Return a hash of the content and of the settings (BLAKE2b, 32 hex digits)."""
         whole = hashlib.blake2b(digest_size=16)
         kinds = [kind_of(file) for file in self.files] if self.kind == "table" else []
         how = (self.kind, self.columns, self.encoding, kinds, self.delimiter)
@@ -209,7 +208,7 @@ class Rows:
 
 
 def text_of(value: object, place: str, column: str) -> str:
-    """A value as text; DataError if it is none or blank."""
+    """Return a value as text; raise a DataError if it is not text or blank."""
     where = f"{place}: column {column!r}"
     text = checked_text(value, where)
     if not text or text.isspace():
@@ -218,9 +217,9 @@ def text_of(value: object, place: str, column: str) -> str:
 
 
 def check_new(path: Path, *, overwrite: bool) -> None:
-    """Refuse to write over what another run rejected, or into a pipe, with an ArgumentError."""
+    """Raise an ArgumentError instead of overwriting rows of another run, or writing to a pipe."""
     if path_of(path, "skip_bad_rows").exists() and not path.is_file():
-        raise ArgumentError(f"{path}: is no file; name another one for skip_bad_rows")
+        raise ArgumentError(f"{path}: is not a file; name another one for skip_bad_rows")
     if not overwrite and path.exists() and not HEADER.startswith(_beginning(path, len(HEADER) + 1)):
         raise ArgumentError(
             f"{path}: is there already; name another file for skip_bad_rows, or give overwrite"
@@ -233,14 +232,14 @@ def _beginning(path: Path, characters: int = len(HEADER)) -> str:
 
 
 class Rejects:
-    """What becomes of bad rows: the first is raised or, given a file, each is written there.
+    """A collector of bad rows: the first is raised or, given a file, each is written there.
 
     Args:
         path: a CSV file with the columns place and reason; None to raise.
-        sources: files that are read, which it cannot be.
+        sources: files that are read, which `path` must not be.
 
     Raises:
-        ArgumentError: the file cannot be written, or holds something else.
+        ArgumentError: the file cannot be written, or has other content.
 
     Example:
         >>> from elman.errors import DataError
@@ -257,12 +256,11 @@ class Rejects:
         if path is None:
             return
         try:
-            # A run that was killed may have left a part of the head.
+            # A run that was killed can have left a part of the header.
             ours = not path.exists() or HEADER.startswith(_beginning(path))
             if not ours or path.resolve() in [source.resolve() for source in sources]:
                 raise ArgumentError(
-                    f"{path}: is there and holds no rejected rows; name another file for "
-                    "skip_bad_rows"
+                    f"{path}: exists and has other content; name another file for skip_bad_rows"
                 )
             self._file = path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
             self._file.write(HEADER)
@@ -273,7 +271,7 @@ class Rejects:
             ) from error
 
     def add(self, place: str, error: DataError) -> None:
-        """Take a bad row."""
+        """Raise or write the error of a bad row."""
         if self._file is None:
             raise error
         csv.writer(self._file, lineterminator="\n").writerow(

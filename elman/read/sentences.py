@@ -1,15 +1,15 @@
-r"""Sentences with a tag for each word.
+r"""Read sentences with a tag for each word.
 
-    .conllu             CoNLL-U: ten columns with tabs, a blank line behind each sentence; lines of
-                        comments, of several words (1-2) and of none (1.1) are passed over
-    .conll .bio .iob    columns with spaces or tabs, a blank line behind each sentence; the first
-                        is the word, the last the tag, unless numbers say otherwise; lines that
+    .conllu             CoNLL-U: ten columns with tabs, a blank line after each sentence; lines of
+                        comments, of several words (1-2) and of no word (1.1) are skipped
+    .conll .bio .iob    columns with spaces or tabs, a blank line after each sentence; the first
+                        is the word, the last the tag, unless numbers choose others; lines that
                         begin with # and have other columns are comments, -DOCSTART- is skipped
     a table             two columns of lists, or of words with spaces between them
     parallel files      words of line i, tags of line i, with spaces between them
     lists               lists of words, and lists of tags
 
-What is no sentence comes as a `DataError` in its place, as from `elman.read.rows`.
+A bad sentence is a `DataError` in its place, as in `elman.read.rows`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from elman.read.tables import TABLES
 from elman.read.text import Advance, checked_text, ignore, text_lines
 
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-BLANKS = " \t\r\n\f\v"  # between words; a no-break space is part of one
+BLANKS = " \t\r\n\f\v"  # between words; a no-break space is part of a word
 COMMENT = re.compile(r"#\s*(id|sent_id|newdoc|newpar|text|doc|global\.columns)\b")
-LOOKED_AT = 50  # lines of a file without a suffix that says what it holds
+LOOKED_AT = 50  # lines that are checked in a file without a known suffix
 COLUMNS = {".conll", ".bio", ".iob", ".iob2", ".conllu"}
 
 
@@ -36,13 +36,13 @@ class Sentences:
     """Words and their tags, from files or lists.
 
     Args:
-        source: see above.
+        source: a file or lists, in one of the forms above.
         words: column of the words: a name in a table or CoNLL-U, or a number from 0.
-        tags: column of the tags; None for sentences without.
+        tags: column of the tags; None for sentences without tags.
         beside: parallel file or list of tags.
-        encoding: of the files.
+        encoding: encoding of the files.
         lenient: whether bytes that are not text are an error of their row instead of the file.
-        delimiter: between the fields of a table; None to find it.
+        delimiter: delimiter of the fields of a table; None to detect it.
 
     Example:
         >>> import tempfile
@@ -106,16 +106,16 @@ class Sentences:
 
     @property
     def notes(self) -> list[str]:
-        """What was found of the form of a table, for people."""
+        """The messages about the detected format of a table."""
         return [] if self.rows is None else self.rows.notes
 
     @property
     def total_bytes(self) -> int:
-        """Size on disk."""
+        """The size on disk."""
         return sum(map(size_of, self.files))
 
     def read(self, advance: Advance | None = None) -> Iterator[Row]:
-        """All sentences, words and perhaps tags; `advance` hears how many bytes were read."""
+        """Yield all sentences, with tags if any; `advance(n)` is called with the bytes read."""
         if self.rows is None:
             for file in self.files:
                 yield from self._blocks(file, advance or ignore)
@@ -168,7 +168,7 @@ class Sentences:
             yield Row(place, (tuple(words), tuple(tags)) if self.tagged else (tuple(words),))
 
     def _field(self, fields: Sequence[str], column: int, where: str) -> str:
-        # The last of one column would be the word once more.
+        # With one column the last would be the word again.
         if not -len(fields) <= column < len(fields) or (self.tagged and len(fields) < 2):
             wanted = "a word and a tag" if self.tagged else "a word"
             raise DataError(f"{where}: {len(fields)} columns; expected {wanted}")
@@ -178,7 +178,7 @@ class Sentences:
         return text
 
     def fingerprint(self) -> str:
-        """Hash of the content and of how it is read."""
+        """Return a hash of the content and of the settings."""
         if self.rows is not None:
             return self.rows.fingerprint()
         lines = [Rows(file, ["line"], encoding=self.encoding) for file in self.files]
@@ -186,7 +186,7 @@ class Sentences:
 
 
 def _looks_like_columns(path: Path, encoding: str) -> bool:
-    """Whether the first lines of a file of text are words and their tags, and not sentences."""
+    """Return whether the first lines of a text file are words with tags instead of sentences."""
     if not path.is_file() or kind_of(path) in TABLES:
         return False
     lines = islice(text_lines(path, encoding, ignore), LOOKED_AT)
@@ -199,7 +199,7 @@ def _fields(line: str, *, conllu: bool) -> list[str]:
 
 
 def split_words(text: str) -> list[str]:
-    """The words of a text with blanks between them.
+    """Split a text at blanks into words.
 
     Example:
         >>> from elman.read.sentences import split_words
@@ -226,7 +226,7 @@ def _sentence(values: Sequence[object], place: str) -> tuple[tuple[str, ...], ..
 
 
 def _word(value: object, place: str) -> str:
-    """A word or tag; numbers are written out."""
+    """Return a word or tag as text, also if it is a number."""
     if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
         return str(value)
     text = checked_text(value, f"{place}: a word or tag")

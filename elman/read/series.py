@@ -1,14 +1,13 @@
-"""Series of numbers over time, out of tables: one for each id, on an even grid of stamps.
+"""Read series of numbers over time from tables: one for each id, on an even grid of stamps.
 
-    unique_id  ds  y  ...       long: a row a series and stamp (the names are Nixtla's)
-    ds  north  south  ...       wide: a column a series
+    unique_id  ds  y  ...       long: one row per series and stamp (the names are Nixtla's)
+    ds  north  south  ...       wide: one column per series
 
 A source is a table (see `elman.read.columns`), a list of numbers (one series), or a list of lists.
 
-What is not there stays not there: a missing value is NaN, a stamp that is missing a row of NaN, and
-a note tells how many there are.  Places of the week that never occur are closed, and have no row.
-Rows out of order are sorted, which a note tells, too.  A stamp twice, one beside the grid, and a
-series without a number are errors.
+A missing value is NaN, a missing stamp is a row of NaN, and a note gives their numbers.  Places of
+the week that never occur are closed, and have no row.  Rows out of order are sorted, with a note.
+A repeated stamp, a stamp that is not on the grid, and a series without a number are errors.
 """
 
 from __future__ import annotations
@@ -43,9 +42,9 @@ class Series:
     """One series on its grid.
 
     Attributes:
-        unique_id: its name.
-        start: the first stamp, int64 or datetime64[us], as the clock of its table keeps it.
-        values: (T, C) of the columns, NaN where there is none; of a category its number.
+        unique_id: name of the series.
+        start: the first stamp, int64 or datetime64[us], as the clock of its table stores it.
+        values: (T, C) of the columns, NaN where there is none; categories are numbers.
     """
 
     unique_id: str
@@ -54,7 +53,7 @@ class Series:
 
     @property
     def who(self) -> str:
-        """Its name, for people."""
+        """The name of the series, for messages."""
         return f"series {self.unique_id!r}" if self.unique_id else "the series"
 
 
@@ -63,14 +62,14 @@ class SeriesTable:
     """Series that share columns and a frequency.
 
     Attributes:
-        series: in the order in which they come first.
+        series: the series, in the order of their first rows.
         columns: C names.
-        categories: of each column of words the words, in the order of their numbers.
-        frequency: of all.
+        categories: words of each column of words, in the order of their numbers.
+        frequency: frequency of all series.
         counted: whether there were no stamps, and the rows of each series count from 0.
-        notes: what was found and done, for people.
-        clock: how stamps are read and written.
-        ids: names that were no text, as they were given.
+        notes: messages about what was detected and done.
+        clock: clock by which stamps are read and written.
+        ids: original values of names that were not text.
     """
 
     series: list[Series]
@@ -83,39 +82,39 @@ class SeriesTable:
     ids: dict[str, Any] = field(default_factory=dict)
 
     def stamps(self, one: Series, steps: int, first: int = 0) -> Stamps:
-        """(steps,) stamps of a series, from its first-th step on."""
+        """Return the stamps (steps,) of a series, starting at step `first`."""
         return self.frequency.after(np.array([one.start]), steps, first)
 
     def shown(self, stamp: Any) -> str:
-        """A stamp for people."""
+        """Format a stamp for a message."""
         return str(self.clock.write(np.array([stamp]))[0])
 
     def given_id(self, one: Series) -> Any:
-        """The name of a series as it was given: a number where it was one."""
+        """Return the original name of a series: a number if it was one."""
         return self.ids.get(one.unique_id, one.unique_id)
 
 
 class SeriesSource:
-    """Where series are, and how they are read.
+    """A source of series.
 
     Args:
         source: a table, or numbers.
-        targets: columns of numbers; in a wide table the series, without any all other columns.
+        targets: columns of numbers; in a wide table the series; if empty, all other columns.
         covariates: more columns, of numbers or words.
         unique_id: column of the series' name; without it there is one series.
         ds: column of the stamp; without it rows are steps.
-        wide: whether a column is a series.
-        freq: name of the frequency, see `Frequency.named`; None to find it.
-        ds_format: of stamps that are not ISO 8601, see `elman.read.stamps.parse`.
-        zone: of the stamps; None for that which they have.
+        wide: whether each column is a series.
+        freq: name of the frequency, see `Frequency.named`; None to detect it.
+        ds_format: form of stamps that are not ISO 8601, see `elman.read.stamps.parse`.
+        zone: zone of the stamps; None to detect it.
         closed: whether places of the week that never occur are closed.
-        ahead: whether rows may have no targets, as they are of the time to come.
-        encoding: of the file.
+        ahead: whether targets can be missing, because rows are in the future.
+        encoding: encoding of the file.
         lenient: whether bytes that are not text are an error of their row instead of the file.
-        dialect: how the values of a table are written.
+        dialect: format of the values of a table.
 
     Raises:
-        ArgumentError: a column is not there, or a setting cannot be.
+        ArgumentError: a column does not exist, or a setting is not valid.
         DataError: the file is missing.
 
     Example:
@@ -167,7 +166,7 @@ class SeriesSource:
         self.targets, self.covariates, self.wide = tuple(targets), tuple(covariates), wide
         used = {self.ids, self.stamps, *targets, *covariates}
         unused = [name for name in there if name not in used]
-        self.notes: list[str] = []  # of what one might have expected
+        self.notes: list[str] = []  # of unexpected choices
         if numbers is None and unused:
             rest = f"; not read: {', '.join(map(repr, unused))}"
             if self.ids is None and not wide:
@@ -177,7 +176,7 @@ class SeriesSource:
         self.frequency = None if freq is None else Frequency.named(freq)
         self.ds_format, self.zone, self.closed, self.ahead = ds_format, zone, closed, ahead
         self.kinds: dict[str, Kind] = {}
-        # A table of the time to come may lack targets, but not under another name.
+        # A table of the future can lack targets, but not under another name.
         numeric = [name for name in self.targets if unused or not ahead or name in there]
         wanted = [x for x in (self.ids, self.stamps) if x] + [*numeric, *self.covariates]
         self.rows = self.table.rows(wanted)
@@ -191,16 +190,16 @@ class SeriesSource:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The name of the source, for messages."""
         return self.rows.name
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """None for data in memory."""
+        """The files of the source; none for data in memory."""
         return self.rows.files
 
     def fingerprint(self) -> str:
-        """Hash of the content and of how it is read."""
+        """Return a hash of the content and of the settings."""
         how = (
             self.rows.fingerprint(), self.wide, str(self.frequency), self.ds_format, self.zone,
             self.closed, self.table.dialect,
@@ -208,15 +207,14 @@ class SeriesSource:
         return hashlib.blake2b(repr(how).encode(), digest_size=16).hexdigest()
 
     def read(self, rejects: Rejects, like: SeriesTable | None = None) -> SeriesTable:
-        """All series.
+        """Read all series.
 
         Args:
-            rejects: hears of rows and of series that cannot be used.
-            like: a table whose clock and frequency, and whose words with their numbers, hold
-                here, too.
+            rejects: receives rows and series that cannot be used.
+            like: a table whose clock, frequency and numbers of words are used here too.
 
         Raises:
-            DataError: something cannot be read, or no frequency fits.
+            DataError: the source cannot be read, or no frequency fits.
         """
         kinds, words = self.kinds, {}
         if like is not None:
@@ -244,7 +242,7 @@ class SeriesSource:
         return _build(grid, self, rejects)
 
     def _notes_of_stamps(self, grid: Grid) -> list[str]:
-        """How stamps are read, where one might not expect it."""
+        """Return notes about stamps that are read in a possibly unexpected way."""
         clock, notes, name = grid.clock, [], f"{self.stamps!r}"
         if clock.code and self.ds_format is None:
             since = " since 1970" if clock.code in UNITS else ""
@@ -261,7 +259,7 @@ class SeriesSource:
 
 
 def _numbers_of(source: Any) -> dict[str, list[Any]] | None:
-    """The columns of a list of numbers or of several; None of anything else."""
+    """Return the columns of a list of numbers or of several; None for anything else."""
     if not isinstance(source, list | tuple | np.ndarray):
         return None
     if getattr(source, "ndim", 1) == 0 or not len(source):
@@ -274,7 +272,7 @@ def _numbers_of(source: Any) -> dict[str, list[Any]] | None:
 
 
 def _build(grid: Grid, source: SeriesSource, rejects: Rejects) -> SeriesTable:
-    """All series of rows in order."""
+    """Build all series from sorted rows."""
     columns, targets = grid.columns.columns, source.targets
     names = (*targets, *source.covariates)
     values = np.stack([_values(grid, name) for name in names], 1)[grid.order]
@@ -318,7 +316,7 @@ def _build(grid: Grid, source: SeriesSource, rejects: Rejects) -> SeriesTable:
 
 
 def _values(grid: Grid, name: str) -> Numbers:
-    """A column; of the time to come a target may be missing."""
+    """Return a column; targets of the future can be missing."""
     column = grid.columns.columns.get(name)
     return np.full(len(grid.code), np.nan) if column is None else column.values
 
@@ -334,7 +332,7 @@ def _note_missing(grid: Grid, names: Sequence[str], values: Numbers) -> None:
 
 
 def _split(whole: Series, targets: Sequence[str]) -> list[Series]:
-    """A series a target, each with all covariates."""
+    """Split into one series per target, each with all covariates."""
     beside = whole.values[:, len(targets) :]
     return [
         Series(name, whole.start, np.concatenate([whole.values[:, n, None], beside], axis=1))

@@ -1,9 +1,9 @@
-"""Labels of recordings in a table of their own.
+"""Read labels of recordings from a separate table.
 
-    unique_id  label                 of the whole recording
-    unique_id  label  start  end     of the steps start <= ds < end
+    unique_id  label                 label of the whole recording
+    unique_id  label  start  end     label of the steps start <= ds < end
 
-Columns that do not change within a recording may stand there, too.
+The table can also have columns that do not change within a recording.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ START, END = "start", "end"
 
 @dataclass(frozen=True)
 class Span:
-    """A row of such a table.
+    """A row of a table of labels.
 
     Attributes:
-        place: for people.
-        label: of any type.
-        bounds: start and end, as they are written; None for the whole.
-        static: by name, of the columns that are there.
+        place: place of the row, for messages.
+        label: label of any type.
+        bounds: start and end, parsed; None for the whole recording.
+        static: values of the static columns, by name.
     """
 
     place: str
@@ -40,10 +40,10 @@ class Span:
     static: dict[str, object]
 
     def steps(self, one: Recording) -> tuple[int, int]:
-        """The first and the last step, as for `range`.
+        """Return the bounds of the steps, as for `range`.
 
         Raises:
-            DataError: none lies in the span, or the stamps are of another kind.
+            DataError: no step is in the span, or the stamps are of another kind.
         """
         if self.bounds is None:
             return 0, len(one)
@@ -67,7 +67,7 @@ class Span:
 def read_spans(
     table: Table, layout: Layout, rejects: Rejects, *, labelled: bool = True
 ) -> dict[str, list[Span]]:
-    """The rows by the name of the recording; labels may be missing if they are not asked for.
+    """Read the rows by name of the recording; labels can be missing if they are not required.
 
     Raises:
         ArgumentError: a column is missing.

@@ -1,7 +1,7 @@
-"""Holding out a part of a text for validation.
+"""Hold out a part of a text for validation.
 
-Of many documents a random share is held out, whole documents each; of few, or of one, the end of
-the text, cut at a line end.  What is held out never reaches the training part or its vocabulary.
+If there are many documents, a random share of whole documents is held out; if there are few, the
+end of the text, cut at a line end.  The held-out part is never used in training or the vocabulary.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from elman.read.text import Advance, TextSource
 
 Pieces = Iterator[tuple[str, bool]]  # text, and whether a document ends with it
 
-MANY = 10  # documents that both parts must have on average for a random choice among them
+MANY = 10  # mean number of documents in each part from which the choice is random
 
 
 def hold_out(
     source: TextSource, fraction: float, *, seed: int
 ) -> tuple[Callable[..., Pieces], Callable[..., Pieces]]:
-    """Split a source in two: functions that read the training part and the part held out.
+    """Split a source in two: return functions that read the training and the held-out part.
 
     Both take the `advance` of `TextSource.pieces`.
 
     Args:
         source: the documents.
         fraction: share to hold out, of documents or of characters, in (0, 1).
-        seed: of the random choice.
+        seed: seed of the random choice.
 
     Raises:
         ArgumentError: the fraction is not in (0, 1).
@@ -91,7 +91,7 @@ def _after(source: TextSource, border: int, advance: Advance | None = None) -> P
 
 
 def _line_end(text: str, border: int) -> int:
-    """The place to cut at: the border, moved back to a line end or a space if one is near."""
+    """Return the place to cut: the border, moved back to a line end or a space if one is near."""
     if border >= len(text):
         return len(text)
     for mark in ("\n", " "):

@@ -1,8 +1,8 @@
-"""Stamps of time as they are written: whole numbers, seconds, and moments.
+"""Parse time stamps: whole numbers, seconds, and moments.
 
-whole numbers              left as they are; `elman.read.clock` finds what they mean
+whole numbers              left unchanged; `elman.read.clock` detects their meaning
 2024-03-01 05:00 (ISO)     moments in microseconds; 2024-W05 and 2024Q1 are their first days
-2024-03-01 05:00+02:00     moments in UTC, and how far east of it their clock is
+2024-03-01 05:00+02:00     moments in UTC, and their offsets
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from numpy.typing import NDArray
 from elman.errors import ArgumentError
 from elman.read.frequency import Stamps, Whole
 
-UNITS = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}  # of a second
-STEP = "step"  # form of whole numbers that are no dates
-# What numpy would read in its own way: words such as today, and offsets from UTC.
+UNITS = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}  # per second
+STEP = "step"  # form of whole numbers that are not dates
+# Texts that numpy would read differently: words such as today, and offsets from UTC.
 STRANGE = re.compile(r"^\s*[^\s\d]|(Z|[+-]\d\d:?\d\d)\s*$", re.MULTILINE)
 CLOCK = re.compile(r"(\d{1,9}):([0-5]\d)(?::([0-5]\d(?:\.\d{1,9})?))?")
 PERIOD = re.compile(r"(\d{4})-?([WQ])(\d{1,2})")
-FIXED = re.compile("(%[dmyYHMSj])+")  # forms of digits alone, of which numbers lose zeros
-DIGITS = {"Y": 4, "j": 3}  # of such parts; two of the others
-# Forms that are common beside ISO 8601.
+FIXED = re.compile("(%[dmyYHMSj])+")  # forms of digits alone, which lose zeros as numbers
+DIGITS = {"Y": 4, "j": 3}  # digits of these parts; the others have two
+# Common forms other than ISO 8601.
 DAY_FORMS = (
     "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d.%m.%Y", "%Y.%m.%d", "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y",
     "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y",
     "%d-%b-%y", "%m/%Y", "%m.%Y", "%Y/%m", "%YM%m", "%b %Y", "%b-%Y", "%b-%y", "%B %Y",
 )  # fmt: skip
 CLOCK_FORMS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
-NAIVE = -(1 << 62)  # in the place of the offset of a moment without one
+NAIVE = -(1 << 62)  # stands for the offset of a moment without one
 LONGEST = 256  # characters of a stamp
 EDGES = np.array(["0001-01-03", "9999-12-30"], dtype="datetime64[us]")  # any zone keeps the year
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """Stamps (T,) as they are written.
+    """Parsed stamps (T,).
 
     Attributes:
         values: int64, float64 of seconds, or datetime64[us], in UTC of those with an offset.
-        offsets: microseconds east of UTC of each, `NAIVE` without one; None if none has one.
+        offsets: microseconds ahead of UTC, `NAIVE` for stamps without; None if none has one.
         zone: name of the zone of objects; "" if they have none.
-        bad: places of what is no stamp, the values there mean nothing.
-        text: whether all are text or numbers, no objects.
+        bad: places of invalid stamps, whose values are arbitrary.
+        text: whether all are text or numbers, without objects.
     """
 
     values: Stamps
@@ -58,13 +58,13 @@ class Parsed:
     text: bool
 
     def pick(self, kept: NDArray[np.bool_]) -> Parsed:
-        """Those that are kept, which must be good."""
+        """Return the stamps where `kept` is true, which must be good."""
         offsets = None if self.offsets is None else self.offsets[kept]
         return replace(self, values=self.values[kept], offsets=offsets, bad=[])
 
     @staticmethod
     def join(parts: Sequence[Parsed]) -> Parsed:
-        """All of several parts, whose stamps are good and of one kind."""
+        """Join parts, whose stamps are good and of one kind."""
         offsets = None
         if any(part.offsets is not None for part in parts):
             offsets = np.concatenate([
@@ -77,7 +77,7 @@ class Parsed:
 
 
 def check_form(form: str | None) -> None:
-    """Refuse a form that no stamp can have with an ArgumentError."""
+    """Raise an ArgumentError for a form that no stamp can have."""
     if form is None or form in UNITS or form == STEP:
         return
     sample = datetime(2024, 11, 25, 13, 14, 15, tzinfo=timezone.utc)
@@ -91,12 +91,12 @@ def check_form(form: str | None) -> None:
 
 
 def parse(values: Sequence[object], form: str | None = None) -> Parsed:
-    """Stamps as they are written.
+    """Parse stamps.
 
     Args:
         values: whole numbers, text, or objects of `datetime`, numpy and pandas.
-        form: of text that is not ISO 8601, as for `datetime.strptime`; a unit such as ms, or
-            "step", of whole numbers.
+        form: form of text that is not ISO 8601, as for `datetime.strptime`; a unit such as ms, or
+            "step", for whole numbers.
 
     Example:
         >>> from elman.read.stamps import parse
@@ -122,7 +122,7 @@ def parse(values: Sequence[object], form: str | None = None) -> Parsed:
 
 
 def _parse_each(values: Sequence[object], form: str | None) -> Parsed:
-    """Moments one by one."""
+    """Parse moments one by one."""
     bad, found = [], np.full(len(values), EDGES[0])
     offsets = np.full(len(values), NAIVE, dtype=np.int64)
     zone, text = "", True
@@ -142,14 +142,14 @@ def _parse_each(values: Sequence[object], form: str | None) -> Parsed:
     bad = sorted({*bad, *np.flatnonzero((found < EDGES[0]) | (found > EDGES[1])).tolist()})
     found[bad] = EDGES[0]
     aware = offsets != NAIVE
-    if aware.any():  # those without an offset are not told
+    if aware.any():  # naive ones are marked instead
         bad = sorted({*bad, *np.flatnonzero(~aware).tolist()})
         return Parsed(found, offsets, zone or "", bad, text)
     return Parsed(found, None, "", bad, text)
 
 
 def parse_seconds(values: Sequence[object], form: str | None = None) -> Parsed:
-    """The same, or numbers of any kind and hours:minutes(:seconds), which are seconds.
+    """Parse stamps, or numbers of any kind and hours:minutes(:seconds), which are seconds.
 
     Example:
         >>> from elman.read.stamps import parse_seconds
@@ -182,7 +182,7 @@ def parse_seconds(values: Sequence[object], form: str | None = None) -> Parsed:
 
 
 def _seconds(value: object) -> float:
-    """Those that a value says; NaN if it says none."""
+    """Return the seconds of a value; NaN if it has none."""
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, np.timedelta64):
@@ -197,7 +197,7 @@ def _seconds(value: object) -> float:
 
 
 def _parse_all(values: Sequence[object]) -> Parsed | None:
-    """All at once, if they are of one simple kind."""
+    """Parse all values at once, if they are of one simple kind."""
     try:
         array = np.asarray(values)
     except (ValueError, OverflowError):
@@ -227,7 +227,7 @@ def _parse_all(values: Sequence[object]) -> Parsed | None:
 
 
 def _step(value: object) -> int | None:
-    whole = isinstance(value, float) and value.is_integer()  # as frames have it beside nothing
+    whole = isinstance(value, float) and value.is_integer()  # as in frames with gaps
     try:
         step = int(value) if whole or isinstance(value, str | int) else None  # type: ignore[call-overload]
     except ValueError:
@@ -262,7 +262,7 @@ def _moment(value: object, form: str | None) -> datetime:
 
 
 def likely_forms(values: Sequence[object]) -> list[str]:
-    """The common forms, other than ISO 8601, that read all of some values that are text.
+    """Return the common forms, other than ISO 8601, that read all values that are text.
 
     Example:
         >>> from elman.read.stamps import likely_forms

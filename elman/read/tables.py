@@ -1,11 +1,11 @@
-r"""Records of tables: the values in some columns of each.
+r"""Read the values in some columns of the records of a table.
 
-    .jsonl .ndjson      lines -> objects, one a line -> the values at some keys
-    .csv .tsv           lines -> records (RFC 4180 quoting) -> the fields below some names
+    .jsonl .ndjson      lines -> objects, one per line -> the values at some keys
+    .csv .tsv           lines -> records (RFC 4180 quoting) -> the fields of some columns
     .parquet            rows, read in slices -> the values in some columns
 
-Values come with the number of their line or row, for messages.  In the place of those of a record
-that is none comes the `DataError` that says why: whoever reads raises it, or goes on.
+Values have the number of their line or row, for messages.  A bad record gives a `DataError` in
+place of its values, which the caller can raise or skip.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from elman.read.files import size_of
 
 TABLES = {".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"}
 USUAL = {".csv": ",", ".tsv": "\t"}  # delimiters
-HEAD = 1 << 20  # characters, about, from which a delimiter is found
+HEAD = 1 << 20  # approximate number of characters from which a delimiter is detected
 LISTED, CUT = 20, 40  # columns in a message, and characters of one
 
 Values = Iterator[tuple[int, "tuple[object, ...] | DataError"]]
@@ -42,12 +42,12 @@ def line_values(
     record: int,
     delimiter: str | None = None,
 ) -> Values:
-    r"""Values of `columns` in the text of a table of `kind` .csv, .tsv, .jsonl or .ndjson.
+    r"""Yield values of `columns` in the text of a table of `kind` .csv, .tsv, .jsonl or .ndjson.
 
-    `delimiter` is the one that is set, see `find_delimiter`.
+    `delimiter` is the user's setting, see `find_delimiter`.
 
-    Raises `DataError` for text in which no more records can be found and for a column that is not
-    there, `ArgumentError` if no columns are named.
+    Raises `DataError` for text in which no more records can be found and for a column that does not
+    exist, `ArgumentError` if no columns are named.
 
     Example:
         >>> from pathlib import Path
@@ -67,7 +67,7 @@ def line_values(
 def line_columns(
     chunks: Iterable[str], file: Path, *, kind: str, record: int, delimiter: str | None = None
 ) -> tuple[list[str], str | None]:
-    r"""Names of the columns in the text of a table, and the delimiter of .csv and .tsv.
+    r"""Return the names of the columns in the text of a table, and the delimiter of .csv and .tsv.
 
     The columns of .jsonl are the keys of its first object that can be read.
 
@@ -97,9 +97,9 @@ def line_columns(
 def parquet_columns(
     file: Path, *, unpacked: Iterable[bytes] | None
 ) -> tuple[list[str], dict[str, str]]:
-    """Names of the columns of a Parquet file, and their types by name.
+    """Return the names of the columns of a Parquet file, and their types by name.
 
-    `unpacked` is the content of a file that is packed.
+    `unpacked` is the content of a packed file.
     """
     polars = need("polars", f"{file}: Parquet")
     with _seekable(file, unpacked) as copy, _understood(file, polars):
@@ -116,9 +116,9 @@ def parquet_values(
     most_bytes: int,
     most_rows: int,
 ) -> Values:
-    """Values of `columns` in a Parquet file, at most so many bytes and rows of it at a time.
+    """Yield values of `columns` in a Parquet file, reading limited bytes and rows at a time.
 
-    `unpacked` is the content of a file that is packed; `advance` then hears nothing from here.
+    `unpacked` is the content of a packed file; `advance` is then not called here.
     """
     polars = need("polars", f"{file}: Parquet")
     with _seekable(file, unpacked) as copy, _understood(file, polars):
@@ -146,7 +146,7 @@ def _understood(file: Path, polars: ModuleType) -> Iterator[None]:
 
 @contextmanager
 def _seekable(file: Path, unpacked: Iterable[bytes] | None) -> Iterator[Path]:
-    """Give the file, or a temporary copy of what was packed: Parquet is read from its end."""
+    """Yield the file, or a temporary copy of a packed one: Parquet is read from its end."""
     if unpacked is None:
         yield file
         return
@@ -158,7 +158,7 @@ def _seekable(file: Path, unpacked: Iterable[bytes] | None) -> Iterator[Path]:
 
 
 def _rows(chunks: Iterable[str], file: Path, most: int) -> Iterator[str]:
-    """Give whole lines without their ends."""
+    """Yield whole lines without their ends."""
     rest, line = "", 1
     for chunk in chunks:
         *rows, rest = (rest + chunk).split("\n")
@@ -171,7 +171,7 @@ def _rows(chunks: Iterable[str], file: Path, most: int) -> Iterator[str]:
 
 
 def _begin(rows: Iterator[str], usual: str, wanted: str | None) -> tuple[Iterator[str], str, int]:
-    """The lines from the header on, the delimiter, and the number of the header's line."""
+    """Return the lines from the header on, the delimiter, and the number of the header's line."""
     head: list[str] = []
     size = 0
     for row in rows:
@@ -186,7 +186,7 @@ def _begin(rows: Iterator[str], usual: str, wanted: str | None) -> tuple[Iterato
 
 
 def no_column(column: str, wanted: Sequence[str], there: Sequence[str], where: str) -> str:
-    """The message for a column that is not there; `where` begins it."""
+    """Return the message for a column that does not exist; `where` begins it."""
     text = f"{where}no column {column!r}; its columns: {listed(list(there))}"
     if not set(wanted) & set(there):
         header = "with their names"
@@ -212,7 +212,7 @@ def _choose(columns: Sequence[str] | None, there: Iterable[str], where: str | Pa
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names of columns for a message, the first of many, each cut.
+    """Format names of columns for a message: only the first of many, each shortened.
 
     Example:
         >>> from elman.read.tables import listed
@@ -241,37 +241,37 @@ def _object(row: str, where: str) -> dict[str, object]:
         record = json.loads(row)
     except json.JSONDecodeError as error:
         at = f"{where}, column {error.colno}"
-        raise DataError(f"{at}: {error.msg}; expected one JSON object a line") from error
+        raise DataError(f"{at}: {error.msg}; expected one JSON object per line") from error
     except RecursionError as error:
         raise DataError(f"{where}: brackets in too many levels; expected a plain object") from error
     except ValueError as error:
-        raise DataError(f"{where}: a number of thousands of digits; mend or drop it") from error
+        raise DataError(f"{where}: a number of thousands of digits; fix or drop it") from error
     if not isinstance(record, dict):
         raise DataError(f"{where}: a JSON {type(record).__name__}, expected an object")
     return record
 
 
 class _Again:
-    """Lines, of which those after the first of a record can be read once more.
+    """Lines, of which those after the first line of a record can be read again.
 
     Attributes:
-        alone: lines that come next in which a quote that stays open is never closed: a record that
-            began before them had one open at the beginning of each, and failed further on.
+        alone: number of next lines in which an open quote is never closed: an earlier record had
+            an open quote at the beginning of each of them, and failed further on.
     """
 
     def __init__(self, rows: Iterable[str], line: int) -> None:
         self._rows, self._behind = iter(rows), deque[str]()
         self._taken: list[str] = []
-        self._line = line  # that comes next
+        self._line = line  # the next line
         self.alone = 0
 
     def begin(self) -> int:
-        """The line at which a record begins."""
+        """Begin a record; return the number of its line."""
         self._taken.clear()
         return self._line
 
     def go_back(self) -> None:
-        """To the second line of the record."""
+        """Go back to the second line of the record."""
         self._behind.extendleft(reversed(self._taken[1:]))
         self.alone = max(self.alone, len(self._taken) - 2)
         self._line -= len(self._taken) - 1
@@ -306,7 +306,7 @@ def _csv(
         except csv.Error as error:
             where = f"{file}: line {line}"
             yield line, DataError(f"{where}: {error}; double quotes inside a field")
-            lines.go_back()  # only the first line of the record is bad: a quote may have no end
+            lines.go_back()  # only the first line of the record is bad: a quote can be unclosed
             reader = csv.reader(lines, delimiter=delimiter, strict=True)
             continue
         if record is None:

@@ -1,16 +1,16 @@
-r"""Text out of files: documents in pieces, in constant memory whatever the size of a file.
+r"""Read text from files: documents in pieces, in constant memory for files of any size.
 
     blocks of bytes -> (unpacked) -> characters -> line ends as "\n" -> documents -> pieces
 
     plain text          a document is the file, a line, or a paragraph
-    .jsonl .ndjson      a document is the string at key `column` of an object, one object a line
+    .jsonl .ndjson      a document is the string at key `column` of an object, one object per line
     .csv .tsv           a document is the field in `column` of a record (RFC 4180 quoting)
     .parquet            a document is the value in `column` of a row
-    any of them + .gz   the same, unpacked on the way
+    any of them + .gz   unpacked while reading
 
-The only line ends are "\n", "\r\n" and "\r"; a form feed or U+2028 is a character like others.
-A blank line, record or text (nothing but white space) is no document.  Memory holds a few
-blocks; one record of a table; and for Parquet the `column` of a row group, its unit of storage.
+The only line ends are "\n", "\r\n" and "\r"; a form feed or U+2028 is an ordinary character.
+A blank line, record or text (only white space) is not a document.  Memory holds a few blocks, one
+record of a table, and for Parquet the `column` of a row group, its unit of storage.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ Advance = Callable[[int], None]
 
 # Bytes read at once, and characters in a piece at most.
 BLOCK = 1 << 20
-# Characters of a record that has to be whole in memory before it can be understood.
+# Maximum characters of a record, which must be in memory as a whole.
 RECORD = 1 << 24
-# Bytes of a Parquet file, and rows of it, that are read at once at most.
+# Maximum bytes and rows of a Parquet file that are read at once.
 SLICE, ROWS = 1 << 23, 1 << 17
 
-# Codecs of names and literals, not of files.
+# Codecs for names and literals, not for files.
 NO_FILES = {"punycode", "idna", "unicode-escape", "raw-unicode-escape", "charmap"}
 LONGEST = 80  # characters of a value in a message
 
@@ -65,10 +65,10 @@ BINARY = {
 class TextSource:
     r"""Documents of text in files, read in order and in constant memory.
 
-    `path` is a file, a folder (all files below it but hidden ones, by relative path; links to
-    folders are not followed), or a list of texts, each a document. `document` says what a document
-    is in plain text, `column` where it stands in a table, whose fields `delimiter` separates (None
-    to find it); `encoding` is that of the files (UTF-8 may have a byte order mark).
+    `path` is a file, a folder (all files below it except hidden ones, by relative path; links to
+    folders are not followed), or a list of texts, each a document. `document` is the unit of a
+    document in plain text, `column` its column in a table, whose fields `delimiter` separates (None
+    to detect it); `encoding` is that of the files (UTF-8 can have a byte order mark).
     `total_bytes` is the size on disk.
 
     Raises `ArgumentError` for an argument that cannot work and `DataError` for a missing path or
@@ -122,11 +122,11 @@ class TextSource:
             next(self._values(tables[0], ignore), None)
 
     def pieces(self, advance: Advance | None = None) -> Iterator[Piece]:
-        r"""Give (text, ends_document), with at most 2^20 characters of text at a time.
+        r"""Yield (text, ends_document), with at most 2^20 characters of text at a time.
 
         A piece that does not end its document ends at a line end if possible, else at a space.
-        `advance(n)` hears how many bytes (of `total_bytes`) were read since it was last called.
-        Raises `DataError` where a file is met that cannot be read as what it should be.
+        `advance(n)` is called with the bytes (of `total_bytes`) read since the last call.
+        Raises `DataError` for a file that cannot be read as its kind.
 
         Example:
             >>> from elman.read.text import TextSource
@@ -152,7 +152,7 @@ class TextSource:
 
     @property
     def notes(self) -> list[str]:
-        """What was found of the form of tables, for people."""
+        """The messages about the detected format of tables."""
         tables = [file for file in self.files if kind_of(file) in USUAL]
         heads = [table_head(file, self.encoding, self.delimiter) for file in tables]
         return list(dict.fromkeys(head.note for head in heads if head.note is not None))
@@ -166,7 +166,7 @@ class TextSource:
             False
         """
         encoding = _codec(self.encoding)
-        # How a file is read is content too: the same bytes mean another text as .csv and .tsv.
+        # The kind of a file is content too: equal bytes mean different texts as .csv and .tsv.
         kinds = [kind_of(file) for file in self.files if kind_of(file) in TABLES]
         whole = hashlib.blake2b(digest_size=16)
         how = (self.document, self.column, encoding, kinds, self.delimiter)
@@ -207,9 +207,9 @@ def table_values(
     lenient: bool = False,
     delimiter: str | None = None,
 ) -> Values:
-    """Values of some columns of a table of any kind, see `elman.read.tables`.
+    """Yield the values of some columns of a table of any kind, see `elman.read.tables`.
 
-    `delimiter` is the one that is set, or None to find it.  If `lenient`, bytes that are not text
+    `delimiter` is the user's setting, or None to detect it.  If `lenient`, bytes that are not text
     become halves of surrogate pairs (PEP 383).
     """
     kind, blocks = kind_of(file), file_blocks(file, advance)
@@ -225,13 +225,13 @@ def table_values(
 
 
 class Head(NamedTuple):
-    """What the beginning of a table tells.
+    """Properties that are read from the beginning of a table.
 
     Attributes:
-        names: of the columns.
-        delimiter: of .csv and .tsv, else None.
-        note: on a delimiter that is not the usual one, or None.
-        types: of the columns of Parquet, by name.
+        names: names of the columns.
+        delimiter: delimiter of .csv and .tsv, else None.
+        note: message about an unusual delimiter, or None.
+        types: types of the columns of Parquet, by name.
     """
 
     names: list[str]
@@ -243,7 +243,7 @@ class Head(NamedTuple):
 def table_head(
     file: Path, encoding: str, delimiter: str | None = None, *, lenient: bool = False
 ) -> Head:
-    """Columns and delimiter of a table of any kind; `delimiter` is the one that is set."""
+    """Return columns and delimiter of a table of any kind; `delimiter` is the user's setting."""
     kind, blocks = kind_of(file), file_blocks(file, ignore)
     if kind == ".parquet":
         names, types = parquet_columns(file, unpacked=blocks if is_packed(file) else None)
@@ -259,10 +259,10 @@ def table_head(
 def text_lines(
     file: Path, encoding: str, advance: Advance, *, lenient: bool = False
 ) -> Iterator[str]:
-    r"""All lines of a file of text, blank ones too, without their ends; `lenient` as above.
+    r"""Yield all lines of a text file, blank ones too, without their ends.
 
-    A line ends with "\n" or "\r\n"; a "\r" alone is a character of its line, as a line of one file
-    must be that of another.
+    A line ends with "\n" or "\r\n"; a single "\r" is a character of its line, so that the lines of
+    parallel files correspond.  If `lenient`, bytes that are not text become surrogates (PEP 383).
     """
     parts: list[str] = []
     blocks = file_blocks(file, advance)
@@ -275,26 +275,26 @@ def text_lines(
 
 
 def ignore(_count: int) -> None:
-    """Nobody wants to hear how far reading is."""
+    """Ignore the progress of reading."""
 
 
 def checked_text(value: object, where: str) -> str:
-    """A value as text that can be written; `DataError` if it is none."""
+    """Return a value as text that can be encoded; raise a `DataError` if it is not."""
     if not isinstance(value, str):
         kind = "null" if value is None else type(value).__name__
         raise DataError(f"{where} is {kind}, expected text; fill or drop it")
     if not is_unicode(value):
         half = next(ord(mark) for mark in value if "\ud800" <= mark <= "\udfff")
-        # Bytes that are not text come so, if a row of them shall not stop the whole (PEP 383).
+        # In lenient reading, bytes that are not text are halves of surrogate pairs (PEP 383).
         what = "half a surrogate pair"
         if 0xDC80 <= half <= 0xDCFF:
             what = f"the byte 0x{half - 0xDC00:02X}"
-        raise DataError(f"{where} has {what}, which is no text; mend it or name the encoding")
+        raise DataError(f"{where} has {what}, which is not text; fix it or name the encoding")
     return value
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text can be written: it has no half of a surrogate pair."""
+    """Return whether a text can be encoded: it has no half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -303,7 +303,7 @@ def is_unicode(text: str) -> bool:
 
 
 def file_blocks(file: Path, advance: Advance, *, unpack: bool = True) -> Iterator[bytes]:
-    """The bytes of a file, unpacked if its name ends with .gz."""
+    """Yield the bytes of a file, unpacked if its name ends with .gz."""
     with reading(file):
         raw = file.open("rb")
     packed = gzip.GzipFile(fileobj=raw) if unpack and is_packed(file) else None
@@ -320,9 +320,9 @@ def file_blocks(file: Path, advance: Advance, *, unpack: bool = True) -> Iterato
 
 
 def _codec(encoding: str) -> str:
-    """The name of an encoding of text files; ArgumentError if it is none."""
+    """Return the name of an encoding of text files; raise an ArgumentError if it is none."""
     try:
-        # Unlike a look-up this refuses codecs that are none of text (base64, zlib, rot13).
+        # Unlike a look-up this raises for codecs that are not for text (base64, zlib, rot13).
         b"text".decode(encoding, "replace")
         name = codecs.lookup(encoding).name
         if name in NO_FILES:
@@ -343,7 +343,7 @@ def _decode(
     lenient: bool = False,
     returns: bool = True,
 ) -> Iterator[str]:
-    """Text with line ends as `_unix` makes them; `returns` says whether "\r" alone is one."""
+    """Decode text with line ends as `_unix` makes them; `returns`: whether "\r" alone is one."""
     codec, errors = _codec(encoding), "surrogateescape" if lenient else "strict"
     decoder = codecs.getincrementaldecoder("utf-8-sig" if codec == "utf-8" else codec)(errors)
     offset, line, held, blank = 0, 1, "", True
@@ -354,7 +354,7 @@ def _decode(
         try:
             text = held + decoder.decode(block, not block)
         except UnicodeDecodeError as error:
-            # The decoder puts what it kept of earlier blocks in front: count from the end.
+            # The decoder prepends the rest of earlier blocks: count from the end.
             good = len(block) - len(error.object) + error.start
             decoder.setstate(state)
             before = held + decoder.decode(block[: max(good, 0)])
@@ -367,7 +367,7 @@ def _decode(
         except UnicodeError as error:
             raise DataError(f"{file}: {error}; name another with encoding=...") from error
         offset += len(block)
-        # A "\r" at the end may be the first half of "\r\n".
+        # A "\r" at the end can be the first half of "\r\n".
         held = "\r" if block and text.endswith("\r") else ""
         text = _unix(text[: len(text) - len(held)], returns=returns)
         if text:
@@ -399,7 +399,7 @@ def _refuse_binary(block: bytes, codec: str, file: Path) -> None:
 
 
 def _cut(text: str) -> list[str]:
-    """Cut a text in pieces of at most BLOCK characters; only an empty text has an empty piece."""
+    """Cut a text into pieces of at most BLOCK characters; only an empty text has an empty piece."""
     pieces, start = [], 0
     while len(text) - start > BLOCK:
         end = start + BLOCK
@@ -418,7 +418,7 @@ def _whole(chunks: Iterable[str]) -> Iterator[Piece]:
 
 
 def _lines(chunks: Iterable[str], file: Path, *, keep_blank: bool = False) -> Iterator[Piece]:
-    """Give (text, ends_line) of each line; with `keep_blank` a blank one is ("", True)."""
+    """Yield (text, ends_line) of each line; with `keep_blank` a blank one is ("", True)."""
     rest, begun = "", False
     for chunk in chunks:
         # A chunk has at most BLOCK characters, so only its first line can grow longer than that.
@@ -436,7 +436,7 @@ def _lines(chunks: Iterable[str], file: Path, *, keep_blank: bool = False) -> It
                 yield rest, True
             elif keep_blank:
                 yield "", True
-            # This is where the time goes: `_blank` is written out, and zip makes the tuples.
+            # Most time is spent here: `_blank` is inlined, and zip makes the tuples.
             if keep_blank:
                 lines = ["" if line.isspace() else line for line in lines]
             else:

@@ -58,7 +58,7 @@ def run_plain(
     running: Tensor | None = None
     if lengths is not None:
         running = time_mask(lengths.to(x.device), x.shape[0]).t().unsqueeze(2)
-        x = torch.where(running, x, 0)  # padding may hold NaN, and 0 * NaN would reach a weight
+        x = torch.where(running, x, 0)  # padding can be NaN, and 0 * NaN would reach a weight
     results: list[Leaves] = []
     for k in range(stack.num_layers):
         if k > 0:

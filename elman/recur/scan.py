@@ -106,7 +106,7 @@ def plain_scan(
         if not torch.compiler.is_compiling():  # looking at values would break the graph
             check_lengths(lengths, rows, steps)
         running = time_mask(lengths.to(b.device), steps).unsqueeze(2)
-        # Padding may hold NaN, and NaN times a gradient of 0 is NaN.
+        # Padding can be NaN, and NaN times a gradient of 0 is NaN.
         a, b = torch.where(running, a, 0), torch.where(running, b, 0)
     if steps == 0:
         return b, h

@@ -30,7 +30,7 @@ MOMENTS: dict[type[Optimizer], tuple[str, ...]] = {
 SCALARS, AVERAGE = ("step", "eta", "mu"), "average"  # scalar states; the moving average
 MOVING = ("lr", "t0")  # settings of a group that change during a run
 
-Json: TypeAlias = Union[  # noqa: UP007 - a quoted part cannot stand beside |
+Json: TypeAlias = Union[  # noqa: UP007 - a quoted part cannot be an operand of |
     bool, int, float, str, list["Json"], dict[str, "Json"], None
 ]
 

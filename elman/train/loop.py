@@ -202,7 +202,7 @@ class _Loop:
 
     def _forward_backward(self, chunk: Chunk, *, step_follows: bool) -> None:
         check_causal(chunk, self.model)
-        # The last group of an epoch may be smaller than the others.
+        # The last group of an epoch can be smaller than the others.
         first = self.position.batch - self.position.batch % self.settings.accumulate
         group = min(self.settings.accumulate, len(self.train) - first)
         with self.fabric.no_backward_sync(self.wrapped, enabled=not step_follows):

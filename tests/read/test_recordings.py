@@ -108,7 +108,7 @@ def test_names_are_found_however_they_are_written(tmp_path: Path) -> None:
 def test_files_with_stamps_of_another_kind_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", "ds,x,y\n0,1,2\n")
     write(tmp_path / "b.csv", "ds,x,y\n2024-01-01,1,2\n")
-    with pytest.raises(DataError, match="has dates, but numbers in the files before"):
+    with pytest.raises(DataError, match="has dates, but numbers in earlier files"):
         read(tmp_path, labelled=False)
 
 
@@ -118,7 +118,7 @@ def test_a_column_for_two_ends_is_refused() -> None:
         Layout(channels=("x", "x")), Layout(channels=("x",), static=("x",)),
         Layout(channels=("x", "ds")), Layout(channels=("x",), label="x"),
     ):  # fmt: skip
-        with pytest.raises(ArgumentError, match="is named for two different ends"):
+        with pytest.raises(ArgumentError, match="is named for two different purposes"):
             read(rows, None, layout)
 
 

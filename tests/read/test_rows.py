@@ -174,7 +174,7 @@ def test_a_file_for_bad_rows_that_a_killed_run_left_is_taken_over(
 
 
 def test_bytes_that_are_no_text_are_named() -> None:
-    with pytest.raises(DataError, match="has the byte 0xFF, which is no text"):
+    with pytest.raises(DataError, match="has the byte 0xFF, which is not text"):
         text_of("a\udcff", "a.csv: line 2", "text")
 
 

@@ -173,14 +173,14 @@ def test_many_rows_are_read_in_blocks(tmp_path: Path) -> None:
         ("ds,y\n1,2\n,3\n", "line 3: column 'ds' is empty, expected a date"),
         ("ds,y\n1,2\n1,3\n", "line 3: has 1 a second time; drop one, or name the column that"),
         ("ds,y\n2024-01-01,2\n3,3\n", "line 2: column 'ds' is '2024-01-01', expected a date"),
-        ("ds,y\n1,2\n3,2\n4,2\n6,1\n", "line 4: 4 is no whole number of 2 steps after 1"),
+        ("ds,y\n1,2\n3,2\n4,2\n6,1\n", "line 4: 4 is not a whole number of 2 steps after 1"),
         ("ds,y\n1,\n2,\n", "line 2: has no number in column 'y'; drop it"),
         ("unique_id,y\na,1\n,2\n", "line 3: column 'unique_id' is empty, expected a name"),
         ("ds,y\n1,1\n2,1\n9000000,1\n", "line 4: 9000000 is 8,999,998 steps of step after 2"),
         (
             "ds,y\n2024-01-01 00:00,1\n2024-01-01 01:00,1\n2024-01-01 01:30,1\n"
             "2024-01-01 02:30,1\n",
-            "line 4: 2024-01-01 01:30:00 is no whole number of h after 2024-01-01 00:00:00; "
+            "line 4: 2024-01-01 01:30:00 is not a whole number of h after 2024-01-01 00:00:00; "
             "set freq",
         ),
     ],
@@ -195,8 +195,8 @@ def test_series_of_another_frequency_are_named() -> None:
         {"unique_id": ["a"] * 5 + ["b"] * 5, "ds": [*range(5), *range(0, 50, 10)], "y": range(10)}
     )
     assert found == (
-        "row 5: series 'b': has a stamp every 10 steps, most others every step; train them apart, "
-        "or set freq"
+        "row 5: series 'b': has a stamp every 10 steps, most others every step; "
+        "train them separately, or set freq"
     )
 
 
@@ -206,12 +206,12 @@ def test_series_of_another_frequency_are_named() -> None:
         ({"x": [1]}, {}, "no column 'y'; its columns: 'x'"),
         ({"y": [1]}, {"covariates": ["z"]}, "no column 'z'; its columns: 'y'"),
         ({"y": [1]}, {"unique_id": "who"}, "no column 'who'; its columns: 'y'"),
-        ({"y": [1]}, {"covariates": ["y"]}, "column 'y' is named for two different ends"),
+        ({"y": [1]}, {"covariates": ["y"]}, "column 'y' is named for two different purposes"),
         ({"unique_id": ["a"], "x": [1]}, {"wide": True}, "wide: a column is a series, but there"),
         ({"ds": DAYS, "y": [1] * 4}, {"freq": "2 steps"}, "expected a stamp every 2 steps, but"),
         (5, {}, "expected a file, a data frame or a dict of columns, got int"),
         ({"y": []}, {}, "0 rows: has no row that can be used"),
-        ({"ds": DAYS[:1], "y": [1]}, {}, "1 rows: one stamp a series says nothing of the"),
+        ({"ds": DAYS[:1], "y": [1]}, {}, "1 rows: one stamp per series does not determine"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(source: Any, options: dict[str, Any], wanted: str) -> None:

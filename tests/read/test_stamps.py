@@ -137,7 +137,7 @@ def test_a_frequency_that_is_none_is_refused(name: str) -> None:
 
 
 def test_one_stamp_has_no_frequency() -> None:
-    with pytest.raises(DataError, match="one stamp a series says nothing"):
+    with pytest.raises(DataError, match="one stamp per series does not determine"):
         Frequency.infer(stamps("2024-03-01"))
     with pytest.raises(DataError, match="set freq"):  # two series of one stamp each
         Frequency.infer(stamps("2024-03-01", "2024-03-02"), np.array([1]))

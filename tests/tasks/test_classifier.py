@@ -516,7 +516,7 @@ def test_the_file_for_bad_rows_replaces_nothing_of_the_user(table: Path, tmp_pat
     other = tmp_path / "notes.txt"
     other.write_text("mine")
     for path in (table, other):
-        for overwrite, words in ((False, "is there already"), (True, "holds no rejected rows")):
+        for overwrite, words in ((False, "is there already"), (True, "has other content")):
             with pytest.raises(ArgumentError, match=words):
                 elman.Classifier(**SETTINGS).fit(table, skip_bad_rows=path, overwrite=overwrite)
     assert table.read_bytes() == whole
