@@ -6,11 +6,13 @@ import shutil
 from typing import TYPE_CHECKING
 
 from cyclopts import App, Group, Parameter
+from cyclopts.help import DefaultFormatter
 
 import elman
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from cyclopts.help import HelpPanel
+    from rich.console import Console, ConsoleOptions
 
 NARROWEST = 40  # columns in which the frames of a help page fit
 SETTINGS = Group(
@@ -19,6 +21,21 @@ SETTINGS = Group(
     'give it by --no-NAME, or by "NAME: null" in the file.',
 )
 
+
+class Paragraphs(DefaultFormatter):
+    """Panels of help, in which a text that stands on several lines is a paragraph."""
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        """Show a panel."""
+        from rich.text import Text
+
+        for entry in panel.entries:
+            written = getattr(entry.description, "primary_renderable", None)
+            if isinstance(written, Text):
+                entry.description.primary_renderable = Text(" ".join(written.plain.split()))
+        super().__call__(console, options, panel)
+
+
 app = App(
     name="elman",
     version=elman.__version__,
@@ -26,6 +43,7 @@ app = App(
     help_epilogue="Start with: elman train language-model book.txt --out runs/book\n\n"
     "With --debug an error shows where in the program it arose.",
     help_format="plaintext",  # markdown would swallow <unk>
+    help_formatter=Paragraphs(),
     default_parameter=Parameter(negative_iterable=()),
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # main says how to go on

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -188,6 +189,10 @@ def _begin(rows: Iterator[str], usual: str, wanted: str | None) -> tuple[Iterato
 def no_column(column: str, wanted: Sequence[str], there: Sequence[str], where: str) -> str:
     """Return the message for a column that does not exist; `where` begins it."""
     text = f"{where}no column {column!r}; its columns: {listed(list(there))}"
+    found = re.search(rf"(\W){re.escape(column)}|{re.escape(column)}(\W)", there[0])
+    if len(there) == 1 and found:
+        mark = found[1] or found[2]
+        return f"{text}; if {mark!r} is between its fields, set delimiter"
     if not set(wanted) & set(there):
         header = "with their names"
         if len(wanted) == len(there):

@@ -68,7 +68,7 @@ class ClassifierSettings(RecordingSettings, TextSettings):
     def check(self) -> None:
         """Refuse settings that cannot work with an ArgumentError."""
         self.check_text()
-        self.check_recordings(decays=self.cell == "grud")
+        self.check_recordings(self.label, decays=self.cell == "grud")
         if self.cell == "grud":
             check_grud(self, bidirectional=self.bidirectional)
         check_fraction(self, "validation_fraction")

@@ -128,6 +128,9 @@ class ForecasterSettings(TableSettings, NetworkSettings):
             raise ArgumentError("validation_fraction=0 leaves no score to watch; set monitor=last")
         if not self.targets:
             raise ArgumentError("targets must name at least one column")
+        if not self.wide:  # whose columns are the series
+            covariates = (*self.past, *self.future, *self.static)
+            self.check_columns(self.targets, (*covariates, self.unique_id, self.ds, self.group))
         if self.bptt is not None:
             raise ArgumentError("bptt must be None: a window is short")
         if not all(isinstance(lag, int) and lag >= 0 for lag in self.lags or ()):

@@ -44,9 +44,11 @@ class RecordingSettings(TableSettings):
     examples: int | None = None
     """Recordings or windows of an epoch; None for all, as often as to make at least 2,000."""
 
-    def check_recordings(self, *, decays: bool) -> None:
-        """Refuse values that cannot work with an ArgumentError."""
+    def check_recordings(self, label: str, *, decays: bool) -> None:
+        """Refuse values that cannot work, with a column of labels, with an ArgumentError."""
         check_counts(self, "window", "examples")
+        if self.channels and self.variable is None:  # whose values have names, too
+            self.check_columns(self.channels, (*self.static, label, self.unique_id, self.ds))
         if not 0 <= self.overlap < 1:
             raise ArgumentError(f"overlap must be in [0, 1), got {self.overlap}")
         if self.rate is not None and not 0 < self.rate < float("inf"):

@@ -30,6 +30,26 @@ class TableSettings:
     numeric: tuple[str, ...] = ()
     """Columns whose values are numbers, even if they look like codes, such as 007 or 1E5."""
 
+    def check_columns(self, numbers: Sequence[str], others: Sequence[str | None]) -> None:
+        """Refuse names of columns that are not read, and words where only numbers can be.
+
+        Args:
+            numbers: columns that are read as numbers.
+            others: more columns that are read.
+        """
+        read = [*numbers, *filter(None, others)]
+        missing = [name for name, equals, _ in (e.partition("=") for e in self.missing) if equals]
+        named = {"categorical": self.categorical, "numeric": self.numeric, "missing": missing}
+        for setting, columns in named.items():
+            for column in columns:
+                if column and column not in read:
+                    raise ArgumentError(
+                        f"{setting} names the column {column!r}, which is not read; expected one "
+                        f"of {', '.join(read)}"
+                    )
+        if words := sorted(set(numbers) & set(self.categorical)):
+            raise ArgumentError(f"categorical names {words[0]!r}, which has to be numbers")
+
 
 @dataclass(kw_only=True)
 class NetworkSettings(TrainingSettings):

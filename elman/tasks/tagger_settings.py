@@ -55,7 +55,7 @@ class TaggerSettings(RecordingSettings, NetworkSettings):
         """Refuse settings that cannot work with an ArgumentError."""
         self.check_network()
         check_fraction(self, "validation_fraction")
-        self.check_recordings(decays=self.cell == "grud")
+        self.check_recordings(self.tags or "label", decays=self.cell == "grud")
         if self.cell == "grud":
             check_grud(self, bidirectional=self.bidirectional)
         check_counts(self, "min_count", "vocabulary_size")

@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 import elman
+from elman.errors import ArgumentError
 from elman.tasks.estimator import Estimator
 
 TEXTS = ["so good", "so bad", "good film", "bad film"] * 15
@@ -69,3 +70,27 @@ def test_one_stop_string_is_not_taken_apart() -> None:
         live = model.generate_live("the cat", max_new_tokens=30, stop=stop)
         assert found == whole[:at]
         assert "sat" not in "".join(live)
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (elman.Forecaster(static=("zip",), categorical=("zpi",)), "column 'zpi', which is not"),
+        (elman.Forecaster(past=("heat",), missing=("hea=-1",)), "expected one of y, heat, unique"),
+        (elman.Forecaster(categorical=("y",)), "categorical names 'y', which has to be numbers"),
+        (elman.Classifier(channels=("x",), numeric=("z",)), "numeric names the column 'z'"),
+        (elman.Tagger(channels=("x",), missing=("z=-1",)), "missing names the column 'z'"),
+    ],
+)
+def test_a_setting_that_names_a_column_that_is_not_read_is_refused(model: Any, said: str) -> None:
+    with pytest.raises(ArgumentError, match=said):
+        model.check()
+
+
+def test_settings_may_name_all_columns_that_are_read() -> None:
+    elman.Forecaster(
+        static=("zip",), categorical=("zip",), numeric=("y",), missing=("-1", "y=-2", "=3")
+    ).check()
+    elman.Forecaster(wide=True, missing=("north=-1",)).check()
+    elman.Classifier(channels=("x",), static=("age",), missing=("age=-1", "label=?")).check()
+    elman.Classifier(variable="what", missing=("pulse=-1",)).check()
