@@ -301,7 +301,7 @@ def _offsets(utc: Stamps, zone: str) -> Whole:
 
 
 def _offsets_of_days(utc: Stamps, zone: str) -> Whole:
-    """Offsets from UTC, where a day whose midnight is skipped begins at that midnight, not at 1:00."""
+    """Offsets from UTC; a day whose midnight is skipped begins at that midnight, not at 1:00."""
     now, before = _offsets(utc, zone), _offsets(utc - np.timedelta64(1, "us"), zone)
     skipped = (now > before) & ((utc.astype(np.int64) + before) % DAY == 0)
     return np.where(skipped, before, now)

@@ -145,7 +145,7 @@ class Sentences:
 
     def _block(self, file: Path, begin: int, lines: list[str], *, conllu: bool) -> Iterator[Row]:
         place = f"{file}: line {begin}"
-        words, tags = [], []
+        words, tags, width = [], [], 0
         try:
             wide = {len(_fields(line, conllu=conllu)) for line in lines if line[0] != "#"}
             for number, line in enumerate(lines, begin):
@@ -158,6 +158,12 @@ class Sentences:
                     raise DataError(f"{where}: {len(fields)} columns, CoNLL-U has {len(CONLLU)}")
                 if conllu and not fields[0].isdecimal():
                     continue
+                width = width or len(fields)
+                if self.tagged and self.tag < 0 and len(fields) != width:
+                    raise DataError(
+                        f"{where}: {len(fields)} columns; expected {width}, as the first word of "
+                        "the sentence has; separate columns by tabs if words hold blanks"
+                    )
                 words.append(self._field(fields, self.word, where))
                 if self.tagged:
                     tags.append(self._field(fields, self.tag, where))

@@ -242,7 +242,8 @@ def _console(stream: TextIO) -> "Console | None":
 
 def _count(record: Record, key: str, form: str) -> str:
     value = number(record, key)
-    return form.format(f"{value:,.0f}") if math.isfinite(value) else ""
+    text = form.format(f"{value:,.0f}") if math.isfinite(value) else ""
+    return text.removesuffix("s") if value == 1 and not text.endswith("/s") else text
 
 
 def size_line(record: Record) -> str:
@@ -250,6 +251,8 @@ def size_line(record: Record) -> str:
 
     >>> size_line({"parameters": 4653200, "device": "cpu", "precision": "float32", "epochs": 13})
     '4,653,200 parameters, cpu float32, 13 epochs'
+    >>> size_line({"parameters": 1, "epochs": 1})
+    '1 parameter, 1 epoch'
     """
     parts = [
         _count(record, "parameters", "{} parameters"),

@@ -216,6 +216,7 @@ class Estimator(NetworkSettings):
         if config["task"] != cls.task:
             raise FolderError(f"{folder}: holds a model for {config['task']}, not {cls.task}")
         known = {field.name for field in fields(cls)}
+        _check_paths(config["data"], folder)
         config = _change_paths(config, lambda path: str(found_from(folder, path)))
         strange = set(config["settings"]) - known
         if strange:
@@ -280,6 +281,18 @@ def _change_paths(config: dict[str, Any], change: Callable[[str], str]) -> dict[
     return {
         **config, "settings": changed(config["settings"]), "data": changed(config["data"])
     }  # fmt: skip
+
+
+def _check_paths(data: Mapping[str, Any], folder: Path) -> None:
+    """Refuse data that are neither a path nor a pair of paths with a FolderError."""
+    for name in set(PATHS) & set(data):
+        found = data[name]
+        pair = found if isinstance(found, list) and len(found) == 2 else [found, None]
+        if not (isinstance(pair[0], str) and isinstance(pair[1], str | None)):
+            raise FolderError(
+                f"{folder / CONFIG}: is damaged (data.{name} must be a path or a list of two, got "
+                f"{found!r})"
+            )
 
 
 def check_names(what: str, names: object) -> None:

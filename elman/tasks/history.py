@@ -156,7 +156,7 @@ def joined(
             without = "has no number, " if empty else ""
             raise DataError(
                 f"{one.who}: {without}begins at {before.shown(one.start)} and has "
-                f"{len(one.values):,} steps; expected some every {before.frequency.name} after "
+                f"{len(one.values):,} steps; expected steps of {before.frequency.name} after "
                 f"{before.shown(before.stamps(old, 1, steps - 1)[0])}, where training ends"
             )
         values = np.full((place + len(one.values), one.values.shape[1]), np.nan)

@@ -113,7 +113,11 @@ def given_before(described: Mapping[str, Any]) -> tuple[dict[str, object], Path 
                 f"the {name} data were given in memory and are gone; train from files to be able "
                 "to go on later"
             )
-    given: dict[str, object] = {name: tuple(described[name]) for name in NAMES if name in described}
+    found = {name: described[name] for name in NAMES if name in described}
+    given: dict[str, object] = {
+        name: (paths, None) if isinstance(paths, str) else tuple(paths)
+        for name, paths in found.items()
+    }
     return given, NOWHERE if described.get("rejects") else None
 
 

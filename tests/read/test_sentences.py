@@ -88,6 +88,17 @@ def test_a_no_break_space_is_part_of_a_word(tmp_path: Path) -> None:
     assert values(Sentences(tmp_path / "words", beside=tmp_path / "tags")) == wanted
 
 
+def test_a_line_with_more_columns_than_those_before_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text("cats NOUN\n10 000 NUM\n\nIt PRON\n")
+    bad, good = Sentences(tmp_path / "a.conll").read()
+    assert "line 2: 3 columns; expected 2, as the first word of the sentence has; separate" in str(
+        bad
+    )
+    assert good.values == (("It",), ("PRON",))
+    chosen = Sentences(tmp_path / "a.conll", "0", "1")  # not the last: it is where it was
+    assert next(chosen.read()).values == (("cats", "10"), ("NOUN", "000"))
+
+
 def test_comments_and_ends_of_documents_are_no_words(tmp_path: Path) -> None:
     (tmp_path / "a.conll").write_text(
         "-DOCSTART- -X- -X- O\n\n# id 4f2a\tdomain=dev\nThe _ _ O\n# _ _ O\n\n# id x y\nIt _ _ O\n"

@@ -158,6 +158,8 @@ def test_weights_that_cannot_be_are_refused_without_a_manifest_too(
         ('"temperature": 1, "classes": "ab"', "two or more different names"),
         ('"temperature": 1, "decided": {"cell": "best"}', "cell must be one of"),
         ('"temperature": 1, "decided": {"colour": 1}', "colour"),
+        ('"temperature": 1, "train": 5', "data.train must be a path or a list of two, got 5"),
+        ('"temperature": 1, "test": ["a"]', "data.test must be a path or a list of two"),
     ],
 )
 def test_values_of_the_config_that_cannot_be_are_refused(

@@ -558,7 +558,7 @@ def test_a_test_that_cannot_be_scored_is_refused_before_the_training(
     monkeypatch.setattr(loop._Loop, "_step", lambda self: pytest.fail("it trains"))
     whole = table()
     for test, words in (
-        (whole, "expected some every h after"),
+        (whole, "expected steps of h after"),
         ({**table(2), "unique_id": ["x"] * 120 + ["s1"] * 120}, "training has not seen it"),
     ):
         with pytest.raises(DataError, match=words):
