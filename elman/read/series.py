@@ -147,6 +147,8 @@ class SeriesSource:
         dialect: Dialect | None = None,
     ) -> None:
         check_form(ds_format)
+        if type(source).__name__ == "Series":  # of pandas with its index, which may be stamps
+            source = source.to_frame(Y)
         numbers = _numbers_of(source)
         self.table = Table(
             source if numbers is None else numbers,
@@ -262,6 +264,8 @@ class SeriesSource:
 
 def _numbers_of(source: Any) -> dict[str, list[Any]] | None:
     """The columns of a list of numbers or of several; None of anything else."""
+    if type(source).__name__ == "Tensor":
+        source = source.detach().cpu().numpy()
     if not isinstance(source, list | tuple | np.ndarray):
         return None
     if getattr(source, "ndim", 1) == 0 or not len(source):
