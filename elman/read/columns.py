@@ -284,7 +284,7 @@ class Table:
                 known_clock = clock or Clock.find(parsed, ds_format, zone, seconds=kind == "moment")
                 moments, offsets, unread = known_clock.read(parsed)
                 bad |= {n: f"column {name!r} {known_clock.why(parsed, n)}" for n in unread}
-                known_clock = replace(known_clock, text=parsed.text)
+                known_clock = replace(known_clock, text=parsed.text, days=parsed.days)
                 whole.columns[name] = Column(moments, clock=known_clock, offsets=offsets)
             elif kind == "value":
                 arrays = cast("list[NDArray[Any]]", part)

@@ -49,6 +49,7 @@ class Parsed:
         zone: name of the zone of objects; "" if they have none.
         bad: places of what is no stamp, the values there mean nothing.
         text: whether all are text or numbers, no objects.
+        days: whether all are dates, which have no clock, as objects.
     """
 
     values: Stamps
@@ -56,6 +57,7 @@ class Parsed:
     zone: str
     bad: list[int]
     text: bool
+    days: bool = False
 
     def pick(self, kept: NDArray[np.bool_]) -> Parsed:
         """Those that are kept, which must be good."""
@@ -73,7 +75,8 @@ class Parsed:
             ])  # fmt: skip
         zone = next((part.zone for part in parts if part.zone), "")
         values = np.concatenate([part.values for part in parts])
-        return Parsed(values, offsets, zone, [], all(part.text for part in parts))
+        text, days = all(part.text for part in parts), all(part.days for part in parts)
+        return Parsed(values, offsets, zone, [], text, days)
 
 
 def check_form(form: str | None) -> None:
