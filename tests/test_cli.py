@@ -827,6 +827,15 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_a_text_of_several_lines_is_a_paragraph_in_help(
+    elman: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    said = elman("train", "forecaster", "--help").out
+    assert "us or ns (since 1970), or step for plain steps; None to find it." in said
+    assert said.startswith("Usage: elman train forecaster")
+
+
 @pytest.mark.parametrize(
     "command", ["--help", "--version", "train --help", "train language-model --help",
                 "predict --help", "generate --help", "evaluate --help", "resume --help",

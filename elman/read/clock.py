@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import datetime, time, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -43,6 +43,7 @@ class Clock:
         moving: whether stamps have several offsets and the zone is the last of them.
         resolution: resolution of written text.
         text: whether stamps were read as text and are written as text.
+        days: whether stamps were given as dates, objects without a clock.
 
     Example:
         >>> from elman.read.clock import Clock
@@ -64,6 +65,7 @@ class Clock:
     moving: bool = False
     resolution: Resolution = "D"
     text: bool = True
+    days: bool = False
 
     @classmethod
     def find(
@@ -191,7 +193,13 @@ class Clock:
     def write(self, stamps: Stamps) -> list[Any]:
         """Return stamps (T,) in the type of the input: text of one form, datetimes, or numbers."""
         moments = self.moments(stamps)
-        return write_moments(moments, self.resolution) if self.text else moments
+        return write_moments(moments, self.resolution) if self.text else self.as_objects(moments)
+
+    def as_objects(self, moments: list[Any]) -> list[Any]:
+        """Datetimes as they came: dates, if those had no clock and these are midnights."""
+        if self.days and all(one.time() == time() for one in moments):
+            return [one.date() for one in moments]
+        return moments
 
 
 def read_stamps(

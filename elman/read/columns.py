@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.errors import ArgumentError, DataError
+from elman.optional import need
 from elman.read.clock import Clock
 from elman.read.convert import Kind, Part, convert, is_number, scalar_of, single
 from elman.read.dialect import (
@@ -155,6 +156,8 @@ class Table:
         self.frame: dict[str, list[object]] = {}
         if type(source).__name__ == "LazyFrame":
             source = source.collect()
+        if type(source).__module__.startswith("pyarrow"):
+            source = need("polars", "a table of pyarrow").from_arrow(source)
         if is_path(source):
             if not path_of(source, "a table").exists():
                 raise DataError(f"{source}: there is no such file; expected a table")
@@ -281,7 +284,7 @@ class Table:
                 known_clock = clock or Clock.find(parsed, ds_format, zone, seconds=kind == "moment")
                 moments, offsets, unread = known_clock.read(parsed)
                 bad |= {n: f"column {name!r} {known_clock.why(parsed, n)}" for n in unread}
-                known_clock = replace(known_clock, text=parsed.text)
+                known_clock = replace(known_clock, text=parsed.text, days=parsed.days)
                 whole.columns[name] = Column(moments, clock=known_clock, offsets=offsets)
             elif kind == "value":
                 arrays = cast("list[NDArray[Any]]", part)

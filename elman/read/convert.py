@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
+from datetime import date
 from typing import Any, Literal
 
 import numpy as np
@@ -72,6 +74,8 @@ def convert(
         if decimal == ",":
             values = [with_point(value) for value in values]
         parsed = (parse if kind == "stamp" else parse_seconds)(values, form)
+        if type(values[0]) is date:
+            parsed = replace(parsed, days=all(type(value) is date for value in values))
         if not parsed.bad:
             return parsed, {}
         wanted = wanted_stamp(form, values, seconds=kind == "moment")

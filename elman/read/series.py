@@ -146,6 +146,8 @@ class SeriesSource:
         dialect: Dialect | None = None,
     ) -> None:
         check_form(ds_format)
+        if type(source).__name__ == "Series":  # of pandas with its index, which may be stamps
+            source = source.to_frame(Y)
         numbers = _numbers_of(source)
         self.table = Table(
             source if numbers is None else numbers,
@@ -260,6 +262,8 @@ class SeriesSource:
 
 def _numbers_of(source: Any) -> dict[str, list[Any]] | None:
     """Return the columns of a list of numbers or of several; None for anything else."""
+    if type(source).__name__ == "Tensor":
+        source = source.detach().cpu().numpy()
     if not isinstance(source, list | tuple | np.ndarray):
         return None
     if getattr(source, "ndim", 1) == 0 or not len(source):

@@ -49,6 +49,7 @@ class Parsed:
         zone: name of the zone of objects; "" if they have none.
         bad: places of invalid stamps, whose values are arbitrary.
         text: whether all are text or numbers, without objects.
+        days: whether all are dates given as objects, which have no clock.
     """
 
     values: Stamps
@@ -56,6 +57,7 @@ class Parsed:
     zone: str
     bad: list[int]
     text: bool
+    days: bool = False
 
     def pick(self, kept: NDArray[np.bool_]) -> Parsed:
         """Return the stamps where `kept` is true, which must be good."""
@@ -73,7 +75,8 @@ class Parsed:
             ])  # fmt: skip
         zone = next((part.zone for part in parts if part.zone), "")
         values = np.concatenate([part.values for part in parts])
-        return Parsed(values, offsets, zone, [], all(part.text for part in parts))
+        text, days = all(part.text for part in parts), all(part.days for part in parts)
+        return Parsed(values, offsets, zone, [], text, days)
 
 
 def check_form(form: str | None) -> None:

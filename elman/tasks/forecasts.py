@@ -99,8 +99,8 @@ class Forecasts:
         """A table, a row a series and step: id, stamp, of each target mean, median and intervals.
 
         The observed numbers, if they are known, stand in the column of the target's own name.
-        Names and stamps are what they were in the data: whole numbers stay numbers, datetimes stay
-        datetimes in their zone, and text is text of one form.
+        Names and stamps are what they were in the data: whole numbers stay numbers, dates stay
+        dates, datetimes stay datetimes in their zone, and text is text of one form.
 
         Args:
             level: of the intervals, in percent; None for 80 and 95, as far as the quantiles reach.
@@ -109,7 +109,11 @@ class Forecasts:
             ArgumentError: the quantiles do not reach so far.
         """
         table = self._table(level)
-        return as_text(table, self.clock.resolution) if self.clock.text else table
+        if self.clock.text:
+            return as_text(table, self.clock.resolution)
+        for name in {self.names[1], "cutoff"} & set(table):
+            table[name] = self.clock.as_objects(table[name])
+        return table
 
     def _table(self, level: Sequence[float] | float | None) -> dict[str, list[Any]]:
         """A table as `columns` gives it, but with stamps as datetimes."""

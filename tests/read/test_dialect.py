@@ -225,3 +225,10 @@ def test_a_code_of_a_variable_counts_for_its_measurements_only() -> None:
     assert found.channels == ("heat", "wind")
     np.testing.assert_array_equal(found.items[0].values, [[-1, np.nan], [37.5, np.nan]])
     assert found.items[0].static == (None,)
+
+
+def test_a_file_of_one_column_names_the_mark_that_may_separate_its_fields(tmp_path: Path) -> None:
+    file = write(tmp_path / "x.csv", "ds^y\n1^2\n")
+    with pytest.raises(ArgumentError, match=r"'ds\^y'; if '\^' is between its fields, set delim"):
+        read(file, {"ds": "stamp", "y": "number"})
+    assert read(file, {"y": "number"}, delimiter="^").columns["y"].values.tolist() == [2]

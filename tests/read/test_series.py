@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -326,3 +327,22 @@ def test_a_date_where_a_number_should_be_is_named() -> None:
     wide = {"date": DAYS, "a": [1, 2, 3, 4]}
     assert complaint(wide, wide=True).endswith("expected a finite number; name it as ds")
     assert "there is no such file; expected a table" in complaint("nothing.csv")
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars", "torch", "arrow"])
+def test_a_series_a_tensor_and_a_table_of_arrow_are_read(kind: str) -> None:
+    y = [1.0, 2.0, 4.0]
+    days = ["2024-01-01", "2024-01-02", "2024-01-03"]
+    if kind == "torch":
+        source: Any = torch.tensor(y, requires_grad=True)
+    elif kind == "pandas":
+        pandas = pytest.importorskip("pandas")
+        source = pandas.Series(y, index=pandas.to_datetime(days), name="heat")
+    else:
+        polars = pytest.importorskip("polars")
+        source = polars.Series("heat", y)
+        if kind == "arrow":
+            source = polars.DataFrame({"ds": days, "y": y}).to_arrow()
+    found = SeriesSource(source).read(Rejects(None))
+    assert found.series[0].values[:, 0].tolist() == y
+    assert str(found.frequency) == ("step" if kind in ("polars", "torch") else "D")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -414,3 +414,20 @@ def test_tags_of_a_zone_are_written_in_it(
         written = [row["ds"] for row in csv.DictReader(file)]
     assert [datetime.fromisoformat(one) for one in written] == stamps
     assert len({len(one) for one in written}) == 1
+
+
+def test_dates_without_a_clock_stay_dates(tmp_path: Path) -> None:
+    day = date(2024, 1, 1)
+    ds = [day + timedelta(days=n) for n in range(40)]
+    y = [float(n % 7) for n in range(40)]
+    model = elman.Forecaster(
+        horizon=2, context=7, hidden_size=4, epochs=1, windows=16, device="cpu"
+    ).fit({"ds": ds, "y": y})
+    following = [date(2024, 2, 10), date(2024, 2, 11)]
+    assert model.predict().columns()["ds"] == following
+    assert model.stream().stamps == following
+    model.save(tmp_path / "model")
+    found = elman.load(tmp_path / "model").backtest({"ds": ds, "y": y}, cuts=1).forecasts
+    assert found.columns()["cutoff"] == [date(2024, 2, 7)] * 2
+    found.write(tmp_path / "found.jsonl")
+    assert '"ds": "2024-02-08"' in (tmp_path / "found.jsonl").read_text()
