@@ -70,7 +70,7 @@ class Levels:
         >>> from elman.encode.bags import Levels
         >>> levels = Levels.build(np.array([[0.0, 5], [1, 5], [2, 5], [3, 5]]))
         >>> levels.encode(np.array([[-1.0, 5], [9, 6], [np.nan, 5]])).starts.tolist()
-        [0, 0, 12]
+        [0, 0, 16]
     """
 
     edges: NDArray[np.float64]
