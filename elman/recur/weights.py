@@ -92,6 +92,9 @@ def check_kind(state: State, x: Tensor) -> None:
     taken: tuple[torch.dtype, ...] = (x.dtype,)
     if torch.is_autocast_enabled(x.device.type):
         taken = (torch.float32, torch.bfloat16, torch.float16)
+    for part in state:
+        if not isinstance(part, Tensor | tuple | list):
+            raise ArgumentError(f"state must hold tensors, got {type(part).__name__}")
     for _, leaf in named_leaves(state):
         if leaf.dtype not in taken or leaf.device != x.device:
             raise TensorError(

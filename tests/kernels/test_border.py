@@ -205,6 +205,13 @@ def test_a_state_of_another_dtype_is_an_error_as_in_torch(kind: str, dtype: torc
     assert issubclass(TensorError, caught.type) or caught.type is RuntimeError
 
 
+def test_a_state_without_tensors_is_named() -> None:
+    h = torch.zeros(1, 1, 4)
+    for state in ((None, None), (h, None)):
+        with pytest.raises(ArgumentError, match="state must hold tensors, got NoneType"):
+            elman.LSTM(3, 4)(torch.zeros(2, 1, 3), state)  # type: ignore[arg-type]
+
+
 def test_a_state_from_autocast_is_refused_outside_of_it() -> None:
     linear, lstm = nn.Linear(4, 4), elman.LSTM(4, 64, batch_first=True)
     with torch.autocast("cpu", torch.bfloat16):
