@@ -663,8 +663,8 @@ def test_all_of_the_data_may_be_learned_from() -> None:
     ("settings", "words"),
     [
         ({"horizon": 0}, "horizon must be at least 1, got 0"),
-        ({"horizon": 4.5}, "horizon must be at least 1, got 4.5"),
-        ({"horizon": "4"}, "horizon must be at least 1, got '4'"),
+        ({"horizon": 4.5}, "horizon must be a whole number, got 4.5"),
+        ({"horizon": "4"}, "horizon must be a whole number, got '4'"),
         ({"lags": (1.5,)}, "lags must be whole numbers"),
         ({"output": "normal"}, "output must be one of quantile, gaussian"),
         ({"scaling": "max"}, "scaling must be one of mean, standard, robust, last"),
