@@ -81,7 +81,7 @@ class ForecasterSettings(TableSettings, NetworkSettings):
     """Noise in training on what is seen but the last place: mean of its deviation, in steps."""
     gaps: float | None = None
     """Share of training windows with hidden numbers, so that intervals widen where some are
-    missing; None for 0.3, 0.15 if autoregressive, 0 for places."""
+    missing; None for 0.15, 0 for places."""
     windows: int | None = None
     """Windows of an epoch, drawn anew for each; None for all, at least 2,000, at most 20,000."""
     hidden_size: tuple[int, ...] | int = 128
@@ -108,8 +108,7 @@ class ForecasterSettings(TableSettings, NetworkSettings):
         """Share of training windows with hidden numbers."""
         if self.gaps is not None:
             return self.gaps
-        # A step after the other learns from all numbers that are hidden, too.
-        return 0.0 if self.plane else 0.15 if self.decoder == "autoregressive" else 0.3
+        return 0.0 if self.plane else 0.15
 
     @property
     def says(self) -> str:
