@@ -108,6 +108,7 @@ def test_a_folder_without_a_wide_part_is_the_network_that_it_was(
     facts = json.loads(config.read_text())
     del facts["settings"]["wide"]  # as Elman 0.1.0 wrote it
     config.write_text(json.dumps(facts))
+    (tmp_path / "run" / "manifest.json").unlink()
     texts, _ = reviews()
     back = elman.load(tmp_path / "run")
     assert back.wide is False
@@ -121,7 +122,10 @@ def test_a_damaged_linear_model_is_named(table: Path, tmp_path: Path) -> None:
     with pytest.raises(FolderError, match=r"wide.safetensors: is damaged, it has no 'known'"):
         elman.load(tmp_path / "run")
     file.unlink()
-    with pytest.raises(FolderError, match=r"does not fit config.json .*head.wide"):
+    with pytest.raises(FolderError, match=r"wide.safetensors: is missing"):
+        elman.load(tmp_path / "run")
+    (tmp_path / "run" / "manifest.json").unlink()
+    with pytest.raises(FolderError, match=r"weights.safetensors: .*head.wide"):
         elman.load(tmp_path / "run")
 
 

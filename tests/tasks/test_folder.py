@@ -77,7 +77,7 @@ def test_the_manifest_names_each_part_of_the_model(run: Path) -> None:
     parts = json.loads((run / MANIFEST).read_text())
     assert sorted(parts) == [
         "checkpoint.safetensors", "config.json", "metrics.json", "tokenizer.json",
-        "weights.safetensors",
+        "weights.safetensors", "wide.safetensors",
     ]  # fmt: skip
     assert all([manifest.measure(run / name)] == contents for name, contents in parts.items())
 

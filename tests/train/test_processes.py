@@ -112,4 +112,4 @@ def test_a_process_that_dies_before_all_have_met_ends_the_run(tmp_path: Path) ->
         check=False, env=environment,
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr == "elman: process 2 of 2 ended with code 3; start anew\n"
+    assert done.stderr == "elman: process 2 of 2 ended with code 3; start again\n"
