@@ -260,7 +260,8 @@ def test_scores_of_a_test_are_those_of_an_evaluation(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="series 's9': training has not seen it"):
         model.evaluate({**parts[0], "unique_id": ["s9"] * 120 + ["s1"] * 120})
     with pytest.raises(
-        DataError, match=r"'s0': begins at 2024-01-01 .* expected steps of h after 2024-01-05 23:00:00"
+        DataError,
+        match=r"'s0': begins at 2024-01-01 .* expected steps of h after 2024-01-05 23:00:00",
     ):
         model.evaluate({name: values[:20] for name, values in parts[0].items()})
 
