@@ -871,12 +871,12 @@ def test_a_training_that_was_stopped_ends_with_its_signal_and_how_to_go_on(
     elman: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     def fit(self: LanguageModel, *texts: object, **options: object) -> LanguageModel:
-        raise Stopped("stopped after step 7; go on with: elman resume out", number)
+        raise Stopped("stopped after step 7; continue with: elman resume out", number)
 
     monkeypatch.setattr(LanguageModel, "fit", fit)
     done = elman("train", "language-model", "book.txt", "--out", "out")
     assert done.code == 128 + number
-    assert done.err == "elman: stopped after step 7; go on with: elman resume out\n"
+    assert done.err == "elman: stopped after step 7; continue with: elman resume out\n"
 
 
 def test_the_end_of_a_pipe_is_no_error(trained: Path) -> None:

@@ -222,7 +222,7 @@ def check_new(path: Path, *, overwrite: bool) -> None:
         raise ArgumentError(f"{path}: is not a file; name another one for skip_bad_rows")
     if not overwrite and path.exists() and not HEADER.startswith(_beginning(path, len(HEADER) + 1)):
         raise ArgumentError(
-            f"{path}: is there already; name another file for skip_bad_rows, or give overwrite"
+            f"{path}: exists already; name another file for skip_bad_rows, or give overwrite"
         )
 
 

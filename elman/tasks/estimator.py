@@ -190,7 +190,7 @@ class Estimator(NetworkSettings):
         if not (folder / WEIGHTS).exists():
             raise FolderError(
                 f"{folder}: has no weights yet, its training has not come to a first validation; "
-                f"go on with `elman resume {folder}`"
+                f"continue with `elman resume {folder}`"
             )
         weights, _ = load_tensors(folder / WEIGHTS)
         model._build_from(folder)

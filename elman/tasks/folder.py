@@ -66,7 +66,7 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
         read_config(folder)
         if not overwrite:
             raise FolderError(
-                f"{folder}: holds a model already; name another folder, go on with it by "
+                f"{folder}: holds a model already; name another folder, continue it with "
                 f"`elman resume {folder}`, or replace it with --overwrite"
             )
     elif folder.exists() and not folder.is_dir():

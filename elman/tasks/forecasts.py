@@ -151,7 +151,7 @@ class Forecasts:
         """Write the table to a file: .csv, .tsv, .jsonl or .parquet.
 
         Raises:
-            FolderError: the file is there already, or cannot be written, or has another name.
+            FolderError: the file exists already, or cannot be written, or has another name.
         """
         write_table(path, self._table(level), least=self.clock.resolution, overwrite=overwrite)
 

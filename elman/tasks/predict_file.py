@@ -40,7 +40,7 @@ def predict_file(
     """Write what the model says of every row; give how many there are, and how many are left out.
 
     Raises:
-        FolderError: `out` is there already, or cannot be written.
+        FolderError: `out` exists already, or cannot be written.
         ArgumentError: there is a file for rejects, and `out` has no numbers of lines.
         DataError: a row cannot be read, and there is no file for rejects.
         Stopped: Ctrl-C; the same call goes on.
@@ -56,7 +56,7 @@ def predict_file(
     if kind not in job.kinds:
         raise FolderError(f"{out}: expected a name that ends with {', '.join(job.kinds)}")
     if out.exists() and not overwrite:
-        raise FolderError(f"{out}: is there already; name another file, or give --overwrite")
+        raise FolderError(f"{out}: exists already; name another file, or give --overwrite")
     if lenient and kind == ".conll":
         raise ArgumentError(
             f"{out}: with skip_bad_rows its rows would not be those of {source}; choose a name "
@@ -69,7 +69,7 @@ def predict_file(
     if rejects is not None and rejects.resolve() in ours:
         raise ArgumentError(f"{rejects}: is the file for what is predicted; name another one")
     if part.exists() and not about.exists():
-        raise FolderError(f"{part}: is there already and not of Elman; name another file for out")
+        raise FolderError(f"{part}: exists already and was not written by Elman; name another file for out")
     facts = {"model": _identity(model), "data": job.rows.fingerprint(), "search": repr(search)}
     try:
         goes_on = part.exists() and _same(about, facts)

@@ -121,7 +121,7 @@ def _run(
             step = outcome.position.step
             if folder is not None and first:  # of fewer epochs, if the run was finished before
                 remove_part(folder / METRICS)
-            saved = f"; go on with: elman resume {folder}" if folder else ""
+            saved = f"; continue with: elman resume {folder}" if folder else ""
             raise Stopped(f"stopped after step {step}{saved}", outcome.signal)
         if first:
             model.metrics = job.measure()

@@ -27,7 +27,7 @@ def check_target(path: str | Path, *, overwrite: bool) -> None:
     if path.suffix.lower() not in KINDS:
         raise FolderError(f"{path}: expected a name that ends with {', '.join(KINDS)}")
     if path.exists() and not overwrite:
-        raise FolderError(f"{path}: is there already; name another file, or give --overwrite")
+        raise FolderError(f"{path}: exists already; name another file, or give --overwrite")
 
 
 def write_table(
@@ -46,7 +46,7 @@ def write_table(
         overwrite: replace a file that is there.
 
     Raises:
-        FolderError: the file is there already, or cannot be written, or has another name.
+        FolderError: the file exists already, or cannot be written, or has another name.
     """
     path = path_of(path, "path")
     check_target(path, overwrite=overwrite)

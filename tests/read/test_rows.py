@@ -168,7 +168,7 @@ def test_a_file_for_bad_rows_that_a_killed_run_left_is_taken_over(
     with Rejects(path) as rejects:
         rejects.add("a.csv: line 3", DataError("a.csv: line 3: no text"))
         assert path.read_text() == "place,reason\na.csv: line 3,no text\n"  # at once
-    with pytest.raises(ArgumentError, match="is there already; name another file"):
+    with pytest.raises(ArgumentError, match="exists already; name another file"):
         check_new(path, overwrite=False)
     check_new(path, overwrite=True)
 

@@ -432,7 +432,7 @@ def test_a_file_is_labelled_in_its_order_and_goes_on_after_a_stop(
         found, lines = [row[1] for row in rows[1:]], [int(row[0]) for row in rows[1:]]
     assert found == model.predict(texts).tolist()
     assert lines == list(range(2, len(texts) + 2))
-    with pytest.raises(FolderError, match="is there already"):
+    with pytest.raises(FolderError, match="exists already"):
         run()
     out.unlink()
     with stopped_at_call(4, predict_file._Labels, "lines"):
@@ -520,7 +520,7 @@ def test_the_file_for_bad_rows_replaces_nothing_of_the_user(table: Path, tmp_pat
     other = tmp_path / "notes.txt"
     other.write_text("mine")
     for path in (table, other):
-        for overwrite, words in ((False, "is there already"), (True, "has other content")):
+        for overwrite, words in ((False, "exists already"), (True, "has other content")):
             with pytest.raises(ArgumentError, match=words):
                 elman.Classifier(**SETTINGS).fit(table, skip_bad_rows=path, overwrite=overwrite)
     assert table.read_bytes() == whole
@@ -687,12 +687,12 @@ def test_what_is_predicted_replaces_nothing_of_the_user(
         with pytest.raises(ArgumentError, match="is the file for what is predicted"):
             run(out, rejects=path)
     (tmp_path / "out.csv.part").write_text("mine")
-    with pytest.raises(FolderError, match=r"out.csv.part: is there already and not of Elman"):
+    with pytest.raises(FolderError, match=r"out.csv.part: exists already and was not written by Elman"):
         run(out)
     assert (tmp_path / "out.csv.part").read_text() == "mine"
     (tmp_path / "out.csv.part").unlink()
     bad.write_text("place,reason\nb.csv: line 9,odd\n")
-    with pytest.raises(ArgumentError, match=r"bad\.csv: is there already"):
+    with pytest.raises(ArgumentError, match=r"bad\.csv: exists already"):
         run(out, rejects=bad, overwrite=False)  # type: ignore[arg-type]
     assert "b.csv" in bad.read_text()
     run(out, rejects=bad)
@@ -715,7 +715,7 @@ def test_bad_rows_may_be_left_out_of_a_score(trained: elman.Classifier, tmp_path
     data.write_bytes(b"text,label\ngood film,pos\nbad \xff,neg\nbad film,\nbad film,neg\n")
     assert trained.evaluate(data, skip_bad_rows=bad)["examples"] == 2
     assert [line.split(",")[0][-1] for line in bad.read_text().splitlines()[1:]] == ["3", "4"]
-    with pytest.raises(ArgumentError, match=r"bad\.csv: is there already"):
+    with pytest.raises(ArgumentError, match=r"bad\.csv: exists already"):
         trained.evaluate(data, skip_bad_rows=bad)
     trained.save(tmp_path / "run")
     other = str(tmp_path / "other.csv")

@@ -317,7 +317,7 @@ def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
     whole_step = loop._Loop._step
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop._Loop, "_step", step)
-        with pytest.raises(Stopped, match="go on with: elman resume"):
+        with pytest.raises(Stopped, match="continue with: elman resume"):
             elman.Forecaster(**SETTINGS).fit(path, out=tmp_path / "run")
     again = elman.Forecaster.resume(tmp_path / "run")
     for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True):

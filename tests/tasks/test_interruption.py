@@ -95,7 +95,7 @@ def test_asked_to_stop_it_saves_says_how_to_go_on_and_does(
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert f"go on with: elman resume {run}" in errors
+    assert f"continue with: elman resume {run}" in errors
     assert "Traceback" not in errors
     process = start("resume", run)
     out, errors = process.communicate(timeout=200)

@@ -69,7 +69,7 @@ def test_a_killed_process_ends_the_run_in_one_line_and_it_resumes_to_the_same_we
     assert code == 2
     assert "Traceback" not in said
     assert said.splitlines()[-1] == (
-        "elman: process 2 of 2 was killed by signal 9; go on with: elman resume "
+        "elman: process 2 of 2 was killed by signal 9; continue with: elman resume "
         f"{base / 'cut' / 'killed'}"
     )
     # Not by the command that started it: torchrun goes on with what `processes` began.

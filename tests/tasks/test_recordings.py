@@ -463,7 +463,7 @@ def test_the_command_line_trains_scores_labels_and_finds_events(
     assert list(said[0]) == ["unique_id", "start", "end", "label", "p(against)", "p(with)"]
     assert [row["unique_id"] for row in said] == labels["unique_id"]
     assert main(["predict", run, "--file", data, "--out", str(out)]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     assert main(["predict", run, "--file", data]) == 0
     assert "12 rows more" in capsys.readouterr().out
     for wrong, message in (

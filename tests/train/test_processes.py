@@ -71,7 +71,7 @@ def test_a_process_that_waits_for_a_dead_one_is_ended_with_one_line(
         assert over.wait(60)
     assert codes == [2]
     assert capfd.readouterr().err == (
-        "elman: process 2 of 2 was killed by signal 9; go on with: elman resume runs/a\n"
+        "elman: process 2 of 2 was killed by signal 9; continue with: elman resume runs/a\n"
     )
 
 
