@@ -25,6 +25,7 @@ Shape legend: B windows, L steps of the series in a window, K targets, S segment
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -338,6 +339,16 @@ class Windows:
             past[:, : layout.context][hidden[:, layout.back :, layout.targets :]] = np.nan
         return y, read, turn
 
+    def with_gaps(self, draw: np.random.Generator) -> Windows:
+        """Return these windows with numbers hidden at random, as in training."""
+        context, total, targets = self.layout.context, len(self.y), self.layout.targets
+        shape = (-(-total // context), context, targets + self.layout.past)
+        hidden = draw_gaps(draw, shape, 1.0).reshape(-1, shape[2])[:total]
+        windows = copy.copy(self)
+        windows.y = np.where(hidden[:, :targets], np.nan, self.y)
+        windows.past = np.where(hidden[:, targets:], np.float32(np.nan), self.past)
+        return windows
+
     def seen(self, which: NDArray[np.int64], origins: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return whether the context of windows (B) has a number of every target."""
         before = np.concatenate([np.zeros((1, self.layout.targets)), (~np.isnan(self.y)).cumsum(0)])
@@ -362,6 +373,19 @@ class Windows:
         found: NDArray[Any] = values[place]
         found[(time < 0) | (time >= last)] = np.nan
         return found
+
+
+def missing_share(inputs: Tensor, layout: Layout) -> Numbers:
+    """Return the share (B,) of numbers of the targets that are missing in the context of windows.
+
+    Steps before the first number of a window do not count, as the series begins there.
+    """
+    width = layout.segment * 2 * layout.targets
+    y = inputs[:, : layout.seen, :width].numpy().reshape(len(inputs), -1, 2 * layout.targets)
+    there = y[..., layout.targets :] > 0
+    begun = np.maximum.accumulate(there.any(2), axis=1)
+    count = begun.sum(1) * layout.targets
+    return np.asarray(1 - there.sum((1, 2)) / np.maximum(count, 1))
 
 
 def _with_mask(part: NDArray[np.floating]) -> NDArray[np.float32]:

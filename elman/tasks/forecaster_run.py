@@ -28,6 +28,7 @@ from elman.tasks.forecaster_scores import (
     calibrate,
     choose,
     learn_dependence,
+    learn_widening,
     missing_baselines,
     roll,
     score,
@@ -44,6 +45,7 @@ from elman.tasks.forecaster_use import (
 from elman.tasks.history import history_of, observed, seasonal_errors
 from elman.tasks.parts import Parts, check_same, given_before, read_parts
 from elman.tasks.run import Job, go_on, start
+from elman.train.chunks import Refit
 from elman.train.fabric import build_fabric, on_first
 from elman.train.windows import WindowBatches
 
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from elman.tasks.forecaster import Forecaster
 
 LEAST, MOST = 2_000, 20_000  # windows of an epoch, if nothing else is set
+REFIT = 1 << 20  # added to the seed, so that a refit draws other windows
 FEW = 100  # windows that a calibration should have
 
 
@@ -152,19 +155,32 @@ def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: P
         "segment": layout.segment, "windows": total,
     }  # fmt: skip
 
-    def measure() -> dict[str, Any]:
-        metrics: dict[str, Any] = {"model": {}, "baseline": {}, "others": []}
-        model._history = replace(model.history, corrections=None, dependence=None)
+    metrics: dict[str, Any] = {"model": {}, "baseline": {}, "others": []}
+
+    def judge() -> None:
+        model._history = replace(model.history, corrections=None, dependence=None, widening=None)
         if held is not None:
             held.measure(model, table, known, metrics)
             if folder is not None:
                 model._save_parts(folder)
+
+    def measure() -> dict[str, Any]:
         if behind is not None:
             _add(metrics, "test", score_behind(model, behind))
         return metrics
 
     validation = None if held is None else held.batches
-    return Job(batches, validation, facts, "numbers", measure=measure, notes=notes)
+    refit = None
+    if validation is not None and model.refit_epochs:
+        rest = WindowBatches(
+            windows, _training_spans(lengths, layout), model.batch_size, seed=model.seed + REFIT,
+            count=batches.count, ends=lengths, share=(fabric.global_rank, fabric.world_size),
+        )  # fmt: skip
+        refit = Refit(rest, model.refit_epochs)
+    return Job(
+        batches, validation, facts, "numbers", measure=measure, judge=judge, refit=refit,
+        notes=notes,
+    )  # fmt: skip
 
 
 def _learn_from(model: Forecaster, table: SeriesTable, targets: int, known: Whole) -> Windows:
@@ -232,7 +248,8 @@ class _Held:
         known = np.where(known > 0, known, self.spans[:, 0])  # of a whole series, the first
         errors = seasonal_errors(table, self.windows.layout.targets, model.seasonal, known.tolist())
         dependence = learn_dependence(model, self.windows, self.spans)
-        model._history = replace(model.history, dependence=dependence)
+        widening = learn_widening(model, self.windows, self.spans)
+        model._history = replace(model.history, dependence=dependence, widening=widening)
         drawn = scored_futures(model)
         rolled = roll(model, self.windows, self.which, self.origins, futures=drawn)
         scored = score(model, self.windows, rolled, errors)

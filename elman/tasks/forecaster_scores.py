@@ -17,7 +17,8 @@ from torch import Tensor
 from elman.decode.conformal import correct, find_corrections
 from elman.decode.copula import MOST, draw_futures, find_dependence, find_root
 from elman.decode.rollout import rollout
-from elman.encode.windows import Layout, Window, Windows
+from elman.decode.widen import find_widening
+from elman.encode.windows import Layout, Window, Windows, missing_share
 from elman.errors import ArgumentError, DataError
 from elman.heads.distributions import Quantiles
 from elman.optional import absent
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 STEPS, ROWS = 1 << 18, 4096  # of windows, and windows times samples, computed at a time
 SCORED, SLOW = 10_000, 500  # windows that are scored at most; with statistical models
+HIDDEN = 4  # times that numbers are hidden to learn how much wider intervals are without them
 JOINT = 2_000  # windows that say which numbers go together, at most
 MANY, BEST = 10_000, 20  # futures at most; those of which the best is scored
 
@@ -139,6 +141,7 @@ def _say(
         with torch.inference_mode():
             say = _drawn if windows.layout.feedback else _at_once
             mean, quantiles, *drawn = say(model, windows.layout, window)
+        quantiles, *drawn = _widened(model, window, quantiles, *drawn)
         mean, spread = _in_units(model, window, mean, quantiles, corrections)
         if drawn:
             paths = drawn[0][:, :futures] * window.scale[:, None] + window.shift[:, None]
@@ -148,6 +151,45 @@ def _say(
         else:
             paths = np.zeros((len(mean), 0, *mean.shape[1:]))
         yield mean, spread, window.scale, _whole_counts(model, paths)
+
+
+def _widened(
+    model: Forecaster, window: Window, quantiles: NDArray[Any], *drawn: NDArray[Any]
+) -> list[NDArray[Any]]:
+    """Quantiles (B, H, K, Q), and futures (B, S, H, K), wider where numbers are missing."""
+    widening = model.history.widening
+    if widening is None:
+        return [quantiles, *drawn]
+    missing = missing_share(window.inputs, model.layout)
+    if not missing.any():
+        return [quantiles, *drawn]
+    factor = (1 + widening * missing)[:, None, None, None]
+    middle = quantiles[..., model.levels.index(0.5), None]
+    wider = [middle + factor * (quantiles - middle)]
+    middle = middle[..., 0][:, None]
+    return wider + [middle + factor * (one - middle) for one in drawn]
+
+
+def learn_widening(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:
+    """How much wider intervals are where numbers are missing, by the windows of some spans."""
+    if not model.hides or len(model.levels) < 2:
+        return None
+    rows = max(50, JOINT // (model.samples if windows.layout.feedback else 1))
+    which, origins = choose(windows, spans, 1, rows)
+    truth, draw = windows.truth(which, origins), np.random.default_rng(model.seed)
+    found = []
+    for hidden in (windows, *(windows.with_gaps(draw) for _ in range(HIDDEN))):
+        seen = hidden.seen(which, origins)
+        quantiles = roll(model, hidden, which[seen], origins[seen], corrected=False).quantiles
+        inputs = [
+            hidden.cut(which[seen][at : at + ROWS], origins[seen][at : at + ROWS]).inputs
+            for at in range(0, seen.sum(), ROWS)
+        ]
+        missing = np.concatenate([missing_share(x, windows.layout) for x in inputs])
+        found.append((missing, truth[seen], quantiles))
+    missing, y, quantiles = (np.concatenate(part) for part in zip(*found, strict=True))
+    y, quantiles = y.reshape(len(y), -1), quantiles.reshape(len(y), -1, len(model.levels))
+    return np.array([find_widening(missing, y, quantiles, model.levels)])
 
 
 def _in_units(
@@ -179,6 +221,7 @@ def say_window(model: Forecaster, layout: Layout) -> Callable[[Window], tuple[Nu
 
     def say(window: Window) -> tuple[Numbers, Numbers]:
         mean, quantiles, *_ = draw(model, layout, window)
+        quantiles = _widened(model, window, quantiles)[0]
         return _in_units(model, window, mean, quantiles, corrections)
 
     return say

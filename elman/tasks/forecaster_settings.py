@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from elman.arguments import check_whole
 from elman.errors import ArgumentError
 from elman.tasks.settings import NetworkSettings, TableSettings, check_counts
 
@@ -81,7 +82,7 @@ class ForecasterSettings(TableSettings, NetworkSettings):
     """Noise in training on what is seen but the last place: mean of its deviation, in steps."""
     gaps: float | None = None
     """Share of training windows with hidden numbers, so that intervals widen where some are
-    missing; None for 0.15, 0 for places."""
+    missing; None for 0.05, 0 for places."""
     windows: int | None = None
     """Windows of an epoch, drawn anew for each; None for all, at least 2,000, at most 20,000."""
     hidden_size: tuple[int, ...] | int = 128
@@ -98,6 +99,8 @@ class ForecasterSettings(TableSettings, NetworkSettings):
     """Not for windows: the gradient goes through the whole."""
     validation_fraction: float = 0.1
     """Share of each series, or of all series, that is held out, a horizon at least; 0 for none."""
+    refit_epochs: int = 3
+    """Epochs that follow the validation and train on the held-out steps as well; 0 for none."""
     hold_out: Literal["end", "series"] = "end"
     """What is held out for validation: the end of each series, or series as a whole."""
     statistics: bool = False
@@ -108,7 +111,7 @@ class ForecasterSettings(TableSettings, NetworkSettings):
         """Share of training windows with hidden numbers."""
         if self.gaps is not None:
             return self.gaps
-        return 0.0 if self.plane else 0.15
+        return 0.0 if self.plane else 0.05
 
     @property
     def says(self) -> str:
@@ -118,6 +121,7 @@ class ForecasterSettings(TableSettings, NetworkSettings):
     def check(self) -> None:
         """Refuse settings that cannot work with an ArgumentError."""
         self.check_network()
+        check_whole(self.refit_epochs, "refit_epochs", least=0)
         check_counts(self, "horizon", "context", "season", "segment", "samples", "windows")
         if not 0 <= self.validation_fraction < 1:
             raise ArgumentError(

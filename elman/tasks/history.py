@@ -20,7 +20,7 @@ from elman.read.series import Series, SeriesTable
 from elman.report.forecasts import seasonal_error
 from elman.train.checkpoint import load_tensors, save_tensors
 
-LEARNED = ("corrections", "dependence")
+LEARNED = ("corrections", "dependence", "widening")
 KEPT = 1 << 22  # numbers; of more only the end of each series is kept
 
 Numbers = NDArray[np.float64]
@@ -36,12 +36,15 @@ class History:
         corrections: (H, K, Q) of the quantiles; None for none.
         dependence: (H K, H K) of the numbers of a forecast, see `elman.decode.copula`; None if it
             is not known.
+        widening: (1,) of intervals where numbers are missing, see `elman.decode.widen`; None for
+            none.
     """
 
     table: SeriesTable
     errors: Numbers
     corrections: Numbers | None = None
     dependence: Numbers | None = None
+    widening: Numbers | None = None
 
     def save(self, path: Path) -> None:
         """Write it to a file."""

@@ -21,7 +21,7 @@ from elman.report.progress import Progress
 from elman.tasks.estimator import PATHS, Estimator
 from elman.tasks.folder import CARD, METRICS, PARTS, start_folder, write_config, write_json
 from elman.train.checkpoint import check_tensors, load_tensors, select
-from elman.train.chunks import Batches
+from elman.train.chunks import Batches, Refit
 from elman.train.fabric import on_first
 from elman.train.loop import fit
 
@@ -36,6 +36,8 @@ class Job:
         data: names and sizes, for the report.
         unit: what is counted in a second: tokens, examples.
         measure: scores of the trained model and of its baseline.
+        refit: training that follows on all data; None for none.
+        judge: is called before `measure`, with the weights that were validated.
         notes: what was decided about the data on the way.
         records: more records for the journal at the end.
     """
@@ -47,6 +49,8 @@ class Job:
     measure: Callable[[], dict[str, Any]]
     notes: Sequence[str] = ()
     records: Callable[[], Iterable[Mapping[str, object]]] = lambda: ()
+    refit: Refit | None = None
+    judge: Callable[[], None] = lambda: None
 
 
 def start(model: Estimator, job: Job, folder: Path | None, *, fabric: Fabric, show: bool) -> None:
@@ -115,6 +119,7 @@ def _run(
         outcome = fit(
             model.model, job.train, job.validation, model.settled(), fabric=fabric, folder=folder,
             resume=resume, journal=journal, show=display.show if display else None,
+            refit=job.refit,
         )  # fmt: skip
         model.model.to("cpu")
         if outcome.signal is not None:
@@ -124,6 +129,10 @@ def _run(
             saved = f"; continue with: elman resume {folder}" if folder else ""
             raise Stopped(f"stopped after step {step}{saved}", outcome.signal)
         if first:
+            weights = {n: v.clone() for n, v in model.model.state_dict().items()}
+            model.model.load_state_dict(outcome.validated or weights)
+            job.judge()
+            model.model.load_state_dict(weights)
             model.metrics = job.measure()
             for record in job.records() if journal is not None else ():
                 assert journal is not None
@@ -160,7 +169,7 @@ def _start_record(model: Estimator, job: Job, fabric: Fabric) -> dict[str, objec
         "versions": {"elman": elman.__version__, "torch": torch.__version__},
         "settings": settings,
         "data": dict(job.data),
-        "epochs": model.settled().epochs,
+        "epochs": model.settled().epochs + (job.refit.epochs if job.refit else 0),
         "steps_per_epoch": -(-len(job.train) // model.accumulate),
         "unit": job.unit,
     }

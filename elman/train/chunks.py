@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -97,6 +98,19 @@ class Batches(Protocol):
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Chunk]:
         """Yield the batches of an epoch (from 1), beginning with the batch `start`."""
+
+
+@dataclass(frozen=True)
+class Refit:
+    """Epochs that train on the validation data as well, after the weights have been chosen.
+
+    Attributes:
+        batches: all data, with those for validation.
+        epochs: passes over them; the learning rate falls from its highest value to zero.
+    """
+
+    batches: Batches
+    epochs: int
 
 
 class StreamBatches:

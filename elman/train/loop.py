@@ -37,7 +37,7 @@ from elman.train.checkpoint import (
     save_tensors,
     select,
 )
-from elman.train.chunks import Batches, Chunk, check_causal
+from elman.train.chunks import Batches, Chunk, Refit, check_causal
 from elman.train.evaluate import evaluate
 from elman.train.fabric import build_fabric, gather, mean, peers_watched
 from elman.train.memory import keep_freed_memory
@@ -71,8 +71,9 @@ def fit(
     resume: bool = False,
     journal: Journal | None = None,
     show: Callable[[Record], None] | None = None,
+    refit: Refit | None = None,
 ) -> Outcome:
-    """Train a model in place; at the end it has the weights of the best validation.
+    """Train a model in place; at the end it has the weights of the best validation, or refitted.
 
     Args:
         model: the model to train.
@@ -85,6 +86,8 @@ def fit(
         journal: receives a record of every event, see `elman.report.journal`; on resuming it is
             cut to its length at the checkpoint.
         show: receives the same records, for a display.
+        refit: training that continues from the best weights, with the validation data too; None
+            for none.
 
     Raises:
         DivergenceError: a loss or gradient was not finite; the last checkpoint is kept.
@@ -99,7 +102,7 @@ def fit(
     keep_freed_memory()
     try:
         with peers_watched(fabric, folder), Signals() as signals, torch.enable_grad():
-            loop = _Loop(model, train, validation, settings, fabric, folder, journal, show)
+            loop = _Loop(model, train, validation, settings, fabric, folder, journal, show, refit)
             if resume and folder is not None and (folder / CHECKPOINT).exists():
                 loop.restore()
             return loop.run(signals)
@@ -120,10 +123,12 @@ class _Loop:
         folder: Path | None,
         journal: Journal | None,
         show: Callable[[Record], None] | None,
+        refit: Refit | None,
     ) -> None:
         if len(train) == 0:
             raise ArgumentError("the training text gives no batch: fewer documents than processes")
         self.train, self.validation, self.settings = train, validation, settings
+        self.refit = refit
         self.fabric, self.folder = fabric, folder
         self.journal, self.show = journal, show
         self.model = model
@@ -135,6 +140,7 @@ class _Loop:
         self.position = Position()
         self.state: State | None = None
         self.best: dict[str, Tensor] | None = None
+        self.validated: dict[str, Tensor] | None = None
         self.scores: dict[str, float] | None = None
         self.total_steps = settings.epochs * -(-len(train) // settings.accumulate)
         self.norm = 0.0
@@ -147,19 +153,39 @@ class _Loop:
         self.model.train()
         self._window.restart()
         reason: Reason = "finished"
-        while position.epoch <= settings.epochs and not self._stalled():
+        while self._goes_on():
             if self._epoch(signals, began):
                 reason = "interrupted"
                 self.save(began)
                 break
-        if reason == "finished" and self._stalled() and position.epoch <= settings.epochs:
+        if reason == "finished" and position.epoch <= settings.epochs:
             reason = "early stopping"
         position.seconds = time.monotonic() - began
         if reason != "interrupted":
             self._finish()
         self._record_end(reason)
         stopped = (signals.received or signal.SIGTERM) if reason == "interrupted" else None
-        return Outcome(reason, position, self.scores, stopped)
+        return Outcome(reason, position, self.scores, stopped, self.validated)
+
+    def _goes_on(self) -> bool:
+        """Return whether an epoch follows, of the training or of the refit."""
+        position, refit = self.position, self.refit
+        if position.epoch <= self.settings.epochs and not self._stalled():
+            return True
+        if refit is None or self.best is None:
+            return False
+        if not position.refit:
+            position.refit, self.validated = 1, self.best
+            self.model.load_state_dict(self.best)
+            self.optimizer.state.clear()
+            text = f"the weights of the best validation learn from all data, epochs: {refit.epochs}"
+            self.record({"event": "note", "text": text})
+        return position.refit <= refit.epochs
+
+    @property
+    def _batches(self) -> Batches:
+        """The batches of the current epoch."""
+        return self.refit.batches if self.position.refit and self.refit else self.train
 
     def record(self, record: Record) -> None:
         """Write a record to the journal and the display, on the first process."""
@@ -175,9 +201,9 @@ class _Loop:
 
     def _epoch(self, signals: Signals, began: float) -> bool:
         """Run the rest of an epoch; return true if a signal interrupted it."""
-        position, settings = self.position, self.settings
-        for chunk in self.train.epoch(position.epoch, position.batch):
-            last = position.batch + 1 == len(self.train)
+        position, settings, batches = self.position, self.settings, self._batches
+        for chunk in batches.epoch(position.refit or position.epoch, position.batch):
+            last = position.batch + 1 == len(batches)
             full = last or (position.batch + 1) % settings.accumulate == 0
             self._forward_backward(chunk.to(self.fabric.device), step_follows=full)
             position.batch += 1
@@ -187,7 +213,9 @@ class _Loop:
             position.seconds = time.monotonic() - began
             every = settings.validate_steps
             if last:
-                position.epoch, position.batch, self.state = position.epoch + 1, 0, None
+                position.batch, self.state = 0, None
+                position.refit += position.refit > 0
+                position.epoch += position.refit == 0
             self._window.emit(self)
             if last or (every is not None and position.step % every == 0):
                 self._validate()
@@ -204,12 +232,12 @@ class _Loop:
         check_causal(chunk, self.model)
         # The last group of an epoch can be smaller than the others.
         first = self.position.batch - self.position.batch % self.settings.accumulate
-        group = min(self.settings.accumulate, len(self.train) - first)
+        group = min(self.settings.accumulate, len(self._batches) - first)
         with self.fabric.no_backward_sync(self.wrapped, enabled=not step_follows):
             with self.fabric.autocast():
                 loss = self.wrapped.loss(
                     chunk.inputs, chunk.targets, chunk.enter(self.state), generator=self.generator,
-                    progress=self.position.step / self.total_steps,
+                    progress=min(1.0, self.position.step / self.total_steps),
                 )  # fmt: skip
             self.state = chunk.leave(loss.state)
             objective = loss.total / loss.elements
@@ -231,6 +259,8 @@ class _Loop:
             settings, step=position.step, epoch=position.epoch, reductions=position.reductions,
             total_steps=self.total_steps,
         )  # fmt: skip
+        if position.refit:
+            rate = self._refit_rate()
         norm = self.fabric.clip_gradients(
             self.wrapped, self.wrapped_optimizer, max_norm=settings.clip_norm or math.inf,
             error_if_nonfinite=False,
@@ -246,10 +276,17 @@ class _Loop:
         self.wrapped_optimizer.zero_grad()
         position.step += 1
 
+    def _refit_rate(self) -> float:
+        """Return the learning rate of a step of the refit, a cosine from the highest to zero."""
+        assert self.refit is not None
+        count, each = self.position.refit - 1, len(self._batches)
+        done = (count * each + self.position.batch - 1) / (self.refit.epochs * each)
+        return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
     def _validate(self) -> None:
         """Validate the (averaged) weights; keep them if they are the best so far."""
         position, settings = self.position, self.settings
-        if self.validation is None:
+        if self.validation is None or position.refit:
             return
         paused = time.monotonic()
         with averaged_weights(self.optimizer):
@@ -307,8 +344,8 @@ class _Loop:
         return patience is not None and self.position.stalls >= patience
 
     def _finish(self) -> None:
-        """Give the model its best weights, or without validation the last ones."""
-        if self.best is None:
+        """Give the model its best weights, or without validation or after a refit the last ones."""
+        if self.best is None or self.position.refit:
             with averaged_weights(self.optimizer):
                 self.best = {n: v.detach().clone() for n, v in self.model.state_dict().items()}
             self._save_weights(self.best)
@@ -330,6 +367,8 @@ class _Loop:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         moments, groups = optimizer_tensors(self.optimizer)
         tensors |= moments
+        for name, value in (self.validated or {}).items():
+            tensors[f"validated.{name}"] = value
         tensors["generator"] = torch.stack(gather(self.fabric, self.generator.get_state()))
         if self.state is not None:
             tensors |= dict(named_leaves(map_state(self._gather_rows, self.state)))
@@ -355,7 +394,9 @@ class _Loop:
             )
         weights, expected = select(tensors, "model."), self.model.state_dict()
         check_tensors(path, weights, expected)
-        self.position = Position.read(facts.get("position"), path, len(self.train))
+        refit = self.refit.batches if self.refit else self.train
+        most = max(len(self.train), len(refit))
+        self.position = Position.read(facts.get("position"), path, most)
         load_generator(path, tensors.get("generator"), self.generator, self.fabric)
         rows = self.train.rows if self.position.batch else 0  # each epoch starts from zeros
         self.state = load_state(path, tensors, self.model, rows, self.fabric)
@@ -365,10 +406,24 @@ class _Loop:
             self.best, _ = load_tensors(self.folder / WEIGHTS)
             check_tensors(self.folder / WEIGHTS, self.best, expected)
             self.scores = facts["scores"]  # type: ignore[assignment]
+        if self.position.refit:
+            self._restore_refit(path, select(tensors, "validated."), expected)
         if self.journal is not None and self.fabric.is_global_zero:
             self.journal.truncate(self.position.journal)
         event = {"event": "resume", "step": self.position.step, "epoch": self.position.epoch}
         self.record(event)
+
+    def _restore_refit(
+        self, path: Path, validated: dict[str, Tensor], expected: Mapping[str, Tensor]
+    ) -> None:
+        """Restore the weights before the refit, and return to them if more epochs are wanted."""
+        check_tensors(path, validated, expected)
+        self.validated = validated
+        if self.position.epoch <= self.settings.epochs and not self._stalled():
+            self.position.refit = self.position.batch = 0
+            self.best, self.validated = validated, None
+            self.model.load_state_dict(validated)
+            self._save_weights(validated)
 
     def _gather_rows(self, leaf: Tensor) -> Tensor:
         """Return the rows of all processes concatenated."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from torch import Tensor
+
 from elman.errors import FolderError
 from elman.train.settings import TrainingSettings
 
@@ -27,6 +29,7 @@ class Position:
     stalls: int = 0  # validations since the best
     plateaus: int = 0  # validations since the best or the last reduction
     reductions: int = 0
+    refit: int = 0  # epoch of the refit, 0 before it
     journal: int = 0  # bytes of the journal when the checkpoint was written
 
     @classmethod
@@ -38,7 +41,16 @@ class Position:
         """
         try:
             position = cls(**facts)  # type: ignore[arg-type]
-            counts = ("batch", "step", "best_step", "stalls", "plateaus", "reductions", "journal")
+            counts = (
+                "batch",
+                "step",
+                "best_step",
+                "stalls",
+                "plateaus",
+                "reductions",
+                "refit",
+                "journal",
+            )
             if position.epoch < 1 or any(getattr(position, name) < 0 for name in counts):
                 raise ValueError("a count is below zero")
             if position.batch >= batches:
@@ -55,17 +67,27 @@ class Position:
     @property
     def shown_epoch(self) -> int:
         """The epoch of the last step."""
-        return max(1, self.epoch - (self.batch == 0))
+        epoch = self.epoch - 1 + self.refit if self.refit else self.epoch
+        return max(1, epoch - (self.batch == 0))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of a run."""
+    """The outcome of a run.
+
+    Attributes:
+        reason: why it ended.
+        position: where it ended.
+        scores: scores of the best validation; None without validation.
+        signal: the signal that interrupted it; None for none.
+        validated: the weights of the best validation, if a refit has changed them.
+    """
 
     reason: Reason
     position: Position
-    scores: dict[str, float] | None  # of the best validation
+    scores: dict[str, float] | None
     signal: int | None = None
+    validated: dict[str, Tensor] | None = None
 
 
 def explain_divergence(

@@ -1,0 +1,56 @@
+"""Widen intervals where numbers are missing.  This file does not import torch.
+
+    q_p  becomes  q_0.5 + (1 + c m) (q_p - q_0.5)
+
+m is the share of missing numbers in the context.  c >= 0 is the smallest number with which the central interval holds as often on windows whose
+numbers are hidden at random as it holds on the complete ones.  Complete windows do not change.
+
+Shape legend: N windows, E numbers of a forecast, Q levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+CENTRAL = 0.1, 0.9  # levels of the interval, or those next to them
+
+Numbers = NDArray[np.float64]
+
+
+def find_widening(
+    missing: Numbers, y: Numbers, quantiles: Numbers, levels: Sequence[float]
+) -> float:
+    """Return c.
+
+    Args:
+        missing: (N,) shares of missing numbers; 0 for the complete windows.
+        y: (N, E) true numbers, NaN for none.
+        quantiles: (N, E, Q) predictions.
+        levels: rising, with 0.5.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.decode.widen import find_widening
+        >>> missing, draw = np.repeat([0.0, 0.5], 5000), np.random.default_rng(0)
+        >>> y = draw.normal(0, np.where(missing > 0, 3, 1))[:, None]
+        >>> quantiles = np.broadcast_to([-1.28, 0.0, 1.28], (10000, 1, 3))
+        >>> round(find_widening(missing, y, quantiles, [0.1, 0.5, 0.9]))
+        4
+    """
+    low, high = (int(np.abs(np.array(levels) - level).argmin()) for level in CENTRAL)
+    middle, share = quantiles[..., levels.index(0.5)], levels[high] - levels[low]
+    error = y - middle
+    half = np.where(error < 0, middle - quantiles[..., low], quantiles[..., high] - middle)
+    there = ~np.isnan(error) & (half > 0)
+    ratios = np.abs(error[there]) / half[there]
+    m = np.broadcast_to(missing[:, None], y.shape)[there]
+    if not (m == 0).any() or not (m > 0).any():
+        return 0.0
+    usual = np.quantile(ratios[m == 0], share)
+    if usual == 0:
+        return 0.0
+    wanted = (ratios[m > 0] / usual - 1) / m[m > 0]
+    return max(0.0, float(np.quantile(wanted, share)))
