@@ -282,7 +282,7 @@ class Table:
                     raise DataError(f"{rows.name}: column {name!r} has dates and numbers; fix it")
                 parsed = Parsed.join(stamps)
                 known_clock = clock or Clock.find(parsed, ds_format, zone, seconds=kind == "moment")
-                moments, offsets, unread = known_clock.read(parsed)
+                moments, offsets, unread = known_clock.read(parsed, whole=kind == "stamp")
                 bad |= {n: f"column {name!r} {known_clock.why(parsed, n)}" for n in unread}
                 known_clock = replace(known_clock, text=parsed.text, days=parsed.days)
                 whole.columns[name] = Column(moments, clock=known_clock, offsets=offsets)

@@ -283,7 +283,7 @@ def _build(grid: Grid, source: SeriesSource, rejects: Rejects) -> SeriesTable:
     categories = {
         name: words for name in names if name in columns and (words := columns[name].words)
     }
-    _note_missing(grid, names, values)
+    _note_missing(grid, source, values)
     each = [(name,) for name in targets] if source.wide else [targets]
     series, gaps, empty = [], [], list[tuple[int, str]]()
     for low, high in pairwise(grid.borders.tolist()):
@@ -325,14 +325,35 @@ def _values(grid: Grid, name: str) -> Numbers:
     return np.full(len(grid.code), np.nan) if column is None else column.values
 
 
-def _note_missing(grid: Grid, names: Sequence[str], values: Numbers) -> None:
-    for name, column in zip(names, values.T, strict=True):
-        gone = np.isnan(column)
+def _note_missing(grid: Grid, source: SeriesSource, values: Numbers) -> None:
+    """Add a note for each column in which values are missing.
+
+    In rows of the future, targets and columns that are known of the past only are not missing.
+    """
+    future = _future(grid, source, values) & source.ahead
+    for n, name in enumerate((*source.targets, *source.covariates)):
+        gone = np.isnan(values[:, n])
+        ahead = future[:, n] if n < len(source.targets) else future.all(1)
+        if not gone[ahead].all():  # known of the future, too
+            ahead = np.zeros_like(gone)
+        gone, count = gone & ~ahead, int((~ahead).sum())
         if gone.any() and name in grid.columns.columns:
             grid.notes.append(
-                f"{name}: {int(gone.sum()):,} of {len(gone):,} values are missing, the first "
+                f"{name}: {int(gone.sum()):,} of {count:,} values are missing, the first "
                 f"at {grid.place(int(gone.argmax()))}; they are masked"
             )
+
+
+def _future(grid: Grid, source: SeriesSource, values: Numbers) -> NDArray[np.bool_]:
+    """Return the rows (N, targets) after the last number of their series."""
+    there = ~np.isnan(values[:, : len(source.targets)])
+    if not source.wide:  # the targets end together
+        there = np.broadcast_to(there.any(1, keepdims=True), there.shape)
+    future = np.empty(there.shape, dtype=bool)
+    for low, high in pairwise(grid.borders.tolist()):
+        later = np.logical_or.accumulate(there[low:high][::-1])[::-1]  # a number here or later
+        future[low:high] = ~later
+    return future
 
 
 def _split(whole: Series, targets: Sequence[str]) -> list[Series]:

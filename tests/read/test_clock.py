@@ -454,6 +454,28 @@ def test_a_day_whose_midnight_clocks_skip_is_a_day(zone: str) -> None:
     assert str(read(in_utc, zone=zone).frequency) == "D"
 
 
+@pytest.mark.parametrize(
+    ("ds", "frequency", "after"),
+    [
+        ([1700000000.5 + n for n in range(4)], "s", "2023-11-14 22:13:24.500"),
+        (["1700000000.5", "1700000001", "1.7000000015e9"], "500ms", "2023-11-14 22:13:22.000"),
+        (["1700000000000.25", "1700000000000.5"], "250us", "2023-11-14 22:13:20.000750"),
+    ],
+)
+def test_units_since_1970_may_have_a_fraction(ds: list[Any], frequency: str, after: str) -> None:
+    table = read(ds)
+    assert (str(table.frequency), following(table)[0]) == (frequency, after)
+
+
+def test_numbers_with_a_fraction_are_no_steps() -> None:
+    wanted = "is 0.5, expected a date such as 2024-03-01 05:00 or a whole number"
+    assert wanted in complaint([0.5, 1.0, 1.5])
+    assert wanted in complaint([0.5, 1.0, 1.5], ds_format="step")
+    source = SeriesSource({"ds": [1700000000.5], "y": [1.0]})
+    with pytest.raises(DataError, match="is 1700000000.5, expected a whole number as in other"):
+        source.read(Rejects(None), like=read([1, 2, 3]))
+
+
 def test_a_zone_needs_stamps() -> None:
     assert "the stamps are plain steps, which have no zone" in complaint([1, 2, 3], zone="UTC")
     with pytest.raises(ArgumentError, match="zone=UTC: rows are steps"):

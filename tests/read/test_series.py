@@ -108,6 +108,19 @@ def test_what_is_missing_is_masked_and_said(tmp_path: Path) -> None:
     ]
 
 
+def test_rows_of_the_future_are_not_missing_numbers() -> None:
+    rows = {
+        "ds": [1, 2, 3, 4, 5], "y": [1, None, 3, None, None], "past": [0, 1, 2, None, None],
+        "future": [0, 1, 0, 1, None],
+    }  # fmt: skip
+    source = SeriesSource(rows, covariates=("past", "future"), ahead=True)
+    masked = "the first at row {}; they are masked"
+    assert source.read(Rejects(None)).notes[1:] == [
+        f"y: 1 of 3 values are missing, {masked.format(1)}",
+        f"future: 1 of 5 values are missing, {masked.format(4)}",
+    ]
+
+
 def test_rows_out_of_order_are_sorted_and_said() -> None:
     found = read({"ds": [DAYS[0], DAYS[2], DAYS[1]], "y": [1, 3, 2]})
     assert numbers(found) == [[1, 2, 3]]
