@@ -9,6 +9,15 @@ from typing import Any
 from elman.errors import ArgumentError
 
 
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be encoded: it has no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def text_of_argument(value: object, name: str) -> str:
     """Return a text that can be encoded; raise an ArgumentError for anything else.
 
@@ -20,10 +29,8 @@ def text_of_argument(value: object, name: str) -> str:
     """
     if not isinstance(value, str):
         raise ArgumentError(f"{name} must be a text, got {type(value).__name__}")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise ArgumentError(f"{name} is not valid Unicode: half a surrogate pair") from error
+    if not is_unicode(value):
+        raise ArgumentError(f"{name} is not valid Unicode: it has half a surrogate pair")
     return value
 
 

@@ -24,6 +24,7 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from elman.arguments import is_unicode
 from elman.errors import ArgumentError, DataError
 from elman.read.files import files_below, is_packed, is_path, kind_of, reading, size_of
 from elman.read.tables import (
@@ -291,15 +292,6 @@ def checked_text(value: object, where: str) -> str:
             what = f"the byte 0x{half - 0xDC00:02X}"
         raise DataError(f"{where} has {what}, which is not text; fix it or name the encoding")
     return value
-
-
-def is_unicode(text: str) -> bool:
-    """Return whether a text can be encoded: it has no half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def file_blocks(file: Path, advance: Advance, *, unpack: bool = True) -> Iterator[bytes]:

@@ -12,12 +12,12 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from elman.arguments import list_of_argument
+from elman.arguments import list_of_argument, text_of_argument
 from elman.errors import ArgumentError, FolderError, UntrainedError
 from elman.manifest import WEIGHTS
 from elman.read.files import path_of
 from elman.read.rows import check_new
-from elman.read.text import is_unicode
+from elman.report.terminal import tell
 from elman.tasks.folder import (
     CONFIG,
     METRICS,
@@ -135,23 +135,34 @@ class Estimator(NetworkSettings):
         epochs: int | None = None,
         show: bool = False,
     ) -> Task:
-        """Go on with a run from its last checkpoint, to the same result as without the stop.
+        """Continue a run from its last checkpoint, with the same result as without the stop.
+
+        With another number of epochs and `schedule="cosine"`, the learning rate of the remaining
+        steps is that of a run of this number of epochs.  The steps already taken had another one,
+        so the result is not that of one such run; with any other schedule it is.
 
         Args:
-            folder: the run.
-            learning_rate: another one, for example after a divergence.
-            epochs: train to another number of epochs.
-            show: show progress on the terminal.
+            folder: folder of the run.
+            learning_rate: new learning rate, for example after a divergence.
+            epochs: new total number of epochs.
+            show: whether to show progress on the terminal.
 
         Raises:
             FolderError: there is no run in the folder.
-            DataError: the data are gone or have changed.
+            DataError: the data are missing or have changed.
         """
         folder = path_of(folder, "folder")
         model = cls._from_config(read_config(folder), folder)
+        before = model.settled()
         model.learning_rate = model.learning_rate if learning_rate is None else learning_rate
         model.epochs = model.epochs if epochs is None else epochs
         model.check()
+        other = epochs not in (None, before.epochs) and before.schedule == "cosine"
+        if other and show and is_first():
+            tell(
+                f"schedule=cosine was set for epochs={before.epochs} and now goes over "
+                f"epochs={epochs}, so the result is not that of one run with epochs={epochs}"
+            )
         with locked(folder) if is_first() else contextlib.nullcontext():
             if is_first():
                 check_can_go_on(folder)
@@ -302,11 +313,6 @@ def check_names(what: str, names: object) -> None:
 
 
 def checked_texts(texts: Sequence[str]) -> list[str]:
-    """The same as a list; ArgumentError if it is one text, or something in it is none."""
+    """Return texts as a list; raise an ArgumentError for a single text, or a value that is none."""
     checked = list_of_argument(texts, "text", "texts")
-    for number, text in enumerate(checked):
-        if not isinstance(text, str):
-            raise ArgumentError(f"texts must be text, got {type(text).__name__} at {number}")
-        if not is_unicode(text):
-            raise ArgumentError(f"text {number} is not valid Unicode: half a surrogate pair")
-    return checked
+    return [text_of_argument(text, f"text {number}") for number, text in enumerate(checked)]

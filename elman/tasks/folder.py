@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import elman
-from elman.errors import FolderError
+from elman.errors import DataError, FolderError
 from elman.manifest import (
     CHECKPOINT,
     MANIFEST,
@@ -35,7 +35,7 @@ from elman.manifest import (
     start_manifest,
     write_part,
 )
-from elman.read.text import is_unicode
+from elman.arguments import is_unicode
 
 Index = TypeVar("Index")
 
@@ -124,7 +124,7 @@ def check_can_go_on(folder: Path) -> None:
 
 
 def relative_to(folder: Path, path: str) -> str:
-    """A path as it is seen from a folder; absolute where the two are on different drives."""
+    """Return a path relative to a folder; absolute if the two are on different drives."""
     try:
         return os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
     except ValueError:
@@ -132,8 +132,27 @@ def relative_to(folder: Path, path: str) -> str:
 
 
 def found_from(folder: Path, path: str) -> Path:
-    """The file that `relative_to` names."""
+    """Return the absolute path that `relative_to` described."""
     return Path(os.path.normpath(folder.resolve() / path))
+
+
+def find_data(path: str, part: str) -> str:
+    """Return the path of a run's data as a user of the current folder would write it.
+
+    Args:
+        path: the absolute path.
+        part: the part of the data, such as train.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    short = min(path, relative_to(Path(), path), key=len)
+    if not Path(path).exists():
+        raise DataError(
+            f"{short}: is missing, it holds the {part} data of this run; put it back, or train "
+            "again with another out"
+        )
+    return short
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from elman.errors import DataError
 from elman.read.files import is_path, path_of
 from elman.read.rows import NOWHERE, Rejects, Rows, check_new
 from elman.read.sentences import Sentences
+from elman.tasks.folder import find_data
 
 NAMES = ("train", "validation", "test")
 IN_MEMORY = "in memory"  # the key of lists
@@ -99,35 +100,37 @@ def read_one(source: S, rejects: str | Path | None, collect: Callable[[S, Reject
 
 
 def given_before(described: Mapping[str, Any]) -> tuple[dict[str, object], Path | None]:
-    """The data that a run was given, for a later session, and where its bad rows go.
+    """Return the data that a run was given, and the file for its bad rows, to resume the run.
 
-    The first session has written the bad rows down, so they go nowhere now: a resume writes to no
-    path that a config names.
+    The first session has written the bad rows to a file, so they are discarded now: a resumed run
+    writes to no path that a config names.
 
     Raises:
-        DataError: a part was given in memory.
+        DataError: a part was given in memory, or its file is missing.
     """
     for name in NAMES:
         if described.get(f"{name}_key") == IN_MEMORY or (name == "train" and name not in described):
             raise DataError(
-                f"the {name} data were given in memory and are gone; train from files to be able "
-                "to go on later"
+                f"the {name} data were given in memory and are gone; a run can only be resumed if "
+                "its data are files"
             )
-    found = {name: described[name] for name in NAMES if name in described}
-    given: dict[str, object] = {
-        name: (paths, None) if isinstance(paths, str) else tuple(paths)
-        for name, paths in found.items()
-    }
+    given: dict[str, object] = {}
+    for name in NAMES:
+        if name in described:
+            paths = described[name]
+            pair = (paths, None) if isinstance(paths, str) else tuple(paths)
+            given[name] = tuple(None if path is None else find_data(path, name) for path in pair)
     return given, NOWHERE if described.get("rejects") else None
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse data that have changed with a DataError."""
+    """Raise a DataError if the data have changed since an earlier session."""
     for name in NAMES:
         if before.get(f"{name}_key") != now.get(f"{name}_key"):
+            path = find_data((before.get(name) or before["train"])[0], name)
             raise DataError(
-                f"{before[name][0]}: has changed since the run began; put the old data back, or "
-                "train anew with another out"
+                f"{path}: has changed since the run began; put the old data back, or train again "
+                "with another out"
             )
 
 

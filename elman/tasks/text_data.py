@@ -13,6 +13,8 @@ from elman.encode.text import Tokens, Vocabulary, choose_tokens
 from elman.errors import DataError
 from elman.read.split import Pieces, hold_out
 from elman.report.progress import reading_bar
+from elman.tasks.folder import find_data
+from elman.tasks.parts import NAMES
 
 if TYPE_CHECKING:
     from elman.tasks.language_model import LanguageModel, Text
@@ -93,21 +95,30 @@ def prepare(
 def find_again(
     model: LanguageModel, data: dict[str, str], vocabulary: Vocabulary, *, show: bool = False
 ) -> TextData:
-    """The same texts as in `TextData.describe`, in a later session.
+    """Read the texts of a run again, to resume it.
+
+    Args:
+        model: the language model.
+        data: the result of `TextData.describe`.
+        vocabulary: the vocabulary of the run.
+        show: whether to show progress.
 
     Raises:
-        DataError: a text is gone or has changed.
+        DataError: a text is missing or has changed.
     """
-    for name in ("train", "validation", "test"):
+    for name in NAMES:
         if not data.get(f"{name}_key", HELD).endswith(HELD) and name not in data:
             raise DataError(
-                f"the {name} text was given in memory and is gone; train from files to be able "
-                "to go on later"
+                f"the {name} text was given in memory and is gone; a run can only be resumed if "
+                "its texts are files"
             )
-    validation, test = data.get("validation"), data.get("test")
-    found = prepare(model, data["train"], validation, test, vocabulary=vocabulary, show=show)
+    paths = {name: find_data(data[name], name) for name in NAMES if name in data}
+    found = prepare(
+        model, paths["train"], paths.get("validation"), paths.get("test"), vocabulary=vocabulary,
+        show=show,
+    )  # fmt: skip
     for name, key in found.keys.items():
-        _check_same(data, name, key)
+        _check_same(data | paths, name, key)
     return found
 
 
@@ -129,7 +140,7 @@ def _check_same(data: dict[str, str], name: str, key: str) -> None:
     if data.get(f"{name}_key") != key:
         raise DataError(
             f"{data.get(name, data['train'])}: has changed since the run began; "
-            "put the old text back, or train anew with another out"
+            "put the old text back, or train again with another out"
         )
 
 

@@ -201,6 +201,27 @@ def test_a_folder_that_moves_with_its_data_still_resumes(base: Path, run: Path) 
         (base / "hidden").rename(base / "data")
 
 
+def test_a_resume_names_files_as_the_current_folder_sees_them(
+    base: Path, copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (base / "data").rename(base / "hidden")
+    try:
+        for folder, path in ((base, "data/table.csv"), (base / "hidden", "../data/table.csv")):
+            monkeypatch.chdir(folder)
+            assert main(["resume", str(copy), "--epochs", "3"]) == 2
+            assert f"elman: {path}: is missing" in capsys.readouterr().err
+    finally:
+        (base / "hidden").rename(base / "data")
+
+
+def test_a_resume_tells_that_a_cosine_goes_over_another_number_of_epochs(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for epochs, told in (("3", 1), ("3", 0)):
+        assert main(["resume", str(copy), "--epochs", epochs]) == 0
+        assert capsys.readouterr().err.count("not that of one run with epochs=3") == told
+
+
 def test_a_resume_touches_no_file_that_a_config_names(copy: Path, tmp_path: Path) -> None:
     victim = tmp_path / "empty"
     victim.write_text("")
