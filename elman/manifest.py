@@ -161,9 +161,9 @@ def _differs(folder: Path, name: str, parts: Parts) -> bool:
 
 
 def _is_entry(name: str, contents: object) -> bool:
-    beside = name == Path(name).name  # no path that leads out of the folder
+    plain = name == Path(name).name  # no path that leads out of the folder
     return (
-        beside
+        plain
         and isinstance(contents, list)
         and all(
             one is None

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from elman.errors import ArgumentError, DataError
 from elman.read.clock import Clock
-from elman.read.columns import Column, Columns
+from elman.read.columns import Columns
+from elman.read.convert import Column
 from elman.read.frequency import DAY, ENDS, Frequency, Stamps
 from elman.read.rows import Rejects
 
@@ -242,8 +243,8 @@ class Grid:
             closed = "" if frequency.base < DAY else f" ({frequency.closed})"
             return f"it is in closed times{closed}; train with closed=none, or drop the row"
         apart = np.diff(stamps).astype(np.int64) if stamps.dtype.kind == "M" else np.ones(1)
-        beside = np.minimum(apart % DAY, -apart % DAY)
-        if frequency.size % DAY == 0 and beside.any() and bool((beside <= SHIFT).all()):
+        shift = np.minimum(apart % DAY, -apart % DAY)
+        if frequency.size % DAY == 0 and shift.any() and bool((shift <= SHIFT).all()):
             return (
                 "if these are midnights of a time zone, set it, such as zone=Europe/Berlin (--zone)"
             )

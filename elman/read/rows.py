@@ -22,14 +22,12 @@ from typing import NamedTuple, TextIO
 
 from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, DataError
+from elman.read.characters import Advance, file_blocks, ignore
 from elman.read.files import files_below, is_path, kind_of, path_of, size_of
 from elman.read.tables import TABLES, USUAL
 from elman.read.text import (
-    Advance,
     TextSource,
     checked_text,
-    file_blocks,
-    ignore,
     table_head,
     table_values,
     text_lines,
@@ -53,7 +51,7 @@ class Rows:
     Args:
         source: a table, a folder of folders, a file of lines, or a list of values.
         columns: names of the columns in a table.
-        beside: parallel files or lists of the other columns.
+        parallel: parallel files or lists of the other columns.
         folders: whether a folder of folders is a source; its names are then the last column.
         encoding: encoding of the files.
         lenient: whether bytes that are not text are an error of their row instead of the file.
@@ -65,7 +63,7 @@ class Rows:
 
     Example:
         >>> from elman.read.rows import Rows
-        >>> rows = Rows(["so good", "so bad"], ["text", "label"], beside=[[1, 0]])
+        >>> rows = Rows(["so good", "so bad"], ["text", "label"], parallel=[[1, 0]])
         >>> [row.values for row in rows.read()]
         [('so good', 1), ('so bad', 0)]
     """
@@ -75,7 +73,7 @@ class Rows:
         source: Column,
         columns: Sequence[str],
         *,
-        beside: Sequence[Column] = (),
+        parallel: Sequence[Column] = (),
         folders: bool = False,
         encoding: str = "utf-8",
         lenient: bool = False,
@@ -85,7 +83,7 @@ class Rows:
         self.delimiter = delimiter
         self.folders = folders
         self.lists: list[list[object]] = []
-        given = [source, *beside]
+        given = [source, *parallel]
         paths = [Path(one) for one in given if is_path(one)]
         if len(paths) == len(given):
             self.kind, self.files = self._find(paths)

@@ -358,9 +358,9 @@ def _future(grid: Grid, source: SeriesSource, values: Numbers) -> NDArray[np.boo
 
 def _split(whole: Series, targets: Sequence[str]) -> list[Series]:
     """Split into one series per target, each with all covariates."""
-    beside = whole.values[:, len(targets) :]
+    covariates = whole.values[:, len(targets) :]
     return [
-        Series(name, whole.start, np.concatenate([whole.values[:, n, None], beside], axis=1))
+        Series(name, whole.start, np.concatenate([whole.values[:, n, None], covariates], axis=1))
         for n, name in enumerate(targets)
     ]
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from elman.errors import ArgumentError, DataError
-from elman.read.text import Advance, TextSource
+from elman.read.characters import Advance
+from elman.read.text import TextSource
 
 Pieces = Iterator[tuple[str, bool]]  # text, and whether a document ends with it
 

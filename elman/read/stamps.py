@@ -122,7 +122,9 @@ def parse(values: Sequence[object], form: str | None = None) -> Parsed:
     whole_numbers = form in UNITS or form == STEP
     if (form is None or whole_numbers) and (quick := _parse_all(values)) is not None:
         return quick
-    if (form is None or form in UNITS) and (fractions := _parse_fractions(values, form)) is not None:
+    if (form is None or form in UNITS) and (
+        fractions := _parse_fractions(values, form)
+    ) is not None:
         return fractions
     steps = [_step(value) for value in values]
     whole = sum(step is not None for step in steps)

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import elman
+from elman.arguments import is_unicode
 from elman.errors import DataError, FolderError
 from elman.manifest import (
     CHECKPOINT,
@@ -35,7 +36,6 @@ from elman.manifest import (
     start_manifest,
     write_part,
 )
-from elman.arguments import is_unicode
 
 Index = TypeVar("Index")
 

@@ -279,8 +279,9 @@ class LanguageModel(LanguageSettings, Estimator):
 
     def _source(self, text: Text, *, any_kind: bool = False) -> TextSource:
         """The documents of a text; `any_kind` allows plain text beside a column."""
-        from elman.read.columns import column_of, is_frame
+        from elman.read.columns import column_of
         from elman.read.files import is_path, kind_of
+        from elman.read.frames import is_frame
         from elman.read.tables import TABLES
         from elman.read.text import TextSource
 

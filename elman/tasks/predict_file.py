@@ -69,7 +69,9 @@ def predict_file(
     if rejects is not None and rejects.resolve() in ours:
         raise ArgumentError(f"{rejects}: is the file for what is predicted; name another one")
     if part.exists() and not about.exists():
-        raise FolderError(f"{part}: exists already and was not written by Elman; name another file for out")
+        raise FolderError(
+            f"{part}: exists already and was not written by Elman; name another file for out"
+        )
     facts = {"model": _identity(model), "data": job.rows.fingerprint(), "search": repr(search)}
     try:
         goes_on = part.exists() and _same(about, facts)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from elman.arguments import list_of_argument, text_of_argument
 from elman.encode.words import WordEmbed, WordIndex
 from elman.errors import ArgumentError, DataError, FolderError
-from elman.read.columns import Table, column_of, is_frame
+from elman.read.columns import Table, column_of
 from elman.read.files import is_path
+from elman.read.frames import is_frame
 from elman.read.rows import Rejects
 from elman.read.sentences import Sentences
 from elman.report.spans import has_spans, score_spans
@@ -48,15 +49,15 @@ class SentenceInputs:
     @staticmethod
     def look(model: Tagger, given: Any, *, lenient: bool = False) -> Sentences:
         """Sentences and tags from what a user gives: a source, or a source and tags."""
-        source, beside = given if isinstance(given, tuple) else (given, None)
+        source, tags = given if isinstance(given, tuple) else (given, None)
         if is_frame(source):
-            names = [model.words or "words", *([model.tags or "tags"] if beside is None else [])]
+            names = [model.words or "words", *([model.tags or "tags"] if tags is None else [])]
             source, *rest = Table(source).rows(names).lists
-            beside = rest[0] if rest else beside
-        if beside is None and not is_path(source):
+            tags = rest[0] if rest else tags
+        if tags is None and not is_path(source):
             raise ArgumentError("sentences in a list need their tags: fit(sentences, tags)")
         return Sentences(
-            source, model.words, model.tags or "", beside=beside, encoding=model.encoding,
+            source, model.words, model.tags or "", parallel=tags, encoding=model.encoding,
             lenient=lenient, delimiter=model.delimiter,
         )  # fmt: skip
 

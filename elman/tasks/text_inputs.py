@@ -18,8 +18,9 @@ from elman.encode.vectors import read_vectors
 from elman.errors import ArgumentError, DataError, FolderError
 from elman.model import SequenceModel
 from elman.optional import absent
-from elman.read.columns import Table, column_of, is_frame
+from elman.read.columns import Table, column_of
 from elman.read.files import is_path, kind_of
+from elman.read.frames import is_frame
 from elman.read.rows import Rejects, Rows, text_of
 from elman.read.tables import TABLES
 from elman.recur.stack import Stack
@@ -76,17 +77,17 @@ class TextInputs:
         if is_frame(source) and labels is None:
             return Table(source).rows([model.text, model.label])
         source = column_of(source, model.text)
-        beside = () if labels is None else (columns_set(labels, several=model.several),)
+        parallel = () if labels is None else (columns_set(labels, several=model.several),)
         paths = [one for one in (source, labels) if is_path(one)]
         if len(paths) == 2 and all(kind_of(Path(path)) in TABLES for path in paths):
             raise ArgumentError(
                 f"{source}: two tables are recordings and their labels: name the columns of the "
                 "numbers by channels, or what a row measures by variable; texts take one table"
             )
-        if not beside and not is_path(source):
+        if not parallel and not is_path(source):
             raise ArgumentError("texts in a list need their labels: fit(texts, labels)")
         return Rows(
-            source, [model.text, model.label], beside=beside, folders=True,
+            source, [model.text, model.label], parallel=parallel, folders=True,
             encoding=model.encoding, lenient=lenient, delimiter=model.delimiter,
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A translator's run: its pairs, scores beside a baseline, pictures of attention, and card."""
+"""A translator's run: its pairs, scores, baseline, pictures of attention, and card."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.turns import join_turns, split_turns
 from elman.errors import ArgumentError, DataError
 from elman.manifest import CHECKPOINT
-from elman.read.columns import Table, column_of, is_frame
+from elman.read.columns import Table, column_of
 from elman.read.files import is_path
+from elman.read.frames import is_frame
 from elman.read.rows import Rejects, Row, Rows, text_of
 from elman.report.overlap import missing_scores, score_each, score_texts
 from elman.seq2seq import NOTHING, Seq2Seq
@@ -125,17 +126,17 @@ def _begin_as(network: Seq2Seq, earlier: LanguageModel | None) -> None:
 
 
 def _rows(model: Translator, given: object, *, lenient: bool = False) -> Rows:
-    source, beside = given if isinstance(given, tuple) else (given, None)
+    source, targets = given if isinstance(given, tuple) else (given, None)
     columns = [model.source, model.target]
-    if is_frame(source) and beside is None:
+    if is_frame(source) and targets is None:
         return Table(source).rows([model.conversation] if model.kind == "dialogue" else columns)
     source = column_of(source, model.source)
-    if model.kind == "dialogue" and beside is None:
+    if model.kind == "dialogue" and targets is None:
         columns = [model.conversation]
-    elif beside is None and not is_path(source):
+    elif targets is None and not is_path(source):
         raise ArgumentError("sources in a list need their targets: fit(sources, targets)")
     return Rows(
-        source, columns, beside=() if beside is None else (beside,), encoding=model.encoding,
+        source, columns, parallel=() if targets is None else (targets,), encoding=model.encoding,
         lenient=lenient, delimiter=model.delimiter,
     )  # fmt: skip
 

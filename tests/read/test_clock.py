@@ -472,7 +472,7 @@ def test_numbers_with_a_fraction_are_no_steps() -> None:
     assert wanted in complaint([0.5, 1.0, 1.5])
     assert wanted in complaint([0.5, 1.0, 1.5], ds_format="step")
     source = SeriesSource({"ds": [1700000000.5], "y": [1.0]})
-    with pytest.raises(DataError, match="is 1700000000.5, expected a whole number as in other"):
+    with pytest.raises(DataError, match=r"is 1700000000\.5, expected a whole number as in other"):
         source.read(Rejects(None), like=read([1, 2, 3]))
 
 

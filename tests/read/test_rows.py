@@ -38,10 +38,10 @@ def test_the_same_rows_from_every_kind_of_source(tmp_path: Path) -> None:
         assert values(Rows(tmp_path / name, COLUMNS)) == pairs
     (tmp_path / "texts").write_text("\n".join(a for a, _ in pairs) + "\n")
     (tmp_path / "labels").write_text("\n".join(b for _, b in pairs))
-    parallel = Rows(tmp_path / "texts", COLUMNS, beside=[tmp_path / "labels"])
+    parallel = Rows(tmp_path / "texts", COLUMNS, parallel=[tmp_path / "labels"])
     assert values(parallel) == pairs
     assert [row.place for row in parallel.read()][2] == f"{tmp_path / 'texts'}: line 3"
-    assert values(Rows([a for a, _ in pairs], COLUMNS, beside=[[b for _, b in pairs]])) == pairs
+    assert values(Rows([a for a, _ in pairs], COLUMNS, parallel=[[b for _, b in pairs]])) == pairs
     for n, (text, label) in enumerate(pairs):
         folder = tmp_path / "folders" / label
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,15 +116,15 @@ def test_sources_that_cannot_be_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="a file of text has no columns text and label"):
         Rows(tmp_path / "a.txt", COLUMNS)
     with pytest.raises(DataError, match=r"b.txt: has 1 lines and .*a.txt more"):
-        values(Rows(tmp_path / "a.txt", COLUMNS, beside=[tmp_path / "b.txt"]))
+        values(Rows(tmp_path / "a.txt", COLUMNS, parallel=[tmp_path / "b.txt"]))
     with pytest.raises(DataError, match=r"expected files in .*/NAME/"):
         Rows(tmp_path, COLUMNS, folders=True)
     with pytest.raises(DataError, match="a folder, expected a table or two files"):
         Rows(tmp_path, COLUMNS)
     with pytest.raises(ArgumentError, match="one length, got 2 in text, 1 in label"):
-        Rows(["a", "b"], COLUMNS, beside=[[1]])
+        Rows(["a", "b"], COLUMNS, parallel=[[1]])
     with pytest.raises(ArgumentError, match="all be files or all be lists"):
-        Rows(["a"], COLUMNS, beside=[tmp_path / "a.txt"])
+        Rows(["a"], COLUMNS, parallel=[tmp_path / "a.txt"])
     with pytest.raises(DataError, match="No such file"):
         Rows(tmp_path / "none.txt", COLUMNS)
 
@@ -182,7 +182,7 @@ def test_a_table_beside_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\na,b\n")
     (tmp_path / "b.txt").write_text("a\nb\n")
     with pytest.raises(ArgumentError, match=r"a\.csv: a table beside another file; give one"):
-        Rows(tmp_path / "b.txt", COLUMNS, beside=[tmp_path / "a.csv"])
+        Rows(tmp_path / "b.txt", COLUMNS, parallel=[tmp_path / "a.csv"])
 
 
 def test_an_encoding_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_an_encoding_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_a_carriage_return_alone_ends_no_line_of_parallel_files(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"one\rtwo\r\nthree\n\r\nfour\r")
     (tmp_path / "b").write_bytes(b"eins zwei\ndrei\n\nvier")
-    found = [row.values for row in Rows(tmp_path / "a", ["a", "b"], beside=[tmp_path / "b"]).read()]
+    found = [row.values for row in Rows(tmp_path / "a", ["a", "b"], parallel=[tmp_path / "b"]).read()]
     assert found == [("one\rtwo", "eins zwei"), ("three", "drei"), ("", ""), ("four\r", "vier")]
 
 

@@ -38,9 +38,9 @@ def test_the_same_sentences_from_every_kind_of_source(tmp_path: Path) -> None:
         Sentences(tmp_path / "a.conllu"),
         Sentences(tmp_path / "a.conll"),
         Sentences(tmp_path / "b.conll", "1", "2"),
-        Sentences(tmp_path / "words", beside=tmp_path / "tags"),
+        Sentences(tmp_path / "words", parallel=tmp_path / "tags"),
         Sentences(tmp_path / "a.jsonl"),
-        Sentences([words for words, _ in SENTENCES], beside=[tags for _, tags in SENTENCES]),
+        Sentences([words for words, _ in SENTENCES], parallel=[tags for _, tags in SENTENCES]),
     ):
         assert values(found) == SENTENCES
     xpos = Sentences(tmp_path / "a.conllu", tags="xpos")
@@ -85,7 +85,7 @@ def test_a_no_break_space_is_part_of_a_word(tmp_path: Path) -> None:
     assert values(Sentences(tmp_path / "a.conll")) == wanted
     (tmp_path / "words").write_text("10\u00a0000 people\n")
     (tmp_path / "tags").write_text("NUM NOUN\n")
-    assert values(Sentences(tmp_path / "words", beside=tmp_path / "tags")) == wanted
+    assert values(Sentences(tmp_path / "words", parallel=tmp_path / "tags")) == wanted
 
 
 def test_a_line_with_more_columns_than_those_before_it_is_named(tmp_path: Path) -> None:
