@@ -814,7 +814,7 @@ def test_what_is_no_model_folder_is_refused(
     rest = [book] if command == "evaluate" else COMMANDS[command]
     (tmp_path / "empty").mkdir()
     refused(command, tmp_path / "none", *rest, says=f"{tmp_path / 'none'}: there is no such folder")
-    refused(command, tmp_path / "empty", *rest, says="empty: is no model folder")
+    refused(command, tmp_path / "empty", *rest, says="empty: is not a model folder")
     refused(command, book, *rest, says=f"{book}: there is no such folder")
 
 
@@ -862,7 +862,7 @@ def test_help_is_quick_because_it_imports_nothing_heavy(
 def test_the_program_ends_with_the_code_of_its_command(tmp_path: Path) -> None:
     done = python("-m", "elman", "info", str(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"elman: {tmp_path}: is no model folder")
+    assert done.stderr.startswith(f"elman: {tmp_path}: is not a model folder")
     assert python("-m", "elman", "--version").returncode == 0
 
 

@@ -1,7 +1,7 @@
-"""The training, validation and test data of a task: what is read, held out, and found again.
+"""The training, validation and test data of a task: read, hold out, and read again.
 
-What a later session needs stands in `described`: for every part a key, which says whether it is
-still the same, and the files, if it was no list.
+`described` holds what is needed to resume a run: for every part a key that identifies its content,
+and its files unless it was given in memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from elman.read.sentences import Sentences
 from elman.tasks.folder import find_data
 
 NAMES = ("train", "validation", "test")
-IN_MEMORY = "in memory"  # the key of lists
+IN_MEMORY = "in memory"  # key of data that were not given as files
 
 
 class Source(Protocol):
@@ -28,14 +28,14 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for messages."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """None for lists."""
+        """Files of the source; none for data in memory."""
 
     def fingerprint(self) -> str:
-        """Hash of the content and of how it is read."""
+        """Return a hash of the content and of the settings of reading."""
 
 
 S = TypeVar("S", bound=Source)
@@ -44,7 +44,13 @@ P = TypeVar("P")
 
 @dataclass
 class Parts(Generic[P]):
-    """What was read, by name, what a later session needs, and what there is to say."""
+    """The data of a task.
+
+    Attributes:
+        data: the parts that were given, by name.
+        described: what is needed to resume a run.
+        notes: messages for the user.
+    """
 
     data: dict[str, P]
     described: dict[str, Any]
@@ -58,14 +64,14 @@ def read_parts(
     collect: Callable[[S, Rejects, P | None], P],
     unit: str,
 ) -> Parts[P]:
-    """Read what a user gave; bad rows go to the file `rejects`.
+    """Read the data that a user gave; bad rows are written to the file `rejects`.
 
     Args:
-        given: the parts that are there, by name: a path, a list, or a pair of these.
-        rejects: None to stop at a bad row.
-        look: to what can be read.
-        collect: everything in it, given the training part where that was read before.
-        unit: of what, for people.
+        given: the parts by name: a path, a list, or a pair of these; None for none.
+        rejects: file for bad rows; None to stop at a bad row.
+        look: opens a part as a source.
+        collect: reads a source, given the training part if it was read before.
+        unit: what a row is, in the plural, for messages.
     """
     sources = {name: look(one) for name, one in given.items() if one is not None}
     described: dict[str, Any] = {"name": sources["train"].name}
@@ -86,12 +92,12 @@ def read_parts(
     if rejects is not None:
         described["rejects"] = True
         where = "" if rejects == NOWHERE else f": see {rejects.name}"
-        notes += [f"{bad.count} bad {unit} are skipped{where}"] if bad.count else []
+        notes += [f"bad {unit} that are skipped: {bad.count:,}{where}"] if bad.count else []
     return Parts(data, described, notes)
 
 
 def read_one(source: S, rejects: str | Path | None, collect: Callable[[S, Rejects], P]) -> P:
-    """What is in a source; bad rows go to the file `rejects`, None to stop at one."""
+    """Read a source; bad rows are written to the file `rejects`; None to stop at a bad row."""
     path = None if rejects is None else path_of(rejects, "skip_bad_rows")
     if path is not None:
         check_new(path, overwrite=False)
@@ -135,10 +141,10 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 
 def hold_out(count: int, share: float, *, seed: int, unit: str) -> tuple[list[int], list[int]]:
-    """Which of so many are for training and which for validation.
+    """Return which of `count` rows are for training, and which for validation.
 
     Raises:
-        DataError: they are too few.
+        DataError: there are too few rows.
 
     Example:
         >>> from elman.tasks.parts import hold_out
@@ -149,7 +155,7 @@ def hold_out(count: int, share: float, *, seed: int, unit: str) -> tuple[list[in
     held = int(count * share)
     if not 0 < held < count:
         raise DataError(
-            f"{count} {unit} are too few to hold out validation_fraction={share}; give more, or "
+            f"too few {unit} ({count}) to hold out validation_fraction={share}; give more data, or "
             "validation data"
         )
     return sorted(order[held:].tolist()), sorted(order[:held].tolist())

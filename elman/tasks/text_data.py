@@ -1,4 +1,4 @@
-"""Texts to vocabulary and corpora, for tasks that read text."""
+"""Read the texts of a language model: vocabulary and corpora."""
 
 from __future__ import annotations
 
@@ -19,16 +19,20 @@ from elman.tasks.parts import NAMES
 if TYPE_CHECKING:
     from elman.tasks.language_model import LanguageModel, Text
 
-HELD = ":held"  # ends the key of a text that was held out
+HELD = ":held"  # end of the key of a text that was held out from the training text
 
 
 @dataclass(frozen=True)
 class TextData:
     """Vocabulary and corpora of a run.
 
-    `paths` and `keys` name the texts and identify their content, by part (train, validation,
-    test); a part held out from the training text has no path of its own.  `notes` say what was
-    decided on the way.
+    Attributes:
+        vocabulary: the tokens.
+        train, validation, test: the parts as token numbers.
+        paths: path of each part; a part held out from the training text has none.
+        keys: hash of the content of each part.
+        name: name of the training text.
+        notes: messages for the user.
     """
 
     vocabulary: Vocabulary
@@ -41,7 +45,7 @@ class TextData:
     notes: tuple[str, ...]
 
     def describe(self) -> dict[str, str]:
-        """What a later session needs: the same texts again, and what `<eos>` means in them."""
+        """Return what is needed to resume a run: the texts, and what `<eos>` means in them."""
         keys = {f"{part}_key": key for part, key in self.keys.items()}
         ends, documents = self.train.count(self.vocabulary.end), len(self.train.starts)
         alone = documents > 1 and ends == documents
@@ -49,14 +53,23 @@ class TextData:
 
 
 class Part(NamedTuple):
-    """A text of a run: how it is read, what identifies its content, and where it is."""
+    """A text of a run.
+
+    Attributes:
+        read: returns the pieces of the text.
+        key: hash of the content.
+        name: name for messages.
+        path: path of the file or folder; None for a text in memory.
+        total_bytes: size of the files.
+        given: whether the user gave it, and it was not held out from the training text.
+    """
 
     read: Callable[..., Pieces]
     key: str
     name: str
     path: str | None
     total_bytes: int
-    given: bool  # and not made from the training text
+    given: bool
 
 
 def prepare(
@@ -125,7 +138,7 @@ def find_again(
 def find_training(
     model: LanguageModel, data: dict[str, str], vocabulary: Vocabulary
 ) -> Corpus | None:
-    """The training text alone, if it is still where it was, as it was."""
+    """Return the training text of a run, if it still exists and has not changed; else None."""
     if "train" not in data:
         return None
     try:
@@ -147,7 +160,7 @@ def _check_same(data: dict[str, str], name: str, key: str) -> None:
 def _parts(
     model: LanguageModel, train: Text, validation: Text | None, test: Text | None
 ) -> tuple[dict[str, Part], list[str]]:
-    """The texts of a run by name, and what there is to say about them."""
+    """Return the texts of a run by name, and messages about them."""
     parts: dict[str, Part] = {}
     for name, text in (("train", train), ("validation", validation), ("test", test)):
         if text is not None:
@@ -160,11 +173,11 @@ def _parts(
     notes = model._source(train).notes
     if validation is not None:
         return parts, notes
-    whole, share = parts["train"], model.validation_fraction
+    full, share = parts["train"], model.validation_fraction
     read, read_held = hold_out(model._source(train), share, seed=model.seed)
-    key = f"{whole.key}:{share}:{model.seed}"
-    parts["train"] = whole._replace(read=read, key=key)
-    parts["validation"] = whole._replace(read=read_held, key=key + HELD, path=None)
+    key = f"{full.key}:{share}:{model.seed}"
+    parts["train"] = full._replace(read=read, key=key)
+    parts["validation"] = full._replace(read=read_held, key=key + HELD, path=None)
     return parts, [*notes, f"{share:.0%} of the text is held out for validation"]
 
 
@@ -174,12 +187,12 @@ def _corpus(part: Part, vocabulary: Vocabulary, *, show: bool = False) -> Corpus
 
 
 def check_known(corpus: Corpus, vocabulary: Vocabulary, name: str) -> None:
-    """Refuse a text of which not one token is known with a DataError: it would score nothing."""
+    """Raise a DataError if no token of a text is in the vocabulary."""
     unknown = vocabulary.unknown
     if unknown is not None and corpus.count(unknown, vocabulary.end) == len(corpus):
         raise DataError(
-            f"{name}: the training text holds none of its {vocabulary.tokens}s; "
-            "give text of the same kind, language and encoding"
+            f"{name}: none of its {vocabulary.tokens} tokens is in the vocabulary of the training "
+            "text; give text of the same kind, language and encoding"
         )
 
 

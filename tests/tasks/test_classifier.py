@@ -282,7 +282,7 @@ def test_a_language_model_is_the_start(bidirectional: bool, tmp_path: Path) -> N
         model.get_params()
         == elman.Classifier(**settings, start_from=str(tmp_path / "lm")).get_params()
     )
-    with pytest.raises(ArgumentError, match=r"hidden_size=9: .* has 8, which stays"):
+    with pytest.raises(ArgumentError, match=r"hidden_size=9: .* has hidden_size=8, which cannot"):
         elman.Classifier(start_from=str(tmp_path / "lm"), hidden_size=9).fit(texts, labels)
     ours, theirs = model.model.state_dict(), language.model.state_dict()
     fresh = {name for name in ours if "reverse" in name or name.startswith("head")}
@@ -684,7 +684,7 @@ def test_what_is_predicted_replaces_nothing_of_the_user(
     with pytest.raises(FolderError, match="would replace the data that are read"):
         run(data)
     for path in (out, tmp_path / "out.csv.part"):
-        with pytest.raises(ArgumentError, match="is the file for what is predicted"):
+        with pytest.raises(ArgumentError, match="is the file for the predictions"):
             run(out, rejects=path)
     (tmp_path / "out.csv.part").write_text("mine")
     with pytest.raises(FolderError, match=r"out.csv.part: exists already and was not written by Elman"):

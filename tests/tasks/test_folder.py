@@ -150,8 +150,8 @@ def test_weights_that_cannot_be_are_refused_without_a_manifest_too(
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ('"temperature": -Infinity', "data.temperature is no finite number"),
-        ('"temperature": 1e999', "data.temperature is no finite number"),
+        ('"temperature": -Infinity', "data.temperature is not finite"),
+        ('"temperature": 1e999', "data.temperature is not finite"),
         ('"temperature": 0', "temperature must be a positive number, got 0"),
         ('"temperature": "2"', "temperature must be a positive number, got '2'"),
         ('"temperature": 1, "classes": ["a", "a"]', "two or more different names"),
