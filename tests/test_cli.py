@@ -274,7 +274,7 @@ def test_validation_and_test_text_must_be_there_and_hold_known_words(
     train(f"--{part}", tmp_path / "none.txt", says="none.txt': No such file")
     train(f"--{part}", write(tmp_path / "empty.txt", ""), says="empty.txt: empty")
     foreign = write(tmp_path / "foreign.txt", "ceci n'est pas une pipe\n" * 20)
-    train(f"--{part}", foreign, says="foreign.txt: the training text holds none of its words")
+    train(f"--{part}", foreign, says="foreign.txt: none of its word tokens is in the vocabulary")
 
 
 # The folder.
@@ -573,7 +573,7 @@ def test_evaluate_refuses_what_it_cannot_score(
     refused("evaluate", trained, tmp_path / "none.txt", says="none.txt': No such file")
     refused("evaluate", trained, write(tmp_path / "empty.txt", ""), says="empty.txt: empty")
     foreign = write(tmp_path / "foreign.txt", "ceci n'est pas une pipe\n" * 20)
-    refused("evaluate", trained, foreign, says="foreign.txt: the training text holds none of its")
+    refused("evaluate", trained, foreign, says="foreign.txt: none of its word tokens is in")
 
 
 def test_evaluate_does_without_a_baseline_when_the_training_text_has_changed(

@@ -707,7 +707,7 @@ def test_what_was_noted_of_the_data_stands_in_the_report(table: Path, tmp_path: 
     assert (
         f"divided by the temperature {model.temperature:.2f}, fitted on the validation data" in page
     )
-    assert "144 texts have max_tokens=4 tokens or more" in page
+    assert "texts with max_tokens=4 tokens or more: 144" in page
 
 
 def test_bad_rows_may_be_left_out_of_a_score(trained: elman.Classifier, tmp_path: Path) -> None:

@@ -268,7 +268,7 @@ def test_a_conversation_of_one_turn_is_refused_with_its_line(tmp_path: Path) -> 
     file = tmp_path / "talk.txt"
     file.write_text("\n".join([*TALK, "alone"]), encoding="utf-8")
     settings = {**SETTINGS, "kind": "dialogue", "epochs": 1}
-    with pytest.raises(DataError, match="line 41: 1 turn, a conversation has two or more"):
+    with pytest.raises(DataError, match="line 41: 1 turn, expected two or more"):
         elman.Translator(**settings).fit(file)
     model = elman.Translator(**settings).fit(file, skip_bad_rows=tmp_path / "bad.csv")
     assert model.metrics["model"]["validation"]["pairs"] == 6
@@ -312,7 +312,7 @@ def test_it_is_used_on_the_command_line(run: Path, capsys: pytest.CaptureFixture
 def test_the_report_shows_where_it_looked(run: Path) -> None:
     page = (run / "report.html").read_text(encoding="utf-8")
     assert '<table class="heat many">' in page
-    assert "Among the worst: " in page
+    assert "One of the worst: " in page
     assert page.count("nrefs:1|") == 2  # said once, of BLEU and chrF
     picture = json.loads((run / "metrics.json").read_text())["attention"][0]
     for _, *weights in picture["rows"]:
