@@ -112,7 +112,7 @@ def decode(
             line += text.count("\n")
             yield text
     if blank:
-        what = "nothing but white space" if offset else "empty"
+        what = "only white space" if offset else "empty"
         raise DataError(f"{file}: {what}; expected text")
 
 

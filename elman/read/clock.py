@@ -81,7 +81,7 @@ class Clock:
             seconds: whether numbers of a unit stay numbers, instead of dates since 1970.
 
         Raises:
-            ArgumentError: there is no such zone, or numbers have none or look like dates.
+            ArgumentError: the zone is not known, or numbers cannot have one, or look like dates.
         """
         values, offsets = parsed.values, parsed.offsets
         if zone is not None:
@@ -204,7 +204,7 @@ class Clock:
         return write_moments(moments, self.resolution) if self.text else self.as_objects(moments)
 
     def as_objects(self, moments: list[Any]) -> list[Any]:
-        """Datetimes as they came: dates, if those had no clock and these are midnights."""
+        """Return moments in the type of the input: dates if it had dates, and all are midnights."""
         if self.days and all(one.time() == time() for one in moments):
             return [one.date() for one in moments]
         return moments
@@ -317,7 +317,7 @@ def _offsets(utc: Stamps, zone: str) -> Whole:
 
 
 def _offsets_of_days(utc: Stamps, zone: str) -> Whole:
-    """Offsets from UTC; a day whose midnight is skipped begins at that midnight, not at 1:00."""
+    """Return offsets from UTC; a day whose midnight is skipped begins at midnight, not at 1:00."""
     now, before = _offsets(utc, zone), _offsets(utc - np.timedelta64(1, "us"), zone)
     skipped = (now > before) & ((utc.astype(np.int64) + before) % DAY == 0)
     return np.where(skipped, before, now)
@@ -371,7 +371,7 @@ def _check_zone(name: str) -> None:
         _zone_of(name)
     except (KeyError, ValueError, OSError):
         raise ArgumentError(
-            f"zone={name[:40]!r}: there is no such zone here; expected a name such as "
+            f"zone={name[:40]!r}: is not a known time zone; expected a name such as "
             "Europe/Berlin, UTC or +02:00"
         ) from None
 

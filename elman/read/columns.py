@@ -187,11 +187,11 @@ class Table:
         Raises:
             ArgumentError: a column does not exist, or is named twice.
         """
-        there = set(self.names)
+        present = set(self.names)
         for name, count in Counter(names).items():
             if count > 1:
                 raise ArgumentError(f"column {name!r} is named for two different purposes")
-            if name not in there:
+            if name not in present:
                 where = f"{self.file}: " if self.file else ""
                 if self.file and not self.typed:
                     raise ArgumentError(no_column(name, names, self.names, where))
@@ -329,10 +329,10 @@ class Table:
         return [None if is_code(value, codes) else value for value in values] if codes else values
 
     def _join_values(
-        self, name: str, parts: list[NDArray[Any]], known: Mapping[Any, int], whole: Columns
+        self, name: str, parts: list[NDArray[Any]], known: Mapping[Any, int], table: Columns
     ) -> Column:
         """Return numbers if all values are numbers, else a category; `known` numbers the values."""
-        codes, values, decimal = np.concatenate(parts), list(known), whole.decimal
+        codes, values, decimal = np.concatenate(parts), list(known), table.decimal
         if are_numbers(values, decimal, typed=self.typed):
             return Column(np.array([*(number_of(one, decimal) for one in values), math.nan])[codes])
         fits = [
@@ -340,7 +340,7 @@ class Table:
         ]
         if any(fits) and not all(fits):
             wrong, number = fits.index(False), values[fits.index(True)]
-            place = whole.place(int(np.flatnonzero(codes == wrong)[0]))
+            place = table.place(int(np.flatnonzero(codes == wrong)[0]))
             raise DataError(
                 f"{place}: column {name!r} is {values[wrong]!r}, but a number ({number!r}) in "
                 "other rows; make all of them numbers or all of them words, or name the column in "
@@ -351,23 +351,23 @@ class Table:
                       list(words))  # fmt: skip
 
 
-def _without(whole: Columns, bad: Mapping[int, str], rejects: Rejects) -> Columns:
+def _without(table: Columns, bad: Mapping[int, str], rejects: Rejects) -> Columns:
     """Return the rows that are not bad."""
     rows = sorted(bad)
-    for row, place in zip(rows, whole.places(rows), strict=True):
+    for row, place in zip(rows, table.places(rows), strict=True):
         rejects.add(place, DataError(f"{place}: {bad[row]}"))
-    kept = np.ones(len(whole.ordinals), dtype=bool)
+    kept = np.ones(len(table.ordinals), dtype=bool)
     kept[rows] = False
     if not kept.any():
-        raise DataError(f"{whole.rows.name}: has no row that can be used")
+        raise DataError(f"{table.rows.name}: has no row that can be used")
     columns = {
         name: replace(
             one, values=one.values[kept],
             offsets=None if one.offsets is None else one.offsets[kept],
         )
-        for name, one in whole.columns.items()
+        for name, one in table.columns.items()
     }  # fmt: skip
-    return replace(whole, columns=columns, ordinals=whole.ordinals[kept])
+    return replace(table, columns=columns, ordinals=table.ordinals[kept])
 
 
 def _good(

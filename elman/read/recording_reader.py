@@ -58,22 +58,22 @@ class RecordingReader:
 
     def read(self, table: Table) -> None:
         """Read one table."""
-        layout, there, root = self.layout, table.names, self.source.root
+        layout, present, root = self.layout, table.names, self.source.root
         ids = layout.unique_id
-        if ids not in there and (ids == ID or root is not None):
+        if ids not in present and (ids == ID or root is not None):
             ids = ""
-        ds = layout.ds if layout.ds in there or layout.ds != DS or layout.variable else ""
+        ds = layout.ds if layout.ds in present or layout.ds != DS or layout.variable else ""
         label, folder = "", self._folder_of(table.file)
         if self.spans is None and self.source.labelled and (self.source.each or folder is None):
             label = layout.label
         if label and self.source.each and layout.variable:
             raise ArgumentError(
-                "tags of measurements must stand in a table of labels: unique_id, label, start, end"
+                "tags of measurements must be in a table of labels (unique_id, label, start, end)"
             )
-        beside = self.source.label_table.names if self.source.label_table is not None else []
-        static = [name for name in layout.static if name not in beside]
+        others = self.source.label_table.names if self.source.label_table is not None else []
+        static = [name for name in layout.static if name not in others]
         if layout.variable:  # names that are not columns are variables
-            static = [name for name in static if name in there]
+            static = [name for name in static if name in present]
         pairs: list[tuple[str, Kind]] = [(ids, "name"), (ds, "moment"), (label, "raw")]
         if layout.variable:
             pairs += [(layout.variable, "name"), (layout.value, "number")]
@@ -130,7 +130,7 @@ class RecordingReader:
         if ds:
             stamps = columns.columns[ds].values[rows]
             if (np.diff(stamps).astype(np.float64) < 0).any():
-                self._note("recordings whose rows are not in order, which are sorted", place)
+                self._note("recordings whose rows were not in order and are sorted", place)
                 rows = rows[np.argsort(stamps, kind="stable")]
                 stamps = columns.columns[ds].values[rows]
         else:
@@ -147,7 +147,9 @@ class RecordingReader:
                 some = [number for v in some if math.isfinite(number := number_or_nan(v))]
             fixed[column] = next(iter(some), None)
             if len(set(map(str, some))) > 1:
-                self._note(f"{column} changes within recordings, of which the first counts", place)
+                self._note(
+                    f"recordings in which {column} changes, whose first value is used", place
+                )
         tags = columns.columns[label].values[rows].tolist() if label else None
         if self.layout.variable:
             stamps, values, more = self._pivot(columns, rows, stamps, place)
@@ -165,17 +167,17 @@ class RecordingReader:
         if self.spans is not None:
             self._by_spans(one, fixed, place)
             return
-        whole: Any = tags
+        labels: Any = tags
         if not self.source.each:
             folder = self._folder_of(self._file_of(columns))
-            whole = folder if tags is None else self._one_of(tags, place, label)
+            labels = folder if tags is None else self._one_of(tags, place, label)
         elif tags is not None:
             empty = next((n for n, tag in enumerate(tags) if is_blank(tag)), None)
             if empty is not None:
                 where = columns.place(int(rows[empty]))
                 raise DataError(f"{where}: column {label!r} is empty; every step needs a label")
-            whole = list(map(str, tags))
-        self.found.add(replace(one, static=self._static(fixed)), whole, place)
+            labels = list(map(str, tags))
+        self.found.add(replace(one, static=self._static(fixed)), labels, place)
 
     def _pivot(
         self, columns: Columns, rows: NDArray[np.int64], stamps: NDArray[Any], place: str
@@ -201,7 +203,7 @@ class RecordingReader:
             if column is None or math.isnan(number):
                 continue
             if not math.isnan(values[at, column]):
-                self._note("measurements a second time at one moment, of which the last", place)
+                self._note("repeated measurements at one moment, of which the last is used", place)
             values[at, column] = number
         kept = ~np.isnan(values).all(1)
         if layout.static and not kept.any():
@@ -214,7 +216,7 @@ class RecordingReader:
         self.unseen.discard(one.unique_id)
         self.known = self.known or one.unique_id
         if not spans and not self.source.each:
-            self._note("recordings without a label, which are left out", place)
+            self._note("recordings without a label, which are skipped", place)
         tags = [self.layout.background] * len(one)
         for span in spans:
             fixed = fixed | span.static
@@ -235,15 +237,15 @@ class RecordingReader:
 
     def _together(self, spans: list[Span]) -> list[Span]:
         """Merge several rows for a whole recording to one with all labels, or keep the first."""
-        whole = [span for span in spans if span.bounds is None]
-        if len(whole) < 2 or self.source.each:
+        unbounded = [span for span in spans if span.bounds is None]
+        if len(unbounded) < 2 or self.source.each:
             return spans
         if self.layout.several:
-            return [replace(whole[0], label=[span.label for span in whole])]
-        for span in whole[1:]:
+            return [replace(unbounded[0], label=[span.label for span in unbounded])]
+        for span in unbounded[1:]:
             reason = f"{span.place}: is a second label of a recording; keep one, or set several"
             self.rejects.add(span.place, DataError(reason))
-        return whole[:1]
+        return unbounded[:1]
 
     def _file_of(self, columns: Columns) -> Path | None:
         return columns.rows.files[0] if columns.rows.files else None
@@ -314,6 +316,6 @@ def _words(columns: Columns, name: str, rows: NDArray[np.int64]) -> Sequence[str
     """Return a column of names or words, with None for missing values."""
     column = columns.columns[name]
     words = column.words
-    if words is None:  # of nothing but numbers that are none
+    if words is None:  # all values are missing
         return [None] * len(rows)
     return [None if n != n else words[int(n)] for n in column.values[rows].tolist()]

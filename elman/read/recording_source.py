@@ -77,7 +77,7 @@ class RecordingSource:
         self.root: Path | None = None
         if is_arrays(source):
             self.arrays = checked_arrays(source)
-            self.name = f"{len(self.arrays)} arrays"
+            self.name = f"{len(self.arrays)} array{'s' * (len(self.arrays) != 1)}"
             if labels is not None:
                 self.labels = list_of_argument(labels, "labels", "values")
                 check_labels(self.arrays, self.labels, each=self.each)
@@ -119,13 +119,13 @@ class RecordingSource:
     def fingerprint(self) -> str:
         """Return a hash of the content and of the settings."""
         how = repr((self.layout, self.each, self.labelled))
-        whole = hashlib.blake2b(how.encode(), digest_size=16)
+        digest = hashlib.blake2b(how.encode(), digest_size=16)
         for table in self._all:
-            whole.update(table.rows(table.names).fingerprint().encode())
+            digest.update(table.rows(table.names).fingerprint().encode())
             if table.file is not None and self.root in table.file.parents:
                 place = str(table.file.relative_to(self.root or ""))
-                whole.update(place.encode("utf-8", "surrogatepass"))
-        return whole.hexdigest()
+                digest.update(place.encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
 
     def read(self, rejects: Rejects) -> Recordings:
         """Read all recordings that have a number or a static column.

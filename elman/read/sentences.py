@@ -226,7 +226,7 @@ def _sentence(values: Sequence[object], place: str) -> tuple[tuple[str, ...], ..
             raise DataError(f"{place}: {kind}, expected a list of words or tags")
         parts.append(tuple(_word(one, place) for one in value))
     if len(parts) == 2 and len(parts[0]) != len(parts[1]):
-        raise DataError(f"{place}: {len(parts[0])} words and {len(parts[1])} tags")
+        raise DataError(f"{place}: words: {len(parts[0])}, but tags: {len(parts[1])}")
     if not parts[0]:
         raise DataError(f"{place}: no words; expected a sentence")
     return tuple(parts)

@@ -85,9 +85,9 @@ def _before(source: TextSource, border: int, advance: Advance | None = None) -> 
 
 def _after(source: TextSource, border: int, advance: Advance | None = None) -> Pieces:
     for text, ends in source.pieces(advance):
-        behind = text[_line_end(text, border) if border > 0 else 0 :]
-        if behind:
-            yield behind, ends
+        rest = text[_line_end(text, border) if border > 0 else 0 :]
+        if rest:
+            yield rest, ends
         border -= len(text)
 
 

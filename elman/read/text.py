@@ -151,17 +151,17 @@ class TextSource:
         encoding = codec_of(self.encoding)
         # The kind of a file is content too: equal bytes mean different texts as .csv and .tsv.
         kinds = [kind_of(file) for file in self.files if kind_of(file) in TABLES]
-        whole = hashlib.blake2b(digest_size=16)
+        digest = hashlib.blake2b(digest_size=16)
         how = (self.document, self.column, encoding, kinds, self.delimiter)
-        whole.update(repr(how).encode())
+        digest.update(repr(how).encode())
         files = (file_blocks(file, ignore, unpack=False) for file in self.files)
         # A digest for each, so that moving a boundary between two of them changes the whole.
         for content in chain(files, ([text.encode()] for text in self._texts)):
             part = hashlib.blake2b()
             for block in content:
                 part.update(block)
-            whole.update(part.digest())
-        return whole.hexdigest()
+            digest.update(part.digest())
+        return digest.hexdigest()
 
     def _records(self, file: Path, advance: Advance) -> Iterator[Piece]:
         found = False

@@ -305,7 +305,7 @@ class Translator(TranslatorSettings, Estimator):
         return result
 
     def _longest(self, source: Padded) -> list[int]:
-        """Return the maximum length of each target, which depends on the source of a translation."""
+        """Return the maximum length of each target; for translations it depends on the source."""
         if self.kind == "translation":
             return [2 * length + 10 for length in source.lengths.tolist()]
         return [self._described["longest"]] * len(source.lengths)

@@ -126,14 +126,14 @@ def test_what_changes_though_it_should_not_is_said() -> None:
     rows = {"ds": [0, 1], "x": [1, 2], "y": [1, 2], "age": [30, 31]}
     found = read(rows, None, Layout(channels=("x",), static=("age",)), labelled=False)
     assert found.items[0].static == (30,)
-    assert "age changes within recordings, of which the first counts: 1" in found.notes[0]
+    assert "recordings in which age changes, whose first value is used: 1" in found.notes[0]
 
 
 def test_rows_out_of_order_are_sorted_and_said() -> None:
     rows = {"ds": [2, 1, 3], "x": [20, 10, 30], "y": [2, 1, 3]}
     found = read(rows, labelled=False)
     assert found.items[0].values[:, 0].tolist() == [10, 20, 30]
-    assert "not in order, which are sorted: 1" in found.notes[0]
+    assert "not in order and are sorted: 1" in found.notes[0]
 
 
 def test_a_folder_has_a_table_for_each_and_folders_for_labels(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_recordings_that_labels_do_not_name_are_left_out_and_said() -> None:
     rows = {"unique_id": ["a", "b"], "ds": [0, 0], "x": [1, 2], "y": [1, 2]}
     found = read(rows, {"unique_id": ["b"], "label": ["u"]})
     assert [one.unique_id for one in found.items] == ["b"]
-    assert "without a label, which are left out: 1, the first in recording 'a'" in found.notes[0]
+    assert "without a label, which are skipped: 1, the first in recording 'a'" in found.notes[0]
 
 
 def test_arrays_have_steps_for_stamps() -> None:

@@ -113,13 +113,13 @@ def test_what_is_no_text_is_refused() -> None:
 def test_sources_that_cannot_be_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\ntwo\n")
     (tmp_path / "b.txt").write_text("one\n")
-    with pytest.raises(ArgumentError, match="a file of text has no columns text and label"):
+    with pytest.raises(ArgumentError, match="a text file has no columns text and label"):
         Rows(tmp_path / "a.txt", COLUMNS)
-    with pytest.raises(DataError, match=r"b.txt: has 1 lines and .*a.txt more"):
+    with pytest.raises(DataError, match=r"b.txt: has fewer lines \(1\) than .*a.txt"):
         values(Rows(tmp_path / "a.txt", COLUMNS, parallel=[tmp_path / "b.txt"]))
     with pytest.raises(DataError, match=r"expected files in .*/NAME/"):
         Rows(tmp_path, COLUMNS, folders=True)
-    with pytest.raises(DataError, match="a folder, expected a table or two files"):
+    with pytest.raises(DataError, match="is a folder, expected a table, or two"):
         Rows(tmp_path, COLUMNS)
     with pytest.raises(ArgumentError, match="one length, got 2 in text, 1 in label"):
         Rows(["a", "b"], COLUMNS, parallel=[[1]])
@@ -181,7 +181,7 @@ def test_bytes_that_are_no_text_are_named() -> None:
 def test_a_table_beside_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\na,b\n")
     (tmp_path / "b.txt").write_text("a\nb\n")
-    with pytest.raises(ArgumentError, match=r"a\.csv: a table beside another file; give one"):
+    with pytest.raises(ArgumentError, match=r"a\.csv: a table cannot be combined with another file"):
         Rows(tmp_path / "b.txt", COLUMNS, parallel=[tmp_path / "a.csv"])
 
 

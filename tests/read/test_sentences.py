@@ -54,7 +54,7 @@ def test_the_same_sentences_from_every_kind_of_source(tmp_path: Path) -> None:
     [
         ("a.conllu", "1\tThe\tDET\n\n1\tSat\t_\tVERB\t_\t_\t_\t_\t_\t_\n", "line 1: 3 columns"),
         ("a.jsonl", '{"words": ["The"], "tags": []}\n{"words": ["Sat"], "tags": ["VERB"]}\n',
-         "line 1: 1 words and 0 tags"),
+         "line 1: words: 1, but tags: 0"),
         ("a.jsonl", '{"words": [], "tags": []}\n{"words": ["Sat"], "tags": ["VERB"]}\n',
          "line 1: no words"),
         ("a.jsonl", '{"words": 3, "tags": []}\n{"words": ["Sat"], "tags": ["VERB"]}\n',

@@ -350,7 +350,7 @@ def test_a_table_needs_a_column_that_is_there(tmp_path: Path, suffix: str) -> No
     [
         ("a.csv", "n,t\n1,a\n\n2\n", "line 4: 1 fields, expected 2"),
         ("a.csv", 'n,t\n1,"a\nb"\n2,c,d\n', "line 4: 3 fields, expected 2"),
-        ("a.csv", "t,n,t\n1,2,3\n", r"line 1: columns 't' are there twice"),
+        ("a.csv", "t,n,t\n1,2,3\n", r"line 1: columns 't' occur twice"),
         ("a.csv", 'n,t\n1,"a\n2,b\n', "line 2: unexpected end of data"),
         ("a.csv", 'n,t\n1,"a" b\n', "line 2: .*expected after"),
         ("a.csv", "n,t\n", "no text in column 't'"),
@@ -415,8 +415,8 @@ def test_a_record_without_end_is_refused_and_not_kept(
     ("name", "content", "message"),
     [
         ("a.txt", b"", "empty"),
-        ("a.txt", b" \n\t\r\n\xe2\x80\xa8", "nothing but white space"),
-        ("a.txt", codecs.BOM_UTF8, "nothing but white space"),
+        ("a.txt", b" \n\t\r\n\xe2\x80\xa8", "only white space"),
+        ("a.txt", codecs.BOM_UTF8, "only white space"),
         ("a.txt.gz", b"", "empty"),
         ("a.txt", b"text\0text", "NUL bytes"),
         ("a.txt", "text".encode("utf-16"), "NUL bytes.*utf-16"),
@@ -445,7 +445,7 @@ def test_a_damaged_gzip_file_is_refused(tmp_path: Path) -> None:
     for damaged in (whole[:-10], whole[:5], flipped, b"no gzip at all", whole + b"garbage"):
         path = tmp_path / "a.txt.gz"
         path.write_bytes(damaged)
-        assert "not a whole gzip file" in complaint(TextSource(path))
+        assert "not a complete gzip file" in complaint(TextSource(path))
 
 
 def test_a_file_that_cannot_be_opened_or_is_gone_is_refused(
