@@ -37,7 +37,7 @@ def text_of_argument(value: object, name: str) -> str:
 def list_of_argument(value: Any, name: str, of: str) -> list[Any]:
     """Return an iterable as a list; raise an ArgumentError for a single text or anything else."""
     if isinstance(value, str | bytes):
-        raise ArgumentError(f"a list of {of} is expected, got one: {value[:40]!r}; write [{name}]")
+        raise ArgumentError(f"expected a list of {of}, got one: {value[:40]!r}; write [{name}]")
     if not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
         raise ArgumentError(f"{name} must be a list of {of}, got {type(value).__name__}")
     return list(value)

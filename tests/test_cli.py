@@ -236,7 +236,11 @@ def write(path: Path, content: bytes | str) -> Path:
         ("zeros.txt", b"abc\0def", "zeros.txt: binary"),
         ("archive.txt", b"PK\x03\x04abc", "archive.txt: a ZIP archive"),
         ("latin.txt", b"good\nb\xe4d\n", "latin.txt: byte 6 (line 2) is not valid UTF-8"),
-        ("cut.txt.gz", gzip.compress(TEXT.encode(), mtime=0)[:40], "cut.txt.gz: not a complete gzip"),
+        (
+            "cut.txt.gz",
+            gzip.compress(TEXT.encode(), mtime=0)[:40],
+            "cut.txt.gz: not a complete gzip",
+        ),
         ("one.txt", "word " * 100, "at least 2 are needed"),
         ("short.txt", "one two one two one two", "only 5 tokens, fewer than one chunk"),
         ("a.csv", "id,text\n1,x\n", "its columns: 'id', 'text'"),

@@ -181,7 +181,7 @@ def test_bpe_learns_from_short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_level_is_a_percentage() -> None:
-    message = "level must be in percent, 1 to below 100, got 0.8; 80% of the numbers are level 80"
+    message = "level must be a percentage, at least 1 and below 100, got 0.8; for 80% set level 80"
     with pytest.raises(ArgumentError, match=message):
         check_level([80, 0.8])
     for wrong in (0, 100, -5, "80", None):

@@ -134,7 +134,8 @@ class TextInputs:
                 why = f"{rare:.0%} of the words occur fewer than min_count={model.min_count} times"
                 kind = model.tokens or "character"
                 why += (
-                    ": the model reads characters (choose with tokens)" if kind == "character"
+                    ": the model reads characters (set tokens to change this)"
+                    if kind == "character"
                     else " and are all read as one unknown word; consider tokens=character"
                 )  # fmt: skip
         vocabulary = Vocabulary.build(

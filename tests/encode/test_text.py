@@ -364,7 +364,7 @@ def test_words_are_chosen_where_spaces_make_them(sample: str, expected: str) -> 
     assert tokens == expected
     assert (reason is None) == (expected == "word")
     if reason is not None:
-        assert "choose with tokens" in reason
+        assert "set tokens to change this" in reason
 
 
 @pytest.mark.parametrize("tokens", ["word", "character", "bpe"])

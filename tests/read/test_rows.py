@@ -181,7 +181,9 @@ def test_bytes_that_are_no_text_are_named() -> None:
 def test_a_table_beside_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\na,b\n")
     (tmp_path / "b.txt").write_text("a\nb\n")
-    with pytest.raises(ArgumentError, match=r"a\.csv: a table cannot be combined with another file"):
+    with pytest.raises(
+        ArgumentError, match=r"a\.csv: a table cannot be combined with another file"
+    ):
         Rows(tmp_path / "b.txt", COLUMNS, parallel=[tmp_path / "a.csv"])
 
 
@@ -194,7 +196,9 @@ def test_an_encoding_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_a_carriage_return_alone_ends_no_line_of_parallel_files(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"one\rtwo\r\nthree\n\r\nfour\r")
     (tmp_path / "b").write_bytes(b"eins zwei\ndrei\n\nvier")
-    found = [row.values for row in Rows(tmp_path / "a", ["a", "b"], parallel=[tmp_path / "b"]).read()]
+    found = [
+        row.values for row in Rows(tmp_path / "a", ["a", "b"], parallel=[tmp_path / "b"]).read()
+    ]
     assert found == [("one\rtwo", "eins zwei"), ("three", "drei"), ("", ""), ("four\r", "vier")]
 
 

@@ -124,9 +124,7 @@ def test_rows_of_the_future_are_not_missing_numbers() -> None:
 def test_rows_out_of_order_are_sorted_and_said() -> None:
     found = read({"ds": [DAYS[0], DAYS[2], DAYS[1]], "y": [1, 3, 2]})
     assert numbers(found) == [[1, 2, 3]]
-    assert "rows that were not in order: 1, the first at row 2; they are sorted" in (
-        found.notes
-    )
+    assert "rows that were not in order: 1, the first at row 2; they are sorted" in (found.notes)
 
 
 def test_a_column_in_which_nothing_is_a_number_holds_categories() -> None:

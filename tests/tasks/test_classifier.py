@@ -585,7 +585,7 @@ def test_several_labels_that_training_never_saw_count_as_missed() -> None:
 
 
 def test_one_text_in_the_place_of_several_is_refused(trained: elman.Classifier) -> None:
-    with pytest.raises(ArgumentError, match="a list of texts is expected, got one"):
+    with pytest.raises(ArgumentError, match="expected a list of texts, got one"):
         trained.predict("good film")
     with pytest.raises(ArgumentError, match="half a surrogate pair"):
         trained.predict(["good \ud83d"])
@@ -687,7 +687,9 @@ def test_what_is_predicted_replaces_nothing_of_the_user(
         with pytest.raises(ArgumentError, match="is the file for the predictions"):
             run(out, rejects=path)
     (tmp_path / "out.csv.part").write_text("mine")
-    with pytest.raises(FolderError, match=r"out.csv.part: exists already and was not written by Elman"):
+    with pytest.raises(
+        FolderError, match=r"out.csv.part: exists already and was not written by Elman"
+    ):
         run(out)
     assert (tmp_path / "out.csv.part").read_text() == "mine"
     (tmp_path / "out.csv.part").unlink()

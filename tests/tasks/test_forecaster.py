@@ -372,7 +372,7 @@ def test_conformal_quantiles_hold_where_the_network_is_too_sure() -> None:
     assert "hold on 177 windows" in model.card("run")
     plain = elman.Forecaster(**{**settings, "conformal": False}).fit(y[:600])
     assert list(plain.predict().columns()) == ["ds", "y-mean", "y-median"]
-    with pytest.raises(ArgumentError, match="the model says only the median"):
+    with pytest.raises(ArgumentError, match="the model predicts only the median"):
         plain.predict().columns([80])
 
 
@@ -701,7 +701,7 @@ def test_data_that_cannot_be_learned_from_are_named() -> None:
 
 
 def test_a_quantile_beyond_the_levels_is_refused(trained: elman.Forecaster) -> None:
-    with pytest.raises(ArgumentError, match=r"quantile 0.01 lies outside 0.025 to 0.975"):
+    with pytest.raises(ArgumentError, match=r"quantile 0.01 is outside of 0.025 to 0.975"):
         trained.predict().columns([98])
     assert isinstance(trained.distribution, Quantiles)
 

@@ -400,7 +400,7 @@ def test_what_is_drawn_has_no_unknown_words(trained: elman.Translator) -> None:
 def test_lists_need_their_targets(trained: elman.Translator) -> None:
     with pytest.raises(ArgumentError, match="sources in a list need their targets"):
         elman.Translator(**SETTINGS).fit(["a", "b"])
-    with pytest.raises(ArgumentError, match="a list of texts is expected"):
+    with pytest.raises(ArgumentError, match="expected a list of texts"):
         trained.predict("one two")
 
 
