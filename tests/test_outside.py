@@ -154,9 +154,9 @@ def test_a_quote_without_an_end_is_looked_for_once(monkeypatch: pytest.MonkeyPat
     from elman.read import tables
 
     taken = []
-    after = tables._Again.__next__
+    after = tables._Lines.__next__
     monkeypatch.setattr(
-        tables._Again, "__next__", lambda self: taken.append(1) or after(self)  # type: ignore[func-returns-value]
+        tables._Lines, "__next__", lambda self: taken.append(1) or after(self)  # type: ignore[func-returns-value]
     )  # fmt: skip
     lines = 500
     text = "x,y\n" + 'a","b\n' * lines + "1,2\n"

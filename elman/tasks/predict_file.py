@@ -99,7 +99,7 @@ def predict_file(
         info.unlink()
     except KeyboardInterrupt:
         raise Stopped(
-            f"stopped; the rows so far are in {part}, the same command continues", signal.SIGINT
+            f"stopped; the rows so far are in {part}, and the same command continues", signal.SIGINT
         ) from None
     except OSError as error:
         raise FolderError(f"{out}: cannot be written ({error.strerror or error})") from error

@@ -472,7 +472,7 @@ def test_the_command_line_trains_scores_labels_and_finds_events(
         (["predict", run, "--file", data, "--on", "0.9"], "on, off and shortest are for --events"),
         (["predict", run, "--file", data, "--k", "3", "--out", f"{run}.csv"], "it takes --file"),
         (["predict", run, "--file", data, "--out", data, "--overwrite"], "would replace the data"),
-        (["train", "classifier", data, known, "--out", str(tmp_path / "b")], "by channels, or"),
+        (["train", "classifier", data, known, "--out", str(tmp_path / "b")], "channels or variable"),
         (["train", "classifier", data, known, "--channels", "z", "--out", str(tmp_path / "b")],
          "no column 'z'; its columns: 'unique_id', 'ds', 'x', 'y'"),
     ):  # fmt: skip
