@@ -644,7 +644,7 @@ def test_resume_refuses_a_text_that_has_changed_or_gone(
     write(moved, TEXT + "the cat sees a dog .\n")
     refused("resume", model, says=f"{moved}: has changed since the run began")
     moved.unlink()
-    refused("resume", model, says=f"{moved}': No such file")
+    refused("resume", model, says=f"{moved}: is missing, it holds the train data of this run")
     assert contents(model) == before
 
 
