@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from elman.attend import Attention
 from elman.encode.embed import Embed
 from elman.errors import ArgumentError
 from elman.recur import GRU, GRUD, LSTM, RNN
 from elman.recur.stack import Stack
+from elman.seq2seq import Coder
+from elman.seq2seq.recurrent import Recurrent
+from elman.seq2seq.transformer import Transformer
 from elman.tasks.settings import NetworkSettings
 
 if TYPE_CHECKING:
@@ -53,6 +57,23 @@ def build_reader(
     return build_core(settings, features, bidirectional=settings.bidirectional)
 
 
+def build_coder(settings: Translator, source: Embed, target: Embed, features: int) -> Coder:
+    """Return the encoder and decoder of a translator, given its embedding layers."""
+    if settings.cell == "transformer":
+        return Transformer(
+            source, target, settings.num_layers, heads=settings.heads, dropout=settings.dropout
+        )
+    last, both = settings.sizes[-1], settings.bidirectional
+    encoder = build_core(settings, features, bidirectional=both)
+    core = build_core(settings, features + (last if settings.input_feeding else 0))
+    width, attention = last * (2 if both else 1), None
+    if settings.attention is not None:
+        attention = Attention(
+            last, width, settings.attention, heads=settings.heads, coverage=settings.coverage > 0
+        )
+    return Recurrent(source, encoder, target, core, attention, input_feeding=settings.input_feeding)
+
+
 def earlier_model(model: Classifier | Translator) -> LanguageModel | None:
     """Return the language model in `start_from`, if any; store the settings that it decides.
 
@@ -84,6 +105,6 @@ def earlier_model(model: Classifier | Translator) -> LanguageModel | None:
     return earlier
 
 
-def begin_as(core: Stack, earlier: Stack) -> None:
+def copy_weights(core: Stack, earlier: Stack) -> None:
     """Copy the weights of a language model; those of a backward direction are kept."""
     core.load_state_dict(core.state_dict() | earlier.state_dict())

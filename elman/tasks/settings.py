@@ -58,7 +58,7 @@ class NetworkSettings(TrainingSettings):
     cell: Literal["rnn", "lstm", "gru"] = "lstm"
     """Kind of recurrent layer: rnn (Elman), lstm or gru."""
     hidden_size: tuple[int, ...] | int = 256
-    """Number of hidden units of all layers, or one number for each layer."""
+    """Number of hidden units of each layer; several numbers for layers of different sizes."""
     num_layers: int = 1
     """Number of recurrent layers."""
     embedding_size: int | None = None
@@ -105,7 +105,7 @@ class NetworkSettings(TrainingSettings):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The numbers in hidden_size: one for all layers, or one for each layer."""
+        """The numbers in hidden_size: one for each layer, or a single one for all layers."""
         sizes = self.hidden_size
         return tuple(sizes) if isinstance(sizes, Sequence) else (sizes,)
 

@@ -17,7 +17,8 @@ class TaggerSettings(RecordingSettings, NetworkSettings):
     cell: Literal["rnn", "lstm", "gru", "grud"] = "lstm"  # type: ignore[assignment]
     """Kind of recurrent layer: rnn, lstm, gru, or for recordings grud, which decays with time."""
     hidden_size: tuple[int, ...] | int = 128
-    """Number of hidden units of all layers (in each direction), or one number for each layer."""
+    """Number of hidden units of each layer and direction; several numbers for layers of different
+    sizes."""
     embedding_size: int | None = None
     """Size of the word vectors, None for 100; for recordings the size of a layer that reads the
     channels, None for no such layer."""

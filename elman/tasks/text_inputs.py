@@ -28,7 +28,7 @@ from elman.report.bag_of_words import bag_of_words
 from elman.tasks.estimator import checked_texts
 from elman.tasks.folder import FEATURES, TOKENIZER
 from elman.tasks.labelled_data import Examples, columns_set, labels_of
-from elman.tasks.network import begin_as, earlier_model
+from elman.tasks.network import copy_weights, earlier_model
 from elman.train.checkpoint import load_tensors, save_tensors
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ class TextInputs:
             if self.earlier is not None and self.earlier.model.encode is not None:
                 network.encode.load_state_dict(self.earlier.model.encode.state_dict())
                 assert isinstance(network.core, Stack)
-                begin_as(network.core, self.earlier.model.core)
+                copy_weights(network.core, self.earlier.model.core)
 
     def encode(
         self, model: Classifier, texts: Sequence[Any]

@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from elman.decode.beam import Found, Search
     from elman.decode.consensus import Consensus
     from elman.decode.sample import Sampling
-    from elman.encode.embed import Embed
     from elman.encode.text import Vocabulary
     from elman.padded import Padded
-    from elman.seq2seq import Coder, Seq2Seq
+    from elman.seq2seq import Seq2Seq
     from elman.serve.conversation import Conversation
 
 Texts = str | Path | Sequence[str]
@@ -345,6 +344,7 @@ class Translator(TranslatorSettings, Estimator):
         from elman.encode.embed import Embed
         from elman.heads import TokenHead
         from elman.seq2seq import Seq2Seq
+        from elman.tasks.network import build_coder
 
         settled = self.settled()
         last = settled.sizes[-1]
@@ -355,7 +355,7 @@ class Translator(TranslatorSettings, Estimator):
             source = Embed(ours.size, features, **drops)
             target = source if self.shared else Embed(theirs.size, features, **drops)
             network = Seq2Seq(
-                settled._build_coder(source, target, features),
+                build_coder(settled, source, target, features),
                 TokenHead(last, theirs.size, tied=target.weight if self.tied else None),
                 begin=theirs.end, dropout=self.dropout, label_smoothing=self.label_smoothing,
                 copying=self.copying, coverage=self.coverage,
@@ -364,26 +364,6 @@ class Translator(TranslatorSettings, Estimator):
         self._vocabularies = (ours, theirs)
         self._model = network
         return network
-
-    def _build_coder(self, source: Embed, target: Embed, features: int) -> Coder:
-        from elman.attend import Attention
-        from elman.seq2seq.recurrent import Recurrent
-        from elman.seq2seq.transformer import Transformer
-        from elman.tasks.network import build_core
-
-        if self.cell == "transformer":
-            return Transformer(
-                source, target, self.num_layers, heads=self.heads, dropout=self.dropout
-            )
-        last = self.sizes[-1]
-        encoder = build_core(self, features, bidirectional=self.bidirectional)
-        core = build_core(self, features + (last if self.input_feeding else 0))
-        width, attention = last * (2 if self.bidirectional else 1), None
-        if self.attention is not None:
-            attention = Attention(
-                last, width, self.attention, heads=self.heads, coverage=self.coverage > 0
-            )
-        return Recurrent(source, encoder, target, core, attention, input_feeding=self.input_feeding)
 
     def _save_parts(self, folder: Path) -> None:
         ours, theirs = self.vocabularies

@@ -26,7 +26,7 @@ from elman.report.overlap import missing_scores, score_each, score_texts
 from elman.seq2seq import NOTHING, Seq2Seq
 from elman.seq2seq.recurrent import Recurrent
 from elman.tasks.card import model_card
-from elman.tasks.network import begin_as, earlier_model
+from elman.tasks.network import copy_weights, earlier_model
 from elman.tasks.parts import Parts, check_same, given_before, hold_out, read_one, read_parts
 from elman.tasks.run import Job, go_on, start
 from elman.train.chunks import ExampleBatches
@@ -95,7 +95,7 @@ def train_translator(
     parts, ours, theirs, earlier = on_first(fabric, prepare)
     model._described = parts.described
     model.build(ours, theirs)
-    _begin_as(model.network, earlier)
+    _copy_weights(model.network, earlier)
     start(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
 
 
@@ -113,11 +113,11 @@ def resume_translator(
     parts = on_first(fabric, prepare)
     model._build_from(folder)
     if not (folder / CHECKPOINT).exists():  # the training starts from the beginning
-        _begin_as(model.network, earlier_model(model))
+        _copy_weights(model.network, earlier_model(model))
     go_on(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
 
 
-def _begin_as(network: Seq2Seq, earlier: LanguageModel | None) -> None:
+def _copy_weights(network: Seq2Seq, earlier: LanguageModel | None) -> None:
     """Copy the weights of a language model to encoder and decoder."""
     if earlier is None:
         return
@@ -125,7 +125,7 @@ def _begin_as(network: Seq2Seq, earlier: LanguageModel | None) -> None:
     assert isinstance(coder, Recurrent)
     assert isinstance(encode, Embed)
     for core in (coder.encoder, coder.core):
-        begin_as(core, earlier.model.core)
+        copy_weights(core, earlier.model.core)
     network.head.load_state_dict(earlier.model.head.state_dict())
     coder.embed_target.load_state_dict(encode.state_dict())  # last, as the head can share it
 

@@ -18,8 +18,8 @@ class TranslatorSettings(TextSettings):
     cell: Literal["rnn", "lstm", "gru", "transformer"] = "lstm"  # type: ignore[assignment]
     """Kind of recurrent layer, or transformer (torch's own layers) as a comparison."""
     hidden_size: tuple[int, ...] | int = 256
-    """Number of hidden units of all layers of encoder (in each direction) and decoder, or one
-    number for each layer; for a transformer the number of features."""
+    """Number of hidden units of each layer of encoder (in each direction) and decoder; several
+    numbers for layers of different sizes; for a transformer the number of features."""
     tokens: Literal["word", "character", "byte", "bpe"] | None = "bpe"
     """Kind of token; None for words, or characters if the text has no spaces between words."""
     bptt: int | None = None
