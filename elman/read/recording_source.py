@@ -152,7 +152,7 @@ class RecordingSource:
         names = self.layout.channels or tuple(map(str, range(width)))
         if len(names) != width:
             raise ArgumentError(
-                f"there are {len(names)} channels ({', '.join(names)}), but the arrays have {width}"
+                f"channels must name {width} columns of the arrays, got {', '.join(names)}"
             )
         found = Recordings([], [], [], names, timed=False)
         for n, values in enumerate(self._without_codes(arrays, names)):

@@ -156,14 +156,14 @@ class Sentences:
                     continue
                 where = f"{file}: line {number}"
                 if conllu and len(fields) != len(CONLLU):
-                    raise DataError(f"{where}: {len(fields)} columns, CoNLL-U has {len(CONLLU)}")
+                    raise DataError(f"{where}: expected {len(CONLLU)} columns, got {len(fields)}")
                 if conllu and not fields[0].isdecimal():
                     continue
                 width = width or len(fields)
                 if self.tagged and self.tag < 0 and len(fields) != width:
                     raise DataError(
-                        f"{where}: {len(fields)} columns; expected {width}, as the first word of "
-                        "the sentence has; separate columns by tabs if words hold blanks"
+                        f"{where}: expected {width} columns, as the first word of the sentence "
+                        f"has, got {len(fields)}; separate columns by tabs if words contain blanks"
                     )
                 words.append(self._field(fields, self.word, where))
                 if self.tagged:
@@ -178,7 +178,7 @@ class Sentences:
         # With one column the last would be the word again.
         if not -len(fields) <= column < len(fields) or (self.tagged and len(fields) < 2):
             wanted = "a word and a tag" if self.tagged else "a word"
-            raise DataError(f"{where}: {len(fields)} columns; expected {wanted}")
+            raise DataError(f"{where}: expected {wanted}, the number of columns is {len(fields)}")
         text = checked_text(fields[column], where).strip(BLANKS)
         if not text:
             raise DataError(f"{where}: column {column} is empty; expected a word or tag")

@@ -56,7 +56,7 @@ def hold_out(
         train, held = partial(_before, source, border), partial(_after, source, border)
     if not any(text.strip() for text, _ in train()) or not any(t.strip() for t, _ in held()):
         raise DataError(
-            f"{source.name}: {characters} characters are too few to hold out "
+            f"{source.name}: too few characters ({characters}) to hold out "
             f"validation_fraction={fraction}; give more text, or a validation file"
         )
     return train, held

@@ -324,7 +324,7 @@ def _csv(
                 twice = listed(sorted(name for name, count in Counter(header).items() if count > 1))
                 raise DataError(f"{file}: line {line}: columns {twice} occur twice")
         elif record and len(record) != len(header):
-            counts = f"{len(record)} fields, expected {len(header)} as in the header"
+            counts = f"expected {len(header)} fields as in the header, got {len(record)}"
             where = f"{file}: line {line}"
             yield line, DataError(f"{where}: {counts}; quote those with a delimiter")
         elif record:

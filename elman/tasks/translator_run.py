@@ -204,9 +204,9 @@ def _pairs_of(model: Translator, values: tuple[object, ...], place: str) -> list
         turns = split_turns(text_of(conversation, place, model.conversation), model.separator)
     if len(turns) < 2:
         raise DataError(
-            f"{place}: {len(turns)} turn, expected two or more, with {model.separator!r} between "
-            "them, or one per line and a blank line after the conversation; set separator, or give "
-            "targets"
+            f"{place}: expected two or more turns, got {len(turns)}; write {model.separator!r} "
+            "between them, or one per line and a blank line after the conversation; or set "
+            "separator, or give targets"
         )
     return [(join_turns(turns[:n], model.history), turns[n]) for n in range(1, len(turns))]
 

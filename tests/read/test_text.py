@@ -348,8 +348,8 @@ def test_a_table_needs_a_column_that_is_there(tmp_path: Path, suffix: str) -> No
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "n,t\n1,a\n\n2\n", "line 4: 1 fields, expected 2"),
-        ("a.csv", 'n,t\n1,"a\nb"\n2,c,d\n', "line 4: 3 fields, expected 2"),
+        ("a.csv", "n,t\n1,a\n\n2\n", "line 4: expected 2 fields as in the header, got 1"),
+        ("a.csv", 'n,t\n1,"a\nb"\n2,c,d\n', "line 4: expected 2 fields as in the header, got 3"),
         ("a.csv", "t,n,t\n1,2,3\n", r"line 1: columns 't' occur twice"),
         ("a.csv", 'n,t\n1,"a\n2,b\n', "line 2: unexpected end of data"),
         ("a.csv", 'n,t\n1,"a" b\n', "line 2: .*expected after"),

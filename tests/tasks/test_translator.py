@@ -268,7 +268,7 @@ def test_a_conversation_of_one_turn_is_refused_with_its_line(tmp_path: Path) -> 
     file = tmp_path / "talk.txt"
     file.write_text("\n".join([*TALK, "alone"]), encoding="utf-8")
     settings = {**SETTINGS, "kind": "dialogue", "epochs": 1}
-    with pytest.raises(DataError, match="line 41: 1 turn, expected two or more"):
+    with pytest.raises(DataError, match="line 41: expected two or more turns, got 1"):
         elman.Translator(**settings).fit(file)
     model = elman.Translator(**settings).fit(file, skip_bad_rows=tmp_path / "bad.csv")
     assert model.metrics["model"]["validation"]["pairs"] == 6
@@ -426,7 +426,9 @@ def test_conversations_may_have_a_turn_a_line(tmp_path: Path) -> None:
     ]
     assert runs[0].metrics["model"] == runs[1].metrics["model"]
     (tmp_path / "lonely.txt").write_text("hi\n\nbye\n\n")
-    with pytest.raises(DataError, match=r"lonely.txt: line 1: 1 turn, .* a blank line after"):
+    with pytest.raises(
+        DataError, match=r"lonely.txt: line 1: expected two or more turns.* a blank line after"
+    ):
         elman.Translator(**settings).fit(tmp_path / "lonely.txt")
 
 
