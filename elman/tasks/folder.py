@@ -137,8 +137,20 @@ def found_from(folder: Path, path: str) -> Path:
     return Path(os.path.normpath(folder.resolve() / path))
 
 
+def short_path(path: str) -> str:
+    """Return an absolute path as a user would write it: from the current folder, if shorter.
+
+    Example:
+        >>> import os
+        >>> from elman.tasks.folder import short_path
+        >>> short_path(os.path.join(os.getcwd(), "book.txt"))
+        'book.txt'
+    """
+    return min(path, relative_to(Path(), path), key=len) if Path(path).is_absolute() else path
+
+
 def find_data(path: str, part: str) -> str:
-    """Return the path of a run's data as a user of the current folder would write it.
+    """Return the path of a run's data as a user would write it.
 
     Args:
         path: the absolute path.
@@ -147,7 +159,7 @@ def find_data(path: str, part: str) -> str:
     Raises:
         DataError: there is no such file.
     """
-    short = min(path, relative_to(Path(), path), key=len)
+    short = short_path(path)
     if not Path(path).exists():
         raise DataError(
             f"{short}: is missing, it holds the {part} data of this run; put it back, or train "

@@ -16,6 +16,7 @@ from elman.recur.stack import Stack
 from elman.seq2seq import Coder
 from elman.seq2seq.recurrent import Recurrent
 from elman.seq2seq.transformer import Transformer
+from elman.tasks.folder import short_path
 from elman.tasks.settings import NetworkSettings
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def earlier_model(model: Classifier | Translator) -> LanguageModel | None:
 
     if model.start_from is None:
         return None
-    earlier, fresh = LanguageModel.load(model.start_from), type(model)()
+    folder = short_path(model.start_from)
+    earlier, fresh = LanguageModel.load(folder), type(model)()
     assert isinstance(earlier.model.encode, Embed)
     decided = {name: getattr(earlier, name) for name in DECIDED}
     decided["embedding_size"] = earlier.model.encode.weight.shape[1]
@@ -92,14 +94,14 @@ def earlier_model(model: Classifier | Translator) -> LanguageModel | None:
         ours = getattr(model, name)
         if ours not in (theirs, getattr(fresh, name)):
             raise ArgumentError(
-                f"{name}={ours}: the language model in {model.start_from} has {name}={theirs}, "
+                f"{name}={ours}: the language model in {folder} has {name}={theirs}, "
                 f"which cannot be changed; do not set {name}"
             )
     model._described["decided"] = decided
     model.settled().check()
     if model.bidirectional and len(earlier.model.core.hidden_sizes) > 1:
         raise ArgumentError(
-            f"start_from={model.start_from}: only the first of its layers can be used in both "
+            f"start_from={folder}: only the first of its layers can be used in both "
             "directions; set bidirectional=False"
         )
     return earlier
