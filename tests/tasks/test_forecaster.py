@@ -696,7 +696,7 @@ def test_data_that_cannot_be_learned_from_are_named() -> None:
     model = elman.Forecaster(**{**SETTINGS, "epochs": 1}, per_series=True).fit(table())
     with pytest.raises(DataError, match="series 'new': training has not seen it, and per_series"):
         model.predict({**table(1), "unique_id": ["new"] * 120})
-    with pytest.raises(ArgumentError, match="expected a stamp every h, but the stamps are not"):
+    with pytest.raises(ArgumentError, match="expected a stamp every h, but the stamps are missing"):
         model.predict([1.0, 2.0])
 
 

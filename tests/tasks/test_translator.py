@@ -272,7 +272,7 @@ def test_a_conversation_of_one_turn_is_refused_with_its_line(tmp_path: Path) -> 
         elman.Translator(**settings).fit(file)
     model = elman.Translator(**settings).fit(file, skip_bad_rows=tmp_path / "bad.csv")
     assert model.metrics["model"]["validation"]["pairs"] == 6
-    assert 'line 41,"1 turn' in (tmp_path / "bad.csv").read_text()
+    assert 'line 41,"expected two or more turns, got 1' in (tmp_path / "bad.csv").read_text()
 
 
 @pytest.fixture(scope="module")
