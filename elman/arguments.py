@@ -9,6 +9,15 @@ from typing import Any
 from elman.errors import ArgumentError
 
 
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be encoded: it has no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def text_of_argument(value: object, name: str) -> str:
     """Return a text that can be encoded; raise an ArgumentError for anything else.
 
@@ -20,17 +29,15 @@ def text_of_argument(value: object, name: str) -> str:
     """
     if not isinstance(value, str):
         raise ArgumentError(f"{name} must be a text, got {type(value).__name__}")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise ArgumentError(f"{name} is not valid Unicode: half a surrogate pair") from error
+    if not is_unicode(value):
+        raise ArgumentError(f"{name} is not valid Unicode: it has half a surrogate pair")
     return value
 
 
 def list_of_argument(value: Any, name: str, of: str) -> list[Any]:
     """Return an iterable as a list; raise an ArgumentError for a single text or anything else."""
     if isinstance(value, str | bytes):
-        raise ArgumentError(f"a list of {of} is expected, got one: {value[:40]!r}; write [{name}]")
+        raise ArgumentError(f"expected a list of {of}, got one: {value[:40]!r}; write [{name}]")
     if not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
         raise ArgumentError(f"{name} must be a list of {of}, got {type(value).__name__}")
     return list(value)

@@ -28,17 +28,17 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         'new'
     """
     content = data.encode() if isinstance(data, str) else data
-    beside = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.part")
     try:
-        with beside.open("wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
         raise FolderError(
             f"{path}: cannot be written ({error.strerror}); the previous content is kept. "
             "Free some space or name another folder"

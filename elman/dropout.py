@@ -66,7 +66,7 @@ def keep_mask(
 
 
 def dropout(x: Tensor, p: float, *, generator: torch.Generator | None = None) -> Tensor:
-    """Drop single elements, or entries of a weight matrix; without a generator torch's is used."""
+    """Apply dropout to single elements, with torch's generator if none is given."""
     if p == 0:
         return x
     if generator is None:

@@ -1,19 +1,19 @@
 """The errors that Elman raises on purpose.
 
     ElmanError
-    |-- DataError         a file, a record or a column is not what was expected
+    |-- DataError         a file, a record or a column is not as expected
     |-- ArgumentError     an argument or a flag has a value that cannot work (a ValueError too)
     |   |-- TensorError     a tensor has another dtype, shape or device (a RuntimeError too)
     |   `-- UntrainedError  a model is used before it is trained (an AttributeError too)
-    |-- FolderError       a model or run folder is missing, damaged, foreign or in the way
+    |-- FolderError       a model or run folder is missing, damaged, foreign or not empty
     |-- DivergenceError   a loss or a gradient in training is not a finite number
-    `-- LostProcessError  another process of a run has ended, so that it cannot go on
+    `-- LostProcessError  another process of a run has ended, so that the run cannot continue
 
     KeyboardInterrupt
-    `-- Stopped           training was asked to stop, and stopped cleanly
+    `-- Stopped           a signal stopped the training, which saved its state
 
-Each message is one line: the place (file and line, or argument), the value that arrived, the
-value that was expected, and a remedy. The command line prints it and exits with code 2.
+Each message is one line: the place (file and line, or argument), the given value, the expected
+value, and a remedy. The command line prints it and exits with code 2.
 """
 
 
@@ -22,7 +22,7 @@ class ElmanError(Exception):
 
 
 class DataError(ElmanError):
-    """A file, a record or a column is not what was expected."""
+    """A file, a record or a column is not as expected."""
 
 
 class ArgumentError(ElmanError, ValueError):
@@ -38,7 +38,7 @@ class UntrainedError(ArgumentError, AttributeError):
 
 
 class FolderError(ElmanError):
-    """A model or run folder is missing, damaged, foreign or in the way."""
+    """A model or run folder is missing, damaged, foreign or not empty."""
 
 
 class DivergenceError(ElmanError):
@@ -46,11 +46,11 @@ class DivergenceError(ElmanError):
 
 
 class LostProcessError(ElmanError):
-    """Another process of a run has ended, so that the run cannot go on."""
+    """Another process of a run has ended, so that the run cannot continue."""
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was asked to stop by Ctrl-C or SIGTERM, and stopped cleanly.
+    """The training was stopped by Ctrl-C or SIGTERM, and saved its state.
 
     Attributes:
         signal: the number of the signal.

@@ -96,27 +96,27 @@ def check_parts(folder: Path, *, without: Collection[str] = ()) -> None:
 
     Args:
         folder: a model folder; a folder without a manifest is accepted.
-        without: files that are not checked.
+        without: names of files that are not checked.
 
     Raises:
         FolderError: a file is missing or differs; the message gives its name and a remedy.
     """
     while (parts := read_manifest(folder)) is not None:
-        looked_at = (name for name in parts if name not in without)
-        wrong = next((name for name in looked_at if _differs(folder, name, parts)), None)
+        checked = (name for name in parts if name not in without)
+        wrong = next((name for name in checked if _differs(folder, name, parts)), None)
         if wrong is None:
             return
         if read_manifest(folder) == parts:  # otherwise a training run has just replaced it
             path = folder / wrong
             reason = (
-                "is not the file that was written with this model: it is damaged, or a part of "
+                "is not the file that was written with this model: it is damaged, or belongs to "
                 "another model"
                 if path.exists()
                 else "is missing"
             )
             raise FolderError(
-                f"{path}: {reason}. Put the right file back; if you changed it on purpose, delete "
-                f"{MANIFEST} next to it"
+                f"{path}: {reason}. Restore the right file; if you changed it on purpose, delete "
+                f"{MANIFEST} in the same folder"
             )
 
 
@@ -137,8 +137,8 @@ def read_manifest(folder: Path) -> Parts | None:
         parts = None
     if not isinstance(parts, dict) or not all(map(_is_entry, parts, parts.values())):
         raise FolderError(
-            f"{path}: is damaged, so no part of the model can be checked; put the right file back, "
-            "or delete it to use the folder unchecked"
+            f"{path}: is damaged, so the files of the model cannot be checked; restore it, or "
+            "delete it to use the folder unchecked"
         )
     return parts
 
@@ -161,9 +161,9 @@ def _differs(folder: Path, name: str, parts: Parts) -> bool:
 
 
 def _is_entry(name: str, contents: object) -> bool:
-    beside = name == Path(name).name  # no path that leads out of the folder
+    plain = name == Path(name).name  # no path that leads out of the folder
     return (
-        beside
+        plain
         and isinstance(contents, list)
         and all(
             one is None

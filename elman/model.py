@@ -99,17 +99,17 @@ class SequenceModel(nn.Module):
     ) -> tuple[Padded, State]:
         """Return the states (B, T, D) of the core for a batch, and the state after its last step.
 
-        `beside` is passed on unchanged.
+        `extra` is passed on unchanged.
         """
-        beside = x.beside
+        extra = x.extra
         if self.encode is not None:
             x = self.encode(x, generator=generator)
         k = self.backward_steps
         if self.training and k is not None and k < x.data.shape[1]:
             h, state = self._run_end(x, state, k, generator)
-            return Padded(h, x.lengths, beside), state
+            return Padded(h, x.lengths, extra), state
         h, state = self.core(x.data, state, x.lengths, generator=generator)
-        return Padded(torch.cat([h, x.data], 2) if self.skip else h, x.lengths, beside), state
+        return Padded(torch.cat([h, x.data], 2) if self.skip else h, x.lengths, extra), state
 
     def _run_end(
         self, x: Padded, state: State | None, k: int, generator: torch.Generator | None

@@ -19,7 +19,7 @@ from elman.errors import ArgumentError
 class Padded(NamedTuple):
     """Sequences `data` (B, T, ...) of which row b has `lengths[b]` (B,) elements.
 
-    `beside` (B, ...) is optional information about each row as a whole.
+    `extra` (B, ...) is optional information about each row as a whole.
 
     Example:
         >>> import torch
@@ -33,7 +33,7 @@ class Padded(NamedTuple):
 
     data: Tensor
     lengths: Tensor
-    beside: Tensor | None = None
+    extra: Tensor | None = None
 
     @classmethod
     def pad(cls, rows: Sequence[Tensor]) -> Padded:
@@ -57,8 +57,8 @@ class Padded(NamedTuple):
 
     def to(self, device: torch.device | str) -> Padded:
         """Return the batch on another device."""
-        beside = None if self.beside is None else self.beside.to(device)
-        return Padded(self.data.to(device), self.lengths.to(device), beside)
+        extra = None if self.extra is None else self.extra.to(device)
+        return Padded(self.data.to(device), self.lengths.to(device), extra)
 
 
 def time_mask(lengths: Tensor, steps: int) -> Tensor:

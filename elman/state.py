@@ -73,7 +73,7 @@ def from_named_leaves(leaves: dict[str, Tensor], name: str = "state") -> State:
         return leaves[name].clone()
     parts = {key[len(name) + 1 :].split(".")[0] for key in leaves if key.startswith(f"{name}.")}
     if not parts:
-        raise DataError(f"no leaf {name!r} in a stored state: it is damaged")
+        raise DataError(f"a stored state is damaged: it has no leaf {name!r}")
     return tuple(from_named_leaves(leaves, f"{name}.{i}") for i in range(len(parts)))
 
 

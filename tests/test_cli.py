@@ -232,11 +232,15 @@ def write(path: Path, content: bytes | str) -> Path:
     ("name", "content", "says"),
     [
         ("empty.txt", "", "empty.txt: empty"),
-        ("blank.txt", " \n\n\t", "blank.txt: nothing but white space"),
+        ("blank.txt", " \n\n\t", "blank.txt: only white space"),
         ("zeros.txt", b"abc\0def", "zeros.txt: binary"),
         ("archive.txt", b"PK\x03\x04abc", "archive.txt: a ZIP archive"),
         ("latin.txt", b"good\nb\xe4d\n", "latin.txt: byte 6 (line 2) is not valid UTF-8"),
-        ("cut.txt.gz", gzip.compress(TEXT.encode(), mtime=0)[:40], "cut.txt.gz: not a whole gzip"),
+        (
+            "cut.txt.gz",
+            gzip.compress(TEXT.encode(), mtime=0)[:40],
+            "cut.txt.gz: not a complete gzip",
+        ),
         ("one.txt", "word " * 100, "at least 2 are needed"),
         ("short.txt", "one two one two one two", "only 5 tokens, fewer than one chunk"),
         ("a.csv", "id,text\n1,x\n", "its columns: 'id', 'text'"),
@@ -274,7 +278,7 @@ def test_validation_and_test_text_must_be_there_and_hold_known_words(
     train(f"--{part}", tmp_path / "none.txt", says="none.txt': No such file")
     train(f"--{part}", write(tmp_path / "empty.txt", ""), says="empty.txt: empty")
     foreign = write(tmp_path / "foreign.txt", "ceci n'est pas une pipe\n" * 20)
-    train(f"--{part}", foreign, says="foreign.txt: the training text holds none of its words")
+    train(f"--{part}", foreign, says="foreign.txt: none of its word tokens is in the vocabulary")
 
 
 # The folder.
@@ -573,7 +577,7 @@ def test_evaluate_refuses_what_it_cannot_score(
     refused("evaluate", trained, tmp_path / "none.txt", says="none.txt': No such file")
     refused("evaluate", trained, write(tmp_path / "empty.txt", ""), says="empty.txt: empty")
     foreign = write(tmp_path / "foreign.txt", "ceci n'est pas une pipe\n" * 20)
-    refused("evaluate", trained, foreign, says="foreign.txt: the training text holds none of its")
+    refused("evaluate", trained, foreign, says="foreign.txt: none of its word tokens is in")
 
 
 def test_evaluate_does_without_a_baseline_when_the_training_text_has_changed(
@@ -640,7 +644,7 @@ def test_resume_refuses_a_text_that_has_changed_or_gone(
     write(moved, TEXT + "the cat sees a dog .\n")
     refused("resume", model, says=f"{moved}: has changed since the run began")
     moved.unlink()
-    refused("resume", model, says=f"{moved}': No such file")
+    refused("resume", model, says=f"{moved}: is missing, it holds the train data of this run")
     assert contents(model) == before
 
 
@@ -814,7 +818,7 @@ def test_what_is_no_model_folder_is_refused(
     rest = [book] if command == "evaluate" else COMMANDS[command]
     (tmp_path / "empty").mkdir()
     refused(command, tmp_path / "none", *rest, says=f"{tmp_path / 'none'}: there is no such folder")
-    refused(command, tmp_path / "empty", *rest, says="empty: is no model folder")
+    refused(command, tmp_path / "empty", *rest, says="empty: is not a model folder")
     refused(command, book, *rest, says=f"{book}: there is no such folder")
 
 
@@ -862,7 +866,7 @@ def test_help_is_quick_because_it_imports_nothing_heavy(
 def test_the_program_ends_with_the_code_of_its_command(tmp_path: Path) -> None:
     done = python("-m", "elman", "info", str(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"elman: {tmp_path}: is no model folder")
+    assert done.stderr.startswith(f"elman: {tmp_path}: is not a model folder")
     assert python("-m", "elman", "--version").returncode == 0
 
 

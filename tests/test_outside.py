@@ -154,9 +154,9 @@ def test_a_quote_without_an_end_is_looked_for_once(monkeypatch: pytest.MonkeyPat
     from elman.read import tables
 
     taken = []
-    after = tables._Again.__next__
+    after = tables._Lines.__next__
     monkeypatch.setattr(
-        tables._Again, "__next__", lambda self: taken.append(1) or after(self)  # type: ignore[func-returns-value]
+        tables._Lines, "__next__", lambda self: taken.append(1) or after(self)  # type: ignore[func-returns-value]
     )  # fmt: skip
     lines = 500
     text = "x,y\n" + 'a","b\n' * lines + "1,2\n"
@@ -181,7 +181,7 @@ def test_bpe_learns_from_short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_level_is_a_percentage() -> None:
-    message = "level must be in percent, 1 to below 100, got 0.8; 80% of the numbers are level 80"
+    message = "level must be a percentage, at least 1 and below 100, got 0.8; for 80% set level 80"
     with pytest.raises(ArgumentError, match=message):
         check_level([80, 0.8])
     for wrong in (0, 100, -5, "80", None):

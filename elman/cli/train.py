@@ -274,16 +274,17 @@ def _pair(paths: tuple[Path, ...], name: str) -> Path | tuple[Path, Path] | None
 
 @app.command
 def resume(run: Path, /, *, learning_rate: float | None = None, epochs: int | None = None) -> None:
-    """Go on with a stopped run; the result is the same as without the stop.
+    """Continue a stopped run; the result is the same as without the stop.
 
     Parameters
     ----------
     run
         The folder given as --out.
     learning_rate
-        Go on with another learning rate, for example after a divergence.
+        New learning rate, for example after a divergence.
     epochs
-        Train to another number of epochs.
+        New total number of epochs. With schedule cosine the learning rate then follows the new
+        number, so the result differs from that of one run of this many epochs.
     """
     model = task_of(run).resume(run, learning_rate=learning_rate, epochs=epochs, show=True)
     print_metrics(model.metrics, run)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 import elman
+from elman.arguments import is_unicode
 from elman.cli.app import app
 from elman.cli.forecast import show_forecasts
 from elman.cli.recordings import Recorded, reads_recordings, show_recordings
 from elman.cli.show import print_metrics, print_notes
 from elman.errors import ArgumentError
-from elman.read.text import is_unicode
 from elman.report.terminal import show, show_text, tell
 from elman.tasks import (
     Classifier,

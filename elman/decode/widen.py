@@ -2,8 +2,9 @@
 
     q_p  becomes  q_0.5 + (1 + c m) (q_p - q_0.5)
 
-m is the share of missing numbers in the context.  c >= 0 is the smallest number with which the central interval holds as often on windows whose
-numbers are hidden at random as it holds on the complete ones.  Complete windows do not change.
+m is the share of missing numbers in the context.  c >= 0 is the smallest number with which the
+central interval holds as often on windows whose numbers are hidden at random as it holds on the
+complete ones.  Complete windows do not change.
 
 Shape legend: N windows, E numbers of a forecast, Q levels.
 """

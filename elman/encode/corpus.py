@@ -102,13 +102,13 @@ def tokenise(
     if not folder.is_dir():
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            beside = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".part", dir=folder.parent))
+            temporary = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".part", dir=folder.parent))
             try:
-                _write(pieces(), vocabulary, beside, dtype)
-                settle_parts(beside, ARRAYS)
-                beside.rename(folder)
+                _write(pieces(), vocabulary, temporary, dtype)
+                settle_parts(temporary, ARRAYS)
+                temporary.rename(folder)
             finally:
-                shutil.rmtree(beside, ignore_errors=True)
+                shutil.rmtree(temporary, ignore_errors=True)
         except OSError as error:
             if not folder.is_dir():  # otherwise another process has written the same content
                 raise FolderError(

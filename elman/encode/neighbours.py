@@ -104,8 +104,8 @@ def look_around(
     place, velocity = y[near] - y[mine][:, :, None], y[near] - y[near - 1]
     if turn is not None:
         place, velocity = place @ turn[:, None], velocity @ turn[:, None]
-    beside = velocity - own[:, :, None]
-    found = np.concatenate([place, beside, velocity, np.ones_like(place[..., :1])], 3)
+    relative = velocity - own[:, :, None]
+    found = np.concatenate([place, relative, velocity, np.ones_like(place[..., :1])], 3)
     found[~seen] = 0
     return np.asarray(found.reshape(*rows.shape, -1))
 

@@ -141,8 +141,9 @@ class Vocabulary:
         found = vocabulary.size - len(special)
         if found < 2 and tokens != "byte":
             raise DataError(
-                f"the text has {found} different {tokens} token(s) that occur {min_count} times "
-                "or more, at least 2 are needed: give more text, a lower min_count or other tokens"
+                f"the text has too few different {tokens} tokens that occur at least "
+                f"min_count={min_count} times ({found}, at least 2 are needed); give more text, a "
+                "lower min_count or other tokens"
             )
         return vocabulary
 
@@ -255,7 +256,7 @@ def choose_tokens(texts: Iterable[str]) -> tuple[Tokens, str | None]:
     if mean > (LONG_WORD if unspaced < 0.5 else LONG_WORD / 3):
         return "character", (
             f"splitting at spaces would make words of {mean:.0f} characters: "
-            "the model reads characters (choose with tokens)"
+            "the model reads characters (set tokens to change this)"
         )
     return "word", None
 

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from elman.arguments import is_unicode
 from elman.encode.text import Vocabulary
 from elman.errors import ArgumentError, DataError
-from elman.read.text import is_unicode, text_lines
+from elman.read.text import text_lines
 
 
 def read_vectors(path: Path, vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:

@@ -106,7 +106,7 @@ class LabelHead(nn.Module):
     def forward(self, states: Padded) -> Tensor:
         """Return scores (B, K) for states (B, T, D)."""
         scores: Tensor = self.linear(self.pool(states)).float()
-        return scores if states.beside is None else scores + states.beside
+        return scores if states.extra is None else scores + states.extra
 
     def pool(self, states: Padded) -> Tensor:
         """Pool each row to one vector: (B, T, D) -> (B, D), or (B, 3 D) for concat."""

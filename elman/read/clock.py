@@ -2,7 +2,7 @@
 
     0, 1, 2 ..                 steps
     20240301, 2024030105 ..    YYYYMMDD, YYYYMMDDHH and similar, see `elman.read.codes`
-    1709251200 ..              seconds, ms, us or ns since 1970
+    1709251200 ..              seconds, ms, us or ns since 1970, which can have a fraction
     2024-03-01T05:00+02:00     moments: stored in UTC, and written in their zone
 
 A clock is detected in the training data and used for all data that are read later.  If a step is a
@@ -81,7 +81,7 @@ class Clock:
             seconds: whether numbers of a unit stay numbers, instead of dates since 1970.
 
         Raises:
-            ArgumentError: there is no such zone, or numbers have none or look like dates.
+            ArgumentError: the zone is not known, or numbers cannot have one, or look like dates.
         """
         values, offsets = parsed.values, parsed.offsets
         if zone is not None:
@@ -117,10 +117,17 @@ class Clock:
         in_utc = found.code in UNITS or (offsets is None and midnights)
         return replace(found, zone=zone, naive="utc" if in_utc else "wall")
 
-    def read(self, parsed: Parsed) -> tuple[Stamps, Whole | None, list[int]]:
-        """Return stamps (T,), in UTC if they have a zone; their offsets; and the bad places."""
+    def read(
+        self, parsed: Parsed, *, whole: bool = False
+    ) -> tuple[Stamps, Whole | None, list[int]]:
+        """Return stamps (T,), in UTC if they have a zone; their offsets; and the bad places.
+
+        With `whole`, numbers that are not units since 1970 must be whole.
+        """
         values, offsets, bad = parsed.values, parsed.offsets, set(parsed.bad)
         if values.dtype.kind != "M":
+            if values.dtype.kind == "f" and self.code not in UNITS and (whole or self.code):
+                return values, None, list(range(len(values)))
             if not self.code:
                 return values, None, sorted(bad)
             values, good = READERS[self.code](values)
@@ -148,7 +155,8 @@ class Clock:
         """Explain why a stamp that can be parsed is bad."""
         stamp = shown(parsed.values[number])
         if parsed.values.dtype.kind != "M":
-            return f"is {stamp}, expected a date of the form {self.code} as in other rows"
+            wanted = f"a date of the form {self.code}" if self.code else "a whole number"
+            return f"is {stamp}, expected {wanted} as in other rows"
         if parsed.offsets is None and self.naive == "wall":
             return f"is {stamp}, which clocks of {self.zone} skip; drop the row, or set its zone"
         if parsed.offsets is None or parsed.offsets[number] == NAIVE:
@@ -196,7 +204,7 @@ class Clock:
         return write_moments(moments, self.resolution) if self.text else self.as_objects(moments)
 
     def as_objects(self, moments: list[Any]) -> list[Any]:
-        """Datetimes as they came: dates, if those had no clock and these are midnights."""
+        """Return moments in the type of the input: dates if it had dates, and all are midnights."""
         if self.days and all(one.time() == time() for one in moments):
             return [one.date() for one in moments]
         return moments
@@ -216,7 +224,7 @@ def read_stamps(
     """
     parsed = parse(values, form)
     clock = clock or Clock.find(parsed, form)
-    stamps, offsets, bad = clock.read(parsed)
+    stamps, offsets, bad = clock.read(parsed, whole=True)
     if clock.local and offsets is not None:
         stamps = stamps + offsets.astype("timedelta64[us]")
     return stamps, bad
@@ -258,7 +266,7 @@ def write_moments(moments: Sequence[Any], least: Resolution = "D") -> list[Any]:
 def wanted_stamp(form: str | None, values: Sequence[object], *, seconds: bool = False) -> str:
     """Describe the stamps that are expected in a column with these values."""
     if form in UNITS:
-        return f"a whole number of {form}"
+        return f"a number of {form}"
     if form is not None and form != STEP:
         return f"a date of the form {form}"
     number = "seconds" if seconds else "a whole number"
@@ -309,7 +317,7 @@ def _offsets(utc: Stamps, zone: str) -> Whole:
 
 
 def _offsets_of_days(utc: Stamps, zone: str) -> Whole:
-    """Offsets from UTC; a day whose midnight is skipped begins at that midnight, not at 1:00."""
+    """Return offsets from UTC; a day whose midnight is skipped begins at midnight, not at 1:00."""
     now, before = _offsets(utc, zone), _offsets(utc - np.timedelta64(1, "us"), zone)
     skipped = (now > before) & ((utc.astype(np.int64) + before) % DAY == 0)
     return np.where(skipped, before, now)
@@ -363,7 +371,7 @@ def _check_zone(name: str) -> None:
         _zone_of(name)
     except (KeyError, ValueError, OSError):
         raise ArgumentError(
-            f"zone={name[:40]!r}: there is no such zone here; expected a name such as "
+            f"zone={name[:40]!r}: is not a known time zone; expected a name such as "
             "Europe/Berlin, UTC or +02:00"
         ) from None
 

@@ -14,21 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.read.frequency import Stamps, Whole
-from elman.read.stamps import UNITS
+from elman.read.stamps import UNITS, likely_unit
 
 EARLY, LATE = 1900, 2100  # years of whole numbers that can be dates
-SINCE = 631_152_000  # 1990, in seconds since 1970, from which on numbers can be such seconds
-UNTIL = 4_102_444_800  # 2100
 RIVALS = {"YYYYMM": "YYYYWW", "YYYYQ": "", "YYYYDDD": ""}  # other readings; "" for steps
 MOSTLY = 0.9  # share of such numbers that must be dates; the others are then bad
 SECOND = 1_000_000  # microseconds
 
 
 def find_code(numbers: NDArray[Any]) -> str:
-    """Return the form in which whole numbers are read as dates; "" for steps.
+    """Return the form in which numbers are read as dates; "" for steps.
 
     Weeks and months look alike: the form whose dates have the most even distances is chosen.
+    Numbers with a fraction can only be units since 1970.
     """
+    if numbers.dtype.kind == "f":
+        return likely_unit(numbers)
     if not len(numbers) or numbers.dtype.kind not in "iu":
         return ""
     for code, size in DIGITS.items():
@@ -38,11 +39,7 @@ def find_code(numbers: NDArray[Any]) -> str:
                 return _more_even(numbers, code, RIVALS[code]) if code in RIVALS else code
             if code == "YYYYMM" and READERS["YYYYWW"](numbers)[1].mean() >= MOSTLY:
                 return "YYYYWW"
-    for unit in UNITS:
-        within = (numbers >= SINCE * UNITS[unit]) & (numbers < UNTIL * UNITS[unit])
-        if 2 * within.sum() > len(numbers) and (numbers >= 0).all():
-            return unit
-    return ""
+    return likely_unit(numbers)
 
 
 def _more_even(numbers: Whole, code: str, rival: str) -> str:
@@ -93,6 +90,7 @@ def find_form(numbers: NDArray[Any]) -> str:
     return best if best and even[best] > _evenness(numbers, "") else ""
 
 
+Numbers = NDArray[Any]  # whole, or with a fraction
 Read = tuple[Stamps, NDArray[np.bool_]]
 
 
@@ -145,13 +143,16 @@ def _days_of_year(numbers: Whole) -> Read:
     return days.astype("datetime64[us]"), good
 
 
-def _since(unit: str) -> Callable[[Whole], Read]:
-    """Return a reader of units since 1970."""
+def _since(unit: str) -> Callable[[Numbers], Read]:
+    """Return a reader of units since 1970, rounded to microseconds if they have a fraction."""
 
-    def read(numbers: Whole) -> Read:
+    def read(numbers: Numbers) -> Read:
         size = UNITS[unit]
         good = np.abs(numbers // size) < 200_000_000_000  # within the calendar
         whole = np.where(good, numbers, 0)
+        if whole.dtype.kind == "f":
+            found = np.rint(whole * (SECOND / size)).astype(np.int64)
+            return found.astype("datetime64[us]"), good
         found = whole * (SECOND // size) if size <= SECOND else whole // (size // SECOND)
         return found.astype("datetime64[us]"), good
 

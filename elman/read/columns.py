@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -27,46 +27,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.errors import ArgumentError, DataError
-from elman.optional import need
 from elman.read.clock import Clock
-from elman.read.convert import Kind, Part, convert, is_number, scalar_of, single
+from elman.read.convert import (
+    Column,
+    Kind,
+    Part,
+    convert,
+    is_number,
+    join_blocks,
+    join_stamps,
+    scalar_of,
+    single,
+)
 from elman.read.dialect import (
     Dialect,
     are_numbers,
     find_decimal,
     is_code,
-    is_nothing,
     name_of,
-    named_like,
     number_of,
 )
 from elman.read.files import files_below, is_path, kind_of, path_of
+from elman.read.frames import WORDS, is_frame, read_frame
 from elman.read.rows import Rejects, Row, Rows
 from elman.read.stamps import Parsed
 from elman.read.tables import TABLES, USUAL, listed, no_column
 from elman.read.text import table_head
 
-WORDS = ("category", "string", "str", "Categorical", "Enum", "String", "Utf8")  # types of frames
 BLOCK = 1 << 16  # rows that are converted to arrays at a time
-
-
-@dataclass
-class Column:
-    """Values (N,) of good rows: float64, stamps, the numbers of words, or objects.
-
-    Attributes:
-        values: values of the rows; stamps with a zone are in UTC.
-        words: words of a column of names or categories, by number; else None.
-        given: original values of names that were not text.
-        clock: clock of a column of stamps; else None.
-        offsets: (N,) microseconds by which the clock of a stamp's zone is ahead of UTC; or None.
-    """
-
-    values: NDArray[Any]
-    words: list[str] | None = None
-    given: dict[str, Any] = field(default_factory=dict)
-    clock: Clock | None = None
-    offsets: NDArray[np.int64] | None = None
 
 
 @dataclass
@@ -100,10 +88,27 @@ class Columns:
         return [wanted[int(self.ordinals[row])] for row in rows]
 
 
-def is_frame(source: object) -> bool:
-    """Return whether a source is a data frame, or a dict of columns."""
-    columns = hasattr(source, "columns") and hasattr(source, "__getitem__")
-    return columns or isinstance(source, Mapping) or type(source).__name__ == "LazyFrame"
+class _Blocks:
+    """Blocks of converted rows.
+
+    Attributes:
+        kinds: kinds of the columns.
+        decimal: decimal mark of the numbers; None until it is detected.
+        ds_format: form of the stamps.
+        parts: the blocks of each column.
+        words: numbers of the names and values of each column.
+        given: original values of names that were not text, by column.
+        ordinals: numbers of the rows in the source.
+    """
+
+    def __init__(
+        self, kinds: Mapping[str, Kind], decimal: str | None, ds_format: str | None
+    ) -> None:
+        self.kinds, self.decimal, self.ds_format = kinds, decimal, ds_format
+        self.parts: dict[str, list[Part]] = {name: [] for name in kinds}
+        self.words: dict[str, dict[Any, int]] = {name: {} for name in kinds}
+        self.given: dict[str, dict[str, Any]] = {}
+        self.ordinals: list[NDArray[np.int64]] = []
 
 
 def column_of(source: Any, name: str) -> Any:
@@ -154,10 +159,6 @@ class Table:
         self.typed, self.declared = True, set[str]()
         self.notes: list[str] = []
         self.frame: dict[str, list[object]] = {}
-        if type(source).__name__ == "LazyFrame":
-            source = source.collect()
-        if type(source).__module__.startswith("pyarrow"):
-            source = need("polars", "a table of pyarrow").from_arrow(source)
         if is_path(source):
             if not path_of(source, "a table").exists():
                 raise DataError(f"{source}: there is no such file; expected a table")
@@ -170,21 +171,9 @@ class Table:
             self.names, self.typed = head.names, kind_of(self.file) not in USUAL
             self.declared = {name for name, kind in head.types.items() if kind.startswith(WORDS)}
             self.notes += [] if head.note is None else [head.note]
-        elif isinstance(source, Mapping):
-            self.frame = {str(name): list(values) for name, values in source.items()}
-            self.names, self.typed = list(self.frame), False
-        elif hasattr(source, "columns") and hasattr(source, "__getitem__"):
-            names = [str(name) for name in source.columns]
-            twice = next((name for name, count in Counter(names).items() if count > 1), None)
-            if twice is not None:
-                raise ArgumentError(f"the data frame has two columns {twice!r}; rename one")
-            self.frame = _index_of(source, names)
-            for name in source.columns:
-                column = source[name]
-                self.frame[str(name)] = column.to_list()
-                if str(column.dtype).startswith(WORDS):
-                    self.declared.add(str(name))
-            self.names = list(self.frame)
+        elif (found := read_frame(source)) is not None:
+            self.frame, self.declared = found
+            self.names, self.typed = list(self.frame), not isinstance(source, Mapping)
         else:
             raise ArgumentError(
                 "expected a file, a data frame or a dict of columns, got " + type(source).__name__
@@ -198,11 +187,11 @@ class Table:
         Raises:
             ArgumentError: a column does not exist, or is named twice.
         """
-        there = set(self.names)
+        present = set(self.names)
         for name, count in Counter(names).items():
             if count > 1:
                 raise ArgumentError(f"column {name!r} is named for two different purposes")
-            if name not in there:
+            if name not in present:
                 where = f"{self.file}: " if self.file else ""
                 if self.file and not self.typed:
                     raise ArgumentError(no_column(name, names, self.names, where))
@@ -214,7 +203,7 @@ class Table:
                 delimiter=self.dialect.delimiter,
             )  # fmt: skip
         first, *rest = (self.frame[name] for name in names)
-        return Rows(first, names, beside=rest)
+        return Rows(first, names, parallel=rest)
 
     def read(
         self,
@@ -241,59 +230,60 @@ class Table:
         """
         rows = self.rows(list(kinds))
         kinds = {name: self._kind(name, kind) for name, kind in kinds.items()}
-        parts: list[list[Part]] = [[] for _ in kinds]
-        names: list[dict[Any, int]] = [{} for _ in kinds]
-        ordinals: list[NDArray[np.int64]] = []
-        decimal = self.dialect.decimal
-        ids: dict[str, dict[str, Any]] = {}
+        blocks = _Blocks(kinds, self.dialect.decimal, ds_format)
         for numbers, places, block in _good(rows.read(), rejects):
-            bad: dict[int, str] = {}
-            found: list[Part] = []
-            if decimal is None:
-                decimal = self._find_decimal(kinds, block)
-            for (name, kind), known, given in zip(kinds.items(), names, block, strict=True):
-                alone, strange = (given, {}) if kind == "raw" else single(given)
-                values = self._without_codes(name, kind, alone)
-                if kind == "name" and self.frame:
-                    others = (scalar_of(one) for one in values if not isinstance(one, str))
-                    ids.setdefault(name, {}).update((name_of(one), one) for one in others)
-                array, wrong = convert(kind, values, known, ds_format, decimal)
-                wrong |= strange
-                bad = {n: f"column {name!r} {why}" for n, why in wrong.items()} | bad
-                found.append(array)
-            for n in sorted(bad):
-                rejects.add(places[n], DataError(f"{places[n]}: {bad[n]}"))
-            kept = np.ones(len(numbers), dtype=bool)
-            kept[list(bad)] = False
-            ordinals.append(numbers[kept])
-            for part, array in zip(parts, found, strict=True):
-                if isinstance(array, list):
-                    part.append([value for value, keep in zip(array, kept, strict=True) if keep])
-                else:
-                    part.append(array.pick(kept) if isinstance(array, Parsed) else array[kept])
-        if not sum(map(len, ordinals)):
+            if blocks.decimal is None:
+                blocks.decimal = self._find_decimal(kinds, block)
+            self._add(blocks, numbers, places, block, rejects)
+        if not sum(map(len, blocks.ordinals)):
             raise DataError(f"{rows.name}: has no row that can be used")
-        whole = Columns({}, np.concatenate(ordinals), rows, self.dialect, decimal or ".")
-        bad = {}
-        for (name, kind), part, known in zip(kinds.items(), parts, names, strict=True):
+        ordinals = np.concatenate(blocks.ordinals)
+        found = Columns({}, ordinals, rows, self.dialect, blocks.decimal or ".")
+        bad: dict[int, str] = {}
+        for name, kind in kinds.items():
+            part, known = blocks.parts[name], blocks.words[name]
             if kind in ("stamp", "moment"):
-                stamps = [one for one in part if isinstance(one, Parsed) and len(one.values)]
-                if len({one.values.dtype.kind == "M" for one in stamps}) > 1:
-                    raise DataError(f"{rows.name}: column {name!r} has dates and numbers; fix it")
-                parsed = Parsed.join(stamps)
-                known_clock = clock or Clock.find(parsed, ds_format, zone, seconds=kind == "moment")
-                moments, offsets, unread = known_clock.read(parsed)
-                bad |= {n: f"column {name!r} {known_clock.why(parsed, n)}" for n in unread}
-                known_clock = replace(known_clock, text=parsed.text, days=parsed.days)
-                whole.columns[name] = Column(moments, clock=known_clock, offsets=offsets)
+                found.columns[name], wrong = join_stamps(
+                    part, f"{rows.name}: column {name!r}", clock, ds_format, zone, kind
+                )
+                bad |= {n: f"column {name!r} {why}" for n, why in wrong.items()}
             elif kind == "value":
                 arrays = cast("list[NDArray[Any]]", part)
-                whole.columns[name] = self._join_values(name, arrays, known, whole)
+                found.columns[name] = self._join_values(name, arrays, known, found)
             else:
                 before = list(known) if kind == "name" else list((words or {}).get(name, ()))
-                whole.columns[name] = _join(kind, part, before)
-                whole.columns[name].given = ids.get(name, {})
-        return _without(whole, bad, rejects) if bad else whole
+                found.columns[name] = join_blocks(kind, part, before)
+                found.columns[name].given = blocks.given.get(name, {})
+        return _without(found, bad, rejects) if bad else found
+
+    def _add(
+        self, blocks: _Blocks, numbers: NDArray[np.int64], places: Sequence[str],
+        block: Sequence[tuple[object, ...]], rejects: Rejects,
+    ) -> None:  # fmt: skip
+        """Convert a block of rows, and keep the good ones."""
+        bad: dict[int, str] = {}
+        found: list[Part] = []
+        for (name, kind), given in zip(blocks.kinds.items(), block, strict=True):
+            alone, strange = (given, {}) if kind == "raw" else single(given)
+            values = self._without_codes(name, kind, alone)
+            if kind == "name" and self.frame:
+                others = (scalar_of(one) for one in values if not isinstance(one, str))
+                ids = blocks.given.setdefault(name, {})
+                ids.update((name_of(one), one) for one in others)
+            known = blocks.words[name]
+            array, wrong = convert(kind, values, known, blocks.ds_format, blocks.decimal)
+            bad = {n: f"column {name!r} {why}" for n, why in (wrong | strange).items()} | bad
+            found.append(array)
+        for n in sorted(bad):
+            rejects.add(places[n], DataError(f"{places[n]}: {bad[n]}"))
+        kept = np.ones(len(numbers), dtype=bool)
+        kept[list(bad)] = False
+        blocks.ordinals.append(numbers[kept])
+        for part, array in zip(blocks.parts.values(), found, strict=True):
+            if isinstance(array, list):
+                part.append([value for value, keep in zip(array, kept, strict=True) if keep])
+            else:
+                part.append(array.pick(kept) if isinstance(array, Parsed) else array[kept])
 
     def is_missing(self, value: object, column: str, *, named: bool = False) -> bool:
         """Return whether a value is a code for a missing one, for this column only if `named`."""
@@ -339,10 +329,10 @@ class Table:
         return [None if is_code(value, codes) else value for value in values] if codes else values
 
     def _join_values(
-        self, name: str, parts: list[NDArray[Any]], known: Mapping[Any, int], whole: Columns
+        self, name: str, parts: list[NDArray[Any]], known: Mapping[Any, int], table: Columns
     ) -> Column:
         """Return numbers if all values are numbers, else a category; `known` numbers the values."""
-        codes, values, decimal = np.concatenate(parts), list(known), whole.decimal
+        codes, values, decimal = np.concatenate(parts), list(known), table.decimal
         if are_numbers(values, decimal, typed=self.typed):
             return Column(np.array([*(number_of(one, decimal) for one in values), math.nan])[codes])
         fits = [
@@ -350,7 +340,7 @@ class Table:
         ]
         if any(fits) and not all(fits):
             wrong, number = fits.index(False), values[fits.index(True)]
-            place = whole.place(int(np.flatnonzero(codes == wrong)[0]))
+            place = table.place(int(np.flatnonzero(codes == wrong)[0]))
             raise DataError(
                 f"{place}: column {name!r} is {values[wrong]!r}, but a number ({number!r}) in "
                 "other rows; make all of them numbers or all of them words, or name the column in "
@@ -361,38 +351,23 @@ class Table:
                       list(words))  # fmt: skip
 
 
-def _without(whole: Columns, bad: Mapping[int, str], rejects: Rejects) -> Columns:
+def _without(table: Columns, bad: Mapping[int, str], rejects: Rejects) -> Columns:
     """Return the rows that are not bad."""
     rows = sorted(bad)
-    for row, place in zip(rows, whole.places(rows), strict=True):
+    for row, place in zip(rows, table.places(rows), strict=True):
         rejects.add(place, DataError(f"{place}: {bad[row]}"))
-    kept = np.ones(len(whole.ordinals), dtype=bool)
+    kept = np.ones(len(table.ordinals), dtype=bool)
     kept[rows] = False
     if not kept.any():
-        raise DataError(f"{whole.rows.name}: has no row that can be used")
+        raise DataError(f"{table.rows.name}: has no row that can be used")
     columns = {
         name: replace(
             one, values=one.values[kept],
             offsets=None if one.offsets is None else one.offsets[kept],
         )
-        for name, one in whole.columns.items()
+        for name, one in table.columns.items()
     }  # fmt: skip
-    return replace(whole, columns=columns, ordinals=whole.ordinals[kept])
-
-
-def _index_of(frame: Any, names: Sequence[str]) -> dict[str, list[object]]:
-    """Return the index of a pandas frame as a column, if it has a name or contains stamps."""
-    index = getattr(frame, "index", None)
-    if index is None or not hasattr(index, "nlevels"):
-        return {}
-    if type(index).__name__ == "PeriodIndex":
-        index = index.to_timestamp()
-    stamps = type(index).__name__ == "DatetimeIndex"
-    levels = [
-        (name or ("ds" if stamps else None), index.get_level_values(level).tolist())
-        for level, name in enumerate(index.names)
-    ]
-    return {str(name): values for name, values in levels if name and str(name) not in names}
+    return replace(table, columns=columns, ordinals=table.ordinals[kept])
 
 
 def _good(
@@ -412,29 +387,3 @@ def _good(
         at += len(block)
         if values:
             yield np.array(numbers), places, list(zip(*values, strict=True))
-
-
-def _join(kind: Kind, parts: list[Part], known: list[str]) -> Column:
-    """Join the blocks of one column."""
-    if kind == "name":
-        return Column(np.concatenate(cast("list[NDArray[Any]]", parts)), known)
-    arrays = [part for part in parts if isinstance(part, np.ndarray) and len(part)]
-    if not any(isinstance(part, list) for part in parts):
-        return Column(np.concatenate(arrays))
-    values = [value for part in parts if not isinstance(part, Parsed) for value in part]
-    if kind == "raw":
-        column = np.empty(len(values), dtype=object)
-        column[:] = values
-        return Column(column)
-    codes = {word: n for n, word in enumerate(known)}
-    found = [
-        math.nan if is_nothing(v) else codes.setdefault(_as_known(v, codes), len(codes))
-        for v in values
-    ]
-    return Column(np.array(found, dtype=np.float64), list(codes))
-
-
-def _as_known(value: object, known: Mapping[str, int]) -> str:
-    """Return a word, or the known word that equals it as a number: 1, 1.0 and "1.0"."""
-    word = name_of(value)
-    return word if word in known or named_like(word) not in known else named_like(word)

@@ -1,19 +1,20 @@
-"""Convert the values of a column to an array, and explain which values cannot be converted."""
+"""Convert the values of a column to arrays, and explain which values cannot be converted."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.read.clock import wanted_stamp
+from elman.errors import DataError
+from elman.read.clock import Clock, wanted_stamp
 from elman.read.dialect import (
     COMMA,
     TRUTH,
@@ -21,6 +22,7 @@ from elman.read.dialect import (
     is_none,
     is_nothing,
     name_of,
+    named_like,
     number_or_nan,
     with_point,
 )
@@ -36,6 +38,25 @@ PLAIN = re.compile(r"[0-9+\-.eE\s]*", re.ASCII)  # text that float() reads corre
 
 
 Part = NDArray[Any] | list[object] | Parsed  # a block of a column
+
+
+@dataclass
+class Column:
+    """Values (N,) of good rows: float64, stamps, the numbers of words, or objects.
+
+    Attributes:
+        values: values of the rows; stamps with a zone are in UTC.
+        words: words of a column of names or categories, by number; else None.
+        given: original values of names that were not text.
+        clock: clock of a column of stamps; else None.
+        offsets: (N,) microseconds by which the clock of a stamp's zone is ahead of UTC; or None.
+    """
+
+    values: NDArray[Any]
+    words: list[str] | None = None
+    given: dict[str, Any] = field(default_factory=dict)
+    clock: Clock | None = None
+    offsets: NDArray[np.int64] | None = None
 
 
 def scalar_of(value: Any) -> Any:
@@ -146,3 +167,45 @@ def _shown(value: object) -> str:
         return "empty"
     text = repr(value)
     return text if len(text) <= SHOWN + 3 else f"{text[:SHOWN]}... ({len(text):,} characters)"
+
+
+def join_stamps(
+    parts: list[Part], where: str, clock: Clock | None, ds_format: str | None, zone: str | None,
+    kind: Kind,
+) -> tuple[Column, dict[int, str]]:  # fmt: skip
+    """Join the blocks of a column of stamps; return the reasons of bad stamps, too."""
+    stamps = [one for one in parts if isinstance(one, Parsed) and len(one.values)]
+    if len({one.values.dtype.kind == "M" for one in stamps}) > 1:
+        raise DataError(f"{where} has dates and numbers; fix it")
+    parsed = Parsed.join(stamps)
+    clock = clock or Clock.find(parsed, ds_format, zone, seconds=kind == "moment")
+    moments, offsets, unread = clock.read(parsed, whole=kind == "stamp")
+    wrong = {n: clock.why(parsed, n) for n in unread}
+    clock = replace(clock, text=parsed.text, days=parsed.days)
+    return Column(moments, clock=clock, offsets=offsets), wrong
+
+
+def join_blocks(kind: Kind, parts: list[Part], known: list[str]) -> Column:
+    """Join the blocks of one column."""
+    if kind == "name":
+        return Column(np.concatenate(cast("list[NDArray[Any]]", parts)), known)
+    arrays = [part for part in parts if isinstance(part, np.ndarray) and len(part)]
+    if not any(isinstance(part, list) for part in parts):
+        return Column(np.concatenate(arrays))
+    values = [value for part in parts if not isinstance(part, Parsed) for value in part]
+    if kind == "raw":
+        column = np.empty(len(values), dtype=object)
+        column[:] = values
+        return Column(column)
+    codes = {word: n for n, word in enumerate(known)}
+    found = [
+        math.nan if is_nothing(v) else codes.setdefault(_as_known(v, codes), len(codes))
+        for v in values
+    ]
+    return Column(np.array(found, dtype=np.float64), list(codes))
+
+
+def _as_known(value: object, known: Mapping[str, int]) -> str:
+    """Return a word, or the known word that equals it as a number: 1, 1.0 and "1.0"."""
+    word = name_of(value)
+    return word if word in known or named_like(word) not in known else named_like(word)

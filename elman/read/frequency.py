@@ -147,12 +147,12 @@ class Frequency:
             return f"{places - there.sum():,} of {places:,} places of the week"
         hours = [_hours(day, self.base) for day in there.reshape(7, -1)]
         begins = [n for n in range(7) if not n or hours[n] != hours[n - 1]]
-        said = []
+        parts = []
         for first, then in pairwise([*begins, 7]):
             days = DAYS[first] + (f" to {DAYS[then - 1]}" if then - first > 1 else "")
             if hours[first]:
-                said.append(f"{days} {hours[first]}")
-        return f"all but {'; '.join(said)}"
+                parts.append(f"{days} {hours[first]}")
+        return f"all but {'; '.join(parts)}"
 
     @classmethod
     def named(cls, name: str) -> Frequency:
@@ -161,7 +161,7 @@ class Frequency:
         A name can be followed by the places of the week that are open, such as `D open 0-5`.
 
         Raises:
-            ArgumentError: there is no such frequency.
+            ArgumentError: the name is not that of a frequency.
         """
         form = r"(\d{0,18}) ?([A-Za-z]*)(?: open ((?:\d{1,6}(?:-\d{1,6})?,?)+))?"
         found = re.fullmatch(form, name.strip())

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from elman.errors import ArgumentError, DataError
 from elman.read.clock import Clock
-from elman.read.columns import Column, Columns
+from elman.read.columns import Columns
+from elman.read.convert import Column
 from elman.read.frequency import DAY, ENDS, Frequency, Stamps
 from elman.read.rows import Rejects
 
@@ -119,14 +120,14 @@ class Grid:
             self.order = np.lexsort((self.stamps, self.code))
             if not again:
                 self.notes.append(
-                    f"rows after a later one of their series: {int(back.sum()):,}, the first at "
-                    f"{place}; they are sorted"
+                    f"rows that were not in order: {int(back.sum()):,}, the first at {place}; they "
+                    "are sorted"
                 )
         twice = np.flatnonzero(self._apart(self.stamps) == 0) + 1
         for n, place in zip(twice.tolist(), self._places_of(twice), strict=True):
             reason = (
-                f"{place}: has {self._shown(self.stamps[self.order[n]])} a second time; drop one, "
-                "or name the column that tells series apart (unique_id); of clocks that are set "
+                f"{place}: has {self._shown(self.stamps[self.order[n]])} a second time; drop one "
+                "row, or set unique_id to the column that names the series; if a clock was set "
                 "back, set zone, or give stamps with their offset from UTC"
             )
             rejects.add(place, DataError(reason))
@@ -186,7 +187,7 @@ class Grid:
     def _checked(self, given: Frequency, ds: str) -> Frequency:
         kind = "dates" if self.stamps.dtype.kind == "M" else "whole numbers"
         if (given.unit == "step") != (kind == "whole numbers"):
-            found = f"are {kind}" if ds else "are not there: rows are steps"
+            found = f"are {kind}" if ds else "are missing: rows are steps"
             raise ArgumentError(f"expected a stamp every {given.name}, but the stamps {found}")
         return given
 
@@ -242,8 +243,8 @@ class Grid:
             closed = "" if frequency.base < DAY else f" ({frequency.closed})"
             return f"it is in closed times{closed}; train with closed=none, or drop the row"
         apart = np.diff(stamps).astype(np.int64) if stamps.dtype.kind == "M" else np.ones(1)
-        beside = np.minimum(apart % DAY, -apart % DAY)
-        if frequency.size % DAY == 0 and beside.any() and bool((beside <= SHIFT).all()):
+        shift = np.minimum(apart % DAY, -apart % DAY)
+        if frequency.size % DAY == 0 and shift.any() and bool((shift <= SHIFT).all()):
             return (
                 "if these are midnights of a time zone, set it, such as zone=Europe/Berlin (--zone)"
             )
@@ -255,6 +256,6 @@ class Grid:
             n = gaps[0][1]
             many = f" in {len(gaps):,} series" if len(gaps) > 1 else ""
             self.notes.append(
-                f"stamps that are missing: {sum(count for count, _ in gaps):,}{many}, the first "
+                f"missing stamps: {sum(count for count, _ in gaps):,}{many}, the first "
                 f"after {self.place(n)}, {self._shown(self.stamps[self.order[n]])}; they are masked"
             )

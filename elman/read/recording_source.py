@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, DataError
-from elman.read.clock import Clock
-from elman.read.columns import Columns, Table
-from elman.read.convert import Kind, scalar_of
-from elman.read.dialect import (
-    is_code,
-    is_nothing,
-    name_of,
-    named_like,
-    number_or_nan,
-    with_point,
-)
-from elman.read.files import files_below, is_packed, is_path, kind_of
+from elman.read.columns import Table
+from elman.read.convert import scalar_of
+from elman.read.dialect import name_of
+from elman.read.files import files_below, is_path, kind_of
+from elman.read.recording_reader import RecordingReader
 from elman.read.recordings import (
     Layout,
     Numbers,
@@ -35,13 +23,9 @@ from elman.read.recordings import (
     Recordings,
     check_labels,
     checked_arrays,
-    in_seconds,
     is_arrays,
-    is_blank,
 )
 from elman.read.rows import Rejects
-from elman.read.series import DS, ID
-from elman.read.spans import Span, read_spans
 from elman.read.stamps import check_form
 from elman.read.tables import TABLES
 
@@ -89,11 +73,11 @@ class RecordingSource:
         self.arrays: list[Numbers] | None = None
         self.labels: list[Any] | None = None
         self.tables: list[Table] = []
-        self.beside: Table | None = None
+        self.label_table: Table | None = None
         self.root: Path | None = None
         if is_arrays(source):
             self.arrays = checked_arrays(source)
-            self.name = f"{len(self.arrays)} arrays"
+            self.name = f"{len(self.arrays)} array{'s' * (len(self.arrays) != 1)}"
             if labels is not None:
                 self.labels = list_of_argument(labels, "labels", "values")
                 check_labels(self.arrays, self.labels, each=self.each)
@@ -111,7 +95,7 @@ class RecordingSource:
                 f"{type(labels).__name__}"
             )
         if labels is not None:
-            self.beside = self._open(labels)
+            self.label_table = self._open(labels)
 
     def _open(self, source: Any) -> Table:
         if is_path(source) and kind_of(Path(source)) not in TABLES:
@@ -125,7 +109,7 @@ class RecordingSource:
 
     @property
     def _all(self) -> list[Table]:
-        return self.tables if self.beside is None else [*self.tables, self.beside]
+        return self.tables if self.label_table is None else [*self.tables, self.label_table]
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -135,13 +119,13 @@ class RecordingSource:
     def fingerprint(self) -> str:
         """Return a hash of the content and of the settings."""
         how = repr((self.layout, self.each, self.labelled))
-        whole = hashlib.blake2b(how.encode(), digest_size=16)
+        digest = hashlib.blake2b(how.encode(), digest_size=16)
         for table in self._all:
-            whole.update(table.rows(table.names).fingerprint().encode())
+            digest.update(table.rows(table.names).fingerprint().encode())
             if table.file is not None and self.root in table.file.parents:
                 place = str(table.file.relative_to(self.root or ""))
-                whole.update(place.encode("utf-8", "surrogatepass"))
-        return whole.hexdigest()
+                digest.update(place.encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
 
     def read(self, rejects: Rejects) -> Recordings:
         """Read all recordings that have a number or a static column.
@@ -153,7 +137,7 @@ class RecordingSource:
         """
         if self.arrays is not None:
             return self._of_arrays(self.arrays)
-        reader = _Reader(self, rejects)
+        reader = RecordingReader(self, rejects)
         for table in self.tables:
             try:
                 reader.read(table)
@@ -168,7 +152,7 @@ class RecordingSource:
         names = self.layout.channels or tuple(map(str, range(width)))
         if len(names) != width:
             raise ArgumentError(
-                f"there are {len(names)} channels ({', '.join(names)}), but the arrays have {width}"
+                f"channels must name {width} columns of the arrays, got {', '.join(names)}"
             )
         found = Recordings([], [], [], names, timed=False)
         for n, values in enumerate(self._without_codes(arrays, names)):
@@ -195,287 +179,3 @@ class RecordingSource:
             ], axis=1)
             for values in arrays
         ]  # fmt: skip
-
-
-class _Reader:
-    """A reader that turns tables into recordings."""
-
-    def __init__(self, source: RecordingSource, rejects: Rejects) -> None:
-        self.source, self.rejects, self.layout = source, rejects, source.layout
-        self.channels = self.layout.channels
-        if not self.channels and self.layout.variable is None:
-            raise ArgumentError("channels must name the columns of the numbers")
-        self.spans: dict[str, list[Span]] | None = None
-        if source.beside is not None:
-            self.spans = read_spans(source.beside, self.layout, rejects, labelled=source.labelled)
-        self.unseen = set(self.spans or ())
-        self.known = ""  # the name of an existing recording
-        self.found = Recordings([], [], [], self.channels, timed=True)
-        self.stamps: str | None = None  # kind of earlier stamps, "" for none
-        self.clock: Clock | None = None
-        stems = Counter(_stem(table.file) for table in source.tables)
-        self.twice = {stem for stem, count in stems.items() if count > 1}
-        self.counts: Counter[str] = Counter()
-        self.first: dict[str, str] = {}
-
-    def read(self, table: Table) -> None:
-        """Read one table."""
-        layout, there, root = self.layout, table.names, self.source.root
-        ids = layout.unique_id
-        if ids not in there and (ids == ID or root is not None):
-            ids = ""
-        ds = layout.ds if layout.ds in there or layout.ds != DS or layout.variable else ""
-        label, folder = "", self._folder_of(table.file)
-        if self.spans is None and self.source.labelled and (self.source.each or folder is None):
-            label = layout.label
-        if label and self.source.each and layout.variable:
-            raise ArgumentError(
-                "tags of measurements must stand in a table of labels: unique_id, label, start, end"
-            )
-        beside = self.source.beside.names if self.source.beside is not None else []
-        static = [name for name in layout.static if name not in beside]
-        if layout.variable:  # names that are not columns are variables
-            static = [name for name in static if name in there]
-        pairs: list[tuple[str, Kind]] = [(ids, "name"), (ds, "moment"), (label, "raw")]
-        if layout.variable:
-            pairs += [(layout.variable, "name"), (layout.value, "number")]
-        else:
-            pairs += [(name, "number") for name in self.channels]
-        pairs += [(name, "raw") for name in static]
-        table.rows([name for name, _ in pairs if name])  # raises if one is missing or repeated
-        kinds = {name: kind for name, kind in pairs if name}
-        columns = table.read(kinds, self.rejects, ds_format=layout.ds_format, clock=self.clock)
-        self.found.words |= table.words_among(static)
-        for note in table.notes:
-            self._note(note)
-        if ds and self.clock is None:  # it is fixed for all files
-            self.clock = columns.columns[ds].clock or Clock()
-            if self.clock.code:
-                self._note(f"{ds!r} is read as {self.clock.code}")
-        found = columns.columns[ds].values.dtype.kind if ds else ""
-        found = "f" if found == "i" else found
-        if self.stamps not in (None, found):
-            raise DataError(
-                f"{table.file}: column {layout.ds!r} has {_KINDS[found]}, but "
-                f"{_KINDS[self.stamps or '']} in earlier files; use one kind"
-            )
-        self.stamps = found
-        rows = np.arange(len(columns.ordinals))
-        code = columns.columns[ids].values if ids else np.zeros_like(rows)
-        names = (columns.columns[ids].words or []) if ids else [self._name_of(table.file)]
-        order = np.argsort(code, kind="stable")
-        borders = [0, *(np.flatnonzero(np.diff(code[order])) + 1).tolist(), len(order)]
-        blocks = [order[low:high] for low, high in pairwise(borders)]
-        for block in sorted(blocks, key=lambda rows: int(rows[0])):
-            name = named_like(names[int(code[block[0]])])
-            place = str(table.file) if table.file else f"recording {name!r}"
-            if table.file and ids:
-                place = f"{place}: recording {name!r}"
-            try:
-                self._take(columns, block, name, (ids, ds, label, static), place)
-            except DataError as error:
-                self.rejects.add(place, error)
-
-    def _name_of(self, file: Path | None) -> str:
-        """Return the name of a file, with its folders if several files have the name."""
-        stem = _stem(file)
-        if file is None or stem not in self.twice or self.source.root is None:
-            return stem
-        return (file.parent.relative_to(self.source.root) / stem).as_posix()
-
-    def _take(
-        self, columns: Columns, rows: NDArray[np.int64], name: str,
-        named: tuple[str, str, str, list[str]], place: str,
-    ) -> None:  # fmt: skip
-        """Add the rows of one recording."""
-        ids, ds, label, static = named
-        if ds:
-            stamps = columns.columns[ds].values[rows]
-            if (np.diff(stamps).astype(np.float64) < 0).any():
-                self._note("recordings whose rows are not in order, which are sorted", place)
-                rows = rows[np.argsort(stamps, kind="stable")]
-                stamps = columns.columns[ds].values[rows]
-        else:
-            stamps = np.arange(len(rows), dtype=np.float64)
-        fixed: dict[str, object] = {}
-        for column in static:
-            values = columns.columns[column].values[rows].tolist()
-            codes = columns.dialect.codes(column)
-            some = [
-                with_point(value) if columns.decimal == "," else value for value in values
-                if not is_nothing(value) and not is_code(value, codes)
-            ]  # fmt: skip
-            if column in columns.dialect.numeric:
-                some = [number for v in some if math.isfinite(number := number_or_nan(v))]
-            fixed[column] = next(iter(some), None)
-            if len(set(map(str, some))) > 1:
-                self._note(f"{column} changes within recordings, of which the first counts", place)
-        tags = columns.columns[label].values[rows].tolist() if label else None
-        if self.layout.variable:
-            stamps, values, more = self._pivot(columns, rows, stamps, place)
-            fixed |= more
-        else:
-            values = np.stack([columns.columns[one].values[rows] for one in self.channels], 1)
-        if np.isnan(values).all() and not self.layout.static:
-            raise DataError(f"{place}: has no number; drop it")
-        times = (stamps - stamps[0]).astype(np.float64)
-        if stamps.dtype.kind == "M":
-            times /= 1e6
-        clock = columns.columns[ds].clock if ds else None
-        counted = bool(ids) and type(columns.columns[ids].given.get(name)) is int
-        one = Recording(name, stamps[0], times, values, clock=clock or Clock(), whole=counted)
-        if self.spans is not None:
-            self._by_spans(one, fixed, place)
-            return
-        whole: Any = tags
-        if not self.source.each:
-            folder = self._folder_of(self._file_of(columns))
-            whole = folder if tags is None else self._one_of(tags, place, label)
-        elif tags is not None:
-            empty = next((n for n, tag in enumerate(tags) if is_blank(tag)), None)
-            if empty is not None:
-                where = columns.place(int(rows[empty]))
-                raise DataError(f"{where}: column {label!r} is empty; every step needs a label")
-            whole = list(map(str, tags))
-        self.found.add(replace(one, static=self._static(fixed)), whole, place)
-
-    def _pivot(
-        self, columns: Columns, rows: NDArray[np.int64], stamps: NDArray[Any], place: str
-    ) -> tuple[NDArray[Any], Numbers, dict[str, object]]:
-        """Turn measurements into steps: stamps, values, and variables that do not change."""
-        layout = self.layout
-        which = _words(columns, layout.variable or "", rows)
-        numbers = columns.columns[layout.value].values[rows]
-        if not layout.channels:
-            new = {str(word) for word in which} - set(self.channels) - set(layout.static)
-            self.channels = (*self.channels, *sorted(new))
-        column_of = {name: n for n, name in enumerate(self.channels)}
-        codes = {str(word): columns.dialect.codes(str(word), named=True) for word in set(which)}
-        moments, step = np.unique(stamps, return_inverse=True)
-        values = np.full((len(moments), max(1, len(self.channels))), np.nan)
-        fixed: dict[str, object] = {}
-        for word, at, number in zip(which, step.tolist(), numbers.tolist(), strict=True):
-            if is_code(number, codes[str(word)]):
-                continue
-            if word in layout.static and is_nothing(fixed.get(str(word))):
-                fixed[str(word)] = number
-            column = column_of.get(str(word))
-            if column is None or math.isnan(number):
-                continue
-            if not math.isnan(values[at, column]):
-                self._note("measurements a second time at one moment, of which the last", place)
-            values[at, column] = number
-        kept = ~np.isnan(values).all(1)
-        if layout.static and not kept.any():
-            kept[0] = True  # no measurements, but static values
-        return moments[kept], values[kept], fixed
-
-    def _by_spans(self, one: Recording, fixed: dict[str, object], place: str) -> None:
-        """Add a recording whose labels are in a separate table."""
-        spans = self._together((self.spans or {}).get(one.unique_id, []))
-        self.unseen.discard(one.unique_id)
-        self.known = self.known or one.unique_id
-        if not spans and not self.source.each:
-            self._note("recordings without a label, which are left out", place)
-        tags = [self.layout.background] * len(one)
-        for span in spans:
-            fixed = fixed | span.static
-            try:
-                first, last = span.steps(one)
-                if np.isnan(one.values[first:last]).all() and not self.layout.static:
-                    raise DataError(f"{span.place}: recording {one.unique_id!r} has no number here")
-            except DataError as error:
-                self.rejects.add(span.place, error)
-                continue
-            if self.source.each:
-                tags[first:last] = [str(span.label)] * (last - first)
-            else:
-                part = one if last - first == len(one) else one.part(first, last)
-                self.found.add(replace(part, static=self._static(fixed)), span.label, span.place)
-        if self.source.each:
-            self.found.add(replace(one, static=self._static(fixed)), tags, place)
-
-    def _together(self, spans: list[Span]) -> list[Span]:
-        """Merge several rows for a whole recording to one with all labels, or keep the first."""
-        whole = [span for span in spans if span.bounds is None]
-        if len(whole) < 2 or self.source.each:
-            return spans
-        if self.layout.several:
-            return [replace(whole[0], label=[span.label for span in whole])]
-        for span in whole[1:]:
-            reason = f"{span.place}: is a second label of a recording; keep one, or set several"
-            self.rejects.add(span.place, DataError(reason))
-        return whole[:1]
-
-    def _file_of(self, columns: Columns) -> Path | None:
-        return columns.rows.files[0] if columns.rows.files else None
-
-    def _folder_of(self, file: Path | None) -> str | None:
-        """Return the name of the folder directly below the given one."""
-        if self.source.root is None or file is None:
-            return None
-        parts = file.relative_to(self.source.root).parts
-        return parts[0] if len(parts) > 1 else None
-
-    def _one_of(self, tags: Sequence[Any], place: str, label: str) -> Any:
-        """Return the label that all rows have."""
-        other = next((tag for tag in tags if str(tag) != str(tags[0])), tags[0])
-        if str(other) != str(tags[0]):
-            raise DataError(
-                f"{place}: column {label!r} changes from {tags[0]!r} to {other!r}; give the spans "
-                "in a table of labels (unique_id, label, start, end), or train a tagger, which has "
-                "a label for every step"
-            )
-        return tags[0]
-
-    def _static(self, fixed: dict[str, object]) -> tuple[object, ...]:
-        return tuple(fixed.get(name) for name in self.layout.static)
-
-    def _note(self, what: str, place: str = "") -> None:
-        self.counts[what] += 1
-        self.first.setdefault(what, place)
-
-    def finish(self) -> Recordings:
-        """Return all recordings."""
-        found, width = self.found, len(self.channels)
-        for name in sorted(self.unseen):
-            place = (self.spans or {})[name][0].place
-            there = f", which has {self.known!r}, for example" if self.known else ""
-            reason = f"{place}: there is no recording {name!r} in {self.source.name}{there}"
-            self.rejects.add(place, DataError(reason))
-        if not found.items:
-            raise DataError(f"{self.source.name}: has no recording that can be used")
-        if self.stamps == "f" and (unit := in_seconds(found, self.layout)):
-            self._note(unit)
-        # A variable that appeared later is missing in earlier recordings.
-        found.items = [_widened(one, width) for one in found.items]
-        found.channels, found.timed = self.channels, bool(self.stamps)
-        for what, count in self.counts.items():
-            first = self.first[what]
-            found.notes.append(f"{what}: {count:,}, the first in {first}" if first else what)
-        return found
-
-
-_KINDS = {"": "no stamps", "M": "dates", "f": "numbers"}
-
-
-def _stem(file: Path | None) -> str:
-    if file is None:
-        return ""
-    return (file.with_suffix("") if is_packed(file) else file).stem
-
-
-def _widened(one: Recording, width: int) -> Recording:
-    missing = width - one.values.shape[1]
-    if missing <= 0:
-        return one
-    return replace(one, values=np.pad(one.values, ((0, 0), (0, missing)), constant_values=np.nan))
-
-
-def _words(columns: Columns, name: str, rows: NDArray[np.int64]) -> Sequence[str | None]:
-    """Return a column of names or words, with None for missing values."""
-    column = columns.columns[name]
-    words = column.words
-    if words is None:  # of nothing but numbers that are none
-        return [None] * len(rows)
-    return [None if n != n else words[int(n)] for n in column.values[rows].tolist()]

@@ -247,13 +247,15 @@ def checked_arrays(source: Any) -> list[Numbers]:
 def check_labels(arrays: list[Numbers], labels: list[Any], *, each: bool) -> None:
     """Raise an error unless there is a label for each array, or with `each` for each step."""
     if len(labels) != len(arrays):
-        raise ArgumentError(f"{len(arrays)} arrays need as many labels, got {len(labels)}")
+        raise ArgumentError(f"expected a label for each array ({len(arrays)}), got {len(labels)}")
     if not each:
         return
     for n, (values, some) in enumerate(zip(arrays, labels, strict=True)):
         if isinstance(some, str) or not hasattr(some, "__len__") or len(some) != len(values):
             count = len(some) if hasattr(some, "__len__") else "no list"
-            raise ArgumentError(f"array {n} has {len(values)} steps, its labels are {count}")
+            raise ArgumentError(
+                f"array {n} needs {len(values)} labels, one for each step, got {count}"
+            )
         empty = next((k for k, one in enumerate(some) if is_blank(one)), None)
         if empty is not None:
             raise ArgumentError(f"array {n} has no label at step {empty}; give one to every step")

@@ -22,14 +22,12 @@ from typing import NamedTuple, TextIO
 
 from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, DataError
+from elman.read.characters import Advance, file_blocks, ignore
 from elman.read.files import files_below, is_path, kind_of, path_of, size_of
 from elman.read.tables import TABLES, USUAL
 from elman.read.text import (
-    Advance,
     TextSource,
     checked_text,
-    file_blocks,
-    ignore,
     table_head,
     table_values,
     text_lines,
@@ -53,7 +51,7 @@ class Rows:
     Args:
         source: a table, a folder of folders, a file of lines, or a list of values.
         columns: names of the columns in a table.
-        beside: parallel files or lists of the other columns.
+        parallel: parallel files or lists of the other columns.
         folders: whether a folder of folders is a source; its names are then the last column.
         encoding: encoding of the files.
         lenient: whether bytes that are not text are an error of their row instead of the file.
@@ -65,7 +63,7 @@ class Rows:
 
     Example:
         >>> from elman.read.rows import Rows
-        >>> rows = Rows(["so good", "so bad"], ["text", "label"], beside=[[1, 0]])
+        >>> rows = Rows(["so good", "so bad"], ["text", "label"], parallel=[[1, 0]])
         >>> [row.values for row in rows.read()]
         [('so good', 1), ('so bad', 0)]
     """
@@ -75,7 +73,7 @@ class Rows:
         source: Column,
         columns: Sequence[str],
         *,
-        beside: Sequence[Column] = (),
+        parallel: Sequence[Column] = (),
         folders: bool = False,
         encoding: str = "utf-8",
         lenient: bool = False,
@@ -85,7 +83,7 @@ class Rows:
         self.delimiter = delimiter
         self.folders = folders
         self.lists: list[list[object]] = []
-        given = [source, *beside]
+        given = [source, *parallel]
         paths = [Path(one) for one in given if is_path(one)]
         if len(paths) == len(given):
             self.kind, self.files = self._find(paths)
@@ -103,7 +101,7 @@ class Rows:
             if len(set(counts)) > 1:
                 found = ", ".join(f"{n} in {c}" for c, n in zip(self.columns, counts, strict=False))
                 raise ArgumentError(f"columns must be of one length, got {found}")
-            self.name = f"{counts[0]} rows"
+            self.name = f"{counts[0]:,} row{'s' * (counts[0] != 1)}"
         self.total_bytes = sum(map(size_of, self.files))
 
     def _find(self, paths: list[Path]) -> tuple[str, tuple[Path, ...]]:
@@ -111,13 +109,15 @@ class Rows:
         first = paths[0]
         folder = next((path for path in paths[1:] if path.is_dir()), first)
         if folder.is_dir() and len(paths) > 1:
-            raise DataError(f"{folder}: a folder, expected one of two files of as many lines")
+            raise DataError(
+                f"{folder}: is a folder, expected a text file with as many lines as the other file"
+            )
         if first.is_dir() and len(self.columns) == 1:
             return "folders", files_below(first)
         if len(paths) > 1 and (table := next((p for p in paths if kind_of(p) in TABLES), None)):
             raise ArgumentError(
-                f"{table}: a table beside another file; give one table with the columns "
-                f"{' and '.join(self.columns)}, or files of text with as many lines each"
+                f"{table}: a table cannot be combined with another file; give one table with the "
+                f"columns {' and '.join(self.columns)}, or text files with equal numbers of lines"
             )
         if len(paths) > 1 or (len(self.columns) == 1 and kind_of(first) not in TABLES):
             return "parallel", tuple(file for path in paths for file in files_below(path))
@@ -128,11 +128,14 @@ class Rows:
             files_below(first)  # a missing file is the clearer error
             hint = f"a folder with a folder for each {self.columns[-1]}, " if self.folders else ""
             raise ArgumentError(
-                f"{first}: a file of text has no columns {names}; give a table, {hint}or a "
-                "second file of as many lines"
+                f"{first}: a text file has no columns {names}; give a table, {hint}or a second "
+                "file with as many lines"
             )
         if not self.folders:
-            raise DataError(f"{first}: a folder, expected a table or two files of as many lines")
+            raise DataError(
+                f"{first}: is a folder, expected a table, or two text files with equal numbers of "
+                "lines"
+            )
         files = files_below(first)
         flat = next((f for f in files if len(f.relative_to(first).parts) != 2), None)
         if flat is not None:
@@ -185,26 +188,27 @@ class Rows:
                 short = self.files[values.index(None)]
                 other = self.files[next(i for i, v in enumerate(values) if v is not None)]
                 raise DataError(
-                    f"{short}: has {number - 1} lines and {other} more; they must be parallel"
+                    f"{short}: has fewer lines ({number - 1:,}) than {other}; the numbers of lines "
+                    "must be equal"
                 )
             yield Row(f"{self.files[0]}: line {number}", values)
 
     def fingerprint(self) -> str:
         """Return a hash of the content and of the settings (BLAKE2b, 32 hex digits)."""
-        whole = hashlib.blake2b(digest_size=16)
+        digest = hashlib.blake2b(digest_size=16)
         kinds = [kind_of(file) for file in self.files] if self.kind == "table" else []
         how = (self.kind, self.columns, self.encoding, kinds, self.delimiter)
-        whole.update(repr(how).encode())
+        digest.update(repr(how).encode())
         for column in self.lists:
-            whole.update(repr(column).encode("utf-8", "surrogatepass"))
+            digest.update(repr(column).encode("utf-8", "surrogatepass"))
         for file in self.files:
             part = hashlib.blake2b()
             for block in file_blocks(file, ignore, unpack=False):
                 part.update(block)
-            whole.update(part.digest())
+            digest.update(part.digest())
             if self.kind == "folders":
-                whole.update(file.parent.name.encode("utf-8", "surrogatepass"))
-        return whole.hexdigest()
+                digest.update(file.parent.name.encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
 
 
 def text_of(value: object, place: str, column: str) -> str:

@@ -20,10 +20,11 @@ from itertools import islice
 from pathlib import Path
 
 from elman.errors import ArgumentError, DataError
+from elman.read.characters import Advance, ignore
 from elman.read.files import files_below, is_path, kind_of, size_of
 from elman.read.rows import Column, Row, Rows
 from elman.read.tables import TABLES
-from elman.read.text import Advance, checked_text, ignore, text_lines
+from elman.read.text import checked_text, text_lines
 
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 BLANKS = " \t\r\n\f\v"  # between words; a no-break space is part of a word
@@ -39,7 +40,7 @@ class Sentences:
         source: a file or lists, in one of the forms above.
         words: column of the words: a name in a table or CoNLL-U, or a number from 0.
         tags: column of the tags; None for sentences without tags.
-        beside: parallel file or list of tags.
+        parallel: parallel file or list of tags.
         encoding: encoding of the files.
         lenient: whether bytes that are not text are an error of their row instead of the file.
         delimiter: delimiter of the fields of a table; None to detect it.
@@ -61,7 +62,7 @@ class Sentences:
         words: str | None = None,
         tags: str | None = "",
         *,
-        beside: Column | None = None,
+        parallel: Column | None = None,
         encoding: str = "utf-8",
         lenient: bool = False,
         delimiter: str | None = None,
@@ -72,23 +73,23 @@ class Sentences:
         self.rows: Rows | None = None
         if self.columns:
             assert is_path(source)
-            if beside is not None:
+            if parallel is not None:
                 raise ArgumentError(
-                    f"{beside}: {source} has words and tags already; give one of the two files"
+                    f"{parallel}: {source} has words and tags already; give one of the two files"
                 )
             self.files = files_below(source)
             self.name = Path(source).name
             form, tag = ("form", "upos") if kind_of(Path(source)) == ".conllu" else ("0", "-1")
             self.word, self.tag = self._number(words or form), self._number(tags or tag)
         else:
-            others = () if beside is None else (beside,)
-            if beside is None and is_path(source) and _looks_like_columns(Path(source), encoding):
+            others = () if parallel is None else (parallel,)
+            if parallel is None and is_path(source) and _looks_like_columns(Path(source), encoding):
                 raise ArgumentError(
                     f"{source}: looks like columns of words and tags; rename it to "
                     f"{Path(source).stem}.conll to have them read"
                 )
             self.rows = Rows(
-                source, names, beside=others, encoding=encoding, lenient=lenient,
+                source, names, parallel=others, encoding=encoding, lenient=lenient,
                 delimiter=delimiter,
             )  # fmt: skip
             self.files, self.name = self.rows.files, self.rows.name
@@ -155,14 +156,14 @@ class Sentences:
                     continue
                 where = f"{file}: line {number}"
                 if conllu and len(fields) != len(CONLLU):
-                    raise DataError(f"{where}: {len(fields)} columns, CoNLL-U has {len(CONLLU)}")
+                    raise DataError(f"{where}: expected {len(CONLLU)} columns, got {len(fields)}")
                 if conllu and not fields[0].isdecimal():
                     continue
                 width = width or len(fields)
                 if self.tagged and self.tag < 0 and len(fields) != width:
                     raise DataError(
-                        f"{where}: {len(fields)} columns; expected {width}, as the first word of "
-                        "the sentence has; separate columns by tabs if words hold blanks"
+                        f"{where}: expected {width} columns, as the first word of the sentence "
+                        f"has, got {len(fields)}; separate columns by tabs if words contain blanks"
                     )
                 words.append(self._field(fields, self.word, where))
                 if self.tagged:
@@ -177,7 +178,7 @@ class Sentences:
         # With one column the last would be the word again.
         if not -len(fields) <= column < len(fields) or (self.tagged and len(fields) < 2):
             wanted = "a word and a tag" if self.tagged else "a word"
-            raise DataError(f"{where}: {len(fields)} columns; expected {wanted}")
+            raise DataError(f"{where}: expected {wanted}, the number of columns is {len(fields)}")
         text = checked_text(fields[column], where).strip(BLANKS)
         if not text:
             raise DataError(f"{where}: column {column} is empty; expected a word or tag")
@@ -225,7 +226,7 @@ def _sentence(values: Sequence[object], place: str) -> tuple[tuple[str, ...], ..
             raise DataError(f"{place}: {kind}, expected a list of words or tags")
         parts.append(tuple(_word(one, place) for one in value))
     if len(parts) == 2 and len(parts[0]) != len(parts[1]):
-        raise DataError(f"{place}: {len(parts[0])} words and {len(parts[1])} tags")
+        raise DataError(f"{place}: words: {len(parts[0])}, but tags: {len(parts[1])}")
     if not parts[0]:
         raise DataError(f"{place}: no words; expected a sentence")
     return tuple(parts)

@@ -153,21 +153,23 @@ class SeriesSource:
             source if numbers is None else numbers,
             encoding=encoding, lenient=lenient, dialect=dialect,
         )  # fmt: skip
-        there = self.table.names
-        self.ids = unique_id if unique_id in there or unique_id != ID else None
-        self.stamps = ds if ds in there or ds != DS else None
+        present = self.table.names
+        self.ids = unique_id if unique_id in present or unique_id != ID else None
+        self.stamps = ds if ds in present or ds != DS else None
         if wide and self.ids:
-            raise ArgumentError(f"wide: a column is a series, but there is {self.ids!r}, too")
+            raise ArgumentError(
+                f"with wide, each column is a series, but there is a column {self.ids!r}"
+            )
         if wide and tuple(targets) in ((), (Y,)):
             others = {self.stamps, *covariates}
-            targets = [name for name in there if name not in others]
+            targets = [name for name in present if name not in others]
         if not targets:
             raise ArgumentError("targets must name at least one column")
         if zone is not None and self.stamps is None:
             raise ArgumentError(f"zone={zone}: rows are steps, as there is no column {ds!r}")
         self.targets, self.covariates, self.wide = tuple(targets), tuple(covariates), wide
         used = {self.ids, self.stamps, *targets, *covariates}
-        unused = [name for name in there if name not in used]
+        unused = [name for name in present if name not in used]
         self.notes: list[str] = []  # of unexpected choices
         if numbers is None and unused:
             rest = f"; not read: {', '.join(map(repr, unused))}"
@@ -179,7 +181,7 @@ class SeriesSource:
         self.ds_format, self.zone, self.closed, self.ahead = ds_format, zone, closed, ahead
         self.kinds: dict[str, Kind] = {}
         # A table of the future can lack targets, but not under another name.
-        numeric = [name for name in self.targets if unused or not ahead or name in there]
+        numeric = [name for name in self.targets if unused or not ahead or name in present]
         wanted = [x for x in (self.ids, self.stamps) if x] + [*numeric, *self.covariates]
         self.rows = self.table.rows(wanted)
         for name in wanted:
@@ -248,7 +250,9 @@ class SeriesSource:
         clock, notes, name = grid.clock, [], f"{self.stamps!r}"
         if clock.code and self.ds_format is None:
             since = " since 1970" if clock.code in UNITS else ""
-            notes.append(f"{name} is read as {clock.code}{since}; ds_format=step reads plain steps")
+            notes.append(
+                f"{name} is read as {clock.code}{since}; set ds_format=step to read plain steps"
+            )
         if clock.moving:
             notes.append(
                 f"{name} has several offsets from UTC and is written with the last, {clock.zone}; "
@@ -283,15 +287,15 @@ def _build(grid: Grid, source: SeriesSource, rejects: Rejects) -> SeriesTable:
     categories = {
         name: words for name in names if name in columns and (words := columns[name].words)
     }
-    _note_missing(grid, names, values)
+    _note_missing(grid, source, values)
     each = [(name,) for name in targets] if source.wide else [targets]
     series, gaps, empty = [], [], list[tuple[int, str]]()
     for low, high in pairwise(grid.borders.tolist()):
         places = grid.places(low, high)
-        whole = np.full((places[-1] + 1, values.shape[1]), np.nan)
-        whole[places] = values[low:high]
+        filled = np.full((places[-1] + 1, values.shape[1]), np.nan)
+        filled[places] = values[low:high]
         first = grid.order[low]
-        one = Series(grid.names[grid.code[first]], grid.stamps[first], whole)
+        one = Series(grid.names[grid.code[first]], grid.stamps[first], filled)
         parts = [one] if not source.wide else _split(one, targets)
         for part, some in zip(parts, each, strict=True):
             none = np.isnan(part.values[:, : len(some)]).all(0)
@@ -301,8 +305,8 @@ def _build(grid: Grid, source: SeriesSource, rejects: Rejects) -> SeriesTable:
                 empty.append((int(first), f"{who}has no number in column {name!r}; drop it"))
             else:
                 series.append(part)
-        if len(whole) > high - low:
-            gaps.append((len(whole) - high + low, low + int((np.diff(places) > 1).argmax())))
+        if len(filled) > high - low:
+            gaps.append((len(filled) - high + low, low + int((np.diff(places) > 1).argmax())))
     for (_, reason), place in zip(empty, grid.columns.places([n for n, _ in empty]), strict=True):
         rejects.add(place, DataError(f"{place}: {reason}"))
     if not series:
@@ -311,7 +315,7 @@ def _build(grid: Grid, source: SeriesSource, rejects: Rejects) -> SeriesTable:
     same = [one.unique_id for one in series if _is_constant(one, len(each[0]))]
     if same:
         more = f" and {len(same) - 3:,} more" if len(same) > 3 else ""
-        grid.notes.append(f"always the same number: {', '.join(map(repr, same[:3]))}{more}")
+        grid.notes.append(f"series with a constant value: {', '.join(map(repr, same[:3]))}{more}")
     kept = (*((Y,) if source.wide else targets), *source.covariates)
     return SeriesTable(
         series, kept, categories, grid.frequency, source.stamps is None, grid.notes, grid.clock,
@@ -325,21 +329,42 @@ def _values(grid: Grid, name: str) -> Numbers:
     return np.full(len(grid.code), np.nan) if column is None else column.values
 
 
-def _note_missing(grid: Grid, names: Sequence[str], values: Numbers) -> None:
-    for name, column in zip(names, values.T, strict=True):
-        gone = np.isnan(column)
+def _note_missing(grid: Grid, source: SeriesSource, values: Numbers) -> None:
+    """Add a note for each column in which values are missing.
+
+    In rows of the future, targets and columns that are known of the past only are not missing.
+    """
+    future = _future(grid, source, values) & source.ahead
+    for n, name in enumerate((*source.targets, *source.covariates)):
+        gone = np.isnan(values[:, n])
+        ahead = future[:, n] if n < len(source.targets) else future.all(1)
+        if not gone[ahead].all():  # known of the future, too
+            ahead = np.zeros_like(gone)
+        gone, count = gone & ~ahead, int((~ahead).sum())
         if gone.any() and name in grid.columns.columns:
             grid.notes.append(
-                f"{name}: {int(gone.sum()):,} of {len(gone):,} values are missing, the first "
+                f"{name}: {int(gone.sum()):,} of {count:,} values are missing, the first "
                 f"at {grid.place(int(gone.argmax()))}; they are masked"
             )
 
 
+def _future(grid: Grid, source: SeriesSource, values: Numbers) -> NDArray[np.bool_]:
+    """Return the rows (N, targets) after the last number of their series."""
+    there = ~np.isnan(values[:, : len(source.targets)])
+    if not source.wide:  # the targets end together
+        there = np.broadcast_to(there.any(1, keepdims=True), there.shape)
+    future = np.empty(there.shape, dtype=bool)
+    for low, high in pairwise(grid.borders.tolist()):
+        later = np.logical_or.accumulate(there[low:high][::-1])[::-1]  # a number here or later
+        future[low:high] = ~later
+    return future
+
+
 def _split(whole: Series, targets: Sequence[str]) -> list[Series]:
     """Split into one series per target, each with all covariates."""
-    beside = whole.values[:, len(targets) :]
+    covariates = whole.values[:, len(targets) :]
     return [
-        Series(name, whole.start, np.concatenate([whole.values[:, n, None], beside], axis=1))
+        Series(name, whole.start, np.concatenate([whole.values[:, n, None], covariates], axis=1))
         for n, name in enumerate(targets)
     ]
 

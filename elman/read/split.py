@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from elman.errors import ArgumentError, DataError
-from elman.read.text import Advance, TextSource
+from elman.read.characters import Advance
+from elman.read.text import TextSource
 
 Pieces = Iterator[tuple[str, bool]]  # text, and whether a document ends with it
 
@@ -55,7 +56,7 @@ def hold_out(
         train, held = partial(_before, source, border), partial(_after, source, border)
     if not any(text.strip() for text, _ in train()) or not any(t.strip() for t, _ in held()):
         raise DataError(
-            f"{source.name}: {characters} characters are too few to hold out "
+            f"{source.name}: too few characters ({characters}) to hold out "
             f"validation_fraction={fraction}; give more text, or a validation file"
         )
     return train, held
@@ -84,9 +85,9 @@ def _before(source: TextSource, border: int, advance: Advance | None = None) -> 
 
 def _after(source: TextSource, border: int, advance: Advance | None = None) -> Pieces:
     for text, ends in source.pieces(advance):
-        behind = text[_line_end(text, border) if border > 0 else 0 :]
-        if behind:
-            yield behind, ends
+        rest = text[_line_end(text, border) if border > 0 else 0 :]
+        if rest:
+            yield rest, ends
         border -= len(text)
 
 

@@ -1,6 +1,7 @@
 """Parse time stamps: whole numbers, seconds, and moments.
 
 whole numbers              left unchanged; `elman.read.clock` detects their meaning
+1709251200.5               seconds, ms, us or ns since 1970 can have a fraction
 2024-03-01 05:00 (ISO)     moments in microseconds; 2024-W05 and 2024Q1 are their first days
 2024-03-01 05:00+02:00     moments in UTC, and their offsets
 """
@@ -12,6 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,8 @@ from elman.errors import ArgumentError
 from elman.read.frequency import Stamps, Whole
 
 UNITS = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}  # per second
+SINCE = 631_152_000  # 1990, in seconds since 1970, from which on numbers can be such seconds
+UNTIL = 4_102_444_800  # 2100
 STEP = "step"  # form of whole numbers that are not dates
 # Texts that numpy would read differently: words such as today, and offsets from UTC.
 STRANGE = re.compile(r"^\s*[^\s\d]|(Z|[+-]\d\d:?\d\d)\s*$", re.MULTILINE)
@@ -44,7 +48,8 @@ class Parsed:
     """Parsed stamps (T,).
 
     Attributes:
-        values: int64, float64 of seconds, or datetime64[us], in UTC of those with an offset.
+        values: int64, float64 (seconds, or units since 1970 with a fraction), or datetime64[us],
+            in UTC for stamps with an offset.
         offsets: microseconds ahead of UTC, `NAIVE` for stamps without; None if none has one.
         zone: name of the zone of objects; "" if they have none.
         bad: places of invalid stamps, whose values are arbitrary.
@@ -98,8 +103,8 @@ def parse(values: Sequence[object], form: str | None = None) -> Parsed:
 
     Args:
         values: whole numbers, text, or objects of `datetime`, numpy and pandas.
-        form: form of text that is not ISO 8601, as for `datetime.strptime`; a unit such as ms, or
-            "step", for whole numbers.
+        form: form of text that is not ISO 8601, as for `datetime.strptime`; a unit such as ms for
+            numbers since 1970, or "step" for whole numbers.
 
     Example:
         >>> from elman.read.stamps import parse
@@ -110,11 +115,17 @@ def parse(values: Sequence[object], form: str | None = None) -> Parsed:
         (3, [7200000000])
         >>> parse(["1", "2", "x"]).bad, parse(["2024-03-01", "yesterday"]).bad
         ([2], [1])
+        >>> parse(["1709251200", "1709251200.5"]).values.tolist()
+        [1709251200.0, 1709251200.5]
     """
     values = [None if isinstance(v, str) and len(v) > LONGEST else v for v in values]
     whole_numbers = form in UNITS or form == STEP
     if (form is None or whole_numbers) and (quick := _parse_all(values)) is not None:
         return quick
+    if (form is None or form in UNITS) and (
+        fractions := _parse_fractions(values, form)
+    ) is not None:
+        return fractions
     steps = [_step(value) for value in values]
     whole = sum(step is not None for step in steps)
     if whole_numbers or (form is None and whole and 2 * whole >= len(steps)):
@@ -122,6 +133,29 @@ def parse(values: Sequence[object], form: str | None = None) -> Parsed:
         numbers = np.array([instead if step is None else step for step in steps], dtype=np.int64)
         return Parsed(numbers, None, "", [n for n, step in enumerate(steps) if step is None], True)
     return _parse_each(values, form)
+
+
+def _parse_fractions(values: Sequence[object], form: str | None) -> Parsed | None:
+    """Parse numbers since 1970 of which some have a fraction; None if the values are not such."""
+    numbers = np.array([_seconds(v) if isinstance(v, str | float) else math.nan for v in values])
+    fractions = np.isfinite(numbers) & (numbers != np.rint(numbers))
+    if not fractions.any():
+        return None
+    numbers = np.array([_seconds(value) for value in values])
+    good = np.isfinite(numbers)
+    if form is None and not likely_unit(np.where(good, numbers, 0)):
+        return None
+    bad = np.flatnonzero(~good).tolist()
+    return Parsed(np.where(good, numbers, numbers[fractions][0]), None, "", bad, True)
+
+
+def likely_unit(numbers: NDArray[Any]) -> str:
+    """Return the unit in which most numbers are moments from 1990 to 2100; "" if there is none."""
+    for unit, size in UNITS.items():
+        within = (numbers >= SINCE * size) & (numbers < UNTIL * size)
+        if 2 * within.sum() > len(numbers) and (numbers >= 0).all():
+            return unit
+    return ""
 
 
 def _parse_each(values: Sequence[object], form: str | None) -> Parsed:

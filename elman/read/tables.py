@@ -256,8 +256,8 @@ def _object(row: str, where: str) -> dict[str, object]:
     return record
 
 
-class _Again:
-    """Lines, of which those after the first line of a record can be read again.
+class _Lines:
+    """Lines that can go back to the second line of a record.
 
     Attributes:
         alone: number of next lines in which an open quote is never closed: an earlier record had
@@ -265,7 +265,7 @@ class _Again:
     """
 
     def __init__(self, rows: Iterable[str], line: int) -> None:
-        self._rows, self._behind = iter(rows), deque[str]()
+        self._rows, self._ahead = iter(rows), deque[str]()
         self._taken: list[str] = []
         self._line = line  # the next line
         self.alone = 0
@@ -277,7 +277,7 @@ class _Again:
 
     def go_back(self) -> None:
         """Go back to the second line of the record."""
-        self._behind.extendleft(reversed(self._taken[1:]))
+        self._ahead.extendleft(reversed(self._taken[1:]))
         self.alone = max(self.alone, len(self._taken) - 2)
         self._line -= len(self._taken) - 1
         self._taken.clear()
@@ -286,7 +286,7 @@ class _Again:
         return self
 
     def __next__(self) -> str:
-        row = self._behind.popleft() if self._behind else next(self._rows)
+        row = self._ahead.popleft() if self._ahead else next(self._rows)
         self._taken.append(row)
         self._line += 1
         self.alone = max(0, self.alone - 1)
@@ -296,7 +296,7 @@ class _Again:
 def _csv(
     rows: Iterable[str], columns: Sequence[str] | None, file: Path, *, delimiter: str, line: int
 ) -> Values:
-    lines = _Again(rows, line)
+    lines = _Lines(rows, line)
     # strict: a stray quote would otherwise swallow the rest of the file or vanish.
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] = []
@@ -322,9 +322,9 @@ def _csv(
             places = [place_of[name] for name in _choose(columns, header, file)]
             if len(place_of) < len(header):
                 twice = listed(sorted(name for name, count in Counter(header).items() if count > 1))
-                raise DataError(f"{file}: line {line}: columns {twice} are there twice")
+                raise DataError(f"{file}: line {line}: columns {twice} occur twice")
         elif record and len(record) != len(header):
-            counts = f"{len(record)} fields, expected {len(header)} as in the header"
+            counts = f"expected {len(header)} fields as in the header, got {len(record)}"
             where = f"{file}: line {line}"
             yield line, DataError(f"{where}: {counts}; quote those with a delimiter")
         elif record:

@@ -15,17 +15,17 @@ record of a table, and for Parquet the `column` of a row group, its unit of stor
 
 from __future__ import annotations
 
-import codecs
-import gzip
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from elman.arguments import is_unicode
 from elman.errors import ArgumentError, DataError
-from elman.read.files import files_below, is_packed, is_path, kind_of, reading, size_of
+from elman.read import characters
+from elman.read.characters import Advance, codec_of, decode, file_blocks, ignore
+from elman.read.files import files_below, is_packed, is_path, kind_of, size_of
 from elman.read.tables import (
     TABLES,
     USUAL,
@@ -38,28 +38,11 @@ from elman.read.tables import (
 
 Document = Literal["file", "line", "paragraph"]
 Piece = tuple[str, bool]
-Advance = Callable[[int], None]
 
-# Bytes read at once, and characters in a piece at most.
-BLOCK = 1 << 20
 # Maximum characters of a record, which must be in memory as a whole.
 RECORD = 1 << 24
 # Maximum bytes and rows of a Parquet file that are read at once.
 SLICE, ROWS = 1 << 23, 1 << 17
-
-# Codecs for names and literals, not for files.
-NO_FILES = {"punycode", "idna", "unicode-escape", "raw-unicode-escape", "charmap"}
-LONGEST = 80  # characters of a value in a message
-
-BINARY = {
-    b"PK\x03\x04": "a ZIP archive",
-    b"%PDF-": "a PDF",
-    b"\x89PNG": "a PNG image",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"\x1f\x8b": "gzip without the suffix .gz",
-    b"\x28\xb5\x2f\xfd": "a Zstandard archive",
-    **{bytes([0x80, protocol]): "a pickle" for protocol in range(2, 6)},
-}
 
 
 class TextSource:
@@ -103,7 +86,7 @@ class TextSource:
         self._texts: tuple[str, ...] = ()
         if document not in get_args(Document):
             raise ArgumentError(f"document must be file, line or paragraph, got {document!r}")
-        _codec(encoding)
+        codec_of(encoding)
         if is_path(path):
             self.files = files_below(path)
             self.name = Path(path).name or Path(path).resolve().name
@@ -142,7 +125,7 @@ class TextSource:
             if kind_of(file) in TABLES:
                 yield from self._records(file, advance)
                 continue
-            chunks = _decode(file_blocks(file, advance), self.encoding, file)
+            chunks = decode(file_blocks(file, advance), self.encoding, file)
             if self.document == "file":
                 yield from _whole(chunks)
             elif self.document == "line":
@@ -165,20 +148,20 @@ class TextSource:
             >>> TextSource(["ab", "c"]).fingerprint() == TextSource(["a", "bc"]).fingerprint()
             False
         """
-        encoding = _codec(self.encoding)
+        encoding = codec_of(self.encoding)
         # The kind of a file is content too: equal bytes mean different texts as .csv and .tsv.
         kinds = [kind_of(file) for file in self.files if kind_of(file) in TABLES]
-        whole = hashlib.blake2b(digest_size=16)
+        digest = hashlib.blake2b(digest_size=16)
         how = (self.document, self.column, encoding, kinds, self.delimiter)
-        whole.update(repr(how).encode())
+        digest.update(repr(how).encode())
         files = (file_blocks(file, ignore, unpack=False) for file in self.files)
         # A digest for each, so that moving a boundary between two of them changes the whole.
         for content in chain(files, ([text.encode()] for text in self._texts)):
             part = hashlib.blake2b()
             for block in content:
                 part.update(block)
-            whole.update(part.digest())
-        return whole.hexdigest()
+            digest.update(part.digest())
+        return digest.hexdigest()
 
     def _records(self, file: Path, advance: Advance) -> Iterator[Piece]:
         found = False
@@ -214,7 +197,7 @@ def table_values(
     """
     kind, blocks = kind_of(file), file_blocks(file, advance)
     if kind != ".parquet":
-        chunks = _decode(blocks, encoding, file, lenient=lenient)
+        chunks = decode(blocks, encoding, file, lenient=lenient)
         return line_values(
             chunks, columns, file, kind=kind, record=RECORD, delimiter=delimiter
         )  # fmt: skip
@@ -248,7 +231,7 @@ def table_head(
     if kind == ".parquet":
         names, types = parquet_columns(file, unpacked=blocks if is_packed(file) else None)
         return Head(names, None, None, types)
-    chunks = _decode(blocks, encoding, file, lenient=lenient)
+    chunks = decode(blocks, encoding, file, lenient=lenient)
     names, found = line_columns(chunks, file, kind=kind, record=RECORD, delimiter=delimiter)
     note = None
     if found not in (None, delimiter or USUAL.get(kind)):
@@ -266,16 +249,12 @@ def text_lines(
     """
     parts: list[str] = []
     blocks = file_blocks(file, advance)
-    chunks = _decode(blocks, encoding, file, lenient=lenient, returns=False)
+    chunks = decode(blocks, encoding, file, lenient=lenient, returns=False)
     for text, ends in _lines(chunks, file, keep_blank=True):
         parts.append(text)
         if ends:
             yield "".join(parts)
             parts = []
-
-
-def ignore(_count: int) -> None:
-    """Ignore the progress of reading."""
 
 
 def checked_text(value: object, where: str) -> str:
@@ -293,116 +272,15 @@ def checked_text(value: object, where: str) -> str:
     return value
 
 
-def is_unicode(text: str) -> bool:
-    """Return whether a text can be encoded: it has no half of a surrogate pair."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def file_blocks(file: Path, advance: Advance, *, unpack: bool = True) -> Iterator[bytes]:
-    """Yield the bytes of a file, unpacked if its name ends with .gz."""
-    with reading(file):
-        raw = file.open("rb")
-    packed = gzip.GzipFile(fileobj=raw) if unpack and is_packed(file) else None
-    position = 0
-    with raw, packed or nullcontext():
-        while True:
-            with reading(file):
-                block = (packed or raw).read(BLOCK)
-            if not block:
-                return
-            advance(raw.tell() - position)
-            position = raw.tell()
-            yield block
-
-
-def _codec(encoding: str) -> str:
-    """Return the name of an encoding of text files; raise an ArgumentError if it is none."""
-    try:
-        # Unlike a look-up this raises for codecs that are not for text (base64, zlib, rot13).
-        b"text".decode(encoding, "replace")
-        name = codecs.lookup(encoding).name
-        if name in NO_FILES:
-            raise LookupError
-    except (LookupError, TypeError, ValueError) as error:
-        got = repr(encoding)[:LONGEST]
-        raise ArgumentError(
-            f"encoding must name a text encoding such as utf-8 or latin-1, got {got}"
-        ) from error
-    return name
-
-
-def _decode(
-    blocks: Iterable[bytes],
-    encoding: str,
-    file: Path,
-    *,
-    lenient: bool = False,
-    returns: bool = True,
-) -> Iterator[str]:
-    """Decode text with line ends as `_unix` makes them; `returns`: whether "\r" alone is one."""
-    codec, errors = _codec(encoding), "surrogateescape" if lenient else "strict"
-    decoder = codecs.getincrementaldecoder("utf-8-sig" if codec == "utf-8" else codec)(errors)
-    offset, line, held, blank = 0, 1, "", True
-    for block in chain(blocks, [b""]):
-        if offset == 0:
-            _refuse_binary(block, codec, file)
-        state = decoder.getstate()
-        try:
-            text = held + decoder.decode(block, not block)
-        except UnicodeDecodeError as error:
-            # The decoder prepends the rest of earlier blocks: count from the end.
-            good = len(block) - len(error.object) + error.start
-            decoder.setstate(state)
-            before = held + decoder.decode(block[: max(good, 0)])
-            line += _unix(before, returns=returns).count("\n")
-            raise DataError(
-                f"{file}: byte {offset + good} (line {line}) is not valid {encoding.upper()} "
-                f"(0x{error.object[error.start]:02X}); name the right one with encoding=..., "
-                "for example latin-1"
-            ) from error
-        except UnicodeError as error:
-            raise DataError(f"{file}: {error}; name another with encoding=...") from error
-        offset += len(block)
-        # A "\r" at the end can be the first half of "\r\n".
-        held = "\r" if block and text.endswith("\r") else ""
-        text = _unix(text[: len(text) - len(held)], returns=returns)
-        if text:
-            blank = blank and text.isspace()
-            line += text.count("\n")
-            yield text
-    if blank:
-        what = "nothing but white space" if offset else "empty"
-        raise DataError(f"{file}: {what}; expected text")
-
-
 def _blank(text: str) -> bool:
     return not text or text.isspace()
-
-
-def _unix(text: str, *, returns: bool) -> str:
-    if "\r" not in text:
-        return text
-    text = text.replace("\r\n", "\n")
-    return text.replace("\r", "\n") if returns else text
-
-
-def _refuse_binary(block: bytes, codec: str, file: Path) -> None:
-    for magic, what in BINARY.items():
-        if block.startswith(magic):
-            raise DataError(f"{file}: {what}; expected text")
-    if b"\0" in block and not codec.startswith(("utf-16", "utf-32")):
-        raise DataError(f"{file}: binary (NUL bytes), expected text; is it encoding='utf-16'?")
 
 
 def _cut(text: str) -> list[str]:
     """Cut a text into pieces of at most BLOCK characters; only an empty text has an empty piece."""
     pieces, start = [], 0
-    while len(text) - start > BLOCK:
-        end = start + BLOCK
+    while len(text) - start > characters.BLOCK:
+        end = start + characters.BLOCK
         cut = (text.rfind("\n", start, end) + 1) or (text.rfind(" ", start, end) + 1) or end
         pieces.append(text[start:cut])
         start = cut
@@ -424,7 +302,7 @@ def _lines(chunks: Iterable[str], file: Path, *, keep_blank: bool = False) -> It
         # A chunk has at most BLOCK characters, so only its first line can grow longer than that.
         head, newline, tail = chunk.partition("\n")
         rest += head
-        if len(rest) > BLOCK and (begun or not _blank(rest)):
+        if len(rest) > characters.BLOCK and (begun or not _blank(rest)):
             *full, rest = _cut(rest)
             yield from zip(full, repeat(False))
             begun = True
@@ -455,7 +333,7 @@ def _paragraphs(lines: Iterable[Piece]) -> Iterator[Piece]:
             parts += (glue, text)
             size += len(glue) + len(text)
             glue = " " if ends_line else ""
-            if size > BLOCK:
+            if size > characters.BLOCK:
                 *full, rest = _cut("".join(parts))
                 yield from zip(full, repeat(False))
                 parts, size = [rest], len(rest)

@@ -1,4 +1,4 @@
-"""Jobs: each puts data, model, decoding and scores together.  No torch is imported here."""
+"""Tasks: each combines data, model, decoding and scores.  This file does not import torch."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ TASKS: dict[str, type[Task]] = {
 
 
 def task_of(folder: str | Path) -> type[Task]:
-    """The class whose model a folder holds; FolderError if it is none that is known."""
+    """Return the class of the model in a folder; raise a FolderError if it is not known."""
     task = read_config(path_of(folder, "folder"))["task"]
     if task not in TASKS:
-        raise FolderError(f"{folder}: holds a model for {task!r}; known are {', '.join(TASKS)}")
+        raise FolderError(f"{folder}: holds a model for {task!r}; the tasks are {', '.join(TASKS)}")
     return TASKS[task]
 
 
@@ -31,7 +31,7 @@ def load(folder: str | Path) -> Task:
     """Read a trained model from its folder.
 
     Raises:
-        FolderError: the folder is missing, damaged, or of another kind.
+        FolderError: the folder is missing or damaged, or holds no model.
     """
     return task_of(folder).load(folder)
 

@@ -1,7 +1,6 @@
-"""The model card, README.md: what a model was made of, how good it is, how to use it.
+"""The model card, README.md: the data and the size of a model, its scores, and how to use it.
 
-Names and labels come from outside: `quoted` is the one place where Markdown and HTML in them lose
-their meaning.
+Names and labels come from outside, so `quoted` escapes Markdown and HTML in them.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ def model_card(
     model: Estimator, name: str, *, title: str, made: str, columns: Mapping[str, tuple[str, str]],
     use: Sequence[str], notes: Sequence[str] = (), end: str,
 ) -> str:  # fmt: skip
-    """The card as Markdown.
+    """Return the model card as Markdown.
 
     Args:
-        model: trained.
-        name: of its folder.
-        title: what it is.
-        made: cell, sizes, vocabulary; perhaps labels.
-        columns: a score and its format for each name in the head of the table.
+        model: the trained model.
+        name: name of its folder.
+        title: kind of the model.
+        made: description of the network: cell, sizes, vocabulary, labels.
+        columns: columns of the table of scores: by heading, the key and format of a score.
         use: lines of Python after `model = elman.load(...)`.
         notes: remarks on the scores.
-        end: what it must not be used for.
+        end: limits of the model.
     """
     listed = [("this model", model.metrics.get("model", {}))]
     listed += [(one["name"], one) for one in baselines_of(model.metrics)]
@@ -70,7 +69,7 @@ def model_card(
 
 
 def quoted(text: str) -> str:
-    r"""A text as Markdown that shows it as it is, in one line.
+    r"""Escape a text so that Markdown shows it unchanged, in one line.
 
     Example:
         >>> from elman.tasks.card import quoted

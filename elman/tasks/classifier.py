@@ -191,7 +191,7 @@ class Classifier(ClassifierSettings, Estimator):
         result = torch.empty(len(encoded), len(self.classes), dtype=torch.float32)
         batches = ExampleBatches(
             encoded, torch.arange(len(encoded)), max(64, self.batch_size), seed=None,
-            beside=self._beside(items),
+            extra=self._beside(items),
         )  # fmt: skip
         self.model.eval()
         with torch.inference_mode():

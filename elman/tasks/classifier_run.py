@@ -143,7 +143,7 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
             given.notes.append(f"an epoch goes {more['times']} times through the recordings")
     train = ExampleBatches(
         encoded, targets["train"][torch.from_numpy(owners)], model.batch_size, seed=model.seed,
-        share=share, beside=beside, **more,
+        share=share, extra=beside, **more,
     )  # fmt: skip
     others = {name: examples for name, examples in parts.items() if name != "train"}
     given.notes.extend(inputs.notes_on(model, parts["train"], others, encoded))
@@ -158,7 +158,7 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
     beside = model._beside(parts["validation"].items)
     validation = ExampleBatches(
         [held[n] for n in kept], wanted[torch.from_numpy(kept)], max(64, model.batch_size),
-        seed=None, beside=None if beside is None else beside[torch.from_numpy(kept)],
+        seed=None, extra=None if beside is None else beside[torch.from_numpy(kept)],
     )  # fmt: skip
     facts: dict[str, object] = {"train": given.described["name"]}
     facts |= {f"{name}_examples": len(part) for name, part in parts.items()}

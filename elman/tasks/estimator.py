@@ -1,6 +1,6 @@
-"""What all tasks have in common: settings as fields, a network, and a folder that holds both.
+"""The base class of all tasks: settings as fields, a network, and a folder that holds both.
 
-Nothing heavy is imported before it is used, so that `elman --help` is quick.
+Large libraries are imported when they are first used, so that `elman --help` is fast.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from elman.arguments import list_of_argument
+from elman.arguments import list_of_argument, text_of_argument
 from elman.errors import ArgumentError, FolderError, UntrainedError
 from elman.manifest import WEIGHTS
 from elman.read.files import path_of
 from elman.read.rows import check_new
-from elman.read.text import is_unicode
+from elman.report.terminal import tell
 from elman.tasks.folder import (
     CONFIG,
     METRICS,
@@ -42,19 +42,19 @@ if TYPE_CHECKING:
 
 Task = TypeVar("Task", bound="Estimator")
 
-PATHS = ("train", "validation", "test", "start_from", "vectors")  # of settings and data
+PATHS = ("train", "validation", "test", "start_from", "vectors")  # settings and data with paths
 
 
 class Estimator(NetworkSettings):
-    """A task whose settings are its fields; each task is a dataclass of them.
+    """A task, whose settings are the fields of a dataclass.
 
-    A task gives `check`, `fit` and the methods that raise NotImplementedError here.
+    Subclasses define `check`, `fit` and the methods that raise NotImplementedError here.
     """
 
     task: ClassVar[str]  # its name in config.json and on the command line
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Store settings as plain Python values, wherever they come from."""
+        """Store a setting as a plain Python value, whatever library its value comes from."""
         field = type(self).__dataclass_fields__.get(name)
         if field is not None:
             value = plain(value, str(field.type))
@@ -64,43 +64,43 @@ class Estimator(NetworkSettings):
 
     def __post_init__(self) -> None:
         self._model: SequenceModel | Seq2Seq | None = None
-        self._described: dict[str, Any] = {}  # the data, for a later session
+        self._described: dict[str, Any] = {}  # facts about the data, stored in config.json
         self.metrics: dict[str, Any] = {}
 
-    # Of each task.
+    # Defined by each task.
 
     def check(self) -> None:
-        """Refuse settings that cannot work with an ArgumentError."""
+        """Raise an ArgumentError for settings that cannot work."""
         raise NotImplementedError
 
     def _save_parts(self, folder: Path) -> None:
-        """Write what the network needs besides weights: a vocabulary, for example."""
+        """Write the files that the network needs besides its weights, such as a vocabulary."""
         raise NotImplementedError
 
     def _build_from(self, folder: Path) -> None:
-        """Make the network, with any weights, from what `_save_parts` and `_described` hold."""
+        """Build the network, with any weights, from the files of `_save_parts`."""
         raise NotImplementedError
 
     def _resume(self, described: dict[str, Any], folder: Path, *, show: bool) -> None:
-        """Go on with a run, whose data `described` says."""
+        """Continue a run on the data that `described` names."""
         raise NotImplementedError
 
     def card(self, name: str) -> str:
-        """The model card: data, sizes, scores, how to use it; Markdown."""
+        """Return the model card as Markdown: data, sizes, scores, and how to use the model."""
         raise NotImplementedError
 
-    # Of all.
+    # Shared by all tasks.
 
     @contextlib.contextmanager
     def _begin(
         self, out: str | Path | None, skip_bad_rows: str | Path | None, *, overwrite: bool
     ) -> Iterator[tuple[Path | None, Path | None]]:
-        """Refuse what cannot work; folder of the model, locked, and file for bad rows."""
+        """Check the settings and paths; yield the locked folder, and the file for bad rows."""
         self.check()
-        self._described = {}  # of an earlier fit
+        self._described = {}  # forget an earlier fit
         folder = None if out is None else path_of(out, "out")
         rejects = None if skip_bad_rows is None else path_of(skip_bad_rows, "skip_bad_rows")
-        if not is_first():  # the first process looks for all
+        if not is_first():  # the first process checks for all
             yield folder, rejects
             return
         if rejects is not None:
@@ -113,17 +113,17 @@ class Estimator(NetworkSettings):
             yield folder, rejects
 
     def _check_described(self) -> None:
-        """Refuse what `config.json` holds of the data, if it cannot be, with an ArgumentError."""
+        """Raise an ArgumentError if facts about the data in `config.json` are not valid."""
 
     @property
-    def model(self) -> Any:  # SequenceModel or Seq2Seq, as the task has it
-        """The network."""
+    def model(self) -> Any:  # SequenceModel or Seq2Seq, depending on the task
+        """The trained network, a `torch.nn.Module`."""
         if self._model is None:
             raise UntrainedError(f"this {type(self).__name__} is not trained yet: call fit first")
         return self._model
 
     def settled(self: Task) -> Task:
-        """The settings with what a language model or word vectors to start from decided."""
+        """Return the settings, with the values that `start_from` or `vectors` decided."""
         return replace(self, **self._described.get("decided", {}))
 
     @classmethod
@@ -135,23 +135,34 @@ class Estimator(NetworkSettings):
         epochs: int | None = None,
         show: bool = False,
     ) -> Task:
-        """Go on with a run from its last checkpoint, to the same result as without the stop.
+        """Continue a run from its last checkpoint, with the same result as without the stop.
+
+        With another number of epochs and `schedule="cosine"`, the learning rate of the remaining
+        steps is that of a run of this number of epochs.  The steps already taken had another one,
+        so the result is not that of one such run; with any other schedule it is.
 
         Args:
-            folder: the run.
-            learning_rate: another one, for example after a divergence.
-            epochs: train to another number of epochs.
-            show: show progress on the terminal.
+            folder: folder of the run.
+            learning_rate: new learning rate, for example after a divergence.
+            epochs: new total number of epochs.
+            show: whether to show progress on the terminal.
 
         Raises:
             FolderError: there is no run in the folder.
-            DataError: the data are gone or have changed.
+            DataError: the data are missing or have changed.
         """
         folder = path_of(folder, "folder")
         model = cls._from_config(read_config(folder), folder)
+        before = model.settled()
         model.learning_rate = model.learning_rate if learning_rate is None else learning_rate
         model.epochs = model.epochs if epochs is None else epochs
         model.check()
+        other = epochs not in (None, before.epochs) and before.schedule == "cosine"
+        if other and show and is_first():
+            tell(
+                f"schedule=cosine was set for epochs={before.epochs} and now goes over "
+                f"epochs={epochs}, so the result is not that of one run with epochs={epochs}"
+            )
         with locked(folder) if is_first() else contextlib.nullcontext():
             if is_first():
                 check_can_go_on(folder)
@@ -160,7 +171,15 @@ class Estimator(NetworkSettings):
         return model
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
-        """Write the model to a folder, for `elman.load`."""
+        """Write the model to a folder, from which `elman.load` reads it.
+
+        Args:
+            folder: the folder, which is created.
+            overwrite: whether to replace a model that the folder holds.
+
+        Raises:
+            FolderError: the folder is not empty, is in use, or cannot be written.
+        """
         from elman.tasks.run import write_card
         from elman.train.checkpoint import save_tensors
 
@@ -189,8 +208,8 @@ class Estimator(NetworkSettings):
         check_folder(folder, checkpoint=False)
         if not (folder / WEIGHTS).exists():
             raise FolderError(
-                f"{folder}: has no weights yet, its training has not come to a first validation; "
-                f"continue with `elman resume {folder}`"
+                f"{folder}: has no weights yet, as its training stopped before the first "
+                f"validation; continue with `elman resume {folder}`"
             )
         weights, _ = load_tensors(folder / WEIGHTS)
         model._build_from(folder)
@@ -202,9 +221,9 @@ class Estimator(NetworkSettings):
         return model
 
     def _config(self, folder: Path) -> dict[str, Any]:
-        """What config.json holds; paths are relative to the folder, so that none leaks or breaks.
+        """Return the content of config.json, with paths relative to the folder.
 
-        A folder that is shared tells nothing of the machine, and one that is moved together with
+        So a shared folder reveals no paths of the machine, and a folder that is moved together with
         its data still finds them.
         """
         config = {"task": self.task, "settings": asdict(self), "data": dict(self._described)}
@@ -212,16 +231,16 @@ class Estimator(NetworkSettings):
 
     @classmethod
     def _from_config(cls: type[Task], config: dict[str, Any], folder: Path) -> Task:
-        """The settings in the config.json of a folder; FolderError if they cannot be."""
+        """Build a task from the config.json of a folder; raise a FolderError if it is not valid."""
         if config["task"] != cls.task:
             raise FolderError(f"{folder}: holds a model for {config['task']}, not {cls.task}")
         known = {field.name for field in fields(cls)}
         _check_paths(config["data"], folder)
         config = _change_paths(config, lambda path: str(found_from(folder, path)))
-        strange = set(config["settings"]) - known
-        if strange:
+        unknown = set(config["settings"]) - known
+        if unknown:
             raise FolderError(
-                f"{folder / CONFIG}: has unknown settings: {', '.join(sorted(strange))}"
+                f"{folder / CONFIG}: has unknown settings: {', '.join(sorted(unknown))}"
             )
         try:
             model = cls(**config["settings"])
@@ -234,11 +253,11 @@ class Estimator(NetworkSettings):
 
 
 def plain(value: Any, kind: str = "") -> Any:
-    """A setting as plain Python values, which can be compared and written as JSON.
+    """Convert a setting to plain Python values, which can be compared and written as JSON.
 
     Args:
-        value: a setting; numbers of NumPy or torch, arrays, lists and paths are converted.
-        kind: the annotation of the setting; where it is a tuple, one value becomes a tuple of one.
+        value: value of a setting; numbers of NumPy or torch, arrays, lists and paths are converted.
+        kind: type annotation of the setting; if it is a tuple, a single value becomes one.
 
     Example:
         >>> import numpy as np
@@ -248,15 +267,15 @@ def plain(value: Any, kind: str = "") -> Any:
     """
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if isinstance(value, Mapping):  # codes by column
+    if isinstance(value, Mapping):  # codes of missing values by column
         pairs = [(name, one) for name, some in value.items() for one in plain(some, "tuple[str")]
         return tuple(f"{name}={one}" for name, one in pairs)
-    if hasattr(value, "tolist"):  # of NumPy or torch
+    if hasattr(value, "tolist"):  # NumPy and torch
         value = value.tolist()
     if isinstance(value, list | tuple | range | set | frozenset):
         items = tuple(map(plain, value))
         if isinstance(value, tuple) and all(a is b for a, b in zip(value, items, strict=True)):
-            items = value  # scikit-learn's clone wants to see the same object again
+            items = value  # clone of scikit-learn checks that the object is the same
     elif kind.startswith("tuple[") and value is not None and not kind.endswith("| int"):
         items = (value,)
     else:
@@ -267,7 +286,7 @@ def plain(value: Any, kind: str = "") -> Any:
 
 
 def _change_paths(config: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
-    """A copy of a config in which each path of data, or of a model to start from, is changed."""
+    """Return a copy of a config in which a function has been applied to each path."""
 
     def changed(values: dict[str, Any]) -> dict[str, Any]:
         result = dict(values)
@@ -284,7 +303,7 @@ def _change_paths(config: dict[str, Any], change: Callable[[str], str]) -> dict[
 
 
 def _check_paths(data: Mapping[str, Any], folder: Path) -> None:
-    """Refuse data that are neither a path nor a pair of paths with a FolderError."""
+    """Raise a FolderError unless the data in a config are paths or pairs of paths."""
     for name in set(PATHS) & set(data):
         found = data[name]
         pair = found if isinstance(found, list) and len(found) == 2 else [found, None]
@@ -296,17 +315,12 @@ def _check_paths(data: Mapping[str, Any], folder: Path) -> None:
 
 
 def check_names(what: str, names: object) -> None:
-    """Refuse names of classes that are not at least two different ones with an ArgumentError."""
+    """Raise an ArgumentError unless there are two or more different names of classes."""
     if not (isinstance(names, list) and len(set(map(repr, names))) == len(names) >= 2):
         raise ArgumentError(f"{what} must be a list of two or more different names, got {names!r}")
 
 
 def checked_texts(texts: Sequence[str]) -> list[str]:
-    """The same as a list; ArgumentError if it is one text, or something in it is none."""
+    """Return texts as a list; raise an ArgumentError for a single text, or a value that is none."""
     checked = list_of_argument(texts, "text", "texts")
-    for number, text in enumerate(checked):
-        if not isinstance(text, str):
-            raise ArgumentError(f"texts must be text, got {type(text).__name__} at {number}")
-        if not is_unicode(text):
-            raise ArgumentError(f"text {number} is not valid Unicode: half a surrogate pair")
-    return checked
+    return [text_of_argument(text, f"text {number}") for number, text in enumerate(checked)]

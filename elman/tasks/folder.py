@@ -1,19 +1,20 @@
-"""A model or run as a folder.
+"""The folder of a model or a run.
 
     config.json              task, settings, data
-    tokenizer.json           the vocabulary of texts; of a translator that of the targets, beside
-                             source_tokenizer.json; words.json is that of a tagger
-    wide.safetensors         of a classifier the features that its wide part reads
-    series.json              of a forecaster what training has seen of the series, and
-    history.safetensors      their end, from where forecasts begin
+    tokenizer.json           vocabulary of texts; for a translator that of the targets
+    source_tokenizer.json    vocabulary of a translator's sources
+    words.json               words and characters of a tagger
+    wide.safetensors         features of a classifier's wide part
+    series.json              scales, categories and names of a forecaster's series, and
+    history.safetensors      their last values, after which forecasts begin
     weights.safetensors      the best weights
-    metrics.json             scores beside the baseline
-    README.md                the card: data, sizes, scores, how to use it
-    run.jsonl, report.html   how the training went
-    checkpoint.safetensors   for `elman resume`
-    manifest.json            lengths and checksums of these parts, see `elman.manifest`
+    metrics.json             scores of the model and of its baselines
+    README.md                the model card: data, sizes, scores, how to use the model
+    run.jsonl, report.html   records and report of the training
+    checkpoint.safetensors   state of the training, for `elman resume`
+    manifest.json            lengths and checksums of these files, see `elman.manifest`
 
-Never a pickle.  No torch is imported here.
+No file is a pickle.  This file does not import torch.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import elman
-from elman.errors import FolderError
+from elman.arguments import is_unicode
+from elman.errors import DataError, FolderError
 from elman.manifest import (
     CHECKPOINT,
     MANIFEST,
@@ -35,7 +37,6 @@ from elman.manifest import (
     start_manifest,
     write_part,
 )
-from elman.read.text import is_unicode
 
 Index = TypeVar("Index")
 
@@ -44,24 +45,24 @@ CONFIG, METRICS, CARD = "config.json", "metrics.json", "README.md"
 TOKENIZER, SOURCE_TOKENIZER, WORDS = "tokenizer.json", "source_tokenizer.json", "words.json"
 FEATURES = "wide.safetensors"
 SERIES, HISTORY = "series.json", "history.safetensors"
-PARTS = (  # of a model; the manifest names them
+PARTS = (  # files of a model, which the manifest lists
     CONFIG, TOKENIZER, SOURCE_TOKENIZER, WORDS, FEATURES, SERIES, HISTORY, WEIGHTS, METRICS,
     CHECKPOINT,
 )  # fmt: skip
-OURS = (CARD, "run.jsonl", "report.html", *reversed(PARTS), MANIFEST)  # as they are deleted
+OURS = (CARD, "run.jsonl", "report.html", *reversed(PARTS), MANIFEST)  # in the order of deletion
 
 
 def check_free(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that cannot be written or that holds something already.
+    """Raise an error unless a model can be written to a folder.
 
     Raises:
-        FolderError: the folder is not empty and `overwrite` is not set, or it holds files that are
-            not from Elman, or it cannot be made or written.
+        FolderError: the folder holds a model and `overwrite` is false, it holds other files, or it
+            cannot be created or written.
     """
     if folder.is_dir() and not _is_empty(folder):
         if not (folder / CONFIG).exists():
             raise FolderError(
-                f"{folder}: is not empty and no model folder; name a new folder for out"
+                f"{folder}: is not empty and is not a model folder; name a new folder for out"
             )
         read_config(folder)
         if not overwrite:
@@ -77,7 +78,7 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
 
 
 def _is_empty(folder: Path) -> bool:
-    """Whether a folder holds nothing but what a run leaves that is killed before its config."""
+    """Return whether a folder is empty, except for files of a run killed before its config."""
     found = {path.name.removeprefix(".").removesuffix(".part") for path in folder.iterdir()}
     found.discard("lock")
     if not found or (folder / CONFIG).exists():
@@ -86,9 +87,9 @@ def _is_empty(folder: Path) -> bool:
 
 
 def start_folder(folder: Path) -> None:
-    """Make the folder, delete what an earlier run left in it, and begin a manifest.
+    """Create the folder, delete the files of an earlier run in it, and start a manifest.
 
-    The config is to be written after the other parts: a folder that has one can be resumed.
+    The config must be written after the other parts, because a folder that has one can be resumed.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,35 +97,35 @@ def start_folder(folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
             (folder / f".{name}.part").unlink(missing_ok=True)
     except OSError as error:
-        raise FolderError(f"{folder}: cannot be made ({error.strerror})") from error
+        raise FolderError(f"{folder}: cannot be created ({error.strerror})") from error
     start_manifest(folder)
 
 
 def check_folder(folder: Path, *, checkpoint: bool, metrics: bool = True) -> None:
-    """Refuse a folder with a part that is missing, damaged or of another model.
+    """Raise an error if a part of a folder is missing, damaged or of another model.
 
     Args:
-        folder: a model or a run.
-        checkpoint: whether the checkpoint, the largest part, is looked at, too.
-        metrics: whether the scores are.
+        folder: folder of a model or a run.
+        checkpoint: whether to check the checkpoint, the largest part.
+        metrics: whether to check the scores.
 
     Raises:
-        FolderError: names the part.
+        FolderError: a part is wrong; the message names it.
     """
-    # These two may be taken away: the model is the same without them.
+    # These two may be deleted: the model is the same without them.
     wanted = {METRICS: metrics, CHECKPOINT: checkpoint}
     without = [name for name in wanted if not (wanted[name] and (folder / name).exists())]
     check_parts(folder, without=without)
 
 
 def check_can_go_on(folder: Path) -> None:
-    """Refuse a finished model without a checkpoint with a FolderError."""
+    """Raise a FolderError for a finished model without a checkpoint."""
     if (folder / METRICS).exists() and not (folder / CHECKPOINT).exists():
-        raise FolderError(f"{folder}: has no {CHECKPOINT}, so its training cannot go on")
+        raise FolderError(f"{folder}: has no {CHECKPOINT}, so its training cannot be continued")
 
 
 def relative_to(folder: Path, path: str) -> str:
-    """A path as it is seen from a folder; absolute where the two are on different drives."""
+    """Return a path relative to a folder; absolute if the two are on different drives."""
     try:
         return os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
     except ValueError:
@@ -132,17 +133,48 @@ def relative_to(folder: Path, path: str) -> str:
 
 
 def found_from(folder: Path, path: str) -> Path:
-    """The file that `relative_to` names."""
+    """Return the absolute path that `relative_to` described."""
     return Path(os.path.normpath(folder.resolve() / path))
 
 
+def short_path(path: str) -> str:
+    """Return an absolute path as a user would write it: from the current folder, if shorter.
+
+    Example:
+        >>> import os
+        >>> from elman.tasks.folder import short_path
+        >>> short_path(os.path.join(os.getcwd(), "book.txt"))
+        'book.txt'
+    """
+    return min(path, relative_to(Path(), path), key=len) if Path(path).is_absolute() else path
+
+
+def find_data(path: str, part: str) -> str:
+    """Return the path of a run's data as a user would write it.
+
+    Args:
+        path: the absolute path.
+        part: the part of the data, such as train.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    short = short_path(path)
+    if not Path(path).exists():
+        raise DataError(
+            f"{short}: is missing, it holds the {part} data of this run; put it back, or train "
+            "again with another out"
+        )
+    return short
+
+
 def write_config(folder: Path, config: dict[str, Any]) -> None:
-    """Write config.json with the version and the format of the folder."""
+    """Write config.json, with the version of Elman and the format of the folder."""
     write_json(folder / CONFIG, {"elman": elman.__version__, "format": FORMAT, **config})
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a JSON file, atomically."""
+    """Write a JSON file atomically."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     if not is_unicode(text):
         text = json.dumps(value, indent=2)  # the name of a file that is not UTF-8
@@ -153,24 +185,24 @@ def read_json(path: Path, *, finite: bool = True) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        FolderError: the file is missing or damaged, or a number in it is NaN or infinite; with
-            finite=False such numbers are taken, as scores may be.
+        FolderError: the file is missing or damaged, or `finite` is true and a number in it is NaN
+            or infinite; scores can be.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FolderError(f"{path}: cannot be read ({error.strerror})") from error
     except (RecursionError, ValueError) as error:
-        raise FolderError(f"{path}: is damaged, it is no JSON ({error})") from error
+        raise FolderError(f"{path}: is damaged, it is not valid JSON ({error})") from error
     if not isinstance(value, dict):
         raise FolderError(f"{path}: is damaged, it holds no JSON object")
     if finite and (place := _not_finite(value, "")) is not None:
-        raise FolderError(f"{path}: is damaged, {place} is no finite number; put the old file back")
+        raise FolderError(f"{path}: is damaged, {place} is not finite; put the old file back")
     return value
 
 
 def _not_finite(value: object, place: str) -> str | None:
-    """Where in a JSON value a number is NaN or infinite."""
+    """Return the place of the first NaN or infinity in a JSON value; None if there is none."""
     if isinstance(value, float):
         return None if math.isfinite(value) else place
     inside: Iterable[tuple[Any, Any]] = ()
@@ -183,10 +215,10 @@ def _not_finite(value: object, place: str) -> str | None:
 
 
 def read_index(path: Path, kind: Callable[..., Index]) -> Index:
-    """What training has seen of series or recordings, from a JSON file.
+    """Read the index of series or recordings from a JSON file.
 
     Raises:
-        FolderError: the file is missing or damaged, or a unit cannot be one.
+        FolderError: the file is missing or damaged, or a deviation is not positive.
     """
     values = read_json(path)
     try:
@@ -202,12 +234,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read and check config.json.
 
     Raises:
-        FolderError: there is no such folder, or it is not a model that this version can read.
+        FolderError: the folder does not exist, or holds no model that this version can read.
     """
     if not folder.is_dir():
         raise FolderError(f"{folder}: there is no such folder; name the folder given as out")
     if not (folder / CONFIG).exists():
-        raise FolderError(f"{folder}: is no model folder, it has no {CONFIG}")
+        raise FolderError(f"{folder}: is not a model folder, it has no {CONFIG}")
     config = read_json(folder / CONFIG)
     if "elman" not in config or "task" not in config:
         raise FolderError(f"{folder / CONFIG}: was not written by Elman")

@@ -1,4 +1,4 @@
-"""What a forecaster says: numbers of the time to come, and between which they will lie."""
+"""Forecasts: means, quantiles and intervals of future values, and tables of them."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from elman.read.clock import Clock
 from elman.tasks.write_table import as_text, write_table
 
 Numbers = NDArray[np.float64]
-LEVELS = (80, 95)  # percent
+LEVELS = (80, 95)  # default levels of intervals, in percent
 
 
 @dataclass(frozen=True)
 class Forecasts:
-    """Forecasts of N series, H steps, K targets.
+    """Forecasts of N series, H steps and K targets.
 
     Attributes:
-        unique_id: N names, as they were given in a frame.
-        ds: (N, H) stamps, int64 or datetime64[us], as the clock keeps them: those of a zone in UTC,
-            but for days and hours that are open, which are the wall clock's.
+        unique_id: N names of the series, in the type of the data.
+        ds: (N, H) stamps, int64 or datetime64[us], as the clock stores them: in UTC if they have a
+            zone, but wall-clock time for days and opening hours.
         targets: K names.
-        mean: (N, H, K).
-        quantiles: (N, H, K, Q).
-        levels: Q of the quantiles, rising, 0.5 among them.
-        y: (N, H, K) what came, NaN where nothing did; None if it is not known.
-        cutoff: (N, 1) the last stamps that were seen, if forecasts have several origins.
-        names: of the columns of names and stamps.
-        notes: what was found and done on the way, for people.
-        futures: (N, S, H, K) that may come, as likely as each other; None if none were drawn.  The
-            n-th of all series are of the same random numbers, so that none depends on the others:
-            they are not to be added up.
-        clock: how stamps are written.
-        counts: whether the numbers are counts; a quantile between two levels is then whole, too.
+        mean: (N, H, K) means.
+        quantiles: (N, H, K, Q) quantiles.
+        levels: Q levels of the quantiles in rising order, one of them 0.5.
+        y: (N, H, K) observed values, NaN where there are none; None if they are not known.
+        cutoff: (N, 1) last stamp before each forecast, if there are several origins; else None.
+        names: names of the columns of series and stamps.
+        notes: messages for the user.
+        futures: (N, S, H, K) S equally likely futures of each series; None if none were drawn.  The
+            series share the random numbers of a future, so the futures of several series must not
+            be added.
+        clock: clock by which stamps are written.
+        counts: whether the values are counts, so that all quantiles are whole numbers.
 
     Example:
         >>> import numpy as np
@@ -67,26 +67,29 @@ class Forecasts:
 
     @property
     def median(self) -> Numbers:
-        """(N, H, K)."""
+        """The medians (N, H, K)."""
         return self.quantile(0.5)
 
     def quantile(self, p: float) -> Numbers:
-        """(N, H, K), on a straight line between the nearest levels.
+        """Return the quantiles (N, H, K) at a level, interpolated between the nearest levels.
+
+        Args:
+            p: the level, between the smallest and the largest of `levels`.
 
         Raises:
-            ArgumentError: the levels do not reach so far.
+            ArgumentError: the level is outside this range.
         """
         check_number(p, "quantile")
         if len(self.levels) == 1 and p != 0.5:
             raise ArgumentError(
-                f"quantile {p:g}: the model says only the median; train with conformal=True, or "
-                "with another output"
+                f"quantile {p:g}: the model predicts only the median; train with conformal=True, "
+                "or with another output"
             )
         if not self.levels[0] <= p <= self.levels[-1]:
-            hint = f"{p:g} percent are {p / 100:g}" if p > 1 else "train with other quantiles"
+            hint = f"{p:g} percent is {p / 100:g}" if p > 1 else "train with other quantiles"
             raise ArgumentError(
-                f"quantile {p:g} lies outside {self.levels[0]:g} to {self.levels[-1]:g}, which the "
-                f"model says; {hint}"
+                f"quantile {p:g} is outside of {self.levels[0]:g} to {self.levels[-1]:g}, the "
+                f"range that the model predicts; {hint}"
             )
         upper = max(1, int(np.searchsorted(self.levels, p))) if len(self.levels) > 1 else 0
         low, high = self.levels[upper - 1], self.levels[upper]
@@ -96,17 +99,19 @@ class Forecasts:
         return np.ceil(found - 1e-9) + 0.0 if self.counts else np.asarray(found)
 
     def columns(self, level: Sequence[float] | float | None = None) -> dict[str, list[Any]]:
-        """A table, a row a series and step: id, stamp, of each target mean, median and intervals.
+        """Return a table with one row per series and step.
 
-        The observed numbers, if they are known, stand in the column of the target's own name.
-        Names and stamps are what they were in the data: whole numbers stay numbers, dates stay
-        dates, datetimes stay datetimes in their zone, and text is text of one form.
+        Its columns are the name of the series, the stamp, and for each target the mean, the median
+        and the bounds of the intervals; observed values, if known, are in the column of the target.
+        Names and stamps have the type that they had in the data; stamps that were text are text in
+        one form.
 
         Args:
-            level: of the intervals, in percent; None for 80 and 95, as far as the quantiles reach.
+            level: levels of the intervals in percent; None for 80 and 95, if the quantiles reach
+                that far.
 
         Raises:
-            ArgumentError: the quantiles do not reach so far.
+            ArgumentError: the quantiles do not reach that far.
         """
         table = self._table(level)
         if self.clock.text:
@@ -116,7 +121,7 @@ class Forecasts:
         return table
 
     def _table(self, level: Sequence[float] | float | None) -> dict[str, list[Any]]:
-        """A table as `columns` gives it, but with stamps as datetimes."""
+        """Return the table of `columns`, but with stamps as datetimes."""
         if level is None:
             reach = 100 * (1 - 2 * max(self.levels[0], 1 - self.levels[-1]))
             level = [one for one in LEVELS if one <= reach + 1e-6]
@@ -148,22 +153,27 @@ class Forecasts:
         *,
         overwrite: bool = False,
     ) -> None:
-        """Write the table to a file: .csv, .tsv, .jsonl or .parquet.
+        """Write the table of `columns` to a file: .csv, .tsv, .jsonl or .parquet.
+
+        Args:
+            path: the file.
+            level: levels of the intervals, see `columns`.
+            overwrite: whether to replace an existing file.
 
         Raises:
-            FolderError: the file exists already, or cannot be written, or has another name.
+            FolderError: the file exists already, cannot be written, or has another suffix.
         """
         write_table(path, self._table(level), least=self.clock.resolution, overwrite=overwrite)
 
 
 @dataclass(frozen=True)
 class Backtest:
-    """Forecasts from several origins, with what came.
+    """Forecasts from several origins, with the observed values.
 
     Attributes:
-        forecasts: N of them, a series several times.
-        origins: (N,) steps of its series before each.
-        scores: of this model and of the baselines, the best of these first.
+        forecasts: N forecasts, several of each series.
+        origins: (N,) number of steps of the series before each forecast.
+        scores: scores of this model and of the baselines, the best baseline first.
     """
 
     forecasts: Forecasts
@@ -172,9 +182,11 @@ class Backtest:
 
 
 def check_level(level: Sequence[float]) -> None:
-    """Refuse levels of intervals that are no percentages with an ArgumentError."""
+    """Raise an ArgumentError unless the levels of intervals are percentages."""
     for one in list_of_argument(level, "level", "percentages"):
         check_number(one, "level")
         if not 1 <= one < 100:
-            hint = f"; {one:.0%} of the numbers are level {100 * one:g}" if 0 < one < 1 else ""
-            raise ArgumentError(f"level must be in percent, 1 to below 100, got {one:g}{hint}")
+            hint = f"; for {one:.0%} set level {100 * one:g}" if 0 < one < 1 else ""
+            raise ArgumentError(
+                f"level must be a percentage, at least 1 and below 100, got {one:g}{hint}"
+            )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from elman.errors import ArgumentError, DataError
 from elman.read.convert import scalar_of
-from elman.read.dialect import is_code, is_mark, is_none, named_like
+from elman.read.dialect import is_code, is_none, named_like
+from elman.read.recordings import is_blank
 from elman.read.text import checked_text
 from elman.tasks.settings import dialect_of
 
@@ -95,14 +97,19 @@ def _label(value: object, place: str, column: str, *, written: bool) -> Label:
     if isinstance(value, str):
         checked_text(value, f"{place}: column {column!r}")
         value = " ".join(value.split()) if written else value
-    if is_none(value) or (isinstance(value, str) and (not value.strip() or is_mark(value))):
+    if is_blank(value):
         raise DataError(f"{place}: column {column!r} is empty, expected a label; fill or drop it")
     if isinstance(value, list | dict | tuple | set | frozenset | np.ndarray):
         raise DataError(
             f"{place}: column {column!r} is a {type(value).__name__}, expected a label; for any "
             "number of them set several"
         )
-    return value if isinstance(value, Hashable) else str(value)
+    # Other values, such as members of an Enum, cannot be made again from a saved model: they are
+    # text from the beginning, so that a model predicts the same before and after it is saved.
+    if isinstance(value, Enum) and isinstance(value, str | int | float):
+        value = value.value  # equal to the member
+    kept = type(value) in (str, int, float, bool, bytes) or type(value).__name__ in KINDS
+    return value if kept else str(value)
 
 
 def join_labels(labels: Iterable[Label], separator: str) -> str:

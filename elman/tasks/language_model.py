@@ -1,8 +1,8 @@
-"""The next word: what comes after a text, and texts that go on from it.
+"""Language models: predict the next token of a text, and generate text.
 
     p(w_t | w_1 .. w_{t-1}) = softmax(W h_t + b),   h_t, state = core(embed(w_{t-1}), state)
 
-Nothing heavy is imported before it is used, so that `elman --help` is quick.
+Large libraries are imported when they are first used, so that `elman --help` is fast.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ Text = str | Path | Sequence[str]
 
 @dataclass(kw_only=True)
 class LanguageModel(LanguageSettings, Estimator):
-    """A next-word model: trains on text, predicts, generates, scores and runs live.
+    """A language model, which predicts the next token of a text and generates text.
 
-    Every field is a keyword argument here and a flag of `elman train language-model`.
+    Every setting is a keyword argument here and a flag of `elman train language-model`.
 
     Example:
         >>> import elman
@@ -54,7 +54,7 @@ class LanguageModel(LanguageSettings, Estimator):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._vocabulary: Vocabulary | None = None
-        self._data: TextData | None = None  # what it was trained on, in this session
+        self._data: TextData | None = None  # the training data of this session
 
     # Training.
 
@@ -72,19 +72,23 @@ class LanguageModel(LanguageSettings, Estimator):
 
         Args:
             train: a file, a folder, or a list of texts.
-            validation: text for early stopping and for choosing the best weights; None to hold out
-                `validation_fraction` of the training text.
-            test: text that is scored at the end and has no influence.
-            out: folder for the model, checkpoints and the report; None to keep it in memory.
-            overwrite: replace a model that the folder holds.
-            show: show progress on the terminal.
+            validation: text for early stopping and for selecting the best weights; None to hold
+                out `validation_fraction` of the training text.
+            test: text that is scored at the end and has no influence on the training.
+            out: folder for the model, its checkpoints and its report; None to keep the model in
+                memory.
+            overwrite: whether to replace a model that the folder holds.
+            show: whether to show progress on the terminal.
+
+        Returns:
+            The trained model itself.
 
         Raises:
             DataError: a text cannot be read or is too short.
             ArgumentError: a setting cannot work.
             FolderError: the folder is in use or cannot be written.
             DivergenceError: the loss became NaN or infinite.
-            Stopped: Ctrl-C or SIGTERM; with `out` everything is saved.
+            Stopped: Ctrl-C was pressed or SIGTERM arrived; with `out` the run can be resumed.
         """
         from elman.tasks.text_run import train_text
 
@@ -97,7 +101,12 @@ class LanguageModel(LanguageSettings, Estimator):
     # Use.
 
     def predict(self, text: str, *, k: int = 5) -> list[tuple[str, float]]:
-        """The k likeliest next tokens after a text, with their probabilities."""
+        """Return the k most likely next tokens after a text, with their probabilities.
+
+        Args:
+            text: the text, which can be empty.
+            k: number of tokens.
+        """
         from elman.serve.live import likeliest
 
         check_whole(k, "k")
@@ -118,19 +127,19 @@ class LanguageModel(LanguageSettings, Estimator):
         seed: int = 0,
         samples: int = 1,
     ) -> list[str]:
-        """Go on with a text: `samples` continuations.
+        """Return random continuations of a text.
 
         Args:
-            text: what they continue.
-            max_new_tokens: their length in tokens, at most.
-            temperature: below 1 is more cautious, 0 always takes the likeliest token.
-            top_k: draw from the k likeliest tokens only.
-            top_p: draw from the likeliest tokens that together reach this probability.
-            min_p: draw from tokens at least this fraction as likely as the likeliest.
-            repetition_penalty: above 1 avoids tokens that were there before.
+            text: the text to continue.
+            max_new_tokens: maximum number of tokens of a continuation.
+            temperature: below 1 likely tokens become more likely; 0 always takes the most likely.
+            top_k: draw from the k most likely tokens only.
+            top_p: draw from the most likely tokens that together reach this probability.
+            min_p: draw from tokens at least this fraction as likely as the most likely one.
+            repetition_penalty: above 1, tokens that have occurred before become less likely.
             stop: strings that end a continuation; they are not part of it.
-            seed: the same seed gives the same texts.
-            samples: how many.
+            seed: seed of the random choice; equal seeds give equal texts.
+            samples: number of continuations.
         """
         import torch
 
@@ -156,7 +165,15 @@ class LanguageModel(LanguageSettings, Estimator):
         stop: Sequence[str] = (),
         seed: int = 0,
     ) -> Iterator[str]:
-        """One continuation, piece by piece as it is drawn; the same as from `generate`."""
+        """Yield one continuation piece by piece, as it is drawn; it is equal to that of `generate`.
+
+        Args:
+            text: the text to continue.
+            sampling: how tokens are drawn; None for the defaults of `generate`.
+            max_new_tokens: maximum number of tokens.
+            stop: strings that end the continuation.
+            seed: seed of the random choice.
+        """
         from elman.decode.sample import Sampling
         from elman.decode.stop import stop_strings, until
         from elman.encode.text import stream_text
@@ -167,34 +184,41 @@ class LanguageModel(LanguageSettings, Estimator):
         return until(pieces, stop_strings(stop))
 
     def evaluate(self, data: Text) -> dict[str, Any]:
-        """Score a text exactly: every prediction sees the whole of its past.
+        """Return scores of a text, in which every prediction sees all of its past.
+
+        Args:
+            data: a file, a folder, or a list of texts.
 
         Returns:
-            loss (nats a token), perplexity, accuracy, tokens, unknown (share of tokens that the
-            vocabulary does not hold) and baseline, the perplexity of an n-gram model trained on
-            the same text, where that is still to be found.
+            Scores by name: loss (nats per token), perplexity, accuracy, tokens (their number),
+            unknown (share of tokens that are not in the vocabulary), and baseline, the scores of an
+            n-gram model of the training text, if that text still exists.
         """
         from elman.tasks.text_run import score_text
 
         return score_text(self, self._source(data, any_kind=True))
 
     def stream(self, *, seed: int = 0) -> LiveText:
-        """A live session: takes and gives one token at a time, in constant memory."""
+        """Return a live session, which takes and draws one token at a time in constant memory.
+
+        Args:
+            seed: seed of the random choice.
+        """
         from elman.serve.live import LiveText
 
         return LiveText(self.model, self.vocabulary, documents_end=self._documents_end, seed=seed)
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The tokens."""
+        """The vocabulary of the model."""
         if self._vocabulary is None:
             raise UntrainedError("this LanguageModel is not trained yet: call fit first")
         return self._vocabulary
 
-    # Inside.
+    # Internal.
 
     def build(self, vocabulary: Vocabulary) -> SequenceModel:
-        """Make the network with fresh weights drawn from the seed."""
+        """Build the network, with random weights that depend on the seed."""
         import torch
 
         from elman.encode.embed import Embed
@@ -221,7 +245,7 @@ class LanguageModel(LanguageSettings, Estimator):
         return self._model
 
     def _read(self, text: str, rows: int = 1) -> tuple[torch.Tensor, State]:
-        """Scores (rows, V) for the token after a text, and the state there."""
+        """Return scores (rows, V) of the token after a text, and the state after the text."""
         import torch
 
         from elman.padded import Padded
@@ -239,14 +263,14 @@ class LanguageModel(LanguageSettings, Estimator):
     def _draw(
         self, text: str, sampling: Sampling, max_new_tokens: int, seed: int, samples: int
     ) -> Iterator[torch.Tensor]:
-        """Tokens (samples,), one draw after the other."""
+        """Yield the tokens (samples,) of one step after the other."""
         import torch
 
         from elman.decode.sample import sample
         from elman.padded import Padded
 
         def step(tokens: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-            # Not around the loop: between two tokens the mode would leak into the caller's code.
+            # Around the loop, the mode would also apply to the caller's code between two tokens.
             with torch.inference_mode():
                 scores, state = self.model(Padded.full(tokens.unsqueeze(1)), state)
             return scores.data[:, -1], state
@@ -268,25 +292,26 @@ class LanguageModel(LanguageSettings, Estimator):
 
     @property
     def _documents_end(self) -> bool:
-        """Whether `<eos>` ends a document here, and not only a line of one."""
+        """Whether `<eos>` ends a document, not only a line."""
         return self._described.get("end") == "document"
 
     def _until_end(self, tokens: Iterable[int]) -> Iterator[int]:
-        """The tokens of the document: those behind its end belong to no text."""
+        """Return the tokens before the end of the document."""
         if not self._documents_end:
             return iter(tokens)
         return itertools.takewhile(lambda token: token != self.vocabulary.end, tokens)
 
     def _source(self, text: Text, *, any_kind: bool = False) -> TextSource:
-        """The documents of a text; `any_kind` allows plain text beside a column."""
-        from elman.read.columns import column_of, is_frame
+        """Open a text; with `any_kind`, plain text is allowed even if `column` is set."""
+        from elman.read.columns import column_of
         from elman.read.files import is_path, kind_of
+        from elman.read.frames import is_frame
         from elman.read.tables import TABLES
         from elman.read.text import TextSource
 
         if is_frame(text):
             if self.column is None:
-                raise ArgumentError("column must name the text in a data frame")
+                raise ArgumentError("column must name the column of the text in a data frame")
             text = [str(one) for one in column_of(text, self.column)]
         if not is_path(text):
             return TextSource(list_of_argument(text, "text", "texts"))
@@ -312,7 +337,7 @@ class LanguageModel(LanguageSettings, Estimator):
         resume_text(self, described, folder, show=show)
 
     def card(self, name: str) -> str:
-        """The model card."""
+        """Return the model card."""
         from elman.tasks.text_run import describe
 
         return describe(self, name)

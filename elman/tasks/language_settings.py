@@ -1,4 +1,4 @@
-"""The settings of a next-word model.  No torch here."""
+"""The settings of a language model.  This file does not import torch."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from elman.tasks.settings import TextSettings, check_fraction
 
 @dataclass(kw_only=True)
 class LanguageSettings(TextSettings):
-    """What a next-word model is made of, what it reads, and how it is trained."""
+    """Settings of a language model: its data, network and training."""
 
     tied: bool = False
-    """Share the token vectors with the output layer."""
+    """Use the token vectors as weights of the output layer, too."""
     output_dropout: float | None = None
-    """Another probability before the output layer; None for that of dropout."""
+    """Dropout probability before the output layer; None for the value of dropout."""
     activation_penalty: float = 0.0
-    """Weight of the mean square of the outputs in the loss (AR)."""
+    """Weight of the mean squared output in the loss (activation regularisation, AR)."""
     temporal_penalty: float = 0.0
-    """Weight of the mean squared change of the outputs in the loss (TAR)."""
+    """Weight of the mean squared change of the output in the loss (temporal AR, TAR)."""
     document: Literal["file", "line", "paragraph"] = "file"
-    """What stands by itself in plain text: the state starts anew with every document."""
+    """Unit of plain text at whose beginning the state is reset."""
     column: str | None = None
-    """Column with the text in CSV, JSONL and Parquet files, a document a row."""
+    """Column of the text in CSV, JSONL and Parquet files; each row is a document."""
     validation_fraction: float = 0.05
-    """Share of the text held out when no validation text is given."""
+    """Share of the text that is held out if no validation text is given."""
 
     def check(self) -> None:
-        """Refuse settings that cannot work with an ArgumentError."""
+        """Raise an ArgumentError for settings that cannot work."""
         self.check_text()
         check_fraction(self, "validation_fraction")
         if self.output_dropout is not None and not 0 <= self.output_dropout < 1:

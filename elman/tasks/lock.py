@@ -1,8 +1,8 @@
-"""One training run at a time in a folder: a lock that says who holds it.
+"""A lock file, so that only one process trains into a folder at a time.
 
-The lock is held by the operating system (`flock`), so it ends with its process, even by `kill -9`.
-The file says who holds it.  Where a network folder is locked from another machine, or its system
-has no such locks, the file alone decides, and the message says how to remove it.
+The operating system holds the lock (`flock`), so it ends with its process, even by `kill -9`.  The
+file names the process.  If a network folder is locked by another machine, or its file system has
+no such locks, the file alone decides, and the message explains how to remove it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MACHINE = Path("/proc/sys/kernel/random/boot_id")  # the same in all containers 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from training into a folder; it is made if it is not there.
+    """Keep other processes from training into a folder, which is created if it does not exist.
 
     Raises:
         FolderError: a process holds the lock; the message names it.
@@ -49,7 +49,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         made = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
-        file = _take(folder)
+        file = _open_lock(folder)
     except OSError as error:
         raise FolderError(
             f"{folder}: cannot be written ({error.strerror}); name another folder for out"
@@ -60,13 +60,13 @@ def locked(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             (folder / LOCK).unlink()
         os.close(file)
-        with contextlib.suppress(OSError):  # of folders that hold something now
+        with contextlib.suppress(OSError):  # folders that are not empty are kept
             for path in made:
                 path.rmdir()
 
 
-def _take(folder: Path) -> int:
-    """The open lock file, which holds the lock until it is closed."""
+def _open_lock(folder: Path) -> int:
+    """Return the open lock file, which holds the lock until it is closed."""
     path = folder / LOCK
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -78,19 +78,20 @@ def _take(folder: Path) -> int:
         except BlockingIOError:
             holder = _read(file)
             os.close(file)
-            raise FolderError(f"{folder}: {_who(holder)}; wait for it, or stop it") from None
+            raise FolderError(f"{folder}: {_describe(holder)}; wait for it, or stop it") from None
         except BaseException:
             os.close(file)
             raise
-        os.close(file)  # its holder has just deleted it: take the next one
+        os.close(file)  # its holder has just deleted it: try again
     holder = _read(file)
     host = socket.gethostname()
-    # The system's lock is free, so on this machine the holder has ended; others may not show it.
+    # The system's lock is free, so on this machine the holder has ended; a lock of another machine
+    # may not be visible here.
     here = _machine() == holder.get("machine") or host == holder.get("host")
     if holder and not (by_system and here):
         os.close(file)
         raise FolderError(
-            f"{folder}: {_who(holder)}; if that process no longer runs, delete {path}"
+            f"{folder}: {_describe(holder)}; if that process no longer runs, delete {path}"
         )
     since = datetime.datetime.now().isoformat(sep=" ", timespec="seconds")
     ours = {"process": os.getpid(), "host": host, "since": since, "machine": _machine()}
@@ -101,7 +102,7 @@ def _take(folder: Path) -> int:
 
 
 def _hold(file: int) -> bool:
-    """Take the system's lock of an open file; false if it has none for such files."""
+    """Take the system's lock of an open file; return false if the system has no such locks."""
     if sys.platform == "win32":
         return False
     try:
@@ -114,7 +115,7 @@ def _hold(file: int) -> bool:
 
 
 def _read(file: int) -> dict[str, Any]:
-    """Who holds the lock, or held it when its machine stopped; nothing if that is not known."""
+    """Return who holds the lock, or held it when its machine stopped; empty if not known."""
     try:
         holder = json.loads(os.read(file, 4096))
     except ValueError:
@@ -122,7 +123,7 @@ def _read(file: int) -> dict[str, Any]:
     return holder if isinstance(holder, dict) else {}
 
 
-def _who(holder: dict[str, Any]) -> str:
+def _describe(holder: dict[str, Any]) -> str:
     process, host, since = (holder.get(name, "unknown") for name in ("process", "host", "since"))
     return f"process {process} on {host} has been training into it since {since}"
 

@@ -1,17 +1,22 @@
-"""The recurrence that a task's settings describe, and the language model that it may start from.
+"""Build the recurrence of a task, and initialise it from a language model.
 
-Dai and Le 2015 (arXiv:1511.01432) start a classifier so, Ramachandran, Liu and Le 2017
-(arXiv:1611.02683) encoder and decoder.
+Sources: Dai and Le 2015 (arXiv:1511.01432) for classifiers; Ramachandran, Liu and Le 2017
+(arXiv:1611.02683) for encoders and decoders.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from elman.attend import Attention
 from elman.encode.embed import Embed
 from elman.errors import ArgumentError
 from elman.recur import GRU, GRUD, LSTM, RNN
 from elman.recur.stack import Stack
+from elman.seq2seq import Coder
+from elman.seq2seq.recurrent import Recurrent
+from elman.seq2seq.transformer import Transformer
+from elman.tasks.folder import short_path
 from elman.tasks.settings import NetworkSettings
 
 if TYPE_CHECKING:
@@ -20,7 +25,7 @@ if TYPE_CHECKING:
     from elman.tasks.tagger import Tagger
     from elman.tasks.translator import Translator
 
-DECIDED = (  # by a language model to start from
+DECIDED = (  # settings that a language model in start_from decides
     "cell", "hidden_size", "num_layers", "layer_norm", "peephole", "tokens", "vocabulary_size",
     "min_count", "lowercase", "split_punctuation",
 )  # fmt: skip
@@ -29,7 +34,7 @@ DECIDED = (  # by a language model to start from
 def build_core(
     settings: NetworkSettings, features: int, *, bidirectional: bool = False
 ) -> RNN | LSTM | GRU:
-    """A recurrence, batch first, on vectors of so many features."""
+    """Return a recurrence, batch first, that reads vectors of `features` numbers."""
     shared: dict[str, Any] = {
         "num_layers": settings.num_layers, "batch_first": True, "dropout": settings.dropout,
         "variational": settings.variational, "weight_dropout": settings.weight_dropout,
@@ -44,7 +49,7 @@ def build_core(
 def build_reader(
     settings: Classifier | Tagger, features: int, channels: int
 ) -> RNN | LSTM | GRU | GRUD:
-    """The same of words or recordings; the channels of these may decay."""
+    """Return the recurrence of a classifier or tagger, which can be a GRU-D for recordings."""
     if settings.cell == "grud":
         return GRUD(
             channels, settings.sizes[0], features - 2 * channels - 1,
@@ -53,17 +58,35 @@ def build_reader(
     return build_core(settings, features, bidirectional=settings.bidirectional)
 
 
+def build_coder(settings: Translator, source: Embed, target: Embed, features: int) -> Coder:
+    """Return the encoder and decoder of a translator, given its embedding layers."""
+    if settings.cell == "transformer":
+        return Transformer(
+            source, target, settings.num_layers, heads=settings.heads, dropout=settings.dropout
+        )
+    last, both = settings.sizes[-1], settings.bidirectional
+    encoder = build_core(settings, features, bidirectional=both)
+    core = build_core(settings, features + (last if settings.input_feeding else 0))
+    width, attention = last * (2 if both else 1), None
+    if settings.attention is not None:
+        attention = Attention(
+            last, width, settings.attention, heads=settings.heads, coverage=settings.coverage > 0
+        )
+    return Recurrent(source, encoder, target, core, attention, input_feeding=settings.input_feeding)
+
+
 def earlier_model(model: Classifier | Translator) -> LanguageModel | None:
-    """The language model to start from, if there is one; what it decides is noted in `model`.
+    """Return the language model in `start_from`, if any; store the settings that it decides.
 
     Raises:
-        ArgumentError: something else was chosen, or its layers cannot read both directions.
+        ArgumentError: a setting contradicts it, or its layers cannot read both directions.
     """
     from elman.tasks.language_model import LanguageModel
 
     if model.start_from is None:
         return None
-    earlier, fresh = LanguageModel.load(model.start_from), type(model)()
+    folder = short_path(model.start_from)
+    earlier, fresh = LanguageModel.load(folder), type(model)()
     assert isinstance(earlier.model.encode, Embed)
     decided = {name: getattr(earlier, name) for name in DECIDED}
     decided["embedding_size"] = earlier.model.encode.weight.shape[1]
@@ -71,19 +94,19 @@ def earlier_model(model: Classifier | Translator) -> LanguageModel | None:
         ours = getattr(model, name)
         if ours not in (theirs, getattr(fresh, name)):
             raise ArgumentError(
-                f"{name}={ours}: the language model in {model.start_from} has {theirs}, which "
-                f"stays; leave {name} out"
+                f"{name}={ours}: the language model in {folder} has {name}={theirs}, "
+                f"which cannot be changed; do not set {name}"
             )
     model._described["decided"] = decided
     model.settled().check()
     if model.bidirectional and len(earlier.model.core.hidden_sizes) > 1:
         raise ArgumentError(
-            f"start_from={model.start_from}: its layers read forward only, those above the first "
-            "cannot read both directions; set bidirectional=False"
+            f"start_from={folder}: only the first of its layers can be used in both "
+            "directions; set bidirectional=False"
         )
     return earlier
 
 
-def begin_as(core: Stack, earlier: Stack) -> None:
-    """Take over the weights; a backward direction, if there is one, stays as it is."""
+def copy_weights(core: Stack, earlier: Stack) -> None:
+    """Copy the weights of a language model; those of a backward direction are kept."""
     core.load_state_dict(core.state_dict() | earlier.state_dict())

@@ -1,7 +1,7 @@
-"""The training, validation and test data of a task: what is read, held out, and found again.
+"""The training, validation and test data of a task: read, hold out, and read again.
 
-What a later session needs stands in `described`: for every part a key, which says whether it is
-still the same, and the files, if it was no list.
+`described` holds what is needed to resume a run: for every part a key that identifies its content,
+and its files unless it was given in memory.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from elman.errors import DataError
 from elman.read.files import is_path, path_of
 from elman.read.rows import NOWHERE, Rejects, Rows, check_new
 from elman.read.sentences import Sentences
+from elman.tasks.folder import find_data
 
 NAMES = ("train", "validation", "test")
-IN_MEMORY = "in memory"  # the key of lists
+IN_MEMORY = "in memory"  # key of data that were not given as files
 
 
 class Source(Protocol):
@@ -27,14 +28,14 @@ class Source(Protocol):
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for messages."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """None for lists."""
+        """Files of the source; none for data in memory."""
 
     def fingerprint(self) -> str:
-        """Hash of the content and of how it is read."""
+        """Return a hash of the content and of the settings of reading."""
 
 
 S = TypeVar("S", bound=Source)
@@ -43,7 +44,13 @@ P = TypeVar("P")
 
 @dataclass
 class Parts(Generic[P]):
-    """What was read, by name, what a later session needs, and what there is to say."""
+    """The data of a task.
+
+    Attributes:
+        data: the parts that were given, by name.
+        described: what is needed to resume a run.
+        notes: messages for the user.
+    """
 
     data: dict[str, P]
     described: dict[str, Any]
@@ -57,14 +64,14 @@ def read_parts(
     collect: Callable[[S, Rejects, P | None], P],
     unit: str,
 ) -> Parts[P]:
-    """Read what a user gave; bad rows go to the file `rejects`.
+    """Read the data that a user gave; bad rows are written to the file `rejects`.
 
     Args:
-        given: the parts that are there, by name: a path, a list, or a pair of these.
-        rejects: None to stop at a bad row.
-        look: to what can be read.
-        collect: everything in it, given the training part where that was read before.
-        unit: of what, for people.
+        given: the parts by name: a path, a list, or a pair of these; None for none.
+        rejects: file for bad rows; None to stop at a bad row.
+        look: opens a part as a source.
+        collect: reads a source, given the training part if it was read before.
+        unit: what a row is, in the plural, for messages.
     """
     sources = {name: look(one) for name, one in given.items() if one is not None}
     described: dict[str, Any] = {"name": sources["train"].name}
@@ -85,12 +92,12 @@ def read_parts(
     if rejects is not None:
         described["rejects"] = True
         where = "" if rejects == NOWHERE else f": see {rejects.name}"
-        notes += [f"{bad.count} bad {unit} are skipped{where}"] if bad.count else []
+        notes += [f"bad {unit} that are skipped: {bad.count:,}{where}"] if bad.count else []
     return Parts(data, described, notes)
 
 
 def read_one(source: S, rejects: str | Path | None, collect: Callable[[S, Rejects], P]) -> P:
-    """What is in a source; bad rows go to the file `rejects`, None to stop at one."""
+    """Read a source; bad rows are written to the file `rejects`; None to stop at a bad row."""
     path = None if rejects is None else path_of(rejects, "skip_bad_rows")
     if path is not None:
         check_new(path, overwrite=False)
@@ -99,43 +106,45 @@ def read_one(source: S, rejects: str | Path | None, collect: Callable[[S, Reject
 
 
 def given_before(described: Mapping[str, Any]) -> tuple[dict[str, object], Path | None]:
-    """The data that a run was given, for a later session, and where its bad rows go.
+    """Return the data that a run was given, and the file for its bad rows, to resume the run.
 
-    The first session has written the bad rows down, so they go nowhere now: a resume writes to no
-    path that a config names.
+    The first session has written the bad rows to a file, so they are discarded now: a resumed run
+    writes to no path that a config names.
 
     Raises:
-        DataError: a part was given in memory.
+        DataError: a part was given in memory, or its file is missing.
     """
     for name in NAMES:
         if described.get(f"{name}_key") == IN_MEMORY or (name == "train" and name not in described):
             raise DataError(
-                f"the {name} data were given in memory and are gone; train from files to be able "
-                "to go on later"
+                f"the {name} data were given in memory and are gone; a run can only be resumed if "
+                "its data are files"
             )
-    found = {name: described[name] for name in NAMES if name in described}
-    given: dict[str, object] = {
-        name: (paths, None) if isinstance(paths, str) else tuple(paths)
-        for name, paths in found.items()
-    }
+    given: dict[str, object] = {}
+    for name in NAMES:
+        if name in described:
+            paths = described[name]
+            pair = (paths, None) if isinstance(paths, str) else tuple(paths)
+            given[name] = tuple(None if path is None else find_data(path, name) for path in pair)
     return given, NOWHERE if described.get("rejects") else None
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse data that have changed with a DataError."""
+    """Raise a DataError if the data have changed since an earlier session."""
     for name in NAMES:
         if before.get(f"{name}_key") != now.get(f"{name}_key"):
+            path = find_data((before.get(name) or before["train"])[0], name)
             raise DataError(
-                f"{before[name][0]}: has changed since the run began; put the old data back, or "
-                "train anew with another out"
+                f"{path}: has changed since the run began; put the old data back, or train again "
+                "with another out"
             )
 
 
 def hold_out(count: int, share: float, *, seed: int, unit: str) -> tuple[list[int], list[int]]:
-    """Which of so many are for training and which for validation.
+    """Return which of `count` rows are for training, and which for validation.
 
     Raises:
-        DataError: they are too few.
+        DataError: there are too few rows.
 
     Example:
         >>> from elman.tasks.parts import hold_out
@@ -146,7 +155,7 @@ def hold_out(count: int, share: float, *, seed: int, unit: str) -> tuple[list[in
     held = int(count * share)
     if not 0 < held < count:
         raise DataError(
-            f"{count} {unit} are too few to hold out validation_fraction={share}; give more, or "
+            f"too few {unit} ({count}) to hold out validation_fraction={share}; give more data, or "
             "validation data"
         )
     return sorted(order[held:].tolist()), sorted(order[:held].tolist())

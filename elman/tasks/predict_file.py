@@ -1,8 +1,7 @@
-"""Labels, tags or translations for a file of any size: rows stream from file to file, in order.
+"""Predict labels, tags or translations for a file of any size, row by row and in order.
 
-What is done stands in OUT.part, beside OUT.part.json, which says of what.  A run that was stopped
-goes on behind the last whole row when the same command is given again; at the end OUT.part becomes
-OUT.
+Predictions are written to OUT.part, while OUT.part.json identifies the model and the data.  After a
+stop the same command continues after the last complete row; at the end OUT.part is renamed to OUT.
 """
 
 from __future__ import annotations
@@ -30,20 +29,32 @@ from elman.tasks.translator import Translator
 if TYPE_CHECKING:
     from elman.decode.beam import Search
 
-WINDOW, LONG = 1024, 1 << 20  # rows that are in memory; characters or words of them, about
+WINDOW, LONG = 1024, 1 << 20  # maximum rows in memory; approximate characters or words of them
 
 
 def predict_file(
     model: Classifier | Tagger | Translator, source: Path, out: Path, *, overwrite: bool,
     rejects: Path | None, search: Search | None = None, show: bool,
 ) -> tuple[int, int]:  # fmt: skip
-    """Write what the model says of every row; give how many there are, and how many are left out.
+    """Write the prediction for every row of a file.
+
+    Args:
+        model: the trained model.
+        source: the file to read.
+        out: the file to write.
+        overwrite: whether to replace an existing file.
+        rejects: file for rows that cannot be read; None to stop at such a row.
+        search: settings of the search of a translator; None for the defaults.
+        show: whether to show progress.
+
+    Returns:
+        The number of rows written, and the number of rows skipped.
 
     Raises:
         FolderError: `out` exists already, or cannot be written.
-        ArgumentError: there is a file for rejects, and `out` has no numbers of lines.
-        DataError: a row cannot be read, and there is no file for rejects.
-        Stopped: Ctrl-C; the same call goes on.
+        ArgumentError: `rejects` is given, and a file like `out` has no line numbers.
+        DataError: a row cannot be read, and `rejects` is None.
+        Stopped: Ctrl-C was pressed; the same call continues.
     """
     lenient, kind = rejects is not None, out.suffix.lower()
     job: _Job
@@ -59,50 +70,53 @@ def predict_file(
         raise FolderError(f"{out}: exists already; name another file, or give --overwrite")
     if lenient and kind == ".conll":
         raise ArgumentError(
-            f"{out}: with skip_bad_rows its rows would not be those of {source}; choose a name "
-            f"that ends with {', '.join(k for k in job.kinds if k != kind)}, where the line is said"
+            f"{out}: with skip_bad_rows its sentences would not match those of {source}; choose a "
+            f"name that ends with {', '.join(k for k in job.kinds if k != kind)}, which has line "
+            "numbers"
         )
-    part, about = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.json")
-    ours = {path.resolve() for path in (out, part, about)}
+    part, info = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.json")
+    ours = {path.resolve() for path in (out, part, info)}
     if ours & {file.resolve() for file in job.rows.files}:
         raise FolderError(f"{out}: would replace the data that are read; name another file")
     if rejects is not None and rejects.resolve() in ours:
-        raise ArgumentError(f"{rejects}: is the file for what is predicted; name another one")
-    if part.exists() and not about.exists():
-        raise FolderError(f"{part}: exists already and is not of Elman; name another file for out")
+        raise ArgumentError(f"{rejects}: is the file for the predictions; name another file")
+    if part.exists() and not info.exists():
+        raise FolderError(
+            f"{part}: exists already and was not written by Elman; name another file for out"
+        )
     facts = {"model": _identity(model), "data": job.rows.fingerprint(), "search": repr(search)}
     try:
-        goes_on = part.exists() and _same(about, facts)
-        if rejects is not None and not goes_on:
+        continues = part.exists() and _same(info, facts)
+        if rejects is not None and not continues:
             check_new(rejects, overwrite=overwrite)
-        done = job.whole_rows(part, kind) if goes_on else 0
+        done = job.complete_rows(part, kind) if continues else 0
         if not done:
-            about.write_text(json.dumps(facts))
+            info.write_text(json.dumps(facts))
             part.write_bytes(job.header(kind))
         with part.open("ab") as file, Rejects(rejects, sources=job.rows.files) as bad:
-            count = _go_through(job, file, bad, done, kind, show=show)
+            count = _write_rows(job, file, bad, done, kind, show=show)
         part.replace(out)
-        about.unlink()
+        info.unlink()
     except KeyboardInterrupt:
         raise Stopped(
-            f"stopped; what is done is in {part}, and the same command goes on", signal.SIGINT
+            f"stopped; the rows so far are in {part}, and the same command continues", signal.SIGINT
         ) from None
     except OSError as error:
         raise FolderError(f"{out}: cannot be written ({error.strerror or error})") from error
     return count, bad.count
 
 
-def _go_through(
+def _write_rows(
     job: _Job, file: BinaryIO, bad: Rejects, done: int, kind: str, *, show: bool
 ) -> int:
-    """Append the rows behind the first `done` ones; give how many there are in all."""
+    """Append the rows after the first `done` ones; return the number of all rows."""
     count = size = 0
     places: list[str] = []
     items: list[Any] = []
     with reading_bar(
         f"reading {job.rows.name}", job.rows.total_bytes, show=show, least=0
     ) as advance:
-        read = 0  # bytes since the last window: the bar shows what is done, not what was read
+        read = 0  # bytes since the last window: the bar shows what is predicted, not what is read
 
         def note(size: int) -> None:
             nonlocal read
@@ -122,7 +136,7 @@ def _go_through(
             try:
                 if isinstance(values, DataError):
                     raise values
-                # In a file of lines a blank one stays an empty line: line i is that of line i.
+                # In a text file a blank line stays an empty line, so that line numbers are equal.
                 blank = kind == ".txt" and job.is_blank(values)
                 item = None if blank else job.item(values, place)
             except DataError as error:
@@ -144,10 +158,16 @@ def _go_through(
 
 
 class _Job(ABC):
-    """Rows of one file to lines of another."""
+    """Converts the rows of one file to lines of another.
+
+    Attributes:
+        kinds: allowed suffixes of the file that is written.
+        columns: names of its columns.
+        rows: the rows that are read.
+    """
 
     kinds: tuple[str, ...]
-    columns: tuple[str, ...]  # of a table
+    columns: tuple[str, ...]
     rows: Rows | Sentences
 
     @abstractmethod
@@ -157,7 +177,7 @@ class _Job(ABC):
     def lines(self, places: Sequence[str], items: Sequence[Any], kind: str) -> str: ...
 
     def is_blank(self, values: tuple[object, ...]) -> bool:
-        """Whether a row is an empty line of text."""
+        """Return whether a row is a blank line of text."""
         return all(isinstance(value, str) and not value.strip() for value in values)
 
     def header(self, kind: str) -> bytes:
@@ -166,8 +186,8 @@ class _Job(ABC):
     def ends_row(self, line: bytes, kind: str) -> bool:
         return line.endswith(b"\n")
 
-    def whole_rows(self, part: Path, kind: str) -> int:
-        """Rows of a file that was being written; what is torn at its end is cut off."""
+    def complete_rows(self, part: Path, kind: str) -> int:
+        """Return the number of complete rows of a partial file; cut off an incomplete last row."""
         rows = place = end = 0
         with part.open("rb+") as file:
             for line in file:
@@ -179,7 +199,7 @@ class _Job(ABC):
 
 
 class _Labels(_Job):
-    """A text and its label a row."""
+    """Labels of texts, one row per text."""
 
     kinds = (".csv", ".tsv", ".jsonl")
     columns = ("line", "label", "probability")
@@ -217,7 +237,7 @@ class _Labels(_Job):
 
 
 class _Tags(_Job):
-    """The words of a sentence and their tags a row."""
+    """Tags of the words of sentences."""
 
     kinds = (".conll", ".jsonl")
     columns = ("line", "words", "tags")
@@ -248,7 +268,7 @@ class _Tags(_Job):
 
 
 class _Translations(_Job):
-    """A translation a row, with the line of its source in all but .txt."""
+    """Translations, one row per source."""
 
     kinds = (".txt", ".csv", ".tsv", ".jsonl")
     columns = ("line", "text")
@@ -282,7 +302,7 @@ class _Translations(_Job):
 
 
 def _table(kind: str, rows: Iterable[Sequence[object]], names: Sequence[str] = ()) -> str:
-    """Rows as lines of a kind; in JSONL with their names."""
+    """Format rows as lines of a file of this kind."""
     target = io.StringIO(newline="")
     writer = csv.writer(target, delimiter="\t" if kind == ".tsv" else ",", lineterminator="\n")
     for row in rows:
@@ -295,17 +315,17 @@ def _table(kind: str, rows: Iterable[Sequence[object]], names: Sequence[str] = (
 
 
 def _one_line(text: str) -> str:
-    """A row is a line: by its lines a run that was stopped knows where it stood."""
+    """Join the lines of a text: each row is one line, so that complete rows can be counted."""
     return " ".join(text.splitlines())
 
 
 def _one_word(text: str) -> str:
-    """Tabs and line breaks are between columns and rows; a no-break space may be in a word."""
+    """Replace tabs and line breaks in a word, which separate columns and rows."""
     return " ".join(split_words(text))
 
 
 def _line_of(place: str) -> int | str:
-    """The number of a row; of a file of its own, its name."""
+    """Return the number of a row; the name of the file if a row is a file."""
     found = re.search(r": (?:line|row) (\d+)$", place)
     return int(found[1]) if found else place
 
@@ -318,8 +338,8 @@ def _identity(model: Classifier | Tagger | Translator) -> str:
     return digest.hexdigest()
 
 
-def _same(about: Path, facts: dict[str, str]) -> bool:
+def _same(info: Path, facts: dict[str, str]) -> bool:
     try:
-        return bool(json.loads(about.read_text()) == facts)
+        return bool(json.loads(info.read_text()) == facts)
     except (OSError, RecursionError, ValueError):
         return False

@@ -1,4 +1,4 @@
-"""One training run of any task, from its batches to its folder: loop, scores, card, report."""
+"""Train a model of any task on batches, and write its folder: weights, scores, card, report."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from elman.train.loop import fit
 
 @dataclass(frozen=True)
 class Job:
-    """What a task gives to its run.
+    """The data and functions of a task for its training run.
 
     Args:
-        train: batches.
-        validation: batches; None for none.
-        data: names and sizes, for the report.
-        unit: what is counted in a second: tokens, examples.
-        measure: scores of the trained model and of its baseline.
+        train: training batches.
+        validation: validation batches; None for none.
+        data: names and sizes of the data, for the report.
+        unit: what the speed counts, such as tokens or examples.
+        measure: returns the scores of the trained model and of its baselines.
+        notes: messages for the user.
+        records: returns more records for the journal at the end.
         refit: training that follows on all data; None for none.
         judge: is called before `measure`, with the weights that were validated.
-        notes: what was decided about the data on the way.
-        records: more records for the journal at the end.
     """
 
     train: Batches
@@ -54,7 +54,7 @@ class Job:
 
 
 def start(model: Estimator, job: Job, folder: Path | None, *, fabric: Fabric, show: bool) -> None:
-    """Train a fresh model; only now are files replaced, so that an old model stays until here."""
+    """Train a new model; an old model in the folder is kept until here, and replaced now."""
 
     def prepare() -> None:
         if folder is not None:
@@ -67,12 +67,12 @@ def start(model: Estimator, job: Job, folder: Path | None, *, fabric: Fabric, sh
 
 
 def go_on(model: Estimator, job: Job, folder: Path, *, fabric: Fabric, show: bool) -> None:
-    """Go on from the checkpoint of a folder, or from the beginning if it has none yet."""
+    """Continue from the checkpoint of a folder, or start again if it has none yet."""
 
     def prepare() -> None:
         if (folder / CHECKPOINT).exists():
             _check_run(model, folder)
-        settle_parts(folder, PARTS)  # of a killed run, or of an older version
+        settle_parts(folder, PARTS)  # files of a killed run, or of an older version
         write_config(folder, model._config(folder))
 
     on_first(fabric, prepare)
@@ -85,14 +85,14 @@ def write_card(model: Estimator, folder: Path) -> None:
 
 
 def _check_run(model: Estimator, folder: Path) -> None:
-    """Refuse a checkpoint that is damaged or of another model, before anything is changed."""
-    expected = model.model.float().state_dict()  # whatever torch's default dtype is
+    """Raise an error, before anything is changed, if the checkpoint is damaged or foreign."""
+    expected = model.model.float().state_dict()  # independent of torch's default dtype
     for file, prefix in ((CHECKPOINT, "model."), (WEIGHTS, "")):
         tensors, facts = load_tensors(folder / file)
         check_tensors(folder / file, select(tensors, prefix), expected)
         position = facts.get("position")
         if isinstance(position, dict) and not position["best_step"]:
-            return  # before the first validation there are no weights
+            return  # there are no weights before the first validation
 
 
 def _run(
@@ -107,7 +107,7 @@ def _run(
                 display.show({"event": "note", "text": note})
         begin = _start_record(model, job, fabric)
         if journal is not None and folder is not None:
-            if not (folder / CHECKPOINT).exists():  # stopped before the first one: from the start
+            if not (folder / CHECKPOINT).exists():  # stopped before the first checkpoint
                 journal.truncate(0)
             if journal.position == 0:
                 journal.write(begin)
@@ -115,7 +115,7 @@ def _run(
                     journal.write({"event": "note", "text": note})
         if display is not None:
             display.show(begin)
-        model.model.float()  # whatever torch's default dtype is
+        model.model.float()  # independent of torch's default dtype
         outcome = fit(
             model.model, job.train, job.validation, model.settled(), fabric=fabric, folder=folder,
             resume=resume, journal=journal, show=display.show if display else None,
@@ -124,7 +124,7 @@ def _run(
         model.model.to("cpu")
         if outcome.signal is not None:
             step = outcome.position.step
-            if folder is not None and first:  # of fewer epochs, if the run was finished before
+            if folder is not None and first:  # these are of an earlier run with fewer epochs
                 remove_part(folder / METRICS)
             saved = f"; continue with: elman resume {folder}" if folder else ""
             raise Stopped(f"stopped after step {step}{saved}", outcome.signal)
@@ -148,7 +148,7 @@ def _run(
         if display is not None:
             display.close()
     if folder is not None and first:
-        write_config(folder, model._config(folder))  # what was fitted on the validation data, too
+        write_config(folder, model._config(folder))  # with facts from the validation data
         write_json(folder / METRICS, model.metrics)
         write_card(model, folder)
         write_report(folder)
@@ -156,7 +156,7 @@ def _run(
 
 def _start_record(model: Estimator, job: Job, fabric: Fabric) -> dict[str, object]:
     settings = {name: value for name, value in asdict(model.settled()).items() if value is not None}
-    for name in set(PATHS) & set(settings):  # the report may be shared
+    for name in set(PATHS) & set(settings):  # the report can be shared, so it has no full paths
         settings[name] = Path(settings[name]).name
     return {
         "event": "start",

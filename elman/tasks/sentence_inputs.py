@@ -1,4 +1,4 @@
-"""What a tagger reads, if it is sentences: words and their characters, baseline, scores."""
+"""The sentences of a tagger: read and encode words and characters, baseline, scores."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from elman.arguments import list_of_argument, text_of_argument
 from elman.encode.words import WordEmbed, WordIndex
 from elman.errors import ArgumentError, DataError, FolderError
-from elman.read.columns import Table, column_of, is_frame
+from elman.read.columns import Table, column_of
 from elman.read.files import is_path
+from elman.read.frames import is_frame
 from elman.read.rows import Rejects
 from elman.read.sentences import Sentences
 from elman.report.spans import has_spans, score_spans
@@ -26,15 +27,15 @@ if TYPE_CHECKING:
     from elman.tasks.tagger import Tagger
 
 NAME = "most frequent tag of each word"
-SIZE = 100  # features of a word's vector, if nothing else is set
-DROPPED = 0.3  # of the features of a word's vector, if nothing else is set
+SIZE = 100  # default size of a word vector
+DROPPED = 0.3  # default dropout probability of the features of a word vector
 
 
 class SentenceInputs:
-    """Sentences.
+    """The sentences that a tagger reads.
 
     Args:
-        index: their words and characters.
+        index: the words and characters.
     """
 
     kind, unit, channels = "sentences", "words", 0
@@ -47,16 +48,16 @@ class SentenceInputs:
 
     @staticmethod
     def look(model: Tagger, given: Any, *, lenient: bool = False) -> Sentences:
-        """Sentences and tags from what a user gives: a source, or a source and tags."""
-        source, beside = given if isinstance(given, tuple) else (given, None)
+        """Open sentences and tags, given as one source, or as a source and its tags."""
+        source, tags = given if isinstance(given, tuple) else (given, None)
         if is_frame(source):
-            names = [model.words or "words", *([model.tags or "tags"] if beside is None else [])]
+            names = [model.words or "words", *([model.tags or "tags"] if tags is None else [])]
             source, *rest = Table(source).rows(names).lists
-            beside = rest[0] if rest else beside
-        if beside is None and not is_path(source):
+            tags = rest[0] if rest else tags
+        if tags is None and not is_path(source):
             raise ArgumentError("sentences in a list need their tags: fit(sentences, tags)")
         return Sentences(
-            source, model.words, model.tags or "", beside=beside, encoding=model.encoding,
+            source, model.words, model.tags or "", parallel=tags, encoding=model.encoding,
             lenient=lenient, delimiter=model.delimiter,
         )  # fmt: skip
 
@@ -64,7 +65,7 @@ class SentenceInputs:
     def collect(
         _model: Tagger, source: Sentences, rejects: Rejects, _like: object = None
     ) -> Tagged:
-        """All sentences that can be read; the others go to `rejects`."""
+        """Read all sentences; those that cannot be read are given to `rejects`."""
         sentences: list[Any] = []
         tags: list[Sequence[str]] = []
         for place, values in source.read():
@@ -74,20 +75,20 @@ class SentenceInputs:
                 sentences.append(tuple(map(str, values[0])))  # type: ignore[call-overload]
                 tags.append(tuple(map(str, values[1])))  # type: ignore[call-overload]
         if not sentences:
-            raise DataError(f"{source.name}: has no sentence; expected many")
+            raise DataError(f"{source.name}: has no sentence")
         return Tagged(sentences, tags)
 
     @staticmethod
-    def hold_out(model: Tagger, whole: Tagged) -> tuple[Tagged, Tagged, str]:
-        """What is learned from, what is held out, and that in words."""
+    def hold_out(model: Tagger, data: Tagged) -> tuple[Tagged, Tagged, str]:
+        """Split the data into training and validation data; return a note, too."""
         share = model.validation_fraction
-        train, held = hold_out(len(whole.items), share, seed=model.seed, unit="sentences")
+        train, held = hold_out(len(data.items), share, seed=model.seed, unit="sentences")
         note = f"{share:.0%} of the sentences are held out for validation"
-        return whole.select(train), whole.select(held), note
+        return data.select(train), data.select(held), note
 
     @classmethod
     def learn(cls, model: Tagger, train: Tagged, _notes: list[str]) -> SentenceInputs:
-        """The words of the training data."""
+        """Collect the words and characters of the training data."""
         if model.cell == "grud":
             raise ArgumentError("cell=grud is for recordings, which have times; got sentences")
         index = WordIndex.build(
@@ -98,19 +99,19 @@ class SentenceInputs:
 
     @classmethod
     def load(cls, _model: Tagger, folder: Path) -> SentenceInputs:
-        """From a folder."""
+        """Read the inputs from a folder."""
         try:
             return cls(WordIndex(**read_json(folder / WORDS)))
         except TypeError as error:
             raise FolderError(f"{folder / WORDS}: is damaged ({error})") from error
 
     def save(self, folder: Path) -> None:
-        """Write them to a folder."""
+        """Write the inputs to a folder."""
         index = asdict(self.index)
         write_json(folder / WORDS, {k: v for k, v in index.items() if not k.startswith("_")})
 
     def embed(self, model: Tagger) -> tuple[WordEmbed, int]:
-        """The layer that reads words, with fresh weights, and its features."""
+        """Return the embedding layer with random weights, and its number of features."""
         index = self.index
         layer = WordEmbed(
             len(index.words) + 2, len(index.characters) + 2,
@@ -121,36 +122,36 @@ class SentenceInputs:
         return layer, layer.size
 
     def given(self, model: Tagger, sentences: Any) -> list[Any]:
-        """The sentences that a user asks about, checked."""
+        """Return the sentences that a user gives to predict, checked."""
         found = []
         sentences = column_of(sentences, model.words or "words")
         for sentence in list_of_argument(sentences, "sentence", "sentences"):
             if isinstance(sentence, str):
                 raise ArgumentError(
-                    f"a sentence is a list of words, got {sentence[:40]!r}; split it: text.split()"
+                    f"a sentence must be a list of words, got {sentence[:40]!r}; use text.split()"
                 )
             words = list_of_argument(sentence, "a sentence", "words")
             found.append([text_of_argument(word, "a word") for word in words])
         return found
 
     def encode(self, items: Sequence[Any]) -> list[NDArray[Any]]:
-        """Numbers of words and characters."""
+        """Return the numbers of words and characters of each sentence."""
         return [self.index.encode(sentence) for sentence in items]
 
     def training(
         self, model: Tagger, part: Tagged, _notes: list[str]
     ) -> tuple[list[NDArray[Any]], list[Any], dict[str, Any]]:
-        """Arrays, numbers of their tags, and how batches are made of them."""
+        """Return encoded sentences, the numbers of their tags, and more arguments of batches."""
         return self.encode(part.items), list(part.numbers(model.tag_names)), {}
 
     def facts(self) -> dict[str, object]:
-        """For the report."""
+        """Return the sizes of the inputs, for the report."""
         return {"known_words": len(self.index.words)}
 
     def baselines(
         self, model: Tagger, parts: dict[str, Tagged], names: Sequence[str]
     ) -> list[tuple[str, dict[str, Guesses]]]:
-        """Tags by other means, by name and part of the data."""
+        """Return the tags that the baseline predicts, by part of the data."""
         counts: dict[str, Counter[str]] = {"": Counter()}
         train = parts["train"]
         for sentence, tags in zip(train.items, train.tags, strict=True):
@@ -168,7 +169,7 @@ class SentenceInputs:
         return [(NAME, found)]
 
     def scores(self, model: Tagger, part: Tagged, found: Guesses) -> dict[str, float]:
-        """Of words, of those that training has not seen, and of spans."""
+        """Return the accuracy, also of unknown words, and the scores of spans."""
         known = set(self.index.words)
         new_right = new = 0
         for sentence, true, guessed in zip(part.items, part.tags, found, strict=True):
@@ -184,13 +185,13 @@ class SentenceInputs:
         return scores
 
     def sample(self, item: Any, tags: Sequence[str], found: Sequence[str]) -> str:
-        """For the report."""
+        """Return a sentence in which wrong tags are marked, for the report."""
         triples = zip(item, tags, found, strict=True)
         return " ".join(w if a == b else f"{w}[{a}, guessed {b}]" for w, a, b in triples)
 
     @property
     def made(self) -> str:
-        """For the model card."""
+        """A description of the inputs, for the model card."""
         return f"{len(self.index.words):,} words"
 
 

@@ -1,4 +1,4 @@
-"""Settings that tasks share: the network, and what is read of texts.  No torch here."""
+"""Settings that several tasks share.  This file does not import torch."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ PROBABILITIES = (
 
 @dataclass(kw_only=True)
 class TableSettings:
-    """How the values of tables are written; of texts and arrays it does not matter."""
+    """The format of the values in tables."""
 
     decimal: Literal[".", ","] | None = None
-    """Decimal mark of the numbers; None to detect it where no comma separates the fields."""
+    """Decimal mark of numbers; None to detect it in files whose delimiter is not a comma."""
     missing: tuple[str, ...] = ()
-    """Codes for missing values, such as -1; or age=-1 for those of one column."""
+    """Codes for missing values, such as -1; age=-1 is a code in the column age only."""
     categorical: tuple[str, ...] = ()
-    """Columns whose values are words, even if they look like numbers."""
+    """Columns to read as categories, even if their values look like numbers."""
     numeric: tuple[str, ...] = ()
-    """Columns whose values are numbers, even if they look like codes, such as 007 or 1E5."""
+    """Columns to read as numbers, even if their values look like codes, such as 007 or 1E5."""
 
     def check_columns(self, numbers: Sequence[str], others: Sequence[str | None]) -> None:
-        """Refuse names of columns that are not read, and words where only numbers can be.
+        """Raise an ArgumentError if a setting names a column that is not read or must be numbers.
 
         Args:
             numbers: columns that are read as numbers.
@@ -48,44 +48,44 @@ class TableSettings:
                         f"of {', '.join(read)}"
                     )
         if words := sorted(set(numbers) & set(self.categorical)):
-            raise ArgumentError(f"categorical names {words[0]!r}, which has to be numbers")
+            raise ArgumentError(f"categorical names {words[0]!r}, whose values must be numbers")
 
 
 @dataclass(kw_only=True)
 class NetworkSettings(TrainingSettings):
-    """A recurrence on vectors of tokens, and how it is trained."""
+    """Settings of a recurrent network and of its training."""
 
     cell: Literal["rnn", "lstm", "gru"] = "lstm"
-    """Recurrence: Elman's RNN, LSTM or GRU."""
+    """Kind of recurrent layer: rnn (Elman), lstm or gru."""
     hidden_size: tuple[int, ...] | int = 256
-    """Units of a layer, or one number for each layer."""
+    """Number of hidden units of each layer; several numbers for layers of different sizes."""
     num_layers: int = 1
-    """Layers on top of each other."""
+    """Number of recurrent layers."""
     embedding_size: int | None = None
-    """Features of a token's vector; None for hidden_size."""
+    """Size of the token vectors (embeddings); None for hidden_size."""
     dropout: float = 0.2
-    """Probability of dropping a feature between layers, and before the output layer."""
+    """Dropout probability between the layers and before the output layer."""
     variational: bool = True
-    """Dropout keeps the same mask at all steps (locked)."""
+    """Drop the same features at all steps of a sequence (variational dropout)."""
     input_dropout: float = 0.0
-    """Probability of dropping a feature of a token's vector, the same at all steps."""
+    """Dropout probability of the features of token vectors, the same features at all steps."""
     embedding_dropout: float = 0.0
-    """Probability of leaving out a token of the vocabulary in a chunk."""
+    """Probability of dropping a token of the vocabulary everywhere in a chunk."""
     weight_dropout: float = 0.0
-    """Probability of dropping an entry of the recurrent matrices."""
+    """Dropout probability of the entries of the recurrent weight matrices (DropConnect)."""
     recurrent_dropout: float = 0.0
-    """Probability of dropping a unit on its way back into its layer, the same at all steps."""
+    """Dropout probability of the hidden state that a layer reads, the same units at all steps."""
     zoneout: float = 0.0
-    """Probability that a unit keeps its old value in a step."""
+    """Probability that a hidden unit keeps its previous value in a step."""
     layer_norm: bool = False
-    """Normalise inside the cell."""
+    """Use layer normalisation inside the cell."""
     peephole: bool = False
-    """Let the gates of an LSTM see its memory."""
+    """Let the gates of an LSTM read its cell state (peephole connections)."""
     delimiter: str | None = None
-    """Character between the fields of CSV and TSV files; None to detect it."""
+    """Delimiter of the fields in CSV and TSV files; None to detect it."""
 
     def check_network(self) -> None:
-        """Refuse values that cannot work with an ArgumentError."""
+        """Raise an ArgumentError for values that cannot work."""
         self.check_training()
         dialect_of(self).check()
         if self.peephole and self.cell != "lstm":
@@ -105,36 +105,36 @@ class NetworkSettings(TrainingSettings):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Units of every layer that hidden_size names."""
+        """The numbers in hidden_size: one for each layer, or a single one for all layers."""
         sizes = self.hidden_size
         return tuple(sizes) if isinstance(sizes, Sequence) else (sizes,)
 
 
 @dataclass(kw_only=True)
 class TextSettings(NetworkSettings):
-    """The same for texts."""
+    """Settings of a model that reads text."""
 
     tokens: Literal["word", "character", "byte", "bpe"] | None = None
-    """What a token is; None for words, or characters if spaces make no words."""
+    """Kind of token; None for words, or characters if the text has no spaces between words."""
     vocabulary_size: int | None = None
-    """Tokens at most; None for 20,000 words or 8,000 BPE pieces."""
+    """Maximum number of tokens in the vocabulary; None for 20,000 words or 8,000 BPE pieces."""
     min_count: int = 2
-    """Words and characters that occur less often in the training text become <unk>."""
+    """Words and characters that occur fewer times in the training text become <unk>."""
     lowercase: bool = False
-    """Fold upper and lower case."""
+    """Convert text to lower case."""
     split_punctuation: bool = True
-    """Punctuation marks are words of their own; off for text that is already tokenised."""
+    """Make punctuation marks separate words; turn it off for text that is already tokenised."""
     encoding: str = "utf-8"
     """Character encoding of the files."""
 
     def check_text(self) -> None:
-        """Refuse values that cannot work with an ArgumentError."""
+        """Raise an ArgumentError for values that cannot work."""
         self.check_network()
         check_counts(self, "min_count", "vocabulary_size")
 
 
 def dialect_of(settings: NetworkSettings) -> Dialect:
-    """How the values of tables are written, by the settings."""
+    """Return the format of the values in tables according to the settings."""
     if not isinstance(settings, TableSettings):
         return Dialect(settings.delimiter)
     return Dialect(
@@ -144,13 +144,13 @@ def dialect_of(settings: NetworkSettings) -> Dialect:
 
 
 def check_counts(settings: object, *names: str) -> None:
-    """Refuse what is no whole number of at least 1 with an ArgumentError; None is fine."""
+    """Raise an ArgumentError unless the settings are whole numbers of at least 1, or None."""
     for name in names:
         if (number := getattr(settings, name)) is not None:
             check_whole(number, name, least=1)
 
 
 def check_fraction(settings: object, name: str) -> None:
-    """Refuse a share that is not between 0 and 1 with an ArgumentError."""
+    """Raise an ArgumentError unless a setting is between 0 and 1."""
     if not 0 < getattr(settings, name) < 1:
         raise ArgumentError(f"{name} must be in (0, 1), got {getattr(settings, name)}")

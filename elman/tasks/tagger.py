@@ -1,6 +1,8 @@
-"""A tag for every word or step: part of speech, slot, entity; manoeuvre, activity, event.
+"""Taggers: a tag for every word (part of speech, entity) or step (activity, event).
 
-p(tags | x) by h = core(words and their characters, or channels), each by itself or a chain (CRF)
+    h = core(x),   p(tag_t | x) = softmax(W h_t + b)_tag,   or a linear-chain CRF over h
+
+x are words with their characters, or the channels of a recording.
 """
 
 from __future__ import annotations
@@ -25,18 +27,18 @@ if TYPE_CHECKING:
     from elman.tasks.sentence_inputs import SentenceInputs
     from elman.tasks.step_inputs import StepInputs
 
-Data = Any  # sentences: a path, or a list of lists of words; recordings: a path, a frame, or arrays
+Data = Any  # sentences: a path or a list of lists of words; recordings: a path, frame or arrays
 
 
 class Found(NamedTuple):
     """An event in a recording.
 
     Attributes:
-        unique_id: of the recording.
-        label: of the event.
-        start, end: datetimes, in their zone if they have one, or numbers in the unit that was
-            read; of arrays steps.
-        probability: mean over its steps.
+        unique_id: name of the recording.
+        label: tag of the event.
+        start, end: datetimes, in their time zone if they have one, or numbers in the unit of the
+            data; for arrays steps.
+        probability: mean probability of the tag over the steps of the event.
     """
 
     unique_id: str | int
@@ -48,10 +50,10 @@ class Found(NamedTuple):
 
 @dataclass(kw_only=True)
 class Tagger(TaggerSettings, Estimator):
-    """A tagger of words, or of the steps of recordings: trains, tags, scores, runs live.
+    """A tagger of the words of sentences, or of the steps of recordings.
 
-    Every field is a keyword argument here and a flag of `elman train tagger`.  Recordings are
-    what `channels` or `variable` name in tables, and arrays (T, channels).
+    Every setting is a keyword argument here and a flag of `elman train tagger`.  Recordings are
+    tables, if `channels` or `variable` is set, or arrays (T, channels).
 
     Example:
         >>> import elman
@@ -90,27 +92,32 @@ class Tagger(TaggerSettings, Estimator):
         """Train on tagged sentences or recordings.
 
         Args:
-            data: of sentences CoNLL-U, CoNLL columns, a table, a file with the words of a sentence
-                a line, or a list of lists of words.  Of recordings a table with the columns
-                `unique_id`, `ds`, `label` and the channels, a folder with a table for each, a data
-                frame, or arrays (T, channels).
-            tags: for a file of lines the file with their tags; for a list the lists of tags; for
-                recordings in tables a table with the columns `unique_id`, `label`, `start`, `end`:
-                steps outside are `background`.
-            validation: tagged data for choosing the best weights, as data or (data, tags); None to
-                hold out `validation_fraction`.
-            test: the same; scored at the end and without influence.
-            out: folder for the model, checkpoints and the report; None to keep it in memory.
-            overwrite: replace a model that the folder holds.
-            skip_bad_rows: file for sentences that cannot be read, with the reason; None to stop.
-            show: show progress on the terminal.
+            data: sentences as a file in CoNLL-U format or in CoNLL columns, a table, a text file
+                with one sentence per line, or a list of lists of words.  Recordings as a table
+                with the columns `unique_id`, `ds`, `label` and the channels, a folder with one
+                table per recording, a data frame, or arrays (T, channels).
+            tags: for a text file the file with the tags of each line; for a list a list of lists
+                of tags; for recordings in tables a table with the columns `unique_id`, `label`,
+                `start` and `end`, outside of which steps have the tag `background`.
+            validation: tagged data for selecting the best weights, as data or (data, tags); None
+                to hold out `validation_fraction`.
+            test: tagged data that are scored at the end and have no influence on the training.
+            out: folder for the model, its checkpoints and its report; None to keep the model in
+                memory.
+            overwrite: whether to replace a model that the folder holds.
+            skip_bad_rows: CSV file for rows that cannot be read, with the reason; None to stop at
+                such a row.
+            show: whether to show progress on the terminal.
+
+        Returns:
+            The trained model itself.
 
         Raises:
             DataError: a sentence cannot be read, or there are fewer than two tags.
             ArgumentError: a setting cannot work.
             FolderError: the folder is in use or cannot be written.
             DivergenceError: the loss became NaN or infinite.
-            Stopped: Ctrl-C or SIGTERM; with `out` everything is saved.
+            Stopped: Ctrl-C was pressed or SIGTERM arrived; with `out` the run can be resumed.
         """
         from elman.tasks.tagger_run import train_tagger
 
@@ -120,7 +127,7 @@ class Tagger(TaggerSettings, Estimator):
         return self
 
     def predict(self, data: Data) -> list[list[str]]:
-        """The tags of the words of each sentence, or of the steps of each recording."""
+        """Return the tags of the words of each sentence, or of the steps of each recording."""
         items = self.inputs.given(self, data)
         encoded = self.inputs.encode(items)
         result: list[list[str]] = [[] for _ in encoded]
@@ -136,15 +143,16 @@ class Tagger(TaggerSettings, Estimator):
     def events(
         self, data: Data, *, on: float = 0.6, off: float = 0.4, shortest: int = 1
     ) -> list[Found]:
-        """Events in recordings: where a tag but the background is likely, with hysteresis.
+        """Return the events in recordings: runs of steps with a tag other than the background.
 
         Args:
-            data: recordings, as to `fit`.
-            on, off: probabilities at which an event begins, and below which it ends.
-            shortest: steps of an event, at least.
+            data: recordings, in a form that `fit` accepts.
+            on: probability at which an event begins.
+            off: probability below which an event ends.
+            shortest: minimum number of steps of an event.
 
         Raises:
-            ArgumentError: the model tags words, or its tags are a chain.
+            ArgumentError: the model tags words, or has chain=True.
         """
         from elman.decode.events import spot
 
@@ -152,7 +160,7 @@ class Tagger(TaggerSettings, Estimator):
         items = self.inputs.given(self, data)
         names = (self.tag_names, self.background)
         spots: dict[str, Any] = {"on": on, "off": off, "shortest": shortest}
-        spot([], *names, **spots)  # refuses what cannot be before anything is computed
+        spot([], *names, **spots)  # raises for invalid arguments before anything is computed
         found: list[list[Found]] = [[] for _ in items]
         for numbers, states in self._states(self.inputs.encode(items)):
             p = self.head(states.data).softmax(2).tolist()
@@ -173,7 +181,7 @@ class Tagger(TaggerSettings, Estimator):
         return [event for some in found for event in some]
 
     def _states(self, encoded: list[np.ndarray]) -> Iterator[tuple[list[int], Padded]]:
-        """The numbers and the states of the sequences, some at a time; none without an element."""
+        """Yield the numbers and states of sequences in batches; empty sequences are skipped."""
         import torch
 
         from elman.train.chunks import ExampleBatches
@@ -194,12 +202,17 @@ class Tagger(TaggerSettings, Estimator):
         *,
         skip_bad_rows: str | Path | None = None,
     ) -> dict[str, Any]:
-        """Scores of tagged data, given as to `fit`.
+        """Return scores of tagged data.
+
+        Args:
+            data: sentences or recordings, in a form that `fit` accepts.
+            tags: their tags, in a form that `fit` accepts.
+            skip_bad_rows: CSV file for rows that cannot be read; None to stop at such a row.
 
         Returns:
-            accuracy; of words that of those training has not seen, and where the tags mark spans
-            (BIO) precision, recall and F1 of whole spans; of steps F1 macro, and precision, recall
-            and F1 of runs of a tag but the background, found where they overlap by half.
+            Scores by name.  For words: accuracy, accuracy of unknown words, and precision, recall
+            and F1 of spans if the tags mark spans (BIO).  For steps: accuracy, macro F1, and
+            precision, recall and F1 of events, which are found if they overlap by half.
         """
         from elman.tasks.tagger_run import score_tagged
 
@@ -208,14 +221,16 @@ class Tagger(TaggerSettings, Estimator):
     def stream(
         self, *, on: float = 0.6, off: float = 0.4, shortest: int = 1, **static: Any
     ) -> LiveTags | LiveSteps:
-        """A live session: takes a word or a step and gives its tag, in constant memory.
+        """Return a live session, which takes a word or step and returns its tag.
+
+        The memory that it needs is constant.
 
         Args:
-            on, off, shortest: of events in recordings, as for `events`.
-            static: the columns of a recording that do not change, by name.
+            on, off, shortest: how events in recordings are found, see `events`.
+            static: values of the columns that do not change in a recording, by name.
 
         Raises:
-            ArgumentError: the model reads from the end as well.
+            ArgumentError: the model reads in both directions.
         """
         if self._of_recordings:
             from elman.decode.events import Spotter
@@ -232,14 +247,14 @@ class Tagger(TaggerSettings, Estimator):
 
     @property
     def inputs(self) -> SentenceInputs | StepInputs:
-        """What it reads, and how."""
+        """The inputs of the model: how data are read and encoded."""
         if self._inputs is None:
             raise UntrainedError("this Tagger is not trained yet: call fit first")
         return self._inputs
 
     @property
     def index(self) -> WordIndex:
-        """The words and characters of sentences."""
+        """The known words and characters of sentences."""
         from elman.tasks.sentence_inputs import SentenceInputs
 
         if not isinstance(self.inputs, SentenceInputs):
@@ -254,10 +269,10 @@ class Tagger(TaggerSettings, Estimator):
         from elman.tasks.step_inputs import StepInputs
 
         if not isinstance(self.inputs, StepInputs):
-            raise ArgumentError(f"{what} is for recordings, this tagger reads sentences")
+            raise ArgumentError(f"{what} needs recordings, but this tagger reads sentences")
         if self.chain:
             raise ArgumentError(
-                f"{what} needs the probability of each step by itself: train with chain=False"
+                f"{what} needs a separate probability of each step: train with chain=False"
             )
         return self.inputs
 
@@ -269,16 +284,16 @@ class Tagger(TaggerSettings, Estimator):
         return list(self._described["tags"])
 
     def _check_described(self) -> None:
-        """Refuse tags that cannot be with an ArgumentError."""
+        """Raise an ArgumentError if the stored tags are not valid."""
         check_names("tags", self._described.get("tags"))
 
     @property
     def head(self) -> Any:
-        """The layer that scores."""
+        """The output layer."""
         return self.model.head
 
     def build(self, inputs: SentenceInputs | StepInputs, tags: int) -> SequenceModel:
-        """Make the network with fresh weights drawn from the seed."""
+        """Build the network, with random weights that depend on the seed."""
         import torch
 
         from elman.heads import TagHead
@@ -315,7 +330,7 @@ class Tagger(TaggerSettings, Estimator):
         resume_tagger(self, described, folder, show=show)
 
     def card(self, name: str) -> str:
-        """The model card."""
+        """Return the model card."""
         from elman.tasks.tagger_run import describe
 
         return describe(self, name)

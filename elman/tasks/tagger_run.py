@@ -1,4 +1,4 @@
-"""A tagger's run: its data, scores beside a baseline, and card."""
+"""Train and score a tagger, compared with a baseline; and its model card."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from elman.train.fabric import build_fabric, on_first
 if TYPE_CHECKING:
     from elman.tasks.tagger import Tagger
 
-CONFUSED = 15  # pairs of tags in the report
+CONFUSED = 15  # pairs of confused tags in the report
 
 
 def train_tagger(
     model: Tagger, given: Mapping[str, object], folder: Path | None, rejects: Path | None,
     *, show: bool,
 ) -> None:  # fmt: skip
-    """Fit a fresh model, see `Tagger.fit`."""
+    """Train a new model, see `Tagger.fit`."""
     fabric = build_fabric(model)
     kind = StepInputs if reads_recordings(model, given["train"]) else SentenceInputs
 
@@ -44,7 +44,7 @@ def train_tagger(
 
 
 def resume_tagger(model: Tagger, described: dict[str, Any], folder: Path, *, show: bool) -> None:
-    """Go on with a run, see `Estimator.resume`."""
+    """Continue a run, see `Estimator.resume`."""
     fabric = build_fabric(model)
     given, rejects = given_before(described)
     kind = StepInputs if reads_recordings(model, given["train"]) else SentenceInputs
@@ -63,7 +63,7 @@ def _read(
     model: Tagger, kind: type[SentenceInputs] | type[StepInputs], given: Mapping[str, object],
     rejects: Path | None,
 ) -> Parts[Tagged]:  # fmt: skip
-    collect: Any = kind.collect  # takes what `look` of the same kind gives
+    collect: Any = kind.collect  # takes a source from `look` of the same kind
     parts = read_parts(
         given, rejects, lambda one: kind.look(model, one, lenient=rejects is not None),
         lambda source, bad, like: collect(model, source, bad, like and like.whole), kind.kind,
@@ -72,19 +72,21 @@ def _read(
     described["inputs"] = kind.kind
     described["tags"] = names = sorted({tag for tags in data["train"].tags for tag in tags})
     if len(names) < 2:
-        raise DataError(f"{described['name']}: tags are {names}; at least 2 are needed")
+        raise DataError(f"{described['name']}: the tags are {names}; at least 2 are needed")
     if kind is StepInputs and model.background not in names:
         parts.notes.append(
-            f"no step is tagged {model.background!r}: every run of a tag is an event"
+            f"no step has the tag {model.background!r} (background): every run of a tag is an event"
         )
     if "validation" not in data:
         data["train"], data["validation"], note = kind.hold_out(model, data["train"])
         parts.notes.append(note)
     for name, some in data.items():
-        strange = {tag for tags in some.tags for tag in tags} - set(names)
-        if strange:
-            shown = ", ".join(sorted(strange)[:10])
-            parts.notes.append(f"tags of the {name} data that training has not: {shown}")
+        unknown = {tag for tags in some.tags for tag in tags} - set(names)
+        if unknown:
+            shown = ", ".join(sorted(unknown)[:10])
+            parts.notes.append(
+                f"tags of the {name} data that are not in the training data: {shown}"
+            )
     return parts
 
 
@@ -124,16 +126,16 @@ def _measure(model: Tagger, parts: dict[str, Tagged]) -> dict[str, Any]:
 
 
 def _details(model: Tagger, part: Tagged, found: Guesses, name: str) -> dict[str, Any]:
-    """What was taken for what, and the sequences with the most mistakes."""
+    """Return the most frequent mistakes, and the sequences with the most mistakes."""
     wrong = [
         (-sum(a != b for a, b in zip(true, guess, strict=True)), n)
         for n, (true, guess) in enumerate(zip(part.tags, found, strict=True))
     ]
     pairs = part.confused(found).most_common(CONFUSED)
-    rows = [[f"{a} taken for {b}", count] for (a, b), count in pairs]
+    rows = [[f"{a}, predicted as {b}", count] for (a, b), count in pairs]
     samples = [
         {
-            "title": f"{-mistakes} mistakes in one of the {model.inputs.kind}",
+            "title": f"wrong tags in one of the {model.inputs.kind}: {-mistakes}",
             "text": model.inputs.sample(part.items[n], part.tags[n], found[n]),
         }
         for mistakes, n in sorted(wrong)[:5]
@@ -145,7 +147,7 @@ def _details(model: Tagger, part: Tagged, found: Guesses, name: str) -> dict[str
 
 
 def score_tagged(model: Tagger, given: object, rejects: str | Path | None = None) -> dict[str, Any]:
-    """Scores of tagged data, see `Tagger.evaluate`."""
+    """Return scores of tagged data, see `Tagger.evaluate`."""
     inputs = model.inputs
     source: Any = inputs.look(model, given, lenient=rejects is not None)
     part = read_one(source, rejects, lambda one, bad: inputs.collect(model, one, bad, inputs.like))
@@ -153,7 +155,7 @@ def score_tagged(model: Tagger, given: object, rejects: str | Path | None = None
 
 
 def describe(model: Tagger, name: str) -> str:
-    """The model card, Markdown."""
+    """Return the model card as Markdown."""
     inputs = model.inputs
     columns = {"accuracy": ("accuracy", "{:.2%}"), "F1 of spans": ("F1", "{:.3f}")}
     if isinstance(inputs, StepInputs):
@@ -162,6 +164,6 @@ def describe(model: Tagger, name: str) -> str:
         model, name, title=inputs.title,
         made=f"{model.cell.upper()}, {inputs.made}, tags: {', '.join(model.tag_names[:40])}",
         columns=columns, use=inputs.use,
-        end=f"It knows {inputs.kind} like those it was trained on, and guesses at all others."
+        end=f"The model can only be expected to work on {inputs.kind} like those of its training."
         f"{inputs.warning}",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Texts to vocabulary and corpora, for tasks that read text."""
+"""Read the texts of a language model: vocabulary and corpora."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ from elman.encode.text import Tokens, Vocabulary, choose_tokens
 from elman.errors import DataError
 from elman.read.split import Pieces, hold_out
 from elman.report.progress import reading_bar
+from elman.tasks.folder import find_data
+from elman.tasks.parts import NAMES
 
 if TYPE_CHECKING:
     from elman.tasks.language_model import LanguageModel, Text
 
-HELD = ":held"  # ends the key of a text that was held out
+HELD = ":held"  # end of the key of a text that was held out from the training text
 
 
 @dataclass(frozen=True)
 class TextData:
     """Vocabulary and corpora of a run.
 
-    `paths` and `keys` name the texts and identify their content, by part (train, validation,
-    test); a part held out from the training text has no path of its own.  `notes` say what was
-    decided on the way.
+    Attributes:
+        vocabulary: the tokens.
+        train, validation, test: the parts as token numbers.
+        paths: path of each part; a part held out from the training text has none.
+        keys: hash of the content of each part.
+        name: name of the training text.
+        notes: messages for the user.
     """
 
     vocabulary: Vocabulary
@@ -39,7 +45,7 @@ class TextData:
     notes: tuple[str, ...]
 
     def describe(self) -> dict[str, str]:
-        """What a later session needs: the same texts again, and what `<eos>` means in them."""
+        """Return what is needed to resume a run: the texts, and what `<eos>` means in them."""
         keys = {f"{part}_key": key for part, key in self.keys.items()}
         ends, documents = self.train.count(self.vocabulary.end), len(self.train.starts)
         alone = documents > 1 and ends == documents
@@ -47,14 +53,23 @@ class TextData:
 
 
 class Part(NamedTuple):
-    """A text of a run: how it is read, what identifies its content, and where it is."""
+    """A text of a run.
+
+    Attributes:
+        read: returns the pieces of the text.
+        key: hash of the content.
+        name: name for messages.
+        path: path of the file or folder; None for a text in memory.
+        total_bytes: size of the files.
+        given: whether the user gave it, and it was not held out from the training text.
+    """
 
     read: Callable[..., Pieces]
     key: str
     name: str
     path: str | None
     total_bytes: int
-    given: bool  # and not made from the training text
+    given: bool
 
 
 def prepare(
@@ -93,28 +108,37 @@ def prepare(
 def find_again(
     model: LanguageModel, data: dict[str, str], vocabulary: Vocabulary, *, show: bool = False
 ) -> TextData:
-    """The same texts as in `TextData.describe`, in a later session.
+    """Read the texts of a run again, to resume it.
+
+    Args:
+        model: the language model.
+        data: the result of `TextData.describe`.
+        vocabulary: the vocabulary of the run.
+        show: whether to show progress.
 
     Raises:
-        DataError: a text is gone or has changed.
+        DataError: a text is missing or has changed.
     """
-    for name in ("train", "validation", "test"):
+    for name in NAMES:
         if not data.get(f"{name}_key", HELD).endswith(HELD) and name not in data:
             raise DataError(
-                f"the {name} text was given in memory and is gone; train from files to be able "
-                "to go on later"
+                f"the {name} text was given in memory and is gone; a run can only be resumed if "
+                "its texts are files"
             )
-    validation, test = data.get("validation"), data.get("test")
-    found = prepare(model, data["train"], validation, test, vocabulary=vocabulary, show=show)
+    paths = {name: find_data(data[name], name) for name in NAMES if name in data}
+    found = prepare(
+        model, paths["train"], paths.get("validation"), paths.get("test"), vocabulary=vocabulary,
+        show=show,
+    )  # fmt: skip
     for name, key in found.keys.items():
-        _check_same(data, name, key)
+        _check_same(data | paths, name, key)
     return found
 
 
 def find_training(
     model: LanguageModel, data: dict[str, str], vocabulary: Vocabulary
 ) -> Corpus | None:
-    """The training text alone, if it is still where it was, as it was."""
+    """Return the training text of a run, if it still exists and has not changed; else None."""
     if "train" not in data:
         return None
     try:
@@ -129,14 +153,14 @@ def _check_same(data: dict[str, str], name: str, key: str) -> None:
     if data.get(f"{name}_key") != key:
         raise DataError(
             f"{data.get(name, data['train'])}: has changed since the run began; "
-            "put the old text back, or train anew with another out"
+            "put the old text back, or train again with another out"
         )
 
 
 def _parts(
     model: LanguageModel, train: Text, validation: Text | None, test: Text | None
 ) -> tuple[dict[str, Part], list[str]]:
-    """The texts of a run by name, and what there is to say about them."""
+    """Return the texts of a run by name, and messages about them."""
     parts: dict[str, Part] = {}
     for name, text in (("train", train), ("validation", validation), ("test", test)):
         if text is not None:
@@ -149,11 +173,11 @@ def _parts(
     notes = model._source(train).notes
     if validation is not None:
         return parts, notes
-    whole, share = parts["train"], model.validation_fraction
+    full, share = parts["train"], model.validation_fraction
     read, read_held = hold_out(model._source(train), share, seed=model.seed)
-    key = f"{whole.key}:{share}:{model.seed}"
-    parts["train"] = whole._replace(read=read, key=key)
-    parts["validation"] = whole._replace(read=read_held, key=key + HELD, path=None)
+    key = f"{full.key}:{share}:{model.seed}"
+    parts["train"] = full._replace(read=read, key=key)
+    parts["validation"] = full._replace(read=read_held, key=key + HELD, path=None)
     return parts, [*notes, f"{share:.0%} of the text is held out for validation"]
 
 
@@ -163,12 +187,12 @@ def _corpus(part: Part, vocabulary: Vocabulary, *, show: bool = False) -> Corpus
 
 
 def check_known(corpus: Corpus, vocabulary: Vocabulary, name: str) -> None:
-    """Refuse a text of which not one token is known with a DataError: it would score nothing."""
+    """Raise a DataError if no token of a text is in the vocabulary."""
     unknown = vocabulary.unknown
     if unknown is not None and corpus.count(unknown, vocabulary.end) == len(corpus):
         raise DataError(
-            f"{name}: the training text holds none of its {vocabulary.tokens}s; "
-            "give text of the same kind, language and encoding"
+            f"{name}: none of its {vocabulary.tokens} tokens is in the vocabulary of the training "
+            "text; give text of the same kind, language and encoding"
         )
 
 

@@ -1,4 +1,4 @@
-"""What a classifier reads, if it is texts: rows to tokens, a start for their vectors, baselines."""
+"""The texts of a classifier: read rows, encode them as tokens, initialise vectors, baselines."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from elman.encode.vectors import read_vectors
 from elman.errors import ArgumentError, DataError, FolderError
 from elman.model import SequenceModel
 from elman.optional import absent
-from elman.read.columns import Table, column_of, is_frame
+from elman.read.columns import Table, column_of
 from elman.read.files import is_path, kind_of
+from elman.read.frames import is_frame
 from elman.read.rows import Rejects, Rows, text_of
 from elman.read.tables import TABLES
 from elman.recur.stack import Stack
@@ -27,28 +28,28 @@ from elman.report.bag_of_words import bag_of_words
 from elman.tasks.estimator import checked_texts
 from elman.tasks.folder import FEATURES, TOKENIZER
 from elman.tasks.labelled_data import Examples, columns_set, labels_of
-from elman.tasks.network import begin_as, earlier_model
+from elman.tasks.network import copy_weights, earlier_model
 from elman.train.checkpoint import load_tensors, save_tensors
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
     from elman.tasks.language_model import LanguageModel
 
-EPOCHS, SEEN = (3, 10), 48_000  # passes over the texts, at least and at most; texts in all
-WIDEST = 1 << 24  # weights of the wide part at most
-MANY = 1000  # classes; with more a linear model takes more time than the recurrence
-MOSTLY = 0.5  # of the words: if so many are rare, characters say more
-SHOWN = 500  # characters of a text in the report
-DROPPED = 0.3  # of the features of a token's vector, if nothing else is set
+EPOCHS, SEEN = (3, 10), 48_000  # minimum and maximum epochs; texts to read in all epochs together
+WIDEST = 1 << 24  # maximum number of weights of the wide part
+MANY = 1000  # classes above which a linear model takes more time than the recurrence
+MOSTLY = 0.5  # share of rare words above which characters are better tokens
+SHOWN = 500  # maximum characters of a text in the report
+DROPPED = 0.3  # default dropout probability of the features of a token vector
 
 
 class TextInputs:
-    """Texts.
+    """The texts that a classifier reads.
 
     Args:
-        vocabulary: their tokens.
-        earlier: the language model to start from.
-        ngrams: what the wide part knows; None without one.
+        vocabulary: the tokens.
+        earlier: language model to start from; None for none.
+        ngrams: n-grams of the wide part; None for no wide part.
     """
 
     channels = 0
@@ -67,32 +68,32 @@ class TextInputs:
 
     @staticmethod
     def look(model: Classifier, given: Any, *, lenient: bool = False) -> Rows:
-        """Rows of text and label from what a user gives: a path, two paths, or two lists.
+        """Open rows of text and label, given as a path, two paths, two lists or a frame.
 
         Raises:
-            ArgumentError: lists without labels.
+            ArgumentError: a list of texts has no labels.
         """
         source, labels = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
         if is_frame(source) and labels is None:
             return Table(source).rows([model.text, model.label])
         source = column_of(source, model.text)
-        beside = () if labels is None else (columns_set(labels, several=model.several),)
+        parallel = () if labels is None else (columns_set(labels, several=model.several),)
         paths = [one for one in (source, labels) if is_path(one)]
         if len(paths) == 2 and all(kind_of(Path(path)) in TABLES for path in paths):
             raise ArgumentError(
-                f"{source}: two tables are recordings and their labels: name the columns of the "
-                "numbers by channels, or what a row measures by variable; texts take one table"
+                f"{source}: texts and labels must be in one table; two tables are recordings and "
+                "their labels, for which channels or variable must be set"
             )
-        if not beside and not is_path(source):
+        if not parallel and not is_path(source):
             raise ArgumentError("texts in a list need their labels: fit(texts, labels)")
         return Rows(
-            source, [model.text, model.label], beside=beside, folders=True,
+            source, [model.text, model.label], parallel=parallel, folders=True,
             encoding=model.encoding, lenient=lenient, delimiter=model.delimiter,
         )  # fmt: skip
 
     @staticmethod
     def collect(model: Classifier, rows: Rows, rejects: Rejects, _like: object = None) -> Examples:
-        """All rows that have a text and a label; the others go to `rejects`."""
+        """Read all rows that have a text and a label; the others are given to `rejects`."""
         examples = Examples()
         for place, values in rows.read():
             try:
@@ -105,16 +106,16 @@ class TextInputs:
             else:
                 examples.add(text, labels, place)
         if not examples.items:
-            raise DataError(f"{rows.name}: no row has a text and a label; expected many")
+            raise DataError(f"{rows.name}: no row has a text and a label")
         return examples
 
     @staticmethod
     def groups(_texts: list[str]) -> None:
-        """Texts are held out one by one."""
+        """Return None: texts have no groups that must be held out together."""
 
     @classmethod
     def learn(cls, model: Classifier, train: Examples, notes: list[str]) -> TextInputs:
-        """The vocabulary of the training data, or of the model to start from."""
+        """Build the vocabulary from the training data, or take that of the model to start from."""
         if model.cell == "grud":
             raise ArgumentError("cell=grud is for recordings, which have times; got texts")
         earlier, ngrams = earlier_model(model), None
@@ -133,8 +134,9 @@ class TextInputs:
                 why = f"{rare:.0%} of the words occur fewer than min_count={model.min_count} times"
                 kind = model.tokens or "character"
                 why += (
-                    ": the model reads characters (choose with tokens)" if kind == "character"
-                    else " and are one unknown word to the model: set tokens=character"
+                    ": the model reads characters (set tokens to change this)"
+                    if kind == "character"
+                    else " and are all read as one unknown word; consider tokens=character"
                 )  # fmt: skip
         vocabulary = Vocabulary.build(
             lambda: train.items, tokens=kind, size=model.vocabulary_size,
@@ -146,9 +148,9 @@ class TextInputs:
 
     @classmethod
     def load(cls, model: Classifier, folder: Path, *, fresh: bool = False) -> TextInputs:
-        """From a folder; `fresh` if the network is still to be given its first weights."""
+        """Read the inputs from a folder; `fresh` if the training starts from the beginning."""
         ngrams = None
-        if (folder / FEATURES).exists():  # folders of Elman 0.1.0 have none, and no wide part
+        if (folder / FEATURES).exists():  # folders of Elman 0.1.0 have no wide part
             tensors, facts = load_tensors(folder / FEATURES)
             try:
                 ngrams = NGrams(
@@ -162,7 +164,7 @@ class TextInputs:
         return cls(Vocabulary.load(folder / TOKENIZER), earlier, ngrams)
 
     def save(self, folder: Path) -> None:
-        """Write them to a folder."""
+        """Write the inputs to a folder."""
         self.vocabulary.save(folder / TOKENIZER)
         if self.ngrams is not None:
             arrays = {"known": self.ngrams.known.view(np.int64), "weights": self.ngrams.weights}
@@ -173,7 +175,7 @@ class TextInputs:
 
     @staticmethod
     def epochs(texts: int) -> int:
-        """How often training goes through so many, if nothing is set: few are soon known by heart.
+        """Return the default number of epochs for a number of texts.
 
         Example:
             >>> from elman.tasks.text_inputs import TextInputs
@@ -185,15 +187,15 @@ class TextInputs:
 
     @property
     def features(self) -> int:
-        """Of the wide part; 0 without one."""
+        """The number of features of the wide part; 0 without one."""
         return 0 if self.ngrams is None else len(self.ngrams.known)
 
     def bag(self, texts: Sequence[Any]) -> Bag | None:
-        """What the wide part reads; None without one."""
+        """Return the n-grams of texts for the wide part; None without one."""
         return None if self.ngrams is None else self.ngrams.encode(texts)
 
     def prepare(self, model: Classifier, notes: list[str]) -> None:
-        """Read the vectors to start from, which decide a size."""
+        """Read the word vectors to start from, which decide the embedding size."""
         if model.vectors is None:
             return
         vectors, found = read_vectors(Path(model.vectors), self.vocabulary)
@@ -210,7 +212,7 @@ class TextInputs:
         self.vectors = vectors, found
 
     def embed(self, model: Classifier) -> tuple[Embed, int]:
-        """The layer that reads tokens, with fresh weights, and its features."""
+        """Return the embedding layer with random weights, and its number of features."""
         features = model.embedding_size or model.sizes[0]
         dropped = DROPPED if model.input_dropout is None else model.input_dropout
         layer = Embed(
@@ -219,7 +221,7 @@ class TextInputs:
         return layer, features
 
     def begin(self, network: SequenceModel) -> None:
-        """Put in what is there to start from."""
+        """Copy word vectors or the weights of a language model into the network."""
         assert isinstance(network.encode, Embed)
         with torch.no_grad():
             if self.vectors is not None:
@@ -228,12 +230,12 @@ class TextInputs:
             if self.earlier is not None and self.earlier.model.encode is not None:
                 network.encode.load_state_dict(self.earlier.model.encode.state_dict())
                 assert isinstance(network.core, Stack)
-                begin_as(network.core, self.earlier.model.core)
+                copy_weights(network.core, self.earlier.model.core)
 
     def encode(
         self, model: Classifier, texts: Sequence[Any]
     ) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
-        """Token numbers of each text, or of its two ends if it is too long, and of which."""
+        """Return the token numbers of each text (of a long one its two ends), and its index."""
         result, most = [], model.max_tokens
         for at in range(0, len(texts), 1000):
             for numbers in self.vocabulary.encode_batch(texts[at : at + 1000]):
@@ -244,48 +246,48 @@ class TextInputs:
         return result, np.arange(len(result))
 
     def given(self, model: Classifier, texts: Any) -> list[Any]:
-        """What a user asks of, checked."""
+        """Return the texts that a user gives to predict, checked."""
         return checked_texts(column_of(texts, model.text))
 
     def facts(self) -> dict[str, object]:
-        """For the report."""
+        """Return the sizes of the inputs, for the report."""
         return {"vocabulary_size": self.vocabulary.size, "ngrams": self.features}
 
     def notes_on(
         self, model: Classifier, train: Examples, others: dict[str, Examples],
         encoded: Iterable[NDArray[Any]],
     ) -> list[str]:  # fmt: skip
-        """What a user should know of the texts: doubles, and what is cut."""
+        """Return notes about repeated texts and texts that are cut."""
         notes = []
         if self.ngrams is not None:
             kinds = "words, pairs of them" + (" and characters" if self.ngrams.characters else "")
             notes.append(
-                f"training starts from a linear model of {self.features:,} n-grams ({kinds}); "
-                "wide=False for the recurrence alone"
+                f"training starts with a linear model of {self.features:,} n-grams ({kinds}); set "
+                "wide=False to train the recurrence alone"
             )
         seen: dict[str, set[Any]] = {}
         for text, labels in zip(train.items, train.labels, strict=True):
             seen.setdefault(text, set()).add(labels)
-        double, torn = len(train) - len(seen), sum(len(labels) > 1 for labels in seen.values())
+        double, unequal = len(train) - len(seen), sum(len(labels) > 1 for labels in seen.values())
         if double:
-            differ = f", {torn} of them with different labels" if torn else ""
-            notes.append(f"{double} texts of the training data are there before{differ}")
+            differ = f", {unequal:,} of them with different labels" if unequal else ""
+            notes.append(f"repeated texts in the training data: {double:,}{differ}")
         for name, examples in others.items():
             both = sum(text in seen for text in examples.items)
             if both:
-                notes.append(f"{both} texts of the {name} data are in the training data, too")
+                notes.append(f"texts of the {name} data that are training data, too: {both:,}")
         long = sum(len(text) == model.max_tokens for text in encoded)
         if long:
             notes.append(
-                f"{long:,} texts have max_tokens={model.max_tokens} tokens or more; of longer ones "
-                "the first and the last half of so many are read"
+                f"texts with max_tokens={model.max_tokens} tokens or more: {long:,}; the middle of "
+                "longer ones is not read"
             )
         return notes + absent("sklearn", "the bag of words")
 
     def baselines(
         self, model: Classifier, parts: dict[str, Examples], targets: Tensor, names: Sequence[str]
     ) -> list[tuple[str, dict[str, Tensor]]]:
-        """Probabilities of other models, by name and part of the data."""
+        """Return the probabilities of a bag-of-words model, by part of the data."""
         found = bag_of_words(
             parts["train"].items, targets, {name: parts[name].items for name in names},
             len(model.classes), tokens=self.vocabulary.tokens, lowercase=model.settled().lowercase,
@@ -293,12 +295,12 @@ class TextInputs:
         return [] if found is None else [found]
 
     def sample(self, text: str) -> str:
-        """For the report."""
+        """Return the beginning of a text, for the report."""
         return text[:SHOWN]
 
     @property
     def made(self) -> str:
-        """For the model card."""
+        """A description of the inputs, for the model card."""
         tokens = f"a vocabulary of {self.vocabulary.size:,} {self.vocabulary.tokens} tokens"
-        wide = f" beside a linear model of {self.features:,} n-grams" if self.ngrams else ""
+        wide = f" and a linear model of {self.features:,} n-grams" if self.ngrams else ""
         return tokens + wide

@@ -1,4 +1,4 @@
-"""A language model's run: its data, scores beside an n-gram model, and card."""
+"""Train and score a language model, compared with an n-gram model; and its model card."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from elman.train.reach import gradient_by_lag
 if TYPE_CHECKING:
     from elman.tasks.language_model import LanguageModel, Text
 
-ORDER = 5  # of the n-gram baseline
-BASELINE_TOKENS = 5_000_000  # of the training text that the baseline reads at most
-LAGS = 200  # steps back over which the reach of the gradient is measured
-SCORED_TOKENS = 1024  # of a chunk when scoring
+ORDER = 5  # order of the n-gram baseline
+BASELINE_TOKENS = 5_000_000  # maximum tokens of the training text that the baseline reads
+LAGS = 200  # steps over which the norm of the gradient is measured
+SCORED_TOKENS = 1024  # tokens of a chunk in scoring
 
 
 def train_text(
@@ -39,7 +39,7 @@ def train_text(
     *,
     show: bool,
 ) -> None:
-    """Fit a fresh model, see `LanguageModel.fit`."""
+    """Train a new model, see `LanguageModel.fit`."""
     fabric = build_fabric(model)
     data = on_first(fabric, lambda: prepare(model, train, validation, test, show=show))
     model.build(data.vocabulary)
@@ -50,7 +50,7 @@ def train_text(
 def resume_text(
     model: LanguageModel, described: dict[str, Any], folder: Path, *, show: bool
 ) -> None:
-    """Go on with a run, see `LanguageModel.resume`."""
+    """Continue a run, see `LanguageModel.resume`."""
     fabric = build_fabric(model)
 
     def find() -> TextData:
@@ -87,14 +87,14 @@ def _batches(model: LanguageModel, data: TextData, fabric: Fabric) -> tuple[Batc
         train = StreamBatches(
             data.train, model.batch_size, model.bptt, seed=model.seed, share=share
         )
-    # One long text is validated in rows side by side, which is quick and nearly exact; the
-    # scores at the end are exact.
+    # One long text is validated in parallel rows, which is fast and nearly exact; the scores at
+    # the end are exact.
     exact = len(data.validation.starts) > 1
     return train, _scored(data.validation, model.batch_size, exact=exact)
 
 
 def _scored(corpus: Corpus, rows: int, *, exact: bool) -> StreamBatches:
-    """Batches for scoring; how long their chunks are changes no score, only speed and memory."""
+    """Return batches for scoring; the length of their chunks affects only speed and memory."""
     if exact and len(corpus.starts) == 1:
         rows = 1
     steps = min(max(1, SCORED_TOKENS // rows), len(corpus))
@@ -102,7 +102,7 @@ def _scored(corpus: Corpus, rows: int, *, exact: bool) -> StreamBatches:
 
 
 def score_corpus(model: LanguageModel, corpus: Corpus) -> dict[str, Any]:
-    """Exact scores of a corpus: no prediction misses a part of its past."""
+    """Return exact scores of a corpus: every prediction sees all of its past."""
     batches = _scored(corpus, model.batch_size, exact=True)
     scores: dict[str, Any] = evaluate(model.model, batches)
     scores["tokens"] = int(scores["tokens"])
@@ -124,7 +124,7 @@ def _score_baseline(baseline: KneserNey, corpus: Corpus) -> dict[str, float]:
 
 
 def _measure(model: LanguageModel, data: TextData) -> dict[str, Any]:
-    """Scores of the model and the baseline on the same texts, and a sample."""
+    """Return scores of the model and the baseline on the same texts, and a sample."""
     parts = {"validation": data.validation} | ({"test": data.test} if data.test else {})
     baseline = _baseline(data.train, data.vocabulary.size)
     name = f"interpolated Kneser-Ney {ORDER}-gram"
@@ -137,7 +137,9 @@ def _measure(model: LanguageModel, data: TextData) -> dict[str, Any]:
             "name": name,
             **{part: _score_baseline(baseline, corpus) for part, corpus in parts.items()},
         },
-        "samples": [{"title": "From nothing (temperature 0.8, top-p 0.95)", "text": text.strip()}],
+        "samples": [
+            {"title": "Without a prompt (temperature 0.8, top-p 0.95)", "text": text.strip()}
+        ],
     }
 
 
@@ -150,7 +152,7 @@ def _reach(model: LanguageModel, data: TextData) -> list[float]:
 
 
 def score_text(model: LanguageModel, source: TextSource) -> dict[str, Any]:
-    """Score a text beside the baseline, see `LanguageModel.evaluate`."""
+    """Score a text with the model and the baseline, see `LanguageModel.evaluate`."""
     corpus = tokenise(source.pieces, model.vocabulary, key=source.fingerprint())
     check_known(corpus, model.vocabulary, source.name)
     scores = score_corpus(model, corpus)
@@ -162,24 +164,24 @@ def score_text(model: LanguageModel, source: TextSource) -> dict[str, Any]:
 
 
 def _training_corpus(model: LanguageModel) -> Corpus | None:
-    """The text that the model was trained on, if it is still there as it was."""
+    """Return the training text of the model, if it still exists and has not changed."""
     if model._data is not None:
         return model._data.train
     return find_training(model, model._described, model.vocabulary)
 
 
 def describe(model: LanguageModel, name: str) -> str:
-    """The model card, Markdown."""
+    """Return the model card as Markdown."""
     sizes = model.hidden_size if isinstance(model.hidden_size, int) else list(model.hidden_size)
     return model_card(
-        model, name, title="a next-word model",
-        made=f"{model.cell.upper()}, {model.model.core.num_layers} layer(s) of {sizes}, a "
-        f"vocabulary of {model.vocabulary.size:,} {model.vocabulary.tokens} tokens",
+        model, name, title="a language model",
+        made=f"{model.cell.upper()}, layers: {model.model.core.num_layers}, hidden size: {sizes}, "
+        f"a vocabulary of {model.vocabulary.size:,} {model.vocabulary.tokens} tokens",
         columns={"perplexity": ("perplexity", "{:.2f}")},
         notes=[
-            "Lower is better. A perplexity counts in tokens of this vocabulary; it compares only "
-            "with models of the same tokens."
+            "Lower is better. Perplexities can only be compared between models with the same "
+            "tokens."
         ],
         use=['model.predict("...")', 'model.generate("...")'],
-        end="It repeats what its training text says, true or not, and knows nothing else.",
+        end="The model imitates its training text, which can be wrong, and knows nothing else.",
     )  # fmt: skip

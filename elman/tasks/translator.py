@@ -1,6 +1,6 @@
-"""Text to text: translation, summaries, dialogue.
+"""Translators: from text to text, for translation, summaries and dialogue.
 
-p(y | x) = prod_t p(y_t | y_<t, attention over what an encoder read of x)
+p(y | x) = prod_t p(y_t | y_<t, attention over the encoder's states of x)
 """
 
 from __future__ import annotations
@@ -22,21 +22,20 @@ if TYPE_CHECKING:
     from elman.decode.beam import Found, Search
     from elman.decode.consensus import Consensus
     from elman.decode.sample import Sampling
-    from elman.encode.embed import Embed
     from elman.encode.text import Vocabulary
     from elman.padded import Padded
-    from elman.seq2seq import Coder, Seq2Seq
+    from elman.seq2seq import Seq2Seq
     from elman.serve.conversation import Conversation
 
 Texts = str | Path | Sequence[str]
-ROWS, DRAWN = 256, 1024  # sequences that are searched and drawn at a time: rows times beams
+ROWS, DRAWN = 256, 1024  # maximum sequences in a beam search (rows * beams) and in sampling
 
 
 @dataclass(kw_only=True)
 class Translator(TranslatorSettings, Estimator):
-    """A translator: trains on pairs of texts, generates the second from the first, scores.
+    """A translator, which learns to generate the second text of a pair from the first.
 
-    Every field is a keyword argument here and a flag of `elman train translator`.
+    Every setting is a keyword argument here and a flag of `elman train translator`.
 
     Example:
         >>> import elman
@@ -72,24 +71,29 @@ class Translator(TranslatorSettings, Estimator):
         """Train on pairs of texts.
 
         Args:
-            sources: a table with the columns `source` and `target`, a file with a text a line, or
-                a list of texts; of kind dialogue conversations, if no targets are given: a table
-                with the column `conversation`, a file with one a line, or a list.
-            targets: the parallel file or list; None for a table or conversations.
-            validation: pairs for choosing the best weights, as a table or (sources, targets); None
+            sources: a table with the columns `source` and `target`, a file with one text per line,
+                or a list of texts.  For a dialogue without targets: a table with the column
+                `conversation`, a file with one conversation per line, or a list of conversations.
+            targets: a file with one target per line, or a list; None for a table or conversations.
+            validation: pairs for selecting the best weights, as a table or (sources, targets); None
                 to hold out `validation_fraction`.
-            test: the same; scored at the end and without influence.
-            out: folder for the model, checkpoints and the report; None to keep it in memory.
-            overwrite: replace a model that the folder holds.
-            skip_bad_rows: file for pairs that cannot be read, with the reason; None to stop there.
-            show: show progress on the terminal.
+            test: pairs that are scored at the end and have no influence on the training.
+            out: folder for the model, its checkpoints and its report; None to keep the model in
+                memory.
+            overwrite: whether to replace a model that the folder holds.
+            skip_bad_rows: CSV file for rows that cannot be read, with the reason; None to stop at
+                such a row.
+            show: whether to show progress on the terminal.
+
+        Returns:
+            The trained model itself.
 
         Raises:
             DataError: a pair cannot be read.
             ArgumentError: a setting cannot work.
             FolderError: the folder is in use or cannot be written.
             DivergenceError: the loss became NaN or infinite.
-            Stopped: Ctrl-C or SIGTERM; with `out` everything is saved.
+            Stopped: Ctrl-C was pressed or SIGTERM arrived; with `out` the run can be resumed.
         """
         from elman.tasks.translator_run import train_translator
 
@@ -106,13 +110,14 @@ class Translator(TranslatorSettings, Estimator):
         sampling: Sampling | None = None,
         seed: int = 0,
     ) -> list[str]:
-        """The likeliest target of each source, what many samples agree on, or one that is drawn.
+        """Return a target for each source: the most likely one, or a random one.
 
         Args:
-            texts: sources; of kind dialogue the turns so far, with `separator` between them.
-            search: how to search or agree; None for `consensus`, or else a beam of 5.
-            sampling: how to draw; None to search.
-            seed: of what is drawn.
+            texts: the sources; for a dialogue the previous turns, with `separator` between them.
+            search: settings of the beam search, or of the consensus of many samples; None for the
+                consensus if `consensus` is set, else for a beam of 5.
+            sampling: how random targets are drawn; None to search.
+            seed: seed of the random choice.
         """
         from elman.decode.beam import Search
         from elman.decode.consensus import Consensus, most_agreed
@@ -130,24 +135,29 @@ class Translator(TranslatorSettings, Estimator):
         if isinstance(search, Consensus):
             options = Options(temperature=search.temperature)
             drawn = self._draw(sources, options, search.samples, search.seed)
-            said = [[theirs.decode(tokens) for tokens in some] for some in drawn]
+            candidates = [[theirs.decode(tokens) for tokens in some] for some in drawn]
             spaced = theirs.tokens in ("word", "bpe")
             return [
                 some[most_agreed([one.lower().split() if spaced else list(one) for one in some])]
-                for some in said
+                for some in candidates
             ]
         found = self.search(sources, search)
         return [self.text_of(text, best[0]) for text, best in zip(sources, found, strict=True)]
 
     def _texts(self, texts: Any) -> list[str]:
-        """Texts in a list or in the column of a frame, checked."""
+        """Return texts given as a list or in a column of a frame, checked."""
         from elman.read.columns import column_of
 
         column = self.conversation if self.kind == "dialogue" else self.source
         return checked_texts(column_of(texts, column))
 
     def n_best(self, texts: Sequence[str], search: Search) -> list[list[tuple[str, float]]]:
-        """The `search.n_best` best targets of each source with their log-probabilities."""
+        """Return the `search.n_best` best targets of each source, with their log-probabilities.
+
+        Args:
+            texts: the sources.
+            search: settings of the beam search.
+        """
         from elman.decode.beam import Search
 
         check_kind(search, (Search,), "search")
@@ -158,19 +168,19 @@ class Translator(TranslatorSettings, Estimator):
         ]
 
     def chat(self, *, sampling: Sampling | None = None, seed: int = 0) -> Conversation:
-        """A conversation that remembers the last turns, as many as it was trained to read.
+        """Return a conversation, which remembers the last `history` turns.
 
         Args:
-            sampling: how answers are drawn; None for the likeliest.
-            seed: of what is drawn.
+            sampling: how answers are drawn; None for the most likely ones.
+            seed: seed of the random choice.
 
         Raises:
-            ArgumentError: the model is of another kind.
+            ArgumentError: the model was not trained with kind="dialogue".
         """
         from elman.serve.conversation import Conversation
 
         if self.kind != "dialogue":
-            raise ArgumentError(f"chat needs kind=dialogue, this model is of kind={self.kind}")
+            raise ArgumentError(f"chat needs kind=dialogue, but this model has kind={self.kind}")
         return Conversation(self, sampling=sampling, seed=seed)
 
     def evaluate(
@@ -180,14 +190,20 @@ class Translator(TranslatorSettings, Estimator):
         *,
         skip_bad_rows: str | Path | None = None,
     ) -> dict[str, Any]:
-        """Scores of pairs, given as to `fit`: perplexity, and of what it says those of the kind."""
+        """Return scores of pairs: the perplexity, and those of the predictions for the kind.
+
+        Args:
+            sources: the sources, or pairs, in a form that `fit` accepts.
+            targets: the targets, in a form that `fit` accepts.
+            skip_bad_rows: CSV file for rows that cannot be read; None to stop at such a row.
+        """
         from elman.tasks.translator_run import score_pairs
 
         return score_pairs(self, (sources, targets), skip_bad_rows)
 
     @property
     def vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
-        """Of source and target."""
+        """The vocabularies of source and target."""
         if self._vocabularies is None:
             raise UntrainedError("this Translator is not trained yet: call fit first")
         return self._vocabularies
@@ -201,7 +217,7 @@ class Translator(TranslatorSettings, Estimator):
         return self.model
 
     def text_of(self, source: str, found: Found) -> str:
-        """Text of tokens; an unknown word becomes the one of the source that it looked at most."""
+        """Return the text of tokens; an unknown word is copied from the place of most attention."""
         from elman.encode.text import stream_text
 
         ours, theirs = self.vocabularies
@@ -218,11 +234,11 @@ class Translator(TranslatorSettings, Estimator):
 
     @property
     def kept(self) -> slice:
-        """Which tokens of a source are read: of a dialogue the last ones."""
+        """The tokens of a source that are read: the first ones, in a dialogue the last ones."""
         return slice(-self.max_tokens, None) if self.kind == "dialogue" else slice(self.max_tokens)
 
     def source_of(self, text: str) -> str:
-        """What the encoder reads of a text: of a dialogue the last turns."""
+        """Return the part of a text that the encoder reads: in a dialogue the last turns."""
         if self.kind != "dialogue":
             return text
         from elman.encode.turns import join_turns, split_turns
@@ -230,7 +246,12 @@ class Translator(TranslatorSettings, Estimator):
         return join_turns(split_turns(text, self.separator), self.history)
 
     def search(self, sources: Sequence[str], search: Search | None = None) -> list[list[Found]]:
-        """What a beam search finds for each source: the tokens, and where it looked."""
+        """Return the results of a beam search for each source: tokens and attention.
+
+        Args:
+            sources: texts from `source_of`.
+            search: settings of the beam search; None for the defaults.
+        """
         import torch
 
         from elman.decode.beam import Search as Options
@@ -253,7 +274,7 @@ class Translator(TranslatorSettings, Estimator):
     def _draw(
         self, sources: Sequence[str], sampling: Sampling, count: int, seed: int
     ) -> list[list[list[int]]]:
-        """So many samples of each source, as tokens."""
+        """Draw `count` targets of each source, as tokens."""
         import torch
 
         from elman.decode.sample import sample
@@ -283,7 +304,7 @@ class Translator(TranslatorSettings, Estimator):
         return result
 
     def _longest(self, source: Padded) -> list[int]:
-        """Tokens of each target, at most: of a translation by its source, else as in training."""
+        """Return the maximum length of each target; for translations it depends on the source."""
         if self.kind == "translation":
             return [2 * length + 10 for length in source.lengths.tolist()]
         return [self._described["longest"]] * len(source.lengths)
@@ -291,7 +312,7 @@ class Translator(TranslatorSettings, Estimator):
     def _groups(
         self, sources: Sequence[str], rows: int
     ) -> Iterator[tuple[list[int], Padded, Tensor]]:
-        """Sources of similar length: which, their tokens, and the first tokens of the targets."""
+        """Yield groups of sources of similar length: numbers, tokens, and first target tokens."""
         import torch
 
         from elman.padded import Padded
@@ -306,23 +327,24 @@ class Translator(TranslatorSettings, Estimator):
             yield chosen, source, torch.full((len(chosen),), self.network.begin)
 
     def _banned(self) -> Sequence[int]:
-        """Unknown words are left out where nothing says what of the source they stand for."""
+        """Return the unknown token if it cannot be replaced by a word of the source."""
         unknown = self.vocabularies[1].unknown
         return () if unknown is None or self.network.coder.attends else (unknown,)
 
     def _check_described(self) -> None:
-        """Refuse a length of targets that cannot be with an ArgumentError."""
+        """Raise an ArgumentError if the stored length of targets is not valid."""
         longest = self._described.get("longest", 1)
         if not (isinstance(longest, int) and longest >= 1):
             raise ArgumentError(f"longest must be at least 1, got {longest!r}")
 
     def build(self, ours: Vocabulary, theirs: Vocabulary) -> Seq2Seq:
-        """Make the network with fresh weights drawn from the seed."""
+        """Build the network, with random weights that depend on the seed."""
         import torch
 
         from elman.encode.embed import Embed
         from elman.heads import TokenHead
         from elman.seq2seq import Seq2Seq
+        from elman.tasks.network import build_coder
 
         settled = self.settled()
         last = settled.sizes[-1]
@@ -333,7 +355,7 @@ class Translator(TranslatorSettings, Estimator):
             source = Embed(ours.size, features, **drops)
             target = source if self.shared else Embed(theirs.size, features, **drops)
             network = Seq2Seq(
-                settled._build_coder(source, target, features),
+                build_coder(settled, source, target, features),
                 TokenHead(last, theirs.size, tied=target.weight if self.tied else None),
                 begin=theirs.end, dropout=self.dropout, label_smoothing=self.label_smoothing,
                 copying=self.copying, coverage=self.coverage,
@@ -342,26 +364,6 @@ class Translator(TranslatorSettings, Estimator):
         self._vocabularies = (ours, theirs)
         self._model = network
         return network
-
-    def _build_coder(self, source: Embed, target: Embed, features: int) -> Coder:
-        from elman.attend import Attention
-        from elman.seq2seq.recurrent import Recurrent
-        from elman.seq2seq.transformer import Transformer
-        from elman.tasks.network import build_core
-
-        if self.cell == "transformer":
-            return Transformer(
-                source, target, self.num_layers, heads=self.heads, dropout=self.dropout
-            )
-        last = self.sizes[-1]
-        encoder = build_core(self, features, bidirectional=self.bidirectional)
-        core = build_core(self, features + (last if self.input_feeding else 0))
-        width, attention = last * (2 if self.bidirectional else 1), None
-        if self.attention is not None:
-            attention = Attention(
-                last, width, self.attention, heads=self.heads, coverage=self.coverage > 0
-            )
-        return Recurrent(source, encoder, target, core, attention, input_feeding=self.input_feeding)
 
     def _save_parts(self, folder: Path) -> None:
         ours, theirs = self.vocabularies
@@ -379,7 +381,7 @@ class Translator(TranslatorSettings, Estimator):
         resume_translator(self, described, folder, show=show)
 
     def card(self, name: str) -> str:
-        """The model card."""
+        """Return the model card."""
         from elman.tasks.translator_run import describe
 
         return describe(self, name)

@@ -1,4 +1,4 @@
-"""A translator's run: its pairs, scores beside a baseline, pictures of attention, and card."""
+"""Train and score a translator, compared with a baseline; attention maps and model card."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.turns import join_turns, split_turns
 from elman.errors import ArgumentError, DataError
 from elman.manifest import CHECKPOINT
-from elman.read.columns import Table, column_of, is_frame
+from elman.read.columns import Table, column_of
 from elman.read.files import is_path
+from elman.read.frames import is_frame
 from elman.read.rows import Rejects, Row, Rows, text_of
 from elman.report.overlap import missing_scores, score_each, score_texts
 from elman.seq2seq import NOTHING, Seq2Seq
 from elman.seq2seq.recurrent import Recurrent
 from elman.tasks.card import model_card
-from elman.tasks.network import begin_as, earlier_model
+from elman.tasks.network import copy_weights, earlier_model
 from elman.tasks.parts import Parts, check_same, given_before, hold_out, read_one, read_parts
 from elman.tasks.run import Job, go_on, start
 from elman.train.chunks import ExampleBatches
@@ -36,15 +37,15 @@ if TYPE_CHECKING:
     from elman.tasks.language_model import LanguageModel
     from elman.tasks.translator import Translator
 
-GENERATED = 2000  # pairs of the validation data that are translated at most
+GENERATED = 2000  # maximum pairs of the validation data that are translated
 SHOWN = 5  # pairs in the report
-WORST = 5  # of those that are least like their references
-LONG = 500  # characters of a text there
-LINES = 1000  # of a file of conversations that show how it is written
-PICTURES = 3  # of attention
-WIDE = 40  # tokens of a picture
+WORST = 5  # pairs in the report whose predictions are least like their references
+LONG = 500  # maximum characters of a text in the report
+LINES = 1000  # lines from which the format of a file of conversations is detected
+PICTURES = 3  # attention maps in the report
+WIDE = 40  # maximum tokens in an attention map
 BASELINES = {
-    "translation": "the source as it is",
+    "translation": "the source, copied",
     "summary": "the first words of the source",
     "dialogue": "the most frequent answer",
 }
@@ -52,7 +53,12 @@ BASELINES = {
 
 @dataclass
 class Pairs:
-    """Sources, targets, and the row that each is of: a conversation has many pairs."""
+    """Pairs of texts.
+
+    Attributes:
+        sources, targets: the texts.
+        rows: number of the row of each pair; a conversation is a row with many pairs.
+    """
 
     sources: list[str] = field(default_factory=list)
     targets: list[str] = field(default_factory=list)
@@ -62,7 +68,7 @@ class Pairs:
         return len(self.sources)
 
     def select(self, numbers: Sequence[int]) -> Pairs:
-        """Some of them."""
+        """Return the pairs with these numbers."""
         columns = (self.sources, self.targets, self.rows)
         return Pairs(*([column[n] for n in numbers] for column in columns))  # type: ignore[arg-type]
 
@@ -71,7 +77,7 @@ def train_translator(
     model: Translator, given: Mapping[str, object], folder: Path | None, rejects: Path | None,
     *, show: bool,
 ) -> None:  # fmt: skip
-    """Fit a fresh model, see `Translator.fit`."""
+    """Train a new model, see `Translator.fit`."""
     fabric = build_fabric(model)
 
     def prepare() -> tuple[Parts[Pairs], Vocabulary, Vocabulary, LanguageModel | None]:
@@ -89,14 +95,14 @@ def train_translator(
     parts, ours, theirs, earlier = on_first(fabric, prepare)
     model._described = parts.described
     model.build(ours, theirs)
-    _begin_as(model.network, earlier)
+    _copy_weights(model.network, earlier)
     start(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
 
 
 def resume_translator(
     model: Translator, described: dict[str, Any], folder: Path, *, show: bool
 ) -> None:
-    """Go on with a run, see `Estimator.resume`."""
+    """Continue a run, see `Estimator.resume`."""
     fabric = build_fabric(model)
 
     def prepare() -> Parts[Pairs]:
@@ -106,36 +112,36 @@ def resume_translator(
 
     parts = on_first(fabric, prepare)
     model._build_from(folder)
-    if not (folder / CHECKPOINT).exists():  # from the beginning, with the weights of the beginning
-        _begin_as(model.network, earlier_model(model))
+    if not (folder / CHECKPOINT).exists():  # the training starts from the beginning
+        _copy_weights(model.network, earlier_model(model))
     go_on(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
 
 
-def _begin_as(network: Seq2Seq, earlier: LanguageModel | None) -> None:
-    """Take over the weights of a language model, in encoder and decoder."""
+def _copy_weights(network: Seq2Seq, earlier: LanguageModel | None) -> None:
+    """Copy the weights of a language model to encoder and decoder."""
     if earlier is None:
         return
     coder, encode = network.coder, earlier.model.encode
     assert isinstance(coder, Recurrent)
     assert isinstance(encode, Embed)
     for core in (coder.encoder, coder.core):
-        begin_as(core, earlier.model.core)
+        copy_weights(core, earlier.model.core)
     network.head.load_state_dict(earlier.model.head.state_dict())
-    coder.embed_target.load_state_dict(encode.state_dict())  # last: it may be the head's, too
+    coder.embed_target.load_state_dict(encode.state_dict())  # last, as the head can share it
 
 
 def _rows(model: Translator, given: object, *, lenient: bool = False) -> Rows:
-    source, beside = given if isinstance(given, tuple) else (given, None)
+    source, targets = given if isinstance(given, tuple) else (given, None)
     columns = [model.source, model.target]
-    if is_frame(source) and beside is None:
+    if is_frame(source) and targets is None:
         return Table(source).rows([model.conversation] if model.kind == "dialogue" else columns)
     source = column_of(source, model.source)
-    if model.kind == "dialogue" and beside is None:
+    if model.kind == "dialogue" and targets is None:
         columns = [model.conversation]
-    elif beside is None and not is_path(source):
+    elif targets is None and not is_path(source):
         raise ArgumentError("sources in a list need their targets: fit(sources, targets)")
     return Rows(
-        source, columns, beside=() if beside is None else (beside,), encoding=model.encoding,
+        source, columns, parallel=() if targets is None else (targets,), encoding=model.encoding,
         lenient=lenient, delimiter=model.delimiter,
     )  # fmt: skip
 
@@ -154,12 +160,12 @@ def _collect(model: Translator, rows: Rows, rejects: Rejects) -> Pairs:
             pairs.targets += [target for _, target in found]
             pairs.rows += [number] * len(found)
     if not pairs.sources:
-        raise DataError(f"{rows.name}: has no pair of texts; expected many")
+        raise DataError(f"{rows.name}: has no pair of texts")
     return pairs
 
 
 def _conversations(model: Translator, rows: Rows) -> Iterator[Row]:
-    """The rows; of a file with a turn a line and a blank line behind each conversation, those."""
+    """Yield the rows, or the conversations of a file with one turn per line and blank lines."""
     found = rows.read()
     head = list(islice(found, LINES))
     texts = [row.values[0] for row in head if isinstance(row.values, tuple)]
@@ -182,7 +188,7 @@ def _conversations(model: Translator, rows: Rows) -> Iterator[Row]:
 
 
 def _pairs_of(model: Translator, values: tuple[object, ...], place: str) -> list[tuple[str, str]]:
-    """Source and target of a row; of a conversation each answer with the turns before it."""
+    """Return source and target of a row; for a conversation one pair for each answer."""
     if len(values) == 2:
         source, target = values
         return [
@@ -191,15 +197,16 @@ def _pairs_of(model: Translator, values: tuple[object, ...], place: str) -> list
                 text_of(target, place, model.target),
             )
         ]
-    (whole,) = values
-    if isinstance(whole, list | tuple):
-        turns = [text_of(turn, place, model.conversation).strip() for turn in whole]
+    (conversation,) = values
+    if isinstance(conversation, list | tuple):
+        turns = [text_of(turn, place, model.conversation).strip() for turn in conversation]
     else:
-        turns = split_turns(text_of(whole, place, model.conversation), model.separator)
+        turns = split_turns(text_of(conversation, place, model.conversation), model.separator)
     if len(turns) < 2:
         raise DataError(
-            f"{place}: {len(turns)} turn, a conversation has two or more, with {model.separator!r} "
-            "between them or a line each and a blank line behind; set separator, or give targets"
+            f"{place}: expected two or more turns, got {len(turns)}; write {model.separator!r} "
+            "between them, or one per line and a blank line after the conversation; or set "
+            "separator, or give targets"
         )
     return [(join_turns(turns[:n], model.history), turns[n]) for n in range(1, len(turns))]
 
@@ -211,17 +218,18 @@ def _read(model: Translator, given: Mapping[str, object], rejects: Path | None) 
     )  # fmt: skip
     data = parts.data
     if "validation" not in data:
-        whole, share = data["train"], model.validation_fraction
-        which = np.unique(whole.rows, return_inverse=True)[1]
-        unit = "pairs" if which[-1] + 1 == len(whole) else "conversations"
+        pairs, share = data["train"], model.validation_fraction
+        which = np.unique(pairs.rows, return_inverse=True)[1]
+        unit = "pairs" if which[-1] + 1 == len(pairs) else "conversations"
         train, held = hold_out(int(which[-1]) + 1, share, seed=model.seed, unit=unit)
         data["train"], data["validation"] = (
-            whole.select(np.flatnonzero(np.isin(which, part)).tolist()) for part in (train, held)
+            pairs.select(np.flatnonzero(np.isin(which, part)).tolist()) for part in (train, held)
         )
         parts.notes.append(f"{len(held):,} {unit}, {share:.0%}, are held out for validation")
     if len(data["validation"]) > GENERATED:
         parts.notes.append(
-            f"of the validation data the first {GENERATED:,} pairs are translated for the scores"
+            f"only the first {GENERATED:,} pairs of the validation data are translated for the "
+            "scores"
         )
     parts.notes += missing_scores(model.kind)
     return parts
@@ -236,7 +244,7 @@ def _vocabulary(model: Translator, texts: list[str]) -> Vocabulary:
 
 
 def encode_sources(model: Translator, texts: Sequence[str]) -> list[NDArray[np.int64]]:
-    """Token numbers of each source, cut, with the end behind them."""
+    """Return the token numbers of each source, cut to `max_tokens`, and an end token."""
     return _encode(texts, model.vocabularies[0], model.kept)
 
 
@@ -270,7 +278,7 @@ def _job(model: Translator, given: Parts[Pairs], fabric: Fabric) -> Job:
         long = sum(len(tokens) > model.max_tokens for tokens in texts)
         if long:
             given.notes.append(
-                f"{long:,} {name} have max_tokens={model.max_tokens} tokens or more; the rest of "
+                f"{name} with max_tokens={model.max_tokens} tokens or more: {long:,}; the rest of "
                 "longer ones is not read"
             )
     return Job(
@@ -280,7 +288,7 @@ def _job(model: Translator, given: Parts[Pairs], fabric: Fabric) -> Job:
 
 
 def _measure(model: Translator, parts: dict[str, Pairs]) -> dict[str, Any]:
-    """Scores of the model and the baseline on the same pairs, and what it says of some."""
+    """Return scores of the model and the baseline on the same pairs, and samples."""
     metrics: dict[str, Any] = {"model": {}, "baseline": {"name": BASELINES[model.kind]}}
     for name in ("validation", "test"):
         if name not in parts:
@@ -300,14 +308,14 @@ def _measure(model: Translator, parts: dict[str, Pairs]) -> dict[str, Any]:
 
 
 def _samples(model: Translator, pairs: Pairs, found: Sequence[str]) -> list[dict[str, str]]:
-    """The first pairs, and those that are least like their references."""
+    """Return samples: the first pairs, and those that are least like their references."""
     order = list(range(min(SHOWN, len(pairs))))
     scores = None if model.kind == "dialogue" else score_each(found, pairs.targets, model.kind)
     if scores is not None:
         order += sorted(range(SHOWN, len(pairs)), key=lambda n: scores[n])[:WORST]
     return [
         {
-            "title": f"{'' if n < SHOWN else 'Among the worst: '}{pairs.sources[n][:LONG]}",
+            "title": f"{'' if n < SHOWN else 'One of the worst: '}{pairs.sources[n][:LONG]}",
             "text": f"{found[n]}\n(reference: {pairs.targets[n][:LONG]})",
         }
         for n in order
@@ -315,22 +323,22 @@ def _samples(model: Translator, pairs: Pairs, found: Sequence[str]) -> list[dict
 
 
 def _pictures(model: Translator, sources: Sequence[str]) -> list[dict[str, Any]]:
-    """Where the decoder looked: a row for each token of what a beam search finds."""
+    """Return attention maps: a row of weights for each token that a beam search finds."""
     ours, theirs = model.vocabularies
     pictures = []
     best = [found[0] for found in model.search(sources)]
     for numbers, found in zip(encode_sources(model, sources), best, strict=True):
         if found.attention is None:
             continue
-        read, said = numbers[:WIDE].tolist(), [*found.tokens, theirs.end][:WIDE]
-        weights = found.attention[: len(said), : len(read)].tolist()
+        read, written = numbers[:WIDE].tolist(), [*found.tokens, theirs.end][:WIDE]
+        weights = found.attention[: len(written), : len(read)].tolist()
         pictures.append(
             {
                 "title": theirs.decode(found.tokens),
                 "columns": [ours.token(number) for number in read],
                 "rows": [
                     [theirs.token(number), *(round(weight, 3) for weight in row)]
-                    for number, row in zip(said, weights, strict=True)
+                    for number, row in zip(written, weights, strict=True)
                 ],
             }
         )
@@ -359,7 +367,7 @@ def _baseline(model: Translator, train: Pairs, pairs: Pairs) -> list[str]:
 def score_pairs(
     model: Translator, given: object, rejects: str | Path | None = None
 ) -> dict[str, Any]:
-    """Scores of pairs, see `Translator.evaluate`."""
+    """Return scores of pairs, see `Translator.evaluate`."""
     rows = _rows(model, given, lenient=rejects is not None)
     pairs = read_one(rows, rejects, lambda rows, bad: _collect(model, rows, bad))
     found = model.predict(pairs.sources)
@@ -367,7 +375,7 @@ def score_pairs(
 
 
 def describe(model: Translator, name: str) -> str:
-    """The model card, Markdown."""
+    """Return the model card as Markdown."""
     main = {"translation": "BLEU", "summary": "ROUGE-L", "dialogue": "BLEU-2"}[model.kind]
     ours, theirs = model.vocabularies
     cell = "Transformer"
@@ -375,7 +383,7 @@ def describe(model: Translator, name: str) -> str:
         cell = f"{model.settled().cell.upper()}, attention {model.attention or 'none'}"
     return model_card(
         model, name, title=f"text to text ({model.kind})",
-        made=f"{cell}, {ours.size:,} and {theirs.size:,} {theirs.tokens} tokens",
+        made=f"{cell}, vocabularies of {ours.size:,} and {theirs.size:,} {theirs.tokens} tokens",
         columns={main: (main, "{:.1f}")}, use=['model.predict(["..."])'],
-        end="It says what is likely after its training pairs, true or not.",
+        end="The model writes what is likely given its training pairs, which can be wrong.",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The settings of a translator: sequence to sequence of text.  No torch here."""
+"""The settings of a translator.  This file does not import torch."""
 
 from __future__ import annotations
 
@@ -11,60 +11,65 @@ from elman.tasks.settings import TextSettings, check_counts, check_fraction
 
 @dataclass(kw_only=True)
 class TranslatorSettings(TextSettings):
-    """What a translator is made of, what it reads, and how it is trained."""
+    """Settings of a translator: its data, network and training."""
 
     kind: Literal["translation", "summary", "dialogue"] = "translation"
-    """What is learned: decides scores and baseline; a dialogue is read as turns."""
-
+    """Task, which decides the scores and the baseline; a dialogue is read as a list of turns."""
     cell: Literal["rnn", "lstm", "gru", "transformer"] = "lstm"  # type: ignore[assignment]
-    """Recurrence of encoder and decoder, or transformer (torch's own layers) to compare with."""
+    """Kind of recurrent layer, or transformer (torch's own layers) as a comparison."""
     hidden_size: tuple[int, ...] | int = 256
-    """Units of a layer of encoder (each direction) and decoder; of a transformer, features."""
+    """Number of hidden units of each layer of encoder (in each direction) and decoder; several
+    numbers for layers of different sizes; for a transformer the number of features."""
     tokens: Literal["word", "character", "byte", "bpe"] | None = "bpe"
-    """What a token is; None for words, or characters if spaces make no words."""
+    """Kind of token; None for words, or characters if the text has no spaces between words."""
     bptt: int | None = None
-    """Not for sentences: the gradient goes through the whole."""
+    """Not used by translators, must be None: the gradient goes through whole pairs."""
     bidirectional: bool = True
-    """The encoder reads from the end as well."""
+    """Read the source in both directions."""
     attention: Literal["additive", "dot", "multiplicative", "multi-head"] | None = "multiplicative"
-    """How the decoder looks at the source; None for a decoder that knows only its end."""
+    """Kind of attention from the decoder to the source; None for a decoder that sees only the last
+    state of the encoder."""
     heads: int = 4
-    """Of multi-head attention, and of a transformer."""
+    """Number of heads of multi-head attention and of a transformer."""
     input_feeding: bool = False
-    """The decoder reads what it said before the output layer; slower."""
+    """Let the decoder read its previous output (before the output layer), too; slower."""
     shared: bool = False
-    """One vocabulary and one set of vectors for source and target."""
+    """Use one vocabulary and one set of token vectors for source and target."""
     tied: bool = False
-    """Share the target's vectors with the output layer."""
+    """Use the target's token vectors as weights of the output layer, too."""
     label_smoothing: float = 0.1
-    """Share of the target that is spread over all tokens."""
+    """Share of the target probability that is spread evenly over all tokens."""
     copying: bool = False
-    """Tokens of the source may be copied; needs shared."""
+    """Let the decoder copy tokens of the source; needs shared."""
     coverage: float = 0.0
-    """What it costs to look at a place of the source again; attention then knows where; slower."""
+    """Weight of a penalty for attention to the same place of the source again; above 0 the
+    attention also reads where it has been, which is slower."""
     scheduled_sampling: float = 0.0
-    """Share of a target that is read as the model would say it, at the end; it grows from 0."""
+    """Share of the target tokens that the decoder reads from its own predictions at the end of
+    training; the share rises from 0."""
     consensus: int | None = None
-    """Samples of which the one most like all is said, good for summaries; None to search a beam."""
+    """Number of samples of which predict returns the one most similar to the others, good for
+    summaries; None for a beam search."""
     start_from: str | None = None
-    """Folder of a language model: its vocabulary, vectors, recurrence and output are a start."""
+    """Folder of a language model whose vocabulary, token vectors, recurrent layers and output layer
+    are the initial ones."""
     source: str = "source"
-    """Column of a table with the source."""
+    """Column of the source in a table."""
     target: str = "target"
-    """Column of a table with the target."""
+    """Column of the target in a table."""
     conversation: str = "conversation"
-    """Kind dialogue: column of a table with a conversation, a list of turns or a text of them."""
+    """Dialogue: column of the conversation in a table, as a list of turns or as one text."""
     separator: str = "__eou__"
-    """Kind dialogue: what stands between the turns in a text."""
+    """Dialogue: separator of the turns in a text."""
     history: int = 3
-    """Kind dialogue: turns before an answer that are read."""
+    """Dialogue: number of previous turns that are read before an answer."""
     max_tokens: int = 200
-    """Tokens that are read of a source (of a dialogue the last ones) or a target."""
+    """Maximum number of tokens read from a source (in a dialogue the last ones) and a target."""
     validation_fraction: float = 0.05
-    """Share of the pairs held out when no validation data are given."""
+    """Share of the pairs that is held out if no validation data are given."""
 
     def check(self) -> None:
-        """Refuse settings that cannot work with an ArgumentError."""
+        """Raise an ArgumentError for settings that cannot work."""
         self.check_text()
         check_fraction(self, "validation_fraction")
         check_counts(self, "max_tokens", "heads", "history", "consensus")
@@ -83,11 +88,11 @@ class TranslatorSettings(TextSettings):
         if self.start_from is not None and not self.shared:
             raise ArgumentError("start_from needs shared: one vocabulary, of the language model")
         if self.start_from is not None and self.input_feeding:
-            raise ArgumentError("start_from: with input_feeding the decoder is no language model")
+            raise ArgumentError("start_from and input_feeding cannot be combined")
         if self.cell == "transformer":
             self._check_transformer()
         if self.bptt is not None:
-            raise ArgumentError("bptt is for long texts; pairs are learned whole")
+            raise ArgumentError("bptt is for long texts; a translator learns whole pairs")
         if self.tied and self.embedding_size not in (None, self.sizes[-1]):
             raise ArgumentError(
                 f"tied needs embedding_size equal to the last hidden size {self.sizes[-1]}, "
@@ -104,8 +109,8 @@ class TranslatorSettings(TextSettings):
                 raise ArgumentError(f"{name} is for recurrences, not for cell=transformer")
         if self.attention != "multiplicative" or not self.bidirectional:
             raise ArgumentError(
-                "cell=transformer attends and reads in its own way: leave attention and "
-                "bidirectional as they are"
+                "cell=transformer has its own attention in both directions: do not set attention "
+                "or bidirectional"
             )
         if len(self.sizes) > 1 or self.sizes[0] % (2 * self.heads):
             raise ArgumentError(

@@ -1,4 +1,4 @@
-"""Tables of what a model says, as files: .csv, .tsv, .jsonl or .parquet."""
+"""Write the tables of a model's predictions to files: .csv, .tsv, .jsonl or .parquet."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from elman.read.clock import Resolution, write_moments
 from elman.read.files import path_of
 
 KINDS = (".csv", ".tsv", ".jsonl", ".parquet")
+EXACT = 1 << 53  # whole numbers up to here are exact as floats
 
 
 def check_target(path: str | Path, *, overwrite: bool) -> None:
-    """Refuse a file that cannot be written with a FolderError, before the work."""
+    """Raise a FolderError, before anything is computed, for a file that cannot be written."""
     path = path_of(path, "path")
     if path.suffix.lower() not in KINDS:
         raise FolderError(f"{path}: expected a name that ends with {', '.join(KINDS)}")
@@ -37,16 +38,28 @@ def write_table(
     least: Resolution = "D",
     overwrite: bool = False,
 ) -> None:
-    """Write columns of one length; NaN becomes nothing, and datetimes text of one form.
+    """Write columns of equal length to a file.
+
+    In text, NaN becomes an empty field (null in JSONL), datetimes are written in one form, and
+    numbers without a decimal point if no number of their column has a fraction.
 
     Args:
-        path: of the file.
-        table: by name; datetimes stay datetimes in Parquet.
-        least: resolution that is shown of datetimes in any case.
-        overwrite: replace a file that is there.
+        path: the file.
+        table: the columns by name; datetimes stay datetimes in Parquet.
+        least: the coarsest resolution of datetimes in text.
+        overwrite: whether to replace an existing file.
 
     Raises:
-        FolderError: the file exists already, or cannot be written, or has another name.
+        FolderError: the file exists already, cannot be written, or has another suffix.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from elman.tasks.write_table import write_table
+        >>> path = Path(tempfile.mkdtemp()) / "sales.csv"
+        >>> write_table(path, {"sold": [3.0, float("nan")], "mean": [2.0, 2.5]})
+        >>> path.read_text().split()
+        ['sold,mean', '3,2.0', ',2.5']
     """
     path = path_of(path, "path")
     check_target(path, overwrite=overwrite)
@@ -56,7 +69,7 @@ def write_table(
         return
     rows = (
         [None if isinstance(x, float) and x != x else x for x in row]
-        for row in zip(*as_text(table, least).values(), strict=True)
+        for row in zip(*map(_as_written, as_text(table, least).values()), strict=True)
     )
     text = io.StringIO()
     if kind in (".csv", ".tsv"):
@@ -71,7 +84,7 @@ def write_table(
 
 
 def as_text(table: Mapping[str, Sequence[Any]], least: Resolution = "D") -> dict[str, list[Any]]:
-    """Columns with datetimes as text, all in one form.
+    """Return the columns with datetimes as text, all in one form.
 
     Example:
         >>> from datetime import datetime
@@ -87,16 +100,24 @@ def as_text(table: Mapping[str, Sequence[Any]], least: Resolution = "D") -> dict
     }
 
 
+def _as_written(values: Sequence[Any]) -> Sequence[Any]:
+    """Return a column with whole numbers in place of floats, if none of these has a fraction."""
+    floats = [x for x in values if isinstance(x, float) and math.isfinite(x)]
+    if not all(x.is_integer() and abs(x) < EXACT for x in floats):
+        return values
+    return [int(x) if isinstance(x, float) and math.isfinite(x) else x for x in values]
+
+
 def _parquet(table: dict[str, list[Any]], path: Path) -> bytes:
     polars = need("polars", f"{path}: Parquet")
-    whole = io.BytesIO()
+    target = io.BytesIO()
     columns = [_series(polars, name, values) for name, values in table.items()]
-    polars.DataFrame(columns).write_parquet(whole)
-    return whole.getvalue()
+    polars.DataFrame(columns).write_parquet(target)
+    return target.getvalue()
 
 
 def _series(polars: Any, name: str, values: list[Any]) -> Any:
-    """A column; moments of a zone keep it, if it has a name, and are in UTC if not."""
+    """Return a column; datetimes keep their time zone if it has a name, and are in UTC if not."""
     zone = getattr(values[0], "tzinfo", None) if values else None
     if zone is None:
         return polars.Series(name, values)

@@ -249,7 +249,7 @@ class ExampleBatches:
         times: how often an epoch uses each example.
         change: returns a random variation of an array, and for each of its steps the index of the
             original step; None to use the examples unchanged.
-        beside: (N, ...) information about each example as a whole; None for none.
+        extra: (N, ...) information about each example as a whole; None for none.
 
     Example:
         >>> import torch
@@ -272,9 +272,9 @@ class ExampleBatches:
         padding: int = 0,
         times: int = 1,
         change: Change | None = None,
-        beside: Tensor | None = None,
+        extra: Tensor | None = None,
     ) -> None:
-        self.beside = beside
+        self.extra = extra
         self.sequences, self.targets, self.padding = sequences, targets, padding
         self.seed, self.rank, self.change = seed, share[0], change
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
@@ -303,8 +303,8 @@ class ExampleBatches:
                 some = [torch.from_numpy(target) for target in targets or ()]
                 wanted = nn.utils.rnn.pad_sequence(some, True, self.padding)
             inputs = Padded.pad(list(map(_row, arrays)))
-            if self.beside is not None:
-                inputs = inputs._replace(beside=self.beside[torch.from_numpy(chosen)])
+            if self.extra is not None:
+                inputs = inputs._replace(extra=self.extra[torch.from_numpy(chosen)])
             yield Chunk(inputs, wanted)
 
 

@@ -13,7 +13,7 @@ from elman.encode import corpus as module
 from elman.encode.corpus import Corpus, tokenise
 from elman.encode.text import Tokens, Vocabulary
 from elman.errors import FolderError
-from elman.read import text as reading
+from elman.read import characters
 from elman.read.split import Pieces
 from elman.read.text import TextSource
 
@@ -114,7 +114,7 @@ def test_borders_of_pieces_and_groups_change_nothing(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ELMAN_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(module, "GROUP", group)
-        patch.setattr(reading, "BLOCK", block)
+        patch.setattr(characters, "BLOCK", block)
         corpus = tokenise(source.pieces, vocabulary, key="any")
     assert corpus.tokens.tolist() == expected
     assert corpus.starts.tolist() == starts

@@ -124,8 +124,8 @@ def test_a_form_says_how_numbers_are_read() -> None:
         (["2024-01-01", "2024-01-02"], {"freq": "1" * 5000 + "D"}, "freq='1111"),
         (["2024-01-01", "2024-01-02"], {"freq": "999999999D"}, "freq='999999999D'"),
         (["2024-01-01", "2024-01-02"], {"zone": "Europe/Nowhere"}, "zone='Europe/Nowhere': "),
-        (["2024-01-01", "2024-01-02"], {"zone": "/etc/passwd"}, "there is no such zone"),
-        (["2024-01-01", "2024-01-02"], {"zone": "+99:00"}, "there is no such zone"),
+        (["2024-01-01", "2024-01-02"], {"zone": "/etc/passwd"}, "is not a known time zone"),
+        (["2024-01-01", "2024-01-02"], {"zone": "+99:00"}, "is not a known time zone"),
     ],
 )  # fmt: skip
 def test_what_no_calendar_holds_is_one_clear_line(
@@ -452,6 +452,28 @@ def test_a_day_whose_midnight_clocks_skip_is_a_day(zone: str) -> None:
         ]
     in_utc = [moment.strftime("%Y-%m-%d %H:%M:%S") for moment in first.tolist()]
     assert str(read(in_utc, zone=zone).frequency) == "D"
+
+
+@pytest.mark.parametrize(
+    ("ds", "frequency", "after"),
+    [
+        ([1700000000.5 + n for n in range(4)], "s", "2023-11-14 22:13:24.500"),
+        (["1700000000.5", "1700000001", "1.7000000015e9"], "500ms", "2023-11-14 22:13:22.000"),
+        (["1700000000000.25", "1700000000000.5"], "250us", "2023-11-14 22:13:20.000750"),
+    ],
+)
+def test_units_since_1970_may_have_a_fraction(ds: list[Any], frequency: str, after: str) -> None:
+    table = read(ds)
+    assert (str(table.frequency), following(table)[0]) == (frequency, after)
+
+
+def test_numbers_with_a_fraction_are_no_steps() -> None:
+    wanted = "is 0.5, expected a date such as 2024-03-01 05:00 or a whole number"
+    assert wanted in complaint([0.5, 1.0, 1.5])
+    assert wanted in complaint([0.5, 1.0, 1.5], ds_format="step")
+    source = SeriesSource({"ds": [1700000000.5], "y": [1.0]})
+    with pytest.raises(DataError, match=r"is 1700000000\.5, expected a whole number as in other"):
+        source.read(Rejects(None), like=read([1, 2, 3]))
 
 
 def test_a_zone_needs_stamps() -> None:

@@ -126,14 +126,14 @@ def test_what_changes_though_it_should_not_is_said() -> None:
     rows = {"ds": [0, 1], "x": [1, 2], "y": [1, 2], "age": [30, 31]}
     found = read(rows, None, Layout(channels=("x",), static=("age",)), labelled=False)
     assert found.items[0].static == (30,)
-    assert "age changes within recordings, of which the first counts: 1" in found.notes[0]
+    assert "recordings in which age changes, whose first value is used: 1" in found.notes[0]
 
 
 def test_rows_out_of_order_are_sorted_and_said() -> None:
     rows = {"ds": [2, 1, 3], "x": [20, 10, 30], "y": [2, 1, 3]}
     found = read(rows, labelled=False)
     assert found.items[0].values[:, 0].tolist() == [10, 20, 30]
-    assert "not in order, which are sorted: 1" in found.notes[0]
+    assert "not in order and are sorted: 1" in found.notes[0]
 
 
 def test_a_folder_has_a_table_for_each_and_folders_for_labels(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_recordings_that_labels_do_not_name_are_left_out_and_said() -> None:
     rows = {"unique_id": ["a", "b"], "ds": [0, 0], "x": [1, 2], "y": [1, 2]}
     found = read(rows, {"unique_id": ["b"], "label": ["u"]})
     assert [one.unique_id for one in found.items] == ["b"]
-    assert "without a label, which are left out: 1, the first in recording 'a'" in found.notes[0]
+    assert "without a label, which are skipped: 1, the first in recording 'a'" in found.notes[0]
 
 
 def test_arrays_have_steps_for_stamps() -> None:
@@ -251,14 +251,14 @@ def test_arrays_have_steps_for_stamps() -> None:
          {"unique_id": ["a"], "label": ["u"], "start": [5]}, {}, ArgumentError,
          "needs 'start' and 'end'"),
         ({"x": [1], "y": [1]}, ["u"], {}, ArgumentError, "must be a table, too"),
-        ([np.zeros((3, 2))], ["a", "b"], {}, ArgumentError, "1 arrays need as many labels, got 2"),
+        ([np.zeros((3, 2))], ["a", "b"], {}, ArgumentError, "expected a label for each array"),
         ([np.zeros((3, 2)), np.zeros((3, 3))], ["a", "b"], {}, ArgumentError,
          r"array 1 must have the shape \(T, 2\), got \(3, 3\)"),
         ([np.array([[1.0, np.inf]])], ["a"], {}, ArgumentError,
          "array 0 must have finite numbers, or NaN for none, got inf at step 0, channel 1"),
-        ([np.zeros((3, 4))], ["a"], {}, ArgumentError, r"there are 2 channels \(x, y\), but the"),
+        ([np.zeros((3, 4))], ["a"], {}, ArgumentError, "must name 4 columns of the arrays"),
         ([np.zeros((3, 2))], [["a", "b"]], {"each": True}, ArgumentError,
-         "array 0 has 3 steps, its labels are 2"),
+         "array 0 needs 3 labels, one for each step, got 2"),
         ("missing.csv", None, {}, DataError, "missing.csv"),
     ],
 )  # fmt: skip

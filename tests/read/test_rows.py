@@ -38,10 +38,10 @@ def test_the_same_rows_from_every_kind_of_source(tmp_path: Path) -> None:
         assert values(Rows(tmp_path / name, COLUMNS)) == pairs
     (tmp_path / "texts").write_text("\n".join(a for a, _ in pairs) + "\n")
     (tmp_path / "labels").write_text("\n".join(b for _, b in pairs))
-    parallel = Rows(tmp_path / "texts", COLUMNS, beside=[tmp_path / "labels"])
+    parallel = Rows(tmp_path / "texts", COLUMNS, parallel=[tmp_path / "labels"])
     assert values(parallel) == pairs
     assert [row.place for row in parallel.read()][2] == f"{tmp_path / 'texts'}: line 3"
-    assert values(Rows([a for a, _ in pairs], COLUMNS, beside=[[b for _, b in pairs]])) == pairs
+    assert values(Rows([a for a, _ in pairs], COLUMNS, parallel=[[b for _, b in pairs]])) == pairs
     for n, (text, label) in enumerate(pairs):
         folder = tmp_path / "folders" / label
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def test_rows_are_counted_in_lines_of_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.csv", b"text,label\ngood,1\nbad\nfine,1\n", "line 3: 1 fields, expected 2"),
+        ("a.csv", b"text,label\ngood,1\nbad\nfine,1\n", "line 3: expected 2 fields"),
         ("a.csv", b'text,label\ngood,1\n"bad"x,0\nfine,1\n', "line 3: "),
         ("a.jsonl", b'{"text": "good", "label": 1}\n{"text": 2}\n{"text": "fine", "label": 1}\n',
          "line 2: no column 'label'; its columns: 'text'"),
@@ -113,18 +113,18 @@ def test_what_is_no_text_is_refused() -> None:
 def test_sources_that_cannot_be_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\ntwo\n")
     (tmp_path / "b.txt").write_text("one\n")
-    with pytest.raises(ArgumentError, match="a file of text has no columns text and label"):
+    with pytest.raises(ArgumentError, match="a text file has no columns text and label"):
         Rows(tmp_path / "a.txt", COLUMNS)
-    with pytest.raises(DataError, match=r"b.txt: has 1 lines and .*a.txt more"):
-        values(Rows(tmp_path / "a.txt", COLUMNS, beside=[tmp_path / "b.txt"]))
+    with pytest.raises(DataError, match=r"b.txt: has fewer lines \(1\) than .*a.txt"):
+        values(Rows(tmp_path / "a.txt", COLUMNS, parallel=[tmp_path / "b.txt"]))
     with pytest.raises(DataError, match=r"expected files in .*/NAME/"):
         Rows(tmp_path, COLUMNS, folders=True)
-    with pytest.raises(DataError, match="a folder, expected a table or two files"):
+    with pytest.raises(DataError, match="is a folder, expected a table, or two"):
         Rows(tmp_path, COLUMNS)
     with pytest.raises(ArgumentError, match="one length, got 2 in text, 1 in label"):
-        Rows(["a", "b"], COLUMNS, beside=[[1]])
+        Rows(["a", "b"], COLUMNS, parallel=[[1]])
     with pytest.raises(ArgumentError, match="all be files or all be lists"):
-        Rows(["a"], COLUMNS, beside=[tmp_path / "a.txt"])
+        Rows(["a"], COLUMNS, parallel=[tmp_path / "a.txt"])
     with pytest.raises(DataError, match="No such file"):
         Rows(tmp_path / "none.txt", COLUMNS)
 
@@ -181,8 +181,10 @@ def test_bytes_that_are_no_text_are_named() -> None:
 def test_a_table_beside_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\na,b\n")
     (tmp_path / "b.txt").write_text("a\nb\n")
-    with pytest.raises(ArgumentError, match=r"a\.csv: a table beside another file; give one"):
-        Rows(tmp_path / "b.txt", COLUMNS, beside=[tmp_path / "a.csv"])
+    with pytest.raises(
+        ArgumentError, match=r"a\.csv: a table cannot be combined with another file"
+    ):
+        Rows(tmp_path / "b.txt", COLUMNS, parallel=[tmp_path / "a.csv"])
 
 
 def test_an_encoding_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -194,7 +196,9 @@ def test_an_encoding_that_is_none_is_refused(tmp_path: Path) -> None:
 def test_a_carriage_return_alone_ends_no_line_of_parallel_files(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"one\rtwo\r\nthree\n\r\nfour\r")
     (tmp_path / "b").write_bytes(b"eins zwei\ndrei\n\nvier")
-    found = [row.values for row in Rows(tmp_path / "a", ["a", "b"], beside=[tmp_path / "b"]).read()]
+    found = [
+        row.values for row in Rows(tmp_path / "a", ["a", "b"], parallel=[tmp_path / "b"]).read()
+    ]
     assert found == [("one\rtwo", "eins zwei"), ("three", "drei"), ("", ""), ("four\r", "vier")]
 
 

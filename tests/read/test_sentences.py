@@ -38,9 +38,9 @@ def test_the_same_sentences_from_every_kind_of_source(tmp_path: Path) -> None:
         Sentences(tmp_path / "a.conllu"),
         Sentences(tmp_path / "a.conll"),
         Sentences(tmp_path / "b.conll", "1", "2"),
-        Sentences(tmp_path / "words", beside=tmp_path / "tags"),
+        Sentences(tmp_path / "words", parallel=tmp_path / "tags"),
         Sentences(tmp_path / "a.jsonl"),
-        Sentences([words for words, _ in SENTENCES], beside=[tags for _, tags in SENTENCES]),
+        Sentences([words for words, _ in SENTENCES], parallel=[tags for _, tags in SENTENCES]),
     ):
         assert values(found) == SENTENCES
     xpos = Sentences(tmp_path / "a.conllu", tags="xpos")
@@ -52,9 +52,9 @@ def test_the_same_sentences_from_every_kind_of_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("a.conllu", "1\tThe\tDET\n\n1\tSat\t_\tVERB\t_\t_\t_\t_\t_\t_\n", "line 1: 3 columns"),
+        ("a.conllu", "1\tThe\tDET\n\n1\tSat\t_\tVERB\t_\t_\t_\t_\t_\t_\n", "expected 10 columns"),
         ("a.jsonl", '{"words": ["The"], "tags": []}\n{"words": ["Sat"], "tags": ["VERB"]}\n',
-         "line 1: 1 words and 0 tags"),
+         "line 1: words: 1, but tags: 0"),
         ("a.jsonl", '{"words": [], "tags": []}\n{"words": ["Sat"], "tags": ["VERB"]}\n',
          "line 1: no words"),
         ("a.jsonl", '{"words": 3, "tags": []}\n{"words": ["Sat"], "tags": ["VERB"]}\n',
@@ -76,7 +76,7 @@ def test_columns_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"a column of a\.conll is a number"):
         Sentences(tmp_path / "a.conll", "word", "tag")
     bad = values(Sentences(tmp_path / "a.conll", "0", "7"))[0]
-    assert "line 1: 2 columns; expected a word and a tag" in str(bad)
+    assert "line 1: expected a word and a tag, the number of columns is 2" in str(bad)
 
 
 def test_a_no_break_space_is_part_of_a_word(tmp_path: Path) -> None:
@@ -85,13 +85,13 @@ def test_a_no_break_space_is_part_of_a_word(tmp_path: Path) -> None:
     assert values(Sentences(tmp_path / "a.conll")) == wanted
     (tmp_path / "words").write_text("10\u00a0000 people\n")
     (tmp_path / "tags").write_text("NUM NOUN\n")
-    assert values(Sentences(tmp_path / "words", beside=tmp_path / "tags")) == wanted
+    assert values(Sentences(tmp_path / "words", parallel=tmp_path / "tags")) == wanted
 
 
 def test_a_line_with_more_columns_than_those_before_it_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.conll").write_text("cats NOUN\n10 000 NUM\n\nIt PRON\n")
     bad, good = Sentences(tmp_path / "a.conll").read()
-    assert "line 2: 3 columns; expected 2, as the first word of the sentence has;" in str(bad)
+    assert "line 2: expected 2 columns, as the first word of the sentence has, got 3;" in str(bad)
     assert good.values == (("It",), ("PRON",))
     chosen = Sentences(tmp_path / "a.conll", "0", "1")  # not the last: it is where it was
     assert next(chosen.read()).values == (("cats", "10"), ("NOUN", "000"))

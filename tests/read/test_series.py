@@ -104,16 +104,27 @@ def test_what_is_missing_is_masked_and_said(tmp_path: Path) -> None:
     assert found.notes == [
         "the frequency of 'ds' is D",
         f"y: 2 of 4 values are missing, the first at {path}: line 3; they are masked",
-        f"stamps that are missing: 2, the first after {path}: line 3, 2024-01-02; they are masked",
+        f"missing stamps: 2, the first after {path}: line 3, 2024-01-02; they are masked",
+    ]
+
+
+def test_rows_of_the_future_are_not_missing_numbers() -> None:
+    rows = {
+        "ds": [1, 2, 3, 4, 5], "y": [1, None, 3, None, None], "past": [0, 1, 2, None, None],
+        "future": [0, 1, 0, 1, None],
+    }  # fmt: skip
+    source = SeriesSource(rows, covariates=("past", "future"), ahead=True)
+    masked = "the first at row {}; they are masked"
+    assert source.read(Rejects(None)).notes[1:] == [
+        f"y: 1 of 3 values are missing, {masked.format(1)}",
+        f"future: 1 of 5 values are missing, {masked.format(4)}",
     ]
 
 
 def test_rows_out_of_order_are_sorted_and_said() -> None:
     found = read({"ds": [DAYS[0], DAYS[2], DAYS[1]], "y": [1, 3, 2]})
     assert numbers(found) == [[1, 2, 3]]
-    assert "rows after a later one of their series: 1, the first at row 2; they are sorted" in (
-        found.notes
-    )
+    assert "rows that were not in order: 1, the first at row 2; they are sorted" in (found.notes)
 
 
 def test_a_column_in_which_nothing_is_a_number_holds_categories() -> None:
@@ -144,7 +155,7 @@ def test_what_pandas_calls_missing_is_missing() -> None:
 
 def test_a_constant_series_is_said() -> None:
     found = read({"unique_id": ["a", "a", "b", "b"], "y": [5, 5, 1, 2]})
-    assert found.notes == ["always the same number: 'a'"]
+    assert found.notes == ["series with a constant value: 'a'"]
 
 
 def test_stamps_of_another_form_are_read_if_it_is_named() -> None:
@@ -172,7 +183,7 @@ def test_many_rows_are_read_in_blocks(tmp_path: Path) -> None:
         ("ds,y\n1,2\n2,many\n", "line 3: column 'y' is 'many', expected a finite number"),
         ("ds,y\n1,2\n2,inf\n", "line 3: column 'y' is 'inf', expected a finite number"),
         ("ds,y\n1,2\n,3\n", "line 3: column 'ds' is empty, expected a date"),
-        ("ds,y\n1,2\n1,3\n", "line 3: has 1 a second time; drop one, or name the column that"),
+        ("ds,y\n1,2\n1,3\n", "line 3: has 1 a second time; drop one row, or set unique_id"),
         ("ds,y\n2024-01-01,2\n3,3\n", "line 2: column 'ds' is '2024-01-01', expected a date"),
         ("ds,y\n1,2\n3,2\n4,2\n6,1\n", "line 4: 4 is not a whole number of 2 steps after 1"),
         ("ds,y\n1,\n2,\n", "line 2: has no number in column 'y'; drop it"),
@@ -208,11 +219,11 @@ def test_series_of_another_frequency_are_named() -> None:
         ({"y": [1]}, {"covariates": ["z"]}, "no column 'z'; its columns: 'y'"),
         ({"y": [1]}, {"unique_id": "who"}, "no column 'who'; its columns: 'y'"),
         ({"y": [1]}, {"covariates": ["y"]}, "column 'y' is named for two different purposes"),
-        ({"unique_id": ["a"], "x": [1]}, {"wide": True}, "wide: a column is a series, but there"),
+        ({"unique_id": ["a"], "x": [1]}, {"wide": True}, "with wide, each column is a series"),
         ({"ds": DAYS, "y": [1] * 4}, {"freq": "2 steps"}, "expected a stamp every 2 steps, but"),
         (5, {}, "expected a file, a data frame or a dict of columns, got int"),
         ({"y": []}, {}, "0 rows: has no row that can be used"),
-        ({"ds": DAYS[:1], "y": [1]}, {}, "1 rows: one stamp per series does not determine"),
+        ({"ds": DAYS[:1], "y": [1]}, {}, "1 row: one stamp per series does not determine"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(source: Any, options: dict[str, Any], wanted: str) -> None:

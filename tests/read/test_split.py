@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elman.errors import ArgumentError, DataError
-from elman.read import text as reading
+from elman.read import characters
 from elman.read.split import MANY, Pieces, hold_out
 from elman.read.text import TextSource
 
@@ -51,7 +51,7 @@ def test_the_two_parts_are_the_whole_text_and_nothing_is_in_both(
     path = folder / "text.txt"
     path.write_text(("\n" * gaps).join(lines) + "\n", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "BLOCK", block)
+        patch.setattr(characters, "BLOCK", block)
         source = TextSource(path, document=document)  # type: ignore[arg-type]
         whole = documents(source.pieces())
         try:
@@ -105,7 +105,7 @@ def test_a_border_between_two_pieces_still_ends_the_training_document(
     monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     text = "abc\n" * 10
-    monkeypatch.setattr(reading, "BLOCK", size)
+    monkeypatch.setattr(characters, "BLOCK", size)
     train, held = hold_out(TextSource([text]), 0.4, seed=0)
     pieces = list(train())
     assert [ends for _, ends in pieces] == [False] * (len(pieces) - 1) + [True]
@@ -139,7 +139,9 @@ def test_of_few_documents_neither_part_is_ever_empty(fraction: float) -> None:
 
 @pytest.mark.parametrize("text", ["a", " a", "a\n", "\n\n\n\na"])
 def test_a_text_too_short_to_be_split_is_refused(text: str) -> None:
-    with pytest.raises(DataError, match=r"too few to hold out validation_fraction=0\.1"):
+    with pytest.raises(
+        DataError, match=r"too few characters .* to hold out validation_fraction=0\.1"
+    ):
         hold_out(TextSource([text]), 0.1, seed=0)
 
 

@@ -15,6 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from elman.errors import ArgumentError, DataError
+from elman.read import characters
 from elman.read import text as module
 from elman.read.text import TextSource
 
@@ -100,7 +101,7 @@ def test_joined_pieces_are_the_documents_at_any_block_size(
     path = write(folder, "any.txt", text.encode(encoding))
     expected = naive(text, document)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK", block)
+        patch.setattr(characters, "BLOCK", block)
         source = TextSource(path, document=document, encoding=encoding)  # type: ignore[arg-type]
         if not expected:
             assert re.search("empty|white space", complaint(source))
@@ -119,7 +120,7 @@ def test_a_wrong_byte_is_named_with_its_offset_and_line(
     # 0xE9 0x62 is an "é" of Latin-1 and a "b": no UTF-8.
     path = write(folder, "wrong.txt", prefix.encode() + b"\xe9b" + suffix.replace(b"\0", b""))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK", block)
+        patch.setattr(characters, "BLOCK", block)
         line = unix(prefix).count("\n") + 1
         assert complaint(TextSource(path)) == (
             f"{path}: byte {len(prefix.encode())} (line {line}) is not valid UTF-8 (0xE9); "
@@ -147,7 +148,7 @@ def test_other_encodings_and_cut_off_ends_name_the_byte_too(
     offset: int,
     byte: str,
 ) -> None:
-    monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(characters, "BLOCK", block)
     message = complaint(TextSource(write(tmp_path, "a.txt", content), encoding=encoding))
     assert f"byte {offset} (line 2) is not valid {encoding.upper()} ({byte})" in message
 
@@ -155,7 +156,7 @@ def test_other_encodings_and_cut_off_ends_name_the_byte_too(
 def test_pieces_end_at_a_line_end_or_a_space_or_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BLOCK", 8)
+    monkeypatch.setattr(characters, "BLOCK", 8)
     source = TextSource(write(tmp_path, "a.txt", "ab\ncd efgh ijklmnopqrstuv\n"))
     pieces = ["ab\n", "cd efgh ", "ijklmnop", "qrstuv\n"]
     assert list(source.pieces()) == [(piece, piece == "qrstuv\n") for piece in pieces]
@@ -164,7 +165,7 @@ def test_pieces_end_at_a_line_end_or_a_space_or_anywhere(
 def test_a_long_line_comes_in_pieces_cut_at_a_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BLOCK", 8)
+    monkeypatch.setattr(characters, "BLOCK", 8)
     source = TextSource(write(tmp_path, "a.txt", "abc def ghi jk\n\nlm"), document="line")
     assert list(source.pieces()) == [("abc def ", False), ("ghi jk", True), ("lm", True)]
 
@@ -211,7 +212,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, document: str, endin
 def test_a_line_of_blanks_without_end_is_refused_and_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BLOCK", 8)
+    monkeypatch.setattr(characters, "BLOCK", 8)
     monkeypatch.setattr(module, "RECORD", 32)
     path = write(tmp_path, "a.txt", " " * 100 + "a")
     assert "blanks" in complaint(TextSource(path, document="line"))
@@ -225,7 +226,7 @@ def test_a_line_of_blanks_without_end_is_refused_and_not_kept(
 def test_progress_adds_up_to_the_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(module, "BLOCK", 1000)
+    monkeypatch.setattr(characters, "BLOCK", 1000)
     monkeypatch.setattr(module, "SLICE", 1000)
     # Random digits, so that the packed file has several blocks too.
     rows = [str(pow(7, 300 + i)) for i in range(100)]
@@ -320,7 +321,7 @@ def test_each_record_of_a_table_is_a_document(
 ) -> None:
     name = "table" + suffix + packed
     path = write(tmp_path, name, table(name.lower(), [*VALUES, "", " \n", "last"]))
-    monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(characters, "BLOCK", block)
     monkeypatch.setattr(module, "SLICE", 1)
     assert joined(TextSource(path, column="text")) == [*VALUES, "last"]
 
@@ -347,9 +348,9 @@ def test_a_table_needs_a_column_that_is_there(tmp_path: Path, suffix: str) -> No
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "n,t\n1,a\n\n2\n", "line 4: 1 fields, expected 2"),
-        ("a.csv", 'n,t\n1,"a\nb"\n2,c,d\n', "line 4: 3 fields, expected 2"),
-        ("a.csv", "t,n,t\n1,2,3\n", r"line 1: columns 't' are there twice"),
+        ("a.csv", "n,t\n1,a\n\n2\n", "line 4: expected 2 fields as in the header, got 1"),
+        ("a.csv", 'n,t\n1,"a\nb"\n2,c,d\n', "line 4: expected 2 fields as in the header, got 3"),
+        ("a.csv", "t,n,t\n1,2,3\n", r"line 1: columns 't' occur twice"),
         ("a.csv", 'n,t\n1,"a\n2,b\n', "line 2: unexpected end of data"),
         ("a.csv", 'n,t\n1,"a" b\n', "line 2: .*expected after"),
         ("a.csv", "n,t\n", "no text in column 't'"),
@@ -401,7 +402,7 @@ def test_parquet_without_polars_names_the_remedy(
 def test_a_record_without_end_is_refused_and_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, start: str
 ) -> None:
-    monkeypatch.setattr(module, "BLOCK", 8)
+    monkeypatch.setattr(characters, "BLOCK", 8)
     monkeypatch.setattr(module, "RECORD", 32)
     source = TextSource(write(tmp_path, name, start + "\n" + "x" * 100), column="t")
     assert "line 2 has over 32 characters" in complaint(source)
@@ -414,8 +415,8 @@ def test_a_record_without_end_is_refused_and_not_kept(
     ("name", "content", "message"),
     [
         ("a.txt", b"", "empty"),
-        ("a.txt", b" \n\t\r\n\xe2\x80\xa8", "nothing but white space"),
-        ("a.txt", codecs.BOM_UTF8, "nothing but white space"),
+        ("a.txt", b" \n\t\r\n\xe2\x80\xa8", "only white space"),
+        ("a.txt", codecs.BOM_UTF8, "only white space"),
         ("a.txt.gz", b"", "empty"),
         ("a.txt", b"text\0text", "NUL bytes"),
         ("a.txt", "text".encode("utf-16"), "NUL bytes.*utf-16"),
@@ -444,7 +445,7 @@ def test_a_damaged_gzip_file_is_refused(tmp_path: Path) -> None:
     for damaged in (whole[:-10], whole[:5], flipped, b"no gzip at all", whole + b"garbage"):
         path = tmp_path / "a.txt.gz"
         path.write_bytes(damaged)
-        assert "not a whole gzip file" in complaint(TextSource(path))
+        assert "not a complete gzip file" in complaint(TextSource(path))
 
 
 def test_a_file_that_cannot_be_opened_or_is_gone_is_refused(

@@ -25,6 +25,6 @@ def stopped_at_call(number: int, kind: type, method: str) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kind, method, stop)
-        with pytest.raises(Stopped, match="the same command goes on"):
+        with pytest.raises(Stopped, match="the same command continues"):
             yield
     assert calls == number

@@ -282,7 +282,7 @@ def test_a_language_model_is_the_start(bidirectional: bool, tmp_path: Path) -> N
         model.get_params()
         == elman.Classifier(**settings, start_from=str(tmp_path / "lm")).get_params()
     )
-    with pytest.raises(ArgumentError, match=r"hidden_size=9: .* has 8, which stays"):
+    with pytest.raises(ArgumentError, match=r"hidden_size=9: .* has hidden_size=8, which cannot"):
         elman.Classifier(start_from=str(tmp_path / "lm"), hidden_size=9).fit(texts, labels)
     ours, theirs = model.model.state_dict(), language.model.state_dict()
     fresh = {name for name in ours if "reverse" in name or name.startswith("head")}
@@ -585,7 +585,7 @@ def test_several_labels_that_training_never_saw_count_as_missed() -> None:
 
 
 def test_one_text_in_the_place_of_several_is_refused(trained: elman.Classifier) -> None:
-    with pytest.raises(ArgumentError, match="a list of texts is expected, got one"):
+    with pytest.raises(ArgumentError, match="expected a list of texts, got one"):
         trained.predict("good film")
     with pytest.raises(ArgumentError, match="half a surrogate pair"):
         trained.predict(["good \ud83d"])
@@ -684,10 +684,12 @@ def test_what_is_predicted_replaces_nothing_of_the_user(
     with pytest.raises(FolderError, match="would replace the data that are read"):
         run(data)
     for path in (out, tmp_path / "out.csv.part"):
-        with pytest.raises(ArgumentError, match="is the file for what is predicted"):
+        with pytest.raises(ArgumentError, match="is the file for the predictions"):
             run(out, rejects=path)
     (tmp_path / "out.csv.part").write_text("mine")
-    with pytest.raises(FolderError, match=r"out.csv.part: exists already and was not written by Elman"):
+    with pytest.raises(
+        FolderError, match=r"out.csv.part: exists already and was not written by Elman"
+    ):
         run(out)
     assert (tmp_path / "out.csv.part").read_text() == "mine"
     (tmp_path / "out.csv.part").unlink()
@@ -707,7 +709,7 @@ def test_what_was_noted_of_the_data_stands_in_the_report(table: Path, tmp_path: 
     assert (
         f"divided by the temperature {model.temperature:.2f}, fitted on the validation data" in page
     )
-    assert "144 texts have max_tokens=4 tokens or more" in page
+    assert "texts with max_tokens=4 tokens or more: 144" in page
 
 
 def test_bad_rows_may_be_left_out_of_a_score(trained: elman.Classifier, tmp_path: Path) -> None:

@@ -150,8 +150,8 @@ def test_weights_that_cannot_be_are_refused_without_a_manifest_too(
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ('"temperature": -Infinity', "data.temperature is no finite number"),
-        ('"temperature": 1e999', "data.temperature is no finite number"),
+        ('"temperature": -Infinity', "data.temperature is not finite"),
+        ('"temperature": 1e999', "data.temperature is not finite"),
         ('"temperature": 0', "temperature must be a positive number, got 0"),
         ('"temperature": "2"', "temperature must be a positive number, got '2'"),
         ('"temperature": 1, "classes": ["a", "a"]', "two or more different names"),
@@ -199,6 +199,27 @@ def test_a_folder_that_moves_with_its_data_still_resumes(base: Path, run: Path) 
         assert elman.Classifier.resume(target / "run", epochs=3).epochs == 3
     finally:
         (base / "hidden").rename(base / "data")
+
+
+def test_a_resume_names_files_as_the_current_folder_sees_them(
+    base: Path, copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (base / "data").rename(base / "hidden")
+    try:
+        for folder, path in ((base, "data/table.csv"), (base / "hidden", "../data/table.csv")):
+            monkeypatch.chdir(folder)
+            assert main(["resume", str(copy), "--epochs", "3"]) == 2
+            assert f"elman: {path}: is missing" in capsys.readouterr().err
+    finally:
+        (base / "hidden").rename(base / "data")
+
+
+def test_a_resume_tells_that_a_cosine_goes_over_another_number_of_epochs(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for epochs, told in (("3", 1), ("3", 0)):
+        assert main(["resume", str(copy), "--epochs", epochs]) == 0
+        assert capsys.readouterr().err.count("not that of one run with epochs=3") == told
 
 
 def test_a_resume_touches_no_file_that_a_config_names(copy: Path, tmp_path: Path) -> None:

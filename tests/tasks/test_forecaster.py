@@ -372,7 +372,7 @@ def test_conformal_quantiles_hold_where_the_network_is_too_sure() -> None:
     assert "hold on 177 windows" in model.card("run")
     plain = elman.Forecaster(**{**settings, "conformal": False}).fit(y[:600])
     assert list(plain.predict().columns()) == ["ds", "y-mean", "y-median"]
-    with pytest.raises(ArgumentError, match="the model says only the median"):
+    with pytest.raises(ArgumentError, match="the model predicts only the median"):
         plain.predict().columns([80])
 
 
@@ -696,12 +696,12 @@ def test_data_that_cannot_be_learned_from_are_named() -> None:
     model = elman.Forecaster(**{**SETTINGS, "epochs": 1}, per_series=True).fit(table())
     with pytest.raises(DataError, match="series 'new': training has not seen it, and per_series"):
         model.predict({**table(1), "unique_id": ["new"] * 120})
-    with pytest.raises(ArgumentError, match="expected a stamp every h, but the stamps are not"):
+    with pytest.raises(ArgumentError, match="expected a stamp every h, but the stamps are missing"):
         model.predict([1.0, 2.0])
 
 
 def test_a_quantile_beyond_the_levels_is_refused(trained: elman.Forecaster) -> None:
-    with pytest.raises(ArgumentError, match=r"quantile 0.01 lies outside 0.025 to 0.975"):
+    with pytest.raises(ArgumentError, match=r"quantile 0.01 is outside of 0.025 to 0.975"):
         trained.predict().columns([98])
     assert isinstance(trained.distribution, Quantiles)
 

@@ -77,7 +77,10 @@ def test_one_stop_string_is_not_taken_apart() -> None:
     [
         (elman.Forecaster(static=("zip",), categorical=("zpi",)), "column 'zpi', which is not"),
         (elman.Forecaster(past=("heat",), missing=("hea=-1",)), "expected one of y, heat, unique"),
-        (elman.Forecaster(categorical=("y",)), "categorical names 'y', which has to be numbers"),
+        (
+            elman.Forecaster(categorical=("y",)),
+            "categorical names 'y', whose values must be numbers",
+        ),
         (elman.Classifier(channels=("x",), numeric=("z",)), "numeric names the column 'z'"),
         (elman.Tagger(channels=("x",), missing=("z=-1",)), "missing names the column 'z'"),
     ],

@@ -115,8 +115,8 @@ def test_spans_are_scored_where_tags_mark_them() -> None:
     ("words", "tags", "message"),
     [
         ([["a"], ["b"]], [["X"], ["X"]], "at least 2 are needed"),
-        ([["a", "b"]], [["X"]], "row 0: 2 words and 1 tags"),
-        ([["a"], ["b"]], [["X"], ["Y"]], "2 sentences are too few to hold out"),
+        ([["a", "b"]], [["X"]], "row 0: words: 2, but tags: 1"),
+        ([["a"], ["b"]], [["X"], ["Y"]], r"too few sentences \(2\) to hold out"),
         ([], [], "has no sentence"),
     ],
 )
@@ -129,7 +129,7 @@ def test_data_that_cannot_be_learned_from_are_named(
 
 def test_a_text_in_place_of_words_is_refused() -> None:
     model = elman.Tagger(**{**SETTINGS, "epochs": 1}).fit(*sentences())
-    with pytest.raises(ArgumentError, match="a sentence is a list of words"):
+    with pytest.raises(ArgumentError, match="a sentence must be a list of words"):
         model.predict(["the cat"])
 
 

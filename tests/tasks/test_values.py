@@ -64,12 +64,21 @@ def test_labels_come_back_as_they_were_given(y: Any, given: list[Any], tmp_path:
         assert one.predict(TEXTS[:1])[0] in given  # type: ignore[union-attr]
 
 
-def test_labels_without_an_order_or_a_form_in_json_become_text_when_saved(tmp_path: Path) -> None:
+class Stars(enum.IntEnum):
+    ONE = 1
+    TWO = 2
+
+
+def test_labels_that_json_does_not_have_are_the_same_before_and_after_saving(
+    tmp_path: Path,
+) -> None:
     model = elman.Classifier(**SETTINGS).fit(TEXTS, list(Mood) * 20)
-    assert set(model.classes) == set(Mood)
+    assert model.classes == ["Mood.BAD", "Mood.GOOD"]
     model.save(tmp_path / "run")
     loaded = elman.load(tmp_path / "run")
-    assert sorted(loaded.classes) == ["Mood.BAD", "Mood.GOOD"]  # type: ignore[union-attr]
+    assert loaded.classes == model.classes  # type: ignore[union-attr]
+    assert loaded.predict(TEXTS).tolist() == model.predict(TEXTS).tolist()  # type: ignore[union-attr]
+    assert elman.Classifier(**SETTINGS).fit(TEXTS, list(Stars) * 20).classes == list(Stars)
     assert loaded.score(TEXTS, list(Mood) * 20) == model.score(TEXTS, list(Mood) * 20)  # type: ignore[union-attr]
 
 
