@@ -180,6 +180,8 @@ def learn_widening(model: Forecaster, windows: Windows, spans: Whole) -> Numbers
     found = []
     for hidden in (windows, *(windows.with_gaps(draw) for _ in range(HIDDEN))):
         seen = hidden.seen(which, origins)
+        if not seen.any():
+            continue
         quantiles = roll(model, hidden, which[seen], origins[seen], corrected=False).quantiles
         inputs = [
             hidden.cut(which[seen][at : at + ROWS], origins[seen][at : at + ROWS]).inputs

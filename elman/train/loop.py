@@ -123,7 +123,7 @@ class _Loop:
         folder: Path | None,
         journal: Journal | None,
         show: Callable[[Record], None] | None,
-        refit: Refit | None,
+        refit: Refit | None = None,
     ) -> None:
         if len(train) == 0:
             raise ArgumentError("the training text gives no batch: fewer documents than processes")

@@ -25,7 +25,7 @@ from elman.model import Loss, SequenceModel
 from elman.report.journal import Journal, read_journal
 from elman.state import named_leaves
 from elman.train.checkpoint import load_tensors, save_tensors
-from elman.train.chunks import DocumentBatches, StreamBatches
+from elman.train.chunks import DocumentBatches, Refit, StreamBatches
 from elman.train.evaluate import evaluate
 from elman.train.fabric import build_fabric
 from elman.train.loop import fit
@@ -126,8 +126,41 @@ CASES = {
     "plateau": (replace(BASE, schedule="plateau", validate_steps=2, learning_rate=0.3), {}),
     "bf16": (replace(BASE, precision="bf16"), {"dropout": 0.2}),
     "averages, accuracy": (replace(BASE, average_decay=0.9, monitor="accuracy"), {}),
+    "refit": (replace(BASE, epochs=2, accumulate=2), {}),
+    "refit, early stopping": (
+        replace(BASE, early_stopping=1, validate_steps=2, learning_rate=0.5),
+        {"dropout": 0.2},
+    ),
     "sgd, averages": (replace(BASE, optimizer="sgd", average_decay=0.5, learning_rate=1.0), {}),
 }
+
+
+def same(one: dict[str, torch.Tensor] | None, other: dict[str, torch.Tensor] | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_refit_begins_with_the_best_weights_and_returns_to_them_for_more_epochs(
+    tmp_path: Path,
+) -> None:
+    settings = replace(BASE, epochs=2)
+    alone, model = network(), network()
+    fit(alone, batches(settings), held_out(), settings)
+    refit = Refit(batches(settings), 1)
+    first = fit(model, batches(settings), held_out(), settings, folder=tmp_path, refit=refit)
+    assert same(first.validated, alone.state_dict())
+    assert not same(dict(model.state_dict()), first.validated)
+    assert same(load_tensors(tmp_path / WEIGHTS)[0], model.state_dict())
+    more = replace(settings, epochs=3)
+    again = fit(
+        network(), batches(more), held_out(), more, folder=tmp_path, resume=True, refit=refit
+    )
+    assert (again.position.epoch, again.position.refit) == (4, 2)
+    each = first.position.step // 3
+    assert again.position.step == 5 * each
+    assert again.scores is not None
+    assert again.scores["loss"] <= (first.scores or {})["loss"]
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -136,12 +169,14 @@ def test_resumed_equals_uninterrupted_bit_for_bit_from_any_step(
 ) -> None:
     monkeypatch.setattr(loop_module, "RECORD_SECONDS", 0)
     settings, options = CASES[case]
+    refit = Refit(batches(settings), 2) if case.startswith("refit") else None
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         folder.mkdir()
-    steps = fit(
-        network(**options), batches(settings), held_out(), settings, folder=whole
-    ).position.step
+    outcome = fit(
+        network(**options), batches(settings), held_out(), settings, folder=whole, refit=refit
+    )
+    steps = outcome.position.step
     assert steps >= 6
 
     seen = 0
@@ -158,14 +193,16 @@ def test_resumed_equals_uninterrupted_bit_for_bit_from_any_step(
             with Journal(parts / "run.jsonl") as journal:
                 if not (parts / CHECKPOINT).exists():
                     journal.truncate(0)
-                fit(
+                again = fit(
                     network(**options), batches(settings), held_out(), settings,
-                    folder=parts, resume=True, show=show, journal=journal,
+                    folder=parts, resume=True, show=show, journal=journal, refit=refit,
                 )  # fmt: skip
         except Killed:
             assert stop < math.inf
     assert seen >= 2 * steps - 1  # every step but the first was done twice
     assert weights(parts) == weights(whole)
+    assert same(again.validated, outcome.validated)
+    assert (refit is None) == (again.validated is None)
     assert (parts / CHECKPOINT).stat().st_size > 0
     told = [r["step"] for r in read_journal(parts / "run.jsonl") if r["event"] == "step"]
     assert told == list(range(1, steps + 1))  # the journal has every step once, in order
