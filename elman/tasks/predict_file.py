@@ -24,6 +24,7 @@ from elman.read.sentences import Sentences, split_words
 from elman.report.progress import reading_bar
 from elman.tasks.classifier import Classifier
 from elman.tasks.labelled_data import join_labels, shown_label
+from elman.tasks.parts import LOG
 from elman.tasks.tagger import Tagger
 from elman.tasks.translator import Translator
 
@@ -69,7 +70,9 @@ def predict_file(
     if rejects is not None and rejects.resolve() in ours:
         raise ArgumentError(f"{rejects}: is the file for what is predicted; name another one")
     if part.exists() and not about.exists():
-        raise FolderError(f"{part}: exists already and was not written by Elman; name another file for out")
+        raise FolderError(
+            f"{part}: exists already and was not written by Elman; name another file for out"
+        )
     facts = {"model": _identity(model), "data": job.rows.fingerprint(), "search": repr(search)}
     try:
         goes_on = part.exists() and _same(about, facts)
@@ -79,6 +82,8 @@ def predict_file(
         if not done:
             about.write_text(json.dumps(facts))
             part.write_bytes(job.header(kind))
+        for message in job.rows.notes:
+            LOG.info(message)
         with part.open("ab") as file, Rejects(rejects, sources=job.rows.files) as bad:
             count = _go_through(job, file, bad, done, kind, show=show)
         part.replace(out)

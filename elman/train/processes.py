@@ -94,7 +94,9 @@ class Others:
         until = time.monotonic() + 1  # the exit code can arrive late
         while (lost := self._lost()) is None and time.monotonic() < until:
             time.sleep(0.05)
-        remedy = "start again" if self.folder is None else f"continue with: elman resume {self.folder}"
+        remedy = (
+            "start again" if self.folder is None else f"continue with: elman resume {self.folder}"
+        )
         return f"{lost or 'another process of the run has ended'}; {remedy}"
 
     def _lost(self) -> str | None:

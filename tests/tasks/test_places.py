@@ -342,7 +342,7 @@ def test_scenes_that_cannot_be_are_named(trained: elman.Forecaster) -> None:
     with pytest.raises(DataError, match="hold_out=series needs two series or more"):
         elman.Forecaster(**SETTINGS).fit(circles(1))
     live = trained.stream("0-0")
-    with pytest.raises(ArgumentError, match="this model sees no neighbours"):
+    with pytest.raises(ArgumentError, match="this model has no neighbours"):
         live.push((0.0, 0.0), {"a": (1.0, 2.0)})
     seeing = elman.Forecaster(**settings).fit(data).stream("0-0")
     for others in ([(1.0, 2.0)], {"0-0": (1.0, 2.0)}):

@@ -331,7 +331,7 @@ def test_what_is_not_of_the_training_is_refused() -> None:
     for bad in ([1.0], [1, 2, 3], ["a", "b"], [np.inf, 0], {"z": 1}):
         with pytest.raises(ArgumentError, match=r"channels are 0, 1|a step has 2 finite"):
             live.push(bad)
-    with pytest.raises(ArgumentError, match="at must be None: training had no stamps"):
+    with pytest.raises(ArgumentError, match="at must be None: the training data had no timestamps"):
         live.push([1, 2], at=3.0)
     words = elman.Classifier(**{**SETTINGS, "epochs": 1}).fit(["a b", "c d"] * 20, [0, 1] * 20)
     with pytest.raises(ArgumentError, match="stream takes steps of recordings"):
@@ -346,7 +346,7 @@ def test_moments_must_go_on() -> None:
     live = model.stream()
     live.push([1, 2], at=10.0)
     for at, said in (
-        (9.0, "in the past"), ("2024-01-01", "like the first"), (1e9, "begin a new"),
+        (9.0, "before the previous"), ("2024-01-01", "the form of the first"), (1e9, "begin a new"),
         ("yesterday", "a date, or seconds"), (np.nan, "a date, or seconds"),
     ):  # fmt: skip
         with pytest.raises(ArgumentError, match=said):
