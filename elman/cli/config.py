@@ -70,7 +70,7 @@ def _read_settings(given: str) -> cyclopts.config.Dict:
     for name, value in settings.items():
         several = isinstance(value, list) and name.replace("-", "_") in LISTS
         if isinstance(value, list | dict) and not several:
-            raise DataError(f"{path}: {name} must be one value, got {value}")
+            raise DataError(f"{path}: {name!r} must be one value, got {value}")
     return cyclopts.config.Dict(settings, source=str(path), use_commands_as_keys=False)
 
 
@@ -118,7 +118,7 @@ def name_flags(message: str) -> str:
 
     message = re.sub(rf"{outside}([a-z]\w*)=([\w.+-]*\w)", with_value, message)
     message = re.sub(rf"{outside}[a-z]+_\w+\b(?![/'\"=]|\.\w)", alone, message)
-    return re.sub(r"^[a-z]+(?= must )", first, message)
+    return re.sub(r"^[a-z]+(?= (?:must|needs) )", first, message)
 
 
 def _flag(name: str) -> str:

@@ -103,10 +103,10 @@ def _print_scores(scores: Mapping[str, Mapping[str, Any]]) -> None:
     widths = [max(10, len(name) + 2) for name in names]
     first = max(map(len, scores)) + 2
     show(" " * first + "".join(f"{n:>{w}s}" for n, w in zip(names, widths, strict=True)))
-    for model, row in scores.items():
-        cells = (shown(name, row[name]) if name in row else "" for name in names)
+    for name, row in scores.items():
+        cells = (shown(key, row[key]) if key in row else "" for key in names)
         line = "".join(f"{cell:>{w}s}" for cell, w in zip(cells, widths, strict=True))
-        show(f"{model:{first}s}{line}")
+        show(f"{name:{first}s}{line}")
     model, *others = ({"name": name, "all": row} for name, row in scores.items())
     for one in compare({"model": model, "others": others}, "all"):
         show(str(one))

@@ -159,9 +159,10 @@ def _predict_text(run: Path, text: str, k: int | None, flags: SearchFlags) -> No
             p = model.predict_proba([text])[0]
             for n in sorted(range(len(p)), key=lambda n: -p[n])[: k or 5]:
                 show(f"{p[n]:7.2%}  {model.classes[n]}")
-        case Translator() if search is None:
-            show(model.predict([text])[0])
         case Translator():
+            if search is None:
+                show(model.predict([text])[0])
+                return
             for translation, log_p in model.n_best([text], search)[0]:
                 show(f"{log_p:8.2f}  {translation}" if k is not None else translation)
         case LanguageModel():

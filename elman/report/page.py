@@ -128,7 +128,7 @@ def _page(records: Sequence[Record], metrics: Record) -> str:
 
 def _course(records: Sequence[Record], kept: Record) -> str:
     last = _last(records, "start", "resume", "end")
-    course = "still running, or killed: the journal has no end" if last else "not started yet"
+    course = "still running or killed: the journal has no end" if last else "not started yet"
     if last.get("event") == "end":
         course = end_line(last, kept)
     resumes = [f"{step:,.0f}" for step in curve(records, "resume", "step")[1]]
@@ -234,7 +234,7 @@ def _forecasts(found: Mapping[str, Any]) -> str:
             wanted = [100 * level for level in levels]
             charts.append(chart(
                 "Coverage", ("level (%)", "numbers below (%)"),
-                [Curve(wanted, below, BLUE, "actual", 3), Curve(wanted, wanted, QUIET, "ideal")],
+                [Curve(wanted, below, BLUE, "model", 3), Curve(wanted, wanted, QUIET, "ideal")],
             ))  # fmt: skip
     return f'<div class="charts">\n{"".join(charts)}</div>' if any(charts) else ""
 

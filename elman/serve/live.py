@@ -87,7 +87,7 @@ class LiveText:
         """Draw the next token, read it, and return its text.
 
         Raises:
-            ArgumentError: sampling has a repetition penalty, but a stream does not store its tokens.
+            ArgumentError: sampling has a repetition penalty; a stream does not store tokens.
         """
         if sampling is not None and sampling.repetition_penalty != 1:
             raise ArgumentError(

@@ -30,6 +30,7 @@ from elman.read.recordings import Recording
 from elman.read.stamps import parse_seconds
 from elman.recur.stack import Stack
 from elman.recur.stream import Stream
+from elman.report.terminal import counted
 from elman.state import State
 
 Result = TypeVar("Result")
@@ -151,8 +152,8 @@ class _Live(Generic[Result]):
             row = np.zeros(0)
         if row.shape != (len(names),) or np.isinf(row).any():
             raise ArgumentError(
-                f"a step must have {len(names)} finite numbers, or NaN, for {', '.join(names)}; got "
-                f"{values!r}"
+                f"a step must have {counted(len(names), 'finite numbers')} or NaN, for "
+                f"{', '.join(names)}; got {values!r}"
             )
         return row
 

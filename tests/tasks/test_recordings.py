@@ -325,11 +325,11 @@ def test_what_is_not_of_the_training_is_refused() -> None:
         model.evaluate(arrays)
     with pytest.raises(ArgumentError, match="this classifier reads recordings: it has no voc"):
         _ = model.vocabulary
-    with pytest.raises(ArgumentError, match="static columns are none, got age"):
+    with pytest.raises(ArgumentError, match="static columns must be none, got age"):
         model.stream(age=3)
     live = model.stream()
     for bad in ([1.0], [1, 2, 3], ["a", "b"], [np.inf, 0], {"z": 1}):
-        with pytest.raises(ArgumentError, match=r"channels are 0, 1|a step has 2 finite"):
+        with pytest.raises(ArgumentError, match=r"channels must be 0, 1|a step must have 2 finite"):
             live.push(bad)
     with pytest.raises(ArgumentError, match="at must be None: the training data had no timestamps"):
         live.push([1, 2], at=3.0)
@@ -356,7 +356,7 @@ def test_moments_must_go_on() -> None:
     with pytest.raises(ArgumentError, match="a date, or seconds"):
         live.push([1, 2], at=np.nan)
     first = live.push([1, 2], at="00:10")  # minutes, as training may have them
-    with pytest.raises(ArgumentError, match="a step has 2 finite numbers"):
+    with pytest.raises(ArgumentError, match="a step must have 2 finite numbers"):
         live.push([[1, 2]], at="00:11")
     live.restart()
     assert live.push([1, 2], at=datetime(2024, 1, 1)) == first
