@@ -247,7 +247,7 @@ def _print_model(run: Path) -> None:
     settings = task_of(run)._from_config(config, run)
     check_folder(run, checkpoint=True)
     metrics = read_json(run / METRICS, finite=False) if (run / METRICS).exists() else None
-    show(f"{run}: a {config['task']}, written by Elman {config['elman']}")
+    show(f"{run}: a {config['task']} by Elman {config['elman']}")
     show(f"data   {config['data'].get('name', 'texts in memory')}")
     state = "trained" if metrics is not None else "in training, or stopped (see elman resume)"
     show(f"state  {state}")

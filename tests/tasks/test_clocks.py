@@ -333,7 +333,7 @@ def test_the_zone_and_closed_times_are_flags(
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
     command = ["train", "forecaster", str(path), "--out", run, *flags]
     assert main(command) == 2
-    assert "set it, such as zone=Europe/Berlin (--zone)" in capsys.readouterr().err
+    assert "set it, such as --zone Europe/Berlin" in capsys.readouterr().err
     assert main([*command, "--zone", "Europe/Berlin"]) == 0
     assert "closed times, which never occur and are skipped: Sunday" in capsys.readouterr().err
     assert main(["predict", run, "--out", out]) == 0

@@ -465,12 +465,12 @@ def test_the_command_line_trains_scores_labels_and_finds_events(
     assert main(["predict", run, "--file", data, "--out", str(out)]) == 2
     assert "exists already" in capsys.readouterr().err
     assert main(["predict", run, "--file", data]) == 0
-    assert "12 rows more" in capsys.readouterr().out
+    assert "12 more rows" in capsys.readouterr().out
     for wrong, message in (
         (["predict", run, "text"], "reads recordings; give a table"),
         (["predict", run, "--file", data, "--events"], "events are what a tagger finds"),
-        (["predict", run, "--file", data, "--on", "0.9"], "on, off and shortest are for --events"),
-        (["predict", run, "--file", data, "--k", "3", "--out", f"{run}.csv"], "it takes --file"),
+        (["predict", run, "--file", data, "--on", "0.9"], "shortest are for --events"),
+        (["predict", run, "--file", data, "--k", "3", "--out", f"{run}.csv"], "give a table of them with --file"),
         (["predict", run, "--file", data, "--out", data, "--overwrite"], "would replace the data"),
         (["train", "classifier", data, known, "--out", str(tmp_path / "b")], "by channels, or"),
         (["train", "classifier", data, known, "--channels", "z", "--out", str(tmp_path / "b")],
