@@ -31,7 +31,7 @@ Overwrite = Annotated[
 ]
 SkipBadRows = Annotated[
     Path | None,
-    Parameter(help="Skip rows that cannot be read, and write them with the reason to this CSV."),
+    Parameter(help="Skip rows that cannot be read; write them and the reasons to this CSV file."),
 ]
 AsJson = Annotated[
     bool, Parameter(name="--json", negative="", help="Print the scores as JSON, for scripts.")

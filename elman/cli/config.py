@@ -38,8 +38,8 @@ FLAGS = {
         for field in fields(kind)
     ),
 }  # fmt: skip
-POSITIONAL = {"text", "labels", "targets"}  # names that are also those of arguments without a flag
-COLUMNS = {"unique_id"}  # names that a message can mean as those of columns
+POSITIONAL = {"text", "labels", "targets"}  # also names of arguments without a flag
+COLUMNS = {"unique_id"}  # also names of columns in messages
 
 
 def use_config(arguments: list[str]) -> None:

@@ -18,7 +18,7 @@ from elman.tasks import Forecaster, load, task_of
 
 @dataclass(kw_only=True)
 class ForecastFlags:
-    """What to write for a forecast."""
+    """The flags of `elman predict` for forecasts."""
 
     level: tuple[float, ...] = ()
     """Intervals that contain the number with this probability, in percent. Without it 80 and 95."""

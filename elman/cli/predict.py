@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class SearchFlags:
-    """The settings of a beam search."""
+    """The flags of `elman predict` for a beam search."""
 
     beam: int | None = None
     """Sequences that are kept at a time; 1 is greedy. None for 5, or k if it is larger."""
@@ -105,17 +105,12 @@ def predict(
         print_forecasts(run, file, out, forecast, overwrite=overwrite)
     elif reads_recordings(run):
         if text is not None or file is None or k is not None or skip_bad_rows is not None:
-            raise ArgumentError(
-                f"{run}: reads recordings; give a table of them with --file, and --spans, --events "
-                "or --out"
-            )
+            raise ArgumentError(f"{run}: reads recordings; give a table of them with --file")
         print_recordings(run, file, recorded, out, overwrite=overwrite)
     elif text is not None and file is None and out is None:
         _predict_text(run, text, k, search)
     elif text is None and file is not None and out is not None:
-        if k is not None:
-            raise ArgumentError("k is for a TEXT; for a --file the best of each row is written")
-        _predict_file(run, file, out, search, overwrite=overwrite, skip_bad_rows=skip_bad_rows)
+        _predict_file(run, file, out, k, search, overwrite=overwrite, skip_bad_rows=skip_bad_rows)
     else:
         raise ArgumentError("predict takes a TEXT, or --file and --out")
 
@@ -172,12 +167,14 @@ def _predict_text(run: Path, text: str, k: int | None, flags: SearchFlags) -> No
 
 
 def _predict_file(
-    run: Path, file: Path, out: Path, flags: SearchFlags, *, overwrite: bool,
+    run: Path, file: Path, out: Path, k: int | None, flags: SearchFlags, *, overwrite: bool,
     skip_bad_rows: Path | None,
 ) -> None:  # fmt: skip
     """Write the predictions for every row of a file."""
     from elman.tasks.predict_file import predict_file
 
+    if k is not None:
+        raise ArgumentError("k is for a TEXT; for a --file the best of each row is written")
     search = flags.search(None)
     model = load(run)
     if not isinstance(model, Classifier | Tagger | Translator):

@@ -18,7 +18,7 @@ from elman.tasks.folder import read_config
 
 @dataclass(kw_only=True)
 class RecordingFlags:
-    """What to predict for recordings."""
+    """The flags of `elman predict` for recordings."""
 
     spans: Path | None = None
     """A table of spans (unique_id, start, end) to predict for, instead of entire recordings; or a

@@ -29,7 +29,7 @@ LENGTH = 100  # tokens of a continuation
 
 @dataclass(kw_only=True)
 class SamplingFlags:
-    """How words are drawn."""
+    """The settings for drawing words."""
 
     temperature: float = 1.0
     """Below 1, likely words are preferred; 0 always takes the likeliest word."""

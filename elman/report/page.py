@@ -161,8 +161,8 @@ def _scores(metrics: Record, unit: str) -> str:
             title = f"{part.capitalize()} data"
             tables.append({"title": title, "columns": list(models), "rows": rows})
     notes = metrics.get("notes")
-    told = [*signatures, *(notes if isinstance(notes, list) else [])]
-    return _tables(tables, kind="scores") + "".join(_line(text, "facts") for text in told)
+    lines = [*signatures, *(notes if isinstance(notes, list) else [])]
+    return _tables(tables, kind="scores") + "".join(_line(text, "facts") for text in lines)
 
 
 def _tables(tables: object, *, kind: str = "") -> str:

@@ -145,7 +145,7 @@ def conclude(metrics: Metrics) -> str:
         return "The model was not evaluated, so there is nothing to compare."
     if baselines_of(metrics):
         return "The model and its baselines share no score, so they cannot be compared."
-    return "There is no baseline, so the scores alone do not say whether the model is good."
+    return "There is no baseline, so the scores alone do not show whether the model is good."
 
 
 def _sentence(one: Comparison, part: str) -> str:

@@ -336,8 +336,8 @@ class _Stream:
         last = np.zeros(len(low), dtype=np.int64)
         for row, (begin, end) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
             if begin < end:
-                first, behind = np.searchsorted(self.starts, [begin, end]).tolist()
-                inside = self.starts[first:behind].tolist()
+                first, after = np.searchsorted(self.starts, [begin, end]).tolist()
+                inside = self.starts[first:after].tolist()
                 fresh = inside[:1] == [begin]
                 borders = [begin, *inside[fresh:], end]
                 for i, (a, b) in enumerate(itertools.pairwise(borders)):
@@ -357,9 +357,9 @@ class _Stream:
     def _rectangle(self, low: NDArray[np.int64], steps: int) -> Chunk | None:
         """Return the chunk in one piece if no document begins inside a row."""
         first = np.searchsorted(self.starts, low)
-        behind = np.searchsorted(self.starts, low + steps)
+        after = np.searchsorted(self.starts, low + steps)
         fresh = self.starts[np.minimum(first, len(self.starts) - 1)] == low
-        if bool((behind - first > fresh).any()):
+        if bool((after - first > fresh).any()):
             return None
         place = low[:, None] + np.arange(steps)
         inputs = self.corpus.tokens[place - 1].astype(np.int64)
