@@ -75,7 +75,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "allocate" not in str(error):
             raise
-        reason = f"not enough memory ({error}); lower hidden_size, batch_size or bptt"
+        reason = f"not enough memory ({error}); lower --hidden-size, --batch-size or --bptt"
         return _refuse(reason, error, debug)
     return 0
 

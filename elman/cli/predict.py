@@ -122,10 +122,11 @@ def _check_flags(
     """Raise an ArgumentError for a flag of another task."""
     name = f"{run}: holds a {task.task}"
     if forecast != ForecastFlags() and not issubclass(task, Forecaster):
-        raise ArgumentError(f"{name}; level and futures are for a forecaster")
+        raise ArgumentError(f"{name}; --level and --futures are for a forecaster")
     if search != SearchFlags() and not issubclass(task, Translator):
         raise ArgumentError(
-            f"{name}; beam, length_penalty, coverage_penalty and no_repeat are for a translator"
+            f"{name}; --beam, --length-penalty, --coverage-penalty and --no-repeat are for a "
+            "translator"
         )
     if recorded != RecordingFlags() and not reads_recordings(run):
         raise ArgumentError(
@@ -146,7 +147,7 @@ def _predict_text(run: Path, text: str, k: int | None, flags: SearchFlags) -> No
     match model:
         case Tagger():
             if k is not None:
-                raise ArgumentError("k is not for a tagger, which predicts one tag for each word")
+                raise ArgumentError("--k is not for a tagger, which predicts one tag for each word")
             words = text.split()
             for word, tag in zip(words, model.predict([words])[0], strict=True):
                 show(f"{tag:8s} {word}")
@@ -174,7 +175,7 @@ def _predict_file(
     from elman.tasks.predict_file import predict_file
 
     if k is not None:
-        raise ArgumentError("k is for a TEXT; for a --file the best of each row is written")
+        raise ArgumentError("--k is for a TEXT; for a --file the best of each row is written")
     search = flags.search(None)
     model = load(run)
     if not isinstance(model, Classifier | Tagger | Translator):

@@ -37,7 +37,7 @@ class RecordingFlags:
         """The settings of events; None if no events are wanted."""
         if not self.events:
             if self != RecordingFlags(spans=self.spans):
-                raise ArgumentError("on, off and shortest are for --events")
+                raise ArgumentError("--on, --off and --shortest are for --events")
             return None
         return {"on": self.on, "off": self.off, "shortest": self.shortest}
 

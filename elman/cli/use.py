@@ -86,7 +86,7 @@ def generate(
     check_unicode(text)
     if isinstance(model, Translator):
         if stop or max_new_tokens != LENGTH:
-            raise ArgumentError("max_new_tokens and stop are for a language model")
+            raise ArgumentError("--max-new-tokens and --stop are for a language model")
         for number in range(samples):
             show(model.predict([text], sampling=sampling, seed=seed + number)[0])
         return
@@ -138,7 +138,7 @@ def chat(
     from elman.decode.sample import Sampling
 
     if (top_k, top_p) != (None, None) and not temperature:
-        raise ArgumentError("top_k and top_p draw answers: set temperature, for example 0.8")
+        raise ArgumentError("--top-k and --top-p draw answers: set --temperature, for example 0.8")
     model = load(run)
     if not isinstance(model, Translator):
         raise ArgumentError(f"{run}: holds a {model.task}, which has no conversations")

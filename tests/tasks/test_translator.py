@@ -452,9 +452,9 @@ def test_unknown_characters_are_put_back_without_spaces(trained: elman.Translato
     [
         (["predict", "RUN", "one", "--beam", "0"], "--beam must be at least 1, got 0"),
         (["predict", "RUN", "one", "--k", "9", "--beam", "2"], "n_best must be in 1..beam=2"),
-        (["predict", "RUN", "--file", "a", "--out", "b", "--k", "3"], "k is for a TEXT"),
-        (["generate", "RUN", "one", "--stop", "x"], "--max-new-tokens and stop are for a language"),
-        (["chat", "RUN", "--top-k", "3"], "--top-k and --top-p draw answers: set temperature"),
+        (["predict", "RUN", "--file", "a", "--out", "b", "--k", "3"], "--k is for a TEXT"),
+        (["generate", "RUN", "one", "--stop", "x"], "--max-new-tokens and --stop are for a language"),
+        (["chat", "RUN", "--top-k", "3"], "--top-k and --top-p draw answers: set --temperature"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(
