@@ -94,6 +94,12 @@ def in_float32(state: Leaves, weights: Constants) -> tuple[Leaves, Constants]:
     return tuple(leaf.float() for leaf in state), Constants(weights.ih, *rest)  # type: ignore[arg-type]
 
 
+def check_matrix(hh: Tensor) -> None:
+    """Raise a TensorError unless W_hh has two dimensions."""
+    if hh.dim() != 2:
+        raise TensorError(f"weight_hh must be a matrix, got shape {tuple(hh.shape)}")
+
+
 def with_one_bias(weights: Constants) -> Constants:
     """Replace the two biases by their sum, for gates that use only the sum."""
     if weights.bias_ih is None or weights.bias is None:

@@ -22,7 +22,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from elman.errors import TensorError
 from elman.kernels import native
 from elman.kernels.cells import (
     CELLS,
@@ -31,6 +30,7 @@ from elman.kernels.cells import (
     Constants,
     Leaves,
     Run,
+    check_matrix,
     in_float32,
     is_separate,
     sizes,
@@ -95,8 +95,7 @@ class _Call:
         assert native is not None
         if run.bf16:
             state, weights = in_float32(state, weights)
-        if weights.hh.dim() != 2:
-            raise TensorError(f"weight_hh must be a matrix, got shape {tuple(weights.hh.shape)}")
+        check_matrix(weights.hh)
         self.rows, self.width = state[0].shape[-2], weights.hh.shape[1]
         self.gates, self.hidden = sizes(run.cell, weights.hh)
         self.projects = weights.hr is not None and run.cell not in LATE
