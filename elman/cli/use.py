@@ -198,8 +198,9 @@ def evaluate(
         _print_perplexity(scores)
     else:
         for name, value in scores.items():
-            number = f"{value:,}" if isinstance(value, int) else figure(value)
-            show(f"{name:22s} {value if isinstance(value, str) else f'{number:>10s}'}")
+            if not isinstance(value, str):
+                value = f"{f'{value:,}' if isinstance(value, int) else figure(value):>10s}"
+            show(f"{name:22s} {value}")
 
 
 def _print_perplexity(scores: Mapping[str, Any]) -> None:
