@@ -208,7 +208,7 @@ def test_debug_shows_the_traceback_of_a_bad_flag(book: Path, tmp_path: Path) -> 
         ("predict", "RUN"),
         ("predict run", "there is no such folder"),
         ("predict run the cat", "'cat'; put quotes around"),
-        ("evaluate run", "DATA"),
+        ("evaluate run", "TEXT"),
         ("resume", "RUN"),
         ("generate", "RUN"),
         ("info --json", "--json"),

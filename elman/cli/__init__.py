@@ -19,7 +19,7 @@ from pathlib import Path
 
 import cyclopts
 
-from elman.cli import forecast, predict, train, use  # noqa: F401 - they add their commands
+from elman.cli import forecast, train, use  # noqa: F401 - they add their commands
 from elman.cli.app import app, help_console
 from elman.cli.config import name_flags, spread_sizes, use_config
 from elman.errors import ElmanError, Stopped

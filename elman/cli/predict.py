@@ -61,13 +61,13 @@ def predict(
     /,
     *,
     k: int | None = None,
+    search: Annotated[SearchFlags, TRANSLATORS] = SearchFlags(),  # noqa: B008
+    forecast: Annotated[ForecastFlags, FORECASTERS] = ForecastFlags(),  # noqa: B008
     file: Path | None = None,
+    recorded: Annotated[RecordingFlags, RECORDINGS] = RecordingFlags(),  # noqa: B008
     out: Path | None = None,
     overwrite: Overwrite = False,
     skip_bad_rows: SkipBadRows = None,
-    search: Annotated[SearchFlags, TRANSLATORS] = SearchFlags(),  # noqa: B008
-    forecast: Annotated[ForecastFlags, FORECASTERS] = ForecastFlags(),  # noqa: B008
-    recorded: Annotated[RecordingFlags, RECORDINGS] = RecordingFlags(),  # noqa: B008
 ) -> None:
     """Predict the next words, labels, tags, a translation or a forecast.
 

@@ -160,7 +160,7 @@ def chat(
 @app.command
 def evaluate(
     run: RunFolder,
-    data: Path,
+    text: Path,
     labels: Path | None = None,
     /,
     *,
@@ -171,7 +171,7 @@ def evaluate(
 
     Parameters
     ----------
-    data
+    text
         Data in the same form as the training data.
     labels
         For a file with one text per line: the file with its labels, tags or targets.
@@ -185,11 +185,11 @@ def evaluate(
         raise ArgumentError(f"{run}: a language model is scored on all of a text")
     with notes_shown():
         if isinstance(model, LanguageModel):
-            scores = model.evaluate(data)
+            scores = model.evaluate(text)
         elif isinstance(model, Forecaster):
-            scores = model.evaluate(data, skip_bad_rows=skip_bad_rows)
+            scores = model.evaluate(text, skip_bad_rows=skip_bad_rows)
         else:
-            scores = model.evaluate(data, labels, skip_bad_rows=skip_bad_rows)
+            scores = model.evaluate(text, labels, skip_bad_rows=skip_bad_rows)
     if isinstance(model, Translator):
         print_notes(missing_scores(model.kind))
     if as_json:
