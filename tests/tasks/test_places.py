@@ -346,7 +346,7 @@ def test_scenes_that_cannot_be_are_named(trained: elman.Forecaster) -> None:
         live.push((0.0, 0.0), {"a": (1.0, 2.0)})
     seeing = elman.Forecaster(**settings).fit(data).stream("0-0")
     for others in ([(1.0, 2.0)], {"0-0": (1.0, 2.0)}):
-        with pytest.raises(ArgumentError, match="others must be places by the names of others"):
+        with pytest.raises(ArgumentError, match="others must be a dict of places by name"):
             seeing.push((0.0, 0.0), others)  # type: ignore[arg-type]
     assert np.isfinite(seeing.push(None).mean).all()
     alone = {name: values[:1] for name, values in data.items()}
