@@ -85,7 +85,7 @@ def test_settings_of_many_brackets_are_refused(
     (tmp_path / "a.yaml").write_text("[" * 1100)
     arguments = ["data.csv", "--out", "runs/a", "--config", str(tmp_path / "a.yaml")]
     assert main(["train", "classifier", *arguments]) == 2
-    assert "a.yaml: brackets in too many levels" in capsys.readouterr().err
+    assert "a.yaml: too many nested brackets" in capsys.readouterr().err
 
 
 def test_a_model_folder_of_many_brackets_is_damaged(tmp_path: Path) -> None:

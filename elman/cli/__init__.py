@@ -1,8 +1,10 @@
 """The command line: `elman train|resume|predict|generate|chat|evaluate|backtest|info`.
 
-    app.py      the program             train.py    train and resume
-    config.py   --config                use.py      predict, generate, chat, evaluate, info
-    show.py     scores                  forecast.py backtest, and predict of a forecaster
+    app.py      the program                 train.py        train and resume
+    config.py   --config, names of flags    predict.py      predict: texts and files of them
+    show.py     scores, notes, tables       forecast.py     predict of forecasters, backtest
+    use.py      generate, chat,             recordings.py   predict of recordings
+                evaluate, info
 
 Nothing heavy is imported before a command runs.
 """
@@ -19,23 +21,31 @@ import cyclopts
 
 from elman.cli import forecast, train, use  # noqa: F401 - they add their commands
 from elman.cli.app import app, help_console
-from elman.cli.config import spread_sizes, use_config
+from elman.cli.config import name_flags, spread_sizes, use_config
 from elman.errors import ElmanError, Stopped
-from elman.report.terminal import discard_output, prepare_streams, tell
+from elman.report.terminal import arguments_renamed, discard_output, prepare_streams, tell
 from elman.train.processes import is_first, speaks
 
 __all__ = ["app", "main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; 0 if it went well, 2 after bad input, 128 + n after a signal n."""
+    """Run a command, and return its exit code.
+
+    The code is 0 after success, 2 after bad input and 128 + n after a signal n.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     if debug:
         arguments.remove("--debug")
     prepare_streams()
-    if not is_first():  # of several processes of a run
+    if not is_first():  # the first process of a run prints for all
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
+    with arguments_renamed(name_flags):
+        return _run(arguments, debug=debug)
+
+
+def _run(arguments: list[str], *, debug: bool) -> int:
     try:
         use_config(arguments)
         app(
@@ -45,8 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
     except cyclopts.UnusedCliTokensError as error:
         words = " ".join(error.unused_tokens or ())
         return _refuse(
-            f"too much: {words!r}; put quotes around a text of several words, and give a flag of "
-            "several values once for each",
+            f"unexpected: {words!r}; put quotes around a text of several words, and repeat a flag "
+            "for each of its values",
             error, debug,
         )  # fmt: skip
     except (cyclopts.CycloptsError, ElmanError) as error:
@@ -58,14 +68,14 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        discard_output()  # whoever read it has gone
+        discard_output()  # the reader has closed the pipe
         return 0
     except OSError as error:
         return _refuse(str(error), error, debug)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "allocate" not in str(error):
             raise
-        reason = f"not enough memory ({error}); lower hidden_size, batch_size or bptt"
+        reason = f"not enough memory ({error}); lower --hidden-size, --batch-size or --bptt"
         return _refuse(reason, error, debug)
     return 0
 
@@ -73,6 +83,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _refuse(message: str, error: BaseException, debug: bool) -> int:
     if debug:
         raise error
-    if speaks():  # a value that fills the screen is cut: the line is to be read
+    if speaks():  # a very long value is cut, so that the line stays readable
         tell(re.sub(r"(\S{200})\S{100,}", r"\1...", " ".join(message.split())))
     return 2

@@ -1,9 +1,13 @@
-"""The program and its groups of commands; nothing heavy is imported."""
+"""The program, its groups of commands, and the flags that several commands share.
+
+Nothing heavy is imported.
+"""
 
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Group, Parameter
 from cyclopts.help import DefaultFormatter
@@ -17,16 +21,33 @@ if TYPE_CHECKING:
 NARROWEST = 40  # columns in which the frames of a help page fit
 SETTINGS = Group(
     "Settings",
-    help='Also by --config FILE.yaml, a line each: "hidden_size: 512". Where None is a choice, '
-    'give it by --no-NAME, or by "NAME: null" in the file.',
+    help='A file given by --config can also set them, one per line, such as "hidden_size: 512". '
+    'To set None, use --no-NAME, or "NAME: null" in the file.',
 )
+
+RunFolder = Annotated[Path, Parameter(help="Folder of the model.")]
+Overwrite = Annotated[
+    bool, Parameter(negative="", help="Replace the output file if it exists already.")
+]
+SkipBadRows = Annotated[
+    Path | None,
+    Parameter(help="Skip rows that cannot be read; write them and the reasons to this CSV file."),
+]
+AsJson = Annotated[
+    bool, Parameter(name="--json", negative="", help="Print the scores as JSON, for scripts.")
+]
+TopK = Annotated[int | None, Parameter(help="Draw only from the k likeliest words.")]
+TopP = Annotated[
+    float | None,
+    Parameter(help="Draw only from the likeliest words that together reach this probability."),
+]
 
 
 class Paragraphs(DefaultFormatter):
-    """Panels of help, in which a text that stands on several lines is a paragraph."""
+    """Format the panels of help, and join a text of several lines to a paragraph."""
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-        """Show a panel."""
+        """Print a panel."""
         from rich.text import Text
 
         for entry in panel.entries:
@@ -39,21 +60,21 @@ class Paragraphs(DefaultFormatter):
 app = App(
     name="elman",
     version=elman.__version__,
-    help="Recurrent sequence models: train on a file, see how good it is, use it.",
+    help="Recurrent sequence models: train on a file, evaluate the model, and use it.",
     help_epilogue="Start with: elman train language-model book.txt --out runs/book\n\n"
-    "With --debug an error shows where in the program it arose.",
+    "With --debug, an error is shown with its traceback.",
     help_format="plaintext",  # markdown would swallow <unk>
     help_formatter=Paragraphs(),
     default_parameter=Parameter(negative_iterable=()),
     result_action="return_value",
-    suppress_keyboard_interrupt=False,  # main says how to go on
+    suppress_keyboard_interrupt=False,  # main prints how to resume
 )
 train = App(name="train", help="Train a model.")
 app.command(train)
 
 
 def help_console() -> Console:
-    """Where help is shown; a broken pipe raises, and narrow terminals wrap wider lines."""
+    """Return a console for help: a broken pipe raises, and narrow terminals wrap wider lines."""
     from rich.console import Console
 
     class Page(Console):

@@ -1,10 +1,25 @@
-"""Settings from a YAML file named by --config, and flags as people write them."""
+"""Settings from a YAML file, and the names of flags in commands and in messages."""
 
 from __future__ import annotations
+
+import re
+from dataclasses import fields
 
 import cyclopts
 
 from elman.cli.app import train
+from elman.cli.forecast import ForecastFlags
+from elman.cli.predict import SearchFlags
+from elman.cli.recordings import RecordingFlags
+from elman.cli.train import (
+    ClassifierFlags,
+    ForecasterFlags,
+    LanguageModelFlags,
+    Run,
+    TaggerFlags,
+    TranslatorFlags,
+)
+from elman.cli.use import SamplingFlags
 from elman.errors import DataError
 from elman.read.files import path_of
 
@@ -12,10 +27,23 @@ LISTS = (
     "hidden_size", "channels", "static", "targets", "past", "future", "lags", "quantiles",
     "missing", "categorical", "numeric",
 )  # fmt: skip
+FLAGS = {
+    "k", "seed", "samples", "stop", "max_new_tokens", "file", "cuts", "stride",
+    *(
+        field.name
+        for kind in (
+            LanguageModelFlags, ClassifierFlags, TaggerFlags, TranslatorFlags, ForecasterFlags,
+            Run, SearchFlags, ForecastFlags, RecordingFlags, SamplingFlags,
+        )
+        for field in fields(kind)
+    ),
+}  # fmt: skip
+POSITIONAL = {"text", "labels", "targets"}  # also names of arguments without a flag
+COLUMNS = {"unique_id"}  # also names of columns in messages
 
 
 def use_config(arguments: list[str]) -> None:
-    """Let a YAML file named by --config give flags that the command line leaves out."""
+    """Read the YAML file that --config names; flags on the command line take precedence."""
     train.config = ()
     for index, argument in enumerate(arguments):
         if argument == "--config" and index + 1 < len(arguments):
@@ -34,23 +62,64 @@ def _read_settings(given: str) -> cyclopts.config.Dict:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     except RecursionError as error:
-        raise DataError(f"{path}: brackets in too many levels; expected settings") from error
+        raise DataError(f"{path}: too many nested brackets; expected settings") from error
     except (ValueError, yaml.YAMLError) as error:
         raise DataError(f"{path}: is not valid YAML ({error})") from error
     if not isinstance(settings, dict) or not all(isinstance(name, str) for name in settings):
-        raise DataError(f'{path}: expected settings, a line each, such as "hidden_size: 512"')
+        raise DataError(f'{path}: expected one setting per line, such as "hidden_size: 512"')
     for name, value in settings.items():
         several = isinstance(value, list) and name.replace("-", "_") in LISTS
         if isinstance(value, list | dict) and not several:
-            raise DataError(f"{path}: {name} must be one value, got {value}")
+            raise DataError(f"{path}: {name!r} must be one value, got {value}")
     return cyclopts.config.Dict(settings, source=str(path), use_commands_as_keys=False)
 
 
 def spread_sizes(arguments: list[str]) -> list[str]:
-    """`--hidden-size 8 6` as `--hidden-size 8 --hidden-size 6`, which is understood anywhere."""
+    """Repeat the flag for each of several sizes: `--hidden-size 8 6` becomes two flags.
+
+    Arguments after the sizes would otherwise be read as sizes.
+
+    Example:
+        >>> from elman.cli.config import spread_sizes
+        >>> spread_sizes(["--hidden-size", "8", "6"])
+        ['--hidden-size', '8', '--hidden-size', '6']
+    """
     spread: list[str] = []
     for argument in arguments:
         if argument.isdecimal() and spread[-2:-1] == ["--hidden-size"]:
             spread.append("--hidden-size")
         spread.append(argument)
     return spread
+
+
+def name_flags(message: str) -> str:
+    """Return a message with the flags of the command line instead of the names of arguments.
+
+    Example:
+        >>> from elman.cli.config import name_flags
+        >>> name_flags("hidden_size must be at least 1; set bptt=None, or dropout=0.5")
+        '--hidden-size must be at least 1; set --no-bptt, or --dropout 0.5'
+    """
+    outside = r"(?<![\w'\"/.=-])"  # neither quoted, nor in a path or a flag
+
+    def with_value(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        if name not in FLAGS:
+            return found[0]
+        if value in ("None", "False"):
+            return _flag(f"no_{name}")
+        return _flag(name) + ("" if value == "True" else f" {value}")
+
+    def alone(found: re.Match[str]) -> str:
+        return _flag(found[0]) if found[0] in FLAGS - COLUMNS else found[0]
+
+    def first(found: re.Match[str]) -> str:
+        return _flag(found[0]) if found[0] in FLAGS - POSITIONAL else found[0]
+
+    message = re.sub(rf"{outside}([a-z]\w*)=([\w.+-]*\w)", with_value, message)
+    message = re.sub(rf"{outside}[a-z]+_\w+\b(?![/'\"=]|\.\w)", alone, message)
+    return re.sub(r"^[a-z]+(?= (?:must|needs) )", first, message)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

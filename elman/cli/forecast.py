@@ -1,42 +1,51 @@
-"""Forecasts on the command line: those of `predict`, and `backtest`."""
+"""Forecasts on the command line: `elman predict` of a forecaster, and `elman backtest`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
-from cyclopts import Parameter
-
-from elman.cli.app import app
+from elman.cli.app import AsJson, Overwrite, RunFolder, SkipBadRows, app
 from elman.cli.show import print_notes, print_table
 from elman.errors import ArgumentError
-from elman.report.terminal import show
-from elman.report.verdict import SCORES, compare
+from elman.report.terminal import counted, show
+from elman.report.verdict import SCORES, compare, shown
 from elman.tasks import Forecaster, load, task_of
 
 
-def show_forecasts(
-    run: Path, file: Path | None, out: Path | None, level: tuple[float, ...] | None,
-    futures: int, *, overwrite: bool,
-) -> None:  # fmt: skip
-    """Write what a forecaster says to a file, or show the beginning of it."""
-    _check(out, level or (), overwrite=overwrite)
+@dataclass(kw_only=True)
+class ForecastFlags:
+    """The flags of `elman predict` for forecasts."""
+
+    level: tuple[float, ...] = ()
+    """Intervals that contain the number with this probability, in percent. Without it 80 and 95."""
+    futures: int = 0
+    """Possible courses to draw, one column for each."""
+
+
+def print_forecasts(
+    run: Path, file: Path | None, out: Path | None, wanted: ForecastFlags, *, overwrite: bool
+) -> None:
+    """Write the forecasts of a model to a file, or print the first of them."""
+    _check(out, wanted.level, overwrite=overwrite)
     model = load(run)
     assert isinstance(model, Forecaster)
-    found = model.predict(file, futures=futures)
+    found = model.predict(file, futures=wanted.futures)
     print_notes(found.notes)
-    if out is not None:
-        found.write(out, level, overwrite=overwrite)
-        show(f"{found.ds.size:,} rows: {out}")
+    level = wanted.level or None
+    if out is None:
+        print_table(found.columns(level))
         return
-    print_table(found.columns(level))
+    found.write(out, level, overwrite=overwrite)
+    show(f"{counted(found.ds.size, 'rows')}: {out}")
 
 
 @app.command
 def backtest(
-    run: Path,
+    run: RunFolder,
     series: Path,
     /,
     *,
@@ -45,36 +54,28 @@ def backtest(
     level: tuple[float, ...] = (),
     futures: int = 0,
     out: Path | None = None,
-    overwrite: Annotated[bool, Parameter(negative="")] = False,
-    skip_bad_rows: Path | None = None,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    overwrite: Overwrite = False,
+    skip_bad_rows: SkipBadRows = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Score a forecaster from several origins of series, without training anew.
+    """Score forecasts from several origins in series, without training again.
 
     Example: elman backtest runs/sales sales.csv --cuts 4 --out forecasts.csv
 
     Parameters
     ----------
-    run
-        The model's folder.
     series
-        A table like that of the training; whole, as forecasts begin before its end.
+        A table like the training data, with complete series: the forecasts begin before their end.
     cuts
-        Origins of each series.
+        Number of origins in each series.
     stride
-        Steps from one to the next; None for the horizon.
+        Steps between two origins; None for the horizon.
     level
-        Intervals in the file, in percent; 80 and 95 if none is given.
+        Intervals in the file, in percent; without it 80 and 95.
     futures
-        How many whole courses to draw of each forecast, a column each in the file.
+        Possible courses of each forecast to draw, one column in the file for each.
     out
-        File for all forecasts beside what came: CSV, TSV, JSONL or Parquet.
-    overwrite
-        Replace a file that is there.
-    skip_bad_rows
-        Leave out rows that cannot be read and write them, with the reason, to this CSV file.
-    as_json
-        Print the scores as JSON, for scripts.
+        File for all forecasts and the actual numbers: CSV, TSV, JSONL or Parquet.
     """
     if not issubclass(task_of(run), Forecaster):
         raise ArgumentError(f"{run}: holds a {task_of(run).task}; backtest is for a forecaster")
@@ -90,32 +91,29 @@ def backtest(
     if as_json:
         print(json.dumps(found.scores))
         return
-    best = (name for name in found.scores["this model"] if name.startswith("best of"))
-    names = [
-        name for name in (*SCORES, *best, "sMAPE", "OWA", "wQL")
-        if name in found.scores["this model"]
-    ]  # fmt: skip
-    wide = max(map(len, found.scores)) + 2
-    show(" " * wide + "".join(f"{name:>{_width(name)}s}" for name in names))
-    for who, scores in found.scores.items():
-        cells = (
-            f"{scores[name]:{_width(name)}.4g}" if name in scores else " " * _width(name)
-            for name in names
-        )
-        show(f"{who:{wide}s}" + "".join(cells))
-    ours, *others = ({"name": who, "all": scores} for who, scores in found.scores.items())
-    for one in compare({"model": ours, "others": others}, "all"):
+    _print_scores(found.scores)
+    show(counted(len(found.origins), "forecasts") + ("" if out is None else f": {out}"))
+
+
+def _print_scores(scores: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print a table with a row for each model, and how the trained one compares."""
+    ours = scores["this model"]
+    best = (name for name in ours if name.startswith("best of"))
+    names = [name for name in (*SCORES, *best, "sMAPE", "OWA", "wQL") if name in ours]
+    widths = [max(10, len(name) + 2) for name in names]
+    first = max(map(len, scores)) + 2
+    show(" " * first + "".join(f"{n:>{w}s}" for n, w in zip(names, widths, strict=True)))
+    for name, row in scores.items():
+        cells = (shown(key, row[key]) if key in row else "" for key in names)
+        line = "".join(f"{cell:>{w}s}" for cell, w in zip(cells, widths, strict=True))
+        show(f"{name:{first}s}{line}")
+    model, *others = ({"name": name, "all": row} for name, row in scores.items())
+    for one in compare({"model": model, "others": others}, "all"):
         show(str(one))
-    show(f"{len(found.origins):,} forecasts" + ("" if out is None else f": {out}"))
-
-
-def _width(name: str) -> int:
-    """Of its column."""
-    return max(10, len(name) + 2)
 
 
 def _check(out: Path | None, level: Sequence[float], *, overwrite: bool) -> None:
-    """Refuse what cannot work before the work."""
+    """Raise an error before the work for a level or a file that cannot be used."""
     from elman.tasks.forecasts import check_level
     from elman.tasks.write_table import check_target
 

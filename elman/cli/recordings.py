@@ -1,4 +1,4 @@
-"""Labels, tags and events of recordings on the command line."""
+"""`elman predict` of recordings: labels, tags and events."""
 
 from __future__ import annotations
 
@@ -8,64 +8,61 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from elman.cli.show import print_table
+from elman.cli.show import notes_shown, print_table
 from elman.errors import ArgumentError, FolderError
 from elman.read.files import files_below
-from elman.report.terminal import show
+from elman.report.terminal import counted, show
 from elman.tasks import Classifier, Tagger, load
 from elman.tasks.folder import read_config
 
 
 @dataclass(kw_only=True)
-class Recorded:
-    """What is asked of recordings."""
+class RecordingFlags:
+    """The flags of `elman predict` for recordings."""
 
     spans: Path | None = None
-    """Of recordings: a table of spans in them (unique_id, start, end), or with the columns that do
-    not change within one."""
+    """A table of spans (unique_id, start, end) to predict for, instead of entire recordings; or a
+    table with the columns that do not change within a recording."""
     events: Annotated[bool, Parameter(negative="")] = False
-    """Of recordings: what a tagger finds, instead of a tag for every step."""
+    """Predict events with begin and end, instead of a tag for every step."""
     on: float = 0.6
-    """Of events: the probability with which one begins."""
+    """Events: probability at which an event begins."""
     off: float = 0.4
-    """Of events: the probability below which one ends."""
+    """Events: probability below which it ends."""
     shortest: int = 1
-    """Of events: steps, at least."""
+    """Events: smallest number of steps."""
 
     @property
-    def how(self) -> dict[str, Any] | None:
-        """How events are found; None if they are not asked for."""
-        found = {"on": self.on, "off": self.off, "shortest": self.shortest}
-        if not self.events and self != Recorded(spans=self.spans):
-            raise ArgumentError("on, off and shortest are for --events")
-        return found if self.events else None
+    def thresholds(self) -> dict[str, Any] | None:
+        """The settings of events; None if no events are wanted."""
+        if not self.events:
+            if self != RecordingFlags(spans=self.spans):
+                raise ArgumentError("--on, --off and --shortest are for --events")
+            return None
+        return {"on": self.on, "off": self.off, "shortest": self.shortest}
 
 
 def reads_recordings(run: Path) -> bool:
-    """Whether the model in a folder does."""
+    """Return whether the model in a folder reads recordings."""
     return bool(read_config(run)["data"].get("inputs") == "recordings")
 
 
-def show_recordings(
-    run: Path, text: str | None, file: Path | None, asked: Recorded, out: Path | None,
-    *, overwrite: bool,
-) -> None:  # fmt: skip
-    """Write what a model says of recordings to a file, or show the beginning of it.
+def print_recordings(
+    run: Path, file: Path, flags: RecordingFlags, out: Path | None, *, overwrite: bool
+) -> None:
+    """Write the predictions for recordings to a file, or print the first of them.
 
     Args:
         run: folder of the model.
-        text: which it does not take.
         file: a table of recordings.
-        asked: of them.
-        out: file to write.
-        overwrite: replace a file that is there.
+        flags: what to predict.
+        out: file to write; None to print.
+        overwrite: replace a file that exists already.
     """
     from elman.tasks.recording_tables import table_of
     from elman.tasks.write_table import check_target, write_table
 
-    if text is not None or file is None:
-        raise ArgumentError(f"{run}: reads recordings; give a table of them by --file")
-    spans, how = asked.spans, asked.how
+    spans, events = flags.spans, flags.thresholds
     if out is not None:
         check_target(out, overwrite=overwrite)
         read = [path for one in (file, spans) if one is not None for path in files_below(one)]
@@ -73,9 +70,10 @@ def show_recordings(
             raise FolderError(f"{out}: would replace the data that are read; name another file")
     model = load(run)
     assert isinstance(model, Classifier | Tagger)
-    table = table_of(model, file if spans is None else (file, spans), events=how)
+    with notes_shown():
+        table = table_of(model, file if spans is None else (file, spans), events=events)
     if out is None:
         print_table(table)
         return
     write_table(out, table, overwrite=overwrite)
-    show(f"{len(next(iter(table.values()))):,} rows: {out}")
+    show(f"{counted(len(next(iter(table.values()))), 'rows')}: {out}")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from elman.report.terminal import show, tell
+from elman.report.terminal import as_on_shell, counted, show, tell
 from elman.report.verdict import compare, name_of, shown
 
 SHOWN = 48  # rows of a table
-# What the scores of a part count, and which of them are worth a place beside the comparison.
+# Units in which scores are counted, and the scores to print after the comparison.
 DETAILS = {
     "pairs": ("perplexity",), "tokens": ("accuracy",),
     "examples": ("accuracy", "F1 macro", "AUC"), "words": ("accuracy", "F1"),
@@ -19,10 +21,10 @@ DETAILS = {
 
 
 def print_metrics(metrics: Mapping[str, Any], out: Path | None = None) -> None:
-    """Print the metrics of a model: a line for each part, notes, and where the report is."""
+    """Print the metrics of a model: a line for each part of the data, notes, and the report."""
     for part, scores in metrics.get("model", {}).items():
         found = compare(metrics, part)
-        if not found:  # such as of series that are 0 throughout
+        if not found:  # for example, all series are always 0
             continue
         texts = list(map(str, found))
         unit = next((unit for unit in DETAILS if unit in scores), None)
@@ -30,18 +32,37 @@ def print_metrics(metrics: Mapping[str, Any], out: Path | None = None) -> None:
             judges = {one.score for one in found}
             more = [key for key in DETAILS[unit] if key in scores and key not in judges]
             texts += [f"{name_of(key)} {shown(key, scores[key])}" for key in more]
-            texts.append(f"{scores[unit]:,} {unit}")
+            texts.append(counted(scores[unit], unit))
         show(f"{part} {'; '.join(texts)}")
     for note in metrics.get("notes", ()):
-        show(f"  {note}")
+        show(f"  {as_on_shell(note)}")
     if out is not None:
         show(f"model and report: {out}  (open {out / 'report.html'})")
 
 
 def print_notes(notes: Sequence[str]) -> None:
-    """Notes on the error stream, a line each."""
+    """Print notes to the error stream, one per line."""
     for note in notes:
         tell(note)
+
+
+class _Teller(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(record.getMessage())
+
+
+@contextlib.contextmanager
+def notes_shown() -> Iterator[None]:
+    """Print the notes about data that are read inside the context to the error stream."""
+    log, handler = logging.getLogger("elman"), _Teller(logging.INFO)
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
 
 
 def print_table(table: Mapping[str, Sequence[Any]]) -> None:
@@ -57,4 +78,4 @@ def print_table(table: Mapping[str, Sequence[Any]]) -> None:
     for row in zip(*cells, strict=True):
         show("  ".join(f"{cell:>{width}s}" for cell, width in zip(row, wide, strict=True)))
     if count > SHOWN:
-        show(f"... {count - SHOWN:,} rows more; --out FILE for all")
+        show(f"... {counted(count - SHOWN, 'more rows')}; to write all of them, give --out FILE")

@@ -1,14 +1,14 @@
-"""`elman train TASK` and `elman resume`: flags and help come from the fields of the tasks."""
+"""`elman train TASK` and `elman resume`; most flags and their help are fields of the tasks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal  # noqa: F401 - types of the settings are looked up here
+from typing import Annotated, Literal  # noqa: F401 - cyclopts looks up types of settings here
 
 from cyclopts import Parameter
 
-from elman.cli.app import SETTINGS, app, train
+from elman.cli.app import SETTINGS, RunFolder, SkipBadRows, app, train
 from elman.cli.show import print_metrics
 from elman.errors import ArgumentError
 from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translator, task_of
@@ -17,20 +17,29 @@ from elman.tasks.settings import TableSettings
 Sizes = Annotated[tuple[int, ...], Parameter(show_default=lambda sizes: " ".join(map(str, sizes)))]
 Files = Annotated[tuple[Path, ...], Parameter(show_default=False)]
 Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True)]
-Overwrite = Annotated[bool, Parameter(negative="")]
+Out = Annotated[Path, Parameter(help="Folder for the model, its checkpoints and its report.")]
+Overwrite = Annotated[
+    bool, Parameter(negative="", help="Replace the model that is in the folder already.")
+]
+Config = Annotated[
+    Path | None,
+    Parameter(
+        help='YAML file with settings, such as "hidden_size: 512"; flags take precedence over it.'
+    ),
+]
 Flags = Parameter(name="*", group=SETTINGS, negative_none="no-")
 
 
 @dataclass(kw_only=True)
 class LanguageModelFlags(LanguageModel):
-    """The fields as flags: "one number or several" is one type more than the parser takes."""
+    """The settings of a language model as flags; the parser takes no union of int and tuple."""
 
     hidden_size: Sizes = (256,)
 
 
 @dataclass(kw_only=True)
 class TableFlags(TableSettings):
-    """The same for the columns of tables."""
+    """The settings of columns of tables as flags."""
 
     missing: Names = ()
     categorical: Names = ()
@@ -39,7 +48,7 @@ class TableFlags(TableSettings):
 
 @dataclass(kw_only=True)
 class ClassifierFlags(TableFlags, Classifier):
-    """The same."""
+    """The settings of a classifier as flags."""
 
     hidden_size: Sizes = (128,)
     channels: Names = ()
@@ -51,31 +60,26 @@ def train_language_model(
     text: Path,
     /,
     *,
-    out: Path,
+    out: Out,
     validation: Path | None = None,
     test: Path | None = None,
     overwrite: Overwrite = False,
-    config: Path | None = None,  # noqa: ARG001 - read by `use_config` before the flags are
+    config: Config = None,  # noqa: ARG001 - read by `use_config` before the flags are
     settings: Annotated[LanguageModelFlags, Flags] = LanguageModelFlags(),  # noqa: B008
 ) -> None:
-    """Train a next-word model on a text.
+    """Train a model that predicts the next word of a text.
 
     Example: elman train language-model book.txt --out runs/book --epochs 5
 
     Parameters
     ----------
     text
-        A text file, a folder of them, or a CSV, JSONL or Parquet file with --column; .gz too.
-    out
-        Folder for the model, its checkpoints and its report.
+        A text file, a folder of text files, or a CSV, JSONL or Parquet file with --column; also
+        compressed (.gz).
     validation
-        Text for choosing the best weights; without it a part of the text is held out.
+        Text that chooses the best weights; without it, a part of the training text is held out.
     test
-        Text that is scored at the end and has no influence.
-    overwrite
-        Replace a model that the folder holds.
-    config
-        A YAML file with settings, such as "hidden_size: 512"; flags win over it.
+        Text that is only scored at the end.
     """
     model = settings.fit(text, validation, test=test, out=out, overwrite=overwrite, show=True)
     print_metrics(model.metrics, out)
@@ -83,26 +87,22 @@ def train_language_model(
 
 @dataclass(kw_only=True)
 class Run:
-    """Where a run goes, and what is held out of it."""
+    """The folder and the data of a run."""
 
-    out: Path
-    """Folder for the model, its checkpoints and its report."""
+    out: Out
     validation: Files = ()
-    """Data like those of training, for choosing the best weights; without them a part is held out.
-    Twice for two files, in the same order."""
+    """Data that choose the best weights, in the same form as the training data; without them, a
+    part of the training data is held out. Give it twice for two files, in the same order."""
     test: Files = ()
-    """The same; scored at the end and without influence."""
+    """Data in the same form that are only scored at the end."""
     overwrite: Overwrite = False
-    """Replace a model that the folder holds."""
-    skip_bad_rows: Path | None = None
-    """Leave out rows that cannot be read and write them, with the reason, to this CSV file."""
-    config: Path | None = None  # read by `use_config` before the flags are
-    """A YAML file with settings, such as "hidden_size: 512"; flags win over it."""
+    skip_bad_rows: SkipBadRows = None
+    config: Config = None  # read by `use_config` before the flags are
 
     def train(
         self, model: Classifier | Tagger | Translator, first: Path, second: Path | None
     ) -> None:
-        """Fit, and show the scores."""
+        """Train the model and print the scores."""
         fitted = model.fit(
             first, second, validation=_pair(self.validation, "validation"),
             test=_pair(self.test, "test"), out=self.out, overwrite=self.overwrite,
@@ -120,7 +120,7 @@ def train_classifier(
     run: Annotated[Run, Parameter(name="*")],
     settings: Annotated[ClassifierFlags, Flags] = ClassifierFlags(),  # noqa: B008
 ) -> None:
-    """Train a classifier of texts or of recordings: sentiment, topic, intent, movement, risk.
+    """Train a classifier of texts or recordings, such as sentiment, topic, movement or risk.
 
     Example: elman train classifier reviews.csv --text review --label stars --out runs/reviews
 
@@ -132,20 +132,20 @@ def train_classifier(
     Parameters
     ----------
     data
-        A table with a column of texts and one of labels (CSV, TSV, JSONL, Parquet; .gz too), a
-        folder with a folder of files for each label, or a file with a text a line. Of recordings a
-        table with columns unique_id, ds, label and --channels, or a row a measurement with
-        --variable and --value; or a folder with a table for each.
+        A table with a column of texts and a column of labels (CSV, TSV, JSONL, Parquet; also .gz),
+        a folder that contains a folder of files for each label, or a file with one text per line.
+        For recordings, a table with columns unique_id, ds, label and those of --channels, or with
+        one measurement per row and --variable and --value; or a folder with a table for each.
     labels
-        For a file with a text a line: the file with their labels. For recordings a table with
-        columns unique_id and label, and of parts of them start and end.
+        For a file with one text per line: the file with the labels. For recordings, a table with
+        columns unique_id and label; for parts of recordings, also start and end.
     """
     run.train(settings, data, labels)
 
 
 @dataclass(kw_only=True)
 class TaggerFlags(TableFlags, Tagger):
-    """The same."""
+    """The settings of a tagger as flags."""
 
     hidden_size: Sizes = (128,)
     channels: Names = ()
@@ -161,7 +161,7 @@ def train_tagger(
     run: Annotated[Run, Parameter(name="*")],
     settings: Annotated[TaggerFlags, Flags] = TaggerFlags(),  # noqa: B008
 ) -> None:
-    """Train a tagger: a part of speech or an entity for every word, an activity for every step.
+    """Train a tagger of words or steps, such as parts of speech, entities or activities.
 
     Example: elman train tagger en-train.conllu --validation en-dev.conllu --out runs/tags
 
@@ -170,19 +170,20 @@ def train_tagger(
     Parameters
     ----------
     data
-        CoNLL-U; columns of words and tags with a blank line behind each sentence (.conll); a table
-        with a column of each; or a file with the words of a sentence a line. Of recordings a table
-        with columns unique_id, ds, label and --channels, or a folder with a table for each.
+        CoNLL-U; columns of words and tags with a blank line after each sentence (.conll); a table
+        with a column of words and a column of tags; or a file with one sentence per line. For
+        recordings, a table with columns unique_id, ds, label and those of --channels, or a folder
+        with a table for each.
     tag_file
-        For a file with a sentence a line: the file with the tags of its words. For recordings a
-        table of events with columns unique_id, label, start, end.
+        For a file with one sentence per line: the file with the tags of its words. For recordings,
+        a table of events with columns unique_id, label, start, end.
     """
     run.train(settings, data, tag_file)
 
 
 @dataclass(kw_only=True)
 class TranslatorFlags(Translator):
-    """The same."""
+    """The settings of a translator as flags."""
 
     hidden_size: Sizes = (256,)
 
@@ -196,7 +197,7 @@ def train_translator(
     run: Annotated[Run, Parameter(name="*")],
     settings: Annotated[TranslatorFlags, Flags] = TranslatorFlags(),  # noqa: B008
 ) -> None:
-    """Train from text to text: translation, and with --kind summaries or dialogue.
+    """Train a translator from text to text; with --kind also for summaries or dialogue.
 
     Example: elman train translator train.de train.en --out runs/de-en
 
@@ -208,18 +209,18 @@ def train_translator(
     Parameters
     ----------
     sources
-        A file with a text a line; a table with a column of sources and one of targets (CSV, TSV,
-        JSONL, Parquet; .gz too); of kind dialogue, without TARGETS, conversations: a line each with
-        --separator between turns, or a table with --conversation.
+        A file with one text per line, or a table with a column of sources and a column of targets
+        (CSV, TSV, JSONL, Parquet; also .gz). For dialogue without TARGETS: one conversation per
+        line with --separator between turns, or a table with --conversation.
     targets
-        The file with the target of each line.
+        A file with the target of each line.
     """
     run.train(settings, sources, targets)
 
 
 @dataclass(kw_only=True)
 class ForecasterFlags(TableFlags, Forecaster):
-    """The same."""
+    """The settings of a forecaster as flags."""
 
     hidden_size: Sizes = (128,)
     targets: Names = ("y",)
@@ -233,32 +234,25 @@ def train_forecaster(
     series: Path,
     /,
     *,
-    out: Path,
+    out: Out,
     test: Path | None = None,
     overwrite: Overwrite = False,
-    skip_bad_rows: Path | None = None,
-    config: Path | None = None,  # noqa: ARG001 - read by `use_config` before the flags are
+    skip_bad_rows: SkipBadRows = None,
+    config: Config = None,  # noqa: ARG001 - read by `use_config` before the flags are
     settings: Annotated[ForecasterFlags, Flags] = ForecasterFlags(),  # noqa: B008
 ) -> None:
-    """Train a forecaster: prices, loads, weather, sales, counts.
+    """Train a forecaster of numbers over time, such as prices, loads, weather or sales.
 
     Example: elman train forecaster sales.csv --horizon 28 --out runs/sales
 
     Parameters
     ----------
     series
-        A table (CSV, TSV, JSONL, Parquet; .gz too) with a row a series and stamp: columns
-        unique_id, ds, y, or others by flag; with --wide a column a series.
-    out
-        Folder for the model, its checkpoints and its report.
+        A table (CSV, TSV, JSONL, Parquet; also .gz) with one row for each series and time: columns
+        unique_id, ds and y, or others that are named by flags. With --wide, each series is a
+        column.
     test
-        What came behind, in the same form; scored at the end and without influence.
-    overwrite
-        Replace a model that the folder holds.
-    skip_bad_rows
-        Leave out rows that cannot be read and write them, with the reason, to this CSV file.
-    config
-        A YAML file with settings, such as "horizon: 28"; flags win over it.
+        Data in the same form that continue the series and are only scored at the end.
     """
     fitted = settings.fit(
         series, test=test, out=out, overwrite=overwrite, skip_bad_rows=skip_bad_rows, show=True
@@ -268,18 +262,18 @@ def train_forecaster(
 
 def _pair(paths: tuple[Path, ...], name: str) -> Path | tuple[Path, Path] | None:
     if len(paths) > 2:
-        raise ArgumentError(f"{name} takes a table or two files, got {len(paths)}")
+        raise ArgumentError(f"{name} must be a table or two files, got {len(paths)} files")
     return None if not paths else paths[0] if len(paths) == 1 else (paths[0], paths[1])
 
 
 @app.command
-def resume(run: Path, /, *, learning_rate: float | None = None, epochs: int | None = None) -> None:
-    """Continue a stopped run; the result is the same as without the stop.
+def resume(
+    run: RunFolder, /, *, learning_rate: float | None = None, epochs: int | None = None
+) -> None:
+    """Continue a stopped training run; the result is the same as without the stop.
 
     Parameters
     ----------
-    run
-        The folder given as --out.
     learning_rate
         New learning rate, for example after a divergence.
     epochs

@@ -132,18 +132,7 @@ def beam_search(
         log_p, state, weights = step(live.tokens[:, -1], state)
         live.attend(weights)
         log_p[:, list(banned)] = -torch.inf
-        if search.no_repeat is not None:
-            _forbid_repeats(log_p, live.tokens[:, 1:], search.no_repeat)
-        must_end = (live.longest < length).repeat_interleave(beam)
-        if bool(must_end.any()):
-            the_end = log_p[must_end, end]
-            log_p[must_end] = -torch.inf
-            log_p[must_end, end] = the_end
-        # Twice as many as beams: even if half of them end, enough remain.
-        some, token = log_p.topk(min(2 * beam, log_p.shape[1]), dim=1)
-        total = (live.log_p.view(-1, 1) + some).view(len(live.row), -1)
-        best, place = total.topk(min(2 * beam, total.shape[1]))
-        origin, token = place // some.shape[1], token.view(total.shape).gather(1, place)
+        best, origin, token = _candidates(live, log_p, search, length, end)
         is_end = token == end
         _note_ended(live, best, origin, is_end, ended, search, length, sources)
         which = _go_on(live, best, origin, token, is_end, search)
@@ -168,6 +157,24 @@ class _Live:
             latest = weights.unsqueeze(1)
             earlier = self.attention
             self.attention = latest if earlier is None else torch.cat([earlier, latest], 1)
+
+
+def _candidates(
+    live: _Live, log_p: Tensor, search: Search, length: int, end: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log p, beam and next token (n, C) of the likeliest extensions of each row."""
+    if search.no_repeat is not None:
+        _forbid_repeats(log_p, live.tokens[:, 1:], search.no_repeat)
+    must_end = (live.longest < length).repeat_interleave(search.beam)
+    if bool(must_end.any()):
+        the_end = log_p[must_end, end]
+        log_p[must_end] = -torch.inf
+        log_p[must_end, end] = the_end
+    # Twice as many as beams: even if half of them end, enough remain.
+    some, token = log_p.topk(min(2 * search.beam, log_p.shape[1]), dim=1)
+    total = (live.log_p.view(-1, 1) + some).view(len(live.row), -1)
+    best, place = total.topk(min(2 * search.beam, total.shape[1]))
+    return best, place // some.shape[1], token.view(total.shape).gather(1, place)
 
 
 def _note_ended(

@@ -126,11 +126,11 @@ class LabelHead(nn.Module):
         return torch.cat(found, dim=1)
 
     def _last(self, h: Tensor, lengths: Tensor) -> Tensor:
-        behind = h[torch.arange(len(h), device=h.device), (lengths - 1).clamp(min=0)]
+        last = h[torch.arange(len(h), device=h.device), (lengths - 1).clamp(min=0)]
         if not self.bidirectional:
-            return behind
+            return last
         half = h.shape[2] // 2
-        return torch.cat([behind[:, :half], h[:, 0, half:]], dim=1)
+        return torch.cat([last[:, :half], h[:, 0, half:]], dim=1)
 
     def follow(self, h: Tensor, before: Pooled | None) -> tuple[Tensor, Pooled]:
         """Return scores (B, K) of a sequence whose last state is h (B, D), and its `Pooled` states.

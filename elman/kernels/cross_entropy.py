@@ -75,6 +75,7 @@ def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor | None, targets
 
     Raises:
         ArgumentError: a target is not in 0..V-1, or a shape or a dtype does not fit.
+        TensorError: an argument is not a tensor, or has another dtype.
 
     Example:
         >>> import torch
@@ -85,6 +86,9 @@ def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor | None, targets
         ...     loss = linear_cross_entropy(h, weight, None, torch.tensor([0, 3]))
         ...     assert abs(loss - 2.7726) < 1e-4
     """
+    for name, given in (("h", h), ("weight", weight), ("bias", bias), ("targets", targets)):
+        if not isinstance(given, Tensor) and (given is not None or name != "bias"):
+            raise TensorError(f"{name} must be a tensor, got {type(given).__name__}")
     bf16 = computes_in_bfloat16(h)
     h, weight, bias = _in_float32(h, weight, bias)
     needs = (h.requires_grad, weight.requires_grad, bias is not None and bias.requires_grad)

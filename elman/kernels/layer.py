@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from elman.kernels.autograd import keeps_graph, refuse_second_derivatives
-from elman.kernels.recurrence import Constants, Leaves, Run, _Call
+from elman.kernels.cells import Constants, Leaves, Run
+from elman.kernels.recurrence import _Call
 
 
 def run_layer(

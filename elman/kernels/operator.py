@@ -12,16 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from elman.kernels.recurrence import (
-    Constants,
-    Leaves,
-    Run,
-    _Call,
-    _Saved,
-    in_float32,
-    is_separate,
-    sizes,
-)
+from elman.kernels.cells import Constants, Leaves, Run, in_float32, is_separate, sizes
+from elman.kernels.recurrence import _Call, _Saved
 
 SAVED = len(_Saved._fields)
 

@@ -17,105 +17,30 @@ of h (H, or the projection's).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from elman.errors import TensorError
 from elman.kernels import native
+from elman.kernels.cells import (
+    CELLS,
+    LATE,
+    SMALL,
+    Constants,
+    Leaves,
+    Run,
+    check_matrix,
+    in_float32,
+    is_separate,
+    sizes,
+    with_one_bias,
+)
 from elman.kernels.layer_norm import normalise, normalise_backward
 from elman.kernels.pool import Lease
 from elman.kernels.products import Steps, add_products, multiply
-from elman.kernels.ragged import Ragged
 
-Leaves = tuple[Tensor, ...]
-CELLS = {"rnn tanh": 0, "rnn relu": 1, "lstm": 2, "gru": 3, "gru reset before": 4}
-GATES = {"rnn tanh": 1, "rnn relu": 1, "lstm": 4, "gru": 3, "gru reset before": 3}
-LATE = {"gru reset before": 1}  # gates whose matrix, `hr`, is multiplied after the others
-SHORT = (torch.float32, torch.bfloat16, torch.float16)
 PART = 1 << 19  # floats of `a` that the second caches of one or two cores hold
-
-
-class Constants(NamedTuple):
-    """The weights of a layer in the form of the kernel; None where an option is off.
-
-    `bias_ih` is added to the contribution of the inputs to the gates, after its normalisation if
-    there is a `gain_ih`; without a step between it and `bias`, the two can be added up.  `hr` is
-    the second matrix of a step: the projection, or the rows missing in `hh`, which multiply r * h.
-    """
-
-    ih: Tensor
-    hh: Tensor
-    bias_ih: Tensor | None = None
-    bias: Tensor | None = None
-    hr: Tensor | None = None
-    peephole: Tensor | None = None
-    gain: Tensor | None = None
-    gain_c: Tensor | None = None
-    bias_c: Tensor | None = None
-    gain_ih: Tensor | None = None
-
-
-SMALL = ("bias", "peephole", "gain", "gain_c", "bias_c")  # the vectors among Constants
-
-
-@dataclass(slots=True)
-class Run:
-    """The settings with which one layer is run.
-
-    Args:
-        cell: a key of CELLS.
-        reverse: run from the last step to the first.
-        steps: T.
-        ragged: places of the rows in packed data; None if all rows have T steps.
-        padded: whether the output of packed data is padded, (T, B, R).
-        mask: (B, R), recurrent dropout.
-        keep_h: share of the old h that zoneout keeps: (T, B, R), or one number.
-        keep_c: share of the old c that zoneout keeps: (T, B, H), or one number.
-        bf16: whether products can round their factors to bfloat16.
-    """
-
-    cell: str
-    reverse: bool
-    steps: int
-    ragged: Ragged | None = None
-    padded: bool = True
-    mask: Tensor | None = None
-    keep_h: Tensor | float = 0.0
-    keep_c: Tensor | float = 0.0
-    bf16: bool = False
-
-
-def sizes(cell: str, hh: Tensor) -> tuple[int, int]:
-    """Return gates * units, and units, of a layer with this `hh`."""
-    hidden = hh.shape[0] // (GATES[cell] - LATE.get(cell, 0))
-    return GATES[cell] * hidden, hidden
-
-
-def is_separate(cell: str, *, normalised: bool) -> bool:
-    """Return whether products with h are kept separate from the contribution of the inputs.
-
-    A GRU that resets after the product needs them separately; an RNN normalises the sum.
-    """
-    return cell == "gru" or (normalised and not cell.startswith("rnn"))
-
-
-def in_float32(state: Leaves, weights: Constants) -> tuple[Leaves, Constants]:
-    """Convert the state and the weights to float32, except W_ih, which stays unchanged like x."""
-    for tensor in (*state, *weights):
-        if tensor is not None and tensor.dtype not in SHORT:
-            raise TensorError(f"a weight or state must be float32 or shorter, got {tensor.dtype}")
-    rest = (None if w is None else w.float() for w in weights[1:])
-    return tuple(leaf.float() for leaf in state), Constants(weights.ih, *rest)  # type: ignore[arg-type]
-
-
-def with_one_bias(weights: Constants) -> Constants:
-    """Replace the two biases by their sum, for gates that use only the sum."""
-    if weights.bias_ih is None or weights.bias is None:
-        return weights
-    return weights._replace(bias_ih=None, bias=weights.bias_ih + weights.bias)
 
 
 class _Part(NamedTuple):
@@ -170,6 +95,7 @@ class _Call:
         assert native is not None
         if run.bf16:
             state, weights = in_float32(state, weights)
+        check_matrix(weights.hh)
         self.rows, self.width = state[0].shape[-2], weights.hh.shape[1]
         self.gates, self.hidden = sizes(run.cell, weights.hh)
         self.projects = weights.hr is not None and run.cell not in LATE

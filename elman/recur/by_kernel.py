@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from elman.kernels.autograd import computes_in_bfloat16
+from elman.kernels.cells import Run
 from elman.kernels.layer import run_layer
 from elman.kernels.operator import run_in_graph
 from elman.kernels.ragged import Ragged, pack
-from elman.kernels.recurrence import Run
 from elman.recur.plain import Masks, draw_masks
 from elman.recur.weights import Leaves
 

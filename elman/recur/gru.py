@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elman.kernels.recurrence import Constants
+from elman.kernels.cells import Constants, check_matrix
 from elman.recur.stack import Stack
 from elman.recur.weights import Leaves, Weights, normalise
 
@@ -125,6 +125,7 @@ class GRU(Stack):
         """Return the weights unchanged; W_hn is separate where it multiplies r * h."""
         hh, hn = weights.hh, None
         if not self.reset_after:
+            check_matrix(hh)
             hidden = hh.shape[1]
             hh, hn = hh.split([2 * hidden, hidden])
         return Constants(

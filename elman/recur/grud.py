@@ -34,12 +34,12 @@ from elman import kernels
 from elman.dropout import check_probability, keep_mask
 from elman.errors import ArgumentError
 from elman.kernels.autograd import seen_by_torch
+from elman.kernels.cells import Constants, Run
 from elman.kernels.layer import run_layer
 from elman.kernels.ragged import Ragged, pack
-from elman.kernels.recurrence import Constants, Run
 from elman.padded import as_lengths, check_lengths, time_mask
 from elman.recur.refuse import no_qconfig, refuse_script
-from elman.recur.weights import check_kind
+from elman.recur.weights import check_kind, no_steps
 from elman.state import State
 
 
@@ -139,22 +139,13 @@ class GRUD(nn.Module):
         if lengths is not None:
             running = time_mask(lengths.to(x.device), steps)
             x = torch.where(running[:, :, None], x, 0)
-        if state is None:
-            h = x.new_zeros(rows, self.hidden_size)
-            last = since = x.new_zeros(rows, self.channels)
-        else:
-            if not isinstance(state, tuple) or len(state) != 3:
-                raise ArgumentError("state of GRUD must be a tuple of 3: h, last seen, time since")
-            h, last, since = (leaf[0] for leaf in state if isinstance(leaf, Tensor))
-            wanted = [(rows, self.hidden_size), *[(rows, self.channels)] * 2]
-            if [tuple(leaf.shape) for leaf in (h, last, since)] != wanted:
-                raise ArgumentError(
-                    f"state of GRUD must have leaves (1, B, ...) with {wanted} after the first "
-                    f"dimension, got {[tuple(leaf.shape) for leaf in (h, last, since)]}"
-                )
-            check_kind(state, x)
+        h, last, since = self._split_state(state, x)
         if not steps:
-            return x.new_zeros(rows, 0, self.hidden_size), (h[None], last[None], since[None])
+            return no_steps(self, x, (rows, 0, self.hidden_size)), (
+                h[None],
+                last[None],
+                since[None],
+            )
         values, there, elapsed, extra = x.split([self.channels, self.channels, 1, self.extra], 2)
         seen, waited, last, since = _since_seen(values, there, elapsed, last, since, running)
         decay = torch.exp(-torch.relu(self.decay_input * waited + self.decay_input_bias))
@@ -168,6 +159,24 @@ class GRUD(nn.Module):
         else:
             y, h = self._run_plain(read, decays, h, running, mask)
         return y, (h[None], last[None], since[None])
+
+    def _split_state(self, state: State | None, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Check the state and return its leaves without the first dimension."""
+        rows = len(x)
+        if state is None:
+            seen = x.new_zeros(rows, self.channels)
+            return x.new_zeros(rows, self.hidden_size), seen, seen
+        if not isinstance(state, tuple) or len(state) != 3:
+            raise ArgumentError("state of GRUD must be a tuple of 3: h, last seen, time since")
+        h, last, since = (leaf[0] for leaf in state if isinstance(leaf, Tensor))
+        wanted = [(rows, self.hidden_size), *[(rows, self.channels)] * 2]
+        if [tuple(leaf.shape) for leaf in (h, last, since)] != wanted:
+            raise ArgumentError(
+                f"state of GRUD must have leaves (1, B, ...) with {wanted} after the first "
+                f"dimension, got {[tuple(leaf.shape) for leaf in (h, last, since)]}"
+            )
+        check_kind(state, x)
+        return h, last, since
 
     def way(self, x: Tensor) -> Literal["kernel", "plain"]:
         """Return which functions run the recurrence on x: our kernel or the plain definition."""

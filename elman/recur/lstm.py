@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from elman.kernels.recurrence import Constants
+from elman.kernels.cells import Constants
 from elman.recur.stack import Stack
 from elman.recur.weights import Leaves, Weights, normalise
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elman.errors import ArgumentError
-from elman.kernels.recurrence import Constants
+from elman.kernels.cells import Constants
 from elman.recur.stack import Stack
 from elman.recur.weights import Leaves, Weights, normalise
 

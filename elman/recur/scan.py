@@ -75,15 +75,9 @@ def linear_recurrence(
     if state is not None and state.shape != (rows, units):
         raise ArgumentError(f"state must have shape {(rows, units)}, got {tuple(state.shape)}")
 
-    given, short = a.dtype, None
-    if b.dtype != given or given not in KINDS or (state is not None and state.dtype != given):
-        given = torch.promote_types(given, b.dtype)
-        short = given if given in (torch.bfloat16, torch.float16) else None
-        kind = torch.promote_types(given, torch.float32)
-        if state is not None:
-            kind = torch.promote_types(kind, state.dtype)
-            state = state.to(kind)
-        a, b = a.to(kind), b.to(kind)
+    short = None
+    if b.dtype != a.dtype or a.dtype not in KINDS or (state is not None and state.dtype != a.dtype):
+        a, b, state, short = _promote(a, b, state)
     on_cpu = a.device.type == b.device.type == "cpu"
     if state is not None and state.device != b.device:
         raise TensorError(f"state must be on {b.device}, as b is, got {state.device}")
@@ -93,6 +87,19 @@ def linear_recurrence(
     else:
         h, end = plain_scan(a, b, state, lengths, reverse)
     return h if short is None else h.to(short), end
+
+
+def _promote(
+    a: Tensor, b: Tensor, state: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None, torch.dtype | None]:
+    """Convert to a common dtype of at least float32; the last result is a shorter dtype of h."""
+    given = torch.promote_types(a.dtype, b.dtype)
+    short = given if given in (torch.bfloat16, torch.float16) else None
+    kind = torch.promote_types(given, torch.float32)
+    if state is not None:
+        kind = torch.promote_types(kind, state.dtype)
+        state = state.to(kind)
+    return a.to(kind), b.to(kind), state, short
 
 
 def plain_scan(

@@ -24,13 +24,25 @@ from elman import kernels
 from elman.dropout import check_probability, dropout, keep_mask, locked_dropout
 from elman.errors import ArgumentError
 from elman.kernels.autograd import computes_in_bfloat16, seen_by_torch
-from elman.kernels.recurrence import Constants
+from elman.kernels.cells import Constants
 from elman.padded import as_lengths, check_batch_sizes, check_lengths
 from elman.recur.by_kernel import run_kernels
 from elman.recur.by_torch import run_torch
 from elman.recur.plain import run_plain
 from elman.recur.refuse import no_qconfig, refuse_script
-from elman.recur.weights import NAMES, Leaves, Weights, check_kind, normalise, split_leaf, suffix
+from elman.recur.weights import (
+    NAMES,
+    Leaves,
+    Weights,
+    check_kind,
+    count_layers,
+    join_state,
+    no_steps,
+    normalise,
+    split_leaf,
+    suffix,
+    weight_shapes,
+)
 from elman.state import State
 
 
@@ -41,29 +53,16 @@ class Stack(nn.Module):
     leaves: int  # tensors in a state
 
     def __init__(
-        self,
-        input_size: int,
-        hidden_size: int | Sequence[int],
-        num_layers: int,
-        *,
-        bias: bool,
-        batch_first: bool,
-        dropout: float,
-        bidirectional: bool,
-        proj_size: int,
-        variational: bool,
-        weight_dropout: float,
-        recurrent_dropout: float,
-        zoneout: tuple[float, ...],
-        layer_norm: bool,
-        peephole: bool,
-        device: torch.device | str | None,
+        self, input_size: int, hidden_size: int | Sequence[int], num_layers: int, *, bias: bool,
+        batch_first: bool, dropout: float, bidirectional: bool, proj_size: int, variational: bool,
+        weight_dropout: float, recurrent_dropout: float, zoneout: tuple[float, ...],
+        layer_norm: bool, peephole: bool, device: torch.device | str | None,
         dtype: torch.dtype | None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         self.input_size = input_size
         self.hidden_size = hidden_size if isinstance(hidden_size, int) else tuple(hidden_size)
-        self.num_layers = self._count_layers(num_layers)
+        self.num_layers = count_layers(input_size, self.hidden_size, num_layers)
         self.bias = bias
         self.batch_first = batch_first
         self.dropout = check_probability("dropout", dropout)
@@ -89,25 +88,6 @@ class Stack(nn.Module):
                 ]
             )
         self.reset_parameters()
-
-    def _count_layers(self, num_layers: int) -> int:
-        sizes = self.hidden_size
-        if isinstance(sizes, tuple):
-            if num_layers not in (1, len(sizes)):
-                raise ArgumentError(
-                    f"num_layers={num_layers} but hidden_size names {len(sizes)} layers: {sizes}"
-                )
-            num_layers = len(sizes)
-        if (
-            num_layers < 1
-            or self.input_size < 1
-            or min(sizes if isinstance(sizes, tuple) else [sizes]) < 1
-        ):
-            raise ArgumentError(
-                "input_size, hidden_size and num_layers must be at least 1, "
-                f"got {self.input_size}, {sizes}, {num_layers}"
-            )
-        return num_layers
 
     @property
     def directions(self) -> int:
@@ -146,23 +126,10 @@ class Stack(nn.Module):
         dtype: torch.dtype | None,
     ) -> tuple[str | None, ...]:
         """Register the parameters and return their names in the order of Weights."""
-        gates, output = self.gates * hidden, self.proj_size or hidden
-        shapes: dict[str, tuple[int, ...]] = {
-            "weight_ih": (gates, width),
-            "weight_hh": (gates, output),
-        }
-        if self.bias:
-            shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)}
-        if self.proj_size:
-            shapes["weight_hr"] = (self.proj_size, hidden)
-        if self.peephole:
-            shapes["weight_peephole"] = (3 * hidden,)
-        if self.layer_norm:
-            shapes |= {"gain_ih": (gates,), "gain_hh": (gates,)}
-            if self.leaves == 2:
-                shapes["gain_c"] = (hidden,)
-                if self.bias:
-                    shapes["bias_c"] = (hidden,)
+        shapes = weight_shapes(
+            width, hidden, self.gates, bias=self.bias, proj_size=self.proj_size,
+            peephole=self.peephole, layer_norm=self.layer_norm, cell_state=self.leaves == 2,
+        )  # fmt: skip
         end = suffix(layer, direction)
         for name, shape in shapes.items():
             parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
@@ -281,47 +248,57 @@ class Stack(nn.Module):
                     "lengths must not be given for a PackedSequence: it has its own"
                 )
             return self._forward_packed(x, state, generator)
-        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
-            raise ArgumentError(
-                f"x must have 3 dimensions (2 for one sequence), the last of size "
-                f"input_size={self.input_size}, got shape {tuple(x.shape)}"
-            )
+        self._check_input(x, lengths)
         single = x.dim() == 2
-        if single:
-            if lengths is not None:
-                raise ArgumentError("lengths needs a batch: x is one sequence of shape (T, D)")
-            x_TBD = x.unsqueeze(1)
-        else:
-            x_TBD = x.transpose(0, 1) if self.batch_first else x
-        steps = x_TBD.shape[0]
+        x_TBD = x.unsqueeze(1) if single else x.transpose(0, 1) if self.batch_first else x
+        steps = longest = x_TBD.shape[0]
         layers = self._split_state(state, x_TBD, single)
-        longest = steps
         if lengths is not None:
             lengths = as_lengths(lengths)
             shortest, longest = check_lengths(lengths, x_TBD.shape[1], steps)
             if shortest == longest > 0:  # nothing is ragged
                 x_TBD, lengths = x_TBD[:longest], None
         if steps == 0:
-            y = x_TBD.new_zeros(*x_TBD.shape[:2], self.output_size)
-        else:
-            # Without any elements only the definition gives the weights gradients of zero.
-            way: str = "plain"
-            if longest and x_TBD.shape[1]:
-                way = self.way(x_TBD, ragged=lengths is not None)
-            if way == "kernel":
-                y, layers = run_kernels(self, x_TBD, layers, lengths, None, generator)
-            elif way == "torch":
-                y, layers = run_torch(self, x_TBD, layers, lengths, None, generator)
-            else:
-                y, layers = run_plain(self, x_TBD, layers, lengths, generator)
+            y = no_steps(self, x, (0, x_TBD.shape[1], self.output_size))
+        elif longest and x_TBD.shape[1]:
+            way = self.way(x_TBD, ragged=lengths is not None)
+            y, layers = self._run(way, x_TBD, layers, lengths, None, generator)
+        else:  # without any elements, only the definition gives the weights gradients of zero
+            y, layers = run_plain(self, x_TBD, layers, lengths, generator)
         if single:
             y = y.squeeze(1)
         elif self.batch_first:
             y = y.transpose(0, 1)
-        if y.shape[0 if single or not self.batch_first else 1] < steps:
-            behind = steps - x_TBD.shape[0]
-            y = F.pad(y, (0, 0, 0, behind) if self.batch_first else (0, 0, 0, 0, 0, behind))
-        return y, self._join_state(layers, single)
+        missing = steps - x_TBD.shape[0]
+        if missing:
+            y = F.pad(y, (0, 0, 0, missing) if self.batch_first else (0, 0, 0, 0, 0, missing))
+        stacked = isinstance(self.hidden_size, int)
+        return y, join_state(layers, stacked=stacked, single=single)
+
+    def _check_input(self, x: Tensor, lengths: object) -> None:
+        """Raise an ArgumentError for an x with another shape, or lengths of one sequence."""
+        if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
+            raise ArgumentError(
+                f"x must have 3 dimensions (2 for one sequence), the last of size "
+                f"input_size={self.input_size}, got shape {tuple(x.shape)}"
+            )
+        if lengths is not None and x.dim() == 2:
+            raise ArgumentError("lengths needs a batch: x is one sequence of shape (T, D)")
+
+    def _run(
+        self, way: Literal["kernel", "torch", "plain"], x: Tensor, layers: list[Leaves],
+        lengths: Tensor | None, batch_sizes: Tensor | None, generator: torch.Generator | None,
+    ) -> tuple[Tensor, list[Leaves]]:  # fmt: skip
+        """Run x: (T, B, D) with optional lengths, or packed (N, D) with batch sizes."""
+        if way == "kernel":
+            return run_kernels(self, x, layers, lengths, batch_sizes, generator)
+        if way == "torch":
+            return run_torch(self, x, layers, lengths, batch_sizes, generator)
+        if batch_sizes is None:
+            return run_plain(self, x, layers, lengths, generator)
+        padded, lengths = pad_packed_sequence(PackedSequence(x, batch_sizes))
+        y, layers = run_plain(self, padded, layers, lengths.to(x.device), generator)
+        return pack_padded_sequence(y, lengths).data, layers
 
     def _forward_packed(
         self, x: PackedSequence, state: State | None, generator: torch.Generator | None
@@ -337,17 +314,12 @@ class Stack(nn.Module):
         if order is not None:
             layers = [tuple(leaf.index_select(1, order) for leaf in part) for part in layers]
         way = self.way(data, ragged=True)
-        if way == "kernel":
-            y, layers = run_kernels(self, data, layers, None, batch_sizes, generator)
-        elif way == "torch":
-            y, layers = run_torch(self, data, layers, None, batch_sizes, generator)
-        else:
-            padded, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes))
-            y, layers = run_plain(self, padded, layers, lengths.to(data.device), generator)
-            y = pack_padded_sequence(y, lengths).data
+        y, layers = self._run(way, data, layers, None, batch_sizes, generator)
         if inverse is not None:
             layers = [tuple(leaf.index_select(1, inverse) for leaf in part) for part in layers]
-        return PackedSequence(y, batch_sizes, order, inverse), self._join_state(layers, False)
+        stacked = isinstance(self.hidden_size, int)
+        end = join_state(layers, stacked=stacked, single=False)
+        return PackedSequence(y, batch_sizes, order, inverse), end
 
     def dropped_weights(
         self, layer: int, direction: int, generator: torch.Generator | None
@@ -398,20 +370,6 @@ class Stack(nn.Module):
             for i, part in enumerate(parts)
         ]
         return [tuple(leaf[k] for leaf in by_leaf) for k in range(self.num_layers)]
-
-    def _join_state(self, layers: list[Leaves], single: bool) -> State:
-        if single:
-            layers = [tuple(leaf.squeeze(1) for leaf in leaves) for leaves in layers]
-        if len(layers) == 1 and isinstance(self.hidden_size, int):
-            return layers[0][0] if self.leaves == 1 else layers[0]
-        joined: list[State] = []
-        for i in range(self.leaves):
-            leaves = tuple(part[i] for part in layers)
-            if isinstance(self.hidden_size, int):
-                joined.append(leaves[0] if len(leaves) == 1 else torch.cat(leaves))
-            else:
-                joined.append(leaves)
-        return joined[0] if self.leaves == 1 else tuple(joined)
 
     __prepare_scriptable__ = refuse_script
     qconfig = no_qconfig

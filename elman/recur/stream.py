@@ -15,7 +15,7 @@ from torch import Tensor
 
 from elman import kernels
 from elman.errors import ArgumentError
-from elman.kernels.recurrence import CELLS, Constants, is_separate, sizes, with_one_bias
+from elman.kernels.cells import CELLS, Constants, is_separate, sizes, with_one_bias
 from elman.recur.stack import Stack
 from elman.state import State, map_state, named_leaves
 

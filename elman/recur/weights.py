@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elman.errors import ArgumentError, TensorError
@@ -48,6 +48,86 @@ def normalise(a: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
 def suffix(layer: int, direction: int) -> str:
     """Return the end of a parameter's name, as in torch: `l0`, `l0_reverse`, `l1`."""
     return f"l{layer}" + ("_reverse" if direction else "")
+
+
+def count_layers(input_size: int, hidden_size: int | tuple[int, ...], num_layers: int) -> int:
+    """Return the number of layers.
+
+    Raises:
+        ArgumentError: a size is below 1, or `hidden_size` has another number of layers.
+    """
+    sizes = hidden_size if isinstance(hidden_size, tuple) else (hidden_size,)
+    if isinstance(hidden_size, tuple):
+        if num_layers not in (1, len(sizes)):
+            raise ArgumentError(
+                f"num_layers={num_layers} but hidden_size names {len(sizes)} layers: {sizes}"
+            )
+        num_layers = len(sizes)
+    if num_layers < 1 or input_size < 1 or min(sizes) < 1:
+        raise ArgumentError(
+            "input_size, hidden_size and num_layers must be at least 1, "
+            f"got {input_size}, {hidden_size}, {num_layers}"
+        )
+    return num_layers
+
+
+def weight_shapes(
+    width: int, hidden: int, gates: int, *, bias: bool, proj_size: int, peephole: bool,
+    layer_norm: bool, cell_state: bool,
+) -> dict[str, tuple[int, ...]]:  # fmt: skip
+    """Return the shapes of the weights of one layer in one direction, by name.
+
+    Args:
+        width: input features.
+        hidden: H.
+        gates: matrices side by side in weight_ih and weight_hh.
+        bias: whether there are biases.
+        proj_size: features of h after the projection; 0 for none.
+        peephole: whether the gates depend on c.
+        layer_norm: whether there are gains.
+        cell_state: whether the state has a leaf c.
+    """
+    rows = gates * hidden
+    shapes: dict[str, tuple[int, ...]] = {
+        "weight_ih": (rows, width), "weight_hh": (rows, proj_size or hidden),
+    }  # fmt: skip
+    if bias:
+        shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+    if proj_size:
+        shapes["weight_hr"] = (proj_size, hidden)
+    if peephole:
+        shapes["weight_peephole"] = (3 * hidden,)
+    if layer_norm:
+        shapes |= {"gain_ih": (rows,), "gain_hh": (rows,)}
+    if layer_norm and cell_state:
+        shapes |= {"gain_c": (hidden,), "bias_c": (hidden,)} if bias else {"gain_c": (hidden,)}
+    return shapes
+
+
+def no_steps(module: nn.Module, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return the empty output for T = 0; x and all weights get gradients of zero through it."""
+    return x.new_zeros(shape) + sum((p.sum() for p in module.parameters()), x.sum())
+
+
+def join_state(layers: list[Leaves], *, stacked: bool, single: bool) -> State:
+    """Return the state that a call returns, from leaves (directions, B, H_l) of each layer.
+
+    Args:
+        layers: leaves of each layer.
+        stacked: whether all layers are one tensor.
+        single: whether to remove the batch dimension.
+    """
+    if single:
+        layers = [tuple(leaf.squeeze(1) for leaf in leaves) for leaves in layers]
+    if len(layers) == 1 and stacked:
+        return layers[0][0] if len(layers[0]) == 1 else layers[0]
+    joined: list[State] = []
+    for leaves in zip(*layers, strict=True):
+        if stacked:
+            joined.append(leaves[0] if len(leaves) == 1 else torch.cat(leaves))
+        else:
+            joined.append(leaves)
+    return joined[0] if len(joined) == 1 else tuple(joined)
 
 
 def split_leaf(

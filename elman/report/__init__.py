@@ -1,1 +1,1 @@
-"""How a run went and how good the model is: journal, progress, baselines, the report page."""
+"""Journal, progress display, scores, baselines and the report page of a run."""

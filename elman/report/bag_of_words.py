@@ -1,12 +1,12 @@
-"""The baselines of a classifier of texts: the most frequent label, and a bag of words.
+"""Baselines of a classifier of texts: the most frequent label, and a bag of words.
 
-Words and pairs of neighbours, or n-grams of 1 to 5 characters if the model reads characters or
-bytes (1 to 3 of more than MANY characters), weighted by tf-idf (scikit-learn, an extra), what a
-careful user has in ten lines:
+The features are words and pairs of adjacent words, or n-grams of 1 to 5 characters if the model
+reads characters or bytes (1 to 3 for more than MANY characters), weighted by tf-idf.  They are the
+inputs of one of these models of scikit-learn (an extra):
 
     logistic regression   with C = 10
-    class centroids       cosine of a row and the mean of the rows of a class, if the regression
-                          would have more than MOST coefficients
+    class centroids       cosine similarity of a row and the mean row of each class, used if the
+                          regression would have more than MOST coefficients
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 MOST = 20_000_000  # coefficients of a logistic regression
 MANY = 5_000_000  # characters of the training texts
-SHARPNESS = 20.0  # of the probabilities of centroids
+SHARPNESS = 20.0  # factor of the cosines before the softmax
 
 Found = tuple[str, dict[str, Tensor]]
 
 
 def majority(targets: Tensor, rows: int, classes: int) -> Tensor:
-    """Probabilities (rows, K) that know only how frequent each label is: of (N) or (N, K)."""
+    """Return probabilities (rows, K): the frequency of each label in targets (N) or (N, K)."""
     if targets.dim() == 2:
         return targets.float().mean(0).expand(rows, -1)
     counts = Counter(targets.tolist())
@@ -44,15 +44,17 @@ def bag_of_words(
     texts: Sequence[str], targets: Tensor, others: Mapping[str, Sequence[str]], classes: int,
     *, tokens: str, lowercase: bool,
 ) -> Found | None:  # fmt: skip
-    """Name, and probabilities (N, K) for other texts by name; None without scikit-learn.
+    """Return the name of the baseline, and its probabilities (N, K) for other texts by name.
+
+    The result is None without scikit-learn, or if no text has a word.
 
     Args:
-        texts: of the training.
-        targets: (N) classes, or (N, K) of zeros and ones.
-        others: texts by name.
+        texts: training texts.
+        targets: classes (N), or zeros and ones (N, K).
+        others: texts to predict, by name.
         classes: K.
-        tokens: what the model reads: word, character, byte or bpe.
-        lowercase: whether the model reads lower case.
+        tokens: the model's kind of tokens: word, character, byte or bpe.
+        lowercase: whether the model reads texts in lower case.
     """
     if find("sklearn") is None:
         return None
@@ -70,7 +72,7 @@ def bag_of_words(
 
 
 def _features(tokens: str, texts: Sequence[str], *, lowercase: bool) -> tuple[TfidfVectorizer, str]:
-    """How texts become numbers, and its name."""
+    """Return the function that turns texts into features, and its name."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     kind: dict[str, Any] = {"token_pattern": r"\w+|[^\w\s]", "ngram_range": (1, 2)}
@@ -99,7 +101,7 @@ def _by_regression(
 
 
 def _each_label(x: Any, targets: Tensor, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
-    """One regression for each label."""
+    """Fit one regression for each label; return probabilities (N, K) by name."""
     found = {
         part: torch.zeros(some.shape[0], targets.shape[1], dtype=torch.float32)
         for part, some in inputs.items()

@@ -1,6 +1,6 @@
-"""Charts as SVG inside a page, light or dark with the text around them.
+"""Charts as SVG inside a page, in the light or dark colours of the page.
 
-The same input gives the same bytes.
+Equal inputs give equal bytes.
 """
 
 import io
@@ -15,12 +15,11 @@ from elman.report.journal import thin
 from elman.report.terminal import one_line
 
 MAX_POINTS = 1000
-# Inches; with text of 9 points a chart stays readable on a phone, where it fills the width.
+# Inches.  With text of 9 points, a chart that fills the width of a phone is readable.
 CHART = (4.6, 2.9)
 SVG = '<svg aria-hidden="true" viewBox="0 0 331.2 208.8">'
-RING = 9.0  # points, around the best validation
-# Colours that matplotlib writes into the SVG; the page turns them into variables of its style,
-# so that a chart is light or dark with the text around it.
+RING = 9.0  # diameter in points of the mark around the best validation
+# Placeholder colours for matplotlib, which are replaced by variables of the page's style.
 INK, QUIET, RULE, BLUE, RED = "#100001", "#100002", "#100003", "#100004", "#100005"
 VARIABLES = {INK: "ink", QUIET: "quiet", RULE: "rule", BLUE: "blue", RED: "red"}
 STYLE = {
@@ -37,11 +36,11 @@ class Curve(NamedTuple):
     """Points of a line.
 
     Attributes:
-        xs, ys: of the points.
+        xs, ys: coordinates of the points.
         color: INK, QUIET, BLUE or RED.
-        label: in the legend.
-        dot: points of the marks, RING for a ring.
-        low: lower ends, of a band below ys.
+        label: name in the legend.
+        dot: diameter of the marks in points; RING for a ring.
+        low: the lower ends of a band below ys.
     """
 
     xs: list[float]
@@ -49,11 +48,11 @@ class Curve(NamedTuple):
     color: str = BLUE
     label: str = ""
     dot: float = 0.0
-    low: list[float] = []  # noqa: RUF012 - of a tuple, which nobody changes
+    low: list[float] = []  # noqa: RUF012 - the default is never changed
 
     @property
     def group(self) -> int:
-        """Points that are drawn as one."""
+        """The number of consecutive points that are drawn as one."""
         return max(1, math.ceil(len(self.ys) / MAX_POINTS))
 
 
@@ -61,15 +60,15 @@ def chart(
     title: str, labels: tuple[str, str], lines: list[Curve], *, words: str = "", scale: str = "",
     dates: bool = False,
 ) -> str:  # fmt: skip
-    """A figure of HTML with the picture inside; empty if there is nothing to draw and no words.
+    """Return an HTML figure with a chart; empty if there is nothing to draw and no words.
 
     Args:
-        title: of the figure, different from those of the others.
-        labels: of the axes.
-        lines: the curves; of the first depends whether there is a legend.
-        words: under the picture.
-        scale: of the values: log, zero to begin there, plane for one unit on both axes, or as
-            they are.
+        title: title of the figure, unique in the page.
+        labels: labels of the axes.
+        lines: the curves; there is a legend if the first one has a label.
+        words: text below the chart.
+        scale: scale of the values: "log", "zero" to begin at zero, "plane" for equal units on both
+            axes, or "" for a scale from the data.
         dates: whether xs are days since 1970, for an axis with dates and clock times.
 
     Example:
@@ -81,7 +80,7 @@ def chart(
     size, broken = lines[0].group, sum(not math.isfinite(y) for y in values)
     words += f" Each point is the mean of {size} records." if size > 1 else ""
     if broken:
-        words += f" Not drawn, because not finite: {broken:,} of {len(values):,} values."
+        words += f" Values that are not finite and not drawn: {broken:,} of {len(values):,}."
     picture = (
         _draw(title, labels, lines, scale, dates=dates) if any(map(math.isfinite, values)) else ""
     )
@@ -97,13 +96,13 @@ def _draw(
     from matplotlib import style
     from matplotlib.figure import Figure
 
-    # The salt differs by chart: ids made from it must be unique in the page.
+    # Ids are made from the salt and must be unique in the page.
     with style.context(["default", {**STYLE, "svg.hashsalt": title}]), warnings.catch_warnings():
-        # The page has the font of the browser, so a glyph that is missing here is none there.
+        # The page uses the browser's font, so a glyph that is missing here does not matter.
         warnings.filterwarnings("ignore", message="Glyph")
         drawing = Figure(figsize=CHART)
         x, y = map(one_line, labels)
-        # The same frame in all charts, whatever the width of the tick labels; a legend is above it.
+        # All charts have the same frame, for any width of the tick labels; the legend is above it.
         axes = drawing.add_axes((0.15, 0.16, 0.82, 0.74), xlabel=x, ylabel=y)
         axes.yaxis.set_label_coords(-0.155, 0.5)
         shade = 0.0
@@ -112,7 +111,7 @@ def _draw(
             label = one_line(values.label)
             if values.low:
                 low = thin(values.low, values.group)
-                shade += 0.15  # a band inside another is darker, in the legend as well
+                shade += 0.15  # a band inside another one is darker, also in the legend
                 axes.fill_between(
                     xs, low, ys, color=values.color, alpha=shade, linewidth=0, label=label
                 )
@@ -138,7 +137,7 @@ def _draw(
 
 
 def _scale(axes: Any, curves: Sequence[Curve], scale: str) -> None:
-    """Where the values begin and end, and their ticks."""
+    """Set the range and the ticks of the values."""
     from matplotlib.ticker import LogLocator, MaxNLocator
 
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
@@ -146,7 +145,7 @@ def _scale(axes: Any, curves: Sequence[Curve], scale: str) -> None:
     if scale == "zero":
         axes.set_ylim(bottom=0.0)
     elif scale == "log" and positive:
-        # What vanished long ago must not flatten the part that counts.
+        # Very small values must not compress the rest of the chart.
         peak, least = max(positive), max(min(positive), 1e-8 * max(positive))
         subs = (1, 2, 3, 5, 7) if peak < 10 * least else (1, 2, 5) if peak < 100 * least else (1,)
         axes.set_yscale("log", nonpositive="mask")
@@ -157,7 +156,7 @@ def _scale(axes: Any, curves: Sequence[Curve], scale: str) -> None:
 
 
 def _mark_x(axes: Any, *, plane: bool, dates: bool) -> None:
-    """The ticks of the other axis."""
+    """Set the ticks of the horizontal axis."""
     from matplotlib import dates as calendar
     from matplotlib.ticker import MaxNLocator
 
@@ -171,5 +170,5 @@ def _mark_x(axes: Any, *, plane: bool, dates: bool) -> None:
         axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-        # A year among the steps has no comma.
+        # No comma below 10,000, because a step can be a year.
         axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if abs(x) >= 1e4 else f"{x:.0f}")

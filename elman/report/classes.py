@@ -1,18 +1,18 @@
-"""How good a classifier is: scores by the definitions of scikit-learn, calibration, confusions.
+"""Scores of a classifier by the definitions of scikit-learn, calibration and confusions.
 
-    accuracy      right rows / rows; with several labels all of them have to be right
-    F1            2 TP / (2 TP + FP + FN): macro, the mean over classes that occur or are guessed,
-                  with several labels over all; micro, of all together.  A label that training has
-                  not seen is a class, too, and its F1 is 0
-    AUC           area under the ROC curve, one class against the rest, mean of classes
-    AUPRC         average precision: of two classes that of the second, else mean of classes
+    accuracy      right rows / rows; with several labels, all labels of a row must be right
+    F1            2 TP / (2 TP + FP + FN).  Macro: the mean over classes that occur or are
+                  predicted, with several labels over all classes.  Micro: all classes together.
+                  A label that is not in the training data counts as a class with F1 = 0
+    AUC           area under the ROC curve, one class against the rest, mean over classes
+    AUPRC         average precision: for two classes that of the second, else the mean over classes
     ECE           sum over bins of probability of (rows / all rows) |accuracy - mean probability|
-    temperature   T of softmax(s / T) that fits best: Guo et al. 2017 (arXiv:1706.04599)
+    temperature   the best T in softmax(s / T): Guo et al. 2017 (arXiv:1706.04599)
 
-With one label a row, memory beside the scores themselves grows with rows and with classes, not
-with their product.
+With one label per row, the memory needed besides the scores grows with the rows and with the
+classes, but not with their product.
 
-Shape legend: N rows, K classes, M labels that training has not seen.
+Shape legend: N rows, K classes, M labels that are not in the training data.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.classification import binary_calibration_error
 
-BINS = 15  # of the calibration error
-BLOCK = 1 << 20  # scores that are looked at at a time
+BINS = 15  # bins of the calibration error
+BLOCK = 1 << 20  # scores that are processed at a time
 
 
 def probabilities(scores: Tensor, temperature: float, *, several: bool) -> Tensor:
-    """(N, K) from scores (N, K); with several labels each by itself."""
+    """Return probabilities (N, K) from scores (N, K); with several labels they are independent."""
     scores = scores / temperature
     return scores.sigmoid() if several else scores.softmax(1)
 
@@ -37,13 +37,14 @@ def probabilities(scores: Tensor, temperature: float, *, several: bool) -> Tenso
 def score_classes(
     p: Tensor, targets: Tensor, unseen: Tensor | None = None, *, several: bool
 ) -> dict[str, float]:
-    """Scores of probabilities (N, K) against classes (N), below 0 for none of them, or (N, K).
+    """Score probabilities against true classes.
 
     Args:
-        p: (N, K).
-        targets: see above.
-        unseen: (M, 2) row and number, from 0 on, of each label that is none of the K classes.
-        several: whether a row may have any number of labels.
+        p: probabilities (N, K).
+        targets: classes (N), negative for a label that is none of the K classes; with several
+            labels, zeros and ones (N, K).
+        unseen: row and number (M, 2), from 0, of each label that is none of the K classes.
+        several: whether a row can have any number of labels.
 
     Example:
         >>> import torch
@@ -87,7 +88,10 @@ def score_classes(
 
 
 def _areas(p: Tensor, targets: Tensor, support: Tensor, *, several: bool) -> dict[str, float]:
-    """AUC and AUPRC, as far as there are rows of a class and others; `support` (K) counts them."""
+    """Return AUC and AUPRC over the classes that some rows have and others have not.
+
+    `support` (K) has the number of rows of each class.
+    """
     some = (support > 0) & (support < len(p))
     if not bool(some.any()):
         return {}
@@ -105,10 +109,10 @@ def _areas(p: Tensor, targets: Tensor, support: Tensor, *, several: bool) -> dic
 
 
 def _areas_of(scores: Tensor, wanted: Tensor) -> Tensor:
-    """Area under the ROC curve and average precision (2, K) of scores (K, N); NaN and 0 if none.
+    """Return AUC and average precision (2, K) of scores (K, N); NaN and 0 without positives.
 
-    AUC is the mean rank of what is wanted among all, ties at the middle of theirs, and average
-    precision the mean over what is wanted of the precision at its score.
+    AUC is computed from the mean rank of the positives, with ties at their mean rank; average
+    precision is the mean over the positives of the precision at their score.
     """
     scores, order = scores.sort(1)
     wanted = wanted.gather(1, order).double()
@@ -123,7 +127,7 @@ def _areas_of(scores: Tensor, wanted: Tensor) -> Tensor:
 
 
 def nll(scores: Tensor, targets: Tensor, temperature: float, *, several: bool) -> float:
-    """Mean negative log-likelihood in nats a row, of rows whose class is known."""
+    """Return the mean negative log-likelihood in nats per row, over rows with a known class."""
     if several:
         total = sum(
             F.binary_cross_entropy_with_logits(
@@ -139,21 +143,21 @@ def nll(scores: Tensor, targets: Tensor, temperature: float, *, several: bool) -
 
 
 def _normalisers(scores: Tensor, temperature: float) -> float:
-    """Sum over rows of the log of the sum of exp(s / T)."""
+    """Return the sum over rows of the logarithm of the sum of exp(s / T)."""
     return sum((part.double() / temperature).logsumexp(1).sum().item() for part in _rows(scores))
 
 
 def _rows(values: Tensor) -> Iterator[Tensor]:
-    """Some rows of (N, K) at a time."""
+    """Yield blocks of rows of values (N, K)."""
     yield from values.split(max(1, BLOCK // values.shape[1]))
 
 
 def fit_temperature(scores: Tensor, targets: Tensor, *, several: bool) -> float:
-    """The temperature in 1/20..20 with the least `nll`, by golden section over its logarithm.
+    """Return the temperature in 1/20..20 with the lowest `nll`, by golden section search.
 
-    Of N rows a class is true at 1 - 1 / (N + 2) only: a few that are all right do not say that the
-    next will be (Platt 1999, "Probabilistic outputs for support vector machines").  The likelihood
-    is concave in 1 / T, so that the search cannot end in a wrong valley.
+    The target of the true class is 1 - 1 / (N + 2) for N rows, because a few rows that are all
+    right do not show that the next one will be (Platt 1999, "Probabilistic outputs for support
+    vector machines").  The likelihood is concave in 1 / T, so the search finds its only maximum.
     """
     if not several:
         known = targets >= 0
@@ -163,7 +167,7 @@ def fit_temperature(scores: Tensor, targets: Tensor, *, several: bool) -> float:
     doubt = 1 / (len(targets) + 2)
     if several:
         soft = targets * (1 - 2 * doubt) + doubt
-    else:  # of the doubt each other class has the same share
+    else:  # the other classes share the rest equally
         share = doubt / max(1, scores.shape[1] - 1)
         own = scores.gather(1, targets[:, None]).double().sum().item()
         weighed = (1 - doubt - share) * own + share * scores.sum(dtype=torch.float64).item()
@@ -183,32 +187,35 @@ def fit_temperature(scores: Tensor, targets: Tensor, *, several: bool) -> float:
 
 
 def reliability(p: Tensor, targets: Tensor) -> list[tuple[float, float, float, int]]:
-    """Where it begins, mean probability, share that is so, and rows, of each tenth of probability.
+    """Return the calibration of the probabilities, in ten bins of equal width.
 
-    Of two classes the probability of the second, of more that of the guess; empty tenths are left
-    out.
+    For two classes it uses the probability of the second class, for more that of the prediction.
+
+    Returns:
+        For each bin with rows: lower edge, mean probability, share of rows where the class is
+        true, and number of rows.
 
     Example:
         >>> import torch
         >>> from elman.report.classes import reliability
         >>> p = torch.tensor([[0.95, 0.05], [0.96, 0.04], [0.3, 0.7]])
-        >>> for low, said, so, rows in reliability(p, torch.tensor([0, 1, 1])):
-        ...     print(low, round(said, 3), so, rows)
+        >>> for low, mean, share, rows in reliability(p, torch.tensor([0, 1, 1])):
+        ...     print(low, round(mean, 3), share, rows)
         0.0 0.045 0.5 2
         0.7 0.7 1.0 1
     """
-    said, guess = (p[:, 1], torch.ones(len(p), dtype=torch.int64)) if p.shape[1] == 2 else p.max(1)
+    p, guess = (p[:, 1], torch.ones(len(p), dtype=torch.int64)) if p.shape[1] == 2 else p.max(1)
     true = (targets == guess).double()
-    tenth = (said * 10).long().clamp(0, 9)
+    tenth = (p * 10).long().clamp(0, 9)
     return [
-        (k / 10, said[rows].mean().item(), true[rows].mean().item(), int(rows.sum()))
+        (k / 10, p[rows].mean().item(), true[rows].mean().item(), int(rows.sum()))
         for k, rows in enumerate(tenth == k for k in range(10))
         if bool(rows.any())
     ]
 
 
 def confusion(guesses: Tensor, targets: Tensor, classes: int) -> Tensor:
-    """Rows (K, K) of true classes by columns of guessed ones."""
+    """Return counts (K, K), with true classes as rows and predicted classes as columns."""
     known = targets >= 0
     pairs = targets[known] * classes + guesses[known]
     return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)

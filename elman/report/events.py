@@ -1,8 +1,8 @@
-"""How well events are found: those of the right class that overlap by half or more.
+"""Scores of predicted events: an event is right if it overlaps a true one of its class by half.
 
-    overlap   steps that both have / steps that either has
+    overlap = steps in both events / steps in either event
 
-Each true event is found once at most; F1 is the harmonic mean of precision and recall.
+Each true event counts as found at most once; F1 is the harmonic mean of precision and recall.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 
 from elman.decode.events import Event
 
-ENOUGH = 0.5  # of overlap
+ENOUGH = 0.5  # smallest overlap of a right event
 
 
 def score_events(
     wanted: Iterable[Sequence[Event]], found: Iterable[Sequence[Event]]
 ) -> dict[str, float]:
-    """Precision, recall and F1 of the events of many recordings.
+    """Return precision, recall and F1 of the events of many recordings.
 
     Example:
         >>> from elman.decode.events import Event

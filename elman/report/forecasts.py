@@ -1,26 +1,27 @@
-"""Scores of forecasts, and what they are to be compared with.
+"""Scores and baselines of forecasts.
 
     MAE, RMSE           in the unit of the series, if there is one target
     MASE                MAE / MAE of the seasonal naive forecast within the training data:
                         Hyndman and Koehler 2006
     sMAPE               200 |y - f| / (|y| + |f|), percent, as in the M4 competition
-    OWA                 mean of MASE and sMAPE, each by that of naive 2: Makridakis et al. 2020
+    OWA                 mean of MASE and sMAPE, each divided by that of naive 2:
+                        Makridakis et al. 2020
     ND                  sum |y - f| / sum |y|
-    CRPS                2 sum of the quantile losses / how many, mean over levels 0.1 to 0.9
-    wQL                 the same by sum |y|
+    CRPS                2 * mean of the quantile losses, mean over the levels 0.1 to 0.9
+    wQL                 2 * sum of the quantile losses / sum |y|, mean over the same levels
     coverage 80         share of the numbers inside the interval of 80 %
-    ADE, FDE            of places in the plane the mean distance over all steps, and at the last
-    best of 20          of 20 futures the least ADE, and the least FDE: Gupta et al. 2018
+    ADE, FDE            for places in the plane: mean distance over all steps, and at the last step
+    best of 20          lowest ADE and lowest FDE of 20 futures: Gupta et al. 2018
                         (arXiv:1803.10892)
 
-f is the median; RMSE is that of the mean.  MASE and sMAPE are means over series, ND and wQL of
-several targets over these.
+f is the median; RMSE is that of the mean.  MASE and sMAPE are means over series; ND and wQL are
+means over targets.  The baselines are:
 
     naive               the last number
-    seasonal naive      that a season before
-    naive 2             naive of the series without its season, if it has one
-    drift               the last number, and on as from the first to the last
-    constant velocity   of places: the last, and on as from the one before
+    seasonal naive      the number one season earlier
+    naive 2             naive on the seasonally adjusted series, if it has a season
+    drift               the last number, continued by the mean change from the first to the last
+    constant velocity   for places: the last place, continued by the last change
 """
 
 from __future__ import annotations
@@ -38,16 +39,16 @@ Numbers = NDArray[np.float64]
 Whole = NDArray[np.int64]
 DECILES = tuple(round(0.1 * n, 1) for n in range(1, 10))
 STATISTICS = "statsforecast.models"
-Z = 1.645  # deviations of an autocorrelation beyond which a series has a season
+Z = 1.645  # standard errors of an autocorrelation above which a series has a season
 
 
 @dataclass(frozen=True)
 class Guess:
-    """What a model says of some numbers (N,).
+    """The forecasts of a model for N numbers.
 
     Attributes:
         median, mean: (N,).
-        quantiles: (N, Q) at the levels; None for a point.
+        quantiles: (N, Q) at the levels; None for a point forecast.
     """
 
     median: Numbers
@@ -57,12 +58,12 @@ class Guess:
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of models.
+    """The scores of models.
 
     Attributes:
-        scores: of each model, by name.
-        of_series: MASE of each model and series (S,), NaN for none; without a MASE the MAE.
-        notes: what a reader of the scores should know.
+        scores: scores of each model, by name.
+        of_series: MASE of each model and series (S,), NaN if undefined; MAE if no series has MASE.
+        notes: remarks on the scores.
     """
 
     scores: dict[str, dict[str, Any]]
@@ -79,15 +80,15 @@ def score_forecasts(
     errors: Numbers,
     targets: Whole | None = None,
 ) -> Scored:
-    """Scores of each model.
+    """Score the forecasts of each model.
 
     Args:
-        series: (N,) the number of the series that each number is of.
-        y: (N,) numbers; NaN counts for nothing.
-        guesses: of each model.
-        levels: Q of the quantiles.
-        errors: (S,) of each series its `seasonal_error`, for MASE; NaN for none.
-        targets: (N,) the number of the target, None for one.
+        series: (N,) index of the series of each number.
+        y: (N,) actual numbers; NaN is ignored.
+        guesses: forecasts of each model, by name.
+        levels: Q levels of the quantiles.
+        errors: (S,) `seasonal_error` of each series, for MASE; NaN if undefined.
+        targets: (N,) index of the target of each number; None for a single target.
 
     Example:
         >>> import numpy as np
@@ -111,7 +112,7 @@ def score_forecasts(
         off, size = np.abs(median - y), np.abs(median) + np.abs(y)
         with np.errstate(divide="ignore", invalid="ignore"):
             mae = _means_by(series, off, len(errors))
-            mase = mae / errors  # a constant series has none
+            mase = mae / errors  # undefined for a constant series
             parts = {
                 "MASE": mase,
                 "sMAPE": 200 * _means_by(series, np.where(size == 0, 0, off / size), len(errors)),
@@ -130,13 +131,13 @@ def score_forecasts(
 
 
 def _means_by(group: Whole, values: Numbers, groups: int) -> Numbers:
-    """Means (groups,) of values (N,), NaN of a group without one."""
+    """Return means (groups,) of values (N,); NaN for a group without values."""
     counts = np.bincount(group, minlength=groups)
     return np.asarray(np.bincount(group, values, minlength=groups) / counts)
 
 
 def _mean_of_finite(values: Numbers) -> float:
-    """Mean of the numbers that are finite, NaN if none is."""
+    """Return the mean of the finite numbers; NaN if there are none."""
     finite = np.isfinite(values)
     return float(values[finite].mean()) if finite.any() else np.nan
 
@@ -150,7 +151,7 @@ def _of_quantiles(
     y: Numbers, target: Whole, guess: Guess, there: NDArray[np.bool_], levels: Sequence[float],
     *, one: bool,
 ) -> dict[str, float]:  # fmt: skip
-    """CRPS and wQL at the deciles, and coverage of the intervals that the levels have."""
+    """Return CRPS and wQL at the deciles, and the coverage of each interval of the levels."""
     if guess.quantiles is None or not len(y):
         return {}
     found = dict(zip(levels, guess.quantiles[there].T, strict=True))
@@ -172,20 +173,20 @@ def _of_quantiles(
 
 
 def find_distances(y: Numbers, places: Numbers) -> Numbers:
-    """Distances (..., H) of places (..., H, 2)."""
+    """Return distances (..., H) between places (..., H, 2)."""
     return np.asarray(np.linalg.norm(places - y, axis=-1))
 
 
 def score_places(y: Numbers, places: Numbers, futures: Numbers | None = None) -> dict[str, float]:
-    """ADE and FDE of places (B, H, 2), and of futures (B, S, H, 2) those of the best.
+    """Return ADE and FDE of places (B, H, 2), and those of the best future of (B, S, H, 2).
 
-    What is not whole counts for nothing, if something is.
+    Paths with missing steps are ignored, unless all paths have some.
 
     Example:
         >>> import numpy as np
         >>> from elman.report.forecasts import score_places
-        >>> y, said = np.zeros((1, 2, 2)), np.array([[[0.0, 1.0], [3.0, 4.0]]])
-        >>> score_places(y, said, np.stack([said, said / 2], 1))
+        >>> y, path = np.zeros((1, 2, 2)), np.array([[[0.0, 1.0], [3.0, 4.0]]])
+        >>> score_places(y, path, np.stack([path, path / 2], 1))
         {'ADE': 3.0, 'FDE': 5.0, 'best of 2 ADE': 1.5, 'best of 2 FDE': 2.5}
     """
     apart = find_distances(y, places)
@@ -200,7 +201,7 @@ def score_places(y: Numbers, places: Numbers, futures: Numbers | None = None) ->
 
 
 def _means(values: Numbers) -> Numbers:
-    """Over the last axis, without NaN, of which not all are."""
+    """Return means over the last axis, ignoring NaN; 0 where all are NaN."""
     there = ~np.isnan(values)
     return np.asarray(np.where(there, values, 0).sum(-1) / np.maximum(there.sum(-1), 1))
 
@@ -210,7 +211,9 @@ def _mean(values: Numbers) -> float:
 
 
 def seasonal_error(values: Numbers, season: int) -> float:
-    """Mean absolute error of the seasonal naive forecast within a series (T,); NaN for none.
+    """Return the mean absolute error of the seasonal naive forecast within a series (T,).
+
+    It is NaN if no two numbers are a season apart.
 
     Example:
         >>> import numpy as np
@@ -225,9 +228,9 @@ def seasonal_error(values: Numbers, season: int) -> float:
 def baselines(
     seen: Sequence[Numbers], horizon: int, season: int, *, moving: bool = False
 ) -> dict[str, Numbers]:
-    """Forecasts (N, horizon) of series from what was seen of each, NaN left out.
+    """Return forecasts (N, horizon) of each baseline, from the past of N series; NaN is ignored.
 
-    If they are moving, constant velocity is among them, and what comes of a season is not.
+    With `moving`, constant velocity is included, and the seasonal baselines are not.
 
     Example:
         >>> import numpy as np
@@ -266,21 +269,21 @@ def baselines(
 
 
 def _last_season(values: Numbers, season: int, horizon: int) -> Numbers:
-    """The last season again and again; what is missing of it from the seasons before."""
+    """Repeat the last season; missing numbers are taken from earlier seasons."""
     whole = -(-len(values) // season) * season
     rows = np.concatenate([values, np.full(whole - len(values), np.nan)]).reshape(-1, season)
     there = ~np.isnan(rows)
-    newest = len(rows) - 1 - there[::-1].argmax(0)  # of each place in the season
+    newest = len(rows) - 1 - there[::-1].argmax(0)  # the last row with a number, for each column
     found = rows[newest, np.arange(season)]
     found = np.where(there.any(0), found, values[~np.isnan(values)][-1])
     return np.asarray(found[(len(values) + np.arange(horizon)) % season])
 
 
 def _seasonal_index(values: Numbers, season: int) -> Numbers:
-    """Factors (season,) of the places in a season, of the first number on; 1 for no season.
+    """Return seasonal factors (season,), beginning with the first number; all 1 for no season.
 
-    Source: the classical multiplicative decomposition, and the test of its autocorrelation, as
-    in the M4 competition.
+    Source: the classical multiplicative decomposition and the test of the autocorrelation, as in
+    the M4 competition.
     """
     none = np.ones(season)
     count = len(values)
@@ -306,10 +309,10 @@ def _seasonal_index(values: Numbers, season: int) -> Numbers:
 
 
 def statistical(seen: Sequence[Numbers], horizon: int, season: int) -> dict[str, Numbers]:
-    """Forecasts (N, horizon) by exponential smoothing and the theta method, by statsforecast.
+    """Return forecasts (N, horizon) by AutoETS and AutoTheta of statsforecast; none without it.
 
-    Missing numbers are drawn as a straight line, as neither takes gaps.  Where one of them cannot
-    be fitted, as to two numbers, it is the last number.  Without statsforecast there are none.
+    Missing numbers are interpolated linearly, because neither method takes gaps.  If a method
+    cannot be fitted, for example to two numbers, the forecast is the last number.
 
     Example:
         >>> import numpy as np
@@ -334,8 +337,8 @@ def statistical(seen: Sequence[Numbers], horizon: int, season: int) -> dict[str,
                 found[name].append(np.full(horizon, np.nan))
                 continue
             try:
-                said = kind(season_length=season).forecast(y=whole, h=horizon)["mean"]
+                mean = kind(season_length=season).forecast(y=whole, h=horizon)["mean"]
             except Exception:
-                said = np.full(horizon, whole[-1])
-            found[name].append(np.asarray(said, dtype=np.float64))
+                mean = np.full(horizon, whole[-1])
+            found[name].append(np.asarray(mean, dtype=np.float64))
     return {name: np.stack(values) for name, values in found.items()}

@@ -1,9 +1,9 @@
-"""The journal of a run: `run.jsonl`, one JSON object a line, in the order in which things happened.
+"""The journal of a run: `run.jsonl`, with one JSON object per line for each event, in order.
 
-The training loop hands the same record to the journal and to the progress display. Each line is
-flushed when written, so a killed process loses at most the line in its hands; such a torn last
-line is dropped when the file is read or opened again. JSON knows no NaN and no infinity
-(RFC 8259, section 6): they are written as null.
+The training loop passes the same records to the journal and to the progress display. Each line is
+flushed when it is written, so a killed process loses at most one line; an incomplete last line is
+dropped when the file is read or opened again. JSON has no NaN and no infinity (RFC 8259,
+section 6), so they are written as null.
 """
 
 import json
@@ -17,7 +17,7 @@ from elman.errors import ArgumentError, DataError, FolderError
 
 
 class Journal:
-    """Append-only file of records that can go back to where a checkpoint was taken.
+    """Append-only file of records that can be cut back to its length at a checkpoint.
 
     An existing file is continued. Raises FolderError if the file cannot be opened for writing.
 
@@ -44,7 +44,7 @@ class Journal:
 
     @property
     def position(self) -> int:
-        """Bytes written so far; a checkpoint keeps this number."""
+        """The number of bytes written so far; a checkpoint stores it."""
         return self._file.seek(0, os.SEEK_END)
 
     def write(self, record: Mapping[str, object]) -> None:
@@ -54,17 +54,17 @@ class Journal:
         self._file.flush()
 
     def truncate(self, position: int) -> None:
-        """Forget what lies beyond `position` bytes; a position beyond the end changes nothing."""
+        """Cut the file to `position` bytes; a position beyond the end changes nothing."""
         if position < 0:
             raise ArgumentError(
-                f"position must be 0 or more bytes, got {position}; use what Journal.position gave"
+                f"position must be 0 or more bytes, got {position}; use a value of Journal.position"
             )
         if position < self.position:
             self._file.truncate(position)
             self._drop_torn_line()
 
     def close(self) -> None:
-        """Close the file; closing twice is fine."""
+        """Close the file; a second call does nothing."""
         self._file.close()
 
     def __enter__(self) -> "Journal":
@@ -79,7 +79,7 @@ class Journal:
         self.close()
 
     def _drop_torn_line(self) -> None:
-        # The next record must start on a line of its own, or it is lost with the torn one.
+        # The next record must start on a new line, or it is lost with the incomplete one.
         self._file.seek(0)
         content = self._file.read()
         tail = content[content.rfind(b"\n") + 1 :]
@@ -91,7 +91,7 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[dict[str, object]]:
-    """All records of a journal, without a torn last line.
+    """Return all records of a journal, without an incomplete last line.
 
     Raises FolderError if there is no such file, DataError if a line is not a JSON object.
 
@@ -124,7 +124,7 @@ def read_journal(path: Path) -> list[dict[str, object]]:
 
 
 def number(record: Mapping[str, object], key: str) -> float:
-    """The number under `key`, NaN where it is missing, null or no number.
+    """Return the number at `key`; NaN if it is missing, null or not a number.
 
     >>> number({"loss": 2}, "loss"), number({"loss": None}, "loss")
     (2.0, nan)
@@ -138,7 +138,7 @@ def number(record: Mapping[str, object], key: str) -> float:
 def curve(
     records: Sequence[Mapping[str, object]], event: str, key: str
 ) -> tuple[list[float], list[float]]:
-    """Steps and values of `key` over the records of one kind that have it, NaN where null.
+    """Return steps and values of `key` in all records of an event that have it; NaN for null.
 
     >>> curve([{"event": "step", "step": 5, "loss": 1.5}, {"event": "note"}], "step", "loss")
     ([5.0], [1.5])
@@ -148,7 +148,7 @@ def curve(
 
 
 def thin(values: Sequence[float], size: int) -> list[float]:
-    """Means of consecutive groups of `size` values, without those that are not finite.
+    """Return means of consecutive groups of `size` values, ignoring those that are not finite.
 
     >>> thin([1.0, 3.0, 5.0, math.inf, math.nan], 2)
     [2.0, 5.0, nan]

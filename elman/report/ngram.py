@@ -1,4 +1,4 @@
-"""Interpolated modified Kneser-Ney n-grams: the baseline printed beside every language model.
+"""Interpolated modified Kneser-Ney n-grams, the baseline of every language model.
 
 For a context h (the k - 1 tokens before w) and h' (h without its oldest token), order k gives
 
@@ -10,16 +10,16 @@ For a context h (the k - 1 tokens before w) and h' (h without its oldest token),
     D(0) = 0     D(1) = Y     D(2) = 2 - 3 Y n3 / n2     D(3+) = 3 - 4 Y n4 / n3
     Y = n1 / (n1 + 2 n2)         n_i = number of n-grams of order k with c = i
 
-c is the plain count at the highest order, and below it the continuation count: the number of
-different tokens seen to the left of the n-gram, where the start of the stream is one more such
-token. Hence every n-gram of the training stream has c >= 1. The sums of p_k over w are 1.
+c is the count at the highest order, and at lower orders the continuation count: the number of
+different tokens to the left of the n-gram, where the start of the stream counts as one more token.
+Hence every n-gram of the training stream has c >= 1. The sum of p_k over w is 1.
 
 Source: S. F. Chen and J. Goodman, "An empirical study of smoothing techniques for language
 modeling", Computer Speech and Language 13 (1999), 359-394, section 3; the counts of lower orders
 are those of R. Kneser and H. Ney, ICASSP 1995.
-Differences: the tokens are one stream, so contexts run over the ends of sentences. Where one of
-n1..n4 is 0 or the estimate of a D is not above 0, as in very small or very dense data, that order
-takes the discounts 1/2, 1 and 3/2.
+Differences: the tokens are one stream, so contexts cross the ends of sentences. If one of n1..n4
+is 0 or the estimate of a D is not above 0, as in very small or very dense data, that order has the
+discounts 1/2, 1 and 3/2.
 """
 
 from dataclasses import dataclass
@@ -34,9 +34,9 @@ _FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 
 @dataclass(frozen=True)
 class _Level:
-    """One order of the model; an n-gram's id is the place of its key, and id -1 means unseen.
+    """One order of the model; an n-gram's id is the index of its key, and -1 if it is unseen.
 
-    The last entry of each array stands for the unseen, which is why -1 needs no special case.
+    The last entry of each array is for unseen n-grams, so -1 needs no special case.
     """
 
     keys: NDArray[np.int64]  # sorted: id of the first k - 1 tokens * V + last token
@@ -45,7 +45,7 @@ class _Level:
 
 
 class KneserNey:
-    """N-gram language model over a stream of token ids, of the given order (5 looks back 4).
+    """N-gram language model over a stream of token ids; order 5 has contexts of 4 tokens.
 
     Raises ArgumentError if `order` is below 1.
 
@@ -80,8 +80,8 @@ class KneserNey:
         keys, _, ids = _rank(np.zeros_like(stream), stream, vocabulary_size)
         for k in range(1, self.order):
             longer_keys, first, longer_ids = _rank(ids[:-1], stream[k:], vocabulary_size)
-            # Each n-gram one order up, less its oldest token, is one left neighbour. Occurrence j
-            # of order k + 1 ends where occurrence j + 1 of order k does; 0 is the stream's start.
+            # Each n-gram of the next order gives its suffix one left neighbour. Occurrence j of
+            # order k + 1 ends where occurrence j + 1 of order k does; 0 is the stream's start.
             occurrences = np.concatenate((ids[:1], ids[first + 1]))
             counts = np.bincount(occurrences, minlength=len(keys))
             levels.append(_smooth(keys, counts, context_count, vocabulary_size))
@@ -93,22 +93,22 @@ class KneserNey:
         return self
 
     def log_probs(self, tokens: NDArray[np.integer]) -> NDArray[np.float64]:
-        """Natural log p(token t | the up to order - 1 tokens before it in `tokens`), t = 1..N-1.
+        """Return log p of each token (N,) after the first, given up to order - 1 tokens before it.
 
-        `tokens` is (N,), the result (N - 1,) in nats. Raises ArgumentError as `fit` does, and if
-        the model is not fitted.
+        The result (N - 1,) is in nats. Raises ArgumentError as `fit` does, and if the model is not
+        fitted.
 
         >>> model = KneserNey(order=2).fit(np.array([0, 1, 0]), vocabulary_size=3)
         >>> np.exp(model.log_probs(np.array([0, 0, 2]))).round(4).tolist()
         [0.25, 0.0833]
         """
         if not self._levels:
-            raise ArgumentError("the model has no counts yet, expected a fitted one; call fit")
+            raise ArgumentError("the model is not fitted: call fit first")
         stream = _read(tokens, self.vocabulary_size)
         probabilities = np.full(len(stream), 1.0 / self.vocabulary_size)
         contexts = np.zeros_like(stream)
         for k, level in enumerate(self._levels, start=1):
-            # An unseen context (-1) makes a negative key, which no seen n-gram has.
+            # An unseen context (-1) gives a negative key, which no n-gram has.
             wanted = contexts * self.vocabulary_size + stream[k - 1 :]
             ids = np.searchsorted(level.keys, wanted).astype(np.int64, copy=False)
             ids[level.keys[ids] != wanted] = -1
@@ -119,7 +119,7 @@ class KneserNey:
         return log_probs
 
     def perplexity(self, tokens: NDArray[np.integer]) -> float:
-        """Perplexity of `tokens` (N,) after the first: exp of the mean of -log p.
+        """Return the perplexity of all tokens (N,) after the first: exp of the mean of -log p.
 
         Raises ArgumentError as `log_probs` does, and if there are fewer than two tokens.
 
@@ -130,13 +130,13 @@ class KneserNey:
         log_probs = self.log_probs(tokens)
         if not len(log_probs):
             raise ArgumentError(
-                "tokens has 1 token, perplexity needs at least 2; the first is only context"
+                "tokens has 1 token, but perplexity needs at least 2: the first is only context"
             )
         return float(np.exp(-log_probs.mean()))
 
 
 def _read(tokens: NDArray[np.integer], vocabulary_size: int) -> NDArray[np.int64]:
-    """Check the ids and bring them, from a memory map too, into memory as int64 once."""
+    """Check the ids and return them in memory as int64."""
     if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
         raise ArgumentError(
             f"tokens must be a 1-D array of integers, got {tokens.ndim}-D {tokens.dtype}; "
@@ -158,7 +158,7 @@ def _read(tokens: NDArray[np.integer], vocabulary_size: int) -> NDArray[np.int64
 def _rank(
     contexts: NDArray[np.int64], last: NDArray[np.int64], vocabulary_size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Number the n-grams (context, last): sorted keys, first occurrence of each, id of each."""
+    """Return sorted keys of the n-grams (context, last), the first occurrence, and all ids."""
     keys, first, ids = np.unique(
         contexts * vocabulary_size + last, return_index=True, return_inverse=True
     )
@@ -168,13 +168,13 @@ def _rank(
 def _smooth(
     keys: NDArray[np.int64], counts: NDArray[np.int64], context_count: int, vocabulary_size: int
 ) -> _Level:
-    """Turn the counts of one order into discounted shares and the weights of the order below."""
+    """Return the discounted shares of one order, and the weights of the next lower order."""
     contexts = keys // vocabulary_size
     discounts = _discounts(counts)[np.minimum(counts, 3)]
     totals = np.bincount(contexts, weights=counts, minlength=context_count)
     held_back = np.bincount(contexts, weights=discounts, minlength=context_count)
     backoffs = np.ones(context_count + 1)
-    # A context seen only at the very end of the stream has total 0 and keeps the weight 1.
+    # A context that occurs only at the end of the stream has total 0 and keeps the weight 1.
     np.divide(held_back, totals, out=backoffs[:-1], where=totals > 0)
     return _Level(
         keys=np.append(keys, np.iinfo(np.int64).max),
@@ -184,13 +184,13 @@ def _smooth(
 
 
 def _discounts(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Estimate D for the counts 0, 1, 2 and 3 or more from the count-of-counts of one order."""
+    """Estimate D for the counts 0, 1, 2 and 3 or more, from the frequencies of the counts."""
     n1, n2, n3, n4 = np.bincount(counts[counts < 5], minlength=5)[1:].tolist()
     estimate = _FALLBACK_DISCOUNTS
     if min(n1, n2, n3, n4) > 0:
         y = n1 / (n1 + 2 * n2)
         d1, d2, d3 = y, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3
-        # A discount of 0 or less would leave nothing for the unseen tokens.
+        # A discount of 0 or less would leave no probability for unseen tokens.
         if min(d2, d3) > 0:
             estimate = (d1, d2, d3)
     return np.array((0.0, *estimate))

@@ -1,4 +1,4 @@
-"""How much of the references is in what was generated.
+"""Scores of generated texts by their overlap with reference texts.
 
 translation   BLEU and chrF by sacrebleu, with their signatures
 summary       ROUGE-1, -2 and -L (F1) by rouge-score
@@ -21,16 +21,16 @@ LIBRARIES = {
 
 
 def missing_scores(kind: str) -> list[str]:
-    """Notes on the scores whose library is not installed."""
+    """Return notes on the scores whose library is not installed."""
     return absent(*LIBRARIES[kind])
 
 
 def score_texts(
     found: Sequence[str], wanted: Sequence[str], kind: str, *, lowercase: bool = False
 ) -> dict[str, Any]:
-    """Scores of generated texts against references, in lower case if that is set.
+    """Score generated texts against references, in lower case if that is set.
 
-    A score whose library is absent is not among them.
+    Scores whose library is not installed are missing.
 
     Example:
         >>> from elman.report.overlap import score_texts
@@ -48,7 +48,7 @@ def score_texts(
             "signature": f"BLEU {bleu.get_signature()}, chrF {chrf.get_signature()}",
         }  # fmt: skip
     if kind == "summary" and library is not None:
-        return _rouge(library, found, wanted)  # which is in lower case always
+        return _rouge(library, found, wanted)  # always in lower case
     scores: dict[str, Any] = {}
     if kind == "dialogue":
         if library is not None:
@@ -62,7 +62,9 @@ def score_texts(
 
 
 def score_each(found: Sequence[str], wanted: Sequence[str], kind: str) -> list[float] | None:
-    """One score for each pair, ROUGE-L of summaries, else chrF; None without their library.
+    """Return one score for each pair: ROUGE-L for summaries, else chrF.
+
+    The result is None if the library is not installed.
 
     Example:
         >>> from elman.report.overlap import score_each
@@ -79,7 +81,7 @@ def score_each(found: Sequence[str], wanted: Sequence[str], kind: str) -> list[f
 
 
 def distinct(texts: Sequence[str], n: int) -> float:
-    """Different n-grams of words over all n-grams of words.
+    """Return the number of different n-grams of words, divided by the number of all.
 
     Example:
         >>> from elman.report.overlap import distinct

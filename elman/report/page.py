@@ -1,7 +1,7 @@
-"""The report of a run as one page: `report.html`, written from the journal and the scores.
+"""The report of a run as one page, `report.html`, written from the journal and the scores.
 
-The page holds its pictures and its style inside itself, runs no script and asks no other host for
-anything. The same input gives the same bytes. Of more than 1,000 records, means are drawn.
+The page contains its pictures and style, runs no script and loads nothing from other hosts. Equal
+inputs give equal bytes. If there are more than 1,000 records, charts show means of several.
 """
 
 import json
@@ -22,8 +22,8 @@ from elman.report.verdict import baselines_of, conclude, name_of
 
 Record = Mapping[str, object]
 
-EPOCH, DAY = datetime(1970, 1, 1), timedelta(days=1)  # as the charts count dates
-COLUMNS = 8  # of a table from which on their names stand on their side
+EPOCH, DAY = datetime(1970, 1, 1), timedelta(days=1)  # origin and unit of dates in charts
+COLUMNS = 8  # tables with more columns have vertical headings
 LOSS = {"tokens": "loss (nats per token)"}
 CSS = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1d2024; --quiet: #5d646d;
@@ -67,9 +67,10 @@ dl div { display: flex; gap: 1rem; justify-content: space-between; padding: .2re
 
 
 def write_report(folder: Path) -> Path:
-    """Write `folder/report.html` from `run.jsonl` and, if there, `metrics.json`; give its path.
+    """Write `folder/report.html` from `run.jsonl` and `metrics.json`, and return its path.
 
-    Raises FolderError without a journal, DataError if a file is damaged.
+    The metrics can be missing. Raises FolderError without a journal, DataError if a file is
+    damaged.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -127,7 +128,7 @@ def _page(records: Sequence[Record], metrics: Record) -> str:
 
 def _course(records: Sequence[Record], kept: Record) -> str:
     last = _last(records, "start", "resume", "end")
-    course = "still running or killed: the journal has no end" if last else "the run has not begun"
+    course = "still running or killed: the journal has no end" if last else "not started yet"
     if last.get("event") == "end":
         course = end_line(last, kept)
     resumes = [f"{step:,.0f}" for step in curve(records, "resume", "step")[1]]
@@ -135,11 +136,12 @@ def _course(records: Sequence[Record], kept: Record) -> str:
     return course[0].upper() + course[1:]
 
 
-PLACES = {"median": BLUE, "seen": QUIET, "came": INK}  # colours of paths in the plane
+# Colours and names of paths in the plane.
+PLACES = {"median": (BLUE, "median"), "seen": (QUIET, "before"), "came": (INK, "actual")}
 
 
 def _scores(metrics: Record, unit: str) -> str:
-    """A table for each part of the data: a row for each score, a column for each model."""
+    """Return a table for each part of the data, with a row per score and a column per model."""
     listed = [{"name": "this model", **_part(metrics, "model")}, *baselines_of(metrics)]
     tables, signatures = [], dict[str, None]()
     for part in ("validation", "test"):
@@ -159,14 +161,14 @@ def _scores(metrics: Record, unit: str) -> str:
             title = f"{part.capitalize()} data"
             tables.append({"title": title, "columns": list(models), "rows": rows})
     notes = metrics.get("notes")
-    told = [*signatures, *(notes if isinstance(notes, list) else [])]
-    return _tables(tables, kind="scores") + "".join(_line(text, "facts") for text in told)
+    lines = [*signatures, *(notes if isinstance(notes, list) else [])]
+    return _tables(tables, kind="scores") + "".join(_line(text, "facts") for text in lines)
 
 
 def _tables(tables: object, *, kind: str = "") -> str:
-    """Tables of numbers; of kind heat, weights as shades.
+    """Return tables of numbers; for the kind heat, weights are shades.
 
-    Of many columns, and of heat, the names above stand on their side.
+    Headings are vertical if there are many columns, and for the kind heat.
     """
 
     def cell(value: object) -> str:
@@ -219,7 +221,7 @@ def _charts(records: Sequence[Record], kept: Record, unit: str) -> str:
 
 
 def _forecasts(found: Mapping[str, Any]) -> str:
-    """Fans of some series, how errors grow with the steps ahead, and how often quantiles hold."""
+    """Return charts of some forecasts, of the error by step ahead, and of the coverage."""
     charts = [_paths(fan) if "places" in fan else _fan(fan) for fan in found.get("fans", [])]
     if found:
         levels, ahead = found["levels"], range(1, 1 + len(found["errors"]))
@@ -232,13 +234,13 @@ def _forecasts(found: Mapping[str, Any]) -> str:
             wanted = [100 * level for level in levels]
             charts.append(chart(
                 "Coverage", ("level (%)", "numbers below (%)"),
-                [Curve(wanted, below, BLUE, "found", 3), Curve(wanted, wanted, QUIET, "wanted")],
+                [Curve(wanted, below, BLUE, "model", 3), Curve(wanted, wanted, QUIET, "ideal")],
             ))  # fmt: skip
     return f'<div class="charts">\n{"".join(charts)}</div>' if any(charts) else ""
 
 
 def _fan(fan: Mapping[str, Any]) -> str:
-    """One forecast over time: what was seen, what came, the median and bands."""
+    """Return a chart of one forecast over time: the numbers before and after, median and bands."""
     seen, stamps = fan["seen"], fan.get("stamps") or []
     dates = isinstance(next(iter(stamps), None), str)
     if dates:
@@ -248,8 +250,8 @@ def _fan(fan: Mapping[str, Any]) -> str:
     curves = [
         *(_points(b[1], ahead, BLUE, f"{level} %", b[0]) for level, b in fan["bands"].items()),
         _points(fan["median"], ahead, BLUE, "median"),
-        _points(seen, places, QUIET, "seen"),
-        _points(fan["y"], ahead, INK, "came"),
+        _points(seen, places, QUIET, "before"),
+        _points(fan["y"], ahead, INK, "actual"),
     ]
     name = "" if dates else "step" if stamps else "steps ahead"
     shown = [one for one in curves if one.ys]
@@ -260,17 +262,17 @@ def _points(
     values: Sequence[float | None], places: Sequence[float], color: str = BLUE, label: str = "",
     low: Sequence[float | None] | None = None,
 ) -> Curve:  # fmt: skip
-    """A curve, or with lower ends a band, of what is there."""
-    whole = zip(places, values, low or values, strict=False)  # what is seen ends before the places
+    """Return a curve of the numbers that exist, or a band if there are lower ends."""
+    whole = zip(places, values, low or values, strict=False)  # there can be more places than values
     kept = [(float(x), y, z) for x, y, z in whole if y is not None and z is not None]
     xs, ys, lows = (list(part) for part in zip(*kept, strict=True)) if kept else ([], [], [])
     return Curve(xs, ys, color, label, low=lows if low else [])
 
 
 def _paths(fan: Mapping[str, Any]) -> str:
-    """Where one went, where it was thought to go, and some ways that it might have gone."""
+    """Return a chart of one forecast in the plane: the actual path, the median and some futures."""
     ways = [(way, RULE, "" if n else "futures") for n, way in enumerate(fan["futures"])]
-    ways += [(fan["places"][name], color, name) for name, color in PLACES.items()]
+    ways += [(fan["places"][key], color, label) for key, (color, label) in PLACES.items()]
     x, y = fan["axes"]
     curves = [Curve(xs, ys, color, label) for (xs, ys), color, label in ways]
     return chart(fan["title"], (x, y), [one for one in curves if one.ys], scale="plane")

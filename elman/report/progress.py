@@ -1,7 +1,7 @@
-"""What a run shows while it trains: a live bar on a terminal, plain lines in a file or a pipe.
+"""The progress of a training run: a live bar on a terminal, plain lines in a file or a pipe.
 
-It is fed the records of the journal. Every key but `event` may be missing; what is missing is
-not shown. On a terminal two lines stay below the permanent ones:
+The display takes the records of the journal. Every key except `event` can be missing and is then
+not shown. On a terminal, two lines stay below the permanent ones:
 
     epoch 3/13  ------------------------------------            23 %  0:12:33 left
     loss 4.812  perplexity 123.0  14,211 tokens/s  lr 0.002  gradient norm 0.812
@@ -18,25 +18,25 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from elman.report.journal import number
-from elman.report.terminal import one_line
+from elman.report.terminal import as_on_shell, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
 WIDTH = 79
-# In a log file a sign of life, not a record of every step.
+# Seconds between two lines in a log file, which needs no record of every step.
 QUIET_SECONDS = 60.0
-# Bytes of data from which on reading them shows a bar.
+# Bytes of data; reading at least as many shows a bar.
 LARGE = 20_000_000
-# Step records that the time left is estimated from.
+# Number of step records for the estimate of the remaining time.
 WINDOW = 200
 
 Record = Mapping[str, object]
 
 
 class Progress:
-    """Display of one run on `stream`, by default standard error.
+    """Display one run on `stream`, by default standard error.
 
     >>> with Progress(sys.stdout) as progress:
     ...     progress.show({"event": "start", "task": "tagger", "parameters": 12000, "epochs": 2})
@@ -54,41 +54,41 @@ class Progress:
         self._kept: Record = {}  # the validation whose weights are kept
         # (clock in seconds, step) of the latest step records
         self._marks: deque[tuple[float, float]] = deque(maxlen=WINDOW)
-        self._spoke = time.monotonic()
+        self._printed = time.monotonic()  # when the last line was printed
         self._console = _console(self._stream)
         self._live: Live | None = None
 
     def show(self, record: Record) -> None:
-        """Show one record; kinds without anything to show are passed over."""
+        """Show one record; events that need no display are ignored."""
         match record.get("event"):
             case "start":
                 self._start, self._step, self._kept = record, {}, {}
                 self._mark(0.0, restart=True)
-                self._say(_start_line(record))
+                self._print(_start_line(record))
                 self._open()
             case "resume":
                 self._mark(number(record, "step"), restart=True)
                 self._step = record
-                self._say("resumed" + _count(record, "step", " at step {}"))
+                self._print("resumed" + _count(record, "step", " at step {}"))
                 self._open()
             case "step":
                 self._step = record
                 self._mark(number(record, "step"))
-                if self._console is None and time.monotonic() - self._spoke >= QUIET_SECONDS:
-                    self._say(self._step_line())
+                if self._console is None and time.monotonic() - self._printed >= QUIET_SECONDS:
+                    self._print(self._step_line())
             case "validation":
                 if record.get("kept") is True:
                     self._kept = record
-                self._say(_validation_line(record), "green" if record.get("kept") is True else "")
+                self._print(_validation_line(record), "green" if record.get("kept") is True else "")
             case "note":
-                # A note is never cut: it may be the one line that explains the run.
-                self._say(str(record.get("text", "")), width=None)
+                # A note is never cut, because it can explain the result.
+                self._print(as_on_shell(str(record.get("text", ""))), width=None)
             case "end":
                 self.close()
-                self._say(end_line(record, self._kept), "bold")
+                self._print(end_line(record, self._kept), "bold")
 
     def close(self) -> None:
-        """Take the bar off the screen; closing twice is fine."""
+        """Remove the bar from the screen; a second call does nothing."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -104,16 +104,16 @@ class Progress:
     ) -> None:
         self.close()
 
-    def _say(self, line: str, style: str = "", *, width: int | None = WIDTH) -> None:
-        line = one_line(line).strip()  # names and notes come from outside
+    def _print(self, line: str, style: str = "", *, width: int | None = WIDTH) -> None:
+        line = one_line(line).strip()  # names and notes can contain control characters
         if width is not None and len(line) > width:
             line = line[: width - 3] + "..."
-        self._spoke = time.monotonic()
+        self._printed = time.monotonic()
         if self._console is not None:
             self._console.print(line, style=style, markup=False, emoji=False, soft_wrap=True)
             return
         encoding = self._stream.encoding or "utf-8"
-        with suppress(BrokenPipeError):  # the training goes on, even if nobody reads its lines
+        with suppress(BrokenPipeError):  # training continues, even if nobody reads its lines
             self._stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
             self._stream.flush()
 
@@ -202,7 +202,7 @@ class Progress:
 
 
 def clock(seconds: float) -> str:
-    """Hours, minutes and seconds of a duration in seconds.
+    """Return a duration in seconds as hours, minutes and seconds.
 
     >>> clock(3723.4)
     '1:02:03'
@@ -214,7 +214,7 @@ def clock(seconds: float) -> str:
 
 
 def figure(value: float) -> str:
-    """A number with four digits that count, without an exponent where people expect none.
+    """Return a number with four significant digits, without an exponent for usual sizes.
 
     >>> figure(0.23), figure(181.34), figure(12345.6)
     ('0.2300', '181.3', '12,346')
@@ -224,7 +224,7 @@ def figure(value: float) -> str:
 
 
 def perplexity(loss: float) -> float:
-    """exp of a loss in nats per token, infinite where a float cannot hold it.
+    """Return exp of a loss in nats per token; infinite if it is too large for a float.
 
     >>> perplexity(0.0), perplexity(1e6)
     (1.0, inf)
@@ -247,7 +247,7 @@ def _count(record: Record, key: str, form: str) -> str:
 
 
 def size_line(record: Record) -> str:
-    """How large a run is, from its start record.
+    """Return the size of a run in words, from its start record.
 
     >>> size_line({"parameters": 4653200, "device": "cpu", "precision": "float32", "epochs": 13})
     '4,653,200 parameters, cpu float32, 13 epochs'
@@ -279,7 +279,7 @@ def _validation_line(record: Record) -> str:
         for key, value in record.items()
         if key == "loss" or (key not in known and math.isfinite(number(record, key)))
     ]
-    # Where room is short the clock goes first, then the last scores, never the mark.
+    # If the line is too long, drop the time first, then the last scores, but never `kept`.
     time_of_run = [clock(number(record, "seconds"))] if "seconds" in record else []
     lines = [", ".join(scores + mark + time_of_run)]
     lines += [", ".join(scores[:shown] + mark) for shown in range(len(scores), 0, -1)]
@@ -287,7 +287,9 @@ def _validation_line(record: Record) -> str:
 
 
 def end_line(record: Record, kept: Record) -> str:
-    """How a run ended: its end record, and the validation whose weights it keeps, empty if none.
+    """Return how a run ended, given its end record and the validation of the weights it keeps.
+
+    The validation is an empty record if there was none.
 
     >>> end_line({"event": "end", "reason": "interrupted", "step": 1200}, {})
     'interrupted after 1,200 steps'
@@ -305,7 +307,10 @@ def end_line(record: Record, kept: Record) -> str:
 def reading_bar(
     title: str, total_bytes: int, *, show: bool, least: int = LARGE
 ) -> Iterator[Callable[[int], None] | None]:
-    """A bar for files of `least` bytes, on a terminal: give it the bytes as they are read."""
+    """Show a bar on a terminal while files of at least `least` bytes are read.
+
+    Inside the context, call the function with the number of bytes of each block; it can be None.
+    """
     if not show or total_bytes < least:
         yield None
         return

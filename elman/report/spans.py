@@ -1,21 +1,21 @@
-"""Spans in sequences of BIO tags, and their scores, by the rules of conlleval that seqeval has.
+"""Spans in sequences of BIO tags, and their scores, by the rules of conlleval and seqeval.
 
     B-LOC I-LOC O B-PER  ->  (LOC, 0, 2), (PER, 3, 4)
 
-A span begins at B, or at I behind O or behind another type, and ends where the next begins or at O.
-E- and S- of IOBES end a span, L- and U- of BILOU as well.  Right is a span of the right type with
-both its borders; F1 is the harmonic mean of precision and recall over all spans.
+A span begins at B, or at I after O or after another type, and ends before the next span or at O.
+E and S of IOBES, and L and U of BILOU, end a span.  A predicted span is right if its type and both
+ends are right; F1 is the harmonic mean of precision and recall over all spans.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-Span = tuple[str, int, int]  # type, first, behind the last
+Span = tuple[str, int, int]  # type, begin, end (exclusive)
 
 
 def spans(tags: Sequence[str]) -> list[Span]:
-    """The spans of one sentence.
+    """Return the spans of one sentence.
 
     Example:
         >>> from elman.report.spans import spans
@@ -39,7 +39,7 @@ def spans(tags: Sequence[str]) -> list[Span]:
 
 
 def has_spans(tags: Iterable[str]) -> bool:
-    """Whether a set of tags marks spans: O, and B-, I- and their like for all others."""
+    """Return whether tags mark spans: all except O begin with a mark such as B- or I-."""
     names = set(tags)
     marked = [tag for tag in names if tag[:2] in ("B-", "I-", "E-", "S-", "L-", "U-")]
     return "O" in names and len(marked) == len(names) - 1 and bool(marked)
@@ -48,7 +48,7 @@ def has_spans(tags: Iterable[str]) -> bool:
 def score_spans(
     wanted: Iterable[Sequence[str]], found: Iterable[Sequence[str]]
 ) -> dict[str, float]:
-    """Precision, recall and F1 of all spans of many sentences.
+    """Return precision, recall and F1 of all spans of many sentences.
 
     Example:
         >>> from elman.report.spans import score_spans

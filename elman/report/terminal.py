@@ -1,23 +1,26 @@
-"""Names and labels for people: control characters are written as escapes, so that none acts."""
+"""Lines for a terminal: control characters are written as escapes, so that none takes effect."""
 
 from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 
-# C0 and C1 control characters, among them ESC, and the marks that turn the direction of a text.
+# C0 and C1 control characters, including ESC, and the marks that change the direction of a text.
 _ACTING = [*range(0x20), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x202A, 0x202F)]
 _ACTING += [0x2028, 0x2029, *range(0x2066, 0x206A)]
 _SHOWN = {n: f"\\x{n:02x}" if n < 256 else f"\\u{n:04x}" for n in _ACTING}
 _SHOWN |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 _IN_TEXT = {n: shown for n, shown in _SHOWN.items() if chr(n) not in "\n\t"}
 
+_rename: Callable[[str], str] = str  # set by the command line, see `arguments_renamed`
+
 
 def one_line(text: str) -> str:
-    """A text as one line, with control characters as escapes.
+    """Return a text as one line, with control characters as escapes.
 
     Example:
         >>> from elman.report.terminal import one_line
@@ -28,8 +31,35 @@ def one_line(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """A text of several lines, with all other control characters as escapes."""
+    """Return a text of several lines, with all other control characters as escapes."""
     return text.translate(_IN_TEXT)
+
+
+def counted(count: int, unit: str) -> str:
+    """Return a count with its unit, which is given in the plural.
+
+    Example:
+        >>> from elman.report.terminal import counted
+        >>> counted(1, "rows"), counted(1200, "rows")
+        ('1 row', '1,200 rows')
+    """
+    return f"{count:,} {unit.removesuffix('s') if count == 1 else unit}"
+
+
+@contextmanager
+def arguments_renamed(rename: Callable[[str], str]) -> Iterator[None]:
+    """Inside the context, messages name arguments as `rename` returns them, such as by flags."""
+    global _rename
+    before, _rename = _rename, rename
+    try:
+        yield
+    finally:
+        _rename = before
+
+
+def as_on_shell(message: str) -> str:
+    """Return a message with flags instead of the names of arguments, if a command runs."""
+    return _rename(message)
 
 
 def show(line: str) -> None:
@@ -38,20 +68,20 @@ def show(line: str) -> None:
 
 
 def show_text(text: str) -> None:
-    """Print a part of a text at once; its line ends and tabs stay as they are."""
+    """Print a part of a text immediately; its line ends and tabs stay unchanged."""
     print(plain(text), end="", flush=True)
 
 
 def tell(line: str) -> None:
-    """Print one line about the work to the error stream, even if nobody reads it."""
+    """Print a message to the error stream; a closed stream is not an error."""
     with suppress(BrokenPipeError):
-        print(f"elman: {one_line(line)}", file=sys.stderr, flush=True)
+        print(f"elman: {one_line(as_on_shell(line))}", file=sys.stderr, flush=True)
 
 
 def prepare_streams() -> None:
-    """Let a closed stream take everything, and show a character that the encoding lacks as escape.
+    """Replace closed streams by null devices; write characters without an encoding as escapes.
 
-    They are opened in the order of their numbers, so that no other file gets the number of one.
+    The streams are opened in the order of their numbers, so that no other file gets such a number.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
@@ -62,7 +92,7 @@ def prepare_streams() -> None:
 
 
 def discard_output() -> None:
-    """Point both streams to nowhere, so that what their buffers hold does not fail at the exit."""
+    """Redirect both streams to the null device, so that flushing their buffers cannot fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):

@@ -1,7 +1,7 @@
-"""Whether a model is better than its baselines: the one place that compares scores.
+"""Compare the scores of a model with those of its baselines.
 
-The terminal, the report page and the model card show what is found here.  A model is compared with
-the best baseline of the same part of the data, by the scores that its task is judged by.
+The terminal, the report page and the model card all use the comparisons of this file.  A model is
+compared with the best baseline on the same part of the data, by the main scores of its task.
 """
 
 from __future__ import annotations
@@ -12,38 +12,40 @@ from dataclasses import dataclass
 from typing import Any
 
 from elman.report.journal import number
+from elman.report.progress import figure
 
 Metrics = Mapping[str, Any]
 
-# Of each score its format, and whether more is better.
+UNIT = ""  # the format of scores in the unit of the data, which can be of any size
+# The format of each score, and whether a higher value is better.
 SCORES = {
-    "ADE": ("{:.3f}", False), "FDE": ("{:.3f}", False),
-    "MASE": ("{:.3f}", False), "ND": ("{:.4f}", False), "MAE": ("{:.4g}", False),
+    "ADE": (UNIT, False), "FDE": (UNIT, False),
+    "MASE": ("{:.3f}", False), "ND": ("{:.4f}", False), "MAE": (UNIT, False),
     "BLEU": ("{:.1f}", True), "ROUGE-L": ("{:.1f}", True), "BLEU-2": ("{:.1f}", True),
     "perplexity": ("{:.2f}", False), "accuracy": ("{:.1%}", True), "F1": ("{:.3f}", True),
     "event F1": ("{:.3f}", True), "F1 macro": ("{:.3f}", True), "AUC": ("{:.3f}", True),
     "AUPRC": ("{:.3f}", True), "coverage 80": ("{:.1%}", True), "loss": ("{:.3f}", False),
 }  # fmt: skip
 NAMES = {"AUC": "AUROC", "F1": "F1 of spans", "event F1": "F1 of events"}
-# Scores that a task is judged by, if the metrics name no others: the first group that is there.
+# The main scores of the tasks, unless the metrics name others: the first group that exists.
 JUDGES = (
     ("ADE",), ("MASE",), ("ND",), ("MAE",), ("BLEU",), ("ROUGE-L",), ("BLEU-2",), ("perplexity",),
     ("F1",), ("accuracy", "event F1"), ("loss",),
 )  # fmt: skip
-# Another seed alone may change a score by this share.
+# A relative difference that another seed alone can cause.
 CLOSE = 0.01
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One score of a model beside that of the best baseline.
+    """One score of a model and of the best baseline.
 
     Attributes:
-        score: its key in the metrics.
-        ours: of the model.
-        theirs: of the best baseline; NaN if no baseline has the score.
-        name: of that baseline.
-        rivals: how many baselines have the score.
+        score: key of the score in the metrics.
+        ours: score of the model.
+        theirs: score of the best baseline; NaN if no baseline has the score.
+        name: name of the best baseline.
+        rivals: number of baselines that have the score.
     """
 
     score: str
@@ -54,32 +56,33 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """What the model is in comparison: better, worse or about as good."""
+        """The model in comparison with the baseline: better, worse or about as good."""
         if abs(self.ours - self.theirs) <= CLOSE * abs(self.theirs):
             return "about as good as"
         better = (self.ours > self.theirs) == SCORES[self.score][1]
         return "better than" if better else "worse than"
 
     def __str__(self) -> str:
-        """The comparison in a line, such as `accuracy 91.0%, better than 90.0% of naive`."""
+        """Return a line such as `accuracy 91.0%, better than naive (90.0%)`."""
         line = f"{name_of(self.score)} {shown(self.score, self.ours)}"
         if not self.rivals:
             return line
         best = f", the best of {self.rivals} baselines" if self.rivals > 1 else ""
-        return f"{line}, {self.verdict} {shown(self.score, self.theirs)} of {self.name}{best}"
+        return f"{line}, {self.verdict} {self.name} ({shown(self.score, self.theirs)}){best}"
 
 
 def shown(score: str, value: float) -> str:
-    """A score with as many digits as are usual for it.
+    """Return a score as text, with the digits that are usual for it, or four of them.
 
-    >>> shown("accuracy", 0.8125), shown("MASE", 0.8125)
-    ('81.2%', '0.812')
+    >>> shown("accuracy", 0.8125), shown("MASE", 0.8125), shown("ADE", 0.03125)
+    ('81.2%', '0.812', '0.03125')
     """
-    return SCORES[score][0].format(value)
+    form, _ = SCORES.get(score, (UNIT, False))
+    return form.format(value) if form else figure(value)
 
 
 def name_of(score: str) -> str:
-    """The name that a reader knows.
+    """Return the usual name of a score.
 
     >>> name_of("AUC"), name_of("coverage 80"), name_of("MASE")
     ('AUROC', 'coverage of 80%', 'MASE')
@@ -89,18 +92,18 @@ def name_of(score: str) -> str:
 
 
 def baselines_of(metrics: Metrics) -> list[Metrics]:
-    """All baselines: `baseline` and `others` of the metrics."""
+    """Return all baselines in the metrics: `baseline` and `others`."""
     found = [metrics.get("baseline"), *(metrics.get("others") or [])]
     return [one for one in found if isinstance(one, dict) and one]
 
 
 def compare(metrics: Metrics, part: str) -> list[Comparison]:
-    """The model beside its best baseline on a part of the data, by each score that judges it.
+    """Compare a model with its best baseline on a part of the data, by each main score.
 
     >>> metrics = {"model": {"test": {"MASE": 0.8}}, "baseline": {"name": "naive"},
     ...            "others": [{"name": "drift", "test": {"MASE": 0.9}}]}
     >>> print(*compare(metrics, "test"))
-    MASE 0.800, better than 0.900 of drift
+    MASE 0.800, better than drift (0.900)
     """
     scores = _scores_of(metrics.get("model"), part)
     judges = [group for group in (metrics.get("judged_by") or (), *JUDGES) if _has(scores, group)]
@@ -120,7 +123,7 @@ def compare(metrics: Metrics, part: str) -> list[Comparison]:
         def rank(one: Metrics, score: str = score, more: bool = more) -> tuple[float, float]:
             theirs = _scores_of(one, part)
             value = number(theirs, score)
-            return (value if more else -value, number(theirs, "AUC"))  # the latter between equals
+            return (value if more else -value, number(theirs, "AUC"))  # AUC decides ties
 
         best = max(rivals, key=rank)
         theirs = number(_scores_of(best, part), score)
@@ -129,7 +132,7 @@ def compare(metrics: Metrics, part: str) -> list[Comparison]:
 
 
 def conclude(metrics: Metrics) -> str:
-    """The closing sentences: how good the model is on the test data, or else on the validation's.
+    """Return sentences on how good the model is on the test data, or else the validation data.
 
     >>> conclude({"model": {"test": {"MASE": 0.8}}, "baseline": {"name": "naive", "test": {}}})
     'The model and its baselines share no score, so they cannot be compared.'
@@ -142,11 +145,11 @@ def conclude(metrics: Metrics) -> str:
         return "The model was not evaluated, so there is nothing to compare."
     if baselines_of(metrics):
         return "The model and its baselines share no score, so they cannot be compared."
-    return "There is no baseline, so the scores alone do not say whether the model is good."
+    return "There is no baseline, so the scores alone do not show whether the model is good."
 
 
 def _sentence(one: Comparison, part: str) -> str:
-    """A comparison as a sentence; the first names the part of the data."""
+    """Return a comparison as a sentence; the first one names the part of the data."""
     whom = "its baseline" if one.rivals == 1 else f"the best of its {one.rivals} baselines"
     score = name_of(one.score)
     begin = f"On the {part} data the model is" if part else f"By {score} it is"

@@ -127,8 +127,8 @@ class Transformer(nn.Module):
                 y, start.memory, tgt_mask=ahead.triu(1), memory_key_padding_mask=start.hidden,
                 tgt_is_causal=True,
             )  # fmt: skip
-        behind = d[:, start.tokens.shape[1] :]
-        return Padded(behind, tokens.lengths), None, start._replace(tokens=whole)
+        added = d[:, start.tokens.shape[1] :]
+        return Padded(added, tokens.lengths), None, start._replace(tokens=whole)
 
 
 def positions(steps: int, size: int, like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A conversation with a model of dialogue, in constant memory."""
+"""A conversation with a model of dialogues, in constant memory."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 class Conversation:
-    """Turns by turns; made by `Translator.chat`.
+    """A conversation with a model; made by `Translator.chat`.
 
     Args:
-        model: of kind dialogue.
-        sampling: how answers are drawn; None for the likeliest.
-        seed: of what is drawn.
+        model: a translator of kind dialogue.
+        sampling: settings for drawing answers; None for the likeliest ones.
+        seed: seed of the random numbers.
     """
 
     def __init__(self, model: Translator, *, sampling: Sampling | None, seed: int) -> None:
         self._model, self._sampling, self._seed = model, sampling, seed
         self._turns: deque[str] = deque(maxlen=model.history)
-        self._said = 0
+        self._answers = 0
 
     @property
     def turns(self) -> list[str]:
@@ -32,23 +32,23 @@ class Conversation:
         return list(self._turns)
 
     def say(self, text: str) -> str:
-        """Take a turn; give the answer.
+        """Return the answer to a turn.
 
         Raises:
             ArgumentError: the text is blank.
         """
         if not text.strip():
-            raise ArgumentError("a turn must have words, got none")
+            raise ArgumentError("a turn must have words, got an empty text")
         self._turns.append(text.strip())
         history = f" {self._model.separator} ".join(self._turns)
         answer = self._model.predict(
-            [history], sampling=self._sampling, seed=self._seed + self._said
+            [history], sampling=self._sampling, seed=self._seed + self._answers
         )[0]
-        self._said += 1
+        self._answers += 1
         if answer:
             self._turns.append(answer)
         return answer
 
     def restart(self) -> None:
-        """Forget the turns."""
+        """Forget all turns."""
         self._turns.clear()

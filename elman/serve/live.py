@@ -1,6 +1,6 @@
-"""A stream of tokens through a model: what is kept is the state, nothing else.
+"""Live use of a language model: it reads one token at a time and keeps only its state.
 
-By the law of the house, pushing tokens one by one gives exactly the states of the whole sequence.
+Reading tokens one by one gives exactly the states of reading the sequence at once.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class LiveText:
         seed: int = 0,
     ) -> None:
         if not model.core.causal:
-            raise ArgumentError("a bidirectional model cannot be used live: it needs the future")
+            raise ArgumentError("a bidirectional model cannot be used live: it needs later tokens")
         self._model, self._vocabulary = model.eval(), vocabulary
         self._documents_end = documents_end
         self._generator = torch.Generator().manual_seed(seed)
@@ -58,16 +58,16 @@ class LiveText:
 
     def _step(self, token: int) -> None:
         if self._documents_end and token == self._vocabulary.end:
-            self._state = None  # as in training: each document starts from zeros
+            self._state = None  # each document starts from zeros, as in training
         with torch.inference_mode():
             x = Padded(torch.tensor([[token]]), ONE)
             h, self._state = self._model.run(x, self._state)
             self._hidden = h.data
 
     def push(self, text: str) -> int:
-        """Read the tokens of a text, one by one; returns how many they were.
+        """Read the tokens of a text, one by one, and return their number.
 
-        The pieces are tokens of their own: "th" and "e" are not "the".
+        Texts are separate tokens: pushing "th" and then "e" is not the same as pushing "the".
         """
         tokens = self._vocabulary.encode(text_of_argument(text, "text"))
         for token in tokens:
@@ -80,19 +80,19 @@ class LiveText:
         return scores
 
     def predict(self, k: int = 5) -> list[tuple[str, float]]:
-        """The k likeliest next tokens with their probabilities."""
+        """Return the k likeliest next tokens with their probabilities."""
         return likeliest(self._scores()[0], self._vocabulary, k)
 
     def next(self, sampling: Sampling | None = None) -> str:
         """Draw the next token, read it, and return its text.
 
         Raises:
-            ArgumentError: sampling has a repetition penalty; a stream keeps no list of its tokens.
+            ArgumentError: sampling has a repetition penalty; a stream does not store tokens.
         """
         if sampling is not None and sampling.repetition_penalty != 1:
             raise ArgumentError(
-                "repetition_penalty must be 1 in a stream, which does not keep the tokens that "
-                f"were there, got {sampling.repetition_penalty}; use LanguageModel.generate"
+                "repetition_penalty must be 1 in a stream, which does not store earlier tokens, "
+                f"got {sampling.repetition_penalty}; use LanguageModel.generate"
             )
         scores = self._scores().clone()
         if self._vocabulary.unknown is not None:
@@ -103,15 +103,15 @@ class LiveText:
         return self._vocabulary.decode([token])
 
     def state_bytes(self) -> bytes:
-        """All that the stream has read, for `restore`, here or in another process.
+        """Return the state of the stream as bytes, for `restore` here or in another process.
 
-        The random numbers of `next` are not part of it.
+        The state of the random generator of `next` is not included.
         """
         assert self._state is not None
         return to_bytes((self._hidden, self._state))
 
     def restore(self, blob: bytes) -> None:
-        """Go on from what `state_bytes` returned.
+        """Continue from a state that `state_bytes` returned.
 
         Raises:
             DataError: the bytes are damaged or come from a model of another shape.
@@ -124,7 +124,7 @@ class LiveText:
         )
         if here != there:
             raise DataError(
-                f"the state has leaves {there}, this model needs {here}: "
+                f"the state has leaves {there}, but this model needs {here}: "
                 "restore it into the model that it came from"
             )
         hidden, state = restored
@@ -133,7 +133,7 @@ class LiveText:
 
 
 def likeliest(scores_V: Tensor, vocabulary: Vocabulary, k: int) -> list[tuple[str, float]]:
-    """The k likeliest tokens and their probabilities, `<unk>` left out."""
+    """Return the k likeliest tokens and their probabilities, without `<unk>`."""
     p = torch.softmax(scores_V.float(), dim=0)
     if vocabulary.unknown is not None:
         p[vocabulary.unknown] = -1

@@ -1,11 +1,12 @@
-"""The next forecast after every observation, in constant memory.
+"""Live forecasts: the next forecast after every observation, in constant memory.
 
-A session keeps the end of the series that a forecast reads.  An observation moves it on by a step,
-or by several if its stamp says that some were missed, and the window is read anew, as its scale has
-changed: a live forecast is that of `predict` on the series up to there, gaps and all.
+A session stores the end of the series, as far as a forecast reads it.  An observation advances it
+by one step, or by several if its time shows that steps are missing.  The window is then computed
+again, because its scale has changed.  A live forecast equals that of `predict` on the series up to
+the observation, including missing steps.
 
-Shape legend: L steps of the series in a window, S of the network, w of the series in one of these,
-K targets, H steps ahead, Q levels.
+Shape legend: L steps of the series in a window, S steps of the network, w steps of the series in
+one step of the network, K targets, H steps ahead, Q levels.
 """
 
 from __future__ import annotations
@@ -25,18 +26,19 @@ from elman.encode.windows import Layout, Record, Window
 from elman.errors import ArgumentError
 from elman.read.clock import Clock, read_stamps
 from elman.read.frequency import Frequency, Stamps
+from elman.report.terminal import counted
 
 Numbers = NDArray[np.float64]
-Say = Callable[[Window], tuple[Numbers, Numbers]]
-CHUNK = 512  # steps of which the calendar is computed at a time
+Predict = Callable[[Window], tuple[Numbers, Numbers]]
+CHUNK = 512  # steps for which the calendar is computed at a time
 
 
 class LiveForecast(NamedTuple):
-    """What comes next.
+    """A forecast.
 
     Attributes:
-        mean: (H, K).
-        quantiles: (H, K, Q).
+        mean: means (H, K).
+        quantiles: quantiles (H, K, Q).
     """
 
     mean: Numbers
@@ -44,12 +46,12 @@ class LiveForecast(NamedTuple):
 
 
 class Stamped(NamedTuple):
-    """How the stamps of a session are read and written.
+    """The times of a session, and how they are read and written.
 
     Attributes:
-        start: the first stamp of the series; None if there are no stamps.
-        clock: of the training data.
-        form: of stamps that are not ISO 8601, see `elman.read.stamps.parse`.
+        start: the first time of the series; None if there are no times.
+        clock: clock of the training data.
+        form: form of dates that are not ISO 8601, see `elman.read.stamps.parse`.
     """
 
     start: Any
@@ -61,13 +63,14 @@ class LiveForecaster:
     """A live session of one series.
 
     Args:
-        record: what came before, and what is known of the steps ahead.
-        stamped: how stamps are read and written.
-        index: what training has seen.
-        layout: of the windows.
-        say: means (1, H, K) and quantiles (1, H, K, Q) of a window, in the unit of the series.
-        scene: of a model that sees neighbours one's own name, what was seen of others in the steps
-            of the context, and where they are now.
+        record: the series so far, and the known covariates of the steps ahead.
+        stamped: how times are read and written.
+        index: description of the training data.
+        layout: layout of the windows.
+        predict: returns means (1, H, K) and quantiles (1, H, K, Q) for a window, in the unit of the
+            series.
+        scene: for a model with neighbours: the name of this series, the neighbours in the steps of
+            the context, and the current places of all others; else None.
     """
 
     def __init__(
@@ -76,17 +79,17 @@ class LiveForecaster:
         stamped: Stamped,
         index: SeriesIndex,
         layout: Layout,
-        say: Say,
+        predict: Predict,
         scene: tuple[str, Numbers, Mapping[str, Numbers]] | None = None,
     ) -> None:
-        self._index, self._layout, self._say = index, layout, say
+        self._index, self._layout, self._predict = index, layout, predict
         self._names = {*index.past, *index.future}
-        self._gap = True  # whether the last numbers may be none
+        self._gap = True  # whether the last numbers can be missing
         self._stamped, self._frequency = stamped, Frequency.named(index.frequency)
         self._start = np.int64(0) if stamped.start is None else stamped.start
         self._steps = len(record.y)
         self._name, self._around, self._others = scene or ("", np.zeros((layout.context, 0)), {})
-        # Behind what was seen there is nothing, as far as a window reaches.
+        # After the last observation there are no numbers, as far as a window reaches.
         length = layout.back + layout.context
         self._whole = np.full((length + layout.behind, layout.targets), np.nan)
         self._y = self._whole[:length]
@@ -117,20 +120,20 @@ class LiveForecaster:
         at: Any = None,
         **covariates: Any,
     ) -> LiveForecast:
-        """Take an observation and return the next forecast.
+        """Read an observation and return the next forecast.
 
         Args:
-            y: the number, NaN or None for none; of several targets all of them, None for none.
-            others: of a model that sees neighbours the places of all others now, by their names.
-            at: the stamp of the observation, as in the training data; steps between the previous
-                one and this are missing, with all covariates.  None for the next step.
-            covariates: of those known of the past the values of now; of those known before the
-                values of the last step that is then forecast.
+            y: the number, or one number for each target; NaN or None if it is missing.
+            others: for a model with neighbours: the current places of all others, by name.
+            at: time of the observation, in the form of the training data; all steps between the
+                previous time and this one are missing.  None for the next step.
+            covariates: for covariates of the past, their current values; for covariates that are
+                known in advance, their values at the last step of the forecast.
 
         Raises:
-            ArgumentError: there are more or fewer numbers than targets, one is infinite, a
-                covariate is missing or unknown, another has no place, or `at` is not after the
-                previous stamp or lies between those of the frequency.
+            ArgumentError: the number of values is not the number of targets, one is infinite, a
+                covariate is missing or unknown, a place is not two numbers, or `at` is not after
+                the previous time or does not fit the frequency.
         """
         index = self._index
         try:
@@ -141,14 +144,14 @@ class LiveForecaster:
         gap = not math.isfinite(value.sum())
         if value.size != self._layout.targets or (gap and np.isinf(value).any()):
             raise ArgumentError(
-                f"y must be {self._layout.targets} finite numbers or NaN, got {y!r}"
+                f"y must be {counted(self._layout.targets, 'finite numbers')} or NaN, got {y!r}"
             )
-        if "at" in self._names:  # a covariate of that name: the session takes no stamps
+        if "at" in self._names:  # a covariate has this name, so the session takes no times
             covariates, at = {**covariates, "at": at}, None
         if covariates.keys() != self._names:
             wanted = ", ".join((*index.past, *index.future)) or "none"
             shown = ", ".join(covariates) or "none"
-            raise ArgumentError(f"push takes the covariates {wanted}, got {shown}")
+            raise ArgumentError(f"covariates must be {wanted}, got {shown}")
         past = [index.encode_value(name, covariates[name]) for name in index.past]
         known = [index.encode_value(name, covariates[name]) for name in index.future]
         places = {} if others is None else self._places_of(others)
@@ -164,7 +167,7 @@ class LiveForecaster:
         return self.forecast()
 
     def _take(self, value: Numbers, places: Mapping[str, Numbers]) -> None:
-        """Move on by a step, of which no covariate is known but the calendar."""
+        """Advance by one step, without covariates except the calendar."""
         _append(self._y, value)
         if self._layout.neighbours:
             _append(self._around, self._look(places))
@@ -178,28 +181,28 @@ class LiveForecaster:
             self._usual.after_each(self._y[-self._layout.context :])
 
     def _skip(self, count: int) -> None:
-        """Move on by steps of which nothing is known."""
-        context = self._layout.context  # after one more the usual scale has seen all numbers
-        reach = len(self._whole) + self._layout.horizon  # no window reads what came before
+        """Advance by steps that are missing."""
+        context = self._layout.context  # after so many steps the usual scale includes all numbers
+        reach = len(self._whole) + self._layout.horizon  # no window reads earlier steps
         beyond = max(0, count - reach - context)
         for step in range(count - beyond):
             self._steps += beyond if step == context else 0
             self._take(np.full(self._layout.targets, np.nan), {})
 
     def _missed(self, at: Any) -> int:
-        """Steps between the previous observation and one with a stamp."""
+        """Return the number of missing steps between the previous observation and a time."""
         start, clock, form = self._stamped
         if start is None:
-            raise ArgumentError("at must be None: training had no stamps")
+            raise ArgumentError("at must be None: the training data had no timestamps")
         stamps, bad = read_stamps([at], form, clock)
         shown = repr(at)[:60]
         if bad or (stamps.dtype.kind == "M") != isinstance(start, np.datetime64):
-            raise ArgumentError(f"at must be a stamp such as {self.stamps[0]}, got {shown}")
+            raise ArgumentError(f"at must be a timestamp such as {self.stamps[0]}, got {shown}")
         stamps = self._frequency.floor(stamps)
         last = self._frequency.after(np.array([start]), 1, self._steps - 1)
         if stamps[0] <= last[0]:
             raise ArgumentError(
-                f"at must be after the previous stamp, {clock.write(last)[0]}, got {shown}"
+                f"at must be after the previous timestamp, {clock.write(last)[0]}, got {shown}"
             )
         place = int(self._frequency.places(np.concatenate([[start], stamps]))[1])
         if place < 0:
@@ -212,29 +215,28 @@ class LiveForecaster:
         return place - self._steps
 
     def forecast(self) -> LiveForecast:
-        """What comes next, with nothing new; NaN if no number is left to tell it from."""
-        mean, quantiles = self._say(self._read())
+        """Return the forecast without a new observation; NaN if the context has no numbers."""
+        mean, quantiles = self._predict(self._read())
         if self._gap and np.isnan(self._y[-self._layout.context :]).all(0).any():
             mean, quantiles = mean * np.nan, quantiles * np.nan
         return LiveForecast(mean[0], quantiles[0])
 
     @property
     def ds(self) -> Stamps:
-        """(H,) stamps of the forecast, as `Forecasts.ds` has them."""
+        """The times (H,) of the forecast, in the form of `Forecasts.ds`."""
         return self._frequency.after(np.array([self._start]), self._layout.horizon, self._steps)
 
     @property
     def stamps(self) -> list[Any]:
-        """H stamps of the forecast as they were in the data: text, datetimes or whole numbers."""
+        """The H times of the forecast in the form of the data: text, datetimes or integers."""
         return self._stamped.clock.write(self.ds)
 
     def _places_of(self, others: Mapping[str, Any]) -> dict[str, Numbers]:
-        """Places by name, checked."""
+        """Check the places of others and return them as arrays, by name."""
         if others and not self._layout.neighbours:
-            raise ArgumentError("this model sees no neighbours: push takes no others")
+            raise ArgumentError("others must not be given: this model has no neighbours")
         if not isinstance(others, Mapping) or self._name in others:
-            wanted = "places by the names of others"
-            raise ArgumentError(f"others must be {wanted}, got {others!r}")
+            raise ArgumentError(f"others must be a dict of places by name, got {others!r}")
         places = {}
         for name, place in others.items():
             try:
@@ -248,7 +250,7 @@ class LiveForecaster:
         return places
 
     def _look(self, places: Mapping[str, Numbers]) -> Numbers:
-        """What is seen of others that are here and were a step before, the nearest first."""
+        """Return the features of others with a current and a previous place, nearest first."""
         before = self._others
         both = [(before[name], place) for name, place in places.items() if name in before]
         y = np.array([self._y[-2:], *both])
@@ -262,7 +264,7 @@ class LiveForecaster:
         return np.asarray(found[0, 0])
 
     def _next_waves(self) -> NDArray[np.float32]:
-        """What is known before of the step that comes into the window: its calendar."""
+        """Return the known features of the step that enters the window: its calendar."""
         step = self._steps + self._layout.horizon
         if not self._waves_at <= step < self._waves_at + len(self._waves):
             self._waves = np.zeros((CHUNK, self._layout.known), dtype=np.float32)
@@ -273,9 +275,9 @@ class LiveForecaster:
         return np.asarray(self._waves[step - self._waves_at])
 
     def _cut_inputs(self, record: Record) -> tuple[list[Part], tuple[NDArray[np.float32], ...]]:
-        """Views of the inputs: parts of y; past, known, logarithm of the scale, neighbours.
+        """Return views of the inputs, and fill in the features that never change.
 
-        What never changes is filled in.
+        The views are the parts of y, past and known covariates, logarithm of the scale, neighbours.
         """
         layout, w = self._layout, self._layout.segment
         widths = [2 * layout.targets] * (1 + len(layout.lags)) + [2 * layout.past, layout.known]
@@ -303,7 +305,7 @@ class LiveForecaster:
         return parts, (past[: layout.seen], known, size, near)
 
     def _read(self) -> Window:
-        """The window at the end, as `Windows.cut` makes it."""
+        """Return the last window, as `Windows.cut` would."""
         layout = self._layout
         seen, shift, scale = in_units(self._whole[None], layout, self._usual.now, self._spare)
         there = ~np.isnan(seen[0])
@@ -318,7 +320,7 @@ class LiveForecaster:
             self._ahead[:] = self._known[layout.segment :].reshape(self._ahead.shape)
         if layout.neighbours:
             self._near[:] = self._around[layout.segment - 1 :: layout.segment]
-            if layout.segment == 1:  # of the first place no velocity is known
+            if layout.segment == 1:  # the velocity at the first place is unknown
                 self._near[0] = 0
         self._size[:] = size_of(scale[0, 0], layout)
         shift, scale = shift[:, : layout.horizon], scale[:, : layout.horizon]
@@ -326,11 +328,12 @@ class LiveForecaster:
 
 
 class Part(NamedTuple):
-    """Inputs that come from rows of a series: S steps of w rows.
+    """The part of the inputs that is filled from rows of a series: S steps of w rows.
 
     Attributes:
-        begin: the first of the rows.
-        numbers, there: (S, w, K) views of the inputs: 0 for none, and whether there is one.
+        begin: index of the first row.
+        numbers: view (S, w, K) of the inputs; 0 where a number is missing.
+        there: view (S, w, K) of the inputs; whether there is a number.
     """
 
     begin: int
@@ -338,7 +341,7 @@ class Part(NamedTuple):
     there: NDArray[np.float32]
 
     def fill(self, numbers: NDArray[Any], there: NDArray[np.bool_]) -> None:
-        """With rows (L, K)."""
+        """Copy rows (L, K) into the inputs."""
         shape = self.numbers.shape
         end = self.begin + shape[0] * shape[1]
         self.numbers[:] = numbers[self.begin : end].reshape(shape)
@@ -346,7 +349,7 @@ class Part(NamedTuple):
 
 
 def _end(values: NDArray[Any], until: int, steps: int, nothing: float) -> NDArray[Any]:
-    """The `steps` before `until`, filled up where there is nothing."""
+    """Return the `steps` rows before `until`; rows before the beginning are `nothing`."""
     found = np.full((steps, values.shape[1]), nothing, dtype=values.dtype)
     part = values[max(0, until - steps) : until]
     first = max(0, steps - until)

@@ -1,8 +1,8 @@
-"""Labels, tags and events of a recording as its steps come, in constant memory.
+"""Live labels, tags and events of a recording, one step at a time, in constant memory.
 
-What is said behind a step equals what a batch says of the recording up to there; a classifier of
-windows says it of the last one.  At a rate, a step is a cell of time that may still fill: what is
-said then is of what lies in it so far.
+The result after a step equals that of a batch with the recording up to this step; a classifier of
+windows classifies the last window.  If recordings have a fixed rate, measurements are averaged in
+cells of time, and a result includes the incomplete last cell.
 """
 
 from __future__ import annotations
@@ -30,19 +30,20 @@ from elman.read.recordings import Recording
 from elman.read.stamps import parse_seconds
 from elman.recur.stack import Stack
 from elman.recur.stream import Stream
+from elman.report.terminal import counted
 from elman.state import State
 
-Said = TypeVar("Said")
-FAR = 1 << 16  # cells without anything, at most
+Result = TypeVar("Result")
+FAR = 1 << 16  # largest number of cells between two steps
 
 
-class _Live(Generic[Said]):
-    """Steps to features to states; what is said of them is left to each kind.
+class _Live(Generic[Result]):
+    """Turn steps into features and states; subclasses turn states into results.
 
     Args:
-        model: reads forward only, but for windows.
-        index: of its channels.
-        static: the columns that do not change, by name.
+        model: a model that is not bidirectional, unless it classifies windows.
+        index: description of the channels.
+        static: values of the columns that do not change within a recording, by name.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class _Live(Generic[Said]):
         unknown = set(static) - set(index.static)
         if unknown:
             wanted = ", ".join(index.static) or "none"
-            raise ArgumentError(f"static columns are {wanted}, got {', '.join(sorted(unknown))}")
+            raise ArgumentError(
+                f"static columns must be {wanted}, got {', '.join(sorted(unknown))}"
+            )
         self._model, self._index = model.eval(), index
         self._stream: Stream | None = None
         encode, core = model.encode, model.core
@@ -68,21 +71,23 @@ class _Live(Generic[Said]):
         if self._stream is not None:
             self._stream.restart()
         self._begin: Any = None
-        self._zoned = False  # whether stamps have an offset from UTC
-        self._time = -math.inf  # of the last step
+        self._zoned = False  # whether dates have an offset from UTC
+        self._time = -math.inf  # time of the last step
         self._cell = 0
-        self._sums = np.zeros((2, len(self._index.channels)))  # of a cell, and how many
+        self._sums = np.zeros((2, len(self._index.channels)))  # sum and count in the current cell
 
-    def push(self, values: Any, at: Any = None) -> Said:
-        """Take a step.
+    def push(self, values: Any, at: Any = None) -> Result:
+        """Read a step and return the result so far.
 
         Args:
-            values: a number for each channel, NaN or None for none; or a dict of those there are.
-            at: when, a date or a number in the unit of the training data, if training had stamps;
-                None for a usual step later.
+            values: a number for each channel, NaN or None if it is missing; or a dict of the
+                channels that were measured.
+            at: time of the step, a date or a number in the unit of the training data; None for one
+                usual step after the previous one, or if training had no times.
 
         Raises:
-            ArgumentError: the channels are others, a number is infinite, or `at` is in the past.
+            ArgumentError: the channels are unknown, a number is infinite, or `at` is before the
+                previous step.
         """
         row, time = self._row(values), self._moment(at)
         rate = self._index.rate
@@ -92,7 +97,7 @@ class _Live(Generic[Said]):
         cell = math.floor(time * rate + 1e-9)
         if cell - self._cell > FAR:
             raise ArgumentError(
-                f"at={at!r} is {cell - self._cell:,} cells of {1 / rate:g} s behind the last step; "
+                f"at={at!r} is {cell - self._cell:,} cells of {1 / rate:g} s after the last step; "
                 "begin a new recording with restart"
             )
         self._time = time
@@ -102,17 +107,17 @@ class _Live(Generic[Said]):
         self._sums += np.where(there, [row, np.ones(len(row))], 0)
         encoder, kept = copy.copy(self._encoder), self._kept()
         state = self._state if self._stream is None else self._stream.state
-        said = self._advance(self._features(cell / rate, self._mean()[None]))
+        result = self._advance(self._features(cell / rate, self._mean()[None]))
         self._encoder = encoder
         self._keep(kept)
         if self._stream is None:
             self._state = state
         elif state is not None:
             self._stream.state = state
-        return said
+        return result
 
     def _close(self, cell: int) -> None:
-        """What lies in front of a cell is over."""
+        """Read all cells before the given one, which are now complete."""
         assert self._index.rate is not None
         rows = np.full((cell - self._cell, self._sums.shape[1]), np.nan)
         rows[0] = self._mean()
@@ -125,7 +130,7 @@ class _Live(Generic[Said]):
             return np.asarray(self._sums[0] / self._sums[1])
 
     def _features(self, times: Any, rows: NDArray[np.float64]) -> Tensor:
-        """(1, n, F)."""
+        """Return features (1, n, F) of rows at n times."""
         part = Recording("", 0.0, np.atleast_1d(np.asarray(times, dtype=np.float64)), rows)
         return torch.from_numpy(self._encoder.push(part))[None]
 
@@ -134,7 +139,9 @@ class _Live(Generic[Said]):
         if isinstance(values, Mapping):
             unknown = [str(name) for name in values if name not in names]
             if unknown:
-                raise ArgumentError(f"channels are {', '.join(names)}, got {', '.join(unknown)}")
+                raise ArgumentError(
+                    f"channels must be {', '.join(names)}, got {', '.join(unknown)}"
+                )
             values = [values.get(name) for name in names]
         try:
             row = np.array(
@@ -145,67 +152,69 @@ class _Live(Generic[Said]):
             row = np.zeros(0)
         if row.shape != (len(names),) or np.isinf(row).any():
             raise ArgumentError(
-                f"a step has {len(names)} finite numbers, or NaN, for {', '.join(names)}; got "
-                f"{values!r}"
+                f"a step must have {counted(len(names), 'finite numbers')} or NaN, for "
+                f"{', '.join(names)}; got {values!r}"
             )
         return row
 
     def _moment(self, at: Any) -> float:
-        """Seconds since the beginning."""
+        """Return the seconds from the beginning to a step."""
         if at is None:
             return self._time + self._index.step if self._time > -math.inf else 0.0
         if not self._index.timed:
-            raise ArgumentError("at must be None: training had no stamps")
+            raise ArgumentError("at must be None: the training data had no timestamps")
         parsed = parse_seconds([at])
         stamps, _, bad = Clock.find(parsed, seconds=True).read(parsed)
         if bad:
-            raise ArgumentError(f"at must be a date, or seconds, got {at!r}")
+            raise ArgumentError(f"at must be a date or a number of seconds, got {at!r}")
         if self._begin is None and self._time > -math.inf:
-            raise ArgumentError("at must be given from the first step on, or never")
+            raise ArgumentError("at must be given for the first step already, or never")
         begin = stamps[0] if self._begin is None else self._begin
         zoned = parsed.offsets is not None
         alike = self._begin is None or zoned == self._zoned
         if not alike or (np.asarray(begin).dtype.kind == "M") != (stamps.dtype.kind == "M"):
-            raise ArgumentError(f"at must be like the first, {begin}, got {at!r}")
-        behind = stamps[0] - begin
+            raise ArgumentError(f"at must have the form of the first, {begin}, got {at!r}")
+        passed = stamps[0] - begin
         dates = stamps.dtype.kind == "M"
-        time = float(behind / np.timedelta64(1, "s") if dates else behind * self._index.unit)
+        time = float(passed / np.timedelta64(1, "s") if dates else passed * self._index.unit)
         if not self._time <= time < math.inf:
-            raise ArgumentError(f"at must not be in the past, got {at!r}")
+            raise ArgumentError(f"at must not be before the previous step, got {at!r}")
         self._begin, self._zoned = begin, zoned
         return time
 
     def _run(self, x: Tensor) -> Tensor:
-        """The states (1, n, D)."""
+        """Return states (1, n, D) for features (1, n, F)."""
         if self._stream is not None:
             y = self._stream.run(x)
             return torch.cat([y, x], 2) if self._model.skip else y
         states, self._state = self._model.run(Padded.full(x), self._state)
         return states.data
 
-    def _advance(self, x: Tensor) -> Said:
+    def _advance(self, x: Tensor) -> Result:
+        """Read features (1, n, F) and return the result."""
         raise NotImplementedError
 
     def _kept(self) -> Any:
-        """What `_advance` changes."""
+        """Return all that `_advance` changes in a subclass."""
         raise NotImplementedError
 
     def _keep(self, kept: Any) -> None:
+        """Restore what `_kept` returned."""
         raise NotImplementedError
 
 
 class LiveLabels(_Live[dict[Any, float]]):
-    """What a recording is, so far: `push` gives the probability of each label.
+    """Live classification: `push` returns the probability of each label for the steps so far.
 
-    A model of windows says it of the last one; it may read from the end as well.
+    A model of windows classifies the last window, and can be bidirectional.
 
     Args:
-        model: with a LabelHead.
-        index: of its channels.
-        classes: its labels.
-        temperature: of the probabilities.
-        static: the columns that do not change, by name.
-        window: steps of a window; None for all.
+        model: a model with a LabelHead.
+        index: description of the channels.
+        classes: the labels.
+        temperature: divisor of the scores before they become probabilities.
+        static: values of the columns that do not change within a recording, by name.
+        window: steps of a window; None for entire recordings.
     """
 
     def __init__(
@@ -220,8 +229,8 @@ class LiveLabels(_Live[dict[Any, float]]):
     ) -> None:
         if window is None and not model.core.causal:
             raise ArgumentError(
-                "a recording can be followed only by a model that reads forward: "
-                "bidirectional=False, or one of windows"
+                "a bidirectional model cannot classify a recording live: train with "
+                "bidirectional=False, or with windows"
             )
         assert isinstance(model.head, LabelHead)
         self._head, self._classes, self._temperature = model.head, list(classes), temperature
@@ -232,7 +241,7 @@ class LiveLabels(_Live[dict[Any, float]]):
         """Begin a new recording."""
         super().restart()
         self._pooled: Pooled | None = None
-        self._last: Tensor | None = None  # features of the window
+        self._last: Tensor | None = None  # features of the last window
 
     @torch.inference_mode()
     def _advance(self, x: Tensor) -> dict[Any, float]:
@@ -256,14 +265,16 @@ class LiveLabels(_Live[dict[Any, float]]):
 
 
 class LiveSteps(_Live[tuple[str, float]]):
-    """The tag of each step: `push` gives it and its probability; `events` those that have ended.
+    """Live tagging: `push` returns the tag of a step and its probability.
+
+    `events` returns the events that have ended.
 
     Args:
-        model: with a TagHead without a chain, reads forward.
-        index: of its channels.
-        tags: names.
-        static: the columns that do not change, by name.
-        spotter: of events.
+        model: a model with a TagHead without a chain, not bidirectional.
+        index: description of the channels.
+        tags: names of the tags.
+        static: values of the columns that do not change within a recording, by name.
+        spotter: finds the events.
     """
 
     def __init__(
@@ -272,7 +283,7 @@ class LiveSteps(_Live[tuple[str, float]]):
     ) -> None:  # fmt: skip
         if not model.core.causal:
             raise ArgumentError(
-                "steps can be tagged live only by a model that reads forward: bidirectional=False"
+                "a bidirectional model cannot tag steps live: train with bidirectional=False"
             )
         assert isinstance(model.head, TagHead)
         self._head, self._tags, self._blank = model.head, list(tags), spotter
@@ -287,22 +298,22 @@ class LiveSteps(_Live[tuple[str, float]]):
 
     @property
     def probabilities(self) -> dict[str, float]:
-        """Of each tag at the last step."""
+        """The probability of each tag at the last step."""
         return dict(zip(self._tags, self._p, strict=True))
 
     @property
     def active(self) -> str | None:
-        """The event that goes on."""
+        """The label of the event that has begun and not ended; None if there is none."""
         active = self._spotter.active
         return None if active is None else self._tags[active]
 
     def events(self) -> list[Event]:
-        """The events that have ended since this was asked last; steps count from 0."""
+        """Return the events that have ended since the previous call; steps count from 0."""
         found, self._found = self._found, []
         return found
 
     def finish(self) -> list[Event]:
-        """The same at the end of the recording, with the one that went on."""
+        """Return the remaining events at the end of the recording."""
         if self._index.rate is not None and self._sums[1].any():
             self._close(self._cell + 1)
         self._found += self._spotter.finish()

@@ -1,7 +1,7 @@
-"""Tags of words as they come, in constant memory.
+"""Live tagging of words, one at a time, in constant memory.
 
-With a chain the tag is the likeliest given the words so far, by the forward algorithm: it may
-differ from that of the whole sentence, where later words have a say.
+With a chain, the tag is the likeliest one given the words so far, by the forward algorithm.  It can
+differ from the tag in the complete sentence, which also depends on later words.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from elman.state import State
 
 
 class LiveTags:
-    """A live session.
+    """A live session of a tagger of words; made by `Tagger.stream`.
 
     Args:
-        model: reads forward only.
-        index: its words.
-        tags: names of its tags.
+        model: a model that is not bidirectional.
+        index: vocabulary of the model.
+        tags: names of the tags.
     """
 
     def __init__(self, model: SequenceModel, index: WordIndex, tags: list[str]) -> None:
         if not model.core.causal:
             raise ArgumentError(
-                "words can be tagged live only by a model that reads forward: bidirectional=False"
+                "a bidirectional model cannot tag words live: train with bidirectional=False"
             )
         assert isinstance(model.head, TagHead)
         self._model, self._head, self._index, self._tags = model.eval(), model.head, index, tags
@@ -41,7 +41,7 @@ class LiveTags:
         self._before: torch.Tensor | None = None  # (1, K) log-probabilities of the last tag
 
     def push(self, word: str) -> tuple[str, float]:
-        """Take a word; give its tag and the probability."""
+        """Read a word; return its tag and the probability of the tag."""
         word = text_of_argument(word, "word")
         numbers = torch.from_numpy(self._index.encode([word])).long()[None]
         with torch.inference_mode():

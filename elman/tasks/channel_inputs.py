@@ -18,6 +18,7 @@ from elman.read.recordings import Layout, Recording, Recordings, is_arrays
 from elman.read.rows import Rejects
 from elman.tasks.folder import SERIES, read_index, write_json
 from elman.tasks.labelled_data import columns_set
+from elman.tasks.parts import LOG
 from elman.tasks.settings import dialect_of
 
 if TYPE_CHECKING:
@@ -94,7 +95,10 @@ class ChannelInputs:
         if isinstance(items, list) and all(isinstance(one, Recording) for one in items):
             return items
         source = self.look(model, items, labelled=False)
-        return read_like(source, Rejects(None), self.like).items
+        found = read_like(source, Rejects(None), self.like)
+        for note in found.notes:
+            LOG.info(note)
+        return found.items
 
     @property
     def like(self) -> RecordingIndex:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.encode.windows import Windows
-from elman.report.forecasts import baselines, statistical
+from elman.optional import absent
+from elman.report.forecasts import STATISTICS, baselines, statistical
 
 if TYPE_CHECKING:
     from elman.tasks.forecaster import Forecaster
@@ -48,3 +49,8 @@ def beside(
         fitted = min(most, LONGEST, max(FITTED // count, SEASONS * season))
         found |= statistical(seen(fitted, "AutoETS and AutoTheta"), layout.horizon, season)
     return found, tuple(notes)
+
+
+def missing_baselines(model: Forecaster) -> list[str]:
+    """Notes on the baselines whose library is not installed."""
+    return absent(STATISTICS, "AutoETS and AutoTheta") if model.statistics else []

@@ -20,16 +20,14 @@ from elman.read.series import SeriesTable
 from elman.report.forecasts import Scored
 from elman.tasks.card import model_card
 from elman.tasks.folder import SERIES, read_json
+from elman.tasks.forecaster_baselines import missing_baselines
+from elman.tasks.forecaster_calibration import calibrate, learn_dependence, learn_widening
 from elman.tasks.forecaster_pictures import pictures
 from elman.tasks.forecaster_scores import (
     SCORED,
     STEPS,
     Whole,
-    calibrate,
     choose,
-    learn_dependence,
-    learn_widening,
-    missing_baselines,
     roll,
     score,
     scored_futures,

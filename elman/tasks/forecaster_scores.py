@@ -14,18 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.decode.conformal import correct, find_corrections
-from elman.decode.copula import MOST, draw_futures, find_dependence, find_root
+from elman.decode.conformal import correct
+from elman.decode.copula import MOST, draw_futures, find_root
 from elman.decode.rollout import rollout
-from elman.decode.widen import find_widening
 from elman.encode.windows import Layout, Window, Windows, missing_share
 from elman.errors import ArgumentError, DataError
 from elman.heads.distributions import Quantiles
-from elman.optional import absent
 from elman.padded import Padded
 from elman.recur.stream import Stream
 from elman.report.forecasts import (
-    STATISTICS,
     Guess,
     Scored,
     find_distances,
@@ -41,8 +38,6 @@ if TYPE_CHECKING:
 
 STEPS, ROWS = 1 << 18, 4096  # of windows, and windows times samples, computed at a time
 SCORED, SLOW = 10_000, 500  # windows that are scored at most; with statistical models
-HIDDEN = 4  # times that numbers are hidden to learn how much wider intervals are without them
-JOINT = 2_000  # windows that say which numbers go together, at most
 MANY, BEST = 10_000, 20  # futures at most; those of which the best is scored
 
 Numbers = NDArray[np.float64]
@@ -168,30 +163,6 @@ def _widened(
     wider = [middle + factor * (quantiles - middle)]
     middle = middle[..., 0][:, None]
     return wider + [middle + factor * (one - middle) for one in drawn]
-
-
-def learn_widening(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:
-    """How much wider intervals are where numbers are missing, by the windows of some spans."""
-    if not model.hides or len(model.levels) < 2:
-        return None
-    rows = max(50, JOINT // (model.samples if windows.layout.feedback else 1))
-    which, origins = choose(windows, spans, 1, rows)
-    truth, draw = windows.truth(which, origins), np.random.default_rng(model.seed)
-    found = []
-    for hidden in (windows, *(windows.with_gaps(draw) for _ in range(HIDDEN))):
-        seen = hidden.seen(which, origins)
-        if not seen.any():
-            continue
-        quantiles = roll(model, hidden, which[seen], origins[seen], corrected=False).quantiles
-        inputs = [
-            hidden.cut(which[seen][at : at + ROWS], origins[seen][at : at + ROWS]).inputs
-            for at in range(0, seen.sum(), ROWS)
-        ]
-        missing = np.concatenate([missing_share(x, windows.layout) for x in inputs])
-        found.append((missing, truth[seen], quantiles))
-    missing, y, quantiles = (np.concatenate(part) for part in zip(*found, strict=True))
-    y, quantiles = y.reshape(len(y), -1), quantiles.reshape(len(y), -1, len(model.levels))
-    return np.array([find_widening(missing, y, quantiles, model.levels)])
 
 
 def _in_units(
@@ -371,11 +342,6 @@ def scored_windows(model: Forecaster) -> int:
     return SLOW if model.statistics else SCORED
 
 
-def missing_baselines(model: Forecaster) -> list[str]:
-    """Notes on the baselines whose library is not installed."""
-    return absent(STATISTICS, "AutoETS and AutoTheta") if model.statistics else []
-
-
 def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) -> Scored:
     """Scores of forecasts and of baselines, the best of which comes first.
 
@@ -432,20 +398,3 @@ def _by_distance(rolled: Rolled, guesses: dict[str, Guess], scored: Scored) -> S
         mean = np.where(both[1] > 0, both[0] / np.maximum(both[1], 1), np.nan)
         of_series[name] = np.repeat(mean, 2)
     return Scored(scores, of_series)
-
-
-def learn_dependence(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:
-    """Which numbers of a forecast go together, by the windows of some spans; None if unknown."""
-    layout = windows.layout
-    one = model.decoder == "autoregressive" or len(model.levels) < 2 or model.says == "point"
-    if one or layout.horizon * layout.targets > MOST:
-        return None
-    rolled = roll(model, windows, *choose(windows, spans, 1, JOINT), corrected=False)
-    return find_dependence(rolled.y, rolled.quantiles, model.levels)
-
-
-def calibrate(model: Forecaster, windows: Windows, spans: Whole) -> tuple[Numbers, int]:
-    """Corrections (H, K, Q) by the windows of some spans, and how many these are."""
-    rolled = roll(model, windows, *choose(windows, spans, 1, SCORED), corrected=False)
-    errors = (rolled.y[..., None] - rolled.quantiles) / rolled.scale[..., None]
-    return find_corrections(errors, model.levels), len(rolled.which)

@@ -13,12 +13,12 @@ from elman.encode.windows import Layout, Windows
 from elman.errors import ArgumentError, DataError
 from elman.read.series import Series, SeriesSource, SeriesTable
 from elman.report.forecasts import Scored
+from elman.tasks.forecaster_baselines import missing_baselines
 from elman.tasks.forecaster_scores import (
     Numbers,
     Whole,
     check_futures,
     choose,
-    missing_baselines,
     roll,
     score,
     scored_futures,

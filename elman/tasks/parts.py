@@ -6,6 +6,7 @@ and its files unless it was given in memory.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from elman.tasks.folder import find_data
 
 NAMES = ("train", "validation", "test")
 IN_MEMORY = "in memory"  # key of data that were not given as files
+LOG = logging.getLogger("elman")  # the command line shows it
 
 
 class Source(Protocol):
@@ -91,18 +93,27 @@ def read_parts(
     notes = list(dict.fromkeys(note for one in read for note in one.notes))
     if rejects is not None:
         described["rejects"] = True
-        where = "" if rejects == NOWHERE else f": see {rejects.name}"
-        notes += [f"bad {unit} that are skipped: {bad.count:,}{where}"] if bad.count else []
+        where = "" if rejects == NOWHERE else f", see {rejects.name}"
+        notes += [f"bad {unit} skipped: {bad.count:,}{where}"] if bad.count else []
     return Parts(data, described, notes)
 
 
 def read_one(source: S, rejects: str | Path | None, collect: Callable[[S, Rejects], P]) -> P:
-    """Read a source; bad rows are written to the file `rejects`; None to stop at a bad row."""
+    """Read a source; bad rows are written to the file `rejects`; None to stop at a bad row.
+
+    Notes on what was found are logged, as no run keeps them.
+    """
     path = None if rejects is None else path_of(rejects, "skip_bad_rows")
     if path is not None:
         check_new(path, overwrite=False)
     with Rejects(path, sources=source.files) as bad:
-        return collect(source, bad)
+        found = collect(source, bad)
+    read = (source, getattr(found, "whole", found))
+    for note in dict.fromkeys(note for one in read for note in getattr(one, "notes", ())):
+        LOG.info(note)
+    if bad.count and path is not None:
+        LOG.info("bad rows skipped: %d, see %s", bad.count, path.name)
+    return found
 
 
 def given_before(described: Mapping[str, Any]) -> tuple[dict[str, object], Path | None]:

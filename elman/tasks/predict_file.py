@@ -23,6 +23,7 @@ from elman.read.sentences import Sentences, split_words
 from elman.report.progress import reading_bar
 from elman.tasks.classifier import Classifier
 from elman.tasks.labelled_data import join_labels, shown_label
+from elman.tasks.parts import LOG
 from elman.tasks.tagger import Tagger
 from elman.tasks.translator import Translator
 
@@ -93,6 +94,8 @@ def predict_file(
         if not done:
             info.write_text(json.dumps(facts))
             part.write_bytes(job.header(kind))
+        for message in job.rows.notes:
+            LOG.info(message)
         with part.open("ab") as file, Rejects(rejects, sources=job.rows.files) as bad:
             count = _write_rows(job, file, bad, done, kind, show=show)
         part.replace(out)

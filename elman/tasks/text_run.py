@@ -14,6 +14,7 @@ from elman.read.text import TextSource
 from elman.report.ngram import KneserNey
 from elman.tasks.card import model_card
 from elman.tasks.folder import TOKENIZER
+from elman.tasks.parts import LOG
 from elman.tasks.run import Job, go_on, start
 from elman.tasks.text_data import TextData, check_known, find_again, find_training, prepare
 from elman.train.chunks import Batches, DocumentBatches, StreamBatches
@@ -155,6 +156,8 @@ def score_text(model: LanguageModel, source: TextSource) -> dict[str, Any]:
     """Score a text with the model and the baseline, see `LanguageModel.evaluate`."""
     corpus = tokenise(source.pieces, model.vocabulary, key=source.fingerprint())
     check_known(corpus, model.vocabulary, source.name)
+    for note in source.notes:
+        LOG.info(note)
     scores = score_corpus(model, corpus)
     train = _training_corpus(model)
     if train is not None:

@@ -30,9 +30,9 @@ from elman.model import SequenceModel
 from elman.padded import Padded
 from elman.seq2seq import Seq2Seq
 from elman.state import State, detach, select_rows, zero_rows
+from elman.train.order import Order
 
 Change = Callable[[NDArray[Any], np.random.Generator], tuple[NDArray[Any], NDArray[np.int64]]]
-MOST = 1 << 18  # elements of a batch, including padding, if rows can be chosen by length
 
 
 class Chunk(NamedTuple):
@@ -213,7 +213,7 @@ class DocumentBatches:
     ) -> None:
         self.corpus = corpus
         self.lengths = np.diff(np.append(corpus.starts, len(corpus)))
-        self._order = _Order(self.lengths, batch_size, seed, share)
+        self._order = Order(self.lengths, batch_size, seed, share)
         worst = int(self.lengths.argmax())
         if self.lengths[worst] > longest:
             raise ArgumentError(
@@ -278,7 +278,7 @@ class ExampleBatches:
         self.sequences, self.targets, self.padding = sequences, targets, padding
         self.seed, self.rank, self.change = seed, share[0], change
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-        self._order = _Order(lengths, batch_size, seed, share, times)
+        self._order = Order(lengths, batch_size, seed, share, times)
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
@@ -312,57 +312,6 @@ def _row(values: Sequence[int] | NDArray[Any]) -> Tensor:
     """Return features unchanged, tokens as int64."""
     features = isinstance(values, np.ndarray) and values.dtype.kind == "f"
     return torch.as_tensor(values, dtype=torch.float32 if features else torch.int64)
-
-
-class _Order:
-    """Batches of examples of similar length, in an order that depends on seed and epoch."""
-
-    def __init__(
-        self,
-        lengths: NDArray[np.int64],
-        batch_size: int,
-        seed: int | None,
-        share: tuple[int, int],
-        times: int = 1,
-    ) -> None:
-        self.lengths, self.batch_size, self.seed, self.share = lengths, batch_size, seed, share
-        self.times = times
-        self._cuts: list[int] = []  # where batches from the shortest to the longest begin
-        if seed is None:
-            rows = 0
-            for place, length in enumerate(np.sort(lengths).tolist()):
-                rows += 1
-                if not place or rows > batch_size or rows * length > MOST:
-                    self._cuts.append(place)
-                    rows = 1
-
-    def __len__(self) -> int:
-        if self.seed is None:
-            return len(self._cuts)
-        whole, rest = divmod(self.times * len(self.lengths), self.batch_size)
-        return whole + (rest >= self.share[1])
-
-    def epoch(self, number: int, start: int) -> Iterator[NDArray[np.int64]]:
-        """Yield the indices of the examples of each batch."""
-        rank, processes = self.share
-        if self.seed is None:
-            order = np.argsort(self.lengths, kind="stable")
-            for low, high in itertools.pairwise([*self._cuts[start:], len(order)]):
-                yield order[low:high][rank::processes]
-            return
-        batches = np.arange(len(self))
-        draw = np.random.default_rng((self.seed, number))
-        order = np.concatenate([draw.permutation(len(self.lengths)) for _ in range(self.times)])
-        pool = 64 * self.batch_size  # sorted within pools: little padding, still random
-        for at in range(0, len(order), pool):
-            part = order[at : at + pool]
-            order[at : at + pool] = part[np.argsort(self.lengths[part], kind="stable")]
-        if len(self) * self.batch_size <= len(order):
-            draw.shuffle(batches)
-        else:  # the incomplete batch stays at the end
-            draw.shuffle(batches[:-1])
-        for batch in batches[start:]:
-            yield order[batch * self.batch_size : (batch + 1) * self.batch_size][rank::processes]
 
 
 class _Stream:
@@ -401,8 +350,8 @@ class _Stream:
         last = np.zeros(len(low), dtype=np.int64)
         for row, (begin, end) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
             if begin < end:
-                first, behind = np.searchsorted(self.starts, [begin, end]).tolist()
-                inside = self.starts[first:behind].tolist()
+                first, after = np.searchsorted(self.starts, [begin, end]).tolist()
+                inside = self.starts[first:after].tolist()
                 fresh = inside[:1] == [begin]
                 borders = [begin, *inside[fresh:], end]
                 for i, (a, b) in enumerate(itertools.pairwise(borders)):
@@ -422,9 +371,9 @@ class _Stream:
     def _rectangle(self, low: NDArray[np.int64], steps: int) -> Chunk | None:
         """Return the chunk in one piece if no document begins inside a row."""
         first = np.searchsorted(self.starts, low)
-        behind = np.searchsorted(self.starts, low + steps)
+        after = np.searchsorted(self.starts, low + steps)
         fresh = self.starts[np.minimum(first, len(self.starts) - 1)] == low
-        if bool((behind - first > fresh).any()):
+        if bool((after - first > fresh).any()):
             return None
         place = low[:, None] + np.arange(steps)
         inputs = self.corpus.tokens[place - 1].astype(np.int64)

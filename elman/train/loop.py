@@ -50,7 +50,7 @@ from elman.train.optim import (
     start_averaging,
     use_learning_rate,
 )
-from elman.train.position import Outcome, Position, Reason, explain_divergence
+from elman.train.position import Outcome, Position, Reason, Window, explain_divergence
 from elman.train.restore import load_generator, load_state
 from elman.train.settings import TrainingSettings
 from elman.train.signals import Signals
@@ -114,17 +114,11 @@ class _Loop:
     """One run of the training loop."""
 
     def __init__(
-        self,
-        model: SequenceModel | Seq2Seq,
-        train: Batches,
-        validation: Batches | None,
-        settings: TrainingSettings,
-        fabric: Fabric,
-        folder: Path | None,
-        journal: Journal | None,
+        self, model: SequenceModel | Seq2Seq, train: Batches, validation: Batches | None,
+        settings: TrainingSettings, fabric: Fabric, folder: Path | None, journal: Journal | None,
         show: Callable[[Record], None] | None,
         refit: Refit | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         if len(train) == 0:
             raise ArgumentError("the training text gives no batch: fewer documents than processes")
         self.train, self.validation, self.settings = train, validation, settings
@@ -144,7 +138,7 @@ class _Loop:
         self.scores: dict[str, float] | None = None
         self.total_steps = settings.epochs * -(-len(train) // settings.accumulate)
         self.norm = 0.0
-        self._window = _Window()
+        self._window = Window()
         self._saved = time.monotonic()
 
     def run(self, signals: Signals) -> Outcome:
@@ -195,6 +189,21 @@ class _Loop:
             if self.show is not None:
                 self.show(record)
 
+    def _record_step(self) -> None:
+        """Write a step record if it is time for one."""
+        means = self._window.means(least=RECORD_SECONDS if self.position.batch else 0)
+        if means is None:
+            return
+        loss, rate = means
+        self.record(
+            {
+                "event": "step", "step": self.position.step, "epoch": self.position.shown_epoch,
+                "loss": loss, "gradient_norm": self.norm,
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "rate": rate * self.fabric.world_size, "seconds": self.position.seconds,
+            }
+        )  # fmt: skip
+
     def _record_end(self, reason: str) -> None:
         step, seconds = self.position.step, self.position.seconds
         self.record({"event": "end", "step": step, "reason": reason, "seconds": seconds})
@@ -216,7 +225,7 @@ class _Loop:
                 position.batch, self.state = 0, None
                 position.refit += position.refit > 0
                 position.epoch += position.refit == 0
-            self._window.emit(self)
+            self._record_step()
             if last or (every is not None and position.step % every == 0):
                 self._validate()
                 self.save(began)
@@ -442,37 +451,3 @@ class _Loop:
                 what, position, self.settings, norm=self.norm, run=self.folder if stands else None
             )
         )
-
-
-class _Window:
-    """Sums since the last step record."""
-
-    def __init__(self) -> None:
-        self.total, self.elements = 0.0, 0.0
-        self.began = time.monotonic()
-
-    def restart(self) -> None:
-        self.total, self.elements, self.began = 0.0, 0.0, time.monotonic()
-
-    def add(self, total: float, elements: float) -> None:
-        self.total += total
-        self.elements += elements
-
-    def emit(self, loop: _Loop) -> None:
-        """Write a step record if it is time for one."""
-        position, now = loop.position, time.monotonic()
-        if now - self.began < RECORD_SECONDS and position.batch > 0:
-            return
-        loop.record(
-            {
-                "event": "step",
-                "step": position.step,
-                "epoch": position.shown_epoch,
-                "loss": self.total / max(1, self.elements),
-                "gradient_norm": loop.norm,
-                "learning_rate": loop.optimizer.param_groups[0]["lr"],
-                "rate": self.elements * loop.fabric.world_size / max(1e-9, now - self.began),
-                "seconds": position.seconds,
-            }
-        )
-        self.restart()

@@ -1,8 +1,9 @@
-"""The position of a run, its outcome, and the explanation of a divergence."""
+"""The position of a run, its latest losses, its outcome, and the explanation of a divergence."""
 
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -69,6 +70,34 @@ class Position:
         """The epoch of the last step."""
         epoch = self.epoch - 1 + self.refit if self.refit else self.epoch
         return max(1, epoch - (self.batch == 0))
+
+
+class Window:
+    """Sums over the steps since the last step record."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin new sums."""
+        self.total, self.elements, self.began = 0.0, 0.0, time.monotonic()
+
+    def add(self, total: float, elements: float) -> None:
+        """Add the loss of a batch, summed over its elements."""
+        self.total += total
+        self.elements += elements
+
+    def means(self, *, least: float) -> tuple[float, float] | None:
+        """Return the loss per element and the elements per second, and begin new sums.
+
+        The result is None if the sums cover less than `least` seconds.
+        """
+        seconds = time.monotonic() - self.began
+        if seconds < least:
+            return None
+        means = self.total / max(1, self.elements), self.elements / max(1e-9, seconds)
+        self.restart()
+        return means
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class TrainingSettings:
                 "a score to monitor; set loss or accuracy"
             )
         if self.average_decay and self.optimizer == "asgd":
-            raise ArgumentError("optimizer=asgd averages by itself; leave average_decay at 0")
+            raise ArgumentError("optimizer=asgd averages already: set average_decay=0")
         if self.batch_size % self.processes:
             raise ArgumentError(
                 f"batch_size={self.batch_size} must be a multiple of processes={self.processes}"

@@ -244,6 +244,16 @@ def test_a_weight_of_another_dtype_or_shape_is_refused(kind: str, name: str) -> 
             layer(X)
 
 
+@pytest.mark.parametrize("name", ["weight_hh_l0", "bias_ih_l0"])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_replaced_weight_of_another_shape_is_named(kind: str, name: str) -> None:
+    options = {"reset_after": False} if kind == "gru" else {}
+    layer = LAYERS[kind][0](4, 8, **options)
+    setattr(layer, name, nn.Parameter(torch.zeros(7)))
+    with pytest.raises(TensorError, match=name.removesuffix("_l0")):
+        layer(X)
+
+
 @pytest.mark.parametrize(
     "sizes", [[30, 2], [-3, 2], [2, 3], [3, 1], [3, 2, 0], [], torch.tensor([3, 2]).int()]
 )
@@ -270,6 +280,13 @@ def test_targets_and_bias_of_another_length_are_refused() -> None:
             ArgumentError, match=f"targets must be in 0..V-1=299, got {bad} at row 0"
         ):
             linear_cross_entropy(h, weight, None, right + bad)
+    for given, name in (
+        ([h.tolist(), weight, None, right], "h"),
+        ([h, weight, [0.0] * 300, right], "bias"),
+        ([h, weight, None, right.tolist()], "targets"),
+    ):
+        with pytest.raises(TensorError, match=f"^{name} must be a tensor, got list"):
+            linear_cross_entropy(*given)  # type: ignore[arg-type]
     model = SequenceModel(None, elman.RNN(4, 8, batch_first=True), TokenHead(8, 300))
     x = Padded.full(torch.zeros(4, 10, 4))
     for function in (model.loss, model.score):

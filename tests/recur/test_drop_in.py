@@ -85,6 +85,20 @@ def test_weights_go_both_ways_and_modules_copy(kind: str) -> None:
     assert torch.equal(ours(x)[0], copy.deepcopy(ours)(x)[0])
 
 
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU", "GRUD"])
+def test_a_sequence_without_steps_gives_gradients_of_zero(kind: str) -> None:
+    """torch.nn raises an error here; a part of a sequence, as in a stream, can be empty."""
+    core = elman.GRUD(2, 4) if kind == "GRUD" else getattr(elman, kind)(5, 4, batch_first=True)
+    x = torch.zeros(3, 0, 5, requires_grad=True)
+    y, _ = core(x)
+    assert y.shape == (3, 0, 4)
+    y.sum().backward()
+    assert x.grad is not None
+    for weight in core.parameters():
+        assert weight.grad is not None
+        assert not weight.grad.any()
+
+
 def test_locked_dropout_between_layers_keeps_one_mask_through_time() -> None:
     core = elman.RNN(4, 64, num_layers=2, nonlinearity="relu", dropout=0.5, variational=True)
     with torch.no_grad():  # layer 0 puts out ones, layer 1 what dropout leaves of them

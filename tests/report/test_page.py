@@ -172,7 +172,7 @@ def test_the_report_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path: 
 
 def test_an_empty_journal_gives_a_page(tmp_path: Path) -> None:
     page = report(tmp_path, [])
-    assert "The run has not begun." in page
+    assert "Not started yet." in page
     assert "<svg" not in page
 
 
@@ -190,7 +190,7 @@ def test_a_diverged_run_says_what_was_not_drawn(tmp_path: Path) -> None:
     end: dict[str, object] = {"event": "end", "step": 13, "reason": "diverged", "seconds": 1.0}
     page = report(tmp_path, [START, *steps(10), *bad, end])
     assert "Diverged after 13 steps" in page
-    assert page.count("Not drawn, because not finite: 3 of 13 values.") == 2
+    assert page.count("Values that are not finite and not drawn: 3 of 13.") == 2
     page = report(tmp_path, [START, *bad, {"event": "reach", "norms": [None, None]}, end])
     assert "<svg" not in page
     assert "it explodes" in page
@@ -238,17 +238,23 @@ def test_importing_the_room_loads_neither_matplotlib_nor_rich() -> None:
     [
         ([], "was not measured"),
         ([1.0], "Only a lag of 0 steps was measured"),
-        ([0.0], "No gradient at all"),
-        ([0.0, 0.0], "No gradient at all"),
+        ([0.0], "No gradient reaches the inputs"),
+        ([0.0, 0.0], "No gradient reaches the inputs"),
         ([math.nan], "not a finite number at a lag of 0 steps"),
         ([1.0, math.inf], "not a finite number at a lag of 1 step: it explodes"),
         ([1.0, 0.001], "falls below 1 % of its largest value after 1 step: it vanishes"),
         ([0.8**lag for lag in range(61)], "after 21 steps: it vanishes"),
-        ([0.99**lag for lag in range(61)], "at least the 60 steps measured, where 55 %"),
-        ([1.1**lag for lag in range(61)], "grows by a factor of 304 over the 60 steps"),
-        ([0.0, 1.0, 20.0], "grows by a factor of 20 over the 2 steps"),
+        (
+            [0.99**lag for lag in range(61)],
+            "at least 60 steps back, the longest lag measured, where its norm is 55 %",
+        ),
+        ([1.1**lag for lag in range(61)], "grows by a factor of 304 over 60 steps"),
+        ([0.0, 1.0, 20.0], "grows by a factor of 20 over 2 steps"),
         # a single small value does not end the reach
-        ([1.0, 0.5, 0.001, 0.5], "at least the 3 steps measured, where 50 %"),
+        (
+            [1.0, 0.5, 0.001, 0.5],
+            "at least 3 steps back, the longest lag measured, where its norm is 50 %",
+        ),
         # the largest may lie at a later lag, as with a delayed target, without exploding
         ([0.1, 1.0, 0.1, 0.005, 0.001], "after 3 steps: it vanishes"),
     ],
@@ -276,10 +282,10 @@ def test_forecasts_are_drawn_with_their_gaps_and_without_bands(tmp_path: Path) -
     }
     page = report(tmp_path, [START, *steps(3)], metrics)
     assert page.count("<svg") == 3 + 4
-    for part in ("s1 (hardest)", "s&lt;2&gt;", "80 %", "median", "came", "Coverage"):
+    for part in ("s1 (hardest)", "s&lt;2&gt;", "80 %", "median", "actual", "Coverage"):
         assert part in page
-    assert page.count(">came<") == 1
-    assert "Not drawn" not in page
+    assert page.count(">actual<") == 1
+    assert "not drawn" not in page
     point = {"forecasts": {**metrics["forecasts"], "levels": [0.5], "below": [0.4]}}
     assert "Coverage" not in report(tmp_path, [START, *steps(3)], point)
 

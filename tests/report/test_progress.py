@@ -7,7 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from elman.cli.config import name_flags
 from elman.report.progress import Progress, clock, figure, perplexity
+from elman.report.terminal import arguments_renamed
 
 START = {
     "event": "start",
@@ -229,3 +231,30 @@ def test_numbers_read_well() -> None:
     assert clock(math.nan) == "unknown time"
     # e to 15 digits, the precision of a float
     assert perplexity(1.0) == pytest.approx(2.718281828459045, rel=1e-15)
+
+
+def test_notes_name_flags_only_while_a_command_runs() -> None:
+    note = {"event": "note", "text": "set gaps=0.2; wide=False for the recurrence alone"}
+    stream = io.StringIO()
+    progress = Progress(stream)
+    with arguments_renamed(name_flags):
+        progress.show(note)
+    progress.show(note)
+    assert stream.getvalue().splitlines() == [
+        "set --gaps 0.2; --no-wide for the recurrence alone",
+        "set gaps=0.2; wide=False for the recurrence alone",
+    ]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "no column unique_id; its columns: 'hidden_size', 'y'",
+        "runs/hidden_size/a.csv: cannot be read",
+        "/data/epochs=3/x.csv: line 2: got 'bptt=None'",
+        "text must be a text, got list",
+        "continue with: elman resume runs/a --learning-rate 0.1",
+    ],
+)
+def test_columns_files_and_quoted_words_are_not_taken_for_flags(message: str) -> None:
+    assert name_flags(message) == message

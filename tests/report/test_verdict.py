@@ -17,7 +17,7 @@ def test_the_best_baseline_of_the_part_is_named() -> None:
         "others": [{"name": "drift", "validation": {"MASE": 1.1}, "test": {"MASE": 0.7}}],
     }
     assert list(map(str, compare(metrics, "validation"))) == [
-        "MASE 0.800, better than 0.900 of naive 2, the best of 2 baselines"
+        "MASE 0.800, better than naive 2 (0.900), the best of 2 baselines"
     ]
     assert conclude(metrics) == (
         "On the test data the model is worse than the best of its 2 baselines (drift): "
@@ -80,7 +80,7 @@ def test_the_terminal_shows_comparison_details_and_notes(
     ours = {"loss": 0.3, "accuracy": 0.91, "F1 macro": 0.9, "AUC": 0.95, "examples": 1200}
     print_metrics({"model": {"test": ours}, "baseline": FOREST, "notes": ["Calibrated."]})
     assert capsys.readouterr().out.splitlines() == [
-        "test accuracy 91.0%, better than 90.0% of forest; F1 macro 0.900; AUROC 0.950; "
+        "test accuracy 91.0%, better than forest (90.0%); F1 macro 0.900; AUROC 0.950; "
         "1,200 examples",
         "  Calibrated.",
     ]

@@ -600,7 +600,7 @@ def test_rows_that_are_left_out_of_a_file_are_counted(
     assert main([*command, str(tmp_path / "out.csv"), *bad]) == 0
     said = capsys.readouterr().out
     assert "2 rows" in said
-    assert "1 bad rows are left out" in said
+    assert "bad rows skipped: 1, see" in said
     lines = (tmp_path / "out.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["line", "2", "4"]
     assert "line 3" in (tmp_path / "bad.csv").read_text()
@@ -712,7 +712,9 @@ def test_what_was_noted_of_the_data_stands_in_the_report(table: Path, tmp_path: 
     assert "texts with max_tokens=4 tokens or more: 144" in page
 
 
-def test_bad_rows_may_be_left_out_of_a_score(trained: elman.Classifier, tmp_path: Path) -> None:
+def test_bad_rows_may_be_left_out_of_a_score(
+    trained: elman.Classifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data, bad = tmp_path / "a.csv", tmp_path / "bad.csv"
     data.write_bytes(b"text,label\ngood film,pos\nbad \xff,neg\nbad film,\nbad film,neg\n")
     assert trained.evaluate(data, skip_bad_rows=bad)["examples"] == 2
@@ -722,3 +724,4 @@ def test_bad_rows_may_be_left_out_of_a_score(trained: elman.Classifier, tmp_path
     trained.save(tmp_path / "run")
     other = str(tmp_path / "other.csv")
     assert main(["evaluate", str(tmp_path / "run"), str(data), "--skip-bad-rows", other]) == 0
+    assert capsys.readouterr().err.splitlines() == ["elman: bad rows skipped: 2, see other.csv"]

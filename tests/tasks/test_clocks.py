@@ -179,14 +179,14 @@ def test_a_stamp_that_cannot_be_is_refused_and_changes_nothing(hourly: elman.For
     live = hourly.stream("a")
     before = live.forecast().quantiles
     for at, words in (
-        ("2024-03-29 23:00", "at must be after the previous stamp, 2024-03-29 23:00:00, got"),
-        ("2020-01-01", "at must be after the previous stamp"),
+        ("2024-03-29 23:00", "at must be after the previous timestamp, 2024-03-29 23:00:00, got"),
+        ("2020-01-01", "at must be after the previous timestamp"),
         ("2024-03-30 00:30", "at must be a whole number of h after 2024-03-29 23:00:00"),
-        ("soon", "at must be a stamp such as 2024-03-30 00:00:00, got 'soon'"),
-        (5, "at must be a stamp such as"),
-        ("2024-03-30 00:00+01:00", "at must be a stamp such as"),
-        ("x" * 100_000, "at must be a stamp such as"),
-        (math.nan, "at must be a stamp such as"),
+        ("soon", "at must be a timestamp such as 2024-03-30 00:00:00, got 'soon'"),
+        (5, "at must be a timestamp such as"),
+        ("2024-03-30 00:00+01:00", "at must be a timestamp such as"),
+        ("x" * 100_000, "at must be a timestamp such as"),
+        (math.nan, "at must be a timestamp such as"),
     ):
         with pytest.raises(ArgumentError, match=words) as error:
             live.push(1.0, at=at)
@@ -204,7 +204,7 @@ def test_stamps_of_a_zone_are_taken_live(zoned: elman.Forecaster) -> None:
     assert live.stamps == stamps[141:147]
     live.push(0.0, at=str(stamps[146]))
     assert live.stamps[:2] == stamps[147:149]
-    with pytest.raises(ArgumentError, match="at must be a stamp such as"):
+    with pytest.raises(ArgumentError, match="at must be a timestamp such as"):
         live.push(0.0, at="2024-03-31 12:00")
 
 
@@ -216,7 +216,7 @@ def test_steps_are_counted_live_and_rows_have_no_stamps() -> None:
     with pytest.raises(ArgumentError, match="whole number of 2 steps after 204, got 207"):
         live.push(1.0, at=207)
     rows = elman.Forecaster(**SETTINGS).fit(numbers(100)).stream()
-    with pytest.raises(ArgumentError, match="at must be None: training had no stamps"):
+    with pytest.raises(ArgumentError, match="at must be None: the training data had no timestamps"):
         rows.push(1.0, at=100)
 
 
@@ -224,7 +224,7 @@ def test_a_month_is_taken_on_any_day_live() -> None:
     days = [f"{2020 + n // 12}-{n % 12 + 1:02d}-{28 - n % 3}" for n in range(40)]
     live = elman.Forecaster(**SETTINGS).fit({"ds": days, "y": numbers(40)}).stream()
     assert live.stamps[0] == "2023-05-01"
-    with pytest.raises(ArgumentError, match="at must be after the previous stamp, 2023-04-01"):
+    with pytest.raises(ArgumentError, match="at must be after the previous timestamp, 2023-04-01"):
         live.push(1.0, at="2023-04-30")
     live.push(1.0, at="2023-06-09")
     assert live.stamps[0] == "2023-07-01"
@@ -333,7 +333,7 @@ def test_the_zone_and_closed_times_are_flags(
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
     command = ["train", "forecaster", str(path), "--out", run, *flags]
     assert main(command) == 2
-    assert "set it, such as zone=Europe/Berlin (--zone)" in capsys.readouterr().err
+    assert "set it, such as --zone Europe/Berlin" in capsys.readouterr().err
     assert main([*command, "--zone", "Europe/Berlin"]) == 0
     assert "closed times, which never occur and are skipped: Sunday" in capsys.readouterr().err
     assert main(["predict", run, "--out", out]) == 0
@@ -389,7 +389,7 @@ def test_a_live_session_counts_in_the_unit_of_the_training(
     for n in range(40):
         found = live.push([rows["x"][n]], at=rows["ds"][n])
         assert found == pytest.approx(other.push([rows["x"][n]]))
-    with pytest.raises(ArgumentError, match="must not be in the past"):
+    with pytest.raises(ArgumentError, match="must not be before the previous step"):
         live.push([0.0], at=0)
 
 

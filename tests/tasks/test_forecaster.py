@@ -490,11 +490,11 @@ def test_what_a_live_session_cannot_take_is_said(trained: elman.Forecaster) -> N
         trained.stream()
     live = trained.stream("s0")
     for wrong in ([1.0, 2.0], math.inf):
-        with pytest.raises(ArgumentError, match="y must be 1 finite numbers or NaN, got"):
+        with pytest.raises(ArgumentError, match="y must be 1 finite number or NaN, got"):
             live.push(wrong)
-    with pytest.raises(ArgumentError, match="y must be 1 finite numbers or NaN, got 'a'"):
+    with pytest.raises(ArgumentError, match="y must be 1 finite number or NaN, got 'a'"):
         live.push("a")
-    with pytest.raises(ArgumentError, match="push takes the covariates none, got load"):
+    with pytest.raises(ArgumentError, match="covariates must be none, got load"):
         live.push(1.0, load=2.0)
     first = live.forecast()
     assert np.array_equal(live.forecast().quantiles, first.quantiles)

@@ -342,11 +342,11 @@ def test_scenes_that_cannot_be_are_named(trained: elman.Forecaster) -> None:
     with pytest.raises(DataError, match="hold_out=series needs two series or more"):
         elman.Forecaster(**SETTINGS).fit(circles(1))
     live = trained.stream("0-0")
-    with pytest.raises(ArgumentError, match="this model sees no neighbours"):
+    with pytest.raises(ArgumentError, match="this model has no neighbours"):
         live.push((0.0, 0.0), {"a": (1.0, 2.0)})
     seeing = elman.Forecaster(**settings).fit(data).stream("0-0")
     for others in ([(1.0, 2.0)], {"0-0": (1.0, 2.0)}):
-        with pytest.raises(ArgumentError, match="others must be places by the names of others"):
+        with pytest.raises(ArgumentError, match="others must be a dict of places by name"):
             seeing.push((0.0, 0.0), others)  # type: ignore[arg-type]
     assert np.isfinite(seeing.push(None).mean).all()
     alone = {name: values[:1] for name, values in data.items()}

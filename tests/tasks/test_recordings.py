@@ -325,13 +325,13 @@ def test_what_is_not_of_the_training_is_refused() -> None:
         model.evaluate(arrays)
     with pytest.raises(ArgumentError, match="this classifier reads recordings: it has no voc"):
         _ = model.vocabulary
-    with pytest.raises(ArgumentError, match="static columns are none, got age"):
+    with pytest.raises(ArgumentError, match="static columns must be none, got age"):
         model.stream(age=3)
     live = model.stream()
     for bad in ([1.0], [1, 2, 3], ["a", "b"], [np.inf, 0], {"z": 1}):
-        with pytest.raises(ArgumentError, match=r"channels are 0, 1|a step has 2 finite"):
+        with pytest.raises(ArgumentError, match=r"channels must be 0, 1|a step must have 2 finite"):
             live.push(bad)
-    with pytest.raises(ArgumentError, match="at must be None: training had no stamps"):
+    with pytest.raises(ArgumentError, match="at must be None: the training data had no timestamps"):
         live.push([1, 2], at=3.0)
     words = elman.Classifier(**{**SETTINGS, "epochs": 1}).fit(["a b", "c d"] * 20, [0, 1] * 20)
     with pytest.raises(ArgumentError, match="stream takes steps of recordings"):
@@ -346,7 +346,7 @@ def test_moments_must_go_on() -> None:
     live = model.stream()
     live.push([1, 2], at=10.0)
     for at, said in (
-        (9.0, "in the past"), ("2024-01-01", "like the first"), (1e9, "begin a new"),
+        (9.0, "before the previous"), ("2024-01-01", "the form of the first"), (1e9, "begin a new"),
         ("yesterday", "a date, or seconds"), (np.nan, "a date, or seconds"),
     ):  # fmt: skip
         with pytest.raises(ArgumentError, match=said):
@@ -356,7 +356,7 @@ def test_moments_must_go_on() -> None:
     with pytest.raises(ArgumentError, match="a date, or seconds"):
         live.push([1, 2], at=np.nan)
     first = live.push([1, 2], at="00:10")  # minutes, as training may have them
-    with pytest.raises(ArgumentError, match="a step has 2 finite numbers"):
+    with pytest.raises(ArgumentError, match="a step must have 2 finite numbers"):
         live.push([[1, 2]], at="00:11")
     live.restart()
     assert live.push([1, 2], at=datetime(2024, 1, 1)) == first
@@ -465,12 +465,15 @@ def test_the_command_line_trains_scores_labels_and_finds_events(
     assert main(["predict", run, "--file", data, "--out", str(out)]) == 2
     assert "exists already" in capsys.readouterr().err
     assert main(["predict", run, "--file", data]) == 0
-    assert "12 rows more" in capsys.readouterr().out
+    assert "12 more rows" in capsys.readouterr().out
     for wrong, message in (
         (["predict", run, "text"], "reads recordings; give a table"),
         (["predict", run, "--file", data, "--events"], "events are what a tagger finds"),
-        (["predict", run, "--file", data, "--on", "0.9"], "on, off and shortest are for --events"),
-        (["predict", run, "--file", data, "--k", "3", "--out", f"{run}.csv"], "it takes --file"),
+        (["predict", run, "--file", data, "--on", "0.9"], "shortest are for --events"),
+        (
+            ["predict", run, "--file", data, "--k", "3", "--out", f"{run}.csv"],
+            "give a table of them with --file",
+        ),
         (["predict", run, "--file", data, "--out", data, "--overwrite"], "would replace the data"),
         (["train", "classifier", data, known, "--out", str(tmp_path / "b")], "or variable"),
         (["train", "classifier", data, known, "--channels", "z", "--out", str(tmp_path / "b")],

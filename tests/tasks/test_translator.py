@@ -306,7 +306,7 @@ def test_it_is_used_on_the_command_line(run: Path, capsys: pytest.CaptureFixture
     assert main(["evaluate", str(run), str(run.parent / "pairs.csv")]) == 0
     assert "chrF" in capsys.readouterr().out
     assert main(["chat", str(run)]) == 2
-    assert "chat needs kind=dialogue" in capsys.readouterr().err
+    assert "chat needs --kind dialogue" in capsys.readouterr().err
 
 
 def test_the_report_shows_where_it_looked(run: Path) -> None:
@@ -452,11 +452,14 @@ def test_unknown_characters_are_put_back_without_spaces(trained: elman.Translato
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["predict", "RUN", "one", "--beam", "0"], "beam must be at least 1, got 0"),
+        (["predict", "RUN", "one", "--beam", "0"], "--beam must be at least 1, got 0"),
         (["predict", "RUN", "one", "--k", "9", "--beam", "2"], "n_best must be in 1..beam=2"),
-        (["predict", "RUN", "--file", "a", "--out", "b", "--k", "3"], "k is for a TEXT"),
-        (["generate", "RUN", "one", "--stop", "x"], "max_new_tokens and stop are for a language"),
-        (["chat", "RUN", "--top-k", "3"], "top_k and top_p draw answers: set temperature"),
+        (["predict", "RUN", "--file", "a", "--out", "b", "--k", "3"], "--k is for a TEXT"),
+        (
+            ["generate", "RUN", "one", "--stop", "x"],
+            "--stop are for a language",
+        ),
+        (["chat", "RUN", "--top-k", "3"], "--top-k and --top-p draw answers: set --temperature"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(

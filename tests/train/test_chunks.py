@@ -18,7 +18,8 @@ from elman.heads import TokenHead
 from elman.model import SequenceModel
 from elman.padded import Padded
 from elman.state import State
-from elman.train.chunks import MOST, Chunk, DocumentBatches, ExampleBatches, StreamBatches
+from elman.train.chunks import Chunk, DocumentBatches, ExampleBatches, StreamBatches
+from elman.train.order import MOST
 
 END = 0
 LENGTHS = st.lists(st.integers(1, 12), min_size=1, max_size=9)

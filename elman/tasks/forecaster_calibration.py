@@ -1,0 +1,66 @@
+"""The parts of a forecaster that its validation data determine.
+
+They are corrections of the quantiles, the dependence between the numbers of a forecast, and how
+much wider intervals are where numbers are missing.
+
+Shape legend: B windows, H steps ahead, K targets, Q levels, N series.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from elman.decode.conformal import find_corrections
+from elman.decode.copula import MOST, find_dependence
+from elman.decode.widen import find_widening
+from elman.encode.windows import Windows, missing_share
+from elman.tasks.forecaster_scores import ROWS, SCORED, Numbers, Whole, choose, roll
+
+if TYPE_CHECKING:
+    from elman.tasks.forecaster import Forecaster
+
+JOINT = 2_000  # windows at most, except for corrections
+HIDDEN = 4  # times that numbers are hidden
+
+
+def learn_widening(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:
+    """How much wider intervals are where numbers are missing, by the windows of some spans."""
+    if not model.hides or len(model.levels) < 2:
+        return None
+    rows = max(50, JOINT // (model.samples if windows.layout.feedback else 1))
+    which, origins = choose(windows, spans, 1, rows)
+    truth, draw = windows.truth(which, origins), np.random.default_rng(model.seed)
+    found = []
+    for hidden in (windows, *(windows.with_gaps(draw) for _ in range(HIDDEN))):
+        seen = hidden.seen(which, origins)
+        if not seen.any():
+            continue
+        quantiles = roll(model, hidden, which[seen], origins[seen], corrected=False).quantiles
+        inputs = [
+            hidden.cut(which[seen][at : at + ROWS], origins[seen][at : at + ROWS]).inputs
+            for at in range(0, seen.sum(), ROWS)
+        ]
+        missing = np.concatenate([missing_share(x, windows.layout) for x in inputs])
+        found.append((missing, truth[seen], quantiles))
+    missing, y, quantiles = (np.concatenate(part) for part in zip(*found, strict=True))
+    y, quantiles = y.reshape(len(y), -1), quantiles.reshape(len(y), -1, len(model.levels))
+    return np.array([find_widening(missing, y, quantiles, model.levels)])
+
+
+def learn_dependence(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:
+    """Which numbers of a forecast go together, by the windows of some spans; None if unknown."""
+    layout = windows.layout
+    one = model.decoder == "autoregressive" or len(model.levels) < 2 or model.says == "point"
+    if one or layout.horizon * layout.targets > MOST:
+        return None
+    rolled = roll(model, windows, *choose(windows, spans, 1, JOINT), corrected=False)
+    return find_dependence(rolled.y, rolled.quantiles, model.levels)
+
+
+def calibrate(model: Forecaster, windows: Windows, spans: Whole) -> tuple[Numbers, int]:
+    """Corrections (H, K, Q) by the windows of some spans, and how many these are."""
+    rolled = roll(model, windows, *choose(windows, spans, 1, SCORED), corrected=False)
+    errors = (rolled.y[..., None] - rolled.quantiles) / rolled.scale[..., None]
+    return find_corrections(errors, model.levels), len(rolled.which)
