@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,38 @@ def test_intervals_widen_where_numbers_are_missing(decoder: str) -> None:
         widths.append(float((high - low).mean()))
         assert float(((low <= y[origins]) & (y[origins] <= high)).mean()) > 0.7
     assert widths[1] > widths[0]
+
+
+@pytest.mark.parametrize("decoder", ["direct", "autoregressive"])
+def test_the_widening_holds_for_missing_numbers_only_and_live_too(decoder: str) -> None:
+    y = np.random.default_rng(0).normal(5, 1, 80)
+    model = elman.Forecaster(**QUICK, decoder=decoder).fit(y.tolist())
+    gapped = np.where(np.arange(80) % 5 == 1, np.nan, y)
+    context = model.layout.context
+    missing = np.isnan(gapped[-context:]).mean()  # the first number of the context is there
+    assert missing > 0
+    assert not np.isnan(gapped[-context])
+    found = {}
+    for widening in (0.0, 2.0):
+        model._history = replace(model.history, widening=np.array([widening]))
+        found[widening] = model.predict(y.tolist()), model.predict(gapped.tolist())
+    assert np.array_equal(found[0.0][0].quantiles, found[2.0][0].quantiles)
+    spread = [found[widening][1].quantiles - found[widening][1].median[..., None]
+              for widening in (0.0, 2.0)]  # fmt: skip
+    np.testing.assert_allclose(spread[1], (1 + 2 * missing) * spread[0], rtol=1e-6, atol=1e-9)
+    if decoder == "direct":
+        live = model.stream(series=gapped[:-1].tolist()).push(gapped[-1])
+        np.testing.assert_allclose(live.quantiles, found[2.0][1].quantiles[0], rtol=1e-5, atol=1e-5)
+
+
+def test_hidden_gaps_determine_the_widening_and_a_folder_keeps_it(tmp_path: Path) -> None:
+    y = np.random.default_rng(0).normal(5, 1, 80).tolist()
+    model = elman.Forecaster(**QUICK).fit(y, out=tmp_path / "run")
+    assert model.history.widening is not None
+    assert model.history.widening[0] >= 0
+    loaded = elman.Forecaster.load(tmp_path / "run")
+    assert loaded.history.widening == model.history.widening
+    assert elman.Forecaster(**{**QUICK, "gaps": 0.0}).fit(y).history.widening is None
 
 
 @pytest.mark.parametrize("gap", [3, 300])
