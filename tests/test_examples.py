@@ -125,8 +125,8 @@ def test_exercises_are_told_apart_and_spotted(
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("glucose", ("of naive", "glucose-lo-80", "in half an hour", "naive")),
-        ("prices", ("of seasonal naive", "price-lo-80", "502 forecasts")),
+        ("glucose", ("than naive", "glucose-lo-80", "in half an hour", "naive")),
+        ("prices", ("seasonal naive (", "price-lo-80", "502 forecasts")),
     ],
 )
 def test_glucose_and_prices_are_forecast(

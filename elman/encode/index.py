@@ -51,6 +51,7 @@ class SeriesIndex:
         unit: median of the scales over all series; empty in models of version 0.1.0.
         spread: deviation of the logarithm of all scales around it.
         zone: time zone of the calendar, if stamps are in UTC; "" to use stamps unchanged.
+        context: steps of the context of a window; 0 in models of version 0.1.0.
 
     Example:
         >>> from elman.encode.index import SeriesIndex
@@ -78,6 +79,7 @@ class SeriesIndex:
     unit: list[float] = field(default_factory=list)
     spread: list[float] = field(default_factory=list)
     zone: str = ""
+    context: int = 0
 
     @classmethod
     def build(
@@ -132,7 +134,7 @@ class SeriesIndex:
             list(targets), list(past), list(future), list(static), names, words, units, cycles,
             str(table.frequency), _usual_steps(table, len(targets)),
             *_usual_scales(table, len(targets), scaling, context, plane=plane),
-            "" if table.clock.local else table.clock.zone,
+            "" if table.clock.local else table.clock.zone, context,
         )  # fmt: skip
 
     @property

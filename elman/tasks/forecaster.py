@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from elman.tasks.forecasts import Backtest, Forecasts
     from elman.tasks.history import History
 
+LONG = 64  # steps of the context of series without a season
+
 
 @dataclass(kw_only=True)
 class Forecaster(ForecasterSettings, Estimator):
@@ -246,7 +248,8 @@ class Forecaster(ForecasterSettings, Estimator):
         context, segment = self.window_of(self._frequency)
         lags = self.lags if self.lags is not None else (season,) if season > 1 else ()
         return Layout(
-            context, self.ahead, segment, **index.sizes, categories=tuple(index.categories),
+            index.context or context, self.ahead, segment, **index.sizes,
+            categories=tuple(index.categories),
             lags=tuple(lag for lag in lags if lag > 0), feedback=self.decoder == "autoregressive",
             scaling=self.scaling, usual=self._usual, plane=self.plane, neighbours=self.neighbours,
             jitter=self.jitter, gaps=self.hides, unit=tuple(index.unit), spread=tuple(index.spread),
@@ -285,11 +288,16 @@ class Forecaster(ForecasterSettings, Estimator):
         season = self.season_of(frequency)
         return self.horizon or (season if season > 1 else 12)
 
-    def window_of(self, frequency: Frequency) -> tuple[int, int]:
-        """Steps of the context, and of a segment: as set, or as the season suggests."""
+    def window_of(self, frequency: Frequency, length: int = 0) -> tuple[int, int]:
+        """Return the steps of the context and of a segment.
+
+        If they are not set, the context has 7 seasons and twice the horizon at least; without a
+        season also LONG steps, or a quarter of the usual length of the series if that is shorter.
+        """
         season, horizon = self.season_of(frequency), self.horizon_of(frequency)
         segment = self.segment or (season if self.decoder == "direct" and season <= horizon else 1)
-        context = self.context or max(7 * season, 2 * horizon)
+        longer = min(LONG, length // 4) if season == 1 else 0
+        context = self.context or max(7 * season, 2 * horizon, longer)
         return -(-context // segment) * segment, segment
 
     @property

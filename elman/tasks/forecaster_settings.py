@@ -19,7 +19,8 @@ class ForecasterSettings(TableSettings, NetworkSettings):
     horizon: int | None = None
     """Steps that are forecast; None for a season, or 12 where there is none."""
     context: int | None = None
-    """Steps that are read before a forecast; None for 7 seasons, at least twice the horizon."""
+    """Steps that are read before a forecast; None for 7 seasons, at least twice the horizon;
+    without a season for 64, or a quarter of the usual series."""
     season: int | None = None
     """Steps of a season; None for that of the frequency: a day of hours, a week of days, a year."""
     targets: tuple[str, ...] = ("y",)
@@ -99,7 +100,7 @@ class ForecasterSettings(TableSettings, NetworkSettings):
     """Not for windows: the gradient goes through the whole."""
     validation_fraction: float = 0.1
     """Share of each series, or of all series, that is held out, a horizon at least; 0 for none."""
-    refit_epochs: int = 3
+    refit_epochs: int = 1
     """Epochs that follow the validation and train on the held-out steps as well; 0 for none."""
     hold_out: Literal["end", "series"] = "end"
     """What is held out for validation: the end of each series, or series as a whole."""

@@ -219,7 +219,7 @@ def test_a_resume_tells_that_a_cosine_goes_over_another_number_of_epochs(
 ) -> None:
     for epochs, told in (("3", 1), ("3", 0)):
         assert main(["resume", str(copy), "--epochs", epochs]) == 0
-        assert capsys.readouterr().err.count("not that of one run with epochs=3") == told
+        assert capsys.readouterr().err.count("not that of one run with --epochs 3") == told
 
 
 def test_a_resume_touches_no_file_that_a_config_names(copy: Path, tmp_path: Path) -> None:

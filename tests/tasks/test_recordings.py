@@ -347,13 +347,13 @@ def test_moments_must_go_on() -> None:
     live.push([1, 2], at=10.0)
     for at, said in (
         (9.0, "before the previous"), ("2024-01-01", "the form of the first"), (1e9, "begin a new"),
-        ("yesterday", "a date, or seconds"), (np.nan, "a date, or seconds"),
+        ("yesterday", "a date or a number of seconds"), (np.nan, "a date or a number of seconds"),
     ):  # fmt: skip
         with pytest.raises(ArgumentError, match=said):
             live.push([1, 2], at=at)
     assert live.push([1, 2], at=10.0)
     live.restart()
-    with pytest.raises(ArgumentError, match="a date, or seconds"):
+    with pytest.raises(ArgumentError, match="a date or a number of seconds"):
         live.push([1, 2], at=np.nan)
     first = live.push([1, 2], at="00:10")  # minutes, as training may have them
     with pytest.raises(ArgumentError, match="a step must have 2 finite numbers"):
