@@ -249,7 +249,7 @@ class Forecaster(ForecasterSettings, Estimator):
             context, self.ahead, segment, **index.sizes, categories=tuple(index.categories),
             lags=tuple(lag for lag in lags if lag > 0), feedback=self.decoder == "autoregressive",
             scaling=self.scaling, usual=self._usual, plane=self.plane, neighbours=self.neighbours,
-            jitter=self.jitter, gaps=self.hides, unit=tuple(index.unit), spread=tuple(index.spread),
+            jitter=self.jitter, gaps=self.gap_share, unit=tuple(index.unit), spread=tuple(index.spread),
             level=0.0 if index.unit else LEVEL,
         )  # fmt: skip
 
@@ -295,7 +295,7 @@ class Forecaster(ForecasterSettings, Estimator):
     @property
     def levels(self) -> tuple[float, ...]:
         """Of the quantiles that are said; of a point the median only."""
-        return (0.5,) if self.says == "point" and not self.conformal else self.quantiles
+        return (0.5,) if self.kind_of_output == "point" and not self.conformal else self.quantiles
 
     @property
     def distribution(self) -> Distribution:
@@ -306,7 +306,11 @@ class Forecaster(ForecasterSettings, Estimator):
             "gaussian": d.Gaussian, "student_t": d.StudentT, "mixture": d.Mixture,
             "negative_binomial": d.NegativeBinomial, "point": d.Point,
         }  # fmt: skip
-        return d.Quantiles(self.quantiles) if self.says == "quantile" else kinds[self.says]()
+        return (
+            d.Quantiles(self.quantiles)
+            if self.kind_of_output == "quantile"
+            else kinds[self.kind_of_output]()
+        )
 
     def build(self, index: SeriesIndex) -> SequenceModel:
         """Make the network with fresh weights drawn from the seed."""

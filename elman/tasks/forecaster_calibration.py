@@ -27,7 +27,7 @@ HIDDEN = 4  # times that numbers are hidden
 
 def learn_widening(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:
     """How much wider intervals are where numbers are missing, by the windows of some spans."""
-    if not model.hides or len(model.levels) < 2:
+    if not model.gap_share or len(model.levels) < 2:
         return None
     rows = max(50, JOINT // (model.samples if windows.layout.feedback else 1))
     which, origins = choose(windows, spans, 1, rows)
@@ -52,7 +52,11 @@ def learn_widening(model: Forecaster, windows: Windows, spans: Whole) -> Numbers
 def learn_dependence(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:
     """Which numbers of a forecast go together, by the windows of some spans; None if unknown."""
     layout = windows.layout
-    one = model.decoder == "autoregressive" or len(model.levels) < 2 or model.says == "point"
+    one = (
+        model.decoder == "autoregressive"
+        or len(model.levels) < 2
+        or model.kind_of_output == "point"
+    )
     if one or layout.horizon * layout.targets > MOST:
         return None
     rolled = roll(model, windows, *choose(windows, spans, 1, JOINT), corrected=False)

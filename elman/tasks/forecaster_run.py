@@ -91,8 +91,8 @@ def resume_forecaster(
 
 
 def _read(model: Forecaster, given: Mapping[str, Any], rejects: Path | None) -> Parts[SeriesTable]:
-    if model.decoder == "direct" and model.says in ("student_t", "negative_binomial"):
-        need("scipy", f"output={model.says}")  # before the training, not after it
+    if model.decoder == "direct" and model.kind_of_output in ("student_t", "negative_binomial"):
+        need("scipy", f"output={model.kind_of_output}")  # before the training, not after it
     parts = read_parts(
         given, rejects, lambda one: look(model, one, lenient=rejects is not None),  # type: ignore[arg-type]
         # The frequency and the words of the training data hold for all.
@@ -107,7 +107,7 @@ def _read(model: Forecaster, given: Mapping[str, Any], rejects: Path | None) -> 
 def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: Path | None) -> Job:
     table, notes = given.data["train"], given.notes
     targets = 1 if model.wide else len(model.targets)
-    if model.says == "negative_binomial":
+    if model.kind_of_output == "negative_binomial":
         _check_counts(table, targets)
     lengths = np.array([observed(one, targets) for one in table.series])
     horizon = model.horizon_of(table.frequency)

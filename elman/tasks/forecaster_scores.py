@@ -183,7 +183,11 @@ def _whole_counts(model: Forecaster, numbers: Numbers) -> Numbers:
     A count lies above a bound exactly if it lies above the bound's whole part, so rounding never
     narrows the interval that a correction has found.
     """
-    return np.rint(numbers).clip(min=0) + 0.0 if model.says == "negative_binomial" else numbers
+    return (
+        np.rint(numbers).clip(min=0) + 0.0
+        if model.kind_of_output == "negative_binomial"
+        else numbers
+    )
 
 
 def say_window(model: Forecaster, layout: Layout) -> Callable[[Window], tuple[Numbers, Numbers]]:
@@ -287,7 +291,7 @@ def _drawn(
         draw=draw, read=read, steps=layout.horizon,
     ).view(windows, samples, layout.horizon, targets)  # fmt: skip
     # A quantile of counts is one of the counts: the least that reaches the level.
-    between = "higher" if model.says == "negative_binomial" else "linear"
+    between = "higher" if model.kind_of_output == "negative_binomial" else "linear"
     levels = futures.new_tensor(model.levels)
     spread = torch.quantile(futures, levels, dim=1, interpolation=between).movedim(0, -1)
     return futures.mean(1).numpy(), spread.numpy(), futures.numpy()

@@ -74,7 +74,7 @@ def forecast(model: Forecaster, table: SeriesTable, futures: int) -> Forecasts:
         [table.given_id(one) for one in table.series], stamps, index.targets, rolled.mean,
         rolled.quantiles, model.levels, names=(model.unique_id, model.ds), notes=tuple(table.notes),
         futures=rolled.futures if futures else None, clock=table.clock,
-        counts=model.says == "negative_binomial",
+        counts=model.kind_of_output == "negative_binomial",
     )  # fmt: skip
 
 
@@ -269,6 +269,6 @@ def roll_back(
         names=(model.unique_id, model.ds),
         notes=(*table.notes, *scored.notes, *missing_baselines(model)),
         futures=rolled.futures[:, :futures] if futures else None, clock=table.clock,
-        counts=model.says == "negative_binomial",
+        counts=model.kind_of_output == "negative_binomial",
     )  # fmt: skip
     return Backtest(found, origins, scored.scores)

@@ -309,17 +309,23 @@ def test_new_series_are_scored_by_themselves(trained: elman.Forecaster) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"decoder": "autoregressive", "segment": None}, "scaling=velocity says the way"),
+        (
+            {"decoder": "autoregressive", "segment": None},
+            "scaling=velocity continues the last step",
+        ),
         ({"targets": ("x",)}, "plane needs two targets, such as x and y, got x"),
-        ({"plane": False, "neighbours": 3, "scaling": "last"}, "neighbours are near in the plane"),
-        ({"plane": False}, "scaling=velocity is for places, which all take steps alike"),
+        (
+            {"plane": False, "neighbours": 3, "scaling": "last"},
+            "neighbours need places in the plane",
+        ),
+        ({"plane": False}, "scaling=velocity is for places in the plane"),
         ({"plane": False, "scaling": "last", "jitter": 0.1}, "jitter is for places"),
-        ({"scaling": "mean"}, "plane: the axes may begin anywhere, so scaling=mean says nothing"),
-        ({"neighbours": 2, "group": "unique_id"}, "group must be what several share"),
+        ({"scaling": "mean"}, "plane needs a scaling .* last, standard or robust, got mean"),
+        ({"neighbours": 2, "group": "unique_id"}, "group must be a column whose values"),
         ({"neighbours": -1}, "neighbours must be a whole number, 0 or more, got -1"),
-        ({"group": "scene"}, "group says whose neighbours one is"),
+        ({"group": "scene"}, "group is the scene that neighbours share"),
         ({"jitter": -0.1}, "jitter must be 0 or more, got -0.1"),
-        ({"per_series": True}, "hold_out=series leaves series that training has not seen"),
+        ({"per_series": True}, "hold_out=series validates on series that training"),
         ({"hold_out": "none"}, "hold_out must be one of end, series, got 'none'"),
     ],
 )
