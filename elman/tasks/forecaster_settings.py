@@ -49,7 +49,7 @@ class ForecasterSettings(TableSettings, NetworkSettings):
     """Treatment of times of the week that never occur in training, such as Sundays or nights: found
     to skip them, none to count them as missing steps."""
     wide: bool = False
-    """Read a wide table: each column is a series, instead of a row for each series and timestamp."""
+    """Each column is a series (wide table); otherwise each row is one timestamp of one series."""
     encoding: str = "utf-8"
     """Character encoding of the files."""
     calendar: bool = True
@@ -161,8 +161,8 @@ class ForecasterSettings(TableSettings, NetworkSettings):
             raise ArgumentError(f"lags must be whole numbers, 0 or more, got {self.lags}")
         if self.segment not in (None, 1) and self.decoder == "autoregressive":
             raise ArgumentError(
-                "segment needs decoder=direct, as an autoregressive decoder predicts single steps; got "
-                f"{self.segment}"
+                "segment needs decoder=direct: an autoregressive decoder predicts single steps, "
+                f"got {self.segment}"
             )
         if self.decoder == "autoregressive" and self.kind_of_output not in DENSITIES:
             raise ArgumentError(
@@ -174,7 +174,7 @@ class ForecasterSettings(TableSettings, NetworkSettings):
             raise ArgumentError("conformal needs validation data: set validation_fraction above 0")
         if self.output == "negative_binomial" and self.scaling not in ("mean", None):
             raise ArgumentError(
-                f"output=negative_binomial needs scaling=mean, as counts cannot be shifted; got "
+                "output=negative_binomial needs scaling=mean, as counts cannot be shifted; got "
                 f"{self.scaling}"
             )
         levels = self.quantiles
@@ -232,6 +232,6 @@ class ForecasterSettings(TableSettings, NetworkSettings):
             raise ArgumentError(f"jitter must be a number, 0 or more, got {self.jitter!r}")
         if self.hold_out == "series" and self.per_series:
             raise ArgumentError(
-                "hold_out=series validates on series that training has not seen, but per_series must "
-                "train on all; set only one of them"
+                "hold_out=series validates on series that training has not seen, but per_series "
+                "must train on all; set only one of them"
             )

@@ -261,7 +261,7 @@ def test_scores_of_a_test_are_those_of_an_evaluation(tmp_path: Path) -> None:
     assert model.evaluate(whole) == pytest.approx(scores)  # what training has seen is left out
     model.save(tmp_path / "run")
     assert elman.load(tmp_path / "run").evaluate(parts[1]) == pytest.approx(scores)  # type: ignore[call-arg, arg-type]
-    with pytest.raises(DataError, match="series 's9': training has not seen it"):
+    with pytest.raises(DataError, match="series 's9': is not in the training data"):
         model.evaluate({**parts[0], "unique_id": ["s9"] * 120 + ["s1"] * 120})
     with pytest.raises(
         DataError,
@@ -275,7 +275,7 @@ def test_a_model_is_the_same_from_its_folder(trained: elman.Forecaster, tmp_path
     again = elman.load(tmp_path / "run")
     assert isinstance(again, elman.Forecaster)
     assert np.array_equal(again.predict().quantiles, trained.predict().quantiles)
-    assert "what comes next" in (tmp_path / "run" / "README.md").read_text()
+    assert "a forecaster" in (tmp_path / "run" / "README.md").read_text()
     new = {name: values[:60] for name, values in table().items()}
     assert np.array_equal(again.predict(new).median, trained.predict(new).median)
     (tmp_path / "run" / "manifest.json").unlink()
@@ -547,7 +547,9 @@ def test_what_is_known_beyond_the_horizon_changes_nothing() -> None:
 
 def test_too_few_numbers_for_conformal_quantiles_are_refused() -> None:
     settings = {**SETTINGS, "conformal": True, "horizon": 12}
-    with pytest.raises(DataError, match=r"conformal: the outermost .* needs 39 numbers .* got 12"):
+    with pytest.raises(
+        DataError, match=r"conformal: the outermost .* needs 39 validation numbers .* got 12"
+    ):
         elman.Forecaster(**settings).fit(series(120))
     inner = {**settings, "quantiles": (0.1, 0.5, 0.9), "output": "point"}
     model = elman.Forecaster(**inner).fit(series(120))
@@ -564,7 +566,7 @@ def test_a_test_that_cannot_be_scored_is_refused_before_the_training(
     whole = table()
     for test, words in (
         (whole, "expected steps of h after"),
-        ({**table(2), "unique_id": ["x"] * 120 + ["s1"] * 120}, "training has not seen it"),
+        ({**table(2), "unique_id": ["x"] * 120 + ["s1"] * 120}, "is not in the training data"),
     ):
         with pytest.raises(DataError, match=words):
             elman.Forecaster(**SETTINGS).fit(whole, test=test, out=tmp_path / "run")
@@ -774,11 +776,11 @@ def test_what_baselines_do_not_read_for_time_is_told(
     monkeypatch.setattr("elman.tasks.forecaster_baselines.LONGEST", 100)
     found = model.backtest(y, cuts=1)
     assert list(found.forecasts.notes) == [
-        "To save time, AutoETS and AutoTheta read the last 100 steps of a series at most."
+        "To save time, AutoETS and AutoTheta read only the last 100 steps of a series."
     ]
     monkeypatch.setattr("elman.tasks.forecaster_baselines.READ", 80)
     found = model.backtest(y, cuts=1)
-    assert "To save time, the baselines read the last 80 steps" in found.forecasts.notes[0]
+    assert "To save time, the baselines read only the last 80 steps" in found.forecasts.notes[0]
     seen = np.array(y[-84:-4])
     drift = seen[-1] + (seen[-1] - seen[0]) / 79 * np.arange(1, 5)
     error = np.abs(np.array(y[-4:]) - drift).mean()
