@@ -47,7 +47,7 @@ class ForecasterSettings(TableSettings, NetworkSettings):
     to detect it."""
     closed: Literal["found", "none"] = "found"
     """Treatment of times of the week that never occur in training, such as Sundays or nights: found
-    to skip them, none to count them as missing steps."""
+    skips them, none keeps them as steps."""
     wide: bool = False
     """Each column is a series (wide table); otherwise each row is one timestamp of one series."""
     encoding: str = "utf-8"

@@ -373,7 +373,7 @@ def test_conformal_quantiles_hold_where_the_network_is_too_sure() -> None:
     assert test["coverage 80"] == pytest.approx(0.8, abs=0.09)
     assert test["coverage 95"] == pytest.approx(0.95, abs=0.05)
     assert model.metrics["model"]["validation"]["coverage 80"] == 0.0
-    assert "hold on 177 windows" in model.card("run")
+    assert "corrected on 177 windows" in model.card("run")
     plain = elman.Forecaster(**{**settings, "conformal": False}).fit(y[:600])
     assert list(plain.predict().columns()) == ["ds", "y-mean", "y-median"]
     with pytest.raises(ArgumentError, match="the model predicts only the median"):

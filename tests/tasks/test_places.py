@@ -324,7 +324,7 @@ def test_new_series_are_scored_by_themselves(trained: elman.Forecaster) -> None:
         ({"neighbours": 2, "group": "unique_id"}, "group must be a column whose values"),
         ({"neighbours": -1}, "neighbours must be a whole number, 0 or more, got -1"),
         ({"group": "scene"}, "group is the scene that neighbours share"),
-        ({"jitter": -0.1}, "jitter must be 0 or more, got -0.1"),
+        ({"jitter": -0.1}, "jitter must be a number, 0 or more, got -0.1"),
         ({"per_series": True}, "hold_out=series validates on series that training"),
         ({"hold_out": "none"}, "hold_out must be one of end, series, got 'none'"),
     ],
