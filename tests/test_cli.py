@@ -836,7 +836,7 @@ def test_a_text_of_several_lines_is_a_paragraph_in_help(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     said = elman("train", "forecaster", "--help").out
-    assert "us or ns (since 1970), or step for plain steps; None to find it." in said
+    assert "us or ns (since 1970), or step for plain steps; None to detect it." in said
     assert said.startswith("Usage: elman train forecaster")
 
 

@@ -1,4 +1,4 @@
-"""Numbers over time: what comes next, and how sure that is.
+"""Forecaster: predicts the next numbers of a series with their uncertainty.
 
 p(y_{t+1}, .. y_{t+h} | y_1 .. y_t, covariates), one model for many series
 """
@@ -32,7 +32,7 @@ LONG = 64  # steps of the context of series without a season
 
 @dataclass(kw_only=True)
 class Forecaster(ForecasterSettings, Estimator):
-    """A forecaster: trains on series, says what comes next with quantiles, scores.
+    """A forecaster: trains on series and predicts quantiles of their next numbers.
 
     Every field is a keyword argument here and a flag of `elman train forecaster`.
 
@@ -64,23 +64,25 @@ class Forecaster(ForecasterSettings, Estimator):
         skip_bad_rows: str | Path | None = None,
         show: bool = False,
     ) -> Forecaster:
-        """Train on series.
+        """Train the model on series.
 
         Args:
-            series: a table (file, data frame of polars or pandas, dict of columns) with columns
-                `unique_id`, `ds`, `targets` and covariates; or a list of numbers, or several.
-            test: what came behind them, in the same form; scored at the end and without influence.
-            out: folder for the model, checkpoints and the report; None to keep it in memory.
-            overwrite: replace a model that the folder holds.
+            series: a table (file, data frame of polars or pandas, or dict of columns) with the
+                columns `unique_id`, `ds`, `targets` and covariates; or one or several lists of
+                numbers.
+            test: the continuation of these series, or other series, in the same form; scored after
+                training, without influence on it.
+            out: folder for the model, checkpoints and the report; None to keep the model in memory.
+            overwrite: replace an existing model in the folder.
             skip_bad_rows: file for rows that cannot be read, with the reason; None to stop there.
             show: show progress on the terminal.
 
         Raises:
             DataError: a row cannot be read, or the series are too short.
-            ArgumentError: a setting cannot work.
+            ArgumentError: a setting is not valid.
             FolderError: the folder is in use or cannot be written.
             DivergenceError: the loss became NaN or infinite.
-            Stopped: Ctrl-C or SIGTERM; with `out` everything is saved.
+            Stopped: Ctrl-C or SIGTERM; with `out`, the state of the training is saved.
         """
         from elman.tasks.forecaster_run import train_forecaster
 
@@ -90,17 +92,17 @@ class Forecaster(ForecasterSettings, Estimator):
         return self
 
     def predict(self, series: Any = None, *, futures: int = 0) -> Forecasts:
-        """What comes after series.
+        """Forecast the steps after the end of each series.
 
         Args:
-            series: in the form of the training data; the last rows may have no targets but
-                covariates that are known before.  A series without any target goes on where the
-                training data end.  None for the training data.
-            futures: how many to draw of what may come, each a whole course.
+            series: series in the form of the training data.  The last rows can omit the targets
+                and have only covariates known in advance.  A series without any target continues
+                where it ends in the training data.  None for the training data.
+            futures: number of sampled futures of each series, each over the whole horizon.
 
         Raises:
-            ArgumentError: so many cannot be drawn.
-            DataError: a row cannot be read, or training has seen no series like it.
+            ArgumentError: the model cannot sample this number of futures.
+            DataError: a row cannot be read, or a series lacks numbers or covariates.
         """
         from elman.tasks.forecaster_use import forecast
 
@@ -108,25 +110,25 @@ class Forecaster(ForecasterSettings, Estimator):
         return forecast(self, table, futures)
 
     def evaluate(self, series: Any, *, skip_bad_rows: str | Path | None = None) -> dict[str, Any]:
-        """Scores of forecasts from the end of the training data on, a horizon after the other.
+        """Score forecasts after the training data, from origins one horizon apart.
 
         Args:
-            series: what came behind the training data, in the same form; rows with stamps that
-                training has seen count for nothing; a name that it has seen is the same series.
-                Or series of which it has seen none, each from where a context fits before it;
-                the scores then name them as unseen series.
+            series: the continuation of the training data, in the same form.  Series are identified
+                by name; rows with timestamps of the training data are not scored.  If all series
+                are new, each is scored after its first `context` steps, and the scores have their
+                names under "unseen series".
             skip_bad_rows: file for rows that cannot be read, with the reason; None to stop there.
 
         Raises:
-            DataError: a row cannot be read, or nothing lies behind the training data.
+            DataError: a row cannot be read, or no number comes after the training data.
         """
         from elman.read.tables import listed
-        from elman.tasks.forecaster_use import behind_training, score_behind
+        from elman.tasks.forecaster_use import find_evaluation, score_evaluation
 
         table, history = self._read(series, skip_bad_rows), self.history
-        behind = behind_training(self, table, history.table, history.errors)
-        scores = score_behind(self, behind).scores["this model"]
-        if behind.fresh:
+        evaluation = find_evaluation(self, table, history.table, history.errors)
+        scores = score_evaluation(self, evaluation).scores["this model"]
+        if evaluation.unseen:
             scores["unseen series"] = listed([one.unique_id for one in table.series])
         return scores
 
@@ -139,14 +141,14 @@ class Forecaster(ForecasterSettings, Estimator):
         futures: int = 0,
         skip_bad_rows: str | Path | None = None,
     ) -> Backtest:
-        """Forecasts from several origins before the end of series, without training anew.
+        """Forecast and score from several origins before the end of each series, without training.
 
         Args:
-            series: whole, in the form of the training data.  What of it training has seen makes
-                scores flatter: take series, or cuts, that lie behind.
-            cuts: origins of each series; fewer where it is too short.
-            stride: steps from one to the next; None for the horizon.
-            futures: how many to draw of each forecast.
+            series: complete series in the form of the training data.  Scores on numbers of the
+                training data are too good: use origins after them, or new series.
+            cuts: number of origins of each series; fewer if the series is too short.
+            stride: steps from one origin to the next; None for the horizon.
+            futures: number of sampled futures of each forecast.
             skip_bad_rows: file for rows that cannot be read, with the reason; None to stop there.
 
         Raises:
@@ -162,22 +164,22 @@ class Forecaster(ForecasterSettings, Estimator):
             >>> found.scores["this model"]["MAE"] < 0.1, found.origins.tolist()
             (True, [188, 192, 196])
         """
-        from elman.tasks.forecaster_use import roll_back
+        from elman.tasks.forecaster_use import backtest
 
         check_whole(cuts, "cuts", least=1)
         if stride is not None:
             check_whole(stride, "stride", least=1)
-        return roll_back(self, self._read(series, skip_bad_rows), cuts, stride, futures)
+        return backtest(self, self._read(series, skip_bad_rows), cuts, stride, futures)
 
     def stream(self, unique_id: Any = None, *, series: Any = None) -> LiveForecaster:
-        """A live session of one series: after every observation the next forecast.
+        """Start a live session of one series, which returns a forecast after every observation.
 
         Args:
-            unique_id: name of the series, text or a number; None if there is one only.
-            series: what came before, in the form of the training data; None for these.
+            unique_id: name of the series, text or a number; None if there is only one.
+            series: the series so far, in the form of the training data; None for the training data.
 
         Raises:
-            ArgumentError: there is no such series.
+            ArgumentError: there is no series of this name.
 
         Example:
             >>> import elman
@@ -192,8 +194,8 @@ class Forecaster(ForecasterSettings, Estimator):
         """
         from elman.read.dialect import equal_names, name_of
         from elman.serve.live_forecast import LiveForecaster, Stamped
-        from elman.tasks.forecaster_scores import say_window
-        from elman.tasks.forecaster_use import begin_scene
+        from elman.tasks.forecaster_scores import window_predictor
+        from elman.tasks.forecaster_use import scene_of
 
         table = self.history.table if series is None else self._read(series)
         known = [one.unique_id for one in table.series]
@@ -207,40 +209,41 @@ class Forecaster(ForecasterSettings, Estimator):
             raise ArgumentError(f"unique_id must be one of {names}, got {unique_id!r}")
         layout = self.layout
         one = table.series[found[0]]
-        record, say = self.index.encode(table, one, more=layout.behind), say_window(self, layout)
-        scene = begin_scene(self, table, found[0])
+        record = self.index.encode(table, one, more=layout.behind)
+        predict = window_predictor(self, layout)
+        scene = scene_of(self, table, found[0])
         start = None if table.counted else one.start
         stamped = Stamped(start, table.clock, self.ds_format)
-        return LiveForecaster(record, stamped, self.index, layout, say, scene)
+        return LiveForecaster(record, stamped, self.index, layout, predict, scene)
 
     def _read(
         self, series: Any, rejects: str | Path | None = None, *, ahead: bool = False
     ) -> SeriesTable:
-        """Series in the form of the training data; `ahead` if rows may have no targets."""
-        from elman.tasks.forecaster_use import look
+        """Read series in the form of the training data; with `ahead`, rows can omit the targets."""
+        from elman.tasks.forecaster_use import source_of
         from elman.tasks.parts import read_one
 
         like = self.history.table
-        source = look(self, (series, None), lenient=rejects is not None, ahead=ahead)
+        source = source_of(self, (series, None), lenient=rejects is not None, ahead=ahead)
         return read_one(source, rejects, lambda source, bad: source.read(bad, like))
 
     @property
     def index(self) -> SeriesIndex:
-        """What training has seen of the series."""
+        """The description of the training data: columns, frequency, words and scales."""
         if self._index is None:
             raise UntrainedError("this Forecaster is not trained yet: call fit first")
         return self._index
 
     @property
     def history(self) -> History:
-        """The end of the training data, from where forecasts begin."""
+        """The end of the training data, which forecasts continue."""
         if self._history is None:
             raise UntrainedError("this Forecaster is not trained yet: call fit first")
         return self._history
 
     @property
     def layout(self) -> Layout:
-        """What a window is made of."""
+        """The layout of the windows."""
         from elman.encode.scale import LEVEL
         from elman.encode.windows import Layout
 
@@ -252,25 +255,26 @@ class Forecaster(ForecasterSettings, Estimator):
             categories=tuple(index.categories),
             lags=tuple(lag for lag in lags if lag > 0), feedback=self.decoder == "autoregressive",
             scaling=self.scaling, usual=self._usual, plane=self.plane, neighbours=self.neighbours,
-            jitter=self.jitter, gaps=self.hides, unit=tuple(index.unit), spread=tuple(index.spread),
-            level=0.0 if index.unit else LEVEL,
+            jitter=self.jitter, gaps=self.gap_share, unit=tuple(index.unit),
+            spread=tuple(index.spread), level=0.0 if index.unit else LEVEL,
         )  # fmt: skip
 
     @property
     def _usual(self) -> tuple[float, ...]:
+        """The length of a usual step of each target."""
         usual = self.index.usual
-        if self.plane:  # the length of a step, of either axis the same
+        if self.plane:  # the length of a step, for both axes
             return (sum(step**2 / 2 for step in usual) ** 0.5,) * 2
         return tuple(usual)
 
     @property
     def seasonal(self) -> int:
-        """Steps of a season, 1 for none."""
+        """Number of steps in a season, 1 for none."""
         return self.season_of(self._frequency)
 
     @property
     def ahead(self) -> int:
-        """Steps of a forecast."""
+        """Number of steps of a forecast."""
         return self.horizon_of(self._frequency)
 
     @property
@@ -280,11 +284,11 @@ class Forecaster(ForecasterSettings, Estimator):
         return Frequency.named(self.index.frequency)
 
     def season_of(self, frequency: Frequency) -> int:
-        """Steps of a season: what is set, or what the frequency suggests, 1 for none."""
+        """Return the number of steps in a season, as set or by the frequency; 1 for none."""
         return self.season or frequency.season
 
     def horizon_of(self, frequency: Frequency) -> int:
-        """Steps of a forecast: what is set, or a season, or 12."""
+        """Return the number of steps of a forecast: as set, or a season, or 12."""
         season = self.season_of(frequency)
         return self.horizon or (season if season > 1 else 12)
 
@@ -302,22 +306,26 @@ class Forecaster(ForecasterSettings, Estimator):
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """Of the quantiles that are said; of a point the median only."""
-        return (0.5,) if self.says == "point" and not self.conformal else self.quantiles
+        """The levels of the predicted quantiles; only 0.5 for a point without `conformal`."""
+        return (0.5,) if self.kind_of_output == "point" and not self.conformal else self.quantiles
 
     @property
     def distribution(self) -> Distribution:
-        """What is said of a number."""
+        """The distribution that the network predicts for each number."""
         from elman.heads import distributions as d
 
         kinds: dict[str, type[Distribution]] = {
             "gaussian": d.Gaussian, "student_t": d.StudentT, "mixture": d.Mixture,
             "negative_binomial": d.NegativeBinomial, "point": d.Point,
         }  # fmt: skip
-        return d.Quantiles(self.quantiles) if self.says == "quantile" else kinds[self.says]()
+        return (
+            d.Quantiles(self.quantiles)
+            if self.kind_of_output == "quantile"
+            else kinds[self.kind_of_output]()
+        )
 
     def build(self, index: SeriesIndex) -> SequenceModel:
-        """Make the network with fresh weights drawn from the seed."""
+        """Build the network with new random weights from the seed."""
         import torch
 
         from elman.encode.neighbours import NeighbourPool
@@ -361,7 +369,7 @@ class Forecaster(ForecasterSettings, Estimator):
         resume_forecaster(self, described, folder, show=show)
 
     def card(self, name: str) -> str:
-        """The model card."""
+        """Return the model card as Markdown."""
         from elman.tasks.forecaster_run import describe
 
         return describe(self, name)

@@ -1,7 +1,7 @@
-"""What stands beside a forecaster: forecasts of its baselines from all that came before.
+"""Forecasts of the baselines of a forecaster.
 
-A baseline reads a series from its beginning.  Only where windows times steps are so many that the
-baselines would take longer than the model, it reads the last steps, and a note tells how many.
+A baseline reads a series from its beginning.  If the baselines would take longer than the model,
+because there are many windows or steps, they read only the last steps; a note says how many.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from elman.report.forecasts import STATISTICS, baselines, statistical
 if TYPE_CHECKING:
     from elman.tasks.forecaster import Forecaster
 
-# Numbers that all windows together read at most, and those that are fitted by statistics; but 50
-# seasons in any case.  A fit takes time with the square of the steps: never more than the longest.
+# Maximum counts of numbers that baselines read, and that statistical models fit, in all windows
+# together, but at least 50 seasons of each window.  The time of a fit grows with the square of its
+# steps, so a fit never reads more than LONGEST steps.
 READ, FITTED, SEASONS, LONGEST = 30_000_000, 1_000_000, 50, 3_000
 
 Numbers = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
 
-def beside(
+def forecast_baselines(
     model: Forecaster, windows: Windows, which: Whole, origins: Whole
 ) -> tuple[dict[str, Numbers], tuple[str, ...]]:
-    """Forecasts (B K, H) of each baseline from origins (B,), and notes on what it does not read."""
+    """Return forecasts (B K, H) of each baseline from B origins, and notes on skipped numbers."""
     layout, season, notes = windows.layout, model.seasonal, list[str]()
     count = len(which) * layout.targets
 
     def seen(most: int, who: str) -> list[Numbers]:
         if origins.max() > most:
-            notes.append(f"To save time, {who} read the last {most:,} steps of a series at most.")
+            notes.append(f"To save time, {who} read only the last {most:,} steps of a series.")
         return [
             windows.y[begin + max(0, origin - most) : begin + origin, k]
             for begin, origin in zip(windows.begins[which], origins, strict=True)
@@ -52,5 +53,5 @@ def beside(
 
 
 def missing_baselines(model: Forecaster) -> list[str]:
-    """Notes on the baselines whose library is not installed."""
+    """Return notes on the baselines whose library is not installed."""
     return absent(STATISTICS, "AutoETS and AutoTheta") if model.statistics else []

@@ -1,7 +1,7 @@
-"""The parts of a forecaster that its validation data determine.
+"""Estimates from the validation data of a forecaster.
 
-They are corrections of the quantiles, the dependence between the numbers of a forecast, and how
-much wider intervals are where numbers are missing.
+They are corrections of the quantiles, the dependence between the numbers of a forecast, and the
+factor by which missing numbers widen intervals.
 
 Shape legend: B windows, H steps ahead, K targets, Q levels, N series.
 """
@@ -21,13 +21,13 @@ from elman.tasks.forecaster_scores import ROWS, SCORED, Numbers, Whole, choose, 
 if TYPE_CHECKING:
     from elman.tasks.forecaster import Forecaster
 
-JOINT = 2_000  # windows at most, except for corrections
-HIDDEN = 4  # times that numbers are hidden
+JOINT = 2_000  # maximum number of windows, except for corrections
+HIDDEN = 4  # copies of the windows in which numbers are hidden
 
 
 def learn_widening(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:
-    """How much wider intervals are where numbers are missing, by the windows of some spans."""
-    if not model.hides or len(model.levels) < 2:
+    """Estimate how missing numbers widen intervals, from the windows within spans (N, 2)."""
+    if not model.gap_share or len(model.levels) < 2:
         return None
     rows = max(50, JOINT // (model.samples if windows.layout.feedback else 1))
     which, origins = choose(windows, spans, 1, rows)
@@ -50,17 +50,21 @@ def learn_widening(model: Forecaster, windows: Windows, spans: Whole) -> Numbers
 
 
 def learn_dependence(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:
-    """Which numbers of a forecast go together, by the windows of some spans; None if unknown."""
+    """Estimate the dependence from the windows within spans (N, 2); None if it cannot be used."""
     layout = windows.layout
-    one = model.decoder == "autoregressive" or len(model.levels) < 2 or model.says == "point"
-    if one or layout.horizon * layout.targets > MOST:
+    unused = (
+        model.decoder == "autoregressive"
+        or len(model.levels) < 2
+        or model.kind_of_output == "point"
+    )
+    if unused or layout.horizon * layout.targets > MOST:
         return None
     rolled = roll(model, windows, *choose(windows, spans, 1, JOINT), corrected=False)
     return find_dependence(rolled.y, rolled.quantiles, model.levels)
 
 
 def calibrate(model: Forecaster, windows: Windows, spans: Whole) -> tuple[Numbers, int]:
-    """Corrections (H, K, Q) by the windows of some spans, and how many these are."""
+    """Return corrections (H, K, Q) from the windows within spans (N, 2), and their number."""
     rolled = roll(model, windows, *choose(windows, spans, 1, SCORED), corrected=False)
     errors = (rolled.y[..., None] - rolled.quantiles) / rolled.scale[..., None]
     return find_corrections(errors, model.levels), len(rolled.which)

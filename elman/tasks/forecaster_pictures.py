@@ -1,4 +1,4 @@
-"""What the report of a forecaster draws: some forecasts, errors by steps ahead, coverage."""
+"""Data for the charts of a forecaster's report: example forecasts, errors and coverage."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from elman.tasks.forecaster_scores import Numbers, Rolled
 if TYPE_CHECKING:
     from elman.tasks.forecaster import Forecaster
 
-Drawn = dict[str, Any]
+Chart = dict[str, Any]
 
 
-def pictures(
+def chart_data(
     model: Forecaster, windows: Windows, rolled: Rolled, scored: Scored, table: SeriesTable
-) -> Drawn:
-    """Forecasts that are hard and easy, errors by step, coverage."""
+) -> Chart:
+    """Return the data of the charts: easy and hard forecasts, errors of each step, and coverage."""
     of_series = scored.of_series["this model"]
     ranked = [n for n in np.argsort(of_series, kind="stable").tolist() if of_series[n] >= 0]
     wanted = {"easiest": ranked[:1], "median": ranked[len(ranked) // 2 :][:1],
@@ -35,12 +35,12 @@ def pictures(
         row = int(np.flatnonzero(rolled.which == series)[-1])
         target = model.index.targets[k] if layout.targets > 1 and not layout.plane else ""
         title = " ".join(x for x in (table.series[series].unique_id, target) if x) or "Forecast"
-        drawn = (
-            _way(model, windows, rolled, row)
+        chart = (
+            _path_chart(model, windows, rolled, row)
             if layout.plane
-            else _fan(model, windows, rolled, row, k, table)
+            else _fan_chart(model, windows, rolled, row, k, table)
         )
-        fans.append({"title": f"{title} ({kind})" if kind else title, **drawn})
+        fans.append({"title": f"{title} ({kind})" if kind else title, **chart})
     median = rolled.quantiles[..., levels.index(0.5)]
     error = np.abs(rolled.y - median) / rolled.scale[:, :1]
     if layout.plane:
@@ -50,30 +50,30 @@ def pictures(
     return {
         "fans": fans,
         "error of": "mean distance" if layout.plane else "error in units of the scale",
-        "errors": _listed(np.array([_mean(error[:, h]) for h in range(layout.horizon)])),
+        "errors": _as_list(np.array([_mean(error[:, h]) for h in range(layout.horizon)])),
         "levels": list(levels),
-        "below": _listed(np.array([_mean(below[..., q]) for q in range(len(levels))])),
+        "below": _as_list(np.array([_mean(below[..., q]) for q in range(len(levels))])),
     }
 
 
-def _fan(
+def _fan_chart(
     model: Forecaster, windows: Windows, rolled: Rolled, row: int, k: int, table: SeriesTable
-) -> Drawn:
-    """Target k over time: what was seen, what came, the median and bands; stamps, if there are."""
+) -> Chart:
+    """Return target k of a forecast over time: observed and actual numbers, median and bands."""
     levels, layout = model.levels, windows.layout
     begin, origin = windows.begins[rolled.which[row]], int(rolled.origins[row])
     first = max(0, origin - max(2 * layout.horizon, 2 * model.seasonal))
-    said = rolled.quantiles[row, :, k]
+    quantiles = rolled.quantiles[row, :, k]
     start = np.array([table.series[rolled.which[row]].start])
     stamps = table.frequency.after(start, origin - first + layout.horizon, first)
     return {
-        "stamps": None if table.counted else _plain(stamps),
-        "seen": _listed(windows.y[begin + first : begin + origin, k]),
-        "y": _listed(rolled.y[row, :, k]),
-        "median": _listed(said[:, levels.index(0.5)]),
+        "stamps": None if table.counted else _stamps_as_list(stamps),
+        "seen": _as_list(windows.y[begin + first : begin + origin, k]),
+        "y": _as_list(rolled.y[row, :, k]),
+        "median": _as_list(quantiles[:, levels.index(0.5)]),
         "bands": {
             f"{100 * (1 - 2 * p):g}": [
-                _listed(said[:, levels.index(side)]) for side in (p, round(1 - p, 6))
+                _as_list(quantiles[:, levels.index(side)]) for side in (p, round(1 - p, 6))
             ]
             for p in levels
             if p in (0.025, 0.1) and round(1 - p, 6) in levels
@@ -81,36 +81,42 @@ def _fan(
     }
 
 
-def _way(model: Forecaster, windows: Windows, rolled: Rolled, row: int) -> Drawn:
-    """A way in the plane, on from the last place that was seen: what came, the median, futures."""
+def _path_chart(model: Forecaster, windows: Windows, rolled: Rolled, row: int) -> Chart:
+    """Return a path in the plane relative to the last observed place: actual, median, futures."""
     begin, origin = windows.begins[rolled.which[row]], int(rolled.origins[row])
     seen = windows.y[begin + max(0, origin - windows.layout.context) : begin + origin]
     seen = seen[~np.isnan(seen).any(1)]
     here = seen[-1:]
 
     def path(places: Numbers) -> list[list[float | None]]:
-        return [_listed(axis) for axis in (places[~np.isnan(places).any(1)] - here).T]
+        return [_as_list(axis) for axis in (places[~np.isnan(places).any(1)] - here).T]
 
-    def on(places: Numbers) -> list[list[float | None]]:
+    def continued(places: Numbers) -> list[list[float | None]]:
         return path(np.concatenate([here, places]))
 
     median = rolled.quantiles[row, ..., model.levels.index(0.5)]
     return {
         "axes": [f"{name} from here" for name in model.index.targets],
-        "places": {"seen": path(seen), "came": on(rolled.y[row]), "median": on(median)},
-        "futures": [on(future) for future in rolled.futures[row]],
+        "places": {
+            "seen": path(seen),
+            "came": continued(rolled.y[row]),
+            "median": continued(median),
+        },
+        "futures": [continued(future) for future in rolled.futures[row]],
     }
 
 
-def _plain(stamps: NDArray[Any]) -> list[int] | list[str]:
-    """Stamps as JSON has them: whole numbers, or dates and clock times by ISO 8601."""
+def _stamps_as_list(stamps: NDArray[Any]) -> list[int] | list[str]:
+    """Return timestamps as integers or as text in ISO 8601, for JSON."""
     found = stamps if stamps.dtype.kind == "i" else stamps.astype(str)
     return list(found.tolist())
 
 
 def _mean(values: NDArray[Any]) -> float:
+    """Return the mean of the numbers that are not NaN; NaN if there are none."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
 
-def _listed(values: NDArray[Any]) -> list[float | None]:
+def _as_list(values: NDArray[Any]) -> list[float | None]:
+    """Return a list for JSON, with None for numbers that are not finite."""
     return [x if np.isfinite(x) else None for x in values.tolist()]

@@ -1,4 +1,7 @@
-"""A forecaster's run: its series, what is held out of them, forecasts, and card."""
+"""The training run of a forecaster: data, validation part, scores and model card.
+
+Shape legend: H steps ahead, K targets, N series.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from elman.tasks.card import model_card
 from elman.tasks.folder import SERIES, read_json
 from elman.tasks.forecaster_baselines import missing_baselines
 from elman.tasks.forecaster_calibration import calibrate, learn_dependence, learn_widening
-from elman.tasks.forecaster_pictures import pictures
+from elman.tasks.forecaster_pictures import chart_data
 from elman.tasks.forecaster_scores import (
     SCORED,
     STEPS,
@@ -34,13 +37,13 @@ from elman.tasks.forecaster_scores import (
     scored_windows,
 )
 from elman.tasks.forecaster_use import (
-    behind_training,
+    find_evaluation,
     first_origins,
-    look,
-    score_behind,
+    score_evaluation,
+    source_of,
     windows_of,
 )
-from elman.tasks.history import history_of, observed, seasonal_errors
+from elman.tasks.history import history_of, observed_steps, seasonal_errors
 from elman.tasks.parts import Parts, check_same, given_before, read_parts
 from elman.tasks.run import Job, go_on, start
 from elman.train.chunks import Refit
@@ -50,16 +53,16 @@ from elman.train.windows import WindowBatches
 if TYPE_CHECKING:
     from elman.tasks.forecaster import Forecaster
 
-LEAST, MOST = 2_000, 20_000  # windows of an epoch, if nothing else is set
-REFIT = 1 << 20  # added to the seed, so that a refit draws other windows
-FEW = 100  # windows that a calibration should have
+LEAST, MOST = 2_000, 20_000  # range of the number of windows in an epoch, unless it is set
+REFIT = 1 << 20  # is added to the seed, so that the refit draws other windows
+FEW = 100  # minimum number of windows for a reliable calibration
 
 
 def train_forecaster(
     model: Forecaster, given: Mapping[str, Any], folder: Path | None, rejects: Path | None,
     *, show: bool,
 ) -> None:  # fmt: skip
-    """Fit a fresh model, see `Forecaster.fit`."""
+    """Train a new model, see `Forecaster.fit`."""
     fabric = build_fabric(model)
     parts = on_first(fabric, lambda: _read(model, given, rejects))
     model._described = parts.described
@@ -69,15 +72,15 @@ def train_forecaster(
 def resume_forecaster(
     model: Forecaster, described: dict[str, Any], folder: Path, *, show: bool
 ) -> None:
-    """Go on with a run, see `Estimator.resume`.
+    """Continue a run, see `Estimator.resume`.
 
     Raises:
-        FolderError: version 0.1.0 began it.
+        FolderError: the run was begun by version 0.1.0.
     """
     if (folder / SERIES).exists() and "unit" not in read_json(folder / SERIES):
         raise FolderError(
-            f"{folder}: was begun by version 0.1.0, which scaled series otherwise; load it to use "
-            "it, or train anew"
+            f"{folder}: was begun by version 0.1.0, which scaled series differently; load the "
+            "model to use it, or train again"
         )
     fabric = build_fabric(model)
 
@@ -91,11 +94,12 @@ def resume_forecaster(
 
 
 def _read(model: Forecaster, given: Mapping[str, Any], rejects: Path | None) -> Parts[SeriesTable]:
-    if model.decoder == "direct" and model.says in ("student_t", "negative_binomial"):
-        need("scipy", f"output={model.says}")  # before the training, not after it
+    """Read the training and test data, with notes on them."""
+    if model.decoder == "direct" and model.kind_of_output in ("student_t", "negative_binomial"):
+        need("scipy", f"output={model.kind_of_output}")  # before the training, not after it
     parts = read_parts(
-        given, rejects, lambda one: look(model, one, lenient=rejects is not None),  # type: ignore[arg-type]
-        # The frequency and the words of the training data hold for all.
+        given, rejects, lambda one: source_of(model, one, lenient=rejects is not None),  # type: ignore[arg-type]
+        # The frequency and the words of the training data apply to the test data.
         lambda source, bad, like: source.read(bad, like), "rows and series",
     )  # fmt: skip
     for name, table in parts.data.items():
@@ -105,11 +109,12 @@ def _read(model: Forecaster, given: Mapping[str, Any], rejects: Path | None) -> 
 
 
 def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: Path | None) -> Job:
+    """Prepare the data and the functions of a training run."""
     table, notes = given.data["train"], given.notes
     targets = 1 if model.wide else len(model.targets)
-    if model.says == "negative_binomial":
+    if model.kind_of_output == "negative_binomial":
         _check_counts(table, targets)
-    lengths = np.array([observed(one, targets) for one in table.series])
+    lengths = np.array([observed_steps(one, targets) for one in table.series])
     horizon = model.horizon_of(table.frequency)
     held_out = _held_out(model, lengths, horizon)
     known = lengths - held_out
@@ -120,69 +125,81 @@ def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: P
     if not total:
         raise DataError(
             f"{given.described['name']}: its longest series has {lengths.max()} numbers, of which "
-            f"{held_out.max()} are held out; with horizon={horizon} that is too short to learn from"
+            f"{held_out.max()} are held out; that is too few to train with horizon={horizon}"
         )
-    batches = WindowBatches(
-        windows, spans, model.batch_size, seed=model.seed,
-        count=model.windows or min(max(total, LEAST), MOST), ends=known,
-        share=(fabric.global_rank, fabric.world_size),
-    )  # fmt: skip
-    short = int((lengths < layout.context + horizon).sum())
-    if short:
-        notes.append(
-            f"shorter than context={layout.context} and horizon={horizon} together: {short:,} of "
-            f"{len(lengths):,} series; what is missing in front is masked"
-        )
-    held = behind = None
+    count = model.windows or min(max(total, LEAST), MOST)
+    batches = _batches(model, windows, spans, known, count, fabric, seed=model.seed)
+    validation = evaluation = refit = None
     if held_out.any():
         names = [one.unique_id for one in table.series]
-        held = _Held.choose(model, windows, lengths, held_out, names)
-        many = int((held_out > 0).sum())
-        notes.append(
-            f"the end of each series is held out for validation, {np.median(held_out):,.0f} steps"
-            if model.hold_out == "end"
-            else f"held out for validation: {many:,} of {len(lengths):,} series"
-        )
-    if "test" in given.data:  # whether it can be scored is said before the training
-        behind = behind_training(model, given.data["test"], table, model.history.errors)
-        if behind.fresh:
-            notes.append("test: training has seen none of its series; each is scored by itself")
+        validation = _HeldOut.choose(model, windows, lengths, held_out, names)
+    notes += _notes(model, layout, lengths, held_out)
+    if "test" in given.data:  # raises errors before the training
+        evaluation = find_evaluation(model, given.data["test"], table, model.history.errors)
+        if evaluation.unseen:
+            notes.append("test: no series is in the training data; each is scored by itself")
     facts = {
         "train": given.described["name"], "series": len(lengths), "numbers": int(lengths.sum()),
         "frequency": table.frequency.name, "horizon": horizon, "context": layout.context,
         "segment": layout.segment, "windows": total,
     }  # fmt: skip
-
     metrics: dict[str, Any] = {"model": {}, "baseline": {}, "others": []}
 
     def judge() -> None:
         model._history = replace(model.history, corrections=None, dependence=None, widening=None)
-        if held is not None:
-            held.measure(model, table, known, metrics)
+        if validation is not None:
+            validation.measure(model, table, known, metrics)
             if folder is not None:
                 model._save_parts(folder)
 
     def measure() -> dict[str, Any]:
-        if behind is not None:
-            _add(metrics, "test", score_behind(model, behind))
+        if evaluation is not None:
+            _add_scores(metrics, "test", score_evaluation(model, evaluation))
         return metrics
 
-    validation = None if held is None else held.batches
-    refit = None
     if validation is not None and model.refit_epochs:
-        rest = WindowBatches(
-            windows, _training_spans(lengths, layout), model.batch_size, seed=model.seed + REFIT,
-            count=batches.count, ends=lengths, share=(fabric.global_rank, fabric.world_size),
-        )  # fmt: skip
+        spans, seed = _training_spans(lengths, layout), model.seed + REFIT
+        rest = _batches(model, windows, spans, lengths, count, fabric, seed=seed)
         refit = Refit(rest, model.refit_epochs)
     return Job(
-        batches, validation, facts, "numbers", measure=measure, judge=judge, refit=refit,
-        notes=notes,
+        batches, None if validation is None else validation.batches, facts, "numbers",
+        measure=measure, judge=judge, refit=refit, notes=notes,
     )  # fmt: skip
 
 
+def _batches(
+    model: Forecaster, windows: Windows, spans: Whole, ends: Whole, count: int, fabric: Fabric,
+    *, seed: int,
+) -> WindowBatches:  # fmt: skip
+    """Return training batches of `count` windows within spans (N, 2), which read until `ends`."""
+    share = (fabric.global_rank, fabric.world_size)
+    return WindowBatches(
+        windows, spans, model.batch_size, seed=seed, count=count, ends=ends, share=share
+    )
+
+
+def _notes(model: Forecaster, layout: Layout, lengths: Whole, held_out: Whole) -> list[str]:
+    """Return notes on short series and on the validation data."""
+    notes = []
+    short = int((lengths < layout.context + layout.horizon).sum())
+    if short:
+        notes.append(
+            f"{short:,} of {len(lengths):,} series are shorter than context={layout.context} and "
+            f"horizon={layout.horizon} together; the missing steps are masked"
+        )
+    if held_out.any():
+        many = int((held_out > 0).sum())
+        steps = np.median(held_out)
+        notes.append(
+            f"the end of each series is held out for validation, {steps:,.0f} steps"
+            if model.hold_out == "end"
+            else f"{many:,} of {len(lengths):,} series are held out for validation"
+        )
+    return notes
+
+
 def _learn_from(model: Forecaster, table: SeriesTable, targets: int, known: Whole) -> Windows:
-    """Build the network by what may be learned from; all windows of the training data."""
+    """Build the network from the first `known` steps of each series; return all windows."""
     series = [
         replace(one, values=one.values[:n])
         for one, n in zip(table.series, known.tolist(), strict=True)
@@ -200,14 +217,14 @@ def _learn_from(model: Forecaster, table: SeriesTable, targets: int, known: Whol
 
 
 @dataclass(frozen=True)
-class _Held:
+class _HeldOut:
     """The windows that are held out for validation.
 
     Attributes:
-        windows: of the training data.
-        spans: (N, 2) first and last origin of each series, a horizon after the other.
-        which, origins: of the windows that are scored.
-        batches: for the loss.
+        windows: all windows of the training data.
+        spans: (N, 2) first and last origin of each series; origins are one horizon apart.
+        which, origins: series and origins of the windows to score.
+        batches: batches for the validation loss.
     """
 
     windows: Windows
@@ -219,14 +236,14 @@ class _Held:
     @classmethod
     def choose(
         cls, model: Forecaster, windows: Windows, lengths: Whole, held: Whole, names: list[str]
-    ) -> _Held:
-        """The last `held` steps of each series, or the windows of those that are held out whole.
+    ) -> _HeldOut:
+        """Choose the windows in the last `held` steps (N,) of each series.
 
         Raises:
-            DataError: they have no number, or too few for conformal quantiles.
+            DataError: these have no numbers, or too few for conformal quantiles.
         """
         horizon, layout = model.ahead, windows.layout
-        # The last horizon ends where the series does.
+        # The last forecast ends at the end of the series.
         first, last = lengths - held, lengths - horizon
         if model.hold_out == "series":
             first = first_origins(lengths, layout)
@@ -242,8 +259,8 @@ class _Held:
     def measure(
         self, model: Forecaster, table: SeriesTable, known: Whole, metrics: dict[str, Any]
     ) -> None:
-        """Add scores and pictures; correct the model's quantiles, if it is to be conformal."""
-        known = np.where(known > 0, known, self.spans[:, 0])  # of a whole series, the first
+        """Add scores and charts to the metrics; store estimates for the intervals in the model."""
+        known = np.where(known > 0, known, self.spans[:, 0])  # for a series held out completely
         errors = seasonal_errors(table, self.windows.layout.targets, model.seasonal, known.tolist())
         dependence = learn_dependence(model, self.windows, self.spans)
         widening = learn_widening(model, self.windows, self.spans)
@@ -251,8 +268,8 @@ class _Held:
         drawn = scored_futures(model)
         rolled = roll(model, self.windows, self.which, self.origins, futures=drawn)
         scored = score(model, self.windows, rolled, errors)
-        _add(metrics, "validation", scored)
-        metrics["forecasts"] = pictures(model, self.windows, rolled, scored, table)
+        _add_scores(metrics, "validation", scored)
+        metrics["forecasts"] = chart_data(model, self.windows, rolled, scored, table)
         if model.conformal:
             corrections, count = calibrate(model, self.windows, self.spans)
             model._history = replace(model.history, corrections=corrections)
@@ -260,34 +277,36 @@ class _Held:
 
 
 def _check_counts(table: SeriesTable, targets: int) -> None:
+    """Raise an ArgumentError for a target that is not a count."""
     for one in table.series:
         y = one.values[:, :targets]
         wrong = y[(y < 0) | (y != np.round(y)) & ~np.isnan(y)]
         if len(wrong):
             raise ArgumentError(
-                f"output=negative_binomial counts, but {one.who} has {wrong[0]:g}; set another"
+                f"output=negative_binomial needs counts, but {one.who} has {wrong[0]:g}; set "
+                "another output"
             )
 
 
 def _check_enough(model: Forecaster, windows: Windows, spans: Whole) -> None:
-    """Refuse quantiles that the validation data are too few to say with a DataError."""
+    """Raise a DataError if the validation data are too few for the outermost quantiles."""
     wanted = least(model.levels)
     there = ~np.isnan(windows.truth(*choose(windows, spans, 1, SCORED)))
     found = int(there.sum((0, 1)).min())
     if found < wanted:
         raise DataError(
-            f"conformal: the outermost of the quantiles needs {wanted} numbers of validation, got "
-            f"{found}; raise validation_fraction, or leave out outer quantiles"
+            f"conformal: the outermost quantile needs {wanted} validation numbers of each target, "
+            f"got {found}; raise validation_fraction, or drop the outer quantiles"
         )
 
 
 def _held_out(model: Forecaster, lengths: Whole, horizon: int) -> Whole:
-    """Steps of each series that are for validation, at its end or all; none of a short one."""
+    """Return the number of validation steps of each series; 0 for a series that is too short."""
     share = model.validation_fraction
     if share == 0:
         return np.zeros_like(lengths)
     if model.hold_out == "series":
-        return _whole_series(lengths, horizon, share, model.seed)
+        return _held_out_series(lengths, horizon, share, model.seed)
     held = np.maximum(horizon, (lengths * share).astype(np.int64))
     held[lengths - held < 2] = 0
     if not held.any():
@@ -298,12 +317,12 @@ def _held_out(model: Forecaster, lengths: Whole, horizon: int) -> Whole:
     return held
 
 
-def _whole_series(lengths: Whole, horizon: int, share: float, seed: int) -> Whole:
-    """The lengths of some series, drawn by the seed, 0 of all others."""
+def _held_out_series(lengths: Whole, horizon: int, share: float, seed: int) -> Whole:
+    """Return the lengths of some series, drawn by the seed, and 0 for all others."""
     long = np.flatnonzero(lengths > horizon)
     if len(long) < 2:
         raise DataError(
-            f"hold_out=series needs two series or more that are longer than the horizon of "
+            "hold_out=series needs at least two series that are longer than the horizon of "
             f"{horizon}, got {len(long)}; set hold_out=end"
         )
     count = min(len(long) - 1, max(1, round(share * len(long))))
@@ -314,14 +333,17 @@ def _whole_series(lengths: Whole, horizon: int, share: float, seed: int) -> Whol
 
 
 def _training_spans(lengths: Whole, layout: Layout) -> Whole:
-    """Origins with a whole context in front and a whole horizon behind, or what there is."""
+    """Return the first and last training origin of each series (N, 2).
+
+    A complete context comes before them and a complete horizon after them, except in short series.
+    """
     last = np.maximum(lengths - layout.horizon, lengths // 2)
     first = np.minimum(layout.context, np.maximum(1, last // 2))
     return np.stack([first, np.minimum(last, lengths - 1)], 1)
 
 
-def _add(metrics: dict[str, Any], part: str, scored: Scored) -> None:
-    """The model's scores, those of its best baseline, and of the others."""
+def _add_scores(metrics: dict[str, Any], part: str, scored: Scored) -> None:
+    """Add the scores of the model and of the baselines on a part of the data to the metrics."""
     ours, *baselines = scored.scores
     metrics["model"][part] = scored.scores[ours]
     listed = [metrics["baseline"], *metrics["others"]]
@@ -336,13 +358,13 @@ def _add(metrics: dict[str, Any], part: str, scored: Scored) -> None:
 
 
 def describe(model: Forecaster, name: str) -> str:
-    """The model card, Markdown."""
+    """Return the model card as Markdown."""
     layout = model.layout
     segment = f", {layout.segment} steps at a time" if layout.segment > 1 else ""
     count = model.metrics.get("calibrated by windows")
     notes = [] if count is None else [
-        f"The quantiles are moved so that they hold on {count:,} windows of the validation data"
-        + ("; that is few." if count < FEW else ".")
+        f"The quantiles were corrected on {count:,} windows of the validation data"
+        + (", which are few." if count < FEW else ".")
     ]  # fmt: skip
     frequency = Frequency.named(model.index.frequency).name
     of = "" if frequency == "step" else f" of {frequency}"
@@ -352,11 +374,11 @@ def describe(model: Forecaster, name: str) -> str:
         best = (name for name in scores if name.startswith("best of"))
         columns = {score: (score, "{:.4g}") for score in ("ADE", "FDE", *best)}
     return model_card(
-        model, name, title="what comes next",
+        model, name, title="a forecaster",
         made=f"{model.cell.upper()}, {model.decoder}, {layout.horizon} steps{of} from the last "
         f"{layout.context}{segment}",
         columns=columns,
         use=[f"model.predict({'table' if model.future else ''}).columns()"],
         notes=notes,
-        end="It says what is likely if the time to come is like the past that it was trained on.",
+        end="The forecasts are reliable only if the future is like the data of the training.",
     )  # fmt: skip

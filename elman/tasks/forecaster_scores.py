@@ -1,6 +1,6 @@
-"""Forecasts of many windows, their scores beside baselines, and how far off they are.
+"""Forecasts of many windows, and their scores compared with baselines.
 
-Shape legend: B windows, H steps ahead, K targets, Q levels, N series.
+Shape legend: B windows, H steps ahead, K targets, Q levels, S futures, N series.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.decode.conformal import correct
-from elman.decode.copula import MOST, draw_futures, find_root
+from elman.decode.copula import draw_futures, find_root
 from elman.decode.rollout import rollout
 from elman.encode.windows import Layout, Window, Windows, missing_share
-from elman.errors import ArgumentError, DataError
+from elman.errors import DataError
 from elman.heads.distributions import Quantiles
 from elman.padded import Padded
 from elman.recur.stream import Stream
@@ -30,15 +30,15 @@ from elman.report.forecasts import (
     score_places,
 )
 from elman.state import select_rows
-from elman.tasks.forecaster_baselines import beside
+from elman.tasks.forecaster_baselines import forecast_baselines
 from elman.train.windows import WindowBatches
 
 if TYPE_CHECKING:
     from elman.tasks.forecaster import Forecaster
 
-STEPS, ROWS = 1 << 18, 4096  # of windows, and windows times samples, computed at a time
-SCORED, SLOW = 10_000, 500  # windows that are scored at most; with statistical models
-MANY, BEST = 10_000, 20  # futures at most; those of which the best is scored
+STEPS, ROWS = 1 << 18, 4096  # maximum steps, and windows times samples, computed at a time
+SCORED, SLOW = 10_000, 500  # maximum scored windows, without and with statistical models
+MANY, BEST = 10_000, 20  # maximum sampled futures, and futures whose best is scored
 
 Numbers = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -49,12 +49,12 @@ class Rolled:
     """Forecasts from origins.
 
     Attributes:
-        which, origins: (B,) series by number, and steps before the first that is forecast.
-        mean: (B, H, K).
-        quantiles: (B, H, K, Q).
-        scale: (B, 1 or H, K) units of the windows.
-        y: (B, H, K) what came, NaN where nothing did.
-        futures: (B, S, H, K), S perhaps 0.
+        which, origins: (B,) indices of the series, and numbers of steps before the forecasts.
+        mean: (B, H, K) means.
+        quantiles: (B, H, K, Q) quantiles.
+        scale: (B, 1 or H, K) scales of the windows.
+        y: (B, H, K) actual numbers, NaN where there are none.
+        futures: (B, S, H, K) sampled futures; S can be 0.
     """
 
     which: Whole
@@ -70,52 +70,21 @@ def roll(
     model: Forecaster, windows: Windows, which: Whole, origins: Whole, *, corrected: bool = True,
     futures: int = 0,
 ) -> Rolled:  # fmt: skip
-    """Forecasts from origins, with the quantiles corrected if the model has corrections."""
+    """Forecast from origins; the quantiles are corrected if the model has corrections."""
     corrections = model.history.corrections if corrected else None
-    parts = zip(*_say(model, windows, which, origins, corrections, futures), strict=True)
+    parts = zip(*_forecast_parts(model, windows, which, origins, corrections, futures), strict=True)
     mean, quantiles, scale, drawn = (np.concatenate(part) for part in parts)
     return Rolled(which, origins, mean, quantiles, scale, windows.truth(which, origins), drawn)
 
 
 def most_futures(model: Forecaster) -> int:
-    """How many futures can be drawn of a forecast: those of a density, or by dependence."""
+    """Return the maximum number of futures of a forecast, 0 if the model cannot sample any."""
     if model.decoder == "autoregressive":
         return model.samples
     return 0 if model.history.dependence is None else MANY
 
 
-def check_futures(model: Forecaster, count: int) -> None:
-    """Refuse to draw futures that cannot be drawn with an ArgumentError."""
-    most = most_futures(model)
-    if not hasattr(count, "__index__") or isinstance(count, bool) or count < 0:
-        raise ArgumentError(f"futures must be a whole number, 0 or more, got {count!r}")
-    drawn = model.decoder == "autoregressive"
-    if count and drawn and model.conformal:
-        raise ArgumentError(
-            "futures of an autoregressive model are those of its density, which conformal does not "
-            "move; train with one of both"
-        )
-    if count and not most:
-        numbers = model.ahead * len(model.index.targets)
-        raise ArgumentError(
-            "futures need to know which numbers of a forecast go together, which the validation "
-            "data say: train with "
-            + (
-                "validation_fraction above 0"
-                if model.validation_fraction == 0
-                else f"at most {MOST:,} numbers in a forecast, got {numbers:,}"
-                if numbers > MOST
-                else "an output that says quantiles"
-            )
-        )
-    if count > most:
-        raise ArgumentError(
-            f"futures must be at most {most:,}, got {count:,}"
-            + (f"; set samples={count} before the training" if drawn else "")
-        )
-
-
-def _say(
+def _forecast_parts(
     model: Forecaster,
     windows: Windows,
     which: Whole,
@@ -123,7 +92,7 @@ def _say(
     corrections: Numbers | None,
     futures: int,
 ) -> Iterator[tuple[Numbers, Numbers, Numbers, Numbers]]:
-    """Of some windows at a time means, quantiles, scales and futures."""
+    """Yield means, quantiles, scales and futures of some windows at a time."""
     rows = ROWS // model.samples if windows.layout.feedback else ROWS
     rows = max(1, min(rows, STEPS // windows.layout.steps, STEPS // max(1, futures)))
     root = None
@@ -134,8 +103,8 @@ def _say(
     for at in range(0, len(which), rows):
         window = windows.cut(which[at : at + rows], origins[at : at + rows])
         with torch.inference_mode():
-            say = _drawn if windows.layout.feedback else _at_once
-            mean, quantiles, *drawn = say(model, windows.layout, window)
+            predict = _predict_samples if windows.layout.feedback else _predict_all
+            mean, quantiles, *drawn = predict(model, windows.layout, window)
         quantiles, *drawn = _widened(model, window, quantiles, *drawn)
         mean, spread = _in_units(model, window, mean, quantiles, corrections)
         if drawn:
@@ -151,7 +120,7 @@ def _say(
 def _widened(
     model: Forecaster, window: Window, quantiles: NDArray[Any], *drawn: NDArray[Any]
 ) -> list[NDArray[Any]]:
-    """Quantiles (B, H, K, Q), and futures (B, S, H, K), wider where numbers are missing."""
+    """Widen quantiles (B, H, K, Q) and futures (B, S, H, K) of windows with missing numbers."""
     widening = model.history.widening
     if widening is None:
         return [quantiles, *drawn]
@@ -169,7 +138,7 @@ def _in_units(
     model: Forecaster, window: Window, mean: NDArray[Any], quantiles: NDArray[Any],
     corrections: Numbers | None,
 ) -> tuple[Numbers, Numbers]:  # fmt: skip
-    """Means and quantiles in the units of the series, the latter perhaps corrected."""
+    """Return means and corrected quantiles in the units of the series."""
     shift, scale = window.shift, window.scale
     spread = quantiles * scale[..., None] + shift[..., None]
     if corrections is not None:
@@ -178,30 +147,36 @@ def _in_units(
 
 
 def _whole_counts(model: Forecaster, numbers: Numbers) -> Numbers:
-    """Quantiles or samples as they can occur: those of counts are whole and not below zero.
+    """Round quantiles or samples of counts to whole numbers, 0 or more; return others unchanged.
 
-    A count lies above a bound exactly if it lies above the bound's whole part, so rounding never
-    narrows the interval that a correction has found.
+    A count is above a bound exactly if it is above the bound's integer part, so rounding never
+    narrows an interval that was corrected.
     """
-    return np.rint(numbers).clip(min=0) + 0.0 if model.says == "negative_binomial" else numbers
+    return (
+        np.rint(numbers).clip(min=0) + 0.0
+        if model.kind_of_output == "negative_binomial"
+        else numbers
+    )
 
 
-def say_window(model: Forecaster, layout: Layout) -> Callable[[Window], tuple[Numbers, Numbers]]:
-    """How means and quantiles of single windows are found fast, for a live session."""
+def window_predictor(
+    model: Forecaster, layout: Layout
+) -> Callable[[Window], tuple[Numbers, Numbers]]:
+    """Return a fast function for means and quantiles of single windows, for a live session."""
     corrections = model.history.corrections
-    draw = torch.inference_mode()(_drawn) if layout.feedback else _Live(model)
+    find = torch.inference_mode()(_predict_samples) if layout.feedback else _LivePredictor(model)
     model.model.eval()
 
-    def say(window: Window) -> tuple[Numbers, Numbers]:
-        mean, quantiles, *_ = draw(model, layout, window)
+    def predict(window: Window) -> tuple[Numbers, Numbers]:
+        mean, quantiles, *_ = find(model, layout, window)
         quantiles = _widened(model, window, quantiles)[0]
         return _in_units(model, window, mean, quantiles, corrections)
 
-    return say
+    return predict
 
 
-class _Live:
-    """`_at_once` of a single window, with the weights packed once and without a call of torch."""
+class _LivePredictor:
+    """Computes `_predict_all` of a single window, with weights packed once and without torch."""
 
     def __init__(self, model: Forecaster) -> None:
         network, self.levels = model.model, model.levels
@@ -209,7 +184,7 @@ class _Live:
         self.plain = self.embed.is_plain
         self.stream = Stream(network.core)
         linear, self.size = network.head.linear, network.core.output_size
-        # States, inputs and a one beside them are one product with the matrix and the bias.
+        # The concatenation of states, inputs and a 1 turns matrix and bias into one product.
         parts = (linear.weight.detach().numpy().T, linear.bias.detach().numpy()[None])
         self.weight = np.concatenate(parts)
         self.row = np.ones((model.layout.ahead, len(self.weight)), dtype=np.float32)
@@ -234,16 +209,16 @@ class _Live:
         if self.shares is not None:
             found.sort(-1)
             return found @ self.shares, found
-        said, scale = torch.from_numpy(found), torch.from_numpy(window.scale).float()
-        scale = scale.expand(said.shape[:-1])
-        mean = self.distribution.mean(said, scale)
-        return mean.numpy(), self.distribution.quantiles(said, self.levels, scale).numpy()
+        output, scale = torch.from_numpy(found), torch.from_numpy(window.scale).float()
+        scale = scale.expand(output.shape[:-1])
+        mean = self.distribution.mean(output, scale)
+        return mean.numpy(), self.distribution.quantiles(output, self.levels, scale).numpy()
 
 
-def _at_once(
+def _predict_all(
     model: Forecaster, layout: Layout, window: Window
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Means (B, H, K) and quantiles (B, H, K, Q), in units of the windows."""
+    """Predict means (B, H, K) and quantiles (B, H, K, Q) at once, in units of the windows."""
     head = model.model.head
     states, _ = model.model.run(Padded.full(window.inputs))
     found = head(states.data[:, layout.seen - 1 :])
@@ -253,10 +228,10 @@ def _at_once(
     return head.distribution.mean(found, scale).numpy(), spread.numpy()
 
 
-def _drawn(
+def _predict_samples(
     model: Forecaster, layout: Layout, window: Window
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """The same from samples, a step after the other, and these (B, S, H, K)."""
+    """Predict means, quantiles and samples (B, S, H, K) step by step, in units of the windows."""
     network, head = model.model, model.model.head
     windows, samples, targets = len(window.inputs), model.samples, layout.targets
     rows = torch.arange(windows).repeat_interleave(samples)
@@ -277,7 +252,7 @@ def _drawn(
     def read(number: int, drawn: list[Tensor]) -> Tensor:
         x = window.inputs[:, layout.seen - 1 + number, None][rows]
         for place, lag in enumerate((1, *layout.lags)):
-            if number - lag >= 0:  # that is behind the origin: what was drawn
+            if number - lag >= 0:  # after the origin, so the number is a sample
                 y = drawn[number - lag]
                 x[:, 0, place * width : (place + 1) * width] = torch.cat([y, torch.ones_like(y)], 1)
         return x
@@ -286,8 +261,8 @@ def _drawn(
         step, head(states.data[:, -1])[rows], select_rows(state, rows),
         draw=draw, read=read, steps=layout.horizon,
     ).view(windows, samples, layout.horizon, targets)  # fmt: skip
-    # A quantile of counts is one of the counts: the least that reaches the level.
-    between = "higher" if model.says == "negative_binomial" else "linear"
+    # A quantile of counts is a count: the smallest that reaches the level.
+    between = "higher" if model.kind_of_output == "negative_binomial" else "linear"
     levels = futures.new_tensor(model.levels)
     spread = torch.quantile(futures, levels, dim=1, interpolation=between).movedim(0, -1)
     return futures.mean(1).numpy(), spread.numpy(), futures.numpy()
@@ -296,12 +271,19 @@ def _drawn(
 def choose(
     windows: Windows, spans: Whole, stride: int, most: int, names: Sequence[str] = ()
 ) -> tuple[Whole, Whole]:
-    """Series and origins within spans (N, 2), of many windows some that lie evenly.
+    """Choose at most `most` windows, evenly spaced: indices of series and origins (B,).
 
-    Origins before which nothing is seen are skipped, as nothing can be forecast from there.
+    Origins whose context has no number are skipped.
+
+    Args:
+        windows: windows of N series.
+        spans: (N, 2) first and last origin of each series.
+        stride: steps from one origin to the next.
+        most: maximum number of windows.
+        names: names of the series, for messages.
 
     Raises:
-        DataError: there are none, or no number after them; the names of series are for this.
+        DataError: there are no windows, or no numbers after their origins.
     """
     batches = WindowBatches(windows, spans, 1, seed=None, stride=stride)
     many = min(batches.total, most)
@@ -313,13 +295,13 @@ def choose(
         there = (~np.isnan(windows.truth(*blind))).any((1, 2))
         if there.any():
             number, origin = (int(one[there][0]) for one in blind)
-            raise DataError(_gap_around(windows, number, origin, names))
-        raise DataError("nothing to score: there is no number after what the model has seen")
+            raise DataError(_describe_gap(windows, number, origin, names))
+        raise DataError("nothing to score: no number comes after the numbers that the model reads")
     return which[seen], origins[seen]
 
 
-def _gap_around(windows: Windows, number: int, origin: int, names: Sequence[str]) -> str:
-    """Where a gap of a series is too long for a forecast from an origin, for people."""
+def _describe_gap(windows: Windows, number: int, origin: int, names: Sequence[str]) -> str:
+    """Return the message for a gap before an origin that is longer than the context."""
     begin, context = windows.begins[number], windows.layout.context
     there = np.flatnonzero(~np.isnan(windows.y[begin : begin + windows.lengths[number]]).all(1))
     at = int(np.searchsorted(there, origin))
@@ -327,29 +309,29 @@ def _gap_around(windows: Windows, number: int, origin: int, names: Sequence[str]
     who = f"series {names[number]!r}" if len(names) and names[number] else "the series"
     return (
         f"nothing to score: {who} has a gap of {there[at] - last - 1:,} steps before the numbers "
-        f"that would be scored, and the model reads the last {context:,}; set a larger context, "
-        "score earlier origins, or drop what comes before the gap"
+        f"to score, and the model reads the last {context:,}; set a larger context, score earlier "
+        "origins, or drop the numbers before the gap"
     )
 
 
 def scored_futures(model: Forecaster) -> int:
-    """How many futures of each window are scored: of places the usual twenty."""
+    """Return the number of futures to score for each window: 20 for places, else 0."""
     return min(BEST, most_futures(model)) if model.plane else 0
 
 
 def scored_windows(model: Forecaster) -> int:
-    """How many windows are scored at most."""
+    """Return the maximum number of windows to score."""
     return SLOW if model.statistics else SCORED
 
 
 def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) -> Scored:
-    """Scores of forecasts and of baselines, the best of which comes first.
+    """Score forecasts and baselines; the baselines are sorted, the best first.
 
     Args:
-        model: a trained one.
-        windows: that the forecasts are of.
+        model: the trained model.
+        windows: the windows of the forecasts.
         rolled: the forecasts.
-        errors: (N, K) of the series, see `seasonal_error`.
+        errors: seasonal errors (N, K) of the series, see `seasonal_error`.
     """
     layout, which = windows.layout, rolled.which
     shape = rolled.y.shape
@@ -359,7 +341,7 @@ def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) 
         rolled.quantiles.reshape(-1, len(model.levels)),
     )  # fmt: skip
     guesses = {"this model": ours}
-    found, notes = beside(model, windows, which, rolled.origins)
+    found, notes = forecast_baselines(model, windows, which, rolled.origins)
     for name, values in found.items():
         point = values.reshape(shape[0], layout.targets, -1).transpose(0, 2, 1).ravel()
         guesses[name] = Guess(point, point)
@@ -370,7 +352,7 @@ def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) 
     )  # fmt: skip
 
     if layout.plane:
-        scored = _by_distance(rolled, guesses, scored)
+        scored = _score_distances(rolled, guesses, scored)
 
     def rank(name: str) -> float:
         found = scored.scores[name]
@@ -381,8 +363,8 @@ def score(model: Forecaster, windows: Windows, rolled: Rolled, errors: Numbers) 
     return Scored({name: scored.scores[name] for name in order}, scored.of_series, notes)
 
 
-def _by_distance(rolled: Rolled, guesses: dict[str, Guess], scored: Scored) -> Scored:
-    """Scores of places: distances, and of what does not depend on where the axes begin the rest."""
+def _score_distances(rolled: Rolled, guesses: dict[str, Guess], scored: Scored) -> Scored:
+    """Score places by distances, and keep only scores that do not depend on the axes."""
     scores, of_series = {}, {}
     drawn = rolled.futures[:, :BEST] if rolled.futures.shape[1] else None
     for name, guess in guesses.items():

@@ -1,4 +1,7 @@
-"""What a trained forecaster says of a table: forecasts, scores of what came, and a backtest."""
+"""Functions of a trained forecaster for a table: forecasts, scores and a backtest.
+
+Shape legend: B windows, H steps ahead, K targets, N series.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from elman.decode.copula import MOST
 from elman.encode.index import column_of
 from elman.encode.neighbours import find_neighbours
 from elman.encode.windows import Layout, Windows
@@ -17,25 +21,25 @@ from elman.tasks.forecaster_baselines import missing_baselines
 from elman.tasks.forecaster_scores import (
     Numbers,
     Whole,
-    check_futures,
     choose,
+    most_futures,
     roll,
     score,
     scored_futures,
     scored_windows,
 )
 from elman.tasks.forecasts import Backtest, Forecasts
-from elman.tasks.history import joined, observed, seasonal_errors, steps_between
+from elman.tasks.history import join_series, observed_steps, seasonal_errors, steps_between
 from elman.tasks.settings import dialect_of
 
 if TYPE_CHECKING:
     from elman.tasks.forecaster import Forecaster
 
 
-def look(
+def source_of(
     model: Forecaster, given: tuple[Any, Any], *, lenient: bool = False, ahead: bool = False
 ) -> SeriesSource:
-    """Series in the form that the settings describe; `ahead` if rows may have no targets."""
+    """Return the source of series by the settings; with `ahead`, rows can omit the targets."""
     named = (*model.past, *model.future, *model.static, model.group)
     return SeriesSource(
         given[0], model.targets,
@@ -47,9 +51,9 @@ def look(
 
 
 def forecast(model: Forecaster, table: SeriesTable, futures: int) -> Forecasts:
-    """What comes after series, see `Forecaster.predict`."""
+    """Forecast the steps after the end of each series, see `Forecaster.predict`."""
     check_futures(model, futures)
-    table = _with_past(model, table)
+    table = _prepend_history(model, table)
     layout, index = model.layout, model.index
     windows = windows_of(model, table)
     for one, begin, length in zip(table.series, windows.begins, windows.lengths, strict=True):
@@ -58,7 +62,7 @@ def forecast(model: Forecaster, table: SeriesTable, futures: int) -> Forecasts:
             if none:
                 raise DataError(
                     f"{one.who} has no number in column {target!r} in its last {layout.context} "
-                    "steps, from which a forecast is made; drop it, or train with a larger context"
+                    "steps, which a forecast reads; drop the series, or train with a larger context"
                 )
         for name in index.future:
             ahead = one.values[length : length + layout.horizon, table.columns.index(name)]
@@ -74,42 +78,73 @@ def forecast(model: Forecaster, table: SeriesTable, futures: int) -> Forecasts:
         [table.given_id(one) for one in table.series], stamps, index.targets, rolled.mean,
         rolled.quantiles, model.levels, names=(model.unique_id, model.ds), notes=tuple(table.notes),
         futures=rolled.futures if futures else None, clock=table.clock,
-        counts=model.says == "negative_binomial",
+        counts=model.kind_of_output == "negative_binomial",
     )  # fmt: skip
 
 
-def _with_past(model: Forecaster, table: SeriesTable) -> SeriesTable:
-    """Series, and before those that are only of the time to come what training has seen of them."""
+def check_futures(model: Forecaster, count: int) -> None:
+    """Raise an ArgumentError for a number of futures that the model cannot sample."""
+    most = most_futures(model)
+    if not hasattr(count, "__index__") or isinstance(count, bool) or count < 0:
+        raise ArgumentError(f"futures must be a whole number, 0 or more, got {count!r}")
+    sampled = model.decoder == "autoregressive"
+    if count and sampled and model.conformal:
+        raise ArgumentError(
+            "futures of an autoregressive model are samples, which conformal does not correct; "
+            "train without conformal or with decoder=direct"
+        )
+    if count and not most:
+        numbers = model.ahead * len(model.index.targets)
+        raise ArgumentError(
+            "futures need the dependence between the numbers of a forecast, which is estimated on "
+            "the validation data: train with "
+            + (
+                "validation_fraction above 0"
+                if model.validation_fraction == 0
+                else f"at most {MOST:,} numbers in a forecast, got {numbers:,}"
+                if numbers > MOST
+                else "an output that has quantiles"
+            )
+        )
+    if count > most:
+        raise ArgumentError(
+            f"futures must be at most {most:,}, got {count:,}"
+            + (f"; set samples={count} before the training" if sampled else "")
+        )
+
+
+def _prepend_history(model: Forecaster, table: SeriesTable) -> SeriesTable:
+    """Prepend the training data to each series of a table that has no targets."""
     targets = model.layout.targets
-    empty = [one for one in table.series if not observed(one, targets)]
+    empty = [one for one in table.series if not observed_steps(one, targets)]
     if not empty:
         return table
-    past = joined(model.history.table, replace(table, series=empty), targets)[0].series
-    whole = {one.unique_id: one for one in past}
-    return replace(table, series=[whole.get(one.unique_id, one) for one in table.series])
+    past = join_series(model.history.table, replace(table, series=empty), targets)[0].series
+    joined = {one.unique_id: one for one in past}
+    return replace(table, series=[joined.get(one.unique_id, one) for one in table.series])
 
 
 def windows_of(model: Forecaster, table: SeriesTable) -> Windows:
-    """All windows of a table."""
+    """Return all windows of a table."""
     layout = model.layout
     records = [model.index.encode(table, one, more=layout.behind) for one in table.series]
     if not layout.neighbours:
         return Windows(records, layout)
-    return Windows(records, layout, _others(model, table, [len(one.y) for one in records]))
+    return Windows(records, layout, _neighbour_rows(model, table, [len(one.y) for one in records]))
 
 
-def _others(model: Forecaster, table: SeriesTable, lengths: list[int]) -> Whole:
-    """Of each row the rows of its neighbours."""
-    groups, starts = _scenes(model, table)
+def _neighbour_rows(model: Forecaster, table: SeriesTable, lengths: list[int]) -> Whole:
+    """Return the rows of the neighbours of each row, see `find_neighbours`."""
+    groups, starts = _groups_and_starts(model, table)
     places = [one.values[:n, :2] for one, n in zip(table.series, lengths, strict=True)]
     begins = np.append(0, np.cumsum(lengths)[:-1]).astype(np.int64)
     return find_neighbours(np.concatenate(places), begins, starts, groups, model.neighbours)
 
 
-def begin_scene(
+def scene_of(
     model: Forecaster, table: SeriesTable, number: int
 ) -> tuple[str, Numbers, dict[str, Numbers]] | None:
-    """What a live session of a series knows of others; None if the model sees no neighbours."""
+    """Return the scene of a series for `LiveForecaster`; None if the model has no neighbours."""
     context = model.layout.context
     if not model.neighbours:
         return None
@@ -119,7 +154,7 @@ def begin_scene(
     rows = begin + time.clip(0)
     own = np.where(time[:, None] > 0, windows.y[rows] - windows.y[(rows - 1).clip(0)], np.nan)
     around = windows.around(np.array([number]), time[None], own[None])[0]
-    groups, starts = _scenes(model, table)
+    groups, starts = _groups_and_starts(model, table)
     others = {}
     for n, one in enumerate(table.series):
         at = starts[number] + last - starts[n]
@@ -130,17 +165,17 @@ def begin_scene(
     return table.series[number].unique_id, around, others
 
 
-def _scenes(model: Forecaster, table: SeriesTable) -> tuple[list[float], list[int]]:
-    """Of each series its scene, and when it begins, in steps.
+def _groups_and_starts(model: Forecaster, table: SeriesTable) -> tuple[list[float], list[int]]:
+    """Return the code of each series' scene, and its first step counted from the earliest series.
 
     Raises:
-        ArgumentError: there are no stamps.
-        DataError: a series has no scene or several, or its stamps lie between those of others.
+        ArgumentError: the table has no timestamps.
+        DataError: a series has no scene or several, or its timestamps are between those of others.
     """
     if table.counted:
         raise ArgumentError(
-            "neighbours are there at the same time, which takes stamps: no column is named "
-            f"{model.ds!r}; set ds"
+            "neighbours are series at the same time, so the table needs timestamps, but has no "
+            f"column {model.ds!r}; set ds"
         )
     begin = min(one.start for one in table.series)
     starts = []
@@ -148,35 +183,35 @@ def _scenes(model: Forecaster, table: SeriesTable) -> tuple[list[float], list[in
         start = steps_between(table.frequency, begin, one.start)
         if start is None:
             raise DataError(
-                f"{one.who} begins at {table.shown(one.start)}, no whole number of "
-                f"{table.frequency.name} after {table.shown(begin)}, so it is never at the time of "
-                "others; shift its stamps"
+                f"{one.who} begins at {table.shown(one.start)}, not a whole number of "
+                f"{table.frequency.name} after {table.shown(begin)}, so no other series has the "
+                "same timestamps; shift its timestamps"
             )
         starts.append(start)
     return [_group_of(table, one, model.group) for one in table.series], starts
 
 
 def _group_of(table: SeriesTable, one: Series, group: str | None) -> float:
-    """The number of its scene."""
+    """Return the code of a series' scene; 0 if there is only one scene."""
     if group is None:
         return 0.0
     values = column_of(table, one, group)
     found = np.unique(values[~np.isnan(values)])
     if len(found) != 1:
         raise DataError(
-            f"{one.who} must be of one {group!r}, got {len(found)}; name each part of it apart "
-            "(unique_id)"
+            f"{one.who} must have a single {group!r}, got {len(found)}; give each of its parts its "
+            "own name (unique_id)"
         )
     return float(found[0])
 
 
 def first_origins(lengths: Whole, layout: Layout) -> Whole:
-    """Of series the first origins with a whole context before it and a horizon behind, if any."""
+    """Return the first origin of each series: after a context, or earlier in a short series."""
     return np.asarray(np.minimum(layout.context, (lengths - layout.horizon).clip(min=1)))
 
 
 def _stamps(table: SeriesTable, which: Whole, first: Whole, steps: int) -> Any:
-    """Stamps (B, steps) of series by number, from a step of each on."""
+    """Return timestamps (B, steps) of series, given their indices and first steps."""
     return np.stack([
         table.stamps(table.series[n], steps, at)
         for n, at in zip(which.tolist(), first.tolist(), strict=True)
@@ -184,65 +219,70 @@ def _stamps(table: SeriesTable, which: Whole, first: Whole, steps: int) -> Any:
 
 
 @dataclass(frozen=True)
-class Behind:
-    """What came behind the training data, with them before it.
+class Evaluation:
+    """Windows after the training data whose forecasts are scored.
 
     Attributes:
-        windows: of the series.
-        which, origins: of the forecasts that are scored.
-        errors: (N, K) of the series, see `seasonal_error`.
-        fresh: whether training has seen none of them.
+        windows: all windows of the series, which include the training data.
+        which, origins: series and origins (B,) of the forecasts to score.
+        errors: seasonal errors (N, K) of the series, see `seasonal_error`.
+        unseen: whether the training data have none of the series.
     """
 
     windows: Windows
     which: Whole
     origins: Whole
     errors: Any
-    fresh: bool
+    unseen: bool
 
 
-def behind_training(
+def find_evaluation(
     model: Forecaster, table: SeriesTable, before: SeriesTable, errors: Any
-) -> Behind:
-    """What can be scored of a table.
+) -> Evaluation:
+    """Find the windows of a table that can be scored.
+
+    Args:
+        model: the model.
+        table: the series to score.
+        before: the training data.
+        errors: seasonal errors (N, K) of the training data.
 
     Raises:
-        DataError: nothing can.
+        DataError: there are none.
     """
     layout, known_names = model.layout, {one.unique_id for one in before.series}
-    fresh = not any(one.unique_id in known_names for one in table.series)
-    if not fresh:
-        both, known, series = joined(before, table, layout.targets)
+    unseen = not any(one.unique_id in known_names for one in table.series)
+    if not unseen:
+        both, known, series = join_series(before, table, layout.targets)
         errors = errors[series]
-        if layout.neighbours:  # the others are there, though nothing of them is scored
+        if layout.neighbours:  # the other series can be neighbours, but are not scored
             scored = {one.unique_id for one in both.series}
             rest = [one for one in before.series if one.unique_id not in scored]
             both = replace(both, series=[*both.series, *rest])
             known = np.append(known, [len(one.values) for one in rest]).astype(np.int64)
             errors = np.concatenate([errors, np.full((len(rest), layout.targets), np.nan)])
         windows = windows_of(model, both)
-    else:  # each is forecast from its own beginning
+    else:  # each is scored after its own first steps
         windows = windows_of(model, table)
         known = first_origins(windows.lengths, layout)
         errors = seasonal_errors(table, layout.targets, model.seasonal, known.tolist())
     spans = np.stack([known, windows.lengths - 1], 1)
-    names = [one.unique_id for one in (table if fresh else both).series]
+    names = [one.unique_id for one in (table if unseen else both).series]
     which, origins = choose(windows, spans, layout.horizon, scored_windows(model), names)
-    return Behind(windows, which, origins, errors, fresh)
+    return Evaluation(windows, which, origins, errors, unseen)
 
 
-def score_behind(model: Forecaster, behind: Behind) -> Scored:
-    """Scores of what came behind the training data, see `Forecaster.evaluate`."""
-    rolled = roll(
-        model, behind.windows, behind.which, behind.origins, futures=scored_futures(model)
-    )
-    return score(model, behind.windows, rolled, behind.errors)
+def score_evaluation(model: Forecaster, evaluation: Evaluation) -> Scored:
+    """Score forecasts after the training data, see `Forecaster.evaluate`."""
+    windows, which, origins = evaluation.windows, evaluation.which, evaluation.origins
+    rolled = roll(model, windows, which, origins, futures=scored_futures(model))
+    return score(model, windows, rolled, evaluation.errors)
 
 
-def roll_back(
+def backtest(
     model: Forecaster, table: SeriesTable, cuts: int, stride: int | None, futures: int
 ) -> Backtest:
-    """Forecasts from several origins, see `Forecaster.backtest`."""
+    """Forecast and score from several origins, see `Forecaster.backtest`."""
     check_futures(model, futures)
     layout = model.layout
     step = stride or layout.horizon
@@ -252,14 +292,14 @@ def roll_back(
     if not many.any():
         raise DataError(
             f"the longest series has {windows.lengths.max()} numbers, too few for a forecast of "
-            f"{layout.horizon} steps and something before it"
+            f"{layout.horizon} steps; at least {layout.horizon + 1} are needed"
         )
     spans = np.stack([last - (many - 1) * step, np.where(many > 0, last, -1)], 1)
     names = [one.unique_id for one in table.series]
     which, origins = choose(windows, spans, step, cuts * len(table.series), names)
     drawn = max(futures, scored_futures(model))
     rolled = roll(model, windows, which, origins, futures=drawn)
-    before = spans[:, 0].clip(min=0).tolist()  # MASE by what the first of them sees
+    before = spans[:, 0].clip(min=0).tolist()  # MASE uses the numbers before the first origin
     errors = seasonal_errors(table, layout.targets, model.seasonal, before)
     scored = score(model, windows, rolled, errors)
     found = Forecasts(
@@ -269,6 +309,6 @@ def roll_back(
         names=(model.unique_id, model.ds),
         notes=(*table.notes, *scored.notes, *missing_baselines(model)),
         futures=rolled.futures[:, :futures] if futures else None, clock=table.clock,
-        counts=model.says == "negative_binomial",
+        counts=model.kind_of_output == "negative_binomial",
     )  # fmt: skip
     return Backtest(found, origins, scored.scores)

@@ -1,4 +1,4 @@
-"""What a forecaster keeps of its training data, and what came behind them."""
+"""The training data that a forecaster stores, and their continuation."""
 
 from __future__ import annotations
 
@@ -21,23 +21,25 @@ from elman.report.forecasts import seasonal_error
 from elman.train.checkpoint import load_tensors, save_tensors
 
 LEARNED = ("corrections", "dependence", "widening")
-KEPT = 1 << 22  # numbers; of more only the end of each series is kept
+KEPT = 1 << 22  # maximum count of numbers for which the complete series are stored
 
 Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class History:
-    """From where forecasts begin.
+    """The training data, which forecasts continue, and estimates from the validation data.
+
+    Shape legend: N series, H steps ahead, K targets, Q levels.
 
     Attributes:
-        table: the training data, or their end.
-        errors: (N, K) within them, see `seasonal_error`.
-        corrections: (H, K, Q) of the quantiles; None for none.
-        dependence: (H K, H K) of the numbers of a forecast, see `elman.decode.copula`; None if it
-            is not known.
-        widening: (1,) of intervals where numbers are missing, see `elman.decode.widen`; None for
-            none.
+        table: the training data, or the end of each series.
+        errors: seasonal errors (N, K) of the training data, see `seasonal_error`.
+        corrections: corrections (H, K, Q) of the quantiles; None for none.
+        dependence: dependence (H K, H K) between the numbers of a forecast, see
+            `elman.decode.copula`; None if it is unknown.
+        widening: factor (1,) by which missing numbers widen intervals, see `elman.decode.widen`;
+            None for none.
     """
 
     table: SeriesTable
@@ -47,7 +49,7 @@ class History:
     widening: Numbers | None = None
 
     def save(self, path: Path) -> None:
-        """Write it to a file."""
+        """Write the history to a file."""
         table = self.table
         kind = np.int64 if table.frequency.unit == "step" else "datetime64[us]"
         starts = np.array([one.start for one in table.series]).astype(kind).astype(np.int64)
@@ -70,17 +72,17 @@ class History:
 
     @classmethod
     def load(cls, path: Path) -> History:
-        """What `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
-            FolderError: it is damaged.
+            FolderError: the file is damaged.
         """
         tensors, read = load_tensors(path)
         facts: dict[str, Any] = dict(read)
         for name, tensor in tensors.items():
-            whole = name in ("lengths", "starts")
-            if tensor.dtype != (torch.int64 if whole else torch.float64):
-                raise FolderError(f"{path}: is damaged, {name} is {tensor.dtype}")
+            kind = torch.int64 if name in ("lengths", "starts") else torch.float64
+            if tensor.dtype != kind:
+                raise FolderError(f"{path}: is damaged, {name} is {tensor.dtype}, expected {kind}")
         try:
             frequency = Frequency.named(facts["frequency"])
             kind = np.int64 if frequency.unit == "step" else "datetime64[us]"
@@ -100,24 +102,24 @@ class History:
             raise FolderError(f"{path}: is damaged ({error})") from error
 
 
-def observed(one: Series, targets: int) -> int:
-    """Steps of a series until the last with one of its targets, 0 for none."""
+def observed_steps(one: Series, targets: int) -> int:
+    """Return the number of steps up to the last one with a target; 0 if there is none."""
     seen = np.flatnonzero(~np.isnan(one.values[:, :targets]).all(1))
     return int(seen[-1]) + 1 if len(seen) else 0
 
 
 def history_of(table: SeriesTable, index: SeriesIndex, layout: Layout, errors: Numbers) -> History:
-    """The rows that a forecast at the end reads and those behind, or all if they are not many."""
+    """Return the training data; if they are large, only what a forecast at the end reads."""
     kept = []
-    whole = layout.neighbours > 0 or sum(one.values.size for one in table.series) <= KEPT
+    complete = layout.neighbours > 0 or sum(one.values.size for one in table.series) <= KEPT
     fixed = [table.columns.index(name) for name in index.static]
     for one in table.series:
         values = one.values.copy()
-        for column in fixed:  # what does not change may stand in the first row only
+        for column in fixed:  # a constant can be given in the first row only
             there = values[~np.isnan(values[:, column]), column]
             values[:, column] = there[0] if len(there) else np.nan
-        first = observed(one, layout.targets) - layout.context - max(layout.lags, default=0)
-        begin, first = one.start, 0 if whole else max(0, first)
+        first = observed_steps(one, layout.targets) - layout.context - max(layout.lags, default=0)
+        begin, first = one.start, 0 if complete else max(0, first)
         if first:
             begin = table.stamps(one, 1, first)[0]
         kept.append(Series(one.unique_id, begin, values[first:]))
@@ -127,7 +129,7 @@ def history_of(table: SeriesTable, index: SeriesIndex, layout: Layout, errors: N
 def seasonal_errors(
     table: SeriesTable, targets: int, season: int, lengths: Sequence[int] | None = None
 ) -> Numbers:
-    """(N, K) of each series, or of its first steps."""
+    """Return the seasonal errors (N, K) of each series, or of its first `lengths` steps."""
     found = []
     for number, one in enumerate(table.series):
         until = None if lengths is None else lengths[number]
@@ -135,24 +137,27 @@ def seasonal_errors(
     return np.array(found)
 
 
-def joined(
+def join_series(
     before: SeriesTable, table: SeriesTable, targets: int
 ) -> tuple[SeriesTable, NDArray[np.int64], list[int]]:
-    """Series after what came before them, how many steps that is, and which series these are.
+    """Join each series of a table to the earlier part of the series of the same name.
+
+    Returns:
+        The joined series, their numbers of earlier steps, and their indices in `before`.
 
     Raises:
-        DataError: nothing is known before a series, or no step of it comes after that.
+        DataError: a series has no earlier part, or no step after it.
     """
     numbers = {one.unique_id: number for number, one in enumerate(before.series)}
-    whole, known, which = [], [], []
+    joined, known, which = [], [], []
     for one in table.series:
         if one.unique_id not in numbers:
             raise DataError(
-                f"{one.who}: training has not seen it, so nothing is known before it; give new "
-                "series with their past, apart from those that go on"
+                f"{one.who}: is not in the training data, so its earlier numbers are unknown; give "
+                "new series complete, in a table without the series of the training data"
             )
         old = before.series[numbers[one.unique_id]]
-        steps = observed(old, targets)
+        steps = observed_steps(old, targets)
         place = steps if table.counted else steps_between(before.frequency, old.start, one.start)
         if place is None or place + len(one.values) <= steps:
             empty = np.isnan(one.values[:, :targets]).all()
@@ -165,14 +170,17 @@ def joined(
         values = np.full((place + len(one.values), one.values.shape[1]), np.nan)
         values[: min(len(old.values), len(values))] = old.values[: len(values)]
         values[max(place, steps) :] = one.values[max(place, steps) - place :]
-        whole.append(Series(one.unique_id, old.start, values))
+        joined.append(Series(one.unique_id, old.start, values))
         known.append(steps)
         which.append(numbers[one.unique_id])
-    return replace(table, series=whole), np.array(known), which
+    return replace(table, series=joined), np.array(known), which
 
 
 def steps_between(frequency: Frequency, first: Any, then: Any) -> int | None:
-    """Steps from one stamp to another, below zero if it lies before; None if it lies between."""
+    """Return the steps from one timestamp to another, negative if the other is earlier.
+
+    None if they are not a whole number of steps apart.
+    """
     low, high = min(first, then), max(first, then)
     place = int(frequency.places(np.array([low, high]))[1])
     if place < 0:

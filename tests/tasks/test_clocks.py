@@ -295,7 +295,7 @@ def test_rows_without_targets_go_on_where_training_ends() -> None:
         found = model.predict(table)
         np.testing.assert_allclose(found.quantiles, wanted.quantiles, rtol=1e-6)
         assert found.columns()["ds"] == columns["ds"][120:]
-    with pytest.raises(DataError, match="'b': training has not seen it, so nothing is known"):
+    with pytest.raises(DataError, match="'b': is not in the training data, so its earlier"):
         model.predict({**ahead, "unique_id": ["b"] * 4})
     with pytest.raises(DataError, match="has no number in column 'y'; drop it"):
         model.backtest(ahead)

@@ -50,7 +50,7 @@ def said(options: dict[str, Any], values: list[np.ndarray]) -> np.ndarray:
     found = model.predict()
     live = model.stream("0").push(values[0][3])
     parts = [found.quantiles.ravel(), found.mean.ravel(), live.quantiles.ravel()]
-    if model.says != "point" and not model.conformal:
+    if model.kind_of_output != "point" and not model.conformal:
         futures = model.predict(futures=3).futures
         assert futures is not None
         parts.append(futures.ravel())

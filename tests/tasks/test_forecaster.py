@@ -261,7 +261,7 @@ def test_scores_of_a_test_are_those_of_an_evaluation(tmp_path: Path) -> None:
     assert model.evaluate(whole) == pytest.approx(scores)  # what training has seen is left out
     model.save(tmp_path / "run")
     assert elman.load(tmp_path / "run").evaluate(parts[1]) == pytest.approx(scores)  # type: ignore[call-arg, arg-type]
-    with pytest.raises(DataError, match="series 's9': training has not seen it"):
+    with pytest.raises(DataError, match="series 's9': is not in the training data"):
         model.evaluate({**parts[0], "unique_id": ["s9"] * 120 + ["s1"] * 120})
     with pytest.raises(
         DataError,
@@ -275,7 +275,7 @@ def test_a_model_is_the_same_from_its_folder(trained: elman.Forecaster, tmp_path
     again = elman.load(tmp_path / "run")
     assert isinstance(again, elman.Forecaster)
     assert np.array_equal(again.predict().quantiles, trained.predict().quantiles)
-    assert "what comes next" in (tmp_path / "run" / "README.md").read_text()
+    assert "a forecaster" in (tmp_path / "run" / "README.md").read_text()
     new = {name: values[:60] for name, values in table().items()}
     assert np.array_equal(again.predict(new).median, trained.predict(new).median)
     (tmp_path / "run" / "manifest.json").unlink()
@@ -373,7 +373,7 @@ def test_conformal_quantiles_hold_where_the_network_is_too_sure() -> None:
     assert test["coverage 80"] == pytest.approx(0.8, abs=0.09)
     assert test["coverage 95"] == pytest.approx(0.95, abs=0.05)
     assert model.metrics["model"]["validation"]["coverage 80"] == 0.0
-    assert "hold on 177 windows" in model.card("run")
+    assert "corrected on 177 windows" in model.card("run")
     plain = elman.Forecaster(**{**settings, "conformal": False}).fit(y[:600])
     assert list(plain.predict().columns()) == ["ds", "y-mean", "y-median"]
     with pytest.raises(ArgumentError, match="the model predicts only the median"):
@@ -547,7 +547,9 @@ def test_what_is_known_beyond_the_horizon_changes_nothing() -> None:
 
 def test_too_few_numbers_for_conformal_quantiles_are_refused() -> None:
     settings = {**SETTINGS, "conformal": True, "horizon": 12}
-    with pytest.raises(DataError, match=r"conformal: the outermost .* needs 39 numbers .* got 12"):
+    with pytest.raises(
+        DataError, match=r"conformal: the outermost .* needs 39 validation numbers .* got 12"
+    ):
         elman.Forecaster(**settings).fit(series(120))
     inner = {**settings, "quantiles": (0.1, 0.5, 0.9), "output": "point"}
     model = elman.Forecaster(**inner).fit(series(120))
@@ -564,7 +566,7 @@ def test_a_test_that_cannot_be_scored_is_refused_before_the_training(
     whole = table()
     for test, words in (
         (whole, "expected steps of h after"),
-        ({**table(2), "unique_id": ["x"] * 120 + ["s1"] * 120}, "training has not seen it"),
+        ({**table(2), "unique_id": ["x"] * 120 + ["s1"] * 120}, "is not in the training data"),
     ):
         with pytest.raises(DataError, match=words):
             elman.Forecaster(**SETTINGS).fit(whole, test=test, out=tmp_path / "run")
@@ -673,15 +675,18 @@ def test_all_of_the_data_may_be_learned_from() -> None:
         ({"lags": (1.5,)}, "lags must be whole numbers"),
         ({"output": "normal"}, "output must be one of quantile, gaussian"),
         ({"scaling": "max"}, "scaling must be one of mean, standard, robust, last"),
-        ({"quantiles": (0.9, 0.5)}, "quantiles must rise between 0 and 1"),
-        ({"quantiles": (0.1, 0.9)}, "quantiles must have 0.5 among them"),
+        ({"quantiles": (0.9, 0.5)}, "quantiles must be between 0 and 1, in rising order"),
+        ({"quantiles": (0.1, 0.9)}, "quantiles must include 0.5, the median, got 0.1, 0.9"),
         ({"decoder": "autoregressive", "segment": 4}, "segment needs decoder=direct"),
-        ({"decoder": "autoregressive", "output": "quantile"}, "autoregressive draws numbers"),
-        ({"decoder": "autoregressive", "output": "point"}, "set output=gaussian, student_t"),
+        ({"decoder": "autoregressive", "output": "quantile"}, "autoregressive draws samples"),
+        (
+            {"decoder": "autoregressive", "output": "point"},
+            "set output to one of gaussian, student_t",
+        ),
         ({"validation_fraction": 0.0, "monitor": "last", "conformal": True}, "conformal needs"),
         ({"output": "negative_binomial", "scaling": "mean"}, "but series 's0' has 1.01257"),
-        ({"output": "negative_binomial"}, "output=negative_binomial counts: set scaling=mean"),
-        ({"validation_fraction": 0.0}, "validation_fraction=0 leaves no score to watch"),
+        ({"output": "negative_binomial"}, "output=negative_binomial needs scaling=mean"),
+        ({"validation_fraction": 0.0}, "validation_fraction=0 leaves no score to monitor"),
         ({"lags": (-1,)}, "lags must be whole numbers, 0 or more"),
         ({"targets": ()}, "targets must name at least one column"),
         ({"bptt": 5}, "bptt must be None"),
@@ -771,11 +776,11 @@ def test_what_baselines_do_not_read_for_time_is_told(
     monkeypatch.setattr("elman.tasks.forecaster_baselines.LONGEST", 100)
     found = model.backtest(y, cuts=1)
     assert list(found.forecasts.notes) == [
-        "To save time, AutoETS and AutoTheta read the last 100 steps of a series at most."
+        "To save time, AutoETS and AutoTheta read only the last 100 steps of a series."
     ]
     monkeypatch.setattr("elman.tasks.forecaster_baselines.READ", 80)
     found = model.backtest(y, cuts=1)
-    assert "To save time, the baselines read the last 80 steps" in found.forecasts.notes[0]
+    assert "To save time, the baselines read only the last 80 steps" in found.forecasts.notes[0]
     seen = np.array(y[-84:-4])
     drift = seen[-1] + (seen[-1] - seen[0]) / 79 * np.arange(1, 5)
     error = np.abs(np.array(y[-4:]) - drift).mean()

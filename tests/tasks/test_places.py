@@ -315,17 +315,23 @@ def test_new_series_are_scored_by_themselves(trained: elman.Forecaster) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"decoder": "autoregressive", "segment": None}, "scaling=velocity says the way"),
+        (
+            {"decoder": "autoregressive", "segment": None},
+            "scaling=velocity continues the last step",
+        ),
         ({"targets": ("x",)}, "plane needs two targets, such as x and y, got x"),
-        ({"plane": False, "neighbours": 3, "scaling": "last"}, "neighbours are near in the plane"),
-        ({"plane": False}, "scaling=velocity is for places, which all take steps alike"),
+        (
+            {"plane": False, "neighbours": 3, "scaling": "last"},
+            "neighbours need places in the plane",
+        ),
+        ({"plane": False}, "scaling=velocity is for places in the plane"),
         ({"plane": False, "scaling": "last", "jitter": 0.1}, "jitter is for places"),
-        ({"scaling": "mean"}, "plane: the axes may begin anywhere, so scaling=mean says nothing"),
-        ({"neighbours": 2, "group": "unique_id"}, "group must be what several share"),
+        ({"scaling": "mean"}, "plane needs a scaling .* last, standard or robust, got mean"),
+        ({"neighbours": 2, "group": "unique_id"}, "group must be a column whose values"),
         ({"neighbours": -1}, "neighbours must be a whole number, 0 or more, got -1"),
-        ({"group": "scene"}, "group says whose neighbours one is"),
-        ({"jitter": -0.1}, "jitter must be 0 or more, got -0.1"),
-        ({"per_series": True}, "hold_out=series leaves series that training has not seen"),
+        ({"group": "scene"}, "group is the scene that neighbours share"),
+        ({"jitter": -0.1}, "jitter must be a number, 0 or more, got -0.1"),
+        ({"per_series": True}, "hold_out=series validates on series that training"),
         ({"hold_out": "none"}, "hold_out must be one of end, series, got 'none'"),
     ],
 )
@@ -337,15 +343,15 @@ def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], words: 
 def test_scenes_that_cannot_be_are_named(trained: elman.Forecaster) -> None:
     settings = {**SETTINGS, "neighbours": 2, "epochs": 1}
     data = circles(10)
-    with pytest.raises(ArgumentError, match="no column is named 'ds'; set ds"):
+    with pytest.raises(ArgumentError, match="but has no column 'ds'; set ds"):
         elman.Forecaster(**settings).fit({k: v for k, v in data.items() if k != "ds"})
     scenes = data | {"scene": ["a"] * 139 + ["b"]}
-    with pytest.raises(DataError, match="series '0-9' must be of one 'scene', got 2"):
+    with pytest.raises(DataError, match="series '0-9' must have a single 'scene', got 2"):
         elman.Forecaster(**settings, group="scene").fit(scenes)
     odd = data | {"ds": [2 * t + (n >= 126) for n, t in enumerate(data["ds"])]}
-    with pytest.raises(DataError, match="series '0-9' begins at 1, no whole number of"):
+    with pytest.raises(DataError, match="series '0-9' begins at 1, not a whole number of"):
         elman.Forecaster(**settings).fit(odd)
-    with pytest.raises(DataError, match="hold_out=series needs two series or more"):
+    with pytest.raises(DataError, match="hold_out=series needs at least two series"):
         elman.Forecaster(**SETTINGS).fit(circles(1))
     live = trained.stream("0-0")
     with pytest.raises(ArgumentError, match="this model has no neighbours"):
@@ -367,7 +373,7 @@ def test_futures_that_cannot_be_drawn_are_refused(trained: elman.Forecaster) -> 
         with pytest.raises(ArgumentError, match="futures must be a whole number, 0 or more"):
             trained.predict(futures=count)  # type: ignore[arg-type]
     settings = {**SETTINGS, "output": "point", "epochs": 1}
-    with pytest.raises(ArgumentError, match="futures need to know which numbers"):
+    with pytest.raises(ArgumentError, match="futures need the dependence between the numbers"):
         elman.Forecaster(**settings).fit(circles(10)).predict(futures=1)
     drawn = {**settings, "output": None, "decoder": "autoregressive", "segment": None}
     model = elman.Forecaster(**{**drawn, "scaling": "standard", "samples": 30}).fit(circles(10))

@@ -169,7 +169,7 @@ def test_a_series_has_its_name_by_value_in_every_verb(
     assert "unseen series" not in whole
     new = shops.evaluate(rows_of(["x", "y"], 60, 80))
     assert new["unseen series"] == "'x', 'y'"
-    with pytest.raises(DataError, match="series 'x': training has not seen it"):
+    with pytest.raises(DataError, match="series 'x': is not in the training data"):
         shops.evaluate(rows_of([1, "x"], 60, 80))
     for name in (1, "1", 1.0, "1.0", np.int64(1)):
         assert shops.stream(name).forecast().mean.shape == (4, 1)
