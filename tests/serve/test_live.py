@@ -133,7 +133,7 @@ def test_memory_does_not_grow(words: Vocabulary, core: str) -> None:
     live = LiveText(build(words, core), words)
     stream = itertools.cycle(TEXT.split())
     sizes = []
-    for pushes in (10, 990):
+    for pushes in (10, 190):
         for word in itertools.islice(stream, pushes):
             live.push(word)
         sizes.append(len(live.state_bytes()))

@@ -687,7 +687,9 @@ def test_what_is_predicted_replaces_nothing_of_the_user(
         with pytest.raises(ArgumentError, match="is the file for what is predicted"):
             run(out, rejects=path)
     (tmp_path / "out.csv.part").write_text("mine")
-    with pytest.raises(FolderError, match=r"out.csv.part: exists already and was not written by Elman"):
+    with pytest.raises(
+        FolderError, match=r"out.csv.part: exists already and was not written by Elman"
+    ):
         run(out)
     assert (tmp_path / "out.csv.part").read_text() == "mine"
     (tmp_path / "out.csv.part").unlink()
