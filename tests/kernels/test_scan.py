@@ -254,8 +254,8 @@ def test_python_threads_do_not_disturb_each_other() -> None:
     assert not wrong
 
 
-def test_ten_thousand_calls_leave_no_memory_behind() -> None:
-    a, b = torch.rand(2, 10, 16, requires_grad=True), torch.rand(2, 10, 16)
+def test_thousands_of_calls_leave_no_memory_behind() -> None:
+    a, b = torch.rand(2, 10, 64, requires_grad=True), torch.rand(2, 10, 64)
     lengths = torch.tensor([10, 3])
 
     def call(times: int) -> int:
@@ -265,6 +265,6 @@ def test_ten_thousand_calls_leave_no_memory_behind() -> None:
         return int(psutil.Process().memory_info().rss)
 
     torch.use_deterministic_algorithms(False)
-    before = call(1000)
-    # A leak of one h (2 * 10 * 16 floats) would be 12.8 MB.
-    assert call(10_000) - before < 4e6
+    before = call(300)
+    # A leak of one h (2 * 10 * 64 floats) would be 15 MB.
+    assert call(3000) - before < 4e6
