@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from dataclasses import replace
@@ -137,14 +138,17 @@ def test_it_comes_back_from_its_folder_with_its_futures(
     assert np.array_equal(a.futures, b.futures)
 
 
+@pytest.fixture(scope="module")
+def among() -> elman.Forecaster:
+    settings = {**SETTINGS, "neighbours": 2, "group": "scene", "epochs": 20}
+    return elman.Forecaster(**settings).fit(meetings(200, seed=1))
+
+
 @pytest.mark.learns
-def test_neighbours_tell_where_one_goes() -> None:
-    data = meetings(120)
+def test_neighbours_tell_where_one_goes(among: elman.Forecaster) -> None:
     errors = []
-    for options in ({}, {"neighbours": 2, "group": "scene"}):
-        settings = {**SETTINGS, "epochs": 20, **options}
-        model = elman.Forecaster(**settings).fit(data)
-        found = model.backtest(meetings(30, seed=1), cuts=1).forecasts
+    for model in (elman.Forecaster(**{**SETTINGS, "epochs": 20}).fit(meetings(200, seed=1)), among):
+        found = model.backtest(meetings(30, seed=2), cuts=1).forecasts
         assert found.y is not None
         walks = np.array([name.startswith("one") for name in found.unique_id])
         errors.append(np.linalg.norm(found.median - found.y, axis=2)[walks].mean())
@@ -235,12 +239,11 @@ def test_where_the_axes_begin_changes_nothing(scaling: str) -> None:
     assert scores[0]["ADE"] == pytest.approx(scores[1]["ADE"], rel=0.01)
 
 
-def test_others_are_seen_in_a_test_that_does_not_name_them() -> None:
+def test_others_are_seen_in_a_test_that_does_not_name_them(among: elman.Forecaster) -> None:
     whole = meetings(40)
-    settings = {**SETTINGS, "neighbours": 2, "group": "scene", "context": 4, "epochs": 20}
     early = [n for n in range(len(whole["x"])) if n % 11 < 5 or whole["unique_id"][n][0] == "f"]
     later = [n for n in range(len(whole["x"])) if n not in set(early)]
-    model = elman.Forecaster(**settings).fit(meetings(200, seed=1))
+    model = copy.copy(among)
     model._history = replace(
         model.history, table=model._read({k: [v[n] for n in early] for k, v in whole.items()}),
         errors=np.full((80, 2), np.nan),
