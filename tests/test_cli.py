@@ -1,4 +1,4 @@
-"""The command line, in process: what it accepts, what it refuses, and what it says then."""
+"""The command line, in process: what it accepts, what it refuses, and which messages it shows."""
 
 from __future__ import annotations
 
@@ -845,18 +845,17 @@ def test_help_is_quick_because_it_imports_nothing_heavy(
     elman: Callable[..., Run], command: str
 ) -> None:
     code = (
-        "import resource, sys, elman.cli as c\n"
+        "import sys, elman.cli as c\n"
         f"code = c.main({command.split()})\n"
-        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
         "heavy = {'torch', 'numpy', 'polars', 'matplotlib', 'lightning_fabric', 'tokenizers'}\n"
-        "print(code, heavy & set(sys.modules), used.ru_utime + used.ru_stime, file=sys.stderr)\n"
+        "print(code, heavy & set(sys.modules), len(sys.modules), file=sys.stderr)\n"
     )
     done = python("-c", code)
-    result, modules, seconds = done.stderr.rsplit(maxsplit=2)
+    result, modules, count = done.stderr.rsplit(maxsplit=2)
     assert (result, modules) == ("0", "set()")
     assert done.stdout
-    # Seconds of the processor: those of the clock depend on what else the machine does.
-    assert float(seconds) < 0.5
+    # 300 modules take some 0.2 s; what an analysis of data imports has a thousand and more.
+    assert int(count) < 500
 
 
 def test_the_program_ends_with_the_code_of_its_command(tmp_path: Path) -> None:
