@@ -36,7 +36,7 @@ FILES = (
 
 @dataclass(frozen=True)
 class Run:
-    """What a command did."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -214,7 +214,7 @@ def test_debug_shows_the_traceback_of_a_bad_flag(book: Path, tmp_path: Path) -> 
         ("info --json", "--json"),
     ],
 )
-def test_what_is_missing_or_unknown_in_a_command_is_named(
+def test_missing_and_unknown_parts_of_a_command_are_named(
     refused: Callable[..., str], arguments: str, says: str
 ) -> None:
     refused(*arguments.split(), says=says)
@@ -497,7 +497,7 @@ def test_predict_shows_the_likeliest_words(elman: Callable[..., Run], trained: P
 
 
 @pytest.mark.parametrize("command", ["predict", "generate"])
-def test_unknown_words_are_told_and_an_empty_text_is_fine(
+def test_unknown_words_are_reported_and_an_empty_text_is_accepted(
     elman: Callable[..., Run], trained: Path, command: str
 ) -> None:
     done = elman(command, trained, "the zebra sees a quagga . the zebra")
@@ -669,7 +669,7 @@ def test_a_saved_model_that_is_no_run_cannot_be_resumed(
     assert contents(model) == before
 
 
-def test_on_a_full_disk_the_old_checkpoint_stands_and_the_run_goes_on_later(
+def test_on_a_full_disk_the_old_checkpoint_is_kept_and_the_run_resumes_later(
     elman: Callable[..., Run], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     untouched = Path(shutil.copytree(model, tmp_path / "untouched"))
@@ -808,7 +808,7 @@ def test_weights_in_place_of_a_checkpoint_are_refused(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_is_no_model_folder_is_refused(
+def test_a_folder_without_a_model_is_refused(
     refused: Callable[..., str], book: Path, tmp_path: Path, command: str
 ) -> None:
     rest = [book] if command == "evaluate" else COMMANDS[command]
@@ -890,7 +890,7 @@ def test_the_end_of_a_pipe_is_no_error(trained: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_full_disk_behind_the_output_is_told(trained: Path) -> None:
+def test_a_full_disk_that_takes_no_output_is_reported(trained: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("there is no /dev/full")

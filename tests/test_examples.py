@@ -1,4 +1,4 @@
-"""The examples run and show what they say."""
+"""The examples run and print what their documentation promises."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_the_weather_is_forecast(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert len((tmp_path / "said.csv").read_text().splitlines()) == 1 + 20 * 7
 
 
-def test_exercises_are_told_apart_and_spotted(
+def test_exercises_are_classified_and_spotted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = runpy.run_path(str(EXAMPLES / "watch.py"))["run"]

@@ -47,7 +47,7 @@ def chosen(instruction_set: str) -> Iterator[None]:
 
 
 def steps(T: int, B: int, K: int, layout: str) -> Steps:
-    """Inputs of a layout: time first, batch first, cut out of more, or behind an initial step."""
+    """Return inputs of a layout: time or batch first, part of a tensor, with an initial step."""
     if layout == "batch first":
         return Steps(torch.randn(B, T, K).transpose(0, 1))
     if layout == "cut":

@@ -284,7 +284,7 @@ def test_saturated_and_non_finite_numbers_come_out_as_from_torch() -> None:
             torch.testing.assert_close(y, expected, equal_nan=True, rtol=1e-6, atol=1e-6)
 
 
-def test_inference_mode_leaves_nothing_behind() -> None:
+def test_inference_mode_changes_no_later_result() -> None:
     core, x = elman.LSTM(64, 64), torch.randn(100, 32, 64)
     with torch.inference_mode():
         expected = core(x)[0]
@@ -327,7 +327,7 @@ def test_child_process_computes_after_fork(threads: None) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_thousands_of_calls_leave_no_memory_behind() -> None:
+def test_memory_does_not_grow_over_thousands_of_calls() -> None:
     core, x = elman.GRU(8, 64), torch.randn(5, 4, 8)
 
     def call(times: int) -> int:

@@ -67,7 +67,7 @@ def test_it_is_its_equations(core: elman.GRUD) -> None:
 
 
 @pytest.mark.parametrize("cut", range(T + 1))
-def test_in_two_parts_it_is_the_same_as_whole(core: elman.GRUD, cut: int) -> None:
+def test_two_parts_equal_the_sequence(core: elman.GRUD, cut: int) -> None:
     x, lengths = inputs(), torch.tensor([T, 4, 0, 1])
     whole, end = core(x, None, lengths)
     first = lengths.clamp(max=cut)

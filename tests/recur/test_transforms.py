@@ -1,4 +1,4 @@
-"""What torch records, transforms or rewrites takes the plain way, or one line says why not."""
+"""Layers under torch.func, tracing, export and compilation: plain functions, or a clear error."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_push_returns_the_number_of_tokens_and_pieces_add_up(words: Vocabulary) 
 
 
 @pytest.mark.parametrize("core", CORES)
-def test_a_restored_stream_goes_on_exactly(words: Vocabulary, core: str) -> None:
+def test_a_restored_stream_continues_exactly(words: Vocabulary, core: str) -> None:
     model = build(words, core)
     live, other = LiveText(model, words), LiveText(model, words, seed=5)
     live.push("the cat sat")

@@ -1,4 +1,4 @@
-"""Places in the plane: velocities, neighbours, whole futures, and series that are held out."""
+"""Places in the plane: velocities, neighbours, futures, and series that are held out."""
 
 from __future__ import annotations
 
@@ -119,8 +119,7 @@ def test_futures_are_spread_as_the_quantiles_say(trained: elman.Forecaster) -> N
     assert "y-future-3" in table
 
 
-def test_a_whole_future_stays_on_its_way(trained: elman.Forecaster) -> None:
-    """Who is left of the median at one step is so at the next."""
+def test_errors_of_one_future_at_different_steps_are_correlated(trained: elman.Forecaster) -> None:
     found = trained.predict(circles(20, 8, seed=4), futures=200)
     assert found.futures is not None
     error = found.futures - found.median[:, None]
@@ -145,7 +144,7 @@ def among() -> elman.Forecaster:
 
 
 @pytest.mark.learns
-def test_neighbours_tell_where_one_goes(among: elman.Forecaster) -> None:
+def test_neighbours_improve_the_forecast(among: elman.Forecaster) -> None:
     errors = []
     for model in (elman.Forecaster(**{**SETTINGS, "epochs": 20}).fit(meetings(200, seed=1)), among):
         found = model.backtest(meetings(30, seed=2), cuts=1).forecasts
@@ -252,7 +251,7 @@ def test_others_are_seen_in_a_test_that_does_not_name_them(among: elman.Forecast
     assert model.evaluate(only)["ADE"] < 0.5  # who does not see where others stand is 2 off
 
 
-def test_neighbours_are_of_the_same_scene_and_time_and_were_there_before() -> None:
+def test_neighbours_are_of_one_scene_and_were_present_before() -> None:
     nan = math.nan
     y = np.array(
         [[0.0, 0], [0, 0], [0, 0], [3, 0], [3, 0], [2, 0], [2, nan], [2, 0], [1, 0], [1, 0]]
