@@ -1,4 +1,4 @@
-"""The command line, in process: what it accepts, what it refuses, and what it says then."""
+"""The command line, in process: what it accepts, what it refuses, and which messages it shows."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FILES = (
 
 @dataclass(frozen=True)
 class Run:
-    """What a command did."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -214,7 +214,7 @@ def test_debug_shows_the_traceback_of_a_bad_flag(book: Path, tmp_path: Path) -> 
         ("info --json", "--json"),
     ],
 )
-def test_what_is_missing_or_unknown_in_a_command_is_named(
+def test_missing_and_unknown_parts_of_a_command_are_named(
     refused: Callable[..., str], arguments: str, says: str
 ) -> None:
     refused(*arguments.split(), says=says)
@@ -501,7 +501,7 @@ def test_predict_shows_the_likeliest_words(elman: Callable[..., Run], trained: P
 
 
 @pytest.mark.parametrize("command", ["predict", "generate"])
-def test_unknown_words_are_told_and_an_empty_text_is_fine(
+def test_unknown_words_are_reported_and_an_empty_text_is_accepted(
     elman: Callable[..., Run], trained: Path, command: str
 ) -> None:
     done = elman(command, trained, "the zebra sees a quagga . the zebra")
@@ -673,7 +673,7 @@ def test_a_saved_model_that_is_no_run_cannot_be_resumed(
     assert contents(model) == before
 
 
-def test_on_a_full_disk_the_old_checkpoint_stands_and_the_run_goes_on_later(
+def test_on_a_full_disk_the_old_checkpoint_is_kept_and_the_run_resumes_later(
     elman: Callable[..., Run], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     untouched = Path(shutil.copytree(model, tmp_path / "untouched"))
@@ -812,7 +812,7 @@ def test_weights_in_place_of_a_checkpoint_are_refused(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_is_no_model_folder_is_refused(
+def test_a_folder_without_a_model_is_refused(
     refused: Callable[..., str], book: Path, tmp_path: Path, command: str
 ) -> None:
     rest = [book] if command == "evaluate" else COMMANDS[command]
@@ -849,18 +849,17 @@ def test_help_is_quick_because_it_imports_nothing_heavy(
     elman: Callable[..., Run], command: str
 ) -> None:
     code = (
-        "import resource, sys, elman.cli as c\n"
+        "import sys, elman.cli as c\n"
         f"code = c.main({command.split()})\n"
-        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
         "heavy = {'torch', 'numpy', 'polars', 'matplotlib', 'lightning_fabric', 'tokenizers'}\n"
-        "print(code, heavy & set(sys.modules), used.ru_utime + used.ru_stime, file=sys.stderr)\n"
+        "print(code, heavy & set(sys.modules), len(sys.modules), file=sys.stderr)\n"
     )
     done = python("-c", code)
-    result, modules, seconds = done.stderr.rsplit(maxsplit=2)
+    result, modules, count = done.stderr.rsplit(maxsplit=2)
     assert (result, modules) == ("0", "set()")
     assert done.stdout
-    # Seconds of the processor: those of the clock depend on what else the machine does.
-    assert float(seconds) < 0.5
+    # 300 modules take some 0.2 s; what an analysis of data imports has a thousand and more.
+    assert int(count) < 500
 
 
 def test_the_program_ends_with_the_code_of_its_command(tmp_path: Path) -> None:
@@ -895,7 +894,7 @@ def test_the_end_of_a_pipe_is_no_error(trained: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_full_disk_behind_the_output_is_told(trained: Path) -> None:
+def test_a_full_disk_that_takes_no_output_is_reported(trained: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("there is no /dev/full")

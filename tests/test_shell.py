@@ -137,8 +137,12 @@ def test_a_name_that_fonts_lack_is_drawn_without_a_warning() -> None:
 def test_an_error_stream_without_a_reader_does_not_end_a_training() -> None:
     from elman.report.progress import Progress
 
+    written = []
+
     class Gone(io.StringIO):
-        def write(self, _text: str) -> int:
+        def write(self, text: str) -> int:
+            written.append(text)
             raise BrokenPipeError
 
     Progress(Gone()).show({"event": "note", "text": "nobody hears"})
+    assert written

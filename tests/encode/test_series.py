@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -31,6 +31,7 @@ finite = st.floats(-1e6, 1e6, allow_subnormal=False)
 
 
 @pytest.mark.parametrize("how", [None, *SCALINGS])
+@settings(max_examples=30)
 @given(y=hnp.arrays(np.float64, (3, 7, 2), elements=finite | st.just(np.nan)))
 def test_any_window_has_a_scale_that_can_be_undone(how: str, y: np.ndarray) -> None:
     shift, scale = find_scale(y, how)  # type: ignore[arg-type]
@@ -110,6 +111,7 @@ def test_a_scale_is_at_least_a_share_of_the_usual_one(how: str) -> None:
 
 
 @pytest.mark.parametrize("how", SCALINGS)
+@settings(max_examples=30)
 @given(
     y=hnp.arrays(np.float64, (2, 9, 1), elements=st.integers(-(2**20), 2**20).map(float)),
     factor=st.integers(-40, 40),

@@ -22,7 +22,19 @@ def fresh_compiler() -> Iterator[None]:
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize("name", NATIVE)
+# Every kind of layer and every option that is at work outside of training; a graph takes seconds.
+GRAPHS = [
+    "rnn relu, 2 layers", "lstm everything", "lstm hidden size per layer",
+    "lstm bidirectional peephole", "gru 3 layers", "gru layer norm",
+    "gru reset before, bidirectional",
+]  # fmt: skip
+
+
+def test_the_layers_of_the_graphs_have_kernels() -> None:
+    assert set(GRAPHS) <= set(NATIVE)
+
+
+@pytest.mark.parametrize("name", GRAPHS)
 def test_one_graph_computes_the_same(name: str) -> None:
     core = sized(name, 6, torch.float32)
     x, start = torch.randn(2, 5, INPUT), random_state(core, 2)

