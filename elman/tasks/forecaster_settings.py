@@ -19,13 +19,8 @@ class ForecasterSettings(TableSettings, NetworkSettings):
     horizon: int | None = None
     """Number of steps to forecast; None for one season, or 12 if there is no season."""
     context: int | None = None
-<<<<<<< HEAD
-    """Steps that are read before a forecast; None for 7 seasons, at least twice the horizon;
-    without a season for 64, or a quarter of the usual series."""
-=======
-    """Number of steps read before a forecast; None for 7 seasons, but at least twice the
-    horizon."""
->>>>>>> fc
+    """Number of steps read before a forecast; None for 7 seasons, but at least twice the horizon;
+    without a season 64, or a quarter of the median length of the series."""
     season: int | None = None
     """Number of steps in a season; None to derive it from the frequency, such as 24 for hourly or 7
     for daily data."""
@@ -120,16 +115,10 @@ class ForecasterSettings(TableSettings, NetworkSettings):
     bptt: int | None = None
     """Not used by forecasters, must be None: the gradient goes through whole windows."""
     validation_fraction: float = 0.1
-<<<<<<< HEAD
-    """Share of each series, or of all series, that is held out, a horizon at least; 0 for none."""
-    refit_epochs: int = 1
-    """Epochs that follow the validation and train on the held-out steps as well; 0 for none."""
-=======
     """Share that is held out for validation: of each series, and at least one horizon, or of all
     series (see hold_out); 0 for none."""
-    refit_epochs: int = 3
+    refit_epochs: int = 1
     """Number of epochs after the validation that train on the held-out data as well; 0 for none."""
->>>>>>> fc
     hold_out: Literal["end", "series"] = "end"
     """Data held out for validation: the end of each series, or some complete series."""
     statistics: bool = False
