@@ -1,11 +1,11 @@
-"""The baselines of a classifier of texts: the most frequent label, and a bag of words.
+"""Baselines of a classifier of texts: the most frequent label, and a bag of words.
 
-Words and pairs of neighbours, or n-grams of 1 to 5 characters if the model reads characters or
-bytes (1 to 3 of more than MANY characters), weighted by tf-idf (scikit-learn, an extra), what a
-careful user has in ten lines:
+The bag of words has words and pairs of adjacent words, or n-grams of 1 to 5 characters if the model
+reads characters or bytes (1 to 3 if the texts have more than MANY characters), weighted by tf-idf.
+It needs scikit-learn, an optional library.
 
     logistic regression   with C = 10
-    class centroids       cosine of a row and the mean of the rows of a class, if the regression
+    class centroids       the cosine of a row and the mean of the rows of a class, if the regression
                           would have more than MOST coefficients
 """
 
@@ -24,15 +24,15 @@ from elman.optional import find
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-MOST = 20_000_000  # coefficients of a logistic regression
-MANY = 5_000_000  # characters of the training texts
-SHARPNESS = 20.0  # of the probabilities of centroids
+MOST = 20_000_000  # most coefficients of a logistic regression
+MANY = 5_000_000  # characters of the training texts; with more, n-grams are shorter
+SHARPNESS = 20.0  # factor of the cosines in the probabilities of centroids
 
 Found = tuple[str, dict[str, Tensor]]
 
 
 def majority(targets: Tensor, rows: int, classes: int) -> Tensor:
-    """Probabilities (rows, K) that know only how frequent each label is: of (N) or (N, K)."""
+    """Return the frequencies of the labels in targets (N) or (N, K) as probabilities (rows, K)."""
     if targets.dim() == 2:
         return targets.float().mean(0).expand(rows, -1)
     counts = Counter(targets.tolist())
@@ -44,15 +44,18 @@ def bag_of_words(
     texts: Sequence[str], targets: Tensor, others: Mapping[str, Sequence[str]], classes: int,
     *, tokens: str, lowercase: bool,
 ) -> Found | None:  # fmt: skip
-    """Name, and probabilities (N, K) for other texts by name; None without scikit-learn.
+    """Return the name of the baseline and its probabilities (N, K) for other texts, by name.
 
     Args:
-        texts: of the training.
-        targets: (N) classes, or (N, K) of zeros and ones.
-        others: texts by name.
-        classes: K.
-        tokens: what the model reads: word, character, byte or bpe.
-        lowercase: whether the model reads lower case.
+        texts: training texts.
+        targets: classes (N), or zeros and ones (N, K).
+        others: other texts by name.
+        classes: number of classes K.
+        tokens: kind of tokens that the model reads: word, character, byte or bpe.
+        lowercase: whether to convert texts to lower case.
+
+    Returns:
+        None if scikit-learn is not installed, or no text has a word.
     """
     if find("sklearn") is None:
         return None
@@ -70,7 +73,7 @@ def bag_of_words(
 
 
 def _features(tokens: str, texts: Sequence[str], *, lowercase: bool) -> tuple[TfidfVectorizer, str]:
-    """How texts become numbers, and its name."""
+    """Return the vectoriser of texts, and the name of its features."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     kind: dict[str, Any] = {"token_pattern": r"\w+|[^\w\s]", "ngram_range": (1, 2)}
@@ -99,7 +102,7 @@ def _by_regression(
 
 
 def _each_label(x: Any, targets: Tensor, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
-    """One regression for each label."""
+    """Return probabilities of one regression per label."""
     found = {
         part: torch.zeros(some.shape[0], targets.shape[1], dtype=torch.float32)
         for part, some in inputs.items()

@@ -1,16 +1,17 @@
-"""The baselines of recordings: a forest, and logistic regression, on statistics of windows.
+"""Baselines for recordings: a random forest and a logistic regression on statistics of windows.
 
-    forest        mean, deviation, least, greatest, quartiles, first, last, mean change and share
-                  of what is there, of each channel; static columns; the number of steps: 300
-                  trees, fewer if NODES rows times classes do not suffice
-    regression    the last value and the mean of each channel and whether there is one, and static
-                  columns, in units of the training data: C = 0.1
+    forest        mean, standard deviation, minimum, maximum, quartiles, first and last value, mean
+                  absolute change and share of numbers that are not missing, of each channel; static
+                  columns; the number of steps.  It has TREES trees, or fewer so that rows times
+                  classes times trees are at most NODES.
+    regression    last value and mean of each channel, whether they are missing, and static columns,
+                  all standardised, with C = 0.1
 
-of scikit-learn, an extra.  A recording has the mean of the probabilities of its windows.  All
-numbers are in units of the training data, as a forest reads them as float32.
+Both need scikit-learn, an optional library.  A recording has the mean of the probabilities of its
+windows.  Statistics are standardised because a forest reads them as float32.
 
-For tags of steps the forest sees mean, deviation, least, greatest and what is there of the WIDTH
-steps around each, and learns from MOST steps, drawn at random.
+For tags of steps, the forest reads each step and mean, standard deviation, minimum, maximum and
+share of numbers of the WIDTH steps around it; it is trained on MOST random steps.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ STEPS = "random forest on statistics around each step"
 FREQUENT = "most frequent tag"
 WIDTH, MOST, BLOCK = 33, 20_000, 4096
 TREES, FEWEST = 300, 10
-NODES = 300_000_000  # rows times classes times trees: what a forest keeps in memory
+NODES = 300_000_000  # rows times classes times trees, which bounds the memory of a forest
 REGRESSION = "logistic regression on last values and means"
 
 Numbers = NDArray[np.float64]
@@ -40,7 +41,7 @@ Found = tuple[str, dict[str, Tensor]]
 
 
 def statistics(values: Numbers) -> Numbers:
-    """Those of a window (T, C), one after the other; NaN of a channel without a number.
+    """Return the statistics of a window (T, C) as one array; NaN for a channel without a number.
 
     Example:
         >>> import numpy as np
@@ -53,7 +54,7 @@ def statistics(values: Numbers) -> Numbers:
     first = np.take_along_axis(values, there.argmax(0)[None], 0)[0]
     last = np.take_along_axis(values, len(values) - 1 - there[::-1].argmax(0)[None], 0)[0]
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # of nothing: NaN, which is meant
+        warnings.simplefilter("ignore", RuntimeWarning)  # an empty channel has NaN
         parts = [
             np.nanmean(values, 0), np.nanstd(values, 0), np.nanmin(values, 0),
             np.nanmax(values, 0), *np.nanquantile(values, (0.25, 0.5, 0.75), axis=0), first, last,
@@ -65,7 +66,7 @@ def statistics(values: Numbers) -> Numbers:
 
 
 def last_and_mean(values: Numbers) -> Numbers:
-    """Last value and mean of each channel (T, C), NaN of one without a number."""
+    """Return the last value and the mean of each channel (T, C); NaN without a number."""
     there = ~np.isnan(values)
     last = np.take_along_axis(values, len(values) - 1 - there[::-1].argmax(0)[None], 0)[0]
     sums = np.where(there, values, 0).sum(0)
@@ -76,9 +77,9 @@ def last_and_mean(values: Numbers) -> Numbers:
 def by_forest(
     train: Windows, targets: Tensor, others: dict[str, Windows], classes: int
 ) -> Found | None:
-    """Name, and probabilities (N, K) of other recordings.
+    """Return the name of the forest and its probabilities (N, K) for other recordings, by name.
 
-    None without scikit-learn, and if there are too many rows and classes for FEWEST trees.
+    It is None without scikit-learn, or if rows and classes are too many for FEWEST trees.
     """
     if find("sklearn") is None:
         return None
@@ -108,7 +109,10 @@ def by_forest(
 def by_regression(
     train: Windows, targets: Tensor, others: dict[str, Windows], classes: int
 ) -> Found | None:
-    """The same of a logistic regression."""
+    """Return the name of the logistic regression and its probabilities (N, K) for other recordings.
+
+    It is None without scikit-learn.
+    """
     if find("sklearn") is None:
         return None
     from sklearn.linear_model import LogisticRegression
@@ -135,7 +139,7 @@ def by_regression(
 
 
 def _each(windows: Windows, of: Callable[[Numbers], Numbers]) -> Numbers:
-    """A row for each window, with its static columns; one without steps has nothing."""
+    """Return a row of statistics and static columns for each window; empty windows have NaN."""
     arrays, fixed, _ = windows
     nothing = np.full((1, arrays[0].shape[1]), np.nan)
     rows = np.array([of(one if len(one) else nothing) for one in arrays])
@@ -143,7 +147,7 @@ def _each(windows: Windows, of: Callable[[Numbers], Numbers]) -> Numbers:
 
 
 def _in_units(rows: Numbers, train: Numbers) -> Numbers:
-    """Columns in units of the training data, NaN of what is missing."""
+    """Return columns standardised by the training data; missing values stay NaN."""
     units = [find_unit(column[~np.isnan(column)]) for column in train.T]
     mean, deviation = np.array(units).T
     return np.asarray((rows - mean) / deviation)
@@ -154,7 +158,7 @@ def _run(
     fit: Callable[[Numbers, NDArray[np.int64]], Callable[[Numbers], tuple[Numbers, Numbers]]],
     train: Windows, targets: Tensor, others: dict[str, Windows], classes: int,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """Fit on windows with the label of their recording; of several labels, each by itself."""
+    """Fit to windows, which have the labels of their recording, one label at a time."""
     rows, owners = features(train), train[2]
     several = targets.dim() == 2
     columns = targets.long().T if several else targets[None]
@@ -186,7 +190,7 @@ def most_frequent(
     _train: Sequence[Numbers], tags: Sequence[NDArray[np.int64]],
     others: dict[str, list[Numbers]],
 ) -> tuple[str, dict[str, list[NDArray[np.int64]]]]:  # fmt: skip
-    """Name, and the same number for every step of other recordings."""
+    """Return the name of the baseline, and its tag for every step of other recordings."""
     top = int(np.bincount(np.concatenate(tags)).argmax())
     return FREQUENT, {
         name: [np.full(len(one), top) for one in some] for name, some in others.items()
@@ -196,7 +200,10 @@ def most_frequent(
 def steps_by_forest(
     train: Sequence[Numbers], tags: Sequence[NDArray[np.int64]], others: dict[str, list[Numbers]]
 ) -> tuple[str, dict[str, list[NDArray[np.int64]]]] | None:
-    """Name, and a number for every step of other recordings (T, C); None without scikit-learn."""
+    """Return the name of the forest, and its tag for every step of other recordings (T, C).
+
+    It is None without scikit-learn.
+    """
     if find("sklearn") is None:
         return None
     from sklearn.ensemble import RandomForestClassifier
@@ -213,7 +220,7 @@ def steps_by_forest(
     ])  # fmt: skip
     forest = RandomForestClassifier(100, min_samples_leaf=2, random_state=0).fit(x, wanted[kept])
     limited = len(kept) < len(wanted)
-    title = f"{STEPS}, {MOST:,} of {len(wanted):,} drawn" if limited else STEPS
+    title = f"{STEPS}, {MOST:,} of {len(wanted):,} steps" if limited else STEPS
     return title, {
         name: [
             np.concatenate(
@@ -232,12 +239,12 @@ def steps_by_forest(
 
 
 def _around(values: Numbers, steps: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Statistics (N, 6 C) of the steps around each of N."""
+    """Return statistics (N, 6 C) of the steps around each of N steps."""
     half = WIDTH // 2
     whole = np.pad(values, ((half, half), (0, 0)), constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(whole, WIDTH, axis=0)[steps]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of nothing: NaN, which is meant
+        warnings.simplefilter("ignore", RuntimeWarning)  # an empty channel has NaN
         parts = [
             values[steps], np.nanmean(windows, 2), np.nanstd(windows, 2), np.nanmin(windows, 2),
             np.nanmax(windows, 2), (~np.isnan(windows)).mean(2),

@@ -33,7 +33,7 @@ from elman.tasks.folder import FEATURES
 from elman.tasks.labelled_data import Examples, labels_of
 from elman.train.checkpoint import load_tensors, save_tensors
 
-MANY = 100  # classes; with more a linear model takes more time than the recurrence
+MANY = 100  # classes; with more, a linear model takes more time than the recurrence
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class RecordingInputs(ChannelInputs):
-    """Recordings with a label each."""
+    """Recordings with one label each, or several."""
 
     title = "a classifier of recordings"
     levels: Levels | None = None  # of the statistics that the wide part reads; None without one
@@ -51,7 +51,7 @@ class RecordingInputs(ChannelInputs):
         model: Classifier, source: RecordingSource, rejects: Rejects,
         like: Recordings | RecordingIndex | None = None,
     ) -> Examples:  # fmt: skip
-        """All recordings that have a label; the others go to `rejects`."""
+        """Return all recordings that have a label; the others go to `rejects`."""
         found = read_like(source, rejects, like)
         examples = Examples(whole=found)
         for one, label, place in zip(found.items, found.labels, found.places, strict=True):
@@ -62,12 +62,12 @@ class RecordingInputs(ChannelInputs):
             else:
                 examples.add(one, labels, place)
         if not examples.items:
-            raise DataError(f"{source.name}: no recording has a label; expected many")
+            raise DataError(f"{source.name}: no recording has a label; at least two are needed")
         return examples
 
     @classmethod
     def learn(cls, model: Classifier, train: Examples, notes: list[str]) -> RecordingInputs:
-        """Channels and units of the training data."""
+        """Return inputs with the channels and units of the training data."""
         inputs = cls(learn_index(model, replace(train.whole, items=train.items), notes))
         # Live, statistics such as quartiles would need all steps so far.
         few = len(model.classes) <= MANY
@@ -77,29 +77,32 @@ class RecordingInputs(ChannelInputs):
 
     @classmethod
     def load(cls, model: Classifier | Tagger, folder: Path, *, fresh: bool = False) -> Any:
-        """From a folder."""
+        """Load the inputs from a folder."""
         inputs: RecordingInputs = super().load(model, folder, fresh=fresh)
         if (folder / FEATURES).exists():
             tensors, _ = load_tensors(folder / FEATURES)
             if "edges" not in tensors:
-                raise FolderError(f"{folder / FEATURES}: is damaged, it has no 'edges'")
+                raise FolderError(f"{folder / FEATURES}: is damaged, 'edges' is missing")
             inputs.levels = Levels(tensors["edges"].numpy())
         return inputs
 
     def save(self, folder: Path) -> None:
-        """Write them to a folder."""
+        """Write the inputs to a folder."""
         super().save(folder)
         if self.levels is not None:
             save_tensors(folder / FEATURES, {"edges": torch.from_numpy(self.levels.edges)})
 
     @property
     def features(self) -> int:
-        """Of the wide part; 0 without one."""
+        """The number of features of the wide part; 0 without one."""
         return 0 if self.levels is None else self.levels.edges.size
 
     @staticmethod
     def groups(items: Sequence[Recording]) -> list[str] | None:
-        """Of spans that overlap the names of their recordings, which are held out as a whole."""
+        """Return the name of the recording of each span if spans overlap; otherwise None.
+
+        Spans of a recording that overlap must be held out together.
+        """
         last: dict[str, Any] = {}
         for one in sorted(items, key=lambda one: (one.unique_id, one.begin)):
             if one.unique_id in last and one.begin <= last[one.unique_id]:
@@ -110,18 +113,18 @@ class RecordingInputs(ChannelInputs):
     # To numbers.
 
     def prepare(self, model: Classifier | Tagger, notes: list[str]) -> None:
-        """Refuse what only texts have."""
+        """Raise an ArgumentError for settings that only texts have."""
         for name in ("vectors", "start_from"):
             if getattr(model, name, None) is not None:
-                raise ArgumentError(f"{name} is for texts, not for recordings")
+                raise ArgumentError(f"{name} needs texts, the data are recordings")
 
     def begin(self, network: SequenceModel) -> None:
-        """There is nothing to start from."""
+        """Do nothing: recordings have no earlier model to start from."""
 
     def encode(
         self, model: Classifier | Tagger, items: Sequence[Recording]
     ) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
-        """Arrays (T, F) of recordings or of their windows, and of which each is."""
+        """Return arrays (T, F) of recordings or their windows, and the recording of each array."""
         arrays, owners = [], []
         for n, one in enumerate(items):
             whole = self.index.encode(one)
@@ -148,7 +151,7 @@ class RecordingInputs(ChannelInputs):
 
     @staticmethod
     def epochs(_recordings: int) -> int:
-        """How often training goes through them, if nothing is set."""
+        """Return the number of epochs if it is not set."""
         return 10
 
     # To people.
@@ -157,7 +160,7 @@ class RecordingInputs(ChannelInputs):
         self, model: Classifier | Tagger, train: Examples, others: dict[str, Examples],
         encoded: Iterable[NDArray[Any]],
     ) -> list[str]:  # fmt: skip
-        """What a user should know of the recordings."""
+        """Return notes about the recordings for the user."""
         lengths = sorted(map(len, encoded))
         what = "windows" if model.window else "recordings"
         wide = f"training starts from a linear model of {self.features:,} levels of statistics"
@@ -173,7 +176,7 @@ class RecordingInputs(ChannelInputs):
     def baselines(
         self, model: Classifier, parts: dict[str, Examples], targets: Tensor, names: Sequence[str]
     ) -> list[tuple[str, dict[str, Tensor]]]:
-        """Probabilities of other models, by name and part of the data."""
+        """Return the probabilities that baselines predict, by name and part of the data."""
         train = self.windows(model, parts["train"].items)
         others = {name: self.windows(model, parts[name].items) for name in names}
         found = []
@@ -184,7 +187,7 @@ class RecordingInputs(ChannelInputs):
         return found
 
     def windows(self, model: Classifier, items: Sequence[Recording]) -> Windows:
-        """Channels of windows, their static columns, and of which recording each is."""
+        """Return channels of windows, their static columns, and the recording of each window."""
         arrays, fixed, owners = [], [], []
         for n, one in enumerate(items):
             whole = self.index.resampled(one)
@@ -195,7 +198,7 @@ class RecordingInputs(ChannelInputs):
         return arrays, np.array(fixed), np.array(owners)
 
     def sample(self, one: Recording) -> str:
-        """For the report."""
+        """Return a line about a recording for the report."""
         means = np.nanmean(np.where(np.isnan(one.values).all(0), 0, one.values), axis=0)
         shown = ", ".join(
             f"{name} {mean:.4g}" for name, mean in zip(self.index.channels, means, strict=True)

@@ -296,17 +296,17 @@ def test_a_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"cell": "grud"}, "cell=grud reads forward only: set bidirectional=False"),
+        ({"cell": "grud"}, "cell=grud reads forward only; set bidirectional=False"),
         ({"cell": "grud", "bidirectional": False, "num_layers": 2}, "needs num_layers=1, got 2"),
-        ({"cell": "grud", "bidirectional": False, "elapsed": False}, "leave elapsed out"),
+        ({"cell": "grud", "bidirectional": False, "elapsed": False}, "leave elapsed unset"),
         ({"cell": "grud", "bidirectional": False, "warp": 0.1}, "warp changes the time"),
         ({"skip": True, "pooling": "last"}, "skip needs bidirectional=False with pooling=last"),
         ({"overlap": 1.0}, r"overlap must be in \[0, 1\), got 1.0"),
-        ({"rate": -1.0}, "rate must be a positive number of steps a second, got -1.0"),
+        ({"rate": -1.0}, "rate must be a positive number of steps per second, got -1.0"),
         ({"jitter": -0.1}, "jitter must be at least 0, got -0.1"),
         ({"window": 0}, "window must be at least 1, got 0"),
         ({"rate": 1.0}, "rate needs stamps"),
-        ({"vectors": "words.txt"}, "vectors is for texts, not for recordings"),
+        ({"vectors": "words.txt"}, "vectors needs texts, the data are recordings"),
         ({"channels": ("a",)}, r"there are 1 channels \(a\), but the arrays have 2"),
     ],
 )
@@ -323,7 +323,7 @@ def test_what_is_not_of_the_training_is_refused() -> None:
         model.predict([np.zeros((3, 4))])
     with pytest.raises(ArgumentError, match="arrays need their labels"):
         model.evaluate(arrays)
-    with pytest.raises(ArgumentError, match="this classifier reads recordings: it has no voc"):
+    with pytest.raises(ArgumentError, match="vocabulary needs a classifier of texts"):
         _ = model.vocabulary
     with pytest.raises(ArgumentError, match="static columns are none, got age"):
         model.stream(age=3)
@@ -334,7 +334,7 @@ def test_what_is_not_of_the_training_is_refused() -> None:
     with pytest.raises(ArgumentError, match="at must be None: training had no stamps"):
         live.push([1, 2], at=3.0)
     words = elman.Classifier(**{**SETTINGS, "epochs": 1}).fit(["a b", "c d"] * 20, [0, 1] * 20)
-    with pytest.raises(ArgumentError, match="stream takes steps of recordings"):
+    with pytest.raises(ArgumentError, match="stream needs a classifier of recordings"):
         words.stream()
 
 
@@ -468,7 +468,7 @@ def test_the_command_line_trains_scores_labels_and_finds_events(
     assert "12 rows more" in capsys.readouterr().out
     for wrong, message in (
         (["predict", run, "text"], "reads recordings; give a table"),
-        (["predict", run, "--file", data, "--events"], "events are what a tagger finds"),
+        (["predict", run, "--file", data, "--events"], "events need a tagger"),
         (["predict", run, "--file", data, "--on", "0.9"], "on, off and shortest are for --events"),
         (["predict", run, "--file", data, "--k", "3", "--out", f"{run}.csv"], "it takes --file"),
         (["predict", run, "--file", data, "--out", data, "--overwrite"], "would replace the data"),
