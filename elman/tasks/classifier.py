@@ -163,7 +163,7 @@ class Classifier(ClassifierSettings, Estimator):
             raise ArgumentError("stream needs a classifier of recordings, this one reads texts")
         return LiveLabels(
             self.model, self.inputs.index, self.classes, self.temperature, static,
-            window=self.window,
+            window=self.window, levels=self.inputs.levels,
         )  # fmt: skip
 
     def explain(self, text: str) -> list[tuple[str, float]]:
@@ -218,8 +218,8 @@ class Classifier(ClassifierSettings, Estimator):
             raise ArgumentError(f"temperature must be a positive number, got {temperature!r}")
 
     def _beside(self, items: Any) -> torch.Tensor | None:
-        """Return the scores of the wide part (N, K); None without one."""
-        bag = self.inputs.bag(items)
+        """Return the scores of the wide part, a row for each encoded item; None without one."""
+        bag = self.inputs.bag(self, items)
         return None if bag is None else self.head.wide(bag)
 
     @property

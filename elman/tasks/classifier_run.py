@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from elman.encode.bags import Bag
+from elman.encode.bags import LEVELS, Bag
 from elman.errors import DataError
 from elman.heads.wide import Wide
 from elman.manifest import CHECKPOINT
@@ -130,11 +130,14 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
     inputs = model.inputs
     _choose(model, parts, given.notes)
     encoded, owners = inputs.encode(model, parts["train"].items)
-    bag = inputs.bag(parts["train"].items)
+    bag = inputs.bag(model, parts["train"].items)
     beside = None
+    wanted, of = targets["train"][torch.from_numpy(owners)], owners
     if bag is not None:
         groups = inputs.groups(parts["train"].items)
-        beside = _fit_wide(model, bag, targets["train"], groups)
+        if groups is not None:
+            of = np.unique(groups, return_inverse=True)[1][owners]
+        beside = _fit_wide(model, bag, wanted, torch.from_numpy(of))
     share = (fabric.global_rank, fabric.world_size)
     more: dict[str, Any] = {}
     if isinstance(inputs, RecordingInputs):
@@ -142,8 +145,7 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
         if more["times"] > 1:
             given.notes.append(f"each epoch reads the recordings {more['times']} times")
     train = ExampleBatches(
-        encoded, targets["train"][torch.from_numpy(owners)], model.batch_size, seed=model.seed,
-        share=share, beside=beside, **more,
+        encoded, wanted, model.batch_size, seed=model.seed, share=share, beside=beside, **more,
     )  # fmt: skip
     others = {name: examples for name, examples in parts.items() if name != "train"}
     given.notes.extend(inputs.notes_on(model, parts["train"], others, encoded))
@@ -187,16 +189,14 @@ def _choose(model: Classifier, parts: dict[str, Examples], notes: list[str]) -> 
             )
 
 
-def _fit_wide(model: Classifier, bag: Bag, targets: Tensor, groups: list[str] | None) -> Tensor:
+def _fit_wide(model: Classifier, bag: Bag, targets: Tensor, groups: Tensor) -> Tensor:
     """Fit the wide part; return the scores (N, K) of training rows from which the rest starts."""
     weights = torch.ones(len(targets), len(model.classes), dtype=torch.float32)
     if model.head.class_weights is not None:
         weights = weights * model.head.class_weights
     wide: Wide = model.head.wide
-    numbers = (
-        None if groups is None else torch.from_numpy(np.unique(groups, return_inverse=True)[1])
-    )
-    return wide.fit(bag, targets, weights, numbers)
+    levels = 1 if isinstance(model.inputs, TextInputs) else LEVELS
+    return wide.fit(bag, targets, weights, groups, levels=levels)
 
 
 def _calibration(model: Classifier, tested: bool) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from elman.encode.bags import Bag, Levels
 from elman.encode.recordings import RecordingIndex, windows_of
+from elman.encode.statistics import Running, whole_statistics
 from elman.errors import ArgumentError, DataError, FolderError
 from elman.model import SequenceModel
 from elman.optional import absent
@@ -26,7 +27,6 @@ from elman.report.window_statistics import (
     Windows,
     by_forest,
     by_regression,
-    statistics,
 )
 from elman.tasks.channel_inputs import ChannelInputs, learn_index, read_like
 from elman.tasks.folder import FEATURES
@@ -38,6 +38,11 @@ MANY = 100  # classes; with more, a linear model takes more time than the recurr
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
     from elman.tasks.tagger import Tagger
+
+
+def is_followed(model: Classifier) -> bool:
+    """Return whether a model reads whole recordings forward, so that it can follow them live."""
+    return model.window is None and not model.bidirectional
 
 
 class RecordingInputs(ChannelInputs):
@@ -69,10 +74,8 @@ class RecordingInputs(ChannelInputs):
     def learn(cls, model: Classifier, train: Examples, notes: list[str]) -> RecordingInputs:
         """Return inputs with the channels and units of the training data."""
         inputs = cls(learn_index(model, replace(train.whole, items=train.items), notes))
-        # Live, statistics such as quartiles would need all steps so far.
-        few = len(model.classes) <= MANY
-        if model.wide and few and model.bidirectional and model.window is None:
-            inputs.levels = Levels.build(inputs.statistics(train.items))
+        if model.wide and len(model.classes) <= MANY:
+            inputs.levels = Levels.build(inputs.statistics(model, train.items))
         return inputs
 
     @classmethod
@@ -95,7 +98,7 @@ class RecordingInputs(ChannelInputs):
     @property
     def features(self) -> int:
         """The number of features of the wide part; 0 without one."""
-        return 0 if self.levels is None else self.levels.edges.size
+        return 0 if self.levels is None else self.levels.features
 
     @staticmethod
     def groups(items: Sequence[Recording]) -> list[str] | None:
@@ -133,21 +136,27 @@ class RecordingInputs(ChannelInputs):
                 owners.append(n)
         return arrays, np.array(owners, dtype=np.int64)
 
-    def bag(self, items: Sequence[Recording]) -> Bag | None:
-        """What the wide part reads; None without one."""
-        return None if self.levels is None else self.levels.encode(self.statistics(items))
+    def bag(self, model: Classifier, items: Sequence[Recording]) -> Bag | None:
+        """Return the input of the wide part, a row for each array of `encode`; None without one."""
+        return None if self.levels is None else self.levels.encode(self.statistics(model, items))
 
-    def statistics(self, items: Sequence[Recording]) -> NDArray[np.float64]:
-        """Those of each recording, and how many steps it has."""
-        wholes = [self.index.resampled(one).values for one in items]
-        nothing = np.full((1, len(self.index.channels)), np.nan)
-        return np.array(
-            [
-                [*statistics(whole if len(whole) else nothing), *self.index.fixed(one.static),
-                 len(whole)]
-                for whole, one in zip(wholes, items, strict=True)
+    def statistics(self, model: Classifier, items: Sequence[Recording]) -> NDArray[np.float64]:
+        """Return the statistics (N, S) of recordings or their windows.
+
+        Those of a recording that is read forward only are known after each step, and the number of
+        steps is not one of them, as it would tell how far a live recording has come.
+        """
+        arrays, fixed, _ = self.windows(model, items)
+        if is_followed(model):
+            start = Running.start(len(self.index.channels))
+            rows = [start.push(one).values for one in arrays]
+        else:
+            nothing = np.full((1, len(self.index.channels)), np.nan)
+            rows = [
+                np.append(whole_statistics(one if len(one) else nothing), len(one))
+                for one in arrays
             ]
-        )  # fmt: skip
+        return np.concatenate([np.stack(rows), fixed], 1)
 
     @staticmethod
     def epochs(_recordings: int) -> int:
@@ -163,7 +172,10 @@ class RecordingInputs(ChannelInputs):
         """Return notes about the recordings for the user."""
         lengths = sorted(map(len, encoded))
         what = "windows" if model.window else "recordings"
-        wide = f"training starts from a linear model of {self.features:,} levels of statistics"
+        wide = (
+            f"training starts from a linear model of {self.features:,} levels of statistics; "
+            "wide=False for the recurrence alone"
+        )
         span = f"{lengths[0]:,} steps"
         if lengths[0] < lengths[-1]:
             median = lengths[len(lengths) // 2]

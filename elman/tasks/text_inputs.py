@@ -188,7 +188,7 @@ class TextInputs:
         """Of the wide part; 0 without one."""
         return 0 if self.ngrams is None else len(self.ngrams.known)
 
-    def bag(self, texts: Sequence[Any]) -> Bag | None:
+    def bag(self, _model: Classifier, texts: Sequence[Any]) -> Bag | None:
         """What the wide part reads; None without one."""
         return None if self.ngrams is None else self.ngrams.encode(texts)
 

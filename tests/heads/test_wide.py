@@ -98,3 +98,19 @@ def test_rows_without_features_have_the_bias() -> None:
     wide.bias[1] = 2
     nothing = Bag(torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(2, dtype=int))
     assert wide(nothing).tolist() == [[0, 2], [0, 2]]
+
+
+def test_levels_are_sums_of_steps() -> None:
+    # Two statistics with three levels each; a row exceeds the steps up to its level.
+    draw = torch.Generator().manual_seed(2)
+    level = torch.randint(3, (50, 2), generator=draw)
+    bag = Bag((level + torch.tensor([0, 3])).flatten(), torch.ones(100), torch.arange(50) * 2)
+    steps = (level[:, :, None] >= torch.arange(3)).float().flatten(1)
+    row, number = steps.nonzero().T
+    starts = torch.cat([torch.zeros(1), steps.sum(1).cumsum(0)[:-1]]).long()
+    apart = Bag(number, torch.ones(len(row)), starts)
+    targets = F.one_hot((level[:, 0] > level[:, 1]).long(), 2).float()
+    weights = torch.ones(50, 2)
+    v, b = _fit(bag, _transposed(bag, 6), targets, weights, several=False, levels=3)
+    w, c = _fit(apart, _transposed(apart, 6), targets, weights, several=False)
+    torch.testing.assert_close(_times(bag, v) + b, _times(apart, w) + c, rtol=0, atol=1e-3)

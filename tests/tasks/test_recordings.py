@@ -130,9 +130,16 @@ def test_statistics_decide_where_training_has_no_time_to(tmp_path: Path) -> None
         small.predict_proba([one * 1e-6 for one in arrays[50:]]),
         model.predict_proba(arrays[50:]), atol=1e-5,
     )  # fmt: skip
-    # Read forward only it can be followed live, which quartiles cannot.
-    alone = elman.Classifier(**settings, bidirectional=False).fit(arrays[:50], labels[:50])
-    assert alone.inputs.features == 0
+    # Read forward only, or in windows, the statistics are those that a live session can have.
+    for more in ({"bidirectional": False}, {"window": 15}):
+        live = elman.Classifier(**settings, **more).fit(arrays[:50], labels[:50])
+        assert live.score(arrays[50:], labels[50:]) == 1
+        stream = live.stream()
+        for row in arrays[-1]:
+            found = stream.push(row)
+        last = arrays[-1][-15:] if "window" in more else arrays[-1]
+        np.testing.assert_allclose(list(found.values()), live.predict_proba([last])[0], atol=1e-6)
+    assert elman.Classifier(**settings, wide=False).fit(arrays, labels).inputs.features == 0
 
 
 @pytest.mark.parametrize("rate", [None, 0.5, 3.0])
