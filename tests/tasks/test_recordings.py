@@ -82,7 +82,7 @@ def bursts(count: int = 12) -> tuple[list[NDArray[np.float64]], list[list[str]]]
 @pytest.mark.learns
 def test_it_learns_how_channels_belong_together() -> None:
     arrays, labels = waves()
-    model = elman.Classifier(**SETTINGS).fit(arrays[:-10], labels[:-10])
+    model = elman.Classifier(**SETTINGS, wide=False).fit(arrays[:-10], labels[:-10])
     assert model.score(arrays[-10:], labels[-10:]) == 1
     ours, theirs = (model.metrics[who]["validation"] for who in ("model", "baseline"))
     assert ours["accuracy"] == 1
