@@ -6,7 +6,7 @@ z are the features of a row, f(x) the scores of the recurrence, which start at 0
 from the linear model and learns what it cannot express.  V is too confident on rows that it was
 fitted to, so in training the scores of a row come from a fit to the other folds (Wolpert 1992,
 "Stacked generalization").  These scores also determine the temperature tau, and for statistics of
-recordings C: it rises as long as their loss falls.
+recordings C, which rises as long as their loss falls.
 
 Source: Cheng et al. 2016, "Wide & Deep Learning" (arXiv:1606.07792), who train both together; here
 V is fitted first, by L-BFGS, and then stays.
@@ -77,15 +77,16 @@ class Wide(nn.Module):
         draw = torch.Generator().manual_seed(0)
         fold = (torch.randperm(int(groups.max()) + 1, generator=draw) % FOLDS)[groups]
         back = _transposed(bag, features)
-        least, scores, rate, chosen = math.inf, torch.empty_like(wanted), 1.0, C
+        least, scores, rate, chosen = math.inf, torch.zeros_like(wanted), 0.0, C
         starts: list[Tensor | None] = [None] * FOLDS
         for c in (C,) if levels == 1 else COSTS:
             found = torch.empty_like(wanted)
             for k in range(FOLDS):
                 part = weights * (fold != k)[:, None]
-                starts[k] = flat = _search(
+                flat = _search(
                     bag, back, wanted, part, several=several, levels=levels, c=c, start=starts[k]
                 )
+                starts[k] = None if levels == 1 else flat
                 v, b = _parted(flat, classes, levels)
                 found[fold == k] = (_times(bag, v) + b)[fold == k]
             scale = _best_scale(found, wanted, weights, several=several, careful=levels > 1)

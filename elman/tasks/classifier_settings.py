@@ -30,8 +30,7 @@ class ClassifierSettings(RecordingSettings, TextSettings):
     schedule: Literal["constant", "cosine", "halve", "plateau"] = "cosine"
     """Learning rate over time: constant, cosine to zero, halved every epoch, or at plateaus."""
     wide: bool = True
-    """Begin with a linear model beside the recurrence: of n-grams of a text, or of statistics of a
-    recording that is read whole and in both directions."""
+    """Start training from a linear model of n-grams of texts, or of statistics of recordings."""
     learning_rate: float = 0.001
     """Highest step size."""
     monitor: Literal["loss", "accuracy", "last"] | None = None  # type: ignore[assignment]

@@ -34,6 +34,7 @@ from elman.tasks.labelled_data import Examples, labels_of
 from elman.train.checkpoint import load_tensors, save_tensors
 
 MANY = 100  # classes; with more, a linear model takes more time than the recurrence
+LARGEST = 1 << 26  # statistics of all training recordings; with more they would need gigabytes
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
@@ -75,7 +76,8 @@ class RecordingInputs(ChannelInputs):
         """Return inputs with the channels and units of the training data."""
         inputs = cls(learn_index(model, replace(train.whole, items=train.items), notes))
         if model.wide and len(model.classes) <= MANY:
-            inputs.levels = Levels.build(inputs.statistics(model, train.items))
+            rows = inputs.statistics(model, train.items)
+            inputs.levels = Levels.build(rows) if rows.size <= LARGEST else None
         return inputs
 
     @classmethod

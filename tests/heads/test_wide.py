@@ -93,6 +93,23 @@ def test_scores_that_are_too_sure_are_scaled_down() -> None:
     assert rate == 0.25  # the least that it tries; the best, log(3) / 8, is less
 
 
+def test_a_few_rows_do_not_make_scores_sure() -> None:
+    draw = torch.Generator().manual_seed(3)
+    scores = torch.randn(20, 2, generator=draw)
+    wanted = F.one_hot((scores + torch.randn(20, 2, generator=draw)).argmax(1), 2).float()
+
+    def scale(times: int, *, careful: bool) -> float:
+        weights = torch.ones(20 * times, 2)
+        return _best_scale(
+            scores.repeat(times, 1), wanted.repeat(times, 1), weights,
+            several=False, careful=careful,
+        )  # fmt: skip
+
+    best = scale(1, careful=False)
+    assert scale(1, careful=True) < 0.7 * best
+    assert 0.8 * best < scale(1000, careful=True) <= best
+
+
 def test_rows_without_features_have_the_bias() -> None:
     wide = Wide(3, 2)
     wide.bias[1] = 2
