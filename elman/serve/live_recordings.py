@@ -252,7 +252,7 @@ class LiveLabels(_Live[dict[Any, float]]):
         else:
             for h in self._run(x).unbind(1):
                 scores, self._pooled = self._head.follow(h, self._pooled)
-        if self._levels is not None:
+        if self._levels is not None and self._head.wide is not None:
             scores = scores + self._head.wide(self._levels.encode(self._statistics(rows)))
         scores = scores[0] / self._temperature
         p = scores.sigmoid() if self._head.several else scores.softmax(0)
