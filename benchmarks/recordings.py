@@ -1,6 +1,6 @@
-"""How well recordings are told apart: one set of data to the end, beside the baselines.
+"""Scores of classifiers of recordings and their baselines on one data set.
 
-    python benchmarks/recordings.py NAME DATA [--set NAME=VALUE ...] [--try]
+    python benchmarks/recordings.py NAME DATA [--set NAME=VALUE ...] [--only SET ...] [--try]
 
 NAME         DATA
 driver       folder of the Driver Behavior data set (trips 17, 20, 21): the kind of 53 manoeuvres;
@@ -11,9 +11,13 @@ watch        watch_dataset.npy of seglearn: the exercise of 140 recordings; each
 physionet    folder of PhysioNet 2012 with set-a and Outcomes-a.txt: death in hospital, five folds
              of the patients, five networks, each by itself and all together; and stays live, a
              measurement at a time, beside the batch
+defaults     folder that holds physionet2012 and the packages aeon and tslearn (as by
+             `pip install --no-deps --target FOLDER`): no setting at all on their sets, on the watch
+             (a third of the people is tested) and on PhysioNet (one fold)
 
 Settings are those of benchmarks/NAME.yaml; `--set` changes them.  Nothing of a fold's test part is
-used for anything but its scores.  It writes benchmarks/results/NAME.json.
+used for anything but its scores.  It writes benchmarks/results/NAME.json, and `defaults`
+benchmarks/results/recordings_defaults.json; `--only` replaces the sets named there.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +38,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a thread that waits takes
 
 import numpy as np
 import torch
-from result import write_result
+from result import RESULTS, write_result
 from sklearn.metrics import recall_score
 from sklearn.model_selection import StratifiedKFold
 from texts import Settings, settings_of
@@ -50,6 +54,7 @@ from elman.tasks.recording_inputs import RecordingInputs
 
 AXES = {"aceleracaoLinear_terra": ("ax", "ay", "az"), "giroscopio_terra": ("gx", "gy", "gz")}
 NETWORKS, TOGETHER = 5, "five networks together"
+SEEDS = (0, 1, 2)  # of the defaults
 STATIC = ("Age", "Gender", "Height", "ICUType")
 Table = dict[str, list[Any]]
 
@@ -161,8 +166,8 @@ def watch(data: Path, settings: Settings) -> dict[str, Any]:
     }
 
 
-def physionet(data: Path, settings: Settings) -> dict[str, Any]:
-    """AUROC, AUPRC and calibration on five folds; the difference between live and batch."""
+def stays_of(data: Path) -> tuple[Table, list[str], Any]:
+    """Measurements, and names and outcomes of the stays."""
     records: Table = {"unique_id": [], "ds": [], "variable": [], "value": []}
     for path in sorted((data / "set-a").glob("*.txt")):
         for row in rows_of(path):
@@ -176,7 +181,12 @@ def physionet(data: Path, settings: Settings) -> dict[str, Any]:
         row["RecordID"]: row["In-hospital_death"] for row in rows_of(data / "Outcomes-a.txt")
     }
     stays = sorted(outcomes.keys() & set(records["unique_id"]))
-    labels = np.array([outcomes[stay] for stay in stays])
+    return records, stays, np.array([outcomes[stay] for stay in stays])
+
+
+def physionet(data: Path, settings: Settings) -> dict[str, Any]:
+    """AUROC, AUPRC and calibration on five folds; the difference between live and batch."""
+    records, stays, labels = stays_of(data)
     found: dict[str, dict[str, list[float]]] = {}
     baselines = RecordingInputs.baselines
     with tempfile.TemporaryDirectory() as folder:
@@ -262,6 +272,115 @@ def live(model: elman.Classifier, records: Table, stays: list[str]) -> dict[str,
     }  # fmt: skip
 
 
+def defaults(
+    data: Path, settings: Settings, only: Sequence[str] = (), found: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Scores of the defaults, of their linear model and of the baselines on test data."""
+    found = {} if found is None else found
+    for name, load in small_sets(data).items():
+        if only and name not in only:
+            continue
+        train, test, more = load()
+        score = "AUC" if name == "physionet" else "accuracy"
+        scores: dict[str, list[float]] = {}
+        seconds = []
+        for seed in SEEDS if name != "physionet" else SEEDS[:1]:
+            began = time.process_time()
+            model = elman.Classifier(**settings | more | {"seed": seed}).fit(*train, test=test)
+            seconds.append(time.process_time() - began)
+            for who, each in scores_of(model.metrics).items():
+                scores.setdefault(who, []).append(each[score])
+            if name != "physionet":
+                items = model.inputs.given(model, test[0])
+                bag = model.inputs.bag(model, items)
+                if bag is not None:
+                    alone = model.classes_[model.head.wide(bag).argmax(1)]
+                    right = float(np.mean(alone == np.array(test[1])))
+                    scores.setdefault("linear model", []).append(right)
+        means = {who: round(statistics.mean(each), 4) for who, each in scores.items()}
+        best = max(mean for who, mean in means.items() if who not in ("model", "linear model"))
+        count = model.metrics["model"]["test"]["examples"]
+        found[name] = {
+            "training": len(np.unique(train[1]["unique_id"] if more else range(len(train[1])))),
+            "test": count, "score": score, **means,
+            "model, each seed": [round(one, 4) for one in scores["model"]],
+            "standard error": round((best * (1 - best) / count) ** 0.5, 4),
+            "seconds": round(statistics.mean(seconds)),
+        }  # fmt: skip
+        print(name, found[name], flush=True)
+    return found
+
+
+Pair = tuple[Any, Any]
+
+
+def small_sets(data: Path) -> dict[str, Callable[[], tuple[Pair, Pair, Settings]]]:
+    """Training part, test part and settings of each, read when they are called."""
+    sets = {
+        name: partial(of_package, data / "aeon" / "datasets" / "data" / name)
+        for name in ("ArrowHead", "BasicMotions", "GunPoint", "ItalyPowerDemand",
+                     "JapaneseVowels", "OSULeaf")
+    }  # fmt: skip
+    return {
+        **sets,
+        "Trace": partial(trace, data),
+        "watch": people,
+        "physionet": partial(fold, data),
+    }
+
+
+def of_package(folder: Path) -> tuple[Pair, Pair, Settings]:
+    train, test = (read_ts(folder / f"{folder.name}_{part}.ts") for part in ("TRAIN", "TEST"))
+    return train, test, {}
+
+
+def read_ts(path: Path) -> Pair:
+    """Recordings (T, C) and labels: a line each, a colon between channels and before the label."""
+    arrays, labels = [], []
+    for line in path.read_text().splitlines():
+        if line.strip() and line[0] not in "#@":
+            *channels, label = line.strip().split(":")
+            arrays.append(np.array([channel.split(",") for channel in channels], dtype=float).T)
+            labels.append(label)
+    return arrays, labels
+
+
+def trace(data: Path) -> tuple[Pair, Pair, Settings]:
+    file = np.load(data / "tslearn" / ".cached_datasets" / "Trace.npz")
+    train, test = (
+        ([one.reshape(-1, 1) for one in file[f"X_{part}"]], file[f"y_{part}"].tolist())
+        for part in ("train", "test")
+    )
+    return train, test, {}
+
+
+def people() -> tuple[Pair, Pair, Settings]:
+    """Every third person is tested."""
+    import seglearn
+
+    file = Path(seglearn.__file__).parent / "data" / "watch_dataset.npy"
+    whole = np.load(file, allow_pickle=True).item()
+    who = np.array(whole["subject"])
+    tested = np.isin(who, np.unique(who)[::3])
+    train, test = (
+        ([np.asarray(whole["X"][n], dtype=float) for n in part],
+         [whole["y_labels"][whole["y"][n]] for n in part])
+        for part in (np.flatnonzero(~tested), np.flatnonzero(tested))
+    )  # fmt: skip
+    return train, test, {}
+
+
+def fold(data: Path) -> tuple[Pair, Pair, Settings]:
+    """The first of five."""
+    records, stays, labels = stays_of(data / "physionet2012")
+    folds = StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels)
+    train, test = (
+        (records, {"unique_id": [stays[n] for n in part], "label": labels[part].tolist()})
+        for part in next(folds)
+    )
+    return train, test, {"variable": "variable", "static": STATIC}
+
+
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file, skipinitialspace=True))
@@ -274,7 +393,7 @@ def scores_of(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 RUNS: dict[str, Callable[[Path, Settings], dict[str, Any]]] = {
-    run.__name__: run for run in (driver, watch, physionet)
+    run.__name__: run for run in (driver, watch, physionet, defaults)
 }
 
 
@@ -283,18 +402,26 @@ def main() -> None:
     parser.add_argument("name", choices=list(RUNS))
     parser.add_argument("data", type=Path)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--only", action="append", default=[], help="set of defaults to replace")
     parser.add_argument("--as", dest="result", help="name of the result; NAME if none is given")
     parser.add_argument("--try", action="store_true", dest="only_try", help="write no result")
     given = parser.parse_args()
     settings = settings_of(given.name, given.set, 0)
-    scores = RUNS[given.name](given.data, settings)
+    name = given.result or given.name
+    if given.name == "defaults":
+        name = given.result or "recordings_defaults"
+        before = RESULTS / f"{name}.json"
+        kept = json.loads(before.read_text())["scores"] if given.only and before.exists() else {}
+        scores = defaults(given.data, settings, given.only, kept)
+    else:
+        scores = RUNS[given.name](given.data, settings)
     facts: dict[str, Any] = {
         "settings": settings, "core_minutes": round(time.process_time() / 60, 1), "scores": scores,
     }  # fmt: skip
     if given.only_try:
         print(json.dumps(facts, indent=1))
     else:
-        write_result(given.result or given.name, facts)
+        write_result(name, facts)
 
 
 if __name__ == "__main__":

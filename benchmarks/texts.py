@@ -1,6 +1,6 @@
-"""How good models of texts get: one set of data to the end, beside the baselines, and the time.
+"""Scores of models of texts and their baselines on one data set, and the time of training.
 
-    python benchmarks/texts.py NAME DATA [seed] [--set NAME=VALUE ...] [--try]
+    python benchmarks/texts.py NAME DATA [seed] [--set NAME=VALUE ...] [--only SET ...] [--try]
 
 NAME         DATA
 mr           folder with rt-polarity.pos and rt-polarity.neg (film reviews, a sentence a line,
@@ -10,8 +10,9 @@ imdb         imdb.tar.xz: aclImdb with train/ and test/ (a tenth of train/ choos
 imdb_started the same, from a language model of the reviews of train/, which is kept in runs/
 intents      folder of SNIPS with train/, valid/ and test/, each with seq.in and label
 slots        the same with seq.out
-defaults     folder with mr/ and snips/: no setting at all, on a fold of each of these and on small
-             sets that packages bring (verses of two Bibles, docstrings of the standard library)
+defaults     folder with mr/, snips/ and imdb.tar.xz: no setting at all, on two draws of MR, on the
+             other two and on small sets of packages (verses of two Bibles, docstrings of the
+             standard library); `--only` replaces the sets that it names in the result
 ewt          ud_english_ewt.tar.xz: Universal Dependencies, English Web Treebank, UPOS
 multi30k     folder with train, val and test_2016_flickr, each .de.gz and .en.gz, lower-cased
 aeslc        aeslc.tar.xz: the subject of an e-mail from its body
@@ -30,11 +31,12 @@ import json
 import os
 import pkgutil
 import random
+import resource
 import tarfile
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a thread that waits takes
 
 import numpy as np
 import yaml
-from result import write_result
+from result import RESULTS, write_result
 
 import elman
 from elman.report.journal import number, read_journal
@@ -62,12 +64,7 @@ def settings_of(name: str, changes: list[str], seed: int) -> Settings:
 
 def mr(data: Path, settings: Settings, language: Settings | None = None) -> dict[str, Any]:
     """Accuracy on each of ten folds, of the model and of its baseline."""
-    texts, labels = [], []
-    for label in ("pos", "neg"):
-        text = (data / f"rt-polarity.{label}").read_text(encoding="latin-1")
-        lines = text.removesuffix("\n").split("\n")  # str.splitlines would split at \x85, too
-        texts += lines
-        labels += [label] * len(lines)
+    texts, labels = sentences(data)
     y = np.array(labels)
     draw = np.random.default_rng(settings["seed"])
     fold = np.empty(len(y), dtype=np.int64)
@@ -159,55 +156,73 @@ def intents(data: Path, settings: Settings) -> dict[str, Any]:
     return model.fit(*train, validation=validation, test=test, show=True).metrics
 
 
-def defaults(data: Path, settings: Settings) -> dict[str, Any]:
+def defaults(
+    data: Path, settings: Settings, only: Sequence[str] = (), found: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Test accuracy of the defaults, of the linear model that they start from, of bags of words."""
-    found = {}
-    for name, (train, test) in small_sets(data).items():
+    found = {} if found is None else found
+    for name, load in small_sets(data).items():
+        if only and name not in only:
+            continue
+        train, test = load()
         began = time.process_time()
         model = elman.Classifier(**settings).fit(*train, test=test)
         seconds = time.process_time() - began
         scores = {who: model.metrics[who]["test"]["accuracy"] for who in ("model", "baseline")}
-        alone = model.head.wide(model.inputs.bag(test[0])).argmax(1)
+        alone = model.head.wide(model.inputs.bag(model, test[0])).argmax(1)
         scores["linear model"] = float(np.mean(model.classes_[alone] == np.array(test[1])))
         error = (scores["baseline"] * (1 - scores["baseline"]) / len(test[0])) ** 0.5
         found[name] = {
             "training": len(train[0]), "test": len(test[0]),
             **{who: round(score, 4) for who, score in scores.items()},
             "standard error": round(error, 4), "seconds": round(seconds),
+            "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         }  # fmt: skip
         print(name, found[name], flush=True)
-    return found
+    return {"sets": found}
 
 
 Rows = tuple[list[str], list[str]]
 
 
-def small_sets(data: Path) -> dict[str, tuple[Rows, Rows]]:
-    """Training and test part of each."""
-    sentences: Rows = ([], [])
-    for label in ("pos", "neg"):
-        text = (data / "mr" / f"rt-polarity.{label}").read_text(encoding="latin-1")
-        lines = text.removesuffix("\n").split("\n")
-        sentences[0].extend(lines)
-        sentences[1].extend([label] * len(lines))
-    asked = [
-        tuple(
-            (data / "snips" / part / file).read_text().splitlines() for file in ("seq.in", "label")
-        )
-        for part in ("train", "test")
-    ]
+def small_sets(data: Path) -> dict[str, Callable[[], tuple[Rows, Rows]]]:
+    """Training and test part of each, read when they are called."""
+
+    def both(parts: Parts) -> tuple[Rows, Rows]:
+        return parts["train"], parts["test"]
+
     return {
-        "bibles": cut(two_bibles(), 1000, 2000),
-        "docstrings": cut(docstrings(), 1600, 900),
-        "snips": (asked[0], asked[1]),
-        "mr": cut(sentences, 9596, 1066),
+        "bibles": lambda: cut(two_bibles(), 1000, 2000),
+        "docstrings": lambda: cut(docstrings(), 1600, 900),
+        "snips": lambda: both(requests(data / "snips")),
+        "mr": lambda: cut(sentences(data / "mr"), 9596, 1066),
+        "mr, another draw": lambda: cut(sentences(data / "mr"), 9596, 1066, seed=1),
+        "imdb": lambda: both(reviews(data / "imdb.tar.xz")),
     }
 
 
-def cut(rows: Rows, train: int, test: int) -> tuple[Rows, Rows]:
-    """Different rows in an order of their own, the first and the next."""
+def sentences(data: Path) -> Rows:
+    found: Rows = ([], [])
+    for label in ("pos", "neg"):
+        text = (data / f"rt-polarity.{label}").read_text(encoding="latin-1")
+        lines = text.removesuffix("\n").split("\n")  # str.splitlines would split at \x85, too
+        found[0].extend(lines)
+        found[1].extend([label] * len(lines))
+    return found
+
+
+def requests(data: Path) -> Parts:
+    files = {part: (data / part / "seq.in", data / part / "label") for part in ("train", "test")}
+    return {
+        part: (x.read_text().splitlines(), y.read_text().splitlines())
+        for part, (x, y) in files.items()
+    }
+
+
+def cut(rows: Rows, train: int, test: int, *, seed: int = 0) -> tuple[Rows, Rows]:
+    """Distinct rows in a random order: the first and the next."""
     pairs = list(dict.fromkeys(zip(*rows, strict=True)))
-    random.Random(0).shuffle(pairs)
+    random.Random(seed).shuffle(pairs)
     parts = pairs[:train], pairs[train : train + test]
     return tuple(tuple(map(list, zip(*part, strict=True))) for part in parts)  # type: ignore
 
@@ -344,12 +359,18 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("seed", type=int, nargs="?", default=0)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--only", action="append", default=[], help="set of defaults to replace")
     parser.add_argument("--as", dest="result", help="name of the result; NAME if none is given")
     parser.add_argument("--try", action="store_true", dest="only_try", help="write no result")
     given = parser.parse_args()
     settings = settings_of(given.name, given.set, given.seed)
     began = time.monotonic()
-    metrics = RUNS[given.name](given.data, settings)
+    if given.only:
+        before = RESULTS / f"{given.result or given.name}.json"
+        kept = json.loads(before.read_text())["sets"] if before.exists() else {}
+        metrics = defaults(given.data, settings, given.only, kept)
+    else:
+        metrics = RUNS[given.name](given.data, settings)
     facts = {
         "seed": given.seed,
         "settings": settings,

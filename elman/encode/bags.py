@@ -9,9 +9,10 @@ texts contain g.  Characters are taken from a word with a blank on both sides, s
 and ends of words have separate n-grams.  An n-gram is identified by a hash of 64 bits: the n-grams
 of the training data are a sorted array of hashes, without strings.
 
-A statistic u of a recording gives 15 features, u > q_k, k = 1..15, where q_k are quantiles of the
-training recordings at k / 16; each has the value SHARE.  The unit of u therefore does not matter,
-and a linear model of the features can be any sum of step functions of the statistics.
+A statistic u of a recording has a level, the number of k = 1..15 with u > q_k, where q_k are
+quantiles of the training recordings at k / 16.  The feature of this level has the value SHARE.  The
+unit of u therefore does not matter, and a linear model of the features can be any sum of step
+functions of the statistics.
 
 Source of n-grams: the features of Joulin et al. 2016 (arXiv:1607.01759) with the weights of tf-idf.
 """
@@ -69,30 +70,37 @@ class Levels:
         >>> import numpy as np
         >>> from elman.encode.bags import Levels
         >>> levels = Levels.build(np.array([[0.0, 5], [1, 5], [2, 5], [3, 5]]))
-        >>> levels.encode(np.array([[-1.0, 5], [9, 6], [np.nan, 5]])).starts.tolist()
-        [0, 0, 16]
+        >>> levels.encode(np.array([[-1.0, 5], [9, 6], [np.nan, 5]])).numbers.tolist()
+        [0, 16, 15, 17, 0, 16]
     """
 
     edges: NDArray[np.float64]
 
+    @property
+    def features(self) -> int:
+        """The number of features."""
+        return LEVELS * len(self.edges)
+
     @classmethod
     def build(cls, rows: NDArray[np.float64]) -> Levels:
-        """Compute the levels from training rows (N, S); NaN is below all other values."""
+        """Compute the quantiles of training rows (N, S); NaN is below all other values."""
         rows = np.where(np.isnan(rows), LOWEST, rows)
         edges = np.quantile(rows, np.arange(1, LEVELS) / LEVELS, axis=0).T
         edges[:, 1:][np.diff(edges) <= 0] = np.nan
         return cls(edges)
 
     def encode(self, rows: NDArray[np.float64]) -> Bag:
-        """Return the levels that the statistics of each row (N, S) exceed."""
+        """Return the level of each statistic of each row (N, S)."""
         rows = np.where(np.isnan(rows), LOWEST, rows)
-        above = (rows[:, :, None] > self.edges).reshape(len(rows), -1)
-        counts = above.sum(1)
-        numbers = np.nonzero(above)[1]
+        numbers = np.zeros(rows.shape, dtype=np.int64)
+        for number, row in zip(numbers, rows, strict=True):
+            number[:] = (row[:, None] > self.edges).sum(1)
+        numbers += LEVELS * np.arange(len(self.edges))
         return Bag(
-            torch.from_numpy(numbers), torch.full((len(numbers),), SHARE, dtype=torch.float32),
-            torch.from_numpy(counts.cumsum() - counts),
-        )  # fmt: skip
+            torch.from_numpy(numbers.flatten()),
+            torch.full((numbers.size,), SHARE, dtype=torch.float32),
+            torch.arange(len(rows)) * len(self.edges),
+        )
 
 
 @dataclass

@@ -5,7 +5,8 @@
 z are the features of a row, f(x) the scores of the recurrence, which start at 0: training starts
 from the linear model and learns what it cannot express.  V is too confident on rows that it was
 fitted to, so in training the scores of a row come from a fit to the other folds (Wolpert 1992,
-"Stacked generalization").  These scores also determine the temperature tau.
+"Stacked generalization").  These scores also determine the temperature tau, and for statistics of
+recordings C, which rises as long as their loss falls.
 
 Source: Cheng et al. 2016, "Wide & Deep Learning" (arXiv:1606.07792), who train both together; here
 V is fitted first, by L-BFGS, and then stays.
@@ -15,6 +16,8 @@ Shape legend: N rows, V features, K classes.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,6 +25,7 @@ from torch.nn import functional as F
 from elman.encode.bags import Bag
 
 C, FOLDS = 3.0, 4
+COSTS = (0.003, 0.03, 0.3, C)  # of levels of statistics, in the order in which they are tried
 STEPS, WORK = 60, 3e10  # steps of L-BFGS at most, and multiplications in all of them
 BACK = 10  # steps that L-BFGS remembers
 
@@ -53,8 +57,9 @@ class Wide(nn.Module):
         return _times(bag, self.weight) + self.bias
 
     def fit(
-        self, bag: Bag, targets: Tensor, weights: Tensor, groups: Tensor | None = None
-    ) -> Tensor:
+        self, bag: Bag, targets: Tensor, weights: Tensor, groups: Tensor | None = None,
+        *, levels: int = 1,
+    ) -> Tensor:  # fmt: skip
         """Fit to rows; return the scores (N, K) of each row by a fit to the other folds.
 
         Args:
@@ -62,6 +67,8 @@ class Wide(nn.Module):
             targets: classes (N), or with several labels (N, K) of zeros and ones.
             weights: (N, K) weights of the loss of each row and class.
             groups: (N) group numbers; a group stays in one fold. None for a group per row.
+            levels: number of features that are levels of one statistic, in ascending order; |V|^2
+                is then of the differences between adjacent levels.
         """
         features, classes = self.weight.shape
         wanted = targets.float() if targets.dim() == 2 else F.one_hot(targets, classes).float()
@@ -70,25 +77,51 @@ class Wide(nn.Module):
         draw = torch.Generator().manual_seed(0)
         fold = (torch.randperm(int(groups.max()) + 1, generator=draw) % FOLDS)[groups]
         back = _transposed(bag, features)
-        whole, bias = _fit(bag, back, wanted, weights, several=several)
-        scores = torch.empty_like(wanted)
-        for k in range(FOLDS):
-            part = weights * (fold != k)[:, None]
-            v, b = _fit(bag, back, wanted, part, several=several)
-            scores[fold == k] = (_times(bag, v) + b)[fold == k]
-        rate = _best_scale(scores, wanted, weights, several=several)
-        self.weight.copy_(whole * rate)
-        self.bias.copy_(bias * rate)
-        return scores * rate
+        least, scores, rate, chosen = math.inf, torch.zeros_like(wanted), 0.0, C
+        starts: list[Tensor | None] = [None] * FOLDS
+        for c in (C,) if levels == 1 else COSTS:
+            found = torch.empty_like(wanted)
+            for k in range(FOLDS):
+                part = weights * (fold != k)[:, None]
+                flat = _search(
+                    bag, back, wanted, part, several=several, levels=levels, c=c, start=starts[k]
+                )
+                starts[k] = None if levels == 1 else flat
+                v, b = _parted(flat, classes, levels)
+                found[fold == k] = (_times(bag, v) + b)[fold == k]
+            scale = _best_scale(found, wanted, weights, several=several, careful=levels > 1)
+            loss = _loss(found * scale, wanted, weights, several=several)[0]
+            if loss >= least:
+                break
+            least, scores, rate, chosen = loss, found * scale, scale, c
+        v, b = _fit(bag, back, wanted, weights, several=several, levels=levels, c=chosen)
+        self.weight.copy_(v * rate)
+        self.bias.copy_(b * rate)
+        return scores
 
 
 def _fit(
-    bag: Bag, back: Bag, wanted: Tensor, weights: Tensor, *, several: bool
-) -> tuple[Tensor, Tensor]:
+    bag: Bag, back: Bag, wanted: Tensor, weights: Tensor,
+    *, several: bool, levels: int = 1, c: float = C,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Fit weights (V, K) and bias (K); `back` is the bag transposed."""
+    found = _search(bag, back, wanted, weights, several=several, levels=levels, c=c, start=None)
+    return _parted(found, wanted.shape[1], levels)
+
+
+def _parted(flat: Tensor, classes: int, levels: int) -> tuple[Tensor, Tensor]:
+    """Return weights (V, K) and bias (K)."""
+    return _summed(flat[:-classes].view(-1, classes), levels), flat[-classes:]
+
+
+def _search(
+    bag: Bag, back: Bag, wanted: Tensor, weights: Tensor,
+    *, several: bool, levels: int, c: float, start: Tensor | None,
+) -> Tensor:  # fmt: skip
+    """Return the steps between levels, and the bias, at the smallest loss."""
     classes, features = wanted.shape[1], len(back.starts)
-    flat = wanted.new_zeros(features * classes + classes)
-    decay = 1 / (C * max(1.0, float(weights.mean() * len(wanted))))
+    flat = wanted.new_zeros(features * classes + classes) if start is None else start.clone()
+    decay = 1 / (c * max(1.0, float(weights.mean() * len(wanted))))
     steps = int(min(STEPS, max(10, WORK / (len(bag.numbers) * classes + len(flat) * BACK))))
     flat.requires_grad_()
     search = torch.optim.LBFGS(
@@ -99,34 +132,68 @@ def _fit(
     @torch.no_grad()
     def loss() -> float:
         v = flat[:-classes].view(features, classes)
-        value, gradient = _loss(_times(bag, v) + flat[-classes:], wanted, weights, several=several)
-        slope = _times(back, gradient) + decay * v
+        scores = _times(bag, _summed(v, levels)) + flat[-classes:]
+        value, gradient = _loss(scores, wanted, weights, several=several)
+        slope = _summed(_times(back, gradient), levels, back=True) + decay * v
         flat.grad = torch.cat([slope.flatten(), gradient.sum(0)])
         return value + 0.5 * decay * float(v.square().sum())
 
     search.step(loss)
-    found = flat.detach()
-    return found[:-classes].view(features, classes), found[-classes:]
+    return flat.detach()
+
+
+def _summed(v: Tensor, levels: int, *, back: bool = False) -> Tensor:
+    """Return for each level of a statistic the sum of v (V, K) up to it, or with `back` from it."""
+    if levels == 1:
+        return v
+    steps = v.view(-1, levels, v.shape[1])
+    steps = steps.flip(1).cumsum(1).flip(1) if back else steps.cumsum(1)
+    return steps.reshape(v.shape)
+
+
+def _losses(scores: Tensor, wanted: Tensor, share: Tensor, *, several: bool) -> Tensor:
+    """Return the loss (N) of each row."""
+    if several:
+        return F.binary_cross_entropy_with_logits(scores, wanted, share, reduction="none").sum(1)
+    return -(scores.log_softmax(1) * wanted * share).sum(1)
+
+
+def _shares(weights: Tensor) -> Tensor:
+    """Return weights (N, K) that make a sum of losses their mean."""
+    return weights * weights.shape[1] / weights.sum().clamp(min=1e-12)
 
 
 def _loss(
     scores: Tensor, wanted: Tensor, weights: Tensor, *, several: bool
 ) -> tuple[float, Tensor]:
     """Return the mean loss, and its gradient (N, K) with respect to the scores."""
-    share = weights * weights.shape[1] / weights.sum().clamp(min=1e-12)
+    share = _shares(weights)
+    value = float(_losses(scores, wanted, share, several=several).sum())
     if several:
-        value = F.binary_cross_entropy_with_logits(scores, wanted, share, reduction="sum")
-        return float(value), (scores.sigmoid() - wanted) * share
-    value = -(scores.log_softmax(1) * wanted * share).sum()
+        return value, (scores.sigmoid() - wanted) * share
     of_row = (share * wanted).sum(1, keepdim=True)
-    return float(value), (scores.softmax(1) - wanted) * of_row
+    return value, (scores.softmax(1) - wanted) * of_row
 
 
-def _best_scale(scores: Tensor, wanted: Tensor, weights: Tensor, *, several: bool) -> float:
-    """Return the factor of the scores, in 1/4..4, with the smallest loss."""
-    rates = [2 ** (n / 8) for n in range(-16, 17)]
-    losses = [_loss(scores * rate, wanted, weights, several=several)[0] for rate in rates]
-    return rates[min(range(len(rates)), key=losses.__getitem__)]
+def _best_scale(
+    scores: Tensor, wanted: Tensor, weights: Tensor, *, several: bool, careful: bool = False
+) -> float:
+    """Return the factor of the scores, in 1/4..4, with the smallest loss.
+
+    If `careful`, it is the smallest factor, from 1/64, whose loss is within a standard error (of
+    the difference) of the smallest loss.
+    """
+    rates = [2 ** (n / 8) for n in range(-48 if careful else -16, 17)]
+    share = _shares(weights)
+    losses = [_losses(scores * rate, wanted, share, several=several) for rate in rates]
+    best = min(range(len(rates)), key=lambda n: float(losses[n].sum()))
+    if not careful:
+        return rates[best]
+    for rate, each in zip(rates, losses, strict=True):
+        more = each - losses[best]
+        if float(more.sum()) <= float(more.std(correction=0)) * len(more) ** 0.5:
+            return rate
+    return rates[best]
 
 
 def _times(bag: Bag, v: Tensor) -> Tensor:

@@ -224,7 +224,7 @@ def steps_by_forest(
     ])  # fmt: skip
     forest = RandomForestClassifier(100, min_samples_leaf=2, random_state=0).fit(x, wanted[kept])
     limited = len(kept) < len(wanted)
-    title = f"{STEPS}, {MOST:,} of {len(wanted):,} drawn" if limited else STEPS
+    title = f"{STEPS}, {MOST:,} of {len(wanted):,} steps" if limited else STEPS
     return title, {
         name: [
             np.concatenate(

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.decode.events import Event, Spotter
+from elman.encode.bags import Levels
 from elman.encode.recordings import RecordingIndex
 from elman.encode.series import SeriesEmbed
+from elman.encode.statistics import Running, whole_statistics
 from elman.errors import ArgumentError
 from elman.heads import LabelHead, TagHead
 from elman.heads.labels import Pooled
@@ -93,7 +95,7 @@ class _Live(Generic[Result]):
         rate = self._index.rate
         if rate is None:
             self._time = time
-            return self._advance(self._features(time, row[None]))
+            return self._advance(self._features(time, row[None]), row[None])
         cell = math.floor(time * rate + 1e-9)
         if cell - self._cell > FAR:
             raise ArgumentError(
@@ -107,7 +109,8 @@ class _Live(Generic[Result]):
         self._sums += np.where(there, [row, np.ones(len(row))], 0)
         encoder, kept = copy.copy(self._encoder), self._kept()
         state = self._state if self._stream is None else self._stream.state
-        result = self._advance(self._features(cell / rate, self._mean()[None]))
+        values = self._mean()
+        result = self._advance(self._features(cell / rate, values[None]), values[None])
         self._encoder = encoder
         self._keep(kept)
         if self._stream is None:
@@ -121,7 +124,7 @@ class _Live(Generic[Result]):
         assert self._index.rate is not None
         rows = np.full((cell - self._cell, self._sums.shape[1]), np.nan)
         rows[0] = self._mean()
-        self._advance(self._features(np.arange(self._cell, cell) / self._index.rate, rows))
+        self._advance(self._features(np.arange(self._cell, cell) / self._index.rate, rows), rows)
         self._cell = cell
         self._sums[:] = 0
 
@@ -190,8 +193,8 @@ class _Live(Generic[Result]):
         states, self._state = self._model.run(Padded.full(x), self._state)
         return states.data
 
-    def _advance(self, x: Tensor) -> Result:
-        """Read features (1, n, F) and return the result."""
+    def _advance(self, x: Tensor, rows: NDArray[np.float64]) -> Result:
+        """Read steps as features (1, n, F) and as numbers (n, C), and return the result."""
         raise NotImplementedError
 
     def _kept(self) -> Any:
@@ -215,6 +218,7 @@ class LiveLabels(_Live[dict[Any, float]]):
         temperature: divisor of the scores before they become probabilities.
         static: values of the columns that do not change within a recording, by name.
         window: steps of a window; None for entire recordings.
+        levels: levels of the statistics that the wide part reads; None without one.
     """
 
     def __init__(
@@ -226,6 +230,7 @@ class LiveLabels(_Live[dict[Any, float]]):
         static: Mapping[str, object],
         *,
         window: int | None = None,
+        levels: Levels | None = None,
     ) -> None:
         if window is None and not model.core.causal:
             raise ArgumentError(
@@ -234,7 +239,7 @@ class LiveLabels(_Live[dict[Any, float]]):
             )
         assert isinstance(model.head, LabelHead)
         self._head, self._classes, self._temperature = model.head, list(classes), temperature
-        self._window = window
+        self._window, self._levels = window, levels
         super().__init__(model, index, static)
 
     def restart(self) -> None:
@@ -242,9 +247,11 @@ class LiveLabels(_Live[dict[Any, float]]):
         super().restart()
         self._pooled: Pooled | None = None
         self._last: Tensor | None = None  # features of the last window
+        self._rows = np.zeros((0, len(self._index.channels)))  # its numbers
+        self._running = Running.start(len(self._index.channels))
 
     @torch.inference_mode()
-    def _advance(self, x: Tensor) -> dict[Any, float]:
+    def _advance(self, x: Tensor, rows: NDArray[np.float64]) -> dict[Any, float]:
         if self._window is not None:
             whole = x if self._last is None else torch.cat([self._last, x], 1)
             self._last = whole[:, -self._window :]
@@ -253,15 +260,28 @@ class LiveLabels(_Live[dict[Any, float]]):
         else:
             for h in self._run(x).unbind(1):
                 scores, self._pooled = self._head.follow(h, self._pooled)
+        if self._levels is not None and self._head.wide is not None:
+            scores = scores + self._head.wide(self._levels.encode(self._statistics(rows)))
         scores = scores[0] / self._temperature
         p = scores.sigmoid() if self._head.several else scores.softmax(0)
         return dict(zip(self._classes, p.tolist(), strict=True))
 
+    def _statistics(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the statistics (1, S) of the recording, or of its window, after more steps."""
+        assert self._levels is not None
+        if self._window is None:
+            self._running = self._running.push(rows)
+            found = self._running.values
+        else:
+            self._rows = np.concatenate([self._rows, rows])[-self._window :]
+            found = np.append(whole_statistics(self._rows), len(self._rows))
+        return np.concatenate([found, self._index.fixed(self._static)])[None]
+
     def _kept(self) -> Any:
-        return self._pooled, self._last
+        return self._pooled, self._last, self._rows, self._running
 
     def _keep(self, kept: Any) -> None:
-        self._pooled, self._last = kept
+        self._pooled, self._last, self._rows, self._running = kept
 
 
 class LiveSteps(_Live[tuple[str, float]]):
@@ -320,7 +340,7 @@ class LiveSteps(_Live[tuple[str, float]]):
         return self.events()
 
     @torch.inference_mode()
-    def _advance(self, x: Tensor) -> tuple[str, float]:
+    def _advance(self, x: Tensor, _rows: NDArray[np.float64]) -> tuple[str, float]:
         for h in self._run(x).unbind(1):
             scores = self._head(h)
             self._p = scores.softmax(1)[0].tolist()

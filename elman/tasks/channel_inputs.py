@@ -1,4 +1,4 @@
-"""What a classifier and a tagger of recordings have in common: how channels are read and told."""
+"""Inputs that a classifier and a tagger of recordings share: how channels are read and encoded."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
     from elman.tasks.tagger import Tagger
 
-LEAST = 2000  # examples of an epoch, if nothing else is set
+LEAST = 2000  # fewest examples of an epoch, if `examples` is not set
 
 
 def reads_recordings(model: Classifier | Tagger, given: Any = None) -> bool:
-    """Whether that is what a model, or what it is given, is about: a source, or with labels."""
+    """Return whether a model reads recordings, given its data: a source, or (source, labels)."""
     source = given[0] if isinstance(given, tuple) else given
     return (
         bool(model.channels or model.variable)
@@ -39,16 +39,17 @@ def reads_recordings(model: Classifier | Tagger, given: Any = None) -> bool:
 
 
 class ChannelInputs:
-    """Channels over time.
+    """Recordings, which are channels over time.
 
     Args:
-        index: what training has seen of them.
+        index: statistics of the channels in the training data.
     """
 
     kind = "recordings"
     warning = (
-        " Where its answers affect people, such as patients or drivers, people must decide: it was "
-        "tested on the data above and on no others, and is no medical device and no safety device."
+        " If predictions affect people, such as patients or drivers, a person must decide: the "
+        "model was tested only on the data above. It is not a medical device and not a safety "
+        "device."
     )
     use = ("model.predict([array])  # (T, channels)", "live = model.stream(); live.push([...])")
 
@@ -59,10 +60,10 @@ class ChannelInputs:
     def look(
         model: Classifier | Tagger, given: Any, *, lenient: bool = False, labelled: bool = True
     ) -> RecordingSource:
-        """Recordings and labels from what a user gives: a source, or a source and labels.
+        """Return a source of recordings and labels, given a source or (source, labels).
 
         Raises:
-            ArgumentError: arrays without labels, if these are needed.
+            ArgumentError: arrays have no labels although labels are needed.
         """
         source, labels = given if isinstance(given, tuple) and len(given) == 2 else (given, None)
         if isinstance(source, list | tuple) and not is_arrays(source):
@@ -78,20 +79,20 @@ class ChannelInputs:
 
     @classmethod
     def load(cls, _model: Classifier | Tagger, folder: Path, *, fresh: bool = False) -> Any:  # noqa: ARG003
-        """From a folder; the weights begin the same way in any case."""
+        """Load the inputs from a folder; `fresh` makes no difference."""
         return cls(load_index(folder))
 
     @property
     def channels(self) -> int:
-        """How many there are."""
+        """The number of channels."""
         return len(self.index.channels)
 
     def save(self, folder: Path) -> None:
-        """Write them to a folder."""
+        """Write the inputs to a folder."""
         write_json(folder / SERIES, asdict(self.index))
 
     def given(self, model: Classifier | Tagger, items: Any) -> list[Recording]:
-        """What a user asks of: arrays, a table, or a pair of a table and one of spans."""
+        """Return recordings for prediction, given arrays, a table, or a table and its spans."""
         if isinstance(items, list) and all(isinstance(one, Recording) for one in items):
             return items
         source = self.look(model, items, labelled=False)
@@ -102,11 +103,11 @@ class ChannelInputs:
 
     @property
     def like(self) -> RecordingIndex:
-        """What other data are read as."""
+        """The index by which other data are read."""
         return self.index
 
     def embed(self, model: Classifier | Tagger) -> tuple[SeriesEmbed, int]:
-        """The layer that reads steps, with fresh weights, and its features."""
+        """Return the layer that reads steps, with new weights, and its number of features."""
         layer = SeriesEmbed(
             self.index.features, [], size=model.embedding_size,
             input_dropout=model.input_dropout or 0.0,
@@ -114,28 +115,28 @@ class ChannelInputs:
         return layer, layer.size
 
     def change(self, model: Classifier | Tagger) -> Augment | None:
-        """What training changes of an array."""
+        """Return the augmentation of training arrays; None without one."""
         augment = Augment(len(self.index.channels), model.jitter, model.rescale, model.warp)
         return augment if augment else None
 
     def facts(self) -> dict[str, object]:
-        """For the report."""
+        """Return facts about the inputs for the report."""
         index = self.index
         facts: dict[str, object] = {"channels": len(index.channels), "features": index.features}
         if index.rate is not None:
-            facts["rate"] = f"{index.rate:g} steps a second"
+            facts["rate"] = f"{index.rate:g} steps per second"
         return facts
 
     @property
     def made(self) -> str:
-        """For the model card."""
+        """The description of the inputs for the model card."""
         index = self.index
         static = f"; static: {', '.join(index.static)}" if index.static else ""
         return f"channels: {', '.join(index.channels)}{static}"
 
 
 def layout_of(model: Classifier | Tagger) -> Layout:
-    """How columns are named."""
+    """Return the names of the columns."""
     return Layout(
         tuple(model.channels), tuple(model.static),
         str(getattr(model, "label", None) or getattr(model, "tags", None) or "label"),
@@ -148,9 +149,9 @@ def layout_of(model: Classifier | Tagger) -> Layout:
 def read_like(
     source: RecordingSource, rejects: Rejects, like: Recordings | RecordingIndex | None
 ) -> Recordings:
-    """All recordings, of the channels of the training and with its time.
+    """Return all recordings of a source, with the channels and stamps of the training data.
 
-    Rows without stamps are usual steps apart, as they are live; if training had none, all are.
+    If only one of the two has stamps, rows are evenly spaced, as they are live without `at`.
     """
     if like is None:
         return source.read(rejects)
@@ -165,7 +166,7 @@ def read_like(
 
 
 def learn_index(model: Classifier | Tagger, found: Recordings, notes: list[str]) -> RecordingIndex:
-    """What training sees, and how it is told."""
+    """Return the index of the training data; add what a user should know to the notes."""
     notes.extend(found.notes)
     decays = model.cell == "grud"
     index = RecordingIndex.build(
@@ -174,27 +175,29 @@ def learn_index(model: Classifier | Tagger, found: Recordings, notes: list[str])
     )  # fmt: skip
     never = [name for name in index.channels if index.units[name][1] == NEVER]
     if never:
-        notes.append(f"never change in the training data, so are not read: {', '.join(never)}")
+        notes.append(
+            f"channels that never change in the training data are not read: {', '.join(never)}"
+        )
     if index.gappy:
         shown = ", ".join(index.gappy[:5])
         more = f" and {len(index.gappy) - 5} more" if len(index.gappy) > 5 else ""
-        notes.append(f"values are missing of {shown}{more}; they are masked")
+        notes.append(f"{shown}{more}: values are missing; a mask is read along with the channels")
     if index.tails:
-        notes.append(f"channels with a long tail, read as logarithms: {', '.join(index.tails)}")
+        notes.append(f"channels with a long tail are read as logarithms: {', '.join(index.tails)}")
     if index.elapsed and model.elapsed is None:
         notes.append(
-            f"steps are mostly {index.step:g} s apart, but not evenly: the time between is read"
+            f"steps are uneven, mostly {index.step:g} s apart, so the time between them is read"
         )
     return index
 
 
 def load_index(folder: Path) -> RecordingIndex:
-    """What `save` wrote; FolderError if it is damaged."""
+    """Return the index that `save` wrote; FolderError if it is damaged."""
     return read_index(folder / SERIES, RecordingIndex)
 
 
 def often(model: Classifier | Tagger, count: int) -> int:
-    """How often an epoch goes through so many examples."""
+    """Return how many times an epoch reads `count` examples."""
     if model.examples is not None:
         return max(1, round(model.examples / count))
     return max(1, -(-LEAST // count))

@@ -1,4 +1,4 @@
-"""A label for a text or a recording: sentiment, topic, movement, risk; one, or several at once.
+"""A classifier of texts or recordings, with one label for each or several.
 
     p(label | x) = softmax(W pool(h_1 .. h_T) + b),   h = core(embed(words or channels))
 
@@ -32,10 +32,11 @@ Data = Any  # texts: a path, or a list of them; recordings: a path, a data frame
 
 @dataclass(kw_only=True)
 class Classifier(ClassifierSettings, Estimator):
-    """A classifier of texts, or of recordings: trains, predicts, scores, explains, runs live.
+    """A classifier of texts or recordings.
 
-    Every field is a keyword argument here and a flag of `elman train classifier`.  Recordings are
-    what `channels` or `variable` name in tables, and arrays (T, channels).
+    Every field is a keyword argument here and a flag of `elman train classifier`.  The data are
+    recordings if they are arrays (T, channels), or tables whose columns `channels` or `variable`
+    name; otherwise they are texts.
 
     Example:
         >>> import elman
@@ -73,24 +74,27 @@ class Classifier(ClassifierSettings, Estimator):
         """Train on labelled texts or recordings.
 
         Args:
-            data: of texts a table with the columns `text` and `label`, a folder with a folder for
-                each label, a file with a text a line, or a list.  Of recordings a table with the
-                columns `unique_id`, `ds`, `label` and the channels; a folder with a table for each,
-                perhaps in folders for each label; a data frame; or arrays (T, channels).
-            labels: for a file of lines the file with their labels; for a list the labels: text,
-                numbers, or lists of them with `several`; for recordings in tables a table with the
-                columns `unique_id` and `label`, and of labels of a part of one `start` and `end`.
+            data: for texts, a table with the columns `text` and `label`, a folder with a folder for
+                each label, a file with one text per line, or a list.  For recordings, a table with
+                the columns `unique_id`, `ds`, `label` and the channels; a folder with a table for
+                each recording, possibly in a folder for each label; a data frame; or arrays
+                (T, channels).
+            labels: for a file with one text per line, the file with their labels; for a list, the
+                labels: text, numbers, or with `several` lists of them; for recordings in tables, a
+                table with the columns `unique_id` and `label`, and `start` and `end` if a label is
+                for a part of a recording.
             validation: labelled data for choosing the best weights, as data or (data, labels);
                 None to hold out `validation_fraction` of each class.
-            test: the same; scored at the end and without influence.
-            out: folder for the model, checkpoints and the report; None to keep it in memory.
-            overwrite: replace a model that the folder holds.
-            skip_bad_rows: file for rows that cannot be read, with the reason; None to stop there.
+            test: labelled data, given like `validation`, that are only scored at the end.
+            out: folder for the model, checkpoints and the report; None to keep the model in memory.
+            overwrite: replace a model that is in the folder.
+            skip_bad_rows: file to which rows that cannot be read are written, with the reason; None
+                to raise an error at the first of them.
             show: show progress on the terminal.
 
         Raises:
             DataError: a row cannot be read, or there are fewer than two classes.
-            ArgumentError: a setting cannot work.
+            ArgumentError: a setting is invalid for the data.
             FolderError: the folder is in use or cannot be written.
             DivergenceError: the loss became NaN or infinite.
             Stopped: Ctrl-C or SIGTERM; with `out` everything is saved.
@@ -105,9 +109,9 @@ class Classifier(ClassifierSettings, Estimator):
     # Use.
 
     def predict(self, data: Data) -> np.ndarray:
-        """The likeliest label of each text or recording, (N,); with `several` (N, K) of 0 and 1.
+        """Return the most probable label of each text or recording (N,); or 0 and 1 (N, K).
 
-        Recordings come as to `fit`; those of a table in the order in which they begin there.
+        Data are given as to `fit`.  Recordings of a table are in the order of their first rows.
         """
         import numpy as np
 
@@ -115,14 +119,14 @@ class Classifier(ClassifierSettings, Estimator):
         return (p > 0.5).astype(np.int64) if self.several else self.classes_[p.argmax(1)]
 
     def predict_proba(self, data: Data) -> np.ndarray:
-        """Probabilities (N, K) of the labels in `classes_`, calibrated on validation data."""
+        """Return calibrated probabilities (N, K) of the labels in `classes_`."""
         from elman.report.classes import probabilities
 
         scores = self.scores(data)
         return probabilities(scores, self.temperature, several=self.several).numpy()
 
     def score(self, data: Data, labels: Any = None) -> float:
-        """Accuracy: the share whose label (with `several`: all labels) is right."""
+        """Return the accuracy: the share of rows whose labels are all right."""
         return float(self.evaluate(data, labels)["accuracy"])
 
     def evaluate(
@@ -132,41 +136,41 @@ class Classifier(ClassifierSettings, Estimator):
         *,
         skip_bad_rows: str | Path | None = None,
     ) -> dict[str, Any]:
-        """Scores of labelled data, given as to `fit`.
+        """Return scores of labelled data, given as to `fit`.
 
         Returns:
-            loss (nats an example, of calibrated probabilities), accuracy, F1 macro and micro, AUC
+            loss (nats per example, of calibrated probabilities), accuracy, F1 macro and micro, AUC
             (one class against the rest), AUPRC, ECE (expected calibration error), examples, and
-            unseen labels if there are any.  All that scikit-learn has are its own definitions.
+            unseen labels if there are any.  Scores that scikit-learn has are defined as there.
         """
         from elman.tasks.classifier_run import score_labelled
 
         return score_labelled(self, (data, labels), skip_bad_rows)
 
     def stream(self, **static: Any) -> LiveLabels:
-        """A live session: takes the steps of one recording, and says what it is so far.
+        """Return a live session, which takes steps of a recording and predicts its label so far.
 
         Args:
-            static: the columns that do not change, by name.
+            static: values of the static columns, by name.
 
         Raises:
-            ArgumentError: the model reads texts, or from the end as well.
+            ArgumentError: the model reads texts, or reads backwards without windows.
         """
         from elman.serve.live_recordings import LiveLabels
         from elman.tasks.recording_inputs import RecordingInputs
 
         if not isinstance(self.inputs, RecordingInputs):
-            raise ArgumentError("stream takes steps of recordings, this classifier reads texts")
+            raise ArgumentError("stream needs a classifier of recordings, this one reads texts")
         return LiveLabels(
             self.model, self.inputs.index, self.classes, self.temperature, static,
-            window=self.window,
+            window=self.window, levels=self.inputs.levels,
         )  # fmt: skip
 
     def explain(self, text: str) -> list[tuple[str, float]]:
-        """The tokens of a text and how much the attention weighs each; together 1.
+        """Return the tokens of a text and their attention weights, which sum to 1.
 
         Raises:
-            ArgumentError: the model does not pool by attention, or reads recordings.
+            ArgumentError: pooling is not attention, or the model reads recordings.
         """
         import torch
 
@@ -181,7 +185,7 @@ class Classifier(ClassifierSettings, Estimator):
         return [(self.vocabulary.token(int(n)), w) for n, w in zip(tokens, weights, strict=True)]
 
     def scores(self, data: Data) -> torch.Tensor:
-        """Scores (N, K) before the softmax, float32; of windows their mean."""
+        """Return scores (N, K) before the softmax, float32, averaged over windows."""
         import torch
 
         from elman.train.chunks import ExampleBatches
@@ -207,15 +211,15 @@ class Classifier(ClassifierSettings, Estimator):
         )
 
     def _check_described(self) -> None:
-        """Refuse classes or a temperature that cannot be with an ArgumentError."""
+        """Raise an ArgumentError for classes or a temperature that cannot be valid."""
         check_names("classes", self._described.get("classes"))
         temperature = self._described.get("temperature", 1.0)
         if not (isinstance(temperature, int | float) and 0 < temperature < float("inf")):
             raise ArgumentError(f"temperature must be a positive number, got {temperature!r}")
 
     def _beside(self, items: Any) -> torch.Tensor | None:
-        """Scores of the wide part (N, K), if there is one."""
-        bag = self.inputs.bag(items)
+        """Return the scores of the wide part, a row for each encoded item; None without one."""
+        bag = self.inputs.bag(self, items)
         return None if bag is None else self.head.wide(bag)
 
     @property
@@ -229,55 +233,57 @@ class Classifier(ClassifierSettings, Estimator):
 
     @property
     def classes_(self) -> np.ndarray:
-        """The same as an array."""
+        """The labels as an array, in the order of the scores."""
         import numpy as np
 
-        classes = self.classes  # an AttributeError if there are none, as scikit-learn has it
+        classes = self.classes  # an AttributeError if untrained, as in scikit-learn
         kinds = {type(label) for label in classes}
         if len(kinds) == 1 and kinds <= {str, int, float, bool}:
             return np.array(classes)
-        found = np.empty(len(classes), dtype=object)  # bytes, dates and others stay what they are
+        found = np.empty(
+            len(classes), dtype=object
+        )  # bytes, dates and other values keep their type
         found[:] = classes
         return found
 
     @property
     def temperature(self) -> float:
-        """What scores are divided by, fitted on the validation data."""
+        """The temperature that divides the scores, fitted on the validation data."""
         return float(self._described.get("temperature", 1.0))
 
     @property
     def inputs(self) -> TextInputs | RecordingInputs:
-        """What it reads, and how."""
+        """The inputs: texts with a vocabulary, or recordings with their statistics."""
         if self._inputs is None:
             raise UntrainedError("this Classifier is not trained yet: call fit first")
         return self._inputs
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The tokens of texts."""
+        """The vocabulary of a classifier of texts."""
         from elman.tasks.text_inputs import TextInputs
 
         if not isinstance(self.inputs, TextInputs):
-            raise ArgumentError("this classifier reads recordings: it has no vocabulary")
+            raise ArgumentError("vocabulary needs a classifier of texts, this one reads recordings")
         return self.inputs.vocabulary
 
     @property
     def head(self) -> Any:
-        """The layer that pools and scores."""
+        """The layer that pools the states and computes the scores."""
         return self.model.head
 
     # scikit-learn.
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The settings by name."""
+        """Return the settings by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def set_params(self, **params: Any) -> Classifier:
-        """Change settings; takes effect with the next `fit`."""
+        """Change settings, which take effect at the next `fit`."""
         known = {field.name for field in fields(self)}
         for name, value in params.items():
             if name not in known:
-                raise ArgumentError(f"{name} is no setting of Classifier")
+                raise ArgumentError(f"{name} is not a setting of Classifier")
             setattr(self, name, value)
         return self
 
@@ -296,7 +302,7 @@ class Classifier(ClassifierSettings, Estimator):
     # Inside.
 
     def settled(self) -> Classifier:
-        """The settings with what the data decided."""
+        """Return the settings, with those that are None replaced by what the data decided."""
         settled = super().settled()
         for name in ("epochs", "monitor"):
             if getattr(settled, name) is None:
@@ -304,7 +310,7 @@ class Classifier(ClassifierSettings, Estimator):
         return settled
 
     def build(self, inputs: TextInputs | RecordingInputs, classes: int) -> SequenceModel:
-        """Make the network with fresh weights drawn from the seed."""
+        """Build the network with new weights drawn from the seed."""
         import torch
 
         from elman.heads import LabelHead
@@ -359,7 +365,7 @@ class Classifier(ClassifierSettings, Estimator):
         resume_classifier(self, described, folder, show=show)
 
     def card(self, name: str) -> str:
-        """The model card."""
+        """Return the model card."""
         from elman.tasks.classifier_run import describe
 
         return describe(self, name)

@@ -1,4 +1,4 @@
-"""A classifier's run: its data, scores beside a bag of words, and card."""
+"""Training runs of a classifier: data, scores of the model and its baselines, model card."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from elman.encode.bags import Bag
+from elman.encode.bags import LEVELS, Bag
 from elman.errors import DataError
 from elman.heads.wide import Wide
 from elman.manifest import CHECKPOINT
@@ -39,17 +39,17 @@ if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
 
 MISTAKES = 10  # in the report
-FEW = 100  # held-out examples: of fewer no weights are chosen by them
-LARGEST = 30  # classes of a confusion matrix in the report
-CONFUSED = 15  # pairs of classes there, if there are more
-SKEWED = 2 / 3  # share of the most frequent class from which on accuracy does not suffice
+FEW = 100  # held-out examples; with fewer the weights are not chosen by them
+LARGEST = 30  # most classes of a confusion matrix in the report
+CONFUSED = 15  # pairs of classes in the report, if there are more classes
+SKEWED = 2 / 3  # share of the most frequent class from which accuracy does not suffice
 
 
 def train_classifier(
     model: Classifier, given: Mapping[str, object], folder: Path | None, rejects: Path | None,
     *, show: bool,
 ) -> None:  # fmt: skip
-    """Fit a fresh model, see `Classifier.fit`."""
+    """Train a new model, see `Classifier.fit`."""
     fabric = build_fabric(model)
     kind = RecordingInputs if reads_recordings(model, given["train"]) else TextInputs
 
@@ -69,7 +69,7 @@ def train_classifier(
 def resume_classifier(
     model: Classifier, described: dict[str, Any], folder: Path, *, show: bool
 ) -> None:
-    """Go on with a run, see `Estimator.resume`."""
+    """Continue a run, see `Estimator.resume`."""
     fabric = build_fabric(model)
     given, rejects = given_before(described)
     kind = RecordingInputs if reads_recordings(model, given["train"]) else TextInputs
@@ -94,7 +94,7 @@ def _read(
     model: Classifier, kind: type[TextInputs] | type[RecordingInputs],
     given: Mapping[str, object], rejects: Path | None,
 ) -> Parts[Examples]:  # fmt: skip
-    collect: Any = kind.collect  # takes what `look` of the same kind gives
+    collect: Any = kind.collect  # takes the result of `look` of the same class
     parts = read_parts(
         given, rejects, lambda one: kind.look(model, one, lenient=rejects is not None),
         lambda source, bad, like: collect(model, source, bad, like and like.whole), "rows",
@@ -109,7 +109,7 @@ def _read(
             data["train"], share, seed=model.seed, groups=groups
         )
         if groups is not None:
-            parts.notes.append("spans overlap: those of a recording are held out together")
+            parts.notes.append("spans overlap, so all spans of a recording are held out together")
         held = len(data["validation"])
         what = "rows" if kind is TextInputs else "recordings"
         parts.notes.append(
@@ -130,31 +130,35 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
     inputs = model.inputs
     _choose(model, parts, given.notes)
     encoded, owners = inputs.encode(model, parts["train"].items)
-    bag = inputs.bag(parts["train"].items)
+    bag = inputs.bag(model, parts["train"].items)
     beside = None
+    wanted, of = targets["train"][torch.from_numpy(owners)], owners
     if bag is not None:
         groups = inputs.groups(parts["train"].items)
-        beside = _fit_wide(model, bag, targets["train"], groups)
+        if groups is not None:
+            of = np.unique(groups, return_inverse=True)[1][owners]
+        beside = _fit_wide(model, bag, wanted, torch.from_numpy(of))
     share = (fabric.global_rank, fabric.world_size)
     more: dict[str, Any] = {}
     if isinstance(inputs, RecordingInputs):
         more = {"times": often(model, len(encoded)), "change": inputs.change(model)}
         if more["times"] > 1:
-            given.notes.append(f"an epoch goes {more['times']} times through the recordings")
+            given.notes.append(f"each epoch reads the recordings {more['times']} times")
     train = ExampleBatches(
-        encoded, targets["train"][torch.from_numpy(owners)], model.batch_size, seed=model.seed,
-        share=share, extra=beside, **more,
+        encoded, wanted, model.batch_size, seed=model.seed, share=share, extra=beside, **more,
     )  # fmt: skip
     others = {name: examples for name, examples in parts.items() if name != "train"}
     given.notes.extend(inputs.notes_on(model, parts["train"], others, encoded))
     held, owners = inputs.encode(model, parts["validation"].items)
-    # Labels that training has not cannot be learned, and have no loss.
+    # Labels that are not in the training data cannot be learned and have no loss.
     wanted = targets["validation"][torch.from_numpy(owners)]
     kept = np.arange(len(held))
     if not model.several:
         kept = kept[wanted.numpy() >= 0]
     if not len(kept):
-        raise DataError("no label of the validation data is one of the training data")
+        raise DataError(
+            "no label of the validation data is in the training data; give other validation data"
+        )
     beside = model._beside(parts["validation"].items)
     validation = ExampleBatches(
         [held[n] for n in kept], wanted[torch.from_numpy(kept)], max(64, model.batch_size),
@@ -170,7 +174,7 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
 
 
 def _choose(model: Classifier, parts: dict[str, Examples], notes: list[str]) -> None:
-    """Settings that are None, by the number of examples."""
+    """Choose the settings that are None by the number of examples."""
     chosen = model._described
     if model.epochs is None:
         chosen["epochs"] = model.inputs.epochs(len(parts["train"]))
@@ -180,42 +184,40 @@ def _choose(model: Classifier, parts: dict[str, Examples], notes: list[str]) -> 
         chosen["monitor"] = "last" if held < FEW and not waits else "loss"
         if chosen["monitor"] == "last":
             notes.append(
-                f"{held} held-out examples are too few to choose weights by: the last are kept "
-                "(choose with monitor)"
+                f"{held} held-out examples are too few to choose weights by, so the last weights "
+                "are kept; to choose by score set monitor"
             )
 
 
-def _fit_wide(model: Classifier, bag: Bag, targets: Tensor, groups: list[str] | None) -> Tensor:
-    """Fit the wide part; scores (N, K) of the training data for the rest to start from."""
+def _fit_wide(model: Classifier, bag: Bag, targets: Tensor, groups: Tensor) -> Tensor:
+    """Fit the wide part; return the scores (N, K) of training rows from which the rest starts."""
     weights = torch.ones(len(targets), len(model.classes), dtype=torch.float32)
     if model.head.class_weights is not None:
         weights = weights * model.head.class_weights
     wide: Wide = model.head.wide
-    numbers = (
-        None if groups is None else torch.from_numpy(np.unique(groups, return_inverse=True)[1])
-    )
-    return wide.fit(bag, targets, weights, numbers)
+    levels = 1 if isinstance(model.inputs, TextInputs) else LEVELS
+    return wide.fit(bag, targets, weights, groups, levels=levels)
 
 
 def _calibration(model: Classifier, tested: bool) -> str:
-    """How probabilities were calibrated, and which losses are before that."""
+    """Return a note on how probabilities were calibrated."""
     text = (
         f"Scores are divided by the temperature {model.temperature:.2f}, fitted on the validation "
         "data. The loss among the final scores is computed after that division, the losses of the "
         "training log are computed before it."
     )
-    return text if tested else f"{text} ECE of the validation data looks too small: give test data."
+    return text if tested else f"{text} ECE of the validation data is too low: give test data."
 
 
 def _judges(targets: Tensor, classes: int) -> list[str]:
-    """The scores that a classifier with one label a row is judged by, given training targets."""
+    """Return names of the scores by which a classifier with one label per row is judged."""
     if int(torch.bincount(targets).max()) < SKEWED * len(targets):
         return ["accuracy"]
     return ["AUC", "AUPRC"] if classes == 2 else ["accuracy", "F1 macro"]
 
 
 def _balanced(targets: Tensor, classes: int) -> Tensor:
-    """Weights (K) whose mean over the training examples is 1."""
+    """Return class weights (K) whose mean over the training examples is 1."""
     if targets.dim() == 2:
         counts = targets.sum(0).clamp(min=1)
         weights = 1 / counts
@@ -228,12 +230,12 @@ def _measure(
     model: Classifier, parts: dict[str, Examples], targets: dict[str, Tensor],
     unseen: dict[str, Tensor],
 ) -> dict[str, Any]:  # fmt: skip
-    """Scores of the model and the baselines on the same texts, confusions and mistakes."""
+    """Return scores of the model and its baselines on the same data, confusions and mistakes."""
     several, names = model.several, [name for name in ("validation", "test") if name in parts]
     scores = {name: model.scores(parts[name].items) for name in names}
     fitted = fit_temperature(scores["validation"], targets["validation"], several=several)
     count = len(targets["validation"])
-    fitted **= count / (count + FEW)  # a few say little: their temperature is drawn towards 1
+    fitted **= count / (count + FEW)  # with few examples it shrinks towards 1
     model._described["temperature"] = round(fitted, 4)
     ours = {
         name: _scores_of(
@@ -280,7 +282,7 @@ def _scores_of(
 def _details(
     model: Classifier, examples: Examples, scores: Tensor, targets: Tensor, part: str
 ) -> dict[str, Any]:
-    """Tables and samples for the report."""
+    """Return tables and samples for the report."""
     classes = [str(label) for label in model.classes]
     p = probabilities(scores, model.temperature, several=model.several)
     details: dict[str, Any] = {"samples": [], "tables": []}
@@ -299,22 +301,22 @@ def _details(
             found = [classes[int(p[n].argmax())]]
         true = ", ".join(map(str, examples.labels[n])) or "none"
         place = examples.places[n]
-        place = Path(place).name if Path(place).is_absolute() else place  # the report may be shared
-        title = f"{place}: {true}, guessed {', '.join(found) or 'none'}"
+        place = Path(place).name if Path(place).is_absolute() else place  # a report may be shared
+        title = f"{place}: {true}, predicted {', '.join(found) or 'none'}"
         item = examples.items[n]
         if model.pooling == "attention" and isinstance(item, str):
-            title += f"; weighed most: {', '.join(_weighed(model, item))}"
+            title += f"; largest weights: {', '.join(_weighed(model, item))}"
         title += f" ({float(confidence[n]):.0%})"
         details["samples"].append({"title": title, "text": model.inputs.sample(item)})
     return details
 
 
 def _confusions(guess: Tensor, targets: Tensor, classes: list[str], part: str) -> dict[str, Any]:
-    """What was taken for what: of many classes the most frequent mistakes only."""
+    """Return the confusion matrix; with many classes, the most frequent mistakes."""
     if len(classes) <= LARGEST:
         counts = confusion(guess, targets, len(classes)).tolist()
         return {
-            "title": f"Confusion, {part} data: rows are true labels, columns are guesses",
+            "title": f"Confusion, {part} data: rows are true labels, columns are predictions",
             "columns": classes,
             "rows": [[name, *row] for name, row in zip(classes, counts, strict=True)],
         }
@@ -324,26 +326,26 @@ def _confusions(guess: Tensor, targets: Tensor, classes: list[str], part: str) -
         "title": f"Most frequent mistakes, {part} data",
         "columns": ["examples"],
         "rows": [
-            [f"{classes[a]} taken for {classes[b]}", count]
+            [f"{classes[a]} predicted as {classes[b]}", count]
             for (a, b), count in pairs.most_common(CONFUSED)
         ],
     }
 
 
 def _calibration_table(p: Tensor, targets: Tensor, classes: list[str], part: str) -> dict[str, Any]:
-    what = f"p({classes[1]})" if len(classes) == 2 else "p(guess)"
+    what = f"p({classes[1]})" if len(classes) == 2 else "p(prediction)"
     return {
-        "title": f"Calibration, {part} data: predicted probability, and the share that is so",
+        "title": f"Calibration, {part} data: predicted probability, and how often it is right",
         "columns": [what, "share", "examples"],
         "rows": [
-            [f"{low:.1f} to {low + 0.1:.1f}", f"{said:.3f}", f"{true:.3f}", count]
-            for low, said, true, count in reliability(p, targets)
+            [f"{low:.1f} to {low + 0.1:.1f}", f"{mean:.3f}", f"{true:.3f}", count]
+            for low, mean, true, count in reliability(p, targets)
         ],
     }
 
 
 def _weighed(model: Classifier, text: str) -> list[str]:
-    """The five tokens that count most."""
+    """Return the five tokens with the largest attention weights."""
     weights = sorted(model.explain(text), key=lambda pair: -pair[1])
     return [token for token, _ in weights[:5]]
 
@@ -351,7 +353,7 @@ def _weighed(model: Classifier, text: str) -> list[str]:
 def score_labelled(
     model: Classifier, given: object, rejects: str | Path | None = None
 ) -> dict[str, Any]:
-    """Scores of labelled data, see `Classifier.evaluate`."""
+    """Return scores of labelled data, see `Classifier.evaluate`."""
     inputs = model.inputs
     rows: Any = inputs.look(model, given, lenient=rejects is not None)
     examples = read_one(
@@ -363,7 +365,7 @@ def score_labelled(
 
 
 def describe(model: Classifier, name: str) -> str:
-    """The model card, Markdown."""
+    """Return the model card as Markdown."""
     labels = [str(label) for label in model.classes]
     shown = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
     return model_card(
@@ -374,6 +376,6 @@ def describe(model: Classifier, name: str) -> str:
             "AUROC": ("AUC", "{:.3f}"), "AUPRC": ("AUPRC", "{:.3f}"),
         },
         use=model.inputs.use,
-        end=f"It knows {model.inputs.kind} like those it was trained on, and guesses at all "
-        f"others.{model.inputs.warning}",
+        end=f"Expect useful predictions only for {model.inputs.kind} like the training data."
+        f"{model.inputs.warning}",
     )  # fmt: skip

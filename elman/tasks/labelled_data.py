@@ -1,4 +1,4 @@
-"""Labelled data of any kind: examples, classes, and a stratified part for validation."""
+"""Labelled data: examples, classes, and a stratified part for validation."""
 
 from __future__ import annotations
 
@@ -27,17 +27,24 @@ if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
 
 Label = Any  # text, a number, or any other value that can be a key of a dict
-KINDS: dict[str, Callable[[str], Any]] = {  # of labels that JSON does not have
+KINDS: dict[str, Callable[[str], Any]] = {  # types of labels that JSON does not have
     "bytes": bytes.fromhex, "date": date.fromisoformat, "datetime": datetime.fromisoformat,
     "Timestamp": datetime.fromisoformat, "Decimal": Decimal, "float": float,
 }  # fmt: skip
-UNSEEN = -1  # in the place of a class that the training data have not
-FEW = 5  # examples of a class: fewer are said
+UNSEEN = -1  # number of a class that is not in the training data
+FEW = 5  # examples of a class; fewer are reported
 
 
 @dataclass
 class Examples:
-    """Texts or recordings, their labels, where each stands; of recordings all that were read."""
+    """Texts or recordings with their labels and places.
+
+    Attributes:
+        items: texts or recordings.
+        labels: labels of each item.
+        places: where each item was read, for messages.
+        whole: all recordings that were read; None for texts.
+    """
 
     items: list[Any] = field(default_factory=list)
     labels: list[tuple[Label, ...]] = field(default_factory=list)
@@ -48,13 +55,13 @@ class Examples:
         return len(self.items)
 
     def add(self, item: Any, labels: tuple[Label, ...], place: str) -> None:
-        """One more."""
+        """Add an example."""
         self.items.append(item)
         self.labels.append(labels)
         self.places.append(place)
 
     def select(self, numbers: Iterable[int]) -> Examples:
-        """Some of them, in this order."""
+        """Return the examples with these numbers, in this order."""
         chosen = list(numbers)
         return Examples(
             [self.items[n] for n in chosen],
@@ -65,17 +72,16 @@ class Examples:
 
 
 def labels_of(value: object, place: str, model: Classifier, *, written: bool) -> tuple[Label, ...]:
-    """The label of a row, or with `several` its labels.
+    """Return the label of a row, or with `several` its labels.
 
     Args:
-        value: as it was read.
-        place: of the row, for people.
-        model: whose settings say how labels are read.
-        written: whether it comes from a file, where blanks around a label do not count; a label in
-            memory stays as it is.
+        value: the value that was read.
+        place: where the row was read, for messages.
+        model: its settings decide how labels are read.
+        written: whether the value comes from a file, where blanks around a label do not count.
 
     Raises:
-        DataError: there is no label.
+        DataError: the row has no label.
     """
     value = scalar_of(value)
     if is_code(value, dialect_of(model).codes(model.label, named=True)):
@@ -102,7 +108,7 @@ def _label(value: object, place: str, column: str, *, written: bool) -> Label:
     if isinstance(value, list | dict | tuple | set | frozenset | np.ndarray):
         raise DataError(
             f"{place}: column {column!r} is a {type(value).__name__}, expected a label; for any "
-            "number of them set several"
+            "number of labels set several"
         )
     # Other values, such as members of an Enum, cannot be made again from a saved model: they are
     # text from the beginning, so that a model predicts the same before and after it is saved.
@@ -113,7 +119,7 @@ def _label(value: object, place: str, column: str, *, written: bool) -> Label:
 
 
 def join_labels(labels: Iterable[Label], separator: str) -> str:
-    """Labels as a file has them; one that holds the separator stands in double quotes.
+    """Return labels as one text; a label that contains the separator is put in double quotes.
 
     Example:
         >>> from elman.tasks.labelled_data import join_labels, split_labels
@@ -128,7 +134,7 @@ def join_labels(labels: Iterable[Label], separator: str) -> str:
 
 
 def split_labels(text: str, separator: str) -> list[str]:
-    """The labels of a text that `join_labels` wrote, or a user."""
+    """Return the labels of a text, such as `join_labels` returns."""
     mark = re.escape(separator)
     found = re.findall(rf'\s*"((?:[^"]|"")*)"\s*(?:{mark}|$)|(.*?)(?:{mark}|$)', text, re.DOTALL)
     labels = [quoted.replace('""', '"') if quoted else plain for quoted, plain in found]
@@ -136,16 +142,16 @@ def split_labels(text: str, separator: str) -> list[str]:
 
 
 def shown_label(label: Label) -> str | int | float | bool:
-    """A label as JSON and tables have it: text where it is no plain value."""
+    """Return a label for JSON and tables: as text, unless it is a plain value."""
     if isinstance(label, float) and not math.isfinite(label):
         return str(label)
     return label if type(label) in (str, int, float, bool) else str(label)
 
 
 def packed_label(label: Label) -> Any:
-    """A label for config.json, from which `unpacked_label` makes the same value again.
+    """Return a label for config.json, which `unpacked_label` turns back into the same value.
 
-    What neither JSON nor `KINDS` know, such as an Enum, becomes text.
+    Values that neither JSON nor `KINDS` have, such as an Enum, become text.
 
     Example:
         >>> from datetime import date
@@ -163,7 +169,7 @@ def packed_label(label: Label) -> Any:
 
 
 def unpacked_label(value: Any) -> Label:
-    """The label that `packed_label` was given, or a label as it is."""
+    """Return the label from which `packed_label` made the value."""
     if not isinstance(value, dict):
         return value
     ((kind, text),) = value.items()
@@ -171,14 +177,20 @@ def unpacked_label(value: Any) -> Label:
 
 
 def _alike(label: Label) -> str:
-    """Text by which a label of a file is recognised, whatever it was in training."""
+    """Return the text by which a label from a file is recognised, whatever its type in training."""
     return named_like(" ".join(str(label).split()))
 
 
 def find_classes(examples: Examples, name: str, given: object) -> list[Label]:
-    """All labels of the training data in order; DataError for fewer than two.
+    """Return all labels of the training data in order.
 
-    `given` is what the user gave: of a matrix all columns are labels.
+    Args:
+        examples: the training data.
+        name: name of the data, for messages.
+        given: the data as given to `fit`; each column of a matrix of labels is a label.
+
+    Raises:
+        DataError: there are fewer than two labels, or two that look alike.
     """
     found = set().union(*examples.labels)
     shape: tuple[int, ...] = getattr(given[1], "shape", ()) if isinstance(given, tuple) else ()
@@ -194,7 +206,7 @@ def find_classes(examples: Examples, name: str, given: object) -> list[Label]:
     if len({str(label) for label in classes}) < len(classes):
         raise DataError(
             f"{name}: labels of different types look alike ({', '.join(map(repr, classes[:6]))}); "
-            "make them all text or all numbers"
+            "convert all of them to text or all to numbers"
         )
     return classes
 
@@ -202,13 +214,11 @@ def find_classes(examples: Examples, name: str, given: object) -> list[Label]:
 def split(
     examples: Examples, fraction: float, *, seed: int, groups: Sequence[str] | None = None
 ) -> tuple[Examples, Examples]:
-    """A training and a validation part with the same share of every label (or set of labels).
+    """Return a training and a validation part with the same share of every label or set of labels.
 
-    With a name of each, those of a group stay together; of which labels a part has how much is
-    then left to chance, but the training part keeps all of them.
-
-    Sets of several labels that are too rare for a share are drawn from together; but every label
-    stays in the training part.
+    With `groups`, the name of the group of each example, a group stays in one part; the shares of
+    labels are then random.  Sets of labels that are too rare to be divided are drawn from together.
+    Every label stays in the training part.
 
     Example:
         >>> from elman.tasks.labelled_data import Examples, split
@@ -227,7 +237,7 @@ def split(
     if not any(len(key) > 1 for key in rare):
         rare = set()
     held: list[int] = []
-    debt = 0.0  # what groups before owe, so that all together give their share
+    debt = 0.0  # examples that previous sets still owe, so that the total is the share
     for key in sorted(sets.keys() - rare):
         members = draw.permutation(sets[key])
         wanted = len(members) * fraction + debt
@@ -248,7 +258,7 @@ def split(
         single = sorted(key for key in sets if len(sets[key]) == 1)
         alone = f" ({_some(map(', '.join, single))} in one row only)" if single else ""
         raise DataError(
-            f"{len(examples)} rows of {len(sets)} labels are too few to hold out "
+            f"{len(examples)} rows with {len(sets)} labels are too few to hold out "
             f"validation_fraction={fraction} of each{alone}; give more rows, or validation data"
         )
     there = set(held)
@@ -286,14 +296,14 @@ def _split_groups(
 def targets_of(
     labels: Sequence[tuple[Label, ...]], classes: Sequence[Label], *, several: bool
 ) -> tuple[Tensor, Tensor]:
-    """Classes of rows as numbers, and the labels that are none of them.
+    """Return the classes of rows as numbers, and the labels that are not among the classes.
 
     Returns:
-        Classes (N), UNSEEN for none, or with `several` (N, K) of zeros and ones; and (M, 2) row
-        and number of each label that training has not seen.
+        Classes (N), UNSEEN for other labels, or with `several` zeros and ones (N, K); and for each
+        label that is not in the training data its row and a number for the label (M, 2).
     """
     number = {label: n for n, label in enumerate(classes)}
-    # Files know text only: what was a number in training is recognised by how it is written.
+    # Labels in files are text: a number is recognised by how it is written.
     alike = {_alike(label): n for label, n in reversed(number.items())}
     found = [[number.get(one, alike.get(_alike(one), UNSEEN)) for one in some] for some in labels]
     strange: dict[str, int] = {}
@@ -313,38 +323,46 @@ def targets_of(
 
 
 def notes_on(train: Examples, others: dict[str, Examples], classes: Sequence[Label]) -> list[str]:
-    """What a user should know of labels: rare ones, and those never seen in training."""
+    """Return notes about labels that are rare, or that are not in the training data."""
     notes = []
     counts = Counter(label for labels in train.labels for label in labels)
     single = [str(label) for label in classes if counts[label] == 1]
     if single:
-        notes.append(f"one row only, from which nothing can be held out: {_some(single)}")
+        notes.append(f"labels with only one row, of which none can be held out: {_some(single)}")
     rare = [f"{label} ({counts[label]})" for label in classes if 1 < counts[label] < FEW]
     if rare:
-        notes.append(f"few examples of: {_some(rare)}")
+        notes.append(f"labels with few examples: {_some(rare)}")
     known = set(map(_alike, classes))
     for name, examples in others.items():
         strange = {x for labels in examples.labels for x in labels}
         strange = {str(x) for x in strange if _alike(x) not in known}
         if strange:
-            notes.append(f"labels of the {name} data that training has not: {_some(strange)}")
+            notes.append(
+                f"labels of the {name} data that are not in the training data: {_some(strange)}"
+            )
     return notes
 
 
 def _some(names: Iterable[str]) -> str:
-    """The first ten names, and how many more there are."""
+    """Return the first ten names and the number of the others as one text."""
     found = sorted(names)
     return ", ".join(found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
 
 
 def columns_set(labels: Any, *, several: bool) -> Any:
-    """Of a matrix of zeros and ones (N, K), as scikit-learn has it, the columns with a one."""
+    """Return the numbers of the columns with a one, for a matrix of zeros and ones (N, K).
+
+    Other labels are returned unchanged.
+
+    Raises:
+        ArgumentError: a matrix has other values, or `several` is not set.
+    """
     shape = getattr(labels, "shape", ())
     if len(shape) < 2:
         return labels
     matrix = np.asarray(labels)
     if not several or matrix.ndim != 2 or not np.isin(matrix, (0, 1)).all():
         raise ArgumentError(
-            f"labels must be a list, or with several=True a matrix of zeros and ones, got {shape}"
+            f"labels must be a list, or with several=True a matrix of zeros and ones; got {shape}"
         )
     return [np.flatnonzero(row).tolist() for row in matrix]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from elman.encode.bags import Bag, Levels
 from elman.encode.recordings import RecordingIndex, windows_of
+from elman.encode.statistics import Running, whole_statistics
 from elman.errors import ArgumentError, DataError, FolderError
 from elman.model import SequenceModel
 from elman.optional import absent
@@ -26,22 +27,27 @@ from elman.report.window_statistics import (
     Windows,
     by_forest,
     by_regression,
-    statistics,
 )
 from elman.tasks.channel_inputs import ChannelInputs, learn_index, read_like
 from elman.tasks.folder import FEATURES
 from elman.tasks.labelled_data import Examples, labels_of
 from elman.train.checkpoint import load_tensors, save_tensors
 
-MANY = 100  # classes; with more a linear model takes more time than the recurrence
+MANY = 100  # classes; with more, a linear model takes more time than the recurrence
+LARGEST = 1 << 26  # statistics of all training recordings; with more they would need gigabytes
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
     from elman.tasks.tagger import Tagger
 
 
+def is_followed(model: Classifier) -> bool:
+    """Return whether a model reads whole recordings forward, so that it can follow them live."""
+    return model.window is None and not model.bidirectional
+
+
 class RecordingInputs(ChannelInputs):
-    """Recordings with a label each."""
+    """Recordings with one label each, or several."""
 
     title = "a classifier of recordings"
     levels: Levels | None = None  # of the statistics that the wide part reads; None without one
@@ -51,7 +57,7 @@ class RecordingInputs(ChannelInputs):
         model: Classifier, source: RecordingSource, rejects: Rejects,
         like: Recordings | RecordingIndex | None = None,
     ) -> Examples:  # fmt: skip
-        """All recordings that have a label; the others go to `rejects`."""
+        """Return all recordings that have a label; the others go to `rejects`."""
         found = read_like(source, rejects, like)
         examples = Examples(whole=found)
         for one, label, place in zip(found.items, found.labels, found.places, strict=True):
@@ -62,44 +68,46 @@ class RecordingInputs(ChannelInputs):
             else:
                 examples.add(one, labels, place)
         if not examples.items:
-            raise DataError(f"{source.name}: no recording has a label; expected many")
+            raise DataError(f"{source.name}: no recording has a label; at least two are needed")
         return examples
 
     @classmethod
     def learn(cls, model: Classifier, train: Examples, notes: list[str]) -> RecordingInputs:
-        """Channels and units of the training data."""
+        """Return inputs with the channels and units of the training data."""
         inputs = cls(learn_index(model, replace(train.whole, items=train.items), notes))
-        # Live, statistics such as quartiles would need all steps so far.
-        few = len(model.classes) <= MANY
-        if model.wide and few and model.bidirectional and model.window is None:
-            inputs.levels = Levels.build(inputs.statistics(train.items))
+        if model.wide and len(model.classes) <= MANY:
+            rows = inputs.statistics(model, train.items)
+            inputs.levels = Levels.build(rows) if rows.size <= LARGEST else None
         return inputs
 
     @classmethod
     def load(cls, model: Classifier | Tagger, folder: Path, *, fresh: bool = False) -> Any:
-        """From a folder."""
+        """Load the inputs from a folder."""
         inputs: RecordingInputs = super().load(model, folder, fresh=fresh)
         if (folder / FEATURES).exists():
             tensors, _ = load_tensors(folder / FEATURES)
             if "edges" not in tensors:
-                raise FolderError(f"{folder / FEATURES}: is damaged, it has no 'edges'")
+                raise FolderError(f"{folder / FEATURES}: is damaged, 'edges' is missing")
             inputs.levels = Levels(tensors["edges"].numpy())
         return inputs
 
     def save(self, folder: Path) -> None:
-        """Write them to a folder."""
+        """Write the inputs to a folder."""
         super().save(folder)
         if self.levels is not None:
             save_tensors(folder / FEATURES, {"edges": torch.from_numpy(self.levels.edges)})
 
     @property
     def features(self) -> int:
-        """Of the wide part; 0 without one."""
-        return 0 if self.levels is None else self.levels.edges.size
+        """The number of features of the wide part; 0 without one."""
+        return 0 if self.levels is None else self.levels.features
 
     @staticmethod
     def groups(items: Sequence[Recording]) -> list[str] | None:
-        """Of spans that overlap the names of their recordings, which are held out as a whole."""
+        """Return the name of the recording of each span if spans overlap; otherwise None.
+
+        Spans of a recording that overlap must be held out together.
+        """
         last: dict[str, Any] = {}
         for one in sorted(items, key=lambda one: (one.unique_id, one.begin)):
             if one.unique_id in last and one.begin <= last[one.unique_id]:
@@ -110,18 +118,18 @@ class RecordingInputs(ChannelInputs):
     # To numbers.
 
     def prepare(self, model: Classifier | Tagger, notes: list[str]) -> None:
-        """Refuse what only texts have."""
+        """Raise an ArgumentError for settings that only texts have."""
         for name in ("vectors", "start_from"):
             if getattr(model, name, None) is not None:
-                raise ArgumentError(f"{name} is for texts, not for recordings")
+                raise ArgumentError(f"{name} needs texts, the data are recordings")
 
     def begin(self, network: SequenceModel) -> None:
-        """There is nothing to start from."""
+        """Do nothing: recordings have no earlier model to start from."""
 
     def encode(
         self, model: Classifier | Tagger, items: Sequence[Recording]
     ) -> tuple[list[NDArray[Any]], NDArray[np.int64]]:
-        """Arrays (T, F) of recordings or of their windows, and of which each is."""
+        """Return arrays (T, F) of recordings or their windows, and the recording of each array."""
         arrays, owners = [], []
         for n, one in enumerate(items):
             whole = self.index.encode(one)
@@ -130,25 +138,31 @@ class RecordingInputs(ChannelInputs):
                 owners.append(n)
         return arrays, np.array(owners, dtype=np.int64)
 
-    def bag(self, items: Sequence[Recording]) -> Bag | None:
-        """What the wide part reads; None without one."""
-        return None if self.levels is None else self.levels.encode(self.statistics(items))
+    def bag(self, model: Classifier, items: Sequence[Recording]) -> Bag | None:
+        """Return the input of the wide part, a row for each array of `encode`; None without one."""
+        return None if self.levels is None else self.levels.encode(self.statistics(model, items))
 
-    def statistics(self, items: Sequence[Recording]) -> NDArray[np.float64]:
-        """Those of each recording, and how many steps it has."""
-        wholes = [self.index.resampled(one).values for one in items]
-        nothing = np.full((1, len(self.index.channels)), np.nan)
-        return np.array(
-            [
-                [*statistics(whole if len(whole) else nothing), *self.index.fixed(one.static),
-                 len(whole)]
-                for whole, one in zip(wholes, items, strict=True)
+    def statistics(self, model: Classifier, items: Sequence[Recording]) -> NDArray[np.float64]:
+        """Return the statistics (N, S) of recordings or their windows.
+
+        Those of a recording that is read forward only are known after each step, and the number of
+        steps is not one of them, as it would tell how far a live recording has come.
+        """
+        arrays, fixed, _ = self.windows(model, items)
+        if is_followed(model):
+            start = Running.start(len(self.index.channels))
+            rows = [start.push(one).values for one in arrays]
+        else:
+            nothing = np.full((1, len(self.index.channels)), np.nan)
+            rows = [
+                np.append(whole_statistics(one if len(one) else nothing), len(one))
+                for one in arrays
             ]
-        )  # fmt: skip
+        return np.concatenate([np.stack(rows), fixed], 1)
 
     @staticmethod
     def epochs(_recordings: int) -> int:
-        """How often training goes through them, if nothing is set."""
+        """Return the number of epochs if it is not set."""
         return 10
 
     # To people.
@@ -157,10 +171,13 @@ class RecordingInputs(ChannelInputs):
         self, model: Classifier | Tagger, train: Examples, others: dict[str, Examples],
         encoded: Iterable[NDArray[Any]],
     ) -> list[str]:  # fmt: skip
-        """What a user should know of the recordings."""
+        """Return notes about the recordings for the user."""
         lengths = sorted(map(len, encoded))
         what = "windows" if model.window else "recordings"
-        wide = f"training starts from a linear model of {self.features:,} levels of statistics"
+        wide = (
+            f"training starts from a linear model of {self.features:,} levels of statistics; "
+            "wide=False for the recurrence alone"
+        )
         span = f"{lengths[0]:,} steps"
         if lengths[0] < lengths[-1]:
             median = lengths[len(lengths) // 2]
@@ -173,7 +190,7 @@ class RecordingInputs(ChannelInputs):
     def baselines(
         self, model: Classifier, parts: dict[str, Examples], targets: Tensor, names: Sequence[str]
     ) -> list[tuple[str, dict[str, Tensor]]]:
-        """Probabilities of other models, by name and part of the data."""
+        """Return the probabilities that baselines predict, by name and part of the data."""
         train = self.windows(model, parts["train"].items)
         others = {name: self.windows(model, parts[name].items) for name in names}
         found = []
@@ -184,7 +201,7 @@ class RecordingInputs(ChannelInputs):
         return found
 
     def windows(self, model: Classifier, items: Sequence[Recording]) -> Windows:
-        """Channels of windows, their static columns, and of which recording each is."""
+        """Return channels of windows, their static columns, and the recording of each window."""
         arrays, fixed, owners = [], [], []
         for n, one in enumerate(items):
             whole = self.index.resampled(one)
@@ -195,7 +212,7 @@ class RecordingInputs(ChannelInputs):
         return arrays, np.array(fixed), np.array(owners)
 
     def sample(self, one: Recording) -> str:
-        """For the report."""
+        """Return a line about a recording for the report."""
         means = np.nanmean(np.where(np.isnan(one.values).all(0), 0, one.values), axis=0)
         shown = ", ".join(
             f"{name} {mean:.4g}" for name, mean in zip(self.index.channels, means, strict=True)

@@ -1,4 +1,7 @@
-"""Settings of tasks that read recordings: channels over time.  No torch here."""
+"""Settings of tasks that read recordings, which are channels over time.
+
+This file does not import torch.
+"""
 
 from __future__ import annotations
 
@@ -10,42 +13,44 @@ from elman.tasks.settings import NetworkSettings, TableSettings, check_counts
 
 @dataclass(kw_only=True)
 class RecordingSettings(TableSettings):
-    """How recordings are read; for texts they mean nothing."""
+    """How recordings are read; these settings have no effect on texts."""
 
     channels: tuple[str, ...] = ()
-    """Of recordings the columns of numbers, each a channel; without them texts are read."""
+    """Columns of numbers, each a channel of a recording; if empty, the data are texts."""
     variable: str | None = None
-    """Column that says what a row measures, of tables with a row a measurement."""
+    """Column with the name of the channel, for tables with one measurement per row."""
     value: str = "value"
-    """Column of what was measured there."""
+    """Column with the measured value, for tables with one measurement per row."""
     static: tuple[str, ...] = ()
-    """Columns that do not change within a recording, numbers or words."""
+    """Columns of numbers or words that do not change within a recording."""
     unique_id: str = "unique_id"
-    """Column of the recording's name; without it a file is one."""
+    """Column with the name of the recording; a file without it is one recording."""
     ds: str = "ds"
-    """Column of the stamp, a date or a number; without it rows are steps."""
+    """Column with the stamp, a date or a number; rows without it are evenly spaced steps."""
     ds_format: str | None = None
-    """Form of dates that are not ISO 8601, such as %d/%m/%Y; or the unit of numbers: s, ms, us, ns;
-    None to find it."""
+    """Format of dates that are not ISO 8601, such as %d/%m/%Y, or the unit of numbers: s, ms, us or
+    ns; None to detect it."""
     rate: float | None = None
-    """Steps a second that recordings are brought to; None for steps as they are."""
+    """Steps per second to which recordings are resampled; None to keep the steps as they are."""
     elapsed: bool | None = None
-    """Read the time between steps, and since each channel was seen; None if it is uneven."""
+    """Read the time between steps and since the last number of each channel; None to read it if
+    steps are uneven."""
     window: int | None = None
-    """Steps of the windows that recordings are cut into; None for whole ones."""
+    """Steps of the windows into which recordings are cut; None for whole recordings."""
     overlap: float = 0.5
-    """Share of a window that is in the next one, too."""
+    """Share of each window that the next window contains as well."""
     jitter: float = 0.0
-    """Noise that is added in training, in deviations of a channel."""
+    """Deviation of the noise that is added in training, in standard deviations of the channel."""
     rescale: float = 0.0
-    """Deviation of a factor by which each channel is changed in training."""
+    """Deviation of the relative change of the scale of each channel in training."""
     warp: float = 0.0
-    """Deviation of the pace, as a logarithm, at which a recording goes in training."""
+    """Deviation of the random factor that changes the speed of a recording in training, as a
+    logarithm."""
     examples: int | None = None
-    """Recordings or windows of an epoch; None for all, as often as to make at least 2,000."""
+    """Recordings or windows in an epoch; None for all of them, repeated up to at least 2,000."""
 
     def check_recordings(self, label: str, *, decays: bool) -> None:
-        """Refuse values that cannot work, with a column of labels, with an ArgumentError."""
+        """Raise an ArgumentError for values that cannot work; `label` is the column of labels."""
         check_counts(self, "window", "examples")
         if self.channels and self.variable is None:  # whose values have names, too
             self.check_columns(self.channels, (*self.static, label, self.unique_id, self.ds))
@@ -53,19 +58,23 @@ class RecordingSettings(TableSettings):
             raise ArgumentError(f"overlap must be in [0, 1), got {self.overlap}")
         if self.rate is not None and not 0 < self.rate < float("inf"):
             raise ArgumentError(
-                f"rate must be a positive number of steps a second, got {self.rate}"
+                f"rate must be a positive number of steps per second, got {self.rate}"
             )
         for name in ("jitter", "rescale", "warp"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ArgumentError(f"{name} must be at least 0, got {getattr(self, name)}")
         if self.warp and (self.elapsed or decays):
-            raise ArgumentError("warp changes the time between steps: leave it at 0 with elapsed")
+            raise ArgumentError(
+                "warp changes the time between steps, which elapsed reads; set warp=0"
+            )
         if decays and self.elapsed is False:
-            raise ArgumentError("cell=grud decays by the time between steps: leave elapsed out")
+            raise ArgumentError(
+                "cell=grud always reads the time between steps; leave elapsed unset"
+            )
 
 
 def check_grud(settings: NetworkSettings, *, bidirectional: bool) -> None:
-    """Refuse what GRU-D has not with an ArgumentError."""
+    """Raise an ArgumentError for settings that GRU-D does not have."""
     wanted = {
         "num_layers": 1, "embedding_size": None, "weight_dropout": 0, "zoneout": 0,
         "layer_norm": False,
@@ -74,8 +83,8 @@ def check_grud(settings: NetworkSettings, *, bidirectional: bool) -> None:
         if getattr(settings, name) != value:
             raise ArgumentError(f"cell=grud needs {name}={value}, got {getattr(settings, name)}")
     if bidirectional:
-        raise ArgumentError("cell=grud reads forward only: set bidirectional=False")
+        raise ArgumentError("cell=grud reads forward only; set bidirectional=False")
     if settings.input_dropout:
-        raise ArgumentError("cell=grud takes its inputs whole: leave input_dropout out")
+        raise ArgumentError("cell=grud has no dropout of inputs; leave input_dropout unset")
     if len(settings.sizes) > 1:
         raise ArgumentError(f"cell=grud has one layer, got hidden_size={settings.hidden_size}")

@@ -1,4 +1,4 @@
-"""What a model says of recordings, as tables: a label for each, a tag for every step, or events."""
+"""Predictions for recordings as tables: labels of recordings, tags of steps, or events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ Table = dict[str, list[Any]]
 
 
 def label_table(model: Classifier, data: Any) -> Table:
-    """A row a recording or span: name, start, end (behind its last step), label, probabilities."""
+    """Return one row per recording or span: name, start, end (after its last step), label,
+    probabilities.
+    """
     items: list[Recording] = model.inputs.given(model, data)
     p = model.predict_proba(items)
     table: Table = {model.unique_id: [one.name for one in items]}
@@ -42,7 +44,7 @@ def label_table(model: Classifier, data: Any) -> Table:
 
 
 def tag_table(model: Tagger, data: Any) -> Table:
-    """A row a step: name of the recording, stamp, tag."""
+    """Return one row per step: name of the recording, stamp, tag."""
     items: list[Recording] = model.inputs.given(model, data)
     tags = model.predict(items)
     return {
@@ -53,7 +55,7 @@ def tag_table(model: Tagger, data: Any) -> Table:
 
 
 def event_table(model: Tagger, data: Any, **how: Any) -> Table:
-    """A row an event: name of the recording, label, start, end, probability."""
+    """Return one row per event: name of the recording, label, start, end, probability."""
     found = model.events(data, **how)
     return {
         model.unique_id: [event.unique_id for event in found],
@@ -65,14 +67,14 @@ def event_table(model: Tagger, data: Any, **how: Any) -> Table:
 
 
 def table_of(model: Classifier | Tagger, data: Any, *, events: dict[str, Any] | None) -> Table:
-    """What a model says.
+    """Return the predictions of a classifier or tagger; with `events` those of its events.
 
     Raises:
-        ArgumentError: events of a classifier.
+        ArgumentError: events are wanted of a classifier.
     """
     if model.task == "classifier":
         if events is not None:
-            raise ArgumentError("events are what a tagger finds, this is a classifier")
+            raise ArgumentError("events need a tagger, this model is a classifier")
         return label_table(model, data)  # type: ignore[arg-type]
     if events is not None:
         return event_table(model, data, **events)  # type: ignore[arg-type]

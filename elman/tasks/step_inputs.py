@@ -1,4 +1,4 @@
-"""What a tagger reads, if it is recordings: steps with a tag each, and the events they make."""
+"""Inputs of a tagger of recordings: steps with a tag each, and the events that tags form."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ from elman.tasks.tagged import Guesses, Tagged
 if TYPE_CHECKING:
     from elman.tasks.tagger import Tagger
 
-WINDOW = 256  # steps, if nothing else is set
-MOST = 20  # runs of a recording in the report
+WINDOW = 256  # steps, if `window` is not set
+MOST = 20  # most events of a recording in the report
 
 
 class StepInputs(ChannelInputs):
-    """Recordings with a tag for every step."""
+    """Recordings with a tag for each step."""
 
     unit = "steps"
-    title = "a tag for every step of a recording"
+    title = "a tagger of the steps of recordings"
 
     @staticmethod
     def collect(
         _model: Tagger, source: RecordingSource, rejects: Rejects,
         like: Recordings | RecordingIndex | None = None,
     ) -> Tagged:  # fmt: skip
-        """All recordings that have tags; the others go to `rejects`."""
+        """Return all recordings that have tags; the others go to `rejects`."""
         found = read_like(source, rejects, like)
         items, tags = [], []
         for one, some, place in zip(found.items, found.labels, found.places, strict=True):
             if some is None:
-                reason = "has no tags; name their column, or give a table of labels"
+                reason = "has no tags; name the column of tags, or give a table of labels"
                 rejects.add(place, DataError(f"{place}: {reason}"))
             else:
                 items.append(one)
                 tags.append(some)
         if not items:
-            raise DataError(f"{source.name}: no recording has tags; expected many")
+            raise DataError(f"{source.name}: no recording has tags; at least one is needed")
         return Tagged(items, tags, found)
 
     @staticmethod
     def hold_out(model: Tagger, whole: Tagged) -> tuple[Tagged, Tagged, str]:
-        """Some recordings, or of few of them their ends."""
+        """Hold out recordings for validation; if there are few, the end of each recording."""
         share, count = model.validation_fraction, len(whole.items)
         if int(count * share):
             train, held = hold_out(count, share, seed=model.seed, unit="recordings")
@@ -80,17 +80,17 @@ class StepInputs(ChannelInputs):
 
     @classmethod
     def learn(cls, model: Tagger, train: Tagged, notes: list[str]) -> StepInputs:
-        """Channels and units of the training data."""
+        """Return inputs with the channels and units of the training data."""
         return cls(learn_index(model, replace(train.whole, items=train.items), notes))
 
     def encode(self, items: Sequence[Recording]) -> list[NDArray[Any]]:
-        """Arrays (T, F)."""
+        """Return the arrays (T, F) of recordings."""
         return [self.index.encode(one) for one in items]
 
     def training(
         self, model: Tagger, part: Tagged, notes: list[str]
     ) -> tuple[list[NDArray[Any]], list[Any], dict[str, Any]]:
-        """Windows, numbers of their tags, and how batches are made of them."""
+        """Return windows, numbers of their tags, and arguments for the batches."""
         arrays, targets = [], []
         notes += absent("sklearn", STEPS)
         wholes = zip(
@@ -103,11 +103,11 @@ class StepInputs(ChannelInputs):
                 targets.append(tags[begin:end])
         more: dict[str, Any] = {"times": often(model, len(arrays)), "change": self.change(model)}
         if more["times"] > 1:
-            notes.append(f"an epoch goes {more['times']} times through the windows")
+            notes.append(f"each epoch reads the windows {more['times']} times")
         return arrays, targets, more
 
     def of_cells(self, one: Recording, numbers: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-        """Tags of the steps of an array: of a cell the last; of an empty one that before."""
+        """Return the tag of each cell of time: its last tag, or the previous one if empty."""
         cells = self.index.cells(one)
         if not len(cells):
             return numbers
@@ -117,7 +117,7 @@ class StepInputs(ChannelInputs):
     def baselines(
         self, model: Tagger, parts: dict[str, Tagged], names: Sequence[str]
     ) -> list[tuple[str, dict[str, Guesses]]]:
-        """Tags by other means, by name and part of the data."""
+        """Return the tags that baselines predict, by name and part of the data."""
         train = parts["train"]
         tags = train.numbers(model.tag_names)
         known = [one.values for one in train.items]
@@ -136,30 +136,30 @@ class StepInputs(ChannelInputs):
         return found
 
     def scores(self, model: Tagger, part: Tagged, found: Guesses) -> dict[str, float]:
-        """Of steps, of each tag alike, and of events."""
+        """Return scores of steps, their mean over tags, and scores of events."""
         scores: dict[str, float] = {"accuracy": part.accuracy(found)}
-        right, true, guessed = Counter[str](), Counter[str](), Counter[str]()
+        right, true, predicted = Counter[str](), Counter[str](), Counter[str]()
         for a, b in zip(part.tags, found, strict=True):
             true.update(a)
-            guessed.update(b)
+            predicted.update(b)
             right.update(x for x, y in zip(a, b, strict=True) if x == y)
-        # As in scikit-learn every tag that occurs or is guessed counts, those that training has
-        # not seen as well.
-        f1 = [2 * right[tag] / (true[tag] + guessed[tag]) for tag in {*true, *guessed}]
+        # As in scikit-learn, every tag that occurs or is predicted counts, including tags that are
+        # not in the training data.
+        f1 = [2 * right[tag] / (true[tag] + predicted[tag]) for tag in {*true, *predicted}]
         scores["F1 macro"] = math.fsum(f1) / max(1, len(f1))
         if model.background in model.tag_names:
             wanted = [events_of(tags, model.background) for tags in part.tags]
-            said = [events_of(tags, model.background) for tags in found]
-            scores |= score_events(wanted, said)
+            events = [events_of(tags, model.background) for tags in found]
+            scores |= score_events(wanted, events)
         scores["steps"] = part.elements
         return scores
 
     def sample(self, item: Any, tags: Sequence[str], found: Sequence[str]) -> str:
-        """For the report."""
+        """Return the true and the predicted events of a recording for the report."""
         stamps = write_moments(item.moments(item.stamps))
-        true, said = (
+        true, predicted = (
             "; ".join(f"{e.label} {stamps[e.begin]} to {stamps[e.end - 1]}"
                       for e in events_of(some)[:MOST])
             for some in (tags, found)
         )  # fmt: skip
-        return f"{item.unique_id}\ntrue: {true}\nsaid: {said}"
+        return f"{item.unique_id}\ntrue: {true}\npredicted: {predicted}"

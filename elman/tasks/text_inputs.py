@@ -190,7 +190,7 @@ class TextInputs:
         """The number of features of the wide part; 0 without one."""
         return 0 if self.ngrams is None else len(self.ngrams.known)
 
-    def bag(self, texts: Sequence[Any]) -> Bag | None:
+    def bag(self, _model: Classifier, texts: Sequence[Any]) -> Bag | None:
         """Return the n-grams of texts for the wide part; None without one."""
         return None if self.ngrams is None else self.ngrams.encode(texts)
 

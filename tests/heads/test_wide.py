@@ -93,8 +93,41 @@ def test_scores_that_are_too_sure_are_scaled_down() -> None:
     assert rate == 0.25  # the least that it tries; the best, log(3) / 8, is less
 
 
+def test_a_few_rows_do_not_make_scores_sure() -> None:
+    draw = torch.Generator().manual_seed(3)
+    scores = torch.randn(20, 2, generator=draw)
+    wanted = F.one_hot((scores + torch.randn(20, 2, generator=draw)).argmax(1), 2).float()
+
+    def scale(times: int, *, careful: bool) -> float:
+        weights = torch.ones(20 * times, 2)
+        return _best_scale(
+            scores.repeat(times, 1), wanted.repeat(times, 1), weights,
+            several=False, careful=careful,
+        )  # fmt: skip
+
+    best = scale(1, careful=False)
+    assert scale(1, careful=True) < 0.7 * best
+    assert 0.8 * best < scale(1000, careful=True) <= best
+
+
 def test_rows_without_features_have_the_bias() -> None:
     wide = Wide(3, 2)
     wide.bias[1] = 2
     nothing = Bag(torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(2, dtype=int))
     assert wide(nothing).tolist() == [[0, 2], [0, 2]]
+
+
+def test_levels_are_sums_of_steps() -> None:
+    # Two statistics with three levels each; a row exceeds the steps up to its level.
+    draw = torch.Generator().manual_seed(2)
+    level = torch.randint(3, (50, 2), generator=draw)
+    bag = Bag((level + torch.tensor([0, 3])).flatten(), torch.ones(100), torch.arange(50) * 2)
+    steps = (level[:, :, None] >= torch.arange(3)).float().flatten(1)
+    row, number = steps.nonzero().T
+    starts = torch.cat([torch.zeros(1), steps.sum(1).cumsum(0)[:-1]]).long()
+    apart = Bag(number, torch.ones(len(row)), starts)
+    targets = F.one_hot((level[:, 0] > level[:, 1]).long(), 2).float()
+    weights = torch.ones(50, 2)
+    v, b = _fit(bag, _transposed(bag, 6), targets, weights, several=False, levels=3)
+    w, c = _fit(apart, _transposed(apart, 6), targets, weights, several=False)
+    torch.testing.assert_close(_times(bag, v) + b, _times(apart, w) + c, rtol=0, atol=1e-3)

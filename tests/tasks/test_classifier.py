@@ -236,7 +236,7 @@ def test_several_labels_at_once(tmp_path: Path) -> None:
         (["a", "b"], ["x", math.nan], "row 1: column 'label' is empty"),
         (["a", 3], ["x", "y"], "row 1: column 'text' is int"),
         (["a", "b", "c"], ["1", 1, "2"], "labels of different types look alike"),
-        (["a", "b"], ["x", "y"], "2 rows of 2 labels are too few to hold out"),
+        (["a", "b"], ["x", "y"], "2 rows with 2 labels are too few to hold out"),
         ([], [], "no row has a text and a label"),
         (["a"], ["x", "y"], "one length, got 1 in text, 2 in label"),
     ],
@@ -355,7 +355,7 @@ def test_scikit_learn_takes_it_as_one_of_its_own() -> None:
     copy = sklearn_base.clone(model)
     assert copy.get_params() == model.get_params()
     assert copy.set_params(epochs=2).epochs == 2
-    with pytest.raises(ArgumentError, match="speed is no setting"):
+    with pytest.raises(ArgumentError, match="speed is not a setting"):
         copy.set_params(speed=1)
     assert sklearn_base.is_classifier(model)
     shout = FunctionTransformer(lambda texts: [text.upper() for text in texts])
@@ -613,7 +613,7 @@ def test_sets_of_labels_that_are_all_different_can_be_held_out() -> None:
     assert len(held) == len(sets) // 10
     assert set().union(*train.labels) == set("abcdefg")
     lonely = Examples(["x"] * 4, [("a", "b"), ("c",), ("d", "e"), ("f",)], [""] * 4)
-    with pytest.raises(DataError, match="4 rows of 4 labels are too few to hold out"):
+    with pytest.raises(DataError, match="4 rows with 4 labels are too few to hold out"):
         split(lonely, 0.5, seed=0)
 
 

@@ -82,7 +82,7 @@ def bursts(count: int = 12) -> tuple[list[NDArray[np.float64]], list[list[str]]]
 @pytest.mark.learns
 def test_it_learns_how_channels_belong_together() -> None:
     arrays, labels = waves()
-    model = elman.Classifier(**SETTINGS).fit(arrays[:-10], labels[:-10])
+    model = elman.Classifier(**SETTINGS, wide=False).fit(arrays[:-10], labels[:-10])
     assert model.score(arrays[-10:], labels[-10:]) == 1
     ours, theirs = (model.metrics[who]["validation"] for who in ("model", "baseline"))
     assert ours["accuracy"] == 1
@@ -130,9 +130,16 @@ def test_statistics_decide_where_training_has_no_time_to(tmp_path: Path) -> None
         small.predict_proba([one * 1e-6 for one in arrays[50:]]),
         model.predict_proba(arrays[50:]), atol=1e-5,
     )  # fmt: skip
-    # Read forward only it can be followed live, which quartiles cannot.
-    alone = elman.Classifier(**settings, bidirectional=False).fit(arrays[:50], labels[:50])
-    assert alone.inputs.features == 0
+    # Read forward only, or in windows, the statistics are those that a live session can have.
+    for more in ({"bidirectional": False}, {"window": 15}):
+        live = elman.Classifier(**settings, **more).fit(arrays[:50], labels[:50])
+        assert live.score(arrays[50:], labels[50:]) == 1
+        stream = live.stream()
+        for row in arrays[-1]:
+            found = stream.push(row)
+        last = arrays[-1][-15:] if "window" in more else arrays[-1]
+        np.testing.assert_allclose(list(found.values()), live.predict_proba([last])[0], atol=1e-6)
+    assert elman.Classifier(**settings, wide=False).fit(arrays, labels).inputs.features == 0
 
 
 @pytest.mark.parametrize(
@@ -299,17 +306,17 @@ def test_a_resumed_run_gives_the_same_result(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"cell": "grud"}, "cell=grud reads forward only: set bidirectional=False"),
+        ({"cell": "grud"}, "cell=grud reads forward only; set bidirectional=False"),
         ({"cell": "grud", "bidirectional": False, "num_layers": 2}, "needs num_layers=1, got 2"),
-        ({"cell": "grud", "bidirectional": False, "elapsed": False}, "leave elapsed out"),
+        ({"cell": "grud", "bidirectional": False, "elapsed": False}, "leave elapsed unset"),
         ({"cell": "grud", "bidirectional": False, "warp": 0.1}, "warp changes the time"),
         ({"skip": True, "pooling": "last"}, "skip needs bidirectional=False with pooling=last"),
         ({"overlap": 1.0}, r"overlap must be in \[0, 1\), got 1.0"),
-        ({"rate": -1.0}, "rate must be a positive number of steps a second, got -1.0"),
+        ({"rate": -1.0}, "rate must be a positive number of steps per second, got -1.0"),
         ({"jitter": -0.1}, "jitter must be at least 0, got -0.1"),
         ({"window": 0}, "window must be at least 1, got 0"),
         ({"rate": 1.0}, "rate needs stamps"),
-        ({"vectors": "words.txt"}, "vectors is for texts, not for recordings"),
+        ({"vectors": "words.txt"}, "vectors needs texts, the data are recordings"),
         ({"channels": ("a",)}, "channels must name 2 columns of the arrays, got a"),
     ],
 )
@@ -326,7 +333,7 @@ def test_data_unlike_the_training_data_are_refused() -> None:
         model.predict([np.zeros((3, 4))])
     with pytest.raises(ArgumentError, match="arrays need their labels"):
         model.evaluate(arrays)
-    with pytest.raises(ArgumentError, match="this classifier reads recordings: it has no voc"):
+    with pytest.raises(ArgumentError, match="vocabulary needs a classifier of texts"):
         _ = model.vocabulary
     with pytest.raises(ArgumentError, match="static columns must be none, got age"):
         model.stream(age=3)
@@ -337,7 +344,7 @@ def test_data_unlike_the_training_data_are_refused() -> None:
     with pytest.raises(ArgumentError, match="at must be None: the training data had no timestamps"):
         live.push([1, 2], at=3.0)
     words = elman.Classifier(**{**SETTINGS, "epochs": 1}).fit(["a b", "c d"] * 20, [0, 1] * 20)
-    with pytest.raises(ArgumentError, match="stream takes steps of recordings"):
+    with pytest.raises(ArgumentError, match="stream needs a classifier of recordings"):
         words.stream()
 
 
@@ -471,7 +478,7 @@ def test_the_command_line_trains_scores_labels_and_finds_events(
     assert "12 more rows" in capsys.readouterr().out
     for wrong, message in (
         (["predict", run, "text"], "reads recordings; give a table"),
-        (["predict", run, "--file", data, "--events"], "events are what a tagger finds"),
+        (["predict", run, "--file", data, "--events"], "events need a tagger"),
         (["predict", run, "--file", data, "--on", "0.9"], "shortest are for --events"),
         (
             ["predict", run, "--file", data, "--k", "3", "--out", f"{run}.csv"],
