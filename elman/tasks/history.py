@@ -80,11 +80,9 @@ class History:
         tensors, read = load_tensors(path)
         facts: dict[str, Any] = dict(read)
         for name, tensor in tensors.items():
-            expected = torch.int64 if name in ("lengths", "starts") else torch.float64
-            if tensor.dtype != expected:
-                raise FolderError(
-                    f"{path}: is damaged, {name} is {tensor.dtype}, expected {expected}"
-                )
+            form = torch.int64 if name in ("lengths", "starts") else torch.float64
+            if tensor.dtype != form:
+                raise FolderError(f"{path}: is damaged, {name} is {tensor.dtype}, expected {form}")
         try:
             frequency = Frequency.named(facts["frequency"])
             kind = np.int64 if frequency.unit == "step" else "datetime64[us]"
