@@ -146,13 +146,13 @@ def measure(series: dict[str, Numbers], kind: str) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kinds", nargs="*", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("kinds", nargs="*", metavar="frequency")
     parser.add_argument("--stocks", type=Path)
     parser.add_argument("--try", action="store_true", dest="only_try", help="write no result")
     given = parser.parse_args()
     found: dict[str, Any] = {}
     for kind, series in sets(given.stocks).items():
-        if kind in given.kinds:
+        if kind in (given.kinds or KINDS):
             halves: list[dict[str, Numbers]] = [{}, {}]
             for name, y in series.items():
                 halves[zlib.crc32(name.encode()) % 2][name] = y
