@@ -367,7 +367,7 @@ def main() -> None:
     began = time.monotonic()
     if given.only:
         before = RESULTS / f"{given.result or given.name}.json"
-        kept = json.loads(before.read_text())["sets"] if before.exists() else {}
+        kept = json.loads(before.read_text()).get("sets", {}) if before.exists() else {}
         metrics = defaults(given.data, settings, given.only, kept)
     else:
         metrics = RUNS[given.name](given.data, settings)

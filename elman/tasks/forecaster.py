@@ -255,7 +255,7 @@ class Forecaster(ForecasterSettings, Estimator):
             categories=tuple(index.categories),
             lags=tuple(lag for lag in lags if lag > 0), feedback=self.decoder == "autoregressive",
             scaling=self.scaling, usual=self._usual, plane=self.plane, neighbours=self.neighbours,
-            jitter=self.jitter, gaps=self.gap_share, unit=tuple(index.unit),
+            jitter=self.jitter, gaps=self.gaps, unit=tuple(index.unit),
             spread=tuple(index.spread), level=0.0 if index.unit else LEVEL,
         )  # fmt: skip
 

@@ -27,7 +27,7 @@ HIDDEN = 4  # copies of the windows in which numbers are hidden
 
 def learn_widening(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:
     """Estimate how missing numbers widen intervals, from the windows within spans (N, 2)."""
-    if not model.gap_share or len(model.levels) < 2:
+    if model.plane or len(model.levels) < 2:
         return None
     rows = max(50, JOINT // (model.samples if windows.layout.feedback else 1))
     which, origins = choose(windows, spans, 1, rows)

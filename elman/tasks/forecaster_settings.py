@@ -96,9 +96,9 @@ class ForecasterSettings(TableSettings, NetworkSettings):
     jitter: float = 0.0
     """Noise added in training to all observed places except the last: mean standard deviation, in
     lengths of a usual step."""
-    gaps: float | None = None
-    """Share of training windows in which some numbers are hidden, so that intervals become wider
-    where numbers are missing; None for 0.05, or 0 with plane."""
+    gaps: float = 0.0
+    """Share of training windows in which numbers are hidden at random, for better forecasts where
+    many are missing."""
     windows: int | None = None
     """Number of windows drawn for each epoch; None for the number of all windows, but at least
     2,000 and at most 20,000."""
@@ -124,13 +124,6 @@ class ForecasterSettings(TableSettings, NetworkSettings):
     statistics: bool = False
     """Add exponential smoothing and the theta method to the baselines; slow, needs
     statsforecast."""
-
-    @property
-    def gap_share(self) -> float:
-        """The share of training windows in which some numbers are hidden."""
-        if self.gaps is not None:
-            return self.gaps
-        return 0.0 if self.plane else 0.05
 
     @property
     def kind_of_output(self) -> str:
@@ -224,9 +217,7 @@ class ForecasterSettings(TableSettings, NetworkSettings):
                 "group must be a column whose values several series share, got the column of their "
                 f"names, {self.group!r}"
             )
-        if self.gaps is not None and not (
-            isinstance(self.gaps, int | float) and 0 <= self.gaps <= 1
-        ):
+        if not (isinstance(self.gaps, int | float) and 0 <= self.gaps <= 1):
             raise ArgumentError(f"gaps must be a share from 0 to 1, got {self.gaps!r}")
         if not (isinstance(self.jitter, int | float) and 0 <= self.jitter < float("inf")):
             raise ArgumentError(f"jitter must be a number, 0 or more, got {self.jitter!r}")

@@ -248,7 +248,8 @@ def test_hidden_gaps_determine_the_widening_and_a_folder_keeps_it(tmp_path: Path
     assert model.history.widening[0] >= 0
     loaded = elman.Forecaster.load(tmp_path / "run")
     assert loaded.history.widening == model.history.widening
-    assert elman.Forecaster(**{**QUICK, "gaps": 0.0}).fit(y).history.widening is None
+    settings = {**QUICK, "targets": ("y", "x"), "plane": True, "scaling": "velocity"}
+    assert elman.Forecaster(**settings).fit({"y": y, "x": y}).history.widening is None
 
 
 @pytest.mark.parametrize("gap", [3, 300])
