@@ -190,16 +190,20 @@ def test_a_level_is_a_percentage() -> None:
 
 
 def test_quantiles_are_shares() -> None:
-    with pytest.raises(ArgumentError, match=r"between 0 and 1, got 10, 50, 90; 90 percent are 0.9"):
+    with pytest.raises(
+        ArgumentError, match=r"between 0 and 1, in rising order, got 10, 50, 90; 90 percent is 0.9"
+    ):
         elman.Forecaster(quantiles=(10, 50, 90)).check()
 
 
 def test_labels_with_one_row_are_named() -> None:
     examples = Examples(["x"] * 3, [("a",), ("a",), ("b",)], [""] * 3)
-    assert "one row only, from which nothing can be held out: b" in notes_on(
+    assert "labels with only one row, of which none can be held out: b" in notes_on(
         examples, {}, ["a", "b"]
     )
-    with pytest.raises(DataError, match=r"3 rows of 2 labels are too few .* \(b in one row only\)"):
+    with pytest.raises(
+        DataError, match=r"3 rows with 2 labels are too few .* \(b in one row only\)"
+    ):
         split(examples, 0.1, seed=0)
 
 

@@ -117,7 +117,7 @@ class ForecasterSettings(TableSettings, NetworkSettings):
     validation_fraction: float = 0.1
     """Share that is held out for validation: of each series, and at least one horizon, or of all
     series (see hold_out); 0 for none."""
-    refit_epochs: int = 1
+    refit_epochs: int = 2
     """Number of epochs after the validation that train on the held-out data as well; 0 for none."""
     hold_out: Literal["end", "series"] = "end"
     """Data held out for validation: the end of each series, or some complete series."""

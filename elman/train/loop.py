@@ -171,7 +171,8 @@ class _Loop:
         if not position.refit:
             position.refit, self.validated = 1, self.best
             self.model.load_state_dict(self.best)
-            self.optimizer.state.clear()
+            for state in self.optimizer.state.values():  # an average begins anew
+                state.pop("average", None)
             text = f"the weights of the best validation learn from all data, epochs: {refit.epochs}"
             self.record({"event": "note", "text": text})
         return position.refit <= refit.epochs
