@@ -15,6 +15,7 @@ import os
 import re
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 import cyclopts
@@ -41,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     prepare_streams()
     if not is_first():  # the first process of a run prints for all
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
-    with arguments_renamed(name_flags):
+    given = {word for argument in arguments for word in argument.split()}
+    with arguments_renamed(partial(name_flags, keep=given)):
         return _run(arguments, debug=debug)
 
 

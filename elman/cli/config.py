@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import fields
 
 import cyclopts
@@ -92,8 +93,12 @@ def spread_sizes(arguments: list[str]) -> list[str]:
     return spread
 
 
-def name_flags(message: str) -> str:
+def name_flags(message: str, keep: Collection[str] = ()) -> str:
     """Return a message with the flags of the command line instead of the names of arguments.
+
+    Args:
+        message: a message of the library.
+        keep: words that stay as they are, such as those that the user has given.
 
     Example:
         >>> from elman.cli.config import name_flags
@@ -104,14 +109,14 @@ def name_flags(message: str) -> str:
 
     def with_value(found: re.Match[str]) -> str:
         name, value = found.groups()
-        if name not in FLAGS:
+        if name not in FLAGS or found[0] in keep:
             return found[0]
         if value in ("None", "False"):
             return _flag(f"no_{name}")
         return _flag(name) + ("" if value == "True" else f" {value}")
 
     def alone(found: re.Match[str]) -> str:
-        return _flag(found[0]) if found[0] in FLAGS - COLUMNS else found[0]
+        return _flag(found[0]) if found[0] in FLAGS - COLUMNS - {*keep} else found[0]
 
     def first(found: re.Match[str]) -> str:
         return _flag(found[0]) if found[0] in FLAGS - POSITIONAL else found[0]

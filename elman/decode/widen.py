@@ -4,7 +4,7 @@
 
 m is the share of missing numbers in the context.  c >= 0 is the smallest number with which the
 central interval holds as often on windows whose numbers are hidden at random as it holds on the
-complete ones.  Complete windows do not change.
+complete ones, and at most MOST.  Complete windows do not change.
 
 Shape legend: N windows, E numbers of a forecast, Q levels.
 """
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+MOST = 2.0  # c at most, as few validation windows give far larger ones
 CENTRAL = 0.1, 0.9  # levels of the interval, or those next to them
 
 Numbers = NDArray[np.float64]
@@ -36,10 +37,10 @@ def find_widening(
         >>> import numpy as np
         >>> from elman.decode.widen import find_widening
         >>> missing, draw = np.repeat([0.0, 0.5], 5000), np.random.default_rng(0)
-        >>> y = draw.normal(0, np.where(missing > 0, 3, 1))[:, None]
+        >>> y = draw.normal(0, np.where(missing > 0, 1.5, 1))[:, None]
         >>> quantiles = np.broadcast_to([-1.28, 0.0, 1.28], (10000, 1, 3))
         >>> round(find_widening(missing, y, quantiles, [0.1, 0.5, 0.9]))
-        4
+        1
     """
     low, high = (int(np.abs(np.array(levels) - level).argmin()) for level in CENTRAL)
     middle, share = quantiles[..., levels.index(0.5)], levels[high] - levels[low]
@@ -54,4 +55,4 @@ def find_widening(
     if usual == 0:
         return 0.0
     wanted = (ratios[m > 0] / usual - 1) / m[m > 0]
-    return max(0.0, float(np.quantile(wanted, share)))
+    return min(MOST, max(0.0, float(np.quantile(wanted, share))))

@@ -139,7 +139,8 @@ class Estimator(NetworkSettings):
 
         With another number of epochs and `schedule="cosine"`, the learning rate of the remaining
         steps is that of a run of this number of epochs.  The steps already taken had another one,
-        so the result is not that of one such run; with any other schedule it is.
+        so the result is not that of one such run; with any other schedule it is, except that a
+        finished forecaster continues from its best weights (see `refit_epochs`).
 
         Args:
             folder: folder of the run.

@@ -204,11 +204,12 @@ def _learn_from(model: Forecaster, table: SeriesTable, targets: int, known: Whol
         replace(one, values=one.values[:n])
         for one, n in zip(table.series, known.tolist(), strict=True)
     ]
+    usual = int(np.median(known[known > 0])) if known.any() else 0
     index = SeriesIndex.build(
         replace(table, series=series), table.columns[:targets], past=model.past,
         future=model.future, static=model.static, per_series=model.per_series,
         with_calendar=model.calendar, scaling=model.scaling,
-        context=model.window_of(table.frequency, int(np.median(known)))[0], plane=model.plane,
+        context=model.window_of(table.frequency, usual)[0], plane=model.plane,
     )  # fmt: skip
     model.build(index)
     errors = seasonal_errors(table, targets, model.seasonal)

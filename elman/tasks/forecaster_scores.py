@@ -105,7 +105,7 @@ def _forecast_parts(
         with torch.inference_mode():
             predict = _predict_samples if windows.layout.feedback else _predict_all
             mean, quantiles, *drawn = predict(model, windows.layout, window)
-        quantiles, *drawn = _widened(model, window, quantiles, *drawn)
+        quantiles, *drawn = _widened(model, windows.layout, window, quantiles, *drawn)
         mean, spread = _in_units(model, window, mean, quantiles, corrections)
         if drawn:
             paths = drawn[0][:, :futures] * window.scale[:, None] + window.shift[:, None]
@@ -118,13 +118,17 @@ def _forecast_parts(
 
 
 def _widened(
-    model: Forecaster, window: Window, quantiles: NDArray[Any], *drawn: NDArray[Any]
+    model: Forecaster,
+    layout: Layout,
+    window: Window,
+    quantiles: NDArray[Any],
+    *drawn: NDArray[Any],
 ) -> list[NDArray[Any]]:
     """Widen quantiles (B, H, K, Q) and futures (B, S, H, K) of windows with missing numbers."""
     widening = model.history.widening
     if widening is None:
         return [quantiles, *drawn]
-    missing = missing_share(window.inputs, model.layout)
+    missing = missing_share(window.inputs, layout)
     if not missing.any():
         return [quantiles, *drawn]
     factor = (1 + widening * missing)[:, None, None, None]
@@ -169,7 +173,7 @@ def window_predictor(
 
     def predict(window: Window) -> tuple[Numbers, Numbers]:
         mean, quantiles, *_ = find(model, layout, window)
-        quantiles = _widened(model, window, quantiles)[0]
+        quantiles = _widened(model, layout, window, quantiles)[0]
         return _in_units(model, window, mean, quantiles, corrections)
 
     return predict

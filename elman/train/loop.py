@@ -45,6 +45,7 @@ from elman.train.optim import (
     averaged_weights,
     build_optimizer,
     follow,
+    forget_averages,
     is_averaging,
     learning_rate,
     start_averaging,
@@ -171,9 +172,9 @@ class _Loop:
         if not position.refit:
             position.refit, self.validated = 1, self.best
             self.model.load_state_dict(self.best)
-            for state in self.optimizer.state.values():  # an average begins anew
-                state.pop("average", None)
-            text = f"the weights of the best validation learn from all data, epochs: {refit.epochs}"
+            position.batch, self.state = 0, None
+            forget_averages(self.optimizer)
+            text = f"the best weights are now trained on all data, epochs: {refit.epochs}"
             self.record({"event": "note", "text": text})
         return position.refit <= refit.epochs
 
@@ -207,7 +208,8 @@ class _Loop:
 
     def _record_end(self, reason: str) -> None:
         step, seconds = self.position.step, self.position.seconds
-        self.record({"event": "end", "step": step, "reason": reason, "seconds": seconds})
+        refit = {"refit": self.position.refit - 1} if self.position.refit else {}
+        self.record({"event": "end", "step": step, "reason": reason, "seconds": seconds, **refit})
 
     def _epoch(self, signals: Signals, began: float) -> bool:
         """Run the rest of an epoch; return true if a signal interrupted it."""
@@ -230,7 +232,7 @@ class _Loop:
             if last or (every is not None and position.step % every == 0):
                 self._validate()
                 self.save(began)
-                if self._stalled():
+                if not position.refit and self._stalled():
                     return False
             elif self._agreed(time.monotonic() - self._saved >= settings.checkpoint_seconds):
                 self.save(began)
@@ -282,15 +284,20 @@ class _Loop:
         use_learning_rate(self.optimizer, rate)
         self.wrapped_optimizer.step()
         if settings.average_decay:
-            follow(self.optimizer, settings.average_decay, position.step + 1)
+            step = self._refitted if position.refit else position.step + 1
+            follow(self.optimizer, settings.average_decay, step)
         self.wrapped_optimizer.zero_grad()
         position.step += 1
+
+    @property
+    def _refitted(self) -> int:
+        """The number of batches of the refit that are done."""
+        return (self.position.refit - 1) * len(self._batches) + self.position.batch
 
     def _refit_rate(self) -> float:
         """Return the learning rate of a step of the refit, a cosine from the highest to zero."""
         assert self.refit is not None
-        count, each = self.position.refit - 1, len(self._batches)
-        done = (count * each + self.position.batch - 1) / (self.refit.epochs * each)
+        done = (self._refitted - 1) / (self.refit.epochs * len(self._batches))
         return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
     def _validate(self) -> None:

@@ -55,6 +55,15 @@ def is_averaging(optimizer: Optimizer) -> bool:
     return bool(optimizer.param_groups[0].get("t0", NEVER) < NEVER)
 
 
+def forget_averages(optimizer: Optimizer) -> None:
+    """Drop the averages of the weights, so that they begin anew with the next step."""
+    for group in optimizer.param_groups:
+        if "t0" in group:
+            group["t0"] = NEVER
+    for state in optimizer.state.values():
+        state.pop("average", None)
+
+
 @torch.no_grad()
 def follow(optimizer: Optimizer, decay: float, step: int) -> None:
     """Update the moving averages after a step (from 1), before the gradients are cleared.

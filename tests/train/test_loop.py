@@ -163,6 +163,19 @@ def test_a_refit_begins_with_the_best_weights_and_returns_to_them_for_more_epoch
     assert again.scores["loss"] <= (first.scores or {})["loss"]
 
 
+def test_a_refit_begins_with_its_first_batch_after_an_early_stop_within_an_epoch() -> None:
+    settings = replace(BASE, epochs=50, early_stopping=1, validate_steps=2, learning_rate=20.0)
+    train, seen = batches(settings), []
+    rest = batches(settings)
+    each = len(rest)
+    epoch = rest.epoch
+    rest.epoch = lambda number, start=0: seen.append((number, start)) or epoch(number, start)
+    outcome = fit(network(), train, held_out(), settings, refit=Refit(rest, 2))
+    assert outcome.reason == "early stopping"
+    assert seen == [(1, 0), (2, 0)]  # neither validation nor its patience interrupt it
+    assert (outcome.position.step - 2 * each) % each  # it stopped within an epoch
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_resumed_equals_uninterrupted_bit_for_bit_from_any_step(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
