@@ -294,7 +294,7 @@ def end_line(record: Record, kept: Record) -> str:
     >>> end_line({"event": "end", "reason": "interrupted", "step": 1200}, {})
     'interrupted after 1,200 steps'
     >>> end_line({"event": "end", "reason": "finished", "refit": 2}, {"epoch": 3, "loss": 0.5})
-    'finished, best epoch 3: loss 0.5000, then trained on all data'
+    'finished, best epoch 3: loss 0.5000, then refit'
     """
     line = str(record.get("reason", "ended")) + _count(record, "step", " after {} steps")
     if "seconds" in record:
@@ -303,7 +303,7 @@ def end_line(record: Record, kept: Record) -> str:
     head = (
         f"{line}, {'best' if 'refit' in record else 'kept'}{_count(kept, 'epoch', ' epoch {}')}: "
     )
-    tail = ", then trained on all data" if "refit" in record else ""
+    tail = ", then refit" if "refit" in record else ""
     lines = [head + ", ".join(scores[:shown]) + tail for shown in range(len(scores), 0, -1)]
     return next((one for one in lines if len(one) <= WIDTH), (lines or [line])[-1])
 

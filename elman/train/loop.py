@@ -174,7 +174,7 @@ class _Loop:
             self.model.load_state_dict(self.best)
             position.batch, self.state = 0, None
             forget_averages(self.optimizer)
-            text = f"the best weights are now trained on all data, epochs: {refit.epochs}"
+            text = f"refit: the best weights are now trained on all data, epochs: {refit.epochs}"
             self.record({"event": "note", "text": text})
         return position.refit <= refit.epochs
 
