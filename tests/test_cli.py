@@ -642,9 +642,9 @@ def test_resume_refuses_a_text_that_has_changed_or_gone(
     moved = move_text(model, book, tmp_path)
     before = contents(model)
     write(moved, TEXT + "the cat sees a dog .\n")
-    refused("resume", model, says=f"{moved}: has changed since the run began")
+    refused("resume", model, says=f"{moved.name}: has changed since the run began")
     moved.unlink()
-    refused("resume", model, says=f"{moved}: is missing, it holds the train data of this run")
+    refused("resume", model, says=f"{moved.name}: is missing, it holds the train data of this run")
     assert contents(model) == before
 
 
