@@ -140,9 +140,30 @@ class LSTM(Stack):
         layers: int, between: float,
     ) -> tuple[Tensor, ...]:  # fmt: skip
         """Run `torch.lstm`."""
+        if not _onednn_can(x):  # autocast would choose oneDNN, which raises
+            x, state, weights = (
+                _shortened(x),
+                tuple(map(_shortened, state)),
+                [*map(_shortened, weights)],
+            )
+            with torch.autocast("cpu", enabled=False):
+                return self.torch_layers(x, batch_sizes, state, weights, layers, between)
         both, training, leaves = self.bidirectional, self.training, list(state)
         if batch_sizes is None:
             return torch.lstm(x, leaves, weights, self.bias, layers, between, training, both, False)
         return torch.lstm(
             x, batch_sizes, leaves, weights, self.bias, layers, between, training, both
         )
+
+
+def _onednn_can(x: Tensor) -> bool:
+    """Return whether oneDNN has the LSTM that autocast would choose on a CPU."""
+    if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return True
+    short = torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return not short or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _shortened(x: Tensor) -> Tensor:
+    """Return a float32 tensor as bfloat16, as autocast does."""
+    return x.bfloat16() if x.dtype == torch.float32 else x
