@@ -198,14 +198,14 @@ def test_a_folder_of_version_0_1_0_forecasts_as_before_but_does_not_go_on(tmp_pa
 @pytest.mark.parametrize("decoder", ["direct", "autoregressive"])
 def test_intervals_widen_where_numbers_are_missing(decoder: str) -> None:
     draw = np.random.default_rng(0)
-    y = np.zeros(2400)
-    for step, error in enumerate(draw.normal(size=2399), 1):
+    y = np.zeros(6000)
+    for step, error in enumerate(draw.normal(size=5999), 1):
         y[step] = 0.95 * y[step - 1] + error
     model = elman.Forecaster(
         horizon=1, context=16, season=1, decoder=decoder, output="gaussian", samples=50, gaps=0.5,
-        hidden_size=12, epochs=4, windows=1500, learning_rate=0.01, dropout=0.0, device="cpu",
-    ).fit(y[:1200].tolist())  # fmt: skip
-    origins = np.arange(1216, 2399, 5)
+        hidden_size=12, epochs=3, windows=3000, learning_rate=0.01, dropout=0.0, device="cpu",
+    ).fit(y[:4800].tolist())  # fmt: skip
+    origins = np.arange(4816, 5999, 5)
     parts = np.stack([y[origin - 16 : origin] for origin in origins])
     hidden = draw.random(parts.shape) < 0.6
     hidden[:, -1] = False  # a forecast begins after the last number
