@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from elman.encode.scale import find_scale, find_scales, find_steps, find_velocity
 
@@ -110,26 +110,9 @@ def draw_gaps(
         >>> round(float(hidden.any(1).mean()), 2), round(float(hidden.mean()), 2)
         (0.35, 0.2)
     """
-    rows, steps, _ = shape
-    some, rate = draw.random(rows) < share, draw.random(rows)
-    length = np.exp(draw.random(rows) * np.log(max(1.0, steps / 2)))
-    hidden = hide_blocks(draw, shape, rate, length)
-    return np.asarray(hidden & some[:, None, None])
-
-
-def hide_blocks(
-    draw: np.random.Generator, shape: tuple[int, int, int], rate: ArrayLike, length: ArrayLike
-) -> NDArray[np.bool_]:
-    """Draw which numbers (B, T, C) are hidden, in blocks of a length, with a probability of each.
-
-    Args:
-        draw: random generator.
-        shape: B, T and C.
-        rate: probability of hiding a block, for each window (B,) or for all.
-        length: steps of a block, for each window (B,) or for all.
-    """
     rows, steps, columns = shape
-    rates, lengths = (np.broadcast_to(x, rows)[:, None] for x in (rate, length))
-    block = (np.arange(steps) / lengths + draw.random((rows, 1))).astype(np.int64)
+    some, rate = draw.random(rows) < share, draw.random(rows)
+    length = np.exp(draw.random(rows) * np.log(max(1.0, steps / 2)))[:, None]
+    block = (np.arange(steps) / length + draw.random((rows, 1))).astype(np.int64)
     lots = np.take_along_axis(draw.random((rows, steps + 1, columns)), block[..., None], 1)
-    return np.asarray(lots < rates[..., None])
+    return np.asarray((lots < rate[:, None, None]) & some[:, None, None])

@@ -141,13 +141,11 @@ class LSTM(Stack):
     ) -> tuple[Tensor, ...]:  # fmt: skip
         """Run `torch.lstm`."""
         if not _onednn_can(x):  # autocast would choose oneDNN, which raises
-            x, state, weights = (
-                _shortened(x),
-                tuple(map(_shortened, state)),
-                [*map(_shortened, weights)],
-            )
+            state, weights = tuple(map(_shortened, state)), [*map(_shortened, weights)]
             with torch.autocast("cpu", enabled=False):
-                return self.torch_layers(x, batch_sizes, state, weights, layers, between)
+                return self.torch_layers(
+                    _shortened(x), batch_sizes, state, weights, layers, between
+                )
         both, training, leaves = self.bidirectional, self.training, list(state)
         if batch_sizes is None:
             return torch.lstm(x, leaves, weights, self.bias, layers, between, training, both, False)

@@ -129,10 +129,13 @@ def _run(
             saved = f"; continue with: elman resume {folder}" if folder else ""
             raise Stopped(f"stopped after step {step}{saved}", outcome.signal)
         if first:
-            weights = {n: v.clone() for n, v in model.model.state_dict().items()}
-            model.model.load_state_dict(outcome.validated or weights)
-            job.judge()
-            model.model.load_state_dict(weights)
+            if outcome.validated is None:
+                job.judge()
+            else:
+                final = {name: value.clone() for name, value in model.model.state_dict().items()}
+                model.model.load_state_dict(outcome.validated)
+                job.judge()
+                model.model.load_state_dict(final)
             model.metrics = job.measure()
             for record in job.records() if journal is not None else ():
                 assert journal is not None

@@ -43,15 +43,9 @@ class Position:
         try:
             position = cls(**facts)  # type: ignore[arg-type]
             counts = (
-                "batch",
-                "step",
-                "best_step",
-                "stalls",
-                "plateaus",
-                "reductions",
-                "refit",
+                "batch", "step", "best_step", "stalls", "plateaus", "reductions", "refit",
                 "journal",
-            )
+            )  # fmt: skip
             if position.epoch < 1 or any(getattr(position, name) < 0 for name in counts):
                 raise ValueError("a count is below zero")
             if position.batch >= batches:
