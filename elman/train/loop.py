@@ -15,35 +15,22 @@ import math
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
-from elman.errors import ArgumentError, DivergenceError, FolderError
-from elman.manifest import CHECKPOINT, WEIGHTS
+from elman.errors import ArgumentError, DivergenceError
+from elman.manifest import CHECKPOINT
 from elman.model import SequenceModel
 from elman.report.journal import Journal
 from elman.seq2seq import Seq2Seq
-from elman.state import State, map_state, named_leaves
-from elman.train.checkpoint import (
-    Json,
-    check_tensors,
-    load_optimizer,
-    load_tensors,
-    optimizer_tensors,
-    save_tensors,
-    select,
-)
 from elman.train.chunks import Batches, Chunk, Refit, check_causal
 from elman.train.evaluate import evaluate
-from elman.train.fabric import build_fabric, gather, mean, peers_watched
+from elman.train.fabric import build_fabric, mean, peers_watched
 from elman.train.memory import keep_freed_memory
 from elman.train.optim import (
     averaged_weights,
-    build_optimizer,
     follow,
     forget_averages,
     is_averaging,
@@ -51,8 +38,8 @@ from elman.train.optim import (
     start_averaging,
     use_learning_rate,
 )
-from elman.train.position import Outcome, Position, Reason, Window, explain_divergence
-from elman.train.restore import load_generator, load_state
+from elman.train.position import Outcome, Reason, Window, explain_divergence
+from elman.train.resumable import Resumable
 from elman.train.settings import TrainingSettings
 from elman.train.signals import Signals
 
@@ -106,37 +93,26 @@ def fit(
             loop = _Loop(model, train, validation, settings, fabric, folder, journal, show, refit)
             if resume and folder is not None and (folder / CHECKPOINT).exists():
                 loop.restore()
+                loop.record_resume()
             return loop.run(signals)
     finally:
         model.eval()
 
 
-class _Loop:
+class _Loop(Resumable):
     """One run of the training loop."""
 
     def __init__(
         self, model: SequenceModel | Seq2Seq, train: Batches, validation: Batches | None,
         settings: TrainingSettings, fabric: Fabric, folder: Path | None, journal: Journal | None,
-        show: Callable[[Record], None] | None,
-        refit: Refit | None = None,
+        show: Callable[[Record], None] | None, refit: Refit | None = None,
     ) -> None:  # fmt: skip
         if len(train) == 0:
             raise ArgumentError("the training text gives no batch: fewer documents than processes")
-        self.train, self.validation, self.settings = train, validation, settings
-        self.refit = refit
-        self.fabric, self.folder = fabric, folder
-        self.journal, self.show = journal, show
-        self.model = model
-        self.optimizer = build_optimizer(model.parameters(), settings)
+        super().__init__(model, train, settings, fabric, folder, journal, refit)
+        self.validation, self.show = validation, show
         self.wrapped, self.wrapped_optimizer = fabric.setup(model, self.optimizer)
         self.wrapped.mark_forward_method("loss")
-        self.generator = torch.Generator(fabric.device)
-        self.generator.manual_seed(settings.seed * 1000 + fabric.global_rank)
-        self.position = Position()
-        self.state: State | None = None
-        self.best: dict[str, Tensor] | None = None
-        self.validated: dict[str, Tensor] | None = None
-        self.scores: dict[str, float] | None = None
         self.total_steps = settings.epochs * -(-len(train) // settings.accumulate)
         self.norm = 0.0
         self._window = Window()
@@ -165,7 +141,7 @@ class _Loop:
     def _goes_on(self) -> bool:
         """Return whether an epoch follows, of the training or of the refit."""
         position, refit = self.position, self.refit
-        if position.epoch <= self.settings.epochs and not self._stalled():
+        if position.epoch <= self.settings.epochs and not self.stalled():
             return True
         if refit is None or self.best is None:
             return False
@@ -206,6 +182,11 @@ class _Loop:
             }
         )  # fmt: skip
 
+    def record_resume(self) -> None:
+        """Record that the run continues from a checkpoint."""
+        epoch = self.position.epoch
+        self.record({"event": "resume", "step": self.position.step, "epoch": epoch})
+
     def _record_end(self, reason: str) -> None:
         step, seconds = self.position.step, self.position.seconds
         refit = {"refit": self.position.refit - 1} if self.position.refit else {}
@@ -232,7 +213,7 @@ class _Loop:
             if last or (every is not None and position.step % every == 0):
                 self._validate()
                 self.save(began)
-                if not position.refit and self._stalled():
+                if not position.refit and self.stalled():
                     return False
             elif self._agreed(time.monotonic() - self._saved >= settings.checkpoint_seconds):
                 self.save(began)
@@ -323,7 +304,7 @@ class _Loop:
                 self.best = {
                     name: value.detach().clone() for name, value in self.model.state_dict().items()
                 }
-                self._save_weights(self.best)
+                self.save_weights(self.best)
         if not best:
             position.stalls += 1
             position.plateaus += 1
@@ -356,22 +337,13 @@ class _Loop:
                 return [-scores["accuracy"], scores["loss"]]
         return [scores["loss"]]
 
-    def _stalled(self) -> bool:
-        patience = self.settings.early_stopping
-        return patience is not None and self.position.stalls >= patience
-
     def _finish(self) -> None:
         """Give the model its best weights, or without validation or after a refit the last ones."""
         if self.best is None or self.position.refit:
             with averaged_weights(self.optimizer):
                 self.best = {n: v.detach().clone() for n, v in self.model.state_dict().items()}
-            self._save_weights(self.best)
+            self.save_weights(self.best)
         self.model.load_state_dict(self.best)
-
-    def _save_weights(self, weights: dict[str, Tensor]) -> None:
-        if self.folder is not None and self.fabric.is_global_zero:
-            facts: dict[str, Json] = {"step": self.position.step, "scores": dict(self.scores or {})}
-            save_tensors(self.folder / WEIGHTS, weights, facts)
 
     def save(self, began: float) -> None:
         """Write a checkpoint if there is a folder, but never with weights that are not finite."""
@@ -380,71 +352,8 @@ class _Loop:
         if not all(bool(p.isfinite().all()) for p in self.model.parameters()):
             raise self._diverged("a weight is not a finite number")
         self.position.seconds = time.monotonic() - began
-        self.position.journal = self.journal.position if self.journal else 0
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        moments, groups = optimizer_tensors(self.optimizer)
-        tensors |= moments
-        for name, value in (self.validated or {}).items():
-            tensors[f"validated.{name}"] = value
-        tensors["generator"] = torch.stack(gather(self.fabric, self.generator.get_state()))
-        if self.state is not None:
-            tensors |= dict(named_leaves(map_state(self._gather_rows, self.state)))
-        if self.fabric.is_global_zero:
-            facts: dict[str, Json] = {
-                "position": asdict(self.position),
-                "device": self.fabric.device.type,
-                "optimizer": groups,
-                "scores": dict(self.scores) if self.scores else None,
-            }
-            save_tensors(self.folder / CHECKPOINT, tensors, facts)
+        self.write_checkpoint()
         self._saved = time.monotonic()
-
-    def restore(self) -> None:
-        """Restore the checkpoint in the folder."""
-        assert self.folder is not None
-        path = self.folder / CHECKPOINT
-        tensors, facts = load_tensors(path)
-        if facts.get("device") != self.fabric.device.type:
-            raise FolderError(
-                f"{self.folder}: was trained on {facts.get('device')} and can resume only there, "
-                f"but this is {self.fabric.device.type}"
-            )
-        weights, expected = select(tensors, "model."), self.model.state_dict()
-        check_tensors(path, weights, expected)
-        refit = self.refit.batches if self.refit else self.train
-        most = max(len(self.train), len(refit))
-        self.position = Position.read(facts.get("position"), path, most)
-        load_generator(path, tensors.get("generator"), self.generator, self.fabric)
-        rows = self.train.rows if self.position.batch else 0  # each epoch starts from zeros
-        self.state = load_state(path, tensors, self.model, rows, self.fabric)
-        load_optimizer(self.optimizer, tensors, facts.get("optimizer"), path)
-        self.model.load_state_dict(weights)
-        if self.position.best_step > 0:
-            self.best, _ = load_tensors(self.folder / WEIGHTS)
-            check_tensors(self.folder / WEIGHTS, self.best, expected)
-            self.scores = facts["scores"]  # type: ignore[assignment]
-        if self.position.refit:
-            self._restore_refit(path, select(tensors, "validated."), expected)
-        if self.journal is not None and self.fabric.is_global_zero:
-            self.journal.truncate(self.position.journal)
-        event = {"event": "resume", "step": self.position.step, "epoch": self.position.epoch}
-        self.record(event)
-
-    def _restore_refit(
-        self, path: Path, validated: dict[str, Tensor], expected: Mapping[str, Tensor]
-    ) -> None:
-        """Restore the weights before the refit, and return to them if more epochs are wanted."""
-        check_tensors(path, validated, expected)
-        self.validated = validated
-        if self.position.epoch <= self.settings.epochs and not self._stalled():
-            self.position.refit = self.position.batch = 0
-            self.best, self.validated = validated, None
-            self.model.load_state_dict(validated)
-            self._save_weights(validated)
-
-    def _gather_rows(self, leaf: Tensor) -> Tensor:
-        """Return the rows of all processes concatenated."""
-        return torch.cat(gather(self.fabric, leaf), dim=1)
 
     def _agreed(self, wanted: bool) -> bool:
         """Return whether any process wants it, so that all save or stop at the same step."""
