@@ -15,8 +15,8 @@ import numpy as np
 from elman.decode.conformal import find_corrections
 from elman.decode.copula import MOST, find_dependence
 from elman.decode.widen import find_widening
-from elman.encode.windows import Windows, missing_share
-from elman.tasks.forecaster_scores import ROWS, SCORED, Numbers, Whole, choose, roll
+from elman.encode.windows import Windows
+from elman.tasks.forecaster_scores import SCORED, Numbers, Whole, choose, roll
 
 if TYPE_CHECKING:
     from elman.tasks.forecaster import Forecaster
@@ -37,13 +37,8 @@ def learn_widening(model: Forecaster, windows: Windows, spans: Whole) -> Numbers
         seen = hidden.seen(which, origins)
         if not seen.any():
             continue
-        quantiles = roll(model, hidden, which[seen], origins[seen], corrected=False).quantiles
-        inputs = [
-            hidden.cut(which[seen][at : at + ROWS], origins[seen][at : at + ROWS]).inputs
-            for at in range(0, seen.sum(), ROWS)
-        ]
-        missing = np.concatenate([missing_share(x, windows.layout) for x in inputs])
-        found.append((missing, truth[seen], quantiles))
+        rolled = roll(model, hidden, which[seen], origins[seen], corrected=False)
+        found.append((rolled.missing, truth[seen], rolled.quantiles))
     missing, y, quantiles = (np.concatenate(part) for part in zip(*found, strict=True))
     y, quantiles = y.reshape(len(y), -1), quantiles.reshape(len(y), -1, len(model.levels))
     return np.array([find_widening(missing, y, quantiles, model.levels)])

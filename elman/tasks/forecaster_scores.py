@@ -55,6 +55,7 @@ class Rolled:
         scale: (B, 1 or H, K) scales of the windows.
         y: (B, H, K) actual numbers, NaN where there are none.
         futures: (B, S, H, K) sampled futures; S can be 0.
+        missing: (B,) shares of missing numbers in the contexts.
     """
 
     which: Whole
@@ -64,6 +65,7 @@ class Rolled:
     scale: Numbers
     y: Numbers
     futures: Numbers
+    missing: Numbers
 
 
 def roll(
@@ -73,8 +75,9 @@ def roll(
     """Forecast from origins; the quantiles are corrected if the model has corrections."""
     corrections = model.history.corrections if corrected else None
     parts = zip(*_forecast_parts(model, windows, which, origins, corrections, futures), strict=True)
-    mean, quantiles, scale, drawn = (np.concatenate(part) for part in parts)
-    return Rolled(which, origins, mean, quantiles, scale, windows.truth(which, origins), drawn)
+    mean, quantiles, scale, drawn, missing = (np.concatenate(part) for part in parts)
+    y = windows.truth(which, origins)
+    return Rolled(which, origins, mean, quantiles, scale, y, drawn, missing)
 
 
 def most_futures(model: Forecaster) -> int:
@@ -91,8 +94,8 @@ def _forecast_parts(
     origins: Whole,
     corrections: Numbers | None,
     futures: int,
-) -> Iterator[tuple[Numbers, Numbers, Numbers, Numbers]]:
-    """Yield means, quantiles, scales and futures of some windows at a time."""
+) -> Iterator[tuple[Numbers, Numbers, Numbers, Numbers, Numbers]]:
+    """Yield means, quantiles, scales, futures and missing shares of some windows at a time."""
     rows = ROWS // model.samples if windows.layout.feedback else ROWS
     rows = max(1, min(rows, STEPS // windows.layout.steps, STEPS // max(1, futures)))
     root = None
@@ -105,7 +108,8 @@ def _forecast_parts(
         with torch.inference_mode():
             predict = _predict_samples if windows.layout.feedback else _predict_all
             mean, quantiles, *drawn = predict(model, windows.layout, window)
-        quantiles, *drawn = _widened(model, windows.layout, window, quantiles, *drawn)
+        missing = missing_share(window.inputs, windows.layout)
+        quantiles, *drawn = _widened(model, missing, quantiles, *drawn)
         mean, spread = _in_units(model, window, mean, quantiles, corrections)
         if drawn:
             paths = drawn[0][:, :futures] * window.scale[:, None] + window.shift[:, None]
@@ -114,22 +118,15 @@ def _forecast_parts(
             paths = draw_futures(spread, model.levels, root, futures, draw)
         else:
             paths = np.zeros((len(mean), 0, *mean.shape[1:]))
-        yield mean, spread, window.scale, _whole_counts(model, paths)
+        yield mean, spread, window.scale, _whole_counts(model, paths), missing
 
 
 def _widened(
-    model: Forecaster,
-    layout: Layout,
-    window: Window,
-    quantiles: NDArray[Any],
-    *drawn: NDArray[Any],
+    model: Forecaster, missing: Numbers, quantiles: NDArray[Any], *drawn: NDArray[Any]
 ) -> list[NDArray[Any]]:
-    """Widen quantiles (B, H, K, Q) and futures (B, S, H, K) of windows with missing numbers."""
+    """Widen quantiles (B, H, K, Q) and futures (B, S, H, K), given the missing shares (B,)."""
     widening = model.history.widening
-    if widening is None:
-        return [quantiles, *drawn]
-    missing = missing_share(window.inputs, layout)
-    if not missing.any():
+    if widening is None or not missing.any():
         return [quantiles, *drawn]
     factor = (1 + widening * missing)[:, None, None, None]
     middle = quantiles[..., model.levels.index(0.5), None]
@@ -173,7 +170,7 @@ def window_predictor(
 
     def predict(window: Window) -> tuple[Numbers, Numbers]:
         mean, quantiles, *_ = find(model, layout, window)
-        quantiles = _widened(model, layout, window, quantiles)[0]
+        quantiles = _widened(model, missing_share(window.inputs, layout), quantiles)[0]
         return _in_units(model, window, mean, quantiles, corrections)
 
     return predict
