@@ -23,7 +23,7 @@ import elman
 import elman.tasks.run
 from elman.cli import main
 from elman.manifest import CHECKPOINT
-from elman.train import loop
+from elman.train import resumable
 from elman.train.processes import is_first
 
 # Plain SGD hands the rounding of the gradients on as it is; Adam would enlarge it.
@@ -76,7 +76,7 @@ def train(base: Path, processes: int) -> None:
 
 def copy_in_the_middle(base: Path) -> None:
     """Keep a copy of each run as it is after one of its checkpoints."""
-    save, seen = loop.save_tensors, Counter[Path]()
+    save, seen = resumable.save_tensors, Counter[Path]()
 
     def saved(path: Path, tensors: Any, facts: Mapping[str, Any]) -> None:
         save(path, tensors, facts)
@@ -84,7 +84,7 @@ def copy_in_the_middle(base: Path) -> None:
         if path.name == CHECKPOINT and seen[path] == CUT and path.parent.parent.name == "2":
             shutil.copytree(path.parent, base / "cut" / path.parent.name)
 
-    loop.save_tensors = saved  # type: ignore[assignment]
+    resumable.save_tensors = saved  # type: ignore[assignment]
 
 
 def only_the_first_reads(base: Path) -> None:
