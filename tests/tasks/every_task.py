@@ -23,7 +23,7 @@ import elman
 import elman.tasks.run
 from elman.cli import main
 from elman.manifest import CHECKPOINT
-from elman.train import resumable
+from elman.train import loop, resumable
 from elman.train.processes import is_first
 
 # Plain SGD hands the rounding of the gradients on as it is; Adam would enlarge it.
