@@ -12,7 +12,7 @@
 // All products use AMX (tiles.h).  Sizes are padded to blocks of 32.
 #pragma once
 
-#include "bfloat16.h"
+#include "tiles.h"
 
 #if defined(ELMAN_AMX)
 
@@ -20,13 +20,12 @@
 #include "softmax.h"
 #include "subnormal.h"
 #include "threads.h"
-#include "tiles.h"
 
 namespace {
 
+constexpr int64_t STEP = STRIP<3>;  // numbers
 constexpr int64_t CHUNK = 4;  // blocks of columns that a thread takes at a time
 
-ELMAN_INLINE int64_t blocks(int64_t n) { return (n + BLOCK - 1) / BLOCK; }
 
 // The work of one thread, and the memory of the call.
 class CrossEntropyTask {
@@ -35,7 +34,7 @@ public:
         : it_(it), thread_(thread), threads_(threads), S_(blocks(it.rows)), D_(blocks(it.D)), V_(blocks(it.V)),
           first_(V_ * thread / threads), last_(V_ * (thread + 1) / threads), barrier_(barrier) {
         const auto take = [&memory](int64_t floats) { float* p = memory; memory += floats; return p; };
-        const auto packed = [&](int64_t strips) { return reinterpret_cast<uint16_t*>(take(strips * STRIP / 2)); };
+        const auto packed = [&](int64_t strips) { return reinterpret_cast<uint16_t*>(take(strips * STEP / 2)); };
         x_ = take(S_ * V_ * SQUARE);
         bias_ = take(V_ * BLOCK);
         scale_ = take(S_ * BLOCK);
@@ -51,11 +50,11 @@ public:
 
     static int64_t own(const CrossEntropy& it) {
         const int64_t S = blocks(it.rows), D = blocks(it.D);
-        return S * D * SQUARE + (CHUNK * D + CHUNK + CHUNK * S) * STRIP / 2;
+        return S * D * SQUARE + (CHUNK * D + CHUNK + CHUNK * S) * STEP / 2;
     }
     static int64_t size(const CrossEntropy& it, int threads) {
         const int64_t S = blocks(it.rows), D = blocks(it.D), V = blocks(it.V);
-        return S * V * SQUARE + V * BLOCK + S * BLOCK + S * D * STRIP + threads * own(it);
+        return S * V * SQUARE + V * BLOCK + S * BLOCK + S * D * STEP + threads * own(it);
     }
 
     void run() {
@@ -91,21 +90,21 @@ private:
     void pack_h(int64_t row, int64_t n) {
         const float* h = it_.h + row * it_.D;
         for (int64_t s = thread_; s < blocks(n); s += threads_)
-            pack_strip<true>({h, it_.D, 1}, s * BLOCK, n, 0, it_.D, D_, h_ + s * D_ * STRIP);
+            pack_strip<3, true, true>(Dense<float>{h, it_.D}, s * BLOCK, n, 0, it_.D, D_, h_ + s * D_ * STEP);
         if (it_.d_w)
             for (int64_t d = thread_; d < D_; d += threads_)
-                pack_strip<true>({h, 1, it_.D}, d * BLOCK, it_.D, 0, n, blocks(n), h_t_ + d * S_ * STRIP);
+                pack_strip<3, false, true>(Dense<float>{h, it_.D}, d * BLOCK, it_.D, 0, n, blocks(n), h_t_ + d * S_ * STEP);
     }
 
     void scores(int64_t strips) {
         for (int64_t v0 = first_; v0 < last_; v0 += CHUNK) {
             const int64_t v1 = v0 + CHUNK < last_ ? v0 + CHUNK : last_;
             for (int64_t v = v0; v < v1; ++v)
-                pack_strip<false>({it_.w, it_.D, 1}, v * BLOCK, it_.V, 0, it_.D, D_, w_ + (v - v0) * D_ * STRIP);
+                pack_strip<3, true, false>(Dense<float>{it_.w, it_.D}, v * BLOCK, it_.V, 0, it_.D, D_, w_ + (v - v0) * D_ * STEP);
             for (int64_t s = 0; s < strips; ++s)
                 for (int64_t v = v0; v < v1; ++v)
-                    block_of_tiles(h_ + s * D_ * STRIP, w_ + (v - v0) * D_ * STRIP, D_,
-                                   x_ + (s * V_ + v) * SQUARE, BLOCK, false);
+                    block_of_tiles<3, 2, 2>(h_ + s * D_ * STEP, w_ + (v - v0) * D_ * STEP, D_, nullptr, 0,
+                                            x_ + (s * V_ + v) * SQUARE, BLOCK);
         }
     }
 
@@ -174,16 +173,18 @@ private:
             const int64_t n = v0 + CHUNK < last_ ? CHUNK : last_ - v0;
             if (it_.d_h)
                 for (int64_t d = 0; d < D_; ++d)
-                    pack_strip<false>({it_.w, 1, it_.D}, d * BLOCK, it_.D, v0 * BLOCK, it_.V, n, w_ + d * CHUNK * STRIP);
+                    pack_strip<3, false, false>(Dense<float>{it_.w, it_.D}, d * BLOCK, it_.D, v0 * BLOCK, it_.V, n, w_ + d * CHUNK * STEP);
             for (int64_t s = 0; s < strips; ++s) {
-                for (int64_t v = 0; v < n; ++v) pack_p(s, v0 + v, p_ + v * STRIP, p_t_ + (v * S_ + s) * STRIP);
-                for (int64_t d = 0; it_.d_h && d < D_; ++d)
-                    block_of_tiles(p_, w_ + d * CHUNK * STRIP, n, d_h_ + (s * D_ + d) * SQUARE, BLOCK, true);
+                for (int64_t v = 0; v < n; ++v) pack_p(s, v0 + v, p_ + v * STEP, p_t_ + (v * S_ + s) * STEP);
+                for (int64_t d = 0; it_.d_h && d < D_; ++d) {
+                    float* sum = d_h_ + (s * D_ + d) * SQUARE;
+                    block_of_tiles<3, 2, 2>(p_, w_ + d * CHUNK * STEP, n, sum, BLOCK, sum, BLOCK);
+                }
             }
             for (int64_t d = 0; it_.d_w && d < D_; ++d)
                 for (int64_t v = 0; v < n; ++v) {
                     alignas(64) float square[SQUARE];
-                    block_of_tiles(h_t_ + d * S_ * STRIP, p_t_ + v * S_ * STRIP, strips, square, BLOCK, false);
+                    block_of_tiles<3, 2, 2>(h_t_ + d * S_ * STEP, p_t_ + v * S_ * STEP, strips, nullptr, 0, square, BLOCK);
                     give_d_w(square, (v0 + v) * BLOCK, d * BLOCK, add);
                 }
         }

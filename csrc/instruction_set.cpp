@@ -8,8 +8,8 @@
 #include "softmax.h"
 #include "step.h"
 
-// On Intel's processors with AMX, and without vectors, torch's products were faster.
-#if !defined(ELMAN_AMX) && (defined(__AVX512F__) || defined(__AVX2__))
+// Without vectors, torch's products were faster.
+#if defined(__AVX512F__) || defined(__AVX2__)
 #include "whole_product.h"
 #else
 constexpr void (*run_product)(const Product&) = nullptr;

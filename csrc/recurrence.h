@@ -12,13 +12,18 @@
 // thread's rows are every threads-th one, which shares ragged batches evenly.
 #pragma once
 
-#include "bfloat16.h"
 #include "cells.h"
+#include "factors.h"
 #include "kernels.h"
-#include "product.h"
 #include "team.h"
 
 namespace {
+
+// The form of the factors (factors.h): the same in every part of a sequence, whose matrices are packed once.
+ELMAN_INLINE int parts_of(const Recurrence& a) {
+    if (a.bf16 && BFLOAT16) return 1;
+    return a.B >= ROWS_OF_PARTS && a.R >= DEPTH_OF_PARTS ? 3 : 0;
+}
 
 class Time {
 public:
@@ -47,7 +52,6 @@ public:
     // The panels of a product that belong to this thread.
     int64_t from(int64_t columns) const { return by_units ? panels(columns) * thread / threads : 0; }
     int64_t to(int64_t columns) const { return by_units ? panels(columns) * (thread + 1) / threads : panels(columns); }
-    bool rounds() const { return BFLOAT16 && args.bf16; }
     void meet() { if (by_units) barrier_.wait(); }
     void meet_all() { barrier_.wait(); }
 
@@ -62,13 +66,13 @@ private:
 
 // Sizes of the scratch memory of one call, in floats.
 struct Layout {
-    int64_t w_hh, w_hr, weights, h, c, seen, decayed, out, product, cell_scratch, sums, rounded;
+    int64_t w_hh, w_hr, weights, h, c, seen, decayed, out, product, cell_scratch, sums, prepared;
     int64_t G, sums_size;
 
     Layout(const Recurrence& a, int gates, int first, bool backward, int threads) : G(gates * a.H) {
-        const auto size = BFLOAT16 && a.bf16 ? packed_size_bf16 : packed_size;
-        w_hh = backward ? size(first * a.H, a.R) : size(a.R, first * a.H);
-        w_hr = !a.w_hr ? 0 : backward ? size(a.R, a.H) : size(a.H, a.R);
+        const int parts = parts_of(a);
+        w_hh = backward ? factor_size(parts, first * a.H, a.R) : factor_size(parts, a.R, first * a.H);
+        w_hr = !a.w_hr ? 0 : backward ? factor_size(parts, a.R, a.H) : factor_size(parts, a.H, a.R);
         weights = a.packed || a.multiplied ? 0 : w_hh + w_hr;
         h = a.B * padded_width(a.R);
         c = a.B * padded_width(a.H);
@@ -80,9 +84,9 @@ struct Layout {
         sums_size = backward ? padded_width(2 * G + 5 * a.H) : 0;
         sums = threads * sums_size;
         const int64_t widest = backward ? (G > a.R ? G : a.R) : a.H;  // R is at most H
-        rounded = BFLOAT16 && a.bf16 ? (a.B + 16 * threads) * padded_k(widest) / 2 : 0;
+        prepared = threads * prepared_size(parts, a.B, widest);
     }
-    int64_t total() const { return weights + h + c + seen + decayed + out + product + cell_scratch + sums + rounded + 64; }
+    int64_t total() const { return weights + h + c + seen + decayed + out + product + cell_scratch + sums + prepared + 64; }
 };
 
 // One call's memory, shared by the threads; each touches its own rows only, unless by units.
@@ -90,7 +94,7 @@ struct Memory {
     float* weights;  // null if they come packed
     const float *w_hh, *w_hr;
     float *h, *c, *seen, *decayed, *out, *second, *product, *cell_scratch, *sums;
-    uint16_t* rounded;
+    float* prepared;
     int64_t ld_r, ld_h, ld_g;
 
     Memory(const Recurrence& a, const Layout& l, float* p) : ld_r(padded_width(a.R)), ld_h(padded_width(a.H)), ld_g(padded_width(l.G)) {
@@ -104,7 +108,7 @@ struct Memory {
         out = take(a.B * ld_h);
         second = a.w_hr ? take(a.B * ld_r) : out;
         product = take(l.product), cell_scratch = take(l.cell_scratch), sums = take(l.sums);
-        rounded = reinterpret_cast<uint16_t*>(take(l.rounded));
+        prepared = take(l.prepared);
     }
     // The first row of a thread in a block whose rows of one thread lie together.
     static int64_t block(const Time& time) {
@@ -163,35 +167,33 @@ ELMAN_INLINE RowShare whole_rows(const Time& time) {
     return time.by_units ? RowShare{time.thread, time.threads} : RowShare{0, 1};
 }
 
-void pack_share(int thread, int threads, const float* w, int64_t k, int64_t columns, bool transposed, bool bf16, float* to) {
+void pack_share(int thread, int threads, int parts, const float* w, int64_t k, int64_t columns, bool transposed, float* to) {
     const int64_t n = panels(columns);
-    (bf16 ? pack_bf16 : pack)(w, k, columns, transposed, n * thread / threads, n * (thread + 1) / threads, to);
+    pack_factor(parts, w, k, columns, transposed, n * thread / threads, n * (thread + 1) / threads, to);
 }
 
 // C (+)= A W for this thread's rows and panels; all threads have written A.
 void multiply(Time& time, const Memory& memory, int64_t n, const float* a, int64_t lda, const float* packed, int64_t k,
               int64_t columns, float* c, int64_t ldc, bool add, bool from_end) {
-    if (time.rounds()) {
-        // Each thread's rows begin at a new tile.
-        uint16_t* rounded = memory.rounded + (Memory::block(time) + (time.by_units ? 0 : 16 * time.thread)) * padded_k(k);
-        round_rows(a, lda, time.by_units ? time.thread : 0, n, time.by_units ? time.threads : 1, k, rounded);
-        time.meet();
-        product_bf16(n, rounded, packed, k, columns, time.from(columns), time.to(columns), c, ldc, add, from_end);
-    } else {
-        product(n, a, lda, packed, k, columns, time.from(columns), time.to(columns), c, ldc, add, from_end);
-    }
+    const int parts = parts_of(time.args);
+    const int64_t from = time.from(columns), to = time.to(columns);
+    if (parts == 0) return product(n, a, lda, packed, k, columns, from, to, c, ldc, add, from_end);
+    const RowShare share = whole_rows(time);
+    float* own = memory.prepared + (time.by_units ? 0 : time.thread * prepared_size(parts, time.args.B, k));
+    (parts == 1 ? Strips<1>::prepare : Strips<3>::prepare)(a, lda, n, k, share.first, share.step, own);
+    time.meet();
+    (parts == 1 ? Strips<1>::multiply : Strips<3>::multiply)(n, own, packed, k, columns, from, to, c, ldc, add, from_end);
 }
 
 // A thread's share of the matrices in the form of one pass.
 void pack_weights(const Recurrence& a, int64_t G, bool backward, int thread, int threads, float* to) {
-    const bool bf16 = BFLOAT16 && a.bf16;
-    const auto size = bf16 ? packed_size_bf16 : packed_size;
+    const int parts = parts_of(a);
     if (backward) {
-        pack_share(thread, threads, a.w_hh, G, a.R, false, bf16, to);
-        if (a.w_hr) pack_share(thread, threads, a.w_hr, a.R, a.H, false, bf16, to + size(G, a.R));
+        pack_share(thread, threads, parts, a.w_hh, G, a.R, false, to);
+        if (a.w_hr) pack_share(thread, threads, parts, a.w_hr, a.R, a.H, false, to + factor_size(parts, G, a.R));
     } else {
-        pack_share(thread, threads, a.w_hh, a.R, G, true, bf16, to);
-        if (a.w_hr) pack_share(thread, threads, a.w_hr, a.H, a.R, true, bf16, to + size(a.R, G));
+        pack_share(thread, threads, parts, a.w_hh, a.R, G, true, to);
+        if (a.w_hr) pack_share(thread, threads, parts, a.w_hr, a.H, a.R, true, to + factor_size(parts, a.R, G));
     }
 }
 
@@ -404,8 +406,9 @@ Plan make_plan(const Recurrence& a, int64_t gates) {
     const int64_t matrix = gates * a.H * a.R, step = a.B * matrix;
     const int threads = static_cast<int>(a.threads);
     if (threads < 2 || a.T * step < 200000) return {1, false};
-    const bool rows_fill_tiles = a.B >= 4 * threads;
-    const bool fits = matrix * (BFLOAT16 && a.bf16 ? 2 : 4) <= 1400000;
+    const int parts = parts_of(a);
+    const bool rows_fill_tiles = a.B >= (parts ? ROWS_OF_A_THREAD : 4) * threads;
+    const bool fits = matrix * (parts ? 2 * parts : 4) <= 1400000;
     if (rows_fill_tiles && fits) return {threads, false};
     if (step >= 60000) return {threads, true};
     if (a.B >= 2 * threads) return {threads, false};
@@ -449,9 +452,9 @@ int64_t rows_of(const Recurrence& a) {
 
 int64_t packed_floats(const Recurrence& a) {
     const int64_t G = rows_of(a);
-    const auto size = BFLOAT16 && a.bf16 ? packed_size_bf16 : packed_size;
-    const int64_t forward = size(a.R, G) + (a.w_hr ? size(a.H, a.R) : 0);
-    const int64_t backward = size(G, a.R) + (a.w_hr ? size(a.R, a.H) : 0);
+    const int parts = parts_of(a);
+    const int64_t forward = factor_size(parts, a.R, G) + (a.w_hr ? factor_size(parts, a.H, a.R) : 0);
+    const int64_t backward = factor_size(parts, G, a.R) + (a.w_hr ? factor_size(parts, a.R, a.H) : 0);
     return forward > backward ? forward : backward;
 }
 

@@ -1,4 +1,4 @@
-// Products of float32 matrices on AMX, at the accuracy of float32.
+// Products of matrices on AMX: of bfloat16 numbers, or of float32 numbers at the accuracy of float32.
 //
 // AMX multiplies bfloat16 (8 significant bits) and adds in float32.  A float32 number is the sum of
 // three bfloat16 numbers, x = x0 + x1 + x2, each the rounded remainder of the previous ones; six of
@@ -7,133 +7,222 @@
 //
 //     x y = x0 y0 + (x0 y1 + x1 y0) + (x0 y2 + x1 y1 + x2 y0) + O(2^-24)
 //
-// Unlike in a float32 product, an infinity gives NaN, and so do numbers above 3.38e38, which have no
-// bfloat16; subnormal parts count as zero.
+// Infinities, and finite numbers above the largest bfloat16, cannot be divided so; products with them
+// are summed up one by one.  Subnormal parts count as zero.
 //
 // A tile holds 16 rows of 16 pairs of bfloat16.  In A a row is a row, and pairs run along k; in B a
 // row is a pair of k, and columns are columns.  A block of C is 2 x 2 tiles, kept in four tile
-// registers while k runs; strips of A and B, two tiles wide, lie packed in the order of use.
+// registers while k runs; strips of A and B, two tiles wide, are packed in the order of use.  PARTS is
+// the number of parts of a number: 1 where it is rounded, 3 where it is divided.
 #pragma once
 
-#include "bfloat16.h"
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+#define ELMAN_AMX 1
+
+#include "product.h"
 
 namespace {
 
 constexpr int64_t SIDE = 16, DEPTH = 32;      // of a tile: rows or columns, and steps of k
 constexpr int64_t TILE = SIDE * DEPTH;        // bfloat16 numbers
 constexpr int64_t BLOCK = 2 * SIDE;           // rows and columns of a block of C
-constexpr int64_t STRIP = 2 * 3 * TILE;       // one step of a strip: two tiles in three parts each
+constexpr float LARGEST = 3.3895314e38f;      // bfloat16
 
-// The steps of a matrix factor: rows (of A) or columns (of B) lie `stride` floats apart, and steps of
-// the sum over k `k_stride`; one of the two is 1.
-struct Factor { const float* p; int64_t stride, k_stride; };
+// One step of a strip, in numbers: two tiles of each part.
+template <int PARTS>
+constexpr int64_t STRIP = 2 * PARTS * TILE;
 
-// Two registers of floats as three of bfloat16: `low` in the first half of each, `high` in the other.
-ELMAN_INLINE void split(__m512 low, __m512 high, __m512i (&parts)[3]) {
-    for (int i = 0;; ++i) {
-        parts[i] = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
-        if (i == 2) return;
-        const auto back = [](__m256i half) {
-            return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
-        };
-        low = _mm512_sub_ps(low, back(_mm512_castsi512_si256(parts[i])));
-        high = _mm512_sub_ps(high, back(_mm512_extracti64x4_epi64(parts[i], 1)));
-    }
-}
+ELMAN_INLINE int64_t tiles_of(int64_t k) { return (k + DEPTH - 1) / DEPTH; }
+ELMAN_INLINE int64_t blocks(int64_t n) { return (n + BLOCK - 1) / BLOCK; }
+
+// Eight tiles of 16 rows of 64 bytes, as the instruction that sets them up reads it.
+struct alignas(64) TileSizes {
+    uint8_t palette = 1, start = 0, zero[14] = {};
+    uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+// A constant in memory: on the stack the compiler could drop the parts it believes to be unread.
+const TileSizes TILE_SIZES;
+
+class Tiles {  // of this thread, as long as this object lives
+public:
+    Tiles() { _tile_loadconfig(&TILE_SIZES); }
+    ~Tiles() { _tile_release(); }
+};
+
+// Writes must be in memory before tiles are loaded: GCC's intrinsics do not declare their reads.
+ELMAN_INLINE void finish_writing() { __asm__ volatile("" ::: "memory"); }
 
 ELMAN_INLINE __mmask16 first(int64_t n) {
     return n >= 16 ? 0xffff : n <= 0 ? 0 : static_cast<__mmask16>((1u << n) - 1);
 }
+ELMAN_INLINE __m512 widened(__m256i half) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+// Floats from memory that has floats or bfloat16.
+ELMAN_INLINE __m512 read(const float* p, __mmask16 mask) { return _mm512_maskz_loadu_ps(mask, p); }
+ELMAN_INLINE __m512 read(const uint16_t* p, __mmask16 mask) {
+    return widened(_mm256_maskz_loadu_epi16(mask, p));
+}
 
-// One tile in three parts: `outer` rows of A or columns of B, `depth` steps of k, zeros beyond.
-// ALONG: k runs along memory, else the rows (columns) do.  OF_A: as a tile of A, else of B.
-template <bool ALONG, bool OF_A>
-ELMAN_INLINE void split_tile(const float* p, int64_t stride, int64_t outer, int64_t depth, uint16_t* to) {
-    __m512i parts[3][16];
+// The lanes that cannot be divided.  NaN can: it makes all products NaN, as it should.
+ELMAN_INLINE __mmask16 beyond(__m512 x) {
+    return _mm512_cmp_ps_mask(_mm512_abs_ps(x), _mm512_set1_ps(LARGEST), _CMP_GT_OQ);
+}
+
+// Two registers of floats as PARTS of bfloat16: `low` in the first half of each, `high` in the other.
+template <int PARTS>
+ELMAN_INLINE void split(__m512 low, __m512 high, __m512i (&parts)[PARTS]) {
+    for (int i = 0;; ++i) {
+        parts[i] = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
+        if (i == PARTS - 1) return;
+        low = _mm512_sub_ps(low, widened(_mm512_castsi512_si256(parts[i])));
+        high = _mm512_sub_ps(high, widened(_mm512_extracti64x4_epi64(parts[i], 1)));
+    }
+}
+
+// For numbers beyond: the first part is cut, not rounded, so that the sum of the parts is the number.
+template <int PARTS>
+void split_any(__m512 low, __m512 high, __m512i (&parts)[PARTS]) {
+    alignas(64) float x[32];
+    alignas(64) uint16_t out[PARTS][32];
+    _mm512_store_ps(x, low);
+    _mm512_store_ps(x + 16, high);
+    for (int i = 0; i < 32; ++i)
+        for (int part = 0; part < PARTS; ++part) {
+            uint32_t bits;
+            std::memcpy(&bits, x + i, 4);
+            out[part][i] = static_cast<uint16_t>(bits >> 16);
+            bits &= 0xffff0000;
+            float cut;
+            std::memcpy(&cut, &bits, 4);
+            x[i] = std::isfinite(x[i]) ? x[i] - cut : 0;
+        }
+    for (int part = 0; part < PARTS; ++part) parts[part] = _mm512_load_si512(out[part]);
+}
+
+// One step of half a strip: `outer` rows of A or columns of B, `depth` steps of k, zeros beyond.  With
+// ALONG the vectors row(0).. run along k, one for each row or column, else the other way, one for each
+// step of k; null stands for zeros.  OF_A: as a tile of A, else of B.  Returns whether a number is
+// beyond what can be divided.
+template <int PARTS, bool ALONG, bool OF_A, bool ANY, class RowOf>
+ELMAN_INLINE bool split_tile(const RowOf& row, int64_t at, int64_t outer, int64_t depth, uint16_t* to) {
+    __m512i parts[PARTS][16];
     const __m512i pairs = _mm512_set_epi16(
         31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19,
         3, 18, 2, 17, 1, 16, 0);
+    __mmask16 large = 0;
     for (int i = 0; i < 16; ++i) {
-        __m512 low, high;
+        __m512 low = _mm512_setzero_ps(), high = low;
         if (ALONG) {
-            const bool there = i < outer;
-            low = _mm512_maskz_loadu_ps(there ? first(depth) : 0, p + i * stride);
-            high = _mm512_maskz_loadu_ps(there ? first(depth - 16) : 0, p + i * stride + 16);
+            if (i < outer)
+                if (const auto* p = row(i)) low = read(p + at, first(depth)), high = read(p + at + 16, first(depth - 16));
         } else {
-            low = _mm512_maskz_loadu_ps(2 * i < depth ? first(outer) : 0, p + 2 * i * stride);
-            high = _mm512_maskz_loadu_ps(2 * i + 1 < depth ? first(outer) : 0, p + (2 * i + 1) * stride);
+            if (2 * i < depth)
+                if (const auto* p = row(2 * i)) low = read(p + at, first(outer));
+            if (2 * i + 1 < depth)
+                if (const auto* p = row(2 * i + 1)) high = read(p + at, first(outer));
         }
-        __m512i three[3];
-        split(low, high, three);
-        for (int j = 0; j < 3; ++j)
+        if (PARTS > 1) large |= beyond(low) | beyond(high);
+        __m512i three[PARTS];
+        ANY ? split_any(low, high, three) : split(low, high, three);
+        for (int j = 0; j < PARTS; ++j)
             parts[j][i] = ALONG ? three[j] : _mm512_permutexvar_epi16(pairs, three[j]);
     }
-    for (int j = 0; j < 3; ++j) {
+    for (int j = 0; j < PARTS; ++j) {
         if (ALONG != OF_A) transpose(parts[j]);
-        for (int i = 0; i < 16; ++i) _mm512_store_si512(to + j * TILE + i * DEPTH, parts[j][i]);
+        for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + j * TILE + i * DEPTH, parts[j][i]);
     }
+    return large;
 }
 
-// A strip of A or B: rows (columns) first.., k from..from + 32 * tiles.
-template <bool OF_A>
-void pack_strip(const Factor& x, int64_t first, int64_t outer, int64_t from, int64_t k, int64_t tiles,
-                uint16_t* to) {
-    const bool along = x.k_stride == 1;
+// A strip of A or B: rows (columns) outer0..outer, and `tiles` steps of k from k0 on of k.  Returns
+// whether it has numbers that cannot be divided.
+template <int PARTS, bool ALONG, bool OF_A, class RowOf>
+bool pack_strip(const RowOf& row, int64_t outer0, int64_t outer, int64_t k0, int64_t k, int64_t tiles, uint16_t* to) {
+    bool any = false;
     for (int64_t t = 0; t < tiles; ++t)
-        for (int64_t half = 0; half < 2; ++half, to += 3 * TILE) {
-            const int64_t o = first + half * SIDE, d = from + t * DEPTH;
-            const float* p = x.p + o * x.stride + d * x.k_stride;
+        for (int64_t half = 0; half < 2; ++half, to += PARTS * TILE) {
+            const int64_t o = outer0 + half * SIDE, d = k0 + t * DEPTH, at = ALONG ? d : o, from = ALONG ? o : d;
+            const auto vector = [&](int64_t i) { return row(from + i); };
             if (o >= outer)
-                std::memset(to, 0, 3 * TILE * sizeof(uint16_t));
-            else if (along)
-                split_tile<true, OF_A>(p, x.stride, outer - o, k - d, to);
-            else
-                split_tile<false, OF_A>(p, x.k_stride, outer - o, k - d, to);
+                std::memset(to, 0, PARTS * TILE * sizeof(uint16_t));
+            else if (split_tile<PARTS, ALONG, OF_A, false>(vector, at, outer - o, k - d, to))
+                any |= split_tile<PARTS, ALONG, OF_A, true>(vector, at, outer - o, k - d, to);
         }
+    return any;
 }
 
-// 32 x 32 of C.  Tile registers 0-3 hold it, 4 and 5 a part of A, 6 and 7 a part of B.
-void block_of_tiles(const uint16_t* a, const uint16_t* b, int64_t tiles, float* c, int64_t ldc, bool add) {
-    const int64_t row = ldc * 4;
+// The vectors of a dense matrix.
+template <class T>
+struct Dense {
+    const T* p;
+    int64_t stride;
+    const T* operator()(int64_t i) const { return p + i * stride; }
+};
+
+// ROWS x COLUMNS tiles of C, which begin with `from`; a step of 0 repeats its row.  Tile registers 0-3
+// hold C, 4 and 5 a part of A, 6 and 7 a part of B.
+template <int PARTS, int ROWS, int COLUMNS>
+void block_of_tiles(const uint16_t* a, const uint16_t* b, int64_t tiles, const float* from, int64_t from_step,
+                    float* c, int64_t ldc) {
+    const int64_t row = ldc * 4, from_row = from_step * 4;
     finish_writing();
-    if (add) {
-        _tile_loadd(0, c, row);
-        _tile_loadd(1, c + SIDE, row);
-        _tile_loadd(2, c + SIDE * ldc, row);
-        _tile_loadd(3, c + SIDE * ldc + SIDE, row);
+    if (from) {
+        _tile_loadd(0, from, from_row);
+        if (COLUMNS == 2) { _tile_loadd(1, from + SIDE, from_row); }
+        if (ROWS == 2) { _tile_loadd(2, from + SIDE * from_step, from_row); }
+        if (ROWS == 2 && COLUMNS == 2) { _tile_loadd(3, from + SIDE * from_step + SIDE, from_row); }
     } else {
         _tile_zero(0);
         _tile_zero(1);
         _tile_zero(2);
         _tile_zero(3);
     }
+    // The next step is fetched into the first cache meanwhile.
+    const auto fetch = [&](int64_t part) {
+        for (int64_t i = 0; i < 2 * TILE; i += 32) {
+            PREFETCH(a + STRIP<PARTS> + part * 2 * TILE + i, 3);
+            PREFETCH(b + STRIP<PARTS> + part * 2 * TILE + i, 3);
+        }
+    };
 #define LOAD_A(part) \
     _tile_loadd(4, a + (part) * TILE, 64); \
-    _tile_loadd(5, a + (3 + (part)) * TILE, 64)
+    if (ROWS == 2) { _tile_loadd(5, a + (PARTS + (part)) * TILE, 64); }
 #define LOAD_B(part) \
     _tile_loadd(6, b + (part) * TILE, 64); \
-    _tile_loadd(7, b + (3 + (part)) * TILE, 64)
+    if (COLUMNS == 2) { _tile_loadd(7, b + (PARTS + (part)) * TILE, 64); }
 #define MULTIPLY \
     _tile_dpbf16ps(0, 4, 6); \
-    _tile_dpbf16ps(1, 4, 7); \
-    _tile_dpbf16ps(2, 5, 6); \
-    _tile_dpbf16ps(3, 5, 7)
-    for (int64_t t = 0; t < tiles; ++t, a += STRIP, b += STRIP) {
-        // The small products first; every step but the last changes one side only.
-        LOAD_A(0); LOAD_B(2); MULTIPLY;
-        LOAD_B(1); MULTIPLY;
-        LOAD_A(1); MULTIPLY;
-        LOAD_B(0); MULTIPLY;
-        LOAD_A(2); MULTIPLY;
-        LOAD_A(0); MULTIPLY;
+    if (COLUMNS == 2) { _tile_dpbf16ps(1, 4, 7); } \
+    if (ROWS == 2) { _tile_dpbf16ps(2, 5, 6); } \
+    if (ROWS == 2 && COLUMNS == 2) { _tile_dpbf16ps(3, 5, 7); }
+    for (int64_t t = 0; t < tiles; ++t, a += STRIP<PARTS>, b += STRIP<PARTS>) {
+        if constexpr (PARTS == 1) {
+            LOAD_A(0) LOAD_B(0) MULTIPLY
+            fetch(0);
+        } else {
+            // The small products first; every step but the last changes one side only.
+            LOAD_A(0) LOAD_B(2) MULTIPLY
+            fetch(0);
+            LOAD_B(1) MULTIPLY
+            LOAD_A(1) MULTIPLY
+            fetch(1);
+            LOAD_B(0) MULTIPLY
+            LOAD_A(2) MULTIPLY
+            fetch(2);
+            LOAD_A(0) MULTIPLY
+        }
     }
 #undef LOAD_A
 #undef LOAD_B
 #undef MULTIPLY
     _tile_stored(0, c, row);
-    _tile_stored(1, c + SIDE, row);
-    _tile_stored(2, c + SIDE * ldc, row);
-    _tile_stored(3, c + SIDE * ldc + SIDE, row);
+    if (COLUMNS == 2) { _tile_stored(1, c + SIDE, row); }
+    if (ROWS == 2) { _tile_stored(2, c + SIDE * ldc, row); }
+    if (ROWS == 2 && COLUMNS == 2) { _tile_stored(3, c + SIDE * ldc + SIDE, row); }
 }
 
 }  // namespace
+
+#endif

@@ -3,12 +3,18 @@
 // the caller's memory: no copy, no transposition, sums in float.
 #pragma once
 
-#include "bfloat16.h"
+#include "factors.h"
 #include "kernels.h"
 #include "team.h"
+#include "whole_tiles.h"
 
 namespace {
 
+#if defined(ELMAN_AMX)
+constexpr bool PAIRS = false;  // tiles are faster
+#else
+constexpr bool PAIRS = DOTS;
+#endif
 constexpr int64_t ROWS_AT_ONCE = 8 * MAX_ROWS;  // of A between two passes over W
 constexpr int64_t DEPTH_AT_ONCE = 256;          // words of k in a block of an outer product
 constexpr int64_t DEEPEST = 512;                // words of k that are summed up in registers
@@ -49,7 +55,7 @@ void pack_blocks(const Product& it, int thread, int threads, float* to) {
     for (int64_t k0 = 0; k0 < it.K; k0 += depth) {
         const int64_t k = it.K - k0 < depth ? it.K - k0 : depth;
         const float* from = it.transposed ? it.w : it.w + k0 * it.columns;
-        (DOT ? pack_bf16 : pack)(from, k, it.columns, it.transposed, share_of(n, thread, threads), share_of(n, thread + 1, threads), to);
+        pack_factor(DOT ? 1 : 0, from, k, it.columns, it.transposed, share_of(n, thread, threads), share_of(n, thread + 1, threads), to);
         to += words<DOT>(k) * n * PANEL;
     }
 }
@@ -76,7 +82,7 @@ void multiply_rows(const Product& it, const float* packed, float* own, int threa
             for (int64_t i = 0; i < n; ++i) {
                 const float* x = row_of(it.a, r + i, it.K, row);
                 if (DOT)
-                    round_rows(x, 0, 0, 1, 1, it.K, reinterpret_cast<uint16_t*>(own + i * lda));
+                    Strips<1>::prepare(x, 0, 1, it.K, 0, 1, own + i * lda);
                 else
                     std::memcpy(own + i * lda, x, sizeof(float) * it.K);
             }
@@ -194,11 +200,13 @@ void outer_product(const OuterProduct& it) {
 }
 
 void run_product(const Product& it) {
-    it.bf16 && DOTS ? whole_product<DOTS>(it) : whole_product<false>(it);
+    if (run_on_tiles(it)) return;
+    it.bf16 && PAIRS ? whole_product<PAIRS>(it) : whole_product<false>(it);
 }
 
 void run_outer_product(const OuterProduct& it) {
-    it.bf16 && DOTS ? outer_product<DOTS>(it) : outer_product<false>(it);
+    if (run_on_tiles(it)) return;
+    it.bf16 && PAIRS ? outer_product<PAIRS>(it) : outer_product<false>(it);
 }
 
 }  // namespace

@@ -1,0 +1,124 @@
+// The factors of a step's product, C (+)= A W, in the form that an instruction set multiplies fastest.
+//
+// `parts` is 0 for floats (product.h), 1 for numbers rounded to bfloat16, and 3 for float32 numbers
+// divided into three of bfloat16 (tiles.h).  Panels of W have 32 columns in every form.
+#pragma once
+
+#include "product.h"
+#include "strips.h"
+
+namespace {
+
+ELMAN_INLINE int64_t padded_k(int64_t k) { return (k + 31) / 32 * 32; }
+
+#if defined(ELMAN_AMX)
+
+constexpr bool BFLOAT16 = true;  // this instruction set multiplies it
+
+// Fewest rows of a batch, and numbers of a row, for which float32 numbers are divided; and fewest rows
+// of a thread.
+constexpr int64_t ROWS_OF_PARTS = 16, DEPTH_OF_PARTS = 32, ROWS_OF_A_THREAD = 32;
+
+template <int PARTS>
+struct Strips {
+    static int64_t packed(int64_t k, int64_t columns) { return blocks(columns) * strip_size<PARTS>(tiles_of(k)) / 2; }
+    static int64_t prepared(int64_t rows, int64_t k) { return packed(k, rows); }
+
+    static void pack(const float* w, int64_t k, int64_t columns, bool transposed, int64_t first, int64_t last, float* to) {
+        const int64_t tiles = tiles_of(k);
+        auto* strip = reinterpret_cast<uint16_t*>(to) + first * strip_size<PARTS>(tiles);
+        for (int64_t p = first; p < last; ++p, strip += strip_size<PARTS>(tiles))
+            if (transposed)
+                write_strip<PARTS, true, false>(Dense<float>{w, k}, p * BLOCK, columns, 0, k, tiles, strip);
+            else
+                write_strip<PARTS, false, false>(Dense<float>{w, columns}, p * BLOCK, columns, 0, k, tiles, strip);
+    }
+
+    static void prepare(const float* a, int64_t lda, int64_t rows, int64_t k, int64_t first, int64_t step, float* to) {
+        const int64_t tiles = tiles_of(k);
+        for (int64_t s = first; s < blocks(rows); s += step)
+            write_strip<PARTS, true, true>(Dense<float>{a, lda}, s * BLOCK, rows, 0, k, tiles,
+                                           reinterpret_cast<uint16_t*>(to) + s * strip_size<PARTS>(tiles));
+    }
+
+    static void multiply(int64_t rows, const float* a, const float* packed, int64_t k, int64_t columns, int64_t first,
+                         int64_t last, float* c, int64_t ldc, bool add, bool from_end) {
+        const int64_t tiles = tiles_of(k), size = strip_size<PARTS>(tiles);
+        const auto *left = reinterpret_cast<const uint16_t*>(a), *right = reinterpret_cast<const uint16_t*>(packed);
+        for (int64_t i = first; i < last; ++i) {
+            const int64_t p = from_end ? first + last - 1 - i : i, width = columns - p * BLOCK;
+            for (int64_t s = 0; s < blocks(rows); ++s) {
+                float* to = c + s * BLOCK * ldc + p * BLOCK;
+                const int64_t n = rows - s * BLOCK;
+                multiply_block<PARTS>(left + s * size, right + p * size, tiles, add ? to : nullptr, ldc, to, ldc,
+                                      n < BLOCK ? n : BLOCK, width < BLOCK ? width : BLOCK);
+            }
+        }
+    }
+};
+
+#else
+
+#if defined(__AVX512BF16__)
+constexpr bool BFLOAT16 = true;
+#else
+// Without such instructions numbers given as bfloat16 are multiplied as floats, which is only more exact.
+constexpr bool BFLOAT16 = false;
+#endif
+constexpr int64_t ROWS_OF_PARTS = INT64_MAX, DEPTH_OF_PARTS = 0, ROWS_OF_A_THREAD = 4;  // nothing is divided
+
+class Tiles {
+public:
+    Tiles() {}  // as if it had some: the variable counts as used
+};
+
+// Pairs of bfloat16 numbers, which one instruction multiplies; nothing is divided.
+template <int PARTS>
+struct Strips {
+    static int64_t packed(int64_t k, int64_t columns) { return panels(columns) * PANEL * words<true>(k); }
+    static int64_t prepared(int64_t rows, int64_t k) { return rows * padded_k(k) / 2; }
+
+    static void pack(const float* w, int64_t k, int64_t columns, bool transposed, int64_t first, int64_t last, float* to) {
+#if defined(__AVX512BF16__)
+        pack_words<true>(w, k, columns, transposed, first, last, to);
+#else
+        ::pack(w, k, columns, transposed, first, last, to);
+#endif
+    }
+
+    static void prepare(const float* a, int64_t lda, int64_t rows, int64_t k, int64_t first, int64_t step, float* to) {
+#if defined(__AVX512BF16__)
+        auto* rounded = reinterpret_cast<uint16_t*>(to);
+        for (int64_t r = first; r < rows; r += step)
+            for (int64_t i = 0; i < k; i += 32)
+                _mm512_storeu_si512(rounded + r * padded_k(k) + i, words_along<true>(a + r * lda + i, k - i));
+#else
+        (void)a, (void)lda, (void)rows, (void)k, (void)first, (void)step, (void)to;
+#endif
+    }
+
+    static void multiply(int64_t rows, const float* a, const float* packed, int64_t k, int64_t columns, int64_t first,
+                         int64_t last, float* c, int64_t ldc, bool add, bool from_end) {
+        product<DOTS>(rows, a, padded_k(k) / 2, packed, words<DOTS>(k), columns, first, last, c, ldc, add, from_end);
+    }
+};
+
+#endif
+
+// Floats of W (k, columns), packed.
+ELMAN_INLINE int64_t factor_size(int parts, int64_t k, int64_t columns) {
+    return parts == 0 ? packed_size(k, columns) : parts == 1 ? Strips<1>::packed(k, columns) : Strips<3>::packed(k, columns);
+}
+
+// Panels first..last of W; with `transposed`, w holds W^T (columns, k).
+ELMAN_INLINE void pack_factor(int parts, const float* w, int64_t k, int64_t columns, bool transposed, int64_t first,
+                              int64_t last, float* to) {
+    (parts == 0 ? pack : parts == 1 ? Strips<1>::pack : Strips<3>::pack)(w, k, columns, transposed, first, last, to);
+}
+
+// Floats of A (rows, k), prepared; floats are used in place.
+ELMAN_INLINE int64_t prepared_size(int parts, int64_t rows, int64_t k) {
+    return parts == 0 ? 0 : parts == 1 ? Strips<1>::prepared(rows, k) : Strips<3>::prepared(rows, k);
+}
+
+}  // namespace

@@ -1,0 +1,229 @@
+// Products over all steps of a part on the tiles of AMX (tiles.h): those of whole_product.h.
+//
+// W, and the B of an outer product, are packed once for all threads; each thread packs its rows of A as
+// it reaches them.  Blocks of k keep the strips that are used together in the second cache.
+#pragma once
+
+#include "factors.h"
+#include "kernels.h"
+#include "team.h"
+
+#if defined(ELMAN_AMX)
+
+namespace {
+
+constexpr int64_t AT_ONCE = 8;      // strips of A between two passes over the other factor
+constexpr int64_t DEEPEST_SUM = 48;   // parts of steps of k in a block of a product
+constexpr int64_t DEEPEST_OUTER = 96;  // and of an outer product, which reads and writes C for each block
+
+// Steps of k in a block, all of about the same depth.
+template <int PARTS>
+int64_t steps_of_block(int64_t k, int64_t deepest) {
+    const int64_t tiles = tiles_of(k), n = (tiles * PARTS + deepest - 1) / deepest;
+    return (tiles + n - 1) / n;
+}
+
+// Rows of a matrix by their addresses, from one of them on.
+template <class T>
+struct Listed {
+    const void* const* list;
+    int64_t first;
+    const T* operator()(int64_t i) const { return static_cast<const T*>(list[i - first]); }
+};
+
+void list_rows(const Rows& m, int64_t first, int64_t last, int64_t width, const void** to) {
+    const int64_t size = m.bf16 ? 2 : 4;
+    for (int64_t n = first; n < last; ++n) {
+        const int64_t step = n / m.per_step, at = n % m.per_step;
+        if (step == m.initial_step)
+            *to++ = m.initial ? m.initial + at * width : nullptr;
+        else
+            *to++ = static_cast<const char*>(m.p) + (step * m.step + at * m.row) * size;
+    }
+}
+
+template <int PARTS, bool ALONG, bool OF_A>
+void write_listed(const Rows& m, const void* const* list, int64_t first, int64_t outer0, int64_t outer, int64_t k0,
+                  int64_t k, int64_t tiles, uint16_t* to) {
+    if (m.bf16)
+        write_strip<PARTS, ALONG, OF_A>(Listed<uint16_t>{list, first}, outer0, outer, k0, k, tiles, to);
+    else
+        write_strip<PARTS, ALONG, OF_A>(Listed<float>{list, first}, outer0, outer, k0, k, tiles, to);
+}
+
+// C = A W (+ bias).
+template <int PARTS>
+class TiledProduct {
+public:
+    TiledProduct(const Product& it)
+        : it_(it), depth_(steps_of_block<PARTS>(it.K, DEEPEST_SUM)), deep_((tiles_of(it.K) + depth_ - 1) / depth_),
+          columns_(blocks(it.columns)), size_(strip_size<PARTS>(depth_)),
+          by_columns_(blocks(it.N) < 2 * it.threads && columns_ >= it.threads) {}
+
+    void run() const {
+        const int64_t matrix = deep_ * columns_ * size_ / 2, own = AT_ONCE * (size_ / 2 + 2 * BLOCK);
+        const int threads = it_.N * it_.K * it_.columns < 400000 ? 1 : static_cast<int>(it_.threads);
+        float* memory = scratch(matrix + threads * own);
+        auto* packed = reinterpret_cast<uint16_t*>(memory);
+        in_team(threads, [&](int thread, int threads, Barrier& barrier) {
+            const Tiles tiles;
+            const int64_t all = deep_ * columns_;
+            pack(all * thread / threads, all * (thread + 1) / threads, packed);
+            barrier.wait();
+            multiply(thread, threads, packed, memory + matrix + thread * own);
+        });
+    }
+
+private:
+    void pack(int64_t first, int64_t last, uint16_t* packed) const {
+        for (int64_t i = first; i < last; ++i) {
+            const int64_t k = i / columns_ * depth_ * DEPTH, column = i % columns_ * BLOCK;
+            const int64_t n = steps(i / columns_);
+            if (it_.transposed)
+                write_strip<PARTS, true, false>(Dense<float>{it_.w, it_.K}, column, it_.columns, k, it_.K, n, packed + i * size_);
+            else
+                write_strip<PARTS, false, false>(Dense<float>{it_.w, it_.columns}, column, it_.columns, k, it_.K, n, packed + i * size_);
+        }
+    }
+
+    int64_t steps(int64_t block) const {
+        const int64_t left = tiles_of(it_.K) - block * depth_;
+        return left < depth_ ? left : depth_;
+    }
+
+    // This thread's rows, or, where they are few, columns.
+    void multiply(int thread, int threads, const uint16_t* packed, float* own) const {
+        auto* a = reinterpret_cast<uint16_t*>(own);
+        auto** list = reinterpret_cast<const void**>(own + AT_ONCE * size_ / 2);
+        const int64_t rows = blocks(it_.N), share = by_columns_ ? columns_ : rows;
+        const int64_t from = share * thread / threads, to = share * (thread + 1) / threads;
+        const int64_t s0 = by_columns_ ? 0 : from, s1 = by_columns_ ? rows : to;
+        const int64_t v0 = by_columns_ ? from : 0, v1 = by_columns_ ? to : columns_;
+        for (int64_t s = s0; s < s1; s += AT_ONCE) {
+            const int64_t end = s + AT_ONCE < s1 ? s + AT_ONCE : s1, first = s * BLOCK;
+            list_rows(it_.a, first, end * BLOCK < it_.N ? end * BLOCK : it_.N, it_.K, list);
+            for (int64_t block = 0; block < deep_; ++block) {
+                for (int64_t i = s; i < end; ++i)
+                    write_listed<PARTS, true, true>(it_.a, list, first, i * BLOCK, it_.N, block * depth_ * DEPTH, it_.K,
+                                                    steps(block), a + (i - s) * size_);
+                for (int64_t v = v0; v < v1; ++v)
+                    for (int64_t i = s; i < end; ++i)
+                        multiply(a + (i - s) * size_, packed + (block * columns_ + v) * size_, block, i * BLOCK, v * BLOCK);
+            }
+        }
+    }
+
+    void multiply(const uint16_t* a, const uint16_t* w, int64_t block, int64_t row, int64_t column) const {
+        float* c = it_.c + row * it_.columns + column;
+        const float* from = block ? c : it_.bias ? it_.bias + column : nullptr;
+        const int64_t rows = it_.N - row, columns = it_.columns - column;
+        multiply_block<PARTS>(a, w, steps(block), from, block ? it_.columns : 0, c, it_.columns,
+                              rows < BLOCK ? rows : BLOCK, columns < BLOCK ? columns : BLOCK);
+    }
+
+    const Product& it_;
+    const int64_t depth_, deep_;     // steps of k in a block, and blocks
+    const int64_t columns_, size_;  // strips of W in a block, and numbers of each
+    const bool by_columns_;
+};
+
+// C_j (+)= A^T B_j.
+template <int PARTS>
+class TiledOuter {
+public:
+    TiledOuter(const OuterProduct& it)
+        : it_(it), depth_(steps_of_block<PARTS>(it.N, DEEPEST_OUTER)), rows_(blocks(it.rows)),
+          columns_(blocks(it.columns[0]) + (it.count > 1 ? blocks(it.columns[1]) : 0)), size_(strip_size<PARTS>(depth_)) {}
+
+    void run() const {
+        const int64_t part = columns_ * size_ / 2, own = AT_ONCE * size_ / 2 + 2 * depth_ * DEPTH;
+        const int64_t work = it_.N * it_.rows * columns_ * BLOCK;
+        const int threads = work < 400000 || rows_ < it_.threads ? 1 : static_cast<int>(it_.threads);
+        float* memory = scratch(2 * part + threads * own);
+        in_team(threads, [&](int thread, int threads, Barrier& barrier) {
+            const Tiles tiles;
+            float* mine = memory + 2 * part + thread * own;
+            auto** list = reinterpret_cast<const void**>(mine + AT_ONCE * size_ / 2);
+            bool turn = false;
+            for (int64_t k = 0; k < it_.N; k += depth_ * DEPTH) {
+                // Two buffers alternate, so that no thread fills a buffer that others still read.
+                auto* packed = reinterpret_cast<uint16_t*>(memory + (turn ? part : 0));
+                turn = !turn;
+                pack(k, thread, threads, list, packed);
+                barrier.wait();
+                multiply(k, thread, threads, packed, reinterpret_cast<uint16_t*>(mine));
+            }
+        });
+    }
+
+private:
+    int64_t steps(int64_t k) const {
+        const int64_t left = tiles_of(it_.N - k);
+        return left < depth_ ? left : depth_;
+    }
+
+    void pack(int64_t k, int thread, int threads, const void** list, uint16_t* to) const {
+        const int64_t end = k + depth_ * DEPTH < it_.N ? k + depth_ * DEPTH : it_.N;
+        for (int j = 0; j < it_.count; ++j) {
+            const int64_t strips = blocks(it_.columns[j]);
+            list_rows(it_.b[j], k, end, it_.columns[j], list);
+            for (int64_t v = strips * thread / threads; v < strips * (thread + 1) / threads; ++v)
+                write_listed<PARTS, false, false>(it_.b[j], list, k, v * BLOCK, it_.columns[j], k, it_.N, steps(k), to + v * size_);
+            to += strips * size_;
+        }
+    }
+
+    // This thread's rows of C, which are columns of A.
+    void multiply(int64_t k, int thread, int threads, const uint16_t* packed, uint16_t* a) const {
+        const int64_t from = rows_ * thread / threads, to = rows_ * (thread + 1) / threads;
+        for (int64_t s = from; s < to; s += AT_ONCE) {
+            const int64_t end = s + AT_ONCE < to ? s + AT_ONCE : to;
+            for (int64_t i = s; i < end; ++i)
+                write_strip<PARTS, false, true>(Dense<float>{it_.a, it_.a_row}, i * BLOCK, it_.rows, k, it_.N, steps(k), a + (i - s) * size_);
+            const uint16_t* b = packed;
+            for (int j = 0; j < it_.count; ++j)
+                for (int64_t v = 0; v < blocks(it_.columns[j]); ++v, b += size_)
+                    for (int64_t i = s; i < end; ++i) multiply(a + (i - s) * size_, b, k, j, i * BLOCK, v * BLOCK);
+        }
+    }
+
+    void multiply(const uint16_t* a, const uint16_t* b, int64_t k, int j, int64_t row, int64_t column) const {
+        const int64_t ldc = it_.columns[j], rows = it_.rows - row, columns = ldc - column;
+        float* c = it_.c[j] + row * ldc + column;
+        multiply_block<PARTS>(a, b, steps(k), it_.add || k ? c : nullptr, ldc, c, ldc, rows < BLOCK ? rows : BLOCK,
+                              columns < BLOCK ? columns : BLOCK);
+    }
+
+    const OuterProduct& it_;
+    const int64_t depth_;           // steps of k in a block
+    const int64_t rows_, columns_;  // strips of A^T and of all B
+    const int64_t size_;            // numbers of a strip
+};
+
+// Tiles are wasted on few columns.
+constexpr int64_t FEWEST_COLUMNS = 16;
+
+bool run_on_tiles(const Product& it) {
+    if (it.K < FEWEST_COLUMNS || it.columns < FEWEST_COLUMNS) return false;
+    it.bf16 ? TiledProduct<1>(it).run() : TiledProduct<3>(it).run();
+    return true;
+}
+
+bool run_on_tiles(const OuterProduct& it) {
+    if (it.rows < FEWEST_COLUMNS || it.columns[0] + it.columns[1] < 2 * FEWEST_COLUMNS) return false;
+    it.bf16 ? TiledOuter<1>(it).run() : TiledOuter<3>(it).run();
+    return true;
+}
+
+}  // namespace
+
+#else
+
+namespace {
+
+bool run_on_tiles(const Product&) { return false; }
+bool run_on_tiles(const OuterProduct&) { return false; }
+
+}  // namespace
+
+#endif
