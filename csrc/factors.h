@@ -15,9 +15,9 @@ ELMAN_INLINE int64_t padded_k(int64_t k) { return (k + 31) / 32 * 32; }
 
 constexpr bool BFLOAT16 = true;  // this instruction set multiplies it
 
-// Fewest rows of a batch, and numbers of a row, for which float32 numbers are divided; and fewest rows
-// of a thread.
-constexpr int64_t ROWS_OF_PARTS = 16, DEPTH_OF_PARTS = 32, ROWS_OF_A_THREAD = 32;
+// Fewest rows of a thread, and numbers of a row, for which products of three parts are faster; and fewest
+// rows of a thread that does not share the columns instead.
+constexpr int64_t ROWS_OF_PARTS = 32, DEPTH_OF_PARTS = 96, ROWS_OF_A_THREAD = 8;
 
 template <int PARTS>
 struct Strips {

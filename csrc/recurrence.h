@@ -19,10 +19,21 @@
 
 namespace {
 
+// Rows of w_hh.
+int64_t rows_of(const Recurrence& a) {
+    return a.H * (a.cell == LSTM               ? LstmCell::FIRST
+                  : a.cell == GRU              ? GruCell::FIRST
+                  : a.cell == GRU_RESET_BEFORE ? GruResetBeforeCell::FIRST
+                                               : 1);
+}
+
+constexpr int64_t CACHED = 1400000;  // bytes of a matrix that stay in one core's second cache
+
 // The form of the factors (factors.h): the same in every part of a sequence, whose matrices are packed once.
-ELMAN_INLINE int parts_of(const Recurrence& a) {
+int parts_of(const Recurrence& a) {
     if (a.bf16 && BFLOAT16) return 1;
-    return a.B >= ROWS_OF_PARTS && a.R >= DEPTH_OF_PARTS ? 3 : 0;
+    const bool by_rows = a.B >= 4 * a.threads && rows_of(a) * a.R * 4 <= CACHED;
+    return (by_rows ? a.B / a.threads : a.B) >= ROWS_OF_PARTS && a.R >= DEPTH_OF_PARTS ? 3 : 0;
 }
 
 class Time {
@@ -408,7 +419,7 @@ Plan make_plan(const Recurrence& a, int64_t gates) {
     if (threads < 2 || a.T * step < 200000) return {1, false};
     const int parts = parts_of(a);
     const bool rows_fill_tiles = a.B >= (parts ? ROWS_OF_A_THREAD : 4) * threads;
-    const bool fits = matrix * (parts ? 2 * parts : 4) <= 1400000;
+    const bool fits = matrix * (parts ? 2 * parts : 4) <= CACHED;
     if (rows_fill_tiles && fits) return {threads, false};
     if (step >= 60000) return {threads, true};
     if (a.B >= 2 * threads) return {threads, false};
@@ -440,14 +451,6 @@ void run_cell(const Recurrence& args) {
         case GRU: return run<GruCell, BACKWARD>(args);
         default: return run<GruResetBeforeCell, BACKWARD>(args);
     }
-}
-
-// Rows of w_hh.
-int64_t rows_of(const Recurrence& a) {
-    return a.H * (a.cell == LSTM               ? LstmCell::FIRST
-                  : a.cell == GRU              ? GruCell::FIRST
-                  : a.cell == GRU_RESET_BEFORE ? GruResetBeforeCell::FIRST
-                                               : 1);
 }
 
 int64_t packed_floats(const Recurrence& a) {

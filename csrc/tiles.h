@@ -179,7 +179,7 @@ void block_of_tiles(const uint16_t* a, const uint16_t* b, int64_t tiles, const f
         _tile_zero(2);
         _tile_zero(3);
     }
-    // The next step is fetched into the first cache meanwhile.
+    // The next step of several parts is fetched into the first cache meanwhile; of one part it was slower.
     const auto fetch = [&](int64_t part) {
         for (int64_t i = 0; i < 2 * TILE; i += 32) {
             PREFETCH(a + STRIP<PARTS> + part * 2 * TILE + i, 3);
@@ -200,7 +200,6 @@ void block_of_tiles(const uint16_t* a, const uint16_t* b, int64_t tiles, const f
     for (int64_t t = 0; t < tiles; ++t, a += STRIP<PARTS>, b += STRIP<PARTS>) {
         if constexpr (PARTS == 1) {
             LOAD_A(0) LOAD_B(0) MULTIPLY
-            fetch(0);
         } else {
             // The small products first; every step but the last changes one side only.
             LOAD_A(0) LOAD_B(2) MULTIPLY

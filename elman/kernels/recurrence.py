@@ -40,7 +40,7 @@ from elman.kernels.layer_norm import normalise, normalise_backward
 from elman.kernels.pool import Lease
 from elman.kernels.products import Steps, add_products, multiply
 
-PART = 1 << 19  # floats of `a` that the second caches of one or two cores hold
+PART = 1 << 23  # floats of `a` that the second caches of one or two cores hold
 
 
 class _Part(NamedTuple):
