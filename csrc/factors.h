@@ -17,7 +17,7 @@ constexpr bool BFLOAT16 = true;  // this instruction set multiplies it
 
 // Fewest rows of a thread, and numbers of a row, for which products of three parts are faster; and fewest
 // rows of a thread that does not share the columns instead.
-constexpr int64_t ROWS_OF_PARTS = 32, DEPTH_OF_PARTS = 96, ROWS_OF_A_THREAD = 8;
+constexpr int64_t ROWS_OF_PARTS = 32, DEPTH_OF_PARTS = 96, ROWS_OF_A_THREAD = 4;
 
 template <int PARTS>
 struct Strips {

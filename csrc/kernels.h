@@ -14,6 +14,27 @@ struct Steps {
 
 enum Cell : int64_t { RNN_TANH, RNN_RELU, LSTM, GRU, GRU_RESET_BEFORE };
 
+// A matrix of rows in the order of time: row n is number n % per_step of step n / per_step.  Strides
+// count numbers.
+struct Rows {
+    const void* p = nullptr;
+    int64_t per_step = 1, step = 0, row = 0;
+    bool bf16 = false;               // of the numbers in memory
+    const float* initial = nullptr;  // dense rows of one of the steps; null: zeros
+    int64_t initial_step = -1;
+};
+
+// C (N, columns) = A (N, K) W (+ bias); C is dense.
+struct Product {
+    int64_t N = 0, K = 0, columns = 0, threads = 1;
+    bool bf16 = false;  // factors can be rounded to bfloat16
+    Rows a;
+    const float* w = nullptr;
+    bool transposed = false;  // w holds W^T (columns, K)
+    const float* bias = nullptr;
+    float* c = nullptr;
+};
+
 // One layer in one direction over a whole sequence.  T steps, B rows, H units, R features of h (H,
 // or the projection's), G gates.  Pointers can be null where an option is off.
 struct Recurrence {
@@ -25,6 +46,9 @@ struct Recurrence {
     const int64_t* start = nullptr;   // (T) first row of step t in packed buffers
     const int64_t* active = nullptr;  // (T) rows still running at step t; rows are in order of length
     const int64_t* order = nullptr;   // (B) the row of the caller's tensors that is r-th by length
+
+    // The product whose result is `a`, if it is computed here, for some steps at a time; `a` can then be null.
+    const Product* inputs = nullptr;
 
     Steps a;     // (G H) inputs' part of the gates; becomes the gates, then their gradient
     Steps p;     // (G H) products with h, where they are needed separately; then their gradient
@@ -50,27 +74,6 @@ struct Recurrence {
     // Added to in the backward pass:
     float *d_bias = nullptr, *d_gain = nullptr, *d_peephole = nullptr;  // (G H), (G H), (3 H)
     float *d_gain_c = nullptr, *d_bias_c = nullptr;                     // (H)
-};
-
-// A matrix of rows in the order of time: row n is number n % per_step of step n / per_step.  Strides
-// count numbers.
-struct Rows {
-    const void* p = nullptr;
-    int64_t per_step = 1, step = 0, row = 0;
-    bool bf16 = false;               // of the numbers in memory
-    const float* initial = nullptr;  // dense rows of one of the steps; null: zeros
-    int64_t initial_step = -1;
-};
-
-// C (N, columns) = A (N, K) W (+ bias); C is dense.
-struct Product {
-    int64_t N = 0, K = 0, columns = 0, threads = 1;
-    bool bf16 = false;  // factors can be rounded to bfloat16
-    Rows a;
-    const float* w = nullptr;
-    bool transposed = false;  // w holds W^T (columns, K)
-    const float* bias = nullptr;
-    float* c = nullptr;
 };
 
 // C_j (rows, columns_j) (+)= A^T B_j for A (N, rows) and up to two B_j (N, columns_j); C is dense.
@@ -167,6 +170,7 @@ struct Kernels {
     void (*cross_entropy)(const CrossEntropy&);
     int64_t cross_entropy_rows;  // with more, products with a softmax between are as fast
     void (*product)(const Product&);  // null: torch's are as fast
+    bool joins_inputs;  // whether a recurrence can compute the product of its inputs
     void (*outer_product)(const OuterProduct&);
     void (*layer_norm)(const LayerNorm&);
     void (*layer_norm_backward)(const LayerNorm&);

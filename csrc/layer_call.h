@@ -2,9 +2,10 @@
 // and gradients.  Each tensor is checked against the sizes when it is set.
 #pragma once
 
+#include <optional>
 #include <string>
 
-#include "ragged.h"
+#include "calls.h"
 #include "tensor.h"
 
 namespace {
@@ -14,6 +15,8 @@ struct Layer : Recurrence {
     int64_t G = 0;
     const Ragged* ragged = nullptr;
     int64_t first_step = 0;  // first step of a part
+    std::optional<Matrix> x;  // the tensors of `product`
+    Product product;
 
     bool projects() const { return w_hr && cell != GRU_RESET_BEFORE; }
     int64_t gates() const { return cell <= RNN_RELU ? 1 : cell == ::LSTM ? 4 : 3; }
@@ -26,7 +29,8 @@ struct Layer : Recurrence {
         return tensor.steps(name, first_step, T, B, columns, ragged ? ragged->N : -1);
     }
     void check(bool backward) const {
-        need(a.p, "a");
+        if (!inputs || backward) need(a.p, "a");
+        if (inputs && !backward && product.N != (ragged ? ragged->N : T * B)) raise("TensorError", "the inputs must have a row for each step");
         need(w_hh, "w_hh");
         if (cell == ::GRU || (gain && cell > RNN_RELU)) need(p.p, "p");
         if (cell == GRU_RESET_BEFORE) need(w_hr, "w_hr");
@@ -64,6 +68,15 @@ void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t
     it.bias = bias.maybe<float>("bias", {it.G}), it.peephole = peephole.maybe<float>("weight_peephole", {3 * H});
     it.gain = gain.maybe<float>("gain_hh", {it.G});
     it.gain_c = gain_c.maybe<float>("gain_c", {H}), it.bias_c = bias_c.maybe<float>("bias_c", {H});
+}
+
+// x (N, D) or (T, B, D), for a call that computes the product of all its inputs.
+void set_inputs(Layer& it, const Matrix& x, const Tensor& w, const Tensor& bias) {
+    if (!chosen->joins_inputs) throw nb::value_error("this instruction set has no such kernel");
+    it.x = x;
+    it.product = {x.N, x.K, it.G, it.threads, it.bf16, x.rows, w.dense<float>("weight_ih", {it.G, x.K}), true,
+                  bias.maybe<float>("bias_ih", {it.G}), nullptr};
+    it.inputs = &it.product;
 }
 
 // The steps of a ragged batch from `first_step` on.

@@ -135,6 +135,7 @@ NB_MODULE(_native, m) {
     nb::class_<Layer> layer(m, "Recurrence");
     layer.def(nb::init<>())
         .def("set_layer", &set_layer)
+        .def("set_inputs", &set_inputs)
         .def("set_part", &set_part)
         .def("set_state", &set_state)
         .def("set_gradients", &set_gradients)
@@ -174,6 +175,8 @@ NB_MODULE(_native, m) {
     nb::class_<Matrix>(m, "Rows").def(nb::init<const Tensor&, const Tensor&, bool>());
     m.def("has_products", [] { return chosen->product != nullptr; },
           "Whether this instruction set has whole products that are faster than torch's.");
+    m.def("joins_inputs", [] { return chosen->joins_inputs; },
+          "Whether a recurrence can compute the product of its inputs.");
     m.def("product", &multiply);
     m.def("outer_product", &add_outer_product);
     m.def("layer_norm", [](const Tensor& y, const Tensor& x, const Tensor& scales, int64_t first, const Tensor& gain,

@@ -16,6 +16,7 @@
 #include "factors.h"
 #include "kernels.h"
 #include "team.h"
+#include "whole_tiles.h"
 
 namespace {
 
@@ -75,9 +76,16 @@ private:
     Barrier& barrier_;
 };
 
+// Steps whose gates stay in the second cache between the product of the inputs and the recurrence.
+ELMAN_INLINE int64_t chunk_of(const Recurrence& a, int64_t G) {
+    constexpr int64_t CACHED_GATES = 1 << 18;
+    const int64_t steps = CACHED_GATES / (G * a.B);
+    return steps < 1 ? 1 : steps < a.T ? steps : a.T;
+}
+
 // Sizes of the scratch memory of one call, in floats.
 struct Layout {
-    int64_t w_hh, w_hr, weights, h, c, seen, decayed, out, product, cell_scratch, sums, prepared;
+    int64_t w_hh, w_hr, weights, h, c, seen, decayed, out, product, cell_scratch, sums, prepared, inputs;
     int64_t G, sums_size;
 
     Layout(const Recurrence& a, int gates, int first, bool backward, int threads) : G(gates * a.H) {
@@ -96,8 +104,13 @@ struct Layout {
         sums = threads * sums_size;
         const int64_t widest = backward ? (G > a.R ? G : a.R) : a.H;  // R is at most H
         prepared = threads * prepared_size(parts, a.B, widest);
+        inputs = 0;
+        if (!a.inputs || backward) return;
+        const Tiled tiled(*a.inputs);
+        inputs = tiled.packed_size() + threads * tiled.own_size();
+        if (!a.a.p) inputs += chunk_of(a, G) * a.B * padded_width(G);
     }
-    int64_t total() const { return weights + h + c + seen + decayed + out + product + cell_scratch + sums + prepared + 64; }
+    int64_t total() const { return weights + h + c + seen + decayed + out + product + cell_scratch + sums + prepared + inputs + 64; }
 };
 
 // One call's memory, shared by the threads; each touches its own rows only, unless by units.
@@ -105,7 +118,7 @@ struct Memory {
     float* weights;  // null if they come packed
     const float *w_hh, *w_hr;
     float *h, *c, *seen, *decayed, *out, *second, *product, *cell_scratch, *sums;
-    float* prepared;
+    float *prepared, *inputs;
     int64_t ld_r, ld_h, ld_g;
 
     Memory(const Recurrence& a, const Layout& l, float* p) : ld_r(padded_width(a.R)), ld_h(padded_width(a.H)), ld_g(padded_width(l.G)) {
@@ -119,7 +132,7 @@ struct Memory {
         out = take(a.B * ld_h);
         second = a.w_hr ? take(a.B * ld_r) : out;
         product = take(l.product), cell_scratch = take(l.cell_scratch), sums = take(l.sums);
-        prepared = take(l.prepared);
+        prepared = take(l.prepared), inputs = take(l.inputs);
     }
     // The first row of a thread in a block whose rows of one thread lie together.
     static int64_t block(const Time& time) {
@@ -208,6 +221,43 @@ void pack_weights(const Recurrence& a, int64_t G, bool backward, int thread, int
     }
 }
 
+// The product of the inputs, a chunk of steps before the recurrence reaches them.
+class Inputs {
+public:
+    Inputs(Time& time, const Memory& memory, int64_t G)
+        : time_(time), steps_(time.args.inputs ? chunk_of(time.args, G) : 0), G_(G), memory_(memory.inputs) {}
+
+    void pack() const {
+        if (steps_) Tiled(*time_.args.inputs).pack(time_.thread, time_.threads, memory_);
+    }
+
+    // Before the i-th step; all threads.  Without memory for all gates, `gates` moves on with the chunks.
+    void compute(int64_t i, Steps& gates) const {
+        if (!steps_ || i % steps_) return;
+        const Recurrence& a = time_.args;
+        const Tiled tiled(*a.inputs);
+        const int64_t next = i + steps_ < a.T ? i + steps_ : a.T;
+        const int64_t t0 = time_.step(a.reverse ? next - 1 : i), t1 = time_.step(a.reverse ? i : next - 1);
+        const int64_t first = row(t0), last = row(t1) + time_.running(t1);
+        float *own = memory_ + tiled.packed_size(), *chunk = own + time_.threads * tiled.own_size();
+        if (!a.a.p) {
+            const int64_t ld = padded_width(G_);
+            gates = {chunk - first * ld, a.B * ld, ld, a.start != nullptr};
+        }
+        time_.meet_all();
+        tiled.multiply(first, last, gates.p + first * gates.row, gates.row, time_.thread, time_.threads, memory_,
+                       own + time_.thread * tiled.own_size());
+        time_.meet_all();
+    }
+
+private:
+    int64_t row(int64_t t) const { return time_.args.start ? time_.args.start[t] : t * time_.args.B; }
+
+    Time& time_;
+    const int64_t steps_, G_;
+    float* memory_;
+};
+
 template <class Cell>
 void run_forward(Time& time, const Memory& memory) {
     const Recurrence& a = time.args;
@@ -220,8 +270,11 @@ void run_forward(Time& time, const Memory& memory) {
     float *out = memory.out + base * ld_h, *second = memory.second + base * ld_p;
     const float* result = INNER ? out : second;
     const RowShare share = row_share(time), whole = whole_rows(time);
-    const Steps& target = a.p.p ? a.p : a.a;
+    Steps a_part = a.a;
+    const Steps& target = a.p.p ? a.p : a_part;
+    const Inputs inputs(time, memory, Cell::GATES * a.H);
 
+    inputs.pack();
     if (memory.weights) pack_weights(a, F, false, time.thread, time.threads, memory.weights);
     for (int64_t j = whole.first; j < time.mine(a.B); j += whole.step) {
         copy_or_zero(h + j * ld_r, a.h0, time.original(j), a.R);
@@ -243,11 +296,12 @@ void run_forward(Time& time, const Memory& memory) {
     };
     Row row = make_row(time, memory);
     const auto place = [&](int64_t j, int64_t t) {
-        row.a = time.at(a.a, t, j), row.p = time.at(a.p, t, j), row.stats = time.at(a.stats, t, j);
+        row.a = time.at(a_part, t, j), row.p = time.at(a.p, t, j), row.stats = time.at(a.stats, t, j);
         row.h = h + j * ld_r, row.c = c + j * ld_h, row.mask = time.mask(j);
         row.out = out + j * ld_h, row.inner = second + j * ld_p, row.keep_c = time.at(a.keep_c, t, j);
     };
     for (int64_t i = 0; i < a.T; ++i) {
+        inputs.compute(i, a_part);
         const int64_t t = time.step(i), n = time.mine(time.running(t));
         if (!n && !time.by_units) continue;
         for (int64_t j = whole.first; j < n; j += whole.step) {

@@ -125,9 +125,11 @@ Tensor::Matrix Tensor::matrix(const char* name, bool maybe_bf16) const {
 Steps Tensor::rows(const char* name, int64_t columns, int64_t first, Span used, int64_t rows_a_step, bool packed) const {
     if (!given()) return {};
     const auto [begin, end] = used;
-    if (type != Type<float>::value || ndim != 2 || shape[1] != columns || !is_dense() || begin < 0 || end > shape[0])
+    const bool apart = ndim == 2 && shape[1] == columns && strides[1] == 1 && strides[0] >= columns;  // padded rows
+    if (type != Type<float>::value || !(apart || (ndim == 2 && shape[1] == columns && is_dense())) || begin < 0 || end > shape[0])
         refuse(name, "float32", "(" + std::to_string(end) + " rows or more, " + std::to_string(columns) + ")");
-    return {static_cast<float*>(data) + first * columns, rows_a_step * columns, columns, packed};
+    const int64_t row = apart && shape[0] > 1 ? strides[0] : columns;
+    return {static_cast<float*>(data) + first * row, rows_a_step * row, row, packed};
 }
 
 Steps Tensor::steps(const char* name, int64_t first, int64_t count, int64_t B, int64_t columns,

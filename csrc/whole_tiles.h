@@ -51,80 +51,93 @@ void write_listed(const Rows& m, const void* const* list, int64_t first, int64_t
         write_strip<PARTS, ALONG, OF_A>(Listed<float>{list, first}, outer0, outer, k0, k, tiles, to);
 }
 
-// C = A W (+ bias).
+// C = A W (+ bias), some rows at a time.
 template <int PARTS>
 class TiledProduct {
 public:
-    TiledProduct(const Product& it)
+    explicit TiledProduct(const Product& it)
         : it_(it), depth_(steps_of_block<PARTS>(it.K, DEEPEST_SUM)), deep_((tiles_of(it.K) + depth_ - 1) / depth_),
-          columns_(blocks(it.columns)), size_(strip_size<PARTS>(depth_)),
-          by_columns_(blocks(it.N) < 2 * it.threads && columns_ >= it.threads) {}
+          columns_(blocks(it.columns)), size_(strip_size<PARTS>(depth_)) {}
 
-    void run() const {
-        const int64_t matrix = deep_ * columns_ * size_ / 2, own = AT_ONCE * (size_ / 2 + 2 * BLOCK);
-        const int threads = it_.N * it_.K * it_.columns < 400000 ? 1 : static_cast<int>(it_.threads);
-        float* memory = scratch(matrix + threads * own);
-        auto* packed = reinterpret_cast<uint16_t*>(memory);
-        in_team(threads, [&](int thread, int threads, Barrier& barrier) {
-            const Tiles tiles;
-            const int64_t all = deep_ * columns_;
-            pack(all * thread / threads, all * (thread + 1) / threads, packed);
-            barrier.wait();
-            multiply(thread, threads, packed, memory + matrix + thread * own);
-        });
-    }
+    // Sizes in floats: of W, packed, and of the memory of a thread.
+    int64_t packed_size() const { return deep_ * columns_ * size_ / 2; }
+    int64_t own_size() const { return AT_ONCE * (size_ / 2 + 2 * BLOCK); }
 
-private:
-    void pack(int64_t first, int64_t last, uint16_t* packed) const {
-        for (int64_t i = first; i < last; ++i) {
-            const int64_t k = i / columns_ * depth_ * DEPTH, column = i % columns_ * BLOCK;
-            const int64_t n = steps(i / columns_);
+    // A thread's share of W.
+    void pack(int thread, int threads, float* to) const {
+        const int64_t all = deep_ * columns_;
+        for (int64_t i = all * thread / threads; i < all * (thread + 1) / threads; ++i) {
+            const int64_t k = i / columns_ * depth_ * DEPTH, column = i % columns_ * BLOCK, n = steps(i / columns_);
+            uint16_t* strip = reinterpret_cast<uint16_t*>(to) + i * size_;
             if (it_.transposed)
-                write_strip<PARTS, true, false>(Dense<float>{it_.w, it_.K}, column, it_.columns, k, it_.K, n, packed + i * size_);
+                write_strip<PARTS, true, false>(Dense<float>{it_.w, it_.K}, column, it_.columns, k, it_.K, n, strip);
             else
-                write_strip<PARTS, false, false>(Dense<float>{it_.w, it_.columns}, column, it_.columns, k, it_.K, n, packed + i * size_);
+                write_strip<PARTS, false, false>(Dense<float>{it_.w, it_.columns}, column, it_.columns, k, it_.K, n, strip);
         }
     }
 
+    // A thread's share of rows first..last, which become rows of C: some of them, or, where they are few
+    // beside a large matrix, some columns of each.
+    void multiply(int64_t first, int64_t last, float* c, int64_t ldc, int thread, int threads, const float* packed, float* own) const {
+        const int64_t rows = blocks(last - first);
+        const bool by_columns = rows <= AT_ONCE && columns_ >= 8 * threads;
+        const int64_t all = by_columns ? columns_ : rows, from = all * thread / threads, to = all * (thread + 1) / threads;
+        const int64_t s0 = by_columns ? 0 : from, s1 = by_columns ? rows : to;
+        const int64_t v0 = by_columns ? from : 0, v1 = by_columns ? to : columns_;
+        auto* a = reinterpret_cast<uint16_t*>(own);
+        const auto* w = reinterpret_cast<const uint16_t*>(packed);
+        auto** list = reinterpret_cast<const void**>(own + AT_ONCE * size_ / 2);
+        for (int64_t s = s0; s < s1; s += AT_ONCE) {
+            const int64_t end = s + AT_ONCE < s1 ? s + AT_ONCE : s1, begin = first + s * BLOCK;
+            list_rows(it_.a, begin, first + end * BLOCK < last ? first + end * BLOCK : last, it_.K, list);
+            for (int64_t block = 0; block < deep_; ++block) {
+                for (int64_t i = s; i < end; ++i)
+                    write_listed<PARTS, true, true>(it_.a, list, begin, first + i * BLOCK, last, block * depth_ * DEPTH, it_.K,
+                                                    steps(block), a + (i - s) * size_);
+                for (int64_t v = v0; v < v1; ++v)
+                    for (int64_t i = s; i < end; ++i)
+                        multiply(a + (i - s) * size_, w + (block * columns_ + v) * size_, block, last - first - i * BLOCK,
+                                 v * BLOCK, c + i * BLOCK * ldc + v * BLOCK, ldc);
+            }
+        }
+    }
+
+private:
     int64_t steps(int64_t block) const {
         const int64_t left = tiles_of(it_.K) - block * depth_;
         return left < depth_ ? left : depth_;
     }
 
-    // This thread's rows, or, where they are few, columns.
-    void multiply(int thread, int threads, const uint16_t* packed, float* own) const {
-        auto* a = reinterpret_cast<uint16_t*>(own);
-        auto** list = reinterpret_cast<const void**>(own + AT_ONCE * size_ / 2);
-        const int64_t rows = blocks(it_.N), share = by_columns_ ? columns_ : rows;
-        const int64_t from = share * thread / threads, to = share * (thread + 1) / threads;
-        const int64_t s0 = by_columns_ ? 0 : from, s1 = by_columns_ ? rows : to;
-        const int64_t v0 = by_columns_ ? from : 0, v1 = by_columns_ ? to : columns_;
-        for (int64_t s = s0; s < s1; s += AT_ONCE) {
-            const int64_t end = s + AT_ONCE < s1 ? s + AT_ONCE : s1, first = s * BLOCK;
-            list_rows(it_.a, first, end * BLOCK < it_.N ? end * BLOCK : it_.N, it_.K, list);
-            for (int64_t block = 0; block < deep_; ++block) {
-                for (int64_t i = s; i < end; ++i)
-                    write_listed<PARTS, true, true>(it_.a, list, first, i * BLOCK, it_.N, block * depth_ * DEPTH, it_.K,
-                                                    steps(block), a + (i - s) * size_);
-                for (int64_t v = v0; v < v1; ++v)
-                    for (int64_t i = s; i < end; ++i)
-                        multiply(a + (i - s) * size_, packed + (block * columns_ + v) * size_, block, i * BLOCK, v * BLOCK);
-            }
-        }
-    }
-
-    void multiply(const uint16_t* a, const uint16_t* w, int64_t block, int64_t row, int64_t column) const {
-        float* c = it_.c + row * it_.columns + column;
+    void multiply(const uint16_t* a, const uint16_t* w, int64_t block, int64_t rows, int64_t column, float* c, int64_t ldc) const {
         const float* from = block ? c : it_.bias ? it_.bias + column : nullptr;
-        const int64_t rows = it_.N - row, columns = it_.columns - column;
-        multiply_block<PARTS>(a, w, steps(block), from, block ? it_.columns : 0, c, it_.columns,
-                              rows < BLOCK ? rows : BLOCK, columns < BLOCK ? columns : BLOCK);
+        const int64_t columns = it_.columns - column;
+        multiply_block<PARTS>(a, w, steps(block), from, block ? ldc : 0, c, ldc, rows < BLOCK ? rows : BLOCK,
+                              columns < BLOCK ? columns : BLOCK);
     }
 
     const Product& it_;
-    const int64_t depth_, deep_;     // steps of k in a block, and blocks
+    const int64_t depth_, deep_;    // steps of k in a block, and blocks
     const int64_t columns_, size_;  // strips of W in a block, and numbers of each
-    const bool by_columns_;
+};
+
+// A product of one part or of three.
+class Tiled {
+public:
+    explicit Tiled(const Product& it) : rounded_(it), divided_(it), bf16_(it.bf16) {}
+    int64_t packed_size() const { return bf16_ ? rounded_.packed_size() : divided_.packed_size(); }
+    int64_t own_size() const { return bf16_ ? rounded_.own_size() : divided_.own_size(); }
+    void pack(int thread, int threads, float* to) const {
+        bf16_ ? rounded_.pack(thread, threads, to) : divided_.pack(thread, threads, to);
+    }
+    void multiply(int64_t first, int64_t last, float* c, int64_t ldc, int thread, int threads, const float* packed, float* own) const {
+        bf16_ ? rounded_.multiply(first, last, c, ldc, thread, threads, packed, own)
+              : divided_.multiply(first, last, c, ldc, thread, threads, packed, own);
+    }
+
+private:
+    const TiledProduct<1> rounded_;
+    const TiledProduct<3> divided_;
+    const bool bf16_;
 };
 
 // C_j (+)= A^T B_j.
@@ -205,7 +218,15 @@ constexpr int64_t FEWEST_COLUMNS = 16;
 
 bool run_on_tiles(const Product& it) {
     if (it.K < FEWEST_COLUMNS || it.columns < FEWEST_COLUMNS) return false;
-    it.bf16 ? TiledProduct<1>(it).run() : TiledProduct<3>(it).run();
+    const Tiled tiled(it);
+    const int threads = it.N * it.K * it.columns < 400000 ? 1 : static_cast<int>(it.threads);
+    float* memory = scratch(tiled.packed_size() + threads * tiled.own_size());
+    in_team(threads, [&](int thread, int threads, Barrier& barrier) {
+        const Tiles tiles;
+        tiled.pack(thread, threads, memory);
+        barrier.wait();
+        tiled.multiply(0, it.N, it.c, it.columns, thread, threads, memory, memory + tiled.packed_size() + thread * tiled.own_size());
+    });
     return true;
 }
 
@@ -221,8 +242,17 @@ bool run_on_tiles(const OuterProduct& it) {
 
 namespace {
 
-bool run_on_tiles(const Product&) { return false; }
-bool run_on_tiles(const OuterProduct&) { return false; }
+class Tiled {
+public:
+    explicit Tiled(const Product&) {}
+    int64_t packed_size() const { return 0; }
+    int64_t own_size() const { return 0; }
+    void pack(int, int, float*) const {}
+    void multiply(int64_t, int64_t, float*, int64_t, int, int, const float*, float*) const {}
+};
+
+ELMAN_INLINE bool run_on_tiles(const Product&) { return false; }
+ELMAN_INLINE bool run_on_tiles(const OuterProduct&) { return false; }
 
 }  // namespace
 

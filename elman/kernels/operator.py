@@ -134,7 +134,7 @@ def layer_backward(
     weights = Constants(ih, hh, bias_ih, bias, hr, peephole, gain, gain_c, bias_c, gain_ih)
     call = _build(x, h, c, weights, (mask, keep_h, keep_c), (cell, reverse, bf16, rate_h, rate_c))
     buffers = [buffer if buffer.numel() else None for buffer in saved]
-    kept = _Saved(*buffers).copy()  # type: ignore[arg-type]
+    kept = _Saved(*buffers).copy()
     ends = (d_h,) if c is None else (d_h, d_c)
     d_x, d_state, gradients = call.backward(kept, y, d_y, ends, (True, True))
     assert d_x is not None

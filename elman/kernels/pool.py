@@ -15,6 +15,8 @@ from torch import Tensor
 
 SMALLEST = 1 << 14  # floats; smaller ones come from malloc's own lists
 LARGEST = 1 << 28  # floats that are kept in all: 1 GiB
+ALIASED = 256  # floats; rows whose length is a multiple of it share places of the first cache
+GAP = 16  # floats
 
 _returned: deque[Tensor] = deque()  # given back, but not yet sorted into the pool
 _free: dict[int, list[Tensor]] = {}
@@ -38,11 +40,20 @@ class Lease:
         self.pooled = pooled
         self._blocks: list[Tensor] = []
 
-    def take(self, rows: int, columns: int) -> Tensor:
-        """Return a dense float32 tensor (rows, columns) with arbitrary contents."""
+    def take(self, rows: int, columns: int, *, padded: bool = False) -> Tensor:
+        """Return a float32 tensor (rows, columns) with arbitrary contents.
+
+        Args:
+            rows: rows of the tensor.
+            columns: columns of the tensor.
+            padded: leave a gap between rows where they would otherwise begin at the same places of
+                the cache, and drive one another out of it; else the tensor is dense.
+        """
         count = rows * columns
         if count < SMALLEST or not self.pooled:
             return torch.empty(rows, columns, dtype=torch.float32, device="cpu")
+        if padded and columns % ALIASED == 0:
+            return self.take(rows, columns + GAP)[:, :columns]
         # Sizes in steps of an eighth of a power of two, so that ragged batches share them.
         grain = 1 << (count.bit_length() - 4)
         size = (count + grain - 1) // grain * grain

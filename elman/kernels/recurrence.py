@@ -8,7 +8,8 @@ and correspondingly in the backward pass (csrc/recurrence.h).  The memory of `a`
 times: for the contribution of the inputs to the gates, for the gates, and for their gradient.
 
 The sequence is run in parts whose `a` stays in the processor's cache between the products and the
-recurrence; without gradients the parts share one buffer.
+recurrence; without gradients the parts share one buffer.  On processors with AMX the native call
+computes the first product, too, and takes all steps at once.
 
 Shape legend: T steps, B rows, N rows of all steps, D features, G gates * units, H units, R features
 of h (H, or the projection's).
@@ -38,9 +39,11 @@ from elman.kernels.cells import (
 )
 from elman.kernels.layer_norm import normalise, normalise_backward
 from elman.kernels.pool import Lease
-from elman.kernels.products import Steps, add_products, multiply
+from elman.kernels.products import FEW, Steps, add_products, multiply
 
-PART = 1 << 23  # floats of `a` that the second caches of one or two cores hold
+PART = 1 << 19  # floats of `a` that the second caches of one or two cores hold
+LARGER = 16  # times as large where packing a matrix for every part costs more than the cache saves
+NARROWEST = 16  # features of inputs whose product the native call computes
 
 
 class _Part(NamedTuple):
@@ -52,10 +55,15 @@ class _Part(NamedTuple):
     end: int
 
 
+def _joins() -> bool:
+    """Return whether native calls can compute the product of the inputs."""
+    return native is not None and bool(native.joins_inputs())
+
+
 class _Saved(NamedTuple):
     """The values (N, ...), time first, that the backward pass needs besides inputs and outputs."""
 
-    a: Tensor
+    a: Tensor | None
     p: Tensor | None
     c: Tensor | None
     seen: Tensor | None  # None: the matrix was given the output of the previous step
@@ -67,6 +75,7 @@ class _Saved(NamedTuple):
     def copy(self) -> _Saved:
         """Return the values with copies of those that the backward pass overwrites."""
         p, normal = (None if b is None else b.clone() for b in (self.p, self.normal))
+        assert self.a is not None
         return self._replace(a=self.a.clone(), p=p, normal=normal)
 
     def of_inputs(self, part: _Part) -> tuple[Tensor, Tensor] | None:
@@ -165,7 +174,8 @@ class _Call:
         """Return the parts in the order in which they are run; pack the weights if several."""
         steps, ragged = self.run.steps, self.run.ragged
         # Products of few rows are slow, especially for a large matrix.
-        rows = max(PART // self.gates, 4 * self.hidden)
+        part = PART * LARGER if _joins() else PART
+        rows = max(part // self.gates, 4 * self.hidden)
         size = steps if whole else max(1, -(-rows // self.rows))
         self.native.unpack()
         if size >= steps:
@@ -188,6 +198,17 @@ class _Call:
             return Steps(self.x[part.at : part.end])
         return Steps(self.x[part.first : part.last])
 
+    def _join_inputs(self) -> bool:
+        """Leave the product of the inputs to the native call if it is faster; return whether."""
+        weights = self.weights
+        narrow = self.x.shape[-1] < NARROWEST or self.count < FEW
+        if narrow or weights.gain_ih is not None or not _joins():
+            return False
+        ih, rows = weights.ih.float().contiguous(), Steps(self.x).for_kernel()
+        self.alive.append(ih)
+        self.native.set_inputs(rows, ih, self._dense(weights.bias_ih))
+        return True
+
     def project(self, part: _Part, a: Tensor, normal: tuple[Tensor, Tensor] | None) -> None:
         """Compute the contribution of the inputs to the gates, normalised if that is on."""
         weights, gain, bf16 = self.weights, self.weights.gain_ih, self.run.bf16
@@ -205,9 +226,6 @@ class _Call:
         run, call, weights, take = self.run, self.native, self.weights, self.lease.take
         y, end = self._new_output(), tuple(leaf.new_empty(leaf.shape) for leaf in self.state)
         start, ends = self.start, self._pair(end)
-        parts = self.parts(whole=False)
-        one = len(parts) == 1
-        most = self.count if keep or one else max(part.end - part.at for part in parts)
         straight = run.ragged is None and run.mask is None and self.decay is None
         # Packing a matrix for one step costs more than the product.
         single = (
@@ -219,9 +237,13 @@ class _Call:
             and self.decay is None
         )
         call.multiplied = single
+        joined = not single and self._join_inputs()
+        parts = self.parts(whole=joined)
+        one = len(parts) == 1
+        most = self.count if keep or one else max(part.end - part.at for part in parts)
         saved = _Saved(
-            take(most, self.gates),
-            take(most, self.gates) if self.separate else None,
+            take(most, self.gates, padded=joined) if keep or not joined else None,
+            take(most, self.gates, padded=joined) if self.separate else None,
             take(most, self.hidden) if keep and len(end) == 2 else None,
             take(most, self.width) if keep and not straight else None,
             take(most, self.hidden) if keep and weights.hr is not None else None,
@@ -230,21 +252,23 @@ class _Call:
             take(most, 2) if keep and weights.gain_ih is not None else None,
         )
         for part in parts:
-            a = saved.a
-            if not one:
-                a = a[part.at : part.end] if keep else a[: part.end - part.at]
-            self.project(part, a, saved.of_inputs(part))
+            if saved.a is not None and not joined:
+                a = saved.a
+                if not one:
+                    a = a[part.at : part.end] if keep else a[: part.end - part.at]
+                self.project(part, a, saved.of_inputs(part))
             self._give_part(part, saved, None, whole=keep or one)
             call.set_y(y)
             call.set_state(*start, *ends)
             if single:
-                self._multiply_step(saved.a if saved.p is None else saved.p)
+                self._multiply_step(saved.p if saved.p is not None else saved.a)
             call.forward()
             start = ends
         return y, end, saved
 
-    def _multiply_step(self, to: Tensor) -> None:
+    def _multiply_step(self, to: Tensor | None) -> None:
         """Compute the product with h of a single step with torch."""
+        assert to is not None
         h, hh = self.state[0].reshape(self.rows, -1), self.weights.hh
         seen = h if self.run.mask is None else h * self.run.mask
         torch.addmm(to, seen, hh.t(), beta=0 if self.separate else 1, out=to)
@@ -280,6 +304,7 @@ class _Call:
     ) -> tuple[Tensor | None, list[Tensor], dict[str, Tensor]]:
         """Return the gradients of x, the state and the weights; `wanted` is for x and W_ih."""
         call, weights = self.native, self.weights
+        assert saved.a is not None
         self.state = tuple(leaf.reshape(self.rows, -1) for leaf in self.state)
         if d_y is not None and d_y.stride(-1) != 1:
             d_y = d_y.contiguous()
@@ -345,6 +370,7 @@ class _Call:
         of_ih: bool,
     ) -> None:
         """Add the gradients of the matrices from one part to `sums`; compute its rows of d_x."""
+        assert saved.a is not None
         rows, ih, bf16 = slice(part.at, part.end), self.weights.ih, self.run.bf16
         d_a = saved.a[rows]
         d_p = d_a if saved.p is None else saved.p[rows]
