@@ -86,7 +86,7 @@ ELMAN_INLINE int64_t chunk_of(const Recurrence& a, int64_t G) {
 // Sizes of the scratch memory of one call, in floats.
 struct Layout {
     int64_t w_hh, w_hr, weights, h, c, seen, decayed, out, product, cell_scratch, sums, prepared, inputs;
-    int64_t G, sums_size;
+    int64_t G, sums_size, prepared_size;  // the last two of a thread
 
     Layout(const Recurrence& a, int gates, int first, bool backward, int threads) : G(gates * a.H) {
         const int parts = parts_of(a);
@@ -103,7 +103,8 @@ struct Layout {
         sums_size = backward ? padded_width(2 * G + 5 * a.H) : 0;
         sums = threads * sums_size;
         const int64_t widest = backward ? (G > a.R ? G : a.R) : a.H;  // R is at most H
-        prepared = threads * prepared_size(parts, a.B, widest);
+        prepared_size = ::prepared_size(parts, a.B, widest);
+        prepared = threads * prepared_size;
         inputs = 0;
         if (!a.inputs || backward) return;
         const Tiled tiled(*a.inputs);
@@ -119,9 +120,9 @@ struct Memory {
     const float *w_hh, *w_hr;
     float *h, *c, *seen, *decayed, *out, *second, *product, *cell_scratch, *sums;
     float *prepared, *inputs;
-    int64_t ld_r, ld_h, ld_g;
+    int64_t prepared_size, ld_r, ld_h, ld_g;
 
-    Memory(const Recurrence& a, const Layout& l, float* p) : ld_r(padded_width(a.R)), ld_h(padded_width(a.H)), ld_g(padded_width(l.G)) {
+    Memory(const Recurrence& a, const Layout& l, float* p) : prepared_size(l.prepared_size), ld_r(padded_width(a.R)), ld_h(padded_width(a.H)), ld_g(padded_width(l.G)) {
         const auto take = [&p](int64_t n) { float* it = p; p += n; return it; };
         weights = l.weights ? take(l.weights) : nullptr;
         w_hh = weights ? weights : a.packed;
@@ -203,7 +204,7 @@ void multiply(Time& time, const Memory& memory, int64_t n, const float* a, int64
     const int64_t from = time.from(columns), to = time.to(columns);
     if (parts == 0) return product(n, a, lda, packed, k, columns, from, to, c, ldc, add, from_end);
     const RowShare share = whole_rows(time);
-    float* own = memory.prepared + (time.by_units ? 0 : time.thread * prepared_size(parts, time.args.B, k));
+    float* own = memory.prepared + (time.by_units ? 0 : time.thread * memory.prepared_size);
     (parts == 1 ? Strips<1>::prepare : Strips<3>::prepare)(a, lda, n, k, share.first, share.step, own);
     time.meet();
     (parts == 1 ? Strips<1>::multiply : Strips<3>::multiply)(n, own, packed, k, columns, from, to, c, ldc, add, from_end);
@@ -244,9 +245,16 @@ public:
             const int64_t ld = padded_width(G_);
             gates = {chunk - first * ld, a.B * ld, ld, a.start != nullptr};
         }
+        const float* packed = memory_;
+        own += time_.thread * tiled.own_size();
+        float* to = gates.p + first * gates.row;
+        // Rows that lie evenly spaced belong to one thread throughout: they stay in its cache.
+        if (!time_.by_units && !a.start && a.B % time_.threads == 0) {
+            const Chosen mine{first + time_.thread, time_.threads, (last - first) / time_.threads};
+            return tiled.multiply(mine, to + time_.thread * gates.row, time_.threads * gates.row, 0, 1, packed, own);
+        }
         time_.meet_all();
-        tiled.multiply(first, last, gates.p + first * gates.row, gates.row, time_.thread, time_.threads, memory_,
-                       own + time_.thread * tiled.own_size());
+        tiled.multiply({first, 1, last - first}, to, gates.row, time_.thread, time_.threads, packed, own);
         time_.meet_all();
     }
 
