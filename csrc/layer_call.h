@@ -70,12 +70,13 @@ void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t
     it.gain_c = gain_c.maybe<float>("gain_c", {H}), it.bias_c = bias_c.maybe<float>("bias_c", {H});
 }
 
-// x (N, D) or (T, B, D), for a call that computes the product of all its inputs.
+// x (N, D) or (T, B, D), for a call that computes the product of all its inputs.  A bias that is used
+// with the product only is added there.
 void set_inputs(Layer& it, const Matrix& x, const Tensor& w, const Tensor& bias) {
     if (!chosen->joins_inputs) throw nb::value_error("this instruction set has no such kernel");
     it.x = x;
     it.product = {x.N, x.K, it.G, it.threads, it.bf16, x.rows, w.dense<float>("weight_ih", {it.G, x.K}), true,
-                  bias.maybe<float>("bias_ih", {it.G}), nullptr};
+                  it.cell == ::GRU ? bias.maybe<float>("bias_ih", {it.G}) : it.bias, nullptr};
     it.inputs = &it.product;
 }
 

@@ -76,11 +76,13 @@ private:
     Barrier& barrier_;
 };
 
-// Steps whose gates stay in the second cache between the product of the inputs and the recurrence.
+// Steps whose gates stay in the second cache between the product of the inputs and the recurrence.  A
+// matrix that does not stay there is read for more rows at a time.
 ELMAN_INLINE int64_t chunk_of(const Recurrence& a, int64_t G) {
-    constexpr int64_t CACHED_GATES = 1 << 18;
-    const int64_t steps = CACHED_GATES / (G * a.B);
-    return steps < 1 ? 1 : steps < a.T ? steps : a.T;
+    constexpr int64_t CACHED_GATES = 1 << 16, LARGE = 1 << 18, ROWS_OF_LARGE = 256;
+    const int64_t rows = G * a.inputs->K > LARGE ? ROWS_OF_LARGE : 1, steps = CACHED_GATES / (G * a.B);
+    const int64_t most = steps * a.B < rows ? (rows + a.B - 1) / a.B : steps;
+    return most < a.T ? most : a.T;
 }
 
 // Sizes of the scratch memory of one call, in floats.
@@ -303,6 +305,7 @@ void run_forward(Time& time, const Memory& memory) {
         }
     };
     Row row = make_row(time, memory);
+    if (a.inputs && a.inputs->bias == a.bias) row.bias = nullptr;  // it is there already
     const auto place = [&](int64_t j, int64_t t) {
         row.a = time.at(a_part, t, j), row.p = time.at(a.p, t, j), row.stats = time.at(a.stats, t, j);
         row.h = h + j * ld_r, row.c = c + j * ld_h, row.mask = time.mask(j);
