@@ -15,6 +15,7 @@ namespace {
 struct Row {
     int64_t H, first, last;
     float *a, *p;             // Recurrence::a and ::p of this row
+    const float* z;           // forward: the input of the gates, which can be `a`
     float *h, *c;             // the state before the step; backward: the carried gradients
     float* out;               // output of the cell: h_t before projection and zoneout
     float* stats;             // 1 / deviation of the normalised parts
@@ -46,7 +47,7 @@ ELMAN_INLINE Vec slope_of_tanh(Vec t) { return fma(set(0) - t, t, set(1)); }
 // The argument of gate g: inputs, product with h (normalised if that is on), bias.
 ELMAN_INLINE Vec gate_input(const Row& row, int64_t g, int64_t u, Lanes n) {
     const int64_t i = g * row.H + u;
-    Vec z = load(row.a + i, n);
+    Vec z = load(row.z + i, n);
     if (row.p) z = row.gain ? fma(load(row.p + i, n), load(row.gain + i, n), z) : z + load(row.p + i, n);
     return row.bias ? z + load(row.bias + i, n) : z;
 }
@@ -59,8 +60,8 @@ struct RnnCell {
     static constexpr bool CELLS = false;  // has a second leaf of state, c
     static constexpr bool MIXES = false;  // the backward pass needs h before the step
 
-    static Vec output(const Row& row, int64_t u, Lanes n) {
-        Vec z = load(row.a + u, n);
+    static Vec output(const Row& row, const float* from, int64_t u, Lanes n) {
+        Vec z = load(from + u, n);
         if (row.gain) z = z * load(row.gain + u, n);
         if (row.bias) z += load(row.bias + u, n);
         return RELU ? max(set(0), z) : tanh(z);
@@ -69,7 +70,7 @@ struct RnnCell {
     static void forward(const Row& row) {
         if (row.gain) normalise(row.a, row.H, row.stats);
         FOR_UNITS(u, n) {
-            const Vec h = output(row, u, n);
+            const Vec h = output(row, row.z, u, n);
             if (!row.gain) store(row.a + u, h, n);
             store(row.out + u, h, n);
         }
@@ -77,7 +78,7 @@ struct RnnCell {
 
     static void backward(const Row& row) {
         FOR_UNITS(u, n) {
-            const Vec h = row.gain ? output(row, u, n) : load(row.a + u, n);
+            const Vec h = row.gain ? output(row, row.a, u, n) : load(row.a + u, n);
             const Vec d_h = load(row.d_out + u, n);
             const Vec d_z = RELU ? where_positive(h, d_h) : d_h * slope_of_tanh(h);
             store(row.product + u, d_z, n);
@@ -216,7 +217,7 @@ struct GruCell {
         }
         FOR_UNITS(u, n) {
             const Vec r = sigmoid(gate_input(row, 0, u, n)), z = sigmoid(gate_input(row, 1, u, n));
-            const Vec new_ = tanh(fma(r, hidden(row, u, n), load(row.a + 2 * H + u, n)));
+            const Vec new_ = tanh(fma(r, hidden(row, u, n), load(row.z + 2 * H + u, n)));
             const Vec before = load(row.h + u, n), h = fma(z, before - new_, new_);
             store(row.a + u, r, n);
             store(row.a + H + u, z, n);

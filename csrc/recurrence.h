@@ -8,8 +8,9 @@
 //   by units   each computes some columns of the products for all rows; they wait twice per step.
 //              For few rows, and for matrices that do not fit into one core's second cache.
 //
-// Rows are in order of length, longest first, so that those still running at a step come first; a
-// thread's rows are every threads-th one, which shares ragged batches evenly.
+// Rows are in order of length, longest first, so that those still running at a step come first.  In a
+// ragged batch a thread's rows are every threads-th one, which shares the steps evenly; else they lie side
+// by side, so that no thread fetches what another writes.
 #pragma once
 
 #include "cells.h"
@@ -41,14 +42,19 @@ class Time {
 public:
     Time(const Recurrence& args, int thread, int threads, bool by_units, Barrier& barrier)
         : args(args), thread(thread), threads(threads), by_units(by_units && threads > 1),
-          rows_first(this->by_units ? 0 : thread), rows_step(this->by_units ? 1 : threads),
+          rows_first(this->by_units ? 0 : args.active ? thread : args.B * thread / threads),
+          rows_end(this->by_units || args.active ? args.B : args.B * (thread + 1) / threads),
+          rows_step(!this->by_units && args.active ? threads : 1),
           barrier_(barrier) {}
 
     // The sequence in the order in which the state flows.
     int64_t step(int64_t i) const { return args.reverse ? args.T - 1 - i : i; }
     int64_t running(int64_t t) const { return args.active ? args.active[t] : args.B; }
     // The number of this thread's rows among the first n.
-    int64_t mine(int64_t n) const { return n <= rows_first ? 0 : (n - rows_first + rows_step - 1) / rows_step; }
+    int64_t mine(int64_t n) const {
+        const int64_t end = n < rows_end ? n : rows_end;
+        return end <= rows_first ? 0 : (end - rows_first + rows_step - 1) / rows_step;
+    }
     // Row j of this thread, in order of length; and in the caller's tensors.
     int64_t sorted(int64_t j) const { return rows_first + j * rows_step; }
     int64_t original(int64_t j) const { return args.order ? args.order[sorted(j)] : sorted(j); }
@@ -70,7 +76,7 @@ public:
     const Recurrence& args;
     const int thread, threads;
     const bool by_units;
-    const int64_t rows_first, rows_step;
+    const int64_t rows_first, rows_end, rows_step;
 
 private:
     Barrier& barrier_;
@@ -84,6 +90,8 @@ ELMAN_INLINE int64_t chunk_of(const Recurrence& a, int64_t G) {
     const int64_t most = steps * a.B < rows ? (rows + a.B - 1) / a.B : steps;
     return most < a.T ? most : a.T;
 }
+
+int64_t inputs_size(const Recurrence& a, int64_t G, int threads);
 
 // Sizes of the scratch memory of one call, in floats.
 struct Layout {
@@ -107,11 +115,7 @@ struct Layout {
         const int64_t widest = backward ? (G > a.R ? G : a.R) : a.H;  // R is at most H
         prepared_size = ::prepared_size(parts, a.B, widest);
         prepared = threads * prepared_size;
-        inputs = 0;
-        if (!a.inputs || backward) return;
-        const Tiled tiled(*a.inputs);
-        inputs = tiled.packed_size() + threads * tiled.own_size();
-        if (!a.a.p) inputs += chunk_of(a, G) * a.B * padded_width(G);
+        inputs = a.inputs && !backward ? inputs_size(a, G, threads) : 0;
     }
     int64_t total() const { return weights + h + c + seen + decayed + out + product + cell_scratch + sums + prepared + inputs + 64; }
 };
@@ -140,6 +144,7 @@ struct Memory {
     // The first row of a thread in a block whose rows of one thread lie together.
     static int64_t block(const Time& time) {
         const int64_t B = time.args.B, n = time.threads;
+        if (time.rows_step == 1) return time.rows_first;
         return time.by_units ? 0 : time.thread * (B / n) + (time.thread < B % n ? time.thread : B % n);
     }
 };
@@ -224,49 +229,73 @@ void pack_weights(const Recurrence& a, int64_t G, bool backward, int thread, int
     }
 }
 
-// The product of the inputs, a chunk of steps before the recurrence reaches them.
+// The product of the inputs, a chunk of steps before the recurrence reaches them.  Its result stays in the
+// second cache of the thread that needs it, or is shared where threads share the units.
 class Inputs {
 public:
     Inputs(Time& time, const Memory& memory, int64_t G)
-        : time_(time), steps_(time.args.inputs ? chunk_of(time.args, G) : 0), G_(G), memory_(memory.inputs) {}
-
-    void pack() const {
-        if (steps_) Tiled(*time_.args.inputs).pack(time_.thread, time_.threads, memory_);
+        : time_(time), steps_(time.args.inputs ? chunk_of(time.args, G) : 0), ld_(padded_width(G)), packed_(memory.inputs) {
+        if (!steps_) return;
+        const Tiled tiled(*time.args.inputs);
+        const int64_t rows = steps_ * time.args.B;
+        const auto begin = [&](int thread) { return packed_ + tiled.packed_size() + thread * own_size(time.args, tiled, G); };
+        own_ = begin(time.thread);
+        rows_ = reinterpret_cast<int64_t*>(own_ + tiled.own_size());
+        begins_ = rows_ + rows;
+        chunk_ = begin(time.by_units ? 0 : time.thread) + tiled.own_size() + tables(rows, steps_);
     }
 
-    // Before the i-th step; all threads.  Without memory for all gates, `gates` moves on with the chunks.
-    void compute(int64_t i, Steps& gates) const {
+    // Floats of memory of a call.
+    static int64_t size(const Recurrence& a, int64_t G, int threads) {
+        const Tiled tiled(*a.inputs);
+        return tiled.packed_size() + threads * own_size(a, tiled, G);
+    }
+
+    bool joined() const { return steps_ > 0; }
+    int64_t ld() const { return ld_; }
+    // The result for row j of this thread at step t.
+    float* at(int64_t t, int64_t j) const { return chunk_ + (begins_[t - first_] + j) * ld_; }
+
+    void pack() const {
+        if (steps_) Tiled(*time_.args.inputs).pack(time_.thread, time_.threads, packed_);
+    }
+
+    // Before the i-th step.
+    void compute(int64_t i) {
         if (!steps_ || i % steps_) return;
         const Recurrence& a = time_.args;
-        const Tiled tiled(*a.inputs);
         const int64_t next = i + steps_ < a.T ? i + steps_ : a.T;
-        const int64_t t0 = time_.step(a.reverse ? next - 1 : i), t1 = time_.step(a.reverse ? i : next - 1);
-        const int64_t first = row(t0), last = row(t1) + time_.running(t1);
-        float *own = memory_ + tiled.packed_size(), *chunk = own + time_.threads * tiled.own_size();
-        if (!a.a.p) {
-            const int64_t ld = padded_width(G_);
-            gates = {chunk - first * ld, a.B * ld, ld, a.start != nullptr};
+        first_ = time_.step(a.reverse ? next - 1 : i);
+        int64_t count = 0;
+        for (int64_t t = first_; t < first_ + next - i; ++t) {
+            begins_[t - first_] = count;
+            const int64_t n = time_.mine(time_.running(t));
+            for (int64_t j = 0; j < n; ++j)
+                rows_[count++] = a.start ? a.start[t] + time_.sorted(j) : t * a.B + time_.original(j);
         }
-        const float* packed = memory_;
-        own += time_.thread * tiled.own_size();
-        float* to = gates.p + first * gates.row;
-        // Rows that lie evenly spaced belong to one thread throughout: they stay in its cache.
-        if (!time_.by_units && !a.start && a.B % time_.threads == 0) {
-            const Chosen mine{first + time_.thread, time_.threads, (last - first) / time_.threads};
-            return tiled.multiply(mine, to + time_.thread * gates.row, time_.threads * gates.row, 0, 1, packed, own);
-        }
-        time_.meet_all();
-        tiled.multiply({first, 1, last - first}, to, gates.row, time_.thread, time_.threads, packed, own);
-        time_.meet_all();
+        time_.meet();
+        const int thread = time_.by_units ? time_.thread : 0, threads = time_.by_units ? time_.threads : 1;
+        Tiled(*a.inputs).multiply(rows_, count, chunk_, ld_, thread, threads, packed_, own_);
+        time_.meet();
     }
 
 private:
-    int64_t row(int64_t t) const { return time_.args.start ? time_.args.start[t] : t * time_.args.B; }
+    // Floats of `rows_` and `begins_`.
+    static int64_t tables(int64_t rows, int64_t steps) { return (2 * (rows + steps) + 15) / 16 * 16; }
+    static int64_t own_size(const Recurrence& a, const Tiled& tiled, int64_t G) {
+        const int64_t steps = chunk_of(a, G), rows = steps * a.B;
+        return tiled.own_size() + tables(rows, steps) + rows * padded_width(G);
+    }
 
     Time& time_;
-    const int64_t steps_, G_;
-    float* memory_;
+    const int64_t steps_, ld_;  // of a chunk, and floats from one row to the next
+    int64_t first_ = 0;         // step of the chunk
+    float* const packed_;
+    float *own_ = nullptr, *chunk_ = nullptr;
+    int64_t *rows_ = nullptr, *begins_ = nullptr;  // rows of the inputs, and the first of each step among them
 };
+
+int64_t inputs_size(const Recurrence& a, int64_t G, int threads) { return Inputs::size(a, G, threads); }
 
 template <class Cell>
 void run_forward(Time& time, const Memory& memory) {
@@ -280,9 +309,11 @@ void run_forward(Time& time, const Memory& memory) {
     float *out = memory.out + base * ld_h, *second = memory.second + base * ld_p;
     const float* result = INNER ? out : second;
     const RowShare share = row_share(time), whole = whole_rows(time);
-    Steps a_part = a.a;
-    const Steps& target = a.p.p ? a.p : a_part;
-    const Inputs inputs(time, memory, Cell::GATES * a.H);
+    Inputs inputs(time, memory, Cell::GATES * a.H);
+    const auto input = [&](int64_t j, int64_t t) { return inputs.joined() ? inputs.at(t, j) : time.at(a.a, t, j); };
+    // Where the products with h go.
+    const auto target = [&](int64_t t) { return a.p.p ? time.at(a.p, t, 0) : input(0, t); };
+    const int64_t ld_target = a.p.p ? time.pitch(a.p) : inputs.joined() ? inputs.ld() : time.pitch(a.a);
 
     inputs.pack();
     if (memory.weights) pack_weights(a, F, false, time.thread, time.threads, memory.weights);
@@ -307,12 +338,13 @@ void run_forward(Time& time, const Memory& memory) {
     Row row = make_row(time, memory);
     if (a.inputs && a.inputs->bias == a.bias) row.bias = nullptr;  // it is there already
     const auto place = [&](int64_t j, int64_t t) {
-        row.a = time.at(a_part, t, j), row.p = time.at(a.p, t, j), row.stats = time.at(a.stats, t, j);
+        float* z = input(j, t);
+        row.a = a.a.p ? time.at(a.a, t, j) : z, row.z = z, row.p = time.at(a.p, t, j), row.stats = time.at(a.stats, t, j);
         row.h = h + j * ld_r, row.c = c + j * ld_h, row.mask = time.mask(j);
         row.out = out + j * ld_h, row.inner = second + j * ld_p, row.keep_c = time.at(a.keep_c, t, j);
     };
     for (int64_t i = 0; i < a.T; ++i) {
-        inputs.compute(i, a_part);
+        inputs.compute(i);
         const int64_t t = time.step(i), n = time.mine(time.running(t));
         if (!n && !time.by_units) continue;
         for (int64_t j = whole.first; j < n; j += whole.step) {
@@ -325,12 +357,12 @@ void run_forward(Time& time, const Memory& memory) {
             if (a.seen.p) std::memcpy(time.at(a.seen, t, j), seen + j * ld_r, sizeof(float) * a.R);
         }
         if (a.mask || a.decay.p) time.meet();
-        if (!a.multiplied) multiply(time, memory, n, seen, ld_r, memory.w_hh, a.R, F, n ? time.at(target, t, 0) : nullptr, time.pitch(target), !a.p.p, i & 1);
+        if (!a.multiplied) multiply(time, memory, n, seen, ld_r, memory.w_hh, a.R, F, n ? target(t) : nullptr, ld_target, !a.p.p, i & 1);
         time.meet();
         if constexpr (INNER) {
             for (int64_t j = share.first; j < n; j += share.step) place(j, t), Cell::reset(row);
             time.meet();
-            multiply(time, memory, n, second, ld_p, memory.w_hr, a.R, a.H, n ? time.at(target, t, 0) + F : nullptr, time.pitch(target), !a.p.p, i & 1);
+            multiply(time, memory, n, second, ld_p, memory.w_hr, a.R, a.H, n ? target(t) + F : nullptr, ld_target, !a.p.p, i & 1);
             time.meet();
         }
         for (int64_t j = share.first; j < n; j += share.step) {

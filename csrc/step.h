@@ -55,7 +55,7 @@ void step_layer(const StepLayer& layer, const float* x, bool from_end, int threa
         }
     };
     const auto place = [&](int64_t b) {
-        row.a = a.a.p + b * G, row.p = a.p.p ? a.p.p + b * G : nullptr;
+        row.a = a.a.p + b * G, row.z = row.a, row.p = a.p.p ? a.p.p + b * G : nullptr;
         row.h = a.h_end + b * a.R, row.c = a.c_end + b * a.H;
         row.out = layer.out + b * a.H, row.inner = layer.projected + b * a.R;
     };

@@ -8,13 +8,6 @@
 #include "kernels.h"
 #include "team.h"
 
-namespace {
-
-// Rows first, first + every, ... of a matrix.
-struct Chosen { int64_t first, every, count; };
-
-}  // namespace
-
 #if defined(ELMAN_AMX)
 
 namespace {
@@ -38,10 +31,11 @@ struct Listed {
     const T* operator()(int64_t i) const { return static_cast<const T*>(list[i - first]); }
 };
 
-// Rows first, first + every, ..., so many of them.
-void list_rows(const Rows& m, int64_t first, int64_t every, int64_t count, int64_t width, const void** to) {
+// Rows i0..i1 of those that are chosen; of all without a choice.
+void list_rows(const Rows& m, const int64_t* chosen, int64_t i0, int64_t i1, int64_t width, const void** to) {
     const int64_t size = m.bf16 ? 2 : 4;
-    for (int64_t n = first; count > 0; --count, n += every) {
+    for (int64_t i = i0; i < i1; ++i) {
+        const int64_t n = chosen ? chosen[i] : i;
         const int64_t step = n / m.per_step, at = n % m.per_step;
         if (step == m.initial_step)
             *to++ = m.initial ? m.initial + at * width : nullptr;
@@ -84,10 +78,10 @@ public:
         }
     }
 
-    // A thread's share of these rows, which become rows of C: some of them, or, where they are few beside
-    // a large matrix, some columns of each.
-    void multiply(const Chosen& chosen, float* c, int64_t ldc, int thread, int threads, const float* packed, float* own) const {
-        const int64_t n = chosen.count, rows = blocks(n);
+    // A thread's share of the chosen rows, n in all, which become rows of C: some of them, or, where they are
+    // few beside a large matrix, some columns of each.
+    void multiply(const int64_t* chosen, int64_t n, float* c, int64_t ldc, int thread, int threads, const float* packed, float* own) const {
+        const int64_t rows = blocks(n);
         const bool by_columns = rows <= AT_ONCE && columns_ >= 8 * threads;
         const int64_t all = by_columns ? columns_ : rows, from = all * thread / threads, to = all * (thread + 1) / threads;
         const int64_t s0 = by_columns ? 0 : from, s1 = by_columns ? rows : to;
@@ -97,7 +91,7 @@ public:
         auto** list = reinterpret_cast<const void**>(own + AT_ONCE * size_ / 2);
         for (int64_t s = s0; s < s1; s += AT_ONCE) {
             const int64_t end = s + AT_ONCE < s1 ? s + AT_ONCE : s1, begin = s * BLOCK;
-            list_rows(it_.a, chosen.first + begin * chosen.every, chosen.every, (end * BLOCK < n ? end * BLOCK : n) - begin, it_.K, list);
+            list_rows(it_.a, chosen, begin, end * BLOCK < n ? end * BLOCK : n, it_.K, list);
             for (int64_t block = 0; block < deep_; ++block) {
                 for (int64_t i = s; i < end; ++i)
                     write_listed<PARTS, true, true>(it_.a, list, begin, i * BLOCK, n, block * depth_ * DEPTH, it_.K,
@@ -137,9 +131,9 @@ public:
     void pack(int thread, int threads, float* to) const {
         bf16_ ? rounded_.pack(thread, threads, to) : divided_.pack(thread, threads, to);
     }
-    void multiply(const Chosen& rows, float* c, int64_t ldc, int thread, int threads, const float* packed, float* own) const {
-        bf16_ ? rounded_.multiply(rows, c, ldc, thread, threads, packed, own)
-              : divided_.multiply(rows, c, ldc, thread, threads, packed, own);
+    void multiply(const int64_t* rows, int64_t n, float* c, int64_t ldc, int thread, int threads, const float* packed, float* own) const {
+        bf16_ ? rounded_.multiply(rows, n, c, ldc, thread, threads, packed, own)
+              : divided_.multiply(rows, n, c, ldc, thread, threads, packed, own);
     }
 
 private:
@@ -187,7 +181,7 @@ private:
         const int64_t end = k + depth_ * DEPTH < it_.N ? k + depth_ * DEPTH : it_.N;
         for (int j = 0; j < it_.count; ++j) {
             const int64_t strips = blocks(it_.columns[j]);
-            list_rows(it_.b[j], k, 1, end - k, it_.columns[j], list);
+            list_rows(it_.b[j], nullptr, k, end, it_.columns[j], list);
             for (int64_t v = strips * thread / threads; v < strips * (thread + 1) / threads; ++v)
                 write_listed<PARTS, false, false>(it_.b[j], list, k, v * BLOCK, it_.columns[j], k, it_.N, steps(k), to + v * size_);
             to += strips * size_;
@@ -233,7 +227,7 @@ bool run_on_tiles(const Product& it) {
         const Tiles tiles;
         tiled.pack(thread, threads, memory);
         barrier.wait();
-        tiled.multiply({0, 1, it.N}, it.c, it.columns, thread, threads, memory, memory + tiled.packed_size() + thread * tiled.own_size());
+        tiled.multiply(nullptr, it.N, it.c, it.columns, thread, threads, memory, memory + tiled.packed_size() + thread * tiled.own_size());
     });
     return true;
 }
@@ -256,7 +250,7 @@ public:
     int64_t packed_size() const { return 0; }
     int64_t own_size() const { return 0; }
     void pack(int, int, float*) const {}
-    void multiply(const Chosen&, float*, int64_t, int, int, const float*, float*) const {}
+    void multiply(const int64_t*, int64_t, float*, int64_t, int, int, const float*, float*) const {}
 };
 
 ELMAN_INLINE bool run_on_tiles(const Product&) { return false; }
