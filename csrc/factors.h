@@ -9,6 +9,12 @@
 
 namespace {
 
+// Panels of a product, in up to four pieces.
+struct Ranges {
+    int count = 1;
+    int64_t first[4] = {}, last[4] = {};
+};
+
 ELMAN_INLINE int64_t padded_k(int64_t k) { return (k + 31) / 32 * 32; }
 
 #if defined(ELMAN_AMX)

@@ -67,9 +67,23 @@ public:
     // From one of the thread's rows to the next, in buffers whose rows are not reordered.
     int64_t pitch(const Steps& s) const { return s.row * rows_step; }
 
-    // The panels of a product that belong to this thread.
-    int64_t from(int64_t columns) const { return by_units ? panels(columns) * thread / threads : 0; }
-    int64_t to(int64_t columns) const { return by_units ? panels(columns) * (thread + 1) / threads : panels(columns); }
+    // The panels of a product that belong to this thread: of each gate, those of its units, if whole panels
+    // are units of one gate.
+    Ranges share(int64_t columns) const {
+        if (!by_units) return {1, {0}, {panels(columns)}};
+        const int64_t gates = owns_units() && columns % args.H == 0 ? columns / args.H : 1, n = panels(columns) / gates;
+        if (gates == 1) return {1, {panels(columns) * thread / threads}, {panels(columns) * (thread + 1) / threads}};
+        Ranges of_each;
+        of_each.count = static_cast<int>(gates);
+        for (int g = 0; g < gates; ++g) of_each.first[g] = g * n + n * thread / threads, of_each.last[g] = g * n + n * (thread + 1) / threads;
+        return of_each;
+    }
+    // Whether the columns that a thread computes are those of its units.
+    bool owns_units() const { return by_units && !args.gain && args.H % PANEL == 0; }
+    // All threads wait for a product, unless each needs its own columns only and has a copy of the factor.
+    void meet_after(bool whole_rows) {
+        if (!owns_units() || whole_rows || !parts_of(args)) meet();
+    }
     void meet() { if (by_units) barrier_.wait(); }
     void meet_all() { barrier_.wait(); }
 
@@ -85,8 +99,9 @@ private:
 // Steps whose gates stay in the second cache between the product of the inputs and the recurrence.  A
 // matrix that does not stay there is read for more rows at a time.
 ELMAN_INLINE int64_t chunk_of(const Recurrence& a, int64_t G) {
-    constexpr int64_t CACHED_GATES = 1 << 16, LARGE = 1 << 18, ROWS_OF_LARGE = 256;
-    const int64_t rows = G * a.inputs->K > LARGE ? ROWS_OF_LARGE : 1, steps = CACHED_GATES / (G * a.B);
+    constexpr int64_t CACHED_GATES = 1 << 16, LARGE = 1 << 20, ROWS_OF_LARGE = 256;
+    const int64_t bytes = G * a.inputs->K * (a.inputs->bf16 ? 2 : 6);
+    const int64_t rows = bytes > LARGE ? ROWS_OF_LARGE : 1, steps = CACHED_GATES / (G * a.B);
     const int64_t most = steps * a.B < rows ? (rows + a.B - 1) / a.B : steps;
     return most < a.T ? most : a.T;
 }
@@ -177,10 +192,10 @@ Row make_row(const Time& time, const Memory& memory) {
     Row row{};
     row.H = a.H;
     // Units in whole registers, so that threads do not share a cache line more than needed.
-    const int64_t blocks = (a.H + WIDTH - 1) / WIDTH;
+    const int64_t width = time.owns_units() ? PANEL : WIDTH, n = (a.H + width - 1) / width;
     const bool parts = time.by_units && !a.gain;
-    row.first = parts ? blocks * time.thread / time.threads * WIDTH : 0;
-    row.last = parts ? blocks * (time.thread + 1) / time.threads * WIDTH : a.H;
+    row.first = parts ? n * time.thread / time.threads * width : 0;
+    row.last = parts ? n * (time.thread + 1) / time.threads * width : a.H;
     if (row.last > a.H) row.last = a.H;
     row.scratch = memory.cell_scratch + time.thread * memory.ld_h;
     row.bias = a.bias, row.gain = a.gain, row.peephole = a.peephole;
@@ -208,13 +223,22 @@ void pack_share(int thread, int threads, int parts, const float* w, int64_t k, i
 void multiply(Time& time, const Memory& memory, int64_t n, const float* a, int64_t lda, const float* packed, int64_t k,
               int64_t columns, float* c, int64_t ldc, bool add, bool from_end) {
     const int parts = parts_of(time.args);
-    const int64_t from = time.from(columns), to = time.to(columns);
-    if (parts == 0) return product(n, a, lda, packed, k, columns, from, to, c, ldc, add, from_end);
-    const RowShare share = whole_rows(time);
-    float* own = memory.prepared + (time.by_units ? 0 : time.thread * memory.prepared_size);
-    (parts == 1 ? Strips<1>::prepare : Strips<3>::prepare)(a, lda, n, k, share.first, share.step, own);
-    time.meet();
-    (parts == 1 ? Strips<1>::multiply : Strips<3>::multiply)(n, own, packed, k, columns, from, to, c, ldc, add, from_end);
+    const Ranges columns_of_thread = time.share(columns);
+    const float* factor = a;
+    if (parts) {
+        const RowShare share = whole_rows(time);
+        float* own = memory.prepared + (time.by_units ? 0 : time.thread * memory.prepared_size);
+        (parts == 1 ? Strips<1>::prepare : Strips<3>::prepare)(a, lda, n, k, share.first, share.step, own);
+        time.meet();
+        factor = own;
+    }
+    for (int r = 0; r < columns_of_thread.count; ++r) {
+        const int64_t from = columns_of_thread.first[r], to = columns_of_thread.last[r];
+        if (parts)
+            (parts == 1 ? Strips<1>::multiply : Strips<3>::multiply)(n, factor, packed, k, columns, from, to, c, ldc, add, from_end);
+        else
+            product(n, factor, lda, packed, k, columns, from, to, c, ldc, add, from_end);
+    }
 }
 
 // A thread's share of the matrices in the form of one pass.
@@ -234,7 +258,7 @@ void pack_weights(const Recurrence& a, int64_t G, bool backward, int thread, int
 class Inputs {
 public:
     Inputs(Time& time, const Memory& memory, int64_t G)
-        : time_(time), steps_(time.args.inputs ? chunk_of(time.args, G) : 0), ld_(padded_width(G)), packed_(memory.inputs) {
+        : time_(time), steps_(time.args.inputs ? chunk_of(time.args, G) : 0), G_(G), ld_(padded_width(G)), packed_(memory.inputs) {
         if (!steps_) return;
         const Tiled tiled(*time.args.inputs);
         const int64_t rows = steps_ * time.args.B;
@@ -273,10 +297,9 @@ public:
             for (int64_t j = 0; j < n; ++j)
                 rows_[count++] = a.start ? a.start[t] + time_.sorted(j) : t * a.B + time_.original(j);
         }
-        time_.meet();
-        const int thread = time_.by_units ? time_.thread : 0, threads = time_.by_units ? time_.threads : 1;
-        Tiled(*a.inputs).multiply(rows_, count, chunk_, ld_, thread, threads, packed_, own_);
-        time_.meet();
+        if (!time_.owns_units()) time_.meet();
+        Tiled(*a.inputs).multiply(rows_, count, 0, (count + PANEL - 1) / PANEL, time_.share(G_), chunk_, ld_, packed_, own_);
+        if (!time_.owns_units()) time_.meet();
     }
 
 private:
@@ -288,7 +311,7 @@ private:
     }
 
     Time& time_;
-    const int64_t steps_, ld_;  // of a chunk, and floats from one row to the next
+    const int64_t steps_, G_, ld_;  // of a chunk; columns, and floats from one row to the next
     int64_t first_ = 0;         // step of the chunk
     float* const packed_;
     float *own_ = nullptr, *chunk_ = nullptr;
@@ -358,12 +381,12 @@ void run_forward(Time& time, const Memory& memory) {
         }
         if (a.mask || a.decay.p) time.meet();
         if (!a.multiplied) multiply(time, memory, n, seen, ld_r, memory.w_hh, a.R, F, n ? target(t) : nullptr, ld_target, !a.p.p, i & 1);
-        time.meet();
+        time.meet_after(false);
         if constexpr (INNER) {
             for (int64_t j = share.first; j < n; j += share.step) place(j, t), Cell::reset(row);
             time.meet();
             multiply(time, memory, n, second, ld_p, memory.w_hr, a.R, a.H, n ? target(t) + F : nullptr, ld_target, !a.p.p, i & 1);
-            time.meet();
+            time.meet_after(false);
         }
         for (int64_t j = share.first; j < n; j += share.step) {
             place(j, t);
@@ -469,12 +492,12 @@ void run_backward(Time& time, const Memory& memory) {
         time.meet();
         if constexpr (INNER) {
             multiply(time, memory, n, gates + F, ld_g, memory.w_hr, a.H, a.R, d_second, ld_p, false, i & 1);
-            time.meet();
+            time.meet_after(false);
             for (int64_t j = share.first; j < n; j += share.step) place(j, i, t), Cell::reset_backward(row);
             time.meet();
         }
         multiply(time, memory, n, gates, ld_g, memory.w_hh, F, a.R, d_seen, ld_r, !a.mask, i & 1);
-        time.meet();
+        time.meet_after(projects || a.mask || a.decay.p);
         if (!a.mask && !a.decay.p) continue;
         for (int64_t j = whole.first; j < n; j += whole.step) {
             const float *mask = time.mask(j), *decay = time.at(a.decay, t, j);

@@ -78,14 +78,9 @@ public:
         }
     }
 
-    // A thread's share of the chosen rows, n in all, which become rows of C: some of them, or, where they are
-    // few beside a large matrix, some columns of each.
-    void multiply(const int64_t* chosen, int64_t n, float* c, int64_t ldc, int thread, int threads, const float* packed, float* own) const {
-        const int64_t rows = blocks(n);
-        const bool by_columns = rows <= AT_ONCE && columns_ >= 8 * threads;
-        const int64_t all = by_columns ? columns_ : rows, from = all * thread / threads, to = all * (thread + 1) / threads;
-        const int64_t s0 = by_columns ? 0 : from, s1 = by_columns ? rows : to;
-        const int64_t v0 = by_columns ? from : 0, v1 = by_columns ? to : columns_;
+    // Strips s0..s1 of the chosen rows, n in all, times some columns: rows of C.
+    void multiply(const int64_t* chosen, int64_t n, int64_t s0, int64_t s1, const Ranges& columns, float* c, int64_t ldc,
+                  const float* packed, float* own) const {
         auto* a = reinterpret_cast<uint16_t*>(own);
         const auto* w = reinterpret_cast<const uint16_t*>(packed);
         auto** list = reinterpret_cast<const void**>(own + AT_ONCE * size_ / 2);
@@ -96,10 +91,11 @@ public:
                 for (int64_t i = s; i < end; ++i)
                     write_listed<PARTS, true, true>(it_.a, list, begin, i * BLOCK, n, block * depth_ * DEPTH, it_.K,
                                                     steps(block), a + (i - s) * size_);
-                for (int64_t v = v0; v < v1; ++v)
-                    for (int64_t i = s; i < end; ++i)
-                        multiply(a + (i - s) * size_, w + (block * columns_ + v) * size_, block, n - i * BLOCK, v * BLOCK,
-                                 c + i * BLOCK * ldc + v * BLOCK, ldc);
+                for (int r = 0; r < columns.count; ++r)
+                    for (int64_t v = columns.first[r]; v < columns.last[r]; ++v)
+                        for (int64_t i = s; i < end; ++i)
+                            multiply(a + (i - s) * size_, w + (block * columns_ + v) * size_, block, n - i * BLOCK, v * BLOCK,
+                                     c + i * BLOCK * ldc + v * BLOCK, ldc);
             }
         }
     }
@@ -131,9 +127,10 @@ public:
     void pack(int thread, int threads, float* to) const {
         bf16_ ? rounded_.pack(thread, threads, to) : divided_.pack(thread, threads, to);
     }
-    void multiply(const int64_t* rows, int64_t n, float* c, int64_t ldc, int thread, int threads, const float* packed, float* own) const {
-        bf16_ ? rounded_.multiply(rows, n, c, ldc, thread, threads, packed, own)
-              : divided_.multiply(rows, n, c, ldc, thread, threads, packed, own);
+    void multiply(const int64_t* rows, int64_t n, int64_t s0, int64_t s1, const Ranges& columns, float* c, int64_t ldc,
+                  const float* packed, float* own) const {
+        bf16_ ? rounded_.multiply(rows, n, s0, s1, columns, c, ldc, packed, own)
+              : divided_.multiply(rows, n, s0, s1, columns, c, ldc, packed, own);
     }
 
 private:
@@ -227,7 +224,13 @@ bool run_on_tiles(const Product& it) {
         const Tiles tiles;
         tiled.pack(thread, threads, memory);
         barrier.wait();
-        tiled.multiply(nullptr, it.N, it.c, it.columns, thread, threads, memory, memory + tiled.packed_size() + thread * tiled.own_size());
+        // Some rows, or, where they are few beside a large matrix, some columns of each.
+        const int64_t rows = blocks(it.N), columns = blocks(it.columns);
+        const bool by_columns = rows <= AT_ONCE && columns >= 8 * threads;
+        const int64_t all = by_columns ? columns : rows, from = all * thread / threads, to = all * (thread + 1) / threads;
+        const Ranges chosen{1, {by_columns ? from : 0}, {by_columns ? to : columns}};
+        tiled.multiply(nullptr, it.N, by_columns ? 0 : from, by_columns ? rows : to, chosen, it.c, it.columns, memory,
+                       memory + tiled.packed_size() + thread * tiled.own_size());
     });
     return true;
 }
@@ -250,7 +253,7 @@ public:
     int64_t packed_size() const { return 0; }
     int64_t own_size() const { return 0; }
     void pack(int, int, float*) const {}
-    void multiply(const int64_t*, int64_t, float*, int64_t, int, int, const float*, float*) const {}
+    void multiply(const int64_t*, int64_t, int64_t, int64_t, const Ranges&, float*, int64_t, const float*, float*) const {}
 };
 
 ELMAN_INLINE bool run_on_tiles(const Product&) { return false; }
