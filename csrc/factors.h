@@ -21,9 +21,10 @@ ELMAN_INLINE int64_t padded_k(int64_t k) { return (k + 31) / 32 * 32; }
 
 constexpr bool BFLOAT16 = true;  // this instruction set multiplies it
 
-// Fewest rows of a thread, and numbers of a row, for which products of three parts are faster; and fewest
-// rows of a thread that does not share the columns instead.
-constexpr int64_t ROWS_OF_PARTS = 32, DEPTH_OF_PARTS = 96, ROWS_OF_A_THREAD = 4;
+// Fewest rows of a thread, and numbers of a row, for which products of three parts are faster than those
+// of floats; and fewest rows for which a thread reads a matrix alone that its second cache does not hold,
+// half as many of one part.
+constexpr int64_t ROWS_OF_PARTS = 32, DEPTH_OF_PARTS = 96, ROWS_BESIDE_LARGE = 32;
 
 template <int PARTS>
 struct Strips {
@@ -71,7 +72,7 @@ constexpr bool BFLOAT16 = true;
 // Without such instructions numbers given as bfloat16 are multiplied as floats, which is only more exact.
 constexpr bool BFLOAT16 = false;
 #endif
-constexpr int64_t ROWS_OF_PARTS = INT64_MAX, DEPTH_OF_PARTS = 0, ROWS_OF_A_THREAD = 4;  // nothing is divided
+constexpr int64_t ROWS_OF_PARTS = INT64_MAX, DEPTH_OF_PARTS = 0, ROWS_BESIDE_LARGE = 1 << 30;  // never
 
 class Tiles {
 public:

@@ -29,13 +29,19 @@ int64_t rows_of(const Recurrence& a) {
                                                : 1);
 }
 
-constexpr int64_t CACHED = 1400000;  // bytes of a matrix that stay in one core's second cache
+// Whether each thread runs some rows alone, which saves waiting, or all share the columns of each product:
+// few rows do not pay for reading a matrix that does not fit into one core's second cache.
+bool alone(const Recurrence& a, int64_t numbers, int parts) {
+    constexpr int64_t CACHED = 1400000;
+    const bool cached = numbers * (parts ? 2 * parts : 4) <= CACHED;
+    return a.B >= (cached ? 4 : parts == 1 ? ROWS_BESIDE_LARGE / 2 : ROWS_BESIDE_LARGE) * a.threads;
+}
 
 // The form of the factors (factors.h): the same in every part of a sequence, whose matrices are packed once.
 int parts_of(const Recurrence& a) {
     if (a.bf16 && BFLOAT16) return 1;
-    const bool by_rows = a.B >= 4 * a.threads && rows_of(a) * a.R * 4 <= CACHED;
-    return (by_rows ? a.B / a.threads : a.B) >= ROWS_OF_PARTS && a.R >= DEPTH_OF_PARTS ? 3 : 0;
+    const int64_t rows = alone(a, rows_of(a) * a.R, 0) ? a.B / a.threads : a.B;
+    return rows >= ROWS_OF_PARTS && a.R >= DEPTH_OF_PARTS ? 3 : 0;
 }
 
 class Time {
@@ -537,10 +543,7 @@ Plan make_plan(const Recurrence& a, int64_t gates) {
     const int64_t matrix = gates * a.H * a.R, step = a.B * matrix;
     const int threads = static_cast<int>(a.threads);
     if (threads < 2 || a.T * step < 200000) return {1, false};
-    const int parts = parts_of(a);
-    const bool rows_fill_tiles = a.B >= (parts ? ROWS_OF_A_THREAD : 4) * threads;
-    const bool fits = matrix * (parts ? 2 * parts : 4) <= CACHED;
-    if (rows_fill_tiles && fits) return {threads, false};
+    if (alone(a, matrix, parts_of(a))) return {threads, false};
     if (step >= 60000) return {threads, true};
     if (a.B >= 2 * threads) return {threads, false};
     return {1, false};
