@@ -31,14 +31,22 @@ struct Strips {
     static int64_t packed(int64_t k, int64_t columns) { return blocks(columns) * strip_size<PARTS>(tiles_of(k)) / 2; }
     static int64_t prepared(int64_t rows, int64_t k) { return packed(k, rows); }
 
-    static void pack(const float* w, int64_t k, int64_t columns, bool transposed, int64_t first, int64_t last, float* to) {
+    template <class T>
+    static void pack_numbers(const T* w, int64_t k, int64_t columns, bool transposed, int64_t first, int64_t last, float* to) {
         const int64_t tiles = tiles_of(k);
         auto* strip = reinterpret_cast<uint16_t*>(to) + first * strip_size<PARTS>(tiles);
         for (int64_t p = first; p < last; ++p, strip += strip_size<PARTS>(tiles))
             if (transposed)
-                write_strip<PARTS, true, false>(Dense<float>{w, k}, p * BLOCK, columns, 0, k, tiles, strip);
+                write_strip<PARTS, true, false>(Dense<T>{w, k}, p * BLOCK, columns, 0, k, tiles, strip);
             else
-                write_strip<PARTS, false, false>(Dense<float>{w, columns}, p * BLOCK, columns, 0, k, tiles, strip);
+                write_strip<PARTS, false, false>(Dense<T>{w, columns}, p * BLOCK, columns, 0, k, tiles, strip);
+    }
+
+    static void pack(const float* w, bool bf16, int64_t k, int64_t columns, bool transposed, int64_t first, int64_t last, float* to) {
+        if (bf16)
+            pack_numbers(reinterpret_cast<const uint16_t*>(w), k, columns, transposed, first, last, to);
+        else
+            pack_numbers(w, k, columns, transposed, first, last, to);
     }
 
     static void prepare(const float* a, int64_t lda, int64_t rows, int64_t k, int64_t first, int64_t step, float* to) {
@@ -85,7 +93,7 @@ struct Strips {
     static int64_t packed(int64_t k, int64_t columns) { return panels(columns) * PANEL * words<true>(k); }
     static int64_t prepared(int64_t rows, int64_t k) { return rows * padded_k(k) / 2; }
 
-    static void pack(const float* w, int64_t k, int64_t columns, bool transposed, int64_t first, int64_t last, float* to) {
+    static void pack(const float* w, bool, int64_t k, int64_t columns, bool transposed, int64_t first, int64_t last, float* to) {
 #if defined(__AVX512BF16__)
         pack_words<true>(w, k, columns, transposed, first, last, to);
 #else
@@ -117,10 +125,11 @@ ELMAN_INLINE int64_t factor_size(int parts, int64_t k, int64_t columns) {
     return parts == 0 ? packed_size(k, columns) : parts == 1 ? Strips<1>::packed(k, columns) : Strips<3>::packed(k, columns);
 }
 
-// Panels first..last of W; with `transposed`, w holds W^T (columns, k).
-ELMAN_INLINE void pack_factor(int parts, const float* w, int64_t k, int64_t columns, bool transposed, int64_t first,
-                              int64_t last, float* to) {
-    (parts == 0 ? pack : parts == 1 ? Strips<1>::pack : Strips<3>::pack)(w, k, columns, transposed, first, last, to);
+// Panels first..last of W, which can have bfloat16 numbers in memory; with `transposed`, w holds W^T (columns, k).
+ELMAN_INLINE void pack_factor(int parts, const float* w, bool bf16, int64_t k, int64_t columns, bool transposed,
+                              int64_t first, int64_t last, float* to) {
+    if (parts == 0) return pack(w, k, columns, transposed, first, last, to);
+    (parts == 1 ? Strips<1>::pack : Strips<3>::pack)(w, bf16, k, columns, transposed, first, last, to);
 }
 
 // Floats of A (rows, k), prepared; floats are used in place.

@@ -33,6 +33,7 @@ struct Product {
     bool transposed = false;  // w holds W^T (columns, K)
     const float* bias = nullptr;
     float* c = nullptr;
+    bool w_bf16 = false;  // w has bfloat16 numbers in memory
 };
 
 // One layer in one direction over a whole sequence.  T steps, B rows, H units, R features of h (H,
@@ -42,6 +43,8 @@ struct Recurrence {
     bool reverse = false;
     bool bf16 = false;        // products can round their factors to bfloat16
     bool multiplied = false;  // one step whose product with h the caller has already computed
+    bool w_bf16 = false;      // w_hh and w_hr have bfloat16 numbers in memory
+    bool y_bf16 = false;      // y has, without a backward pass
 
     const int64_t* start = nullptr;   // (T) first row of step t in packed buffers
     const int64_t* active = nullptr;  // (T) rows still running at step t; rows are in order of length

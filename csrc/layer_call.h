@@ -25,8 +25,8 @@ struct Layer : Recurrence {
         const int64_t last = first_step + T - 1;
         return {first + ragged->start[first_step], first + ragged->start[last] + ragged->active[last]};
     }
-    Steps steps(const Tensor& tensor, const char* name, int64_t columns) const {
-        return tensor.steps(name, first_step, T, B, columns, ragged ? ragged->N : -1);
+    Steps steps(const Tensor& tensor, const char* name, int64_t columns, bool bf16 = false) const {
+        return tensor.steps(name, first_step, T, B, columns, ragged ? ragged->N : -1, bf16);
     }
     void check(bool backward) const {
         if (!inputs || backward) need(a.p, "a");
@@ -37,6 +37,7 @@ struct Layer : Recurrence {
         if (bias_c) need(gain_c, "gain_c");
         if (multiplied && (T != 1 || backward)) throw nb::value_error("only a single step can be multiplied before");
         if (!backward) return need(y.p, "y");
+        if (y_bf16) raise("TensorError", "the gradient of y must be float32");
         if (cell >= ::LSTM) need(c.p, "c");
         if (cell == GRU_RESET_BEFORE) need(m.p, "m");
         if (projects()) need(d_r.p, "d_r"), need(m.p, "m");
@@ -44,6 +45,11 @@ struct Layer : Recurrence {
         if (decay.p) need(d_decay.p, "d_decay");
     }
 };
+
+// A matrix of floats, or one of bfloat16 numbers behind the same address.
+const float* numbers(const char* name, const Tensor& w, std::initializer_list<int64_t> shape, bool bf16) {
+    return bf16 ? reinterpret_cast<const float*>(w.dense<uint16_t>(name, shape)) : w.dense<float>(name, shape);
+}
 
 // Only the sizes of the inputs' weights: their products are separate calls, of ours or torch.
 void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t R, int64_t threads, bool reverse,
@@ -62,9 +68,10 @@ void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t
     w_ih.must_be("weight_ih", {it.G, D});
     bias_ih.maybe<float>("bias_ih", {it.G}), gain_ih.maybe<float>("gain_ih", {it.G});
     it.mask = mask.maybe<float>("mask", {B, R});
-    it.w_hh = w_hh.dense<float>("weight_hh", {inner ? 2 * H : it.G, R});
-    it.w_hr = w_hr.maybe<float>("weight_hr", {inner ? H : R, inner ? R : H});
-    if (R != H && (inner || !it.w_hr)) w_hh.dense<float>("weight_hh", {it.G, H});
+    it.w_bf16 = bf16 && chosen->joins_inputs && w_hh.is_bf16();
+    it.w_hh = numbers("weight_hh", w_hh, {inner ? 2 * H : it.G, R}, it.w_bf16);
+    it.w_hr = w_hr.given() ? numbers("weight_hr", w_hr, {inner ? H : R, inner ? R : H}, it.w_bf16) : nullptr;
+    if (R != H && (inner || !it.w_hr)) numbers("weight_hh", w_hh, {it.G, H}, it.w_bf16);
     it.bias = bias.maybe<float>("bias", {it.G}), it.peephole = peephole.maybe<float>("weight_peephole", {3 * H});
     it.gain = gain.maybe<float>("gain_hh", {it.G});
     it.gain_c = gain_c.maybe<float>("gain_c", {H}), it.bias_c = bias_c.maybe<float>("bias_c", {H});
@@ -75,8 +82,9 @@ void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t
 void set_inputs(Layer& it, const Matrix& x, const Tensor& w, const Tensor& bias) {
     if (!chosen->joins_inputs) throw nb::value_error("this instruction set has no such kernel");
     it.x = x;
-    it.product = {x.N, x.K, it.G, it.threads, it.bf16, x.rows, w.dense<float>("weight_ih", {it.G, x.K}), true,
-                  it.cell == ::GRU ? bias.maybe<float>("bias_ih", {it.G}) : it.bias, nullptr};
+    const bool w_bf16 = it.bf16 && w.is_bf16();
+    it.product = {x.N, x.K, it.G, it.threads, it.bf16, x.rows, numbers("weight_ih", w, {it.G, x.K}, w_bf16), true,
+                  it.cell == ::GRU ? bias.maybe<float>("bias_ih", {it.G}) : it.bias, nullptr, w_bf16};
     it.inputs = &it.product;
 }
 

@@ -162,8 +162,12 @@ NB_MODULE(_native, m) {
     // Tensors with a vector for each step and row, from the first step of the part on.
 #define STEPS(name, width) \
     layer.def("set_" #name, [](Layer& it, const Tensor& tensor) { it.name = it.steps(tensor, #name, it.width); })
-    STEPS(c, H); STEPS(y, R); STEPS(keep_h, R); STEPS(keep_c, H); STEPS(decay, R); STEPS(d_decay, R);
+    STEPS(c, H); STEPS(keep_h, R); STEPS(keep_c, H); STEPS(decay, R); STEPS(d_decay, R);
 #undef STEPS
+    layer.def("set_y", [](Layer& it, const Tensor& tensor) {
+        it.y_bf16 = chosen->joins_inputs && tensor.is_bf16();
+        it.y = it.steps(tensor, "y", it.R, it.y_bf16);
+    });
 
     nb::class_<Stream>(m, "Stream")
         .def(nb::init<>())

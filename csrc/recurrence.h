@@ -64,6 +64,11 @@ public:
     // Row j of this thread, in order of length; and in the caller's tensors.
     int64_t sorted(int64_t j) const { return rows_first + j * rows_step; }
     int64_t original(int64_t j) const { return args.order ? args.order[sorted(j)] : sorted(j); }
+    // A vector of y of bfloat16 numbers.
+    uint16_t* output_bf16(int64_t t, int64_t j) const {
+        const Steps& y = args.y;
+        return reinterpret_cast<uint16_t*>(y.p) + (y.packed ? (args.start[t] + sorted(j)) * y.row : t * y.step + original(j) * y.row);
+    }
     // Its vector at step t in a buffer.
     float* at(const Steps& s, int64_t t, int64_t j) const {
         if (!s.p) return nullptr;
@@ -220,9 +225,9 @@ ELMAN_INLINE RowShare whole_rows(const Time& time) {
     return time.by_units ? RowShare{time.thread, time.threads} : RowShare{0, 1};
 }
 
-void pack_share(int thread, int threads, int parts, const float* w, int64_t k, int64_t columns, bool transposed, float* to) {
+void pack_share(int thread, int threads, int parts, const float* w, bool bf16, int64_t k, int64_t columns, bool transposed, float* to) {
     const int64_t n = panels(columns);
-    pack_factor(parts, w, k, columns, transposed, n * thread / threads, n * (thread + 1) / threads, to);
+    pack_factor(parts, w, bf16, k, columns, transposed, n * thread / threads, n * (thread + 1) / threads, to);
 }
 
 // C (+)= A W for this thread's rows and panels; all threads have written A.
@@ -251,11 +256,11 @@ void multiply(Time& time, const Memory& memory, int64_t n, const float* a, int64
 void pack_weights(const Recurrence& a, int64_t G, bool backward, int thread, int threads, float* to) {
     const int parts = parts_of(a);
     if (backward) {
-        pack_share(thread, threads, parts, a.w_hh, G, a.R, false, to);
-        if (a.w_hr) pack_share(thread, threads, parts, a.w_hr, a.R, a.H, false, to + factor_size(parts, G, a.R));
+        pack_share(thread, threads, parts, a.w_hh, a.w_bf16, G, a.R, false, to);
+        if (a.w_hr) pack_share(thread, threads, parts, a.w_hr, a.w_bf16, a.R, a.H, false, to + factor_size(parts, G, a.R));
     } else {
-        pack_share(thread, threads, parts, a.w_hh, a.R, G, true, to);
-        if (a.w_hr) pack_share(thread, threads, parts, a.w_hr, a.H, a.R, true, to + factor_size(parts, a.R, G));
+        pack_share(thread, threads, parts, a.w_hh, a.w_bf16, a.R, G, true, to);
+        if (a.w_hr) pack_share(thread, threads, parts, a.w_hr, a.w_bf16, a.H, a.R, true, to + factor_size(parts, a.R, G));
     }
 }
 
@@ -361,7 +366,10 @@ void run_forward(Time& time, const Memory& memory) {
             const Vec new_ = load(from + u, l), old = load(h + j * ld_r + u, l);
             const Vec it = fma(::share(keep, a.rate_h, u, l), old - new_, new_);
             store(h + j * ld_r + u, it, l);
-            store(y + u, it, l);
+            if (a.y_bf16)
+                store_bf16(time.output_bf16(t, j) + u, it, l);
+            else
+                store(y + u, it, l);
         }
     };
     Row row = make_row(time, memory);

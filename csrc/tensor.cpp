@@ -133,15 +133,17 @@ Steps Tensor::rows(const char* name, int64_t columns, int64_t first, Span used, 
 }
 
 Steps Tensor::steps(const char* name, int64_t first, int64_t count, int64_t B, int64_t columns,
-                    int64_t packed_rows) const {
+                    int64_t packed_rows, bool bf16) const {
     if (!given()) return {};
-    const bool floats = type == Type<float>::value, packed = ndim == 2;
+    const bool floats = type == (bf16 ? BFLOAT16_TYPE : Type<float>::value), packed = ndim == 2;
     const bool side_by_side = ndim > 0 && (shape[ndim - 1] <= 1 || strides[ndim - 1] == 1);
     float* p = static_cast<float*>(data);
     if (floats && side_by_side && packed && shape[0] == packed_rows && shape[1] == columns) return {p, 0, strides[0], true};
     if (!floats || !side_by_side || ndim != 3 || shape[0] < first + count || shape[1] != B || shape[2] != columns)
-        refuse(name, "float32", wanted_shape({first + count, B, columns}) + " with the numbers of a row side by side");
-    return {p + first * strides[0], strides[0], strides[1], false};
+        refuse(name, bf16 ? "bfloat16" : "float32",
+               wanted_shape({first + count, B, columns}) + " with the numbers of a row side by side");
+    char* from = static_cast<char*>(data) + first * strides[0] * (bf16 ? 2 : 4);
+    return {reinterpret_cast<float*>(from), strides[0], strides[1], false};
 }
 
 Field Tensor::field(const char* name, int64_t B, int64_t T, int64_t D, bool complex) const {

@@ -34,6 +34,7 @@ template <class T> struct Type;
 template <> struct Type<float> { static constexpr int value = type_of(2, 32); static constexpr const char* name = "float32"; };
 template <> struct Type<double> { static constexpr int value = type_of(2, 64); static constexpr const char* name = "float64"; };
 template <> struct Type<int64_t> { static constexpr int value = type_of(0, 64); static constexpr const char* name = "int64"; };
+template <> struct Type<uint16_t> { static constexpr int value = BFLOAT16_TYPE; static constexpr const char* name = "bfloat16"; };
 template <> struct Type<bool> { static constexpr int value = type_of(6, 8); static constexpr const char* name = "bool"; };
 template <> struct Type<std::complex<float>> {
     static constexpr int value = type_of(5, 64);
@@ -74,6 +75,7 @@ class Tensor {
     // Whether `from` is a tensor, or None.
     bool take(PyObject* from);
     bool given() const { return object != nullptr; }
+    bool is_bf16() const { return type == BFLOAT16_TYPE; }
     int dimensions() const { return ndim; }
     nb::object python() const { return nb::borrow(object); }
 
@@ -130,8 +132,9 @@ class Tensor {
     // Steps of a dense float32 matrix (n, columns) from row `first` on, of which the kernel uses the
     // rows of a span; none for None.  Packed steps count from a first row that can be negative.
     Steps rows(const char* name, int64_t columns, int64_t first, Span used, int64_t rows_a_step, bool packed) const;
-    // Steps from this one on of (T, B, columns), or packed (N, columns), numbers of a row side by side.
-    Steps steps(const char* name, int64_t first, int64_t count, int64_t B, int64_t columns, int64_t packed_rows) const;
+    // Steps from this one on of (T, B, columns), or packed (N, columns), numbers of a row side by side;
+    // bfloat16 numbers if that is asked for.
+    Steps steps(const char* name, int64_t first, int64_t count, int64_t B, int64_t columns, int64_t packed_rows, bool bf16 = false) const;
     // (B, T, D) of any strides; a size of 1 stands for all.
     Field field(const char* name, int64_t B, int64_t T, int64_t D, bool complex) const;
 

@@ -233,6 +233,18 @@ ELMAN_INLINE Vec reciprocal(Vec a) { ELMAN_EACH(1 / a.v[i]); }
 
 #endif
 
+// Rounded to bfloat16; on other instruction sets nothing calls it.
+#if defined(__AVX512BF16__)
+ELMAN_INLINE void store_bf16(uint16_t* p, Vec a, Lanes n) {
+    const __m256bh rounded = _mm512_cvtneps_pbh(a.v);
+    __m256i bits;
+    std::memcpy(&bits, &rounded, 32);
+    _mm256_mask_storeu_epi16(p, n.mask, bits);
+}
+#else
+ELMAN_INLINE void store_bf16(uint16_t*, Vec, Lanes) {}
+#endif
+
 ELMAN_INLINE void operator+=(Vec& a, Vec b) { a = a + b; }
 
 // Streamed stores are visible to other threads from here on.
@@ -270,11 +282,31 @@ ELMAN_INLINE Vec exp(Vec x) {
     return fma(scale, p, scale);
 }
 
+#if defined(__AMX_BF16__)
+
+// 1 / (1 + 2^t) with t = -x / ln 2 and 2^t = 2^floor(t) p, p a minimax polynomial of degree 5 in t - floor(t)
+// (relative error 8e-8): fewer instructions than below, and no faster on the processors of the other sets.
+ELMAN_INLINE Vec sigmoid(Vec x) {
+    const Vec t = min(set(126), x * set(-1.44269504088896341f));
+    const Vec r{_mm512_reduce_ps(t.v, 0x09)};
+    Vec q = set(0.0018671301659f);
+    q = fma(q, r, set(0.009017029777f));
+    q = fma(q, r, set(0.05579991266f));
+    q = fma(q, r, set(0.2401644439f));
+    q = fma(q, r, set(0.6931512952f));
+    q = fma(q, r, set(1));
+    return reciprocal(set(1) + Vec{_mm512_scalef_ps(q.v, t.v)});
+}
+
+#else
+
 ELMAN_INLINE Vec sigmoid(Vec x) {
     Vec scale;
     const Vec p = exp_minus_1(clamp(set(0) - x, 87), scale);
     return reciprocal(fma(scale, p, scale + set(1)));
 }
+
+#endif
 
 // tanh(x) = e / (e + 2) with e = exp(2 x) - 1.  Beyond 10 it is 1 in float, and 2^n would lose -1.
 ELMAN_INLINE Vec tanh(Vec x) {

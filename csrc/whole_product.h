@@ -55,7 +55,7 @@ void pack_blocks(const Product& it, int thread, int threads, float* to) {
     for (int64_t k0 = 0; k0 < it.K; k0 += depth) {
         const int64_t k = it.K - k0 < depth ? it.K - k0 : depth;
         const float* from = it.transposed ? it.w : it.w + k0 * it.columns;
-        pack_factor(DOT ? 1 : 0, from, k, it.columns, it.transposed, share_of(n, thread, threads), share_of(n, thread + 1, threads), to);
+        pack_factor(DOT ? 1 : 0, from, false, k, it.columns, it.transposed, share_of(n, thread, threads), share_of(n, thread + 1, threads), to);
         to += words<DOT>(k) * n * PANEL;
     }
 }

@@ -67,15 +67,11 @@ public:
 
     // A thread's share of W.
     void pack(int thread, int threads, float* to) const {
-        const int64_t all = deep_ * columns_;
-        for (int64_t i = all * thread / threads; i < all * (thread + 1) / threads; ++i) {
-            const int64_t k = i / columns_ * depth_ * DEPTH, column = i % columns_ * BLOCK, n = steps(i / columns_);
-            uint16_t* strip = reinterpret_cast<uint16_t*>(to) + i * size_;
-            if (it_.transposed)
-                write_strip<PARTS, true, false>(Dense<float>{it_.w, it_.K}, column, it_.columns, k, it_.K, n, strip);
-            else
-                write_strip<PARTS, false, false>(Dense<float>{it_.w, it_.columns}, column, it_.columns, k, it_.K, n, strip);
-        }
+        const int64_t all = deep_ * columns_, first = all * thread / threads, last = all * (thread + 1) / threads;
+        if (it_.w_bf16)
+            pack(reinterpret_cast<const uint16_t*>(it_.w), first, last, to);
+        else
+            pack(it_.w, first, last, to);
     }
 
     // Strips s0..s1 of the chosen rows, n in all, times some columns: rows of C.
@@ -101,6 +97,18 @@ public:
     }
 
 private:
+    template <class T>
+    void pack(const T* w, int64_t first, int64_t last, float* to) const {
+        for (int64_t i = first; i < last; ++i) {
+            const int64_t k = i / columns_ * depth_ * DEPTH, column = i % columns_ * BLOCK, n = steps(i / columns_);
+            uint16_t* strip = reinterpret_cast<uint16_t*>(to) + i * size_;
+            if (it_.transposed)
+                write_strip<PARTS, true, false>(Dense<T>{w, it_.K}, column, it_.columns, k, it_.K, n, strip);
+            else
+                write_strip<PARTS, false, false>(Dense<T>{w, it_.columns}, column, it_.columns, k, it_.K, n, strip);
+        }
+    }
+
     int64_t steps(int64_t block) const {
         const int64_t left = tiles_of(it_.K) - block * depth_;
         return left < depth_ ? left : depth_;

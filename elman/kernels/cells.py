@@ -85,13 +85,28 @@ def is_separate(cell: str, *, normalised: bool) -> bool:
     return cell == "gru" or (normalised and not cell.startswith("rnn"))
 
 
-def in_float32(state: Leaves, weights: Constants) -> tuple[Leaves, Constants]:
-    """Convert the state and the weights to float32, except W_ih, which stays unchanged like x."""
+def in_float32(
+    state: Leaves, weights: Constants, *, matrices: bool = True
+) -> tuple[Leaves, Constants]:
+    """Convert the state and the weights to float32, except W_ih, which stays unchanged like x.
+
+    Args:
+        state: the leaves of the state.
+        weights: weights of the layer.
+        matrices: whether to convert the recurrent matrices if all of them are in bfloat16.
+    """
     for tensor in (*state, *weights):
         if tensor is not None and tensor.dtype not in SHORT:
             raise TensorError(f"a weight or state must be float32 or shorter, got {tensor.dtype}")
-    rest = (None if w is None else w.float() for w in weights[1:])
-    return tuple(leaf.float() for leaf in state), Constants(weights.ih, *rest)  # type: ignore[arg-type]
+    recurrent = [w for w in (weights.hh, weights.hr) if w is not None]
+    short = not matrices and all(w.dtype == torch.bfloat16 for w in recurrent)
+    kept = ("ih", "hh", "hr") if short else ("ih",)
+    rest = {
+        name: w.float()
+        for name, w in weights._asdict().items()
+        if w is not None and name not in kept
+    }
+    return tuple(leaf.float() for leaf in state), weights._replace(**rest)
 
 
 def check_matrix(hh: Tensor) -> None:

@@ -103,7 +103,7 @@ class _Call:
     ) -> None:
         assert native is not None
         if run.bf16:
-            state, weights = in_float32(state, weights)
+            state, weights = in_float32(state, weights, matrices=not _joins())
         check_matrix(weights.hh)
         self.rows, self.width = state[0].shape[-2], weights.hh.shape[1]
         self.gates, self.hidden = sizes(run.cell, weights.hh)
@@ -204,7 +204,8 @@ class _Call:
         narrow = self.x.shape[-1] < NARROWEST or self.count < FEW
         if narrow or weights.gain_ih is not None or not _joins():
             return False
-        ih, rows = weights.ih.float().contiguous(), Steps(self.x).for_kernel()
+        ih, rows = weights.ih if self.run.bf16 else weights.ih.float(), Steps(self.x).for_kernel()
+        ih = ih.contiguous()
         self.alive.append(ih)
         self.native.set_inputs(rows, ih, self._dense(weights.bias_ih))
         return True
@@ -224,7 +225,7 @@ class _Call:
     def forward(self, *, keep: bool) -> tuple[Tensor, Leaves, _Saved]:
         """Run all steps; with `keep`, all values that the backward pass needs are kept."""
         run, call, weights, take = self.run, self.native, self.weights, self.lease.take
-        y, end = self._new_output(), tuple(leaf.new_empty(leaf.shape) for leaf in self.state)
+        y, end = self._new_output(keep=keep), tuple(leaf.new_empty(leaf.shape) for leaf in self.state)
         start, ends = self.start, self._pair(end)
         straight = run.ragged is None and run.mask is None and self.decay is None
         # Packing a matrix for one step costs more than the product.
@@ -273,8 +274,11 @@ class _Call:
         seen = h if self.run.mask is None else h * self.run.mask
         torch.addmm(to, seen, hh.t(), beta=0 if self.separate else 1, out=to)
 
-    def _new_output(self) -> Tensor:
+    def _new_output(self, *, keep: bool) -> Tensor:
+        """Return memory for y; bfloat16 where the kernel can round and nothing needs the rest."""
         T, B, R, x = self.run.steps, self.rows, self.width, self.state[0]
+        if self.run.bf16 and not keep and self.lease.pooled and _joins():
+            x = x.new_empty(0, dtype=torch.bfloat16)
         if self.run.ragged is not None:
             return x.new_zeros(T, B, R) if self.run.padded else x.new_empty(self.count, R)
         step, row, _ = self.x.stride()
