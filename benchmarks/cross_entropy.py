@@ -137,7 +137,7 @@ def memory() -> dict[str, object]:
 
 def main(rounds: int) -> None:
     write_result(
-        "cross_entropy",
+        f"cross_entropy/{kernels.name()}",
         {
             "what": "projection and cross-entropy, float32, loss and all gradients, against torch",
             "kernels": kernels.name(),

@@ -1,26 +1,34 @@
 """The grid: every recurrence beside its peers, at every size.
 
-    python benchmarks/grid.py [--quick] [--only WORDS] [--seconds S] [--budget S]
+    python benchmarks/grid.py [--quick] [--only WORDS] [--seconds S] [--budget S] [--compare PATH]
 
 Cells that are measured stay in results/partial.jsonl while the code is the same, so that with
-`--budget` the grid can be run in pieces: what is left is taken up by the next call.  When all cells
-of a row are there, results/grid/ROW.json (with --quick: results/quick/ROW.json) is written.  Peers
-that are not installed are left out and named.
+`--budget` the grid can be run in pieces: the next call continues with the remaining cells.  When all
+cells of a row are measured, results/grid/KERNELS/ROW.json (with --quick: results/quick/KERNELS/ROW.json)
+is written, where KERNELS is the instruction set in use.  Peers that are not installed are skipped and
+named.
+
+`--compare PATH` prints how the ratios changed since a result file, or a folder of them, that was
+measured on the same kind of processor, and writes no files.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import warnings
 from functools import partial
 from itertools import product
+from pathlib import Path
+from typing import Any
 
 import one_step
 import programs
 from recurrences import GATES, ROWS, Shape
-from result import write_result
+from result import processor, write_result
 from side_by_side import Cells, Store, peer_versions, run_cells
+from targets import geometric_mean
 
 from elman import kernels
 
@@ -79,7 +87,7 @@ def write_rows(cells: Cells, store: Store, folder: str, seconds: float) -> None:
             {k: v for k, v in cell.items() if k not in ("row", "code")} for cell in found if cell
         ]
         write_result(
-            f"{folder}/{row.replace(' ', '-')}",
+            f"{folder}/{kernels.name()}/{row.replace(' ', '-')}",
             {
                 "row": row,
                 "code": store.code,
@@ -97,13 +105,44 @@ def write_rows(cells: Cells, store: Store, folder: str, seconds: float) -> None:
         )
 
 
+def earlier(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the cells of a result file, or of all in a folder, by row and shape."""
+    found = {}
+    for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
+        row = json.loads(file.read_text())
+        if row["kernels"] != kernels.name() or not row["machine"].startswith(processor()):
+            raise SystemExit(
+                f"{file}: measured on {row['machine']} with kernels {row['kernels']}, but this is "
+                f"{processor()} with {kernels.name()}; ratios of different processors do not compare"
+            )
+        found.update({(row["row"], cell["shape"]): cell for cell in row["cells"]})
+    return found
+
+
+def compare(old: dict[tuple[str, str], dict[str, Any]], store: Store) -> None:
+    """Print how the ratio against the fastest peer changed in each cell, the worst change first."""
+    changes: dict[str, list[tuple[float, str]]] = {}
+    for (row, shape), cell in store.cells.items():
+        before, now = old.get((row, shape), {}).get("ratio"), cell.get("ratio")
+        if before and now:
+            low, new = (min(median for median, *_ in ratio.values()) for ratio in (before, now))
+            changes.setdefault(row, []).append((new / low, f"{shape}: {low:.2f} to {new:.2f}"))
+    for row, cells in changes.items():
+        mean = geometric_mean([change for change, _ in cells])
+        print(f"{row}: {len(cells)} cells, ratios times {mean:.2f} on average")
+        for change, text in sorted(cells):
+            print(f"    {text} (times {change:.2f})")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a few cells of each row")
     parser.add_argument("--only", default="", help="rows with all of these words in their name")
     parser.add_argument("--seconds", type=float, default=1.0, help="of timing for a cell")
     parser.add_argument("--budget", type=float, default=math.inf, help="stop after so many seconds")
+    parser.add_argument("--compare", type=Path, help="a result file, or a folder of them")
     settings = parser.parse_args()
+    old = earlier(settings.compare) if settings.compare else None
     # torch says at what shapes bf16 falls back, and that a layout was copied: known and measured.
     warnings.filterwarnings("ignore", category=UserWarning, module="torch")
     store = Store()
@@ -113,6 +152,8 @@ def main() -> None:
         if all(word in cell[0].split() for word in settings.only.split())
     ]
     run_cells(cells, store, settings.seconds, settings.budget)
+    if old is not None:
+        return compare(old, store)
     write_rows(cells, store, "quick" if settings.quick else "grid", settings.seconds)
 
 

@@ -151,7 +151,7 @@ def main(rounds: int) -> None:
         script.append(c)
         ratios.append((b / a, c / a))
     write_result(
-        "speed",
+        f"speed/{kernels.name()}",
         {
             "what": "ms a training step, PTB small (2x200, batch 20, 20 steps, V 10,000), float32",
             "largest relative difference of the first 10 losses": float(f"{worst:.1e}"),

@@ -16,12 +16,14 @@ from targets import TARGETS, Target, geometric_mean, reached, refused
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
+GRIDS = {RESULTS / "grid", RESULTS / "quick"}
 HEAD = """# Benchmarks
 
 `make bench` runs what needs no data and writes this page: `grid.py` (recurrences, one step, the
 tutorial's program), `cross_entropy.py`, `linear_recurrence.py`, `speed.py` (an epoch of PTB small,
 data made up) and `memory.py`. The grid takes more than an hour: `python benchmarks/grid.py --quick`
-runs a few cells of each row, and `--budget SECONDS` runs it in pieces. The scripts need what
+runs a few cells of each row, `--budget SECONDS` runs it in pieces, and `--compare FILE` shows
+what changed since a committed result of the same kind of processor. The scripts need what
 `pip install '.[dev]'` brings (psutil, scikit-learn, polars, statsforecast and others). Peers beyond
 PyTorch that are not installed are skipped and named; they come with
 
@@ -106,13 +108,21 @@ def flat(value: object, name: str = "") -> list[tuple[str, str]]:
     return [(name, f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "\\|"))]
 
 
-def line(target: Target, rows: dict[str, dict[str, Any]]) -> str:
-    """One line of the table of targets."""
+Rows = dict[str, dict[str, Any]]  # results of the grid by row
+
+
+def line(target: Target, kinds: dict[str, Rows]) -> str:
+    """One line of the table of targets, with the figures of each kind of processor."""
+    text = f"| {target.what} | {target.mean} / {target.worst} |"
+    return text + "".join(figures(target, rows) for rows in kinds.values()) + "\n"
+
+
+def figures(target: Target, rows: Rows) -> str:
+    """The columns of one kind of processor: cells, mean, worst cell, and which targets are met."""
     found, unlike = reached(target, rows), refused(target, rows)
     if not found:
-        return f"| {target.what} | not measured | | | {target.mean} / {target.worst} | |\n"
-    values = [value for value, _, _ in found]
-    mean, (worst, row, shape) = geometric_mean(values), found[0]
+        return " | | not measured | |"
+    mean, (worst, row, shape) = geometric_mean([value for value, _, _ in found]), found[0]
     where = shape if len(target.rows) == 1 else f"{row}, {shape}"
     met = [
         "yes" if mean >= target.mean else "no",
@@ -120,37 +130,47 @@ def line(target: Target, rows: dict[str, dict[str, Any]]) -> str:
     ]
     cells = str(len(found)) + (f" and {unlike} refused" if unlike else "")
     if not all(rows[row]["whole"] for row in target.rows if row in rows):
-        cells += " (a few of each row)"
-    return (
-        f"| {target.what} | {cells} | {mean:.2f} | {worst:.2f} ({where}) "
-        f"| {target.mean} / {target.worst} | {' / '.join(met)} |\n"
-    )
+        cells += " (a few)"
+    return f" {cells} | {mean:.2f} | {worst:.2f} ({where}) | {' / '.join(met)} |"
 
 
-def one_of(rows: dict[str, dict[str, Any]], key: str) -> str:
+def one_of(rows: Rows, key: str) -> str:
     """What the files say about themselves, all that differ."""
     return "; ".join(dict.fromkeys(str(row[key]) for row in rows.values()))
 
 
-def grid() -> str:
-    """The part of the page about the grid, and its picture: whole rows, else a few cells."""
-    rows = {}
+def read_grid() -> dict[str, Rows]:
+    """The rows of the grid by kind of processor: whole rows, else a few cells."""
+    kinds: dict[str, Rows] = {}
     for folder in ("quick", "grid"):
-        for path in sorted((RESULTS / folder).glob("*.json")):
+        for path in sorted((RESULTS / folder).glob("*/*.json")):
             row = json.loads(path.read_text())
-            rows[row["row"]] = {**row, "whole": folder == "grid"}
-    if not rows:
+            kinds.setdefault(path.parent.name, {})[row["row"]] = {**row, "whole": folder == "grid"}
+    return dict(sorted(kinds.items()))
+
+
+def grid() -> str:
+    """The part of the page about the grid: a column and a picture for each kind of processor."""
+    kinds = read_grid()
+    if not kinds:
         return ""
+    page = f"\n## Against the peers\n{GRID}\n| | target |"
+    page += "".join(f" {kind}: cells | mean | worst | met |" for kind in kinds)
+    page += "\n|---|---|" + "---|---|---|---|" * len(kinds) + "\n"
+    page += "".join(line(target, kinds) for target in TARGETS)
+    return page + "".join(about(kind, rows) for kind, rows in kinds.items())
+
+
+def about(kind: str, rows: Rows) -> str:
+    """Where one kind was measured, its picture and its programs."""
     read = list(rows.values())
-    draw(rows, RESULTS / "grid.png")
+    draw(rows, RESULTS / f"grid_{kind}.png")
     versions = ", ".join(f"{k} {v}" for k, v in read[-1]["peers"].items())
     others = sorted(cell["others"] for row in read for cell in row["cells"] if "others" in cell)
     absent = {name for row in read for cell in row["cells"] for name in cell.get("absent", [])}
-    page = f"\n## Against the peers\n{GRID}\n![ratios](results/grid.png)\n\n"
-    page += "| | cells | mean | worst | target | met |\n|---|---|---|---|---|---|\n"
-    page += "".join(line(target, rows) for target in TARGETS)
-    page += f"\n{one_of(rows, 'machine')}; kernels {one_of(rows, 'kernels')}; {versions}.\n"
-    page += f"Commit {one_of(rows, 'commit')}, {one_of(rows, 'date')}. "
+    page = f"\n### Kernels {kind}\n\n![ratios](results/grid_{kind}.png)\n"
+    page += f"\n{one_of(rows, 'machine')}; {versions}.\n"
+    page += f"Commit {one_of(rows, 'commit')}, {one_of(rows, 'date')}.\n"
     if others:
         page += f"Other processes used {100 * others[len(others) // 2]:.1f} % of the cores during "
         page += f"the median cell, at most {100 * others[-1]:.0f} %.\n"
@@ -159,7 +179,7 @@ def grid() -> str:
     return page + programs(rows)
 
 
-def programs(rows: dict[str, dict[str, Any]]) -> str:
+def programs(rows: Rows) -> str:
     """Milliseconds where programs were run, since their peers differ in kind."""
     page = ""
     for name in ("tutorial program", "LSTM layer as a program", "LSTM one step", "GRU one step"):
@@ -167,7 +187,7 @@ def programs(rows: dict[str, dict[str, Any]]) -> str:
         if not cells:
             continue
         peers = list(cells[0]["ms"])
-        page += f"\n### {name}, ms a step\n\n| | {' | '.join(peers)} |\n"
+        page += f"\n#### {name}, ms a step\n\n| | {' | '.join(peers)} |\n"
         page += "|---" * (len(peers) + 1) + "|\n"
         for cell in cells:
             times = [f"{cell['ms'][peer][0]:.3g}" if peer in cell["ms"] else "" for peer in peers]
@@ -236,6 +256,16 @@ def recordings() -> str:
     return page
 
 
+def by_processor(folder: Path) -> str:
+    """A result that was measured on several kinds of processors: a column for each."""
+    kinds = {path.stem: dict(flat(json.loads(path.read_text()))) for path in folder.glob("*.json")}
+    kinds = dict(sorted(kinds.items()))
+    page = f"\n## {folder.name}\n\n| | {' | '.join(kinds)} |\n" + "|---" * (len(kinds) + 1) + "|\n"
+    for name in dict.fromkeys(name for facts in kinds.values() for name in facts):
+        page += f"| {name} | {' | '.join(facts.get(name, '') for facts in kinds.values())} |\n"
+    return page
+
+
 def main() -> None:
     page = HEAD
     page += grid()
@@ -244,6 +274,8 @@ def main() -> None:
     page += recordings()
     if LIMITS.exists():
         page += f"\n## What limits the cells below their target\n\n{LIMITS.read_text()}"
+    for folder in sorted({path.parent for path in RESULTS.glob("*/*.json")} - GRIDS):
+        page += by_processor(folder)
     for path in sorted(RESULTS.glob("*.json")):
         rows = flat(json.loads(path.read_text()))
         page += f"\n## {path.stem}\n\n| | |\n|---|---|\n"

@@ -23,8 +23,8 @@ constexpr bool BFLOAT16 = true;  // this instruction set multiplies it
 
 // Fewest rows of a thread, and numbers of a row, for which products of three parts are faster than those
 // of floats; and fewest rows for which a thread reads a matrix alone that its second cache does not hold,
-// half as many of one part.
-constexpr int64_t ROWS_OF_PARTS = 32, DEPTH_OF_PARTS = 96, ROWS_BESIDE_LARGE = 32;
+// half as many of one part.  Matrices of one part with fewer numbers are not shared by threads.
+constexpr int64_t ROWS_OF_PARTS = 32, DEPTH_OF_PARTS = 96, ROWS_BESIDE_LARGE = 32, SHARED_MATRIX = 1 << 19;
 
 template <int PARTS>
 struct Strips {
@@ -80,7 +80,7 @@ constexpr bool BFLOAT16 = true;
 // Without such instructions numbers given as bfloat16 are multiplied as floats, which is only more exact.
 constexpr bool BFLOAT16 = false;
 #endif
-constexpr int64_t ROWS_OF_PARTS = INT64_MAX, DEPTH_OF_PARTS = 0, ROWS_BESIDE_LARGE = 1 << 30;  // never
+constexpr int64_t ROWS_OF_PARTS = INT64_MAX, DEPTH_OF_PARTS = 0, ROWS_BESIDE_LARGE = 1 << 30, SHARED_MATRIX = 0;
 
 class Tiles {
 public:

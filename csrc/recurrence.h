@@ -551,8 +551,9 @@ Plan make_plan(const Recurrence& a, int64_t gates) {
     const int64_t matrix = gates * a.H * a.R, step = a.B * matrix;
     const int threads = static_cast<int>(a.threads);
     if (threads < 2 || a.T * step < 200000) return {1, false};
-    if (alone(a, matrix, parts_of(a))) return {threads, false};
-    if (step >= 60000) return {threads, true};
+    const int parts = parts_of(a);
+    if (alone(a, matrix, parts)) return {threads, false};
+    if (step >= 60000 && (parts != 1 || matrix >= SHARED_MATRIX)) return {threads, true};
     if (a.B >= 2 * threads) return {threads, false};
     return {1, false};
 }
