@@ -24,7 +24,7 @@ constexpr bool BFLOAT16 = true;  // this instruction set multiplies it
 // Fewest rows of a thread, and numbers of a row, for which products of three parts are faster than those
 // of floats; and fewest rows for which a thread reads a matrix alone that its second cache does not hold,
 // half as many of one part.  Matrices of one part with fewer numbers are not shared by threads.
-constexpr int64_t ROWS_OF_PARTS = 32, DEPTH_OF_PARTS = 96, ROWS_BESIDE_LARGE = 32, SHARED_MATRIX = 1 << 19;
+constexpr int64_t ROWS_OF_PARTS = 32, DEPTH_OF_PARTS = 64, ROWS_BESIDE_LARGE = 32, SHARED_MATRIX = 1 << 19;
 
 template <int PARTS>
 struct Strips {

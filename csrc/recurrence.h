@@ -237,9 +237,11 @@ void multiply(Time& time, const Memory& memory, int64_t n, const float* a, int64
     const Ranges columns_of_thread = time.share(columns);
     const float* factor = a;
     if (parts) {
-        const RowShare share = whole_rows(time);
-        float* own = memory.prepared + (time.by_units ? 0 : time.thread * memory.prepared_size);
-        (parts == 1 ? Strips<1>::prepare : Strips<3>::prepare)(a, lda, n, k, share.first, share.step, own);
+        // Threads that share the units share this work, too, but for few rows, which each takes for itself.
+        const bool together = time.by_units && n > PANEL;
+        float* own = memory.prepared + (together ? 0 : time.thread * memory.prepared_size);
+        (parts == 1 ? Strips<1>::prepare : Strips<3>::prepare)(a, lda, n, k, together ? time.thread : 0,
+                                                               together ? time.threads : 1, own);
         time.meet();
         factor = own;
     }

@@ -1,7 +1,8 @@
 """Products over all steps at once: the contribution of the inputs to the gates, and gradients.
 
 They run in our own kernel (csrc/whole_product.h), which takes operands in any memory layout, or in
-torch where that is as fast: on processors with AMX, and for few rows of a large matrix.
+torch where that is as fast: for few rows of a large matrix, and for small matrices in float32 on
+processors with AMX.
 
 Shape legend: N rows of all steps, T steps, B rows of a step, K and M features.
 """
@@ -17,6 +18,7 @@ from elman.kernels import native
 
 FEW = 64  # rows, for which
 LARGE = 1 << 18  # numbers of a matrix are too many to be packed
+TOO_SMALL = 1 << 13  # numbers of a matrix do not pay for dividing them into parts
 TURNED = 1 << 17  # floats of the gradient of a matrix that is small
 
 
@@ -69,7 +71,7 @@ def multiply(
         bias: (M) float32.
         bf16: whether factors can be rounded to bfloat16.
     """
-    if _own(len(out), w.numel()):
+    if _own(len(out), w.numel(), bf16):
         assert native is not None
         w = w.float().contiguous()
         bias = None if bias is None else bias.contiguous()
@@ -100,7 +102,7 @@ def add_products(
     N, M = a.shape
     width = sum(b.data.shape[-1] for b in factors.values())
     new = not any(name in sums for name in factors)
-    if not factors or not _own(N, M * width):
+    if not factors or not _own(N, M * width, bf16):
         if bf16:
             a = a.bfloat16()
         for name, b in factors.items():
@@ -129,8 +131,10 @@ def _add_by_torch(sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> N
         torch.addmm(sums[name].t(), b.t(), a, out=sums[name].t())
 
 
-def _own(rows: int, numbers: int) -> bool:
+def _own(rows: int, numbers: int, bf16: bool) -> bool:
     """Return whether our kernel is faster for this number of rows and size of the matrix."""
     if native is None or not native.has_products():
+        return False
+    if numbers <= TOO_SMALL and not bf16 and native.joins_inputs():
         return False
     return rows >= FEW or (rows > 0 and numbers <= LARGE)
