@@ -1,123 +1,13 @@
 // The time loop of every gated recurrence, forward and backward: written once for all cells.
 //
 // A step is a product of the rows' states with a packed matrix and a pointwise part; some cells have
-// a second product: with the projection, or, before the pointwise part, of the gated h.  Threads
-// share the work in one of two ways:
-//
-//   by rows    each thread runs some rows through all steps and never waits for the others;
-//   by units   each computes some columns of the products for all rows; they wait twice per step.
-//              For few rows, and for matrices that do not fit into one core's second cache.
-//
-// Rows are in order of length, longest first, so that those still running at a step come first.  In a
-// ragged batch a thread's rows are every threads-th one, which shares the steps evenly; else they lie side
-// by side, so that no thread fetches what another writes.
+// a second product: with the projection, or, before the pointwise part, of the gated h.
 #pragma once
 
-#include "cells.h"
-#include "factors.h"
-#include "kernels.h"
-#include "team.h"
-#include "whole_tiles.h"
+#include "inputs.h"
+#include "sharing.h"
 
 namespace {
-
-// Rows of w_hh.
-int64_t rows_of(const Recurrence& a) {
-    return a.H * (a.cell == LSTM               ? LstmCell::FIRST
-                  : a.cell == GRU              ? GruCell::FIRST
-                  : a.cell == GRU_RESET_BEFORE ? GruResetBeforeCell::FIRST
-                                               : 1);
-}
-
-// Whether each thread runs some rows alone, which saves waiting, or all share the columns of each product:
-// few rows do not pay for reading a matrix that does not fit into one core's second cache.
-bool alone(const Recurrence& a, int64_t numbers, int parts) {
-    constexpr int64_t CACHED = 1400000;
-    const bool cached = numbers * (parts ? 2 * parts : 4) <= CACHED;
-    return a.B >= (cached ? 4 : parts == 1 ? ROWS_BESIDE_LARGE / 2 : ROWS_BESIDE_LARGE) * a.threads;
-}
-
-// The form of the factors (factors.h): the same in every part of a sequence, whose matrices are packed once.
-int parts_of(const Recurrence& a) {
-    if (a.bf16 && BFLOAT16) return 1;
-    const int64_t rows = alone(a, rows_of(a) * a.R, 0) ? a.B / a.threads : a.B;
-    return rows >= ROWS_OF_PARTS && a.R >= DEPTH_OF_PARTS ? 3 : 0;
-}
-
-class Time {
-public:
-    Time(const Recurrence& args, int thread, int threads, bool by_units, Barrier& barrier)
-        : args(args), thread(thread), threads(threads), by_units(by_units && threads > 1),
-          rows_first(this->by_units ? 0 : args.active ? thread : args.B * thread / threads),
-          rows_end(this->by_units || args.active ? args.B : args.B * (thread + 1) / threads),
-          rows_step(!this->by_units && args.active ? threads : 1),
-          barrier_(barrier) {}
-
-    // The sequence in the order in which the state flows.
-    int64_t step(int64_t i) const { return args.reverse ? args.T - 1 - i : i; }
-    int64_t running(int64_t t) const { return args.active ? args.active[t] : args.B; }
-    // The number of this thread's rows among the first n.
-    int64_t mine(int64_t n) const {
-        const int64_t end = n < rows_end ? n : rows_end;
-        return end <= rows_first ? 0 : (end - rows_first + rows_step - 1) / rows_step;
-    }
-    // Row j of this thread, in order of length; and in the caller's tensors.
-    int64_t sorted(int64_t j) const { return rows_first + j * rows_step; }
-    int64_t original(int64_t j) const { return args.order ? args.order[sorted(j)] : sorted(j); }
-    // A vector of y of bfloat16 numbers.
-    uint16_t* output_bf16(int64_t t, int64_t j) const {
-        const Steps& y = args.y;
-        return reinterpret_cast<uint16_t*>(y.p) + (y.packed ? (args.start[t] + sorted(j)) * y.row : t * y.step + original(j) * y.row);
-    }
-    // Its vector at step t in a buffer.
-    float* at(const Steps& s, int64_t t, int64_t j) const {
-        if (!s.p) return nullptr;
-        return s.packed ? s.p + (args.start[t] + sorted(j)) * s.row : s.p + t * s.step + original(j) * s.row;
-    }
-    const float* mask(int64_t j) const { return args.mask ? args.mask + original(j) * args.R : nullptr; }
-    // From one of the thread's rows to the next, in buffers whose rows are not reordered.
-    int64_t pitch(const Steps& s) const { return s.row * rows_step; }
-
-    // The panels of a product that belong to this thread: of each gate, those of its units, if whole panels
-    // are units of one gate.
-    Ranges share(int64_t columns) const {
-        if (!by_units) return {1, {0}, {panels(columns)}};
-        const int64_t gates = owns_units() && columns % args.H == 0 ? columns / args.H : 1, n = panels(columns) / gates;
-        if (gates == 1) return {1, {panels(columns) * thread / threads}, {panels(columns) * (thread + 1) / threads}};
-        Ranges of_each;
-        of_each.count = static_cast<int>(gates);
-        for (int g = 0; g < gates; ++g) of_each.first[g] = g * n + n * thread / threads, of_each.last[g] = g * n + n * (thread + 1) / threads;
-        return of_each;
-    }
-    // Whether the columns that a thread computes are those of its units.
-    bool owns_units() const { return by_units && !args.gain && args.H % PANEL == 0; }
-    // All threads wait for a product, unless each needs its own columns only and has a copy of the factor.
-    void meet_after(bool whole_rows) {
-        if (!owns_units() || whole_rows || !parts_of(args)) meet();
-    }
-    void meet() { if (by_units) barrier_.wait(); }
-    void meet_all() { barrier_.wait(); }
-
-    const Recurrence& args;
-    const int thread, threads;
-    const bool by_units;
-    const int64_t rows_first, rows_end, rows_step;
-
-private:
-    Barrier& barrier_;
-};
-
-// Steps whose gates stay in the second cache between the product of the inputs and the recurrence.  A
-// matrix that does not stay there is read for more rows at a time.
-ELMAN_INLINE int64_t chunk_of(const Recurrence& a, int64_t G) {
-    constexpr int64_t CACHED_GATES = 1 << 16, LARGE = 1 << 20, ROWS_OF_LARGE = 256;
-    const int64_t bytes = G * a.inputs->K * (a.inputs->bf16 ? 2 : 6);
-    const int64_t rows = bytes > LARGE ? ROWS_OF_LARGE : 1, steps = CACHED_GATES / (G * a.B);
-    const int64_t most = steps * a.B < rows ? (rows + a.B - 1) / a.B : steps;
-    return most < a.T ? most : a.T;
-}
-
-int64_t inputs_size(const Recurrence& a, int64_t G, int threads);
 
 // Sizes of the scratch memory of one call, in floats.
 struct Layout {
@@ -141,7 +31,7 @@ struct Layout {
         const int64_t widest = backward ? (G > a.R ? G : a.R) : a.H;  // R is at most H
         prepared_size = ::prepared_size(parts, a.B, widest);
         prepared = threads * prepared_size;
-        inputs = a.inputs && !backward ? inputs_size(a, G, threads) : 0;
+        inputs = a.inputs && !backward ? Inputs::size(a, G, threads) : 0;
     }
     int64_t total() const { return weights + h + c + seen + decayed + out + product + cell_scratch + sums + prepared + inputs + 64; }
 };
@@ -215,16 +105,6 @@ Row make_row(const Time& time, const Memory& memory) {
     return row;
 }
 
-// The rows of one thread's pointwise part: all, if it computes some units of each.
-struct RowShare { int64_t first, step; };
-ELMAN_INLINE RowShare row_share(const Time& time) {
-    return time.by_units && time.args.gain ? RowShare{time.thread, time.threads} : RowShare{0, 1};
-}
-// The rows of one thread for work on whole rows.
-ELMAN_INLINE RowShare whole_rows(const Time& time) {
-    return time.by_units ? RowShare{time.thread, time.threads} : RowShare{0, 1};
-}
-
 void pack_share(int thread, int threads, int parts, const float* w, bool bf16, int64_t k, int64_t columns, bool transposed, float* to) {
     const int64_t n = panels(columns);
     pack_factor(parts, w, bf16, k, columns, transposed, n * thread / threads, n * (thread + 1) / threads, to);
@@ -266,73 +146,6 @@ void pack_weights(const Recurrence& a, int64_t G, bool backward, int thread, int
     }
 }
 
-// The product of the inputs, a chunk of steps before the recurrence reaches them.  Its result stays in the
-// second cache of the thread that needs it, or is shared where threads share the units.
-class Inputs {
-public:
-    Inputs(Time& time, const Memory& memory, int64_t G)
-        : time_(time), steps_(time.args.inputs ? chunk_of(time.args, G) : 0), G_(G), ld_(padded_width(G)), packed_(memory.inputs) {
-        if (!steps_) return;
-        const Tiled tiled(*time.args.inputs);
-        const int64_t rows = steps_ * time.args.B;
-        const auto begin = [&](int thread) { return packed_ + tiled.packed_size() + thread * own_size(time.args, tiled, G); };
-        own_ = begin(time.thread);
-        rows_ = reinterpret_cast<int64_t*>(own_ + tiled.own_size());
-        begins_ = rows_ + rows;
-        chunk_ = begin(time.by_units ? 0 : time.thread) + tiled.own_size() + tables(rows, steps_);
-    }
-
-    // Floats of memory of a call.
-    static int64_t size(const Recurrence& a, int64_t G, int threads) {
-        const Tiled tiled(*a.inputs);
-        return tiled.packed_size() + threads * own_size(a, tiled, G);
-    }
-
-    bool joined() const { return steps_ > 0; }
-    int64_t ld() const { return ld_; }
-    // The result for row j of this thread at step t.
-    float* at(int64_t t, int64_t j) const { return chunk_ + (begins_[t - first_] + j) * ld_; }
-
-    void pack() const {
-        if (steps_) Tiled(*time_.args.inputs).pack(time_.thread, time_.threads, packed_);
-    }
-
-    // Before the i-th step.
-    void compute(int64_t i) {
-        if (!steps_ || i % steps_) return;
-        const Recurrence& a = time_.args;
-        const int64_t next = i + steps_ < a.T ? i + steps_ : a.T;
-        first_ = time_.step(a.reverse ? next - 1 : i);
-        int64_t count = 0;
-        for (int64_t t = first_; t < first_ + next - i; ++t) {
-            begins_[t - first_] = count;
-            const int64_t n = time_.mine(time_.running(t));
-            for (int64_t j = 0; j < n; ++j)
-                rows_[count++] = a.start ? a.start[t] + time_.sorted(j) : t * a.B + time_.original(j);
-        }
-        if (!time_.owns_units()) time_.meet();
-        Tiled(*a.inputs).multiply(rows_, count, 0, (count + PANEL - 1) / PANEL, time_.share(G_), chunk_, ld_, packed_, own_);
-        if (!time_.owns_units()) time_.meet();
-    }
-
-private:
-    // Floats of `rows_` and `begins_`.
-    static int64_t tables(int64_t rows, int64_t steps) { return (2 * (rows + steps) + 15) / 16 * 16; }
-    static int64_t own_size(const Recurrence& a, const Tiled& tiled, int64_t G) {
-        const int64_t steps = chunk_of(a, G), rows = steps * a.B;
-        return tiled.own_size() + tables(rows, steps) + rows * padded_width(G);
-    }
-
-    Time& time_;
-    const int64_t steps_, G_, ld_;  // of a chunk; columns, and floats from one row to the next
-    int64_t first_ = 0;         // step of the chunk
-    float* const packed_;
-    float *own_ = nullptr, *chunk_ = nullptr;
-    int64_t *rows_ = nullptr, *begins_ = nullptr;  // rows of the inputs, and the first of each step among them
-};
-
-int64_t inputs_size(const Recurrence& a, int64_t G, int threads) { return Inputs::size(a, G, threads); }
-
 template <class Cell>
 void run_forward(Time& time, const Memory& memory) {
     const Recurrence& a = time.args;
@@ -345,7 +158,7 @@ void run_forward(Time& time, const Memory& memory) {
     float *out = memory.out + base * ld_h, *second = memory.second + base * ld_p;
     const float* result = INNER ? out : second;
     const RowShare share = row_share(time), whole = whole_rows(time);
-    Inputs inputs(time, memory, Cell::GATES * a.H);
+    Inputs inputs(time, memory.inputs, Cell::GATES * a.H);
     const auto input = [&](int64_t j, int64_t t) { return inputs.joined() ? inputs.at(t, j) : time.at(a.a, t, j); };
     // Where the products with h go.
     const auto target = [&](int64_t t) { return a.p.p ? time.at(a.p, t, 0) : input(0, t); };
@@ -545,19 +358,6 @@ void run_backward(Time& time, const Memory& memory) {
     give(a.d_peephole, 2 * G, 3 * a.H);
     give(a.d_gain_c, 2 * G + 3 * a.H, a.H);
     give(a.d_bias_c, 2 * G + 4 * a.H, a.H);
-}
-
-struct Plan { int threads; bool by_units; };
-
-Plan make_plan(const Recurrence& a, int64_t gates) {
-    const int64_t matrix = gates * a.H * a.R, step = a.B * matrix;
-    const int threads = static_cast<int>(a.threads);
-    if (threads < 2 || a.T * step < 200000) return {1, false};
-    const int parts = parts_of(a);
-    if (alone(a, matrix, parts)) return {threads, false};
-    if (step >= 60000 && (parts != 1 || matrix >= SHARED_MATRIX)) return {threads, true};
-    if (a.B >= 2 * threads) return {threads, false};
-    return {1, false};
 }
 
 template <class Cell, bool BACKWARD>
