@@ -3,10 +3,10 @@
     python benchmarks/grid.py [--quick] [--only WORDS] [--seconds S] [--budget S] [--compare PATH]
 
 Cells that are measured stay in results/partial.jsonl while the code is the same, so that with
-`--budget` the grid can be run in pieces: the next call continues with the remaining cells.  When all
-cells of a row are measured, results/grid/KERNELS/ROW.json (with --quick: results/quick/KERNELS/ROW.json)
-is written, where KERNELS is the instruction set in use.  Peers that are not installed are skipped and
-named.
+`--budget` the grid can be run in pieces: the next call continues with the remaining cells.  When
+all cells of a row are measured, results/grid/KERNELS/ROW.json (with --quick:
+results/quick/KERNELS/ROW.json) is written, where KERNELS is the instruction set in use.  Peers that
+are not installed are skipped and named.
 
 `--compare PATH` prints how the ratios changed since a result file, or a folder of them, that was
 measured on the same kind of processor, and writes no files.
@@ -112,8 +112,8 @@ def earlier(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
         row = json.loads(file.read_text())
         if row["kernels"] != kernels.name() or not row["machine"].startswith(processor()):
             raise SystemExit(
-                f"{file}: measured on {row['machine']} with kernels {row['kernels']}, but this is "
-                f"{processor()} with {kernels.name()}; ratios of different processors do not compare"
+                f"{file}: measured on {row['machine']} with kernels {row['kernels']}; this is "
+                f"{processor()} with {kernels.name()}, and ratios of two kinds do not compare"
             )
         found.update({(row["row"], cell["shape"]): cell for cell in row["cells"]})
     return found

@@ -34,6 +34,7 @@ struct Matrix {
         rows = {it.p, std::max<int64_t>(1, B), it.step / size, it.row / size, size == 2};
         N = T * B;
         if (!initial.given()) return;
+        if (size == 2) raise("TensorError", "a step before or after the others must have their dtype, float32");
         rows.initial = initial.dense<float>("initial", {B, K});
         rows.initial_step = at_end ? T : 0;
         if (!at_end) rows.p = static_cast<char*>(it.p) - it.step;  // steps are counted from the initial one

@@ -1,7 +1,7 @@
 // The factors of a step's product, C (+)= A W, in the form that an instruction set multiplies fastest.
 //
 // `parts` is 0 for floats (product.h), 1 for numbers rounded to bfloat16, and 3 for float32 numbers
-// divided into three of bfloat16 (tiles.h).  Panels of W have 32 columns in every form.
+// divided into three of bfloat16 (tiles.h).  Panels of W have PANEL columns in every form.
 #pragma once
 
 #include "product.h"

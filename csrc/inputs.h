@@ -8,11 +8,12 @@ namespace {
 
 // Steps whose gates stay in the second cache between the product of the inputs and the recurrence.  A
 // matrix that does not stay there is read for more rows at a time.
-ELMAN_INLINE int64_t chunk_of(const Recurrence& a, int64_t G) {
+// B: rows of a thread.
+ELMAN_INLINE int64_t chunk_of(const Recurrence& a, int64_t G, int64_t B) {
     constexpr int64_t CACHED_GATES = 1 << 16, LARGE = 1 << 20, ROWS_OF_LARGE = 256;
     const int64_t bytes = G * a.inputs->K * (a.inputs->bf16 ? 2 : 6);
-    const int64_t rows = bytes > LARGE ? ROWS_OF_LARGE : 1, steps = CACHED_GATES / (G * a.B);
-    const int64_t most = steps * a.B < rows ? (rows + a.B - 1) / a.B : steps;
+    const int64_t rows = bytes > LARGE ? ROWS_OF_LARGE : 1, steps = CACHED_GATES / (G * B);
+    const int64_t most = steps * B < rows ? (rows + B - 1) / B : steps;
     return most < a.T ? most : a.T;
 }
 
@@ -21,11 +22,11 @@ ELMAN_INLINE int64_t chunk_of(const Recurrence& a, int64_t G) {
 class Inputs {
 public:
     Inputs(Time& time, float* memory, int64_t G)
-        : time_(time), steps_(time.args.inputs ? chunk_of(time.args, G) : 0), G_(G), ld_(padded_width(G)), packed_(memory) {
+        : time_(time), steps_(time.args.inputs ? chunk_of(time.args, G, rows_of_thread(time)) : 0), G_(G), ld_(padded_width(G)), packed_(memory) {
         if (!steps_) return;
         const Tiled tiled(*time.args.inputs);
-        const int64_t rows = steps_ * time.args.B;
-        const auto begin = [&](int thread) { return packed_ + tiled.packed_size() + thread * own_size(time.args, tiled, G); };
+        const int64_t B = rows_of_thread(time), rows = steps_ * B;
+        const auto begin = [&](int thread) { return packed_ + tiled.packed_size() + thread * own_size(time.args, tiled, G, B); };
         own_ = begin(time.thread);
         rows_ = reinterpret_cast<int64_t*>(own_ + tiled.own_size());
         begins_ = rows_ + rows;
@@ -33,9 +34,11 @@ public:
     }
 
     // Floats of memory of a call.
-    static int64_t size(const Recurrence& a, int64_t G, int threads) {
+    static int64_t size(const Recurrence& a, int64_t G, const Plan& plan) {
         const Tiled tiled(*a.inputs);
-        return tiled.packed_size() + threads * own_size(a, tiled, G);
+        // There can be fewer threads than planned.
+        const int64_t shared = own_size(a, tiled, G, most_rows(a.B, plan.threads, plan.by_units)), alone = own_size(a, tiled, G, a.B);
+        return tiled.packed_size() + (plan.threads * shared > alone ? plan.threads * shared : alone);
     }
 
     bool joined() const { return steps_ > 0; }
@@ -60,7 +63,6 @@ public:
             for (int64_t j = 0; j < n; ++j)
                 rows_[count++] = a.start ? a.start[t] + time_.sorted(j) : t * a.B + time_.original(j);
         }
-        if (!time_.owns_units()) time_.meet();
         Tiled(*a.inputs).multiply(rows_, count, 0, (count + PANEL - 1) / PANEL, time_.share(G_), chunk_, ld_, packed_, own_);
         if (!time_.owns_units()) time_.meet();
     }
@@ -68,8 +70,10 @@ public:
 private:
     // Floats of `rows_` and `begins_`.
     static int64_t tables(int64_t rows, int64_t steps) { return (2 * (rows + steps) + 15) / 16 * 16; }
-    static int64_t own_size(const Recurrence& a, const Tiled& tiled, int64_t G) {
-        const int64_t steps = chunk_of(a, G), rows = steps * a.B;
+    static int64_t most_rows(int64_t B, int threads, bool by_units) { return by_units ? B : (B + threads - 1) / threads; }
+    static int64_t rows_of_thread(const Time& time) { return most_rows(time.args.B, time.threads, time.by_units); }
+    static int64_t own_size(const Recurrence& a, const Tiled& tiled, int64_t G, int64_t B) {
+        const int64_t steps = chunk_of(a, G, B), rows = steps * B;
         return tiled.own_size() + tables(rows, steps) + rows * padded_width(G);
     }
 

@@ -44,7 +44,7 @@ struct Recurrence {
     bool bf16 = false;        // products can round their factors to bfloat16
     bool multiplied = false;  // one step whose product with h the caller has already computed
     bool w_bf16 = false;      // w_hh and w_hr have bfloat16 numbers in memory
-    bool y_bf16 = false;      // y has, without a backward pass
+    bool y_bf16 = false;      // y is written in bfloat16; only without a backward pass
 
     const int64_t* start = nullptr;   // (T) first row of step t in packed buffers
     const int64_t* active = nullptr;  // (T) rows still running at step t; rows are in order of length
@@ -173,7 +173,7 @@ struct Kernels {
     void (*cross_entropy)(const CrossEntropy&);
     int64_t cross_entropy_rows;  // with more, products with a softmax between are as fast
     void (*product)(const Product&);  // null: torch's are as fast
-    bool joins_inputs;  // whether a recurrence can compute the product of its inputs
+    bool has_tiles;  // of AMX: a recurrence then computes the product of its inputs, and takes and gives bfloat16
     void (*outer_product)(const OuterProduct&);
     void (*layer_norm)(const LayerNorm&);
     void (*layer_norm_backward)(const LayerNorm&);

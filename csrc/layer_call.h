@@ -32,7 +32,7 @@ struct Layer : Recurrence {
         if (!inputs || backward) need(a.p, "a");
         if (inputs && !backward && product.N != (ragged ? ragged->N : T * B)) raise("TensorError", "the inputs must have a row for each step");
         need(w_hh, "w_hh");
-        if (cell == ::GRU || (gain && cell > RNN_RELU)) need(p.p, "p");
+        if ((cell == ::GRU && (backward || !inputs)) || (gain && cell > RNN_RELU)) need(p.p, "p");
         if (cell == GRU_RESET_BEFORE) need(w_hr, "w_hr");
         if (bias_c) need(gain_c, "gain_c");
         if (multiplied && (T != 1 || backward)) throw nb::value_error("only a single step can be multiplied before");
@@ -51,7 +51,8 @@ const float* numbers(const char* name, const Tensor& w, std::initializer_list<in
     return bf16 ? reinterpret_cast<const float*>(w.dense<uint16_t>(name, shape)) : w.dense<float>(name, shape);
 }
 
-// Only the sizes of the inputs' weights: their products are separate calls, of ours or torch.
+// Only the sizes of the inputs' weights: their product is a separate call, of ours or torch, or comes with
+// `set_inputs`.
 void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t R, int64_t threads, bool reverse,
                bool bf16, float rate_h, float rate_c, const Ragged* ragged, const Tensor& mask, const Tensor& w_ih,
                const Tensor& bias_ih, const Tensor& gain_ih, const Tensor& w_hh, const Tensor& w_hr, const Tensor& bias, const Tensor& peephole, const Tensor& gain,
@@ -68,7 +69,7 @@ void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t
     w_ih.must_be("weight_ih", {it.G, D});
     bias_ih.maybe<float>("bias_ih", {it.G}), gain_ih.maybe<float>("gain_ih", {it.G});
     it.mask = mask.maybe<float>("mask", {B, R});
-    it.w_bf16 = bf16 && chosen->joins_inputs && w_hh.is_bf16();
+    it.w_bf16 = bf16 && chosen->has_tiles && w_hh.is_bf16();
     it.w_hh = numbers("weight_hh", w_hh, {inner ? 2 * H : it.G, R}, it.w_bf16);
     it.w_hr = w_hr.given() ? numbers("weight_hr", w_hr, {inner ? H : R, inner ? R : H}, it.w_bf16) : nullptr;
     if (R != H && (inner || !it.w_hr)) numbers("weight_hh", w_hh, {it.G, H}, it.w_bf16);
@@ -80,7 +81,7 @@ void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t
 // x (N, D) or (T, B, D), for a call that computes the product of all its inputs.  A bias that is used
 // with the product only is added there.
 void set_inputs(Layer& it, const Matrix& x, const Tensor& w, const Tensor& bias) {
-    if (!chosen->joins_inputs) throw nb::value_error("this instruction set has no such kernel");
+    if (!chosen->has_tiles) throw nb::value_error("this instruction set has no such kernel");
     it.x = x;
     const bool w_bf16 = it.bf16 && w.is_bf16();
     it.product = {x.N, x.K, it.G, it.threads, it.bf16, x.rows, numbers("weight_ih", w, {it.G, x.K}, w_bf16), true,

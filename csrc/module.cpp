@@ -165,7 +165,7 @@ NB_MODULE(_native, m) {
     STEPS(c, H); STEPS(keep_h, R); STEPS(keep_c, H); STEPS(decay, R); STEPS(d_decay, R);
 #undef STEPS
     layer.def("set_y", [](Layer& it, const Tensor& tensor) {
-        it.y_bf16 = chosen->joins_inputs && tensor.is_bf16();
+        it.y_bf16 = chosen->has_tiles && tensor.is_bf16();
         it.y = it.steps(tensor, "y", it.R, it.y_bf16);
     });
 
@@ -179,8 +179,8 @@ NB_MODULE(_native, m) {
     nb::class_<Matrix>(m, "Rows").def(nb::init<const Tensor&, const Tensor&, bool>());
     m.def("has_products", [] { return chosen->product != nullptr; },
           "Whether this instruction set has whole products that are faster than torch's.");
-    m.def("joins_inputs", [] { return chosen->joins_inputs; },
-          "Whether a recurrence can compute the product of its inputs.");
+    m.def("has_tiles", [] { return chosen->has_tiles; },
+          "Whether products run on tiles: a recurrence then computes the product of its inputs, too.");
     m.def("product", &multiply);
     m.def("outer_product", &add_outer_product);
     m.def("layer_norm", [](const Tensor& y, const Tensor& x, const Tensor& scales, int64_t first, const Tensor& gain,

@@ -11,14 +11,16 @@ namespace {
 
 // Sizes of the scratch memory of one call, in floats.
 struct Layout {
-    int64_t w_hh, w_hr, weights, h, c, seen, decayed, out, product, cell_scratch, sums, prepared, inputs;
+    int64_t w_hh, w_hr, weights, p, h, c, seen, decayed, out, product, cell_scratch, sums, prepared, inputs;
     int64_t G, sums_size, prepared_size;  // the last two of a thread
 
-    Layout(const Recurrence& a, int gates, int first, bool backward, int threads) : G(gates * a.H) {
+    Layout(const Recurrence& a, int gates, int first, bool backward, const Plan& plan) : G(gates * a.H) {
+        const int threads = plan.threads;
         const int parts = parts_of(a);
         w_hh = backward ? factor_size(parts, first * a.H, a.R) : factor_size(parts, a.R, first * a.H);
         w_hr = !a.w_hr ? 0 : backward ? factor_size(parts, a.R, a.H) : factor_size(parts, a.H, a.R);
         weights = a.packed || a.multiplied ? 0 : w_hh + w_hr;
+        p = a.inputs && a.cell == ::GRU && !a.p.p ? a.B * padded_width(G) : 0;
         h = a.B * padded_width(a.R);
         c = a.B * padded_width(a.H);
         seen = a.mask ? a.B * padded_width(a.R) : 0;
@@ -31,24 +33,25 @@ struct Layout {
         const int64_t widest = backward ? (G > a.R ? G : a.R) : a.H;  // R is at most H
         prepared_size = ::prepared_size(parts, a.B, widest);
         prepared = threads * prepared_size;
-        inputs = a.inputs && !backward ? Inputs::size(a, G, threads) : 0;
+        inputs = a.inputs && !backward ? Inputs::size(a, G, plan) : 0;
     }
-    int64_t total() const { return weights + h + c + seen + decayed + out + product + cell_scratch + sums + prepared + inputs + 64; }
+    int64_t total() const { return weights + p + h + c + seen + decayed + out + product + cell_scratch + sums + prepared + inputs + 64; }
 };
 
 // One call's memory, shared by the threads; each touches its own rows only, unless by units.
 struct Memory {
     float* weights;  // null if they come packed
     const float *w_hh, *w_hr;
-    float *h, *c, *seen, *decayed, *out, *second, *product, *cell_scratch, *sums;
+    float *p, *h, *c, *seen, *decayed, *out, *second, *product, *cell_scratch, *sums;
     float *prepared, *inputs;
     int64_t prepared_size, ld_r, ld_h, ld_g;
 
-    Memory(const Recurrence& a, const Layout& l, float* p) : prepared_size(l.prepared_size), ld_r(padded_width(a.R)), ld_h(padded_width(a.H)), ld_g(padded_width(l.G)) {
-        const auto take = [&p](int64_t n) { float* it = p; p += n; return it; };
+    Memory(const Recurrence& a, const Layout& l, float* start) : prepared_size(l.prepared_size), ld_r(padded_width(a.R)), ld_h(padded_width(a.H)), ld_g(padded_width(l.G)) {
+        const auto take = [&start](int64_t n) { float* it = start; start += n; return it; };
         weights = l.weights ? take(l.weights) : nullptr;
         w_hh = weights ? weights : a.packed;
         w_hr = w_hh + l.w_hh;
+        p = l.p ? take(l.p) : nullptr;
         h = take(l.h), c = take(l.c);
         seen = a.mask ? take(l.seen) : h;
         decayed = take(l.decayed);
@@ -61,7 +64,7 @@ struct Memory {
     static int64_t block(const Time& time) {
         const int64_t B = time.args.B, n = time.threads;
         if (time.rows_step == 1) return time.rows_first;
-        return time.by_units ? 0 : time.thread * (B / n) + (time.thread < B % n ? time.thread : B % n);
+        return time.thread * (B / n) + (time.thread < B % n ? time.thread : B % n);
     }
 };
 
@@ -160,9 +163,16 @@ void run_forward(Time& time, const Memory& memory) {
     const RowShare share = row_share(time), whole = whole_rows(time);
     Inputs inputs(time, memory.inputs, Cell::GATES * a.H);
     const auto input = [&](int64_t j, int64_t t) { return inputs.joined() ? inputs.at(t, j) : time.at(a.a, t, j); };
-    // Where the products with h go.
-    const auto target = [&](int64_t t) { return a.p.p ? time.at(a.p, t, 0) : input(0, t); };
-    const int64_t ld_target = a.p.p ? time.pitch(a.p) : inputs.joined() ? inputs.ld() : time.pitch(a.a);
+    // Products with h of their own, kept or not; else they are added to the inputs' part.
+    const bool separate = a.p.p || memory.p;
+    const auto product = [&](int64_t j, int64_t t) {
+        return memory.p ? memory.p + time.sorted(j) * memory.ld_g : time.at(a.p, t, j);
+    };
+    const auto target = [&](int64_t t) { return separate ? product(0, t) : input(0, t); };
+    const int64_t ld_target = memory.p           ? memory.ld_g * time.rows_step
+                              : a.p.p            ? time.pitch(a.p)
+                              : inputs.joined() ? inputs.ld()
+                                                 : time.pitch(a.a);
 
     inputs.pack();
     if (memory.weights) pack_weights(a, F, false, time.thread, time.threads, memory.weights);
@@ -188,10 +198,10 @@ void run_forward(Time& time, const Memory& memory) {
         }
     };
     Row row = make_row(time, memory);
-    if (a.inputs && a.inputs->bias == a.bias) row.bias = nullptr;  // it is there already
+    if (a.inputs && a.cell != ::GRU) row.bias = nullptr;  // it is there already
     const auto place = [&](int64_t j, int64_t t) {
         float* z = input(j, t);
-        row.a = a.a.p ? time.at(a.a, t, j) : z, row.z = z, row.p = time.at(a.p, t, j), row.stats = time.at(a.stats, t, j);
+        row.a = a.a.p ? time.at(a.a, t, j) : z, row.z = z, row.p = product(j, t), row.stats = time.at(a.stats, t, j);
         row.h = h + j * ld_r, row.c = c + j * ld_h, row.mask = time.mask(j);
         row.out = out + j * ld_h, row.inner = second + j * ld_p, row.keep_c = time.at(a.keep_c, t, j);
     };
@@ -209,12 +219,12 @@ void run_forward(Time& time, const Memory& memory) {
             if (a.seen.p) std::memcpy(time.at(a.seen, t, j), seen + j * ld_r, sizeof(float) * a.R);
         }
         if (a.mask || a.decay.p) time.meet();
-        if (!a.multiplied) multiply(time, memory, n, seen, ld_r, memory.w_hh, a.R, F, n ? target(t) : nullptr, ld_target, !a.p.p, i & 1);
+        if (!a.multiplied) multiply(time, memory, n, seen, ld_r, memory.w_hh, a.R, F, n ? target(t) : nullptr, ld_target, !separate, i & 1);
         time.meet_after(false);
         if constexpr (INNER) {
             for (int64_t j = share.first; j < n; j += share.step) place(j, t), Cell::reset(row);
             time.meet();
-            multiply(time, memory, n, second, ld_p, memory.w_hr, a.R, a.H, n ? target(t) + F : nullptr, ld_target, !a.p.p, i & 1);
+            multiply(time, memory, n, second, ld_p, memory.w_hr, a.R, a.H, n ? target(t) + F : nullptr, ld_target, !separate, i & 1);
             time.meet_after(false);
         }
         for (int64_t j = share.first; j < n; j += share.step) {
@@ -262,7 +272,7 @@ void run_backward(Time& time, const Memory& memory) {
     float* decayed = memory.decayed + base * ld_r;
     float *gates = memory.product + base * ld_g, *d_result = INNER ? d_out : d_second;
     const RowShare share = row_share(time), whole = whole_rows(time);
-    const Layout layout(a, Cell::GATES, Cell::FIRST, true, time.threads);
+    const Layout layout(a, Cell::GATES, Cell::FIRST, true, {time.threads, time.by_units});
 
     if (memory.weights) pack_weights(a, F, true, time.thread, time.threads, memory.weights);
     for (int64_t j = whole.first; j < time.mine(a.B); j += whole.step) {
@@ -326,7 +336,7 @@ void run_backward(Time& time, const Memory& memory) {
             time.meet();
         }
         multiply(time, memory, n, gates, ld_g, memory.w_hh, F, a.R, d_seen, ld_r, !a.mask, i & 1);
-        time.meet_after(projects || a.mask || a.decay.p);
+        time.meet_after(projects || a.mask || a.decay.p || i == 0);
         if (!a.mask && !a.decay.p) continue;
         for (int64_t j = whole.first; j < n; j += whole.step) {
             const float *mask = time.mask(j), *decay = time.at(a.decay, t, j);
@@ -363,7 +373,7 @@ void run_backward(Time& time, const Memory& memory) {
 template <class Cell, bool BACKWARD>
 void run(const Recurrence& args) {
     const Plan plan = make_plan(args, Cell::GATES);
-    const Layout layout(args, Cell::GATES, Cell::FIRST, BACKWARD, plan.threads);
+    const Layout layout(args, Cell::GATES, Cell::FIRST, BACKWARD, plan);
     float* memory = scratch(layout.total());
     in_team(plan.threads, [&](int thread, int threads, Barrier& barrier) {
         Time time(args, thread, threads, plan.by_units, barrier);

@@ -48,8 +48,11 @@ public:
         layer.c_end = layer.cell == ::LSTM ? c.dense<float>("c", {B, H}) : nullptr;
         layer.a = {buffer(B * G), B * G, G, false};
         layer.p = layer.cell == ::GRU ? Steps{buffer(B * G), B * G, G, false} : Steps{};
-        float *packed = buffer(set->packed_floats(layer)), *packed_ih = buffer(set->packed_size(D, G));
-        set->pack(layer, false, packed);
+        // Factors of a step are floats, whatever a whole sequence of as many rows would use.
+        const int64_t rows = layer.cell == GRU_RESET_BEFORE ? 2 * H : G, matrix = set->packed_size(R, rows);
+        float *packed = buffer(matrix + (layer.w_hr ? set->packed_size(H, R) : 0)), *packed_ih = buffer(set->packed_size(D, G));
+        set->pack_transposed(layer.w_hh, R, rows, packed);
+        if (layer.w_hr) set->pack_transposed(layer.w_hr, H, R, packed + matrix);
         layer.packed = packed;
         set->pack_transposed(w, D, G, packed_ih);
         layers.push_back({layer, D, packed_ih, bias_ih.maybe<float>("bias_ih", {G}), buffer(B * H), buffer(B * R)});

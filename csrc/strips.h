@@ -1,6 +1,6 @@
 // Strips of packed factors in memory, and products of them in memory of any size: see tiles.h.
 //
-// A strip has 32 rows of A or columns of B.  It begins with a line that holds whether some of its
+// A strip has 32 rows of A or columns of B.  It begins with a cache line that holds whether some of its
 // numbers cannot be divided into parts.
 #pragma once
 

@@ -129,7 +129,7 @@ class Tensor {
     Matrix matrix(const char* name, bool maybe_bf16) const;
 
     struct Span { int64_t begin, end; };
-    // Steps of a dense float32 matrix (n, columns) from row `first` on, of which the kernel uses the
+    // Steps of a float32 matrix (n, columns), whose rows can have gaps between them, from row `first` on, of which the kernel uses the
     // rows of a span; none for None.  Packed steps count from a first row that can be negative.
     Steps rows(const char* name, int64_t columns, int64_t first, Span used, int64_t rows_a_step, bool packed) const;
     // Steps from this one on of (T, B, columns), or packed (N, columns), numbers of a row side by side;

@@ -7,8 +7,9 @@
 //
 //     x y = x0 y0 + (x0 y1 + x1 y0) + (x0 y2 + x1 y1 + x2 y0) + O(2^-24)
 //
-// Infinities, and finite numbers above the largest bfloat16, cannot be divided so; products with them
-// are summed up one by one.  Subnormal parts count as zero.
+// Infinities, and finite numbers above the largest bfloat16, cannot be divided so: whoever packs a strip
+// learns of them, and multiplies it as floats (strips.h); in the cross-entropy they give NaN.  Subnormal
+// parts count as zero.
 //
 // A tile holds 16 rows of 16 pairs of bfloat16.  In A a row is a row, and pairs run along k; in B a
 // row is a pair of k, and columns are columns.  A block of C is 2 x 2 tiles, kept in four tile

@@ -158,7 +158,7 @@ public:
     void run() const {
         const int64_t part = columns_ * size_ / 2, own = AT_ONCE * size_ / 2 + 2 * depth_ * DEPTH;
         const int64_t work = it_.N * it_.rows * columns_ * BLOCK;
-        const int threads = work < 400000 || rows_ < it_.threads ? 1 : static_cast<int>(it_.threads);
+        const int threads = work < 400000 ? 1 : static_cast<int>(rows_ < it_.threads ? rows_ : it_.threads);
         float* memory = scratch(2 * part + threads * own);
         in_team(threads, [&](int thread, int threads, Barrier& barrier) {
             const Tiles tiles;

@@ -8,7 +8,7 @@ its scores are available: d_s = softmax(s) - onehot(target), d_h = d_s W, d_W = 
 of d_s.  The backward pass only multiplies them by the gradient of the loss (the idea is from Liger,
 Hsu et al. 2024, arXiv:2410.10989).
 
-On processors with AMX everything is one native call (csrc/cross_entropy.h).  On others this holds
+On processors with AMX float32 is one native call (csrc/cross_entropy.h).  On others this holds
 for few rows (csrc/few_rows.h), and more rows use the products of `products` and a native softmax
 (csrc/softmax.h), which can keep a packed copy of W.
 

@@ -135,6 +135,6 @@ def _own(rows: int, numbers: int, bf16: bool) -> bool:
     """Return whether our kernel is faster for this number of rows and size of the matrix."""
     if native is None or not native.has_products():
         return False
-    if numbers <= TOO_SMALL and not bf16 and native.joins_inputs():
+    if numbers <= TOO_SMALL and not bf16 and native.has_tiles():
         return False
     return rows >= FEW or (rows > 0 and numbers <= LARGE)

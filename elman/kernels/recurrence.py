@@ -9,7 +9,7 @@ times: for the contribution of the inputs to the gates, for the gates, and for t
 
 The sequence is run in parts whose `a` stays in the processor's cache between the products and the
 recurrence; without gradients the parts share one buffer.  On processors with AMX the native call
-computes the first product, too, and takes all steps at once.
+computes the first product, too, and takes all steps at once; without gradients it stores no gates.
 
 Shape legend: T steps, B rows, N rows of all steps, D features, G gates * units, H units, R features
 of h (H, or the projection's).
@@ -55,9 +55,9 @@ class _Part(NamedTuple):
     end: int
 
 
-def _joins() -> bool:
-    """Return whether native calls can compute the product of the inputs."""
-    return native is not None and bool(native.joins_inputs())
+def _on_tiles() -> bool:
+    """Return whether products run on the tiles of AMX."""
+    return native is not None and bool(native.has_tiles())
 
 
 class _Saved(NamedTuple):
@@ -103,7 +103,7 @@ class _Call:
     ) -> None:
         assert native is not None
         if run.bf16:
-            state, weights = in_float32(state, weights, matrices=not _joins())
+            state, weights = in_float32(state, weights, matrices=not _on_tiles())
         check_matrix(weights.hh)
         self.rows, self.width = state[0].shape[-2], weights.hh.shape[1]
         self.gates, self.hidden = sizes(run.cell, weights.hh)
@@ -174,7 +174,7 @@ class _Call:
         """Return the parts in the order in which they are run; pack the weights if several."""
         steps, ragged = self.run.steps, self.run.ragged
         # Products of few rows are slow, especially for a large matrix.
-        part = PART * LARGER if _joins() else PART
+        part = PART * LARGER if _on_tiles() else PART
         rows = max(part // self.gates, 4 * self.hidden)
         size = steps if whole else max(1, -(-rows // self.rows))
         self.native.unpack()
@@ -202,7 +202,7 @@ class _Call:
         """Leave the product of the inputs to the native call if it is faster; return whether."""
         weights = self.weights
         narrow = self.x.shape[-1] < NARROWEST or self.count < FEW
-        if narrow or weights.gain_ih is not None or not _joins():
+        if narrow or weights.gain is not None or weights.gain_ih is not None or not _on_tiles():
             return False
         ih, rows = weights.ih if self.run.bf16 else weights.ih.float(), Steps(self.x).for_kernel()
         ih = ih.contiguous()
@@ -225,7 +225,10 @@ class _Call:
     def forward(self, *, keep: bool) -> tuple[Tensor, Leaves, _Saved]:
         """Run all steps; with `keep`, all values that the backward pass needs are kept."""
         run, call, weights, take = self.run, self.native, self.weights, self.lease.take
-        y, end = self._new_output(keep=keep), tuple(leaf.new_empty(leaf.shape) for leaf in self.state)
+        y, end = (
+            self._new_output(keep=keep),
+            tuple(leaf.new_empty(leaf.shape) for leaf in self.state),
+        )
         start, ends = self.start, self._pair(end)
         straight = run.ragged is None and run.mask is None and self.decay is None
         # Packing a matrix for one step costs more than the product.
@@ -242,9 +245,10 @@ class _Call:
         parts = self.parts(whole=joined)
         one = len(parts) == 1
         most = self.count if keep or one else max(part.end - part.at for part in parts)
+        kept = keep or not joined
         saved = _Saved(
-            take(most, self.gates, padded=joined) if keep or not joined else None,
-            take(most, self.gates, padded=joined) if self.separate else None,
+            take(most, self.gates, padded=joined) if kept else None,
+            take(most, self.gates, padded=joined) if self.separate and kept else None,
             take(most, self.hidden) if keep and len(end) == 2 else None,
             take(most, self.width) if keep and not straight else None,
             take(most, self.hidden) if keep and weights.hr is not None else None,
@@ -277,7 +281,7 @@ class _Call:
     def _new_output(self, *, keep: bool) -> Tensor:
         """Return memory for y; bfloat16 where the kernel can round and nothing needs the rest."""
         T, B, R, x = self.run.steps, self.rows, self.width, self.state[0]
-        if self.run.bf16 and not keep and self.lease.pooled and _joins():
+        if self.run.bf16 and not keep and self.lease.pooled and _on_tiles():
             x = x.new_empty(0, dtype=torch.bfloat16)
         if self.run.ragged is not None:
             return x.new_zeros(T, B, R) if self.run.padded else x.new_empty(self.count, R)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import elman
 from elman import kernels
+from elman.kernels import products
 from elman.kernels.products import Steps, add_products, multiply
 
 pytestmark = pytest.mark.skipif(kernels.native is None, reason="installed without kernels")
@@ -22,13 +23,17 @@ CELLS = {
     "reset before": (elman.GRU, {"reset_after": False}),
     "rnn": (elman.RNN, {"nonlinearity": "relu"}),
 }
-# B, T, D, H, threads: several chunks of steps; rows shared by threads; units shared by threads.
-SIZES = [(35, 45, 40, 100, 1), (70, 30, 97, 99, 2), (33, 6, 20, 304, 2)]
+# B, T, D, H, threads: several chunks of steps; rows shared by threads; units shared by threads, in
+# whole panels of each gate and not.
+SIZES = [(35, 45, 40, 100, 1), (70, 30, 97, 99, 2), (33, 6, 20, 304, 2), (33, 6, 20, 320, 2)]
 
 
 @pytest.fixture(params=SETS[:2], autouse=True)
-def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
+def instruction_set(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
     """Choose an instruction set; the scratch memory and torch.empty give NaN."""
+    monkeypatch.setattr(products, "TOO_SMALL", 0)
     before, threads = kernels.name(), torch.get_num_threads()
     kernels.native.choose(request.param)
     kernels.native.poison_scratch()
@@ -42,10 +47,25 @@ def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
 def results(core: torch.nn.Module, x: Tensor, lengths: Tensor | None) -> list[Tensor]:
     """Return outputs and gradients, the latter of a sum that all outputs are part of."""
     x = x.clone().requires_grad_()
-    y, _ = core(x, lengths=lengths)
+    start = random_leaves(core, x)
+    core.zero_grad()
+    y, _ = core(x, state_of(start), lengths=lengths)
     (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape)).sum().backward()
-    assert x.grad is not None
-    return [y.detach(), x.grad, *(p.grad for p in core.parameters() if p.grad is not None)]
+    inputs = [x, *start, *core.parameters()]
+    return [y.detach(), *(leaf.grad for leaf in inputs if leaf.grad is not None)]
+
+
+def random_leaves(core: torch.nn.Module, x: Tensor) -> list[Tensor]:
+    """Return the leaves of a random state whose gradients are wanted."""
+    torch.manual_seed(1)
+    _, end = core(x[:1])
+    leaves = end if isinstance(end, tuple) else (end,)
+    shapes = [leaf.shape for leaf in leaves]
+    return [(torch.randn(shape) / 2).to(x.dtype).requires_grad_() for shape in shapes]
+
+
+def state_of(start: list[Tensor]) -> object:
+    return tuple(start) if len(start) == 2 else start[0]
 
 
 @pytest.mark.parametrize("ragged", [False, True])
@@ -67,7 +87,8 @@ def test_outputs_and_gradients_equal_those_in_float64(
     assert core.way(x) == "kernel"
     exact = results(copy.deepcopy(core).double(), x.double(), lengths)
     with torch.no_grad():  # it keeps nothing for a backward pass
-        torch.testing.assert_close(core(x, lengths=lengths)[0].double(), exact[0], rtol=0, atol=2e-5)
+        y, _ = core(x, state_of(random_leaves(core, x)), lengths=lengths)
+        torch.testing.assert_close(y.double(), exact[0], rtol=0, atol=2e-5)
     for found, wanted in zip(results(core, x, lengths), exact, strict=True):
         assert float((found - wanted).abs().max()) <= 2e-5 * max(1.0, float(wanted.abs().max()))
 
@@ -98,3 +119,68 @@ def test_infinite_inputs_saturate_the_gates_as_in_torch() -> None:
         y = ours(x)[0]
         assert y.isfinite().all()
         torch.testing.assert_close(y, theirs(x)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_threads_that_share_units_never_read_a_state_before_it_is_complete(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+    monkeypatch.setattr(
+        "elman.kernels.recurrence.PART", 1
+    )  # the gradient of a state joins the parts
+    monkeypatch.setattr("elman.kernels.recurrence.LARGER", 1)
+    core, x = elman.LSTM(20, 320), torch.randn(100, 16, 20)
+    with torch.no_grad():
+        for parameter in core.parameters():
+            parameter.mul_(0.7)
+    exact = results(copy.deepcopy(core).double(), x.double(), None)
+    for _ in range(20):
+        for found, wanted in zip(results(core, x, None), exact, strict=True):
+            assert float((found - wanted).abs().max()) <= 2e-5 * max(1.0, float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN"])
+def test_a_stream_of_many_rows_equals_the_whole_sequence(name: str) -> None:
+    core = getattr(elman, name)(20, 100).eval()
+    x = torch.randn(5, 40, 20)
+    stream = elman.Stream(core, rows=40)
+    with torch.no_grad():
+        wanted = core(x)[0]
+    found = torch.stack([stream(step).clone() for step in x])
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_normalised_rnn_of_wide_inputs_equals_that_in_float64() -> None:
+    torch.manual_seed(0)
+    core, x = elman.RNN(20, 32, layer_norm=True), torch.randn(3, 30, 20)
+    exact = results(copy.deepcopy(core).double(), x.double(), None)
+    for found, wanted in zip(results(core, x, None), exact, strict=True):
+        torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-4)
+
+
+def test_both_biases_of_a_gru_count_if_they_are_one_tensor() -> None:
+    gru = elman.GRU(20, 32)
+    gru.bias_hh_l0 = gru.bias_ih_l0
+    x = torch.randn(10, 8, 20)
+    exact = copy.deepcopy(gru).double()(x.double())[0]
+    torch.testing.assert_close(gru(x)[0].double(), exact, rtol=0, atol=1e-5)
+
+
+@pytest.mark.skipif("amx" not in SETS, reason="only tiles take all steps at once")
+def test_inference_needs_no_memory_for_the_gates_of_all_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken: list[int] = []
+    take = kernels.pool.Lease.take
+
+    def watched(self: kernels.pool.Lease, rows: int, columns: int, **options: bool) -> Tensor:
+        taken.append(rows * columns)
+        return take(self, rows, columns, **options)
+
+    monkeypatch.setattr(kernels.pool.Lease, "take", watched)
+    kernels.native.choose("amx")
+    with torch.no_grad():
+        for core in (elman.LSTM(20, 32), elman.GRU(20, 32)):
+            core(torch.randn(5000, 2, 20))
+    assert max(taken, default=0) < 100_000  # the packed matrix, if it is kept
