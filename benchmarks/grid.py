@@ -152,9 +152,10 @@ def main() -> None:
         if all(word in cell[0].split() for word in settings.only.split())
     ]
     run_cells(cells, store, settings.seconds, settings.budget)
-    if old is not None:
-        return compare(old, store)
-    write_rows(cells, store, "quick" if settings.quick else "grid", settings.seconds)
+    if old is None:
+        write_rows(cells, store, "quick" if settings.quick else "grid", settings.seconds)
+    else:
+        compare(old, store)
 
 
 if __name__ == "__main__":

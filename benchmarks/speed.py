@@ -27,8 +27,7 @@ import torch
 from result import write_result
 from torch_ptb import Model, steps
 
-from elman import kernels
-from elman import LSTM
+from elman import LSTM, kernels
 from elman.encode.corpus import Corpus
 from elman.encode.embed import Embed
 from elman.heads import TokenHead

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from elman.kernels import native
 
+MANY = 256  # rows
 FEW = 64  # rows, for which
 LARGE = 1 << 18  # numbers of a matrix are too many to be packed
-TOO_SMALL = 1 << 13  # numbers of a matrix do not pay for dividing them into parts
+TOO_SMALL = 1 << 13  # numbers of a matrix do not pay for dividing many rows into parts
 TURNED = 1 << 17  # floats of the gradient of a matrix that is small
 
 
@@ -135,6 +136,6 @@ def _own(rows: int, numbers: int, bf16: bool) -> bool:
     """Return whether our kernel is faster for this number of rows and size of the matrix."""
     if native is None or not native.has_products():
         return False
-    if numbers <= TOO_SMALL and not bf16 and native.has_tiles():
+    if numbers <= TOO_SMALL and rows > MANY and not bf16 and native.has_tiles():
         return False
     return rows >= FEW or (rows > 0 and numbers <= LARGE)
