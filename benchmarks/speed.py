@@ -88,7 +88,7 @@ def ours(
             loss = (engine._window.total - before[0]) / (engine._window.elements - before[1])
             engine.position.batch += 1
             engine._step()
-            engine._window.emit(engine)
+            engine._record_step()
             inside[-1] /= time.perf_counter() - began
             yield loss
 
