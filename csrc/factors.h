@@ -19,7 +19,7 @@ ELMAN_INLINE int64_t padded_k(int64_t k) { return (k + 31) / 32 * 32; }
 
 #if defined(ELMAN_AMX)
 
-constexpr bool BFLOAT16 = true;  // this instruction set multiplies it
+constexpr bool BFLOAT16 = true, TILED = true;  // this instruction set multiplies it, and on tiles
 
 // Fewest rows of a thread, and numbers of a row, for which products of three parts are faster than those
 // of floats; and fewest rows for which a thread reads a matrix alone that its second cache does not hold,
@@ -81,6 +81,8 @@ constexpr bool BFLOAT16 = true;
 constexpr bool BFLOAT16 = false;
 #endif
 constexpr int64_t ROWS_OF_PARTS = INT64_MAX, DEPTH_OF_PARTS = 0, ROWS_BESIDE_LARGE = 1 << 30, SHARED_MATRIX = 0;
+
+constexpr bool TILED = false;
 
 class Tiles {
 public:

@@ -116,7 +116,7 @@ void pack_share(int thread, int threads, int parts, const float* w, bool bf16, i
 // C (+)= A W for this thread's rows and panels; all threads have written A.
 void multiply(Time& time, const Memory& memory, int64_t n, const float* a, int64_t lda, const float* packed, int64_t k,
               int64_t columns, float* c, int64_t ldc, bool add, bool from_end) {
-    const int parts = parts_of(time.args);
+    const int parts = time.parts;
     const Ranges columns_of_thread = time.share(columns);
     const float* factor = a;
     if (parts) {

@@ -42,7 +42,7 @@ int parts_of(const Recurrence& a) {
 class Time {
 public:
     Time(const Recurrence& args, int thread, int threads, bool by_units, Barrier& barrier)
-        : args(args), thread(thread), threads(threads), by_units(by_units && threads > 1),
+        : args(args), parts(parts_of(args)), thread(thread), threads(threads), by_units(by_units && threads > 1),
           rows_first(this->by_units ? 0 : args.active ? thread : args.B * thread / threads),
           rows_end(this->by_units || args.active ? args.B : args.B * (thread + 1) / threads),
           rows_step(!this->by_units && args.active ? threads : 1),
@@ -84,16 +84,18 @@ public:
         for (int g = 0; g < gates; ++g) of_each.first[g] = g * n + n * thread / threads, of_each.last[g] = g * n + n * (thread + 1) / threads;
         return of_each;
     }
-    // Whether the columns that a thread computes are those of its units.
-    bool owns_units() const { return by_units && !args.gain && args.H % PANEL == 0; }
+    // Whether the columns that a thread computes are those of its units: tiles do not mind pieces, but
+    // products of floats for few rows take several panels at once.
+    bool owns_units() const { return TILED && parts && by_units && !args.gain && args.H % PANEL == 0; }
     // All threads wait for a product, unless each needs its own columns only and has a copy of the factor.
     void meet_after(bool whole_rows) {
-        if (!owns_units() || whole_rows || !parts_of(args)) meet();
+        if (!owns_units() || whole_rows) meet();
     }
     void meet() { if (by_units) barrier_.wait(); }
     void meet_all() { barrier_.wait(); }
 
     const Recurrence& args;
+    const int parts;  // of the factors
     const int thread, threads;
     const bool by_units;
     const int64_t rows_first, rows_end, rows_step;
