@@ -23,9 +23,8 @@
 
 namespace {
 
-constexpr int64_t STEP = STRIP<3>;  // numbers
+constexpr int64_t STEP = STRIP<3>;  // numbers in a step of a strip
 constexpr int64_t CHUNK = 4;  // blocks of columns that a thread takes at a time
-
 
 // The work of one thread, and the memory of the call.
 class CrossEntropyTask {

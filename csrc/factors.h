@@ -81,7 +81,6 @@ constexpr bool BFLOAT16 = true;
 constexpr bool BFLOAT16 = false;
 #endif
 constexpr int64_t ROWS_OF_PARTS = INT64_MAX, DEPTH_OF_PARTS = 0, ROWS_BESIDE_LARGE = 1 << 30, SHARED_MATRIX = 0;
-
 constexpr bool TILED = false;
 
 class Tiles {

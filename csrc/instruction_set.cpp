@@ -16,12 +16,6 @@ constexpr void (*run_product)(const Product&) = nullptr;
 constexpr void (*run_outer_product)(const OuterProduct&) = nullptr;
 #endif
 
-#if defined(ELMAN_AMX)
-constexpr bool HAS_TILES = true;
-#else
-constexpr bool HAS_TILES = false;
-#endif
-
 // Most rows for which this is faster than torch's products with a softmax between: measured, on one thread it
 // takes 0.73 of their time for 32 rows, 0.84 for 64 and 0.97 for 128.
 #if defined(ELMAN_AMX)
@@ -35,6 +29,6 @@ constexpr int64_t MOST_ROWS = 64;
 extern const Kernels ELMAN_SET;
 const Kernels ELMAN_SET = {ELMAN_SET_NAME, packed_floats, pack_all, run_cell<false>, run_cell<true>,
                            packed_size, pack_transposed, run_step, run_softmax,
-                           run_cross_entropy_by<CrossEntropyOfSet>, MOST_ROWS, run_product, HAS_TILES,
+                           run_cross_entropy_by<CrossEntropyOfSet>, MOST_ROWS, run_product, TILED,
                            run_outer_product, run_layer_norm, run_layer_norm_backward,
                            run_scan<false>, run_scan<true>};

@@ -126,9 +126,8 @@ def test_threads_that_share_units_never_read_a_state_before_it_is_complete(
 ) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(2)
-    monkeypatch.setattr(
-        "elman.kernels.recurrence.PART", 1
-    )  # the gradient of a state joins the parts
+    # The gradient of a state joins the parts.
+    monkeypatch.setattr("elman.kernels.recurrence.PART", 1)
     monkeypatch.setattr("elman.kernels.recurrence.LARGER", 1)
     core, x = elman.LSTM(20, 320), torch.randn(100, 16, 20)
     with torch.no_grad():
