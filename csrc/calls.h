@@ -34,8 +34,7 @@ struct Matrix {
         rows = {it.p, std::max<int64_t>(1, B), it.step / size, it.row / size, size == 2};
         N = T * B;
         if (!initial.given()) return;
-        if (size == 2) raise("TensorError", "a step before or after the others must have their dtype, float32");
-        rows.initial = initial.dense<float>("initial", {B, K});
+        rows.initial = size == 2 ? static_cast<void*>(initial.dense<uint16_t>("initial", {B, K})) : initial.dense<float>("initial", {B, K});
         rows.initial_step = at_end ? T : 0;
         if (!at_end) rows.p = static_cast<char*>(it.p) - it.step;  // steps are counted from the initial one
         N += B;
@@ -46,9 +45,12 @@ void multiply(const Matrix& a, const Tensor& w, bool transposed, const Tensor& b
               int64_t threads) {
     if (!chosen->product) throw nb::value_error("this instruction set has no such kernel");
     const int64_t N = a.N, K = a.K, columns = c.extent(-1);
+    const bool c_bf16 = bf16 && chosen->has_tiles && c.is_bf16();
     const Product it{N, K, columns, threads, bf16, a.rows,
                      transposed ? w.dense<float>("weight", {columns, K}) : w.dense<float>("weight", {K, columns}),
-                     transposed, bias.maybe<float>("bias", {columns}), c.dense<float>("out", {N, columns})};
+                     transposed, bias.maybe<float>("bias", {columns}),
+                     c_bf16 ? static_cast<void*>(c.dense<uint16_t>("out", {N, columns})) : c.dense<float>("out", {N, columns}),
+                     false, c_bf16};
     nb::gil_scoped_release release;
     chosen->product(it);
 }
@@ -56,8 +58,8 @@ void multiply(const Matrix& a, const Tensor& w, bool transposed, const Tensor& b
 void add_outer_product(const Tensor& a, const std::vector<std::tuple<Matrix, Tensor>>& to, bool add, bool bf16,
                        int64_t threads) {
     if (!chosen->product || to.size() > 2) throw nb::value_error("this instruction set has no such kernel");
-    const auto given = a.matrix("a", false);
-    OuterProduct it{given.rows, given.columns, threads, bf16, add, static_cast<float*>(given.p), given.row, 0, {}, {}, {}};
+    const auto given = a.matrix("a", bf16 && chosen->has_tiles);
+    OuterProduct it{given.rows, given.columns, threads, bf16, add, given.p, given.row, given.bf16, 0, {}, {}, {}};
     for (const auto& [b, c] : to) {
         if (b.N != it.N) raise("TensorError", "factors of a product must have as many rows");
         it.b[it.count] = b.rows, it.columns[it.count] = b.K;

@@ -15,6 +15,7 @@ namespace {
 struct Row {
     int64_t H, first, last;
     float *a, *p;             // Recurrence::a and ::p of this row
+    bool bf16;                // `a` has bfloat16 numbers
     const float* z;           // forward: the input of the gates, which can be `a`
     float *h, *c;             // the state before the step; backward: the carried gradients
     float* out;               // output of the cell: h_t before projection and zoneout
@@ -44,6 +45,16 @@ ELMAN_INLINE Vec share(const float* keep, float rate, int64_t u, Lanes n) {
 ELMAN_INLINE Vec slope_of_sigmoid(Vec s) { return s * (set(1) - s); }
 ELMAN_INLINE Vec slope_of_tanh(Vec t) { return fma(set(0) - t, t, set(1)); }
 
+// Number i of `a`: a gate, or the gradient of its argument.  A sigmoid has functions of its own.
+ELMAN_INLINE Vec gate(const Row& row, int64_t i, Lanes n) { return load(row.a, row.bf16, i, n); }
+ELMAN_INLINE void set_gate(const Row& row, int64_t i, Vec x, Lanes n) { store(row.a, row.bf16, i, x, n); }
+ELMAN_INLINE Vec share_gate(const Row& row, int64_t i, Lanes n) {
+    return row.bf16 ? load_share(reinterpret_cast<const uint16_t*>(row.a) + i, n) : load(row.a + i, n);
+}
+ELMAN_INLINE void set_share_gate(const Row& row, int64_t i, Vec x, Lanes n) {
+    row.bf16 ? store_share(reinterpret_cast<uint16_t*>(row.a) + i, x, n) : store(row.a + i, x, n);
+}
+
 // The argument of gate g: inputs, product with h (normalised if that is on), bias.
 ELMAN_INLINE Vec gate_input(const Row& row, int64_t g, int64_t u, Lanes n) {
     const int64_t i = g * row.H + u;
@@ -71,19 +82,19 @@ struct RnnCell {
         if (row.gain) normalise(row.a, row.H, row.stats);
         FOR_UNITS(u, n) {
             const Vec h = output(row, row.z, u, n);
-            if (!row.gain) store(row.a + u, h, n);
+            if (!row.gain) set_gate(row, u, h, n);
             store(row.out + u, h, n);
         }
     }
 
     static void backward(const Row& row) {
         FOR_UNITS(u, n) {
-            const Vec h = row.gain ? output(row, row.a, u, n) : load(row.a + u, n);
+            const Vec h = row.gain ? output(row, row.a, u, n) : gate(row, u, n);
             const Vec d_h = load(row.d_out + u, n);
             const Vec d_z = RELU ? where_positive(h, d_h) : d_h * slope_of_tanh(h);
             store(row.product + u, d_z, n);
             if (row.gain) continue;
-            store(row.a + u, d_z, n);
+            set_gate(row, u, d_z, n);
             add(row.d_bias, u, n, d_z);
         }
         if (!row.gain) return;
@@ -111,10 +122,10 @@ struct LstmCell {
             Vec z_o = gate_input(row, 3, u, n);
             if (p_o) z_o = fma(load(p_o + u, n), c, z_o);
             const Vec o = sigmoid(z_o);
-            store(row.a + u, i, n);
-            store(row.a + H + u, f, n);
-            store(row.a + 2 * H + u, g, n);
-            store(row.a + 3 * H + u, o, n);
+            set_share_gate(row, u, i, n);
+            set_share_gate(row, H + u, f, n);
+            set_gate(row, 2 * H + u, g, n);
+            set_share_gate(row, 3 * H + u, o, n);
             store(row.c + u, fma(share(row.keep_c, row.rate_c, u, n), before - c, c), n);
             if (row.gain_c)
                 store(row.scratch + u, c, n);
@@ -123,7 +134,7 @@ struct LstmCell {
         }
         if (!row.gain_c) return;
         normalise(row.scratch, H, nullptr);
-        FOR_UNITS(u, n) store(row.out + u, load(row.a + 3 * H + u, n) * tanh(normalised(row, u, n)), n);
+        FOR_UNITS(u, n) store(row.out + u, share_gate(row, 3 * H + u, n) * tanh(normalised(row, u, n)), n);
     }
 
     static void backward(const Row& row) {
@@ -137,15 +148,15 @@ struct LstmCell {
             FOR_UNITS(u, n) store(row.scratch + u, (load(row.scratch + u, n) - set(m.mean)) * set(m.scale), n);
             FOR_UNITS(u, n) {
                 const Vec t = tanh(normalised(row, u, n)), d_o = load(row.d_out + u, n);
-                const Vec d = d_o * load(row.a + 3 * H + u, n) * slope_of_tanh(t);
+                const Vec d = d_o * share_gate(row, 3 * H + u, n) * slope_of_tanh(t);
                 store(row.product + u, d, n);
                 store(row.product + H + u, d_o * t, n);
             }
             normalise_backward(row.product, row.scratch, H, m.scale, row.gain_c, row.d_gain_c, row.d_bias_c);
         }
         FOR_UNITS(u, n) {
-            const Vec i = load(row.a + u, n), f = load(row.a + H + u, n), g = load(row.a + 2 * H + u, n),
-                      o = load(row.a + 3 * H + u, n), before = part(row.c_before, u, n);
+            const Vec i = share_gate(row, u, n), f = share_gate(row, H + u, n), g = gate(row, 2 * H + u, n),
+                      o = share_gate(row, 3 * H + u, n), before = part(row.c_before, u, n);
             const Vec c = cell(row, u, n), d_next = load(row.c + u, n);
             const Vec k = share(row.keep_c, row.rate_c, u, n);
             Vec d_o, d_c;
@@ -172,7 +183,7 @@ struct LstmCell {
             store(row.c + u, d_before, n);
             const Vec d_z[4] = {d_z_i, d_z_f, d_z_g, d_z_o};
             for (int j = 0; j < 4; ++j) {
-                store(row.a + j * H + u, d_z[j], n);
+                set_gate(row, j * H + u, d_z[j], n);
                 if (row.gain) continue;
                 store(row.product + j * H + u, d_z[j], n);
                 add(row.d_bias, j * H + u, n, d_z[j]);
@@ -186,8 +197,8 @@ struct LstmCell {
 private:
     static Vec cell(const Row& row, int64_t u, Lanes n) {
         const int64_t H = row.H;
-        return fma(load(row.a + H + u, n), part(row.c_before, u, n),
-                   load(row.a + u, n) * load(row.a + 2 * H + u, n));
+        return fma(share_gate(row, H + u, n), part(row.c_before, u, n),
+                   share_gate(row, u, n) * gate(row, 2 * H + u, n));
     }
     static Vec normalised(const Row& row, int64_t u, Lanes n) {
         return fma(load(row.scratch + u, n), load(row.gain_c + u, n), part(row.bias_c, u, n));
@@ -219,9 +230,9 @@ struct GruCell {
             const Vec r = sigmoid(gate_input(row, 0, u, n)), z = sigmoid(gate_input(row, 1, u, n));
             const Vec new_ = tanh(fma(r, hidden(row, u, n), load(row.z + 2 * H + u, n)));
             const Vec before = load(row.h + u, n), h = fma(z, before - new_, new_);
-            store(row.a + u, r, n);
-            store(row.a + H + u, z, n);
-            store(row.a + 2 * H + u, new_, n);
+            set_share_gate(row, u, r, n);
+            set_share_gate(row, H + u, z, n);
+            set_gate(row, 2 * H + u, new_, n);
             store(row.out + u, h, n);
         }
     }
@@ -229,15 +240,15 @@ struct GruCell {
     static void backward(const Row& row) {
         const int64_t H = row.H;
         FOR_UNITS(u, n) {
-            const Vec r = load(row.a + u, n), z = load(row.a + H + u, n), new_ = load(row.a + 2 * H + u, n);
+            const Vec r = share_gate(row, u, n), z = share_gate(row, H + u, n), new_ = gate(row, 2 * H + u, n);
             const Vec before = part(row.h_before, u, n), d = load(row.d_out + u, n);
             const Vec d_z_n = d * (set(1) - z) * slope_of_tanh(new_);
             const Vec d_z_z = d * (before - new_) * slope_of_sigmoid(z);
             const Vec d_z_r = d_z_n * hidden(row, u, n) * slope_of_sigmoid(r), d_hidden = d_z_n * r;
             store(row.h + u, fma(d, z, load(row.h + u, n)), n);
-            store(row.a + u, d_z_r, n);
-            store(row.a + H + u, d_z_z, n);
-            store(row.a + 2 * H + u, d_z_n, n);
+            set_gate(row, u, d_z_r, n);
+            set_gate(row, H + u, d_z_z, n);
+            set_gate(row, 2 * H + u, d_z_n, n);
             const Vec d_p[3] = {d_z_r, d_z_z, d_hidden};
             for (int j = 0; j < 3; ++j) {
                 store(row.product + j * H + u, d_p[j], n);

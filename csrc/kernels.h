@@ -4,12 +4,13 @@
 #include <cstdint>
 
 // Vectors of one step of one row.  With `start` in use (see Recurrence) step t begins at row
-// start[t] of the buffer; otherwise at p + t * step.  Strides count floats.
+// start[t] of the buffer; otherwise at p + t * step.  Strides count numbers.
 struct Steps {
     float* p = nullptr;
     int64_t step = 0;
     int64_t row = 0;
     bool packed = false;  // rows of step t lie at start[t], and in order of length
+    bool bf16 = false;    // of the numbers in memory; only on tiles
 };
 
 enum Cell : int64_t { RNN_TANH, RNN_RELU, LSTM, GRU, GRU_RESET_BEFORE };
@@ -20,11 +21,11 @@ struct Rows {
     const void* p = nullptr;
     int64_t per_step = 1, step = 0, row = 0;
     bool bf16 = false;               // of the numbers in memory
-    const float* initial = nullptr;  // dense rows of one of the steps; null: zeros
+    const void* initial = nullptr;   // dense rows of one of the steps; null: zeros
     int64_t initial_step = -1;
 };
 
-// C (N, columns) = A (N, K) W (+ bias); C is dense.
+// C (N, columns) = A (N, K) W (+ bias); C is dense, and can be bfloat16 on tiles.
 struct Product {
     int64_t N = 0, K = 0, columns = 0, threads = 1;
     bool bf16 = false;  // factors can be rounded to bfloat16
@@ -32,8 +33,8 @@ struct Product {
     const float* w = nullptr;
     bool transposed = false;  // w holds W^T (columns, K)
     const float* bias = nullptr;
-    float* c = nullptr;
-    bool w_bf16 = false;  // w has bfloat16 numbers in memory
+    void* c = nullptr;
+    bool w_bf16 = false, c_bf16 = false;  // w and c have bfloat16 numbers in memory
 };
 
 // One layer in one direction over a whole sequence.  T steps, B rows, H units, R features of h (H,
@@ -44,7 +45,6 @@ struct Recurrence {
     bool bf16 = false;        // products can round their factors to bfloat16
     bool multiplied = false;  // one step whose product with h the caller has already computed
     bool w_bf16 = false;      // w_hh and w_hr have bfloat16 numbers in memory
-    bool y_bf16 = false;      // y is written in bfloat16; only without a backward pass
 
     const int64_t* start = nullptr;   // (T) first row of step t in packed buffers
     const int64_t* active = nullptr;  // (T) rows still running at step t; rows are in order of length
@@ -53,14 +53,14 @@ struct Recurrence {
     // The product whose result is `a`, if it is computed here, for some steps at a time; `a` can then be null.
     const Product* inputs = nullptr;
 
-    Steps a;     // (G H) inputs' part of the gates; becomes the gates, then their gradient
+    Steps a;     // (G H) inputs' part of the gates; becomes the gates, then their gradient; can be bfloat16
     Steps p;     // (G H) products with h, where they are needed separately; then their gradient
     Steps c;     // (H) cells after each step; for a GRU, in the backward pass: h after each step
     Steps seen;  // (R) h before each step, after dropout
     Steps m;     // (H) the factor of w_hr: output before the projection, or r * h
     Steps d_r;   // (R) gradient of the projection's result
     Steps stats; // (2) 1 / deviation of each normalised part
-    Steps y;     // (R) output; in the backward pass its gradient
+    Steps y;     // (R) output; in the backward pass its gradient; can be bfloat16
     Steps keep_h, keep_c;  // (R), (H) zoneout: share of the old value
     Steps decay, d_decay;  // (R) factors of h before each step, and their gradient
     float rate_h = 0, rate_c = 0;  // keep_h and keep_c where they are one number
@@ -83,8 +83,9 @@ struct Recurrence {
 struct OuterProduct {
     int64_t N = 0, rows = 0, threads = 1;
     bool bf16 = false, add = false;
-    const float* a = nullptr;
-    int64_t a_row = 0;  // from a row of A to the next
+    const void* a = nullptr;
+    int64_t a_row = 0;    // from a row of A to the next
+    bool a_bf16 = false;  // of the numbers in memory; only on tiles
     int count = 0;
     int64_t columns[2] = {};
     Rows b[2];

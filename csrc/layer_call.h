@@ -25,11 +25,12 @@ struct Layer : Recurrence {
         const int64_t last = first_step + T - 1;
         return {first + ragged->start[first_step], first + ragged->start[last] + ragged->active[last]};
     }
-    Steps steps(const Tensor& tensor, const char* name, int64_t columns, bool bf16 = false) const {
-        return tensor.steps(name, first_step, T, B, columns, ragged ? ragged->N : -1, bf16);
+    Steps steps(const Tensor& tensor, const char* name, int64_t columns, bool maybe_bf16 = false) const {
+        return tensor.steps(name, first_step, T, B, columns, ragged ? ragged->N : -1, maybe_bf16);
     }
     void check(bool backward) const {
         if (!inputs || backward) need(a.p, "a");
+        if (a.bf16 && (gain || gain_c || cell == GRU_RESET_BEFORE || !(inputs || backward))) raise("TensorError", "these gates must be float32");
         if (inputs && !backward && product.N != (ragged ? ragged->N : T * B)) raise("TensorError", "the inputs must have a row for each step");
         need(w_hh, "w_hh");
         if ((cell == ::GRU && (backward || !inputs)) || (gain && cell > RNN_RELU)) need(p.p, "p");
@@ -37,7 +38,6 @@ struct Layer : Recurrence {
         if (bias_c) need(gain_c, "gain_c");
         if (multiplied && (T != 1 || backward)) throw nb::value_error("only a single step can be multiplied before");
         if (!backward) return need(y.p, "y");
-        if (y_bf16) raise("TensorError", "the gradient of y must be float32");
         if (cell >= ::LSTM) need(c.p, "c");
         if (cell == GRU_RESET_BEFORE) need(m.p, "m");
         if (projects()) need(d_r.p, "d_r"), need(m.p, "m");
@@ -101,7 +101,8 @@ void set_part(Layer& it, int64_t T, int64_t first_step, int64_t first, const Ten
     const auto rows = [&](const Tensor& t, const char* name, int64_t n) {
         return t.rows(name, n, first, used, it.B, it.ragged != nullptr);
     };
-    it.a = rows(a, "a", it.G), it.p = rows(p, "p", it.G), it.c = rows(c, "c", it.H), it.seen = rows(seen, "seen", it.R);
+    it.a = a.rows("a", it.G, first, used, it.B, it.ragged != nullptr, chosen->has_tiles);
+    it.p = rows(p, "p", it.G), it.c = rows(c, "c", it.H), it.seen = rows(seen, "seen", it.R);
     it.m = rows(m, "m", it.H), it.stats = rows(stats, "stats", 2), it.d_r = rows(d_r, "d_r", it.R);
     it.y = it.keep_h = it.keep_c = it.decay = it.d_decay = Steps{};
 }

@@ -164,10 +164,7 @@ NB_MODULE(_native, m) {
     layer.def("set_" #name, [](Layer& it, const Tensor& tensor) { it.name = it.steps(tensor, #name, it.width); })
     STEPS(c, H); STEPS(keep_h, R); STEPS(keep_c, H); STEPS(decay, R); STEPS(d_decay, R);
 #undef STEPS
-    layer.def("set_y", [](Layer& it, const Tensor& tensor) {
-        it.y_bf16 = chosen->has_tiles && tensor.is_bf16();
-        it.y = it.steps(tensor, "y", it.R, it.y_bf16);
-    });
+    layer.def("set_y", [](Layer& it, const Tensor& tensor) { it.y = it.steps(tensor, "y", it.R, chosen->has_tiles); });
 
     nb::class_<Stream>(m, "Stream")
         .def(nb::init<>())

@@ -191,14 +191,12 @@ void run_forward(Time& time, const Memory& memory) {
             const Vec new_ = load(from + u, l), old = load(h + j * ld_r + u, l);
             const Vec it = fma(::share(keep, a.rate_h, u, l), old - new_, new_);
             store(h + j * ld_r + u, it, l);
-            if (a.y_bf16)
-                store_bf16(time.output_bf16(t, j) + u, it, l);
-            else
-                store(y + u, it, l);
+            store(y, a.y.bf16, u, it, l);
         }
     };
     Row row = make_row(time, memory);
     if (a.inputs && a.cell != ::GRU) row.bias = nullptr;  // it is there already
+    row.bf16 = a.a.bf16;
     const auto place = [&](int64_t j, int64_t t) {
         float* z = input(j, t);
         row.a = a.a.p ? time.at(a.a, t, j) : z, row.z = z, row.p = product(j, t), row.stats = time.at(a.stats, t, j);
@@ -282,6 +280,7 @@ void run_backward(Time& time, const Memory& memory) {
     float* sums = memory.sums + time.thread * layout.sums_size;
     std::memset(sums, 0, sizeof(float) * layout.sums_size);
     Row row = make_row(time, memory);
+    row.bf16 = a.a.bf16;
     row.d_bias = a.d_bias ? sums : nullptr;
     row.d_gain = sums + G;
     row.d_peephole = sums + 2 * G;
@@ -293,7 +292,7 @@ void run_backward(Time& time, const Memory& memory) {
         float *d = d_h + j * ld_r, *through = d_result + j * ld_p;
         for (int64_t u = first; u < last; u += WIDTH) {
             const Lanes l(last - u);
-            const Vec k = ::share(keep, a.rate_h, u, l), all = load(d + u, l) + part(d_y, u, l);
+            const Vec k = ::share(keep, a.rate_h, u, l), all = d_y ? load(d + u, l) + load(d_y, a.y.bf16, u, l) : load(d + u, l);
             store(through + u, fma(set(0) - k, all, all), l);
             store(d + u, k * all, l);
         }

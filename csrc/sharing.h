@@ -59,15 +59,11 @@ public:
     // Row j of this thread, in order of length; and in the caller's tensors.
     int64_t sorted(int64_t j) const { return rows_first + j * rows_step; }
     int64_t original(int64_t j) const { return args.order ? args.order[sorted(j)] : sorted(j); }
-    // A vector of y of bfloat16 numbers.
-    uint16_t* output_bf16(int64_t t, int64_t j) const {
-        const Steps& y = args.y;
-        return reinterpret_cast<uint16_t*>(y.p) + (y.packed ? (args.start[t] + sorted(j)) * y.row : t * y.step + original(j) * y.row);
-    }
     // Its vector at step t in a buffer.
     float* at(const Steps& s, int64_t t, int64_t j) const {
         if (!s.p) return nullptr;
-        return s.packed ? s.p + (args.start[t] + sorted(j)) * s.row : s.p + t * s.step + original(j) * s.row;
+        const int64_t at = s.packed ? (args.start[t] + sorted(j)) * s.row : t * s.step + original(j) * s.row;
+        return s.bf16 ? reinterpret_cast<float*>(reinterpret_cast<uint16_t*>(s.p) + at) : s.p + at;
     }
     const float* mask(int64_t j) const { return args.mask ? args.mask + original(j) * args.R : nullptr; }
     // From one of the thread's rows to the next, in buffers whose rows are not reordered.

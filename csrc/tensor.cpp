@@ -122,28 +122,26 @@ Tensor::Matrix Tensor::matrix(const char* name, bool maybe_bf16) const {
     return {data, shape[0], shape[1], strides[0], bf16};
 }
 
-Steps Tensor::rows(const char* name, int64_t columns, int64_t first, Span used, int64_t rows_a_step, bool packed) const {
+Steps Tensor::rows(const char* name, int64_t columns, int64_t first, Span used, int64_t rows_a_step, bool packed, bool maybe_bf16) const {
     if (!given()) return {};
     const auto [begin, end] = used;
     const bool apart = ndim == 2 && shape[1] == columns && strides[1] == 1 && strides[0] >= columns;  // padded rows
-    if (type != Type<float>::value || !(apart || (ndim == 2 && shape[1] == columns && is_dense())) || begin < 0 || end > shape[0])
+    if (!is_float(maybe_bf16) || !(apart || (ndim == 2 && shape[1] == columns && is_dense())) || begin < 0 || end > shape[0])
         refuse(name, "float32", "(" + std::to_string(end) + " rows or more, " + std::to_string(columns) + ")");
     const int64_t row = apart && shape[0] > 1 ? strides[0] : columns;
-    return {static_cast<float*>(data) + first * row, rows_a_step * row, row, packed};
+    return {from(first * row), rows_a_step * row, row, packed, is_bf16()};
 }
 
 Steps Tensor::steps(const char* name, int64_t first, int64_t count, int64_t B, int64_t columns,
-                    int64_t packed_rows, bool bf16) const {
+                    int64_t packed_rows, bool maybe_bf16) const {
     if (!given()) return {};
-    const bool floats = type == (bf16 ? BFLOAT16_TYPE : Type<float>::value), packed = ndim == 2;
+    const bool floats = is_float(maybe_bf16), packed = ndim == 2;
     const bool side_by_side = ndim > 0 && (shape[ndim - 1] <= 1 || strides[ndim - 1] == 1);
-    float* p = static_cast<float*>(data);
-    if (floats && side_by_side && packed && shape[0] == packed_rows && shape[1] == columns) return {p, 0, strides[0], true};
+    if (floats && side_by_side && packed && shape[0] == packed_rows && shape[1] == columns) return {from(0), 0, strides[0], true, is_bf16()};
     if (!floats || !side_by_side || ndim != 3 || shape[0] < first + count || shape[1] != B || shape[2] != columns)
-        refuse(name, bf16 ? "bfloat16" : "float32",
+        refuse(name, maybe_bf16 ? "float32 or bfloat16" : "float32",
                wanted_shape({first + count, B, columns}) + " with the numbers of a row side by side");
-    char* from = static_cast<char*>(data) + first * strides[0] * (bf16 ? 2 : 4);
-    return {reinterpret_cast<float*>(from), strides[0], strides[1], false};
+    return {from(first * strides[0]), strides[0], strides[1], false, is_bf16()};
 }
 
 Field Tensor::field(const char* name, int64_t B, int64_t T, int64_t D, bool complex) const {

@@ -57,6 +57,9 @@ class Tensor {
     static std::string wanted_shape(std::initializer_list<int64_t> shape);
     void read(PyObject* from, Read read);
     void read_attributes(PyObject* from);
+    // The address of a number, behind which the kernels know whether there are floats.
+    float* from(int64_t number) const { return reinterpret_cast<float*>(static_cast<char*>(data) + number * (is_bf16() ? 2 : 4)); }
+    bool is_float(bool maybe_bf16) const { return type == Type<float>::value || (maybe_bf16 && is_bf16()); }
     [[noreturn]] void refuse(const char* name, const char* dtype, const std::string& shape) const;
 
     // Strides of dimensions of size 1 have no meaning.
@@ -129,12 +132,12 @@ class Tensor {
     Matrix matrix(const char* name, bool maybe_bf16) const;
 
     struct Span { int64_t begin, end; };
-    // Steps of a float32 matrix (n, columns), whose rows can have gaps between them, from row `first` on, of which the kernel uses the
-    // rows of a span; none for None.  Packed steps count from a first row that can be negative.
-    Steps rows(const char* name, int64_t columns, int64_t first, Span used, int64_t rows_a_step, bool packed) const;
-    // Steps from this one on of (T, B, columns), or packed (N, columns), numbers of a row side by side;
-    // bfloat16 numbers if that is asked for.
-    Steps steps(const char* name, int64_t first, int64_t count, int64_t B, int64_t columns, int64_t packed_rows, bool bf16 = false) const;
+    // Steps of a matrix (n, columns), whose rows can have gaps between them, from row `first` on, of which the
+    // kernel uses the rows of a span; none for None.  Packed steps count from a first row that can be negative.
+    // float32 numbers or, if that is allowed, bfloat16.
+    Steps rows(const char* name, int64_t columns, int64_t first, Span used, int64_t rows_a_step, bool packed, bool maybe_bf16 = false) const;
+    // Steps from this one on of (T, B, columns), or packed (N, columns), numbers of a row side by side.
+    Steps steps(const char* name, int64_t first, int64_t count, int64_t B, int64_t columns, int64_t packed_rows, bool maybe_bf16 = false) const;
     // (B, T, D) of any strides; a size of 1 stands for all.
     Field field(const char* name, int64_t B, int64_t T, int64_t D, bool complex) const;
 

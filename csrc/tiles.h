@@ -137,20 +137,28 @@ ELMAN_INLINE bool split_tile(const RowOf& row, int64_t at, int64_t outer, int64_
     return large;
 }
 
-// A strip of A or B: rows (columns) outer0..outer, and `tiles` steps of k from k0 on of k.  Returns
-// whether it has numbers that cannot be divided.
+// One step of a strip of A or B, from k0 on of k: rows (columns) outer0..outer.  Returns whether it has
+// numbers that cannot be divided.
+template <int PARTS, bool ALONG, bool OF_A, class RowOf>
+bool pack_step(const RowOf& row, int64_t outer0, int64_t outer, int64_t k0, int64_t k, uint16_t* to) {
+    bool any = false;
+    for (int64_t half = 0; half < 2; ++half, to += PARTS * TILE) {
+        const int64_t o = outer0 + half * SIDE, at = ALONG ? k0 : o, from = ALONG ? o : k0;
+        const auto vector = [&](int64_t i) { return row(from + i); };
+        if (o >= outer)
+            std::memset(to, 0, PARTS * TILE * sizeof(uint16_t));
+        else if (split_tile<PARTS, ALONG, OF_A, false>(vector, at, outer - o, k - k0, to))
+            any |= split_tile<PARTS, ALONG, OF_A, true>(vector, at, outer - o, k - k0, to);
+    }
+    return any;
+}
+
+// A whole strip, of so many steps.
 template <int PARTS, bool ALONG, bool OF_A, class RowOf>
 bool pack_strip(const RowOf& row, int64_t outer0, int64_t outer, int64_t k0, int64_t k, int64_t tiles, uint16_t* to) {
     bool any = false;
     for (int64_t t = 0; t < tiles; ++t)
-        for (int64_t half = 0; half < 2; ++half, to += PARTS * TILE) {
-            const int64_t o = outer0 + half * SIDE, d = k0 + t * DEPTH, at = ALONG ? d : o, from = ALONG ? o : d;
-            const auto vector = [&](int64_t i) { return row(from + i); };
-            if (o >= outer)
-                std::memset(to, 0, PARTS * TILE * sizeof(uint16_t));
-            else if (split_tile<PARTS, ALONG, OF_A, false>(vector, at, outer - o, k - d, to))
-                any |= split_tile<PARTS, ALONG, OF_A, true>(vector, at, outer - o, k - d, to);
-        }
+        any |= pack_step<PARTS, ALONG, OF_A>(row, outer0, outer, k0 + t * DEPTH, k, to + t * STRIP<PARTS>);
     return any;
 }
 

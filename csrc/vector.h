@@ -233,17 +233,44 @@ ELMAN_INLINE Vec reciprocal(Vec a) { ELMAN_EACH(1 / a.v[i]); }
 
 #endif
 
-// Rounded to bfloat16; on other instruction sets nothing calls it.
+// Numbers in memory as bfloat16, rounded when they are stored; on other instruction sets nothing calls them.
 #if defined(__AVX512BF16__)
+ELMAN_INLINE Vec load_bf16(const uint16_t* p, Lanes n) {
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(n.mask, p));
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+}
 ELMAN_INLINE void store_bf16(uint16_t* p, Vec a, Lanes n) {
     const __m256bh rounded = _mm512_cvtneps_pbh(a.v);
     __m256i bits;
     std::memcpy(&bits, &rounded, 32);
     _mm256_mask_storeu_epi16(p, n.mask, bits);
 }
+
+// A share s in 0..1 as s, or above a half as s - 1 with its sign bit, also for 0: so a share near 1, which decides how long a
+// memory lasts, keeps as many digits as one near 0.
+ELMAN_INLINE Vec load_share(const uint16_t* p, Lanes n) {
+    const __m512 x = load_bf16(p, n).v;
+    return {_mm512_mask_add_ps(x, _mm512_movepi32_mask(_mm512_castps_si512(x)), x, _mm512_set1_ps(1))};
+}
+ELMAN_INLINE void store_share(uint16_t* p, Vec s, Lanes n) {
+    const __mmask16 above = _mm512_cmp_ps_mask(s.v, _mm512_set1_ps(0.5f), _CMP_GT_OQ);
+    const __m512 x = _mm512_mask_sub_ps(s.v, above, s.v, _mm512_set1_ps(1));
+    store_bf16(p, {_mm512_mask_or_ps(x, above, x, _mm512_set1_ps(-0.0f))}, n);
+}
 #else
+ELMAN_INLINE Vec load_bf16(const uint16_t*, Lanes) { return set(0); }
 ELMAN_INLINE void store_bf16(uint16_t*, Vec, Lanes) {}
+ELMAN_INLINE Vec load_share(const uint16_t*, Lanes) { return set(0); }
+ELMAN_INLINE void store_share(uint16_t*, Vec, Lanes) {}
 #endif
+
+// Number i of an array that has floats, or bfloat16 numbers behind the same address.
+ELMAN_INLINE Vec load(const float* p, bool bf16, int64_t i, Lanes n) {
+    return bf16 ? load_bf16(reinterpret_cast<const uint16_t*>(p) + i, n) : load(p + i, n);
+}
+ELMAN_INLINE void store(float* p, bool bf16, int64_t i, Vec a, Lanes n) {
+    bf16 ? store_bf16(reinterpret_cast<uint16_t*>(p) + i, a, n) : store(p + i, a, n);
+}
 
 ELMAN_INLINE void operator+=(Vec& a, Vec b) { a = a + b; }
 

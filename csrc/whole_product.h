@@ -30,10 +30,12 @@ ELMAN_INLINE float to_float(uint16_t bf16) {
 // Row n as floats: in place, or copied to `to`.
 const float* row_of(const Rows& m, int64_t n, int64_t width, float* to) {
     const int64_t step = n / m.per_step, at = n % m.per_step;
-    if (step == m.initial_step) return m.initial ? m.initial + at * width : nullptr;
-    const int64_t offset = step * m.step + at * m.row;
-    if (!m.bf16) return static_cast<const float*>(m.p) + offset;
-    const auto* from = static_cast<const uint16_t*>(m.p) + offset;
+    const bool initial = step == m.initial_step;
+    if (initial && !m.initial) return nullptr;
+    const void* p = initial ? m.initial : m.p;
+    const int64_t offset = initial ? at * width : step * m.step + at * m.row;
+    if (!m.bf16) return static_cast<const float*>(p) + offset;
+    const auto* from = static_cast<const uint16_t*>(p) + offset;
     for (int64_t i = 0; i < width; ++i) to[i] = to_float(from[i]);
     return to;
 }
@@ -87,7 +89,7 @@ void multiply_rows(const Product& it, const float* packed, float* own, int threa
                     std::memcpy(own + i * lda, x, sizeof(float) * it.K);
             }
         }
-        float* c = it.c + r * it.columns;
+        float* c = static_cast<float*>(it.c) + r * it.columns;
         if (it.bias)
             for (int64_t i = 0; i < n; ++i)
                 std::memcpy(c + i * it.columns + begin, it.bias + begin, sizeof(float) * (end - begin));
@@ -145,7 +147,7 @@ void add_outer(const OuterProduct& it, float* panels_of_b, int64_t panels_size, 
             // This group's columns of A, word by word; a strip has MAX_ROWS of them.
             const int64_t width = to - g < group ? to - g : group;
             for (int64_t i = 0; i < kw; ++i) {
-                const float* x = it.a + (k0 + each * i) * it.a_row + g;
+                const float* x = static_cast<const float*>(it.a) + (k0 + each * i) * it.a_row + g;
                 const bool pair = DOT && each * i + 1 < depth;
                 for (int64_t c = 0; c < width; c += WIDTH) {
                     const Lanes there(width - c);

@@ -37,20 +37,19 @@ void list_rows(const Rows& m, const int64_t* chosen, int64_t i0, int64_t i1, int
     for (int64_t i = i0; i < i1; ++i) {
         const int64_t n = chosen ? chosen[i] : i;
         const int64_t step = n / m.per_step, at = n % m.per_step;
-        if (step == m.initial_step)
-            *to++ = m.initial ? m.initial + at * width : nullptr;
-        else
-            *to++ = static_cast<const char*>(m.p) + (step * m.step + at * m.row) * size;
+        const bool initial = step == m.initial_step;
+        const auto* p = static_cast<const char*>(initial ? m.initial : m.p);
+        *to++ = p ? p + (initial ? at * width : step * m.step + at * m.row) * size : nullptr;
     }
 }
 
-template <int PARTS, bool ALONG, bool OF_A>
-void write_listed(const Rows& m, const void* const* list, int64_t first, int64_t outer0, int64_t outer, int64_t k0,
-                  int64_t k, int64_t tiles, uint16_t* to) {
+// A function of the listed rows with the type that they have in memory.
+template <class Function>
+void with_rows(const Rows& m, const void* const* list, int64_t first, const Function& run) {
     if (m.bf16)
-        write_strip<PARTS, ALONG, OF_A>(Listed<uint16_t>{list, first}, outer0, outer, k0, k, tiles, to);
+        run(Listed<uint16_t>{list, first});
     else
-        write_strip<PARTS, ALONG, OF_A>(Listed<float>{list, first}, outer0, outer, k0, k, tiles, to);
+        run(Listed<float>{list, first});
 }
 
 // C = A W (+ bias), some rows at a time.
@@ -74,7 +73,7 @@ public:
             pack(it_.w, first, last, to);
     }
 
-    // Strips s0..s1 of the chosen rows, n in all, times some columns: rows of C.
+    // Strips s0..s1 of the chosen rows, n in all, times some columns: rows of C, of which `c` is the first.
     void multiply(const int64_t* chosen, int64_t n, int64_t s0, int64_t s1, const Ranges& columns, float* c, int64_t ldc,
                   const float* packed, float* own) const {
         auto* a = reinterpret_cast<uint16_t*>(own);
@@ -84,14 +83,15 @@ public:
             const int64_t end = s + AT_ONCE < s1 ? s + AT_ONCE : s1, begin = s * BLOCK;
             list_rows(it_.a, chosen, begin, end * BLOCK < n ? end * BLOCK : n, it_.K, list);
             for (int64_t block = 0; block < deep_; ++block) {
-                for (int64_t i = s; i < end; ++i)
-                    write_listed<PARTS, true, true>(it_.a, list, begin, i * BLOCK, n, block * depth_ * DEPTH, it_.K,
-                                                    steps(block), a + (i - s) * size_);
+                with_rows(it_.a, list, begin, [&](const auto& rows) {
+                    for (int64_t i = s; i < end; ++i)
+                        write_strip<PARTS, true, true>(rows, i * BLOCK, n, block * depth_ * DEPTH, it_.K, steps(block), a + (i - s) * size_);
+                });
                 for (int r = 0; r < columns.count; ++r)
                     for (int64_t v = columns.first[r]; v < columns.last[r]; ++v)
                         for (int64_t i = s; i < end; ++i)
                             multiply(a + (i - s) * size_, w + (block * columns_ + v) * size_, block, n - i * BLOCK, v * BLOCK,
-                                     c + i * BLOCK * ldc + v * BLOCK, ldc);
+                                     c + (i - s0) * BLOCK * ldc + v * BLOCK, ldc);
             }
         }
     }
@@ -187,8 +187,10 @@ private:
         for (int j = 0; j < it_.count; ++j) {
             const int64_t strips = blocks(it_.columns[j]);
             list_rows(it_.b[j], nullptr, k, end, it_.columns[j], list);
-            for (int64_t v = strips * thread / threads; v < strips * (thread + 1) / threads; ++v)
-                write_listed<PARTS, false, false>(it_.b[j], list, k, v * BLOCK, it_.columns[j], k, it_.N, steps(k), to + v * size_);
+            const int64_t from = strips * thread / threads;
+            with_rows(it_.b[j], list, k, [&](const auto& rows) {
+                write_strips<PARTS, false>(rows, from, strips * (thread + 1) / threads, it_.columns[j], k, it_.N, steps(k), to + from * size_, size_);
+            });
             to += strips * size_;
         }
     }
@@ -198,8 +200,10 @@ private:
         const int64_t from = rows_ * thread / threads, to = rows_ * (thread + 1) / threads;
         for (int64_t s = from; s < to; s += AT_ONCE) {
             const int64_t end = s + AT_ONCE < to ? s + AT_ONCE : to;
-            for (int64_t i = s; i < end; ++i)
-                write_strip<PARTS, false, true>(Dense<float>{it_.a, it_.a_row}, i * BLOCK, it_.rows, k, it_.N, steps(k), a + (i - s) * size_);
+            if (it_.a_bf16)
+                write_strips<PARTS, true>(Dense<uint16_t>{static_cast<const uint16_t*>(it_.a), it_.a_row}, s, end, it_.rows, k, it_.N, steps(k), a, size_);
+            else
+                write_strips<PARTS, true>(Dense<float>{static_cast<const float*>(it_.a), it_.a_row}, s, end, it_.rows, k, it_.N, steps(k), a, size_);
             const uint16_t* b = packed;
             for (int j = 0; j < it_.count; ++j)
                 for (int64_t v = 0; v < blocks(it_.columns[j]); ++v, b += size_)
@@ -223,11 +227,23 @@ private:
 // Tiles are wasted on few columns.
 constexpr int64_t FEWEST_COLUMNS = 16;
 
+// Rows r0..r1 of C as bfloat16.
+void round_rows(const Product& it, int64_t r0, int64_t r1, const Ranges& columns, const float* sums, int64_t ld) {
+    const int64_t first = columns.first[0] * BLOCK, end = columns.last[0] * BLOCK, last = end < it.columns ? end : it.columns;
+    finish_writing();
+    for (int64_t r = r0; r < r1; ++r)
+        for (int64_t i = first; i < last; i += WIDTH) {
+            const Lanes l(last - i);
+            store_bf16(static_cast<uint16_t*>(it.c) + r * it.columns + i, load(sums + (r - r0) * ld + i, l), l);
+        }
+}
+
 bool run_on_tiles(const Product& it) {
-    if (it.K < FEWEST_COLUMNS || it.columns < FEWEST_COLUMNS) return false;
+    if ((it.K < FEWEST_COLUMNS || it.columns < FEWEST_COLUMNS) && !it.c_bf16) return false;
     const Tiled tiled(it);
     const int threads = it.N * it.K * it.columns < 400000 ? 1 : static_cast<int>(it.threads);
-    float* memory = scratch(tiled.packed_size() + threads * tiled.own_size());
+    const int64_t ld = padded_width(it.columns), own = tiled.own_size() + (it.c_bf16 ? AT_ONCE * BLOCK * ld : 0);
+    float* memory = scratch(tiled.packed_size() + threads * own);
     in_team(threads, [&](int thread, int threads, Barrier& barrier) {
         const Tiles tiles;
         tiled.pack(thread, threads, memory);
@@ -237,14 +253,22 @@ bool run_on_tiles(const Product& it) {
         const bool by_columns = rows <= AT_ONCE && columns >= 8 * threads;
         const int64_t all = by_columns ? columns : rows, from = all * thread / threads, to = all * (thread + 1) / threads;
         const Ranges chosen{1, {by_columns ? from : 0}, {by_columns ? to : columns}};
-        tiled.multiply(nullptr, it.N, by_columns ? 0 : from, by_columns ? rows : to, chosen, it.c, it.columns, memory,
-                       memory + tiled.packed_size() + thread * tiled.own_size());
+        const int64_t begin = by_columns ? 0 : from, end = by_columns ? rows : to;
+        float *mine = memory + tiled.packed_size() + thread * own, *sums = mine + tiled.own_size();
+        if (!it.c_bf16)
+            return tiled.multiply(nullptr, it.N, begin, end, chosen, static_cast<float*>(it.c) + begin * BLOCK * it.columns, it.columns, memory, mine);
+        for (int64_t s = begin; s < end; s += AT_ONCE) {
+            const int64_t next = s + AT_ONCE < end ? s + AT_ONCE : end;
+            tiled.multiply(nullptr, it.N, s, next, chosen, sums, ld, memory, mine);
+            round_rows(it, s * BLOCK, next * BLOCK < it.N ? next * BLOCK : it.N, chosen, sums, ld);
+        }
     });
     return true;
 }
 
 bool run_on_tiles(const OuterProduct& it) {
-    if (it.rows < FEWEST_COLUMNS || it.columns[0] + it.columns[1] < 2 * FEWEST_COLUMNS) return false;
+    const bool narrow = it.rows < FEWEST_COLUMNS || it.columns[0] + it.columns[1] < 2 * FEWEST_COLUMNS;
+    if (narrow && !it.a_bf16) return false;
     it.bf16 ? TiledOuter<1>(it).run() : TiledOuter<3>(it).run();
     return true;
 }

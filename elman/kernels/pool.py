@@ -40,20 +40,26 @@ class Lease:
         self.pooled = pooled
         self._blocks: list[Tensor] = []
 
-    def take(self, rows: int, columns: int, *, padded: bool = False) -> Tensor:
-        """Return a float32 tensor (rows, columns) with arbitrary contents.
+    def take(
+        self, rows: int, columns: int, *, padded: bool = False, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Return a tensor (rows, columns) with arbitrary contents.
 
         Args:
             rows: rows of the tensor.
             columns: columns of the tensor.
             padded: leave a gap between rows where they would otherwise begin at the same places of
                 the cache, and drive one another out of it; else the tensor is dense.
+            dtype: float32 or bfloat16.
         """
         count = rows * columns
         if count < SMALLEST or not self.pooled:
-            return torch.empty(rows, columns, dtype=torch.float32, device="cpu")
-        if padded and columns % ALIASED == 0:
-            return self.take(rows, columns + GAP)[:, :columns]
+            return torch.empty(rows, columns, dtype=dtype, device="cpu")
+        share = 4 // dtype.itemsize  # numbers in the place of a float
+        if padded and columns % (ALIASED * share) == 0:
+            return self.take(rows, columns + GAP * share, dtype=dtype)[:, :columns]
+        if share > 1:
+            return self.take(rows, -(-columns // share)).view(dtype)[:, :columns]
         # Sizes in steps of an eighth of a power of two, so that ragged batches share them.
         grain = 1 << (count.bit_length() - 4)
         size = (count + grain - 1) // grain * grain

@@ -113,7 +113,7 @@ def add_products(
     to = []
     for name, b in factors.items():
         if new:
-            sums[name] = a.new_empty(M, b.data.shape[-1])
+            sums[name] = a.new_empty(M, b.data.shape[-1], dtype=torch.float32)
         sums[name] = sums[name].contiguous()  # torch may have transposed it
         to.append((b.for_kernel(), sums[name]))
     native.outer_product(a, to, not new, bf16, torch.get_num_threads())

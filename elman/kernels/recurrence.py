@@ -246,8 +246,9 @@ class _Call:
         one = len(parts) == 1
         most = self.count if keep or one else max(part.end - part.at for part in parts)
         kept = keep or not joined
+        short = torch.bfloat16 if joined and self._short() else torch.float32
         saved = _Saved(
-            take(most, self.gates, padded=joined) if kept else None,
+            take(most, self.gates, padded=joined, dtype=short) if kept else None,
             take(most, self.gates, padded=joined) if self.separate and kept else None,
             take(most, self.hidden) if keep and len(end) == 2 else None,
             take(most, self.width) if keep and not straight else None,
@@ -278,10 +279,16 @@ class _Call:
         seen = h if self.run.mask is None else h * self.run.mask
         torch.addmm(to, seen, hh.t(), beta=0 if self.separate else 1, out=to)
 
+    def _short(self) -> bool:
+        """Return whether gates, outputs and their gradients can be bfloat16 in memory."""
+        late = self.run.cell in LATE
+        return self.run.bf16 and self.lease.pooled and not late and _on_tiles()
+
     def _new_output(self, *, keep: bool) -> Tensor:
         """Return memory for y; bfloat16 where the kernel can round and nothing needs the rest."""
         T, B, R, x = self.run.steps, self.rows, self.width, self.state[0]
-        if self.run.bf16 and not keep and self.lease.pooled and _on_tiles():
+        mixed = keep and self.run.cell.startswith("gru")  # the backward pass needs the exact h
+        if self._short() and not mixed:
             x = x.new_empty(0, dtype=torch.bfloat16)
         if self.run.ragged is not None:
             return x.new_zeros(T, B, R) if self.run.padded else x.new_empty(self.count, R)
@@ -294,13 +301,14 @@ class _Call:
         """Return the inputs (n, R) of the matrix W_hh at the steps of a part."""
         if saved.seen is not None:
             return Steps(saved.seen[part.at : part.end])
+        initial = self.state[0].to(y.dtype)
         if self.run.reverse:
             at_end = part.last == self.run.steps
             following = y[part.first + 1 : part.last + 1]
-            return Steps(following, self.state[0] if at_end else None, at_end=True)
+            return Steps(following, initial if at_end else None, at_end=True)
         if part.first:
             return Steps(y[part.first - 1 : part.last - 1])
-        return Steps(y[: part.last - 1], self.state[0])
+        return Steps(y[: part.last - 1], initial)
 
     def backward(
         self,
@@ -314,6 +322,8 @@ class _Call:
         call, weights = self.native, self.weights
         assert saved.a is not None
         self.state = tuple(leaf.reshape(self.rows, -1) for leaf in self.state)
+        if d_y is not None and not self._short():
+            d_y = d_y.float()
         if d_y is not None and d_y.stride(-1) != 1:
             d_y = d_y.contiguous()
         d_state = [leaf.new_empty(leaf.shape) for leaf in self.state]
@@ -331,11 +341,15 @@ class _Call:
         if self.decay is not None:
             self.d_decay = torch.empty_like(self.decay, memory_format=torch.contiguous_format)
         d_r = self.lease.take(self.count, self.width) if self.projects else None
-        d_x = saved.a.new_empty(self.count, self.x.shape[-1]) if wanted[0] else None
-        states = saved.c if len(self.state) == 2 else y
+        d_x = None
+        if wanted[0]:
+            dtype = self.x.dtype if self._short() else torch.float32
+            d_x = torch.empty(self.count, self.x.shape[-1], dtype=dtype)
+        mixes = self.run.cell.startswith("gru")  # needs h before each step
+        states = y if mixes else saved.c
         for part in self.parts(whole=self.run.ragged is not None, backward=True):
             self._give_part(part, saved, d_r, whole=True)
-            if len(self.state) == 1:
+            if mixes:
                 call.set_c(y)
             call.set_y(d_y)
             call.set_state(*self._state_before(part, states), *ends)
@@ -350,7 +364,7 @@ class _Call:
         if self.one_bias:
             gradients["bias_ih"] = gradients["bias"]
         elif weights.bias_ih is not None and weights.gain_ih is None:
-            gradients["bias_ih"] = saved.a.sum(0)
+            gradients["bias_ih"] = saved.a.sum(0, dtype=torch.float32)
         if d_x is not None and self.x.dim() == 3:
             d_x = d_x.view(self.run.steps, self.rows, -1)
         return d_x, d_state, gradients
