@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -18,7 +19,8 @@ struct Matrix {
     int64_t N, K;
     nb::object alive[2];
 
-    // Rows (N, K), or steps (T, B, K), to which one can be added at the beginning or the end.
+    // Rows (N, K), or steps (T, B, K).  With an initial step (B, K), those before each step; with `at_end`
+    // those after each step, of which it is the last.
     Matrix(const Tensor& data, const Tensor& initial, bool at_end) {
         const int64_t T = data.extent(0), B = data.extent(1);
         K = data.extent(-1);
@@ -34,40 +36,58 @@ struct Matrix {
         rows = {it.p, std::max<int64_t>(1, B), it.step / size, it.row / size, size == 2};
         N = T * B;
         if (!initial.given()) return;
-        rows.initial = size == 2 ? static_cast<void*>(initial.dense<uint16_t>("initial", {B, K})) : initial.dense<float>("initial", {B, K});
-        rows.initial_step = at_end ? T : 0;
-        if (!at_end) rows.p = static_cast<char*>(it.p) - it.step;  // steps are counted from the initial one
-        N += B;
+        rows.initial = initial.numbers("initial", {B, K}, size == 2);
+        rows.initial_step = at_end ? T - 1 : 0;
+        rows.p = static_cast<char*>(it.p) + (at_end ? it.step : -it.step);
     }
 };
 
-void multiply(const Matrix& a, const Tensor& w, bool transposed, const Tensor& bias, const Tensor& c, bool bf16,
-              int64_t threads) {
+Product product(const Matrix& a, const Tensor& w, bool transposed, const Tensor& bias, const Tensor& c, bool bf16, int64_t threads) {
     if (!chosen->product) throw nb::value_error("this instruction set has no such kernel");
     const int64_t N = a.N, K = a.K, columns = c.extent(-1);
-    const bool c_bf16 = bf16 && chosen->has_tiles && c.is_bf16();
-    const Product it{N, K, columns, threads, bf16, a.rows,
-                     transposed ? w.dense<float>("weight", {columns, K}) : w.dense<float>("weight", {K, columns}),
-                     transposed, bias.maybe<float>("bias", {columns}),
-                     c_bf16 ? static_cast<void*>(c.dense<uint16_t>("out", {N, columns})) : c.dense<float>("out", {N, columns}),
-                     false, c_bf16};
+    const int64_t shape[2] = {transposed ? columns : K, transposed ? K : columns};
+    const bool tiles = bf16 && chosen->has_tiles, w_bf16 = tiles && w.is_bf16(), c_bf16 = tiles && c.is_bf16();
+    return {N, K, columns, threads, bf16, a.rows, w.numbers("weight", {shape[0], shape[1]}, w_bf16), transposed,
+            bias.maybe<float>("bias", {columns}), c.numbers("out", {N, columns}, c_bf16), w_bf16, c_bf16};
+}
+
+void multiply(const Matrix& a, const Tensor& w, bool transposed, const Tensor& bias, const Tensor& c, bool bf16, int64_t threads) {
+    const Product it = product(a, w, transposed, bias, c, bf16, threads);
     nb::gil_scoped_release release;
     chosen->product(it);
 }
 
-void add_outer_product(const Tensor& a, const std::vector<std::tuple<Matrix, Tensor>>& to, bool add, bool bf16,
-                       int64_t threads) {
-    if (!chosen->product || to.size() > 2) throw nb::value_error("this instruction set has no such kernel");
+OuterProduct outer_product(const Tensor& a, bool add, bool bf16, int64_t threads) {
+    if (!chosen->product) throw nb::value_error("this instruction set has no such kernel");
     const auto given = a.matrix("a", bf16 && chosen->has_tiles);
-    OuterProduct it{given.rows, given.columns, threads, bf16, add, given.p, given.row, given.bf16, 0, {}, {}, {}};
-    for (const auto& [b, c] : to) {
-        if (b.N != it.N) raise("TensorError", "factors of a product must have as many rows");
-        it.b[it.count] = b.rows, it.columns[it.count] = b.K;
-        it.c[it.count] = c.dense<float>("sum", {it.rows, b.K});
-        ++it.count;
-    }
+    return {given.rows, given.columns, threads, bf16, add, given.p, given.row, given.bf16, 0, {}, {}, {}};
+}
+
+void add_factor(OuterProduct& it, const Matrix& b, const Tensor& c) {
+    if (b.N != it.N) raise("TensorError", "factors of a product must have as many rows");
+    it.b[it.count] = b.rows, it.columns[it.count] = b.K;
+    it.c[it.count] = c.dense<float>("sum", {it.rows, b.K});
+    ++it.count;
+}
+
+void add_outer_product(const Tensor& a, const std::vector<std::tuple<Matrix, Tensor>>& to, bool add, bool bf16, int64_t threads) {
+    if (to.size() > 2) throw nb::value_error("this instruction set has no such kernel");
+    OuterProduct it = outer_product(a, add, bf16, threads);
+    for (const auto& [b, c] : to) add_factor(it, b, c);
     nb::gil_scoped_release release;
     chosen->outer_product(it);
+}
+
+// All products of a layer's backward pass in one call, from the gradient of the gates' arguments d_a.
+void gradients(const Tensor& d_a, const Matrix& seen, const Tensor& d_hh, const Matrix& x, const Tensor& d_ih, const Tensor& w_ih,
+               const Tensor& d_x, bool bf16, int64_t threads) {
+    OuterProduct outer = outer_product(d_a, false, bf16, threads);
+    add_factor(outer, seen, d_hh), add_factor(outer, x, d_ih);
+    std::optional<Product> inner;
+    if (d_x.given()) inner = product(Matrix(d_a, Tensor(), false), w_ih, false, Tensor(), d_x, bf16, threads);
+    nb::gil_scoped_release release;
+    chosen->outer_product(outer);
+    if (inner) chosen->product(*inner);
 }
 
 LayerNorm layer_norm(const Tensor& y, const Tensor& x, const Tensor& scales, int64_t first, const Tensor& gain,

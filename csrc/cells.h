@@ -28,6 +28,7 @@ struct Row {
     float rate_c;
     // backward only
     const float *h_before, *c_before;  // the state before this step; null: zeros
+    bool c_bf16;                       // `c_before` has bfloat16 numbers
     const float* d_out;                // gradient of `out`
     float* product;                    // (G H) gradient of the products with h: the next product's A
     float *d_bias, *d_gain, *d_peephole, *d_gain_c, *d_bias_c;  // added to
@@ -156,7 +157,7 @@ struct LstmCell {
         }
         FOR_UNITS(u, n) {
             const Vec i = share_gate(row, u, n), f = share_gate(row, H + u, n), g = gate(row, 2 * H + u, n),
-                      o = share_gate(row, 3 * H + u, n), before = part(row.c_before, u, n);
+                      o = share_gate(row, 3 * H + u, n), before = c_before(row, u, n);
             const Vec c = cell(row, u, n), d_next = load(row.c + u, n);
             const Vec k = share(row.keep_c, row.rate_c, u, n);
             Vec d_o, d_c;
@@ -195,9 +196,12 @@ struct LstmCell {
     }
 
 private:
+    static Vec c_before(const Row& row, int64_t u, Lanes n) {
+        return row.c_before ? load(row.c_before, row.c_bf16, u, n) : set(0);
+    }
     static Vec cell(const Row& row, int64_t u, Lanes n) {
         const int64_t H = row.H;
-        return fma(share_gate(row, H + u, n), part(row.c_before, u, n),
+        return fma(share_gate(row, H + u, n), c_before(row, u, n),
                    share_gate(row, u, n) * gate(row, 2 * H + u, n));
     }
     static Vec normalised(const Row& row, int64_t u, Lanes n) {

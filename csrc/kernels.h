@@ -53,14 +53,15 @@ struct Recurrence {
     // The product whose result is `a`, if it is computed here, for some steps at a time; `a` can then be null.
     const Product* inputs = nullptr;
 
-    Steps a;     // (G H) inputs' part of the gates; becomes the gates, then their gradient; can be bfloat16
+    // `a`, `y` and the `c` of an LSTM can be bfloat16.
+    Steps a;     // (G H) inputs' part of the gates; becomes the gates, then their gradient
     Steps p;     // (G H) products with h, where they are needed separately; then their gradient
     Steps c;     // (H) cells after each step; for a GRU, in the backward pass: h after each step
     Steps seen;  // (R) h before each step, after dropout
     Steps m;     // (H) the factor of w_hr: output before the projection, or r * h
     Steps d_r;   // (R) gradient of the projection's result
     Steps stats; // (2) 1 / deviation of each normalised part
-    Steps y;     // (R) output; in the backward pass its gradient; can be bfloat16
+    Steps y;     // (R) output; in the backward pass its gradient
     Steps keep_h, keep_c;  // (R), (H) zoneout: share of the old value
     Steps decay, d_decay;  // (R) factors of h before each step, and their gradient
     float rate_h = 0, rate_c = 0;  // keep_h and keep_c where they are one number

@@ -46,11 +46,6 @@ struct Layer : Recurrence {
     }
 };
 
-// A matrix of floats, or one of bfloat16 numbers behind the same address.
-const float* numbers(const char* name, const Tensor& w, std::initializer_list<int64_t> shape, bool bf16) {
-    return bf16 ? reinterpret_cast<const float*>(w.dense<uint16_t>(name, shape)) : w.dense<float>(name, shape);
-}
-
 // Only the sizes of the inputs' weights: their product is a separate call, of ours or torch, or comes with
 // `set_inputs`.
 void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t R, int64_t threads, bool reverse,
@@ -70,9 +65,9 @@ void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t
     bias_ih.maybe<float>("bias_ih", {it.G}), gain_ih.maybe<float>("gain_ih", {it.G});
     it.mask = mask.maybe<float>("mask", {B, R});
     it.w_bf16 = bf16 && chosen->has_tiles && w_hh.is_bf16();
-    it.w_hh = numbers("weight_hh", w_hh, {inner ? 2 * H : it.G, R}, it.w_bf16);
-    it.w_hr = w_hr.given() ? numbers("weight_hr", w_hr, {inner ? H : R, inner ? R : H}, it.w_bf16) : nullptr;
-    if (R != H && (inner || !it.w_hr)) numbers("weight_hh", w_hh, {it.G, H}, it.w_bf16);
+    it.w_hh = w_hh.numbers("weight_hh", {inner ? 2 * H : it.G, R}, it.w_bf16);
+    it.w_hr = w_hr.given() ? w_hr.numbers("weight_hr", {inner ? H : R, inner ? R : H}, it.w_bf16) : nullptr;
+    if (R != H && (inner || !it.w_hr)) w_hh.numbers("weight_hh", {it.G, H}, it.w_bf16);
     it.bias = bias.maybe<float>("bias", {it.G}), it.peephole = peephole.maybe<float>("weight_peephole", {3 * H});
     it.gain = gain.maybe<float>("gain_hh", {it.G});
     it.gain_c = gain_c.maybe<float>("gain_c", {H}), it.bias_c = bias_c.maybe<float>("bias_c", {H});
@@ -84,7 +79,7 @@ void set_inputs(Layer& it, const Matrix& x, const Tensor& w, const Tensor& bias)
     if (!chosen->has_tiles) throw nb::value_error("this instruction set has no such kernel");
     it.x = x;
     const bool w_bf16 = it.bf16 && w.is_bf16();
-    it.product = {x.N, x.K, it.G, it.threads, it.bf16, x.rows, numbers("weight_ih", w, {it.G, x.K}, w_bf16), true,
+    it.product = {x.N, x.K, it.G, it.threads, it.bf16, x.rows, w.numbers("weight_ih", {it.G, x.K}, w_bf16), true,
                   it.cell == ::GRU ? bias.maybe<float>("bias_ih", {it.G}) : it.bias, nullptr, w_bf16};
     it.inputs = &it.product;
 }
@@ -101,8 +96,11 @@ void set_part(Layer& it, int64_t T, int64_t first_step, int64_t first, const Ten
     const auto rows = [&](const Tensor& t, const char* name, int64_t n) {
         return t.rows(name, n, first, used, it.B, it.ragged != nullptr);
     };
-    it.a = a.rows("a", it.G, first, used, it.B, it.ragged != nullptr, chosen->has_tiles);
-    it.p = rows(p, "p", it.G), it.c = rows(c, "c", it.H), it.seen = rows(seen, "seen", it.R);
+    const auto maybe_bf16 = [&](const Tensor& t, const char* name, int64_t n) {
+        return t.rows(name, n, first, used, it.B, it.ragged != nullptr, chosen->has_tiles);
+    };
+    it.a = maybe_bf16(a, "a", it.G), it.c = maybe_bf16(c, "c", it.H);
+    it.p = rows(p, "p", it.G), it.seen = rows(seen, "seen", it.R);
     it.m = rows(m, "m", it.H), it.stats = rows(stats, "stats", 2), it.d_r = rows(d_r, "d_r", it.R);
     it.y = it.keep_h = it.keep_c = it.decay = it.d_decay = Steps{};
 }

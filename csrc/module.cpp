@@ -180,6 +180,7 @@ NB_MODULE(_native, m) {
           "Whether products run on tiles: a recurrence then computes the product of its inputs, too.");
     m.def("product", &multiply);
     m.def("outer_product", &add_outer_product);
+    m.def("gradients", &gradients);
     m.def("layer_norm", [](const Tensor& y, const Tensor& x, const Tensor& scales, int64_t first, const Tensor& gain,
                            const Tensor& bias, int64_t threads) {
         LayerNorm it = layer_norm(y, x, scales, first, gain, threads);

@@ -82,6 +82,18 @@ void add_rows(float* to, const float* x, int64_t n) {
     }
 }
 
+// Units first..last, rounded where they become bfloat16 numbers.
+void copy_units(float* to, bool bf16, const float* x, int64_t first, int64_t last) {
+    if (!bf16) {
+        std::memcpy(to + first, x + first, sizeof(float) * (last - first));
+        return;
+    }
+    for (int64_t u = first; u < last; u += WIDTH) {
+        const Lanes l(last - u);
+        store(to, true, u, load(x + u, l), l);
+    }
+}
+
 // Units first..last of x * y; x null for zeros.
 void scale(float* to, const float* x, const float* y, int64_t first, int64_t last) {
     for (int64_t u = first; u < last; u += WIDTH) {
@@ -228,9 +240,8 @@ void run_forward(Time& time, const Memory& memory) {
         for (int64_t j = share.first; j < n; j += share.step) {
             place(j, t);
             Cell::forward(row);
-            const size_t bytes = sizeof(float) * (row.last - row.first);
-            if (a.m.p) std::memcpy(time.at(a.m, t, j) + row.first, (INNER ? row.inner : row.out) + row.first, bytes);
-            if (a.c.p) std::memcpy(time.at(a.c, t, j) + row.first, row.c + row.first, bytes);
+            if (a.m.p) copy_units(time.at(a.m, t, j), false, INNER ? row.inner : row.out, row.first, row.last);
+            if (a.c.p) copy_units(time.at(a.c, t, j), a.c.bf16, row.c, row.first, row.last);
             if (!projects) finish(j, t, row.first, row.last);
         }
         time.meet();
@@ -246,13 +257,14 @@ void run_forward(Time& time, const Memory& memory) {
     }
 }
 
-// The state before step t of row j: after the step before, or the initial one; null for zeros.
+// Whether row j ran at the step before the i-th.
+ELMAN_INLINE bool is_kept(const Time& time, int64_t i, int64_t j) {
+    return i > 0 && time.sorted(j) < time.running(time.step(i - 1));
+}
+// Its state before the i-th step: that after the previous one, or the initial one; null for zeros.
 ELMAN_INLINE const float* before(const Time& time, const Steps& states, const float* initial, int64_t width,
                                  int64_t i, int64_t j) {
-    if (i > 0) {
-        const int64_t previous = time.step(i - 1);
-        if (time.sorted(j) < time.running(previous)) return time.at(states, previous, j);
-    }
+    if (is_kept(time, i, j)) return time.at(states, time.step(i - 1), j);
     return initial ? initial + time.original(j) * width : nullptr;
 }
 
@@ -302,7 +314,7 @@ void run_backward(Time& time, const Memory& memory) {
         row.h = d_h + j * ld_r, row.c = d_c + j * ld_h, row.product = gates + j * ld_g, row.mask = time.mask(j);
         row.d_out = d_out + j * ld_h, row.inner = d_second + j * ld_p, row.keep_c = time.at(a.keep_c, t, j);
         if (Cell::CELLS)
-            row.c_before = before(time, a.c, a.c0, a.H, i, j);
+            row.c_before = before(time, a.c, a.c0, a.H, i, j), row.c_bf16 = a.c.bf16 && is_kept(time, i, j);
         else if (Cell::MIXES)
             row.h_before = a.decay.p ? decayed + j * ld_r : before(time, a.c, a.h0, a.R, i, j);
     };

@@ -108,6 +108,10 @@ class Tensor {
         if (!fits) refuse(name, Type<T>::name, wanted_shape(wanted));
         return static_cast<T*>(data);
     }
+    // Dense memory of this shape, of floats or, with `bf16`, of bfloat16 numbers behind the same address.
+    float* numbers(const char* name, std::initializer_list<int64_t> wanted, bool bf16) const {
+        return bf16 ? reinterpret_cast<float*>(dense<uint16_t>(name, wanted)) : dense<float>(name, wanted);
+    }
     // Dense memory of this shape, or null for None.
     template <class T>
     T* maybe(const char* name, std::initializer_list<int64_t> wanted) const {

@@ -239,7 +239,8 @@ void round_rows(const Product& it, int64_t r0, int64_t r1, const Ranges& columns
 }
 
 bool run_on_tiles(const Product& it) {
-    if ((it.K < FEWEST_COLUMNS || it.columns < FEWEST_COLUMNS) && !it.c_bf16) return false;
+    const bool narrow = it.K < FEWEST_COLUMNS || it.columns < FEWEST_COLUMNS;
+    if (narrow && !it.w_bf16 && !it.c_bf16) return false;
     const Tiled tiled(it);
     const int threads = it.N * it.K * it.columns < 400000 ? 1 : static_cast<int>(it.threads);
     const int64_t ld = padded_width(it.columns), own = tiled.own_size() + (it.c_bf16 ? AT_ONCE * BLOCK * ld : 0);

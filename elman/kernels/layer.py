@@ -72,6 +72,5 @@ class _Layer(torch.autograd.Function):
         if not again:
             call.lease.release()
             ctx.call = ctx.saved = None
-        d_state = [d.view(leaf.shape) for d, leaf in zip(d_state, rest, strict=False)]
         weights = map(gradients.get, Constants._fields)
         return None, None, call.d_decay, d_x, *d_state, *weights

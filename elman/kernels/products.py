@@ -9,7 +9,7 @@ Shape legend: N rows of all steps, T steps, B rows of a step, K and M features.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,14 +23,15 @@ TOO_SMALL = 1 << 13  # numbers of a matrix do not pay for dividing many rows int
 TURNED = 1 << 17  # floats of the gradient of a matrix that is small
 
 
-@dataclass(frozen=True)
-class Steps:
+class Steps(NamedTuple):
     """A matrix (N, K) of the rows of all steps, time first.
 
     Args:
         data: (T, B, K), dense in K, or (N, K).
-        initial: (B, K) float32, one more step before the first.
-        at_end: whether `initial` is after the last step instead.
+        initial: (B, K), possibly with leading dimensions of one.  With it the rows are those before
+            each step: `initial`, and all steps of `data` but the last.
+        at_end: whether the rows are those after each step instead: all steps of `data` but the
+            first, and `initial`.
     """
 
     data: Tensor
@@ -41,8 +42,8 @@ class Steps:
         """Return the matrix (N, K)."""
         data = self.data
         if self.initial is not None:
-            parts = [self.initial[None].to(data.dtype), data]
-            data = torch.cat(parts[::-1] if self.at_end else parts)
+            initial = self.initial.to(data.dtype).reshape(1, *data.shape[1:])
+            data = torch.cat([data[1:], initial] if self.at_end else [initial, data[:-1]])
         return data.reshape(-1, data.shape[-1])
 
     def for_kernel(self) -> object:
@@ -67,14 +68,15 @@ def multiply(
     Args:
         a: (N, K).
         w: (K, M), or (M, K) with `transposed`.
-        out: (N, M) float32, dense.
+        out: (N, M) float32, dense; on tiles, with `bf16`, bfloat16 as well.
         transposed: whether w is transposed.
         bias: (M) float32.
         bf16: whether factors can be rounded to bfloat16.
     """
     if _own(len(out), w.numel(), bf16):
         assert native is not None
-        w = w.float().contiguous()
+        short = bf16 and w.dtype == torch.bfloat16 and native.has_tiles()
+        w = (w if short else w.float()).contiguous()
         bias = None if bias is None else bias.contiguous()
         native.product(a.for_kernel(), w, transposed, bias, out, bf16, torch.get_num_threads())
         return
@@ -96,7 +98,7 @@ def add_products(
 
     Args:
         sums: (M, K) float32 by name.
-        a: (N, M) float32, dense in M.
+        a: (N, M) float32, dense in M; on tiles, with `bf16`, bfloat16 as well.
         factors: (N, K) by name, at most two.
         bf16: whether factors can be rounded to bfloat16.
     """
@@ -117,6 +119,35 @@ def add_products(
         sums[name] = sums[name].contiguous()  # torch may have transposed it
         to.append((b.for_kernel(), sums[name]))
     native.outer_product(a, to, not new, bf16, torch.get_num_threads())
+
+
+def layer_gradients(
+    a: Tensor, factors: dict[str, Steps], w: Tensor, d_x: Tensor | None, *, bf16: bool = False
+) -> dict[str, Tensor] | None:
+    """Compute all products of a layer's backward pass at once, where our kernel is faster.
+
+    Args:
+        a: (N, M) gradients of the arguments of the gates, as for `add_products`.
+        factors: (N, K) by name, two.
+        w: (M, D).
+        d_x: (N, D), which becomes a w, as for `multiply`; None if it is not wanted.
+        bf16: whether factors can be rounded to bfloat16.
+
+    Returns:
+        a^T b for each name and factor b, or None if nothing was computed.
+    """
+    N, M = a.shape
+    widths = [b.data.shape[-1] for b in factors.values()]
+    if not _own(N, M * sum(widths), bf16) or not _own(N, w.numel(), bf16):
+        return None
+    assert native is not None
+    if not (bf16 and w.dtype == torch.bfloat16 and native.has_tiles()):
+        w = w.float()
+    sums = [torch.empty(M, width) for width in widths]
+    first, second = (b.for_kernel() for b in factors.values())
+    threads = torch.get_num_threads()
+    native.gradients(a, first, sums[0], second, sums[1], w.contiguous(), d_x, bf16, threads)
+    return dict(zip(factors, sums, strict=True))
 
 
 def _add_by_torch(sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> None:

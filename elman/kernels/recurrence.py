@@ -39,7 +39,7 @@ from elman.kernels.cells import (
 )
 from elman.kernels.layer_norm import normalise, normalise_backward
 from elman.kernels.pool import Lease
-from elman.kernels.products import FEW, Steps, add_products, multiply
+from elman.kernels.products import FEW, Steps, add_products, layer_gradients, multiply
 
 PART = 1 << 19  # floats of `a` that the second caches of one or two cores hold
 LARGER = 16  # times as large where packing a matrix for every part costs more than the cache saves
@@ -194,6 +194,8 @@ class _Call:
 
     def inputs(self, part: _Part) -> Steps:
         """Return the rows of x of a part."""
+        if part.end - part.at == self.count:
+            return Steps(self.x)
         if self.x.dim() == 2:
             return Steps(self.x[part.at : part.end])
         return Steps(self.x[part.first : part.last])
@@ -250,7 +252,7 @@ class _Call:
         saved = _Saved(
             take(most, self.gates, padded=joined, dtype=short) if kept else None,
             take(most, self.gates, padded=joined) if self.separate and kept else None,
-            take(most, self.hidden) if keep and len(end) == 2 else None,
+            take(most, self.hidden, dtype=short) if keep and len(end) == 2 else None,
             take(most, self.width) if keep and not straight else None,
             take(most, self.hidden) if keep and weights.hr is not None else None,
             take(most, 2) if keep and weights.gain is not None else None,
@@ -301,14 +303,11 @@ class _Call:
         """Return the inputs (n, R) of the matrix W_hh at the steps of a part."""
         if saved.seen is not None:
             return Steps(saved.seen[part.at : part.end])
-        initial = self.state[0].to(y.dtype)
-        if self.run.reverse:
-            at_end = part.last == self.run.steps
-            following = y[part.first + 1 : part.last + 1]
-            return Steps(following, initial if at_end else None, at_end=True)
-        if part.first:
-            return Steps(y[part.first - 1 : part.last - 1])
-        return Steps(y[: part.last - 1], initial)
+        reverse, (first, last, *_) = self.run.reverse, part
+        if last == self.run.steps if reverse else first == 0:
+            steps = y if last - first == self.run.steps else y[first:last]
+            return Steps(steps, self.state[0].to(y.dtype), at_end=reverse)
+        return Steps(y[first + 1 : last + 1] if reverse else y[first - 1 : last - 1])
 
     def backward(
         self,
@@ -321,7 +320,6 @@ class _Call:
         """Return the gradients of x, the state and the weights; `wanted` is for x and W_ih."""
         call, weights = self.native, self.weights
         assert saved.a is not None
-        self.state = tuple(leaf.reshape(self.rows, -1) for leaf in self.state)
         if d_y is not None and not self._short():
             d_y = d_y.float()
         if d_y is not None and d_y.stride(-1) != 1:
@@ -378,7 +376,7 @@ class _Call:
             return self.start
         if states.dim() == 2:
             states = states.view(self.run.steps, self.rows, -1)
-        state = self._dense(states[before])
+        state = self._dense(states[before].float())
         return (None, state) if len(self.state) == 2 else (state, None)
 
     def _add_products(
@@ -394,9 +392,16 @@ class _Call:
         """Add the gradients of the matrices from one part to `sums`; compute its rows of d_x."""
         assert saved.a is not None
         rows, ih, bf16 = slice(part.at, part.end), self.weights.ih, self.run.bf16
-        d_a = saved.a[rows]
+        whole = part.end - part.at == self.count
+        d_a = saved.a if whole else saved.a[rows]
         d_p = d_a if saved.p is None else saved.p[rows]
         first = self.weights.hh.shape[0]
+        if whole and of_ih and saved.p is saved.m is saved.normal is None:
+            factors = {"hh": self.seen(saved, y, part), "ih": self.inputs(part)}
+            found = layer_gradients(d_a, factors, ih, d_x, bf16=bf16)
+            if found is not None:
+                sums.update(found)
+                return
         if saved.m is not None:
             d_second = d_p[:, first:] if d_r is None else d_r[rows]
             add_products(sums, d_second, {"hr": Steps(saved.m[rows])}, bf16=bf16)

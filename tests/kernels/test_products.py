@@ -55,9 +55,9 @@ def steps(T: int, B: int, K: int, layout: str) -> Steps:
     if layout == "bfloat16":
         return Steps(torch.randn(B, T, K).transpose(0, 1).bfloat16())
     if layout == "initial first":
-        return Steps(torch.randn(T - 1, B, K), torch.randn(B, K))
+        return Steps(torch.randn(T, B, K), torch.randn(B, K))
     if layout == "initial last":
-        return Steps(torch.randn(B, T - 1, K).transpose(0, 1), torch.randn(B, K), at_end=True)
+        return Steps(torch.randn(B, T, K).transpose(0, 1), torch.randn(B, K), at_end=True)
     return Steps(torch.randn(T, B, K))
 
 
