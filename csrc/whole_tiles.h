@@ -224,8 +224,8 @@ private:
     const int64_t size_;            // numbers of a strip
 };
 
-// Tiles are wasted on few columns.
-constexpr int64_t FEWEST_COLUMNS = 16;
+// Tiles are wasted on few columns, and dividing many rows into parts does not pay for a small matrix.
+constexpr int64_t FEWEST_COLUMNS = 16, SMALL_MATRIX = 1 << 14;
 
 // Rows r0..r1 of C as bfloat16.
 void round_rows(const Product& it, int64_t r0, int64_t r1, const Ranges& columns, const float* sums, int64_t ld) {
@@ -240,7 +240,8 @@ void round_rows(const Product& it, int64_t r0, int64_t r1, const Ranges& columns
 
 bool run_on_tiles(const Product& it) {
     const bool narrow = it.K < FEWEST_COLUMNS || it.columns < FEWEST_COLUMNS;
-    if (narrow && !it.w_bf16 && !it.c_bf16) return false;
+    const bool floats = narrow || (!it.bf16 && it.K * it.columns <= SMALL_MATRIX);
+    if (floats && !it.w_bf16 && !it.c_bf16) return false;
     const Tiled tiled(it);
     const int threads = it.N * it.K * it.columns < 400000 ? 1 : static_cast<int>(it.threads);
     const int64_t ld = padded_width(it.columns), own = tiled.own_size() + (it.c_bf16 ? AT_ONCE * BLOCK * ld : 0);
@@ -268,8 +269,10 @@ bool run_on_tiles(const Product& it) {
 }
 
 bool run_on_tiles(const OuterProduct& it) {
-    const bool narrow = it.rows < FEWEST_COLUMNS || it.columns[0] + it.columns[1] < 2 * FEWEST_COLUMNS;
-    if (narrow && !it.a_bf16) return false;
+    const int64_t columns = it.columns[0] + it.columns[1];
+    const bool narrow = it.rows < FEWEST_COLUMNS || columns < 2 * FEWEST_COLUMNS;
+    const bool floats = narrow || (!it.bf16 && it.rows * columns <= SMALL_MATRIX);
+    if (floats && !it.a_bf16) return false;
     it.bf16 ? TiledOuter<1>(it).run() : TiledOuter<3>(it).run();
     return true;
 }

@@ -1,8 +1,7 @@
 """Products over all steps at once: the contribution of the inputs to the gates, and gradients.
 
 They run in our own kernel (csrc/whole_product.h), which takes operands in any memory layout, or in
-torch where that is as fast: for few rows of a large matrix, and for small matrices in float32 on
-processors with AMX.
+torch where that is as fast: for few rows of a large matrix.
 
 Shape legend: N rows of all steps, T steps, B rows of a step, K and M features.
 """
@@ -16,10 +15,8 @@ from torch import Tensor
 
 from elman.kernels import native
 
-MANY = 256  # rows
 FEW = 64  # rows, for which
 LARGE = 1 << 18  # numbers of a matrix are too many to be packed
-TOO_SMALL = 1 << 13  # numbers of a matrix do not pay for dividing many rows into parts
 TURNED = 1 << 17  # floats of the gradient of a matrix that is small
 
 
@@ -166,7 +163,5 @@ def _add_by_torch(sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> N
 def _own(rows: int, numbers: int, bf16: bool) -> bool:
     """Return whether our kernel is faster for this number of rows and size of the matrix."""
     if native is None or not native.has_products():
-        return False
-    if numbers <= TOO_SMALL and rows > MANY and not bf16 and native.has_tiles():
         return False
     return rows >= FEW or (rows > 0 and numbers <= LARGE)

@@ -376,7 +376,8 @@ class _Call:
             return self.start
         if states.dim() == 2:
             states = states.view(self.run.steps, self.rows, -1)
-        state = self._dense(states[before].float())
+        state = states[before].float().contiguous()
+        self.alive.append(state)
         return (None, state) if len(self.state) == 2 else (state, None)
 
     def _add_products(
