@@ -19,8 +19,8 @@ struct Matrix {
     int64_t N, K;
     nb::object alive[2];
 
-    // Rows (N, K), or steps (T, B, K).  With an initial step (B, K), those before each step; with `at_end`
-    // those after each step, of which it is the last.
+    // Rows (N, K), or steps (T, B, K).  With an initial step (B, K) the rows are the states before each step: the
+    // initial one and all steps but the last; with `at_end`, of a reversed sequence: all steps but the first, and it.
     Matrix(const Tensor& data, const Tensor& initial, bool at_end) {
         const int64_t T = data.extent(0), B = data.extent(1);
         K = data.extent(-1);

@@ -46,7 +46,7 @@ ELMAN_INLINE Vec share(const float* keep, float rate, int64_t u, Lanes n) {
 ELMAN_INLINE Vec slope_of_sigmoid(Vec s) { return s * (set(1) - s); }
 ELMAN_INLINE Vec slope_of_tanh(Vec t) { return fma(set(0) - t, t, set(1)); }
 
-// Number i of `a`: a gate, or the gradient of its argument.  A sigmoid has functions of its own.
+// Number i of `a`: the gradient of a gate's argument, or a gate; a sigmoid and a tanh have functions of their own.
 ELMAN_INLINE Vec gate(const Row& row, int64_t i, Lanes n) { return load(row.a, row.bf16, i, n); }
 ELMAN_INLINE void set_gate(const Row& row, int64_t i, Vec x, Lanes n) { store(row.a, row.bf16, i, x, n); }
 ELMAN_INLINE Vec share_gate(const Row& row, int64_t i, Lanes n) {
@@ -54,6 +54,12 @@ ELMAN_INLINE Vec share_gate(const Row& row, int64_t i, Lanes n) {
 }
 ELMAN_INLINE void set_share_gate(const Row& row, int64_t i, Vec x, Lanes n) {
     row.bf16 ? store_share(reinterpret_cast<uint16_t*>(row.a) + i, x, n) : store(row.a + i, x, n);
+}
+ELMAN_INLINE Vec tanh_gate(const Row& row, int64_t i, Lanes n) {
+    return row.bf16 ? load_signed_share(reinterpret_cast<const uint16_t*>(row.a) + i, n) : load(row.a + i, n);
+}
+ELMAN_INLINE void set_tanh_gate(const Row& row, int64_t i, Vec x, Lanes n) {
+    row.bf16 ? store_signed_share(reinterpret_cast<uint16_t*>(row.a) + i, x, n) : store(row.a + i, x, n);
 }
 
 // The argument of gate g: inputs, product with h (normalised if that is on), bias.
@@ -83,14 +89,14 @@ struct RnnCell {
         if (row.gain) normalise(row.a, row.H, row.stats);
         FOR_UNITS(u, n) {
             const Vec h = output(row, row.z, u, n);
-            if (!row.gain) set_gate(row, u, h, n);
+            if (!row.gain) RELU ? set_gate(row, u, h, n) : set_tanh_gate(row, u, h, n);
             store(row.out + u, h, n);
         }
     }
 
     static void backward(const Row& row) {
         FOR_UNITS(u, n) {
-            const Vec h = row.gain ? output(row, row.a, u, n) : gate(row, u, n);
+            const Vec h = row.gain ? output(row, row.a, u, n) : RELU ? gate(row, u, n) : tanh_gate(row, u, n);
             const Vec d_h = load(row.d_out + u, n);
             const Vec d_z = RELU ? where_positive(h, d_h) : d_h * slope_of_tanh(h);
             store(row.product + u, d_z, n);
@@ -125,7 +131,7 @@ struct LstmCell {
             const Vec o = sigmoid(z_o);
             set_share_gate(row, u, i, n);
             set_share_gate(row, H + u, f, n);
-            set_gate(row, 2 * H + u, g, n);
+            set_tanh_gate(row, 2 * H + u, g, n);
             set_share_gate(row, 3 * H + u, o, n);
             store(row.c + u, fma(share(row.keep_c, row.rate_c, u, n), before - c, c), n);
             if (row.gain_c)
@@ -156,7 +162,7 @@ struct LstmCell {
             normalise_backward(row.product, row.scratch, H, m.scale, row.gain_c, row.d_gain_c, row.d_bias_c);
         }
         FOR_UNITS(u, n) {
-            const Vec i = share_gate(row, u, n), f = share_gate(row, H + u, n), g = gate(row, 2 * H + u, n),
+            const Vec i = share_gate(row, u, n), f = share_gate(row, H + u, n), g = tanh_gate(row, 2 * H + u, n),
                       o = share_gate(row, 3 * H + u, n), before = c_before(row, u, n);
             const Vec c = cell(row, u, n), d_next = load(row.c + u, n);
             const Vec k = share(row.keep_c, row.rate_c, u, n);
@@ -202,7 +208,7 @@ private:
     static Vec cell(const Row& row, int64_t u, Lanes n) {
         const int64_t H = row.H;
         return fma(share_gate(row, H + u, n), c_before(row, u, n),
-                   share_gate(row, u, n) * gate(row, 2 * H + u, n));
+                   share_gate(row, u, n) * tanh_gate(row, 2 * H + u, n));
     }
     static Vec normalised(const Row& row, int64_t u, Lanes n) {
         return fma(load(row.scratch + u, n), load(row.gain_c + u, n), part(row.bias_c, u, n));
@@ -236,7 +242,7 @@ struct GruCell {
             const Vec before = load(row.h + u, n), h = fma(z, before - new_, new_);
             set_share_gate(row, u, r, n);
             set_share_gate(row, H + u, z, n);
-            set_gate(row, 2 * H + u, new_, n);
+            set_tanh_gate(row, 2 * H + u, new_, n);
             store(row.out + u, h, n);
         }
     }
@@ -244,7 +250,7 @@ struct GruCell {
     static void backward(const Row& row) {
         const int64_t H = row.H;
         FOR_UNITS(u, n) {
-            const Vec r = share_gate(row, u, n), z = share_gate(row, H + u, n), new_ = gate(row, 2 * H + u, n);
+            const Vec r = share_gate(row, u, n), z = share_gate(row, H + u, n), new_ = tanh_gate(row, 2 * H + u, n);
             const Vec before = part(row.h_before, u, n), d = load(row.d_out + u, n);
             const Vec d_z_n = d * (set(1) - z) * slope_of_tanh(new_);
             const Vec d_z_z = d * (before - new_) * slope_of_sigmoid(z);

@@ -21,7 +21,7 @@ struct Rows {
     const void* p = nullptr;
     int64_t per_step = 1, step = 0, row = 0;
     bool bf16 = false;               // of the numbers in memory
-    const void* initial = nullptr;   // dense rows of one of the steps; null: zeros
+    const void* initial = nullptr;   // dense rows of one of the steps, of the same type
     int64_t initial_step = -1;
 };
 

@@ -30,7 +30,10 @@ struct Layer : Recurrence {
     }
     void check(bool backward) const {
         if (!inputs || backward) need(a.p, "a");
-        if (a.bf16 && (gain || gain_c || cell == GRU_RESET_BEFORE || !(inputs || backward))) raise("TensorError", "these gates must be float32");
+        if (a.bf16 && (gain || gain_c || cell == GRU_RESET_BEFORE || !(inputs || backward)))
+            raise("TensorError", "a must be float32 for layer normalisation, a reset before the product and inputs that are multiplied apart");
+        if ((w_bf16 || a.bf16 || c.bf16 || y.bf16) && !chosen->has_tiles) raise("TensorError", "the instruction set was changed between two passes");
+        if (decay.p && cell < ::GRU) raise("TensorError", "decay must be None for an RNN and an LSTM");
         if (inputs && !backward && product.N != (ragged ? ragged->N : T * B)) raise("TensorError", "the inputs must have a row for each step");
         need(w_hh, "w_hh");
         if ((cell == ::GRU && (backward || !inputs)) || (gain && cell > RNN_RELU)) need(p.p, "p");

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "inputs.h"
+#include "row_states.h"
 #include "sharing.h"
 
 namespace {
@@ -67,40 +68,6 @@ struct Memory {
         return time.thread * (B / n) + (time.thread < B % n ? time.thread : B % n);
     }
 };
-
-void copy_or_zero(float* to, const float* from, int64_t row, int64_t n) {
-    if (from)
-        std::memcpy(to, from + row * n, sizeof(float) * n);
-    else
-        std::memset(to, 0, sizeof(float) * n);
-}
-
-void add_rows(float* to, const float* x, int64_t n) {
-    for (int64_t u = 0; u < n; u += WIDTH) {
-        const Lanes l(n - u);
-        store(to + u, load(to + u, l) + load(x + u, l), l);
-    }
-}
-
-// Units first..last, rounded where they become bfloat16 numbers.
-void copy_units(float* to, bool bf16, const float* x, int64_t first, int64_t last) {
-    if (!bf16) {
-        std::memcpy(to + first, x + first, sizeof(float) * (last - first));
-        return;
-    }
-    for (int64_t u = first; u < last; u += WIDTH) {
-        const Lanes l(last - u);
-        store(to, true, u, load(x + u, l), l);
-    }
-}
-
-// Units first..last of x * y; x null for zeros.
-void scale(float* to, const float* x, const float* y, int64_t first, int64_t last) {
-    for (int64_t u = first; u < last; u += WIDTH) {
-        const Lanes l(last - u);
-        store(to + u, part(x, u, l) * load(y + u, l), l);
-    }
-}
 
 // The arguments of the pointwise part of a row that are constant over all steps.
 Row make_row(const Time& time, const Memory& memory) {
@@ -255,17 +222,6 @@ void run_forward(Time& time, const Memory& memory) {
         if (a.h_end) std::memcpy(a.h_end + time.original(j) * a.R, h + j * ld_r, sizeof(float) * a.R);
         if (a.c_end) std::memcpy(a.c_end + time.original(j) * a.H, c + j * ld_h, sizeof(float) * a.H);
     }
-}
-
-// Whether row j ran at the step before the i-th.
-ELMAN_INLINE bool is_kept(const Time& time, int64_t i, int64_t j) {
-    return i > 0 && time.sorted(j) < time.running(time.step(i - 1));
-}
-// Its state before the i-th step: that after the previous one, or the initial one; null for zeros.
-ELMAN_INLINE const float* before(const Time& time, const Steps& states, const float* initial, int64_t width,
-                                 int64_t i, int64_t j) {
-    if (is_kept(time, i, j)) return time.at(states, time.step(i - 1), j);
-    return initial ? initial + time.original(j) * width : nullptr;
 }
 
 template <class Cell>

@@ -21,8 +21,8 @@ void write_strip(const RowOf& row, int64_t outer0, int64_t outer, int64_t k0, in
     to[0] = pack_strip<PARTS, ALONG, OF_A>(row, outer0, outer, k0, k, tiles, to + HEADER);
 }
 
-// Strips first..last, each of so many numbers, of vectors that run across them: a step of all before the
-// next, so that memory is read in its order, and the next step is fetched meanwhile.
+// Strips first..last, `size` numbers apart, of vectors that run across them.  A step of k is packed in all strips
+// before the next, so that memory is read in its order, and the next step is fetched meanwhile.
 template <int PARTS, bool OF_A, class RowOf>
 void write_strips(const RowOf& row, int64_t first, int64_t last, int64_t outer, int64_t k0, int64_t k, int64_t tiles, uint16_t* to, int64_t size) {
     const int64_t end = k0 + tiles * DEPTH < k ? k0 + tiles * DEPTH : k;
@@ -30,11 +30,10 @@ void write_strips(const RowOf& row, int64_t first, int64_t last, int64_t outer, 
     for (int64_t t = 0; t < tiles; ++t)
         for (int64_t i = 0; i < last - first; ++i) {
             const int64_t column = (first + i) * BLOCK, at = k0 + t * DEPTH;
-            for (int64_t j = at + DEPTH; j < at + 2 * DEPTH && j < end; ++j)
-                if (const auto* next = row(j)) {
-                    PREFETCH(next + column, 3);
-                    PREFETCH(next + column + SIDE, 3);
-                }
+            for (int64_t j = at + DEPTH; j < at + 2 * DEPTH && j < end; ++j) {
+                PREFETCH(row(j) + column, 3);
+                PREFETCH(row(j) + column + SIDE, 3);
+            }
             to[i * size] |= pack_step<PARTS, false, OF_A>(row, column, outer, at, k, to + i * size + HEADER + t * STRIP<PARTS>);
         }
 }

@@ -127,7 +127,7 @@ Steps Tensor::rows(const char* name, int64_t columns, int64_t first, Span used, 
     const auto [begin, end] = used;
     const bool apart = ndim == 2 && shape[1] == columns && strides[1] == 1 && strides[0] >= columns;  // padded rows
     if (!is_float(maybe_bf16) || !(apart || (ndim == 2 && shape[1] == columns && is_dense())) || begin < 0 || end > shape[0])
-        refuse(name, "float32", "(" + std::to_string(end) + " rows or more, " + std::to_string(columns) + ")");
+        refuse(name, maybe_bf16 ? "float32 or bfloat16" : "float32", "(" + std::to_string(end) + " rows or more, " + std::to_string(columns) + ")");
     const int64_t row = apart && shape[0] > 1 ? strides[0] : columns;
     return {from(first * row), rows_a_step * row, row, packed, is_bf16()};
 }

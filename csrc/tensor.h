@@ -57,7 +57,7 @@ class Tensor {
     static std::string wanted_shape(std::initializer_list<int64_t> shape);
     void read(PyObject* from, Read read);
     void read_attributes(PyObject* from);
-    // The address of a number, behind which the kernels know whether there are floats.
+    // The address of a number: a float* also for bfloat16, of which a flag tells the kernels.
     float* from(int64_t number) const { return reinterpret_cast<float*>(static_cast<char*>(data) + number * (is_bf16() ? 2 : 4)); }
     bool is_float(bool maybe_bf16) const { return type == Type<float>::value || (maybe_bf16 && is_bf16()); }
     [[noreturn]] void refuse(const char* name, const char* dtype, const std::string& shape) const;

@@ -104,7 +104,7 @@ void split_any(__m512 low, __m512 high, __m512i (&parts)[PARTS]) {
 
 // One step of half a strip: `outer` rows of A or columns of B, `depth` steps of k, zeros beyond.  With
 // ALONG the vectors row(0).. run along k, one for each row or column, else the other way, one for each
-// step of k; null stands for zeros.  OF_A: as a tile of A, else of B.  Returns whether a number is
+// step of k.  OF_A: as a tile of A, else of B.  Returns whether a number is
 // beyond what can be divided.
 template <int PARTS, bool ALONG, bool OF_A, bool ANY, class RowOf>
 ELMAN_INLINE bool split_tile(const RowOf& row, int64_t at, int64_t outer, int64_t depth, uint16_t* to) {
@@ -116,13 +116,10 @@ ELMAN_INLINE bool split_tile(const RowOf& row, int64_t at, int64_t outer, int64_
     for (int i = 0; i < 16; ++i) {
         __m512 low = _mm512_setzero_ps(), high = low;
         if (ALONG) {
-            if (i < outer)
-                if (const auto* p = row(i)) low = read(p + at, first(depth)), high = read(p + at + 16, first(depth - 16));
+            if (i < outer) low = read(row(i) + at, first(depth)), high = read(row(i) + at + 16, first(depth - 16));
         } else {
-            if (2 * i < depth)
-                if (const auto* p = row(2 * i)) low = read(p + at, first(outer));
-            if (2 * i + 1 < depth)
-                if (const auto* p = row(2 * i + 1)) high = read(p + at, first(outer));
+            if (2 * i < depth) low = read(row(2 * i) + at, first(outer));
+            if (2 * i + 1 < depth) high = read(row(2 * i + 1) + at, first(outer));
         }
         if (PARTS > 1) large |= beyond(low) | beyond(high);
         __m512i three[PARTS];

@@ -233,7 +233,8 @@ ELMAN_INLINE Vec reciprocal(Vec a) { ELMAN_EACH(1 / a.v[i]); }
 
 #endif
 
-// Numbers in memory as bfloat16, rounded when they are stored; on other instruction sets nothing calls them.
+// Numbers in memory as bfloat16, rounded when they are stored.  Instruction sets without such numbers compile
+// these functions and never run them, since none of their tensors is bfloat16.
 #if defined(__AVX512BF16__)
 ELMAN_INLINE Vec load_bf16(const uint16_t* p, Lanes n) {
     const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(n.mask, p));
@@ -246,8 +247,8 @@ ELMAN_INLINE void store_bf16(uint16_t* p, Vec a, Lanes n) {
     _mm256_mask_storeu_epi16(p, n.mask, bits);
 }
 
-// A share s in 0..1 as s, or above a half as s - 1 with its sign bit, also for 0: so a share near 1, which decides how long a
-// memory lasts, keeps as many digits as one near 0.
+// A share s in 0..1, such as a sigmoid: above a half as s - 1 with its sign bit, which 0 has, too.  So a share
+// near 1, which decides how long a memory lasts, keeps as many digits as one near 0.
 ELMAN_INLINE Vec load_share(const uint16_t* p, Lanes n) {
     const __m512 x = load_bf16(p, n).v;
     return {_mm512_mask_add_ps(x, _mm512_movepi32_mask(_mm512_castps_si512(x)), x, _mm512_set1_ps(1))};
@@ -257,8 +258,25 @@ ELMAN_INLINE void store_share(uint16_t* p, Vec s, Lanes n) {
     const __m512 x = _mm512_mask_sub_ps(s.v, above, s.v, _mm512_set1_ps(1));
     store_bf16(p, {_mm512_mask_or_ps(x, above, x, _mm512_set1_ps(-0.0f))}, n);
 }
+
+// A number t in -1..1, such as a tanh: above a half (1 - |t|) 2^26 + 2 with the sign of t, which is never below 2.  So
+// the slope of a saturated tanh, 1 - t^2, is not 0.
+ELMAN_INLINE Vec load_signed_share(const uint16_t* p, Lanes n) {
+    const __m512 x = load_bf16(p, n).v, sign = _mm512_and_ps(x, _mm512_set1_ps(-0.0f)), size = _mm512_abs_ps(x);
+    const __mmask16 above = _mm512_cmp_ps_mask(size, _mm512_set1_ps(1), _CMP_GT_OQ);
+    const __m512 distance = _mm512_mul_ps(_mm512_sub_ps(size, _mm512_set1_ps(2)), _mm512_set1_ps(0x1p-26f));
+    return {_mm512_mask_or_ps(x, above, _mm512_sub_ps(_mm512_set1_ps(1), distance), sign)};
+}
+ELMAN_INLINE void store_signed_share(uint16_t* p, Vec t, Lanes n) {
+    const __m512 sign = _mm512_and_ps(t.v, _mm512_set1_ps(-0.0f)), size = _mm512_abs_ps(t.v);
+    const __mmask16 above = _mm512_cmp_ps_mask(size, _mm512_set1_ps(0.5f), _CMP_GT_OQ);
+    const __m512 distance = _mm512_fmadd_ps(_mm512_sub_ps(_mm512_set1_ps(1), size), _mm512_set1_ps(0x1p26f), _mm512_set1_ps(2));
+    store_bf16(p, {_mm512_mask_or_ps(t.v, above, distance, sign)}, n);
+}
 #else
 ELMAN_INLINE Vec load_bf16(const uint16_t*, Lanes) { return set(0); }
+ELMAN_INLINE Vec load_signed_share(const uint16_t*, Lanes) { return set(0); }
+ELMAN_INLINE void store_signed_share(uint16_t*, Vec, Lanes) {}
 ELMAN_INLINE void store_bf16(uint16_t*, Vec, Lanes) {}
 ELMAN_INLINE Vec load_share(const uint16_t*, Lanes) { return set(0); }
 ELMAN_INLINE void store_share(uint16_t*, Vec, Lanes) {}

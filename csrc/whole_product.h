@@ -31,7 +31,6 @@ ELMAN_INLINE float to_float(uint16_t bf16) {
 const float* row_of(const Rows& m, int64_t n, int64_t width, float* to) {
     const int64_t step = n / m.per_step, at = n % m.per_step;
     const bool initial = step == m.initial_step;
-    if (initial && !m.initial) return nullptr;
     const void* p = initial ? m.initial : m.p;
     const int64_t offset = initial ? at * width : step * m.step + at * m.row;
     if (!m.bf16) return static_cast<const float*>(p) + offset;
@@ -107,12 +106,12 @@ void pack_rows(const Rows& b, int64_t k0, int64_t depth, int64_t columns, int64_
     for (int64_t i = first; i < last; ++i) {
         const float* x = row_of(b, k0 + each * i, columns, rows);
         const bool pair = DOT && each * i + 1 < depth;
-        const float* y = pair ? row_of(b, k0 + each * i + 1, columns, rows + columns) : nullptr;
+        const float* y = pair ? row_of(b, k0 + each * i + 1, columns, rows + columns) : nullptr;  // beyond the last: zeros
         for (int64_t p = 0; p < panels(columns); ++p)
             for (int64_t c = 0; c < PANEL; c += WIDTH) {
                 const int64_t column = p * PANEL + c;
                 const Lanes there(columns - column < 0 ? 0 : columns - column);
-                const Vec low = x ? load(x + column, there) : set(0);
+                const Vec low = load(x + column, there);
                 float* out = to + p * PANEL * kw + i * PANEL + c;
                 if (DOT)
                     store(out, pairs(low, y ? load(y + column, there) : set(0)));

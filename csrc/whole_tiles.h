@@ -39,7 +39,7 @@ void list_rows(const Rows& m, const int64_t* chosen, int64_t i0, int64_t i1, int
         const int64_t step = n / m.per_step, at = n % m.per_step;
         const bool initial = step == m.initial_step;
         const auto* p = static_cast<const char*>(initial ? m.initial : m.p);
-        *to++ = p ? p + (initial ? at * width : step * m.step + at * m.row) * size : nullptr;
+        *to++ = p + (initial ? at * width : step * m.step + at * m.row) * size;
     }
 }
 
@@ -224,7 +224,8 @@ private:
     const int64_t size_;            // numbers of a strip
 };
 
-// Tiles are wasted on few columns, and dividing many rows into parts does not pay for a small matrix.
+// Tiles are wasted on few columns, and dividing many rows into parts does not pay for a small matrix.  But
+// only tiles take bfloat16 numbers from memory.
 constexpr int64_t FEWEST_COLUMNS = 16, SMALL_MATRIX = 1 << 14;
 
 // Rows r0..r1 of C as bfloat16.

@@ -60,7 +60,7 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_y: Tensor | None, *d_end: Tensor | None) -> Any:
         refuse_second_derivatives()
-        y, _, _, *rest = ctx.saved_tensors
+        y = ctx.saved_tensors[0]
         call, saved, leaves = ctx.call, ctx.saved, ctx.leaves
         again = keeps_graph()
         if again:  # keep the originals for the next backward pass

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from elman.kernels.cells import Constants, Leaves, Run, in_float32, is_separate, sizes
-from elman.kernels.recurrence import _Call, _Saved
+from elman.kernels.recurrence import _Call
+from elman.kernels.saved import Saved
 
-SAVED = len(_Saved._fields)
+SAVED = len(Saved._fields)
 
 
 def run_in_graph(run: Run, x: Tensor, state: Leaves, weights: Constants) -> tuple[Tensor, Leaves]:
@@ -115,7 +116,7 @@ def _(
         "normal": G if gain_ih is not None else None,
         "scales": 2 if gain_ih is not None else None,
     }
-    found = [widths[name] for name in _Saved._fields]
+    found = [widths[name] for name in Saved._fields]
     kept = (h.new_empty(0) if n is None else h.new_empty(rows, n) for n in found)
     end_c = x.new_empty(0) if c is None else torch.empty_like(c)
     return h.new_empty(x.shape[0], *h.shape), torch.empty_like(h), end_c, *kept
@@ -134,7 +135,7 @@ def layer_backward(
     weights = Constants(ih, hh, bias_ih, bias, hr, peephole, gain, gain_c, bias_c, gain_ih)
     call = _build(x, h, c, weights, (mask, keep_h, keep_c), (cell, reverse, bf16, rate_h, rate_c))
     buffers = [buffer if buffer.numel() else None for buffer in saved]
-    kept = _Saved(*buffers).copy()
+    kept = Saved(*buffers).copy()
     ends = (d_h,) if c is None else (d_h, d_c)
     d_x, d_state, gradients = call.backward(kept, y, d_y, ends, (True, True))
     assert d_x is not None

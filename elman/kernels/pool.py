@@ -49,7 +49,8 @@ class Lease:
             rows: rows of the tensor.
             columns: columns of the tensor.
             padded: leave a gap between rows where they would otherwise begin at the same places of
-                the cache, and drive one another out of it; else the tensor is dense.
+                the cache, and drive one another out of it.  Without a gap the tensor is dense,
+                except that a bfloat16 row of odd length is followed by one unused number.
             dtype: float32 or bfloat16.
         """
         count = rows * columns

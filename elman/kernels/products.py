@@ -25,9 +25,9 @@ class Steps(NamedTuple):
 
     Args:
         data: (T, B, K), dense in K, or (N, K).
-        initial: (B, K), possibly with leading dimensions of one.  With it the rows are those before
-            each step: `initial`, and all steps of `data` but the last.
-        at_end: whether the rows are those after each step instead: all steps of `data` but the
+        initial: (B, K), possibly with leading dimensions of one.  With it the rows are the states
+            before each step of a sequence: `initial`, and all steps of `data` but the last.
+        at_end: whether the sequence is reversed, so that the rows are all steps of `data` but the
             first, and `initial`.
     """
 
@@ -70,7 +70,7 @@ def multiply(
         bias: (M) float32.
         bf16: whether factors can be rounded to bfloat16.
     """
-    if _own(len(out), w.numel(), bf16):
+    if _own(len(out), w.numel()):
         assert native is not None
         short = bf16 and w.dtype == torch.bfloat16 and native.has_tiles()
         w = (w if short else w.float()).contiguous()
@@ -102,7 +102,7 @@ def add_products(
     N, M = a.shape
     width = sum(b.data.shape[-1] for b in factors.values())
     new = not any(name in sums for name in factors)
-    if not factors or not _own(N, M * width, bf16):
+    if not factors or not _own(N, M * width):
         if bf16:
             a = a.bfloat16()
         for name, b in factors.items():
@@ -135,12 +135,12 @@ def layer_gradients(
     """
     N, M = a.shape
     widths = [b.data.shape[-1] for b in factors.values()]
-    if not _own(N, M * sum(widths), bf16) or not _own(N, w.numel(), bf16):
+    if not _own(N, M * sum(widths)) or not _own(N, w.numel()):
         return None
     assert native is not None
     if not (bf16 and w.dtype == torch.bfloat16 and native.has_tiles()):
         w = w.float()
-    sums = [torch.empty(M, width) for width in widths]
+    sums = [a.new_empty(M, width, dtype=torch.float32) for width in widths]
     first, second = (b.for_kernel() for b in factors.values())
     threads = torch.get_num_threads()
     native.gradients(a, first, sums[0], second, sums[1], w.contiguous(), d_x, bf16, threads)
@@ -160,7 +160,7 @@ def _add_by_torch(sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> N
         torch.addmm(sums[name].t(), b.t(), a, out=sums[name].t())
 
 
-def _own(rows: int, numbers: int, bf16: bool) -> bool:
+def _own(rows: int, numbers: int) -> bool:
     """Return whether our kernel is faster for this number of rows and size of the matrix."""
     if native is None or not native.has_products():
         return False

@@ -10,6 +10,7 @@ times: for the contribution of the inputs to the gates, for the gates, and for t
 The sequence is run in parts whose `a` stays in the processor's cache between the products and the
 recurrence; without gradients the parts share one buffer.  On processors with AMX the native call
 computes the first product, too, and takes all steps at once; without gradients it stores no gates.
+In bfloat16 it keeps the gates, c and y in that type.
 
 Shape legend: T steps, B rows, N rows of all steps, D features, G gates * units, H units, R features
 of h (H, or the projection's).
@@ -18,7 +19,6 @@ of h (H, or the projection's).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,52 +40,16 @@ from elman.kernels.cells import (
 from elman.kernels.layer_norm import normalise, normalise_backward
 from elman.kernels.pool import Lease
 from elman.kernels.products import FEW, Steps, add_products, layer_gradients, multiply
+from elman.kernels.saved import OF_A_STEP, Part, Saved
 
 PART = 1 << 19  # floats of `a` that the second caches of one or two cores hold
 LARGER = 16  # times as large where packing a matrix for every part costs more than the cache saves
 NARROWEST = 16  # features of inputs whose product the native call computes
 
 
-class _Part(NamedTuple):
-    """A part of the sequence: steps `first` to `last` - 1, which are rows at..end of (N, ...)."""
-
-    first: int
-    last: int
-    at: int
-    end: int
-
-
 def _on_tiles() -> bool:
     """Return whether products run on the tiles of AMX."""
     return native is not None and bool(native.has_tiles())
-
-
-class _Saved(NamedTuple):
-    """The values (N, ...), time first, that the backward pass needs besides inputs and outputs."""
-
-    a: Tensor | None
-    p: Tensor | None
-    c: Tensor | None
-    seen: Tensor | None  # None: the matrix was given the output of the previous step
-    m: Tensor | None
-    stats: Tensor | None
-    normal: Tensor | None  # the contribution of the inputs, normalised
-    scales: Tensor | None  # and the reciprocals of its deviations
-
-    def copy(self) -> _Saved:
-        """Return the values with copies of those that the backward pass overwrites."""
-        p, normal = (None if b is None else b.clone() for b in (self.p, self.normal))
-        assert self.a is not None
-        return self._replace(a=self.a.clone(), p=p, normal=normal)
-
-    def of_inputs(self, part: _Part) -> tuple[Tensor, Tensor] | None:
-        """Return the rows of `normal` and `scales` of a part, if they exist."""
-        if self.normal is None or self.scales is None:
-            return None
-        return self.normal[part.at : part.end], self.scales[part.at : part.end]
-
-
-OF_A_STEP = 6  # fields of _Saved that the native call takes
 
 
 class _Call:
@@ -147,7 +111,7 @@ class _Call:
         """Return h and c as dense tensors."""
         return self._dense(leaves[0]), self._dense(leaves[1]) if len(leaves) == 2 else None
 
-    def _give_part(self, part: _Part, saved: _Saved, d_r: Tensor | None, *, whole: bool) -> None:
+    def _give_part(self, part: Part, saved: Saved, d_r: Tensor | None, *, whole: bool) -> None:
         """Set the steps of the next native call, and their rows of the buffers (n, ...).
 
         Args:
@@ -170,7 +134,7 @@ class _Call:
         if isinstance(run.keep_c, Tensor):
             self.native.set_keep_c(run.keep_c)
 
-    def parts(self, *, whole: bool, backward: bool = False) -> list[_Part]:
+    def parts(self, *, whole: bool, backward: bool = False) -> list[Part]:
         """Return the parts in the order in which they are run; pack the weights if several."""
         steps, ragged = self.run.steps, self.run.ragged
         # Products of few rows are slow, especially for a large matrix.
@@ -179,20 +143,20 @@ class _Call:
         size = steps if whole else max(1, -(-rows // self.rows))
         self.native.unpack()
         if size >= steps:
-            return [_Part(0, steps, 0, self.count)]
+            return [Part(0, steps, 0, self.count)]
         result = []
         for first in range(0, steps, size):
             last = min(steps, first + size)
             at, end = first * self.rows, last * self.rows
             if ragged is not None:
                 at, end = ragged.rows(first, last)
-            result.append(_Part(first, last, at, end))
+            result.append(Part(first, last, at, end))
         packed = self.lease.take(1, self.native.packed_floats)
         self.alive.append(packed)
         self.native.pack(packed, backward)
         return result[::-1] if self.run.reverse != backward else result
 
-    def inputs(self, part: _Part) -> Steps:
+    def inputs(self, part: Part) -> Steps:
         """Return the rows of x of a part."""
         if part.end - part.at == self.count:
             return Steps(self.x)
@@ -212,7 +176,7 @@ class _Call:
         self.native.set_inputs(rows, ih, self._dense(weights.bias_ih))
         return True
 
-    def project(self, part: _Part, a: Tensor, normal: tuple[Tensor, Tensor] | None) -> None:
+    def project(self, part: Part, a: Tensor, normal: tuple[Tensor, Tensor] | None) -> None:
         """Compute the contribution of the inputs to the gates, normalised if that is on."""
         weights, gain, bf16 = self.weights, self.weights.gain_ih, self.run.bf16
         inner = weights.bias_ih if gain is None else None
@@ -224,7 +188,7 @@ class _Call:
         """Return how many gates * units are normalised together; a GRU normalises n separately."""
         return self.gates - (self.hidden if self.run.cell.startswith("gru") else 0)
 
-    def forward(self, *, keep: bool) -> tuple[Tensor, Leaves, _Saved]:
+    def forward(self, *, keep: bool) -> tuple[Tensor, Leaves, Saved]:
         """Run all steps; with `keep`, all values that the backward pass needs are kept."""
         run, call, weights, take = self.run, self.native, self.weights, self.lease.take
         y, end = (
@@ -248,8 +212,9 @@ class _Call:
         one = len(parts) == 1
         most = self.count if keep or one else max(part.end - part.at for part in parts)
         kept = keep or not joined
-        short = torch.bfloat16 if joined and self._short() else torch.float32
-        saved = _Saved(
+        rounds = joined and self._short() and run.cell not in LATE
+        short = torch.bfloat16 if rounds else torch.float32
+        saved = Saved(
             take(most, self.gates, padded=joined, dtype=short) if kept else None,
             take(most, self.gates, padded=joined) if self.separate and kept else None,
             take(most, self.hidden, dtype=short) if keep and len(end) == 2 else None,
@@ -282,15 +247,17 @@ class _Call:
         torch.addmm(to, seen, hh.t(), beta=0 if self.separate else 1, out=to)
 
     def _short(self) -> bool:
-        """Return whether gates, outputs and their gradients can be bfloat16 in memory."""
-        late = self.run.cell in LATE
-        return self.run.bf16 and self.lease.pooled and not late and _on_tiles()
+        """Return whether outputs, what is kept, and their gradients are bfloat16 in memory."""
+        return self.run.bf16 and self.lease.pooled and _on_tiles()
+
+    def _mixes(self) -> bool:
+        """Return whether the gradient of a step needs the exact h before it."""
+        return self.run.cell.startswith("gru")
 
     def _new_output(self, *, keep: bool) -> Tensor:
-        """Return memory for y; bfloat16 where the kernel can round and nothing needs the rest."""
+        """Return memory for y: bfloat16 if the kernel rounds, unless the backward pass needs h."""
         T, B, R, x = self.run.steps, self.rows, self.width, self.state[0]
-        mixed = keep and self.run.cell.startswith("gru")  # the backward pass needs the exact h
-        if self._short() and not mixed:
+        if self._short() and not (keep and self._mixes()):
             x = x.new_empty(0, dtype=torch.bfloat16)
         if self.run.ragged is not None:
             return x.new_zeros(T, B, R) if self.run.padded else x.new_empty(self.count, R)
@@ -299,7 +266,7 @@ class _Call:
             return x.new_empty(B, T, R).transpose(0, 1)
         return x.new_empty(T, B, R)
 
-    def seen(self, saved: _Saved, y: Tensor, part: _Part) -> Steps:
+    def seen(self, saved: Saved, y: Tensor, part: Part) -> Steps:
         """Return the inputs (n, R) of the matrix W_hh at the steps of a part."""
         if saved.seen is not None:
             return Steps(saved.seen[part.at : part.end])
@@ -311,7 +278,7 @@ class _Call:
 
     def backward(
         self,
-        saved: _Saved,
+        saved: Saved,
         y: Tensor,
         d_y: Tensor | None,
         d_end: tuple[Tensor | None, ...],
@@ -342,12 +309,11 @@ class _Call:
         d_x = None
         if wanted[0]:
             dtype = self.x.dtype if self._short() else torch.float32
-            d_x = torch.empty(self.count, self.x.shape[-1], dtype=dtype)
-        mixes = self.run.cell.startswith("gru")  # needs h before each step
-        states = y if mixes else saved.c
+            d_x = saved.a.new_empty(self.count, self.x.shape[-1], dtype=dtype)
+        states = y if self._mixes() else saved.c
         for part in self.parts(whole=self.run.ragged is not None, backward=True):
             self._give_part(part, saved, d_r, whole=True)
-            if mixes:
+            if self._mixes():
                 call.set_c(y)
             call.set_y(d_y)
             call.set_state(*self._state_before(part, states), *ends)
@@ -368,9 +334,15 @@ class _Call:
         return d_x, d_state, gradients
 
     def _state_before(
-        self, part: _Part, states: Tensor | None
+        self, part: Part, states: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Return the state before a part: the initial one, or that after the previous step."""
+        """Return the state before a part, the initial one or that after the previous step.
+
+        Args:
+            part: the part.
+            states: the states after each step that the backward pass needs; None for an RNN, which
+                needs none.
+        """
         before = part.last if self.run.reverse else part.first - 1
         if not 0 <= before < self.run.steps or self.run.ragged is not None or states is None:
             return self.start
@@ -383,9 +355,9 @@ class _Call:
     def _add_products(
         self,
         sums: dict[str, Tensor],
-        saved: _Saved,
+        saved: Saved,
         y: Tensor,
-        part: _Part,
+        part: Part,
         d_r: Tensor | None,
         d_x: Tensor | None,
         of_ih: bool,

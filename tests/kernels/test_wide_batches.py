@@ -190,11 +190,18 @@ ROUNDED = {
 }
 
 
+# T, B, D, H: gaps between rows of gates; an odd number of cells; inputs too narrow for tiles, and
+# too few rows.
+LAYOUTS = [(300, 10, 24, 128), (300, 10, 20, 57), (40, 10, 8, 40), (4, 5, 20, 32)]
+
+
 def rounded(core: torch.nn.Module, x: Tensor, how: str, lengths: Tensor | None) -> list[Tensor]:
     """Return outputs and gradients in bfloat16, by autocast or with weights of that type."""
     if how == "module":
         return results(copy.deepcopy(core).bfloat16(), x.bfloat16(), lengths)
     with torch.autocast("cpu", torch.bfloat16):
+        if how == "both":
+            return results(copy.deepcopy(core).bfloat16(), x, lengths)
         return results(core, x, lengths)
 
 
@@ -206,24 +213,53 @@ def assert_rounded(found: list[Tensor], exact: list[Tensor]) -> None:
 
 
 @pytest.mark.parametrize("how", ["autocast", "module"])
-@pytest.mark.parametrize("ragged", [False, True])
-@pytest.mark.parametrize("parts", [False, True])
+@pytest.mark.parametrize("case", ["whole", "ragged", "parts"])
 @pytest.mark.parametrize("cell", ROUNDED)
 def test_gates_of_bfloat16_give_the_gradients_but_for_rounding(
-    cell: str, how: str, ragged: bool, parts: bool, monkeypatch: pytest.MonkeyPatch
+    cell: str, how: str, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(2)
-    if parts:
+    if case == "parts":
         monkeypatch.setattr("elman.kernels.recurrence.PART", 1)
         monkeypatch.setattr("elman.kernels.recurrence.LARGER", 1)
     module, options = ROUNDED[cell]
     core, x = module(24, 56, **options).bfloat16().float(), torch.randn(300, 10, 24).bfloat16()
-    lengths = torch.randint(1, 300, (10,)) if ragged else None
+    lengths = torch.randint(1, 300, (10,)) if case == "ragged" else None
     exact = results(copy.deepcopy(core).double(), x.double(), lengths)
     found = rounded(core, x.float(), how, lengths)
     assert found[0].dtype == torch.bfloat16
     assert_rounded(found, exact)
+
+
+@pytest.mark.parametrize("how", ["autocast", "module", "both"])
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("size", LAYOUTS)
+def test_bfloat16_in_memory_of_any_layout(
+    size: tuple[int, int, int, int], frozen: bool, how: str
+) -> None:
+    torch.manual_seed(0)
+    T, B, D, H = size
+    core, x = elman.LSTM(D, H).bfloat16().float(), torch.randn(T, B, D).bfloat16()
+    core.weight_ih_l0.requires_grad_(not frozen)
+    exact = results(copy.deepcopy(core).double(), x.double(), None)
+    assert_rounded(rounded(core, x.float(), how, None), exact)
+
+
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+def test_saturated_gates_keep_a_gradient_in_bfloat16(name: str) -> None:
+    """tanh(4) would be 1 in bfloat16, and its slope 0 instead of 0.0013."""
+    torch.manual_seed(0)
+    core = getattr(elman, name)(16, 16)
+    with torch.no_grad():
+        for parameter in core.parameters():
+            parameter.mul_(0.2)
+        core.bias_ih_l0[-16:] = 4
+        if name == "LSTM":  # g is the third gate
+            core.bias_ih_l0[32:48] = 4
+    core, x = core.bfloat16().float(), torch.randn(20, 8, 16).bfloat16()
+    exact = results(copy.deepcopy(core).double(), x.double(), None)
+    assert_rounded(rounded(core, x.float(), "module", None), exact)
 
 
 @pytest.mark.parametrize("how", ["autocast", "module"])
