@@ -2,13 +2,24 @@
 // and gradients.  Each tensor is checked against the sizes when it is set.
 #pragma once
 
+#include <cstring>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "calls.h"
 #include "tensor.h"
 
 namespace {
+
+// The bfloat16 number that is nearest, the even one of two; NaN stays.
+uint16_t rounded(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, 4);
+    if (x != x) return static_cast<uint16_t>(bits >> 16 | 64);
+    return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
 
 // A call of a layer: tensors that are set separately are checked once more when it runs.
 struct Layer : Recurrence {
@@ -17,6 +28,10 @@ struct Layer : Recurrence {
     int64_t first_step = 0;  // first step of a part
     std::optional<Matrix> x;  // the tensors of `product`
     Product product;
+    // Small tensors that came in bfloat16, and the last state, which is given back so.
+    const float* bias_ih = nullptr;
+    std::vector<float> bias_floats, bias_ih_floats, first_state[2], last_state[2];
+    uint16_t* rounded[2] = {};
 
     bool projects() const { return w_hr && cell != GRU_RESET_BEFORE; }
     int64_t gates() const { return cell <= RNN_RELU ? 1 : cell == ::LSTM ? 4 : 3; }
@@ -53,7 +68,7 @@ struct Layer : Recurrence {
 // `set_inputs`.
 void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t R, int64_t threads, bool reverse,
                bool bf16, float rate_h, float rate_c, const Ragged* ragged, const Tensor& mask, const Tensor& w_ih,
-               const Tensor& bias_ih, const Tensor& gain_ih, const Tensor& w_hh, const Tensor& w_hr, const Tensor& bias, const Tensor& peephole, const Tensor& gain,
+               const Tensor& bias_ih, bool one_bias, const Tensor& gain_ih, const Tensor& w_hh, const Tensor& w_hr, const Tensor& bias, const Tensor& peephole, const Tensor& gain,
                const Tensor& gain_c, const Tensor& bias_c) {
     need_range(cell, RNN_TANH, GRU_RESET_BEFORE, "cell");
     need_range(B, 1, ANY, "B"), need_range(H, 1, ANY, "H"), need_range(R, 1, ANY, "R"), need_range(threads, 1, ANY, "threads");
@@ -65,25 +80,32 @@ void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t
     it.order = ragged && !ragged->order.empty() ? ragged->order.data() : nullptr;
     const bool inner = cell == GRU_RESET_BEFORE;
     w_ih.must_be("weight_ih", {it.G, D});
-    bias_ih.maybe<float>("bias_ih", {it.G}), gain_ih.maybe<float>("gain_ih", {it.G});
+    it.bias_ih = bias_ih.floats("bias_ih", {it.G}, it.bias_ih_floats), gain_ih.maybe<float>("gain_ih", {it.G});
     it.mask = mask.maybe<float>("mask", {B, R});
     it.w_bf16 = bf16 && chosen->has_tiles && w_hh.is_bf16();
     it.w_hh = w_hh.numbers("weight_hh", {inner ? 2 * H : it.G, R}, it.w_bf16);
     it.w_hr = w_hr.given() ? w_hr.numbers("weight_hr", {inner ? H : R, inner ? R : H}, it.w_bf16) : nullptr;
     if (R != H && (inner || !it.w_hr)) w_hh.numbers("weight_hh", {it.G, H}, it.w_bf16);
-    it.bias = bias.maybe<float>("bias", {it.G}), it.peephole = peephole.maybe<float>("weight_peephole", {3 * H});
+    it.bias = bias.floats("bias", {it.G}, it.bias_floats);
+    if (one_bias && it.bias && it.bias_ih) {
+        std::vector<float> sum(it.bias, it.bias + it.G);
+        for (int64_t i = 0; i < it.G; ++i) sum[i] += it.bias_ih[i];
+        it.bias_floats = std::move(sum);
+        it.bias = it.bias_floats.data();
+    }
+    it.peephole = peephole.maybe<float>("weight_peephole", {3 * H});
     it.gain = gain.maybe<float>("gain_hh", {it.G});
     it.gain_c = gain_c.maybe<float>("gain_c", {H}), it.bias_c = bias_c.maybe<float>("bias_c", {H});
 }
 
 // x (N, D) or (T, B, D), for a call that computes the product of all its inputs.  A bias that is used
 // with the product only is added there.
-void set_inputs(Layer& it, const Matrix& x, const Tensor& w, const Tensor& bias) {
+void set_inputs(Layer& it, const Matrix& x, const Tensor& w) {
     if (!chosen->has_tiles) throw nb::value_error("this instruction set has no such kernel");
     it.x = x;
     const bool w_bf16 = it.bf16 && w.is_bf16();
     it.product = {x.N, x.K, it.G, it.threads, it.bf16, x.rows, w.numbers("weight_ih", {it.G, x.K}, w_bf16), true,
-                  it.cell == ::GRU ? bias.maybe<float>("bias_ih", {it.G}) : it.bias, nullptr, w_bf16};
+                  it.cell == ::GRU ? it.bias_ih : it.bias, nullptr, w_bf16};
     it.inputs = &it.product;
 }
 
@@ -109,8 +131,17 @@ void set_part(Layer& it, int64_t T, int64_t first_step, int64_t first, const Ten
 }
 
 void set_state(Layer& it, const Tensor& h0, const Tensor& c0, const Tensor& h_end, const Tensor& c_end) {
-    it.h0 = h0.maybe<float>("h0", {it.B, it.R}), it.c0 = c0.maybe<float>("c0", {it.B, it.H});
-    it.h_end = h_end.maybe<float>("h_end", {it.B, it.R}), it.c_end = c_end.maybe<float>("c_end", {it.B, it.H});
+    it.h0 = h0.floats("h0", {it.B, it.R}, it.first_state[0]), it.c0 = c0.floats("c0", {it.B, it.H}, it.first_state[1]);
+    it.h_end = h_end.floats("h_end", {it.B, it.R}, it.last_state[0]), it.c_end = c_end.floats("c_end", {it.B, it.H}, it.last_state[1]);
+    it.rounded[0] = h_end.is_bf16() ? h_end.dense<uint16_t>("h_end", {it.B, it.R}) : nullptr;
+    it.rounded[1] = c_end.is_bf16() ? c_end.dense<uint16_t>("c_end", {it.B, it.H}) : nullptr;
+}
+
+// After a forward pass: the last state in bfloat16, if that is its type.
+void round_state(const Layer& it) {
+    for (int leaf = 0; leaf < 2; ++leaf)
+        if (it.rounded[leaf])
+            for (size_t i = 0; i < it.last_state[leaf].size(); ++i) it.rounded[leaf][i] = rounded(it.last_state[leaf][i]);
 }
 
 void set_gradients(Layer& it, const Tensor& h0, const Tensor& c0, const Tensor& bias, const Tensor& peephole,

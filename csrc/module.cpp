@@ -152,6 +152,7 @@ NB_MODULE(_native, m) {
             it.check(false);
             nb::gil_scoped_release release;
             chosen->forward(it);
+            round_state(it);
         })
         .def("backward", [](const Layer& it) {
             it.check(true);

@@ -115,6 +115,17 @@ void Tensor::refuse(const char* name, const char* dtype, const std::string& shap
     raise("TensorError", std::string(name) + " must be " + dtype + " " + shape + " on the CPU, got " + got);
 }
 
+float* Tensor::floats(const char* name, std::initializer_list<int64_t> wanted, std::vector<float>& to) const {
+    if (!given() || !is_bf16()) return maybe<float>(name, wanted);
+    const uint16_t* from = dense<uint16_t>(name, wanted);
+    to.resize(count());
+    for (size_t i = 0; i < to.size(); ++i) {
+        const uint32_t bits = static_cast<uint32_t>(from[i]) << 16;
+        std::memcpy(&to[i], &bits, 4);
+    }
+    return to.data();
+}
+
 Tensor::Matrix Tensor::matrix(const char* name, bool maybe_bf16) const {
     const bool bf16 = maybe_bf16 && type == BFLOAT16_TYPE;
     if ((type != Type<float>::value && !bf16) || ndim != 2 || (shape[1] > 1 && strides[1] != 1))

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <string>
+#include <vector>
 
 #include "kernels.h"
 
@@ -112,6 +113,8 @@ class Tensor {
     float* numbers(const char* name, std::initializer_list<int64_t> wanted, bool bf16) const {
         return bf16 ? reinterpret_cast<float*>(dense<uint16_t>(name, wanted)) : dense<float>(name, wanted);
     }
+    // Float32 numbers of this shape, or bfloat16 numbers, converted into `to`; null for None.
+    float* floats(const char* name, std::initializer_list<int64_t> wanted, std::vector<float>& to) const;
     // Dense memory of this shape, or null for None.
     template <class T>
     T* maybe(const char* name, std::initializer_list<int64_t> wanted) const {

@@ -86,27 +86,39 @@ def is_separate(cell: str, *, normalised: bool) -> bool:
 
 
 def in_float32(
-    state: Leaves, weights: Constants, *, matrices: bool = True
+    state: Leaves, weights: Constants, *, call: bool = False, matrices: bool = True
 ) -> tuple[Leaves, Constants]:
     """Convert the state and the weights to float32, except W_ih, which stays unchanged like x.
 
     Args:
         state: the leaves of the state.
         weights: weights of the layer.
+        call: keep biases and states in bfloat16, because a native call of a layer takes them.
         matrices: whether to convert the recurrent matrices if all of them are in bfloat16.
     """
     for tensor in (*state, *weights):
         if tensor is not None and tensor.dtype not in SHORT:
             raise TensorError(f"a weight or state must be float32 or shorter, got {tensor.dtype}")
+    kept = {"ih"}
+    if call:
+        state = tuple(leaf.float() if leaf.dtype == torch.float16 else leaf for leaf in state)
+        names = ("bias",) if weights.gain_ih is not None else ("bias", "bias_ih")
+        kept |= {
+            name
+            for name in names
+            if getattr(weights, name) is not None and getattr(weights, name).dtype == torch.bfloat16
+        }
+    else:
+        state = tuple(leaf.float() for leaf in state)
     recurrent = [w for w in (weights.hh, weights.hr) if w is not None]
-    short = not matrices and all(w.dtype == torch.bfloat16 for w in recurrent)
-    kept = ("ih", "hh", "hr") if short else ("ih",)
+    if not matrices and all(w.dtype == torch.bfloat16 for w in recurrent):
+        kept |= {"hh", "hr"}
     rest = {
         name: w.float()
         for name, w in weights._asdict().items()
         if w is not None and name not in kept
     }
-    return tuple(leaf.float() for leaf in state), weights._replace(**rest)
+    return state, weights._replace(**rest)
 
 
 def check_matrix(hh: Tensor) -> None:

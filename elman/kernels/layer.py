@@ -65,8 +65,6 @@ class _Layer(torch.autograd.Function):
         again = keeps_graph()
         if again:  # keep the originals for the next backward pass
             saved = saved.copy()
-        if call.run.bf16:
-            d_end = tuple(None if d is None else d.float() for d in d_end)
         wanted = (ctx.needs_input_grad[3], ctx.needs_input_grad[4 + leaves])
         d_x, d_state, gradients = call.backward(saved, y, d_y, d_end, wanted)
         if not again:

@@ -35,7 +35,6 @@ from elman.kernels.cells import (
     in_float32,
     is_separate,
     sizes,
-    with_one_bias,
 )
 from elman.kernels.layer_norm import normalise, normalise_backward
 from elman.kernels.pool import Lease
@@ -67,7 +66,7 @@ class _Call:
     ) -> None:
         assert native is not None
         if run.bf16:
-            state, weights = in_float32(state, weights, matrices=not _on_tiles())
+            state, weights = in_float32(state, weights, call=True, matrices=not _on_tiles())
         check_matrix(weights.hh)
         self.rows, self.width = state[0].shape[-2], weights.hh.shape[1]
         self.gates, self.hidden = sizes(run.cell, weights.hh)
@@ -75,8 +74,9 @@ class _Call:
         self.separate = is_separate(run.cell, normalised=weights.gain is not None)
         # Both biases then have equal gradients.
         self.one_bias = weights.bias_ih is not None and not self.separate
-        if self.one_bias:
-            weights = with_one_bias(weights)
+        bias_ih = weights.bias_ih
+        if self.one_bias:  # the native call adds them up
+            weights = weights._replace(bias_ih=None)
         self.run, self.x, self.state, self.weights = run, x, state, weights
         if decay is not None and decay.stride(-1) != 1:
             decay = decay.contiguous()
@@ -94,7 +94,7 @@ class _Call:
             0.0 if isinstance(keep_h, Tensor) else keep_h,
             0.0 if isinstance(keep_c, Tensor) else keep_c,
             None if ragged is None else ragged.native, dense(run.mask), weights.ih,
-            dense(weights.bias_ih), dense(weights.gain_ih), dense(weights.hh), dense(weights.hr),
+            dense(bias_ih), self.one_bias, dense(weights.gain_ih), dense(weights.hh), dense(weights.hr),
             dense(weights.bias), dense(weights.peephole), dense(weights.gain),
             dense(weights.gain_c), dense(weights.bias_c),
         )  # fmt: skip
@@ -173,13 +173,15 @@ class _Call:
         ih, rows = weights.ih if self.run.bf16 else weights.ih.float(), Steps(self.x).for_kernel()
         ih = ih.contiguous()
         self.alive.append(ih)
-        self.native.set_inputs(rows, ih, self._dense(weights.bias_ih))
+        self.native.set_inputs(rows, ih)
         return True
 
     def project(self, part: Part, a: Tensor, normal: tuple[Tensor, Tensor] | None) -> None:
         """Compute the contribution of the inputs to the gates, normalised if that is on."""
         weights, gain, bf16 = self.weights, self.weights.gain_ih, self.run.bf16
-        inner = weights.bias_ih if gain is None else None
+        inner = None
+        if gain is None and weights.bias_ih is not None:
+            inner = weights.bias_ih.float()
         multiply(self.inputs(part), weights.ih, a, transposed=True, bias=inner, bf16=bf16)
         if gain is not None:
             normalise(a, self._together(), gain, weights.bias_ih, normal)
@@ -191,11 +193,7 @@ class _Call:
     def forward(self, *, keep: bool) -> tuple[Tensor, Leaves, Saved]:
         """Run all steps; with `keep`, all values that the backward pass needs are kept."""
         run, call, weights, take = self.run, self.native, self.weights, self.lease.take
-        y, end = (
-            self._new_output(keep=keep),
-            tuple(leaf.new_empty(leaf.shape) for leaf in self.state),
-        )
-        start, ends = self.start, self._pair(end)
+        y = self._new_output(keep=keep)
         straight = run.ragged is None and run.mask is None and self.decay is None
         # Packing a matrix for one step costs more than the product.
         single = (
@@ -212,6 +210,10 @@ class _Call:
         one = len(parts) == 1
         most = self.count if keep or one else max(part.end - part.at for part in parts)
         kept = keep or not joined
+        # The state between two parts is not rounded.
+        kind = {} if one else {"dtype": torch.float32}
+        end = tuple(leaf.new_empty(leaf.shape, **kind) for leaf in self.state)
+        start, ends = self.start, self._pair(end)
         rounds = joined and self._short() and run.cell not in LATE
         short = torch.bfloat16 if rounds else torch.float32
         saved = Saved(
@@ -256,15 +258,16 @@ class _Call:
 
     def _new_output(self, *, keep: bool) -> Tensor:
         """Return memory for y: bfloat16 if the kernel rounds, unless the backward pass needs h."""
-        T, B, R, x = self.run.steps, self.rows, self.width, self.state[0]
-        if self._short() and not (keep and self._mixes()):
-            x = x.new_empty(0, dtype=torch.bfloat16)
+        T, B, R, x = self.run.steps, self.rows, self.width, self.x
+        short = self._short() and not (keep and self._mixes())
+        dtype = torch.bfloat16 if short else torch.float32
         if self.run.ragged is not None:
-            return x.new_zeros(T, B, R) if self.run.padded else x.new_empty(self.count, R)
-        step, row, _ = self.x.stride()
+            shape = (T, B, R) if self.run.padded else (self.count, R)
+            return (x.new_zeros if self.run.padded else x.new_empty)(shape, dtype=dtype)
+        step, row, _ = x.stride()
         if step < row:  # batch first in memory
-            return x.new_empty(B, T, R).transpose(0, 1)
-        return x.new_empty(T, B, R)
+            return x.new_empty(B, T, R, dtype=dtype).transpose(0, 1)
+        return x.new_empty(T, B, R, dtype=dtype)
 
     def seen(self, saved: Saved, y: Tensor, part: Part) -> Steps:
         """Return the inputs (n, R) of the matrix W_hh at the steps of a part."""
@@ -291,13 +294,13 @@ class _Call:
             d_y = d_y.float()
         if d_y is not None and d_y.stride(-1) != 1:
             d_y = d_y.contiguous()
-        d_state = [leaf.new_empty(leaf.shape) for leaf in self.state]
+        d_state = [leaf.new_empty(leaf.shape, dtype=torch.float32) for leaf in self.state]
         d_start, ends = self._pair(d_state), self._pair(d_end)
         gradients: dict[str, Tensor] = {}
         for name in SMALL:
             weight = getattr(weights, name)
             if weight is not None:
-                gradients[name] = weight.new_zeros(weight.shape)
+                gradients[name] = weight.new_zeros(weight.shape, dtype=torch.float32)
         if weights.gain_ih is not None:
             gradients["gain_ih"] = torch.zeros_like(weights.gain_ih)
             if weights.bias_ih is not None:

@@ -166,7 +166,7 @@ class Stream:
             dense = Constants(*given)  # type: ignore[arg-type]
             call.set_layer(
                 CELLS[cell], self.rows, width, hidden, output, 1, False, False,
-                core.zoneout[0], core.zoneout[-1], None, None, dense.ih, dense.bias_ih, None,
+                core.zoneout[0], core.zoneout[-1], None, None, dense.ih, dense.bias_ih, False, None,
                 dense.hh, dense.hr, dense.bias, dense.peephole, None, None, None,
             )  # fmt: skip
             ends = [leaf[k] if stacked else leaf[k][0] for leaf in leaves]
