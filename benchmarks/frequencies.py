@@ -140,7 +140,7 @@ def measure(series: dict[str, Numbers], kind: str) -> dict[str, Any]:
     return {
         "series": len(series), "seconds": round(time.monotonic() - began),
         "OWA": {name: round(scores["OWA"], 4) for name, scores in owa.items()},
-        "coverage 80": round(metrics["model"]["test"]["coverage 80"], 3),
+        "coverage_80": round(metrics["model"]["test"]["coverage_80"], 3),
     }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from elman.cli.app import AsJson, Overwrite, RunFolder, SkipBadRows, app
 from elman.cli.show import print_notes, print_table
 from elman.errors import ArgumentError
 from elman.report.terminal import counted, show
-from elman.report.verdict import SCORES, compare, shown
+from elman.report.verdict import SCORES, compare, name_of, shown
 from elman.tasks import Forecaster, load, task_of
 
 
@@ -98,11 +98,11 @@ def backtest(
 def _print_scores(scores: Mapping[str, Mapping[str, Any]]) -> None:
     """Print a table with a row for each model, and how the trained one compares."""
     ours = scores["this model"]
-    best = (name for name in ours if name.startswith("best of"))
+    best = (name for name in ours if name.startswith("best_of"))
     names = [name for name in (*SCORES, *best, "sMAPE", "OWA", "wQL") if name in ours]
-    widths = [max(10, len(name) + 2) for name in names]
+    widths = [max(10, len(name_of(name)) + 2) for name in names]
     first = max(map(len, scores)) + 2
-    show(" " * first + "".join(f"{n:>{w}s}" for n, w in zip(names, widths, strict=True)))
+    show(" " * first + "".join(f"{name_of(n):>{w}s}" for n, w in zip(names, widths, strict=True)))
     for name, row in scores.items():
         cells = (shown(key, row[key]) if key in row else "" for key in names)
         line = "".join(f"{cell:>{w}s}" for cell, w in zip(cells, widths, strict=True))

@@ -15,8 +15,8 @@ SHOWN = 48  # rows of a table
 # Units in which scores are counted, and the scores to print after the comparison.
 DETAILS = {
     "pairs": ("perplexity",), "tokens": ("accuracy",),
-    "examples": ("accuracy", "F1 macro", "AUC"), "words": ("accuracy", "F1"),
-    "steps": ("accuracy", "event F1"), "numbers": ("coverage 80",),
+    "examples": ("accuracy", "F1_macro", "AUC"), "words": ("accuracy", "F1"),
+    "steps": ("accuracy", "event_F1"), "numbers": ("coverage_80",),
 }  # fmt: skip
 
 

@@ -94,8 +94,8 @@ class _Call:
             0.0 if isinstance(keep_h, Tensor) else keep_h,
             0.0 if isinstance(keep_c, Tensor) else keep_c,
             None if ragged is None else ragged.native, dense(run.mask), weights.ih,
-            dense(bias_ih), self.one_bias, dense(weights.gain_ih), dense(weights.hh), dense(weights.hr),
-            dense(weights.bias), dense(weights.peephole), dense(weights.gain),
+            dense(bias_ih), self.one_bias, dense(weights.gain_ih), dense(weights.hh),
+            dense(weights.hr), dense(weights.bias), dense(weights.peephole), dense(weights.gain),
             dense(weights.gain_c), dense(weights.bias_c),
         )  # fmt: skip
         self.start = self._pair(state)
@@ -211,8 +211,10 @@ class _Call:
         most = self.count if keep or one else max(part.end - part.at for part in parts)
         kept = keep or not joined
         # The state between two parts is not rounded.
-        kind = {} if one else {"dtype": torch.float32}
-        end = tuple(leaf.new_empty(leaf.shape, **kind) for leaf in self.state)
+        end = tuple(
+            leaf.new_empty(leaf.shape, dtype=leaf.dtype if one else torch.float32)
+            for leaf in self.state
+        )
         start, ends = self.start, self._pair(end)
         rounds = joined and self._short() and run.cell not in LATE
         short = torch.bfloat16 if rounds else torch.float32

@@ -76,8 +76,8 @@ def score_classes(
     strange = len(unseen[:, 1].unique())
     scores = {
         "accuracy": right.double().mean().item(),
-        "F1 macro": counted.sum().item() / max(1, len(counted) + strange),
-        "F1 micro": 2 * both.sum().item() / max(1, int(either.sum()) + len(unseen)),
+        "F1_macro": counted.sum().item() / max(1, len(counted) + strange),
+        "F1_micro": 2 * both.sum().item() / max(1, int(either.sum()) + len(unseen)),
     }
     scores |= _areas(p, targets, support, several=several)
     scores["ECE"] = binary_calibration_error(confidence, hits.long(), n_bins=BINS, norm="l1").item()

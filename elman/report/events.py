@@ -24,7 +24,7 @@ def score_events(
         >>> from elman.report.events import score_events
         >>> true, guess = [Event("turn", 10, 20, 1.0)], [Event("turn", 12, 21, 0.8)]
         >>> score_events([true], [guess])
-        {'event precision': 1.0, 'event recall': 1.0, 'event F1': 1.0, 'events': 1}
+        {'event_precision': 1.0, 'event_recall': 1.0, 'event_F1': 1.0, 'events': 1}
     """
     right = true = guessed = 0
     for theirs, ours in zip(wanted, found, strict=True):
@@ -36,9 +36,9 @@ def score_events(
                 right += 1
         true, guessed = true + len(theirs), guessed + len(ours)
     return {
-        "event precision": right / max(1, guessed),
-        "event recall": right / max(1, true),
-        "event F1": 2 * right / max(1, true + guessed),
+        "event_precision": right / max(1, guessed),
+        "event_recall": right / max(1, true),
+        "event_F1": 2 * right / max(1, true + guessed),
         "events": true,
     }
 

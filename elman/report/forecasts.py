@@ -9,9 +9,9 @@
     ND                  sum |y - f| / sum |y|
     CRPS                2 * mean of the quantile losses, mean over the levels 0.1 to 0.9
     wQL                 2 * sum of the quantile losses / sum |y|, mean over the same levels
-    coverage 80         share of the numbers inside the interval of 80 %
+    coverage_80         share of the numbers inside the interval of 80 %
     ADE, FDE            for places in the plane: mean distance over all steps, and at the last step
-    best of 20          lowest ADE and lowest FDE of 20 futures: Gupta et al. 2018
+    best_of_20_ADE      lowest ADE (best_of_20_FDE: FDE) of 20 futures: Gupta et al. 2018
                         (arXiv:1803.10892)
 
 f is the median; RMSE is that of the mean.  MASE and sMAPE are means over series; ND and wQL are
@@ -168,7 +168,7 @@ def _of_quantiles(
     for p in levels:
         if p < 0.5 and round(1 - p, 6) in found:
             inside = (found[p] <= y) & (y <= found[round(1 - p, 6)])
-            scores[f"coverage {100 * (1 - 2 * p):g}"] = float(inside.mean())
+            scores[f"coverage_{100 * (1 - 2 * p):g}"] = float(inside.mean())
     return scores
 
 
@@ -187,16 +187,16 @@ def score_places(y: Numbers, places: Numbers, futures: Numbers | None = None) ->
         >>> from elman.report.forecasts import score_places
         >>> y, path = np.zeros((1, 2, 2)), np.array([[[0.0, 1.0], [3.0, 4.0]]])
         >>> score_places(y, path, np.stack([path, path / 2], 1))
-        {'ADE': 3.0, 'FDE': 5.0, 'best of 2 ADE': 1.5, 'best of 2 FDE': 2.5}
+        {'ADE': 3.0, 'FDE': 5.0, 'best_of_2_ADE': 1.5, 'best_of_2_FDE': 2.5}
     """
     apart = find_distances(y, places)
     there = ~np.isnan(apart)
     whole = there.all(1) if there.all(1).any() else there.any(1)
     found = {"ADE": _mean(_means(apart[whole])), "FDE": _mean(apart[whole, -1])}
     if futures is not None:
-        apart, name = find_distances(y[whole, None], futures[whole]), f"best of {futures.shape[1]}"
-        found[f"{name} ADE"] = _mean(_means(apart).min(1))
-        found[f"{name} FDE"] = _mean(apart[..., -1].min(1))
+        apart, name = find_distances(y[whole, None], futures[whole]), f"best_of_{futures.shape[1]}"
+        found[f"{name}_ADE"] = _mean(_means(apart).min(1))
+        found[f"{name}_FDE"] = _mean(apart[..., -1].min(1))
     return found
 
 

@@ -44,7 +44,7 @@ def score_texts(
         first = bleu.corpus_score(list(found), [list(wanted)])
         second = chrf.corpus_score(list(found), [list(wanted)])
         return {
-            "BLEU": first.score, "chrF": second.score, "length ratio": first.ratio,
+            "BLEU": first.score, "chrF": second.score, "length_ratio": first.ratio,
             "signature": f"BLEU {bleu.get_signature()}, chrF {chrf.get_signature()}",
         }  # fmt: skip
     if kind == "summary" and library is not None:

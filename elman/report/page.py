@@ -226,7 +226,7 @@ def _forecasts(found: Mapping[str, Any]) -> str:
     if found:
         levels, ahead = found["levels"], range(1, 1 + len(found["errors"]))
         charts.append(chart(
-            "Error by steps ahead", ("steps ahead", found.get("error of", "error")),
+            "Error by steps ahead", ("steps ahead", found.get("error_label", "error")),
             [_points(found["errors"], ahead)], scale="zero",
         ))  # fmt: skip
         below = [100 * share for share in found["below"] if share is not None]

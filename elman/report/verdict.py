@@ -23,14 +23,14 @@ SCORES = {
     "MASE": ("{:.3f}", False), "ND": ("{:.4f}", False), "MAE": (UNIT, False),
     "BLEU": ("{:.1f}", True), "ROUGE-L": ("{:.1f}", True), "BLEU-2": ("{:.1f}", True),
     "perplexity": ("{:.2f}", False), "accuracy": ("{:.1%}", True), "F1": ("{:.3f}", True),
-    "event F1": ("{:.3f}", True), "F1 macro": ("{:.3f}", True), "AUC": ("{:.3f}", True),
-    "AUPRC": ("{:.3f}", True), "coverage 80": ("{:.1%}", True), "loss": ("{:.3f}", False),
+    "event_F1": ("{:.3f}", True), "F1_macro": ("{:.3f}", True), "AUC": ("{:.3f}", True),
+    "AUPRC": ("{:.3f}", True), "coverage_80": ("{:.1%}", True), "loss": ("{:.3f}", False),
 }  # fmt: skip
-NAMES = {"AUC": "AUROC", "F1": "F1 of spans", "event F1": "F1 of events"}
+NAMES = {"AUC": "AUROC", "F1": "F1 of spans", "event_F1": "F1 of events"}
 # The main scores of the tasks, unless the metrics name others: the first group that exists.
 JUDGES = (
     ("ADE",), ("MASE",), ("ND",), ("MAE",), ("BLEU",), ("ROUGE-L",), ("BLEU-2",), ("perplexity",),
-    ("F1",), ("accuracy", "event F1"), ("loss",),
+    ("F1",), ("accuracy", "event_F1"), ("loss",),
 )  # fmt: skip
 # A relative difference that another seed alone can cause.
 CLOSE = 0.01
@@ -84,11 +84,13 @@ def shown(score: str, value: float) -> str:
 def name_of(score: str) -> str:
     """Return the usual name of a score.
 
-    >>> name_of("AUC"), name_of("coverage 80"), name_of("MASE")
+    >>> name_of("AUC"), name_of("coverage_80"), name_of("MASE")
     ('AUROC', 'coverage of 80%', 'MASE')
     """
-    kind, _, level = score.partition(" ")
-    return f"coverage of {level}%" if kind == "coverage" else NAMES.get(score, score)
+    kind, _, level = score.partition("_")
+    if kind == "coverage":
+        return f"coverage of {level}%"
+    return NAMES.get(score, score.replace("_", " "))
 
 
 def baselines_of(metrics: Metrics) -> list[Metrics]:

@@ -213,7 +213,7 @@ def _judges(targets: Tensor, classes: int) -> list[str]:
     """Return names of the scores by which a classifier with one label per row is judged."""
     if int(torch.bincount(targets).max()) < SKEWED * len(targets):
         return ["accuracy"]
-    return ["AUC", "AUPRC"] if classes == 2 else ["accuracy", "F1 macro"]
+    return ["AUC", "AUPRC"] if classes == 2 else ["accuracy", "F1_macro"]
 
 
 def _balanced(targets: Tensor, classes: int) -> Tensor:
@@ -372,7 +372,7 @@ def describe(model: Classifier, name: str) -> str:
         model, name, title=model.inputs.title,
         made=f"{model.settled().cell.upper()}, {model.inputs.made}, labels: {shown}",
         columns={
-            "accuracy": ("accuracy", "{:.1%}"), "F1 macro": ("F1 macro", "{:.3f}"),
+            "accuracy": ("accuracy", "{:.1%}"), "F1 macro": ("F1_macro", "{:.3f}"),
             "AUROC": ("AUC", "{:.3f}"), "AUPRC": ("AUPRC", "{:.3f}"),
         },
         use=model.inputs.use,

@@ -49,7 +49,7 @@ def chart_data(
     below = np.where(np.isnan(rolled.y[..., None]), np.nan, below)
     return {
         "fans": fans,
-        "error of": "mean distance" if layout.plane else "error in units of the scale",
+        "error_label": "mean distance" if layout.plane else "error in units of the scale",
         "errors": _as_list(np.array([_mean(error[:, h]) for h in range(layout.horizon)])),
         "levels": list(levels),
         "below": _as_list(np.array([_mean(below[..., q]) for q in range(len(levels))])),

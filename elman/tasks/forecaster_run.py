@@ -21,6 +21,7 @@ from elman.optional import need
 from elman.read.frequency import Frequency
 from elman.read.series import SeriesTable
 from elman.report.forecasts import Scored
+from elman.report.verdict import name_of
 from elman.tasks.card import model_card
 from elman.tasks.folder import SERIES, read_json
 from elman.tasks.forecaster_baselines import missing_baselines
@@ -274,7 +275,7 @@ class _HeldOut:
         if model.conformal:
             corrections, count = calibrate(model, self.windows, self.spans)
             model._history = replace(model.history, corrections=corrections)
-            metrics["calibrated by windows"] = count
+            metrics["calibration_windows"] = count
 
 
 def _check_counts(table: SeriesTable, targets: int) -> None:
@@ -362,7 +363,7 @@ def describe(model: Forecaster, name: str) -> str:
     """Return the model card as Markdown."""
     layout = model.layout
     segment = f", {layout.segment} steps at a time" if layout.segment > 1 else ""
-    count = model.metrics.get("calibrated by windows")
+    count = model.metrics.get("calibration_windows")
     notes = [] if count is None else [
         f"The quantiles were corrected on {count:,} windows of the validation data"
         + (", which are few." if count < FEW else ".")
@@ -372,8 +373,8 @@ def describe(model: Forecaster, name: str) -> str:
     columns = {"MASE": ("MASE", "{:.3f}"), "ND": ("ND", "{:.4f}"), "wQL": ("wQL", "{:.4f}")}
     if layout.plane:
         scores: dict[str, Any] = next(iter(model.metrics.get("model", {}).values()), {})
-        best = (name for name in scores if name.startswith("best of"))
-        columns = {score: (score, "{:.4g}") for score in ("ADE", "FDE", *best)}
+        best = (name for name in scores if name.startswith("best_of"))
+        columns = {name_of(score): (score, "{:.4g}") for score in ("ADE", "FDE", *best)}
     return model_card(
         model, name, title="a forecaster",
         made=f"{model.cell.upper()}, {model.decoder}, {layout.horizon} steps{of} from the last "

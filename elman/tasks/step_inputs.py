@@ -146,7 +146,7 @@ class StepInputs(ChannelInputs):
         # As in scikit-learn, every tag that occurs or is predicted counts, including tags that are
         # not in the training data.
         f1 = [2 * right[tag] / (true[tag] + predicted[tag]) for tag in {*true, *predicted}]
-        scores["F1 macro"] = math.fsum(f1) / max(1, len(f1))
+        scores["F1_macro"] = math.fsum(f1) / max(1, len(f1))
         if model.background in model.tag_names:
             wanted = [events_of(tags, model.background) for tags in part.tags]
             events = [events_of(tags, model.background) for tags in found]

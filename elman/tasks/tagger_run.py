@@ -159,7 +159,7 @@ def describe(model: Tagger, name: str) -> str:
     inputs = model.inputs
     columns = {"accuracy": ("accuracy", "{:.2%}"), "F1 of spans": ("F1", "{:.3f}")}
     if isinstance(inputs, StepInputs):
-        columns = {"accuracy": ("accuracy", "{:.2%}"), "F1 of events": ("event F1", "{:.3f}")}
+        columns = {"accuracy": ("accuracy", "{:.2%}"), "F1 of events": ("event_F1", "{:.3f}")}
     return model_card(
         model, name, title=inputs.title,
         made=f"{model.cell.upper()}, {inputs.made}, tags: {', '.join(model.tag_names[:40])}",

@@ -49,7 +49,7 @@ def test_an_event_is_found_once_where_half_of_it_is() -> None:
     assert true == [Event("a", 5, 15, 1.0), Event("b", 15, 19, 1.0)]
     halves = [Event("a", 5, 10, 0.9), Event("a", 10, 15, 0.9), Event("b", 17, 25, 0.9)]
     scores = score_events([true], [halves])
-    assert scores["event precision"] == pytest.approx(1 / 3)
-    assert scores["event recall"] == pytest.approx(1 / 2)
-    assert scores["event F1"] == pytest.approx(2 / 5)
-    assert score_events([true], [[]])["event F1"] == 0
+    assert scores["event_precision"] == pytest.approx(1 / 3)
+    assert scores["event_recall"] == pytest.approx(1 / 2)
+    assert scores["event_F1"] == pytest.approx(2 / 5)
+    assert score_events([true], [[]])["event_F1"] == 0

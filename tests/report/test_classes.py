@@ -37,8 +37,8 @@ def test_scores_of_one_label_are_those_of_scikit_learn(rows: int, classes: int) 
     areas = [metrics.average_precision_score(y == k, p[:, k]) for k in there]
     wanted = {
         "accuracy": metrics.accuracy_score(y, guess),
-        "F1 macro": metrics.f1_score(y, guess, average="macro"),
-        "F1 micro": metrics.f1_score(y, guess, average="micro"),
+        "F1_macro": metrics.f1_score(y, guess, average="macro"),
+        "F1_micro": metrics.f1_score(y, guess, average="micro"),
         "AUC": np.mean(each),
         "AUPRC": np.mean(areas) if classes > 2 else areas[1],
     }
@@ -76,8 +76,8 @@ def test_scores_of_several_labels_are_those_of_scikit_learn() -> None:
     found = score_classes(p, y, several=True)
     wanted = {
         "accuracy": metrics.accuracy_score(y, p > 0.5),
-        "F1 macro": metrics.f1_score(y, p > 0.5, average="macro"),
-        "F1 micro": metrics.f1_score(y, p > 0.5, average="micro"),
+        "F1_macro": metrics.f1_score(y, p > 0.5, average="macro"),
+        "F1_micro": metrics.f1_score(y, p > 0.5, average="micro"),
         "AUC": metrics.roc_auc_score(y[:, some], p[:, some]),
     }
     with pytest.warns(UserWarning, match="No positive class"):
@@ -191,11 +191,11 @@ def test_tags_that_training_has_not_seen_count_in_the_macro_mean_of_steps() -> N
     true, guess = list(chain(*part.tags)), list(chain(*found))
     scores = StepInputs.scores(Any, model, part, found)  # type: ignore[arg-type]
     wanted = metrics.f1_score(true, guess, average="macro")
-    assert scores["F1 macro"] == pytest.approx(wanted, abs=1e-12)
+    assert scores["F1_macro"] == pytest.approx(wanted, abs=1e-12)
     assert scores["accuracy"] == metrics.accuracy_score(true, guess)
 
 
 def test_skewed_classes_are_judged_by_more_than_accuracy() -> None:
     assert _judges(torch.tensor([0, 1, 1]), 2) == ["AUC", "AUPRC"]
     assert _judges(torch.tensor([0, 0, 1, 1, 1]), 2) == ["accuracy"]
-    assert _judges(torch.tensor([0, 1, 2, 2, 2, 2, 2]), 3) == ["accuracy", "F1 macro"]
+    assert _judges(torch.tensor([0, 1, 2, 2, 2, 2, 2]), 3) == ["accuracy", "F1_macro"]

@@ -55,7 +55,7 @@ def test_a_baseline_without_the_score_is_no_rival() -> None:
 
 
 def test_judges_that_a_part_lacks_give_way_to_the_usual_ones() -> None:
-    one_class = {"accuracy": 0.9, "F1 macro": 0.5}
+    one_class = {"accuracy": 0.9, "F1_macro": 0.5}
     metrics = {"model": {"test": one_class}, "baseline": FOREST, "judged_by": ["AUC", "AUPRC"]}
     assert [one.score for one in compare(metrics, "test")] == ["accuracy"]
 
@@ -64,7 +64,7 @@ def test_judges_that_a_part_lacks_give_way_to_the_usual_ones() -> None:
     ("scores", "judges"),
     [
         ({"accuracy": 0.9, "F1": 0.5, "words": 3}, ["F1"]),
-        ({"accuracy": 0.9, "event F1": 0.5, "steps": 3}, ["accuracy", "event F1"]),
+        ({"accuracy": 0.9, "event_F1": 0.5, "steps": 3}, ["accuracy", "event_F1"]),
         ({"perplexity": 9.0, "BLEU": 1.0, "pairs": 3}, ["BLEU"]),
         ({"ADE": 1.0, "FDE": 2.0}, ["ADE"]),
         ({"ND": 1.0, "MAE": 2.0}, ["ND"]),
@@ -77,7 +77,7 @@ def test_every_task_has_its_judges(scores: dict[str, float], judges: list[str]) 
 def test_the_terminal_shows_comparison_details_and_notes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    ours = {"loss": 0.3, "accuracy": 0.91, "F1 macro": 0.9, "AUC": 0.95, "examples": 1200}
+    ours = {"loss": 0.3, "accuracy": 0.91, "F1_macro": 0.9, "AUC": 0.95, "examples": 1200}
     print_metrics({"model": {"test": ours}, "baseline": FOREST, "notes": ["Calibrated."]})
     assert capsys.readouterr().out.splitlines() == [
         "test accuracy 91.0%, better than forest (90.0%); F1 macro 0.900; AUROC 0.950; "

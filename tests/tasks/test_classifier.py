@@ -79,7 +79,7 @@ def test_it_is_scored_beside_its_baselines(trained: elman.Classifier) -> None:
     assert trained.score(texts, labels) > 0.95
     scores = trained.metrics["model"]["validation"]
     assert set(scores) == {
-        "loss", "accuracy", "F1 macro", "F1 micro", "AUC", "AUPRC", "ECE", "examples"
+        "loss", "accuracy", "F1_macro", "F1_micro", "AUC", "AUPRC", "ECE", "examples"
     }  # fmt: skip
     words, frequent = trained.metrics["baseline"], trained.metrics["others"][0]
     assert words["validation"]["accuracy"] == 1
@@ -370,8 +370,8 @@ def test_scores_are_those_of_the_definitions() -> None:
     scores = score_classes(p, targets, several=False)
     assert scores["accuracy"] == 0.5
     # Class 0: one right, one missed. Class 1: one right, one missed, one wrong. Class 2: one wrong.
-    assert scores["F1 macro"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
-    assert scores["F1 micro"] == pytest.approx(0.5)
+    assert scores["F1_macro"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    assert scores["F1_micro"] == pytest.approx(0.5)
     # Class 0: all pairs in order; class 1: 0.8 above both, 0.2 level with one and above the other.
     assert scores["AUC"] == pytest.approx((1 + 2.5 / 4) / 2)
     # The guesses are sure by 0.7 and 0.8 (right), 0.5 and 0.6 (wrong).
@@ -577,11 +577,11 @@ def test_several_labels_that_training_never_saw_count_as_missed() -> None:
     model = elman.Classifier(**{**SETTINGS, "several": True}).fit(texts, labels)
     scores = model.evaluate(["good film", "bad cast"], [["good", "film", "new"], ["bad", "cast"]])
     assert scores["accuracy"] == 0.5
-    assert scores["F1 micro"] == pytest.approx(8 / 9)
+    assert scores["F1_micro"] == pytest.approx(8 / 9)
     assert scores["unseen labels"] == 1
     alone = model.evaluate(["good film"], [["new"]])
     assert alone["accuracy"] == 0.0
-    assert math.isfinite(alone["F1 macro"])
+    assert math.isfinite(alone["F1_macro"])
 
 
 def test_one_text_in_the_place_of_several_is_refused(trained: elman.Classifier) -> None:

@@ -370,9 +370,9 @@ def test_conformal_quantiles_hold_where_the_network_is_too_sure() -> None:
     model = elman.Forecaster(**settings).fit(y[:600], test=y[600:])
     test = model.metrics["model"]["test"]
     # 300 numbers of a share of 0.8: a deviation of 0.023, and more as 177 windows calibrate.
-    assert test["coverage 80"] == pytest.approx(0.8, abs=0.09)
-    assert test["coverage 95"] == pytest.approx(0.95, abs=0.05)
-    assert model.metrics["model"]["validation"]["coverage 80"] == 0.0
+    assert test["coverage_80"] == pytest.approx(0.8, abs=0.09)
+    assert test["coverage_95"] == pytest.approx(0.95, abs=0.05)
+    assert model.metrics["model"]["validation"]["coverage_80"] == 0.0
     assert "corrected on 177 windows" in model.card("run")
     plain = elman.Forecaster(**{**settings, "conformal": False}).fit(y[:600])
     assert list(plain.predict().columns()) == ["ds", "y-mean", "y-median"]
@@ -613,7 +613,7 @@ def test_stamps_and_names_are_called_as_in_the_data(tmp_path: Path) -> None:
 def test_any_levels_have_their_table_and_their_scores() -> None:
     levels = tuple(np.linspace(0.1, 0.9, 9))
     model = elman.Forecaster(**{**SETTINGS, "epochs": 1}, quantiles=levels).fit(series())
-    assert {"CRPS", "wQL", "coverage 40"} < set(model.metrics["model"]["validation"])
+    assert {"CRPS", "wQL", "coverage_40"} < set(model.metrics["model"]["validation"])
     skewed = elman.Forecaster(**{**SETTINGS, "epochs": 1}, quantiles=(0.001, 0.5, 0.85))
     assert list(skewed.fit(series()).predict().columns()) == ["ds", "y-mean", "y-median"]
 

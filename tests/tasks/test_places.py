@@ -80,7 +80,7 @@ def test_it_sees_a_turn_where_constant_velocity_goes_straight(trained: elman.For
     assert other["name"] == "constant velocity"
     for part in ("validation", "test"):
         assert ours[part]["ADE"] < 0.4 * other[part]["ADE"]
-        assert ours[part]["best of 20 ADE"] < ours[part]["ADE"] < ours[part]["FDE"]
+        assert ours[part]["best_of_20_ADE"] < ours[part]["ADE"] < ours[part]["FDE"]
     assert {one["name"] for one in trained.metrics["others"]} == {"naive", "drift"}
 
 
@@ -95,8 +95,8 @@ def test_distances_are_those_of_the_forecasts(trained: elman.Forecaster) -> None
     scores = found.scores["this model"]
     assert scores["ADE"] == pytest.approx(apart.mean())
     assert scores["FDE"] == pytest.approx(apart[:, -1].mean())
-    assert scores["best of 20 ADE"] == pytest.approx(best.mean(2).min(1).mean())
-    assert scores["best of 20 FDE"] == pytest.approx(best[..., -1].min(1).mean())
+    assert scores["best_of_20_ADE"] == pytest.approx(best.mean(2).min(1).mean())
+    assert scores["best_of_20_FDE"] == pytest.approx(best[..., -1].min(1).mean())
     straight = found.scores["constant velocity"]
     rows = circles(10, seed=2)
     places = np.stack([rows["x"], rows["y"]], 1).reshape(10, 14, 2)[:, :8]
@@ -406,7 +406,7 @@ def test_the_command_line_draws_futures(tmp_path: Path, capsys: pytest.CaptureFi
     assert said.read_text().splitlines()[0].endswith("y-future-3")
     found = capsys.readouterr().out.splitlines()
     assert found[0].split()[:2] == ["ADE", "FDE"]
-    assert "best of 20 FDE" in found[0]
+    assert "best_of_20_FDE" in found[0]
     assert found[2].startswith("constant velocity") or found[2].startswith("drift")
     assert main(["evaluate", run, str(path), "--json"]) == 2
     page = (tmp_path / "run" / "report.html").read_text()

@@ -228,3 +228,26 @@ def test_bytes_that_are_no_text_are_bad_rows_of_a_table_of_any_dialect(tmp_path:
     model = elman.Classifier(**SETTINGS)
     model.fit(tmp_path / "a.csv", skip_bad_rows=tmp_path / "bad.csv")
     assert "line 2" in (tmp_path / "bad.csv").read_text()
+
+
+def _keys(value: Any) -> set[str]:
+    if isinstance(value, list):
+        return set().union(*map(_keys, value))
+    return set(value).union(*map(_keys, value.values())) if isinstance(value, dict) else set()
+
+
+def test_keys_of_metrics_have_no_blanks(tmp_path: Path) -> None:
+    y = np.tile([1.0, 2.0, 4.0, 8.0], 20)
+    columns = {"unique_id": ["a"] * 80, "ds": range(80), "x": y, "y": -y}
+    place = elman.Forecaster(**FORECAST, targets=("x", "y"), plane=True, scaling="velocity")
+    models = {
+        "label": elman.Classifier(**SETTINGS).fit(TEXTS, ["good", "bad"] * 20),
+        "number": elman.Forecaster(**FORECAST).fit(y),
+        "place": place.fit(pandas.DataFrame(columns)),
+    }
+    found = set()
+    for name, model in models.items():
+        model.save(tmp_path / name)
+        found |= _keys(json.loads((tmp_path / name / "metrics.json").read_text()))
+    assert {"F1_macro", "coverage_80", "best_of_20_ADE"} <= found
+    assert not [key for key in found if " " in key]
