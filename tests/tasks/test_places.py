@@ -294,8 +294,8 @@ def test_the_median_as_the_only_future_is_as_good_as_the_median() -> None:
     y, said = draw.normal(size=(2, 9, 5, 2))
     y[2, 3:] = math.nan  # not whole, so it counts for nothing
     found = score_places(y, said, said[:, None])
-    assert found["ADE"] == pytest.approx(found["best of 1 ADE"])
-    assert found["FDE"] == pytest.approx(found["best of 1 FDE"])
+    assert found["ADE"] == pytest.approx(found["best_of_1_ADE"])
+    assert found["FDE"] == pytest.approx(found["best_of_1_FDE"])
     whole = np.delete(np.arange(9), 2)
     apart = np.linalg.norm(y[whole] - said[whole], axis=2)
     assert found["ADE"] == pytest.approx(apart.mean())
@@ -406,7 +406,7 @@ def test_the_command_line_draws_futures(tmp_path: Path, capsys: pytest.CaptureFi
     assert said.read_text().splitlines()[0].endswith("y-future-3")
     found = capsys.readouterr().out.splitlines()
     assert found[0].split()[:2] == ["ADE", "FDE"]
-    assert "best_of_20_FDE" in found[0]
+    assert "best of 20 FDE" in found[0]
     assert found[2].startswith("constant velocity") or found[2].startswith("drift")
     assert main(["evaluate", run, str(path), "--json"]) == 2
     page = (tmp_path / "run" / "report.html").read_text()
