@@ -83,7 +83,7 @@ def score_classes(
     scores["ECE"] = binary_calibration_error(confidence, hits.long(), n_bins=BINS, norm="l1").item()
     scores["examples"] = len(p)
     if len(unseen):
-        scores["unseen labels"] = len(unseen)
+        scores["unseen_labels"] = len(unseen)
     return scores
 
 

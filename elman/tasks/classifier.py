@@ -139,9 +139,9 @@ class Classifier(ClassifierSettings, Estimator):
         """Return scores of labelled data, given as to `fit`.
 
         Returns:
-            loss (nats per example, of calibrated probabilities), accuracy, F1_macro and F1_micro, AUC
+            loss (nats per example, of calibrated probabilities), accuracy, F1_macro, F1_micro, AUC
             (one class against the rest), AUPRC, ECE (expected calibration error), examples, and
-            unseen labels if there are any.  Scores that scikit-learn has are defined as there.
+            unseen_labels if there are any.  Scores that scikit-learn has are defined as there.
         """
         from elman.tasks.classifier_run import score_labelled
 

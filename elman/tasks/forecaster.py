@@ -116,7 +116,7 @@ class Forecaster(ForecasterSettings, Estimator):
             series: the continuation of the training data, in the same form.  Series are identified
                 by name; rows with timestamps of the training data are not scored.  If all series
                 are new, each is scored after its first `context` steps, and the scores have their
-                names under "unseen series".
+                names under "unseen_series".
             skip_bad_rows: file for rows that cannot be read, with the reason; None to stop there.
 
         Raises:
@@ -129,7 +129,7 @@ class Forecaster(ForecasterSettings, Estimator):
         evaluation = find_evaluation(self, table, history.table, history.errors)
         scores = score_evaluation(self, evaluation).scores["this model"]
         if evaluation.unseen:
-            scores["unseen series"] = listed([one.unique_id for one in table.series])
+            scores["unseen_series"] = listed([one.unique_id for one in table.series])
         return scores
 
     def backtest(

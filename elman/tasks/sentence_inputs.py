@@ -178,7 +178,7 @@ class SentenceInputs:
                     new, new_right = new + 1, new_right + (a == b)
         scores: dict[str, float] = {"accuracy": part.accuracy(found)}
         if new:
-            scores["accuracy of unknown words"] = new_right / new
+            scores["accuracy_of_unknown_words"] = new_right / new
         if has_spans(model.tag_names):
             scores |= score_spans(part.tags, found)
         scores["words"] = part.elements

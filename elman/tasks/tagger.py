@@ -210,9 +210,10 @@ class Tagger(TaggerSettings, Estimator):
             skip_bad_rows: CSV file for rows that cannot be read; None to stop at such a row.
 
         Returns:
-            Scores by name.  For words: accuracy, accuracy of unknown words, and precision, recall
-            and F1 of spans if the tags mark spans (BIO).  For steps: accuracy, macro F1, and
-            precision, recall and F1 of events, which are found if they overlap by half.
+            Scores by name.  For words: accuracy, accuracy_of_unknown_words, and precision, recall
+            and F1 of spans if the tags mark spans (BIO).  For steps: accuracy, F1_macro, and
+            event_precision, event_recall and event_F1 of events, which are found if they overlap by
+            half.
         """
         from elman.tasks.tagger_run import score_tagged
 

@@ -63,9 +63,9 @@ def test_a_label_that_training_has_not_seen_counts_in_the_macro_mean() -> None:
     true, guess = [label for (label,) in labels], np.array(["a", "b"])[p.argmax(1)]
     for average in ("macro", "micro"):
         wanted = metrics.f1_score(true, guess, average=average)
-        assert found[f"F1 {average}"] == pytest.approx(wanted, abs=1e-12)
+        assert found[f"F1_{average}"] == pytest.approx(wanted, abs=1e-12)
     assert found["accuracy"] == pytest.approx(metrics.accuracy_score(true, guess))
-    assert found["unseen labels"] == 3
+    assert found["unseen_labels"] == 3
 
 
 def test_scores_of_several_labels_are_those_of_scikit_learn() -> None:
@@ -95,7 +95,7 @@ def test_unseen_labels_of_several_count_as_missed() -> None:
     guess = np.pad((p > 0.5).numpy(), ((0, 0), (0, 2)))
     for average in ("macro", "micro"):
         wanted = metrics.f1_score(true, guess, average=average, zero_division=0)
-        assert found[f"F1 {average}"] == pytest.approx(wanted, abs=1e-12)
+        assert found[f"F1_{average}"] == pytest.approx(wanted, abs=1e-12)
     assert found["accuracy"] == metrics.accuracy_score(true, guess)
 
 

@@ -250,7 +250,7 @@ def test_data_that_cannot_be_learned_from_are_named(
 
 def test_labels_that_training_never_saw_count_as_wrong(trained: elman.Classifier) -> None:
     scores = trained.evaluate(["the plot was great", "the plot was great"], ["pos", "odd"])
-    assert (scores["accuracy"], scores["unseen labels"]) == (0.5, 1)
+    assert (scores["accuracy"], scores["unseen_labels"]) == (0.5, 1)
 
 
 def test_word_vectors_are_the_start(tmp_path: Path) -> None:
@@ -578,7 +578,7 @@ def test_several_labels_that_training_never_saw_count_as_missed() -> None:
     scores = model.evaluate(["good film", "bad cast"], [["good", "film", "new"], ["bad", "cast"]])
     assert scores["accuracy"] == 0.5
     assert scores["F1_micro"] == pytest.approx(8 / 9)
-    assert scores["unseen labels"] == 1
+    assert scores["unseen_labels"] == 1
     alone = model.evaluate(["good film"], [["new"]])
     assert alone["accuracy"] == 0.0
     assert math.isfinite(alone["F1_macro"])

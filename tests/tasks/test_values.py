@@ -166,9 +166,9 @@ def test_a_series_has_its_name_by_value_in_every_verb(
 ) -> None:
     whole = shops.evaluate(rows_of([1, 2], 60, 80))
     assert shops.evaluate(rows_of(["1.0", 2.0], 60, 80)) == whole
-    assert "unseen series" not in whole
+    assert "unseen_series" not in whole
     new = shops.evaluate(rows_of(["x", "y"], 60, 80))
-    assert new["unseen series"] == "'x', 'y'"
+    assert new["unseen_series"] == "'x', 'y'"
     with pytest.raises(DataError, match="series 'x': is not in the training data"):
         shops.evaluate(rows_of([1, "x"], 60, 80))
     for name in (1, "1", 1.0, "1.0", np.int64(1)):
