@@ -2,24 +2,16 @@
 // and gradients.  Each tensor is checked against the sizes when it is set.
 #pragma once
 
-#include <cstring>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "bfloat16.h"
 #include "calls.h"
 #include "tensor.h"
 
 namespace {
-
-// The bfloat16 number that is nearest, the even one of two; NaN stays.
-uint16_t rounded(float x) {
-    uint32_t bits;
-    std::memcpy(&bits, &x, 4);
-    if (x != x) return static_cast<uint16_t>(bits >> 16 | 64);
-    return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
 
 // A call of a layer: tensors that are set separately are checked once more when it runs.
 struct Layer : Recurrence {
@@ -28,8 +20,8 @@ struct Layer : Recurrence {
     int64_t first_step = 0;  // first step of a part
     std::optional<Matrix> x;  // the tensors of `product`
     Product product;
-    // Small tensors that came in bfloat16, and the last state, which is given back so.
-    const float* bias_ih = nullptr;
+    const float* bias_ih = nullptr;  // where it is not part of `bias`
+    // Small tensors that came in bfloat16, or were added up, and the last state, which is given back so.
     std::vector<float> bias_floats, bias_ih_floats, first_state[2], last_state[2];
     uint16_t* rounded[2] = {};
 
@@ -91,7 +83,7 @@ void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t
         std::vector<float> sum(it.bias, it.bias + it.G);
         for (int64_t i = 0; i < it.G; ++i) sum[i] += it.bias_ih[i];
         it.bias_floats = std::move(sum);
-        it.bias = it.bias_floats.data();
+        it.bias = it.bias_floats.data(), it.bias_ih = nullptr;
     }
     it.peephole = peephole.maybe<float>("weight_peephole", {3 * H});
     it.gain = gain.maybe<float>("gain_hh", {it.G});
@@ -141,7 +133,7 @@ void set_state(Layer& it, const Tensor& h0, const Tensor& c0, const Tensor& h_en
 void round_state(const Layer& it) {
     for (int leaf = 0; leaf < 2; ++leaf)
         if (it.rounded[leaf])
-            for (size_t i = 0; i < it.last_state[leaf].size(); ++i) it.rounded[leaf][i] = rounded(it.last_state[leaf][i]);
+            for (size_t i = 0; i < it.last_state[leaf].size(); ++i) it.rounded[leaf][i] = to_bfloat16(it.last_state[leaf][i]);
 }
 
 void set_gradients(Layer& it, const Tensor& h0, const Tensor& c0, const Tensor& bias, const Tensor& peephole,

@@ -36,8 +36,8 @@ public:
     Stream() = default;
     Stream(const Stream&) = delete;
 
-    // A layer with the state (h, c) that it replaces in place; both must stay alive, like its weights.
-    void add(Layer layer, const Tensor& w_ih, const Tensor& bias_ih, const Tensor& h, const Tensor& c) {
+    // A layer with the state (h, c) that it replaces in place; the call, its weights and the state must stay alive.
+    void add(Layer layer, const Tensor& w_ih, const Tensor& h, const Tensor& c) {
         const int64_t D = w_ih.extent(1), B = layer.B, H = layer.H, R = layer.R, G = layer.G;
         if (!layer.w_hh || layer.ragged || layer.mask || layer.gain || layer.bf16 ||
             (!layers.empty() && (last().R != D || last().B != B)))
@@ -55,7 +55,7 @@ public:
         if (layer.w_hr) set->pack_transposed(layer.w_hr, H, R, packed + matrix);
         layer.packed = packed;
         set->pack_transposed(w, D, G, packed_ih);
-        layers.push_back({layer, D, packed_ih, bias_ih.maybe<float>("bias_ih", {G}), buffer(B * H), buffer(B * R)});
+        layers.push_back({layer, D, packed_ih, layer.bias_ih, buffer(B * H), buffer(B * R)});
     }
     void step(const Tensor& x, int threads) {
         const float* from = x.dense<float>("x", {last().B, layers.front().D});

@@ -4,6 +4,7 @@
 // numbers cannot be divided into parts.
 #pragma once
 
+#include "bfloat16.h"
 #include "tiles.h"
 
 #if defined(ELMAN_AMX)
@@ -42,12 +43,7 @@ void write_strips(const RowOf& row, int64_t first, int64_t last, int64_t outer, 
 template <int PARTS>
 float element(const uint16_t* tile, int64_t at) {
     float sum = 0;
-    for (int part = 0; part < PARTS; ++part) {
-        const uint32_t bits = static_cast<uint32_t>(tile[part * TILE + at]) << 16;
-        float x;
-        std::memcpy(&x, &bits, 4);
-        sum += x;
-    }
+    for (int part = 0; part < PARTS; ++part) sum += to_float(tile[part * TILE + at]);
     return sum;
 }
 

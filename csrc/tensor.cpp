@@ -1,5 +1,7 @@
 #include "tensor.h"
 
+#include "bfloat16.h"
+
 #include <exception>
 
 // The function of torch that fills a DLView, for a few nanoseconds; null before torch 2.10, where the
@@ -119,10 +121,7 @@ float* Tensor::floats(const char* name, std::initializer_list<int64_t> wanted, s
     if (!given() || !is_bf16()) return maybe<float>(name, wanted);
     const uint16_t* from = dense<uint16_t>(name, wanted);
     to.resize(count());
-    for (size_t i = 0; i < to.size(); ++i) {
-        const uint32_t bits = static_cast<uint32_t>(from[i]) << 16;
-        std::memcpy(&to[i], &bits, 4);
-    }
+    for (size_t i = 0; i < to.size(); ++i) to[i] = to_float(from[i]);
     return to.data();
 }
 

@@ -275,11 +275,11 @@ ELMAN_INLINE void store_signed_share(uint16_t* p, Vec t, Lanes n) {
 }
 #else
 ELMAN_INLINE Vec load_bf16(const uint16_t*, Lanes) { return set(0); }
-ELMAN_INLINE Vec load_signed_share(const uint16_t*, Lanes) { return set(0); }
-ELMAN_INLINE void store_signed_share(uint16_t*, Vec, Lanes) {}
 ELMAN_INLINE void store_bf16(uint16_t*, Vec, Lanes) {}
 ELMAN_INLINE Vec load_share(const uint16_t*, Lanes) { return set(0); }
 ELMAN_INLINE void store_share(uint16_t*, Vec, Lanes) {}
+ELMAN_INLINE Vec load_signed_share(const uint16_t*, Lanes) { return set(0); }
+ELMAN_INLINE void store_signed_share(uint16_t*, Vec, Lanes) {}
 #endif
 
 // Number i of an array that has floats, or bfloat16 numbers behind the same address.

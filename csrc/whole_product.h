@@ -3,6 +3,7 @@
 // the caller's memory: no copy, no transposition, sums in float.
 #pragma once
 
+#include "bfloat16.h"
 #include "factors.h"
 #include "kernels.h"
 #include "team.h"
@@ -19,13 +20,6 @@ constexpr int64_t ROWS_AT_ONCE = 8 * MAX_ROWS;  // of A between two passes over 
 constexpr int64_t DEPTH_AT_ONCE = 256;          // words of k in a block of an outer product
 constexpr int64_t DEEPEST = 512;                // words of k that are summed up in registers
 constexpr int64_t STRIPS = 4;                   // of MAX_ROWS columns of A, packed together
-
-ELMAN_INLINE float to_float(uint16_t bf16) {
-    const uint32_t bits = static_cast<uint32_t>(bf16) << 16;
-    float x;
-    std::memcpy(&x, &bits, 4);
-    return x;
-}
 
 // Row n as floats: in place, or copied to `to`.
 const float* row_of(const Rows& m, int64_t n, int64_t width, float* to) {

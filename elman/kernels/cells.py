@@ -99,25 +99,18 @@ def in_float32(
     for tensor in (*state, *weights):
         if tensor is not None and tensor.dtype not in SHORT:
             raise TensorError(f"a weight or state must be float32 or shorter, got {tensor.dtype}")
-    kept = {"ih"}
+    kept = set()  # if they are in bfloat16
     if call:
-        state = tuple(leaf.float() if leaf.dtype == torch.float16 else leaf for leaf in state)
-        names = ("bias",) if weights.gain_ih is not None else ("bias", "bias_ih")
-        kept |= {
-            name
-            for name in names
-            if getattr(weights, name) is not None and getattr(weights, name).dtype == torch.bfloat16
-        }
-    else:
-        state = tuple(leaf.float() for leaf in state)
+        kept |= {"bias"} if weights.gain_ih is not None else {"bias", "bias_ih"}
     recurrent = [w for w in (weights.hh, weights.hr) if w is not None]
     if not matrices and all(w.dtype == torch.bfloat16 for w in recurrent):
         kept |= {"hh", "hr"}
     rest = {
         name: w.float()
         for name, w in weights._asdict().items()
-        if w is not None and name not in kept
+        if w is not None and name != "ih" and not (name in kept and w.dtype == torch.bfloat16)
     }
+    state = tuple(s if call and s.dtype == torch.bfloat16 else s.float() for s in state)
     return state, weights._replace(**rest)
 
 
@@ -125,15 +118,3 @@ def check_matrix(hh: Tensor) -> None:
     """Raise a TensorError unless W_hh has two dimensions."""
     if hh.dim() != 2:
         raise TensorError(f"weight_hh must be a matrix, got shape {tuple(hh.shape)}")
-
-
-def with_one_bias(weights: Constants) -> Constants:
-    """Replace the two biases by their sum, for gates that use only the sum."""
-    if weights.bias_ih is None or weights.bias is None:
-        return weights
-    if weights.bias_ih.shape != weights.bias.shape:
-        raise TensorError(
-            f"bias_ih and bias_hh must have one shape, got {tuple(weights.bias_ih.shape)} and "
-            f"{tuple(weights.bias.shape)}"
-        )
-    return weights._replace(bias_ih=None, bias=weights.bias_ih + weights.bias)

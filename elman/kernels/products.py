@@ -72,8 +72,7 @@ def multiply(
     """
     if _own(len(out), w.numel()):
         assert native is not None
-        short = bf16 and w.dtype == torch.bfloat16 and native.has_tiles()
-        w = (w if short else w.float()).contiguous()
+        w = _weight(w, bf16)
         bias = None if bias is None else bias.contiguous()
         native.product(a.for_kernel(), w, transposed, bias, out, bf16, torch.get_num_threads())
         return
@@ -138,12 +137,10 @@ def layer_gradients(
     if not _own(N, M * sum(widths)) or not _own(N, w.numel()):
         return None
     assert native is not None
-    if not (bf16 and w.dtype == torch.bfloat16 and native.has_tiles()):
-        w = w.float()
     sums = [a.new_empty(M, width, dtype=torch.float32) for width in widths]
     first, second = (b.for_kernel() for b in factors.values())
     threads = torch.get_num_threads()
-    native.gradients(a, first, sums[0], second, sums[1], w.contiguous(), d_x, bf16, threads)
+    native.gradients(a, first, sums[0], second, sums[1], _weight(w, bf16), d_x, bf16, threads)
     return dict(zip(factors, sums, strict=True))
 
 
@@ -158,6 +155,13 @@ def _add_by_torch(sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> N
         torch.addmm(sums[name], a.t(), b, out=sums[name])
     else:
         torch.addmm(sums[name].t(), b.t(), a, out=sums[name].t())
+
+
+def _weight(w: Tensor, bf16: bool) -> Tensor:
+    """Return a dense matrix of a type that the kernel takes: on tiles also bfloat16."""
+    assert native is not None
+    short = bf16 and w.dtype == torch.bfloat16 and native.has_tiles()
+    return (w if short else w.float()).contiguous()
 
 
 def _own(rows: int, numbers: int) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from elman import kernels
 from elman.errors import ArgumentError
-from elman.kernels.cells import CELLS, Constants, is_separate, sizes, with_one_bias
+from elman.kernels.cells import CELLS, Constants, is_separate, sizes
 from elman.recur.stack import Stack
 from elman.state import State, map_state, named_leaves
 
@@ -159,21 +159,20 @@ class Stream:
             call = native.Recurrence()
             cell, output = str(core.kernel()), weights.hh.shape[1]
             hidden = sizes(cell, weights.hh)[1]
-            if not is_separate(cell, normalised=False):
-                weights = with_one_bias(weights)
+            one_bias = not is_separate(cell, normalised=False)
             width = core.input_size if k == 0 else core.output_sizes[k - 1]
             given = (None if w is None else w.detach().contiguous() for w in weights)
             dense = Constants(*given)  # type: ignore[arg-type]
             call.set_layer(
                 CELLS[cell], self.rows, width, hidden, output, 1, False, False,
-                core.zoneout[0], core.zoneout[-1], None, None, dense.ih, dense.bias_ih, False, None,
-                dense.hh, dense.hr, dense.bias, dense.peephole, None, None, None,
+                core.zoneout[0], core.zoneout[-1], None, None, dense.ih, dense.bias_ih, one_bias,
+                None, dense.hh, dense.hr, dense.bias, dense.peephole, None, None, None,
             )  # fmt: skip
             ends = [leaf[k] if stacked else leaf[k][0] for leaf in leaves]
             assert isinstance(ends[0], Tensor)
             self._output = ends[0]
-            stream.add(call, dense.ih, dense.bias_ih, *ends, *[None] * (2 - len(ends)))
-            self._alive.append((dense, ends))
+            stream.add(call, dense.ih, *ends, *[None] * (2 - len(ends)))
+            self._alive.append((call, dense, ends))
         self._watch = native.Watch(core._parameters, names)
         self._threads = 2 if sum(p.numel() for p in core.parameters()) > THREADED else 1
         self._layers = stream
