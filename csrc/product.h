@@ -254,11 +254,15 @@ void product(int64_t rows, const float* a, int64_t lda, const float* packed, int
              int64_t columns, int64_t first, int64_t last, float* c, int64_t ldc, bool add,
              bool from_end) {
     const int64_t blocks = (rows + MAX_ROWS - 1) / MAX_ROWS;
-    if (blocks <= 1) {
-        if (rows) BY_ROWS<false, DOT>[rows](a, lda, packed, k, columns, first, last, c, ldc, add, nullptr);
+    const bool large = packed_size(k, columns) > 200000;
+    if (blocks <= 1 && (!large || rows <= 3)) {
+        // As many panels at once as the rows need, but not all before the order turns.
+        const int64_t together = large && from_end ? 4 : last - first;
+        for (int64_t end = last; rows && end > first; end -= together)
+            BY_ROWS<false, DOT>[rows](a, lda, packed, k, columns, end - together > first ? end - together : first, end, c,
+                                      ldc, add, nullptr);
         return;
     }
-    const bool large = packed_size(k, columns) > 200000;
     // One panel after another, so that each is read from the second cache once.
     for (int64_t i = first; i < last; ++i) {
         const int64_t p = from_end ? first + last - 1 - i : i, next = from_end ? p - 1 : p + 1;

@@ -107,7 +107,9 @@ void multiply(Time& time, const Memory& memory, int64_t n, const float* a, int64
         time.meet();
         factor = own;
     }
-    for (int r = 0; r < columns_of_thread.count; ++r) {
+    const int count = columns_of_thread.count;
+    for (int i = 0; i < count; ++i) {
+        const int r = from_end ? count - 1 - i : i;
         const int64_t from = columns_of_thread.first[r], to = columns_of_thread.last[r];
         if (parts)
             (parts == 1 ? Strips<1>::multiply : Strips<3>::multiply)(n, factor, packed, k, columns, from, to, c, ldc, add, from_end);

@@ -24,11 +24,8 @@ void step_layer(const StepLayer& layer, const float* x, bool from_end, int threa
     const float* second = a.packed + packed_size(a.R, F);
     const auto share = [&](int64_t n, int which) { return n * which / threads; };
     const auto multiply = [&](const float* from, int64_t k, const float* packed, int64_t columns, float* to, int64_t ld, bool add) {
-        constexpr int64_t TOGETHER = 8;
-        const int64_t n = panels(columns), first = share(n, thread), last = share(n, thread + 1);
-        if (!from_end) return product(a.B, from, k, packed, k, columns, first, last, to, ld, add, false);
-        for (int64_t end = last; end > first; end -= TOGETHER)
-            product(a.B, from, k, packed, k, columns, end - TOGETHER > first ? end - TOGETHER : first, end, to, ld, add, true);
+        const int64_t n = panels(columns);
+        product(a.B, from, k, packed, k, columns, share(n, thread), share(n, thread + 1), to, ld, add, from_end);
     };
     float* target = a.p.p ? a.p.p : a.a.p;
     // The second product is added.  If h multiplies only some gates, the inputs must fill them all first.

@@ -1,4 +1,4 @@
-"""Batches of many rows and wide inputs, which some processors multiply in parts of bfloat16."""
+"""Batches of many rows, which some processors multiply in parts of bfloat16, and large matrices."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ CELLS = {
     "rnn": (elman.RNN, {"nonlinearity": "relu"}),
 }
 # B, T, D, H, threads: several chunks of steps; rows shared by threads; units shared by threads, in
-# whole panels of each gate and not.
-SIZES = [(35, 45, 40, 100, 1), (70, 30, 97, 99, 2), (33, 6, 20, 304, 2), (33, 6, 20, 320, 2)]
+# whole panels of each gate and not; few rows of a matrix that is read from alternating ends.
+SIZES = [
+    (35, 45, 40, 100, 1), (70, 30, 97, 99, 2), (33, 6, 20, 304, 2), (33, 6, 20, 320, 2),
+    (3, 4, 20, 304, 1), (7, 4, 20, 311, 2),
+]  # fmt: skip
 
 
 @pytest.fixture(params=SETS[:2], autouse=True)
