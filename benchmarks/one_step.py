@@ -1,5 +1,8 @@
 """Rows of one step at B = 1, as in a stream: the state of a step goes into the next.
 
+A program runs for 40 ms before it is timed, as after a rest its threads wake slowly, and a system may need 10 ms
+to give each a core of its own.
+
 onnxruntime has a process of its own: its threads go on spinning after a step, which doubled the
 time of ours at H = 1024.
 
@@ -166,7 +169,7 @@ def build(cell: str, hidden: int, threads: int) -> Case:
         return max(differ(name, ours, found, TOLERANCE) for name, found in theirs.items())
 
     peers: dict[str, Callable[[], object]] = {name: make() for name, make in makers.items()}
-    case = Case(elman_step(cell, weights, x), peers, parity, absent=absent, block=0.02)
+    case = Case(elman_step(cell, weights, x), peers, parity, absent=absent, block=0.02, warm=0.04)
     if child:
         peers["onnxruntime"] = Turn(child, 1)
         case.close = child.close

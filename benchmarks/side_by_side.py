@@ -64,6 +64,7 @@ class Case:
         close: frees what the case holds.
         absent: peers that are not installed.
         block: seconds that a program runs in a round, at least.
+        warm: seconds that it runs in a round before it is timed, at least one call.
         rest: seconds to wait behind a program, where its threads go on spinning for a while and
             the next one has threads of its own.
     """
@@ -77,6 +78,7 @@ class Case:
     close: Callable[[], None] = lambda: None
     absent: list[str] = field(default_factory=list)
     block: float = 0.002
+    warm: float = 0.0
     rest: float = 0.0
 
 
@@ -108,7 +110,7 @@ def measure(case: Case, seconds: float) -> dict[str, Any]:
     tries = []
     for _ in range(2):  # once more if somebody else was at work
         before = _work()
-        times = _turns(programs, calls, seconds, case.rest)
+        times = _turns(programs, calls, seconds, case)
         after = _work()
         others = max(0.0, (after[0] - before[0]) / (after[1] - before[1]))
         tries.append((others, times))
@@ -119,7 +121,7 @@ def measure(case: Case, seconds: float) -> dict[str, Any]:
 
 
 def _turns(
-    programs: dict[str, Callable[[], object]], calls: dict[str, int], seconds: float, rest: float
+    programs: dict[str, Callable[[], object]], calls: dict[str, int], seconds: float, case: Case
 ) -> dict[str, list[float]]:
     """Seconds of a call of each program in every round."""
     times: dict[str, list[float]] = {name: [] for name in programs}
@@ -135,8 +137,9 @@ def _turns(
             break
         for k in range(len(names)):
             name = names[(n + k) % len(names)]
-            times[name].append(_block(programs[name], calls[name]))
-            time.sleep(rest)
+            warm = math.ceil(calls[name] * case.warm / case.block)
+            times[name].append(_block(programs[name], calls[name], warm))
+            time.sleep(case.rest)
     gc.enable()
     return times
 
@@ -159,10 +162,13 @@ def _calls(run: Callable[[], object], case: Case) -> int:
     return max(1, math.ceil(case.block / taken))
 
 
-def _block(run: Callable[[], object], calls: int) -> float:
+def _block(run: Callable[[], object], calls: int, warm: int = 0) -> float:
     if hasattr(run, "seconds"):  # another process, which has a clock of its own
+        if warm:
+            run.seconds(warm)
         return float(run.seconds(calls))
-    if calls > 1:  # not the one that finds the caches full of the last program's data
+    # The first call, not timed, finds the caches full of the last program's data.
+    for _ in range(max(warm, calls > 1)):
         run()
     began = time.perf_counter()
     for _ in range(calls):

@@ -170,7 +170,7 @@ NB_MODULE(_native, m) {
     nb::class_<Stream>(m, "Stream")
         .def(nb::init<>())
         .def("add", &Stream::add)
-        .def("step", &Stream::step)
+        .def("step", nb::overload_cast<const Tensor&, int>(&Stream::step))
         .def("run", &Stream::run);
     nb::class_<Watch>(m, "Watch").def(nb::init<nb::dict, const nb::list&>()).def("changed", &Watch::changed);
 

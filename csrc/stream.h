@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -20,6 +21,21 @@ class Stream {
     std::vector<std::unique_ptr<float[], Free>> buffers;
     const Kernels* set = chosen;
     bool from_end = false;  // every second step
+
+    // Threads that sleep take longer to wake than one thread takes for a step: after a pause one thread runs the
+    // steps, until they have followed each other for a while.
+    using Clock = std::chrono::steady_clock;
+    static constexpr std::chrono::milliseconds PAUSE{3}, A_WHILE{10};
+    Clock::time_point began, ended;
+
+    void step(const float* x, int threads) {
+        const bool team = threads > 1;
+        const auto now = team ? Clock::now() : ended;
+        if (now - ended > PAUSE) began = now;
+        set->step(layers.data(), static_cast<int>(layers.size()), x, from_end, now - began < A_WHILE ? 1 : threads);
+        from_end = !from_end;
+        if (team) ended = Clock::now();
+    }
 
     float* buffer(int64_t floats) {
         const size_t bytes = (sizeof(float) * std::max<int64_t>(1, floats) + 63) / 64 * 64;
@@ -58,9 +74,7 @@ public:
         layers.push_back({layer, D, packed_ih, layer.bias_ih, buffer(B * H), buffer(B * R)});
     }
     void step(const Tensor& x, int threads) {
-        const float* from = x.dense<float>("x", {last().B, layers.front().D});
-        set->step(layers.data(), static_cast<int>(layers.size()), from, from_end, threads);
-        from_end = !from_end;
+        step(x.dense<float>("x", {last().B, layers.front().D}), threads);
     }
     // Steps of x (T, B, D), and their outputs y (T, B, R).
     void run(const Tensor& x, const Tensor& y, int threads) {
@@ -68,8 +82,8 @@ public:
         const float* from = x.dense<float>("x", {T, B, D});
         float* to = y.dense<float>("y", {T, B, R});
         nb::gil_scoped_release release;
-        for (int64_t t = 0; t < T; ++t, from_end = !from_end) {
-            set->step(layers.data(), static_cast<int>(layers.size()), from + t * B * D, from_end, threads);
+        for (int64_t t = 0; t < T; ++t) {
+            step(from + t * B * D, threads);
             std::copy_n(last().h_end, B * R, to + t * B * R);
         }
     }

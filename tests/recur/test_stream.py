@@ -46,10 +46,10 @@ def test_a_large_stack_on_several_threads(threads: int, large: Callable[[], Stac
     torch.set_num_threads(threads)
     core = large()
     x = torch.randn(2, 5, 130)
-    live = []
+    stream, live = Stream(core, 2), []
     times = 100 if threads > 1 else 1  # threads that do not wait are wrong now and then
-    for _ in range(times):
-        stream = Stream(core, 2)
+    for _ in range(times):  # the second thread joins after 10 ms without a pause
+        stream.restart()
         live.append(torch.stack([stream(x[:, t]) for t in range(5)], dim=1))
     torch.set_num_threads(before)
     expected = core(x)[0].detach().expand(times, -1, -1, -1)
