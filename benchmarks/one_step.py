@@ -1,7 +1,7 @@
 """Rows of one step at B = 1, as in a stream: the state of a step goes into the next.
 
-A program runs for 40 ms before it is timed, as after a rest its threads wake slowly, and a system may need 10 ms
-to give each a core of its own.
+A program runs for 40 ms before it is timed, as after a rest its threads wake slowly, and a system
+may need 10 ms to give each a core of its own.
 
 onnxruntime has a process of its own: its threads go on spinning after a step, which doubled the
 time of ours at H = 1024.

@@ -1,10 +1,11 @@
-"""Widen intervals where numbers are missing.  This file does not import torch.
+"""Widen intervals that hold too seldom, or where numbers are missing; without torch.
 
-    q_p  becomes  q_0.5 + (1 + c m) (q_p - q_0.5)
+    q_p  becomes  q_0.5 + a (1 + c m) (q_p - q_0.5)
 
-m is the share of missing numbers in the context.  c >= 0 is the smallest number with which the
-central interval holds as often on windows whose numbers are hidden at random as it holds on the
-complete ones, and at most MOST.  Complete windows do not change.
+m is the share of missing numbers in the context.  a >= 1 is the smallest number with which the
+central interval holds as often as it should on complete validation windows; few series or few
+windows in training make it larger than 1.  c >= 0 is the smallest number with which the interval
+holds as often on windows whose numbers are hidden at random.  Both are at most MOST.
 
 Shape legend: N windows, E numbers of a forecast, Q levels.
 """
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-MOST = 2.0  # c at most, as few validation windows give far larger ones
+MOST = 2.0  # a and c at most, as few validation windows give far larger ones
 CENTRAL = 0.1, 0.9  # levels of the interval, or those next to them
 
 Numbers = NDArray[np.float64]
@@ -24,8 +25,8 @@ Numbers = NDArray[np.float64]
 
 def find_widening(
     missing: Numbers, y: Numbers, quantiles: Numbers, levels: Sequence[float]
-) -> float:
-    """Return c.
+) -> tuple[float, float]:
+    """Return a and c.
 
     Args:
         missing: (N,) shares of missing numbers; 0 for the complete windows.
@@ -37,10 +38,11 @@ def find_widening(
         >>> import numpy as np
         >>> from elman.decode.widen import find_widening
         >>> missing, draw = np.repeat([0.0, 0.5], 5000), np.random.default_rng(0)
-        >>> y = draw.normal(0, np.where(missing > 0, 1.5, 1))[:, None]
+        >>> y = draw.normal(0, np.where(missing > 0, 1.8, 1.2))[:, None]
         >>> quantiles = np.broadcast_to([-1.28, 0.0, 1.28], (10000, 1, 3))
-        >>> round(find_widening(missing, y, quantiles, [0.1, 0.5, 0.9]))
-        1
+        >>> a, c = find_widening(missing, y, quantiles, [0.1, 0.5, 0.9])
+        >>> f"{a:.1f} {c:.0f}"
+        '1.2 1'
     """
     low, high = (int(np.abs(np.array(levels) - level).argmin()) for level in CENTRAL)
     middle, share = quantiles[..., levels.index(0.5)], levels[high] - levels[low]
@@ -49,10 +51,11 @@ def find_widening(
     there = ~np.isnan(error) & (half > 0)
     ratios = np.abs(error[there]) / half[there]
     m = np.broadcast_to(missing[:, None], y.shape)[there]
-    if not (m == 0).any() or not (m > 0).any():
-        return 0.0
-    usual = np.quantile(ratios[m == 0], share)
-    if usual == 0:
-        return 0.0
+    if not (m == 0).any():
+        return 1.0, 0.0
+    usual = float(np.quantile(ratios[m == 0], share))
+    a = min(MOST, max(1.0, usual))
+    if usual == 0 or not (m > 0).any():
+        return a, 0.0
     wanted = (ratios[m > 0] / usual - 1) / m[m > 0]
-    return min(MOST, max(0.0, float(np.quantile(wanted, share))))
+    return a, min(MOST, max(0.0, float(np.quantile(wanted, share))))

@@ -243,7 +243,7 @@ class RecordingReader:
         if self.layout.several:
             return [replace(unbounded[0], label=[span.label for span in unbounded])]
         for span in unbounded[1:]:
-            reason = f"{span.place}: is a second label of a recording; keep one, or set several"
+            reason = f"{span.place}: is another label of a recording; keep one, or set several=True"
             self.rejects.add(span.place, DataError(reason))
         return unbounded[:1]
 

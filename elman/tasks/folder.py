@@ -237,7 +237,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         FolderError: the folder does not exist, or holds no model that this version can read.
     """
     if not folder.is_dir():
-        raise FolderError(f"{folder}: there is no such folder; name the folder given as out")
+        raise FolderError(f"{folder}: there is no such folder; name a folder that training wrote")
     if not (folder / CONFIG).exists():
         raise FolderError(f"{folder}: is not a model folder, it has no {CONFIG}")
     config = read_json(folder / CONFIG)

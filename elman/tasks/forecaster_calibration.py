@@ -26,7 +26,7 @@ HIDDEN = 4  # copies of the windows in which numbers are hidden
 
 
 def learn_widening(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:
-    """Estimate how missing numbers widen intervals, from the windows within spans (N, 2)."""
+    """Estimate a and c (2,) of `elman.decode.widen` from the windows within spans (N, 2)."""
     if model.plane or len(model.levels) < 2:
         return None
     rows = max(50, JOINT // (model.samples if windows.layout.feedback else 1))
@@ -41,7 +41,7 @@ def learn_widening(model: Forecaster, windows: Windows, spans: Whole) -> Numbers
         found.append((rolled.missing, truth[seen], rolled.quantiles))
     missing, y, quantiles = (np.concatenate(part) for part in zip(*found, strict=True))
     y, quantiles = y.reshape(len(y), -1), quantiles.reshape(len(y), -1, len(model.levels))
-    return np.array([find_widening(missing, y, quantiles, model.levels)])
+    return np.array(find_widening(missing, y, quantiles, model.levels))
 
 
 def learn_dependence(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:

@@ -125,10 +125,10 @@ def _widened(
     model: Forecaster, missing: Numbers, quantiles: NDArray[Any], *drawn: NDArray[Any]
 ) -> list[NDArray[Any]]:
     """Widen quantiles (B, H, K, Q) and futures (B, S, H, K), given the missing shares (B,)."""
-    widening = model.history.widening
-    if widening is None or not missing.any():
+    if model.history.widening is None:
         return [quantiles, *drawn]
-    factor = (1 + widening * missing)[:, None, None, None]
+    a, c = model.history.widening
+    factor = (a * (1 + c * missing))[:, None, None, None]
     middle = quantiles[..., model.levels.index(0.5), None]
     wider = [middle + factor * (quantiles - middle)]
     middle = middle[..., 0][:, None]

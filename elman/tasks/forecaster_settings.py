@@ -190,7 +190,7 @@ class ForecasterSettings(TableSettings, NetworkSettings):
         if not self.plane and (self.scaling == "velocity" or self.jitter):
             name = "jitter" if self.jitter else "scaling=velocity"
             raise ArgumentError(
-                f"{name} is for places in the plane, whose steps are similar: set plane"
+                f"{name} is for places in the plane, whose steps are similar: set plane=True"
             )
         if self.plane and self.scaling in ("mean", None):
             raise ArgumentError(
@@ -209,7 +209,7 @@ class ForecasterSettings(TableSettings, NetworkSettings):
                 f"neighbours must be a whole number, 0 or more, got {self.neighbours!r}"
             )
         if self.neighbours and not self.plane:
-            raise ArgumentError("neighbours need places in the plane: set plane")
+            raise ArgumentError("neighbours need places in the plane: set plane=True")
         if self.group is not None and not self.neighbours:
             raise ArgumentError("group is the scene that neighbours share: set neighbours above 0")
         if self.group == self.unique_id:

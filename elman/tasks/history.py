@@ -38,8 +38,8 @@ class History:
         corrections: corrections (H, K, Q) of the quantiles; None for none.
         dependence: dependence (H K, H K) between the numbers of a forecast, see
             `elman.decode.copula`; None if it is unknown.
-        widening: factor (1,) by which missing numbers widen intervals, see `elman.decode.widen`;
-            None for none.
+        widening: factor of all intervals, and by how much missing numbers widen them (2,), see
+            `elman.decode.widen`; None for none.
     """
 
     table: SeriesTable

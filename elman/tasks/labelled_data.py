@@ -108,7 +108,7 @@ def _label(value: object, place: str, column: str, *, written: bool) -> Label:
     if isinstance(value, list | dict | tuple | set | frozenset | np.ndarray):
         raise DataError(
             f"{place}: column {column!r} is a {type(value).__name__}, expected a label; for any "
-            "number of labels set several"
+            "number of labels set several=True"
         )
     # Other values, such as members of an Enum, cannot be made again from a saved model: they are
     # text from the beginning, so that a model predicts the same before and after it is saved.

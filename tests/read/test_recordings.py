@@ -237,7 +237,7 @@ def test_arrays_have_steps_for_stamps() -> None:
          "row 1: column 'label' is empty; every step needs a label"),
         ({"unique_id": ["a"], "x": [1], "y": [1]},
          {"unique_id": ["a", "a"], "label": ["u", "v"]}, {}, DataError,
-         "row 1: is a second label of a recording; keep one, or set several"),
+         "row 1: is another label of a recording; keep one, or set several=True"),
         ({"unique_id": ["a"], "ds": [1], "x": [1], "y": [1]},
          {"unique_id": ["a"], "label": ["u"], "start": [5], "end": [4]}, {}, DataError,
          "row 0: expected start before end, dates or seconds, got 5 and 4"),

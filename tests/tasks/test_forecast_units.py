@@ -230,7 +230,7 @@ def test_the_widening_holds_for_missing_numbers_only_and_live_too(decoder: str) 
     assert not np.isnan(gapped[-context])
     found = {}
     for widening in (0.0, 2.0):
-        model._history = replace(model.history, widening=np.array([widening]))
+        model._history = replace(model.history, widening=np.array([1.0, widening]))
         found[widening] = model.predict(y.tolist()), model.predict(gapped.tolist())
     assert np.array_equal(found[0.0][0].quantiles, found[2.0][0].quantiles)
     spread = [found[widening][1].quantiles - found[widening][1].median[..., None]
@@ -239,15 +239,22 @@ def test_the_widening_holds_for_missing_numbers_only_and_live_too(decoder: str) 
     if decoder == "direct":
         live = model.stream(series=gapped[:-1].tolist()).push(gapped[-1])
         np.testing.assert_allclose(live.quantiles, found[2.0][1].quantiles[0], rtol=1e-5, atol=1e-5)
+    model._history = replace(model.history, widening=np.array([1.5, 2.0]))
+    wider = model.predict(gapped.tolist())
+    spread.append(wider.quantiles - wider.median[..., None])
+    np.testing.assert_allclose(spread[2], 1.5 * spread[1], rtol=1e-6, atol=1e-9)
 
 
 def test_hidden_gaps_determine_the_widening_and_a_folder_keeps_it(tmp_path: Path) -> None:
     y = np.random.default_rng(0).normal(5, 1, 80).tolist()
     model = elman.Forecaster(**QUICK).fit(y, out=tmp_path / "run")
     assert model.history.widening is not None
-    assert model.history.widening[0] >= 0
+    always, gaps = model.history.widening
+    assert always >= 1
+    assert gaps >= 0
     loaded = elman.Forecaster.load(tmp_path / "run")
-    assert loaded.history.widening == model.history.widening
+    assert loaded.history.widening is not None
+    assert loaded.history.widening.tolist() == [always, gaps]
     settings = {**QUICK, "targets": ("y", "x"), "plane": True, "scaling": "velocity"}
     assert elman.Forecaster(**settings).fit({"y": y, "x": y}).history.widening is None
 
