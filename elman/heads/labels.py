@@ -6,7 +6,9 @@
     attention    p = sum_t a_t h_t,   a = softmax_t(v . tanh(U h_t + u)): Yang et al. 2016,
                  "Hierarchical Attention Networks for Document Classification", NAACL
 
-    s = W p + b + v,    v the scores of a wide part, if there is one (see `elman.heads.wide`)
+    s = r (W p + b) + v,    v the scores of a wide part, if there is one (see `elman.heads.wide`);
+                            r = 1 in training, and afterwards at most 1: with few examples the wide
+                            part is trusted more
     one label:       loss = -w_y log softmax(s)_y
     several labels:  loss = -sum_k w_k (y_k log sigmoid(s_k) + (1 - y_k) log sigmoid(-s_k))
 
@@ -61,6 +63,7 @@ class LabelHead(nn.Module):
         label_smoothing: share of the target that is spread over all classes.
         features: number of features of the wide part, which holds their weights and is called
             before batches are made; W and b are then zero at first. 0 for no wide part.
+        share: r, by which the scores of the states are multiplied outside of training.
 
     Example:
         >>> import torch
@@ -86,12 +89,14 @@ class LabelHead(nn.Module):
         class_weights: Tensor | None = None,
         label_smoothing: float = 0.0,
         features: int = 0,
+        share: float = 1.0,
     ) -> None:
         super().__init__()
         if pooling not in POOLINGS:
             raise ArgumentError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
         self.pooling, self.bidirectional, self.several = pooling, bidirectional, several
         self.label_smoothing = check_probability("label_smoothing", label_smoothing)
+        self.share = share
         self.linear = nn.Linear(input_size * (3 if pooling == "concat" else 1), classes)
         self.wide = Wide(features, classes) if features else None
         if self.wide is not None:
@@ -105,8 +110,12 @@ class LabelHead(nn.Module):
 
     def forward(self, states: Padded) -> Tensor:
         """Return scores (B, K) for states (B, T, D)."""
-        scores: Tensor = self.linear(self.pool(states)).float()
+        scores = self._scores(self.pool(states))
         return scores if states.extra is None else scores + states.extra
+
+    def _scores(self, pooled: Tensor) -> Tensor:
+        scores: Tensor = self.linear(pooled).float()
+        return scores if self.training else self.share * scores
 
     def pool(self, states: Padded) -> Tensor:
         """Pool each row to one vector: (B, T, D) -> (B, D), or (B, 3 D) for concat."""
@@ -156,8 +165,7 @@ class LabelHead(nn.Module):
             parts = {"last": h, "mean": now.total / steps, "max": highest}
             wanted = parts if self.pooling == "concat" else [self.pooling]
             pooled = torch.cat([parts[name] for name in wanted], dim=1)
-        scores: Tensor = self.linear(pooled)
-        return scores.float(), now
+        return self._scores(pooled), now
 
     def attention(self, states: Padded) -> Tensor:
         """Return the weights (B, T) of the steps, which sum to 1; zeros for a row without steps."""

@@ -211,8 +211,11 @@ class Classifier(ClassifierSettings, Estimator):
         )
 
     def _check_described(self) -> None:
-        """Raise an ArgumentError for classes or a temperature that cannot be valid."""
+        """Raise an ArgumentError for facts of a saved model that cannot be valid."""
         check_names("classes", self._described.get("classes"))
+        share = self._described.get("share", 1.0)
+        if not (isinstance(share, int | float) and 0 < share <= 1):
+            raise ArgumentError(f"share must be above 0 and at most 1, got {share!r}")
         temperature = self._described.get("temperature", 1.0)
         if not (isinstance(temperature, int | float) and 0 < temperature < float("inf")):
             raise ArgumentError(f"temperature must be a positive number, got {temperature!r}")
@@ -326,6 +329,7 @@ class Classifier(ClassifierSettings, Estimator):
                 core.output_size + features * self.skip, classes,
                 pooling=self.pooling, bidirectional=self.bidirectional, several=self.several,
                 label_smoothing=self.label_smoothing, features=inputs.features,
+                share=self._described.get("share", 1.0) if inputs.features else 1.0,
             )  # fmt: skip
         self._inputs = inputs
         self._model = SequenceModel(

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
 
 MISTAKES = 10  # in the report
-FEW = 100  # held-out examples; with fewer the weights are not chosen by them
+FEW = 100  # examples; with fewer held-out ones the weights are not chosen by them
 LARGEST = 30  # most classes of a confusion matrix in the report
 CONFUSED = 15  # pairs of classes in the report, if there are more classes
 SKEWED = 2 / 3  # share of the most frequent class from which accuracy does not suffice
@@ -115,6 +115,8 @@ def _read(
         parts.notes.append(
             f"{held:,} {what}, {share:.0%} of each class, are held out for validation"
         )
+    # Beside a wide part, what a recurrence learns from few examples is trusted less.
+    described["share"] = round(len(data["train"]) / (len(data["train"]) + FEW), 4)
     others = {name: examples for name, examples in data.items() if name != "train"}
     parts.notes.extend(notes_on(data["train"], others, classes))
     return parts

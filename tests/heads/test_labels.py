@@ -95,6 +95,17 @@ def test_several_labels_are_scored_each_by_itself() -> None:
     assert model.score(states, wanted)["right"] == int(all_right)
 
 
+def test_the_share_of_the_states_counts_outside_of_training_only() -> None:
+    head = LabelHead(4, 3, pooling="last", features=2, share=0.25)
+    torch.nn.init.normal_(head.linear.weight)
+    h, beside = torch.randn(2, 5, 4), torch.randn(2, 3)
+    states = Padded(h, torch.tensor([5, 5]), extra=beside)
+    whole = head(states) - beside
+    live, _ = head.eval().follow(h[:, -1], None)
+    torch.testing.assert_close(head(states) - beside, whole / 4)
+    torch.testing.assert_close(live, whole / 4)
+
+
 def test_an_unknown_pooling_is_refused() -> None:
     with pytest.raises(ValueError, match="pooling must be one of last"):
         LabelHead(4, 3, pooling="median")  # type: ignore[arg-type]

@@ -115,6 +115,24 @@ def test_a_folder_without_a_wide_part_is_the_network_that_it_was(
     assert np.array_equal(back.predict_proba(texts), model.predict_proba(texts))
 
 
+def test_the_share_of_the_recurrence_grows_with_the_examples_and_a_folder_keeps_it(
+    table: Path, tmp_path: Path
+) -> None:
+    model = elman.Classifier(**{**SETTINGS, "epochs": 1}).fit(table, out=tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "config.json").read_text())
+    count = json.loads((tmp_path / "run" / "run.jsonl").read_text().splitlines()[0])
+    examples = count["data"]["train_examples"]
+    assert facts["data"]["share"] == pytest.approx(examples / (examples + 100), abs=1e-4)
+    texts, _ = reviews()
+    assert model.head.share == elman.load(tmp_path / "run").head.share == facts["data"]["share"]
+    assert elman.Classifier(**{**SETTINGS, "epochs": 1}, wide=False).fit(table).head.share == 1
+    facts["data"]["share"] = 2
+    (tmp_path / "run" / "config.json").write_text(json.dumps(facts))
+    (tmp_path / "run" / "manifest.json").unlink()
+    with pytest.raises(FolderError, match="share must be above 0 and at most 1, got 2"):
+        elman.load(tmp_path / "run")
+
+
 def test_a_damaged_linear_model_is_named(table: Path, tmp_path: Path) -> None:
     elman.Classifier(**{**SETTINGS, "epochs": 1}).fit(table, out=tmp_path / "run")
     file = tmp_path / "run" / "wide.safetensors"
