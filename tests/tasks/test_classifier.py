@@ -123,7 +123,6 @@ def test_the_share_of_the_recurrence_grows_with_the_examples_and_a_folder_keeps_
     count = json.loads((tmp_path / "run" / "run.jsonl").read_text().splitlines()[0])
     examples = count["data"]["train_examples"]
     assert facts["data"]["share"] == pytest.approx(examples / (examples + 100), abs=1e-4)
-    texts, _ = reviews()
     assert model.head.share == elman.load(tmp_path / "run").head.share == facts["data"]["share"]
     assert elman.Classifier(**{**SETTINGS, "epochs": 1}, wide=False).fit(table).head.share == 1
     facts["data"]["share"] = 2
