@@ -64,7 +64,7 @@ class Case:
         close: frees what the case holds.
         absent: peers that are not installed.
         block: seconds that a program runs in a round, at least.
-        warm: seconds that it runs in a round before it is timed, at least one call.
+        warm: seconds that it runs in a round before it is timed.
         rest: seconds to wait behind a program, where its threads go on spinning for a while and
             the next one has threads of its own.
     """
@@ -137,8 +137,7 @@ def _turns(
             break
         for k in range(len(names)):
             name = names[(n + k) % len(names)]
-            warm = math.ceil(calls[name] * case.warm / case.block)
-            times[name].append(_block(programs[name], calls[name], warm))
+            times[name].append(_block(programs[name], calls[name], case.warm))
             time.sleep(case.rest)
     gc.enable()
     return times
@@ -162,13 +161,15 @@ def _calls(run: Callable[[], object], case: Case) -> int:
     return max(1, math.ceil(case.block / taken))
 
 
-def _block(run: Callable[[], object], calls: int, warm: int = 0) -> float:
+def _block(run: Callable[[], object], calls: int, warm: float = 0.0) -> float:
+    until = time.perf_counter() + warm
     if hasattr(run, "seconds"):  # another process, which has a clock of its own
-        if warm:
-            run.seconds(warm)
+        while time.perf_counter() < until:
+            run.seconds(calls)
         return float(run.seconds(calls))
-    # The first call, not timed, finds the caches full of the last program's data.
-    for _ in range(max(warm, calls > 1)):
+    if calls > 1:  # not the one that finds the caches full of the last program's data
+        run()
+    while time.perf_counter() < until:
         run()
     began = time.perf_counter()
     for _ in range(calls):

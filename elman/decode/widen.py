@@ -53,6 +53,8 @@ def find_widening(
     m = np.broadcast_to(missing[:, None], y.shape)[there]
     if not (m == 0).any():
         return 1.0, 0.0
+    if levels.index(0.5) in (low, high):  # only errors of one side have a width
+        share *= 2
     usual = float(np.quantile(ratios[m == 0], share))
     a = min(MOST, max(1.0, usual))
     if usual == 0 or not (m > 0).any():

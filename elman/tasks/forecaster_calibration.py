@@ -1,7 +1,7 @@
 """Estimates from the validation data of a forecaster.
 
 They are corrections of the quantiles, the dependence between the numbers of a forecast, and the
-factor by which missing numbers widen intervals.
+factors by which intervals widen.
 
 Shape legend: B windows, H steps ahead, K targets, Q levels, N series.
 """
@@ -41,7 +41,8 @@ def learn_widening(model: Forecaster, windows: Windows, spans: Whole) -> Numbers
         found.append((rolled.missing, truth[seen], rolled.quantiles))
     missing, y, quantiles = (np.concatenate(part) for part in zip(*found, strict=True))
     y, quantiles = y.reshape(len(y), -1), quantiles.reshape(len(y), -1, len(model.levels))
-    return np.array(find_widening(missing, y, quantiles, model.levels))
+    always, gaps = find_widening(missing, y, quantiles, model.levels)
+    return np.array([1.0 if model.conformal else always, gaps])  # conformal does it by itself
 
 
 def learn_dependence(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:

@@ -265,10 +265,12 @@ class _HeldOut:
         known = np.where(known > 0, known, self.spans[:, 0])  # for a series held out completely
         errors = seasonal_errors(table, self.windows.layout.targets, model.seasonal, known.tolist())
         dependence = learn_dependence(model, self.windows, self.spans)
-        widening = learn_widening(model, self.windows, self.spans)
-        model._history = replace(model.history, dependence=dependence, widening=widening)
+        model._history = replace(model.history, dependence=dependence)
         drawn = scored_futures(model)
         rolled = roll(model, self.windows, self.which, self.origins, futures=drawn)
+        # After the scores: on the data that it is learned from, an interval holds too often.
+        widening = learn_widening(model, self.windows, self.spans)
+        model._history = replace(model.history, widening=widening)
         scored = score(model, self.windows, rolled, errors)
         _add_scores(metrics, "validation", scored)
         metrics["forecasts"] = chart_data(model, self.windows, rolled, scored, table)

@@ -124,7 +124,10 @@ def _forecast_parts(
 def _widened(
     model: Forecaster, missing: Numbers, quantiles: NDArray[Any], *drawn: NDArray[Any]
 ) -> list[NDArray[Any]]:
-    """Widen quantiles (B, H, K, Q) and futures (B, S, H, K), given the missing shares (B,)."""
+    """Widen quantiles (B, H, K, Q) and futures (B, S, H, K), given the missing shares (B,).
+
+    They move away from the median; the mean of the forecast stays as it is.
+    """
     if model.history.widening is None:
         return [quantiles, *drawn]
     a, c = model.history.widening

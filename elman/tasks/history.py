@@ -97,6 +97,8 @@ class History:
                 facts["counted"], [], Clock(**facts.get("clock", {})), facts.get("ids", {}),
             )  # fmt: skip
             learned = {name: tensors[name].numpy() for name in LEARNED if name in tensors}
+            if "widening" in learned:  # of an earlier version: for missing numbers only
+                learned["widening"] = np.r_[np.ones(2), learned["widening"]][-2:]
             return cls(table, tensors["errors"].numpy(), **learned)
         except (KeyError, TypeError, ValueError) as error:
             raise FolderError(f"{path}: is damaged ({error})") from error

@@ -48,9 +48,13 @@ def test_a_large_stack_on_several_threads(threads: int, large: Callable[[], Stac
     x = torch.randn(2, 5, 130)
     stream, live = Stream(core, 2), []
     times = 100 if threads > 1 else 1  # threads that do not wait are wrong now and then
-    for _ in range(times):  # the second thread joins after 10 ms without a pause
+    for _ in range(times):
         stream.restart()
         live.append(torch.stack([stream(x[:, t]) for t in range(5)], dim=1))
+    # The second thread joins after 10 ms without a pause.
+    long = torch.randn(2, 1000 if threads > 1 else 5, 130)
+    stream.restart()
+    torch.testing.assert_close(stream.run(long), core(long)[0], rtol=0, atol=1e-5)
     torch.set_num_threads(before)
     expected = core(x)[0].detach().expand(times, -1, -1, -1)
     torch.testing.assert_close(torch.stack(live), expected, rtol=0, atol=1e-6)

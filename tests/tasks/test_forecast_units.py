@@ -15,6 +15,7 @@ from elman.encode.scale import LEAST
 from elman.encode.units import size_of
 from elman.errors import FolderError
 from elman.tasks.forecaster_use import windows_of
+from elman.tasks.history import History
 
 # Two steps of the optimiser: what has to hold holds for any weights.
 QUICK: dict[str, Any] = {
@@ -220,7 +221,7 @@ def test_intervals_widen_where_numbers_are_missing(decoder: str) -> None:
 
 
 @pytest.mark.parametrize("decoder", ["direct", "autoregressive"])
-def test_the_widening_holds_for_missing_numbers_only_and_live_too(decoder: str) -> None:
+def test_the_widening_holds_always_or_for_missing_numbers_and_live_too(decoder: str) -> None:
     y = np.random.default_rng(0).normal(5, 1, 80)
     model = elman.Forecaster(**QUICK, decoder=decoder).fit(y.tolist())
     gapped = np.where(np.arange(80) % 5 == 1, np.nan, y)
@@ -255,6 +256,8 @@ def test_hidden_gaps_determine_the_widening_and_a_folder_keeps_it(tmp_path: Path
     loaded = elman.Forecaster.load(tmp_path / "run")
     assert loaded.history.widening is not None
     assert loaded.history.widening.tolist() == [always, gaps]
+    replace(model.history, widening=np.array([gaps])).save(tmp_path / "older")
+    assert History.load(tmp_path / "older").widening.tolist() == [1, gaps]  # for gaps only
     settings = {**QUICK, "targets": ("y", "x"), "plane": True, "scaling": "velocity"}
     assert elman.Forecaster(**settings).fit({"y": y, "x": y}).history.widening is None
 
