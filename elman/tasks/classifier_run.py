@@ -302,8 +302,7 @@ def _details(
         if not model.several:
             found = [classes[int(p[n].argmax())]]
         true = ", ".join(map(str, examples.labels[n])) or "none"
-        place = examples.places[n]
-        place = Path(place).name if Path(place).is_absolute() else place  # a report may be shared
+        place = Path(examples.places[n]).name  # without folders, as a report may be shared
         title = f"{place}: {true}, predicted {', '.join(found) or 'none'}"
         item = examples.items[n]
         if model.pooling == "attention" and isinstance(item, str):
