@@ -257,7 +257,7 @@ void product(int64_t rows, const float* a, int64_t lda, const float* packed, int
     const bool large = packed_size(k, columns) > 200000;
     if (blocks <= 1 && (!large || rows <= 3)) {
         // From the end, four panels at a time: as many as a row multiplies at once.
-        const int64_t together = large && from_end ? 4 : last - first;
+        const int64_t together = from_end ? 4 : last - first;
         for (int64_t end = last; rows && end > first; end -= together)
             BY_ROWS<false, DOT>[rows](a, lda, packed, k, columns, end - together > first ? end - together : first, end, c,
                                       ldc, add, nullptr);
