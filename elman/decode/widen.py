@@ -13,6 +13,7 @@ Shape legend: N windows, E numbers of a forecast, Q levels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,30 @@ MOST = 2.0  # a and c at most, as few validation windows give far larger ones
 CENTRAL = 0.1, 0.9  # levels of the interval, or those next to them
 
 Numbers = NDArray[np.float64]
+
+
+def widen(
+    quantiles: NDArray[Any], factor: Numbers, middle: int, *drawn: NDArray[Any]
+) -> list[NDArray[Any]]:
+    """Move quantiles (N, H, K, Q) and futures (N, S, H, K) away from the median.
+
+    Args:
+        quantiles: predictions.
+        factor: (N,) factors of the distances from the median.
+        middle: place of the median among the quantiles.
+        drawn: futures.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.decode.widen import widen
+        >>> widen(np.array([1.0, 2.0, 4.0]).reshape(1, 1, 1, 3), np.array([2.0]), 1)[0].ravel()
+        array([0., 2., 6.])
+    """
+    each = factor[:, None, None, None]
+    median = quantiles[..., middle, None]
+    wider = [median + each * (quantiles - median)]
+    median = median[..., 0][:, None]
+    return wider + [median + each * (one - median) for one in drawn]
 
 
 def find_widening(

@@ -375,16 +375,21 @@ class Windows:
         return found
 
 
-def missing_share(inputs: Tensor, layout: Layout) -> Numbers:
-    """Return the share (B,) of numbers of the targets that are missing in the context of windows.
+def context_of(inputs: Tensor, layout: Layout) -> NDArray[np.float32]:
+    """Return the context (B, T, K) of windows in units of their scales, NaN where missing."""
+    width = layout.segment * 2 * layout.targets
+    y = inputs[:, : layout.seen, :width].numpy().reshape(len(inputs), -1, 2 * layout.targets)
+    return np.where(y[..., layout.targets :] > 0, y[..., : layout.targets], np.float32(np.nan))
+
+
+def missing_share(context: NDArray[np.floating]) -> Numbers:
+    """Return the share (B,) of numbers of the targets that are missing in contexts (B, T, K).
 
     Steps before the first number of a window do not count, as the series begins there.
     """
-    width = layout.segment * 2 * layout.targets
-    y = inputs[:, : layout.seen, :width].numpy().reshape(len(inputs), -1, 2 * layout.targets)
-    there = y[..., layout.targets :] > 0
+    there = ~np.isnan(context)
     begun = np.maximum.accumulate(there.any(2), axis=1)
-    count = begun.sum(1) * layout.targets
+    count = begun.sum(1) * context.shape[2]
     return np.asarray(1 - there.sum((1, 2)) / np.maximum(count, 1))
 
 

@@ -1,17 +1,19 @@
 """Estimates from the validation data of a forecaster.
 
-They are corrections of the quantiles, the dependence between the numbers of a forecast, and the
-factors by which intervals widen.
+They are the share of a simple forecast, corrections of the quantiles, the dependence between the
+numbers of a forecast, and the factors by which intervals widen.
 
 Shape legend: B windows, H steps ahead, K targets, Q levels, N series.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from elman.decode.combine import SHARES, find_share
 from elman.decode.conformal import find_corrections
 from elman.decode.copula import MOST, find_dependence
 from elman.decode.widen import find_widening
@@ -23,6 +25,33 @@ if TYPE_CHECKING:
 
 JOINT = 2_000  # maximum number of windows, except for corrections
 HIDDEN = 4  # copies of the windows in which numbers are hidden
+
+
+def learn_share(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:
+    """Return season and share (2,) of the simple forecast, from the windows within spans (N, 2).
+
+    Returns None without `combine`, and for places and counts, which are not moved.
+    """
+    if not model.combine or model.plane or model.kind_of_output == "negative_binomial":
+        return None
+    rows = max(50, JOINT // (model.samples if windows.layout.feedback else 1))
+    which, origins = choose(windows, spans, 1, rows)
+    blocks = (spans[which, 1] - origins) // windows.layout.horizon
+    plain = roll(model, windows, which, origins, corrected=False)
+    middle = model.levels.index(0.5)
+    median, before, found = plain.quantiles[..., middle], model.history, []
+    for season in {1, model.seasonal}:
+        model._history = replace(before, share=np.array([season, 1.0]))
+        simple = roll(model, windows, which, origins, corrected=False).quantiles[..., middle]
+        model._history = before
+        moved = median[..., None] + SHARES * (simple - median)[..., None]
+        errors = np.abs(plain.y[..., None] - moved) / plain.scale[..., None]
+        count = (~np.isnan(errors[..., 0])).sum((1, 2))[:, None]
+        losses = np.where(count > 0, np.nansum(errors, (1, 2)) / np.maximum(count, 1), np.nan)
+        share = find_share(losses, which, blocks)
+        found.append((float(np.nanmean(losses, 0).min()), season, share))
+    _, season, share = min(found)
+    return np.array([float(season), share]) if share else None
 
 
 def learn_widening(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:

@@ -25,7 +25,12 @@ from elman.report.verdict import name_of
 from elman.tasks.card import model_card
 from elman.tasks.folder import SERIES, read_json
 from elman.tasks.forecaster_baselines import missing_baselines
-from elman.tasks.forecaster_calibration import calibrate, learn_dependence, learn_widening
+from elman.tasks.forecaster_calibration import (
+    calibrate,
+    learn_dependence,
+    learn_share,
+    learn_widening,
+)
 from elman.tasks.forecaster_pictures import chart_data
 from elman.tasks.forecaster_scores import (
     SCORED,
@@ -44,7 +49,7 @@ from elman.tasks.forecaster_use import (
     source_of,
     windows_of,
 )
-from elman.tasks.history import history_of, observed_steps, seasonal_errors
+from elman.tasks.history import LEARNED, history_of, observed_steps, seasonal_errors
 from elman.tasks.parts import Parts, check_same, given_before, read_parts
 from elman.tasks.run import Job, go_on, start
 from elman.train.chunks import Refit
@@ -147,7 +152,7 @@ def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: P
     metrics: dict[str, Any] = {"model": {}, "baseline": {}, "others": []}
 
     def judge() -> None:
-        model._history = replace(model.history, corrections=None, dependence=None, widening=None)
+        model._history = replace(model.history, **dict.fromkeys(LEARNED))
         if validation is not None:
             validation.measure(model, table, known, metrics)
             if folder is not None:
@@ -264,6 +269,9 @@ class _HeldOut:
         """Add scores and charts to the metrics; store estimates for the intervals in the model."""
         known = np.where(known > 0, known, self.spans[:, 0])  # for a series held out completely
         errors = seasonal_errors(table, self.windows.layout.targets, model.seasonal, known.tolist())
+        model._history = replace(
+            model.history, share=learn_share(model, self.windows, self.spans)
+        )
         dependence = learn_dependence(model, self.windows, self.spans)
         model._history = replace(model.history, dependence=dependence)
         drawn = scored_futures(model)
@@ -372,6 +380,12 @@ def describe(model: Forecaster, name: str) -> str:
     ]  # fmt: skip
     frequency = Frequency.named(model.index.frequency).name
     of = "" if frequency == "step" else f" of {frequency}"
+    if (share := model.history.share) is not None:
+        season = " and the mean change within a season" if share[0] > 1 else ""
+        notes.append(
+            f"Each forecast has a share of {share[1]:.0%} of the last number{season}; validation "
+            "windows are forecast better so, or as well."
+        )
     columns = {"MASE": ("MASE", "{:.3f}"), "ND": ("ND", "{:.4f}"), "wQL": ("wQL", "{:.4f}")}
     if layout.plane:
         scores: dict[str, Any] = next(iter(model.metrics.get("model", {}).values()), {})

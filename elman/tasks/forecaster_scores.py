@@ -14,10 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elman.decode.combine import simple_forecast
 from elman.decode.conformal import correct
 from elman.decode.copula import draw_futures, find_root
 from elman.decode.rollout import rollout
-from elman.encode.windows import Layout, Window, Windows, missing_share
+from elman.decode.widen import widen
+from elman.encode.windows import Layout, Window, Windows, context_of, missing_share
 from elman.errors import DataError
 from elman.heads.distributions import Quantiles
 from elman.padded import Padded
@@ -108,8 +110,8 @@ def _forecast_parts(
         with torch.inference_mode():
             predict = _predict_samples if windows.layout.feedback else _predict_all
             mean, quantiles, *drawn = predict(model, windows.layout, window)
-        missing = missing_share(window.inputs, windows.layout)
-        quantiles, *drawn = _widened(model, missing, quantiles, *drawn)
+        context = context_of(window.inputs, windows.layout)
+        mean, quantiles, *drawn = _adjusted(model, context, mean, quantiles, *drawn)
         mean, spread = _in_units(model, window, mean, quantiles, corrections)
         if drawn:
             paths = drawn[0][:, :futures] * window.scale[:, None] + window.shift[:, None]
@@ -118,24 +120,29 @@ def _forecast_parts(
             paths = draw_futures(spread, model.levels, root, futures, draw)
         else:
             paths = np.zeros((len(mean), 0, *mean.shape[1:]))
-        yield mean, spread, window.scale, _whole_counts(model, paths), missing
+        yield mean, spread, window.scale, _whole_counts(model, paths), missing_share(context)
 
 
-def _widened(
-    model: Forecaster, missing: Numbers, quantiles: NDArray[Any], *drawn: NDArray[Any]
-) -> list[NDArray[Any]]:
-    """Widen quantiles (B, H, K, Q) and futures (B, S, H, K), given the missing shares (B,).
+def _adjusted(
+    model: Forecaster, context: NDArray[Any], mean: NDArray[Any], quantiles: NDArray[Any],
+    *drawn: NDArray[Any],
+) -> list[NDArray[Any]]:  # fmt: skip
+    """Combine means (B, H, K), quantiles (B, H, K, Q) and futures (B, S, H, K), and widen them.
 
-    They move away from the median; the mean of the forecast stays as it is.
+    Contexts are (B, T, K).  Widening moves all but the mean away from the median.
     """
-    if model.history.widening is None:
-        return [quantiles, *drawn]
-    a, c = model.history.widening
-    factor = (a * (1 + c * missing))[:, None, None, None]
-    middle = quantiles[..., model.levels.index(0.5), None]
-    wider = [middle + factor * (quantiles - middle)]
-    middle = middle[..., 0][:, None]
-    return wider + [middle + factor * (one - middle) for one in drawn]
+    middle, history = model.levels.index(0.5), model.history
+    if history.share is not None:
+        season, share = history.share
+        simple = simple_forecast(context, mean.shape[1], int(season))
+        move = share * np.nan_to_num(simple - quantiles[..., middle])
+        mean, quantiles = mean + move, quantiles + move[..., None]
+        drawn = tuple(one + move[:, None] for one in drawn)
+    if history.widening is not None:
+        always, gaps = history.widening
+        factor = always * (1 + gaps * missing_share(context))
+        quantiles, *drawn = widen(quantiles, factor, middle, *drawn)
+    return [mean, quantiles, *drawn]
 
 
 def _in_units(
@@ -173,7 +180,7 @@ def window_predictor(
 
     def predict(window: Window) -> tuple[Numbers, Numbers]:
         mean, quantiles, *_ = find(model, layout, window)
-        quantiles = _widened(model, missing_share(window.inputs, layout), quantiles)[0]
+        mean, quantiles = _adjusted(model, context_of(window.inputs, layout), mean, quantiles)
         return _in_units(model, window, mean, quantiles, corrections)
 
     return predict

@@ -79,6 +79,9 @@ class ForecasterSettings(TableSettings, NetworkSettings):
     conformal: bool = False
     """Correct the quantiles of each step ahead by the errors on the validation data (conformal
     prediction)."""
+    combine: bool = True
+    """Combine forecasts with the last number, or the usual change from it within a season, by a
+    share that is chosen on the validation data; the share is 0 where the model is better alone."""
     samples: int = 200
     """Number of sampled futures from which an autoregressive model computes a forecast."""
     scaling: Literal["mean", "standard", "robust", "last", "velocity"] | None = "last"

@@ -20,7 +20,7 @@ from elman.read.series import Series, SeriesTable
 from elman.report.forecasts import seasonal_error
 from elman.train.checkpoint import load_tensors, save_tensors
 
-LEARNED = ("corrections", "dependence", "widening")
+LEARNED = ("share", "corrections", "dependence", "widening")
 KEPT = 1 << 22  # maximum count of numbers for which the complete series are stored
 
 Numbers = NDArray[np.float64]
@@ -35,6 +35,8 @@ class History:
     Attributes:
         table: the training data, or the end of each series.
         errors: seasonal errors (N, K) of the training data, see `seasonal_error`.
+        share: season and share of the simple forecast in each forecast (2,), see
+            `elman.decode.combine`; None for none.
         corrections: corrections (H, K, Q) of the quantiles; None for none.
         dependence: dependence (H K, H K) between the numbers of a forecast, see
             `elman.decode.copula`; None if it is unknown.
@@ -44,6 +46,7 @@ class History:
 
     table: SeriesTable
     errors: Numbers
+    share: Numbers | None = None
     corrections: Numbers | None = None
     dependence: Numbers | None = None
     widening: Numbers | None = None

@@ -1,0 +1,107 @@
+"""Combine forecasts with a simple one, by a share that is learned; without torch.
+
+    f_h  becomes  f_h + w (g_h - f_h),   g_h = y_T + s_{T+h} - s_T
+
+g is the last number y_T; with a season, plus the change of the mean season s of the context, from
+which the mean of each season and the trend are removed.  Where little can be predicted, as with
+prices, a network follows movements that do not recur, and the last number alone is hard to beat.
+
+w is the share with the lowest loss on validation windows, or 1 if the loss of g alone is not higher
+by MARGIN standard errors.  It is reduced where few independent windows determine it.
+
+Source: Bates and Granger 1969, "The Combination of Forecasts".
+
+Shape legend: B windows, T steps of the context, H steps ahead, K targets, Q levels, W shares.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHARES = np.arange(11) / 10  # W candidates
+MARGIN = 2.0  # standard errors by which a model must be better than the simple forecast
+ROUNDS = 10  # of alternating means, where numbers are missing
+FEW = 20  # number of independent windows for which the share is halved
+
+Numbers = NDArray[np.float64]
+Whole = NDArray[np.int64]
+
+
+def simple_forecast(context: NDArray[np.floating], horizon: int, season: int = 1) -> Numbers:
+    """Return the simple forecast g (B, H, K) for contexts (B, T, K).
+
+    NaN is missing; a context without numbers has NaN forecasts.  If the context has fewer than two
+    seasons, the season is not used.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.decode.combine import simple_forecast
+        >>> y = np.array([1.0, 5.0, 2.0, 6.0, 3.0, 7.0])[None, :, None]
+        >>> simple_forecast(y, 2).ravel().tolist(), simple_forecast(y, 2, season=2).ravel().tolist()
+        ([7.0, 7.0], [3.5, 7.0])
+    """
+    there = ~np.isnan(context)
+    steps = context.shape[1]
+    last = steps - 1 - there[:, ::-1].argmax(1)[:, None]  # (B, 1, K)
+    y = np.take_along_axis(context, last, 1).astype(np.float64)
+    count = steps // season
+    if season == 1 or count < 2:
+        return np.repeat(y, horizon, 1)
+    begin = steps - count * season
+    shape = (len(context), count, season, context.shape[2])
+    rows, known = context[:, begin:].reshape(shape), there[:, begin:].reshape(shape)
+    index = np.zeros(1)
+    for _ in range(1 if known.all() else ROUNDS):  # which numbers are missing has no influence
+        levels = _mean(rows - index, known, 2)  # (B, count, 1, K)
+        index = np.nan_to_num(_mean(rows - levels, known, 1))  # (B, 1, season, K)
+    slope = np.nan_to_num(levels[:, -1] - levels[:, 0]) / (season * (count - 1))
+    index = index[:, 0] - slope * (np.arange(season)[:, None] - (season - 1) / 2)
+    ahead = index[:, np.arange(steps - begin, steps - begin + horizon) % season]
+    return np.asarray(y + ahead - np.take_along_axis(index, (last - begin) % season, 1))
+
+
+def _mean(values: NDArray[np.floating], known: NDArray[np.bool_], axis: int) -> Numbers:
+    """Return the mean of the known values; NaN if there are none."""
+    total = np.where(known, values, 0.0).sum(axis, keepdims=True, dtype=np.float64)
+    count = known.sum(axis, keepdims=True)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+
+
+def find_share(losses: Numbers, series: Whole, blocks: Whole) -> float:
+    """Return the share of the simple forecast.
+
+    Args:
+        losses: (B, W) losses of windows with each of SHARES; NaN if unknown.
+        series: (B,) series of the windows.
+        blocks: (B,) periods of the windows; errors of one period are related, and so are those of
+            one series.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.decode.combine import SHARES, find_share
+        >>> each = np.arange(100)
+        >>> noise = np.random.default_rng(0).normal(0, 0.1, (100, 1))
+        >>> useless = (SHARES - 1) ** 2 + noise * (1 - SHARES)   # the last number is best
+        >>> useful = SHARES**2 + noise * SHARES
+        >>> [round(find_share(one, each, each * 0), 2) for one in (useless, useful)]
+        [0.83, 0.0]
+    """
+    known = ~np.isnan(losses).any(1)
+    losses, series, blocks = losses[known], series[known], blocks[known]
+    if not len(losses):
+        return 0.0
+    mean = losses.mean(0)
+    best = int(mean.argmin())
+    above = losses[:, -1] - losses[:, best]
+    error = max(_standard_error(above, series), _standard_error(above, blocks))
+    share = SHARES[best] if mean[-1] - mean[best] > MARGIN * error else 1.0
+    independent = len(np.unique(series)) * len(np.unique(blocks))
+    return float(share * independent / (independent + FEW))
+
+
+def _standard_error(values: Numbers, groups: Whole) -> float:
+    """Return the standard error of the mean of values (B,) that are related within groups."""
+    sums = np.bincount(np.unique(groups, return_inverse=True)[1], values - values.mean())
+    count = len(sums)
+    return float(np.sqrt((sums @ sums) * count / max(1, count - 1))) / len(values)
