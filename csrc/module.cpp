@@ -98,6 +98,7 @@ template <> struct nb::detail::has_arg_defaults<Ragged> : std::true_type {};  //
 NB_MODULE(_native, m) {
     nb::set_leak_warnings(false);  // at exit Python does not free objects that modules still refer to
     chosen = available().front();
+    threads_name();  // the runtime, so that a child process after fork knows that its team is gone
 
     m.def("instruction_sets", [] {
         std::vector<std::string> names;

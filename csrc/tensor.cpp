@@ -113,6 +113,7 @@ void Tensor::refuse(const char* name, const char* dtype, const std::string& shap
         got = kind.substr(kind.find('.') + 1) + " " + text_of(sizes) + " on " + text("device");
         if (text("layout") != "torch.strided") got += " of layout " + text("layout");
         else if (type >= 0 && !is_dense()) got += " with gaps in memory";
+        else if (type < 0 && text("device") == "cpu") got += " without memory (batched by vmap, fake or freed)";
     }
     raise("TensorError", std::string(name) + " must be " + dtype + " " + shape + " on the CPU, got " + got);
 }

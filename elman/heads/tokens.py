@@ -23,6 +23,9 @@ from elman.kernels import cross_entropy
 from elman.padded import Padded
 
 
+NONE_IGNORED = -(1 << 62)  # torch ignores targets of -100 if nothing else is set
+
+
 class TokenHead(nn.Module):
     """Scores (logits) over V tokens.
 
@@ -87,12 +90,20 @@ class TokenHead(nn.Module):
 
 
 def plain_loss(scores: Tensor, targets: Tensor) -> Tensor:
-    """Return the sum of the negative log-likelihoods of targets (N), in nats, for scores (N, V)."""
-    return F.cross_entropy(scores.float(), targets, reduction="sum")
+    """Return the sum of the negative log-likelihoods of targets (N), in nats, for scores (N, V).
+
+    Raises:
+        ArgumentError: a target is not in 0..V-1.
+    """
+    try:
+        return F.cross_entropy(scores.float(), targets, reduction="sum", ignore_index=NONE_IGNORED)
+    except IndexError as error:
+        raise ArgumentError(f"targets must be in 0..V-1={scores.shape[1] - 1}: {error}") from error
 
 
 def _elements(states: Padded, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return states (N, D) and targets (N,) of the elements within each row's length."""
+    """Return states (N, D) and int64 targets (N,) of the elements within each row's length."""
+    targets = cross_entropy.as_integers(targets)
     if targets.shape != states.data.shape[:2]:
         raise ArgumentError(
             f"targets must be one for each element, {tuple(states.data.shape[:2])}, got "

@@ -1,4 +1,4 @@
-"""Questions that the kernels ask torch's autograd and autocast."""
+"""Questions that the kernels ask torch about tensors, autograd and autocast."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def seen_by_torch() -> bool:
         or torch._C._functorch.peek_interpreter_stack() is not None
         or forward_ad._current_level >= 0
     )
+
+
+def resolved(x: Tensor) -> Tensor:
+    """Return a tensor whose memory has its numbers, without a pending conjugation or negation."""
+    return x.resolve_conj().resolve_neg() if x.is_neg() or x.is_conj() else x
 
 
 def keeps_graph() -> bool:

@@ -33,6 +33,7 @@ from elman.kernels.autograd import (
     computes_in_bfloat16,
     keeps_graph,
     refuse_second_derivatives,
+    resolved,
     seen_by_torch,
 )
 from elman.kernels.pool import Lease
@@ -129,8 +130,8 @@ def _run(
     *, bf16: bool = False, right: bool = False,
 ) -> _Result:  # fmt: skip
     assert kernels.native is not None
-    h, weight = h.detach().contiguous(), weight.detach().contiguous()
-    bias = None if bias is None else bias.detach().contiguous()
+    h, weight = (resolved(t.detach()).contiguous() for t in (h, weight))
+    bias = None if bias is None else resolved(bias.detach()).contiguous()
     targets = _check(h, weight, bias, targets)
     loss = h.new_empty(len(h), dtype=torch.float64)
     guesses = h.new_empty(len(h), dtype=torch.bool) if right else None
@@ -156,9 +157,18 @@ def _check(h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> T
             "h, weight, targets and bias must have shapes (N, D), (V, D), (N,) and (V,), got "
             f"{', '.join(str(tuple(shape)) for shape in shapes)}"
         )
+    return as_integers(targets).detach().contiguous()
+
+
+def as_integers(targets: Tensor) -> Tensor:
+    """Return targets as int64.
+
+    Raises:
+        ArgumentError: they have another dtype than integers.
+    """
     if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
         raise ArgumentError(f"targets must be integers, got dtype {targets.dtype}")
-    return targets.detach().long().contiguous()
+    return targets.long()
 
 
 def _rows(count: int, vocabulary: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
@@ -49,26 +50,27 @@ class _Layer(torch.autograd.Function):
     def forward(
         ctx: Any, run: Run, leaves: int, decay: Tensor | None, x: Tensor, *rest: Tensor
     ) -> Any:
-        call = _Call(run, x, rest[:leaves], Constants(*rest[leaves:]), decay)
+        call = _Call(run, x, rest[:leaves], Constants(*rest[leaves:]), decay, keep=True)
         y, end, saved = call.forward(keep=True)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(y, decay, x, *rest)  # x and rest: to notice changes
-        ctx.call, ctx.saved, ctx.leaves = call, saved, leaves
+        ctx.call, ctx.saved, ctx.leaves, ctx.lock = call, saved, leaves, threading.Lock()
         y, end = _as_given(run, y, end, rest)
         return y, *end
 
     @staticmethod
     def backward(ctx: Any, d_y: Tensor | None, *d_end: Tensor | None) -> Any:
         refuse_second_derivatives()
-        y = ctx.saved_tensors[0]
-        call, saved, leaves = ctx.call, ctx.saved, ctx.leaves
-        again = keeps_graph()
-        if again:  # keep the originals for the next backward pass
-            saved = saved.copy()
+        y, again, leaves = ctx.saved_tensors[0], keeps_graph(), ctx.leaves
         wanted = (ctx.needs_input_grad[3], ctx.needs_input_grad[4 + leaves])
-        d_x, d_state, gradients = call.backward(saved, y, d_y, d_end, wanted)
-        if not again:
-            call.lease.release()
-            ctx.call = ctx.saved = None
+        with ctx.lock:  # several threads can run backward passes of one graph
+            call, saved = ctx.call, ctx.saved
+            if again:  # keep the originals for the next backward pass
+                saved = saved.copy()
+            d_x, d_state, gradients = call.backward(saved, y, d_y, d_end, wanted)
+            d_decay = call.d_decay
+            if not again:
+                call.lease.release()
+                ctx.call = ctx.saved = None
         weights = map(gradients.get, Constants._fields)
-        return None, None, call.d_decay, d_x, *d_state, *weights
+        return None, None, d_decay, d_x, *d_state, *weights

@@ -7,6 +7,7 @@ time than the arithmetic of a small model.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 
@@ -22,6 +23,16 @@ _returned: deque[Tensor] = deque()  # given back, but not yet sorted into the po
 _free: dict[int, list[Tensor]] = {}
 _kept = 0
 _lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """Replace the lock in a forked process, where a thread that held it does not exist."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Lease:

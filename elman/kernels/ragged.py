@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from elman.kernels import native
+from elman.kernels.autograd import resolved
 
 THREADED = 1 << 20  # bytes that several threads copy faster than one
 
@@ -61,6 +62,7 @@ def pack(x: Tensor, ragged: Ragged) -> Tensor:
 
 
 def _pack(x: Tensor, ragged: Ragged) -> Tensor:
+    x = resolved(x)
     if x.stride(2) != 1:
         x = x.contiguous()
     packed = x.new_empty(ragged.rows(0, ragged.steps)[1], x.shape[2])
@@ -87,5 +89,5 @@ class _Pack(torch.autograd.Function):
             d_x = gradient.new_zeros(rows, steps, features).transpose(0, 1)
         else:
             d_x = gradient.new_zeros(steps, rows, features)
-        _copy(ctx.ragged, d_x, gradient.contiguous(), pack=False)
+        _copy(ctx.ragged, d_x, resolved(gradient).contiguous(), pack=False)
         return d_x, None

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from elman.kernels import native
+from elman.kernels.autograd import resolved
 from elman.kernels.cells import (
     CELLS,
     LATE,
@@ -63,8 +64,15 @@ class _Call:
         decay: Tensor | None = None,
         *,
         pooled: bool = True,
+        keep: bool = False,
     ) -> None:
         assert native is not None
+        x, state = resolved(x), tuple(map(resolved, state))
+        weights = weights._replace(ih=resolved(weights.ih))
+        if keep:  # the caller can give a parameter another memory before the backward pass
+            x, state = x.detach(), tuple(leaf.detach() for leaf in state)
+            aliases = (None if w is None else w.detach() for w in weights)
+            weights = Constants(*aliases)  # type: ignore[arg-type]
         if run.bf16:
             state, weights = in_float32(state, weights, call=True, matrices=not _on_tiles())
         check_matrix(weights.hh)
@@ -85,26 +93,33 @@ class _Call:
         self.count = x.shape[0] if x.dim() == 2 else run.steps * self.rows
         self.lease = Lease(pooled=pooled)
         self.alive: list[Tensor] = []
-
-        dense, keep_h, keep_c, ragged = self._dense, run.keep_h, run.keep_c, run.ragged
+        self.bias_ih = bias_ih
         self.native = native.Recurrence()
+        self._set_layer()
+        # Another thread can do so during the forward pass.
+        self.storages = [w.untyped_storage() for w in weights if w is not None and not keep]
+        self.start = self._pair(state)
+
+    def _set_layer(self) -> None:
+        """Give the native call its settings and the addresses of the weights."""
+        run, weights, dense = self.run, self.weights, self._dense
+        keep_h, keep_c, ragged = run.keep_h, run.keep_c, run.ragged
         self.native.set_layer(
-            CELLS[run.cell], self.rows, x.shape[-1], self.hidden, self.width,
+            CELLS[run.cell], self.rows, self.x.shape[-1], self.hidden, self.width,
             torch.get_num_threads(), run.reverse, run.bf16,
             0.0 if isinstance(keep_h, Tensor) else keep_h,
             0.0 if isinstance(keep_c, Tensor) else keep_c,
             None if ragged is None else ragged.native, dense(run.mask), weights.ih,
-            dense(bias_ih), self.one_bias, dense(weights.gain_ih), dense(weights.hh),
+            dense(self.bias_ih), self.one_bias, dense(weights.gain_ih), dense(weights.hh),
             dense(weights.hr), dense(weights.bias), dense(weights.peephole), dense(weights.gain),
             dense(weights.gain_c), dense(weights.bias_c),
         )  # fmt: skip
-        self.start = self._pair(state)
 
     def _dense(self, tensor: Tensor | None) -> Tensor | None:
         """Return a dense tensor and keep it alive, because the native call has only addresses."""
-        if tensor is None or tensor.is_contiguous():
+        if tensor is None or (tensor.is_contiguous() and not tensor.is_neg()):
             return tensor
-        self.alive.append(tensor.contiguous())
+        self.alive.append(resolved(tensor).contiguous())
         return self.alive[-1]
 
     def _pair(self, leaves: Sequence[Tensor | None]) -> tuple[Tensor | None, Tensor | None]:
@@ -291,11 +306,15 @@ class _Call:
     ) -> tuple[Tensor | None, list[Tensor], dict[str, Tensor]]:
         """Return the gradients of x, the state and the weights; `wanted` is for x and W_ih."""
         call, weights = self.native, self.weights
+        self.alive = []
+        self._set_layer()  # a storage that was freed and filled again has other addresses
+        self.start = self._pair(self.state)
         assert saved.a is not None
         if d_y is not None and not self._short():
             d_y = d_y.float()
-        if d_y is not None and d_y.stride(-1) != 1:
-            d_y = d_y.contiguous()
+        if d_y is not None:
+            d_y = resolved(d_y)
+            d_y = d_y if d_y.stride(-1) == 1 else d_y.contiguous()
         d_state = [leaf.new_empty(leaf.shape, dtype=torch.float32) for leaf in self.state]
         d_start, ends = self._pair(d_state), self._pair(d_end)
         gradients: dict[str, Tensor] = {}

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from elman import kernels
-from elman.kernels.autograd import refuse_second_derivatives
+from elman.kernels.autograd import refuse_second_derivatives, resolved
 from elman.padded import check_lengths
 
 KINDS = (torch.float32, torch.complex64)
@@ -46,7 +46,7 @@ def run_scan(
 def _forward(
     a: Tensor, b: Tensor, state: Tensor | None, lengths: Tensor | None, reverse: bool
 ) -> tuple[Tensor, Tensor]:
-    a, b, state = _real_memory(a), _real_memory(b), _dense(state)
+    a, b, state = resolved(a), resolved(b), _dense(state)
     h, end = _new(b), b.new_empty(b.shape[0], b.shape[2])
     call, lengths = _call(a, h, lengths, reverse)
     call.set_b(b)
@@ -68,9 +68,9 @@ def _backward(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return the gradients of a, b and state, None where they are not wanted."""
     # All must stay alive until the call is done, which has only their addresses.
-    a, state, d_end = _real_memory(a), _dense(state), _dense(d_end)
+    a, state, d_end = resolved(a), _dense(state), _dense(d_end)
     call, lengths = _call(a, h, lengths, reverse)
-    d_h = None if d_h is None else _real_memory(d_h)
+    d_h = None if d_h is None else resolved(d_h)
     call.set_h0(state)
     call.set_d_h(d_h)
     call.set_d_end(d_end)
@@ -116,13 +116,8 @@ def _call(a: Tensor, h: Tensor, lengths: Tensor | None, reverse: bool) -> tuple[
     return call, lengths
 
 
-def _real_memory(x: Tensor) -> Tensor:
-    """Return the tensor without pending conjugation or negation."""
-    return x.resolve_conj().resolve_neg() if x.is_conj() or x.is_neg() else x
-
-
 def _dense(x: Tensor | None) -> Tensor | None:
-    return None if x is None else _real_memory(x).contiguous()
+    return None if x is None else resolved(x).contiguous()
 
 
 class _Scan(torch.autograd.Function):

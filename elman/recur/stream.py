@@ -15,6 +15,7 @@ from torch import Tensor
 
 from elman import kernels
 from elman.errors import ArgumentError
+from elman.kernels.autograd import resolved
 from elman.kernels.cells import CELLS, Constants, is_separate, sizes
 from elman.recur.stack import Stack
 from elman.state import State, map_state, named_leaves
@@ -57,10 +58,11 @@ class Stream:
         self.core, self.rows = core, rows
         self._example = core.weights(0).hh.detach().new_zeros(rows, core.input_size)
         self._shape, self._dtype = self._example.shape, self._example.dtype
-        with torch.no_grad():
-            _, empty = self._run_core(self._example[:, None], None)
-        self._state = map_state(torch.zeros_like, empty)
+        _, empty = self._run_core(self._example[:, None], None)
+        with torch.inference_mode(False):  # the state outlives the mode
+            self._state = map_state(torch.zeros_like, empty)
         self._layers: Any = None
+        self._alive: list[Any] = []
         self._watch: Any = None
         if state is not None:
             self.state = state
@@ -72,12 +74,11 @@ class Stream:
 
     @state.setter
     def state(self, state: State) -> None:
-        with torch.no_grad():
-            _, checked = self._run_core(self._example[:, None][:, :0], state)
-            for (_, mine), (_, given) in zip(
-                named_leaves(self._state), named_leaves(checked), strict=True
-            ):
-                mine.copy_(given)
+        _, checked = self._run_core(self._example[:, None][:, :0], state)
+        for (_, mine), (_, given) in zip(
+            named_leaves(self._state), named_leaves(checked), strict=True
+        ):
+            mine.copy_(given)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the output (B, output_size) for the next element x (B, input_size)."""
@@ -88,7 +89,8 @@ class Stream:
             )
         if self._layers is None or self._watch.changed(False):
             return self.run(x[:, None])[:, 0]
-        self._layers.step(x if x.is_contiguous() else x.contiguous(), self._use_threads())
+        dense = x.is_contiguous() and not x.is_neg()
+        self._layers.step(x if dense else resolved(x).contiguous(), self._use_threads())
         return self._output.clone()
 
     def run(self, x: Tensor) -> Tensor:
@@ -101,15 +103,17 @@ class Stream:
         if self._watch is None or self._watch.changed(x.shape[1] > 1):
             self._check_kind()
             self._pack()
-        if self._layers is None:
-            with torch.no_grad():
-                y, state = self._run_core(x, self._state)
+        # Another thread can replace both meanwhile, and the layers have only addresses.
+        layers, alive = self._layers, self._alive
+        if layers is None:
+            y, state = self._run_core(x, self._state)
+            with torch.inference_mode(False):
                 self._state = map_state(torch.clone, state)
-                return y
-        steps = x.shape[1]
-        x = x.transpose(0, 1).contiguous()
-        y = self._output.new_empty(steps, *self._output.shape)
-        self._layers.run(x, y, self._use_threads())
+            return y
+        x = resolved(x).transpose(0, 1).contiguous()
+        y = x.new_empty(len(x), *self._output.shape)
+        layers.run(x, y, self._use_threads())
+        del alive
         return y.transpose(0, 1)
 
     def restart(self) -> None:
@@ -130,6 +134,7 @@ class Stream:
     def _use_threads(self) -> int:
         return min(self._threads, torch.get_num_threads()) if self._threads > 1 else 1
 
+    @torch.no_grad()
     def _run_core(self, x: Tensor, state: State | None) -> tuple[Tensor, State]:
         """Run the core in evaluation mode on x (B, T, D)."""
         training = self.core.training
@@ -146,12 +151,15 @@ class Stream:
         core, native = self.core, kernels.native
         self._layers = self._watch = None
         names = core.weight_names
-        plain = all(core._parameters.get(name) is not None for name in names)  # none is computed
+        stored = [core._parameters.get(name) for name in names]
+        plain = all(  # neither computed nor a view of other numbers
+            w is not None and w.is_contiguous() and not w.is_neg() for w in stored
+        )
         plain = plain and self._dtype == torch.float32 and not core.layer_norm
         if native is None or not plain or core.way(self._example) != "kernel":
             return
         stream = native.Stream()
-        self._alive: list[Any] = []
+        self._alive = []
         leaves = self._state if isinstance(self._state, tuple) else (self._state,)
         stacked = isinstance(core.hidden_size, int)
         for k in range(core.num_layers):

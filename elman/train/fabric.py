@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar, cast
@@ -16,7 +17,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, distributed
 
 from elman.errors import ArgumentError, ElmanError, LostProcessError
-from elman.train.processes import Others, start_others
+from elman.train.processes import Others, count_processes, start_others
 from elman.train.settings import TrainingSettings
 
 # The others wait while the first process reads; a dead process is detected in other ways.
@@ -35,26 +36,33 @@ def build_fabric(settings: TrainingSettings) -> Fabric:
     accelerator, _, index = settings.device.partition(":")
     if index and (accelerator == "cpu" or not index.isdecimal()):
         raise ArgumentError(f"device must be like cpu, cuda, cuda:1 or auto, got {settings.device}")
-    if index and settings.processes > 1:
-        raise ArgumentError(f"device={settings.device} is one device, not {settings.processes}")
-    devices = [int(index)] if index else settings.processes
+    count = count_processes(settings.processes)
+    if index and count > 1:
+        raise ArgumentError(f"device={settings.device} is one device, not {count}")
+    if settings.batch_size % count:
+        raise ArgumentError(
+            f"batch_size={settings.batch_size} must be a multiple of the {count} processes"
+        )
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1")) if count > 1 else 1
+    devices = [int(index)] if index else count // nodes
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # else each process greets
     try:
         fabric = Fabric(
             accelerator=accelerator,
             devices=devices,
-            strategy=DDPStrategy(timeout=PATIENCE) if settings.processes > 1 else "auto",
+            num_nodes=nodes,
+            strategy=DDPStrategy(timeout=PATIENCE) if count > 1 else "auto",
             precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
         )
         if isinstance(fabric.strategy, DDPStrategy):
             environment = fabric.strategy.cluster_environment
             if environment is not None and not environment.creates_processes_externally:
-                start_others(settings.processes)
+                start_others(count)
         with Others.watched(None):  # one that dies before they have met
             fabric.launch()
     except (RuntimeError, ValueError, MisconfigurationException) as error:
         raise ArgumentError(
-            f"device={settings.device}, processes={settings.processes}: not possible here "
+            f"device={settings.device}, processes={count}: not possible here "
             f"({error}); try device=cpu"
         ) from error
     return fabric

@@ -44,6 +44,26 @@ def speaks() -> bool:
     return is_first() or (rank() == 1 and _first_is_gone())
 
 
+def count_processes(settings: int) -> int:
+    """Return the number of processes of the run: that of the settings, or of `torchrun`.
+
+    Args:
+        settings: the number in the settings; 1 takes as many as `torchrun` has started.
+
+    Raises:
+        ArgumentError: `torchrun` has started another number.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return settings
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if settings not in (1, started):
+        raise ArgumentError(
+            f"processes={settings}, but torchrun started {started}; start as many, or set "
+            "processes=1, which takes those of torchrun"
+        )
+    return started
+
+
 def start_others(count: int) -> None:
     """Start the other processes of a run.
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -162,3 +163,55 @@ def test_a_core_of_another_dtype_needs_a_new_stream() -> None:
     with pytest.raises(ArgumentError, match=r"is torch\.float64 on cpu now: make a new Stream"):
         stream(x)
     assert Stream(core)(x.double()).dtype == torch.float64
+
+
+@pytest.mark.parametrize("options", [{}, {"layer_norm": True}])
+def test_a_stream_outlives_the_inference_mode(options: dict[str, bool]) -> None:
+    core, x = elman.LSTM(3, 8, **options), torch.randn(1, 3)  # type: ignore[arg-type]
+    with torch.inference_mode():
+        stream = Stream(core)
+        first = stream(x)
+    stream.restart()
+    assert torch.equal(stream(x), first)
+    stream.state = stream.state
+
+
+@pytest.mark.parametrize("name", ["weight_ih_l0", "weight_hh_l0"])
+def test_weights_of_any_memory_layout_stream(name: str) -> None:
+    torch.manual_seed(0)
+    core, x = elman.GRU(8, 8).eval(), torch.randn(1, 8)
+    turned = core.get_parameter(name).detach().t().contiguous().t()
+    assert not turned.is_contiguous()
+    core.register_parameter(name, torch.nn.Parameter(turned))
+    stream = Stream(core)
+    for _ in range(2):
+        state = stream.state
+        torch.testing.assert_close(stream(x), core(x[None], state)[0][0])
+
+
+def test_threads_share_a_stream_while_its_weights_change() -> None:
+    core, x = elman.LSTM(8, 32), torch.randn(1, 200, 8)
+    stream, running = Stream(core), threading.Event()
+    stream.run(x)
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            while not running.is_set():
+                stream.run(x)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for one in threads:
+        one.start()
+    for _ in range(200):
+        with torch.no_grad():
+            core.weight_hh_l0.add_(0.0)
+        stream.restart()
+    running.set()
+    for one in threads:
+        one.join()
+    assert not failed
+    stream.restart()
+    torch.testing.assert_close(stream.run(x), Stream(core).run(x))

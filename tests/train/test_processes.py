@@ -12,7 +12,7 @@ import pytest
 
 from elman.errors import ArgumentError
 from elman.train import processes
-from elman.train.processes import Others, is_first, rank, speaks, start_others
+from elman.train.processes import Others, count_processes, is_first, rank, speaks, start_others
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +40,16 @@ def test_the_number_of_a_process_is_that_of_its_launcher(
         monkeypatch.setenv(name, value)
     assert rank() == number
     assert is_first() == speaks() == (number == 0)
+
+
+def test_torchrun_determines_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")  # of another launcher, or left over
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    assert [count_processes(n) for n in (1, 2)] == [1, 2]
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert [count_processes(n) for n in (1, 3)] == [3, 3]
+    with pytest.raises(ArgumentError, match="processes=2, but torchrun started 3; start as many"):
+        count_processes(2)
 
 
 def test_the_second_process_speaks_if_the_first_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
