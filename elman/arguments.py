@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
+from functools import cache
 from numbers import Integral, Real
-from typing import Any
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from elman.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+NAMES: dict[object, tuple[str, str]] = {  # of one value of a type, and of several
+    int: ("a whole number", "whole numbers"),
+    float: ("a number", "numbers"),
+    str: ("a text", "texts"),
+    bool: ("True or False", "True or False"),
+}
 
 
 def is_unicode(text: str) -> bool:
@@ -62,6 +75,88 @@ def check_kind(value: object, kinds: tuple[type, ...], name: str) -> None:
     if value is not None and not isinstance(value, kinds):
         wanted = " or ".join(kind.__name__ for kind in kinds)
         raise ArgumentError(f"{name} must be a {wanted}, got {type(value).__name__}")
+
+
+def check_types(values: DataclassInstance) -> None:
+    """Raise an ArgumentError unless each field of a dataclass has a value of its annotated type.
+
+    The settings of a task, and what is read from JSON, are checked by this function.  Where a class
+    narrows the type of a field, as flags of the command line do, the type before counts, too.
+
+    Example:
+        >>> from elman.arguments import check_types
+        >>> from elman.train.settings import TrainingSettings
+        >>> check_types(TrainingSettings(epochs=1.5))
+        Traceback (most recent call last):
+        elman.errors.ArgumentError: epochs must be a whole number, got 1.5
+    """
+    hints = _hints_of(type(values))
+    for field in fields(values):
+        value, kinds = getattr(values, field.name), hints[field.name]
+        if not any(is_of_type(value, kind) for kind in kinds):
+            check_type(value, kinds[0], field.name)
+
+
+@cache
+def _hints_of(kind: type) -> dict[str, list[object]]:
+    """Return the annotated types of each field of a dataclass: its own, then those it replaced."""
+    found: dict[str, list[object]] = {}
+    for one in kind.__mro__:
+        for name, hint in get_type_hints(one).items():
+            found.setdefault(name, []).append(hint)
+    return found
+
+
+def check_type(value: object, hint: object, name: str) -> None:
+    """Raise an ArgumentError unless a value is of an annotated type, see `is_of_type`."""
+    if not is_of_type(value, hint):
+        shown = repr(value)[:40] if isinstance(value, list | tuple | dict) else _shown(value)
+        raise ArgumentError(f"{name} must be {_name_of_type(hint)}, got {shown}")
+
+
+def is_of_type(value: object, hint: object) -> bool:
+    """Return whether a value is of an annotated type; a whole number is a number, True is not.
+
+    Example:
+        >>> from elman.arguments import is_of_type
+        >>> is_of_type([1, 2.5], list[float]), is_of_type(True, int), is_of_type(None, str | None)
+        (True, False, True)
+    """
+    origin, inside = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(is_of_type(value, one) for one in inside)
+    if origin is Literal:
+        return any(type(value) is type(one) and value == one for one in inside)
+    if origin in (list, tuple):
+        return isinstance(value, origin) and all(is_of_type(one, inside[0]) for one in value)
+    if origin is dict:
+        if not isinstance(value, dict):
+            return False
+        keys = all(is_of_type(key, inside[0]) for key in value)
+        return keys and all(is_of_type(one, inside[1]) for one in value.values())
+    if isinstance(value, bool):
+        return hint is bool
+    if hint is float:
+        return isinstance(value, int | float)
+    kind = origin or hint
+    return isinstance(kind, type) and isinstance(value, kind)
+
+
+def _name_of_type(hint: object, *, many: bool = False) -> str:
+    """Return the name of an annotated type in a message, which leaves out None."""
+    origin, inside = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        kinds = [one for one in inside if one is not type(None)]
+        return " or ".join(_name_of_type(one, many=many) for one in kinds)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, inside))}"
+    if origin in (list, tuple):
+        return f"{'lists' if many else 'a list'} of {_name_of_type(inside[0], many=True)}"
+    if origin is dict:
+        return f"{'objects' if many else 'an object'} of {_name_of_type(inside[1], many=True)}"
+    if hint in NAMES:
+        return NAMES[hint][many]
+    return hint.__name__ if isinstance(hint, type) else str(hint)
 
 
 def _shown(value: object) -> str:

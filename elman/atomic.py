@@ -7,17 +7,26 @@ content.  On a full disk the old content is kept, as the error message explains.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import sys
 from pathlib import Path
 
 from elman.errors import FolderError
+
+FULL = {errno.ENOSPC, errno.EDQUOT}  # a full disk, and a full quota
+
+if sys.platform == "win32":
+    PLAIN = os.O_BINARY
+else:
+    PLAIN = os.O_NOFOLLOW
 
 
 def write_atomic(path: Path, data: bytes | str) -> None:
     """Write data to the file at `path`, all of it or nothing.
 
     Raises:
-        FolderError: the disk is full or the folder cannot be written.
+        FolderError: the disk is full, or the folder does not exist or cannot be written.
 
     Example:
         >>> import tempfile
@@ -30,7 +39,8 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     content = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.part")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)  # of a process that was killed
+        with temporary.open("xb") as file:  # which follows no link
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -40,9 +50,36 @@ def write_atomic(path: Path, data: bytes | str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise FolderError(
-            f"{path}: cannot be written ({error.strerror}); the previous content is kept. "
-            "Free some space or name another folder"
+            f"{path}: cannot be written ({error.strerror}); {_remedy(path, error)}"
         ) from error
+
+
+def _remedy(path: Path, error: OSError) -> str:
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}; create it, or name another file"
+    kept = "the previous content is kept; " if path.exists() else ""
+    space = "free some space, or " if error.errno in FULL else ""
+    return f"{kept}{space}name another folder"
+
+
+def open_own(path: Path, flags: int = 0) -> int:
+    """Open a file for reading and writing, or create it; return its descriptor.
+
+    A folder that comes from elsewhere can contain links.  No link is followed, so that nothing
+    outside the folder is changed.
+
+    Args:
+        path: the file.
+        flags: more flags of `os.open`, such as `os.O_APPEND`.
+
+    Raises:
+        FolderError: there is a link, a folder or a device at the path.
+        OSError: the file cannot be opened.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        kind = "a symbolic link" if path.is_symlink() else "a folder or a device"
+        raise FolderError(f"{path}: is {kind}, expected a file in the folder itself; delete it")
+    return os.open(path, os.O_RDWR | os.O_CREAT | PLAIN | flags, 0o644)
 
 
 def sync_folder(folder: Path) -> None:

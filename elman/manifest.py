@@ -13,9 +13,10 @@ The checksum is CRC-32.  It finds damage and mix-ups, and takes a quarter of the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -25,6 +26,9 @@ from elman.errors import FolderError
 MANIFEST = "manifest.json"
 WEIGHTS, CHECKPOINT = "weights.safetensors", "checkpoint.safetensors"
 BLOCK = 1 << 20  # bytes read at a time
+
+# Errors to which values of another type or size lead.
+DAMAGE = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
 
 Content: TypeAlias = list[int] | None  # length in bytes and CRC-32; None for no file
 Parts: TypeAlias = dict[str, list[Content]]
@@ -141,6 +145,28 @@ def read_manifest(folder: Path) -> Parts | None:
             "delete it to use the folder unchecked"
         )
     return parts
+
+
+@contextlib.contextmanager
+def content_of(path: Path) -> Iterator[None]:
+    """Turn errors about values that were read from a file into a FolderError that names the file.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from elman.manifest import content_of
+        >>> with content_of(Path("a.json")):
+        ...     raise ValueError("step must be a number, got 'x'")
+        Traceback (most recent call last):
+        elman.errors.FolderError: a.json: is damaged (step must be a number, got 'x'); put the \
+right file back
+    """
+    try:
+        yield
+    except DAMAGE as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        if isinstance(error, KeyError):
+            reason = f"{reason} is missing"
+        raise FolderError(f"{path}: is damaged ({reason}); put the right file back") from error
 
 
 def measure(path: Path) -> Content:

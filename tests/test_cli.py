@@ -19,7 +19,7 @@ import torch
 
 from elman.cli import main
 from elman.errors import ElmanError, Stopped
-from elman.tasks import LanguageModel
+from elman.tasks import Forecaster, LanguageModel
 
 NOUNS, VERBS = ["cat", "dog", "bird", "fish", "horse", "cow"], ["sees", "likes", "hears"]
 TEXT = "".join(
@@ -203,9 +203,10 @@ def test_debug_shows_the_traceback_of_a_bad_flag(book: Path, tmp_path: Path) -> 
     [
         ("nonsense", "nonsense"),
         ("train nonsense", "nonsense"),
-        ("train language-model", "TEXT"),
-        ("train language-model book.txt", "--out"),
-        ("predict", "RUN"),
+        ("train language-model", "TEXT is missing; see elman train language-model --help"),
+        ("train language-model no.txt", "'no.txt': No such file"),
+        ("train language-model no.txt --out", "--out requires an argument"),
+        ("predict", "RUN is missing; see elman predict --help"),
         ("predict run", "there is no such folder"),
         ("predict run the cat", "'cat'; put quotes around"),
         ("evaluate run", "TEXT"),
@@ -218,6 +219,27 @@ def test_missing_and_unknown_parts_of_a_command_are_named(
     refused: Callable[..., str], arguments: str, says: str
 ) -> None:
     refused(*arguments.split(), says=says)
+
+
+@pytest.mark.parametrize(
+    "task", ["language-model", "classifier", "tagger", "translator", "forecaster"]
+)
+def test_a_training_without_a_folder_names_one_after_all_other_mistakes(
+    refused: Callable[..., str], book: Path, task: str
+) -> None:
+    command = ("train", task, book)
+    refused(*command, says="--out is missing: name a folder for the model, such as --out runs/NAME")
+    refused(*command, "--hidden-size", "big", says='"big"')
+    refused("train", task, f"{book}.zip", says="No such file")
+
+
+def test_what_a_model_of_series_does_not_take_is_named(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("elman.cli.predict.task_of", lambda _: Forecaster)
+    for given, name in ((["some text"], "TEXT"), (["--k", "3"], "--k")):
+        said = f"sales: reads series, so it takes no {name}; give a table of series with --file"
+        refused("predict", "sales", *given, says=said)
 
 
 # Texts.

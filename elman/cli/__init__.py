@@ -23,7 +23,8 @@ import cyclopts
 from elman.cli import forecast, train, use  # noqa: F401 - they add their commands
 from elman.cli.app import app, help_console
 from elman.cli.config import name_flags, spread_sizes, use_config
-from elman.errors import ElmanError, Stopped
+from elman.errors import ArgumentError, ElmanError, Stopped
+from elman.read.files import files_below
 from elman.report.terminal import arguments_renamed, discard_output, prepare_streams, tell
 from elman.train.processes import is_first, speaks
 
@@ -50,9 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str], *, debug: bool) -> int:
     try:
         use_config(arguments)
-        app(
-            spread_sizes(arguments), exit_on_error=False, print_error=False, console=help_console()
-        )  # fmt: skip
+        _call(spread_sizes(arguments))
         sys.stdout.flush()
     except cyclopts.UnusedCliTokensError as error:
         words = " ".join(error.unused_tokens or ())
@@ -80,6 +79,30 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         reason = f"not enough memory ({error}); lower --hidden-size, --batch-size or --bptt"
         return _refuse(reason, error, debug)
     return 0
+
+
+def _call(arguments: list[str]) -> None:
+    """Run a command; an argument that is missing is named, with what to do."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False, console=help_console())
+    except cyclopts.MissingArgumentError as error:
+        if error.argument is None or error.keyword is not None:  # a flag without its value
+            raise
+        name, command = error.argument.name, list(error.command_chain or ())
+        if name != "--out":
+            remedy = f"; see elman {' '.join([*command, '--help'])}"
+        else:
+            remedy = ": name a folder for the model, such as --out runs/NAME"
+            _check_rest(command, arguments[len(command) :])
+        raise ArgumentError(f"{name} is missing{remedy}") from error
+
+
+def _check_rest(command: list[str], arguments: list[str]) -> None:
+    """Raise an error if anything but the folder of the model is wrong, as it would remain so."""
+    whole = [*command, "--out", "runs/NAME", *arguments]
+    _, given, _ = app.parse_args(whole, exit_on_error=False, print_error=False)
+    for path in given.args:
+        files_below(path)
 
 
 def _refuse(message: str, error: BaseException, debug: bool) -> int:

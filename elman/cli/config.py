@@ -121,7 +121,7 @@ def name_flags(message: str, keep: Collection[str] = ()) -> str:
     def first(found: re.Match[str]) -> str:
         return _flag(found[0]) if found[0] in FLAGS - POSITIONAL else found[0]
 
-    message = re.sub(rf"{outside}([a-z]\w*)=([\w.+-]*\w)", with_value, message)
+    message = re.sub(rf"{outside}([a-z]\w*)=([\w.+%/:-]*\w)", with_value, message)
     message = re.sub(rf"{outside}[a-z]+_\w+\b(?![/'\"=]|\.\w)", alone, message)
     return re.sub(r"^[a-z]+(?= (?:must|needs) )", first, message)
 

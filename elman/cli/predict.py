@@ -100,12 +100,12 @@ def predict(
     task = task_of(run)
     _check_flags(run, task, search, forecast, recorded)
     if issubclass(task, Forecaster):
-        if text is not None or k is not None or skip_bad_rows is not None:
-            raise ArgumentError(f"{run}: takes --file, --out, --level, --futures, --overwrite")
+        _check_no_texts(run, "series", text=text, k=k, skip_bad_rows=skip_bad_rows)
         print_forecasts(run, file, out, forecast, overwrite=overwrite)
     elif reads_recordings(run):
-        if text is not None or file is None or k is not None or skip_bad_rows is not None:
-            raise ArgumentError(f"{run}: reads recordings; give a table of them with --file")
+        _check_no_texts(run, "recordings", text=text, k=k, skip_bad_rows=skip_bad_rows)
+        if file is None:
+            raise ArgumentError(f"{run}: reads recordings; give a table of recordings with --file")
         print_recordings(run, file, recorded, out, overwrite=overwrite)
     elif text is not None and file is None and out is None:
         _predict_text(run, text, k, search)
@@ -131,6 +131,19 @@ def _check_flags(
     if recorded != RecordingFlags() and not reads_recordings(run):
         raise ArgumentError(
             f"{run}: does not read recordings; --spans and --events are for models that do"
+        )
+
+
+def _check_no_texts(
+    run: Path, kind: str, *, text: str | None, k: int | None, skip_bad_rows: Path | None
+) -> None:
+    """Raise an ArgumentError if something is given that is for models of texts."""
+    values = {"TEXT": text, "--k": k, "--skip-bad-rows": skip_bad_rows}
+    given = [name for name, value in values.items() if value is not None]
+    if given:
+        raise ArgumentError(
+            f"{run}: reads {kind}, so it takes no {' and no '.join(given)}; give a table of {kind} "
+            "with --file"
         )
 
 

@@ -19,6 +19,7 @@ from elman.cli.show import notes_shown, print_metrics, print_notes
 from elman.errors import ArgumentError
 from elman.report.progress import figure
 from elman.report.terminal import show, show_text
+from elman.report.verdict import name_of
 from elman.tasks import Forecaster, LanguageModel, Translator, load, task_of
 
 if TYPE_CHECKING:
@@ -197,10 +198,11 @@ def evaluate(
     elif isinstance(model, LanguageModel):
         _print_perplexity(scores)
     else:
+        positive = str(model.metrics.get("positive", ""))
         for name, value in scores.items():
             if not isinstance(value, str):
                 value = f"{f'{value:,}' if isinstance(value, int) else figure(value):>10s}"
-            show(f"{name:22s} {value}")
+            show(f"{name_of(name, positive):22s} {value}")
 
 
 def _print_perplexity(scores: Mapping[str, Any]) -> None:

@@ -1,13 +1,17 @@
 """Widen intervals that hold too seldom, or where numbers are missing; without torch.
 
-    q_p  becomes  q_0.5 + a (1 + c m) (q_p - q_0.5)
+    q_p  becomes  q_0.5 + a max(r, t, l) (q_p - q_0.5)
 
-m is the share of missing numbers in the context.  a >= 1 is the smallest number with which the
-central interval holds as often as it should on complete validation windows; few series or few
-windows in training make it larger than 1.  c >= 0 is the smallest number with which the interval
-holds as often on windows whose numbers are hidden at random.  Both are at most MOST.
+a >= 1 is the smallest number with which the central interval holds as often as it should on
+complete validation windows; few series or few windows in training make it larger than 1.  The
+others are factors of windows in which numbers are missing: r depends on the share of the context
+that is missing, t on the share that is missing at its end, after the last number, and l on that at
+its beginning, before the first number.  They are measured on validation windows in which numbers
+are hidden, at the shares GAPS, never fall, and are linear between these shares.  They are reduced
+where few windows determine them.
 
-Shape legend: N windows, E numbers of a forecast, Q levels.
+Shape legend: N windows, E numbers of a forecast, T steps of the context, H steps ahead, K targets,
+Q levels, G shares of the context.
 """
 
 from __future__ import annotations
@@ -18,7 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST = 2.0  # a and c at most, as few validation windows give far larger ones
+MOST = 2.0  # a at most, as few validation windows give far larger ones
+GAPS = np.array([1 / 8, 1 / 4, 1 / 2, 3 / 4, 15 / 16])  # G shares of the context
+NEAR = 1 / 8  # largest difference from a share of windows that count for it
+MOST_OF_GAPS, FEW = 30.0, 10  # r, t and l at most; windows that halve their distance from 1
 CENTRAL = 0.1, 0.9  # levels of the interval, or those next to them
 
 Numbers = NDArray[np.float64]
@@ -31,27 +38,76 @@ def widen(
 
     Args:
         quantiles: predictions.
-        factor: (N,) factors of the distances from the median.
+        factor: (N, K) factors of the distances from the median.
         middle: place of the median among the quantiles.
         drawn: futures.
 
     Example:
         >>> import numpy as np
         >>> from elman.decode.widen import widen
-        >>> widen(np.array([1.0, 2.0, 4.0]).reshape(1, 1, 1, 3), np.array([2.0]), 1)[0].ravel()
+        >>> widen(np.array([1.0, 2.0, 4.0]).reshape(1, 1, 1, 3), np.array([[2.0]]), 1)[0].ravel()
         array([0., 2., 6.])
     """
-    each = factor[:, None, None, None]
+    each = factor[:, None]  # (N, 1, K)
     median = quantiles[..., middle, None]
-    wider = [median + each * (quantiles - median)]
+    wider = [median + each[..., None] * (quantiles - median)]
     median = median[..., 0][:, None]
-    return wider + [median + each * (one - median) for one in drawn]
+    return wider + [median + each[:, None] * (one - median) for one in drawn]
+
+
+def find_factors(context: NDArray[np.floating], widening: Numbers) -> Numbers:
+    """Return the factors (N, K) of intervals after contexts (N, T, K), in which NaN is missing.
+
+    Args:
+        context: numbers that the forecasts read.
+        widening: a, and r, t and l at the shares GAPS (1 + 3 G).
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.decode.widen import GAPS, find_factors
+        >>> context = np.array([[1.0, 1.0, np.nan, 1.0], [1.0, 1.0, np.nan, np.nan]])[..., None]
+        >>> widening = np.array([1.5, *(1 + 2 * GAPS), *(1 + 8 * GAPS), *np.ones(len(GAPS))])
+        >>> find_factors(context, widening).ravel().tolist()
+        [2.25, 7.5]
+    """
+    there, steps = ~np.isnan(context), context.shape[1]
+    factor: Numbers = np.full(there[:, 0].shape, widening[0])
+    if there.all():
+        return factor
+    some = there.any(1)
+    missing = (
+        missing_share(context)[:, None],
+        *(np.where(some, side.argmax(1) / steps, 1.0) for side in (there[:, ::-1], there)),
+    )
+    found = np.ones_like(factor)
+    for share, known in zip(missing, np.split(widening[1:], 3), strict=True):
+        found = np.maximum(found, np.interp(share, np.r_[0.0, GAPS], np.r_[1.0, known]))
+    return np.asarray(factor * found)
+
+
+def missing_share(context: NDArray[np.floating]) -> Numbers:
+    """Return the share (N,) of numbers of the targets that are missing in contexts (N, T, K).
+
+    Steps before the first number of a window do not count, as the series begins there.
+    """
+    there = ~np.isnan(context)
+    begun = np.maximum.accumulate(there.any(2), axis=1)
+    count = begun.sum(1) * context.shape[2]
+    return np.asarray(1 - there.sum((1, 2)) / np.maximum(count, 1))
+
+
+def complete_widening(widening: Numbers) -> Numbers:
+    """Return all 1 + 3 G numbers; earlier versions had a and the slope of r, or only the slope."""
+    if len(widening) > 2:
+        return widening
+    always, slope = np.r_[1.0, widening][-2:]
+    return np.concatenate([[always], 1 + slope * GAPS, np.ones(2 * len(GAPS))])
 
 
 def find_widening(
     missing: Numbers, y: Numbers, quantiles: Numbers, levels: Sequence[float]
-) -> tuple[float, float]:
-    """Return a and c.
+) -> tuple[float, Numbers]:
+    """Return a, and r (G,) at the shares GAPS.
 
     Args:
         missing: (N,) shares of missing numbers; 0 for the complete windows.
@@ -65,24 +121,40 @@ def find_widening(
         >>> missing, draw = np.repeat([0.0, 0.5], 5000), np.random.default_rng(0)
         >>> y = draw.normal(0, np.where(missing > 0, 1.8, 1.2))[:, None]
         >>> quantiles = np.broadcast_to([-1.28, 0.0, 1.28], (10000, 1, 3))
-        >>> a, c = find_widening(missing, y, quantiles, [0.1, 0.5, 0.9])
-        >>> f"{a:.1f} {c:.0f}"
-        '1.2 1'
+        >>> a, r = find_widening(missing, y, quantiles, [0.1, 0.5, 0.9])
+        >>> f"{a:.1f} {r[2]:.1f}"
+        '1.2 1.5'
     """
+    ratios, share = _ratios(y[missing == 0], quantiles[missing == 0], levels)
+    always = min(MOST, max(1.0, float(np.quantile(ratios, share)))) if len(ratios) else 1.0
+    found = []
+    for gap in GAPS:
+        near = (missing > 0) & (np.abs(missing - gap) <= NEAR)
+        found.append(find_factor(y[near], quantiles[near], levels, always))
+    return always, np.maximum.accumulate(found)
+
+
+def find_factor(y: Numbers, quantiles: Numbers, levels: Sequence[float], always: float) -> float:
+    """Return the factor besides a, `always`, from windows with hidden numbers.
+
+    Args:
+        y, quantiles, levels: as for `find_widening`.
+        always: a.
+    """
+    ratios, share = _ratios(y, quantiles, levels)
+    if not len(ratios):
+        return 1.0
+    factor = min(MOST_OF_GAPS, max(1.0, float(np.quantile(ratios, share)) / always))
+    return 1.0 + (factor - 1.0) * len(y) / (len(y) + FEW)
+
+
+def _ratios(y: Numbers, quantiles: Numbers, levels: Sequence[float]) -> tuple[Numbers, float]:
+    """Return errors in units of half the central interval, and the level of the interval."""
     low, high = (int(np.abs(np.array(levels) - level).argmin()) for level in CENTRAL)
     middle, share = quantiles[..., levels.index(0.5)], levels[high] - levels[low]
     error = y - middle
     half = np.where(error < 0, middle - quantiles[..., low], quantiles[..., high] - middle)
     there = ~np.isnan(error) & (half > 0)
-    ratios = np.abs(error[there]) / half[there]
-    m = np.broadcast_to(missing[:, None], y.shape)[there]
-    if not (m == 0).any():
-        return 1.0, 0.0
     if levels.index(0.5) in (low, high):  # only errors of one side have a width
         share *= 2
-    usual = float(np.quantile(ratios[m == 0], share))
-    a = min(MOST, max(1.0, usual))
-    if usual == 0 or not (m > 0).any():
-        return a, 0.0
-    wanted = (ratios[m > 0] / usual - 1) / m[m > 0]
-    return a, min(MOST, max(0.0, float(np.quantile(wanted, share))))
+    return np.abs(error[there]) / half[there], share

@@ -89,6 +89,17 @@ class Levels:
         edges[:, 1:][np.diff(edges) <= 0] = np.nan
         return cls(edges)
 
+    def check(self) -> None:
+        """Raise a ValueError unless the quantiles can be those of training rows."""
+        edges = self.edges
+        if edges.dtype != np.float64 or edges.ndim != 2 or edges.shape[1] != LEVELS - 1:
+            raise ValueError(
+                f"edges must be float64 (S, {LEVELS - 1}), got {edges.dtype} {edges.shape}"
+            )
+        falls = (edges[:, 1:] <= np.fmax.accumulate(edges, axis=1)[:, :-1]).any()
+        if falls or np.isinf(edges).any() or np.isnan(edges[:, 0]).any():
+            raise ValueError("edges must be finite and ascending")
+
     def encode(self, rows: NDArray[np.float64]) -> Bag:
         """Return the level of each statistic of each row (N, S)."""
         rows = np.where(np.isnan(rows), LOWEST, rows)
@@ -140,6 +151,13 @@ class NGrams:
             known, counts = known[kept], counts[kept]
         weights = np.log((1 + len(texts)) / (1 + counts) + 1)
         return cls(known, weights.astype(np.float32), lowercase, characters)
+
+    def check(self) -> None:
+        """Raise a ValueError unless the n-grams are sorted and have weights above 0."""
+        if (self.known[1:] <= self.known[:-1]).any():
+            raise ValueError("known must be hashes in ascending order")
+        if not (self.weights > 0).all():
+            raise ValueError("weights must be above 0")
 
     def encode(self, texts: Sequence[str]) -> Bag:
         """Return the known n-grams of each text."""

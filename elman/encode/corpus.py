@@ -5,8 +5,8 @@
 
 A text of any size is tokenised once into the cache folder (`ELMAN_CACHE`, else `~/.cache/elman`)
 under the hash of its content and vocabulary, and read from there.  A manifest next to the arrays
-has their lengths and checksums; arrays that differ are computed again.  The folder can be deleted
-at any time.
+has their lengths and checksums, and that of a file with the hash; arrays that differ, or are of
+another text, are computed again.  The folder can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from elman.errors import FolderError
 from elman.manifest import check_parts, read_manifest, settle_parts
 from elman.read.split import Pieces
 
-ARRAYS = ("tokens", "starts")
+ARRAYS, KEY = ("tokens", "starts"), "key"
 GROUP = 1 << 22  # characters given to the tokenizer at a time
 
 
@@ -105,7 +105,8 @@ def tokenise(
             temporary = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".part", dir=folder.parent))
             try:
                 _write(pieces(), vocabulary, temporary, dtype)
-                settle_parts(temporary, ARRAYS)
+                (temporary / KEY).write_text(name)
+                settle_parts(temporary, (*ARRAYS, KEY))
                 temporary.rename(folder)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -119,11 +120,12 @@ def tokenise(
 
 
 def _is_whole(folder: Path) -> bool:
-    """Return whether the arrays in a folder of the cache are undamaged."""
+    """Return whether the arrays in a folder of the cache are undamaged and those of its name."""
     try:
         check_parts(folder)
-        return set(ARRAYS) <= set(read_manifest(folder) or ())
-    except FolderError:
+        known = read_manifest(folder) or ()
+        return {*ARRAYS, KEY} <= set(known) and (folder / KEY).read_bytes() == folder.name.encode()
+    except (FolderError, OSError):
         return False
 
 

@@ -11,7 +11,7 @@ are NaN here, and windows add the mask.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -137,6 +137,30 @@ class SeriesIndex:
             "" if table.clock.local else table.clock.zone, context,
         )  # fmt: skip
 
+    def check(self) -> None:
+        """Raise a ValueError for values that no training data give, with the name of the field."""
+        columns = (*self.past, *self.future, *self.static)
+        check_units(self.units, [name for name in columns if name not in self.words])
+        if bool(self.unit) != bool(self.spread):
+            raise ValueError("unit and spread must be given together")
+        of_targets = {"usual": self.usual, "unit": self.unit, "spread": self.spread}
+        given = {name: numbers for name, numbers in of_targets.items() if numbers}
+        given |= {f"scales of {name!r}": scales for name, scales in self.scales.items()}
+        for name, numbers in given.items():
+            if len(numbers) != len(self.targets):
+                raise ValueError(f"{name} must have a number for each target, got {numbers}")
+            positive = name in ("usual", "unit")
+            if any(one < 0 or (positive and one == 0) for one in numbers):
+                least = "above 0" if positive else "0 or more"
+                raise ValueError(f"{name} must be {least}, got {numbers}")
+        if self.context < 0:
+            raise ValueError(f"context must be 0 or more, got {self.context}")
+        frequency, day = Frequency.named(self.frequency), np.array(["2024-01-01"], "datetime64[us]")
+        known = [] if frequency.unit == "step" else calendar(day, frequency)[1]
+        if not set(self.cycles) <= set(known):
+            raise ValueError(f"cycles must be of {known}, got {self.cycles}")
+        check_zone(self.zone)
+
     @property
     def sizes(self) -> dict[str, int]:
         """Return the number of columns of each kind in a record."""
@@ -245,6 +269,22 @@ class SeriesIndex:
         found[there[codes >= 0], codes[codes >= 0]] = 1
         return found
 
+    def unseen_words(self, table: SeriesTable) -> list[str]:
+        """Return a note for each covariate with words that are not in the training data."""
+        notes = []
+        for name in self.words:
+            words, codes = table.categories.get(name, []), self._codes(table, name)
+            values = np.concatenate([column_of(table, one, name) for one in table.series])
+            there = np.unique(values[~np.isnan(values)]).astype(np.int64).tolist()
+            new = [repr(words[number]) for number in there if codes[number] < 0]
+            more = f" and {len(new) - 3:,} more" if len(new) > 3 else ""
+            if new:
+                notes.append(
+                    f"{name}: words that are not in the training data are read as missing: "
+                    f"{', '.join(new[:3])}{more}"
+                )
+        return notes
+
     def _codes(self, table: SeriesTable, name: str) -> list[int]:
         """Return the number of each word of a table, -1 for words not in the training data."""
         numbers = {word: number for number, word in enumerate(self.words[name])}
@@ -254,6 +294,26 @@ class SeriesIndex:
     def _numbers(self) -> dict[str, int]:
         """Return the number of each series, by name."""
         return {name: number for number, name in enumerate(self.names)}
+
+
+def check_units(units: Mapping[str, Sequence[float]], names: Iterable[str]) -> None:
+    """Raise a ValueError unless there is a unit for each name, and each is possible."""
+    for name in names:
+        if name not in units:
+            raise ValueError(f"units has no {name!r}")
+    for name, unit in units.items():
+        if len(unit) != 2 or not unit[1] > 0:
+            raise ValueError(
+                f"units of {name!r} must be a mean and a deviation above 0, got {unit}"
+            )
+
+
+def check_zone(name: str) -> None:
+    """Raise a ValueError unless a time zone exists; "" is none."""
+    try:
+        Clock(zone=name).wall(np.array(["2024-01-01"], "datetime64[us]"))
+    except (KeyError, OSError, ValueError):
+        raise ValueError(f"zone must be a time zone, got {name[:40]!r}") from None
 
 
 def column_of(table: SeriesTable, series: Series, name: str) -> NDArray[np.float64]:

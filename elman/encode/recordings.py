@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.encode.index import MANY
+from elman.encode.index import MANY, check_units
 from elman.encode.scale import NEVER, ROUNDING, find_unit
 from elman.errors import ArgumentError, DataError
 from elman.read.dialect import are_numbers, is_nothing, is_same, name_of, number_or_nan
@@ -147,6 +147,19 @@ class RecordingIndex:
             else:
                 draft.units[name] = find_unit(np.array([number_or_nan(value) for value in seen]))
         return draft
+
+    def check(self) -> None:
+        """Raise a ValueError for values that no training data give, with the name of the field."""
+        static = [column for column in self.static if column not in self.words]
+        check_units(self.units, [*self.channels, *static])
+        for name, names in {"gappy": self.gappy, "tails": self.tails, "lows": self.lows}.items():
+            if unknown := set(names) - set(self.channels):
+                raise ValueError(f"{name} names {min(unknown)!r}, which is not a channel")
+        numbers = {"unit": self.unit, "step": self.step, "rate": self.rate}
+        numbers |= {f"tails of {channel!r}": tail for channel, tail in self.tails.items()}
+        for name, number in numbers.items():
+            if number is not None and not number > 0:
+                raise ValueError(f"{name} must be above 0, got {number}")
 
     def _learn_channel(self, name: str, numbers: Numbers) -> None:
         """Compute the unit of a channel, and its tail, from all its numbers (N,)."""

@@ -116,3 +116,20 @@ def draw_gaps(
     block = (np.arange(steps) / length + draw.random((rows, 1))).astype(np.int64)
     lots = np.take_along_axis(draw.random((rows, steps + 1, columns)), block[..., None], 1)
     return np.asarray((lots < rate[:, None, None]) & some[:, None, None])
+
+
+def hide_ends(
+    y: Numbers, past: NDArray[np.float32], layout: Layout, first: int, last: int
+) -> Numbers:
+    """Return windows (B, back + L, K) without the first and the last steps of their contexts.
+
+    Numbers of the past covariates (B, L, P) are hidden in place.  What lies before hidden first
+    steps is hidden, too.
+    """
+    back, context = layout.back, layout.context
+    read: Numbers = y.copy()
+    read[:, : back + first if first else 0] = np.nan
+    past[:, :first] = np.nan
+    read[:, back + context - last : back + context] = np.nan
+    past[:, context - last : context] = np.nan
+    return read

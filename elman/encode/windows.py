@@ -38,7 +38,7 @@ from torch import Tensor
 
 from elman.encode.neighbours import FEATURES, draw_turns, look_around
 from elman.encode.scale import Scaling
-from elman.encode.units import UsualScale, draw_gaps, in_units, size_of
+from elman.encode.units import UsualScale, draw_gaps, hide_ends, in_units, size_of
 
 Numbers = NDArray[np.float64]
 
@@ -198,6 +198,7 @@ class Windows:
         others: NDArray[np.int64] | None = None,
     ) -> None:
         self.layout, self.others = layout, others
+        self._hidden: tuple[int, int] | None = None
         self.lengths = np.array([len(one.y) for one in records], dtype=np.int64)
         self.begins = np.append(0, np.cumsum(self.lengths)[:-1])
         self.y = np.concatenate([one.y for one in records])
@@ -245,6 +246,8 @@ class Windows:
         past = self._at(self.past, which, time[:, back:-w], last)
         whole: Numbers = self._at(self.y, which, time, last)
         read, turn, spare = whole, None, self.usual[which, None]
+        if self._hidden is not None:
+            read = hide_ends(whole, past, layout, *self._hidden)
         if draw is None:
             usual = self._before[self._before_begins[which] + origins // context][:, None]
         else:
@@ -349,6 +352,12 @@ class Windows:
         windows.past = np.where(hidden[:, targets:], np.float32(np.nan), self.past)
         return windows
 
+    def without(self, first: int, last: int) -> Windows:
+        """Return these windows with the first and the last steps of each context hidden."""
+        windows = copy.copy(self)
+        windows._hidden = first, last
+        return windows
+
     def seen(self, which: NDArray[np.int64], origins: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return whether the context of windows (B) has a number of every target."""
         before = np.concatenate([np.zeros((1, self.layout.targets)), (~np.isnan(self.y)).cumsum(0)])
@@ -379,18 +388,8 @@ def context_of(inputs: Tensor, layout: Layout) -> NDArray[np.float32]:
     """Return the context (B, T, K) of windows in units of their scales, NaN where missing."""
     width = layout.segment * 2 * layout.targets
     y = inputs[:, : layout.seen, :width].numpy().reshape(len(inputs), -1, 2 * layout.targets)
-    return np.where(y[..., layout.targets :] > 0, y[..., : layout.targets], np.float32(np.nan))
-
-
-def missing_share(context: NDArray[np.floating]) -> Numbers:
-    """Return the share (B,) of numbers of the targets that are missing in contexts (B, T, K).
-
-    Steps before the first number of a window do not count, as the series begins there.
-    """
-    there = ~np.isnan(context)
-    begun = np.maximum.accumulate(there.any(2), axis=1)
-    count = begun.sum(1) * context.shape[2]
-    return np.asarray(1 - there.sum((1, 2)) / np.maximum(count, 1))
+    there = y[..., layout.targets :] > 0
+    return np.asarray(np.where(there, y[..., : layout.targets], np.float32(np.nan)))
 
 
 def _with_mask(part: NDArray[np.floating]) -> NDArray[np.float32]:

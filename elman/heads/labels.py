@@ -63,6 +63,7 @@ class LabelHead(nn.Module):
         label_smoothing: share of the target that is spread over all classes.
         features: number of features of the wide part, which holds their weights and is called
             before batches are made; W and b are then zero at first. 0 for no wide part.
+        trees: trees of its forest, for features that are levels of statistics; 0 for none.
         share: r, by which the scores of the states are multiplied outside of training.
 
     Example:
@@ -89,6 +90,7 @@ class LabelHead(nn.Module):
         class_weights: Tensor | None = None,
         label_smoothing: float = 0.0,
         features: int = 0,
+        trees: int = 0,
         share: float = 1.0,
     ) -> None:
         super().__init__()
@@ -98,7 +100,7 @@ class LabelHead(nn.Module):
         self.label_smoothing = check_probability("label_smoothing", label_smoothing)
         self.share = share
         self.linear = nn.Linear(input_size * (3 if pooling == "concat" else 1), classes)
-        self.wide = Wide(features, classes) if features else None
+        self.wide = Wide(features, classes, trees) if features else None
         if self.wide is not None:
             nn.init.zeros_(self.linear.weight)
             nn.init.zeros_(self.linear.bias)

@@ -22,7 +22,6 @@ from elman.errors import ArgumentError
 from elman.kernels import cross_entropy
 from elman.padded import Padded
 
-
 NONE_IGNORED = -(1 << 62)  # torch ignores targets of -100 if nothing else is set
 
 

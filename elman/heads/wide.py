@@ -1,12 +1,13 @@
 """The wide part of a classifier: a linear model of sparse features, next to the deep part.
 
-    s = f(x) + V z / tau,      V = argmin  C sum_n loss(V z_n, y_n) + |V|^2 / 2
+    s = f(x) + V z / tau + g(z),      V = argmin  C sum_n loss(V z_n, y_n) + |V|^2 / 2
 
 z are the features of a row, f(x) the scores of the recurrence, which start at 0: training starts
 from the linear model and learns what it cannot express.  V is too confident on rows that it was
 fitted to, so in training the scores of a row come from a fit to the other folds (Wolpert 1992,
-"Stacked generalization").  These scores also determine the temperature tau, and for statistics of
-recordings C, which rises as long as their loss falls.
+"Stacked generalization").  These scores also determine the temperature tau.  For statistics of
+recordings they determine C, too, which rises as long as their loss falls, and the share of a forest
+g (`elman.heads.forest`) in the scores.
 
 Source: Cheng et al. 2016, "Wide & Deep Learning" (arXiv:1606.07792), who train both together; here
 V is fitted first, by L-BFGS, and then stays.
@@ -22,16 +23,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elman.encode.bags import Bag
+from elman.encode.bags import LEVELS, Bag
+from elman.heads.forest import Forest
 
 C, FOLDS = 3.0, 4
 COSTS = (0.003, 0.03, 0.3, C)  # of levels of statistics, in the order in which they are tried
 STEPS, WORK = 60, 3e10  # steps of L-BFGS at most, and multiplications in all of them
+MIXES = 0.0, 0.25, 0.5, 0.75, 1.0  # shares of the forest in the scores
 BACK = 10  # steps that L-BFGS remembers
 
 
 class Wide(nn.Module):
     """Scores (N, K) of bags of V features; the weights are buffers, not trained by an optimiser.
+
+    Args:
+        features: V.
+        classes: K.
+        trees: trees of the forest, for features that are levels of statistics; 0 for none.
 
     Example:
         >>> import torch
@@ -45,8 +53,9 @@ class Wide(nn.Module):
         [0, 1, 0]
     """
 
-    def __init__(self, features: int, classes: int) -> None:
+    def __init__(self, features: int, classes: int, trees: int = 0) -> None:
         super().__init__()
+        self.forest = Forest(features // LEVELS, classes, trees) if trees else None
         self.register_buffer("weight", torch.zeros(features, classes, dtype=torch.float32))
         self.register_buffer("bias", torch.zeros(classes, dtype=torch.float32))
         self.weight: Tensor
@@ -54,7 +63,8 @@ class Wide(nn.Module):
 
     def forward(self, bag: Bag) -> Tensor:
         """Return the scores of the rows of a bag."""
-        return _times(bag, self.weight) + self.bias
+        scores = _times(bag, self.weight) + self.bias
+        return scores if self.forest is None else scores + self.forest(_levels(bag))
 
     def fit(
         self, bag: Bag, targets: Tensor, weights: Tensor, groups: Tensor | None = None,
@@ -95,9 +105,42 @@ class Wide(nn.Module):
                 break
             least, scores, rate, chosen = loss, found * scale, scale, c
         v, b = _fit(bag, back, wanted, weights, several=several, levels=levels, c=chosen)
+        if self.forest is not None:
+            scores, share = self._mix(bag, targets, weights, fold, scores)
+            rate *= share
         self.weight.copy_(v * rate)
         self.bias.copy_(b * rate)
         return scores
+
+    def _mix(
+        self, bag: Bag, targets: Tensor, weights: Tensor, fold: Tensor, linear: Tensor
+    ) -> tuple[Tensor, float]:
+        """Fit the forest; return the scores with it, and the factor of the linear ones.
+
+        Args:
+            bag, targets, weights: as for `fit`.
+            fold: (N) fold of each row.
+            linear: (N, K) scores by the other folds.
+        """
+        assert self.forest is not None
+        forest, levels = self.forest, _levels(bag)
+        wanted = F.one_hot(targets, linear.shape[1]).float()
+        of_row, logs = (weights * wanted).sum(1), torch.empty_like(linear)
+        forest.beta.fill_(1.0)
+        for k in range(FOLDS):
+            forest.grow(levels, targets, of_row * (fold != k))
+            logs[fold == k] = forest(levels[fold == k])
+        forest.grow(levels, targets, of_row)
+        linear = linear.log_softmax(1)
+        best, scores, share = math.inf, linear, 1.0
+        for mix in MIXES:
+            mixed = (1 - mix) * linear + mix * logs
+            rate = _best_scale(mixed, wanted, weights, several=False, careful=True)
+            loss = _loss(mixed * rate, wanted, weights, several=False)[0]
+            if loss < best:
+                best, scores, share = loss, mixed * rate, (1 - mix) * rate
+                forest.beta.fill_(mix * rate)
+        return scores, share
 
 
 def _fit(
@@ -194,6 +237,12 @@ def _best_scale(
         if float(more.sum()) <= float(more.std(correction=0)) * len(more) ** 0.5:
             return rate
     return rates[best]
+
+
+def _levels(bag: Bag) -> Tensor:
+    """Return the levels (N, S) of the statistics of a bag of levels."""
+    numbers = bag.numbers.view(len(bag.starts), -1)
+    return numbers - LEVELS * torch.arange(numbers.shape[1], device=numbers.device)
 
 
 def _times(bag: Bag, v: Tensor) -> Tensor:

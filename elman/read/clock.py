@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from elman.errors import ArgumentError, DataError
-from elman.read.codes import READERS, find_code, find_form
+from elman.read.codes import READERS, find_code, find_form, other_periods
 from elman.read.frequency import DAY, WEEK, Stamps, Whole
 from elman.read.stamps import EDGES, NAIVE, STEP, UNITS, Parsed, likely_forms, parse
 
@@ -93,6 +93,12 @@ class Clock:
                 raise ArgumentError(
                     f"whole numbers such as {values[0]} look like dates; set ds_format={dates} to "
                     "read them so, or ds_format=step for plain steps"
+                )
+            if form is None and not seconds and (periods := other_periods(values, code)):
+                other = "ds_format=%Y%m for months" if code else "ds_format=step for plain steps"
+                raise ArgumentError(
+                    f"whole numbers such as {values[0]} look like {periods}; write them as dates "
+                    f"such as 2024-01-01, or set {other}"
                 )
             found = cls(code, text=parsed.text)
             values = READERS[code](values)[0] if code else values

@@ -20,6 +20,8 @@ EARLY, LATE = 1900, 2100  # years of whole numbers that can be dates
 RIVALS = {"YYYYMM": "YYYYWW", "YYYYQ": "", "YYYYDDD": ""}  # other readings; "" for steps
 MOSTLY = 0.9  # share of such numbers that must be dates; the others are then bad
 SECOND = 1_000_000  # microseconds
+PERIODS = {2: "half-years", 3: "thirds of a year", 4: "quarters"}
+YEARS = 3  # minimum number of years in which only the first months occur
 
 
 def find_code(numbers: NDArray[Any]) -> str:
@@ -88,6 +90,33 @@ def find_form(numbers: NDArray[Any]) -> str:
     }  # fmt: skip
     best = max(even, key=lambda form: even[form], default="")
     return best if best and even[best] > _evenness(numbers, "") else ""
+
+
+def other_periods(numbers: NDArray[Any], code: str) -> str:
+    """Return the periods of a year that numbers can count, if `code` is another reading; or "".
+
+    The numbers of the months, or the last digits of steps, are only 1 to 2, 3 or 4.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.read.codes import other_periods
+        >>> years = np.arange(2000, 2010)[:, None]
+        >>> other_periods((years * 100 + [1, 2, 3, 4]).ravel(), "YYYYMM")
+        'quarters'
+        >>> other_periods((years * 10 + [1, 2]).ravel(), "")
+        'half-years'
+        >>> other_periods((years * 10 + [1, 2, 3, 4]).ravel(), "YYYYQ")
+        ''
+    """
+    size = {"YYYYMM": 100, "": 10}.get(code)
+    if size is None or numbers.dtype.kind not in "iu" or not len(numbers):
+        return ""
+    years, parts = np.divmod(numbers, size)
+    within = bool((years >= EARLY).all() and (years <= LATE).all())
+    each = np.unique(parts).tolist()
+    if not within or len(np.unique(years)) < YEARS or each != list(range(1, len(each) + 1)):
+        return ""
+    return PERIODS.get(len(each), "")
 
 
 Numbers = NDArray[Any]  # whole, or with a fraction

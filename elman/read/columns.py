@@ -42,8 +42,9 @@ from elman.read.convert import (
 from elman.read.dialect import (
     Dialect,
     are_numbers,
-    find_decimal,
+    choose_decimal,
     is_code,
+    is_none,
     name_of,
     number_of,
 )
@@ -266,8 +267,12 @@ class Table:
         for (name, kind), given in zip(blocks.kinds.items(), block, strict=True):
             alone, strange = (given, {}) if kind == "raw" else single(given)
             values = self._without_codes(name, kind, alone)
-            if kind == "name" and self.frame:
-                others = (scalar_of(one) for one in values if not isinstance(one, str))
+            if kind == "name":  # text in .csv and .tsv, of any type in other sources
+                others = (
+                    scalar_of(one)
+                    for one in values
+                    if not isinstance(one, str) and not is_none(one)
+                )
                 ids = blocks.given.setdefault(name, {})
                 ids.update((name_of(one), one) for one in others)
             known = blocks.words[name]
@@ -310,16 +315,14 @@ class Table:
 
     def _find_decimal(self, kinds: Mapping[str, Kind], block: list[tuple[object, ...]]) -> str:
         """Return the decimal mark of a file not delimited by commas; note it if it is a comma."""
-        if self.typed or self.file is None or self._delimiter == ",":
+        if self.typed or self.file is None:
             return "."
         fields = [
             value for kind, values in zip(kinds.values(), block, strict=True)
             if kind in ("number", "value", "moment") for value in values
         ]  # fmt: skip
-        found = find_decimal(fields)
-        if found == ",":
-            example = next(x for x in fields if isinstance(x, str) and find_decimal([x]) == ",")
-            self.notes.append(f"{self.file.name}: {example.strip()} is read with a decimal comma")
+        found, note = choose_decimal(fields, self._delimiter)
+        self.notes += [f"{self.file.name}: {note}"] if note else []
         return found
 
     def _without_codes(self, name: str, kind: Kind, values: Sequence[object]) -> Sequence[object]:

@@ -33,6 +33,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNOREC
 CODE = re.compile(r"[+-]?0\d.*|[+-]?\d+e\d+", re.ASCII | re.IGNORECASE)
 COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 POINT = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}", re.ASCII)  # 1.234 can be 1234
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,33 @@ def find_decimal(fields: Iterable[object]) -> str:
                 return "."
             comma = comma or COMMA.fullmatch(field.strip()) is not None
     return "," if comma else "."
+
+
+def choose_decimal(fields: Iterable[object], delimiter: str | None) -> tuple[str, str]:
+    """Return the decimal mark of a text file, and a note if it is a comma or uncertain; else "".
+
+    Args:
+        fields: fields of columns that can be numbers.
+        delimiter: delimiter of the fields; if it is a comma, the decimal mark is a point.
+
+    Example:
+        >>> from elman.read.dialect import choose_decimal
+        >>> choose_decimal(["1,5", "2"], ";"), choose_decimal(["1,500", "2"], ",")
+        ((',', '1,5 is read with a decimal comma'), ('.', ''))
+        >>> choose_decimal(["999", "1.234"], ";")[1]
+        '1.234 is read with a decimal point; if points group thousands, remove them'
+    """
+    if delimiter == ",":
+        return ".", ""
+    texts = [field.strip() for field in fields if isinstance(field, str)]
+    if find_decimal(texts) == ",":
+        return ",", f"{next(filter(COMMA.fullmatch, texts))} is read with a decimal comma"
+    points = list(filter(POINT.fullmatch, texts))
+    # Numbers between semicolons often have decimal commas, and points that group thousands.
+    if not points or delimiter != ";" or not all(map(THOUSANDS.fullmatch, points)):
+        return ".", ""
+    note = f"{points[0]} is read with a decimal point; if points group thousands, remove them"
+    return ".", note
 
 
 def number_of(value: object, decimal: str = ".") -> float:

@@ -9,7 +9,10 @@ from typing import Any
 from elman.errors import ArgumentError
 from elman.optional import need
 
-WORDS = ("category", "string", "str", "Categorical", "Enum", "String", "Utf8")  # types of frames
+# The beginnings of the names of types that are words: of pandas, of Arrow, and of polars.
+WORDS = (
+    "category", "str", "dictionary", "large_string", "Categorical", "Enum", "String", "Utf8",
+)  # fmt: skip
 
 
 def is_frame(source: object) -> bool:
@@ -33,7 +36,10 @@ def read_frame(source: Any) -> tuple[dict[str, list[object]], set[str]] | None:
     """
     if type(source).__name__ == "LazyFrame":
         source = source.collect()
+    words = set[str]()
     if type(source).__module__.startswith("pyarrow"):
+        schema = source.schema if hasattr(source, "schema") else ()
+        words = {one.name for one in schema if str(one.type).startswith(WORDS)}
         source = need("polars", "a table of pyarrow").from_arrow(source)
     if isinstance(source, Mapping):
         return {str(name): list(values) for name, values in source.items()}, set()
@@ -43,7 +49,7 @@ def read_frame(source: Any) -> tuple[dict[str, list[object]], set[str]] | None:
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise ArgumentError(f"the data frame has two columns {twice!r}; rename one")
-    frame, words = _index_of(source, names), set[str]()
+    frame = _index_of(source, names)
     for name in source.columns:
         column = source[name]
         frame[str(name)] = column.to_list()

@@ -17,6 +17,7 @@ from elman.read.rows import Rejects
 
 SPARSE, FEW = 1000, 1 << 16  # a grid has at most SPARSE steps per row, plus FEW
 SHIFT = DAY // 8  # maximum microseconds by which clocks are set forward or back
+QUARTER = DAY // 96  # offsets from UTC are whole quarters of an hour
 
 
 class Grid:
@@ -58,6 +59,7 @@ class Grid:
         like: bool = False,
     ) -> None:
         self.columns, self.like, self.notes = columns, like, list[str]()
+        self._given = frequency is not None
         rows = len(columns.ordinals)
         only = Column(np.zeros(rows, dtype=np.int64), [""])
         named = columns.columns[ids] if ids else only
@@ -82,7 +84,7 @@ class Grid:
             self.frequency = self._settle(frequency, ds, closed=closed and local)
             if not like:
                 self.clock = self.clock.settled(self.stamps, local=local)
-        self.stamps = self.frequency.floor(self.stamps)
+        self._unfloored, self.stamps = self.stamps, self.frequency.floor(self.stamps)
         if not like:
             self.clock = self.clock.settled(self.stamps, local=self.clock.local)
 
@@ -177,12 +179,30 @@ class Grid:
             if len(self.borders) > 2:
                 self._check_each(found)
             self.notes.append(f"the frequency of {ds!r} is {found.name}")
+        self._check_months(found, given=given is not None)
         if found.closed and found.name != "B":
             self.notes.append(
                 f"closed times, which never occur and are skipped: {found.closed}; closed=none "
                 "forecasts them, too"
             )
         return found
+
+    def _check_months(self, found: Frequency, *, given: bool) -> None:
+        """Raise an error, or add a note, if months that begin in a time zone are given in UTC.
+
+        The stamp 2024-03-31 22:00 can be the first of April, but is counted as March.
+        """
+        stamps = self.stamps[self.order]
+        if found.unit != "whole month" or not _are_midnights(stamps, self.borders[1:-1]):
+            return
+        n = int((_time(stamps) != 0).argmax())
+        reason = (
+            f"{self.place(n)}: {self._shown(stamps[n])} is at another time of day than "
+            f"{self._shown(stamps[0])}; {self._zone_remedy()}"
+        )
+        if not given:
+            raise DataError(f"{reason}, else set freq={found.name} to ignore the days")
+        self.notes.append(reason)
 
     def _checked(self, given: Frequency, ds: str) -> Frequency:
         kind = "dates" if self.stamps.dtype.kind == "M" else "whole numbers"
@@ -221,9 +241,10 @@ class Grid:
             )
         if (np.diff(places) == 0).any():
             n = int((np.diff(places) == 0).argmax()) + 1
+            remedy = self._remedy(self._unfloored[self.order[low:high]], n)
             raise DataError(
-                f"{self.place(low + n)}: is in the same {frequency.name} as the row before; drop "
-                "one, or set freq"
+                f"{self.place(low + n)}: is in the same {frequency.name} as the row before; "
+                f"{remedy}; else drop one row"
             )
         if places[-1] >= SPARSE * len(places) + FEW:
             n = int(np.diff(places).argmax()) + 1
@@ -237,18 +258,31 @@ class Grid:
     def _remedy(self, stamps: Stamps, n: int) -> str:
         """Return the remedy for the n-th stamp of a series, which is not on the grid."""
         frequency = self.frequency
-        if frequency.unit in ("month", "month end"):
-            return f"freq={frequency.name[:-1]} takes stamps on any day of their month"
+        if (frequency.unit in ENDS or frequency.size % DAY == 0) and _are_midnights(stamps):
+            return self._zone_remedy()
         if frequency.unit == "open" and Frequency("us", frequency.base).places(stamps)[n] >= 0:
             closed = "" if frequency.base < DAY else f" ({frequency.closed})"
-            return f"it is in closed times{closed}; train with closed=none, or drop the row"
-        apart = np.diff(stamps).astype(np.int64) if stamps.dtype.kind == "M" else np.ones(1)
-        shift = np.minimum(apart % DAY, -apart % DAY)
-        if frequency.size % DAY == 0 and shift.any() and bool((shift <= SHIFT).all()):
-            return (
-                "if these are midnights of a time zone, set it, such as zone=Europe/Berlin (--zone)"
-            )
-        return "set freq, or resample"
+            every = f"freq={Frequency('us', frequency.base).name}"
+            instead = f"train with {every} and closed=none" if self.like else f"set {every}"
+            return f"it is in closed times{closed}; {instead}, or drop the row"
+        return self._other_frequency(stamps)
+
+    def _other_frequency(self, stamps: Stamps) -> str:
+        """Return the remedy for a series that has another frequency."""
+        frequency, how = self.frequency, "train with" if self.like else "set"
+        own = Frequency.infer(stamps, closed=False)
+        if own.mean < frequency.mean and (own.places(stamps) >= 0).all():
+            return f"{how} freq={own.name}, or resample to {frequency.name}"
+        if frequency.unit in ("month", "month end"):
+            whole = f"freq={frequency.name[:-1]}"
+            return f"{how} {whole}, which takes stamps on any day of their month"
+        if self.like:
+            return f"resample to {frequency.name}, the frequency of the training data"
+        return "resample, or set another freq" if self._given else "set freq, or resample"
+
+    def _zone_remedy(self) -> str:
+        how = "train with it" if self.like else "set it"
+        return f"if these are midnights of a time zone, {how}, such as zone=Europe/Berlin"
 
     def note_gaps(self, gaps: Sequence[tuple[int, int]]) -> None:
         """Add a note of how many stamps are missing, if any."""
@@ -259,3 +293,27 @@ class Grid:
                 f"missing stamps: {sum(count for count, _ in gaps):,}{many}, the first "
                 f"after {self.place(n)}, {self._shown(self.stamps[self.order[n]])}; they are masked"
             )
+
+
+def _time(stamps: Stamps) -> NDArray[np.int64]:
+    """Return the microseconds from the time of day of the first stamp to that of each, signed."""
+    since = (stamps - stamps[0]).astype(np.int64)
+    return np.asarray((since + DAY // 2) % DAY - DAY // 2)
+
+
+def _are_midnights(stamps: Stamps, breaks: NDArray[np.int64] | None = None) -> bool:
+    """Return whether stamps can be midnights of a time zone that are given in UTC.
+
+    They are at two or three times of day, as clocks are set forward and back, and at a fixed time
+    they would not be on any day of their month.  Breaks are those of `Frequency.infer`.
+    """
+    if stamps.dtype.kind != "M":
+        return False
+    time = _time(stamps)
+    if len(np.unique(time)) not in (2, 3) or (time % QUARTER).any() or (np.abs(time) > SHIFT).any():
+        return False
+    days = stamps - time.astype("timedelta64[us]")
+    if not np.diff(days).astype(np.int64).all():  # hours, several on a day
+        return False
+    found = Frequency.infer(days, breaks, closed=False)
+    return found.unit != "whole month"

@@ -17,9 +17,16 @@ from elman.errors import ArgumentError, DataError
 from elman.read.clock import Clock
 from elman.read.columns import Columns, Table
 from elman.read.convert import Kind
-from elman.read.dialect import is_code, is_nothing, named_like, number_or_nan, with_point
+from elman.read.dialect import is_code, is_nothing, named_like
 from elman.read.files import is_packed
-from elman.read.recordings import Numbers, Recording, Recordings, in_seconds, is_blank
+from elman.read.recordings import (
+    Numbers,
+    Recording,
+    Recordings,
+    in_seconds,
+    is_blank,
+    static_values,
+)
 from elman.read.rows import Rejects
 from elman.read.series import DS, ID
 from elman.read.spans import Span, read_spans
@@ -41,20 +48,21 @@ class RecordingReader:
         self.channels = self.layout.channels
         if not self.channels and self.layout.variable is None:
             raise ArgumentError("channels must name the columns of the numbers")
+        self.found = Recordings([], [], [], self.channels, timed=True)
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
         self.spans: dict[str, list[Span]] | None = None
-        if source.label_table is not None:
-            self.spans = read_spans(
-                source.label_table, self.layout, rejects, labelled=source.labelled
-            )
+        if (labels := source.label_table) is not None:
+            self.spans = read_spans(labels, self.layout, rejects, labelled=source.labelled)
+            self.found.words |= labels.words_among(self.layout.static)
+            for note in labels.notes:
+                self._note(note)
         self.unseen = set(self.spans or ())
         self.known = ""  # the name of an existing recording
-        self.found = Recordings([], [], [], self.channels, timed=True)
         self.stamps: str | None = None  # kind of earlier stamps, "" for none
         self.clock: Clock | None = None
         stems = Counter(_stem(table.file) for table in source.tables)
         self.twice = {stem for stem, count in stems.items() if count > 1}
-        self.counts: Counter[str] = Counter()
-        self.first: dict[str, str] = {}
 
     def read(self, table: Table) -> None:
         """Read one table."""
@@ -138,13 +146,7 @@ class RecordingReader:
         fixed: dict[str, object] = {}
         for column in static:
             values = columns.columns[column].values[rows].tolist()
-            codes = columns.dialect.codes(column)
-            some = [
-                with_point(value) if columns.decimal == "," else value for value in values
-                if not is_nothing(value) and not is_code(value, codes)
-            ]  # fmt: skip
-            if column in columns.dialect.numeric:
-                some = [number for v in some if math.isfinite(number := number_or_nan(v))]
+            some = static_values(values, column, columns.dialect, decimal=columns.decimal)
             fixed[column] = next(iter(some), None)
             if len(set(map(str, some))) > 1:
                 self._note(

@@ -14,6 +14,8 @@ seconds, ms, us or ns; without stamps rows are steps.  Missing values are NaN.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +25,15 @@ from numpy.typing import NDArray
 from elman.errors import ArgumentError
 from elman.read.clock import Clock, write_moments
 from elman.read.codes import find_code
-from elman.read.dialect import Dialect, is_mark, is_none
+from elman.read.dialect import (
+    Dialect,
+    is_code,
+    is_mark,
+    is_none,
+    is_nothing,
+    number_or_nan,
+    with_point,
+)
 from elman.read.series import DS, ID
 from elman.read.stamps import UNITS
 
@@ -38,7 +48,8 @@ class Recording:
 
     Attributes:
         unique_id: name of the recording.
-        begin: the first stamp, a number or datetime64[us], which is in UTC if there is a zone.
+        begin: the first stamp, a number or datetime64[us], which is in UTC if there is a zone; a
+            whole number if all stamps of the recording are.
         times: (T,) seconds after it, never decreasing; or steps.
         values: (T, C) of the channels, NaN where there is none.
         static: values of the columns that do not change, unconverted.
@@ -73,7 +84,7 @@ class Recording:
         """Return the stamps at `times` seconds after the beginning."""
         if isinstance(self.begin, np.datetime64):
             return self.begin + (np.asarray(times) * 1e6).round().astype("timedelta64[us]")
-        if self.unit < 1 and isinstance(self.begin, np.integer):  # such as ns, too large for floats
+        if isinstance(self.begin, np.integer):  # such as ns, too large for floats
             return self.begin + np.rint(np.asarray(times) / self.unit).astype(np.int64)
         return float(self.begin) + np.asarray(times) / self.unit
 
@@ -181,8 +192,7 @@ def in_seconds(found: Recordings, layout: Layout) -> str:
     """
     name, note = (layout.ds_format or "s"), ""
     if layout.unit is None and layout.ds_format is None:
-        begins = np.array([one.begin for one in found.items])
-        code = find_code(begins) if begins.dtype.kind == "i" else ""
+        code = find_code(np.array([one.begin for one in found.items]))
         name = code if code in UNITS else unit_at(layout.rate, found.step)
         if UNITS[name] > 1:
             why = "since 1970" if code in UNITS else f"at {layout.rate:g} steps a second"
@@ -208,6 +218,26 @@ def unit_at(rate: float | None, step: float) -> str:
         ('s', 'ms', 'ns')
     """
     return next((name for name in UNITS if step * (rate or 0) <= FAR * UNITS[name]), "s")
+
+
+def static_values(
+    values: Iterable[object], column: str, dialect: Dialect, *, decimal: str
+) -> list[object]:
+    """Return the values of a static column that are not missing; decimal commas become points.
+
+    Example:
+        >>> from elman.read.dialect import Dialect
+        >>> from elman.read.recordings import static_values
+        >>> static_values(["20,5", "-1", "NA", None], "age", Dialect(missing=("-1",)), decimal=",")
+        ['20.5']
+    """
+    codes = dialect.codes(column)
+    found = [value for value in values if not is_nothing(value) and not is_code(value, codes)]
+    if decimal == ",":
+        found = [with_point(value) for value in found]
+    if column in dialect.numeric:
+        return [number for one in found if math.isfinite(number := number_or_nan(one))]
+    return found
 
 
 def is_arrays(source: Any) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 from elman.errors import ArgumentError, DataError
@@ -197,8 +197,12 @@ def _looks_like_columns(path: Path, encoding: str) -> bool:
     if not path.is_file() or kind_of(path) in TABLES:
         return False
     lines = islice(text_lines(path, encoding, ignore), LOOKED_AT)
-    widths = {len(_fields(line, conllu=False)) for line in lines if line and line[0] != "#"}
-    return len(widths) == 1 and widths != {1}
+    blocks = [list(block) for full, block in groupby(lines, key=bool) if full]
+    widths = {len(_fields(line, conllu=False)) for block in blocks for line in block
+              if line[0] != "#"}  # fmt: skip
+    # Sentences, one a line, can be equally long, too, but no blank lines separate groups of them.
+    several = len(blocks) > 1 and max(map(len, blocks)) > 1
+    return several and len(widths) == 1 and widths != {1}
 
 
 def _fields(line: str, *, conllu: bool) -> list[str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -170,13 +170,7 @@ class SeriesSource:
         self.targets, self.covariates, self.wide = tuple(targets), tuple(covariates), wide
         used = {self.ids, self.stamps, *targets, *covariates}
         unused = [name for name in present if name not in used]
-        self.notes: list[str] = []  # of unexpected choices
-        if numbers is None and unused:
-            rest = f"; not read: {', '.join(map(repr, unused))}"
-            if self.ids is None and not wide:
-                self.notes.append(f"no column {unique_id!r}: all rows are one series{rest}")
-            if self.stamps is None:
-                self.notes.append(f"no column {ds!r}: rows are steps{rest}")
+        self.unused = unused if numbers is None else []
         self.frequency = None if freq is None else Frequency.named(freq)
         self.ds_format, self.zone, self.closed, self.ahead = ds_format, zone, closed, ahead
         self.kinds: dict[str, Kind] = {}
@@ -241,9 +235,29 @@ class SeriesSource:
             columns, self.ids, self.stamps, rejects, frequency=self.frequency, closed=self.closed,
             like=like is not None,
         )  # fmt: skip
-        own = [*self.notes, *self._notes_of_stamps(grid)] if like is None else []
-        grid.notes[:0] = [*self.table.notes, *own]
-        return _build(grid, self, rejects)
+        own = self._notes_of_stamps(grid) if like is None else []
+        grid.notes[:0] = [*self.table.notes, *self._notes_of_columns(like), *own]
+        found = _build(grid, self, rejects)
+        if like is not None and self.wide:
+            names = equal_names(list(self.targets), [one.unique_id for one in like.series])
+            known = dict(zip(self.targets, names, strict=True))
+            series = [replace(one, unique_id=known[one.unique_id]) for one in found.series]
+            found = replace(found, series=series)
+        return found
+
+    def _notes_of_columns(self, like: SeriesTable | None) -> list[str]:
+        """Return notes about missing columns, if this can be unexpected."""
+        named = like is not None and any(one.unique_id for one in like.series)
+        if not named and (like is not None or not self.unused):
+            return []
+        rest = f"; not read: {', '.join(map(repr, self.unused))}" if self.unused else ""
+        only = ", new and without a name; those of the training data have names" if named else ""
+        notes = []
+        if self.ids is None and not self.wide:
+            notes.append(f"no column {ID!r}: all rows are one series{only}{rest}")
+        if self.stamps is None and not named:
+            notes.append(f"no column {DS!r}: rows are steps{rest}")
+        return notes
 
     def _notes_of_stamps(self, grid: Grid) -> list[str]:
         """Return notes about stamps that are read in a possibly unexpected way."""

@@ -8,17 +8,19 @@ The table can also have columns that do not change within a recording.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from elman.errors import ArgumentError, DataError
 from elman.read.clock import shown
 from elman.read.columns import Table
-from elman.read.dialect import named_like
-from elman.read.recordings import Layout, Recording, is_blank
+from elman.read.convert import single
+from elman.read.dialect import choose_decimal, named_like, with_point
+from elman.read.recordings import Layout, Recording, is_blank, static_values
 from elman.read.rows import Rejects
 from elman.read.stamps import Parsed, parse_seconds
+from elman.read.text import table_head
 
 START, END = "start", "end"
 
@@ -89,20 +91,39 @@ def read_spans(
     label = [layout.label] if labelled or layout.label in table.names else []
     names = [layout.unique_id, *label, *bounds, *static]
     found: dict[str, list[Span]] = {}
-    for place, values in table.rows(names).read():
+    rows = list(table.rows(names).read())
+    good = [row.values for row in rows if not isinstance(row.values, DataError)]
+    texts = 1 + len(label)  # the number of columns that are not numbers
+    decimal = _find_decimal(table, (value for values in good for value in values[texts:]))
+    for place, values in rows:
         try:
             if isinstance(values, DataError):
                 raise values
             row = {
-                name: None if table.is_missing(value, name, named=name not in static) else value
+                name: None if table.is_missing(value, name, named=True) else value
                 for name, value in zip(names, values, strict=True)
             }
+            for name in static:
+                some = static_values([row[name]], name, table.dialect, decimal=decimal)
+                row[name] = next(iter(some), None)
+            if decimal == ",":
+                row |= {name: with_point(row[name]) for name in bounds}
             name, span = _span(place, row, layout, bounds, static)
         except DataError as error:
             rejects.add(place, error)
         else:
             found.setdefault(name, []).append(span)
     return found
+
+
+def _find_decimal(table: Table, fields: Iterable[object]) -> str:
+    """Return the decimal mark of a table, as for a table of numbers; note how numbers are read."""
+    if table.dialect.decimal is not None or table.typed or table.file is None:
+        return table.dialect.decimal or "."
+    head = table_head(table.file, table.encoding, table.dialect.delimiter, lenient=table.lenient)
+    decimal, note = choose_decimal(fields, head.delimiter)
+    table.notes += [f"{table.file.name}: {note}"] if note else []
+    return decimal
 
 
 def _span(
@@ -112,7 +133,7 @@ def _span(
         raise DataError(f"{place}: column {layout.unique_id!r} is empty; fill or drop it")
     moments = None
     if bounds:
-        moments = parse_seconds([str(row[name]) for name in bounds], layout.ds_format)
+        moments = parse_seconds(single((row[START], row[END]))[0], layout.ds_format)
         if moments.bad or not moments.values[0] < moments.values[1]:
             raise DataError(
                 f"{place}: expected {START} before {END}, dates or seconds, got "

@@ -23,14 +23,16 @@ from elman.read.frequency import Stamps, Whole
 
 UNITS = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}  # per second
 SINCE = 631_152_000  # 1990, in seconds since 1970, from which on numbers can be such seconds
+EARLY = 94_694_400  # 1973, from which on whole minutes can
 UNTIL = 4_102_444_800  # 2100
 STEP = "step"  # form of whole numbers that are not dates
 # Texts that numpy would read differently: words such as today, and offsets from UTC.
 STRANGE = re.compile(r"^\s*[^\s\d]|(Z|[+-]\d\d:?\d\d)\s*$", re.MULTILINE)
 CLOCK = re.compile(r"(\d{1,9}):([0-5]\d)(?::([0-5]\d(?:\.\d{1,9})?))?")
 PERIOD = re.compile(r"(\d{4})-?([WQ])(\d{1,2})")
-FIXED = re.compile("(%[dmyYHMSj])+")  # forms of digits alone, which lose zeros as numbers
-DIGITS = {"Y": 4, "j": 3}  # digits of these parts; the others have two
+FIXED = re.compile("(%[dmyYHMSjGVUWuw])+")  # forms of digits alone, which lose zeros as numbers
+DIGITS = {"Y": 4, "G": 4, "j": 3, "u": 1, "w": 1}  # digits of these parts; the others have two
+FIRST = {"%G": " 1", "%W": " 1", "%U": " 0"}  # first weekday of the weeks of a form, for %w
 # Common forms other than ISO 8601.
 DAY_FORMS = (
     "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d.%m.%Y", "%Y.%m.%d", "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y",
@@ -150,9 +152,13 @@ def _parse_fractions(values: Sequence[object], form: str | None) -> Parsed | Non
 
 
 def likely_unit(numbers: NDArray[Any]) -> str:
-    """Return the unit in which most numbers are moments from 1990 to 2100; "" if there is none."""
+    """Return the unit in which most numbers are moments from 1990 to 2100; "" if there is none.
+
+    Whole minutes can also be before 1990, when other numbers are more likely to be steps.
+    """
     for unit, size in UNITS.items():
-        within = (numbers >= SINCE * size) & (numbers < UNTIL * size)
+        since = SINCE if (numbers % (60 * size)).any() else EARLY
+        within = (numbers >= since * size) & (numbers < UNTIL * size)
         if 2 * within.sum() > len(numbers) and (numbers >= 0).all():
             return unit
     return ""
@@ -322,6 +328,7 @@ def _reads(text: str, form: str) -> bool:
 
 
 def _by_form(text: str, form: str) -> datetime:
-    if "%G" in form and not re.search("%[uaAw]", form):  # a week begins on Monday
-        text, form = text + " 1", form + " %u"
+    weeks = next((part for part in FIRST if part in form), None)
+    if weeks and not re.search("%[uaAwdjxc]", form):  # without a day: the first of the week
+        text, form = text + FIRST[weeks], form + " %w"
     return datetime.strptime(text, form)

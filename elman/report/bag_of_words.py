@@ -22,11 +22,13 @@ from torch import Tensor
 from elman.optional import find
 
 if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
     from sklearn.feature_extraction.text import TfidfVectorizer
 
 MOST = 20_000_000  # coefficients of a logistic regression
 MANY = 5_000_000  # characters of the training texts
 SHARPNESS = 20.0  # factor of the cosines before the softmax
+LARGE = 1000  # training texts; from here on, features of only one text are left out
 
 Found = tuple[str, dict[str, Tensor]]
 
@@ -59,9 +61,8 @@ def bag_of_words(
     if find("sklearn") is None:
         return None
     features, name = _features(tokens, texts, lowercase=lowercase)
-    try:
-        x = features.fit_transform(texts)
-    except ValueError:  # no text has a word
+    x = _fit(features, texts)
+    if x is None:
         return None
     inputs = {part: features.transform(some) for part, some in others.items()}
     if targets.dim() == 2:
@@ -81,10 +82,22 @@ def _features(tokens: str, texts: Sequence[str], *, lowercase: bool) -> tuple[Tf
         longest = 5 if sum(map(len, texts)) <= MANY else 3
         kind = {"analyzer": "char", "ngram_range": (1, longest)}
         name = f"n-grams of 1 to {longest} characters"
-    least = 2 if len(texts) >= 1000 else 1
-    return TfidfVectorizer(
-        **kind, lowercase=lowercase, sublinear_tf=True, min_df=least, dtype=np.float32
-    ), name
+    return TfidfVectorizer(**kind, lowercase=lowercase, sublinear_tf=True, dtype=np.float32), name
+
+
+def _fit(features: TfidfVectorizer, texts: Sequence[str]) -> csr_matrix | None:
+    """Fit the function, and return the features (N, F) of the texts; None if no text has a word.
+
+    Of many texts, features that only one text has are left out, if most texts keep others.
+    """
+    for least in (2, 1) if len(texts) >= LARGE else (1,):
+        try:
+            x = features.set_params(min_df=least).fit_transform(texts)
+        except ValueError:  # there are no features at all
+            continue
+        if least == 1 or 2 * np.count_nonzero(x.getnnz(1)) > len(texts):
+            return x
+    return None
 
 
 def _by_regression(

@@ -4,10 +4,11 @@ Equal inputs give equal bytes.
 """
 
 import io
+import itertools
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
@@ -19,6 +20,9 @@ MAX_POINTS = 1000
 CHART = (4.6, 2.9)
 SVG = '<svg aria-hidden="true" viewBox="0 0 331.2 208.8">'
 RING = 9.0  # diameter in points of the mark around the best validation
+LEFT, LABEL = 0.15, 0.127  # left edge of the frame, and its distance to the label of the values
+# Tick labels with more characters than ROOM move the frame to the right, by WIDE for each of them.
+ROOM, WIDE = 6, 0.0175
 # Placeholder colours for matplotlib, which are replaced by variables of the page's style.
 INK, QUIET, RULE, BLUE, RED = "#100001", "#100002", "#100003", "#100004", "#100005"
 VARIABLES = {INK: "ink", QUIET: "quiet", RULE: "rule", BLUE: "blue", RED: "red"}
@@ -102,9 +106,7 @@ def _draw(
         warnings.filterwarnings("ignore", message="Glyph")
         drawing = Figure(figsize=CHART)
         x, y = map(one_line, labels)
-        # All charts have the same frame, for any width of the tick labels; the legend is above it.
-        axes = drawing.add_axes((0.15, 0.16, 0.82, 0.74), xlabel=x, ylabel=y)
-        axes.yaxis.set_label_coords(-0.155, 0.5)
+        axes = drawing.add_axes((0, 0, 1, 1), xlabel=x, ylabel=y)
         shade = 0.0
         for values in (curve for curve in curves if curve.ys):
             xs, ys = thin(values.xs, values.group), thin(values.ys, values.group)
@@ -128,6 +130,7 @@ def _draw(
             )  # fmt: skip
         _scale(axes, curves, scale)
         _mark_x(axes, plane=scale == "plane", dates=dates)
+        _place(axes)
         target = io.StringIO()
         drawing.savefig(target, format="svg", metadata={"Date": None})
     svg = re.sub(r'<g id="[^"]*"', "<g", target.getvalue()).replace("xlink:href", "href")
@@ -152,7 +155,61 @@ def _scale(axes: Any, curves: Sequence[Curve], scale: str) -> None:
         axes.set_ylim(0.7 * least, 1.4 * peak)
         axes.yaxis.set_major_locator(LogLocator(subs=subs))
         axes.yaxis.set_minor_formatter("")
-    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter(_labelled_by(_apart))
+
+
+def _place(axes: Any) -> None:
+    """Set the frame, which is equal for all charts unless tick labels are long.
+
+    The legend is above the frame.
+    """
+    longest = max(map(len, _apart(axes.get_yticks())), default=0)
+    more = max(0, longest - ROOM) * WIDE
+    width = 0.97 - LEFT - more
+    axes.set_position((LEFT + more, 0.16, width, 0.74))
+    axes.yaxis.set_label_coords(-(LABEL + more) / width, 0.5)
+
+
+def _labelled_by(write: Callable[[Sequence[float]], list[str]]) -> Any:
+    """Return a formatter of matplotlib that writes the labels of all ticks together."""
+    from matplotlib.ticker import Formatter
+
+    class Together(Formatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return write([x])[0]
+
+        def format_ticks(self, values: Sequence[float]) -> list[str]:
+            return [label.replace("-", "\N{MINUS SIGN}") for label in write(values)]
+
+    return Together()
+
+
+def _apart(ticks: Sequence[float]) -> list[str]:
+    """Return the shortest labels, of six digits or more, that show the distances of the ticks.
+
+    >>> _apart([0.0, 0.5, 1.0]), _apart([1e7, 1e7 + 20])
+    (['0', '0.5', '1'], ['10000000', '10000020'])
+    """
+    places = sorted({float(x) for x in ticks})
+    near = 0.01 * min((b - a for a, b in itertools.pairwise(places)), default=math.inf)
+    # 17 digits are exact.
+    tried = ([f"{x:.{digits}g}" for x in ticks] for digits in range(6, 18))
+    apart = [
+        labels for labels in tried
+        if all(abs(float(label) - x) <= near for label, x in zip(labels, ticks, strict=True))
+    ]  # fmt: skip
+    return min(apart, key=lambda labels: max(map(len, labels), default=0))
+
+
+def _steps(ticks: Sequence[float]) -> list[str]:
+    """Return labels of whole numbers, with commas from 10,000 on, because a step can be a year.
+
+    >>> _steps([2000.0, 20000.0]), _steps([0.5, 1.0])
+    (['2000', '20,000'], ['0.5', '1'])
+    """
+    if any(x % 1 for x in ticks):
+        return _apart(ticks)
+    return [f"{x:,.0f}" if abs(x) >= 1e4 else f"{x:.0f}" for x in ticks]
 
 
 def _mark_x(axes: Any, *, plane: bool, dates: bool) -> None:
@@ -163,12 +220,14 @@ def _mark_x(axes: Any, *, plane: bool, dates: bool) -> None:
     untyped: Any = calendar
     if plane:
         axes.set_aspect("equal", adjustable="datalim")
-        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(_labelled_by(_apart))
     elif dates:
         locator = untyped.AutoDateLocator(minticks=3, maxticks=7)
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-        # No comma below 10,000, because a step can be a year.
-        axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if abs(x) >= 1e4 else f"{x:.0f}")
+        if axes.dataLim.width == 0:  # no whole number of steps lies beside a single one
+            axes.set_xticks([axes.dataLim.x0])
+        axes.xaxis.set_major_formatter(_labelled_by(_steps))

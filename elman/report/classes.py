@@ -5,7 +5,8 @@
                   predicted, with several labels over all classes.  Micro: all classes together.
                   A label that is not in the training data counts as a class with F1 = 0
     AUC           area under the ROC curve, one class against the rest, mean over classes
-    AUPRC         average precision: for two classes that of the second, else the mean over classes
+    AUPRC         average precision: for two classes that of the positive one, see `find_positive`,
+                  else the mean over classes
     ECE           sum over bins of probability of (rows / all rows) |accuracy - mean probability|
     temperature   the best T in softmax(s / T): Guo et al. 2017 (arXiv:1706.04599)
 
@@ -17,7 +18,7 @@ Shape legend: N rows, K classes, M labels that are not in the training data.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -26,6 +27,10 @@ from torchmetrics.functional.classification import binary_calibration_error
 
 BINS = 15  # bins of the calibration error
 BLOCK = 1 << 20  # scores that are processed at a time
+# Pairs of labels of which the second one is positive, however frequent it is.
+SIGNED: tuple[set[Hashable], ...] = (
+    {0, 1}, {-1, 1}, {"0", "1"}, {"-1", "1"}, {"False", "True"}, {"false", "true"},
+)  # fmt: skip
 
 
 def probabilities(scores: Tensor, temperature: float, *, several: bool) -> Tensor:
@@ -34,8 +39,29 @@ def probabilities(scores: Tensor, temperature: float, *, several: bool) -> Tenso
     return scores.sigmoid() if several else scores.softmax(1)
 
 
+def find_positive(targets: Tensor, classes: Sequence[Hashable]) -> int:
+    """Return which of two classes is the positive one: the rarer one of the training data.
+
+    If both are equally frequent, it is the second one.  If the labels are 0 and 1, -1 and 1, or
+    False and True, it is 1 or True even where that is the more frequent one, as in scikit-learn.
+
+    Args:
+        targets: classes (N) of the training data.
+        classes: the two labels.
+
+    Example:
+        >>> import torch
+        >>> from elman.report.classes import find_positive
+        >>> rare_first = torch.tensor([0, 1, 1])
+        >>> find_positive(rare_first, ["sick", "well"]), find_positive(rare_first, [False, True])
+        (0, 1)
+    """
+    first = int((targets == 0).sum())
+    return 0 if set(classes) not in SIGNED and first < len(targets) - first else 1
+
+
 def score_classes(
-    p: Tensor, targets: Tensor, unseen: Tensor | None = None, *, several: bool
+    p: Tensor, targets: Tensor, unseen: Tensor | None = None, *, several: bool, positive: int = 1
 ) -> dict[str, float]:
     """Score probabilities against true classes.
 
@@ -45,6 +71,7 @@ def score_classes(
             labels, zeros and ones (N, K).
         unseen: row and number (M, 2), from 0, of each label that is none of the K classes.
         several: whether a row can have any number of labels.
+        positive: number of the class that AUPRC is computed for, if there are two.
 
     Example:
         >>> import torch
@@ -79,7 +106,7 @@ def score_classes(
         "F1_macro": counted.sum().item() / max(1, len(counted) + strange),
         "F1_micro": 2 * both.sum().item() / max(1, int(either.sum()) + len(unseen)),
     }
-    scores |= _areas(p, targets, support, several=several)
+    scores |= _areas(p, targets, support, several=several, positive=positive)
     scores["ECE"] = binary_calibration_error(confidence, hits.long(), n_bins=BINS, norm="l1").item()
     scores["examples"] = len(p)
     if len(unseen):
@@ -87,7 +114,9 @@ def score_classes(
     return scores
 
 
-def _areas(p: Tensor, targets: Tensor, support: Tensor, *, several: bool) -> dict[str, float]:
+def _areas(
+    p: Tensor, targets: Tensor, support: Tensor, *, several: bool, positive: int
+) -> dict[str, float]:
     """Return AUC and AUPRC over the classes that some rows have and others have not.
 
     `support` (K) has the number of rows of each class.
@@ -103,7 +132,7 @@ def _areas(p: Tensor, targets: Tensor, support: Tensor, *, several: bool) -> dic
         parts.append(_areas_of(p[:, block].T.contiguous(), wanted))
     roc, precision = torch.cat(parts, 1)
     if p.shape[1] == 2 and not several:
-        precision = precision[columns == 1]
+        precision = precision[columns == positive]
     areas = {"AUC": roc[some[columns]].mean().item()}
     return areas | ({"AUPRC": precision.mean().item()} if len(precision) else {})
 
@@ -186,10 +215,12 @@ def fit_temperature(scores: Tensor, targets: Tensor, *, several: bool) -> float:
     return float(2.718281828459045 ** ((low + high) / 2))
 
 
-def reliability(p: Tensor, targets: Tensor) -> list[tuple[float, float, float, int]]:
+def reliability(
+    p: Tensor, targets: Tensor, positive: int = 1
+) -> list[tuple[float, float, float, int]]:
     """Return the calibration of the probabilities, in ten bins of equal width.
 
-    For two classes it uses the probability of the second class, for more that of the prediction.
+    For two classes it uses the probability of the positive one, for more that of the prediction.
 
     Returns:
         For each bin with rows: lower edge, mean probability, share of rows where the class is
@@ -204,7 +235,7 @@ def reliability(p: Tensor, targets: Tensor) -> list[tuple[float, float, float, i
         0.0 0.045 0.5 2
         0.7 0.7 1.0 1
     """
-    p, guess = (p[:, 1], torch.ones(len(p), dtype=torch.int64)) if p.shape[1] == 2 else p.max(1)
+    p, guess = (p[:, positive], positive) if p.shape[1] == 2 else p.max(1)
     true = (targets == guess).double()
     tenth = (p * 10).long().clamp(0, 9)
     return [

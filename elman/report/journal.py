@@ -13,13 +13,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from elman.atomic import open_own
 from elman.errors import ArgumentError, DataError, FolderError
 
 
 class Journal:
     """Append-only file of records that can be cut back to its length at a checkpoint.
 
-    An existing file is continued. Raises FolderError if the file cannot be opened for writing.
+    An existing file is continued. Raises FolderError if the file cannot be opened for writing, or
+    is a link to another file.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "run.jsonl"
@@ -34,7 +36,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._file = Path(path).open("ab+")  # noqa: SIM115, closed by close()
+            self._file = os.fdopen(open_own(Path(path), os.O_APPEND), "ab+")
         except OSError as error:
             raise FolderError(
                 f"{path}: cannot be opened for writing ({error.strerror}), "
@@ -90,8 +92,10 @@ class Journal:
         self._file.flush()
 
 
-def read_journal(path: Path) -> list[dict[str, object]]:
-    """Return all records of a journal, without an incomplete last line.
+def read_journal(path: Path, *, length: int | None = None) -> list[dict[str, object]]:
+    """Return the records of a journal, without an incomplete last line.
+
+    If `length` is given, only the lines that begin in the first bytes of this number are read.
 
     Raises FolderError if there is no such file, DataError if a line is not a JSON object.
 
@@ -109,8 +113,12 @@ def read_journal(path: Path) -> list[dict[str, object]]:
             "name the folder that the run was written to"
         ) from None
     *lines, tail = content.split(b"\n")
-    records = []
+    records: list[dict[str, object]] = []
+    begin = 0
     for number_of_line, line in enumerate(lines, start=1):
+        if length is not None and begin >= length:
+            return records
+        begin += len(line) + 1
         record = _parse(line)
         if record is None:
             shown = line[:40].decode(errors="replace")
@@ -161,7 +169,7 @@ def thin(values: Sequence[float], size: int) -> list[float]:
 def _parse(line: bytes) -> dict[str, object] | None:
     try:
         record = json.loads(line.decode())
-    except ValueError:
+    except (RecursionError, ValueError):
         return None
     return record if isinstance(record, dict) else None
 

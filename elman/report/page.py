@@ -87,7 +87,7 @@ def write_report(folder: Path) -> Path:
 def _read_metrics(path: Path) -> dict[str, object]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-    except (ValueError, TypeError) as error:
+    except (RecursionError, TypeError, ValueError) as error:
         raise DataError(f"{path}: {error}, expected a JSON object; evaluate again") from None
 
 
@@ -144,6 +144,7 @@ def _scores(metrics: Record, unit: str) -> str:
     """Return a table for each part of the data, with a row per score and a column per model."""
     listed = [{"name": "this model", **_part(metrics, "model")}, *baselines_of(metrics)]
     tables, signatures = [], dict[str, None]()
+    positive = str(metrics.get("positive", ""))
     for part in ("validation", "test"):
         models = {str(one.get("name", "baseline")): _part(one, part) for one in listed}
         models = {name: scores for name, scores in models.items() if scores}
@@ -151,7 +152,7 @@ def _scores(metrics: Record, unit: str) -> str:
         signatures |= {str(s["signature"]): None for s in models.values() if "signature" in s}
         rows = [
             [
-                LOSS.get(unit, key) if key == "loss" else name_of(key),
+                LOSS.get(unit, key) if key == "loss" else name_of(key, positive),
                 *(_cell(scores, key) for scores in models.values()),
             ]
             for key in keys

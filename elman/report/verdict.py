@@ -46,6 +46,7 @@ class Comparison:
         theirs: score of the best baseline; NaN if no baseline has the score.
         name: name of the best baseline.
         rivals: number of baselines that have the score.
+        positive: label of the class that AUPRC is computed for; empty for a mean over classes.
     """
 
     score: str
@@ -53,6 +54,12 @@ class Comparison:
     theirs: float = math.nan
     name: str = ""
     rivals: int = 0
+    positive: str = ""
+
+    @property
+    def title(self) -> str:
+        """The usual name of the score."""
+        return name_of(self.score, self.positive)
 
     @property
     def verdict(self) -> str:
@@ -64,7 +71,7 @@ class Comparison:
 
     def __str__(self) -> str:
         """Return a line such as `accuracy 91.0%, better than naive (90.0%)`."""
-        line = f"{name_of(self.score)} {shown(self.score, self.ours)}"
+        line = f"{self.title} {shown(self.score, self.ours)}"
         if not self.rivals:
             return line
         best = f", the best of {self.rivals} baselines" if self.rivals > 1 else ""
@@ -81,12 +88,14 @@ def shown(score: str, value: float) -> str:
     return form.format(value) if form else figure(value)
 
 
-def name_of(score: str) -> str:
-    """Return the usual name of a score.
+def name_of(score: str, positive: str = "") -> str:
+    """Return the usual name of a score; that of AUPRC contains the positive class, if there is one.
 
-    >>> name_of("AUC"), name_of("coverage_80"), name_of("MASE")
-    ('AUROC', 'coverage of 80%', 'MASE')
+    >>> name_of("AUC"), name_of("coverage_80"), name_of("MASE"), name_of("AUPRC", "sick")
+    ('AUROC', 'coverage of 80%', 'MASE', 'AUPRC of sick')
     """
+    if score == "AUPRC" and positive:
+        return f"AUPRC of {positive}"
     kind, _, level = score.partition("_")
     if kind == "coverage":
         return f"coverage of {level}%"
@@ -109,7 +118,7 @@ def compare(metrics: Metrics, part: str) -> list[Comparison]:
     """
     scores = _scores_of(metrics.get("model"), part)
     judges = [group for group in (metrics.get("judged_by") or (), *JUDGES) if _has(scores, group)]
-    found = []
+    positive, found = str(metrics.get("positive", "")), []
     for score in judges[0] if judges else ():
         ours, more = number(scores, score), SCORES[score][1]
         if not math.isfinite(ours):
@@ -119,7 +128,7 @@ def compare(metrics: Metrics, part: str) -> list[Comparison]:
             if math.isfinite(number(_scores_of(one, part), score))
         ]  # fmt: skip
         if not rivals:
-            found.append(Comparison(score, ours))
+            found.append(Comparison(score, ours, positive=positive))
             continue
 
         def rank(one: Metrics, score: str = score, more: bool = more) -> tuple[float, float]:
@@ -129,7 +138,8 @@ def compare(metrics: Metrics, part: str) -> list[Comparison]:
 
         best = max(rivals, key=rank)
         theirs = number(_scores_of(best, part), score)
-        found.append(Comparison(score, ours, theirs, str(best.get("name", "unnamed")), len(rivals)))
+        name = str(best.get("name", "unnamed"))
+        found.append(Comparison(score, ours, theirs, name, len(rivals), positive))
     return found
 
 
@@ -153,7 +163,7 @@ def conclude(metrics: Metrics) -> str:
 def _sentence(one: Comparison, part: str) -> str:
     """Return a comparison as a sentence; the first one names the part of the data."""
     whom = "its baseline" if one.rivals == 1 else f"the best of its {one.rivals} baselines"
-    score = name_of(one.score)
+    score = one.title
     begin = f"On the {part} data the model is" if part else f"By {score} it is"
     values = f"{shown(one.score, one.ours)} against {shown(one.score, one.theirs)}"
     direction = "higher" if SCORES[one.score][1] else "lower"

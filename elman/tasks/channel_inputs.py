@@ -12,7 +12,7 @@ from elman.encode.augment import Augment
 from elman.encode.recordings import RecordingIndex
 from elman.encode.scale import NEVER
 from elman.encode.series import SeriesEmbed
-from elman.errors import ArgumentError
+from elman.errors import ArgumentError, FolderError
 from elman.read.recording_source import RecordingSource
 from elman.read.recordings import Layout, Recording, Recordings, is_arrays
 from elman.read.rows import Rejects
@@ -78,9 +78,15 @@ class ChannelInputs:
         )
 
     @classmethod
-    def load(cls, _model: Classifier | Tagger, folder: Path, *, fresh: bool = False) -> Any:  # noqa: ARG003
+    def load(cls, model: Classifier | Tagger, folder: Path, *, fresh: bool = False) -> Any:  # noqa: ARG003
         """Load the inputs from a folder; `fresh` makes no difference."""
-        return cls(load_index(folder))
+        index = load_index(folder)
+        if tuple(index.static) != model.static:
+            raise FolderError(
+                f"{folder / SERIES}: its static columns are {index.static}, but config.json has "
+                f"{list(model.static)}; put the right file back"
+            )
+        return cls(index)
 
     @property
     def channels(self) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elman.arguments import check_whole
 from elman.errors import ArgumentError, UntrainedError
 from elman.tasks.classifier_settings import ClassifierSettings
 from elman.tasks.estimator import Estimator, check_names
@@ -140,7 +141,8 @@ class Classifier(ClassifierSettings, Estimator):
 
         Returns:
             loss (nats per example, of calibrated probabilities), accuracy, F1_macro, F1_micro, AUC
-            (one class against the rest), AUPRC, ECE (expected calibration error), examples, and
+            (one class against the rest), AUPRC (of two classes that of the rarer one in the
+            training data, or of 1 or True), ECE (expected calibration error), examples, and
             unseen_labels if there are any.  Scores that scikit-learn has are defined as there.
         """
         from elman.tasks.classifier_run import score_labelled
@@ -193,6 +195,8 @@ class Classifier(ClassifierSettings, Estimator):
         items = self.inputs.given(self, data)
         encoded, owners = self.inputs.encode(self, items)
         result = torch.empty(len(encoded), len(self.classes), dtype=torch.float32)
+        if not encoded:
+            return result
         batches = ExampleBatches(
             encoded, torch.arange(len(encoded)), max(64, self.batch_size), seed=None,
             extra=self._beside(items),
@@ -216,9 +220,13 @@ class Classifier(ClassifierSettings, Estimator):
         share = self._described.get("share", 1.0)
         if not (isinstance(share, int | float) and 0 < share <= 1):
             raise ArgumentError(f"share must be above 0 and at most 1, got {share!r}")
+        check_whole(self._described.get("trees", 0), "trees", least=0)
         temperature = self._described.get("temperature", 1.0)
         if not (isinstance(temperature, int | float) and 0 < temperature < float("inf")):
             raise ArgumentError(f"temperature must be a positive number, got {temperature!r}")
+        positive = self._described.get("positive", 1)
+        if positive not in (0, 1):
+            raise ArgumentError(f"positive must be 0 or 1, got {positive!r}")
 
     def _beside(self, items: Any) -> torch.Tensor | None:
         """Return the scores of the wide part, a row for each encoded item; None without one."""
@@ -329,6 +337,7 @@ class Classifier(ClassifierSettings, Estimator):
                 core.output_size + features * self.skip, classes,
                 pooling=self.pooling, bidirectional=self.bidirectional, several=self.several,
                 label_smoothing=self.label_smoothing, features=inputs.features,
+                trees=self._described.get("trees", 0) if inputs.features else 0,
                 share=self._described.get("share", 1.0) if inputs.features else 1.0,
             )  # fmt: skip
         self._inputs = inputs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +15,21 @@ from torch import Tensor
 
 from elman.encode.bags import LEVELS, Bag
 from elman.errors import DataError
+from elman.heads.forest import trees_of
 from elman.heads.wide import Wide
 from elman.manifest import CHECKPOINT
 from elman.report.bag_of_words import majority
 from elman.report.classes import (
     confusion,
+    find_positive,
     fit_temperature,
     nll,
     probabilities,
     reliability,
     score_classes,
 )
-from elman.tasks.card import model_card
+from elman.report.verdict import name_of
+from elman.tasks.card import model_card, quoted
 from elman.tasks.channel_inputs import often, reads_recordings
 from elman.tasks.labelled_data import Examples, find_classes, notes_on, split, targets_of
 from elman.tasks.parts import Parts, check_same, given_before, read_one, read_parts
@@ -116,6 +120,8 @@ def _read(
             f"{held:,} {what}, {share:.0%} of each class, are held out for validation"
         )
     # Beside a wide part, what a recurrence learns from few examples is trusted less.
+    if kind is not TextInputs:
+        described["trees"] = trees_of(several=model.several)
     described["share"] = round(len(data["train"]) / (len(data["train"]) + FEW), 4)
     others = {name: examples for name, examples in data.items() if name != "train"}
     parts.notes.extend(notes_on(data["train"], others, classes))
@@ -129,6 +135,8 @@ def _job(model: Classifier, given: Parts[Examples], fabric: Fabric) -> Job:
         targets[name], unseen[name] = targets_of(part.labels, classes, several=model.several)
     if model.class_weights == "balanced":
         model.head.class_weights = _balanced(targets["train"], len(classes))
+    if len(classes) == 2 and not model.several:
+        model._described["positive"] = find_positive(targets["train"], classes)
     inputs = model.inputs
     _choose(model, parts, given.notes)
     encoded, owners = inputs.encode(model, parts["train"].items)
@@ -234,21 +242,19 @@ def _measure(
 ) -> dict[str, Any]:  # fmt: skip
     """Return scores of the model and its baselines on the same data, confusions and mistakes."""
     several, names = model.several, [name for name in ("validation", "test") if name in parts]
+    score = partial(score_classes, several=several, positive=_positive(model))
     scores = {name: model.scores(parts[name].items) for name in names}
     fitted = fit_temperature(scores["validation"], targets["validation"], several=several)
     count = len(targets["validation"])
     fitted **= count / (count + FEW)  # with few examples it shrinks towards 1
     model._described["temperature"] = round(fitted, 4)
     ours = {
-        name: _scores_of(
-            scores[name], targets[name], unseen[name], model.temperature, several=several
-        )
-        for name in names
+        name: _scores_of(model, scores[name], targets[name], unseen=unseen[name]) for name in names
     }
     known = {"name": "most frequent label"} | {
-        name: score_classes(
+        name: score(
             majority(targets["train"], len(parts[name]), len(model.classes)), targets[name],
-            unseen[name], several=several,
+            unseen[name],
         )
         for name in names
     }  # fmt: skip
@@ -257,13 +263,12 @@ def _measure(
     }  # fmt: skip
     if not several:
         metrics["judged_by"] = _judges(targets["train"], len(model.classes))
+    if "positive" in model._described:
+        metrics["positive"] = str(model.classes[_positive(model)])
     others = [
-        {"name": name} | {
-            part: score_classes(p[part], targets[part], unseen[part], several=several)
-            for part in names
-        }
+        {"name": name} | {part: score(p[part], targets[part], unseen[part]) for part in names}
         for name, p in model.inputs.baselines(model, parts, targets["train"], names)
-    ]  # fmt: skip
+    ]
     if others:
         metrics |= {"baseline": others[0], "others": [*others[1:], known]}
     last = names[-1]
@@ -271,11 +276,17 @@ def _measure(
     return metrics
 
 
+def _positive(model: Classifier) -> int:
+    """Return the number of the class that AUPRC is computed for, if there are two."""
+    return int(model._described.get("positive", 1))
+
+
 def _scores_of(
-    scores: Tensor, targets: Tensor, unseen: Tensor, temperature: float, *, several: bool
+    model: Classifier, scores: Tensor, targets: Tensor, *, unseen: Tensor
 ) -> dict[str, float]:
+    several, temperature = model.several, model.temperature
     p = probabilities(scores, temperature, several=several)
-    found = score_classes(p, targets, unseen, several=several)
+    found = score_classes(p, targets, unseen, several=several, positive=_positive(model))
     if not several and not bool((targets >= 0).any()):
         return found
     return {"loss": nll(scores, targets, temperature, several=several), **found}
@@ -295,7 +306,9 @@ def _details(
         confidence, guess = p.max(1)
         wrong = guess != targets
         details["tables"].append(_confusions(guess, targets, classes, part))
-        details["tables"].append(_calibration_table(p, targets, classes, part))
+        details["tables"].append(
+            _calibration_table(p, targets, classes, part, positive=_positive(model))
+        )
     order = torch.where(wrong, confidence, -1.0).argsort(descending=True, stable=True)
     for n in order[: min(MISTAKES, int(wrong.sum()))].tolist():
         found = [name for name, q in zip(classes, p[n].tolist(), strict=True) if q > 0.5]
@@ -333,14 +346,16 @@ def _confusions(guess: Tensor, targets: Tensor, classes: list[str], part: str) -
     }
 
 
-def _calibration_table(p: Tensor, targets: Tensor, classes: list[str], part: str) -> dict[str, Any]:
-    what = f"p({classes[1]})" if len(classes) == 2 else "p(prediction)"
+def _calibration_table(
+    p: Tensor, targets: Tensor, classes: list[str], part: str, *, positive: int
+) -> dict[str, Any]:
+    what = f"p({classes[positive]})" if len(classes) == 2 else "p(prediction)"
     return {
         "title": f"Calibration, {part} data: predicted probability, and how often it is right",
         "columns": [what, "share", "examples"],
         "rows": [
             [f"{low:.1f} to {low + 0.1:.1f}", f"{mean:.3f}", f"{true:.3f}", count]
-            for low, mean, true, count in reliability(p, targets)
+            for low, mean, true, count in reliability(p, targets, positive)
         ],
     }
 
@@ -360,9 +375,8 @@ def score_labelled(
     examples = read_one(
         rows, rejects, lambda rows, bad: inputs.collect(model, rows, bad, inputs.like)
     )
-    targets = targets_of(examples.labels, model.classes, several=model.several)
-    scores = model.scores(examples.items)
-    return _scores_of(scores, *targets, model.temperature, several=model.several)
+    targets, unseen = targets_of(examples.labels, model.classes, several=model.several)
+    return _scores_of(model, model.scores(examples.items), targets, unseen=unseen)
 
 
 def describe(model: Classifier, name: str) -> str:
@@ -374,7 +388,8 @@ def describe(model: Classifier, name: str) -> str:
         made=f"{model.settled().cell.upper()}, {model.inputs.made}, labels: {shown}",
         columns={
             "accuracy": ("accuracy", "{:.1%}"), "F1 macro": ("F1_macro", "{:.3f}"),
-            "AUROC": ("AUC", "{:.3f}"), "AUPRC": ("AUPRC", "{:.3f}"),
+            "AUROC": ("AUC", "{:.3f}"),
+            quoted(name_of("AUPRC", model.metrics.get("positive", ""))): ("AUPRC", "{:.3f}"),
         },
         use=model.inputs.use,
         end=f"Expect useful predictions only for {model.inputs.kind} like the training data."

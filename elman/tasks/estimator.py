@@ -12,9 +12,9 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from elman.arguments import list_of_argument, text_of_argument
+from elman.arguments import check_type, list_of_argument, text_of_argument
 from elman.errors import ArgumentError, FolderError, UntrainedError
-from elman.manifest import WEIGHTS
+from elman.manifest import WEIGHTS, content_of
 from elman.read.files import path_of
 from elman.read.rows import check_new
 from elman.report.terminal import tell
@@ -167,7 +167,6 @@ class Estimator(NetworkSettings):
         with locked(folder) if is_first() else contextlib.nullcontext():
             if is_first():
                 check_can_go_on(folder)
-                check_folder(folder, checkpoint=True, metrics=False)  # these are written anew
             model._resume(dict(model._described), folder, show=show)
         return model
 
@@ -213,7 +212,15 @@ class Estimator(NetworkSettings):
                 f"validation; continue with `elman resume {folder}`"
             )
         weights, _ = load_tensors(folder / WEIGHTS)
-        model._build_from(folder)
+        try:
+            with content_of(folder / CONFIG):
+                model._build_from(folder)
+        except (MemoryError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0] or "not enough memory"
+            raise FolderError(
+                f"{folder / CONFIG}: describes a network that cannot be built here ({reason}); put "
+                "the right file back, or use a larger machine"
+            ) from error
         check_tensors(folder / WEIGHTS, weights, model.model.float().state_dict())
         model.model.load_state_dict(weights)
         model.model.eval()
@@ -243,13 +250,11 @@ class Estimator(NetworkSettings):
             raise FolderError(
                 f"{folder / CONFIG}: has unknown settings: {', '.join(sorted(unknown))}"
             )
-        try:
+        with content_of(folder / CONFIG):
             model = cls(**config["settings"])
             model._described = config["data"]
             model.settled().check()
             model._check_described()
-        except (TypeError, ValueError, AttributeError) as error:
-            raise FolderError(f"{folder / CONFIG}: is damaged ({error})") from error
         return model
 
 
@@ -319,6 +324,7 @@ def check_names(what: str, names: object) -> None:
     """Raise an ArgumentError unless there are two or more different names of classes."""
     if not (isinstance(names, list) and len(set(map(repr, names))) == len(names) >= 2):
         raise ArgumentError(f"{what} must be a list of two or more different names, got {names!r}")
+    check_type(names, list[str | int | float | bool | dict[str, str]], what)
 
 
 def checked_texts(texts: Sequence[str]) -> list[str]:

@@ -24,21 +24,32 @@ import math
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import elman
-from elman.arguments import is_unicode
+from elman.arguments import check_types, is_unicode
 from elman.errors import DataError, FolderError
 from elman.manifest import (
     CHECKPOINT,
     MANIFEST,
     WEIGHTS,
     check_parts,
+    content_of,
     start_manifest,
     write_part,
 )
 
-Index = TypeVar("Index")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    class Checked(DataclassInstance, Protocol):
+        """A dataclass that checks itself."""
+
+        def check(self) -> None:
+            """Raise a ValueError for values that cannot be."""
+
+
+Index = TypeVar("Index", bound="Checked")
 
 FORMAT = 1
 CONFIG, METRICS, CARD = "config.json", "metrics.json", "README.md"
@@ -101,27 +112,30 @@ def start_folder(folder: Path) -> None:
     start_manifest(folder)
 
 
-def check_folder(folder: Path, *, checkpoint: bool, metrics: bool = True) -> None:
-    """Raise an error if a part of a folder is missing, damaged or of another model.
+def check_folder(folder: Path, *, checkpoint: bool) -> None:
+    """Raise an error if a part of a model is missing, damaged or of another model.
 
     Args:
         folder: folder of a model or a run.
         checkpoint: whether to check the checkpoint, the largest part.
-        metrics: whether to check the scores.
 
     Raises:
         FolderError: a part is wrong; the message names it.
     """
     # These two may be deleted: the model is the same without them.
-    wanted = {METRICS: metrics, CHECKPOINT: checkpoint}
-    without = [name for name in wanted if not (wanted[name] and (folder / name).exists())]
-    check_parts(folder, without=without)
+    without = [name for name in (METRICS, CHECKPOINT) if not (folder / name).exists()]
+    check_parts(folder, without=without if checkpoint else [*without, CHECKPOINT])
 
 
 def check_can_go_on(folder: Path) -> None:
-    """Raise a FolderError for a finished model without a checkpoint."""
-    if (folder / METRICS).exists() and not (folder / CHECKPOINT).exists():
+    """Raise a FolderError if a run cannot be continued: its checkpoint is missing or damaged.
+
+    A run that was stopped before its first checkpoint has none, and starts again.
+    """
+    there = {name for name in (CHECKPOINT, METRICS, CARD, WEIGHTS) if (folder / name).exists()}
+    if CHECKPOINT not in there and (METRICS in there or {CARD, WEIGHTS} <= there):
         raise FolderError(f"{folder}: has no {CHECKPOINT}, so its training cannot be continued")
+    check_parts(folder, without=[METRICS])  # which is written anew
 
 
 def relative_to(folder: Path, path: str) -> str:
@@ -218,16 +232,14 @@ def read_index(path: Path, kind: Callable[..., Index]) -> Index:
     """Read the index of series or recordings from a JSON file.
 
     Raises:
-        FolderError: the file is missing or damaged, or a deviation is not positive.
+        FolderError: the file is missing, or a value in it cannot be; the message names the field.
     """
     values = read_json(path)
-    try:
-        for name, (_, deviation) in values.get("units", {}).items():
-            if not deviation > 0:
-                raise ValueError(f"the deviation of {name} is {deviation}, expected above 0")
-        return kind(**values)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise FolderError(f"{path}: is damaged ({error}); put the old file back") from error
+    with content_of(path):
+        index = kind(**values)
+        check_types(index)
+        index.check()
+    return index
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -241,7 +253,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not (folder / CONFIG).exists():
         raise FolderError(f"{folder}: is not a model folder, it has no {CONFIG}")
     config = read_json(folder / CONFIG)
-    if "elman" not in config or "task" not in config:
+    if "elman" not in config or not isinstance(config.get("task"), str):
         raise FolderError(f"{folder / CONFIG}: was not written by Elman")
     if config.get("format") != FORMAT:
         raise FolderError(

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from elman.heads.distributions import Distribution
     from elman.model import SequenceModel
     from elman.read.frequency import Frequency
-    from elman.read.series import SeriesTable
+    from elman.read.rows import Rejects
+    from elman.read.series import SeriesSource, SeriesTable
     from elman.serve.live_forecast import LiveForecaster
     from elman.tasks.forecasts import Backtest, Forecasts
     from elman.tasks.history import History
@@ -225,7 +226,13 @@ class Forecaster(ForecasterSettings, Estimator):
 
         like = self.history.table
         source = source_of(self, (series, None), lenient=rejects is not None, ahead=ahead)
-        return read_one(source, rejects, lambda source, bad: source.read(bad, like))
+
+        def read(source: SeriesSource, bad: Rejects) -> SeriesTable:
+            table = source.read(bad, like)
+            table.notes.extend(self.index.unseen_words(table))
+            return table
+
+        return read_one(source, rejects, read)
 
     @property
     def index(self) -> SeriesIndex:

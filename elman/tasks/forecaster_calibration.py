@@ -12,12 +12,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from elman.decode.combine import SHARES, find_share
-from elman.decode.conformal import find_corrections
+from elman.decode.conformal import find_corrections, least
 from elman.decode.copula import MOST, find_dependence
-from elman.decode.widen import find_widening
+from elman.decode.widen import GAPS, find_factor, find_widening
 from elman.encode.windows import Windows
+from elman.errors import DataError
 from elman.tasks.forecaster_scores import SCORED, Numbers, Whole, choose, roll
 
 if TYPE_CHECKING:
@@ -55,23 +57,42 @@ def learn_share(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | 
 
 
 def learn_widening(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:
-    """Estimate a and c (2,) of `elman.decode.widen` from the windows within spans (N, 2)."""
+    """Estimate the numbers of `elman.decode.widen` from the windows within spans (N, 2)."""
     if model.plane or len(model.levels) < 2:
         return None
     rows = max(50, JOINT // (model.samples if windows.layout.feedback else 1))
     which, origins = choose(windows, spans, 1, rows)
     truth, draw = windows.truth(which, origins), np.random.default_rng(model.seed)
-    found = []
-    for hidden in (windows, *(windows.with_gaps(draw) for _ in range(HIDDEN))):
-        seen = hidden.seen(which, origins)
-        if not seen.any():
-            continue
-        rolled = roll(model, hidden, which[seen], origins[seen], corrected=False)
-        found.append((rolled.missing, truth[seen], rolled.quantiles))
+
+    def forecast(hidden: Windows, seen: NDArray[np.bool_]) -> tuple[Numbers, Numbers, Numbers]:
+        rolled = roll(model, hidden, which[seen], origins[seen])
+        there = rolled.missing < 1
+        y, quantiles = truth[seen], rolled.quantiles
+        flat = quantiles.reshape(len(y), -1, len(model.levels))
+        return rolled.missing[there], y.reshape(len(y), -1)[there], flat[there]
+
+    found = [forecast(windows, windows.seen(which, origins))]
+    ends = windows.begins[which] + origins - 1
+    for _ in range(HIDDEN):
+        hidden = windows.with_gaps(draw)  # windows whose last number is missing count below
+        seen = ~np.isnan(hidden.y[ends]).any(1)
+        found += [forecast(hidden, seen)] if seen.any() else []
     missing, y, quantiles = (np.concatenate(part) for part in zip(*found, strict=True))
-    y, quantiles = y.reshape(len(y), -1), quantiles.reshape(len(y), -1, len(model.levels))
-    always, gaps = find_widening(missing, y, quantiles, model.levels)
-    return np.array([1.0 if model.conformal else always, gaps])  # conformal does it by itself
+    always, scattered = find_widening(missing, y, quantiles, model.levels)
+    if model.conformal:  # complete windows are already corrected
+        always = 1.0
+    some, context = np.zeros(len(which), dtype=bool), windows.layout.context
+    many = min(len(which), max(50, rows // HIDDEN))
+    some[np.linspace(0, len(which) - 1, many).astype(np.int64)] = True
+    factors = []
+    for side in (0, 1):
+        for share in GAPS:
+            steps = min(context - 1, max(1, round(share * context)))
+            hidden = windows.without(0, steps) if side == 0 else windows.without(steps, 0)
+            _, y, quantiles = forecast(hidden, some)
+            factors.append(find_factor(y, quantiles, model.levels, always))
+    sides = np.maximum.accumulate(np.reshape(factors, (2, -1)), 1)
+    return np.array([always, *scattered, *sides.ravel()])
 
 
 def learn_dependence(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | None:
@@ -86,6 +107,18 @@ def learn_dependence(model: Forecaster, windows: Windows, spans: Whole) -> Numbe
         return None
     rolled = roll(model, windows, *choose(windows, spans, 1, JOINT), corrected=False)
     return find_dependence(rolled.y, rolled.quantiles, model.levels)
+
+
+def check_enough(model: Forecaster, windows: Windows, spans: Whole) -> None:
+    """Raise a DataError if the validation data are too few for the outermost quantiles."""
+    wanted = least(model.levels)
+    there = ~np.isnan(windows.truth(*choose(windows, spans, 1, SCORED)))
+    found = int(there.sum((0, 1)).min())
+    if found < wanted:
+        raise DataError(
+            f"conformal: the outermost quantile needs {wanted} validation numbers of each target, "
+            f"got {found}; raise validation_fraction, or drop the outer quantiles"
+        )
 
 
 def calibrate(model: Forecaster, windows: Windows, spans: Whole) -> tuple[Numbers, int]:

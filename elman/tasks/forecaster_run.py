@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from lightning_fabric import Fabric
 
-from elman.decode.conformal import least
 from elman.encode.index import SeriesIndex
 from elman.encode.windows import Layout, Windows
 from elman.errors import ArgumentError, DataError, FolderError
@@ -27,13 +26,13 @@ from elman.tasks.folder import SERIES, read_json
 from elman.tasks.forecaster_baselines import missing_baselines
 from elman.tasks.forecaster_calibration import (
     calibrate,
+    check_enough,
     learn_dependence,
     learn_share,
     learn_widening,
 )
 from elman.tasks.forecaster_pictures import chart_data
 from elman.tasks.forecaster_scores import (
-    SCORED,
     STEPS,
     Whole,
     choose,
@@ -49,7 +48,7 @@ from elman.tasks.forecaster_use import (
     source_of,
     windows_of,
 )
-from elman.tasks.history import LEARNED, history_of, observed_steps, seasonal_errors
+from elman.tasks.history import history_of, observed_steps, seasonal_errors
 from elman.tasks.parts import Parts, check_same, given_before, read_parts
 from elman.tasks.run import Job, go_on, start
 from elman.train.chunks import Refit
@@ -141,6 +140,7 @@ def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: P
         validation = _HeldOut.choose(model, windows, lengths, held_out, names)
     notes += _notes(model, layout, lengths, held_out)
     if "test" in given.data:  # raises errors before the training
+        notes += [f"test: {note}" for note in model.index.unseen_words(given.data["test"])]
         evaluation = find_evaluation(model, given.data["test"], table, model.history.errors)
         if evaluation.unseen:
             notes.append("test: no series is in the training data; each is scored by itself")
@@ -152,7 +152,7 @@ def _job(model: Forecaster, given: Parts[SeriesTable], fabric: Fabric, folder: P
     metrics: dict[str, Any] = {"model": {}, "baseline": {}, "others": []}
 
     def judge() -> None:
-        model._history = replace(model.history, **dict.fromkeys(LEARNED))
+        model._history = model.history.without_estimates()
         if validation is not None:
             validation.measure(model, table, known, metrics)
             if folder is not None:
@@ -260,7 +260,7 @@ class _HeldOut:
         rows = max(1, min(256, STEPS // layout.steps))
         batches = WindowBatches(windows, spans, rows, seed=None, stride=horizon)
         if model.conformal:
-            _check_enough(model, windows, spans)
+            check_enough(model, windows, spans)
         return cls(windows, spans, which, origins, batches)
 
     def measure(
@@ -269,16 +269,11 @@ class _HeldOut:
         """Add scores and charts to the metrics; store estimates for the intervals in the model."""
         known = np.where(known > 0, known, self.spans[:, 0])  # for a series held out completely
         errors = seasonal_errors(table, self.windows.layout.targets, model.seasonal, known.tolist())
-        model._history = replace(
-            model.history, share=learn_share(model, self.windows, self.spans)
-        )
+        model._history = replace(model.history, share=learn_share(model, self.windows, self.spans))
         dependence = learn_dependence(model, self.windows, self.spans)
         model._history = replace(model.history, dependence=dependence)
         drawn = scored_futures(model)
         rolled = roll(model, self.windows, self.which, self.origins, futures=drawn)
-        # After the scores: on the data that it is learned from, an interval holds too often.
-        widening = learn_widening(model, self.windows, self.spans)
-        model._history = replace(model.history, widening=widening)
         scored = score(model, self.windows, rolled, errors)
         _add_scores(metrics, "validation", scored)
         metrics["forecasts"] = chart_data(model, self.windows, rolled, scored, table)
@@ -286,6 +281,9 @@ class _HeldOut:
             corrections, count = calibrate(model, self.windows, self.spans)
             model._history = replace(model.history, corrections=corrections)
             metrics["calibration_windows"] = count
+        # After the scores: on the data that it is learned from, an interval holds too often.
+        widening = learn_widening(model, self.windows, self.spans)
+        model._history = replace(model.history, widening=widening)
 
 
 def _check_counts(table: SeriesTable, targets: int) -> None:
@@ -298,18 +296,6 @@ def _check_counts(table: SeriesTable, targets: int) -> None:
                 f"output=negative_binomial needs counts, but {one.who} has {wrong[0]:g}; set "
                 "another output"
             )
-
-
-def _check_enough(model: Forecaster, windows: Windows, spans: Whole) -> None:
-    """Raise a DataError if the validation data are too few for the outermost quantiles."""
-    wanted = least(model.levels)
-    there = ~np.isnan(windows.truth(*choose(windows, spans, 1, SCORED)))
-    found = int(there.sum((0, 1)).min())
-    if found < wanted:
-        raise DataError(
-            f"conformal: the outermost quantile needs {wanted} validation numbers of each target, "
-            f"got {found}; raise validation_fraction, or drop the outer quantiles"
-        )
 
 
 def _held_out(model: Forecaster, lengths: Whole, horizon: int) -> Whole:

@@ -18,8 +18,8 @@ from elman.decode.combine import simple_forecast
 from elman.decode.conformal import correct
 from elman.decode.copula import draw_futures, find_root
 from elman.decode.rollout import rollout
-from elman.decode.widen import widen
-from elman.encode.windows import Layout, Window, Windows, context_of, missing_share
+from elman.decode.widen import find_factors, missing_share, widen
+from elman.encode.windows import Layout, Window, Windows, context_of
 from elman.errors import DataError
 from elman.heads.distributions import Quantiles
 from elman.padded import Padded
@@ -111,10 +111,12 @@ def _forecast_parts(
             predict = _predict_samples if windows.layout.feedback else _predict_all
             mean, quantiles, *drawn = predict(model, windows.layout, window)
         context = context_of(window.inputs, windows.layout)
-        mean, quantiles, *drawn = _adjusted(model, context, mean, quantiles, *drawn)
-        mean, spread = _in_units(model, window, mean, quantiles, corrections)
+        mean, quantiles, *drawn = _combined(model, context, mean, quantiles, *drawn)
+        mean, spread, *drawn = _in_units(
+            model, window, context, mean, quantiles, corrections, *drawn
+        )
         if drawn:
-            paths = drawn[0][:, :futures] * window.scale[:, None] + window.shift[:, None]
+            paths = drawn[0][:, :futures]
         elif root is not None:
             draw = np.random.default_rng(model.seed)
             paths = draw_futures(spread, model.levels, root, futures, draw)
@@ -123,38 +125,33 @@ def _forecast_parts(
         yield mean, spread, window.scale, _whole_counts(model, paths), missing_share(context)
 
 
-def _adjusted(
+def _combined(
     model: Forecaster, context: NDArray[Any], mean: NDArray[Any], quantiles: NDArray[Any],
     *drawn: NDArray[Any],
 ) -> list[NDArray[Any]]:  # fmt: skip
-    """Combine means (B, H, K), quantiles (B, H, K, Q) and futures (B, S, H, K), and widen them.
-
-    Contexts are (B, T, K).  Widening moves all but the mean away from the median.
-    """
-    middle, history = model.levels.index(0.5), model.history
-    if history.share is not None:
-        season, share = history.share
-        simple = simple_forecast(context, mean.shape[1], int(season))
-        move = share * np.nan_to_num(simple - quantiles[..., middle])
-        mean, quantiles = mean + move, quantiles + move[..., None]
-        drawn = tuple(one + move[:, None] for one in drawn)
-    if history.widening is not None:
-        always, gaps = history.widening
-        factor = always * (1 + gaps * missing_share(context))
-        quantiles, *drawn = widen(quantiles, factor, middle, *drawn)
-    return [mean, quantiles, *drawn]
+    """Combine means (B, H, K), quantiles (B, H, K, Q), futures (B, S, H, K) with simple ones."""
+    if model.history.share is None:
+        return [mean, quantiles, *drawn]
+    season, share = model.history.share
+    simple = simple_forecast(context, mean.shape[1], int(season))
+    move = share * np.nan_to_num(simple - quantiles[..., model.levels.index(0.5)])
+    return [mean + move, quantiles + move[..., None], *(one + move[:, None] for one in drawn)]
 
 
 def _in_units(
-    model: Forecaster, window: Window, mean: NDArray[Any], quantiles: NDArray[Any],
-    corrections: Numbers | None,
-) -> tuple[Numbers, Numbers]:  # fmt: skip
-    """Return means and corrected quantiles in the units of the series."""
+    model: Forecaster, window: Window, context: NDArray[Any], mean: NDArray[Any],
+    quantiles: NDArray[Any], corrections: Numbers | None, *drawn: NDArray[Any],
+) -> list[Numbers]:  # fmt: skip
+    """Return means, corrected and widened quantiles, and futures in the units of the series."""
     shift, scale = window.shift, window.scale
     spread = quantiles * scale[..., None] + shift[..., None]
+    paths = [one * scale[:, None] + shift[:, None] for one in drawn]
     if corrections is not None:
         spread = correct(spread, scale[..., None], corrections, model.levels)
-    return mean * scale + shift, _whole_counts(model, spread)
+    if model.history.widening is not None:  # all but the mean move away from the median
+        factor = find_factors(context, model.history.widening)
+        spread, *paths = widen(spread, factor, model.levels.index(0.5), *paths)
+    return [mean * scale + shift, _whole_counts(model, spread), *paths]
 
 
 def _whole_counts(model: Forecaster, numbers: Numbers) -> Numbers:
@@ -180,8 +177,10 @@ def window_predictor(
 
     def predict(window: Window) -> tuple[Numbers, Numbers]:
         mean, quantiles, *_ = find(model, layout, window)
-        mean, quantiles = _adjusted(model, context_of(window.inputs, layout), mean, quantiles)
-        return _in_units(model, window, mean, quantiles, corrections)
+        context = context_of(window.inputs, layout)
+        mean, quantiles = _combined(model, context, mean, quantiles)
+        mean, quantiles = _in_units(model, window, context, mean, quantiles, corrections)
+        return mean, quantiles
 
     return predict
 

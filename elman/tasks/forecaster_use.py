@@ -53,6 +53,7 @@ def source_of(
 def forecast(model: Forecaster, table: SeriesTable, futures: int) -> Forecasts:
     """Forecast the steps after the end of each series, see `Forecaster.predict`."""
     check_futures(model, futures)
+    table.notes.extend(_notes_of_short(model, table))
     table = _prepend_history(model, table)
     layout, index = model.layout, model.index
     windows = windows_of(model, table)
@@ -122,6 +123,25 @@ def _prepend_history(model: Forecaster, table: SeriesTable) -> SeriesTable:
     past = join_series(model.history.table, replace(table, series=empty), targets)[0].series
     joined = {one.unique_id: one for one in past}
     return replace(table, series=[joined.get(one.unique_id, one) for one in table.series])
+
+
+def _notes_of_short(model: Forecaster, table: SeriesTable) -> list[str]:
+    """Return a note if a series continues the training data, which its forecast does not read."""
+    layout, before = model.layout, {one.unique_id: one for one in model.history.table.series}
+    short = []
+    for one in () if table.counted else table.series:
+        steps, old = observed_steps(one, layout.targets), before.get(one.unique_id)
+        if old is not None and 0 < steps < layout.context:
+            place = steps_between(table.frequency, old.start, one.start)
+            if place is not None and place > 0:
+                short.append((one, steps))
+    if not short:
+        return []
+    (one, steps), more = short[0], f" and {len(short) - 1:,} more" if len(short) > 1 else ""
+    return [
+        f"{one.who}{more}: a forecast reads {layout.context} steps, got {steps:,} after those of "
+        "the training data, which are not read here; give the earlier steps, too"
+    ]
 
 
 def windows_of(model: Forecaster, table: SeriesTable) -> Windows:

@@ -114,14 +114,10 @@ class Forecasts:
             ArgumentError: the quantiles do not reach that far.
         """
         table = self._table(level)
-        if self.clock.text:
-            return as_text(table, self.clock.resolution)
-        for name in {self.names[1], "cutoff"} & set(table):
-            table[name] = self.clock.as_objects(table[name])
-        return table
+        return as_text(table, self.clock.resolution) if self.clock.text else table
 
     def _table(self, level: Sequence[float] | float | None) -> dict[str, list[Any]]:
-        """Return the table of `columns`, but with stamps as datetimes."""
+        """Return the table of `columns`, but with stamps that were text as datetimes."""
         if level is None:
             reach = 100 * (1 - 2 * max(self.levels[0], 1 - self.levels[-1]))
             level = [one for one in LEVELS if one <= reach + 1e-6]
@@ -131,9 +127,11 @@ class Forecasts:
         table: dict[str, list[Any]] = {}
         if any(name != "" for name in self.unique_id):
             table[self.names[0]] = [name for name in self.unique_id for _ in range(steps)]
-        table[self.names[1]] = self.clock.moments(self.ds.reshape(-1))
+        stamps = {self.names[1]: self.ds}
         if self.cutoff is not None:
-            table["cutoff"] = self.clock.moments(np.repeat(self.cutoff, steps, 1).reshape(-1))
+            stamps["cutoff"] = np.repeat(self.cutoff, steps, 1)
+        for name, some in stamps.items():
+            table[name] = self.clock.as_objects(self.clock.moments(some.reshape(-1)))
         for k, target in enumerate(self.targets):
             columns = {"": self.y, "-mean": self.mean, "-median": self.median}
             for one in level:

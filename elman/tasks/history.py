@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from elman.encode.index import SeriesIndex
+from elman.arguments import check_type, check_types
+from elman.decode.widen import GAPS, complete_widening
+from elman.encode.index import SeriesIndex, check_zone
 from elman.encode.windows import Layout
-from elman.errors import DataError, FolderError
+from elman.errors import DataError
+from elman.manifest import content_of
 from elman.read.clock import Clock
 from elman.read.frequency import Frequency
 from elman.read.series import Series, SeriesTable
@@ -22,6 +26,7 @@ from elman.train.checkpoint import load_tensors, save_tensors
 
 LEARNED = ("share", "corrections", "dependence", "widening")
 KEPT = 1 << 22  # maximum count of numbers for which the complete series are stored
+DATES: dict[str, type[date]] = {"date": date, "datetime": datetime}  # types of names that are dates
 
 Numbers = NDArray[np.float64]
 
@@ -40,7 +45,7 @@ class History:
         corrections: corrections (H, K, Q) of the quantiles; None for none.
         dependence: dependence (H K, H K) between the numbers of a forecast, see
             `elman.decode.copula`; None if it is unknown.
-        widening: factor of all intervals, and by how much missing numbers widen them (2,), see
+        widening: factors by which intervals widen, also where numbers are missing, see
             `elman.decode.widen`; None for none.
     """
 
@@ -50,6 +55,10 @@ class History:
     corrections: Numbers | None = None
     dependence: Numbers | None = None
     widening: Numbers | None = None
+
+    def without_estimates(self) -> History:
+        """Return the training data alone."""
+        return History(self.table, self.errors)
 
     def save(self, path: Path) -> None:
         """Write the history to a file."""
@@ -69,7 +78,7 @@ class History:
             "names": [one.unique_id for one in table.series], "columns": list(table.columns),
             "categories": table.categories, "frequency": str(table.frequency),
             "counted": table.counted, "clock": asdict(table.clock),
-            "ids": {k: v for k, v in table.ids.items() if type(v) in (int, float)},
+            "ids": _ids_to_write(table.ids),
         }  # fmt: skip
         save_tensors(path, tensors, facts)
 
@@ -82,11 +91,9 @@ class History:
         """
         tensors, read = load_tensors(path)
         facts: dict[str, Any] = dict(read)
-        for name, tensor in tensors.items():
-            form = torch.int64 if name in ("lengths", "starts") else torch.float64
-            if tensor.dtype != form:
-                raise FolderError(f"{path}: is damaged, {name} is {tensor.dtype}, expected {form}")
-        try:
+        with content_of(path):
+            _check_tensors(tensors)
+            _check_facts(facts, tensors)
             frequency = Frequency.named(facts["frequency"])
             kind = np.int64 if frequency.unit == "step" else "datetime64[us]"
             starts = tensors["starts"].numpy().astype(kind)
@@ -95,16 +102,89 @@ class History:
                 Series(name, begin, part.numpy().copy())
                 for name, begin, part in zip(facts["names"], starts, values, strict=True)
             ]
+            clock = Clock(**facts.get("clock", {}))
+            check_types(clock)
+            check_zone(clock.zone)
             table = SeriesTable(
                 series, tuple(facts["columns"]), facts["categories"], frequency,
-                facts["counted"], [], Clock(**facts.get("clock", {})), facts.get("ids", {}),
+                facts["counted"], [], clock,
+                _ids_as_read(facts.get("ids", {})),
             )  # fmt: skip
             learned = {name: tensors[name].numpy() for name in LEARNED if name in tensors}
-            if "widening" in learned:  # of an earlier version: for missing numbers only
-                learned["widening"] = np.r_[np.ones(2), learned["widening"]][-2:]
+            if "widening" in learned:
+                learned["widening"] = complete_widening(learned["widening"])
             return cls(table, tensors["errors"].numpy(), **learned)
-        except (KeyError, TypeError, ValueError) as error:
-            raise FolderError(f"{path}: is damaged ({error})") from error
+
+
+def _check_tensors(tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise a ValueError unless the tensors are such as `History.save` writes."""
+    count, (rows, columns) = len(tensors["lengths"]), tensors["values"].shape
+    targets = min(columns, tensors["errors"].shape[-1])
+    expected = {
+        "values": (rows, columns), "lengths": (count,), "starts": (count,),
+        "errors": (count, targets),
+    }  # fmt: skip
+    for name, tensor in tensors.items():
+        form = torch.int64 if name in ("lengths", "starts") else torch.float64
+        if tensor.dtype != form:
+            raise ValueError(f"{name} is {tensor.dtype}, expected {form}")
+        shape = tuple(tensor.shape)
+        if shape != expected.get(name, shape):
+            raise ValueError(f"{name} has shape {shape}, expected {expected[name]}")
+        if name not in LEARNED and tensor.isinf().any():
+            raise ValueError(f"{name} holds a number that is not finite")
+    lengths = tensors["lengths"]
+    if not count or lengths.min() < 1 or lengths.sum() != rows:
+        raise ValueError(f"lengths must be above 0 and have the sum {rows}, the rows of values")
+    for name, sizes in {"share": (2,), "widening": (1, 2, 1 + 3 * len(GAPS))}.items():
+        numbers = tensors.get(name, torch.ones(2))
+        if numbers.dim() != 1 or len(numbers) not in sizes or not (numbers >= 0).all():
+            raise ValueError(
+                f"{name} must be {sizes[-1]} numbers, 0 or more, got {numbers.tolist()}"
+            )
+
+
+def _check_facts(facts: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise a ValueError unless the facts have the types that `History.save` writes."""
+    types = {
+        "names": list[str], "columns": list[str], "categories": dict[str, list[str]],
+        "frequency": str, "counted": bool,
+    }  # fmt: skip
+    for name, kind in types.items():
+        check_type(facts[name], kind, name)
+    counts = {"names": len(tensors["lengths"]), "columns": tensors["values"].shape[1]}
+    for name, count in counts.items():
+        if len(facts[name]) != count:
+            raise ValueError(f"{name} must be {count} texts, got {len(facts[name])}")
+
+
+def _ids_to_write(ids: dict[str, Any]) -> dict[str, Any]:
+    """Return original names as JSON can hold them: numbers, true and false, and dates as text.
+
+    Example:
+        >>> from datetime import date
+        >>> from elman.tasks.history import _ids_as_read, _ids_to_write
+        >>> written = _ids_to_write({"True": True, "2024-03-01": date(2024, 3, 1)})
+        >>> written
+        {'True': True, '2024-03-01': ['date', '2024-03-01']}
+        >>> _ids_as_read(written)
+        {'True': True, '2024-03-01': datetime.date(2024, 3, 1)}
+    """
+    plain = {name: one for name, one in ids.items() if type(one) in (bool, int, float)}
+    dates = {
+        name: ["datetime", datetime.isoformat(one)] if isinstance(one, datetime)
+        else ["date", one.isoformat()]
+        for name, one in ids.items() if isinstance(one, date)
+    }  # fmt: skip
+    return plain | dates
+
+
+def _ids_as_read(written: dict[str, Any]) -> dict[str, Any]:
+    """Return original names from what `_ids_to_write` returned."""
+    return {
+        name: DATES[one[0]].fromisoformat(one[1]) if isinstance(one, list) else one
+        for name, one in written.items()
+    }
 
 
 def observed_steps(one: Series, targets: int) -> int:

@@ -172,6 +172,8 @@ def unpacked_label(value: Any) -> Label:
     """Return the label from which `packed_label` made the value."""
     if not isinstance(value, dict):
         return value
+    if len(value) != 1 or not set(value) <= set(KINDS):
+        raise ArgumentError(f"a label must be a value, or a type and its text, got {value!r}")
     ((kind, text),) = value.items()
     return KINDS[kind](text)
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from elman.atomic import open_own
 from elman.errors import FolderError
 
 if sys.platform != "win32":
@@ -31,7 +32,8 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep other processes from training into a folder, which is created if it does not exist.
 
     Raises:
-        FolderError: a process holds the lock; the message names it.
+        FolderError: a process holds the lock, and the message names it; or the folder cannot be
+            written, or its lock file is a link.
 
     Example:
         >>> import tempfile
@@ -69,7 +71,7 @@ def _open_lock(folder: Path) -> int:
     """Return the open lock file, which holds the lock until it is closed."""
     path = folder / LOCK
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        file = open_own(path)
         try:
             by_system = _hold(file)
             with contextlib.suppress(FileNotFoundError):
@@ -118,7 +120,7 @@ def _read(file: int) -> dict[str, Any]:
     """Return who holds the lock, or held it when its machine stopped; empty if not known."""
     try:
         holder = json.loads(os.read(file, 4096))
-    except ValueError:
+    except (RecursionError, ValueError):
         return {}
     return holder if isinstance(holder, dict) else {}
 

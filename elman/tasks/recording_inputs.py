@@ -15,7 +15,8 @@ from torch import Tensor
 from elman.encode.bags import Bag, Levels
 from elman.encode.recordings import RecordingIndex, windows_of
 from elman.encode.statistics import Running, whole_statistics
-from elman.errors import ArgumentError, DataError, FolderError
+from elman.errors import ArgumentError, DataError
+from elman.manifest import content_of
 from elman.model import SequenceModel
 from elman.optional import absent
 from elman.read.recording_source import RecordingSource
@@ -86,9 +87,9 @@ class RecordingInputs(ChannelInputs):
         inputs: RecordingInputs = super().load(model, folder, fresh=fresh)
         if (folder / FEATURES).exists():
             tensors, _ = load_tensors(folder / FEATURES)
-            if "edges" not in tensors:
-                raise FolderError(f"{folder / FEATURES}: is damaged, 'edges' is missing")
-            inputs.levels = Levels(tensors["edges"].numpy())
+            with content_of(folder / FEATURES):
+                inputs.levels = Levels(tensors["edges"].numpy())
+                inputs.levels.check()
         return inputs
 
     def save(self, folder: Path) -> None:
@@ -174,9 +175,10 @@ class RecordingInputs(ChannelInputs):
         """Return notes about the recordings for the user."""
         lengths = sorted(map(len, encoded))
         what = "windows" if model.window else "recordings"
+        trees = model.head.wide.forest is not None if self.levels is not None else False
         wide = (
-            f"training starts from a linear model of {self.features:,} levels of statistics; "
-            "wide=False for the recurrence alone"
+            f"training starts from a linear model of {self.features:,} levels of statistics"
+            f"{' and a random forest' * trees}; wide=False for the recurrence alone"
         )
         span = f"{lengths[0]:,} steps"
         if lengths[0] < lengths[-1]:

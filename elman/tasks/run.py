@@ -15,7 +15,7 @@ import elman
 from elman.atomic import write_atomic
 from elman.errors import DivergenceError, Stopped
 from elman.manifest import CHECKPOINT, WEIGHTS, remove_part, settle_parts
-from elman.report.journal import Journal
+from elman.report.journal import Journal, read_journal
 from elman.report.page import write_report
 from elman.report.progress import Progress
 from elman.tasks.estimator import PATHS, Estimator
@@ -24,6 +24,9 @@ from elman.train.checkpoint import check_tensors, load_tensors, select
 from elman.train.chunks import Batches, Refit
 from elman.train.fabric import on_first
 from elman.train.loop import fit
+from elman.train.position import Position
+
+JOURNAL = "run.jsonl"
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def go_on(model: Estimator, job: Job, folder: Path, *, fabric: Fabric, show: boo
 
     def prepare() -> None:
         if (folder / CHECKPOINT).exists():
-            _check_run(model, folder)
+            _check_run(model, job, folder)
         settle_parts(folder, PARTS)  # files of a killed run, or of an older version
         write_config(folder, model._config(folder))
 
@@ -84,22 +87,27 @@ def write_card(model: Estimator, folder: Path) -> None:
     write_atomic(folder / CARD, model.card(folder.name))
 
 
-def _check_run(model: Estimator, folder: Path) -> None:
-    """Raise an error, before anything is changed, if the checkpoint is damaged or foreign."""
+def _check_run(model: Estimator, job: Job, folder: Path) -> None:
+    """Raise an error, before anything is changed, if the run is damaged or foreign."""
     expected = model.model.float().state_dict()  # independent of torch's default dtype
     for file, prefix in ((CHECKPOINT, "model."), (WEIGHTS, "")):
         tensors, facts = load_tensors(folder / file)
         check_tensors(folder / file, select(tensors, prefix), expected)
-        position = facts.get("position")
-        if isinstance(position, dict) and not position["best_step"]:
-            return  # there are no weights before the first validation
+        if file == CHECKPOINT:
+            batches = max(len(job.train), len(job.refit.batches) if job.refit else 0)
+            position = Position.read(facts.get("position"), folder / file, batches)
+            journal = folder / JOURNAL  # after its length at the checkpoint it is cut
+            if journal.is_file() and not journal.is_symlink():
+                read_journal(journal, length=position.journal)
+            if not position.best_step:
+                return  # there are no weights before the first validation
 
 
 def _run(
     model: Estimator, job: Job, folder: Path | None, *, fabric: Fabric, resume: bool, show: bool
 ) -> None:
     first = fabric.is_global_zero
-    journal = Journal(folder / "run.jsonl") if folder is not None and first else None
+    journal = Journal(folder / JOURNAL) if folder is not None and first else None
     display = Progress() if show and first else None
     try:
         if display is not None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from elman.arguments import list_of_argument, text_of_argument
+from elman.arguments import check_types, list_of_argument, text_of_argument
 from elman.encode.words import WordEmbed, WordIndex
-from elman.errors import ArgumentError, DataError, FolderError
+from elman.errors import ArgumentError, DataError
+from elman.manifest import content_of
 from elman.read.columns import Table, column_of
 from elman.read.files import is_path
 from elman.read.frames import is_frame
@@ -100,10 +101,11 @@ class SentenceInputs:
     @classmethod
     def load(cls, _model: Tagger, folder: Path) -> SentenceInputs:
         """Read the inputs from a folder."""
-        try:
-            return cls(WordIndex(**read_json(folder / WORDS)))
-        except TypeError as error:
-            raise FolderError(f"{folder / WORDS}: is damaged ({error})") from error
+        values = read_json(folder / WORDS)
+        with content_of(folder / WORDS):
+            index = WordIndex(**values)
+            check_types(index)
+        return cls(index)
 
     def save(self, folder: Path) -> None:
         """Write the inputs to a folder."""

@@ -91,14 +91,12 @@ class NetworkSettings(TrainingSettings):
         if self.peephole and self.cell != "lstm":
             raise ArgumentError(f"peephole needs cell=lstm, got cell={self.cell}")
         sizes = self.sizes
-        if not sizes or not all(isinstance(size, int) and size >= 1 for size in sizes):
+        if not sizes or min(sizes) < 1:
             raise ArgumentError(f"hidden_size must be at least 1, got {self.hidden_size}")
         check_counts(self, "num_layers", "embedding_size")
         for name in PROBABILITIES:
             value = getattr(self, name)
-            if value is None and name == "input_dropout":
-                continue
-            if not (isinstance(value, int | float) and 0 <= value < 1):
+            if value is not None and not 0 <= value < 1:
                 raise ArgumentError(f"{name} must be in [0, 1), got {value!r}")
         if self.seed >= 2**53:  # the loop makes 64 bits of a thousand times this
             raise ArgumentError(f"seed must be below 2**53, got {self.seed}")

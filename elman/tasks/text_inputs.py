@@ -11,11 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elman.arguments import check_types
 from elman.encode.bags import Bag, NGrams
 from elman.encode.embed import Embed
 from elman.encode.text import Vocabulary, choose_tokens, rare_share
 from elman.encode.vectors import read_vectors
-from elman.errors import ArgumentError, DataError, FolderError
+from elman.errors import ArgumentError, DataError
+from elman.manifest import content_of
 from elman.model import SequenceModel
 from elman.optional import absent
 from elman.read.columns import Table, column_of
@@ -29,7 +31,7 @@ from elman.tasks.estimator import checked_texts
 from elman.tasks.folder import FEATURES, TOKENIZER
 from elman.tasks.labelled_data import Examples, columns_set, labels_of
 from elman.tasks.network import copy_weights, earlier_model
-from elman.train.checkpoint import load_tensors, save_tensors
+from elman.train.checkpoint import check_tensors, load_tensors, save_tensors
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
@@ -151,14 +153,7 @@ class TextInputs:
         """Read the inputs from a folder; `fresh` if the training starts from the beginning."""
         ngrams = None
         if (folder / FEATURES).exists():  # folders of Elman 0.1.0 have no wide part
-            tensors, facts = load_tensors(folder / FEATURES)
-            try:
-                ngrams = NGrams(
-                    tensors["known"].numpy().view(np.uint64), tensors["weights"].numpy(),
-                    bool(facts["lowercase"]), bool(facts["characters"]),
-                )  # fmt: skip
-            except KeyError as error:
-                raise FolderError(f"{folder / FEATURES}: is damaged, it has no {error}") from None
+            ngrams = _load_ngrams(folder / FEATURES)
         model.wide = ngrams is not None
         earlier = earlier_model(model) if fresh else None
         return cls(Vocabulary.load(folder / TOKENIZER), earlier, ngrams)
@@ -304,3 +299,22 @@ class TextInputs:
         tokens = f"a vocabulary of {self.vocabulary.size:,} {self.vocabulary.tokens} tokens"
         wide = f" and a linear model of {self.features:,} n-grams" if self.ngrams else ""
         return tokens + wide
+
+
+def _load_ngrams(path: Path) -> NGrams:
+    """Return the n-grams that `TextInputs.save` wrote; raise a FolderError if they are damaged."""
+    tensors, facts = load_tensors(path)
+    with content_of(path):
+        count = len(tensors["known"])
+        expected = {
+            "known": torch.zeros(count, dtype=torch.int64),
+            "weights": torch.zeros(count, dtype=torch.float32),
+        }
+        check_tensors(path, tensors, expected)
+        ngrams = NGrams(
+            tensors["known"].numpy().view(np.uint64), tensors["weights"].numpy(),
+            facts["lowercase"], facts["characters"],  # type: ignore[arg-type]
+        )  # fmt: skip
+        check_types(ngrams)
+        ngrams.check()
+    return ngrams

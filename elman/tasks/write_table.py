@@ -29,6 +29,10 @@ def check_target(path: str | Path, *, overwrite: bool) -> None:
         raise FolderError(f"{path}: expected a name that ends with {', '.join(KINDS)}")
     if path.exists() and not overwrite:
         raise FolderError(f"{path}: exists already; name another file, or give --overwrite")
+    if not path.parent.is_dir():
+        raise FolderError(
+            f"{path}: there is no folder {path.parent}; create it, or name another file"
+        )
 
 
 def write_table(
@@ -45,7 +49,7 @@ def write_table(
 
     Args:
         path: the file.
-        table: the columns by name; datetimes stay datetimes in Parquet.
+        table: the columns by name; dates and datetimes keep their type in Parquet.
         least: the coarsest resolution of datetimes in text.
         overwrite: whether to replace an existing file.
 
@@ -120,6 +124,6 @@ def _series(polars: Any, name: str, values: list[Any]) -> Any:
     """Return a column; datetimes keep their time zone if it has a name, and are in UTC if not."""
     zone = getattr(values[0], "tzinfo", None) if values else None
     if zone is None:
-        return polars.Series(name, values)
+        return polars.Series(name, values, strict=False)  # names can be of several types
     moments = polars.Series(name, [one.astimezone(timezone.utc) for one in values])
     return moments.dt.convert_time_zone(getattr(zone, "key", "UTC"))

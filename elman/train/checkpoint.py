@@ -8,6 +8,7 @@ atomically, so a crash leaves the previous file.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeAlias, Union
@@ -28,6 +29,7 @@ MOMENTS: dict[type[Optimizer], tuple[str, ...]] = {
     torch.optim.ASGD: ("step", "eta", "mu", "ax"),
 }
 SCALARS, AVERAGE = ("step", "eta", "mu"), "average"  # scalar states; the moving average
+NEVER_NEGATIVE = (*SCALARS, "exp_avg_sq")
 MOVING = ("lr", "t0")  # settings of a group that change during a run
 
 Json: TypeAlias = Union[  # noqa: UP007 - a quoted part cannot be an operand of |
@@ -145,7 +147,7 @@ def load_optimizer(
         FolderError: a moment has another name, shape or dtype, or a group has other settings; the
             message names the file at `path`.
     """
-    _check_groups(path, groups, optimizer_tensors(optimizer)[1])
+    checked = _checked_groups(path, groups, optimizer_tensors(optimizer)[1])
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     names, one = MOMENTS[type(optimizer)], torch.ones((), dtype=torch.float32)
     found = {name: value for name, value in tensors.items() if name.startswith("optimizer.")}
@@ -161,12 +163,17 @@ def load_optimizer(
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in found.items():
         _, index, name = key.split(".", 2)
+        if name in NEVER_NEGATIVE and value.numel() and value.min() < 0:
+            raise FolderError(
+                f"{path}: {key} holds a number below zero: it is damaged; put the right file back"
+            )
         state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    optimizer.load_state_dict({"state": state, "param_groups": checked})
 
 
-def _check_groups(path: Path, found: Json, expected: Json) -> None:
-    """Raise an error for other groups or settings; a newer torch can add settings."""
+def _checked_groups(path: Path, found: Json, expected: Json) -> list[dict[str, Json]]:
+    """Return the groups, with the settings that a newer torch adds; raise an error for others."""
+    groups: list[dict[str, Json]] = []
     assert isinstance(expected, list)
     same = isinstance(found, list) and len(found) == len(expected)
     for theirs, ours in zip(found if isinstance(found, list) else [], expected, strict=False):
@@ -181,8 +188,17 @@ def _check_groups(path: Path, found: Json, expected: Json) -> None:
                 f"{path}: was written with {name}={theirs[name]}, but config.json describes a run "
                 f"with {ours[name]}; put the right file back"
             )
+        for name in set(MOVING) & set(ours):
+            rate = theirs.get(name)
+            if not (isinstance(rate, int | float) and 0 <= rate < math.inf):
+                raise FolderError(
+                    f"{path}: {name} of its optimizer is {rate!r}, expected a number, 0 or more; "
+                    "put the right file back"
+                )
+        groups.append(ours | theirs)
     if not same:
         raise FolderError(
             f"{path}: its optimizer is not that of the model which config.json describes; put the "
             "right file back"
         )
+    return groups

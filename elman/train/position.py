@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
 from torch import Tensor
 
+from elman.arguments import check_types
 from elman.errors import FolderError
 from elman.train.settings import TrainingSettings
 
@@ -33,6 +34,19 @@ class Position:
     refit: int = 0  # epoch of the refit, 0 before it
     journal: int = 0  # bytes of the journal when the checkpoint was written
 
+    def check(self, batches: int) -> None:
+        """Raise a ValueError unless a run with this number of batches in an epoch can be here."""
+        check_types(self)
+        for name, value in asdict(self).items():
+            least = int(name == "epoch")
+            if not isinstance(value, list) and not least <= value < math.inf:
+                raise ValueError(f"{name} is {value}, expected at least {least}")
+        if self.batch >= batches:
+            raise ValueError(f"batch {self.batch} of {batches}")
+        for scores in (self.best, *self.validations):
+            if not scores or any(map(math.isnan, scores)):
+                raise ValueError(f"best and validations must hold numbers, got {scores}")
+
     @classmethod
     def read(cls, facts: object, path: Path, batches: int) -> Position:
         """Read the position from a checkpoint of a run with this number of batches in an epoch.
@@ -41,17 +55,13 @@ class Position:
             FolderError: the position is not possible in this run; the message names `path`.
         """
         try:
-            position = cls(**facts)  # type: ignore[arg-type]
-            counts = (
-                "batch", "step", "best_step", "stalls", "plateaus", "reductions", "refit",
-                "journal",
-            )  # fmt: skip
-            if position.epoch < 1 or any(getattr(position, name) < 0 for name in counts):
-                raise ValueError("a count is below zero")
-            if position.batch >= batches:
-                raise ValueError(f"batch {position.batch} of {batches}")
-            if not isinstance(position.best, list) or not isinstance(position.validations, list):
-                raise TypeError("scores must be lists")
+            if not isinstance(facts, dict):
+                raise TypeError("it has no position")
+            # Earlier versions had no refit.
+            if missing := {one.name for one in fields(cls)} - {*facts, "refit"}:
+                raise TypeError(f"its position has no {min(missing)}")
+            position = cls(**facts)
+            position.check(batches)
         except (TypeError, ValueError) as error:
             raise FolderError(
                 f"{path}: is not of the run that config.json describes ({error}); put the right "

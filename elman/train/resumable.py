@@ -10,8 +10,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from elman.arguments import check_type
 from elman.errors import FolderError
-from elman.manifest import CHECKPOINT, WEIGHTS
+from elman.manifest import CHECKPOINT, WEIGHTS, content_of
 from elman.model import SequenceModel
 from elman.recur.stack import Stack
 from elman.report.journal import Journal
@@ -107,6 +108,8 @@ class Resumable:
         refit = self.refit.batches if self.refit else self.train
         most = max(len(self.train), len(refit))
         self.position = Position.read(facts.get("position"), path, most)
+        with content_of(path):
+            check_type(facts["scores"], dict[str, float] | None, "scores")
         load_generator(path, tensors.get("generator"), self.generator, self.fabric)
         rows = self.train.rows if self.position.batch else 0  # each epoch starts from zeros
         self.state = load_state(path, tensors, self.model, rows, self.fabric)

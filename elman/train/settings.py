@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Literal
 
+from elman.arguments import check_types
 from elman.errors import ArgumentError
 
 
@@ -59,6 +60,7 @@ class TrainingSettings:
 
     def check_training(self) -> None:
         """Raise an ArgumentError for values that cannot work."""
+        check_types(self)
         at_least = {
             "epochs": 1, "batch_size": 1, "bptt": 1, "accumulate": 1, "processes": 1,
             "warmup_steps": 0, "halve_after": 0, "plateau_patience": 0, "average_after": 1,
@@ -67,19 +69,12 @@ class TrainingSettings:
         }  # fmt: skip
         for name, least in at_least.items():
             value = getattr(self, name)
-            if value is None and name in ("bptt", "early_stopping", "validate_steps"):
-                continue
-            if value is None and getattr(type(self), name) is None:  # chosen from the data
-                continue
-            if not (isinstance(value, int | float) and least <= value < float("inf")):
+            if value is not None and not least <= value < float("inf"):
                 raise ArgumentError(f"{name} must be at least {least}, got {value!r}")
         for name in ("learning_rate", "clip_norm"):
             value = getattr(self, name)
-            if value is None and name == "clip_norm":
-                continue
-            if not (isinstance(value, int | float) and 0 < value < float("inf")):
+            if value is not None and not 0 < value < float("inf"):
                 raise ArgumentError(f"{name} must be a positive number, got {value!r}")
-        check_choices(self)
         if not 0 <= self.average_decay < 1:
             raise ArgumentError(f"average_decay must be in [0, 1), got {self.average_decay}")
         waits = self.early_stopping or self.optimizer == "asgd" or self.schedule == "plateau"
@@ -94,15 +89,3 @@ class TrainingSettings:
             raise ArgumentError(
                 f"batch_size={self.batch_size} must be a multiple of processes={self.processes}"
             )
-
-
-def check_choices(settings: object) -> None:
-    """Raise an ArgumentError for a value that is not in the `Literal` type of its field."""
-    for name, hint in get_type_hints(type(settings)).items():
-        options = get_args(hint) if get_origin(hint) is not Literal else (hint,)
-        allowed = [x for one in options if get_origin(one) is Literal for x in get_args(one)]
-        if not allowed:
-            continue
-        value = getattr(settings, name)
-        if value not in allowed and not (value is None and type(None) in options):
-            raise ArgumentError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

@@ -303,3 +303,24 @@ def test_the_cache_is_in_the_home_folder_unless_told_otherwise(
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/someone")
     assert module.cache_folder() == Path("/home/someone/.cache/elman")
+
+
+def test_folders_of_the_cache_that_were_exchanged_are_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ELMAN_CACHE", str(tmp_path))
+    texts = {"a": TEXT, "b": TEXT * 2}
+
+    def lengths() -> list[int]:
+        return [
+            len(tokenise(lambda text=text: iter([(text, True)]), ALL["word"], key=key))  # type: ignore[misc]
+            for key, text in texts.items()
+        ]
+
+    before = lengths()
+    first, second = sorted(tmp_path.iterdir())
+    first.rename(tmp_path / "third")
+    second.rename(first)
+    (tmp_path / "third").rename(second)
+    assert before[0] < before[1]
+    assert lengths() == before

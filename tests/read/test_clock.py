@@ -343,7 +343,8 @@ def test_a_stamp_in_closed_times_is_named() -> None:
     days = [str(one.date()) for one in every(timedelta(days=1), 60) if one.weekday() != 6]
     like = read(days)
     source = SeriesSource({"ds": ["2024-03-02", "2024-03-03"], "y": [1.0, 2.0]})
-    with pytest.raises(DataError, match=r"closed times \(Sunday\); train with closed=none"):
+    wanted = r"closed times \(Sunday\); train with freq=D and closed=none, or drop the row"
+    with pytest.raises(DataError, match=wanted):
         source.read(Rejects(None), like)
 
 
@@ -365,7 +366,8 @@ def test_places_that_are_none_of_a_week_are_refused(name: str) -> None:
     ],
 )
 def test_months_on_any_day_are_counted_as_months(ds: list[str], name: str, after: str) -> None:
-    assert "freq=M takes stamps on any day of their month" in complaint(ds, freq="MS")
+    remedy = "set freq=M, which takes stamps on any day of their month"
+    assert remedy in complaint(ds, freq="MS")
     for options in ({}, {"freq": name}):
         table = read(ds, **options)
         assert (str(table.frequency), following(table, 1)) == (name, [after])

@@ -11,7 +11,8 @@ import pytest
 
 from elman.errors import ArgumentError, DataError
 from elman.read.columns import Columns, Table
-from elman.read.dialect import Dialect, find_delimiter
+from elman.read.dialect import Dialect, choose_decimal, find_delimiter
+from elman.read.frames import read_frame
 from elman.read.recording_source import RecordingSource
 from elman.read.recordings import Layout
 from elman.read.rows import Rejects, Rows
@@ -98,6 +99,24 @@ def test_thousands_are_not_guessed(tmp_path: Path) -> None:
         column(write(tmp_path / "d.csv", "x;y\n1.5;1\n"), "number", decimal=",")
 
 
+@pytest.mark.parametrize(
+    ("fields", "delimiter", "noted"),
+    [
+        (["1.234", "999", "4.000"], ";", True),
+        (["1.234", "999", "4.000"], "\t", False),
+        (["1.234", "2.5"], ";", False),
+        (["0.234", "0.999"], ";", False),  # nobody groups 234 so
+        (["1234.567"], ";", False),
+        (["7", "8"], ";", False),
+    ],
+)
+def test_points_that_can_group_thousands_are_noted(
+    fields: list[str], delimiter: str, noted: bool
+) -> None:
+    note = "1.234 is read with a decimal point; if points group thousands, remove them"
+    assert choose_decimal(fields, delimiter) == (".", note if noted else "")
+
+
 WORDS = [
     ["1_1", "2_2"], ["1E5", "2E3"], ["01234", "98101"], ["inf", "Infinity"], ["١", "٢"],
     ["１", "２"], ["0x1F", "0b1"], ["1 000", "2 000"],
@@ -146,6 +165,13 @@ def test_a_declared_type_decides(tmp_path: Path) -> None:
         polars.DataFrame({"x": polars.Series(["1", "2"], dtype=polars.Enum(["1", "2"]))}),
     ):
         assert column(frame) == ([0.0, 1.0], ["1", "2"])
+    arrow = pytest.importorskip("pyarrow")
+    types = (arrow.dictionary(arrow.int32(), arrow.int64()), arrow.large_string(), arrow.string())
+    for kind, values in zip(types, (numbers, ["1", "2"], ["1", "2"]), strict=True):
+        frame = pandas.DataFrame({"x": pandas.array(values, dtype=pandas.ArrowDtype(kind))})
+        assert column(frame) == ([0.0, 1.0], ["1", "2"])
+        assert read_frame(frame) == ({"x": values}, {"x"})
+        assert column(arrow.table({"x": arrow.array(values, kind)})) == ([0.0, 1.0], ["1", "2"])
     assert column(pandas.DataFrame({"x": pandas.Series(numbers, dtype=object)}))[1] is None
     polars.DataFrame({"x": ["1", "2"]}).write_parquet(tmp_path / "a.parquet")
     assert column(tmp_path / "a.parquet") == ([0.0, 1.0], ["1", "2"])

@@ -243,7 +243,7 @@ def test_arrays_have_steps_for_stamps() -> None:
          "row 0: expected start before end, dates or seconds, got 5 and 4"),
         ({"unique_id": ["a"], "ds": [1], "x": [1], "y": [1]},
          {"unique_id": ["a"], "label": ["u"], "start": [5], "end": [6]}, {}, DataError,
-         "no step of recording 'a' lies in this span; it has 1.0 to 1.0"),
+         "no step of recording 'a' lies in this span; it has 1 to 1"),
         ({"unique_id": ["a"], "ds": ["2024-01-01"], "x": [1], "y": [1]},
          {"unique_id": ["a"], "label": ["u"], "start": [5], "end": [6]}, {}, DataError,
          "both must be dates, or numbers"),

@@ -109,3 +109,14 @@ def test_columns_in_a_file_of_text_say_what_would_work(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("The DET\ncat NOUN\n\nSat VERB\n")
     with pytest.raises(ArgumentError, match=r"looks like columns .*; rename it to train\.conll"):
         Sentences(tmp_path / "train.txt")
+
+
+@pytest.mark.parametrize("blank", ["", "\n"])
+def test_sentences_of_equal_length_do_not_look_like_columns(blank: str, tmp_path: Path) -> None:
+    file = tmp_path / "plain.txt"
+    file.write_text(f"a cat sat\n{blank}a dog ran\n{blank}a cow ate\n")
+    with pytest.raises(ArgumentError, match="a text file has no columns words and tags; give a"):
+        Sentences(file)
+    if not blank:
+        found = [row.values for row in Sentences(file, tags=None).read()]
+        assert found == [(("a", "cat", "sat"),), (("a", "dog", "ran"),), (("a", "cow", "ate"),)]

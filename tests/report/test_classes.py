@@ -10,8 +10,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from elman.report import window_statistics
-from elman.report.bag_of_words import MOST, bag_of_words
-from elman.report.classes import fit_temperature, nll, score_classes
+from elman.report.bag_of_words import LARGE, MOST, bag_of_words
+from elman.report.classes import (
+    find_positive,
+    fit_temperature,
+    nll,
+    reliability,
+    score_classes,
+)
 from elman.tasks.classifier_run import _judges
 from elman.tasks.labelled_data import targets_of
 from elman.tasks.step_inputs import StepInputs
@@ -43,6 +49,33 @@ def test_scores_of_one_label_are_those_of_scikit_learn(rows: int, classes: int) 
         "AUPRC": np.mean(areas) if classes > 2 else areas[1],
     }
     assert {name: found[name] for name in wanted} == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+def test_average_precision_of_two_classes_is_that_of_the_positive_one(positive: int) -> None:
+    p, y = guesses(200, 2), (torch.arange(200) % 8 > 0).long()
+    found = score_classes(p, y, several=False, positive=positive)
+    wanted = metrics.average_precision_score(y == positive, p[:, positive])
+    assert found["AUPRC"] == pytest.approx(wanted, abs=1e-12)
+    assert found["AUC"] == score_classes(p, y, several=False)["AUC"]
+    rows = sum(rows for *_, rows in reliability(p, y, positive))
+    true = sum(share * rows for _, _, share, rows in reliability(p, y, positive))
+    assert (rows, true) == (200, pytest.approx((y == positive).sum().item()))
+
+
+def test_the_rarer_of_two_classes_is_the_positive_one_whatever_its_name() -> None:
+    rare_first, rare_second = torch.tensor([0, 1, 1, 1]), torch.tensor([0, 0, 0, 1])
+    for names in (["sick", "well"], ["ham", "spam"], [1, 2], ["no", "yes"]):
+        assert find_positive(rare_first, names) == 0
+        assert find_positive(rare_second, names) == 1
+
+
+@pytest.mark.parametrize(
+    "names",
+    [[0, 1], [False, True], [-1, 1], ["0", "1"], ["-1", "1"], ["False", "True"], [0.0, 1.0]],
+)
+def test_one_and_true_are_positive_even_if_frequent(names: list[Any]) -> None:
+    assert find_positive(torch.tensor([0, 1, 1, 1]), names) == 1
 
 
 def test_areas_of_many_classes_are_one_class_against_the_rest() -> None:
@@ -153,6 +186,17 @@ def test_many_classes_have_centroids_beside_them() -> None:
     for found in (few, many):
         assert (found["test"].argmax(1) == torch.arange(classes)).float().mean() == 1
         np.testing.assert_allclose(found["test"].sum(1), 1, rtol=1e-4)
+
+
+@pytest.mark.parametrize("repeated", [0, 50])
+def test_many_texts_whose_words_occur_once_have_a_bag_of_words_beside_them(repeated: int) -> None:
+    texts = [f"name{n}" for n in range(LARGE)] + ["again"] * repeated
+    y = torch.arange(len(texts)) % 2
+    asked = {"test": ["name7", "name8", "new"]}
+    found = bag_of_words(texts, y, asked, 2, tokens="word", lowercase=True)
+    assert found is not None
+    assert found[0] == "logistic regression on words and pairs of them"
+    assert found[1]["test"].argmax(1)[:2].tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(("tokens", "right"), [("word", 0.5), ("character", 1.0), ("byte", 1.0)])

@@ -136,3 +136,27 @@ def test_curve_keeps_the_place_of_a_value_that_was_not_finite() -> None:
 def test_thinning_keeps_the_mean_of_each_group() -> None:
     assert thin([1.0, 2.0, 3.0, 6.0, 9.0], 2) == [1.5, 4.5, 9.0]
     assert thin([], 3) == []
+
+
+def test_a_journal_that_is_a_link_is_refused_and_its_target_kept(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    (tmp_path / "run.jsonl").symlink_to(victim)
+    with pytest.raises(FolderError, match=r"run\.jsonl: is a symbolic link.*delete it"):
+        Journal(tmp_path / "run.jsonl")
+    assert victim.read_text() == "precious"
+
+
+def test_a_line_of_thirty_thousand_brackets_is_no_object(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_text("[" * 30_000 + "\n")
+    with pytest.raises(DataError, match="line 1: got"):
+        read_journal(path)
+
+
+def test_only_the_part_before_a_checkpoint_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    path.write_text('{"event":"note"}\nbroken\n')
+    assert read_journal(path, length=17) == [{"event": "note"}]
+    with pytest.raises(DataError, match="line 2"):
+        read_journal(path, length=18)

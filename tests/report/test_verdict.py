@@ -37,6 +37,20 @@ def test_skewed_classes_are_judged_by_areas_each_with_its_best_baseline() -> Non
     )
 
 
+def test_the_positive_class_of_an_area_is_named() -> None:
+    metrics = {
+        "model": {"test": {"AUC": 0.90, "AUPRC": 0.652}}, "positive": "sick <1>",
+        "baseline": {"name": "forest", "test": {"AUC": 0.80, "AUPRC": 0.71}},
+        "judged_by": ["AUC", "AUPRC"],
+    }  # fmt: skip
+    assert list(map(str, compare(metrics, "test"))) == [
+        "AUROC 0.900, better than forest (0.800)",
+        "AUPRC of sick <1> 0.652, worse than forest (0.710)",
+    ]
+    assert "By AUPRC of sick <1> it is worse than its baseline" in conclude(metrics)
+    assert '<th scope="row">AUPRC of sick &lt;1&gt;</th><td>0.6520</td>' in _scores(metrics, "x")
+
+
 def test_between_equal_baselines_the_areas_decide() -> None:
     tied = {**BAG, "test": {**BAG["test"], "accuracy": 0.90}}
     metrics = {"model": {"test": {"accuracy": 0.9}}, "baseline": FOREST, "others": [tied]}

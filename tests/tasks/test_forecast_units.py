@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import elman
+from elman.decode.widen import GAPS
 from elman.encode.scale import LEAST
 from elman.encode.units import size_of
 from elman.errors import FolderError
@@ -221,45 +222,73 @@ def test_intervals_widen_where_numbers_are_missing(decoder: str) -> None:
 
 
 @pytest.mark.parametrize("decoder", ["direct", "autoregressive"])
-def test_the_widening_holds_always_or_for_missing_numbers_and_live_too(decoder: str) -> None:
+@pytest.mark.parametrize("where", ["scattered", "end", "beginning"])
+def test_the_widening_holds_always_or_for_missing_numbers_and_live_too(
+    decoder: str, where: str
+) -> None:
     y = np.random.default_rng(0).normal(5, 1, 80)
     model = elman.Forecaster(**QUICK, decoder=decoder).fit(y.tolist())
-    gapped = np.where(np.arange(80) % 5 == 1, np.nan, y)
-    context = model.layout.context
-    missing = np.isnan(gapped[-context:]).mean()  # the first number of the context is there
-    assert missing > 0
-    assert not np.isnan(gapped[-context])
+    context, gapped = model.layout.context, y.copy()
+    hidden = {"scattered": [-5, -8], "end": [-3, -2, -1], "beginning": [-12, -11, -10]}[where]
+    gapped[hidden] = np.nan
+    share = len(hidden) / context
+    if where == "beginning":  # a series that is shorter than the context
+        gapped = gapped[-context + 3 :]
     found = {}
-    for widening in (0.0, 2.0):
-        model._history = replace(model.history, widening=np.array([1.0, widening]))
-        found[widening] = model.predict(y.tolist()), model.predict(gapped.tolist())
-    assert np.array_equal(found[0.0][0].quantiles, found[2.0][0].quantiles)
-    spread = [found[widening][1].quantiles - found[widening][1].median[..., None]
-              for widening in (0.0, 2.0)]  # fmt: skip
-    np.testing.assert_allclose(spread[1], (1 + 2 * missing) * spread[0], rtol=1e-6, atol=1e-9)
-    if decoder == "direct":
-        live = model.stream(series=gapped[:-1].tolist()).push(gapped[-1])
-        np.testing.assert_allclose(live.quantiles, found[2.0][1].quantiles[0], rtol=1e-5, atol=1e-5)
-    model._history = replace(model.history, widening=np.array([1.5, 2.0]))
-    wider = model.predict(gapped.tolist())
-    spread.append(wider.quantiles - wider.median[..., None])
-    np.testing.assert_allclose(spread[2], 1.5 * spread[1], rtol=1e-6, atol=1e-9)
+    for slope in (0.0, 2.0, 3.0):
+        known = {name: np.ones(len(GAPS)) for name in ("scattered", "end", "beginning")}
+        known[where] = 1 + slope * GAPS
+        widening = np.array([1.5 if slope == 3 else 1.0, *np.concatenate([*known.values()])])
+        model._history = replace(model.history, widening=widening)
+        live = model.stream(series=gapped[:-3].tolist())
+        *_, last = (live.push(one) for one in gapped[-3:])
+        found[slope] = model.predict(y.tolist()).quantiles, last.quantiles
+        if decoder == "direct" and where != "end":  # `predict` forecasts after the last number
+            table = model.predict(gapped.tolist()).quantiles[0]
+            np.testing.assert_allclose(last.quantiles, table, rtol=1e-5, atol=1e-5)
+    assert np.array_equal(found[0.0][0], found[2.0][0])
+    spread = [one - one[..., 5, None] for _, one in found.values()]
+    wanted = 1 + 2 * share, 1.5 * (1 + 3 * share)
+    for one, factor in zip(spread[1:], wanted, strict=True):
+        np.testing.assert_allclose(one, factor * spread[0], rtol=1e-6, atol=1e-9)
 
 
 def test_hidden_gaps_determine_the_widening_and_a_folder_keeps_it(tmp_path: Path) -> None:
     y = np.random.default_rng(0).normal(5, 1, 80).tolist()
     model = elman.Forecaster(**QUICK).fit(y, out=tmp_path / "run")
     assert model.history.widening is not None
-    always, gaps = model.history.widening
-    assert always >= 1
-    assert gaps >= 0
+    assert (model.history.widening >= 1).all()
+    assert (np.diff(model.history.widening[1:].reshape(3, -1)) >= 0).all()
     loaded = elman.Forecaster.load(tmp_path / "run")
     assert loaded.history.widening is not None
-    assert loaded.history.widening.tolist() == [always, gaps]
-    replace(model.history, widening=np.array([gaps])).save(tmp_path / "older")
-    assert History.load(tmp_path / "older").widening.tolist() == [1, gaps]  # for gaps only
+    assert loaded.history.widening.tolist() == model.history.widening.tolist()
+    for older in ([0.5], [1.0, 0.5]):  # the slope of scattered gaps only, and with the factor
+        replace(model.history, widening=np.array(older)).save(tmp_path / "older")
+        widening = History.load(tmp_path / "older").widening
+        assert widening is not None
+        assert widening.tolist() == [1, *(1 + 0.5 * GAPS), *np.ones(2 * len(GAPS))]
     settings = {**QUICK, "targets": ("y", "x"), "plane": True, "scaling": "velocity"}
     assert elman.Forecaster(**settings).fit({"y": y, "x": y}).history.widening is None
+
+
+@pytest.mark.parametrize("options", [{}, {"output": "point", "conformal": True}])
+def test_intervals_widen_where_the_last_numbers_are_missing(options: dict[str, Any]) -> None:
+    draw, steps = np.random.default_rng(0), np.arange(232)
+    y = 10 + 3 * np.sin(2 * np.pi * steps / 7) + draw.normal(0, 1, (30, 232))
+    settings = {"horizon": 7, "season": 7, "context": 28, "hidden_size": 16, "device": "cpu"}
+    settings |= {"epochs": 4, "windows": 1500, "learning_rate": 0.01, **options}
+    table = {"unique_id": np.repeat(np.arange(30), 225).tolist(), "y": y[:, :225].ravel().tolist()}
+    model = elman.Forecaster(**settings).fit(table)  # type: ignore[arg-type]
+    widths, names = [], np.repeat(np.arange(30), 232).tolist()
+    for missing in (0, 4, 12):
+        seen = y.copy()
+        seen[:, 225 - missing : 225] = np.nan
+        found = model.backtest({"unique_id": names, "y": seen.ravel().tolist()}, cuts=1).forecasts
+        low, high = found.quantile(0.1)[..., 0], found.quantile(0.9)[..., 0]
+        widths.append(float((high - low).mean()))
+        assert ((low <= y[:, 225:]) & (y[:, 225:] <= high)).mean() > 0.65
+    assert widths[0] < widths[1]
+    assert widths[0] < widths[2]
 
 
 @pytest.mark.parametrize("gap", [3, 300])

@@ -672,7 +672,7 @@ def test_all_of_the_data_may_be_learned_from() -> None:
         ({"horizon": 0}, "horizon must be at least 1, got 0"),
         ({"horizon": 4.5}, "horizon must be a whole number, got 4.5"),
         ({"horizon": "4"}, "horizon must be a whole number, got '4'"),
-        ({"lags": (1.5,)}, "lags must be whole numbers"),
+        ({"lags": (1.5,)}, "lags must be a list of whole numbers"),
         ({"output": "normal"}, "output must be one of quantile, gaussian"),
         ({"scaling": "max"}, "scaling must be one of mean, standard, robust, last"),
         ({"quantiles": (0.9, 0.5)}, "quantiles must be between 0 and 1, in rising order"),

@@ -477,12 +477,12 @@ def test_the_command_line_trains_scores_labels_and_finds_events(
     assert main(["predict", run, "--file", data]) == 0
     assert "12 more rows" in capsys.readouterr().out
     for wrong, message in (
-        (["predict", run, "text"], "reads recordings; give a table"),
+        (["predict", run, "text"], "reads recordings, so it takes no TEXT; give a table"),
         (["predict", run, "--file", data, "--events"], "events need a tagger"),
         (["predict", run, "--file", data, "--on", "0.9"], "shortest are for --events"),
         (
             ["predict", run, "--file", data, "--k", "3", "--out", f"{run}.csv"],
-            "give a table of them with --file",
+            "takes no --k; give a table of recordings with --file",
         ),
         (["predict", run, "--file", data, "--out", data, "--overwrite"], "would replace the data"),
         (["train", "classifier", data, known, "--out", str(tmp_path / "b")], "or variable"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 import elman
+from elman.arguments import is_of_type
 from elman.errors import ArgumentError
 from elman.tasks.estimator import Estimator
 
@@ -97,3 +98,38 @@ def test_settings_may_name_all_columns_that_are_read() -> None:
     elman.Forecaster(wide=True, missing=("north=-1",)).check()
     elman.Classifier(channels=("x",), static=("age",), missing=("age=-1", "label=?")).check()
     elman.Classifier(variable="what", missing=("pulse=-1",)).check()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"device": 3}, "device must be a text, got 3"),
+        ({"num_layers": None}, "num_layers must be a whole number, got None"),
+        ({"skip": None}, "skip must be True or False, got None"),
+        ({"skip": "x"}, "skip must be True or False, got 'x'"),
+        ({"several": "x"}, "several must be True or False, got 'x'"),
+        ({"dropout": True}, "dropout must be a number, got True"),
+        ({"epochs": 1.5}, "epochs must be a whole number, got 1.5"),
+        ({"channels": None}, "channels must be a list of texts, got None"),
+        (
+            {"hidden_size": (8, 2.5)},
+            "hidden_size must be a list of whole numbers or a whole number",
+        ),
+        ({"pooling": "x"}, "pooling must be one of last, mean, max, concat, attention, got 'x'"),
+    ],
+)
+def test_a_setting_of_another_type_than_its_annotation_is_refused(
+    values: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        elman.Classifier(**values).fit(TEXTS, [1, 0] * 30)
+    assert str(caught.value).startswith(said)
+
+
+def test_a_whole_number_is_a_number_and_true_is_none() -> None:
+    assert is_of_type([1, 2.5], list[float])
+    assert not is_of_type([1, None], list[float])
+    assert not is_of_type(True, int | float)
+    assert is_of_type({"a": [1]}, dict[str, list[int]])
+    assert not is_of_type({1: [1]}, dict[str, list[int]])
+    assert is_of_type(None, Literal["a"] | None)

@@ -641,7 +641,15 @@ def test_a_checkpoint_with_a_part_of_another_kind_is_refused_by_its_name(
     ("change", "words"),
     [
         ({"position": {"batch": 10_000}}, "batch 10000 of"),
-        ({"position": {"epoch": 0}}, "below zero"),
+        ({"position": {"epoch": 0}}, "epoch is 0, expected at least 1"),
+        ({"position": {"step": -1}}, "step is -1, expected at least 0"),
+        ({"position": {"stalls": math.nan}}, "stalls must be a whole number, got nan"),
+        ({"position": {"seconds": None}}, "seconds must be a number, got None"),
+        ({"position": {"validations": [["x"]]}}, "validations must be a list of lists of numbers"),
+        ({"position": {"best": []}}, r"best and validations must hold numbers, got \[\]"),
+        ({"position": {"validations": [[math.nan]]}}, "must hold numbers, got .nan"),
+        ({"position": 1}, "it has no position"),
+        ({"scores": "x"}, "scores must be an object of numbers, got 'x'"),
         ({"position": {"pages": 3}}, "unexpected keyword"),
         ({"optimizer": []}, "its optimizer is not that of the model"),
         ({"device": "cuda"}, "was trained on cuda"),
@@ -657,6 +665,39 @@ def test_a_checkpoint_with_facts_that_cannot_be_is_refused(
     }
     save_tensors(tmp_path / CHECKPOINT, tensors, {**facts, **merged})
     with pytest.raises(FolderError, match=words):
+        fit(network(), batches(BASE), held_out(), BASE, folder=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("lr", [math.nan, "x", None, -1])
+def test_a_checkpoint_without_a_learning_rate_is_refused(
+    half_way: Path, tmp_path: Path, lr: Any
+) -> None:
+    tensors, facts = load_tensors(half_way / CHECKPOINT)
+    group = facts["optimizer"][0]  # type: ignore[index, call-overload]
+    save_tensors(tmp_path / CHECKPOINT, tensors, {**facts, "optimizer": [{**group, "lr": lr}]})
+    with pytest.raises(FolderError, match=f"lr of its optimizer is {lr!r}, expected a number"):
+        fit(network(), batches(BASE), held_out(), BASE, folder=tmp_path, resume=True)
+
+
+def test_a_setting_of_the_optimizer_that_a_checkpoint_lacks_is_that_of_the_run(
+    half_way: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(half_way, tmp_path, dirs_exist_ok=True)
+    whole = fit(network(), batches(BASE), held_out(), BASE, folder=tmp_path, resume=True)
+    shutil.copytree(half_way, tmp_path, dirs_exist_ok=True)
+    tensors, facts = load_tensors(half_way / CHECKPOINT)
+    group = dict(facts["optimizer"][0])  # type: ignore[index, call-overload, arg-type]
+    del group["eps"]
+    save_tensors(tmp_path / CHECKPOINT, tensors, {**facts, "optimizer": [group]})
+    again = fit(network(), batches(BASE), held_out(), BASE, folder=tmp_path, resume=True)
+    assert again.scores == whole.scores
+
+
+def test_squares_of_gradients_below_zero_are_refused(half_way: Path, tmp_path: Path) -> None:
+    tensors, facts = load_tensors(half_way / CHECKPOINT)
+    name = next(name for name in tensors if name.endswith("exp_avg_sq"))
+    save_tensors(tmp_path / CHECKPOINT, {**tensors, name: -1 - tensors[name]}, facts)
+    with pytest.raises(FolderError, match=f"{name} holds a number below zero"):
         fit(network(), batches(BASE), held_out(), BASE, folder=tmp_path, resume=True)
 
 
