@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.encode.layout import Record
 from elman.encode.scale import NEVER, ROUNDING, Scaling, find_scales, find_steps, find_unit
 from elman.encode.series import calendar
-from elman.encode.windows import Record
 from elman.errors import ArgumentError, DataError
 from elman.read.clock import Clock
 from elman.read.dialect import is_same, number_or_nan

@@ -8,15 +8,11 @@ Shape legend: B windows, L steps of the series in a window, K targets, N context
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.encode.layout import Layout
 from elman.encode.scale import find_scale, find_scales, find_steps, find_velocity
-
-if TYPE_CHECKING:
-    from elman.encode.windows import Layout
 
 FAR = 3.0  # maximum deviations of the logarithm of a scale from the usual one
 
@@ -32,7 +28,7 @@ class UsualScale:
     Example:
         >>> import numpy as np
         >>> from elman.encode.units import UsualScale
-        >>> from elman.encode.windows import Layout
+        >>> from elman.encode.layout import Layout
         >>> usual = UsualScale(Layout(context=2, horizon=1, scaling="last"))
         >>> y = np.array([1.0, 3.0, 4.0, 4.0, 4.0, 10.0, 9.0])[:, None]
         >>> usual.after_each(y)[:, 0].tolist(), usual.now[0, 0].item()

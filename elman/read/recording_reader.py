@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from elman.read.convert import Kind
 from elman.read.dialect import is_code, is_nothing, named_like
 from elman.read.files import is_packed
 from elman.read.recordings import (
+    Layout,
     Numbers,
     Recording,
     Recordings,
@@ -31,19 +32,39 @@ from elman.read.rows import Rejects
 from elman.read.series import DS, ID
 from elman.read.spans import Span, read_spans
 
-if TYPE_CHECKING:
-    from elman.read.recording_source import RecordingSource
+
+@dataclass(frozen=True)
+class RecordingTables:
+    """Tables of recordings, and how they are read.
+
+    Attributes:
+        name: name of the data in messages.
+        tables: tables of the steps.
+        labels: table of the labels; None if they are in the tables of the steps, or in folders.
+        root: folder of the tables; None for a single table.
+        layout: meaning of the columns.
+        each: whether each step has a label.
+        labelled: whether recordings must have labels.
+    """
+
+    name: str
+    tables: Sequence[Table]
+    labels: Table | None
+    root: Path | None
+    layout: Layout
+    each: bool
+    labelled: bool
 
 
 class RecordingReader:
-    """Collects the recordings of a source, table by table.
+    """Collects recordings, table by table.
 
     Args:
-        source: the source, whose settings are used.
+        source: the tables, and how they are read.
         rejects: receives rows and recordings that cannot be used.
     """
 
-    def __init__(self, source: RecordingSource, rejects: Rejects) -> None:
+    def __init__(self, source: RecordingTables, rejects: Rejects) -> None:
         self.source, self.rejects, self.layout = source, rejects, source.layout
         self.channels = self.layout.channels
         if not self.channels and self.layout.variable is None:
@@ -52,7 +73,7 @@ class RecordingReader:
         self.counts: Counter[str] = Counter()
         self.first: dict[str, str] = {}
         self.spans: dict[str, list[Span]] | None = None
-        if (labels := source.label_table) is not None:
+        if (labels := source.labels) is not None:
             self.spans = read_spans(labels, self.layout, rejects, labelled=source.labelled)
             self.found.words |= labels.words_among(self.layout.static)
             for note in labels.notes:
@@ -78,7 +99,7 @@ class RecordingReader:
             raise ArgumentError(
                 "tags of measurements must be in a table of labels (unique_id, label, start, end)"
             )
-        others = self.source.label_table.names if self.source.label_table is not None else []
+        others = self.source.labels.names if self.source.labels is not None else []
         static = [name for name in layout.static if name not in others]
         if layout.variable:  # names that are not columns are variables
             static = [name for name in static if name in present]

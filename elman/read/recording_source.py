@@ -15,7 +15,7 @@ from elman.read.columns import Table
 from elman.read.convert import scalar_of
 from elman.read.dialect import name_of
 from elman.read.files import files_below, is_path, kind_of
-from elman.read.recording_reader import RecordingReader
+from elman.read.recording_reader import RecordingReader, RecordingTables
 from elman.read.recordings import (
     Layout,
     Numbers,
@@ -137,7 +137,11 @@ class RecordingSource:
         """
         if self.arrays is not None:
             return self._of_arrays(self.arrays)
-        reader = RecordingReader(self, rejects)
+        tables = RecordingTables(
+            self.name, self.tables, self.label_table, self.root, self.layout, self.each,
+            self.labelled,
+        )  # fmt: skip
+        reader = RecordingReader(tables, rejects)
         for table in self.tables:
             try:
                 reader.read(table)

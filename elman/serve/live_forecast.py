@@ -20,9 +20,10 @@ import torch
 from numpy.typing import NDArray
 
 from elman.encode.index import SeriesIndex
+from elman.encode.layout import Layout, Record
 from elman.encode.neighbours import look_around
 from elman.encode.units import UsualScale, in_units, size_of
-from elman.encode.windows import Layout, Record, Window
+from elman.encode.windows import Window
 from elman.errors import ArgumentError
 from elman.read.clock import Clock, read_stamps
 from elman.read.frequency import Frequency, Stamps

@@ -18,7 +18,7 @@ from elman.tasks.forecaster_settings import ForecasterSettings
 
 if TYPE_CHECKING:
     from elman.encode.index import SeriesIndex
-    from elman.encode.windows import Layout
+    from elman.encode.layout import Layout
     from elman.heads.distributions import Distribution
     from elman.model import SequenceModel
     from elman.read.frequency import Frequency
@@ -51,7 +51,9 @@ class Forecaster(ForecasterSettings, Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.quantiles = tuple(round(level, 6) for level in self.quantiles)
+        self.quantiles = tuple(
+            round(level, 6) if isinstance(level, float) else level for level in self.quantiles
+        )
         self._index: SeriesIndex | None = None
         self._history: History | None = None
 
@@ -251,8 +253,8 @@ class Forecaster(ForecasterSettings, Estimator):
     @property
     def layout(self) -> Layout:
         """The layout of the windows."""
+        from elman.encode.layout import Layout
         from elman.encode.scale import LEVEL
-        from elman.encode.windows import Layout
 
         season, index = self.seasonal, self.index
         context, segment = self.window_of(self._frequency)

@@ -14,7 +14,8 @@ import numpy as np
 from lightning_fabric import Fabric
 
 from elman.encode.index import SeriesIndex
-from elman.encode.windows import Layout, Windows
+from elman.encode.layout import Layout
+from elman.encode.windows import Windows
 from elman.errors import ArgumentError, DataError, FolderError
 from elman.optional import need
 from elman.read.frequency import Frequency

@@ -19,7 +19,8 @@ from elman.decode.conformal import correct
 from elman.decode.copula import draw_futures, find_root
 from elman.decode.rollout import rollout
 from elman.decode.widen import find_factors, missing_share, widen
-from elman.encode.windows import Layout, Window, Windows, context_of
+from elman.encode.layout import Layout
+from elman.encode.windows import Window, Windows, context_of
 from elman.errors import DataError
 from elman.heads.distributions import Quantiles
 from elman.padded import Padded

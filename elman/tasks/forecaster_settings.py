@@ -9,6 +9,7 @@ from elman.arguments import check_whole
 from elman.errors import ArgumentError
 from elman.tasks.settings import NetworkSettings, TableSettings, check_counts
 
+MOST = 1_000_000  # steps of a window, and futures
 DENSITIES = ("gaussian", "student_t", "mixture", "negative_binomial")
 
 
@@ -137,7 +138,11 @@ class ForecasterSettings(TableSettings, NetworkSettings):
         """Raise an ArgumentError for settings that cannot work."""
         self.check_network()
         check_whole(self.refit_epochs, "refit_epochs", least=0)
-        check_counts(self, "horizon", "context", "season", "segment", "samples", "windows")
+        steps = ("horizon", "context", "season", "segment", "samples")
+        check_counts(self, *steps, "windows")
+        for name in steps:
+            if (getattr(self, name) or 0) > MOST:
+                raise ArgumentError(f"{name} must be at most {MOST:,}, got {getattr(self, name)}")
         if not 0 <= self.validation_fraction < 1:
             raise ArgumentError(
                 f"validation_fraction must be in [0, 1), got {self.validation_fraction}"
@@ -153,8 +158,8 @@ class ForecasterSettings(TableSettings, NetworkSettings):
             self.check_columns(self.targets, (*covariates, self.unique_id, self.ds, self.group))
         if self.bptt is not None:
             raise ArgumentError(f"bptt must be None for a forecaster, got {self.bptt!r}")
-        if not all(isinstance(lag, int) and lag >= 0 for lag in self.lags or ()):
-            raise ArgumentError(f"lags must be whole numbers, 0 or more, got {self.lags}")
+        if not all(isinstance(lag, int) and 0 <= lag <= MOST for lag in self.lags or ()):
+            raise ArgumentError(f"lags must be whole numbers from 0 to {MOST:,}, got {self.lags}")
         if self.segment not in (None, 1) and self.decoder == "autoregressive":
             raise ArgumentError(
                 "segment needs decoder=direct: an autoregressive decoder predicts single steps, "

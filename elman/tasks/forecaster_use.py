@@ -12,8 +12,9 @@ import numpy as np
 
 from elman.decode.copula import MOST
 from elman.encode.index import column_of
+from elman.encode.layout import Layout
 from elman.encode.neighbours import find_neighbours
-from elman.encode.windows import Layout, Windows
+from elman.encode.windows import Windows
 from elman.errors import ArgumentError, DataError
 from elman.read.series import Series, SeriesSource, SeriesTable
 from elman.report.forecasts import Scored

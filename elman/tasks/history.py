@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from elman.arguments import check_type, check_types
 from elman.decode.widen import GAPS, complete_widening
 from elman.encode.index import SeriesIndex, check_zone
-from elman.encode.windows import Layout
+from elman.encode.layout import Layout
 from elman.errors import DataError
 from elman.manifest import content_of
 from elman.read.clock import Clock

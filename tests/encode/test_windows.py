@@ -12,9 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from elman.encode.layout import Layout, Record
 from elman.encode.scale import Scaling
 from elman.encode.series import SeriesEmbed
-from elman.encode.windows import Layout, Record, Windows
+from elman.encode.windows import Windows
 from elman.heads import ForecastHead
 from elman.heads.distributions import Gaussian
 from elman.model import SequenceModel

@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import torch
 
-from elman.encode.windows import Layout, Record, Windows
+from elman.encode.layout import Layout, Record
+from elman.encode.windows import Windows
 from elman.train.windows import WindowBatches
 
 LAYOUT = Layout(3, 2, scaling=None)

@@ -1,0 +1,92 @@
+"""The rooms of the house: which files import which, those in functions and for types included.
+
+An arrow is an import.  No arrow points from a room to a later one, and no files import each other
+in a circle, but for the circles below, which may only shrink.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import elman
+
+ROOT = Path(elman.__file__).parent
+# A room may import those before it.  Files at the top are rooms of their own.
+ROOMS = (
+    "errors", "optional", "arguments", "atomic", "manifest", "padded", "state", "dropout", "read",
+    "kernels", "recur", "attend", "encode", "heads", "decode", "report", "model", "seq2seq",
+    "train", "serve", "tasks", "elman", "cli", "__main__",
+)  # fmt: skip
+CIRCLES = {
+    "recur.by_kernel recur.by_torch recur.plain recur.stack",
+    "elman serve.conversation tasks tasks.card tasks.channel_inputs tasks.classifier "
+    "tasks.classifier_run tasks.estimator tasks.folder tasks.forecaster "
+    "tasks.forecaster_baselines tasks.forecaster_calibration tasks.forecaster_pictures "
+    "tasks.forecaster_run tasks.forecaster_scores tasks.forecaster_use tasks.labelled_data "
+    "tasks.language_model tasks.network tasks.parts tasks.recording_inputs tasks.run "
+    "tasks.sentence_inputs tasks.step_inputs tasks.tagger tasks.tagger_run tasks.text_data "
+    "tasks.text_inputs tasks.text_run tasks.translator tasks.translator_run",
+}
+UPWARD = {"serve tasks", "tasks elman"}  # rooms, and later rooms that they import
+
+
+def _files() -> dict[str, Path]:
+    """Return the files of the package by the name of their module, without the package's."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(part for part in parts if part != "__init__") or "elman"] = path
+    return found
+
+
+def _imports(path: Path, files: dict[str, Path]) -> Iterator[str]:
+    """Yield the modules of the package that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            first, _, rest = name.partition(".")
+            if first != "elman":
+                continue
+            while rest and rest not in files:  # a name in a module, or in the package
+                rest = rest.rpartition(".")[0]
+            yield rest or "elman"
+
+
+def _arrows() -> dict[str, set[str]]:
+    files = _files()
+    return {name: {*_imports(path, files)} - {name} for name, path in files.items()}
+
+
+def _circles(arrows: dict[str, set[str]]) -> set[str]:
+    """Return the sets of files that reach each other."""
+    reach = {name: set(to) for name, to in arrows.items()}
+    for middle in reach:
+        for name, found in reach.items():
+            if middle in found:
+                reach[name] = found | reach[middle]
+    circles = {
+        frozenset(other for other in found if name in reach[other])
+        for name, found in reach.items() if name in found
+    }  # fmt: skip
+    return {" ".join(sorted(circle)) for circle in circles}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert _circles(_arrows()) == CIRCLES  # a circle that is opened leaves the list
+
+
+def test_rooms_import_only_earlier_rooms() -> None:
+    rooms = {name: name.partition(".")[0] for name in _files()}
+    assert set(rooms.values()) == set(ROOMS)
+    upward = {
+        f"{rooms[name]} {rooms[other]}" for name, found in _arrows().items() for other in found
+        if ROOMS.index(rooms[other]) > ROOMS.index(rooms[name])
+    }  # fmt: skip
+    assert upward == UPWARD
