@@ -222,6 +222,7 @@ class Stack(nn.Module):
         state: State | None = None,
         lengths: Tensor | Sequence[int] | None = None,
         generator: torch.Generator | None = None,  # not keyword-only: an ONNX exporter passes all
+        hx: State | None = None,
     ) -> tuple[Tensor | PackedSequence, State]:
         """Run the sequence.
 
@@ -232,6 +233,7 @@ class Stack(nn.Module):
             lengths: integers (B,) in 0..T; outputs after the end of a row are 0, and the state
                 returned is the state after its last element.
             generator: random generator of all dropout in this call; None for torch's default.
+            hx: torch's name of `state`, which is used if `state` is None.
 
         Returns:
             y, with the type and layout of x and `output_size` features, and the state with leaves
@@ -242,6 +244,7 @@ class Stack(nn.Module):
             ArgumentError: a shape or a length does not fit.
             TensorError: a dtype or a device does not fit; it is also a RuntimeError, as in torch.
         """
+        state = hx if state is None else state
         if isinstance(x, PackedSequence):
             if lengths is not None:
                 raise ArgumentError(

@@ -158,3 +158,12 @@ def test_peephole_adds_the_cell_to_the_gates() -> None:
     torch.testing.assert_close(c.squeeze(), expected_c)
     o = torch.sigmoid(2 * expected_c)
     torch.testing.assert_close(y.squeeze(), o * torch.tanh(expected_c))
+
+
+@pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
+def test_a_state_can_have_the_name_that_it_has_in_torch(name: str) -> None:
+    theirs, x = getattr(torch.nn, name)(3, 5), torch.randn(4, 2, 3)
+    ours = getattr(elman, name)(3, 5)
+    ours.load_state_dict(theirs.state_dict())
+    _, state = theirs(x)
+    torch.testing.assert_close(ours(x, hx=state)[0], theirs(x, hx=state)[0])
