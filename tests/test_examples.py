@@ -125,7 +125,7 @@ def test_exercises_are_classified_and_spotted(
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("glucose", ("than naive", "glucose-lo-80", "in half an hour", "naive")),
+        ("glucose", ("naive (", "glucose-lo-80", "in half an hour", "naive")),
         ("prices", ("seasonal naive (", "price-lo-80", "502 forecasts")),
     ],
 )
