@@ -48,7 +48,7 @@ def test_gradients_are_those_of_the_weights_that_the_forward_pass_used(
             torch.testing.assert_close(one.grad, gradient)
 
 
-def test_weights_whose_memory_is_gone_are_an_error() -> None:
+def test_weights_without_storage_are_an_error() -> None:
     model, x = elman.LSTM(8, 160), torch.randn(5, 3, 8)
     y, _ = model(x)
     model.weight_hh_l0.untyped_storage().resize_(0)
@@ -56,7 +56,7 @@ def test_weights_whose_memory_is_gone_are_an_error() -> None:
         y.sum().backward()
 
 
-def test_weights_whose_memory_returned_elsewhere_have_their_gradients() -> None:
+def test_weights_whose_storage_returned_elsewhere_have_their_gradients() -> None:
     torch.manual_seed(0)
     model, x = elman.GRU(8, 160), torch.randn(5, 3, 8)
     weight = model.weight_hh_l0
