@@ -40,20 +40,19 @@ class Forest(nn.Module):
     """Scores (N, K) of rows of levels; the arrays are buffers, not trained by an optimiser.
 
     Args:
-        statistics: S.
         classes: K.
         trees: F.
 
     Example:
         >>> import torch
         >>> from elman.heads.forest import Forest
-        >>> forest = Forest(1, 2, 3)
+        >>> forest = Forest(2, 3)
         >>> forest(torch.tensor([[5], [9]])).exp()  # not fitted yet
         tensor([[0.5000, 0.5000],
                 [0.5000, 0.5000]])
     """
 
-    def __init__(self, statistics: int, classes: int, trees: int) -> None:
+    def __init__(self, classes: int, trees: int) -> None:
         super().__init__()
         self.depth = min(DEPTH, int(np.log2(max(2, FLOATS // (trees * classes)))))
         inner = (trees, 2**self.depth - 1)
@@ -63,7 +62,6 @@ class Forest(nn.Module):
         self.register_buffer("level", torch.zeros(inner, dtype=torch.int32))
         self.register_buffer("leaves", leaves)
         self.register_buffer("beta", torch.ones((), dtype=torch.float32))
-        self.statistics = statistics
         self.statistic: Tensor
         self.level: Tensor
         self.leaves: Tensor
@@ -94,13 +92,16 @@ class Forest(nn.Module):
         Args:
             levels: (N, S) int64.
             targets: (N,) classes.
-            weights: (N,) weights of the rows, not all 0.
+            weights: (N,) weights of the rows; if all are 0, all classes are equally probable.
 
         Raises:
             ArgumentError: scikit-learn is not installed.
         """
         ensemble = need("sklearn.ensemble", "a forest of statistics")
         kept = weights > 0
+        if not kept.any():
+            self.leaves.fill_(1 / self.leaves.shape[2])
+            return
         model = ensemble.RandomForestClassifier(
             len(self.leaves), max_depth=self.depth, min_samples_leaf=LEAST, random_state=0,
             max_samples=min(1.0, ROWS / int(kept.sum())), n_jobs=torch.get_num_threads(),

@@ -55,7 +55,7 @@ class Wide(nn.Module):
 
     def __init__(self, features: int, classes: int, trees: int = 0) -> None:
         super().__init__()
-        self.forest = Forest(features // LEVELS, classes, trees) if trees else None
+        self.forest = Forest(classes, trees) if trees else None
         self.register_buffer("weight", torch.zeros(features, classes, dtype=torch.float32))
         self.register_buffer("bias", torch.zeros(classes, dtype=torch.float32))
         self.weight: Tensor

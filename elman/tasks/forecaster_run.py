@@ -370,8 +370,8 @@ def describe(model: Forecaster, name: str) -> str:
     if (share := model.history.share) is not None:
         season = " and the mean change within a season" if share[0] > 1 else ""
         notes.append(
-            f"Each forecast has a share of {share[1]:.0%} of the last number{season}; validation "
-            "windows are forecast better so, or as well."
+            f"Each forecast has a share of {share[1]:.0%} of the last number{season}; on the "
+            "validation windows the network alone was not clearly better."
         )
     columns = {"MASE": ("MASE", "{:.3f}"), "ND": ("ND", "{:.4f}"), "wQL": ("wQL", "{:.4f}")}
     if layout.plane:

@@ -28,7 +28,7 @@ def test_its_probabilities_are_those_of_scikit_learn(classes: int) -> None:
     targets[targets == 1] = 0  # a class without rows
     weights = torch.ones(300)
     weights[:50] = 0
-    forest = Forest(7, classes, 20)
+    forest = Forest(classes, 20)
     forest.grow(levels, targets, weights)
     theirs = ensemble.RandomForestClassifier(
         20, max_depth=forest.depth, min_samples_leaf=2, random_state=0, max_samples=1.0
@@ -64,6 +64,15 @@ def test_where_single_statistics_tell_all_the_linear_model_keeps_a_share() -> No
     wide = Wide(levels.features, 2, 50)
     wide.fit(levels.encode(rows), targets, torch.ones(400, 2), levels=LEVELS)
     assert float(wide.weight.abs().max()) > 0
+
+
+def test_rows_of_a_single_group_have_no_other_folds() -> None:
+    rows, targets = _xor(60)
+    levels = Levels.build(rows)
+    wide, alone = Wide(levels.features, 2, 10), torch.zeros(60, dtype=torch.int64)
+    scores = wide.fit(levels.encode(rows), targets, torch.ones(60, 2), alone, levels=LEVELS)
+    assert scores.isfinite().all()
+    assert wide(levels.encode(rows)).isfinite().all()
 
 
 def test_it_goes_through_a_state_dict() -> None:
