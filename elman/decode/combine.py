@@ -6,12 +6,13 @@ g is the last number y_T; with a season, plus the change of the mean season s of
 which the mean of each season and the trend are removed.  Where little can be predicted, as with
 prices, a network follows movements that do not recur, and the last number alone is hard to beat.
 
-w is 0 if the loss of g on validation windows is higher than that of f by MARGIN standard errors,
-else 1.  It is reduced where few independent windows determine it.
+w is 0 if the loss of g on validation windows is higher than that of f by MARGIN standard errors.
+Otherwise w is the share with the lowest loss if the loss of g is higher by as much, and 1 if not.
+It is reduced where few independent windows determine it.
 
 Source: Bates and Granger 1969, "The Combination of Forecasts".
 
-Shape legend: B windows, T steps of the context, H steps ahead, K targets, Q levels.
+Shape legend: B windows, T steps of the context, H steps ahead, K targets, Q levels, W shares.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+SHARES = np.arange(11) / 10  # W candidates
 MARGIN = 2.0  # standard errors by which a model must be better than the simple forecast
 ROUNDS = 10  # of alternating means, where numbers are missing
 FEW = 20  # number of independent windows for which the share is halved
@@ -67,31 +69,38 @@ def _mean(values: NDArray[np.floating], known: NDArray[np.bool_], axis: int) -> 
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
 
 
-def find_share(above: Numbers, series: Whole, blocks: Whole) -> float:
+def find_share(losses: Numbers, series: Whole, blocks: Whole) -> float:
     """Return the share of the simple forecast.
 
     Args:
-        above: (B,) loss of the simple forecast of each window above that of the model; NaN if
-            unknown.
+        losses: (B, W) losses of windows with each of SHARES; NaN if unknown.
         series: (B,) series of the windows.
         blocks: (B,) periods of the windows; errors of one period are related, and so are those of
             one series.
 
     Example:
         >>> import numpy as np
-        >>> from elman.decode.combine import find_share
-        >>> each, noise = np.arange(100), np.random.default_rng(0).normal(0, 1, 100)
-        >>> [round(find_share(mean + noise, each, each * 0), 2) for mean in (0.0, 0.5)]
-        [0.83, 0.0]
+        >>> from elman.decode.combine import SHARES, find_share
+        >>> each, noise = np.arange(100), np.random.default_rng(0).normal(0, 0.5, (100, 1))
+        >>> from_best = [SHARES - best for best in (0.0, 0.5, 1.0)]
+        >>> losses = [distance**2 + noise * distance for distance in from_best]
+        >>> [round(find_share(one, each, each * 0), 2) for one in losses]
+        [0.0, 0.42, 0.83]
     """
-    known = ~np.isnan(above)
-    above, series, blocks = above[known], series[known], blocks[known]
-    if not len(above):
+    known = ~np.isnan(losses).any(1)
+    losses, series, blocks = losses[known], series[known], blocks[known]
+    if not len(losses):
         return 0.0
-    error = max(_standard_error(above, series), _standard_error(above, blocks))
-    share = float(above.mean() <= MARGIN * error)
+    best = int(losses.mean(0).argmin())
+    for number in (0, best):
+        above = losses[:, -1] - losses[:, number]
+        error = max(_standard_error(above, series), _standard_error(above, blocks))
+        if above.mean() > MARGIN * error:
+            break
+    else:
+        number = len(SHARES) - 1
     independent = len(np.unique(series)) * len(np.unique(blocks))
-    return share * independent / (independent + FEW)
+    return float(SHARES[number] * independent / (independent + FEW))
 
 
 def _standard_error(values: Numbers, groups: Whole) -> float:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.decode.combine import find_share
+from elman.decode.combine import SHARES, find_share
 from elman.decode.conformal import find_corrections, least
 from elman.decode.copula import MOST, find_dependence
 from elman.decode.widen import GAPS, find_factor, find_widening
@@ -46,10 +46,12 @@ def learn_share(model: Forecaster, windows: Windows, spans: Whole) -> Numbers | 
         model._history = replace(before, share=np.array([season, 1.0]))
         simple = roll(model, windows, which, origins, corrected=False).quantiles[..., middle]
         model._history = before
-        errors = (np.abs(plain.y - simple) - np.abs(plain.y - median)) / plain.scale
-        count = (~np.isnan(errors)).sum((1, 2))
-        above = np.where(count > 0, np.nansum(errors, (1, 2)) / np.maximum(count, 1), np.nan)
-        found.append((float(np.nanmean(above)), season, find_share(above, which, blocks)))
+        moved = median[..., None] + SHARES * (simple - median)[..., None]
+        errors = np.abs(plain.y[..., None] - moved) / plain.scale[..., None]
+        count = (~np.isnan(errors[..., 0])).sum((1, 2))[:, None]
+        losses = np.where(count > 0, np.nansum(errors, (1, 2)) / np.maximum(count, 1), np.nan)
+        share = find_share(losses, which, blocks)
+        found.append((float(np.nanmean(losses, 0).min()), season, share))
     _, season, share = min(found)
     return np.array([float(season), share]) if share else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from elman.decode.combine import find_share, simple_forecast
+from elman.decode.combine import SHARES, find_share, simple_forecast
 
 
 def test_a_season_with_a_trend_continues_exactly_from_the_last_number() -> None:
@@ -31,13 +31,19 @@ def test_missing_numbers_are_skipped() -> None:
     assert simple_forecast(y[None, :7], 2, 4)[0, 0, 0] == 0.0  # one season is too few
 
 
-@pytest.mark.parametrize(("mean", "low", "high"), [(-0.5, 0.9, 1), (0.05, 0.9, 1), (0.5, 0, 0)])
-def test_the_model_is_used_alone_if_it_is_clearly_better(
-    mean: float, low: float, high: float
+@pytest.mark.parametrize(
+    ("mean", "best", "low", "high"),
+    [(-0.5, 1.0, 0.9, 1), (0.05, 1.0, 0.9, 1), (0.5, 0.0, 0, 0), (0.05, 0.5, 0.4, 0.5)],
+)
+def test_the_clearly_better_of_model_and_mixture_is_used(
+    mean: float, best: float, low: float, high: float
 ) -> None:
     above, each = mean + np.random.default_rng(0).normal(0, 1, 200), np.arange(200)
-    assert low <= find_share(above, each, each * 0) <= high
-    few = find_share(above[:5], each[:5], each[:5] * 0)
+    mixed = SHARES * above[:, None]
+    if 0 < best < 1:
+        mixed += 4 * (SHARES**2 - SHARES)
+    assert low <= find_share(mixed, each, each * 0) <= high
+    few = find_share(mixed[:5], each[:5], each[:5] * 0)
     assert few <= 0.2  # five windows do not determine much
 
 
@@ -45,11 +51,12 @@ def test_errors_of_one_period_count_once() -> None:
     common = np.repeat([1.0, -0.6, 0.9, -0.9], 50)  # all series move alike in a period
     above = 0.1 + common + np.random.default_rng(0).normal(0, 0.1, 200)
     series, blocks = np.tile(np.arange(50), 4), np.repeat(np.arange(4), 50)
-    assert find_share(above, series, blocks) > 0.8  # four periods do not show a difference of 0.2
+    losses = SHARES * above[:, None]
+    assert find_share(losses, series, blocks) > 0.8  # four periods do not show a difference of 0.2
     each = np.arange(200)
-    assert find_share(above, each, each) == 0
+    assert find_share(losses, each, each) == 0
 
 
 def test_windows_without_numbers_have_no_share() -> None:
     each = np.arange(3)
-    assert find_share(np.full(3, np.nan), each, each) == 0
+    assert find_share(np.full((3, len(SHARES)), np.nan), each, each) == 0
