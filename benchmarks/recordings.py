@@ -45,12 +45,11 @@ from texts import Settings, settings_of
 
 import elman
 from elman.encode.recordings import RecordingIndex
+from elman.read.examples import Examples
 from elman.read.recording_source import RecordingSource
 from elman.read.recordings import Layout
 from elman.read.rows import Rejects
 from elman.report.classes import score_classes
-from elman.tasks.labelled_data import Examples, targets_of
-from elman.tasks.recording_inputs import RecordingInputs
 
 AXES = {"aceleracaoLinear_terra": ("ax", "ay", "az"), "giroscopio_terra": ("gx", "gy", "gz")}
 NETWORKS, TOGETHER = 5, "five networks together"
@@ -86,13 +85,11 @@ def driver(data: Path, settings: Settings) -> dict[str, Any]:
     def run(arrays: list[Any], train: list[int], test: list[int]) -> dict[str, list[str]]:
         model = elman.Classifier(**settings)
         model.fit([arrays[n] for n in train], labels[train].tolist())
-        held, learned = (
-            model.inputs.given(model, [arrays[n] for n in part]) for part in (test, train)
-        )
+        held, learned = (model.items([arrays[n] for n in part]) for part in (test, train))
         said = {"model": model.predict(held).tolist()}
-        targets, _ = targets_of([(labels[n],) for n in train], model.classes, several=False)
-        parts = {"train": Examples(learned), "test": Examples(held)}
-        for name, p in model.inputs.baselines(model, parts, targets, ["test"]):
+        targets, _ = model.labels.numbers([(labels[n],) for n in train])
+        others, count = {"test": Examples(held)}, len(model.classes)
+        for name, p in model.inputs.label_baselines(Examples(learned), targets, others, count):
             said[name] = [str(model.classes[k]) for k in p["test"].argmax(1)]
         return said
 
@@ -188,7 +185,7 @@ def physionet(data: Path, settings: Settings) -> dict[str, Any]:
     """AUROC, AUPRC and calibration on five folds; the difference between live and batch."""
     records, stays, labels = stays_of(data)
     found: dict[str, dict[str, list[float]]] = {}
-    baselines = RecordingInputs.baselines
+    baselines = Recorded.label_baselines
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder, "records.csv")
         with table.open("w", newline="") as file:
@@ -210,7 +207,7 @@ def physionet(data: Path, settings: Settings) -> dict[str, Any]:
             said, true = [], labels[test].astype(int)
             for seed in range(NETWORKS):
                 # Baselines do not depend on the seed.
-                RecordingInputs.baselines = baselines if not seed else lambda *_: []
+                Recorded.label_baselines = baselines if not seed else lambda *_: []
                 model = elman.Classifier(
                     variable="variable", static=STATIC, **settings | {"seed": seed}
                 ).fit(table, files[0], test=(table, files[1]) if not seed else None, show=True)
@@ -256,7 +253,7 @@ def live(model: elman.Classifier, records: Table, stays: list[str]) -> dict[str,
     for stay in stays:
         chosen_rows = [n for n, name in enumerate(records["unique_id"]) if name == stay]
         part = {name: [column[n] for n in chosen_rows] for name, column in records.items()}
-        one = model.inputs.given(model, part)[0]
+        one = model.items(part)[0]
         stream = model.stream(**dict(zip(STATIC, one.static, strict=True)))
         for step, (time_, values) in enumerate(zip(one.times, one.values, strict=True), 1):
             began = time.perf_counter()
@@ -291,8 +288,8 @@ def defaults(
             for who, each in scores_of(model.metrics).items():
                 scores.setdefault(who, []).append(each[score])
             if name != "physionet":
-                items = model.inputs.given(model, test[0])
-                bag = model.inputs.bag(model, items)
+                items = model.items(test[0])
+                bag = model.inputs.bag(items)
                 if bag is not None:
                     alone = model.classes_[model.head.wide(bag).argmax(1)]
                     right = float(np.mean(alone == np.array(test[1])))

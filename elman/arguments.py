@@ -114,6 +114,13 @@ def check_type(value: object, hint: object, name: str) -> None:
         raise ArgumentError(f"{name} must be {_name_of_type(hint)}, got {shown}")
 
 
+def check_names(what: str, names: object) -> None:
+    """Raise an ArgumentError unless there are two or more different names of classes."""
+    if not (isinstance(names, list) and len(set(map(repr, names))) == len(names) >= 2):
+        raise ArgumentError(f"{what} must be a list of two or more different names, got {names!r}")
+    check_type(names, list[str | int | float | bool | dict[str, str]], what)
+
+
 def is_of_type(value: object, hint: object) -> bool:
     """Return whether a value is of an annotated type; a whole number is a number, True is not.
 

@@ -15,16 +15,35 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
+from elman.arguments import check_types, is_unicode
 from elman.atomic import write_atomic
 from elman.errors import FolderError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    class Checked(DataclassInstance, Protocol):
+        """A dataclass that checks itself."""
+
+        def check(self) -> None:
+            """Raise a ValueError for values that cannot be."""
+
+
+Index = TypeVar("Index", bound="Checked")
+
 MANIFEST = "manifest.json"
 WEIGHTS, CHECKPOINT = "weights.safetensors", "checkpoint.safetensors"
+# Files of inputs: a vocabulary of texts, words and characters, statistics of series or recordings,
+# and features of a wide part.
+TOKENIZER, WORDS, SERIES, FEATURES = (
+    "tokenizer.json", "words.json", "series.json", "wide.safetensors"
+)  # fmt: skip
 BLOCK = 1 << 20  # bytes read at a time
 
 # Errors to which values of another type or size lead.
@@ -202,3 +221,58 @@ def _is_entry(name: str, contents: object) -> bool:
 def _write(folder: Path, parts: Parts) -> None:
     lines = (f"  {json.dumps(name)}: {json.dumps(contents)}" for name, contents in parts.items())
     write_atomic(folder / MANIFEST, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a JSON file atomically."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if not is_unicode(text):
+        text = json.dumps(value, indent=2)  # the name of a file that is not UTF-8
+    write_part(path, f"{text}\n")
+
+
+def read_json(path: Path, *, finite: bool = True) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        FolderError: the file is missing or damaged, or `finite` is true and a number in it is NaN
+            or infinite; scores can be.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FolderError(f"{path}: cannot be read ({error.strerror})") from error
+    except (RecursionError, ValueError) as error:
+        raise FolderError(f"{path}: is damaged, it is not valid JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise FolderError(f"{path}: is damaged, it holds no JSON object")
+    if finite and (place := _not_finite(value, "")) is not None:
+        raise FolderError(f"{path}: is damaged, {place} is not finite; put the old file back")
+    return value
+
+
+def _not_finite(value: object, place: str) -> str | None:
+    """Return the place of the first NaN or infinity in a JSON value; None if there is none."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else place
+    inside: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        inside = value.items()
+    elif isinstance(value, list):
+        inside = enumerate(value)
+    places = (_not_finite(one, f"{place}.{name}".removeprefix(".")) for name, one in inside)
+    return next((found for found in places if found is not None), None)
+
+
+def read_index(path: Path, kind: Callable[..., Index]) -> Index:
+    """Read the index of series or recordings from a JSON file.
+
+    Raises:
+        FolderError: the file is missing, or a value in it cannot be; the message names the field.
+    """
+    values = read_json(path)
+    with content_of(path):
+        index = kind(**values)
+        check_types(index)
+        index.check()
+    return index

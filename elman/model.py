@@ -10,22 +10,41 @@ arXiv:1708.01009):
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elman.dropout import check_probability, dropout, locked_dropout
-from elman.encode.embed import Embed
-from elman.encode.series import SeriesEmbed
-from elman.encode.words import WordEmbed
 from elman.errors import ArgumentError
-from elman.heads import ForecastHead, LabelHead, TagHead, TokenHead, ValueHead
 from elman.padded import Padded
 from elman.recur.grud import GRUD
 from elman.recur.stack import Stack
 from elman.state import State
+
+
+class Encoder(Protocol):
+    """A module that turns elements into vectors."""
+
+    def __call__(self, x: Padded, /, *, generator: torch.Generator | None = None) -> Padded:
+        """Return vectors (B, T, D) for elements (B, T, ...)."""
+
+
+class Head(Protocol):
+    """A module that turns states into scores and a loss."""
+
+    def __call__(self, states: Tensor, /) -> Tensor:
+        """Return scores for states (B, T, D), which some heads take as Padded."""
+
+    def loss(self, states: Padded, targets: Tensor, /) -> tuple[Tensor, int]:
+        """Return the loss summed over elements, and their number."""
+
+    def score(self, states: Padded, targets: Tensor, /) -> dict[str, float]:
+        """Return sums for `summary`."""
+
+    def summary(self, sums: dict[str, float], /) -> dict[str, float]:
+        """Return scores, given sums over batches."""
 
 
 class Loss(NamedTuple):
@@ -66,9 +85,9 @@ class SequenceModel(nn.Module):
 
     def __init__(
         self,
-        encode: Embed | WordEmbed | SeriesEmbed | None,
+        encode: Encoder | None,
         core: Stack | GRUD,
-        head: TokenHead | ValueHead | LabelHead | TagHead | ForecastHead,
+        head: Head,
         *,
         dropout: float = 0.0,
         variational: bool = True,

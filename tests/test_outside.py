@@ -14,13 +14,17 @@ import elman
 from elman.cli import main
 from elman.encode.text import Vocabulary
 from elman.errors import ArgumentError, DataError, ElmanError, FolderError
+from elman.inputs.kinds import reader_of
 from elman.read.columns import Table
+from elman.read.examples import Examples
 from elman.read.files import files_below
 from elman.read.rows import Rejects
+from elman.read.split import hold_out_labels
 from elman.read.tables import line_values
 from elman.read.text import TextSource
+from elman.targets.label_settings import LabelSettings
+from elman.targets.labels import Labels
 from elman.tasks.forecasts import check_level
-from elman.tasks.labelled_data import Examples, notes_on, split
 from elman.tasks.write_table import write_table
 
 SMALL = {"hidden_size": 4, "epochs": 1, "device": "cpu"}
@@ -198,13 +202,14 @@ def test_quantiles_are_shares() -> None:
 
 def test_labels_with_one_row_are_named() -> None:
     examples = Examples(["x"] * 3, [("a",), ("a",), ("b",)], [""] * 3)
-    assert "labels with only one row, of which none can be held out: b" in notes_on(
-        examples, {}, ["a", "b"]
+    labels = Labels(LabelSettings(), ["a", "b"])
+    assert "labels with only one row, of which none can be held out: b" in labels.notes_on(
+        examples, {}, reader_of(LabelSettings(), ["text"])
     )
     with pytest.raises(
         DataError, match=r"3 rows with 2 labels are too few .* \(b in one row only\)"
     ):
-        split(examples, 0.1, seed=0)
+        hold_out_labels(examples.targets, 0.1, seed=0)
 
 
 # ---- arguments of other types

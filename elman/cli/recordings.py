@@ -44,7 +44,7 @@ class RecordingFlags:
 
 def reads_recordings(run: Path) -> bool:
     """Return whether the model in a folder reads recordings."""
-    return bool(read_config(run)["data"].get("inputs") == "recordings")
+    return bool(read_config(run)["data"].get("inputs") in ("recordings", ["recordings"]))
 
 
 def print_recordings(

@@ -11,8 +11,8 @@ from cyclopts import Parameter
 from elman.cli.app import SETTINGS, RunFolder, SkipBadRows, app, train
 from elman.cli.show import print_metrics
 from elman.errors import ArgumentError
+from elman.settings import TableSettings
 from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translator, task_of
-from elman.tasks.settings import TableSettings
 
 Sizes = Annotated[tuple[int, ...], Parameter(show_default=lambda sizes: " ".join(map(str, sizes)))]
 Files = Annotated[tuple[Path, ...], Parameter(show_default=False)]

@@ -243,8 +243,8 @@ def info(run: Path | None = None, /) -> None:
 
 def _print_model(run: Path) -> None:
     """Print the data, state, scores and settings of a model."""
-    from elman.manifest import MANIFEST
-    from elman.tasks.folder import METRICS, check_folder, read_config, read_json
+    from elman.manifest import MANIFEST, read_json
+    from elman.tasks.folder import METRICS, check_folder, read_config
 
     config = read_config(run)
     settings = task_of(run)._from_config(config, run)

@@ -1,20 +1,25 @@
-"""Hold out a part of a text for validation.
+"""Hold out a part of the data for validation, which is never used in training or a vocabulary.
 
-If there are many documents, a random share of whole documents is held out; if there are few, the
-end of the text, cut at a line end.  The held-out part is never used in training or the vocabulary.
+Of a text with many documents a random share of the documents is held out, of a text with few its
+end, cut at a line end.  Of labelled rows the same share of every label is held out.
 """
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+
+import numpy as np
 
 from elman.errors import ArgumentError, DataError
 from elman.read.characters import Advance
 from elman.read.text import TextSource
 
 Pieces = Iterator[tuple[str, bool]]  # text, and whether a document ends with it
+Numbers = list[int]  # of rows
 
 MANY = 10  # mean number of documents in each part from which the choice is random
 
@@ -100,3 +105,116 @@ def _line_end(text: str, border: int) -> int:
         if found > 0:
             return found
     return border
+
+
+def hold_out_rows(count: int, share: float, *, seed: int, unit: str) -> tuple[Numbers, Numbers]:
+    """Return which of `count` rows are for training, and which for validation.
+
+    Raises:
+        DataError: there are too few rows.
+
+    Example:
+        >>> from elman.read.split import hold_out_rows
+        >>> hold_out_rows(5, 0.2, seed=0, unit="pairs")
+        ([0, 2, 3, 4], [1])
+    """
+    order = np.random.default_rng((seed, 1)).permutation(count)
+    held = int(count * share)
+    if not 0 < held < count:
+        raise DataError(
+            f"too few {unit} ({count}) to hold out validation_fraction={share}; give more data, or "
+            "validation data"
+        )
+    return sorted(order[held:].tolist()), sorted(order[:held].tolist())
+
+
+def hold_out_labels(
+    labels: Sequence[tuple[object, ...]], fraction: float, *, seed: int,
+    groups: Sequence[str] | None = None,
+) -> tuple[Numbers, Numbers]:  # fmt: skip
+    """Return training and validation rows with the same share of every label or set of labels.
+
+    Sets of labels that are too rare to be divided are drawn from together.  Every label stays in
+    the training part.
+
+    Args:
+        labels: the labels of each row.
+        fraction: share to hold out.
+        seed: seed of the random choice.
+        groups: name of the group of each row; a group stays in one part, and the shares of labels
+            are then random.
+
+    Raises:
+        DataError: there are too few rows.
+
+    Example:
+        >>> from elman.read.split import hold_out_labels
+        >>> train, held = hold_out_labels([("x",)] * 20 + [("y",)] * 10, 0.1, seed=0)
+        >>> len(train), sum(number < 20 for number in held), len(held)
+        (27, 2, 3)
+    """
+    draw = np.random.default_rng((seed, 1))
+    if groups is not None:
+        return _hold_out_groups(labels, fraction, groups, draw)
+    sets: dict[tuple[str, ...], Numbers] = {}
+    for number, some in enumerate(labels):
+        sets.setdefault(tuple(sorted(map(str, some))), []).append(number)
+    rare = {key for key in sets if len(sets[key]) * fraction < 1}
+    if not any(len(key) > 1 for key in rare):
+        rare = set()
+    held: Numbers = []
+    debt = 0.0  # examples that previous sets still owe, so that the total is the share
+    for key in sorted(sets.keys() - rare):
+        members = draw.permutation(sets[key])
+        wanted = len(members) * fraction + debt
+        most = min(math.ceil(len(members) * fraction), len(members) - 1)
+        count = min(int(wanted + 1e-9), most)
+        debt = min(1.0, wanted - count)
+        held += members[:count].tolist()
+    members = draw.permutation([n for key in sorted(rare) for n in sets[key]]).astype(int)
+    left = Counter(label for some in labels for label in some)
+    left -= Counter(label for n in held for label in labels[n])
+    wanted = int(len(members) * fraction + debt + 1e-9)
+    for n in members.tolist():
+        if wanted and all(left[label] > 1 for label in labels[n]):
+            held.append(n)
+            left.subtract(labels[n])
+            wanted -= 1
+    if not held:
+        single = sorted(key for key in sets if len(sets[key]) == 1)
+        alone = f" ({some_of(map(', '.join, single))} in one row only)" if single else ""
+        raise DataError(
+            f"{len(labels)} rows with {len(sets)} labels are too few to hold out "
+            f"validation_fraction={fraction} of each{alone}; give more rows, or validation data"
+        )
+    there = set(held)
+    return [n for n in range(len(labels)) if n not in there], sorted(held)
+
+
+def _hold_out_groups(
+    labels: Sequence[tuple[object, ...]], fraction: float, groups: Sequence[str],
+    draw: np.random.Generator,
+) -> tuple[Numbers, Numbers]:  # fmt: skip
+    left = Counter(label for some in labels for label in some)
+    held: set[str] = set()
+    wanted = fraction * len(labels)
+    for name in draw.permutation(sorted(set(groups))).tolist():
+        rows = [n for n, group in enumerate(groups) if group == name]
+        lost = Counter(label for n in rows for label in labels[n])
+        if len(rows) <= wanted + 0.5 and all(left[label] > lost[label] for label in lost):
+            held.add(name)
+            left.subtract(lost)
+            wanted -= len(rows)
+    if not held:
+        raise DataError(
+            f"{len(set(groups))} recordings are too few to hold out validation_fraction={fraction} "
+            "of them; give more, or validation data"
+        )
+    kept = [n for n, group in enumerate(groups) if group not in held]
+    return kept, [n for n, group in enumerate(groups) if group in held]
+
+
+def some_of(names: Iterable[str]) -> str:
+    """Return the first ten names in order, and the number of the others, as one text."""
+    found = sorted(names)
+    return ", ".join(found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")

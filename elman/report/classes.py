@@ -18,7 +18,9 @@ Shape legend: N rows, K classes, M labels that are not in the training data.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +29,8 @@ from torchmetrics.functional.classification import binary_calibration_error
 
 BINS = 15  # bins of the calibration error
 BLOCK = 1 << 20  # scores that are processed at a time
+LARGEST = 30  # most classes of a confusion matrix in the report
+CONFUSED = 15  # pairs of classes in the report, if there are more classes
 # Pairs of labels of which the second one is positive, however frequent it is.
 SIGNED: tuple[set[Hashable], ...] = (
     {0, 1}, {-1, 1}, {"0", "1"}, {"-1", "1"}, {"False", "True"}, {"false", "true"},
@@ -250,3 +254,41 @@ def confusion(guesses: Tensor, targets: Tensor, classes: int) -> Tensor:
     known = targets >= 0
     pairs = targets[known] * classes + guesses[known]
     return torch.bincount(pairs, minlength=classes * classes).view(classes, classes)
+
+
+def confusion_table(
+    guess: Tensor, targets: Tensor, classes: list[str], part: str
+) -> dict[str, Any]:
+    """Return the confusion matrix; with many classes, the most frequent mistakes."""
+    if len(classes) <= LARGEST:
+        counts = confusion(guess, targets, len(classes)).tolist()
+        return {
+            "title": f"Confusion, {part} data: rows are true labels, columns are predictions",
+            "columns": classes,
+            "rows": [[name, *row] for name, row in zip(classes, counts, strict=True)],
+        }
+    wrong = (guess != targets) & (targets >= 0)
+    pairs = Counter(zip(targets[wrong].tolist(), guess[wrong].tolist(), strict=True))
+    return {
+        "title": f"Most frequent mistakes, {part} data",
+        "columns": ["examples"],
+        "rows": [
+            [f"{classes[a]} predicted as {classes[b]}", count]
+            for (a, b), count in pairs.most_common(CONFUSED)
+        ],
+    }
+
+
+def calibration_table(
+    p: Tensor, targets: Tensor, classes: list[str], part: str, *, positive: int
+) -> dict[str, Any]:
+    """Return how often predictions of each probability are right."""
+    what = f"p({classes[positive]})" if len(classes) == 2 else "p(prediction)"
+    return {
+        "title": f"Calibration, {part} data: predicted probability, and how often it is right",
+        "columns": [what, "share", "examples"],
+        "rows": [
+            [f"{low:.1f} to {low + 0.1:.1f}", f"{mean:.3f}", f"{true:.3f}", count]
+            for low, mean, true, count in reliability(p, targets, positive)
+        ],
+    }

@@ -12,27 +12,29 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elman.arguments import check_whole
-from elman.errors import ArgumentError, UntrainedError
-from elman.tasks.classifier_settings import ClassifierSettings
-from elman.tasks.estimator import Estimator, check_names
+from elman.errors import ArgumentError
+from elman.targets.label_settings import LabelSettings
+from elman.tasks.task import Task
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     import torch
 
     from elman.encode.text import Vocabulary
-    from elman.model import SequenceModel
+    from elman.inputs.input import Input, Reader
+    from elman.read.examples import Examples
+    from elman.read.labels import Label
     from elman.serve.live_recordings import LiveLabels
-    from elman.tasks.labelled_data import Label
-    from elman.tasks.recording_inputs import RecordingInputs
-    from elman.tasks.text_inputs import TextInputs
+    from elman.targets.labels import Labels
+    from elman.targets.target import Target
 
 Data = Any  # texts: a path, or a list of them; recordings: a path, a data frame, or arrays (T, C)
 
 
 @dataclass(kw_only=True)
-class Classifier(ClassifierSettings, Estimator):
+class Classifier(LabelSettings, Task):
     """A classifier of texts or recordings.
 
     Every field is a keyword argument here and a flag of `elman train classifier`.  The data are
@@ -52,11 +54,7 @@ class Classifier(ClassifierSettings, Estimator):
         ['slow', 'fast']
     """
 
-    task = "classifier"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._inputs: TextInputs | RecordingInputs | None = None
+    task, usual_input = "classifier", "text"
 
     # Training.
 
@@ -100,11 +98,10 @@ class Classifier(ClassifierSettings, Estimator):
             DivergenceError: the loss became NaN or infinite.
             Stopped: Ctrl-C or SIGTERM; with `out` everything is saved.
         """
-        from elman.tasks.classifier_run import train_classifier
-
-        given = {"train": (data, labels), "validation": validation, "test": test}
-        with self._begin(out, skip_bad_rows, overwrite=overwrite) as (folder, rejects):
-            train_classifier(self, given, folder, rejects, show=show)
+        self._fit(
+            data, labels, validation, test, out=out, skip_bad_rows=skip_bad_rows,
+            overwrite=overwrite, show=show,
+        )  # fmt: skip
         return self
 
     # Use.
@@ -121,10 +118,7 @@ class Classifier(ClassifierSettings, Estimator):
 
     def predict_proba(self, data: Data) -> np.ndarray:
         """Return calibrated probabilities (N, K) of the labels in `classes_`."""
-        from elman.report.classes import probabilities
-
-        scores = self.scores(data)
-        return probabilities(scores, self.temperature, several=self.several).numpy()
+        return self.labels.probabilities(self.scores(data)).numpy()
 
     def score(self, data: Data, labels: Any = None) -> float:
         """Return the accuracy: the share of rows whose labels are all right."""
@@ -145,9 +139,7 @@ class Classifier(ClassifierSettings, Estimator):
             training data, or of 1 or True), ECE (expected calibration error), examples, and
             unseen_labels if there are any.  Scores that scikit-learn has are defined as there.
         """
-        from elman.tasks.classifier_run import score_labelled
-
-        return score_labelled(self, (data, labels), skip_bad_rows)
+        return self._evaluate(data, labels, skip_bad_rows)
 
     def stream(self, **static: Any) -> LiveLabels:
         """Return a live session, which takes steps of a recording and predicts its label so far.
@@ -158,14 +150,15 @@ class Classifier(ClassifierSettings, Estimator):
         Raises:
             ArgumentError: the model reads texts, or reads backwards without windows.
         """
+        from elman.inputs.recording import Recorded
         from elman.serve.live_recordings import LiveLabels
-        from elman.tasks.recording_inputs import RecordingInputs
 
-        if not isinstance(self.inputs, RecordingInputs):
+        learned = self.inputs
+        if not isinstance(learned, Recorded):
             raise ArgumentError("stream needs a classifier of recordings, this one reads texts")
         return LiveLabels(
-            self.model, self.inputs.index, self.classes, self.temperature, static,
-            window=self.window, levels=self.inputs.levels,
+            self.model, learned.index, self.classes, self.temperature, static, window=self.window,
+            levels=learned.statistic_levels,
         )  # fmt: skip
 
     def explain(self, text: str) -> list[tuple[str, float]]:
@@ -174,73 +167,27 @@ class Classifier(ClassifierSettings, Estimator):
         Raises:
             ArgumentError: pooling is not attention, or the model reads recordings.
         """
-        import torch
-
-        from elman.padded import Padded
-
         if self.pooling != "attention":
             raise ArgumentError(f"explain needs pooling=attention, got pooling={self.pooling}")
-        tokens = self.inputs.encode(self, self.inputs.given(self, [text]))[0][0]
-        with torch.inference_mode():
-            states, _ = self.model.run(Padded.full(torch.from_numpy(tokens).long()[None]))
-            weights = self.head.attention(states)[0].tolist()
-        return [(self.vocabulary.token(int(n)), w) for n, w in zip(tokens, weights, strict=True)]
+        (item,) = self.items([text])
+        return self.labels.attention(self.model, self.inputs, item)
 
     def scores(self, data: Data) -> torch.Tensor:
         """Return scores (N, K) before the softmax, float32, averaged over windows."""
-        import torch
+        return self.labels.scores(self.model, self.inputs, self.items(data))
 
-        from elman.train.chunks import ExampleBatches
+    @property
+    def labels(self) -> Labels:
+        """The labels after training: their scores and probabilities."""
+        from elman.targets.labels import Labels
 
-        items = self.inputs.given(self, data)
-        encoded, owners = self.inputs.encode(self, items)
-        result = torch.empty(len(encoded), len(self.classes), dtype=torch.float32)
-        if not encoded:
-            return result
-        batches = ExampleBatches(
-            encoded, torch.arange(len(encoded)), max(64, self.batch_size), seed=None,
-            extra=self._beside(items),
-        )  # fmt: skip
-        self.model.eval()
-        with torch.inference_mode():
-            for chunk in batches.epoch(1):
-                states, _ = self.model.run(chunk.inputs)
-                result[chunk.targets] = self.head(states)
-        of = torch.from_numpy(owners)
-        count = torch.bincount(of)
-        if len(count) == len(result):
-            return result
-        return (
-            result.new_zeros(len(count), result.shape[1]).index_add_(0, of, result) / count[:, None]
-        )
-
-    def _check_described(self) -> None:
-        """Raise an ArgumentError for facts of a saved model that cannot be valid."""
-        check_names("classes", self._described.get("classes"))
-        share = self._described.get("share", 1.0)
-        if not (isinstance(share, int | float) and 0 < share <= 1):
-            raise ArgumentError(f"share must be above 0 and at most 1, got {share!r}")
-        check_whole(self._described.get("trees", 0), "trees", least=0)
-        temperature = self._described.get("temperature", 1.0)
-        if not (isinstance(temperature, int | float) and 0 < temperature < float("inf")):
-            raise ArgumentError(f"temperature must be a positive number, got {temperature!r}")
-        positive = self._described.get("positive", 1)
-        if positive not in (0, 1):
-            raise ArgumentError(f"positive must be 0 or 1, got {positive!r}")
-
-    def _beside(self, items: Any) -> torch.Tensor | None:
-        """Return the scores of the wide part, a row for each encoded item; None without one."""
-        bag = self.inputs.bag(self, items)
-        return None if bag is None else self.head.wide(bag)
+        assert isinstance(self.target, Labels)
+        return self.target
 
     @property
     def classes(self) -> list[Label]:
         """The labels, in the order of the scores."""
-        if "classes" not in self._described:
-            raise UntrainedError("this Classifier is not trained yet: call fit first")
-        from elman.tasks.labelled_data import unpacked_label
-
-        return [unpacked_label(label) for label in self._described["classes"]]
+        return self.labels.classes
 
     @property
     def classes_(self) -> np.ndarray:
@@ -260,22 +207,17 @@ class Classifier(ClassifierSettings, Estimator):
     @property
     def temperature(self) -> float:
         """The temperature that divides the scores, fitted on the validation data."""
-        return float(self._described.get("temperature", 1.0))
-
-    @property
-    def inputs(self) -> TextInputs | RecordingInputs:
-        """The inputs: texts with a vocabulary, or recordings with their statistics."""
-        if self._inputs is None:
-            raise UntrainedError("this Classifier is not trained yet: call fit first")
-        return self._inputs
+        return self.labels.temperature
 
     @property
     def vocabulary(self) -> Vocabulary:
         """The vocabulary of a classifier of texts."""
-        from elman.tasks.text_inputs import TextInputs
+        from elman.inputs.text import Text
 
-        if not isinstance(self.inputs, TextInputs):
-            raise ArgumentError("vocabulary needs a classifier of texts, this one reads recordings")
+        if not isinstance(self.inputs, Text):
+            raise ArgumentError(
+                f"vocabulary needs a classifier of texts, this one reads {self.inputs.reader.noun}"
+            )
         return self.inputs.vocabulary
 
     @property
@@ -320,65 +262,64 @@ class Classifier(ClassifierSettings, Estimator):
                 setattr(settled, name, self._described.get(name))
         return settled
 
-    def build(self, inputs: TextInputs | RecordingInputs, classes: int) -> SequenceModel:
-        """Build the network with new weights drawn from the seed."""
-        import torch
+    @classmethod
+    def _target_kind(cls) -> type[Target]:
+        from elman.targets.labels import Labels
 
-        from elman.heads import LabelHead
-        from elman.model import SequenceModel
-        from elman.tasks.network import build_reader
+        return Labels
 
-        settled = self.settled()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            encode, features = inputs.embed(settled)
-            core = build_reader(settled, features, inputs.channels)
-            head = LabelHead(
-                core.output_size + features * self.skip, classes,
-                pooling=self.pooling, bidirectional=self.bidirectional, several=self.several,
-                label_smoothing=self.label_smoothing, features=inputs.features,
-                trees=self._described.get("trees", 0) if inputs.features else 0,
-                share=self._described.get("share", 1.0) if inputs.features else 1.0,
-            )  # fmt: skip
-        self._inputs = inputs
-        self._model = SequenceModel(
-            encode,
-            core,
-            head,
-            dropout=self.dropout,
-            variational=self.variational,
-            backward_steps=self.bptt,
-            skip=self.skip,
-        )
-        return self._model
+    def _learn(self, reader: Reader, train: Examples, target: Target, notes: list[str]) -> Input:
+        from elman.inputs.text import Text, TextReader
+        from elman.tasks.network import earlier_model
 
-    def _config(self, folder: Path) -> dict[str, Any]:
-        from elman.tasks.labelled_data import packed_label
+        if self.start_from is None:
+            return super()._learn(reader, train, target, notes)
+        if not isinstance(reader, TextReader):
+            raise ArgumentError(f"start_from needs texts, the data are {reader.noun}")
+        earlier = earlier_model(self)
+        assert earlier is not None
+        return Text(reader, earlier.vocabulary, reader.ngrams(train.items, target.classes_of_wide))
 
-        config = super()._config(folder)
-        if "classes" in self._described:
-            packed = [packed_label(label) for label in self.classes]
-            config["data"]["classes"] = packed
-        return config
+    def _start_network(self) -> None:
+        from elman.tasks.network import copy_weights, earlier_model
 
-    def _save_parts(self, folder: Path) -> None:
-        self.inputs.save(folder)
+        earlier = earlier_model(self)
+        if earlier is not None:
+            self.model.encode.load_state_dict(earlier.model.encode.state_dict())
+            copy_weights(self.model.core, earlier.model.core)
 
-    def _build_from(self, folder: Path) -> None:
-        from elman.tasks.channel_inputs import reads_recordings
-        from elman.tasks.recording_inputs import RecordingInputs
-        from elman.tasks.text_inputs import TextInputs
+    def _choose(self, parts: Mapping[str, Examples], notes: list[str]) -> None:
+        from elman.targets.labels import FEW
 
-        kind = RecordingInputs if reads_recordings(self) else TextInputs
-        self.build(kind.load(self, folder), len(self.classes))
-
-    def _resume(self, described: dict[str, Any], folder: Path, *, show: bool) -> None:
-        from elman.tasks.classifier_run import resume_classifier
-
-        resume_classifier(self, described, folder, show=show)
+        chosen, held = self._described, len(parts["validation"])
+        if self.epochs is None:
+            chosen["epochs"] = self.inputs.epochs(len(parts["train"]))
+        if self.monitor is None:
+            waits = self.early_stopping or self.optimizer == "asgd" or self.schedule == "plateau"
+            chosen["monitor"] = "last" if held < FEW and not waits else "loss"
+            if chosen["monitor"] == "last":
+                notes.append(
+                    f"{held} held-out examples are too few to choose weights by, so the last "
+                    "weights are kept; to choose by score set monitor"
+                )
 
     def card(self, name: str) -> str:
         """Return the model card."""
-        from elman.tasks.classifier_run import describe
+        from elman.report.verdict import name_of
+        from elman.tasks.card import model_card, quoted
 
-        return describe(self, name)
+        learned, labels = self.inputs, [str(label) for label in self.classes]
+        shown = ", ".join(labels[:20])
+        shown += f" and {len(labels) - 20} more" if len(labels) > 20 else ""
+        precision = quoted(name_of("AUPRC", self.metrics.get("positive", "")))
+        return model_card(
+            self, name, title=f"a classifier of {learned.reader.noun}",
+            made=f"{self.settled().cell.upper()}, {learned.made}, labels: {shown}",
+            columns={
+                "accuracy": ("accuracy", "{:.1%}"), "F1 macro": ("F1_macro", "{:.3f}"),
+                "AUROC": ("AUC", "{:.3f}"), precision: ("AUPRC", "{:.3f}"),
+            },
+            use=learned.use,
+            end=f"Expect useful predictions only for {learned.reader.noun} like the training data."
+            f"{learned.warning}",
+        )  # fmt: skip

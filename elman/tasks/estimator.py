@@ -12,12 +12,13 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from elman.arguments import check_type, list_of_argument, text_of_argument
-from elman.errors import ArgumentError, FolderError, UntrainedError
-from elman.manifest import WEIGHTS, content_of
+from elman.arguments import list_of_argument, text_of_argument
+from elman.errors import FolderError, UntrainedError
+from elman.manifest import WEIGHTS, content_of, read_json, write_json
 from elman.read.files import path_of
 from elman.read.rows import check_new
 from elman.report.terminal import tell
+from elman.settings import NetworkSettings
 from elman.tasks.folder import (
     CONFIG,
     METRICS,
@@ -26,14 +27,11 @@ from elman.tasks.folder import (
     check_free,
     found_from,
     read_config,
-    read_json,
     relative_to,
     start_folder,
     write_config,
-    write_json,
 )
 from elman.tasks.lock import locked
-from elman.tasks.settings import NetworkSettings
 from elman.train.processes import is_first
 
 if TYPE_CHECKING:
@@ -318,13 +316,6 @@ def _check_paths(data: Mapping[str, Any], folder: Path) -> None:
                 f"{folder / CONFIG}: is damaged (data.{name} must be a path or a list of two, got "
                 f"{found!r})"
             )
-
-
-def check_names(what: str, names: object) -> None:
-    """Raise an ArgumentError unless there are two or more different names of classes."""
-    if not (isinstance(names, list) and len(set(map(repr, names))) == len(names) >= 2):
-        raise ArgumentError(f"{what} must be a list of two or more different names, got {names!r}")
-    check_type(names, list[str | int | float | bool | dict[str, str]], what)
 
 
 def checked_texts(texts: Sequence[str]) -> list[str]:

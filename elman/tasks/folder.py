@@ -19,43 +19,29 @@ No file is a pickle.  This file does not import torch.
 
 from __future__ import annotations
 
-import json
-import math
 import os
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any
 
 import elman
-from elman.arguments import check_types, is_unicode
 from elman.errors import DataError, FolderError
 from elman.manifest import (
     CHECKPOINT,
+    FEATURES,
     MANIFEST,
+    SERIES,
+    TOKENIZER,
     WEIGHTS,
+    WORDS,
     check_parts,
-    content_of,
+    read_json,
     start_manifest,
-    write_part,
+    write_json,
 )
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-    class Checked(DataclassInstance, Protocol):
-        """A dataclass that checks itself."""
-
-        def check(self) -> None:
-            """Raise a ValueError for values that cannot be."""
-
-
-Index = TypeVar("Index", bound="Checked")
 
 FORMAT = 1
 CONFIG, METRICS, CARD = "config.json", "metrics.json", "README.md"
-TOKENIZER, SOURCE_TOKENIZER, WORDS = "tokenizer.json", "source_tokenizer.json", "words.json"
-FEATURES = "wide.safetensors"
-SERIES, HISTORY = "series.json", "history.safetensors"
+SOURCE_TOKENIZER, HISTORY = "source_tokenizer.json", "history.safetensors"
 PARTS = (  # files of a model, which the manifest lists
     CONFIG, TOKENIZER, SOURCE_TOKENIZER, WORDS, FEATURES, SERIES, HISTORY, WEIGHTS, METRICS,
     CHECKPOINT,
@@ -185,61 +171,6 @@ def find_data(path: str, part: str) -> str:
 def write_config(folder: Path, config: dict[str, Any]) -> None:
     """Write config.json, with the version of Elman and the format of the folder."""
     write_json(folder / CONFIG, {"elman": elman.__version__, "format": FORMAT, **config})
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a JSON file atomically."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    if not is_unicode(text):
-        text = json.dumps(value, indent=2)  # the name of a file that is not UTF-8
-    write_part(path, f"{text}\n")
-
-
-def read_json(path: Path, *, finite: bool = True) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        FolderError: the file is missing or damaged, or `finite` is true and a number in it is NaN
-            or infinite; scores can be.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FolderError(f"{path}: cannot be read ({error.strerror})") from error
-    except (RecursionError, ValueError) as error:
-        raise FolderError(f"{path}: is damaged, it is not valid JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise FolderError(f"{path}: is damaged, it holds no JSON object")
-    if finite and (place := _not_finite(value, "")) is not None:
-        raise FolderError(f"{path}: is damaged, {place} is not finite; put the old file back")
-    return value
-
-
-def _not_finite(value: object, place: str) -> str | None:
-    """Return the place of the first NaN or infinity in a JSON value; None if there is none."""
-    if isinstance(value, float):
-        return None if math.isfinite(value) else place
-    inside: Iterable[tuple[Any, Any]] = ()
-    if isinstance(value, dict):
-        inside = value.items()
-    elif isinstance(value, list):
-        inside = enumerate(value)
-    places = (_not_finite(one, f"{place}.{name}".removeprefix(".")) for name, one in inside)
-    return next((found for found in places if found is not None), None)
-
-
-def read_index(path: Path, kind: Callable[..., Index]) -> Index:
-    """Read the index of series or recordings from a JSON file.
-
-    Raises:
-        FolderError: the file is missing, or a value in it cannot be; the message names the field.
-    """
-    values = read_json(path)
-    with content_of(path):
-        index = kind(**values)
-        check_types(index)
-        index.check()
-    return index
 
 
 def read_config(folder: Path) -> dict[str, Any]:

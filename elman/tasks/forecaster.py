@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from elman.arguments import check_whole
 from elman.errors import ArgumentError, UntrainedError
+from elman.manifest import SERIES, read_index, write_json
 from elman.tasks.estimator import Estimator
-from elman.tasks.folder import HISTORY, SERIES, read_index, write_json
+from elman.tasks.folder import HISTORY
 from elman.tasks.forecaster_settings import ForecasterSettings
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from elman.encode.index import SeriesIndex
 from elman.encode.layout import Layout
 from elman.encode.windows import Windows
 from elman.errors import ArgumentError, DataError, FolderError
+from elman.manifest import SERIES, read_json
 from elman.optional import need
 from elman.read.frequency import Frequency
 from elman.read.series import SeriesTable
 from elman.report.forecasts import Scored
 from elman.report.verdict import name_of
 from elman.tasks.card import model_card
-from elman.tasks.folder import SERIES, read_json
 from elman.tasks.forecaster_baselines import missing_baselines
 from elman.tasks.forecaster_calibration import (
     calibrate,

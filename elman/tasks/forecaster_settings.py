@@ -7,7 +7,7 @@ from typing import Literal
 
 from elman.arguments import check_whole
 from elman.errors import ArgumentError
-from elman.tasks.settings import NetworkSettings, TableSettings, check_counts
+from elman.settings import NetworkSettings, TableSettings, check_counts
 
 MOST = 1_000_000  # steps of a window, and futures
 DENSITIES = ("gaussian", "student_t", "mixture", "negative_binomial")

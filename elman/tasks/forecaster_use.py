@@ -18,6 +18,7 @@ from elman.encode.windows import Windows
 from elman.errors import ArgumentError, DataError
 from elman.read.series import Series, SeriesSource, SeriesTable
 from elman.report.forecasts import Scored
+from elman.settings import dialect_of
 from elman.tasks.forecaster_baselines import missing_baselines
 from elman.tasks.forecaster_scores import (
     Numbers,
@@ -31,7 +32,6 @@ from elman.tasks.forecaster_scores import (
 )
 from elman.tasks.forecasts import Backtest, Forecasts
 from elman.tasks.history import join_series, observed_steps, seasonal_errors, steps_between
-from elman.tasks.settings import dialect_of
 
 if TYPE_CHECKING:
     from elman.tasks.forecaster import Forecaster

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from elman.arguments import check_whole, list_of_argument, text_of_argument
 from elman.errors import ArgumentError, UntrainedError
+from elman.manifest import TOKENIZER
 from elman.tasks.estimator import Estimator
-from elman.tasks.folder import TOKENIZER
 from elman.tasks.language_settings import LanguageSettings
 
 if TYPE_CHECKING:

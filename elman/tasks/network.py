@@ -16,13 +16,13 @@ from elman.recur.stack import Stack
 from elman.seq2seq import Coder
 from elman.seq2seq.recurrent import Recurrent
 from elman.seq2seq.transformer import Transformer
+from elman.settings import NetworkSettings
 from elman.tasks.folder import short_path
-from elman.tasks.settings import NetworkSettings
 
 if TYPE_CHECKING:
+    from elman.inputs.settings import InputSettings
     from elman.tasks.classifier import Classifier
     from elman.tasks.language_model import LanguageModel
-    from elman.tasks.tagger import Tagger
     from elman.tasks.translator import Translator
 
 DECIDED = (  # settings that a language model in start_from decides
@@ -46,9 +46,7 @@ def build_core(
     return (GRU if settings.cell == "gru" else RNN)(features, settings.hidden_size, **shared)
 
 
-def build_reader(
-    settings: Classifier | Tagger, features: int, channels: int
-) -> RNN | LSTM | GRU | GRUD:
+def build_reader(settings: InputSettings, features: int, channels: int) -> RNN | LSTM | GRU | GRUD:
     """Return the recurrence of a classifier or tagger, which can be a GRU-D for recordings."""
     if settings.cell == "grud":
         return GRUD(

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-import numpy as np
-
 from elman.errors import DataError
 from elman.read.files import is_path, path_of
 from elman.read.rows import NOWHERE, Rejects, Rows, check_new
@@ -149,24 +147,3 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
                 f"{path}: has changed since the run began; put the old data back, or train again "
                 "with another out"
             )
-
-
-def hold_out(count: int, share: float, *, seed: int, unit: str) -> tuple[list[int], list[int]]:
-    """Return which of `count` rows are for training, and which for validation.
-
-    Raises:
-        DataError: there are too few rows.
-
-    Example:
-        >>> from elman.tasks.parts import hold_out
-        >>> hold_out(5, 0.2, seed=0, unit="pairs")
-        ([0, 2, 3, 4], [1])
-    """
-    order = np.random.default_rng((seed, 1)).permutation(count)
-    held = int(count * share)
-    if not 0 < held < count:
-        raise DataError(
-            f"too few {unit} ({count}) to hold out validation_fraction={share}; give more data, or "
-            "validation data"
-        )
-    return sorted(order[held:].tolist()), sorted(order[:held].tolist())

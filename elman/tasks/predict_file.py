@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from elman.errors import ArgumentError, DataError, FolderError, Stopped
+from elman.read.labels import join_labels, shown_label
 from elman.read.rows import Rejects, Rows, check_new, text_of
 from elman.read.sentences import Sentences, split_words
 from elman.report.progress import reading_bar
 from elman.tasks.classifier import Classifier
-from elman.tasks.labelled_data import join_labels, shown_label
 from elman.tasks.parts import LOG
 from elman.tasks.tagger import Tagger
 from elman.tasks.translator import Translator

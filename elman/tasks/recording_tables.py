@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from elman.errors import ArgumentError
+from elman.inputs.recording import Recorded
+from elman.read.labels import join_labels, shown_label
 from elman.read.recordings import Recording
-from elman.tasks.channel_inputs import layout_of
-from elman.tasks.labelled_data import join_labels, shown_label
 
 if TYPE_CHECKING:
     from elman.tasks.classifier import Classifier
@@ -20,11 +20,12 @@ def label_table(model: Classifier, data: Any) -> Table:
     """Return one row per recording or span: name, start, end (after its last step), label,
     probabilities.
     """
-    items: list[Recording] = model.inputs.given(model, data)
+    items: list[Recording] = model.items(data)
     p = model.predict_proba(items)
     table: Table = {model.unique_id: [one.name for one in items]}
     if any(len(one) for one in items):
-        step = model.inputs.index.step  # type: ignore[union-attr]
+        assert isinstance(model.inputs, Recorded)
+        step = model.inputs.index.step
         pairs = [
             one.moments([one.begin, one.stamp(one.times[-1] + step) if len(one) else one.begin])
             for one in items
@@ -45,12 +46,12 @@ def label_table(model: Classifier, data: Any) -> Table:
 
 def tag_table(model: Tagger, data: Any) -> Table:
     """Return one row per step: name of the recording, stamp, tag."""
-    items: list[Recording] = model.inputs.given(model, data)
+    items: list[Recording] = model.items(data)
     tags = model.predict(items)
     return {
         model.unique_id: [one.name for one in items for _ in range(len(one))],
         model.ds: [stamp for one in items for stamp in one.moments(one.stamps)],
-        layout_of(model).label: [tag for some in tags for tag in some],
+        (model.tags or "label"): [tag for some in tags for tag in some],
     }
 
 
@@ -59,7 +60,7 @@ def event_table(model: Tagger, data: Any, **how: Any) -> Table:
     found = model.events(data, **how)
     return {
         model.unique_id: [event.unique_id for event in found],
-        layout_of(model).label: [event.label for event in found],
+        (model.tags or "label"): [event.label for event in found],
         "start": [event.start for event in found],
         "end": [event.end for event in found],
         "probability": [event.probability for event in found],

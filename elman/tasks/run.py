@@ -14,12 +14,12 @@ from lightning_fabric import Fabric
 import elman
 from elman.atomic import write_atomic
 from elman.errors import DivergenceError, Stopped
-from elman.manifest import CHECKPOINT, WEIGHTS, remove_part, settle_parts
+from elman.manifest import CHECKPOINT, WEIGHTS, remove_part, settle_parts, write_json
 from elman.report.journal import Journal, read_journal
 from elman.report.page import write_report
 from elman.report.progress import Progress
 from elman.tasks.estimator import PATHS, Estimator
-from elman.tasks.folder import CARD, METRICS, PARTS, start_folder, write_config, write_json
+from elman.tasks.folder import CARD, METRICS, PARTS, start_folder, write_config
 from elman.train.checkpoint import check_tensors, load_tensors, select
 from elman.train.chunks import Batches, Refit
 from elman.train.fabric import on_first

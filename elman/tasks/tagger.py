@@ -7,25 +7,21 @@ x are words with their characters, or the channels of a recording.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from elman.errors import ArgumentError, UntrainedError
-from elman.tasks.estimator import Estimator, check_names
-from elman.tasks.tagger_settings import TaggerSettings
+from elman.errors import ArgumentError
+from elman.targets.tag_settings import TagSettings
+from elman.tasks.task import Task
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from elman.encode.words import WordIndex
-    from elman.model import SequenceModel
-    from elman.padded import Padded
+    from elman.inputs.recording import Recorded
     from elman.serve.live_recordings import LiveSteps
     from elman.serve.live_tags import LiveTags
-    from elman.tasks.sentence_inputs import SentenceInputs
-    from elman.tasks.step_inputs import StepInputs
+    from elman.targets.tags import Tags
+    from elman.targets.target import Target
 
 Data = Any  # sentences: a path or a list of lists of words; recordings: a path, frame or arrays
 
@@ -49,7 +45,7 @@ class Found(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class Tagger(TaggerSettings, Estimator):
+class Tagger(TagSettings, Task):
     """A tagger of the words of sentences, or of the steps of recordings.
 
     Every setting is a keyword argument here and a flag of `elman train tagger`.  Recordings are
@@ -71,11 +67,7 @@ class Tagger(TaggerSettings, Estimator):
         [('call', 10.0)]
     """
 
-    task = "tagger"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._inputs: SentenceInputs | StepInputs | None = None
+    task, usual_input = "tagger", "words"
 
     def fit(
         self,
@@ -119,26 +111,15 @@ class Tagger(TaggerSettings, Estimator):
             DivergenceError: the loss became NaN or infinite.
             Stopped: Ctrl-C was pressed or SIGTERM arrived; with `out` the run can be resumed.
         """
-        from elman.tasks.tagger_run import train_tagger
-
-        given = {"train": (data, tags), "validation": validation, "test": test}
-        with self._begin(out, skip_bad_rows, overwrite=overwrite) as (folder, rejects):
-            train_tagger(self, given, folder, rejects, show=show)
+        self._fit(
+            data, tags, validation, test, out=out, skip_bad_rows=skip_bad_rows,
+            overwrite=overwrite, show=show,
+        )  # fmt: skip
         return self
 
     def predict(self, data: Data) -> list[list[str]]:
         """Return the tags of the words of each sentence, or of the steps of each recording."""
-        items = self.inputs.given(self, data)
-        encoded = self.inputs.encode(items)
-        result: list[list[str]] = [[] for _ in encoded]
-        for numbers, states in self._states(encoded):
-            best = self.head.best(states).tolist()
-            for n, row, length in zip(numbers, best, states.lengths.tolist(), strict=True):
-                result[n] = [self.tag_names[k] for k in row[:length]]
-        if not self._of_recordings:
-            return result
-        cells = [self.inputs.index.cells(one).tolist() for one in items]  # type: ignore[union-attr]
-        return [[tags[c] for c in some] for tags, some in zip(result, cells, strict=True)]
+        return self._tags.predict(self.model, self.inputs, self.items(data))
 
     def events(
         self, data: Data, *, on: float = 0.6, off: float = 0.4, shortest: int = 1
@@ -156,44 +137,27 @@ class Tagger(TaggerSettings, Estimator):
         """
         from elman.decode.events import spot
 
-        index = self._steps("events").index
-        items = self.inputs.given(self, data)
+        recorded = self._recorded("events")
+        items, index = self.items(data), recorded.index
         names = (self.tag_names, self.background)
         spots: dict[str, Any] = {"on": on, "off": off, "shortest": shortest}
         spot([], *names, **spots)  # raises for invalid arguments before anything is computed
-        found: list[list[Found]] = [[] for _ in items]
-        for numbers, states in self._states(self.inputs.encode(items)):
-            p = self.head(states.data).softmax(2).tolist()
-            for n, row, length in zip(numbers, p, states.lengths.tolist(), strict=True):
-                if not length:
-                    continue
-                one, events = items[n], spot(row[:length], *names, **spots)
-                times = index.resampled(one).times.tolist()
-                times.append(times[-1] + (1 / index.rate if index.rate else index.step))
-                stamps = one.moments(one.stamp(times))
-                found[n] = [
-                    Found(
-                        one.name, event.label, stamps[event.begin], stamps[event.end],
-                        event.probability,
-                    )
-                    for event in events
-                ]  # fmt: skip
-        return [event for some in found for event in some]
-
-    def _states(self, encoded: list[np.ndarray]) -> Iterator[tuple[list[int], Padded]]:
-        """Yield the numbers and states of sequences in batches; empty sequences are skipped."""
-        import torch
-
-        from elman.train.chunks import ExampleBatches
-
-        self.model.eval()
-        rows = max(64, self.batch_size)
-        order = torch.arange(len(encoded))
-        with torch.inference_mode():
-            for chunk in ExampleBatches(encoded, order, rows, seed=None).epoch(1):
-                if chunk.inputs.data.shape[1]:
-                    states, _ = self.model.run(chunk.inputs)
-                    yield chunk.targets.tolist(), states
+        found: list[Found] = []
+        rows = self._tags.probabilities(self.model, recorded, items)
+        for one, p in zip(items, rows, strict=True):
+            if not len(p):
+                continue
+            times = index.resampled(one).times.tolist()
+            times.append(times[-1] + (1 / index.rate if index.rate else index.step))
+            stamps = one.moments(one.stamp(times))
+            found += [
+                Found(
+                    one.name, event.label, stamps[event.begin], stamps[event.end],
+                    event.probability,
+                )
+                for event in spot(p.tolist(), *names, **spots)
+            ]  # fmt: skip
+        return found
 
     def evaluate(
         self,
@@ -215,9 +179,7 @@ class Tagger(TaggerSettings, Estimator):
             event_precision, event_recall and event_F1 of events, which are found if they overlap by
             half.
         """
-        from elman.tasks.tagger_run import score_tagged
-
-        return score_tagged(self, (data, tags), skip_bad_rows)
+        return self._evaluate(data, tags, skip_bad_rows)
 
     def stream(
         self, *, on: float = 0.6, off: float = 0.4, shortest: int = 1, **static: Any
@@ -233,12 +195,12 @@ class Tagger(TaggerSettings, Estimator):
         Raises:
             ArgumentError: the model reads in both directions.
         """
-        if self._of_recordings:
+        if self.inputs.reader.kind == "recordings":
             from elman.decode.events import Spotter
             from elman.serve.live_recordings import LiveSteps
 
             spotter = Spotter(self.tag_names, self.background, on=on, off=off, shortest=shortest)
-            index = self._steps("stream").index
+            index = self._recorded("stream").index
             return LiveSteps(self.model, index, self.tag_names, static, spotter)
         from elman.serve.live_tags import LiveTags
 
@@ -247,30 +209,23 @@ class Tagger(TaggerSettings, Estimator):
         return LiveTags(self.model, self.index, self.tag_names)
 
     @property
-    def inputs(self) -> SentenceInputs | StepInputs:
-        """The inputs of the model: how data are read and encoded."""
-        if self._inputs is None:
-            raise UntrainedError("this Tagger is not trained yet: call fit first")
-        return self._inputs
-
-    @property
     def index(self) -> WordIndex:
         """The known words and characters of sentences."""
-        from elman.tasks.sentence_inputs import SentenceInputs
+        from elman.inputs.words import Words
 
-        if not isinstance(self.inputs, SentenceInputs):
-            raise ArgumentError("this tagger reads recordings: it has no words")
+        if not isinstance(self.inputs, Words):
+            raise ArgumentError(
+                f"index needs a tagger of sentences, this one reads {self.inputs.reader.noun}"
+            )
         return self.inputs.index
 
-    @property
-    def _of_recordings(self) -> bool:
-        return self.inputs.kind == "recordings"
+    def _recorded(self, what: str) -> Recorded:
+        """Return the input if it is recordings whose steps have probabilities of their own."""
+        from elman.inputs.recording import Recorded
 
-    def _steps(self, what: str) -> StepInputs:
-        from elman.tasks.step_inputs import StepInputs
-
-        if not isinstance(self.inputs, StepInputs):
-            raise ArgumentError(f"{what} needs recordings, but this tagger reads sentences")
+        if not isinstance(self.inputs, Recorded):
+            noun = self.inputs.reader.noun
+            raise ArgumentError(f"{what} needs recordings, but this tagger reads {noun}")
         if self.chain:
             raise ArgumentError(
                 f"{what} needs a separate probability of each step: train with chain=False"
@@ -278,60 +233,43 @@ class Tagger(TaggerSettings, Estimator):
         return self.inputs
 
     @property
+    def _tags(self) -> Tags:
+        from elman.targets.tags import Tags
+
+        assert isinstance(self.target, Tags)
+        return self.target
+
+    @property
     def tag_names(self) -> list[str]:
         """The tags, in the order of the scores."""
-        if "tags" not in self._described:
-            raise UntrainedError("this Tagger is not trained yet: call fit first")
-        return list(self._described["tags"])
-
-    def _check_described(self) -> None:
-        """Raise an ArgumentError if the stored tags are not valid."""
-        check_names("tags", self._described.get("tags"))
+        return list(self._tags.names)
 
     @property
     def head(self) -> Any:
         """The output layer."""
         return self.model.head
 
-    def build(self, inputs: SentenceInputs | StepInputs, tags: int) -> SequenceModel:
-        """Build the network, with random weights that depend on the seed."""
-        import torch
+    @classmethod
+    def _target_kind(cls) -> type[Target]:
+        from elman.targets.tags import Tags
 
-        from elman.heads import TagHead
-        from elman.model import SequenceModel
-        from elman.tasks.network import build_reader
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            encode, features = inputs.embed(self)
-            core = build_reader(self, features, inputs.channels)
-            head = TagHead(core.output_size, tags, chain=self.chain)
-        self._inputs = inputs
-        self._model = SequenceModel(
-            encode, core, head, dropout=self.dropout, variational=self.variational
-        )
-        return self._model
-
-    def _save_parts(self, folder: Path) -> None:
-        self.inputs.save(folder)
-
-    def _build_from(self, folder: Path) -> None:
-        from elman.tasks.channel_inputs import reads_recordings
-        from elman.tasks.sentence_inputs import SentenceInputs
-        from elman.tasks.step_inputs import StepInputs
-
-        kind: type[StepInputs | SentenceInputs] = SentenceInputs
-        if reads_recordings(self):
-            kind = StepInputs
-        self.build(kind.load(self, folder), len(self.tag_names))
-
-    def _resume(self, described: dict[str, Any], folder: Path, *, show: bool) -> None:
-        from elman.tasks.tagger_run import resume_tagger
-
-        resume_tagger(self, described, folder, show=show)
+        return Tags
 
     def card(self, name: str) -> str:
         """Return the model card."""
-        from elman.tasks.tagger_run import describe
+        from elman.report.spans import has_spans
+        from elman.tasks.card import model_card
 
-        return describe(self, name)
+        learned, columns = self.inputs, {"accuracy": ("accuracy", "{:.2%}")}
+        if has_spans(self.tag_names):
+            columns["F1 of spans"] = ("F1", "{:.3f}")
+        if self.background in self.tag_names:
+            columns["F1 of events"] = ("event_F1", "{:.3f}")
+        noun, unit = learned.reader.noun, learned.reader.unit
+        return model_card(
+            self, name, title=f"a tagger of the {unit} of {noun}",
+            made=f"{self.cell.upper()}, {learned.made}, tags: {', '.join(self.tag_names[:40])}",
+            columns=columns, use=learned.use,
+            end=f"The model can only be expected to work on {noun} like those of its training."
+            f"{learned.warning}",
+        )  # fmt: skip

@@ -10,10 +10,10 @@ from lightning_fabric import Fabric
 
 from elman.encode.corpus import Corpus, tokenise
 from elman.encode.text import Vocabulary
+from elman.manifest import TOKENIZER
 from elman.read.text import TextSource
 from elman.report.ngram import KneserNey
 from elman.tasks.card import model_card
-from elman.tasks.folder import TOKENIZER
 from elman.tasks.parts import LOG
 from elman.tasks.run import Job, go_on, start
 from elman.tasks.text_data import TextData, check_known, find_again, find_training, prepare

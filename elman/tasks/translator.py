@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from elman.arguments import check_kind, check_whole
 from elman.errors import ArgumentError, UntrainedError
+from elman.manifest import TOKENIZER
 from elman.tasks.estimator import Estimator, checked_texts
-from elman.tasks.folder import SOURCE_TOKENIZER, TOKENIZER
+from elman.tasks.folder import SOURCE_TOKENIZER
 from elman.tasks.translator_settings import TranslatorSettings
 
 if TYPE_CHECKING:

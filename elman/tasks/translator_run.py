@@ -22,12 +22,13 @@ from elman.read.columns import Table, column_of
 from elman.read.files import is_path
 from elman.read.frames import is_frame
 from elman.read.rows import Rejects, Row, Rows, text_of
+from elman.read.split import hold_out_rows
 from elman.report.overlap import missing_scores, score_each, score_texts
 from elman.seq2seq import NOTHING, Seq2Seq
 from elman.seq2seq.recurrent import Recurrent
 from elman.tasks.card import model_card
 from elman.tasks.network import copy_weights, earlier_model
-from elman.tasks.parts import Parts, check_same, given_before, hold_out, read_one, read_parts
+from elman.tasks.parts import Parts, check_same, given_before, read_one, read_parts
 from elman.tasks.run import Job, go_on, start
 from elman.train.chunks import ExampleBatches
 from elman.train.evaluate import evaluate
@@ -221,7 +222,7 @@ def _read(model: Translator, given: Mapping[str, object], rejects: Path | None) 
         pairs, share = data["train"], model.validation_fraction
         which = np.unique(pairs.rows, return_inverse=True)[1]
         unit = "pairs" if which[-1] + 1 == len(pairs) else "conversations"
-        train, held = hold_out(int(which[-1]) + 1, share, seed=model.seed, unit=unit)
+        train, held = hold_out_rows(int(which[-1]) + 1, share, seed=model.seed, unit=unit)
         data["train"], data["validation"] = (
             pairs.select(np.flatnonzero(np.isin(which, part)).tolist()) for part in (train, held)
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from elman.errors import ArgumentError
-from elman.tasks.settings import TextSettings, check_counts, check_fraction
+from elman.settings import TextSettings, check_counts, check_fraction
 
 
 @dataclass(kw_only=True)

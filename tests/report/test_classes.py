@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from elman.read.examples import Examples
 from elman.report import window_statistics
 from elman.report.bag_of_words import LARGE, MOST, bag_of_words
 from elman.report.classes import (
@@ -18,10 +19,9 @@ from elman.report.classes import (
     reliability,
     score_classes,
 )
-from elman.tasks.classifier_run import _judges
-from elman.tasks.labelled_data import targets_of
-from elman.tasks.step_inputs import StepInputs
-from elman.tasks.tagged import Tagged
+from elman.targets.labels import judged_by, numbers_of
+from elman.targets.tag_settings import TagSettings
+from elman.targets.tags import Tags
 
 metrics = pytest.importorskip("sklearn.metrics")
 
@@ -88,7 +88,7 @@ def test_areas_of_many_classes_are_one_class_against_the_rest() -> None:
 
 def test_a_label_that_training_has_not_seen_counts_in_the_macro_mean() -> None:
     labels = [("a",), ("b",), ("new",), ("a",), ("b",), ("other",), ("new",)]
-    y, unseen = targets_of(labels, ["a", "b"], several=False)
+    y, unseen = numbers_of(labels, ["a", "b"], several=False)
     p = torch.tensor(
         [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7], [0.4, 0.6]] + [[0.8, 0.2]] * 2
     )
@@ -120,7 +120,7 @@ def test_scores_of_several_labels_are_those_of_scikit_learn() -> None:
 
 def test_unseen_labels_of_several_count_as_missed() -> None:
     labels = [("a", "new"), ("b",), (), ("other",)]
-    y, unseen = targets_of(labels, ["a", "b"], several=True)
+    y, unseen = numbers_of(labels, ["a", "b"], several=True)
     assert unseen.tolist() == [[0, 0], [3, 1]]
     p = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.4]])
     found = score_classes(p, y, unseen, several=True)
@@ -229,17 +229,18 @@ def test_a_forest_for_many_classes_has_fewer_trees_or_is_skipped(
 
 
 def test_tags_that_training_has_not_seen_count_in_the_macro_mean_of_steps() -> None:
-    model: Any = SimpleNamespace(tag_names=["none", "turn"], background="none")
-    part = Tagged([None, None], [["none", "turn", "new"], ["turn", "turn"]])
+    reader = SimpleNamespace(unit="steps")
+    steps: Any = SimpleNamespace(reader=reader, is_known=lambda _: None)
+    part = Examples([None, None], [["none", "turn", "new"], ["turn", "turn"]])
     found = [["none", "turn", "turn"], ["none", "turn"]]
-    true, guess = list(chain(*part.tags)), list(chain(*found))
-    scores = StepInputs.scores(Any, model, part, found)  # type: ignore[arg-type]
+    true, guess = list(chain(*part.targets)), list(chain(*found))
+    scores = Tags(TagSettings(), ["none", "turn"]).score(steps, part, found)
     wanted = metrics.f1_score(true, guess, average="macro")
     assert scores["F1_macro"] == pytest.approx(wanted, abs=1e-12)
     assert scores["accuracy"] == metrics.accuracy_score(true, guess)
 
 
 def test_skewed_classes_are_judged_by_more_than_accuracy() -> None:
-    assert _judges(torch.tensor([0, 1, 1]), 2) == ["AUC", "AUPRC"]
-    assert _judges(torch.tensor([0, 0, 1, 1, 1]), 2) == ["accuracy"]
-    assert _judges(torch.tensor([0, 1, 2, 2, 2, 2, 2]), 3) == ["accuracy", "F1_macro"]
+    assert judged_by(torch.tensor([0, 1, 1]), 2) == ["AUC", "AUPRC"]
+    assert judged_by(torch.tensor([0, 0, 1, 1, 1]), 2) == ["accuracy"]
+    assert judged_by(torch.tensor([0, 1, 2, 2, 2, 2, 2]), 3) == ["accuracy", "F1_macro"]

@@ -40,7 +40,7 @@ class Case(NamedTuple):
 
 
 def _probabilities(model: Any, data: Path) -> Any:
-    return model.predict_proba(LINES[:5] if model.inputs.kind == "texts" else data)
+    return model.predict_proba(LINES[:5] if not model.channels and not model.variable else data)
 
 
 def _steps(model: Any, data: Path) -> Any:

@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 import elman
 from elman.cli import main
 from elman.errors import ArgumentError, DataError
+from elman.inputs.kinds import reader_of
+from elman.read.examples import Examples
 from elman.read.rows import Rejects
+from elman.read.split import hold_out_labels
 from elman.serve.live_recordings import LiveSteps
-from elman.tasks.labelled_data import split
-from elman.tasks.recording_inputs import RecordingInputs
+from elman.targets.label_settings import LabelSettings
+from elman.targets.labels import Labels
 
 SETTINGS: dict[str, Any] = {
     "hidden_size": 12, "epochs": 4, "batch_size": 8, "learning_rate": 0.02, "dropout": 0.1,
@@ -372,6 +375,15 @@ def test_moments_must_go_on() -> None:
     assert live.push([1, 2], at=datetime(2024, 1, 1)) == first
 
 
+def read(rows: Any, labels: Any, like: Examples | None = None) -> tuple[Examples, list[str] | None]:
+    """Read recordings with labels; return also the groups that are held out together."""
+    settings = LabelSettings(channels=CHANNELS)
+    reader = reader_of(settings, ["recordings"])
+    source = reader.open((rows, labels), Labels.column(settings))
+    found = Labels.read(reader, source, settings, Rejects(None), like)
+    return found, reader.groups(found.items)
+
+
 def test_spans_that_overlap_are_held_out_by_recording() -> None:
     rows, _ = table(gaps=False)
     spans: dict[str, list[Any]] = {"unique_id": [], "label": [], "start": [], "end": []}
@@ -381,18 +393,16 @@ def test_spans_that_overlap_are_held_out_by_recording() -> None:
                 spans, (f"r{n}", "with" if n % 2 else "against", start, start + 8.0), strict=True
             ):
                 spans[column].append(value)
-    inputs, model = RecordingInputs, elman.Classifier(channels=CHANNELS)
-    examples = inputs.collect(model, inputs.look(model, (rows, spans)), Rejects(None))
-    groups = inputs.groups(examples.items)
-    train, held = split(examples, 0.1, seed=0, groups=groups)
+    examples, groups = read(rows, spans)
+    parts = hold_out_labels(examples.targets, 0.1, seed=0, groups=groups)
+    train, held = map(examples.select, parts)
     names = [{one.unique_id for one in part.items} for part in (train, held)]
     assert not names[0] & names[1]
     assert len(held) == 18
     apart = {
         name: [v for k, v in enumerate(column) if k % 3 == 0] for name, column in spans.items()
     }
-    only = inputs.collect(model, inputs.look(model, (rows, apart)), Rejects(None))
-    assert inputs.groups(only.items) is None
+    assert read(rows, apart)[1] is None
 
 
 def test_a_model_of_stamps_takes_rows_without_them_as_usual_steps() -> None:
@@ -409,13 +419,11 @@ def test_a_model_of_stamps_takes_rows_without_them_as_usual_steps() -> None:
 
 def test_validation_data_without_stamps_have_the_steps_of_the_training() -> None:
     rows, labels = table(gaps=False)
-    model = elman.Classifier(channels=CHANNELS)
-    whole = RecordingInputs.collect(
-        model, RecordingInputs.look(model, (rows, labels)), Rejects(None)
-    ).whole
+    examples, _ = read(rows, labels)
     bare = {name: rows[name] for name in ("unique_id", *CHANNELS)}
-    source = RecordingInputs.look(model, (bare, labels))
-    other = RecordingInputs.collect(model, source, Rejects(None), whole)
+    other, _ = read(bare, labels, examples)
+    assert examples.recordings is not None
+    whole = examples.recordings
     assert whole.step != 1
     assert other.items[0].times[:3].tolist() == pytest.approx([0, whole.step, 2 * whole.step])
 

@@ -1,14 +1,18 @@
-"""Settings of tasks that read recordings, which are channels over time.
-
-This file does not import torch.
-"""
+"""Settings of how inputs of each kind are read.  This file does not import torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from elman.errors import ArgumentError
-from elman.tasks.settings import NetworkSettings, TableSettings, check_counts
+from elman.settings import (
+    NetworkSettings,
+    TableSettings,
+    TextSettings,
+    check_counts,
+    check_fraction,
+)
 
 
 @dataclass(kw_only=True)
@@ -88,3 +92,67 @@ def check_grud(settings: NetworkSettings, *, bidirectional: bool) -> None:
         raise ArgumentError("cell=grud has no dropout of inputs; leave input_dropout unset")
     if len(settings.sizes) > 1:
         raise ArgumentError(f"cell=grud has one layer, got hidden_size={settings.hidden_size}")
+
+
+@dataclass(kw_only=True)
+class InputSettings(RecordingSettings, TextSettings):
+    """Settings of a model that reads items of any kind: texts, sentences, recordings."""
+
+    input: tuple[str, ...] = ()
+    """Kind of the input (text, words or recordings), or COLUMN:KIND for each of several inputs; if
+    empty, the kind that the data look like."""
+    text: str = "text"
+    """Column with the text."""
+    words: str | None = None
+    """Column of the words: a name in a table or CoNLL-U, else a number from 0; None for the column
+    words of a table, form of CoNLL-U, else the first."""
+    cell: Literal["rnn", "lstm", "gru", "grud"] = "lstm"  # type: ignore[assignment]
+    """Kind of recurrent layer: rnn (Elman), lstm, gru, or for recordings grud, which decays with
+    time."""
+    hidden_size: tuple[int, ...] | int = 128
+    """Number of hidden units of each layer and direction; several numbers for layers of different
+    sizes."""
+    embedding_size: int | None = None
+    """Size of the vectors of tokens or words, None for hidden_size or 100; for recordings the size
+    of a layer that reads the channels, None for no such layer."""
+    bidirectional: bool = True
+    """Read in both directions; turn it off to use the model live, as the elements arrive."""
+    skip: bool = False
+    """Let the output layer read the inputs of the recurrence along with its states."""
+    dropout: float = 0.5
+    """Dropout probability between the layers and before the output layer."""
+    input_dropout: float | None = None  # type: ignore[assignment]
+    """Dropout probability of the input features, the same features at all steps; None for 0.3 for
+    texts and words and 0 for recordings."""
+    bptt: int | None = None
+    """Number of last steps through which the gradient flows; None for all steps."""
+    lowercase: bool = True
+    """Ignore the case of texts and words; the characters of words are still read with their
+    case."""
+    max_tokens: int | None = 1000
+    """Maximum number of tokens of a text; of a longer text the two ends are read. None for no
+    limit."""
+    vectors: str | None = None
+    """File of word vectors to start from: a word and its numbers on each line; may be .gz."""
+    character_size: int = 32
+    """Size of the character vectors of words, and of the LSTM that reads them; 0 to read the words
+    only."""
+    validation_fraction: float = 0.1
+    """Share that is held out if no validation data are given."""
+
+    def check_input(self, target: str) -> None:
+        """Raise an ArgumentError for values that cannot work.
+
+        Args:
+            target: column of the targets.
+        """
+        self.check_text()
+        self.check_recordings(target, decays=self.cell == "grud")
+        if self.cell == "grud":
+            check_grud(self, bidirectional=self.bidirectional)
+        check_fraction(self, "validation_fraction")
+        check_counts(self, "max_tokens")
+        if self.bptt is not None and self.skip:
+            raise ArgumentError("bptt and skip cannot be combined")
+        if self.character_size < 0:
+            raise ArgumentError(f"character_size must be at least 0, got {self.character_size}")

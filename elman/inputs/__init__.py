@@ -1,0 +1,1 @@
+"""Inputs: the kinds of data that a model reads, each in one file."""

@@ -1,0 +1,333 @@
+"""One kind of input: how it is read, what training learns from it, and its numbers and layer.
+
+    cell of a table -> item -> array (T, ...) -> Padded -> vectors (B, T, D)
+
+A kind is one file in this folder and a line in `elman.inputs`.  It knows no task and no target.
+`Reader.item`, `Reader.learn`, `Reader.load`, `Input.save`, `Input.encode` and `Input.layer` must be
+defined; the other methods have defaults, for items that are read from one cell of a table.
+
+Shape legend: T steps of an item, N items, D features, K classes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.arguments import list_of_argument
+from elman.errors import ArgumentError, DataError
+from elman.inputs.settings import InputSettings
+from elman.read.columns import Table, column_of
+from elman.read.examples import Examples
+from elman.read.files import is_path
+from elman.read.frames import is_frame
+from elman.read.labels import columns_set
+from elman.read.rows import Rejects, Row, Rows
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from elman.encode.bags import Bag
+    from elman.model import Encoder
+    from elman.train.chunks import Change
+
+Array = NDArray[Any]
+Probabilities = tuple[str, Mapping[str, "Tensor"]]  # name of a baseline, (N, K) by part of the data
+Guesses = tuple[str, Mapping[str, list[NDArray[np.int64]]]]  # a class for each step of each item
+TargetOf = Callable[[object, str], object]  # target of a cell at a place
+
+
+class Source(Protocol):
+    """The rows of one part of the data."""
+
+    @property
+    def name(self) -> str:
+        """Name for messages."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files of the source; none for data in memory."""
+
+    def fingerprint(self) -> str:
+        """Return a hash of the content and of the settings of reading."""
+
+
+class TargetColumn(NamedTuple):
+    """The column of the targets, beside the items.
+
+    Attributes:
+        name: name of the column; None for the usual one of the kind of input.
+        noun: the targets, for messages, such as labels.
+        each: whether every step of an item has a target.
+        several: whether an item can have any number of targets.
+        background: target of the steps outside all spans of a table of spans.
+    """
+
+    name: str | None
+    noun: str
+    each: bool = False
+    several: bool = False
+    background: str = "none"
+
+    def values(self, given: Any) -> Any:
+        """Return targets that are given as a list; a matrix of zeros and ones becomes lists."""
+        return given if self.each else columns_set(given, several=self.several)
+
+
+class Reader(ABC):
+    """How one kind of input is read.
+
+    Args:
+        settings: of reading, and of the layer that reads the numbers.
+    """
+
+    kind: ClassVar[str]  # its name in the setting `input` and in config.json
+    noun: ClassVar[str]  # several items, for messages
+    unit: ClassVar[str] = "steps"  # several of their elements
+    least: ClassVar[int] = 0  # fewest examples of an epoch, if `examples` is not set
+    windows: ClassVar[int | None] = None  # usual steps of a window for tags; None for no windows
+
+    def __init__(self, settings: InputSettings) -> None:
+        self.settings = settings
+
+    @property
+    def column(self) -> str:
+        """The column of the items in a table."""
+        return self.kind
+
+    def open(
+        self, given: Any, target: TargetColumn, *, labelled: bool = True, lenient: bool = False
+    ) -> Source:
+        """Return a source of items, and with `labelled` of their targets.
+
+        Args:
+            given: a path, a list, a frame, or a pair of items and targets.
+            target: the column of the targets.
+            labelled: whether targets are read.
+            lenient: whether bytes that are not text are an error of their row, not of the file.
+
+        Raises:
+            ArgumentError: the data cannot be read in this form, or have no targets.
+        """
+        source, targets = pair(given)
+        names = [self.column, target.name or target.noun][: 1 + labelled]
+        if is_frame(source) and targets is None:
+            return Table(source).rows(names)
+        source = column_of(source, self.column)
+        if labelled and targets is None and not is_path(source):
+            raise ArgumentError(
+                f"{self.noun} in a list need their {target.noun}: fit({self.noun}, {target.noun})"
+            )
+        return Rows(
+            source, names, parallel=() if targets is None else (target.values(targets),),
+            folders=True, encoding=self.settings.encoding, lenient=lenient,
+            delimiter=self.settings.delimiter,
+        )  # fmt: skip
+
+    def read(
+        self, source: Any, target: TargetColumn, target_of: TargetOf, rejects: Rejects,
+        like: Input | Examples | None = None,
+    ) -> Examples:  # fmt: skip
+        """Return all examples of a source that `open` returned; bad rows go to `rejects`.
+
+        Args:
+            source: the source.
+            target: the column of the targets.
+            target_of: returns the target of a cell.
+            rejects: collects bad rows.
+            like: the training data, in whose form other data are read.
+
+        Raises:
+            DataError: there is no example.
+        """
+        examples = Examples()
+        for place, values in source.read():
+            try:
+                if isinstance(values, DataError):
+                    raise values
+                item, answer = self.item(values[0], place), target_of(values[1], place)
+                if target.each and len(answer) != len(item):  # type: ignore[arg-type]
+                    raise DataError(
+                        f"{place}: has {len(item)} {self.unit} and {len(answer)} {target.noun}; "  # type: ignore[arg-type]
+                        "expected as many"
+                    )
+            except DataError as error:
+                rejects.add(place, error)
+            else:
+                examples.add(item, answer, place)
+        return self.checked(examples, source.name, target)
+
+    def checked(self, examples: Examples, name: str, target: TargetColumn) -> Examples:
+        """Return the examples of a source; raise a DataError if there are none."""
+        if not examples.items:
+            raise DataError(f"{name}: has no {self.noun} with {target.noun}")
+        return examples
+
+    def given(self, data: Any, like: Input) -> list[Any]:
+        """Return the items that a user gives for a prediction, checked."""
+        found = list_of_argument(column_of(data, self.column), self.column, self.noun)
+        return [self.item(cell, f"{self.column} {number}") for number, cell in enumerate(found)]
+
+    def row(self, source: Row) -> Any:
+        """Return the item of a row without a target; raise a DataError if it is none."""
+        if isinstance(source.values, DataError):
+            raise source.values
+        return self.item(source.values[0], source.place)
+
+    @abstractmethod
+    def item(self, cell: Any, place: str) -> Any:
+        """Return the item of a cell; raise a DataError that names the place if it is none."""
+
+    @abstractmethod
+    def learn(self, train: Examples, notes: list[str], *, classes: int = 0) -> Input:
+        """Return what the training data show of the input.
+
+        Args:
+            train: the training data.
+            notes: messages for the user, to which more are added.
+            classes: classes of a wide part; 0 for no wide part.
+        """
+
+    @abstractmethod
+    def load(self, folder: Path) -> Input:
+        """Return the input that `Input.save` wrote to a folder."""
+
+    # Only some kinds define these.
+
+    def groups(self, items: Sequence[Any]) -> list[str] | None:
+        """Return the group of each item, if groups must be held out together; otherwise None."""
+        return None
+
+    def cut(self, item: Any, first: int, last: int) -> Any:
+        """Return some steps of an item; None if items cannot be cut."""
+        return None
+
+    def window(self, *, each: bool) -> int | None:
+        """Return the steps of a window, for targets of each step or of items; None for none."""
+        if self.windows is None:
+            return None
+        return self.settings.window or (self.windows if each else None)
+
+    def times(self, count: int) -> int:
+        """Return how many times an epoch reads `count` examples."""
+        if self.least and self.settings.examples is not None:
+            return max(1, round(self.settings.examples / count))
+        return max(1, -(-self.least // count))
+
+
+class Input(ABC):
+    """One kind of input after training: its numbers, its layer, its messages."""
+
+    reader: Reader
+    channels: int = 0  # channels of numbers, which a GRU-D reads
+    features: int = 0  # inputs of the wide part; 0 without one
+    levels: ClassVar[int] = 1  # levels of each statistic that these are; 1 for other features
+    warning: ClassVar[str] = ""  # for the model card
+    use: ClassVar[tuple[str, ...]] = ("model.predict([...])",)  # lines of Python for the model card
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the input to a folder."""
+
+    # To numbers.
+
+    @abstractmethod
+    def encode(self, items: Sequence[Any]) -> list[Array]:
+        """Return the numbers (T, ...) of each item."""
+
+    @abstractmethod
+    def layer(self, settings: InputSettings) -> tuple[Encoder, int]:
+        """Return the layer from Padded numbers to Padded vectors, untrained, and its features D."""
+
+    def start(self, layer: nn.Module) -> None:  # noqa: B027 - most kinds have none
+        """Copy values from which training starts into the layer, such as word vectors."""
+
+    def prepare(self, notes: list[str]) -> dict[str, Any]:
+        """Read the values for `start`; return the settings that they determine."""
+        return {}
+
+    def steps(self, item: Any) -> NDArray[np.int64]:
+        """Return the step of the array of `encode` to which each element of an item belongs."""
+        return np.arange(len(item))
+
+    def change(self) -> Change | None:
+        """Return the augmentation of training arrays; None without one."""
+        return None
+
+    def bag(self, items: Sequence[Any]) -> Bag | None:
+        """Return the inputs of the wide part, a row for each item or window; None without one."""
+        return None
+
+    def epochs(self, count: int) -> int:
+        """Return the default number of epochs for a number of examples."""
+        return 10
+
+    # To people.
+
+    def facts(self) -> dict[str, object]:
+        """Return the sizes of the input, for the report."""
+        return {}
+
+    def notes_on(
+        self, train: Examples, others: Mapping[str, Examples], arrays: Sequence[Array]
+    ) -> list[str]:
+        """Return notes about the data; `arrays` are those of the training items or windows."""
+        return []
+
+    def show(self, item: Any) -> str:
+        """Return an item as text, for the report."""
+        return str(item)[:500]
+
+    def show_tags(self, item: Any, true: Sequence[str], found: Sequence[str]) -> str:
+        """Return an item with its true and predicted tags, for the report."""
+        return f"{self.show(item)}\ntrue: {' '.join(true)}\npredicted: {' '.join(found)}"
+
+    def elements(self, item: Any) -> list[str]:
+        """Return the name of each step of the array of an item, such as a token; [] for none."""
+        return []
+
+    def is_known(self, item: Any) -> NDArray[np.bool_] | None:
+        """Return whether training has seen each element of an item; None if this is no question."""
+        return None
+
+    @property
+    def made(self) -> str:
+        """A description of the input, for the model card."""
+        return self.reader.noun
+
+    @property
+    def wide(self) -> str:
+        """The features of the wide part, for messages."""
+        return f"{self.features:,} features"
+
+    # Simpler models, for comparison.
+
+    def sklearn_baselines(self, *, each: bool) -> str:
+        """Return the names of the simpler models that need scikit-learn; "" for none.
+
+        Args:
+            each: whether there is a target for each element of an item.
+        """
+        return ""
+
+    def label_baselines(
+        self, train: Examples, targets: Tensor, others: Mapping[str, Examples], classes: int
+    ) -> list[Probabilities]:
+        """Return the probabilities of simpler models, given targets (N) or (N, K)."""
+        return []
+
+    def tag_baselines(
+        self, train: Examples, targets: list[NDArray[np.int64]], others: Mapping[str, Examples]
+    ) -> list[Guesses]:
+        """Return the tags that simpler models predict, given a target for each element."""
+        return []
+
+
+def pair(given: Any) -> tuple[Any, Any]:
+    """Return items and their targets, which are None unless a pair is given."""
+    return given if isinstance(given, tuple) and len(given) == 2 else (given, None)

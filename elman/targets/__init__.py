@@ -1,0 +1,1 @@
+"""Targets: what a model predicts, each kind in one file."""

@@ -1,0 +1,453 @@
+"""Labels: one class of each item, or any number of several, with calibrated probabilities.
+
+    p(label | x) = softmax(s / temperature),   s = W pool(h_1 .. h_T) + b
+
+`elman.heads.labels` defines the head.
+
+Shape legend: N items, K classes, M labels that are not in the training data.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from elman.arguments import check_names, check_whole
+from elman.errors import ArgumentError, DataError
+from elman.heads.forest import trees_of
+from elman.heads.labels import LabelHead
+from elman.inputs.input import Input, Reader, TargetColumn
+from elman.model import Head, SequenceModel
+from elman.optional import absent
+from elman.padded import Padded
+from elman.read.examples import Examples
+from elman.read.labels import Label, alike, labels_of, packed_label, unpacked_label
+from elman.read.split import hold_out_labels, some_of
+from elman.report.bag_of_words import majority
+from elman.report.classes import (
+    calibration_table,
+    confusion_table,
+    find_positive,
+    fit_temperature,
+    nll,
+    probabilities,
+    score_classes,
+)
+from elman.settings import dialect_of
+from elman.targets.label_settings import LabelSettings
+from elman.targets.target import Prepared, Target, cut_windows, states_of, unknown_targets
+
+UNSEEN = -1  # number of a class that is not in the training data
+RARE = 5  # examples of a class; fewer are reported
+FEW = 100  # examples; with fewer the network and the temperature are trusted less
+MISTAKES = 10  # in the report
+SKEWED = 2 / 3  # share of the most frequent class from which accuracy does not suffice
+
+
+class Labels(Target):
+    """The labels of a trained model.
+
+    Args:
+        settings: of the labels.
+        classes: labels of the training data, in the order of the scores.
+        share: factor of the scores of the network beside a wide part, see `LabelHead`.
+        trees: trees of the forest in a wide part.
+        temperature: divisor of the scores, fitted on the validation data.
+        positive: the class of two that AUPRC is computed for; None for more classes.
+    """
+
+    noun = "labels"
+
+    def __init__(
+        self, settings: LabelSettings, classes: list[Label], *, share: float = 1.0, trees: int = 0,
+        temperature: float = 1.0, positive: int | None = None,
+    ) -> None:  # fmt: skip
+        self.settings, self.classes = settings, classes
+        self.share, self.trees = share, trees
+        self.temperature, self.positive = temperature, positive
+        self.several = settings.several
+        self.classes_of_wide = len(classes) if settings.wide else 0
+
+    # Reading.
+
+    @classmethod
+    def column(cls, settings: LabelSettings) -> TargetColumn:
+        """Return the column of the labels."""
+        return TargetColumn(settings.label, "labels", several=settings.several)
+
+    @classmethod
+    def of_cell(
+        cls, cell: Any, place: str, settings: LabelSettings, *, written: bool
+    ) -> tuple[Label, ...]:
+        """Return the label of a cell, or its labels."""
+        return labels_of(
+            cell, place, settings.label, dialect=dialect_of(settings), written=written,
+            separator=settings.separator if settings.several else None,
+        )  # fmt: skip
+
+    # Learning.
+
+    @classmethod
+    def learn(cls, train: Examples, name: str, given: object, settings: LabelSettings) -> Labels:
+        """Return all labels of the training data in order; a column of a matrix is a label, too."""
+        found = set().union(*train.targets)
+        shape: tuple[int, ...] = getattr(given[1], "shape", ()) if isinstance(given, tuple) else ()
+        found |= set(range(shape[1] if len(shape) > 1 else 0))
+        kinds = {type(label) for label in found}
+        try:
+            classes: list[Label] = sorted(found, key=None if len(kinds) == 1 else str)
+        except TypeError:  # values without an order, such as those of an Enum
+            classes = sorted(found, key=str)
+        if len(classes) < 2:
+            shown = repr(classes[0]) if classes else "no label"
+            raise DataError(f"{name}: all rows have {shown}; at least 2 classes are needed")
+        if len({str(label) for label in classes}) < len(classes):
+            raise DataError(
+                f"{name}: labels of different types look alike "
+                f"({', '.join(map(repr, classes[:6]))}); convert all of them to text or all to "
+                "numbers"
+            )
+        return cls(settings, classes)
+
+    def hold_out(
+        self, examples: Examples, reader: Reader, notes: list[str]
+    ) -> tuple[Examples, Examples]:
+        """Hold out the same share of every label."""
+        share, groups = self.settings.validation_fraction, reader.groups(examples.items)
+        train, held = hold_out_labels(
+            examples.targets, share, seed=self.settings.seed, groups=groups
+        )
+        if groups is not None:
+            notes.append("spans overlap, so all spans of a recording are held out together")
+        notes.append(
+            f"{len(held):,} {reader.noun}, {share:.0%} of each class, are held out for validation"
+        )
+        return examples.select(train), examples.select(held)
+
+    def described(self) -> dict[str, Any]:
+        """Return the facts from which `restore` makes the labels again."""
+        facts: dict[str, Any] = {
+            "classes": [packed_label(label) for label in self.classes], "share": self.share,
+            "trees": self.trees, "temperature": self.temperature,
+        }  # fmt: skip
+        return facts if self.positive is None else facts | {"positive": self.positive}
+
+    @classmethod
+    def restore(cls, described: Mapping[str, Any], settings: LabelSettings) -> Labels:
+        """Return the labels of a saved model; older ones have fewer facts."""
+        check_names("classes", described.get("classes"))
+        share, trees = described.get("share", 1.0), described.get("trees", 0)
+        if not (isinstance(share, int | float) and 0 < share <= 1):
+            raise ArgumentError(f"share must be above 0 and at most 1, got {share!r}")
+        check_whole(trees, "trees", least=0)
+        temperature = described.get("temperature", 1.0)
+        if not (isinstance(temperature, int | float) and 0 < temperature < float("inf")):
+            raise ArgumentError(f"temperature must be a positive number, got {temperature!r}")
+        positive = described.get("positive")
+        if positive not in (None, 0, 1):
+            raise ArgumentError(f"positive must be 0 or 1, got {positive!r}")
+        return cls(
+            settings, [unpacked_label(label) for label in described["classes"]], share=share,
+            trees=trees, temperature=float(temperature), positive=positive,
+        )  # fmt: skip
+
+    def notes_on(
+        self, train: Examples, others: Mapping[str, Examples], reader: Reader
+    ) -> list[str]:
+        """Return notes about labels that are rare, or that are not in the training data."""
+        notes = []
+        counts = Counter(label for labels in train.targets for label in labels)
+        single = [str(label) for label in self.classes if counts[label] == 1]
+        if single:
+            notes.append(
+                f"labels with only one row, of which none can be held out: {some_of(single)}"
+            )
+        rare = [f"{label} ({counts[label]})" for label in self.classes if 1 < counts[label] < RARE]
+        if rare:
+            notes.append(f"labels with few examples: {some_of(rare)}")
+        return notes + unknown_targets("labels", others, set(map(alike, self.classes)), alike)
+
+    def facts(self) -> dict[str, object]:
+        """Return the number of classes, for the report."""
+        return {"classes": len(self.classes)}
+
+    def count(self, examples: Examples) -> int:
+        """Return the number of examples."""
+        return len(examples)
+
+    # The network.
+
+    def head(self, size: int, input: Input) -> LabelHead:
+        """Return the layer that pools states and computes the scores."""
+        settings = self.settings
+        return LabelHead(
+            size, len(self.classes), pooling=settings.pooling,
+            bidirectional=settings.bidirectional, several=self.several,
+            label_smoothing=settings.label_smoothing, features=input.features,
+            trees=self.trees if input.features else 0,
+            share=self.share if input.features else 1.0,
+        )  # fmt: skip
+
+    def start(self, train: Examples, input: Input) -> None:
+        """Decide how much the network is trusted beside a wide part, and whether that has trees."""
+        self.share = round(len(train) / (len(train) + FEW), 4)
+        self.trees = trees_of(several=self.several) if input.levels > 1 else 0
+
+    def training(self, input: Input, examples: Examples, head: Head, notes: list[str]) -> Prepared:
+        """Return windows and their classes, after fitting the wide part."""
+        assert isinstance(head, LabelHead)
+        targets, _ = self.numbers(examples.targets)
+        if self.settings.class_weights == "balanced":
+            head.class_weights = _balanced(targets, len(self.classes))
+        if len(self.classes) == 2 and not self.several:
+            self.positive = find_positive(targets, self.classes)
+        prepared, owners = self._windows(input, examples, targets)
+        bag, extra = input.bag(examples.items), None
+        if bag is not None:
+            assert head.wide is not None
+            groups, of = input.reader.groups(examples.items), owners
+            if groups is not None:
+                of = np.unique(groups, return_inverse=True)[1][owners]
+            weights = torch.ones(len(owners), len(self.classes), dtype=torch.float32)
+            if head.class_weights is not None:
+                weights = weights * head.class_weights
+            wanted, groups_of = targets[torch.from_numpy(owners)], torch.from_numpy(of)
+            extra = head.wide.fit(bag, wanted, weights, groups_of, levels=input.levels)
+            forest = " and a random forest" if head.wide.forest is not None else ""
+            notes.append(
+                f"training starts from a linear model of {input.wide}{forest}; set wide=False to "
+                "train the recurrence alone"
+            )
+        names = input.sklearn_baselines(each=False)
+        notes += absent("sklearn", names) if names else []
+        return prepared._replace(extra=extra)
+
+    def validation(self, input: Input, examples: Examples, head: Head) -> Prepared:
+        """Return windows and their classes; labels that are not in the training data have no loss.
+
+        Raises:
+            DataError: no label is in the training data.
+        """
+        targets, _ = self.numbers(examples.targets)
+        (arrays, wanted, _), _ = self._windows(input, examples, targets)
+        assert isinstance(wanted, Tensor)
+        kept = np.arange(len(arrays))
+        if not self.several:
+            kept = kept[wanted.numpy() >= 0]
+        if not len(kept):
+            raise DataError(
+                "no label of the validation data is in the training data; give other validation "
+                "data"
+            )
+        extra, of = self._extra(input, examples.items, head), torch.from_numpy(kept)
+        return Prepared([arrays[n] for n in kept], wanted[of], None if extra is None else extra[of])
+
+    def _windows(self, input: Input, examples: Examples, targets: Tensor) -> tuple[Prepared, Any]:
+        """Return windows of the examples with their targets, and the example of each window."""
+        arrays = input.encode(examples.items)
+        size = input.reader.window(each=False)
+        spans, owners = cut_windows(arrays, size, self.settings.overlap)
+        windows = [arrays[n][begin:end] for n, begin, end in spans]
+        return Prepared(windows, targets[torch.from_numpy(owners)]), owners
+
+    def _extra(self, input: Input, items: Sequence[Any], head: Head) -> Tensor | None:
+        """Return the scores of the wide part, a row for each window; None without one."""
+        bag = input.bag(items)
+        if bag is None:
+            return None
+        assert isinstance(head, LabelHead)
+        assert head.wide is not None
+        found: Tensor = head.wide(bag)
+        return found
+
+    def numbers(self, labels: Sequence[tuple[Label, ...]]) -> tuple[Tensor, Tensor]:
+        """Return the classes of rows as numbers, and the labels that are not among the classes.
+
+        Returns:
+            Classes (N), UNSEEN for other labels, or with several labels zeros and ones (N, K); and
+            for each label that is not in the training data its row and a number (M, 2).
+        """
+        return numbers_of(labels, self.classes, several=self.several)
+
+    # Use.
+
+    def scores(self, network: SequenceModel, input: Input, items: Sequence[Any]) -> Tensor:
+        """Return scores (N, K) before the softmax, float32, averaged over windows."""
+        encoded = input.encode(items)
+        size = input.reader.window(each=False)
+        spans, owners = cut_windows(encoded, size, self.settings.overlap)
+        arrays = [encoded[n][begin:end] for n, begin, end in spans]
+        result = torch.empty(len(arrays), len(self.classes), dtype=torch.float32)
+        if not arrays:
+            return result
+        head = network.head
+        assert isinstance(head, LabelHead)
+        extra = self._extra(input, items, head)
+        for rows, states in states_of(network, arrays, self.settings.batch_size, extra):
+            with torch.inference_mode():
+                result[rows] = head(states)
+        of = torch.from_numpy(owners)
+        count = torch.bincount(of)
+        if len(count) == len(result):
+            return result
+        return (
+            result.new_zeros(len(count), result.shape[1]).index_add_(0, of, result) / count[:, None]
+        )
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """Return calibrated probabilities (N, K)."""
+        return probabilities(scores, self.temperature, several=self.several)
+
+    def attention(self, network: SequenceModel, input: Input, item: Any) -> list[tuple[str, float]]:
+        """Return the elements of an item with their attention weights, which sum to 1."""
+        names, array = input.elements(item), input.encode([item])[0]
+        assert isinstance(network.head, LabelHead)
+        with torch.inference_mode():
+            states, _ = network.run(Padded.full(torch.from_numpy(array).long()[None]))
+            weights = network.head.attention(states)[0].tolist()
+        return list(zip(names, weights, strict=True))
+
+    # Scores.
+
+    def evaluate(self, network: SequenceModel, input: Input, examples: Examples) -> dict[str, Any]:
+        """Return the scores of labelled examples."""
+        targets, unseen = self.numbers(examples.targets)
+        return self._scores(self.scores(network, input, examples.items), targets, unseen)
+
+    def _scores(self, scores: Tensor, targets: Tensor, unseen: Tensor) -> dict[str, float]:
+        found = self._score(self.probabilities(scores), targets, unseen)
+        if not self.several and not bool((targets >= 0).any()):
+            return found
+        return {"loss": nll(scores, targets, self.temperature, several=self.several), **found}
+
+    def _score(self, p: Tensor, targets: Tensor, unseen: Tensor) -> dict[str, float]:
+        positive = 1 if self.positive is None else self.positive
+        return score_classes(p, targets, unseen, several=self.several, positive=positive)
+
+    def measure(
+        self, network: SequenceModel, input: Input, parts: Mapping[str, Examples]
+    ) -> dict[str, Any]:
+        """Fit the temperature; return scores, confusions and mistakes beside simpler models."""
+        others = {name: part for name, part in parts.items() if name != "train"}
+        numbers = {name: self.numbers(part.targets) for name, part in parts.items()}
+        train, held = numbers["train"][0], numbers["validation"][0]
+        scores = {name: self.scores(network, input, part.items) for name, part in others.items()}
+        fitted = fit_temperature(scores["validation"], held, several=self.several)
+        fitted **= len(held) / (len(held) + FEW)  # with few examples it shrinks towards 1
+        self.temperature = round(fitted, 4)
+        ours = {name: self._scores(scores[name], *numbers[name]) for name in others}
+        frequent = {
+            name: majority(train, len(part), len(self.classes)) for name, part in others.items()
+        }
+        found = [
+            *input.label_baselines(parts["train"], train, others, len(self.classes)),
+            ("most frequent label", frequent),
+        ]
+        baseline, *more = (
+            {"name": title} | {name: self._score(p[name], *numbers[name]) for name in others}
+            for title, p in found
+        )
+        metrics: dict[str, Any] = {
+            "model": ours, "baseline": baseline, "notes": [self._calibration("test" in parts)]
+        }  # fmt: skip
+        if more:
+            metrics["others"] = more
+        if not self.several:
+            metrics["judged_by"] = judged_by(train, len(self.classes))
+        if self.positive is not None:
+            metrics["positive"] = str(self.classes[self.positive])
+        last = list(others)[-1]
+        return metrics | self._details(network, input, others[last], scores[last], last)
+
+    def _calibration(self, tested: bool) -> str:
+        """Return a note on how probabilities were calibrated."""
+        text = (
+            f"Scores are divided by the temperature {self.temperature:.2f}, fitted on the "
+            "validation data. The loss among the final scores is computed after that division, the "
+            "losses of the training log are computed before it."
+        )
+        return text if tested else f"{text} ECE of the validation data is too low: give test data."
+
+    def _details(
+        self, network: SequenceModel, input: Input, examples: Examples, scores: Tensor, part: str
+    ) -> dict[str, Any]:
+        """Return tables and samples for the report."""
+        classes = [str(label) for label in self.classes]
+        p, targets = self.probabilities(scores), self.numbers(examples.targets)[0]
+        tables: list[dict[str, Any]] = []
+        if self.several:
+            wrong = ((p > 0.5) != targets.bool()).any(1)
+            confidence = torch.where(p > 0.5, p, 1 - p).amin(1)
+        else:
+            confidence, guess = p.max(1)
+            wrong = guess != targets
+            positive = 1 if self.positive is None else self.positive
+            tables.append(confusion_table(guess, targets, classes, part))
+            tables.append(calibration_table(p, targets, classes, part, positive=positive))
+        order = torch.where(wrong, confidence, -1.0).argsort(descending=True, stable=True)
+        samples = []
+        for n in order[: min(MISTAKES, int(wrong.sum()))].tolist():
+            item = examples.items[n]
+            true = ", ".join(map(str, examples.targets[n])) or "none"
+            place = Path(examples.places[n]).name  # without folders, as a report may be shared
+            title = f"{place}: {true}, predicted {', '.join(map(str, self.chosen(p[n]))) or 'none'}"
+            if self.settings.pooling == "attention" and (names := input.elements(item)):
+                weights = sorted(self.attention(network, input, item), key=lambda one: -one[1])
+                names = [name for name, _ in weights[:5]]
+                title += f"; largest weights: {', '.join(names)}"
+            title += f" ({float(confidence[n]):.0%})"
+            samples.append({"title": title, "text": input.show(item)})
+        return {"samples": samples, "tables": tables}
+
+    def chosen(self, p: Tensor) -> list[Label]:
+        """Return the labels that are predicted, given probabilities (K)."""
+        if not self.several:
+            return [self.classes[int(p.argmax())]]
+        return [label for label, q in zip(self.classes, p.tolist(), strict=True) if q > 0.5]
+
+
+def numbers_of(
+    labels: Sequence[tuple[Label, ...]], classes: Sequence[Label], *, several: bool
+) -> tuple[Tensor, Tensor]:
+    """Return labels as numbers, see `Labels.numbers`."""
+    number = {label: n for n, label in enumerate(classes)}
+    # Labels in files are text: a number is recognised by how it is written.
+    similar = {alike(label): n for label, n in reversed(number.items())}
+    found = [[number.get(one, similar.get(alike(one), UNSEEN)) for one in some] for some in labels]
+    strange: dict[str, int] = {}
+    unseen = [
+        (row, strange.setdefault(str(one), len(strange)))
+        for row, some in enumerate(labels)
+        for one, place in zip(some, found[row], strict=True)
+        if place == UNSEEN
+    ]
+    others = torch.tensor(unseen, dtype=torch.int64).reshape(-1, 2)
+    if not several:
+        return torch.tensor([row[0] for row in found], dtype=torch.int64), others
+    targets = torch.zeros(len(labels), len(classes), dtype=torch.float32)
+    for row, some in enumerate(found):
+        targets[row, [one for one in some if one != UNSEEN]] = 1
+    return targets, others
+
+
+def judged_by(targets: Tensor, classes: int) -> list[str]:
+    """Return names of the scores by which a model with one label per row is judged."""
+    if int(torch.bincount(targets).max()) < SKEWED * len(targets):
+        return ["accuracy"]
+    return ["AUC", "AUPRC"] if classes == 2 else ["accuracy", "F1_macro"]
+
+
+def _balanced(targets: Tensor, classes: int) -> Tensor:
+    """Return class weights (K) whose mean over the training examples is 1."""
+    if targets.dim() == 2:
+        counts = targets.sum(0).clamp(min=1)
+        weights = 1 / counts
+        return weights / weights.mean()
+    counts = torch.bincount(targets, minlength=classes).clamp(min=1)
+    return len(targets) / (classes * counts.float())

@@ -1,0 +1,209 @@
+"""One kind of target: how it is read and learned, which head predicts it, and how good that is.
+
+    item -> Input -> network -> states -> head -> prediction
+
+A kind is one file in this folder.  It knows no kind of input: all that it needs of one is defined
+in `elman.inputs.input`.
+
+Shape legend: N items, T steps, F numbers of a step, D features of a state.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from elman.encode.recordings import windows_of
+from elman.inputs.input import Array, Input, Reader, TargetColumn
+from elman.model import Head, SequenceModel
+from elman.padded import Padded
+from elman.read.examples import Examples
+from elman.read.rows import Rejects
+from elman.read.split import some_of
+from elman.train.chunks import ExampleBatches
+
+ROWS = 64  # fewest rows of a batch that is not trained on
+
+
+class Prepared(NamedTuple):
+    """Examples in the form of batches.
+
+    Attributes:
+        arrays: numbers (T, F) of items or of their windows.
+        targets: (N,) or (N, K), or (T,) for each array.
+        extra: scores (N, K) of the wide part; None without one.
+    """
+
+    arrays: list[Array]
+    targets: Tensor | list[NDArray[Any]]
+    extra: Tensor | None = None
+
+
+class Target(ABC):
+    """One kind of target after training."""
+
+    noun: ClassVar[str]  # several targets, for messages
+    classes_of_wide: int = 0  # classes of a wide part beside the network; 0 for no wide part
+
+    # Reading.
+
+    @classmethod
+    @abstractmethod
+    def column(cls, settings: Any) -> TargetColumn:
+        """Return the column of the targets."""
+
+    @classmethod
+    @abstractmethod
+    def of_cell(cls, cell: Any, place: str, settings: Any, *, written: bool) -> Any:
+        """Return the target of a cell, checked.
+
+        Args:
+            cell: the value that was read.
+            place: where it was read, for messages.
+            settings: of the target.
+            written: whether the value comes from a file.
+
+        Raises:
+            DataError: it is none.
+        """
+
+    @classmethod
+    def read(
+        cls, reader: Reader, source: Any, settings: Any, rejects: Rejects,
+        like: Input | Examples | None,
+    ) -> Examples:  # fmt: skip
+        """Return the examples of a source, see `Reader.read`."""
+        written = bool(source.files)
+        return reader.read(
+            source, cls.column(settings),
+            lambda cell, place: cls.of_cell(cell, place, settings, written=written), rejects, like,
+        )  # fmt: skip
+
+    # Learning.
+
+    @classmethod
+    @abstractmethod
+    def learn(cls, train: Examples, name: str, given: object, settings: Any) -> Target:
+        """Return what the training data show of the targets.
+
+        Args:
+            train: the training data, before a part is held out.
+            name: name of the data, for messages.
+            given: the data as given to `fit`.
+            settings: of the target.
+
+        Raises:
+            DataError: there are fewer than two different targets.
+        """
+
+    @abstractmethod
+    def hold_out(
+        self, examples: Examples, reader: Reader, notes: list[str]
+    ) -> tuple[Examples, Examples]:
+        """Return a training and a validation part; add a note."""
+
+    def start(self, train: Examples, input: Input) -> None:  # noqa: B027 - most kinds choose nothing
+        """Choose sizes of the head by the training data."""
+
+    @abstractmethod
+    def described(self) -> dict[str, Any]:
+        """Return the facts from which `restore` makes the target again, for JSON."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, described: Mapping[str, Any], settings: Any) -> Target:
+        """Return the target that `described` described; ArgumentError for values that cannot be."""
+
+    @abstractmethod
+    def notes_on(
+        self, train: Examples, others: Mapping[str, Examples], reader: Reader
+    ) -> list[str]:
+        """Return notes about the targets for the user."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, object]:
+        """Return the sizes of the target, for the report."""
+
+    def unit(self, reader: Reader) -> str:
+        """Return the elements that are counted, for messages."""
+        return "examples"
+
+    @abstractmethod
+    def count(self, examples: Examples) -> int:
+        """Return the number of targets."""
+
+    # The network.
+
+    @abstractmethod
+    def head(self, size: int, input: Input) -> Head:
+        """Return the layer from states of `size` features to scores and loss, untrained."""
+
+    @abstractmethod
+    def training(self, input: Input, examples: Examples, head: Head, notes: list[str]) -> Prepared:
+        """Return the training examples as arrays and targets; fit parts that are not trained."""
+
+    @abstractmethod
+    def validation(self, input: Input, examples: Examples, head: Head) -> Prepared:
+        """Return the validation examples as arrays and targets."""
+
+    @abstractmethod
+    def measure(
+        self, network: SequenceModel, input: Input, parts: Mapping[str, Examples]
+    ) -> dict[str, Any]:
+        """Return scores of the model and of simpler models, with tables and samples."""
+
+    @abstractmethod
+    def evaluate(self, network: SequenceModel, input: Input, examples: Examples) -> dict[str, Any]:
+        """Return the scores of a trained model."""
+
+
+def cut_windows(
+    arrays: Sequence[Array], size: int | None, overlap: float
+) -> tuple[list[tuple[int, int, int]], NDArray[np.int64]]:
+    """Return the array, begin and end of each window, and the array alone (N,).
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.targets.target import cut_windows
+        >>> cut_windows([np.zeros(3), np.zeros(6)], 4, 0.5)[0]
+        [(0, 0, 3), (1, 0, 4), (1, 2, 6)]
+    """
+    spans = [
+        (n, begin, end)
+        for n, one in enumerate(arrays)
+        for begin, end in windows_of(len(one), size, overlap)
+    ]
+    return spans, np.array([n for n, _, _ in spans], dtype=np.int64)
+
+
+def states_of(
+    network: SequenceModel, arrays: list[Array], rows: int, extra: Tensor | None = None
+) -> Iterator[tuple[Tensor, Padded]]:
+    """Yield the numbers and the states (B, T, D) of arrays, in batches of similar lengths."""
+    network.eval()
+    batches = ExampleBatches(
+        arrays, torch.arange(len(arrays)), max(ROWS, rows), seed=None, extra=extra
+    )
+    with torch.inference_mode():
+        for chunk in batches.epoch(1) if arrays else ():
+            yield chunk.targets, network.run(chunk.inputs)[0]
+
+
+def unknown_targets(
+    noun: str, others: Mapping[str, Examples], known: set[str], named: Any = str
+) -> list[str]:
+    """Return notes about targets that are not in the training data."""
+    notes = []
+    for name, examples in others.items():
+        found = {str(one) for some in examples.targets for one in some if named(one) not in known}
+        if found:
+            notes.append(
+                f"{noun} of the {name} data that are not in the training data: {some_of(found)}"
+            )
+    return notes
