@@ -45,6 +45,7 @@ from texts import Settings, settings_of
 
 import elman
 from elman.encode.recordings import RecordingIndex
+from elman.inputs.recording import Recorded
 from elman.read.examples import Examples
 from elman.read.recording_source import RecordingSource
 from elman.read.recordings import Layout

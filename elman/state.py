@@ -94,8 +94,13 @@ def to_bytes(state: State) -> bytes:
 
 def from_bytes(blob: bytes) -> State:
     """Return the state that `to_bytes` stored; raise a DataError for any other bytes."""
+    return from_named_leaves(leaves_from_bytes(blob))
+
+
+def leaves_from_bytes(blob: bytes) -> dict[str, Tensor]:
+    """Return the named leaves that `to_bytes` stored, copied; DataError for any other bytes."""
     try:
         leaves = safetensors.torch.load(blob)
     except safetensors.SafetensorError as error:
         raise DataError(f"these {len(blob)} bytes are not a stored state: {error}") from None
-    return from_named_leaves(leaves)
+    return {name: leaf.clone() for name, leaf in leaves.items()}

@@ -21,7 +21,7 @@ import numpy as np
 
 import elman
 from elman.cli import main
-from elman.serve.live_recordings import LiveSteps
+from elman.live import LiveTagging
 
 AXES = ("ax", "ay", "az", "wx", "wy", "wz")
 NEW = (8, 9, 10)  # people
@@ -88,7 +88,7 @@ def run(folder: Path, **settings: object) -> int:
     model = elman.load(tags)
     assert isinstance(model, elman.Tagger)
     live = model.stream(shortest=30)
-    assert isinstance(live, LiveSteps)
+    assert isinstance(live, LiveTagging)
     print("\nlive, sample by sample; what has ended, in seconds")
     step = 0
     for _, name, array in new[:4]:

@@ -66,7 +66,7 @@ class Spotter:
         self.on, self.off, self.shortest = on, off, shortest
         self.step = 0
         self.active: int | None = None
-        self._begin, self._sum = 0, 0.0
+        self.begin, self.total = 0, 0.0
 
     def push(self, p: Sequence[float]) -> list[Event]:
         """Take the probabilities (K) of a step; return the event that has ended, if any."""
@@ -76,9 +76,9 @@ class Spotter:
         if self.active is None:
             best = max(self.classes, key=lambda n: p[n])
             if p[best] >= self.on:
-                self.active, self._begin, self._sum = best, self.step, 0.0
+                self.active, self.begin, self.total = best, self.step, 0.0
         if self.active is not None:
-            self._sum += float(p[self.active])
+            self.total += float(p[self.active])
         self.step += 1
         return found
 
@@ -86,11 +86,11 @@ class Spotter:
         """End the stream; return the current event if it is long enough."""
         if self.active is None:
             return []
-        steps, label = self.step - self._begin, self.labels[self.active]
+        steps, label = self.step - self.begin, self.labels[self.active]
         self.active = None
         if steps < self.shortest:
             return []
-        return [Event(label, self._begin, self.step, round(self._sum / steps, 6))]
+        return [Event(label, self.begin, self.step, round(self.total / steps, 6))]
 
 
 def spot(

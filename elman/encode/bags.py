@@ -168,17 +168,48 @@ class NGrams:
         starts = counts.cumsum()[:-1]
         return Bag(torch.from_numpy(numbers), torch.from_numpy(values), torch.from_numpy(starts))
 
+    def follow(self, counts: NDArray[np.int64], last: str, piece: str) -> str:
+        """Add the n-grams of the next piece of a text to its counts, which are changed.
+
+        Args:
+            counts: how often each known n-gram occurred so far.
+            last: the last token with a word, with which the piece forms a pair; "" for none.
+            piece: the piece, which is separated from the text so far by a blank.
+
+        Returns:
+            The last token with a word, for the next call.
+        """
+        for text, sign in ((last, -1), (f"{last} {piece}", 1)):
+            at, times = self._count(text)
+            counts[at] += sign * times
+        return next((one for one in reversed(piece.split()) if WORD.search(one)), last)
+
+    def bag(self, counts: NDArray[np.int64]) -> Bag:
+        """Return the n-grams that occurred, as one row, given the counts of `follow`."""
+        at = counts.nonzero()[0]
+        start = torch.zeros(1, dtype=torch.int64)
+        return Bag(torch.from_numpy(at), torch.from_numpy(self._values(at, counts[at])), start)
+
     def _encode(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        at, counts = self._count(text)
+        return at, self._values(at, counts)
+
+    def _count(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the places of the known n-grams of a text, and how often each occurs."""
         hashes, counts = _hashes(text, lowercase=self.lowercase, characters=self.characters)
         at = np.searchsorted(self.known, hashes)
         at[at == len(self.known)] = 0
         there = self.known[at] == hashes
-        at, kinds = at[there], hashes[there] & KIND
-        values = (1 + np.log(counts[there])) * self.weights[at]
+        return at[there], counts[there]
+
+    def _values(self, at: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the values of known n-grams, given how often each occurs."""
+        kinds = self.known[at] & KIND
+        values = (1 + np.log(counts)) * self.weights[at]
         for kind in (0, 1):
             these = kinds == kind
             values[these] /= np.sqrt((values[these] ** 2).sum()) + 1e-12
-        return at, values.astype(np.float32)
+        return np.asarray(values.astype(np.float32))
 
 
 def _count(

@@ -245,9 +245,9 @@ class Encoder:
         self._lows = np.array([index.lows.get(name, 0.0) for name in index.channels])
         place = {name: n for n, name in enumerate(index.channels)}
         self._gappy = [place[name] for name in index.gappy]
-        self._last = np.zeros(len(index.channels))
-        self._since = np.zeros(len(index.channels))  # time of the last number of each
-        self._time = 0.0
+        self.last = np.zeros(len(index.channels))
+        self.since = np.zeros(len(index.channels))  # time of the last number of each
+        self.time = 0.0
 
     def push(self, part: Recording) -> Floats:
         """Return the array (T, F) of the next steps; their times continue the previous ones."""
@@ -264,25 +264,25 @@ class Encoder:
         if not there.all():
             rows = np.where(there, np.arange(1, steps + 1)[:, None], 0)
             latest = np.maximum.accumulate(rows, axis=0)
-            whole = np.concatenate([self._last[None], np.where(there, scaled, 0)])
+            whole = np.concatenate([self.last[None], np.where(there, scaled, 0)])
             scaled = np.take_along_axis(whole, latest, 0)
             before = np.concatenate(
-                [self._since[None], np.broadcast_to(times[:, None], there.shape)]
+                [self.since[None], np.broadcast_to(times[:, None], there.shape)]
             )
             since = times[:, None] - np.take_along_axis(before, latest, 0)
         else:
             since = np.zeros_like(scaled)
         parts = [np.where(there, scaled, 0) if index.decays else scaled, there[:, self._gappy]]
         if index.elapsed:
-            between = np.diff(times, prepend=self._time)[:, None] / index.step
+            between = np.diff(times, prepend=self.time)[:, None] / index.step
             if not index.decays:
                 parts += [np.log1p(since[:, self._gappy] / index.step)]
                 between = np.log1p(np.maximum(between, 0))
             parts += [between]
         parts += [np.broadcast_to(self._fixed, (steps, len(self._fixed)))]
         if steps:
-            self._last, self._time = scaled[-1], float(times[-1])
-            self._since = self._time - since[-1]
+            self.last, self.time = scaled[-1], float(times[-1])
+            self.since = self.time - since[-1]
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from elman.encode.bags import Bag
     from elman.model import Encoder
+    from elman.state import State
     from elman.train.chunks import Change
 
 Array = NDArray[Any]
@@ -220,10 +221,81 @@ class Reader(ABC):
         return max(1, -(-self.least // count))
 
 
+class Step(NamedTuple):
+    """Numbers that live elements add.
+
+    Attributes:
+        array: (n, ...) numbers of n steps.
+        bag: input of the wide part after these steps; None without one.
+    """
+
+    array: Array
+    bag: Bag | None = None
+
+
+class LiveInput(ABC):
+    """One item that arrives element by element.
+
+    Attributes:
+        state: all that it keeps of the previous elements, for `elman.state.to_bytes`.  A leaf whose
+            first dimension is 0 at the beginning can become longer; other shapes are constant.
+    """
+
+    @property
+    @abstractmethod
+    def state(self) -> State:
+        """Return a copy of the state."""
+
+    @abstractmethod
+    def restore(self, state: State) -> None:
+        """Continue from a state of the right shapes; DataError for values that cannot be."""
+
+    @abstractmethod
+    def push(self, element: Any, at: Any = None) -> tuple[Step | None, Step | None]:
+        """Read the next element.
+
+        Args:
+            element: the element.
+            at: its time; None if elements have none.
+
+        Returns:
+            Steps that are complete, and a step that the next element can still change.
+
+        Raises:
+            ArgumentError: it is no element of this kind.
+        """
+
+    def finish(self) -> Step | None:
+        """Return the steps that are complete because no element follows."""
+        return None
+
+
+class LiveElements(LiveInput):
+    """Elements that are encoded independently of each other, one step each."""
+
+    def __init__(self, learned: Input) -> None:
+        self.learned = learned
+
+    @property
+    def state(self) -> State:
+        """Return an empty state."""
+        return ()
+
+    def restore(self, state: State) -> None:
+        """Do nothing: there is no state."""
+
+    def push(self, element: Any, at: Any = None) -> tuple[Step | None, Step | None]:
+        """Return the step of an element."""
+        check_no_time(at, self.learned.reader.noun)
+        (item,) = self.learned.reader.given([[element]], self.learned)
+        return Step(self.learned.encode([item])[0]), None
+
+
 class Input(ABC):
     """One kind of input after training: its numbers, its layer, its messages."""
 
     reader: Reader
+    numbers: int = 0  # numbers F of a step, for kinds with windows
     channels: int = 0  # channels of numbers, which a GRU-D reads
     features: int = 0  # inputs of the wide part; 0 without one
     levels: ClassVar[int] = 1  # levels of each statistic that these are; 1 for other features
@@ -262,6 +334,21 @@ class Input(ABC):
     def bag(self, items: Sequence[Any]) -> Bag | None:
         """Return the inputs of the wide part, a row for each item or window; None without one."""
         return None
+
+    def live(self, static: Mapping[str, object]) -> LiveInput:
+        """Return an item that arrives element by element.
+
+        Args:
+            static: values that do not change within the item, by name.
+
+        Raises:
+            ArgumentError: this kind of input has no such values.
+        """
+        if static:
+            raise ArgumentError(
+                f"{self.reader.noun} have no static columns, got {', '.join(static)}"
+            )
+        return LiveElements(self)
 
     def epochs(self, count: int) -> int:
         """Return the default number of epochs for a number of examples."""
@@ -326,6 +413,12 @@ class Input(ABC):
     ) -> list[Guesses]:
         """Return the tags that simpler models predict, given a target for each element."""
         return []
+
+
+def check_no_time(at: object, noun: str) -> None:
+    """Raise an ArgumentError if a time is given for an element of an input without times."""
+    if at is not None:
+        raise ArgumentError(f"at must be None: {noun} have no times")
 
 
 def pair(given: Any) -> tuple[Any, Any]:

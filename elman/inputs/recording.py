@@ -31,6 +31,7 @@ from elman.inputs.input import (
     TargetOf,
     pair,
 )
+from elman.inputs.live_recording import LiveRecording
 from elman.inputs.settings import InputSettings
 from elman.manifest import FEATURES, SERIES, content_of, read_index, write_json
 from elman.read.clock import write_moments
@@ -209,7 +210,8 @@ class Recorded(Input):
     )
 
     def __init__(self, reader: RecordingReader, index: RecordingIndex) -> None:
-        self.reader, self.index, self.channels = reader, index, len(index.channels)
+        self.reader, self.index = reader, index
+        self.channels, self.numbers = len(index.channels), index.features
         self.statistic_levels: Levels | None = None  # read by the wide part; None without one
 
     def set_levels(self, levels: Levels | None) -> None:
@@ -250,6 +252,10 @@ class Recorded(Input):
 
         settings = self.reader.settings
         return Augment(self.channels, settings.jitter, settings.rescale, settings.warp) or None
+
+    def live(self, static: Mapping[str, object]) -> LiveRecording:
+        """Return a recording that arrives step by step."""
+        return LiveRecording(self, static)
 
     def bag(self, items: Sequence[Recording]) -> Bag | None:
         """Return the inputs of the wide part, a row for each recording or window."""

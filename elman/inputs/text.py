@@ -15,8 +15,19 @@ from elman.encode.bags import Bag, NGrams
 from elman.encode.embed import Embed
 from elman.encode.text import Vocabulary, choose_tokens, rare_share
 from elman.encode.vectors import read_vectors
-from elman.errors import ArgumentError
-from elman.inputs.input import Array, Input, Probabilities, Reader, Source, TargetColumn, pair
+from elman.errors import ArgumentError, DataError
+from elman.inputs.input import (
+    Array,
+    Input,
+    LiveInput,
+    Probabilities,
+    Reader,
+    Source,
+    Step,
+    TargetColumn,
+    check_no_time,
+    pair,
+)
 from elman.inputs.settings import InputSettings
 from elman.manifest import FEATURES, TOKENIZER, content_of
 from elman.read.columns import column_of
@@ -25,6 +36,7 @@ from elman.read.files import is_path, kind_of
 from elman.read.rows import text_of
 from elman.read.tables import TABLES
 from elman.report.bag_of_words import bag_of_words
+from elman.state import State
 from elman.train.checkpoint import check_tensors, load_tensors, save_tensors
 
 EPOCHS, SEEN = (3, 10), 48_000  # minimum and maximum epochs; texts to read in all epochs together
@@ -183,6 +195,11 @@ class Text(Input):
             with torch.no_grad():
                 layer.get_parameter("weight")[found] = vectors[found]
 
+    def live(self, static: Mapping[str, object]) -> LiveInput:
+        """Return a text that arrives piece by piece."""
+        super().live(static)  # raises for static columns
+        return LiveText(self)
+
     def bag(self, items: Sequence[str]) -> Bag | None:
         """Return the n-grams of texts for the wide part; None without one."""
         return None if self.ngrams is None else self.ngrams.encode(items)
@@ -252,6 +269,51 @@ class Text(Input):
         tokens = f"a vocabulary of {self.vocabulary.size:,} {self.vocabulary.tokens} tokens"
         wide = f" and a linear model of {self.features:,} n-grams" if self.ngrams else ""
         return tokens + wide
+
+
+class LiveText(LiveInput):
+    """A text that arrives piece by piece; pieces are separated by blanks.
+
+    Unlike in a batch, tokens after the first `max_tokens` are read, too.
+
+    Args:
+        text: the texts of the training.
+    """
+
+    def __init__(self, text: Text) -> None:
+        self._text, self._last, self._begun = text, "", False
+        self._counts = np.zeros(text.features, dtype=np.int64)
+
+    @property
+    def state(self) -> State:
+        """Return a copy of the state."""
+        last = np.frombuffer(self._last.encode(), dtype=np.uint8)
+        arrays = (np.array([self._begun], dtype=np.int64), last, self._counts)
+        return tuple(torch.from_numpy(array.copy()) for array in arrays)
+
+    def restore(self, state: State) -> None:
+        """Continue from a state of the right shapes; DataError for values that cannot be."""
+        begun, last, counts = (leaf.numpy().copy() for leaf in state if isinstance(leaf, Tensor))
+        try:
+            self._last = last.tobytes().decode()
+        except UnicodeDecodeError:
+            begun[0] = -1
+        if begun[0] not in (0, 1) or (counts < 0).any() or len(counts) != self._text.features:
+            raise DataError("the state of the text is damaged: it has values that cannot be")
+        self._begun, self._counts = bool(begun[0]), counts
+
+    def push(self, element: Any, at: Any = None) -> tuple[Step | None, Step | None]:
+        """Read the next piece of the text."""
+        check_no_time(at, "texts")
+        piece = text_of_argument(element, "text")
+        if not piece.strip():
+            return None, None
+        numbers = self._text.vocabulary.encode(f" {piece}" if self._begun else piece)
+        self._begun, bag = True, None
+        if self._text.ngrams is not None:
+            self._last = self._text.ngrams.follow(self._counts, self._last, piece)
+            bag = self._text.ngrams.bag(self._counts)
+        return Step(np.array(numbers, dtype=np.int32), bag), None
 
 
 def _load_ngrams(path: Path) -> NGrams:

@@ -21,7 +21,7 @@ from elman.read.columns import Table, column_of
 from elman.read.examples import Examples
 from elman.read.files import is_path
 from elman.read.frames import is_frame
-from elman.read.sentences import Sentences
+from elman.read.sentences import Sentences, split_words
 
 BASELINE = "most frequent tag of each word"
 SIZE = 100  # default size of a word vector
@@ -42,6 +42,8 @@ class WordReader(Reader):
         self, given: Any, target: TargetColumn, *, labelled: bool = True, lenient: bool = False
     ) -> Source:
         """Return a source of sentences and their tags, see `Reader.open`."""
+        if not target.each:
+            return super().open(given, target, labelled=labelled, lenient=lenient)
         source, tags = pair(given)
         if is_frame(source):
             whole = labelled and tags is None
@@ -59,8 +61,8 @@ class WordReader(Reader):
         )  # fmt: skip
 
     def item(self, cell: Any, place: str) -> tuple[str, ...]:
-        """Return the words of a sentence."""
-        return tuple(map(str, cell))
+        """Return the words of a sentence: a list, or a text with blanks between them."""
+        return tuple(split_words(cell) if isinstance(cell, str) else map(str, cell))
 
     def given(self, data: Any, like: Input) -> list[list[str]]:
         """Return the sentences that a user gives for a prediction, checked."""

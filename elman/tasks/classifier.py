@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from elman.encode.text import Vocabulary
     from elman.inputs.input import Input, Reader
+    from elman.live import Live
     from elman.read.examples import Examples
     from elman.read.labels import Label
-    from elman.serve.live_recordings import LiveLabels
     from elman.targets.labels import Labels
     from elman.targets.target import Target
 
@@ -141,24 +141,26 @@ class Classifier(LabelSettings, Task):
         """
         return self._evaluate(data, labels, skip_bad_rows)
 
-    def stream(self, **static: Any) -> LiveLabels:
-        """Return a live session, which takes steps of a recording and predicts its label so far.
+    def stream(self, **static: Any) -> Live[dict[Label, float]]:
+        """Return a live session, which reads an item element by element.
+
+        `push` returns the probability of each label for the elements so far: steps of a recording,
+        pieces of a text, words of a sentence.  A model of windows classifies the last window, and
+        can be bidirectional.
 
         Args:
-            static: values of the static columns, by name.
+            static: values of the static columns of a recording, by name.
 
         Raises:
-            ArgumentError: the model reads texts, or reads backwards without windows.
+            ArgumentError: the model reads backwards without windows, or a column is unknown.
         """
-        from elman.inputs.recording import Recorded
-        from elman.serve.live_recordings import LiveLabels
+        from elman.live import Live
+        from elman.targets.live import LiveLabels
 
-        learned = self.inputs
-        if not isinstance(learned, Recorded):
-            raise ArgumentError("stream needs a classifier of recordings, this one reads texts")
-        return LiveLabels(
-            self.model, learned.index, self.classes, self.temperature, static, window=self.window,
-            levels=learned.statistic_levels,
+        window = self.inputs.reader.window(each=False)
+        return Live(
+            self.model, self.inputs, lambda: LiveLabels(self.labels, self.head), static,
+            window=window,
         )  # fmt: skip
 
     def explain(self, text: str) -> list[tuple[str, float]]:

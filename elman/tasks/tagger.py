@@ -18,8 +18,7 @@ from elman.tasks.task import Task
 if TYPE_CHECKING:
     from elman.encode.words import WordIndex
     from elman.inputs.recording import Recorded
-    from elman.serve.live_recordings import LiveSteps
-    from elman.serve.live_tags import LiveTags
+    from elman.live import LiveTagging
     from elman.targets.tags import Tags
     from elman.targets.target import Target
 
@@ -183,30 +182,29 @@ class Tagger(TagSettings, Task):
 
     def stream(
         self, *, on: float = 0.6, off: float = 0.4, shortest: int = 1, **static: Any
-    ) -> LiveTags | LiveSteps:
-        """Return a live session, which takes a word or step and returns its tag.
+    ) -> LiveTagging:
+        """Return a live session, which reads an item element by element, in constant memory.
 
-        The memory that it needs is constant.
+        `push` returns the tag of the element and its probability.
 
         Args:
-            on, off, shortest: how events in recordings are found, see `events`.
-            static: values of the columns that do not change in a recording, by name.
+            on, off, shortest: how events are found, see `events`; not used with chain=True.
+            static: values of the static columns of a recording, by name.
 
         Raises:
-            ArgumentError: the model reads in both directions.
+            ArgumentError: the model reads backwards, or a column is unknown.
         """
-        if self.inputs.reader.kind == "recordings":
-            from elman.decode.events import Spotter
-            from elman.serve.live_recordings import LiveSteps
+        from elman.decode.events import Spotter
+        from elman.live import LiveTagging
+        from elman.targets.live import LiveTags
 
-            spotter = Spotter(self.tag_names, self.background, on=on, off=off, shortest=shortest)
-            index = self._recorded("stream").index
-            return LiveSteps(self.model, index, self.tag_names, static, spotter)
-        from elman.serve.live_tags import LiveTags
-
-        if static or (on, off, shortest) != (0.6, 0.4, 1):
-            raise ArgumentError("on, off, shortest and static columns are for recordings")
-        return LiveTags(self.model, self.index, self.tag_names)
+        names, spotter = self.tag_names, None
+        events = self.inputs.reader.kind == "recordings" or self.background in names
+        if events and not self.chain:
+            spotter = Spotter(names, self.background, on=on, off=off, shortest=shortest)
+        return LiveTagging(
+            self.model, self.inputs, lambda: LiveTags(names, self.head, spotter), static
+        )
 
     @property
     def index(self) -> WordIndex:

@@ -16,10 +16,10 @@ import elman
 from elman.cli import main
 from elman.errors import ArgumentError, DataError
 from elman.inputs.kinds import reader_of
+from elman.live import LiveTagging
 from elman.read.examples import Examples
 from elman.read.rows import Rejects
 from elman.read.split import hold_out_labels
-from elman.serve.live_recordings import LiveSteps
 from elman.targets.label_settings import LabelSettings
 from elman.targets.labels import Labels
 
@@ -206,7 +206,7 @@ def test_steps_are_tagged_and_events_spotted_live_and_in_a_batch() -> None:
         assert abs(event.start - begin) <= 2
         assert abs(event.end - begin - 10) <= 2
     live = model.stream(shortest=3)
-    assert isinstance(live, LiveSteps)
+    assert isinstance(live, LiveTagging)
     said = [live.push([x]) for x in arrays[-1]]
     assert [tag for tag, _ in said] == model.predict(arrays[-1:])[0]
     assert sum(live.probabilities.values()) == pytest.approx(1)
@@ -226,7 +226,7 @@ def test_at_a_rate_a_stream_ends_once() -> None:
             "label": [tag for some in tags for tag in some]}  # fmt: skip
     model = elman.Tagger(**SETTINGS, channels=("x",), rate=2.0, bidirectional=False).fit(rows)
     live = model.stream()
-    assert isinstance(live, LiveSteps)
+    assert isinstance(live, LiveTagging)
     for k, x in enumerate(rows["x"][:100]):
         live.push([x], at=k / 4)
     live.finish()
@@ -238,7 +238,7 @@ def test_an_event_is_active_until_it_ends() -> None:
     arrays, tags = bursts()
     model = elman.Tagger(**SETTINGS, bidirectional=False).fit(arrays, tags)
     live = model.stream(shortest=3)
-    assert isinstance(live, LiveSteps)
+    assert isinstance(live, LiveTagging)
     begin = tags[1].index("high")
     for x in arrays[1][: begin + 6]:
         live.push([x])
