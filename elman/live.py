@@ -27,6 +27,7 @@ from elman.recur.stack import Stack
 from elman.recur.stream import Stream
 from elman.state import State, leaves_from_bytes, map_state, named_leaves, to_bytes
 from elman.targets.live import LiveTags, LiveTarget
+from elman.train.chunks import pad_arrays
 
 Output = TypeVar("Output")
 
@@ -124,8 +125,7 @@ class Live(Generic[Output]):
     def _advance(self, step: Step, target: LiveTarget[Output]) -> Output | None:
         if not len(step.array):
             return None
-        kind = torch.float32 if step.array.dtype.kind == "f" else torch.int64
-        x = Padded.full(torch.as_tensor(step.array, dtype=kind)[None])
+        x = pad_arrays([step.array])
         if self._window is not None:
             self._last = torch.cat([self._last, x.data[0]])[-self._window :]
             states, _ = self._network.run(Padded.full(self._last[None]))

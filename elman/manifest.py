@@ -39,6 +39,7 @@ Index = TypeVar("Index", bound="Checked")
 
 MANIFEST = "manifest.json"
 WEIGHTS, CHECKPOINT = "weights.safetensors", "checkpoint.safetensors"
+INPUTS = "inputs"  # folder with a folder for each of several inputs, by its number
 # Files of inputs: a vocabulary of texts, words and characters, statistics of series or recordings,
 # and features of a wide part.
 TOKENIZER, WORDS, SERIES, FEATURES = (

@@ -17,18 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elman.dropout import check_probability, dropout, locked_dropout
+from elman.encode.encoder import Encoder
 from elman.errors import ArgumentError
 from elman.padded import Padded
 from elman.recur.grud import GRUD
 from elman.recur.stack import Stack
 from elman.state import State
-
-
-class Encoder(Protocol):
-    """A module that turns elements into vectors."""
-
-    def __call__(self, x: Padded, /, *, generator: torch.Generator | None = None) -> Padded:
-        """Return vectors (B, T, D) for elements (B, T, ...)."""
 
 
 class Head(Protocol):

@@ -19,7 +19,8 @@ from elman.errors import ArgumentError
 class Padded(NamedTuple):
     """Sequences `data` (B, T, ...) of which row b has `lengths[b]` (B,) elements.
 
-    `extra` (B, ...) is optional information about each row as a whole.
+    `extra` (B, ...) is optional information about each row as a whole, and `others` are further
+    inputs of the rows, of other lengths.
 
     Example:
         >>> import torch
@@ -34,6 +35,7 @@ class Padded(NamedTuple):
     data: Tensor
     lengths: Tensor
     extra: Tensor | None = None
+    others: tuple[Padded, ...] = ()
 
     @classmethod
     def pad(cls, rows: Sequence[Tensor]) -> Padded:
@@ -58,7 +60,8 @@ class Padded(NamedTuple):
     def to(self, device: torch.device | str) -> Padded:
         """Return the batch on another device."""
         extra = None if self.extra is None else self.extra.to(device)
-        return Padded(self.data.to(device), self.lengths.to(device), extra)
+        others = tuple(one.to(device) for one in self.others)
+        return Padded(self.data.to(device), self.lengths.to(device), extra, others)
 
 
 def time_mask(lengths: Tensor, steps: int) -> Tensor:

@@ -27,15 +27,15 @@ from elman.read.examples import Examples
 from elman.read.files import is_path
 from elman.read.frames import is_frame
 from elman.read.labels import columns_set
-from elman.read.rows import Rejects, Row, Rows
+from elman.read.rows import Rejects, Rows
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from elman.encode.bags import Bag
-    from elman.model import Encoder
+    from elman.encode.encoder import Encoder
     from elman.state import State
-    from elman.train.chunks import Change
+    from elman.train.chunks import Change, Joint
 
 Array = NDArray[Any]
 Probabilities = tuple[str, Mapping[str, "Tensor"]]  # name of a baseline, (N, K) by part of the data
@@ -85,6 +85,7 @@ class Reader(ABC):
 
     Args:
         settings: of reading, and of the layer that reads the numbers.
+        column: column of the items in a table; None for the usual one of the kind.
     """
 
     kind: ClassVar[str]  # its name in the setting `input` and in config.json
@@ -93,13 +94,19 @@ class Reader(ABC):
     least: ClassVar[int] = 0  # fewest examples of an epoch, if `examples` is not set
     windows: ClassVar[int | None] = None  # usual steps of a window for tags; None for no windows
 
-    def __init__(self, settings: InputSettings) -> None:
+    def __init__(self, settings: InputSettings, column: str | None = None) -> None:
         self.settings = settings
+        self.columns: tuple[str, ...] = (column or self.usual_column(settings),)
+
+    @classmethod
+    def usual_column(cls, settings: InputSettings) -> str:  # noqa: ARG003
+        """Return the column of the items in a table."""
+        return cls.kind
 
     @property
     def column(self) -> str:
         """The column of the items in a table."""
-        return self.kind
+        return self.columns[0]
 
     def open(
         self, given: Any, target: TargetColumn, *, labelled: bool = True, lenient: bool = False
@@ -151,7 +158,7 @@ class Reader(ABC):
             try:
                 if isinstance(values, DataError):
                     raise values
-                item, answer = self.item(values[0], place), target_of(values[1], place)
+                item, answer = self.row(values, place), target_of(values[-1], place)
                 if target.each and len(answer) != len(item):  # type: ignore[arg-type]
                     raise DataError(
                         f"{place}: has {len(item)} {self.unit} and {len(answer)} {target.noun}; "  # type: ignore[arg-type]
@@ -174,11 +181,9 @@ class Reader(ABC):
         found = list_of_argument(column_of(data, self.column), self.column, self.noun)
         return [self.item(cell, f"{self.column} {number}") for number, cell in enumerate(found)]
 
-    def row(self, source: Row) -> Any:
-        """Return the item of a row without a target; raise a DataError if it is none."""
-        if isinstance(source.values, DataError):
-            raise source.values
-        return self.item(source.values[0], source.place)
+    def row(self, values: Sequence[Any], place: str) -> Any:
+        """Return the item of a row that begins with its columns; DataError if it is none."""
+        return self.item(values[0], place)
 
     @abstractmethod
     def item(self, cell: Any, place: str) -> Any:
@@ -229,7 +234,7 @@ class Step(NamedTuple):
         bag: input of the wide part after these steps; None without one.
     """
 
-    array: Array
+    array: Array | Joint
     bag: Bag | None = None
 
 

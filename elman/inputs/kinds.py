@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from elman.errors import ArgumentError
+from elman.inputs.fused import FusedReader
 from elman.inputs.input import Reader, pair
 from elman.inputs.recording import RecordingReader
 from elman.inputs.settings import InputSettings
@@ -40,18 +41,40 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
     if not kinds:
         recorded = settings.channels or settings.variable or is_arrays(pair(given)[0])
         kinds = [RecordingReader.kind if recorded else usual]
-    for kind in kinds:
+    columns = [column for column, _ in map(_parts, kinds)]
+    for column, kind in map(_parts, kinds):
         if kind not in READERS:
             raise ArgumentError(f"input must be one of {', '.join(READERS)}, got {kind!r}")
-    if settings.cell == "grud" and kinds != [RecordingReader.kind]:
-        noun = READERS[kinds[0]].noun
+        if len(kinds) > 1 and (not column or columns.count(column) > 1):
+            raise ArgumentError(
+                "each of several inputs needs a column of its own, such as "
+                f"review:{kind}; got {', '.join(kinds)}"
+            )
+        if len(kinds) > 1 and kind == RecordingReader.kind:
+            raise ArgumentError(
+                "recordings cannot be one of several inputs: they have several rows of a table"
+            )
+    first = _parts(kinds[0])[1]
+    if settings.cell == "grud" and first != RecordingReader.kind:
+        noun = READERS[first].noun
         raise ArgumentError(f"cell=grud is for recordings, which have times; got {noun}")
-    if settings.vectors is not None and kinds != [TextReader.kind]:
-        raise ArgumentError(f"vectors needs texts, the data are {READERS[kinds[0]].noun}")
+    if settings.vectors is not None and (first != TextReader.kind or len(kinds) > 1):
+        raise ArgumentError(f"vectors needs texts alone, the data are {', '.join(kinds)}")
     return kinds
 
 
 def reader_of(settings: InputSettings, kinds: list[str]) -> Reader:
-    """Return the reader of inputs of these kinds."""
-    (kind,) = kinds
-    return READERS[OLD.get(kind, kind)](settings)
+    """Return the reader of inputs of these kinds, see `find_kinds`."""
+    pairs = [(column, OLD.get(kind, kind)) for column, kind in map(_parts, kinds)]
+    if len(pairs) == 1:
+        ((column, kind),) = pairs
+        return READERS[kind](settings, column)
+    return FusedReader(
+        settings, {str(column): READERS[kind](settings, column) for column, kind in pairs}
+    )
+
+
+def _parts(declared: str) -> tuple[str | None, str]:
+    """Return the column and the kind of COLUMN:KIND, COLUMN=KIND or KIND."""
+    mark = max(declared.rfind(":"), declared.rfind("="))
+    return (declared[:mark], declared[mark + 1 :]) if mark > 0 else (None, declared)

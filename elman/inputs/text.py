@@ -51,10 +51,10 @@ class TextReader(Reader):
 
     kind, noun, unit = "text", "texts", "tokens"
 
-    @property
-    def column(self) -> str:
-        """The column of the texts in a table."""
-        return self.settings.text
+    @classmethod
+    def usual_column(cls, settings: InputSettings) -> str:
+        """Return the column of the texts in a table."""
+        return settings.text
 
     def open(
         self, given: Any, target: TargetColumn, *, labelled: bool = True, lenient: bool = False

@@ -33,10 +33,10 @@ class WordReader(Reader):
 
     kind, noun, unit = "words", "sentences", "words"
 
-    @property
-    def column(self) -> str:
-        """The column of the sentences in a table."""
-        return self.settings.words or "words"
+    @classmethod
+    def usual_column(cls, settings: InputSettings) -> str:
+        """Return the column of the sentences in a table."""
+        return settings.words or "words"
 
     def open(
         self, given: Any, target: TargetColumn, *, labelled: bool = True, lenient: bool = False

@@ -41,7 +41,7 @@ from elman.report.classes import (
 )
 from elman.settings import dialect_of
 from elman.targets.label_settings import LabelSettings
-from elman.targets.target import Prepared, Target, cut_windows, states_of, unknown_targets
+from elman.targets.target import Prepared, Target, cut_windows, part_of, states_of, unknown_targets
 
 UNSEEN = -1  # number of a class that is not in the training data
 RARE = 5  # examples of a class; fewer are reported
@@ -253,7 +253,7 @@ class Labels(Target):
         arrays = input.encode(examples.items)
         size = input.reader.window(each=False)
         spans, owners = cut_windows(arrays, size, self.settings.overlap)
-        windows = [arrays[n][begin:end] for n, begin, end in spans]
+        windows = [part_of(arrays[n], begin, end) for n, begin, end in spans]
         return Prepared(windows, targets[torch.from_numpy(owners)]), owners
 
     def _extra(self, input: Input, items: Sequence[Any], head: Head) -> Tensor | None:
@@ -282,7 +282,7 @@ class Labels(Target):
         encoded = input.encode(items)
         size = input.reader.window(each=False)
         spans, owners = cut_windows(encoded, size, self.settings.overlap)
-        arrays = [encoded[n][begin:end] for n, begin, end in spans]
+        arrays = [part_of(encoded[n], begin, end) for n, begin, end in spans]
         result = torch.empty(len(arrays), len(self.classes), dtype=torch.float32)
         if not arrays:
             return result

@@ -28,7 +28,7 @@ from elman.read.split import hold_out_rows
 from elman.report.events import score_events
 from elman.report.spans import has_spans, score_spans
 from elman.targets.tag_settings import TagSettings
-from elman.targets.target import Prepared, Target, cut_windows, states_of, unknown_targets
+from elman.targets.target import Prepared, Target, cut_windows, part_of, states_of, unknown_targets
 
 CONFUSED = 15  # pairs of confused tags in the report
 SAMPLES = 5  # items in the report
@@ -175,7 +175,7 @@ class Tags(Target):
             )
         ]
         return Prepared(
-            [arrays[n][begin:end] for n, begin, end in spans],
+            [part_of(arrays[n], begin, end) for n, begin, end in spans],
             [numbers[n][begin:end] for n, begin, end in spans],
         )
 

@@ -26,7 +26,7 @@ from elman.padded import Padded
 from elman.read.examples import Examples
 from elman.read.rows import Rejects
 from elman.read.split import some_of
-from elman.train.chunks import ExampleBatches
+from elman.train.chunks import ExampleBatches, Joint
 
 ROWS = 64  # fewest rows of a batch that is not trained on
 
@@ -40,7 +40,7 @@ class Prepared(NamedTuple):
         extra: scores (N, K) of the wide part; None without one.
     """
 
-    arrays: list[Array]
+    arrays: list[Any]
     targets: Tensor | list[NDArray[Any]]
     extra: Tensor | None = None
 
@@ -182,8 +182,13 @@ def cut_windows(
     return spans, np.array([n for n, _, _ in spans], dtype=np.int64)
 
 
+def part_of(array: Array | Joint, begin: int, end: int) -> Array | Joint:
+    """Return some steps of an array, or of the first of several inputs."""
+    return array.part(begin, end) if isinstance(array, Joint) else array[begin:end]
+
+
 def states_of(
-    network: SequenceModel, arrays: list[Array], rows: int, extra: Tensor | None = None
+    network: SequenceModel, arrays: list[Any], rows: int, extra: Tensor | None = None
 ) -> Iterator[tuple[Tensor, Padded]]:
     """Yield the numbers and the states (B, T, D) of arrays, in batches of similar lengths."""
     network.eval()

@@ -5,6 +5,7 @@
     source_tokenizer.json    vocabulary of a translator's sources
     words.json               words and characters of a tagger
     wide.safetensors         features of a classifier's wide part
+    inputs/0, inputs/1, ..   these files of each of several inputs
     series.json              scales, categories and names of a forecaster's series, and
     history.safetensors      their last values, after which forecasts begin
     weights.safetensors      the best weights
@@ -28,6 +29,7 @@ from elman.errors import DataError, FolderError
 from elman.manifest import (
     CHECKPOINT,
     FEATURES,
+    INPUTS,
     MANIFEST,
     SERIES,
     TOKENIZER,
@@ -90,9 +92,14 @@ def start_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in OURS:
-            (folder / name).unlink(missing_ok=True)
-            (folder / f".{name}.part").unlink(missing_ok=True)
+        for place in (folder, *sorted((folder / INPUTS).glob("*"))):
+            for name in OURS:
+                (place / name).unlink(missing_ok=True)
+                (place / f".{name}.part").unlink(missing_ok=True)
+            if place != folder and place.is_dir() and not any(place.iterdir()):
+                place.rmdir()
+        if (folder / INPUTS).is_dir() and not any((folder / INPUTS).iterdir()):
+            (folder / INPUTS).rmdir()
     except OSError as error:
         raise FolderError(f"{folder}: cannot be created ({error.strerror})") from error
     start_manifest(folder)

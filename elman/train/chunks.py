@@ -302,10 +302,39 @@ class ExampleBatches:
             else:
                 some = [torch.from_numpy(target) for target in targets or ()]
                 wanted = nn.utils.rnn.pad_sequence(some, True, self.padding)
-            inputs = Padded.pad(list(map(_row, arrays)))
+            inputs = pad_arrays(arrays)
             if self.extra is not None:
                 inputs = inputs._replace(extra=self.extra[torch.from_numpy(chosen)])
             yield Chunk(inputs, wanted)
+
+
+@dataclass(frozen=True)
+class Joint:
+    """The arrays of several inputs of one item; the first determines the steps.
+
+    Attributes:
+        first: (T, ...).
+        others: arrays of other lengths.
+    """
+
+    first: NDArray[Any]
+    others: tuple[NDArray[Any], ...]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def part(self, begin: int, end: int) -> Joint:
+        """Return some steps of the first input, with the other inputs."""
+        return Joint(self.first[begin:end], self.others)
+
+
+def pad_arrays(arrays: Sequence[Any]) -> Padded:
+    """Return arrays (T_b, ...), or those of several inputs, as a batch."""
+    if not isinstance(arrays[0], Joint):
+        return Padded.pad(list(map(_row, arrays)))
+    others = zip(*(array.others for array in arrays), strict=True)
+    first = pad_arrays([array.first for array in arrays])
+    return first._replace(others=tuple(map(pad_arrays, others)))
 
 
 def _row(values: Sequence[int] | NDArray[Any]) -> Tensor:
