@@ -20,7 +20,8 @@ from torch import Tensor
 from elman.decode.events import Event
 from elman.encode.series import SeriesEmbed
 from elman.errors import ArgumentError, DataError
-from elman.inputs.input import Input, LiveInput, Step
+from elman.inputs.input import Input
+from elman.inputs.live import LiveInput, Step
 from elman.model import SequenceModel
 from elman.padded import Padded
 from elman.recur.stack import Stack

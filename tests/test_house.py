@@ -17,7 +17,7 @@ ROOT = Path(elman.__file__).parent
 ROOMS = (
     "errors", "optional", "arguments", "atomic", "manifest", "padded", "state", "dropout", "read",
     "kernels", "recur", "attend", "encode", "heads", "decode", "report", "model", "seq2seq",
-    "train", "settings", "inputs", "targets", "serve", "tasks", "elman", "cli", "__main__",
+    "train", "settings", "inputs", "targets", "live", "serve", "tasks", "elman", "cli", "__main__",
 )  # fmt: skip
 CIRCLES = {
     "recur.by_kernel recur.by_torch recur.plain recur.stack",

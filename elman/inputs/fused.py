@@ -22,14 +22,13 @@ from elman.inputs.input import (
     Array,
     Guesses,
     Input,
-    LiveInput,
     Probabilities,
     Reader,
     Source,
-    Step,
     TargetColumn,
     pair,
 )
+from elman.inputs.live import LiveInput, Step
 from elman.inputs.settings import InputSettings
 from elman.manifest import INPUTS, check_parts, start_manifest
 from elman.read.columns import Table

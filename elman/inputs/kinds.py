@@ -59,7 +59,7 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
         noun = READERS[first].noun
         raise ArgumentError(f"cell=grud is for recordings, which have times; got {noun}")
     if settings.vectors is not None and (first != TextReader.kind or len(kinds) > 1):
-        raise ArgumentError(f"vectors needs texts alone, the data are {', '.join(kinds)}")
+        raise ArgumentError(f"vectors needs texts, the data are {', '.join(kinds)}")
     return kinds
 
 

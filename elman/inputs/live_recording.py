@@ -9,25 +9,23 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.encode.bags import Bag
+from elman.encode.bags import Bag, Levels
+from elman.encode.recordings import RecordingIndex
 from elman.encode.statistics import Running, whole_statistics
 from elman.errors import ArgumentError, DataError
-from elman.inputs.input import LiveInput, Step
+from elman.inputs.live import LiveInput, Step
 from elman.read.clock import Clock
 from elman.read.recordings import Recording
 from elman.read.stamps import parse_seconds
 from elman.report.terminal import counted
 from elman.state import State
-
-if TYPE_CHECKING:
-    from elman.inputs.recording import Recorded
 
 FAR = 1 << 16  # largest number of cells between two steps
 BEGINS = ("", "f", "i", "M")  # kinds of first stamps: none, a number, a whole number, a date
@@ -39,20 +37,23 @@ class LiveRecording(LiveInput):
     """A recording that arrives step by step.
 
     Args:
-        recorded: the recordings of the training.
+        index: statistics of the channels in the training data.
         static: values of the columns that do not change within a recording, by name.
+        levels: levels of the statistics that the wide part reads; None without one.
+        window: steps of the windows that the model reads; None for whole recordings.
     """
 
-    def __init__(self, recorded: Recorded, static: Mapping[str, object]) -> None:
-        index = recorded.index
+    def __init__(
+        self, index: RecordingIndex, static: Mapping[str, object], *, levels: Levels | None,
+        window: int | None,
+    ) -> None:  # fmt: skip
         unknown = set(static) - set(index.static)
         if unknown:
             wanted = ", ".join(index.static) or "none"
             raise ArgumentError(
                 f"static columns must be {wanted}, got {', '.join(sorted(unknown))}"
             )
-        self._index, self._levels = index, recorded.statistic_levels
-        self._window = recorded.reader.settings.window
+        self._index, self._levels, self._window = index, levels, window
         values = [static.get(name) for name in index.static]
         self._encoder, self._fixed = index.encoder(values), index.fixed(values)
         self._begin: Any = None  # the first stamp

@@ -255,17 +255,14 @@ class Recorded(Input):
 
     def live(self, static: Mapping[str, object]) -> LiveRecording:
         """Return a recording that arrives step by step."""
-        return LiveRecording(self, static)
+        return LiveRecording(
+            self.index, static, levels=self.statistic_levels, window=self.reader.settings.window
+        )
 
     def bag(self, items: Sequence[Recording]) -> Bag | None:
         """Return the inputs of the wide part, a row for each recording or window."""
         levels = self.statistic_levels
         return None if levels is None else levels.encode(self.statistics(items))
-
-    @property
-    def is_followed(self) -> bool:
-        """Whether the model reads whole recordings forward, so that it can follow them live."""
-        return self.reader.settings.window is None and not self.reader.settings.bidirectional
 
     def statistics(self, items: Sequence[Recording]) -> NDArray[np.float64]:
         """Return the statistics (N, S) of recordings or their windows.
@@ -275,7 +272,7 @@ class Recorded(Input):
         """
 
         arrays, fixed, _ = self.windows(items)
-        if self.is_followed:
+        if self.reader.settings.window is None and not self.reader.settings.bidirectional:
             start = Running.start(self.channels)
             rows = [start.push(one).values for one in arrays]
         else:

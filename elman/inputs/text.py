@@ -16,18 +16,8 @@ from elman.encode.embed import Embed
 from elman.encode.text import Vocabulary, choose_tokens, rare_share
 from elman.encode.vectors import read_vectors
 from elman.errors import ArgumentError, DataError
-from elman.inputs.input import (
-    Array,
-    Input,
-    LiveInput,
-    Probabilities,
-    Reader,
-    Source,
-    Step,
-    TargetColumn,
-    check_no_time,
-    pair,
-)
+from elman.inputs.input import Array, Input, Probabilities, Reader, Source, TargetColumn, pair
+from elman.inputs.live import LiveInput, Step, check_no_time
 from elman.inputs.settings import InputSettings
 from elman.manifest import FEATURES, TOKENIZER, content_of
 from elman.read.columns import column_of

@@ -29,6 +29,7 @@ from torchmetrics.functional.classification import binary_calibration_error
 
 BINS = 15  # bins of the calibration error
 BLOCK = 1 << 20  # scores that are processed at a time
+SKEWED = 2 / 3  # share of the most frequent class from which accuracy does not suffice
 LARGEST = 30  # most classes of a confusion matrix in the report
 CONFUSED = 15  # pairs of classes in the report, if there are more classes
 # Pairs of labels of which the second one is positive, however frequent it is.
@@ -292,3 +293,10 @@ def calibration_table(
             for low, mean, true, count in reliability(p, targets, positive)
         ],
     }
+
+
+def judged_by(targets: Tensor, classes: int) -> list[str]:
+    """Return names of the scores by which a model with one label per row is judged."""
+    if int(torch.bincount(targets).max()) < SKEWED * len(targets):
+        return ["accuracy"]
+    return ["AUC", "AUPRC"] if classes == 2 else ["accuracy", "F1_macro"]

@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.arguments import check_names, check_whole
+from elman.encode.labels import balanced_weights, label_numbers
 from elman.errors import ArgumentError, DataError
 from elman.heads.forest import trees_of
 from elman.heads.labels import LabelHead
@@ -35,6 +37,7 @@ from elman.report.classes import (
     confusion_table,
     find_positive,
     fit_temperature,
+    judged_by,
     nll,
     probabilities,
     score_classes,
@@ -43,11 +46,9 @@ from elman.settings import dialect_of
 from elman.targets.label_settings import LabelSettings
 from elman.targets.target import Prepared, Target, cut_windows, part_of, states_of, unknown_targets
 
-UNSEEN = -1  # number of a class that is not in the training data
 RARE = 5  # examples of a class; fewer are reported
 FEW = 100  # examples; with fewer the network and the temperature are trusted less
 MISTAKES = 10  # in the report
-SKEWED = 2 / 3  # share of the most frequent class from which accuracy does not suffice
 
 
 class Labels(Target):
@@ -204,10 +205,11 @@ class Labels(Target):
         assert isinstance(head, LabelHead)
         targets, _ = self.numbers(examples.targets)
         if self.settings.class_weights == "balanced":
-            head.class_weights = _balanced(targets, len(self.classes))
+            head.class_weights = balanced_weights(targets, len(self.classes))
         if len(self.classes) == 2 and not self.several:
             self.positive = find_positive(targets, self.classes)
-        prepared, owners = self._windows(input, examples, targets)
+        arrays, owners = self._windows(input, examples.items)
+        wanted = targets[torch.from_numpy(owners)]
         bag, extra = input.bag(examples.items), None
         if bag is not None:
             assert head.wide is not None
@@ -217,7 +219,7 @@ class Labels(Target):
             weights = torch.ones(len(owners), len(self.classes), dtype=torch.float32)
             if head.class_weights is not None:
                 weights = weights * head.class_weights
-            wanted, groups_of = targets[torch.from_numpy(owners)], torch.from_numpy(of)
+            groups_of = torch.from_numpy(of)
             extra = head.wide.fit(bag, wanted, weights, groups_of, levels=input.levels)
             forest = " and a random forest" if head.wide.forest is not None else ""
             notes.append(
@@ -226,7 +228,7 @@ class Labels(Target):
             )
         names = input.sklearn_baselines(each=False)
         notes += absent("sklearn", names) if names else []
-        return prepared._replace(extra=extra)
+        return Prepared(arrays, wanted, extra)
 
     def validation(self, input: Input, examples: Examples, head: Head) -> Prepared:
         """Return windows and their classes; labels that are not in the training data have no loss.
@@ -235,8 +237,8 @@ class Labels(Target):
             DataError: no label is in the training data.
         """
         targets, _ = self.numbers(examples.targets)
-        (arrays, wanted, _), _ = self._windows(input, examples, targets)
-        assert isinstance(wanted, Tensor)
+        arrays, owners = self._windows(input, examples.items)
+        wanted = targets[torch.from_numpy(owners)]
         kept = np.arange(len(arrays))
         if not self.several:
             kept = kept[wanted.numpy() >= 0]
@@ -248,13 +250,12 @@ class Labels(Target):
         extra, of = self._extra(input, examples.items, head), torch.from_numpy(kept)
         return Prepared([arrays[n] for n in kept], wanted[of], None if extra is None else extra[of])
 
-    def _windows(self, input: Input, examples: Examples, targets: Tensor) -> tuple[Prepared, Any]:
-        """Return windows of the examples with their targets, and the example of each window."""
-        arrays = input.encode(examples.items)
+    def _windows(self, input: Input, items: Sequence[Any]) -> tuple[list[Any], NDArray[np.int64]]:
+        """Return the arrays of items or their windows, and the item of each."""
+        arrays = input.encode(items)
         size = input.reader.window(each=False)
         spans, owners = cut_windows(arrays, size, self.settings.overlap)
-        windows = [part_of(arrays[n], begin, end) for n, begin, end in spans]
-        return Prepared(windows, targets[torch.from_numpy(owners)]), owners
+        return [part_of(arrays[n], begin, end) for n, begin, end in spans], owners
 
     def _extra(self, input: Input, items: Sequence[Any], head: Head) -> Tensor | None:
         """Return the scores of the wide part, a row for each window; None without one."""
@@ -267,22 +268,14 @@ class Labels(Target):
         return found
 
     def numbers(self, labels: Sequence[tuple[Label, ...]]) -> tuple[Tensor, Tensor]:
-        """Return the classes of rows as numbers, and the labels that are not among the classes.
-
-        Returns:
-            Classes (N), UNSEEN for other labels, or with several labels zeros and ones (N, K); and
-            for each label that is not in the training data its row and a number (M, 2).
-        """
-        return numbers_of(labels, self.classes, several=self.several)
+        """Return labels as numbers, see `elman.encode.labels.label_numbers`."""
+        return label_numbers(labels, self.classes, several=self.several)
 
     # Use.
 
     def scores(self, network: SequenceModel, input: Input, items: Sequence[Any]) -> Tensor:
         """Return scores (N, K) before the softmax, float32, averaged over windows."""
-        encoded = input.encode(items)
-        size = input.reader.window(each=False)
-        spans, owners = cut_windows(encoded, size, self.settings.overlap)
-        arrays = [part_of(encoded[n], begin, end) for n, begin, end in spans]
+        arrays, owners = self._windows(input, items)
         result = torch.empty(len(arrays), len(self.classes), dtype=torch.float32)
         if not arrays:
             return result
@@ -410,44 +403,3 @@ class Labels(Target):
         if not self.several:
             return [self.classes[int(p.argmax())]]
         return [label for label, q in zip(self.classes, p.tolist(), strict=True) if q > 0.5]
-
-
-def numbers_of(
-    labels: Sequence[tuple[Label, ...]], classes: Sequence[Label], *, several: bool
-) -> tuple[Tensor, Tensor]:
-    """Return labels as numbers, see `Labels.numbers`."""
-    number = {label: n for n, label in enumerate(classes)}
-    # Labels in files are text: a number is recognised by how it is written.
-    similar = {alike(label): n for label, n in reversed(number.items())}
-    found = [[number.get(one, similar.get(alike(one), UNSEEN)) for one in some] for some in labels]
-    strange: dict[str, int] = {}
-    unseen = [
-        (row, strange.setdefault(str(one), len(strange)))
-        for row, some in enumerate(labels)
-        for one, place in zip(some, found[row], strict=True)
-        if place == UNSEEN
-    ]
-    others = torch.tensor(unseen, dtype=torch.int64).reshape(-1, 2)
-    if not several:
-        return torch.tensor([row[0] for row in found], dtype=torch.int64), others
-    targets = torch.zeros(len(labels), len(classes), dtype=torch.float32)
-    for row, some in enumerate(found):
-        targets[row, [one for one in some if one != UNSEEN]] = 1
-    return targets, others
-
-
-def judged_by(targets: Tensor, classes: int) -> list[str]:
-    """Return names of the scores by which a model with one label per row is judged."""
-    if int(torch.bincount(targets).max()) < SKEWED * len(targets):
-        return ["accuracy"]
-    return ["AUC", "AUPRC"] if classes == 2 else ["accuracy", "F1_macro"]
-
-
-def _balanced(targets: Tensor, classes: int) -> Tensor:
-    """Return class weights (K) whose mean over the training examples is 1."""
-    if targets.dim() == 2:
-        counts = targets.sum(0).clamp(min=1)
-        weights = 1 / counts
-        return weights / weights.mean()
-    counts = torch.bincount(targets, minlength=classes).clamp(min=1)
-    return len(targets) / (classes * counts.float())

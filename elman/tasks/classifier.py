@@ -264,6 +264,10 @@ class Classifier(LabelSettings, Task):
                 setattr(settled, name, self._described.get(name))
         return settled
 
+    def _build_from(self, folder: Path) -> None:
+        super()._build_from(folder)
+        self.wide = bool(self.inputs.features)  # folders of Elman 0.1.0 can have no wide part
+
     @classmethod
     def _target_kind(cls) -> type[Target]:
         from elman.targets.labels import Labels

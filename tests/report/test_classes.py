@@ -9,17 +9,18 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from elman.encode.labels import label_numbers
 from elman.read.examples import Examples
 from elman.report import window_statistics
 from elman.report.bag_of_words import LARGE, MOST, bag_of_words
 from elman.report.classes import (
     find_positive,
     fit_temperature,
+    judged_by,
     nll,
     reliability,
     score_classes,
 )
-from elman.targets.labels import judged_by, numbers_of
 from elman.targets.tag_settings import TagSettings
 from elman.targets.tags import Tags
 
@@ -88,7 +89,7 @@ def test_areas_of_many_classes_are_one_class_against_the_rest() -> None:
 
 def test_a_label_that_training_has_not_seen_counts_in_the_macro_mean() -> None:
     labels = [("a",), ("b",), ("new",), ("a",), ("b",), ("other",), ("new",)]
-    y, unseen = numbers_of(labels, ["a", "b"], several=False)
+    y, unseen = label_numbers(labels, ["a", "b"], several=False)
     p = torch.tensor(
         [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7], [0.4, 0.6]] + [[0.8, 0.2]] * 2
     )
@@ -120,7 +121,7 @@ def test_scores_of_several_labels_are_those_of_scikit_learn() -> None:
 
 def test_unseen_labels_of_several_count_as_missed() -> None:
     labels = [("a", "new"), ("b",), (), ("other",)]
-    y, unseen = numbers_of(labels, ["a", "b"], several=True)
+    y, unseen = label_numbers(labels, ["a", "b"], several=True)
     assert unseen.tolist() == [[0, 0], [3, 1]]
     p = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.4]])
     found = score_classes(p, y, unseen, several=True)

@@ -87,16 +87,22 @@ def test_it_is_scored_beside_its_baselines(trained: elman.Classifier) -> None:
     assert scores["accuracy"] > 0.9
 
 
+def linear(model: elman.Classifier, texts: list[str]) -> torch.Tensor:
+    """The scores of the linear model alone."""
+    scores: torch.Tensor = model.head.wide(model.inputs.bag(texts))
+    return scores
+
+
 def test_training_starts_from_the_linear_model(trained: elman.Classifier) -> None:
     texts, labels = reviews()
     still = elman.Classifier(**{**SETTINGS, "epochs": 1, "learning_rate": 1e-12})
     still.fit(texts, labels)
-    alone = still._beside(texts)
+    alone = linear(still, texts)
     torch.testing.assert_close(still.scores(texts), alone, rtol=0, atol=1e-6)
     right = [still.classes[k] for k in alone.argmax(1)]
     assert np.mean(np.array(right) == labels) > 0.95
     # One that has learned is more than that.
-    assert not torch.allclose(trained.scores(texts), trained._beside(texts), atol=0.1)
+    assert not torch.allclose(trained.scores(texts), linear(trained, texts), atol=0.1)
 
 
 def test_a_folder_without_a_wide_part_is_the_network_that_it_was(
@@ -254,7 +260,7 @@ def test_several_labels_at_once(tmp_path: Path) -> None:
         (["a", 3], ["x", "y"], "row 1: column 'text' is int"),
         (["a", "b", "c"], ["1", 1, "2"], "labels of different types look alike"),
         (["a", "b"], ["x", "y"], "2 rows with 2 labels are too few to hold out"),
-        ([], [], "no row has a text and a label"),
+        ([], [], "has no texts with labels"),
         (["a"], ["x", "y"], "one length, got 1 in text, 2 in label"),
     ],
 )
@@ -723,7 +729,7 @@ def test_what_was_noted_of_the_data_stands_in_the_report(table: Path, tmp_path: 
     settings = {**SETTINGS, "epochs": 1, "max_tokens": 4}
     model = elman.Classifier(**settings).fit(table, out=tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "16 rows, 10% of each class, are held out for validation" in page
+    assert "16 texts, 10% of each class, are held out for validation" in page
     assert (
         f"divided by the temperature {model.temperature:.2f}, fitted on the validation data" in page
     )

@@ -347,7 +347,7 @@ def test_data_unlike_the_training_data_are_refused() -> None:
     with pytest.raises(ArgumentError, match="at must be None: the training data had no timestamps"):
         live.push([1, 2], at=3.0)
     words = elman.Classifier(**{**SETTINGS, "epochs": 1}).fit(["a b", "c d"] * 20, [0, 1] * 20)
-    with pytest.raises(ArgumentError, match="stream needs a classifier of recordings"):
+    with pytest.raises(ArgumentError, match="cannot read texts live: train with bi"):
         words.stream()
 
 

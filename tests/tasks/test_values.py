@@ -17,10 +17,10 @@ import torch
 from sklearn.model_selection import cross_val_score
 
 import elman
+from elman.encode.labels import label_numbers
 from elman.errors import DataError
 from elman.read.examples import Examples
 from elman.read.labels import join_labels, split_labels
-from elman.targets.labels import numbers_of
 from elman.tasks.predict_file import predict_file
 
 pandas = pytest.importorskip("pandas")
@@ -99,8 +99,8 @@ def test_a_missing_label_is_named_whatever_says_that_it_is_missing() -> None:
 
 def test_labels_of_a_file_are_those_of_training_by_value() -> None:
     labels: list[tuple[Any, ...]] = [(1.0,), ("1",), (" 1.0 ",), ("2",)]
-    assert numbers_of(labels, [1, 2], several=False)[0].tolist() == [0, 0, 0, 1]
-    assert numbers_of([("1.0",)], ["1.0", "1"], several=False)[0].tolist() == [0]
+    assert label_numbers(labels, [1, 2], several=False)[0].tolist() == [0, 0, 0, 1]
+    assert label_numbers([("1.0",)], ["1.0", "1"], several=False)[0].tolist() == [0]
     assert len(Examples()) == 0
 
 

@@ -1,0 +1,72 @@
+"""One item that arrives element by element: the numbers of its steps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from elman.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from elman.encode.bags import Bag
+    from elman.state import State
+    from elman.train.chunks import Joint
+
+Array = NDArray[Any]
+
+
+class Step(NamedTuple):
+    """Numbers that live elements add.
+
+    Attributes:
+        array: (n, ...) numbers of n steps.
+        bag: input of the wide part after these steps; None without one.
+    """
+
+    array: Array | Joint
+    bag: Bag | None = None
+
+
+class LiveInput(ABC):
+    """One item that arrives element by element.
+
+    Attributes:
+        state: all that it keeps of the previous elements, for `elman.state.to_bytes`.  A leaf whose
+            first dimension is 0 at the beginning can become longer; other shapes are constant.
+    """
+
+    @property
+    @abstractmethod
+    def state(self) -> State:
+        """Return a copy of the state."""
+
+    @abstractmethod
+    def restore(self, state: State) -> None:
+        """Continue from a state of the right shapes; DataError for values that cannot be."""
+
+    @abstractmethod
+    def push(self, element: Any, at: Any = None) -> tuple[Step | None, Step | None]:
+        """Read the next element.
+
+        Args:
+            element: the element.
+            at: its time; None if elements have none.
+
+        Returns:
+            Steps that are complete, and a step that the next element can still change.
+
+        Raises:
+            ArgumentError: it is no element of this kind.
+        """
+
+    def finish(self) -> Step | None:
+        """Return the steps that are complete because no element follows."""
+        return None
+
+
+def check_no_time(at: object, noun: str) -> None:
+    """Raise an ArgumentError if a time is given for an element of an input without times."""
+    if at is not None:
+        raise ArgumentError(f"at must be None: {noun} have no times")
