@@ -20,7 +20,6 @@ ROOMS = (
     "train", "serve", "tasks", "elman", "cli", "__main__",
 )  # fmt: skip
 CIRCLES = {
-    "recur.by_kernel recur.by_torch recur.plain recur.stack",
     "elman serve.conversation tasks tasks.card tasks.channel_inputs tasks.classifier "
     "tasks.classifier_run tasks.estimator tasks.folder tasks.forecaster "
     "tasks.forecaster_baselines tasks.forecaster_calibration tasks.forecaster_pictures "

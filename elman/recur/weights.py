@@ -1,43 +1,14 @@
-"""The weights of one layer in one direction, their names, and the layout of a state."""
+"""The shapes and names of the weights of a layer, and the layout of a state."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elman.errors import ArgumentError, TensorError
+from elman.recur.cell import Leaves, Shapes
 from elman.state import State, named_leaves
-
-Leaves = tuple[Tensor, ...]
-
-
-class Weights(NamedTuple):
-    """The weights of one layer in one direction; None where an option is off."""
-
-    ih: Tensor
-    hh: Tensor
-    bias_ih: Tensor | None = None
-    bias_hh: Tensor | None = None
-    hr: Tensor | None = None
-    peephole: Tensor | None = None
-    gain_ih: Tensor | None = None
-    gain_hh: Tensor | None = None
-    gain_c: Tensor | None = None
-    bias_c: Tensor | None = None
-
-    def for_torch(self) -> list[Tensor]:
-        """Return the flat list of weights that `torch.lstm` and similar functions take."""
-        return [w for w in (self.ih, self.hh, self.bias_ih, self.bias_hh, self.hr) if w is not None]
-
-
-# The names of parameters without their `suffix`, in the order of Weights.
-NAMES = (
-    "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_peephole", "gain_ih",
-    "gain_hh", "gain_c", "bias_c",
-)  # fmt: skip
 
 
 def normalise(a: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
@@ -71,36 +42,25 @@ def count_layers(input_size: int, hidden_size: int | tuple[int, ...], num_layers
     return num_layers
 
 
-def weight_shapes(
-    width: int, hidden: int, gates: int, *, bias: bool, proj_size: int, peephole: bool,
-    layer_norm: bool, cell_state: bool,
-) -> dict[str, tuple[int, ...]]:  # fmt: skip
-    """Return the shapes of the weights of one layer in one direction, by name.
+def gate_shapes(
+    gates: int, features: int, hidden: int, *, outputs: int, bias: bool, layer_norm: bool
+) -> Shapes:
+    """Return the shapes of the matrices, biases and gains of gates that lie side by side.
 
     Args:
-        width: input features.
-        hidden: H.
-        gates: matrices side by side in weight_ih and weight_hh.
+        gates: the number of gates.
+        features: F, input features.
+        hidden: H, units.
+        outputs: R, features of h, which weight_hh multiplies.
         bias: whether there are biases.
-        proj_size: features of h after the projection; 0 for none.
-        peephole: whether the gates depend on c.
         layer_norm: whether there are gains.
-        cell_state: whether the state has a leaf c.
     """
     rows = gates * hidden
-    shapes: dict[str, tuple[int, ...]] = {
-        "weight_ih": (rows, width), "weight_hh": (rows, proj_size or hidden),
-    }  # fmt: skip
+    shapes: Shapes = {"weight_ih": (rows, features), "weight_hh": (rows, outputs)}
     if bias:
         shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
-    if proj_size:
-        shapes["weight_hr"] = (proj_size, hidden)
-    if peephole:
-        shapes["weight_peephole"] = (3 * hidden,)
     if layer_norm:
         shapes |= {"gain_ih": (rows,), "gain_hh": (rows,)}
-    if layer_norm and cell_state:
-        shapes |= {"gain_c": (hidden,), "bias_c": (hidden,)} if bias else {"gain_c": (hidden,)}
     return shapes
 
 
@@ -110,7 +70,7 @@ def no_steps(module: nn.Module, x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def join_state(layers: list[Leaves], *, stacked: bool, single: bool) -> State:
-    """Return the state that a call returns, from leaves (directions, B, H_l) of each layer.
+    """Return the state that a call returns, from leaves (directions, B, ...) of each layer.
 
     Args:
         layers: leaves of each layer.
@@ -134,20 +94,20 @@ def split_leaf(
     part: State,
     index: int,
     rows: int,
-    directions: int,
-    widths: list[int],
     *,
+    directions: int,
+    shapes: list[tuple[int, ...]],
     stacked: bool,
     single: bool,
 ) -> Leaves:
-    """Check one leaf of a state and return it as tensors (directions, B, H_l) over layers.
+    """Check one leaf of a state and return it as tensors (directions, B, ...) over layers.
 
     Args:
-        part: (layers * directions, B, H) if `stacked`, else a tuple over layers.
+        part: (layers * directions, B, ...) if `stacked`, else a tuple over layers.
         index: index of the leaf, for the error message.
         rows: B.
         directions: 1 or 2.
-        widths: H_l of every layer.
+        shapes: shape of the leaf for one row, in every layer.
         stacked: whether all layers are one tensor.
         single: whether the batch dimension is missing.
     """
@@ -158,9 +118,9 @@ def split_leaf(
     if single:
         tensors = tuple(leaf.unsqueeze(1) for leaf in tensors)
     if stacked:
-        wanted = [(len(widths) * directions, rows, widths[0])]
+        wanted = [(len(shapes) * directions, rows, *shapes[0])]
     else:
-        wanted = [(directions, rows, width) for width in widths]
+        wanted = [(directions, rows, *shape) for shape in shapes]
     found = [tuple(leaf.shape) for leaf in tensors]
     if found != wanted:
         raise ArgumentError(f"state leaf {index} must have shape {wanted}, got {found}")
