@@ -23,7 +23,6 @@ from elman.encode.words import WordEmbed
 from elman.errors import ArgumentError
 from elman.heads import ForecastHead, LabelHead, TagHead, TokenHead, ValueHead
 from elman.padded import Padded
-from elman.recur.grud import GRUD
 from elman.recur.stack import Stack
 from elman.state import State
 
@@ -67,7 +66,7 @@ class SequenceModel(nn.Module):
     def __init__(
         self,
         encode: Embed | WordEmbed | SeriesEmbed | None,
-        core: Stack | GRUD,
+        core: Stack,
         head: TokenHead | ValueHead | LabelHead | TagHead | ForecastHead,
         *,
         dropout: float = 0.0,

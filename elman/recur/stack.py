@@ -32,7 +32,7 @@ from elman.recur.layers import Layers
 from elman.recur.plain import run_plain
 from elman.recur.refuse import no_qconfig, refuse_script
 from elman.recur.weights import check_kind, count_layers, join_state, no_steps, split_leaf, suffix
-from elman.state import State
+from elman.state import State, named_leaves
 
 Way = Literal["kernel", "torch", "plain"]
 OPTIONS: dict[str, object] = {  # shown by repr if they have another value
@@ -375,6 +375,24 @@ class Stack(nn.Module):
             for i, (part, name) in enumerate(zip(parts, self._state_shapes[0], strict=True))
         ]  # fmt: skip
         return [tuple(leaf[k] for leaf in by_leaf) for k in range(self.num_layers)]
+
+    def begin(self, first: State) -> State:
+        """Return a state with the given first leaf and zeros in the others.
+
+        Args:
+            first: (num_layers * directions, B, R), or with a hidden size per layer a tuple.
+        """
+        if self.leaves == 1:
+            return first
+        _, like = next(named_leaves(first))
+        rest: list[State] = []
+        for name in list(self._state_shapes[0])[1:]:
+            zeros = [
+                like.new_zeros(self.directions, like.shape[1], *shapes[name])
+                for shapes in self._state_shapes
+            ]
+            rest.append(torch.cat(zeros) if isinstance(self.hidden_size, int) else tuple(zeros))
+        return first, *rest
 
     __prepare_scriptable__ = refuse_script
     qconfig = no_qconfig

@@ -136,7 +136,7 @@ class Recurrent(nn.Module):
             if isinstance(self.core.hidden_size, int)
             else tuple(one.unsqueeze(0) for one in first)
         )
-        return begin if self.core.leaves == 1 else (begin, map_state(torch.zeros_like, begin))
+        return self.core.begin(begin)
 
     def decode(
         self, tokens: Padded, start: Decoding, *, generator: torch.Generator | None = None

@@ -30,7 +30,6 @@ from elman.padded import Padded
 from elman.read.clock import Clock
 from elman.read.recordings import Recording
 from elman.read.stamps import parse_seconds
-from elman.recur.stack import Stack
 from elman.recur.stream import Stream
 from elman.report.terminal import counted
 from elman.state import State
@@ -61,7 +60,7 @@ class _Live(Generic[Result]):
         self._stream: Stream | None = None
         encode, core = model.encode, model.core
         plain = isinstance(encode, SeriesEmbed) and encode.layer is None
-        if plain and isinstance(core, Stack) and core.causal:
+        if plain and core.causal:
             self._stream = Stream(core)
         self._static = [static.get(name) for name in index.static]
         self.restart()

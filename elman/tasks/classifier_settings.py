@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from elman.errors import ArgumentError
-from elman.tasks.recording_settings import RecordingSettings, check_grud
+from elman.tasks.recording_settings import RecordingSettings
 from elman.tasks.settings import TextSettings, check_counts, check_fraction
 
 
@@ -70,8 +70,6 @@ class ClassifierSettings(RecordingSettings, TextSettings):
         """Refuse settings that cannot work with an ArgumentError."""
         self.check_text()
         self.check_recordings(self.label, decays=self.cell == "grud")
-        if self.cell == "grud":
-            check_grud(self, bidirectional=self.bidirectional)
         check_fraction(self, "validation_fraction")
         check_counts(self, "max_tokens")
         if not 0 <= self.label_smoothing < 1:

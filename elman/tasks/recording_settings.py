@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from elman.errors import ArgumentError
-from elman.tasks.settings import NetworkSettings, TableSettings, check_counts
+from elman.tasks.cores import CORES
+from elman.tasks.settings import TableSettings, check_counts
 
 
 @dataclass(kw_only=True)
@@ -49,6 +50,11 @@ class RecordingSettings(TableSettings):
     examples: int | None = None
     """Recordings or windows in an epoch; None for all of them, repeated up to at least 2,000."""
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The cells that a task with recordings offers: all of them."""
+        return tuple(CORES)
+
     def check_recordings(self, label: str, *, decays: bool) -> None:
         """Raise an ArgumentError for values that cannot work; `label` is the column of labels."""
         check_counts(self, "window", "examples")
@@ -71,20 +77,3 @@ class RecordingSettings(TableSettings):
             raise ArgumentError(
                 "cell=grud always reads the time between steps; leave elapsed unset"
             )
-
-
-def check_grud(settings: NetworkSettings, *, bidirectional: bool) -> None:
-    """Raise an ArgumentError for settings that GRU-D does not have."""
-    wanted = {
-        "num_layers": 1, "embedding_size": None, "weight_dropout": 0, "zoneout": 0,
-        "layer_norm": False,
-    }  # fmt: skip
-    for name, value in wanted.items():
-        if getattr(settings, name) != value:
-            raise ArgumentError(f"cell=grud needs {name}={value}, got {getattr(settings, name)}")
-    if bidirectional:
-        raise ArgumentError("cell=grud reads forward only; set bidirectional=False")
-    if settings.input_dropout:
-        raise ArgumentError("cell=grud has no dropout of inputs; leave input_dropout unset")
-    if len(settings.sizes) > 1:
-        raise ArgumentError(f"cell=grud has one layer, got hidden_size={settings.hidden_size}")

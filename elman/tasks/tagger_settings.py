@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from elman.errors import ArgumentError
-from elman.tasks.recording_settings import RecordingSettings, check_grud
+from elman.tasks.recording_settings import RecordingSettings
 from elman.tasks.settings import NetworkSettings, check_counts, check_fraction
 
 
@@ -62,8 +62,6 @@ class TaggerSettings(RecordingSettings, NetworkSettings):
         self.check_network()
         check_fraction(self, "validation_fraction")
         self.check_recordings(self.tags or "label", decays=self.cell == "grud")
-        if self.cell == "grud":
-            check_grud(self, bidirectional=self.bidirectional)
         check_counts(self, "min_count", "vocabulary_size")
         if self.character_size < 0:
             raise ArgumentError(f"character_size must be at least 0, got {self.character_size}")
