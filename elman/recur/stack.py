@@ -29,10 +29,11 @@ from elman.recur.by_kernel import run_kernels
 from elman.recur.by_torch import run_torch
 from elman.recur.cell import Cell, Leaves, Weights
 from elman.recur.layers import Layers
+from elman.recur.layout import Layout
 from elman.recur.plain import run_plain
 from elman.recur.refuse import no_qconfig, refuse_script
-from elman.recur.weights import check_kind, count_layers, join_state, no_steps, split_leaf, suffix
-from elman.state import State, named_leaves
+from elman.recur.weights import count_layers, no_steps, suffix
+from elman.state import State
 
 Way = Literal["kernel", "torch", "plain"]
 OPTIONS: dict[str, object] = {  # shown by repr if they have another value
@@ -104,7 +105,9 @@ class Stack(nn.Module):
         self.variational = variational
         self.weight_dropout = check_probability("weight_dropout", weight_dropout)
         self.recurrent_dropout = check_probability("recurrent_dropout", recurrent_dropout)
-        self._state_shapes = [cell.state_shapes(hidden) for hidden in self.hidden_sizes]
+        states = [cell.state_shapes(hidden) for hidden in self.hidden_sizes]
+        equal = isinstance(self.hidden_size, int)
+        self._layout = Layout(type(self).__name__, states, self.directions, equal)
         zoneout = zoneout if isinstance(zoneout, tuple) else (zoneout,) * self.leaves
         self.zoneout = tuple(check_probability("zoneout", rate) for rate in zoneout)
         self._names: list[list[dict[str, str]]] = []  # of parameters, by layer and direction
@@ -143,7 +146,7 @@ class Stack(nn.Module):
     @property
     def leaves(self) -> int:
         """The number of leaves of a state."""
-        return len(self._state_shapes[0])
+        return len(self._layout.shapes[0])
 
     @property
     def hidden_sizes(self) -> tuple[int, ...]:
@@ -155,7 +158,7 @@ class Stack(nn.Module):
     @property
     def output_sizes(self) -> tuple[int, ...]:
         """The number of features that each layer outputs, both directions together."""
-        first = [next(iter(shapes.values())) for shapes in self._state_shapes]
+        first = [next(iter(shapes.values())) for shapes in self._layout.shapes]
         return tuple(shape[0] * self.directions for shape in first)
 
     @property
@@ -249,7 +252,11 @@ class Stack(nn.Module):
         single = x.dim() == 2
         x_TBD = x.unsqueeze(1) if single else x.transpose(0, 1) if self.batch_first else x
         steps = longest = x_TBD.shape[0]
-        states = self._split_state(state, x_TBD, single)
+        layout = self._layout
+        if state is None:
+            states = layout.zeros(x_TBD, x_TBD.shape[1])
+        else:
+            states = layout.split(state, x_TBD, single=single)
         if lengths is not None:
             lengths = as_lengths(lengths)
             shortest, longest = check_lengths(lengths, x_TBD.shape[1], steps)
@@ -271,8 +278,7 @@ class Stack(nn.Module):
         missing = steps - x_TBD.shape[0]
         if missing:
             y = F.pad(y, (0, 0, 0, missing) if self.batch_first else (0, 0, 0, 0, 0, missing))
-        stacked = isinstance(self.hidden_size, int)
-        return y, join_state(states, stacked=stacked, single=single)
+        return y, layout.join(states, single=single)
 
     def _check_input(self, x: Tensor, lengths: object) -> None:
         """Raise an ArgumentError for an x with another shape, or lengths of one sequence."""
@@ -317,7 +323,7 @@ class Stack(nn.Module):
         return Layers(
             self.cell,
             [[self._gather(names) for names in part] for part in self._names],
-            isinstance(self.hidden_size, int),
+            self._layout.stacked,
             on,
             self.dropout if on else 0.0,
             self.variational,
@@ -336,8 +342,11 @@ class Stack(nn.Module):
                 f"x must have input_size={self.input_size} features, got {data.shape[-1]}"
             )
         check_batch_sizes(batch_sizes, data.shape[0])
-        rows = int(batch_sizes[0])
-        states = self._split_state(state, data.new_empty(0, rows, 0), False)
+        layout, rows = self._layout, int(batch_sizes[0])
+        if state is None:
+            states = layout.zeros(data, rows)
+        else:
+            states = layout.split(state, data.new_empty(0, rows, 0), single=False)
         if order is not None:
             states = [tuple(leaf.index_select(1, order) for leaf in part) for part in states]
         y, states = self._run(
@@ -346,35 +355,7 @@ class Stack(nn.Module):
         )  # fmt: skip
         if inverse is not None:
             states = [tuple(leaf.index_select(1, inverse) for leaf in part) for part in states]
-        stacked = isinstance(self.hidden_size, int)
-        end = join_state(states, stacked=stacked, single=False)
-        return PackedSequence(y, batch_sizes, order, inverse), end
-
-    def _split_state(self, state: State | None, x: Tensor, single: bool) -> list[Leaves]:
-        """Check the state and return it as a list over layers of leaves (directions, B, ...)."""
-        rows, directions = x.shape[1], self.directions
-        if state is None:
-            return [
-                tuple([x.new_zeros(directions, rows, *shape) for shape in shapes.values()])
-                for shapes in self._state_shapes
-            ]
-        parts = (state,) if self.leaves == 1 else state
-        if isinstance(parts, Tensor) or len(parts) != self.leaves:
-            raise ArgumentError(
-                f"state of {type(self).__name__} must be a tuple of {self.leaves} "
-                f"({', '.join(self._state_shapes[0])}), got {type(state).__name__}"
-            )
-        check_kind(parts, x)
-        stacked = isinstance(self.hidden_size, int)
-        by_leaf = [
-            split_leaf(
-                part, i, rows, directions=directions,
-                shapes=[shapes[name] for shapes in self._state_shapes],
-                stacked=stacked, single=single,
-            )
-            for i, (part, name) in enumerate(zip(parts, self._state_shapes[0], strict=True))
-        ]  # fmt: skip
-        return [tuple(leaf[k] for leaf in by_leaf) for k in range(self.num_layers)]
+        return PackedSequence(y, batch_sizes, order, inverse), layout.join(states)
 
     def begin(self, first: State) -> State:
         """Return a state with the given first leaf and zeros in the others.
@@ -382,17 +363,7 @@ class Stack(nn.Module):
         Args:
             first: (num_layers * directions, B, R), or with a hidden size per layer a tuple.
         """
-        if self.leaves == 1:
-            return first
-        _, like = next(named_leaves(first))
-        rest: list[State] = []
-        for name in list(self._state_shapes[0])[1:]:
-            zeros = [
-                like.new_zeros(self.directions, like.shape[1], *shapes[name])
-                for shapes in self._state_shapes
-            ]
-            rest.append(torch.cat(zeros) if isinstance(self.hidden_size, int) else tuple(zeros))
-        return first, *rest
+        return self._layout.begin(first)
 
     __prepare_scriptable__ = refuse_script
     qconfig = no_qconfig

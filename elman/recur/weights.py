@@ -1,14 +1,12 @@
-"""The shapes and names of the weights of a layer, and the layout of a state."""
+"""The shapes and names of the weights of a layer."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elman.errors import ArgumentError, TensorError
-from elman.recur.cell import Leaves, Shapes
-from elman.state import State, named_leaves
+from elman.errors import ArgumentError
+from elman.recur.cell import Shapes
 
 
 def normalise(a: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
@@ -67,77 +65,3 @@ def gate_shapes(
 def no_steps(module: nn.Module, x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return the empty output for T = 0; x and all weights get gradients of zero through it."""
     return x.new_zeros(shape) + sum((p.sum() for p in module.parameters()), x.sum())
-
-
-def join_state(layers: list[Leaves], *, stacked: bool, single: bool) -> State:
-    """Return the state that a call returns, from leaves (directions, B, ...) of each layer.
-
-    Args:
-        layers: leaves of each layer.
-        stacked: whether all layers are one tensor.
-        single: whether to remove the batch dimension.
-    """
-    if single:
-        layers = [tuple(leaf.squeeze(1) for leaf in leaves) for leaves in layers]
-    if len(layers) == 1 and stacked:
-        return layers[0][0] if len(layers[0]) == 1 else layers[0]
-    joined: list[State] = []
-    for leaves in zip(*layers, strict=True):
-        if stacked:
-            joined.append(leaves[0] if len(leaves) == 1 else torch.cat(leaves))
-        else:
-            joined.append(leaves)
-    return joined[0] if len(joined) == 1 else tuple(joined)
-
-
-def split_leaf(
-    part: State,
-    index: int,
-    rows: int,
-    *,
-    directions: int,
-    shapes: list[tuple[int, ...]],
-    stacked: bool,
-    single: bool,
-) -> Leaves:
-    """Check one leaf of a state and return it as tensors (directions, B, ...) over layers.
-
-    Args:
-        part: (layers * directions, B, ...) if `stacked`, else a tuple over layers.
-        index: index of the leaf, for the error message.
-        rows: B.
-        directions: 1 or 2.
-        shapes: shape of the leaf for one row, in every layer.
-        stacked: whether all layers are one tensor.
-        single: whether the batch dimension is missing.
-    """
-    leaves = (part,) if isinstance(part, Tensor) else part
-    tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
-    if len(tensors) != len(leaves):
-        raise ArgumentError("state is nested too deeply: each leaf is a tensor, or one per layer")
-    if single:
-        tensors = tuple(leaf.unsqueeze(1) for leaf in tensors)
-    if stacked:
-        wanted = [(len(shapes) * directions, rows, *shapes[0])]
-    else:
-        wanted = [(directions, rows, *shape) for shape in shapes]
-    found = [tuple(leaf.shape) for leaf in tensors]
-    if found != wanted:
-        raise ArgumentError(f"state leaf {index} must have shape {wanted}, got {found}")
-    return tensors[0].split(directions) if stacked else tensors
-
-
-def check_kind(state: State, x: Tensor) -> None:
-    """Refuse a state of another dtype or device than x; autocast takes all short dtypes."""
-    taken: tuple[torch.dtype, ...] = (x.dtype,)
-    if torch.is_autocast_enabled(x.device.type):
-        taken = (torch.float32, torch.bfloat16, torch.float16)
-    for part in state:
-        if not isinstance(part, Tensor | tuple | list):
-            raise ArgumentError(f"state must hold tensors, got {type(part).__name__}")
-    for _, leaf in named_leaves(state):
-        if leaf.dtype not in taken or leaf.device != x.device:
-            raise TensorError(
-                f"state must be {x.dtype} on {x.device}, as x is, got {leaf.dtype} on "
-                f"{leaf.device}: convert it with .to(x)"
-            )

@@ -25,7 +25,7 @@ from elman.encode.embed import Embed
 from elman.errors import ArgumentError
 from elman.padded import Padded
 from elman.recur.stack import Stack
-from elman.state import State, map_state, select_rows
+from elman.state import State, select_rows
 
 
 class Decoding(NamedTuple):
