@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,20 @@ def test_gradients_are_those_of_finite_differences(cell: str) -> None:
         return (y, *leaves(end))
 
     assert torch.autograd.gradcheck(run, (x, *leaves(start), *core.parameters()), fast_mode=True)
+
+
+def test_the_cell_of_the_documents_is_the_one_tested_here() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "adding.md").read_text(encoding="utf-8")
+    cell, use, table = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert f"{len(cell.splitlines())} lines:" in page
+    names: dict[str, Any] = {}
+    for code in (cell, use, table):
+        exec(code, names)
+    ours = Stack(MinimalGated(), 3, 8, num_layers=2, batch_first=True)
+    ours.load_state_dict(names["core"].state_dict())
+    x = torch.randn(4, 10, 3)
+    assert torch.equal(ours(x)[0], names["core"](x)[0])
+    elman.LanguageModel(cell="mgu", zoneout=0.1).check()
 
 
 def test_all_dropout_of_a_stack_applies_and_is_seeded() -> None:
