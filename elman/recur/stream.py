@@ -155,17 +155,17 @@ class Stream:
         plain = all(  # neither computed nor a view of other numbers
             w is not None and w.is_contiguous() and not w.is_neg() for w in stored
         )
+        plain = plain and self._dtype == torch.float32
+        plain = plain and not any(name.startswith("gain_") for name in names)
         kernel = core.cell.kernel()
-        if native is None or kernel is None or not plain or self._dtype != torch.float32:
-            return
-        constants = [kernel.constants(core.weights(k)) for k in range(core.num_layers)]
-        if constants[0].gain is not None or core.way(self._example) != "kernel":
+        if native is None or kernel is None or not plain or core.way(self._example) != "kernel":
             return
         stream = native.Stream()
         self._alive = []
         leaves = self._state if isinstance(self._state, tuple) else (self._state,)
         stacked = isinstance(core.hidden_size, int)
-        for k, weights in enumerate(constants):
+        for k in range(core.num_layers):
+            weights = kernel.constants(core.weights(k))
             call = native.Recurrence()
             cell, output = kernel.name, weights.hh.shape[1]
             hidden = sizes(cell, weights.hh)[1]

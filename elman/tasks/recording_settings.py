@@ -51,7 +51,7 @@ class RecordingSettings(TableSettings):
     """Recordings or windows in an epoch; None for all of them, repeated up to at least 2,000."""
 
     @property
-    def cells(self) -> tuple[str, ...]:
+    def _cells(self) -> tuple[str, ...]:
         """The cells that a task with recordings offers: all of them."""
         return tuple(CORES)
 

@@ -89,8 +89,8 @@ class NetworkSettings(CoreSettings, TrainingSettings):
         """Raise an ArgumentError for values that cannot work."""
         self.check_training()
         dialect_of(self).check()
-        if self.cell not in self.cells:
-            raise ArgumentError(f"cell must be one of {', '.join(self.cells)}, got {self.cell!r}")
+        if self.cell not in self._cells:
+            raise ArgumentError(f"cell must be one of {', '.join(self._cells)}, got {self.cell!r}")
         sizes = self.sizes
         if not sizes or min(sizes) < 1:
             raise ArgumentError(f"hidden_size must be at least 1, got {self.hidden_size}")
@@ -106,7 +106,7 @@ class NetworkSettings(CoreSettings, TrainingSettings):
             raise ArgumentError(f"seed must be below 2**53, got {self.seed}")
 
     @property
-    def cells(self) -> tuple[str, ...]:
+    def _cells(self) -> tuple[str, ...]:
         """The cells that this task offers."""
         return tuple(name for name, core in CORES.items() if not core.timed)
 

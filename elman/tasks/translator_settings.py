@@ -69,9 +69,9 @@ class TranslatorSettings(TextSettings):
     """Share of the pairs that is held out if no validation data are given."""
 
     @property
-    def cells(self) -> tuple[str, ...]:
+    def _cells(self) -> tuple[str, ...]:
         """The recurrent cells, and the transformer."""
-        return (*super().cells, "transformer")
+        return (*super()._cells, "transformer")
 
     def check(self) -> None:
         """Raise an ArgumentError for settings that cannot work."""
