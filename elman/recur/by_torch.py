@@ -70,7 +70,7 @@ def _run_whole(
     for group in groups:
         if group[0] > 0:
             x = layers.between(x, batch_sizes)
-        weights = [layers.dropped(k, direction) for k in group for direction in range(directions)]
+        weights = [layers.dropped(one) for k in group for one in layers.weights[k]]
         leaves = tuple(torch.cat([states[k][i] for k in group]) for i in range(len(states[0])))
         flat = [weight for one in weights for weight in one.values()]
         settings = (

@@ -52,9 +52,8 @@ class Layers(NamedTuple):
         """1, or 2 if the layers also read the sequence from its end."""
         return len(self.weights[0])
 
-    def dropped(self, layer: int, direction: int) -> Weights:
+    def dropped(self, weights: Weights) -> Weights:
         """Return the weights of one layer in one direction after weight dropout."""
-        weights = self.weights[layer][direction]
         if not self.weight_dropout:
             return weights
         hh = dropout(weights["weight_hh"], self.weight_dropout, generator=self.generator)
@@ -114,10 +113,9 @@ def through_layers(
         if k > 0:
             x = layers.between(x, batch_sizes)
         outputs, ends = [], []
-        for direction in range(layers.directions):
-            weights = layers.dropped(k, direction)
+        for direction, weights in enumerate(layers.weights[k]):
             start = state if whole else tuple([leaf[direction] for leaf in state])
-            y, end = run(x, start, weights, k, direction)
+            y, end = run(x, start, layers.dropped(weights), k, direction)
             outputs.append(y)
             ends.append(end)
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
