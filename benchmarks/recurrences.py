@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import elman
-from elman.recur.plain import draw_masks
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 # Sums of up to 128,000 products in float32, in another order, through up to 1,000 steps.
@@ -270,7 +269,7 @@ def against_loop(name: str, shape: Shape) -> Case:
         if "zoneout" in options:
             torch.manual_seed(1)
             given.extend(
-                draw_masks(module, shape.T, tuple(x.new_zeros(2, shape.B, shape.H)), None).kept
+                module.layers(None).masks(shape.T, tuple(x.new_zeros(2, shape.B, shape.H))).kept
             )
         worst = max(differ(name, found, results(peer), TOLERANCE) for name, peer in peers.items())
         given.clear()

@@ -24,7 +24,6 @@ from elman.inputs.input import Input
 from elman.inputs.live import LiveInput, Step
 from elman.model import SequenceModel
 from elman.padded import Padded
-from elman.recur.stack import Stack
 from elman.recur.stream import Stream
 from elman.state import State, leaves_from_bytes, map_state, named_leaves, to_bytes
 from elman.targets.live import LiveTags, LiveTarget
@@ -77,7 +76,7 @@ class Live(Generic[Output]):
         self._stream: Stream | None = None
         encode, core = network.encode, network.core
         plain = isinstance(encode, SeriesEmbed) and encode.layer is None
-        if plain and isinstance(core, Stack) and core.causal:
+        if plain and core.causal:
             self._stream = Stream(core)
         self.restart()
 

@@ -20,7 +20,6 @@ from elman.dropout import check_probability, dropout, locked_dropout
 from elman.encode.encoder import Encoder
 from elman.errors import ArgumentError
 from elman.padded import Padded
-from elman.recur.grud import GRUD
 from elman.recur.stack import Stack
 from elman.state import State
 
@@ -80,7 +79,7 @@ class SequenceModel(nn.Module):
     def __init__(
         self,
         encode: Encoder | None,
-        core: Stack | GRUD,
+        core: Stack,
         head: Head,
         *,
         dropout: float = 0.0,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from elman.arguments import check_whole
+from elman.cores import CORES, CoreSettings, check_honoured
 from elman.errors import ArgumentError
 from elman.read.dialect import Dialect
 from elman.train.settings import TrainingSettings
@@ -52,7 +53,7 @@ class TableSettings:
 
 
 @dataclass(kw_only=True)
-class NetworkSettings(TrainingSettings):
+class NetworkSettings(CoreSettings, TrainingSettings):
     """Settings of a recurrent network and of its training."""
 
     cell: Literal["rnn", "lstm", "gru"] = "lstm"
@@ -88,18 +89,26 @@ class NetworkSettings(TrainingSettings):
         """Raise an ArgumentError for values that cannot work."""
         self.check_training()
         dialect_of(self).check()
-        if self.peephole and self.cell != "lstm":
-            raise ArgumentError(f"peephole needs cell=lstm, got cell={self.cell}")
+        if self.cell not in self._cells:
+            raise ArgumentError(f"cell must be one of {', '.join(self._cells)}, got {self.cell!r}")
         sizes = self.sizes
         if not sizes or min(sizes) < 1:
             raise ArgumentError(f"hidden_size must be at least 1, got {self.hidden_size}")
         check_counts(self, "num_layers", "embedding_size")
+        if self.cell in CORES:
+            several = sizes if len(sizes) > 1 else None
+            check_honoured(self.cell, {**vars(self), "hidden_size": several})
         for name in PROBABILITIES:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise ArgumentError(f"{name} must be in [0, 1), got {value!r}")
         if self.seed >= 2**53:  # the loop makes 64 bits of a thousand times this
             raise ArgumentError(f"seed must be below 2**53, got {self.seed}")
+
+    @property
+    def _cells(self) -> tuple[str, ...]:
+        """The cells that this task offers."""
+        return tuple(name for name, core in CORES.items() if not core.timed)
 
     @property
     def sizes(self) -> tuple[int, ...]:

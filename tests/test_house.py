@@ -17,10 +17,10 @@ ROOT = Path(elman.__file__).parent
 ROOMS = (
     "errors", "optional", "arguments", "atomic", "manifest", "padded", "state", "dropout", "read",
     "kernels", "recur", "attend", "encode", "heads", "decode", "report", "model", "seq2seq",
-    "train", "settings", "inputs", "targets", "live", "serve", "tasks", "elman", "cli", "__main__",
+    "train", "cores", "settings", "inputs", "targets", "live", "serve", "tasks", "elman", "cli",
+    "__main__",
 )  # fmt: skip
 CIRCLES = {
-    "recur.by_kernel recur.by_torch recur.plain recur.stack",
     "elman serve.conversation tasks tasks.card tasks.classifier tasks.estimator tasks.folder "
     "tasks.forecaster tasks.forecaster_baselines tasks.forecaster_calibration "
     "tasks.forecaster_pictures tasks.forecaster_run tasks.forecaster_scores tasks.forecaster_use "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from elman.cores import CORES
 from elman.errors import ArgumentError
 from elman.settings import (
-    NetworkSettings,
     TableSettings,
     TextSettings,
     check_counts,
@@ -53,6 +53,11 @@ class RecordingSettings(TableSettings):
     examples: int | None = None
     """Recordings or windows in an epoch; None for all of them, repeated up to at least 2,000."""
 
+    @property
+    def _cells(self) -> tuple[str, ...]:
+        """The cells that a task with recordings offers: all of them."""
+        return tuple(CORES)
+
     def check_recordings(self, label: str, *, decays: bool) -> None:
         """Raise an ArgumentError for values that cannot work; `label` is the column of labels."""
         check_counts(self, "window", "examples")
@@ -75,23 +80,6 @@ class RecordingSettings(TableSettings):
             raise ArgumentError(
                 "cell=grud always reads the time between steps; leave elapsed unset"
             )
-
-
-def check_grud(settings: NetworkSettings, *, bidirectional: bool) -> None:
-    """Raise an ArgumentError for settings that GRU-D does not have."""
-    wanted = {
-        "num_layers": 1, "embedding_size": None, "weight_dropout": 0, "zoneout": 0,
-        "layer_norm": False,
-    }  # fmt: skip
-    for name, value in wanted.items():
-        if getattr(settings, name) != value:
-            raise ArgumentError(f"cell=grud needs {name}={value}, got {getattr(settings, name)}")
-    if bidirectional:
-        raise ArgumentError("cell=grud reads forward only; set bidirectional=False")
-    if settings.input_dropout:
-        raise ArgumentError("cell=grud has no dropout of inputs; leave input_dropout unset")
-    if len(settings.sizes) > 1:
-        raise ArgumentError(f"cell=grud has one layer, got hidden_size={settings.hidden_size}")
 
 
 @dataclass(kw_only=True)
@@ -148,8 +136,6 @@ class InputSettings(RecordingSettings, TextSettings):
         """
         self.check_text()
         self.check_recordings(target, decays=self.cell == "grud")
-        if self.cell == "grud":
-            check_grud(self, bidirectional=self.bidirectional)
         check_fraction(self, "validation_fraction")
         check_counts(self, "max_tokens")
         if self.bptt is not None and self.skip:

@@ -1,89 +1,121 @@
-"""Run a stack with torch's own compiled functions: on a GPU, in float64, or without kernels."""
+"""Run layers with torch's own compiled functions: on a GPU, in float64, or without kernels."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from elman.recur.weights import Leaves
+from elman.recur.cell import Leaves
+from elman.recur.layers import Layers
 
-if TYPE_CHECKING:
-    from elman.recur.stack import Stack
+Function = Callable[..., tuple[Tensor, ...]]
 
 
 def run_torch(
-    stack: Stack,
+    function: Function,
+    layers: Layers,
     x: Tensor,
-    layers: list[Leaves],
+    *,
+    states: list[Leaves],
     lengths: Tensor | None,
     batch_sizes: Tensor | None,
-    generator: torch.Generator | None,
 ) -> tuple[Tensor, list[Leaves]]:
     """Run all layers on x: (T, B, D) with optional lengths, or packed (N, D) with batch sizes."""
     if lengths is not None:
-        return _run_ragged(stack, x, layers, lengths, generator)
-    return _run_whole(stack, x, batch_sizes, layers, generator)
+        return _run_ragged(function, layers, x, states=states, lengths=lengths)
+    return _run_whole(function, layers, x, states=states, batch_sizes=batch_sizes)
 
 
 def _run_ragged(
-    stack: Stack,
-    x: Tensor,
-    layers: list[Leaves],
-    lengths: Tensor,
-    generator: torch.Generator | None,
+    function: Function, layers: Layers, x: Tensor, *, states: list[Leaves], lengths: Tensor
 ) -> tuple[Tensor, list[Leaves]]:
     """Run rows in torch's packed form, longest row first, without the rows of length zero."""
     steps, rows = x.shape[:2]
     order = lengths.argsort(descending=True, stable=True)[: int((lengths > 0).sum())]
     order = order.to(x.device)
-    y = x.new_zeros(steps, rows, stack.output_size)
-    if len(order) == 0:
-        return y, layers
     sorted_lengths = lengths.cpu()[order.cpu()]
     packed = pack_padded_sequence(x.index_select(1, order), sorted_lengths)
-    part = [tuple(leaf.index_select(1, order) for leaf in leaves) for leaves in layers]
-    data, part = _run_whole(stack, packed.data, packed.batch_sizes, part, generator)
+    part = [tuple(leaf.index_select(1, order) for leaf in leaves) for leaves in states]
+    data, part = _run_whole(
+        function, layers, packed.data, states=part, batch_sizes=packed.batch_sizes
+    )
     padded, _ = pad_packed_sequence(PackedSequence(data, packed.batch_sizes), total_length=steps)
     merged = [
         tuple(
             old.index_copy(1, order, new.to(old.dtype)) for old, new in zip(olds, news, strict=True)
         )
-        for olds, news in zip(layers, part, strict=True)
+        for olds, news in zip(states, part, strict=True)
     ]
-    return y.to(padded.dtype).index_copy(1, order, padded), merged
+    y = padded.new_zeros(steps, rows, padded.shape[2])
+    return y.index_copy(1, order, padded), merged
 
 
 def _run_whole(
-    stack: Stack,
+    function: Function,
+    layers: Layers,
     x: Tensor,
+    *,
+    states: list[Leaves],
     batch_sizes: Tensor | None,
-    layers: list[Leaves],
-    generator: torch.Generator | None,
 ) -> tuple[Tensor, list[Leaves]]:
     """Run all layers in one call where torch's own dropout between layers is sufficient."""
-    between = stack.dropout if stack.training else 0.0
-    ours = between > 0 and (stack.variational or generator is not None)
-    whole = isinstance(stack.hidden_size, int) and not ours
-    groups = [range(stack.num_layers)] if whole else [[k] for k in range(stack.num_layers)]
+    count, directions = len(states), layers.directions
+    ours = layers.dropout > 0 and (layers.variational or layers.generator is not None)
+    whole = layers.equal and not ours
+    groups = [range(count)] if whole else [[k] for k in range(count)]
     results: list[Leaves] = []
     for group in groups:
         if group[0] > 0:
-            x = stack.drop_between(x, batch_sizes, generator)
-        weights = [
-            stack.dropped_weights(layer, direction, generator)
-            for layer in group
-            for direction in range(stack.directions)
-        ]
-        leaves = tuple(torch.cat([layers[k][i] for k in group]) for i in range(stack.leaves))
-        flat = [w for part in weights for w in part.for_torch()]
-        x, *new = stack.torch_layers(
-            x, batch_sizes, leaves, flat, len(group), between if whole else 0.0
-        )
+            x = layers.between(x, batch_sizes)
+        weights = [layers.dropped(one) for k in group for one in layers.weights[k]]
+        leaves = tuple(torch.cat([states[k][i] for k in group]) for i in range(len(states[0])))
+        flat = [weight for one in weights for weight in one.values()]
+        settings = (
+            "bias_ih" in weights[0], len(group), layers.dropout if whole else 0.0,
+            layers.training, directions == 2,
+        )  # fmt: skip
+        x, *new = _call(function, x, batch_sizes, leaves=leaves, weights=flat, settings=settings)
         # Under autocast torch may return a shorter format; a state keeps its own.
         kept = [leaf.to(old.dtype) for leaf, old in zip(new, leaves, strict=True)]
-        split = [leaf.split(stack.directions) for leaf in kept]
+        split = [leaf.split(directions) for leaf in kept]
         results += [tuple(leaf[k] for leaf in split) for k in range(len(group))]
     return x, results
+
+
+def _call(
+    function: Function,
+    x: Tensor,
+    batch_sizes: Tensor | None,
+    *,
+    leaves: Leaves,
+    weights: list[Tensor],
+    settings: tuple[bool, int, float, bool, bool],
+) -> tuple[Tensor, ...]:
+    """Call a function of torch; return the output and the leaves of the state."""
+    if len(leaves) > 1 and not _onednn_can(x):  # autocast would choose oneDNN, which raises
+        leaves, weights = tuple(map(_shortened, leaves)), [*map(_shortened, weights)]
+        with torch.autocast("cpu", enabled=False):
+            return _call(
+                function, _shortened(x), batch_sizes, leaves=leaves, weights=weights,
+                settings=settings,
+            )  # fmt: skip
+    state = list(leaves) if len(leaves) > 1 else leaves[0]
+    if batch_sizes is None:
+        return function(x, state, weights, *settings, False)
+    return function(x, batch_sizes, state, weights, *settings)
+
+
+def _onednn_can(x: Tensor) -> bool:
+    """Return whether oneDNN has the LSTM that autocast would choose on a CPU."""
+    if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return True
+    short = torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return not short or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _shortened(x: Tensor) -> Tensor:
+    """Return a float32 tensor as bfloat16, as autocast does."""
+    return x.bfloat16() if x.dtype == torch.float32 else x

@@ -17,15 +17,91 @@ cuDNN and torch, one matrix product a step instead of two.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from elman.kernels.cells import Constants, check_matrix
+from elman.recur.cell import Cell, Kernel, Leaves, Shapes, Weights
 from elman.recur.stack import Stack
-from elman.recur.weights import Leaves, Weights, normalise
+from elman.recur.weights import gate_shapes, normalise
+
+
+@dataclass(frozen=True)
+class GRUCell(Cell):
+    """The equations at the top of this file, with their options."""
+
+    reset_after: bool = True
+    bias: bool = True
+    layer_norm: bool = False
+
+    def weight_shapes(self, features: int, hidden: int) -> Shapes:
+        """Return the shapes of the weights."""
+        return gate_shapes(
+            3, features, hidden, outputs=hidden, bias=self.bias, layer_norm=self.layer_norm
+        )
+
+    def inputs(self, x: Tensor, weights: Weights) -> Tensor:
+        """Return the products with x for r, z and n."""
+        if not self.layer_norm:
+            return F.linear(x, weights["weight_ih"], weights.get("bias_ih"))
+        product = F.linear(x, weights["weight_ih"])
+        return _normalise_gates(product, weights["gain_ih"], weights.get("bias_ih"))
+
+    def step(self, x: Tensor, state: Leaves, weights: Weights, *, seen: Tensor) -> Leaves:
+        """Compute one step of the equations at the top of this file."""
+        hidden = state[0].shape[1]
+        x_rz, x_n = x.split([2 * hidden, hidden], dim=1)
+        if self.reset_after:
+            product = self._hidden_gates(seen, weights, slice(None))
+            h_rz, h_n = product.split([2 * hidden, hidden], dim=1)
+            r, z = torch.sigmoid(x_rz + h_rz).chunk(2, dim=1)
+            n = torch.tanh(x_n + r * h_n)
+        else:
+            h_rz = self._hidden_gates(seen, weights, slice(0, 2 * hidden))
+            r, z = torch.sigmoid(x_rz + h_rz).chunk(2, dim=1)
+            n = torch.tanh(x_n + self._hidden_gates(r * seen, weights, slice(2 * hidden, None)))
+        return (n + z * (state[0] - n),)
+
+    def _hidden_gates(self, h: Tensor, weights: Weights, rows: slice) -> Tensor:
+        bias = weights["bias_hh"][rows] if self.bias else None
+        if not self.layer_norm:
+            return F.linear(h, weights["weight_hh"][rows], bias)
+        product, gain = F.linear(h, weights["weight_hh"][rows]), weights["gain_hh"][rows]
+        if rows == slice(None):
+            return _normalise_gates(product, gain, bias)
+        return normalise(product, gain, bias)
+
+    def kernel(self) -> Kernel:
+        """Return the kernel, which depends on the place of the reset."""
+        return AFTER if self.reset_after else BEFORE
+
+    def torch_function(self) -> Callable[..., tuple[Tensor, ...]] | None:
+        """Return `torch.gru`, which resets after the product and does not normalise."""
+        return torch.gru if self.reset_after and not self.layer_norm else None
+
+
+def _constants(weights: Weights) -> Constants:
+    """Return the weights in the form of the kernel that resets after the product."""
+    get = weights.get
+    return Constants(
+        weights["weight_ih"], weights["weight_hh"], get("bias_ih"), get("bias_hh"),
+        gain=get("gain_hh"), gain_ih=get("gain_ih"),
+    )  # fmt: skip
+
+
+def _split_constants(weights: Weights) -> Constants:
+    """Return the weights with W_hn, which multiplies r * h, separate from the other rows."""
+    check_matrix(weights["weight_hh"])
+    hidden = weights["weight_hh"].shape[1]
+    hh, hn = weights["weight_hh"].split([2 * hidden, hidden])
+    return _constants(weights)._replace(hh=hh, hr=hn)
+
+
+AFTER, BEFORE = Kernel("gru", _constants), Kernel("gru reset before", _split_constants)
 
 
 class GRU(Stack):
@@ -61,8 +137,7 @@ class GRU(Stack):
         (torch.Size([4, 10, 16]), [32, 16])
     """
 
-    gates = 3
-    leaves = 1
+    proj_size = 0
 
     def __init__(
         self,
@@ -84,76 +159,12 @@ class GRU(Stack):
         layer_norm: bool = False,
     ) -> None:
         super().__init__(
-            input_size, hidden_size, num_layers, bias=bias, batch_first=batch_first,
-            dropout=dropout, bidirectional=bidirectional, proj_size=0, variational=variational,
-            weight_dropout=weight_dropout, recurrent_dropout=recurrent_dropout,
-            zoneout=(zoneout,), layer_norm=layer_norm, peephole=False, device=device, dtype=dtype,
+            GRUCell(reset_after, bias, layer_norm), input_size, hidden_size, num_layers,
+            batch_first=batch_first, dropout=dropout, bidirectional=bidirectional,
+            variational=variational, weight_dropout=weight_dropout,
+            recurrent_dropout=recurrent_dropout, zoneout=zoneout, device=device, dtype=dtype,
         )  # fmt: skip
-        self.reset_after = reset_after
-
-    def input_gates(self, x: Tensor, weights: Weights) -> Tensor:
-        """Return the products with x for r, z and n."""
-        if weights.gain_ih is None:
-            return F.linear(x, weights.ih, weights.bias_ih)
-        return _normalise_gates(F.linear(x, weights.ih), weights.gain_ih, weights.bias_ih)
-
-    def step(self, gates_BG: Tensor, seen_BR: Tensor, state: Leaves, weights: Weights) -> Leaves:
-        """Compute one step of the equations at the top of this file."""
-        hidden = state[0].shape[1]
-        x_rz, x_n = gates_BG.split([2 * hidden, hidden], dim=1)
-        if self.reset_after:
-            product = self._hidden_gates(seen_BR, weights, slice(None))
-            h_rz, h_n = product.split([2 * hidden, hidden], dim=1)
-            r, z = torch.sigmoid(x_rz + h_rz).chunk(2, dim=1)
-            n = torch.tanh(x_n + r * h_n)
-        else:
-            h_rz = self._hidden_gates(seen_BR, weights, slice(0, 2 * hidden))
-            r, z = torch.sigmoid(x_rz + h_rz).chunk(2, dim=1)
-            n = torch.tanh(x_n + self._hidden_gates(r * seen_BR, weights, slice(2 * hidden, None)))
-        return (n + z * (state[0] - n),)
-
-    def _hidden_gates(self, h: Tensor, weights: Weights, rows: slice) -> Tensor:
-        bias = None if weights.bias_hh is None else weights.bias_hh[rows]
-        if weights.gain_hh is None:
-            return F.linear(h, weights.hh[rows], bias)
-        product, gain = F.linear(h, weights.hh[rows]), weights.gain_hh[rows]
-        if rows == slice(None):
-            return _normalise_gates(product, gain, bias)
-        return normalise(product, gain, bias)
-
-    def for_kernel(self, weights: Weights) -> Constants:
-        """Return the weights unchanged; W_hn is separate where it multiplies r * h."""
-        hh, hn = weights.hh, None
-        if not self.reset_after:
-            check_matrix(hh)
-            hidden = hh.shape[1]
-            hh, hn = hh.split([2 * hidden, hidden])
-        return Constants(
-            weights.ih, hh, weights.bias_ih, weights.bias_hh, hr=hn, gain=weights.gain_hh,
-            gain_ih=weights.gain_ih,
-        )  # fmt: skip
-
-    def kernel(self) -> str:
-        """Return the name of the kernel, which depends on the place of the reset."""
-        return "gru" if self.reset_after else "gru reset before"
-
-    def uses_torch(self) -> bool:
-        """Whether torch has a compiled function for exactly these equations and options."""
-        return super().uses_torch() and self.reset_after
-
-    def torch_layers(
-        self, x: Tensor, batch_sizes: Tensor | None, state: Leaves, weights: list[Tensor],
-        layers: int, between: float,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        """Run `torch.gru`."""
-        both, training = self.bidirectional, self.training
-        if batch_sizes is None:
-            return torch.gru(
-                x, state[0], weights, self.bias, layers, between, training, both, False
-            )
-        return torch.gru(
-            x, batch_sizes, state[0], weights, self.bias, layers, between, training, both
-        )
+        self.reset_after, self.bias, self.layer_norm = reset_after, bias, layer_norm
 
 
 def _normalise_gates(a: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:

@@ -23,28 +23,124 @@ Everything except the recurrence itself is computed for all steps at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elman import kernels
-from elman.dropout import check_probability, keep_mask
 from elman.errors import ArgumentError
 from elman.kernels.autograd import seen_by_torch
 from elman.kernels.cells import Constants, Run
 from elman.kernels.layer import run_layer
 from elman.kernels.ragged import Ragged, pack
-from elman.padded import as_lengths, check_lengths, time_mask
-from elman.recur.refuse import no_qconfig, refuse_script
-from elman.recur.weights import check_kind, no_steps
-from elman.state import State
+from elman.padded import time_mask
+from elman.recur.cell import Cell, Leaves, Masks, Shapes, Weights
+from elman.recur.stack import Stack, Way
 
 
-class GRUD(nn.Module):
+@dataclass(frozen=True)
+class GRUDCell(Cell):
+    """The equations at the top of this file; the state is h, the last value and the time since.
+
+    Args:
+        channels: C.
+    """
+
+    channels: int
+
+    def state_shapes(self, hidden: int) -> Shapes:
+        """Return the shapes of h, and of l and d after the step."""
+        return {"h": (hidden,), "last": (self.channels,), "since": (self.channels,)}
+
+    def weight_shapes(self, features: int, hidden: int) -> Shapes:
+        """Return the shapes of the weights for 2 C + 1 + E features."""
+        return {
+            "decay_input": (self.channels,), "decay_input_bias": (self.channels,),
+            "decay_state": (hidden, self.channels), "decay_state_bias": (hidden,),
+            "weight_ih": (3 * hidden, features - 1), "weight_hh": (3 * hidden, hidden),
+            "bias": (3 * hidden,),
+        }  # fmt: skip
+
+    def reset(self, weights: Weights, hidden: int) -> None:
+        """Draw the matrices from U(-1/sqrt(H), 1/sqrt(H)); decays start small and positive."""
+        bound = 1 / math.sqrt(hidden)
+        for name in ("weight_ih", "weight_hh", "bias"):
+            nn.init.uniform_(weights[name], -bound, bound)
+        for name in ("decay_input", "decay_input_bias", "decay_state_bias"):
+            nn.init.uniform_(weights[name], 0, 0.1)
+        nn.init.uniform_(weights["decay_state"], 0, 0.1 / self.channels)
+
+    def step(self, x: Tensor, state: Leaves, weights: Weights, *, seen: Tensor) -> Leaves:
+        """Compute one step of the equations at the top of this file."""
+        h, last, since = state
+        values, there, elapsed, _ = self._split(x)
+        waited = elapsed + since
+        read, decay = self._decayed(x, last, waited, weights)
+        gates = F.linear(read, weights["weight_ih"], weights["bias"])
+        h = _update(gates, decay * h, decay * seen, weights["weight_hh"])
+        return h, there * values + (1 - there) * last, (1 - there) * waited
+
+    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return x_t, m_t, s_t and u_t."""
+        sizes = [self.channels, self.channels, 1]
+        parts: tuple[Tensor, ...] = x.split([*sizes, x.shape[-1] - sum(sizes)], dim=-1)
+        return parts
+
+    def _decayed(
+        self, x: Tensor, last: Tensor, waited: Tensor, weights: Weights
+    ) -> tuple[Tensor, Tensor]:
+        """Return what the gates read, and the decay of the state, given l_t and d_t."""
+        values, there, _, extra = self._split(x)
+        decay = torch.exp(
+            -torch.relu(weights["decay_input"] * waited + weights["decay_input_bias"])
+        )
+        inputs = there * values + (1 - there) * decay * last
+        rates = F.linear(waited, weights["decay_state"], weights["decay_state_bias"])
+        return torch.cat([inputs, there, extra], -1), torch.exp(-torch.relu(rates))
+
+    def sequence(
+        self,
+        x: Tensor,
+        state: Leaves,
+        weights: Weights,
+        *,
+        masks: Masks,
+        lengths: Tensor | None,
+        reverse: bool,
+    ) -> tuple[Tensor, Leaves]:
+        """Run all steps, with all but the recurrence computed at once; see `Cell.sequence`."""
+        if reverse or any(isinstance(rate, Tensor) or rate for rate in masks.kept):
+            return super().sequence(
+                x, state, weights, masks=masks, lengths=lengths, reverse=reverse
+            )
+        x, (h, last, since), steps = x.transpose(0, 1), state, len(x)
+        values, there, elapsed, _ = self._split(x)
+        running = None if lengths is None else time_mask(lengths.to(x.device), steps)
+        seen, waited, last, since = _since_seen(values, there, elapsed, last, since, running)
+        read, decays = self._decayed(x, seen, waited, weights)
+        if takes_kernel(x) and (lengths is None or bool(lengths.any())):
+            y, h = _run_kernel(read, decays, h, weights, lengths=lengths, mask=masks.seen)
+            return y, (h, last, since)
+        outputs, hh = [], weights["weight_hh"]
+        gates = F.linear(read, weights["weight_ih"], weights["bias"])
+        for t, (a, decay) in enumerate(zip(gates.unbind(1), decays.unbind(1), strict=True)):
+            k = decay * h
+            new = _update(a, k, k if masks.seen is None else k * masks.seen, hh)
+            h = new if running is None else torch.where(running[:, t, None], new, h)
+            outputs.append(new)
+        y = torch.stack(outputs)
+        if running is not None:
+            y = torch.where(running.t()[:, :, None], y, 0)
+        return y, (h, last, since)
+
+
+class GRUD(Stack):
     """GRU-D, batch first, one layer, forward.
+
+    x (B, T, 2 C + 1 + E) is x_t, m_t, s_t, u_t side by side.  The state is h (1, B, H), the last
+    seen value of each channel and the time since then, both (1, B, C).
 
     Args:
         channels: C.
@@ -66,166 +162,64 @@ class GRUD(nn.Module):
         (torch.Size([3, 10, 8]), torch.Size([1, 3, 8]), torch.Size([1, 3, 2]))
     """
 
-    causal = True
-    batch_first = True
-    num_layers = 1
-
     def __init__(
         self, channels: int, hidden_size: int, extra: int = 0, *, recurrent_dropout: float = 0.0
     ) -> None:
-        super().__init__()
         if channels < 1 or hidden_size < 1 or extra < 0:
             raise ArgumentError(
                 "channels and hidden_size must be at least 1, extra at least 0, got "
                 f"{channels}, {hidden_size}, {extra}"
             )
-        self.channels, self.hidden_size, self.extra = channels, hidden_size, extra
-        self.input_size = 2 * channels + 1 + extra
-        self.output_size = hidden_size
-        self.recurrent_dropout = check_probability("recurrent_dropout", recurrent_dropout)
-        self.decay_input = nn.Parameter(torch.empty(channels))
-        self.decay_input_bias = nn.Parameter(torch.empty(channels))
-        self.decay_state = nn.Parameter(torch.empty(hidden_size, channels))
-        self.decay_state_bias = nn.Parameter(torch.empty(hidden_size))
-        self.weight_ih = nn.Parameter(torch.empty(3 * hidden_size, 2 * channels + extra))
-        self.weight_hh = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
-        self.bias = nn.Parameter(torch.empty(3 * hidden_size))
-        self.reset_parameters()
+        super().__init__(
+            GRUDCell(channels), 2 * channels + 1 + extra, hidden_size, batch_first=True,
+            recurrent_dropout=recurrent_dropout,
+        )  # fmt: skip
+        self.channels, self.extra = channels, extra
 
-    def reset_parameters(self) -> None:
-        """Draw the matrices from U(-1/sqrt(H), 1/sqrt(H)); decays start small and positive."""
-        bound = 1 / math.sqrt(self.hidden_size)
-        for weight in (self.weight_ih, self.weight_hh, self.bias):
-            nn.init.uniform_(weight, -bound, bound)
-        for weight in (self.decay_input, self.decay_input_bias, self.decay_state_bias):
-            nn.init.uniform_(weight, 0, 0.1)
-        nn.init.uniform_(self.decay_state, 0, 0.1 / self.channels)
+    def parameter_name(self, name: str, layer: int, direction: int) -> str:
+        """Return the name of a weight unchanged: there is only one layer."""
+        return name
 
-    @property
-    def hidden_sizes(self) -> tuple[int, ...]:
-        """The hidden size of the only layer."""
-        return (self.hidden_size,)
-
-    def forward(
-        self,
-        x: Tensor,
-        state: State | None = None,
-        lengths: Tensor | Sequence[int] | None = None,
-        *,
-        generator: torch.Generator | None = None,
-    ) -> tuple[Tensor, State]:
-        """Run sequences.
-
-        Args:
-            x: (B, T, 2 C + 1 + E): x_t, m_t, s_t, u_t side by side.
-            state: the state that an earlier call returned; None for zeros.
-            lengths: integers (B,) in 0..T; outputs after the end of a row are 0.
-            generator: random generator of the dropout.
-
-        Returns:
-            h_t (B, T, H), and the state: h (1, B, H), the last seen value of each channel and the
-            time since then, both (1, B, C).
-        """
-        if x.dim() != 3 or x.shape[2] != self.input_size:
-            raise ArgumentError(
-                f"x must be (B, T, 2 channels + 1 + extra = {self.input_size}), got "
-                f"{tuple(x.shape)}"
-            )
-        rows, steps = x.shape[:2]
-        running = None
-        lengths = None if lengths is None else as_lengths(lengths)
-        if lengths is not None and check_lengths(lengths, rows, steps)[0] == steps:
-            lengths = None  # nothing is ragged
-        if lengths is not None:
-            running = time_mask(lengths.to(x.device), steps)
-            x = torch.where(running[:, :, None], x, 0)
-        h, last, since = self._split_state(state, x)
-        if not steps:
-            return no_steps(self, x, (rows, 0, self.hidden_size)), (
-                h[None],
-                last[None],
-                since[None],
-            )
-        values, there, elapsed, extra = x.split([self.channels, self.channels, 1, self.extra], 2)
-        seen, waited, last, since = _since_seen(values, there, elapsed, last, since, running)
-        decay = torch.exp(-torch.relu(self.decay_input * waited + self.decay_input_bias))
-        inputs = there * values + (1 - there) * decay * seen
-        decays = torch.exp(-torch.relu(F.linear(waited, self.decay_state, self.decay_state_bias)))
-        read, mask = torch.cat([inputs, there, extra], 2), None
-        if self.training and self.recurrent_dropout:
-            mask = keep_mask(h, h.shape, self.recurrent_dropout, generator=generator)
-        if self.way(x) == "kernel":
-            y, h = self._run_kernel(read, decays, h, lengths, mask)
-        else:
-            y, h = self._run_plain(read, decays, h, running, mask)
-        return y, (h[None], last[None], since[None])
-
-    def _split_state(self, state: State | None, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Check the state and return its leaves without the first dimension."""
-        rows = len(x)
-        if state is None:
-            seen = x.new_zeros(rows, self.channels)
-            return x.new_zeros(rows, self.hidden_size), seen, seen
-        if not isinstance(state, tuple) or len(state) != 3:
-            raise ArgumentError("state of GRUD must be a tuple of 3: h, last seen, time since")
-        h, last, since = (leaf[0] for leaf in state if isinstance(leaf, Tensor))
-        wanted = [(rows, self.hidden_size), *[(rows, self.channels)] * 2]
-        if [tuple(leaf.shape) for leaf in (h, last, since)] != wanted:
-            raise ArgumentError(
-                f"state of GRUD must have leaves (1, B, ...) with {wanted} after the first "
-                f"dimension, got {[tuple(leaf.shape) for leaf in (h, last, since)]}"
-            )
-        check_kind(state, x)
-        return h, last, since
-
-    def way(self, x: Tensor) -> Literal["kernel", "plain"]:
+    def way(self, x: Tensor, *, ragged: bool = False) -> Way:
         """Return which functions run the recurrence on x: our kernel or the plain definition."""
-        native = kernels.native and x.device.type == "cpu" and x.dtype == torch.float32
-        native = native and len(x) > 0
-        outside = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
-        outside = outside or seen_by_torch()
-        return "kernel" if native and not outside else "plain"
-
-    def _run_kernel(
-        self, read: Tensor, decays: Tensor, h: Tensor, lengths: Tensor | None, mask: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Run the kernel of the GRU that resets before the product, with decays."""
-        H, steps, ragged = self.hidden_size, read.shape[1], None
-        x, decay = read.transpose(0, 1), decays.transpose(0, 1)
-        if lengths is not None:
-            ragged = Ragged.sort(lengths, steps)
-            x, decay = pack(x, ragged), pack(decay, ragged)
-        both, candidate = self.weight_hh.split([2 * H, H])
-        run = Run("gru reset before", False, steps, ragged, padded=True, mask=mask)
-        weights = Constants(self.weight_ih, both, bias=self.bias, hr=candidate)
-        y, (h,) = run_layer(run, x, (h,), weights, decay)
-        return y.transpose(0, 1), h
-
-    def _run_plain(
-        self, read: Tensor, decays: Tensor, h: Tensor, running: Tensor | None, mask: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Run the definition, step by step."""
-        H = self.hidden_size
-        gates = F.linear(read, self.weight_ih, self.bias)
-        both, candidate = self.weight_hh.split([2 * H, H])
-        outputs = []
-        for t, (a, g) in enumerate(zip(gates.unbind(1), decays.unbind(1), strict=True)):
-            k = g * h
-            seen = k if mask is None else k * mask
-            r, z = torch.sigmoid(a[:, : 2 * H] + F.linear(seen, both)).chunk(2, dim=1)
-            n = torch.tanh(a[:, 2 * H :] + F.linear(r * seen, candidate))
-            new = n + z * (k - n)
-            h = new if running is None else torch.where(running[:, t, None], new, h)
-            outputs.append(new)
-        y = torch.stack(outputs, 1)
-        return (y if running is None else torch.where(running[:, :, None], y, 0)), h
-
-    __prepare_scriptable__ = refuse_script
-    qconfig = no_qconfig
+        return "kernel" if takes_kernel(x) else "plain"
 
     def extra_repr(self) -> str:
         """Return the sizes for `repr`."""
         return f"channels={self.channels}, hidden_size={self.hidden_size}, extra={self.extra}"
+
+
+def takes_kernel(x: Tensor) -> bool:
+    """Return whether our kernel runs the recurrence on x (rows first)."""
+    native = kernels.native and x.device.type == "cpu" and x.dtype == torch.float32
+    outside = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or seen_by_torch()
+    return bool(native) and x.numel() > 0 and not outside
+
+
+def _run_kernel(
+    read: Tensor, decays: Tensor, h: Tensor, weights: Weights, *, lengths: Tensor | None,
+    mask: Tensor | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Run the kernel of the GRU that resets before the product, with decays (B, T, H)."""
+    hidden, steps, ragged = h.shape[1], read.shape[1], None
+    x, decay = read.transpose(0, 1), decays.transpose(0, 1)
+    if lengths is not None:
+        ragged = Ragged.sort(lengths, steps)
+        x, decay = pack(x, ragged), pack(decay, ragged)
+    both, candidate = weights["weight_hh"].split([2 * hidden, hidden])
+    run = Run("gru reset before", False, steps, ragged, padded=True, mask=mask)
+    constants = Constants(weights["weight_ih"], both, bias=weights["bias"], hr=candidate)
+    y, (h,) = run_layer(run, x, (h,), constants, decay)
+    return y, h
+
+
+def _update(gates: Tensor, k: Tensor, seen: Tensor, hh: Tensor) -> Tensor:
+    """Return h_t, given the products with the inputs, k_t, and k_t after dropout."""
+    hidden = k.shape[1]
+    both, candidate = hh.split([2 * hidden, hidden])
+    r, z = torch.sigmoid(gates[:, : 2 * hidden] + F.linear(seen, both)).chunk(2, dim=1)
+    n = torch.tanh(gates[:, 2 * hidden :] + F.linear(r * seen, candidate))
+    return n + z * (k - n)
 
 
 def _since_seen(

@@ -19,15 +19,103 @@ Sources: Hochreiter and Schmidhuber 1997, "Long Short-Term Memory"; Gers, Schmid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from elman.errors import ArgumentError
 from elman.kernels.cells import Constants
+from elman.recur.cell import Cell, Kernel, Leaves, Shapes, Weights
 from elman.recur.stack import Stack
-from elman.recur.weights import Leaves, Weights, normalise
+from elman.recur.weights import gate_shapes, normalise
+
+
+@dataclass(frozen=True)
+class LSTMCell(Cell):
+    """The equations at the top of this file, with their options; the state is (h, c)."""
+
+    bias: bool = True
+    proj_size: int = 0
+    layer_norm: bool = False
+    peephole: bool = False
+
+    def state_shapes(self, hidden: int) -> Shapes:
+        """Return the shapes of h and c."""
+        return {"h": (self.proj_size or hidden,), "c": (hidden,)}
+
+    def weight_shapes(self, features: int, hidden: int) -> Shapes:
+        """Return the shapes of the weights; raise an ArgumentError for a wrong `proj_size`."""
+        if not 0 <= self.proj_size < hidden:
+            raise ArgumentError(
+                f"proj_size must be in 0..hidden_size-1={hidden - 1}, got {self.proj_size}"
+            )
+        shapes = gate_shapes(
+            4, features, hidden, outputs=self.proj_size or hidden, bias=self.bias, layer_norm=False
+        )
+        if self.proj_size:
+            shapes["weight_hr"] = (self.proj_size, hidden)
+        if self.peephole:
+            shapes["weight_peephole"] = (3 * hidden,)
+        if self.layer_norm:
+            shapes |= {"gain_ih": (4 * hidden,), "gain_hh": (4 * hidden,), "gain_c": (hidden,)}
+            shapes |= {"bias_c": (hidden,)} if self.bias else {}
+        return shapes
+
+    def reset(self, weights: Weights, hidden: int) -> None:
+        """Draw initial weights as for any cell; `bias_c` is 0."""
+        super().reset({name: w for name, w in weights.items() if name != "bias_c"}, hidden)
+        if "bias_c" in weights:
+            nn.init.zeros_(weights["bias_c"])
+
+    def inputs(self, x: Tensor, weights: Weights) -> Tensor:
+        """Return the products with x for all four gates."""
+        return _product(x, weights["weight_ih"], weights.get("bias_ih"), weights.get("gain_ih"))
+
+    def step(self, x: Tensor, state: Leaves, weights: Weights, *, seen: Tensor) -> Leaves:
+        """Compute one step of the equations at the top of this file."""
+        c, get = state[1], weights.get
+        gates = x + _product(seen, weights["weight_hh"], get("bias_hh"), get("gain_hh"))
+        i, f, g, o = gates.chunk(4, dim=1)
+        if self.peephole:
+            p_i, p_f, p_o = weights["weight_peephole"].chunk(3)
+            i, f = i + p_i * c, f + p_f * c
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        if self.peephole:
+            o = o + p_o * c
+        inner = normalise(c, weights["gain_c"], get("bias_c")) if self.layer_norm else c
+        h = torch.sigmoid(o) * torch.tanh(inner)
+        return (F.linear(h, weights["weight_hr"]) if self.proj_size else h), c
+
+    def kernel(self) -> Kernel:
+        """Return the kernel of the LSTM."""
+        return KERNEL
+
+    def torch_function(self) -> Callable[..., tuple[Tensor, ...]] | None:
+        """Return `torch.lstm`, which has neither peepholes nor layer normalisation."""
+        return None if self.layer_norm or self.peephole else torch.lstm
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None, gain: Tensor | None) -> Tensor:
+    """Return the product with a matrix; if there is a gain, normalised before the bias."""
+    if gain is None:
+        return F.linear(x, weight, bias)
+    return normalise(F.linear(x, weight), gain, bias)
+
+
+def _constants(weights: Weights) -> Constants:
+    """Return the weights in the form of the kernel."""
+    get = weights.get
+    return Constants(
+        weights["weight_ih"], weights["weight_hh"], get("bias_ih"), get("bias_hh"),
+        get("weight_hr"), get("weight_peephole"), get("gain_hh"), get("gain_c"), get("bias_c"),
+        get("gain_ih"),
+    )  # fmt: skip
+
+
+KERNEL = Kernel("lstm", _constants)
 
 
 class LSTM(Stack):
@@ -73,9 +161,6 @@ class LSTM(Stack):
         True
     """
 
-    gates = 4
-    leaves = 2
-
     def __init__(
         self,
         input_size: int,
@@ -98,70 +183,11 @@ class LSTM(Stack):
     ) -> None:
         zone_c, zone_h = zoneout if isinstance(zoneout, tuple | list) else (zoneout, zoneout)
         super().__init__(
-            input_size, hidden_size, num_layers, bias=bias, batch_first=batch_first,
-            dropout=dropout, bidirectional=bidirectional, proj_size=proj_size,
+            LSTMCell(bias, proj_size, layer_norm, peephole), input_size, hidden_size, num_layers,
+            batch_first=batch_first, dropout=dropout, bidirectional=bidirectional,
             variational=variational, weight_dropout=weight_dropout,
-            recurrent_dropout=recurrent_dropout, zoneout=(zone_h, zone_c), layer_norm=layer_norm,
-            peephole=peephole, device=device, dtype=dtype,
+            recurrent_dropout=recurrent_dropout, zoneout=(zone_h, zone_c), device=device,
+            dtype=dtype,
         )  # fmt: skip
-
-    def step(self, gates_BG: Tensor, seen_BR: Tensor, state: Leaves, weights: Weights) -> Leaves:
-        """Compute one step of the equations at the top of this file."""
-        c = state[1]
-        if weights.gain_hh is None:
-            gates = gates_BG + F.linear(seen_BR, weights.hh, weights.bias_hh)
-        else:
-            product = F.linear(seen_BR, weights.hh)
-            gates = gates_BG + normalise(product, weights.gain_hh, weights.bias_hh)
-        i, f, g, o = gates.chunk(4, dim=1)
-        if weights.peephole is not None:
-            p_i, p_f, p_o = weights.peephole.chunk(3)
-            i, f = i + p_i * c, f + p_f * c
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        if weights.peephole is not None:
-            o = o + p_o * c
-        inner = c if weights.gain_c is None else normalise(c, weights.gain_c, weights.bias_c)
-        h = torch.sigmoid(o) * torch.tanh(inner)
-        return (h if weights.hr is None else F.linear(h, weights.hr)), c
-
-    def for_kernel(self, weights: Weights) -> Constants:
-        """Return the weights unchanged."""
-        return Constants(
-            weights.ih, weights.hh, weights.bias_ih, weights.bias_hh, weights.hr, weights.peephole,
-            weights.gain_hh, weights.gain_c, weights.bias_c, weights.gain_ih,
-        )  # fmt: skip
-
-    def kernel(self) -> str:
-        """Return the name of the kernel."""
-        return "lstm"
-
-    def torch_layers(
-        self, x: Tensor, batch_sizes: Tensor | None, state: Leaves, weights: list[Tensor],
-        layers: int, between: float,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        """Run `torch.lstm`."""
-        if not _onednn_can(x):  # autocast would choose oneDNN, which raises
-            state, weights = tuple(map(_shortened, state)), [*map(_shortened, weights)]
-            with torch.autocast("cpu", enabled=False):
-                return self.torch_layers(
-                    _shortened(x), batch_sizes, state, weights, layers, between
-                )
-        both, training, leaves = self.bidirectional, self.training, list(state)
-        if batch_sizes is None:
-            return torch.lstm(x, leaves, weights, self.bias, layers, between, training, both, False)
-        return torch.lstm(
-            x, batch_sizes, leaves, weights, self.bias, layers, between, training, both
-        )
-
-
-def _onednn_can(x: Tensor) -> bool:
-    """Return whether oneDNN has the LSTM that autocast would choose on a CPU."""
-    if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
-        return True
-    short = torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return not short or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-def _shortened(x: Tensor) -> Tensor:
-    """Return a float32 tensor as bfloat16, as autocast does."""
-    return x.bfloat16() if x.dtype == torch.float32 else x
+        self.bias, self.proj_size = bias, proj_size
+        self.layer_norm, self.peephole = layer_norm, peephole

@@ -19,6 +19,7 @@ Source: Elman 1990, "Finding Structure in Time", Cognitive Science 14(2).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -27,10 +28,67 @@ from torch.nn import functional as F
 
 from elman.errors import ArgumentError
 from elman.kernels.cells import Constants
+from elman.recur.cell import Cell, Kernel, Leaves, Shapes, Weights
 from elman.recur.stack import Stack
-from elman.recur.weights import Leaves, Weights, normalise
+from elman.recur.weights import gate_shapes, normalise
 
 Nonlinearity = Literal["tanh", "relu"] | Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class RNNCell(Cell):
+    """The equations at the top of this file, with their options."""
+
+    nonlinearity: Nonlinearity = "tanh"
+    bias: bool = True
+    layer_norm: bool = False
+
+    def weight_shapes(self, features: int, hidden: int) -> Shapes:
+        """Return the shapes of the weights."""
+        return gate_shapes(
+            1, features, hidden, outputs=hidden, bias=self.bias, layer_norm=self.layer_norm
+        )
+
+    def inputs(self, x: Tensor, weights: Weights) -> Tensor:
+        """Return W_xh x_t plus `bias_ih`, or without it if the sum is normalised first."""
+        bias = None if self.layer_norm else weights.get("bias_ih")
+        return F.linear(x, weights["weight_ih"], bias)
+
+    def step(self, x: Tensor, state: Leaves, weights: Weights, *, seen: Tensor) -> Leaves:
+        """Compute h_t = f(W_hh h_{t-1} + W_xh x_t + b_h)."""
+        bias_hh = weights.get("bias_hh")
+        if not self.layer_norm:
+            return (self._f(x + F.linear(seen, weights["weight_hh"], bias_hh)),)
+        total = x + F.linear(seen, weights["weight_hh"])
+        a = normalise(total, weights["gain_ih"] * weights["gain_hh"], weights.get("bias_ih"))
+        return (self._f(a if bias_hh is None else a + bias_hh),)
+
+    def _f(self, a: Tensor) -> Tensor:
+        if callable(self.nonlinearity):
+            return self.nonlinearity(a)
+        return torch.tanh(a) if self.nonlinearity == "tanh" else torch.relu(a)
+
+    def kernel(self) -> Kernel | None:
+        """Return the kernel of tanh or relu; None if f is a function of the caller."""
+        return None if callable(self.nonlinearity) else KERNELS[self.nonlinearity]
+
+    def torch_function(self) -> Callable[..., tuple[Tensor, ...]] | None:
+        """Return `torch.rnn_tanh` or `torch.rnn_relu`."""
+        if self.layer_norm or callable(self.nonlinearity):
+            return None
+        return torch.rnn_tanh if self.nonlinearity == "tanh" else torch.rnn_relu
+
+
+def _constants(weights: Weights) -> Constants:
+    """Return the weights in the form of the kernel, with the product of the two gains."""
+    get = weights.get
+    gain = weights["gain_ih"] * weights["gain_hh"] if "gain_ih" in weights else None
+    return Constants(
+        weights["weight_ih"], weights["weight_hh"], get("bias_ih"), get("bias_hh"), gain=gain
+    )
+
+
+KERNELS = {f: Kernel(f"rnn {f}", _constants) for f in ("tanh", "relu")}
 
 
 class RNN(Stack):
@@ -65,8 +123,7 @@ class RNN(Stack):
         (torch.Size([2, 5, 4]), torch.Size([1, 2, 4]))
     """
 
-    gates = 1
-    leaves = 1
+    proj_size = 0
 
     def __init__(
         self,
@@ -92,53 +149,9 @@ class RNN(Stack):
                 f"nonlinearity must be 'tanh', 'relu' or a function, got {nonlinearity!r}"
             )
         super().__init__(
-            input_size, hidden_size, num_layers, bias=bias, batch_first=batch_first,
-            dropout=dropout, bidirectional=bidirectional, proj_size=0, variational=variational,
-            weight_dropout=weight_dropout, recurrent_dropout=recurrent_dropout,
-            zoneout=(zoneout,), layer_norm=layer_norm, peephole=False, device=device, dtype=dtype,
+            RNNCell(nonlinearity, bias, layer_norm), input_size, hidden_size, num_layers,
+            batch_first=batch_first, dropout=dropout, bidirectional=bidirectional,
+            variational=variational, weight_dropout=weight_dropout,
+            recurrent_dropout=recurrent_dropout, zoneout=zoneout, device=device, dtype=dtype,
         )  # fmt: skip
-        self.nonlinearity = nonlinearity
-
-    def f(self, a: Tensor) -> Tensor:
-        """Apply the pointwise function."""
-        if callable(self.nonlinearity):
-            return self.nonlinearity(a)
-        return torch.tanh(a) if self.nonlinearity == "tanh" else torch.relu(a)
-
-    def input_gates(self, x: Tensor, weights: Weights) -> Tensor:
-        """Return W_xh x_t plus `bias_ih`, or without it if the sum is normalised first."""
-        return F.linear(x, weights.ih, None if self.layer_norm else weights.bias_ih)
-
-    def step(self, gates_BG: Tensor, seen_BR: Tensor, state: Leaves, weights: Weights) -> Leaves:
-        """Compute h_t = f(W_hh h_{t-1} + W_xh x_t + b_h)."""
-        if weights.gain_ih is None or weights.gain_hh is None:
-            return (self.f(gates_BG + F.linear(seen_BR, weights.hh, weights.bias_hh)),)
-        total = gates_BG + F.linear(seen_BR, weights.hh)
-        a = normalise(total, weights.gain_ih * weights.gain_hh, weights.bias_ih)
-        return (self.f(a if weights.bias_hh is None else a + weights.bias_hh),)
-
-    def for_kernel(self, weights: Weights) -> Constants:
-        """Return the weights unchanged, with the product of the two gains."""
-        gain = None
-        if weights.gain_ih is not None and weights.gain_hh is not None:
-            gain = weights.gain_ih * weights.gain_hh
-        return Constants(weights.ih, weights.hh, weights.bias_ih, weights.bias_hh, gain=gain)
-
-    def kernel(self) -> str | None:
-        """Return the name of the kernel; None if f is a function of the caller."""
-        return None if callable(self.nonlinearity) else f"rnn {self.nonlinearity}"
-
-    def uses_torch(self) -> bool:
-        """Whether torch has a compiled function for exactly these equations and options."""
-        return super().uses_torch() and not callable(self.nonlinearity)
-
-    def torch_layers(
-        self, x: Tensor, batch_sizes: Tensor | None, state: Leaves, weights: list[Tensor],
-        layers: int, between: float,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        """Run `torch.rnn_tanh` or `torch.rnn_relu`."""
-        run = torch.rnn_tanh if self.nonlinearity == "tanh" else torch.rnn_relu
-        both, training = self.bidirectional, self.training
-        if batch_sizes is None:
-            return run(x, state[0], weights, self.bias, layers, between, training, both, False)
-        return run(x, batch_sizes, state[0], weights, self.bias, layers, between, training, both)
+        self.nonlinearity, self.bias, self.layer_norm = nonlinearity, bias, layer_norm

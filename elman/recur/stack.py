@@ -1,17 +1,17 @@
-"""Layers of a recurrence in one or two directions: the common part of RNN, LSTM and GRU.
+"""Layers of any cell in one or two directions, over sequences in every layout.
 
 Layer l reads the outputs of layer l - 1; direction 1 reads the sequence from its end.  A cell
-(rnn.py, lstm.py, gru.py) contributes its equations as `step`, which is the definition.  There are
-three ways to run it, and `Stack.way` is where the choice is made: our kernels (by_kernel.py),
-torch's compiled functions (by_torch.py), and the definition itself (plain.py).
+(cell.py) contributes its equations as `step`, which is the definition.  There are three ways to run
+it, and `Stack.way` is where the choice is made: our kernels (by_kernel.py), torch's compiled
+functions (by_torch.py), and the definition itself (plain.py).
 
-Shape legend: T steps, B rows, D features, G gates * hidden, H hidden, R features that a layer
-outputs (H, or proj_size).  Inside this file time comes first, as in the functions of torch.
+Shape legend: T steps, B rows, D features, H hidden units, R features that a layer outputs (H, or
+another number where the cell has a projection).  Inside this file time comes first, as in the
+functions of torch.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -21,73 +21,117 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from elman import kernels
-from elman.dropout import check_probability, dropout, keep_mask, locked_dropout
+from elman.dropout import check_probability
 from elman.errors import ArgumentError
 from elman.kernels.autograd import computes_in_bfloat16, seen_by_torch
-from elman.kernels.cells import Constants
 from elman.padded import as_lengths, check_batch_sizes, check_lengths
 from elman.recur.by_kernel import run_kernels
 from elman.recur.by_torch import run_torch
+from elman.recur.cell import Cell, Leaves, Weights
+from elman.recur.layers import Layers
+from elman.recur.layout import Layout
 from elman.recur.plain import run_plain
 from elman.recur.refuse import no_qconfig, refuse_script
-from elman.recur.weights import (
-    NAMES,
-    Leaves,
-    Weights,
-    check_kind,
-    count_layers,
-    join_state,
-    no_steps,
-    normalise,
-    split_leaf,
-    suffix,
-    weight_shapes,
-)
+from elman.recur.weights import count_layers, no_steps, suffix
 from elman.state import State
+
+Way = Literal["kernel", "torch", "plain"]
+OPTIONS: dict[str, object] = {  # shown by repr if they have another value
+    "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False,
+    "proj_size": 0, "variational": False, "layer_norm": False, "weight_dropout": 0.0,
+    "recurrent_dropout": 0.0, "peephole": False,
+}  # fmt: skip
 
 
 class Stack(nn.Module):
-    """Layers and directions of one recurrence; use `RNN`, `LSTM` or `GRU`."""
+    """Layers and directions of a recurrence; `RNN`, `LSTM`, `GRU` and `GRUD` are stacks.
 
-    gates: int  # matrices side by side in weight_ih and weight_hh
-    leaves: int  # tensors in a state
+    Args:
+        cell: the equations of a layer.
+        input_size: D, features of x.
+        hidden_size: H, or one number for each layer.
+        num_layers: layers; optional if `hidden_size` lists one number for each layer.
+        batch_first: x is (B, T, D) instead of (T, B, D).
+        dropout: probability of dropping an output between two layers.
+        bidirectional: also read the sequence from its end; the layer is then not causal.
+        variational: `dropout` keeps one mask for a whole sequence (arXiv:1512.05287).
+        weight_dropout: probability of dropping an entry of `weight_hh`, once a call
+            (arXiv:1708.02182).
+        recurrent_dropout: probability of dropping a unit of h_{t-1} on its way into the matrices,
+            the same at all steps (arXiv:1512.05287).
+        zoneout: probability that a unit keeps its old value in a step (arXiv:1606.01305), for all
+            leaves of the state or for each.
+        device: device of the weights.
+        dtype: data type of the weights.
+
+    Raises:
+        ArgumentError: a size or a probability is out of its range.
+
+    Example:
+        >>> import torch
+        >>> from elman.recur.gru import GRUCell
+        >>> from elman.recur.stack import Stack
+        >>> core = Stack(GRUCell(), 3, [8, 4], batch_first=True)
+        >>> y, state = core(torch.zeros(2, 10, 3))
+        >>> y.shape, [h.shape for h in state]
+        (torch.Size([2, 10, 4]), [torch.Size([1, 2, 8]), torch.Size([1, 2, 4])])
+    """
 
     def __init__(
-        self, input_size: int, hidden_size: int | Sequence[int], num_layers: int, *, bias: bool,
-        batch_first: bool, dropout: float, bidirectional: bool, proj_size: int, variational: bool,
-        weight_dropout: float, recurrent_dropout: float, zoneout: tuple[float, ...],
-        layer_norm: bool, peephole: bool, device: torch.device | str | None,
-        dtype: torch.dtype | None,
-    ) -> None:  # fmt: skip
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int | Sequence[int],
+        num_layers: int = 1,
+        *,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        variational: bool = False,
+        weight_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | tuple[float, ...] = 0.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
+        self.cell = cell
         self.input_size = input_size
         self.hidden_size = hidden_size if isinstance(hidden_size, int) else tuple(hidden_size)
         self.num_layers = count_layers(input_size, self.hidden_size, num_layers)
-        self.bias = bias
         self.batch_first = batch_first
         self.dropout = check_probability("dropout", dropout)
         self.bidirectional = bidirectional
-        self.proj_size = proj_size
         self.variational = variational
         self.weight_dropout = check_probability("weight_dropout", weight_dropout)
         self.recurrent_dropout = check_probability("recurrent_dropout", recurrent_dropout)
+        states = [cell.state_shapes(hidden) for hidden in self.hidden_sizes]
+        equal = isinstance(self.hidden_size, int)
+        self._layout = Layout(type(self).__name__, states, self.directions, equal)
+        zoneout = zoneout if isinstance(zoneout, tuple) else (zoneout,) * self.leaves
         self.zoneout = tuple(check_probability("zoneout", rate) for rate in zoneout)
-        self.layer_norm = layer_norm
-        self.peephole = peephole
-        self._names: list[list[tuple[str | None, ...]]] = []  # None where an option is off
+        self._names: list[list[dict[str, str]]] = []  # of parameters, by layer and direction
         for layer, hidden in enumerate(self.hidden_sizes):
-            if not 0 <= proj_size < hidden:
-                raise ArgumentError(
-                    f"proj_size must be in 0..hidden_size-1={hidden - 1}, got {proj_size}"
-                )
-            width = input_size if layer == 0 else self.output_sizes[layer - 1]
-            self._names.append(
-                [
-                    self._add_weights(layer, direction, width, hidden, device, dtype)
-                    for direction in range(self.directions)
-                ]
+            shapes = cell.weight_shapes(
+                self.output_sizes[layer - 1] if layer else input_size, hidden
             )
+            if weight_dropout and "weight_hh" not in shapes:
+                raise ArgumentError(
+                    f"weight_dropout needs a weight_hh, but {type(cell).__name__} has "
+                    f"{', '.join(shapes)}; set weight_dropout=0"
+                )
+            self._names.append([])
+            for direction in range(self.directions):
+                names = {name: self.parameter_name(name, layer, direction) for name in shapes}
+                self._names[-1].append(names)
+                for name, shape in shapes.items():
+                    parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+                    self.register_parameter(names[name], parameter)
         self.reset_parameters()
+
+    def parameter_name(self, name: str, layer: int, direction: int) -> str:
+        """Return the name of a parameter, such as weight_ih_l0 or weight_ih_l1_reverse."""
+        return f"{name}_{suffix(layer, direction)}"
 
     @property
     def directions(self) -> int:
@@ -100,6 +144,11 @@ class Stack(nn.Module):
         return not self.bidirectional
 
     @property
+    def leaves(self) -> int:
+        """The number of leaves of a state."""
+        return len(self._layout.shapes[0])
+
+    @property
     def hidden_sizes(self) -> tuple[int, ...]:
         """The hidden size of each layer."""
         if isinstance(self.hidden_size, tuple):
@@ -109,94 +158,45 @@ class Stack(nn.Module):
     @property
     def output_sizes(self) -> tuple[int, ...]:
         """The number of features that each layer outputs, both directions together."""
-        return tuple((self.proj_size or hidden) * self.directions for hidden in self.hidden_sizes)
+        first = [next(iter(shapes.values())) for shapes in self._layout.shapes]
+        return tuple(shape[0] * self.directions for shape in first)
 
     @property
     def output_size(self) -> int:
         """The number of features of the output y."""
         return self.output_sizes[-1]
 
-    def _add_weights(
-        self,
-        layer: int,
-        direction: int,
-        width: int,
-        hidden: int,
-        device: torch.device | str | None,
-        dtype: torch.dtype | None,
-    ) -> tuple[str | None, ...]:
-        """Register the parameters and return their names in the order of Weights."""
-        shapes = weight_shapes(
-            width, hidden, self.gates, bias=self.bias, proj_size=self.proj_size,
-            peephole=self.peephole, layer_norm=self.layer_norm, cell_state=self.leaves == 2,
-        )  # fmt: skip
-        end = suffix(layer, direction)
-        for name, shape in shapes.items():
-            parameter = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-            self.register_parameter(f"{name}_{end}", parameter)
-        return tuple(f"{name}_{end}" if name in shapes else None for name in NAMES)
-
     def reset_parameters(self) -> None:
-        """Draw all weights from U(-1/sqrt(H), 1/sqrt(H)) in torch's order; gains are 1."""
-        for name, parameter in self.named_parameters():
-            if name.startswith("gain_"):
-                nn.init.ones_(parameter)
-            elif name.startswith("bias_c_"):
-                nn.init.zeros_(parameter)
-            else:
-                layer = int(name.split("_l")[-1].removesuffix("_reverse"))
-                bound = 1 / math.sqrt(self.hidden_sizes[layer])
-                nn.init.uniform_(parameter, -bound, bound)
+        """Draw all weights again, layer by layer, as the cell defines it."""
+        for layer, hidden in enumerate(self.hidden_sizes):
+            for direction in range(self.directions):
+                self.cell.reset(self.weights(layer, direction), hidden)
 
     @property
     def weight_names(self) -> list[str]:
         """The names of all weights, by layer and direction."""
-        return [name for layer in self._names for part in layer for name in part if name]
+        return [name for layer in self._names for part in layer for name in part.values()]
 
     def weights(self, layer: int, direction: int = 0) -> Weights:
-        """Return the weights of one layer in one direction."""
-        wanted, stored = self._names[layer][direction], self._parameters
-        found = [stored.get(name) if name else None for name in wanted]
-        for i, name in enumerate(wanted):
-            if name and found[i] is None:  # computed from other parameters, or a replica's
-                found[i] = getattr(self, name)
-        return Weights(*found)  # type: ignore[arg-type]  # the first two are always there
+        """Return the weights of one layer in one direction, by their names in the cell."""
+        return self._gather(self._names[layer][direction])
 
-    # The equations, which each cell defines.
+    def _gather(self, names: dict[str, str]) -> Weights:
+        stored, found = self._parameters, {}
+        for short, name in names.items():
+            weight = stored.get(name)
+            # None if it is computed from other parameters, or a replica's.
+            found[short] = getattr(self, name) if weight is None else weight
+        return found
 
-    def input_gates(self, x: Tensor, weights: Weights) -> Tensor:
-        """Return the contribution of the inputs to the gates: (T, B, D) -> (T, B, G)."""
-        if weights.gain_ih is None:
-            return F.linear(x, weights.ih, weights.bias_ih)
-        return normalise(F.linear(x, weights.ih), weights.gain_ih, weights.bias_ih)
-
-    def step(self, gates_BG: Tensor, seen_BR: Tensor, state: Leaves, weights: Weights) -> Leaves:
-        """Return the new state, given the input gates, h_{t-1} after dropout, and the state."""
-        raise TypeError(f"{type(self).__name__} defines no step")
-
-    def torch_layers(
-        self, x: Tensor, batch_sizes: Tensor | None, state: Leaves, weights: list[Tensor],
-        layers: int, between: float,
-    ) -> tuple[Tensor, ...]:  # fmt: skip
-        """Run torch's function for these equations; return the output and the state's leaves."""
-        raise TypeError(f"{type(self).__name__} has no counterpart in torch")
-
-    def for_kernel(self, weights: Weights) -> Constants:
-        """Return the weights in the form that the kernel of this cell takes."""
-        raise TypeError(f"{type(self).__name__} has no kernel")
-
-    def kernel(self) -> str | None:
-        """Return the name of the kernel, a key of `elman.kernels.recurrence.CELLS`, or None."""
-        return None
-
-    def way(self, x: Tensor, *, ragged: bool = False) -> Literal["kernel", "torch", "plain"]:
+    def way(self, x: Tensor, *, ragged: bool = False) -> Way:
         """Return which functions run x: our kernels, torch's, or the plain definition."""
         if seen_by_torch():  # its own functions of several layers cannot be transformed either
             traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
             return "torch" if traced and self.uses_torch() else "plain"
         in_graph = torch.compiler.is_compiling()
         hidden = in_graph and (ragged or self._draws_masks())  # the operators cover neither
-        if kernels.native and x.device.type == "cpu" and self.kernel() and not hidden:
+        if kernels.native and x.device.type == "cpu" and self.cell.kernel() and not hidden:
             if computes_in_bfloat16(x):
                 return "kernel"
             if x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
@@ -210,11 +210,8 @@ class Stack(nn.Module):
 
     def uses_torch(self) -> bool:
         """Whether torch has a compiled function for exactly these equations and options."""
-        zoned = any(self.zoneout)
         loose = self.training and self.recurrent_dropout > 0
-        return not (zoned or loose or self.layer_norm or self.peephole)
-
-    # Running it.
+        return not (any(self.zoneout) or loose) and self.cell.torch_function() is not None
 
     def forward(
         self,
@@ -237,8 +234,8 @@ class Stack(nn.Module):
 
         Returns:
             y, with the type and layout of x and `output_size` features, and the state with leaves
-            (num_layers * directions, B, H); with a hidden size per layer each leaf is a tuple of
-            (directions, B, H_l).
+            (num_layers * directions, B, ...); with a hidden size per layer each leaf is a tuple of
+            (directions, B, ...).
 
         Raises:
             ArgumentError: a shape or a length does not fit.
@@ -255,7 +252,11 @@ class Stack(nn.Module):
         single = x.dim() == 2
         x_TBD = x.unsqueeze(1) if single else x.transpose(0, 1) if self.batch_first else x
         steps = longest = x_TBD.shape[0]
-        layers = self._split_state(state, x_TBD, single)
+        layout = self._layout
+        if state is None:
+            states = layout.zeros(x_TBD, x_TBD.shape[1])
+        else:
+            states = layout.split(state, x_TBD, single=single)
         if lengths is not None:
             lengths = as_lengths(lengths)
             shortest, longest = check_lengths(lengths, x_TBD.shape[1], steps)
@@ -265,9 +266,11 @@ class Stack(nn.Module):
             y = no_steps(self, x, (0, x_TBD.shape[1], self.output_size))
         elif longest and x_TBD.shape[1]:
             way = self.way(x_TBD, ragged=lengths is not None)
-            y, layers = self._run(way, x_TBD, layers, lengths, None, generator)
+            y, states = self._run(
+                way, x_TBD, states, lengths=lengths, batch_sizes=None, generator=generator
+            )
         else:  # without any elements, only the definition gives the weights gradients of zero
-            y, layers = run_plain(self, x_TBD, layers, lengths, generator)
+            y, states = run_plain(self.layers(generator), x_TBD, states, lengths)
         if single:
             y = y.squeeze(1)
         elif self.batch_first:
@@ -275,8 +278,7 @@ class Stack(nn.Module):
         missing = steps - x_TBD.shape[0]
         if missing:
             y = F.pad(y, (0, 0, 0, missing) if self.batch_first else (0, 0, 0, 0, 0, missing))
-        stacked = isinstance(self.hidden_size, int)
-        return y, join_state(layers, stacked=stacked, single=single)
+        return y, layout.join(states, single=single)
 
     def _check_input(self, x: Tensor, lengths: object) -> None:
         """Raise an ArgumentError for an x with another shape, or lengths of one sequence."""
@@ -289,19 +291,47 @@ class Stack(nn.Module):
             raise ArgumentError("lengths needs a batch: x is one sequence of shape (T, D)")
 
     def _run(
-        self, way: Literal["kernel", "torch", "plain"], x: Tensor, layers: list[Leaves],
-        lengths: Tensor | None, batch_sizes: Tensor | None, generator: torch.Generator | None,
-    ) -> tuple[Tensor, list[Leaves]]:  # fmt: skip
+        self,
+        way: Way,
+        x: Tensor,
+        states: list[Leaves],
+        *,
+        lengths: Tensor | None,
+        batch_sizes: Tensor | None,
+        generator: torch.Generator | None,
+    ) -> tuple[Tensor, list[Leaves]]:
         """Run x: (T, B, D) with optional lengths, or packed (N, D) with batch sizes."""
-        if way == "kernel":
-            return run_kernels(self, x, layers, lengths, batch_sizes, generator)
-        if way == "torch":
-            return run_torch(self, x, layers, lengths, batch_sizes, generator)
+        layers, kernel = self.layers(generator), self.cell.kernel()
+        if way == "kernel" and kernel is not None:
+            return run_kernels(
+                kernel, layers, x, states=states, lengths=lengths, batch_sizes=batch_sizes
+            )
+        function = self.cell.torch_function()
+        if way == "torch" and function is not None:
+            return run_torch(
+                function, layers, x, states=states, lengths=lengths, batch_sizes=batch_sizes
+            )
         if batch_sizes is None:
-            return run_plain(self, x, layers, lengths, generator)
+            return run_plain(layers, x, states, lengths)
         padded, lengths = pad_packed_sequence(PackedSequence(x, batch_sizes))
-        y, layers = run_plain(self, padded, layers, lengths.to(x.device), generator)
-        return pack_padded_sequence(y, lengths).data, layers
+        y, states = run_plain(layers, padded, states, lengths.to(x.device))
+        return pack_padded_sequence(y, lengths).data, states
+
+    def layers(self, generator: torch.Generator | None) -> Layers:
+        """Return the cell, weights and dropout of one call."""
+        on = self.training
+        return Layers(
+            self.cell,
+            [[self._gather(names) for names in part] for part in self._names],
+            self._layout.stacked,
+            on,
+            self.dropout if on else 0.0,
+            self.variational,
+            self.weight_dropout if on else 0.0,
+            self.recurrent_dropout if on else 0.0,
+            self.zoneout,
+            generator,
+        )
 
     def _forward_packed(
         self, x: PackedSequence, state: State | None, generator: torch.Generator | None
@@ -312,67 +342,28 @@ class Stack(nn.Module):
                 f"x must have input_size={self.input_size} features, got {data.shape[-1]}"
             )
         check_batch_sizes(batch_sizes, data.shape[0])
-        rows = int(batch_sizes[0])
-        layers = self._split_state(state, data.new_empty(0, rows, 0), False)
-        if order is not None:
-            layers = [tuple(leaf.index_select(1, order) for leaf in part) for part in layers]
-        way = self.way(data, ragged=True)
-        y, layers = self._run(way, data, layers, None, batch_sizes, generator)
-        if inverse is not None:
-            layers = [tuple(leaf.index_select(1, inverse) for leaf in part) for part in layers]
-        stacked = isinstance(self.hidden_size, int)
-        end = join_state(layers, stacked=stacked, single=False)
-        return PackedSequence(y, batch_sizes, order, inverse), end
-
-    def dropped_weights(
-        self, layer: int, direction: int, generator: torch.Generator | None
-    ) -> Weights:
-        """Return the weights of one layer in one direction, with weight dropout in training."""
-        weights = self.weights(layer, direction)
-        if not (self.training and self.weight_dropout):
-            return weights
-        return weights._replace(hh=dropout(weights.hh, self.weight_dropout, generator=generator))
-
-    def drop_between(
-        self, x: Tensor, batch_sizes: Tensor | list[int] | None, generator: torch.Generator | None
-    ) -> Tensor:
-        """Apply dropout to the output of a layer, (T, B, R) or packed with batch sizes."""
-        p = self.dropout if self.training else 0.0
-        if not self.variational or p == 0:
-            return dropout(x, p, generator=generator)
-        if batch_sizes is None:
-            return locked_dropout(x, p, time_dim=0, generator=generator)
-        mask = keep_mask(x, (int(batch_sizes[0]), x.shape[1]), p, generator=generator)
-        rows = torch.cat([torch.arange(int(n), device=x.device) for n in batch_sizes])
-        return x * mask[rows]
-
-    def _split_state(self, state: State | None, x: Tensor, single: bool) -> list[Leaves]:
-        """Check the state and return it as a list over layers of leaves (directions, B, H_l)."""
-        rows, directions = x.shape[1], self.directions
-        if state is None and self.num_layers == 1 and not self.proj_size:
-            width = self.hidden_sizes[0]
-            return [tuple(x.new_zeros(directions, rows, width) for _ in range(self.leaves))]
-        widths = [
-            [(self.proj_size or hidden) if i == 0 else hidden for i in range(self.leaves)]
-            for hidden in self.hidden_sizes
-        ]
+        layout, rows = self._layout, int(batch_sizes[0])
         if state is None:
-            return [tuple(x.new_zeros(directions, rows, w) for w in layer) for layer in widths]
-        parts = (state,) if self.leaves == 1 else state
-        if isinstance(parts, Tensor) or len(parts) != self.leaves:
-            raise ArgumentError(
-                f"state of {type(self).__name__} must be a tuple of {self.leaves} (h, c), "
-                f"got {type(state).__name__}"
-            )
-        check_kind(parts, x)
-        stacked = isinstance(self.hidden_size, int)
-        by_leaf = [
-            split_leaf(
-                part, i, rows, directions, [w[i] for w in widths], stacked=stacked, single=single
-            )
-            for i, part in enumerate(parts)
-        ]
-        return [tuple(leaf[k] for leaf in by_leaf) for k in range(self.num_layers)]
+            states = layout.zeros(data, rows)
+        else:
+            states = layout.split(state, data.new_empty(0, rows, 0), single=False)
+        if order is not None:
+            states = [tuple(leaf.index_select(1, order) for leaf in part) for part in states]
+        y, states = self._run(
+            self.way(data, ragged=True), data, states,
+            lengths=None, batch_sizes=batch_sizes, generator=generator,
+        )  # fmt: skip
+        if inverse is not None:
+            states = [tuple(leaf.index_select(1, inverse) for leaf in part) for part in states]
+        return PackedSequence(y, batch_sizes, order, inverse), layout.join(states)
+
+    def begin(self, first: State) -> State:
+        """Return a state with the given first leaf and zeros in the others.
+
+        Args:
+            first: (num_layers * directions, B, R), or with a hidden size per layer a tuple.
+        """
+        return self._layout.begin(first)
 
     __prepare_scriptable__ = refuse_script
     qconfig = no_qconfig
@@ -382,16 +373,13 @@ class Stack(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the sizes and the options that are on, for `repr`."""
-        options = {
-            "num_layers": (self.num_layers, 1), "bias": (self.bias, True),
-            "batch_first": (self.batch_first, False), "dropout": (self.dropout, 0.0),
-            "bidirectional": (self.bidirectional, False), "proj_size": (self.proj_size, 0),
-            "variational": (self.variational, False), "layer_norm": (self.layer_norm, False),
-            "weight_dropout": (self.weight_dropout, 0.0),
-            "recurrent_dropout": (self.recurrent_dropout, 0.0),
-            "zoneout": (self.zoneout, (0.0,) * self.leaves), "peephole": (self.peephole, False),
-        }  # fmt: skip
+        cell = [type(self.cell).__name__] if type(self) is Stack else []
+        known = vars(self)
         shown = [
-            f"{name}={value}" for name, (value, default) in options.items() if value != default
+            f"{name}={known[name]}"
+            for name, default in OPTIONS.items()
+            if known.get(name, default) != default
         ]
-        return ", ".join([str(self.input_size), str(self.hidden_size), *shown])
+        if any(self.zoneout):
+            shown.append(f"zoneout={self.zoneout}")
+        return ", ".join([*cell, str(self.input_size), str(self.hidden_size), *shown])

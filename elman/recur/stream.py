@@ -33,7 +33,7 @@ class Stream:
     `restart` or `run` of several steps.
 
     Args:
-        core: an `elman.RNN`, `LSTM` or `GRU`, not bidirectional.
+        core: any recurrence that is not bidirectional, such as an `elman.LSTM`.
         rows: B, the number of sequences that are run side by side.
         state: the state to start from; None for zeros.
 
@@ -56,7 +56,7 @@ class Stream:
                 "a bidirectional core cannot stream: it needs the end of a sequence"
             )
         self.core, self.rows = core, rows
-        self._example = core.weights(0).hh.detach().new_zeros(rows, core.input_size)
+        self._example = _first_weight(core).detach().new_zeros(rows, core.input_size)
         self._shape, self._dtype = self._example.shape, self._example.dtype
         _, empty = self._run_core(self._example[:, None], None)
         with torch.inference_mode(False):  # the state outlives the mode
@@ -124,7 +124,7 @@ class Stream:
 
     def _check_kind(self) -> None:
         """Refuse a core whose weights have another dtype or device than when this was made."""
-        weight = self.core.weights(0).hh
+        weight = _first_weight(self.core)
         if weight.dtype != self._dtype or weight.device != self._example.device:
             raise ArgumentError(
                 f"the core was {self._dtype} on {self._example.device} when this Stream was made "
@@ -155,17 +155,19 @@ class Stream:
         plain = all(  # neither computed nor a view of other numbers
             w is not None and w.is_contiguous() and not w.is_neg() for w in stored
         )
-        plain = plain and self._dtype == torch.float32 and not core.layer_norm
-        if native is None or not plain or core.way(self._example) != "kernel":
+        plain = plain and self._dtype == torch.float32
+        plain = plain and not any(name.startswith("gain_") for name in names)
+        kernel = core.cell.kernel()
+        if native is None or kernel is None or not plain or core.way(self._example) != "kernel":
             return
         stream = native.Stream()
         self._alive = []
         leaves = self._state if isinstance(self._state, tuple) else (self._state,)
         stacked = isinstance(core.hidden_size, int)
         for k in range(core.num_layers):
-            weights = core.for_kernel(core.weights(k))
+            weights = kernel.constants(core.weights(k))
             call = native.Recurrence()
-            cell, output = str(core.kernel()), weights.hh.shape[1]
+            cell, output = kernel.name, weights.hh.shape[1]
             hidden = sizes(cell, weights.hh)[1]
             one_bias = not is_separate(cell, normalised=False)
             width = core.input_size if k == 0 else core.output_sizes[k - 1]
@@ -184,3 +186,8 @@ class Stream:
         self._watch = native.Watch(core._parameters, names)
         self._threads = 2 if sum(p.numel() for p in core.parameters()) > THREADED else 1
         self._layers = stream
+
+
+def _first_weight(core: Stack) -> Tensor:
+    """Return a weight, which has the dtype and device of the core."""
+    return next(iter(core.weights(0).values()))

@@ -1,43 +1,12 @@
-"""The weights of one layer in one direction, their names, and the layout of a state."""
+"""The shapes and names of the weights of a layer."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elman.errors import ArgumentError, TensorError
-from elman.state import State, named_leaves
-
-Leaves = tuple[Tensor, ...]
-
-
-class Weights(NamedTuple):
-    """The weights of one layer in one direction; None where an option is off."""
-
-    ih: Tensor
-    hh: Tensor
-    bias_ih: Tensor | None = None
-    bias_hh: Tensor | None = None
-    hr: Tensor | None = None
-    peephole: Tensor | None = None
-    gain_ih: Tensor | None = None
-    gain_hh: Tensor | None = None
-    gain_c: Tensor | None = None
-    bias_c: Tensor | None = None
-
-    def for_torch(self) -> list[Tensor]:
-        """Return the flat list of weights that `torch.lstm` and similar functions take."""
-        return [w for w in (self.ih, self.hh, self.bias_ih, self.bias_hh, self.hr) if w is not None]
-
-
-# The names of parameters without their `suffix`, in the order of Weights.
-NAMES = (
-    "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_peephole", "gain_ih",
-    "gain_hh", "gain_c", "bias_c",
-)  # fmt: skip
+from elman.errors import ArgumentError
+from elman.recur.cell import Shapes
 
 
 def normalise(a: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
@@ -71,113 +40,28 @@ def count_layers(input_size: int, hidden_size: int | tuple[int, ...], num_layers
     return num_layers
 
 
-def weight_shapes(
-    width: int, hidden: int, gates: int, *, bias: bool, proj_size: int, peephole: bool,
-    layer_norm: bool, cell_state: bool,
-) -> dict[str, tuple[int, ...]]:  # fmt: skip
-    """Return the shapes of the weights of one layer in one direction, by name.
+def gate_shapes(
+    gates: int, features: int, hidden: int, *, outputs: int, bias: bool, layer_norm: bool
+) -> Shapes:
+    """Return the shapes of the matrices, biases and gains of gates that lie side by side.
 
     Args:
-        width: input features.
-        hidden: H.
-        gates: matrices side by side in weight_ih and weight_hh.
+        gates: the number of gates.
+        features: F, input features.
+        hidden: H, units.
+        outputs: R, features of h, which weight_hh multiplies.
         bias: whether there are biases.
-        proj_size: features of h after the projection; 0 for none.
-        peephole: whether the gates depend on c.
         layer_norm: whether there are gains.
-        cell_state: whether the state has a leaf c.
     """
     rows = gates * hidden
-    shapes: dict[str, tuple[int, ...]] = {
-        "weight_ih": (rows, width), "weight_hh": (rows, proj_size or hidden),
-    }  # fmt: skip
+    shapes: Shapes = {"weight_ih": (rows, features), "weight_hh": (rows, outputs)}
     if bias:
         shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
-    if proj_size:
-        shapes["weight_hr"] = (proj_size, hidden)
-    if peephole:
-        shapes["weight_peephole"] = (3 * hidden,)
     if layer_norm:
         shapes |= {"gain_ih": (rows,), "gain_hh": (rows,)}
-    if layer_norm and cell_state:
-        shapes |= {"gain_c": (hidden,), "bias_c": (hidden,)} if bias else {"gain_c": (hidden,)}
     return shapes
 
 
 def no_steps(module: nn.Module, x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return the empty output for T = 0; x and all weights get gradients of zero through it."""
     return x.new_zeros(shape) + sum((p.sum() for p in module.parameters()), x.sum())
-
-
-def join_state(layers: list[Leaves], *, stacked: bool, single: bool) -> State:
-    """Return the state that a call returns, from leaves (directions, B, H_l) of each layer.
-
-    Args:
-        layers: leaves of each layer.
-        stacked: whether all layers are one tensor.
-        single: whether to remove the batch dimension.
-    """
-    if single:
-        layers = [tuple(leaf.squeeze(1) for leaf in leaves) for leaves in layers]
-    if len(layers) == 1 and stacked:
-        return layers[0][0] if len(layers[0]) == 1 else layers[0]
-    joined: list[State] = []
-    for leaves in zip(*layers, strict=True):
-        if stacked:
-            joined.append(leaves[0] if len(leaves) == 1 else torch.cat(leaves))
-        else:
-            joined.append(leaves)
-    return joined[0] if len(joined) == 1 else tuple(joined)
-
-
-def split_leaf(
-    part: State,
-    index: int,
-    rows: int,
-    directions: int,
-    widths: list[int],
-    *,
-    stacked: bool,
-    single: bool,
-) -> Leaves:
-    """Check one leaf of a state and return it as tensors (directions, B, H_l) over layers.
-
-    Args:
-        part: (layers * directions, B, H) if `stacked`, else a tuple over layers.
-        index: index of the leaf, for the error message.
-        rows: B.
-        directions: 1 or 2.
-        widths: H_l of every layer.
-        stacked: whether all layers are one tensor.
-        single: whether the batch dimension is missing.
-    """
-    leaves = (part,) if isinstance(part, Tensor) else part
-    tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
-    if len(tensors) != len(leaves):
-        raise ArgumentError("state is nested too deeply: each leaf is a tensor, or one per layer")
-    if single:
-        tensors = tuple(leaf.unsqueeze(1) for leaf in tensors)
-    if stacked:
-        wanted = [(len(widths) * directions, rows, widths[0])]
-    else:
-        wanted = [(directions, rows, width) for width in widths]
-    found = [tuple(leaf.shape) for leaf in tensors]
-    if found != wanted:
-        raise ArgumentError(f"state leaf {index} must have shape {wanted}, got {found}")
-    return tensors[0].split(directions) if stacked else tensors
-
-
-def check_kind(state: State, x: Tensor) -> None:
-    """Refuse a state of another dtype or device than x; autocast takes all short dtypes."""
-    taken: tuple[torch.dtype, ...] = (x.dtype,)
-    if torch.is_autocast_enabled(x.device.type):
-        taken = (torch.float32, torch.bfloat16, torch.float16)
-    for part in state:
-        if not isinstance(part, Tensor | tuple | list):
-            raise ArgumentError(f"state must hold tensors, got {type(part).__name__}")
-    for _, leaf in named_leaves(state):
-        if leaf.dtype not in taken or leaf.device != x.device:
-            raise TensorError(
-                f"state must be {x.dtype} on {x.device}, as x is, got {leaf.dtype} on "
-                f"{leaf.device}: convert it with .to(x)"
-            )

@@ -25,7 +25,7 @@ from elman.encode.embed import Embed
 from elman.errors import ArgumentError
 from elman.padded import Padded
 from elman.recur.stack import Stack
-from elman.state import State, map_state, select_rows
+from elman.state import State, select_rows
 
 
 class Decoding(NamedTuple):
@@ -136,7 +136,7 @@ class Recurrent(nn.Module):
             if isinstance(self.core.hidden_size, int)
             else tuple(one.unsqueeze(0) for one in first)
         )
-        return begin if self.core.leaves == 1 else (begin, map_state(torch.zeros_like, begin))
+        return self.core.begin(begin)
 
     def decode(
         self, tokens: Padded, start: Decoding, *, generator: torch.Generator | None = None

@@ -6,17 +6,16 @@ Sources: Dai and Le 2015 (arXiv:1511.01432) for classifiers; Ramachandran, Liu a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from elman.attend import Attention
+from elman.cores import CORES, CoreSettings, Shape
 from elman.encode.embed import Embed
 from elman.errors import ArgumentError
-from elman.recur import GRU, GRUD, LSTM, RNN
 from elman.recur.stack import Stack
 from elman.seq2seq import Coder
 from elman.seq2seq.recurrent import Recurrent
 from elman.seq2seq.transformer import Transformer
-from elman.settings import NetworkSettings
 from elman.tasks.folder import short_path
 
 if TYPE_CHECKING:
@@ -32,28 +31,23 @@ DECIDED = (  # settings that a language model in start_from decides
 
 
 def build_core(
-    settings: NetworkSettings, features: int, *, bidirectional: bool = False
-) -> RNN | LSTM | GRU:
-    """Return a recurrence, batch first, that reads vectors of `features` numbers."""
-    shared: dict[str, Any] = {
-        "num_layers": settings.num_layers, "batch_first": True, "dropout": settings.dropout,
-        "variational": settings.variational, "weight_dropout": settings.weight_dropout,
-        "recurrent_dropout": settings.recurrent_dropout, "zoneout": settings.zoneout,
-        "layer_norm": settings.layer_norm, "bidirectional": bidirectional,
-    }  # fmt: skip
-    if settings.cell == "lstm":
-        return LSTM(features, settings.hidden_size, **shared, peephole=settings.peephole)
-    return (GRU if settings.cell == "gru" else RNN)(features, settings.hidden_size, **shared)
+    settings: CoreSettings, features: int, *, bidirectional: bool = False, channels: int = 0
+) -> Stack:
+    """Return a recurrence, batch first.
+
+    Args:
+        settings: the cell, its sizes and its dropout.
+        features: numbers that the recurrence reads at a step.
+        bidirectional: whether it also reads from the end.
+        channels: the channels of a recording; 0 for other inputs.
+    """
+    return CORES[settings.cell].build(settings, Shape(features, bidirectional, channels))
 
 
-def build_reader(settings: InputSettings, features: int, channels: int) -> RNN | LSTM | GRU | GRUD:
-    """Return the recurrence of a classifier or tagger, which can be a GRU-D for recordings."""
-    if settings.cell == "grud":
-        return GRUD(
-            channels, settings.sizes[0], features - 2 * channels - 1,
-            recurrent_dropout=settings.recurrent_dropout,
-        )  # fmt: skip
-    return build_core(settings, features, bidirectional=settings.bidirectional)
+def build_reader(settings: InputSettings, features: int, channels: int) -> Stack:
+    """Return the recurrence of a classifier or tagger."""
+    both = settings.bidirectional
+    return build_core(settings, features, bidirectional=both, channels=channels)
 
 
 def build_coder(settings: Translator, source: Embed, target: Embed, features: int) -> Coder:

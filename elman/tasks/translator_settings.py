@@ -68,6 +68,11 @@ class TranslatorSettings(TextSettings):
     validation_fraction: float = 0.05
     """Share of the pairs that is held out if no validation data are given."""
 
+    @property
+    def _cells(self) -> tuple[str, ...]:
+        """The recurrent cells, and the transformer."""
+        return (*super()._cells, "transformer")
+
     def check(self) -> None:
         """Raise an ArgumentError for settings that cannot work."""
         self.check_text()

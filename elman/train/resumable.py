@@ -14,7 +14,6 @@ from elman.arguments import check_type
 from elman.errors import FolderError
 from elman.manifest import CHECKPOINT, WEIGHTS, content_of
 from elman.model import SequenceModel
-from elman.recur.stack import Stack
 from elman.report.journal import Journal
 from elman.seq2seq import Seq2Seq
 from elman.state import State, from_named_leaves, map_state, named_leaves
@@ -189,7 +188,7 @@ def load_state(
     """
     found = {name: leaf for name, leaf in tensors.items() if name.startswith("state")}
     expected: dict[str, Tensor] = {}
-    if rows and isinstance(model, SequenceModel) and isinstance(model.core, Stack):
+    if rows and isinstance(model, SequenceModel):
         core = model.core.eval()  # so that no random number is drawn
         whole = torch.zeros(rows * fabric.world_size, 1, core.input_size, device=fabric.device)
         expected = {name: leaf.cpu() for name, leaf in named_leaves(core(whole)[1])}

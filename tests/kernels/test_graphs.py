@@ -84,7 +84,7 @@ def test_operators_keep_the_rules_of_torch(layer_norm: bool) -> None:
     core = elman.LSTM(3, 4, layer_norm=layer_norm)
     h, c = torch.randn(2, 4, requires_grad=True), torch.randn(2, 4, requires_grad=True)
     x = torch.randn(5, 2, 3, requires_grad=True)
-    weights = core.for_kernel(core.weights(0))
+    weights = core.cell.kernel().constants(core.weights(0))
     arguments = (x, h, c, *weights, None, None, None, "lstm", False, False, 0.0, 0.0)
     torch.library.opcheck(
         torch.ops.elman.layer_for_training.default,

@@ -20,7 +20,7 @@ from elman.recur.stack import Stack
 from tests.laws.cores import CORES, INPUT, build, leaves, random_state
 
 pytestmark = pytest.mark.skipif(kernels.native is None, reason="installed without kernels")
-NATIVE = [name for name in CORES if build(name).kernel()]
+NATIVE = [name for name in CORES if build(name).cell.kernel()]
 SETS = [] if kernels.native is None else kernels.native.instruction_sets()
 # name -> B, T, H: one, just below and above a register, several tiles, more than a panel's share.
 SIZES = {

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import elman
 from elman.errors import ArgumentError
+from elman.recur.cell import Cell, Masks
 from elman.state import State
 
 B, T, C, H, E = 4, 9, 3, 5, 2
@@ -78,6 +80,30 @@ def test_two_parts_equal_the_sequence(core: elman.GRUD, cut: int) -> None:
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("dropped", [False, True])
+def test_one_step_after_another_is_the_whole_sequence(core: elman.GRUD, dropped: bool) -> None:
+    x, lengths = inputs().transpose(0, 1), torch.tensor([T, 4, 0, 1])
+    x = torch.where(torch.arange(T)[:, None, None] < lengths[:, None], x, 0)
+    state = tuple(torch.rand(B, n, dtype=x.dtype) for n in (H, C, C))
+    masks = Masks(2.0 * (torch.rand(B, H, dtype=x.dtype) < 0.5) if dropped else None, (0.0,) * 3)
+    cell, weights = core.cell, core.weights(0)
+    for given in (None, lengths):
+        whole, end = cell.sequence(x, state, weights, masks=masks, lengths=given, reverse=False)
+        steps, last = Cell.sequence(
+            cell, x, state, weights, masks=masks, lengths=given, reverse=False
+        )
+        torch.testing.assert_close(steps, whole)
+        torch.testing.assert_close(last, end)
+
+
+def test_packed_rows_and_single_sequences_are_those_of_the_batch(core: elman.GRUD) -> None:
+    x, lengths = inputs(), torch.tensor([T, 4, 2, 1])
+    y, _ = core(x, None, lengths)
+    packed, _ = core(pack_padded_sequence(x, lengths, batch_first=True))
+    torch.testing.assert_close(pad_packed_sequence(packed, batch_first=True)[0], y)
+    torch.testing.assert_close(core(x[0])[0], y[0])
+
+
 def leaves(state: State) -> list[Tensor]:
     assert isinstance(state, tuple)
     return [leaf for leaf in state if isinstance(leaf, Tensor)]
@@ -132,7 +158,7 @@ def test_what_was_seen_long_ago_counts_less() -> None:
 def test_sizes_and_shapes_that_cannot_be_are_refused() -> None:
     with pytest.raises(ArgumentError, match="at least 1, extra at least 0, got 0, 4, 0"):
         elman.GRUD(0, 4)
-    with pytest.raises(ArgumentError, match=r"2 channels \+ 1 \+ extra = 7\), got \(2, 5, 6\)"):
+    with pytest.raises(ArgumentError, match=r"input_size=7, got shape \(2, 5, 6\)"):
         elman.GRUD(3, 4)(torch.zeros(2, 5, 6))
     with pytest.raises(ArgumentError, match="state of GRUD must be a tuple of 3"):
         elman.GRUD(3, 4)(torch.zeros(2, 5, 7), torch.zeros(1, 2, 4))

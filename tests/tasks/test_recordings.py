@@ -309,8 +309,11 @@ def test_a_resumed_run_gives_the_same_result(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"cell": "grud"}, "cell=grud reads forward only; set bidirectional=False"),
-        ({"cell": "grud", "bidirectional": False, "num_layers": 2}, "needs num_layers=1, got 2"),
+        ({"cell": "grud"}, "got cell=grud; set bidirectional=False"),
+        (
+            {"cell": "grud", "bidirectional": False, "num_layers": 2},
+            "got cell=grud; set num_layers=1",
+        ),
         ({"cell": "grud", "bidirectional": False, "elapsed": False}, "leave elapsed unset"),
         ({"cell": "grud", "bidirectional": False, "warp": 0.1}, "warp changes the time"),
         ({"skip": True, "pooling": "last"}, "skip needs bidirectional=False with pooling=last"),

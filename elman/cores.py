@@ -1,0 +1,160 @@
+"""The recurrent cells that tasks offer: how each is built, and which settings it honours.
+
+This file does not import torch, which `build` imports when a network is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from elman.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from elman.recur.cell import Cell
+    from elman.recur.stack import Stack
+
+
+class CoreSettings:
+    """The settings from which a core is built; `NetworkSettings` gives them values.
+
+    `cell` is any text here, so that a task also takes cells that its flag `--cell` does not list.
+    """
+
+    cell: str
+    hidden_size: tuple[int, ...] | int
+    num_layers: int
+    dropout: float
+    variational: bool
+    weight_dropout: float
+    recurrent_dropout: float
+    zoneout: float
+    layer_norm: bool
+    peephole: bool
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes and directions of a core that are not settings.
+
+    Args:
+        features: numbers that the core reads at a step.
+        bidirectional: whether it also reads from the end.
+        channels: C, the channels of a recording; 0 for other inputs.
+    """
+
+    features: int
+    bidirectional: bool = False
+    channels: int = 0
+
+
+@dataclass(frozen=True)
+class Core:
+    """A cell that tasks offer.
+
+    Args:
+        build: returns the core, batch first, for settings and a shape.
+        honours: names of the settings in `OFF` that the cell honours.
+        timed: whether it reads channels, whether they were measured, and the time between steps;
+            tasks offer it for recordings alone.
+    """
+
+    build: Callable[[CoreSettings, Shape], Stack]
+    honours: frozenset[str]
+    timed: bool = False
+
+
+# Settings that not every cell honours, each with the value that turns it off.
+OFF: dict[str, object] = {
+    "bidirectional": False, "num_layers": 1, "hidden_size": "one number", "embedding_size": None,
+    "input_dropout": 0.0, "weight_dropout": 0.0, "recurrent_dropout": 0.0, "zoneout": 0.0,
+    "layer_norm": False, "peephole": False,
+}  # fmt: skip
+# What any cell honours as a `stack`; a cell adds what its own equations take.
+STACKED = frozenset(
+    {"bidirectional", "num_layers", "hidden_size", "embedding_size", "input_dropout", "zoneout"}
+)
+GATED = STACKED | {"weight_dropout", "recurrent_dropout", "layer_norm"}
+
+
+def stack(cell: Cell, settings: CoreSettings, shape: Shape) -> Stack:
+    """Return layers of a cell, with the dropout of the settings."""
+    from elman.recur.stack import Stack
+
+    return Stack(cell, shape.features, settings.hidden_size, **_options(settings, shape))
+
+
+def _options(settings: CoreSettings, shape: Shape) -> dict[str, Any]:
+    """Return the arguments that `Stack` and the layers built on it share."""
+    return {
+        "num_layers": settings.num_layers, "batch_first": True, "dropout": settings.dropout,
+        "bidirectional": shape.bidirectional, "variational": settings.variational,
+        "weight_dropout": settings.weight_dropout, "zoneout": settings.zoneout,
+        "recurrent_dropout": settings.recurrent_dropout,
+    }  # fmt: skip
+
+
+def _rnn(settings: CoreSettings, shape: Shape) -> Stack:
+    from elman.recur.rnn import RNN
+
+    options = _options(settings, shape)
+    return RNN(shape.features, settings.hidden_size, **options, layer_norm=settings.layer_norm)
+
+
+def _lstm(settings: CoreSettings, shape: Shape) -> Stack:
+    from elman.recur.lstm import LSTM
+
+    return LSTM(
+        shape.features, settings.hidden_size, **_options(settings, shape),
+        layer_norm=settings.layer_norm, peephole=settings.peephole,
+    )  # fmt: skip
+
+
+def _gru(settings: CoreSettings, shape: Shape) -> Stack:
+    from elman.recur.gru import GRU
+
+    options = _options(settings, shape)
+    return GRU(shape.features, settings.hidden_size, **options, layer_norm=settings.layer_norm)
+
+
+def _grud(settings: CoreSettings, shape: Shape) -> Stack:
+    from elman.recur.grud import GRUD
+
+    sizes, channels = settings.hidden_size, shape.channels
+    return GRUD(
+        channels, sizes if isinstance(sizes, int) else sizes[0],
+        shape.features - 2 * channels - 1, recurrent_dropout=settings.recurrent_dropout,
+    )  # fmt: skip
+
+
+CORES = {
+    "rnn": Core(_rnn, GATED),
+    "lstm": Core(_lstm, GATED | {"peephole"}),
+    "gru": Core(_gru, GATED),
+    "grud": Core(_grud, frozenset({"recurrent_dropout"}), timed=True),
+}
+
+
+def check_honoured(cell: str, given: dict[str, object]) -> None:
+    """Raise an ArgumentError for a setting that is set and that the cell does not honour.
+
+    Args:
+        cell: a key of `CORES`.
+        given: the values of settings; those that are not in `OFF` are skipped.  `hidden_size` is
+            None if it is one number.
+
+    Example:
+        >>> from elman.cores import check_honoured
+        >>> check_honoured("gru", {"peephole": True})
+        Traceback (most recent call last):
+        elman.errors.ArgumentError: peephole needs cell=lstm, got cell=gru; set peephole=False
+    """
+    for name, off in OFF.items():
+        value = given.get(name, off)
+        if name in CORES[cell].honours or value in (None, off):
+            continue
+        able = [other for other, core in CORES.items() if name in core.honours]
+        wanted = " or ".join(filter(None, (", ".join(able[:-1]), able[-1])))
+        shown = name if value is True else f"{name}={value}"
+        raise ArgumentError(f"{shown} needs cell={wanted}, got cell={cell}; set {name}={off}")
