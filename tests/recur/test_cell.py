@@ -239,7 +239,7 @@ def test_a_tagger_tags_words_live_as_in_a_batch(chain: bool) -> None:
             assert found == model.predict([words[7][:k]])[0]
     both = elman.Tagger(**SMALL, character_size=4).fit(words, TAGS)
     assert len(both.predict([words[0]])[0]) == 5
-    with pytest.raises(ArgumentError, match="bidirectional model cannot tag words live"):
+    with pytest.raises(ArgumentError, match="bidirectional model cannot read sentences live"):
         both.stream()
 
 
