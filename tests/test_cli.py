@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import gzip
 import json
 import os
@@ -19,7 +20,7 @@ import torch
 
 from elman.cli import main
 from elman.errors import ElmanError, Stopped
-from elman.tasks import Forecaster, LanguageModel
+from elman.tasks import LanguageModel
 
 NOUNS, VERBS = ["cat", "dog", "bird", "fish", "horse", "cow"], ["sees", "likes", "hears"]
 TEXT = "".join(
@@ -117,7 +118,15 @@ def train(refused: Callable[..., str], book: Path, tmp_path: Path) -> Callable[.
     [
         ("--epochs 0", "epochs must be at least 1, got 0"),
         ("--epochs -1", "epochs must be at least 1, got -1"),
-        ("--epochs many", '"many"'),
+        ("--epochs many", "--epochs: expected a whole number such as 2, got many"),
+        ("--epochs 2.5", "--epochs: expected a whole number such as 2, got 2.5"),
+        ("--epochs 1e3", "--epochs: expected a whole number such as 2, got 1e3"),
+        ("--epochs 10.0", "--epochs: expected a whole number such as 2, got 10.0"),
+        ("--batch-size 8.", "--batch-size: expected a whole number such as 2, got 8."),
+        ("--seed 1.5", "--seed: expected a whole number such as 2, got 1.5"),
+        ("--bptt 0.5", "--bptt: expected a whole number such as 2, got 0.5"),
+        ("--hidden-size 8 --hidden-size 6.5", "--hidden-size: expected a whole number"),
+        ("--epoch 3", "Unknown option: --epoch. Did you mean --epochs?"),
         ("--epochs none", "--epochs"),
         ("--epochs", "--epochs requires an argument"),
         ("--batch-size 0", "--batch-size must be at least 1"),
@@ -126,7 +135,7 @@ def train(refused: Callable[..., str], book: Path, tmp_path: Path) -> Callable[.
         ("--hidden-size 0", "--hidden-size must be at least 1, got 0"),
         ("--hidden-size -3", "--hidden-size must be at least 1, got -3"),
         ("--hidden-size 8 0", "--hidden-size must be at least 1, got (8, 0)"),
-        ("--hidden-size big", '"big"'),
+        ("--hidden-size big", "got big"),
         ("--hidden-size", "--hidden-size requires an argument"),
         ("--hidden-size 8 6 --num-layers 3", "--num-layers 3"),
         ("--hidden-size 10000000 --embedding-size 8", "not enough memory"),
@@ -209,7 +218,7 @@ def test_debug_shows_the_traceback_of_a_bad_flag(book: Path, tmp_path: Path) -> 
         ("predict", "RUN is missing; see elman predict --help"),
         ("predict run", "there is no such folder"),
         ("predict run the cat", "'cat'; put quotes around"),
-        ("evaluate run", "TEXT"),
+        ("evaluate run", "DATA"),
         ("resume", "RUN"),
         ("generate", "RUN"),
         ("info --json", "--json"),
@@ -229,17 +238,18 @@ def test_a_training_without_a_folder_names_one_after_all_other_mistakes(
 ) -> None:
     command = ("train", task, book)
     refused(*command, says="--out is missing: name a folder for the model, such as --out runs/NAME")
-    refused(*command, "--hidden-size", "big", says='"big"')
+    refused(*command, "--hidden-size", "big", says="got big")
     refused("train", task, f"{book}.zip", says="No such file")
 
 
 def test_what_a_model_of_series_does_not_take_is_named(
     refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("elman.cli.predict.task_of", lambda _: Forecaster)
-    for given, name in ((["some text"], "TEXT"), (["--k", "3"], "--k")):
-        said = f"sales: reads series, so it takes no {name}; give a table of series with --file"
-        refused("predict", "sales", *given, says=said)
+    monkeypatch.setattr("elman.cli.predict.kind_of", lambda _: "forecaster")
+    said = "sales: reads series, so it takes no TEXT; give a table of series with --file"
+    refused("predict", "sales", "some text", says=said)
+    owners = "a language model or a classifier or a translator"
+    refused("predict", "sales", "--k", "3", says=f"--k is an option of {owners}; sales holds")
 
 
 # Texts.
@@ -398,6 +408,7 @@ def settings(
     """The settings with which a command line would train."""
     found: list[LanguageModel] = []
 
+    @functools.wraps(LanguageModel.fit)  # flags are made of its signature
     def fit(self: LanguageModel, *texts: object, **options: object) -> LanguageModel:
         found.append(self)
         return self
@@ -551,7 +562,7 @@ def test_generate_draws_by_its_flags(elman: Callable[..., Run], trained: Path) -
     [
         ("predict --k 0", "k must be in 1.."),
         ("predict --k 100000", "k must be in 1.."),
-        ("predict --k some", '"some"'),
+        ("predict --k some", "got some"),
         ("generate --temperature -1", "temperature must be 0 or more, got -1"),
         ("generate --temperature nan", "temperature must be 0 or more, got nan"),
         ("generate --top-k 0", "--top-k must be at least 1, got 0"),
@@ -857,7 +868,7 @@ def test_a_text_of_several_lines_is_a_paragraph_in_help(
     elman: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
-    said = elman("train", "forecaster", "--help").out
+    said = elman("train", "forecaster", "--help-all").out
     assert "us or ns (since 1970), or step for plain steps; None to detect it." in said
     assert said.startswith("Usage: elman train forecaster")
 
@@ -895,6 +906,7 @@ def test_the_program_ends_with_the_code_of_its_command(tmp_path: Path) -> None:
 def test_a_training_that_was_stopped_ends_with_its_signal_and_how_to_go_on(
     elman: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
+    @functools.wraps(LanguageModel.fit)
     def fit(self: LanguageModel, *texts: object, **options: object) -> LanguageModel:
         raise Stopped("stopped after step 7; continue with: elman resume out", number)
 

@@ -1,0 +1,116 @@
+"""What the columns of a table hold, and which task data look like.  This file imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, islice
+from pathlib import Path
+
+from elman.errors import ArgumentError, DataError
+from elman.read.columns import Table
+from elman.read.dialect import are_numbers, choose_decimal, is_nothing, number_of
+from elman.read.files import files_below, kind_of
+from elman.read.rows import Rows
+from elman.read.sentences import COLUMNS
+from elman.read.stamps import parse
+from elman.read.tables import TABLES
+from elman.read.text import table_head
+from elman.tasks import TASKS, Task
+from elman.tasks.settings import dialect_of
+
+FIRST = 1000  # rows that are read
+
+
+def describe_columns(data: Path, model: Task) -> dict[str, str]:
+    """Return what the first values of each column of a table are; of a folder its first table.
+
+    The result is empty if the file is not a table.
+    """
+    file = files_below(data)[0]
+    if kind_of(file) not in TABLES:
+        return {}
+    dialect, encoding = dialect_of(model), str(vars(model).get("encoding", "utf-8"))
+    head = table_head(file, encoding, dialect.delimiter, lenient=True)
+    rows = Rows(
+        file, head.names, encoding=encoding, lenient=True, delimiter=dialect.delimiter
+    ).read()
+    good = [row.values for row in islice(rows, FIRST) if not isinstance(row.values, DataError)]
+    columns = zip(*good, strict=True) if good else [()] * len(head.names)
+    decimal = dialect.decimal or choose_decimal(chain(*good), head.delimiter)[0]
+    return {
+        name: describe_values(values, decimal, typed=head.delimiter is None)
+        for name, values in zip(head.names, columns, strict=True)
+    }
+
+
+def describe_values(values: Sequence[object], decimal: str = ".", *, typed: bool = False) -> str:
+    """Return what the values of a column are: numbers, dates, words or texts.
+
+    Example:
+        >>> from elman.tasks.look import describe_values
+        >>> describe_values(["1", "2.5", ""]), describe_values(["yes", "no", "yes"])
+        ('numbers from 1 to 2.5, 1 missing', '2 different words: no, yes')
+        >>> describe_values(["2024-03-01", "2024-03-02"])
+        'dates from 2024-03-01 to 2024-03-02'
+    """
+    there = [value for value in values if isinstance(value, list) or not is_nothing(value)]
+    missing = f", {len(values) - len(there):,} missing" if len(there) < len(values) else ""
+    if not there:
+        return "no values"
+    if isinstance(there[0], list):
+        return f"lists{missing}"
+    if are_numbers(there, decimal, typed=typed):
+        numbers = [number_of(value, decimal) for value in there]
+        return f"numbers from {min(numbers):g} to {max(numbers):g}{missing}"
+    parsed = parse(there)
+    if parsed.values.dtype.kind == "M" and not parsed.bad:
+        return f"dates from {there[0]} to {there[-1]}{missing}"
+    texts = [str(value) for value in there]
+    words = sorted(set(texts))
+    if sum(map(len, texts)) > 40 * len(texts) or len(words) > len(texts) / 2 > 5:
+        return f"texts of {sum(len(one.split()) for one in texts) / len(texts):.0f} words{missing}"
+    more = ", ..." if len(words) > 5 else ""
+    return f"{len(words):,} different words: {', '.join(words[:5])}{more}{missing}"
+
+
+def guess_task(data: Path, files: int, flags: set[str]) -> tuple[str, str]:
+    """Return the task that data and flags look like, and why.
+
+    Args:
+        data: a file or a folder.
+        files: number of files or folders that are given.
+        flags: names of settings that are given.
+
+    Raises:
+        ArgumentError: the data could be for several tasks.
+    """
+    left = [name for name, task in TASKS.items() if flags <= set(task.__dataclass_fields__)]
+    if len(left) == 1:
+        return left[0], "only it has these flags"
+    kinds = {kind_of(file) for file in files_below(data)}
+    names: set[str] = set()
+    if table := kinds <= TABLES:
+        names = set(Table(files_below(data)[0], lenient=True).names)
+    clues = (
+        ("tagger", kinds <= COLUMNS, "columns of words and tags"),
+        ("classifier", bool(flags & {"channels", "variable"}), "recordings"),
+        ("translator", names >= {"source", "target"}, "columns source and target"),
+        ("classifier", names >= {"text", "label"}, "columns text and label"),
+        ("tagger", names >= {"words", "tags"}, "columns words and tags"),
+        ("forecaster", names >= {"y"}, "a column y"),
+        ("classifier", data.is_dir() and table, "a folder of tables"),
+        ("classifier", data.is_dir() and _in_folders(data), "a folder for each label"),
+        ("translator", files == 2 and not table, "two files of text"),
+        ("language-model", not table, "plain text"),
+    )
+    for name, fits, why in clues:
+        if fits and name in left:
+            return name, why
+    raise ArgumentError(
+        f"{data}: could be for {' or '.join(left) or 'no task with these flags'}; name the task, "
+        "such as --task classifier, and its columns by their flags"
+    )
+
+
+def _in_folders(data: Path) -> bool:
+    return all(len(file.relative_to(data).parts) == 2 for file in files_below(data))
