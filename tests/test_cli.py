@@ -19,8 +19,10 @@ import pytest
 import torch
 
 from elman.cli import main
+from elman.cli.flags import GROUPS
+from elman.cli.train import EXAMPLES, ConfigFlag, RunFlags
 from elman.errors import ElmanError, Stopped
-from elman.tasks import LanguageModel
+from elman.tasks import TASKS, Classifier, LanguageModel
 
 NOUNS, VERBS = ["cat", "dog", "bird", "fish", "horse", "cow"], ["sees", "likes", "hears"]
 TEXT = "".join(
@@ -250,6 +252,104 @@ def test_what_a_model_of_series_does_not_take_is_named(
     refused("predict", "sales", "some text", says=said)
     owners = "a language model or a classifier or a translator"
     refused("predict", "sales", "--k", "3", says=f"--k is an option of {owners}; sales holds")
+
+
+# The flags come out of the tasks.
+
+
+@dataclass(kw_only=True)
+class Other(Classifier):
+    """A classifier with another field."""
+
+    task = "other"
+
+    sparkle: int | None = None
+    """Number of sparks; None for
+    many."""
+
+    def fit(self, pictures: object, *, out: object = None, show: bool = False) -> Other:
+        """Train on pictures.
+
+        Args:
+            pictures: pictures, each of which is
+                a file.
+            out: folder of the model.
+        """
+        self.metrics = {"notes": [f"{pictures} {self.sparkle} {self.epochs}"]}
+        return self
+
+
+def test_a_task_and_a_field_that_are_added_have_their_flags(
+    elman: Callable[..., Run], refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TASKS, "other", Other)
+    monkeypatch.setenv("COLUMNS", "200")
+    said = elman("train", "other", "--help-all").out
+    assert "Train a classifier with another field." in said
+    assert "--sparkle INT" in said
+    assert "Number of sparks; None for many." in said
+    assert "Pictures, each of which is a file. [required]" in said
+    assert "--validation PATH" not in said  # `fit` does not have it
+    done = elman("train", "other", "a.png", "--out", "o", "--sparkle", "3", "--epochs", "2")
+    assert (done.code, done.out.splitlines()[0]) == (0, "  a.png 3 2")
+    refused("train", "other", "a.png", "--out", "o", "--sparkle", "2.5", says="got 2.5")
+
+
+def test_the_groups_of_flags_name_only_flags_that_exist() -> None:
+    named = [name for names in GROUPS.values() for name in names]
+    tasks = {field.name for task in TASKS.values() for field in fields(task)}
+    run = {field.name for kind in (RunFlags, ConfigFlag) for field in fields(kind)}
+    assert len(set(named)) == len(named)
+    assert set(named) <= tasks | run
+    assert set(EXAMPLES) <= set(TASKS)
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_help_begins_with_the_flags_that_a_newcomer_needs(
+    elman: Callable[..., Run], task: str
+) -> None:
+    short, whole = (elman("train", task, flag).out for flag in ("--help", "--help-all"))
+    titles = [line.split()[1] for line in short.splitlines() if line.startswith("╭─")]
+    assert titles == ["Arguments", "Data", "What", "Model", "Training"][: len(titles)] or (
+        titles == ["Arguments", "Data", "Model", "Training"]  # a language model predicts words
+    )
+    assert "more flags are shown by --help-all." in short
+    assert all(len(line) <= 80 for line in (short + whole).splitlines())
+    assert 8 < short.count("│ --") + short.count("│ *  --") + short.count("│    --") < 30
+    missing = [f.name for f in fields(TASKS[task]) if f"--{f.name.replace('_', '-')}" not in whole]
+    assert not missing
+
+
+def test_help_on_predictions_shows_the_options_of_the_model_in_the_folder(
+    elman: Callable[..., Run], trained: Path
+) -> None:
+    every, ours = elman("predict", "--help").out, elman("predict", trained, "--help").out
+    assert "Options of a translator" in every
+    assert "Options of a language model" in ours
+    assert "--k INT" in ours
+    for flag in ("--events", "--beam", "--level"):
+        assert f"│ {flag}" in every
+        assert f"│ {flag}" not in ours
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("predict --events", "--events is an option of a tagger of recordings; "),
+        ("predict --beam 3", "--beam is an option of a translator; "),
+        ("predict --level 80", "--level is an option of a forecaster; "),
+        ("predict --spans a.csv", "of a classifier of recordings or a tagger of recordings; "),
+        ("predict --shortest 2.5", "Invalid value for --shortest: expected a whole number"),
+        ("predict --even", "Did you mean --events?"),
+        ("generate --beam 3", "Unknown option: --beam"),
+    ],
+)
+def test_an_option_of_another_kind_of_model_is_refused_by_name(
+    refused: Callable[..., str], trained: Path, flags: str, says: str
+) -> None:
+    command, *rest = flags.split()
+    line = refused(command, trained, "the cat", *rest, says=says)
+    assert "is an option of" not in line or f"{trained} holds a language model" in line
 
 
 # Texts.
@@ -501,6 +601,12 @@ def test_hidden_sizes_are_taken_wherever_they_stand(
         ("hidden_size: {a: 1}", "hidden_size"),
         ("cell: transformer", "transformer"),
         ("epochs: 0", "epochs must be at least 1"),
+        ("epochs: 2.5", "Invalid value for epochs in "),
+        ("epochs: 2.5", "expected a whole number such as 2, got 2.5"),
+        ("seed: 1e3", "expected a whole number such as 2, got 1e3"),
+        ("batch_size: 8.0", "expected a whole number such as 2, got 8.0"),
+        ("batch_size: null", "expected a whole number such as 2, got no value"),
+        ("hidden_size: [8, 2.5]", "expected a whole number such as 2, got 2.5"),
         ("epochs: [1, 2]", "'epochs' must be one value, got [1, 2]"),
         ("device: {type: cpu}", "'device' must be one value"),
         ("hidden_size: [8, big]", "hidden-size"),

@@ -5,6 +5,7 @@ Nothing heavy is imported.
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,6 +47,16 @@ class Paragraphs(DefaultFormatter):
             if entry.metavar:  # a value, so --no-NAME sets None
                 entry.negative_names = ()  # type: ignore[misc]
         super().__call__(console, options, panel)
+
+    def render_description(
+        self, console: Console, options: ConsoleOptions, description: object
+    ) -> None:
+        """Print the description of a command, each paragraph as one line that is wrapped."""
+        from rich.text import Text
+
+        if isinstance(description, Text):
+            description = Text(re.sub(r"(?<!\n)\n(?!\n)", " ", description.plain))
+        super().render_description(console, options, description)
 
 
 class Short(Paragraphs):

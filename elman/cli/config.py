@@ -33,19 +33,18 @@ def settings_of(arguments: Sequence[str]) -> tuple[cyclopts.config.Dict, ...]:
 
 
 def value_of(flag: str, arguments: Sequence[str]) -> str | None:
-    """Return the last value of a flag before the arguments are parsed; None without one.
+    """Return the first value of a flag before the arguments are parsed; None without one.
 
     Example:
         >>> from elman.cli.config import value_of
         >>> value_of("--task", ["a.csv", "--task", "tagger"]), value_of("--task", ["--task=tagger"])
         ('tagger', 'tagger')
     """
-    found = None
     for argument, following in zip(arguments, [*arguments[1:], None], strict=False):
         name, equals, value = argument.partition("=")
         if name == flag:
-            found = value if equals else following
-    return found
+            return value if equals else following
+    return None
 
 
 def _read_settings(given: str) -> cyclopts.config.Dict:

@@ -197,11 +197,15 @@ def _tokens_of(model: TextSettings, look: Look, texts: list[str], text: str) -> 
     from elman.encode.text import Vocabulary, choose_tokens
 
     kind, why = (model.tokens, None) if model.tokens else choose_tokens(texts)
-    vocabulary = Vocabulary.build(
-        lambda: texts, tokens=kind, size=model.vocabulary_size, min_count=model.min_count,
-        lowercase=model.lowercase, split_punctuation=model.split_punctuation,
-    )  # fmt: skip
     look.notes += [] if why is None else [why]
+    try:
+        vocabulary = Vocabulary.build(
+            lambda: texts, tokens=kind, size=model.vocabulary_size, min_count=model.min_count,
+            lowercase=model.lowercase, split_punctuation=model.split_punctuation,
+        )  # fmt: skip
+    except DataError as error:
+        look.notes.append(str(error))
+        return "none, as there is no vocabulary"
     look.notes.append(f"the vocabulary of these texts has {vocabulary.size:,} {kind} tokens")
     numbers = vocabulary.encode(text[:LONG])
     shown = " ".join(f"{vocabulary.token(n)}={n}" for n in numbers[:12])
