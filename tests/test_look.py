@@ -67,8 +67,9 @@ def watch(rows: int = 600) -> str:
 
 
 def sales(days: int = 120) -> str:
+    """Two series with missing numbers, whose places are found by reading the rows again."""
     rows = [
-        f"{name},2024-{1 + n // 28:02d}-{1 + n % 28:02d},{n % 7}.5,{n % 3}"
+        f"{name},2024-{1 + n // 28:02d}-{1 + n % 28:02d},{n % 7}.5,{n % 3 or ''}"
         for name in "ab" for n in range(days)
     ]  # fmt: skip
     return "unique_id,ds,y,heat\n" + "\n".join(rows) + "\n"
@@ -130,6 +131,8 @@ def test_of_a_large_file_only_the_first_rows_are_read_unless_all_are_counted(
     lines = look("a.csv.gz --count")
     assert of(lines, "rows") == "40,001"
     assert of(lines, "refused") == "1 of these rows"
+    write(tmp_path / "s.csv", sales())
+    assert of(look("s.csv --future heat"), "rows") == "240"
     write(tmp_path / "w.csv", watch(3000) + "r9,0,x,1,walk,1\n")
     assert of(look("w.csv --channels ax"), "rows") == "the first 1,000; --count reads all"
     lines = look("w.csv --channels ax --count")

@@ -24,12 +24,14 @@ import cyclopts
 from elman.cli import use
 from elman.cli.app import help_console, new_app
 from elman.cli.config import name_flags, settings_of, spread_sizes
+from elman.cli.flags import with_flags
 from elman.cli.look import look_command
-from elman.cli.predict import generate_command, predict_command
+from elman.cli.predict import generate, options_in, predict
 from elman.cli.train import resume, train_app
 from elman.errors import ArgumentError, ElmanError, Stopped
 from elman.read.files import files_below
 from elman.report.terminal import arguments_renamed, discard_output, prepare_streams, tell
+from elman.tasks.predictions import GENERATIONS, PREDICTIONS
 from elman.train.processes import is_first, speaks
 
 __all__ = ["main", "program"]
@@ -40,11 +42,9 @@ def program(arguments: Sequence[str] = ()) -> cyclopts.App:
     app = new_app(everything="--help-all" in arguments)
     app.command(look_command(arguments))
     app.command(train_app(arguments, settings_of(arguments)))
-    commands = (
-        resume, predict_command(arguments), generate_command(arguments), use.chat, use.evaluate,
-        use.backtest, use.info,
-    )  # fmt: skip
-    for command in commands:
+    app.command(with_flags(predict, options_in(PREDICTIONS, arguments)))
+    app.command(with_flags(generate, options_in(GENERATIONS, arguments)))
+    for command in (resume, use.chat, use.evaluate, use.backtest, use.info):
         app.command(command)
     return app
 

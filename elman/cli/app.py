@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
-from cyclopts.help import DefaultFormatter
+from cyclopts.help import DefaultFormatter, InlineText
 
 import elman
 
@@ -34,29 +34,31 @@ AsJson = Annotated[
 
 
 class Paragraphs(DefaultFormatter):
-    """Format the panels of help, and join a text of several lines to a paragraph."""
-
-    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-        """Print a panel."""
-        from rich.text import Text
-
-        for entry in panel.entries:
-            written = getattr(entry.description, "primary_renderable", None)
-            if isinstance(written, Text):
-                entry.description.primary_renderable = Text(" ".join(written.plain.split()))
-            if entry.metavar:  # a value, so --no-NAME sets None
-                entry.negative_names = ()  # type: ignore[misc]
-        super().__call__(console, options, panel)
+    """Format the pages of help, and join the lines of each paragraph."""
 
     def render_description(
         self, console: Console, options: ConsoleOptions, description: object
     ) -> None:
-        """Print the description of a command, each paragraph as one line that is wrapped."""
-        from rich.text import Text
-
-        if isinstance(description, Text):
-            description = Text(re.sub(r"(?<!\n)\n(?!\n)", " ", description.plain))
+        """Print the description of a command."""
+        _join_lines(description)
         super().render_description(console, options, description)
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        """Print a panel."""
+        for entry in panel.entries:
+            _join_lines(entry.description)
+            if entry.metavar:  # it has a value, so --no-NAME sets None
+                entry.negative_names = ()  # type: ignore[misc]
+        super().__call__(console, options, panel)
+
+
+def _join_lines(written: object) -> None:
+    """Join the lines of each paragraph of a text."""
+    from rich.text import Text
+
+    if isinstance(written, InlineText) and isinstance(written.primary_renderable, Text):
+        text = written.primary_renderable.plain
+        written.primary_renderable = Text(re.sub(r"(?<!\n)\n(?!\n|$)", " ", text))
 
 
 class Short(Paragraphs):

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, fields
-from functools import cache
+from functools import cache, wraps
 from itertools import pairwise
 from pathlib import Path
 from types import NoneType, UnionType
@@ -16,7 +16,6 @@ from typing import (
     TYPE_CHECKING,
     Annotated,
     Any,
-    TypeVar,
     Union,
     get_args,
     get_origin,
@@ -45,8 +44,6 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Training": ("epochs", "batch_size", "learning_rate", "device", "seed", "config"),
     ADVANCED: (),
 }  # fmt: skip
-
-Command = TypeVar("Command", bound=Callable[..., None])
 
 
 def whole(_kind: object, tokens: Sequence[Token]) -> int:
@@ -100,14 +97,21 @@ def flags_of(
     return flags
 
 
-def with_flags(command: Command, flags: Sequence[inspect.Parameter]) -> Command:
-    """Give a command, which takes **options, these flags instead; return it."""
+def with_flags(
+    command: Callable[..., None], flags: Sequence[inspect.Parameter]
+) -> Callable[..., None]:
+    """Return a command that takes these flags in place of its `**options`."""
+
+    @wraps(command)
+    def flagged(*arguments: object, **options: object) -> None:
+        command(*arguments, **options)
+
     found = inspect.signature(command, eval_str=True)
     own = [one for one in found.parameters.values() if one.kind is not one.VAR_KEYWORD]
-    command.__signature__ = found.replace(  # type: ignore[attr-defined]
+    flagged.__signature__ = found.replace(  # type: ignore[attr-defined]
         parameters=[*own, *in_order(flags)]
     )
-    return command
+    return flagged
 
 
 def in_order(flags: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:

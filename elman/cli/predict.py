@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -13,7 +13,7 @@ from cyclopts import Group
 
 from elman.arguments import is_unicode
 from elman.cli.app import Overwrite, RunFolder, SkipBadRows
-from elman.cli.flags import flag_name, flags_of, with_flags
+from elman.cli.flags import flag_name, flags_of
 from elman.cli.show import named, notes_shown, print_table
 from elman.errors import ArgumentError, ElmanError, FolderError
 from elman.read.files import files_below
@@ -27,68 +27,61 @@ if TYPE_CHECKING:
 Options = TypeVar("Options", bound="DataclassInstance")
 
 
-def predict_command(arguments: Sequence[str]) -> Callable[..., None]:
-    """Return `elman predict` with the options of the model that the arguments name."""
+def predict(
+    run: RunFolder,
+    text: str | None = None,
+    /,
+    *,
+    file: Path | None = None,
+    out: Path | None = None,
+    overwrite: Overwrite = False,
+    skip_bad_rows: SkipBadRows = None,
+    **options: Any,
+) -> None:
+    """Predict the next words, labels, tags, a translation or a forecast.
 
-    def predict(
-        run: RunFolder,
-        text: str | None = None,
-        /,
-        *,
-        file: Path | None = None,
-        out: Path | None = None,
-        overwrite: Overwrite = False,
-        skip_bad_rows: SkipBadRows = None,
-        **options: Any,
-    ) -> None:
-        """Predict the next words, labels, tags, a translation or a forecast.
+    A forecaster predicts what follows its training data, or the series in --file. A model of
+    recordings predicts a label for each recording in --file, a tag for each step, or with
+    --events when each event begins and ends. With a folder, as in elman predict RUN --help,
+    only the options of its model are shown.
 
-        A forecaster predicts what follows its training data, or the series in --file. A model of
-        recordings predicts a label for each recording in --file, a tag for each step, or with
-        --events when each event begins and ends. With a folder, as in elman predict RUN --help,
-        only the options of its model are shown.
+    Example: elman predict runs/book "The cat sat on the"
 
-        Example: elman predict runs/book "The cat sat on the"
+    Example: elman predict runs/reviews --file new.csv --out labels.csv
 
-        Example: elman predict runs/reviews --file new.csv --out labels.csv
+    Example: elman predict runs/sales --out next.csv
 
-        Example: elman predict runs/sales --out next.csv
+    Example: elman predict runs/trips --file trip.csv --events --out events.csv
 
-        Example: elman predict runs/trips --file trip.csv --events --out events.csv
-
-        Parameters
-        ----------
-        text
-            A text to continue, label, tag or translate.
-        file
-            A table with a column of texts as in training, or a file with one text per line; of any
-            size. For forecasts and recordings, a table like the training data.
-        out
-            File for the predictions, in the order of the rows: CSV, TSV or JSONL; also .conll for
-            tags, .txt for translations, .parquet for forecasts. After an interruption, the same
-            command continues.
-        """
-        wanted = options_of(run, PREDICTIONS, options)
-        if wanted.reads != "texts":
-            _check_table(run, wanted, text, file, skip_bad_rows)
-            read = [one for one in (file, *options.values()) if isinstance(one, Path)]
-            _predict_table(run, wanted, file, out, read, overwrite=overwrite)
-        elif text is not None and file is None and out is None:
-            wanted.search()  # raises for settings that cannot work before the model is loaded
-            check_unicode(text)
-            with notes_shown():
-                for line in wanted.lines(load(run), text):
-                    show(line)
-        elif text is None and file is not None and out is not None:
-            if "k" in options:
-                raise ArgumentError(
-                    "--k is for a TEXT; for a --file the best of each row is written"
-                )
-            _predict_file(run, wanted, file, out, overwrite=overwrite, rejects=skip_bad_rows)
-        else:
-            raise ArgumentError("predict takes a TEXT, or --file and --out")
-
-    return with_flags(predict, _flags(PREDICTIONS, arguments))
+    Parameters
+    ----------
+    text
+        A text to continue, label, tag or translate.
+    file
+        A table with a column of texts as in training, or a file with one text per line; of any
+        size. For forecasts and recordings, a table like the training data.
+    out
+        File for the predictions, in the order of the rows: CSV, TSV or JSONL; also .conll for
+        tags, .txt for translations, .parquet for forecasts. After an interruption, the same
+        command continues.
+    """
+    wanted = options_of(run, PREDICTIONS, options)
+    if wanted.reads != "texts":
+        _check_table(run, wanted, text, file, skip_bad_rows)
+        read = [one for one in (file, *options.values()) if isinstance(one, Path)]
+        _predict_table(run, wanted, file, out, read, overwrite=overwrite)
+    elif text is not None and file is None and out is None:
+        wanted.search()  # raises for settings that cannot work before the model is loaded
+        check_unicode(text)
+        with notes_shown():
+            for line in wanted.lines(load(run), text):
+                show(line)
+    elif text is None and file is not None and out is not None:
+        if "k" in options:
+            raise ArgumentError("--k is for a TEXT; for a --file the best of each row is written")
+        _predict_file(run, wanted, file, out, overwrite=overwrite, rejects=skip_bad_rows)
+    else:
+        raise ArgumentError("predict takes a TEXT, or --file and --out")
 
 
 def _check_table(
@@ -142,27 +135,22 @@ def _predict_file(
         show(f"bad rows skipped: {bad:,}, see {rejects}")
 
 
-def generate_command(arguments: Sequence[str]) -> Callable[..., None]:
-    """Return `elman generate` with the options of the model that the arguments name."""
+def generate(run: RunFolder, text: str = "", /, **options: Any) -> None:
+    """Continue a text with words that are drawn at random, or draw translations of it.
 
-    def generate(run: RunFolder, text: str = "", /, **options: Any) -> None:
-        """Continue a text with words that are drawn at random, or draw translations of it.
+    Example: elman generate runs/book "It was a" --temperature 0.8 --top-p 0.95
 
-        Example: elman generate runs/book "It was a" --temperature 0.8 --top-p 0.95
-
-        Parameters
-        ----------
-        text
-            A text to continue or translate.
-        """
-        wanted = options_of(run, GENERATIONS, options)
-        wanted.sampling()  # raises for settings that cannot work before the model is loaded
-        check_unicode(text)
-        with notes_shown():
-            for piece in wanted.pieces(load(run), text):
-                show_text(piece)
-
-    return with_flags(generate, _flags(GENERATIONS, arguments))
+    Parameters
+    ----------
+    text
+        A text to continue or translate.
+    """
+    wanted = options_of(run, GENERATIONS, options)
+    wanted.sampling()  # raises for settings that cannot work before the model is loaded
+    check_unicode(text)
+    with notes_shown():
+        for piece in wanted.pieces(load(run), text):
+            show_text(piece)
 
 
 def options_of(run: Path, table: Mapping[str, type[Options]], given: dict[str, Any]) -> Options:
@@ -174,16 +162,16 @@ def options_of(run: Path, table: Mapping[str, type[Options]], given: dict[str, A
     kind = kind_of(run)
     if kind not in table:
         raise ArgumentError(f"{run}: holds {named(kind)}, not {' or '.join(map(named, table))}")
-    known = {field.name for field in fields(table[kind])}
-    for name in given.keys() - known:
-        owners = " or ".join(map(named, _owners(table)[name]))
+    owners = _owners(table)
+    if other := next((name for name in given if kind not in owners[name]), None):
         raise ArgumentError(
-            f"{flag_name(name)} is an option of {owners}; {run} holds {named(kind)}"
+            f"{flag_name(other)} is an option of {' or '.join(map(named, owners[other]))}; {run} "
+            f"holds {named(kind)}"
         )
     return table[kind](**given)
 
 
-def _flags(
+def options_in(
     table: Mapping[str, type[DataclassInstance]], arguments: Sequence[str]
 ) -> list[inspect.Parameter]:
     """Return the options of all kinds; the help shows those of the model in the arguments."""

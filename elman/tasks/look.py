@@ -78,35 +78,33 @@ class _Refused(Rejects):
         self.look.refused.append((place, str(error).removeprefix(f"{place}: ")))
 
 
-class _FirstRows(Rows):
-    """The first rows of others."""
+class _First:
+    """The first rows of a source, which it counts; None for all rows."""
 
-    def __init__(self, others: Rows, look: Look, most: int | None) -> None:
-        vars(self).update(vars(others))
-        self.look, self.most = look, most
+    def __init__(self, most: int | None) -> None:
+        self.most, self.count, self.whole = most, 0, True
 
-    def read(self, advance: Any = None) -> Iterator[Row]:
-        """Yield the rows, and count them."""
-        return _counted(super().read(advance), self.look, self.most)
+    def of(self, rows: Iterator[Row]) -> Iterator[Row]:
+        """Yield the first rows; a source can be read again to find a place."""
+        for count, row in enumerate(islice(rows, self.most), 1):
+            self.count = max(self.count, count)
+            yield row
+        self.whole = next(rows, None) is None
 
 
 class _FirstTable(Table):
     """A table of which only the first rows are read."""
 
-    def __init__(self, other: Table, look: Look, most: int | None) -> None:
+    def __init__(self, other: Table, most: int | None) -> None:
         vars(self).update(vars(other))
-        self.look, self.most = look, most
+        self.first = _First(most)
 
     def rows(self, names: Sequence[str]) -> Rows:
         """Return the first rows of some columns."""
-        return _FirstRows(super().rows(names), self.look, self.most)
-
-
-def _counted(rows: Iterator[Row], look: Look, most: int | None) -> Iterator[Row]:
-    for row in islice(rows, most):
-        look.rows += 1
-        yield row
-    look.whole = look.whole and next(rows, None) is None
+        found = super().rows(names)
+        read = found.read
+        found.read = lambda advance=None: self.first.of(read(advance))  # type: ignore[method-assign]
+        return found
 
 
 # Texts.
@@ -269,11 +267,12 @@ def _look_at_recordings(
     look.columns |= dict.fromkeys(model.channels, "--channels")
     look.columns |= dict.fromkeys(model.static, "--static")
     source = RecordingSource(*given, layout, each=each, lenient=True)
-    if most is not None:
-        look.whole = len(source.tables) <= FILES
-        source.tables = source.tables[:FILES]
-    source.tables = [_FirstTable(one, look, most) for one in source.tables]
+    count = len(source.tables)
+    tables = [_FirstTable(one, most) for one in source.tables[: None if most is None else FILES]]
+    source.tables = [*tables]
     found = source.read(_Refused(look))
+    look.rows = sum(one.first.count for one in tables)
+    look.whole = len(tables) == count and all(one.first.whole for one in tables)
     if not look.whole:  # a recording can be in the rows that were not read
         labels = str(given[1])
         look.refused = [one for one in look.refused if not one[0].startswith(labels)]
@@ -315,8 +314,9 @@ def look_at_series(model: Forecaster, data: Path, _: None, most: int | None) -> 
         look.columns |= dict.fromkeys(getattr(model, name), f"--{name}")
     if model.wide:
         look.columns |= dict.fromkeys(source.targets, "--targets")
-    source.table = _FirstTable(source.table, look, most)
+    source.table = first = _FirstTable(source.table, most)
     table = source.read(_Refused(look))
+    look.rows, look.whole = first.first.count, first.first.whole
     look.notes += table.notes
     targets = len(table.columns) - len(source.covariates)
     horizon = model.horizon_of(table.frequency)
@@ -365,7 +365,8 @@ def _read(
 ) -> list[Any]:  # fmt: skip
     """Read rows, and return the first items; raise a DataError if there is none."""
     kept: list[Any] = []
-    for place, values in _counted(source.read(), look, most):
+    first = _First(most)
+    for place, values in first.of(source.read()):
         try:
             if isinstance(values, DataError):
                 raise values
@@ -379,6 +380,7 @@ def _read(
         if len(kept) < FIRST:
             kept.append(found)
     look.notes += source.notes
+    look.rows, look.whole = first.count, first.whole
     if not kept:
         place, reason = look.refused[0] if look.refused else (source.name, "has no row")
         raise DataError(f"{place}: {reason}; no row can be used")
