@@ -21,12 +21,11 @@ from pathlib import Path
 
 import cyclopts
 
-from elman.cli import use
+from elman.cli import predict, use
 from elman.cli.app import help_console, new_app
 from elman.cli.config import name_flags, settings_of, spread_sizes
 from elman.cli.flags import with_flags
 from elman.cli.look import look_command
-from elman.cli.predict import generate, options_in, predict
 from elman.cli.train import resume, train_app
 from elman.errors import ArgumentError, ElmanError, Stopped
 from elman.read.files import files_below
@@ -42,8 +41,8 @@ def program(arguments: Sequence[str] = ()) -> cyclopts.App:
     app = new_app(everything="--help-all" in arguments)
     app.command(look_command(arguments))
     app.command(train_app(arguments, settings_of(arguments)))
-    app.command(with_flags(predict, options_in(PREDICTIONS, arguments)))
-    app.command(with_flags(generate, options_in(GENERATIONS, arguments)))
+    app.command(with_flags(predict.predict, predict.options_in(PREDICTIONS, arguments)))
+    app.command(with_flags(predict.generate, predict.options_in(GENERATIONS, arguments)))
     for command in (resume, use.chat, use.evaluate, use.backtest, use.info):
         app.command(command)
     return app

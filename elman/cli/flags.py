@@ -138,7 +138,7 @@ def docs_of(kind: type[DataclassInstance]) -> dict[str, str]:
     for one in reversed(kind.__mro__):
         if inspect.get_annotations(one):
             found |= _own_docs(one)
-    return found
+    return {name: _as_help(text, kind) for name, text in found.items()}
 
 
 @cache
@@ -148,8 +148,7 @@ def _own_docs(kind: type) -> dict[str, str]:
     for first, second in pairwise(_body_of(kind)):
         match first, second:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(ast.Constant(value=str(text))):
-                text = re.sub(r"`(\w+)`", lambda one: flag_name(one[1]), text)
-                found[name] = " ".join(text.split())
+                found[name] = text
     return found
 
 
@@ -163,18 +162,26 @@ def _body_of(kind: type) -> list[ast.stmt]:
     return next(bodies, [])
 
 
-def arguments_of(function: Callable[..., object]) -> dict[str, str]:
+def arguments_of(function: Callable[..., object], kind: type[DataclassInstance]) -> dict[str, str]:
     """Return the text on each argument in the docstring of a function, by the argument's name.
 
-    Example:
-        >>> from elman.cli.flags import arguments_of, docs_of
-        >>> arguments_of(docs_of), sorted(arguments_of(arguments_of))
-        ({}, [])
+    Args:
+        function: a function with a docstring such as this one.
+        kind: the class whose fields are flags, which are named as such in the texts.
     """
     _, _, rest = (inspect.getdoc(function) or "").partition("\nArgs:\n")
     block = re.split(r"\n(?=\S)", rest)[0]
     found = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", block, re.MULTILINE)
-    return {name: " ".join(text.replace("`", "").split()) for name, text in found}
+    return {name: _as_help(text, kind) for name, text in found}
+
+
+def _as_help(text: str, kind: type[DataclassInstance]) -> str:
+    """Return a text as one line that begins with a capital, with flags in place of `fields`."""
+    names = {field.name for field in fields(kind)}
+    text = " ".join(
+        re.sub(r"`(\w+)`", lambda m: flag_name(m[1]) if m[1] in names else m[1], text).split()
+    )
+    return text[:1].upper() + text[1:]
 
 
 def _group_of(name: str) -> Group:

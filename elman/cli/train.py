@@ -104,7 +104,7 @@ def _command(task: type[Task]) -> Callable[..., None]:
 
 def data_of(task: type[Task]) -> list[inspect.Parameter]:
     """Return the arguments of `fit` that are data as arguments of a command."""
-    texts = {name: f"{text[:1].upper()}{text[1:]}" for name, text in arguments_of(task.fit).items()}
+    texts = arguments_of(task.fit, task)
     return [
         inspect.Parameter(
             f"given_{name}", inspect.Parameter.POSITIONAL_ONLY, default=one.default,
