@@ -169,10 +169,11 @@ def test_a_conversation_is_a_row_or_turns_up_to_a_blank_line(look: Look, tmp_pat
 
 def test_wrong_input_is_refused_in_one_line(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "'no.csv': No such file" in refused("no.csv")
+    assert "'no.csv': No such file" in refused("no.csv --horizon 3")
     write(tmp_path / "w.csv", watch())
     assert "w.csv: could be for language-model or classifier or" in refused("w.csv")
     assert "no column 'az'; its columns: 'unique_id'" in refused("w.csv --channels az")
-    assert "Did you mean --channels?" in refused("w.csv --task classifier --chanels ax")
+    assert "Did you mean --channels?" in refused("w.csv --chanels ax")
     assert "Choose from" in refused("w.csv --task painter")
     assert "--epochs must be at least 1, got 0" in refused("w.csv --channels ax --epochs 0")
     write(tmp_path / "e.txt", "")

@@ -86,7 +86,7 @@ def flags_of(
             help=docs.get(field.name), group=(group or _group_of)(field.name),
             negative=None if negative else "", negative_none="no-" if negative else (),
             consume_multiple=(negative and tuple[str, ...] in kinds) or None,
-            show_default=_shown if not _is_plain(default) else False,
+            show_default=default not in (None, ()) and default is not False and _shown,
         )  # fmt: skip
         flags.append(
             inspect.Parameter(
@@ -187,11 +187,6 @@ def _as_help(text: str, kind: type[DataclassInstance]) -> str:
 def _group_of(name: str) -> Group:
     title = next((title for title, names in GROUPS.items() if name in names), ADVANCED)
     return Group(title, sort_key=list(GROUPS).index(title))
-
-
-def _is_plain(default: object) -> bool:
-    """Return whether the help leaves out a default: None, False or no values."""
-    return default is None or default is False or default == ()
 
 
 def _shown(value: object) -> str:

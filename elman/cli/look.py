@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,17 +75,18 @@ def look_command(arguments: Sequence[str]) -> Callable[..., None]:
 
 def _task_of(arguments: Sequence[str]) -> tuple[str, str]:
     """Return the task that the arguments of `elman look` name, or that their data look like."""
-    names = [one.removeprefix("--").partition("=")[0] for one in arguments if one[:2] == "--"]
-    if (given := value_of("--task", arguments)) is not None:
-        return (given, "as --task says") if given in TASKS else ("classifier", "")
+    given = [one[2:].partition("=")[0] for one in arguments if one.startswith("--")]
+    if (named := value_of("--task", arguments)) is not None:
+        return (named, "as --task says") if named in TASKS else ("classifier", "")
+    flags = {one.removeprefix("no-").replace("-", "_") for one in given} - {"count", "help"}
+    left = [name for name, task in TASKS.items() if flags <= {one.name for one in fields(task)}]
     there = [_exists(one) for one in arguments]
-    if True not in there or {"help", "h"} & set(names):
-        return "classifier", ""
+    if True not in there or "help" in given or not left:
+        return (left[0] if flags and left else "classifier"), ""
     from elman.tasks.look_columns import guess_task
 
-    start = there.index(True)
-    flags = {one.removeprefix("no-").replace("-", "_") for one in names} - {"count"}
-    name, why = guess_task(Path(arguments[start]), 2 if there[:2] == [True, True] else 1, flags)
+    two = there[:2] == [True, True]
+    name, why = guess_task(Path(arguments[there.index(True)]), left, flags, two=two)
     return name, f"guessed: {why}; --task NAME chooses another"
 
 

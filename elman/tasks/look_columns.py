@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from itertools import chain, islice
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from elman.read.sentences import COLUMNS
 from elman.read.stamps import parse
 from elman.read.tables import TABLES
 from elman.read.text import table_head
-from elman.tasks import TASKS, Task
+from elman.tasks import Task
 from elman.tasks.settings import dialect_of
 
 FIRST = 1000  # rows that are read
@@ -73,20 +74,22 @@ def describe_values(values: Sequence[object], decimal: str = ".", *, typed: bool
     return f"{len(words):,} different words: {', '.join(words[:5])}{more}{missing}"
 
 
-def guess_task(data: Path, files: int, flags: set[str]) -> tuple[str, str]:
+def guess_task(
+    data: Path, tasks: Sequence[str], flags: AbstractSet[str], *, two: bool
+) -> tuple[str, str]:
     """Return the task that data and flags look like, and why.
 
     Args:
         data: a file or a folder.
-        files: number of files or folders that are given.
+        tasks: names of the tasks that have all the flags.
         flags: names of settings that are given.
+        two: whether a second file is given.
 
     Raises:
         ArgumentError: the data could be for several tasks.
     """
-    left = [name for name, task in TASKS.items() if flags <= set(task.__dataclass_fields__)]
-    if len(left) == 1:
-        return left[0], "only it has these flags"
+    if len(tasks) == 1:
+        return tasks[0], "only it has these flags"
     kinds = {kind_of(file) for file in files_below(data)}
     names: set[str] = set()
     if table := kinds <= TABLES:
@@ -100,14 +103,14 @@ def guess_task(data: Path, files: int, flags: set[str]) -> tuple[str, str]:
         ("forecaster", names >= {"y"}, "a column y"),
         ("classifier", data.is_dir() and table, "a folder of tables"),
         ("classifier", data.is_dir() and _in_folders(data), "a folder for each label"),
-        ("translator", files == 2 and not table, "two files of text"),
+        ("translator", two and not table, "two files of text"),
         ("language-model", not table, "plain text"),
     )
     for name, fits, why in clues:
-        if fits and name in left:
+        if fits and name in tasks:
             return name, why
     raise ArgumentError(
-        f"{data}: could be for {' or '.join(left) or 'no task with these flags'}; name the task, "
+        f"{data}: could be for {' or '.join(tasks)}; name the task, "
         "such as --task classifier, and its columns by their flags"
     )
 
