@@ -160,6 +160,15 @@ def test_the_shape_is_the_one_that_the_network_reads(look: Look, tmp_path: Path)
     assert of(lines, "shape").startswith(f"(32, T, {features}):")
 
 
+def test_several_labels_of_a_row_are_counted_one_by_one(look: Look, tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", 'text,label\nso good,"a, b"\nso bad,b\n')
+    assert of(look("a.csv --several"), "to learn") == "b (2), a (1)"
+    write(tmp_path / "a.jsonl", '{"text": "so", "label": ["a"]}\n{"text": "no", "label": "b"}\n')
+    lines = look("a.jsonl")
+    assert of(lines, "refused") == "1 of these rows"
+    assert any("column 'label' is a list; set --several" in line for line in lines)
+
+
 def test_a_conversation_is_a_row_or_turns_up_to_a_blank_line(look: Look, tmp_path: Path) -> None:
     write(tmp_path / "a.txt", "hi __eou__ hello __eou__ bye\n" * 5)
     assert of(look("a.txt --kind dialogue"), "item") == "hi __eou__ hello __eou__ bye"

@@ -20,7 +20,7 @@ from elman.tasks import TASKS
 if TYPE_CHECKING:
     from elman.tasks.look import Look
 
-WIDTH = 100  # characters of a line
+WIDTH = 100  # characters of the first row
 COLUMNS, REFUSED, NOTES, ANSWERS = 40, 10, 15, 8  # what is shown of each at most
 
 
@@ -118,7 +118,7 @@ def _print(data: Path, found: Look, kinds: dict[str, str]) -> None:
         _line("to learn", ", ".join(f"{one} ({count:,})" for one, count in most) + more)
     _line("refused", f"{len(found.refused):,} of these rows" if found.refused else "none")
     for place, reason in found.refused[:REFUSED]:
-        _line("", f"{place}: {reason}")
+        _line("", as_on_shell(f"{place}: {reason}"))
     if len(found.refused) > REFUSED:
         _line("", f"... {len(found.refused) - REFUSED:,} more")
     for n, note in enumerate(found.notes[:NOTES]):
@@ -126,8 +126,8 @@ def _print(data: Path, found: Look, kinds: dict[str, str]) -> None:
     show("the way of the first row:")
     for title in ("cells", "item", "numbers", "shape"):
         if text := vars(found)[title]:
-            _line(f"  {title}", text)
+            _line(f"  {title}", text if len(text) <= WIDTH else f"{text[:WIDTH]}...")
 
 
 def _line(title: str, text: str) -> None:
-    show(f"{title:10s} {text if len(text) <= WIDTH else text[: WIDTH - 3] + '...'}")
+    show(f"{title:10s} {text}")

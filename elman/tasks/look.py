@@ -150,7 +150,12 @@ def look_at_labels(model: Classifier, data: Path, labels: Path | None, most: int
         text = text_of(values[0], place, model.text)
         if is_blank(values[1]):
             raise DataError(f"{place}: column {model.label!r} is empty, expected a label")
-        look.answers[str(values[1])] += 1
+        if isinstance(values[1], list) and not model.several:
+            raise DataError(f"{place}: column {model.label!r} is a list; set several=True")
+        found = values[1] if isinstance(values[1], list) else [values[1]]
+        if model.several and isinstance(values[1], str):
+            found = values[1].split(model.separator)
+        look.answers.update(str(one).strip() for one in found)
         return text
 
     texts = _read(source, look, most, item)

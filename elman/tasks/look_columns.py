@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 
@@ -30,10 +31,10 @@ def describe_columns(data: Path, model: Task) -> dict[str, str]:
     file = files_below(data)[0]
     if kind_of(file) not in TABLES:
         return {}
-    dialect, encoding = dialect_of(model), str(vars(model).get("encoding", "utf-8"))
-    head = table_head(file, encoding, dialect.delimiter, lenient=True)
+    dialect = dialect_of(model)
+    head = table_head(file, model.encoding, dialect.delimiter, lenient=True)
     rows = Rows(
-        file, head.names, encoding=encoding, lenient=True, delimiter=dialect.delimiter
+        file, head.names, encoding=model.encoding, lenient=True, delimiter=dialect.delimiter
     ).read()
     good = [row.values for row in islice(rows, FIRST) if not isinstance(row.values, DataError)]
     columns = zip(*good, strict=True) if good else [()] * len(head.names)
@@ -48,7 +49,7 @@ def describe_values(values: Sequence[object], decimal: str = ".", *, typed: bool
     """Return what the values of a column are: numbers, dates, words or texts.
 
     Example:
-        >>> from elman.tasks.look import describe_values
+        >>> from elman.tasks.look_columns import describe_values
         >>> describe_values(["1", "2.5", ""]), describe_values(["yes", "no", "yes"])
         ('numbers from 1 to 2.5, 1 missing', '2 different words: no, yes')
         >>> describe_values(["2024-03-01", "2024-03-02"])
@@ -60,9 +61,10 @@ def describe_values(values: Sequence[object], decimal: str = ".", *, typed: bool
         return "no values"
     if isinstance(there[0], list):
         return f"lists{missing}"
-    if are_numbers(there, decimal, typed=typed):
-        numbers = [number_of(value, decimal) for value in there]
-        return f"numbers from {min(numbers):g} to {max(numbers):g}{missing}"
+    with suppress(OverflowError):  # a whole number of hundreds of digits
+        if are_numbers(there, decimal, typed=typed):
+            numbers = [number_of(value, decimal) for value in there]
+            return f"numbers from {min(numbers):g} to {max(numbers):g}{missing}"
     parsed = parse(there)
     if parsed.values.dtype.kind == "M" and not parsed.bad:
         return f"dates from {there[0]} to {there[-1]}{missing}"
