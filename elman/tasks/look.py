@@ -107,9 +107,6 @@ class _FirstTable(Table):
         return found
 
 
-# Texts.
-
-
 def look_at_text(model: LanguageModel, data: Path, _: None, most: int | None) -> Look:
     """Look at the text of a language model."""
     unit = "row" if model.column else model.document
@@ -215,9 +212,6 @@ def _tokens_of(model: TextSettings, look: Look, texts: list[str], text: str) -> 
     return f"{len(numbers):,} tokens: {shown}"
 
 
-# Words.
-
-
 def look_at_tags(model: Tagger, data: Path, tags: Path | None, most: int | None) -> Look:
     """Look at the sentences or the recordings of a tagger, and at their tags."""
     if model.channels or model.variable:
@@ -245,9 +239,6 @@ def look_at_tags(model: Tagger, data: Path, tags: Path | None, most: int | None)
     look.numbers = f"words {_short(index.encode(sentences[0])[:, 0])}, and their characters"
     look.shape = f"({model.batch_size}, T): sentences, words of the longest one"
     return look
-
-
-# Numbers.
 
 
 def _look_at_recordings(
