@@ -94,13 +94,13 @@ REVIEWS = 'review;stars;extra\n"so good";5;1,5\n"so bad";1;2\n;4;2\n"a film";;3\
          ("recording 'r0': 60", "(32, 20, 1)")),
     ],
 )  # fmt: skip
-def test_the_way_of_a_row_is_shown_for_every_task(
+def test_how_a_row_becomes_numbers_is_shown_for_every_task(
     look: Look, tmp_path: Path, name: str, content: str, flags: str, task: str, way: tuple[str, ...]
 ) -> None:
     write(tmp_path / name, content)
     lines = look(f"{name} {flags}")
     assert lines[0].startswith(f"{name}: read by {task} (")
-    text = "\n".join(lines[lines.index("the way of the first row:") :])
+    text = "\n".join(lines[lines.index("how the first row becomes numbers:") :])
     for part in way:
         assert part in text
 

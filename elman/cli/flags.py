@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+import linecache
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, fields
 from functools import cache, wraps
 from itertools import pairwise
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -153,8 +153,8 @@ def _own_docs(kind: type) -> dict[str, str]:
 
 
 def _body_of(kind: type) -> list[ast.stmt]:
-    path = Path(str(sys.modules[kind.__module__].__file__))
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    """Return the statements of a class; none if its source is not there."""
+    tree = ast.parse("".join(linecache.getlines(str(sys.modules[kind.__module__].__file__))))
     bodies: Iterator[list[ast.stmt]] = (
         node.body for node in tree.body if isinstance(node, ast.ClassDef)
         and node.name == kind.__name__

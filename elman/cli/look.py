@@ -40,7 +40,7 @@ def look_command(arguments: Sequence[str]) -> Callable[..., None]:
         count: Annotated[bool, Parameter(negative="")] = False,
         **settings: Any,
     ) -> None:
-        """Show how data would be read, and the way of one row to the numbers; train nothing.
+        """Show how data would be read and how the first row becomes numbers, without training.
 
         The flags are those of elman train for the task, so that a command can be tried first.
 
@@ -97,7 +97,7 @@ def _exists(argument: str) -> bool:
 
 
 def _print(data: Path, found: Look, kinds: dict[str, str]) -> None:
-    """Print what was seen."""
+    """Print how the data would be read."""
     files = files_below(data)
     size = counted(sum(map(size_of, files)), "bytes")
     _line("data", size if len(files) == 1 else f"{counted(len(files), 'files')}, {size}")
@@ -123,7 +123,7 @@ def _print(data: Path, found: Look, kinds: dict[str, str]) -> None:
         _line("", f"... {len(found.refused) - REFUSED:,} more")
     for n, note in enumerate(found.notes[:NOTES]):
         _line("" if n else "notes", as_on_shell(note))
-    show("the way of the first row:")
+    show("how the first row becomes numbers:")
     for title in ("cells", "item", "numbers", "shape"):
         if text := vars(found)[title]:
             _line(f"  {title}", text if len(text) <= WIDTH else f"{text[:WIDTH]}...")

@@ -1,4 +1,4 @@
-"""Look at data as a task would read them: which rows it takes, and the way of one to the numbers.
+"""Look at data as a task would read them: the rows that it takes, and how one becomes numbers.
 
 Nothing is trained or written.  Of a large file only the first rows are read, unless all are wanted.
 LOOKS has the function of each task.  This file does not import torch.
@@ -37,7 +37,7 @@ LONG = 1 << 20  # characters of a text that are read
 
 @dataclass
 class Look:
-    """What was seen.
+    """The result of a look.
 
     Attributes:
         row: what a row is.

@@ -1,4 +1,4 @@
-"""What the columns of a table hold, and which task data look like.  This file imports no torch."""
+"""Describe the columns of a table, and guess the task of data.  This file does not import torch."""
 
 from __future__ import annotations
 

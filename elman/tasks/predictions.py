@@ -1,4 +1,4 @@
-"""What a command can ask of a trained model: predictions and generated texts.
+"""Predictions and generated texts, as a command asks a trained model for them.
 
 Each class below belongs to a kind of model.  Its fields are the options of the predictions of this
 kind, which the command line offers as flags; PREDICTIONS and GENERATIONS name the classes.
