@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import gzip
 import json
 import os
@@ -18,8 +19,10 @@ import pytest
 import torch
 
 from elman.cli import main
+from elman.cli.flags import GROUPS
+from elman.cli.train import EXAMPLES, ConfigFlag, RunFlags
 from elman.errors import ElmanError, Stopped
-from elman.tasks import Forecaster, LanguageModel
+from elman.tasks import TASKS, Classifier, LanguageModel
 
 NOUNS, VERBS = ["cat", "dog", "bird", "fish", "horse", "cow"], ["sees", "likes", "hears"]
 TEXT = "".join(
@@ -117,7 +120,15 @@ def train(refused: Callable[..., str], book: Path, tmp_path: Path) -> Callable[.
     [
         ("--epochs 0", "epochs must be at least 1, got 0"),
         ("--epochs -1", "epochs must be at least 1, got -1"),
-        ("--epochs many", '"many"'),
+        ("--epochs many", "--epochs: expected a whole number such as 2, got many"),
+        ("--epochs 2.5", "--epochs: expected a whole number such as 2, got 2.5"),
+        ("--epochs 1e3", "--epochs: expected a whole number such as 2, got 1e3"),
+        ("--epochs 10.0", "--epochs: expected a whole number such as 2, got 10.0"),
+        ("--batch-size 8.", "--batch-size: expected a whole number such as 2, got 8."),
+        ("--seed 1.5", "--seed: expected a whole number such as 2, got 1.5"),
+        ("--bptt 0.5", "--bptt: expected a whole number such as 2, got 0.5"),
+        ("--hidden-size 8 --hidden-size 6.5", "--hidden-size: expected a whole number"),
+        ("--epoch 3", "Unknown option: --epoch. Did you mean --epochs?"),
         ("--epochs none", "--epochs"),
         ("--epochs", "--epochs requires an argument"),
         ("--batch-size 0", "--batch-size must be at least 1"),
@@ -126,7 +137,7 @@ def train(refused: Callable[..., str], book: Path, tmp_path: Path) -> Callable[.
         ("--hidden-size 0", "--hidden-size must be at least 1, got 0"),
         ("--hidden-size -3", "--hidden-size must be at least 1, got -3"),
         ("--hidden-size 8 0", "--hidden-size must be at least 1, got (8, 0)"),
-        ("--hidden-size big", '"big"'),
+        ("--hidden-size big", "got big"),
         ("--hidden-size", "--hidden-size requires an argument"),
         ("--hidden-size 8 6 --num-layers 3", "--num-layers 3"),
         ("--hidden-size 10000000 --embedding-size 8", "not enough memory"),
@@ -209,7 +220,7 @@ def test_debug_shows_the_traceback_of_a_bad_flag(book: Path, tmp_path: Path) -> 
         ("predict", "RUN is missing; see elman predict --help"),
         ("predict run", "there is no such folder"),
         ("predict run the cat", "'cat'; put quotes around"),
-        ("evaluate run", "TEXT"),
+        ("evaluate run", "DATA"),
         ("resume", "RUN"),
         ("generate", "RUN"),
         ("info --json", "--json"),
@@ -229,17 +240,116 @@ def test_a_training_without_a_folder_names_one_after_all_other_mistakes(
 ) -> None:
     command = ("train", task, book)
     refused(*command, says="--out is missing: name a folder for the model, such as --out runs/NAME")
-    refused(*command, "--hidden-size", "big", says='"big"')
+    refused(*command, "--hidden-size", "big", says="got big")
     refused("train", task, f"{book}.zip", says="No such file")
 
 
 def test_what_a_model_of_series_does_not_take_is_named(
     refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("elman.cli.predict.task_of", lambda _: Forecaster)
-    for given, name in ((["some text"], "TEXT"), (["--k", "3"], "--k")):
-        said = f"sales: reads series, so it takes no {name}; give a table of series with --file"
-        refused("predict", "sales", *given, says=said)
+    monkeypatch.setattr("elman.cli.predict.kind_of", lambda _: "forecaster")
+    said = "sales: reads series, so it takes no TEXT; give a table of series with --file"
+    refused("predict", "sales", "some text", says=said)
+    owners = "a language model or a classifier or a translator"
+    refused("predict", "sales", "--k", "3", says=f"--k is an option of {owners}; sales holds")
+
+
+# The flags come out of the tasks.
+
+
+@dataclass(kw_only=True)
+class Other(Classifier):
+    """A classifier with another field."""
+
+    task = "other"
+
+    sparkle: int | None = None
+    """Number of sparks; None for
+    many."""
+
+    def fit(self, pictures: object, *, out: object = None, show: bool = False) -> Other:
+        """Train on pictures.
+
+        Args:
+            pictures: pictures, each of which is
+                a file.
+            out: folder of the model.
+        """
+        self.metrics = {"notes": [f"{pictures} {self.sparkle} {self.epochs}"]}
+        return self
+
+
+def test_a_task_and_a_field_that_are_added_have_their_flags(
+    elman: Callable[..., Run], refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TASKS, "other", Other)
+    monkeypatch.setenv("COLUMNS", "200")
+    said = elman("train", "other", "--help-all").out
+    assert "Train a classifier with another field." in said
+    assert "--sparkle INT" in said
+    assert "Number of sparks; None for many." in said
+    assert "Pictures, each of which is a file. [required]" in said
+    assert "--validation PATH" not in said  # `fit` does not have it
+    done = elman("train", "other", "a.png", "--out", "o", "--sparkle", "3", "--epochs", "2")
+    assert (done.code, done.out.splitlines()[0]) == (0, "  a.png 3 2")
+    refused("train", "other", "a.png", "--out", "o", "--sparkle", "2.5", says="got 2.5")
+
+
+def test_the_groups_of_flags_name_only_flags_that_exist() -> None:
+    named = [name for names in GROUPS.values() for name in names]
+    tasks = {field.name for task in TASKS.values() for field in fields(task)}
+    run = {field.name for kind in (RunFlags, ConfigFlag) for field in fields(kind)}
+    assert len(set(named)) == len(named)
+    assert set(named) <= tasks | run
+    assert set(EXAMPLES) <= set(TASKS)
+
+
+@pytest.mark.parametrize("task", list(TASKS))
+def test_help_begins_with_the_flags_that_a_newcomer_needs(
+    elman: Callable[..., Run], task: str
+) -> None:
+    short, whole = (elman("train", task, flag).out for flag in ("--help", "--help-all"))
+    titles = [line.split()[1] for line in short.splitlines() if line.startswith("╭─")]
+    assert titles == ["Arguments", "Data", "What", "Model", "Training"][: len(titles)] or (
+        titles == ["Arguments", "Data", "Model", "Training"]  # a language model predicts words
+    )
+    assert "more flags are shown by --help-all." in short
+    assert all(len(line) <= 80 for line in (short + whole).splitlines())
+    assert 8 < short.count("│ --") + short.count("│ *  --") + short.count("│    --") < 30
+    missing = [f.name for f in fields(TASKS[task]) if f"--{f.name.replace('_', '-')}" not in whole]
+    assert not missing
+
+
+def test_help_on_predictions_shows_the_options_of_the_model_in_the_folder(
+    elman: Callable[..., Run], trained: Path
+) -> None:
+    every, ours = elman("predict", "--help").out, elman("predict", trained, "--help").out
+    assert "Options of a translator" in every
+    assert "Options of a language model" in ours
+    assert "--k INT" in ours
+    for flag in ("--events", "--beam", "--level"):
+        assert f"│ {flag}" in every
+        assert f"│ {flag}" not in ours
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("predict --events", "--events is an option of a tagger of recordings; "),
+        ("predict --beam 3", "--beam is an option of a translator; "),
+        ("predict --level 80", "--level is an option of a forecaster; "),
+        ("predict --spans a.csv", "of a classifier of recordings or a tagger of recordings; "),
+        ("predict --shortest 2.5", "Invalid value for --shortest: expected a whole number"),
+        ("predict --even", "Did you mean --events?"),
+        ("generate --beam 3", "Unknown option: --beam"),
+    ],
+)
+def test_an_option_of_another_kind_of_model_is_refused_by_name(
+    refused: Callable[..., str], trained: Path, flags: str, says: str
+) -> None:
+    command, *rest = flags.split()
+    line = refused(command, trained, "the cat", *rest, says=says)
+    assert "is an option of" not in line or f"{trained} holds a language model" in line
 
 
 # Texts.
@@ -398,6 +508,7 @@ def settings(
     """The settings with which a command line would train."""
     found: list[LanguageModel] = []
 
+    @functools.wraps(LanguageModel.fit)  # flags are made of its signature
     def fit(self: LanguageModel, *texts: object, **options: object) -> LanguageModel:
         found.append(self)
         return self
@@ -490,6 +601,12 @@ def test_hidden_sizes_are_taken_wherever_they_stand(
         ("hidden_size: {a: 1}", "hidden_size"),
         ("cell: transformer", "transformer"),
         ("epochs: 0", "epochs must be at least 1"),
+        ("epochs: 2.5", "Invalid value for epochs in "),
+        ("epochs: 2.5", "expected a whole number such as 2, got 2.5"),
+        ("seed: 1e3", "expected a whole number such as 2, got 1e3"),
+        ("batch_size: 8.0", "expected a whole number such as 2, got 8.0"),
+        ("batch_size: null", "expected a whole number such as 2, got no value"),
+        ("hidden_size: [8, 2.5]", "expected a whole number such as 2, got 2.5"),
         ("epochs: [1, 2]", "'epochs' must be one value, got [1, 2]"),
         ("device: {type: cpu}", "'device' must be one value"),
         ("hidden_size: [8, big]", "hidden-size"),
@@ -551,7 +668,7 @@ def test_generate_draws_by_its_flags(elman: Callable[..., Run], trained: Path) -
     [
         ("predict --k 0", "k must be in 1.."),
         ("predict --k 100000", "k must be in 1.."),
-        ("predict --k some", '"some"'),
+        ("predict --k some", "got some"),
         ("generate --temperature -1", "temperature must be 0 or more, got -1"),
         ("generate --temperature nan", "temperature must be 0 or more, got nan"),
         ("generate --top-k 0", "--top-k must be at least 1, got 0"),
@@ -857,7 +974,7 @@ def test_a_text_of_several_lines_is_a_paragraph_in_help(
     elman: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
-    said = elman("train", "forecaster", "--help").out
+    said = elman("train", "forecaster", "--help-all").out
     assert "us or ns (since 1970), or step for plain steps; None to detect it." in said
     assert said.startswith("Usage: elman train forecaster")
 
@@ -895,6 +1012,7 @@ def test_the_program_ends_with_the_code_of_its_command(tmp_path: Path) -> None:
 def test_a_training_that_was_stopped_ends_with_its_signal_and_how_to_go_on(
     elman: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
+    @functools.wraps(LanguageModel.fit)
     def fit(self: LanguageModel, *texts: object, **options: object) -> LanguageModel:
         raise Stopped("stopped after step 7; continue with: elman resume out", number)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from elman.cli import app
-from elman.cli.config import spread_sizes, use_config
+from elman.cli import program
+from elman.cli.config import spread_sizes
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.yaml")]
@@ -29,7 +29,7 @@ def test_commands_of_a_document_are_accepted(
     monkeypatch.chdir(ROOT)
     for command in commands(document.read_text(encoding="utf-8")):
         arguments = shlex.split(command, comments=True)[1:]
-        use_config(arguments)
+        app = program(arguments)
         app.parse_args(spread_sizes(arguments), exit_on_error=False, print_error=False)
 
 

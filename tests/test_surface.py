@@ -17,7 +17,7 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 from cyclopts import App
 
 import elman
-from elman.cli import app
+from elman.cli import program
 
 SURFACE = Path(__file__).with_name("surface.txt")
 UPDATE = "ELMAN_UPDATE_SURFACE"
@@ -98,7 +98,7 @@ def surface() -> str:
         signature(elman.LanguageModel, "LanguageModel"),
         members(elman.LanguageModel),
         signature(elman.load, "load"),
-        commands(app, "$ elman"),
+        commands(program(), "$ elman"),
     ]
     return "\n\n".join("\n".join(lines) for lines in paragraphs) + "\n"
 

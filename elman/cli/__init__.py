@@ -1,12 +1,12 @@
-"""The command line: `elman train|resume|predict|generate|chat|evaluate|backtest|info`.
+"""The command line: `elman look|train|resume|predict|generate|chat|evaluate|backtest|info`.
 
-    app.py      the program                 train.py        train and resume
-    config.py   --config, names of flags    predict.py      predict: texts and files of them
-    show.py     scores, notes, tables       forecast.py     predict of forecasters, backtest
-    use.py      generate, chat,             recordings.py   predict of recordings
-                evaluate, info
+    app.py      the program and its help        train.py     train and resume
+    flags.py    flags from dataclasses          predict.py   predict and generate
+    config.py   --config, names of flags        use.py       chat, evaluate, backtest, info
+    show.py     scores, notes, tables           look.py      look
 
-Nothing heavy is imported before a command runs.
+The commands know no task: flags, options and help come from the tasks and from the classes in
+`elman.tasks.predictions`.  Nothing heavy is imported before a command runs.
 """
 
 from __future__ import annotations
@@ -15,20 +15,37 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import cyclopts
 
-from elman.cli import forecast, train, use  # noqa: F401 - they add their commands
-from elman.cli.app import app, help_console
-from elman.cli.config import name_flags, spread_sizes, use_config
+from elman.cli import predict, use
+from elman.cli.app import help_console, new_app
+from elman.cli.config import name_flags, settings_of, spread_sizes
+from elman.cli.flags import with_flags
+from elman.cli.look import look_command
+from elman.cli.train import resume, train_app
 from elman.errors import ArgumentError, ElmanError, Stopped
 from elman.read.files import files_below
 from elman.report.terminal import arguments_renamed, discard_output, prepare_streams, tell
+from elman.tasks.predictions import GENERATIONS, PREDICTIONS
 from elman.train.processes import is_first, speaks
 
-__all__ = ["app", "main"]
+__all__ = ["main", "program"]
+
+
+def program(arguments: Sequence[str] = ()) -> cyclopts.App:
+    """Return the program with what these arguments need; without arguments with all commands."""
+    app = new_app(everything="--help-all" in arguments)
+    app.command(look_command(arguments))
+    app.command(train_app(arguments, settings_of(arguments)))
+    app.command(with_flags(predict.predict, predict.options_in(PREDICTIONS, arguments)))
+    app.command(with_flags(predict.generate, predict.options_in(GENERATIONS, arguments)))
+    for command in (resume, use.chat, use.evaluate, use.backtest, use.info):
+        app.command(command)
+    return app
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,8 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str], *, debug: bool) -> int:
     try:
-        use_config(arguments)
-        _call(spread_sizes(arguments))
+        app = program(arguments)
+        _call(app, spread_sizes(["--help" if one == "--help-all" else one for one in arguments]))
         sys.stdout.flush()
     except cyclopts.UnusedCliTokensError as error:
         words = " ".join(error.unused_tokens or ())
@@ -81,7 +98,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     return 0
 
 
-def _call(arguments: list[str]) -> None:
+def _call(app: cyclopts.App, arguments: list[str]) -> None:
     """Run a command; an argument that is missing is named, with what to do."""
     try:
         app(arguments, exit_on_error=False, print_error=False, console=help_console())
@@ -93,11 +110,11 @@ def _call(arguments: list[str]) -> None:
             remedy = f"; see elman {' '.join([*command, '--help'])}"
         else:
             remedy = ": name a folder for the model, such as --out runs/NAME"
-            _check_rest(command, arguments[len(command) :])
+            _check_rest(app, command, arguments[len(command) :])
         raise ArgumentError(f"{name} is missing{remedy}") from error
 
 
-def _check_rest(command: list[str], arguments: list[str]) -> None:
+def _check_rest(app: cyclopts.App, command: list[str], arguments: list[str]) -> None:
     """Raise an error if anything but the folder of the model is wrong, as it would remain so."""
     whole = [*command, "--out", "runs/NAME", *arguments]
     _, given, _ = app.parse_args(whole, exit_on_error=False, print_error=False)

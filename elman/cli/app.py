@@ -1,16 +1,17 @@
-"""The program, its groups of commands, and the flags that several commands share.
+"""The program without its commands, the pages of help, and what several commands share.
 
 Nothing heavy is imported.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Group, Parameter
-from cyclopts.help import DefaultFormatter
+from cyclopts import App, Parameter
+from cyclopts.help import DefaultFormatter, InlineText
 
 import elman
 
@@ -18,17 +19,11 @@ if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
     from rich.console import Console, ConsoleOptions
 
+ADVANCED = "Advanced"  # group of the flags that only `--help-all` shows
 NARROWEST = 40  # columns in which the frames of a help page fit
-SETTINGS = Group(
-    "Settings",
-    help='A file given by --config can also set them, one per line, such as "hidden_size: 512". '
-    'To set None, use --no-NAME, or "NAME: null" in the file.',
-)
 
 RunFolder = Annotated[Path, Parameter(help="Folder of the model.")]
-Overwrite = Annotated[
-    bool, Parameter(negative="", help="Replace the output file if it exists already.")
-]
+Overwrite = Annotated[bool, Parameter(negative="", help="Replace the output file if it exists.")]
 SkipBadRows = Annotated[
     Path | None,
     Parameter(help="Skip rows that cannot be read; write them and the reasons to this CSV file."),
@@ -36,41 +31,61 @@ SkipBadRows = Annotated[
 AsJson = Annotated[
     bool, Parameter(name="--json", negative="", help="Print the scores as JSON, for scripts.")
 ]
-TopK = Annotated[int | None, Parameter(help="Draw only from the k likeliest words.")]
-TopP = Annotated[
-    float | None,
-    Parameter(help="Draw only from the likeliest words that together reach this probability."),
-]
 
 
 class Paragraphs(DefaultFormatter):
-    """Format the panels of help, and join a text of several lines to a paragraph."""
+    """Format the pages of help, and join the lines of each paragraph."""
+
+    def render_description(
+        self, console: Console, options: ConsoleOptions, description: object
+    ) -> None:
+        """Print the description of a command."""
+        _join_lines(description)
+        super().render_description(console, options, description)
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
         """Print a panel."""
-        from rich.text import Text
-
         for entry in panel.entries:
-            written = getattr(entry.description, "primary_renderable", None)
-            if isinstance(written, Text):
-                entry.description.primary_renderable = Text(" ".join(written.plain.split()))
+            _join_lines(entry.description)
+            if entry.metavar:  # it has a value, so --no-NAME sets None
+                entry.negative_names = ()  # type: ignore[misc]
         super().__call__(console, options, panel)
 
 
-app = App(
-    name="elman",
-    version=elman.__version__,
-    help="Recurrent sequence models: train on a file, evaluate the model, and use it.",
-    help_epilogue="Start with: elman train language-model book.txt --out runs/book\n\n"
-    "With --debug, an error is shown with its traceback.",
-    help_format="plaintext",  # markdown would swallow <unk>
-    help_formatter=Paragraphs(),
-    default_parameter=Parameter(negative_iterable=()),
-    result_action="return_value",
-    suppress_keyboard_interrupt=False,  # main prints how to resume
-)
-train = App(name="train", help="Train a model.")
-app.command(train)
+def _join_lines(written: object) -> None:
+    """Join the lines of each paragraph of a text."""
+    from rich.text import Text
+
+    if isinstance(written, InlineText) and isinstance(written.primary_renderable, Text):
+        text = written.primary_renderable.plain
+        written.primary_renderable = Text(re.sub(r"(?<!\n)\n(?!\n|$)", " ", text))
+
+
+class Short(Paragraphs):
+    """Format the panels of help, but for the advanced flags, of which only the number is shown."""
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        """Print a panel."""
+        if panel.title == ADVANCED:
+            console.print(f"{len(panel.entries)} more flags are shown by --help-all.")
+        else:
+            super().__call__(console, options, panel)
+
+
+def new_app(*, everything: bool) -> App:
+    """Return the program without its commands; its help shows the main flags, or everything."""
+    return App(
+        name="elman",
+        version=elman.__version__,
+        help="Recurrent sequence models: train on a file, evaluate the model, and use it.",
+        help_epilogue="Start with: elman train language-model book.txt --out runs/book\n\n"
+        "With --debug, an error is shown with its traceback.",
+        help_format="plaintext",  # markdown would swallow <unk>
+        help_formatter=Paragraphs() if everything else Short(),
+        default_parameter=Parameter(negative_iterable=()),
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,  # main prints how to resume
+    )
 
 
 def help_console() -> Console:

@@ -3,54 +3,48 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 
 import cyclopts
 
-from elman.cli.app import train
-from elman.cli.forecast import ForecastFlags
-from elman.cli.predict import SearchFlags
-from elman.cli.recordings import RecordingFlags
-from elman.cli.train import (
-    ClassifierFlags,
-    ForecasterFlags,
-    LanguageModelFlags,
-    Run,
-    TaggerFlags,
-    TranslatorFlags,
-)
-from elman.cli.use import SamplingFlags
+from elman.cli.flags import flag_name
+from elman.cli.train import RunFlags
 from elman.errors import DataError
 from elman.read.files import path_of
+from elman.tasks import TASKS
+from elman.tasks.predictions import GENERATIONS, PREDICTIONS
 
-LISTS = (
-    "hidden_size", "channels", "static", "targets", "past", "future", "lags", "quantiles",
-    "missing", "categorical", "numeric",
-)  # fmt: skip
-FLAGS = {
-    "k", "seed", "samples", "stop", "max_new_tokens", "file", "cuts", "stride",
-    *(
-        field.name
-        for kind in (
-            LanguageModelFlags, ClassifierFlags, TaggerFlags, TranslatorFlags, ForecasterFlags,
-            Run, SearchFlags, ForecastFlags, RecordingFlags, SamplingFlags,
-        )
-        for field in fields(kind)
-    ),
+OPTIONS = (*TASKS.values(), *PREDICTIONS.values(), *GENERATIONS.values(), RunFlags)
+LISTS = {
+    field.name for kind in OPTIONS for field in fields(kind) if str(field.type).startswith("tuple[")
+}
+FLAGS = {field.name for kind in OPTIONS for field in fields(kind)} | {
+    "cuts", "stride", "file", "config",
 }  # fmt: skip
 POSITIONAL = {"text", "labels", "targets"}  # also names of arguments without a flag
 COLUMNS = {"unique_id"}  # also names of columns in messages
 
 
-def use_config(arguments: list[str]) -> None:
-    """Read the YAML file that --config names; flags on the command line take precedence."""
-    train.config = ()
-    for index, argument in enumerate(arguments):
-        if argument == "--config" and index + 1 < len(arguments):
-            train.config = _read_settings(arguments[index + 1])
-        elif argument.startswith("--config="):
-            train.config = _read_settings(argument.removeprefix("--config="))
+def settings_of(arguments: Sequence[str]) -> tuple[cyclopts.config.Dict, ...]:
+    """Return the settings in the YAML file that --config names; flags take precedence over them."""
+    given = value_of("--config", arguments)
+    return () if given is None else (_read_settings(given),)
+
+
+def value_of(flag: str, arguments: Sequence[str]) -> str | None:
+    """Return the first value of a flag before the arguments are parsed; None without one.
+
+    Example:
+        >>> from elman.cli.config import value_of
+        >>> value_of("--task", ["a.csv", "--task", "tagger"]), value_of("--task", ["--task=tagger"])
+        ('tagger', 'tagger')
+    """
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=False):
+        name, equals, value = argument.partition("=")
+        if name == flag:
+            return value if equals else following
+    return None
 
 
 def _read_settings(given: str) -> cyclopts.config.Dict:
@@ -112,19 +106,15 @@ def name_flags(message: str, keep: Collection[str] = ()) -> str:
         if name not in FLAGS or found[0] in keep:
             return found[0]
         if value in ("None", "False"):
-            return _flag(f"no_{name}")
-        return _flag(name) + ("" if value == "True" else f" {value}")
+            return flag_name(f"no_{name}")
+        return flag_name(name) + ("" if value == "True" else f" {value}")
 
     def alone(found: re.Match[str]) -> str:
-        return _flag(found[0]) if found[0] in FLAGS - COLUMNS - {*keep} else found[0]
+        return flag_name(found[0]) if found[0] in FLAGS - COLUMNS - {*keep} else found[0]
 
     def first(found: re.Match[str]) -> str:
-        return _flag(found[0]) if found[0] in FLAGS - POSITIONAL else found[0]
+        return flag_name(found[0]) if found[0] in FLAGS - POSITIONAL else found[0]
 
     message = re.sub(rf"{outside}([a-z]\w*)=([\w.+%/:-]*\w)", with_value, message)
     message = re.sub(rf"{outside}[a-z]+_\w+\b(?![/'\"=]|\.\w)", alone, message)
     return re.sub(r"^[a-z]+(?= (?:must|needs) )", first, message)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

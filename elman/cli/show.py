@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from elman.report.progress import figure
 from elman.report.terminal import as_on_shell, counted, show, tell
-from elman.report.verdict import compare, name_of, shown
+from elman.report.verdict import SCORES, compare, name_of, shown
 
 SHOWN = 48  # rows of a table
 # Units in which scores are counted, and the scores to print after the comparison.
@@ -18,6 +19,11 @@ DETAILS = {
     "examples": ("accuracy", "F1_macro", "AUC"), "words": ("accuracy", "F1"),
     "steps": ("accuracy", "event_F1"), "numbers": ("coverage_80",),
 }  # fmt: skip
+
+
+def named(kind: str) -> str:
+    """Return the name of a kind of model with its article."""
+    return f"a {kind.replace('-', ' ')}"
 
 
 def print_metrics(metrics: Mapping[str, Any], out: Path | None = None) -> None:
@@ -79,3 +85,42 @@ def print_table(table: Mapping[str, Sequence[Any]]) -> None:
         show("  ".join(f"{cell:>{width}s}" for cell, width in zip(row, wide, strict=True)))
     if count > SHOWN:
         show(f"... {counted(count - SHOWN, 'more rows')}; to write all of them, give --out FILE")
+
+
+def print_scores(scores: Mapping[str, Any], positive: str) -> None:
+    """Print scores, one per line; `positive` is the class that scores of two classes are of."""
+    for name, value in scores.items():
+        if not isinstance(value, str):
+            value = f"{f'{value:,}' if isinstance(value, int) else figure(value):>10s}"
+        show(f"{name_of(name, positive):22s} {value}")
+
+
+def print_perplexity(scores: Mapping[str, Any]) -> None:
+    """Print the scores of a language model and its baseline."""
+    baseline = scores.get("baseline")
+    show(f"perplexity  {scores['perplexity']:10.2f}")
+    if baseline is None:
+        show("baseline    unknown: the training text was moved, or has changed")
+    else:
+        show(f"  n-gram    {baseline['perplexity']:10.2f}   (interpolated Kneser-Ney 5-gram)")
+    show(f"accuracy    {scores['accuracy']:10.2%}")
+    show(f"tokens      {scores['tokens']:10,}")
+    if scores.get("unknown"):
+        show(f"unknown     {scores['unknown']:10.2%}   of the tokens, counted as one word <unk>")
+
+
+def print_backtest(scores: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print a row of scores for each model of a backtest, and how the trained one compares."""
+    ours = scores["this model"]
+    best = (name for name in ours if name.startswith("best_of"))
+    names = [name for name in (*SCORES, *best, "sMAPE", "OWA", "wQL") if name in ours]
+    widths = [max(10, len(name_of(name)) + 2) for name in names]
+    first = max(map(len, scores)) + 2
+    show(" " * first + "".join(f"{name_of(n):>{w}s}" for n, w in zip(names, widths, strict=True)))
+    for name, row in scores.items():
+        cells = (shown(key, row[key]) if key in row else "" for key in names)
+        line = "".join(f"{cell:>{w}s}" for cell, w in zip(cells, widths, strict=True))
+        show(f"{name:{first}s}{line}")
+    model, *others = ({"name": name, "all": row} for name, row in scores.items())
+    for one in compare({"model": model, "others": others}, "all"):
+        show(str(one))

@@ -1,274 +1,133 @@
-"""`elman train TASK` and `elman resume`; most flags and their help are fields of the tasks."""
+"""`elman train TASK` and `elman resume`; the flags are the fields of the tasks."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal  # noqa: F401 - cyclopts looks up types of settings here
+from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
-from elman.cli.app import SETTINGS, RunFolder, SkipBadRows, app, train
+from elman.cli.app import RunFolder
+from elman.cli.flags import Whole, arguments_of, flags_of, in_order
 from elman.cli.show import print_metrics
 from elman.errors import ArgumentError
-from elman.settings import TableSettings
-from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translator, task_of
+from elman.tasks import TASKS, Task, task_of
 
-Sizes = Annotated[tuple[int, ...], Parameter(show_default=lambda sizes: " ".join(map(str, sizes)))]
-Files = Annotated[tuple[Path, ...], Parameter(show_default=False)]
-Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True)]
-Out = Annotated[Path, Parameter(help="Folder for the model, its checkpoints and its report.")]
-Overwrite = Annotated[
-    bool, Parameter(negative="", help="Replace the model that is in the folder already.")
-]
-Config = Annotated[
-    Path | None,
-    Parameter(
-        help='YAML file with settings, such as "hidden_size: 512"; flags take precedence over it.'
+EXAMPLES = {
+    "language-model": ("book.txt --out runs/book --epochs 5",),
+    "classifier": (
+        "reviews.csv --text review --label stars --out runs/reviews",
+        "watch.csv --channels ax ay az --rate 50 --window 200 --out runs/watch",
+        "records.csv outcomes.csv --variable name --out runs/risk",
     ),
-]
-Flags = Parameter(name="*", group=SETTINGS, negative_none="no-")
+    "tagger": (
+        "en-train.conllu --validation en-dev.conllu --out runs/tags",
+        "trips.csv events.csv --channels ax ay az --rate 20 --out runs/trips",
+    ),
+    "translator": (
+        "train.de train.en --out runs/de-en",
+        "mails.jsonl --source body --target subject --kind summary --out runs/subjects",
+        "dialogues.txt --kind dialogue --out runs/talk",
+    ),
+    "forecaster": ("sales.csv --horizon 28 --out runs/sales",),
+}
+NAMES = {"train": "TEXT"}  # arguments of `fit` that have another name on the command line
 
 
 @dataclass(kw_only=True)
-class LanguageModelFlags(LanguageModel):
-    """The settings of a language model as flags; the parser takes no union of int and tuple."""
+class RunFlags:
+    """The arguments of `fit` that are flags; a task has those that its `fit` has."""
 
-    hidden_size: Sizes = (256,)
-
-
-@dataclass(kw_only=True)
-class TableFlags(TableSettings):
-    """The settings of columns of tables as flags."""
-
-    missing: Names = ()
-    categorical: Names = ()
-    numeric: Names = ()
-
-
-@dataclass(kw_only=True)
-class ClassifierFlags(TableFlags, Classifier):
-    """The settings of a classifier as flags."""
-
-    hidden_size: Sizes = (128,)
-    channels: Names = ()
-    static: Names = ()
-
-
-@train.command(name="language-model")
-def train_language_model(
-    text: Path,
-    /,
-    *,
-    out: Out,
-    validation: Path | None = None,
-    test: Path | None = None,
-    overwrite: Overwrite = False,
-    config: Config = None,  # noqa: ARG001 - read by `use_config` before the flags are
-    settings: Annotated[LanguageModelFlags, Flags] = LanguageModelFlags(),  # noqa: B008
-) -> None:
-    """Train a model that predicts the next word of a text.
-
-    Example: elman train language-model book.txt --out runs/book --epochs 5
-
-    Parameters
-    ----------
-    text
-        A text file, a folder of text files, or a CSV, JSONL or Parquet file with --column; also
-        compressed (.gz).
-    validation
-        Text that chooses the best weights; without it, a part of the training text is held out.
-    test
-        Text that is only scored at the end.
-    """
-    model = settings.fit(text, validation, test=test, out=out, overwrite=overwrite, show=True)
-    print_metrics(model.metrics, out)
-
-
-@dataclass(kw_only=True)
-class Run:
-    """The folder and the data of a run."""
-
-    out: Out
-    validation: Files = ()
+    out: Path
+    """Folder for the model, its checkpoints and its report."""
+    validation: tuple[Path, ...] = ()
     """Data that choose the best weights, in the same form as the training data; without them, a
     part of the training data is held out. Give it twice for two files, in the same order."""
-    test: Files = ()
+    test: tuple[Path, ...] = ()
     """Data in the same form that are only scored at the end."""
-    overwrite: Overwrite = False
-    skip_bad_rows: SkipBadRows = None
-    config: Config = None  # read by `use_config` before the flags are
-
-    def train(
-        self, model: Classifier | Tagger | Translator, first: Path, second: Path | None
-    ) -> None:
-        """Train the model and print the scores."""
-        fitted = model.fit(
-            first, second, validation=_pair(self.validation, "validation"),
-            test=_pair(self.test, "test"), out=self.out, overwrite=self.overwrite,
-            skip_bad_rows=self.skip_bad_rows, show=True,
-        )  # fmt: skip
-        print_metrics(fitted.metrics, self.out)
-
-
-@train.command(name="classifier")
-def train_classifier(
-    data: Path,
-    labels: Path | None = None,
-    /,
-    *,
-    run: Annotated[Run, Parameter(name="*")],
-    settings: Annotated[ClassifierFlags, Flags] = ClassifierFlags(),  # noqa: B008
-) -> None:
-    """Train a classifier of texts or recordings, such as sentiment, topic, movement or risk.
-
-    Example: elman train classifier reviews.csv --text review --label stars --out runs/reviews
-
-    Example: elman train classifier watch.csv --channels ax ay az --rate 50 --window 200 --out
-    runs/watch
-
-    Example: elman train classifier records.csv outcomes.csv --variable name --out runs/risk
-
-    Parameters
-    ----------
-    data
-        A table with a column of texts and a column of labels (CSV, TSV, JSONL, Parquet; also .gz),
-        a folder that contains a folder of files for each label, or a file with one text per line.
-        For recordings, a table with columns unique_id, ds, label and those of --channels, or with
-        one measurement per row and --variable and --value; or a folder with a table for each.
-    labels
-        For a file with one text per line: the file with the labels. For recordings, a table with
-        columns unique_id and label; for parts of recordings, also start and end.
-    """
-    run.train(settings, data, labels)
+    skip_bad_rows: Path | None = None
+    """Skip rows that cannot be read; write them and the reasons to this CSV file."""
+    overwrite: bool = False
+    """Replace the model that is in the folder already."""
 
 
 @dataclass(kw_only=True)
-class TaggerFlags(TableFlags, Tagger):
-    """The settings of a tagger as flags."""
+class ConfigFlag:
+    """The flag that `settings_of` reads before the others are parsed."""
 
-    hidden_size: Sizes = (128,)
-    channels: Names = ()
-    static: Names = ()
-
-
-@train.command(name="tagger")
-def train_tagger(
-    data: Path,
-    tag_file: Path | None = None,
-    /,
-    *,
-    run: Annotated[Run, Parameter(name="*")],
-    settings: Annotated[TaggerFlags, Flags] = TaggerFlags(),  # noqa: B008
-) -> None:
-    """Train a tagger of words or steps, such as parts of speech, entities or activities.
-
-    Example: elman train tagger en-train.conllu --validation en-dev.conllu --out runs/tags
-
-    Example: elman train tagger trips.csv events.csv --channels ax ay az --rate 20 --out runs/trips
-
-    Parameters
-    ----------
-    data
-        CoNLL-U; columns of words and tags with a blank line after each sentence (.conll); a table
-        with a column of words and a column of tags; or a file with one sentence per line. For
-        recordings, a table with columns unique_id, ds, label and those of --channels, or a folder
-        with a table for each.
-    tag_file
-        For a file with one sentence per line: the file with the tags of its words. For recordings,
-        a table of events with columns unique_id, label, start, end.
-    """
-    run.train(settings, data, tag_file)
+    config: Path | None = None
+    """YAML file with settings, one on each line, such as "hidden_size: 512"; flags take precedence
+    over it. To set None, use --no-NAME, or "NAME: null" in the file."""
 
 
-@dataclass(kw_only=True)
-class TranslatorFlags(Translator):
-    """The settings of a translator as flags."""
-
-    hidden_size: Sizes = (256,)
-
-
-@train.command(name="translator")
-def train_translator(
-    sources: Path,
-    targets: Path | None = None,
-    /,
-    *,
-    run: Annotated[Run, Parameter(name="*")],
-    settings: Annotated[TranslatorFlags, Flags] = TranslatorFlags(),  # noqa: B008
-) -> None:
-    """Train a translator from text to text; with --kind also for summaries or dialogue.
-
-    Example: elman train translator train.de train.en --out runs/de-en
-
-    Example: elman train translator mails.jsonl --source body --target subject --kind summary --out
-    runs/subjects
-
-    Example: elman train translator dialogues.txt --kind dialogue --out runs/talk
-
-    Parameters
-    ----------
-    sources
-        A file with one text per line, or a table with a column of sources and a column of targets
-        (CSV, TSV, JSONL, Parquet; also .gz). For dialogue without TARGETS: one conversation per
-        line with --separator between turns, or a table with --conversation.
-    targets
-        A file with the target of each line.
-    """
-    run.train(settings, sources, targets)
+def train_app(arguments: Sequence[str], config: Any) -> App:
+    """Return the commands that train; flags are built for the tasks that the arguments name."""
+    app = App(name="train", help="Train a model.", config=config)
+    for name, task in TASKS.items():
+        command = _command(task) if not arguments or name in arguments else _later
+        examples = (f"Example: elman train {name} {one}" for one in EXAMPLES.get(name, ()))
+        app.command(command, name=name, help="\n\n".join([_summary(task), *examples]))
+    return app
 
 
-@dataclass(kw_only=True)
-class ForecasterFlags(TableFlags, Forecaster):
-    """The settings of a forecaster as flags."""
-
-    hidden_size: Sizes = (128,)
-    targets: Names = ("y",)
-    past: Names = ()
-    future: Names = ()
-    static: Names = ()
+def _later() -> None:
+    """Stand for a command that is not called."""
 
 
-@train.command(name="forecaster")
-def train_forecaster(
-    series: Path,
-    /,
-    *,
-    out: Out,
-    test: Path | None = None,
-    overwrite: Overwrite = False,
-    skip_bad_rows: SkipBadRows = None,
-    config: Config = None,  # noqa: ARG001 - read by `use_config` before the flags are
-    settings: Annotated[ForecasterFlags, Flags] = ForecasterFlags(),  # noqa: B008
-) -> None:
-    """Train a forecaster of numbers over time, such as prices, loads, weather or sales.
-
-    Example: elman train forecaster sales.csv --horizon 28 --out runs/sales
-
-    Parameters
-    ----------
-    series
-        A table (CSV, TSV, JSONL, Parquet; also .gz) with one row for each series and time: columns
-        unique_id, ds and y, or others that are named by flags. With --wide, each series is a
-        column.
-    test
-        Data in the same form that continue the series and are only scored at the end.
-    """
-    fitted = settings.fit(
-        series, test=test, out=out, overwrite=overwrite, skip_bad_rows=skip_bad_rows, show=True
-    )
-    print_metrics(fitted.metrics, out)
+def _summary(task: type[Task]) -> str:
+    """Return the first sentence of the docstring of a task as one on its command."""
+    first = (inspect.getdoc(task) or "").partition("\n\n")[0]
+    return "Train " + " ".join(f"{first[:1].lower()}{first[1:]}".split())
 
 
-def _pair(paths: tuple[Path, ...], name: str) -> Path | tuple[Path, Path] | None:
-    if len(paths) > 2:
-        raise ArgumentError(f"{name} must be a table or two files, got {len(paths)} files")
-    return None if not paths else paths[0] if len(paths) == 1 else (paths[0], paths[1])
+def _command(task: type[Task]) -> Callable[..., None]:
+    """Return the command that trains a task, with a flag for each field of it."""
+    places = data_of(task)
+    taken = set(inspect.signature(task.fit).parameters)
+    of_run = [one for one in flags_of(RunFlags) if one.name in taken]
+
+    def command(*data: Path, **given: Any) -> None:
+        given.pop("config", None)  # it is read before
+        run = {one.name: given.pop(one.name) for one in of_run if one.name in given}
+        for name in {"validation", "test"} & set(run):
+            run[name] = _as_data(run[name], name, len(places))
+        fitted = task(**given).fit(*data, **run, show=True)
+        print_metrics(fitted.metrics, run["out"])
+
+    flags = [*of_run, *flags_of(ConfigFlag), *flags_of(task, negative=True)]
+    command.__signature__ = inspect.Signature([*places, *in_order(flags)])  # type: ignore[attr-defined]
+    return command
 
 
-@app.command
+def data_of(task: type[Task]) -> list[inspect.Parameter]:
+    """Return the arguments of `fit` that are data as arguments of a command."""
+    texts = arguments_of(task.fit, task)
+    return [
+        inspect.Parameter(
+            f"given_{name}", inspect.Parameter.POSITIONAL_ONLY, default=one.default,
+            annotation=Annotated[
+                Path if one.default is one.empty else Path | None,
+                Parameter(name=NAMES.get(name, name).upper(), help=texts.get(name)),
+            ],
+        )
+        for name, one in inspect.signature(task.fit).parameters.items()
+        if one.kind is one.POSITIONAL_OR_KEYWORD and name not in ("self", "validation")
+    ]  # fmt: skip
+
+
+def _as_data(paths: tuple[Path, ...], name: str, most: int) -> Path | tuple[Path, ...] | None:
+    """Return the files of a flag as `fit` takes them: one, or as many as the training data."""
+    if len(paths) > most:
+        wanted = "one file" if most == 1 else "a table or two files"
+        raise ArgumentError(f"{name} must be {wanted}, got {len(paths)} files")
+    return paths[0] if len(paths) == 1 else paths or None
+
+
 def resume(
-    run: RunFolder, /, *, learning_rate: float | None = None, epochs: int | None = None
+    run: RunFolder, /, *, learning_rate: float | None = None, epochs: Whole | None = None
 ) -> None:
     """Continue a stopped training run; the result is the same as without the stop.
 

@@ -1,129 +1,47 @@
-"""Commands that use a model: generate, chat, evaluate and info."""
+"""Commands that use a model: chat, evaluate, backtest and info."""
 
 from __future__ import annotations
 
-import itertools
+import inspect
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 import elman
-from elman.cli.app import AsJson, RunFolder, SkipBadRows, TopK, TopP, app
-from elman.cli.predict import check_unicode, tell_unknown
-from elman.cli.show import notes_shown, print_metrics, print_notes
+from elman.cli.app import AsJson, Overwrite, RunFolder, SkipBadRows
+from elman.cli.flags import Whole
+from elman.cli.predict import check_unicode
+from elman.cli.show import (
+    named,
+    notes_shown,
+    print_backtest,
+    print_metrics,
+    print_notes,
+    print_perplexity,
+    print_scores,
+)
 from elman.errors import ArgumentError
-from elman.report.progress import figure
-from elman.report.terminal import show, show_text
-from elman.report.verdict import name_of
-from elman.tasks import Forecaster, LanguageModel, Translator, load, task_of
-
-if TYPE_CHECKING:
-    from elman.decode.sample import Sampling
-
-LENGTH = 100  # tokens of a continuation
+from elman.report.terminal import counted, show, show_text
+from elman.tasks import Forecaster, Translator, load, task_of
+from elman.tasks.predictions import FutureSteps, Generation
 
 
-@dataclass(kw_only=True)
-class SamplingFlags:
-    """The settings for drawing words."""
-
-    temperature: float = 1.0
-    """Below 1, likely words are preferred; 0 always takes the likeliest word."""
-    top_k: TopK = None
-    top_p: TopP = None
-    min_p: float | None = None
-    """Draw only from words at least this fraction as likely as the likeliest one."""
-    repetition_penalty: float = 1.0
-    """Above 1: avoid words that occurred before."""
-
-    def settings(self) -> Sampling:
-        """Return the flags as the settings of sampling."""
-        from elman.decode.sample import Sampling
-
-        return Sampling(
-            temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, min_p=self.min_p,
-            repetition_penalty=self.repetition_penalty,
-        )  # fmt: skip
-
-
-@app.command
-def generate(
-    run: RunFolder,
-    text: str = "",
-    /,
-    *,
-    max_new_tokens: int = LENGTH,
-    flags: Annotated[SamplingFlags, Parameter(name="*")] = SamplingFlags(),  # noqa: B008
-    stop: tuple[str, ...] = (),
-    seed: int = 0,
-    samples: int = 1,
-) -> None:
-    """Continue a text with words that are drawn at random, or draw translations of it.
-
-    Example: elman generate runs/book "It was a" --temperature 0.8 --top-p 0.95
-
-    Parameters
-    ----------
-    text
-        A text to continue or translate.
-    max_new_tokens
-        Largest number of tokens of a continuation.
-    stop
-        End a continuation before this string; can be given several times.
-    seed
-        Seed of the random numbers; equal seeds give equal texts.
-    samples
-        Number of texts.
-    """
-    if samples < 1:
-        raise ArgumentError(f"samples must be at least 1, got {samples}")
-    sampling = flags.settings()
-    model = load(run)
-    check_unicode(text)
-    if isinstance(model, Translator):
-        if stop or max_new_tokens != LENGTH:
-            raise ArgumentError("--max-new-tokens and --stop are for a language model")
-        for number in range(samples):
-            show(model.predict([text], sampling=sampling, seed=seed + number)[0])
-        return
-    if not isinstance(model, LanguageModel):
-        raise ArgumentError(f"{run}: holds a {model.task}, which generates no text")
-    tell_unknown(model, text)
-    for number in range(samples):
-        _continue(
-            model, text, sampling=sampling, max_new_tokens=max_new_tokens, stop=stop,
-            seed=seed + number,
-        )  # fmt: skip
-        show_text("\n\n" if number + 1 < samples else "\n")
-
-
-def _continue(model: LanguageModel, text: str, **settings: Any) -> None:
-    """Print a text and its continuation, each word when it is drawn."""
-    from elman.encode.text import glued
-
-    pieces = model.generate_live(text, **settings)
-    first = next(pieces, "")  # before anything is printed, as the settings may be refused
-    words = model.vocabulary.tokens == "word" and text
-    if words and not glued(text[-1], first, model.vocabulary.split_punctuation):
-        first = f" {first}"
-    for piece in itertools.chain([text, first], pieces):
-        show_text(piece)
-
-
-@app.command
 def chat(
     run: RunFolder,
     /,
     *,
     temperature: float = 0.0,
-    top_k: TopK = None,
-    top_p: TopP = None,
-    seed: int = 0,
+    top_k: Annotated[Whole | None, Parameter(help="Draw only from the k likeliest words.")] = None,
+    top_p: Annotated[
+        float | None,
+        Parameter(help="Draw only from the likeliest words that together reach this probability."),
+    ] = None,
+    seed: Whole = 0,
 ) -> None:
     """Talk to a model of kind dialogue, one turn per line.
 
@@ -136,14 +54,10 @@ def chat(
     seed
         Seed of the random numbers; equal seeds give equal answers.
     """
-    from elman.decode.sample import Sampling
-
     if (top_k, top_p) != (None, None) and not temperature:
         raise ArgumentError("--top-k and --top-p draw answers: set --temperature, for example 0.8")
-    model = load(run)
-    if not isinstance(model, Translator):
-        raise ArgumentError(f"{run}: holds a {model.task}, which has no conversations")
-    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+    sampling = Generation(temperature=temperature, top_k=top_k, top_p=top_p).sampling()
+    model = Translator.load(run)
     conversation = model.chat(sampling=sampling if temperature else None, seed=seed)
     prompt = "> " if sys.stdin.isatty() else ""
     while True:
@@ -158,10 +72,9 @@ def chat(
             conversation.restart()
 
 
-@app.command
 def evaluate(
     run: RunFolder,
-    text: Path,
+    data: Path,
     labels: Path | None = None,
     /,
     *,
@@ -172,54 +85,81 @@ def evaluate(
 
     Parameters
     ----------
-    text
+    data
         Data in the same form as the training data.
     labels
         For a file with one text per line: the file with its labels, tags or targets.
     """
-    from elman.report.overlap import missing_scores
-
     model = load(run)
-    if isinstance(model, LanguageModel | Forecaster) and labels is not None:
-        raise ArgumentError(f"{run}: a {model.task} is scored on one file, without labels")
-    if isinstance(model, LanguageModel) and skip_bad_rows is not None:
-        raise ArgumentError(f"{run}: a language model is scored on all of a text")
+    verb: Callable[..., dict[str, Any]] = model.evaluate
+    takes = inspect.signature(verb).parameters
+    files = [one for one in (data, labels) if one is not None]
+    if len(files) > sum(one.kind is one.POSITIONAL_OR_KEYWORD for one in takes.values()):
+        raise ArgumentError(f"{run}: {named(model.task)} is scored on one file, without labels")
+    more = {} if skip_bad_rows is None else {"skip_bad_rows": skip_bad_rows}
+    if not more.keys() <= takes.keys():
+        raise ArgumentError(f"{run}: {named(model.task)} is scored on all rows of its data")
     with notes_shown():
-        if isinstance(model, LanguageModel):
-            scores = model.evaluate(text)
-        elif isinstance(model, Forecaster):
-            scores = model.evaluate(text, skip_bad_rows=skip_bad_rows)
-        else:
-            scores = model.evaluate(text, labels, skip_bad_rows=skip_bad_rows)
-    if isinstance(model, Translator):
-        print_notes(missing_scores(model.kind))
+        scores = verb(*files, **more)
     if as_json:
         print(json.dumps(scores))
-    elif isinstance(model, LanguageModel):
-        _print_perplexity(scores)
+    elif model.task == "language-model":
+        print_perplexity(scores)
     else:
-        positive = str(model.metrics.get("positive", ""))
-        for name, value in scores.items():
-            if not isinstance(value, str):
-                value = f"{f'{value:,}' if isinstance(value, int) else figure(value):>10s}"
-            show(f"{name_of(name, positive):22s} {value}")
+        print_scores(scores, str(model.metrics.get("positive", "")))
 
 
-def _print_perplexity(scores: Mapping[str, Any]) -> None:
-    """Print the scores of a language model and its baseline."""
-    baseline = scores.get("baseline")
-    show(f"perplexity  {scores['perplexity']:10.2f}")
-    if baseline is None:
-        show("baseline    unknown: the training text was moved, or has changed")
-    else:
-        show(f"  n-gram    {baseline['perplexity']:10.2f}   (interpolated Kneser-Ney 5-gram)")
-    show(f"accuracy    {scores['accuracy']:10.2%}")
-    show(f"tokens      {scores['tokens']:10,}")
-    if scores.get("unknown"):
-        show(f"unknown     {scores['unknown']:10.2%}   of the tokens, counted as one word <unk>")
+def backtest(
+    run: RunFolder,
+    series: Path,
+    /,
+    *,
+    cuts: Whole = 5,
+    stride: Whole | None = None,
+    level: tuple[float, ...] = (),
+    futures: Whole = 0,
+    out: Path | None = None,
+    overwrite: Overwrite = False,
+    skip_bad_rows: SkipBadRows = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score forecasts from several origins in series, without training again.
+
+    Example: elman backtest runs/sales sales.csv --cuts 4 --out forecasts.csv
+
+    Parameters
+    ----------
+    series
+        A table like the training data, with complete series: the forecasts begin before their end.
+    cuts
+        Number of origins in each series.
+    stride
+        Steps between two origins; None for the horizon.
+    level
+        Intervals in the file, in percent; without it 80 and 95.
+    futures
+        Possible courses of each forecast to draw, one column in the file for each.
+    out
+        File for all forecasts and the actual numbers: CSV, TSV, JSONL or Parquet.
+    """
+    from elman.tasks.write_table import check_target
+
+    FutureSteps(level=level)  # raises for a level that cannot be
+    if out is not None:
+        check_target(out, overwrite=overwrite)
+    found = Forecaster.load(run).backtest(
+        series, cuts=cuts, stride=stride, futures=futures, skip_bad_rows=skip_bad_rows
+    )
+    print_notes(found.forecasts.notes)
+    if out is not None:
+        found.forecasts.write(out, level or None, overwrite=overwrite)
+    if as_json:
+        print(json.dumps(found.scores))
+        return
+    print_backtest(found.scores)
+    show(counted(len(found.origins), "forecasts") + ("" if out is None else f": {out}"))
 
 
-@app.command
 def info(run: Path | None = None, /) -> None:
     """Describe the model in a folder, or without a folder this installation.
 

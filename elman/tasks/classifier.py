@@ -73,15 +73,16 @@ class Classifier(LabelSettings, Task):
         """Train on labelled texts or recordings.
 
         Args:
-            data: for texts, a table with the columns `text` and `label`, a folder with a folder for
-                each label, a file with one text per line, or a list.  For recordings, a table with
-                the columns `unique_id`, `ds`, `label` and the channels; a folder with a table for
-                each recording, possibly in a folder for each label; a data frame; or arrays
-                (T, channels).
-            labels: for a file with one text per line, the file with their labels; for a list, the
-                labels: text, numbers, or with `several` lists of them; for recordings in tables, a
+            data: for texts, a table with the columns `text` and `label` (CSV, TSV, JSONL, Parquet;
+                also .gz), a folder with a folder for each label, or a file with one text per line.
+                For recordings, a table with the columns `unique_id`, `ds`, `label` and those of
+                `channels`, or with one measurement per row and `variable` and `value`; or a folder
+                with a table for each recording, possibly in a folder for each label.  In Python
+                also a list of texts, a data frame, or arrays (T, channels).
+            labels: for a file with one text per line, the file with their labels; for recordings, a
                 table with the columns `unique_id` and `label`, and `start` and `end` if a label is
-                for a part of a recording.
+                for a part of a recording.  In Python also a list of labels: text, numbers, or with
+                `several` lists of them.
             validation: labelled data for choosing the best weights, as data or (data, labels);
                 None to hold out `validation_fraction` of each class.
             test: labelled data, given like `validation`, that are only scored at the end.

@@ -34,7 +34,7 @@ LONG = 64  # steps of the context of series without a season
 
 @dataclass(kw_only=True)
 class Forecaster(ForecasterSettings, Estimator):
-    """A forecaster: trains on series and predicts quantiles of their next numbers.
+    """A forecaster, which predicts the next numbers of series with their uncertainty.
 
     Every field is a keyword argument here and a flag of `elman train forecaster`.
 
@@ -71,9 +71,10 @@ class Forecaster(ForecasterSettings, Estimator):
         """Train the model on series.
 
         Args:
-            series: a table (file, data frame of polars or pandas, or dict of columns) with the
-                columns `unique_id`, `ds`, `targets` and covariates; or one or several lists of
-                numbers.
+            series: a table (CSV, TSV, JSONL, Parquet; also .gz) with one row for each series and
+                time: the columns `unique_id`, `ds`, `targets` and covariates; with `wide`, a column
+                for each series.  In Python also a data frame of polars or pandas, a dict of
+                columns, or one or several lists of numbers.
             test: the continuation of these series, or other series, in the same form; scored after
                 training, without influence on it.
             out: folder for the model, checkpoints and the report; None to keep the model in memory.

@@ -71,7 +71,8 @@ class LanguageModel(LanguageSettings, Estimator):
         """Train on a text.
 
         Args:
-            train: a file, a folder, or a list of texts.
+            train: a text file, a folder of text files, or with `column` a CSV, JSONL or Parquet
+                file; also compressed (.gz).  In Python also a list of texts.
             validation: text for early stopping and for selecting the best weights; None to hold
                 out `validation_fraction` of the training text.
             test: text that is scored at the end and has no influence on the training.

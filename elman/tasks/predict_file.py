@@ -15,7 +15,7 @@ import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar
 
 from elman.errors import ArgumentError, DataError, FolderError, Stopped
 from elman.read.labels import join_labels, shown_label
@@ -23,6 +23,7 @@ from elman.read.rows import Rejects, Rows, check_new, text_of
 from elman.read.sentences import Sentences, split_words
 from elman.report.progress import reading_bar
 from elman.tasks.classifier import Classifier
+from elman.tasks.estimator import Estimator
 from elman.tasks.parts import LOG
 from elman.tasks.tagger import Tagger
 from elman.tasks.translator import Translator
@@ -30,13 +31,20 @@ from elman.tasks.translator import Translator
 if TYPE_CHECKING:
     from elman.decode.beam import Search
 
+Model = TypeVar("Model", bound=Estimator)
 WINDOW, LONG = 1024, 1 << 20  # maximum rows in memory; approximate characters or words of them
 
 
 def predict_file(
-    model: Classifier | Tagger | Translator, source: Path, out: Path, *, overwrite: bool,
-    rejects: Path | None, search: Search | None = None, show: bool,
-) -> tuple[int, int]:  # fmt: skip
+    model: Estimator,
+    source: Path,
+    out: Path,
+    *,
+    overwrite: bool,
+    rejects: Path | None,
+    search: Search | None = None,
+    show: bool,
+) -> tuple[int, int]:
     """Write the prediction for every row of a file.
 
     Args:
@@ -53,18 +61,15 @@ def predict_file(
 
     Raises:
         FolderError: `out` exists already, or cannot be written.
-        ArgumentError: `rejects` is given, and a file like `out` has no line numbers.
+        ArgumentError: the task predicts no files, or `rejects` is given, and a file like `out` has
+            no line numbers.
         DataError: a row cannot be read, and `rejects` is None.
         Stopped: Ctrl-C was pressed; the same call continues.
     """
+    if model.task not in JOBS:
+        raise ArgumentError(f"a {model.task} predicts from a TEXT, not from --file")
     lenient, kind = rejects is not None, out.suffix.lower()
-    job: _Job
-    if isinstance(model, Classifier):
-        job = _Labels(model, source, lenient=lenient)
-    elif isinstance(model, Tagger):
-        job = _Tags(model, source, lenient=lenient)
-    else:
-        job = _Translations(model, source, search, lenient=lenient)
+    job = JOBS[model.task](model, source, search, lenient=lenient)
     if kind not in job.kinds:
         raise FolderError(f"{out}: expected a name that ends with {', '.join(job.kinds)}")
     if out.exists() and not overwrite:
@@ -110,7 +115,7 @@ def predict_file(
 
 
 def _write_rows(
-    job: _Job, file: BinaryIO, bad: Rejects, done: int, kind: str, *, show: bool
+    job: _Job[Any], file: BinaryIO, bad: Rejects, done: int, kind: str, *, show: bool
 ) -> int:
     """Append the rows after the first `done` ones; return the number of all rows."""
     count = size = 0
@@ -160,18 +165,26 @@ def _write_rows(
     return count
 
 
-class _Job(ABC):
+class _Job(ABC, Generic[Model]):
     """Converts the rows of one file to lines of another.
 
     Attributes:
         kinds: allowed suffixes of the file that is written.
         columns: names of its columns.
+        column: name of the column that is read from a table.
         rows: the rows that are read.
     """
 
     kinds: tuple[str, ...]
     columns: tuple[str, ...]
-    rows: Rows | Sentences
+    column: str
+
+    def __init__(self, model: Model, source: Path, search: Search | None, *, lenient: bool) -> None:
+        self.model, self.search = model, search
+        self.rows = self.open(source, lenient=lenient)
+
+    @abstractmethod
+    def open(self, source: Path, *, lenient: bool) -> Rows | Sentences: ...
 
     @abstractmethod
     def item(self, values: tuple[object, ...], place: str) -> Any: ...
@@ -201,23 +214,19 @@ class _Job(ABC):
         return max(0, rows - bool(self.header(kind)))
 
 
-class _Labels(_Job):
-    """Labels of texts, one row per text."""
+class _Labels(_Job[Classifier]):
+    """Labels of items, one row per item."""
 
     kinds = (".csv", ".tsv", ".jsonl")
     columns = ("line", "label", "probability")
 
-    def __init__(self, model: Classifier, source: Path, *, lenient: bool) -> None:
-        self.model = model
-        self.rows = Rows(
-            source, [model.text], encoding=model.encoding, lenient=lenient,
-            delimiter=model.delimiter,
-        )  # fmt: skip
+    def open(self, source: Path, *, lenient: bool) -> Rows | Sentences:
+        return self.model.rows(source, lenient=lenient)
 
-    def item(self, values: tuple[object, ...], place: str) -> str:
-        return text_of(values[0], place, self.model.text)
+    def item(self, values: tuple[object, ...], place: str) -> Any:
+        return self.model.inputs.reader.row(values, place)
 
-    def lines(self, places: Sequence[str], items: Sequence[str], kind: str) -> str:
+    def lines(self, places: Sequence[str], items: Sequence[Any], kind: str) -> str:
         rows = []
         for place, (labels, sure) in zip(places, self._guesses(items), strict=True):
             label: Any = [shown_label(one) for one in labels]
@@ -228,9 +237,9 @@ class _Labels(_Job):
             rows.append((_line_of(place), label, round(sure, 6)))
         return _table(kind, rows, self.columns)
 
-    def _guesses(self, texts: Sequence[str]) -> Iterator[tuple[list[Any], float]]:
+    def _guesses(self, items: Sequence[Any]) -> Iterator[tuple[list[Any], float]]:
         classes = self.model.classes
-        for row in self.model.predict_proba(texts):
+        for row in self.model.predict_proba(items):
             if self.model.several:
                 chosen = [c for c, q in zip(classes, row, strict=True) if q > 0.5]
                 yield chosen, float(min(max(q, 1 - q) for q in row))
@@ -239,30 +248,26 @@ class _Labels(_Job):
                 yield [classes[best]], float(row[best])
 
 
-class _Tags(_Job):
-    """Tags of the words of sentences."""
+class _Tags(_Job[Tagger]):
+    """Tags of the elements of items."""
 
     kinds = (".conll", ".jsonl")
     columns = ("line", "words", "tags")
 
-    def __init__(self, model: Tagger, source: Path, *, lenient: bool) -> None:
-        self.model = model
-        self.rows = Sentences(
-            source, model.words, None, encoding=model.encoding, lenient=lenient,
-            delimiter=model.delimiter,
-        )  # fmt: skip
+    def open(self, source: Path, *, lenient: bool) -> Rows | Sentences:
+        return self.model.rows(source, lenient=lenient)
 
-    def item(self, values: tuple[object, ...], place: str) -> tuple[str, ...]:
-        return tuple(map(str, values[0]))  # type: ignore[call-overload]
+    def item(self, values: tuple[object, ...], place: str) -> Any:
+        return self.model.inputs.reader.row(values, place)
 
-    def lines(self, places: Sequence[str], items: Sequence[tuple[str, ...]], kind: str) -> str:
+    def lines(self, places: Sequence[str], items: Sequence[Any], kind: str) -> str:
         tags = self.model.predict(items)
         if kind == ".jsonl":
             rows = zip(map(_line_of, places), items, tags, strict=True)
             return _table(kind, rows, self.columns)
         pairs = (zip(words, some, strict=True) for words, some in zip(items, tags, strict=True))
         return "".join(
-            "".join(f"{_one_word(word)}\t{_one_word(tag)}\n" for word, tag in pair) + "\n"
+            "".join(f"{_one_word(str(word))}\t{_one_word(tag)}\n" for word, tag in pair) + "\n"
             for pair in pairs
         )
 
@@ -270,20 +275,18 @@ class _Tags(_Job):
         return line == b"\n" if kind == ".conll" else line.endswith(b"\n")
 
 
-class _Translations(_Job):
+class _Translations(_Job[Translator]):
     """Translations, one row per source."""
 
     kinds = (".txt", ".csv", ".tsv", ".jsonl")
     columns = ("line", "text")
 
-    def __init__(
-        self, model: Translator, source: Path, search: Search | None, *, lenient: bool
-    ) -> None:
-        self.model, self.search = model, search
-        self.column = model.conversation if model.kind == "dialogue" else model.source
-        self.rows = Rows(
-            source, [self.column], encoding=model.encoding, lenient=lenient,
-            delimiter=model.delimiter,
+    def open(self, source: Path, *, lenient: bool) -> Rows:
+        dialogue = self.model.kind == "dialogue"
+        self.column = self.model.conversation if dialogue else self.model.source
+        return Rows(
+            source, [self.column], encoding=self.model.encoding, lenient=lenient,
+            delimiter=self.model.delimiter,
         )  # fmt: skip
 
     def item(self, values: tuple[object, ...], place: str) -> str:
@@ -302,6 +305,11 @@ class _Translations(_Job):
         if kind == ".txt":
             return "".join(f"{text}\n" for text in texts)
         return _table(kind, zip(map(_line_of, places), texts, strict=True), self.columns)
+
+
+JOBS: dict[str, type[_Job[Any]]] = {
+    "classifier": _Labels, "tagger": _Tags, "translator": _Translations,
+}  # fmt: skip
 
 
 def _table(kind: str, rows: Iterable[Sequence[object]], names: Sequence[str] = ()) -> str:
@@ -333,7 +341,7 @@ def _line_of(place: str) -> int | str:
     return int(found[1]) if found else place
 
 
-def _identity(model: Classifier | Tagger | Translator) -> str:
+def _identity(model: Estimator) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, weight in sorted(model.model.state_dict().items()):
         digest.update(name.encode() + weight.contiguous().numpy().tobytes())

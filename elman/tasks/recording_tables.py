@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from elman.errors import ArgumentError
 from elman.inputs.recording import Recorded
 from elman.read.labels import join_labels, shown_label
 from elman.read.recordings import Recording
@@ -17,8 +16,8 @@ Table = dict[str, list[Any]]
 
 
 def label_table(model: Classifier, data: Any) -> Table:
-    """Return one row per recording or span: name, start, end (after its last step), label,
-    probabilities.
+    """Return one row per recording or span: name, start, end (after its last step), label, and the
+    probability of each label.
     """
     items: list[Recording] = model.items(data)
     p = model.predict_proba(items)
@@ -51,7 +50,7 @@ def tag_table(model: Tagger, data: Any) -> Table:
     return {
         model.unique_id: [one.name for one in items for _ in range(len(one))],
         model.ds: [stamp for one in items for stamp in one.moments(one.stamps)],
-        (model.tags or "label"): [tag for some in tags for tag in some],
+        model.tags or "label": [tag for some in tags for tag in some],
     }
 
 
@@ -60,23 +59,8 @@ def event_table(model: Tagger, data: Any, **how: Any) -> Table:
     found = model.events(data, **how)
     return {
         model.unique_id: [event.unique_id for event in found],
-        (model.tags or "label"): [event.label for event in found],
+        model.tags or "label": [event.label for event in found],
         "start": [event.start for event in found],
         "end": [event.end for event in found],
         "probability": [event.probability for event in found],
     }
-
-
-def table_of(model: Classifier | Tagger, data: Any, *, events: dict[str, Any] | None) -> Table:
-    """Return the predictions of a classifier or tagger; with `events` those of its events.
-
-    Raises:
-        ArgumentError: events are wanted of a classifier.
-    """
-    if model.task == "classifier":
-        if events is not None:
-            raise ArgumentError("events need a tagger, this model is a classifier")
-        return label_table(model, data)  # type: ignore[arg-type]
-    if events is not None:
-        return event_table(model, data, **events)  # type: ignore[arg-type]
-    return tag_table(model, data)  # type: ignore[arg-type]

@@ -83,13 +83,15 @@ class Tagger(TagSettings, Task):
         """Train on tagged sentences or recordings.
 
         Args:
-            data: sentences as a file in CoNLL-U format or in CoNLL columns, a table, a text file
-                with one sentence per line, or a list of lists of words.  Recordings as a table
-                with the columns `unique_id`, `ds`, `label` and the channels, a folder with one
-                table per recording, a data frame, or arrays (T, channels).
-            tags: for a text file the file with the tags of each line; for a list a list of lists
-                of tags; for recordings in tables a table with the columns `unique_id`, `label`,
-                `start` and `end`, outside of which steps have the tag `background`.
+            data: sentences as a CoNLL-U file, as columns of words and tags with a blank line after
+                each sentence (.conll), as a table with the columns `words` and `tags`, or as a text
+                file with one sentence per line.  Recordings as a table with the columns
+                `unique_id`, `ds`, `tags` and those of `channels`, or as a folder with one table per
+                recording.  In Python also a list of lists of words, a data frame, or arrays
+                (T, channels).
+            tags: for a text file the file with the tags of each line; for recordings a table with
+                the columns `unique_id`, `tags`, `start` and `end`, outside of which steps have the
+                tag `background`.  In Python also a list of lists of tags.
             validation: tagged data for selecting the best weights, as data or (data, tags); None
                 to hold out `validation_fraction`.
             test: tagged data that are scored at the end and have no influence on the training.

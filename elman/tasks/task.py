@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from elman.errors import UntrainedError
+from elman.errors import ArgumentError, UntrainedError
 from elman.inputs.settings import InputSettings
 from elman.tasks.estimator import Estimator
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from elman.inputs.input import Input, Reader
     from elman.read.examples import Examples
-    from elman.read.rows import Rejects
+    from elman.read.rows import Rejects, Rows
+    from elman.read.sentences import Sentences
     from elman.targets.target import Target
     from elman.tasks.parts import Parts
     from elman.tasks.run import Job
@@ -224,6 +225,21 @@ class Task(InputSettings, Estimator):
 
         examples = read_one(source, skip_bad_rows, collect)
         return target.evaluate(self.model, learned, examples)
+
+    def rows(self, source: Path, *, lenient: bool) -> Rows | Sentences:
+        """Return the rows of a file without targets.
+
+        Raises:
+            ArgumentError: items of this kind have several rows.
+        """
+        from elman.read.rows import Rows
+        from elman.read.sentences import Sentences
+
+        reader = self.inputs.reader
+        found = reader.open(source, self.target.column(self), labelled=False, lenient=lenient)
+        if not isinstance(found, Rows | Sentences):
+            raise ArgumentError(f"{source}: {reader.noun} have several rows of a table each")
+        return found
 
     def items(self, data: Any) -> list[Any]:
         """Return the items of data without targets, given as to `fit`, checked."""

@@ -72,10 +72,12 @@ class Translator(TranslatorSettings, Estimator):
         """Train on pairs of texts.
 
         Args:
-            sources: a table with the columns `source` and `target`, a file with one text per line,
-                or a list of texts.  For a dialogue without targets: a table with the column
-                `conversation`, a file with one conversation per line, or a list of conversations.
-            targets: a file with one target per line, or a list; None for a table or conversations.
+            sources: a table with the columns `source` and `target` (CSV, TSV, JSONL, Parquet; also
+                .gz), or a file with one text per line.  For a dialogue without targets, a table
+                with the column `conversation`, or a file with one conversation per line and
+                `separator` between its turns.  In Python also a list of texts or conversations.
+            targets: a file with the target of each line; None for a table or conversations.  In
+                Python also a list.
             validation: pairs for selecting the best weights, as a table or (sources, targets); None
                 to hold out `validation_fraction`.
             test: pairs that are scored at the end and have no influence on the training.

@@ -28,7 +28,7 @@ from elman.seq2seq import NOTHING, Seq2Seq
 from elman.seq2seq.recurrent import Recurrent
 from elman.tasks.card import model_card
 from elman.tasks.network import copy_weights, earlier_model
-from elman.tasks.parts import Parts, check_same, given_before, read_one, read_parts
+from elman.tasks.parts import LOG, Parts, check_same, given_before, read_one, read_parts
 from elman.tasks.run import Job, go_on, start
 from elman.train.chunks import ExampleBatches
 from elman.train.evaluate import evaluate
@@ -372,6 +372,8 @@ def score_pairs(
     rows = _rows(model, given, lenient=rejects is not None)
     pairs = read_one(rows, rejects, lambda rows, bad: _collect(model, rows, bad))
     found = model.predict(pairs.sources)
+    for note in missing_scores(model.kind):
+        LOG.info(note)
     return {**_perplexity(model, pairs), **_overlap(model, found, pairs)}
 
 

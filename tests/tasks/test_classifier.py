@@ -504,7 +504,7 @@ def test_the_command_line_trains_scores_and_labels(
     rejects = list(csv.reader((tmp_path / "rejects.csv").read_text().splitlines()))
     assert [place.rpartition(" ")[2] for place, _ in rejects[1:]] == ["3", "4"]
     assert main(["generate", str(out)]) == 2
-    assert "generates no text" in capsys.readouterr().err
+    assert "holds a classifier, not a language model or a translator" in capsys.readouterr().err
     assert main(["predict", str(out), " "]) == 2
     assert "the text is empty; a classifier needs words" in capsys.readouterr().err
 

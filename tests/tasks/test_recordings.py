@@ -489,11 +489,11 @@ def test_the_command_line_trains_scores_labels_and_finds_events(
     assert "12 more rows" in capsys.readouterr().out
     for wrong, message in (
         (["predict", run, "text"], "reads recordings, so it takes no TEXT; give a table"),
-        (["predict", run, "--file", data, "--events"], "events need a tagger"),
-        (["predict", run, "--file", data, "--on", "0.9"], "shortest are for --events"),
+        (["predict", run, "--file", data, "--events"], "--events is an option of a tagger of"),
+        (["predict", run, "--file", data, "--on", "0.9"], "--on is an option of a tagger of"),
         (
             ["predict", run, "--file", data, "--k", "3", "--out", f"{run}.csv"],
-            "takes no --k; give a table of recordings with --file",
+            "--k is an option of a language model or a classifier or a translator;",
         ),
         (["predict", run, "--file", data, "--out", data, "--overwrite"], "would replace the data"),
         (["train", "classifier", data, known, "--out", str(tmp_path / "b")], "or variable"),

@@ -457,7 +457,7 @@ def test_unknown_characters_are_put_back_without_spaces(trained: elman.Translato
         (["predict", "RUN", "--file", "a", "--out", "b", "--k", "3"], "--k is for a TEXT"),
         (
             ["generate", "RUN", "one", "--stop", "x"],
-            "--stop are for a language",
+            "--stop is an option of a language model; ",
         ),
         (["chat", "RUN", "--top-k", "3"], "--top-k and --top-p draw answers: set --temperature"),
     ],

@@ -1,0 +1,133 @@
+"""`elman look`: how data would be read, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from elman.cli.config import value_of
+from elman.cli.flags import flags_of, with_flags
+from elman.cli.show import named
+from elman.read.files import files_below, size_of
+from elman.report.terminal import as_on_shell, counted, show
+from elman.tasks import TASKS
+
+if TYPE_CHECKING:
+    from elman.tasks.look import Look
+
+WIDTH = 100  # characters of the first row
+COLUMNS, REFUSED, NOTES, ANSWERS = 40, 10, 15, 8  # what is shown of each at most
+
+
+def look_command(arguments: Sequence[str]) -> Callable[..., None]:
+    """Return `elman look` with the flags of the task that the arguments name or that is guessed."""
+    name, why, flags = "", "", []
+    if arguments[:1] == ["look"]:
+        name, why = _task_of(arguments[1:])
+        flags = flags_of(TASKS[name], negative=True)
+
+    def look(
+        data: Path,
+        labels: Path | None = None,
+        /,
+        *,
+        task: Annotated[str | None, Parameter(choices=tuple(TASKS))] = None,  # noqa: ARG001
+        count: Annotated[bool, Parameter(negative="")] = False,
+        **settings: Any,
+    ) -> None:
+        """Show how data would be read and how the first row becomes numbers, without training.
+
+        The flags are those of elman train for the task, so that a command can be tried first.
+
+        Example: elman look reviews.csv --text review --label stars
+
+        Example: elman look sales.csv --task forecaster --horizon 28
+
+        Parameters
+        ----------
+        data
+            The training data.
+        task
+            Task that would read the data; without it, it is guessed.
+        labels
+            The second file of the training data, such as labels, tags or targets.
+        count
+            Read all rows, and count those that would be refused; without it, only the first rows
+            of a large file are read.
+        """
+        from elman.tasks.look import FIRST, LOOKS
+        from elman.tasks.look_columns import describe_columns
+
+        model = TASKS[name](**settings)
+        model.check()
+        kinds = describe_columns(data, model)
+        found = LOOKS[name](model, data, labels, None if count else FIRST)
+        show(f"{data}: read by {named(name)} ({why})")
+        _print(data, found, kinds)
+
+    return with_flags(look, flags)
+
+
+def _task_of(arguments: Sequence[str]) -> tuple[str, str]:
+    """Return the task that the arguments of `elman look` name, or that their data look like."""
+    given = [one[2:].partition("=")[0] for one in arguments if one.startswith("--")]
+    if (named := value_of("--task", arguments)) is not None:
+        return (named, "as --task says") if named in TASKS else ("classifier", "")
+    flags = {one.removeprefix("no-").replace("-", "_") for one in given} - {"count", "help"}
+    left = [name for name, task in TASKS.items() if flags <= {one.name for one in fields(task)}]
+    there = [_exists(one) for one in arguments]
+    if True not in there or "help" in given or not left:
+        return (left[0] if flags and left else "classifier"), ""
+    from elman.tasks.look_columns import guess_task
+
+    two = there[:2] == [True, True]
+    name, why = guess_task(Path(arguments[there.index(True)]), left, flags, two=two)
+    return name, f"guessed: {why}; --task NAME chooses another"
+
+
+def _exists(argument: str) -> bool:
+    with suppress(OSError, ValueError):
+        return Path(argument).exists()
+    return False
+
+
+def _print(data: Path, found: Look, kinds: dict[str, str]) -> None:
+    """Print how the data would be read."""
+    files = files_below(data)
+    size = counted(sum(map(size_of, files)), "bytes")
+    _line("data", size if len(files) == 1 else f"{counted(len(files), 'files')}, {size}")
+    _line("a row is", found.row)
+    rows = f"{found.rows:,}" if found.whole else f"the first {found.rows:,}; --count reads all"
+    _line("rows", rows)
+    wide = min(30, max(map(len, kinds), default=0))
+    for n, (name, kind) in enumerate(list(kinds.items())[:COLUMNS]):
+        use = found.columns.get(name, "not read")
+        _line("" if n else "columns", f"{name:{wide}s}  {use:12s}  {kind}")
+    if len(kinds) > COLUMNS:
+        _line("", f"... {len(kinds) - COLUMNS:,} more")
+    if found.answers:
+        most = found.answers.most_common(ANSWERS)
+        more = (
+            f", and {len(found.answers) - ANSWERS:,} more" if len(found.answers) > ANSWERS else ""
+        )
+        _line("to learn", ", ".join(f"{one} ({count:,})" for one, count in most) + more)
+    _line("refused", f"{len(found.refused):,} of these rows" if found.refused else "none")
+    for place, reason in found.refused[:REFUSED]:
+        _line("", as_on_shell(f"{place}: {reason}"))
+    if len(found.refused) > REFUSED:
+        _line("", f"... {len(found.refused) - REFUSED:,} more")
+    for n, note in enumerate(found.notes[:NOTES]):
+        _line("" if n else "notes", as_on_shell(note))
+    show("how the first row becomes numbers:")
+    for title in ("cells", "item", "numbers", "shape"):
+        if text := vars(found)[title]:
+            _line(f"  {title}", text if len(text) <= WIDTH else f"{text[:WIDTH]}...")
+
+
+def _line(title: str, text: str) -> None:
+    show(f"{title:10s} {text}")

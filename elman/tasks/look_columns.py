@@ -1,0 +1,121 @@
+"""Describe the columns of a table, and guess the task of data.  This file does not import torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from itertools import chain, islice
+from pathlib import Path
+
+from elman.errors import ArgumentError, DataError
+from elman.read.columns import Table
+from elman.read.dialect import are_numbers, choose_decimal, is_nothing, number_of
+from elman.read.files import files_below, kind_of
+from elman.read.rows import Rows
+from elman.read.sentences import COLUMNS
+from elman.read.stamps import parse
+from elman.read.tables import TABLES
+from elman.read.text import table_head
+from elman.settings import dialect_of
+from elman.tasks import Task
+
+FIRST = 1000  # rows that are read
+
+
+def describe_columns(data: Path, model: Task) -> dict[str, str]:
+    """Return what the first values of each column of a table are; of a folder its first table.
+
+    The result is empty if the file is not a table.
+    """
+    file = files_below(data)[0]
+    if kind_of(file) not in TABLES:
+        return {}
+    dialect = dialect_of(model)
+    head = table_head(file, model.encoding, dialect.delimiter, lenient=True)
+    rows = Rows(
+        file, head.names, encoding=model.encoding, lenient=True, delimiter=dialect.delimiter
+    ).read()
+    good = [row.values for row in islice(rows, FIRST) if not isinstance(row.values, DataError)]
+    columns = zip(*good, strict=True) if good else [()] * len(head.names)
+    decimal = dialect.decimal or choose_decimal(chain(*good), head.delimiter)[0]
+    return {
+        name: describe_values(values, decimal, typed=head.delimiter is None)
+        for name, values in zip(head.names, columns, strict=True)
+    }
+
+
+def describe_values(values: Sequence[object], decimal: str = ".", *, typed: bool = False) -> str:
+    """Return what the values of a column are: numbers, dates, words or texts.
+
+    Example:
+        >>> from elman.tasks.look_columns import describe_values
+        >>> describe_values(["1", "2.5", ""]), describe_values(["yes", "no", "yes"])
+        ('numbers from 1 to 2.5, 1 missing', '2 different words: no, yes')
+        >>> describe_values(["2024-03-01", "2024-03-02"])
+        'dates from 2024-03-01 to 2024-03-02'
+    """
+    there = [value for value in values if isinstance(value, list) or not is_nothing(value)]
+    missing = f", {len(values) - len(there):,} missing" if len(there) < len(values) else ""
+    if not there:
+        return "no values"
+    if isinstance(there[0], list):
+        return f"lists{missing}"
+    with suppress(OverflowError):  # a whole number of hundreds of digits
+        if are_numbers(there, decimal, typed=typed):
+            numbers = [number_of(value, decimal) for value in there]
+            return f"numbers from {min(numbers):g} to {max(numbers):g}{missing}"
+    parsed = parse(there)
+    if parsed.values.dtype.kind == "M" and not parsed.bad:
+        return f"dates from {there[0]} to {there[-1]}{missing}"
+    texts = [str(value) for value in there]
+    words = sorted(set(texts))
+    if sum(map(len, texts)) > 40 * len(texts) or len(words) > len(texts) / 2 > 5:
+        return f"texts of {sum(len(one.split()) for one in texts) / len(texts):.0f} words{missing}"
+    more = ", ..." if len(words) > 5 else ""
+    return f"{len(words):,} different words: {', '.join(words[:5])}{more}{missing}"
+
+
+def guess_task(
+    data: Path, tasks: Sequence[str], flags: AbstractSet[str], *, two: bool
+) -> tuple[str, str]:
+    """Return the task that data and flags look like, and why.
+
+    Args:
+        data: a file or a folder.
+        tasks: names of the tasks that have all the flags.
+        flags: names of settings that are given.
+        two: whether a second file is given.
+
+    Raises:
+        ArgumentError: the data could be for several tasks.
+    """
+    if len(tasks) == 1:
+        return tasks[0], "only it has these flags"
+    kinds = {kind_of(file) for file in files_below(data)}
+    names: set[str] = set()
+    if table := kinds <= TABLES:
+        names = set(Table(files_below(data)[0], lenient=True).names)
+    clues = (
+        ("tagger", kinds <= COLUMNS, "columns of words and tags"),
+        ("classifier", bool(flags & {"channels", "variable"}), "recordings"),
+        ("translator", names >= {"source", "target"}, "columns source and target"),
+        ("classifier", names >= {"text", "label"}, "columns text and label"),
+        ("tagger", names >= {"words", "tags"}, "columns words and tags"),
+        ("forecaster", names >= {"y"}, "a column y"),
+        ("classifier", data.is_dir() and table, "a folder of tables"),
+        ("classifier", data.is_dir() and _in_folders(data), "a folder for each label"),
+        ("translator", two and not table, "two files of text"),
+        ("language-model", not table, "plain text"),
+    )
+    for name, fits, why in clues:
+        if fits and name in tasks:
+            return name, why
+    raise ArgumentError(
+        f"{data}: could be for {' or '.join(tasks)}; name the task, "
+        "such as --task classifier, and its columns by their flags"
+    )
+
+
+def _in_folders(data: Path) -> bool:
+    return all(len(file.relative_to(data).parts) == 2 for file in files_below(data))

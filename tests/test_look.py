@@ -1,0 +1,205 @@
+"""`elman look`: what it says of data of every task is what training does with them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import elman
+from elman.cli import main
+from elman.tasks.look import FIRST
+
+Look = Callable[..., list[str]]
+SMALL = {"hidden_size": 4, "epochs": 1, "device": "cpu"}
+
+
+@pytest.fixture
+def look(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Look:
+    """The lines that the command prints in the folder of the test, which it leaves as it was."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(command: str) -> list[str]:
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        code = main(["look", *command.split()])
+        done = capsys.readouterr()
+        assert code == 0, done.err
+        assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+        lines = done.out.splitlines()
+        assert len(lines) <= 120
+        return lines
+
+    return run
+
+
+@pytest.fixture
+def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], look: Look) -> Callable[..., str]:
+    def run(command: str) -> str:
+        assert main(["look", *command.split()]) == 2
+        done = capsys.readouterr()
+        assert (done.out, done.err.count("\n")) == ("", 1)
+        return done.err
+
+    return run
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def of(lines: list[str], title: str) -> str:
+    return next(line.strip().removeprefix(title).strip() for line in lines
+                if line.strip().startswith(title))  # fmt: skip
+
+
+def watch(rows: int = 600) -> str:
+    steps = (
+        f"r{n // 60},{n % 60 / 10},{n % 7 / 3},{n % 5},{'run' if n // 60 % 2 else 'walk'},{n % 2}"
+        for n in range(rows)
+    )
+    return "unique_id,ds,ax,ay,label,who\n" + "\n".join(steps) + "\n"
+
+
+def sales(days: int = 120) -> str:
+    """Two series with missing numbers, whose places are found by reading the rows again."""
+    rows = [
+        f"{name},2024-{1 + n // 28:02d}-{1 + n % 28:02d},{n % 7}.5,{n % 3 or ''}"
+        for name in "ab" for n in range(days)
+    ]  # fmt: skip
+    return "unique_id,ds,y,heat\n" + "\n".join(rows) + "\n"
+
+
+REVIEWS = 'review;stars;extra\n"so good";5;1,5\n"so bad";1;2\n;4;2\n"a film";;3\n"good"\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "flags", "task", "way"),
+    [
+        ("a.txt", "one two one two\n" * 30, "", "a language model", ("tokens: one=", "(32, 35)")),
+        ("a.csv", "text,label\n" + "so good,1\nso bad,0\n" * 9, "", "a classifier",
+         ("so good", "2 tokens: so=", "(32, T)")),
+        ("a.conll", "The DET\ncat NOUN\n\nIt PRON\nran VERB\n", "", "a tagger",
+         ("The cat", "words [", "(32, T)")),
+        ("a.jsonl", '{"source": "one", "target": "eins"}\n' * 9, "", "a translator",
+         ("one -> eins", "(32, T)")),
+        ("a.csv", sales(), "", "a forecaster", ("series 'a' from 2024-01-01", "(64, ")),
+        ("a.csv", watch(), "--channels ax ay", "a classifier", ("recording 'r0'", "(32, T, 2)")),
+        ("a.csv", watch(), "--task tagger --channels ax --window 20", "a tagger",
+         ("recording 'r0': 60", "(32, 20, 1)")),
+    ],
+)  # fmt: skip
+def test_how_a_row_becomes_numbers_is_shown_for_every_task(
+    look: Look, tmp_path: Path, name: str, content: str, flags: str, task: str, way: tuple[str, ...]
+) -> None:
+    write(tmp_path / name, content)
+    lines = look(f"{name} {flags}")
+    assert lines[0].startswith(f"{name}: read by {task} (")
+    text = "\n".join(lines[lines.index("how the first row becomes numbers:") :])
+    for part in way:
+        assert part in text
+
+
+def test_refused_rows_are_counted_and_shown_with_their_reasons(look: Look, tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", REVIEWS)
+    lines = look("a.csv --text review --label stars")
+    assert of(lines, "refused") == "3 of these rows"
+    text = "\n".join(lines)
+    assert "a.csv: line 4: column 'review' is empty, expected text" in text
+    assert "a.csv: line 5: column 'stars' is empty, expected a label" in text
+    assert "a.csv: line 6: expected 3 fields as in the header, got 1" in text
+    assert "fields are separated by ';'" in text
+    assert of(lines, "to learn") == "5 (1), 1 (1)"
+    kinds = [line.split() for line in lines if " --text " in line or " not read " in line]
+    assert kinds[0][:3] == ["columns", "review", "--text"]
+    assert kinds[1][-5:] == ["numbers", "from", "1.5", "to", "3"]  # with a decimal comma
+
+
+def test_of_a_large_file_only_the_first_rows_are_read_unless_all_are_counted(
+    look: Look, tmp_path: Path
+) -> None:
+    rows = "text,label\n" + "so good,1\nso bad,0\n" * 20_000 + ",1\n"
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(rows.encode()))
+    lines = look("a.csv.gz")
+    assert of(lines, "rows") == f"the first {FIRST:,}; --count reads all"
+    assert of(lines, "refused") == "none"
+    lines = look("a.csv.gz --count")
+    assert of(lines, "rows") == "40,001"
+    assert of(lines, "refused") == "1 of these rows"
+    write(tmp_path / "s.csv", sales())
+    assert of(look("s.csv --future heat"), "rows") == "240"
+    write(tmp_path / "w.csv", watch(3000) + "r9,0,x,1,walk,1\n")
+    assert of(look("w.csv --channels ax"), "rows") == "the first 1,000; --count reads all"
+    lines = look("w.csv --channels ax --count")
+    assert (of(lines, "rows"), of(lines, "refused")) == ("3,001", "1 of these rows")
+
+
+def test_labels_of_recordings_that_are_not_read_are_not_refused(look: Look, tmp_path: Path) -> None:
+    write(tmp_path / "w.csv", watch(3000))
+    write(tmp_path / "l.csv", "unique_id,label\n" + "".join(f"r{n},x\n" for n in range(51)))
+    assert of(look("w.csv l.csv --channels ax"), "refused") == "none"
+    assert of(look("w.csv l.csv --channels ax --count"), "refused") == "1 of these rows"
+
+
+def test_the_shape_is_the_one_that_the_network_reads(look: Look, tmp_path: Path) -> None:
+    data = write(tmp_path / "s.csv", sales())
+    settings = {**SMALL, "horizon": 7, "past": ("heat",), "windows": 8}
+    layout = elman.Forecaster(**settings).fit(data).layout
+    lines = look("s.csv --horizon 7 --past heat")
+    width = layout.numbers + len(layout.categories)
+    assert of(lines, "shape").startswith(f"(64, {layout.steps}, {width}):")
+    data = write(tmp_path / "w.csv", watch(1800))
+    model = elman.Classifier(**SMALL, channels=("ax", "ay"), static=("who",)).fit(data)
+    features = model.model.encode.size
+    lines = look("w.csv --channels ax ay --static who")
+    assert of(lines, "shape").startswith(f"(32, T, {features}):")
+
+
+def test_several_labels_of_a_row_are_counted_one_by_one(look: Look, tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", 'text,label\nso good,"a, b"\nso bad,b\n')
+    assert of(look("a.csv --several"), "to learn") == "b (2), a (1)"
+    write(tmp_path / "a.jsonl", '{"text": "so", "label": ["a"]}\n{"text": "no", "label": "b"}\n')
+    lines = look("a.jsonl")
+    assert of(lines, "refused") == "1 of these rows"
+    assert any("column 'label' is a list; set --several" in line for line in lines)
+
+
+def test_a_conversation_is_a_row_or_turns_up_to_a_blank_line(look: Look, tmp_path: Path) -> None:
+    write(tmp_path / "a.txt", "hi __eou__ hello __eou__ bye\n" * 5)
+    assert of(look("a.txt --kind dialogue"), "item") == "hi __eou__ hello __eou__ bye"
+    write(tmp_path / "a.txt", "hi\nhello\n\n" * 5)
+    assert of(look("a.txt --kind dialogue"), "refused") == "none"
+
+
+def test_wrong_input_is_refused_in_one_line(refused: Callable[..., str], tmp_path: Path) -> None:
+    assert "'no.csv': No such file" in refused("no.csv")
+    assert "'no.csv': No such file" in refused("no.csv --horizon 3")
+    write(tmp_path / "w.csv", watch())
+    assert "w.csv: could be for language-model or classifier or" in refused("w.csv")
+    assert "no column 'az'; its columns: 'unique_id'" in refused("w.csv --channels az")
+    assert "Did you mean --channels?" in refused("w.csv --chanels ax")
+    assert "Choose from" in refused("w.csv --task painter")
+    assert "--epochs must be at least 1, got 0" in refused("w.csv --channels ax --epochs 0")
+    write(tmp_path / "e.txt", "")
+    assert "e.txt: empty" in refused("e.txt")
+    (tmp_path / "folder").mkdir()
+    assert "folder: a folder without files" in refused("folder")
+    rows = "".join(json.dumps({"text": "", "label": n}) + "\n" for n in range(3))
+    write(tmp_path / "b.jsonl", rows)
+    assert "no row can be used" in refused("b.jsonl")
+
+
+def test_help_names_the_flags_of_the_task(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["look", "--help"]) == 0
+    assert "--channels" in capsys.readouterr().out
+    assert main(["look", "--task", "forecaster", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "--horizon" in said
+    assert "--channels" not in said
