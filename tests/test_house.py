@@ -17,14 +17,12 @@ ROOT = Path(elman.__file__).parent
 ROOMS = (
     "errors", "optional", "arguments", "atomic", "manifest", "padded", "state", "dropout", "read",
     "kernels", "recur", "attend", "encode", "heads", "decode", "report", "model", "seq2seq",
-    "train", "serve", "tasks", "elman", "cli", "__main__",
+    "train", "forecast", "serve", "tasks", "elman", "cli", "__main__",
 )  # fmt: skip
 CIRCLES = {
     "recur.by_kernel recur.by_torch recur.plain recur.stack",
     "elman serve.conversation tasks tasks.card tasks.channel_inputs tasks.classifier "
-    "tasks.classifier_run tasks.estimator tasks.folder tasks.forecaster "
-    "tasks.forecaster_baselines tasks.forecaster_calibration tasks.forecaster_pictures "
-    "tasks.forecaster_run tasks.forecaster_scores tasks.forecaster_use tasks.labelled_data "
+    "tasks.classifier_run tasks.estimator tasks.folder tasks.forecaster tasks.labelled_data "
     "tasks.language_model tasks.network tasks.parts tasks.recording_inputs tasks.run "
     "tasks.sentence_inputs tasks.step_inputs tasks.tagger tasks.tagger_run tasks.text_data "
     "tasks.text_inputs tasks.text_run tasks.translator tasks.translator_run",

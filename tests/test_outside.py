@@ -14,14 +14,14 @@ import elman
 from elman.cli import main
 from elman.encode.text import Vocabulary
 from elman.errors import ArgumentError, DataError, ElmanError, FolderError
+from elman.forecast.forecasts import check_level
 from elman.read.columns import Table
 from elman.read.files import files_below
 from elman.read.rows import Rejects
 from elman.read.tables import line_values
 from elman.read.text import TextSource
-from elman.tasks.forecasts import check_level
+from elman.report.write_table import write_table
 from elman.tasks.labelled_data import Examples, notes_on, split
-from elman.tasks.write_table import write_table
 
 SMALL = {"hidden_size": 4, "epochs": 1, "device": "cpu"}
 DEEP = "[" * 20_000 + "]" * 20_000

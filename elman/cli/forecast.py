@@ -114,8 +114,8 @@ def _print_scores(scores: Mapping[str, Mapping[str, Any]]) -> None:
 
 def _check(out: Path | None, level: Sequence[float], *, overwrite: bool) -> None:
     """Raise an error before the work for a level or a file that cannot be used."""
-    from elman.tasks.forecasts import check_level
-    from elman.tasks.write_table import check_target
+    from elman.forecast.forecasts import check_level
+    from elman.report.write_table import check_target
 
     check_level(level)
     if out is not None:

@@ -59,8 +59,8 @@ def print_recordings(
         out: file to write; None to print.
         overwrite: replace a file that exists already.
     """
+    from elman.report.write_table import check_target, write_table
     from elman.tasks.recording_tables import table_of
-    from elman.tasks.write_table import check_target, write_table
 
     spans, events = flags.spans, flags.thresholds
     if out is not None:

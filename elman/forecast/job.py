@@ -1,0 +1,312 @@
+"""The training run of a forecaster: batches, the held-out part, estimates and scores.
+
+Shape legend: N series, B windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from elman.encode.index import SeriesIndex
+from elman.encode.layout import Layout
+from elman.encode.windows import Windows
+from elman.errors import ArgumentError, DataError
+from elman.forecast.history import history_of, observed_steps, seasonal_errors
+from elman.forecast.learn import (
+    check_enough,
+    learn_corrections,
+    learn_dependence,
+    learn_share,
+    learn_widening,
+)
+from elman.forecast.pictures import chart_data
+from elman.forecast.predictor import STEPS, Predictor, Whole, layout_of, roll
+from elman.forecast.scene import windows_of
+from elman.forecast.score import choose_scored, score, scored_futures
+from elman.forecast.settings import ForecasterSettings
+from elman.forecast.tables import Evaluation, first_origins
+from elman.model import SequenceModel
+from elman.read.series import SeriesTable
+from elman.report.forecasts import Scored
+from elman.train.chunks import Refit
+from elman.train.windows import WindowBatches
+
+LEAST, MOST = 2_000, 20_000  # range of the number of windows in an epoch, unless it is set
+REFIT = 1 << 20  # is added to the seed, so that the refit draws other windows
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The windows that are held out for validation.
+
+    Attributes:
+        spans: (N, 2) first and last origin of each series; origins are one horizon apart.
+        which, origins: series and origins (B,) of the windows to score.
+        batches: batches for the validation loss.
+    """
+
+    spans: Whole
+    which: Whole
+    origins: Whole
+    batches: WindowBatches
+
+    @classmethod
+    def choose(
+        cls, predictor: Predictor, windows: Windows, lengths: Whole, *, held: Whole,
+        names: list[str],
+    ) -> HeldOut:  # fmt: skip
+        """Choose the windows in the last `held` steps (N,) of each series.
+
+        Raises:
+            DataError: these have no numbers, or too few for conformal quantiles.
+        """
+        settings, layout, horizon = predictor.settings, windows.layout, windows.layout.horizon
+        # The last forecast ends at the end of the series.
+        first, last = lengths - held, lengths - horizon
+        if settings.hold_out == "series":
+            first = first_origins(lengths, layout)
+        spans = np.stack([first + (last - first) % horizon, last], 1)
+        spans[held == 0, 1] = -1
+        which, origins = choose_scored(settings, windows, spans, names)
+        rows = max(1, min(256, STEPS // layout.steps))
+        batches = WindowBatches(windows, spans, rows, seed=None, stride=horizon)
+        if settings.conformal:
+            check_enough(predictor, windows, spans)
+        return cls(spans, which, origins, batches)
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that a training run needs, and the functions after it.
+
+    Attributes:
+        predictor: the network with random weights, and what was learned before the training.
+        table: the training data.
+        known: (N,) number of steps of each series that the weights are learned from.
+        windows: all windows of the training data.
+        batches: training batches.
+        held_out: the validation data; None for none.
+        evaluation: windows of the test data; None for none.
+        refit: training on the held-out data as well; None for none.
+        facts: names and sizes of the data, for the report.
+        notes: messages for the user.
+    """
+
+    predictor: Predictor
+    table: SeriesTable
+    known: Whole
+    windows: Windows
+    batches: WindowBatches
+    held_out: HeldOut | None
+    evaluation: Evaluation | None
+    refit: Refit | None
+    facts: Mapping[str, object]
+    notes: list[str]
+
+    @classmethod
+    def prepare(
+        cls, settings: ForecasterSettings, tables: Mapping[str, SeriesTable], name: str, *,
+        build: Callable[[Layout], SequenceModel], share: tuple[int, int],
+    ) -> Training:  # fmt: skip
+        """Prepare the training on the table `train`, scored on the table `test` if there is one.
+
+        Args:
+            settings: settings of the forecaster.
+            tables: the data by part.
+            name: name of the training data.
+            build: builds a network with random weights.
+            share: (rank, processes), which decide the windows of this process.
+
+        Raises:
+            ArgumentError: the output needs counts, and a target is not a count.
+            DataError: the series are too short, or the test data cannot be scored.
+        """
+        table, targets = tables["train"], 1 if settings.wide else len(settings.targets)
+        if settings.kind_of_output == "negative_binomial":
+            _check_counts(table, targets)
+        lengths = np.array([observed_steps(one, targets) for one in table.series])
+        held = _held_out(settings, lengths, settings.horizon_of(table.frequency))
+        known = lengths - held
+        predictor = _begin(settings, table, targets, known, build)
+        windows, layout = windows_of(predictor, table), predictor.layout
+        spans = _training_spans(known, layout)
+        total = int((spans[:, 1] - spans[:, 0] + 1).clip(min=0).sum())
+        if not total:
+            raise DataError(
+                f"{name}: its longest series has {lengths.max()} numbers, of which {held.max()} "
+                f"are held out; that is too few to train with horizon={layout.horizon}"
+            )
+
+        def batches(spans: Whole, ends: Whole, seed: int) -> WindowBatches:
+            return WindowBatches(
+                windows, spans, settings.batch_size, seed=seed, ends=ends, share=share,
+                count=settings.windows or min(max(total, LEAST), MOST),
+            )  # fmt: skip
+
+        held_out = evaluation = refit = None
+        if held.any():
+            names = [one.unique_id for one in table.series]
+            held_out = HeldOut.choose(predictor, windows, lengths, held=held, names=names)
+            if settings.refit_epochs:
+                more = batches(_training_spans(lengths, layout), lengths, settings.seed + REFIT)
+                refit = Refit(more, settings.refit_epochs)
+        notes = _notes(settings, layout, lengths, held)
+        if "test" in tables:  # raises errors before the training
+            notes += [f"test: {note}" for note in predictor.index.unseen_words(tables["test"])]
+            evaluation = Evaluation.find(predictor, tables["test"], table)
+            if evaluation.unseen:
+                notes.append("test: no series is in the training data; each is scored by itself")
+        facts = {
+            "train": name, "series": len(lengths), "numbers": int(lengths.sum()),
+            "frequency": table.frequency.name, "horizon": layout.horizon,
+            "context": layout.context, "segment": layout.segment, "windows": total,
+        }  # fmt: skip
+        return cls(
+            predictor, table, known, windows, batches(spans, known, settings.seed), held_out,
+            evaluation, refit, facts, notes,
+        )  # fmt: skip
+
+    def judge(self) -> tuple[Predictor, dict[str, Any]]:
+        """Return the predictor with estimates from the validation data, and scores with charts."""
+        metrics: dict[str, Any] = {"model": {}, "baseline": {}, "others": []}
+        if self.held_out is None:
+            return self.predictor, metrics
+        predictor, windows, held_out = self.predictor, self.windows, self.held_out
+        known, spans = self.known, held_out.spans
+        known = np.where(known > 0, known, spans[:, 0])  # for a series held out completely
+        season, targets = predictor.season, windows.layout.targets
+        errors = seasonal_errors(self.table, targets, season, known.tolist())
+        predictor = predictor.with_estimates(share=learn_share(predictor, windows, spans))
+        dependence = learn_dependence(predictor, windows, spans)
+        predictor = predictor.with_estimates(dependence=dependence)
+        drawn = scored_futures(predictor)
+        rolled = roll(predictor, windows, held_out.which, held_out.origins, futures=drawn)
+        scored = score(predictor, windows, rolled, errors)
+        _add_scores(metrics, "validation", scored)
+        metrics["forecasts"] = chart_data(predictor, windows, rolled, scored, self.table)
+        if predictor.settings.conformal:
+            corrections, count = learn_corrections(predictor, windows, spans)
+            predictor = predictor.with_estimates(corrections=corrections)
+            metrics["calibration_windows"] = count
+        # After the scores: on the data that it is learned from, an interval holds too often.
+        widening = learn_widening(predictor, windows, spans)
+        return predictor.with_estimates(widening=widening), metrics
+
+    def measure(self, predictor: Predictor, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Add the scores of the test data to the metrics, and return them."""
+        if self.evaluation is not None:
+            _add_scores(metrics, "test", self.evaluation.score(predictor))
+        return metrics
+
+
+def _begin(
+    settings: ForecasterSettings, table: SeriesTable, targets: int, known: Whole,
+    build: Callable[[Layout], SequenceModel],
+) -> Predictor:  # fmt: skip
+    """Return a predictor with random weights, from the first `known` steps of each series."""
+    series = [
+        replace(one, values=one.values[:n])
+        for one, n in zip(table.series, known.tolist(), strict=True)
+    ]
+    usual = int(np.median(known[known > 0])) if known.any() else 0
+    index = SeriesIndex.build(
+        replace(table, series=series), table.columns[:targets], past=settings.past,
+        future=settings.future, static=settings.static, per_series=settings.per_series,
+        with_calendar=settings.calendar, scaling=settings.scaling,
+        context=settings.window_of(table.frequency, usual)[0], plane=settings.plane,
+    )  # fmt: skip
+    layout = layout_of(settings, index)
+    errors = seasonal_errors(table, targets, settings.season_of(table.frequency))
+    history = history_of(table, index, layout, errors)
+    return Predictor(build(layout), index, history, settings, layout)
+
+
+def _notes(settings: ForecasterSettings, layout: Layout, lengths: Whole, held: Whole) -> list[str]:
+    """Return notes on short series and on the validation data."""
+    notes, many = [], int((held > 0).sum())
+    short = int((lengths < layout.context + layout.horizon).sum())
+    if short:
+        notes.append(
+            f"{short:,} of {len(lengths):,} series are shorter than context={layout.context} and "
+            f"horizon={layout.horizon} together; the missing steps are masked"
+        )
+    if many:
+        notes.append(
+            f"the end of each series is held out for validation, {np.median(held):,.0f} steps"
+            if settings.hold_out == "end"
+            else f"{many:,} of {len(lengths):,} series are held out for validation"
+        )
+    return notes
+
+
+def _check_counts(table: SeriesTable, targets: int) -> None:
+    """Raise an ArgumentError for a target that is not a count."""
+    for one in table.series:
+        y = one.values[:, :targets]
+        wrong = y[(y < 0) | (y != np.round(y)) & ~np.isnan(y)]
+        if len(wrong):
+            raise ArgumentError(
+                f"output=negative_binomial needs counts, but {one.who} has {wrong[0]:g}; set "
+                "another output"
+            )
+
+
+def _held_out(settings: ForecasterSettings, lengths: Whole, horizon: int) -> Whole:
+    """Return the number of validation steps of each series; 0 for a series that is too short."""
+    share = settings.validation_fraction
+    if share == 0:
+        return np.zeros_like(lengths)
+    if settings.hold_out == "series":
+        return _held_out_series(lengths, horizon, share, seed=settings.seed)
+    held = np.maximum(horizon, (lengths * share).astype(np.int64))
+    held[lengths - held < 2] = 0
+    if not held.any():
+        raise DataError(
+            f"the longest series has {lengths.max()} numbers, too few to hold out a horizon of "
+            f"{horizon}; set a smaller horizon, or validation_fraction=0 and monitor=last"
+        )
+    return held
+
+
+def _held_out_series(lengths: Whole, horizon: int, share: float, *, seed: int) -> Whole:
+    """Return the lengths of some series, drawn by the seed, and 0 for all others."""
+    long = np.flatnonzero(lengths > horizon)
+    if len(long) < 2:
+        raise DataError(
+            "hold_out=series needs at least two series that are longer than the horizon of "
+            f"{horizon}, got {len(long)}; set hold_out=end"
+        )
+    count = min(len(long) - 1, max(1, round(share * len(long))))
+    chosen = np.random.default_rng(seed).choice(long, count, replace=False)
+    held = np.zeros_like(lengths)
+    held[chosen] = lengths[chosen]
+    return held
+
+
+def _training_spans(lengths: Whole, layout: Layout) -> Whole:
+    """Return the first and last training origin of each series (N, 2).
+
+    A complete context comes before them and a complete horizon after them, except in short series.
+    """
+    last = np.maximum(lengths - layout.horizon, lengths // 2)
+    first = np.minimum(layout.context, np.maximum(1, last // 2))
+    return np.stack([first, np.minimum(last, lengths - 1)], 1)
+
+
+def _add_scores(metrics: dict[str, Any], part: str, scored: Scored) -> None:
+    """Add the scores of the model and of the baselines on a part of the data to the metrics."""
+    ours, *baselines = scored.scores
+    metrics["model"][part] = scored.scores[ours]
+    listed = [metrics["baseline"], *metrics["others"]]
+    if listed == [{}]:
+        metrics["baseline"]["name"] = baselines[0]
+        metrics["others"] += [{"name": name} for name in baselines[1:]]
+        listed = [metrics["baseline"], *metrics["others"]]
+    for one in listed:
+        one[part] = scored.scores[one["name"]]
+    if scored.notes:
+        metrics["notes"] = list(dict.fromkeys([*metrics.get("notes", []), *scored.notes]))
