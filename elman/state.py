@@ -95,7 +95,7 @@ def to_bytes(state: State) -> bytes:
 def from_bytes(blob: bytes) -> State:
     """Return the state that `to_bytes` stored; raise a DataError for any other bytes."""
     try:
-        leaves = safetensors.torch.load(blob)
-    except safetensors.SafetensorError as error:
-        raise DataError(f"these {len(blob)} bytes are not a stored state: {error}") from None
-    return from_named_leaves(leaves)
+        return from_named_leaves(safetensors.torch.load(blob))
+    except (KeyError, RecursionError, safetensors.SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"these {len(blob)} bytes are not a stored state: {reason}") from None

@@ -21,13 +21,12 @@ import torch
 from numpy.typing import NDArray
 
 from elman.encode.layout import Record
-from elman.encode.neighbours import look_around
 from elman.encode.units import UsualScale, in_units, size_of
 from elman.encode.windows import Window
 from elman.errors import ArgumentError, DataError
 from elman.forecast.history import steps_between
 from elman.forecast.predictor import Numbers, Predictor, window_predictor
-from elman.forecast.scene import scene_of
+from elman.forecast.scene import Scene, append
 from elman.read.clock import read_stamps
 from elman.read.frequency import Stamps
 from elman.read.series import SeriesTable
@@ -37,6 +36,7 @@ from elman.state import State, from_bytes, named_leaves, to_bytes
 
 CHUNK = 512  # steps for which the calendar is computed at a time
 COUNTED = 1 << 53  # largest step of series without times
+OTHERS = "state.7"  # the leaf of a state that has the names of other series
 
 
 class LiveForecast(NamedTuple):
@@ -77,15 +77,14 @@ class LiveForecaster:
         one, layout = table.series[number], predictor.layout
         self._index, self._layout = predictor.index, layout
         self._predict = window_predictor(predictor)
-        self._name, self._clock = one.unique_id, table.clock
-        self._form = predictor.settings.ds_format
+        self._clock, self._form = table.clock, predictor.settings.ds_format
         self._names = {*self._index.past, *self._index.future}
         self._timed, self._frequency, self._start = not table.counted, table.frequency, one.start
+        self._dates = self._start.dtype.kind == "M"
         self._gap = True  # whether the last numbers can be missing
         record = self._index.encode(table, one, more=layout.behind)
         self._steps = len(record.y)
-        self._around, others = scene_of(predictor, table, number)
-        self._others: Mapping[str, Numbers] = others
+        self._scene = Scene.of(predictor, table, number)
         # After the last observation there are no numbers, as far as a window reaches.
         length = layout.back + layout.context
         self._whole = np.full((length + layout.behind, layout.targets), np.nan)
@@ -100,7 +99,7 @@ class LiveForecaster:
         self._known = np.zeros((layout.context + layout.behind, layout.known), dtype=np.float32)
         self._told = self._known[: layout.context + layout.horizon]
         self._told[:] = _end(record.known, self._steps + layout.horizon, len(self._told), 0.0)
-        self._arrays = (self._whole, self._past, self._known, self._around)
+        self._arrays = (self._y, self._past, self._told, self._scene.around)
         self._waves, self._waves_at = np.zeros((0, 0), dtype=np.float32), 0
         self._constants = np.concatenate([record.static, record.codes, self._spare[0]])
         size = layout.numbers + layout.around + len(layout.categories)
@@ -153,7 +152,7 @@ class LiveForecaster:
             raise ArgumentError(f"covariates must be {wanted}, got {shown}")
         past = [index.encode_value(name, covariates[name]) for name in index.past]
         known = [index.encode_value(name, covariates[name]) for name in index.future]
-        places = {} if others is None else self._places_of(others)
+        places = {} if others is None else self._scene.places_of(others)
         missed = 0 if at is None else self._missed(at)
         self._skip(missed)
         self._gap = gap or missed > 0
@@ -165,16 +164,15 @@ class LiveForecaster:
             self._told[-1, : len(whole)] = whole
         return self.forecast()
 
-    def _take(self, value: Numbers, places: Mapping[str, Numbers]) -> None:
+    def _take(self, value: Numbers, places: dict[str, Numbers]) -> None:
         """Advance by one step, without covariates except the calendar."""
-        _append(self._y, value)
+        append(self._y, value)
         if self._layout.neighbours:
-            _append(self._around, self._look(places))
-            self._others = places
+            self._scene.take(self._y[-2:], places)
         if self._layout.past:
-            _append(self._past, self._unknown)
+            append(self._past, self._unknown)
         if self._layout.known:
-            _append(self._told, self._next_waves())
+            append(self._told, self._next_waves())
         self._steps += 1
         if self._steps % self._layout.context == 0:
             self._usual.after_each(self._y[-self._layout.context :])
@@ -195,7 +193,7 @@ class LiveForecaster:
             raise ArgumentError("at must be None: the training data had no timestamps")
         stamps, bad = read_stamps([at], self._form, clock)
         shown = repr(at)[:60]
-        if bad or (stamps.dtype.kind == "M") != isinstance(start, np.datetime64):
+        if bad or (stamps.dtype.kind == "M") != self._dates:
             raise ArgumentError(f"at must be a timestamp such as {self.stamps[0]}, got {shown}")
         stamps = self._frequency.floor(stamps)
         last = self._frequency.after(np.array([start]), 1, self._steps - 1)
@@ -248,93 +246,57 @@ class LiveForecaster:
         Raises:
             DataError: the bytes are damaged, or come from another model or another series.
         """
-        ours, given = (list(named_leaves(one)) for one in (self._state(), from_bytes(blob)))
-        forms = [
-            [(name, leaf.dtype, leaf.shape) for name, leaf in one[:-1]] for one in (ours, given)
+        ours, given = (dict(named_leaves(one)) for one in (self._state(), from_bytes(blob)))
+        forms = [  # the text of the other series can have any length
+            {name: (x.dtype, x.shape[name == OTHERS :]) for name, x in one.items()}
+            for one in (ours, given)
         ]
-        if forms[0] != forms[1] or (given[-1][1].dtype, given[-1][1].dim()) != (torch.uint8, 1):
+        if forms[0] != forms[1]:
             raise DataError(
-                f"the state has other arrays ({len(given)}) than this session ({len(ours)}): "
-                "restore it into a session of the model that it came from"
+                "the state has other arrays than this session: restore it into a session of the "
+                "model that it came from"
             )
-        *arrays, totals, constants, counters, others = (leaf.numpy() for _, leaf in given)
-        y, past, known, around = arrays
-        start, steps, gap = counters.tolist()
-        finite = np.concatenate([known.ravel(), around.ravel(), totals.ravel()])
+        found: list[NDArray[Any]] = [leaf.numpy() for leaf in given.values()]
+        *arrays, totals, constants, counters, text = found
+        number, steps, gap = counters.tolist()
+        start = self._start_of(number, steps)
+        finite = np.concatenate([totals.ravel(), *(part.ravel() for part in arrays[2:])])
+        infinite = any(np.isinf(part).any() for part in arrays[:2])  # NaN is a missing number
         try:
-            places = self._places_of(json.loads(others.tobytes()))
+            others = self._scene.places_of(json.loads(text.tobytes()))
         except (ArgumentError, RecursionError, ValueError):
-            places = None
+            others = None
+        wrong = infinite or not np.isfinite(finite).all() or (totals < 0).any() or others is None
         faults = {
             "of another series": not np.array_equal(constants, self._constants),
-            "with infinite numbers": np.isinf(y).any() or np.isinf(past).any(),
-            "with numbers that are not finite": not np.isfinite(finite).all() or (totals < 0).any(),
-            "with times that cannot be": gap not in (0, 1) or not self._is_time(start, steps),
-            "with damaged places of others": places is None,
+            "with times that cannot be": start is None or gap not in (0, 1),
+            "with numbers that cannot be": wrong,
         }
         for fault, there in faults.items():
             if there:
                 raise DataError(f"a state {fault}: restore one of a session of this series")
         for mine, theirs in zip(self._arrays, arrays, strict=True):
-            np.copyto(mine, theirs)
-        self._usual.totals, self._others = totals, places or {}
-        self._start, self._steps, self._gap = self._moment(start), steps, bool(gap)
+            mine[:] = theirs
+        self._usual.totals, self._scene.others = totals, others or {}
+        self._start, self._steps, self._gap = start, steps, bool(gap)
         self._waves = self._waves[:0]  # the calendar of the times before
 
     def _state(self) -> State:
         """Return all that `push` changes, and the constants of the series to compare."""
         counters = np.array([self._start.astype(np.int64), self._steps, self._gap])
-        others = json.dumps({name: place.tolist() for name, place in self._others.items()})
+        others = json.dumps({name: place.tolist() for name, place in self._scene.others.items()})
         text = np.array(bytearray(others.encode()))
         arrays = (*self._arrays, self._usual.totals, self._constants, counters, text)
         return tuple(map(torch.from_numpy, arrays))
 
-    def _moment(self, start: int) -> Any:
-        """Return a time that `_state` stores as a number."""
-        return np.int64(start).astype(self._start.dtype)
-
-    def _is_time(self, start: int, steps: int) -> bool:
-        """Return whether a series can begin at a stored time and have a number of steps."""
-        dates = self._start.dtype.kind == "M"
-        low, high = EDGES.astype(np.int64).tolist() if dates else (-COUNTED, COUNTED)
-        end = start + (steps + self._layout.horizon) * (
-            self._frequency.mean or self._frequency.count
-        )
-        if not (steps >= 0 and low <= start and end <= high):
-            return False
-        return steps_between(self._frequency, self._start, self._moment(start)) is not None
-
-    def _places_of(self, others: Mapping[str, Any]) -> dict[str, Numbers]:
-        """Check the places of others and return them as arrays, by name."""
-        if others and not self._layout.neighbours:
-            raise ArgumentError("others must not be given: this model has no neighbours")
-        if not isinstance(others, Mapping) or self._name in others:
-            raise ArgumentError(f"others must be a dict of places by name, got {others!r}")
-        places = {}
-        for name, place in others.items():
-            try:
-                places[name] = np.array(place, dtype=np.float64).reshape(-1)
-            except (OverflowError, TypeError, ValueError):
-                places[name] = np.zeros(0)
-            if places[name].size != self._layout.targets or not np.isfinite(places[name]).all():
-                raise ArgumentError(
-                    f"others[{name!r}] must be a place of two numbers, got {place!r}"
-                )
-        return places
-
-    def _look(self, places: Mapping[str, Numbers]) -> Numbers:
-        """Return the features of others with a current and a previous place, nearest first."""
-        before = self._others
-        both = [(before[name], place) for name, place in places.items() if name in before]
-        y = np.array([self._y[-2:], *both])
-        apart = np.linalg.norm(y[1:, 1] - y[0, 1], axis=1)
-        nearest = apart.argsort(kind="stable")[: self._layout.neighbours]
-        others = np.full((2 * len(y), self._layout.neighbours), -1, dtype=np.int64)
-        others[1, : len(nearest)] = 2 * nearest + 3
-        here = np.array([[not np.isnan(y[0]).any()]])
-        own = (y[0, 1] - y[0, 0])[None, None]
-        found = look_around(y.reshape(-1, 2), others, np.array([[1]]), here, own, None)
-        return np.asarray(found[0, 0])
+    def _start_of(self, number: int, steps: int) -> Any:
+        """Return a stored time at which a series of this length can begin; None if it cannot."""
+        low, high = EDGES.astype(np.int64).tolist() if self._dates else (-COUNTED, COUNTED)
+        each = self._frequency.mean or self._frequency.count
+        if steps < 0 or number < low or number + (steps + self._layout.horizon) * each > high:
+            return None
+        start = np.int64(number).astype(self._start.dtype)
+        return None if steps_between(self._frequency, self._start, start) is None else start
 
     def _next_waves(self) -> NDArray[np.float32]:
         """Return the known features of the step that enters the window: its calendar."""
@@ -358,12 +320,8 @@ class LiveForecaster:
             at += w * width
         seen, *lagged, past, self._ahead = views
         begins = [layout.back, *(layout.back + w - lag for lag in layout.lags)]
-        pairs = zip(begins, [seen[: layout.seen], *lagged], strict=True)
-        self._parts = [
-            Part(begin, view[..., :targets], view[..., targets:]) for begin, view in pairs
-        ]
-        past = past[: layout.seen]
-        self._past_part = Part(0, past[..., : layout.past], past[..., layout.past :])
+        self._parts = list(zip([seen[: layout.seen], *lagged], begins, strict=True))
+        self._past_part = past[: layout.seen]
         self._inputs[:, at : at + layout.static] = record.static
         at += layout.static
         self._size = self._inputs[:, at : at + targets]
@@ -381,15 +339,15 @@ class LiveForecaster:
         seen, shift, scale = in_units(self._whole[None], layout, self._usual.now, self._spare)
         there = ~np.isnan(seen[0])
         y = np.where(there, seen[0], 0)
-        for part in self._parts:
-            part.fill(y, there)
+        for view, begin in self._parts:
+            _fill(view, y[begin:], there[begin:])
         if layout.past:
             there = ~np.isnan(self._past)
-            self._past_part.fill(np.where(there, self._past, 0), there)
+            _fill(self._past_part, np.where(there, self._past, 0), there)
         if layout.known:
             self._ahead[:] = self._known[layout.segment :].reshape(self._ahead.shape)
         if layout.neighbours:
-            self._near[:] = self._around[layout.segment - 1 :: layout.segment]
+            self._near[:] = self._scene.around[layout.segment - 1 :: layout.segment]
             if layout.segment == 1:  # the velocity at the first place is unknown
                 self._near[0] = 0
         self._size[:] = size_of(scale[0, 0], layout)
@@ -397,25 +355,11 @@ class LiveForecaster:
         return Window(self._window, self._nothing, shift, scale)
 
 
-class Part(NamedTuple):
-    """The part of the inputs that is filled from rows of a series: S steps of w rows.
-
-    Attributes:
-        begin: index of the first row.
-        numbers: view (S, w, K) of the inputs; 0 where a number is missing.
-        there: view (S, w, K) of the inputs; whether there is a number.
-    """
-
-    begin: int
-    numbers: NDArray[np.float32]
-    there: NDArray[np.float32]
-
-    def fill(self, numbers: NDArray[Any], there: NDArray[np.bool_]) -> None:
-        """Copy rows (L, K) into the inputs."""
-        shape = self.numbers.shape
-        end = self.begin + shape[0] * shape[1]
-        self.numbers[:] = numbers[self.begin : end].reshape(shape)
-        self.there[:] = there[self.begin : end].reshape(shape)
+def _fill(view: NDArray[np.float32], numbers: NDArray[Any], there: NDArray[np.bool_]) -> None:
+    """Copy rows (L, K), and whether they are there, into the inputs (S, w, 2 K) of S w rows."""
+    steps, w, width = view.shape
+    view[..., : width // 2] = numbers[: steps * w].reshape(steps, w, -1)
+    view[..., width // 2 :] = there[: steps * w].reshape(steps, w, -1)
 
 
 def _end(values: NDArray[Any], until: int, steps: int, nothing: float) -> NDArray[Any]:
@@ -425,8 +369,3 @@ def _end(values: NDArray[Any], until: int, steps: int, nothing: float) -> NDArra
     first = max(0, steps - until)
     found[first : first + len(part)] = part
     return found
-
-
-def _append(rows: NDArray[Any], row: NDArray[Any]) -> None:
-    rows[:-1] = rows[1:]
-    rows[-1] = row
