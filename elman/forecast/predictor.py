@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
 import numpy as np
@@ -184,7 +184,8 @@ def _forecast_parts(
         with torch.inference_mode():
             predict = _predict_samples if layout.feedback else _predict_all
             found = predict(predictor, window)
-        mean, quantiles, *drawn = in_series_units(predictor, window, *found)
+        context = context_of(window.inputs, layout)
+        mean, quantiles, *drawn = _in_series_units(predictor, window, context, *found)
         if drawn:
             paths = drawn[0][:, :futures]
         elif root is not None:
@@ -192,13 +193,13 @@ def _forecast_parts(
             paths = draw_futures(quantiles, settings.levels, root, futures, draw)
         else:
             paths = np.zeros((len(mean), 0, *mean.shape[1:]))
-        missing = missing_share(context_of(window.inputs, layout))
-        yield mean, quantiles, window.scale, _whole_counts(settings, paths), missing
+        whole, missing = _whole_counts(settings, paths), missing_share(context)
+        yield mean, quantiles, window.scale, whole, missing
 
 
-def in_series_units(
-    predictor: Predictor, window: Window, mean: NDArray[Any], quantiles: NDArray[Any],
-    *drawn: NDArray[Any],
+def _in_series_units(
+    predictor: Predictor, window: Window, context: NDArray[Any], mean: NDArray[Any],
+    quantiles: NDArray[Any], *drawn: NDArray[Any],
 ) -> list[Numbers]:  # fmt: skip
     """Return what a network predicts in the units of the series, with all estimates applied.
 
@@ -207,12 +208,11 @@ def in_series_units(
     Args:
         predictor: what training has learned.
         window: the windows.
-        mean: means (B, H, K) in units of the windows.
-        quantiles: quantiles (B, H, K, Q).
-        drawn: futures (B, S, H, K), if the network samples them.
+        context: contexts (B, T, K) in units of the windows.
+        mean, quantiles, drawn: means (B, H, K), quantiles (B, H, K, Q) and futures (B, S, H, K) in
+            units of the windows; no futures if the network predicts all steps at once.
     """
     history, middle, shift, scale = predictor.history, predictor.middle, window.shift, window.scale
-    context = context_of(window.inputs, predictor.layout)
     if history.share is not None:
         season, share = history.share
         simple = simple_forecast(context, mean.shape[1], int(season))
@@ -242,13 +242,16 @@ def _whole_counts(settings: ForecasterSettings, numbers: Numbers) -> Numbers:
 
 def window_predictor(predictor: Predictor) -> Callable[[Window], list[Numbers]]:
     """Return a fast function for means and quantiles of single windows, for a live session."""
-    find: Callable[[Window], tuple[NDArray[Any], ...]] = (
-        torch.inference_mode()(lambda window: _predict_samples(predictor, window)[:2])
-        if predictor.layout.feedback
-        else _SingleWindow(predictor)
-    )
+    find: Callable[[Window], tuple[NDArray[Any], ...]] = _SingleWindow(predictor)
+    if predictor.layout.feedback:
+        find = torch.inference_mode()(partial(_predict_samples, predictor))
     predictor.network.eval()
-    return lambda window: in_series_units(predictor, window, *find(window))
+
+    def predict(window: Window) -> list[Numbers]:
+        context, (mean, quantiles, *_) = context_of(window.inputs, predictor.layout), find(window)
+        return _in_series_units(predictor, window, context, mean, quantiles)
+
+    return predict
 
 
 class _SingleWindow:
