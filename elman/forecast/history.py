@@ -56,10 +56,6 @@ class History:
     dependence: Numbers | None = None
     widening: Numbers | None = None
 
-    def without_estimates(self) -> History:
-        """Return the training data alone."""
-        return History(self.table, self.errors)
-
     def save(self, path: Path) -> None:
         """Write the history to a file."""
         table = self.table

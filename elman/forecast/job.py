@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,9 +24,8 @@ from elman.forecast.learn import (
     learn_widening,
 )
 from elman.forecast.pictures import chart_data
-from elman.forecast.predictor import STEPS, Predictor, Whole, layout_of, roll
+from elman.forecast.predictor import STEPS, Predictor, Whole, layout_of
 from elman.forecast.scene import windows_of
-from elman.forecast.score import choose_scored, score, scored_futures
 from elman.forecast.settings import ForecasterSettings
 from elman.forecast.tables import Evaluation, first_origins
 from elman.model import SequenceModel
@@ -39,73 +38,26 @@ LEAST, MOST = 2_000, 20_000  # range of the number of windows in an epoch, unles
 REFIT = 1 << 20  # is added to the seed, so that the refit draws other windows
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """The windows that are held out for validation.
+class HeldOut(NamedTuple):
+    """The windows that are held out for validation: those to score, and all, as spans (N, 2)."""
 
-    Attributes:
-        spans: (N, 2) first and last origin of each series; origins are one horizon apart.
-        which, origins: series and origins (B,) of the windows to score.
-        batches: batches for the validation loss.
-    """
-
+    evaluation: Evaluation
     spans: Whole
-    which: Whole
-    origins: Whole
     batches: WindowBatches
-
-    @classmethod
-    def choose(
-        cls, predictor: Predictor, windows: Windows, lengths: Whole, *, held: Whole,
-        names: list[str],
-    ) -> HeldOut:  # fmt: skip
-        """Choose the windows in the last `held` steps (N,) of each series.
-
-        Raises:
-            DataError: these have no numbers, or too few for conformal quantiles.
-        """
-        settings, layout, horizon = predictor.settings, windows.layout, windows.layout.horizon
-        # The last forecast ends at the end of the series.
-        first, last = lengths - held, lengths - horizon
-        if settings.hold_out == "series":
-            first = first_origins(lengths, layout)
-        spans = np.stack([first + (last - first) % horizon, last], 1)
-        spans[held == 0, 1] = -1
-        which, origins = choose_scored(settings, windows, spans, names)
-        rows = max(1, min(256, STEPS // layout.steps))
-        batches = WindowBatches(windows, spans, rows, seed=None, stride=horizon)
-        if settings.conformal:
-            check_enough(predictor, windows, spans)
-        return cls(spans, which, origins, batches)
 
 
 @dataclass(frozen=True)
 class Training:
-    """All that a training run needs, and the functions after it.
+    """A training run of a forecaster."""
 
-    Attributes:
-        predictor: the network with random weights, and what was learned before the training.
-        table: the training data.
-        known: (N,) number of steps of each series that the weights are learned from.
-        windows: all windows of the training data.
-        batches: training batches.
-        held_out: the validation data; None for none.
-        evaluation: windows of the test data; None for none.
-        refit: training on the held-out data as well; None for none.
-        facts: names and sizes of the data, for the report.
-        notes: messages for the user.
-    """
-
-    predictor: Predictor
-    table: SeriesTable
-    known: Whole
-    windows: Windows
-    batches: WindowBatches
-    held_out: HeldOut | None
-    evaluation: Evaluation | None
-    refit: Refit | None
-    facts: Mapping[str, object]
-    notes: list[str]
+    predictor: Predictor  # the network with random weights, and what was learned before
+    table: SeriesTable  # the training data
+    batches: WindowBatches  # of the training data
+    held_out: HeldOut | None  # the validation data
+    evaluation: Evaluation | None  # windows of the test data
+    refit: Refit | None  # training on the held-out data as well
+    facts: Mapping[str, object]  # names and sizes of the data, for the report
+    notes: list[str]  # messages for the user
 
     @classmethod
     def prepare(
@@ -130,30 +82,28 @@ class Training:
             _check_counts(table, targets)
         lengths = np.array([observed_steps(one, targets) for one in table.series])
         held = _held_out(settings, lengths, settings.horizon_of(table.frequency))
-        known = lengths - held
-        predictor = _begin(settings, table, targets, known, build)
+        predictor = _begin(settings, table, targets, lengths - held, build)
         windows, layout = windows_of(predictor, table), predictor.layout
-        spans = _training_spans(known, layout)
-        total = int((spans[:, 1] - spans[:, 0] + 1).clip(min=0).sum())
+        spans = _training_spans(lengths - held, layout)
+        total = WindowBatches(windows, spans, 1, seed=None).total
         if not total:
             raise DataError(
                 f"{name}: its longest series has {lengths.max()} numbers, of which {held.max()} "
                 f"are held out; that is too few to train with horizon={layout.horizon}"
             )
 
-        def batches(spans: Whole, ends: Whole, seed: int) -> WindowBatches:
+        def batches(ends: Whole, seed: int) -> WindowBatches:
+            count = settings.windows or min(max(total, LEAST), MOST)
             return WindowBatches(
-                windows, spans, settings.batch_size, seed=seed, ends=ends, share=share,
-                count=settings.windows or min(max(total, LEAST), MOST),
+                windows, _training_spans(ends, layout), settings.batch_size, seed=seed,
+                count=count, ends=ends, share=share,
             )  # fmt: skip
 
         held_out = evaluation = refit = None
         if held.any():
-            names = [one.unique_id for one in table.series]
-            held_out = HeldOut.choose(predictor, windows, lengths, held=held, names=names)
+            held_out = _choose_held_out(predictor, windows, table, lengths, held)
             if settings.refit_epochs:
-                more = batches(_training_spans(lengths, layout), lengths, settings.seed + REFIT)
-                refit = Refit(more, settings.refit_epochs)
+                refit = Refit(batches(lengths, settings.seed + REFIT), settings.refit_epochs)
         notes = _notes(settings, layout, lengths, held)
         if "test" in tables:  # raises errors before the training
             notes += [f"test: {note}" for note in predictor.index.unseen_words(tables["test"])]
@@ -165,27 +115,21 @@ class Training:
             "frequency": table.frequency.name, "horizon": layout.horizon,
             "context": layout.context, "segment": layout.segment, "windows": total,
         }  # fmt: skip
-        return cls(
-            predictor, table, known, windows, batches(spans, known, settings.seed), held_out,
-            evaluation, refit, facts, notes,
-        )  # fmt: skip
+        train = batches(lengths - held, settings.seed)
+        return cls(predictor, table, train, held_out, evaluation, refit, facts, notes)
 
     def judge(self) -> tuple[Predictor, dict[str, Any]]:
         """Return the predictor with estimates from the validation data, and scores with charts."""
+        predictor = self.predictor
         metrics: dict[str, Any] = {"model": {}, "baseline": {}, "others": []}
         if self.held_out is None:
-            return self.predictor, metrics
-        predictor, windows, held_out = self.predictor, self.windows, self.held_out
-        known, spans = self.known, held_out.spans
-        known = np.where(known > 0, known, spans[:, 0])  # for a series held out completely
-        season, targets = predictor.season, windows.layout.targets
-        errors = seasonal_errors(self.table, targets, season, known.tolist())
+            return predictor, metrics
+        evaluation, spans, _ = self.held_out
+        windows = evaluation.windows
         predictor = predictor.with_estimates(share=learn_share(predictor, windows, spans))
         dependence = learn_dependence(predictor, windows, spans)
         predictor = predictor.with_estimates(dependence=dependence)
-        drawn = scored_futures(predictor)
-        rolled = roll(predictor, windows, held_out.which, held_out.origins, futures=drawn)
-        scored = score(predictor, windows, rolled, errors)
+        rolled, scored = evaluation.forecast(predictor)
         _add_scores(metrics, "validation", scored)
         metrics["forecasts"] = chart_data(predictor, windows, rolled, scored, self.table)
         if predictor.settings.conformal:
@@ -199,8 +143,30 @@ class Training:
     def measure(self, predictor: Predictor, metrics: dict[str, Any]) -> dict[str, Any]:
         """Add the scores of the test data to the metrics, and return them."""
         if self.evaluation is not None:
-            _add_scores(metrics, "test", self.evaluation.score(predictor))
+            _add_scores(metrics, "test", self.evaluation.forecast(predictor)[1])
         return metrics
+
+
+def _choose_held_out(
+    predictor: Predictor, windows: Windows, table: SeriesTable, lengths: Whole, held: Whole
+) -> HeldOut:
+    """Choose the windows in the last `held` steps (N,) of each series, one horizon apart."""
+    settings, layout, horizon = predictor.settings, windows.layout, windows.layout.horizon
+    # The last forecast ends at the end of the series.
+    first, last = lengths - held, lengths - horizon
+    if settings.hold_out == "series":
+        first = first_origins(lengths, layout)
+    spans = np.stack([first + (last - first) % horizon, last], 1)
+    spans[held == 0, 1] = -1
+    known = np.where(lengths > held, lengths - held, spans[:, 0])  # of a series held out completely
+    errors = seasonal_errors(table, layout.targets, predictor.season, known.tolist())
+    evaluation = Evaluation.choose(predictor, windows, table, spans, errors)
+    rows = max(1, min(256, STEPS // layout.steps))
+    if settings.conformal:
+        check_enough(predictor, windows, spans)
+    return HeldOut(
+        evaluation, spans, WindowBatches(windows, spans, rows, seed=None, stride=horizon)
+    )
 
 
 def _begin(

@@ -99,7 +99,7 @@ class LiveForecaster:
         self._known = np.zeros((layout.context + layout.behind, layout.known), dtype=np.float32)
         self._told = self._known[: layout.context + layout.horizon]
         self._told[:] = _end(record.known, self._steps + layout.horizon, len(self._told), 0.0)
-        self._arrays = (self._y, self._past, self._told, self._scene.around)
+        self._arrays: list[NDArray[Any]] = [self._y, self._past, self._told, self._scene.around]
         self._waves, self._waves_at = np.zeros((0, 0), dtype=np.float32), 0
         self._constants = np.concatenate([record.static, record.codes, self._spare[0]])
         size = layout.numbers + layout.around + len(layout.categories)

@@ -5,10 +5,10 @@ Shape legend: B windows, H steps ahead, K targets, Q levels, S futures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -28,16 +28,7 @@ from elman.encode.windows import Window, Windows, context_of
 from elman.forecast.history import History
 from elman.forecast.settings import ForecasterSettings
 from elman.heads import ForecastHead
-from elman.heads.distributions import (
-    Density,
-    Distribution,
-    Gaussian,
-    Mixture,
-    NegativeBinomial,
-    Point,
-    Quantiles,
-    StudentT,
-)
+from elman.heads import distributions as d
 from elman.model import SequenceModel
 from elman.padded import Padded
 from elman.read.frequency import Frequency
@@ -54,19 +45,11 @@ Whole = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Predictor:
-    """What training has learned: all that a forecast needs.
-
-    Attributes:
-        network: the trained network.
-        index: description of the training data: columns, frequency, words and scales.
-        history: the end of the training data, and estimates from the validation data.
-        settings: settings of the forecaster.
-        layout: layout of the windows.
-    """
+    """What training has learned: all that a forecast needs."""
 
     network: SequenceModel
-    index: SeriesIndex
-    history: History
+    index: SeriesIndex  # description of the training data: columns, frequency, words and scales
+    history: History  # the end of the training data, and estimates from the validation data
     settings: ForecasterSettings
     layout: Layout
 
@@ -116,101 +99,70 @@ def layout_of(settings: ForecasterSettings, index: SeriesIndex) -> Layout:
     )  # fmt: skip
 
 
-def distribution_of(settings: ForecasterSettings) -> Distribution:
+def distribution_of(settings: ForecasterSettings) -> d.Distribution:
     """Return the distribution that the network predicts for each number."""
-    if settings.kind_of_output == "quantile":
-        return Quantiles(settings.quantiles)
-    kinds: dict[str, type[Distribution]] = {
-        "gaussian": Gaussian, "student_t": StudentT, "mixture": Mixture,
-        "negative_binomial": NegativeBinomial, "point": Point,
+    kinds: dict[str, Callable[[], d.Distribution]] = {
+        "gaussian": d.Gaussian, "student_t": d.StudentT, "mixture": d.Mixture, "point": d.Point,
+        "negative_binomial": d.NegativeBinomial, "quantile": lambda: d.Quantiles(settings.quantiles)
     }  # fmt: skip
     return kinds[settings.kind_of_output]()
 
 
-@dataclass(frozen=True)
-class Rolled:
-    """Forecasts from origins.
+class Rolled(NamedTuple):
+    """Forecasts from origins."""
 
-    Attributes:
-        which, origins: (B,) indices of the series, and numbers of steps before the forecasts.
-        mean: (B, H, K) means.
-        quantiles: (B, H, K, Q) quantiles.
-        scale: (B, 1 or H, K) scales of the windows.
-        y: (B, H, K) actual numbers, NaN where there are none.
-        futures: (B, S, H, K) sampled futures; S can be 0.
-        missing: (B,) shares of missing numbers in the contexts.
-    """
-
-    which: Whole
-    origins: Whole
-    mean: Numbers
-    quantiles: Numbers
-    scale: Numbers
-    y: Numbers
-    futures: Numbers
-    missing: Numbers
+    which: Whole  # (B,) indices of the series
+    origins: Whole  # (B,) numbers of steps before the forecasts
+    mean: Numbers  # (B, H, K)
+    quantiles: Numbers  # (B, H, K, Q)
+    scale: Numbers  # (B, 1 or H, K) scales of the windows
+    y: Numbers  # (B, H, K) actual numbers, NaN where there are none
+    futures: Numbers  # (B, S, H, K) sampled futures; S can be 0
+    missing: Numbers  # (B,) shares of missing numbers in the contexts
 
 
 def roll(
     predictor: Predictor, windows: Windows, which: Whole, origins: Whole, *, futures: int = 0
 ) -> Rolled:
-    """Forecast from origins.
-
-    Args:
-        predictor: what training has learned.
-        windows: windows of the series.
-        which, origins: (B,) indices of the series, and numbers of steps before the forecasts.
-        futures: S, number of sampled futures of each forecast.
-    """
-    parts = zip(*_forecast_parts(predictor, windows, which, origins, futures), strict=True)
-    mean, quantiles, scale, drawn, missing = (np.concatenate(part) for part in parts)
-    y = windows.truth(which, origins)
-    return Rolled(which, origins, mean, quantiles, scale, y, drawn, missing)
-
-
-def _forecast_parts(
-    predictor: Predictor, windows: Windows, which: Whole, origins: Whole, futures: int
-) -> Iterator[tuple[Numbers, Numbers, Numbers, Numbers, Numbers]]:
-    """Yield means, quantiles, scales, futures and missing shares of some windows at a time."""
-    layout, settings, root = windows.layout, predictor.settings, None
-    rows = ROWS // settings.samples if layout.feedback else ROWS
+    """Forecast from origins (B,) of series (B,), with a number of sampled futures of each."""
+    layout, samples, root = windows.layout, predictor.settings.samples, None
+    rows = ROWS // samples if layout.feedback else ROWS
     rows = max(1, min(rows, STEPS // layout.steps, STEPS // max(1, futures)))
     if futures and not layout.feedback:
         assert predictor.history.dependence is not None
         root = find_root(predictor.history.dependence)
     predictor.network.eval()
-    for at in range(0, len(which), rows):
-        window = windows.cut(which[at : at + rows], origins[at : at + rows])
-        with torch.inference_mode():
-            predict = _predict_samples if layout.feedback else _predict_all
-            found = predict(predictor, window)
-        context = context_of(window.inputs, layout)
-        mean, quantiles, *drawn = _in_series_units(predictor, window, context, *found)
-        if drawn:
-            paths = drawn[0][:, :futures]
-        elif root is not None:
-            draw = np.random.default_rng(settings.seed)
-            paths = draw_futures(quantiles, settings.levels, root, futures, draw)
-        else:
-            paths = np.zeros((len(mean), 0, *mean.shape[1:]))
-        whole, missing = _whole_counts(settings, paths), missing_share(context)
-        yield mean, quantiles, window.scale, whole, missing
+    some = [slice(at, at + rows) for at in range(0, len(which), rows)]
+    parts = [_roll_part(predictor, windows, which[n], origins[n], futures, root) for n in some]
+    return Rolled(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+@torch.inference_mode()
+def _roll_part(
+    predictor: Predictor, windows: Windows, which: Whole, origins: Whole, futures: int,
+    root: Numbers | None,
+) -> Rolled:  # fmt: skip
+    """Forecast from origins that are computed at a time, given a root of the dependence."""
+    settings, window = predictor.settings, windows.cut(which, origins)
+    context, y = context_of(window.inputs, windows.layout), windows.truth(which, origins)
+    found = (_predict_samples if windows.layout.feedback else _predict_all)(predictor, window)
+    mean, quantiles, *drawn = _in_series_units(predictor, window, context, *found)
+    paths = np.zeros((len(y), 0, *y.shape[1:])) if not drawn else drawn[0][:, :futures]
+    if root is not None:
+        draw = np.random.default_rng(settings.seed)
+        paths = draw_futures(quantiles, settings.levels, root, futures, draw)
+    paths, missing = _whole_counts(settings, paths), missing_share(context)
+    return Rolled(which, origins, mean, quantiles, window.scale, y, paths, missing)
 
 
 def _in_series_units(
     predictor: Predictor, window: Window, context: NDArray[Any], mean: NDArray[Any],
     quantiles: NDArray[Any], *drawn: NDArray[Any],
 ) -> list[Numbers]:  # fmt: skip
-    """Return what a network predicts in the units of the series, with all estimates applied.
+    """Combine, correct and widen predictions, and return them in the units of the series.
 
-    Forecasts are combined with simple ones, and quantiles are corrected and widened.
-
-    Args:
-        predictor: what training has learned.
-        window: the windows.
-        context: contexts (B, T, K) in units of the windows.
-        mean, quantiles, drawn: means (B, H, K), quantiles (B, H, K, Q) and futures (B, S, H, K) in
-            units of the windows; no futures if the network predicts all steps at once.
+    Context (B, T, K), means (B, H, K), quantiles (B, H, K, Q) and futures (B, S, H, K), if the
+    network samples them, are in units of the windows.
     """
     history, middle, shift, scale = predictor.history, predictor.middle, window.shift, window.scale
     if history.share is not None:
@@ -269,7 +221,7 @@ class _SingleWindow:
         self.weight = np.concatenate(parts)
         self.row = np.ones((self.layout.ahead, len(self.weight)), dtype=np.float32)
         self.shares = None
-        if isinstance(self.distribution, Quantiles):
+        if isinstance(self.distribution, d.Quantiles):
             self.shares = self.distribution.shares.numpy()
 
     def __call__(self, window: Window) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -308,7 +260,7 @@ def _predict_samples(predictor: Predictor, window: Window) -> tuple[NDArray[Any]
     """Predict means, quantiles and samples (B, S, H, K) step by step, in units of the windows."""
     network, layout, settings = predictor.network, predictor.layout, predictor.settings
     head, samples, targets = predictor.head, settings.samples, layout.targets
-    windows, distribution = len(window.inputs), cast("Density", head.distribution)
+    windows, distribution = len(window.inputs), cast("d.Density", head.distribution)
     rows = torch.arange(windows).repeat_interleave(samples)
     scale = torch.from_numpy(window.scale).float().expand(windows, samples, targets)
     generator = torch.Generator().manual_seed(settings.seed)

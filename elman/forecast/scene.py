@@ -39,19 +39,12 @@ def windows_of(predictor: Predictor, table: SeriesTable) -> Windows:
 
 @dataclass
 class Scene:
-    """What a live session of one series knows of the others.
+    """What a live session of one series knows of the others."""
 
-    Attributes:
-        name: name of the series.
-        layout: layout of the windows.
-        around: features of the neighbours in the steps of the context; none without neighbours.
-        others: places (K,) of all other series at the last step, by name.
-    """
-
-    name: str
+    name: str  # of the series
     layout: Layout
-    around: Numbers
-    others: dict[str, Numbers]
+    around: Numbers  # features of the neighbours in the steps of the context, if it has some
+    others: dict[str, Numbers]  # places (K,) of all other series at the last step
 
     @classmethod
     def of(cls, predictor: Predictor, table: SeriesTable, number: int) -> Scene:

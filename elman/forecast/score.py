@@ -44,14 +44,6 @@ def scored_futures(predictor: Predictor) -> int:
     return min(BEST, predictor.most_futures) if predictor.layout.plane else 0
 
 
-def choose_scored(
-    settings: ForecasterSettings, windows: Windows, spans: Whole, names: Sequence[str]
-) -> tuple[Whole, Whole]:
-    """Choose windows to score whose origins are one horizon apart, see `choose`."""
-    most = SLOW if settings.statistics else SCORED
-    return choose(windows, spans, windows.layout.horizon, most, names)
-
-
 def choose(
     windows: Windows, spans: Whole, stride: int, most: int, names: Sequence[str] = ()
 ) -> tuple[Whole, Whole]:

@@ -19,7 +19,7 @@ from elman.forecast.forecasts import Backtest, Forecasts
 from elman.forecast.history import join_series, observed_steps, seasonal_errors, steps_between
 from elman.forecast.predictor import Numbers, Predictor, Rolled, Whole, roll
 from elman.forecast.scene import windows_of
-from elman.forecast.score import choose, choose_scored, missing_baselines, score, scored_futures
+from elman.forecast.score import SCORED, SLOW, choose, missing_baselines, score, scored_futures
 from elman.read.dialect import equal_names, name_of
 from elman.read.series import SeriesTable
 from elman.report.forecasts import Scored
@@ -161,20 +161,28 @@ def first_origins(lengths: Whole, layout: Layout) -> Whole:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Windows after the training data whose forecasts are scored.
+    """Windows whose forecasts are scored."""
 
-    Attributes:
-        windows: all windows of the series, which include the training data.
-        which, origins: series and origins (B,) of the forecasts to score.
-        errors: seasonal errors (N, K) of the series, see `seasonal_error`.
-        unseen: whether the training data have none of the series.
-    """
+    windows: Windows  # all windows of the series
+    which: Whole  # (B,) series of the forecasts
+    origins: Whole  # (B,) numbers of steps before the forecasts
+    errors: Numbers  # (N, K) seasonal errors of the series, see `seasonal_error`
+    unseen: bool  # whether the training data have none of the series
 
-    windows: Windows
-    which: Whole
-    origins: Whole
-    errors: Numbers
-    unseen: bool
+    @classmethod
+    def choose(
+        cls, predictor: Predictor, windows: Windows, table: SeriesTable, spans: Whole,
+        errors: Numbers, *, unseen: bool = False,
+    ) -> Evaluation:  # fmt: skip
+        """Choose windows within spans (N, 2) of the series, whose origins are a horizon apart.
+
+        Raises:
+            DataError: there are none.
+        """
+        most = SLOW if predictor.settings.statistics else SCORED
+        names = [one.unique_id for one in table.series]
+        which, origins = choose(windows, spans, windows.layout.horizon, most, names)
+        return cls(windows, which, origins, errors, unseen)
 
     @classmethod
     def find(
@@ -209,15 +217,13 @@ class Evaluation:
                 errors = np.concatenate([errors, np.full((len(rest), layout.targets), np.nan)])
             windows = windows_of(predictor, table)
         spans = np.stack([known, windows.lengths - 1], 1)
-        names = [one.unique_id for one in table.series]
-        which, origins = choose_scored(predictor.settings, windows, spans, names)
-        return cls(windows, which, origins, errors, unseen)
+        return cls.choose(predictor, windows, table, spans, errors, unseen=unseen)
 
-    def score(self, predictor: Predictor) -> Scored:
-        """Forecast and score the windows."""
+    def forecast(self, predictor: Predictor) -> tuple[Rolled, Scored]:
+        """Forecast the windows, and score the forecasts."""
         futures = scored_futures(predictor)
         rolled = roll(predictor, self.windows, self.which, self.origins, futures=futures)
-        return score(predictor, self.windows, rolled, self.errors)
+        return rolled, score(predictor, self.windows, rolled, self.errors)
 
 
 def backtest(

@@ -145,7 +145,7 @@ class Forecaster(ForecasterSettings, TableSettings, Estimator):
 
         table = self._read(series, skip_bad_rows)
         evaluation = Evaluation.find(self.predictor, table)
-        scores = evaluation.score(self.predictor).scores["this model"]
+        scores = evaluation.forecast(self.predictor)[1].scores["this model"]
         if evaluation.unseen:
             scores["unseen_series"] = listed([one.unique_id for one in table.series])
         return scores
@@ -243,16 +243,6 @@ class Forecaster(ForecasterSettings, TableSettings, Estimator):
     def layout(self) -> Layout:
         """The layout of the windows."""
         return self.predictor.layout
-
-    @property
-    def seasonal(self) -> int:
-        """Number of steps in a season, 1 for none."""
-        return self.predictor.season
-
-    @property
-    def ahead(self) -> int:
-        """Number of steps of a forecast."""
-        return self.layout.horizon
 
     def _source(
         self, given: tuple[Any, Any], *, lenient: bool = False, ahead: bool = False
