@@ -15,14 +15,8 @@ from elman.encode.index import SeriesIndex
 from elman.encode.layout import Layout
 from elman.encode.windows import Windows
 from elman.errors import ArgumentError, DataError
+from elman.forecast import estimates
 from elman.forecast.history import history_of, observed_steps, seasonal_errors
-from elman.forecast.learn import (
-    check_enough,
-    learn_corrections,
-    learn_dependence,
-    learn_share,
-    learn_widening,
-)
 from elman.forecast.pictures import chart_data
 from elman.forecast.predictor import STEPS, Predictor, Whole, layout_of
 from elman.forecast.scene import windows_of
@@ -58,6 +52,7 @@ class Training:
     refit: Refit | None  # training on the held-out data as well
     facts: Mapping[str, object]  # names and sizes of the data, for the report
     notes: list[str]  # messages for the user
+    metrics: dict[str, Any]  # scores, once the run has ended
 
     @classmethod
     def prepare(
@@ -116,35 +111,35 @@ class Training:
             "context": layout.context, "segment": layout.segment, "windows": total,
         }  # fmt: skip
         train = batches(lengths - held, settings.seed)
-        return cls(predictor, table, train, held_out, evaluation, refit, facts, notes)
-
-    def judge(self) -> tuple[Predictor, dict[str, Any]]:
-        """Return the predictor with estimates from the validation data, and scores with charts."""
-        predictor = self.predictor
         metrics: dict[str, Any] = {"model": {}, "baseline": {}, "others": []}
+        return cls(predictor, table, train, held_out, evaluation, refit, facts, notes, metrics)
+
+    def judge(self) -> Predictor:
+        """Return the predictor with estimates from the validation data; add scores and charts."""
+        predictor, metrics = self.predictor, self.metrics
         if self.held_out is None:
-            return predictor, metrics
+            return predictor
         evaluation, spans, _ = self.held_out
         windows = evaluation.windows
-        predictor = predictor.with_estimates(share=learn_share(predictor, windows, spans))
-        dependence = learn_dependence(predictor, windows, spans)
+        predictor = predictor.with_estimates(share=estimates.learn_share(predictor, windows, spans))
+        dependence = estimates.learn_dependence(predictor, windows, spans)
         predictor = predictor.with_estimates(dependence=dependence)
         rolled, scored = evaluation.forecast(predictor)
         _add_scores(metrics, "validation", scored)
         metrics["forecasts"] = chart_data(predictor, windows, rolled, scored, self.table)
         if predictor.settings.conformal:
-            corrections, count = learn_corrections(predictor, windows, spans)
+            corrections, count = estimates.learn_corrections(predictor, windows, spans)
             predictor = predictor.with_estimates(corrections=corrections)
             metrics["calibration_windows"] = count
         # After the scores: on the data that it is learned from, an interval holds too often.
-        widening = learn_widening(predictor, windows, spans)
-        return predictor.with_estimates(widening=widening), metrics
+        widening = estimates.learn_widening(predictor, windows, spans)
+        return predictor.with_estimates(widening=widening)
 
-    def measure(self, predictor: Predictor, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Add the scores of the test data to the metrics, and return them."""
+    def measure(self, predictor: Predictor) -> dict[str, Any]:
+        """Return all scores, with those of the test data."""
         if self.evaluation is not None:
-            _add_scores(metrics, "test", self.evaluation.forecast(predictor)[1])
-        return metrics
+            _add_scores(self.metrics, "test", self.evaluation.forecast(predictor)[1])
+        return self.metrics
 
 
 def _choose_held_out(
@@ -163,7 +158,7 @@ def _choose_held_out(
     evaluation = Evaluation.choose(predictor, windows, table, spans, errors)
     rows = max(1, min(256, STEPS // layout.steps))
     if settings.conformal:
-        check_enough(predictor, windows, spans)
+        estimates.check_enough(predictor, windows, spans)
     return HeldOut(
         evaluation, spans, WindowBatches(windows, spans, rows, seed=None, stride=horizon)
     )

@@ -39,11 +39,6 @@ BEST = 20  # futures whose best is scored
 READ, FITTED, SEASONS, LONGEST = 30_000_000, 1_000_000, 50, 3_000
 
 
-def scored_futures(predictor: Predictor) -> int:
-    """Return the number of futures to score for each window: 20 for places, else 0."""
-    return min(BEST, predictor.most_futures) if predictor.layout.plane else 0
-
-
 def choose(
     windows: Windows, spans: Whole, stride: int, most: int, names: Sequence[str] = ()
 ) -> tuple[Whole, Whole]:

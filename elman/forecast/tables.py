@@ -19,7 +19,7 @@ from elman.forecast.forecasts import Backtest, Forecasts
 from elman.forecast.history import join_series, observed_steps, seasonal_errors, steps_between
 from elman.forecast.predictor import Numbers, Predictor, Rolled, Whole, roll
 from elman.forecast.scene import windows_of
-from elman.forecast.score import SCORED, SLOW, choose, missing_baselines, score, scored_futures
+from elman.forecast.score import BEST, SCORED, SLOW, choose, missing_baselines, score
 from elman.read.dialect import equal_names, name_of
 from elman.read.series import SeriesTable
 from elman.report.forecasts import Scored
@@ -123,28 +123,23 @@ def _prepend_history(predictor: Predictor, table: SeriesTable) -> SeriesTable:
 def number_of(table: SeriesTable, unique_id: object) -> int:
     """Return the place of a series in a table; None is the name of an only series."""
     known = [one.unique_id for one in table.series]
-    if unique_id is None:
-        found = list(range(len(known)))
-    else:
-        name = equal_names([name_of(unique_id)], known)[0]
-        found = [n for n, one in enumerate(known) if one == name]
+    names = known if unique_id is None else equal_names([name_of(unique_id)], known)
+    found = [n for n, one in enumerate(known) if one in names]
     if len(found) != 1:
-        names = ", ".join(map(repr, known[:5]))
-        raise ArgumentError(f"unique_id must be one of {names}, got {unique_id!r}")
+        some = ", ".join(map(repr, known[:5]))
+        raise ArgumentError(f"unique_id must be one of {some}, got {unique_id!r}")
     return found[0]
 
 
 def _notes_of_short(predictor: Predictor, table: SeriesTable) -> list[str]:
     """Return a note if a series continues the training data, which its forecast does not read."""
-    layout = predictor.layout
-    before = {one.unique_id: one for one in predictor.history.table.series}
-    short = []
+    layout, short = predictor.layout, []
+    before = {one.unique_id: one.start for one in predictor.history.table.series}
     for one in () if table.counted else table.series:
-        steps, old = observed_steps(one, layout.targets), before.get(one.unique_id)
-        if old is not None and 0 < steps < layout.context:
-            place = steps_between(table.frequency, old.start, one.start)
-            if place is not None and place > 0:
-                short.append((one, steps))
+        steps = observed_steps(one, layout.targets)
+        if 0 < steps < layout.context and one.unique_id in before:
+            place = steps_between(table.frequency, before[one.unique_id], one.start)
+            short += [(one, steps)] if place is not None and place > 0 else []
     if not short:
         return []
     (one, steps), more = short[0], f" and {len(short) - 1:,} more" if len(short) > 1 else ""
@@ -172,16 +167,17 @@ class Evaluation:
     @classmethod
     def choose(
         cls, predictor: Predictor, windows: Windows, table: SeriesTable, spans: Whole,
-        errors: Numbers, *, unseen: bool = False,
+        errors: Numbers, *, stride: int | None = None, most: int | None = None,
+        unseen: bool = False,
     ) -> Evaluation:  # fmt: skip
-        """Choose windows within spans (N, 2) of the series, whose origins are a horizon apart.
+        """Choose windows within spans (N, 2) of the series, by default one horizon apart.
 
         Raises:
             DataError: there are none.
         """
-        most = SLOW if predictor.settings.statistics else SCORED
+        most = most or (SLOW if predictor.settings.statistics else SCORED)
         names = [one.unique_id for one in table.series]
-        which, origins = choose(windows, spans, windows.layout.horizon, most, names)
+        which, origins = choose(windows, spans, stride or windows.layout.horizon, most, names)
         return cls(windows, which, origins, errors, unseen)
 
     @classmethod
@@ -219,9 +215,10 @@ class Evaluation:
         spans = np.stack([known, windows.lengths - 1], 1)
         return cls.choose(predictor, windows, table, spans, errors, unseen=unseen)
 
-    def forecast(self, predictor: Predictor) -> tuple[Rolled, Scored]:
-        """Forecast the windows, and score the forecasts."""
-        futures = scored_futures(predictor)
+    def forecast(self, predictor: Predictor, futures: int = 0) -> tuple[Rolled, Scored]:
+        """Forecast the windows, and score the forecasts; of places 20 futures are scored."""
+        if predictor.layout.plane:
+            futures = max(futures, min(BEST, predictor.most_futures))
         rolled = roll(predictor, self.windows, self.which, self.origins, futures=futures)
         return rolled, score(predictor, self.windows, rolled, self.errors)
 
@@ -231,10 +228,8 @@ def backtest(
 ) -> Backtest:
     """Forecast and score from several origins, see `Forecaster.backtest`."""
     check_futures(predictor, futures)
-    layout = predictor.layout
-    step = stride or layout.horizon
-    windows = windows_of(predictor, table)
-    last = windows.lengths - layout.horizon
+    layout, windows = predictor.layout, windows_of(predictor, table)
+    step, last = stride or layout.horizon, windows.lengths - layout.horizon
     many = np.minimum(cuts, (last - 1) // step + 1).clip(min=0)
     if not many.any():
         raise DataError(
@@ -242,14 +237,12 @@ def backtest(
             f"{layout.horizon} steps; at least {layout.horizon + 1} are needed"
         )
     spans = np.stack([last - (many - 1) * step, np.where(many > 0, last, -1)], 1)
-    names = [one.unique_id for one in table.series]
-    which, origins = choose(windows, spans, step, cuts * len(table.series), names)
-    drawn = max(futures, scored_futures(predictor))
-    rolled = roll(predictor, windows, which, origins, futures=drawn)
     before = spans[:, 0].clip(min=0).tolist()  # MASE uses the numbers before the first origin
     errors = seasonal_errors(table, layout.targets, predictor.season, before)
-    scored = score(predictor, windows, rolled, errors)
+    most = cuts * len(table.series)
+    chosen = Evaluation.choose(predictor, windows, table, spans, errors, stride=step, most=most)
+    rolled, scored = chosen.forecast(predictor, futures)
     notes = (*table.notes, *scored.notes, *missing_baselines(predictor.settings))
-    cutoff = _stamps(table, which, origins - 1, 1)
+    cutoff = _stamps(table, rolled.which, rolled.origins - 1, 1)
     found = _forecasts(predictor, table, rolled, futures, y=rolled.y, cutoff=cutoff, notes=notes)
-    return Backtest(found, origins, scored.scores)
+    return Backtest(found, rolled.origins, scored.scores)

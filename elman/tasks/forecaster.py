@@ -302,17 +302,16 @@ class Forecaster(ForecasterSettings, TableSettings, Estimator):
             share=(fabric.global_rank, fabric.world_size),
         )  # fmt: skip
         self._predictor = training.predictor
-        held_out, metrics = training.held_out, dict[str, Any]()
+        held_out = training.held_out
 
         def judge() -> None:
-            self._predictor, found = training.judge()
-            metrics.update(found)
+            self._predictor = training.judge()
             if held_out is not None and folder is not None:
                 self._save_parts(folder)
 
         return Job(
             training.batches, None if held_out is None else held_out.batches, training.facts,
-            "numbers", measure=lambda: training.measure(self.predictor, metrics), judge=judge,
+            "numbers", measure=lambda: training.measure(self.predictor), judge=judge,
             refit=training.refit, notes=[*parts.notes, *training.notes],
         )  # fmt: skip
 
@@ -377,7 +376,7 @@ class Forecaster(ForecasterSettings, TableSettings, Estimator):
 
     def card(self, name: str) -> str:
         """Return the model card as Markdown."""
-        from elman.forecast.learn import describe_estimates
+        from elman.forecast.estimates import describe_estimates
         from elman.forecast.score import columns_of_card
         from elman.read.frequency import Frequency
         from elman.tasks.card import model_card
