@@ -20,6 +20,7 @@ from elman.forecast.history import history_of, observed_steps, seasonal_errors
 from elman.forecast.pictures import chart_data
 from elman.forecast.predictor import STEPS, Predictor, Whole, layout_of
 from elman.forecast.scene import windows_of
+from elman.forecast.score import choose_scored
 from elman.forecast.settings import ForecasterSettings
 from elman.forecast.tables import Evaluation, first_origins
 from elman.model import SequenceModel
@@ -30,6 +31,10 @@ from elman.train.windows import WindowBatches
 
 LEAST, MOST = 2_000, 20_000  # range of the number of windows in an epoch, unless it is set
 REFIT = 1 << 20  # is added to the seed, so that the refit draws other windows
+
+Tables = Mapping[str, SeriesTable]
+Build = Callable[[Layout], SequenceModel]
+Share = tuple[int, int]
 
 
 class HeldOut(NamedTuple):
@@ -56,9 +61,8 @@ class Training:
 
     @classmethod
     def prepare(
-        cls, settings: ForecasterSettings, tables: Mapping[str, SeriesTable], name: str, *,
-        build: Callable[[Layout], SequenceModel], share: tuple[int, int],
-    ) -> Training:  # fmt: skip
+        cls, settings: ForecasterSettings, tables: Tables, name: str, *, build: Build, share: Share
+    ) -> Training:
         """Prepare the training on the table `train`, scored on the table `test` if there is one.
 
         Args:
@@ -87,12 +91,13 @@ class Training:
                 f"are held out; that is too few to train with horizon={layout.horizon}"
             )
 
+        size, count = settings.batch_size, settings.windows or min(max(total, LEAST), MOST)
+
         def batches(ends: Whole, seed: int) -> WindowBatches:
-            count = settings.windows or min(max(total, LEAST), MOST)
+            spans = _training_spans(ends, layout)
             return WindowBatches(
-                windows, _training_spans(ends, layout), settings.batch_size, seed=seed,
-                count=count, ends=ends, share=share,
-            )  # fmt: skip
+                windows, spans, size, seed=seed, count=count, ends=ends, share=share
+            )
 
         held_out = evaluation = refit = None
         if held.any():
@@ -155,19 +160,17 @@ def _choose_held_out(
     spans[held == 0, 1] = -1
     known = np.where(lengths > held, lengths - held, spans[:, 0])  # of a series held out completely
     errors = seasonal_errors(table, layout.targets, predictor.season, known.tolist())
-    evaluation = Evaluation.choose(predictor, windows, table, spans, errors)
+    chosen = choose_scored(predictor, windows, table, spans)
     rows = max(1, min(256, STEPS // layout.steps))
     if settings.conformal:
         estimates.check_enough(predictor, windows, spans)
-    return HeldOut(
-        evaluation, spans, WindowBatches(windows, spans, rows, seed=None, stride=horizon)
-    )
+    batches = WindowBatches(windows, spans, rows, seed=None, stride=horizon)
+    return HeldOut(Evaluation(windows, *chosen, errors), spans, batches)
 
 
 def _begin(
-    settings: ForecasterSettings, table: SeriesTable, targets: int, known: Whole,
-    build: Callable[[Layout], SequenceModel],
-) -> Predictor:  # fmt: skip
+    settings: ForecasterSettings, table: SeriesTable, targets: int, known: Whole, build: Build
+) -> Predictor:
     """Return a predictor with random weights, from the first `known` steps of each series."""
     series = [
         replace(one, values=one.values[:n])

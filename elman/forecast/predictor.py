@@ -1,4 +1,4 @@
-"""What training has learned of series, and its forecasts of windows.
+"""The result of a training: all that forecasts need, and the forecasts of windows.
 
 Shape legend: B windows, H steps ahead, K targets, Q levels, S futures.
 """
@@ -45,7 +45,7 @@ Whole = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Predictor:
-    """What training has learned: all that a forecast needs."""
+    """The result of a training: all that a forecast needs."""
 
     network: SequenceModel
     index: SeriesIndex  # description of the training data: columns, frequency, words and scales
@@ -125,34 +125,30 @@ def roll(
     predictor: Predictor, windows: Windows, which: Whole, origins: Whole, *, futures: int = 0
 ) -> Rolled:
     """Forecast from origins (B,) of series (B,), with a number of sampled futures of each."""
-    layout, samples, root = windows.layout, predictor.settings.samples, None
-    rows = ROWS // samples if layout.feedback else ROWS
+    layout, settings, root = windows.layout, predictor.settings, None
+    rows = ROWS // settings.samples if layout.feedback else ROWS
     rows = max(1, min(rows, STEPS // layout.steps, STEPS // max(1, futures)))
     if futures and not layout.feedback:
         assert predictor.history.dependence is not None
         root = find_root(predictor.history.dependence)
     predictor.network.eval()
+
+    @torch.inference_mode()
+    def forecast(which: Whole, origins: Whole) -> Rolled:
+        window, y = windows.cut(which, origins), windows.truth(which, origins)
+        context = context_of(window.inputs, layout)
+        found = (_predict_samples if layout.feedback else _predict_all)(predictor, window)
+        mean, quantiles, *drawn = _in_series_units(predictor, window, context, *found)
+        paths = drawn[0][:, :futures] if drawn else np.zeros((len(y), 0, *y.shape[1:]))
+        if root is not None:
+            draw = np.random.default_rng(settings.seed)
+            paths = draw_futures(quantiles, settings.levels, root, futures, draw)
+        paths, missing = _whole_counts(settings, paths), missing_share(context)
+        return Rolled(which, origins, mean, quantiles, window.scale, y, paths, missing)
+
     some = [slice(at, at + rows) for at in range(0, len(which), rows)]
-    parts = [_roll_part(predictor, windows, which[n], origins[n], futures, root) for n in some]
+    parts = [forecast(which[part], origins[part]) for part in some]
     return Rolled(*map(np.concatenate, zip(*parts, strict=True)))
-
-
-@torch.inference_mode()
-def _roll_part(
-    predictor: Predictor, windows: Windows, which: Whole, origins: Whole, futures: int,
-    root: Numbers | None,
-) -> Rolled:  # fmt: skip
-    """Forecast from origins that are computed at a time, given a root of the dependence."""
-    settings, window = predictor.settings, windows.cut(which, origins)
-    context, y = context_of(window.inputs, windows.layout), windows.truth(which, origins)
-    found = (_predict_samples if windows.layout.feedback else _predict_all)(predictor, window)
-    mean, quantiles, *drawn = _in_series_units(predictor, window, context, *found)
-    paths = np.zeros((len(y), 0, *y.shape[1:])) if not drawn else drawn[0][:, :futures]
-    if root is not None:
-        draw = np.random.default_rng(settings.seed)
-        paths = draw_futures(quantiles, settings.levels, root, futures, draw)
-    paths, missing = _whole_counts(settings, paths), missing_share(context)
-    return Rolled(which, origins, mean, quantiles, window.scale, y, paths, missing)
 
 
 def _in_series_units(

@@ -39,7 +39,7 @@ def windows_of(predictor: Predictor, table: SeriesTable) -> Windows:
 
 @dataclass
 class Scene:
-    """What a live session of one series knows of the others."""
+    """The other series that a live session of one series knows."""
 
     name: str  # of the series
     layout: Layout

@@ -18,6 +18,7 @@ from elman.errors import DataError
 from elman.forecast.predictor import Numbers, Predictor, Rolled, Whole
 from elman.forecast.settings import ForecasterSettings
 from elman.optional import absent
+from elman.read.series import SeriesTable
 from elman.report.forecasts import (
     STATISTICS,
     Guess,
@@ -37,6 +38,15 @@ BEST = 20  # futures whose best is scored
 # together, but at least 50 seasons of each window.  The time of a fit grows with the square of its
 # steps, so a fit never reads more than LONGEST steps.
 READ, FITTED, SEASONS, LONGEST = 30_000_000, 1_000_000, 50, 3_000
+
+
+def choose_scored(
+    predictor: Predictor, windows: Windows, table: SeriesTable, spans: Whole
+) -> tuple[Whole, Whole]:
+    """Choose windows of a table to score, one horizon apart, see `choose`."""
+    most = SLOW if predictor.settings.statistics else SCORED
+    names = [one.unique_id for one in table.series]
+    return choose(windows, spans, windows.layout.horizon, most, names)
 
 
 def choose(

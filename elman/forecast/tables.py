@@ -19,7 +19,7 @@ from elman.forecast.forecasts import Backtest, Forecasts
 from elman.forecast.history import join_series, observed_steps, seasonal_errors, steps_between
 from elman.forecast.predictor import Numbers, Predictor, Rolled, Whole, roll
 from elman.forecast.scene import windows_of
-from elman.forecast.score import BEST, SCORED, SLOW, choose, missing_baselines, score
+from elman.forecast.score import BEST, choose, choose_scored, missing_baselines, score
 from elman.read.dialect import equal_names, name_of
 from elman.read.series import SeriesTable
 from elman.report.forecasts import Scored
@@ -162,23 +162,7 @@ class Evaluation:
     which: Whole  # (B,) series of the forecasts
     origins: Whole  # (B,) numbers of steps before the forecasts
     errors: Numbers  # (N, K) seasonal errors of the series, see `seasonal_error`
-    unseen: bool  # whether the training data have none of the series
-
-    @classmethod
-    def choose(
-        cls, predictor: Predictor, windows: Windows, table: SeriesTable, spans: Whole,
-        errors: Numbers, *, stride: int | None = None, most: int | None = None,
-        unseen: bool = False,
-    ) -> Evaluation:  # fmt: skip
-        """Choose windows within spans (N, 2) of the series, by default one horizon apart.
-
-        Raises:
-            DataError: there are none.
-        """
-        most = most or (SLOW if predictor.settings.statistics else SCORED)
-        names = [one.unique_id for one in table.series]
-        which, origins = choose(windows, spans, stride or windows.layout.horizon, most, names)
-        return cls(windows, which, origins, errors, unseen)
+    unseen: bool = False  # whether the training data have none of the series
 
     @classmethod
     def find(
@@ -213,7 +197,7 @@ class Evaluation:
                 errors = np.concatenate([errors, np.full((len(rest), layout.targets), np.nan)])
             windows = windows_of(predictor, table)
         spans = np.stack([known, windows.lengths - 1], 1)
-        return cls.choose(predictor, windows, table, spans, errors, unseen=unseen)
+        return cls(windows, *choose_scored(predictor, windows, table, spans), errors, unseen)
 
     def forecast(self, predictor: Predictor, futures: int = 0) -> tuple[Rolled, Scored]:
         """Forecast the windows, and score the forecasts; of places 20 futures are scored."""
@@ -239,9 +223,9 @@ def backtest(
     spans = np.stack([last - (many - 1) * step, np.where(many > 0, last, -1)], 1)
     before = spans[:, 0].clip(min=0).tolist()  # MASE uses the numbers before the first origin
     errors = seasonal_errors(table, layout.targets, predictor.season, before)
-    most = cuts * len(table.series)
-    chosen = Evaluation.choose(predictor, windows, table, spans, errors, stride=step, most=most)
-    rolled, scored = chosen.forecast(predictor, futures)
+    names = [one.unique_id for one in table.series]
+    chosen = choose(windows, spans, step, cuts * len(names), names)
+    rolled, scored = Evaluation(windows, *chosen, errors).forecast(predictor, futures)
     notes = (*table.notes, *scored.notes, *missing_baselines(predictor.settings))
     cutoff = _stamps(table, rolled.which, rolled.origins - 1, 1)
     found = _forecasts(predictor, table, rolled, futures, y=rolled.y, cutoff=cutoff, notes=notes)

@@ -219,7 +219,7 @@ class Forecaster(ForecasterSettings, TableSettings, Estimator):
 
     @property
     def predictor(self) -> Predictor:
-        """What training has learned: the network, the index, the history and the layout."""
+        """The result of the training: network, index, history and layout."""
         if self._predictor is None:
             raise UntrainedError("this Forecaster is not trained yet: call fit first")
         return self._predictor
@@ -297,10 +297,8 @@ class Forecaster(ForecasterSettings, TableSettings, Estimator):
         from elman.forecast.job import Training
         from elman.tasks.run import Job
 
-        training = Training.prepare(
-            self, parts.data, parts.described["name"], build=self._build,
-            share=(fabric.global_rank, fabric.world_size),
-        )  # fmt: skip
+        name, share = parts.described["name"], (fabric.global_rank, fabric.world_size)
+        training = Training.prepare(self, parts.data, name, build=self._build, share=share)
         self._predictor = training.predictor
         held_out = training.held_out
 

@@ -270,7 +270,7 @@ def test_closed_days_are_skipped_in_every_forecast(
     again = elman.load(tmp_path / "run")
     assert isinstance(again, elman.Forecaster)
     assert again.predict().columns()["ds"] == stamps
-    assert again.seasonal == 6
+    assert again.predictor.season == 6
 
 
 def test_closed_days_are_forecast_if_asked_for(shop: tuple[elman.Forecaster, Columns]) -> None:
