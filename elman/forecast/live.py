@@ -293,7 +293,8 @@ class LiveForecaster:
         """Return a stored time at which a series of this length can begin; None if it cannot."""
         low, high = EDGES.astype(np.int64).tolist() if self._dates else (-COUNTED, COUNTED)
         each = self._frequency.mean or self._frequency.count
-        if steps < 0 or number < low or number + (steps + self._layout.horizon) * each > high:
+        last = steps + self._layout.horizon + (CHUNK if self._index.cycles else 0)
+        if steps < 0 or number < low or number + last * each > high:
             return None
         start = np.int64(number).astype(self._start.dtype)
         return None if steps_between(self._frequency, self._start, start) is None else start

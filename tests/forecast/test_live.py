@@ -182,6 +182,20 @@ def test_a_state_of_a_longer_series_continues_a_session_of_the_training_data(
     assert other.stamps[0] == DAYS[90]
 
 
+def test_steps_are_counted_from_the_beginning_where_only_the_end_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("elman.forecast.history.KEPT", 0)
+    model = from_samples().fit()
+    assert len(model.history.table.series[0].values) < 80
+    live = model.stream()
+    assert live.stamps == model.predict().ds[0].tolist() == [80, 81, 82, 83]
+    whole = model.stream(series=from_samples().data)
+    live.push(0.25)
+    whole.restore(live.state_bytes())
+    assert said(whole.forecast()) == said(live.forecast())
+
+
 def test_a_state_of_another_series_is_refused(models: dict[str, elman.Forecaster]) -> None:
     blob = models["covariates"].stream("a").state_bytes()
     with pytest.raises(DataError, match="a state of another series: restore one of a session"):
