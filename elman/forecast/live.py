@@ -69,7 +69,7 @@ class LiveForecaster:
         >>> blob = live.state_bytes()
         >>> second = live.push(2.0)
         >>> live.restore(blob)      # back before the second observation
-        >>> (live.push(2.0).mean == second.mean).all()
+        >>> live.push(2.0).mean.tolist() == second.mean.tolist()
         True
     """
 

@@ -107,7 +107,7 @@ def push(live: LiveForecaster, one: tuple[list[Any], dict[str, Any]]) -> LiveFor
     return live.push(*one[0], **one[1])
 
 
-def said(found: LiveForecast) -> str:
+def bits_of(found: LiveForecast) -> str:
     """Return the numbers of a forecast, bit for bit."""
     return found.mean.tobytes().hex() + found.quantiles.tobytes().hex()
 
@@ -122,7 +122,7 @@ import json, sys
 from pathlib import Path
 import torch
 import elman
-from tests.forecast.test_live import CASES, push, said
+from tests.forecast.test_live import CASES, push, bits_of
 
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
@@ -131,7 +131,7 @@ for name, make in CASES.items():
     live = elman.load(folder / name).stream(case.unique_id)
     live.restore((folder / f"{name}.state").read_bytes())
     half = len(case.pushes) // 2
-    found = [said(push(live, one)) for one in case.pushes[half:]]
+    found = [bits_of(push(live, one)) for one in case.pushes[half:]]
     print(json.dumps([*found, list(map(str, live.stamps))]))
 """
 
@@ -148,7 +148,7 @@ def test_a_session_restored_in_another_process_forecasts_bit_for_bit(
         for one in case.pushes[:half]:
             push(live, one)
         (tmp_path / f"{name}.state").write_bytes(live.state_bytes())
-        found = [said(push(live, one)) for one in case.pushes[half:]]
+        found = [bits_of(push(live, one)) for one in case.pushes[half:]]
         expected.append([*found, list(map(str, live.stamps))])
     command = [sys.executable, "-c", CHILD, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -159,12 +159,12 @@ def test_a_session_restored_in_another_process_forecasts_bit_for_bit(
 def test_a_session_returns_to_its_beginning(name: str, models: dict[str, elman.Forecaster]) -> None:
     case = CASES[name]()
     live = models[name].stream(case.unique_id)
-    begin, stamps = said(live.forecast()), live.stamps
-    first = [said(push(live, one)) for one in case.pushes]
-    assert said(live.finish()) == first[-1]
+    begin, stamps = bits_of(live.forecast()), live.stamps
+    first = [bits_of(push(live, one)) for one in case.pushes]
+    assert bits_of(live.finish()) == first[-1]
     live.restart()
-    assert (said(live.forecast()), live.stamps) == (begin, stamps)
-    assert [said(push(live, one)) for one in case.pushes] == first
+    assert (bits_of(live.forecast()), live.stamps) == (begin, stamps)
+    assert [bits_of(push(live, one)) for one in case.pushes] == first
 
 
 def test_a_state_of_a_longer_series_continues_a_session_of_the_training_data(
@@ -177,7 +177,7 @@ def test_a_state_of_a_longer_series_continues_a_session_of_the_training_data(
     other.restore(live.state_bytes())
     assert other.stamps == live.stamps
     for n in (300, 305, 306):
-        assert said(other.push(0.5, at=DAYS[n])) == said(live.push(0.5, at=DAYS[n]))
+        assert bits_of(other.push(0.5, at=DAYS[n])) == bits_of(live.push(0.5, at=DAYS[n]))
     other.restart()
     assert other.stamps[0] == DAYS[90]
 
@@ -193,7 +193,7 @@ def test_steps_are_counted_from_the_beginning_where_only_the_end_is_kept(
     whole = model.stream(series=from_samples().data)
     live.push(0.25)
     whole.restore(live.state_bytes())
-    assert said(whole.forecast()) == said(live.forecast())
+    assert bits_of(whole.forecast()) == bits_of(live.forecast())
 
 
 def test_a_state_of_another_series_is_refused(models: dict[str, elman.Forecaster]) -> None:
