@@ -94,7 +94,13 @@ def to_bytes(state: State) -> bytes:
 
 def from_bytes(blob: bytes) -> State:
     """Return the state that `to_bytes` stored; raise a DataError for any other bytes."""
-    return from_named_leaves(leaves_from_bytes(blob))
+    leaves = leaves_from_bytes(blob)
+    try:
+        return from_named_leaves(leaves)
+    except (KeyError, RecursionError):
+        raise DataError(
+            f"these {len(blob)} bytes are not a stored state: its names are damaged"
+        ) from None
 
 
 def leaves_from_bytes(blob: bytes) -> dict[str, Tensor]:
@@ -102,5 +108,6 @@ def leaves_from_bytes(blob: bytes) -> dict[str, Tensor]:
     try:
         leaves = safetensors.torch.load(blob)
     except safetensors.SafetensorError as error:
-        raise DataError(f"these {len(blob)} bytes are not a stored state: {error}") from None
+        reason = " ".join(str(error).split())
+        raise DataError(f"these {len(blob)} bytes are not a stored state: {reason}") from None
     return {name: leaf.clone() for name, leaf in leaves.items()}

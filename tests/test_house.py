@@ -17,15 +17,13 @@ ROOT = Path(elman.__file__).parent
 ROOMS = (
     "errors", "optional", "arguments", "atomic", "manifest", "padded", "state", "dropout", "read",
     "kernels", "recur", "attend", "encode", "heads", "decode", "report", "model", "seq2seq",
-    "train", "cores", "settings", "inputs", "targets", "live", "serve", "tasks", "elman", "cli",
-    "__main__",
+    "train", "cores", "settings", "inputs", "targets", "live", "forecast", "serve", "tasks",
+    "elman", "cli", "__main__",
 )  # fmt: skip
 CIRCLES = {
     "elman serve.conversation tasks tasks.card tasks.classifier tasks.estimator tasks.folder "
-    "tasks.forecaster tasks.forecaster_baselines tasks.forecaster_calibration "
-    "tasks.forecaster_pictures tasks.forecaster_run tasks.forecaster_scores tasks.forecaster_use "
-    "tasks.language_model tasks.network tasks.parts tasks.run tasks.tagger tasks.task "
-    "tasks.text_data tasks.text_run tasks.translator tasks.translator_run",
+    "tasks.forecaster tasks.language_model tasks.network tasks.parts tasks.run tasks.tagger "
+    "tasks.task tasks.text_data tasks.text_run tasks.translator tasks.translator_run",
 }
 UPWARD = {"serve tasks", "tasks elman"}  # rooms, and later rooms that they import
 

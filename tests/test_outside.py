@@ -14,6 +14,7 @@ import elman
 from elman.cli import main
 from elman.encode.text import Vocabulary
 from elman.errors import ArgumentError, DataError, ElmanError, FolderError
+from elman.forecast.forecasts import check_level
 from elman.inputs.kinds import reader_of
 from elman.read.columns import Table
 from elman.read.examples import Examples
@@ -22,10 +23,9 @@ from elman.read.rows import Rejects
 from elman.read.split import hold_out_labels
 from elman.read.tables import line_values
 from elman.read.text import TextSource
+from elman.report.write_table import write_table
 from elman.targets.label_settings import LabelSettings
 from elman.targets.labels import Labels
-from elman.tasks.forecasts import check_level
-from elman.tasks.write_table import write_table
 
 SMALL = {"hidden_size": 4, "epochs": 1, "device": "cpu"}
 DEEP = "[" * 20_000 + "]" * 20_000

@@ -103,7 +103,7 @@ def _predict_table(
     *, overwrite: bool,
 ) -> None:  # fmt: skip
     """Write the predictions for a table to a file, or print the first of them."""
-    from elman.tasks.write_table import check_target
+    from elman.report.write_table import check_target
 
     if out is not None:
         check_target(out, overwrite=overwrite)

@@ -73,7 +73,7 @@ def notes_shown() -> Iterator[None]:
 
 def print_table(table: Mapping[str, Sequence[Any]]) -> None:
     """Print the first rows of columns of one length."""
-    from elman.tasks.write_table import as_text
+    from elman.report.write_table import as_text
 
     count = len(next(iter(table.values()), ()))
     cells = [

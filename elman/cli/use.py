@@ -142,7 +142,7 @@ def backtest(
     out
         File for all forecasts and the actual numbers: CSV, TSV, JSONL or Parquet.
     """
-    from elman.tasks.write_table import check_target
+    from elman.report.write_table import check_target
 
     FutureSteps(level=level)  # raises for a level that cannot be
     if out is not None:

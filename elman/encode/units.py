@@ -37,21 +37,21 @@ class UsualScale:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._sum, self._count = np.zeros(layout.targets), np.zeros(layout.targets)
+        self.totals = np.zeros((2, layout.targets))  # sum and number of the scales above 0
 
     def after_each(self, y: Numbers) -> Numbers:
         """Return it (1 + N, K) before, and after each of the next N whole contexts of y (T, K)."""
         layout = self._layout
         scales = find_scales(y, layout.scaling, layout.context, plane=layout.plane)
-        sums = np.cumsum([self._sum, *scales], axis=0)
-        counts = np.cumsum([self._count, *(scales > 0)], axis=0)
-        self._sum, self._count = sums[-1], counts[-1]
+        sums = np.cumsum([self.totals[0], *scales], axis=0)
+        counts = np.cumsum([self.totals[1], *(scales > 0)], axis=0)
+        self.totals = np.stack([sums[-1], counts[-1]])
         return np.asarray(sums / np.maximum(counts, 1))
 
     @property
     def now(self) -> Numbers:
         """Return the current usual scale (1, K), 0 if all contexts are constant."""
-        return np.asarray(self._sum / np.maximum(self._count, 1))[None]
+        return np.asarray(self.totals[0] / np.maximum(self.totals[1], 1))[None]
 
 
 def in_units(

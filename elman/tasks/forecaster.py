@@ -6,34 +6,38 @@ p(y_{t+1}, .. y_{t+h} | y_1 .. y_t, covariates), one model for many series
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elman.arguments import check_whole
-from elman.errors import ArgumentError, UntrainedError
-from elman.manifest import SERIES, read_index, write_json
+from elman.errors import FolderError, UntrainedError
+from elman.forecast.settings import ForecasterSettings
+from elman.manifest import SERIES, read_index, read_json, write_json
+from elman.optional import need
+from elman.settings import TableSettings, dialect_of
 from elman.tasks.estimator import Estimator
 from elman.tasks.folder import HISTORY
-from elman.tasks.forecaster_settings import ForecasterSettings
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from elman.encode.index import SeriesIndex
     from elman.encode.layout import Layout
-    from elman.heads.distributions import Distribution
+    from elman.forecast.forecasts import Backtest, Forecasts
+    from elman.forecast.history import History
+    from elman.forecast.live import LiveForecaster
+    from elman.forecast.predictor import Predictor
     from elman.model import SequenceModel
-    from elman.read.frequency import Frequency
     from elman.read.rows import Rejects
     from elman.read.series import SeriesSource, SeriesTable
-    from elman.serve.live_forecast import LiveForecaster
-    from elman.tasks.forecasts import Backtest, Forecasts
-    from elman.tasks.history import History
-
-LONG = 64  # steps of the context of series without a season
+    from elman.tasks.parts import Parts
+    from elman.tasks.run import Job
 
 
 @dataclass(kw_only=True)
-class Forecaster(ForecasterSettings, Estimator):
+class Forecaster(ForecasterSettings, TableSettings, Estimator):
     """A forecaster, which predicts the next numbers of series with their uncertainty.
 
     Every field is a keyword argument here and a flag of `elman train forecaster`.
@@ -55,8 +59,15 @@ class Forecaster(ForecasterSettings, Estimator):
         self.quantiles = tuple(
             round(level, 6) if isinstance(level, float) else level for level in self.quantiles
         )
-        self._index: SeriesIndex | None = None
-        self._history: History | None = None
+        self._predictor: Predictor | None = None
+
+    def check(self) -> None:
+        """Raise an ArgumentError for settings that cannot work."""
+        self.check_network()
+        self.check_forecast()
+        if not self.wide:  # in a wide table the columns are series
+            covariates = (*self.past, *self.future, *self.static)
+            self.check_columns(self.targets, (*covariates, self.unique_id, self.ds, self.group))
 
     def fit(
         self,
@@ -89,11 +100,15 @@ class Forecaster(ForecasterSettings, Estimator):
             DivergenceError: the loss became NaN or infinite.
             Stopped: Ctrl-C or SIGTERM; with `out`, the state of the training is saved.
         """
-        from elman.tasks.forecaster_run import train_forecaster
+        from elman.tasks.run import start
+        from elman.train.fabric import build_fabric, on_first
 
         given = {"train": (series, None), "test": None if test is None else (test, None)}
         with self._begin(out, skip_bad_rows, overwrite=overwrite) as (folder, rejects):
-            train_forecaster(self, given, folder, rejects, show=show)
+            fabric = build_fabric(self)
+            parts = on_first(fabric, lambda: self._read_parts(given, rejects))
+            self._described = parts.described
+            start(self, self._job(parts, fabric, folder), folder, fabric=fabric, show=show)
         return self
 
     def predict(self, series: Any = None, *, futures: int = 0) -> Forecasts:
@@ -109,10 +124,10 @@ class Forecaster(ForecasterSettings, Estimator):
             ArgumentError: the model cannot sample this number of futures.
             DataError: a row cannot be read, or a series lacks numbers or covariates.
         """
-        from elman.tasks.forecaster_use import forecast
+        from elman.forecast.tables import predict
 
         table = self.history.table if series is None else self._read(series, ahead=True)
-        return forecast(self, table, futures)
+        return predict(self.predictor, table, futures)
 
     def evaluate(self, series: Any, *, skip_bad_rows: str | Path | None = None) -> dict[str, Any]:
         """Score forecasts after the training data, from origins one horizon apart.
@@ -127,12 +142,12 @@ class Forecaster(ForecasterSettings, Estimator):
         Raises:
             DataError: a row cannot be read, or no number comes after the training data.
         """
+        from elman.forecast.tables import Evaluation
         from elman.read.tables import listed
-        from elman.tasks.forecaster_use import find_evaluation, score_evaluation
 
-        table, history = self._read(series, skip_bad_rows), self.history
-        evaluation = find_evaluation(self, table, history.table, history.errors)
-        scores = score_evaluation(self, evaluation).scores["this model"]
+        table = self._read(series, skip_bad_rows)
+        evaluation = Evaluation.find(self.predictor, table)
+        scores = evaluation.forecast(self.predictor)[1].scores["this model"]
         if evaluation.unseen:
             scores["unseen_series"] = listed([one.unique_id for one in table.series])
         return scores
@@ -169,12 +184,13 @@ class Forecaster(ForecasterSettings, Estimator):
             >>> found.scores["this model"]["MAE"] < 0.1, found.origins.tolist()
             (True, [188, 192, 196])
         """
-        from elman.tasks.forecaster_use import backtest
+        from elman.forecast.tables import backtest
 
         check_whole(cuts, "cuts", least=1)
         if stride is not None:
             check_whole(stride, "stride", least=1)
-        return backtest(self, self._read(series, skip_bad_rows), cuts, stride, futures)
+        table = self._read(series, skip_bad_rows)
+        return backtest(self.predictor, table, cuts, stride=stride, futures=futures)
 
     def stream(self, unique_id: Any = None, *, series: Any = None) -> LiveForecaster:
         """Start a live session of one series, which returns a forecast after every observation.
@@ -197,171 +213,132 @@ class Forecaster(ForecasterSettings, Estimator):
             >>> found.quantiles[:, 0, 5].round().tolist()
             [2.0, 3.0, 2.0, 1.0]
         """
-        from elman.read.dialect import equal_names, name_of
-        from elman.serve.live_forecast import LiveForecaster, Stamped
-        from elman.tasks.forecaster_scores import window_predictor
-        from elman.tasks.forecaster_use import scene_of
+        from elman.forecast.live import LiveForecaster
+        from elman.forecast.tables import number_of
 
         table = self.history.table if series is None else self._read(series)
-        known = [one.unique_id for one in table.series]
-        if unique_id is None:
-            found = list(range(len(known)))
-        else:
-            name = equal_names([name_of(unique_id)], known)[0]
-            found = [n for n, one in enumerate(known) if one == name]
-        if len(found) != 1:
-            names = ", ".join(map(repr, known[:5]))
-            raise ArgumentError(f"unique_id must be one of {names}, got {unique_id!r}")
-        layout = self.layout
-        one = table.series[found[0]]
-        record = self.index.encode(table, one, more=layout.behind)
-        predict = window_predictor(self, layout)
-        scene = scene_of(self, table, found[0])
-        start = None if table.counted else one.start
-        stamped = Stamped(start, table.clock, self.ds_format)
-        return LiveForecaster(record, stamped, self.index, layout, predict, scene)
+        return LiveForecaster(self.predictor, table, number_of(table, unique_id))
+
+    @property
+    def predictor(self) -> Predictor:
+        """The result of the training: network, index, history and layout."""
+        if self._predictor is None:
+            raise UntrainedError("this Forecaster is not trained yet: call fit first")
+        return self._predictor
+
+    @property
+    def model(self) -> SequenceModel:
+        """The trained network."""
+        return self.predictor.network
+
+    @property
+    def index(self) -> SeriesIndex:
+        """The description of the training data: columns, frequency, words and scales."""
+        return self.predictor.index
+
+    @property
+    def history(self) -> History:
+        """The end of the training data, which forecasts continue."""
+        return self.predictor.history
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of the windows."""
+        return self.predictor.layout
+
+    def _source(
+        self, given: tuple[Any, Any], *, lenient: bool = False, ahead: bool = False
+    ) -> SeriesSource:
+        """Return the source of series by the settings; with `ahead`, rows can omit the targets."""
+        from elman.read.series import SeriesSource
+
+        named = (*self.past, *self.future, *self.static, self.group)
+        return SeriesSource(
+            given[0], self.targets,
+            tuple(dict.fromkeys(name for name in named if name is not None)),
+            unique_id=self.unique_id, ds=self.ds, wide=self.wide, freq=self.freq,
+            ds_format=self.ds_format, zone=self.zone, closed=self.closed == "found", ahead=ahead,
+            encoding=self.encoding, lenient=lenient, dialect=dialect_of(self),
+        )  # fmt: skip
 
     def _read(
         self, series: Any, rejects: str | Path | None = None, *, ahead: bool = False
     ) -> SeriesTable:
         """Read series in the form of the training data; with `ahead`, rows can omit the targets."""
-        from elman.tasks.forecaster_use import source_of
         from elman.tasks.parts import read_one
 
-        like = self.history.table
-        source = source_of(self, (series, None), lenient=rejects is not None, ahead=ahead)
+        predictor = self.predictor
 
         def read(source: SeriesSource, bad: Rejects) -> SeriesTable:
-            table = source.read(bad, like)
-            table.notes.extend(self.index.unseen_words(table))
+            table = source.read(bad, predictor.history.table)
+            table.notes.extend(predictor.index.unseen_words(table))
             return table
 
+        source = self._source((series, None), lenient=rejects is not None, ahead=ahead)
         return read_one(source, rejects, read)
 
-    @property
-    def index(self) -> SeriesIndex:
-        """The description of the training data: columns, frequency, words and scales."""
-        if self._index is None:
-            raise UntrainedError("this Forecaster is not trained yet: call fit first")
-        return self._index
+    def _read_parts(self, given: Mapping[str, Any], rejects: Path | None) -> Parts[SeriesTable]:
+        """Read the training and test data, with notes on them."""
+        from elman.forecast.score import missing_baselines
+        from elman.tasks.parts import read_parts
 
-    @property
-    def history(self) -> History:
-        """The end of the training data, which forecasts continue."""
-        if self._history is None:
-            raise UntrainedError("this Forecaster is not trained yet: call fit first")
-        return self._history
+        if self.decoder == "direct" and self.kind_of_output in ("student_t", "negative_binomial"):
+            need("scipy", f"output={self.kind_of_output}")  # before the training, not after it
+        parts = read_parts(
+            given, rejects, lambda one: self._source(one, lenient=rejects is not None),  # type: ignore[arg-type]
+            # The frequency and the words of the training data apply to the test data.
+            lambda source, bad, like: source.read(bad, like), "rows and series",
+        )  # fmt: skip
+        for name, table in parts.data.items():
+            parts.notes += [note if name == "train" else f"{name}: {note}" for note in table.notes]
+        parts.notes += missing_baselines(self)
+        return parts
 
-    @property
-    def layout(self) -> Layout:
-        """The layout of the windows."""
-        from elman.encode.layout import Layout
-        from elman.encode.scale import LEVEL
+    def _job(self, parts: Parts[SeriesTable], fabric: Fabric, folder: Path | None) -> Job:
+        """Prepare the data and the functions of a training run."""
+        from elman.forecast.job import Training
+        from elman.tasks.run import Job
 
-        season, index = self.seasonal, self.index
-        context, segment = self.window_of(self._frequency)
-        lags = self.lags if self.lags is not None else (season,) if season > 1 else ()
-        return Layout(
-            index.context or context, self.ahead, segment, **index.sizes,
-            categories=tuple(index.categories),
-            lags=tuple(lag for lag in lags if lag > 0), feedback=self.decoder == "autoregressive",
-            scaling=self.scaling, usual=self._usual, plane=self.plane, neighbours=self.neighbours,
-            jitter=self.jitter, gaps=self.gaps, unit=tuple(index.unit),
-            spread=tuple(index.spread), level=0.0 if index.unit else LEVEL,
+        name, share = parts.described["name"], (fabric.global_rank, fabric.world_size)
+        training = Training.prepare(self, parts.data, name, build=self._build, share=share)
+        self._predictor = training.predictor
+        held_out = training.held_out
+
+        def judge() -> None:
+            self._predictor = training.judge()
+            if held_out is not None and folder is not None:
+                self._save_parts(folder)
+
+        return Job(
+            training.batches, None if held_out is None else held_out.batches, training.facts,
+            "numbers", measure=lambda: training.measure(self.predictor), judge=judge,
+            refit=training.refit, notes=[*parts.notes, *training.notes],
         )  # fmt: skip
 
-    @property
-    def _usual(self) -> tuple[float, ...]:
-        """The length of a usual step of each target."""
-        usual = self.index.usual
-        if self.plane:  # the length of a step, for both axes
-            return (sum(step**2 / 2 for step in usual) ** 0.5,) * 2
-        return tuple(usual)
-
-    @property
-    def seasonal(self) -> int:
-        """Number of steps in a season, 1 for none."""
-        return self.season_of(self._frequency)
-
-    @property
-    def ahead(self) -> int:
-        """Number of steps of a forecast."""
-        return self.horizon_of(self._frequency)
-
-    @property
-    def _frequency(self) -> Frequency:
-        from elman.read.frequency import Frequency
-
-        return Frequency.named(self.index.frequency)
-
-    def season_of(self, frequency: Frequency) -> int:
-        """Return the number of steps in a season, as set or by the frequency; 1 for none."""
-        return self.season or frequency.season
-
-    def horizon_of(self, frequency: Frequency) -> int:
-        """Return the number of steps of a forecast: as set, or a season, or 12."""
-        season = self.season_of(frequency)
-        return self.horizon or (season if season > 1 else 12)
-
-    def window_of(self, frequency: Frequency, length: int = 0) -> tuple[int, int]:
-        """Return the steps of the context and of a segment.
-
-        If they are not set, the context has 7 seasons and twice the horizon at least; without a
-        season also LONG steps, or a quarter of the usual length of the series if that is shorter.
-        """
-        season, horizon = self.season_of(frequency), self.horizon_of(frequency)
-        segment = self.segment or (season if self.decoder == "direct" and season <= horizon else 1)
-        longer = min(LONG, length // 4) if season == 1 else 0
-        context = self.context or max(7 * season, 2 * horizon, longer)
-        return -(-context // segment) * segment, segment
-
-    @property
-    def levels(self) -> tuple[float, ...]:
-        """The levels of the predicted quantiles; only 0.5 for a point without `conformal`."""
-        return (0.5,) if self.kind_of_output == "point" and not self.conformal else self.quantiles
-
-    @property
-    def distribution(self) -> Distribution:
-        """The distribution that the network predicts for each number."""
-        from elman.heads import distributions as d
-
-        kinds: dict[str, type[Distribution]] = {
-            "gaussian": d.Gaussian, "student_t": d.StudentT, "mixture": d.Mixture,
-            "negative_binomial": d.NegativeBinomial, "point": d.Point,
-        }  # fmt: skip
-        return (
-            d.Quantiles(self.quantiles)
-            if self.kind_of_output == "quantile"
-            else kinds[self.kind_of_output]()
-        )
-
-    def build(self, index: SeriesIndex) -> SequenceModel:
+    def _build(self, layout: Layout) -> SequenceModel:
         """Build the network with new random weights from the seed."""
         import torch
 
         from elman.encode.neighbours import NeighbourPool
         from elman.encode.series import SeriesEmbed
+        from elman.forecast.predictor import distribution_of
         from elman.heads import ForecastHead
         from elman.model import SequenceModel
         from elman.tasks.network import build_core
 
-        self._index = index
-        layout = self.layout
+        distribution = distribution_of(self)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            pool = None
-            if layout.neighbours:
-                pool = NeighbourPool(math.hypot(*layout.usual), 64)
+            pool = NeighbourPool(math.hypot(*layout.usual), 64) if layout.neighbours else None
             encode = SeriesEmbed(
                 layout.numbers, list(layout.categories), size=self.embedding_size,
                 input_dropout=self.input_dropout, pool=pool, around=layout.around,
             )  # fmt: skip
             core = build_core(self, encode.size)
-            head = ForecastHead(core.output_size + encode.size, layout.output, self.distribution)
-        self._model = SequenceModel(
+            head = ForecastHead(core.output_size + encode.size, layout.output, distribution)
+        return SequenceModel(
             encode, core, head, dropout=self.dropout, variational=self.variational, skip=True
         )
-        return self._model
 
     def _save_parts(self, folder: Path) -> None:
         write_json(folder / SERIES, asdict(self.index))
@@ -369,18 +346,50 @@ class Forecaster(ForecasterSettings, Estimator):
 
     def _build_from(self, folder: Path) -> None:
         from elman.encode.index import SeriesIndex
-        from elman.tasks.history import History
+        from elman.forecast.history import History
+        from elman.forecast.predictor import Predictor, layout_of
 
-        self.build(read_index(folder / SERIES, SeriesIndex))
-        self._history = History.load(folder / HISTORY)
+        index = read_index(folder / SERIES, SeriesIndex)
+        layout = layout_of(self, index)
+        history = History.load(folder / HISTORY)
+        self._predictor = Predictor(self._build(layout), index, history, self, layout)
 
     def _resume(self, described: dict[str, Any], folder: Path, *, show: bool) -> None:
-        from elman.tasks.forecaster_run import resume_forecaster
+        from elman.tasks.parts import check_same, given_before
+        from elman.tasks.run import go_on
+        from elman.train.fabric import build_fabric, on_first
 
-        resume_forecaster(self, described, folder, show=show)
+        if (folder / SERIES).exists() and "unit" not in read_json(folder / SERIES):
+            raise FolderError(
+                f"{folder}: was begun by version 0.1.0, which scaled series differently; load the "
+                "model to use it, or train again"
+            )
+
+        def prepare() -> Parts[SeriesTable]:
+            parts = self._read_parts(*given_before(described))
+            check_same(described, parts.described)
+            return parts
+
+        fabric = build_fabric(self)
+        parts = on_first(fabric, prepare)
+        go_on(self, self._job(parts, fabric, folder), folder, fabric=fabric, show=show)
 
     def card(self, name: str) -> str:
         """Return the model card as Markdown."""
-        from elman.tasks.forecaster_run import describe
+        from elman.forecast.estimates import describe_estimates
+        from elman.forecast.score import columns_of_card
+        from elman.read.frequency import Frequency
+        from elman.tasks.card import model_card
 
-        return describe(self, name)
+        layout, frequency = self.layout, Frequency.named(self.index.frequency).name
+        of = "" if frequency == "step" else f" of {frequency}"
+        segment = f", {layout.segment} steps at a time" if layout.segment > 1 else ""
+        return model_card(
+            self, name, title="a forecaster",
+            made=f"{self.cell.upper()}, {self.decoder}, {layout.horizon} steps{of} from the last "
+            f"{layout.context}{segment}",
+            columns=columns_of_card(self.metrics),
+            use=[f"model.predict({'table' if self.future else ''}).columns()"],
+            notes=describe_estimates(self.predictor, self.metrics.get("calibration_windows")),
+            end="The forecasts are reliable only if the future is like the data of the training.",
+        )  # fmt: skip

@@ -147,7 +147,7 @@ class FutureSteps(Prediction[Forecaster]):
     """Possible courses to draw, one column for each."""
 
     def __post_init__(self) -> None:
-        from elman.tasks.forecasts import check_level
+        from elman.forecast.forecasts import check_level
 
         check_level(self.level)
 
@@ -171,7 +171,7 @@ class OfRecordings(Prediction[Model]):
 
     def answer(self, model: Model, file: Path | None) -> Answer:
         """Return a row for each recording, span, step or event."""
-        from elman.tasks.write_table import write_table
+        from elman.report.write_table import write_table
 
         table = self._table(model, file if self.spans is None else (file, self.spans))
         return table, partial(write_table, table=table)

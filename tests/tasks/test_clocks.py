@@ -247,7 +247,7 @@ def test_closed_days_are_skipped_in_every_forecast(
     shop: tuple[elman.Forecaster, Columns], tmp_path: Path
 ) -> None:
     model, columns = shop
-    assert (model.seasonal, model.ahead, model.layout.context) == (6, 6, 42)
+    assert (model.predictor.season, model.layout.horizon, model.layout.context) == (6, 6, 42)
     stamps = model.predict().columns()["ds"]
     assert stamps[0] > columns["ds"][79]
     assert {datetime.fromisoformat(one).weekday() for one in stamps} == set(range(6))
@@ -270,7 +270,7 @@ def test_closed_days_are_skipped_in_every_forecast(
     again = elman.load(tmp_path / "run")
     assert isinstance(again, elman.Forecaster)
     assert again.predict().columns()["ds"] == stamps
-    assert again.seasonal == 6
+    assert again.predictor.season == 6
 
 
 def test_closed_days_are_forecast_if_asked_for(shop: tuple[elman.Forecaster, Columns]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,10 @@ def test_means_quantiles_and_futures_move_towards_the_simple_forecast(
     y[70:73] = np.nan
     model = elman.Forecaster(**QUICK, season=4, decoder=decoder).fit(y.tolist())
     simple = y[80 - 4 : 80] if season == 4 else np.repeat(y[79], 4)
-    model._history = replace(model.history, widening=None, share=None)
+    model._predictor = model.predictor.with_estimates(widening=None, share=None)
     plain = model.predict(futures=10)
-    model._history = replace(model.history, share=np.array([season, 0.75]))
+    share = np.array([season, 0.75])
+    model._predictor = model.predictor.with_estimates(share=share)
     moved = model.predict(futures=10)
     move = 0.75 * (simple[:, None] - plain.median[0])
     np.testing.assert_allclose(moved.mean[0], plain.mean[0] + move, atol=1e-4)

@@ -15,8 +15,8 @@ from elman.decode.widen import GAPS
 from elman.encode.scale import LEAST
 from elman.encode.units import size_of
 from elman.errors import FolderError
-from elman.tasks.forecaster_use import windows_of
-from elman.tasks.history import History
+from elman.forecast.history import History
+from elman.forecast.scene import windows_of
 
 # Two steps of the optimiser: what has to hold holds for any weights.
 QUICK: dict[str, Any] = {
@@ -123,7 +123,7 @@ def test_covariates_have_any_unit_and_level() -> None:
 def test_a_window_at_rest_has_a_share_of_the_usual_scale() -> None:
     values = hard_series()
     model = elman.Forecaster(**{**QUICK, "gaps": 0.0}).fit([one.tolist() for one in values])
-    index, windows = model.index, windows_of(model, model.history.table)
+    index, windows = model.index, windows_of(model.predictor, model.history.table)
     moving, _, never = (index.scales[name] for name in "012")
     assert moving[0] > 1
     assert never == [0.0]  # it takes the usual scale of all
@@ -141,7 +141,7 @@ def test_windows_at_rest_do_not_rule_the_loss() -> None:
     moving = np.sin(np.arange(600.0)) + draw.normal(0, 0.3, 600)
     moving[200:400] = 5.0 + 1e-6 * draw.normal(size=200)
     model = elman.Forecaster(**QUICK, scaling="last").fit(moving.tolist())
-    windows = windows_of(model, model.history.table)
+    windows = windows_of(model.predictor, model.history.table)
     origins = np.arange(12, 560)
     window = windows.cut(np.zeros(548, dtype=np.int64), origins, draw=draw)
     targets = np.abs(window.targets[..., 0].numpy())
@@ -188,7 +188,7 @@ def test_a_folder_of_version_0_1_0_forecasts_as_before_but_does_not_go_on(tmp_pa
         elman.Forecaster.resume(tmp_path / "model", epochs=2)
     old = elman.load(tmp_path / "model")
     assert isinstance(old, elman.Forecaster)
-    windows = windows_of(old, old.history.table)
+    windows = windows_of(old.predictor, old.history.table)
     window = windows.cut(np.array([0, 1, 2]), np.array([36, 5, 36]))
     # A thousandth of the level, or 1 / n^2 of n numbers, and 1 of zeros; its own logarithm.
     assert window.scale[:, 0, 0].tolist() == pytest.approx([5 / 144, 1.0, 2 / 144])
@@ -239,7 +239,7 @@ def test_the_widening_holds_always_or_for_missing_numbers_and_live_too(
         known = {name: np.ones(len(GAPS)) for name in ("scattered", "end", "beginning")}
         known[where] = 1 + slope * GAPS
         widening = np.array([1.5 if slope == 3 else 1.0, *np.concatenate([*known.values()])])
-        model._history = replace(model.history, widening=widening)
+        model._predictor = model.predictor.with_estimates(widening=widening)
         live = model.stream(series=gapped[:-3].tolist())
         *_, last = (live.push(one) for one in gapped[-3:])
         found[slope] = model.predict(y.tolist()).quantiles, last.quantiles

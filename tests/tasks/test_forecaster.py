@@ -715,7 +715,7 @@ def test_data_that_cannot_be_learned_from_are_named() -> None:
 def test_a_quantile_beyond_the_levels_is_refused(trained: elman.Forecaster) -> None:
     with pytest.raises(ArgumentError, match=r"quantile 0.01 is outside of 0.025 to 0.975"):
         trained.predict().columns([98])
-    assert isinstance(trained.distribution, Quantiles)
+    assert isinstance(trained.predictor.head.distribution, Quantiles)
 
 
 def test_the_command_line_trains_scores_and_forecasts(
@@ -776,12 +776,12 @@ def test_what_baselines_do_not_read_for_time_is_told(
     weekly: tuple[elman.Forecaster, list[float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, y = weekly
-    monkeypatch.setattr("elman.tasks.forecaster_baselines.LONGEST", 100)
+    monkeypatch.setattr("elman.forecast.score.LONGEST", 100)
     found = model.backtest(y, cuts=1)
     assert list(found.forecasts.notes) == [
         "To save time, AutoETS and AutoTheta read only the last 100 steps of a series."
     ]
-    monkeypatch.setattr("elman.tasks.forecaster_baselines.READ", 80)
+    monkeypatch.setattr("elman.forecast.score.READ", 80)
     found = model.backtest(y, cuts=1)
     assert "To save time, the baselines read only the last 80 steps" in found.forecasts.notes[0]
     seen = np.array(y[-84:-4])

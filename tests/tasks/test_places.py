@@ -16,8 +16,8 @@ import elman
 from elman.cli import main
 from elman.encode.neighbours import find_neighbours
 from elman.errors import ArgumentError, DataError
+from elman.forecast.scene import windows_of
 from elman.report.forecasts import score_places
-from elman.tasks.forecaster_use import windows_of
 
 SETTINGS: dict[str, Any] = {
     "targets": ("x", "y"), "plane": True, "scaling": "velocity", "horizon": 6, "context": 4,
@@ -192,7 +192,7 @@ def test_what_others_do_later_is_not_seen() -> None:
         if name.startswith("friend") and n % 11 > 4:  # behind the origin
             changed["x"][n] += 5
     a, b = (
-        windows_of(model, model._read(one)).cut(np.arange(0, 12, 2), np.full(6, 5))
+        windows_of(model.predictor, model._read(one)).cut(np.arange(0, 12, 2), np.full(6, 5))
         for one in (data, changed)
     )
     assert a.inputs.equal(b.inputs)
@@ -200,14 +200,16 @@ def test_what_others_do_later_is_not_seen() -> None:
     for n, name in enumerate(data["unique_id"]):
         if name.startswith("friend"):
             earlier["x"][n] += 0.5
-    other = windows_of(model, model._read(earlier)).cut(np.arange(0, 12, 2), np.full(6, 5))
+    other = windows_of(model.predictor, model._read(earlier)).cut(
+        np.arange(0, 12, 2), np.full(6, 5)
+    )
     assert not a.inputs.equal(other.inputs)
 
 
 @pytest.mark.parametrize("options", [{}, {"neighbours": 2, "segment": 1}, {"segment": 1}])
 def test_nothing_before_the_context_is_seen(options: dict[str, Any]) -> None:
     model = elman.Forecaster(**{**SETTINGS, "epochs": 1, **options}).fit(circles(10))
-    windows = windows_of(model, model.history.table)
+    windows = windows_of(model.predictor, model.history.table)
     where = np.array([3]), np.array([8])
     before = windows.cut(*where).inputs
     begin = windows.begins[3]
@@ -243,10 +245,9 @@ def test_others_are_seen_in_a_test_that_does_not_name_them(among: elman.Forecast
     early = [n for n in range(len(whole["x"])) if n % 11 < 5 or whole["unique_id"][n][0] == "f"]
     later = [n for n in range(len(whole["x"])) if n not in set(early)]
     model = copy.copy(among)
-    model._history = replace(
-        model.history, table=model._read({k: [v[n] for n in early] for k, v in whole.items()}),
-        errors=np.full((80, 2), np.nan),
-    )  # fmt: skip
+    table = model._read({name: [values[n] for n in early] for name, values in whole.items()})
+    history = replace(model.history, table=table, errors=np.full((80, 2), np.nan))
+    model._predictor = replace(model.predictor, history=history)
     only = {name: [values[n] for n in later] for name, values in whole.items()}
     assert model.evaluate(only)["ADE"] < 0.5  # who does not see where others stand is 2 off
 

@@ -11,27 +11,32 @@ one step of the network, K targets, H steps ahead, Q levels.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from elman.encode.index import SeriesIndex
-from elman.encode.layout import Layout, Record
-from elman.encode.neighbours import look_around
+from elman.encode.layout import Record
 from elman.encode.units import UsualScale, in_units, size_of
 from elman.encode.windows import Window
-from elman.errors import ArgumentError
-from elman.read.clock import Clock, read_stamps
-from elman.read.frequency import Frequency, Stamps
+from elman.errors import ArgumentError, DataError
+from elman.forecast.history import steps_between
+from elman.forecast.predictor import Numbers, Predictor, window_predictor
+from elman.forecast.scene import Scene, append
+from elman.read.clock import read_stamps
+from elman.read.frequency import Stamps
+from elman.read.series import SeriesTable
+from elman.read.stamps import EDGES
 from elman.report.terminal import counted
+from elman.state import State, from_bytes, named_leaves, to_bytes
 
-Numbers = NDArray[np.float64]
-Predict = Callable[[Window], tuple[Numbers, Numbers]]
 CHUNK = 512  # steps for which the calendar is computed at a time
+COUNTED = 1 << 53  # largest step of series without times
+OTHERS = "state.7"  # the leaf of a state that has the names of other series
 
 
 class LiveForecast(NamedTuple):
@@ -46,50 +51,40 @@ class LiveForecast(NamedTuple):
     quantiles: Numbers
 
 
-class Stamped(NamedTuple):
-    """The times of a session, and how they are read and written.
-
-    Attributes:
-        start: the first time of the series; None if there are no times.
-        clock: clock of the training data.
-        form: form of dates that are not ISO 8601, see `elman.read.stamps.parse`.
-    """
-
-    start: Any
-    clock: Clock = Clock()
-    form: str | None = None
-
-
 class LiveForecaster:
     """A live session of one series.
 
+    Made by `Forecaster.stream`.
+
     Args:
-        record: the series so far, and the known covariates of the steps ahead.
-        stamped: how times are read and written.
-        index: description of the training data.
-        layout: layout of the windows.
-        predict: returns means (1, H, K) and quantiles (1, H, K, Q) for a window, in the unit of the
-            series.
-        scene: for a model with neighbours: the name of this series, the neighbours in the steps of
-            the context, and the current places of all others; else None.
+        predictor: what training has learned.
+        table: the series so far, and the known covariates of the steps ahead.
+        number: place of the series in the table.
+
+    Example:
+        >>> import elman
+        >>> model = elman.Forecaster(horizon=2, season=4, hidden_size=4, epochs=1, device="cpu")
+        >>> live = model.fit([1.0, 2.0, 3.0, 2.0] * 20).stream()
+        >>> first = live.push(1.0)
+        >>> blob = live.state_bytes()
+        >>> second = live.push(2.0)
+        >>> live.restore(blob)      # back before the second observation
+        >>> live.push(2.0).mean.tolist() == second.mean.tolist()
+        True
     """
 
-    def __init__(
-        self,
-        record: Record,
-        stamped: Stamped,
-        index: SeriesIndex,
-        layout: Layout,
-        predict: Predict,
-        scene: tuple[str, Numbers, Mapping[str, Numbers]] | None = None,
-    ) -> None:
-        self._index, self._layout, self._predict = index, layout, predict
-        self._names = {*index.past, *index.future}
+    def __init__(self, predictor: Predictor, table: SeriesTable, number: int) -> None:
+        one, layout = table.series[number], predictor.layout
+        self._index, self._layout = predictor.index, layout
+        self._predict = window_predictor(predictor)
+        self._clock, self._form = table.clock, predictor.settings.ds_format
+        self._names = {*self._index.past, *self._index.future}
+        self._timed, self._frequency, self._start = not table.counted, table.frequency, one.start
+        self._dates = self._start.dtype.kind == "M"
         self._gap = True  # whether the last numbers can be missing
-        self._stamped, self._frequency = stamped, Frequency.named(index.frequency)
-        self._start = np.int64(0) if stamped.start is None else stamped.start
+        record = self._index.encode(table, one, more=layout.behind)
         self._steps = len(record.y)
-        self._name, self._around, self._others = scene or ("", np.zeros((layout.context, 0)), {})
+        self._scene = Scene.of(predictor, table, number)
         # After the last observation there are no numbers, as far as a window reaches.
         length = layout.back + layout.context
         self._whole = np.full((length + layout.behind, layout.targets), np.nan)
@@ -98,19 +93,21 @@ class LiveForecaster:
         self._usual = UsualScale(layout)
         self._usual.after_each(record.y)
         self._spare = np.zeros((1, layout.targets)) if record.usual is None else record.usual[None]
-        unknown = [index.encode_value(name, "") for name in index.past]
+        unknown = [self._index.encode_value(name, "") for name in self._index.past]
         self._unknown = np.concatenate(unknown) if unknown else np.zeros(0, dtype=np.float32)
         self._past = _end(record.past, self._steps, layout.context, np.nan)
         self._known = np.zeros((layout.context + layout.behind, layout.known), dtype=np.float32)
         self._told = self._known[: layout.context + layout.horizon]
         self._told[:] = _end(record.known, self._steps + layout.horizon, len(self._told), 0.0)
+        self._arrays: list[NDArray[Any]] = [self._y, self._past, self._told, self._scene.around]
         self._waves, self._waves_at = np.zeros((0, 0), dtype=np.float32), 0
+        self._constants = np.concatenate([record.static, record.codes, self._spare[0]])
         size = layout.numbers + layout.around + len(layout.categories)
         self._inputs = np.zeros((layout.steps, size), dtype=np.float32)
-        self._parts, views = self._cut_inputs(record)
-        self._old, self._ahead, self._size, self._near = views
+        self._cut_inputs(record)
         self._window = torch.from_numpy(self._inputs)[None]
         self._nothing = torch.zeros(0, dtype=torch.float32)
+        self._beginning = self.state_bytes()
 
     def push(
         self,
@@ -140,7 +137,7 @@ class LiveForecaster:
         try:
             given = [math.nan] * self._layout.targets if y is None else y
             value = np.array(given, dtype=np.float64).reshape(-1)
-        except (TypeError, ValueError):
+        except (OverflowError, TypeError, ValueError):
             value = np.zeros(0)
         gap = not math.isfinite(value.sum())
         if value.size != self._layout.targets or (gap and np.isinf(value).any()):
@@ -155,7 +152,7 @@ class LiveForecaster:
             raise ArgumentError(f"covariates must be {wanted}, got {shown}")
         past = [index.encode_value(name, covariates[name]) for name in index.past]
         known = [index.encode_value(name, covariates[name]) for name in index.future]
-        places = {} if others is None else self._places_of(others)
+        places = {} if others is None else self._scene.places_of(others)
         missed = 0 if at is None else self._missed(at)
         self._skip(missed)
         self._gap = gap or missed > 0
@@ -167,16 +164,15 @@ class LiveForecaster:
             self._told[-1, : len(whole)] = whole
         return self.forecast()
 
-    def _take(self, value: Numbers, places: Mapping[str, Numbers]) -> None:
+    def _take(self, value: Numbers, places: dict[str, Numbers]) -> None:
         """Advance by one step, without covariates except the calendar."""
-        _append(self._y, value)
+        append(self._y, value)
         if self._layout.neighbours:
-            _append(self._around, self._look(places))
-            self._others = places
+            self._scene.take(self._y[-2:], places)
         if self._layout.past:
-            _append(self._past, self._unknown)
+            append(self._past, self._unknown)
         if self._layout.known:
-            _append(self._told, self._next_waves())
+            append(self._told, self._next_waves())
         self._steps += 1
         if self._steps % self._layout.context == 0:
             self._usual.after_each(self._y[-self._layout.context :])
@@ -192,12 +188,12 @@ class LiveForecaster:
 
     def _missed(self, at: Any) -> int:
         """Return the number of missing steps between the previous observation and a time."""
-        start, clock, form = self._stamped
-        if start is None:
+        start, clock = self._start, self._clock
+        if not self._timed:
             raise ArgumentError("at must be None: the training data had no timestamps")
-        stamps, bad = read_stamps([at], form, clock)
+        stamps, bad = read_stamps([at], self._form, clock)
         shown = repr(at)[:60]
-        if bad or (stamps.dtype.kind == "M") != isinstance(start, np.datetime64):
+        if bad or (stamps.dtype.kind == "M") != self._dates:
             raise ArgumentError(f"at must be a timestamp such as {self.stamps[0]}, got {shown}")
         stamps = self._frequency.floor(stamps)
         last = self._frequency.after(np.array([start]), 1, self._steps - 1)
@@ -230,80 +226,113 @@ class LiveForecaster:
     @property
     def stamps(self) -> list[Any]:
         """The H times of the forecast in the form of the data: text, datetimes or integers."""
-        return self._stamped.clock.write(self.ds)
+        return self._clock.write(self.ds)
 
-    def _places_of(self, others: Mapping[str, Any]) -> dict[str, Numbers]:
-        """Check the places of others and return them as arrays, by name."""
-        if others and not self._layout.neighbours:
-            raise ArgumentError("others must not be given: this model has no neighbours")
-        if not isinstance(others, Mapping) or self._name in others:
-            raise ArgumentError(f"others must be a dict of places by name, got {others!r}")
-        places = {}
-        for name, place in others.items():
-            try:
-                places[name] = np.array(place, dtype=np.float64).reshape(-1)
-            except (TypeError, ValueError):
-                places[name] = np.zeros(0)
-            if places[name].size != self._layout.targets or not np.isfinite(places[name]).all():
-                raise ArgumentError(
-                    f"others[{name!r}] must be a place of two numbers, got {place!r}"
-                )
-        return places
+    def finish(self) -> LiveForecast:
+        """Return the last forecast; a session holds no observation back."""
+        return self.forecast()
 
-    def _look(self, places: Mapping[str, Numbers]) -> Numbers:
-        """Return the features of others with a current and a previous place, nearest first."""
-        before = self._others
-        both = [(before[name], place) for name, place in places.items() if name in before]
-        y = np.array([self._y[-2:], *both])
-        apart = np.linalg.norm(y[1:, 1] - y[0, 1], axis=1)
-        nearest = apart.argsort(kind="stable")[: self._layout.neighbours]
-        others = np.full((2 * len(y), self._layout.neighbours), -1, dtype=np.int64)
-        others[1, : len(nearest)] = 2 * nearest + 3
-        here = np.array([[not np.isnan(y[0]).any()]])
-        own = (y[0, 1] - y[0, 0])[None, None]
-        found = look_around(y.reshape(-1, 2), others, np.array([[1]]), here, own, None)
-        return np.asarray(found[0, 0])
+    def restart(self) -> None:
+        """Return to the beginning of the session: the series that it was made with."""
+        self.restore(self._beginning)
+
+    def state_bytes(self) -> bytes:
+        """Return the state of the session as bytes, for `restore` here or in another process."""
+        return to_bytes(self._state())
+
+    def restore(self, blob: bytes) -> None:
+        """Continue from a state that `state_bytes` returned in a session of this series.
+
+        Raises:
+            DataError: the bytes are damaged, or come from another model or another series.
+        """
+        ours, given = (dict(named_leaves(one)) for one in (self._state(), from_bytes(blob)))
+        forms = [  # the text of the other series can have any length
+            {name: (x.dtype, x.shape[name == OTHERS :]) for name, x in one.items()}
+            for one in (ours, given)
+        ]
+        if forms[0] != forms[1]:
+            raise DataError(
+                "the state has other arrays than this session: restore it into a session of the "
+                "model that it came from"
+            )
+        found: list[NDArray[Any]] = [leaf.numpy() for leaf in given.values()]
+        *arrays, totals, constants, counters, text = found
+        number, steps, gap = counters.tolist()
+        start = self._start_of(number, steps)
+        finite = np.concatenate([totals.ravel(), *(part.ravel() for part in arrays[2:])])
+        infinite = any(np.isinf(part).any() for part in arrays[:2])  # NaN is a missing number
+        try:
+            others = self._scene.places_of(json.loads(text.tobytes()))
+        except (ArgumentError, RecursionError, ValueError):
+            others = None
+        wrong = infinite or not np.isfinite(finite).all() or (totals < 0).any() or others is None
+        faults = {
+            "of another series": not np.array_equal(constants, self._constants),
+            "with times that cannot be": start is None or gap not in (0, 1),
+            "with numbers that cannot be": wrong,
+        }
+        for fault, there in faults.items():
+            if there:
+                raise DataError(f"a state {fault}: restore one of a session of this series")
+        for mine, theirs in zip(self._arrays, arrays, strict=True):
+            mine[:] = theirs
+        self._usual.totals, self._scene.others = totals, others or {}
+        self._start, self._steps, self._gap = start, steps, bool(gap)
+        self._waves = self._waves[:0]  # the calendar of the times before
+
+    def _state(self) -> State:
+        """Return all that `push` changes, and the constants of the series to compare."""
+        counters = np.array([self._start.astype(np.int64), self._steps, self._gap])
+        others = json.dumps({name: place.tolist() for name, place in self._scene.others.items()})
+        text = np.array(bytearray(others.encode()))
+        arrays = (*self._arrays, self._usual.totals, self._constants, counters, text)
+        return tuple(map(torch.from_numpy, arrays))
+
+    def _start_of(self, number: int, steps: int) -> Any:
+        """Return a stored time at which a series of this length can begin; None if it cannot."""
+        low, high = EDGES.astype(np.int64).tolist() if self._dates else (-COUNTED, COUNTED)
+        each = self._frequency.mean or self._frequency.count
+        last = steps + self._layout.horizon + (CHUNK if self._index.cycles else 0)
+        if steps < 0 or number < low or number + last * each > high:
+            return None
+        start = np.int64(number).astype(self._start.dtype)
+        return None if steps_between(self._frequency, self._start, start) is None else start
 
     def _next_waves(self) -> NDArray[np.float32]:
         """Return the known features of the step that enters the window: its calendar."""
         step = self._steps + self._layout.horizon
         if not self._waves_at <= step < self._waves_at + len(self._waves):
             self._waves = np.zeros((CHUNK, self._layout.known), dtype=np.float32)
-            self._waves_at = step
+            self._waves_at = step - step % CHUNK
             if self._index.cycles:
-                waves = self._index.waves(self._start, CHUNK, step)
+                waves = self._index.waves(self._start, CHUNK, self._waves_at)
                 self._waves[:, -waves.shape[1] :] = waves
         return np.asarray(self._waves[step - self._waves_at])
 
-    def _cut_inputs(self, record: Record) -> tuple[list[Part], tuple[NDArray[np.float32], ...]]:
-        """Return views of the inputs, and fill in the features that never change.
-
-        The views are the parts of y, past and known covariates, logarithm of the scale, neighbours.
-        """
-        layout, w = self._layout, self._layout.segment
-        widths = [2 * layout.targets] * (1 + len(layout.lags)) + [2 * layout.past, layout.known]
+    def _cut_inputs(self, record: Record) -> None:
+        """Cut the inputs into views, and fill in the features that never change."""
+        layout, w, targets = self._layout, self._layout.segment, self._layout.targets
+        widths = [2 * targets] * (1 + len(layout.lags)) + [2 * layout.past, layout.known]
         views, at = [], 0
         for width in widths:
             part = self._inputs[:, at : at + w * width]
             views.append(part.reshape(layout.steps, w, width))
             at += w * width
+        seen, *lagged, past, self._ahead = views
+        begins = [layout.back, *(layout.back + w - lag for lag in layout.lags)]
+        self._parts = list(zip([seen[: layout.seen], *lagged], begins, strict=True))
+        self._past_part = past[: layout.seen]
         self._inputs[:, at : at + layout.static] = record.static
         at += layout.static
-        size = self._inputs[:, at : at + layout.targets]
-        at += layout.targets
+        self._size = self._inputs[:, at : at + targets]
+        at += targets
         if not layout.feedback:
             ahead = (np.arange(layout.steps) - layout.seen + 1).clip(min=0)
             self._inputs[:, at] = ahead / layout.ahead
             at += 1
-        near = self._inputs[: layout.seen, at : at + layout.around]
+        self._near = self._inputs[: layout.seen, at : at + layout.around]
         self._inputs[:, at + layout.around :] = record.codes
-        seen, *lagged, past, known = views
-        begins = [layout.back, *(layout.back + w - lag for lag in layout.lags)]
-        parts = [
-            Part(begin, view[..., : layout.targets], view[..., layout.targets :])
-            for begin, view in zip(begins, [seen[: layout.seen], *lagged], strict=True)
-        ]
-        return parts, (past[: layout.seen], known, size, near)
 
     def _read(self) -> Window:
         """Return the last window, as `Windows.cut` would."""
@@ -311,16 +340,15 @@ class LiveForecaster:
         seen, shift, scale = in_units(self._whole[None], layout, self._usual.now, self._spare)
         there = ~np.isnan(seen[0])
         y = np.where(there, seen[0], 0)
-        for part in self._parts:
-            part.fill(y, there)
+        for view, begin in self._parts:
+            _fill(view, y[begin:], there[begin:])
         if layout.past:
             there = ~np.isnan(self._past)
-            old = Part(0, self._old[..., : layout.past], self._old[..., layout.past :])
-            old.fill(np.where(there, self._past, 0), there)
+            _fill(self._past_part, np.where(there, self._past, 0), there)
         if layout.known:
             self._ahead[:] = self._known[layout.segment :].reshape(self._ahead.shape)
         if layout.neighbours:
-            self._near[:] = self._around[layout.segment - 1 :: layout.segment]
+            self._near[:] = self._scene.around[layout.segment - 1 :: layout.segment]
             if layout.segment == 1:  # the velocity at the first place is unknown
                 self._near[0] = 0
         self._size[:] = size_of(scale[0, 0], layout)
@@ -328,25 +356,11 @@ class LiveForecaster:
         return Window(self._window, self._nothing, shift, scale)
 
 
-class Part(NamedTuple):
-    """The part of the inputs that is filled from rows of a series: S steps of w rows.
-
-    Attributes:
-        begin: index of the first row.
-        numbers: view (S, w, K) of the inputs; 0 where a number is missing.
-        there: view (S, w, K) of the inputs; whether there is a number.
-    """
-
-    begin: int
-    numbers: NDArray[np.float32]
-    there: NDArray[np.float32]
-
-    def fill(self, numbers: NDArray[Any], there: NDArray[np.bool_]) -> None:
-        """Copy rows (L, K) into the inputs."""
-        shape = self.numbers.shape
-        end = self.begin + shape[0] * shape[1]
-        self.numbers[:] = numbers[self.begin : end].reshape(shape)
-        self.there[:] = there[self.begin : end].reshape(shape)
+def _fill(view: NDArray[np.float32], numbers: NDArray[Any], there: NDArray[np.bool_]) -> None:
+    """Copy rows (L, K), and whether they are there, into the inputs (S, w, 2 K) of S w rows."""
+    steps, w, width = view.shape
+    view[..., : width // 2] = numbers[: steps * w].reshape(steps, w, -1)
+    view[..., width // 2 :] = there[: steps * w].reshape(steps, w, -1)
 
 
 def _end(values: NDArray[Any], until: int, steps: int, nothing: float) -> NDArray[Any]:
@@ -356,8 +370,3 @@ def _end(values: NDArray[Any], until: int, steps: int, nothing: float) -> NDArra
     first = max(0, steps - until)
     found[first : first + len(part)] = part
     return found
-
-
-def _append(rows: NDArray[Any], row: NDArray[Any]) -> None:
-    rows[:-1] = rows[1:]
-    rows[-1] = row

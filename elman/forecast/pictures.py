@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from elman.encode.windows import Windows
+from elman.forecast.predictor import Numbers, Predictor, Rolled
 from elman.read.series import SeriesTable
 from elman.report.forecasts import Scored, find_distances
-from elman.tasks.forecaster_scores import Numbers, Rolled
-
-if TYPE_CHECKING:
-    from elman.tasks.forecaster import Forecaster
 
 Chart = dict[str, Any]
 
 
 def chart_data(
-    model: Forecaster, windows: Windows, rolled: Rolled, scored: Scored, table: SeriesTable
+    predictor: Predictor, windows: Windows, rolled: Rolled, scored: Scored, table: SeriesTable
 ) -> Chart:
     """Return the data of the charts: easy and hard forecasts, errors of each step, and coverage."""
     of_series = scored.of_series["this model"]
@@ -28,20 +25,20 @@ def chart_data(
               "hardest": ranked[-1:]}  # fmt: skip
     if len(ranked) < len(wanted):
         wanted = {"": ranked[:1]}
-    levels, layout = model.levels, windows.layout
+    levels, layout = predictor.settings.levels, windows.layout
     fans = []
     for kind, (n,) in ((kind, found) for kind, found in wanted.items() if found):
         series, k = divmod(n, layout.targets)
         row = int(np.flatnonzero(rolled.which == series)[-1])
-        target = model.index.targets[k] if layout.targets > 1 and not layout.plane else ""
+        target = predictor.index.targets[k] if layout.targets > 1 and not layout.plane else ""
         title = " ".join(x for x in (table.series[series].unique_id, target) if x) or "Forecast"
         chart = (
-            _path_chart(model, windows, rolled, row)
+            _path_chart(predictor, windows, rolled, row)
             if layout.plane
-            else _fan_chart(model, windows, rolled, row, k, table)
+            else _fan_chart(predictor, windows, rolled, row, k, table)
         )
         fans.append({"title": f"{title} ({kind})" if kind else title, **chart})
-    median = rolled.quantiles[..., levels.index(0.5)]
+    median = rolled.quantiles[..., predictor.middle]
     error = np.abs(rolled.y - median) / rolled.scale[:, :1]
     if layout.plane:
         error = find_distances(rolled.y, median)
@@ -57,12 +54,12 @@ def chart_data(
 
 
 def _fan_chart(
-    model: Forecaster, windows: Windows, rolled: Rolled, row: int, k: int, table: SeriesTable
+    predictor: Predictor, windows: Windows, rolled: Rolled, row: int, k: int, table: SeriesTable
 ) -> Chart:
     """Return target k of a forecast over time: observed and actual numbers, median and bands."""
-    levels, layout = model.levels, windows.layout
+    levels, layout = predictor.settings.levels, windows.layout
     begin, origin = windows.begins[rolled.which[row]], int(rolled.origins[row])
-    first = max(0, origin - max(2 * layout.horizon, 2 * model.seasonal))
+    first = max(0, origin - max(2 * layout.horizon, 2 * predictor.season))
     quantiles = rolled.quantiles[row, :, k]
     start = np.array([table.series[rolled.which[row]].start])
     stamps = table.frequency.after(start, origin - first + layout.horizon, first)
@@ -70,7 +67,7 @@ def _fan_chart(
         "stamps": None if table.counted else _stamps_as_list(stamps),
         "seen": _as_list(windows.y[begin + first : begin + origin, k]),
         "y": _as_list(rolled.y[row, :, k]),
-        "median": _as_list(quantiles[:, levels.index(0.5)]),
+        "median": _as_list(quantiles[:, predictor.middle]),
         "bands": {
             f"{100 * (1 - 2 * p):g}": [
                 _as_list(quantiles[:, levels.index(side)]) for side in (p, round(1 - p, 6))
@@ -81,7 +78,7 @@ def _fan_chart(
     }
 
 
-def _path_chart(model: Forecaster, windows: Windows, rolled: Rolled, row: int) -> Chart:
+def _path_chart(predictor: Predictor, windows: Windows, rolled: Rolled, row: int) -> Chart:
     """Return a path in the plane relative to the last observed place: actual, median, futures."""
     begin, origin = windows.begins[rolled.which[row]], int(rolled.origins[row])
     seen = windows.y[begin + max(0, origin - windows.layout.context) : begin + origin]
@@ -94,9 +91,9 @@ def _path_chart(model: Forecaster, windows: Windows, rolled: Rolled, row: int) -
     def continued(places: Numbers) -> list[list[float | None]]:
         return path(np.concatenate([here, places]))
 
-    median = rolled.quantiles[row, ..., model.levels.index(0.5)]
+    median = rolled.quantiles[row, ..., predictor.middle]
     return {
-        "axes": [f"{name} from here" for name in model.index.targets],
+        "axes": [f"{name} from here" for name in predictor.index.targets],
         "places": {
             "seen": path(seen),
             "came": continued(rolled.y[row]),

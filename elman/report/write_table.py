@@ -59,7 +59,7 @@ def write_table(
     Example:
         >>> import tempfile
         >>> from pathlib import Path
-        >>> from elman.tasks.write_table import write_table
+        >>> from elman.report.write_table import write_table
         >>> path = Path(tempfile.mkdtemp()) / "sales.csv"
         >>> write_table(path, {"sold": [3.0, float("nan")], "mean": [2.0, 2.5]})
         >>> path.read_text().split()
@@ -92,7 +92,7 @@ def as_text(table: Mapping[str, Sequence[Any]], least: Resolution = "D") -> dict
 
     Example:
         >>> from datetime import datetime
-        >>> from elman.tasks.write_table import as_text
+        >>> from elman.report.write_table import as_text
         >>> as_text({"y": [1.5], "start": [datetime(2024, 3, 1)], "end": [datetime(2024, 3, 1, 5)]})
         {'y': [1.5], 'start': ['2024-03-01 00:00:00'], 'end': ['2024-03-01 05:00:00']}
     """

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from elman.arguments import check_number, list_of_argument
 from elman.errors import ArgumentError
 from elman.read.clock import Clock
-from elman.tasks.write_table import as_text, write_table
+from elman.report.write_table import as_text, write_table
 
 Numbers = NDArray[np.float64]
 LEVELS = (80, 95)  # default levels of intervals, in percent
@@ -43,7 +43,7 @@ class Forecasts:
 
     Example:
         >>> import numpy as np
-        >>> from elman.tasks.forecasts import Forecasts
+        >>> from elman.forecast.forecasts import Forecasts
         >>> q = np.array([1.0, 2.0, 4.0]).reshape(1, 1, 1, 3)
         >>> found = Forecasts(["a"], np.array([[7]]), ["y"], q[..., 1], q, (0.1, 0.5, 0.9))
         >>> found.columns([80])

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from elman.arguments import check_whole
 from elman.errors import ArgumentError
-from elman.settings import NetworkSettings, TableSettings, check_counts
+from elman.train.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from elman.read.frequency import Frequency
 
 MOST = 1_000_000  # steps of a window, and futures
+LONG = 64  # steps of the context of series without a season
 DENSITIES = ("gaussian", "student_t", "mixture", "negative_binomial")
 
 
 @dataclass(kw_only=True)
-class ForecasterSettings(TableSettings, NetworkSettings):
-    """Settings of a forecaster: its data, its network and its training."""
+class ForecasterSettings(TrainingSettings):
+    """Settings of a forecaster: its data, its forecasts and its training."""
 
     horizon: int | None = None
     """Number of steps to forecast; None for one season, or 12 if there is no season."""
@@ -134,15 +138,40 @@ class ForecasterSettings(TableSettings, NetworkSettings):
         """The form of a prediction: `output`, or its default for the decoder."""
         return self.output or ("quantile" if self.decoder == "direct" else "student_t")
 
-    def check(self) -> None:
-        """Raise an ArgumentError for settings that cannot work."""
-        self.check_network()
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The levels of the predicted quantiles; only 0.5 for a point without `conformal`."""
+        return (0.5,) if self.kind_of_output == "point" and not self.conformal else self.quantiles
+
+    def season_of(self, frequency: Frequency) -> int:
+        """Return the number of steps in a season, as set or by the frequency; 1 for none."""
+        return self.season or frequency.season
+
+    def horizon_of(self, frequency: Frequency) -> int:
+        """Return the number of steps of a forecast: as set, or a season, or 12."""
+        season = self.season_of(frequency)
+        return self.horizon or (season if season > 1 else 12)
+
+    def window_of(self, frequency: Frequency, length: int = 0) -> tuple[int, int]:
+        """Return the steps of the context and of a segment.
+
+        If they are not set, the context has 7 seasons and twice the horizon at least; without a
+        season also LONG steps, or a quarter of the usual length of the series if that is shorter.
+        """
+        season, horizon = self.season_of(frequency), self.horizon_of(frequency)
+        segment = self.segment or (season if self.decoder == "direct" and season <= horizon else 1)
+        longer = min(LONG, length // 4) if season == 1 else 0
+        context = self.context or max(7 * season, 2 * horizon, longer)
+        return -(-context // segment) * segment, segment
+
+    def check_forecast(self) -> None:
+        """Raise an ArgumentError for settings of the right types that cannot work."""
         check_whole(self.refit_epochs, "refit_epochs", least=0)
-        steps = ("horizon", "context", "season", "segment", "samples")
-        check_counts(self, *steps, "windows")
-        for name in steps:
-            if (getattr(self, name) or 0) > MOST:
-                raise ArgumentError(f"{name} must be at most {MOST:,}, got {getattr(self, name)}")
+        for name in ("horizon", "context", "season", "segment", "samples", "windows"):
+            if (steps := getattr(self, name)) is not None:
+                check_whole(steps, name, least=1)
+                if steps > MOST and name != "windows":
+                    raise ArgumentError(f"{name} must be at most {MOST:,}, got {steps}")
         if not 0 <= self.validation_fraction < 1:
             raise ArgumentError(
                 f"validation_fraction must be in [0, 1), got {self.validation_fraction}"
@@ -153,12 +182,9 @@ class ForecasterSettings(TableSettings, NetworkSettings):
             )
         if not self.targets:
             raise ArgumentError("targets must name at least one column")
-        if not self.wide:  # in a wide table the columns are series
-            covariates = (*self.past, *self.future, *self.static)
-            self.check_columns(self.targets, (*covariates, self.unique_id, self.ds, self.group))
         if self.bptt is not None:
             raise ArgumentError(f"bptt must be None for a forecaster, got {self.bptt!r}")
-        if not all(isinstance(lag, int) and 0 <= lag <= MOST for lag in self.lags or ()):
+        if not all(0 <= lag <= MOST for lag in self.lags or ()):
             raise ArgumentError(f"lags must be whole numbers from 0 to {MOST:,}, got {self.lags}")
         if self.segment not in (None, 1) and self.decoder == "autoregressive":
             raise ArgumentError(
@@ -212,9 +238,9 @@ class ForecasterSettings(TableSettings, NetworkSettings):
                 f"plane needs two targets, such as x and y, got {', '.join(self.targets)}"
                 + (" in a wide table" if self.wide else "")
             )
-        if not (isinstance(self.neighbours, int) and self.neighbours >= 0):
+        if self.neighbours < 0:
             raise ArgumentError(
-                f"neighbours must be a whole number, 0 or more, got {self.neighbours!r}"
+                f"neighbours must be a whole number, 0 or more, got {self.neighbours}"
             )
         if self.neighbours and not self.plane:
             raise ArgumentError("neighbours need places in the plane: set plane=True")
@@ -225,9 +251,9 @@ class ForecasterSettings(TableSettings, NetworkSettings):
                 "group must be a column whose values several series share, got the column of their "
                 f"names, {self.group!r}"
             )
-        if not (isinstance(self.gaps, int | float) and 0 <= self.gaps <= 1):
+        if not 0 <= self.gaps <= 1:
             raise ArgumentError(f"gaps must be a share from 0 to 1, got {self.gaps!r}")
-        if not (isinstance(self.jitter, int | float) and 0 <= self.jitter < float("inf")):
+        if not 0 <= self.jitter < float("inf"):
             raise ArgumentError(f"jitter must be a number, 0 or more, got {self.jitter!r}")
         if self.hold_out == "series" and self.per_series:
             raise ArgumentError(

@@ -56,10 +56,6 @@ class History:
     dependence: Numbers | None = None
     widening: Numbers | None = None
 
-    def without_estimates(self) -> History:
-        """Return the training data alone."""
-        return History(self.table, self.errors)
-
     def save(self, path: Path) -> None:
         """Write the history to a file."""
         table = self.table
@@ -163,7 +159,7 @@ def _ids_to_write(ids: dict[str, Any]) -> dict[str, Any]:
 
     Example:
         >>> from datetime import date
-        >>> from elman.tasks.history import _ids_as_read, _ids_to_write
+        >>> from elman.forecast.history import _ids_as_read, _ids_to_write
         >>> written = _ids_to_write({"True": True, "2024-03-01": date(2024, 3, 1)})
         >>> written
         {'True': True, '2024-03-01': ['date', '2024-03-01']}
