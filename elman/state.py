@@ -107,7 +107,7 @@ def leaves_from_bytes(blob: bytes) -> dict[str, Tensor]:
     """Return the named leaves that `to_bytes` stored, copied; DataError for any other bytes."""
     try:
         leaves = safetensors.torch.load(blob)
-    except safetensors.SafetensorError as error:
+    except (KeyError, safetensors.SafetensorError) as error:  # KeyError: an unknown dtype
         reason = " ".join(str(error).split())
         raise DataError(f"these {len(blob)} bytes are not a stored state: {reason}") from None
     return {name: leaf.clone() for name, leaf in leaves.items()}

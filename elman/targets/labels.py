@@ -44,7 +44,15 @@ from elman.report.classes import (
 )
 from elman.settings import dialect_of
 from elman.targets.label_settings import LabelSettings
-from elman.targets.target import Prepared, Target, cut_windows, part_of, states_of, unknown_targets
+from elman.targets.target import (
+    HELD_OUT,
+    Prepared,
+    Target,
+    cut_windows,
+    part_of,
+    states_of,
+    unknown_targets,
+)
 
 RARE = 5  # examples of a class; fewer are reported
 FEW = 100  # examples; with fewer the network and the temperature are trusted less
@@ -327,7 +335,7 @@ class Labels(Target):
         self, network: SequenceModel, input: Input, parts: Mapping[str, Examples]
     ) -> dict[str, Any]:
         """Fit the temperature; return scores, confusions and mistakes beside simpler models."""
-        others = {name: part for name, part in parts.items() if name != "train"}
+        others = {name: parts[name] for name in HELD_OUT if name in parts}
         numbers = {name: self.numbers(part.targets) for name, part in parts.items()}
         train, held = numbers["train"][0], numbers["validation"][0]
         scores = {name: self.scores(network, input, part.items) for name, part in others.items()}

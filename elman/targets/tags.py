@@ -28,7 +28,15 @@ from elman.read.split import hold_out_rows
 from elman.report.events import score_events
 from elman.report.spans import has_spans, score_spans
 from elman.targets.tag_settings import TagSettings
-from elman.targets.target import Prepared, Target, cut_windows, part_of, states_of, unknown_targets
+from elman.targets.target import (
+    HELD_OUT,
+    Prepared,
+    Target,
+    cut_windows,
+    part_of,
+    states_of,
+    unknown_targets,
+)
 
 CONFUSED = 15  # pairs of confused tags in the report
 SAMPLES = 5  # items in the report
@@ -250,7 +258,7 @@ class Tags(Target):
         self, network: SequenceModel, input: Input, parts: Mapping[str, Examples]
     ) -> dict[str, Any]:
         """Return scores beside those of simpler models, and the most frequent mistakes."""
-        others = {name: part for name, part in parts.items() if name != "train"}
+        others = {name: parts[name] for name in HELD_OUT if name in parts}
         found = {name: self.predict(network, input, part.items) for name, part in others.items()}
         train = parts["train"]
         guesses = input.tag_baselines(train, self.numbers(train.targets), others)

@@ -28,6 +28,7 @@ from elman.read.rows import Rejects
 from elman.read.split import some_of
 from elman.train.chunks import ExampleBatches, Joint
 
+HELD_OUT = ("validation", "test")  # parts of the data that are scored, in this order
 ROWS = 64  # fewest rows of a batch that is not trained on
 
 

@@ -198,6 +198,18 @@ def test_inputs_that_cannot_be_are_refused(declared: list[str], message: str) ->
         elman.Classifier(**SMALL, input=declared).fit({"a": TEXTS, "b": TEXTS}, LABELS)
 
 
+def test_the_kind_of_the_documents_is_like_the_one_tested_here() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "adding.md").read_text(encoding="utf-8")
+    code = page.partition("## A kind of input")[2].partition("```python\n")[2].partition("```")[0]
+    assert f"{len(code.splitlines())} lines:" in page
+    names: dict[str, Any] = {"__name__": "dice"}
+    exec(code, names)
+    ours = elman.Classifier(**SMALL, input="dice").fit(THROWS, LABELS).predict_proba(THROWS)
+    kinds.READERS["dice"] = names["DiceReader"]
+    theirs = elman.Classifier(**SMALL, input="dice").fit(THROWS, LABELS).predict_proba(THROWS)
+    np.testing.assert_array_equal(ours, theirs)
+
+
 def test_a_session_of_a_new_kind_continues_in_another_process(tmp_path: Path) -> None:
     model = elman.Tagger(**SMALL, input="dice").fit(THROWS, TAGS)
     model.save(tmp_path / "run")
