@@ -23,11 +23,10 @@ from elman.errors import ArgumentError, DataError
 from elman.inputs.input import Input
 from elman.inputs.live import LiveInput, Step
 from elman.model import SequenceModel
-from elman.padded import Padded
+from elman.padded import Padded, pad_arrays
 from elman.recur.stream import Stream
 from elman.state import State, leaves_from_bytes, map_state, named_leaves, to_bytes
 from elman.targets.live import LiveTags, LiveTarget
-from elman.train.chunks import pad_arrays
 
 Output = TypeVar("Output")
 

@@ -8,9 +8,12 @@ result.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.errors import ArgumentError
@@ -62,6 +65,41 @@ class Padded(NamedTuple):
         extra = None if self.extra is None else self.extra.to(device)
         others = tuple(one.to(device) for one in self.others)
         return Padded(self.data.to(device), self.lengths.to(device), extra, others)
+
+
+@dataclass(frozen=True)
+class Joint:
+    """The arrays of several inputs of one item; the first determines the steps.
+
+    Attributes:
+        first: (T, ...).
+        others: arrays of other lengths.
+    """
+
+    first: NDArray[Any]
+    others: tuple[NDArray[Any], ...]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def part(self, begin: int, end: int) -> Joint:
+        """Return some steps of the first input, with the other inputs."""
+        return Joint(self.first[begin:end], self.others)
+
+
+def pad_arrays(arrays: Sequence[Any]) -> Padded:
+    """Return arrays (T_b, ...), or those of several inputs, as a batch."""
+    if not isinstance(arrays[0], Joint):
+        return Padded.pad(list(map(_row, arrays)))
+    others = zip(*(array.others for array in arrays), strict=True)
+    first = pad_arrays([array.first for array in arrays])
+    return first._replace(others=tuple(map(pad_arrays, others)))
+
+
+def _row(values: Sequence[int] | NDArray[Any]) -> Tensor:
+    """Return features unchanged, tokens as int64."""
+    features = isinstance(values, np.ndarray) and values.dtype.kind == "f"
+    return torch.as_tensor(values, dtype=torch.float32 if features else torch.int64)
 
 
 def time_mask(lengths: Tensor, steps: int) -> Tensor:

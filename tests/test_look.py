@@ -85,13 +85,13 @@ REVIEWS = 'review;stars;extra\n"so good";5;1,5\n"so bad";1;2\n;4;2\n"a film";;3\
         ("a.csv", "text,label\n" + "so good,1\nso bad,0\n" * 9, "", "a classifier",
          ("so good", "2 tokens: so=", "(32, T)")),
         ("a.conll", "The DET\ncat NOUN\n\nIt PRON\nran VERB\n", "", "a tagger",
-         ("The cat", "words [", "(32, T)")),
+         ("The cat", "2 words: The=", "(32, T, 21)")),
         ("a.jsonl", '{"source": "one", "target": "eins"}\n' * 9, "", "a translator",
          ("one -> eins", "(32, T)")),
         ("a.csv", sales(), "", "a forecaster", ("series 'a' from 2024-01-01", "(64, ")),
-        ("a.csv", watch(), "--channels ax ay", "a classifier", ("recording 'r0'", "(32, T, 2)")),
+        ("a.csv", watch(), "--channels ax ay", "a classifier", ("r0: 60 steps", "(32, T, 2)")),
         ("a.csv", watch(), "--task tagger --channels ax --window 20", "a tagger",
-         ("recording 'r0': 60", "(32, 20, 1)")),
+         ("r0: 60 steps", "(32, 20, 1)")),
     ],
 )  # fmt: skip
 def test_how_a_row_becomes_numbers_is_shown_for_every_task(
@@ -166,7 +166,7 @@ def test_several_labels_of_a_row_are_counted_one_by_one(look: Look, tmp_path: Pa
     write(tmp_path / "a.jsonl", '{"text": "so", "label": ["a"]}\n{"text": "no", "label": "b"}\n')
     lines = look("a.jsonl")
     assert of(lines, "refused") == "1 of these rows"
-    assert any("column 'label' is a list; set --several" in line for line in lines)
+    assert any("column 'label' is a list, expected a label" in line for line in lines)
 
 
 def test_a_conversation_is_a_row_or_turns_up_to_a_blank_line(look: Look, tmp_path: Path) -> None:

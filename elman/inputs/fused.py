@@ -31,13 +31,13 @@ from elman.inputs.input import (
 from elman.inputs.live import LiveInput, Step
 from elman.inputs.settings import InputSettings
 from elman.manifest import INPUTS, check_parts, start_manifest
+from elman.padded import Joint
 from elman.read.columns import Table
 from elman.read.examples import Examples
 from elman.read.files import is_path
 from elman.read.frames import is_frame
 from elman.read.rows import Rows
 from elman.state import State
-from elman.train.chunks import Joint
 
 UNITS = 32  # of the layer that reads an input other than the first
 

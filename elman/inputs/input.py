@@ -92,6 +92,8 @@ class Reader(ABC):
     kind: ClassVar[str]  # its name in the setting `input` and in config.json
     noun: ClassVar[str]  # several items, for messages
     unit: ClassVar[str] = "steps"  # several of their elements
+    row_is: ClassVar[str] = "an item"  # a row of a table
+    named_by: ClassVar[tuple[str, ...]] = ("input",)  # settings that name columns
     least: ClassVar[int] = 0  # fewest examples of an epoch, if `examples` is not set
     windows: ClassVar[int | None] = None  # usual steps of a window for tags; None for no windows
 

@@ -11,8 +11,8 @@ from elman.errors import ArgumentError
 
 if TYPE_CHECKING:
     from elman.encode.bags import Bag
+    from elman.padded import Joint
     from elman.state import State
-    from elman.train.chunks import Joint
 
 Array = NDArray[Any]
 

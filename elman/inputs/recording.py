@@ -62,6 +62,7 @@ class RecordingReader(Reader):
     """Recordings, which are channels over time."""
 
     kind, noun, unit, least, windows = "recordings", "recordings", "steps", 2000, 256
+    row_is, named_by = "a step", ("unique_id", "ds", "channels", "static", "variable")
 
     def open(
         self, given: Any, target: TargetColumn, *, labelled: bool = True, lenient: bool = False

@@ -39,7 +39,7 @@ DROPPED = 0.3  # default dropout probability of the features of a token vector
 class TextReader(Reader):
     """Texts."""
 
-    kind, noun, unit = "text", "texts", "tokens"
+    kind, noun, unit, row_is, named_by = "text", "texts", "tokens", "a text", ("text",)
 
     @classmethod
     def usual_column(cls, settings: InputSettings) -> str:

@@ -31,7 +31,7 @@ DROPPED = 0.3  # default dropout probability of the features of a word vector
 class WordReader(Reader):
     """Sentences, which are lists of words."""
 
-    kind, noun, unit = "words", "sentences", "words"
+    kind, noun, unit, row_is, named_by = "words", "sentences", "words", "a sentence", ("words",)
 
     @classmethod
     def usual_column(cls, settings: InputSettings) -> str:
@@ -142,6 +142,10 @@ class Words(Input):
         """Return a sentence in which wrong tags are marked, for the report."""
         triples = zip(item, true, found, strict=True)
         return " ".join(w if a == b else f"{w}[{a}, predicted {b}]" for w, a, b in triples)
+
+    def elements(self, item: Sequence[str]) -> list[str]:
+        """Return the words of a sentence."""
+        return list(item)
 
     def is_known(self, item: Sequence[str]) -> NDArray[np.bool_]:
         """Return whether training has seen each word often enough."""

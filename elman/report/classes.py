@@ -295,6 +295,35 @@ def calibration_table(
     }
 
 
+def calibration_note(temperature: float, *, tested: bool) -> str:
+    """Return a note on how probabilities were calibrated; `tested` if there are test data."""
+    text = (
+        f"Scores are divided by the temperature {temperature:.2f}, fitted on the validation data. "
+        "The loss among the final scores is computed after that division, the losses of the "
+        "training log are computed before it."
+    )
+    return text if tested else f"{text} ECE of the validation data is too low: give test data."
+
+
+def mistakes(p: Tensor, targets: Tensor, most: int) -> list[tuple[int, float]]:
+    """Return the rows with a wrong prediction and its confidence, the most confident ones first.
+
+    Args:
+        p: probabilities (N, K).
+        targets: classes (N), or with several labels zeros and ones (N, K).
+        most: maximum number of rows.
+    """
+    if targets.dim() == 2:
+        wrong = ((p > 0.5) != targets.bool()).any(1)
+        confidence = torch.where(p > 0.5, p, 1 - p).amin(1)
+    else:
+        confidence, guess = p.max(1)
+        wrong = guess != targets
+    order = torch.where(wrong, confidence, -1.0).argsort(descending=True, stable=True)
+    rows = order[: min(most, int(wrong.sum()))].tolist()
+    return [(row, float(confidence[row])) for row in rows]
+
+
 def judged_by(targets: Tensor, classes: int) -> list[str]:
     """Return names of the scores by which a model with one label per row is judged."""
     if int(torch.bincount(targets).max()) < SKEWED * len(targets):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,13 @@ from elman.read.labels import Label, alike, labels_of, packed_label, unpacked_la
 from elman.read.split import hold_out_labels, some_of
 from elman.report.bag_of_words import majority
 from elman.report.classes import (
+    calibration_note,
     calibration_table,
     confusion_table,
     find_positive,
     fit_temperature,
     judged_by,
+    mistakes,
     nll,
     probabilities,
     score_classes,
@@ -59,6 +62,7 @@ FEW = 100  # examples; with fewer the network and the temperature are trusted le
 MISTAKES = 10  # in the report
 
 
+@dataclass
 class Labels(Target):
     """The labels of a trained model.
 
@@ -71,17 +75,18 @@ class Labels(Target):
         positive: the class of two that AUPRC is computed for; None for more classes.
     """
 
-    noun = "labels"
+    settings: LabelSettings
+    classes: list[Label]
+    share: float = 1.0
+    trees: int = 0
+    temperature: float = 1.0
+    positive: int | None = None
 
-    def __init__(
-        self, settings: LabelSettings, classes: list[Label], *, share: float = 1.0, trees: int = 0,
-        temperature: float = 1.0, positive: int | None = None,
-    ) -> None:  # fmt: skip
-        self.settings, self.classes = settings, classes
-        self.share, self.trees = share, trees
-        self.temperature, self.positive = temperature, positive
-        self.several = settings.several
-        self.classes_of_wide = len(classes) if settings.wide else 0
+    noun, named_by = "labels", "label"
+
+    def __post_init__(self) -> None:
+        self.several = self.settings.several
+        self.classes_of_wide = len(self.classes) if self.settings.wide else 0
 
     # Reading.
 
@@ -224,9 +229,10 @@ class Labels(Target):
             groups, of = input.reader.groups(examples.items), owners
             if groups is not None:
                 of = np.unique(groups, return_inverse=True)[1][owners]
-            weights = torch.ones(len(owners), len(self.classes), dtype=torch.float32)
-            if head.class_weights is not None:
-                weights = weights * head.class_weights
+            weights = head.class_weights
+            if weights is None:
+                weights = torch.ones(len(self.classes), dtype=torch.float32)
+            weights = weights.repeat(len(owners), 1)
             groups_of = torch.from_numpy(of)
             extra = head.wide.fit(bag, wanted, weights, groups_of, levels=input.levels)
             forest = " and a random forest" if head.wide.forest is not None else ""
@@ -239,21 +245,14 @@ class Labels(Target):
         return Prepared(arrays, wanted, extra)
 
     def validation(self, input: Input, examples: Examples, head: Head) -> Prepared:
-        """Return windows and their classes; labels that are not in the training data have no loss.
-
-        Raises:
-            DataError: no label is in the training data.
-        """
+        """Return windows and their classes; labels unknown in training have no loss."""
         targets, _ = self.numbers(examples.targets)
         arrays, owners = self._windows(input, examples.items)
         wanted = targets[torch.from_numpy(owners)]
-        kept = np.arange(len(arrays))
-        if not self.several:
-            kept = kept[wanted.numpy() >= 0]
+        kept = np.arange(len(arrays)) if self.several else np.flatnonzero(wanted >= 0)
         if not len(kept):
             raise DataError(
-                "no label of the validation data is in the training data; give other validation "
-                "data"
+                "no validation label is in the training data; give other validation data"
             )
         extra, of = self._extra(input, examples.items, head), torch.from_numpy(kept)
         return Prepared([arrays[n] for n in kept], wanted[of], None if extra is None else extra[of])
@@ -342,6 +341,7 @@ class Labels(Target):
         fitted = fit_temperature(scores["validation"], held, several=self.several)
         fitted **= len(held) / (len(held) + FEW)  # with few examples it shrinks towards 1
         self.temperature = round(fitted, 4)
+        note = calibration_note(self.temperature, tested="test" in parts)
         ours = {name: self._scores(scores[name], *numbers[name]) for name in others}
         frequent = {
             name: majority(train, len(part), len(self.classes)) for name, part in others.items()
@@ -355,7 +355,7 @@ class Labels(Target):
             for title, p in found
         )
         metrics: dict[str, Any] = {
-            "model": ours, "baseline": baseline, "notes": [self._calibration("test" in parts)]
+            "model": ours, "baseline": baseline, "notes": [note]
         }  # fmt: skip
         if more:
             metrics["others"] = more
@@ -366,15 +366,6 @@ class Labels(Target):
         last = list(others)[-1]
         return metrics | self._details(network, input, others[last], scores[last], last)
 
-    def _calibration(self, tested: bool) -> str:
-        """Return a note on how probabilities were calibrated."""
-        text = (
-            f"Scores are divided by the temperature {self.temperature:.2f}, fitted on the "
-            "validation data. The loss among the final scores is computed after that division, the "
-            "losses of the training log are computed before it."
-        )
-        return text if tested else f"{text} ECE of the validation data is too low: give test data."
-
     def _details(
         self, network: SequenceModel, input: Input, examples: Examples, scores: Tensor, part: str
     ) -> dict[str, Any]:
@@ -382,18 +373,12 @@ class Labels(Target):
         classes = [str(label) for label in self.classes]
         p, targets = self.probabilities(scores), self.numbers(examples.targets)[0]
         tables: list[dict[str, Any]] = []
-        if self.several:
-            wrong = ((p > 0.5) != targets.bool()).any(1)
-            confidence = torch.where(p > 0.5, p, 1 - p).amin(1)
-        else:
-            confidence, guess = p.max(1)
-            wrong = guess != targets
-            positive = 1 if self.positive is None else self.positive
+        if not self.several:
+            guess, positive = p.argmax(1), 1 if self.positive is None else self.positive
             tables.append(confusion_table(guess, targets, classes, part))
             tables.append(calibration_table(p, targets, classes, part, positive=positive))
-        order = torch.where(wrong, confidence, -1.0).argsort(descending=True, stable=True)
         samples = []
-        for n in order[: min(MISTAKES, int(wrong.sum()))].tolist():
+        for n, confidence in mistakes(p, targets, MISTAKES):
             item = examples.items[n]
             true = ", ".join(map(str, examples.targets[n])) or "none"
             place = Path(examples.places[n]).name  # without folders, as a report may be shared
@@ -402,7 +387,7 @@ class Labels(Target):
                 weights = sorted(self.attention(network, input, item), key=lambda one: -one[1])
                 names = [name for name, _ in weights[:5]]
                 title += f"; largest weights: {', '.join(names)}"
-            title += f" ({float(confidence[n]):.0%})"
+            title += f" ({confidence:.0%})"
             samples.append({"title": title, "text": input.show(item)})
         return {"samples": samples, "tables": tables}
 

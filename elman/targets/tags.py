@@ -53,7 +53,7 @@ class Tags(Target):
         names: tags of the training data, in the order of the scores.
     """
 
-    noun = "tags"
+    noun, named_by = "tags", "tags"
 
     def __init__(self, settings: TagSettings, names: list[str]) -> None:
         self.settings, self.names = settings, names

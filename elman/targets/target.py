@@ -22,11 +22,11 @@ from torch import Tensor
 from elman.encode.recordings import windows_of
 from elman.inputs.input import Array, Input, Reader, TargetColumn
 from elman.model import Head, SequenceModel
-from elman.padded import Padded
+from elman.padded import Joint, Padded
 from elman.read.examples import Examples
 from elman.read.rows import Rejects
 from elman.read.split import some_of
-from elman.train.chunks import ExampleBatches, Joint
+from elman.train.chunks import ExampleBatches
 
 HELD_OUT = ("validation", "test")  # parts of the data that are scored, in this order
 ROWS = 64  # fewest rows of a batch that is not trained on
@@ -50,6 +50,7 @@ class Target(ABC):
     """One kind of target after training."""
 
     noun: ClassVar[str]  # several targets, for messages
+    named_by: ClassVar[str]  # the setting that names their column
     classes_of_wide: int = 0  # classes of a wide part beside the network; 0 for no wide part
 
     # Reading.

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elman.errors import DataError
 from elman.read.columns import Table
-from elman.read.recordings import Layout as ChannelLayout
-from elman.read.recordings import is_blank
 from elman.read.rows import Rejects, Row, Rows, text_of
 from elman.read.sentences import Sentences
 from elman.read.text import TextSource
@@ -83,11 +81,14 @@ class _First:
 
     def __init__(self, most: int | None) -> None:
         self.most, self.count, self.whole = most, 0, True
+        self.rows: dict[str, tuple[object, ...]] = {}  # values of the first good rows by place
 
     def of(self, rows: Iterator[Row]) -> Iterator[Row]:
         """Yield the first rows; a source can be read again to find a place."""
         for count, row in enumerate(islice(rows, self.most), 1):
             self.count = max(self.count, count)
+            if len(self.rows) < FIRST and not isinstance(row.values, DataError):
+                self.rows.setdefault(row.place, row.values)
             yield row
         self.whole = next(rows, None) is None
 
@@ -129,36 +130,6 @@ def look_at_text(model: LanguageModel, data: Path, _: None, most: int | None) ->
     look.cells = texts[0]
     look.numbers = _tokens_of(model, look, texts, texts[0])
     look.shape = f"({model.batch_size}, {model.bptt or 'T'}): texts side by side, tokens"
-    return look
-
-
-def look_at_labels(model: Classifier, data: Path, labels: Path | None, most: int | None) -> Look:
-    """Look at the texts or the recordings of a classifier, and at their labels."""
-    if model.channels or model.variable:
-        layout = ChannelLayout(label=model.label, several=model.several)
-        return _look_at_recordings(model, (data, labels), most, layout, each=False)
-    source = Rows(
-        data, [model.text, model.label], parallel=() if labels is None else (labels,),
-        folders=True, encoding=model.encoding, lenient=True, delimiter=model.delimiter,
-    )  # fmt: skip
-    look = Look("a text and its label", {model.text: "--text", model.label: "--label"})
-
-    def item(values: tuple[object, ...], place: str) -> str:
-        text = text_of(values[0], place, model.text)
-        if is_blank(values[1]):
-            raise DataError(f"{place}: column {model.label!r} is empty, expected a label")
-        if isinstance(values[1], list) and not model.several:
-            raise DataError(f"{place}: column {model.label!r} is a list; set several=True")
-        found = values[1] if isinstance(values[1], list) else [values[1]]
-        if model.several and isinstance(values[1], str):
-            found = values[1].split(model.separator)
-        look.answers.update(str(one).strip() for one in found)
-        return text
-
-    texts = _read(source, look, most, item)
-    look.item = texts[0]
-    look.numbers = _tokens_of(model, look, texts, texts[0])
-    look.shape = f"({model.batch_size}, T): texts, tokens of the longest one"
     return look
 
 
@@ -212,83 +183,78 @@ def _tokens_of(model: TextSettings, look: Look, texts: list[str], text: str) -> 
     return f"{len(numbers):,} tokens: {shown}"
 
 
-def look_at_tags(model: Tagger, data: Path, tags: Path | None, most: int | None) -> Look:
-    """Look at the sentences or the recordings of a tagger, and at their tags."""
-    if model.channels or model.variable:
-        layout = ChannelLayout(label=model.tags or "label", background=model.background)
-        return _look_at_recordings(model, (data, tags), most, layout, each=True)
-    from elman.encode.words import WordIndex
+def look_at_items(
+    model: Classifier | Tagger, data: Path, targets: Path | None, most: int | None
+) -> Look:
+    """Look at the items of a classifier or a tagger, and at their labels or tags."""
+    from elman.inputs.kinds import find_kinds, reader_of
 
-    source = Sentences(
-        data, model.words, model.tags or "", parallel=tags, encoding=model.encoding, lenient=True,
-        delimiter=model.delimiter,
-    )  # fmt: skip
-    columns = {model.words or "words": "--words", model.tags or "tags": "--tags"}
-    look = Look("a sentence, with a tag for each word", {} if source.columns else columns)
-
-    def item(values: tuple[Any, ...], _place: str) -> tuple[str, ...]:
-        look.answers.update(map(str, values[1]))
-        return tuple(map(str, values[0]))
-
-    sentences = _read(source, look, most, item)
-    index = WordIndex.build(
-        sentences, lowercase=model.lowercase, min_count=model.min_count, size=model.vocabulary_size
-    )
-    look.notes.append(f"{len(index.words):,} words of these sentences are known")
-    look.item = " ".join(sentences[0])
-    look.numbers = f"words {_short(index.encode(sentences[0])[:, 0])}, and their characters"
-    look.shape = f"({model.batch_size}, T): sentences, words of the longest one"
+    reader = reader_of(model, find_kinds(model, (data, targets), model.usual_input))
+    kind = model._target_kind()
+    column = kind.column(model)
+    source: Any = reader.open((data, targets), column, lenient=True)
+    look = Look(f"{reader.row_is}, with {column.noun} of the {reader.noun}")
+    for setting in reader.named_by:
+        named = getattr(model, setting)
+        names = (named,) if isinstance(named, str) else named or ()
+        look.columns |= dict.fromkeys(names, f"--{setting.replace('_', '-')}")
+    look.columns[column.name or column.noun] = f"--{kind.named_by}"
+    firsts = _read_first(source, most)
+    try:
+        examples = kind.read(reader, source, model, _Refused(look), None)
+    except DataError as error:
+        if not look.refused:
+            raise
+        place, reason = look.refused[0]
+        raise DataError(f"{place}: {reason}; no row can be used") from error
+    look.rows = sum(first.count for first in firsts)
+    look.whole = all(first.whole for first in firsts)
+    if not look.whole:  # a recording can be in the rows that were not read
+        labels = str(targets)
+        look.refused = [one for one in look.refused if not one[0].startswith(labels)]
+    look.answers.update(str(one) for some in examples.targets for one in some)
+    look.notes += [] if examples.recordings else source.notes
+    seen = firsts[0].rows.get(examples.places[0], ())
+    if seen:
+        names = look.columns if len(look.columns) == len(seen) else range(len(seen))
+        look.cells = _shown(dict(zip(map(str, names), seen, strict=True)))
+    steps = reader.window(each=column.each) or "T"
+    try:
+        learned, item = reader.learn(examples, look.notes), examples.items[0]
+    except DataError as error:  # such as too few different tokens
+        look.notes.append(str(error))
+        return look
+    array = learned.encode([item])[0]
+    look.item = learned.show(item)
+    look.numbers = _numbers_of(learned.elements(item), array, reader.unit)
+    sizes = ", ".join(map(str, (model.batch_size, steps, *array.shape[1:])))
+    look.shape = f"({sizes}): {reader.noun}, {reader.unit}, and numbers of each"
     return look
 
 
-def _look_at_recordings(
-    model: Classifier | Tagger, given: tuple[Path, Path | None], most: int | None,
-    layout: ChannelLayout, *, each: bool,
-) -> Look:  # fmt: skip
-    """Look at recordings, and at the labels of them or with `each` of their steps."""
-    from elman.encode.recordings import RecordingIndex
+def _read_first(source: Any, most: int | None) -> list[_First]:
+    """Let a source give its first rows only, and return what counts them."""
     from elman.read.recording_source import RecordingSource
 
-    layout = replace(
-        layout, channels=model.channels, static=model.static, variable=model.variable,
-        value=model.value, unique_id=model.unique_id, ds=model.ds, ds_format=model.ds_format,
-        encoding=model.encoding, rate=model.rate, dialect=dialect_of(model),
-    )  # fmt: skip
-    look = Look("a measurement" if model.variable else "a step of a recording")
-    flags = {"unique_id": "--unique-id", "ds": "--ds", "variable": "--variable"}
-    if model.variable:
-        flags["value"] = "--value"
-    look.columns = {str(getattr(model, name)): flag for name, flag in flags.items()}
-    look.columns |= {layout.label: "--tags" if each else "--label"}
-    look.columns |= dict.fromkeys(model.channels, "--channels")
-    look.columns |= dict.fromkeys(model.static, "--static")
-    source = RecordingSource(*given, layout, each=each, lenient=True)
-    count = len(source.tables)
-    tables = [_FirstTable(one, most) for one in source.tables[: None if most is None else FILES]]
-    source.tables = [*tables]
-    found = source.read(_Refused(look))
-    look.rows = sum(one.first.count for one in tables)
-    look.whole = len(tables) == count and all(one.first.whole for one in tables)
-    if not look.whole:  # a recording can be in the rows that were not read
-        labels = str(given[1])
-        look.refused = [one for one in look.refused if not one[0].startswith(labels)]
-    look.notes += found.notes
-    for label in found.labels:
-        look.answers.update(map(str, label if isinstance(label, list) else [label]))
-    decays = model.cell == "grud"
-    index = RecordingIndex.build(
-        found, static=model.static, rate=model.rate, elapsed=model.elapsed or decays or None,
-        decays=decays, strict=bool(model.channels),
-    )  # fmt: skip
-    one, array = found.items[0], index.encode(found.items[0])
-    look.cells = _shown(dict(zip(found.channels, one.values[0].tolist(), strict=True)))
-    look.item = (
-        f"recording {one.unique_id!r}: {len(one)} steps, channels {', '.join(found.channels)}"
-    )
-    look.numbers = f"{_short(array[0])} for the first step"
-    steps = "T" if model.window is None else str(model.window)
-    look.shape = f"({model.batch_size}, {steps}, {array.shape[1]}): recordings, steps, features"
-    return look
+    if isinstance(source, RecordingSource):
+        tables = [_FirstTable(one, most) for one in source.tables]
+        source.tables = [*tables[: None if most is None else FILES]]
+        firsts = [table.first for table in tables]
+        for first in firsts[len(source.tables) :]:
+            first.whole = False
+        return firsts
+    first, read = _First(most), source.read
+    source.read = lambda advance=None: first.of(read(advance))
+    return [first]
+
+
+def _numbers_of(names: list[str], array: NDArray[Any], unit: str) -> str:
+    """Return the beginning of an array, with the name of each step if it has one."""
+    if not names:
+        return f"{_short(array[0] if array.ndim > 1 else array)} for the first of the {unit}"
+    column = array if array.ndim == 1 else array[:, 0]
+    pairs = zip(names[:12], column.tolist(), strict=False)
+    return f"{len(array):,} {unit}: {' '.join(f'{name}={number}' for name, number in pairs)}"
 
 
 def look_at_series(model: Forecaster, data: Path, _: None, most: int | None) -> Look:
@@ -350,7 +316,7 @@ def look_at_series(model: Forecaster, data: Path, _: None, most: int | None) -> 
 
 
 LOOKS: dict[str, Callable[[Any, Path, Any, int | None], Look]] = {
-    "language-model": look_at_text, "classifier": look_at_labels, "tagger": look_at_tags,
+    "language-model": look_at_text, "classifier": look_at_items, "tagger": look_at_items,
     "translator": look_at_pairs, "forecaster": look_at_series,
 }  # fmt: skip
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from elman.encode.corpus import Corpus
 from elman.errors import ArgumentError
 from elman.model import SequenceModel
-from elman.padded import Padded
+from elman.padded import Padded, pad_arrays
 from elman.seq2seq import Seq2Seq
 from elman.state import State, detach, select_rows, zero_rows
 from elman.train.order import Order
@@ -306,41 +306,6 @@ class ExampleBatches:
             if self.extra is not None:
                 inputs = inputs._replace(extra=self.extra[torch.from_numpy(chosen)])
             yield Chunk(inputs, wanted)
-
-
-@dataclass(frozen=True)
-class Joint:
-    """The arrays of several inputs of one item; the first determines the steps.
-
-    Attributes:
-        first: (T, ...).
-        others: arrays of other lengths.
-    """
-
-    first: NDArray[Any]
-    others: tuple[NDArray[Any], ...]
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-    def part(self, begin: int, end: int) -> Joint:
-        """Return some steps of the first input, with the other inputs."""
-        return Joint(self.first[begin:end], self.others)
-
-
-def pad_arrays(arrays: Sequence[Any]) -> Padded:
-    """Return arrays (T_b, ...), or those of several inputs, as a batch."""
-    if not isinstance(arrays[0], Joint):
-        return Padded.pad(list(map(_row, arrays)))
-    others = zip(*(array.others for array in arrays), strict=True)
-    first = pad_arrays([array.first for array in arrays])
-    return first._replace(others=tuple(map(pad_arrays, others)))
-
-
-def _row(values: Sequence[int] | NDArray[Any]) -> Tensor:
-    """Return features unchanged, tokens as int64."""
-    features = isinstance(values, np.ndarray) and values.dtype.kind == "f"
-    return torch.as_tensor(values, dtype=torch.float32 if features else torch.int64)
 
 
 class _Stream:
