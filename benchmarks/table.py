@@ -19,38 +19,38 @@ RESULTS = HERE / "results"
 GRIDS = {RESULTS / "grid", RESULTS / "quick"}
 HEAD = """# Benchmarks
 
-`make bench` runs what needs no data and writes this page: `grid.py` (recurrences, one step, the
-tutorial's program), `cross_entropy.py`, `linear_recurrence.py`, `speed.py` (an epoch of PTB small,
-data made up) and `memory.py`. The grid takes more than an hour: `python benchmarks/grid.py --quick`
-runs a few cells of each row, `--budget SECONDS` runs it in pieces, and `--compare FILE` shows
-what changed since a committed result of the same kind of processor. The scripts need what
-`pip install '.[dev]'` brings (psutil, scikit-learn, polars, statsforecast and others). Peers beyond
-PyTorch that are not installed are skipped and named; they come with
+`make bench` runs the benchmarks that need no data and writes this page: `grid.py` (recurrences, one step, the
+tutorial program), `cross_entropy.py`, `linear_recurrence.py`, `speed.py` (a training step of PTB small on
+random tokens) and `memory.py`. The grid takes more than an hour: `python benchmarks/grid.py --quick`
+runs a few cells of each row, `--budget SECONDS` runs the grid in several calls, and `--compare FILE` prints
+the changes since a committed result on the same kind of processor. The scripts need the packages of
+`pip install '.[dev]'` (psutil, scikit-learn, polars, statsforecast and others). Peers other than
+PyTorch are skipped if they are not installed, and listed as such. To install them:
 
     pip install keras tensorflow-cpu jax onnx onnxruntime     # grid.py
-    pip install neuralforecast "gluonts[torch]"     # forecasters.py, elsewhere than in .venv
+    pip install neuralforecast "gluonts[torch]"     # forecasters.py, in an environment other than .venv
 
-How good models get needs data and time:
+The benchmarks of model quality need data and time:
 
     python benchmarks/quality.py ptb_small FOLDER_OF_PENN_TREEBANK
     python benchmarks/quality.py ptb_hour FOLDER_OF_PENN_TREEBANK
     python benchmarks/quality.py shakespeare TINY_SHAKESPEARE.txt
-    python benchmarks/texts.py NAME DATA     # labels, tags and translations: see its first lines
-    python benchmarks/series.py NAME DATA    # forecasts: see its first lines
-    python benchmarks/recordings.py NAME DATA    # recordings: see its first lines
+    python benchmarks/texts.py NAME DATA     # labels, tags and translations: see its docstring
+    python benchmarks/series.py NAME DATA    # forecasts: see its docstring
+    python benchmarks/recordings.py NAME DATA    # recordings: see its docstring
 
-and the speed of a beam search beside plain PyTorch comes from `decoding.py`, that of a million rows
-from file to file from `rows.py`.
+`decoding.py` compares the speed of beam search with plain PyTorch, and `rows.py` measures the prediction
+of a file of a million rows.
 
-Every result is a file in `results/`. Speeds are ratios against the peer of the same run, in turns;
-what fails the comparison of results first is not timed.
+Every result is a file in `results/`. A speed is a ratio to a peer in the same run, measured alternately.
+If the results of Elman and a peer differ, the comparison is not timed.
 """
 GRID = """
-A ratio is the time of the fastest peer that the line names over that of elman, in the same round;
-a cell's ratio is the median over its rounds. Input size is H, layout is time first (batch first
-where T is odd). Cells whose training step takes an LSTM more than 1.1e11 floating point operations,
-about half a second, are left out. A bf16 line counts autocast and `.bfloat16()` modules, each
-against torch.nn in the same form; a ragged line counts training and inference of LSTM and GRU.
+A ratio is the time of the fastest peer named in the row divided by the time of Elman in the same round;
+the ratio of a cell is the median over its rounds. The input size is H; the layout is time first (batch first
+if T is odd). Cells are omitted if a training step of an LSTM needs more than 1.1e11 floating-point operations,
+about half a second. A bf16 row includes autocast and `.bfloat16()` modules, each compared with torch.nn in
+the same form; a ragged row includes training and inference of LSTM and GRU.
 """
 SHAPES = ("shapes", "time")  # of a result: facts about single shapes, for which see the file
 TEXTS = (  # file, score on the test data, target
@@ -197,7 +197,7 @@ def programs(rows: Rows) -> str:
 
 def texts() -> str:
     """The part of the page about labels, tags and translations: every target in one table."""
-    page = "\n## Labels, tags, translations\n\nOn the test data; `texts.py` says what is what.\n\n"
+    page = "\n## Labels, tags, translations\n\nScores on the test data; `texts.py` describes the names.\n\n"
     page += "| | score | model | baseline | target | met | core-minutes |\n"
     page += "|---|---|---|---|---|---|---|\n"
     for name, score, target in TEXTS:
@@ -218,7 +218,7 @@ def texts() -> str:
 
 def series() -> str:
     """The part of the page about forecasts."""
-    page = "\n## Forecasts\n\nOn the test data, the median of the seeds; lower is better.\n\n"
+    page = "\n## Forecasts\n\nScores on the test data, median over the seeds; lower is better.\n\n"
     page += "| | score | model | baseline | target | met | minutes of a run |\n"
     page += "|---|---|---|---|---|---|---|\n"
     for name, part, score, baseline, target in SERIES:
@@ -241,8 +241,9 @@ def series() -> str:
 
 def recordings() -> str:
     """How well recordings are told apart, beside the baselines."""
-    page = "\n## Recordings\n\nAll but what is tested is learned from, fold by fold.\n\n"
-    page += "| | score | | beside | target | met | core-minutes |\n|---|---|---|---|---|---|---|\n"
+    page = "\n## Recordings\n\nFor each fold, a model is trained on all data except the test part of the fold.\n\n"
+    page += "| | score | model | baseline | target | met | core-minutes |\n"
+    page += "|---|---|---|---|---|---|---|\n"
     for name, part, score, ours, theirs, target in RECORDINGS:
         path = RESULTS / f"{name}.json"
         if not path.exists():

@@ -52,9 +52,17 @@ class LiveText:
         self._model, self._vocabulary = model.eval(), vocabulary
         self._documents_end = documents_end
         self._generator = torch.Generator().manual_seed(seed)
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a new text."""
         self._hidden: Tensor = torch.empty(0, dtype=torch.float32)
         self._state: State | None = None
-        self._step(vocabulary.end)
+        self._step(self._vocabulary.end)
+
+    def finish(self) -> None:
+        """End the document: the next token begins a new one, as after the end of a file."""
+        self._step(self._vocabulary.end)
 
     def _step(self, token: int) -> None:
         if self._documents_end and token == self._vocabulary.end:

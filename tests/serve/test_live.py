@@ -212,3 +212,17 @@ def test_a_bidirectional_model_is_refused(words: Vocabulary) -> None:
     model = SequenceModel(Embed(words.size, 6), core, TokenHead(10, words.size))
     with pytest.raises(ArgumentError, match="cannot be used live"):
         LiveText(model, words)
+
+
+def test_a_stream_begins_again_and_ends_a_document(words: Vocabulary) -> None:
+    model = build(words)
+    live, other = LiveText(model, words), LiveText(model, words, documents_end=True)
+    start = live.state_bytes()
+    live.push("the cat sat")
+    other.push("the cat sat")
+    live.finish()
+    other.finish()
+    assert live.state_bytes() != start  # one stream of documents: the state is carried on
+    assert other.state_bytes() == start
+    live.restart()
+    assert live.state_bytes() == start
