@@ -19,16 +19,17 @@ RESULTS = HERE / "results"
 GRIDS = {RESULTS / "grid", RESULTS / "quick"}
 HEAD = """# Benchmarks
 
-`make bench` runs the benchmarks that need no data and writes this page: `grid.py` (recurrences, one step, the
-tutorial program), `cross_entropy.py`, `linear_recurrence.py`, `speed.py` (a training step of PTB small on
-random tokens) and `memory.py`. The grid takes more than an hour: `python benchmarks/grid.py --quick`
-runs a few cells of each row, `--budget SECONDS` runs the grid in several calls, and `--compare FILE` prints
-the changes since a committed result on the same kind of processor. The scripts need the packages of
-`pip install '.[dev]'` (psutil, scikit-learn, polars, statsforecast and others). Peers other than
-PyTorch are skipped if they are not installed, and listed as such. To install them:
+`make bench` runs the benchmarks that need no data and writes this page: `grid.py` (recurrences,
+one step, the tutorial program), `cross_entropy.py`, `linear_recurrence.py`, `speed.py` (a training
+step of PTB small on random tokens) and `memory.py`. The grid takes more than an hour: `python
+benchmarks/grid.py --quick` runs a few cells of each row, `--budget SECONDS` runs the grid in
+several calls, and `--compare FILE` prints the changes since a committed result on the same kind of
+processor. The scripts need the packages of `pip install '.[dev]'` (psutil, scikit-learn, polars,
+statsforecast and others). Peers other than PyTorch are skipped if they are not installed, and
+listed as such. To install them:
 
     pip install keras tensorflow-cpu jax onnx onnxruntime     # grid.py
-    pip install neuralforecast "gluonts[torch]"     # forecasters.py, in an environment other than .venv
+    pip install neuralforecast "gluonts[torch]"    # forecasters.py, in an environment of its own
 
 The benchmarks of model quality need data and time:
 
@@ -39,19 +40,19 @@ The benchmarks of model quality need data and time:
     python benchmarks/series.py NAME DATA    # forecasts: see its docstring
     python benchmarks/recordings.py NAME DATA    # recordings: see its docstring
 
-`decoding.py` compares the speed of beam search with plain PyTorch, and `rows.py` measures the prediction
-of a file of a million rows.
+`decoding.py` compares the speed of beam search with plain PyTorch, and `rows.py` measures the
+prediction of a file of a million rows.
 
-Every result is a file in `results/`. A speed is a ratio to a peer in the same run, measured alternately.
-If the results of Elman and a peer differ, the comparison is not timed.
+Every result is a file in `results/`. A speed is a ratio to a peer in the same run, measured
+alternately. If the results of Elman and a peer differ, the comparison is not timed.
 """
 GRID = """
-A ratio is the time of the fastest peer named in the row divided by the time of Elman in the same round;
-the ratio of a cell is the median over its rounds. The input size is H; the layout is time first (batch first
-if T is odd). Cells are omitted if a training step of an LSTM needs more than 1.1e11 floating-point operations,
-about half a second. A bf16 row includes autocast and `.bfloat16()` modules, each compared with torch.nn in
-the same form; a ragged row includes training and inference of LSTM and GRU.
-"""
+A ratio is the time of the fastest peer named in the row divided by the time of Elman in the same
+round; the ratio of a cell is the median over its rounds. The input size is H; the layout is time
+first (batch first if T is odd). Cells are omitted if a training step of an LSTM needs more than
+1.1e11 floating-point operations, about half a second. A bf16 row includes autocast and
+`.bfloat16()` modules, each compared with torch.nn in the same form; a ragged row includes training
+and inference of LSTM and GRU."""
 SHAPES = ("shapes", "time")  # of a result: facts about single shapes, for which see the file
 TEXTS = (  # file, score on the test data, target
     ("mr", "accuracy", 0.775), ("mr_started", "accuracy", 0.775), ("imdb", "accuracy", 0.885),
@@ -197,7 +198,8 @@ def programs(rows: Rows) -> str:
 
 def texts() -> str:
     """The part of the page about labels, tags and translations: every target in one table."""
-    page = "\n## Labels, tags, translations\n\nScores on the test data; `texts.py` describes the names.\n\n"
+    page = "\n## Labels, tags, translations\n\n"
+    page += "Scores on the test data; `texts.py` describes the names.\n\n"
     page += "| | score | model | baseline | target | met | core-minutes |\n"
     page += "|---|---|---|---|---|---|---|\n"
     for name, score, target in TEXTS:
@@ -241,7 +243,8 @@ def series() -> str:
 
 def recordings() -> str:
     """How well recordings are told apart, beside the baselines."""
-    page = "\n## Recordings\n\nFor each fold, a model is trained on all data except the test part of the fold.\n\n"
+    page = "\n## Recordings\n\n"
+    page += "For each fold, a model is trained on all data except the test part of the fold.\n\n"
     page += "| | score | model | baseline | target | met | core-minutes |\n"
     page += "|---|---|---|---|---|---|---|\n"
     for name, part, score, ours, theirs, target in RECORDINGS:

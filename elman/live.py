@@ -23,7 +23,7 @@ from elman.errors import ArgumentError, DataError
 from elman.inputs.input import Input
 from elman.inputs.live import LiveInput, Step
 from elman.model import SequenceModel
-from elman.padded import Padded, pad_arrays
+from elman.padded import Joint, Padded, pad_arrays, row_of
 from elman.recur.stream import Stream
 from elman.state import State, leaves_from_bytes, map_state, named_leaves, to_bytes
 from elman.targets.live import LiveTags, LiveTarget
@@ -124,15 +124,18 @@ class Live(Generic[Output]):
     def _advance(self, step: Step, target: LiveTarget[Output]) -> Output | None:
         if not len(step.array):
             return None
-        x = pad_arrays([step.array])
+        if isinstance(step.array, Joint):
+            states, self._state = self._network.run(pad_arrays([step.array]), self._state)
+            return target.push(states.data, step.bag)
+        x = row_of(step.array)[None]
         if self._window is not None:
-            self._last = torch.cat([self._last, x.data[0]])[-self._window :]
+            self._last = torch.cat([self._last, x[0]])[-self._window :]
             states, _ = self._network.run(Padded.full(self._last[None]))
             return target.window(states, step.bag)
         if self._stream is not None:
-            y = self._stream.run(x.data)
-            return target.push(torch.cat([y, x.data], 2) if self._network.skip else y, step.bag)
-        states, self._state = self._network.run(x, self._state)
+            y = self._stream.run(x)
+            return target.push(torch.cat([y, x], 2) if self._network.skip else y, step.bag)
+        states, self._state = self._network.run(Padded.full(x), self._state)
         return target.push(states.data, step.bag)
 
     # The state.

@@ -90,16 +90,17 @@ class Joint:
 def pad_arrays(arrays: Sequence[Any]) -> Padded:
     """Return arrays (T_b, ...), or those of several inputs, as a batch."""
     if not isinstance(arrays[0], Joint):
-        return Padded.pad(list(map(_row, arrays)))
+        return Padded.pad(list(map(row_of, arrays)))
     others = zip(*(array.others for array in arrays), strict=True)
     first = pad_arrays([array.first for array in arrays])
     return first._replace(others=tuple(map(pad_arrays, others)))
 
 
-def _row(values: Sequence[int] | NDArray[Any]) -> Tensor:
+def row_of(values: Sequence[int] | NDArray[Any]) -> Tensor:
     """Return features unchanged, tokens as int64."""
-    features = isinstance(values, np.ndarray) and values.dtype.kind == "f"
-    return torch.as_tensor(values, dtype=torch.float32 if features else torch.int64)
+    if not (isinstance(values, np.ndarray) and values.dtype.kind == "f"):
+        return torch.as_tensor(values, dtype=torch.int64)
+    return torch.from_numpy(values) if values.dtype == np.float32 else torch.tensor(values).float()
 
 
 def time_mask(lengths: Tensor, steps: int) -> Tensor:
