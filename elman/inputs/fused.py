@@ -56,6 +56,7 @@ class FusedReader(Reader):
         super().__init__(settings)
         self.parts, self.columns = dict(parts), tuple(parts)
         self.first = next(iter(self.parts.values()))
+        self.unit = self.first.unit
 
     def open(
         self, given: Any, target: TargetColumn, *, labelled: bool = True, lenient: bool = False
@@ -89,21 +90,26 @@ class FusedReader(Reader):
         """Raise an error: several inputs are in several columns."""
         raise DataError(f"{place}: expected the columns {', '.join(self.columns)}")
 
-    def given(self, data: Any, like: Input) -> list[tuple[Any, ...]]:
+    def given(self, data: Any, like: Input, target: TargetColumn) -> list[tuple[Any, ...]]:
         """Return the items of a table without targets; items are returned unchanged."""
         count = len(self.columns)
         if isinstance(data, list) and all(
             isinstance(one, tuple) and len(one) == count for one in data
         ):
             return data
-        source = self.open(data, TargetColumn(None, "targets"), labelled=False)
+        source = self.open(data, target, labelled=False)
         assert isinstance(source, Rows)
         found = []
         for place, values in source.read():
             if isinstance(values, DataError):
                 raise values
-            found.append(self.row(values, place))
+            cells = zip(self.parts.values(), values, strict=False)
+            found.append(tuple(part.item_given(_split(part, c), place) for part, c in cells))
         return found
+
+    def length(self, item: tuple[Any, ...]) -> int:
+        """Return the number of elements of the first input."""
+        return self.first.length(item[0])
 
     def learn(self, train: Examples, notes: list[str], *, classes: int = 0) -> Fused:
         """Return what the training data show of each input."""
@@ -179,7 +185,7 @@ class Fused(Input):
             shown = ", ".join(static) or "none"
             raise ArgumentError(f"stream needs the inputs {', '.join(names)}, got {shown}")
         others = tuple(
-            part.encode([part.reader.item(static[name], name)])[0]
+            part.encode([part.reader.item_given(static[name], name)])[0]
             for name, part in zip(names, self.parts[1:], strict=True)
         )
         return LiveFused(self.first.live({}), others)
@@ -268,3 +274,8 @@ class LiveFused(LiveInput):
 def column(examples: Examples, number: int) -> Examples:
     """Return examples with one of their inputs."""
     return replace(examples, items=[item[number] for item in examples.items])
+
+
+def _split(part: Reader, cell: Any) -> Any:
+    """Return the words of a cell that holds them as a text; other cells are unchanged."""
+    return cell.split() if isinstance(cell, str) and part.kind == "words" else cell

@@ -91,7 +91,8 @@ class Reader(ABC):
 
     kind: ClassVar[str]  # its name in the setting `input` and in config.json
     noun: ClassVar[str]  # several items, for messages
-    unit: ClassVar[str] = "steps"  # several of their elements
+    unit: str = "steps"  # several of their elements
+    has_elements: ClassVar[bool] = True  # whether each element can have a target
     row_is: ClassVar[str] = "an item"  # a row of a table
     named_by: ClassVar[tuple[str, ...]] = ("input",)  # settings that name columns
     least: ClassVar[int] = 0  # fewest examples of an epoch, if `examples` is not set
@@ -162,10 +163,10 @@ class Reader(ABC):
                 if isinstance(values, DataError):
                     raise values
                 item, answer = self.row(values, place), target_of(values[-1], place)
-                if target.each and len(answer) != len(item):  # type: ignore[arg-type]
+                if isinstance(answer, tuple) and target.each and len(answer) != self.length(item):
                     raise DataError(
-                        f"{place}: has {len(item)} {self.unit} and {len(answer)} {target.noun}; "  # type: ignore[arg-type]
-                        "expected as many"
+                        f"{place}: has {self.length(item)} {self.unit} and {len(answer)} "
+                        f"{target.noun}; expected as many"
                     )
             except DataError as error:
                 rejects.add(place, error)
@@ -179,10 +180,24 @@ class Reader(ABC):
             raise DataError(f"{name}: has no {self.noun} with {target.noun}")
         return examples
 
-    def given(self, data: Any, like: Input) -> list[Any]:
-        """Return the items that a user gives for a prediction, checked."""
+    def length(self, item: Any) -> int:
+        """Return the number of elements of an item."""
+        return len(item)
+
+    def given(self, data: Any, like: Input, target: TargetColumn) -> list[Any]:
+        """Return the items that a user gives for a prediction, checked.
+
+        Args:
+            data: the items, in a form that `open` reads.
+            like: the input after training.
+            target: the column of the targets, which need not be there.
+        """
         found = list_of_argument(column_of(data, self.column), self.column, self.noun)
-        return [self.item(cell, f"{self.column} {number}") for number, cell in enumerate(found)]
+        return [self.item_given(one, f"{self.column} {n}") for n, one in enumerate(found)]
+
+    def item_given(self, cell: Any, place: str) -> Any:
+        """Return the item of a cell that a user gives for a prediction, checked."""
+        return self.item(cell, place)
 
     def row(self, values: Sequence[Any], place: str) -> Any:
         """Return the item of a row that begins with its columns; DataError if it is none."""
@@ -246,7 +261,7 @@ class LiveElements(LiveInput):
     def push(self, element: Any, at: Any = None) -> tuple[Step | None, Step | None]:
         """Return the step of an element."""
         check_no_time(at, self.learned.reader.noun)
-        (item,) = self.learned.reader.given([[element]], self.learned)
+        item = self.learned.reader.item_given([element], "element")
         return Step(self.learned.encode([item])[0]), None
 
 

@@ -66,6 +66,8 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
 def reader_of(settings: InputSettings, kinds: list[str]) -> Reader:
     """Return the reader of inputs of these kinds, see `find_kinds`."""
     pairs = [(column, OLD.get(kind, kind)) for column, kind in map(_parts, kinds)]
+    if not pairs or (len(pairs) > 1 and not all(column for column, _ in pairs)):
+        raise ArgumentError(f"inputs must be kinds, several with a column each, got {kinds}")
     if len(pairs) == 1:
         ((column, kind),) = pairs
         return READERS[kind](settings, column)

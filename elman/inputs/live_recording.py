@@ -30,6 +30,7 @@ from elman.state import State
 FAR = 1 << 16  # largest number of cells between two steps
 BEGINS = ("", "f", "i", "M")  # kinds of first stamps: none, a number, a whole number, a date
 
+LATEST = 1e15  # seconds of a recording
 Numbers = NDArray[np.float64]
 
 
@@ -94,6 +95,7 @@ class LiveRecording(LiveInput):
         finite = all(np.isfinite(one).all() for one in (times, sums, last, since, running))
         short = len(rows) <= (self._window or 0)
         counts = 0 <= kind < len(BEGINS) and {zoned, started} <= {0, 1} and min(cell, steps) >= 0
+        finite = finite and bool((np.abs(times) < LATEST).all())
         if not (finite and counts and short) or np.isinf(ends).any() or np.isinf(rows).any():
             raise DataError("the state of the recording is damaged: it has values that cannot be")
         begin = np.array([bits], dtype=np.int64)

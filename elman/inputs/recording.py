@@ -110,12 +110,12 @@ class RecordingReader(Reader):
         """Raise an error: a recording is no cell of a table."""
         raise DataError(f"{place}: a recording has several rows, it cannot be read from one cell")
 
-    def given(self, data: Any, like: Input) -> list[Recording]:
+    def given(self, data: Any, like: Input, target: TargetColumn) -> list[Recording]:
         """Return the recordings of arrays, a table, or a table and its spans."""
         if isinstance(data, list) and all(isinstance(one, Recording) for one in data):
             return data
         assert isinstance(like, Recorded)
-        source = self.open(data, TargetColumn(None, "labels"), labelled=False)
+        source = self.open(data, target, labelled=False)
         found = read_like(source, Rejects(None), like.index)
         for note in found.notes:
             LOG.info(note)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from elman.arguments import check_types, list_of_argument, text_of_argument
+from elman.arguments import check_types, text_of_argument
 from elman.encode.bags import Bag, NGrams
 from elman.encode.embed import Embed
 from elman.encode.text import Vocabulary, choose_tokens, rare_share
@@ -20,7 +20,6 @@ from elman.inputs.input import Array, Input, Probabilities, Reader, Source, Targ
 from elman.inputs.live import LiveInput, Step, check_no_time
 from elman.inputs.settings import InputSettings
 from elman.manifest import FEATURES, TOKENIZER, content_of
-from elman.read.columns import column_of
 from elman.read.examples import Examples
 from elman.read.files import is_path, kind_of
 from elman.read.rows import text_of
@@ -39,6 +38,7 @@ DROPPED = 0.3  # default dropout probability of the features of a token vector
 class TextReader(Reader):
     """Texts."""
 
+    has_elements = False
     kind, noun, unit, row_is, named_by = "text", "texts", "tokens", "a text", ("text",)
 
     @classmethod
@@ -62,10 +62,9 @@ class TextReader(Reader):
         """Return a text that is not blank."""
         return text_of(cell, place, self.column)
 
-    def given(self, data: Any, like: Input) -> list[str]:
-        """Return the texts that a user gives for a prediction, which can be empty."""
-        found = list_of_argument(column_of(data, self.column), "text", "texts")
-        return [text_of_argument(text, f"text {number}") for number, text in enumerate(found)]
+    def item_given(self, cell: Any, place: str) -> str:
+        """Return a text for a prediction, which can be empty."""
+        return text_of_argument(cell, place)
 
     def learn(self, train: Examples, notes: list[str], *, classes: int = 0) -> Text:
         """Build the vocabulary of the training texts, and the n-grams of the wide part."""

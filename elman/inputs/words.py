@@ -17,11 +17,11 @@ from elman.errors import ArgumentError
 from elman.inputs.input import Array, Guesses, Input, Reader, Source, TargetColumn, pair
 from elman.inputs.settings import InputSettings
 from elman.manifest import WORDS, content_of, read_json, write_json
-from elman.read.columns import Table, column_of
+from elman.read.columns import Table
 from elman.read.examples import Examples
 from elman.read.files import is_path
 from elman.read.frames import is_frame
-from elman.read.sentences import Sentences, split_words
+from elman.read.sentences import Sentences, words_of
 
 BASELINE = "most frequent tag of each word"
 SIZE = 100  # default size of a word vector
@@ -32,6 +32,10 @@ class WordReader(Reader):
     """Sentences, which are lists of words."""
 
     kind, noun, unit, row_is, named_by = "words", "sentences", "words", "a sentence", ("words",)
+
+    def __init__(self, settings: InputSettings, column: str | None = None) -> None:
+        super().__init__(settings, column)
+        self.named = column or settings.words  # None for the usual column of each kind of file
 
     @classmethod
     def usual_column(cls, settings: InputSettings) -> str:
@@ -56,25 +60,22 @@ class WordReader(Reader):
             )
         settings = self.settings
         return Sentences(
-            source, settings.words, (target.name or "") if labelled else None, parallel=tags,
+            source, self.named, (target.name or "") if labelled else None, parallel=tags,
             encoding=settings.encoding, lenient=lenient, delimiter=settings.delimiter,
         )  # fmt: skip
 
     def item(self, cell: Any, place: str) -> tuple[str, ...]:
         """Return the words of a sentence: a list, or a text with blanks between them."""
-        return tuple(split_words(cell) if isinstance(cell, str) else map(str, cell))
+        return words_of(cell, f"{place}: column {self.column!r}")
 
-    def given(self, data: Any, like: Input) -> list[list[str]]:
-        """Return the sentences that a user gives for a prediction, checked."""
-        found = []
-        for sentence in list_of_argument(column_of(data, self.column), "sentence", "sentences"):
-            if isinstance(sentence, str):
-                raise ArgumentError(
-                    f"a sentence must be a list of words, got {sentence[:40]!r}; use text.split()"
-                )
-            words = list_of_argument(sentence, "a sentence", "words")
-            found.append([text_of_argument(word, "a word") for word in words])
-        return found
+    def item_given(self, cell: Any, place: str) -> list[str]:
+        """Return the words of a sentence for a prediction."""
+        if isinstance(cell, str):
+            raise ArgumentError(
+                f"a sentence must be a list of words, got {cell[:40]!r}; use text.split()"
+            )
+        words = list_of_argument(cell, "a sentence", "words")
+        return [text_of_argument(word, "a word") for word in words]
 
     def learn(self, train: Examples, notes: list[str], *, classes: int = 0) -> Words:
         """Collect the words and characters of the training data."""

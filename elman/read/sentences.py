@@ -221,19 +221,26 @@ def split_words(text: str) -> list[str]:
 
 
 def _sentence(values: Sequence[object], place: str) -> tuple[tuple[str, ...], ...]:
-    parts = []
-    for value in values:
-        if isinstance(value, str):
-            value = split_words(value)
-        if not isinstance(value, Iterable) or isinstance(value, dict):
-            kind = "null" if value is None else type(value).__name__
-            raise DataError(f"{place}: {kind}, expected a list of words or tags")
-        parts.append(tuple(_word(one, place) for one in value))
+    parts = [words_of(value, place) for value in values]
     if len(parts) == 2 and len(parts[0]) != len(parts[1]):
         raise DataError(f"{place}: words: {len(parts[0])}, but tags: {len(parts[1])}")
     if not parts[0]:
         raise DataError(f"{place}: no words; expected a sentence")
     return tuple(parts)
+
+
+def words_of(value: object, place: str) -> tuple[str, ...]:
+    """Return the words or tags of a cell: a list, or a text with blanks between them.
+
+    Raises:
+        DataError: it is neither, or a word is empty.
+    """
+    if isinstance(value, str):
+        value = split_words(value)
+    if not isinstance(value, Iterable) or isinstance(value, dict):
+        kind = "null" if value is None else type(value).__name__
+        raise DataError(f"{place}: {kind}, expected a list of words or tags")
+    return tuple(_word(one, place) for one in value)
 
 
 def _word(value: object, place: str) -> str:

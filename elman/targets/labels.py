@@ -266,8 +266,7 @@ class Labels(Target):
 
     def _extra(self, input: Input, items: Sequence[Any], head: Head) -> Tensor | None:
         """Return the scores of the wide part, a row for each window; None without one."""
-        bag = input.bag(items)
-        if bag is None:
+        if (bag := input.bag(items)) is None:
             return None
         assert isinstance(head, LabelHead)
         assert head.wide is not None
@@ -307,6 +306,8 @@ class Labels(Target):
     def attention(self, network: SequenceModel, input: Input, item: Any) -> list[tuple[str, float]]:
         """Return the elements of an item with their attention weights, which sum to 1."""
         names, array = input.elements(item), input.encode([item])[0]
+        if not names:
+            raise ArgumentError(f"explain needs texts, this model reads {input.reader.noun}")
         assert isinstance(network.head, LabelHead)
         with torch.inference_mode():
             states, _ = network.run(Padded.full(torch.from_numpy(array).long()[None]))

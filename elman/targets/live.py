@@ -84,7 +84,9 @@ class LiveLabels(LiveTarget[dict[Any, float]]):
     def restore(self, state: State) -> None:
         """Continue from a state of the right shapes; DataError for values that cannot be."""
         steps, *leaves = (leaf for leaf in state if isinstance(leaf, Tensor))
-        if int(steps) < 0 or not all(bool(leaf.isfinite().all()) for leaf in leaves):
+        finite = all(bool(leaf.isfinite().all()) for leaf in leaves)
+        weighed = self._head.pooling != "attention" or int(steps) == 0
+        if int(steps) < 0 or not finite or not (weighed or bool((leaves[2] >= 1).all())):
             raise DataError("the state of the labels is damaged: it has values that cannot be")
         self._pooled = Pooled(int(steps), *leaves) if int(steps) else None
 
@@ -147,10 +149,12 @@ class LiveTags(LiveTarget[tuple[str, float]]):
         started, step, active, begin = whole.tolist()
         count = len(self._names)
         known = bool(((events[:, 0] >= 0) & (events[:, 0] < count)).all())
+        if active >= 0:
+            known = known and self.spotter is not None and active in self.spotter.classes
         finite = all(bool(one.isfinite().all()) for one in (total, events))
         if not (
             started in (0, 1) and 0 <= begin <= step and -1 <= active < count and known and finite
-        ) or bool(before.isnan().any()):
+        ) or not bool(before.isfinite().all()):
             raise DataError("the state of the tags is damaged: it has values that cannot be")
         self._before = before if started else None
         if self.spotter is not None:

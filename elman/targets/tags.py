@@ -24,6 +24,7 @@ from elman.inputs.input import Array, Input, Reader, TargetColumn
 from elman.model import Head, SequenceModel
 from elman.optional import absent
 from elman.read.examples import Examples
+from elman.read.sentences import words_of
 from elman.read.split import hold_out_rows
 from elman.report.events import score_events
 from elman.report.spans import has_spans, score_spans
@@ -79,7 +80,7 @@ class Tags(Target):
             raise DataError(
                 f"{place}: has no tags; name the column of tags, or give a table of labels"
             )
-        return tuple(cell.split() if isinstance(cell, str) else map(str, cell))
+        return tuple(map(str, cell)) if isinstance(cell, list | tuple) else words_of(cell, place)
 
     # Learning.
 

@@ -188,16 +188,18 @@ def look_at_items(
 ) -> Look:
     """Look at the items of a classifier or a tagger, and at their labels or tags."""
     from elman.inputs.kinds import find_kinds, reader_of
+    from elman.padded import Joint
 
     reader = reader_of(model, find_kinds(model, (data, targets), model.usual_input))
     kind = model._target_kind()
     column = kind.column(model)
     source: Any = reader.open((data, targets), column, lenient=True)
     look = Look(f"{reader.row_is}, with {column.noun} of the {reader.noun}")
-    for setting in reader.named_by:
+    for setting in () if model.input else reader.named_by:
         named = getattr(model, setting)
         names = (named,) if isinstance(named, str) else named or ()
         look.columns |= dict.fromkeys(names, f"--{setting.replace('_', '-')}")
+    look.columns |= dict.fromkeys(reader.columns if model.input else (), "--input")
     look.columns[column.name or column.noun] = f"--{kind.named_by}"
     firsts = _read_first(source, most)
     try:
@@ -225,6 +227,7 @@ def look_at_items(
         look.notes.append(str(error))
         return look
     array = learned.encode([item])[0]
+    array = array.first if isinstance(array, Joint) else array
     look.item = learned.show(item)
     look.numbers = _numbers_of(learned.elements(item), array, reader.unit)
     sizes = ", ".join(map(str, (model.batch_size, steps, *array.shape[1:])))

@@ -126,6 +126,10 @@ class Task(InputSettings, Estimator):
 
         reader, kind = reader_of(self, kinds), self._target_kind()
         column, lenient = kind.column(self), rejects is not None
+        if column.each and not reader.has_elements:
+            raise ArgumentError(
+                f"a {self.task} needs words or recordings, not {reader.noun}; set input=words"
+            )
         parts = read_parts(
             given, rejects, lambda one: reader.open(one, column, lenient=lenient),
             lambda source, bad, like: kind.read(reader, source, self, bad, like), reader.noun,
@@ -152,6 +156,7 @@ class Task(InputSettings, Estimator):
             learned = reader_of(self.settled(), kinds).load(folder)
         if begins and (decided := learned.prepare(notes)):
             self._described["decided"] = decided
+        learned.reader.settings = self.settled()
         self._described |= target.described()
         return parts, learned, target
 
@@ -183,6 +188,7 @@ class Task(InputSettings, Estimator):
         data, notes, reader = parts.data, parts.notes, self.inputs.reader
         self._choose(data, notes)
         ready = target.training(learned, data["train"], network.head, notes)
+        self._described |= target.described()  # it can have learned of the training data
         times = reader.times(len(ready.arrays))
         if times > 1:
             notes.append(f"each epoch reads the {reader.noun} {times} times")
@@ -243,7 +249,7 @@ class Task(InputSettings, Estimator):
 
     def items(self, data: Any) -> list[Any]:
         """Return the items of data without targets, given as to `fit`, checked."""
-        return self.inputs.reader.given(data, self.inputs)
+        return self.inputs.reader.given(data, self.inputs, self.target.column(self))
 
     # The folder.
 

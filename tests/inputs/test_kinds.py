@@ -170,6 +170,47 @@ def test_several_inputs_are_one_model(tmp_path: Path) -> None:
     np.testing.assert_array_equal(named.predict_proba(columns), p)
 
 
+def test_the_elements_of_the_first_of_several_inputs_are_tagged(tmp_path: Path) -> None:
+    columns = {"throw": THROWS, "words": TEXTS}
+    model = elman.Tagger(**SMALL, input=["throw:dice", "words:text"]).fit(columns, TAGS)
+    assert list(map(len, model.predict(columns))) == list(map(len, THROWS))
+    live = model.stream(words=TEXTS[0])
+    assert [live.push(one)[0] for one in THROWS[0]] == model.predict(columns)[0]
+    model.save(tmp_path / "run")
+    assert elman.load(tmp_path / "run").predict(columns) == model.predict(columns)
+    with pytest.raises(DataError, match="row 0: has 3 numbers and 1 tags; expected as many"):
+        elman.Tagger(**SMALL, input=["throw:dice", "words:text"]).fit(columns, [["six"]] * 60)
+
+
+def test_an_empty_text_of_several_inputs_is_predicted() -> None:
+    columns = {"a": TEXTS, "b": TEXTS}
+    model = elman.Classifier(**SMALL, input=["a:text", "b:text"]).fit(columns, LABELS)
+    assert model.predict_proba({"a": ["odd"], "b": [""]}).sum() == pytest.approx(1)
+    assert sum(model.stream(b="").push("odd").values()) == pytest.approx(1)
+
+
+def test_data_of_several_inputs_are_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = write(tmp_path / "a.csv", {"w": TEXTS, "t": ["3 1 6"] * 60, "label": LABELS})
+    assert main(["look", str(table), "--input=w:text", "--input=t:dice"]) == 0
+    text = capsys.readouterr().out
+    assert "w: an odd one" in text
+    assert "--input" in text
+
+
+@pytest.mark.parametrize("cell", [None, 3, {"a": 1}, ["a", None], ["a", ""]])
+def test_cells_that_are_no_words_are_refused_with_their_place(cell: Any) -> None:
+    sentences = [*(text.split() for text in TEXTS), cell]
+    with pytest.raises(DataError, match=r"row 60: "):
+        elman.Classifier(**SMALL, input="words").fit(sentences, [*LABELS, "low"])
+
+
+def test_a_tagger_of_texts_is_refused_before_it_trains() -> None:
+    with pytest.raises(ArgumentError, match="a tagger needs words or recordings, not texts"):
+        elman.Tagger(**SMALL, input="text").fit(TEXTS, TAGS)
+
+
 def test_damaged_files_of_one_of_several_inputs_are_named(tmp_path: Path) -> None:
     columns = {"a": TEXTS, "b": TEXTS}
     model = elman.Classifier(**SMALL, input=["a:text", "b:text"]).fit(columns, LABELS)

@@ -76,3 +76,16 @@ def test_three_classes_have_no_positive_one() -> None:
     found = model.fit(texts, labels).metrics
     assert "positive" not in found
     assert np.isfinite(found["model"]["validation"]["AUPRC"])
+
+
+def test_a_run_that_was_stopped_knows_its_positive_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("elman.targets.labels.Labels.measure", stop)
+    model = elman.Classifier(hidden_size=8, epochs=1, min_count=1, device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*rows("sick", "well"), out=tmp_path / "run")
+    assert elman.load(tmp_path / "run").labels.positive == 0  # type: ignore[union-attr]
