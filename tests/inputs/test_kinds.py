@@ -193,7 +193,8 @@ def test_data_of_several_inputs_are_looked_at(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = write(tmp_path / "a.csv", {"w": TEXTS, "t": ["3 1 6"] * 60, "label": LABELS})
-    assert main(["look", str(table), "--input=w:text", "--input=t:dice"]) == 0
+    flags = ["--task=classifier", "--input=w:text", "--input=t:dice"]
+    assert main(["look", str(table), *flags]) == 0
     text = capsys.readouterr().out
     assert "w: an odd one" in text
     assert "--input" in text
