@@ -18,16 +18,7 @@ from elman.encode.bags import Bag
 from elman.encode.encoder import Encoder
 from elman.encode.fuse import Fuse
 from elman.errors import ArgumentError, DataError
-from elman.inputs.input import (
-    Array,
-    Guesses,
-    Input,
-    Probabilities,
-    Reader,
-    Source,
-    TargetColumn,
-    pair,
-)
+from elman.inputs.input import Array, Guesses, Input, Probabilities, Reader, TargetColumn, pair
 from elman.inputs.live import LiveInput, Step
 from elman.inputs.settings import InputSettings
 from elman.manifest import INPUTS, check_parts, start_manifest
@@ -36,7 +27,7 @@ from elman.read.columns import Table
 from elman.read.examples import Examples
 from elman.read.files import is_path
 from elman.read.frames import is_frame
-from elman.read.rows import Rows
+from elman.read.rows import Rows, Source
 from elman.state import State
 
 UNITS = 32  # of the layer that reads an input other than the first
@@ -104,7 +95,7 @@ class FusedReader(Reader):
             if isinstance(values, DataError):
                 raise values
             cells = zip(self.parts.values(), values, strict=False)
-            found.append(tuple(part.item_given(_split(part, c), place) for part, c in cells))
+            found.append(tuple(part.item_given(cell, place) for part, cell in cells))
         return found
 
     def length(self, item: tuple[Any, ...]) -> int:
@@ -274,8 +265,3 @@ class LiveFused(LiveInput):
 def column(examples: Examples, number: int) -> Examples:
     """Return examples with one of their inputs."""
     return replace(examples, items=[item[number] for item in examples.items])
-
-
-def _split(part: Reader, cell: Any) -> Any:
-    """Return the words of a cell that holds them as a text; other cells are unchanged."""
-    return cell.split() if isinstance(cell, str) and part.kind == "words" else cell

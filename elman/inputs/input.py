@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ from elman.read.examples import Examples
 from elman.read.files import is_path
 from elman.read.frames import is_frame
 from elman.read.labels import columns_set
-from elman.read.rows import Rejects, Rows
+from elman.read.rows import Rejects, Rows, Source
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -42,21 +42,6 @@ Array = NDArray[Any]
 Probabilities = tuple[str, Mapping[str, "Tensor"]]  # name of a baseline, (N, K) by part of the data
 Guesses = tuple[str, Mapping[str, list[NDArray[np.int64]]]]  # a class for each step of each item
 TargetOf = Callable[[object, str], object]  # target of a cell at a place
-
-
-class Source(Protocol):
-    """The rows of one part of the data."""
-
-    @property
-    def name(self) -> str:
-        """Name for messages."""
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Files of the source; none for data in memory."""
-
-    def fingerprint(self) -> str:
-        """Return a hash of the content and of the settings of reading."""
 
 
 class TargetColumn(NamedTuple):

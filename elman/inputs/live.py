@@ -29,8 +29,8 @@ class Step(NamedTuple):
     bag: Bag | None = None
 
 
-class LiveInput(ABC):
-    """One item that arrives element by element.
+class Stored(ABC):
+    """A part of a live session whose state can be stored and restored.
 
     Attributes:
         state: all that it keeps of the previous elements, for `elman.state.to_bytes`.  A leaf whose
@@ -45,6 +45,10 @@ class LiveInput(ABC):
     @abstractmethod
     def restore(self, state: State) -> None:
         """Continue from a state of the right shapes; DataError for values that cannot be."""
+
+
+class LiveInput(Stored):
+    """One item that arrives element by element."""
 
     @abstractmethod
     def push(self, element: Any, at: Any = None) -> tuple[Step | None, Step | None]:

@@ -16,13 +16,13 @@ from elman.encode.embed import Embed
 from elman.encode.text import Vocabulary, choose_tokens, rare_share
 from elman.encode.vectors import read_vectors
 from elman.errors import ArgumentError, DataError
-from elman.inputs.input import Array, Input, Probabilities, Reader, Source, TargetColumn, pair
+from elman.inputs.input import Array, Input, Probabilities, Reader, TargetColumn, pair
 from elman.inputs.live import LiveInput, Step, check_no_time
 from elman.inputs.settings import InputSettings
 from elman.manifest import FEATURES, TOKENIZER, content_of
 from elman.read.examples import Examples
 from elman.read.files import is_path, kind_of
-from elman.read.rows import text_of
+from elman.read.rows import Source, text_of
 from elman.read.tables import TABLES
 from elman.report.bag_of_words import bag_of_words
 from elman.state import State

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from elman.arguments import check_types, list_of_argument, text_of_argument
 from elman.encode.words import WordEmbed, WordIndex
 from elman.errors import ArgumentError
-from elman.inputs.input import Array, Guesses, Input, Reader, Source, TargetColumn, pair
+from elman.inputs.input import Array, Guesses, Input, Reader, TargetColumn, pair
 from elman.inputs.settings import InputSettings
 from elman.manifest import WORDS, content_of, read_json, write_json
-from elman.read.columns import Table
+from elman.read.columns import Table, column_of
 from elman.read.examples import Examples
 from elman.read.files import is_path
 from elman.read.frames import is_frame
+from elman.read.rows import Source
 from elman.read.sentences import Sentences, words_of
 
 BASELINE = "most frequent tag of each word"
@@ -68,13 +69,19 @@ class WordReader(Reader):
         """Return the words of a sentence: a list, or a text with blanks between them."""
         return words_of(cell, f"{place}: column {self.column!r}")
 
-    def item_given(self, cell: Any, place: str) -> list[str]:
-        """Return the words of a sentence for a prediction."""
-        if isinstance(cell, str):
+    def given(self, data: Any, like: Input, target: TargetColumn) -> list[list[str]]:
+        """Return the sentences that a user gives for a prediction, checked."""
+        found = list_of_argument(column_of(data, self.column), "sentence", "sentences")
+        text = next((one for one in found if isinstance(one, str)), None)
+        if text is not None:
             raise ArgumentError(
-                f"a sentence must be a list of words, got {cell[:40]!r}; use text.split()"
+                f"a sentence must be a list of words, got {text[:40]!r}; use text.split()"
             )
-        words = list_of_argument(cell, "a sentence", "words")
+        return [self.item_given(one, "a sentence") for one in found]
+
+    def item_given(self, cell: Any, place: str) -> list[str]:
+        """Return the words of a sentence for a prediction: a list, or the text of a cell."""
+        words = cell.split() if isinstance(cell, str) else list_of_argument(cell, place, "words")
         return [text_of_argument(word, "a word") for word in words]
 
     def learn(self, train: Examples, notes: list[str], *, classes: int = 0) -> Words:

@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple, Protocol, TextIO
 
 from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, DataError
@@ -36,6 +36,21 @@ from elman.read.text import (
 HEADER = "place,reason\n"  # header of a file of rejected rows
 NOWHERE = Path(os.devnull)  # for rejected rows that an earlier session has already written
 Column = str | Path | Sequence[object]
+
+
+class Source(Protocol):
+    """The rows of one part of the data."""
+
+    @property
+    def name(self) -> str:
+        """Name for messages."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Files of the source; none for data in memory."""
+
+    def fingerprint(self) -> str:
+        """Return a hash of the content and of the settings of reading."""
 
 
 class Row(NamedTuple):

@@ -2,7 +2,7 @@
 
     s_t = step(x_t, s_{t-1})        s is the state; its first leaf is the output of the layer
 
-A cell has no weights of its own: it says which shapes they have, and gets them as a dictionary of
+A cell has no weights of its own: it defines their shapes, and receives them as a dictionary of
 tensors.  `Stack` (stack.py) holds the weights and turns any cell into layers, directions, padded
 and packed batches, and dropout.  The rest of this contract is optional and makes a cell faster: a
 part that is computed for all steps at once, a whole sequence, a kernel, a function of torch.
@@ -101,7 +101,7 @@ class Cell(ABC):
                 nn.init.uniform_(weight, -bound, bound)
 
     def inputs(self, x: Tensor, weights: Weights) -> Tensor:
-        """Return what the steps read of x (T, B, F): a part that needs no state, for all steps."""
+        """Return the part of the steps of x (T, B, F) that needs no state, for all steps."""
         return x
 
     def sequence(

@@ -6,7 +6,7 @@ Shape legend: n new steps, T steps of a window, D features of a state, K classes
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -18,6 +18,7 @@ from elman.encode.bags import Bag
 from elman.errors import ArgumentError, DataError
 from elman.heads.labels import LabelHead, Pooled
 from elman.heads.tags import TagHead
+from elman.inputs.live import Stored
 from elman.padded import Padded
 from elman.state import State
 
@@ -27,21 +28,8 @@ if TYPE_CHECKING:
 Output = TypeVar("Output")
 
 
-class LiveTarget(ABC, Generic[Output]):
-    """The prediction for one item so far.
-
-    Attributes:
-        state: all that it keeps of the previous steps, in the form of `LiveInput.state`.
-    """
-
-    @property
-    @abstractmethod
-    def state(self) -> State:
-        """Return a copy of the state."""
-
-    @abstractmethod
-    def restore(self, state: State) -> None:
-        """Continue from a state of the right shapes; DataError for values that cannot be."""
+class LiveTarget(Stored, Generic[Output]):
+    """The prediction for one item so far."""
 
     @abstractmethod
     def push(self, states: Tensor, bag: Bag | None) -> Output:

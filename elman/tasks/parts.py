@@ -10,32 +10,17 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from elman.errors import DataError
 from elman.read.files import is_path, path_of
-from elman.read.rows import NOWHERE, Rejects, Rows, check_new
+from elman.read.rows import NOWHERE, Rejects, Rows, Source, check_new
 from elman.read.sentences import Sentences
 from elman.tasks.folder import find_data
 
 NAMES = ("train", "validation", "test")
 IN_MEMORY = "in memory"  # key of data that were not given as files
 LOG = logging.getLogger("elman")  # the command line shows it
-
-
-class Source(Protocol):
-    """Rows of one part: `Rows` or `Sentences`."""
-
-    @property
-    def name(self) -> str:
-        """Name for messages."""
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Files of the source; none for data in memory."""
-
-    def fingerprint(self) -> str:
-        """Return a hash of the content and of the settings of reading."""
 
 
 S = TypeVar("S", bound=Source)
