@@ -5,7 +5,7 @@
 Reads, tokenises and trains one epoch (LSTM of 32, bptt 35, batch 100) on each text, and pushes a
 million tokens through a live session, each in a process of its own whose memory is read from the
 system.  The n-gram baseline of `fit` is not part of it: its memory grows with the text, up to the
-number of tokens at which it stops reading (`tasks/text_run.py`).
+number of tokens at which it stops reading (`tasks/text_scores.py`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def train(text: str, tokens: int) -> dict[str, float]:
     model = LanguageModel(hidden_size=32, epochs=1, batch_size=100, bptt=35, device="cpu")
     fabric = build_fabric(model)
     began = _peak()
-    data = prepare(model, text, None, None)
+    data = prepare(model, {"train": text})
     read = _peak()
     network = model.build(data.vocabulary)
     train, held = StreamBatches(data.train, 100, 35), StreamBatches(data.validation, 100, 35)
@@ -63,7 +63,7 @@ def read(text: str, tokens: int) -> dict[str, float]:
     from elman.tasks.text_data import prepare
 
     began = time.monotonic()
-    prepare(LanguageModel(), text, None, None)
+    prepare(LanguageModel(), {"train": text})
     seconds = time.monotonic() - began
     return {"tokens": tokens, "peak_mb_after_reading": round(_peak()), "seconds": round(seconds)}
 

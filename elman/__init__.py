@@ -17,7 +17,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from elman.version import __version__
+
 __all__ = [
     "GRU",
     "GRUD",
@@ -29,6 +30,7 @@ __all__ = [
     "Stream",
     "Tagger",
     "Translator",
+    "__version__",
     "load",
 ]
 
@@ -52,4 +54,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return list(__all__)

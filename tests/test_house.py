@@ -15,17 +15,13 @@ import elman
 ROOT = Path(elman.__file__).parent
 # A room may import those before it.  Files at the top are rooms of their own.
 ROOMS = (
-    "errors", "optional", "arguments", "atomic", "manifest", "padded", "state", "dropout", "read",
-    "kernels", "recur", "attend", "encode", "heads", "decode", "report", "model", "seq2seq",
-    "train", "cores", "settings", "inputs", "targets", "live", "forecast", "serve", "tasks",
-    "elman", "cli", "__main__",
+    "version", "errors", "optional", "arguments", "atomic", "manifest", "padded", "state",
+    "dropout", "read", "kernels", "recur", "attend", "encode", "heads", "decode", "report",
+    "model", "seq2seq", "train", "cores", "settings", "inputs", "targets", "live", "forecast",
+    "serve", "tasks", "elman", "cli", "__main__",
 )  # fmt: skip
-CIRCLES = {
-    "elman serve.conversation tasks tasks.card tasks.classifier tasks.estimator tasks.folder "
-    "tasks.forecaster tasks.language_model tasks.network tasks.parts tasks.run tasks.tagger "
-    "tasks.task tasks.text_data tasks.text_run tasks.translator tasks.translator_run",
-}
-UPWARD = {"serve tasks", "tasks elman"}  # rooms, and later rooms that they import
+CIRCLES = {"serve.conversation tasks.translator tasks.translator_run"}
+UPWARD = {"serve tasks"}  # rooms, and later rooms that they import
 
 
 def _files() -> dict[str, Path]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 from cyclopts.help import DefaultFormatter, InlineText
 
-import elman
+from elman.version import __version__
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpPanel
@@ -76,7 +76,7 @@ def new_app(*, everything: bool) -> App:
     """Return the program without its commands; its help shows the main flags, or everything."""
     return App(
         name="elman",
-        version=elman.__version__,
+        version=__version__,
         help="Recurrent sequence models: train on a file, evaluate the model, and use it.",
         help_epilogue="Start with: elman train language-model book.txt --out runs/book\n\n"
         "With --debug, an error is shown with its traceback.",

@@ -14,7 +14,7 @@ from elman.cli.app import RunFolder
 from elman.cli.flags import Whole, arguments_of, flags_of, in_order
 from elman.cli.show import print_metrics
 from elman.errors import ArgumentError
-from elman.tasks import TASKS, Task, task_of
+from elman.tasks import TASKS, AnyTask, task_of
 
 EXAMPLES = {
     "language-model": ("book.txt --out runs/book --epochs 5",),
@@ -77,13 +77,13 @@ def _later() -> None:
     """Stand for a command that is not called."""
 
 
-def _summary(task: type[Task]) -> str:
+def _summary(task: type[AnyTask]) -> str:
     """Return the first sentence of the docstring of a task as one on its command."""
     first = (inspect.getdoc(task) or "").partition("\n\n")[0]
     return "Train " + " ".join(f"{first[:1].lower()}{first[1:]}".split())
 
 
-def _command(task: type[Task]) -> Callable[..., None]:
+def _command(task: type[AnyTask]) -> Callable[..., None]:
     """Return the command that trains a task, with a flag for each field of it."""
     places = data_of(task)
     taken = set(inspect.signature(task.fit).parameters)
@@ -102,7 +102,7 @@ def _command(task: type[Task]) -> Callable[..., None]:
     return command
 
 
-def data_of(task: type[Task]) -> list[inspect.Parameter]:
+def data_of(task: type[AnyTask]) -> list[inspect.Parameter]:
     """Return the arguments of `fit` that are data as arguments of a command."""
     texts = arguments_of(task.fit, task)
     return [

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-import elman
 from elman.cli.app import AsJson, Overwrite, RunFolder, SkipBadRows
 from elman.cli.flags import Whole
 from elman.cli.predict import check_unicode
@@ -29,6 +28,7 @@ from elman.errors import ArgumentError
 from elman.report.terminal import counted, show, show_text
 from elman.tasks import Forecaster, Translator, load, task_of
 from elman.tasks.predictions import FutureSteps, Generation
+from elman.version import __version__
 
 
 def chat(
@@ -175,7 +175,7 @@ def info(run: Path | None = None, /) -> None:
 
     from elman import kernels
 
-    show(f"elman    {elman.__version__}")
+    show(f"elman    {__version__}")
     show(f"torch    {torch.__version__}, {torch.get_num_threads()} threads")
     show(f"kernels  {kernels.describe()}")
     show(f"cuda     {torch.cuda.get_device_name() if torch.cuda.is_available() else 'no'}")

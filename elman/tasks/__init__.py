@@ -13,13 +13,13 @@ from elman.tasks.language_model import LanguageModel
 from elman.tasks.tagger import Tagger
 from elman.tasks.translator import Translator
 
-Task = Classifier | Forecaster | LanguageModel | Tagger | Translator
-TASKS: dict[str, type[Task]] = {
+AnyTask = Classifier | Forecaster | LanguageModel | Tagger | Translator
+TASKS: dict[str, type[AnyTask]] = {
     task.task: task for task in (LanguageModel, Classifier, Tagger, Translator, Forecaster)
 }
 
 
-def task_of(folder: str | Path) -> type[Task]:
+def task_of(folder: str | Path) -> type[AnyTask]:
     """Return the class of the model in a folder; raise a FolderError if it is not known."""
     task = read_config(path_of(folder, "folder"))["task"]
     if task not in TASKS:
@@ -27,7 +27,7 @@ def task_of(folder: str | Path) -> type[Task]:
     return TASKS[task]
 
 
-def load(folder: str | Path) -> Task:
+def load(folder: str | Path) -> AnyTask:
     """Read a trained model from its folder.
 
     Raises:
@@ -37,5 +37,6 @@ def load(folder: str | Path) -> Task:
 
 
 __all__ = [
-    "TASKS", "Classifier", "Forecaster", "LanguageModel", "Tagger", "Translator", "load", "task_of",
+    "TASKS", "AnyTask", "Classifier", "Forecaster", "LanguageModel", "Tagger", "Translator", "load",
+    "task_of",
 ]  # fmt: skip

@@ -9,14 +9,14 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-import elman
 from elman.report.terminal import one_line
 from elman.report.verdict import baselines_of, conclude
-from elman.tasks.estimator import Estimator
+from elman.tasks.folder import Model
+from elman.version import __version__
 
 
 def model_card(
-    model: Estimator, name: str, *, title: str, made: str, columns: Mapping[str, tuple[str, str]],
+    model: Model, name: str, *, title: str, made: str, columns: Mapping[str, tuple[str, str]],
     use: Sequence[str], notes: Sequence[str] = (), end: str,
 ) -> str:  # fmt: skip
     """Return the model card as Markdown.
@@ -48,7 +48,7 @@ def model_card(
     lines = [
         f"# {quoted(name)}: {quoted(title)}",
         "",
-        f"Trained by Elman {elman.__version__} on {quoted(model._described.get('name', 'data'))}: "
+        f"Trained by Elman {__version__} on {quoted(model.described.get('name', 'data'))}: "
         f"{parameters:,} parameters, {quoted(made)}.",
         "",
         f"| | data | {' | '.join(columns)} |",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from elman.errors import ArgumentError
 from elman.targets.label_settings import LabelSettings
-from elman.tasks.task import Task
+from elman.tasks.examples import ExampleTask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,7 @@ Data = Any  # texts: a path, or a list of them; recordings: a path, a data frame
 
 
 @dataclass(kw_only=True)
-class Classifier(LabelSettings, Task):
+class Classifier(LabelSettings, ExampleTask):
     """A classifier of texts or recordings.
 
     Every field is a keyword argument here and a flag of `elman train classifier`.  The data are
@@ -99,10 +99,8 @@ class Classifier(LabelSettings, Task):
             DivergenceError: the loss became NaN or infinite.
             Stopped: Ctrl-C or SIGTERM; with `out` everything is saved.
         """
-        self._fit(
-            data, labels, validation, test, out=out, skip_bad_rows=skip_bad_rows,
-            overwrite=overwrite, show=show,
-        )  # fmt: skip
+        given = {"train": (data, labels), "validation": validation, "test": test}
+        self._fit(given, out, skip_bad_rows, overwrite=overwrite, show=show)
         return self
 
     # Use.
@@ -262,7 +260,7 @@ class Classifier(LabelSettings, Task):
         settled = super().settled()
         for name in ("epochs", "monitor"):
             if getattr(settled, name) is None:
-                setattr(settled, name, self._described.get(name))
+                setattr(settled, name, self.described.get(name))
         return settled
 
     def _build_from(self, folder: Path) -> None:
@@ -277,20 +275,20 @@ class Classifier(LabelSettings, Task):
 
     def _learn(self, reader: Reader, train: Examples, target: Target, notes: list[str]) -> Input:
         from elman.inputs.text import Text, TextReader
-        from elman.tasks.network import earlier_model
+        from elman.tasks.earlier import earlier_model
 
         if self.start_from is None:
             return super()._learn(reader, train, target, notes)
         if not isinstance(reader, TextReader):
             raise ArgumentError(f"start_from needs texts, the data are {reader.noun}")
-        earlier = earlier_model(self)
+        earlier, self.described["decided"] = earlier_model(self)
         assert earlier is not None
         return Text(reader, earlier.vocabulary, reader.ngrams(train.items, target.classes_of_wide))
 
     def _start_network(self) -> None:
-        from elman.tasks.network import copy_weights, earlier_model
+        from elman.tasks.earlier import copy_weights, earlier_model
 
-        earlier = earlier_model(self)
+        earlier, _ = earlier_model(self)
         if earlier is not None:
             self.model.encode.load_state_dict(earlier.model.encode.state_dict())
             copy_weights(self.model.core, earlier.model.core)
@@ -298,7 +296,7 @@ class Classifier(LabelSettings, Task):
     def _choose(self, parts: Mapping[str, Examples], notes: list[str]) -> None:
         from elman.targets.labels import FEW
 
-        chosen, held = self._described, len(parts["validation"])
+        chosen, held = self.described, len(parts["validation"])
         if self.epochs is None:
             chosen["epochs"] = self.inputs.epochs(len(parts["train"]))
         if self.monitor is None:

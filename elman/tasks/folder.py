@@ -22,9 +22,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import elman
 from elman.errors import DataError, FolderError
 from elman.manifest import (
     CHECKPOINT,
@@ -40,8 +39,13 @@ from elman.manifest import (
     start_manifest,
     write_json,
 )
+from elman.version import __version__
+
+if TYPE_CHECKING:
+    from elman.settings import NetworkSettings
 
 FORMAT = 1
+PATHS = ("train", "validation", "test", "start_from", "vectors")  # settings and data with paths
 CONFIG, METRICS, CARD = "config.json", "metrics.json", "README.md"
 SOURCE_TOKENIZER, HISTORY = "source_tokenizer.json", "history.safetensors"
 PARTS = (  # files of a model, which the manifest lists
@@ -49,6 +53,36 @@ PARTS = (  # files of a model, which the manifest lists
     CHECKPOINT,
 )  # fmt: skip
 OURS = (CARD, "run.jsonl", "report.html", *reversed(PARTS), MANIFEST)  # in the order of deletion
+
+
+class Model(Protocol):
+    """A model of any task, as training runs and folders need it.
+
+    Attributes:
+        task: name of the task.
+        described: facts about the data, for config.json.
+        metrics: scores of the model and of its baselines.
+    """
+
+    task: ClassVar[str]
+    described: dict[str, Any]
+    metrics: dict[str, Any]
+
+    @property
+    def model(self) -> Any:  # SequenceModel or Seq2Seq
+        """The network."""
+
+    def settled(self) -> NetworkSettings:
+        """Return the settings, with the values that the data decided."""
+
+    def config(self, folder: Path) -> dict[str, Any]:
+        """Return the content of config.json, with paths relative to the folder."""
+
+    def save_parts(self, folder: Path) -> None:
+        """Write the files that the network needs besides its weights, such as a vocabulary."""
+
+    def card(self, name: str) -> str:
+        """Return the model card as Markdown."""
 
 
 def check_free(folder: Path, *, overwrite: bool) -> None:
@@ -177,7 +211,7 @@ def find_data(path: str, part: str) -> str:
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
     """Write config.json, with the version of Elman and the format of the folder."""
-    write_json(folder / CONFIG, {"elman": elman.__version__, "format": FORMAT, **config})
+    write_json(folder / CONFIG, {"elman": __version__, "format": FORMAT, **config})
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -196,7 +230,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if config.get("format") != FORMAT:
         raise FolderError(
             f"{folder}: has folder format {config.get('format')}, written by Elman "
-            f"{config['elman']}; this is Elman {elman.__version__}, which reads format {FORMAT}"
+            f"{config['elman']}; this is Elman {__version__}, which reads format {FORMAT}"
         )
     for name in ("settings", "data"):
         if not isinstance(config.get(name), dict):

@@ -6,7 +6,6 @@ p(y_{t+1}, .. y_{t+h} | y_1 .. y_t, covariates), one model for many series
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,8 @@ from elman.forecast.settings import ForecasterSettings
 from elman.manifest import SERIES, read_index, read_json, write_json
 from elman.optional import need
 from elman.settings import TableSettings, dialect_of
-from elman.tasks.estimator import Estimator
 from elman.tasks.folder import HISTORY
+from elman.tasks.task import Task
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -33,11 +32,11 @@ if TYPE_CHECKING:
     from elman.read.rows import Rejects
     from elman.read.series import SeriesSource, SeriesTable
     from elman.tasks.parts import Parts
-    from elman.tasks.run import Job
+    from elman.tasks.run import Job, Request
 
 
 @dataclass(kw_only=True)
-class Forecaster(ForecasterSettings, TableSettings, Estimator):
+class Forecaster(ForecasterSettings, TableSettings, Task):
     """A forecaster, which predicts the next numbers of series with their uncertainty.
 
     Every field is a keyword argument here and a flag of `elman train forecaster`.
@@ -100,15 +99,8 @@ class Forecaster(ForecasterSettings, TableSettings, Estimator):
             DivergenceError: the loss became NaN or infinite.
             Stopped: Ctrl-C or SIGTERM; with `out`, the state of the training is saved.
         """
-        from elman.tasks.run import start
-        from elman.train.fabric import build_fabric, on_first
-
         given = {"train": (series, None), "test": None if test is None else (test, None)}
-        with self._begin(out, skip_bad_rows, overwrite=overwrite) as (folder, rejects):
-            fabric = build_fabric(self)
-            parts = on_first(fabric, lambda: self._read_parts(given, rejects))
-            self._described = parts.described
-            start(self, self._job(parts, fabric, folder), folder, fabric=fabric, show=show)
+        self._fit(given, out, skip_bad_rows, overwrite=overwrite, show=show)
         return self
 
     def predict(self, series: Any = None, *, futures: int = 0) -> Forecasts:
@@ -277,28 +269,34 @@ class Forecaster(ForecasterSettings, TableSettings, Estimator):
         source = self._source((series, None), lenient=rejects is not None, ahead=ahead)
         return read_one(source, rejects, read)
 
-    def _read_parts(self, given: Mapping[str, Any], rejects: Path | None) -> Parts[SeriesTable]:
+    def _read_parts(self, request: Request) -> Parts[SeriesTable]:
         """Read the training and test data, with notes on them."""
         from elman.forecast.score import missing_baselines
-        from elman.tasks.parts import read_parts
+        from elman.tasks.parts import check_same, read_parts
 
         if self.decoder == "direct" and self.kind_of_output in ("student_t", "negative_binomial"):
             need("scipy", f"output={self.kind_of_output}")  # before the training, not after it
+        lenient = request.rejects is not None
         parts = read_parts(
-            given, rejects, lambda one: self._source(one, lenient=rejects is not None),  # type: ignore[arg-type]
+            request.data, request.rejects, lambda one: self._source(one, lenient=lenient),  # type: ignore[arg-type]
             # The frequency and the words of the training data apply to the test data.
             lambda source, bad, like: source.read(bad, like), "rows and series",
         )  # fmt: skip
         for name, table in parts.data.items():
             parts.notes += [note if name == "train" else f"{name}: {note}" for note in table.notes]
         parts.notes += missing_baselines(self)
+        if request.before is not None:
+            check_same(request.before, parts.described)
         return parts
 
-    def _job(self, parts: Parts[SeriesTable], fabric: Fabric, folder: Path | None) -> Job:
-        """Prepare the data and the functions of a training run."""
+    def _job(self, request: Request, fabric: Fabric) -> Job:
         from elman.forecast.job import Training
         from elman.tasks.run import Job
+        from elman.train.fabric import on_first
 
+        folder = request.folder
+        parts = on_first(fabric, lambda: self._read_parts(request))
+        self.described = parts.described
         name, share = parts.described["name"], (fabric.global_rank, fabric.world_size)
         training = Training.prepare(self, parts.data, name, build=self._build, share=share)
         self._predictor = training.predictor
@@ -307,13 +305,21 @@ class Forecaster(ForecasterSettings, TableSettings, Estimator):
         def judge() -> None:
             self._predictor = training.judge()
             if held_out is not None and folder is not None:
-                self._save_parts(folder)
+                self.save_parts(folder)
 
         return Job(
             training.batches, None if held_out is None else held_out.batches, training.facts,
             "numbers", measure=lambda: training.measure(self.predictor), judge=judge,
             refit=training.refit, notes=[*parts.notes, *training.notes],
         )  # fmt: skip
+
+    def _data_before(self, folder: Path) -> tuple[dict[str, object], Path | None]:
+        if (folder / SERIES).exists() and "unit" not in read_json(folder / SERIES):
+            raise FolderError(
+                f"{folder}: was begun by version 0.1.0, which scaled series differently; load the "
+                "model to use it, or train again"
+            )
+        return super()._data_before(folder)
 
     def _build(self, layout: Layout) -> SequenceModel:
         """Build the network with new random weights from the seed."""
@@ -340,7 +346,8 @@ class Forecaster(ForecasterSettings, TableSettings, Estimator):
             encode, core, head, dropout=self.dropout, variational=self.variational, skip=True
         )
 
-    def _save_parts(self, folder: Path) -> None:
+    def save_parts(self, folder: Path) -> None:
+        """Write the index and the history of the series to a folder."""
         write_json(folder / SERIES, asdict(self.index))
         self.history.save(folder / HISTORY)
 
@@ -353,26 +360,6 @@ class Forecaster(ForecasterSettings, TableSettings, Estimator):
         layout = layout_of(self, index)
         history = History.load(folder / HISTORY)
         self._predictor = Predictor(self._build(layout), index, history, self, layout)
-
-    def _resume(self, described: dict[str, Any], folder: Path, *, show: bool) -> None:
-        from elman.tasks.parts import check_same, given_before
-        from elman.tasks.run import go_on
-        from elman.train.fabric import build_fabric, on_first
-
-        if (folder / SERIES).exists() and "unit" not in read_json(folder / SERIES):
-            raise FolderError(
-                f"{folder}: was begun by version 0.1.0, which scaled series differently; load the "
-                "model to use it, or train again"
-            )
-
-        def prepare() -> Parts[SeriesTable]:
-            parts = self._read_parts(*given_before(described))
-            check_same(described, parts.described)
-            return parts
-
-        fabric = build_fabric(self)
-        parts = on_first(fabric, prepare)
-        go_on(self, self._job(parts, fabric, folder), folder, fabric=fabric, show=show)
 
     def card(self, name: str) -> str:
         """Return the model card as Markdown."""

@@ -13,28 +13,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elman.arguments import check_whole, list_of_argument, text_of_argument
+from elman.arguments import check_whole, text_of_argument
 from elman.errors import ArgumentError, UntrainedError
 from elman.manifest import TOKENIZER
-from elman.tasks.estimator import Estimator
 from elman.tasks.language_settings import LanguageSettings
+from elman.tasks.task import Task
 
 if TYPE_CHECKING:
     import torch
+    from lightning_fabric import Fabric
 
     from elman.decode.sample import Sampling
+    from elman.encode.corpus import Corpus
     from elman.encode.text import Vocabulary
     from elman.model import SequenceModel
-    from elman.read.text import TextSource
     from elman.serve.live import LiveText
     from elman.state import State
-    from elman.tasks.text_data import TextData
-
-Text = str | Path | Sequence[str]
+    from elman.tasks.run import Job, Request
+    from elman.tasks.text_data import Text, TextData
 
 
 @dataclass(kw_only=True)
-class LanguageModel(LanguageSettings, Estimator):
+class LanguageModel(LanguageSettings, Task):
     """A language model, which predicts the next token of a text and generates text.
 
     Every setting is a keyword argument here and a flag of `elman train language-model`.
@@ -91,12 +91,10 @@ class LanguageModel(LanguageSettings, Estimator):
             DivergenceError: the loss became NaN or infinite.
             Stopped: Ctrl-C was pressed or SIGTERM arrived; with `out` the run can be resumed.
         """
-        from elman.tasks.text_run import train_text
-
         if train is None:
             raise ArgumentError("train must be a path or a list of texts, got None")
-        with self._begin(out, None, overwrite=overwrite) as (folder, _):
-            train_text(self, train, validation, test, folder, show=show)
+        data = {"train": train, "validation": validation, "test": test}
+        self._fit(data, out, overwrite=overwrite, show=show)
         return self
 
     # Use.
@@ -195,9 +193,24 @@ class LanguageModel(LanguageSettings, Estimator):
             unknown (share of tokens that are not in the vocabulary), and baseline, the scores of an
             n-gram model of the training text, if that text still exists.
         """
-        from elman.tasks.text_run import score_text
+        from elman.encode.corpus import tokenise
+        from elman.tasks.parts import LOG
+        from elman.tasks.text_data import check_known, find_training, open_text
+        from elman.tasks.text_scores import score_baseline, score_corpus
 
-        return score_text(self, self._source(data, any_kind=True))
+        source = open_text(data, self, any_kind=True)
+        corpus = tokenise(source.pieces, self.vocabulary, key=source.fingerprint())
+        check_known(corpus, self.vocabulary, source.name)
+        for note in source.notes:
+            LOG.info(note)
+        scores = score_corpus(self.model, self.vocabulary, corpus, self.batch_size)
+        if self._data is not None:
+            train: Corpus | None = self._data.train
+        else:
+            train = find_training(self, self.described, self.vocabulary)
+        if train is not None:
+            (scores["baseline"],) = score_baseline(train, self.vocabulary.size, corpus)
+        return scores
 
     def stream(self, *, seed: int = 0) -> LiveText:
         """Return a live session, which takes and draws one token at a time in constant memory.
@@ -294,7 +307,7 @@ class LanguageModel(LanguageSettings, Estimator):
     @property
     def _documents_end(self) -> bool:
         """Whether `<eos>` ends a document, not only a line."""
-        return self._described.get("end") == "document"
+        return self.described.get("end") == "document"
 
     def _until_end(self, tokens: Iterable[int]) -> Iterator[int]:
         """Return the tokens before the end of the document."""
@@ -302,29 +315,60 @@ class LanguageModel(LanguageSettings, Estimator):
             return iter(tokens)
         return itertools.takewhile(lambda token: token != self.vocabulary.end, tokens)
 
-    def _source(self, text: Text, *, any_kind: bool = False) -> TextSource:
-        """Open a text; with `any_kind`, plain text is allowed even if `column` is set."""
-        from elman.read.columns import column_of
-        from elman.read.files import is_path, kind_of
-        from elman.read.frames import is_frame
-        from elman.read.tables import TABLES
-        from elman.read.text import TextSource
+    # Training.
 
-        if is_frame(text):
-            if self.column is None:
-                raise ArgumentError("column must name the column of the text in a data frame")
-            text = [str(one) for one in column_of(text, self.column)]
-        if not is_path(text):
-            return TextSource(list_of_argument(text, "text", "texts"))
-        path, column = Path(text), self.column
-        if any_kind and path.is_file() and kind_of(path) not in TABLES:
-            column = None
-        return TextSource(
-            path, document=self.document, column=column, encoding=self.encoding,
-            delimiter=self.delimiter,
+    def _data_before(self, folder: Path) -> tuple[dict[str, object], Path | None]:
+        from elman.tasks.text_data import find_texts
+
+        return find_texts(self.described), None
+
+    def _job(self, request: Request, fabric: Fabric) -> Job:
+        from elman.tasks.run import Job
+        from elman.tasks.text_scores import measure, measure_reach, scored_batches
+        from elman.train.chunks import Batches, DocumentBatches, StreamBatches
+        from elman.train.fabric import on_first
+
+        data = on_first(fabric, lambda: self._read_texts(request))
+        self.described = data.describe()
+        network, self._data = self.build(data.vocabulary), data
+        share, rows = (fabric.global_rank, fabric.world_size), self.batch_size
+        train: Batches
+        if self.bptt is None:
+            train = DocumentBatches(data.train, rows, seed=self.seed, share=share)
+        else:
+            train = StreamBatches(data.train, rows, self.bptt, seed=self.seed, share=share)
+        # One long text is validated in parallel rows, which is fast and nearly exact; the scores
+        # at the end are exact.
+        exact = len(data.validation.starts) > 1
+        sizes = {"train_tokens": len(data.train), "validation_tokens": len(data.validation)}
+        return Job(
+            train, scored_batches(data.validation, rows, exact=exact),
+            {"train": data.name, **sizes, "vocabulary_size": data.vocabulary.size}, "tokens",
+            measure=lambda: {**measure(network, data, rows), "samples": self._samples()},
+            records=lambda: [{"event": "reach", "norms": measure_reach(network, data.validation)}],
+            notes=data.notes,
         )  # fmt: skip
 
-    def _save_parts(self, folder: Path) -> None:
+    def _read_texts(self, request: Request) -> TextData:
+        from elman.encode.text import Vocabulary
+        from elman.tasks.text_data import check_texts, prepare
+
+        if request.before is None or request.folder is None:
+            return prepare(self, request.data, show=request.show)
+        vocabulary = Vocabulary.load(request.folder / TOKENIZER)
+        data = prepare(self, request.data, vocabulary=vocabulary, show=request.show)
+        check_texts(request.before, data)
+        return data
+
+    def _samples(self) -> list[dict[str, str]]:
+        text = self.generate(max_new_tokens=100, temperature=0.8, top_p=0.95, seed=self.seed)[0]
+        title = "Without a prompt (temperature 0.8, top-p 0.95)"
+        return [{"title": title, "text": text.strip()}]
+
+    # The folder.
+
+    def save_parts(self, folder: Path) -> None:
+        """Write the vocabulary to a folder."""
         self.vocabulary.save(folder / TOKENIZER)
 
     def _build_from(self, folder: Path) -> None:
@@ -332,13 +376,21 @@ class LanguageModel(LanguageSettings, Estimator):
 
         self.build(Vocabulary.load(folder / TOKENIZER))
 
-    def _resume(self, described: dict[str, Any], folder: Path, *, show: bool) -> None:
-        from elman.tasks.text_run import resume_text
-
-        resume_text(self, described, folder, show=show)
-
     def card(self, name: str) -> str:
-        """Return the model card."""
-        from elman.tasks.text_run import describe
+        """Return the model card as Markdown."""
+        from elman.tasks.card import model_card
 
-        return describe(self, name)
+        sizes = self.hidden_size if isinstance(self.hidden_size, int) else list(self.hidden_size)
+        vocabulary, layers = self.vocabulary, self.model.core.num_layers
+        return model_card(
+            self, name, title="a language model",
+            made=f"{self.cell.upper()}, layers: {layers}, hidden size: {sizes}, a vocabulary of "
+            f"{vocabulary.size:,} {vocabulary.tokens} tokens",
+            columns={"perplexity": ("perplexity", "{:.2f}")},
+            notes=[
+                "Lower is better. Perplexities can only be compared between models with the same "
+                "tokens."
+            ],
+            use=['model.predict("...")', 'model.generate("...")'],
+            end="The model imitates its training text, which can be wrong, and knows nothing else.",
+        )  # fmt: skip

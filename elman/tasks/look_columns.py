@@ -18,12 +18,12 @@ from elman.read.stamps import parse
 from elman.read.tables import TABLES
 from elman.read.text import table_head
 from elman.settings import dialect_of
-from elman.tasks import Task
+from elman.tasks import AnyTask
 
 FIRST = 1000  # rows that are read
 
 
-def describe_columns(data: Path, model: Task) -> dict[str, str]:
+def describe_columns(data: Path, model: AnyTask) -> dict[str, str]:
     """Return what the first values of each column of a table are; of a folder its first table.
 
     The result is empty if the file is not a table.

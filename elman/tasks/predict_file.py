@@ -23,20 +23,20 @@ from elman.read.rows import Rejects, Rows, check_new, text_of
 from elman.read.sentences import Sentences, split_words
 from elman.report.progress import reading_bar
 from elman.tasks.classifier import Classifier
-from elman.tasks.estimator import Estimator
 from elman.tasks.parts import LOG
 from elman.tasks.tagger import Tagger
+from elman.tasks.task import Task
 from elman.tasks.translator import Translator
 
 if TYPE_CHECKING:
     from elman.decode.beam import Search
 
-Model = TypeVar("Model", bound=Estimator)
+Model = TypeVar("Model", bound=Task)
 WINDOW, LONG = 1024, 1 << 20  # maximum rows in memory; approximate characters or words of them
 
 
 def predict_file(
-    model: Estimator,
+    model: Task,
     source: Path,
     out: Path,
     *,
@@ -341,11 +341,11 @@ def _line_of(place: str) -> int | str:
     return int(found[1]) if found else place
 
 
-def _identity(model: Estimator) -> str:
+def _identity(model: Task) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, weight in sorted(model.model.state_dict().items()):
         digest.update(name.encode() + weight.contiguous().numpy().tobytes())
-    digest.update(json.dumps(model._described, sort_keys=True, default=str).encode())
+    digest.update(json.dumps(model.described, sort_keys=True, default=str).encode())
     return digest.hexdigest()
 
 

@@ -19,18 +19,18 @@ from elman.arguments import check_whole
 from elman.errors import ArgumentError
 from elman.report.terminal import one_line
 from elman.tasks.classifier import Classifier
-from elman.tasks.estimator import Estimator
 from elman.tasks.folder import read_config
 from elman.tasks.forecaster import Forecaster
 from elman.tasks.language_model import LanguageModel
 from elman.tasks.tagger import Tagger
+from elman.tasks.task import Task
 from elman.tasks.translator import Translator
 
 if TYPE_CHECKING:
     from elman.decode.beam import Search
     from elman.decode.sample import Sampling
 
-Model = TypeVar("Model", bound=Estimator)
+Model = TypeVar("Model", bound=Task)
 Table = dict[str, list[Any]]
 Answer = tuple[Table, Callable[..., None]]  # columns, and what writes them to a path
 LOG = logging.getLogger("elman")  # the command line shows it
@@ -314,7 +314,7 @@ def kind_of(folder: Path) -> str:
     return name if name in PREDICTIONS else str(config["task"])
 
 
-def check_text(model: Estimator, text: str, k: int | None = None) -> None:
+def check_text(model: Task, text: str, k: int | None = None) -> None:
     """Raise an ArgumentError for a text without words, or a number of predictions below 1."""
     if not text.strip():
         raise ArgumentError(f"the text is empty; a {model.task} needs words")

@@ -6,27 +6,50 @@ import datetime
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
 
-import elman
 from elman.atomic import write_atomic
 from elman.errors import DivergenceError, Stopped
 from elman.manifest import CHECKPOINT, WEIGHTS, remove_part, settle_parts, write_json
 from elman.report.journal import Journal, read_journal
 from elman.report.page import write_report
 from elman.report.progress import Progress
-from elman.tasks.estimator import PATHS, Estimator
-from elman.tasks.folder import CARD, METRICS, PARTS, start_folder, write_config
+from elman.tasks.folder import CARD, METRICS, PARTS, PATHS, Model, start_folder, write_config
 from elman.train.checkpoint import check_tensors, load_tensors, select
 from elman.train.chunks import Batches, Refit
 from elman.train.fabric import on_first
 from elman.train.loop import fit
 from elman.train.position import Position
+from elman.version import __version__
 
 JOURNAL = "run.jsonl"
+
+
+class Request(NamedTuple):
+    """A training run as a user asked for it.
+
+    Attributes:
+        data: the data by part (train, validation, test), in a form that the task reads.
+        rejects: file for bad rows; None to stop at a bad row.
+        folder: folder of the run; None to keep the model in memory.
+        before: facts about the data of the run that continues; None for a new run.
+        show: whether to show progress on the terminal.
+    """
+
+    data: Mapping[str, object]
+    rejects: Path | None
+    folder: Path | None
+    before: dict[str, Any] | None
+    show: bool
+
+    @property
+    def begins(self) -> bool:
+        """Whether the training begins: there is no checkpoint to continue from."""
+        new = self.before is None or self.folder is None
+        return new or not (self.folder / CHECKPOINT).exists()  # type: ignore[operator]
 
 
 @dataclass(frozen=True)
@@ -56,38 +79,35 @@ class Job:
     judge: Callable[[], None] = lambda: None
 
 
-def start(model: Estimator, job: Job, folder: Path | None, *, fabric: Fabric, show: bool) -> None:
-    """Train a new model; an old model in the folder is kept until here, and replaced now."""
+def train(model: Model, job: Job, request: Request, fabric: Fabric) -> None:
+    """Train a new model, or continue from the checkpoint of its folder.
+
+    An old model in the folder is kept until here, and replaced now.
+    """
+    folder, resume = request.folder, request.before is not None
 
     def prepare() -> None:
-        if folder is not None:
+        if folder is None:
+            return
+        if not resume:
             start_folder(folder)
-            model._save_parts(folder)
-            write_config(folder, model._config(folder))
+            model.save_parts(folder)
+        else:
+            if not request.begins:
+                _check_run(model, job, folder)
+            settle_parts(folder, PARTS)  # files of a killed run, or of an older version
+        write_config(folder, model.config(folder))
 
     on_first(fabric, prepare)
-    _run(model, job, folder, fabric=fabric, resume=False, show=show)
+    _run(model, job, folder, fabric=fabric, resume=resume, show=request.show)
 
 
-def go_on(model: Estimator, job: Job, folder: Path, *, fabric: Fabric, show: bool) -> None:
-    """Continue from the checkpoint of a folder, or start again if it has none yet."""
-
-    def prepare() -> None:
-        if (folder / CHECKPOINT).exists():
-            _check_run(model, job, folder)
-        settle_parts(folder, PARTS)  # files of a killed run, or of an older version
-        write_config(folder, model._config(folder))
-
-    on_first(fabric, prepare)
-    _run(model, job, folder, fabric=fabric, resume=True, show=show)
-
-
-def write_card(model: Estimator, folder: Path) -> None:
+def write_card(model: Model, folder: Path) -> None:
     """Write the model card, README.md."""
     write_atomic(folder / CARD, model.card(folder.name))
 
 
-def _check_run(model: Estimator, job: Job, folder: Path) -> None:
+def _check_run(model: Model, job: Job, folder: Path) -> None:
     """Raise an error, before anything is changed, if the run is damaged or foreign."""
     expected = model.model.float().state_dict()  # independent of torch's default dtype
     for file, prefix in ((CHECKPOINT, "model."), (WEIGHTS, "")):
@@ -104,7 +124,7 @@ def _check_run(model: Estimator, job: Job, folder: Path) -> None:
 
 
 def _run(
-    model: Estimator, job: Job, folder: Path | None, *, fabric: Fabric, resume: bool, show: bool
+    model: Model, job: Job, folder: Path | None, *, fabric: Fabric, resume: bool, show: bool
 ) -> None:
     first = fabric.is_global_zero
     journal = Journal(folder / JOURNAL) if folder is not None and first else None
@@ -159,14 +179,15 @@ def _run(
         if display is not None:
             display.close()
     if folder is not None and first:
-        write_config(folder, model._config(folder))  # with facts from the validation data
+        write_config(folder, model.config(folder))  # with facts from the validation data
         write_json(folder / METRICS, model.metrics)
         write_card(model, folder)
         write_report(folder)
 
 
-def _start_record(model: Estimator, job: Job, fabric: Fabric) -> dict[str, object]:
-    settings = {name: value for name, value in asdict(model.settled()).items() if value is not None}
+def _start_record(model: Model, job: Job, fabric: Fabric) -> dict[str, object]:
+    settled = model.settled()
+    settings = {name: value for name, value in asdict(settled).items() if value is not None}
     for name in set(PATHS) & set(settings):  # the report can be shared, so it has no full paths
         settings[name] = Path(settings[name]).name
     return {
@@ -175,12 +196,12 @@ def _start_record(model: Estimator, job: Job, fabric: Fabric) -> dict[str, objec
         "task": model.task,
         "parameters": sum(p.numel() for p in model.model.parameters()),
         "device": str(fabric.device),
-        "precision": model.precision,
-        "seed": model.seed,
-        "versions": {"elman": elman.__version__, "torch": torch.__version__},
+        "precision": settled.precision,
+        "seed": settled.seed,
+        "versions": {"elman": __version__, "torch": torch.__version__},
         "settings": settings,
         "data": dict(job.data),
-        "epochs": model.settled().epochs + (job.refit.epochs if job.refit else 0),
-        "steps_per_epoch": -(-len(job.train) // model.accumulate),
+        "epochs": settled.epochs + (job.refit.epochs if job.refit else 0),
+        "steps_per_epoch": -(-len(job.train) // settled.accumulate),
         "unit": job.unit,
     }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elman.errors import ArgumentError
 from elman.targets.tag_settings import TagSettings
-from elman.tasks.task import Task
+from elman.tasks.examples import ExampleTask
 
 if TYPE_CHECKING:
     from elman.encode.words import WordIndex
@@ -44,7 +44,7 @@ class Found(NamedTuple):
 
 
 @dataclass(kw_only=True)
-class Tagger(TagSettings, Task):
+class Tagger(TagSettings, ExampleTask):
     """A tagger of the words of sentences, or of the steps of recordings.
 
     Every setting is a keyword argument here and a flag of `elman train tagger`.  Recordings are
@@ -112,10 +112,8 @@ class Tagger(TagSettings, Task):
             DivergenceError: the loss became NaN or infinite.
             Stopped: Ctrl-C was pressed or SIGTERM arrived; with `out` the run can be resumed.
         """
-        self._fit(
-            data, tags, validation, test, out=out, skip_bad_rows=skip_bad_rows,
-            overwrite=overwrite, show=show,
-        )  # fmt: skip
+        given = {"train": (data, tags), "validation": validation, "test": test}
+        self._fit(given, out, skip_bad_rows, overwrite=overwrite, show=show)
         return self
 
     def predict(self, data: Data) -> list[list[str]]:

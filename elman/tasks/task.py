@@ -1,268 +1,357 @@
-"""The base class of tasks that predict a target of an input, each of any kind.
+"""The base class of all tasks: settings as fields, a network, and a folder that holds both.
 
-    data -> Reader -> examples -> Input and Target -> network -> training run -> scores
-
-The kinds of inputs are in `elman.inputs`, the kinds of targets in `elman.targets`.  A task adds its
-settings and its methods of use.
+Large libraries are imported when they are first used, so that `elman --help` is fast.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from elman.errors import ArgumentError, UntrainedError
-from elman.inputs.settings import InputSettings
-from elman.tasks.estimator import Estimator
+from elman.arguments import list_of_argument, text_of_argument
+from elman.errors import FolderError, UntrainedError
+from elman.manifest import WEIGHTS, content_of, read_json, write_json
+from elman.read.files import path_of
+from elman.read.rows import check_new
+from elman.report.terminal import tell
+from elman.settings import NetworkSettings
+from elman.tasks.folder import (
+    CONFIG,
+    METRICS,
+    PATHS,
+    check_can_go_on,
+    check_folder,
+    check_free,
+    found_from,
+    read_config,
+    relative_to,
+    start_folder,
+    write_config,
+)
+from elman.tasks.lock import locked
+from elman.train.processes import is_first
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from elman.inputs.input import Input, Reader
-    from elman.read.examples import Examples
-    from elman.read.rows import Rejects, Rows
-    from elman.read.sentences import Sentences
-    from elman.targets.target import Target
-    from elman.tasks.parts import Parts
-    from elman.tasks.run import Job
+    from elman.model import SequenceModel
+    from elman.seq2seq import Seq2Seq
+    from elman.tasks.run import Job, Request
+
+SomeTask = TypeVar("SomeTask", bound="Task")
 
 
-@dataclass(kw_only=True)
-class Task(InputSettings, Estimator):
-    """A task that predicts a target of an input."""
+class Task(NetworkSettings):
+    """A task, whose settings are the fields of a dataclass.
 
-    usual_input: ClassVar[str]  # kind of inputs that do not look like recordings
+    Subclasses define `check`, `fit` and the methods that raise NotImplementedError here.
+    """
+
+    task: ClassVar[str]  # its name in config.json and on the command line
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Store a setting as a plain Python value, whatever library its value comes from."""
+        field = type(self).__dataclass_fields__.get(name)
+        if field is not None:
+            value = plain(value, str(field.type))
+            if name == "hidden_size" and isinstance(value, tuple) and len(value) == 1:
+                value = value[0]
+        super().__setattr__(name, value)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        self._input: Input | None = None
-        self._target: Target | None = None
+        self._model: SequenceModel | Seq2Seq | None = None
+        self.described: dict[str, Any] = {}  # facts about the data, stored in config.json
+        self.metrics: dict[str, Any] = {}
 
-    @classmethod
-    @abstractmethod
-    def _target_kind(cls) -> type[Target]:
-        """Return the kind of the target."""
+    # Defined by each task.
 
-    @property
-    def target(self) -> Target:
-        """The target after training: its values, its scores."""
-        if self._target is None:
-            raise UntrainedError(f"this {type(self).__name__} is not trained yet: call fit first")
-        return self._target
+    def check(self) -> None:
+        """Raise an ArgumentError for settings that cannot work."""
+        raise NotImplementedError
 
-    @property
-    def inputs(self) -> Input:
-        """The input after training: how data are read and encoded."""
-        if self._input is None:
-            raise UntrainedError(f"this {type(self).__name__} is not trained yet: call fit first")
-        return self._input
-
-    def _learn(self, reader: Reader, train: Examples, target: Target, notes: list[str]) -> Input:
-        """Return what the training data show of the input."""
-        return reader.learn(train, notes, classes=target.classes_of_wide)
-
-    def _choose(self, parts: Mapping[str, Examples], notes: list[str]) -> None:
-        """Choose settings that are None by the number of examples."""
-
-    def _start_network(self) -> None:
-        """Copy the weights of another model into the new network."""
-
-    # Training.
-
-    def _fit(
-        self, data: object, targets: object, validation: object, test: object, *,
-        out: str | Path | None, skip_bad_rows: str | Path | None, overwrite: bool, show: bool,
-    ) -> None:  # fmt: skip
-        """Train a new model, see `fit` of the tasks."""
-        given = {"train": (data, targets), "validation": validation, "test": test}
-        with self._begin(out, skip_bad_rows, overwrite=overwrite) as (folder, rejects):
-            self._train(given, rejects, folder, None, show=show)
-
-    def _resume(self, described: dict[str, Any], folder: Path, *, show: bool) -> None:
-        from elman.tasks.parts import given_before
-
-        given, rejects = given_before(described)
-        self._train(given, rejects, folder, described, show=show)
-
-    def _train(
-        self, given: Mapping[str, object], rejects: Path | None, folder: Path | None,
-        before: dict[str, Any] | None, *, show: bool,
-    ) -> None:  # fmt: skip
-        """Train a new model, or continue the run that `before` describes."""
-        from elman.inputs.kinds import find_kinds
-        from elman.manifest import CHECKPOINT
-        from elman.tasks.run import go_on, start
-        from elman.train.fabric import build_fabric, on_first
-
-        fabric = build_fabric(self)
-        begins = folder is None or before is None or not (folder / CHECKPOINT).exists()
-        kinds = find_kinds(self, given["train"], self.usual_input)
-
-        def prepare() -> tuple[Parts[Examples], Input, Target]:
-            return self._prepare(kinds, given, rejects, folder, before, begins=begins)
-
-        parts, learned, target = on_first(fabric, prepare)
-        self._described = parts.described
-        self._build(learned, target)
-        if begins:
-            learned.start(self.model.encode)
-            self._start_network()
-        job = self._job(parts, fabric)
-        if before is None or folder is None:
-            start(self, job, folder, fabric=fabric, show=show)
-        else:
-            go_on(self, job, folder, fabric=fabric, show=show)
-
-    def _prepare(
-        self, kinds: list[str], given: Mapping[str, object], rejects: Path | None,
-        folder: Path | None, before: dict[str, Any] | None, *, begins: bool,
-    ) -> tuple[Parts[Examples], Input, Target]:  # fmt: skip
-        """Read the data, hold out a part, and learn or load the input and the target."""
-        from elman.inputs.kinds import reader_of
-        from elman.tasks.parts import check_same, read_parts
-
-        reader, kind = reader_of(self, kinds), self._target_kind()
-        column, lenient = kind.column(self), rejects is not None
-        if column.each and not reader.has_elements:
-            raise ArgumentError(
-                f"a {self.task} needs words or recordings, not {reader.noun}; set input=words"
-            )
-        parts = read_parts(
-            given, rejects, lambda one: reader.open(one, column, lenient=lenient),
-            lambda source, bad, like: kind.read(reader, source, self, bad, like), reader.noun,
-        )  # fmt: skip
-        if before is None:
-            name, train = parts.described["name"], parts.data["train"]
-            target = kind.learn(train, name, given["train"], self)
-        else:
-            check_same(before, parts.described)
-            target = kind.restore(before, self)
-            parts.described = before
-        self._described = parts.described
-        self._described["inputs"] = kinds
-        data, notes = parts.data, parts.notes
-        if "validation" not in data:
-            data["train"], data["validation"] = target.hold_out(data["train"], reader, notes)
-        others = {name: examples for name, examples in data.items() if name != "train"}
-        notes += target.notes_on(data["train"], others, reader)
-        if before is None:
-            learned = self._learn(reader, data["train"], target, notes)
-            target.start(data["train"], learned)
-        else:
-            assert folder is not None
-            learned = reader_of(self.settled(), kinds).load(folder)
-        if begins and (decided := learned.prepare(notes)):
-            self._described["decided"] = decided
-        learned.reader.settings = self.settled()
-        self._described |= target.described()
-        return parts, learned, target
-
-    def _build(self, learned: Input, target: Target) -> None:
-        """Build the network with random weights that depend on the seed."""
-        import torch
-
-        from elman.model import SequenceModel
-        from elman.tasks.network import build_reader
-
-        settled = self.settled()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            encode, features = learned.layer(settled)
-            core = build_reader(settled, features, learned.channels)
-            head = target.head(core.output_size + features * self.skip, learned)
-        self._input, self._target = learned, target
-        self._model = SequenceModel(
-            encode, core, head, dropout=self.dropout, variational=self.variational,
-            backward_steps=self.bptt, skip=self.skip,
-        )  # fmt: skip
-
-    def _job(self, parts: Parts[Examples], fabric: Fabric) -> Job:
-        from elman.targets.target import ROWS
-        from elman.tasks.run import Job
-        from elman.train.chunks import ExampleBatches
-
-        learned, target, network = self.inputs, self.target, self.model
-        data, notes, reader = parts.data, parts.notes, self.inputs.reader
-        self._choose(data, notes)
-        ready = target.training(learned, data["train"], network.head, notes)
-        self._described |= target.described()  # it can have learned of the training data
-        times = reader.times(len(ready.arrays))
-        if times > 1:
-            notes.append(f"each epoch reads the {reader.noun} {times} times")
-        train = ExampleBatches(
-            ready.arrays, ready.targets, self.batch_size, seed=self.seed, extra=ready.extra,
-            share=(fabric.global_rank, fabric.world_size), times=times, change=learned.change(),
-        )  # fmt: skip
-        others = {name: examples for name, examples in data.items() if name != "train"}
-        notes += learned.notes_on(data["train"], others, ready.arrays)
-        held = target.validation(learned, data["validation"], network.head)
-        validation = ExampleBatches(
-            held.arrays, held.targets, max(ROWS, self.batch_size), seed=None, extra=held.extra
-        )
-        unit = target.unit(reader)
-        facts: dict[str, object] = {"train": parts.described["name"]}
-        facts |= {f"{name}_{unit}": target.count(part) for name, part in data.items()}
-        facts |= {**target.facts(), **learned.facts()}
-
-        def measure() -> dict[str, Any]:
-            metrics = target.measure(network, learned, data)
-            self._described |= target.described()
-            return metrics
-
-        return Job(train, validation, facts, unit, measure=measure, notes=notes)
-
-    # Use.
-
-    def _evaluate(
-        self, data: object, targets: object, skip_bad_rows: str | Path | None
-    ) -> dict[str, Any]:
-        """Return the scores of data with targets, given as to `fit`."""
-        from elman.tasks.parts import read_one
-
-        learned, target = self.inputs, self.target
-        reader, lenient = learned.reader, skip_bad_rows is not None
-        source = reader.open((data, targets), target.column(self), lenient=lenient)
-
-        def collect(source: Any, rejects: Rejects) -> Examples:
-            return target.read(reader, source, self, rejects, learned)
-
-        examples = read_one(source, skip_bad_rows, collect)
-        return target.evaluate(self.model, learned, examples)
-
-    def rows(self, source: Path, *, lenient: bool) -> Rows | Sentences:
-        """Return the rows of a file without targets.
-
-        Raises:
-            ArgumentError: items of this kind have several rows.
-        """
-        from elman.read.rows import Rows
-        from elman.read.sentences import Sentences
-
-        reader = self.inputs.reader
-        found = reader.open(source, self.target.column(self), labelled=False, lenient=lenient)
-        if not isinstance(found, Rows | Sentences):
-            raise ArgumentError(f"{source}: {reader.noun} have several rows of a table each")
-        return found
-
-    def items(self, data: Any) -> list[Any]:
-        """Return the items of data without targets, given as to `fit`, checked."""
-        return self.inputs.reader.given(data, self.inputs, self.target.column(self))
-
-    # The folder.
-
-    def _check_described(self) -> None:
-        """Raise an ArgumentError for facts of a saved model that cannot be valid."""
-        self._target_kind().restore(self._described, self)
-
-    def _save_parts(self, folder: Path) -> None:
-        self.inputs.save(folder)
+    def save_parts(self, folder: Path) -> None:
+        """Write the files that the network needs besides its weights, such as a vocabulary."""
+        raise NotImplementedError
 
     def _build_from(self, folder: Path) -> None:
-        from elman.inputs.kinds import reader_of
+        """Build the network, with any weights, from the files of `save_parts`."""
+        raise NotImplementedError
 
-        kinds = self._described.get("inputs", [self.usual_input])
-        reader = reader_of(self.settled(), kinds if isinstance(kinds, list) else [kinds])
-        self._build(reader.load(folder), self._target_kind().restore(self._described, self))
+    def _job(self, request: Request, fabric: Fabric) -> Job:
+        """Read the data, build the network, and return the work of a training run."""
+        raise NotImplementedError
+
+    def card(self, name: str) -> str:
+        """Return the model card as Markdown: data, sizes, scores, and how to use the model."""
+        raise NotImplementedError
+
+    # Shared by all tasks.
+
+    def _fit(
+        self,
+        data: Mapping[str, object],
+        out: str | Path | None,
+        skip_bad_rows: str | Path | None = None,
+        *,
+        overwrite: bool,
+        show: bool,
+    ) -> None:
+        """Train a new model on the data of each part, by name; see `fit` of the tasks."""
+        from elman.tasks.run import Request
+
+        with self._begin(out, skip_bad_rows, overwrite=overwrite) as (folder, rejects):
+            self._train(Request(data, rejects, folder, None, show))
+
+    def _train(self, request: Request) -> None:
+        from elman.tasks.run import train
+        from elman.train.fabric import build_fabric
+
+        fabric = build_fabric(self)
+        train(self, self._job(request, fabric), request, fabric)
+
+    def _data_before(self, folder: Path) -> tuple[dict[str, object], Path | None]:
+        """Return the data of the run in a folder by part, and the file for its bad rows."""
+        from elman.tasks.parts import given_before
+
+        return given_before(self.described)
+
+    @contextlib.contextmanager
+    def _begin(
+        self, out: str | Path | None, skip_bad_rows: str | Path | None, *, overwrite: bool
+    ) -> Iterator[tuple[Path | None, Path | None]]:
+        """Check the settings and paths; yield the locked folder, and the file for bad rows."""
+        self.check()
+        self.described = {}  # forget an earlier fit
+        folder = None if out is None else path_of(out, "out")
+        rejects = None if skip_bad_rows is None else path_of(skip_bad_rows, "skip_bad_rows")
+        if not is_first():  # the first process checks for all
+            yield folder, rejects
+            return
+        if rejects is not None:
+            check_new(rejects, overwrite=overwrite)
+        with contextlib.ExitStack() as stack:
+            if folder is not None:
+                check_free(folder, overwrite=True)
+                stack.enter_context(locked(folder))
+                check_free(folder, overwrite=overwrite)
+            yield folder, rejects
+
+    def _check_described(self) -> None:
+        """Raise an ArgumentError if facts about the data in `config.json` are not valid."""
+
+    @property
+    def model(self) -> Any:  # SequenceModel or Seq2Seq, depending on the task
+        """The trained network, a `torch.nn.Module`."""
+        if self._model is None:
+            raise UntrainedError(f"this {type(self).__name__} is not trained yet: call fit first")
+        return self._model
+
+    def settled(self: SomeTask) -> SomeTask:
+        """Return the settings, with the values that `start_from` or `vectors` decided."""
+        return replace(self, **self.described.get("decided", {}))
+
+    @classmethod
+    def resume(
+        cls: type[SomeTask],
+        folder: str | Path,
+        *,
+        learning_rate: float | None = None,
+        epochs: int | None = None,
+        show: bool = False,
+    ) -> SomeTask:
+        """Continue a run from its last checkpoint, with the same result as without the stop.
+
+        With another number of epochs and `schedule="cosine"`, the learning rate of the remaining
+        steps is that of a run of this number of epochs.  The steps already taken had another one,
+        so the result is not that of one such run; with any other schedule it is, except that a
+        finished forecaster continues from its best weights (see `refit_epochs`).
+
+        Args:
+            folder: folder of the run.
+            learning_rate: new learning rate, for example after a divergence.
+            epochs: new total number of epochs.
+            show: whether to show progress on the terminal.
+
+        Raises:
+            FolderError: there is no run in the folder.
+            DataError: the data are missing or have changed.
+        """
+        from elman.tasks.run import Request
+
+        folder = path_of(folder, "folder")
+        model = cls._from_config(read_config(folder), folder)
+        old = model.settled()
+        model.learning_rate = model.learning_rate if learning_rate is None else learning_rate
+        model.epochs = model.epochs if epochs is None else epochs
+        model.check()
+        other = epochs not in (None, old.epochs) and old.schedule == "cosine"
+        if other and show and is_first():
+            tell(
+                f"schedule=cosine was set for epochs={old.epochs} and now goes over "
+                f"epochs={epochs}, so the result is not that of one run with epochs={epochs}"
+            )
+        with locked(folder) if is_first() else contextlib.nullcontext():
+            if is_first():
+                check_can_go_on(folder)
+            before = dict(model.described)
+            model._train(Request(*model._data_before(folder), folder, before, show))
+        return model
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model to a folder, from which `elman.load` reads it.
+
+        Args:
+            folder: the folder, which is created.
+            overwrite: whether to replace a model that the folder holds.
+
+        Raises:
+            FolderError: the folder is not empty, is in use, or cannot be written.
+        """
+        from elman.tasks.run import write_card
+        from elman.train.checkpoint import save_tensors
+
+        folder, weights = path_of(folder, "folder"), self.model.state_dict()
+        check_free(folder, overwrite=True)
+        with locked(folder):
+            check_free(folder, overwrite=overwrite)
+            start_folder(folder)
+            self.save_parts(folder)
+            save_tensors(folder / WEIGHTS, weights)
+            write_json(folder / METRICS, self.metrics)
+            write_config(folder, self.config(folder))
+            write_card(self, folder)
+
+    @classmethod
+    def load(cls: type[SomeTask], folder: str | Path) -> SomeTask:
+        """Read a model from a folder.
+
+        Raises:
+            FolderError: the folder is missing, damaged or of another task.
+        """
+        from elman.train.checkpoint import check_tensors, load_tensors
+
+        folder = path_of(folder, "folder")
+        model = cls._from_config(read_config(folder), folder)
+        check_folder(folder, checkpoint=False)
+        if not (folder / WEIGHTS).exists():
+            raise FolderError(
+                f"{folder}: has no weights yet, as its training stopped before the first "
+                f"validation; continue with `elman resume {folder}`"
+            )
+        weights, _ = load_tensors(folder / WEIGHTS)
+        try:
+            with content_of(folder / CONFIG):
+                model._build_from(folder)
+        except (MemoryError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0] or "not enough memory"
+            raise FolderError(
+                f"{folder / CONFIG}: describes a network that cannot be built here ({reason}); put "
+                "the right file back, or use a larger machine"
+            ) from error
+        check_tensors(folder / WEIGHTS, weights, model.model.float().state_dict())
+        model.model.load_state_dict(weights)
+        model.model.eval()
+        if (folder / METRICS).exists():
+            model.metrics = read_json(folder / METRICS, finite=False)
+        return model
+
+    def config(self, folder: Path) -> dict[str, Any]:
+        """Return the content of config.json, with paths relative to the folder.
+
+        So a shared folder reveals no paths of the machine, and a folder that is moved together with
+        its data still finds them.
+        """
+        config = {"task": self.task, "settings": asdict(self), "data": dict(self.described)}
+        return _change_paths(config, lambda path: relative_to(folder, path))
+
+    @classmethod
+    def _from_config(cls: type[SomeTask], config: dict[str, Any], folder: Path) -> SomeTask:
+        """Build a task from the config.json of a folder; raise a FolderError if it is not valid."""
+        if config["task"] != cls.task:
+            raise FolderError(f"{folder}: holds a model for {config['task']}, not {cls.task}")
+        known = {field.name for field in fields(cls)}
+        _check_paths(config["data"], folder)
+        config = _change_paths(config, lambda path: str(found_from(folder, path)))
+        unknown = set(config["settings"]) - known
+        if unknown:
+            raise FolderError(
+                f"{folder / CONFIG}: has unknown settings: {', '.join(sorted(unknown))}"
+            )
+        with content_of(folder / CONFIG):
+            model = cls(**config["settings"])
+            model.described = config["data"]
+            model.settled().check()
+            model._check_described()
+        return model
+
+
+def plain(value: Any, kind: str = "") -> Any:
+    """Convert a setting to plain Python values, which can be compared and written as JSON.
+
+    Args:
+        value: value of a setting; numbers of NumPy or torch, arrays, lists and paths are converted.
+        kind: type annotation of the setting; if it is a tuple, a single value becomes one.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.tasks.task import plain
+        >>> plain(np.int64(8)), plain(np.arange(2)), plain("x", "tuple[str, ...]")
+        (8, (0, 1), ('x',))
+    """
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):  # codes of missing values by column
+        pairs = [(name, one) for name, some in value.items() for one in plain(some, "tuple[str")]
+        return tuple(f"{name}={one}" for name, one in pairs)
+    if hasattr(value, "tolist"):  # NumPy and torch
+        value = value.tolist()
+    if isinstance(value, list | tuple | range | set | frozenset):
+        items = tuple(map(plain, value))
+        if isinstance(value, tuple) and all(a is b for a, b in zip(value, items, strict=True)):
+            items = value  # clone of scikit-learn checks that the object is the same
+    elif kind.startswith("tuple[") and value is not None and not kind.endswith("| int"):
+        items = (value,)
+    else:
+        return value
+    if kind.startswith("tuple[str") and not all(isinstance(one, str) for one in items):
+        return tuple(map(str, items))
+    return items
+
+
+def _change_paths(config: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    """Return a copy of a config in which a function has been applied to each path."""
+
+    def changed(values: dict[str, Any]) -> dict[str, Any]:
+        result = dict(values)
+        for name in PATHS:
+            if isinstance(value := values.get(name), str):
+                result[name] = change(value)
+            elif isinstance(value, list):
+                result[name] = [None if path is None else change(path) for path in value]
+        return result
+
+    return {
+        **config, "settings": changed(config["settings"]), "data": changed(config["data"])
+    }  # fmt: skip
+
+
+def _check_paths(data: Mapping[str, Any], folder: Path) -> None:
+    """Raise a FolderError unless the data in a config are paths or pairs of paths."""
+    for name in set(PATHS) & set(data):
+        found = data[name]
+        pair = found if isinstance(found, list) and len(found) == 2 else [found, None]
+        if not (isinstance(pair[0], str) and isinstance(pair[1], str | None)):
+            raise FolderError(
+                f"{folder / CONFIG}: is damaged (data.{name} must be a path or a list of two, got "
+                f"{found!r})"
+            )
+
+
+def checked_texts(texts: Sequence[str]) -> list[str]:
+    """Return texts as a list; raise an ArgumentError for a single text, or a value that is none."""
+    checked = list_of_argument(texts, "text", "texts")
+    return [text_of_argument(text, f"text {number}") for number, text in enumerate(checked)]

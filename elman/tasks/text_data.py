@@ -3,23 +3,54 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
+from elman.arguments import list_of_argument
 from elman.encode.corpus import Corpus, tokenise
 from elman.encode.text import Tokens, Vocabulary, choose_tokens
-from elman.errors import DataError
+from elman.errors import ArgumentError, DataError
+from elman.read.columns import column_of
+from elman.read.files import is_path, kind_of
+from elman.read.frames import is_frame
 from elman.read.split import Pieces, hold_out
+from elman.read.tables import TABLES
+from elman.read.text import TextSource
 from elman.report.progress import reading_bar
-from elman.tasks.folder import find_data
+from elman.tasks.folder import find_data, short_path
+from elman.tasks.language_settings import LanguageSettings
 from elman.tasks.parts import NAMES
 
-if TYPE_CHECKING:
-    from elman.tasks.language_model import LanguageModel, Text
-
+Text = str | Path | Sequence[str]
 HELD = ":held"  # end of the key of a text that was held out from the training text
+
+
+def open_text(text: Any, settings: LanguageSettings, *, any_kind: bool = False) -> TextSource:
+    """Return a source of a text.
+
+    Args:
+        text: a path, a list of texts, or a data frame.
+        settings: `column`, `document`, `encoding` and `delimiter`.
+        any_kind: whether plain text is allowed even if `column` is set.
+
+    Raises:
+        ArgumentError: a data frame is given without `column`, or `text` is none of these.
+    """
+    if is_frame(text):
+        if settings.column is None:
+            raise ArgumentError("column must name the column of the text in a data frame")
+        text = [str(one) for one in column_of(text, settings.column)]
+    if not is_path(text):
+        return TextSource(list_of_argument(text, "text", "texts"))
+    path, column = Path(text), settings.column
+    if any_kind and path.is_file() and kind_of(path) not in TABLES:
+        column = None
+    return TextSource(
+        path, document=settings.document, column=column, encoding=settings.encoding,
+        delimiter=settings.delimiter,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,25 +104,20 @@ class Part(NamedTuple):
 
 
 def prepare(
-    model: LanguageModel,
-    train: Text,
-    validation: Text | None,
-    test: Text | None,
-    *,
-    vocabulary: Vocabulary | None = None,
-    show: bool = False,
-) -> TextData:
+    settings: LanguageSettings, data: Mapping[str, object], *,
+    vocabulary: Vocabulary | None = None, show: bool = False,
+) -> TextData:  # fmt: skip
     """Read, split and tokenise the texts; learn the vocabulary from the training part."""
-    parts, notes = _parts(model, train, validation, test)
+    parts, notes = _parts(settings, data)
     learn = parts["train"]
     if vocabulary is None:
-        kind, why = _tokens(model, learn.read)
+        kind, why = _tokens(settings, learn.read)
         notes += [] if why is None else [why]
         with reading_bar("learning the vocabulary", learn.total_bytes, show=show) as advance:
             vocabulary = Vocabulary.build(
                 lambda: (text for text, _ in learn.read(advance)),
-                tokens=kind, size=model.vocabulary_size, lowercase=model.lowercase,
-                min_count=model.min_count, split_punctuation=model.split_punctuation,
+                tokens=kind, size=settings.vocabulary_size, lowercase=settings.lowercase,
+                min_count=settings.min_count, split_punctuation=settings.split_punctuation,
             )  # fmt: skip
     corpora = {}
     for name, part in parts.items():
@@ -105,80 +131,75 @@ def prepare(
     )  # fmt: skip
 
 
-def find_again(
-    model: LanguageModel, data: dict[str, str], vocabulary: Vocabulary, *, show: bool = False
-) -> TextData:
-    """Read the texts of a run again, to resume it.
+def find_texts(before: Mapping[str, str]) -> dict[str, object]:
+    """Return the paths of the texts of a run by part, to resume it.
 
     Args:
-        model: the language model.
-        data: the result of `TextData.describe`.
-        vocabulary: the vocabulary of the run.
-        show: whether to show progress.
+        before: the result of `TextData.describe`.
 
     Raises:
-        DataError: a text is missing or has changed.
+        DataError: a text is missing.
     """
     for name in NAMES:
-        if not data.get(f"{name}_key", HELD).endswith(HELD) and name not in data:
+        if not before.get(f"{name}_key", HELD).endswith(HELD) and name not in before:
             raise DataError(
                 f"the {name} text was given in memory and is gone; a run can only be resumed if "
                 "its texts are files"
             )
-    paths = {name: find_data(data[name], name) for name in NAMES if name in data}
-    found = prepare(
-        model, paths["train"], paths.get("validation"), paths.get("test"), vocabulary=vocabulary,
-        show=show,
-    )  # fmt: skip
+    return {name: find_data(before[name], name) for name in NAMES if name in before}
+
+
+def check_texts(before: Mapping[str, str], found: TextData) -> None:
+    """Raise a DataError if a text has changed since an earlier session described it."""
     for name, key in found.keys.items():
-        _check_same(data | paths, name, key)
-    return found
+        _check_same(before, name, key)
 
 
 def find_training(
-    model: LanguageModel, data: dict[str, str], vocabulary: Vocabulary
+    settings: LanguageSettings, before: Mapping[str, str], vocabulary: Vocabulary
 ) -> Corpus | None:
-    """Return the training text of a run, if it still exists and has not changed; else None."""
-    if "train" not in data:
+    """Return the training text of a run, if it still exists and has not changed; otherwise None."""
+    if "train" not in before:
         return None
     try:
-        parts, _ = _parts(model, data["train"], data.get("validation"), None)
-        _check_same(data, "train", parts["train"].key)
+        data = {name: before[name] for name in ("train", "validation") if name in before}
+        parts, _ = _parts(settings, data)
+        _check_same(before, "train", parts["train"].key)
         return _corpus(parts["train"], vocabulary)
     except DataError:
         return None
 
 
-def _check_same(data: dict[str, str], name: str, key: str) -> None:
-    if data.get(f"{name}_key") != key:
+def _check_same(before: Mapping[str, str], name: str, key: str) -> None:
+    if before.get(f"{name}_key") != key:
         raise DataError(
-            f"{data.get(name, data['train'])}: has changed since the run began; "
+            f"{short_path(before.get(name, before['train']))}: has changed since the run began; "
             "put the old text back, or train again with another out"
         )
 
 
 def _parts(
-    model: LanguageModel, train: Text, validation: Text | None, test: Text | None
+    settings: LanguageSettings, data: Mapping[str, object]
 ) -> tuple[dict[str, Part], list[str]]:
     """Return the texts of a run by name, and messages about them."""
     parts: dict[str, Part] = {}
-    for name, text in (("train", train), ("validation", validation), ("test", test)):
+    for name, text in data.items():
         if text is not None:
-            source = model._source(text)
-            path = str(Path(os.fspath(text)).resolve()) if source.files else None  # type: ignore[arg-type]
+            source = open_text(text, settings)
+            path = str(Path(os.fspath(text)).resolve()) if source.files else None  # type: ignore[call-overload]
             parts[name] = Part(
                 source.pieces, source.fingerprint(), source.name, path, source.total_bytes,
                 name != "train",
             )  # fmt: skip
-    notes = model._source(train).notes
-    if validation is not None:
-        return parts, notes
-    full, share = parts["train"], model.validation_fraction
-    read, read_held = hold_out(model._source(train), share, seed=model.seed)
-    key = f"{full.key}:{share}:{model.seed}"
+    train = open_text(data["train"], settings)
+    if "validation" in parts:
+        return parts, train.notes
+    full, share = parts["train"], settings.validation_fraction
+    read, read_held = hold_out(train, share, seed=settings.seed)
+    key = f"{full.key}:{share}:{settings.seed}"
     parts["train"] = full._replace(read=read, key=key)
     parts["validation"] = full._replace(read=read_held, key=key + HELD, path=None)
-    return parts, [*notes, f"{share:.0%} of the text is held out for validation"]
+    return parts, [*train.notes, f"{share:.0%} of the text is held out for validation"]
 
 
 def _corpus(part: Part, vocabulary: Vocabulary, *, show: bool = False) -> Corpus:
@@ -196,7 +217,7 @@ def check_known(corpus: Corpus, vocabulary: Vocabulary, name: str) -> None:
         )
 
 
-def _tokens(model: LanguageModel, pieces: Callable[[], Pieces]) -> tuple[Tokens, str | None]:
-    if model.tokens is not None:
-        return model.tokens, None
+def _tokens(settings: LanguageSettings, pieces: Callable[[], Pieces]) -> tuple[Tokens, str | None]:
+    if settings.tokens is not None:
+        return settings.tokens, None
     return choose_tokens(text for text, _ in pieces())

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from elman.arguments import check_kind, check_whole
 from elman.errors import ArgumentError, UntrainedError
 from elman.manifest import TOKENIZER
-from elman.tasks.estimator import Estimator, checked_texts
 from elman.tasks.folder import SOURCE_TOKENIZER
+from elman.tasks.task import Task, checked_texts
 from elman.tasks.translator_settings import TranslatorSettings
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
     from torch import Tensor
 
     from elman.decode.beam import Found, Search
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
     from elman.padded import Padded
     from elman.seq2seq import Seq2Seq
     from elman.serve.conversation import Conversation
+    from elman.tasks.run import Job, Request
 
 Texts = str | Path | Sequence[str]
 ROWS, DRAWN = 256, 1024  # maximum sequences in a beam search (rows * beams) and in sampling
 
 
 @dataclass(kw_only=True)
-class Translator(TranslatorSettings, Estimator):
+class Translator(TranslatorSettings, Task):
     """A translator, which learns to generate the second text of a pair from the first.
 
     Every setting is a keyword argument here and a flag of `elman train translator`.
@@ -98,11 +100,8 @@ class Translator(TranslatorSettings, Estimator):
             DivergenceError: the loss became NaN or infinite.
             Stopped: Ctrl-C was pressed or SIGTERM arrived; with `out` the run can be resumed.
         """
-        from elman.tasks.translator_run import train_translator
-
-        given = {"train": (sources, targets), "validation": validation, "test": test}
-        with self._begin(out, skip_bad_rows, overwrite=overwrite) as (folder, rejects):
-            train_translator(self, given, folder, rejects, show=show)
+        data = {"train": (sources, targets), "validation": validation, "test": test}
+        self._fit(data, out, skip_bad_rows, overwrite=overwrite, show=show)
         return self
 
     def predict(
@@ -310,7 +309,7 @@ class Translator(TranslatorSettings, Estimator):
         """Return the maximum length of each target; for translations it depends on the source."""
         if self.kind == "translation":
             return [2 * length + 10 for length in source.lengths.tolist()]
-        return [self._described["longest"]] * len(source.lengths)
+        return [self.described["longest"]] * len(source.lengths)
 
     def _groups(
         self, sources: Sequence[str], rows: int
@@ -336,7 +335,7 @@ class Translator(TranslatorSettings, Estimator):
 
     def _check_described(self) -> None:
         """Raise an ArgumentError if the stored length of targets is not valid."""
-        longest = self._described.get("longest", 1)
+        longest = self.described.get("longest", 1)
         if not (isinstance(longest, int) and longest >= 1):
             raise ArgumentError(f"longest must be at least 1, got {longest!r}")
 
@@ -368,7 +367,8 @@ class Translator(TranslatorSettings, Estimator):
         self._model = network
         return network
 
-    def _save_parts(self, folder: Path) -> None:
+    def save_parts(self, folder: Path) -> None:
+        """Write the vocabularies to a folder."""
         ours, theirs = self.vocabularies
         ours.save(folder / SOURCE_TOKENIZER)
         theirs.save(folder / TOKENIZER)
@@ -378,10 +378,10 @@ class Translator(TranslatorSettings, Estimator):
 
         self.build(Vocabulary.load(folder / SOURCE_TOKENIZER), Vocabulary.load(folder / TOKENIZER))
 
-    def _resume(self, described: dict[str, Any], folder: Path, *, show: bool) -> None:
-        from elman.tasks.translator_run import resume_translator
+    def _job(self, request: Request, fabric: Fabric) -> Job:
+        from elman.tasks.translator_run import job
 
-        resume_translator(self, described, folder, show=show)
+        return job(self, request, fabric)
 
     def card(self, name: str) -> str:
         """Return the model card."""

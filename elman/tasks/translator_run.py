@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from elman.encode.embed import Embed
 from elman.encode.text import Vocabulary, choose_tokens
 from elman.encode.turns import join_turns, split_turns
 from elman.errors import ArgumentError, DataError
-from elman.manifest import CHECKPOINT
+from elman.manifest import TOKENIZER
 from elman.read.columns import Table, column_of
 from elman.read.files import is_path
 from elman.read.frames import is_frame
@@ -27,12 +27,13 @@ from elman.report.overlap import missing_scores, score_each, score_texts
 from elman.seq2seq import NOTHING, Seq2Seq
 from elman.seq2seq.recurrent import Recurrent
 from elman.tasks.card import model_card
-from elman.tasks.network import copy_weights, earlier_model
-from elman.tasks.parts import LOG, Parts, check_same, given_before, read_one, read_parts
-from elman.tasks.run import Job, go_on, start
+from elman.tasks.earlier import copy_weights, earlier_model
+from elman.tasks.folder import SOURCE_TOKENIZER
+from elman.tasks.parts import LOG, Parts, check_same, read_one, read_parts
+from elman.tasks.run import Job, Request
 from elman.train.chunks import ExampleBatches
 from elman.train.evaluate import evaluate
-from elman.train.fabric import build_fabric, on_first
+from elman.train.fabric import on_first
 
 if TYPE_CHECKING:
     from elman.tasks.language_model import LanguageModel
@@ -74,48 +75,32 @@ class Pairs:
         return Pairs(*([column[n] for n in numbers] for column in columns))  # type: ignore[arg-type]
 
 
-def train_translator(
-    model: Translator, given: Mapping[str, object], folder: Path | None, rejects: Path | None,
-    *, show: bool,
-) -> None:  # fmt: skip
-    """Train a new model, see `Translator.fit`."""
-    fabric = build_fabric(model)
+def job(model: Translator, request: Request, fabric: Fabric) -> Job:
+    """Read the data, build the network, and return the work of a training run."""
 
-    def prepare() -> tuple[Parts[Pairs], Vocabulary, Vocabulary, LanguageModel | None]:
-        parts = _read(model, given, rejects)
-        model._described = parts.described
-        learn, earlier = parts.data["train"], earlier_model(model)
+    def prepare() -> tuple[Parts[Pairs], tuple[Vocabulary, Vocabulary], LanguageModel | None]:
+        parts = _read(model, request)
+        if request.before is not None and request.folder is not None:
+            names = (SOURCE_TOKENIZER, TOKENIZER)
+            ours, theirs = (Vocabulary.load(request.folder / name) for name in names)
+            parts.described = request.before
+            return parts, (ours, theirs), earlier_model(model)[0] if request.begins else None
+        earlier, decided = earlier_model(model)
         if earlier is not None:
-            ours = theirs = earlier.vocabulary
-        elif model.shared:
+            parts.described["decided"] = decided
+            return parts, (earlier.vocabulary, earlier.vocabulary), earlier
+        learn = parts.data["train"]
+        if model.shared:
             ours = theirs = _vocabulary(model, [*learn.sources, *learn.targets])
         else:
             ours, theirs = _vocabulary(model, learn.sources), _vocabulary(model, learn.targets)
-        return parts, ours, theirs, earlier
+        return parts, (ours, theirs), None
 
-    parts, ours, theirs, earlier = on_first(fabric, prepare)
-    model._described = parts.described
-    model.build(ours, theirs)
+    parts, vocabularies, earlier = on_first(fabric, prepare)
+    model.described = parts.described
+    model.build(*vocabularies)
     _copy_weights(model.network, earlier)
-    start(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
-
-
-def resume_translator(
-    model: Translator, described: dict[str, Any], folder: Path, *, show: bool
-) -> None:
-    """Continue a run, see `Estimator.resume`."""
-    fabric = build_fabric(model)
-
-    def prepare() -> Parts[Pairs]:
-        parts = _read(model, *given_before(described))
-        check_same(described, parts.described)
-        return parts
-
-    parts = on_first(fabric, prepare)
-    model._build_from(folder)
-    if not (folder / CHECKPOINT).exists():  # the training starts from the beginning
-        _copy_weights(model.network, earlier_model(model))
-    go_on(model, _job(model, parts, fabric), folder, fabric=fabric, show=show)
+    return _job(model, parts, fabric)
 
 
 def _copy_weights(network: Seq2Seq, earlier: LanguageModel | None) -> None:
@@ -212,9 +197,10 @@ def _pairs_of(model: Translator, values: tuple[object, ...], place: str) -> list
     return [(join_turns(turns[:n], model.history), turns[n]) for n in range(1, len(turns))]
 
 
-def _read(model: Translator, given: Mapping[str, object], rejects: Path | None) -> Parts[Pairs]:
+def _read(model: Translator, request: Request) -> Parts[Pairs]:
+    lenient = request.rejects is not None
     parts = read_parts(
-        given, rejects, lambda one: _rows(model, one, lenient=rejects is not None),
+        request.data, request.rejects, lambda one: _rows(model, one, lenient=lenient),
         lambda rows, bad, _: _collect(model, rows, bad), "rows",
     )  # fmt: skip
     data = parts.data
@@ -233,6 +219,8 @@ def _read(model: Translator, given: Mapping[str, object], rejects: Path | None) 
             "scores"
         )
     parts.notes += missing_scores(model.kind)
+    if request.before is not None:
+        check_same(request.before, parts.described)
     return parts
 
 
@@ -270,8 +258,8 @@ def _job(model: Translator, given: Parts[Pairs], fabric: Fabric) -> Job:
     share = (fabric.global_rank, fabric.world_size)
     ours, theirs = model.vocabularies
     train = _batches(model, parts["train"], model.batch_size, model.seed, share)
-    model._described["longest"] = max(map(len, train.targets))
-    facts: dict[str, object] = {"train": model._described["name"]}
+    model.described["longest"] = max(map(len, train.targets))
+    facts: dict[str, object] = {"train": model.described["name"]}
     facts |= {f"{name}_pairs": len(part) for name, part in parts.items()}
     facts |= {"source_vocabulary": ours.size, "target_vocabulary": theirs.size}
     held = _batches(model, parts["validation"], max(64, model.batch_size), None)

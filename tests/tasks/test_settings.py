@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 import elman
 from elman.arguments import is_of_type
 from elman.errors import ArgumentError
-from elman.tasks.estimator import Estimator
+from elman.tasks.task import Task
 
 TEXTS = ["so good", "so bad", "good film", "bad film"] * 15
 TASKS = [
@@ -24,7 +24,7 @@ TASKS = [
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_numbers_of_numpy_and_torch_are_taken_as_settings(task: type[Estimator]) -> None:
+def test_numbers_of_numpy_and_torch_are_taken_as_settings(task: type[Task]) -> None:
     given: dict[str, Any] = {
         "hidden_size": np.int64(8), "epochs": torch.tensor(2), "learning_rate": np.float32(0.5),
         "layer_norm": np.True_, "dropout": np.array(0.25), "batch_size": np.uint8(4),
@@ -38,7 +38,7 @@ def test_numbers_of_numpy_and_torch_are_taken_as_settings(task: type[Estimator])
     }  # fmt: skip
     model.hidden_size = np.array([8, 8])  # type: ignore[assignment]
     assert model.hidden_size == (8, 8)
-    assert json.loads(json.dumps(model._config(Path())))["settings"]["dropout"] == 0.25
+    assert json.loads(json.dumps(model.config(Path())))["settings"]["dropout"] == 0.25
 
 
 def test_a_search_over_arrays_of_settings_runs_and_is_saved(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from elman.decode.sample import Sampling
 from elman.encode.text import Vocabulary, stream_text
 from elman.errors import ArgumentError, DataError
 from elman.tasks.predict_file import predict_file
+from elman.tasks.run import Request
 from elman.tasks.translator_run import _read
 
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier"}
@@ -435,7 +436,7 @@ def test_conversations_may_have_a_turn_a_line(tmp_path: Path) -> None:
 def test_whole_conversations_are_held_out() -> None:
     talks = [[f"a{n}", f"b{n}", f"c{n}", f"d{n}"] for n in range(20)]
     model = elman.Translator(**{**SETTINGS, "kind": "dialogue", "validation_fraction": 0.2})
-    parts = _read(model, {"train": (talks, None)}, None)
+    parts = _read(model, Request({"train": (talks, None)}, None, None, None, False))
     train, held = ({text[1:] for text in part.targets} for part in parts.data.values())
     assert not train & held
     assert len(held) == 4

@@ -1,0 +1,239 @@
+"""The base class of tasks that predict a target of an input, each of any kind.
+
+    data -> Reader -> examples -> Input and Target -> network -> training run -> scores
+
+The kinds of inputs are in `elman.inputs`, the kinds of targets in `elman.targets`.  A task adds its
+settings and its methods of use.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from elman.errors import ArgumentError, UntrainedError
+from elman.inputs.settings import InputSettings
+from elman.tasks.task import Task
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from elman.inputs.input import Input, Reader
+    from elman.read.examples import Examples
+    from elman.read.rows import Rejects, Rows
+    from elman.read.sentences import Sentences
+    from elman.targets.target import Target
+    from elman.tasks.parts import Parts
+    from elman.tasks.run import Job, Request
+
+
+@dataclass(kw_only=True)
+class ExampleTask(InputSettings, Task):
+    """A task that learns from examples: an input and its target each."""
+
+    usual_input: ClassVar[str]  # kind of inputs that do not look like recordings
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._input: Input | None = None
+        self._target: Target | None = None
+
+    @classmethod
+    @abstractmethod
+    def _target_kind(cls) -> type[Target]:
+        """Return the kind of the target."""
+
+    @property
+    def target(self) -> Target:
+        """The target after training: its values, its scores."""
+        if self._target is None:
+            raise UntrainedError(f"this {type(self).__name__} is not trained yet: call fit first")
+        return self._target
+
+    @property
+    def inputs(self) -> Input:
+        """The input after training: how data are read and encoded."""
+        if self._input is None:
+            raise UntrainedError(f"this {type(self).__name__} is not trained yet: call fit first")
+        return self._input
+
+    def _learn(self, reader: Reader, train: Examples, target: Target, notes: list[str]) -> Input:
+        """Return what the training data show of the input."""
+        return reader.learn(train, notes, classes=target.classes_of_wide)
+
+    def _choose(self, parts: Mapping[str, Examples], notes: list[str]) -> None:
+        """Choose settings that are None by the number of examples."""
+
+    def _start_network(self) -> None:
+        """Copy the weights of another model into the new network."""
+
+    # Training.
+
+    def _job(self, request: Request, fabric: Fabric) -> Job:
+        from elman.inputs.kinds import find_kinds
+        from elman.train.fabric import on_first
+
+        kinds = find_kinds(self, request.data["train"], self.usual_input)
+        parts, learned, target = on_first(fabric, lambda: self._prepare(kinds, request))
+        self.described = parts.described
+        self._build(learned, target)
+        if request.begins:
+            learned.start(self.model.encode)
+            self._start_network()
+        return self._batches(parts, fabric)
+
+    def _prepare(self, kinds: list[str], request: Request) -> tuple[Parts[Examples], Input, Target]:
+        """Read the data, hold out a part, and learn or load the input and the target."""
+        from elman.inputs.kinds import reader_of
+        from elman.tasks.parts import check_same, read_parts
+
+        reader, kind = reader_of(self, kinds), self._target_kind()
+        column, before = kind.column(self), request.before
+        lenient = request.rejects is not None
+        if column.each and not reader.has_elements:
+            raise ArgumentError(
+                f"a {self.task} needs words or recordings, not {reader.noun}; set input=words"
+            )
+        parts = read_parts(
+            request.data, request.rejects, lambda one: reader.open(one, column, lenient=lenient),
+            lambda source, bad, like: kind.read(reader, source, self, bad, like), reader.noun,
+        )  # fmt: skip
+        if before is None:
+            name, train = parts.described["name"], parts.data["train"]
+            target = kind.learn(train, name, request.data["train"], self)
+        else:
+            check_same(before, parts.described)
+            target = kind.restore(before, self)
+            parts.described = before
+        self.described = parts.described
+        self.described["inputs"] = kinds
+        data, notes = parts.data, parts.notes
+        if "validation" not in data:
+            data["train"], data["validation"] = target.hold_out(data["train"], reader, notes)
+        others = {name: examples for name, examples in data.items() if name != "train"}
+        notes += target.notes_on(data["train"], others, reader)
+        if before is None:
+            learned = self._learn(reader, data["train"], target, notes)
+            target.start(data["train"], learned)
+        else:
+            assert request.folder is not None
+            learned = reader_of(self.settled(), kinds).load(request.folder)
+        if request.begins and (decided := learned.prepare(notes)):
+            self.described["decided"] = decided
+        learned.reader.settings = self.settled()
+        self.described |= target.described()
+        return parts, learned, target
+
+    def _build(self, learned: Input, target: Target) -> None:
+        """Build the network with random weights that depend on the seed."""
+        import torch
+
+        from elman.model import SequenceModel
+        from elman.tasks.network import build_core
+
+        settled = self.settled()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            encode, features = learned.layer(settled)
+            core = build_core(
+                settled, features, bidirectional=settled.bidirectional, channels=learned.channels
+            )
+            head = target.head(core.output_size + features * self.skip, learned)
+        self._input, self._target = learned, target
+        self._model = SequenceModel(
+            encode, core, head, dropout=self.dropout, variational=self.variational,
+            backward_steps=self.bptt, skip=self.skip,
+        )  # fmt: skip
+
+    def _batches(self, parts: Parts[Examples], fabric: Fabric) -> Job:
+        """Return the work of a training run on the data."""
+        from elman.targets.target import ROWS
+        from elman.tasks.run import Job
+        from elman.train.chunks import ExampleBatches
+
+        learned, target, network = self.inputs, self.target, self.model
+        data, notes, reader = parts.data, parts.notes, self.inputs.reader
+        self._choose(data, notes)
+        ready = target.training(learned, data["train"], network.head, notes)
+        self.described |= target.described()  # it can have learned of the training data
+        times = reader.times(len(ready.arrays))
+        if times > 1:
+            notes.append(f"each epoch reads the {reader.noun} {times} times")
+        train = ExampleBatches(
+            ready.arrays, ready.targets, self.batch_size, seed=self.seed, extra=ready.extra,
+            share=(fabric.global_rank, fabric.world_size), times=times, change=learned.change(),
+        )  # fmt: skip
+        others = {name: examples for name, examples in data.items() if name != "train"}
+        notes += learned.notes_on(data["train"], others, ready.arrays)
+        held = target.validation(learned, data["validation"], network.head)
+        validation = ExampleBatches(
+            held.arrays, held.targets, max(ROWS, self.batch_size), seed=None, extra=held.extra
+        )
+        unit = target.unit(reader)
+        facts: dict[str, object] = {"train": parts.described["name"]}
+        facts |= {f"{name}_{unit}": target.count(part) for name, part in data.items()}
+        facts |= {**target.facts(), **learned.facts()}
+
+        def measure() -> dict[str, Any]:
+            metrics = target.measure(network, learned, data)
+            self.described |= target.described()
+            return metrics
+
+        return Job(train, validation, facts, unit, measure=measure, notes=notes)
+
+    # Use.
+
+    def _evaluate(
+        self, data: object, targets: object, skip_bad_rows: str | Path | None
+    ) -> dict[str, Any]:
+        """Return the scores of data with targets, given as to `fit`."""
+        from elman.tasks.parts import read_one
+
+        learned, target = self.inputs, self.target
+        reader, lenient = learned.reader, skip_bad_rows is not None
+        source = reader.open((data, targets), target.column(self), lenient=lenient)
+
+        def collect(source: Any, rejects: Rejects) -> Examples:
+            return target.read(reader, source, self, rejects, learned)
+
+        examples = read_one(source, skip_bad_rows, collect)
+        return target.evaluate(self.model, learned, examples)
+
+    def rows(self, source: Path, *, lenient: bool) -> Rows | Sentences:
+        """Return the rows of a file without targets.
+
+        Raises:
+            ArgumentError: items of this kind have several rows.
+        """
+        from elman.read.rows import Rows
+        from elman.read.sentences import Sentences
+
+        reader = self.inputs.reader
+        found = reader.open(source, self.target.column(self), labelled=False, lenient=lenient)
+        if not isinstance(found, Rows | Sentences):
+            raise ArgumentError(f"{source}: {reader.noun} have several rows of a table each")
+        return found
+
+    def items(self, data: Any) -> list[Any]:
+        """Return the items of data without targets, given as to `fit`, checked."""
+        return self.inputs.reader.given(data, self.inputs, self.target.column(self))
+
+    # The folder.
+
+    def _check_described(self) -> None:
+        """Raise an ArgumentError for facts of a saved model that cannot be valid."""
+        self._target_kind().restore(self.described, self)
+
+    def save_parts(self, folder: Path) -> None:
+        """Write what training has learned of the input to a folder."""
+        self.inputs.save(folder)
+
+    def _build_from(self, folder: Path) -> None:
+        from elman.inputs.kinds import reader_of
+
+        kinds = self.described.get("inputs", [self.usual_input])
+        reader = reader_of(self.settled(), kinds if isinstance(kinds, list) else [kinds])
+        self._build(reader.load(folder), self._target_kind().restore(self.described, self))

@@ -1,0 +1,3 @@
+"""The version of Elman, which model folders name."""
+
+__version__ = "0.1.0"
