@@ -6,7 +6,7 @@ torch: (layers * directions, B, ...).  None stands for a state of zeros.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
 import safetensors
@@ -111,3 +111,42 @@ def leaves_from_bytes(blob: bytes) -> dict[str, Tensor]:
         reason = " ".join(str(error).split())
         raise DataError(f"these {len(blob)} bytes are not a stored state: {reason}") from None
     return {name: leaf.clone() for name, leaf in leaves.items()}
+
+
+def restored(blob: bytes, like: State) -> State:
+    """Return the state that `to_bytes` stored, checked against another state.
+
+    Args:
+        blob: the bytes.
+        like: a state with the leaves, dtypes and shapes that are expected.  A stored leaf can be
+            longer than one whose first dimension is 0.
+
+    Raises:
+        DataError: the bytes are damaged, or store a state of another form.
+    """
+    leaves, wanted = leaves_from_bytes(blob), dict(named_leaves(like))
+    if leaves.keys() != wanted.keys() or not all(
+        _fits(leaves[name], leaf) for name, leaf in wanted.items()
+    ):
+        raise DataError(
+            f"the state has leaves {_shown(leaves)}, but this model needs {_shown(wanted)}: "
+            "restore it into the model that it came from"
+        )
+
+    def filled(part: State, name: str) -> State:
+        if isinstance(part, Tensor):
+            return leaves[name]
+        return tuple(filled(one, f"{name}.{n}") for n, one in enumerate(part))
+
+    return filled(like, "state")
+
+
+def _fits(found: Tensor, wanted: Tensor) -> bool:
+    """Return whether a leaf has the right dtype and shape; an empty leaf can become longer."""
+    longer = wanted.dim() > 0 and wanted.shape[0] == 0 and found.dim() == wanted.dim()
+    shapes = (found.shape[1:], wanted.shape[1:]) if longer else (found.shape, wanted.shape)
+    return found.dtype == wanted.dtype and shapes[0] == shapes[1]
+
+
+def _shown(leaves: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"{name} {leaf.dtype} {tuple(leaf.shape)}" for name, leaf in leaves.items())

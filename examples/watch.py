@@ -21,7 +21,7 @@ import numpy as np
 
 import elman
 from elman.cli import main
-from elman.live import LiveTagging
+from elman.live.session import LiveTagging
 
 AXES = ("ax", "ay", "az", "wx", "wy", "wz")
 NEW = (8, 9, 10)  # people

@@ -18,10 +18,10 @@ ROOMS = (
     "version", "errors", "optional", "arguments", "atomic", "manifest", "padded", "state",
     "dropout", "read", "kernels", "recur", "attend", "encode", "heads", "decode", "report",
     "model", "seq2seq", "train", "cores", "settings", "inputs", "targets", "live", "forecast",
-    "serve", "tasks", "elman", "cli", "__main__",
+    "tasks", "elman", "cli", "__main__",
 )  # fmt: skip
-CIRCLES = {"serve.conversation tasks.translator tasks.translator_run"}
-UPWARD = {"serve tasks"}  # rooms, and later rooms that they import
+CIRCLES = {"live.conversation tasks.translator tasks.translator_run"}
+UPWARD = {"live tasks"}  # rooms, and later rooms that they import
 
 
 def _files() -> dict[str, Path]:

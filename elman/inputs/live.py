@@ -23,10 +23,12 @@ class Step(NamedTuple):
     Attributes:
         array: (n, ...) numbers of n steps.
         bag: input of the wide part after these steps; None without one.
+        fresh: whether the state of the recurrence begins at zero before these steps.
     """
 
     array: Array | Joint
     bag: Bag | None = None
+    fresh: bool = False
 
 
 class Stored(ABC):
@@ -49,6 +51,10 @@ class Stored(ABC):
 
 class LiveInput(Stored):
     """One item that arrives element by element."""
+
+    def begin(self) -> Step | None:
+        """Return the steps before the first element."""
+        return None
 
     @abstractmethod
     def push(self, element: Any, at: Any = None) -> tuple[Step | None, Step | None]:

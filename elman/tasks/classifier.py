@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from elman.encode.text import Vocabulary
     from elman.inputs.input import Input, Reader
-    from elman.live import Live
+    from elman.live.session import Live
     from elman.read.examples import Examples
     from elman.read.labels import Label
     from elman.targets.labels import Labels
@@ -153,14 +153,19 @@ class Classifier(LabelSettings, ExampleTask):
         Raises:
             ArgumentError: the model reads backwards without windows, or a column is unknown.
         """
-        from elman.live import Live
+        from elman.live.session import Live
         from elman.targets.live import LiveLabels
 
         window = self.inputs.reader.window(each=False)
         return Live(
-            self.model, self.inputs, lambda: LiveLabels(self.labels, self.head), static,
+            self.model.eval().encode,
+            self.model.core,
+            lambda: (self.inputs.live(static), LiveLabels(self.labels, self.head)),
+            noun=self.inputs.reader.noun,
+            skip=self.skip,
             window=window,
-        )  # fmt: skip
+            width=self.inputs.numbers,
+        )
 
     def explain(self, text: str) -> list[tuple[str, float]]:
         """Return the tokens of a text and their attention weights, which sum to 1.

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from elman.decode.sample import Sampling
     from elman.encode.corpus import Corpus
     from elman.encode.text import Vocabulary
+    from elman.live.text import LiveText
     from elman.model import SequenceModel
-    from elman.serve.live import LiveText
     from elman.state import State
     from elman.tasks.run import Job, Request
     from elman.tasks.text_data import Text, TextData
@@ -106,7 +106,7 @@ class LanguageModel(LanguageSettings, Task):
             text: the text, which can be empty.
             k: number of tokens.
         """
-        from elman.serve.live import likeliest
+        from elman.live.text import likeliest
 
         check_whole(k, "k")
         scores, _ = self._read(text)
@@ -218,7 +218,7 @@ class LanguageModel(LanguageSettings, Task):
         Args:
             seed: seed of the random choice.
         """
-        from elman.serve.live import LiveText
+        from elman.live.text import LiveText
 
         return LiveText(self.model, self.vocabulary, documents_end=self._documents_end, seed=seed)
 

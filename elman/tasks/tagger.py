@@ -18,7 +18,7 @@ from elman.tasks.examples import ExampleTask
 if TYPE_CHECKING:
     from elman.encode.words import WordIndex
     from elman.inputs.recording import Recorded
-    from elman.live import LiveTagging
+    from elman.live.session import LiveTagging
     from elman.targets.tags import Tags
     from elman.targets.target import Target
 
@@ -195,7 +195,7 @@ class Tagger(TagSettings, ExampleTask):
             ArgumentError: the model reads backwards, or a column is unknown.
         """
         from elman.decode.events import Spotter
-        from elman.live import LiveTagging
+        from elman.live.session import LiveTagging
         from elman.targets.live import LiveTags
 
         names, spotter = self.tag_names, None
@@ -203,7 +203,12 @@ class Tagger(TagSettings, ExampleTask):
         if events and not self.chain:
             spotter = Spotter(names, self.background, on=on, off=off, shortest=shortest)
         return LiveTagging(
-            self.model, self.inputs, lambda: LiveTags(names, self.head, spotter), static
+            self.model.eval().encode,
+            self.model.core,
+            lambda: (self.inputs.live(static), LiveTags(names, self.head, spotter)),
+            noun=self.inputs.reader.noun,
+            skip=self.skip,
+            width=self.inputs.numbers,
         )
 
     @property

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from elman.decode.consensus import Consensus
     from elman.decode.sample import Sampling
     from elman.encode.text import Vocabulary
+    from elman.live.conversation import Conversation
     from elman.padded import Padded
     from elman.seq2seq import Seq2Seq
-    from elman.serve.conversation import Conversation
     from elman.tasks.run import Job, Request
 
 Texts = str | Path | Sequence[str]
@@ -179,7 +179,7 @@ class Translator(TranslatorSettings, Task):
         Raises:
             ArgumentError: the model was not trained with kind="dialogue".
         """
-        from elman.serve.conversation import Conversation
+        from elman.live.conversation import Conversation
 
         if self.kind != "dialogue":
             raise ArgumentError(f"chat needs kind=dialogue, but this model has kind={self.kind}")

@@ -16,7 +16,7 @@ import elman
 from elman.cli import main
 from elman.errors import ArgumentError, DataError
 from elman.inputs.kinds import reader_of
-from elman.live import LiveTagging
+from elman.live.session import LiveTagging
 from elman.read.examples import Examples
 from elman.read.rows import Rejects
 from elman.read.split import hold_out_labels

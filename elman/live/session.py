@@ -11,21 +11,21 @@ a rate, is predicted and then forgotten.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from elman.decode.events import Event
+from elman.encode.encoder import Encoder
 from elman.encode.series import SeriesEmbed
 from elman.errors import ArgumentError, DataError
-from elman.inputs.input import Input
 from elman.inputs.live import LiveInput, Step
-from elman.model import SequenceModel
 from elman.padded import Joint, Padded, pad_arrays, row_of
+from elman.recur.stack import Stack
 from elman.recur.stream import Stream
-from elman.state import State, leaves_from_bytes, map_state, named_leaves, to_bytes
+from elman.state import State, named_leaves, restored, to_bytes
 from elman.targets.live import LiveTags, LiveTarget
 
 Output = TypeVar("Output")
@@ -35,14 +35,16 @@ class Live(Generic[Output]):
     """A live session of one item; made by the `stream` of a task.
 
     Args:
-        network: a network that reads forward only, or with `window` any network.
-        learned: the input after training.
-        begin: returns what predicts a new item.
-        static: values that do not change within an item, by name.
+        encode: layer from numbers to vectors, in evaluation mode; None for none.
+        core: a recurrence that reads forward only, or with `window` any recurrence.
+        begin: returns the input and the target of a new item.
+        noun: several items, for messages.
+        skip: whether the target reads the vectors along with the states.
         window: steps that are read again after every element; None to keep the state instead.
+        width: numbers of a step of kinds of inputs that have windows; 0 for others.
 
     Raises:
-        ArgumentError: the network reads in both directions, or a static column is unknown.
+        ArgumentError: the recurrence reads in both directions.
 
     Example:
         >>> import elman
@@ -61,33 +63,37 @@ class Live(Generic[Output]):
     """
 
     def __init__(
-        self, network: SequenceModel, learned: Input, begin: Callable[[], LiveTarget[Output]],
-        static: Mapping[str, object], *, window: int | None = None,
-    ) -> None:  # fmt: skip
-        if window is None and not network.core.causal:
-            windows = ", or with windows" if learned.reader.windows is not None else ""
+        self,
+        encode: Encoder | None,
+        core: Stack,
+        begin: Callable[[], tuple[LiveInput, LiveTarget[Output]]],
+        *,
+        noun: str,
+        skip: bool = False,
+        window: int | None = None,
+        width: int = 0,
+    ) -> None:
+        if window is None and not core.causal:
             raise ArgumentError(
-                f"a bidirectional model cannot read {learned.reader.noun} live: train with "
-                f"bidirectional=False{windows}"
+                f"a bidirectional model cannot read {noun} live: train with bidirectional=False"
+                f"{', or with windows' if width else ''}"
             )
-        self._network, self._learned, self._window = network.eval(), learned, window
-        self._begin, self._static = begin, dict(static)
-        self._stream: Stream | None = None
-        encode, core = network.encode, network.core
-        plain = isinstance(encode, SeriesEmbed) and encode.layer is None
-        if plain and core.causal:
-            self._stream = Stream(core)
+        plain = encode is None or (isinstance(encode, SeriesEmbed) and encode.layer is None)
+        self._encode, self._core, self._skip = None if plain else encode, core, skip
+        self._begin, self._window, self._width = begin, window, width
+        self._stream = None if window is not None else Stream(core)
         self.restart()
 
+    @torch.inference_mode()
     def restart(self) -> None:
         """Begin a new item."""
-        self._input: LiveInput = self._learned.live(self._static)
-        self._target: LiveTarget[Output] = self._begin()
+        self._input, self._target = self._begin()
         self._shown = self._target  # predicted last: the target, or a copy that is forgotten
-        self._state: State | None = None
-        self._last = torch.zeros(0, self._learned.numbers)  # numbers of the last window
+        self._last = torch.zeros(0, self._width)  # numbers of the last window
         if self._stream is not None:
             self._stream.restart()
+        if (first := self._input.begin()) is not None:
+            self._advance(first, self._target)
 
     @torch.inference_mode()
     def push(self, element: Any, at: Any = None) -> Output | None:
@@ -108,10 +114,10 @@ class Live(Generic[Output]):
         found = None if complete is None else self._advance(complete, self._target)
         self._shown = self._target
         if draft is not None:
-            kept = self._network_state, self._last
+            kept, last = self._network_state, self._last
             self._shown = self._target.copy()
             found = self._advance(draft, self._shown)
-            self._network_state, self._last = kept
+            self._network_state, self._last = kept, last
         return found
 
     @torch.inference_mode()
@@ -125,40 +131,38 @@ class Live(Generic[Output]):
         if not len(step.array):
             return None
         if isinstance(step.array, Joint):
-            states, self._state = self._network.run(pad_arrays([step.array]), self._state)
-            return target.push(states.data, step.bag)
-        x = row_of(step.array)[None]
-        if self._window is not None:
-            self._last = torch.cat([self._last, x[0]])[-self._window :]
-            states, _ = self._network.run(Padded.full(self._last[None]))
-            return target.window(states, step.bag)
-        if self._stream is not None:
-            y = self._stream.run(x)
-            return target.push(torch.cat([y, x], 2) if self._network.skip else y, step.bag)
-        states, self._state = self._network.run(Padded.full(x), self._state)
-        return target.push(states.data, step.bag)
+            x = pad_arrays([step.array])
+        else:
+            x = Padded.full(row_of(step.array)[None])
+        if self._stream is None:
+            self._last = torch.cat([self._last, x.data[0]])[-self._window :]  # type: ignore[operator]
+            x = self._encoded(Padded.full(self._last[None]))
+            y, _ = self._core(x.data, None, x.lengths)
+            states = torch.cat([y, x.data], 2) if self._skip else y
+            return target.window(Padded(states, x.lengths), step.bag)
+        if step.fresh:
+            self._stream.restart()
+        x = self._encoded(x)
+        y = self._stream.run(x.data)
+        return target.push(torch.cat([y, x.data], 2) if self._skip else y, step.bag)
+
+    def _encoded(self, x: Padded) -> Padded:
+        return x if self._encode is None else self._encode(x)
 
     # The state.
 
     @property
-    def _network_state(self) -> State | None:
-        return self._state if self._stream is None else self._stream.state
+    def _network_state(self) -> State:
+        return () if self._stream is None else self._stream.state
 
     @_network_state.setter
-    def _network_state(self, state: State | None) -> None:
-        if self._stream is None:
-            self._state = state
-        elif state is not None:
+    def _network_state(self, state: State) -> None:
+        if self._stream is not None:
             self._stream.state = state
 
     def _whole_state(self) -> State:
-        """Return all that the session keeps; a recurrence that has read nothing has zeros."""
-        state: State | None = () if self._window is not None else self._network_state
-        if state is None:
-            core = self._network.core
-            with torch.inference_mode():
-                state = map_state(torch.zeros_like, core(torch.zeros(1, 1, core.input_size))[1])
-        return (self._input.state, state, self._target.state, self._last)
+        """Return all that the session keeps."""
+        return (self._input.state, self._network_state, self._target.state, self._last)
 
     def state_bytes(self) -> bytes:
         """Return the state as bytes, for `restore` here or in another process."""
@@ -170,20 +174,11 @@ class Live(Generic[Output]):
         Raises:
             DataError: the bytes are damaged, or come from another model; the session is unchanged.
         """
-        leaves, fresh = leaves_from_bytes(blob), copy.copy(self)
+        fresh = copy.copy(self)
         if self._stream is not None:
-            fresh._stream = Stream(self._stream.core)
+            fresh._stream = Stream(self._core)
         fresh.restart()
-        template = fresh._whole_state()
-        wanted = dict(named_leaves(template))
-        if leaves.keys() != wanted.keys() or not all(
-            _fits(leaves[name], leaf) for name, leaf in wanted.items()
-        ):
-            raise DataError(
-                f"the state has leaves {_shown(leaves)}, but this model needs {_shown(wanted)}: "
-                "restore it into the model that it came from"
-            )
-        item, state, target, last = _filled(template, leaves, "state")
+        item, state, target, last = restored(blob, fresh._whole_state())
         numbers = [leaf for part in (state, last) for _, leaf in named_leaves(part)]
         if not all(bool(leaf.isfinite().all()) for leaf in numbers):
             raise DataError("the state of the network is damaged: some numbers are not finite")
@@ -191,8 +186,7 @@ class Live(Generic[Output]):
         fresh._input.restore(item)
         fresh._target.restore(target)
         fresh._last = last[-self._window :] if self._window else last
-        if self._window is None:
-            fresh._network_state = state
+        fresh._network_state = state
         self.__dict__ = fresh.__dict__
 
 
@@ -224,21 +218,3 @@ class LiveTagging(Live[tuple[str, float]]):
         if self._target.spotter is not None:
             self._target.found += self._target.spotter.finish()
         return self.events()
-
-
-def _filled(template: State, leaves: Mapping[str, Tensor], name: str) -> State:
-    """Return named leaves in the structure of another state."""
-    if isinstance(template, Tensor):
-        return leaves[name]
-    return tuple(_filled(part, leaves, f"{name}.{n}") for n, part in enumerate(template))
-
-
-def _fits(found: Tensor, wanted: Tensor) -> bool:
-    """Return whether a leaf has the right dtype and shape; an empty leaf can become longer."""
-    longer = wanted.dim() > 0 and wanted.shape[0] == 0 and found.dim() == wanted.dim()
-    shapes = (found.shape[1:], wanted.shape[1:]) if longer else (found.shape, wanted.shape)
-    return found.dtype == wanted.dtype and shapes[0] == shapes[1]
-
-
-def _shown(leaves: Mapping[str, Tensor]) -> str:
-    return ", ".join(f"{name} {leaf.dtype} {tuple(leaf.shape)}" for name, leaf in leaves.items())

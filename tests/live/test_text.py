@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -12,11 +13,11 @@ from elman.encode.embed import Embed
 from elman.encode.text import Vocabulary
 from elman.errors import ArgumentError, DataError
 from elman.heads import TokenHead
+from elman.live.text import LiveText, likeliest
 from elman.model import SequenceModel
 from elman.padded import Padded
 from elman.recur.stack import Stack
-from elman.serve.live import LiveText, likeliest
-from elman.state import to_bytes
+from elman.state import leaves_from_bytes
 
 TEXT = "the cat sat on the mat and the dog lay under the table with a bone"
 CORES = {
@@ -119,13 +120,20 @@ def test_a_state_of_another_model_is_refused_and_the_stream_stays(
     assert live.state_bytes() == before
 
 
-def test_leaves_of_another_kind_are_no_state_of_the_stream(words: Vocabulary) -> None:
+def test_leaves_of_another_form_are_refused(words: Vocabulary) -> None:
     live = LiveText(build(words, "rnn"), words)
-    y, h, z = (torch.zeros(1, 1, 10) for _ in range(3))
-    live.restore(to_bytes((y, h)))
-    for state in (h, (y, h, z), (y, (h,)), (y, h.double()), (y, h[:, :, :9])):
+    good, name = leaves_from_bytes(live.state_bytes()), "state.1"
+    h = good[name]
+    longer = torch.cat([h, h])
+    for changed in (
+        {name: h.double()},
+        {name: longer},
+        {name: h[..., 1:].clone()},
+        {"state.9": h.clone()},
+    ):
+        other = good | changed
         with pytest.raises(DataError, match="restore it into the model that it came from"):
-            live.restore(to_bytes(state))
+            live.restore(safetensors.torch.save(other))
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -210,7 +218,7 @@ def test_likeliest_tokens_come_in_order_with_their_probabilities(words: Vocabula
 def test_a_bidirectional_model_is_refused(words: Vocabulary) -> None:
     core = elman.GRU(6, 5, batch_first=True, bidirectional=True)
     model = SequenceModel(Embed(words.size, 6), core, TokenHead(10, words.size))
-    with pytest.raises(ArgumentError, match="cannot be used live"):
+    with pytest.raises(ArgumentError, match="a bidirectional model cannot read texts live"):
         LiveText(model, words)
 
 

@@ -1,1 +1,0 @@
-"""Live use of a model: one element at a time, in constant memory."""
