@@ -111,7 +111,7 @@ def look_around(
 
 
 def draw_turns(draw: np.random.Generator, rows: int) -> Numbers:
-    """Draw matrices (rows, 2, 2) that rotate by a random angle; half of them also reflect."""
+    """Draw matrices (rows, 2, 2) that rotate by a random angle and reflect half of the time."""
     angle = draw.uniform(0, 2 * np.pi, rows)
     mirror = draw.choice([-1.0, 1.0], rows)
     c, s = np.cos(angle), np.sin(angle)

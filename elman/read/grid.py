@@ -122,8 +122,7 @@ class Grid:
             self.order = np.lexsort((self.stamps, self.code))
             if not again:
                 self.notes.append(
-                    f"rows out of order: {int(back.sum()):,}, the first at {place}; they "
-                    "are sorted"
+                    f"rows out of order: {int(back.sum()):,}, the first at {place}; they are sorted"
                 )
         twice = np.flatnonzero(self._apart(self.stamps) == 0) + 1
         for n, place in zip(twice.tolist(), self._places_of(twice), strict=True):

@@ -98,7 +98,7 @@ def join_labels(labels: Iterable[Label], separator: str) -> str:
 
 
 def split_labels(text: str, separator: str) -> list[str]:
-    """Return the labels of a text that is written as by `join_labels`."""
+    """Return the labels of a text in the form that `join_labels` returns."""
     mark = re.escape(separator)
     found = re.findall(rf'\s*"((?:[^"]|"")*)"\s*(?:{mark}|$)|(.*?)(?:{mark}|$)', text, re.DOTALL)
     labels = [quoted.replace('""', '"') if quoted else plain for quoted, plain in found]

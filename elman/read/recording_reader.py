@@ -170,9 +170,7 @@ class RecordingReader:
             some = static_values(values, column, columns.dialect, decimal=columns.decimal)
             fixed[column] = next(iter(some), None)
             if len(set(map(str, some))) > 1:
-                self._note(
-                    f"recordings in which {column} changes (its first value is used)", place
-                )
+                self._note(f"recordings in which {column} changes (its first value is used)", place)
         tags = columns.columns[label].values[rows].tolist() if label else None
         if self.layout.variable:
             stamps, values, more = self._pivot(columns, rows, stamps, place)
