@@ -58,9 +58,9 @@ def test_a_column_holds_one_value_a_row(column: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (HUGE, "line 21: column 'y' is a whole number of over 300 digits"),
-        (HUGE * 20, "line 21: a number of thousands of digits"),
-        (DEEP, "line 21: brackets in too many levels"),
+        (HUGE, "line 21: column 'y' is a whole number with over 300 digits"),
+        (HUGE * 20, "line 21: a number has thousands of digits"),
+        (DEEP, "line 21: brackets nest too deeply"),
         ("[1, 2]", r"line 21: column 'y' is \[1, 2\], expected one value"),
     ],
 )

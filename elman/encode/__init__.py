@@ -1,1 +1,1 @@
-"""A column of records to vectors (B, T, D): one file for each kind of data."""
+"""Encode a column of records as vectors (B, T, D): one file for each kind of data."""

@@ -4,7 +4,7 @@
     rescale   x * (1 + e)          for each channel, e ~ N(0, rescale), around its mean
     warp      x(tau(t))            tau' = exp(e), e ~ N(0, warp) at some points, linear between
 
-Source: Um et al. 2017 (arXiv:1706.00527), whose warp keeps the length; here it changes.
+Source: Um et al. 2017 (arXiv:1706.00527).  There, warping keeps the length; here it does not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Augment:
     """The strength of each augmentation; 0 for none.
 
     Attributes:
-        channels: number of first columns that are augmented.
+        channels: number of leading columns that are augmented.
         jitter, rescale, warp: standard deviations of e.
 
     Example:
@@ -62,7 +62,7 @@ class Augment:
         last = len(x) - 1
         pace = np.exp(self.warp * draw.standard_normal(KNOTS))
         speed = np.interp(np.linspace(0, KNOTS - 1, len(x)), np.arange(KNOTS), pace)
-        # The moments at which the steps are passed; the new steps are interpolated between them.
+        # The times at which the steps are passed; the new steps are interpolated between them.
         passed = np.append(0, np.cumsum(2 / (speed[1:] + speed[:-1])))
         at = np.interp(
             np.linspace(0, passed[-1], max(2, round(passed[-1]) + 1)), passed, range(len(x))

@@ -90,7 +90,7 @@ class Levels:
         return cls(edges)
 
     def check(self) -> None:
-        """Raise a ValueError unless the quantiles can be those of training rows."""
+        """Raise a ValueError unless the quantiles are finite and ascending."""
         edges = self.edges
         if edges.dtype != np.float64 or edges.ndim != 2 or edges.shape[1] != LEVELS - 1:
             raise ValueError(
@@ -132,7 +132,7 @@ class NGrams:
 
     @classmethod
     def build(cls, texts: Sequence[str], *, lowercase: bool, most: int) -> NGrams:
-        """Collect the n-grams of texts; if more than `most`, those that the most texts contain.
+        """Collect the n-grams of texts, at most `most`: those that occur in the most texts.
 
         Example:
             >>> from elman.encode.bags import NGrams
@@ -169,12 +169,12 @@ class NGrams:
         return Bag(torch.from_numpy(numbers), torch.from_numpy(values), torch.from_numpy(starts))
 
     def follow(self, counts: NDArray[np.int64], last: str, piece: str) -> str:
-        """Add the n-grams of the next piece of a text to its counts, which are changed.
+        """Add the n-grams of the next piece of a text to its counts, in place.
 
         Args:
             counts: how often each known n-gram occurred so far.
             last: the last token with a word, with which the piece forms a pair; "" for none.
-            piece: the piece, which is separated from the text so far by a blank.
+            piece: the next piece, which a blank separates from the text so far.
 
         Returns:
             The last token with a word, for the next call.
@@ -195,7 +195,7 @@ class NGrams:
         return at, self._values(at, counts)
 
     def _count(self, text: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the places of the known n-grams of a text, and how often each occurs."""
+        """Return the indices of the known n-grams of a text, and how often each occurs."""
         hashes, counts = _hashes(text, lowercase=self.lowercase, characters=self.characters)
         at = np.searchsorted(self.known, hashes)
         at[at == len(self.known)] = 0
@@ -235,7 +235,7 @@ def _count(
 
 
 def _hashes(text: str, *, lowercase: bool, characters: bool) -> tuple[Hashes, NDArray[np.int64]]:
-    """Return the distinct n-grams of a text, even for words, odd for characters, and their counts.
+    """Return hashes of the n-grams of a text, even for words, odd for characters, and counts.
 
     The sum of c_i P^i over a substring, divided by P^(its first index), does not depend on the
     position of the substring; sums over all substrings are differences of one running sum.

@@ -5,8 +5,8 @@
 
 A text of any size is tokenised once into the cache folder (`ELMAN_CACHE`, else `~/.cache/elman`)
 under the hash of its content and vocabulary, and read from there.  A manifest next to the arrays
-has their lengths and checksums, and that of a file with the hash; arrays that differ, or are of
-another text, are computed again.  The folder can be deleted at any time.
+has the lengths and checksums of the arrays and of a file with the hash.  Arrays that differ, or
+belong to another text, are computed again.  The folder can be deleted at any time.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ GROUP = 1 << 22  # characters given to the tokenizer at a time
 class Corpus:
     """Documents as token numbers: `tokens` (N,) and `starts` (documents,), ascending from 0.
 
-    Every document ends with the number `end`, which is also the input before the first document,
-    from which its first token is predicted.
+    Every document ends with the number `end`.  This number is also the first input, from which the
+    first token of the first document is predicted.
     """
 
     tokens: NDArray[np.unsignedinteger]
@@ -45,7 +45,7 @@ class Corpus:
     end: int
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by file names where arrays are files, so another process maps them again."""
+        """Pickle the names of arrays that are files, so that another process maps them again."""
         files = tuple(getattr(array, "filename", None) for array in (self.tokens, self.starts))
         if None in files:
             return Corpus, (self.tokens, self.starts, self.end)
@@ -61,7 +61,7 @@ class Corpus:
         return sum(int(np.isin(block, numbers).sum()) for block in blocks)
 
     def inputs(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Return the inputs for the targets `tokens[start:stop]`: the tokens one place earlier."""
+        """Return the inputs for the targets `tokens[start:stop]`: the tokens one step earlier."""
         if start > 0:
             return self.tokens[start - 1 : stop - 1].astype(np.int64)
         before = np.full(min(1, stop), self.end, dtype=np.int64)
@@ -120,7 +120,7 @@ def tokenise(
 
 
 def _is_whole(folder: Path) -> bool:
-    """Return whether the arrays in a folder of the cache are undamaged and those of its name."""
+    """Return whether the arrays of a cache folder are undamaged and belong to its name."""
     try:
         check_parts(folder)
         known = read_manifest(folder) or ()

@@ -3,7 +3,7 @@
     x_t = m_t * E[token_t]
 
 E is (V, D).  In training, embedding dropout drops whole tokens: a row of E is zero for all its
-occurrences in a call, and input dropout drops the same features at all steps of a row (locked).
+occurrences in a call.  Input dropout drops the same features at all steps of a row (locked).
 Sources: Gal and Ghahramani 2016 (arXiv:1512.05287); Merity et al. 2017 (arXiv:1708.02182).
 """
 
@@ -18,7 +18,7 @@ from elman.padded import Padded
 
 
 class Embed(nn.Module):
-    """Vectors of tokens.
+    """A table of vectors of tokens.
 
     Args:
         vocabulary_size: V.
@@ -43,7 +43,7 @@ class Embed(nn.Module):
         self.input_dropout = check_probability("input_dropout", input_dropout)
 
     def forward(self, tokens: Padded, *, generator: torch.Generator | None = None) -> Padded:
-        """Look the vectors up."""
+        """Return the vectors of the tokens."""
         x: Tensor = F.embedding(tokens.data, self.weight)
         if self.training and self.dropout:
             rows = keep_mask(self.weight, (len(self.weight), 1), self.dropout, generator=generator)

@@ -1,9 +1,9 @@
-"""Several inputs as one sequence: an encoder that is made of encoders.
+"""Fuse several inputs into one sequence: an encoder that is made of encoders.
 
     z_t = [x_t ; e_2 ; e_3 ...],   e_k = the last state of a GRU that reads input k
 
-The first input determines the steps.  Each other input, of any length, is read by a GRU of its own,
-whose last state is appended to every step.
+The first input determines the steps.  Each other input, of any length, is read by its own GRU.  The
+last state of this GRU is appended to every step.
 
 Shape legend: B rows, T steps of the first input, D_k features of input k.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Fuse(nn.Module):
-    """Append what other inputs contain to every step of the first input.
+    """An encoder that appends the last states of other inputs to every step of the first input.
 
     Args:
         encoders: an encoder for each input.

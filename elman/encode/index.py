@@ -49,7 +49,7 @@ class SeriesIndex:
         scales: usual scale of the windows of each target, by the name of the series; 0 if the
             series is constant.
         unit: median of the scales over all series; empty in models of version 0.1.0.
-        spread: deviation of the logarithm of all scales around it.
+        spread: deviation of the logarithm of all scales around `unit`.
         zone: time zone of the calendar, if stamps are in UTC; "" to use stamps unchanged.
         context: steps of the context of a window; 0 in models of version 0.1.0.
 
@@ -96,7 +96,7 @@ class SeriesIndex:
         context: int = 1,
         plane: bool = False,
     ) -> SeriesIndex:
-        """Learn from the training data.
+        """Compute the statistics of the training data.
 
         Args:
             table: the series.
@@ -105,7 +105,7 @@ class SeriesIndex:
             with_calendar: whether to add the calendar.
             scaling: scaling of the targets.
             context: steps of a window.
-            plane: whether the targets are a place in the plane.
+            plane: whether the targets are a position in the plane.
 
         Raises:
             DataError: a covariate has too many words.
@@ -138,7 +138,7 @@ class SeriesIndex:
         )  # fmt: skip
 
     def check(self) -> None:
-        """Raise a ValueError for values that no training data give, with the name of the field."""
+        """Raise a ValueError, with the name of the field, for a value that is not possible."""
         columns = (*self.past, *self.future, *self.static)
         check_units(self.units, [name for name in columns if name not in self.words])
         if bool(self.unit) != bool(self.spread):
@@ -158,12 +158,12 @@ class SeriesIndex:
         frequency, day = Frequency.named(self.frequency), np.array(["2024-01-01"], "datetime64[us]")
         known = [] if frequency.unit == "step" else calendar(day, frequency)[1]
         if not set(self.cycles) <= set(known):
-            raise ValueError(f"cycles must be of {known}, got {self.cycles}")
+            raise ValueError(f"cycles must be among {known}, got {self.cycles}")
         check_zone(self.zone)
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Return the number of columns of each kind in a record."""
+        """The number of columns of each kind in a record."""
         return {
             "targets": len(self.targets),
             "past": sum(len(self.words.get(name, "1")) for name in self.past),
@@ -174,7 +174,7 @@ class SeriesIndex:
 
     @property
     def categories(self) -> list[int]:
-        """Return the number of words of each static covariate; then that of series, if embedded."""
+        """The number of words of each static covariate, and of series if they have embeddings."""
         static = [len(self.words[name]) for name in self.static if name in self.words]
         return static + ([len(self.names)] if self.names else [])
 
@@ -212,8 +212,8 @@ class SeriesIndex:
         if self.names:
             if series.unique_id not in self._numbers:
                 raise DataError(
-                    f"series {series.unique_id!r}: training has not seen it, and per_series=True "
-                    "learns a vector for each; train with per_series=False"
+                    f"series {series.unique_id!r}: is not in the training data, but "
+                    "per_series=True learns a vector for each series; train with per_series=False"
                 )
             codes.append(self._numbers[series.unique_id])
         return Record(
@@ -224,7 +224,7 @@ class SeriesIndex:
         )  # fmt: skip
 
     def _usual_scale(self, name: str) -> NDArray[np.float64] | None:
-        """Return the usual scale (K,) of a series; that of all series if it is new or constant."""
+        """Return the usual scale (K,) of a series, or of all series if it is new or constant."""
         if not self.unit:
             return None
         own = np.array(self.scales.get(name, [0.0] * len(self.unit)))
@@ -292,12 +292,12 @@ class SeriesIndex:
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
-        """Return the number of each series, by name."""
+        """The number of each series, by name."""
         return {name: number for number, name in enumerate(self.names)}
 
 
 def check_units(units: Mapping[str, Sequence[float]], names: Iterable[str]) -> None:
-    """Raise a ValueError unless there is a unit for each name, and each is possible."""
+    """Raise a ValueError unless each name has a unit and each deviation is above 0."""
     for name in names:
         if name not in units:
             raise ValueError(f"units has no {name!r}")
@@ -309,7 +309,7 @@ def check_units(units: Mapping[str, Sequence[float]], names: Iterable[str]) -> N
 
 
 def check_zone(name: str) -> None:
-    """Raise a ValueError unless a time zone exists; "" is none."""
+    """Raise a ValueError unless the time zone exists; "" means no zone."""
     try:
         Clock(zone=name).wall(np.array(["2024-01-01"], "datetime64[us]"))
     except (KeyError, OSError, ValueError):
@@ -352,6 +352,6 @@ def _constant(table: SeriesTable, series: Series, name: str) -> float:
     values = values[~np.isnan(values)]
     if len(values) and (values != values[0]).any():
         raise DataError(
-            f"{series.who}: column {name!r} changes, but static does not; name it past or future"
+            f"{series.who}: column {name!r} changes, but is static; name it in past or future"
         )
     return float(values[0]) if len(values) else np.nan

@@ -26,8 +26,8 @@ def label_numbers(
         several: whether a row can have any number of labels.
 
     Returns:
-        Classes (N), UNSEEN for other labels, or with several labels zeros and ones (N, K); and for
-        each label that is not among the classes its row and a number for the label (M, 2).
+        Classes (N), with UNSEEN for other labels; with `several`, zeros and ones (N, K).  And the
+        row and a number (M, 2) of each label that is not among the classes.
 
     Example:
         >>> from elman.encode.labels import label_numbers
@@ -36,7 +36,7 @@ def label_numbers(
         ([0, -1], [[1, 0]])
     """
     number = {label: n for n, label in enumerate(classes)}
-    # Labels in files are text: a number is recognised by how it is written.
+    # Labels in files are text, so a label that is a number is recognised by its text.
     similar = {alike(label): n for label, n in reversed(number.items())}
     found = [[number.get(one, similar.get(alike(one), UNSEEN)) for one in some] for some in labels]
     strange: dict[str, int] = {}

@@ -31,15 +31,15 @@ class Layout:
         static: number of constant numbers.
         categories: number of values of each category.
         lags: distances to earlier steps that are inputs, each at least 1.
-        feedback: whether the next step reads a step after the origin.
+        feedback: whether a step after the origin is an input of the next step.
         scaling: scaling of the targets.
         usual: mean absolute difference between successive numbers of each target in training.
-        plane: whether the two targets are a place in the plane.
+        plane: whether the two targets are a position in the plane.
         neighbours: M, the maximum number of neighbours of a step.
         jitter: mean deviation of the noise on inputs in training, in usual steps.
         gaps: share of the training windows in which numbers are hidden.
         unit: usual scale of each target in the training data; () in models of version 0.1.0.
-        spread: deviation of the logarithm of the scales of windows around it.
+        spread: deviation of the logarithm of the scales of windows around `unit`.
         level: minimum scale as a share of the mean |y|, in models of version 0.1.0.
     """
 
@@ -110,12 +110,12 @@ class Record:
     """A series in arrays.
 
     Attributes:
-        y: (T, K), NaN where there is none.
-        past: (T, P), NaN where there is none.
+        y: (T, K), NaN for missing numbers.
+        past: (T, P), NaN for missing numbers.
         known: (T or more, F).
         static: constant numbers.
         codes: codes of categories, -1 for an unknown value.
-        usual: usual scale (K,) of its windows in training, for a new series that of all series;
+        usual: usual scale (K,) of its windows in training, or of all series for a new series;
             None if it is unknown.
     """
 

@@ -1,14 +1,14 @@
-"""Neighbours: other series of the same group at the same time, pooled to one vector per step.
+"""Neighbours: other series of the same group at the same time, pooled into one vector per step.
 
     e_j = relu(W_2 relu(W_1 [p_j / 12, (v_j - v) / 2, v_j / 2, 1 / (|p_j| + a), log(|p_j| + b)]))
     o_t = max_j e_j
 
-p_j is the place of neighbour j relative to the series that is forecast, v_j its velocity and v the
-velocity of the series, in units of a usual step; o_t is 0 without neighbours.
+p_j is the position of neighbour j relative to the series that is forecast, v_j is its velocity, and
+v is the velocity of the series, all in units of a usual step.  o_t is 0 without neighbours.
 
-Source: Gupta et al. 2018, "Social GAN" (arXiv:1803.10892), who pool relative places by a maximum.
-Unlike there, velocities and distances are inputs too, only the nearest neighbours count, and the
-recurrence reads the pool at every step.
+Source: Gupta et al. 2018, "Social GAN" (arXiv:1803.10892), who pool relative positions by a
+maximum.  Here, velocities and distances are inputs too, only the nearest neighbours are used, and
+the recurrence reads the pool at every step.
 
 Shape legend: B windows, S steps, M neighbours, N rows of all series.
 """
@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-FEATURES = 7  # of a neighbour: place, relative velocity, velocity, whether it exists
+FEATURES = 7  # of a neighbour: position, relative velocity, velocity, whether it exists
 NEAR, NEARER = 1.25, 0.4  # a and b
 BLOCK = 512  # rows of one time for which distances are computed at once
 FAR, FAST = 12.0, 2.0  # units of a neighbour's distance and velocity, in usual steps
@@ -36,10 +36,10 @@ def find_neighbours(
 ) -> Whole:
     """Find the rows (N, count) of the nearest neighbours of each row at its time, -1 for none.
 
-    A neighbour is in the same group, and has a place at this step and the previous one.
+    A neighbour is in the same group, and has a position at this step and the previous one.
 
     Args:
-        y: (N, 2) places of all series, concatenated, NaN where there is none.
+        y: (N, 2) positions of all series, concatenated; NaN for missing ones.
         begins: first row of each series.
         starts: time of the first row of each series, in steps.
         groups: group of each series.
@@ -86,15 +86,15 @@ def look_around(
     own: Numbers,
     turn: Numbers | None,
 ) -> Numbers:
-    """Return features of neighbours (B, S, M * FEATURES), places and velocities in units of y.
+    """Return features (B, S, M * FEATURES) of neighbours: positions and velocities in units of y.
 
     Args:
-        y: (N, 2) places.
+        y: (N, 2) positions.
         others: (N, M) from `find_neighbours`.
         rows: (B, S) rows whose neighbours are wanted.
         there: (B, S) whether the row exists.
         own: (B, S, 2) velocity of each row; a row with NaN has no neighbours.
-        turn: (B, 2, 2) matrices by which all places are turned; None for none.
+        turn: (B, 2, 2) matrices that rotate all positions; None for no rotation.
     """
     mine = np.where(there, rows, 0)
     near = others[mine]
@@ -111,7 +111,7 @@ def look_around(
 
 
 def draw_turns(draw: np.random.Generator, rows: int) -> Numbers:
-    """Draw matrices (rows, 2, 2) that turn by a random angle, and mirror half of the time."""
+    """Draw matrices (rows, 2, 2) that rotate by a random angle and reflect half of the time."""
     angle = draw.uniform(0, 2 * np.pi, rows)
     mirror = draw.choice([-1.0, 1.0], rows)
     c, s = np.cos(angle), np.sin(angle)
@@ -119,7 +119,7 @@ def draw_turns(draw: np.random.Generator, rows: int) -> Numbers:
 
 
 class NeighbourPool(nn.Module):
-    """Pool the nearest neighbours of a step to one vector.
+    """A layer that pools the nearest neighbours of a step into one vector.
 
     Args:
         unit: size of a usual step.
@@ -129,7 +129,7 @@ class NeighbourPool(nn.Module):
         >>> import torch
         >>> from elman.encode.neighbours import FEATURES, NeighbourPool
         >>> pool = NeighbourPool(0.5, 8)
-        >>> found = pool(torch.zeros(4, 6, 3 * FEATURES))  # nobody is there
+        >>> found = pool(torch.zeros(4, 6, 3 * FEATURES))  # no neighbours
         >>> found.shape, found.sum().item()
         (torch.Size([4, 6, 8]), 0.0)
     """

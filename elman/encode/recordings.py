@@ -2,13 +2,13 @@
 
 A step has the columns
 
-    channels     (x - mean) / deviation of the training data, clipped to -8..8; missing numbers are
+    channels     (x - mean) / deviation of the training data, clipped to -8..8; a missing number is
                  the last number, or 0, the mean, if there was none; a channel with a long tail
                  (skewness above 1) has log(1 + d / median) in place of x, where d is x minus the
                  smallest x of the training data
     there        1 or 0, for each channel with missing numbers in the training data
-    since        log(1 + time since the last number), for these, if the time between steps counts
-    elapsed      log(1 + time since the previous step), if the time between steps counts
+    since        log(1 + time since the last number), for the same channels, if times are inputs
+    elapsed      log(1 + time since the previous step), if times are inputs
     static       standardised numbers, and whether they are given; one-hot columns of words
 
 No step depends on a later one, so a recording can arrive one step at a time.
@@ -35,7 +35,7 @@ from elman.read.recordings import Recording, Recordings
 
 MOST = 8.0  # deviations at which numbers are clipped
 SKEWED = 1.0  # skewness above which a channel has a long tail
-UNEVEN = 0.1  # relative deviation of the time between steps from which it counts
+UNEVEN = 0.1  # relative deviation, and share of steps, above which times are uneven
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.float64]
@@ -52,7 +52,7 @@ class RecordingIndex:
         words: words of the static columns that are words.
         gappy: channels with missing numbers in the training data.
         timed: whether the recordings have stamps.
-        elapsed: whether the time between steps counts.
+        elapsed: whether the time between steps is an input.
         step: usual seconds between steps.
         rate: steps per second after resampling; None for no resampling.
         decays: whether arrays are inputs of `elman.GRUD`: channels with 0 where missing, a mask of
@@ -103,17 +103,17 @@ class RecordingIndex:
             found: the recordings.
             static: names of the static columns.
             rate: steps per second after resampling; None for no resampling.
-            elapsed: whether the time between steps counts; None if it counts when it is uneven.
+            elapsed: whether the time between steps is an input; None if only uneven time is.
             decays: whether arrays are inputs of `elman.GRUD`.
             strict: whether a channel without numbers is an error; otherwise it is constant.
 
         Raises:
-            ArgumentError: a rate, or the time between steps, is wanted for rows without stamps.
+            ArgumentError: `rate` or `elapsed` is set for recordings without stamps.
             DataError: a channel has no numbers, or a static column has too many words.
         """
         if not found.timed and (rate is not None or (elapsed and not decays)):
             name = "elapsed" if rate is None else "rate"
-            raise ArgumentError(f"{name} needs stamps: name their column by ds")
+            raise ArgumentError(f"{name} needs stamps; set ds to their column")
         step = found.step
         if elapsed is None:
             elapsed = bool(found.timed and rate is None and _uneven(found.gaps, step))
@@ -149,7 +149,7 @@ class RecordingIndex:
         return draft
 
     def check(self) -> None:
-        """Raise a ValueError for values that no training data give, with the name of the field."""
+        """Raise a ValueError, with the name of the field, for a value that is not possible."""
         static = [column for column in self.static if column not in self.words]
         check_units(self.units, [*self.channels, *static])
         for name, names in {"gappy": self.gappy, "tails": self.tails, "lows": self.lows}.items():
@@ -190,7 +190,7 @@ class RecordingIndex:
         return Encoder(self, self.fixed(static))
 
     def cells(self, one: Recording) -> NDArray[np.int64]:
-        """Return for each step of a recording the index (T,) of its step after resampling."""
+        """Return the index (T,) that each step of a recording has after resampling."""
         if self.rate is None:
             return np.arange(len(one))
         return np.floor(one.times * self.rate + 1e-9).astype(np.int64)
@@ -231,7 +231,7 @@ class RecordingIndex:
 
 
 class Encoder:
-    """Encode the steps of one recording, in order and in parts.
+    """An encoder of the steps of one recording, in order and in parts.
 
     Args:
         index: statistics of the training data.
@@ -246,7 +246,7 @@ class Encoder:
         place = {name: n for n, name in enumerate(index.channels)}
         self._gappy = [place[name] for name in index.gappy]
         self.last = np.zeros(len(index.channels))
-        self.since = np.zeros(len(index.channels))  # time of the last number of each
+        self.since = np.zeros(len(index.channels))  # time of the last number of each channel
         self.time = 0.0
 
     def push(self, part: Recording) -> Floats:
@@ -287,7 +287,7 @@ class Encoder:
 
 
 def windows_of(steps: int, size: int | None, overlap: float) -> list[tuple[int, int]]:
-    """Return the bounds, as for `range`, of windows of a recording; the last ends at its end.
+    """Return the bounds, as for `range`, of windows of a recording; the last is at its end.
 
     Example:
         >>> from elman.encode.recordings import windows_of

@@ -12,9 +12,9 @@ The result does not depend on the unit of y nor, except for `mean`, on its level
 f y + c, shift becomes f shift + c and scale becomes f scale.  The minimum scale is thus a share
 of the usual scale of the series: LEAST, or 1 / n if the window has n < 1 / LEAST numbers; constant
 windows use the usual scale.  A deviation within float64's rounding of the level counts as zero.
-`robust` is `standard` if half of the numbers are equal.  The two axes of a place in the plane,
-whose origin is arbitrary, share one scale, for `velocity` that of the length of the steps, and at
-least a fifth of a usual step.
+`robust` uses the standard deviation if the interquartile range is 0.  The two axes of a position in
+the plane share one scale, which is at least a fifth of a usual step; for `velocity` it is that of
+the length of the steps.  The origin of the plane is arbitrary.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Scaling = Literal["mean", "standard", "robust", "last", "velocity"]
 ROUNDING = 2.0**-48  # share of the level below which movement is rounding of float64
 LEAST = 0.3  # minimum scale of a window, as a share of the usual scale of its series
 LEVEL = 1e-3  # minimum scale in models of version 0.1.0, as a share of the mean |y|
-LEAST_STEP = 0.2  # minimum scale of places, as a share of a usual step
-TO_DEVIATION = 0.7413  # interquartile ranges of a normal distribution in a standard deviation
-NEVER = 1e30  # deviation of a constant covariate, which turns all its values into 0
+LEAST_STEP = 0.2  # minimum scale of positions, as a share of a usual step
+TO_DEVIATION = 0.7413  # standard deviation / interquartile range of a normal distribution
+NEVER = 1e30  # deviation of a constant covariate, so that all its scaled values are 0
 BLOCK = 1 << 20  # numbers for which scales are computed at a time
 
 Numbers = NDArray[np.float64]
@@ -45,15 +45,15 @@ def find_scale(
     plane: bool = False,
     level: float = 0.0,
 ) -> tuple[Numbers, Numbers]:
-    """Return shift and scale (B, 1, K) of windows (B, T, K), in which NaN is missing.
+    """Return shift and scale (B, 1, K) of windows (B, T, K); NaN is a missing number.
 
     Args:
         seen: the windows.
         how: kind of scaling; None for none.
-        usual: usual scale (B or 1, 1, K), which determines the minimum; 0 if unknown; for places
+        usual: usual scale (B or 1, 1, K), which determines the minimum; 0 if unknown; for positions
             and with velocity it is the usual step.
         spare: usual scale of a constant window, where `usual` is unknown.
-        plane: whether the targets are a place: they share one scale, and their origin is arbitrary.
+        plane: whether the targets are a position in the plane, whose axes share one scale.
         level: minimum scale as a share of the mean |y|, as in version 0.1.0.
 
     Example:
@@ -84,9 +84,9 @@ def find_scale(
 
 
 def find_scales(y: Numbers, how: Scaling | None, steps: int, *, plane: bool = False) -> Numbers:
-    """Return scales (N, K) of the successive parts of `steps` of a series (T, K); 0 if constant.
+    """Return scales (N, K) of successive parts (steps, K) of a series (T, K); 0 for constant ones.
 
-    The scaling None has the scales of `mean`.  An incomplete part at the end is skipped.
+    With the scaling None, they are the scales of `mean`.  An incomplete part at the end is skipped.
 
     Example:
         >>> import numpy as np
@@ -120,10 +120,10 @@ def find_unit(numbers: Numbers) -> list[float]:
 
 
 def _own_scale(seen: Numbers, how: Scaling | None) -> tuple[Numbers, Numbers, Numbers, Any]:
-    """Return shift, scale (0 if constant) and mean |y| (B, 1, K) of windows; their numbers."""
+    """Return shift, scale (0 if constant), mean |y| and count of numbers (B, 1, K) of windows."""
     there, last = None, seen[:, -1:]
     y, count = seen, np.asarray(seen.shape[1])
-    if np.isnan(seen.sum()):  # without gaps half of the work is sufficient
+    if np.isnan(seen.sum()):  # windows without gaps need half of the work
         there = ~np.isnan(seen)
         y, count = np.where(there, seen, 0.0), np.maximum(there.sum(1, keepdims=True), 1)
         place = seen.shape[1] - 1 - there[:, ::-1].argmax(1)[:, None]
@@ -147,14 +147,14 @@ def _own_scale(seen: Numbers, how: Scaling | None) -> tuple[Numbers, Numbers, Nu
 
 
 def _of_places(scale: Numbers, how: Scaling | None) -> Numbers:
-    """Return one scale for both axes of places: the length for velocities, else the mean."""
+    """Return one scale for both axes of positions: the length for velocities, else the mean."""
     many = 1 if how == "velocity" else scale.shape[2]
     whole = np.sqrt((scale * scale).sum(2, keepdims=True) / many)
     return np.repeat(whole, scale.shape[2], 2)
 
 
 def find_steps(y: Numbers) -> Numbers:
-    """Return the change of each number (B, T, K) from the previous one per step; NaN for none.
+    """Return the change per step of each number (B, T, K) since the previous one; NaN if none.
 
     Example:
         >>> import numpy as np

@@ -50,16 +50,16 @@ def calendar(stamps: Stamps, frequency: Frequency) -> tuple[NDArray[np.float32],
 
 
 class SeriesEmbed(nn.Module):
-    """Embed steps: numbers unchanged, embeddings of categories, and an optional layer on them.
+    """A layer that embeds steps: unchanged numbers, embedded categories, an optional layer on both.
 
     Args:
         numbers: number of numbers in a step.
         categories: number of values of each category; their codes are the last columns of a step,
             -1 for an unknown value.
         category_size: features of the embedding of a category.
-        size: features of a layer relu(W x + b) on all of them; None for none.
+        size: features of a layer relu(W x + b) on all of these; None for no layer.
         input_dropout: probability of dropping a feature, the same at all steps.
-        pool: pools neighbours, whose columns follow the numbers; None for none.
+        pool: layer that pools neighbours; their columns follow the numbers; None for no neighbours.
         around: number of columns of the neighbours.
 
     Example:
@@ -86,7 +86,7 @@ class SeriesEmbed(nn.Module):
         self.numbers, self.around, self.pool = numbers, around, pool
         self.vectors = nn.ModuleList(
             nn.Embedding(count + 1, category_size, padding_idx=0) for count in categories
-        )  # the first, zero, is for unknown values
+        )  # the first vector, zero, is for unknown values
         inside = numbers + category_size * len(categories) + (0 if pool is None else pool.size)
         self.layer = None if size is None else nn.Linear(inside, size)
         self.size = size or inside

@@ -1,14 +1,15 @@
 """Statistics of recordings, which the wide part of a classifier reads.
 
-Of each channel of a whole recording or window, with changes between adjacent numbers:
+The statistics of each channel of a whole recording or window, where a change is the difference of
+adjacent numbers, are
 
     mean, deviation, minimum, maximum, quartiles, first and last number; means of four quarters
     mean absolute, root mean square, smallest and largest change
     share of adjacent numbers with the mean between them; share of numbers that are not missing
 
-and the correlations of the channels, if these are at most MOST.
+and the correlations of the channels, if there are at most MOST channels.
 
-Of a recording that is read forward only, the statistics are known after each step in constant
+If a recording is read forward only, fewer statistics are known after each step, in constant
 memory: mean, deviation, minimum, maximum, first and last number, mean absolute and root mean square
 change, share of numbers that are not missing.  They are sums over the steps in order, so that they
 do not depend on the parts in which steps arrive.
@@ -69,7 +70,7 @@ def whole_statistics(values: Numbers) -> Numbers:
 
 
 def _quantile(ordered: Numbers, count: NDArray[np.int64], q: float) -> Numbers:
-    """Return a quantile of each column of sorted numbers, of which the first `count` are."""
+    """Return a quantile of the first `count` rows of each column; these are sorted."""
     place = np.maximum(count - 1, 0) * q
     low = np.floor(place).astype(np.int64)
     high = np.minimum(low + 1, np.maximum(count - 1, 0))
@@ -83,9 +84,9 @@ class Running:
 
     Attributes:
         steps: number of steps.
-        sums: (5, C) of each channel the number of numbers; of x - first the sum and the sum of
-            squares; of changes the sums of absolute values and of squares.
-        ends: (4, C) first and last number, minimum and maximum; NaN without a number.
+        sums: (5, C) for each channel: count of numbers; sum and sum of squares of x - first; sum
+            of absolute values and sum of squares of the changes.
+        ends: (4, C) first and last number, minimum and maximum; NaN without numbers.
 
     Example:
         >>> import numpy as np

@@ -2,7 +2,7 @@
 
 A vocabulary is a tokenizer of the `tokenizers` library, stored in one standard file,
 `tokenizer.json`.  Two tokens are special: `<eos>` ends every document and, in word vocabularies,
-every line; `<unk>` stands for tokens that the training text did not contain often enough.
+every line; `<unk>` replaces tokens that the training text did not contain often enough.
 
 BPE: Sennrich, Haddow and Birch 2016 (arXiv:1508.07909), on bytes, so that nothing is unknown.
 """
@@ -46,7 +46,7 @@ BYTES = {chr(b): b for b in VISIBLE} | {chr(256 + i): b for i, b in enumerate(HI
 PART = 1 << 16  # characters given to the trainer at a time
 RUN = re.compile(r"(\S{64})(?=\S)")
 SAMPLE = 200_000  # characters from which the kind of tokens is chosen
-LONG_WORD = 16  # mean characters between spaces that no language with spaces reaches
+LONG_WORD = 16  # mean length of words that no language with spaces reaches
 
 
 class Vocabulary:
@@ -99,9 +99,9 @@ class Vocabulary:
         """Learn a vocabulary from texts.
 
         Args:
-            texts: yields the texts, once.
+            texts: function that returns the texts; it is called once.
             tokens: kind of tokens.
-            size: maximum number of tokens; None for 20,000 words, 8,000 BPE pieces.
+            size: maximum number of tokens; None for 20,000 words or characters, 8,000 BPE pieces.
             min_count: rarer words or characters become `<unk>`.
             lowercase: whether to convert text to lower case.
             split_punctuation: whether punctuation marks are separate tokens (words only).
@@ -192,7 +192,7 @@ class Vocabulary:
 def stream_text(
     vocabulary: Vocabulary, numbers: Iterable[int], unknown: Iterable[str] = ()
 ) -> Iterator[str]:
-    """Yield the text of arriving tokens; text of unknown tokens is taken from `unknown`.
+    """Yield the text of arriving tokens; the text of unknown tokens is taken from `unknown`.
 
     A character of several bytes is held back until its last byte arrives; invalid bytes become
     U+FFFD.
@@ -312,7 +312,7 @@ def _empty(tokens: Tokens, split_punctuation: bool) -> Tokenizer:
 def _without_marks(texts: Iterable[str], tokens: Tokens) -> Iterator[str]:
     """Yield texts for the trainer without special tokens, which it would count as words.
 
-    Texts are cut into short parts, before a space: the trainer holds 256 of them at a time.
+    Texts are cut before spaces into short parts, because the trainer stores 256 of them at a time.
     """
     for text in texts:
         if tokens == "byte":

@@ -1,4 +1,4 @@
-"""Join the turns of a conversation to one text, and split them."""
+"""Join the turns of a conversation into one text, and split such a text into turns."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Scale windows of series by their observed numbers, and hide numbers in training.
 
-A scale is at least a share of the usual scale of its series (`elman.encode.scale.find_scale`),
-which is the mean over the successive contexts before the origin that are not constant.
+A scale is at least a share of the usual scale of its series (`elman.encode.scale.find_scale`).  The
+usual scale is the mean over the successive contexts before the origin that are not constant.
 
 Shape legend: B windows, L steps of the series in a window, K targets, N contexts, C columns.
 """
@@ -40,7 +40,7 @@ class UsualScale:
         self.totals = np.zeros((2, layout.targets))  # sum and number of the scales above 0
 
     def after_each(self, y: Numbers) -> Numbers:
-        """Return it (1 + N, K) before, and after each of the next N whole contexts of y (T, K)."""
+        """Return the usual scale (1 + N, K) now and after each of N whole contexts of y (T, K)."""
         layout = self._layout
         scales = find_scales(y, layout.scaling, layout.context, plane=layout.plane)
         sums = np.cumsum([self.totals[0], *scales], axis=0)
@@ -50,23 +50,23 @@ class UsualScale:
 
     @property
     def now(self) -> Numbers:
-        """Return the current usual scale (1, K), 0 if all contexts are constant."""
+        """The current usual scale (1, K); 0 if all contexts are constant."""
         return np.asarray(self.totals[0] / np.maximum(self.totals[1], 1))[None]
 
 
 def in_units(
     y: Numbers, layout: Layout, usual: Numbers, spare: Numbers
 ) -> tuple[Numbers, Numbers, Numbers]:
-    """Scale windows (B, back + L, K) by their observed numbers; return shift and scale as well.
+    """Scale windows (B, back + L, K) by their observed numbers; also return shift and scale.
 
-    With scaling `velocity` the inputs are steps instead of places, and the prediction is the mean
+    With scaling `velocity` the inputs are changes of y per step, and the prediction is the mean
     velocity since the last number: shift and scale differ for each step after the origin,
     (B, behind, K); otherwise they are (B, 1, K).
 
     Args:
         y: the windows.
         layout: layout of the windows.
-        usual, spare: scales (B, 1, K), see `find_scale`; for places the usual steps replace them.
+        usual, spare: scales (B, 1, K), see `find_scale`; usual steps replace them for positions.
     """
     known = y[:, layout.back :][:, : layout.context]
     if layout.plane or layout.scaling == "velocity":
@@ -119,8 +119,8 @@ def hide_ends(
 ) -> Numbers:
     """Return windows (B, back + L, K) without the first and the last steps of their contexts.
 
-    Numbers of the past covariates (B, L, P) are hidden in place.  What lies before hidden first
-    steps is hidden, too.
+    Numbers of the past covariates (B, L, P) are hidden in place.  Steps before hidden first
+    steps are hidden, too.
     """
     back, context = layout.back, layout.context
     read: Numbers = y.copy()

@@ -3,8 +3,8 @@
     the 0.418 0.24968 -0.41242 ...      a word and its D numbers per line (GloVe)
     400000 300                          optional first line with count and D (word2vec, fastText)
 
-.gz files are unpacked while reading.  Words must be spelt as in the vocabulary; the first of equal
-words counts.
+.gz files are unpacked while reading.  Words must be spelt as in the vocabulary; if a word is
+repeated, its first vector is used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from elman.read.text import text_lines
 
 
 def read_vectors(path: Path, vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
-    """Return vectors (V, D) float32, zeros for words missing in the file, and a mask (V) of found.
+    """Return float32 vectors (V, D), zeros for missing words, and a mask (V) of the words found.
 
     Raises:
         DataError: the file is missing, a line is not a vector, or no word is in the vocabulary.
@@ -42,7 +42,7 @@ def read_vectors(path: Path, vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
         ([[1.0, 2.0]], 1)
     """
     if vocabulary.tokens != "word":
-        raise ArgumentError(f"vectors are of words, but tokens={vocabulary.tokens}")
+        raise ArgumentError(f"vectors are for tokens=word, but tokens={vocabulary.tokens}")
     vectors: Tensor | None = None
     found = torch.zeros(vocabulary.size, dtype=torch.bool)
     for number, line in enumerate(text_lines(path, "utf-8", lambda _: None, lenient=True), 1):
@@ -70,5 +70,5 @@ def read_vectors(path: Path, vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
         vectors[index] = torch.from_numpy(values)
         found[index] = True
     if vectors is None or not found.any():
-        raise DataError(f"{path}: has a vector for no word of the vocabulary")
+        raise DataError(f"{path}: has no vector for any word of the vocabulary")
     return vectors, found

@@ -13,12 +13,11 @@ and predicts y of segment i + 1, in units of the scale of its window (`elman.enc
 scale is at least a share of the usual scale of the series: the mean over its successive contexts
 before the origin; in training over all of the training part.
 
-No y after the origin is read: it is masked there.  A forecast is therefore the prediction without
-any further observation, and the state continues as usual.  With `feedback` (as in Salinas et al.
-2017, arXiv:1704.04110) the horizon is read, one step late: true numbers in training, samples in a
-forecast.
-In training numbers of some windows are hidden, single ones or many in a row, so that the network
-learns to be uncertain where numbers are missing.
+The input y is masked after the origin.  A forecast is therefore the prediction without any further
+observation, and the state continues as usual.  With `feedback` (as in Salinas et al. 2017,
+arXiv:1704.04110) the horizon is an input, one step late: true numbers in training, samples in a
+forecast.  In training, some windows have hidden numbers, single ones or many in a row, so that the
+network learns to be uncertain where numbers are missing.
 
 Shape legend: B windows, L steps of the series in a window, K targets, S segments, w steps of one.
 """
@@ -46,7 +45,7 @@ class Window(NamedTuple):
 
     Attributes:
         inputs: (B, S - 1, numbers + categories).
-        targets: (B, S - 1, w K, 2): y in units of the scale, NaN where none is wanted; the scale.
+        targets: (B, S - 1, w K, 2): y in units of the scale, NaN for no target; and the scale.
         shift, scale: (B, 1, K), or (B, horizon, K) if they differ between steps.
     """
 
@@ -74,7 +73,7 @@ class Windows:
         >>> one = Record(y, none, none, none[0], np.zeros(0, dtype=np.int64))
         >>> layout = Layout(context=2, horizon=2, scaling=None)
         >>> window = Windows([one], layout).cut(np.array([0]), np.array([3]))
-        >>> window.inputs[0, :, 0].tolist()     # y_2 and y_3 are seen, what follows is not
+        >>> window.inputs[0, :, 0].tolist()     # y_2 and y_3 are inputs, y_4 is not
         [2.0, 3.0, 0.0]
         >>> window.targets[0, :, 0, 0].tolist()
         [nan, 4.0, 5.0]
@@ -125,8 +124,8 @@ class Windows:
             origins: number of steps before the first step of the forecast.
             ends: number of steps of each series that can be read; None for all.
             learn: with feedback, whether the context has targets too.
-            draw: random generator that turns windows of a plane, adds noise, and hides numbers in
-                training; None to leave windows unchanged.
+            draw: random generator that rotates windows of positions, adds noise, and hides numbers
+                in training; None to leave windows unchanged.
         """
         layout, w = self.layout, self.layout.segment
         rows, steps, context, back = len(which), layout.steps, layout.context, layout.back
@@ -153,7 +152,7 @@ class Windows:
         numbers = [_with_mask(part).reshape(rows, steps, -1) for part in [*parts, past]]
         known = self.known[self._known_begins[which, None] + time[:, w:].clip(min=0)]
         known[time[:, w:] < 0] = 0
-        known[:, context + layout.horizon - w :] = 0  # a segment can extend further
+        known[:, context + layout.horizon - w :] = 0  # a segment can extend beyond the horizon
         numbers.append(known.reshape(rows, steps, -1))
         fixed: list[NDArray[Any]] = [self.static[which], size_of(scale[:, 0], layout)]
         numbers += [np.repeat(part[:, None], steps, axis=1) for part in fixed]
@@ -173,7 +172,7 @@ class Windows:
     def _targets(
         self, y: Numbers, read: Numbers, shift: Numbers, scale: Numbers, *, learn: bool
     ) -> NDArray[np.float32]:
-        """Return the targets (B, S - 1, w K, 2) of windows (B, L, K); `read` are the inputs."""
+        """Return the targets (B, S - 1, w K, 2) of windows (B, L, K); `read`: the inputs."""
         layout, context, rows = self.layout, self.layout.context, len(y)
         # Nothing is learned from a window without observed numbers.
         there = ~np.isnan(read[:, :context])
@@ -209,7 +208,7 @@ class Windows:
     def _varied(
         self, y: Numbers, past: NDArray[np.float32], draw: np.random.Generator
     ) -> tuple[Numbers, Numbers, Numbers | None]:
-        """Return training windows (B, L, K), turned and with noise; with gaps too; and the turns.
+        """Return windows (B, L, K) with rotation and noise, these with gaps, and the rotations.
 
         Numbers of the past covariates are hidden in place at the same time.
         """
@@ -220,7 +219,7 @@ class Windows:
             y = y @ turn
         if layout.jitter:
             noise = draw.standard_normal((len(y), until - 1, layout.targets))
-            size = layout.jitter * draw.uniform(0, 2, (len(y), 1, 1))  # windows differ
+            size = layout.jitter * draw.uniform(0, 2, (len(y), 1, 1))  # random for each window
             y[:, : noise.shape[1]] += size * np.array(layout.usual) * noise
         read = y
         if layout.gaps:

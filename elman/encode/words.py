@@ -2,7 +2,7 @@
 
     x_t = [E[word_t] ; c(characters of word_t)]
 
-c is the last state, in both directions, of a small LSTM over the characters: an unknown word still
+c is the last state, in both directions, of a small LSTM over the characters.  An unknown word still
 has known endings and capitals.  Source: Ling et al. 2015 (arXiv:1508.02096).
 
 Shape legend: B rows, T words, C characters of a word, D features.
@@ -79,7 +79,7 @@ class WordIndex:
 
 
 class WordEmbed(nn.Module):
-    """Embed words and their characters.
+    """A layer that embeds words and their characters.
 
     Args:
         words: number of words, including padding and unknown.
@@ -121,7 +121,7 @@ class WordEmbed(nn.Module):
             )
 
     def forward(self, tokens: Padded, *, generator: torch.Generator | None = None) -> Padded:
-        """Look the words up and read their characters: (B, T, 1 + C) -> (B, T, D)."""
+        """Return vectors of words and their characters: (B, T, 1 + C) -> (B, T, D)."""
         words = Padded(tokens.data[..., 0], tokens.lengths)
         x: Tensor = self.words(words, generator=generator).data
         if self.spelling is not None:
@@ -131,7 +131,7 @@ class WordEmbed(nn.Module):
         return Padded(x, tokens.lengths)
 
     def _spell(self, tokens: Padded) -> Tensor:
-        """Return the last states over the characters of every word; distinct words run once."""
+        """Return the last states over the characters of every word; equal words are read once."""
         assert self.marks is not None
         assert self.spelling is not None
         mask = tokens.mask()

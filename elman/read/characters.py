@@ -19,7 +19,7 @@ from elman.read.files import is_packed, reading
 
 Advance = Callable[[int], None]
 
-BLOCK = 1 << 20  # bytes read at a time, and characters of a piece of text at most
+BLOCK = 1 << 20  # bytes read at a time, and maximum characters of a piece of text
 # Codecs for names and literals, not for files.
 NO_FILES = {"punycode", "idna", "unicode-escape", "raw-unicode-escape", "charmap"}
 LONGEST = 80  # characters of a value in a message
@@ -57,9 +57,9 @@ def file_blocks(file: Path, advance: Advance, *, unpack: bool = True) -> Iterato
 
 
 def codec_of(encoding: str) -> str:
-    """Return the name of an encoding of text files; raise an ArgumentError if it is none."""
+    """Return the codec name of a text encoding; raise an ArgumentError for anything else."""
     try:
-        # Unlike a look-up this raises for codecs that are not for text (base64, zlib, rot13).
+        # `decode` raises for codecs that are not for text (base64, zlib, rot13); `lookup` does not.
         b"text".decode(encoding, "replace")
         name = codecs.lookup(encoding).name
         if name in NO_FILES:
@@ -80,7 +80,7 @@ def decode(
     lenient: bool = False,
     returns: bool = True,
 ) -> Iterator[str]:
-    """Decode text with line ends as `_unix` makes them; `returns`: whether "\r" alone is one."""
+    r"""Yield decoded text with line ends as "\n"; `returns`: whether "\r" alone is a line end."""
     codec, errors = codec_of(encoding), "surrogateescape" if lenient else "strict"
     decoder = codecs.getincrementaldecoder("utf-8-sig" if codec == "utf-8" else codec)(errors)
     offset, line, held, blank = 0, 1, "", True
@@ -91,18 +91,18 @@ def decode(
         try:
             text = held + decoder.decode(block, not block)
         except UnicodeDecodeError as error:
-            # The decoder prepends the rest of earlier blocks: count from the end.
+            # The decoder prepends the rest of earlier blocks, so count from the end.
             good = len(block) - len(error.object) + error.start
             decoder.setstate(state)
             before = held + decoder.decode(block[: max(good, 0)])
             line += _unix(before, returns=returns).count("\n")
             raise DataError(
                 f"{file}: byte {offset + good} (line {line}) is not valid {encoding.upper()} "
-                f"(0x{error.object[error.start]:02X}); name the right one with encoding=..., "
+                f"(0x{error.object[error.start]:02X}); name the right encoding with encoding=..., "
                 "for example latin-1"
             ) from error
         except UnicodeError as error:
-            raise DataError(f"{file}: {error}; name another with encoding=...") from error
+            raise DataError(f"{file}: {error}; name another encoding with encoding=...") from error
         offset += len(block)
         # A "\r" at the end can be the first half of "\r\n".
         held = "\r" if block and text.endswith("\r") else ""

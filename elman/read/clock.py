@@ -1,4 +1,4 @@
-"""Read and write the stamps of a column: dates as whole numbers, units, and time zones.
+"""Read and write the stamps of a column: numbers that are dates, time units, and time zones.
 
     0, 1, 2 ..                 steps
     20240301, 2024030105 ..    YYYYMMDD, YYYYMMDDHH and similar, see `elman.read.codes`
@@ -39,8 +39,8 @@ class Clock:
         code: form of whole numbers, such as YYYYMM or ms; "" for plain numbers.
         zone: time zone, such as Europe/Berlin or +02:00; "" for stamps without one.
         local: whether stamps of a zone are stored as wall-clock time instead of UTC.
-        naive: how stamps without an offset are read, if others have a zone; "" if they are errors.
-        moving: whether stamps have several offsets and the zone is the last of them.
+        naive: how stamps without an offset are read if the column has a zone; "" for an error.
+        moving: whether stamps have several offsets and `zone` is the last of them.
         resolution: resolution of written text.
         text: whether stamps were read as text and are written as text.
         days: whether stamps were given as dates, objects without a clock.
@@ -76,12 +76,12 @@ class Clock:
 
         Args:
             parsed: the stamps of the column.
-            form: form of the stamps, if it is set; a unit, or "step", is the meaning of numbers.
-            zone: zone of the stamps, if it is set.
-            seconds: whether numbers of a unit stay numbers, instead of dates since 1970.
+            form: form of the stamps; for numbers, their unit or "step"; None to detect it.
+            zone: zone of the stamps; None to detect it.
+            seconds: whether numbers of a unit stay numbers instead of becoming dates.
 
         Raises:
-            ArgumentError: the zone is not known, or numbers cannot have one, or look like dates.
+            ArgumentError: the zone is unknown, steps have a zone, or whole numbers look like dates.
         """
         values, offsets = parsed.values, parsed.offsets
         if zone is not None:
@@ -92,7 +92,7 @@ class Clock:
             if form is None and not (code or seconds) and (dates := find_form(values)):
                 raise ArgumentError(
                     f"whole numbers such as {values[0]} look like dates; set ds_format={dates} to "
-                    "read them so, or ds_format=step for plain steps"
+                    "read them as dates, or ds_format=step for plain steps"
                 )
             if form is None and not seconds and (periods := other_periods(values, code)):
                 other = "ds_format=%Y%m for months" if code else "ds_format=step for plain steps"
@@ -126,7 +126,7 @@ class Clock:
     def read(
         self, parsed: Parsed, *, whole: bool = False
     ) -> tuple[Stamps, Whole | None, list[int]]:
-        """Return stamps (T,), in UTC if they have a zone; their offsets; and the bad places.
+        """Return stamps (T,), in UTC if they have a zone, their offsets, and the bad indices.
 
         With `whole`, numbers that are not units since 1970 must be whole.
         """
@@ -150,7 +150,7 @@ class Clock:
         elif self.naive == "wall":
             wall, values = values, to_utc(values, self.zone)
             skipped = to_wall(values, self.zone) != wall
-            if skipped.any():  # but midnights of days that begin later
+            if skipped.any():  # a skipped midnight is the beginning of its day
                 bad.update(np.flatnonzero(skipped & np.isin(values, values[~skipped])).tolist())
             return values, (wall - values).astype(np.int64), sorted(bad)
         if offsets is None or not self.moving:
@@ -177,7 +177,7 @@ class Clock:
         return replace(self, local=local and bool(self.zone), resolution=resolution_of(wall))
 
     def again(self, utc: Stamps) -> Stamps:
-        """Return the later moment of a repeated wall-clock time; other stamps unchanged."""
+        """Return the later moment of repeated wall-clock times, and other stamps unchanged."""
         after = _offsets(utc + np.timedelta64(DAY, "us"), self.zone)
         late = utc + (_offsets(utc, self.zone) - after).astype("timedelta64[us]")
         return np.where(to_wall(late, self.zone) == to_wall(utc, self.zone), late, utc)
@@ -210,7 +210,7 @@ class Clock:
         return write_moments(moments, self.resolution) if self.text else self.as_objects(moments)
 
     def as_objects(self, moments: list[Any]) -> list[Any]:
-        """Return moments in the type of the input: dates if it had dates, and all are midnights."""
+        """Return moments as dates if the input had dates and all are midnights; else unchanged."""
         if self.days and all(one.time() == time() for one in moments):
             return [one.date() for one in moments]
         return moments
@@ -219,7 +219,7 @@ class Clock:
 def read_stamps(
     values: Sequence[object], form: str | None = None, clock: Clock | None = None
 ) -> tuple[Stamps, list[int]]:
-    """Return stamps (T,) and the places of bad ones, by a given clock or by the detected one.
+    """Return stamps (T,) and the indices of bad ones, read by a given clock or the detected one.
 
     Example:
         >>> from elman.read.clock import read_stamps
@@ -246,7 +246,7 @@ def write_moments(moments: Sequence[Any], least: Resolution = "D") -> list[Any]:
     """Format datetimes as text of one form, as dates if all are midnights; keep other values.
 
     Args:
-        moments: values of a column, or of several that belong together.
+        moments: values of a column, or of several columns that belong together.
         least: the coarsest resolution to use.
 
     Example:
@@ -278,7 +278,7 @@ def wanted_stamp(form: str | None, values: Sequence[object], *, seconds: bool = 
     number = "seconds" if seconds else "a whole number"
     if likely := likely_forms(values):
         return f"a date such as 2024-03-01 05:00; set ds_format={' or '.join(likely)}"
-    return f"a date such as 2024-03-01 05:00 or {number}; else set ds_format"
+    return f"a date such as 2024-03-01 05:00 or {number}; set ds_format for other forms"
 
 
 def shown(stamp: Any) -> str:
@@ -300,7 +300,7 @@ def to_wall(utc: Stamps, zone: str) -> Stamps:
 
 
 def to_utc(wall: Stamps, zone: str) -> Stamps:
-    """Return the moments in UTC of a wall-clock time of a zone; the first one if it is repeated."""
+    """Return the moments in UTC of wall-clock times of a zone; the first of repeated ones."""
     day = np.timedelta64(DAY, "us")
     before, after = (
         wall - _offsets(near, zone).astype("timedelta64[us]") for near in (wall - day, wall + day)
@@ -323,7 +323,7 @@ def _offsets(utc: Stamps, zone: str) -> Whole:
 
 
 def _offsets_of_days(utc: Stamps, zone: str) -> Whole:
-    """Return offsets from UTC; a day whose midnight is skipped begins at midnight, not at 1:00."""
+    """Return offsets from UTC; a day begins at 0:00 even if the clock skips from 0:00 to 1:00."""
     now, before = _offsets(utc, zone), _offsets(utc - np.timedelta64(1, "us"), zone)
     skipped = (now > before) & ((utc.astype(np.int64) + before) % DAY == 0)
     return np.where(skipped, before, now)
@@ -387,5 +387,5 @@ def _offset_name(offset: int) -> str:
 
 
 def _are_days(stamps: Stamps) -> bool:
-    """Return whether there are several stamps, all at an equal time of day."""
+    """Return whether there are several stamps, all at the same time of day."""
     return len(stamps) > 1 and len(np.unique(stamps.astype(np.int64) % DAY)) == 1

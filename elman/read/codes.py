@@ -18,7 +18,7 @@ from elman.read.stamps import UNITS, likely_unit
 
 EARLY, LATE = 1900, 2100  # years of whole numbers that can be dates
 RIVALS = {"YYYYMM": "YYYYWW", "YYYYQ": "", "YYYYDDD": ""}  # other readings; "" for steps
-MOSTLY = 0.9  # share of such numbers that must be dates; the others are then bad
+MOSTLY = 0.9  # minimum share of numbers that are dates of a form; the others are then bad
 SECOND = 1_000_000  # microseconds
 PERIODS = {2: "half-years", 3: "thirds of a year", 4: "quarters"}
 YEARS = 3  # minimum number of years in which only the first months occur
@@ -27,7 +27,7 @@ YEARS = 3  # minimum number of years in which only the first months occur
 def find_code(numbers: NDArray[Any]) -> str:
     """Return the form in which numbers are read as dates; "" for steps.
 
-    Weeks and months look alike: the form whose dates have the most even distances is chosen.
+    Weeks and months look alike, so the form with the most even distances is chosen.
     Numbers with a fraction can only be units since 1970.
     """
     if numbers.dtype.kind == "f":
@@ -45,7 +45,7 @@ def find_code(numbers: NDArray[Any]) -> str:
 
 
 def _more_even(numbers: Whole, code: str, rival: str) -> str:
-    """Return the one of two forms in which more stamps have the usual distance; else the first."""
+    """Return the form of the two in which more stamps have the usual distance."""
     first, then = _evenness(numbers, code), _evenness(numbers, rival)
     if not rival:  # equally even numbers can be steps
         return code if first > then else rival
@@ -53,7 +53,7 @@ def _more_even(numbers: Whole, code: str, rival: str) -> str:
 
 
 def _evenness(numbers: Whole, code: str) -> int:
-    """Return how many stamps have the usual distance, "" reads steps; -1 if they are not dates."""
+    """Count the stamps at the usual distance; -1 if they are not dates.  The code "" is steps."""
     stamps, good = READERS[code](numbers) if code else (numbers, np.ones(len(numbers), bool))
     apart = np.diff(np.unique(stamps[good]))
     if code in ("YYYYMM", "YYYYQ"):
@@ -63,7 +63,7 @@ def _evenness(numbers: Whole, code: str) -> int:
 
 
 def find_form(numbers: NDArray[Any]) -> str:
-    """Return a form in which whole numbers are more even as dates than as steps; "" if none.
+    """Return a form in which whole numbers are more even as dates than as steps; else "".
 
     Two digits can be a year or a day, so the user must confirm the form.
 
@@ -93,9 +93,9 @@ def find_form(numbers: NDArray[Any]) -> str:
 
 
 def other_periods(numbers: NDArray[Any], code: str) -> str:
-    """Return the periods of a year that numbers can count, if `code` is another reading; or "".
+    """Return the periods of a year that numbers may count, if `code` reads them otherwise; else "".
 
-    The numbers of the months, or the last digits of steps, are only 1 to 2, 3 or 4.
+    In such numbers the months, or the last digits of steps, are only 1 to 2, 3 or 4.
 
     Example:
         >>> import numpy as np
@@ -124,7 +124,7 @@ Read = tuple[Stamps, NDArray[np.bool_]]
 
 
 def _calendar(size: int) -> Callable[[Whole], Read]:
-    """Return a reader of YYYYMMDDhhmmss without its last digits, `size` = 10 ** their number."""
+    """Return a reader of YYYYMMDDhhmmss or a prefix of it, with log10(size) digits after YYYY."""
 
     def read(numbers: Whole) -> Read:
         good = (numbers // size >= EARLY) & (numbers // size <= LATE)
@@ -149,7 +149,7 @@ def _weeks(numbers: Whole) -> Read:
     year, week = np.divmod(numbers, 100)
     good = (year >= EARLY) & (year <= LATE) & (week >= 1) & (week <= 53)
     year, week = np.where(good, year, 2000), np.where(good, week, 1)
-    fourth = (year - 1970).astype("datetime64[Y]").astype("datetime64[D]") + 3  # in the first week
+    fourth = (year - 1970).astype("datetime64[Y]").astype("datetime64[D]") + 3  # always in week 1
     monday = fourth.astype(np.int64) - (fourth.astype(np.int64) + 3) % 7 + (week - 1) * 7
     days = monday.astype("datetime64[D]")
     good &= (days + 3).astype("datetime64[Y]").astype(np.int64) == year - 1970

@@ -1,16 +1,16 @@
 """Read typed columns of tables and frames: names, stamps, numbers, and categories.
 
-    name      words, none missing; whole numbers of any type are equal names
+    name      words, none of them missing; the numbers 7 and 7.0 are the same name
     stamp     dates or whole numbers, see `elman.read.clock`
     moment    dates, or seconds: numbers of any kind, or hours:minutes(:seconds)
     number    a number, true or false, or nothing; text is an error of its row
-    value     a number, or a category if all rows are words; the declared type of a frame, Parquet
-              or JSONL decides, in .csv and .tsv the form of the values (see `dialect.py`)
+    value     a number, or a category if all rows are words; the declared type decides in a frame,
+              Parquet or JSONL, and the form of the values in .csv and .tsv (see `dialect.py`)
     word      a category, in any form
     raw       any value, unchanged
 
 A missing value is an empty field, NA, NaN, an error of Excel such as #N/A, or a code that the user
-names; it is NaN here, but NA can be a name.  Infinity is an error.
+names; it becomes NaN.  In a column of names, NA is a name.  Infinity is an error.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class _Blocks:
         decimal: decimal mark of the numbers; None until it is detected.
         ds_format: form of the stamps.
         parts: the blocks of each column.
-        words: numbers of the names and values of each column.
+        words: number of each name or value, by column.
         given: original values of names that were not text, by column.
         ordinals: numbers of the rows in the source.
     """
@@ -133,7 +133,7 @@ class Table:
         notes: messages about the detected format.
 
     Raises:
-        ArgumentError: the source is none of these.
+        ArgumentError: the source is of another kind.
         DataError: the file does not exist.
 
     Example:
@@ -180,7 +180,7 @@ class Table:
                 "expected a file, a data frame or a dict of columns, got " + type(source).__name__
             )
         if not self.names:
-            raise ArgumentError("a table without columns; expected one or more")
+            raise ArgumentError("the table has no columns; expected one or more")
 
     def rows(self, names: Sequence[str]) -> Rows:
         """Return the rows of some columns.
@@ -224,7 +224,7 @@ class Table:
             ds_format: form of stamps that are not ISO 8601, see `elman.read.stamps.parse`.
             zone: zone of the stamps; None to detect it.
             clock: clock of earlier data; None to detect it.
-            words: known words of categories, whose numbers are kept.
+            words: known words of categories; they keep their numbers.
 
         Raises:
             DataError: there is no good row, or a column mixes numbers and words.
@@ -267,7 +267,7 @@ class Table:
         for (name, kind), given in zip(blocks.kinds.items(), block, strict=True):
             alone, strange = (given, {}) if kind == "raw" else single(given)
             values = self._without_codes(name, kind, alone)
-            if kind == "name":  # text in .csv and .tsv, of any type in other sources
+            if kind == "name":  # names are text in .csv and .tsv, and of any type elsewhere
                 others = (
                     scalar_of(one)
                     for one in values
@@ -291,7 +291,7 @@ class Table:
                 part.append(array.pick(kept) if isinstance(array, Parsed) else array[kept])
 
     def is_missing(self, value: object, column: str, *, named: bool = False) -> bool:
-        """Return whether a value is a code for a missing one, for this column only if `named`."""
+        """Return whether a value is a code for a missing one; `named`: a code for this column."""
         return is_code(value, self.dialect.codes(column, named=named))
 
     def words_among(self, columns: Sequence[str]) -> set[str]:
@@ -306,7 +306,7 @@ class Table:
         return found & set(columns) - set(self.dialect.numeric)
 
     def _kind(self, name: str, kind: Kind) -> Kind:
-        """Return the kind of a column, more exact for values if a type or a setting declares it."""
+        """Return the kind of a column: for values, the one that a type or a setting declares."""
         if kind != "value":
             return kind
         if name in self.dialect.numeric:
@@ -314,7 +314,7 @@ class Table:
         return "word" if name in self.declared or name in self.dialect.categorical else kind
 
     def _find_decimal(self, kinds: Mapping[str, Kind], block: list[tuple[object, ...]]) -> str:
-        """Return the decimal mark of a file not delimited by commas; note it if it is a comma."""
+        """Return the decimal mark of a file; add a note if it is a comma or uncertain."""
         if self.typed or self.file is None:
             return "."
         fields = [
@@ -327,14 +327,14 @@ class Table:
 
     def _without_codes(self, name: str, kind: Kind, values: Sequence[object]) -> Sequence[object]:
         """Return the values with None for codes of missing values."""
-        named = kind not in ("number", "value", "word")  # common codes are not for the rest
+        named = kind not in ("number", "value", "word")  # common codes are for values only
         codes = self.dialect.codes(name, named=named)
         return [None if is_code(value, codes) else value for value in values] if codes else values
 
     def _join_values(
         self, name: str, parts: list[NDArray[Any]], known: Mapping[Any, int], table: Columns
     ) -> Column:
-        """Return numbers if all values are numbers, else a category; `known` numbers the values."""
+        """Return numbers if all values are numbers, else a category; `known` has codes by value."""
         codes, values, decimal = np.concatenate(parts), list(known), table.decimal
         if are_numbers(values, decimal, typed=self.typed):
             return Column(np.array([*(number_of(one, decimal) for one in values), math.nan])[codes])
@@ -355,7 +355,7 @@ class Table:
 
 
 def _without(table: Columns, bad: Mapping[int, str], rejects: Rejects) -> Columns:
-    """Return the rows that are not bad."""
+    """Return the rows that are not bad, and reject the others."""
     rows = sorted(bad)
     for row, place in zip(rows, table.places(rows), strict=True):
         rejects.add(place, DataError(f"{place}: {bad[row]}"))

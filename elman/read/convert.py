@@ -31,7 +31,7 @@ from elman.read.stamps import Parsed, parse, parse_seconds
 Kind = Literal["name", "stamp", "moment", "number", "value", "word", "raw"]
 DATE = re.compile(r"\d{1,4}[-/.]\d\d?[-/.]\d")
 GROUPED = re.compile(r"[+-]?\d{1,3}([.,\u2019\u00a0\u202f ]\d{3})+([.,]\d+)?", re.ASCII)
-SINGLE = {str, float, bool, type(None)}  # types of single values of any size
+SINGLE = {str, float, bool, type(None)}  # types that need no check in `single`
 LARGEST = 10**300  # the largest whole number that a float can safely represent
 SHOWN = 60  # characters of a value in a message
 PLAIN = re.compile(r"[0-9+\-.eE\s]*", re.ASCII)  # text that float() reads correctly
@@ -62,12 +62,12 @@ class Column:
 def scalar_of(value: Any) -> Any:
     """Convert a single number of NumPy or torch to a Python value; keep anything else."""
     if isinstance(value, np.datetime64):
-        value = value.astype("datetime64[us]")  # whose values are dates; those of ns are numbers
+        value = value.astype("datetime64[us]")  # `item` of ns would return a number, not a date
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 def single(values: tuple[object, ...]) -> tuple[tuple[object, ...], dict[int, str]]:
-    """Replace lists and too large integers by None; return the values, and reasons by number."""
+    """Replace lists and too large integers by None; return the values, and reasons by index."""
     wrong: dict[int, str] = {}
     if set(map(type, values)) <= SINGLE:
         return values, wrong
@@ -75,7 +75,7 @@ def single(values: tuple[object, ...]) -> tuple[tuple[object, ...], dict[int, st
         if isinstance(value, list | tuple | dict | set) or getattr(value, "ndim", 0) > 0:
             wrong[n] = f"is {_shown(value)}, expected one value; drop the row, or split it"
         elif isinstance(value, int) and abs(value) > LARGEST:
-            wrong[n] = "is a whole number of over 300 digits; correct or drop the row"
+            wrong[n] = "is a whole number with over 300 digits; correct or drop the row"
     kept = tuple(None if n in wrong else v for n, v in enumerate(values)) if wrong else values
     return kept, wrong
 
@@ -84,7 +84,7 @@ def convert(
     kind: Kind, values: Sequence[object], known: dict[Any, int], form: str | None,
     decimal: str | None,
 ) -> tuple[Part, dict[int, str]]:  # fmt: skip
-    """Convert values to an array, a list of words, or parsed stamps; and reasons of bad values."""
+    """Convert values to an array, a list or parsed stamps; return them and the bad ones' errors."""
     if kind == "name":
         texts = ["" if is_none(v) or is_mark(str(v)) else name_of(v) for v in values]
         numbers = [known.setdefault(text, len(known)) for text in texts]
@@ -117,7 +117,7 @@ def convert(
 
 
 def _all_numbers(values: Sequence[object], decimal: str) -> NDArray[np.float64] | None:
-    """Convert all values to numbers at once if that is safe, as for most columns."""
+    """Convert all values to numbers at once if that is safe; else return None."""
     text = "\n".join([value for value in values if isinstance(value, str)])
     if text and (not PLAIN.fullmatch(text) or (decimal == "," and "." in text)):
         return None
@@ -129,10 +129,10 @@ def _all_numbers(values: Sequence[object], decimal: str) -> NDArray[np.float64] 
 def _numbered(
     values: Sequence[object], known: dict[Any, int]
 ) -> tuple[NDArray[Any], dict[int, str]]:
-    """Return the numbers of values, -1 for missing ones, and which are infinite."""
+    """Return the number of each value, -1 for missing ones, and the errors of infinite values."""
     try:
         numbers = [-1 if is_nothing(v) else known.setdefault(v, len(known)) for v in values]
-    except TypeError:  # lists and the like
+    except TypeError:  # values such as lists cannot be keys
         numbers = [-1 if is_nothing(v) else known.setdefault(str(v), len(known)) for v in values]
     infinite = {n for v, n in known.items() if isinstance(v, float) and math.isinf(v)}
     wrong = {
@@ -146,16 +146,16 @@ def _remedy(value: object) -> str:
     """Return the remedy for a value that is not a number."""
     text = str(value).strip()
     if DATE.match(text):
-        return "name it as ds"
+        return "set ds to this column"
     if COMMA.fullmatch(text):
         return 'set decimal="," if its comma is a decimal mark'
     if GROUPED.fullmatch(text):
-        return "write it without separators of thousands"
-    return "correct or drop the row, or name the code in missing"
+        return "write it without thousands separators"
+    return "correct or drop the row, or set missing to this code"
 
 
 def is_number(value: object, decimal: str) -> bool:
-    """Return whether a value or its text is a number; true and false can be words."""
+    """Return whether a value or its text is a number; the texts true and false are words."""
     is_truth = isinstance(value, str) and value.strip().lower() in TRUTH
     return not is_truth and not math.isnan(number_or_nan(value, decimal))
 
@@ -173,10 +173,10 @@ def join_stamps(
     parts: list[Part], where: str, clock: Clock | None, ds_format: str | None, zone: str | None,
     kind: Kind,
 ) -> tuple[Column, dict[int, str]]:  # fmt: skip
-    """Join the blocks of a column of stamps; return the reasons of bad stamps, too."""
+    """Join the blocks of a column of stamps; also return the errors of bad stamps by index."""
     stamps = [one for one in parts if isinstance(one, Parsed) and len(one.values)]
     if len({one.values.dtype.kind == "M" for one in stamps}) > 1:
-        raise DataError(f"{where} has dates and numbers; fix it")
+        raise DataError(f"{where} has both dates and numbers; use one kind")
     parsed = Parsed.join(stamps)
     clock = clock or Clock.find(parsed, ds_format, zone, seconds=kind == "moment")
     moments, offsets, unread = clock.read(parsed, whole=kind == "stamp")

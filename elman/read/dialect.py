@@ -4,7 +4,7 @@ A format that is not declared is detected from the beginning of a file:
 
     delimiter   the mark that splits the header, and most other records into as many fields
     decimal     a comma, if numbers contain commas and no points; thousands are not detected
-    numbers     1  -2.5  .5  1e-3; not 1_1, 1E5, 01234, inf or digits that are not ASCII: words
+    numbers     1  -2.5  .5  1e-3; words are 1_1, 1E5, 01234, inf and digits that are not ASCII
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from elman.errors import ArgumentError
 
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLED = 100  # maximum number of records from which a delimiter is detected
-HEADER = re.compile(r"sep=(.)", re.IGNORECASE)  # the first line of some files of Excel
+HEADER = re.compile(r"sep=(.)", re.IGNORECASE)  # the first line of some Excel files
 
 TRUTH = {"true": 1.0, "false": 0.0}  # as frames write them
 NOTHING = {"", "na", "n/a", "nan", "null", "none", "?"}
@@ -29,7 +29,7 @@ MARKS = {
     "<na>", "-nan", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan",
 }  # fmt: skip
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
-# Texts that can be codes, which would lose digits or letters as numbers: 01234, and 1E5.
+# Texts that can be codes; as numbers, 01234 and 1E5 would lose digits or letters.
 CODE = re.compile(r"[+-]?0\d.*|[+-]?\d+e\d+", re.ASCII | re.IGNORECASE)
 COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 POINT = re.compile(r"[+-]?\d*\.\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -43,7 +43,7 @@ class Dialect:
     Attributes:
         delimiter: delimiter of the fields of .csv and .tsv files; None to detect it.
         decimal: decimal mark of numbers in text; None to detect it in such files.
-        missing: codes, such as "-1" in all columns of values, or "age=-1" in one of any kind.
+        missing: codes, such as "-1" for all columns of values, or "age=-1" for one of any kind.
         categorical: columns whose values are words.
         numeric: columns whose values are numbers.
 
@@ -113,7 +113,7 @@ def find_delimiter(head: Sequence[str], usual: str, wanted: str | None = None) -
     Args:
         head: lines, the header first.
         usual: the usual delimiter of this kind of file.
-        wanted: the delimiter that the user has set; it counts if it splits the header.
+        wanted: the delimiter that the user has set; it is used if it splits the header.
 
     Example:
         >>> from elman.read.dialect import find_delimiter
@@ -180,7 +180,7 @@ def choose_decimal(fields: Iterable[object], delimiter: str | None) -> tuple[str
 
 
 def number_of(value: object, decimal: str = ".") -> float:
-    """Convert a value or its text to a number; raise ValueError or TypeError if it is none."""
+    """Convert a value or its text to a number; raise ValueError or TypeError if it is not one."""
     if not isinstance(value, str):
         return float(value)  # type: ignore[arg-type]
     text = value.strip()
@@ -194,7 +194,7 @@ def number_of(value: object, decimal: str = ".") -> float:
 
 
 def number_or_nan(value: object, decimal: str = ".") -> float:
-    """Convert a value or its text to a number, NaN if it is none."""
+    """Convert a value or its text to a number; return NaN if it is not one."""
     try:
         return number_of(value, decimal)
     except (TypeError, ValueError, OverflowError):
@@ -225,7 +225,7 @@ def are_numbers(values: Iterable[object], decimal: str = ".", *, typed: bool = F
 
 
 def with_point(value: object) -> object:
-    """Write a number with a decimal comma with a point; return anything else unchanged."""
+    """Replace the decimal comma of a number by a point; return anything else unchanged."""
     if isinstance(value, str) and COMMA.fullmatch(value.strip()):
         return value.replace(",", ".")
     return value
@@ -282,13 +282,13 @@ def is_nothing(value: object) -> bool:
 
 
 def is_mark(value: str) -> bool:
-    """Return whether a text is what Excel or C write if there is no number, such as #N/A."""
+    """Return whether a text is a mark of Excel or C for a missing number, such as #N/A."""
     return value.strip().lower() in MARKS
 
 
 def is_none(value: object) -> bool:
     """Return whether a value is None, NaN, NaT or NA."""
-    # NA of pandas is neither equal to itself nor not.
+    # Comparing NA of pandas with itself gives NA, which is neither true nor false.
     if type(value).__name__ in ("NoneType", "NAType", "NaTType"):
         return True
     try:

@@ -24,7 +24,7 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a complete gzip file ({error}); fetch it again") from error
+        raise DataError(f"{path}: not a complete gzip file ({error}); download it again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
@@ -86,9 +86,9 @@ def files_below(path: str | Path) -> tuple[Path, ...]:
     except (OSError, ValueError) as error:
         # Cut and quoted, because a text in place of a path causes this error too.
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"path {str(root)[:200]!r}: {reason}; texts go in a list") from error
+        raise DataError(f"path {str(root)[:200]!r}: {reason}; give texts as a list") from error
     if not stat.S_ISDIR(mode):
-        size_of(root)  # opening a pipe would block
+        size_of(root)  # raises for a pipe, because opening it would block
         return (root,)
 
     def refuse(error: OSError) -> None:
@@ -100,7 +100,7 @@ def files_below(path: str | Path) -> tuple[Path, ...]:
             folders[:] = [name for name in folders if not name.startswith(".")]
             found += [Path(folder, name) for name in names if not name.startswith(".")]
     if not found:
-        raise DataError(f"{root}: a folder without files; expected one file of text or more")
+        raise DataError(f"{root}: a folder without files; expected one or more text files")
     for file in found:
         size_of(file)
     return tuple(sorted(found, key=Path.as_posix))
@@ -111,7 +111,7 @@ def size_of(file: Path) -> int:
     with reading(file):
         status = file.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{file}: a pipe or a device, which is read only once; write it to a file")
+        raise DataError(f"{file}: a pipe or a device can be read only once; write it to a file")
     return status.st_size
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from elman.errors import ArgumentError
 from elman.optional import need
 
-# The beginnings of the names of types that are words: of pandas, of Arrow, and of polars.
+# Prefixes of the names of types that are words, in pandas, Arrow and polars.
 WORDS = (
     "category", "str", "dictionary", "large_string", "Categorical", "Enum", "String", "Utf8",
 )  # fmt: skip
@@ -22,9 +22,9 @@ def is_frame(source: object) -> bool:
 
 
 def read_frame(source: Any) -> tuple[dict[str, list[object]], set[str]] | None:
-    """Return the columns of a frame by name, and those of words by their declared type.
+    """Return the columns of a frame by name, and which of them are declared as words.
 
-    Returns None for anything else than a frame.
+    Returns None for anything but a frame.
 
     Raises:
         ArgumentError: two columns have the same name.

@@ -3,6 +3,7 @@
 A frequency is a number of units; a gap is a whole multiple of it.  Months follow the calendar.  If
 some places of the week never occur, such as Sundays, or the hours of the night, only the other
 places are counted: the day after Saturday is Monday.  Business days are the best known case.
+A place of the week is one of its steps, counted from Monday at midnight.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Ranges = tuple[tuple[int, int], ...]
 DAY = 86_400_000_000  # microseconds
 WEEK = 7 * DAY
 MONDAY = 3 * DAY  # from a Monday to the first of January 1970
-# Names as in pandas; the first whose size divides a distance is its name.
+# Names as in pandas; a distance is named by the first unit that divides it.
 NAMED = {
     "W": WEEK, "D": DAY, "h": 3_600_000_000, "min": 60_000_000, "s": 1_000_000, "ms": 1000,
     "us": 1,
@@ -36,7 +37,7 @@ MONTHS = {12: "Y", 3: "Q", 1: "M"}
 ENDS = {"month": "S", "month end": "E", "whole month": ""}
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 WORKDAYS: Ranges = ((0, 4),)
-MOST = 288  # steps of a season
+MOST = 288  # maximum number of steps in a season
 LONGEST = 1 << 53  # maximum number of units of a frequency
 PLACES = 700_000  # maximum number of places of a week, if some are closed
 WEEKS = 3  # minimum number of weeks without a place before it counts as closed
@@ -47,10 +48,10 @@ WANTED = "expected a number of s, min, h, D, W, B, M, MS, ME, Q, QS, QE, Y, YS o
 
 @dataclass(frozen=True)
 class Frequency:
-    """The distance of stamps: `count` of a `unit`.
+    """The distance between stamps: `count` times a `unit`.
 
     Attributes:
-        unit: "step" or "us"; "month" for an equal day of each month, "month end", or "whole month"
+        unit: "step" or "us"; "month" for the same day of each month, "month end", "whole month"
             for any day of a month; or "open" for the open places of a week.
         count: number of units.
         base: microseconds of a place of the week; 0 if none is closed.
@@ -96,7 +97,7 @@ class Frequency:
 
     @property
     def size(self) -> int:
-        """The size in microseconds, of a month a twelfth of a year; 0 for steps."""
+        """The size in microseconds, where a month is a twelfth of a year; 0 for steps."""
         if self.unit in ENDS:
             return self.count * 365 * DAY // 12
         return 0 if self.unit == "step" else self.count * (self.base or 1)
@@ -110,9 +111,9 @@ class Frequency:
 
     @property
     def season(self) -> int:
-        """The number of steps of the most usual season: a day, a week, a year; else 1.
+        """The number of steps in the usual season: a day, a week or a year; else 1.
 
-        For steps below five minutes it is an hour, or a minute.  Closed times are not counted.
+        For steps below five minutes, it is an hour or a minute.  Closed times are not counted.
         """
         if self.unit == "open":
             return self._open_season() if self.count == 1 else 1
@@ -125,7 +126,7 @@ class Frequency:
         return 1
 
     def _open_season(self) -> int:
-        """Return the steps of a day, if all open days have equally many; else of a week."""
+        """Return the steps of a day if all open days have equally many; else of a week, or 1."""
         slots = _slots(self.open)
         if DAY % self.base == 0:
             each = np.bincount(slots * self.base // DAY)
@@ -136,7 +137,7 @@ class Frequency:
 
     @property
     def closed(self) -> str:
-        """Describe the closed times of the week; "" for none."""
+        """A description of the closed times of the week; "" for none."""
         if self.unit != "open":
             return ""
         places = WEEK // self.base
@@ -161,7 +162,7 @@ class Frequency:
         A name can be followed by the places of the week that are open, such as `D open 0-5`.
 
         Raises:
-            ArgumentError: the name is not that of a frequency.
+            ArgumentError: there is no frequency of this name.
         """
         form = r"(\d{0,18}) ?([A-Za-z]*)(?: open ((?:\d{1,6}(?:-\d{1,6})?,?)+))?"
         found = re.fullmatch(form, name.strip())
@@ -208,7 +209,7 @@ class Frequency:
             closed: whether places of the week that never occur are closed.
 
         Raises:
-            DataError: a series has one stamp only, or no frequency fits all.
+            DataError: no series has more than one stamp.
         """
         inside = np.ones(max(0, len(stamps) - 1), dtype=bool)
         if breaks is not None:
@@ -256,8 +257,8 @@ class Frequency:
         """Return the frequency without the places of the week that never occur in stamps.
 
         A place is closed if it is missing in at least `WEEKS` weeks, and this is very unlikely to
-        be chance, given how often other places are missing.  A holiday is a gap.  Stamps and breaks
-        are those of `infer`.
+        be chance, given how often other places are missing.  A holiday is only a gap.  `stamps`
+        and `breaks` are as in `infer`.
         """
         base = self.count
         if self.unit != "us" or base > DAY or WEEK % base or WEEK // base > PLACES:
@@ -370,7 +371,7 @@ def _hours(places: NDArray[np.bool_], base: int) -> str:
 
 
 def _usual(distances: Whole) -> int:
-    """Return the most frequent distance, the smallest of several."""
+    """Return the most frequent distance; the smallest one if several are."""
     values, counts = np.unique(distances, return_counts=True)
     return int(values[counts.argmax()])
 
@@ -383,10 +384,10 @@ def _weekday(stamps: Stamps) -> Whole:
 def _months(
     stamps: Stamps, unit: Unit, breaks: Whole | None = None
 ) -> tuple[Whole, NDArray[np.bool_]]:
-    """Return months, and whether each stamp is at the expected day: the end, or the first one's."""
+    """Return months, and whether each stamp is on the last day, or the day of the first stamp."""
     months, days = stamps.astype("datetime64[M]"), stamps.astype("datetime64[D]")
     begins = np.array([0, *([] if breaks is None else breaks)])
-    first = np.repeat(begins, np.diff(np.append(begins, len(stamps))))  # of the series of each
+    first = np.repeat(begins, np.diff(np.append(begins, len(stamps))))  # stamp of the same series
     if unit == "month end":
         fits = (days + 1).astype("datetime64[M]") > months
     else:

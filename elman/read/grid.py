@@ -30,7 +30,7 @@ class Grid:
         rejects: receives rows with repeated stamps.
         frequency: frequency of the stamps; None to detect it.
         closed: whether places of the week that never occur are closed.
-        like: whether the frequency is that of the training data, and fixed.
+        like: whether the frequency comes from the training data and is fixed.
 
     Attributes:
         names: names of the series, by number.
@@ -43,7 +43,7 @@ class Grid:
         notes: messages about what was detected and done.
 
     Raises:
-        ArgumentError: the frequency is of steps and the stamps are dates, or the other way round.
+        ArgumentError: the frequency counts steps and the stamps are dates, or the reverse.
         DataError: no frequency fits.
     """
 
@@ -116,14 +116,13 @@ class Grid:
     def _sort(self, rejects: Rejects) -> None:
         """Sort rows by series and stamp; a repeated stamp is a bad row."""
         back = self._apart(self.stamps) < 0
-        again = self._hours_again()
+        again = self._move_repeated_hours()
         if back.any():
             place = self.place(int(back.argmax()) + 1)
             self.order = np.lexsort((self.stamps, self.code))
             if not again:
                 self.notes.append(
-                    f"rows that were not in order: {int(back.sum()):,}, the first at {place}; they "
-                    "are sorted"
+                    f"rows out of order: {int(back.sum()):,}, the first at {place}; they are sorted"
                 )
         twice = np.flatnonzero(self._apart(self.stamps) == 0) + 1
         for n, place in zip(twice.tolist(), self._places_of(twice), strict=True):
@@ -136,8 +135,8 @@ class Grid:
         self.order = np.delete(self.order, twice)
         self._find_borders()
 
-    def _hours_again(self) -> bool:
-        """Move repeated hours of the clock, if a series has them twice, to the later moment."""
+    def _move_repeated_hours(self) -> bool:
+        """Move the second of two equal stamps to the later moment if a clock was set back then."""
         if self.clock.naive != "wall":
             return False
         order = np.lexsort((self.stamps, self.code))
@@ -151,7 +150,7 @@ class Grid:
         return moved
 
     def _follows_wall(self, wall: Stamps, frequency: Frequency | None, *, closed: bool) -> bool:
-        """Return whether stamps of a zone follow its wall clock: days, or open hours."""
+        """Return whether stamps follow the wall clock of their zone, as days and open hours do."""
         if frequency is not None and (frequency.unit in ENDS or frequency.size % DAY == 0):
             return True
         if len(self.order) <= len(self.borders) - 1 or (self._apart(wall) <= 0).any():
@@ -219,14 +218,14 @@ class Grid:
                 own = Frequency.infer(stamps[low:high], closed=False)
                 apart = np.diff(frequency.places(stamps[low:high]))
                 if own != frequency and bool((apart > 1).all()):
-                    most = "training has" if self.like else "most others"
+                    most = "the training data" if self.like else "most others"
                     raise DataError(
-                        f"{self.place(low)}: has a stamp every {own}, {most} every "
+                        f"{self.place(low)}: has a stamp every {own}, but {most} every "
                         f"{frequency.name}; train them separately, or set freq"
                     )
 
     def places(self, low: int, high: int) -> NDArray[np.int64]:
-        """Return the places on its grid of a series, the sorted rows low..high.
+        """Return the places of a series on its grid; its sorted rows are low..high.
 
         Raises:
             DataError: a stamp is between two steps of the grid, or far from all others.
@@ -243,7 +242,7 @@ class Grid:
             n = int((np.diff(places) == 0).argmax()) + 1
             remedy = self._remedy(self._unfloored[self.order[low:high]], n)
             raise DataError(
-                f"{self.place(low + n)}: is in the same {frequency.name} as the row before; "
+                f"{self.place(low + n)}: is in the same {frequency.name} as the previous row; "
                 f"{remedy}; else drop one row"
             )
         if places[-1] >= SPARSE * len(places) + FEW:
@@ -285,7 +284,7 @@ class Grid:
         return f"if these are midnights of a time zone, {how}, such as zone=Europe/Berlin"
 
     def note_gaps(self, gaps: Sequence[tuple[int, int]]) -> None:
-        """Add a note of how many stamps are missing, if any."""
+        """Add a note about the number of missing stamps, if any."""
         if gaps:
             n = gaps[0][1]
             many = f" in {len(gaps):,} series" if len(gaps) > 1 else ""
@@ -296,7 +295,7 @@ class Grid:
 
 
 def _time(stamps: Stamps) -> NDArray[np.int64]:
-    """Return the microseconds from the time of day of the first stamp to that of each, signed."""
+    """Return the signed microseconds from the first stamp's time of day to that of each stamp."""
     since = (stamps - stamps[0]).astype(np.int64)
     return np.asarray((since + DAY // 2) % DAY - DAY // 2)
 
@@ -304,8 +303,8 @@ def _time(stamps: Stamps) -> NDArray[np.int64]:
 def _are_midnights(stamps: Stamps, breaks: NDArray[np.int64] | None = None) -> bool:
     """Return whether stamps can be midnights of a time zone that are given in UTC.
 
-    They are at two or three times of day, as clocks are set forward and back, and at a fixed time
-    they would not be on any day of their month.  Breaks are those of `Frequency.infer`.
+    They have two or three times of day, because clocks are set forward and back, and their dates
+    have a frequency other than "whole month".  `breaks` is as in `Frequency.infer`.
     """
     if stamps.dtype.kind != "M":
         return False
@@ -313,7 +312,7 @@ def _are_midnights(stamps: Stamps, breaks: NDArray[np.int64] | None = None) -> b
     if len(np.unique(time)) not in (2, 3) or (time % QUARTER).any() or (np.abs(time) > SHIFT).any():
         return False
     days = stamps - time.astype("timedelta64[us]")
-    if not np.diff(days).astype(np.int64).all():  # hours, several on a day
+    if not np.diff(days).astype(np.int64).all():  # stamps of hours, several on a day
         return False
     found = Frequency.infer(days, breaks, closed=False)
     return found.unit != "whole month"

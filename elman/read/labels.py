@@ -41,8 +41,8 @@ def labels_of(
         place: where the row was read, for messages.
         column: name of the column.
         separator: text between several labels; None if each row has exactly one.
-        dialect: format of the values, which has the codes for missing labels.
-        written: whether the value comes from a file, where blanks around a label do not count.
+        dialect: format of the values, with the codes for missing labels.
+        written: whether the value comes from a file, where blanks around a label are ignored.
 
     Raises:
         DataError: the row has no label.
@@ -74,8 +74,8 @@ def _label(value: object, place: str, column: str, *, written: bool) -> Label:
             f"{place}: column {column!r} is a {type(value).__name__}, expected a label; for any "
             "number of labels set several=True"
         )
-    # Other values, such as members of an Enum, cannot be made again from a saved model: they are
-    # text from the beginning, so that a model predicts the same before and after it is saved.
+    # Other values, such as members of an Enum, cannot be restored from a saved model.  They become
+    # text at once, so that a model predicts the same labels before and after it is saved.
     if isinstance(value, Enum) and isinstance(value, str | int | float):
         value = value.value  # equal to the member
     kept = type(value) in (str, int, float, bool, bytes) or type(value).__name__ in KINDS
@@ -98,7 +98,7 @@ def join_labels(labels: Iterable[Label], separator: str) -> str:
 
 
 def split_labels(text: str, separator: str) -> list[str]:
-    """Return the labels of a text, such as `join_labels` returns."""
+    """Return the labels of a text in the form that `join_labels` returns."""
     mark = re.escape(separator)
     found = re.findall(rf'\s*"((?:[^"]|"")*)"\s*(?:{mark}|$)|(.*?)(?:{mark}|$)', text, re.DOTALL)
     labels = [quoted.replace('""', '"') if quoted else plain for quoted, plain in found]
@@ -113,9 +113,9 @@ def shown_label(label: Label) -> str | int | float | bool:
 
 
 def packed_label(label: Label) -> Any:
-    """Return a label for config.json, which `unpacked_label` turns back into the same value.
+    """Return a label as a value for config.json, from which `unpacked_label` restores it.
 
-    Values that neither JSON nor `KINDS` have, such as an Enum, become text.
+    Values of other types than those of JSON and `KINDS`, such as an Enum, become text.
 
     Example:
         >>> from datetime import date
@@ -143,12 +143,12 @@ def unpacked_label(value: Any) -> Label:
 
 
 def alike(label: Label) -> str:
-    """Return the text by which a label from a file is recognised, whatever its type in training."""
+    """Return a label as text for comparison, which does not depend on its type."""
     return named_like(" ".join(str(label).split()))
 
 
 def columns_set(labels: Any, *, several: bool) -> Any:
-    """Return the numbers of the columns with a one, for a matrix of zeros and ones (N, K).
+    """Return the indices of the ones in each row of a matrix (N, K) of zeros and ones.
 
     Other labels are returned unchanged.
 

@@ -57,7 +57,7 @@ class RecordingTables:
 
 
 class RecordingReader:
-    """Collects recordings, table by table.
+    """A reader that collects recordings table by table.
 
     Args:
         source: the tables, and how they are read.
@@ -79,7 +79,7 @@ class RecordingReader:
             for note in labels.notes:
                 self._note(note)
         self.unseen = set(self.spans or ())
-        self.known = ""  # the name of an existing recording
+        self.known = ""  # name of a recording that exists, for a message
         self.stamps: str | None = None  # kind of earlier stamps, "" for none
         self.clock: Clock | None = None
         stems = Counter(_stem(table.file) for table in source.tables)
@@ -109,13 +109,13 @@ class RecordingReader:
         else:
             pairs += [(name, "number") for name in self.channels]
         pairs += [(name, "raw") for name in static]
-        table.rows([name for name, _ in pairs if name])  # raises if one is missing or repeated
+        table.rows([name for name, _ in pairs if name])  # raises if a column is missing or repeated
         kinds = {name: kind for name, kind in pairs if name}
         columns = table.read(kinds, self.rejects, ds_format=layout.ds_format, clock=self.clock)
         self.found.words |= table.words_among(static)
         for note in table.notes:
             self._note(note)
-        if ds and self.clock is None:  # it is fixed for all files
+        if ds and self.clock is None:  # the first clock is used for all files
             self.clock = columns.columns[ds].clock or Clock()
             if self.clock.code:
                 self._note(f"{ds!r} is read as {self.clock.code}")
@@ -159,7 +159,7 @@ class RecordingReader:
         if ds:
             stamps = columns.columns[ds].values[rows]
             if (np.diff(stamps).astype(np.float64) < 0).any():
-                self._note("recordings whose rows were not in order and are sorted", place)
+                self._note("recordings with rows out of order, which are sorted", place)
                 rows = rows[np.argsort(stamps, kind="stable")]
                 stamps = columns.columns[ds].values[rows]
         else:
@@ -170,9 +170,7 @@ class RecordingReader:
             some = static_values(values, column, columns.dialect, decimal=columns.decimal)
             fixed[column] = next(iter(some), None)
             if len(set(map(str, some))) > 1:
-                self._note(
-                    f"recordings in which {column} changes, whose first value is used", place
-                )
+                self._note(f"recordings in which {column} changes (its first value is used)", place)
         tags = columns.columns[label].values[rows].tolist() if label else None
         if self.layout.variable:
             stamps, values, more = self._pivot(columns, rows, stamps, place)
@@ -205,7 +203,7 @@ class RecordingReader:
     def _pivot(
         self, columns: Columns, rows: NDArray[np.int64], stamps: NDArray[Any], place: str
     ) -> tuple[NDArray[Any], Numbers, dict[str, object]]:
-        """Turn measurements into steps: stamps, values, and variables that do not change."""
+        """Return the stamps and values of measurements as steps, and the constant variables."""
         layout = self.layout
         which = _words(columns, layout.variable or "", rows)
         numbers = columns.columns[layout.value].values[rows]
@@ -226,7 +224,7 @@ class RecordingReader:
             if column is None or math.isnan(number):
                 continue
             if not math.isnan(values[at, column]):
-                self._note("repeated measurements at one moment, of which the last is used", place)
+                self._note("repeated measurements at one moment (the last one is used)", place)
             values[at, column] = number
         kept = ~np.isnan(values).all(1)
         if layout.static and not kept.any():
@@ -259,14 +257,14 @@ class RecordingReader:
             self.found.add(replace(one, static=self._static(fixed)), tags, place)
 
     def _together(self, spans: list[Span]) -> list[Span]:
-        """Merge several rows for a whole recording to one with all labels, or keep the first."""
+        """Merge several rows for a whole recording into one with all labels, or keep the first."""
         unbounded = [span for span in spans if span.bounds is None]
         if len(unbounded) < 2 or self.source.each:
             return spans
         if self.layout.several:
             return [replace(unbounded[0], label=[span.label for span in unbounded])]
         for span in unbounded[1:]:
-            reason = f"{span.place}: is another label of a recording; keep one, or set several=True"
+            reason = f"{span.place}: is a second label of a recording; drop it, or set several=True"
             self.rejects.add(span.place, DataError(reason))
         return unbounded[:1]
 

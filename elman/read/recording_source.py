@@ -34,7 +34,7 @@ class RecordingSource:
     """A source of recordings.
 
     Args:
-        source: a table, a folder of tables (or with a folder of tables for each label), a data
+        source: a table, a folder of tables or with a folder of tables for each label, a data
             frame, or a list of arrays (T, C).
         labels: a table of labels, a list, or None for labels in the source, if there are any.
         layout: names of the columns.
@@ -130,10 +130,10 @@ class RecordingSource:
     def read(self, rejects: Rejects) -> Recordings:
         """Read all recordings that have a number or a static column.
 
-        Recordings that are missing in a table of labels are skipped.
+        Recordings without a row in a table of labels are skipped, unless each step has a label.
 
         Raises:
-            DataError: something cannot be read.
+            DataError: a table cannot be read, or there is no recording.
         """
         if self.arrays is not None:
             return self._of_arrays(self.arrays)

@@ -48,10 +48,10 @@ class Recording:
 
     Attributes:
         unique_id: name of the recording.
-        begin: the first stamp, a number or datetime64[us], which is in UTC if there is a zone; a
-            whole number if all stamps of the recording are.
-        times: (T,) seconds after it, never decreasing; or steps.
-        values: (T, C) of the channels, NaN where there is none.
+        begin: the first stamp: a number, whole if all stamps of the recording are, or
+            datetime64[us], in UTC if there is a zone.
+        times: (T,) seconds after `begin`, never decreasing; or steps.
+        values: (T, C) values of the channels; NaN for missing ones.
         static: values of the columns that do not change, unconverted.
         unit: seconds per unit of stamps that are numbers.
         clock: clock by which stamps that are dates are written.
@@ -77,7 +77,7 @@ class Recording:
 
     @property
     def stamps(self) -> NDArray[Any]:
-        """The stamps (T,), in the kind that was read."""
+        """The stamps (T,), of the kind that was read."""
         return np.asarray(self.stamp(self.times))
 
     def stamp(self, times: Any) -> Any:
@@ -113,7 +113,7 @@ class Recordings:
 
     Attributes:
         items: the recordings.
-        labels: label of each, or a list with a label for each step; None for none.
+        labels: label of each recording, or a list with a label for each step; None for no label.
         places: places of the recordings, for messages.
         channels: names of the C channels.
         timed: whether there are stamps.
@@ -133,13 +133,13 @@ class Recordings:
 
     @property
     def gaps(self) -> Numbers:
-        """The positive seconds between steps of all recordings."""
+        """The times between steps of all recordings, in seconds, without zeros."""
         gaps = np.concatenate([np.zeros(0), *(np.diff(one.times) for one in self.items)])
         return np.asarray(gaps[gaps > 0])
 
     @property
     def step(self) -> float:
-        """The usual seconds between steps."""
+        """The median time between steps, in seconds; 1 if it is unknown."""
         gaps = self.gaps
         return float(np.median(gaps)) if len(gaps) else 1.0
 
@@ -155,7 +155,7 @@ class Layout:
     """The names of columns, and settings of reading.
 
     Attributes:
-        channels: columns of numbers; in a table of measurements the variables, none for all.
+        channels: columns of numbers; in a table of measurements the variables, () for all.
         static: columns that do not change within a recording; in measurements also variables.
         label: column of the labels.
         variable, value: columns of a table of measurements; None for one row per step.
@@ -210,7 +210,7 @@ def in_seconds(found: Recordings, layout: Layout) -> str:
 
 
 def unit_at(rate: float | None, step: float) -> str:
-    """Return the largest unit in which steps are not much less frequent than a rate; s if none.
+    """Return the largest unit in which a step has at most `FAR` resampled steps; s if none fits.
 
     Example:
         >>> from elman.read.recordings import unit_at
@@ -267,7 +267,7 @@ def checked_arrays(source: Any) -> list[Numbers]:
         if np.isinf(values).any():
             row, column = np.argwhere(np.isinf(values))[0].tolist()
             raise ArgumentError(
-                f"array {n} must have finite numbers, or NaN for none, got "
+                f"array {n} must have finite numbers, or NaN for missing ones, got "
                 f"{values[row, column]} at step {row}, channel {column}"
             )
         arrays.append(values)

@@ -39,7 +39,7 @@ Column = str | Path | Sequence[object]
 
 
 class Source(Protocol):
-    """The rows of one part of the data."""
+    """A source of the rows of one part of the data."""
 
     @property
     def name(self) -> str:
@@ -67,7 +67,7 @@ class Rows:
         source: a table, a folder of folders, a file of lines, or a list of values.
         columns: names of the columns in a table.
         parallel: parallel files or lists of the other columns.
-        folders: whether a folder of folders is a source; its names are then the last column.
+        folders: whether the source can be a folder of folders; their names are the last column.
         encoding: encoding of the files.
         lenient: whether bytes that are not text are an error of their row instead of the file.
         delimiter: delimiter of the fields of a table; None to detect it.
@@ -115,7 +115,7 @@ class Rows:
             counts = [len(one) for one in self.lists]
             if len(set(counts)) > 1:
                 found = ", ".join(f"{n} in {c}" for c, n in zip(self.columns, counts, strict=False))
-                raise ArgumentError(f"columns must be of one length, got {found}")
+                raise ArgumentError(f"columns must have equal lengths, got {found}")
             self.name = f"{counts[0]:,} row{'s' * (counts[0] != 1)}"
         self.total_bytes = sum(map(size_of, self.files))
 
@@ -227,7 +227,7 @@ class Rows:
 
 
 def text_of(value: object, place: str, column: str) -> str:
-    """Return a value as text; raise a DataError if it is not text or blank."""
+    """Return a value as text; raise a DataError if it is blank or not text."""
     where = f"{place}: column {column!r}"
     text = checked_text(value, where)
     if not text or text.isspace():
@@ -236,12 +236,12 @@ def text_of(value: object, place: str, column: str) -> str:
 
 
 def check_new(path: Path, *, overwrite: bool) -> None:
-    """Raise an ArgumentError instead of overwriting rows of another run, or writing to a pipe."""
+    """Raise an ArgumentError if the file has the rows of another run, or is a pipe."""
     if path_of(path, "skip_bad_rows").exists() and not path.is_file():
         raise ArgumentError(f"{path}: is not a file; name another one for skip_bad_rows")
     if not overwrite and path.exists() and not HEADER.startswith(_beginning(path, len(HEADER) + 1)):
         raise ArgumentError(
-            f"{path}: exists already; name another file for skip_bad_rows, or give overwrite"
+            f"{path}: exists already; name another file for skip_bad_rows, or set overwrite"
         )
 
 
@@ -251,11 +251,11 @@ def _beginning(path: Path, characters: int = len(HEADER)) -> str:
 
 
 class Rejects:
-    """A collector of bad rows: the first is raised or, given a file, each is written there.
+    """A collector of bad rows, which are written to a file; without a file the first is raised.
 
     Args:
         path: a CSV file with the columns place and reason; None to raise.
-        sources: files that are read, which `path` must not be.
+        sources: files that are read; `path` must not be one of them.
 
     Raises:
         ArgumentError: the file cannot be written, or has other content.

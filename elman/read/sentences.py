@@ -1,10 +1,11 @@
 r"""Read sentences with a tag for each word.
 
-    .conllu             CoNLL-U: ten columns with tabs, a blank line after each sentence; lines of
-                        comments, of several words (1-2) and of no word (1.1) are skipped
+    .conllu             CoNLL-U: ten columns with tabs, a blank line after each sentence; comments,
+                        multiword tokens (1-2) and empty nodes (1.1) are skipped
     .conll .bio .iob    columns with spaces or tabs, a blank line after each sentence; the first
-                        is the word, the last the tag, unless numbers choose others; lines that
-                        begin with # and have other columns are comments, -DOCSTART- is skipped
+                        is the word, the last the tag, unless numbers choose others; a line that
+                        begins with # and has another number of columns is a comment; -DOCSTART-
+                        is skipped
     a table             two columns of lists, or of words with spaces between them
     parallel files      words of line i, tags of line i, with spaces between them
     lists               lists of words, and lists of tags
@@ -29,7 +30,7 @@ from elman.read.text import checked_text, text_lines
 CONLLU = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 BLANKS = " \t\r\n\f\v"  # between words; a no-break space is part of a word
 COMMENT = re.compile(r"#\s*(id|sent_id|newdoc|newpar|text|doc|global\.columns)\b")
-LOOKED_AT = 50  # lines that are checked in a file without a known suffix
+LOOKED_AT = 50  # number of lines that are checked in a file without a known suffix
 COLUMNS = {".conll", ".bio", ".iob", ".iob2", ".conllu"}
 
 
@@ -86,7 +87,7 @@ class Sentences:
             if parallel is None and is_path(source) and _looks_like_columns(Path(source), encoding):
                 raise ArgumentError(
                     f"{source}: looks like columns of words and tags; rename it to "
-                    f"{Path(source).stem}.conll to have them read"
+                    f"{Path(source).stem}.conll to read them"
                 )
             self.rows = Rows(
                 source, names, parallel=others, encoding=encoding, lenient=lenient,
@@ -162,8 +163,8 @@ class Sentences:
                 width = width or len(fields)
                 if self.tagged and self.tag < 0 and len(fields) != width:
                     raise DataError(
-                        f"{where}: expected {width} columns, as the first word of the sentence "
-                        f"has, got {len(fields)}; separate columns by tabs if words contain blanks"
+                        f"{where}: expected {width} columns, as in the first row of the sentence, "
+                        f"got {len(fields)}; separate columns by tabs if words contain blanks"
                     )
                 words.append(self._field(fields, self.word, where))
                 if self.tagged:
@@ -175,10 +176,10 @@ class Sentences:
             yield Row(place, (tuple(words), tuple(tags)) if self.tagged else (tuple(words),))
 
     def _field(self, fields: Sequence[str], column: int, where: str) -> str:
-        # With one column the last would be the word again.
+        # The last of one column is the word, not a tag.
         if not -len(fields) <= column < len(fields) or (self.tagged and len(fields) < 2):
             wanted = "a word and a tag" if self.tagged else "a word"
-            raise DataError(f"{where}: expected {wanted}, the number of columns is {len(fields)}")
+            raise DataError(f"{where}: expected {wanted}, but the line has {len(fields)} columns")
         text = checked_text(fields[column], where).strip(BLANKS)
         if not text:
             raise DataError(f"{where}: column {column} is empty; expected a word or tag")
@@ -200,7 +201,7 @@ def _looks_like_columns(path: Path, encoding: str) -> bool:
     blocks = [list(block) for full, block in groupby(lines, key=bool) if full]
     widths = {len(_fields(line, conllu=False)) for block in blocks for line in block
               if line[0] != "#"}  # fmt: skip
-    # Sentences, one a line, can be equally long, too, but no blank lines separate groups of them.
+    # Lines that are sentences can be equally long, too, but no blank lines separate groups of them.
     several = len(blocks) > 1 and max(map(len, blocks)) > 1
     return several and len(widths) == 1 and widths != {1}
 
@@ -233,7 +234,7 @@ def words_of(value: object, place: str) -> tuple[str, ...]:
     """Return the words or tags of a cell: a list, or a text with blanks between them.
 
     Raises:
-        DataError: it is neither, or a word is empty.
+        DataError: the cell is neither of these, or a word is empty.
     """
     if isinstance(value, str):
         value = split_words(value)
@@ -244,7 +245,7 @@ def words_of(value: object, place: str) -> tuple[str, ...]:
 
 
 def _word(value: object, place: str) -> str:
-    """Return a word or tag as text, also if it is a number."""
+    """Return a word or tag, which can be a number, as text."""
     if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
         return str(value)
     text = checked_text(value, f"{place}: a word or tag")

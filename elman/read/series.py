@@ -44,7 +44,7 @@ class Series:
     Attributes:
         unique_id: name of the series.
         start: the first stamp, int64 or datetime64[us], as the clock of its table stores it.
-        values: (T, C) of the columns, NaN where there is none; categories are numbers.
+        values: (T, C) values of the columns; NaN for missing ones; categories are numbers.
     """
 
     unique_id: str
@@ -63,7 +63,7 @@ class SeriesTable:
 
     Attributes:
         series: the series, in the order of their first rows.
-        columns: C names.
+        columns: names of the C columns.
         categories: words of each column of words, in the order of their numbers.
         frequency: frequency of all series.
         counted: whether there were no stamps, and the rows of each series count from 0.
@@ -99,7 +99,7 @@ class SeriesSource:
 
     Args:
         source: a table, or numbers.
-        targets: columns of numbers; in a wide table the series; if empty, all other columns.
+        targets: columns of numbers; in a wide table the series, by default all other columns.
         covariates: more columns, of numbers or words.
         unique_id: column of the series' name; without it there is one series.
         ds: column of the stamp; without it rows are steps.
@@ -146,7 +146,7 @@ class SeriesSource:
         dialect: Dialect | None = None,
     ) -> None:
         check_form(ds_format)
-        if type(source).__name__ == "Series":  # of pandas with its index, which may be stamps
+        if type(source).__name__ == "Series":  # of pandas; its index can be stamps
             source = source.to_frame(Y)
         numbers = _numbers_of(source)
         self.table = Table(
@@ -166,7 +166,7 @@ class SeriesSource:
         if not targets:
             raise ArgumentError("targets must name at least one column")
         if zone is not None and self.stamps is None:
-            raise ArgumentError(f"zone={zone}: rows are steps, as there is no column {ds!r}")
+            raise ArgumentError(f"zone={zone}: rows are steps, because there is no column {ds!r}")
         self.targets, self.covariates, self.wide = tuple(targets), tuple(covariates), wide
         used = {self.ids, self.stamps, *targets, *covariates}
         unused = [name for name in present if name not in used]
@@ -174,7 +174,7 @@ class SeriesSource:
         self.frequency = None if freq is None else Frequency.named(freq)
         self.ds_format, self.zone, self.closed, self.ahead = ds_format, zone, closed, ahead
         self.kinds: dict[str, Kind] = {}
-        # A table of the future can lack targets, but not under another name.
+        # A table of the future can lack targets, but an unused column may be a misspelt target.
         numeric = [name for name in self.targets if unused or not ahead or name in present]
         wanted = [x for x in (self.ids, self.stamps) if x] + [*numeric, *self.covariates]
         self.rows = self.table.rows(wanted)
@@ -246,7 +246,7 @@ class SeriesSource:
         return found
 
     def _notes_of_columns(self, like: SeriesTable | None) -> list[str]:
-        """Return notes about missing columns, if this can be unexpected."""
+        """Return notes about missing columns that the user may have expected."""
         named = like is not None and any(one.unique_id for one in like.series)
         if not named and (like is not None or not self.unused):
             return []
@@ -279,7 +279,7 @@ class SeriesSource:
 
 
 def _numbers_of(source: Any) -> dict[str, list[Any]] | None:
-    """Return the columns of a list of numbers or of several; None for anything else."""
+    """Return the columns of one or several lists of numbers; None for anything else."""
     if type(source).__name__ == "Tensor":
         source = source.detach().cpu().numpy()
     if not isinstance(source, list | tuple | np.ndarray):
@@ -338,7 +338,7 @@ def _build(grid: Grid, source: SeriesSource, rejects: Rejects) -> SeriesTable:
 
 
 def _values(grid: Grid, name: str) -> Numbers:
-    """Return a column; targets of the future can be missing."""
+    """Return a column; NaN if it is missing, as targets of the future can be."""
     column = grid.columns.columns.get(name)
     return np.full(len(grid.code), np.nan) if column is None else column.values
 
@@ -346,13 +346,13 @@ def _values(grid: Grid, name: str) -> Numbers:
 def _note_missing(grid: Grid, source: SeriesSource, values: Numbers) -> None:
     """Add a note for each column in which values are missing.
 
-    In rows of the future, targets and columns that are known of the past only are not missing.
+    In rows of the future, targets and columns known only for the past do not count as missing.
     """
     future = _future(grid, source, values) & source.ahead
     for n, name in enumerate((*source.targets, *source.covariates)):
         gone = np.isnan(values[:, n])
         ahead = future[:, n] if n < len(source.targets) else future.all(1)
-        if not gone[ahead].all():  # known of the future, too
+        if not gone[ahead].all():  # known for the future, too
             ahead = np.zeros_like(gone)
         gone, count = gone & ~ahead, int((~ahead).sum())
         if gone.any() and name in grid.columns.columns:
@@ -363,7 +363,7 @@ def _note_missing(grid: Grid, source: SeriesSource, values: Numbers) -> None:
 
 
 def _future(grid: Grid, source: SeriesSource, values: Numbers) -> NDArray[np.bool_]:
-    """Return the rows (N, targets) after the last number of their series."""
+    """Return a mask (N, targets) of the rows after the last number of their series."""
     there = ~np.isnan(values[:, : len(source.targets)])
     if not source.wide:  # the targets end together
         there = np.broadcast_to(there.any(1, keepdims=True), there.shape)

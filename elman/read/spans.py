@@ -69,7 +69,7 @@ class Span:
 def read_spans(
     table: Table, layout: Layout, rejects: Rejects, *, labelled: bool = True
 ) -> dict[str, list[Span]]:
-    """Read the rows by name of the recording; labels can be missing if they are not required.
+    """Return the rows, by name of the recording; labels can be missing if `labelled` is false.
 
     Raises:
         ArgumentError: a column is missing.
@@ -117,7 +117,7 @@ def read_spans(
 
 
 def _find_decimal(table: Table, fields: Iterable[object]) -> str:
-    """Return the decimal mark of a table, as for a table of numbers; note how numbers are read."""
+    """Return the decimal mark of a table; add a note if it is a comma or uncertain."""
     if table.dialect.decimal is not None or table.typed or table.file is None:
         return table.dialect.decimal or "."
     head = table_head(table.file, table.encoding, table.dialect.delimiter, lenient=table.lenient)

@@ -1,7 +1,7 @@
-"""Hold out a part of the data for validation, which is never used in training or a vocabulary.
+"""Hold out a part of the data for validation; training and vocabularies never use it.
 
-Of a text with many documents a random share of the documents is held out, of a text with few its
-end, cut at a line end.  Of labelled rows the same share of every label is held out.
+If a text has many documents, a random share of them is held out; else the end of the text, cut at a
+line end.  If rows have labels, the same share of every label is held out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from elman.read.text import TextSource
 Pieces = Iterator[tuple[str, bool]]  # text, and whether a document ends with it
 Numbers = list[int]  # of rows
 
-MANY = 10  # mean number of documents in each part from which the choice is random
+MANY = 10  # minimum mean number of documents in each part for a random choice
 
 
 def hold_out(
@@ -29,7 +29,7 @@ def hold_out(
 ) -> tuple[Callable[..., Pieces], Callable[..., Pieces]]:
     """Split a source in two: return functions that read the training and the held-out part.
 
-    Both take the `advance` of `TextSource.pieces`.
+    Both functions take the `advance` of `TextSource.pieces`.
 
     Args:
         source: the documents.
@@ -108,7 +108,7 @@ def _line_end(text: str, border: int) -> int:
 
 
 def hold_out_rows(count: int, share: float, *, seed: int, unit: str) -> tuple[Numbers, Numbers]:
-    """Return which of `count` rows are for training, and which for validation.
+    """Return the indices of the training and the validation rows among `count` rows.
 
     Raises:
         DataError: there are too few rows.
@@ -134,8 +134,8 @@ def hold_out_labels(
 ) -> tuple[Numbers, Numbers]:  # fmt: skip
     """Return training and validation rows with the same share of every label or set of labels.
 
-    Sets of labels that are too rare to be divided are drawn from together.  Every label stays in
-    the training part.
+    Sets of labels that are too rare to be divided are pooled first.  Every label stays in the
+    training part.
 
     Args:
         labels: the labels of each row.
@@ -163,7 +163,7 @@ def hold_out_labels(
     if not any(len(key) > 1 for key in rare):
         rare = set()
     held: Numbers = []
-    debt = 0.0  # examples that previous sets still owe, so that the total is the share
+    debt = 0.0  # rows that previous sets still owe, so that the total has the right share
     for key in sorted(sets.keys() - rare):
         members = draw.permutation(sets[key])
         wanted = len(members) * fraction + debt

@@ -22,15 +22,15 @@ from elman.errors import ArgumentError
 from elman.read.frequency import Stamps, Whole
 
 UNITS = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}  # per second
-SINCE = 631_152_000  # 1990, in seconds since 1970, from which on numbers can be such seconds
-EARLY = 94_694_400  # 1973, from which on whole minutes can
+SINCE = 631_152_000  # 1990, in seconds since 1970; earlier numbers are not read as seconds
+EARLY = 94_694_400  # 1973; the same limit for whole minutes
 UNTIL = 4_102_444_800  # 2100
 STEP = "step"  # form of whole numbers that are not dates
 # Texts that numpy would read differently: words such as today, and offsets from UTC.
 STRANGE = re.compile(r"^\s*[^\s\d]|(Z|[+-]\d\d:?\d\d)\s*$", re.MULTILINE)
 CLOCK = re.compile(r"(\d{1,9}):([0-5]\d)(?::([0-5]\d(?:\.\d{1,9})?))?")
 PERIOD = re.compile(r"(\d{4})-?([WQ])(\d{1,2})")
-FIXED = re.compile("(%[dmyYHMSjGVUWuw])+")  # forms of digits alone, which lose zeros as numbers
+FIXED = re.compile("(%[dmyYHMSjGVUWuw])+")  # forms of digits only; as numbers they lose zeros
 DIGITS = {"Y": 4, "G": 4, "j": 3, "u": 1, "w": 1}  # digits of these parts; the others have two
 FIRST = {"%G": " 1", "%W": " 1", "%U": " 0"}  # first weekday of the weeks of a form, for %w
 # Common forms other than ISO 8601.
@@ -40,9 +40,9 @@ DAY_FORMS = (
     "%d-%b-%y", "%m/%Y", "%m.%Y", "%Y/%m", "%YM%m", "%b %Y", "%b-%Y", "%b-%y", "%B %Y",
 )  # fmt: skip
 CLOCK_FORMS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
-NAIVE = -(1 << 62)  # stands for the offset of a moment without one
+NAIVE = -(1 << 62)  # marks a moment without an offset
 LONGEST = 256  # characters of a stamp
-EDGES = np.array(["0001-01-03", "9999-12-30"], dtype="datetime64[us]")  # any zone keeps the year
+EDGES = np.array(["0001-01-03", "9999-12-30"], dtype="datetime64[us]")  # valid in any zone
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Parsed:
     Attributes:
         values: int64, float64 (seconds, or units since 1970 with a fraction), or datetime64[us],
             in UTC for stamps with an offset.
-        offsets: microseconds ahead of UTC, `NAIVE` for stamps without; None if none has one.
+        offsets: microseconds ahead of UTC; `NAIVE` for a stamp without one; None if no offset.
         zone: name of the zone of objects; "" if they have none.
-        bad: places of invalid stamps, whose values are arbitrary.
-        text: whether all are text or numbers, without objects.
-        days: whether all are dates given as objects, which have no clock.
+        bad: indices of invalid stamps; their values are arbitrary.
+        text: whether all stamps are text or numbers, not objects.
+        days: whether all stamps are `date` objects, without a time of day.
     """
 
     values: Stamps
@@ -67,13 +67,13 @@ class Parsed:
     days: bool = False
 
     def pick(self, kept: NDArray[np.bool_]) -> Parsed:
-        """Return the stamps where `kept` is true, which must be good."""
+        """Return the stamps where `kept` is true; these must be good."""
         offsets = None if self.offsets is None else self.offsets[kept]
         return replace(self, values=self.values[kept], offsets=offsets, bad=[])
 
     @staticmethod
     def join(parts: Sequence[Parsed]) -> Parsed:
-        """Join parts, whose stamps are good and of one kind."""
+        """Join parts with good stamps of one kind."""
         offsets = None
         if any(part.offsets is not None for part in parts):
             offsets = np.concatenate([
@@ -138,7 +138,7 @@ def parse(values: Sequence[object], form: str | None = None) -> Parsed:
 
 
 def _parse_fractions(values: Sequence[object], form: str | None) -> Parsed | None:
-    """Parse numbers since 1970 of which some have a fraction; None if the values are not such."""
+    """Parse numbers since 1970 if some have a fraction; else return None."""
     numbers = np.array([_seconds(v) if isinstance(v, str | float) else math.nan for v in values])
     fractions = np.isfinite(numbers) & (numbers != np.rint(numbers))
     if not fractions.any():
@@ -154,7 +154,7 @@ def _parse_fractions(values: Sequence[object], form: str | None) -> Parsed | Non
 def likely_unit(numbers: NDArray[Any]) -> str:
     """Return the unit in which most numbers are moments from 1990 to 2100; "" if there is none.
 
-    Whole minutes can also be before 1990, when other numbers are more likely to be steps.
+    Whole minutes can also be from 1973 to 1990; other such numbers are more likely to be steps.
     """
     for unit, size in UNITS.items():
         since = SINCE if (numbers % (60 * size)).any() else EARLY
@@ -185,7 +185,7 @@ def _parse_each(values: Sequence[object], form: str | None) -> Parsed:
     bad = sorted({*bad, *np.flatnonzero((found < EDGES[0]) | (found > EDGES[1])).tolist()})
     found[bad] = EDGES[0]
     aware = offsets != NAIVE
-    if aware.any():  # naive ones are marked instead
+    if aware.any():  # moments without an offset are bad
         bad = sorted({*bad, *np.flatnonzero(~aware).tolist()})
         return Parsed(found, offsets, zone or "", bad, text)
     return Parsed(found, None, "", bad, text)
@@ -251,7 +251,7 @@ def _parse_all(values: Sequence[object]) -> Parsed | None:
             written: list[str] = array.tolist()
             digits = sum(one.lstrip("-").isdigit() for one in written)
             if digits not in (0, len(written)):
-                return None  # numpy takes a number among dates for a year
+                return None  # numpy would read a number among dates as a year
             if not digits and STRANGE.search("\n".join(written)):
                 return None
             array = array.astype(np.int64 if digits else "datetime64[us]")
@@ -270,7 +270,7 @@ def _parse_all(values: Sequence[object]) -> Parsed | None:
 
 
 def _step(value: object) -> int | None:
-    whole = isinstance(value, float) and value.is_integer()  # as in frames with gaps
+    whole = isinstance(value, float) and value.is_integer()  # as in a frame with missing values
     try:
         step = int(value) if whole or isinstance(value, str | int) else None  # type: ignore[call-overload]
     except ValueError:
@@ -279,7 +279,7 @@ def _step(value: object) -> int | None:
 
 
 def _moment(value: object, form: str | None) -> datetime:
-    if value != value:  # neither a number nor a date
+    if value != value:  # NaN or NaT
         raise ValueError
     if isinstance(value, np.datetime64):
         value = value.astype("datetime64[us]").item()
@@ -329,6 +329,6 @@ def _reads(text: str, form: str) -> bool:
 
 def _by_form(text: str, form: str) -> datetime:
     weeks = next((part for part in FIRST if part in form), None)
-    if weeks and not re.search("%[uaAwdjxc]", form):  # without a day: the first of the week
+    if weeks and not re.search("%[uaAwdjxc]", form):  # without a day, take the first of the week
         text, form = text + FIRST[weeks], form + " %w"
     return datetime.strptime(text, form)

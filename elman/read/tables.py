@@ -4,7 +4,7 @@ r"""Read the values in some columns of the records of a table.
     .csv .tsv           lines -> records (RFC 4180 quoting) -> the fields of some columns
     .parquet            rows, read in slices -> the values in some columns
 
-Values have the number of their line or row, for messages.  A bad record gives a `DataError` in
+Values come with the number of their line or row, for messages.  A bad record gives a `DataError` in
 place of its values, which the caller can raise or skip.
 """
 
@@ -248,20 +248,21 @@ def _object(row: str, where: str) -> dict[str, object]:
         at = f"{where}, column {error.colno}"
         raise DataError(f"{at}: {error.msg}; expected one JSON object per line") from error
     except RecursionError as error:
-        raise DataError(f"{where}: brackets in too many levels; expected a plain object") from error
+        raise DataError(f"{where}: brackets nest too deeply; expected a plain object") from error
     except ValueError as error:
-        raise DataError(f"{where}: a number of thousands of digits; fix or drop it") from error
+        raise DataError(f"{where}: a number has thousands of digits; fix or drop it") from error
     if not isinstance(record, dict):
         raise DataError(f"{where}: a JSON {type(record).__name__}, expected an object")
     return record
 
 
 class _Lines:
-    """Lines that can go back to the second line of a record.
+    """A stream of lines that can go back to the second line of a record.
 
     Attributes:
-        alone: number of next lines in which an open quote is never closed: an earlier record had
-            an open quote at the beginning of each of them, and failed further on.
+        alone: number of the next lines that are parsed alone.  An earlier record had an open
+            quote at the beginning of each of them and failed later, so that a quote that opens
+            in one of them is never closed.
     """
 
     def __init__(self, rows: Iterable[str], line: int) -> None:
@@ -310,7 +311,7 @@ def _csv(
             record = next(source, None)
         except csv.Error as error:
             where = f"{file}: line {line}"
-            yield line, DataError(f"{where}: {error}; double quotes inside a field")
+            yield line, DataError(f"{where}: {error}; write a quote inside a field twice")
             lines.go_back()  # only the first line of the record is bad: a quote can be unclosed
             reader = csv.reader(lines, delimiter=delimiter, strict=True)
             continue
@@ -326,6 +327,6 @@ def _csv(
         elif record and len(record) != len(header):
             counts = f"expected {len(header)} fields as in the header, got {len(record)}"
             where = f"{file}: line {line}"
-            yield line, DataError(f"{where}: {counts}; quote those with a delimiter")
+            yield line, DataError(f"{where}: {counts}; quote fields that contain the delimiter")
         elif record:
             yield line, tuple(record[place] for place in places)

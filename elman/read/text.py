@@ -50,9 +50,9 @@ class TextSource:
 
     `path` is a file, a folder (all files below it except hidden ones, by relative path; links to
     folders are not followed), or a list of texts, each a document. `document` is the unit of a
-    document in plain text, `column` its column in a table, whose fields `delimiter` separates (None
-    to detect it); `encoding` is that of the files (UTF-8 can have a byte order mark).
-    `total_bytes` is the size on disk.
+    document in plain text, and `column` its column in a table. `delimiter` separates the fields of
+    a table (None to detect it). `encoding` is the encoding of the files (UTF-8 can have a byte
+    order mark). `total_bytes` is the size on disk.
 
     Raises `ArgumentError` for an argument that cannot work and `DataError` for a missing path or
     a folder without files.
@@ -96,12 +96,12 @@ class TextSource:
             self.name = f"{len(self._texts)} text{'s' * (len(self._texts) != 1)}"
             self.total_bytes = sum(len(text.encode()) for text in self._texts)
             if all(map(_blank, self._texts)):
-                raise ArgumentError(f"path must hold text, got {self.name} and all of them blank")
+                raise ArgumentError(f"path must contain text, got {self.name}, all of them blank")
         tables = [file for file in self.files if kind_of(file) in TABLES]
         if column is not None and not tables:
             raise ArgumentError(f"column={column!r} is for tables, but {self.name} is plain text")
         if column is None and tables:
-            # It reads as far as the names of the columns, and raises with them.
+            # This reads the names of the columns, and raises an error that lists them.
             next(self._values(tables[0], ignore), None)
 
     def pieces(self, advance: Advance | None = None) -> Iterator[Piece]:
@@ -141,7 +141,7 @@ class TextSource:
         return list(dict.fromkeys(head.note for head in heads if head.note is not None))
 
     def fingerprint(self) -> str:
-        """Hash content and arguments (BLAKE2b, 32 hex digits), but not the files' names or dates.
+        """Return a hash of content and arguments (BLAKE2b, 32 hex digits), without file names.
 
         Example:
             >>> from elman.read.text import TextSource
@@ -155,7 +155,7 @@ class TextSource:
         how = (self.document, self.column, encoding, kinds, self.delimiter)
         digest.update(repr(how).encode())
         files = (file_blocks(file, ignore, unpack=False) for file in self.files)
-        # A digest for each, so that moving a boundary between two of them changes the whole.
+        # Each has its own digest, so that moving a boundary between two of them changes the hash.
         for content in chain(files, ([text.encode()] for text in self._texts)):
             part = hashlib.blake2b()
             for block in content:
@@ -264,7 +264,7 @@ def checked_text(value: object, where: str) -> str:
         raise DataError(f"{where} is {kind}, expected text; fill or drop it")
     if not is_unicode(value):
         half = next(ord(mark) for mark in value if "\ud800" <= mark <= "\udfff")
-        # In lenient reading, bytes that are not text are halves of surrogate pairs (PEP 383).
+        # If reading is lenient, bytes that are not text are halves of surrogate pairs (PEP 383).
         what = "half a surrogate pair"
         if 0xDC80 <= half <= 0xDCFF:
             what = f"the byte 0x{half - 0xDC00:02X}"

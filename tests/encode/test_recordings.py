@@ -139,7 +139,7 @@ def test_a_rate_that_would_need_ever_so_many_cells_is_refused() -> None:
 
 def test_settings_that_need_stamps_or_numbers_are_refused() -> None:
     one = recording([0, 1], [[1, NAN], [2, NAN]])
-    with pytest.raises(ArgumentError, match="rate needs stamps: name their column by ds"):
+    with pytest.raises(ArgumentError, match="rate needs stamps; set ds to their column"):
         RecordingIndex.build(all_of(one, timed=False), rate=1.0)
     with pytest.raises(DataError, match="channel 'b': has no number in the training data"):
         RecordingIndex.build(all_of(one))

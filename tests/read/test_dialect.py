@@ -91,7 +91,7 @@ def test_thousands_are_not_guessed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'1,234', expected a finite number; set decimal="):
         column(path, "number")
     path = write(tmp_path / "b.csv", "x;y\n1.234,5;1\n")
-    with pytest.raises(DataError, match=r"'1.234,5', .*write it without separators of thousands"):
+    with pytest.raises(DataError, match=r"'1.234,5', .*write it without thousands separators"):
         column(path, "number")
     path = write(tmp_path / "c.csv", 'x,y\n"1,5",1\n')
     assert column(path, "number", decimal=",") == ([1.5], None)

@@ -126,14 +126,14 @@ def test_what_changes_though_it_should_not_is_said() -> None:
     rows = {"ds": [0, 1], "x": [1, 2], "y": [1, 2], "age": [30, 31]}
     found = read(rows, None, Layout(channels=("x",), static=("age",)), labelled=False)
     assert found.items[0].static == (30,)
-    assert "recordings in which age changes, whose first value is used: 1" in found.notes[0]
+    assert "recordings in which age changes (its first value is used): 1" in found.notes[0]
 
 
 def test_rows_out_of_order_are_sorted_and_said() -> None:
     rows = {"ds": [2, 1, 3], "x": [20, 10, 30], "y": [2, 1, 3]}
     found = read(rows, labelled=False)
     assert found.items[0].values[:, 0].tolist() == [10, 20, 30]
-    assert "not in order and are sorted: 1" in found.notes[0]
+    assert "rows out of order, which are sorted: 1" in found.notes[0]
 
 
 def test_a_folder_has_a_table_for_each_and_folders_for_labels(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_arrays_have_steps_for_stamps() -> None:
          "row 1: column 'label' is empty; every step needs a label"),
         ({"unique_id": ["a"], "x": [1], "y": [1]},
          {"unique_id": ["a", "a"], "label": ["u", "v"]}, {}, DataError,
-         "row 1: is another label of a recording; keep one, or set several=True"),
+         "row 1: is a second label of a recording; drop it, or set several=True"),
         ({"unique_id": ["a"], "ds": [1], "x": [1], "y": [1]},
          {"unique_id": ["a"], "label": ["u"], "start": [5], "end": [4]}, {}, DataError,
          "row 0: expected start before end, dates or seconds, got 5 and 4"),
@@ -255,7 +255,7 @@ def test_arrays_have_steps_for_stamps() -> None:
         ([np.zeros((3, 2)), np.zeros((3, 3))], ["a", "b"], {}, ArgumentError,
          r"array 1 must have the shape \(T, 2\), got \(3, 3\)"),
         ([np.array([[1.0, np.inf]])], ["a"], {}, ArgumentError,
-         "array 0 must have finite numbers, or NaN for none, got inf at step 0, channel 1"),
+         "array 0 must have finite numbers, or NaN for missing ones, got inf at step 0, channel 1"),
         ([np.zeros((3, 4))], ["a"], {}, ArgumentError, "must name 4 columns of the arrays"),
         ([np.zeros((3, 2))], [["a", "b"]], {"each": True}, ArgumentError,
          "array 0 needs 3 labels, one for each step, got 2"),

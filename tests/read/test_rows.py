@@ -121,7 +121,7 @@ def test_sources_that_cannot_be_are_refused(tmp_path: Path) -> None:
         Rows(tmp_path, COLUMNS, folders=True)
     with pytest.raises(DataError, match="is a folder, expected a table, or two"):
         Rows(tmp_path, COLUMNS)
-    with pytest.raises(ArgumentError, match="one length, got 2 in text, 1 in label"):
+    with pytest.raises(ArgumentError, match="equal lengths, got 2 in text, 1 in label"):
         Rows(["a", "b"], COLUMNS, parallel=[[1]])
     with pytest.raises(ArgumentError, match="all be files or all be lists"):
         Rows(["a"], COLUMNS, parallel=[tmp_path / "a.txt"])

@@ -76,7 +76,7 @@ def test_columns_that_are_not_there_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"a column of a\.conll is a number"):
         Sentences(tmp_path / "a.conll", "word", "tag")
     bad = values(Sentences(tmp_path / "a.conll", "0", "7"))[0]
-    assert "line 1: expected a word and a tag, the number of columns is 2" in str(bad)
+    assert "line 1: expected a word and a tag, but the line has 2 columns" in str(bad)
 
 
 def test_a_no_break_space_is_part_of_a_word(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_no_break_space_is_part_of_a_word(tmp_path: Path) -> None:
 def test_a_line_with_more_columns_than_those_before_it_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.conll").write_text("cats NOUN\n10 000 NUM\n\nIt PRON\n")
     bad, good = Sentences(tmp_path / "a.conll").read()
-    assert "line 2: expected 2 columns, as the first word of the sentence has, got 3;" in str(bad)
+    assert "line 2: expected 2 columns, as in the first row of the sentence, got 3;" in str(bad)
     assert good.values == (("It",), ("PRON",))
     chosen = Sentences(tmp_path / "a.conll", "0", "1")  # not the last: it is where it was
     assert next(chosen.read()).values == (("cats", "10"), ("NOUN", "000"))

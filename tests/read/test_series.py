@@ -124,7 +124,7 @@ def test_rows_of_the_future_are_not_missing_numbers() -> None:
 def test_rows_out_of_order_are_sorted_and_said() -> None:
     found = read({"ds": [DAYS[0], DAYS[2], DAYS[1]], "y": [1, 3, 2]})
     assert numbers(found) == [[1, 2, 3]]
-    assert "rows that were not in order: 1, the first at row 2; they are sorted" in (found.notes)
+    assert "rows out of order: 1, the first at row 2; they are sorted" in (found.notes)
 
 
 def test_a_column_in_which_nothing_is_a_number_holds_categories() -> None:
@@ -207,7 +207,7 @@ def test_series_of_another_frequency_are_named() -> None:
         {"unique_id": ["a"] * 5 + ["b"] * 5, "ds": [*range(5), *range(0, 50, 10)], "y": range(10)}
     )
     assert found == (
-        "row 5: series 'b': has a stamp every 10 steps, most others every step; "
+        "row 5: series 'b': has a stamp every 10 steps, but most others every step; "
         "train them separately, or set freq"
     )
 
@@ -336,7 +336,7 @@ def test_a_stamp_twice_may_be_left_out(tmp_path: Path) -> None:
 
 def test_a_date_where_a_number_should_be_is_named() -> None:
     wide = {"date": DAYS, "a": [1, 2, 3, 4]}
-    assert complaint(wide, wide=True).endswith("expected a finite number; name it as ds")
+    assert complaint(wide, wide=True).endswith("expected a finite number; set ds to this column")
     assert "there is no such file; expected a table" in complaint("nothing.csv")
 
 

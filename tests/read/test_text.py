@@ -124,7 +124,7 @@ def test_a_wrong_byte_is_named_with_its_offset_and_line(
         line = unix(prefix).count("\n") + 1
         assert complaint(TextSource(path)) == (
             f"{path}: byte {len(prefix.encode())} (line {line}) is not valid UTF-8 (0xE9); "
-            "name the right one with encoding=..., for example latin-1"
+            "name the right encoding with encoding=..., for example latin-1"
         )
 
 
@@ -361,7 +361,7 @@ def test_a_table_needs_a_column_that_is_there(tmp_path: Path, suffix: str) -> No
         ("a.jsonl", '{"t": "a"}\n{"t": null}\n', "line 2: column 't' is null, expected text"),
         ("a.jsonl", '{"t": "a"}\n{"t": 5}\n', "line 2: column 't' is int, expected text"),
         ("a.jsonl", '{"t": "\\ud83d"}\n', "line 1: column 't' has half a surrogate pair"),
-        ("a.jsonl", '{"t": %s}' % ("[" * 200_000), "line 1: brackets in too many levels"),
+        ("a.jsonl", '{"t": %s}' % ("[" * 200_000), "line 1: brackets nest too deeply"),
         ("a.jsonl", '{"t": ' + "9" * 5000 + "}", "line 1: .*(integer|digits)|is int"),
         ("a.jsonl", "", "empty"),
         ("a.parquet", "t\na\n", "cannot be read as Parquet"),
@@ -467,7 +467,7 @@ def test_a_file_that_cannot_be_opened_or_is_gone_is_refused(
 
 @pytest.mark.parametrize("path", ["no/such/file", "It was a dark\nnight.", "x" * 5000, "a\0b"])
 def test_a_missing_path_is_refused_in_one_line(path: str) -> None:
-    with pytest.raises(DataError, match="texts go in a list") as caught:
+    with pytest.raises(DataError, match="give texts as a list") as caught:
         TextSource(path)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
@@ -482,8 +482,8 @@ def test_a_device_is_refused() -> None:
     ("path", "arguments", "message"),
     [
         ("", {}, "empty string"),
-        ([], {}, "0 texts and all of them blank"),
-        (["", "\n"], {}, "2 texts and all of them blank"),
+        ([], {}, "0 texts, all of them blank"),
+        (["", "\n"], {}, "2 texts, all of them blank"),
         (["a"], {"column": "text"}, "column='text' is for tables, but 1 text"),
         (["a"], {"document": "page"}, "file, line or paragraph, got 'page'"),
         (["a"], {"encoding": "utf-9"}, "encoding .* got 'utf-9'"),

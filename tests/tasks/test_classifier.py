@@ -261,7 +261,7 @@ def test_several_labels_at_once(tmp_path: Path) -> None:
         (["a", "b", "c"], ["1", 1, "2"], "labels of different types look alike"),
         (["a", "b"], ["x", "y"], "2 rows with 2 labels are too few to hold out"),
         ([], [], "has no texts with labels"),
-        (["a"], ["x", "y"], "one length, got 1 in text, 2 in label"),
+        (["a"], ["x", "y"], "equal lengths, got 1 in text, 2 in label"),
     ],
 )
 def test_data_that_cannot_be_learned_from_are_named(

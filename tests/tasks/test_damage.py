@@ -145,7 +145,7 @@ def test_a_config_whose_task_is_a_list_is_refused(copied: Callable[[str], Path])
         ("series", "unit", ..., "unit and spread must be given together"),
         ("series", "unit", ["x"], "unit must be a list of numbers, got ['x']"),
         ("series", "spread", [1, 2], "spread must have a number for each target, got [1, 2]"),
-        ("series", "cycles", ["x"], "cycles must be of ['week', 'month', 'year'], got ['x']"),
+        ("series", "cycles", ["x"], "cycles must be among ['week', 'month', 'year'], got ['x']"),
         ("series", "zone", "x", "zone must be a time zone, got 'x'"),
         ("series", "context", -1, "context must be 0 or more, got -1"),
         ("waves", "step", None, "step must be a number, got None"),
