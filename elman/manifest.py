@@ -4,7 +4,7 @@
 
 An entry with two contents means that the process was stopped while it replaced the first by the
 second; null means no file.  A file is written in three steps: the manifest lists the new content
-next to the old one, the file is replaced, and the manifest lists the new content alone.  After a
+next to the old one, the file is replaced, and the manifest lists only the new content.  After a
 crash or `kill -9` between any two steps, every file matches the manifest, so the folder loads and
 training resumes.
 

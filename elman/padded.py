@@ -20,7 +20,7 @@ from elman.errors import ArgumentError
 
 
 class Padded(NamedTuple):
-    """Sequences `data` (B, T, ...) of which row b has `lengths[b]` (B,) elements.
+    """Sequences `data` (B, T, ...), in which row b has `lengths[b]` elements; `lengths` is (B,).
 
     `extra` (B, ...) is optional information about each row as a whole, and `others` are further
     inputs of the rows, with lengths of their own.

@@ -57,7 +57,7 @@ def save_tensors(
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Json]]:
-    """Read what `save_tensors` wrote.
+    """Read the tensors and JSON values that `save_tensors` wrote.
 
     Raises:
         FolderError: the file is missing, damaged or not from Elman.
@@ -142,7 +142,7 @@ def optimizer_tensors(optimizer: Optimizer) -> tuple[dict[str, Tensor], Json]:
 def load_optimizer(
     optimizer: Optimizer, tensors: Mapping[str, Tensor], groups: Json, path: Path
 ) -> None:
-    """Restore what `optimizer_tensors` returned for an optimiser of the same kind.
+    """Restore the state that `optimizer_tensors` returned for an optimiser of the same kind.
 
     Raises:
         FolderError: a moment has another name, shape or dtype, or a group has other settings; the

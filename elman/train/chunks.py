@@ -2,10 +2,9 @@
 
 Truncated: the documents form one stream, the stream is cut into B rows, and step k contains the
 elements k*bptt to (k+1)*bptt of every row.  The state is carried from step to step and detached in
-between.
-If documents are independent, the state of a row is set to zero at the beginning of each document.
-The model receives a chunk with such borders as a ragged batch of segments, which needs only the
-state and lengths that every core supports.
+between.  If documents are independent, the state of a row is set to zero at the beginning of each
+document.  The model receives a chunk with such borders as a ragged batch of segments, which needs
+only the state and lengths that every core supports.
 
 Full: every batch holds whole documents of similar length and no state is carried; the targets are
 the next tokens, or a label of the whole document.

@@ -45,7 +45,7 @@ def build_fabric(settings: TrainingSettings) -> Fabric:
         )
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1")) if count > 1 else 1
     devices = [int(index)] if index else count // nodes
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # no greeting of each process
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # hides start-up messages
     try:
         fabric = Fabric(
             accelerator=accelerator,

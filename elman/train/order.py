@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-MOST = 1 << 18  # most elements of a batch, including padding, if it has no seed
+MOST = 1 << 18  # maximum of elements in a batch, with padding, if the seed is None
 
 
 class Order:

@@ -45,7 +45,7 @@ class Position:
             raise ValueError(f"batch is {self.batch}, expected less than {batches}")
         for scores in (self.best, *self.validations):
             if not scores or any(map(math.isnan, scores)):
-                raise ValueError(f"best and validations must hold numbers, got {scores}")
+                raise ValueError(f"best and validations must contain numbers, got {scores}")
 
     @classmethod
     def read(cls, facts: object, path: Path, batches: int) -> Position:

@@ -17,7 +17,7 @@ class WindowBatches:
 
     Args:
         windows: windows of all series.
-        origins: (N, 2) first and last origin of each series; a last below the first for none.
+        origins: (N, 2) first and last origin of each series; last < first for none.
         batch_size: windows in a batch, over all processes.
         seed: seed of the draw; None for all windows in order.
         stride: steps between the origins of a series.

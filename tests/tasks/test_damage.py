@@ -104,7 +104,7 @@ def filled(name: str, number: float) -> Change:
         ("texts", "settings.skip", "x", "skip must be True or False, got 'x'"),
         ("texts", "settings.several", "x", "several must be True or False, got 'x'"),
         ("texts", "data.classes", [{}, "b"], "a label must be a value, or a type and its text"),
-        ("texts", "data.classes", [None, "b"], "classes must be a list of strings or whole num"),
+        ("texts", "data.classes", [None, "b"], "classes must be a list of strings"),
         ("series", "settings.input_dropout", None, "input_dropout must be a number, got None"),
         ("series", "settings.freq", 5, "freq must be a string, got 5"),
         ("series", "settings.ds_format", 5, "ds_format must be a string, got 5"),
