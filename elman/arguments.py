@@ -14,16 +14,16 @@ from elman.errors import ArgumentError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-NAMES: dict[object, tuple[str, str]] = {  # of one value of a type, and of several
+NAMES: dict[object, tuple[str, str]] = {  # singular and plural of each type
     int: ("a whole number", "whole numbers"),
     float: ("a number", "numbers"),
-    str: ("a text", "texts"),
+    str: ("a string", "strings"),
     bool: ("True or False", "True or False"),
 }
 
 
 def is_unicode(text: str) -> bool:
-    """Return whether a text can be encoded: it has no half of a surrogate pair."""
+    """Return whether a text can be encoded; a text with half of a surrogate pair cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -32,23 +32,23 @@ def is_unicode(text: str) -> bool:
 
 
 def text_of_argument(value: object, name: str) -> str:
-    """Return a text that can be encoded; raise an ArgumentError for anything else.
+    """Return a string that can be encoded; raise an ArgumentError for anything else.
 
     Example:
         >>> from elman.arguments import text_of_argument
         >>> text_of_argument(["the"], "text")
         Traceback (most recent call last):
-        elman.errors.ArgumentError: text must be a text, got list
+        elman.errors.ArgumentError: text must be a string, got list
     """
     if not isinstance(value, str):
-        raise ArgumentError(f"{name} must be a text, got {type(value).__name__}")
+        raise ArgumentError(f"{name} must be a string, got {type(value).__name__}")
     if not is_unicode(value):
         raise ArgumentError(f"{name} is not valid Unicode: it has half a surrogate pair")
     return value
 
 
 def list_of_argument(value: Any, name: str, of: str) -> list[Any]:
-    """Return an iterable as a list; raise an ArgumentError for a single text or anything else."""
+    """Return an iterable as a list; raise an ArgumentError for a string or anything else."""
     if isinstance(value, str | bytes):
         raise ArgumentError(f"expected a list of {of}, got one: {value[:40]!r}; write [{name}]")
     if not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
@@ -80,8 +80,8 @@ def check_kind(value: object, kinds: tuple[type, ...], name: str) -> None:
 def check_types(values: DataclassInstance) -> None:
     """Raise an ArgumentError unless each field of a dataclass has a value of its annotated type.
 
-    The settings of a task, and what is read from JSON, are checked by this function.  Where a class
-    narrows the type of a field, as flags of the command line do, the type before counts, too.
+    This function checks the settings of a task and values read from JSON.  If a subclass narrows
+    the type of a field, as the flags of the command line do, the wider type is accepted too.
 
     Example:
         >>> from elman.arguments import check_types
@@ -99,7 +99,7 @@ def check_types(values: DataclassInstance) -> None:
 
 @cache
 def _hints_of(kind: type) -> dict[str, list[object]]:
-    """Return the annotated types of each field of a dataclass: its own, then those it replaced."""
+    """Return the annotated types of each field of a dataclass: its own, then those of its bases."""
     found: dict[str, list[object]] = {}
     for one in kind.__mro__:
         for name, hint in get_type_hints(one).items():
@@ -122,7 +122,7 @@ def check_names(what: str, names: object) -> None:
 
 
 def is_of_type(value: object, hint: object) -> bool:
-    """Return whether a value is of an annotated type; a whole number is a number, True is not.
+    """Return whether a value is of an annotated type; an int counts as a float, a bool does not.
 
     Example:
         >>> from elman.arguments import is_of_type
@@ -150,7 +150,7 @@ def is_of_type(value: object, hint: object) -> bool:
 
 
 def _name_of_type(hint: object, *, many: bool = False) -> str:
-    """Return the name of an annotated type in a message, which leaves out None."""
+    """Return the name of an annotated type for a message, without None."""
     origin, inside = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         kinds = [one for one in inside if one is not type(None)]

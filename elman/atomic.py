@@ -39,8 +39,8 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     content = data.encode() if isinstance(data, str) else data
     temporary = path.with_name(f".{path.name}.part")
     try:
-        temporary.unlink(missing_ok=True)  # of a process that was killed
-        with temporary.open("xb") as file:  # which follows no link
+        temporary.unlink(missing_ok=True)  # left by a process that was killed
+        with temporary.open("xb") as file:  # "x" follows no link
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -65,8 +65,8 @@ def _remedy(path: Path, error: OSError) -> str:
 def open_own(path: Path, flags: int = 0) -> int:
     """Open a file for reading and writing, or create it; return its descriptor.
 
-    A folder that comes from elsewhere can contain links.  No link is followed, so that nothing
-    outside the folder is changed.
+    A folder from another source can contain links.  This function follows none, so that it changes
+    nothing outside the folder.
 
     Args:
         path: the file.
@@ -83,7 +83,7 @@ def open_own(path: Path, flags: int = 0) -> int:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename inside the folder durable, where the system can."""
+    """Make a rename inside the folder durable, if the system supports it."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -7,20 +7,20 @@
     multiplicative  e_st = q_s . W h_t
     multi-head      several of W_q q_s . W_k h_t / sqrt(d) side by side, each with values W_v h_t
 
-With coverage, the attention that an element has received in previous steps also enters the score:
-to U h_t, h_t, W h_t or W_k h_t is added
+With coverage, the score also depends on the attention that an element received in previous steps:
+the following term is added to U h_t, h_t, W h_t or W_k h_t.
 
     w_c sum_{r < s} a_rt            (the mean over heads, if there are several)
 
-Sources: Bahdanau, Cho and Bengio 2014 (arXiv:1409.0473) for the first; Luong, Pham and Manning 2015
-(arXiv:1508.04025) for the next two; Vaswani et al. 2017 (arXiv:1706.03762) for the last.  Coverage:
-See, Liu and Manning 2017 (arXiv:1704.04368), with the first.
+Sources: additive, Bahdanau, Cho and Bengio 2014 (arXiv:1409.0473); dot and multiplicative, Luong,
+Pham and Manning 2015 (arXiv:1508.04025); multi-head, Vaswani et al. 2017 (arXiv:1706.03762);
+coverage, with additive attention, See, Liu and Manning 2017 (arXiv:1704.04368).
 
 Everything that depends on the source alone is computed once (`Memory`).  A source without elements
 has a context of zeros.
 
-Shape legend: B rows, H heads, S steps of the decoder, T of the source, Q features of a query, M of
-the source.
+Shape legend: B rows, H heads, S steps of the decoder, T steps of the source, Q features of a query,
+M features of the source.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Memory(NamedTuple):
     seen: Tensor | None = None
 
     def rows(self, which: Tensor) -> Memory:
-        """Return rows by index, each any number of times, as beams need it."""
+        """Return rows by index, which can repeat, for beam search."""
         keys, values, mask = (part.index_select(0, which) for part in self[:3])
         seen = None if self.seen is None else self.seen.index_select(0, which)
         return Memory(keys, values, mask, seen)
@@ -98,8 +98,8 @@ class Attention(nn.Module):
             raise ArgumentError(f"attention must be one of {', '.join(KINDS)}, got {kind!r}")
         if kind == "dot" and query_size != memory_size:
             raise ArgumentError(
-                f"attention=dot needs states of one size in encoder and decoder, got {memory_size} "
-                f"and {query_size}; choose multiplicative"
+                "attention=dot needs states of the same size in encoder and decoder, got "
+                f"{memory_size} and {query_size}; choose multiplicative"
             )
         if kind == "multi-head" and (query_size % heads or memory_size % heads):
             raise ArgumentError(

@@ -1,6 +1,6 @@
-"""The recurrent cells that tasks offer: how each is built, and which settings it honours.
+"""The recurrent cells that tasks offer: how each is built, and which settings it supports.
 
-This file does not import torch, which `build` imports when a network is built.
+This file does not import torch; `build` imports it when a network is built.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class CoreSettings:
-    """The settings from which a core is built; `NetworkSettings` gives them values.
+    """The settings from which a core is built; `NetworkSettings` gives them default values.
 
-    `cell` is any text here, so that a task also takes cells that its flag `--cell` does not list.
+    `cell` can be any string here, so that a task can support cells that `--cell` does not list.
     """
 
     cell: str
@@ -40,7 +40,7 @@ class Shape:
 
     Args:
         features: numbers that the core reads at a step.
-        bidirectional: whether it also reads from the end.
+        bidirectional: whether it also reads in reverse.
         channels: C, the channels of a recording; 0 for other inputs.
     """
 
@@ -55,9 +55,9 @@ class Core:
 
     Args:
         build: returns the core, batch first, for settings and a shape.
-        honours: names of the settings in `OFF` that the cell honours.
-        timed: whether it reads channels, whether they were measured, and the time between steps;
-            tasks offer it for recordings alone.
+        honours: names of the settings in `OFF` that the cell supports.
+        timed: whether the cell reads channels, a mask of measured values, and the time between
+            steps; tasks offer such a cell only for recordings.
     """
 
     build: Callable[[CoreSettings, Shape], Stack]
@@ -65,13 +65,13 @@ class Core:
     timed: bool = False
 
 
-# Settings that not every cell honours, each with the value that turns it off.
+# Settings that not every cell supports, each with the value that turns it off.
 OFF: dict[str, object] = {
     "bidirectional": False, "num_layers": 1, "hidden_size": "one number", "embedding_size": None,
     "input_dropout": 0.0, "weight_dropout": 0.0, "recurrent_dropout": 0.0, "zoneout": 0.0,
     "layer_norm": False, "peephole": False,
 }  # fmt: skip
-# What any cell honours as a `stack`; a cell adds what its own equations take.
+# Settings that any cell supports as a `stack`; a cell adds those of its own equations.
 STACKED = frozenset(
     {"bidirectional", "num_layers", "hidden_size", "embedding_size", "input_dropout", "zoneout"}
 )
@@ -137,7 +137,7 @@ CORES = {
 
 
 def check_honoured(cell: str, given: dict[str, object]) -> None:
-    """Raise an ArgumentError for a setting that is set and that the cell does not honour.
+    """Raise an ArgumentError for a setting that is turned on and that the cell does not support.
 
     Args:
         cell: a key of `CORES`.

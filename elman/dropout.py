@@ -7,7 +7,7 @@
 Sources: Hinton et al. 2012 (arXiv:1207.0580); Gal and Ghahramani 2016 (arXiv:1512.05287);
 Wan et al. 2013 and Merity et al. 2017 (arXiv:1708.02182) for weights.
 
-Random numbers are from the given generator, or else from torch's default, as in torch.nn.
+Random numbers come from the given generator, or from torch's default one, as in torch.nn.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     ElmanError
     |-- DataError         a file, a record or a column is not as expected
     |-- ArgumentError     an argument or a flag has a value that cannot work (a ValueError too)
-    |   |-- TensorError     a tensor has another dtype, shape or device (a RuntimeError too)
+    |   |-- TensorError     a tensor has a wrong dtype, shape or device (a RuntimeError too)
     |   `-- UntrainedError  a model is used before it is trained (an AttributeError too)
     |-- FolderError       a model or run folder is missing, damaged, foreign or not empty
     |-- DivergenceError   a loss or a gradient in training is not a finite number
@@ -30,7 +30,7 @@ class ArgumentError(ElmanError, ValueError):
 
 
 class TensorError(ArgumentError, RuntimeError):
-    """A tensor has another dtype, shape, layout or device than the call takes."""
+    """A tensor has a dtype, shape, layout or device that the call does not accept."""
 
 
 class UntrainedError(ArgumentError, AttributeError):

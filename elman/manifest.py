@@ -2,10 +2,11 @@
 
     {"config.json": [[1495, 2867011]], "weights.safetensors": [[4020, 90117], [4020, 33421]]}
 
-Two contents mean that the process was stopped while it replaced the first by the second; null means
-no file.  A file is written in three steps: the manifest lists the new content next to the old one,
-the file is replaced, and the manifest lists the new content alone.  After a crash or `kill -9`
-between any two steps every file matches the manifest, so the folder loads and training resumes.
+An entry with two contents means that the process was stopped while it replaced the first by the
+second; null means no file.  A file is written in three steps: the manifest lists the new content
+next to the old one, the file is replaced, and the manifest lists only the new content.  After a
+crash or `kill -9` between any two steps, every file matches the manifest, so the folder loads and
+training resumes.
 
 The checksum is CRC-32.  It finds damage and mix-ups, and takes a quarter of the time of BLAKE2b
 (0.11 and 0.45 s for 100 MB); an attacker who forges a model can also forge any checksum.
@@ -32,22 +33,22 @@ if TYPE_CHECKING:
         """A dataclass that checks itself."""
 
         def check(self) -> None:
-            """Raise a ValueError for values that cannot be."""
+            """Raise a ValueError for invalid values."""
 
 
 Index = TypeVar("Index", bound="Checked")
 
 MANIFEST = "manifest.json"
 WEIGHTS, CHECKPOINT = "weights.safetensors", "checkpoint.safetensors"
-INPUTS = "inputs"  # folder with a folder for each of several inputs, by its number
-# Files of inputs: a vocabulary of texts, words and characters, statistics of series or recordings,
-# and features of a wide part.
+INPUTS = "inputs"  # contains one numbered folder for each of several inputs
+# Files of inputs: the vocabulary of texts, words and characters, statistics of series or
+# recordings, and features of a wide part.
 TOKENIZER, WORDS, SERIES, FEATURES = (
     "tokenizer.json", "words.json", "series.json", "wide.safetensors"
 )  # fmt: skip
 BLOCK = 1 << 20  # bytes read at a time
 
-# Errors to which values of another type or size lead.
+# Errors that values of a wrong type or size cause.
 DAMAGE = (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError)
 
 Content: TypeAlias = list[int] | None  # length in bytes and CRC-32; None for no file
@@ -228,7 +229,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a JSON file atomically."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     if not is_unicode(text):
-        text = json.dumps(value, indent=2)  # the name of a file that is not UTF-8
+        text = json.dumps(value, indent=2)  # such as a file name that is not UTF-8
     write_part(path, f"{text}\n")
 
 
@@ -237,7 +238,7 @@ def read_json(path: Path, *, finite: bool = True) -> dict[str, Any]:
 
     Raises:
         FolderError: the file is missing or damaged, or `finite` is true and a number in it is NaN
-            or infinite; scores can be.
+            or infinite, which is valid only in scores.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -246,7 +247,7 @@ def read_json(path: Path, *, finite: bool = True) -> dict[str, Any]:
     except (RecursionError, ValueError) as error:
         raise FolderError(f"{path}: is damaged, it is not valid JSON ({error})") from error
     if not isinstance(value, dict):
-        raise FolderError(f"{path}: is damaged, it holds no JSON object")
+        raise FolderError(f"{path}: is damaged, it is not a JSON object")
     if finite and (place := _not_finite(value, "")) is not None:
         raise FolderError(f"{path}: is damaged, {place} is not finite; put the old file back")
     return value
@@ -269,7 +270,7 @@ def read_index(path: Path, kind: Callable[..., Index]) -> Index:
     """Read the index of series or recordings from a JSON file.
 
     Raises:
-        FolderError: the file is missing, or a value in it cannot be; the message names the field.
+        FolderError: the file is missing, or a value in it is invalid; the message names the field.
     """
     values = read_json(path)
     with content_of(path):

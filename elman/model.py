@@ -2,8 +2,8 @@
 
     x_t = encode(element_t),   h_t, state = core(x_t, state),   scores_t = head(h_t)
 
-In training the core's output can have dropout m and penalties (Merity, McCann and Socher 2017,
-arXiv:1708.01009):
+In training the core's output can have a dropout mask m and penalties (Merity, McCann and Socher
+2017, arXiv:1708.01009):
 
     penalty = alpha * mean((m * h_t)^2) + beta * mean((h_t - h_{t-1})^2)
 """

@@ -7,11 +7,11 @@ from typing import Any
 
 from elman.errors import DataError
 
-PACKAGES = {"rouge_score": "rouge-score", "sklearn": "scikit-learn"}  # names to install
+PACKAGES = {"rouge_score": "rouge-score", "sklearn": "scikit-learn"}  # module: its package
 
 
 def find(module: str) -> Any:
-    """Import a module; None if its library is not installed.
+    """Import a module; return None if its library is not installed.
 
     Example:
         >>> from elman.optional import find

@@ -20,10 +20,10 @@ from elman.errors import ArgumentError
 
 
 class Padded(NamedTuple):
-    """Sequences `data` (B, T, ...) of which row b has `lengths[b]` (B,) elements.
+    """Sequences `data` (B, T, ...), in which row b has `lengths[b]` elements; `lengths` is (B,).
 
     `extra` (B, ...) is optional information about each row as a whole, and `others` are further
-    inputs of the rows, of other lengths.
+    inputs of the rows, with lengths of their own.
 
     Example:
         >>> import torch
@@ -56,7 +56,7 @@ class Padded(NamedTuple):
         return time_mask(self.lengths.to(self.data.device), self.data.shape[1])
 
     def cleared(self) -> Tensor:
-        """Return the data with zeros after the end of each row, where they can be NaN."""
+        """Return the data with zeros after the end of each row, where values can be NaN."""
         mask = self.mask()
         return torch.where(mask.view(*mask.shape, *[1] * (self.data.dim() - 2)), self.data, 0)
 
@@ -73,7 +73,7 @@ class Joint:
 
     Attributes:
         first: (T, ...).
-        others: arrays of other lengths.
+        others: arrays of the other inputs, of other lengths.
     """
 
     first: NDArray[Any]
@@ -83,12 +83,12 @@ class Joint:
         return len(self.first)
 
     def part(self, begin: int, end: int) -> Joint:
-        """Return some steps of the first input, with the other inputs."""
+        """Return some steps of the first input, with the whole of the other inputs."""
         return Joint(self.first[begin:end], self.others)
 
 
 def pad_arrays(arrays: Sequence[Any]) -> Padded:
-    """Return arrays (T_b, ...), or those of several inputs, as a batch."""
+    """Return a batch of arrays (T_b, ...), or of several inputs (`Joint`)."""
     if not isinstance(arrays[0], Joint):
         return Padded.pad(list(map(row_of, arrays)))
     others = zip(*(array.others for array in arrays), strict=True)
@@ -97,7 +97,7 @@ def pad_arrays(arrays: Sequence[Any]) -> Padded:
 
 
 def row_of(values: Sequence[int] | NDArray[Any]) -> Tensor:
-    """Return features unchanged, tokens as int64."""
+    """Return features as a float32 tensor, tokens as an int64 tensor."""
     if not (isinstance(values, np.ndarray) and values.dtype.kind == "f"):
         return torch.as_tensor(values, dtype=torch.int64)
     return torch.from_numpy(values) if values.dtype == np.float32 else torch.tensor(values).float()
@@ -108,11 +108,11 @@ def time_mask(lengths: Tensor, steps: int) -> Tensor:
     return torch.arange(steps, device=lengths.device) < lengths.unsqueeze(1)
 
 
-LOW = -1e30  # finite, because a row without elements would have NaN gradients
+LOW = -1e30  # not -inf, which gives NaN gradients in a row without elements
 
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Return the softmax over the last dimension where the mask is true, float32; else zeros."""
+    """Return the float32 softmax over the last dimension where the mask is true, else zeros."""
     weights = torch.where(mask, scores.float(), LOW).softmax(-1)
     return torch.where(mask, weights, 0)
 
@@ -141,7 +141,7 @@ def check_batch_sizes(sizes: Tensor, elements: int) -> None:
 
 
 def check_lengths(lengths: Tensor, rows: int, steps: int) -> tuple[int, int]:
-    """Return the shortest and longest; raise an ArgumentError unless integers (B,) in 0..T."""
+    """Return the shortest and longest length; raise an ArgumentError unless (B,) ints in 0..T."""
     if lengths.device.type == "meta":
         raise ArgumentError("lengths must have values, got a tensor on the meta device")
     if lengths.dtype.is_floating_point or lengths.dtype.is_complex or lengths.dtype == torch.bool:
@@ -150,7 +150,7 @@ def check_lengths(lengths: Tensor, rows: int, steps: int) -> tuple[int, int]:
         )
     if lengths.shape != (rows,):
         raise ArgumentError(f"lengths must have shape ({rows},), got {tuple(lengths.shape)}")
-    values = lengths.tolist()  # for one batch faster than torch's functions
+    values = lengths.tolist()  # faster for one batch than torch's functions
     shortest, longest = min(values, default=steps), max(values, default=steps)
     if shortest < 0 or longest > steps:
         row = next(row for row, value in enumerate(values) if not 0 <= value <= steps)

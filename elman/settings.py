@@ -32,11 +32,11 @@ class TableSettings:
     """Columns to read as numbers, even if their values look like codes, such as 007 or 1E5."""
 
     def check_columns(self, numbers: Sequence[str], others: Sequence[str | None]) -> None:
-        """Raise an ArgumentError if a setting names a column that is not read or must be numbers.
+        """Raise an ArgumentError if a setting names a column that is not read or must be numeric.
 
         Args:
             numbers: columns that are read as numbers.
-            others: more columns that are read.
+            others: other columns that are read.
         """
         read = [*numbers, *filter(None, others)]
         missing = [name for name, equals, _ in (e.partition("=") for e in self.missing) if equals]
@@ -102,7 +102,7 @@ class NetworkSettings(CoreSettings, TrainingSettings):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise ArgumentError(f"{name} must be in [0, 1), got {value!r}")
-        if self.seed >= 2**53:  # the loop makes 64 bits of a thousand times this
+        if self.seed >= 2**53:  # 1000 times the seed must fit in 64 bits
             raise ArgumentError(f"seed must be below 2**53, got {self.seed}")
 
     @property

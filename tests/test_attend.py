@@ -105,7 +105,7 @@ def test_rows_of_a_memory_are_picked_for_beams(kind: str) -> None:
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ArgumentError, match="attention=dot needs states of one size"):
+    with pytest.raises(ArgumentError, match="attention=dot needs states of the same size"):
         Attention(4, 6, "dot")
     with pytest.raises(ArgumentError, match="heads=4 must divide"):
         Attention(6, 6, "multi-head")

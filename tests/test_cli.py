@@ -900,7 +900,7 @@ def test_a_damaged_model_is_refused_with_the_file_that_is_damaged(
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ("[]", "holds no JSON object"),
+        ("[]", "is not a JSON object"),
         ("{}", "was not written by Elman"),
         ('{"model_type": "gpt2"}', "was not written by Elman"),
         ({"format": 99}, "has folder format 99"),

@@ -223,7 +223,7 @@ def words() -> elman.LanguageModel:
 @pytest.mark.parametrize("text", [["the"], None, 5, b"the", "\ud800"])
 def test_a_language_model_reads_a_text(words: elman.LanguageModel, text: Any) -> None:
     for call in (words.predict, words.generate, words.stream().push):
-        with pytest.raises(ArgumentError, match=r"^text (must be a text, got|is not valid)"):
+        with pytest.raises(ArgumentError, match=r"^text (must be a string, got|is not valid)"):
             call(text)
 
 

@@ -96,7 +96,7 @@ def beam_search(
     Args:
         step: maps tokens (N,) and a state to log-probabilities (N, V), which are overwritten, the
             next state, and weights (N, T) of attention or None.
-        first: (B,) tokens before the sequences.
+        first: (B,) token before each sequence.
         state: state of B rows.
         select: returns rows of a state by index.
         search: settings.
@@ -135,7 +135,7 @@ def beam_search(
         best, origin, token = _candidates(live, log_p, search, length, end)
         is_end = token == end
         _note_ended(live, best, origin, is_end, ended, search, length, sources)
-        which = _go_on(live, best, origin, token, is_end, search)
+        which = _advance(live, best, origin, token, is_end, search)
         state = select(state, which)
     return [sorted(found, key=lambda one: -one.score)[: search.n_best] for found in ended]
 
@@ -207,7 +207,7 @@ def _note_ended(
         ended[row].append(Found(tokens, score, log_p, attention))
 
 
-def _go_on(
+def _advance(
     live: _Live, best: Tensor, origin: Tensor, token: Tensor, is_end: Tensor, search: Search
 ) -> Tensor:
     """Keep the best unfinished candidates of rows that are not done; return their indices in N."""

@@ -1,14 +1,14 @@
-"""Combine forecasts with a simple one, by a share that is learned; without torch.
+"""Combine forecasts with a simple forecast, by an estimated share; without torch.
 
     f_h  becomes  f_h + w (g_h - f_h),   g_h = y_T + s_{T+h} - s_T
 
-g is the last number y_T; with a season, plus the change of the mean season s of the context, from
-which the mean of each season and the trend are removed.  Where little can be predicted, as with
+g is the last number y_T; with a season, the change of the mean season s of the context is added.
+The mean of each season and the trend are removed from s.  Where little can be predicted, as with
 prices, a network follows movements that do not recur, and the last number alone is hard to beat.
 
 w is 0 if the loss of g on validation windows is higher than that of f by MARGIN standard errors.
-Otherwise w is the share with the lowest loss if the loss of g is higher by as much, and 1 if not.
-It is reduced where few independent windows determine it.
+Otherwise w is the share with the lowest loss, if the loss of g is higher than that by MARGIN
+standard errors, and else 1.  It is reduced where few independent windows determine it.
 
 Source: Bates and Granger 1969, "The Combination of Forecasts".
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 SHARES = np.arange(11) / 10  # W candidates
 MARGIN = 2.0  # standard errors by which a model must be better than the simple forecast
-ROUNDS = 10  # of alternating means, where numbers are missing
+ROUNDS = 10  # of alternating means, if numbers are missing
 FEW = 20  # number of independent windows for which the share is halved
 
 Numbers = NDArray[np.float64]
@@ -53,7 +53,7 @@ def simple_forecast(context: NDArray[np.floating], horizon: int, season: int = 1
     shape = (len(context), count, season, context.shape[2])
     rows, known = context[:, begin:].reshape(shape), there[:, begin:].reshape(shape)
     index = np.zeros(1)
-    for _ in range(1 if known.all() else ROUNDS):  # which numbers are missing has no influence
+    for _ in range(1 if known.all() else ROUNDS):  # repeated so that gaps have no influence
         levels = _mean(rows - index, known, 2)  # (B, count, 1, K)
         index = np.nan_to_num(_mean(rows - levels, known, 1))  # (B, 1, season, K)
     slope = np.nan_to_num(levels[:, -1] - levels[:, 0]) / (season * (count - 1))
@@ -75,8 +75,8 @@ def find_share(losses: Numbers, series: Whole, blocks: Whole) -> float:
     Args:
         losses: (B, W) losses of windows with each of SHARES; NaN if unknown.
         series: (B,) series of the windows.
-        blocks: (B,) periods of the windows; errors of one period are related, and so are those of
-            one series.
+        blocks: (B,) periods of the windows; errors of one period are correlated, and so are
+            those of one series.
 
     Example:
         >>> import numpy as np
@@ -104,7 +104,7 @@ def find_share(losses: Numbers, series: Whole, blocks: Whole) -> float:
 
 
 def _standard_error(values: Numbers, groups: Whole) -> float:
-    """Return the standard error of the mean of values (B,) that are related within groups."""
+    """Return the standard error of the mean of values (B,) that are correlated within groups."""
     sums = np.bincount(np.unique(groups, return_inverse=True)[1], values - values.mean())
     count = len(sums)
     return float(np.sqrt((sums @ sums) * count / max(1, count - 1))) / len(values)

@@ -4,10 +4,10 @@
     c_p = the ceil((n + 1) p)-th smallest e for p > 1/2, the floor((n + 1) p)-th for p < 1/2
     q_p(x) + c_p scale reaches a new y with a probability of at least p
 
-if the new number and those n are exchangeable, which holds only approximately within one series.
-Each target has separate corrections, and so has each step ahead if there are at least ENOUGH
-numbers for it; otherwise all steps share them.  The median does not change.  All quantiles of a
-point forecast are the point itself, so the corrections turn it into an interval.
+if the new number and the n numbers are exchangeable.  Within one series they are only approximately
+exchangeable.  Each target has separate corrections, and so has each step ahead if there are at
+least ENOUGH numbers for it; otherwise all steps share them.  The median does not change.  All
+quantiles of a point forecast are the point itself, so the corrections turn it into an interval.
 
 Source: split conformal prediction, of quantiles as in Romano, Patterson and Candes 2019
 (arXiv:1905.03222), separately for each side.

@@ -5,9 +5,9 @@
         few, R is shrunk towards its means over all pairs of steps with the same distance
     future = g(z),   z ~ N(0, R)
 
-i counts the numbers of a forecast, all steps and targets.  Each number of a future has the
-distribution that its quantiles describe, extrapolated linearly beyond the outermost, and numbers
-that were high together in the past are high together in a future.
+The index i counts the numbers of a forecast, over all steps and targets.  Each number of a future
+has the distribution that its quantiles describe, extrapolated linearly beyond the outermost, and
+numbers that were high together in the past are high together in a future.
 
 Source: a Gaussian copula of quantile forecasts, as Pinson et al. 2009, "From probabilistic
 forecasts to statistical scenarios of short-term wind power production", Wind Energy 12.  Unlike

@@ -4,8 +4,8 @@
 
 top-k: Fan et al. 2018 (arXiv:1805.04833); top-p (nucleus): Holtzman et al. 2019
 (arXiv:1904.09751); min-p: Nguyen et al. 2024 (arXiv:2407.01082); repetition penalty: Keskar et al.
-2019 (arXiv:1909.05858): the score of a token that occurred before is divided by the penalty if
-positive, multiplied if negative.
+2019 (arXiv:1909.05858).  The penalty divides the score of a token that occurred before if the score
+is positive, and multiplies it if negative.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Step = Callable[[Tensor, S], tuple[Tensor, S]]
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """The settings with which a token is drawn from scores.
+    """The settings for drawing a token from scores.
 
     Attributes:
         temperature: divides the scores; 0 takes the likeliest token.

@@ -33,7 +33,7 @@ def cut_at(text: str, stop: Sequence[str]) -> str:
 
 
 def until(pieces: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
-    """Yield pieces up to the first stop string, holding back what could be the beginning of one."""
+    """Yield pieces up to the first stop string; delay text that could be the beginning of one."""
     held = ""
     longest = max(map(len, stop), default=1)
     for piece in itertools.chain(pieces, [""]):

@@ -1,14 +1,14 @@
-"""Widen intervals that hold too seldom, or where numbers are missing; without torch.
+"""Widen intervals whose coverage is too low, or where numbers are missing; without torch.
 
     q_p  becomes  q_0.5 + a max(r, t, l) (q_p - q_0.5)
 
-a >= 1 is the smallest number with which the central interval holds as often as it should on
-complete validation windows; few series or few windows in training make it larger than 1.  The
-others are factors of windows in which numbers are missing: r depends on the share of the context
-that is missing, t on the share that is missing at its end, after the last number, and l on that at
-its beginning, before the first number.  They are measured on validation windows in which numbers
-are hidden, at the shares GAPS, never fall, and are linear between these shares.  They are reduced
-where few windows determine them.
+a >= 1 is the smallest number that gives the central interval its nominal coverage on complete
+validation windows; few series or few windows in training make it larger than 1.  The other factors
+are for windows with missing numbers: r depends on the share of the context that is missing, t on
+the share that is missing at its end, after the last number, and l on the share that is missing at
+its beginning, before the first number.  They are measured at the shares GAPS, on validation windows
+in which numbers are hidden.  They never decrease and are linear between these shares, and they are
+reduced where few windows determine them.
 
 Shape legend: N windows, E numbers of a forecast, T steps of the context, H steps ahead, K targets,
 Q levels, G shares of the context.
@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST = 2.0  # a at most, as few validation windows give far larger ones
+MOST = 2.0  # maximum of a, because few validation windows give far larger values
 GAPS = np.array([1 / 8, 1 / 4, 1 / 2, 3 / 4, 15 / 16])  # G shares of the context
-NEAR = 1 / 8  # largest difference from a share of windows that count for it
-MOST_OF_GAPS, FEW = 30.0, 10  # r, t and l at most; windows that halve their distance from 1
-CENTRAL = 0.1, 0.9  # levels of the interval, or those next to them
+NEAR = 1 / 8  # windows that differ less from a share determine its factor
+MOST_OF_GAPS, FEW = 30.0, 10  # maximum of r, t and l; windows that halve their excess over 1
+CENTRAL = 0.1, 0.9  # levels of the central interval; the nearest ones are used
 
 Numbers = NDArray[np.float64]
 
@@ -56,7 +56,7 @@ def widen(
 
 
 def find_factors(context: NDArray[np.floating], widening: Numbers) -> Numbers:
-    """Return the factors (N, K) of intervals after contexts (N, T, K), in which NaN is missing.
+    """Return the factors (N, K) of intervals after contexts (N, T, K) with NaN for missing numbers.
 
     Args:
         context: numbers that the forecasts read.
@@ -97,7 +97,7 @@ def missing_share(context: NDArray[np.floating]) -> Numbers:
 
 
 def complete_widening(widening: Numbers) -> Numbers:
-    """Return all 1 + 3 G numbers; earlier versions had a and the slope of r, or only the slope."""
+    """Return all 1 + 3 G numbers; earlier versions stored a and the slope of r, or the slope."""
     if len(widening) > 2:
         return widening
     always, slope = np.r_[1.0, widening][-2:]
@@ -111,9 +111,9 @@ def find_widening(
 
     Args:
         missing: (N,) shares of missing numbers; 0 for the complete windows.
-        y: (N, E) true numbers, NaN for none.
+        y: (N, E) true numbers, NaN if missing.
         quantiles: (N, E, Q) predictions.
-        levels: rising, with 0.5.
+        levels: ascending, including 0.5.
 
     Example:
         >>> import numpy as np
@@ -135,7 +135,7 @@ def find_widening(
 
 
 def find_factor(y: Numbers, quantiles: Numbers, levels: Sequence[float], always: float) -> float:
-    """Return the factor besides a, `always`, from windows with hidden numbers.
+    """Return the factor that multiplies a, from windows with hidden numbers.
 
     Args:
         y, quantiles, levels: as for `find_widening`.

@@ -1,1 +1,1 @@
-"""Forecasts of series: training, prediction, scores, live sessions; `tasks` adds the verbs."""
+"""Forecasting of series: training, prediction, scores and live sessions."""

@@ -128,8 +128,8 @@ def describe_estimates(predictor: Predictor, count: int | None) -> list[str]:
     """Return sentences on the estimates for the model card.
 
     Args:
-        predictor: what training has learned.
-        count: number of windows that corrections were learned from; None for none.
+        predictor: the result of the training.
+        count: number of windows that corrections were learned from; None without corrections.
     """
     notes = [] if count is None else [
         f"The quantiles were corrected on {count:,} windows of the validation data"

@@ -24,13 +24,13 @@ class Forecasts:
     """Forecasts of N series, H steps and K targets.
 
     Attributes:
-        unique_id: N names of the series, in the type of the data.
+        unique_id: N names of the series, of the type that they have in the data.
         ds: (N, H) stamps, int64 or datetime64[us], as the clock stores them: in UTC if they have a
             zone, but wall-clock time for days and opening hours.
         targets: K names.
         mean: (N, H, K) means.
         quantiles: (N, H, K, Q) quantiles.
-        levels: Q levels of the quantiles in rising order, one of them 0.5.
+        levels: Q levels of the quantiles in ascending order, one of them 0.5.
         y: (N, H, K) observed values, NaN where there are none; None if they are not known.
         cutoff: (N, 1) last stamp before each forecast, if there are several origins; else None.
         names: names of the columns of series and stamps.
@@ -104,7 +104,7 @@ class Forecasts:
         Its columns are the name of the series, the stamp, and for each target the mean, the median
         and the bounds of the intervals; observed values, if known, are in the column of the target.
         Names and stamps have the type that they had in the data; stamps that were text are text in
-        one form.
+        one format.
 
         Args:
             level: levels of the intervals in percent; None for 80 and 95, if the quantiles reach

@@ -45,7 +45,7 @@ class History:
         corrections: corrections (H, K, Q) of the quantiles; None for none.
         dependence: dependence (H K, H K) between the numbers of a forecast, see
             `elman.decode.copula`; None if it is unknown.
-        widening: factors by which intervals widen, also where numbers are missing, see
+        widening: factors that widen intervals, also where numbers are missing, see
             `elman.decode.widen`; None for none.
     """
 
@@ -113,7 +113,7 @@ class History:
 
 
 def _check_tensors(tensors: Mapping[str, torch.Tensor]) -> None:
-    """Raise a ValueError unless the tensors are such as `History.save` writes."""
+    """Raise a ValueError unless the tensors have the form that `History.save` writes."""
     count, (rows, columns) = len(tensors["lengths"]), tensors["values"].shape
     targets = min(columns, tensors["errors"].shape[-1])
     expected = {
@@ -151,11 +151,11 @@ def _check_facts(facts: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) 
     counts = {"names": len(tensors["lengths"]), "columns": tensors["values"].shape[1]}
     for name, count in counts.items():
         if len(facts[name]) != count:
-            raise ValueError(f"{name} must be {count} texts, got {len(facts[name])}")
+            raise ValueError(f"{name} must be {count} strings, got {len(facts[name])}")
 
 
 def _ids_to_write(ids: dict[str, Any]) -> dict[str, Any]:
-    """Return original names as JSON can hold them: numbers, true and false, and dates as text.
+    """Return original names as JSON values: numbers, true and false, and dates as text.
 
     Example:
         >>> from datetime import date
@@ -176,7 +176,7 @@ def _ids_to_write(ids: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ids_as_read(written: dict[str, Any]) -> dict[str, Any]:
-    """Return original names from what `_ids_to_write` returned."""
+    """Return original names from the result of `_ids_to_write`."""
     return {
         name: DATES[one[0]].fromisoformat(one[1]) if isinstance(one, list) else one
         for name, one in written.items()
@@ -235,7 +235,7 @@ def join_series(
         if one.unique_id not in numbers:
             raise DataError(
                 f"{one.who}: is not in the training data, so its earlier numbers are unknown; give "
-                "new series complete, in a table without the series of the training data"
+                "complete new series, in a table without the series of the training data"
             )
         old = before.series[numbers[one.unique_id]]
         steps = observed_steps(old, targets)
@@ -246,7 +246,7 @@ def join_series(
             raise DataError(
                 f"{one.who}: {without}begins at {before.shown(one.start)} and has "
                 f"{len(one.values):,} steps; expected steps of {before.frequency.name} after "
-                f"{before.shown(before.stamps(old, 1, steps - 1)[0])}, where training ends"
+                f"{before.shown(before.stamps(old, 1, steps - 1)[0])}, the end of training"
             )
         values = np.full((place + len(one.values), one.values.shape[1]), np.nan)
         values[: min(len(old.values), len(values))] = old.values[: len(values)]

@@ -49,7 +49,7 @@ class HeldOut(NamedTuple):
 class Training:
     """A training run of a forecaster."""
 
-    predictor: Predictor  # the network with random weights, and what was learned before
+    predictor: Predictor  # random weights, and statistics of the training data
     table: SeriesTable  # the training data
     batches: WindowBatches  # of the training data
     held_out: HeldOut | None  # the validation data
@@ -70,7 +70,7 @@ class Training:
             tables: the data by part.
             name: name of the training data.
             build: builds a network with random weights.
-            share: (rank, processes), which decide the windows of this process.
+            share: (rank, processes), which determine the windows of this process.
 
         Raises:
             ArgumentError: the output needs counts, and a target is not a count.
@@ -136,7 +136,7 @@ class Training:
             corrections, count = estimates.learn_corrections(predictor, windows, spans)
             predictor = predictor.with_estimates(corrections=corrections)
             metrics["calibration_windows"] = count
-        # After the scores: on the data that it is learned from, an interval holds too often.
+        # After the scores, because coverage is too high on the data that widening is learned from.
         widening = estimates.learn_widening(predictor, windows, spans)
         return predictor.with_estimates(widening=widening)
 

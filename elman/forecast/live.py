@@ -1,7 +1,7 @@
 """Live forecasts: the next forecast after every observation, in constant memory.
 
-A session stores the end of the series, as far as a forecast reads it.  An observation advances it
-by one step, or by several if its time shows that steps are missing.  The window is then computed
+A session stores the part at the end of the series that a forecast reads.  An observation advances
+it by one step, or by several if its time shows that steps are missing.  The window is then computed
 again, because its scale has changed.  A live forecast equals that of `predict` on the series up to
 the observation, including missing steps.
 
@@ -36,7 +36,7 @@ from elman.state import State, from_bytes, named_leaves, to_bytes
 
 CHUNK = 512  # steps for which the calendar is computed at a time
 COUNTED = 1 << 53  # largest step of series without times
-OTHERS = "state.7"  # the leaf of a state that has the names of other series
+OTHERS = "state.7"  # the leaf of a state that contains the names of other series
 
 
 class LiveForecast(NamedTuple):
@@ -54,10 +54,10 @@ class LiveForecast(NamedTuple):
 class LiveForecaster:
     """A live session of one series.
 
-    Made by `Forecaster.stream`.
+    Created by `Forecaster.stream`.
 
     Args:
-        predictor: what training has learned.
+        predictor: the result of the training.
         table: the series so far, and the known covariates of the steps ahead.
         number: place of the series in the table.
 
@@ -85,7 +85,7 @@ class LiveForecaster:
         record = self._index.encode(table, one, more=layout.behind)
         self._steps = len(record.y)
         self._scene = Scene.of(predictor, table, number)
-        # After the last observation there are no numbers, as far as a window reaches.
+        # The part of a window after the last observation has no numbers.
         length = layout.back + layout.context
         self._whole = np.full((length + layout.behind, layout.targets), np.nan)
         self._y = self._whole[:length]
@@ -122,8 +122,8 @@ class LiveForecaster:
 
         Args:
             y: the number, or one number for each target; NaN or None if it is missing.
-            others: for a model with neighbours: the current places of all others, by name.
-            at: time of the observation, in the form of the training data; all steps between the
+            others: for a model with neighbours, the current places of all other series, by name.
+            at: time of the observation, in the format of the training data; all steps between the
                 previous time and this one are missing.  None for the next step.
             covariates: for covariates of the past, their current values; for covariates that are
                 known in advance, their values at the last step of the forecast.
@@ -144,7 +144,7 @@ class LiveForecaster:
             raise ArgumentError(
                 f"y must be {counted(self._layout.targets, 'finite numbers')} or NaN, got {y!r}"
             )
-        if "at" in self._names:  # a covariate has this name, so the session takes no times
+        if "at" in self._names:  # a covariate has this name, so `push` cannot take times
             covariates, at = {**covariates, "at": at}, None
         if covariates.keys() != self._names:
             wanted = ", ".join((*index.past, *index.future)) or "none"
@@ -229,11 +229,11 @@ class LiveForecaster:
         return self._clock.write(self.ds)
 
     def finish(self) -> LiveForecast:
-        """Return the last forecast; a session holds no observation back."""
+        """Return the last forecast; a session does not delay observations."""
         return self.forecast()
 
     def restart(self) -> None:
-        """Return to the beginning of the session: the series that it was made with."""
+        """Return to the beginning of the session, with the series that it was created with."""
         self.restore(self._beginning)
 
     def state_bytes(self) -> bytes:
@@ -269,8 +269,8 @@ class LiveForecaster:
         wrong = infinite or not np.isfinite(finite).all() or (totals < 0).any() or others is None
         faults = {
             "of another series": not np.array_equal(constants, self._constants),
-            "with times that cannot be": start is None or gap not in (0, 1),
-            "with numbers that cannot be": wrong,
+            "with invalid times": start is None or gap not in (0, 1),
+            "with invalid numbers": wrong,
         }
         for fault, there in faults.items():
             if there:
@@ -279,7 +279,7 @@ class LiveForecaster:
             mine[:] = theirs
         self._usual.totals, self._scene.others = totals, others or {}
         self._start, self._steps, self._gap = start, steps, bool(gap)
-        self._waves = self._waves[:0]  # the calendar of the times before
+        self._waves = self._waves[:0]  # drop the calendar of the old times
 
     def _state(self) -> State:
         """Return all that `push` changes, and the constants of the series to compare."""
@@ -290,7 +290,7 @@ class LiveForecaster:
         return tuple(map(torch.from_numpy, arrays))
 
     def _start_of(self, number: int, steps: int) -> Any:
-        """Return a stored time at which a series of this length can begin; None if it cannot."""
+        """Return a stored start time; None if a series of this length cannot begin there."""
         low, high = EDGES.astype(np.int64).tolist() if self._dates else (-COUNTED, COUNTED)
         each = self._frequency.mean or self._frequency.count
         last = steps + self._layout.horizon + (CHUNK if self._index.cycles else 0)
@@ -357,7 +357,7 @@ class LiveForecaster:
 
 
 def _fill(view: NDArray[np.float32], numbers: NDArray[Any], there: NDArray[np.bool_]) -> None:
-    """Copy rows (L, K), and whether they are there, into the inputs (S, w, 2 K) of S w rows."""
+    """Copy rows (L, K), and whether they exist, into the inputs (S, w, 2 K) of S w rows."""
     steps, w, width = view.shape
     view[..., : width // 2] = numbers[: steps * w].reshape(steps, w, -1)
     view[..., width // 2 :] = there[: steps * w].reshape(steps, w, -1)

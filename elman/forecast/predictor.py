@@ -1,4 +1,4 @@
-"""The result of a training: all that forecasts need, and the forecasts of windows.
+"""The result of a training, and the forecasts of windows from it.
 
 Shape legend: B windows, H steps ahead, K targets, Q levels, S futures.
 """
@@ -203,7 +203,7 @@ def window_predictor(predictor: Predictor) -> Callable[[Window], list[Numbers]]:
 
 
 class _SingleWindow:
-    """Computes `_predict_all` of a single window, with weights packed once and without torch."""
+    """Callable like `_predict_all` for a single window, with weights packed once, without torch."""
 
     def __init__(self, predictor: Predictor) -> None:
         embed, core, head = predictor.network.encode, predictor.network.core, predictor.head

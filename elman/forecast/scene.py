@@ -1,4 +1,4 @@
-"""The series around a series: who its neighbours are, and where they are now.
+"""The scene of a series: its neighbours and their current places.
 
 Shape legend: K targets, M neighbours, T steps of a series.
 """
@@ -39,11 +39,11 @@ def windows_of(predictor: Predictor, table: SeriesTable) -> Windows:
 
 @dataclass
 class Scene:
-    """The other series that a live session of one series knows."""
+    """The other series in a live session of one series."""
 
     name: str  # of the series
     layout: Layout
-    around: Numbers  # features of the neighbours in the steps of the context, if it has some
+    around: Numbers  # features of neighbours in the steps of the context, if the model reads them
     others: dict[str, Numbers]  # places (K,) of all other series at the last step
 
     @classmethod
@@ -101,7 +101,7 @@ class Scene:
 
 
 def append(rows: NDArray[Any], row: NDArray[Any]) -> None:
-    """Move rows up by one, and store a row in place of the last."""
+    """Shift rows by one, and store a row in the last place."""
     rows[:-1] = rows[1:]
     rows[-1] = row
 

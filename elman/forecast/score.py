@@ -1,7 +1,7 @@
 """Scores of forecasts compared with baselines, and the windows that are scored.
 
 A baseline reads a series from its beginning.  If the baselines would take longer than the model,
-because there are many windows or steps, they read only the last steps; a note tells how many.
+because there are many windows or steps, they read only the last steps; a note reports how many.
 
 Shape legend: B windows, H steps ahead, K targets, N series.
 """
@@ -33,7 +33,7 @@ from elman.report.verdict import name_of
 from elman.train.windows import WindowBatches
 
 SCORED, SLOW = 10_000, 500  # maximum scored windows, without and with statistical models
-BEST = 20  # futures whose best is scored
+BEST = 20  # number of futures of which the best is scored
 # Maximum counts of numbers that baselines read, and that statistical models fit, in all windows
 # together, but at least 50 seasons of each window.  The time of a fit grows with the square of its
 # steps, so a fit never reads more than LONGEST steps.
@@ -99,7 +99,7 @@ def score(predictor: Predictor, windows: Windows, rolled: Rolled, errors: Number
     """Score forecasts and baselines; the baselines are sorted, the best first.
 
     Args:
-        predictor: what training has learned.
+        predictor: the result of the training.
         windows: windows of the series.
         rolled: the forecasts.
         errors: seasonal errors (N, K) of the series, see `seasonal_error`.

@@ -86,7 +86,7 @@ class ForecasterSettings(TrainingSettings):
     prediction)."""
     combine: bool = True
     """Combine forecasts with the last number, or the usual change from it within a season, by a
-    share that is chosen on the validation data; the share is 0 where the model is better alone."""
+    share that is chosen on the validation data; the share is 0 where the model alone is better."""
     samples: int = 200
     """Number of sampled futures from which an autoregressive model computes a forecast."""
     scaling: Literal["mean", "standard", "robust", "last", "velocity"] | None = "last"
@@ -117,7 +117,7 @@ class ForecasterSettings(TrainingSettings):
     batch_size: int = 64
     """Number of windows in a training step, over all processes."""
     learning_rate: float = 0.002
-    """Highest step size."""
+    """Highest learning rate."""
     schedule: Literal["constant", "cosine", "halve", "plateau"] = "cosine"
     """Learning rate over time: constant, cosine to zero, halved every epoch, or at plateaus."""
     bptt: int | None = None
@@ -155,8 +155,8 @@ class ForecasterSettings(TrainingSettings):
     def window_of(self, frequency: Frequency, length: int = 0) -> tuple[int, int]:
         """Return the steps of the context and of a segment.
 
-        If they are not set, the context has 7 seasons and twice the horizon at least; without a
-        season also LONG steps, or a quarter of the usual length of the series if that is shorter.
+        By default the context is at least 7 seasons and twice the horizon; without a season, also
+        LONG steps, or a quarter of the usual length of the series if that is shorter.
         """
         season, horizon = self.season_of(frequency), self.horizon_of(frequency)
         segment = self.segment or (season if self.decoder == "direct" and season <= horizon else 1)
@@ -165,7 +165,7 @@ class ForecasterSettings(TrainingSettings):
         return -(-context // segment) * segment, segment
 
     def check_forecast(self) -> None:
-        """Raise an ArgumentError for settings of the right types that cannot work."""
+        """Raise an ArgumentError for settings that have the right types but cannot work."""
         check_whole(self.refit_epochs, "refit_epochs", least=0)
         for name in ("horizon", "context", "season", "segment", "samples", "windows"):
             if (steps := getattr(self, name)) is not None:

@@ -121,7 +121,7 @@ def _prepend_history(predictor: Predictor, table: SeriesTable) -> SeriesTable:
 
 
 def number_of(table: SeriesTable, unique_id: object) -> int:
-    """Return the place of a series in a table; None is the name of an only series."""
+    """Return the place of a series in a table; None is the name of a single series."""
     known = [one.unique_id for one in table.series]
     names = known if unique_id is None else equal_names([name_of(unique_id)], known)
     found = [n for n, one in enumerate(known) if one in names]
@@ -171,12 +171,12 @@ class Evaluation:
         """Find the windows of a table that can be scored.
 
         Args:
-            predictor: what training has learned.
+            predictor: the result of the training.
             table: the series to score.
-            before: the training data; None for those that the predictor keeps.
+            before: the training data; None for those that the predictor stores.
 
         Raises:
-            DataError: there are none.
+            DataError: no window can be scored.
         """
         history, layout = predictor.history, predictor.layout
         before = before or history.table
@@ -200,7 +200,7 @@ class Evaluation:
         return cls(windows, *choose_scored(predictor, windows, table, spans), errors, unseen)
 
     def forecast(self, predictor: Predictor, futures: int = 0) -> tuple[Rolled, Scored]:
-        """Forecast the windows, and score the forecasts; of places 20 futures are scored."""
+        """Forecast the windows, and score the forecasts; for places, score 20 futures."""
         if predictor.layout.plane:
             futures = max(futures, min(BEST, predictor.most_futures))
         rolled = roll(predictor, self.windows, self.which, self.origins, futures=futures)

@@ -1,6 +1,6 @@
-"""Predictive distributions of a number: each turns P parameters into a loss, a mean, quantiles.
+"""Predictive distributions of a number: P parameters give a loss, a mean and quantiles.
 
-Densities also give samples.
+Densities can also be sampled.
 
     Quantiles           q_p,  loss 2 mean_p max(p e, (p - 1) e),  e = y - q_p: Koenker and
                         Bassett 1978, "Regression Quantiles"
@@ -12,7 +12,7 @@ Densities also give samples.
     Point               a number, squared error
 
 Except for quantiles and points the loss is -log p(y).  Parameters are any real numbers, in units of
-a scale; only counts need to know the value of the scale.
+a scale; only counts depend on the value of the scale.
 
 Shape legend: N numbers, P parameters, Q levels, B rows, S samples.
 """
@@ -33,7 +33,7 @@ from elman.optional import need
 
 LEAST = 1e-4  # the smallest deviation, in units of the scale
 HALVINGS = 40  # until the interval around a quantile is narrower than the precision of a float
-WIDE = 10.0  # deviations that contain all of a Gaussian
+WIDE = 10.0  # deviations that contain practically all of a Gaussian
 HALF_LOG = 0.5 * math.log(2 * math.pi)
 
 
@@ -83,10 +83,10 @@ class Point:
 
 
 class Quantiles:
-    """Quantiles, linear between the levels and constant outside the outermost.
+    """Quantiles, linear between the levels and constant outside the outermost levels.
 
     Args:
-        levels: rising, in (0, 1).
+        levels: ascending, in (0, 1).
 
     Example:
         >>> import torch
@@ -100,10 +100,10 @@ class Quantiles:
         if not levels or not all(0 < level < 1 for level in levels):
             raise ArgumentError(f"levels must be in (0, 1), got {levels}")
         if list(levels) != sorted(set(levels)):
-            raise ArgumentError(f"levels must rise, got {levels}")
+            raise ArgumentError(f"levels must be ascending, got {levels}")
         self.levels = tuple(levels)
         self.size = len(levels)
-        # The weight of a quantile in the mean: half of the way to its neighbours, or to 0 and 1.
+        # The weight of a quantile in the mean: half the way to a neighbour, all of it to 0 or 1.
         p = torch.tensor([-levels[0], *levels, 2 - levels[-1]], dtype=torch.float32)
         self.shares = (p[2:] - p[:-2]) / 2
 

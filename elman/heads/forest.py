@@ -1,4 +1,4 @@
-"""A random forest on levels of statistics: the part of a wide model that knows interactions.
+"""A random forest on levels of statistics: the part of a wide model for interactions.
 
     p(k | row) = mean over trees of the share of class k in the leaf that the row reaches
     score_k    = beta log((p_k + SMALLEST) / (1 + K SMALLEST))
@@ -24,15 +24,15 @@ from torch import Tensor, nn
 from elman.optional import find, need
 
 TREES, DEPTH = 200, 10
-FLOATS = 1 << 22  # numbers in all leaves at most, by which the depth is chosen
-ROWS = 20_000  # rows of a tree at most
-LEAST = 2  # rows of a leaf
+FLOATS = 1 << 22  # maximum of numbers in all leaves, which limits the depth
+ROWS = 20_000  # maximum of rows of a tree
+LEAST = 2  # minimum of rows of a leaf
 SMALLEST = 0.01  # is added to each probability
 BLOCK = 1 << 22  # numbers that are computed at a time
 
 
 def trees_of(*, several: bool) -> int:
-    """Return how many trees a forest has here; 0 without scikit-learn, or for several labels."""
+    """Return the number of trees of a forest; 0 without scikit-learn, or for several labels."""
     return 0 if several or find("sklearn") is None else TREES
 
 
@@ -87,7 +87,7 @@ class Forest(nn.Module):
 
     @torch.no_grad()
     def grow(self, levels: Tensor, targets: Tensor, weights: Tensor) -> None:
-        """Fit to rows.
+        """Fit the forest to rows.
 
         Args:
             levels: (N, S) int64.
@@ -95,7 +95,7 @@ class Forest(nn.Module):
             weights: (N,) weights of the rows; if all are 0, all classes are equally probable.
 
         Raises:
-            ArgumentError: scikit-learn is not installed.
+            DataError: scikit-learn is not installed.
         """
         ensemble = need("sklearn.ensemble", "a forest of statistics")
         kept = weights > 0
@@ -111,7 +111,7 @@ class Forest(nn.Module):
             self._store(number, one.tree_, model.classes_)
 
     def _store(self, number: int, tree: Any, classes: NDArray[np.int64]) -> None:
-        """Copy a tree of scikit-learn into the arrays, level by level."""
+        """Copy a tree of scikit-learn into the arrays, depth by depth."""
         left, right = tree.children_left, tree.children_right
         statistic, limit = tree.feature, tree.threshold
         share = tree.value[:, 0] / tree.value[:, 0].sum(1, keepdims=True)
@@ -131,5 +131,5 @@ class Forest(nn.Module):
 
 
 def log_of(p: Tensor) -> Tensor:
-    """Return logarithms of probabilities (N, K), to which SMALLEST was added."""
+    """Add SMALLEST to probabilities (N, K), normalise them and return their logarithms."""
     return ((p + SMALLEST) / (1 + p.shape[1] * SMALLEST)).log()

@@ -1,6 +1,6 @@
-"""One or several labels of a sequence: states are pooled over time, then give scores of K classes.
+"""Predict labels of a sequence: pool its states over time, then compute scores of K classes.
 
-    last         p = h_T  (with two directions: the final state of each)
+    last         p = h_T  (with two directions, the final state of each)
     mean, max    over all steps, feature by feature
     concat       last, mean and max side by side: Howard and Ruder 2018 (arXiv:1801.06146)
     attention    p = sum_t a_t h_t,   a = softmax_t(v . tanh(U h_t + u)): Yang et al. 2016,
@@ -8,7 +8,7 @@
 
     s = r (W p + b) + v,    v the scores of a wide part, if there is one (see `elman.heads.wide`);
                             r = 1 in training, and afterwards at most 1: with few examples the wide
-                            part is trusted more
+                            part has more weight
     one label:       loss = -w_y log softmax(s)_y
     several labels:  loss = -sum_k w_k (y_k log sigmoid(s_k) + (1 - y_k) log sigmoid(-s_k))
 
@@ -57,14 +57,14 @@ class LabelHead(nn.Module):
         input_size: D, features of the states.
         classes: K.
         pooling: how the states become one vector.
-        bidirectional: whether the second half of the features was read from the end.
+        bidirectional: whether the second half of the features was read in reverse.
         several: whether a sequence can have any number of labels.
         class_weights: (K) weights w; None for ones.
         label_smoothing: share of the target that is spread over all classes.
         features: number of features of the wide part, which holds their weights and is called
-            before batches are made; W and b are then zero at first. 0 for no wide part.
+            before batches are built; W and b then start at zero. 0 for no wide part.
         trees: trees of its forest, for features that are levels of statistics; 0 for none.
-        share: r, by which the scores of the states are multiplied outside of training.
+        share: r, the factor of the scores of the states outside of training.
 
     Example:
         >>> import torch

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from elman.padded import Padded
 
-IGNORED = -1  # stands for a tag that is unknown in training
+IGNORED = -1  # marks a tag that is unknown in training
 
 
 class TagHead(nn.Module):

@@ -6,7 +6,7 @@
 W is (V, D).  It can be the embedding matrix itself: tied weights, Press and Wolf 2017
 (arXiv:1608.05859), Inan et al. 2017 (arXiv:1611.01462).
 
-`plain_loss` is the definition; where `kernels.cross_entropy` covers the tensors, it computes the
+`plain_loss` is the definition; if `kernels.cross_entropy` supports the tensors, it computes the
 same loss without storing the scores.
 """
 
@@ -22,7 +22,7 @@ from elman.errors import ArgumentError
 from elman.kernels import cross_entropy
 from elman.padded import Padded
 
-NONE_IGNORED = -(1 << 62)  # torch ignores targets of -100 if nothing else is set
+NONE_IGNORED = -(1 << 62)  # by default torch ignores targets of -100
 
 
 class TokenHead(nn.Module):
@@ -40,7 +40,7 @@ class TokenHead(nn.Module):
         >>> head = TokenHead(4, 10)
         >>> states = Padded(torch.zeros(2, 3, 4), torch.tensor([3, 1]))
         >>> total, count = head.loss(states, torch.zeros(2, 3, dtype=torch.int64))
-        >>> round(float(total.detach()) / count, 4)   # ln 10: all tokens alike
+        >>> round(float(total.detach()) / count, 4)   # ln 10: all tokens are equally likely
         2.3026
     """
 
@@ -78,7 +78,7 @@ class TokenHead(nn.Module):
 
     @staticmethod
     def summary(sums: dict[str, float]) -> dict[str, float]:
-        """Return loss (nats per token), perplexity and accuracy from added sums."""
+        """Return loss (nats per token), perplexity and accuracy from sums over batches."""
         loss = sums["loss"] / sums["count"]
         return {
             "loss": loss,

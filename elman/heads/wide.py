@@ -6,11 +6,11 @@ z are the features of a row, f(x) the scores of the recurrence, which start at 0
 from the linear model and learns what it cannot express.  V is too confident on rows that it was
 fitted to, so in training the scores of a row come from a fit to the other folds (Wolpert 1992,
 "Stacked generalization").  These scores also determine the temperature tau.  For statistics of
-recordings they determine C, too, which rises as long as their loss falls, and the share of a forest
+recordings they also determine C, which rises as long as their loss falls, and the share of a forest
 g (`elman.heads.forest`) in the scores.
 
 Source: Cheng et al. 2016, "Wide & Deep Learning" (arXiv:1606.07792), who train both together; here
-V is fitted first, by L-BFGS, and then stays.
+V is fitted first, by L-BFGS, and then stays fixed.
 
 Shape legend: N rows, V features, K classes.
 """
@@ -27,8 +27,8 @@ from elman.encode.bags import LEVELS, Bag
 from elman.heads.forest import Forest
 
 C, FOLDS = 3.0, 4
-COSTS = (0.003, 0.03, 0.3, C)  # of levels of statistics, in the order in which they are tried
-STEPS, WORK = 60, 3e10  # steps of L-BFGS at most, and multiplications in all of them
+COSTS = (0.003, 0.03, 0.3, C)  # values of C for levels of statistics, in the order of trials
+STEPS, WORK = 60, 3e10  # maximum of L-BFGS steps, and of multiplications in all of them
 MIXES = 0.0, 0.25, 0.5, 0.75, 1.0  # shares of the forest in the scores
 BACK = 10  # steps that L-BFGS remembers
 
@@ -70,15 +70,15 @@ class Wide(nn.Module):
         self, bag: Bag, targets: Tensor, weights: Tensor, groups: Tensor | None = None,
         *, levels: int = 1,
     ) -> Tensor:  # fmt: skip
-        """Fit to rows; return the scores (N, K) of each row by a fit to the other folds.
+        """Fit to rows; return the scores (N, K) of each row from a fit to the other folds.
 
         Args:
             bag: features of the rows.
             targets: classes (N), or with several labels (N, K) of zeros and ones.
             weights: (N, K) weights of the loss of each row and class.
-            groups: (N) group numbers; a group stays in one fold. None for a group per row.
-            levels: number of features that are levels of one statistic, in ascending order; |V|^2
-                is then of the differences between adjacent levels.
+            groups: (N) group numbers; a group stays in one fold. None for one group per row.
+            levels: number of features that are levels of one statistic, in ascending order;
+                |V|^2 then sums the squared differences between adjacent levels.
         """
         features, classes = self.weight.shape
         wanted = targets.float() if targets.dim() == 2 else F.one_hot(targets, classes).float()
@@ -120,7 +120,7 @@ class Wide(nn.Module):
         Args:
             bag, targets, weights: as for `fit`.
             fold: (N) fold of each row.
-            linear: (N, K) scores by the other folds.
+            linear: (N, K) scores from fits to the other folds.
         """
         assert self.forest is not None
         forest, levels = self.forest, _levels(bag)
@@ -186,7 +186,7 @@ def _search(
 
 
 def _summed(v: Tensor, levels: int, *, back: bool = False) -> Tensor:
-    """Return for each level of a statistic the sum of v (V, K) up to it, or with `back` from it."""
+    """Return sums of v (V, K) up to each level of a statistic, or with `back` from each level."""
     if levels == 1:
         return v
     steps = v.view(-1, levels, v.shape[1])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MOST = 20_000_000  # coefficients of a logistic regression
 MANY = 5_000_000  # characters of the training texts
 SHARPNESS = 20.0  # factor of the cosines before the softmax
-LARGE = 1000  # training texts; from here on, features of only one text are left out
+LARGE = 1000  # training texts, from which features of only one text are dropped
 
 Found = tuple[str, dict[str, Tensor]]
 
@@ -73,7 +73,7 @@ def bag_of_words(
 
 
 def _features(tokens: str, texts: Sequence[str], *, lowercase: bool) -> tuple[TfidfVectorizer, str]:
-    """Return the function that turns texts into features, and its name."""
+    """Return the vectorizer that turns texts into features, and a name for the features."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     kind: dict[str, Any] = {"token_pattern": r"\w+|[^\w\s]", "ngram_range": (1, 2)}
@@ -86,9 +86,9 @@ def _features(tokens: str, texts: Sequence[str], *, lowercase: bool) -> tuple[Tf
 
 
 def _fit(features: TfidfVectorizer, texts: Sequence[str]) -> csr_matrix | None:
-    """Fit the function, and return the features (N, F) of the texts; None if no text has a word.
+    """Fit the vectorizer, and return features (N, F) of the texts; None if no text has a word.
 
-    Of many texts, features that only one text has are left out, if most texts keep others.
+    With many texts, features of only one text are dropped, if most texts keep other features.
     """
     for least in (2, 1) if len(texts) >= LARGE else (1,):
         try:

@@ -228,6 +228,6 @@ def _mark_x(axes: Any, *, plane: bool, dates: bool) -> None:
         axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator))
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
-        if axes.dataLim.width == 0:  # no whole number of steps lies beside a single one
+        if axes.dataLim.width == 0:  # a single step has one tick
             axes.set_xticks([axes.dataLim.x0])
         axes.xaxis.set_major_formatter(_labelled_by(_steps))

@@ -32,7 +32,7 @@ BLOCK = 1 << 20  # scores that are processed at a time
 SKEWED = 2 / 3  # share of the most frequent class from which accuracy does not suffice
 LARGEST = 30  # most classes of a confusion matrix in the report
 CONFUSED = 15  # pairs of classes in the report, if there are more classes
-# Pairs of labels of which the second one is positive, however frequent it is.
+# Pairs of labels in which the second one is positive, even if it is more frequent.
 SIGNED: tuple[set[Hashable], ...] = (
     {0, 1}, {-1, 1}, {"0", "1"}, {"-1", "1"}, {"False", "True"}, {"false", "true"},
 )  # fmt: skip
@@ -72,9 +72,9 @@ def score_classes(
 
     Args:
         p: probabilities (N, K).
-        targets: classes (N), negative for a label that is none of the K classes; with several
-            labels, zeros and ones (N, K).
-        unseen: row and number (M, 2), from 0, of each label that is none of the K classes.
+        targets: classes (N), negative for a label that is not one of the K classes; with
+            several labels, zeros and ones (N, K).
+        unseen: row and number (M, 2), from 0, of each label that is not one of the K classes.
         several: whether a row can have any number of labels.
         positive: number of the class that AUPRC is computed for, if there are two.
 
@@ -122,7 +122,7 @@ def score_classes(
 def _areas(
     p: Tensor, targets: Tensor, support: Tensor, *, several: bool, positive: int
 ) -> dict[str, float]:
-    """Return AUC and AUPRC over the classes that some rows have and others have not.
+    """Return AUC and AUPRC over the classes that some rows have, but not all.
 
     `support` (K) has the number of rows of each class.
     """
@@ -189,9 +189,9 @@ def _rows(values: Tensor) -> Iterator[Tensor]:
 def fit_temperature(scores: Tensor, targets: Tensor, *, several: bool) -> float:
     """Return the temperature in 1/20..20 with the lowest `nll`, by golden section search.
 
-    The target of the true class is 1 - 1 / (N + 2) for N rows, because a few rows that are all
-    right do not show that the next one will be (Platt 1999, "Probabilistic outputs for support
-    vector machines").  The likelihood is concave in 1 / T, so the search finds its only maximum.
+    The target of the true class is 1 - 1 / (N + 2) for N rows, because a few correct rows do not
+    show that the next one will be correct (Platt 1999, "Probabilistic outputs for support vector
+    machines").  The likelihood is concave in 1 / T, so the search finds its only maximum.
     """
     if not several:
         known = targets >= 0
@@ -225,7 +225,7 @@ def reliability(
 ) -> list[tuple[float, float, float, int]]:
     """Return the calibration of the probabilities, in ten bins of equal width.
 
-    For two classes it uses the probability of the positive one, for more that of the prediction.
+    The probability is that of the positive class for two classes, else that of the prediction.
 
     Returns:
         For each bin with rows: lower edge, mean probability, share of rows where the class is
@@ -299,8 +299,8 @@ def calibration_note(temperature: float, *, tested: bool) -> str:
     """Return a note on how probabilities were calibrated; `tested` if there are test data."""
     text = (
         f"Scores are divided by the temperature {temperature:.2f}, fitted on the validation data. "
-        "The loss among the final scores is computed after that division, the losses of the "
-        "training log are computed before it."
+        "The loss among the final scores is computed after that division, and the losses of the "
+        "training log before it."
     )
     return text if tested else f"{text} ECE of the validation data is too low: give test data."
 
@@ -325,7 +325,7 @@ def mistakes(p: Tensor, targets: Tensor, most: int) -> list[tuple[int, float]]:
 
 
 def judged_by(targets: Tensor, classes: int) -> list[str]:
-    """Return names of the scores by which a model with one label per row is judged."""
+    """Return names of the main scores of a model with one label per row."""
     if int(torch.bincount(targets).max()) < SKEWED * len(targets):
         return ["accuracy"]
     return ["AUC", "AUPRC"] if classes == 2 else ["accuracy", "F1_macro"]

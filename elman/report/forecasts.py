@@ -14,7 +14,7 @@
     best_of_20_ADE      lowest ADE (best_of_20_FDE: FDE) of 20 futures: Gupta et al. 2018
                         (arXiv:1803.10892)
 
-f is the median; RMSE is that of the mean.  MASE and sMAPE are means over series; ND and wQL are
+f is the median; RMSE uses the mean.  MASE and sMAPE are means over series; ND and wQL are
 means over targets.  The baselines are:
 
     naive               the last number
@@ -309,9 +309,9 @@ def _seasonal_index(values: Numbers, season: int) -> Numbers:
 
 
 def statistical(seen: Sequence[Numbers], horizon: int, season: int) -> dict[str, Numbers]:
-    """Return forecasts (N, horizon) by AutoETS and AutoTheta of statsforecast; none without it.
+    """Return forecasts (N, horizon) by AutoETS and AutoTheta of statsforecast; {} without it.
 
-    Missing numbers are interpolated linearly, because neither method takes gaps.  If a method
+    Missing numbers are interpolated linearly, because neither method accepts gaps.  If a method
     cannot be fitted, for example to two numbers, the forecast is the last number.
 
     Example:

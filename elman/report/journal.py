@@ -95,7 +95,7 @@ class Journal:
 def read_journal(path: Path, *, length: int | None = None) -> list[dict[str, object]]:
     """Return the records of a journal, without an incomplete last line.
 
-    If `length` is given, only the lines that begin in the first bytes of this number are read.
+    If `length` is given, only the lines that begin in the first `length` bytes are read.
 
     Raises FolderError if there is no such file, DataError if a line is not a JSON object.
 

@@ -64,8 +64,8 @@ class KneserNey:
     def fit(self, tokens: NDArray[np.integer], vocabulary_size: int) -> "KneserNey":
         """Count the n-grams of `tokens` (N,), ids in 0..vocabulary_size-1, and return the model.
 
-        Raises ArgumentError if `tokens` is empty, not 1-D, not of integers or holds an id out of
-        range.
+        Raises ArgumentError if `tokens` is empty, not 1-D, not of integers or contains an id out
+        of range.
 
         >>> KneserNey(order=3).fit(np.array([0, 1, 0, 2]), vocabulary_size=4).vocabulary_size
         4

@@ -28,7 +28,7 @@ def missing_scores(kind: str) -> list[str]:
 def score_texts(
     found: Sequence[str], wanted: Sequence[str], kind: str, *, lowercase: bool = False
 ) -> dict[str, Any]:
-    """Score generated texts against references, in lower case if that is set.
+    """Score generated texts against references, in lower case if `lowercase` is true.
 
     Scores whose library is not installed are missing.
 

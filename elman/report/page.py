@@ -128,7 +128,7 @@ def _page(records: Sequence[Record], metrics: Record) -> str:
 
 def _course(records: Sequence[Record], kept: Record) -> str:
     last = _last(records, "start", "resume", "end")
-    course = "still running or killed: the journal has no end" if last else "not started yet"
+    course = "still running or killed: the journal has no end record" if last else "not started yet"
     if last.get("event") == "end":
         course = end_line(last, kept)
     resumes = [f"{step:,.0f}" for step in curve(records, "resume", "step")[1]]
@@ -167,7 +167,7 @@ def _scores(metrics: Record, unit: str) -> str:
 
 
 def _tables(tables: object, *, kind: str = "") -> str:
-    """Return tables of numbers; for the kind heat, weights are shades.
+    """Return tables of numbers; for the kind heat, numbers are shown as shades.
 
     Headings are vertical if there are many columns, and for the kind heat.
     """

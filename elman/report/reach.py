@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 # Below this share of the largest norm, the gradients of nearer inputs dominate.
 VANISHED = 0.01
-# Growth from the first to the last lag at which gradient clipping takes effect.
+# Growth from the first to the last lag from which gradients count as exploding.
 EXPLODED = 10.0
 
 

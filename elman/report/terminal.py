@@ -1,4 +1,4 @@
-"""Lines for a terminal: control characters are written as escapes, so that none takes effect."""
+"""Print lines on a terminal, with control characters as escapes, so that none takes effect."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def one_line(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a text of several lines, with all other control characters as escapes."""
+    """Return a text with control characters as escapes, except for line ends and tabs."""
     return text.translate(_IN_TEXT)
 
 
@@ -48,7 +48,7 @@ def counted(count: int, unit: str) -> str:
 
 @contextmanager
 def arguments_renamed(rename: Callable[[str], str]) -> Iterator[None]:
-    """Inside the context, messages name arguments as `rename` returns them, such as by flags."""
+    """Rename arguments in messages inside the context, for example to flags."""
     global _rename
     before, _rename = _rename, rename
     try:
@@ -81,7 +81,7 @@ def tell(line: str) -> None:
 def prepare_streams() -> None:
     """Replace closed streams by null devices; write characters without an encoding as escapes.
 
-    The streams are opened in the order of their numbers, so that no other file gets such a number.
+    The streams are opened in the order of their descriptors, so that no other file gets one.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)

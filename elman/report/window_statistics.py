@@ -54,7 +54,7 @@ def statistics(values: Numbers) -> Numbers:
     first = np.take_along_axis(values, there.argmax(0)[None], 0)[0]
     last = np.take_along_axis(values, len(values) - 1 - there[::-1].argmax(0)[None], 0)[0]
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # NaN for no numbers is intended
+        warnings.simplefilter("ignore", RuntimeWarning)  # NaN is intended without numbers
         parts = [
             np.nanmean(values, 0), np.nanstd(values, 0), np.nanmin(values, 0),
             np.nanmax(values, 0), *np.nanquantile(values, (0.25, 0.5, 0.75), axis=0), first, last,
@@ -148,7 +148,7 @@ def _each(windows: Windows, of: Callable[[Numbers], Numbers]) -> Numbers:
 
 
 def _in_units(rows: Numbers, train: Numbers) -> Numbers:
-    """Standardise columns by those of the training data; missing numbers stay NaN."""
+    """Standardise columns by statistics of the training data; missing numbers stay NaN."""
     units = [find_unit(column[~np.isnan(column)]) for column in train.T]
     mean, deviation = np.array(units).T
     return np.asarray((rows - mean) / deviation)
@@ -159,9 +159,9 @@ def _run(
     fit: Callable[[Numbers, NDArray[np.int64]], Callable[[Numbers], tuple[Numbers, Numbers]]],
     train: Windows, targets: Tensor, others: dict[str, Windows], classes: int,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """Fit to windows with the labels of their recordings; return probabilities of the others.
+    """Fit a model to windows with the labels of their recordings; return probabilities of others.
 
-    With several labels, one model is fitted for each.
+    With several labels, one model is fitted for each label.
     """
     rows, owners = features(train), train[2]
     several = targets.dim() == 2
@@ -248,7 +248,7 @@ def _around(values: Numbers, steps: NDArray[np.int64]) -> NDArray[np.float32]:
     whole = np.pad(values, ((half, half), (0, 0)), constant_values=np.nan)
     windows = np.lib.stride_tricks.sliding_window_view(whole, WIDTH, axis=0)[steps]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # NaN for no numbers is intended
+        warnings.simplefilter("ignore", RuntimeWarning)  # NaN is intended without numbers
         parts = [
             values[steps], np.nanmean(windows, 2), np.nanstd(windows, 2), np.nanmin(windows, 2),
             np.nanmax(windows, 2), (~np.isnan(windows)).mean(2),

@@ -44,8 +44,8 @@ def write_table(
 ) -> None:
     """Write columns of equal length to a file.
 
-    In text, NaN becomes an empty field (null in JSONL), datetimes are written in one form, and
-    numbers without a decimal point if no number of their column has a fraction.
+    In text files, NaN becomes an empty field (null in JSONL), all datetimes have one format, and
+    the numbers of a column without fractions have no decimal point.
 
     Args:
         path: the file.
@@ -88,7 +88,7 @@ def write_table(
 
 
 def as_text(table: Mapping[str, Sequence[Any]], least: Resolution = "D") -> dict[str, list[Any]]:
-    """Return the columns with datetimes as text, all in one form.
+    """Return the columns with datetimes as text, all in one format.
 
     Example:
         >>> from datetime import datetime
@@ -105,7 +105,7 @@ def as_text(table: Mapping[str, Sequence[Any]], least: Resolution = "D") -> dict
 
 
 def _as_written(values: Sequence[Any]) -> Sequence[Any]:
-    """Return a column with whole numbers in place of floats, if none of these has a fraction."""
+    """Return a column with floats as whole numbers, if none of them has a fraction."""
     floats = [x for x in values if isinstance(x, float) and math.isfinite(x)]
     if not all(x.is_integer() and abs(x) < EXACT for x in floats):
         return values
@@ -121,7 +121,7 @@ def _parquet(table: dict[str, list[Any]], path: Path) -> bytes:
 
 
 def _series(polars: Any, name: str, values: list[Any]) -> Any:
-    """Return a column; datetimes keep their time zone if it has a name, and are in UTC if not."""
+    """Return a column; datetimes with a zone keep it if it has a name, else they are in UTC."""
     zone = getattr(values[0], "tzinfo", None) if values else None
     if zone is None:
         return polars.Series(name, values, strict=False)  # names can be of several types

@@ -1,8 +1,8 @@
 """Checkpoints: one file with everything that a run needs to resume exactly.
 
-The file is safetensors: tensors of the model, the optimiser, the carried state and the random
-generators; position, optimiser groups and other numbers as JSON in its header.  It is replaced
-atomically, so a crash leaves the previous file.
+The file is in safetensors format.  It contains tensors of the model, the optimiser, the carried
+state and the random generators; its header contains the position, optimiser groups and other
+numbers as JSON.  It is replaced atomically, so the previous file survives a crash.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def save_tensors(
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Json]]:
-    """Read what `save_tensors` wrote.
+    """Read the tensors and JSON values that `save_tensors` wrote.
 
     Raises:
         FolderError: the file is missing, damaged or not from Elman.
@@ -86,7 +86,7 @@ def select(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def check_tensors(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raise an error for tensors with unexpected names, shapes or dtypes, or not finite numbers.
+    """Raise an error for tensors with unexpected names, shapes or dtypes, or with NaN or infinity.
 
     Raises:
         FolderError: a tensor is not as expected; the message names the file and the tensor.
@@ -102,9 +102,10 @@ float32 (2); put the right file back
     """
     for name in [*expected, *found]:
         if name not in found or name not in expected:
-            reason = "is missing" if name in expected else "is not of the model"
+            reason = "is missing from" if name in expected else "does not belong to"
             raise FolderError(
-                f"{path}: {name} {reason} that config.json describes; put the right file back"
+                f"{path}: {name} {reason} the model that config.json describes; put the right "
+                "file back"
             )
         ours, theirs = found[name], expected[name]
         if (ours.dtype, ours.shape) != (theirs.dtype, theirs.shape):
@@ -112,7 +113,7 @@ float32 (2); put the right file back
                 f"{path}: {name} is {_kind(ours)}, but config.json describes a model with "
                 f"{_kind(theirs)}; put the right file back"
             )
-        # A finite sum has finite terms, and is much faster than checking each of them.
+        # A finite sum has only finite terms, and is much faster than a check of each term.
         if ours.is_floating_point() and not (ours.sum().isfinite() or ours.isfinite().all()):
             raise FolderError(
                 f"{path}: {name} holds a number that is not finite: it is damaged; put the right "
@@ -141,7 +142,7 @@ def optimizer_tensors(optimizer: Optimizer) -> tuple[dict[str, Tensor], Json]:
 def load_optimizer(
     optimizer: Optimizer, tensors: Mapping[str, Tensor], groups: Json, path: Path
 ) -> None:
-    """Restore what `optimizer_tensors` returned for an optimiser of the same kind.
+    """Restore the state that `optimizer_tensors` returned for an optimiser of the same kind.
 
     Raises:
         FolderError: a moment has another name, shape or dtype, or a group has other settings; the
@@ -172,7 +173,7 @@ def load_optimizer(
 
 
 def _checked_groups(path: Path, found: Json, expected: Json) -> list[dict[str, Json]]:
-    """Return the groups, with the settings that a newer torch adds; raise an error for others."""
+    """Return the groups with settings that a newer torch adds; raise an error if others differ."""
     groups: list[dict[str, Json]] = []
     assert isinstance(expected, list)
     same = isinstance(found, list) and len(found) == len(expected)
@@ -198,7 +199,7 @@ def _checked_groups(path: Path, found: Json, expected: Json) -> list[dict[str, J
         groups.append(ours | theirs)
     if not same:
         raise FolderError(
-            f"{path}: its optimizer is not that of the model which config.json describes; put the "
-            "right file back"
+            f"{path}: its optimizer does not belong to the model that config.json describes; put "
+            "the right file back"
         )
     return groups

@@ -1,10 +1,10 @@
 """Batches of tokens for back-propagation through time, truncated or full.
 
-Truncated: the documents form one stream, the stream is cut into B rows, and step k has elements
-k*bptt to (k+1)*bptt of every row.  The state is carried from step to step and detached in between.
-If documents are independent, the state of a row is set to zero at the beginning of each document: a
-chunk with such borders inside is given to the model as a ragged batch of segments, which needs only
-the state and lengths that every core supports.
+Truncated: the documents form one stream, the stream is cut into B rows, and step k contains the
+elements k*bptt to (k+1)*bptt of every row.  The state is carried from step to step and detached in
+between.  If documents are independent, the state of a row is set to zero at the beginning of each
+document.  The model receives a chunk with such borders as a ragged batch of segments, which needs
+only the state and lengths that every core supports.
 
 Full: every batch holds whole documents of similar length and no state is carried; the targets are
 the next tokens, or a label of the whole document.
@@ -42,7 +42,7 @@ class Chunk(NamedTuple):
         inputs: (S, T, ...) segments with their lengths.
         targets: (S, T, ...).
         rows: (S,) the row of the carried state from which each segment starts; None for row s.
-        fresh: (S,) true where a segment starts from zeros; None for nowhere.
+        fresh: (S,) true where a segment starts from zeros; None if no segment does.
         last: (B,) the segment that ends each row; None if no state is carried.
     """
 
@@ -87,7 +87,7 @@ def check_causal(chunk: Chunk, model: SequenceModel | Seq2Seq) -> None:
 
 
 class Batches(Protocol):
-    """The training data of the loop: batches by epoch, equal every time they are requested."""
+    """Training data of the loop: batches of each epoch, which are equal at every request."""
 
     @property
     def rows(self) -> int:
@@ -105,7 +105,7 @@ class Refit:
     """Epochs that train on the validation data as well, after the weights have been chosen.
 
     Attributes:
-        batches: all data, with those for validation.
+        batches: all data, including the validation data.
         epochs: passes over them; the learning rate falls from its highest value to zero.
     """
 
@@ -122,9 +122,9 @@ class StreamBatches:
         bptt: elements of a row in a chunk.
         independent: set the state to zero where a document begins.
         seed: seed for shuffling the documents in every epoch; None to keep their order.
-        exact: cut rows only where documents are independent, so that every prediction uses its
-            whole past; rows then differ in length, and the documents keep their order.
-        share: (rank, processes), which decide the rows of this process.
+        exact: cut rows only between independent documents, so that every prediction uses its whole
+            past; rows then differ in length, and the documents keep their order.
+        share: (rank, processes), which determine the rows of this process.
 
     Raises:
         ArgumentError: the corpus is shorter than one chunk.
@@ -142,7 +142,7 @@ class StreamBatches:
         share: tuple[int, int] = (0, 1),
     ) -> None:
         self.corpus, self.bptt, self.independent = corpus, bptt, independent
-        self.seed = None if exact else seed  # the cuts belong to one order
+        self.seed = None if exact else seed  # the cuts are valid for one order only
         total = len(corpus)
         if exact:
             wanted = np.arange(min(batch_size, total)) * total // batch_size
@@ -193,7 +193,7 @@ class DocumentBatches:
         corpus: the documents.
         batch_size: documents in a batch, over all processes.
         seed: seed of the order.
-        share: (rank, processes), which decide the documents of this process.
+        share: (rank, processes), which determine the documents of this process.
         longest: maximum number of tokens of a document.
 
     Raises:
@@ -240,12 +240,12 @@ class ExampleBatches:
 
     Args:
         sequences: tokens or features (T_n, ...) of every example; T_n can be 0.
-        targets: (N, ...) for each, or a sequence (T_n) for each.
+        targets: (N, ...), or a sequence (T_n) for each example.
         batch_size: examples in a batch, over all processes.
         seed: seed of the order; None for batches from the shortest to the longest, with fewer
             examples in a batch if they are very long.
-        share: (rank, processes), which decide the examples of this process.
-        padding: fills targets that are sequences after their end.
+        share: (rank, processes), which determine the examples of this process.
+        padding: value after the end of targets that are sequences.
         times: how often an epoch uses each example.
         change: returns a random variation of an array, and for each of its steps the index of the
             original step; None to use the examples unchanged.
@@ -335,7 +335,7 @@ class _Stream:
         return np.concatenate(inputs), np.concatenate(targets)
 
     def chunk(self, low: NDArray[np.int64], high: NDArray[np.int64]) -> Chunk:
-        """Return the rows low[r]..high[r] as a chunk, cut where documents begin inside."""
+        """Return the rows low[r]..high[r] as a chunk, cut where a document begins inside a row."""
         if self.order is None and bool((high - low == high[0] - low[0]).all()):
             simple = self._rectangle(low, int(high[0] - low[0]))
             if simple is not None:

@@ -27,7 +27,7 @@ def evaluate(
         model: the model to evaluate.
         batches: batches, which are iterated once.
         device: device of the model.
-        autocast: context for the number format, such as `Fabric.autocast`.
+        autocast: context for the precision, such as `Fabric.autocast`.
     """
     was_training = model.training
     model.eval()

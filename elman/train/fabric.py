@@ -1,4 +1,4 @@
-"""Device, number format and processes: Lightning Fabric, and exchange between processes."""
+"""Set up device, precision and processes with Lightning Fabric; exchange data between processes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from elman.errors import ArgumentError, ElmanError, LostProcessError
 from elman.train.processes import Others, count_processes, start_others
 from elman.train.settings import TrainingSettings
 
-# The others wait while the first process reads; a dead process is detected in other ways.
+# Long, because the others wait while the first process reads; `Others` detects dead processes.
 PATIENCE = datetime.timedelta(days=7)
 
 T = TypeVar("T")
 
 
 def build_fabric(settings: TrainingSettings) -> Fabric:
-    """Launch Fabric with the device, number format and processes of the settings.
+    """Launch Fabric with the device, precision and processes of the settings.
 
     Raises:
         ArgumentError: there is no such device.
@@ -45,7 +45,7 @@ def build_fabric(settings: TrainingSettings) -> Fabric:
         )
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1")) if count > 1 else 1
     devices = [int(index)] if index else count // nodes
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # else each process greets
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # hides start-up messages
     try:
         fabric = Fabric(
             accelerator=accelerator,
@@ -58,7 +58,7 @@ def build_fabric(settings: TrainingSettings) -> Fabric:
             environment = fabric.strategy.cluster_environment
             if environment is not None and not environment.creates_processes_externally:
                 start_others(count)
-        with Others.watched(None):  # one that dies before they have met
+        with Others.watched(None):  # one can die before all are connected
             fabric.launch()
     except (RuntimeError, ValueError, MisconfigurationException) as error:
         raise ArgumentError(
@@ -69,7 +69,7 @@ def build_fabric(settings: TrainingSettings) -> Fabric:
 
 
 def on_first(fabric: Fabric, prepare: Callable[[], T]) -> T:
-    """Call `prepare` in the first process and return its result in all, so data are read once.
+    """Call `prepare` in the first process and return its result in all, to read data only once.
 
     Raises:
         ElmanError: an error that `prepare` raises is raised in all processes.
@@ -100,7 +100,7 @@ def gather(fabric: Fabric, value: Tensor) -> list[Tensor]:
 
 
 def mean(fabric: Fabric, *values: float | Tensor) -> list[float]:
-    """Return the mean of each number over all processes; not finite if one of them is not."""
+    """Return the mean of each number over all processes; NaN or infinite if one of them is."""
     if fabric.world_size == 1:
         return list(map(float, values))
     total = torch.tensor(list(map(float, values)), dtype=torch.float64, device=fabric.device)

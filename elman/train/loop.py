@@ -3,10 +3,10 @@
     for every chunk:   loss, state = model.loss(inputs, targets, state);   state = detach(state)
                        gradient of loss / count + penalty, clipped;   one step of the optimiser
 
-Device, number format and processes are Lightning Fabric's.  A run with a folder writes checkpoints
-there and can be resumed from any of them with exactly the same result, to the last bit, on the same
-machine: all random numbers are drawn from one generator, whose state is part of the checkpoint, or
-depend on seed and epoch alone.
+Lightning Fabric handles the device, the precision and the processes.  A run with a folder writes
+checkpoints there.  A run that is resumed on the same machine gives the same result to the last bit:
+all random numbers come from one generator, whose state is part of the checkpoint, or depend only on
+seed and epoch.
 """
 
 from __future__ import annotations
@@ -61,26 +61,27 @@ def fit(
     show: Callable[[Record], None] | None = None,
     refit: Refit | None = None,
 ) -> Outcome:
-    """Train a model in place; at the end it has the weights of the best validation, or refitted.
+    """Train a model in place; at the end it has the best validated weights, or refitted ones.
 
     Args:
         model: the model to train.
         train: training batches.
-        validation: batches for early stopping and for choosing the weights; None to keep the last.
+        validation: batches for early stopping and for choosing the weights; None to keep the last
+            weights.
         settings: settings of the training.
         fabric: a launched Fabric; None to build one from the settings.
         folder: folder for checkpoints and the best weights; None for no checkpoints.
         resume: continue from the checkpoint in the folder, if there is one.
-        journal: receives a record of every event, see `elman.report.journal`; on resuming it is
-            cut to its length at the checkpoint.
+        journal: receives a record of every event, see `elman.report.journal`; a resumed run
+            truncates it to its length at the checkpoint.
         show: receives the same records, for a display.
         refit: training that continues from the best weights, with the validation data too; None
-            for none.
+            for no refit.
 
     Raises:
         DivergenceError: a loss or gradient was not finite; the last checkpoint is kept.
-        FolderError: the checkpoint is damaged or of another model.
-        ArgumentError: the model was made under `torch.inference_mode()`.
+        FolderError: the checkpoint is damaged or belongs to another model.
+        ArgumentError: the model was created under `torch.inference_mode()`.
     """
     if any(parameter.is_inference() for parameter in model.parameters()):
         raise ArgumentError(
@@ -124,7 +125,7 @@ class _Loop(Resumable):
         self.model.train()
         self._window.restart()
         reason: Reason = "finished"
-        while self._goes_on():
+        while self._has_epoch():
             if self._epoch(signals, began):
                 reason = "interrupted"
                 self.save(began)
@@ -138,8 +139,8 @@ class _Loop(Resumable):
         stopped = (signals.received or signal.SIGTERM) if reason == "interrupted" else None
         return Outcome(reason, position, self.scores, stopped, self.validated)
 
-    def _goes_on(self) -> bool:
-        """Return whether an epoch follows, of the training or of the refit."""
+    def _has_epoch(self) -> bool:
+        """Return whether there is another epoch, of the training or of the refit."""
         position, refit = self.position, self.refit
         if position.epoch <= self.settings.epochs and not self.stalled():
             return True
@@ -235,14 +236,14 @@ class _Loop(Resumable):
             self.state = chunk.leave(loss.state)
             objective = loss.total / loss.elements
             total, elements = loss.total.detach(), float(loss.elements)
-            if self.fabric.world_size > 1:  # so that the average over processes is over elements
+            if self.fabric.world_size > 1:  # the mean is over the elements of all processes
                 total, elements = mean(self.fabric, total, elements)
                 objective = objective * (loss.elements / elements)
             if loss.penalty is not None:
                 objective = objective + loss.penalty
             self.fabric.backward(objective if group == 1 else objective / group)
         total = float(total)
-        if not math.isfinite(total):  # in any process, so that all stop at the same step
+        if not math.isfinite(total):  # a mean over all processes, so all stop at the same step
             raise self._diverged(f"the loss is {total}")
         self._window.add(total, elements)
 
@@ -272,11 +273,11 @@ class _Loop(Resumable):
 
     @property
     def _refitted(self) -> int:
-        """The number of batches of the refit that are done."""
+        """The number of completed batches of the refit."""
         return (self.position.refit - 1) * len(self._batches) + self.position.batch
 
     def _refit_rate(self) -> float:
-        """Return the learning rate of a step of the refit, a cosine from the highest to zero."""
+        """Return the learning rate of the refit, which falls to zero as a cosine."""
         assert self.refit is not None
         done = (self._refitted - 1) / (self.refit.epochs * len(self._batches))
         return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
@@ -312,7 +313,7 @@ class _Loop(Resumable):
             earlier = position.validations[: -settings.average_after]
             if earlier and value > min(earlier):
                 start_averaging(self.optimizer, position.step)
-                position.stalls = position.plateaus = 0  # start afresh for the averages
+                position.stalls = position.plateaus = 0  # the averages start with no stalls
                 self.record({"event": "note", "text": "validation stalls: weights are averaged"})
         elif position.plateaus > settings.plateau_patience and settings.schedule == "plateau":
             position.reductions, position.plateaus = position.reductions + 1, 0
@@ -332,13 +333,13 @@ class _Loop(Resumable):
                 return [-self.position.step]
             case "accuracy" if "accuracy" not in scores:
                 given = ", ".join(scores)
-                raise ArgumentError(f"monitor=accuracy: validation gives {given}; set loss")
+                raise ArgumentError(f"monitor=accuracy: validation returns {given}; set loss")
             case "accuracy":
                 return [-scores["accuracy"], scores["loss"]]
         return [scores["loss"]]
 
     def _finish(self) -> None:
-        """Give the model its best weights, or without validation or after a refit the last ones."""
+        """Load the best weights, or the last ones without validation or after a refit."""
         if self.best is None or self.position.refit:
             with averaged_weights(self.optimizer):
                 self.best = {n: v.detach().clone() for n, v in self.model.state_dict().items()}
@@ -356,15 +357,15 @@ class _Loop(Resumable):
         self._saved = time.monotonic()
 
     def _agreed(self, wanted: bool) -> bool:
-        """Return whether any process wants it, so that all save or stop at the same step."""
+        """Return whether `wanted` is true in any process, so that all act at the same step."""
         return mean(self.fabric, float(wanted))[0] > 0
 
     def _diverged(self, what: str) -> DivergenceError:
         position = self.position
         self._record_end("diverged")
-        stands = self.folder is not None and (self.folder / CHECKPOINT).exists()
+        saved = self.folder is not None and (self.folder / CHECKPOINT).exists()
         return DivergenceError(
             explain_divergence(
-                what, position, self.settings, norm=self.norm, run=self.folder if stands else None
+                what, position, self.settings, norm=self.norm, run=self.folder if saved else None
             )
         )

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from elman.train.settings import TrainingSettings
 
-NEVER = 1e12  # a start of averaging that no run reaches
+NEVER = 1e12  # a step that no run reaches
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> Optimizer:
@@ -45,7 +45,7 @@ def use_learning_rate(optimizer: Optimizer, rate: float) -> None:
 
 
 def start_averaging(optimizer: Optimizer, step: int) -> None:
-    """Start averaging the weights after `step`, the number of steps done."""
+    """Start averaging the weights after `step` completed steps."""
     for group in optimizer.param_groups:
         group["t0"] = float(step - 1)  # torch uses the factor from the previous step
 
@@ -56,7 +56,7 @@ def is_averaging(optimizer: Optimizer) -> bool:
 
 
 def forget_averages(optimizer: Optimizer) -> None:
-    """Drop the averages of the weights, so that they begin anew with the next step."""
+    """Delete the averages of the weights: moving averages start anew, and ASGD stops averaging."""
     for group in optimizer.param_groups:
         if "t0" in group:
             group["t0"] = NEVER
@@ -84,7 +84,7 @@ def follow(optimizer: Optimizer, decay: float, step: int) -> None:
 
 @contextlib.contextmanager
 def averaged_weights(optimizer: Optimizer) -> Iterator[None]:
-    """Use the averaged weights, if there are any, inside the context, and restore the others."""
+    """Use the averaged weights inside the context, if there are any, then restore the others."""
     name = "ax" if is_averaging(optimizer) else "average"
     averages = [(p, state[name]) for p, state in optimizer.state.items() if name in state]
     parameters = [parameter for parameter, _ in averages]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-MOST = 1 << 18  # elements of a batch, including padding, if rows can be chosen by length
+MOST = 1 << 18  # maximum of elements in a batch, with padding, if the seed is None
 
 
 class Order:
@@ -18,7 +18,7 @@ class Order:
         lengths: (N,) lengths of the examples.
         batch_size: examples in a batch, over all processes.
         seed: seed of the order; None for batches from the shortest to the longest.
-        share: (rank, processes), which decide the examples of this process.
+        share: (rank, processes), which determine the examples of this process.
         times: how often an epoch uses each example.
     """
 

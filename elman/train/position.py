@@ -26,7 +26,7 @@ class Position:
     step: int = 0  # steps of the optimiser
     seconds: float = 0.0
     validations: list[list[float]] = field(default_factory=list)  # monitored; lower is better
-    best: list[float] = field(default_factory=lambda: [math.inf])  # the best of these
+    best: list[float] = field(default_factory=lambda: [math.inf])  # the best of `validations`
     best_step: int = 0
     stalls: int = 0  # validations since the best
     plateaus: int = 0  # validations since the best or the last reduction
@@ -35,21 +35,21 @@ class Position:
     journal: int = 0  # bytes of the journal when the checkpoint was written
 
     def check(self, batches: int) -> None:
-        """Raise a ValueError unless a run with this number of batches in an epoch can be here."""
+        """Raise a ValueError unless this position is possible with `batches` batches an epoch."""
         check_types(self)
         for name, value in asdict(self).items():
             least = int(name == "epoch")
             if not isinstance(value, list) and not least <= value < math.inf:
                 raise ValueError(f"{name} is {value}, expected at least {least}")
         if self.batch >= batches:
-            raise ValueError(f"batch {self.batch} of {batches}")
+            raise ValueError(f"batch is {self.batch}, expected less than {batches}")
         for scores in (self.best, *self.validations):
             if not scores or any(map(math.isnan, scores)):
-                raise ValueError(f"best and validations must hold numbers, got {scores}")
+                raise ValueError(f"best and validations must contain numbers, got {scores}")
 
     @classmethod
     def read(cls, facts: object, path: Path, batches: int) -> Position:
-        """Read the position from a checkpoint of a run with this number of batches in an epoch.
+        """Read the position from a checkpoint of a run with `batches` batches in an epoch.
 
         Raises:
             FolderError: the position is not possible in this run; the message names `path`.
@@ -64,8 +64,8 @@ class Position:
             position.check(batches)
         except (TypeError, ValueError) as error:
             raise FolderError(
-                f"{path}: is not of the run that config.json describes ({error}); put the right "
-                "file back"
+                f"{path}: does not belong to the run that config.json describes ({error}); put the "
+                "right file back"
             ) from error
         return position
 
@@ -112,7 +112,7 @@ class Outcome:
         reason: why it ended.
         position: where it ended.
         scores: scores of the best validation; None without validation.
-        signal: the signal that interrupted it; None for none.
+        signal: the signal that interrupted it; None if none did.
         validated: the weights of the best validation, if a refit has changed them.
     """
 
@@ -143,8 +143,8 @@ Remedy: lower learning_rate=20 to 5 or set clip_norm=0.25
     place = f"step {position.step + 1} (epoch {position.epoch})"
     if position.step == 0:
         return (
-            f"{place}: {what}; no step was made yet, so the data or the initial weights contain "
-            "such numbers. Remedy: check the input, and try precision=float32"
+            f"{place}: {what}; no step was made yet, so the cause is in the data or in the initial "
+            "weights. Remedy: check the input, and try precision=float32"
         )
     remedy = f"lower learning_rate={rate:g} to {rate / 4:g}"
     if clip is None or clip > 0.25:

@@ -1,7 +1,7 @@
-"""Start the processes of one run, choose the one that reports, and detect that one has died.
+"""Start the processes of one run, choose the one that reports, and detect when one dies.
 
-The first process starts the others with its own command line, as `torchrun` does for all; each
-finds its rank in the environment.  They synchronise in every step.  If one is killed, the others
+The first process starts the others with its own command line, as `torchrun` does; each process
+reads its rank from the environment.  They synchronise in every step.  If one is killed, the others
 notice at the next synchronisation, or from a thread that checks whether all are still running.
 """
 
@@ -20,9 +20,9 @@ from pathlib import Path
 from elman.errors import ArgumentError
 
 LOOK, GRACE = 0.5, 20.0  # seconds between checks, and until a waiting process is ended
-PARENT = "ELMAN_FIRST_PROCESS"  # its process id, in the environment of the others
+PARENT = "ELMAN_FIRST_PROCESS"  # variable with the id of the first process, for the others
 
-_started: list[subprocess.Popen[bytes]] = []  # by this process
+_started: list[subprocess.Popen[bytes]] = []  # children of this process
 
 
 def rank() -> int:
@@ -40,7 +40,7 @@ def is_first() -> bool:
 
 
 def speaks() -> bool:
-    """Return whether this process reports errors: the first, or if it has ended the second."""
+    """Return whether this process reports errors: the first, or the second if the first ended."""
     return is_first() or (rank() == 1 and _first_is_gone())
 
 
@@ -48,10 +48,10 @@ def count_processes(settings: int) -> int:
     """Return the number of processes of the run: that of the settings, or of `torchrun`.
 
     Args:
-        settings: the number in the settings; 1 takes as many as `torchrun` has started.
+        settings: the number in the settings; 1 for as many as `torchrun` has started.
 
     Raises:
-        ArgumentError: `torchrun` has started another number.
+        ArgumentError: `torchrun` has started a different number.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return settings
@@ -59,7 +59,7 @@ def count_processes(settings: int) -> int:
     if settings not in (1, started):
         raise ArgumentError(
             f"processes={settings}, but torchrun started {started}; start as many, or set "
-            "processes=1, which takes those of torchrun"
+            "processes=1 to use those of torchrun"
         )
     return started
 
@@ -74,7 +74,7 @@ def start_others(count: int) -> None:
     if len(command) < 2 or command[1] == "-":
         raise ArgumentError(
             f"processes={count} starts this program {count} times, which needs a file or a command "
-            "of elman; got a program typed in"
+            "of elman; got an interactive session or code from standard input"
         )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -134,7 +134,7 @@ class Others:
         while self._lost() is None:
             if over.wait(LOOK):
                 return
-        if over.wait(GRACE):  # the process has noticed it itself
+        if over.wait(GRACE):  # the process noticed the loss itself
             return
         if speaks():
             print(f"elman: {self.describe_loss()}", file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ from elman.padded import Padded
 
 
 def gradient_by_lag(model: SequenceModel, inputs: Padded, targets: Tensor) -> list[float]:
-    """Return the mean norm of the gradient of the last loss by the input k steps earlier.
+    """Return the mean norm of the gradient of the last loss by each input, nearest first.
 
     Args:
         model: the model; its weights do not change.

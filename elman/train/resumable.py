@@ -1,4 +1,4 @@
-"""Save a run to a checkpoint, and restore it from there with exactly the same result."""
+"""Save a run to a checkpoint, and restore it so that the result is exactly the same."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Resumable:
         generator: draws all random numbers of this process.
         state: state that is carried to the next batch; None at the beginning of an epoch.
         best: weights of the best validation; None before the first one.
-        validated: these weights during a refit, else None.
+        validated: the weights before a refit, while it changes the model; else None.
         scores: scores of the best validation.
     """
 
@@ -66,7 +66,7 @@ class Resumable:
         return patience is not None and self.position.stalls >= patience
 
     def save_weights(self, weights: dict[str, Tensor]) -> None:
-        """Write the weights to keep to the folder, if there is one."""
+        """Write weights to the folder, if there is one."""
         if self.folder is not None and self.fabric.is_global_zero:
             facts: dict[str, Json] = {"step": self.position.step, "scores": dict(self.scores or {})}
             save_tensors(self.folder / WEIGHTS, weights, facts)
@@ -100,7 +100,7 @@ class Resumable:
         if facts.get("device") != self.fabric.device.type:
             raise FolderError(
                 f"{self.folder}: was trained on {facts.get('device')} and can resume only there, "
-                f"but this is {self.fabric.device.type}"
+                f"but this device is {self.fabric.device.type}"
             )
         weights, expected = select(tensors, "model."), self.model.state_dict()
         check_tensors(path, weights, expected)
@@ -126,7 +126,7 @@ class Resumable:
     def _restore_refit(
         self, path: Path, validated: dict[str, Tensor], expected: Mapping[str, Tensor]
     ) -> None:
-        """Restore the weights before the refit, and return to them if more epochs are wanted."""
+        """Restore the weights before the refit, and train them further if epochs are left."""
         check_tensors(path, validated, expected)
         self.validated = validated
         if self.position.epoch <= self.settings.epochs and not self.stalled():
@@ -152,13 +152,13 @@ def load_generator(
         fabric: a launched Fabric.
 
     Raises:
-        FolderError: the states are damaged, or belong to another number of processes.
+        FolderError: the states are damaged, or were written by another number of processes.
     """
     before = 0 if states is None or states.dim() != 2 else len(states)
     if states is None or before != fabric.world_size:
         raise FolderError(
-            f"{path}: was written by {before} processes and can resume only with as many, but here "
-            f"are {fabric.world_size}"
+            f"{path}: was written by {before} processes and can resume only with the same number, "
+            f"got {fabric.world_size}"
         )
     try:
         generator.set_state(states[fabric.global_rank].clone())  # torch does not accept a view
@@ -184,7 +184,7 @@ def load_state(
         fabric: a launched Fabric.
 
     Raises:
-        FolderError: a leaf of the state has another shape or dtype than the model's.
+        FolderError: a leaf of the state differs in shape or dtype from that of the model.
     """
     found = {name: leaf for name, leaf in tensors.items() if name.startswith("state")}
     expected: dict[str, Tensor] = {}

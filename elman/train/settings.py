@@ -18,11 +18,11 @@ class TrainingSettings:
     batch_size: int = 32
     """Sequences in a step, over all processes."""
     bptt: int | None = 35
-    """Steps that the gradient goes back in time; None for whole documents (full BPTT)."""
+    """Steps that the gradient flows back in time; None for whole documents (full BPTT)."""
     optimizer: Literal["adam", "adamw", "sgd", "asgd"] = "adam"
     """Optimiser; asgd is plain SGD that averages the weights once validation stalls (NT-ASGD)."""
     learning_rate: float = 0.002
-    """Highest step size."""
+    """Highest learning rate."""
     weight_decay: float = 0.0
     """Decay of the weights towards zero."""
     schedule: Literal["constant", "cosine", "halve", "plateau"] = "constant"
@@ -42,7 +42,7 @@ class TrainingSettings:
     accumulate: int = 1
     """Chunks whose gradients are added up before a step."""
     monitor: Literal["loss", "accuracy", "last"] = "loss"
-    """Validation score that chooses the weights to keep, ties by loss; last keeps the last ones."""
+    """Validation score that selects the weights to keep, ties by loss; last keeps the last ones."""
     early_stopping: int | None = None
     """Stop after this many validations without improvement. None: train all epochs."""
     validate_steps: int | None = None
@@ -50,7 +50,7 @@ class TrainingSettings:
     checkpoint_seconds: float = 60.0
     """Seconds between two checkpoints; every validation also writes one."""
     precision: Literal["float32", "bf16"] = "float32"
-    """Number format of the products; weights and states stay float32."""
+    """Precision of matrix products; weights and states stay float32."""
     device: str = "auto"
     """cpu, cuda, or auto for the best device that is available."""
     processes: int = 1

@@ -9,7 +9,7 @@ from types import FrameType, TracebackType
 
 
 class Signals:
-    """A context in which the first signal is only stored in `received`; a second one interrupts."""
+    """A context that only stores the first signal in `received`; a second signal interrupts."""
 
     def __init__(self) -> None:
         self.received: int | None = None

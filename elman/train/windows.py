@@ -17,12 +17,12 @@ class WindowBatches:
 
     Args:
         windows: windows of all series.
-        origins: (N, 2) first and last origin of each series; the last below the first for none.
+        origins: (N, 2) first and last origin of each series; last < first for none.
         batch_size: windows in a batch, over all processes.
         seed: seed of the draw; None for all windows in order.
         stride: steps between the origins of a series.
-        count: windows of an epoch, with repetitions if there are fewer; None for each once.
-        share: (rank, processes), which decide the windows of this process.
+        count: windows of an epoch, repeated if there are fewer; None to use each one once.
+        share: (rank, processes), which determine the windows of this process.
         ends: (N,) the number of steps of each series that can be read; None for all.
     """
 

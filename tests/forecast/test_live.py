@@ -234,7 +234,7 @@ def text(content: str) -> Any:
     return lambda _: torch.tensor(bytearray(content.encode()), dtype=torch.uint8)
 
 
-OTHER, TIMES, NUMBERS = "the state has other arrays", "with times that", "with numbers that"
+OTHER, TIMES, NUMBERS = "the state has other arrays", "with invalid times", "with invalid numbers"
 HOSTILE: dict[str, tuple[str, int, Any, str]] = {
     "another dtype": ("times", 0, lambda y: y.float(), OTHER),
     "another shape": ("times", 0, lambda y: y[1:], OTHER),

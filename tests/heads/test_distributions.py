@@ -117,7 +117,7 @@ def test_a_quantile_minimises_its_loss() -> None:
 
 @pytest.mark.parametrize(
     ("levels", "wanted"),
-    [((), "in"), ((0.5, 0.1), "rise"), ((0.1, 0.1), "rise"), ((0.0, 0.5), r"in \(0, 1\)")],
+    [((), "in"), ((0.5, 0.1), "asc"), ((0.1, 0.1), "asc"), ((0.0, 0.5), r"in \(0, 1\)")],
 )
 def test_levels_that_cannot_be_are_refused(levels: tuple[float, ...], wanted: str) -> None:
     with pytest.raises(ArgumentError, match=f"levels must.*{wanted}"):

@@ -252,7 +252,7 @@ def test_notes_name_flags_only_while_a_command_runs() -> None:
         "no column unique_id; its columns: 'hidden_size', 'y'",
         "runs/hidden_size/a.csv: cannot be read",
         "/data/epochs=3/x.csv: line 2: got 'bptt=None'",
-        "text must be a text, got list",
+        "text must be a string, got list",
         "continue with: elman resume runs/a --learning-rate 0.1",
     ],
 )

@@ -104,11 +104,11 @@ def filled(name: str, number: float) -> Change:
         ("texts", "settings.skip", "x", "skip must be True or False, got 'x'"),
         ("texts", "settings.several", "x", "several must be True or False, got 'x'"),
         ("texts", "data.classes", [{}, "b"], "a label must be a value, or a type and its text"),
-        ("texts", "data.classes", [None, "b"], "classes must be a list of texts or whole numbers"),
+        ("texts", "data.classes", [None, "b"], "classes must be a list of strings"),
         ("series", "settings.input_dropout", None, "input_dropout must be a number, got None"),
-        ("series", "settings.freq", 5, "freq must be a text, got 5"),
-        ("series", "settings.ds_format", 5, "ds_format must be a text, got 5"),
-        ("series", "settings.ds", [], "ds must be a text, got ()"),
+        ("series", "settings.freq", 5, "freq must be a string, got 5"),
+        ("series", "settings.ds_format", 5, "ds_format must be a string, got 5"),
+        ("series", "settings.ds", [], "ds must be a string, got ()"),
     ],
 )
 def test_a_setting_of_another_type_in_a_config_is_named(
@@ -137,8 +137,8 @@ def test_a_config_whose_task_is_a_list_is_refused(copied: Callable[[str], Path])
 @pytest.mark.parametrize(
     ("kind", "place", "value", "said"),
     [
-        ("series", "targets", None, "targets must be a list of texts, got None"),
-        ("series", "frequency", 5, "frequency must be a text, got 5"),
+        ("series", "targets", None, "targets must be a list of strings, got None"),
+        ("series", "frequency", 5, "frequency must be a string, got 5"),
         ("series", "frequency", "x", "freq='x'"),
         ("series", "scales", "x", "scales must be an object of lists of numbers, got 'x'"),
         ("series", "unit", [-1], "unit must be above 0, got [-1]"),

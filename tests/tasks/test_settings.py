@@ -103,14 +103,14 @@ def test_settings_may_name_all_columns_that_are_read() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"device": 3}, "device must be a text, got 3"),
+        ({"device": 3}, "device must be a string, got 3"),
         ({"num_layers": None}, "num_layers must be a whole number, got None"),
         ({"skip": None}, "skip must be True or False, got None"),
         ({"skip": "x"}, "skip must be True or False, got 'x'"),
         ({"several": "x"}, "several must be True or False, got 'x'"),
         ({"dropout": True}, "dropout must be a number, got True"),
         ({"epochs": 1.5}, "epochs must be a whole number, got 1.5"),
-        ({"channels": None}, "channels must be a list of texts, got None"),
+        ({"channels": None}, "channels must be a list of strings, got None"),
         (
             {"hidden_size": (8, 2.5)},
             "hidden_size must be a list of whole numbers or a whole number",

@@ -312,7 +312,7 @@ def test_a_score_that_is_not_given_cannot_be_monitored() -> None:
             return {"loss": sums["loss"] / sums["count"]}
 
     model = SequenceModel(Embed(V, 6), LSTM(6, 8, batch_first=True), Silent(8, V))
-    with pytest.raises(ArgumentError, match="monitor=accuracy: validation gives loss; set loss"):
+    with pytest.raises(ArgumentError, match="monitor=accuracy: validation returns loss; set loss"):
         fit(model, batches(BASE), held_out(), replace(BASE, monitor="accuracy"))
 
 
@@ -640,18 +640,18 @@ def test_a_checkpoint_with_a_part_of_another_kind_is_refused_by_its_name(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"position": {"batch": 10_000}}, "batch 10000 of"),
+        ({"position": {"batch": 10_000}}, "batch is 10000, expected less than"),
         ({"position": {"epoch": 0}}, "epoch is 0, expected at least 1"),
         ({"position": {"step": -1}}, "step is -1, expected at least 0"),
         ({"position": {"stalls": math.nan}}, "stalls must be a whole number, got nan"),
         ({"position": {"seconds": None}}, "seconds must be a number, got None"),
         ({"position": {"validations": [["x"]]}}, "validations must be a list of lists of numbers"),
-        ({"position": {"best": []}}, r"best and validations must hold numbers, got \[\]"),
-        ({"position": {"validations": [[math.nan]]}}, "must hold numbers, got .nan"),
+        ({"position": {"best": []}}, r"best and validations must contain numbers, got \[\]"),
+        ({"position": {"validations": [[math.nan]]}}, "must contain numbers, got .nan"),
         ({"position": 1}, "it has no position"),
         ({"scores": "x"}, "scores must be an object of numbers, got 'x'"),
         ({"position": {"pages": 3}}, "unexpected keyword"),
-        ({"optimizer": []}, "its optimizer is not that of the model"),
+        ({"optimizer": []}, "its optimizer does not belong to the model"),
         ({"device": "cuda"}, "was trained on cuda"),
     ],
 )
