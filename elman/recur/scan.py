@@ -92,7 +92,7 @@ def linear_recurrence(
 def _promote(
     a: Tensor, b: Tensor, state: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None, torch.dtype | None]:
-    """Convert to a common dtype of at least float32; also return a shorter dtype of h."""
+    """Convert to a common dtype of at least float32; also return the dtype of h if shorter."""
     given = torch.promote_types(a.dtype, b.dtype)
     short = given if given in (torch.bfloat16, torch.float16) else None
     kind = torch.promote_types(given, torch.float32)
