@@ -1,4 +1,4 @@
-# demo and test need nothing but Python (3.11 or later) with pip; each makes the virtual environment first.
+# demo and test need only Python 3.11 or later with pip; each creates the virtual environment first.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -11,8 +11,8 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(RUN) -m pytest tests --numprocesses auto --maxprocesses 4 --dist worksteal
 
-# The tests that train until a problem is solved, once more: other kernels round differently, and other
-# seeds begin elsewhere.  A test that holds for one of them only has too little room.
+# Repeat the tests that train until a problem is solved with other kernels, which round differently,
+# and other seeds.  A test that passes for only some of them has too small a margin.
 KERNELS ?= plain
 SEEDS ?= 0
 learn: $(VENV)/installed
@@ -27,8 +27,8 @@ check: $(VENV)/installed
 	$(RUN) -m mypy
 	$(RUN) -m pytest --doctest-modules elman
 
-# The kernels' tests once more, on a build that looks for wrong addresses and undefined behaviour: the
-# instruction sets of this processor but `portable`.
+# Repeat the tests of the kernels on a build with the address and undefined-behaviour sanitizers,
+# for the instruction sets of this processor except `portable`.
 SANITIZE := "from elman.kernels import native; print('module', *native.instruction_sets()[:-1], sep=';')"
 sanitize: $(VENV)/installed
 	$(RUN) -m cmake -S . -B build/sanitize -G Ninja \

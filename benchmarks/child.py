@@ -1,10 +1,10 @@
-"""A training program in a process of its own, for programs.py: the way its user would run it.
+"""A training program in its own process, for programs.py: it runs as its user would run it.
 
     python benchmarks/child.py FOLDER
 
-FOLDER holds spec.json and arrays.npz.  A line of standard input is a number of steps; the answer
-is a line [seconds, what the last step gave] as JSON.  While nobody asks the process is stopped, so
-that threads which spin when they wait take no time from others.
+FOLDER contains spec.json and arrays.npz.  Each line of standard input is a number of steps; the
+answer is a line [seconds, result of the last step] as JSON.  Between two requests the process is
+stopped, so that threads that spin while they wait take no time from other programs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LSTM_NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
 def by_torch(spec: dict[str, Any], arrays: Arrays) -> Step:
-    """PyTorch as people write it, or the same with Elman's modules."""
+    """Return a step in PyTorch as people write it, or the same step with Elman's modules."""
     import torch
     from torch import Tensor, nn
 
@@ -42,7 +42,7 @@ def by_torch(spec: dict[str, Any], arrays: Arrays) -> Step:
     else:
         score, more = _ends(spec, weights)
         parameters += more
-        # Elman trains with torch's fused Adam, too: docs/architecture.md says why.
+        # Elman also trains with torch's fused Adam; docs/architecture.md gives the reason.
         fused = {"fused": True} if spec["by"] in ("torch fused", "elman") else {}
         optimizer = torch.optim.Adam(parameters, lr=spec["rate"], eps=1e-7, **fused)
 
@@ -71,7 +71,7 @@ def _lstm(spec: dict[str, Any], weights: dict[str, Any]) -> Any:
 
 
 def _ends(spec: dict[str, Any], weights: dict[str, Any]) -> tuple[Callable[..., Any], list[Any]]:
-    """Embedding, and softmax of the last state over the vocabulary."""
+    """Return the loss with embedding and softmax of the last state, and their parameters."""
     import torch
     from torch import nn
 
@@ -99,7 +99,7 @@ def _ends(spec: dict[str, Any], weights: dict[str, Any]) -> tuple[Callable[..., 
 
 
 def by_keras(spec: dict[str, Any], arrays: Arrays) -> Step:
-    """Keras on the backend of the environment; `train_on_batch` was no slower than `fit`."""
+    """Return a step in Keras; `train_on_batch` was not slower than `fit`."""
     import keras
 
     if keras.backend.backend() == "torch":
@@ -131,17 +131,17 @@ def by_keras(spec: dict[str, Any], arrays: Arrays) -> Step:
 
 
 def by_onnx(spec: dict[str, Any], arrays: Arrays) -> Callable[..., Any]:
-    """One step in onnxruntime; a step gives the function that reads h."""
+    """Return a step in onnxruntime, which returns the function that reads h."""
     from one_step import onnx_step
 
     return onnx_step(spec["cell"], arrays, spec["H"], spec["threads"])
 
 
 def main(folder: Path) -> None:
-    if sys.platform == "linux":  # a stopped process would outlive one that is killed
+    if sys.platform == "linux":  # a stopped process would outlive a killed parent
         ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what the libraries print is no answer
+    os.dup2(2, 1)  # what the libraries print must not be among the answers
     spec = json.loads((folder / "spec.json").read_text())
     if spec["threads"] == 1:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -154,7 +154,7 @@ def main(folder: Path) -> None:
     done = 0
     for line in sys.stdin:
         count = int(line)
-        if count > 1 and spec["by"] == "onnx":  # a short step: not the one that wakes the threads
+        if count > 1 and spec["by"] == "onnx":  # do not time the step that wakes the threads
             step(xs, ys)
         began = time.perf_counter()
         for _ in range(count):

@@ -1,12 +1,13 @@
-"""Projection and cross-entropy, training, beside torch: time, and memory as the scores grow.
+"""Training of projection and cross-entropy beside torch: time, and memory as the scores grow.
 
     python benchmarks/cross_entropy.py [rounds]
 
-Ours and torch's `linear` and `cross_entropy` compute loss and all gradients of the same tensors, in
-one process, in turns; first the results of both are compared with float64: what is further from it
-than 1e-5 of the largest number is not timed.  Both run with the setting of glibc that Elman's
-training makes (train/memory.py), so that torch does not pay for fresh memory either, and once more
-without it.  The memory is the growth of a fresh process's peak during the call.
+Elman's kernel and torch's `linear` and `cross_entropy` compute the loss and all gradients of the
+same tensors, alternating in one process.  The results of both are first compared with float64; if
+one differs by more than 1e-5 of the largest number, the cell is not timed.  Both run with the
+setting of glibc that Elman's training makes (train/memory.py), so that torch does not pay for fresh
+memory either, and once more without it.  The memory is the growth of the peak of a fresh process
+during the call.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Programs = dict[str, Callable[[], list[Tensor]]]
 
 
 def programs(N: int, D: int, V: int) -> tuple[Programs, list[Tensor]]:
-    """Training steps by name, each giving mean loss and gradients; and the tensors they use."""
+    """Return training steps by name, which return mean loss and gradients, and their tensors."""
     torch.manual_seed(0)
     h = torch.randn(N, D, requires_grad=True)
     weight = (torch.randn(V, D) / math.sqrt(D)).requires_grad_()
@@ -60,7 +61,7 @@ def programs(N: int, D: int, V: int) -> tuple[Programs, list[Tensor]]:
 
 
 def error(results: list[Tensor], tensors: list[Tensor]) -> float:
-    """The largest difference from float64, as part of the largest number of its tensor."""
+    """Return the largest difference from float64, relative to the largest number of its tensor."""
     *leaves, targets = tensors
     exact = [leaf.detach().double() for leaf in leaves]
     h, weight, bias = exact
@@ -100,7 +101,7 @@ def cell(N: int, D: int, V: int, rounds: int) -> dict[str, object]:
 
 
 def table(rounds: int, kept: bool) -> dict[str, object]:
-    """All cells, each in a process of its own."""
+    """Measure all cells, each in its own process."""
     cells = {}
     for V, N, D in itertools.product(V_SIZES, N_SIZES, D_SIZES):
         command = [sys.executable, __file__, "cell", *map(str, (N, D, V, rounds, int(kept)))]
@@ -113,7 +114,7 @@ def table(rounds: int, kept: bool) -> dict[str, object]:
 
 
 def growth(name: str, N: int, V: int) -> float:
-    """MB that a step takes at its peak beyond what was there before, in this process."""
+    """Return the MB by which a step raises the peak memory of this process."""
     small, _ = programs(64, 64, 64)
     small[name]()
     runs, _ = programs(N, 64, V)

@@ -1,13 +1,13 @@
-"""Sentences a second of beam search, beside plain PyTorch.
+"""Sentences per second of beam search, beside plain PyTorch.
 
     python benchmarks/decoding.py [seconds]
 
 A translator of the size of Multi30k (8,000 tokens, LSTM of 256, both directions in the encoder,
-attention) with weights as they are drawn decodes 256 sources of 4 to 25 tokens to as many tokens.
-The plain loop is what tutorials write: torch.nn modules with the same weights, a sentence at a
-time, its beams as a batch, a Python list of candidates at every step.  For a beam of 1 there is a
-batched loop too, until the last row has ended.  Their sentences are compared first: all must be
-the same, but for ties.
+attention) with untrained weights decodes 256 sources of 4 to 25 tokens to as many tokens.  The
+plain loop is what tutorials write: torch.nn modules with the same weights, one sentence at a time
+with its beams as a batch, and a Python list of candidates at every step.  For a beam of 1 there is
+also a batched loop, which runs until the last row has ended.  The sentences are compared first, and
+must be equal except for ties.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Sentences = list[list[int]]
 
 
 class Plain(nn.Module):
-    """The same model of torch's own modules."""
+    """The model built from torch's own modules."""
 
     def __init__(self, model: Seq2Seq) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ def batched(plain: Plain, sources: list[Tensor]) -> Sentences:
 def ours(model: Seq2Seq, sources: list[Tensor], beam: int) -> Sentences:
     order = sorted(range(len(sources)), key=lambda n: len(sources[n]))
     result: Sentences = [[] for _ in sources]
-    rows = max(1, 256 // beam)  # as elman.tasks.translator
+    rows = max(1, 256 // beam)  # as in elman.tasks.translator
     for at in range(0, len(order), rows):
         chosen = order[at : at + rows]
         source = Padded.pad([sources[n] for n in chosen])
@@ -149,12 +149,12 @@ def ours(model: Seq2Seq, sources: list[Tensor], beam: int) -> Sentences:
 
 
 def compare(found: dict[str, Sentences]) -> float:
-    """Share of sentences that differ, by ties that rounding decides; at most one in a hundred."""
+    """Return the share of sentences that differ, at most 1 %, because rounding decides ties."""
     mine, worst = found.pop("elman"), 0.0
     for name, theirs in found.items():
         share = sum(a != b for a, b in zip(mine, theirs, strict=True)) / len(mine)
         if share > 0.01:
-            raise MismatchError(f"{name}: {share:.1%} of the sentences are others")
+            raise MismatchError(f"{name}: {share:.1%} of the sentences differ")
         worst = max(worst, share)
     return worst
 
@@ -183,7 +183,7 @@ def main() -> None:
         Embed(V, D), LSTM(D, H, batch_first=True), Attention(H, 2 * H),
     )  # fmt: skip
     model = Seq2Seq(coder, TokenHead(H, V), begin=END).eval()
-    with torch.no_grad():  # larger weights: likelier and less likely tokens, as in training
+    with torch.no_grad():  # larger weights make tokens differ in likelihood, as training does
         for weight in (*coder.parameters(), *model.head.parameters()):
             weight *= 3
     plain = Plain(model).eval()
@@ -210,8 +210,8 @@ def main() -> None:
         {
             "seed": 0,
             "kernels": kernels.name(),
-            "what": "ms a sentence and ratios peer / elman as [median, quartile 1, quartile 3]; "
-            "error is the share of sentences that ties decide otherwise",
+            "what": "ms per sentence and ratios peer / elman as [median, quartile 1, quartile 3]; "
+            "error is the share of sentences in which ties are decided differently",
             "time / elman's": ratios,
             "sentences a second": per_second,
             "cells": cells,

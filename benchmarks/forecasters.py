@@ -1,17 +1,17 @@
-"""Seconds of a training update beside neuralforecast and GluonTS, in turns, on M4 Hourly.
+"""Time of a training update beside neuralforecast and GluonTS, alternating, on M4 Hourly.
 
     python benchmarks/forecasters.py FOLDER_OF_M4 [ROUNDS]
 
-DeepAR       an LSTM of 2 x 40, Student's t, 168 hours read and 48 said in 215 steps, lags of 1, 24
-             and 168 hours, 32 windows an update, dropout 0.1: GluonTS's DeepAR beside
+DeepAR       an LSTM of 2 x 40, Student's t, 168 hours read and 48 predicted in 215 steps, lags of
+             1, 24 and 168 hours, 32 windows per update, dropout 0.1: GluonTS's DeepAR beside
              `Forecaster(decoder="autoregressive")`
-LSTM         an LSTM of 2 x 128, 168 hours read, 48 said at once, 64 windows an update, absolute
-             error: neuralforecast's LSTM (168 steps and a perceptron) beside `Forecaster` with the
-             same steps (215) and with those that it takes by itself, a day in each (8)
+LSTM         an LSTM of 2 x 128, 168 hours read, 48 predicted at once, 64 windows per update,
+             absolute error: neuralforecast's LSTM (168 steps and a perceptron) beside `Forecaster`
+             with steps of an hour, too (215), and with its default steps of a day (8)
 
-Each program trains in a process of its own, in turns, once for FEW and once for MANY updates; the
-difference is that of the updates alone.  Needs `pip install neuralforecast "gluonts[torch]"` beside
-the installation; one thread each.
+Each program trains in its own process on one thread, once for FEW and once for MANY updates; the
+difference is the time of the updates alone.  In addition to the installation this needs
+`pip install neuralforecast "gluonts[torch]"`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 FEW, MANY = 30, 180  # updates
-DAY, READ, SAID = 24, 168, 48
+DAY, READ, AHEAD = 24, 168, 48
 
 Numbers = list[list[float]]
 
@@ -43,7 +43,7 @@ def gluonts_deepar(series: Numbers, updates: int) -> None:
     begin = pd.Period("2024-01-01 00:00", freq="h")
     data = ListDataset([{"start": begin, "target": np.array(one)} for one in series], freq="h")
     DeepAREstimator(
-        freq="h", prediction_length=SAID, context_length=READ, num_layers=2, hidden_size=40,
+        freq="h", prediction_length=AHEAD, context_length=READ, num_layers=2, hidden_size=40,
         lags_seq=[1, DAY, READ], time_features=[], batch_size=32, num_batches_per_epoch=updates,
         trainer_kwargs={"max_epochs": 1, "accelerator": "cpu", "logger": False,
                         "enable_progress_bar": False, "enable_model_summary": False},
@@ -72,7 +72,7 @@ def neuralforecast_lstm(series: Numbers, updates: int) -> None:
         }
     )
     model = LSTM(
-        h=SAID, input_size=READ, encoder_n_layers=2, encoder_hidden_size=128,
+        h=AHEAD, input_size=READ, encoder_n_layers=2, encoder_hidden_size=128,
         decoder_hidden_size=128, encoder_dropout=0.1, loss=MAE(), max_steps=updates, batch_size=32,
         windows_batch_size=64, scaler_type="standard", val_check_steps=10 * MANY,
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
@@ -96,7 +96,7 @@ def _elman(series: Numbers, updates: int, batch_size: int, **settings: Any) -> N
     import elman
 
     elman.Forecaster(
-        context=READ, horizon=SAID, season=DAY, num_layers=2, batch_size=batch_size, epochs=1,
+        context=READ, horizon=AHEAD, season=DAY, num_layers=2, batch_size=batch_size, epochs=1,
         windows=batch_size * updates, validation_fraction=0.0, monitor="last", device="cpu",
         **settings,
     ).fit(series)  # fmt: skip
@@ -115,12 +115,12 @@ PAIRS = (
 
 
 def child(name: str, data: Path) -> None:
-    """Print the seconds of an update."""
+    """Print the seconds per update."""
     import torch
 
     torch.set_num_threads(1)
     series = json.loads(data.read_text())
-    PROGRAMS[name](series, 2)  # imports, and what is made once
+    PROGRAMS[name](series, 2)  # imports and other work that is done once
     seconds = []
     for updates in (FEW, MANY):
         began = time.perf_counter()

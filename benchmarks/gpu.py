@@ -1,11 +1,12 @@
-"""The cores on a GPU: the same numbers as on the CPU, then the time beside torch.nn's.
+"""The cores on a GPU: comparison of results with the CPU, and of time with torch.nn.
 
     python benchmarks/gpu.py
 
-Every core runs forward and backward on both, ragged rows among them, in float32 without TF32; what
-differs by more than 1e-4 of the largest number is not timed.  A ratio is the time of torch.nn over
-ours, forward and backward, in turns: median and quartiles of 31 rounds.  Ragged rows are packed for
-torch.nn, which is timed with the packing.  It writes benchmarks/results/gpu.json.
+Every core runs forward and backward on both devices with ragged rows, in float32 without TF32.  If
+numbers differ by more than 1e-4 of the largest number, nothing is timed.  A ratio is the time of
+torch.nn divided by ours, forward and backward, alternating: median and quartiles of 31 rounds.
+Ragged rows are packed for torch.nn, and its time includes the packing.  It writes
+benchmarks/results/gpu.json.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ ROUNDS = 31
 
 
 def difference(make: Callable[[], Any]) -> float:
-    """The largest of outputs, state and gradients between CPU and GPU, by the largest number."""
+    """Return the largest relative difference of outputs, state and gradients of CPU and GPU."""
     torch.manual_seed(0)
     weights, x = make().state_dict(), torch.rand(len(LENGTHS), 40, 15)
     found: list[list[Tensor]] = []
@@ -56,7 +57,7 @@ def difference(make: Callable[[], Any]) -> float:
 
 
 def ratio(cell: str, shape: tuple[int, int, int], *, ragged: bool) -> dict[str, Any]:
-    """Time of torch.nn by ours."""
+    """Return the time of torch.nn divided by ours."""
     rows, steps, size = shape
     ours, theirs = (
         getattr(module, cell)(size, size, batch_first=True).cuda() for module in (elman, nn)

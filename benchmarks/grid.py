@@ -2,11 +2,11 @@
 
     python benchmarks/grid.py [--quick] [--only WORDS] [--seconds S] [--budget S] [--compare PATH]
 
-Cells that are measured stay in results/partial.jsonl while the code is the same, so that with
+Measured cells stay in results/partial.jsonl as long as the code is unchanged, so that with
 `--budget` the grid can be run in pieces: the next call continues with the remaining cells.  When
 all cells of a row are measured, results/grid/KERNELS/ROW.json (with --quick:
 results/quick/KERNELS/ROW.json) is written, where KERNELS is the instruction set in use.  Peers that
-are not installed are skipped and named.
+are not installed are skipped and listed.
 
 `--compare PATH` prints how the ratios changed since a result file, or a folder of them, that was
 measured on the same kind of processor, and writes no files.
@@ -53,7 +53,7 @@ def whole_grid() -> list[Shape]:
 
 
 def takes_minutes(row: str, shape: Shape) -> bool:
-    """Where torch.nn packed needs a minute for one training step: it copies for every step."""
+    """Return whether packed torch.nn needs a minute per training step: it copies at every step."""
     return "ragged training" in row and shape.B * shape.T > LONG and shape.H > NARROW
 
 
@@ -77,7 +77,7 @@ def all_cells(quick: bool) -> Cells:
 
 
 def write_rows(cells: Cells, store: Store, folder: str, seconds: float) -> None:
-    """A file for each row whose cells are all there."""
+    """Write a file for each row whose cells are all measured."""
     for row in dict.fromkeys(cell[0] for cell in cells):
         shapes = [shape for name, shape, _ in cells if name == row]
         found = [store.cells.get((row, shape)) for shape in shapes]
@@ -95,9 +95,9 @@ def write_rows(cells: Cells, store: Store, folder: str, seconds: float) -> None:
                 "peers": peer_versions(),
                 "seed": 0,
                 "seconds a cell": seconds,
-                "what": "ms a step and ratios peer / elman as [median, quartile 1, quartile 3]; "
-                "ratios are of the same round; error is the largest against a peer, relative to "
-                "the largest value of its tensor; share is of the speed of sgemm; "
+                "what": "ms per step and ratios peer / elman as [median, quartile 1, quartile 3]; "
+                "ratios are of the same round; error is the largest difference from a peer, "
+                "relative to the largest value of its tensor; share is of the speed of sgemm; "
                 "others is the share of all cores that other processes used meanwhile",
                 "cells": kept,
             },
@@ -106,14 +106,14 @@ def write_rows(cells: Cells, store: Store, folder: str, seconds: float) -> None:
 
 
 def earlier(path: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the cells of a result file, or of all in a folder, by row and shape."""
+    """Return the cells of a result file, or of all files in a folder, by row and shape."""
     found = {}
     for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
         row = json.loads(file.read_text())
         if row["kernels"] != kernels.name() or not row["machine"].startswith(processor()):
             raise SystemExit(
                 f"{file}: measured on {row['machine']} with kernels {row['kernels']}; this is "
-                f"{processor()} with {kernels.name()}, and ratios of two kinds do not compare"
+                f"{processor()} with {kernels.name()}; ratios compare only if both are equal"
             )
         found.update({(row["row"], cell["shape"]): cell for cell in row["cells"]})
     return found
@@ -138,12 +138,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a few cells of each row")
     parser.add_argument("--only", default="", help="rows with all of these words in their name")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of timing for a cell")
-    parser.add_argument("--budget", type=float, default=math.inf, help="stop after so many seconds")
+    parser.add_argument("--seconds", type=float, default=1.0, help="seconds of timing per cell")
+    parser.add_argument("--budget", type=float, default=math.inf, help="stop after these seconds")
     parser.add_argument("--compare", type=Path, help="a result file, or a folder of them")
     settings = parser.parse_args()
     old = earlier(settings.compare) if settings.compare else None
-    # torch says at what shapes bf16 falls back, and that a layout was copied: known and measured.
+    # torch warns of shapes for which bf16 falls back, and of copied layouts; both are measured.
     warnings.filterwarnings("ignore", category=UserWarning, module="torch")
     store = Store()
     cells = [

@@ -1,16 +1,17 @@
-"""Training time of h_t = a_t * h_{t-1} + b_t: the kernel beside what one writes in torch.
+"""Training time of h_t = a_t * h_{t-1} + b_t: the kernel beside implementations in torch.
 
     python benchmarks/linear_recurrence.py [rounds]
 
-Forward and backward, float32, in one process, in turns; a ratio is a peer's time over ours in the
-same round.  First the gradients are compared with those in float64: what differs is not timed.
+Each program runs forward and backward in float32, alternating with the others in one process.  A
+ratio is a peer's time divided by ours in the same round.  The gradients are first compared with
+those in float64; if they differ, nothing is timed.
 
-The peers: the scan in log-space of the minGRU's paper (arXiv:2410.01201, appendix; Heinsen 2023,
-arXiv:2311.06281), which is given log a and log b; a loop over steps that were taken apart by
-`unbind` beforehand, as it should be written; and one that takes `a[:, t]` in every step, as it
-often is, whose gradient fills a tensor of all steps in every step.
+The peers are the scan in log-space of the minGRU paper (arXiv:2410.01201, appendix; Heinsen 2023,
+arXiv:2311.06281), which is given log a and log b; a loop over steps that `unbind` separates
+beforehand, as it should be written; and a loop that takes `a[:, t]` at every step, as it is often
+written.  The gradient of the last loop fills a tensor of all steps at every step.
 
-Freed memory is kept (elman/train/memory.py), as in Elman's training; all peers gain by it.
+Freed memory is kept (elman/train/memory.py), as in Elman's training; all peers gain from it.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from elman.recur import linear_recurrence
 from elman.train.memory import keep_freed_memory
 
 GRID = list(itertools.product((1, 8, 32), (100, 1000), (64, 256, 1024)))
-BLOCK = 0.002  # seconds that a program runs in a round, at least
-LONG_ENOUGH = 3  # seconds for a shape, after three rounds
-LONGEST = 5 * 10**8  # numbers that the indexing loop may fill
+BLOCK = 0.002  # fewest seconds that a program runs in a round
+LONG_ENOUGH = 3  # seconds after which a shape is finished, if it has three rounds
+LONGEST = 5 * 10**8  # most numbers that the indexing loop may fill
 
 
 def kernel(a: Tensor, b: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ def indexing_loop(a: Tensor, b: Tensor) -> Tensor:
 
 
 def programs(shape: tuple[int, int, int]) -> dict[str, Callable[[], list[Tensor]]]:
-    """Each returns h and the gradients of a and b, after the comparison."""
+    """Compare the programs and return them by name; each returns h and gradients of a and b."""
     a, b, d_h = torch.rand(shape) * 0.9 + 0.1, torch.rand(shape) + 0.1, torch.randn(shape)
     given = [a.requires_grad_(), b.requires_grad_()]
     logs = [x.detach().log().requires_grad_() for x in given]
@@ -88,7 +89,7 @@ def programs(shape: tuple[int, int, int]) -> dict[str, Callable[[], list[Tensor]
         results = run()
         if name == "log-space scan":  # d log a = da / a
             results[1:] = [g / x for g, x in zip(results[1:], given, strict=True)]
-        # Rounding through all steps; in log-space sums over 1000 steps are rounded as well.
+        # Rounding adds up over all steps; in log-space sums over 1000 steps are rounded as well.
         bound = 1e-2 if name == "log-space scan" else 1e-5
         for x, y in zip(results, expected, strict=True):
             error = float((x - y).detach().abs().max() / y.detach().abs().max())
@@ -97,7 +98,7 @@ def programs(shape: tuple[int, int, int]) -> dict[str, Callable[[], list[Tensor]
 
 
 def seconds(run: Callable[[], object], calls: int) -> float:
-    if calls > 1:  # not the one that finds the caches full of the last program's data
+    if calls > 1:  # do not time the call that finds the caches full of another program's data
         run()
     began = time.perf_counter()
     for _ in range(calls):

@@ -1,13 +1,13 @@
-"""Microseconds from an observation to the next forecast, live, one thread; 64 units.
+"""Microseconds from an observation to the next live forecast, on one thread with 64 units.
 
     python benchmarks/live_forecast.py
 
-by days      24 hours ahead from the last week, in steps of a day, with the calendar: what a
-             Forecaster of hourly data does by itself
+by days      24 hours ahead from the last week, in steps of a day, with the calendar: the defaults
+             of a Forecaster for hourly data
 by hours     an hour ahead from the last two days, in steps of an hour
-covariates   as by days, with two covariates of the past
+covariates   the case "by days" with two past covariates
 
-Each live forecast is compared with that of `predict` on the series up to there first.
+The first live forecasts are compared with those of `predict` on the series up to the same step.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def measure(settings: dict[str, Any]) -> dict[str, Any]:
-    """Times of pushes, and the largest relative difference to `predict`."""
+    """Return the times of pushes, and the largest relative difference from `predict`."""
     draw = np.random.default_rng(0)
     hours = np.arange(HOURS)
     stamps = (np.datetime64("2024-01-01T00") + hours).astype(str).tolist()

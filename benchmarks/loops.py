@@ -1,8 +1,8 @@
-"""Recurrences that torch.nn has not, written as a loop over time as well as one can in torch.
+"""Recurrences that torch.nn does not have, as the fastest loops over time that torch allows.
 
-The inputs' share of the gates is one product outside the loop, and the steps are taken apart by
-`unbind`: indexing would fill a gradient of the whole sequence at every step.  They are written so
-that `torch.jit.script` takes them too.
+The contribution of the inputs to the gates is one product outside the loop.  The steps are
+separated by `unbind`, because indexing would fill a gradient of the whole sequence at every step.
+`torch.jit.script` can compile these functions, too.
 
 Shape legend: x (T, B, H), h and c (B, H).
 """
@@ -49,7 +49,7 @@ def zoneout(
     x: Tensor, h: Tensor, c: Tensor, w: dict[str, Tensor],
     kept_h: Tensor | None = None, kept_c: Tensor | None = None, rate: float = 0.1,
 ) -> Result:  # fmt: skip
-    """The choices (T, B, H) may be given, to compare results."""
+    """Run an LSTM with zoneout; the choices (T, B, H) can be given, to compare results."""
     hh = w["weight_hh_l0"].t()
     a = F.linear(x, w["weight_ih_l0"], w["bias_ih_l0"] + w["bias_hh_l0"])
     shape = [x.size(0), h.size(0), h.size(1)]

@@ -2,9 +2,9 @@
 
     python benchmarks/memory.py
 
-Reads, tokenises and trains one epoch (LSTM of 32, bptt 35, batch 100) on each text, and pushes a
-million tokens through a live session, each in a process of its own whose memory is read from the
-system.  The n-gram baseline of `fit` is not part of it: its memory grows with the text, up to the
+It reads, tokenises and trains one epoch (LSTM of 32, bptt 35, batch 100) on each text, and pushes a
+million tokens through a live session.  Each runs in its own process, whose memory is read from the
+system.  The n-gram baseline of `fit` is not included: its memory grows with the text, up to the
 number of tokens at which it stops reading (`tasks/text_scores.py`).
 """
 
@@ -58,7 +58,7 @@ def train(text: str, tokens: int) -> dict[str, float]:
 
 
 def read(text: str, tokens: int) -> dict[str, float]:
-    """Reading alone, of a longer text: the groups in which a short one is read are not full."""
+    """Measure reading of a longer text: the groups in which a short text is read are not full."""
     from elman import LanguageModel
     from elman.tasks.text_data import prepare
 
@@ -71,7 +71,7 @@ def read(text: str, tokens: int) -> dict[str, float]:
 def stream(text: str) -> dict[str, float]:
     from elman import LanguageModel
 
-    torch.set_num_threads(1)  # a single step has no work for two
+    torch.set_num_threads(1)  # a single step is too little work for two
     model = LanguageModel(hidden_size=32, epochs=1, batch_size=100, device="cpu").fit(text)
     live = model.stream()
     began = time.monotonic()

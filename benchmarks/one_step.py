@@ -1,10 +1,10 @@
-"""Rows of one step at B = 1, as in a stream: the state of a step goes into the next.
+"""Rows of the grid for one step at B = 1, as in a stream: the next step continues from its state.
 
-A program runs for 40 ms before it is timed, as after a rest its threads wake slowly, and a system
-may need 10 ms to give each a core of its own.
+A program runs for 40 ms before it is timed, because after a rest its threads wake slowly, and a
+system may need 10 ms to place each thread on a separate core.
 
-onnxruntime has a process of its own: its threads go on spinning after a step, which doubled the
-time of ours at H = 1024.
+onnxruntime has its own process, because its threads keep spinning after a step, which doubled the
+time of our step at H = 1024.
 
 Shape legend: x (1, 1, H), state (1, 1, H).
 """
@@ -27,7 +27,7 @@ STEPS = 8  # steps whose results are compared
 
 
 def elman_step(cell: str, weights: dict[str, Tensor], x: Tensor) -> Callable[[], Tensor]:
-    """One step of ours: the output (H), from the state that the last call left."""
+    """Return our step, which continues from the last call's state and returns the output (H)."""
     module = getattr(elman, cell)(x.shape[2], x.shape[2])
     module.load_state_dict(weights)
     stream, row = elman.Stream(module), x[0]
@@ -63,7 +63,7 @@ def _cell(cell: str, weights: dict[str, Tensor], x: Tensor) -> Callable[[], Tens
 def onnx_step(
     cell: str, weights: dict[str, np.ndarray], hidden: int, threads: int
 ) -> Callable[..., Callable[[], list[float]]]:
-    """onnxruntime with bound buffers, which is faster than `run`; two bindings take turns."""
+    """Return a step of onnxruntime with two alternating bindings, which are faster than `run`."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -101,7 +101,7 @@ def onnx_step(
 
 
 def onnx_model(cell: str, weights: dict[str, np.ndarray], hidden: int) -> bytes:
-    """The operator LSTM or GRU of ONNX with torch's weights."""
+    """Return ONNX's operator LSTM or GRU with torch's weights."""
     from onnx import TensorProto, helper, numpy_helper
 
     # torch: i f g o and r z n; ONNX: i o f c and z r h.
@@ -139,7 +139,7 @@ def build(cell: str, hidden: int, threads: int) -> Case:
     theirs = getattr(nn, cell)(hidden, hidden)
     weights = {name: value.detach().clone() for name, value in theirs.state_dict().items()}
     x = torch.randn(1, 1, hidden)
-    # Made anew to be compared, since a state is carried.
+    # The comparison makes new programs, because each carries a state.
     makers: dict[str, Callable[[], Callable[[], Tensor]]] = {
         f"nn.{cell}Cell": lambda: _cell(cell, weights, x),
         f"nn.{cell}": lambda: _sequence(theirs, x),

@@ -1,4 +1,4 @@
-"""A picture of the ratios of the grid: one line of dots for each target."""
+"""A picture of the ratios of the grid, with one line of dots for each target."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ DOT, MEAN, GOAL = "#3b76af", "#1a1a1a", "#c44e52"
 
 
 def draw(rows: dict[str, dict[str, Any]], path: Path) -> None:
-    """A dot for each cell, a bar at the geometric mean, a cross at the mean that is aimed at."""
+    """Draw a dot for each cell, a bar at the geometric mean and a cross at the target."""
     lines = [(t, [r[0] for r in reached(t, rows)]) for t in TARGETS if not t.share]
     lines = [(t, values) for t, values in lines if values]
     figure, axes = plt.subplots(figsize=(8, 0.34 * len(lines) + 1.3), dpi=110)
     for y, (target, values) in enumerate(lines):
-        # Spread a little, so that dots of like ratio can be told apart.
+        # Spread the dots a little, so that those with similar ratios remain distinguishable.
         heights = [y + 0.22 * ((n * 0.618) % 1 - 0.5) for n in range(len(values))]
         axes.scatter(values, heights, s=9, color=DOT, alpha=0.55, linewidths=0)
         mean = geometric_mean(values)

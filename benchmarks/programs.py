@@ -1,8 +1,8 @@
-"""Rows of whole training programs, each in a process of its own that waits while another runs.
+"""Rows of whole training programs, each in its own process, which waits while another runs.
 
 `layer`: forward, mean squared error, backward and SGD of one LSTM over a padded batch.
 `tutorial`: windows of 20 words, Embedding 128, LSTM(128), softmax of the last state over 10,000
-words, Adam, batch 32; words are drawn from a Zipf distribution.
+words, Adam, batch 32; the words are drawn from a Zipf distribution.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ BACKENDS = ("tensorflow", "jax", "torch")
 V = 10_000
 LAYERS = [(32, 20, 128), (32, 100, 64), (32, 100, 256), (128, 20, 256), (1, 100, 64)]
 REST = 0.05  # seconds for the threads of one program to stop spinning
-# Losses of the first steps.  Keras adds Adam's epsilon before the correction of the bias, torch
-# after it; the loss of the tutorial's first steps is near 9.2 and this moves it by some 1e-4.
+# For the losses of the first steps.  Keras adds Adam's epsilon before the correction of the bias,
+# torch after it; this changes the loss of the tutorial's first steps, near 9.2, by about 1e-4.
 TOLERANCE = {"layer": 1e-4, "tutorial": 1e-3}
 
 
 class Child:
-    """A program in a process of its own."""
+    """A program in its own process."""
 
     def __init__(self, name: str, spec: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.name = name
@@ -51,7 +51,7 @@ class Child:
         )  # fmt: skip
 
     def run(self, steps: int) -> tuple[float, Any]:
-        """Run so many steps; the seconds that they took, and what the last gave."""
+        """Run steps; return the seconds that they took, and the result of the last one."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.send_signal(signal.SIGCONT)
@@ -79,7 +79,7 @@ class Child:
 
 @dataclass(frozen=True)
 class Turn:
-    """A number of steps of a child, timed by its own clock."""
+    """A number of steps of a child, which measures the time itself."""
 
     child: Child
     steps: int

@@ -1,17 +1,17 @@
-"""How good a model gets: one run to the end, its scores, and what it cost.
+"""Quality of a language model: one complete run, its scores, and its cost.
 
     python benchmarks/quality.py NAME DATA [seed] [note]
 
 NAME         DATA
 ptb_small    a folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt (Penn Treebank, words)
-ptb_hour     the same
+ptb_hour     the same folder
 shakespeare  Tiny Shakespeare, input.txt: the first 90 % of the characters are for training, the
-             rest for validation, as nanoGPT cuts it
+             rest for validation, which is the split of nanoGPT
 
 It runs `elman train language-model` with benchmarks/NAME.yaml into runs/NAME_SEED and writes
-benchmarks/results/NAME.json.  The note goes into that file.  A budget is processor time, user and
-system, of all threads, from the first import to the scores, those of the baseline included: on a
-machine that does other work, too, it is what the run cost, and the minutes are not.
+benchmarks/results/NAME.json, which includes the note.  A budget is processor time, user and system,
+of all threads, from the first import to the scores, including those of the baseline.  Unlike the
+minutes, it measures the cost of the run even on a machine that does other work, too.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-# Before torch is there.  A thread that waits for the other sleeps: if it spun, other work on the
-# machine would be counted as this run's.
+# This must be set before torch is imported.  Waiting threads then sleep: if they spun while other
+# work on the machine delayed a thread, their time would count as this run's.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from result import write_result
 
 from elman.cli import main
 
-TRAINED = 0.9  # of Tiny Shakespeare
+TRAINED = 0.9  # share of Tiny Shakespeare that is for training
 
 
 def penn_treebank(folder: Path) -> list[str]:
@@ -79,5 +79,5 @@ def run(name: str, data: Path, seed: int, note: str | None) -> None:
 
 if __name__ == "__main__":
     name, data, *rest = sys.argv[1:]
-    del sys.argv[4:]  # the note is none of the command
+    del sys.argv[4:]  # the recorded command does not include the note
     run(name, Path(data), int(rest[0]) if rest else 0, rest[1] if len(rest) > 1 else None)

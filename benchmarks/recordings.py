@@ -4,20 +4,20 @@
 
 NAME         DATA
 driver       folder of the Driver Behavior data set (trips 17, 20, 21): the kind of 53 manoeuvres;
-             ten folds of them, and each trip from the other two as far as these have its kinds,
-             with the axes of the earth and with those of the manoeuvre
-watch        watch_dataset.npy of seglearn: the exercise of 140 recordings; each of ten people from
-             the nine others
+             ten folds of them, and the manoeuvres of each trip learned from the other two, if these
+             have the same kind, with the axes of the earth and with those of the manoeuvre
+watch        watch_dataset.npy of seglearn: the exercise of 140 recordings; each of ten people is
+             predicted from the nine others
 physionet    folder of PhysioNet 2012 with set-a and Outcomes-a.txt: death in hospital, five folds
-             of the patients, five networks, each by itself and all together; and stays live, a
-             measurement at a time, beside the batch
-defaults     folder that holds physionet2012 and the packages aeon and tslearn (as by
-             `pip install --no-deps --target FOLDER`): no setting at all on their sets, on the watch
-             (a third of the people is tested) and on PhysioNet (one fold)
+             of the patients, five networks, each alone and all together; and live stays, one
+             measurement at a time, compared with the batch
+defaults     folder with physionet2012 and the packages aeon and tslearn (from
+             `pip install --no-deps --target FOLDER`): default settings on their sets, on the watch
+             (a third of the people is the test part) and on PhysioNet (one fold)
 
-Settings are those of benchmarks/NAME.yaml; `--set` changes them.  Nothing of a fold's test part is
-used for anything but its scores.  It writes benchmarks/results/NAME.json, and `defaults`
-benchmarks/results/recordings_defaults.json; `--only` replaces the sets named there.
+Settings are those of benchmarks/NAME.yaml; `--set` changes them.  The test part of a fold is used
+only for its scores.  It writes benchmarks/results/NAME.json, and for `defaults`
+benchmarks/results/recordings_defaults.json, in which `--only` replaces the sets that it names.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a thread that waits takes no time
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads sleep
 
 import numpy as np
 import torch
@@ -54,13 +54,13 @@ from elman.report.classes import score_classes
 
 AXES = {"aceleracaoLinear_terra": ("ax", "ay", "az"), "giroscopio_terra": ("gx", "gy", "gz")}
 NETWORKS, TOGETHER = 5, "five networks together"
-SEEDS = (0, 1, 2)  # of the defaults
+SEEDS = (0, 1, 2)  # for the defaults
 STATIC = ("Age", "Gender", "Height", "ICUType")
 Table = dict[str, list[Any]]
 
 
 def driver(data: Path, settings: Settings) -> dict[str, Any]:
-    """Accuracy, and that of each kind alike, over ten folds and from trip to trip."""
+    """Return accuracy and macro accuracy over ten folds and from trip to trip."""
     channels = tuple(axis for axes in AXES.values() for axis in axes)
     trips: Table = {name: [] for name in ("unique_id", "ds", *channels)}
     events: Table = {name: [] for name in ("unique_id", "label", "start", "end")}
@@ -87,12 +87,12 @@ def driver(data: Path, settings: Settings) -> dict[str, Any]:
         model = elman.Classifier(**settings)
         model.fit([arrays[n] for n in train], labels[train].tolist())
         held, learned = (model.items([arrays[n] for n in part]) for part in (test, train))
-        said = {"model": model.predict(held).tolist()}
+        output = {"model": model.predict(held).tolist()}
         targets, _ = model.labels.numbers([(labels[n],) for n in train])
         others, count = {"test": Examples(held)}, len(model.classes)
         for name, p in model.inputs.label_baselines(Examples(learned), targets, others, count):
-            said[name] = [str(model.classes[k]) for k in p["test"].argmax(1)]
-        return said
+            output[name] = [str(model.classes[k]) for k in p["test"].argmax(1)]
+        return output
 
     folds = list(StratifiedKFold(10, shuffle=True, random_state=0).split(labels, labels))
     trips_apart = []
@@ -110,7 +110,7 @@ def driver(data: Path, settings: Settings) -> dict[str, Any]:
 
 
 def turned(x: Any) -> Any:
-    """Axes of the earth to the main direction in the plane, in which the mean is above 0."""
+    """Turn the axes of the earth to the main direction in the plane, whose mean is positive."""
     plane = np.nan_to_num(x[:, :2])
     directions = np.linalg.svd(plane, full_matrices=False)[2]
     sign = np.sign((plane @ directions[0]).mean()) or 1.0
@@ -123,13 +123,13 @@ def turned(x: Any) -> Any:
 def scored(
     labels: Any, run: Callable[[Any, Any], dict[str, list[str]]], folds: list[tuple[Any, Any]]
 ) -> dict[str, Any]:
-    """Accuracy and macro accuracy of all folds together, of each model."""
-    said: dict[str, dict[int, str]] = {}
+    """Return accuracy and macro accuracy of each model over all folds together."""
+    output: dict[str, dict[int, str]] = {}
     for train, test in folds:
         for name, guesses in run(train.tolist(), test.tolist()).items():
-            said.setdefault(name, {}).update(zip(test.tolist(), guesses, strict=True))
+            output.setdefault(name, {}).update(zip(test.tolist(), guesses, strict=True))
     found = {}
-    for name, guesses in said.items():
+    for name, guesses in output.items():
         places = sorted(guesses)
         true, guess = labels[places], [guesses[n] for n in places]
         kinds = sorted(set(true))
@@ -142,7 +142,7 @@ def scored(
 
 
 def watch(data: Path, settings: Settings) -> dict[str, Any]:
-    """Accuracy on each person, learned from the others."""
+    """Return the accuracy on each person, learned from the others."""
     whole = np.load(data, allow_pickle=True).item()
     arrays = [np.asarray(one, dtype=np.float64) for one in whole["X"]]
     labels = [whole["y_labels"][n] for n in whole["y"]]
@@ -165,7 +165,7 @@ def watch(data: Path, settings: Settings) -> dict[str, Any]:
 
 
 def stays_of(data: Path) -> tuple[Table, list[str], Any]:
-    """Measurements, and names and outcomes of the stays."""
+    """Return the measurements, and the names and outcomes of the stays."""
     records: Table = {"unique_id": [], "ds": [], "variable": [], "value": []}
     for path in sorted((data / "set-a").glob("*.txt")):
         for row in rows_of(path):
@@ -183,7 +183,7 @@ def stays_of(data: Path) -> tuple[Table, list[str], Any]:
 
 
 def physionet(data: Path, settings: Settings) -> dict[str, Any]:
-    """AUROC, AUPRC and calibration on five folds; the difference between live and batch."""
+    """Return AUROC, AUPRC and calibration on five folds, and how live and batch differ."""
     records, stays, labels = stays_of(data)
     found: dict[str, dict[str, list[float]]] = {}
     baselines = Recorded.label_baselines
@@ -205,7 +205,7 @@ def physionet(data: Path, settings: Settings) -> dict[str, Any]:
                 files[-1].write_text(
                     "".join(["unique_id,label\n", *(f"{a},{b}\n" for a, b in pairs)])
                 )
-            said, true = [], labels[test].astype(int)
+            output, true = [], labels[test].astype(int)
             for seed in range(NETWORKS):
                 # Baselines do not depend on the seed.
                 Recorded.label_baselines = baselines if not seed else lambda *_: []
@@ -213,9 +213,9 @@ def physionet(data: Path, settings: Settings) -> dict[str, Any]:
                     variable="variable", static=STATIC, **settings | {"seed": seed}
                 ).fit(table, files[0], test=(table, files[1]) if not seed else None, show=True)
                 p = model.predict_proba((table, files[1]))[:, 1]
-                # In the order of the table, which is that of the names.
+                # Predictions are in the order of the table, which is sorted by name.
                 assert [stays[n] for n in test] == sorted(stays[n] for n in test)
-                said.append(p)
+                output.append(p)
                 add(found, f"seed {seed}", true, p)
                 if not seed:
                     for name, scores in scores_of(model.metrics).items():
@@ -224,7 +224,7 @@ def physionet(data: Path, settings: Settings) -> dict[str, Any]:
                                 found.setdefault(name, {}).setdefault(score, []).append(
                                     scores[score]
                                 )
-            add(found, TOGETHER, true, np.mean(said, axis=0))
+            add(found, TOGETHER, true, np.mean(output, axis=0))
     result: dict[str, Any] = {
         name: {score: statistics.mean(each) for score, each in scores.items()}
         | {f"{score} of each": [round(x, 4) for x in scores[score]] for score in ("AUC", "AUPRC")
@@ -241,7 +241,7 @@ def physionet(data: Path, settings: Settings) -> dict[str, Any]:
 
 
 def add(found: dict[str, Any], name: str, true: Any, p: Any) -> None:
-    """Scores of one fold."""
+    """Add the scores of one fold."""
     both = torch.from_numpy(np.stack([1 - p, p], 1)).float()
     scores = score_classes(both, torch.from_numpy(true), several=False)
     for score in ("AUC", "AUPRC", "ECE", "accuracy"):
@@ -249,7 +249,7 @@ def add(found: dict[str, Any], name: str, true: Any, p: Any) -> None:
 
 
 def live(model: elman.Classifier, records: Table, stays: list[str]) -> dict[str, Any]:
-    """Stays a measurement at a time, and the batch on what had come until then."""
+    """Compare live stays, one measurement at a time, with the batch on the same measurements."""
     differences, times = [], []
     for stay in stays:
         chosen_rows = [n for n, name in enumerate(records["unique_id"]) if name == stay]
@@ -258,11 +258,11 @@ def live(model: elman.Classifier, records: Table, stays: list[str]) -> dict[str,
         stream = model.stream(**dict(zip(STATIC, one.static, strict=True)))
         for step, (time_, values) in enumerate(zip(one.times, one.values, strict=True), 1):
             began = time.perf_counter()
-            said = stream.push(values, at=float(time_))
+            output = stream.push(values, at=float(time_))
             times.append(time.perf_counter() - began)
             if step in (1, 5, len(one) // 2, len(one)):
                 p = model.predict_proba([one.part(0, step)])[0]
-                pairs = zip(said.values(), p.tolist(), strict=True)
+                pairs = zip(output.values(), p.tolist(), strict=True)
                 differences.append(max(abs(a - b) for a, b in pairs))
     return {
         "largest difference from the batch": max(differences), "compared": len(differences),
@@ -273,7 +273,7 @@ def live(model: elman.Classifier, records: Table, stays: list[str]) -> dict[str,
 def defaults(
     data: Path, settings: Settings, only: Sequence[str] = (), found: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Scores of the defaults, of their linear model and of the baselines on test data."""
+    """Return the scores of the defaults, their linear model and the baselines on test data."""
     found = {} if found is None else found
     for name, load in small_sets(data).items():
         if only and name not in only:
@@ -313,7 +313,7 @@ Pair = tuple[Any, Any]
 
 
 def small_sets(data: Path) -> dict[str, Callable[[], tuple[Pair, Pair, Settings]]]:
-    """Training part, test part and settings of each, read when they are called."""
+    """Return for each set a function that reads its training part, test part and settings."""
     sets = {
         name: partial(of_package, data / "aeon" / "datasets" / "data" / name)
         for name in ("ArrowHead", "BasicMotions", "GunPoint", "ItalyPowerDemand",
@@ -333,7 +333,7 @@ def of_package(folder: Path) -> tuple[Pair, Pair, Settings]:
 
 
 def read_ts(path: Path) -> Pair:
-    """Recordings (T, C) and labels: a line each, a colon between channels and before the label."""
+    """Return recordings (T, C) and labels of lines with colons between channels and the label."""
     arrays, labels = [], []
     for line in path.read_text().splitlines():
         if line.strip() and line[0] not in "#@":
@@ -353,7 +353,7 @@ def trace(data: Path) -> tuple[Pair, Pair, Settings]:
 
 
 def people() -> tuple[Pair, Pair, Settings]:
-    """Every third person is tested."""
+    """Return the recordings of the watch, with every third person in the test part."""
     import seglearn
 
     file = Path(seglearn.__file__).parent / "data" / "watch_dataset.npy"
@@ -369,7 +369,7 @@ def people() -> tuple[Pair, Pair, Settings]:
 
 
 def fold(data: Path) -> tuple[Pair, Pair, Settings]:
-    """The first of five."""
+    """Return the first of five folds."""
     records, stays, labels = stays_of(data / "physionet2012")
     folds = StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels)
     train, test = (
@@ -385,7 +385,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def scores_of(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Test scores of the model and of each baseline."""
+    """Return the test scores of the model and each baseline."""
     others = [metrics["baseline"], *metrics.get("others", [])]
     return {"model": metrics["model"]["test"]} | {one["name"]: one["test"] for one in others}
 
@@ -401,8 +401,8 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--only", action="append", default=[], help="set of defaults to replace")
-    parser.add_argument("--as", dest="result", help="name of the result; NAME if none is given")
-    parser.add_argument("--try", action="store_true", dest="only_try", help="write no result")
+    parser.add_argument("--as", dest="result", help="name of the result; default: NAME")
+    parser.add_argument("--try", action="store_true", dest="only_try", help="do not write a result")
     given = parser.parse_args()
     settings = settings_of(given.name, given.set, 0)
     name = given.result or given.name

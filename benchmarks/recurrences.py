@@ -2,7 +2,7 @@
 
 Each function builds one cell.  A training step is a forward pass and a backward pass to the weights
 and to x, from one fixed gradient of y; inference runs in `torch.inference_mode`.  The layout is
-torch's own, time first; in cells with an odd T it is batch first for both.
+torch's default, time first; in cells with an odd T it is batch first for all programs.
 
 Shape legend: B rows, T steps, H units = features of x; x and y are (T, B, H) or (B, T, H).
 """
@@ -24,9 +24,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import elman
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-# Sums of up to 128,000 products in float32, in another order, through up to 1,000 steps.
+# Programs add up to 128,000 products in float32 in different orders, through up to 1,000 steps.
 TOLERANCE = 3e-4
-SGEMM = 2048  # rows and columns of the product that stands for the peak
+SGEMM = 2048  # rows and columns of the product whose speed counts as the peak
 COMPILED = {(32, 20, 128, 2), (1, 20, 64, 2)}  # torch.compile takes a minute for each
 
 
@@ -47,11 +47,11 @@ class Shape:
         return self.T % 2 == 1
 
     def operations(self, gates: int) -> float:
-        """Floating point operations of a training step: each product forward, and twice back."""
+        """Return the operations of a training step: each product once forward, twice backward."""
         return 3 * 2 * gates * self.H * 2 * self.H * self.B * self.T
 
     def data(self) -> tuple[Tensor, Tensor]:
-        """X, and the gradient of y."""
+        """Return x and the gradient of y."""
         first = (self.B, self.T) if self.batch_first else (self.T, self.B)
         x = torch.randn(*first, self.H)
         return x, torch.randn(*first, self.H) / (self.B * self.T)
@@ -63,7 +63,7 @@ Forward = Callable[[Tensor], Tensor]
 def train(
     forward: Forward, parameters: list[Tensor], x: Tensor, dy: Tensor
 ) -> Callable[[], Tensor]:
-    """A training step without the optimiser."""
+    """Return a training step without the optimiser."""
     x = x.clone().requires_grad_()
     leaves = [x, *parameters]
 
@@ -87,7 +87,7 @@ def infer(forward: Forward, x: Tensor) -> Callable[[], Tensor]:
 
 
 def results(step: Callable[[], Tensor]) -> dict[str, Tensor]:
-    """The output of a step and, if it trained, the gradients of x and of the weights."""
+    """Return the output of a step and, if it trains, the gradients of x and the weights."""
     found = {"y": step().detach().clone()}
     for n, leaf in enumerate(getattr(step, "leaves", [])):
         found[f"gradient {n}"] = leaf.grad.clone()
@@ -95,7 +95,7 @@ def results(step: Callable[[], Tensor]) -> dict[str, Tensor]:
 
 
 def pair(cell: str, shape: Shape) -> tuple[nn.Module, nn.Module]:
-    """Ours and torch's module with the same weights."""
+    """Return our module and torch's with the same weights."""
     theirs = getattr(nn, cell)(shape.H, shape.H, batch_first=shape.batch_first)
     ours = getattr(elman, cell)(shape.H, shape.H, batch_first=shape.batch_first)
     ours.load_state_dict(theirs.state_dict())
@@ -112,7 +112,7 @@ def build(
 
 
 def against_torch(cell: str, training: bool, shape: Shape) -> Case:
-    """A padded batch in float32."""
+    """Build a cell with a padded batch in float32."""
     torch.set_num_threads(shape.threads)
     x, dy = shape.data()
     ours, theirs = (
@@ -132,10 +132,10 @@ def against_torch(cell: str, training: bool, shape: Shape) -> Case:
 
 
 def bf16(cell: str, training: bool, how: str, shape: Shape) -> Case:
-    """Ours by autocast or with .bfloat16() weights, against torch.nn in the same way.
+    """Build a cell with autocast or .bfloat16() weights, against torch.nn in the same form.
 
-    Both round differently, so that the errors against float32 are compared: ours may be at most
-    twice theirs.
+    Both round differently, so their errors against float32 are compared: ours may be at most twice
+    theirs.
     """
     torch.set_num_threads(shape.threads)
     x, dy = shape.data()
@@ -171,7 +171,7 @@ def bf16(cell: str, training: bool, how: str, shape: Shape) -> Case:
 def within_twice(
     ours: dict[str, Tensor], theirs: dict[str, Tensor], exact: dict[str, Tensor]
 ) -> float:
-    """Our largest error, refused where it is above twice theirs and above the rounding of y."""
+    """Return our largest error; raise MismatchError above twice theirs and the rounding of y."""
     worst = 0.0
     for key, wanted in exact.items():
         scale = float(wanted.abs().max())
@@ -180,16 +180,16 @@ def within_twice(
         )
         # 2**-7: one unit in the last place of bf16 at the largest value.
         if not error <= max(2 * allowed, 2**-7):
-            raise MismatchError(f"{key}: error {error:.1e}, that of torch.nn is {allowed:.1e}")
+            raise MismatchError(f"{key}: error {error:.1e}, but {allowed:.1e} in torch.nn")
         worst = max(worst, error)
     return worst
 
 
 def ragged(cell: str, training: bool, shape: Shape) -> Case:
-    """Lengths uniform in 1..T: padded x and lengths to padded y.
+    """Build a cell with lengths uniform in 1..T, which goes from padded x and lengths to padded y.
 
-    Packing and unpacking belong to the peer's time, as its user has the same padded batch.  The
-    padded peer also computes the padding; with a gradient of zero there all gradients agree.
+    The peer's time includes packing and unpacking, because its user has the same padded batch.  The
+    padded peer also computes the padding, where the gradient is zero, so that all gradients agree.
     """
     torch.set_num_threads(shape.threads)
     x, dy = shape.data()
@@ -232,14 +232,14 @@ LOOPS: dict[str, tuple[str, dict[str, object], Callable[..., tuple[Tensor, ...]]
 
 
 def against_loop(name: str, shape: Shape) -> Case:
-    """Training of one of LOOPS."""
+    """Build a training cell for one of LOOPS."""
     torch.set_num_threads(shape.threads)
     x, dy = shape.data()
     cell, options, run = LOOPS[name]
     module = getattr(elman, cell)(shape.H, shape.H, batch_first=shape.batch_first, **options)
     with torch.no_grad():
         for key, value in module.named_parameters():
-            if key.startswith(("gain_ih", "gain_hh")):  # with 1 it is chaotic: rounding grows
+            if key.startswith(("gain_ih", "gain_hh")):  # with 1 rounding errors grow
                 value.fill_(0.3)
     weights = {
         key: value.detach().clone().requires_grad_() for key, value in module.named_parameters()
@@ -255,7 +255,7 @@ def against_loop(name: str, shape: Shape) -> Case:
     ours = build(lambda x: module(x)[0], module, True, x, dy)
     values = list(weights.values())
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.jit.script is deprecated, and often the faster
+        warnings.simplefilter("ignore")  # torch.jit.script is deprecated, but often faster
         scripted = torch.jit.script(run)
     ways = {"torch loop": run, "torch.jit.script of the loop": scripted}
     peers = {peer: train(partial(loop, way), values, x, dy) for peer, way in ways.items()}

@@ -1,4 +1,4 @@
-"""Results as small JSON files that name machine, date, commit and command."""
+"""Results as small JSON files that record machine, date, commit and command."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""A million rows from file to file: memory, rows a second, and a kill in the middle.
+"""Prediction of a file of a million rows: memory, rows per second, and a kill in the middle.
 
     python benchmarks/rows.py
 
-A classifier (bidirectional LSTM of 64) labels 100,000 and a million texts of 1 to 39 words, made
-up, through `elman predict RUN --file`.  The second is then done once more, killed half way, and the
-same command given again: the file must be the same, byte for byte.
+A classifier (bidirectional LSTM of 64) labels 100,000 and a million artificial texts of 1 to 39
+words through `elman predict RUN --file`.  The second command is repeated, killed half way, and
+given again: the file must be the same, byte for byte.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def write_table(path: Path, rows: int) -> None:
 
 
 def predict(run: Path, source: Path, out: Path, *, kill_at: int | None = None) -> dict[str, float]:
-    """Seconds and peak memory of one command; it is killed when so many bytes are written."""
+    """Return seconds and peak memory of one command; kill it after `kill_at` bytes of output."""
     command = [sys.executable, "-m", "elman", "predict", run, "--file", source, "--out", out]
     began = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:

@@ -1,4 +1,4 @@
-"""How good forecasts get: one set of data to the end, beside the baselines, and the time.
+"""Quality of forecasts on one data set, beside the baselines, and the time of a run.
 
     python benchmarks/series.py NAME DATA [seed ...] [--set NAME=VALUE ...] [--try]
 
@@ -6,17 +6,17 @@ NAME         DATA
 m4_hourly    folder with Hourly-train.csv and Hourly-test.csv of the M4 competition
 etth1        ETTh1.csv: all seven channels, the split of Zhou et al. 2021 (arXiv:2012.07436), each
              channel in units of its deviation in the training part; mean squared and absolute
-             error at horizons of 24, 48, 96 and 168 hours, of every window of the test part
-pm25         pollution.csv of Beijing, hourly: one and 24 hours ahead, all of 2014
+             error at horizons of 24, 48, 96 and 168 hours, over all windows of the test part
+pm25         pollution.csv of Beijing, hourly: one and 24 hours ahead, on all of 2014
 stocks       stocks.tar.xz: daily prices of the shares of KDD17 and ACL18, the splits of Feng et al.
-             2019 (arXiv:1810.09936); the return of the next day, and of days that rise by 0.55 % or
-             fall by 0.5 % at least, which of both
-eth_ucy      folder datasets of the pedestrians of ETH and UCY: each of five scenes is left out
-             once, 8 places are seen and 12 said, of all windows of 20 steps without a gap;
+             2019 (arXiv:1810.09936); the return of the next day, and its direction on days that
+             rise by at least 0.55 % or fall by at least 0.5 %
+eth_ucy      folder datasets of the pedestrians of ETH and UCY: each of five scenes is held out
+             once; 8 places are read and 12 predicted, in all windows of 20 steps without a gap;
              distances in metres of one forecast and of the best of 20 futures
 
-Settings are those of benchmarks/NAME.yaml; `--set` changes them.  Of several seeds each is run, and
-their medians are given, too.  It writes benchmarks/results/NAME.json.
+Settings are those of benchmarks/NAME.yaml; `--set` changes them.  With several seeds the scores are
+medians over the runs.  It writes benchmarks/results/NAME.json.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a thread that waits takes no time
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads sleep
 
 import numpy as np
 from result import write_result
@@ -43,15 +43,15 @@ import elman
 ETT = {"train": 12 * 30 * 24, "validation": 4 * 30 * 24, "test": 4 * 30 * 24}  # hours
 HORIZONS = (24, 48, 96, 168)
 SCENES = ("eth", "hotel", "univ", "zara1", "zara2")
-SEEN, SAID, FRAMES = 8, 12, 10  # steps, and frames from one to the next
-STOCKS = {  # folder, first day of the test, day behind it
+SEEN, AHEAD, FRAMES = 8, 12, 10  # steps read, steps predicted, frames per step
+STOCKS = {  # folder, first day of the test part, day after its last
     "KDD17": ("kdd17/price_long_50", "2016-01-01", "2017-01-01"),
     "ACL18": ("stocknet-dataset/price/raw", "2015-10-01", "2016-01-01"),
 }
 
 
 def m4_hourly(data: Path, settings: Settings) -> dict[str, Any]:
-    """Scores of all 414 series, of the model and of the baselines."""
+    """Return the scores of the model and the baselines on all 414 series."""
     parts = {}
     for part in ("train", "test"):
         with (data / f"Hourly-{part}.csv").open(newline="") as file:
@@ -64,7 +64,7 @@ def m4_hourly(data: Path, settings: Settings) -> dict[str, Any]:
 
 
 def etth1(data: Path, settings: Settings) -> dict[str, Any]:
-    """Errors at each horizon, of a network for each."""
+    """Return the errors at each horizon, which has its own network."""
     with data.open(newline="") as file:
         names, *rows = csv.reader(file)
     values = np.array([row[1:] for row in rows], dtype=np.float64)
@@ -79,10 +79,10 @@ def etth1(data: Path, settings: Settings) -> dict[str, Any]:
         ).fit({name: column[:learned] for name, column in table.items()}, show=True)
         windows = ETT["test"] - horizon + 1
         whole = {name: column[:until] for name, column in table.items()}
-        said = model.backtest(whole, cuts=windows, stride=1).forecasts
-        assert len(said.unique_id) == windows * units.shape[1]
-        assert said.y is not None
-        error = said.mean - said.y
+        output = model.backtest(whole, cuts=windows, stride=1).forecasts
+        assert len(output.unique_id) == windows * units.shape[1]
+        assert output.y is not None
+        error = output.mean - output.y
         squares, sizes = float((error**2).mean()), float(np.abs(error).mean())
         found["model"][f"{horizon} hours"] = {"MSE": squares, "MAE": sizes}
         day = np.stack(
@@ -96,7 +96,7 @@ def etth1(data: Path, settings: Settings) -> dict[str, Any]:
 
 
 def pm25(data: Path, settings: Settings) -> dict[str, Any]:
-    """Scores of 2014, learned from the years before, one and 24 hours ahead."""
+    """Return the scores on 2014, learned from the years before, one and 24 hours ahead."""
     with data.open(newline="") as file:
         rows = list(csv.DictReader(file))
     numbers, words = ("DEWP", "TEMP", "PRES", "Iws", "Is", "Ir"), ("cbwd",)
@@ -117,7 +117,7 @@ def pm25(data: Path, settings: Settings) -> dict[str, Any]:
 
 
 def stocks(data: Path, settings: Settings) -> dict[str, Any]:
-    """Accuracy of the direction beside a coin, and the error of returns beside that of none."""
+    """Return the accuracy of the direction, and the error of returns, beside a coin and zero."""
     found: dict[str, Any] = {"model": {}, "coin": {}, "naive price": {}}
     for name, (where, learned, until) in STOCKS.items():
         shares = {}
@@ -143,22 +143,22 @@ def stocks(data: Path, settings: Settings) -> dict[str, Any]:
             table(learned), show=True
         )
         cuts = max(sum(date >= learned for date in days["date"]) for days in shares.values())
-        said = model.backtest(table("9"), cuts=cuts, stride=1)
-        places = zip(said.forecasts.unique_id, said.origins, strict=True)
+        output = model.backtest(table("9"), cuts=cuts, stride=1)
+        places = zip(output.forecasts.unique_id, output.origins, strict=True)
         dates = [shares[share]["date"][origin] for share, origin in places]
         test = np.array([date >= learned for date in dates])
-        assert said.forecasts.y is not None
-        y, guess = said.forecasts.y[test, 0, 0], said.forecasts.median[test, 0, 0]
+        assert output.forecasts.y is not None
+        y, guess = output.forecasts.y[test, 0, 0], output.forecasts.median[test, 0, 0]
         moved = (y >= 0.55) | (y <= -0.5)
-        up, told = y[moved] > 0, guess[moved] > 0
-        varies = 0 < told.mean() < 1
+        up, rises = y[moved] > 0, guess[moved] > 0
+        varies = 0 < rises.mean() < 1
         found["model"][name] = {
-            "accuracy": float((up == told).mean()),
-            "MCC": float(np.corrcoef(up, told)[0, 1]) if varies else 0.0,
-            "share of rises told": float(told.mean()),
+            "accuracy": float((up == rises).mean()),
+            "MCC": float(np.corrcoef(up, rises)[0, 1]) if varies else 0.0,
+            "share of rises told": float(rises.mean()),
             "MAE": float(np.abs(y - guess).mean()), "days": int(moved.sum()),
         }  # fmt: skip
-        # A coin's accuracy has this deviation, if days were independent of each other.
+        # The accuracy of a coin has this standard deviation if days are independent.
         found["coin"][name] = {"accuracy": 0.5, "deviation": 0.5 / float(moved.sum()) ** 0.5,
                                "share of rises": float(up.mean())}  # fmt: skip
         found["naive price"][name] = {"MAE": float(np.abs(y).mean())}
@@ -166,12 +166,12 @@ def stocks(data: Path, settings: Settings) -> dict[str, Any]:
 
 
 def eth_ucy(data: Path, settings: Settings) -> dict[str, Any]:
-    """Distances of each scene, of a network that has seen the four others."""
+    """Return the distances on each scene, for a network trained on the four others."""
     found: dict[str, Any] = {}
     for scene in SCENES:
         model = elman.Forecaster(
             targets=("x", "y"), plane=True, group="scene" if settings.get("neighbours") else None,
-            context=SEEN, horizon=SAID, **settings,
+            context=SEEN, horizon=AHEAD, **settings,
         ).fit(walkers(data / scene / "train"), show=True)  # fmt: skip
         test = walkers(data / scene / "test")
         places = np.stack([test["x"], test["y"]], 1)
@@ -179,18 +179,18 @@ def eth_ucy(data: Path, settings: Settings) -> dict[str, Any]:
         begin = {name: test["ds"][row] for name, row in first.items()}
         seen = {(name, step): row for row, (name, step)
                 in enumerate(zip(test["unique_id"], test["ds"], strict=True))}  # fmt: skip
-        said = model.backtest(test, cuts=len(places), stride=1, futures=20)
+        output = model.backtest(test, cuts=len(places), stride=1, futures=20)
         whole = [
-            [seen.get((name, begin[name] + origin + n)) for n in range(-SEEN, SAID)]
-            for name, origin in zip(said.forecasts.unique_id, said.origins.tolist(), strict=True)
+            [seen.get((name, begin[name] + at + n)) for n in range(-SEEN, AHEAD)]
+            for name, at in zip(output.forecasts.unique_id, output.origins.tolist(), strict=True)
         ]
         kept = [n for n, rows in enumerate(whole) if None not in rows]
         path = places[np.array([whole[n] for n in kept])]
-        y, futures = path[:, SEEN:], said.forecasts.futures
+        y, futures = path[:, SEEN:], output.forecasts.futures
         assert futures is not None
         last, velocity = path[:, SEEN - 1, None], path[:, SEEN - 1, None] - path[:, SEEN - 2, None]
-        course = last + velocity * np.arange(1, SAID + 1)[:, None]
-        for who, guess in (("model", said.forecasts.median[kept]), ("constant velocity", course)):
+        course = last + velocity * np.arange(1, AHEAD + 1)[:, None]
+        for who, guess in (("model", output.forecasts.median[kept]), ("constant velocity", course)):
             apart = np.linalg.norm(guess - y, axis=2)
             scores = {"ADE": float(apart.mean()), "FDE": float(apart[:, -1].mean())}
             found.setdefault(who, {})[scene] = scores
@@ -206,7 +206,7 @@ def eth_ucy(data: Path, settings: Settings) -> dict[str, Any]:
 
 
 def walkers(folder: Path) -> dict[str, list[Any]]:
-    """Places of all files of a folder, in the order of who it is and when."""
+    """Return the places in all files of a folder, sorted by person and time."""
     found: dict[str, list[Any]] = {name: [] for name in ("unique_id", "ds", "x", "y", "scene")}
     for path in sorted(folder.glob("*.txt")):
         rows = [line.split() for line in path.read_text("ascii").split("\n") if line.strip()]
@@ -215,7 +215,7 @@ def walkers(folder: Path) -> dict[str, list[Any]]:
         )
         for who, frame, x, y in numbers:
             step, rest = divmod(frame, FRAMES)
-            assert not rest, f"{path.name}: frame {frame} is no multiple of {FRAMES}"
+            assert not rest, f"{path.name}: frame {frame} is not a multiple of {FRAMES}"
             values = (f"{path.stem} {who:.0f}", int(step), x, y, path.stem)
             for name, value in zip(found, values, strict=True):
                 found[name].append(value)
@@ -223,7 +223,7 @@ def walkers(folder: Path) -> dict[str, list[Any]]:
 
 
 def days_of(text: str, until: str) -> dict[str, list[Any]]:
-    """Of one share dates, returns in percent, the range of the day and the volume, in order."""
+    """Return dates, returns in percent, daily ranges and changes of volume of one share."""
     rows = []
     for row in csv.DictReader(text.splitlines()):
         date = row["Date"]
@@ -244,13 +244,13 @@ def days_of(text: str, until: str) -> dict[str, list[Any]]:
 
 
 def scores_of(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Test scores of the model and of each baseline."""
+    """Return the test scores of the model and each baseline."""
     others = [metrics["baseline"], *metrics["others"]]
     return {"model": metrics["model"]["test"]} | {one["name"]: one["test"] for one in others}
 
 
 def medians(runs: list[Any]) -> Any:
-    """Of numbers at the same place in several results."""
+    """Return the median of the numbers at the same place in several results."""
     if isinstance(runs[0], dict):
         return {key: medians([run[key] for run in runs]) for key in runs[0]}
     return statistics.median(runs) if isinstance(runs[0], int | float) else runs[0]
@@ -267,8 +267,8 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--as", dest="result", help="name of the result; NAME if none is given")
-    parser.add_argument("--try", action="store_true", dest="only_try", help="write no result")
+    parser.add_argument("--as", dest="result", help="name of the result; default: NAME")
+    parser.add_argument("--try", action="store_true", dest="only_try", help="do not write a result")
     given = parser.parse_args()
     runs, minutes = [], []
     for seed in given.seeds:

@@ -1,10 +1,10 @@
-"""Programs that compute the same thing, compared and then timed in turns.
+"""Programs that compute the same thing, compared and then timed in alternation.
 
-A case is one cell of a table: our program, its peers, and a comparison of their results that comes
-first.  What fails it is refused, not timed.  In a round every program runs for at least 2 ms (one
-step of a stream for 20 ms: its matrices are in the cache as long as it runs), and the next round
-begins with another one; a ratio is a peer's time over ours in the same round, so that a slower
-minute of the machine weighs on both.
+A case is one cell of a table: our program, its peers, and a comparison of their results, which is
+made first.  If results differ, the cell is refused and not timed.  In a round every program runs
+for at least 2 ms (20 ms for one step of a stream, whose matrices are in the cache as long as it
+runs), and the next round begins with another program.  A ratio is a peer's time divided by ours in
+the same round, so that a slow minute of the machine affects both.
 
 Cells are kept in results/partial.jsonl as they are measured, so that a long grid can be run in
 pieces.  A cell is measured again when a file in MEASURED, a version or the processor has changed.
@@ -39,11 +39,11 @@ MEASURED = [
       ("side_by_side", "recurrences", "loops", "one_step", "programs", "child")),
 ]  # fmt: skip
 FEWEST, MOST = 5, 41  # rounds
-BUSY = 0.05  # share of all cores that others may use while a cell is timed
+BUSY = 0.05  # share of all cores that other processes may use while a cell is timed
 
 
 class MismatchError(Exception):
-    """Two programs computed different things."""
+    """The results of two programs differ."""
 
 
 class AbsentError(Exception):
@@ -57,16 +57,16 @@ class Case:
     Args:
         ours: our program.
         peers: programs that do the same, by name.
-        parity: compares the results, raises MismatchError and returns the largest relative error.
-        beside: programs timed in the same rounds that are no peers (a product of matrices).
-        steps: how many steps one call of a program does.
-        operations: floating point operations of one step; 0 if nobody asks.
-        close: frees what the case holds.
+        parity: compares the results; raises MismatchError, or returns the largest relative error.
+        beside: programs timed in the same rounds that are not peers (a matrix product).
+        steps: steps in one call of a program.
+        operations: operations of one call of our program, relative to those of `beside`.
+        close: frees the resources of the case.
         absent: peers that are not installed.
-        block: seconds that a program runs in a round, at least.
+        block: fewest seconds that a program runs in a round.
         warm: seconds that it runs in a round before it is timed.
-        rest: seconds to wait behind a program, where its threads go on spinning for a while and
-            the next one has threads of its own.
+        rest: seconds to wait after a program whose threads keep spinning for a while, if the next
+            program has other threads.
     """
 
     ours: Callable[[], object]
@@ -85,7 +85,10 @@ class Case:
 def differ(
     name: str, ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: float
 ) -> float:
-    """The largest error relative to the largest value of its tensor; more than that is refused."""
+    """Return the largest relative error; raise a MismatchError if it is above the tolerance.
+
+    Errors are relative to the largest value of their tensor.
+    """
     worst = 0.0
     for key, wanted in theirs.items():
         found, wanted = ours[key].detach().float(), wanted.detach().float()
@@ -100,7 +103,7 @@ def differ(
 
 
 def measure(case: Case, seconds: float) -> dict[str, Any]:
-    """Compare, then time in turns for about so many seconds (more for more than two programs)."""
+    """Compare, then time for about these seconds, or longer with more than two programs."""
     try:
         error = case.parity()
     except MismatchError as mismatch:
@@ -108,7 +111,7 @@ def measure(case: Case, seconds: float) -> dict[str, Any]:
     programs = {"elman": case.ours, **case.peers, **case.beside}
     calls = {name: _calls(run, case) for name, run in programs.items()}
     tries = []
-    for _ in range(2):  # once more if somebody else was at work
+    for _ in range(2):  # again if other processes used the cores
         before = _work()
         times = _turns(programs, calls, seconds, case)
         after = _work()
@@ -123,7 +126,7 @@ def measure(case: Case, seconds: float) -> dict[str, Any]:
 def _turns(
     programs: dict[str, Callable[[], object]], calls: dict[str, int], seconds: float, case: Case
 ) -> dict[str, list[float]]:
-    """Seconds of a call of each program in every round."""
+    """Return the seconds per call of each program in every round."""
     times: dict[str, list[float]] = {name: [] for name in programs}
     names = list(programs)
     seconds *= max(1, len(names) / 2)
@@ -132,7 +135,7 @@ def _turns(
     began = time.perf_counter()
     for n in range(MOST):
         spent = time.perf_counter() - began
-        # Three rounds where one takes very long.
+        # Three rounds are enough if a round takes very long.
         if spent > seconds and n >= (3 if spent > 4 * seconds else FEWEST):
             break
         for k in range(len(names)):
@@ -144,12 +147,12 @@ def _turns(
 
 
 def _work() -> tuple[float, float]:
-    """Seconds of work of all other processes so far, and seconds of all cores."""
+    """Return the seconds of work of all other processes so far, and the seconds of all cores."""
     all_of_it = psutil.cpu_times()
     me = psutil.Process()
     ours = sum(sum(p.cpu_times()[:2]) for p in [me, *me.children(recursive=True)])
     quiet = all_of_it.idle + getattr(all_of_it, "iowait", 0.0)
-    # Time of guests is counted in user, too.
+    # The time of guests is also counted in user.
     total = sum(all_of_it) - getattr(all_of_it, "guest", 0) - getattr(all_of_it, "guest_nice", 0)
     return total - quiet - ours, total
 
@@ -163,11 +166,11 @@ def _calls(run: Callable[[], object], case: Case) -> int:
 
 def _block(run: Callable[[], object], calls: int, warm: float = 0.0) -> float:
     until = time.perf_counter() + warm
-    if hasattr(run, "seconds"):  # another process, which has a clock of its own
+    if hasattr(run, "seconds"):  # it runs in another process, which measures the time
         while time.perf_counter() < until:
             run.seconds(calls)
         return float(run.seconds(calls))
-    if calls > 1:  # not the one that finds the caches full of the last program's data
+    if calls > 1:  # do not time the call that finds the caches full of another program's data
         run()
     while time.perf_counter() < until:
         run()
@@ -184,7 +187,7 @@ def _summary(case: Case, times: dict[str, list[float]], error: float) -> dict[st
         cell["ms"][name] = _quartiles(1000 * np.array(values) / case.steps)
     for name in case.peers:
         cell["ratio"][name] = _quartiles(np.array(times[name]) / ours)
-    for name in case.beside:  # the product of matrices: share of its speed that we reach
+    for name in case.beside:  # the matrix product: the share of its speed that we reach
         cell["share"] = _quartiles(np.array(times[name]) / ours * case.operations)
     if case.absent:
         cell["absent"] = case.absent
@@ -192,7 +195,7 @@ def _summary(case: Case, times: dict[str, list[float]], error: float) -> dict[st
 
 
 def _quartiles(values: np.ndarray) -> list[float]:
-    """Median, first and third quartile."""
+    """Return the median, and the first and third quartile."""
     return [_round(v) for v in np.quantile(values, [0.5, 0.25, 0.75])]
 
 
@@ -201,7 +204,7 @@ def _round(value: float) -> float:
 
 
 def fingerprint() -> str:
-    """Of everything that is measured: the sources, and the versions of the peers."""
+    """Return a hash of everything that is measured: the sources, and the versions of the peers."""
     total = hashlib.sha256()
     for pattern in MEASURED:
         for path in sorted(HERE.parent.glob(pattern)):
@@ -212,7 +215,7 @@ def fingerprint() -> str:
 
 
 def peer_versions() -> dict[str, str]:
-    """The versions of what is compared, "not installed" where it is not."""
+    """Return the versions of the packages that are compared, or "not installed"."""
     from importlib import metadata
 
     found = {}
@@ -250,24 +253,24 @@ Cells = list[tuple[str, str, Callable[[], Case]]]
 
 
 def run_cells(cells: Cells, store: Store, seconds: float, budget: float) -> bool:
-    """Measure the cells that are missing until the budget (seconds) is spent; true if all are."""
+    """Measure missing cells until the budget in seconds is spent; return whether none is left."""
     began, longest = time.perf_counter(), 0.0
     missing = [cell for cell in cells if cell[:2] not in store.cells]
     for n, (row, shape, build) in enumerate(missing):
         start = time.perf_counter()
         if start - began + longest / 2 > budget:
-            print(f"{len(missing) - n} of {len(cells)} cells left; run this again to go on")
+            print(f"{len(missing) - n} of {len(cells)} cells left; run this again to continue")
             return False
         result = _one(build, seconds)
         store.add(row, shape, result)
         longest = max(longest, time.perf_counter() - start)
-        told = {name: ratio[0] for name, ratio in result.get("ratio", {}).items()}
-        print(f"{row}, {shape}: {told or result}", flush=True)
+        ratios = {name: ratio[0] for name, ratio in result.get("ratio", {}).items()}
+        print(f"{row}, {shape}: {ratios or result}", flush=True)
     return True
 
 
 def _one(build: Callable[[], Case], seconds: float) -> dict[str, Any]:
-    """A cell.  One that fails is refused like one whose results differ, and the others go on."""
+    """Measure a cell; one that fails is refused like one whose results differ."""
     torch.manual_seed(0)
     try:
         case = build()

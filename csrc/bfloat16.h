@@ -1,4 +1,5 @@
-// One bfloat16 number to a float and back.  Plain code, for every instruction set and the module.
+// Conversion of one bfloat16 number to a float and back, in plain code for every instruction set
+// and the module.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,7 @@ inline float to_float(uint16_t bf16) {
     return x;
 }
 
-// The nearest number, the even one of two; NaN stays.
+// Returns the nearest number, or the even one of two that are equally near; NaN stays NaN.
 inline uint16_t to_bfloat16(float x) {
     uint32_t bits;
     std::memcpy(&bits, &x, 4);

@@ -1,4 +1,5 @@
-// Products, normalisation, cross-entropy, ragged batches and scans, with tensors for addresses.
+// Products, normalisation, cross-entropy, ragged batches and scans, with tensors instead of
+// addresses.
 #pragma once
 
 #include <algorithm>
@@ -13,14 +14,15 @@
 
 namespace {
 
-// Rows of all steps of a product, and their number.
+// The rows of all steps that are a factor of a product, and their number.
 struct Matrix {
     Rows rows;
     int64_t N, K;
     nb::object alive[2];
 
-    // Rows (N, K), or steps (T, B, K).  With an initial step (B, K) the rows are the states before each step: the
-    // initial one and all steps but the last; with `at_end`, of a reversed sequence: all steps but the first, and it.
+    // `data` has rows (N, K) or steps (T, B, K).  With an initial step (B, K) the rows are the
+    // states before each step: the initial step, and all steps except the last.  With `at_end` the
+    // sequence is reversed, and the rows are all steps except the first, and the initial step.
     Matrix(const Tensor& data, const Tensor& initial, bool at_end) {
         const int64_t T = data.extent(0), B = data.extent(1);
         K = data.extent(-1);
@@ -43,7 +45,7 @@ struct Matrix {
 };
 
 Product product(const Matrix& a, const Tensor& w, bool transposed, const Tensor& bias, const Tensor& c, bool bf16, int64_t threads) {
-    if (!chosen->product) throw nb::value_error("this instruction set has no such kernel");
+    if (!chosen->product) throw nb::value_error("this instruction set has no kernel for products");
     const int64_t N = a.N, K = a.K, columns = c.extent(-1);
     const int64_t shape[2] = {transposed ? columns : K, transposed ? K : columns};
     const bool tiles = bf16 && chosen->has_tiles, w_bf16 = tiles && w.is_bf16(), c_bf16 = tiles && c.is_bf16();
@@ -58,27 +60,28 @@ void multiply(const Matrix& a, const Tensor& w, bool transposed, const Tensor& b
 }
 
 OuterProduct outer_product(const Tensor& a, bool add, bool bf16, int64_t threads) {
-    if (!chosen->product) throw nb::value_error("this instruction set has no such kernel");
+    if (!chosen->product) throw nb::value_error("this instruction set has no kernel for products");
     const auto given = a.matrix("a", bf16 && chosen->has_tiles);
     return {given.rows, given.columns, threads, bf16, add, given.p, given.row, given.bf16, 0, {}, {}, {}};
 }
 
 void add_factor(OuterProduct& it, const Matrix& b, const Tensor& c) {
-    if (b.N != it.N) raise("TensorError", "factors of a product must have as many rows");
+    if (b.N != it.N) raise("TensorError", "the factors of a product must have the same number of rows");
     it.b[it.count] = b.rows, it.columns[it.count] = b.K;
     it.c[it.count] = c.dense<float>("sum", {it.rows, b.K});
     ++it.count;
 }
 
 void add_outer_product(const Tensor& a, const std::vector<std::tuple<Matrix, Tensor>>& to, bool add, bool bf16, int64_t threads) {
-    if (to.size() > 2) throw nb::value_error("this instruction set has no such kernel");
+    if (to.size() > 2) throw nb::value_error("an outer product takes at most two factors");
     OuterProduct it = outer_product(a, add, bf16, threads);
     for (const auto& [b, c] : to) add_factor(it, b, c);
     nb::gil_scoped_release release;
     chosen->outer_product(it);
 }
 
-// All products of a layer's backward pass in one call, from the gradient of the gates' arguments d_a.
+// Computes all products of a layer's backward pass from d_a, the gradient of the arguments of the
+// gates.
 void gradients(const Tensor& d_a, const Matrix& seen, const Tensor& d_hh, const Matrix& x, const Tensor& d_ih, const Tensor& w_ih,
                const Tensor& d_x, bool bf16, int64_t threads) {
     OuterProduct outer = outer_product(d_a, false, bf16, threads);
@@ -153,14 +156,14 @@ void copy_rows(const Ragged& it, const Tensor& padded, const Tensor& packed, boo
     copy_rows(copy, threads);
 }
 
-// A scan knows its sizes before it gets its tensors.
+// A scan whose sizes are set before its tensors.
 struct ScanCall : Scan {
     Field field(const Tensor& tensor, const char* name) const { return tensor.field(name, B, T, D, complex); }
     float* state(const Tensor& tensor, const char* name) const {
         if (!complex) return tensor.maybe<float>(name, {B, D});
         return reinterpret_cast<float*>(tensor.maybe<std::complex<float>>(name, {B, D}));
     }
-    // The gradient of a itself, or the sums over all steps of each row.
+    // Returns the gradient of a, which can be a sum over the steps of each row.
     Field gradient_of_a(const Tensor& tensor) const {
         if (tensor.given() && T > 1 && tensor.extent(1) == 1) {
             if (complex) tensor.dense<std::complex<float>>("d_a", {B, 1, D});
@@ -172,7 +175,7 @@ struct ScanCall : Scan {
         need(a.p, "a"), need(h.p, "h");
         if (!backward) need(b.p, "b"), need(h_end, "h_end");
     }
-    // Results of a scan are dense; a gradient that is a sum is small.
+    // Results of a scan are dense; a gradient that is a sum over rows or steps is small.
     void give_huge_pages(const Field& result) const {
         if (result.row && result.step) use_huge_pages(result.p, B * T * D * (complex ? 8 : 4));
     }

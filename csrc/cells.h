@@ -1,8 +1,8 @@
-// The pointwise part of each cell, forward and backward, for one row.
+// The pointwise part of each cell for one row, in the forward and the backward pass.
 //
 // Gates are named as in elman/recur: z_* is the argument of a gate's function.  d_x is the gradient
-// of the loss with respect to x.  A part of the row, units first..last, can be computed alone unless
-// the cell is layer-normalised: normalisation needs the whole row.
+// of the loss with respect to x.  A part of the row, units first..last, can be computed separately
+// unless the cell has layer normalisation, which needs the whole row.
 #pragma once
 
 #include "kernels.h"
@@ -11,26 +11,26 @@
 
 namespace {
 
-// One row at one step.  Pointers are to its first unit; null where an option is off.
+// One row at one step.  Pointers point to its first unit, and are null where an option is off.
 struct Row {
     int64_t H, first, last;
     float *a, *p;             // Recurrence::a and ::p of this row
-    bool bf16;                // `a` has bfloat16 numbers
+    bool bf16;                // whether `a` is bfloat16
     const float* z;           // forward: the input of the gates, which can be `a`
     float *h, *c;             // the state before the step; backward: the carried gradients
     float* out;               // output of the cell: h_t before projection and zoneout
-    float* stats;             // 1 / deviation of the normalised parts
+    float* stats;             // 1 / standard deviation of the normalised parts
     float* scratch;           // (H)
     float* inner;             // (H) r * h, the input of a second product; backward: its gradient
     const float *bias, *gain, *peephole, *gain_c, *bias_c;
     const float* mask;        // (H) mask of recurrent dropout
-    const float* keep_c;      // zoneout of c: a number per unit, or one number
+    const float* keep_c;      // zoneout of c: a number for each unit; null if all have rate_c
     float rate_c;
     // backward only
     const float *h_before, *c_before;  // the state before this step; null: zeros
-    bool c_bf16;                       // `c_before` has bfloat16 numbers
+    bool c_bf16;                       // whether `c_before` is bfloat16
     const float* d_out;                // gradient of `out`
-    float* product;                    // (G H) gradient of the products with h: the next product's A
+    float* product;                    // (G H) gradient of the products with h, a factor of the next product
     float *d_bias, *d_gain, *d_peephole, *d_gain_c, *d_bias_c;  // added to
 };
 
@@ -38,7 +38,7 @@ struct Row {
     for (int64_t u = row.first; u < row.last; u += WIDTH)     \
         if (const Lanes n(row.last - u); true)
 
-// The share of the old value that zoneout keeps.
+// Returns the share of the old value that zoneout keeps.
 ELMAN_INLINE Vec share(const float* keep, float rate, int64_t u, Lanes n) {
     return keep ? load(keep + u, n) : set(rate);
 }
@@ -46,7 +46,7 @@ ELMAN_INLINE Vec share(const float* keep, float rate, int64_t u, Lanes n) {
 ELMAN_INLINE Vec slope_of_sigmoid(Vec s) { return s * (set(1) - s); }
 ELMAN_INLINE Vec slope_of_tanh(Vec t) { return fma(set(0) - t, t, set(1)); }
 
-// Number i of `a`: the gradient of a gate's argument, or a gate; a sigmoid and a tanh have functions of their own.
+// These read and write number i of `a`: any gate or gradient, a sigmoid, and a tanh.
 ELMAN_INLINE Vec gate(const Row& row, int64_t i, Lanes n) { return load(row.a, row.bf16, i, n); }
 ELMAN_INLINE void set_gate(const Row& row, int64_t i, Vec x, Lanes n) { store(row.a, row.bf16, i, x, n); }
 ELMAN_INLINE Vec share_gate(const Row& row, int64_t i, Lanes n) {
@@ -62,7 +62,8 @@ ELMAN_INLINE void set_tanh_gate(const Row& row, int64_t i, Vec x, Lanes n) {
     row.bf16 ? store_signed_share(reinterpret_cast<uint16_t*>(row.a) + i, x, n) : store(row.a + i, x, n);
 }
 
-// The argument of gate g: inputs, product with h (normalised if that is on), bias.
+// Returns the argument of gate g: the sum of the inputs, the product with h (normalised if there is
+// a gain) and the bias.
 ELMAN_INLINE Vec gate_input(const Row& row, int64_t g, int64_t u, Lanes n) {
     const int64_t i = g * row.H + u;
     Vec z = load(row.z + i, n);
@@ -74,9 +75,9 @@ ELMAN_INLINE Vec gate_input(const Row& row, int64_t g, int64_t u, Lanes n) {
 template <bool RELU>
 struct RnnCell {
     static constexpr int GATES = 1;
-    static constexpr int FIRST = 1;       // gates that multiply h; the rest, if any, multiply `inner`
-    static constexpr bool CELLS = false;  // has a second leaf of state, c
-    static constexpr bool MIXES = false;  // the backward pass needs h before the step
+    static constexpr int FIRST = 1;       // gates that multiply h; the other gates multiply `inner`
+    static constexpr bool CELLS = false;  // whether the state has a second leaf, c
+    static constexpr bool MIXES = false;  // whether the backward pass needs h before the step
 
     static Vec output(const Row& row, const float* from, int64_t u, Lanes n) {
         Vec z = load(from + u, n);
@@ -148,7 +149,8 @@ struct LstmCell {
         const int64_t H = row.H;
         const float *p_i = row.peephole, *p_f = p_i ? p_i + H : nullptr, *p_o = p_i ? p_f + H : nullptr;
         float *d_p = row.d_peephole, *d_p_f = d_p ? d_p + H : nullptr, *d_p_o = d_p ? d_p_f + H : nullptr;
-        // With normalisation: scratch[0..H) is c normalised, then its gradient; d_inner in `product`.
+        // With normalisation, scratch[0..H) is the normalised c, then the gradient of c; `product`
+        // has that of the normalisation's result.
         if (row.gain_c) {
             FOR_UNITS(u, n) store(row.scratch + u, cell(row, u, n), n);
             const Moments m = moments(row.scratch, H);
@@ -215,14 +217,14 @@ private:
     }
 };
 
-// Reset after the product.
+// The GRU that resets after the product.
 struct GruCell {
     static constexpr int GATES = 3;
     static constexpr int FIRST = 3;
     static constexpr bool CELLS = false;
     static constexpr bool MIXES = true;
 
-    // W_hn h_{t-1} + b_hn
+    // Returns W_hn h_{t-1} + b_hn.
     static Vec hidden(const Row& row, int64_t u, Lanes n) {
         const int64_t i = 2 * row.H + u;
         Vec q = load(row.p + i, n);
@@ -275,8 +277,8 @@ struct GruCell {
     }
 };
 
-// Reset before the product: the candidate's product needs r, so a step has two products, each after
-// its own pointwise part.
+// The GRU that resets before the product.  The candidate's product needs r, so a step has two
+// products, each of which follows its own pointwise part.
 struct GruResetBeforeCell {
     static constexpr int GATES = 3;
     static constexpr int FIRST = 2;
@@ -287,7 +289,7 @@ struct GruResetBeforeCell {
         return row.mask ? x * load(row.mask + u, n) : x;
     }
 
-    // r, z and r * h.
+    // Computes r, z and r * h.
     static void reset(const Row& row) {
         const int64_t H = row.H;
         if (row.gain) normalise(row.p, 2 * H, row.stats);
@@ -309,7 +311,7 @@ struct GruResetBeforeCell {
         }
     }
 
-    // The gradients of z and of the candidate's product.
+    // Computes the gradients of the arguments of z and of the candidate.
     static void backward(const Row& row) {
         const int64_t H = row.H;
         FOR_UNITS(u, n) {
@@ -325,7 +327,7 @@ struct GruResetBeforeCell {
         std::memcpy(row.product + 2 * H, row.p + 2 * H, sizeof(float) * H);
     }
 
-    // The gradients of r and h from that of r * h.
+    // Computes the gradients of r and h from the gradient of r * h.
     static void reset_backward(const Row& row) {
         const int64_t H = row.H;
         FOR_UNITS(u, n) {
@@ -340,7 +342,7 @@ struct GruResetBeforeCell {
     }
 
 private:
-    // The gradient of the argument of gate g.
+    // Stores the gradient of the argument of gate g.
     static void give(const Row& row, int64_t g, int64_t u, Lanes n, Vec d) {
         const int64_t i = g * row.H + u;
         store(row.a + i, d, n);

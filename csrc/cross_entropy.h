@@ -1,13 +1,13 @@
 // Projection and cross-entropy in one: scores = h W^T + b, their loss, and the gradients of h, W and b.
 //
-// Rows are taken in blocks, and only a block's scores are stored (32 x 32 at a time, each such block
-// in one piece).  For each block of rows:
+// Rows are processed in blocks, and only the scores of one block are stored, as contiguous squares
+// of 32 x 32.  The steps for each block of rows are:
 //
-//   1  scores         every thread computes some columns of them;
-//   2  exp and sums   every thread takes some rows; the target's number becomes exp - sum;
-//   3  gradients      every thread takes some columns again: P = exp / sum - onehot is split and packed
-//                     once for both products, dh += P W and dW^T += h^T P;
-//   4  dh             the sum of what the threads have.
+//   1  scores         each thread computes some of their columns;
+//   2  exp and sums   each thread processes some rows; the target's number becomes exp - sum;
+//   3  gradients      each thread processes some columns again: P = exp / sum - onehot is split and
+//                     packed once for both products, dh += P W and dW^T += h^T P;
+//   4  dh             the contributions of the threads are added up.
 //
 // All products use AMX (tiles.h).  Sizes are padded to blocks of 32.
 #pragma once
@@ -24,7 +24,7 @@
 namespace {
 
 constexpr int64_t STEP = STRIP<3>;  // numbers in a step of a strip
-constexpr int64_t CHUNK = 4;  // blocks of columns that a thread takes at a time
+constexpr int64_t CHUNK = 4;  // blocks of columns that a thread processes at a time
 
 // The work of one thread, and the memory of the call.
 class CrossEntropyTask {
@@ -78,7 +78,7 @@ public:
 private:
     static constexpr int64_t SQUARE = BLOCK * BLOCK;
 
-    // Zeros without a bias; columns beyond V must not count.
+    // Columns beyond V get -infinity, so that they contribute nothing.
     void set_bias() {
         for (int64_t v = first_ * BLOCK; v < last_ * BLOCK; ++v) {
             bias_[v] = v >= it_.V ? -INFINITY : it_.bias ? it_.bias[v] : 0;
@@ -122,7 +122,7 @@ private:
         return x_ + (s * V_ + v / BLOCK) * SQUARE + r * BLOCK + v % BLOCK;
     }
 
-    // Rows from..to of a strip, side by side: memory is read in its order.
+    // Processes rows from..to of a strip together, so that memory is read in its order.
     void softmax_strip(int64_t s, int64_t from, int64_t to, int64_t row, bool gradients) {
         Vec tops[BLOCK], sums[BLOCK];
         float top[BLOCK], score[BLOCK];
@@ -189,7 +189,8 @@ private:
         }
     }
 
-    // A block of the scores' gradient in parts: as a step of A with k along V, and of B with k along rows.
+    // Splits a block of the scores' gradient into parts, as a step of A with k along V and of B
+    // with k along rows.
     void pack_p(int64_t s, int64_t v, uint16_t* p, uint16_t* p_t) {
         const __m512i low_pairs = _mm512_set_epi16(
             47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7, 38, 6, 37, 5, 36, 4,
@@ -222,7 +223,7 @@ private:
         store(d + WIDTH, load(d + WIDTH, h) + high_sum, h);
     }
 
-    // dW (+)= a block of dW^T.
+    // Transposes a block of dW^T into dW, and adds to it with `add`.
     void give_d_w(const float* square, int64_t v, int64_t d, bool add) {
         for (int64_t v1 = 0; v1 < BLOCK && v + v1 < it_.V; v1 += SIDE)
             for (int64_t d1 = 0; d1 < BLOCK && d + d1 < it_.D; d1 += SIDE) {
@@ -255,8 +256,8 @@ private:
 
     const CrossEntropy& it_;
     const int thread_, threads_;
-    const int64_t S_, D_, V_;       // blocks of a block's rows, of D and of V
-    const int64_t first_, last_;  // of V, this thread's
+    const int64_t S_, D_, V_;     // numbers of blocks of 32 in it.rows, D and V
+    const int64_t first_, last_;  // this thread's blocks of V
     Barrier& barrier_;
     float *x_, *bias_, *scale_, *d_h_;
     uint16_t *h_, *h_t_, *w_, *p_, *p_t_;

@@ -1,7 +1,7 @@
 // The factors of a step's product, C (+)= A W, in the form that an instruction set multiplies fastest.
 //
 // `parts` is 0 for floats (product.h), 1 for numbers rounded to bfloat16, and 3 for float32 numbers
-// divided into three of bfloat16 (tiles.h).  Panels of W have PANEL columns in every form.
+// split into three bfloat16 parts (tiles.h).  Panels of W have PANEL columns in every form.
 #pragma once
 
 #include "product.h"
@@ -19,11 +19,12 @@ ELMAN_INLINE int64_t padded_k(int64_t k) { return (k + 31) / 32 * 32; }
 
 #if defined(ELMAN_AMX)
 
-constexpr bool BFLOAT16 = true, TILED = true;  // this instruction set multiplies it, and on tiles
+constexpr bool BFLOAT16 = true, TILED = true;  // it multiplies bfloat16, and it does so on tiles
 
-// Fewest rows of a thread, and numbers of a row, for which products of three parts are faster than those
-// of floats; and fewest rows for which a thread reads a matrix alone that its second cache does not hold,
-// half as many of one part.  Matrices of one part with fewer numbers are not shared by threads.
+// ROWS_OF_PARTS and DEPTH_OF_PARTS: fewest rows of a thread, and numbers of a row, for which
+// products of three parts are faster than products of floats.  ROWS_BESIDE_LARGE: fewest rows for
+// which a thread reads alone a matrix that does not fit into its L2 cache; half as many suffice for
+// one part.  SHARED_MATRIX: fewest numbers of a matrix of one part that threads share.
 constexpr int64_t ROWS_OF_PARTS = 32, DEPTH_OF_PARTS = 64, ROWS_BESIDE_LARGE = 32, SHARED_MATRIX = 1 << 19;
 
 template <int PARTS>
@@ -77,7 +78,8 @@ struct Strips {
 #if defined(__AVX512BF16__)
 constexpr bool BFLOAT16 = true;
 #else
-// Without such instructions numbers given as bfloat16 are multiplied as floats, which is only more exact.
+// Without instructions for bfloat16 such numbers are multiplied as floats, which is only more
+// exact.
 constexpr bool BFLOAT16 = false;
 #endif
 constexpr int64_t ROWS_OF_PARTS = INT64_MAX, DEPTH_OF_PARTS = 0, ROWS_BESIDE_LARGE = 1 << 30, SHARED_MATRIX = 0;
@@ -85,10 +87,10 @@ constexpr bool TILED = false;
 
 class Tiles {
 public:
-    Tiles() {}  // as if it had some: the variable counts as used
+    Tiles() {}  // a constructor prevents the warning about an unused variable
 };
 
-// Pairs of bfloat16 numbers, which one instruction multiplies; nothing is divided.
+// Pairs of bfloat16 numbers, which one instruction multiplies; numbers are not split into parts.
 template <int PARTS>
 struct Strips {
     static int64_t packed(int64_t k, int64_t columns) { return panels(columns) * PANEL * words<true>(k); }
@@ -121,19 +123,20 @@ struct Strips {
 
 #endif
 
-// Floats of W (k, columns), packed.
+// Returns the size in floats of W (k, columns) when packed.
 ELMAN_INLINE int64_t factor_size(int parts, int64_t k, int64_t columns) {
     return parts == 0 ? packed_size(k, columns) : parts == 1 ? Strips<1>::packed(k, columns) : Strips<3>::packed(k, columns);
 }
 
-// Panels first..last of W, which can have bfloat16 numbers in memory; with `transposed`, w holds W^T (columns, k).
+// Packs panels first..last of W, which can be bfloat16 in memory; with `transposed`, w is W^T
+// (columns, k).
 ELMAN_INLINE void pack_factor(int parts, const float* w, bool bf16, int64_t k, int64_t columns, bool transposed,
                               int64_t first, int64_t last, float* to) {
     if (parts == 0) return pack(w, k, columns, transposed, first, last, to);
     (parts == 1 ? Strips<1>::pack : Strips<3>::pack)(w, bf16, k, columns, transposed, first, last, to);
 }
 
-// Floats of A (rows, k), prepared; floats are used in place.
+// Returns the size in floats of A (rows, k) when prepared; without parts A is used in place.
 ELMAN_INLINE int64_t prepared_size(int parts, int64_t rows, int64_t k) {
     return parts == 0 ? 0 : parts == 1 ? Strips<1>::prepared(rows, k) : Strips<3>::prepared(rows, k);
 }

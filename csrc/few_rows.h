@@ -2,15 +2,15 @@
 //
 // With 32 rows, reading a matrix W of 10,000 words takes as long as multiplying it, and a product that
 // packs W first moves it three times.  Here the rows lie side by side in registers, h^T is packed, and
-// W is read twice without packing:
+// W is read twice without packing.  The steps are:
 //
-//   1  scores        s^T = W h^T, every thread its words, and the largest score of each row;
-//   2  exp and sums  in place, lane by lane;
-//   3  gradients     P^T = exp / sum - onehot a block of words at a time, and while it is in the first
-//                    cache d_W = P^T h, d_h += P W and d_b = the sum over rows;
-//   4  d_h           the sum of what the threads have.
+//   1  scores        each thread computes s^T = W h^T for its words, and the largest score of each row;
+//   2  exp and sums  they are computed in place, lane by lane;
+//   3  gradients     P^T = exp / sum - onehot is computed for a block of words at a time, and while it is
+//                    in the L1 cache, d_W = P^T h, d_h += P W and d_b = the sum over rows;
+//   4  d_h           the contributions of the threads are added up.
 //
-// Lanes beyond the last row hold h = 0 and P = 0.
+// Lanes beyond the last row have h = 0 and P = 0.
 #pragma once
 
 #include "kernels.h"
@@ -20,10 +20,10 @@
 
 namespace {
 
-constexpr int64_t WORDS = 48;  // words of a block: with D = 128 its part of W just fits the first cache
+constexpr int64_t WORDS = 48;  // words of a block: with D = 128 its part of W just fits into the L1 cache
 
-// C (ROWS, PANEL) += A^T B over k steps: a step's numbers of A lie side by side.  There are no masks:
-// with a mask in the loop GCC keeps the sums in memory.
+// Computes C (ROWS, PANEL) += A^T B over k steps; a step's numbers of A lie side by side.  There
+// are no masks, because with a mask in the loop GCC keeps the sums in memory.
 template <int ROWS>
 void add_block(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t k, float* c, int64_t ldc) {
     Vec sums[ROWS][2];
@@ -36,7 +36,8 @@ void add_block(const float* a, int64_t lda, const float* b, int64_t ldb, int64_t
             for (int j = 0; j < 2; ++j) sums[r][j] = fma(x, w[j], sums[r][j]);
         }
     }
-    // Sums of sums: adding thousands of words one by one would round thousands of times.
+    // These are sums of sums, because adding thousands of words one by one would round thousands of
+    // times.
     for (int r = 0; r < ROWS; ++r)
         for (int j = 0; j < 2; ++j) {
             float* to = c + r * ldc + j * WIDTH;
@@ -218,7 +219,7 @@ private:
         }
     }
 
-    // Adds P W of a block of words, one panel of features after another.
+    // Adds P W of a block of words to d_h, one panel of features after another.
     void add_d_h(const float* p, const float* w, int64_t count, float* d_h) {
         const int64_t groups = (it_.N + MAX_ROWS - 1) / MAX_ROWS;
         for (int64_t d = 0; d < it_.D; d += PANEL) {
@@ -237,7 +238,7 @@ private:
         }
     }
 
-    // Some columns of a block of words, filled up with zeros to a panel.
+    // Copies some columns of a block of words, and fills them up with zeros to a panel.
     static void fill(const float* w, int64_t count, int64_t columns, int64_t ld, float* to) {
         std::memset(to, 0, sizeof(float) * count * PANEL);
         for (int64_t v = 0; v < count; ++v) std::memcpy(to + v * PANEL, w + v * ld, sizeof(float) * columns);
@@ -245,8 +246,8 @@ private:
 
     const CrossEntropy& it_;
     const int thread_, threads_;
-    const int64_t R_, F_;         // rows, and features, rounded up to whole panels
-    const int64_t first_, last_;  // words, this thread's
+    const int64_t R_, F_;         // rows and features, rounded up to whole panels
+    const int64_t first_, last_;  // this thread's words
     Barrier& barrier_;
     float *s_, *h_t_, *h_, *score_, *tops_, *sums_, *beaten_, *d_h_;
 };

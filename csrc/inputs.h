@@ -1,4 +1,4 @@
-// The product of a recurrence's inputs, computed by the call of the recurrence.
+// The product of a recurrence's inputs, which the call of the recurrence computes.
 #pragma once
 
 #include "sharing.h"
@@ -6,9 +6,9 @@
 
 namespace {
 
-// Steps whose gates stay in the second cache between the product of the inputs and the recurrence.  A
-// matrix that does not stay there is read for more rows at a time.
-// B: rows of a thread.
+// Returns the number of steps whose gates stay in the L2 cache between the product of the inputs
+// and the recurrence.  A matrix that does not stay there is read for more rows at a time.  B: rows
+// of a thread.
 ELMAN_INLINE int64_t chunk_of(const Recurrence& a, int64_t G, int64_t B) {
     constexpr int64_t CACHED_GATES = 1 << 16, LARGE = 1 << 20, ROWS_OF_LARGE = 256;
     const int64_t bytes = G * a.inputs->K * (a.inputs->bf16 ? 2 : 6);
@@ -17,8 +17,9 @@ ELMAN_INLINE int64_t chunk_of(const Recurrence& a, int64_t G, int64_t B) {
     return most < a.T ? most : a.T;
 }
 
-// The product of the inputs, a chunk of steps before the recurrence reaches them.  Its result stays in the
-// second cache of the thread that needs it, or is shared where threads share the units.
+// Computes the product of the inputs for a chunk of steps before the recurrence reaches them.  The
+// result stays in the L2 cache of the thread that needs it, or is shared if threads share the
+// units.
 class Inputs {
 public:
     Inputs(Time& time, float* memory, int64_t G)
@@ -33,7 +34,7 @@ public:
         chunk_ = begin(time.by_units ? 0 : time.thread) + tiled.own_size() + tables(rows, steps_);
     }
 
-    // Floats of memory of a call.
+    // Returns the memory of a call in floats.
     static int64_t size(const Recurrence& a, int64_t G, const Plan& plan) {
         const Tiled tiled(*a.inputs);
         // There can be fewer threads than planned.
@@ -43,14 +44,14 @@ public:
 
     bool joined() const { return steps_ > 0; }
     int64_t ld() const { return ld_; }
-    // The result for row j of this thread at step t.
+    // Returns the result for row j of this thread at step t.
     float* at(int64_t t, int64_t j) const { return chunk_ + (begins_[t - first_] + j) * ld_; }
 
     void pack() const {
         if (steps_) Tiled(*time_.args.inputs).pack(time_.thread, time_.threads, packed_);
     }
 
-    // Before the i-th step.
+    // Computes the next chunk if the i-th step is its first; call it before each step.
     void compute(int64_t i) {
         if (!steps_ || i % steps_) return;
         const Recurrence& a = time_.args;
@@ -68,7 +69,7 @@ public:
     }
 
 private:
-    // Floats of `rows_` and `begins_`.
+    // Returns the size of `rows_` and `begins_` in floats.
     static int64_t tables(int64_t rows, int64_t steps) { return (2 * (rows + steps) + 15) / 16 * 16; }
     static int64_t most_rows(int64_t B, int threads, bool by_units) { return by_units ? B : (B + threads - 1) / threads; }
     static int64_t rows_of_thread(const Time& time) { return most_rows(time.args.B, time.threads, time.by_units); }
@@ -78,11 +79,11 @@ private:
     }
 
     Time& time_;
-    const int64_t steps_, G_, ld_;  // of a chunk; columns, and floats from one row to the next
-    int64_t first_ = 0;         // step of the chunk
+    const int64_t steps_, G_, ld_;  // steps of a chunk; columns; floats from one row to the next
+    int64_t first_ = 0;             // first step of the chunk
     float* const packed_;
     float *own_ = nullptr, *chunk_ = nullptr;
-    int64_t *rows_ = nullptr, *begins_ = nullptr;  // rows of the inputs, and the first of each step among them
+    int64_t *rows_ = nullptr, *begins_ = nullptr;  // rows of the inputs, and the place of each step's first row there
 };
 
 }  // namespace

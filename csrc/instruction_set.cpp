@@ -1,4 +1,4 @@
-// The kernels of one instruction set: compiled several times, each with its own flags.
+// The kernels of one instruction set; this file is compiled once for each set, with its flags.
 
 #include "cross_entropy.h"
 #include "few_rows.h"
@@ -8,7 +8,7 @@
 #include "softmax.h"
 #include "step.h"
 
-// Without vectors, torch's products were faster.
+// Without vectors torch's products were faster.
 #if defined(__AVX512F__) || defined(__AVX2__)
 #include "whole_product.h"
 #else
@@ -16,8 +16,8 @@ constexpr void (*run_product)(const Product&) = nullptr;
 constexpr void (*run_outer_product)(const OuterProduct&) = nullptr;
 #endif
 
-// Most rows for which this is faster than torch's products with a softmax between: measured, on one thread it
-// takes 0.73 of their time for 32 rows, 0.84 for 64 and 0.97 for 128.
+// MOST_ROWS: the largest number of rows for which this is faster than products and a softmax.
+// Measured on one thread, it takes 0.73 of their time for 32 rows, 0.84 for 64 and 0.97 for 128.
 #if defined(ELMAN_AMX)
 using CrossEntropyOfSet = CrossEntropyTask;
 constexpr int64_t MOST_ROWS = INT64_MAX;

@@ -1,16 +1,17 @@
-// The arguments of the kernels.  Plain data only: this header is shared by all instruction sets.
+// The arguments of the kernels.  They are plain data, because all instruction sets share this
+// header.
 #pragma once
 
 #include <cstdint>
 
-// Vectors of one step of one row.  With `start` in use (see Recurrence) step t begins at row
-// start[t] of the buffer; otherwise at p + t * step.  Strides count numbers.
+// A vector for each step and row.  If rows are packed, step t begins at row start[t] of the buffer
+// (see Recurrence), otherwise at p + t * step.  Strides count numbers.
 struct Steps {
     float* p = nullptr;
     int64_t step = 0;
     int64_t row = 0;
-    bool packed = false;  // rows of step t lie at start[t], and in order of length
-    bool bf16 = false;    // of the numbers in memory; only on tiles
+    bool packed = false;  // rows of step t begin at start[t], in order of length
+    bool bf16 = false;    // whether the numbers in memory are bfloat16; only on tiles
 };
 
 enum Cell : int64_t { RNN_TANH, RNN_RELU, LSTM, GRU, GRU_RESET_BEFORE };
@@ -20,8 +21,8 @@ enum Cell : int64_t { RNN_TANH, RNN_RELU, LSTM, GRU, GRU_RESET_BEFORE };
 struct Rows {
     const void* p = nullptr;
     int64_t per_step = 1, step = 0, row = 0;
-    bool bf16 = false;               // of the numbers in memory
-    const void* initial = nullptr;   // dense rows of one of the steps, of the same type
+    bool bf16 = false;               // whether the numbers in memory are bfloat16
+    const void* initial = nullptr;   // dense rows of step `initial_step`, of the same type
     int64_t initial_step = -1;
 };
 
@@ -31,10 +32,10 @@ struct Product {
     bool bf16 = false;  // factors can be rounded to bfloat16
     Rows a;
     const float* w = nullptr;
-    bool transposed = false;  // w holds W^T (columns, K)
+    bool transposed = false;  // w is W^T (columns, K)
     const float* bias = nullptr;
     void* c = nullptr;
-    bool w_bf16 = false, c_bf16 = false;  // w and c have bfloat16 numbers in memory
+    bool w_bf16 = false, c_bf16 = false;  // whether w and c are bfloat16 in memory
 };
 
 // One layer in one direction over a whole sequence.  T steps, B rows, H units, R features of h (H,
@@ -43,39 +44,40 @@ struct Recurrence {
     int64_t cell = 0, T = 0, B = 0, H = 0, R = 0, threads = 1;
     bool reverse = false;
     bool bf16 = false;        // products can round their factors to bfloat16
-    bool multiplied = false;  // one step whose product with h the caller has already computed
-    bool w_bf16 = false;      // w_hh and w_hr have bfloat16 numbers in memory
+    bool multiplied = false;  // a single step whose product with h the caller has already computed
+    bool w_bf16 = false;      // whether w_hh and w_hr are bfloat16 in memory
 
     const int64_t* start = nullptr;   // (T) first row of step t in packed buffers
-    const int64_t* active = nullptr;  // (T) rows still running at step t; rows are in order of length
-    const int64_t* order = nullptr;   // (B) the row of the caller's tensors that is r-th by length
+    const int64_t* active = nullptr;  // (T) number of rows that run at step t; rows are in order of length
+    const int64_t* order = nullptr;   // (B) index in the caller's tensors of the r-th longest row
 
-    // The product whose result is `a`, if it is computed here, for some steps at a time; `a` can then be null.
+    // The product whose result is `a`, if the call computes it, some steps at a time; `a` can then
+    // be null.
     const Product* inputs = nullptr;
 
     // `a`, `y` and the `c` of an LSTM can be bfloat16.
-    Steps a;     // (G H) inputs' part of the gates; becomes the gates, then their gradient
+    Steps a;     // (G H) contribution of the inputs to the gates; then the gates, then their gradient
     Steps p;     // (G H) products with h, where they are needed separately; then their gradient
     Steps c;     // (H) cells after each step; for a GRU, in the backward pass: h after each step
     Steps seen;  // (R) h before each step, after dropout
     Steps m;     // (H) the factor of w_hr: output before the projection, or r * h
     Steps d_r;   // (R) gradient of the projection's result
-    Steps stats; // (2) 1 / deviation of each normalised part
+    Steps stats; // (2) 1 / standard deviation of each normalised part
     Steps y;     // (R) output; in the backward pass its gradient
-    Steps keep_h, keep_c;  // (R), (H) zoneout: share of the old value
+    Steps keep_h, keep_c;  // (R), (H) shares of the old values that zoneout keeps
     Steps decay, d_decay;  // (R) factors of h before each step, and their gradient
     float rate_h = 0, rate_c = 0;  // keep_h and keep_c where they are one number
 
-    const float* packed = nullptr;  // w_hh and w_hr as `pack` leaves them, if kept between calls
-    // w_hr is the second matrix of a step: the projection (R, H), or W_hn of a reset before (H, H),
-    // whose rows are then missing in w_hh.
+    const float* packed = nullptr;  // the result of `pack` for w_hh and w_hr, if it is kept between calls
+    // w_hr is the second matrix of a step: the projection (R, H), or W_hn (H, H) of a GRU that
+    // resets before the product, whose rows are then missing in w_hh.
     const float *w_hh = nullptr, *bias = nullptr, *w_hr = nullptr, *peephole = nullptr;
     const float *gain = nullptr, *gain_c = nullptr, *bias_c = nullptr;
     const float* mask = nullptr;                    // (B, R) recurrent dropout
     const float *h0 = nullptr, *c0 = nullptr;       // (B, R), (B, H); null: zeros
-    float *h_end = nullptr, *c_end = nullptr;       // out, or in the backward pass gradients in
-    float *d_h0 = nullptr, *d_c0 = nullptr;         // backward, out
-    // Added to in the backward pass:
+    float *h_end = nullptr, *c_end = nullptr;       // out; in the backward pass their gradients, in
+    float *d_h0 = nullptr, *d_c0 = nullptr;         // backward pass: out
+    // The backward pass adds to these.
     float *d_bias = nullptr, *d_gain = nullptr, *d_peephole = nullptr;  // (G H), (G H), (3 H)
     float *d_gain_c = nullptr, *d_bias_c = nullptr;                     // (H)
 };
@@ -85,30 +87,31 @@ struct OuterProduct {
     int64_t N = 0, rows = 0, threads = 1;
     bool bf16 = false, add = false;
     const void* a = nullptr;
-    int64_t a_row = 0;    // from a row of A to the next
-    bool a_bf16 = false;  // of the numbers in memory; only on tiles
+    int64_t a_row = 0;    // numbers from one row of A to the next
+    bool a_bf16 = false;  // whether A is bfloat16 in memory; only on tiles
     int count = 0;
     int64_t columns[2] = {};
     Rows b[2];
     float* c[2] = {};
 };
 
-// Rows of G numbers; the first of them and the rest are normalised separately.  Dense.
+// Dense rows of G numbers; the first `first` of them and the rest are normalised separately.
 struct LayerNorm {
     int64_t N = 0, G = 0, first = 0, threads = 1;
     const float *gain = nullptr, *bias = nullptr;  // (G)
     float* y = nullptr;       // (N, G): the input, replaced by the result; backward: d_y
-    float* x = nullptr;       // (N, G) out, normalised only, or null; backward: replaced by d_x
-    float* scales = nullptr;  // (N, 2) out, 1 / deviation, or null; backward: in
+    float* x = nullptr;       // (N, G) out, normalised without gain and bias, or null; backward: replaced by d_x
+    float* scales = nullptr;  // (N, 2) out, 1 / standard deviation, or null; backward: in
     float *d_gain = nullptr, *d_bias = nullptr;  // (G) added to
 };
 
-// One layer of a stream: a step at a time, with everything it needs kept between the steps.
+// One layer of a stream, which runs one step at a time and keeps everything it needs between the
+// steps.
 struct StepLayer {
-    Recurrence it;  // a, p: one step's (B, G H); h_end, c_end: the state, replaced in place
+    Recurrence it;  // a, p: (B, G H) of one step; h_end, c_end: the state, replaced in place
     int64_t D = 0;  // features of the inputs
     const float *packed_ih = nullptr, *bias_ih = nullptr;  // (G H); null where `it.bias` is the sum
-    float *out = nullptr, *projected = nullptr;  // (B, H), (B, R); the second is also r * h
+    float *out = nullptr, *projected = nullptr;  // (B, H), (B, R); `projected` is also r * h
 };
 
 // Cross-entropy of rows of V scores, dense; with `gradient`, x becomes the gradient of the scores.
@@ -119,7 +122,7 @@ struct Softmax {
     const float* bias = nullptr;       // (V) added to the scores
     const int64_t* targets = nullptr;  // (rows) in 0..V-1
     double* loss = nullptr;            // (rows)
-    bool* right = nullptr;             // (rows) without gradient: the target has the highest score
+    bool* right = nullptr;             // (rows) whether the target has the highest score; without gradient only
     float* d_bias = nullptr;           // (threads, V) added to
 };
 
@@ -129,15 +132,15 @@ struct CrossEntropy {
     int64_t rows = 0;                  // rows whose scores are stored at a time
     const float* h = nullptr;          // (N, D)
     const float* w = nullptr;          // (V, D)
-    const float* bias = nullptr;       // (V)
+    const float* bias = nullptr;       // (V) or null
     const int64_t* targets = nullptr;  // (N) in 0..V-1
     double* loss = nullptr;            // (N) out
     bool* right = nullptr;             // (N) out, without gradients only
     float *d_h = nullptr, *d_w = nullptr, *d_bias = nullptr;
 };
 
-// Numbers of B rows, T steps and D units with any strides, which count numbers, not floats.  A stride
-// of 0 stands for one value at all rows or steps; for a gradient, for its sum over them.
+// Numbers (B, T, D) of rows, steps and units with any strides, which count numbers, not floats.  A
+// stride of 0 means one value for all rows or steps, and for a gradient its sum over them.
 struct Field {
     float* p = nullptr;
     int64_t row = 0, step = 0, unit = 1;
@@ -147,17 +150,17 @@ struct Field {
 struct Scan {
     int64_t B = 0, T = 0, D = 0, threads = 1;
     bool complex = false;
-    bool reverse = false;              // from a row's last step to its first
+    bool reverse = false;              // run from a row's last step to its first
     const int64_t* lengths = nullptr;  // (B) steps of each row; null: T
 
     Field a, b;
-    Field h;                       // out; in the backward pass in
+    Field h;                       // forward: out; backward: in
     const float* h0 = nullptr;     // (B, D); null: zeros
     float* h_end = nullptr;        // (B, D), out
 
-    Field d_h;                     // gradients in, null for zeros
-    const float* d_end = nullptr;  // (B, D)
-    Field d_a, d_b;                // gradients out, null if not wanted
+    Field d_h;                     // backward: in, null for zeros
+    const float* d_end = nullptr;  // (B, D), backward: in, null for zeros
+    Field d_a, d_b;                // backward: out, null if not wanted
     float* d_h0 = nullptr;         // (B, D)
 };
 
@@ -173,9 +176,9 @@ struct Kernels {
     void (*step)(const StepLayer* layers, int count, const float* x, bool from_end, int threads);
     void (*softmax)(const Softmax&);
     void (*cross_entropy)(const CrossEntropy&);
-    int64_t cross_entropy_rows;  // with more, products with a softmax between are as fast
-    void (*product)(const Product&);  // null: torch's are as fast
-    bool has_tiles;  // of AMX: a recurrence then computes the product of its inputs, and takes and gives bfloat16
+    int64_t cross_entropy_rows;  // for more rows, products and a softmax are as fast
+    void (*product)(const Product&);  // null if torch's products are as fast
+    bool has_tiles;  // whether there are AMX tiles: a recurrence then multiplies its inputs, and supports bfloat16
     void (*outer_product)(const OuterProduct&);
     void (*layer_norm)(const LayerNorm&);
     void (*layer_norm_backward)(const LayerNorm&);

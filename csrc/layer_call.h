@@ -1,4 +1,4 @@
-// One layer in one direction, set up from Python: sizes and weights, then the steps of a part, states
+// One layer in one direction.  Python sets the sizes and weights, then the steps of a part, states
 // and gradients.  Each tensor is checked against the sizes when it is set.
 #pragma once
 
@@ -13,15 +13,16 @@
 
 namespace {
 
-// A call of a layer: tensors that are set separately are checked once more when it runs.
+// A call of a layer.  It also checks tensors that were set separately when it runs.
 struct Layer : Recurrence {
     int64_t G = 0;
     const Ragged* ragged = nullptr;
     int64_t first_step = 0;  // first step of a part
     std::optional<Matrix> x;  // the tensors of `product`
     Product product;
-    const float* bias_ih = nullptr;  // where it is not part of `bias`
-    // Small tensors that came in bfloat16, or were added up, and the last state, which is given back so.
+    const float* bias_ih = nullptr;  // null if it is part of `bias`
+    // Floats of small tensors that arrived in bfloat16 or were added up, and of a last state in
+    // bfloat16.
     std::vector<float> bias_floats, bias_ih_floats, first_state[2], last_state[2];
     uint16_t* rounded[2] = {};
 
@@ -38,7 +39,7 @@ struct Layer : Recurrence {
     void check(bool backward) const {
         if (!inputs || backward) need(a.p, "a");
         if (a.bf16 && (gain || gain_c || cell == GRU_RESET_BEFORE || !(inputs || backward)))
-            raise("TensorError", "a must be float32 for layer normalisation, a reset before the product and inputs that are multiplied apart");
+            raise("TensorError", "a must be float32 for layer normalisation, a reset before the product, and inputs that are multiplied separately");
         if ((w_bf16 || a.bf16 || c.bf16 || y.bf16) && !chosen->has_tiles) raise("TensorError", "the instruction set was changed between two passes");
         if (decay.p && cell < ::GRU) raise("TensorError", "decay must be None for an RNN and an LSTM");
         if (inputs && !backward && product.N != (ragged ? ragged->N : T * B)) raise("TensorError", "the inputs must have a row for each step");
@@ -46,7 +47,7 @@ struct Layer : Recurrence {
         if ((cell == ::GRU && (backward || !inputs)) || (gain && cell > RNN_RELU)) need(p.p, "p");
         if (cell == GRU_RESET_BEFORE) need(w_hr, "w_hr");
         if (bias_c) need(gain_c, "gain_c");
-        if (multiplied && (T != 1 || backward)) throw nb::value_error("only a single step can be multiplied before");
+        if (multiplied && (T != 1 || backward)) throw nb::value_error("multiplied must be false for several steps and a backward pass");
         if (!backward) return need(y.p, "y");
         if (cell >= ::LSTM) need(c.p, "c");
         if (cell == GRU_RESET_BEFORE) need(m.p, "m");
@@ -56,8 +57,8 @@ struct Layer : Recurrence {
     }
 };
 
-// Only the sizes of the inputs' weights: their product is a separate call, of ours or torch, or comes with
-// `set_inputs`.
+// Sets the sizes and weights.  Of w_ih it only checks the shape: the product of the inputs is a
+// separate call, of our kernel or torch, or is set by `set_inputs`.
 void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t R, int64_t threads, bool reverse,
                bool bf16, float rate_h, float rate_c, const Ragged* ragged, const Tensor& mask, const Tensor& w_ih,
                const Tensor& bias_ih, bool one_bias, const Tensor& gain_ih, const Tensor& w_hh, const Tensor& w_hr, const Tensor& bias, const Tensor& peephole, const Tensor& gain,
@@ -68,7 +69,7 @@ void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t
     it.reverse = reverse, it.bf16 = bf16, it.rate_h = rate_h, it.rate_c = rate_c;
     it.G = it.gates() * H;
     it.ragged = ragged;
-    if (ragged && ragged->B != B) throw nb::value_error("a ragged batch has other rows");
+    if (ragged && ragged->B != B) throw nb::value_error("the ragged batch must have B rows");
     it.order = ragged && !ragged->order.empty() ? ragged->order.data() : nullptr;
     const bool inner = cell == GRU_RESET_BEFORE;
     w_ih.must_be("weight_ih", {it.G, D});
@@ -90,10 +91,10 @@ void set_layer(Layer& it, int64_t cell, int64_t B, int64_t D, int64_t H, int64_t
     it.gain_c = gain_c.maybe<float>("gain_c", {H}), it.bias_c = bias_c.maybe<float>("bias_c", {H});
 }
 
-// x (N, D) or (T, B, D), for a call that computes the product of all its inputs.  A bias that is used
-// with the product only is added there.
+// Sets x (N, D) or (T, B, D), for a call that computes the product of its inputs.  A bias that is
+// used only together with the product is added there.
 void set_inputs(Layer& it, const Matrix& x, const Tensor& w) {
-    if (!chosen->has_tiles) throw nb::value_error("this instruction set has no such kernel");
+    if (!chosen->has_tiles) throw nb::value_error("this instruction set cannot multiply the inputs within a call");
     it.x = x;
     const bool w_bf16 = it.bf16 && w.is_bf16();
     it.product = {x.N, x.K, it.G, it.threads, it.bf16, x.rows, w.numbers("weight_ih", {it.G, x.K}, w_bf16), true,
@@ -101,7 +102,7 @@ void set_inputs(Layer& it, const Matrix& x, const Tensor& w) {
     it.inputs = &it.product;
 }
 
-// The steps of a ragged batch from `first_step` on.
+// Sets T steps from `first_step` on.
 void set_part(Layer& it, int64_t T, int64_t first_step, int64_t first, const Tensor& a, const Tensor& p, const Tensor& c,
               const Tensor& seen, const Tensor& m, const Tensor& stats, const Tensor& d_r) {
     need_range(T, 1, ANY, "T"), need_range(first_step, 0, ANY, "first_step");
@@ -129,7 +130,7 @@ void set_state(Layer& it, const Tensor& h0, const Tensor& c0, const Tensor& h_en
     it.rounded[1] = c_end.is_bf16() ? c_end.dense<uint16_t>("c_end", {it.B, it.H}) : nullptr;
 }
 
-// After a forward pass: the last state in bfloat16, if that is its type.
+// Rounds the last state to bfloat16 after a forward pass, if that is its type.
 void round_state(const Layer& it) {
     for (int leaf = 0; leaf < 2; ++leaf)
         if (it.rounded[leaf])

@@ -2,7 +2,8 @@
 //
 //     y = gain * (x - mean(x)) / deviation(x) + bias
 //
-// Cells use it within a step; the inputs' part of the gates is normalised here in whole rows.
+// Cells use it within a step; `run_layer_norm` normalises the contribution of the inputs to the
+// gates.
 #pragma once
 
 #include "kernels.h"
@@ -11,7 +12,7 @@
 
 namespace {
 
-constexpr float EPSILON = 1e-5f;  // of torch's layer_norm
+constexpr float EPSILON = 1e-5f;  // the default of torch's layer_norm
 
 ELMAN_INLINE Vec part(const float* p, int64_t u, Lanes n) { return p ? load(p + u, n) : set(0); }
 
@@ -19,7 +20,7 @@ ELMAN_INLINE void add(float* p, int64_t u, Lanes n, Vec x) {
     if (p) store(p + u, load(p + u, n) + x, n);
 }
 
-struct Moments { float mean, scale; };  // scale: 1 / deviation
+struct Moments { float mean, scale; };  // scale: 1 / standard deviation
 
 Moments moments(const float* x, int64_t n) {
     Vec s = set(0), q = set(0);
@@ -33,7 +34,7 @@ Moments moments(const float* x, int64_t n) {
     return {mean, 1 / std::sqrt(sum(q) / static_cast<float>(n) + EPSILON)};
 }
 
-// x = (x - mean) / deviation; the scale is kept for the backward pass.
+// Computes x = (x - mean) / deviation, and stores the scale for the backward pass.
 void normalise(float* x, int64_t n, float* scale) {
     const Moments m = moments(x, n);
     for (int64_t u = 0; u < n; u += WIDTH) {
@@ -43,8 +44,8 @@ void normalise(float* x, int64_t n, float* scale) {
     if (scale) *scale = m.scale;
 }
 
-// d_y = gradient of y = gain * x + bias, where x is normalised.  Replaces x by the gradient of the
-// input, and adds to the gradients of gain and bias.
+// d_y is the gradient of y = gain * x + bias, where x is normalised.  Replaces x by the gradient of
+// the input, and adds to the gradients of gain and bias.
 void normalise_backward(const float* d_y, float* x, int64_t n, float scale, const float* gain,
                         float* d_gain, float* d_bias) {
     Vec s = set(0), q = set(0);

@@ -1,4 +1,4 @@
-// The Python module elman.kernels._native: it takes numbers and tensors (checked by tensor.h).
+// The Python module elman.kernels._native, which takes numbers and tensors (tensor.h checks them).
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
@@ -46,7 +46,7 @@ float* scratch(int64_t floats) {
         block.p = std::aligned_alloc(page, whole);
         if (!block.p) throw std::bad_alloc();
 #if defined(MADV_HUGEPAGE)
-        if (page == HUGE_PAGE) madvise(block.p, whole, MADV_HUGEPAGE);  // advice, which can be refused
+        if (page == HUGE_PAGE) madvise(block.p, whole, MADV_HUGEPAGE);  // the system may ignore this
 #endif
         block.size = floats;
     }
@@ -58,7 +58,7 @@ const Kernels* chosen = nullptr;
 namespace {
 
 #if defined(__x86_64__) && defined(__linux__)
-// The processor has the tiles, and the system lets this process use their registers.
+// Returns whether the processor has tiles and the system lets this process use their registers.
 bool has_tiles() {
     unsigned a, b, c, d;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 22 & 1) || !(d >> 24 & 1)) return false;
@@ -93,46 +93,47 @@ const std::vector<const Kernels*>& available() {
 
 }  // namespace
 
-template <> struct nb::detail::has_arg_defaults<Ragged> : std::true_type {};  // None is no batch
+template <> struct nb::detail::has_arg_defaults<Ragged> : std::true_type {};  // None means that rows are not ragged
 
 NB_MODULE(_native, m) {
-    nb::set_leak_warnings(false);  // at exit Python does not free objects that modules still refer to
+    nb::set_leak_warnings(false);  // at exit Python does not free objects to which modules still refer
     chosen = available().front();
-    threads_name();  // the runtime, so that a child process after fork knows that its team is gone
+    threads_name();  // finds the runtime now, so that a forked child process knows that its team is gone
 
     m.def("instruction_sets", [] {
         std::vector<std::string> names;
         for (const Kernels* set : available()) names.emplace_back(set->name);
         return names;
-    }, "Those that this processor has, best first.");
+    }, "Return the names of the instruction sets of this processor, best first.");
     m.def("choose", [](const std::string& name) {
         for (const Kernels* set : available())
             if (name == set->name) {
                 chosen = set;
                 return;
             }
-        throw nb::value_error("this processor has no such instruction set");
+        throw nb::value_error(("this processor does not have the instruction set " + name).c_str());
     }, "name"_a);
     m.def("chosen", [] { return chosen->name; });
     m.def("poison_scratch", [] {
         float* p = scratch(1 << 20);
         for (int64_t i = 0; i < 1 << 20; ++i) p[i] = NAN;
-    }, "Fill the scratch memory of this thread with NaN: for tests.");
-    m.def("threads", [] { return threads_name(); }, "The OpenMP runtime whose threads do the work.");
+    }, "Fill the scratch memory of this thread with NaN; for tests.");
+    m.def("threads", [] { return threads_name(); }, "Return the name of the OpenMP runtime whose threads run the kernels.");
 
     nb::class_<Ragged>(m, "Ragged")
         .def_static("sorted", &sort_rows)
         .def_static("packed", &read_batch_sizes)
         .def_ro("start", &Ragged::start)
-        .def_ro("batch_sizes", &Ragged::active, "Rows that run at each step.")
+        .def_ro("batch_sizes", &Ragged::active, "The number of rows that run at each step.")
         .def_ro("order", &Ragged::order)
         .def("rows", [](const Ragged& it, int64_t first, int64_t last) {
             need_range(first, 0, it.T - 1, "first"), need_range(last, 1, it.T, "last");
             return std::make_tuple(it.start[first], it.start[last - 1] + it.active[last - 1]);
-        }, "First row of steps first..last - 1 in packed data, and the one after their last.")
+        }, "Return the first row of steps first..last - 1 in packed data, and the row after their last.")
         .def("copy", static_cast<void (*)(const Ragged&, const Tensor&, const Tensor&, bool, int)>(&copy_rows));
 
-    // Few calls with many tensors cost less than many calls.
+    // These functions take many tensors, because few calls with many arguments cost less than many
+    // calls.
     nb::class_<Layer> layer(m, "Recurrence");
     layer.def(nb::init<>())
         .def("set_layer", &set_layer)
@@ -147,7 +148,7 @@ NB_MODULE(_native, m) {
             nb::gil_scoped_release release;
             chosen->pack(it, backward, p);
             it.packed = p;
-        }, "Keep the weights in the form of one pass in this memory.")
+        }, "Pack the weights for one pass into this memory, and keep its address.")
         .def("unpack", [](Layer& it) { it.packed = nullptr; })
         .def("forward", [](const Layer& it) {
             it.check(false);
@@ -161,7 +162,7 @@ NB_MODULE(_native, m) {
             chosen->backward(it);
         })
         .def_rw("multiplied", &Layer::multiplied);
-    // Tensors with a vector for each step and row, from the first step of the part on.
+    // Tensors with a vector for each step and row, which begin with the first step of the part.
 #define STEPS(name, width) \
     layer.def("set_" #name, [](Layer& it, const Tensor& tensor) { it.name = it.steps(tensor, #name, it.width); })
     STEPS(c, H); STEPS(keep_h, R); STEPS(keep_c, H); STEPS(decay, R); STEPS(d_decay, R);
@@ -177,9 +178,9 @@ NB_MODULE(_native, m) {
 
     nb::class_<Matrix>(m, "Rows").def(nb::init<const Tensor&, const Tensor&, bool>());
     m.def("has_products", [] { return chosen->product != nullptr; },
-          "Whether this instruction set has whole products that are faster than torch's.");
+          "Return whether this instruction set has products over all steps that are faster than torch's.");
     m.def("has_tiles", [] { return chosen->has_tiles; },
-          "Whether products run on tiles: a recurrence then computes the product of its inputs, too.");
+          "Return whether products run on tiles; a recurrence can then compute the product of its inputs, too.");
     m.def("product", &multiply);
     m.def("outer_product", &add_outer_product);
     m.def("gradients", &gradients);
@@ -199,9 +200,9 @@ NB_MODULE(_native, m) {
         chosen->layer_norm_backward(it);
     });
     m.def("cross_entropy_rows", [] { return chosen->cross_entropy_rows; },
-          "With more rows than that, products with a softmax between are as fast.");
-    m.def("cross_entropy", &cross_entropy, "Projection and cross-entropy; see CrossEntropy in kernels.h.");
-    m.def("softmax", &softmax, "Cross-entropy of rows of scores; see Softmax in kernels.h.");
+          "Return the largest number of rows for which `cross_entropy` is faster than products and a softmax.");
+    m.def("cross_entropy", &cross_entropy, "Compute a projection and cross-entropy; see CrossEntropy in kernels.h.");
+    m.def("softmax", &softmax, "Compute the cross-entropy of rows of scores; see Softmax in kernels.h.");
 
     nb::class_<ScanCall> scan(m, "Scan");
     scan.def("__init__", [](ScanCall* it, int64_t B, int64_t T, int64_t D, int64_t threads, bool complex, bool reverse) {

@@ -1,5 +1,5 @@
-// The memory of a large result is first touched when it is written, and a page fault for each small
-// page costs more than computing the numbers.
+// Huge pages for large results.  New memory is first touched when the result is written, and a page
+// fault for each small page costs more than computing the numbers.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,8 @@
 #include <sys/mman.h>
 #endif
 
-// Ask for pages of 2 MiB instead of 4 KiB; nothing happens if the system has none.  Only above
-// 32 MiB, where glibc never reuses freed memory: reused memory has its pages already.
+// Asks for pages of 2 MiB instead of 4 KiB; nothing happens if the system has none.  Memory of up
+// to 32 MiB is left unchanged: glibc can reuse freed memory there, which already has its pages.
 inline void use_huge_pages(void* p, int64_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     constexpr uintptr_t HUGE_PAGE = 1 << 21;

@@ -1,10 +1,10 @@
 // C (+)= A W for a few rows A and a matrix W that is used many times and therefore packed once.
 //
 // W is kept in panels of two registers' columns: the panel of columns p has, for every k in turn,
-// W[k, p..p + PANEL - 1].  A tile holds ROWS rows of C in registers while k runs, so that every
-// number of the panel that is loaded is used ROWS times.
+// W[k, p..p + PANEL - 1].  A tile keeps ROWS rows of C in registers while k runs, so that every
+// number that is loaded from the panel is used ROWS times.
 //
-// Matrices consist of words of 32 bits: a float, or with DOT a pair of bfloat16 numbers, of two
+// Matrices consist of words of 32 bits: a float, or with DOT a pair of bfloat16 numbers with
 // successive k, which one instruction multiplies and adds up in float.  `k` counts words.
 #pragma once
 
@@ -21,7 +21,8 @@ namespace {
 constexpr int PANEL = 2 * WIDTH;
 constexpr int MAX_ROWS = REGISTERS == 32 ? 12 : 6;
 
-// A row stride that is no power of two: rows then fall into different sets of the cache.
+// Returns a row stride that is not a power of two, so that rows fall into different sets of the
+// cache.
 ELMAN_INLINE int64_t padded_width(int64_t n) { return (n + 15) / 16 * 16 + 16; }
 ELMAN_INLINE int64_t panels(int64_t columns) { return (columns + PANEL - 1) / PANEL; }
 ELMAN_INLINE int64_t packed_size(int64_t k, int64_t columns) {
@@ -29,7 +30,7 @@ ELMAN_INLINE int64_t packed_size(int64_t k, int64_t columns) {
 }
 
 #if defined(__AVX512BF16__)
-constexpr bool DOTS = true;  // has the instruction
+constexpr bool DOTS = true;  // whether there is an instruction for DOT
 #else
 constexpr bool DOTS = false;
 #endif
@@ -50,7 +51,7 @@ ELMAN_INLINE Vec multiply_add(Vec a, Vec b, Vec sum) {
     return fma(a, b, sum);
 }
 
-// Words of one number of each, rounded.
+// Returns words that each consist of a number of `first` and one of `second`, rounded.
 ELMAN_INLINE Vec pairs(Vec first, Vec second) {
 #if defined(__AVX512BF16__)
     const __m512i order = _mm512_set_epi16(
@@ -68,7 +69,7 @@ ELMAN_INLINE Vec pairs(Vec first, Vec second) {
 
 #if defined(__AVX512F__)
 
-// A square of 16 x 16 words of 32 bits, by halves of halves.
+// Transposes a square of 16 x 16 words of 32 bits, by exchanging halves of halves.
 ELMAN_INLINE void transpose(__m512i (&r)[16]) {
     __m512i t[16];
     for (int i = 0; i < 16; i += 2) {
@@ -91,7 +92,7 @@ ELMAN_INLINE void transpose(__m512i (&r)[16]) {
     }
 }
 
-// 16 words from n numbers that lie side by side, zeros beyond.
+// Returns 16 words from n numbers that lie side by side, and zeros beyond them.
 template <bool DOT>
 ELMAN_INLINE __m512i words_along(const float* p, int64_t n) {
 #if defined(__AVX512BF16__)
@@ -106,7 +107,7 @@ ELMAN_INLINE __m512i words_along(const float* p, int64_t n) {
     return _mm512_castps_si512(load(p, Lanes(n)).v);
 }
 
-// Panels first..last of W (k, columns); with `transposed`, w holds W^T (columns, k).
+// Packs panels first..last of W (k, columns); with `transposed`, w is W^T (columns, k).
 template <bool DOT>
 void pack_words(const float* w, int64_t k, int64_t columns, bool transposed, int64_t first, int64_t last,
                 float* packed) {
@@ -146,7 +147,7 @@ ELMAN_INLINE void pack(const float* w, int64_t k, int64_t columns, bool transpos
 
 #else
 
-// Panels first..last of W (k, columns); with `transposed`, w holds W^T (columns, k).
+// Packs panels first..last of W (k, columns); with `transposed`, w is W^T (columns, k).
 void pack(const float* w, int64_t k, int64_t columns, bool transposed, int64_t first, int64_t last,
           float* packed) {
     for (int64_t p = first; p < last; ++p) {
@@ -159,7 +160,7 @@ void pack(const float* w, int64_t k, int64_t columns, bool transposed, int64_t f
                 std::memcpy(to + i * PANEL, w + i * columns + column, sizeof(float) * count);
             continue;
         }
-        // Blocks of 16 x 16 keep both the lines read and those written in the first cache.
+        // Blocks of 16 x 16 keep the lines that are read and written in the L1 cache.
         for (int64_t i0 = 0; i0 < k; i0 += 16)
             for (int64_t c0 = 0; c0 < count; c0 += 16) {
                 const int64_t i1 = i0 + 16 < k ? i0 + 16 : k, c1 = c0 + 16 < count ? c0 + 16 : count;
@@ -172,12 +173,12 @@ void pack(const float* w, int64_t k, int64_t columns, bool transposed, int64_t f
 
 #endif
 
-// How the words of A lie: a[row * lda + k], or a[k * lda + row].
+// The layout of the words of A: a[row * lda + k], or a[k * lda + row].
 enum Order { ROW_MAJOR, K_MAJOR };
 
-// COLUMNS registers side by side, two from each panel; the last is cut to `last`.
+// Multiplies COLUMNS registers side by side, two from each panel; the last is cut to `last`.
 //
-// If the next panel is given, it is fetched into the second cache meanwhile: a large matrix is read
+// With AHEAD the next panel is fetched into the L2 cache meanwhile, because a large matrix is read
 // from a slower memory at every step.
 template <int ROWS, int COLUMNS, bool AHEAD, bool DOT, Order ORDER>
 void tile(const float* a, int64_t lda, const float* packed, int64_t k, float* c, int64_t ldc,
@@ -215,7 +216,7 @@ void tile(const float* a, int64_t lda, const float* packed, int64_t k, float* c,
 template <int ROWS, bool AHEAD, bool DOT, Order ORDER>
 void rows_by_panels(const float* a, int64_t lda, const float* packed, int64_t k, int64_t columns,
                     int64_t first, int64_t last, float* c, int64_t ldc, bool add, const float* next) {
-    // Few rows leave registers free: then several panels at once keep the multipliers busy.
+    // Few rows leave registers free, and several panels at once then keep the multipliers busy.
     constexpr int WIDE = ROWS == 1 ? 8 : ROWS <= 3 ? 4 : 2;
     for (int64_t p = first; p < last;) {
         const int64_t column = p * PANEL, rest = columns - column;
@@ -247,8 +248,9 @@ constexpr Strip BY_ROWS[] = {
 #undef ROWS
 };
 
-// Panels first..last of C (rows, columns) (+)= A (rows, k) W.  A matrix larger than the cache is best
-// traversed from alternating ends: the panels used last are still in the cache.
+// Computes panels first..last of C (rows, columns) (+)= A (rows, k) W.  A matrix larger than the
+// cache is best traversed from alternating ends, because the panels used last are still in the
+// cache.
 template <bool DOT = false>
 void product(int64_t rows, const float* a, int64_t lda, const float* packed, int64_t k,
              int64_t columns, int64_t first, int64_t last, float* c, int64_t ldc, bool add,
@@ -256,14 +258,15 @@ void product(int64_t rows, const float* a, int64_t lda, const float* packed, int
     const int64_t blocks = (rows + MAX_ROWS - 1) / MAX_ROWS;
     const bool large = packed_size(k, columns) > 200000;
     if (blocks <= 1 && (!large || rows <= 3)) {
-        // From the end, four panels at a time: as many as a row multiplies at once.
+        // From the end, take four panels at a time, because a single row multiplies so many at
+        // once.
         const int64_t together = from_end ? 4 : last - first;
         for (int64_t end = last; rows && end > first; end -= together)
             BY_ROWS<false, DOT>[rows](a, lda, packed, k, columns, end - together > first ? end - together : first, end, c,
                                       ldc, add, nullptr);
         return;
     }
-    // One panel after another, so that each is read from the second cache once.
+    // Take one panel after another, so that each is read from the L2 cache once.
     for (int64_t i = first; i < last; ++i) {
         const int64_t p = from_end ? first + last - 1 - i : i, next = from_end ? p - 1 : p + 1;
         const bool ahead = large && i + 1 < last;

@@ -1,4 +1,5 @@
-// Batches of rows of different lengths, packed: the rows that run at a step side by side, longest first.
+// Packed batches of rows of different lengths: the rows that run at a step lie side by side,
+// longest first.
 #pragma once
 
 #include <cstdint>
@@ -9,17 +10,17 @@
 
 // The places of the rows of each step.
 struct Ragged {
-    int64_t T = 0, B = 0, N = 0;  // N rows of all steps
+    int64_t T = 0, B = 0, N = 0;  // steps, rows, and rows of all steps
     std::vector<int64_t> start;   // (T) first row of a step in packed data
-    std::vector<int64_t> active;  // (T) rows that run at a step
-    std::vector<int64_t> order;   // (B) which row is r-th by length; empty where the caller's rows are sorted
+    std::vector<int64_t> active;  // (T) number of rows that run at a step
+    std::vector<int64_t> order;   // (B) the r-th longest row; empty if the caller's rows are sorted
 
-    // From rows with these lengths (B) in 0..T.  Rows of equal length keep their order.
+    // Sorts rows with these lengths (B) in 0..T.  Rows of equal length keep their order.
     static Ragged sorted(const int64_t* lengths, int64_t B, int64_t T) {
         Ragged it{T, B, 0, std::vector<int64_t>(T), std::vector<int64_t>(T), std::vector<int64_t>(B)};
         for (int64_t b = 0; b < B; ++b)
             if (lengths[b] > 0) ++it.active[lengths[b] - 1];
-        // Rows of t + 1 steps follow the longer ones.
+        // Rows of t + 1 steps come after the longer rows.
         int64_t longer = 0;
         for (int64_t t = T - 1; t >= 0; --t) {
             it.start[t] = longer;
@@ -31,7 +32,7 @@ struct Ragged {
         return it;
     }
 
-    // From the batch sizes (T) of a torch.nn.utils.rnn.PackedSequence.
+    // Takes the batch sizes (T) of a torch.nn.utils.rnn.PackedSequence.
     static Ragged packed(const int64_t* sizes, int64_t T) {
         Ragged it{T, T ? sizes[0] : 0, 0, std::vector<int64_t>(T), std::vector<int64_t>(sizes, sizes + T), {}};
         for (int64_t t = 0; t < T; it.N += it.active[t++]) it.start[t] = it.N;
@@ -39,7 +40,8 @@ struct Ragged {
     }
 };
 
-// Between a padded tensor (T, B, ...) and a packed one.  Strides and the size of a row count bytes.
+// A copy between a padded tensor (T, B, ...) and a packed one.  Strides and `bytes`, the size of a
+// row, count bytes.
 struct Copy {
     int64_t T;
     const int64_t *start, *active, *order;

@@ -1,7 +1,8 @@
-// The time loop of every gated recurrence, forward and backward: written once for all cells.
+// The loop over time, forward and backward, written once for all cells.
 //
-// A step is a product of the rows' states with a packed matrix and a pointwise part; some cells have
-// a second product: with the projection, or, before the pointwise part, of the gated h.
+// A step is a product of the rows' states with a packed matrix, followed by a pointwise part.  Some
+// cells have a second product: of the output with the projection, or, before the pointwise part, of
+// r * h.
 #pragma once
 
 #include "inputs.h"
@@ -13,7 +14,7 @@ namespace {
 // Sizes of the scratch memory of one call, in floats.
 struct Layout {
     int64_t w_hh, w_hr, weights, p, h, c, seen, decayed, out, product, cell_scratch, sums, prepared, inputs;
-    int64_t G, sums_size, prepared_size;  // the last two of a thread
+    int64_t G, sums_size, prepared_size;  // the sizes are for one thread
 
     Layout(const Recurrence& a, int gates, int first, bool backward, const Plan& plan) : G(gates * a.H) {
         const int threads = plan.threads;
@@ -39,9 +40,10 @@ struct Layout {
     int64_t total() const { return weights + p + h + c + seen + decayed + out + product + cell_scratch + sums + prepared + inputs + 64; }
 };
 
-// One call's memory, shared by the threads; each touches its own rows only, unless by units.
+// The memory of one call, which the threads share.  Each touches only its rows, unless threads
+// share the units.
 struct Memory {
-    float* weights;  // null if they come packed
+    float* weights;  // null if the caller has packed them
     const float *w_hh, *w_hr;
     float *p, *h, *c, *seen, *decayed, *out, *second, *product, *cell_scratch, *sums;
     float *prepared, *inputs;
@@ -61,7 +63,7 @@ struct Memory {
         product = take(l.product), cell_scratch = take(l.cell_scratch), sums = take(l.sums);
         prepared = take(l.prepared), inputs = take(l.inputs);
     }
-    // The first row of a thread in a block whose rows of one thread lie together.
+    // Returns the first row of a thread in a block in which the rows of each thread lie together.
     static int64_t block(const Time& time) {
         const int64_t B = time.args.B, n = time.threads;
         if (time.rows_step == 1) return time.rows_first;
@@ -69,12 +71,12 @@ struct Memory {
     }
 };
 
-// The arguments of the pointwise part of a row that are constant over all steps.
+// Returns the arguments of the pointwise part that are constant over all steps.
 Row make_row(const Time& time, const Memory& memory) {
     const Recurrence& a = time.args;
     Row row{};
     row.H = a.H;
-    // Units in whole registers, so that threads do not share a cache line more than needed.
+    // Units are shared in whole registers, so that few cache lines have units of two threads.
     const int64_t width = time.owns_units() ? PANEL : WIDTH, n = (a.H + width - 1) / width;
     const bool parts = time.by_units && !a.gain;
     row.first = parts ? n * time.thread / time.threads * width : 0;
@@ -92,14 +94,15 @@ void pack_share(int thread, int threads, int parts, const float* w, bool bf16, i
     pack_factor(parts, w, bf16, k, columns, transposed, n * thread / threads, n * (thread + 1) / threads, to);
 }
 
-// C (+)= A W for this thread's rows and panels; all threads have written A.
+// Computes C (+)= A W for this thread's rows and panels, after all threads have written A.
 void multiply(Time& time, const Memory& memory, int64_t n, const float* a, int64_t lda, const float* packed, int64_t k,
               int64_t columns, float* c, int64_t ldc, bool add, bool from_end) {
     const int parts = time.parts;
     const Ranges columns_of_thread = time.share(columns);
     const float* factor = a;
     if (parts) {
-        // Threads that share the units share this work, too, but for few rows, which each takes for itself.
+        // Threads that share the units also share this work; few rows are prepared by each thread
+        // for itself.
         const bool together = time.by_units && n > PANEL;
         float* own = memory.prepared + (together ? 0 : time.thread * memory.prepared_size);
         (parts == 1 ? Strips<1>::prepare : Strips<3>::prepare)(a, lda, n, k, together ? time.thread : 0,
@@ -118,7 +121,7 @@ void multiply(Time& time, const Memory& memory, int64_t n, const float* a, int64
     }
 }
 
-// A thread's share of the matrices in the form of one pass.
+// Packs a thread's share of the matrices for one pass.
 void pack_weights(const Recurrence& a, int64_t G, bool backward, int thread, int threads, float* to) {
     const int parts = parts_of(a);
     if (backward) {
@@ -144,7 +147,7 @@ void run_forward(Time& time, const Memory& memory) {
     const RowShare share = row_share(time), whole = whole_rows(time);
     Inputs inputs(time, memory.inputs, Cell::GATES * a.H);
     const auto input = [&](int64_t j, int64_t t) { return inputs.joined() ? inputs.at(t, j) : time.at(a.a, t, j); };
-    // Products with h of their own, kept or not; else they are added to the inputs' part.
+    // Products with h have separate memory, or are added to the contribution of the inputs.
     const bool separate = a.p.p || memory.p;
     const auto product = [&](int64_t j, int64_t t) {
         return memory.p ? memory.p + time.sorted(j) * memory.ld_g : time.at(a.p, t, j);
@@ -163,7 +166,8 @@ void run_forward(Time& time, const Memory& memory) {
     }
     time.meet_all();
 
-    // h_t from the output of the cell: apply zoneout, and write it to the caller's memory.
+    // Computes h_t from the output of the cell: applies zoneout, and writes h_t to the caller's
+    // memory.
     const auto finish = [&](int64_t j, int64_t t, int64_t first, int64_t last) {
         const float *keep = time.at(a.keep_h, t, j), *from = result + j * ld_p;
         float* y = time.at(a.y, t, j);
@@ -176,7 +180,7 @@ void run_forward(Time& time, const Memory& memory) {
         }
     };
     Row row = make_row(time, memory);
-    if (a.inputs && a.cell != ::GRU) row.bias = nullptr;  // it is there already
+    if (a.inputs && a.cell != ::GRU) row.bias = nullptr;  // the product of the inputs includes it
     row.bf16 = a.a.bf16;
     const auto place = [&](int64_t j, int64_t t) {
         float* z = input(j, t);
@@ -256,7 +260,7 @@ void run_backward(Time& time, const Memory& memory) {
     row.d_peephole = sums + 2 * G;
     row.d_gain_c = sums + 2 * G + 3 * a.H;
     row.d_bias_c = a.bias_c ? sums + 2 * G + 4 * a.H : nullptr;
-    // The gradient of h_t: d_result flows through the cell, d_h around it by zoneout.
+    // Splits the gradient of h_t: d_result flows through the cell, and d_h around it by zoneout.
     const auto begin = [&](int64_t j, int64_t t, int64_t first, int64_t last) {
         const float *keep = time.at(a.keep_h, t, j), *d_y = time.at(a.y, t, j);
         float *d = d_h + j * ld_r, *through = d_result + j * ld_p;

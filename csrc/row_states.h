@@ -19,7 +19,7 @@ void add_rows(float* to, const float* x, int64_t n) {
     }
 }
 
-// Units first..last, rounded where they become bfloat16 numbers.
+// Copies units first..last, rounded to bfloat16 if `bf16`.
 void copy_units(float* to, bool bf16, const float* x, int64_t first, int64_t last) {
     if (!bf16) {
         std::memcpy(to + first, x + first, sizeof(float) * (last - first));
@@ -31,7 +31,7 @@ void copy_units(float* to, bool bf16, const float* x, int64_t first, int64_t las
     }
 }
 
-// Units first..last of x * y; x null for zeros.
+// Computes units first..last of x * y; a null x means zeros.
 void scale(float* to, const float* x, const float* y, int64_t first, int64_t last) {
     for (int64_t u = first; u < last; u += WIDTH) {
         const Lanes l(last - u);
@@ -39,11 +39,12 @@ void scale(float* to, const float* x, const float* y, int64_t first, int64_t las
     }
 }
 
-// Whether row j ran at the step before the i-th.
+// Returns whether row j ran at the step before the i-th.
 ELMAN_INLINE bool is_kept(const Time& time, int64_t i, int64_t j) {
     return i > 0 && time.sorted(j) < time.running(time.step(i - 1));
 }
-// Its state before the i-th step: that after the previous one, or the initial one; null for zeros.
+// Returns the state of row j before the i-th step: the state after the previous step, or the
+// initial state; null for zeros.
 ELMAN_INLINE const float* before(const Time& time, const Steps& states, const float* initial, int64_t width,
                                  int64_t i, int64_t j) {
     if (is_kept(time, i, j)) return time.at(states, time.step(i - 1), j);

@@ -1,12 +1,13 @@
-// Linear recurrence h_t = a_t h_{t-1} + b_t, forward and backward: one pass over the sequence.
+// Linear recurrence h_t = a_t h_{t-1} + b_t, each of forward and backward in one pass over the
+// sequence.
 //
-// There are two flops for every twelve bytes, so it is important that each number is read or written
-// once, in memory order.  A thread therefore takes a span of neighbouring
-// numbers (units, and rows where the steps lie further apart than the rows), keeps their state in the
-// first cache and runs through time.  The next numbers are prefetched, since the steps of a span are
-// too far apart for the processor to predict; large results bypass the cache.
+// There are two flops for every twelve bytes, so it is important that each number is read or
+// written once, in memory order.  A thread therefore takes a span of neighbouring numbers (units,
+// and rows where the steps lie further apart than the rows), keeps their state in the L1 cache and
+// runs through time.  The next numbers are prefetched, because the steps of a span are too far
+// apart for the processor to predict; large results bypass the cache.
 //
-// With g_t the gradient of h_t, and c_t = conj(a_t) g_t the part that flows back to h_{t-1}:
+// If g_t is the gradient of h_t, and c_t = conj(a_t) g_t the part that flows back to h_{t-1}:
 //
 //   g_t = d_h_t + c_{t+1}     d_b_t = g_t     d_a_t = g_t conj(h_{t-1})     d_h0 = c_1
 #pragma once
@@ -19,18 +20,18 @@
 namespace {
 
 constexpr int64_t SPAN = 2048;        // floats of state that are carried through time at once
-constexpr int64_t NARROW = 256;       // floats of a step that are not shared
+constexpr int64_t NARROW = 256;       // floats of a step that threads do not share
 constexpr int64_t ENOUGH = 1 << 17;   // floats that make a second thread worth its start
 constexpr int64_t LINE = 16;          // floats in a cache line
 constexpr int64_t AHEAD = 512;        // floats from the current numbers to the prefetched ones
 constexpr int64_t LARGE = 1 << 22;    // floats of a result that no cache would keep
 
-// All lanes of a register, where `Lanes` would be some.
+// All lanes of a register, where `Lanes` are some of them.
 struct AllLanes {};
 ELMAN_INLINE Vec load(const float* p, AllLanes) { return load(p); }
 ELMAN_INLINE void store(float* p, Vec a, AllLanes) { store(p, a); }
 
-// each(u, lanes, floats) for every register of n floats; most are full and need no mask.
+// Calls each(u, lanes, floats) for every register of n floats; most are full and need no mask.
 template <class Each>
 ELMAN_INLINE void for_registers(int64_t n, const Each& each) {
     int64_t u = 0;
@@ -38,7 +39,7 @@ ELMAN_INLINE void for_registers(int64_t n, const Each& each) {
     if (u < n) each(u, Lanes(n - u), n - u);
 }
 
-// Arithmetic of real numbers, and of complex ones with real and imaginary parts in turns.
+// Arithmetic of real numbers, and of complex numbers with alternating real and imaginary parts.
 template <bool COMPLEX>
 struct Numbers {
     static constexpr int64_t FLOATS = COMPLEX ? 2 : 1;
@@ -49,26 +50,26 @@ struct Numbers {
         for (int i = 0; i < WIDTH; ++i) signs[i] = i % 2 ? 1.0f : -1.0f;
         sign = load(signs);
     }
-    // x y + z
+    // Returns x y + z.
     ELMAN_INLINE Vec multiply_add(Vec x, Vec y, Vec z) const {
         if (!COMPLEX) return fma(x, y, z);
         return fma(real(x), y, fma(imaginary(x) * sign, exchanged(y), z));
     }
-    // conj(x) y
+    // Returns conj(x) y.
     ELMAN_INLINE Vec multiply_conjugate(Vec x, Vec y) const {
         if (!COMPLEX) return x * y;
         return fma(real(x), y, (set(0) - imaginary(x) * sign) * exchanged(y));
     }
 };
 
-// A field's units at one step of one row.  DENSE: they are known to be neighbours in memory.
+// The units of a field at one step of one row.  With DENSE they are neighbours in memory.
 template <bool COMPLEX, bool DENSE>
 struct Units {
     static constexpr int64_t FLOATS = Numbers<COMPLEX>::FLOATS;
     float* p;
     int64_t pitch;  // floats from one number to the next
     int64_t ahead;  // bytes to the prefetched numbers
-    bool past;      // written past the cache
+    bool past;      // whether writing bypasses the cache
 
     Units(const Field& f, int64_t row, int64_t step, int64_t unit, int64_t later, bool large = false)
         : p(f.p ? f.p + (row * f.row + step * f.step + unit * f.unit) * FLOATS : nullptr), pitch(f.unit * FLOATS),
@@ -106,7 +107,8 @@ private:
         store(part, x);
         for (int64_t i = 0; i < floats; ++i) *at(u + i) = part[i];
     }
-    // An address that can be beyond the end of the field, where it does nothing; hence no pointer.
+    // The address is not computed as a pointer, because it can be beyond the end of the field,
+    // where prefetching does nothing.
     ELMAN_INLINE void prefetch(int64_t u) const {
 #if defined(__GNUC__)
         if (WIDTH == LINE || u % LINE == 0)
@@ -118,7 +120,7 @@ private:
 // Some rows and some units (n floats from unit `unit` on), through all steps.
 struct Part {
     int64_t row, rows, unit, n;
-    // Their state: padded to whole registers, so that it needs no mask.
+    // The state of a row is padded to whole registers, so that it needs no mask.
     int64_t pitch() const { return (n + LINE - 1) / LINE * LINE; }
 };
 
@@ -185,16 +187,16 @@ public:
 private:
     enum Gradient { NONE, STORED, ADDED, SUMMED };  // how d_a is stored
 
-    // Whether this row is the first whose d_a is added to its place.
+    // Returns whether this row is the first to write its d_a, rather than to add to it.
     bool first(int64_t row) const { return row == 0 || s.d_a.row != 0; }
 
-    // So many steps that AHEAD floats lie between.
+    // Returns the number of steps to prefetch ahead, so that AHEAD floats lie between.
     static int64_t steps_ahead(const Part& part) {
         const int64_t floats = part.rows * part.n;
         return (AHEAD + floats - 1) / floats;
     }
 
-    // h_{t-1}, null for zeros; h0 is dense and the others are h itself.
+    // Returns h_{t-1}, or null for zeros; it is h0, which is dense, or part of h.
     ELMAN_INLINE Row before(int64_t row, int64_t t, int64_t unit, int64_t later) const {
         const int64_t length = s.lengths ? s.lengths[row] : s.T;
         if (s.reverse ? t + 1 < length : t > 0) return Row(s.h, row, s.reverse ? t + 1 : t - 1, unit, later);
@@ -239,7 +241,7 @@ private:
     const bool large;
     const Numbers<COMPLEX> numbers;
     alignas(64) float state[SPAN];
-    alignas(64) float sums[SPAN];  // of d_a where a is the same at all steps
+    alignas(64) float sums[SPAN];  // sums of d_a, if a is the same at all steps
 };
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -248,7 +250,7 @@ template <bool BACKWARD, bool COMPLEX, bool DENSE>
 void run_thread(const Scan& s, int thread, int threads) {
     const FlushToZero flush;
     const int64_t floats = COMPLEX ? 2 : 1, n = s.D * floats;
-    // A sum over rows is for one thread; and few rows would keep few threads busy.
+    // One thread must compute a sum over rows, and few rows would keep few threads busy.
     const bool one_sum = s.d_a.p && s.d_a.row == 0;
     const bool by_units = one_sum || s.B < threads;
     const int64_t whole = (n + LINE - 1) / LINE * LINE;

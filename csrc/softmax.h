@@ -1,9 +1,9 @@
-// Cross-entropy of rows of scores, and its gradient in their place.
+// Cross-entropy of rows of scores, and its gradient, which replaces the scores.
 //
 //     loss = sum over rows of  log(sum_v exp(x_v)) - x_target
 //     d_x  = softmax(x) - onehot(target)
 //
-// A row is read three times, the second and third time out of the second cache.
+// A row is read three times, the second and third time from the L2 cache.
 #pragma once
 
 #include "kernels.h"
@@ -33,7 +33,7 @@ RowLoss softmax_row(const Softmax& it, float* x, int64_t target, float* d_bias) 
             }
             if (V - u >= WIDTH)
                 tops[j] = max(tops[j], score);
-            else  // lanes beyond the end hold zeros
+            else  // lanes beyond the end have zeros
                 for (int64_t i = u; i < V; ++i) tops[j] = max(tops[j], set(x[i]));
         }
     const float top = largest(max(max(tops[0], tops[1]), max(tops[2], tops[3])));

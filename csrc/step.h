@@ -1,8 +1,8 @@
-// One step of a stack of layers: for sequences that arrive one element at a time.
+// One step of a stack of layers, for sequences that arrive one element at a time.
 //
 // The matrices stay packed and the state is replaced in place, so that a step allocates nothing.
-// With two threads each computes some columns of the products and some of the units.  Layers that
-// are normalised are not run here: their inputs are normalised before.
+// Each of two threads computes some columns of the products and some of the units.  Layers with
+// normalisation are not supported, because their inputs would have to be normalised first.
 #pragma once
 
 #include "recurrence.h"
@@ -13,8 +13,8 @@ void pack_transposed(const float* w, int64_t k, int64_t columns, float* to) {
     pack(w, k, columns, true, 0, panels(columns), to);
 }
 
-// Matrices larger than the cache are traversed from alternating ends, step by step: the panels used
-// last are still in the cache.
+// Matrices larger than the cache are traversed from alternating ends at successive steps, because
+// the panels used last are still in the cache.
 template <class Cell>
 void step_layer(const StepLayer& layer, const float* x, bool from_end, int thread, int threads, Barrier& barrier) {
     const Recurrence& a = layer.it;
@@ -28,7 +28,8 @@ void step_layer(const StepLayer& layer, const float* x, bool from_end, int threa
         product(a.B, from, k, packed, k, columns, share(n, thread), share(n, thread + 1), to, ld, add, from_end);
     };
     float* target = a.p.p ? a.p.p : a.a.p;
-    // The second product is added.  If h multiplies only some gates, the inputs must fill them all first.
+    // The second product is added to the first.  If h multiplies only some gates, the inputs must
+    // fill all gates first.
     const bool inputs_last = from_end && !INNER;
     if (inputs_last) multiply(a.h_end, a.R, a.packed, F, target, G, false);
     multiply(x, layer.D, layer.packed_ih, G, a.a.p, G, inputs_last && !a.p.p);

@@ -1,4 +1,4 @@
-// A stack of layers that takes one step at a time, and a watch that detects changes of its weights.
+// A stack of layers that runs one step at a time, and a watch that detects changes of its weights.
 #pragma once
 
 #include <algorithm>
@@ -14,16 +14,16 @@
 
 namespace {
 
-// Layers are added once; then every call is one step, or several.
+// A stack whose layers are added once; each call then runs one or several steps.
 class Stream {
     struct Free { void operator()(float* p) const { std::free(p); } };
     std::vector<StepLayer> layers;
     std::vector<std::unique_ptr<float[], Free>> buffers;
     const Kernels* set = chosen;
-    bool from_end = false;  // every second step
+    bool from_end = false;  // true for every second step
 
-    // Threads that sleep take longer to wake than one thread takes for a step: after a pause one thread runs the
-    // steps, until they have followed each other for a while.
+    // Waking threads takes longer than one thread takes for a step.  After a pause one thread
+    // therefore runs the steps, until they have followed each other for a while.
     using Clock = std::chrono::steady_clock;
     static constexpr std::chrono::milliseconds PAUSE{3}, A_WHILE{10};
     Clock::time_point began, ended;
@@ -52,19 +52,21 @@ public:
     Stream() = default;
     Stream(const Stream&) = delete;
 
-    // A layer with the state (h, c) that it replaces in place; the call, its weights and the state must stay alive.
+    // Adds a layer and the state (h, c) that it replaces in place; the call, its weights and the
+    // state must stay alive.
     void add(Layer layer, const Tensor& w_ih, const Tensor& h, const Tensor& c) {
         const int64_t D = w_ih.extent(1), B = layer.B, H = layer.H, R = layer.R, G = layer.G;
         if (!layer.w_hh || layer.ragged || layer.mask || layer.gain || layer.bf16 ||
             (!layers.empty() && (last().R != D || last().B != B)))
-            throw nb::value_error("a layer that a stream cannot run");
+            throw nb::value_error("a stream cannot run this layer");
         const float* w = w_ih.dense<float>("weight_ih", {G, D});
         layer.T = 1;
         layer.h_end = h.dense<float>("h", {B, R});
         layer.c_end = layer.cell == ::LSTM ? c.dense<float>("c", {B, H}) : nullptr;
         layer.a = {buffer(B * G), B * G, G, false};
         layer.p = layer.cell == ::GRU ? Steps{buffer(B * G), B * G, G, false} : Steps{};
-        // Factors of a step are floats, whatever a whole sequence of as many rows would use.
+        // A step multiplies floats, even where a whole sequence with as many rows would multiply
+        // parts.
         const int64_t rows = layer.cell == GRU_RESET_BEFORE ? 2 * H : G, matrix = set->packed_size(R, rows);
         float *packed = buffer(matrix + (layer.w_hr ? set->packed_size(H, R) : 0)), *packed_ih = buffer(set->packed_size(D, G));
         set->pack_transposed(layer.w_hh, R, rows, packed);
@@ -76,7 +78,7 @@ public:
     void step(const Tensor& x, int threads) {
         step(x.dense<float>("x", {last().B, layers.front().D}), threads);
     }
-    // Steps of x (T, B, D), and their outputs y (T, B, R).
+    // Runs the steps of x (T, B, D), and writes their outputs to y (T, B, R).
     void run(const Tensor& x, const Tensor& y, int threads) {
         const int64_t T = x.extent(0), B = last().B, D = layers.front().D, R = last().R;
         const float* from = x.dense<float>("x", {T, B, D});
@@ -102,12 +104,12 @@ class Watch {
         float samples[SAMPLES];
     };
     nb::dict parameters;
-    std::vector<Parameter> seen;  // at the last check
+    std::vector<Parameter> seen;  // the parameters at construction
 
     static int64_t version_of(nb::handle tensor) {
         static PyObject* const name = PyUnicode_InternFromString("_version");
         PyObject* number = PyObject_GetAttr(tensor.ptr(), name);
-        if (!number) return PyErr_Clear(), -1;  // a tensor of the inference mode has none
+        if (!number) return PyErr_Clear(), -1;  // a tensor of the inference mode has no version
         const int64_t version = PyLong_AsLongLong(number);
         Py_DECREF(number);
         return version;
@@ -142,7 +144,7 @@ public:
             seen.push_back(std::move(it));
         }
     }
-    // With `all`, every number is compared.
+    // Returns whether a parameter has changed; with `all`, every number is compared.
     bool changed(bool all) const {
         for (const Parameter& it : seen) {
             if (PyDict_GetItem(parameters.ptr(), it.name.ptr()) != it.tensor.ptr()) return true;

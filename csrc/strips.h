@@ -1,7 +1,7 @@
-// Strips of packed factors in memory, and products of them in memory of any size: see tiles.h.
+// Strips of packed factors (see tiles.h), and their products for a C of any size.
 //
-// A strip has 32 rows of A or columns of B.  It begins with a cache line that holds whether some of its
-// numbers cannot be divided into parts.
+// A strip has 32 rows of A or columns of B.  It begins with a cache line that shows whether some of
+// its numbers cannot be split into parts.
 #pragma once
 
 #include "bfloat16.h"
@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t HEADER = 32;  // numbers
 
-// Numbers of a strip with so many steps.
+// Returns the size in numbers of a strip with `tiles` steps.
 template <int PARTS>
 ELMAN_INLINE int64_t strip_size(int64_t tiles) { return HEADER + tiles * STRIP<PARTS>; }
 
@@ -22,8 +22,9 @@ void write_strip(const RowOf& row, int64_t outer0, int64_t outer, int64_t k0, in
     to[0] = pack_strip<PARTS, ALONG, OF_A>(row, outer0, outer, k0, k, tiles, to + HEADER);
 }
 
-// Strips first..last, `size` numbers apart, of vectors that run across them.  A step of k is packed in all strips
-// before the next, so that memory is read in its order, and the next step is fetched meanwhile.
+// Packs strips first..last, which are `size` numbers apart, from vectors that run across them.  A
+// step of k is packed for all strips before the next step, so that memory is read in its order, and
+// the next step is fetched meanwhile.
 template <int PARTS, bool OF_A, class RowOf>
 void write_strips(const RowOf& row, int64_t first, int64_t last, int64_t outer, int64_t k0, int64_t k, int64_t tiles, uint16_t* to, int64_t size) {
     const int64_t end = k0 + tiles * DEPTH < k ? k0 + tiles * DEPTH : k;
@@ -39,7 +40,7 @@ void write_strips(const RowOf& row, int64_t first, int64_t last, int64_t outer, 
         }
 }
 
-// An element of a packed strip as a float.
+// Returns an element of a packed strip as a float.
 template <int PARTS>
 float element(const uint16_t* tile, int64_t at) {
     float sum = 0;
@@ -47,7 +48,7 @@ float element(const uint16_t* tile, int64_t at) {
     return sum;
 }
 
-// A block as products of floats, for numbers that cannot be divided.
+// Computes a block with products of floats, for numbers that cannot be split.
 template <int PARTS>
 void block_of_floats(const uint16_t* a, const uint16_t* b, int64_t tiles, float* c) {
     std::memset(c, 0, sizeof(float) * BLOCK * BLOCK);
@@ -63,7 +64,7 @@ void block_of_floats(const uint16_t* a, const uint16_t* b, int64_t tiles, float*
         }
 }
 
-// The first rows and columns of a block of C = `from` + A B; without `from`, zeros.
+// Computes the first rows and columns of a block of C = `from` + A B; a null `from` means zeros.
 template <int PARTS>
 void multiply_block(const uint16_t* a, const uint16_t* b, int64_t tiles, const float* from, int64_t from_step,
                     float* c, int64_t ldc, int64_t rows, int64_t columns) {

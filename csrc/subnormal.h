@@ -1,4 +1,4 @@
-// Keeps a processor out of its slow path for numbers near zero.
+// Keeps the processor off its slow path for numbers near zero.
 #pragma once
 
 #if defined(__SSE2__)
@@ -7,7 +7,8 @@
 
 namespace {
 
-// Subnormal numbers, which saturated gates produce, cost a hundred times as much as others.
+// Treats subnormal numbers, which saturated gates produce, as zero: they cost a hundred times as
+// much as others.
 class FlushToZero {
 #if defined(__SSE2__)
 public:

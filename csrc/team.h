@@ -9,7 +9,7 @@ float* scratch(int64_t floats);  // memory of this thread, kept between calls, w
 namespace {
 
 // Runs body(thread, threads, barrier) on this number of threads.  Inside another parallel region there
-// can be fewer than requested: then one thread does everything.
+// can be fewer threads than requested; one thread then does everything.
 template <class F>
 void in_team(int threads, const F& body) {
     Barrier barrier(threads), alone(1);

@@ -4,8 +4,8 @@
 
 #include <exception>
 
-// The function of torch that fills a DLView, for a few nanoseconds; null before torch 2.10, where the
-// attributes of the tensor are asked one by one.  The table is DLPack's DLPackExchangeAPI.
+// Returns torch's function that fills a DLView in a few nanoseconds.  It is null before torch 2.10,
+// where the attributes of the tensor are read one by one.  The table is DLPack's DLPackExchangeAPI.
 Tensor::Read Tensor::reader() {
     struct Table {
         uint32_t major, minor;
@@ -29,7 +29,7 @@ PyObject* Tensor::torch_tensor() {
 
 void Tensor::read(PyObject* from, Read read) {
     DLView view;
-    if (read(from, &view)) return PyErr_Clear();  // without memory: sparse, of a graph, on the meta device
+    if (read(from, &view)) return PyErr_Clear();  // it has no memory: sparse, part of a graph, or on the meta device
     if (view.device_type != CPU || view.ndim > MOST || view.lanes != 1) return;
     ndim = view.ndim;
     int64_t numbers = 1, dense = 1;

@@ -43,7 +43,7 @@ std::atomic<bool> forked{false};
 
 struct Found {
     char path[4096];
-    int rank;  // torch's own before others
+    int rank;  // torch's runtime has a higher rank than others
 };
 
 int look(dl_phdr_info* info, size_t, void* out) {

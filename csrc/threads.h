@@ -1,22 +1,23 @@
 // Work on several threads, which belong to the OpenMP runtime that torch has already started.
 //
-// A second team would compete with torch's for the cores, since idle OpenMP threads spin for a while
-// before they sleep.  The runtime of the process is therefore looked up and used; without one (and in
-// a child process after fork, whose team is gone) the caller works alone.
+// A second team would compete with torch's team for the cores, because idle OpenMP threads spin for
+// a while before they sleep.  The runtime of the process is therefore found and used.  Without one,
+// and in a child process after fork, whose team is gone, the caller works alone.
 #pragma once
 
 #include <atomic>
 
-// body(context, thread, threads) on each of at most `threads` threads, the caller's included.
+// Runs body(context, thread, threads) on each of at most `threads` threads, including the caller's
+// thread.
 using Body = void (*)(void* context, int thread, int threads);
 void parallel(int threads, Body body, void* context);
 
-// The name of the runtime in use, for `elman info`.
+// Returns the name of the runtime in use, for `elman info`.
 const char* threads_name();
 
-// All threads of a team wait for each other.  They spin, because a step of a recurrence is shorter
-// than a system call, but after some 100 pauses (2 to 5 microseconds) yield to other programs, and to each
-// other where the system has put two of them on one core.
+// Lets all threads of a team wait for each other.  They spin, because a step of a recurrence is
+// shorter than a system call.  After 100 pauses (2 to 5 microseconds) they yield to other programs,
+// and to each other if the system has put two of them on one core.
 class Barrier {
 public:
     explicit Barrier(int threads) : threads_(threads) {}

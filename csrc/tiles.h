@@ -1,20 +1,21 @@
 // Products of matrices on AMX: of bfloat16 numbers, or of float32 numbers at the accuracy of float32.
 //
 // AMX multiplies bfloat16 (8 significant bits) and adds in float32.  A float32 number is the sum of
-// three bfloat16 numbers, x = x0 + x1 + x2, each the rounded remainder of the previous ones; six of
-// the nine products of the parts matter at 24 bits and are computed (Henry, Tang, Heinecke 2019,
+// three bfloat16 numbers, x = x0 + x1 + x2, each the rounded remainder of the previous ones.  Six
+// of the nine products of the parts matter at 24 bits and are computed (Henry, Tang, Heinecke 2019,
 // arXiv:1904.06376):
 //
 //     x y = x0 y0 + (x0 y1 + x1 y0) + (x0 y2 + x1 y1 + x2 y0) + O(2^-24)
 //
-// Infinities, and finite numbers above the largest bfloat16, cannot be divided so: whoever packs a strip
-// learns of them, and multiplies it as floats (strips.h); in the cross-entropy they give NaN.  Subnormal
-// parts count as zero.
+// Infinities, and finite numbers above the largest bfloat16, cannot be split in this way.  The
+// functions that pack a strip report them, and strips.h multiplies such a strip as floats; in the
+// cross-entropy they give NaN.  Subnormal parts count as zero.
 //
-// A tile holds 16 rows of 16 pairs of bfloat16.  In A a row is a row, and pairs run along k; in B a
-// row is a pair of k, and columns are columns.  A block of C is 2 x 2 tiles, kept in four tile
-// registers while k runs; strips of A and B, two tiles wide, are packed in the order of use.  PARTS is
-// the number of parts of a number: 1 where it is rounded, 3 where it is divided.
+// A tile has 16 rows of 16 pairs of bfloat16.  A row of a tile of A is a row of A, whose pairs run
+// along k.  A row of a tile of B is a pair of successive k, and its columns are columns of B.  A
+// block of C is 2 x 2 tiles, which stay in four tile registers while k runs.  Strips of A and B are
+// two tiles wide, and packed in the order of use.  PARTS is the number of parts of a number: 1 if
+// it is rounded, 3 if it is split.
 #pragma once
 
 #if defined(__AMX_BF16__) && defined(__AVX512BF16__)
@@ -24,34 +25,35 @@
 
 namespace {
 
-constexpr int64_t SIDE = 16, DEPTH = 32;      // of a tile: rows or columns, and steps of k
-constexpr int64_t TILE = SIDE * DEPTH;        // bfloat16 numbers
+constexpr int64_t SIDE = 16, DEPTH = 32;      // rows or columns, and steps of k, of a tile
+constexpr int64_t TILE = SIDE * DEPTH;        // bfloat16 numbers in a tile
 constexpr int64_t BLOCK = 2 * SIDE;           // rows and columns of a block of C
-constexpr float LARGEST = 3.3895314e38f;      // bfloat16
+constexpr float LARGEST = 3.3895314e38f;      // the largest bfloat16 number
 
-// One step of a strip, in numbers: two tiles of each part.
+// The size in numbers of one step of a strip, which has two tiles of each part.
 template <int PARTS>
 constexpr int64_t STRIP = 2 * PARTS * TILE;
 
 ELMAN_INLINE int64_t tiles_of(int64_t k) { return (k + DEPTH - 1) / DEPTH; }
 ELMAN_INLINE int64_t blocks(int64_t n) { return (n + BLOCK - 1) / BLOCK; }
 
-// Eight tiles of 16 rows of 64 bytes, as the instruction that sets them up reads it.
+// The configuration of eight tiles of 16 rows of 64 bytes, in the format that the processor reads.
 struct alignas(64) TileSizes {
     uint8_t palette = 1, start = 0, zero[14] = {};
     uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
     uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
-// A constant in memory: on the stack the compiler could drop the parts it believes to be unread.
+// It is a constant, because on the stack the compiler could drop parts that it considers unread.
 const TileSizes TILE_SIZES;
 
-class Tiles {  // of this thread, as long as this object lives
+class Tiles {  // configures the tiles of this thread as long as this object lives
 public:
     Tiles() { _tile_loadconfig(&TILE_SIZES); }
     ~Tiles() { _tile_release(); }
 };
 
-// Writes must be in memory before tiles are loaded: GCC's intrinsics do not declare their reads.
+// Ensures that writes are in memory before tiles are loaded: GCC's intrinsics do not declare their
+// reads.
 ELMAN_INLINE void finish_writing() { __asm__ volatile("" ::: "memory"); }
 
 ELMAN_INLINE __mmask16 first(int64_t n) {
@@ -60,18 +62,20 @@ ELMAN_INLINE __mmask16 first(int64_t n) {
 ELMAN_INLINE __m512 widened(__m256i half) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
 }
-// Floats from memory that has floats or bfloat16.
+// Reads floats from memory that has floats or bfloat16 numbers.
 ELMAN_INLINE __m512 read(const float* p, __mmask16 mask) { return _mm512_maskz_loadu_ps(mask, p); }
 ELMAN_INLINE __m512 read(const uint16_t* p, __mmask16 mask) {
     return widened(_mm256_maskz_loadu_epi16(mask, p));
 }
 
-// The lanes that cannot be divided.  NaN can: it makes all products NaN, as it should.
+// Returns the lanes that cannot be split.  NaN can be split, and makes all its products NaN, as it
+// should.
 ELMAN_INLINE __mmask16 beyond(__m512 x) {
     return _mm512_cmp_ps_mask(_mm512_abs_ps(x), _mm512_set1_ps(LARGEST), _CMP_GT_OQ);
 }
 
-// Two registers of floats as PARTS of bfloat16: `low` in the first half of each, `high` in the other.
+// Splits two registers of floats into PARTS registers of bfloat16, with `low` in the first half of
+// each and `high` in the second.
 template <int PARTS>
 ELMAN_INLINE void split(__m512 low, __m512 high, __m512i (&parts)[PARTS]) {
     for (int i = 0;; ++i) {
@@ -82,7 +86,8 @@ ELMAN_INLINE void split(__m512 low, __m512 high, __m512i (&parts)[PARTS]) {
     }
 }
 
-// For numbers beyond: the first part is cut, not rounded, so that the sum of the parts is the number.
+// Splits any numbers: parts are cut, not rounded, so that their sum is the number even beyond
+// LARGEST.
 template <int PARTS>
 void split_any(__m512 low, __m512 high, __m512i (&parts)[PARTS]) {
     alignas(64) float x[32];
@@ -102,10 +107,10 @@ void split_any(__m512 low, __m512 high, __m512i (&parts)[PARTS]) {
     for (int part = 0; part < PARTS; ++part) parts[part] = _mm512_load_si512(out[part]);
 }
 
-// One step of half a strip: `outer` rows of A or columns of B, `depth` steps of k, zeros beyond.  With
-// ALONG the vectors row(0).. run along k, one for each row or column, else the other way, one for each
-// step of k.  OF_A: as a tile of A, else of B.  Returns whether a number is
-// beyond what can be divided.
+// Packs one step of half a strip: `outer` rows of A or columns of B and `depth` steps of k, with
+// zeros beyond.  With ALONG the vectors row(0).. run along k, one for each row or column; otherwise
+// they run across k, one for each step of k.  With OF_A the result is a tile of A, otherwise of B.
+// Returns whether there is a number that cannot be split.
 template <int PARTS, bool ALONG, bool OF_A, bool ANY, class RowOf>
 ELMAN_INLINE bool split_tile(const RowOf& row, int64_t at, int64_t outer, int64_t depth, uint16_t* to) {
     __m512i parts[PARTS][16];
@@ -134,8 +139,8 @@ ELMAN_INLINE bool split_tile(const RowOf& row, int64_t at, int64_t outer, int64_
     return large;
 }
 
-// One step of a strip of A or B, from k0 on of k: rows (columns) outer0..outer.  Returns whether it has
-// numbers that cannot be divided.
+// Packs one step of a strip of A or B, from k0 on: at most 32 rows (columns) of outer0..outer.
+// Returns whether it has numbers that cannot be split.
 template <int PARTS, bool ALONG, bool OF_A, class RowOf>
 bool pack_step(const RowOf& row, int64_t outer0, int64_t outer, int64_t k0, int64_t k, uint16_t* to) {
     bool any = false;
@@ -150,7 +155,7 @@ bool pack_step(const RowOf& row, int64_t outer0, int64_t outer, int64_t k0, int6
     return any;
 }
 
-// A whole strip, of so many steps.
+// Packs a whole strip of `tiles` steps.
 template <int PARTS, bool ALONG, bool OF_A, class RowOf>
 bool pack_strip(const RowOf& row, int64_t outer0, int64_t outer, int64_t k0, int64_t k, int64_t tiles, uint16_t* to) {
     bool any = false;
@@ -167,8 +172,8 @@ struct Dense {
     const T* operator()(int64_t i) const { return p + i * stride; }
 };
 
-// ROWS x COLUMNS tiles of C, which begin with `from`; a step of 0 repeats its row.  Tile registers 0-3
-// hold C, 4 and 5 a part of A, 6 and 7 a part of B.
+// Computes ROWS x COLUMNS tiles of C, which begin with `from`; a step of 0 repeats its row.  Tile
+// registers 0-3 hold C, 4 and 5 a part of A, and 6 and 7 a part of B.
 template <int PARTS, int ROWS, int COLUMNS>
 void block_of_tiles(const uint16_t* a, const uint16_t* b, int64_t tiles, const float* from, int64_t from_step,
                     float* c, int64_t ldc) {
@@ -185,7 +190,8 @@ void block_of_tiles(const uint16_t* a, const uint16_t* b, int64_t tiles, const f
         _tile_zero(2);
         _tile_zero(3);
     }
-    // The next step of several parts is fetched into the first cache meanwhile; of one part it was slower.
+    // With several parts the next step is fetched into the L1 cache meanwhile; with one part this
+    // was slower.
     const auto fetch = [&](int64_t part) {
         for (int64_t i = 0; i < 2 * TILE; i += 32) {
             PREFETCH(a + STRIP<PARTS> + part * 2 * TILE + i, 3);
@@ -207,7 +213,7 @@ void block_of_tiles(const uint16_t* a, const uint16_t* b, int64_t tiles, const f
         if constexpr (PARTS == 1) {
             LOAD_A(0) LOAD_B(0) MULTIPLY
         } else {
-            // The small products first; every step but the last changes one side only.
+            // The small products come first; most products change one side only.
             LOAD_A(0) LOAD_B(2) MULTIPLY
             fetch(0);
             LOAD_B(1) MULTIPLY

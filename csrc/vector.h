@@ -1,7 +1,7 @@
-// A register full of floats: AVX-512, AVX2, NEON, or plain loops that any compiler takes.
+// A register full of floats: AVX-512, AVX2, NEON, or plain loops for any compiler.
 //
-// This header is compiled once for each instruction set, with other flags each time, so everything
-// in it has internal linkage: no inline function of one set may replace that of another.
+// This header is compiled once for each instruction set, with different flags.  Everything in it
+// has internal linkage, because no inline function of one set may replace that of another.
 #pragma once
 
 #include <cmath>
@@ -44,16 +44,17 @@ ELMAN_INLINE Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
-// The maximum of two numbers; if b is NaN the result is NaN.
+// Returns the maximum of two numbers; if b is NaN, the result is NaN.
 ELMAN_INLINE Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
-// For alternating real and imaginary parts: one part in both places; and the parts exchanged.
+// For alternating real and imaginary parts: the first two put one part in both places, the third
+// exchanges the parts.
 ELMAN_INLINE Vec real(Vec a) { return {_mm512_moveldup_ps(a.v)}; }
 ELMAN_INLINE Vec imaginary(Vec a) { return {_mm512_movehdup_ps(a.v)}; }
 ELMAN_INLINE Vec exchanged(Vec a) { return {_mm512_permute_ps(a.v, 0xb1)}; }
-// Store to memory, bypassing the cache; p is aligned to the register.
+// Stores to memory, bypassing the cache; p is aligned to the register.
 ELMAN_INLINE void stream(float* p, Vec a) { _mm512_stream_ps(p, a.v); }
-// 2^23 times the lowest bits of a, as a float: see exp_minus_1.
+// Shifts the lowest bits of a into the exponent; see exp_minus_1.
 ELMAN_INLINE Vec bits_to_exponent(Vec a) {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a.v), 23))};
 }
@@ -62,7 +63,7 @@ ELMAN_INLINE Vec where_positive(Vec a, Vec b) {
 }
 ELMAN_INLINE float sum(Vec a) { return _mm512_reduce_add_ps(a.v); }
 ELMAN_INLINE float largest(Vec a) { return _mm512_reduce_max_ps(a.v); }
-// 1/a for finite a >= 1; one Newton step makes it good to the last bit or two.
+// Returns 1/a for finite a >= 1; one Newton step makes it accurate to the last bit or two.
 ELMAN_INLINE Vec reciprocal(Vec a) {
     const __m512 r = _mm512_rcp14_ps(a.v);
     return {_mm512_fmadd_ps(_mm512_fnmadd_ps(a.v, r, _mm512_set1_ps(1)), r, r)};
@@ -233,8 +234,8 @@ ELMAN_INLINE Vec reciprocal(Vec a) { ELMAN_EACH(1 / a.v[i]); }
 
 #endif
 
-// Numbers in memory as bfloat16, rounded when they are stored.  Instruction sets without such numbers compile
-// these functions and never run them, since none of their tensors is bfloat16.
+// These functions load bfloat16 numbers, and round when they store them.  Instruction sets without
+// bfloat16 compile them but never run them, because none of their tensors is bfloat16.
 #if defined(__AVX512BF16__)
 ELMAN_INLINE Vec load_bf16(const uint16_t* p, Lanes n) {
     const __m512i wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(n.mask, p));
@@ -247,8 +248,9 @@ ELMAN_INLINE void store_bf16(uint16_t* p, Vec a, Lanes n) {
     _mm256_mask_storeu_epi16(p, n.mask, bits);
 }
 
-// A share s in 0..1, such as a sigmoid: above a half as s - 1 with its sign bit, which 0 has, too.  So a share
-// near 1, which decides how long a memory lasts, keeps as many digits as one near 0.
+// A share s in 0..1, such as a sigmoid, is stored as s - 1 if it is above a half, always with a
+// sign bit, even for 0. A share near 1, which decides how long a memory lasts, thereby keeps as
+// many digits as a share near 0.
 ELMAN_INLINE Vec load_share(const uint16_t* p, Lanes n) {
     const __m512 x = load_bf16(p, n).v;
     return {_mm512_mask_add_ps(x, _mm512_movepi32_mask(_mm512_castps_si512(x)), x, _mm512_set1_ps(1))};
@@ -259,8 +261,8 @@ ELMAN_INLINE void store_share(uint16_t* p, Vec s, Lanes n) {
     store_bf16(p, {_mm512_mask_or_ps(x, above, x, _mm512_set1_ps(-0.0f))}, n);
 }
 
-// A number t in -1..1, such as a tanh: above a half (1 - |t|) 2^26 + 2 with the sign of t, which is never below 2.  So
-// the slope of a saturated tanh, 1 - t^2, is not 0.
+// A number t in -1..1, such as a tanh, is stored as (1 - |t|) 2^26 + 2, which is at least 2, with
+// the sign of t, if |t| is above a half.  The slope of a saturated tanh, 1 - t^2, is thereby not 0.
 ELMAN_INLINE Vec load_signed_share(const uint16_t* p, Lanes n) {
     const __m512 x = load_bf16(p, n).v, sign = _mm512_and_ps(x, _mm512_set1_ps(-0.0f)), size = _mm512_abs_ps(x);
     const __mmask16 above = _mm512_cmp_ps_mask(size, _mm512_set1_ps(1), _CMP_GT_OQ);
@@ -282,7 +284,7 @@ ELMAN_INLINE Vec load_signed_share(const uint16_t*, Lanes) { return set(0); }
 ELMAN_INLINE void store_signed_share(uint16_t*, Vec, Lanes) {}
 #endif
 
-// Number i of an array that has floats, or bfloat16 numbers behind the same address.
+// These load and store number i of an array of floats, or of bfloat16 numbers at the same address.
 ELMAN_INLINE Vec load(const float* p, bool bf16, int64_t i, Lanes n) {
     return bf16 ? load_bf16(reinterpret_cast<const uint16_t*>(p) + i, n) : load(p + i, n);
 }
@@ -292,7 +294,7 @@ ELMAN_INLINE void store(float* p, bool bf16, int64_t i, Vec a, Lanes n) {
 
 ELMAN_INLINE void operator+=(Vec& a, Vec b) { a = a + b; }
 
-// Streamed stores are visible to other threads from here on.
+// Makes streamed stores visible to other threads.
 ELMAN_INLINE void end_streams() {
 #if defined(__AVX2__)
     _mm_sfence();
@@ -300,11 +302,12 @@ ELMAN_INLINE void end_streams() {
 }
 
 // exp(x) - 1 = 2^n p + (2^n - 1) with n = round(x / ln 2), r = x - n ln 2 and p = exp(r) - 1, a
-// minimax polynomial of degree 6 (relative error 1.4e-8 before rounding; that of ln 2 in float adds
-// 2e-9 n).  Small x keeps its relative accuracy; x must be in -87..87, where exp neither overflows nor is subnormal.  NaN stays.
+// minimax polynomial of degree 6 (relative error 1.4e-8 before rounding; the error of ln 2 in float
+// adds 2e-9 n).  Small x keeps its relative accuracy; x must be in -87..87, where exp neither
+// overflows nor is subnormal.  NaN stays NaN.
 //
-// Adding 1.5 * 2^23 rounds x / ln 2 to an integer and leaves it in the lowest bits of the sum; 127
-// on top of it makes those bits the exponent of 2^n.
+// Adding 1.5 * 2^23 rounds x / ln 2 to an integer and leaves it in the lowest bits of the sum;
+// adding 127 as well makes those bits the exponent of 2^n.
 ELMAN_INLINE Vec exp_minus_1(Vec x, Vec& two_to_n) {
     const Vec magic = set(12582912.0f + 127.0f);
     const Vec sum = fma(x, set(1.44269504088896341f), magic);
@@ -329,8 +332,9 @@ ELMAN_INLINE Vec exp(Vec x) {
 
 #if defined(__AMX_BF16__)
 
-// 1 / (1 + 2^t) with t = -x / ln 2 and 2^t = 2^floor(t) p, p a minimax polynomial of degree 5 in t - floor(t)
-// (relative error 8e-8): fewer instructions than below, and no faster on the processors of the other sets.
+// 1 / (1 + 2^t) with t = -x / ln 2 and 2^t = 2^floor(t) p, p a minimax polynomial of degree 5 in t
+// - floor(t) (relative error 8e-8).  It has fewer instructions than the function below, but is not
+// faster on the processors of the other sets.
 ELMAN_INLINE Vec sigmoid(Vec x) {
     const Vec t = min(set(126), x * set(-1.44269504088896341f));
     const Vec r{_mm512_reduce_ps(t.v, 0x09)};
@@ -353,7 +357,8 @@ ELMAN_INLINE Vec sigmoid(Vec x) {
 
 #endif
 
-// tanh(x) = e / (e + 2) with e = exp(2 x) - 1.  Beyond 10 it is 1 in float, and 2^n would lose -1.
+// tanh(x) = e / (e + 2) with e = exp(2 x) - 1.  Beyond x = 10 it is 1 in float, and 2^n - 1 would
+// lose the 1.
 ELMAN_INLINE Vec tanh(Vec x) {
     Vec scale;
     const Vec p = exp_minus_1(clamp(x + x, 20), scale);

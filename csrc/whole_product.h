@@ -1,6 +1,6 @@
-// Products over all steps of a part: the inputs' part of the gates, and the gradients of inputs and
-// matrices.  Packing and the tile are those of product.h; blocks fit the caches, and operands stay in
-// the caller's memory: no copy, no transposition, sums in float.
+// Products over all steps of a part: the contribution of the inputs to the gates, and the gradients
+// of inputs and matrices.  Packing and the tile are those of product.h.  Blocks fit the caches,
+// operands stay in the caller's memory without being copied or transposed, and sums are floats.
 #pragma once
 
 #include "bfloat16.h"
@@ -16,12 +16,12 @@ constexpr bool PAIRS = false;  // tiles are faster
 #else
 constexpr bool PAIRS = DOTS;
 #endif
-constexpr int64_t ROWS_AT_ONCE = 8 * MAX_ROWS;  // of A between two passes over W
+constexpr int64_t ROWS_AT_ONCE = 8 * MAX_ROWS;  // rows of A for each pass over W
 constexpr int64_t DEPTH_AT_ONCE = 256;          // words of k in a block of an outer product
 constexpr int64_t DEEPEST = 512;                // words of k that are summed up in registers
-constexpr int64_t STRIPS = 4;                   // of MAX_ROWS columns of A, packed together
+constexpr int64_t STRIPS = 4;                   // strips of MAX_ROWS columns of A that are packed together
 
-// Row n as floats: in place, or copied to `to`.
+// Returns row n as floats, in place or converted into `to`.
 const float* row_of(const Rows& m, int64_t n, int64_t width, float* to) {
     const int64_t step = n / m.per_step, at = n % m.per_step;
     const bool initial = step == m.initial_step;
@@ -37,7 +37,8 @@ ELMAN_INLINE int64_t share_of(int64_t n, int thread, int threads) { return n * t
 
 struct Team { int threads; bool by_columns; };
 
-// W can be packed in blocks of k, each like a separate matrix; W^T is not cut.
+// Returns the depth of the blocks of k in which W is packed, each like a separate matrix; W^T is
+// one block.
 template <bool DOT>
 int64_t depth_of(const Product& it) {
     const int64_t all = words<DOT>(it.K), blocks = it.transposed ? 1 : (all + DEEPEST - 1) / DEEPEST;
@@ -55,7 +56,7 @@ void pack_blocks(const Product& it, int thread, int threads, float* to) {
     }
 }
 
-// C = A W for this thread's rows, or, where they are few, columns.
+// Computes C = A W for this thread's rows, or for its columns if there are few rows.
 template <bool DOT>
 void multiply_rows(const Product& it, const float* packed, float* own, int thread, const Team& team) {
     const int64_t kw = words<DOT>(it.K), lda = DOT ? padded_k(it.K) / 2 : padded_width(it.K);
@@ -92,7 +93,8 @@ void multiply_rows(const Product& it, const float* packed, float* own, int threa
     }
 }
 
-// Words first..last of panels of rows k0..k0 + depth of B, the k of an outer product.
+// Packs words first..last of rows k0..k0 + depth of B, which are the k of an outer product, into
+// panels.
 template <bool DOT>
 void pack_rows(const Rows& b, int64_t k0, int64_t depth, int64_t columns, int64_t first, int64_t last,
                float* rows, float* to) {
@@ -100,7 +102,7 @@ void pack_rows(const Rows& b, int64_t k0, int64_t depth, int64_t columns, int64_
     for (int64_t i = first; i < last; ++i) {
         const float* x = row_of(b, k0 + each * i, columns, rows);
         const bool pair = DOT && each * i + 1 < depth;
-        const float* y = pair ? row_of(b, k0 + each * i + 1, columns, rows + columns) : nullptr;  // beyond the last: zeros
+        const float* y = pair ? row_of(b, k0 + each * i + 1, columns, rows + columns) : nullptr;  // null for zeros beyond the last row
         for (int64_t p = 0; p < panels(columns); ++p)
             for (int64_t c = 0; c < PANEL; c += WIDTH) {
                 const int64_t column = p * PANEL + c;
@@ -115,7 +117,7 @@ void pack_rows(const Rows& b, int64_t k0, int64_t depth, int64_t columns, int64_
     }
 }
 
-// C (+)= A^T B for this thread's rows of C, which are columns of A.
+// Computes C (+)= A^T B for this thread's rows of C, which are columns of A.
 template <bool DOT>
 void add_outer(const OuterProduct& it, float* panels_of_b, int64_t panels_size, float* own, int thread, int threads, Barrier& barrier) {
     const int64_t each = DOT ? 2 : 1, group = STRIPS * MAX_ROWS, groups = (it.rows + MAX_ROWS - 1) / MAX_ROWS;
@@ -137,7 +139,7 @@ void add_outer(const OuterProduct& it, float* panels_of_b, int64_t panels_size, 
         }
         barrier.wait();
         for (int64_t g = from; g < to; g += group) {
-            // This group's columns of A, word by word; a strip has MAX_ROWS of them.
+            // Copy this group's columns of A word by word; a strip has MAX_ROWS of them.
             const int64_t width = to - g < group ? to - g : group;
             for (int64_t i = 0; i < kw; ++i) {
                 const float* x = static_cast<const float*>(it.a) + (k0 + each * i) * it.a_row + g;

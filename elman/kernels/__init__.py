@@ -1,6 +1,6 @@
 """Fast C++ versions of the functions of `elman.recur`, compiled for several instruction sets.
 
-The choice of the functions is made when this package is imported, and can be inspected:
+The functions are chosen when this package is imported; `name` returns the choice:
 
     >>> from elman import kernels
     >>> kernels.name() in ("amx", "avx512_bf16", "avx512", "avx2", "portable", "plain")
@@ -49,7 +49,7 @@ def name() -> str:
 
 
 def describe() -> str:
-    """Describe the kernels that run in one line for people.
+    """Return one line that describes the kernels that run.
 
     Example:
         >>> from elman import kernels

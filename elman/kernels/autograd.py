@@ -1,4 +1,4 @@
-"""Questions that the kernels ask torch about tensors, autograd and autocast."""
+"""Queries about tensors, autograd and autocast that the kernels need."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from elman.errors import ArgumentError
 
 
 def seen_by_torch() -> bool:
-    """Return whether torch records or transforms the functions that run, which a kernel would hide.
+    """Return whether torch records or transforms the functions that run; a kernel would hide them.
 
     This is the case in `torch.jit.trace`, the ONNX exporters, `torch.func` (grad, vmap, jacrev,
-    ...) and forward-mode derivatives.  `torch.compile` and `torch.export` know the kernels'
+    ...) and forward-mode derivatives.  `torch.compile` and `torch.export` support the kernels'
     operators.
     """
     if torch.compiler.is_compiling():
@@ -26,7 +26,7 @@ def seen_by_torch() -> bool:
 
 
 def resolved(x: Tensor) -> Tensor:
-    """Return a tensor whose memory has its numbers, without a pending conjugation or negation."""
+    """Return x with a pending conjugation or negation applied to its memory."""
     return x.resolve_conj().resolve_neg() if x.is_neg() or x.is_conj() else x
 
 
@@ -40,7 +40,7 @@ def refuse_second_derivatives() -> None:
     """Raise an error if a second derivative is wanted; call it first in each backward pass.
 
     Torch's `once_differentiable` is not sufficient: it treats a gradient as a constant if the
-    incoming gradient is one.
+    incoming gradient is constant.
 
     Raises:
         ArgumentError: the backward pass runs with `create_graph=True`.
@@ -53,7 +53,7 @@ def refuse_second_derivatives() -> None:
 
 
 def computes_in_bfloat16(x: Tensor) -> bool:
-    """Return whether x or autocast asks for bfloat16."""
+    """Return whether x or autocast requests bfloat16."""
     if torch.is_autocast_enabled("cpu") and x.is_floating_point():
         autocast = torch.get_autocast_dtype("cpu") == torch.bfloat16
         return autocast and x.dtype != torch.float64

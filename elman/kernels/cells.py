@@ -25,8 +25,9 @@ class Constants(NamedTuple):
     """The weights of a layer in the form of the kernel; None where an option is off.
 
     `bias_ih` is added to the contribution of the inputs to the gates, after its normalisation if
-    there is a `gain_ih`; without a step between it and `bias`, the two can be added up.  `hr` is
-    the second matrix of a step: the projection, or the rows missing in `hh`, which multiply r * h.
+    there is a `gain_ih`.  If nothing is computed between adding `bias_ih` and `bias`, their sum can
+    be added.  `hr` is the second matrix of a step: the projection, or the rows missing in `hh`,
+    which multiply r * h.
     """
 
     ih: Tensor

@@ -8,9 +8,9 @@ its scores are available: d_s = softmax(s) - onehot(target), d_h = d_s W, d_W = 
 of d_s.  The backward pass only multiplies them by the gradient of the loss (the idea is from Liger,
 Hsu et al. 2024, arXiv:2410.10989).
 
-On processors with AMX float32 is one native call (csrc/cross_entropy.h).  On others this holds
-for few rows (csrc/few_rows.h), and more rows use the products of `products` and a native softmax
-(csrc/softmax.h), which can keep a packed copy of W.
+On processors with AMX, float32 is one native call (csrc/cross_entropy.h).  On others, few rows are
+one native call too (csrc/few_rows.h); more rows use the products of `products`, which can keep a
+packed copy of W, and a native softmax (csrc/softmax.h).
 
 If the states are bfloat16 or autocast is on, a training run rounds its products anyway, so our own
 products for gradients are rounded to bfloat16 too, with sums in float32.  Everything else, and
@@ -75,8 +75,8 @@ def linear_cross_entropy(h: Tensor, weight: Tensor, bias: Tensor | None, targets
         The loss (), float32, in nats; differentiable once.
 
     Raises:
-        ArgumentError: a target is not in 0..V-1, or a shape or a dtype does not fit.
-        TensorError: an argument is not a tensor, or has another dtype.
+        ArgumentError: a target is not an integer in 0..V-1, or a shape does not fit.
+        TensorError: an argument is not a tensor, or its dtype is not supported.
 
     Example:
         >>> import torch
@@ -164,7 +164,7 @@ def as_integers(targets: Tensor) -> Tensor:
     """Return targets as int64.
 
     Raises:
-        ArgumentError: they have another dtype than integers.
+        ArgumentError: their dtype is not an integer type.
     """
     if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
         raise ArgumentError(f"targets must be integers, got dtype {targets.dtype}")
@@ -172,7 +172,7 @@ def as_integers(targets: Tensor) -> Tensor:
 
 
 def _rows(count: int, vocabulary: int) -> int:
-    """Return the rows of a block, so that blocks have about equal size, in multiples of 32."""
+    """Return the number of rows of a block, a multiple of 32 that makes blocks about equal."""
     most = max(32, min(ROWS, STORED // vocabulary // 32 * 32))
     blocks = -(-count // most)
     return -(-count // (32 * blocks)) * 32

@@ -53,7 +53,7 @@ class _Layer(torch.autograd.Function):
         call = _Call(run, x, rest[:leaves], Constants(*rest[leaves:]), decay, keep=True)
         y, end, saved = call.forward(keep=True)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(y, decay, x, *rest)  # x and rest: to notice changes
+        ctx.save_for_backward(y, decay, x, *rest)  # x and rest only so that changes are noticed
         ctx.call, ctx.saved, ctx.leaves, ctx.lock = call, saved, leaves, threading.Lock()
         y, end = _as_given(run, y, end, rest)
         return y, *end

@@ -19,7 +19,7 @@ from elman.kernels import native
 def normalise(
     y: Tensor, first: int, gain: Tensor, bias: Tensor | None, kept: tuple[Tensor, Tensor] | None
 ) -> None:
-    """Replace y (N, G) by the result.
+    """Replace y (N, G) by its normalisation.
 
     Args:
         y: (N, G) float32, dense.

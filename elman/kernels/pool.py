@@ -1,7 +1,7 @@
 """A pool of large buffers, because new memory costs a page fault for every 4096 bytes.
 
 A training step frees the buffers of its backward pass, and the next step needs buffers of equal
-size.  glibc returns large blocks to the system in between, and to allocate them again costs more
+size.  glibc returns large blocks to the system in between, and allocating them again takes more
 time than the arithmetic of a small model.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 SMALLEST = 1 << 14  # floats; smaller ones come from malloc's own lists
 LARGEST = 1 << 28  # floats that are kept in all: 1 GiB
-ALIASED = 256  # floats; rows whose length is a multiple of it share places of the first cache
+ALIASED = 256  # floats; rows whose length is a multiple of it share sets of the L1 cache
 GAP = 16  # floats
 
 _returned: deque[Tensor] = deque()  # given back, but not yet sorted into the pool
@@ -59,9 +59,9 @@ class Lease:
         Args:
             rows: rows of the tensor.
             columns: columns of the tensor.
-            padded: leave a gap between rows where they would otherwise begin at the same places of
-                the cache, and drive one another out of it.  Without a gap the tensor is dense,
-                except that a bfloat16 row of odd length is followed by one unused number.
+            padded: leave a gap between rows where they would otherwise begin in the same sets of
+                the cache, and evict one another.  Without a gap the tensor is dense, except that
+                a bfloat16 row of odd length is followed by one unused number.
             dtype: float32 or bfloat16.
         """
         count = rows * columns

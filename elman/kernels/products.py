@@ -15,9 +15,9 @@ from torch import Tensor
 
 from elman.kernels import native
 
-FEW = 64  # rows, for which
-LARGE = 1 << 18  # numbers of a matrix are too many to be packed
-TURNED = 1 << 17  # floats of the gradient of a matrix that is small
+FEW = 64  # rows; for fewer, packing a large matrix takes longer than it saves
+LARGE = 1 << 18  # numbers; a matrix with more is large
+TURNED = 1 << 17  # floats; the gradient of a matrix is small if it has at most so many
 
 
 class Steps(NamedTuple):
@@ -65,7 +65,7 @@ def multiply(
     Args:
         a: (N, K).
         w: (K, M), or (M, K) with `transposed`.
-        out: (N, M) float32, dense; on tiles, with `bf16`, bfloat16 as well.
+        out: (N, M) float32, dense; with `bf16` on AMX tiles it can also be bfloat16.
         transposed: whether w is transposed.
         bias: (M) float32.
         bf16: whether factors can be rounded to bfloat16.
@@ -94,7 +94,7 @@ def add_products(
 
     Args:
         sums: (M, K) float32 by name.
-        a: (N, M) float32, dense in M; on tiles, with `bf16`, bfloat16 as well.
+        a: (N, M) float32, dense in M; with `bf16` on AMX tiles it can also be bfloat16.
         factors: (N, K) by name, at most two.
         bf16: whether factors can be rounded to bfloat16.
     """
@@ -124,9 +124,9 @@ def layer_gradients(
 
     Args:
         a: (N, M) gradients of the arguments of the gates, as for `add_products`.
-        factors: (N, K) by name, two.
+        factors: two matrices (N, K) by name.
         w: (M, D).
-        d_x: (N, D), which becomes a w, as for `multiply`; None if it is not wanted.
+        d_x: (N, D), the memory for a w, as `out` of `multiply`; None if it is not wanted.
         bf16: whether factors can be rounded to bfloat16.
 
     Returns:
@@ -158,7 +158,7 @@ def _add_by_torch(sums: dict[str, Tensor], name: str, a: Tensor, b: Tensor) -> N
 
 
 def _weight(w: Tensor, bf16: bool) -> Tensor:
-    """Return a dense matrix of a type that the kernel takes: on tiles also bfloat16."""
+    """Return a dense matrix of a type that the kernel takes; on tiles this includes bfloat16."""
     assert native is not None
     short = bf16 and w.dtype == torch.bfloat16 and native.has_tiles()
     return (w if short else w.float()).contiguous()

@@ -42,9 +42,9 @@ from elman.kernels.pool import Lease
 from elman.kernels.products import FEW, Steps, add_products, layer_gradients, multiply
 from elman.kernels.saved import OF_A_STEP, Part, Saved
 
-PART = 1 << 19  # floats of `a` that the second caches of one or two cores hold
-LARGER = 16  # times as large where packing a matrix for every part costs more than the cache saves
-NARROWEST = 16  # features of inputs whose product the native call computes
+PART = 1 << 19  # floats of `a` that fit into the L2 caches of one or two cores
+LARGER = 16  # factor on PART where packing a matrix for every part costs more than the cache saves
+NARROWEST = 16  # features; the native call multiplies inputs with at least so many
 
 
 def _on_tiles() -> bool:
@@ -96,7 +96,7 @@ class _Call:
         self.bias_ih = bias_ih
         self.native = native.Recurrence()
         self._set_layer()
-        # Another thread can do so during the forward pass.
+        # Without `keep`, another thread can replace the memory of a weight during the forward pass.
         self.storages = [w.untyped_storage() for w in weights if w is not None and not keep]
         self.start = self._pair(state)
 
@@ -150,7 +150,7 @@ class _Call:
             self.native.set_keep_c(run.keep_c)
 
     def parts(self, *, whole: bool, backward: bool = False) -> list[Part]:
-        """Return the parts in the order in which they are run; pack the weights if several."""
+        """Return the parts in the order in which they are run; pack the weights for several."""
         steps, ragged = self.run.steps, self.run.ragged
         # Products of few rows are slow, especially for a large matrix.
         part = PART * LARGER if _on_tiles() else PART
@@ -180,7 +180,7 @@ class _Call:
         return Steps(self.x[part.first : part.last])
 
     def _join_inputs(self) -> bool:
-        """Leave the product of the inputs to the native call if it is faster; return whether."""
+        """Let the native call multiply the inputs if that is faster; return whether it does."""
         weights = self.weights
         narrow = self.x.shape[-1] < NARROWEST or self.count < FEW
         if narrow or weights.gain is not None or weights.gain_ih is not None or not _on_tiles():
@@ -192,7 +192,7 @@ class _Call:
         return True
 
     def project(self, part: Part, a: Tensor, normal: tuple[Tensor, Tensor] | None) -> None:
-        """Compute the contribution of the inputs to the gates, normalised if that is on."""
+        """Compute the contribution of the inputs to the gates, normalised if there is a gain_ih."""
         weights, gain, bf16 = self.weights, self.weights.gain_ih, self.run.bf16
         inner = None
         if gain is None and weights.bias_ih is not None:
@@ -266,7 +266,7 @@ class _Call:
         torch.addmm(to, seen, hh.t(), beta=0 if self.separate else 1, out=to)
 
     def _short(self) -> bool:
-        """Return whether outputs, what is kept, and their gradients are bfloat16 in memory."""
+        """Return whether outputs, kept values and their gradients are bfloat16 in memory."""
         return self.run.bf16 and self.lease.pooled and _on_tiles()
 
     def _mixes(self) -> bool:
@@ -304,7 +304,7 @@ class _Call:
         d_end: tuple[Tensor | None, ...],
         wanted: tuple[bool, bool],
     ) -> tuple[Tensor | None, list[Tensor], dict[str, Tensor]]:
-        """Return the gradients of x, the state and the weights; `wanted` is for x and W_ih."""
+        """Return the gradients of x, the state and the weights; `wanted` selects x and W_ih."""
         call, weights = self.native, self.weights
         self.alive = []
         self._set_layer()  # a storage that was freed and filled again has other addresses
@@ -360,7 +360,7 @@ class _Call:
     def _state_before(
         self, part: Part, states: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Return the state before a part, the initial one or that after the previous step.
+        """Return the state before a part: the initial state, or that after the previous step.
 
         Args:
             part: the part.

@@ -13,7 +13,7 @@ OF_A_STEP = 6  # fields of Saved that the native call takes
 
 
 class Part(NamedTuple):
-    """A part of the sequence: steps `first` to `last` - 1, which are rows at..end of (N, ...)."""
+    """Steps `first` to `last` - 1 of the sequence, which are rows `at` to `end` - 1 of (N, ...)."""
 
     first: int
     last: int
@@ -27,11 +27,11 @@ class Saved(NamedTuple):
     a: Tensor | None
     p: Tensor | None
     c: Tensor | None
-    seen: Tensor | None  # None: the matrix was given the output of the previous step
+    seen: Tensor | None  # None if W_hh multiplied the output of the previous step unchanged
     m: Tensor | None
     stats: Tensor | None
-    normal: Tensor | None  # the contribution of the inputs, normalised
-    scales: Tensor | None  # and the reciprocals of its deviations
+    normal: Tensor | None  # the normalised contribution of the inputs
+    scales: Tensor | None  # the reciprocals of its standard deviations
 
     def copy(self) -> Saved:
         """Return the values with copies of those that the backward pass overwrites."""

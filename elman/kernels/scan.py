@@ -1,8 +1,8 @@
 """The linear recurrence h_t = a_t * h_{t-1} + b_t over a whole sequence in one native call.
 
-Forward and backward are one pass over memory each (csrc/scan.h).  Eager code uses `_Scan`, the
-short path through autograd; `torch.compile` and `torch.export` see the operators `elman::scan` and
-`elman::scan_backward`, which make the same calls.
+The forward and the backward pass each pass over memory once (csrc/scan.h).  Eager code uses
+`_Scan`, the short path through autograd; `torch.compile` and `torch.export` see the operators
+`elman::scan` and `elman::scan_backward`, which make the same calls.
 
 Shapes: a (B or 1, T or 1, D), b and h (B, T, D), state (B, D).
 """
@@ -25,7 +25,7 @@ KINDS = (torch.float32, torch.complex64)
 def run_scan(
     a: Tensor, b: Tensor, state: Tensor | None, lengths: Tensor | None, reverse: bool
 ) -> tuple[Tensor, Tensor]:
-    """Run the recurrence on the CPU, on tensors all float32 or all complex64, none of them empty.
+    """Run the recurrence on CPU tensors that are all float32 or all complex64, and not empty.
 
     Returns:
         h (B, T, D), with the memory layout of b (by rows or by steps), and the last state.
@@ -67,7 +67,7 @@ def _backward(
     wanted: Sequence[bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return the gradients of a, b and state, None where they are not wanted."""
-    # All must stay alive until the call is done, which has only their addresses.
+    # The native call has only the addresses of these tensors, so they must stay alive.
     a, state, d_end = resolved(a), _dense(state), _dense(d_end)
     call, lengths = _call(a, h, lengths, reverse)
     d_h = None if d_h is None else resolved(d_h)
@@ -77,7 +77,7 @@ def _backward(
     d_a = d_b = d_state = None
     if wanted[0]:
         over_steps = a.shape[1] < h.shape[1]
-        # Sums over steps are computed for every row: they are small.
+        # Sums over steps are computed for every row, because they are small.
         d_a = h.new_empty(h.shape[0], 1, h.shape[2]) if over_steps else _new(a)
         call.set_d_a(d_a)
     if wanted[1]:

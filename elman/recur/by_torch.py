@@ -78,7 +78,7 @@ def _run_whole(
             layers.training, directions == 2,
         )  # fmt: skip
         x, *new = _call(function, x, batch_sizes, leaves=leaves, weights=flat, settings=settings)
-        # Under autocast torch may return a shorter format; a state keeps its own.
+        # Under autocast torch may return a shorter dtype; a state keeps its own dtype.
         kept = [leaf.to(old.dtype) for leaf, old in zip(new, leaves, strict=True)]
         split = [leaf.split(directions) for leaf in kept]
         results += [tuple(leaf[k] for leaf in split) for k in range(len(group))]
@@ -109,7 +109,7 @@ def _call(
 
 
 def _onednn_can(x: Tensor) -> bool:
-    """Return whether oneDNN has the LSTM that autocast would choose on a CPU."""
+    """Return whether oneDNN supports the LSTM that autocast would choose on a CPU."""
     if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
         return True
     short = torch.get_autocast_dtype("cpu") == torch.bfloat16

@@ -41,7 +41,7 @@ class Kernel(NamedTuple):
 class Masks(NamedTuple):
     """The random masks of one layer in one direction, drawn before the first step."""
 
-    seen: Tensor | None  # (B, R): 0 or 1 / (1 - p) for each unit of h that recurrent dropout reads
+    seen: Tensor | None  # (B, R): the mask of recurrent dropout, 0 or 1 / (1 - p) for each unit
     kept: tuple[Tensor | float, ...]  # for each leaf: k_t, (T, B, ...), or one number; 0 if off
 
 
@@ -83,12 +83,12 @@ class Cell(ABC):
             x: (B, F), one row of what `inputs` returned.
             state: the leaves of the previous state, (B, ...) each.
             weights: the weights by name.
-            seen: the first leaf of the state after recurrent dropout (B, R): what a matrix
-                multiplies.  It is the first leaf itself if recurrent dropout is off.
+            seen: the first leaf of the state after recurrent dropout (B, R), which the matrices
+                multiply.  It is the first leaf itself if recurrent dropout is off.
         """
 
     def state_shapes(self, hidden: int) -> Shapes:
-        """Return the shape of each leaf of the state for one row, by its name; the output first."""
+        """Return the shape of each leaf of the state for one row, by name; the output is first."""
         return {"h": (hidden,)}
 
     def reset(self, weights: Weights, hidden: int) -> None:
@@ -147,7 +147,7 @@ class Cell(ABC):
         return torch.stack(outputs), state
 
     def kernel(self) -> Kernel | None:
-        """Return the native kernel that computes exactly these equations; None without one."""
+        """Return the native kernel that computes exactly these equations, or None."""
         return None
 
     def torch_function(self) -> Callable[..., tuple[Tensor, ...]] | None:

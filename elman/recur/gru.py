@@ -12,7 +12,7 @@ products for r and z are normalised together and those for n separately; `bias_i
 are the shifts.
 
 Sources: Cho et al. 2014 (arXiv:1406.1078, reset before); the reset after the product is the form of
-cuDNN and torch, one matrix product a step instead of two.
+cuDNN and torch, with one matrix product per step instead of two.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ AFTER, BEFORE = Kernel("gru", _constants), Kernel("gru reset before", _split_con
 
 
 class GRU(Stack):
-    """Gated recurrent unit: a drop-in for `torch.nn.GRU`, and more.
+    """Gated recurrent unit, a drop-in replacement for `torch.nn.GRU` with more options.
 
     Args:
         input_size: features of x.
@@ -120,7 +120,7 @@ class GRU(Stack):
         reset_after: apply the reset gate after the matrix product (torch, cuDNN) or before it
             (the paper).
         variational: `dropout` keeps one mask for a whole sequence (arXiv:1512.05287).
-        weight_dropout: probability of dropping an entry of W_hh, once a call (arXiv:1708.02182).
+        weight_dropout: probability of dropping an entry of W_hh, once per call (arXiv:1708.02182).
         recurrent_dropout: probability of dropping a unit of h_{t-1} on its way into W_hh, the
             same at all steps (arXiv:1512.05287).
         zoneout: probability that a unit keeps its old value in a step (arXiv:1606.01305).

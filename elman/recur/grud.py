@@ -42,7 +42,7 @@ from elman.recur.stack import Stack, Way
 
 @dataclass(frozen=True)
 class GRUDCell(Cell):
-    """The equations at the top of this file; the state is h, the last value and the time since.
+    """The equations at the top of this file; the state is h, the last values and the times since.
 
     Args:
         channels: C.
@@ -91,7 +91,7 @@ class GRUDCell(Cell):
     def _decayed(
         self, x: Tensor, last: Tensor, waited: Tensor, weights: Weights
     ) -> tuple[Tensor, Tensor]:
-        """Return what the gates read, and the decay of the state, given l_t and d_t."""
+        """Return the inputs of the gates and the decay of the state, given l_t and d_t."""
         values, there, _, extra = self._split(x)
         decay = torch.exp(
             -torch.relu(weights["decay_input"] * waited + weights["decay_input_bias"])
@@ -110,7 +110,7 @@ class GRUDCell(Cell):
         lengths: Tensor | None,
         reverse: bool,
     ) -> tuple[Tensor, Leaves]:
-        """Run all steps, with all but the recurrence computed at once; see `Cell.sequence`."""
+        """Run all steps; everything except the recurrence is computed for all of them at once."""
         if reverse or any(isinstance(rate, Tensor) or rate for rate in masks.kept):
             return super().sequence(
                 x, state, weights, masks=masks, lengths=lengths, reverse=reverse
@@ -137,9 +137,9 @@ class GRUDCell(Cell):
 
 
 class GRUD(Stack):
-    """GRU-D, batch first, one layer, forward.
+    """GRU-D with one layer, which runs forward on inputs with the batch first.
 
-    x (B, T, 2 C + 1 + E) is x_t, m_t, s_t, u_t side by side.  The state is h (1, B, H), the last
+    x (B, T, 2 C + 1 + E) concatenates x_t, m_t, s_t and u_t.  The state is h (1, B, H), the last
     seen value of each channel and the time since then, both (1, B, C).
 
     Args:

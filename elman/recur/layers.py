@@ -16,7 +16,7 @@ from torch import Tensor
 from elman.dropout import choose, dropout, keep_mask, locked_dropout
 from elman.recur.cell import Cell, Leaves, Masks, Weights
 
-# Runs one layer in one direction: x, state, weights, layer and direction to outputs and state.
+# Runs one layer in one direction: (x, state, weights, layer, direction) -> (outputs, state).
 RunOne = Callable[[Tensor, Leaves, Weights, int, int], tuple[Tensor, Leaves]]
 
 
@@ -25,9 +25,9 @@ class Layers(NamedTuple):
 
     Args:
         cell: the equations.
-        weights: by layer and direction.
+        weights: the weights by layer and direction.
         equal: whether all layers have the same hidden size.
-        training: whether masks of zoneout are drawn instead of their expectation.
+        training: whether zoneout draws masks instead of using their expectation.
         dropout: probability of dropping an output between two layers; 0 outside of training.
         variational: `dropout` keeps one mask for a whole sequence.
         weight_dropout: probability of dropping an entry of `weight_hh`; 0 outside of training.
@@ -104,7 +104,7 @@ def through_layers(
         x: (T, B, D), or packed (N, D) with batch sizes.
         states: leaves (directions, B, ...) of each layer.
         run: runs one layer in one direction, with leaves (B, ...).
-        batch_sizes: of packed data.
+        batch_sizes: the batch sizes of packed data.
         whole: give `run` leaves (1, B, ...) of the only direction instead: an index would add a
             node to the graph.
     """

@@ -1,7 +1,7 @@
-"""The layout of the state of a stack: what a call returns and takes, and its part for each layer.
+"""The layout of the state that a call of a stack takes and returns, and its split into layers.
 
 A leaf of a state is (layers * directions, B, ...) if all layers have the same hidden size, as in
-torch; else it is a tuple over layers of (directions, B, ...).
+torch; otherwise it is a tuple with one tensor (directions, B, ...) for each layer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Layout(NamedTuple):
         owner: name of the module, for messages.
         shapes: the shape of each leaf for one row, by name, for each layer.
         directions: 1 or 2.
-        stacked: whether all layers are one tensor.
+        stacked: whether a leaf is one tensor for all layers.
     """
 
     owner: str
@@ -42,7 +42,7 @@ class Layout(NamedTuple):
         """Check a state and return its leaves (directions, B, ...) for each layer.
 
         Args:
-            state: as a call returned it.
+            state: the state, as a call returned it.
             x: (T, B, D), the input that it must fit.
             single: whether the batch dimension is missing.
 
@@ -70,7 +70,8 @@ class Layout(NamedTuple):
         tensors = tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
         if len(tensors) != len(leaves):
             raise ArgumentError(
-                "state is nested too deeply: each leaf is a tensor, or one per layer"
+                "state is nested too deeply: each leaf must be a tensor, or a tuple of one tensor "
+                "per layer"
             )
         if single:
             tensors = tuple(leaf.unsqueeze(1) for leaf in tensors)
@@ -110,7 +111,7 @@ class Layout(NamedTuple):
 
 
 def _check_kind(state: State, x: Tensor) -> None:
-    """Refuse a state of another dtype or device than x; autocast takes all short dtypes."""
+    """Raise an error unless a state fits the dtype and device of x; autocast takes short dtypes."""
     taken: tuple[torch.dtype, ...] = (x.dtype,)
     if torch.is_autocast_enabled(x.device.type):
         taken = (torch.float32, torch.bfloat16, torch.float16)

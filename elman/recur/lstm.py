@@ -99,7 +99,7 @@ class LSTMCell(Cell):
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None, gain: Tensor | None) -> Tensor:
-    """Return the product with a matrix; if there is a gain, normalised before the bias."""
+    """Return the product with a matrix, normalised before the bias if there is a gain."""
     if gain is None:
         return F.linear(x, weight, bias)
     return normalise(F.linear(x, weight), gain, bias)
@@ -119,7 +119,7 @@ KERNEL = Kernel("lstm", _constants)
 
 
 class LSTM(Stack):
-    """Long short-term memory: a drop-in for `torch.nn.LSTM`, and more.
+    """Long short-term memory, a drop-in replacement for `torch.nn.LSTM` with more options.
 
     The state is (h, c).
 
@@ -135,7 +135,7 @@ class LSTM(Stack):
         device: device of the weights.
         dtype: data type of the weights.
         variational: `dropout` keeps one mask for a whole sequence (arXiv:1512.05287).
-        weight_dropout: probability of dropping an entry of W_hh, once a call (arXiv:1708.02182).
+        weight_dropout: probability of dropping an entry of W_hh, once per call (arXiv:1708.02182).
         recurrent_dropout: probability of dropping a unit of h_{t-1} on its way into W_hh, the
             same at all steps (arXiv:1512.05287).
         zoneout: probability that a unit of c and of h keeps its old value in a step, or a pair

@@ -1,6 +1,6 @@
-"""One-line errors for the rewrites of a module by torch that the layers here do not support.
+"""One-line messages for torch's transformations of a module that these layers do not support.
 
-`Stack` and `GRUD` use these as members.
+`Stack` has these as members.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from elman.errors import ArgumentError
 
 
 def refuse_script(module: nn.Module) -> nn.Module:
-    """Refuse `torch.jit.script`, which asks for this method first."""
+    """Raise an ArgumentError; `torch.jit.script` calls this method first."""
     raise ArgumentError(
         f"torch.jit.script cannot compile elman.{type(module).__name__}: use torch.jit.trace, "
         "torch.compile or torch.export"

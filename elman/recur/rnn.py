@@ -69,7 +69,7 @@ class RNNCell(Cell):
         return torch.tanh(a) if self.nonlinearity == "tanh" else torch.relu(a)
 
     def kernel(self) -> Kernel | None:
-        """Return the kernel of tanh or relu; None if f is a function of the caller."""
+        """Return the kernel for tanh or relu, or None if f is any other function."""
         return None if callable(self.nonlinearity) else KERNELS[self.nonlinearity]
 
     def torch_function(self) -> Callable[..., tuple[Tensor, ...]] | None:
@@ -92,7 +92,7 @@ KERNELS = {f: Kernel(f"rnn {f}", _constants) for f in ("tanh", "relu")}
 
 
 class RNN(Stack):
-    """Elman network: a drop-in for `torch.nn.RNN`, and more.
+    """Elman network, a drop-in replacement for `torch.nn.RNN` with more options.
 
     Args:
         input_size: features of x.
@@ -106,7 +106,7 @@ class RNN(Stack):
         device: device of the weights.
         dtype: data type of the weights.
         variational: `dropout` keeps one mask for a whole sequence (arXiv:1512.05287).
-        weight_dropout: probability of dropping an entry of W_hh, once a call (arXiv:1708.02182).
+        weight_dropout: probability of dropping an entry of W_hh, once per call (arXiv:1708.02182).
         recurrent_dropout: probability of dropping a unit of h_{t-1} on its way into W_hh, the
             same at all steps (arXiv:1512.05287).
         zoneout: probability that a unit keeps its old value in a step (arXiv:1606.01305).

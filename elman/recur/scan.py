@@ -92,7 +92,7 @@ def linear_recurrence(
 def _promote(
     a: Tensor, b: Tensor, state: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None, torch.dtype | None]:
-    """Convert to a common dtype of at least float32; the last result is a shorter dtype of h."""
+    """Convert to a common dtype of at least float32; also return the dtype of h if shorter."""
     given = torch.promote_types(a.dtype, b.dtype)
     short = given if given in (torch.bfloat16, torch.float16) else None
     kind = torch.promote_types(given, torch.float32)
@@ -105,7 +105,7 @@ def _promote(
 def plain_scan(
     a: Tensor, b: Tensor, state: Tensor | None, lengths: Tensor | None, reverse: bool
 ) -> tuple[Tensor, Tensor]:
-    """Run the definition, step by step, on any device; a has 3 dimensions."""
+    """Run the definition step by step on any device; a has 3 dimensions."""
     rows, steps, units = b.shape
     h = b.new_zeros(rows, units) if state is None else state
     running = None

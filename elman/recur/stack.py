@@ -55,7 +55,7 @@ class Stack(nn.Module):
         dropout: probability of dropping an output between two layers.
         bidirectional: also read the sequence from its end; the layer is then not causal.
         variational: `dropout` keeps one mask for a whole sequence (arXiv:1512.05287).
-        weight_dropout: probability of dropping an entry of `weight_hh`, once a call
+        weight_dropout: probability of dropping an entry of `weight_hh`, once per call
             (arXiv:1708.02182).
         recurrent_dropout: probability of dropping a unit of h_{t-1} on its way into the matrices,
             the same at all steps (arXiv:1512.05287).
@@ -185,17 +185,17 @@ class Stack(nn.Module):
         stored, found = self._parameters, {}
         for short, name in names.items():
             weight = stored.get(name)
-            # None if it is computed from other parameters, or a replica's.
+            # None for a weight that is computed from other parameters, and in a replica.
             found[short] = getattr(self, name) if weight is None else weight
         return found
 
     def way(self, x: Tensor, *, ragged: bool = False) -> Way:
         """Return which functions run x: our kernels, torch's, or the plain definition."""
-        if seen_by_torch():  # its own functions of several layers cannot be transformed either
+        if seen_by_torch():  # torch's functions of several layers cannot be transformed either
             traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
             return "torch" if traced and self.uses_torch() else "plain"
         in_graph = torch.compiler.is_compiling()
-        hidden = in_graph and (ragged or self._draws_masks())  # the operators cover neither
+        hidden = in_graph and (ragged or self._draws_masks())  # the operators support neither
         if kernels.native and x.device.type == "cpu" and self.cell.kernel() and not hidden:
             if computes_in_bfloat16(x):
                 return "kernel"
@@ -204,12 +204,12 @@ class Stack(nn.Module):
         return "torch" if self.uses_torch() else "plain"
 
     def _draws_masks(self) -> bool:
-        """Whether this call drops units in ways that torch's own dropout does not have."""
+        """Return whether this call drops units in ways that torch's own dropout does not have."""
         locked = self.variational and self.dropout > 0
         return self.training and (locked or self.recurrent_dropout > 0 or any(self.zoneout))
 
     def uses_torch(self) -> bool:
-        """Whether torch has a compiled function for exactly these equations and options."""
+        """Return whether torch has a compiled function for exactly these equations and options."""
         loose = self.training and self.recurrent_dropout > 0
         return not (any(self.zoneout) or loose) and self.cell.torch_function() is not None
 
@@ -230,7 +230,7 @@ class Stack(nn.Module):
             lengths: integers (B,) in 0..T; outputs after the end of a row are 0, and the state
                 returned is the state after its last element.
             generator: random generator of all dropout in this call; None for torch's default.
-            hx: torch's name of `state`, which is used if `state` is None.
+            hx: torch's name for `state`, which is used if `state` is None.
 
         Returns:
             y, with the type and layout of x and `output_size` features, and the state with leaves
@@ -269,7 +269,7 @@ class Stack(nn.Module):
             y, states = self._run(
                 way, x_TBD, states, lengths=lengths, batch_sizes=None, generator=generator
             )
-        else:  # without any elements, only the definition gives the weights gradients of zero
+        else:  # without elements, only the definition gives the weights gradients of zero
             y, states = run_plain(self.layers(generator), x_TBD, states, lengths)
         if single:
             y = y.squeeze(1)
@@ -281,7 +281,7 @@ class Stack(nn.Module):
         return y, layout.join(states, single=single)
 
     def _check_input(self, x: Tensor, lengths: object) -> None:
-        """Raise an ArgumentError for an x with another shape, or lengths of one sequence."""
+        """Raise an ArgumentError if x has a wrong shape, or if one sequence comes with lengths."""
         if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
             raise ArgumentError(
                 f"x must have 3 dimensions (2 for one sequence), the last of size "
@@ -361,7 +361,8 @@ class Stack(nn.Module):
         """Return a state with the given first leaf and zeros in the others.
 
         Args:
-            first: (num_layers * directions, B, R), or with a hidden size per layer a tuple.
+            first: (num_layers * directions, B, R), or a tuple with a tensor for each layer if
+                each has its own hidden size.
         """
         return self._layout.begin(first)
 

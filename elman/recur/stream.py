@@ -24,13 +24,13 @@ THREADED = 1 << 18  # weights of the smallest stack that two threads run faster
 
 
 class Stream:
-    """Run a causal core on one element of every row at a time.
+    """A live run of a causal core, on one element of every row at a time.
 
     Dropout is off, as in evaluation.  Gradients do not flow; train with the core itself.
 
     Weights can change between two steps: the next step notices that they were updated, loaded,
-    replaced or multiplied.  Single numbers that are changed through `.data` are noticed by the next
-    `restart` or `run` of several steps.
+    replaced or multiplied.  Only the next `restart`, or the next `run` of several steps, notices
+    single numbers that are changed through `.data`.
 
     Args:
         core: any recurrence that is not bidirectional, such as an `elman.LSTM`.
@@ -123,7 +123,7 @@ class Stream:
             self._layers = self._watch = None
 
     def _check_kind(self) -> None:
-        """Refuse a core whose weights have another dtype or device than when this was made."""
+        """Raise an ArgumentError if the core's dtype or device has changed since `__init__`."""
         weight = _first_weight(self.core)
         if weight.dtype != self._dtype or weight.device != self._example.device:
             raise ArgumentError(
@@ -147,7 +147,7 @@ class Stream:
 
     @torch.no_grad()
     def _pack(self) -> None:
-        """Bring the weights into the form of the kernels, if the kernels apply."""
+        """Pack the weights for the kernels, if the kernels apply."""
         core, native = self.core, kernels.native
         self._layers = self._watch = None
         names = core.weight_names
