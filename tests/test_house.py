@@ -20,8 +20,8 @@ ROOMS = (
     "model", "seq2seq", "train", "cores", "settings", "inputs", "targets", "live", "forecast",
     "tasks", "elman", "cli", "__main__",
 )  # fmt: skip
-CIRCLES = {"live.conversation tasks.translator tasks.translator_run"}
-UPWARD = {"live tasks"}  # rooms, and later rooms that they import
+CIRCLES = {"tasks.translator tasks.translator_run"}
+UPWARD: set[str] = set()  # rooms, and later rooms that they import
 
 
 def _files() -> dict[str, Path]:

@@ -67,7 +67,7 @@ def chat(
             return
         if line.strip():
             check_unicode(line)
-            show_text(f"{conversation.say(line)}\n")
+            show_text(f"{conversation.push(line)}\n")
         else:
             conversation.restart()
 

@@ -32,11 +32,10 @@ from elman.read.frequency import Stamps
 from elman.read.series import SeriesTable
 from elman.read.stamps import EDGES
 from elman.report.terminal import counted
-from elman.state import State, from_bytes, named_leaves, to_bytes
+from elman.state import State, named_leaves, restored, to_bytes
 
 CHUNK = 512  # steps for which the calendar is computed at a time
 COUNTED = 1 << 53  # largest step of series without times
-OTHERS = "state.7"  # the leaf of a state that contains the names of other series
 
 
 class LiveForecast(NamedTuple):
@@ -246,17 +245,9 @@ class LiveForecaster:
         Raises:
             DataError: the bytes are damaged, or come from another model or another series.
         """
-        ours, given = (dict(named_leaves(one)) for one in (self._state(), from_bytes(blob)))
-        forms = [  # the text of the other series can have any length
-            {name: (x.dtype, x.shape[name == OTHERS :]) for name, x in one.items()}
-            for one in (ours, given)
-        ]
-        if forms[0] != forms[1]:
-            raise DataError(
-                "the state has other arrays than this session: restore it into a session of the "
-                "model that it came from"
-            )
-        found: list[NDArray[Any]] = [leaf.numpy() for leaf in given.values()]
+        *ours, names = (leaf for _, leaf in named_leaves(self._state()))
+        given = restored(blob, (*ours, names[:0]))  # the text of the other series has any length
+        found: list[NDArray[Any]] = [leaf.numpy() for _, leaf in named_leaves(given)]
         *arrays, totals, constants, counters, text = found
         number, steps, gap = counters.tolist()
         start = self._start_of(number, steps)

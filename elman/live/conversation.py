@@ -2,53 +2,92 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
-from elman.errors import ArgumentError
+import numpy as np
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from elman.decode.sample import Sampling
-    from elman.tasks.translator import Translator
+from elman.arguments import text_of_argument
+from elman.errors import ArgumentError, DataError
+from elman.inputs.live import check_no_time
+from elman.state import State, restored, to_bytes
 
 
 class Conversation:
-    """A conversation with a model; made by `Translator.chat`.
+    """A live session whose elements are turns; made by `Translator.chat`.
 
     Args:
-        model: a translator of kind dialogue.
-        sampling: settings for drawing answers; None for the likeliest ones.
-        seed: seed of the random numbers.
+        answer: returns the answer to the last turns, given a seed.
+        history: maximum number of turns that the model reads.
+        seed: seed of the first answer; that of each further answer is larger by 1.
     """
 
-    def __init__(self, model: Translator, *, sampling: Sampling | None, seed: int) -> None:
-        self._model, self._sampling, self._seed = model, sampling, seed
-        self._turns: deque[str] = deque(maxlen=model.history)
-        self._answers = 0
+    def __init__(
+        self, answer: Callable[[Sequence[str], int], str], *, history: int, seed: int = 0
+    ) -> None:
+        self._answer, self._first = answer, seed
+        self._turns: deque[str] = deque(maxlen=history)
+        self.restart()
 
     @property
     def turns(self) -> list[str]:
         """The last turns, as many as the model reads."""
         return list(self._turns)
 
-    def say(self, text: str) -> str:
-        """Return the answer to a turn.
+    def push(self, turn: str, at: None = None) -> str:
+        """Read a turn and return the answer, which is the next turn.
+
+        Args:
+            turn: the turn, which must not be blank.
+            at: must be None, as turns have no times.
 
         Raises:
-            ArgumentError: the text is blank.
+            ArgumentError: the turn is blank or not a string, or `at` is given.
         """
-        if not text.strip():
-            raise ArgumentError("a turn must have words, got an empty text")
-        self._turns.append(text.strip())
-        history = f" {self._model.separator} ".join(self._turns)
-        answer = self._model.predict(
-            [history], sampling=self._sampling, seed=self._seed + self._answers
-        )[0]
-        self._answers += 1
-        if answer:
-            self._turns.append(answer)
+        check_no_time(at, "turns")
+        text = text_of_argument(turn, "turn").strip()
+        if not text:
+            raise ArgumentError(f"turn must contain words, got {turn!r}")
+        answer = self._answer([*self._turns, text], self._seed)
+        self._turns.extend(filter(None, (text, answer)))
+        self._seed += 1
         return answer
 
+    def finish(self) -> None:
+        """Do nothing: every turn was answered when it was pushed."""
+
     def restart(self) -> None:
-        """Forget all turns."""
+        """Begin a new conversation."""
         self._turns.clear()
+        self._seed = self._first
+
+    def state_bytes(self) -> bytes:
+        """Return the state as bytes, for `restore` here or in another process."""
+        return to_bytes(self._state())
+
+    def restore(self, blob: bytes) -> None:
+        """Continue from a state that `state_bytes` returned.
+
+        Raises:
+            DataError: the bytes are damaged, or come from another kind of session.
+        """
+        like = (torch.zeros((), dtype=torch.int64), torch.zeros(0, dtype=torch.uint8))
+        seed, text = restored(blob, like)
+        assert isinstance(seed, Tensor)
+        assert isinstance(text, Tensor)
+        try:
+            turns = json.loads(text.numpy().tobytes())
+        except (RecursionError, ValueError):
+            turns = None
+        if not (isinstance(turns, list) and all(isinstance(t, str) and t.strip() for t in turns)):
+            raise DataError("the state of the conversation is damaged: it is not a list of turns")
+        self._turns.clear()
+        self._turns.extend(turns)
+        self._seed = int(seed)
+
+    def _state(self) -> State:
+        text = np.frombuffer(json.dumps(self.turns).encode(), dtype=np.uint8)
+        return (torch.tensor(self._seed), torch.from_numpy(text.copy()))

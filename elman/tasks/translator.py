@@ -183,7 +183,12 @@ class Translator(TranslatorSettings, Task):
 
         if self.kind != "dialogue":
             raise ArgumentError(f"chat needs kind=dialogue, but this model has kind={self.kind}")
-        return Conversation(self, sampling=sampling, seed=seed)
+
+        def answer(turns: Sequence[str], seed: int) -> str:
+            history = f" {self.separator} ".join(turns)
+            return self.predict([history], sampling=sampling, seed=seed)[0]
+
+        return Conversation(answer, history=self.history, seed=seed)
 
     def evaluate(
         self,

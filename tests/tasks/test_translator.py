@@ -18,6 +18,7 @@ from elman.decode.consensus import Consensus
 from elman.decode.sample import Sampling
 from elman.encode.text import Vocabulary, stream_text
 from elman.errors import ArgumentError, DataError
+from elman.state import to_bytes
 from elman.tasks.predict_file import predict_file
 from elman.tasks.run import Request
 from elman.tasks.translator_run import _read
@@ -243,13 +244,21 @@ def test_a_chat_remembers_as_many_turns_as_are_read(talker: Path) -> None:
     model = elman.load(talker)
     assert isinstance(model, elman.Translator)
     talk = model.chat()
-    assert talk.say("hello") == "hi there"
-    assert talk.say(" how are you ? ") == "fine"
+    assert talk.push("hello") == "hi there"
+    assert talk.push(" how are you ? ") == "fine"
     assert talk.turns == ["how are you ?", "fine"]
+    other, blob = model.chat(), talk.state_bytes()
+    other.restore(blob)
+    assert other.turns == talk.turns
+    assert other.push("hello") == talk.push("hello")
+    for bad in (b"x", blob[:-1] + b"}", to_bytes((torch.zeros(1),))):
+        with pytest.raises(DataError):
+            talk.restore(bad)
+    assert talk.turns == other.turns
     talk.restart()
     assert talk.turns == []
-    with pytest.raises(ArgumentError, match="a turn must have words"):
-        talk.say(" ")
+    with pytest.raises(ArgumentError, match="turn must contain words"):
+        talk.push(" ")
 
 
 def test_chat_talks_on_the_command_line(
