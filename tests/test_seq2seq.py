@@ -106,9 +106,9 @@ def test_label_smoothing_equals_that_of_torch() -> None:
     model = build(label_smoothing=0.2).train()
     smoothed = model.loss(SOURCE, TARGETS)
     d, _, _ = model.decode(model.inputs_of(TARGETS), model.read(SOURCE))
-    scores, wanted = model.head(d.data).flatten(0, 1), TARGETS.flatten()
+    scores, targets = model.head(d.data).flatten(0, 1), TARGETS.flatten()
     expected = F.cross_entropy(
-        scores, wanted, ignore_index=NOTHING, reduction="sum", label_smoothing=0.2
+        scores, targets, ignore_index=NOTHING, reduction="sum", label_smoothing=0.2
     )
     torch.testing.assert_close(smoothed.total, expected)
     ours = torch.autograd.grad(smoothed.total, list(model.parameters()), retain_graph=True)

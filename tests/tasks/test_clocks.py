@@ -64,11 +64,11 @@ def zoned() -> elman.Forecaster:
 def test_timestamps_have_the_same_form_in_every_table(
     hourly: elman.Forecaster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = [f"2024-03-30 0{n}:00:00" for n in range(4)]
-    assert hourly.predict().columns()["ds"] == wanted * 2
+    expected = [f"2024-03-30 0{n}:00:00" for n in range(4)]
+    assert hourly.predict().columns()["ds"] == expected * 2
     hourly.predict().write(tmp_path / "a.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
-    assert [row["ds"] for row in rows] == wanted * 2
+    assert [row["ds"] for row in rows] == expected * 2
     columns = {"ds": [str(one) for one in hours(24, zone=None)], "y": numbers(24)}
     found = hourly.backtest(columns, cuts=1).forecasts
     found.write(tmp_path / "b.csv")
@@ -93,24 +93,24 @@ def test_days_are_written_as_dates() -> None:
 def test_the_zone_is_kept_when_clocks_are_set_forward(
     zoned: elman.Forecaster, tmp_path: Path
 ) -> None:
-    wanted = hours(146)[140:]
+    expected = hours(146)[140:]
     found = zoned.predict()
-    assert found.columns()["ds"] == wanted
+    assert found.columns()["ds"] == expected
     assert found.columns()["unique_id"] == [7] * 6
     found.write(tmp_path / "a.csv")
     with (tmp_path / "a.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["ds"] for row in rows] == [str(one) for one in wanted]
+    assert [row["ds"] for row in rows] == [str(one) for one in expected]
     zoned.save(tmp_path / "run")
     again = elman.load(tmp_path / "run")
     assert isinstance(again, elman.Forecaster)
     assert again.predict().columns() == found.columns()
     text = again.predict({"ds": [str(one) for one in hours(140)], "y": numbers(140)})
-    assert text.columns()["ds"] == [str(one) for one in wanted]
+    assert text.columns()["ds"] == [str(one) for one in expected]
     polars = pytest.importorskip("polars")
     found.write(tmp_path / "a.parquet")
     frame = polars.read_parquet(tmp_path / "a.parquet")
-    assert frame["ds"].to_list() == wanted
+    assert frame["ds"].to_list() == expected
     assert frame["unique_id"].to_list() == [7] * 6
 
 
@@ -287,11 +287,11 @@ def test_rows_without_targets_continue_the_training_data() -> None:
         "y": [*numbers(120), *[None] * 4], "open": ["yes", "no"] * 62,
     }  # fmt: skip
     model = elman.Forecaster(**SETTINGS, future=("open",)).fit(pick(columns, [*range(120)]))
-    wanted = model.predict(columns)
+    expected = model.predict(columns)
     ahead = pick(columns, [*range(120, 124)])
     for table in (ahead, {name: values for name, values in ahead.items() if name != "y"}):
         found = model.predict(table)
-        np.testing.assert_allclose(found.quantiles, wanted.quantiles, rtol=1e-6)
+        np.testing.assert_allclose(found.quantiles, expected.quantiles, rtol=1e-6)
         assert found.columns()["ds"] == columns["ds"][120:]
     with pytest.raises(DataError, match="'b': is not in the training data, so its earlier"):
         model.predict({**ahead, "unique_id": ["b"] * 4})

@@ -260,7 +260,7 @@ def test_a_run_killed_between_any_two_writes_loads_and_resumes_to_the_same_bytes
     model.fit(text, out=whole)
     monkeypatch.setattr(Path, "replace", replace)
     assert count > 25
-    wanted = [(whole / name).read_bytes() for name in ("weights.safetensors", "config.json")]
+    expected = [(whole / name).read_bytes() for name in ("weights.safetensors", "config.json")]
     for kill in sorted(kills.iterdir()):
         # After a kill, the file of the lock still exists, but the lock is free.
         assert (kill / LOCK).exists()
@@ -274,7 +274,7 @@ def test_a_run_killed_between_any_two_writes_loads_and_resumes_to_the_same_bytes
         shutil.copytree(kill, moved)
         elman.LanguageModel.resume(moved)
         found = [(moved / name).read_bytes() for name in ("weights.safetensors", "config.json")]
-        assert found == wanted, kill.name
+        assert found == expected, kill.name
         assert all(len(one) == 1 for one in json.loads((moved / MANIFEST).read_text()).values())
 
 

@@ -248,8 +248,8 @@ def test_the_widening_applies_to_missing_numbers_in_predict_and_live(
             np.testing.assert_allclose(last.quantiles, table, rtol=1e-5, atol=1e-5)
     assert np.array_equal(found[0.0][0], found[2.0][0])
     spread = [one - one[..., 5, None] for _, one in found.values()]
-    wanted = 1 + 2 * share, 1.5 * (1 + 3 * share)
-    for one, factor in zip(spread[1:], wanted, strict=True):
+    expected = 1 + 2 * share, 1.5 * (1 + 3 * share)
+    for one, factor in zip(spread[1:], expected, strict=True):
         np.testing.assert_allclose(one, factor * spread[0], rtol=1e-6, atol=1e-9)
 
 

@@ -162,11 +162,11 @@ def test_a_forecast_reads_covariates_of_the_future() -> None:
     columns: dict[str, list[Any]] = {"y": [*y, None, None, None, None], "holiday": holiday}
     settings = {**SETTINGS, "season": 1, "future": ("holiday",), "epochs": 8}
     model = elman.Forecaster(**settings).fit(columns)
-    wanted = [5.0 if day == "yes" else 1.0 for day in holiday[196:]]
-    np.testing.assert_allclose(model.predict().median[0, :, 0], wanted, atol=0.7)
+    expected = [5.0 if day == "yes" else 1.0 for day in holiday[196:]]
+    np.testing.assert_allclose(model.predict().median[0, :, 0], expected, atol=0.7)
     other = ["no" if day == "yes" else "yes" for day in holiday[196:]]
     found = model.predict({**columns, "holiday": [*holiday[:196], *other]})
-    np.testing.assert_allclose(found.median[0, :, 0], 6 - np.array(wanted), atol=0.7)
+    np.testing.assert_allclose(found.median[0, :, 0], 6 - np.array(expected), atol=0.7)
     with pytest.raises(
         DataError, match="must have 'holiday' in the 4 steps after its last number, got 0"
     ):
@@ -217,8 +217,8 @@ def test_a_forecaster_learns_despite_gaps_and_missing_numbers() -> None:
     assert np.isfinite(found.quantiles).all()
     for n in range(2):
         hours = found.ds[n].astype("datetime64[h]").astype(int) % 4
-        wanted = np.array([SEASON[h] for h in hours]) + 10 * n
-        np.testing.assert_allclose(found.median[n, :, 0], wanted, atol=1.5)
+        expected = np.array([SEASON[h] for h in hours]) + 10 * n
+        np.testing.assert_allclose(found.median[n, :, 0], expected, atol=1.5)
 
 
 def test_wide_and_long_tables_give_the_same_model() -> None:

@@ -33,9 +33,9 @@ def test_renaming_labels_does_not_change_the_positive_class() -> None:
     for model, name in zip(found, ("sick", "yellow"), strict=True):
         texts, labels = rows(name, "well" if name == "sick" else "green", 90)
         p = model.predict_proba(texts)[:, model.classes.index(name)]
-        wanted = metrics.average_precision_score(np.array(labels) == name, p)
+        expected = metrics.average_precision_score(np.array(labels) == name, p)
         for scores in (model.metrics["model"]["test"], model.evaluate(texts, labels)):
-            assert scores["AUPRC"] == pytest.approx(wanted, abs=1e-6)
+            assert scores["AUPRC"] == pytest.approx(expected, abs=1e-6)
         assert model.metrics["positive"] == name
         assert f"AUPRC of {name}" in model.card("run")
         assert model.metrics["tables"][1]["columns"][0] == f"p({name})"
