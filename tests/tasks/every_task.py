@@ -46,7 +46,7 @@ TASKS: dict[str, tuple[Any, tuple[str, ...]]] = {
         ("series.csv",),
     ),
 }  # fmt: skip
-CUT = 4  # number of checkpoints before a run is copied
+CUT = 4  # number of checkpoints before a run is copied or killed
 
 
 def write_data(folder: Path) -> None:

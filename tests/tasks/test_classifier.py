@@ -333,10 +333,8 @@ def test_a_bidirectional_model_cannot_start_from_two_forward_layers(tmp_path: Pa
 
 
 def test_a_run_resumed_with_more_epochs_gives_the_same_result(table: Path, tmp_path: Path) -> None:
-    settings = {
-        **SETTINGS,
-        "schedule": "constant",
-    }  # a cosine schedule would end with the first run
+    # A cosine schedule would end with the first run.
+    settings = {**SETTINGS, "schedule": "constant"}
     whole = elman.Classifier(**{**settings, "epochs": 3}).fit(table, out=tmp_path / "whole")
     elman.Classifier(**{**settings, "epochs": 2}).fit(table, out=tmp_path / "part")
     again = elman.Classifier.resume(tmp_path / "part", epochs=3)

@@ -258,9 +258,8 @@ def test_scores_of_test_data_equal_those_of_evaluate(tmp_path: Path) -> None:
     assert scores["numbers"] == 40
     again = model.evaluate(parts[1])
     assert again == pytest.approx(scores)
-    assert model.evaluate(whole) == pytest.approx(
-        scores
-    )  # rows of the training data are not scored
+    # Rows of the training data are not scored.
+    assert model.evaluate(whole) == pytest.approx(scores)
     model.save(tmp_path / "run")
     assert elman.load(tmp_path / "run").evaluate(parts[1]) == pytest.approx(scores)  # type: ignore[call-arg, arg-type]
     with pytest.raises(DataError, match="series 's9': is not in the training data"):
@@ -801,8 +800,6 @@ def test_forecasts_in_the_report_have_the_timestamps_of_the_data(trained: elman.
     fan = trained.metrics["forecasts"]["fans"][0]
     stamps = fan["stamps"]
     assert len(stamps) == len(fan["seen"]) + len(fan["median"])
-    assert (
-        stamps[-1] == "2024-01-05T23:00:00.000000"
-    )  # the end of the series and of its last window
+    assert stamps[-1] == "2024-01-05T23:00:00.000000"  # the end of the series and its last window
     counted = elman.Forecaster(**{**SETTINGS, "epochs": 1}).fit(series())
     assert counted.metrics["forecasts"]["fans"][0]["stamps"] is None

@@ -134,9 +134,8 @@ def test_predict_equals_a_stream_on_several_documents(simple: elman.LanguageMode
         live.predict(), simple.predict("the cat sat on the mat\nthen the dog ran to"), strict=True
     ):
         assert word == other
-        assert p == pytest.approx(
-            q, abs=1e-5
-        )  # float32 rounds single steps and a sequence differently
+        # float32 rounds single steps and a sequence differently.
+        assert p == pytest.approx(q, abs=1e-5)
 
 
 def test_a_stream_resets_its_state_at_the_end_of_a_document(simple: elman.LanguageModel) -> None:
