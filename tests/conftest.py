@@ -2,8 +2,8 @@
 
 `make sanitize` sets ELMAN_TEST_NATIVE to the path of a build.
 
-`make learn` sets ELMAN_TEST_SEED: models that do not name a seed then begin with that one, and the
-tests that train until a problem is solved must still pass.
+`make learn` sets ELMAN_TEST_SEED: models without an explicit seed then use that one, and the tests
+that train until a problem is solved must still pass.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all."""
+"""A file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from elman.atomic import write_atomic
 from elman.errors import FolderError
 
 
-def test_a_folder_that_does_not_exist_is_named_as_the_cause(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named_as_the_cause(tmp_path: Path) -> None:
     path = tmp_path / "none" / "a.csv"
     with pytest.raises(FolderError) as caught:
         write_atomic(path, "new")
@@ -30,7 +30,7 @@ def test_a_folder_that_does_not_exist_is_named_as_the_cause(tmp_path: Path) -> N
         (errno.EIO, "old", "the previous content is kept; name another folder"),
     ],
 )
-def test_only_a_full_disk_needs_space_and_only_an_old_file_is_kept(
+def test_the_message_suggests_a_remedy_that_fits_the_error(
     number: int, before: str | None, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.csv"

@@ -1,4 +1,4 @@
-"""Attention of every kind."""
+"""Each kind of attention."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def data() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_lies_behind_a_source_has_no_influence(kind: str) -> None:
+def test_padding_after_a_source_has_no_influence(kind: str) -> None:
     attend, (query, h) = attention(kind), data()
     poisoned = torch.where(Padded(h, LENGTHS).mask().unsqueeze(2), h, torch.nan).requires_grad_()
     context, weights, _ = attend(query, attend.remember(Padded(poisoned, LENGTHS)))
@@ -43,7 +43,7 @@ def test_what_lies_behind_a_source_has_no_influence(kind: str) -> None:
     assert bool(poisoned.grad.isfinite().all())
 
 
-def test_scores_are_those_of_the_papers() -> None:
+def test_scores_equal_the_equations_of_the_papers() -> None:
     query, h = data()
     states = Padded.full(h[:1])
     for kind in ("dot", "multiplicative", "additive"):
@@ -59,7 +59,7 @@ def test_scores_are_those_of_the_papers() -> None:
         torch.testing.assert_close(weights[0, 0].double(), scores.softmax(0), rtol=1e-5, atol=1e-6)
 
 
-def test_heads_are_those_of_torch() -> None:
+def test_multi_head_attention_equals_scaled_dot_products_of_each_head() -> None:
     attend, (query, h) = attention("multi-head"), data()
     q, k, v = attend.query(query), attend.key(h), attend.value(h)
     heads = []
@@ -73,7 +73,7 @@ def test_heads_are_those_of_torch() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_coverage_is_a_part_of_the_keys(kind: str) -> None:
+def test_coverage_is_added_to_the_keys(kind: str) -> None:
     torch.manual_seed(0)
     attend = Attention(8, 8, kind, heads=2, coverage=True).double()  # type: ignore[arg-type]
     assert attend.cover is not None
@@ -87,15 +87,17 @@ def test_coverage_is_a_part_of_the_keys(kind: str) -> None:
     for step in range(5):
         keys = memory.keys + seen.double().unsqueeze(2) * attend.cover
         here = memory._replace(keys=keys, seen=None)
-        expected, looked, _ = plain(query[:, step : step + 1], here)
+        expected, expected_weights, _ = plain(query[:, step : step + 1], here)
         torch.testing.assert_close(contexts[:, step : step + 1], expected, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(weights[:, step : step + 1], looked, rtol=1e-5, atol=1e-5)
-        seen = seen + looked[:, 0]
+        torch.testing.assert_close(
+            weights[:, step : step + 1], expected_weights, rtol=1e-5, atol=1e-5
+        )
+        seen = seen + expected_weights[:, 0]
     torch.testing.assert_close(after.seen, seen)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rows_of_a_memory_are_picked_for_beams(kind: str) -> None:
+def test_rows_of_a_memory_can_be_selected_for_beams(kind: str) -> None:
     attend, (query, h) = attention(kind), data()
     which = torch.tensor([1, 1, 0])
     memory = attend.remember(Padded(h, LENGTHS))
@@ -104,7 +106,7 @@ def test_rows_of_a_memory_are_picked_for_beams(kind: str) -> None:
     torch.testing.assert_close(picked, whole[which])
 
 
-def test_sizes_that_do_not_fit_are_refused() -> None:
+def test_incompatible_sizes_are_refused() -> None:
     with pytest.raises(ArgumentError, match="attention=dot needs states of the same size"):
         Attention(4, 6, "dot")
     with pytest.raises(ArgumentError, match="heads=4 must divide"):

@@ -1,4 +1,4 @@
-"""The command line, in process: what it accepts, what it refuses, and which messages it shows."""
+"""The command line, called in process: accepted and refused arguments, and the messages."""
 
 from __future__ import annotations
 
@@ -66,15 +66,15 @@ def elman(capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]:
 
 @pytest.fixture
 def refused(elman: Callable[..., Run]) -> Callable[..., str]:
-    def run(*arguments: str | Path, says: str = "") -> str:
-        """The line with which a command was refused, after checking its form."""
+    def run(*arguments: str | Path, message: str = "") -> str:
+        """Return the error line of a refused command, after checking its form."""
         done = elman(*arguments)
         assert (done.code, done.out) == (2, ""), done
         assert done.err.startswith("elman: "), done.err
         assert done.err.count("\n") == 1, done.err
         assert done.err.endswith("\n"), done.err
         assert len(done.err) > len("elman: \n")
-        assert says in done.err
+        assert message in done.err
         return done.err
 
     return run
@@ -96,16 +96,16 @@ def trained(book: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model(trained: Path, tmp_path: Path) -> Path:
-    """A copy of a trained model, to be spoilt."""
+    """Return a copy of a trained model that a test may damage."""
     return Path(shutil.copytree(trained, tmp_path / trained.name))
 
 
 @pytest.fixture
 def train(refused: Callable[..., str], book: Path, tmp_path: Path) -> Callable[..., str]:
-    def run(*flags: str | Path, says: str = "", text: Path = book) -> str:
-        """The line that refuses a training; it must have made no folder."""
+    def run(*flags: str | Path, message: str = "", text: Path = book) -> str:
+        """Return the error line of a refused training, which must not create a folder."""
         out = tmp_path / "out"
-        line = refused("train", "language-model", text, "--out", out, *flags, says=says)
+        line = refused("train", "language-model", text, "--out", out, *flags, message=message)
         assert not out.exists()
         return line
 
@@ -116,7 +116,7 @@ def train(refused: Callable[..., str], book: Path, tmp_path: Path) -> Callable[.
 
 
 @pytest.mark.parametrize(
-    ("flags", "says"),
+    ("flags", "message"),
     [
         ("--epochs 0", "epochs must be at least 1, got 0"),
         ("--epochs -1", "epochs must be at least 1, got -1"),
@@ -188,15 +188,15 @@ def train(refused: Callable[..., str], book: Path, tmp_path: Path) -> Callable[.
         ("--config a.yaml --config b.yaml", "a.yaml"),
     ],
 )
-def test_a_bad_flag_is_named_and_makes_no_folder(
-    train: Callable[..., str], flags: str, says: str
+def test_a_bad_flag_is_named_and_creates_no_folder(
+    train: Callable[..., str], flags: str, message: str
 ) -> None:
-    train(*flags.split(), says=says)
+    train(*flags.split(), message=message)
 
 
 @pytest.mark.parametrize("flags", ["--device cpu:1", "--device cpu:x", "--device cuda:one"])
-def test_absurd_numbers_of_a_device_are_refused(train: Callable[..., str], flags: str) -> None:
-    train(*flags.split(), says="device must be like cpu, cuda, cuda:1 or auto")
+def test_invalid_device_numbers_are_refused(train: Callable[..., str], flags: str) -> None:
+    train(*flags.split(), message="device must be like cpu, cuda, cuda:1 or auto")
 
 
 def test_debug_shows_the_traceback_of_a_bad_flag(book: Path, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_debug_shows_the_traceback_of_a_bad_flag(book: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ("nonsense", "nonsense"),
         ("train nonsense", "nonsense"),
@@ -227,34 +227,36 @@ def test_debug_shows_the_traceback_of_a_bad_flag(book: Path, tmp_path: Path) -> 
     ],
 )
 def test_missing_and_unknown_parts_of_a_command_are_named(
-    refused: Callable[..., str], arguments: str, says: str
+    refused: Callable[..., str], arguments: str, message: str
 ) -> None:
-    refused(*arguments.split(), says=says)
+    refused(*arguments.split(), message=message)
 
 
 @pytest.mark.parametrize(
     "task", ["language-model", "classifier", "tagger", "translator", "forecaster"]
 )
-def test_a_training_without_a_folder_names_one_after_all_other_mistakes(
+def test_a_missing_out_folder_is_reported_after_all_other_errors(
     refused: Callable[..., str], book: Path, task: str
 ) -> None:
     command = ("train", task, book)
-    refused(*command, says="--out is missing: name a folder for the model, such as --out runs/NAME")
-    refused(*command, "--hidden-size", "big", says="got big")
-    refused("train", task, f"{book}.zip", says="No such file")
+    refused(
+        *command, message="--out is missing: name a folder for the model, such as --out runs/NAME"
+    )
+    refused(*command, "--hidden-size", "big", message="got big")
+    refused("train", task, f"{book}.zip", message="No such file")
 
 
-def test_what_a_model_of_series_does_not_take_is_named(
+def test_options_that_a_forecaster_does_not_have_are_named(
     refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("elman.cli.predict.kind_of", lambda _: "forecaster")
-    said = "sales: reads series, so it takes no TEXT; give a table of series with --file"
-    refused("predict", "sales", "some text", says=said)
+    expected = "sales: reads series, so it takes no TEXT; give a table of series with --file"
+    refused("predict", "sales", "some text", message=expected)
     owners = "a language model or a classifier or a translator"
-    refused("predict", "sales", "--k", "3", says=f"--k is an option of {owners}; sales holds")
+    refused("predict", "sales", "--k", "3", message=f"--k is an option of {owners}; sales holds")
 
 
-# The flags come out of the tasks.
+# Flags are derived from the tasks.
 
 
 @dataclass(kw_only=True)
@@ -279,20 +281,20 @@ class Other(Classifier):
         return self
 
 
-def test_a_task_and_a_field_that_are_added_have_their_flags(
+def test_an_added_task_and_an_added_field_have_flags(
     elman: Callable[..., Run], refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(TASKS, "other", Other)
     monkeypatch.setenv("COLUMNS", "200")
-    said = elman("train", "other", "--help-all").out
-    assert "Train a classifier with another field." in said
-    assert "--sparkle INT" in said
-    assert "Number of sparks; None for many." in said
-    assert "Pictures, each of which is a file. [required]" in said
-    assert "--validation PATH" not in said  # `fit` does not have it
+    shown = elman("train", "other", "--help-all").out
+    assert "Train a classifier with another field." in shown
+    assert "--sparkle INT" in shown
+    assert "Number of sparks; None for many." in shown
+    assert "Pictures, each of which is a file. [required]" in shown
+    assert "--validation PATH" not in shown  # `fit` has no such argument
     done = elman("train", "other", "a.png", "--out", "o", "--sparkle", "3", "--epochs", "2")
     assert (done.code, done.out.splitlines()[0]) == (0, "  a.png 3 2")
-    refused("train", "other", "a.png", "--out", "o", "--sparkle", "2.5", says="got 2.5")
+    refused("train", "other", "a.png", "--out", "o", "--sparkle", "2.5", message="got 2.5")
 
 
 def test_the_groups_of_flags_name_only_flags_that_exist() -> None:
@@ -320,7 +322,7 @@ def test_help_begins_with_the_flags_that_a_newcomer_needs(
     assert not missing
 
 
-def test_help_on_predictions_shows_the_options_of_the_model_in_the_folder(
+def test_help_of_predict_shows_the_options_of_the_model_in_the_folder(
     elman: Callable[..., Run], trained: Path
 ) -> None:
     every, ours = elman("predict", "--help").out, elman("predict", trained, "--help").out
@@ -333,7 +335,7 @@ def test_help_on_predictions_shows_the_options_of_the_model_in_the_folder(
 
 
 @pytest.mark.parametrize(
-    ("flags", "says"),
+    ("flags", "message"),
     [
         ("predict --events", "--events is an option of a tagger of recordings; "),
         ("predict --beam 3", "--beam is an option of a translator; "),
@@ -345,10 +347,10 @@ def test_help_on_predictions_shows_the_options_of_the_model_in_the_folder(
     ],
 )
 def test_an_option_of_another_kind_of_model_is_refused_by_name(
-    refused: Callable[..., str], trained: Path, flags: str, says: str
+    refused: Callable[..., str], trained: Path, flags: str, message: str
 ) -> None:
     command, *rest = flags.split()
-    line = refused(command, trained, "the cat", *rest, says=says)
+    line = refused(command, trained, "the cat", *rest, message=message)
     assert "is an option of" not in line or f"{trained} holds a language model" in line
 
 
@@ -361,7 +363,7 @@ def write(path: Path, content: bytes | str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "says"),
+    ("name", "content", "message"),
     [
         ("empty.txt", "", "empty.txt: empty"),
         ("blank.txt", " \n\n\t", "blank.txt: only white space"),
@@ -380,37 +382,40 @@ def write(path: Path, content: bytes | str) -> Path:
         ("torn.jsonl", '{"text": "x', "torn.jsonl: line 1"),
     ],
 )
-def test_a_bad_text_is_refused_with_its_name_and_place(
-    train: Callable[..., str], tmp_path: Path, name: str, content: bytes | str, says: str
+def test_a_bad_text_is_refused_with_file_and_line(
+    train: Callable[..., str], tmp_path: Path, name: str, content: bytes | str, message: str
 ) -> None:
-    train("--validation-fraction", "0.2", text=write(tmp_path / name, content), says=says)
+    train("--validation-fraction", "0.2", text=write(tmp_path / name, content), message=message)
 
 
-def test_a_column_that_is_not_there_is_answered_with_those_that_are(
+def test_the_message_for_a_missing_column_lists_the_columns(
     train: Callable[..., str], tmp_path: Path
 ) -> None:
     table = write(tmp_path / "a.csv", "id,text\n1,x\n")
     train(
-        "--column", "words", text=table, says="a.csv: no column 'words'; its columns: 'id', 'text'"
+        "--column",
+        "words",
+        text=table,
+        message="a.csv: no column 'words'; its columns: 'id', 'text'",
     )
 
 
-def test_texts_that_are_no_file_are_refused(train: Callable[..., str], tmp_path: Path) -> None:
+def test_texts_that_are_not_files_are_refused(train: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
-    train(text=tmp_path / "none.txt", says="none.txt': No such file")
-    train(text=tmp_path / "folder", says="folder: a folder without files")
-    train(text=tmp_path / ("x" * 300), says="xxx': File name too long")
-    train(text=Path(os.devnull), says=f"{os.devnull}: a pipe or a device")
+    train(text=tmp_path / "none.txt", message="none.txt': No such file")
+    train(text=tmp_path / "folder", message="folder: a folder without files")
+    train(text=tmp_path / ("x" * 300), message="xxx': File name too long")
+    train(text=Path(os.devnull), message=f"{os.devnull}: a pipe or a device")
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
-def test_validation_and_test_text_must_be_there_and_hold_known_words(
+def test_validation_and_test_texts_must_exist_and_contain_known_words(
     train: Callable[..., str], tmp_path: Path, part: str
 ) -> None:
-    train(f"--{part}", tmp_path / "none.txt", says="none.txt': No such file")
-    train(f"--{part}", write(tmp_path / "empty.txt", ""), says="empty.txt: empty")
+    train(f"--{part}", tmp_path / "none.txt", message="none.txt': No such file")
+    train(f"--{part}", write(tmp_path / "empty.txt", ""), message="empty.txt: empty")
     foreign = write(tmp_path / "foreign.txt", "ceci n'est pas une pipe\n" * 20)
-    train(f"--{part}", foreign, says="foreign.txt: none of its word tokens is in the vocabulary")
+    train(f"--{part}", foreign, message="foreign.txt: none of its word tokens is in the vocabulary")
 
 
 # The folder.
@@ -424,28 +429,28 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_what_cannot_be_a_folder_is_refused(
+def test_an_out_path_that_cannot_be_a_folder_is_refused(
     refused: Callable[..., str], book: Path, tmp_path: Path
 ) -> None:
     command = ("train", "language-model", book, "--out")
     file = write(tmp_path / "file", "mine")
-    refused(*command, file, says=f"{file}: is a file")
-    refused(*command, file / "run", says=f"{file} cannot be written")
-    refused(*command, tmp_path / ("x" * 300), says="too long")
+    refused(*command, file, message=f"{file}: is a file")
+    refused(*command, file / "run", message=f"{file} cannot be written")
+    refused(*command, tmp_path / ("x" * 300), message="too long")
     assert contents(tmp_path) == {"file": b"mine"}
 
 
-def test_a_folder_that_must_not_be_written_is_refused(
+def test_a_folder_without_write_permission_is_refused(
     train: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Not by chmod: that does not hold back root, as which tests run in containers.
+    # chmod would not work: in containers, tests run as root, which may write anywhere.
     monkeypatch.setattr("elman.tasks.folder.os.access", lambda path, mode: path != tmp_path)
-    train(says=f"{tmp_path} cannot be written")
+    train(message=f"{tmp_path} cannot be written")
 
 
 @pytest.mark.parametrize("flags", [[], ["--overwrite"]])
 @pytest.mark.parametrize("config", [None, "{}", "not JSON", '{"task": "cook"}', "[1]"])
-def test_a_folder_of_someone_else_is_never_touched(
+def test_a_folder_without_a_model_of_elman_is_never_changed(
     refused: Callable[..., str], book: Path, tmp_path: Path, config: str | None, flags: list[str]
 ) -> None:
     theirs = tmp_path / "theirs"
@@ -454,17 +459,17 @@ def test_a_folder_of_someone_else_is_never_touched(
     if config is not None:
         write(theirs / "config.json", config)
     before = contents(theirs)
-    refused("train", "language-model", book, "--out", theirs, *SMALL, *flags, says=str(theirs))
+    refused("train", "language-model", book, "--out", theirs, *SMALL, *flags, message=str(theirs))
     assert contents(theirs) == before
 
 
-def test_a_model_is_replaced_only_with_overwrite_and_other_files_stay(
+def test_a_model_is_replaced_only_with_overwrite_and_other_files_are_kept(
     elman: Callable[..., Run], refused: Callable[..., str], book: Path, model: Path
 ) -> None:
     write(model / "notes.txt", "mine")
     before = contents(model)
     command = ("train", "language-model", book, "--out", model, *SMALL, "--seed", "1")
-    refused(*command, says=f"{model}: holds a model already")
+    refused(*command, message=f"{model}: holds a model already")
     assert contents(model) == before
     assert elman(*command, "--overwrite").code == 0
     after = contents(model)
@@ -474,7 +479,7 @@ def test_a_model_is_replaced_only_with_overwrite_and_other_files_stay(
 
 
 @pytest.mark.parametrize("flags", [["--bptt", "9999"], ["--hidden-size", "8", "--seed", "-1"]])
-def test_a_run_that_cannot_begin_leaves_the_old_model_where_it_was(
+def test_a_run_that_cannot_start_keeps_the_old_model(
     refused: Callable[..., str], book: Path, model: Path, flags: list[str]
 ) -> None:
     before = contents(model)
@@ -505,10 +510,10 @@ CHOSEN = {
 def settings(
     elman: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., dict[str, object]]:
-    """The settings with which a command line would train."""
+    """Return a function that returns the settings with which a command line would train."""
     found: list[LanguageModel] = []
 
-    @functools.wraps(LanguageModel.fit)  # flags are made of its signature
+    @functools.wraps(LanguageModel.fit)  # the command derives its flags from the signature
     def fit(self: LanguageModel, *texts: object, **options: object) -> LanguageModel:
         found.append(self)
         return self
@@ -541,22 +546,22 @@ def test_every_setting_has_a_flag(settings: Callable[..., dict[str, object]]) ->
     assert settings(*flags_for(CHOSEN)) == CHOSEN
 
 
-def test_every_setting_can_stand_in_a_yaml_file_and_flags_win(
+def test_every_setting_can_be_in_a_yaml_file_and_flags_override_it(
     settings: Callable[..., dict[str, object]], tmp_path: Path
 ) -> None:
     lines = [
-        f"{name}: {json.dumps(value)}"  # JSON's values are YAML's too
+        f"{name}: {json.dumps(value)}"  # JSON values are valid YAML
         for name, value in CHOSEN.items()
     ]
     config = write(tmp_path / "all.yaml", "# all\n" + "\n".join(lines))
     defaults = settings()
     assert settings("--config", config) == CHOSEN
     assert settings(f"--config={config}") == CHOSEN
-    assert settings() == defaults  # nothing of a file stays for the next command
+    assert settings() == defaults  # the file has no effect on the next command
     assert settings("--config", config, *flags_for(defaults)) == defaults
 
 
-def test_yaml_as_people_write_it_is_understood(
+def test_common_forms_of_yaml_are_accepted(
     settings: Callable[..., dict[str, object]], tmp_path: Path
 ) -> None:
     config = write(
@@ -571,7 +576,7 @@ def test_yaml_as_people_write_it_is_understood(
     assert settings("--config", config) == settings()
 
 
-def test_hidden_sizes_are_taken_wherever_they_stand(
+def test_hidden_sizes_are_accepted_at_any_position(
     settings: Callable[..., dict[str, object]],
 ) -> None:
     for flags in (
@@ -586,7 +591,7 @@ def test_hidden_sizes_are_taken_wherever_they_stand(
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (None, "No such file"),
         ("hidden_size: [8, 6\n", "is not valid YAML"),
@@ -615,23 +620,25 @@ def test_hidden_sizes_are_taken_wherever_they_stand(
     ],
 )
 def test_a_bad_configuration_file_is_refused(
-    train: Callable[..., str], tmp_path: Path, content: bytes | str | None, says: str
+    train: Callable[..., str], tmp_path: Path, content: bytes | str | None, message: str
 ) -> None:
     config = tmp_path / "bad.yaml"
     if content is not None:
         write(config, content)
-    line = train("--config", config, says=says)
+    line = train("--config", config, message=message)
     assert str(config) in line or "must be at least" in line
 
 
-def test_a_folder_is_no_configuration_file(train: Callable[..., str], tmp_path: Path) -> None:
-    train("--config", tmp_path, says=f"{tmp_path}: cannot be read (Is a directory)")
+def test_a_folder_is_refused_as_a_configuration_file(
+    train: Callable[..., str], tmp_path: Path
+) -> None:
+    train("--config", tmp_path, message=f"{tmp_path}: cannot be read (Is a directory)")
 
 
-# A model at work.
+# Use of a model.
 
 
-def test_predict_shows_the_likeliest_words(elman: Callable[..., Run], trained: Path) -> None:
+def test_predict_shows_the_most_likely_words(elman: Callable[..., Run], trained: Path) -> None:
     done = elman("predict", trained, "the cat sees a", "--k", "3")
     assert (done.code, done.err) == (0, "")
     shares = [float(line.split("%")[0]) for line in done.out.splitlines()]
@@ -651,7 +658,7 @@ def test_unknown_words_are_reported_and_an_empty_text_is_accepted(
     assert empty.out
 
 
-def test_generate_draws_by_its_flags(elman: Callable[..., Run], trained: Path) -> None:
+def test_generate_follows_its_flags(elman: Callable[..., Run], trained: Path) -> None:
     command = ("generate", trained, "the cat", "--max-new-tokens", "12")
     first = elman(*command, "--seed", "1")
     assert first.code == 0
@@ -664,7 +671,7 @@ def test_generate_draws_by_its_flags(elman: Callable[..., Run], trained: Path) -
 
 
 @pytest.mark.parametrize(
-    ("flags", "says"),
+    ("flags", "message"),
     [
         ("predict --k 0", "k must be in 1.."),
         ("predict --k 100000", "k must be in 1.."),
@@ -683,21 +690,21 @@ def test_generate_draws_by_its_flags(elman: Callable[..., Run], trained: Path) -
         ("generate --seed 99999999999999999999", "seed must have 64 bits"),
     ],
 )
-def test_bad_flags_of_a_command_print_nothing_else(
-    refused: Callable[..., str], trained: Path, flags: str, says: str
+def test_a_command_with_a_bad_flag_prints_only_the_error(
+    refused: Callable[..., str], trained: Path, flags: str, message: str
 ) -> None:
     command, *rest = flags.split()
-    refused(command, trained, "the cat", *rest, says=says)
+    refused(command, trained, "the cat", *rest, message=message)
 
 
 @pytest.mark.parametrize("command", ["predict", "generate"])
 def test_a_text_from_a_terminal_with_another_encoding_is_refused(
     refused: Callable[..., str], trained: Path, command: str
 ) -> None:
-    refused(command, trained, os.fsdecode(b"the caf\xe9"), says="is not valid UTF-8: 'the caf")
+    refused(command, trained, os.fsdecode(b"the caf\xe9"), message="is not valid UTF-8: 'the caf")
 
 
-def test_evaluate_scores_beside_the_baseline(
+def test_evaluate_shows_the_scores_of_the_model_and_the_baseline(
     elman: Callable[..., Run], trained: Path, book: Path
 ) -> None:
     done = elman("evaluate", trained, book)
@@ -707,19 +714,19 @@ def test_evaluate_scores_beside_the_baseline(
     ]  # fmt: skip
     scores = json.loads(elman("evaluate", trained, book, "--json").out)
     assert f"{scores['perplexity']:.2f}" in done.out
-    assert scores["tokens"] == 72 * 7  # with the line ends
+    assert scores["tokens"] == 72 * 7  # including the line ends
 
 
-def test_evaluate_refuses_what_it_cannot_score(
+def test_evaluate_refuses_missing_empty_and_foreign_texts(
     refused: Callable[..., str], trained: Path, tmp_path: Path
 ) -> None:
-    refused("evaluate", trained, tmp_path / "none.txt", says="none.txt': No such file")
-    refused("evaluate", trained, write(tmp_path / "empty.txt", ""), says="empty.txt: empty")
+    refused("evaluate", trained, tmp_path / "none.txt", message="none.txt': No such file")
+    refused("evaluate", trained, write(tmp_path / "empty.txt", ""), message="empty.txt: empty")
     foreign = write(tmp_path / "foreign.txt", "ceci n'est pas une pipe\n" * 20)
-    refused("evaluate", trained, foreign, says="foreign.txt: none of its word tokens is in")
+    refused("evaluate", trained, foreign, message="foreign.txt: none of its word tokens is in")
 
 
-def test_evaluate_does_without_a_baseline_when_the_training_text_has_changed(
+def test_evaluate_omits_the_baseline_if_the_training_text_has_changed(
     elman: Callable[..., Run], model: Path, book: Path, tmp_path: Path
 ) -> None:
     moved = move_text(model, book, tmp_path)
@@ -737,15 +744,15 @@ def test_info_shows_a_model_and_the_installation(
     assert "book.txt" in done.out
     assert "hidden_size: 8" in done.out
     assert "state  trained" in done.out
-    assert "dropout" not in done.out  # as by default
+    assert "dropout" not in done.out  # defaults are not shown
     assert "torch" in elman("info").out
 
 
-# Going on.
+# Resuming a run.
 
 
 def move_text(model: Path, book: Path, folder: Path) -> Path:
-    """A copy of the training text, at which the model looks from now on."""
+    """Copy the training text, and make the copy the training data of the model."""
     moved = Path(shutil.copy(book, folder / "moved.txt"))
     config = json.loads((model / "config.json").read_text())
     config["data"]["train"] = str(moved)
@@ -754,7 +761,9 @@ def move_text(model: Path, book: Path, folder: Path) -> Path:
     return moved
 
 
-def test_resuming_a_finished_run_changes_nothing(elman: Callable[..., Run], model: Path) -> None:
+def test_resuming_a_finished_run_does_not_change_the_model(
+    elman: Callable[..., Run], model: Path
+) -> None:
     before = contents(model)
     done = elman("resume", model)
     assert done.code == 0
@@ -764,7 +773,7 @@ def test_resuming_a_finished_run_changes_nothing(elman: Callable[..., Run], mode
     assert after.keys() == before.keys()
 
 
-def test_resume_with_more_epochs_equals_training_so_long(
+def test_resume_with_more_epochs_equals_one_longer_training(
     elman: Callable[..., Run], model: Path, book: Path, tmp_path: Path
 ) -> None:
     assert elman("resume", model, "--epochs", "2").code == 0
@@ -775,20 +784,22 @@ def test_resume_with_more_epochs_equals_training_so_long(
         assert (model / name).read_bytes() == (long / name).read_bytes()
 
 
-def test_resume_refuses_a_text_that_has_changed_or_gone(
+def test_resume_refuses_a_changed_or_missing_text(
     refused: Callable[..., str], model: Path, book: Path, tmp_path: Path
 ) -> None:
     moved = move_text(model, book, tmp_path)
     before = contents(model)
     write(moved, TEXT + "the cat sees a dog .\n")
-    refused("resume", model, says=f"{moved.name}: has changed since the run began")
+    refused("resume", model, message=f"{moved.name}: has changed since the run began")
     moved.unlink()
-    refused("resume", model, says=f"{moved.name}: is missing, it holds the train data of this run")
+    refused(
+        "resume", model, message=f"{moved.name}: is missing, it holds the train data of this run"
+    )
     assert contents(model) == before
 
 
 @pytest.mark.parametrize(
-    ("flags", "says"),
+    ("flags", "message"),
     [
         ("--epochs 0", "epochs must be at least 1"),
         ("--learning-rate nan", "--learning-rate must be a positive number"),
@@ -796,23 +807,23 @@ def test_resume_refuses_a_text_that_has_changed_or_gone(
     ],
 )
 def test_resume_refuses_bad_flags_and_keeps_the_run(
-    refused: Callable[..., str], model: Path, flags: str, says: str
+    refused: Callable[..., str], model: Path, flags: str, message: str
 ) -> None:
     before = contents(model)
-    refused("resume", model, *flags.split(), says=says)
+    refused("resume", model, *flags.split(), message=message)
     assert contents(model) == before
 
 
-def test_a_saved_model_that_is_no_run_cannot_be_resumed(
+def test_a_model_without_a_checkpoint_cannot_be_resumed(
     refused: Callable[..., str], model: Path
 ) -> None:
     (model / "checkpoint.safetensors").unlink()
     before = contents(model)
-    refused("resume", model, says=f"{model}: has no checkpoint.safetensors")
+    refused("resume", model, message=f"{model}: has no checkpoint.safetensors")
     assert contents(model) == before
 
 
-def test_on_a_full_disk_the_old_checkpoint_is_kept_and_the_run_resumes_later(
+def test_a_full_disk_keeps_the_old_checkpoint_and_the_run_can_be_resumed(
     elman: Callable[..., Run], model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     untouched = Path(shutil.copytree(model, tmp_path / "untouched"))
@@ -835,7 +846,7 @@ def test_on_a_full_disk_the_old_checkpoint_is_kept_and_the_run_resumes_later(
     )
     after = contents(model)
     assert after["checkpoint.safetensors"] == before["checkpoint.safetensors"]
-    assert after.keys() == before.keys()  # nothing half-written is left over
+    assert after.keys() == before.keys()  # no partial file remains
     assert elman("resume", model).code == 0
     assert elman("resume", untouched, "--epochs", "2").code == 0
     assert contents(model)["weights.safetensors"] == contents(untouched)["weights.safetensors"]
@@ -849,17 +860,18 @@ COMMANDS = {
     "evaluate": [], "resume": [], "info": [],
 }  # fmt: skip
 DAMAGES = ("deleted", "empty", "cut", "zeros", "text", "folder")
-SPOILT = DAMAGES[1:]
+PRESENT = DAMAGES[1:]
 USED = dict.fromkeys(("config.json", "tokenizer.json", "weights.safetensors"), DAMAGES)
-# For each command the damages with which it cannot do; what it does not read may be as it likes.
+# The kinds of damage that each command must refuse. A command accepts damage to files that it does
+# not read.
 FATAL = {
-    **dict.fromkeys(("predict", "generate", "evaluate"), USED | {"metrics.json": SPOILT}),
-    "info": {**USED, "checkpoint.safetensors": SPOILT, "metrics.json": SPOILT},
+    **dict.fromkeys(("predict", "generate", "evaluate"), USED | {"metrics.json": PRESENT}),
+    "info": {**USED, "checkpoint.safetensors": PRESENT, "metrics.json": PRESENT},
     "resume": {
         **USED,
         "checkpoint.safetensors": DAMAGES,
-        "metrics.json": ("folder",),  # it is written anew
-        "run.jsonl": ("text", "folder"),  # begun anew, and a torn last line is dropped
+        "metrics.json": ("folder",),  # the file is written again
+        "run.jsonl": ("text", "folder"),  # a missing file is created; a cut last line is dropped
     },
 }
 
@@ -867,7 +879,7 @@ FATAL = {
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_model_is_refused_with_the_file_that_is_damaged(
+def test_a_damaged_model_is_refused_and_the_damaged_file_is_named(
     elman: Callable[..., Run],
     model: Path,
     book: Path,
@@ -881,8 +893,8 @@ def test_a_damaged_model_is_refused_with_the_file_that_is_damaged(
     if damage == "folder":
         file.mkdir()
     elif damage != "deleted":
-        spoilt = {"empty": b"", "cut": content[: len(content) // 2], "zeros": bytes(len(content))}
-        write(file, spoilt.get(damage, b"some text\nof mine\n"))
+        damaged = {"empty": b"", "cut": content[: len(content) // 2], "zeros": bytes(len(content))}
+        write(file, damaged.get(damage, b"some text\nof mine\n"))
     arguments = [command, model, *([book] if command == "evaluate" else COMMANDS[command])]
     done = elman(*arguments)
     if damage not in FATAL[command].get(name, ()):
@@ -892,13 +904,13 @@ def test_a_damaged_model_is_refused_with_the_file_that_is_damaged(
     *shown, line = done.err.splitlines()
     assert line.startswith("elman: ")
     assert str(model if damage == "deleted" else file) in line
-    # What goes wrong behind the end of a training comes after its progress.
+    # An error after the end of the training follows the lines of its progress.
     assert not shown or (command == "resume" and name in ("metrics.json", "run.jsonl"))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize(
-    ("config", "says"),
+    ("config", "message"),
     [
         ("[]", "is not a JSON object"),
         ("{}", "was not written by Elman"),
@@ -918,14 +930,14 @@ def test_a_foreign_or_edited_config_is_refused(
     model: Path,
     book: Path,
     config: str | dict[str, object],
-    says: str,
+    message: str,
     command: str,
 ) -> None:
     if isinstance(config, dict):
         config = json.dumps(json.loads((model / "config.json").read_text()) | config)
     write(model / "config.json", config)
     arguments = [command, model, *([book] if command == "evaluate" else COMMANDS[command])]
-    refused(*arguments, says=says)
+    refused(*arguments, message=message)
 
 
 @pytest.mark.parametrize("command", ["predict", "resume"])
@@ -937,7 +949,7 @@ def test_files_of_another_model_are_refused(
     write(model / "config.json", json.dumps(config))
     (model / "manifest.json").unlink()
     before = contents(model)
-    refused(command, model, *COMMANDS[command], says=".safetensors: ")
+    refused(command, model, *COMMANDS[command], message=".safetensors: ")
     assert contents(model) == before
 
 
@@ -945,9 +957,9 @@ def test_weights_in_place_of_a_checkpoint_are_refused(
     refused: Callable[..., str], model: Path
 ) -> None:
     shutil.copy(model / "weights.safetensors", model / "checkpoint.safetensors")
-    refused("resume", model, says="checkpoint.safetensors: is not the file that was written")
+    refused("resume", model, message="checkpoint.safetensors: is not the file that was written")
     (model / "manifest.json").unlink()
-    refused("resume", model, says="checkpoint.safetensors: encode.weight is missing")
+    refused("resume", model, message="checkpoint.safetensors: encode.weight is missing")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -956,12 +968,14 @@ def test_a_folder_without_a_model_is_refused(
 ) -> None:
     rest = [book] if command == "evaluate" else COMMANDS[command]
     (tmp_path / "empty").mkdir()
-    refused(command, tmp_path / "none", *rest, says=f"{tmp_path / 'none'}: there is no such folder")
-    refused(command, tmp_path / "empty", *rest, says="empty: is not a model folder")
-    refused(command, book, *rest, says=f"{book}: there is no such folder")
+    refused(
+        command, tmp_path / "none", *rest, message=f"{tmp_path / 'none'}: there is no such folder"
+    )
+    refused(command, tmp_path / "empty", *rest, message="empty: is not a model folder")
+    refused(command, book, *rest, message=f"{book}: there is no such folder")
 
 
-# The program as a process.
+# The program in a process of its own.
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -970,13 +984,13 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_text_of_several_lines_is_a_paragraph_in_help(
+def test_a_docstring_of_several_lines_is_one_paragraph_in_help(
     elman: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "300")
-    said = elman("train", "forecaster", "--help-all").out
-    assert "us or ns (since 1970), or step for plain steps; None to detect it." in said
-    assert said.startswith("Usage: elman train forecaster")
+    shown = elman("train", "forecaster", "--help-all").out
+    assert "us or ns (since 1970), or step for plain steps; None to detect it." in shown
+    assert shown.startswith("Usage: elman train forecaster")
 
 
 @pytest.mark.parametrize(
@@ -984,7 +998,7 @@ def test_a_text_of_several_lines_is_a_paragraph_in_help(
                 "predict --help", "generate --help", "evaluate --help", "resume --help",
                 "info --help"],
 )  # fmt: skip
-def test_help_is_quick_because_it_imports_nothing_heavy(
+def test_help_is_fast_because_it_imports_no_large_library(
     elman: Callable[..., Run], command: str
 ) -> None:
     code = (
@@ -997,11 +1011,11 @@ def test_help_is_quick_because_it_imports_nothing_heavy(
     result, modules, count = done.stderr.rsplit(maxsplit=2)
     assert (result, modules) == ("0", "set()")
     assert done.stdout
-    # 300 modules take some 0.2 s; what an analysis of data imports has a thousand and more.
+    # 300 modules take about 0.2 s; the libraries for data and training have over a thousand.
     assert int(count) < 500
 
 
-def test_the_program_ends_with_the_code_of_its_command(tmp_path: Path) -> None:
+def test_the_program_exits_with_the_code_of_its_command(tmp_path: Path) -> None:
     done = python("-m", "elman", "info", str(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"elman: {tmp_path}: is not a model folder")
@@ -1009,7 +1023,7 @@ def test_the_program_ends_with_the_code_of_its_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_training_that_was_stopped_ends_with_its_signal_and_how_to_go_on(
+def test_a_stopped_training_exits_with_its_signal_and_shows_how_to_continue(
     elman: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     @functools.wraps(LanguageModel.fit)
@@ -1022,7 +1036,7 @@ def test_a_training_that_was_stopped_ends_with_its_signal_and_how_to_go_on(
     assert done.err == "elman: stopped after step 7; continue with: elman resume out\n"
 
 
-def test_the_end_of_a_pipe_is_no_error(trained: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(trained: Path) -> None:
     code = (
         "import os, sys, elman.cli as c\n"
         "reading, writing = os.pipe()\n"
@@ -1034,7 +1048,7 @@ def test_the_end_of_a_pipe_is_no_error(trained: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_full_disk_that_takes_no_output_is_reported(trained: Path) -> None:
+def test_output_to_a_full_disk_is_reported(trained: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("there is no /dev/full")

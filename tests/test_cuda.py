@@ -1,4 +1,4 @@
-"""On a GPU the numbers are those of the CPU; without one there is nothing to test here."""
+"""Results on a GPU equal those on the CPU. Without a GPU, all tests of this file are skipped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CORES: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("make", CORES.values(), ids=CORES)
-def test_a_core_gives_the_numbers_and_gradients_of_the_cpu(make: Callable[[], Any]) -> None:
+def test_a_core_gives_the_same_outputs_and_gradients_as_on_the_cpu(make: Callable[[], Any]) -> None:
     torch.manual_seed(0)
     weights, x = make().double().state_dict(), torch.rand(7, 40, 15, dtype=torch.float64)
     lengths = torch.tensor([40, 0, 3, 40, 17, 39, 1])
@@ -47,7 +47,7 @@ def test_a_core_gives_the_numbers_and_gradients_of_the_cpu(make: Callable[[], An
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
 
 
-def test_what_was_trained_there_is_used_anywhere(tmp_path: Path) -> None:
+def test_a_model_trained_on_a_gpu_predicts_the_same_after_loading(tmp_path: Path) -> None:
     pytest.importorskip("utilsforecast")
     season = [1.0, 3.0, 2.0, 7.0]
     model = elman.Forecaster(

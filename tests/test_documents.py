@@ -1,4 +1,4 @@
-"""Commands in documents are accepted as they are written."""
+"""The command line accepts every command in the documents."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*
 
 
 def commands(text: str) -> list[str]:
-    """The commands on lines of their own, and those in a column of a table."""
+    """Return the commands on separate lines and those in a column of a table."""
     text = re.sub(r"^# ?", "", text, flags=re.MULTILINE) if "\n#     elman" in text else text
     lines = re.findall(
         r"^ *(elman .*)|\| `(elman [^`]*)` \|", text.replace("\\\n", ""), re.MULTILINE

@@ -1,4 +1,4 @@
-"""The examples run and print what their documentation promises."""
+"""The examples run and print the results that their documentation promises."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.mark.learns
-def test_temporal_xor_is_learnt_where_it_can_be() -> None:
+def test_temporal_xor_is_learned_and_random_bits_are_not() -> None:
     run = runpy.run_path(str(EXAMPLES / "temporal_xor.py"))["run"]
     second, xor, first = run()
     assert xor < 0.02
-    # A coin cannot be predicted: 0.25, and the sample of 320 coins lies within 0.03 of it.
+    # A coin toss cannot be predicted. Its error is 0.25, and a sample of 320 is within 0.03 of it.
     assert 0.2 < first < 0.3
     assert 0.2 < second < 0.3
 
@@ -39,28 +39,28 @@ def test_the_demo_trains_scores_predicts_and_generates(
     assert (tmp_path / "model" / "report.html").stat().st_size > 20_000
     animals = elman.load(tmp_path / "animals")
     assert isinstance(animals, elman.LanguageModel)
-    # What README promises, and what no 5-gram can know.
+    # README promises these predictions. A 5-gram cannot make them.
     assert animals.predict("The cat sat on the")[0][0] == "mat"
     assert animals.predict("The dog, tired after a long day, slept on the")[0][0] == "rug"
 
 
 @pytest.mark.parametrize(
-    ("job", "scores"),
+    ("task", "scores"),
     [("classify", "test accuracy"), ("tag", "F1 of spans"), ("translate", "test BLEU")],
 )
 def test_verses_are_classified_tagged_and_translated(
-    job: str, scores: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    task: str, scores: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = runpy.run_path(str(EXAMPLES / "verses.py"))["run"]
     whole = run.__globals__["verses"]
     run.__globals__["verses"] = lambda: itertools.islice(whole(), 0, None, 100)
-    assert run(job, tmp_path, hidden_size=16, epochs=1, device="cpu") == 0
-    said = capsys.readouterr().out
-    assert scores in said
-    assert "report.html" in said
+    assert run(task, tmp_path, hidden_size=16, epochs=1, device="cpu") == 0
+    shown = capsys.readouterr().out
+    assert scores in shown
+    assert "report.html" in shown
 
 
-def test_the_brackets_of_the_translators_become_tags() -> None:
+def test_words_in_brackets_become_tags() -> None:
     tagged = runpy.run_path(str(EXAMPLES / "verses.py"))["tagged"]
     words, tags = tagged("of her [that had been] of Urias;")
     assert words == "of her that had been of Urias ;"
@@ -96,16 +96,16 @@ def test_the_awd_lstm_settings_train(tmp_path: Path) -> None:
 def test_the_weather_is_forecast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = runpy.run_path(str(EXAMPLES / "weather.py"))["run"]
     assert run(tmp_path, hidden_size=16, epochs=2, windows=1000, device="cpu") == 0
-    said = capsys.readouterr().out
+    shown = capsys.readouterr().out
     for part in ("test MASE", "temp_max-lo-80", "seasonal naive", "2015-08-14", "day by day"):
-        assert part in said
+        assert part in shown
     page = (tmp_path / "model" / "report.html").read_text()
     assert "Error by steps ahead" in page
     assert "Coverage" in page
     assert len((tmp_path / "said.csv").read_text().splitlines()) == 1 + 20 * 7
 
 
-def test_exercises_are_classified_and_spotted(
+def test_exercises_are_classified_and_detected(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = runpy.run_path(str(EXAMPLES / "watch.py"))["run"]
@@ -114,9 +114,9 @@ def test_exercises_are_classified_and_spotted(
         (person, name, array[:300]) for person, name, array in whole[::5]
     ]
     assert run(tmp_path, hidden_size=16, epochs=1, examples=100, device="cpu") == 0
-    said = capsys.readouterr().out
+    shown = capsys.readouterr().out
     for part in ("test accuracy", "random forest", "unique_id         label", "live, sample by"):
-        assert part in said
+        assert part in shown
     assert (tmp_path / "said.csv").read_text().startswith("unique_id,start,end,label,p(ABD),")
     page = (tmp_path / "kinds" / "report.html").read_text()
     assert "Calibration, test data" in page
@@ -134,7 +134,7 @@ def test_glucose_and_prices_are_forecast(
 ) -> None:
     run = runpy.run_path(str(EXAMPLES / f"{name}.py"))["run"]
     assert run(tmp_path, last=9000, hidden_size=8, epochs=1, windows=300, device="cpu") == 0
-    said = capsys.readouterr().out
+    shown = capsys.readouterr().out
     for part in parts:
-        assert part in said
+        assert part in shown
     assert "Error by steps ahead" in (tmp_path / "model" / "report.html").read_text()

@@ -1,7 +1,8 @@
-"""The rooms of the house: which files import which, those in functions and for types included.
+"""Imports between the files of the package, including those in functions and for type checking.
 
-An arrow is an import.  No arrow points from a room to a later one, and no files import each other
-in a circle, but for the circles below, which may only shrink.
+A room is a folder or a file at the top of the package.  A room imports only from earlier rooms, and
+no files import each other in a circle.  UPWARD and CIRCLES list the exceptions, which may only
+shrink.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 import elman
 
 ROOT = Path(elman.__file__).parent
-# A room may import those before it.  Files at the top are rooms of their own.
+# A room may import the rooms before it.
 ROOMS = (
     "version", "errors", "optional", "arguments", "atomic", "manifest", "padded", "state",
     "dropout", "read", "kernels", "recur", "attend", "encode", "heads", "decode", "report",
@@ -25,7 +26,7 @@ UPWARD: set[str] = set()  # rooms, and later rooms that they import
 
 
 def _files() -> dict[str, Path]:
-    """Return the files of the package by the name of their module, without the package's."""
+    """Return the files of the package by module name, without the leading "elman."."""
     found = {}
     for path in sorted(ROOT.rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -46,7 +47,7 @@ def _imports(path: Path, files: dict[str, Path]) -> Iterator[str]:
             first, _, rest = name.partition(".")
             if first != "elman":
                 continue
-            while rest and rest not in files:  # a name in a module, or in the package
+            while rest and rest not in files:  # `rest` may end with a name inside a module
                 rest = rest.rpartition(".")[0]
             yield rest or "elman"
 
@@ -57,7 +58,7 @@ def _arrows() -> dict[str, set[str]]:
 
 
 def _circles(arrows: dict[str, set[str]]) -> set[str]:
-    """Return the sets of files that reach each other."""
+    """Return the sets of files that import each other, directly or through others."""
     reach = {name: set(to) for name, to in arrows.items()}
     for middle in reach:
         for name, found in reach.items():
@@ -71,7 +72,7 @@ def _circles(arrows: dict[str, set[str]]) -> set[str]:
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
-    assert _circles(_arrows()) == CIRCLES  # a circle that is opened leaves the list
+    assert _circles(_arrows()) == CIRCLES  # if a circle is gone, delete it from the list
 
 
 def test_rooms_import_only_earlier_rooms() -> None:

@@ -1,4 +1,4 @@
-"""Live sessions of every input and target: equal to the batch, stored, restored, refused."""
+"""Live sessions of every input and target equal the batch, and their states can be restored."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def trained(name: str) -> Any:
 
 
 def changed(leaves: dict[str, torch.Tensor], change: Callable[[torch.Tensor], Any]) -> bytes:
-    """A stored state with changed leaves."""
+    """Return a stored state with changed leaves."""
     return safetensors.torch.save({name: change(leaf) for name, leaf in leaves.items()})
 
 
@@ -123,15 +123,15 @@ def test_a_session_equals_the_batch_on_every_prefix(name: str) -> None:
     live = model.stream()
     for count, element in enumerate(elements, 1):
         output = live.push(element)
-        wanted = batch(model, elements[:count])
+        expected = batch(model, elements[:count])
         if isinstance(output, dict):
-            np.testing.assert_allclose(list(output.values()), wanted, atol=2e-5)
+            np.testing.assert_allclose(list(output.values()), expected, atol=2e-5)
         else:
-            assert output[0] == wanted
+            assert output[0] == expected
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_stored_session_continues_with_the_same_bits(name: str, tmp_path: Path) -> None:
+def test_a_restored_session_continues_bit_for_bit(name: str, tmp_path: Path) -> None:
     model, elements = trained(name), CASES[name][3]
     model.save(tmp_path / "run")
     live = model.stream()
@@ -152,7 +152,7 @@ def test_a_stored_session_continues_with_the_same_bits(name: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(name: str) -> None:
+def test_an_unsuitable_state_is_refused_and_changes_nothing(name: str) -> None:
     model, elements = trained(name), CASES[name][3]
     live = model.stream()
     live.push(elements[0])
@@ -175,7 +175,7 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(name: str) -> 
         assert live.state_bytes() == blob
 
 
-def test_times_of_a_recording_are_part_of_the_state() -> None:
+def test_the_state_includes_the_times_of_a_recording() -> None:
     rows = table()
     for rate, window in ((None, None), (5.0, None), (5.0, 4)):
         model = classifier(channels=("a", "b"), rate=rate, window=window).fit(rows)
@@ -191,7 +191,7 @@ def test_times_of_a_recording_are_part_of_the_state() -> None:
             other.push(steps()[0], at=times[0])
 
 
-def test_events_that_were_not_fetched_are_part_of_the_state() -> None:
+def test_the_state_includes_events_that_were_not_fetched() -> None:
     model = trained("tags of steps")
     live, other = (model.stream(on=0.5, off=0.5) for _ in range(2))
     for row in [[1.0, 1.0], [-1.0, -1.0]] * 6:
@@ -219,7 +219,7 @@ def test_a_session_is_restored_in_another_process(tmp_path: Path) -> None:
     assert found.strip() == str(list(live.push([0.5, 0.25]).values()))
 
 
-def test_what_cannot_be_read_live_is_refused_in_one_line() -> None:
+def test_models_and_arguments_that_do_not_work_live_are_refused() -> None:
     both = elman.Classifier(**{**SMALL, "bidirectional": True}).fit(TEXTS, LABELS)
     with pytest.raises(ArgumentError, match=r"cannot read texts live: train with bidirectional=F"):
         both.stream()

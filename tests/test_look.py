@@ -1,4 +1,4 @@
-"""`elman look`: what it says of data of every task is what training does with them."""
+"""`elman look` reports for every task how training would read the data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ SMALL = {"hidden_size": 4, "epochs": 1, "device": "cpu"}
 def look(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Look:
-    """The lines that the command prints in the folder of the test, which it leaves as it was."""
+    """Return a function that runs the command in `tmp_path` and returns the lines that it prints.
+
+    The function asserts that the command changes no file.
+    """
     monkeypatch.chdir(tmp_path)
 
     def run(command: str) -> list[str]:
@@ -54,6 +57,7 @@ def write(path: Path, text: str) -> Path:
 
 
 def of(lines: list[str], title: str) -> str:
+    """Return the text after a title."""
     return next(line.strip().removeprefix(title).strip() for line in lines
                 if line.strip().startswith(title))  # fmt: skip
 
@@ -67,7 +71,7 @@ def watch(rows: int = 600) -> str:
 
 
 def sales(days: int = 120) -> str:
-    """Two series with missing numbers, whose places are found by reading the rows again."""
+    """Return two series with missing numbers, which are found by reading the rows again."""
     rows = [
         f"{name},2024-{1 + n // 28:02d}-{1 + n % 28:02d},{n % 7}.5,{n % 3 or ''}"
         for name in "ab" for n in range(days)
@@ -94,7 +98,7 @@ REVIEWS = 'review;stars;extra\n"so good";5;1,5\n"so bad";1;2\n;4;2\n"a film";;3\
          ("r0: 60 steps", "(32, 20, 1)")),
     ],
 )  # fmt: skip
-def test_how_a_row_becomes_numbers_is_shown_for_every_task(
+def test_the_output_shows_for_every_task_how_a_row_becomes_numbers(
     look: Look, tmp_path: Path, name: str, content: str, flags: str, task: str, way: tuple[str, ...]
 ) -> None:
     write(tmp_path / name, content)
@@ -105,7 +109,7 @@ def test_how_a_row_becomes_numbers_is_shown_for_every_task(
         assert part in text
 
 
-def test_refused_rows_are_counted_and_shown_with_their_reasons(look: Look, tmp_path: Path) -> None:
+def test_refused_rows_are_counted_and_shown_with_reasons(look: Look, tmp_path: Path) -> None:
     write(tmp_path / "a.csv", REVIEWS)
     lines = look("a.csv --text review --label stars")
     assert of(lines, "refused") == "3 of these rows"
@@ -120,7 +124,7 @@ def test_refused_rows_are_counted_and_shown_with_their_reasons(look: Look, tmp_p
     assert kinds[1][-5:] == ["numbers", "from", "1.5", "to", "3"]  # with a decimal comma
 
 
-def test_of_a_large_file_only_the_first_rows_are_read_unless_all_are_counted(
+def test_only_the_first_rows_of_a_large_file_are_read_without_count(
     look: Look, tmp_path: Path
 ) -> None:
     rows = "text,label\n" + "so good,1\nso bad,0\n" * 20_000 + ",1\n"
@@ -139,14 +143,14 @@ def test_of_a_large_file_only_the_first_rows_are_read_unless_all_are_counted(
     assert (of(lines, "rows"), of(lines, "refused")) == ("3,001", "1 of these rows")
 
 
-def test_labels_of_recordings_that_are_not_read_are_not_refused(look: Look, tmp_path: Path) -> None:
+def test_labels_of_unread_recordings_are_not_refused(look: Look, tmp_path: Path) -> None:
     write(tmp_path / "w.csv", watch(3000))
     write(tmp_path / "l.csv", "unique_id,label\n" + "".join(f"r{n},x\n" for n in range(51)))
     assert of(look("w.csv l.csv --channels ax"), "refused") == "none"
     assert of(look("w.csv l.csv --channels ax --count"), "refused") == "1 of these rows"
 
 
-def test_the_shape_is_the_one_that_the_network_reads(look: Look, tmp_path: Path) -> None:
+def test_the_reported_shape_is_that_of_the_input_of_the_network(look: Look, tmp_path: Path) -> None:
     data = write(tmp_path / "s.csv", sales())
     settings = {**SMALL, "horizon": 7, "past": ("heat",), "windows": 8}
     layout = elman.Forecaster(**settings).fit(data).layout
@@ -160,7 +164,7 @@ def test_the_shape_is_the_one_that_the_network_reads(look: Look, tmp_path: Path)
     assert of(lines, "shape").startswith(f"(32, T, {features}):")
 
 
-def test_several_labels_of_a_row_are_counted_one_by_one(look: Look, tmp_path: Path) -> None:
+def test_several_labels_of_a_row_are_counted_separately(look: Look, tmp_path: Path) -> None:
     write(tmp_path / "a.csv", 'text,label\nso good,"a, b"\nso bad,b\n')
     assert of(look("a.csv --several"), "to learn") == "b (2), a (1)"
     write(tmp_path / "a.jsonl", '{"text": "so", "label": ["a"]}\n{"text": "no", "label": "b"}\n')
@@ -169,7 +173,9 @@ def test_several_labels_of_a_row_are_counted_one_by_one(look: Look, tmp_path: Pa
     assert any("column 'label' is a list, expected a label" in line for line in lines)
 
 
-def test_a_conversation_is_a_row_or_turns_up_to_a_blank_line(look: Look, tmp_path: Path) -> None:
+def test_a_conversation_is_one_line_or_several_until_a_blank_line(
+    look: Look, tmp_path: Path
+) -> None:
     write(tmp_path / "a.txt", "hi __eou__ hello __eou__ bye\n" * 5)
     assert of(look("a.txt --kind dialogue"), "item") == "hi __eou__ hello __eou__ bye"
     write(tmp_path / "a.txt", "hi\nhello\n\n" * 5)
@@ -200,6 +206,6 @@ def test_help_names_the_flags_of_the_task(
     assert main(["look", "--help"]) == 0
     assert "--channels" in capsys.readouterr().out
     assert main(["look", "--task", "forecaster", "--help"]) == 0
-    said = capsys.readouterr().out
-    assert "--horizon" in said
-    assert "--channels" not in said
+    shown = capsys.readouterr().out
+    assert "--horizon" in shown
+    assert "--channels" not in shown

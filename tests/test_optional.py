@@ -1,4 +1,4 @@
-"""Every task works without the libraries that only a part of it uses, and names what is absent."""
+"""Every task works without the optional libraries and names the missing one where it needs it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL = {"hidden_size": 4, "epochs": 1, "device": "cpu"}
 
 @pytest.fixture
 def base_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing can be imported but the base dependencies."""
+    """Make the imports of all optional libraries fail."""
     for module in list(sys.modules):
         if module.partition(".")[0] in LIBRARIES:
             monkeypatch.delitem(sys.modules, module)
@@ -47,7 +47,7 @@ def test_a_base_install_trains_and_backtests_a_forecaster(
 
 @pytest.mark.usefixtures("base_install")
 @pytest.mark.parametrize("output", ["student_t", "negative_binomial"])
-def test_an_output_that_needs_scipy_is_refused_before_the_training(output: str) -> None:
+def test_an_output_that_needs_scipy_is_refused_before_training(output: str) -> None:
     model = elman.Forecaster(**SMALL, horizon=4, output=output, scaling="mean")
     with pytest.raises(DataError, match=rf"output={output} needs scipy: pip install scipy"):
         model.fit([1.0, 2.0, 3.0, 2.0] * 20)
@@ -62,7 +62,7 @@ def test_an_output_that_needs_scipy_is_refused_before_the_training(output: str) 
         ("dialogue", {"distinct-1", "distinct-2"}, "sacrebleu"),
     ],
 )
-def test_a_base_install_trains_a_translator_without_some_scores(
+def test_a_base_install_trains_a_translator_and_omits_some_scores(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, scores: set[str], package: str
 ) -> None:
     sources, targets = ["one two", "two one"] * 10, ["a b", "b a"] * 10
@@ -97,7 +97,7 @@ def test_a_base_install_trains_classifiers_and_taggers(
 
 
 @pytest.mark.usefixtures("base_install")
-def test_parquet_names_the_library_that_it_needs(tmp_path: Path) -> None:
+def test_reading_parquet_names_the_missing_library(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match=r"a\.parquet: Parquet needs polars: pip install polars"):
         elman.Forecaster(**SMALL).fit(tmp_path / "a.parquet")
@@ -131,7 +131,7 @@ def test_point_scores_equal_those_of_utilsforecast() -> None:
     ours, both = found[True].scores["m"], found[False].scores["m"]
     mase = loss("mae", series)[[0, 1, 3]] / errors[[0, 1, 3]]
     everything = np.zeros_like(series)
-    # Sums in another order: the last bits may differ.
+    # The sums are in another order, so the last bits may differ.
     assert ours["MASE"] == pytest.approx(mase.mean(), rel=1e-12)
     assert ours["sMAPE"] == pytest.approx(200 * loss("smape", series).mean(), rel=1e-12)
     for name in ("MAE", "RMSE", "ND"):

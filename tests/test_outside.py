@@ -1,4 +1,4 @@
-"""What comes from outside, files, frames, paths and arguments, ends in one line that names it."""
+"""Invalid files, frames, paths and arguments are refused with a one-line error that names them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def one_line(error: ElmanError) -> bool:
 
 @pytest.mark.parametrize("column", ["unique_id", "ds", "y"])
 @pytest.mark.parametrize("value", [[1, 2], {"a": 1}, np.arange(3), (1,), {1}, 10**400])
-def test_a_column_holds_one_value_a_row(column: str, value: object) -> None:
+def test_a_column_must_hold_one_value_per_row(column: str, value: object) -> None:
     table: dict[str, list[object]] = {
         "unique_id": ["a"] * 20, "ds": list(range(20)), "y": [float(n % 4) for n in range(20)]
     }  # fmt: skip
@@ -64,7 +64,7 @@ def test_a_column_holds_one_value_a_row(column: str, value: object) -> None:
         ("[1, 2]", r"line 21: column 'y' is \[1, 2\], expected one value"),
     ],
 )
-def test_json_that_python_cannot_hold_is_an_error_of_its_line(
+def test_json_that_python_cannot_represent_is_an_error_of_its_line(
     tmp_path: Path, value: str, message: str
 ) -> None:
     lines = [f'{{"ds": {n}, "y": {n % 4}}}\n' for n in range(20)]
@@ -83,7 +83,7 @@ def test_a_bad_line_of_json_can_be_skipped(tmp_path: Path) -> None:
     assert found.columns["y"].values.tolist() == [0.0, 1.0, 2.0]
 
 
-def test_settings_of_many_brackets_are_refused(
+def test_deeply_nested_settings_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.yaml").write_text("[" * 1100)
@@ -92,7 +92,7 @@ def test_settings_of_many_brackets_are_refused(
     assert "a.yaml: too many nested brackets" in capsys.readouterr().err
 
 
-def test_a_model_folder_of_many_brackets_is_damaged(tmp_path: Path) -> None:
+def test_a_deeply_nested_config_is_reported_as_damaged(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(DEEP)
     with pytest.raises(FolderError, match="is damaged"):
         elman.load(tmp_path)
@@ -101,12 +101,12 @@ def test_a_model_folder_of_many_brackets_is_damaged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "encoding", ["punycode", "idna", "unicode_escape", "raw_unicode_escape", "base64", "rot13", 5]
 )
-def test_only_encodings_of_files_are_taken(encoding: Any) -> None:
+def test_only_text_encodings_are_accepted(encoding: Any) -> None:
     with pytest.raises(ArgumentError, match="encoding must name a text encoding such as utf-8"):
         TextSource(["a"], encoding=encoding)
 
 
-def test_a_message_lists_the_first_of_many_columns(tmp_path: Path) -> None:
+def test_a_message_lists_only_the_first_of_many_columns(tmp_path: Path) -> None:
     names = [f"s{n}" for n in range(5000)]
     for source in ({name: [1.0] for name in names}, tmp_path / "a.csv"):
         (tmp_path / "a.csv").write_text(",".join(names) + "\n" + ",".join(["1"] * 5000) + "\n")
@@ -119,7 +119,7 @@ def test_a_message_lists_the_first_of_many_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["a\0b", "x" * 5000, "\ud800", "", 5, b"bytes", ["a"]])
-def test_what_is_no_path_is_refused_everywhere(path: Any) -> None:
+def test_invalid_paths_are_refused_everywhere(path: Any) -> None:
     model = elman.Classifier(**SMALL)
     for call in (
         lambda: elman.load(path), lambda: elman.Classifier.resume(path),
@@ -133,7 +133,7 @@ def test_what_is_no_path_is_refused_everywhere(path: Any) -> None:
         assert one_line(caught.value)
 
 
-def test_the_command_line_cuts_what_would_fill_the_screen(
+def test_the_command_line_shortens_long_messages(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["predict", "x" * 5000, "text"]) == 2
@@ -141,7 +141,7 @@ def test_the_command_line_cuts_what_would_fill_the_screen(
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
-def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.csv")
     for read in (forecast, Table, elman.Classifier(**SMALL).fit, files_below):
         for source in (tmp_path / "a.csv", tmp_path):
@@ -151,10 +151,10 @@ def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
         elman.Classifier(**SMALL).fit(["a"], [0], skip_bad_rows=tmp_path / "a.csv")
 
 
-# ---- time by size: counts of steps, not seconds
+# ---- run time that grows with the size of the input: steps are counted, not seconds
 
 
-def test_a_quote_without_an_end_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_of_an_open_quote_is_searched_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from elman.read import tables
 
     taken = []
@@ -170,7 +170,7 @@ def test_a_quote_without_an_end_is_looked_for_once(monkeypatch: pytest.MonkeyPat
     assert len(taken) < 4 * lines
 
 
-def test_bpe_learns_from_short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bpe_learns_from_pieces_of_limited_length(monkeypatch: pytest.MonkeyPatch) -> None:
     from elman.encode.text import _without_marks
 
     text = "acgt" * 1000 + " in words"
@@ -184,7 +184,7 @@ def test_bpe_learns_from_short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- shares, percentages, single rows
 
 
-def test_a_level_is_a_percentage() -> None:
+def test_a_level_must_be_a_percentage() -> None:
     message = "level must be a percentage, at least 1 and below 100, got 0.8; for 80% set level 80"
     with pytest.raises(ArgumentError, match=message):
         check_level([80, 0.8])
@@ -193,14 +193,14 @@ def test_a_level_is_a_percentage() -> None:
             check_level([wrong])  # type: ignore[list-item]
 
 
-def test_quantiles_are_shares() -> None:
+def test_quantiles_must_be_shares() -> None:
     with pytest.raises(
         ArgumentError, match=r"between 0 and 1, in rising order, got 10, 50, 90; 90 percent is 0.9"
     ):
         elman.Forecaster(quantiles=(10, 50, 90)).check()
 
 
-def test_labels_with_one_row_are_named() -> None:
+def test_labels_of_a_single_row_are_named() -> None:
     examples = Examples(["x"] * 3, [("a",), ("a",), ("b",)], [""] * 3)
     labels = Labels(LabelSettings(), ["a", "b"])
     assert "labels with only one row, of which none can be held out: b" in labels.notes_on(
@@ -221,14 +221,14 @@ def words() -> elman.LanguageModel:
 
 
 @pytest.mark.parametrize("text", [["the"], None, 5, b"the", "\ud800"])
-def test_a_language_model_reads_a_text(words: elman.LanguageModel, text: Any) -> None:
+def test_a_language_model_accepts_only_a_text(words: elman.LanguageModel, text: Any) -> None:
     for call in (words.predict, words.generate, words.stream().push):
         with pytest.raises(ArgumentError, match=r"^text (must be a string, got|is not valid)"):
             call(text)
 
 
 @pytest.mark.parametrize("value", [None, "5", 2.5, [1], np.arange(3)])
-def test_counts_are_whole_numbers(words: elman.LanguageModel, value: Any) -> None:
+def test_counts_must_be_whole_numbers(words: elman.LanguageModel, value: Any) -> None:
     for name in ("max_new_tokens", "samples", "seed"):
         with pytest.raises(ArgumentError, match=f"{name} must be a whole number, got"):
             words.generate("the", **{"max_new_tokens": 2, name: value})
@@ -237,20 +237,20 @@ def test_counts_are_whole_numbers(words: elman.LanguageModel, value: Any) -> Non
 
 
 @pytest.mark.parametrize("sentences", [None, 5, [5], [None], [[5]], [[None]], [[["a"]]], "a b"])
-def test_a_tagger_reads_lists_of_words(sentences: Any) -> None:
+def test_a_tagger_accepts_only_lists_of_words(sentences: Any) -> None:
     model = elman.Tagger(**SMALL).fit([["a", "b"]] * 10, [["X", "Y"]] * 10)
     with pytest.raises(ArgumentError, match=r"sentence|a word"):
         model.predict(sentences)
 
 
 @pytest.mark.parametrize("labels", [5, True, object(), np.array(1)])
-def test_labels_are_a_list(labels: Any) -> None:
+def test_labels_must_be_a_list(labels: Any) -> None:
     with pytest.raises(ArgumentError, match="label must be a list of values, got"):
         elman.Classifier(**SMALL).fit(["a", "b"], labels)
 
 
 @pytest.mark.parametrize("source", [np.array("a"), {}, 5, None])
-def test_data_of_another_type_are_refused(source: Any) -> None:
+def test_data_of_a_wrong_type_are_refused(source: Any) -> None:
     for task in (elman.Forecaster, elman.Classifier, elman.Tagger, elman.LanguageModel):
         with pytest.raises(ElmanError):
             task(**SMALL).fit(source)  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""Encoder, decoder and attention as one model."""
+"""Models of an encoder, a decoder and attention."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_step_by_step_equals_all_steps_at_once(options: dict[str, object]) -> No
 
 
 @pytest.mark.parametrize("options", VARIANTS)
-def test_a_pair_does_not_depend_on_its_batch_mates(options: dict[str, object]) -> None:
+def test_the_loss_of_a_pair_does_not_depend_on_its_batch(options: dict[str, object]) -> None:
     model = build_any(options)
     total = model.loss(SOURCE, TARGETS).total
     alone = sum(
@@ -92,7 +92,7 @@ def test_a_pair_does_not_depend_on_its_batch_mates(options: dict[str, object]) -
     torch.testing.assert_close(total, alone)
 
 
-def test_rows_of_a_decoding_are_picked_for_beams() -> None:
+def test_rows_of_a_decoding_can_be_selected_for_beams() -> None:
     for options in VARIANTS:
         model = build_any(options)
         which, tokens = torch.tensor([2, 0, 0, 1]), torch.tensor([1, 2, 3])
@@ -102,13 +102,13 @@ def test_rows_of_a_decoding_are_picked_for_beams() -> None:
         torch.testing.assert_close(picked, whole[which])
 
 
-def test_label_smoothing_is_that_of_torch() -> None:
+def test_label_smoothing_equals_that_of_torch() -> None:
     model = build(label_smoothing=0.2).train()
     smoothed = model.loss(SOURCE, TARGETS)
     d, _, _ = model.decode(model.inputs_of(TARGETS), model.read(SOURCE))
-    scores, wanted = model.head(d.data).flatten(0, 1), TARGETS.flatten()
+    scores, targets = model.head(d.data).flatten(0, 1), TARGETS.flatten()
     expected = F.cross_entropy(
-        scores, wanted, ignore_index=NOTHING, reduction="sum", label_smoothing=0.2
+        scores, targets, ignore_index=NOTHING, reduction="sum", label_smoothing=0.2
     )
     torch.testing.assert_close(smoothed.total, expected)
     ours = torch.autograd.grad(smoothed.total, list(model.parameters()), retain_graph=True)
@@ -117,7 +117,7 @@ def test_label_smoothing_is_that_of_torch() -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
-def test_what_cannot_be_combined_is_refused() -> None:
+def test_incompatible_options_are_refused() -> None:
     with pytest.raises(ArgumentError, match="input_feeding needs attention"):
         build(attention=None, feeding=True)
     coder = build().coder
@@ -130,7 +130,7 @@ def test_what_cannot_be_combined_is_refused() -> None:
         Transformer(Embed(8, 6), Embed(8, 6), 1, heads=4)
 
 
-def test_copying_mixes_two_distributions_as_written() -> None:
+def test_copying_mixes_the_two_distributions_of_the_paper() -> None:
     model = build(copying=True)
     d, weights, here = model.decode(Padded.full(torch.tensor([[1], [3], [4]])), model.read(SOURCE))
     assert weights is not None
@@ -145,7 +145,7 @@ def test_copying_mixes_two_distributions_as_written() -> None:
         torch.testing.assert_close(p[row], expected)
 
 
-def test_the_loss_of_copying_is_that_of_its_steps_and_is_scored_alike() -> None:
+def test_the_loss_and_the_score_of_copying_equal_the_sum_of_its_steps() -> None:
     model = build(copying=True, label_smoothing=0.1)
     total, here = 0.0, model.read(SOURCE)
     inputs = model.inputs_of(TARGETS)
@@ -159,7 +159,7 @@ def test_the_loss_of_copying_is_that_of_its_steps_and_is_scored_alike() -> None:
     assert sums["count"] == 6
 
 
-def test_coverage_adds_what_is_looked_at_twice() -> None:
+def test_coverage_penalises_attention_to_the_same_elements() -> None:
     with_coverage, without = build(coverage=2.0).train(), build().train()
     d, weights, _ = without.decode(without.inputs_of(TARGETS), without.read(SOURCE))
     assert weights is not None
@@ -173,7 +173,7 @@ def test_coverage_adds_what_is_looked_at_twice() -> None:
     assert found.item() == pytest.approx(2 * expected, rel=1e-4)
 
 
-def test_scheduled_sampling_reads_what_the_model_would_say() -> None:
+def test_scheduled_sampling_reads_the_predictions_of_the_model() -> None:
     model = build(scheduled_sampling=0.999).train()
     start, inputs = model.read(SOURCE), model.inputs_of(TARGETS)
     read = model._own(inputs, start, 0.999, torch.Generator().manual_seed(0))
@@ -188,7 +188,7 @@ def test_scheduled_sampling_reads_what_the_model_would_say() -> None:
     assert losses[0] == losses[1]
 
 
-def test_the_share_of_scheduled_sampling_grows_from_none() -> None:
+def test_the_share_of_scheduled_sampling_grows_from_zero() -> None:
     model, plain = build(scheduled_sampling=0.999).train(), build().train()
     model.load_state_dict(plain.state_dict())
 
@@ -199,7 +199,7 @@ def test_the_share_of_scheduled_sampling_grows_from_none() -> None:
     assert loss(0.0) == plain.loss(SOURCE, TARGETS).total.item() != loss(1.0)
 
 
-def test_the_transformer_draws_from_the_generator_alone() -> None:
+def test_the_transformer_draws_only_from_the_generator() -> None:
     model = transformer().train()
 
     def loss(seed: int) -> float:
@@ -213,7 +213,7 @@ def test_the_transformer_draws_from_the_generator_alone() -> None:
     assert loss(1) == loss(1) != loss(2)
 
 
-def test_the_transformer_takes_a_source_without_elements() -> None:
+def test_the_transformer_accepts_an_empty_source() -> None:
     model = transformer()
     empty = Padded(torch.zeros(2, 3, dtype=torch.int64), torch.tensor([0, 2]))
     loss = model.loss(empty, TARGETS[:2]).total

@@ -1,4 +1,4 @@
-"""The command line as a program among others: its streams, its screen, and names from outside."""
+"""The command line in a shell: closed streams, narrow screens, names with control characters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier whose labels, and a forecaster whose series, have names that act."""
+    """Save a classifier and a forecaster with names that contain control characters and markup."""
     folder = tmp_path_factory.mktemp("named")
     texts, labels = ["so good", "so bad"] * 10, [NASTY, "plain"] * 10
     elman.Classifier(**SMALL).fit(texts, labels, out=folder / "labels")
@@ -43,18 +43,18 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "command",
     ["--help | true", "train classifier --help | head -1", "--version >&-"],
 )
-def test_a_reader_that_has_gone_is_no_error(command: str) -> None:
+def test_a_closed_output_is_not_an_error(command: str) -> None:
     done = shell(f"{ELMAN} {command}")
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_closed_streams_change_no_exit_code() -> None:
+def test_closed_streams_do_not_change_the_exit_code() -> None:
     assert shell(f"{ELMAN} info /no/such/run >&- 2>&- <&-").returncode == 2
     done = shell(f"{ELMAN} info /no/such/run 2>&-")
     assert (done.returncode, done.stdout) == (2, "")
 
 
-def test_characters_that_the_encoding_lacks_are_escaped() -> None:
+def test_characters_outside_the_encoding_are_escaped() -> None:
     done = shell(f"{ELMAN} info runs/😀 2>&1", PYTHONIOENCODING="ascii")
     assert done.returncode == 2
     assert done.stdout.startswith(r"elman: runs/\U0001f600: there is no such folder")
@@ -69,14 +69,14 @@ def test_help_fits_any_screen(
     assert "--beam" in capsys.readouterr().out
 
 
-# ---- names from outside
+# ---- names with control characters
 
 
-def acts(text: str) -> bool:
+def has_control_characters(text: str) -> bool:
     return any(mark in text for mark in ("\x1b", "\x9b", "\x07"))
 
 
-def test_no_control_character_of_a_label_reaches_the_screen(
+def test_control_characters_of_names_do_not_reach_the_screen(
     named: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, data = str(named / "labels"), tmp_path / "\x1b[2Jdata.csv"
@@ -91,18 +91,18 @@ def test_no_control_character_of_a_label_reaches_the_screen(
     ):  # fmt: skip
         assert main(arguments) == code, arguments
         found = capsys.readouterr()
-        assert not acts(found.out + found.err), arguments
+        assert not has_control_characters(found.out + found.err), arguments
         assert code == 0 or len(found.err.splitlines()) == 1, arguments
 
 
-def test_a_label_shows_its_control_characters(
+def test_control_characters_of_a_label_are_shown_escaped(
     named: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["predict", str(named / "labels"), "so good"])
     assert r"\x1b[31m<script>alert(1)</script> *b* |\x9b2J" in capsys.readouterr().out
 
 
-def test_training_shows_no_control_character(
+def test_control_characters_in_training_data_do_not_reach_the_screen(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "\x1b[2J.csv"
@@ -110,23 +110,23 @@ def test_training_shows_no_control_character(
     arguments = ["--hidden-size", "4", "--epochs", "1", "--out", str(tmp_path / "\x1b[2J")]
     assert main(["train", "classifier", str(data), *arguments]) == 0
     found = capsys.readouterr()
-    assert not acts(found.out + found.err)
+    assert not has_control_characters(found.out + found.err)
     assert r"\x1b[2J" in found.out
 
 
-def test_labels_and_names_have_no_markup_in_card_and_report(named: Path) -> None:
+def test_names_are_escaped_in_the_card_and_the_report(named: Path) -> None:
     for run in ("labels", "series"):
         card, page = ((named / run / name).read_text() for name in ("README.md", "report.html"))
         for text in (card, page):
             assert "<script" not in text
-            assert not acts(text)
+            assert not has_control_characters(text)
     assert (
         r"\\x1b\[31m&lt;script&gt;alert(1)&lt;/script&gt; \*b\* \|"
         in (named / "labels" / "README.md").read_text()
     )
 
 
-def test_a_name_that_fonts_lack_is_drawn_without_a_warning() -> None:
+def test_a_chart_with_characters_outside_the_fonts_gives_no_warning() -> None:
     from elman.report.charts import Curve, chart
 
     found = chart("t", ("春\x1b", "y"), [Curve([1.0, 2.0], [1.0, 2.0], label="眠")])
@@ -134,7 +134,7 @@ def test_a_name_that_fonts_lack_is_drawn_without_a_warning() -> None:
     assert "眠" in found
 
 
-def test_an_error_stream_without_a_reader_does_not_end_a_training() -> None:
+def test_a_closed_error_stream_does_not_end_the_training() -> None:
     from elman.report.progress import Progress
 
     written = []

@@ -1,6 +1,6 @@
-"""The public surface, frozen: names, signatures, commands and flags as `surface.txt` has them.
+"""The public API equals `surface.txt`: names, signatures, commands and flags.
 
-What stands there, people build on: it changes on purpose only, with a line in the changelog.
+Users depend on it, so it changes only on purpose, with a line in the changelog.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def exports() -> Iterator[str]:
 
 
 def signature(function: object, name: str, *, indent: str = "    ") -> Iterator[str]:
-    """A function's name, and a line for each of its parameters."""
+    """Yield the name of a function, and a line for each of its parameters."""
     assert callable(function)
     described = inspect.signature(function)
     result = described.return_annotation
@@ -45,7 +45,7 @@ def signature(function: object, name: str, *, indent: str = "    ") -> Iterator[
 
 
 def members(kind: type) -> Iterator[str]:
-    """The public methods and properties that a class has of its own or from this package."""
+    """Yield the public methods and properties that classes of this package give to a class."""
     named = {
         name: member
         for owner in reversed(kind.__mro__)
@@ -61,7 +61,7 @@ def members(kind: type) -> Iterator[str]:
 
 
 def title(hint: object) -> str:
-    """A type as help shows it, the same in every version of Python."""
+    """Return a type as help shows it, independent of the version of Python."""
     if get_origin(hint) is Annotated:
         return title(get_args(hint)[0])
     if get_origin(hint) is Literal:
@@ -76,14 +76,14 @@ def title(hint: object) -> str:
 
 
 def commands(command: App, name: str) -> Iterator[str]:
-    """Every command with its arguments and flags."""
+    """Yield every command with its arguments and flags."""
     if command.default_command:
         yield name
         for argument in command.assemble_argument_collection():
             if argument.names == ("*",):
-                continue  # stands for the flags that follow
+                continue  # the parameter that collects the flags below
             default = "required" if argument.required else repr(argument.field_info.default)
-            # The app switches --empty-... off for its commands; seen from here they are on.
+            # The app disables --empty-... for its commands, but this collection still has them.
             names = ", ".join(n for n in argument.names if not n.startswith("--empty-"))
             yield f"    {names}: {title(argument.field_info.annotation)} = {default}"
     for part in command:
@@ -103,19 +103,19 @@ def surface() -> str:
     return "\n\n".join("\n".join(lines) for lines in paragraphs) + "\n"
 
 
-def test_the_public_surface_is_as_it_was() -> None:
+def test_the_public_surface_has_not_changed() -> None:
     now = surface()
     if os.environ.get(UPDATE):
         SURFACE.write_text(now, encoding="utf-8")
     before = SURFACE.read_text(encoding="utf-8") if SURFACE.exists() else ""
     changes = difflib.unified_diff(before.splitlines(), now.splitlines(), "before", "now", n=1)
     assert now == before, (
-        f"the public surface has changed; if that is meant, run {UPDATE}=1 pytest {__file__}, "
-        "and tell it in CHANGELOG.md\n" + "\n".join(changes)
+        f"the public surface has changed; if this is intended, run {UPDATE}=1 pytest {__file__} "
+        "and describe the change in CHANGELOG.md\n" + "\n".join(changes)
     )
 
 
-def test_all_exported_names_are_there() -> None:
+def test_all_exported_names_exist() -> None:
     for room in ("elman", "elman.recur", "elman.heads", "elman.tasks"):
         module = importlib.import_module(room)
         assert sorted(module.__all__) == sorted(set(module.__all__))

@@ -1,4 +1,4 @@
-"""The state of a live forecast: stored, restored in another process, refused if it is damaged."""
+"""The state of a live forecast is restored in another process and refused if it is damaged."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DRAW = np.random.default_rng(0).normal(size=(400, 3)).round(3).tolist()
 
 @dataclass(frozen=True)
 class Case:
-    """A forecaster, its training data, the name of a series, and what is pushed after it."""
+    """Settings of a forecaster, its training data, a series, and what is pushed after it."""
 
     settings: dict[str, Any]
     data: dict[str, list[Any]]
@@ -41,7 +41,7 @@ class Case:
 
 
 def with_times() -> Case:
-    """Days with gaps, missing numbers and the calendar."""
+    """Return a daily series with missing numbers, followed by pushes with gaps."""
     data = {"ds": DAYS[:90], "y": [x for x, _, _ in DRAW[:90]]}
     at = [n for n in range(90, 130) if n % 7]
     pushes = [([None if n % 5 == 0 else DRAW[n][0]], {"at": DAYS[n]}) for n in at]
@@ -49,7 +49,7 @@ def with_times() -> Case:
 
 
 def with_covariates() -> Case:
-    """Two series with covariates of every kind, numbers and words."""
+    """Return two series with numeric and categorical covariates of every kind."""
     rows = range(60)
     data = {
         "unique_id": [name for name in "ab" for _ in rows],
@@ -72,7 +72,7 @@ def with_covariates() -> Case:
 
 
 def with_neighbours() -> Case:
-    """Places of six walkers; others come, stay away and come back."""
+    """Return the places of six walkers, of whom five are absent at some steps."""
     steps = range(20)
     data: dict[str, list[Any]] = {
         "unique_id": [f"p{n}" for n in range(6) for _ in steps],
@@ -92,7 +92,7 @@ def with_neighbours() -> Case:
 
 
 def from_samples() -> Case:
-    """An autoregressive forecaster of a list of numbers."""
+    """Return a list of numbers for an autoregressive forecaster."""
     data = {"y": [DRAW[n][0] for n in range(80)]}
     return Case({"decoder": "autoregressive"}, data, None, [([x], {}) for x, _, _ in DRAW[80:110]])
 
@@ -108,7 +108,7 @@ def push(live: LiveForecaster, one: tuple[list[Any], dict[str, Any]]) -> LiveFor
 
 
 def bits_of(found: LiveForecast) -> str:
-    """Return the numbers of a forecast, bit for bit."""
+    """Return the bits of the numbers of a forecast."""
     return found.mean.tobytes().hex() + found.quantiles.tobytes().hex()
 
 
@@ -156,7 +156,9 @@ def test_a_session_restored_in_another_process_forecasts_bit_for_bit(
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_session_returns_to_its_beginning(name: str, models: dict[str, elman.Forecaster]) -> None:
+def test_restart_returns_a_session_to_its_beginning(
+    name: str, models: dict[str, elman.Forecaster]
+) -> None:
     case = CASES[name]()
     live = models[name].stream(case.unique_id)
     begin, stamps = bits_of(live.forecast()), live.stamps
@@ -182,7 +184,7 @@ def test_a_state_of_a_longer_series_continues_a_session_of_the_training_data(
     assert other.stamps[0] == DAYS[90]
 
 
-def test_steps_are_counted_from_the_beginning_where_only_the_end_is_kept(
+def test_steps_are_counted_from_the_beginning_even_if_only_the_end_is_stored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("elman.forecast.history.KEPT", 0)
@@ -256,9 +258,9 @@ HOSTILE: dict[str, tuple[str, int, Any, str]] = {
     "a negative number of steps": ("times", 6, to(-1, 1), TIMES),
     "too many steps": ("times", 6, to(2**62, 1), TIMES),
     "a gap that is neither true nor false": ("times", 6, to(2, 2), TIMES),
-    "others that are no JSON": ("neighbours", 7, text("{"), NUMBERS),
-    "others that are deep": ("neighbours", 7, text("[" * 100_000), NUMBERS),
-    "others that are no text": ("neighbours", 7, lambda _: torch.tensor([255] * 3).byte(), NUMBERS),
+    "others that are not JSON": ("neighbours", 7, text("{"), NUMBERS),
+    "others with deeply nested brackets": ("neighbours", 7, text("[" * 100_000), NUMBERS),
+    "others in invalid UTF-8": ("neighbours", 7, lambda _: torch.tensor([255] * 3).byte(), NUMBERS),
     "others in a list": ("neighbours", 7, text("[1]"), NUMBERS),
     "a place of three numbers": ("neighbours", 7, text('{"a": [1, 2, 3]}'), NUMBERS),
     "a place that is unknown": ("neighbours", 7, text('{"a": [NaN, 1]}'), NUMBERS),
@@ -268,21 +270,21 @@ HOSTILE: dict[str, tuple[str, int, Any, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "leaf", "change", "words"), HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize(("name", "leaf", "change", "message"), HOSTILE.values(), ids=HOSTILE)
 def test_a_damaged_state_is_refused_and_changes_nothing(
-    name: str, leaf: int, change: Any, words: str, models: dict[str, elman.Forecaster]
+    name: str, leaf: int, change: Any, message: str, models: dict[str, elman.Forecaster]
 ) -> None:
     case = CASES[name]()
     live = models[name].stream(case.unique_id)
     push(live, case.pushes[0])
     before, stamps = live.state_bytes(), live.stamps
-    with pytest.raises(DataError, match=words) as error:
+    with pytest.raises(DataError, match=message) as error:
         live.restore(changed(before, leaf, change))
     assert "\n" not in str(error.value)
     assert (live.state_bytes(), live.stamps) == (before, stamps)
 
 
-def test_bytes_that_are_no_state_are_refused(models: dict[str, elman.Forecaster]) -> None:
+def test_bytes_that_are_not_a_state_are_refused(models: dict[str, elman.Forecaster]) -> None:
     live = models["times"].stream()
     blob = live.state_bytes()
     draw = np.random.default_rng(0)
@@ -290,12 +292,12 @@ def test_bytes_that_are_no_state_are_refused(models: dict[str, elman.Forecaster]
     single = safetensors.torch.save({"state": torch.zeros(1)})
     wrong = [b"", blob[:-1], blob[:100], blob + b"0", draw.bytes(500), deep, single]
     header = b'{"state":{"dtype":"F8_E8M0","shape":[1],"data_offsets":[0,1]}}'
-    unknown = len(header).to_bytes(8, "little") + header + b"0"  # a dtype that torch has not
+    unknown = len(header).to_bytes(8, "little") + header + b"0"  # a dtype that torch does not have
     for bad in (*wrong, unknown):
         with pytest.raises(DataError) as error:
             live.restore(bad)
         assert "\n" not in str(error.value)
-    for _ in range(300):  # a few changed bytes are noticed, or are other numbers
+    for _ in range(300):  # changed bytes are refused, or only change some numbers
         bad = bytearray(blob)
         for place in draw.integers(0, len(blob), 3):
             bad[place] = draw.integers(256)

@@ -1,4 +1,4 @@
-"""A new kind of input is one class and one line in the table, and then works everywhere."""
+"""A new kind of input needs a reader and an entry in READERS, and then works in every task."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from elman.read.examples import Examples
 
 
 class Dice(nn.Module):
-    """A vector for each number of a die."""
+    """An embedding of the numbers of a die."""
 
     def __init__(self, sides: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class DiceReader(Reader):
 
 
 class Thrown(Input):
-    """Throws of a die after training."""
+    """Encoder of throws of a die, after training."""
 
     def __init__(self, reader: DiceReader, sides: int) -> None:
         self.reader, self.sides = reader, sides
@@ -104,7 +104,7 @@ def write(path: Path, columns: dict[str, list[Any]]) -> Path:
     return path
 
 
-def test_a_new_kind_is_classified_stored_and_read_live(tmp_path: Path) -> None:
+def test_a_new_kind_is_classified_saved_and_read_live(tmp_path: Path) -> None:
     model = elman.Classifier(**SMALL, input="dice").fit(THROWS, LABELS, out=tmp_path / "run")
     loaded = elman.load(tmp_path / "run")
     np.testing.assert_array_equal(loaded.predict_proba(THROWS), model.predict_proba(THROWS))
@@ -112,8 +112,8 @@ def test_a_new_kind_is_classified_stored_and_read_live(tmp_path: Path) -> None:
     live = loaded.stream()
     for count, number in enumerate(THROWS[0], 1):
         output = live.push(number)
-        wanted = model.predict_proba([THROWS[0][:count]])[0]
-        np.testing.assert_allclose(list(output.values()), wanted, atol=1e-6)
+        expected = model.predict_proba([THROWS[0][:count]])[0]
+        np.testing.assert_allclose(list(output.values()), expected, atol=1e-6)
     other = model.stream()
     other.restore(live.state_bytes())
     assert other.push(6) == live.push(6)
@@ -129,7 +129,7 @@ def test_a_new_kind_is_tagged_and_read_live() -> None:
         elman.Tagger(**SMALL, input="dice").fit(THROWS, [["six"]] * 60)
 
 
-def test_files_of_a_new_kind_are_trained_on_and_refused(tmp_path: Path) -> None:
+def test_files_of_a_new_kind_are_read_and_their_bad_rows_refused(tmp_path: Path) -> None:
     throws = [" ".join(map(str, one)) for one in THROWS]
     table = write(tmp_path / "a.csv", {"dice": throws, "label": LABELS})
     out = tmp_path / "run"
@@ -146,7 +146,7 @@ def test_files_of_a_new_kind_are_trained_on_and_refused(tmp_path: Path) -> None:
     assert "line 62" in (tmp_path / "bad.csv").read_text()
 
 
-def test_several_inputs_are_one_model(tmp_path: Path) -> None:
+def test_several_inputs_are_combined_in_one_model(tmp_path: Path) -> None:
     columns = {"words": TEXTS, "throw": [" ".join(map(str, one)) for one in THROWS]}
     table = write(tmp_path / "a.csv", {**columns, "label": LABELS})
     both = elman.Classifier(**SMALL, input=["words:text", "throw:dice"])
@@ -170,7 +170,7 @@ def test_several_inputs_are_one_model(tmp_path: Path) -> None:
     np.testing.assert_array_equal(named.predict_proba(columns), p)
 
 
-def test_the_elements_of_the_first_of_several_inputs_are_tagged(tmp_path: Path) -> None:
+def test_a_tagger_of_several_inputs_tags_the_elements_of_the_first(tmp_path: Path) -> None:
     columns = {"throw": THROWS, "words": TEXTS}
     model = elman.Tagger(**SMALL, input=["throw:dice", "words:text"]).fit(columns, TAGS)
     assert list(map(len, model.predict(columns))) == list(map(len, THROWS))
@@ -189,7 +189,7 @@ def test_an_empty_text_of_several_inputs_is_predicted() -> None:
     assert sum(model.stream(b="").push("odd").values()) == pytest.approx(1)
 
 
-def test_data_of_several_inputs_are_looked_at(
+def test_look_shows_data_of_several_inputs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = write(tmp_path / "a.csv", {"w": TEXTS, "t": ["3 1 6"] * 60, "label": LABELS})
@@ -201,7 +201,7 @@ def test_data_of_several_inputs_are_looked_at(
 
 
 @pytest.mark.parametrize("cell", [None, 3, {"a": 1}, ["a", None], ["a", ""]])
-def test_cells_that_are_no_words_are_refused_with_their_place(cell: Any) -> None:
+def test_cells_that_are_not_words_are_refused_with_their_row(cell: Any) -> None:
     sentences = [*(text.split() for text in TEXTS), cell]
     with pytest.raises(DataError, match=r"row 60: "):
         elman.Classifier(**SMALL, input="words").fit(sentences, [*LABELS, "low"])
@@ -235,12 +235,12 @@ def test_damaged_files_of_one_of_several_inputs_are_named(tmp_path: Path) -> Non
         (["a:recordings", "b:text"], "recordings cannot be one of several inputs"),
     ],
 )
-def test_inputs_that_cannot_be_are_refused(declared: list[str], message: str) -> None:
+def test_invalid_inputs_are_refused(declared: list[str], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         elman.Classifier(**SMALL, input=declared).fit({"a": TEXTS, "b": TEXTS}, LABELS)
 
 
-def test_the_kind_of_the_documents_is_like_the_one_tested_here() -> None:
+def test_the_kind_in_the_documents_equals_the_one_tested_here() -> None:
     page = (Path(__file__).parents[2] / "docs" / "adding.md").read_text(encoding="utf-8")
     code = page.partition("## A kind of input")[2].partition("```python\n")[2].partition("```")[0]
     assert f"{len(code.splitlines())} lines:" in page

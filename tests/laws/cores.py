@@ -1,4 +1,4 @@
-"""Every core that `elman.recur` exports, with every option, for the laws."""
+"""Every core that `elman.recur` exports, with every option, for `test_recur.py`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from elman.state import State, named_leaves
 
 INPUT = 3
 
-# name -> class, constructor options; the sizes are awkward on purpose.
+# Name -> class and constructor options. The sizes are odd on purpose.
 CORES: dict[str, tuple[str, dict[str, object]]] = {
     "rnn": ("RNN", {}),
     "rnn relu, 2 layers": ("RNN", {"nonlinearity": "relu", "num_layers": 2}),
@@ -59,14 +59,14 @@ CORES: dict[str, tuple[str, dict[str, object]]] = {
     "gru bidirectional": ("GRU", {"bidirectional": True, "hidden_size": [3, 5]}),
 }
 CAUSAL = [name for name, (_, options) in CORES.items() if not options.get("bidirectional")]
-# Of one layer and batch first only: a value, whether it is there, and the time are its 3 features.
+# GRU-D has one layer, is batch first, and reads 3 features: a value, its mask, and the time.
 DECAYING = "grud"
 
 
 def build(
     name: str, *, dtype: torch.dtype = torch.float64, **changed: object
 ) -> Stack | elman.recur.GRUD:
-    """A core of CORES with seeded weights, batch first, in evaluation mode."""
+    """Return a core with seeded weights, batch first, in evaluation mode."""
     torch.manual_seed(7)
     if name == DECAYING:
         core = elman.recur.GRUD(1, 5).to(dtype)
@@ -74,7 +74,7 @@ def build(
         kind, options = CORES[name]
         arguments = {"hidden_size": 5, "batch_first": True, "dtype": dtype, **options, **changed}
         core = getattr(elman.recur, kind)(INPUT, **arguments)
-    with torch.no_grad():  # gains and shifts at their initial values would hide mistakes
+    with torch.no_grad():  # gains of 1 and biases of 0 would hide mistakes
         for parameter in core.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.2)
     return core.eval()
@@ -85,6 +85,6 @@ def leaves(state: State) -> list[torch.Tensor]:
 
 
 def random_state(core: Stack | elman.recur.GRUD, rows: int) -> State:
-    """A state of random numbers of the shapes that the core returns."""
+    """Return a state of random numbers with the shapes that the core returns."""
     _, state = core(torch.zeros(rows, 1, INPUT, dtype=next(core.parameters()).dtype))
     return elman.state.map_state(torch.randn_like, state)

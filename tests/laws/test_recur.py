@@ -1,4 +1,4 @@
-"""The laws of the house, over everything that `elman.recur` exports."""
+"""Laws that every core of `elman.recur` must satisfy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from elman.errors import ArgumentError
 from elman.state import from_bytes, select_rows, to_bytes, zero_rows
 from tests.laws.cores import CAUSAL, CORES, DECAYING, INPUT, build, leaves, random_state
 
-# float64 leaves about 1e-16 a operation; sums in another order differ in the last digits only.
+# float64 rounds by about 1e-16 per operation; sums in another order differ in the last digits only.
 CLOSE = {"rtol": 0, "atol": 1e-12}
 every_core = pytest.mark.parametrize("name", CORES)
 every_causal_core = pytest.mark.parametrize("name", [*CAUSAL, DECAYING])
@@ -24,15 +24,15 @@ def same(a: object, b: object) -> None:
     torch.testing.assert_close(a, b, **CLOSE)
 
 
-def test_every_export_is_under_the_laws() -> None:
-    cores = set(elman.recur.__all__) - {"linear_recurrence"}  # a function: tests/recur/test_scan.py
+def test_every_exported_core_is_tested() -> None:
+    cores = set(elman.recur.__all__) - {"linear_recurrence"}  # tested in tests/recur/test_scan.py
     assert {kind for kind, _ in CORES.values()} | {"GRUD"} == cores
 
 
 @every_causal_core
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
-def test_any_split_equals_the_whole(name: str, data: st.DataObject) -> None:
+def test_any_split_of_a_sequence_equals_the_whole(name: str, data: st.DataObject) -> None:
     core = build(name)
     x = torch.randn(3, 9, INPUT, dtype=torch.float64)
     lengths = torch.tensor(data.draw(st.lists(st.integers(0, 9), min_size=3, max_size=3)))
@@ -75,7 +75,9 @@ def test_a_row_depends_neither_on_padding_nor_on_its_neighbours(
 
 
 @every_core
-def test_compiled_function_equals_the_equations(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_compiled_function_equals_the_equations(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     core = build(name)
     x = torch.randn(4, 7, INPUT, dtype=torch.float64, requires_grad=True)
     start, lengths = random_state(core, 4), torch.tensor([7, 0, 3, 1])
@@ -97,7 +99,7 @@ def test_compiled_function_equals_the_equations(name: str, monkeypatch: pytest.M
 
 
 @every_core_and_the_decaying
-def test_gradients_are_those_of_finite_differences(name: str) -> None:
+def test_gradients_equal_finite_differences(name: str) -> None:
     options = CORES.get(name, ("", {}))[1]
     core = build(name, hidden_size=options.get("hidden_size", 3))
     x = torch.randn(2, 4, INPUT, dtype=torch.float64, requires_grad=True)
@@ -131,7 +133,7 @@ def test_layouts_and_packed_sequences_agree(name: str) -> None:
 
 
 @every_core
-def test_rows_that_end_together_are_those_of_a_shorter_batch(name: str) -> None:
+def test_rows_of_equal_length_equal_a_shorter_batch(name: str) -> None:
     core, time_major = build(name), build(name, batch_first=False)
     x, start = torch.randn(3, 6, INPUT, dtype=torch.float64), random_state(core, 3)
     for length in (0, 4):
@@ -148,13 +150,13 @@ def test_rows_that_end_together_are_those_of_a_shorter_batch(name: str) -> None:
 
 
 @every_core_and_the_decaying
-def test_a_state_survives_bytes_bit_for_bit(name: str) -> None:
+def test_a_state_is_stored_bit_for_bit(name: str) -> None:
     state = random_state(build(name), 3)
     back = from_bytes(to_bytes(state))
     assert all(torch.equal(a, b) for a, b in zip(leaves(state), leaves(back), strict=True))
 
 
-def test_zero_rows_starts_new_sequences_and_leaves_the_others() -> None:
+def test_zero_rows_starts_new_sequences_and_keeps_the_others() -> None:
     core = build("lstm hidden size per layer")
     state = random_state(core, 3)
     x = torch.randn(3, 2, INPUT, dtype=torch.float64)
@@ -164,7 +166,7 @@ def test_zero_rows_starts_new_sequences_and_leaves_the_others() -> None:
 
 
 @every_core
-def test_one_seed_gives_one_dropout(name: str) -> None:
+def test_dropout_is_determined_by_the_generator(name: str) -> None:
     core = (
         build(name, dropout=0.5, weight_dropout=0.5, num_layers=2)
         if isinstance(CORES[name][1].get("hidden_size", 5), int)
@@ -182,20 +184,20 @@ def test_one_seed_gives_one_dropout(name: str) -> None:
 
 
 @every_core
-def test_half_precision_runs_and_stays_near(name: str) -> None:
+def test_half_precision_is_close_to_single_precision(name: str) -> None:
     core = build(name, dtype=torch.float32)
     x = torch.randn(3, 6, INPUT)
     lengths = torch.tensor([6, 0, 4])
     y, _ = core(x, None, lengths)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half, _ = core(x, None, lengths)
-    # bf16 keeps 8 bits: 2^-8 = 0.004 a rounding, a few of them over 6 steps and 3 layers.
+    # bf16 keeps 8 bits, 2^-8 = 0.004 per rounding, and errors add over 6 steps and 3 layers.
     torch.testing.assert_close(half.float(), y, rtol=0, atol=0.06)
 
 
 @pytest.mark.learns
 @every_core
-def test_it_learns_to_sum_its_inputs(name: str) -> None:
+def test_a_core_learns_to_sum_its_inputs(name: str) -> None:
     torch.manual_seed(0)
     kind, options = CORES[name]
     wide = {**options, "hidden_size": 16}
@@ -217,7 +219,7 @@ def test_it_learns_to_sum_its_inputs(name: str) -> None:
     assert losses[-1] < 0.15 * float(target.var())
 
 
-def test_bad_arguments_name_what_arrived_and_what_was_expected() -> None:
+def test_errors_name_the_received_and_the_expected_argument() -> None:
     core = elman.LSTM(3, 4, batch_first=True)
     x = torch.zeros(4, 40, 3)
     with pytest.raises(ArgumentError, match=r"lengths must be in 0..T=40, got 41 at row 3"):

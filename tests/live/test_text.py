@@ -1,3 +1,5 @@
+"""Live language models equal the batch, can be restored, and draw tokens from a seed."""
+
 from __future__ import annotations
 
 import itertools
@@ -42,14 +44,14 @@ def words() -> Vocabulary:
 def build(words: Vocabulary, core: str = "lstm", seed: int = 0) -> SequenceModel:
     torch.manual_seed(seed)
     stack: Stack = CORES[core]()
-    # Larger weights than at the start of training: no two tokens are nearly alike.
+    # With larger weights than at the start of training, no two tokens have similar scores.
     head = TokenHead(stack.output_size, words.size)
     torch.nn.init.normal_(head.weight)
     return SequenceModel(Embed(words.size, 6), stack, head, dropout=0.5)
 
 
 def batch_scores(model: SequenceModel, words: Vocabulary, text: str) -> Tensor:
-    """Scores after <eos> and every token of a text, in one forward pass."""
+    """Return the scores after <eos> and after every token of a text, from one forward pass."""
     tokens = torch.tensor([[words.end, *words.encode(text)]])
     with torch.inference_mode():
         scores, _ = model.eval()(Padded.full(tokens))
@@ -66,12 +68,14 @@ def test_pushing_token_by_token_equals_the_batch(words: Vocabulary, core: str) -
         ours = dict(live.predict(words.size - 1))
         theirs = {words.token(i): expected[step, i].item() for i in range(words.size)}
         del theirs["<unk>"]
-        # The same arithmetic in float32, but matrix products of one row instead of 17 may add in
-        # another order: a few units in the last place a step, and the gates shrink them.
+        # Matrix products of one row instead of 17 may add in another order in float32. The error
+        # is a few units in the last place per step, and the gates shrink it.
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-6)
 
 
-def test_push_returns_the_number_of_tokens_and_pieces_add_up(words: Vocabulary) -> None:
+def test_push_returns_the_number_of_tokens_and_pieces_equal_the_whole_text(
+    words: Vocabulary,
+) -> None:
     whole, pieces = (LiveText(build(words), words) for _ in range(2))
     assert whole.push(TEXT) == 16
     assert [pieces.push(word) for word in TEXT.split()] == [1] * 16
@@ -89,7 +93,7 @@ def test_a_restored_stream_continues_exactly(words: Vocabulary, core: str) -> No
     end, likely = live.state_bytes(), live.predict()
     live.restore(blob)
     assert live.state_bytes() == blob
-    for stream in (live, other):  # back in the same stream, and on in another one
+    for stream in (live, other):  # restore the same stream, and another one
         stream.restore(blob)
         stream.push("on the mat")
         assert stream.state_bytes() == end
@@ -97,7 +101,7 @@ def test_a_restored_stream_continues_exactly(words: Vocabulary, core: str) -> No
 
 
 @pytest.mark.parametrize("damage", ["", "x", "cut", "flipped"])
-def test_bytes_that_are_no_state_are_refused_and_the_stream_stays(
+def test_invalid_bytes_are_refused_and_do_not_change_the_stream(
     words: Vocabulary, damage: str
 ) -> None:
     live = LiveText(build(words), words)
@@ -110,7 +114,7 @@ def test_bytes_that_are_no_state_are_refused_and_the_stream_stays(
 
 
 @pytest.mark.parametrize("other", ["rnn", "gru", "layer norm"])
-def test_a_state_of_another_model_is_refused_and_the_stream_stays(
+def test_a_state_of_another_model_is_refused_and_does_not_change_the_stream(
     words: Vocabulary, other: str
 ) -> None:
     live = LiveText(build(words, "lstm"), words)
@@ -120,7 +124,7 @@ def test_a_state_of_another_model_is_refused_and_the_stream_stays(
     assert live.state_bytes() == before
 
 
-def test_leaves_of_another_form_are_refused(words: Vocabulary) -> None:
+def test_a_state_with_other_leaves_is_refused(words: Vocabulary) -> None:
     live = LiveText(build(words, "rnn"), words)
     good, name = leaves_from_bytes(live.state_bytes()), "state.1"
     h = good[name]
@@ -148,12 +152,12 @@ def test_memory_does_not_grow(words: Vocabulary, core: str) -> None:
     assert sizes[0] == sizes[1] < 1000
 
 
-def test_next_reads_what_it_has_drawn(words: Vocabulary) -> None:
+def test_next_reads_the_token_that_it_has_drawn(words: Vocabulary) -> None:
     model = build(words)
     live, reader = (LiveText(model, words, seed=1) for _ in range(2))
     for _ in range(20):
         piece = live.next()
-        # <eos> is written as a line end, which a word vocabulary reads as <eos>.
+        # next() returns <eos> as a line end, which a vocabulary of words reads as <eos>.
         assert reader.push(piece) == 1
         assert reader.state_bytes() == live.state_bytes()
 
@@ -172,20 +176,20 @@ def test_next_is_determined_by_the_seed(words: Vocabulary) -> None:
     assert drawn(4) != first
 
 
-def test_next_obeys_the_sampling(words: Vocabulary) -> None:
+def test_next_follows_the_sampling(words: Vocabulary) -> None:
     live = LiveText(build(words), words)
     for _ in range(20):
         likeliest_token = live.predict(1)[0][0].replace("<eos>", "\n")
         assert live.next(Sampling(temperature=0)) == likeliest_token
 
 
-def test_next_refuses_a_repetition_penalty_for_it_keeps_no_tokens(words: Vocabulary) -> None:
+def test_next_refuses_a_repetition_penalty_because_it_keeps_no_tokens(words: Vocabulary) -> None:
     live = LiveText(build(words), words)
     with pytest.raises(ArgumentError, match=r"repetition_penalty must be 1 in a stream.*got 1\.5"):
         live.next(Sampling(repetition_penalty=1.5))
 
 
-def test_unknown_words_are_read_as_unk_and_never_written(words: Vocabulary) -> None:
+def test_unknown_words_are_read_as_unk_which_is_never_generated(words: Vocabulary) -> None:
     model = build(words)
     with torch.no_grad():
         model.head.bias[words.unknown] = 50.0  # the model is sure that <unk> follows
@@ -204,7 +208,7 @@ def test_k_out_of_range_is_refused(words: Vocabulary, k: int) -> None:
         live.predict(k)
 
 
-def test_likeliest_tokens_come_in_order_with_their_probabilities(words: Vocabulary) -> None:
+def test_the_most_likely_tokens_are_sorted_by_probability(words: Vocabulary) -> None:
     scores = torch.zeros(words.size)
     cat, dog = words.encode("cat dog")
     scores[cat], scores[dog] = 3.0, 2.0
@@ -212,7 +216,7 @@ def test_likeliest_tokens_come_in_order_with_their_probabilities(words: Vocabula
     total = torch.e**3 + torch.e**2 + words.size - 2
     assert (first, second) == ("cat", "dog")
     assert (p, q) == pytest.approx((torch.e**3 / total, torch.e**2 / total), rel=1e-6)
-    assert scores[cat] == 3  # the caller's scores stay
+    assert scores[cat] == 3  # the scores of the caller are unchanged
 
 
 def test_a_bidirectional_model_is_refused(words: Vocabulary) -> None:
@@ -222,7 +226,7 @@ def test_a_bidirectional_model_is_refused(words: Vocabulary) -> None:
         LiveText(model, words)
 
 
-def test_a_stream_begins_again_and_ends_a_document(words: Vocabulary) -> None:
+def test_restart_and_the_end_of_a_document_reset_the_state(words: Vocabulary) -> None:
     model = build(words)
     live, other = LiveText(model, words), LiveText(model, words, documents_end=True)
     start = live.state_bytes()
@@ -230,7 +234,7 @@ def test_a_stream_begins_again_and_ends_a_document(words: Vocabulary) -> None:
     other.push("the cat sat")
     live.finish()
     other.finish()
-    assert live.state_bytes() != start  # one stream of documents: the state is carried on
+    assert live.state_bytes() != start  # here the state continues into the next document
     assert other.state_bytes() == start
     live.restart()
     assert live.state_bytes() == start

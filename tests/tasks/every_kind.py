@@ -1,11 +1,13 @@
-"""A small model of every task and kind of input, to compare versions of Elman with each other.
+"""Small models of every task and kind of input, to compare versions of Elman.
 
     python -m tests.tasks.every_kind FOLDER
 
-writes the data and trains the models into FOLDER, with their outputs in FOLDER/outputs.json, and
-prints a hash of the weights of each.  On one machine, two versions with equal hashes train equally.
-tests/folders is the FOLDER of version 0.1.0 without reports, and without
-the checkpoint of the forest, which is large.
+This command writes the data and the trained models to FOLDER and the outputs of the models to
+FOLDER/outputs.json, and prints a hash of the weights of each model.  If two versions print the same
+hashes on one machine, they train the same models.
+
+tests/folders is the FOLDER of version 0.1.0 without the reports and without the large checkpoint of
+`recordings`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""A program of two processes that trains each task; keeps what a kill in the middle would leave.
+"""Train each task with two processes, and keep the folders of interrupted runs.
 
-    python every_task.py FOLDER           train each task, and a language model until a kill
+    python every_task.py FOLDER           train each task, and a language model until it is killed
     python every_task.py FOLDER resume    continue the runs in FOLDER/cut
 
 FOLDER/data holds files of data that only the first process may open.  FOLDER/2/TASK is the run of a
-task; FOLDER/cut/TASK is a copy of it after some of its steps, as a kill would leave it.
-FOLDER/cut/killed is the run whose second process was killed.
+task.  FOLDER/cut/TASK is a copy of the run after some of its steps, as if it had been killed there.
+FOLDER/cut/killed is a run whose second process was killed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from elman.manifest import CHECKPOINT
 from elman.train import loop, resumable
 from elman.train.processes import is_first
 
-# Plain SGD hands the rounding of the gradients on as it is; Adam would enlarge it.
+# Plain SGD passes rounding errors of the gradients on unchanged; Adam would enlarge them.
 SAME: dict[str, Any] = {
     "epochs": 2, "batch_size": 8, "optimizer": "sgd", "learning_rate": 0.1, "dropout": 0.0,
     "hidden_size": 6, "device": "cpu", "checkpoint_seconds": 0.0,
@@ -46,11 +46,11 @@ TASKS: dict[str, tuple[Any, tuple[str, ...]]] = {
         ("series.csv",),
     ),
 }  # fmt: skip
-CUT = 4  # checkpoints until a run is copied
+CUT = 4  # number of checkpoints before a run is copied or killed
 
 
 def write_data(folder: Path) -> None:
-    """Small files for each task."""
+    """Write small files for each task."""
     nouns, verbs = ("cat", "dog", "hen", "fox"), ("sees", "likes", "hears")
     pairs = [(a, verb, b) for a in nouns for verb in verbs for b in nouns]
     lines = [f"the {a} {verb} the {b}" for a, verb, b in pairs]
@@ -67,7 +67,7 @@ def write_data(folder: Path) -> None:
 
 
 def train(base: Path, processes: int) -> None:
-    """Fit each task on the data of a folder."""
+    """Train each task on the data of a folder."""
     for name, (model, files) in TASKS.items():
         model.processes = processes
         paths = [base / "data" / file for file in files]
@@ -75,7 +75,7 @@ def train(base: Path, processes: int) -> None:
 
 
 def copy_in_the_middle(base: Path) -> None:
-    """Keep a copy of each run as it is after one of its checkpoints."""
+    """Copy each run of two processes after its checkpoint number CUT."""
     save, seen = resumable.save_tensors, Counter[Path]()
 
     def saved(path: Path, tensors: Any, facts: Mapping[str, Any]) -> None:
@@ -87,8 +87,8 @@ def copy_in_the_middle(base: Path) -> None:
     resumable.save_tensors = saved  # type: ignore[assignment]
 
 
-def only_the_first_reads(base: Path) -> None:
-    """End this process if it opens a file of data."""
+def exit_if_it_reads_data(base: Path) -> None:
+    """Exit this process if it opens a data file."""
 
     def refuse(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open" and str(arguments[0]).startswith(str(base / "data")):
@@ -98,7 +98,7 @@ def only_the_first_reads(base: Path) -> None:
 
 
 def train_until_the_second_is_killed(base: Path) -> int:
-    """Train a language model on the command line; the second process gets a SIGKILL."""
+    """Train a language model on the command line, and kill the second process with SIGKILL."""
     if not is_first():
         save, seen = loop._Loop.save, Counter[str]()
 
@@ -116,9 +116,9 @@ def train_until_the_second_is_killed(base: Path) -> int:
 
 if __name__ == "__main__":
     base = Path(sys.argv[1])
-    elman.tasks.run.write_report = lambda _: None  # type: ignore[assignment] - seconds each
+    elman.tasks.run.write_report = lambda _: None  # type: ignore[assignment] - it takes seconds
     if not is_first():
-        only_the_first_reads(base)
+        exit_if_it_reads_data(base)
     if sys.argv[2:] == ["resume"]:
         for run in sorted((base / "cut").iterdir()):
             elman.tasks.task_of(run).resume(run)

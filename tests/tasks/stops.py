@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of predicting a file."""
+"""Ctrl-C during the prediction of a file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from elman.errors import Stopped
 
 @contextmanager
 def stopped_at_call(number: int, kind: type, method: str) -> Iterator[None]:
-    """Inside, this call of a method is where Ctrl-C falls; what stops must say how to go on."""
-    whole: Callable[..., object] = getattr(kind, method)
+    """Raise KeyboardInterrupt at one call of a method; the error must explain how to continue.
+
+    Args:
+        number: number of the call, from 1.
+        kind: class of the method.
+        method: name of the method.
+    """
+    original: Callable[..., object] = getattr(kind, method)
     calls = 0
 
     def stop(self: object, *arguments: object, **options: object) -> object:
@@ -21,7 +27,7 @@ def stopped_at_call(number: int, kind: type, method: str) -> Iterator[None]:
         calls += 1
         if calls == number:
             raise KeyboardInterrupt
-        return whole(self, *arguments, **options)
+        return original(self, *arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kind, method, stop)

@@ -1,4 +1,4 @@
-"""A classifier from rows to labels: in memory, on disk, by scikit-learn and the command line."""
+"""Classifiers of texts: in memory, from files, with scikit-learn and on the command line."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SETTINGS: dict[str, object] = {
 
 
 def reviews(turn: str = "so ") -> tuple[list[str], list[str]]:
-    """160 sentences in which a word decides; "not " as `turn` turns it round."""
+    """Return 160 sentences and their labels: one word decides, and `turn="not "` reverses it."""
     texts, labels = [], []
     for word, thing, before, end in itertools.product(GOOD + BAD, THINGS, ("", turn), (" now", "")):
         texts.append(f"the {thing} was {before}{word}{end}")
@@ -65,7 +65,7 @@ def trained() -> elman.Classifier:
 
 
 @pytest.mark.learns
-def test_it_learns_what_a_bag_of_words_cannot() -> None:
+def test_the_network_learns_negation_which_a_bag_of_words_cannot() -> None:
     texts, labels = reviews("not ")
     settings = {**SETTINGS, "hidden_size": 16, "epochs": 40, "pooling": "last"}
     model = elman.Classifier(**settings).fit(texts, labels)
@@ -74,7 +74,7 @@ def test_it_learns_what_a_bag_of_words_cannot() -> None:
     assert found.tolist() == ["neg", "pos"]
 
 
-def test_it_is_scored_beside_its_baselines(trained: elman.Classifier) -> None:
+def test_metrics_include_the_scores_of_baselines(trained: elman.Classifier) -> None:
     texts, labels = reviews()
     assert trained.score(texts, labels) > 0.95
     scores = trained.metrics["model"]["validation"]
@@ -88,7 +88,7 @@ def test_it_is_scored_beside_its_baselines(trained: elman.Classifier) -> None:
 
 
 def linear(model: elman.Classifier, texts: list[str]) -> torch.Tensor:
-    """The scores of the linear model alone."""
+    """Return the scores of the linear model alone."""
     scores: torch.Tensor = model.head.wide(model.inputs.bag(texts))
     return scores
 
@@ -101,18 +101,16 @@ def test_training_starts_from_the_linear_model(trained: elman.Classifier) -> Non
     torch.testing.assert_close(still.scores(texts), alone, rtol=0, atol=1e-6)
     right = [still.classes[k] for k in alone.argmax(1)]
     assert np.mean(np.array(right) == labels) > 0.95
-    # One that has learned is more than that.
+    # After training, the scores include those of the network.
     assert not torch.allclose(trained.scores(texts), linear(trained, texts), atol=0.1)
 
 
-def test_a_folder_without_a_wide_part_is_the_network_that_it_was(
-    table: Path, tmp_path: Path
-) -> None:
+def test_a_folder_of_0_1_0_loads_without_a_wide_part(table: Path, tmp_path: Path) -> None:
     model = elman.Classifier(**{**SETTINGS, "epochs": 1}, wide=False)
     model.fit(table, out=tmp_path / "run")
     config = tmp_path / "run" / "config.json"
     facts = json.loads(config.read_text())
-    del facts["settings"]["wide"]  # as Elman 0.1.0 wrote it
+    del facts["settings"]["wide"]  # Elman 0.1.0 did not write it
     config.write_text(json.dumps(facts))
     (tmp_path / "run" / "manifest.json").unlink()
     texts, _ = reviews()
@@ -121,7 +119,7 @@ def test_a_folder_without_a_wide_part_is_the_network_that_it_was(
     assert np.array_equal(back.predict_proba(texts), model.predict_proba(texts))
 
 
-def test_the_share_of_the_recurrence_grows_with_the_examples_and_a_folder_keeps_it(
+def test_the_share_of_the_network_grows_with_the_examples_and_is_saved(
     table: Path, tmp_path: Path
 ) -> None:
     model = elman.Classifier(**{**SETTINGS, "epochs": 1}).fit(table, out=tmp_path / "run")
@@ -152,10 +150,10 @@ def test_a_damaged_linear_model_is_named(table: Path, tmp_path: Path) -> None:
         elman.load(tmp_path / "run")
 
 
-def test_a_run_stopped_within_an_epoch_goes_on_with_the_linear_model(
+def test_a_run_stopped_within_an_epoch_resumes_with_the_linear_model(
     table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {**SETTINGS, "epochs": 2, "several": True}  # both kinds of loss go one way
+    settings = {**SETTINGS, "epochs": 2, "several": True}  # other losses take the same path
     whole = elman.Classifier(**settings).fit(table, out=tmp_path / "whole")
     steps = 0
 
@@ -174,7 +172,7 @@ def test_a_run_stopped_within_an_epoch_goes_on_with_the_linear_model(
     assert np.array_equal(whole.predict_proba(texts), again.predict_proba(texts))
 
 
-def test_words_that_occur_once_are_read_by_their_characters() -> None:
+def test_texts_of_rare_words_are_read_by_character() -> None:
     draw = random.Random(0)
     names = ["".join(draw.sample("bdklmnrst", 5)) for _ in range(400)]
     labels = [n % 2 for n in range(400)]
@@ -188,7 +186,7 @@ def test_words_that_occur_once_are_read_by_their_characters() -> None:
     assert model.score(names[300:], labels[300:]) > 0.95
 
 
-def test_attention_is_explained(trained: elman.Classifier) -> None:
+def test_explain_returns_the_attention_weights(trained: elman.Classifier) -> None:
     explained = trained.explain("the plot was so great")
     assert [token for token, _ in explained] == ["the", "plot", "was", "so", "great"]
     assert sum(weight for _, weight in explained) == pytest.approx(1, abs=1e-5)
@@ -206,7 +204,7 @@ def test_attention_is_explained(trained: elman.Classifier) -> None:
         {"bidirectional": False, "bptt": 2, "pooling": "max", "max_tokens": 4},
     ],
 )
-def test_options_combine_and_come_back_from_disk(
+def test_models_with_combined_options_are_equal_after_loading(
     options: dict[str, object], table: Path, tmp_path: Path
 ) -> None:
     settings = {**SETTINGS, "epochs": 1, **options}
@@ -235,7 +233,7 @@ def test_labels_keep_their_type() -> None:
         assert set(model.predict(texts[:20]).tolist()) <= set(typed)
 
 
-def test_several_labels_at_once(tmp_path: Path) -> None:
+def test_several_labels_are_predicted_at_once(tmp_path: Path) -> None:
     texts, labels = reviews()
     both = [[label, *(thing for thing in THINGS[:2] if thing in text)]
             for text, label in zip(texts, labels, strict=True)]  # fmt: skip
@@ -243,7 +241,7 @@ def test_several_labels_at_once(tmp_path: Path) -> None:
     assert model.classes == ["film", "neg", "plot", "pos"]
     found = model.predict(["the film was great", "the song was bad"])
     assert found.tolist() == [[1, 0, 0, 1], [0, 1, 0, 0]]
-    # The same from a file, where they stand in one field.
+    # In a file, all labels of a row are in one field.
     fields = [", ".join(some) for some in both]
     write_csv(tmp_path / "a.csv", ["text", "label"], zip(texts, fields, strict=True))
     again = elman.Classifier(**{**SETTINGS, "several": True, "epochs": 1}).fit(tmp_path / "a.csv")
@@ -251,7 +249,7 @@ def test_several_labels_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "labels", "words"),
+    ("texts", "labels", "message"),
     [
         (["a", "b"], ["x", "x"], "all rows have 'x'; at least 2 classes are needed"),
         (["a", ""], ["x", "y"], "row 1: column 'text' is empty"),
@@ -264,19 +262,19 @@ def test_several_labels_at_once(tmp_path: Path) -> None:
         (["a"], ["x", "y"], "equal lengths, got 1 in text, 2 in label"),
     ],
 )
-def test_data_that_cannot_be_learned_from_are_named(
-    texts: list[str], labels: list[object], words: str
+def test_unusable_training_data_are_refused_with_a_reason(
+    texts: list[str], labels: list[object], message: str
 ) -> None:
-    with pytest.raises((DataError, ArgumentError), match=words):
+    with pytest.raises((DataError, ArgumentError), match=message):
         elman.Classifier(**SETTINGS).fit(texts, labels)
 
 
-def test_labels_that_training_never_saw_count_as_wrong(trained: elman.Classifier) -> None:
+def test_labels_unseen_in_training_count_as_wrong(trained: elman.Classifier) -> None:
     scores = trained.evaluate(["the plot was great", "the plot was great"], ["pos", "odd"])
     assert (scores["accuracy"], scores["unseen_labels"]) == (0.5, 1)
 
 
-def test_word_vectors_are_the_start(tmp_path: Path) -> None:
+def test_training_starts_from_word_vectors(tmp_path: Path) -> None:
     file = tmp_path / "vectors.txt"
     file.write_text("2 3\ngood 1 2 3\nunheard 4 5 6\n")
     settings = {**SETTINGS, "epochs": 1, "learning_rate": 1e-9, "vectors": str(file)}
@@ -293,7 +291,7 @@ def test_word_vectors_are_the_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_a_language_model_is_the_start(bidirectional: bool, tmp_path: Path) -> None:
+def test_training_starts_from_a_language_model(bidirectional: bool, tmp_path: Path) -> None:
     texts, labels = reviews()
     language = elman.LanguageModel(
         hidden_size=8, cell="gru", epochs=1, bptt=8, batch_size=8, device="cpu", min_count=1
@@ -325,7 +323,7 @@ def test_the_command_line_starts_from_a_language_model(table: Path, tmp_path: Pa
     assert model.vocabulary.size == elman.load(lm).vocabulary.size
 
 
-def test_two_layers_that_read_forward_are_no_start_for_both_directions(tmp_path: Path) -> None:
+def test_a_bidirectional_model_cannot_start_from_two_forward_layers(tmp_path: Path) -> None:
     texts, labels = reviews()
     options = {"epochs": 1, "bptt": 8, "batch_size": 8, "device": "cpu", "min_count": 1}
     language = elman.LanguageModel(hidden_size=8, num_layers=2, **options)
@@ -334,11 +332,9 @@ def test_two_layers_that_read_forward_are_no_start_for_both_directions(tmp_path:
         elman.Classifier(start_from=str(tmp_path / "lm")).fit(texts, labels)
 
 
-def test_a_stopped_run_goes_on_to_the_same_result(table: Path, tmp_path: Path) -> None:
-    settings = {
-        **SETTINGS,
-        "schedule": "constant",
-    }  # a cosine ends with the epochs of the first run
+def test_a_run_resumed_with_more_epochs_gives_the_same_result(table: Path, tmp_path: Path) -> None:
+    # A cosine schedule would end with the first run.
+    settings = {**SETTINGS, "schedule": "constant"}
     whole = elman.Classifier(**{**settings, "epochs": 3}).fit(table, out=tmp_path / "whole")
     elman.Classifier(**{**settings, "epochs": 2}).fit(table, out=tmp_path / "part")
     again = elman.Classifier.resume(tmp_path / "part", epochs=3)
@@ -349,7 +345,7 @@ def test_a_stopped_run_goes_on_to_the_same_result(table: Path, tmp_path: Path) -
         elman.Classifier.resume(tmp_path / "part", epochs=4)
 
 
-def test_the_gradient_through_the_end_equals_a_run_with_a_detached_beginning() -> None:
+def test_bptt_limits_the_gradient_to_the_last_steps() -> None:
     model = elman.Classifier(
         hidden_size=6, bidirectional=False, bptt=3, dropout=0.0, input_dropout=0.0, pooling="mean",
         cell="gru", min_count=1, device="cpu", epochs=1,
@@ -367,7 +363,7 @@ def test_the_gradient_through_the_end_equals_a_run_with_a_detached_beginning() -
     assert touched == set(tokens.data[0, 4:].tolist())
 
 
-def test_scikit_learn_takes_it_as_one_of_its_own() -> None:
+def test_a_classifier_is_an_estimator_of_scikit_learn() -> None:
     sklearn_base = pytest.importorskip("sklearn.base")
     from sklearn.model_selection import cross_val_score
     from sklearn.pipeline import make_pipeline
@@ -387,7 +383,7 @@ def test_scikit_learn_takes_it_as_one_of_its_own() -> None:
     assert scores.mean() > 0.9
 
 
-def test_scores_are_those_of_the_definitions() -> None:
+def test_scores_equal_their_definitions() -> None:
     p = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.4, 0.5, 0.1], [0.2, 0.2, 0.6]])
     targets = torch.tensor([0, 1, 0, 1])
     scores = score_classes(p, targets, several=False)
@@ -395,13 +391,13 @@ def test_scores_are_those_of_the_definitions() -> None:
     # Class 0: one right, one missed. Class 1: one right, one missed, one wrong. Class 2: one wrong.
     assert scores["F1_macro"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
     assert scores["F1_micro"] == pytest.approx(0.5)
-    # Class 0: all pairs in order; class 1: 0.8 above both, 0.2 level with one and above the other.
+    # Class 0: all pairs in order. Class 1: 0.8 above both, 0.2 tied with one and below the other.
     assert scores["AUC"] == pytest.approx((1 + 2.5 / 4) / 2)
-    # The guesses are sure by 0.7 and 0.8 (right), 0.5 and 0.6 (wrong).
+    # The confidences are 0.7 and 0.8 (right), 0.5 and 0.6 (wrong).
     assert scores["ECE"] == pytest.approx((0.3 + 0.2 + 0.5 + 0.6) / 4)
 
 
-def test_the_temperature_is_the_one_that_fits_best() -> None:
+def test_the_fitted_temperature_minimises_the_loss() -> None:
     torch.manual_seed(0)
     true = torch.randn(4000, 3)
     targets = torch.multinomial(true.softmax(1), 1).flatten()
@@ -411,7 +407,7 @@ def test_the_temperature_is_the_one_that_fits_best() -> None:
     assert all(best <= nll(3 * true, targets, t, several=False) for t in (1.0, 2.5, 3.5, 9.0))
 
 
-def test_few_rows_that_are_all_right_do_not_make_it_sure() -> None:
+def test_a_few_correct_rows_do_not_make_the_temperature_overconfident() -> None:
     targets = torch.arange(9) % 3
     scores = 2 * torch.nn.functional.one_hot(targets).float()
     t = fit_temperature(scores, targets, several=False)
@@ -430,7 +426,7 @@ def folder(trained: elman.Classifier, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
-def test_a_file_is_labelled_in_its_order_and_goes_on_after_a_stop(
+def test_labels_of_a_file_keep_its_order_and_continue_after_a_stop(
     suffix: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predict_file, "WINDOW", 16)
@@ -461,7 +457,7 @@ def test_a_file_is_labelled_in_its_order_and_goes_on_after_a_stop(
     with stopped_at_call(4, predict_file._Labels, "lines"):
         run()
     part = tmp_path / f"out{suffix}.part"
-    part.write_bytes(part.read_bytes() + b"7,po")  # torn by a crash
+    part.write_bytes(part.read_bytes() + b"7,po")  # cut by a crash
     assert run() == (len(texts), 0)
     assert out.read_bytes() == whole
     assert not part.exists()
@@ -480,7 +476,7 @@ def test_a_label_with_a_line_break_is_written_on_one_line(tmp_path: Path) -> Non
     assert rows == [" ".join(label.split()) for label in model.predict(texts)]
 
 
-def test_the_command_line_trains_scores_and_labels(
+def test_the_command_line_trains_evaluates_and_predicts(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
@@ -509,7 +505,7 @@ def test_the_command_line_trains_scores_and_labels(
     assert "the text is empty; a classifier needs words" in capsys.readouterr().err
 
 
-def test_bad_rows_of_training_data_stop_it_or_are_written_down(tmp_path: Path) -> None:
+def test_bad_rows_stop_the_training_or_are_skipped_and_recorded(tmp_path: Path) -> None:
     texts, labels = reviews()
     write_csv(
         tmp_path / "a.csv", ["text", "label"], zip([*texts, ""], [*labels, "pos"], strict=True)
@@ -522,7 +518,7 @@ def test_bad_rows_of_training_data_stop_it_or_are_written_down(tmp_path: Path) -
     shutil.rmtree(tmp_path / "run")
 
 
-def test_a_label_that_is_no_text_is_a_bad_row_and_the_old_model_stays(tmp_path: Path) -> None:
+def test_an_undecodable_label_is_a_bad_row_and_the_old_model_is_kept(tmp_path: Path) -> None:
     file, out = tmp_path / "odd.csv", tmp_path / "run"
     texts, labels = reviews()
     write_csv(file, ["text", "label"], zip(texts, labels, strict=True))
@@ -538,13 +534,15 @@ def test_a_label_that_is_no_text_is_a_bad_row_and_the_old_model_stays(tmp_path: 
     assert len(bad.read_text().splitlines()) == 2
 
 
-def test_the_file_for_bad_rows_replaces_nothing_of_the_user(table: Path, tmp_path: Path) -> None:
+def test_the_file_of_bad_rows_never_replaces_a_file_of_the_user(
+    table: Path, tmp_path: Path
+) -> None:
     whole = table.read_bytes()
     other = tmp_path / "notes.txt"
     other.write_text("mine")
     for path in (table, other):
-        for overwrite, words in ((False, "exists already"), (True, "has other content")):
-            with pytest.raises(ArgumentError, match=words):
+        for overwrite, message in ((False, "exists already"), (True, "has other content")):
+            with pytest.raises(ArgumentError, match=message):
                 elman.Classifier(**SETTINGS).fit(table, skip_bad_rows=path, overwrite=overwrite)
     assert table.read_bytes() == whole
     assert other.read_text() == "mine"
@@ -552,7 +550,7 @@ def test_the_file_for_bad_rows_replaces_nothing_of_the_user(table: Path, tmp_pat
         elman.Classifier(**SETTINGS).fit(table, skip_bad_rows=tmp_path / "no" / "bad.csv")
 
 
-def test_a_run_with_data_in_memory_cannot_go_on_with_others(table: Path, tmp_path: Path) -> None:
+def test_a_run_with_data_in_memory_cannot_be_resumed(table: Path, tmp_path: Path) -> None:
     settings = {**SETTINGS, "epochs": 1}
     held = (["good film"] * 4 + ["bad film"], ["pos"] * 4 + ["neg"])
     for part in ("validation", "test"):
@@ -562,7 +560,7 @@ def test_a_run_with_data_in_memory_cannot_go_on_with_others(table: Path, tmp_pat
             elman.Classifier.resume(out, epochs=2)
 
 
-def test_a_run_stopped_before_its_first_checkpoint_begins_with_its_vectors(
+def test_a_run_stopped_before_its_first_checkpoint_starts_again_from_its_vectors(
     table: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "vectors.txt").write_text("good 5 5 5\nbad -5 -5 -5\n")
@@ -576,14 +574,14 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_with_its_vectors(
         assert torch.equal(a, b)
 
 
-def test_a_split_leaves_every_label_enough() -> None:
+def test_a_split_keeps_enough_rows_of_every_label_for_training() -> None:
     labels: list[tuple[str, ...]] = [(f"{n:03d}",) for n in range(100)] + [("zz",)] * 12
     train, held = hold_out_labels(labels, 0.1, seed=0)
     assert [labels[n] for n in held].count(("zz",)) <= 2
     assert len(train) + len(held) == 112
 
 
-def test_a_matrix_of_zeros_and_ones_is_read_as_scikit_learn_means_it() -> None:
+def test_an_indicator_matrix_is_read_as_in_scikit_learn() -> None:
     texts = ["good film", "bad film", "good cast", "bad cast"] * 20
     y = np.array([["good" in text, "film" in text] for text in texts]).astype(int)
     model = elman.Classifier(**{**SETTINGS, "several": True}).fit(texts, y)
@@ -593,7 +591,7 @@ def test_a_matrix_of_zeros_and_ones_is_read_as_scikit_learn_means_it() -> None:
         elman.Classifier(**SETTINGS).fit(texts, y)
 
 
-def test_several_labels_that_training_never_saw_count_as_missed() -> None:
+def test_unseen_labels_among_several_count_as_missed() -> None:
     texts = ["good film", "bad film", "good cast", "bad cast"] * 20
     labels = [text.split() for text in texts]
     model = elman.Classifier(**{**SETTINGS, "several": True}).fit(texts, labels)
@@ -606,29 +604,29 @@ def test_several_labels_that_training_never_saw_count_as_missed() -> None:
     assert math.isfinite(alone["F1_macro"])
 
 
-def test_one_text_in_the_place_of_several_is_refused(trained: elman.Classifier) -> None:
+def test_a_single_text_in_place_of_a_list_is_refused(trained: elman.Classifier) -> None:
     with pytest.raises(ArgumentError, match="expected a list of texts, got one"):
         trained.predict("good film")
     with pytest.raises(ArgumentError, match="half a surrogate pair"):
         trained.predict(["good \ud83d"])
 
 
-def test_rows_that_are_left_out_of_a_file_are_counted(
+def test_skipped_rows_of_a_file_are_counted(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_csv(tmp_path / "new.csv", ["text"], iter([("good",), ("",), ("bad",)]))
     command = ["predict", str(folder), "--file", str(tmp_path / "new.csv"), "--out"]
     bad = ["--skip-bad-rows", str(tmp_path / "bad.csv")]
     assert main([*command, str(tmp_path / "out.csv"), *bad]) == 0
-    said = capsys.readouterr().out
-    assert "2 rows" in said
-    assert "bad rows skipped: 1, see" in said
+    shown = capsys.readouterr().out
+    assert "2 rows" in shown
+    assert "bad rows skipped: 1, see" in shown
     lines = (tmp_path / "out.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["line", "2", "4"]
     assert "line 3" in (tmp_path / "bad.csv").read_text()
 
 
-def test_sets_of_labels_that_are_all_different_can_be_held_out() -> None:
+def test_rows_with_distinct_sets_of_labels_can_be_held_out() -> None:
     sets = [tuple(s) for n in range(1, 8) for s in itertools.combinations("abcdefg", n)]
     train, held = hold_out_labels(sets, 0.1, seed=0)
     assert len(held) == len(sets) // 10
@@ -638,7 +636,7 @@ def test_sets_of_labels_that_are_all_different_can_be_held_out() -> None:
         hold_out_labels(lonely, 0.5, seed=0)
 
 
-def test_a_column_of_a_matrix_without_a_one_is_a_label_too() -> None:
+def test_a_column_of_zeros_in_an_indicator_matrix_is_a_label() -> None:
     texts = ["good film", "bad film"] * 20
     y = np.zeros((40, 3), dtype=int)
     y[::2, 0] = y[:, 2] = 1
@@ -647,7 +645,7 @@ def test_a_column_of_a_matrix_without_a_one_is_a_label_too() -> None:
     assert model.predict(texts).shape == (40, 3)
 
 
-def test_a_list_of_labels_needs_several() -> None:
+def test_a_list_of_labels_needs_the_setting_several() -> None:
     with pytest.raises(DataError, match=r"column 'label' is a list, expected a label; .* several"):
         elman.Classifier(**SETTINGS).fit(["a", "b"], [["x"], ["y", "z"]])
 
@@ -669,14 +667,14 @@ def test_fit_changes_no_setting(tmp_path: Path) -> None:
     assert pytest.importorskip("sklearn.base").clone(fresh).sizes == (4, 4)
 
 
-def test_what_is_not_trained_has_no_classes() -> None:
+def test_an_untrained_classifier_has_no_classes() -> None:
     assert not hasattr(elman.Classifier(), "classes_")
     with pytest.raises(UntrainedError, match="not trained yet: call fit first"):
         elman.Classifier().predict(["a"])
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"dropout": None}, "dropout must be a number, got None"),
         (
@@ -688,13 +686,13 @@ def test_what_is_not_trained_has_no_classes() -> None:
     ],
 )
 def test_settings_of_a_wrong_type_are_refused(
-    settings: dict[str, object], words: str, table: Path
+    settings: dict[str, object], message: str, table: Path
 ) -> None:
-    with pytest.raises(ArgumentError, match=words):
+    with pytest.raises(ArgumentError, match=message):
         elman.Classifier(**{**SETTINGS, **settings}).fit(table)
 
 
-def test_what_is_predicted_replaces_nothing_of_the_user(
+def test_predictions_never_replace_a_file_of_the_user(
     trained: elman.Classifier, tmp_path: Path
 ) -> None:
     data, out, bad = (tmp_path / name for name in ("a.csv", "out.csv", "bad.csv"))
@@ -725,7 +723,7 @@ def test_what_is_predicted_replaces_nothing_of_the_user(
     assert "a.csv: line 3" in bad.read_text()
 
 
-def test_what_was_noted_of_the_data_stands_in_the_report(table: Path, tmp_path: Path) -> None:
+def test_the_report_contains_the_notes_on_the_data(table: Path, tmp_path: Path) -> None:
     settings = {**SETTINGS, "epochs": 1, "max_tokens": 4}
     model = elman.Classifier(**settings).fit(table, out=tmp_path / "run")
     page = (tmp_path / "run" / "report.html").read_text()
@@ -736,7 +734,7 @@ def test_what_was_noted_of_the_data_stands_in_the_report(table: Path, tmp_path: 
     assert "texts with max_tokens=4 tokens or more: 144" in page
 
 
-def test_bad_rows_may_be_left_out_of_a_score(
+def test_evaluate_can_skip_bad_rows(
     trained: elman.Classifier, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, bad = tmp_path / "a.csv", tmp_path / "bad.csv"

@@ -1,4 +1,4 @@
-"""A forecaster and time: stamps as they came, gaps, closed times, the time to come."""
+"""Time in a forecaster: the form of timestamps, gaps, closed times, and future rows."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write(path: Path, columns: Columns) -> Path:
 
 @pytest.fixture(scope="module")
 def hourly() -> elman.Forecaster:
-    """Two series of text by the hour, without a zone."""
+    """Return a model of two hourly series whose timestamps are texts without a zone."""
     ds = [str(one) for one in hours(120, zone=None)]
     columns = {"unique_id": ["a"] * 120 + ["b"] * 120, "ds": ds * 2, "y": numbers(240)}
     return elman.Forecaster(**SETTINGS).fit(columns)
@@ -56,25 +56,25 @@ def hourly() -> elman.Forecaster:
 
 @pytest.fixture(scope="module")
 def zoned() -> elman.Forecaster:
-    """One series of datetimes by the hour that ends before clocks are set forward."""
+    """Return a model of an hourly series of datetimes that ends before clocks are set forward."""
     columns = {"unique_id": [7] * 140, "ds": hours(140), "y": numbers(140)}
     return elman.Forecaster(**{**SETTINGS, "horizon": 6}).fit(columns)
 
 
-def test_every_table_has_stamps_of_one_form(
+def test_timestamps_have_the_same_form_in_every_table(
     hourly: elman.Forecaster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = [f"2024-03-30 0{n}:00:00" for n in range(4)]
-    assert hourly.predict().columns()["ds"] == wanted * 2
+    expected = [f"2024-03-30 0{n}:00:00" for n in range(4)]
+    assert hourly.predict().columns()["ds"] == expected * 2
     hourly.predict().write(tmp_path / "a.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
-    assert [row["ds"] for row in rows] == wanted * 2
+    assert [row["ds"] for row in rows] == expected * 2
     columns = {"ds": [str(one) for one in hours(24, zone=None)], "y": numbers(24)}
     found = hourly.backtest(columns, cuts=1).forecasts
     found.write(tmp_path / "b.csv")
     with (tmp_path / "b.csv").open() as file:
         assert [row["ds"] for row in csv.DictReader(file)] == found.columns()["ds"]
-    # One forecast at midnight is written as the others are.
+    # A timestamp at midnight has the same form as the others.
     until = {name: values[:-4] for name, values in columns.items()}
     assert hourly.backtest(until | {"y": numbers(20)}, cuts=1).forecasts.columns()["cutoff"][0] == (
         "2024-03-25 15:00:00"
@@ -90,35 +90,35 @@ def test_days_are_written_as_dates() -> None:
     assert found.columns()["ds"][:2] == ["2024-01-31", "2024-02-01"]
 
 
-def test_a_zone_is_kept_where_clocks_are_set_forward(
+def test_the_zone_is_kept_when_clocks_are_set_forward(
     zoned: elman.Forecaster, tmp_path: Path
 ) -> None:
-    wanted = hours(146)[140:]
+    expected = hours(146)[140:]
     found = zoned.predict()
-    assert found.columns()["ds"] == wanted
+    assert found.columns()["ds"] == expected
     assert found.columns()["unique_id"] == [7] * 6
     found.write(tmp_path / "a.csv")
     with (tmp_path / "a.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["ds"] for row in rows] == [str(one) for one in wanted]
+    assert [row["ds"] for row in rows] == [str(one) for one in expected]
     zoned.save(tmp_path / "run")
     again = elman.load(tmp_path / "run")
     assert isinstance(again, elman.Forecaster)
     assert again.predict().columns() == found.columns()
     text = again.predict({"ds": [str(one) for one in hours(140)], "y": numbers(140)})
-    assert text.columns()["ds"] == [str(one) for one in wanted]
+    assert text.columns()["ds"] == [str(one) for one in expected]
     polars = pytest.importorskip("polars")
     found.write(tmp_path / "a.parquet")
     frame = polars.read_parquet(tmp_path / "a.parquet")
-    assert frame["ds"].to_list() == wanted
+    assert frame["ds"].to_list() == expected
     assert frame["unique_id"].to_list() == [7] * 6
 
 
-def test_the_calendar_follows_the_clock_of_the_zone(zoned: elman.Forecaster) -> None:
+def test_the_calendar_follows_the_local_time_of_the_zone(zoned: elman.Forecaster) -> None:
     start = zoned.history.table.series[0].start
     waves = zoned.index.waves(start, 1)
     assert zoned.index.cycles[0] == "day"
-    # Midnight in UTC is one o'clock in Berlin in winter.
+    # In winter, midnight in UTC is 1:00 in Berlin.
     np.testing.assert_allclose(waves[0, :2], [math.sin(math.tau / 24), math.cos(math.tau / 24)],
                                atol=1e-6)  # fmt: skip
 
@@ -127,7 +127,7 @@ def test_the_calendar_follows_the_clock_of_the_zone(zoned: elman.Forecaster) -> 
 
 
 def gap_table(model: elman.Forecaster, name: str, upto: int, missing: range) -> Columns:
-    """The training data of a series and what follows, with rows that are missing."""
+    """Return the training data of a series and the rows after it, without some rows."""
     ds = [str(one) for one in hours(upto, zone=None)]
     y = numbers(240)[:120] if name == "a" else numbers(240)[120:]
     whole = {"unique_id": [name] * upto, "ds": ds, "y": [*y, *numbers(upto)[120:]]}
@@ -135,9 +135,7 @@ def gap_table(model: elman.Forecaster, name: str, upto: int, missing: range) -> 
 
 
 @pytest.mark.parametrize("missed", [0, 1, 5, 11])
-def test_a_live_forecast_after_a_gap_is_that_of_the_table(
-    hourly: elman.Forecaster, missed: int
-) -> None:
+def test_a_live_forecast_after_a_gap_equals_predict(hourly: elman.Forecaster, missed: int) -> None:
     live = hourly.stream("a")
     stamps, y = hours(160, zone=None), numbers(160)
     live.push(y[120], at=str(stamps[120]))
@@ -152,7 +150,7 @@ def test_a_live_forecast_after_a_gap_is_that_of_the_table(
     np.testing.assert_allclose(more.quantiles, expected.quantiles[0], rtol=1e-4, atol=1e-4)
 
 
-def test_a_gap_that_is_longer_than_any_window_is_gone_over_at_once(
+def test_a_gap_longer_than_any_window_is_skipped(
     hourly: elman.Forecaster,
 ) -> None:
     live = hourly.stream("a")
@@ -163,7 +161,7 @@ def test_a_gap_that_is_longer_than_any_window_is_gone_over_at_once(
     assert np.isnan(live.push(None, at=far + 40 * HOUR).quantiles).all()
 
 
-def test_covariates_of_steps_that_are_missed_are_missing() -> None:
+def test_covariates_of_skipped_steps_are_missing() -> None:
     columns: Columns = {
         "ds": [str(one) for one in hours(130, zone=None)], "y": numbers(130),
         "load": [float(n % 5) for n in range(130)], "kind": ["odd", "even"] * 65,
@@ -175,10 +173,10 @@ def test_covariates_of_steps_that_are_missed_are_missing() -> None:
     np.testing.assert_allclose(found.quantiles, expected.quantiles[0], rtol=1e-4, atol=1e-4)
 
 
-def test_a_stamp_that_cannot_be_is_refused_and_changes_nothing(hourly: elman.Forecaster) -> None:
+def test_an_invalid_timestamp_is_refused_and_changes_nothing(hourly: elman.Forecaster) -> None:
     live = hourly.stream("a")
     before = live.forecast().quantiles
-    for at, words in (
+    for at, message in (
         ("2024-03-29 23:00", "at must be after the previous timestamp, 2024-03-29 23:00:00, got"),
         ("2020-01-01", "at must be after the previous timestamp"),
         ("2024-03-30 00:30", "at must be a whole number of h after 2024-03-29 23:00:00"),
@@ -188,7 +186,7 @@ def test_a_stamp_that_cannot_be_is_refused_and_changes_nothing(hourly: elman.For
         ("x" * 100_000, "at must be a timestamp such as"),
         (math.nan, "at must be a timestamp such as"),
     ):
-        with pytest.raises(ArgumentError, match=words) as error:
+        with pytest.raises(ArgumentError, match=message) as error:
             live.push(1.0, at=at)
         assert len(str(error.value)) < 200
     assert np.array_equal(live.forecast().quantiles, before)
@@ -197,7 +195,7 @@ def test_a_stamp_that_cannot_be_is_refused_and_changes_nothing(hourly: elman.For
     )
 
 
-def test_stamps_of_a_zone_are_taken_live(zoned: elman.Forecaster) -> None:
+def test_a_live_session_accepts_timestamps_with_a_zone(zoned: elman.Forecaster) -> None:
     live = zoned.stream()
     stamps = hours(150)
     live.push(0.0, at=stamps[140].astimezone(timezone.utc))
@@ -208,7 +206,7 @@ def test_stamps_of_a_zone_are_taken_live(zoned: elman.Forecaster) -> None:
         live.push(0.0, at="2024-03-31 12:00")
 
 
-def test_steps_are_counted_live_and_rows_have_no_stamps() -> None:
+def test_a_live_session_accepts_step_numbers_only_if_training_had_them() -> None:
     model = elman.Forecaster(**SETTINGS).fit({"ds": [*range(0, 200, 2)], "y": numbers(100)})
     live = model.stream()
     live.push(1.0, at=204)
@@ -220,7 +218,7 @@ def test_steps_are_counted_live_and_rows_have_no_stamps() -> None:
         rows.push(1.0, at=100)
 
 
-def test_a_month_is_taken_on_any_day_live() -> None:
+def test_a_live_session_of_monthly_data_accepts_any_day() -> None:
     days = [f"{2020 + n // 12}-{n % 12 + 1:02d}-{28 - n % 3}" for n in range(40)]
     live = elman.Forecaster(**SETTINGS).fit({"ds": days, "y": numbers(40)}).stream()
     assert live.stamps[0] == "2023-05-01"
@@ -235,7 +233,7 @@ def test_a_month_is_taken_on_any_day_live() -> None:
 
 @pytest.fixture(scope="module")
 def shop() -> tuple[elman.Forecaster, Columns]:
-    """A shop that is open from Monday to Saturday, and what comes after the training data."""
+    """Return a model of a shop that is closed on Sundays, and data that continue after training."""
     days = [datetime(2024, 1, 1) + timedelta(days=n) for n in range(120)]
     ds = [str(one.date()) for one in days if one.weekday() < 6 and one.day != 17]
     columns = {"ds": ds, "y": [10.0 + datetime.fromisoformat(one).weekday() for one in ds]}
@@ -273,27 +271,27 @@ def test_closed_days_are_skipped_in_every_forecast(
     assert again.predictor.season == 6
 
 
-def test_closed_days_are_forecast_if_asked_for(shop: tuple[elman.Forecaster, Columns]) -> None:
+def test_closed_days_are_forecast_on_request(shop: tuple[elman.Forecaster, Columns]) -> None:
     _, columns = shop
     model = elman.Forecaster(**{**SETTINGS, "horizon": 8}, closed="none").fit(columns)
     stamps = model.predict().columns()["ds"]
     assert {datetime.fromisoformat(one).weekday() for one in stamps} == set(range(7))
 
 
-# The time to come, and what came before a gap.
+# Future rows, and gaps before the scored part.
 
 
-def test_rows_without_targets_go_on_where_training_ends() -> None:
+def test_rows_without_targets_continue_the_training_data() -> None:
     columns: Columns = {
         "unique_id": ["a"] * 124, "ds": [str(one) for one in hours(124, zone=None)],
         "y": [*numbers(120), *[None] * 4], "open": ["yes", "no"] * 62,
     }  # fmt: skip
     model = elman.Forecaster(**SETTINGS, future=("open",)).fit(pick(columns, [*range(120)]))
-    wanted = model.predict(columns)
+    expected = model.predict(columns)
     ahead = pick(columns, [*range(120, 124)])
     for table in (ahead, {name: values for name, values in ahead.items() if name != "y"}):
         found = model.predict(table)
-        np.testing.assert_allclose(found.quantiles, wanted.quantiles, rtol=1e-6)
+        np.testing.assert_allclose(found.quantiles, expected.quantiles, rtol=1e-6)
         assert found.columns()["ds"] == columns["ds"][120:]
     with pytest.raises(DataError, match="'b': is not in the training data, so its earlier"):
         model.predict({**ahead, "unique_id": ["b"] * 4})
@@ -304,11 +302,13 @@ def test_rows_without_targets_go_on_where_training_ends() -> None:
         model.predict(misnamed)
 
 
-def test_a_gap_before_what_is_scored_is_named() -> None:
+def test_a_gap_before_the_scored_part_is_named() -> None:
     y: list[float | None] = [*numbers(80), *[None] * 40, *numbers(12)]
     columns = {"unique_id": ["a"] * 132, "y": y}
-    words = "nothing to score: series 'a' has a gap of 40 steps .* reads the last 12; set a larger"
-    with pytest.raises(DataError, match=words):
+    message = (
+        "nothing to score: series 'a' has a gap of 40 steps .* reads the last 12; set a larger"
+    )
+    with pytest.raises(DataError, match=message):
         elman.Forecaster(**SETTINGS).fit(pick(columns, [*range(124)]))
     model = elman.Forecaster(**SETTINGS).fit({"unique_id": ["a"] * 80, "y": y[:80]})
     with pytest.raises(DataError, match="series 'a' has a gap of 40 steps"):
@@ -317,7 +317,7 @@ def test_a_gap_before_what_is_scored_is_named() -> None:
         model.backtest({"unique_id": ["a"] * 124, "y": y[:124]}, cuts=1)
 
 
-def test_one_unnamed_series_has_no_column_of_names(hourly: elman.Forecaster) -> None:
+def test_the_table_of_one_unnamed_series_has_no_unique_id(hourly: elman.Forecaster) -> None:
     columns = {"ds": [str(one) for one in hours(40, zone=None)], "y": numbers(40)}
     tables = [hourly.backtest(columns, cuts=cuts).forecasts.columns() for cuts in (1, 2)]
     assert [list(table)[:3] for table in tables] == [["ds", "cutoff", "y"]] * 2
@@ -347,7 +347,7 @@ def test_the_zone_and_closed_times_are_flags(
 
 @pytest.fixture(scope="module")
 def steps() -> tuple[elman.Tagger, Columns]:
-    """A tagger of steps that come every 40 ms, and what it was trained on."""
+    """Return a tagger of recordings with a step every 40 ms, and its training data."""
     rows: Columns = {"unique_id": [], "ds": [], "x": [], "label": []}
     for n in range(8):
         tags = ["none"] * 10 + ["high"] * 10 + ["none"] * 20
@@ -362,7 +362,7 @@ def steps() -> tuple[elman.Tagger, Columns]:
     return model.fit(rows), rows
 
 
-def test_recordings_in_milliseconds_have_as_many_steps_as_rows(
+def test_recordings_in_milliseconds_have_one_step_per_row(
     steps: tuple[elman.Tagger, Columns], tmp_path: Path
 ) -> None:
     model, rows = steps
@@ -381,7 +381,7 @@ def test_recordings_in_milliseconds_have_as_many_steps_as_rows(
         assert [row["ds"] for row in csv.DictReader(file)] == [str(n) for n in range(0, 1600, 40)]
 
 
-def test_a_live_session_counts_in_the_unit_of_the_training(
+def test_a_live_session_uses_the_time_unit_of_the_training_data(
     steps: tuple[elman.Tagger, Columns],
 ) -> None:
     model, rows = steps
@@ -393,7 +393,7 @@ def test_a_live_session_counts_in_the_unit_of_the_training(
         live.push([0.0], at=0)
 
 
-def test_tags_of_a_zone_are_written_in_it(
+def test_tags_are_written_with_timestamps_in_the_given_zone(
     steps: tuple[elman.Tagger, Columns], tmp_path: Path
 ) -> None:
     _, rows = steps
@@ -416,7 +416,7 @@ def test_tags_of_a_zone_are_written_in_it(
     assert len({len(one) for one in written}) == 1
 
 
-def test_dates_without_a_clock_stay_dates(tmp_path: Path) -> None:
+def test_dates_without_a_time_stay_dates(tmp_path: Path) -> None:
     day = date(2024, 1, 1)
     ds = [day + timedelta(days=n) for n in range(40)]
     y = [float(n % 7) for n in range(40)]

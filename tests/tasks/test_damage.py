@@ -1,4 +1,4 @@
-"""A folder without a manifest is checked by its values, and a resume changes nothing outside it."""
+"""The values in a folder without a manifest are checked, and resume changes only its folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of models: texts, waves and series."""
+    """Train models of texts, waves and series, and return the folder with their folders."""
     base = tmp_path_factory.mktemp("damage")
     (base / "table.csv").write_text(
         "\n".join(["text,label", *(f"{text},{text.split()[1]}" for text in TEXTS)]) + "\n"
@@ -53,7 +53,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copied(base: Path, tmp_path: Path) -> Callable[[str], Path]:
-    """A function that returns a copy of a folder, without its manifest."""
+    """Return a function that copies a folder without its manifest."""
 
     def copy(name: str) -> Path:
         shutil.copytree(base / name, tmp_path / name)
@@ -72,7 +72,7 @@ def refused(folder: Path, *, resume: bool = False) -> str:
 
 
 def change_json(path: Path, place: str, value: object) -> None:
-    """Set the value at a place such as settings.skip; ... deletes it."""
+    """Set the value at a place such as "settings.skip"; the value `...` deletes it."""
     values = json.loads(path.read_text())
     *above, last = place.split(".")
     inside = values
@@ -98,7 +98,7 @@ def filled(name: str, number: float) -> Change:
 
 
 @pytest.mark.parametrize(
-    ("kind", "place", "value", "said"),
+    ("kind", "place", "value", "expected"),
     [
         ("texts", "settings.num_layers", None, "num_layers must be a whole number, got None"),
         ("texts", "settings.skip", "x", "skip must be True or False, got 'x'"),
@@ -111,12 +111,12 @@ def filled(name: str, number: float) -> Change:
         ("series", "settings.ds", [], "ds must be a string, got ()"),
     ],
 )
-def test_a_setting_of_another_type_in_a_config_is_named(
-    copied: Callable[[str], Path], kind: str, place: str, value: object, said: str
+def test_a_setting_of_a_wrong_type_in_a_config_is_named(
+    copied: Callable[[str], Path], kind: str, place: str, value: object, expected: str
 ) -> None:
     folder = copied(kind)
     change_json(folder / "config.json", place, value)
-    assert f"config.json: is damaged ({said}" in refused(folder)
+    assert f"config.json: is damaged ({expected}" in refused(folder)
 
 
 @pytest.mark.parametrize("name", ["hidden_size", "num_layers", "embedding_size"])
@@ -135,7 +135,7 @@ def test_a_config_whose_task_is_a_list_is_refused(copied: Callable[[str], Path])
 
 
 @pytest.mark.parametrize(
-    ("kind", "place", "value", "said"),
+    ("kind", "place", "value", "expected"),
     [
         ("series", "targets", None, "targets must be a list of strings, got None"),
         ("series", "frequency", 5, "frequency must be a string, got 5"),
@@ -155,18 +155,18 @@ def test_a_config_whose_task_is_a_list_is_refused(copied: Callable[[str], Path])
         ("waves", "tails", [], "tails must be an object of numbers, got []"),
     ],
 )
-def test_a_statistic_of_the_data_that_cannot_be_is_named(
-    copied: Callable[[str], Path], kind: str, place: str, value: object, said: str
+def test_an_invalid_statistic_of_the_data_is_named(
+    copied: Callable[[str], Path], kind: str, place: str, value: object, expected: str
 ) -> None:
     folder = copied(kind)
     change_json(folder / "series.json", place, value)
     message = refused(folder)
     assert "series.json: is damaged" in message
-    assert said in message
+    assert expected in message
 
 
 @pytest.mark.parametrize(
-    ("kind", "part", "change", "said"),
+    ("kind", "part", "change", "expected"),
     [
         ("texts", "wide", filled("weights", math.nan), "weights holds a number that is not finite"),
         ("texts", "wide", filled("weights", -1), "weights must be above 0"),
@@ -184,14 +184,14 @@ def test_a_statistic_of_the_data_that_cannot_be_is_named(
         ("series", "history", lambda t: t.update(values=t["values"][None]), "too many values"),
     ],
 )
-def test_tensors_that_no_training_writes_are_named(
-    copied: Callable[[str], Path], kind: str, part: str, change: Change, said: str
+def test_invalid_tensors_are_named(
+    copied: Callable[[str], Path], kind: str, part: str, change: Change, expected: str
 ) -> None:
     folder = copied(kind)
     change_tensors(folder / f"{part}.safetensors", change)
     message = refused(folder)
     assert f"{part}.safetensors" in message
-    assert said in message
+    assert expected in message
 
 
 def test_static_columns_of_another_model_are_refused(copied: Callable[[str], Path]) -> None:
@@ -204,7 +204,7 @@ def test_static_columns_of_another_model_are_refused(copied: Callable[[str], Pat
 
 
 @pytest.mark.parametrize("name", [LOCK, "run.jsonl"])
-def test_a_resume_follows_no_link_out_of_the_folder(
+def test_resume_does_not_follow_a_link_out_of_the_folder(
     copied: Callable[[str], Path], tmp_path: Path, name: str
 ) -> None:
     folder = copied("texts")
@@ -215,7 +215,7 @@ def test_a_resume_follows_no_link_out_of_the_folder(
     assert (tmp_path / "victim").read_text() == "precious\n"
 
 
-def test_a_temporary_file_that_is_a_link_is_replaced(tmp_path: Path) -> None:
+def test_a_link_in_place_of_a_temporary_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious")
     (tmp_path / ".a.json.part").symlink_to(tmp_path / "victim")
     write_atomic(tmp_path / "a.json", "new")
@@ -224,7 +224,7 @@ def test_a_temporary_file_that_is_a_link_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("gone", [["metrics.json"], ["metrics.json", "README.md"]])
-def test_a_run_whose_checkpoint_is_gone_does_not_start_again(
+def test_a_finished_run_without_a_checkpoint_does_not_start_again(
     base: Path, tmp_path: Path, gone: list[str]
 ) -> None:
     folder = tmp_path / "run"
@@ -239,7 +239,7 @@ def test_a_run_whose_checkpoint_is_gone_does_not_start_again(
 
 
 @pytest.mark.parametrize("line", ["[" * 30_000, "[1, 2]", "\0\1"])
-def test_a_damaged_journal_stops_a_resume_before_it_trains(
+def test_a_damaged_journal_is_refused_before_a_resumed_training(
     base: Path, tmp_path: Path, line: str
 ) -> None:
     folder = tmp_path / "run"
@@ -253,16 +253,16 @@ def test_a_damaged_journal_stops_a_resume_before_it_trains(
     assert (folder / "weights.safetensors").read_bytes() == before
 
 
-def test_a_lock_file_that_names_no_process_is_taken(tmp_path: Path) -> None:
+def test_a_lock_file_that_names_no_process_is_replaced(tmp_path: Path) -> None:
     (tmp_path / LOCK).write_text("[" * 4000)
     with locked(tmp_path):
         assert json.loads((tmp_path / LOCK).read_text())["process"] == os.getpid()
 
 
-# Nothing to predict.
+# Empty input.
 
 
-def test_no_recordings_have_no_labels(base: Path) -> None:
+def test_predictions_of_an_empty_list_are_empty(base: Path) -> None:
     model = elman.load(base / "waves")
     assert isinstance(model, elman.Classifier)
     assert model.predict([]).shape == (0,)

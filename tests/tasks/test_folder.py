@@ -1,4 +1,4 @@
-"""A model folder is that of one model: parts that are damaged, foreign or half written are told."""
+"""A model folder belongs to one model; damaged, foreign and half-written parts are reported."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(base: Path) -> Path:
-    """A finished run."""
+    """Return the folder of a finished run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("elman.tasks.run.write_report", lambda _: None)
         elman.Classifier(**SETTINGS).fit(
@@ -58,7 +58,7 @@ def run(base: Path) -> Path:
 
 @pytest.fixture
 def copy(run: Path) -> Path:
-    """A copy that may be damaged, as far from the data."""
+    """Return a copy of the run that a test may damage, with the same relative path to the data."""
     target = run.parent / "copy"
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(run, target)
@@ -101,24 +101,24 @@ def test_a_damaged_part_is_named_by_load_resume_and_info(
     assert part in capsys.readouterr().err
 
 
-def test_a_damaged_checkpoint_stops_a_resume_and_no_use(copy: Path) -> None:
+def test_a_damaged_checkpoint_prevents_only_a_resume(copy: Path) -> None:
     checkpoint = copy / "checkpoint.safetensors"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-4] + b"\0\1\2\3")
     elman.load(copy)
     assert "checkpoint.safetensors: is not the file" in refused(copy, resume=True)
-    checkpoint.unlink()  # a model without it is whole
+    checkpoint.unlink()  # a model is complete without it
     elman.load(copy)
     assert "has no checkpoint" in refused(copy, resume=True)
 
 
-def test_a_tokenizer_of_another_model_of_the_same_size_is_refused(copy: Path) -> None:
+def test_a_tokenizer_of_another_model_is_refused_even_at_the_same_size(copy: Path) -> None:
     tokenizer = copy / "tokenizer.json"
     text = tokenizer.read_text()
     tokenizer.write_text(text.replace('"good"', '"gone"'))
     assert "tokenizer.json: is not the file that was written with this model" in refused(copy)
 
 
-def test_a_folder_without_a_manifest_still_loads_and_has_one_after_a_resume(copy: Path) -> None:
+def test_a_folder_without_a_manifest_loads_and_gets_one_after_a_resume(copy: Path) -> None:
     before = elman.load(copy).predict_proba(TEXTS)
     (copy / MANIFEST).unlink()
     assert (elman.load(copy).predict_proba(TEXTS) == before).all()
@@ -127,7 +127,7 @@ def test_a_folder_without_a_manifest_still_loads_and_has_one_after_a_resume(copy
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "expected"),
     [
         (lambda t: t.fill_(math.nan), "not finite"),
         (lambda t: t.view(torch.int32), "is int32"),
@@ -135,8 +135,8 @@ def test_a_folder_without_a_manifest_still_loads_and_has_one_after_a_resume(copy
         (lambda t: t[..., :1], "describes a model with"),
     ],
 )
-def test_weights_that_cannot_be_are_refused_without_a_manifest_too(
-    copy: Path, change: Callable[[torch.Tensor], torch.Tensor], words: str
+def test_invalid_weights_are_refused_even_without_a_manifest(
+    copy: Path, change: Callable[[torch.Tensor], torch.Tensor], expected: str
 ) -> None:
     tensors, facts = load_tensors(copy / "weights.safetensors")
     tensors["head.linear.weight"] = change(tensors["head.linear.weight"])
@@ -144,11 +144,11 @@ def test_weights_that_cannot_be_are_refused_without_a_manifest_too(
     save_tensors(copy / "weights.safetensors", tensors, facts)
     message = refused(copy)
     assert "weights.safetensors: head.linear.weight" in message
-    assert words in message
+    assert expected in message
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "expected"),
     [
         ('"temperature": -Infinity', "data.temperature is not finite"),
         ('"temperature": 1e999', "data.temperature is not finite"),
@@ -162,9 +162,7 @@ def test_weights_that_cannot_be_are_refused_without_a_manifest_too(
         ('"temperature": 1, "test": ["a"]', "data.test must be a path or a list of two"),
     ],
 )
-def test_values_of_the_config_that_cannot_be_are_refused(
-    copy: Path, values: str, words: str
-) -> None:
+def test_invalid_values_in_the_config_are_refused(copy: Path, values: str, expected: str) -> None:
     config = json.loads((copy / "config.json").read_text())
     del config["data"]["temperature"]
     text = json.dumps(config)
@@ -172,10 +170,10 @@ def test_values_of_the_config_that_cannot_be_are_refused(
     (copy / MANIFEST).unlink()
     message = refused(copy)
     assert "config.json: is damaged" in message
-    assert words in message
+    assert expected in message
 
 
-def test_a_manifest_names_no_file_outside_its_folder(copy: Path) -> None:
+def test_a_manifest_that_names_a_file_outside_its_folder_is_refused(copy: Path) -> None:
     (copy / MANIFEST).write_text('{"../data/table.csv": [[1, 2]]}')
     assert "manifest.json: is damaged" in refused(copy)
 
@@ -183,14 +181,14 @@ def test_a_manifest_names_no_file_outside_its_folder(copy: Path) -> None:
 # Paths.
 
 
-def test_a_shared_folder_tells_no_path_of_the_machine(run: Path) -> None:
+def test_a_model_folder_contains_no_absolute_path(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
     assert config["data"]["train"] == ["../data/table.csv", None]
     for file in run.iterdir():
         assert str(run.parent).encode() not in file.read_bytes(), file.name
 
 
-def test_a_folder_that_moves_with_its_data_still_resumes(base: Path, run: Path) -> None:
+def test_a_folder_that_is_moved_with_its_data_can_be_resumed(base: Path, run: Path) -> None:
     target = base.parent / "elsewhere"
     shutil.copytree(base / "data", target / "data")
     shutil.copytree(run, target / "run")
@@ -201,7 +199,7 @@ def test_a_folder_that_moves_with_its_data_still_resumes(base: Path, run: Path) 
         (base / "hidden").rename(base / "data")
 
 
-def test_a_resume_names_files_as_the_current_folder_sees_them(
+def test_resume_names_files_relative_to_the_current_folder(
     base: Path, copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (base / "data").rename(base / "hidden")
@@ -214,19 +212,19 @@ def test_a_resume_names_files_as_the_current_folder_sees_them(
         (base / "hidden").rename(base / "data")
 
 
-def test_a_resume_tells_that_a_cosine_goes_over_another_number_of_epochs(
+def test_resume_reports_that_a_cosine_schedule_has_another_number_of_epochs(
     copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for epochs, told in (("3", 1), ("3", 0)):
+    for epochs, count in (("3", 1), ("3", 0)):
         assert main(["resume", str(copy), "--epochs", epochs]) == 0
-        assert capsys.readouterr().err.count("not that of one run with --epochs 3") == told
+        assert capsys.readouterr().err.count("not that of one run with --epochs 3") == count
 
 
-def test_a_resume_touches_no_file_that_a_config_names(copy: Path, tmp_path: Path) -> None:
+def test_resume_changes_no_file_that_a_config_names(copy: Path, tmp_path: Path) -> None:
     victim = tmp_path / "empty"
     victim.write_text("")
     config = json.loads((copy / "config.json").read_text())
-    config["data"]["rejects"] = str(victim)  # as an older version had it
+    config["data"]["rejects"] = str(victim)  # as in an older version
     (copy / "config.json").write_text(json.dumps(config))
     (copy / MANIFEST).unlink()
     bad = copy.parent / "bad.csv"
@@ -239,10 +237,10 @@ def test_a_resume_touches_no_file_that_a_config_names(copy: Path, tmp_path: Path
 # Crashes.
 
 
-def test_killed_between_any_two_writes_a_run_loads_and_resumes_to_the_same_bytes(
+def test_a_run_killed_between_any_two_writes_loads_and_resumes_to_the_same_bytes(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A copy of the folder before each rename is what a kill leaves there."""
+    """Copy the folder before each rename: a kill at that moment would leave this state."""
     whole, kills = base / "whole", base / "kills"
     replace, count = Path.replace, 0
 
@@ -262,9 +260,9 @@ def test_killed_between_any_two_writes_a_run_loads_and_resumes_to_the_same_bytes
     model.fit(text, out=whole)
     monkeypatch.setattr(Path, "replace", replace)
     assert count > 25
-    wanted = [(whole / name).read_bytes() for name in ("weights.safetensors", "config.json")]
+    expected = [(whole / name).read_bytes() for name in ("weights.safetensors", "config.json")]
     for kill in sorted(kills.iterdir()):
-        # Where the process was killed its lock is free, though the file is still there.
+        # After a kill, the file of the lock still exists, but the lock is free.
         assert (kill / LOCK).exists()
         if not (kill / "config.json").exists():
             check_free(kill, overwrite=False)  # a new run may begin there
@@ -276,7 +274,7 @@ def test_killed_between_any_two_writes_a_run_loads_and_resumes_to_the_same_bytes
         shutil.copytree(kill, moved)
         elman.LanguageModel.resume(moved)
         found = [(moved / name).read_bytes() for name in ("weights.safetensors", "config.json")]
-        assert found == wanted, kill.name
+        assert found == expected, kill.name
         assert all(len(one) == 1 for one in json.loads((moved / MANIFEST).read_text()).values())
 
 
@@ -289,7 +287,7 @@ def _hold(folder: Path, ready: Any) -> None:
         signal.pause()
 
 
-def test_a_folder_is_trained_into_by_one_process_which_is_named(base: Path, run: Path) -> None:
+def test_only_one_process_trains_into_a_folder_and_it_is_named(base: Path, run: Path) -> None:
     context = multiprocessing.get_context("fork")
     folder, ready = base / "held", context.Event()
     shutil.copytree(run, folder)
@@ -297,20 +295,22 @@ def test_a_folder_is_trained_into_by_one_process_which_is_named(base: Path, run:
     other.start()
     try:
         assert ready.wait(60)
-        words = f"process {other.pid} on {os.uname().nodename} has been training into it since 20"
-        assert words in refused(folder, resume=True)
-        with pytest.raises(FolderError, match=words):
+        expected = (
+            f"process {other.pid} on {os.uname().nodename} has been training into it since 20"
+        )
+        assert expected in refused(folder, resume=True)
+        with pytest.raises(FolderError, match=expected):
             elman.Classifier(**SETTINGS).fit(TEXTS, TEXTS, out=folder, overwrite=True)
-        elman.load(folder)  # to read is free
+        elman.load(folder)  # reading needs no lock
     finally:
         other.kill()
         other.join()
     assert (folder / LOCK).exists()
-    elman.Classifier.resume(folder)  # the lock ended with its process
+    elman.Classifier.resume(folder)  # the lock was released when its process ended
     assert not (folder / LOCK).exists()
 
 
-def test_a_lock_of_another_machine_says_how_to_remove_it(copy: Path) -> None:
+def test_the_message_on_a_lock_of_another_machine_explains_how_to_remove_it(copy: Path) -> None:
     holder = {"process": 7, "host": "far", "since": "2026-01-01 10:00:00", "machine": "other"}
     (copy / LOCK).write_text(json.dumps(holder))
     message = refused(copy, resume=True)
@@ -318,7 +318,7 @@ def test_a_lock_of_another_machine_says_how_to_remove_it(copy: Path) -> None:
     assert f"if that process no longer runs, delete {copy / LOCK}" in message
 
 
-def test_without_locks_of_the_system_the_file_decides(
+def test_the_lock_file_is_used_if_the_system_has_no_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""Folders of Elman 0.1.0, which later versions read and continue; see `every_kind`."""
+"""Later versions read and continue the folders of Elman 0.1.0, which `every_kind` wrote."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OUTPUTS = json.loads((FOLDERS / "outputs.json").read_text())
 
 
 def same(found: Any, expected: Any) -> None:
-    """Assert that outputs are equal but for rounding."""
+    """Assert that outputs are equal up to rounding."""
     if isinstance(expected[0], list):
         assert len(found) == len(expected)
         for one, other in zip(found, expected, strict=True):
@@ -45,7 +45,7 @@ def test_a_folder_of_0_1_0_gives_the_same_outputs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if (FOLDERS / name / CHECKPOINT).exists()])
-def test_a_run_of_0_1_0_is_continued(name: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_run_of_0_1_0_can_be_continued(name: str, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("elman.tasks.run.write_report", lambda _: None)
     shutil.copytree(FOLDERS / "data", tmp_path / "data")
     shutil.copytree(FOLDERS / name, tmp_path / name)

@@ -1,4 +1,4 @@
-"""The share of a simple forecast in the forecasts of a model."""
+"""Forecasts combine the network with a simple forecast, which has a share that is estimated."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUICK: dict[str, Any] = {
 
 @pytest.mark.parametrize("decoder", ["direct", "autoregressive"])
 @pytest.mark.parametrize("season", [1, 4])
-def test_means_quantiles_and_futures_move_towards_the_simple_forecast(
+def test_the_share_moves_means_quantiles_and_futures_to_the_simple_forecast(
     decoder: str, season: int
 ) -> None:
     steps = np.arange(80)
@@ -45,7 +45,7 @@ def test_means_quantiles_and_futures_move_towards_the_simple_forecast(
         np.testing.assert_allclose(live.quantiles, moved.quantiles[0], rtol=1e-5, atol=1e-5)
 
 
-def test_a_walk_without_pattern_is_forecast_by_its_last_number(tmp_path: Path) -> None:
+def test_the_last_number_has_a_large_share_for_random_walks(tmp_path: Path) -> None:
     walks = np.random.default_rng(2).normal(0, 1, (30, 240)).cumsum(1)
     table = {"unique_id": np.repeat(np.arange(30), 240).tolist(), "y": walks.ravel().tolist()}
     model = elman.Forecaster(**QUICK | {"windows": 2000, "epochs": 4}).fit(
@@ -62,14 +62,14 @@ def test_a_walk_without_pattern_is_forecast_by_its_last_number(tmp_path: Path) -
     assert elman.Forecaster(**QUICK, combine=False).fit(table).history.share is None
 
 
-def test_a_pattern_that_the_model_learns_has_a_small_share() -> None:
+def test_the_simple_forecast_has_a_small_share_if_the_model_learns_a_pattern() -> None:
     y = np.tile([3.0, 1.0, 4.0, 1.0, 5.0], 60) * np.repeat([1.0, 1.5], 150)
     settings = {**QUICK, "learning_rate": 0.02, "epochs": 6, "season": 1, "segment": 1}
     model = elman.Forecaster(**settings).fit(y.tolist())
     assert model.history.share is None or model.history.share[1] < 0.2
 
 
-def test_places_and_counts_are_not_combined() -> None:
+def test_places_and_counts_have_no_share() -> None:
     y = np.random.default_rng(0).poisson(3, 80).astype(float).tolist()
     counts = elman.Forecaster(**QUICK, output="negative_binomial", scaling="mean").fit(y)
     assert counts.history.share is None

@@ -1,4 +1,4 @@
-"""A forecaster in any unit, on any level, with windows that stand still and with gaps."""
+"""Forecasts of series in any unit and on any level, with constant windows and with gaps."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from elman.errors import FolderError
 from elman.forecast.history import History
 from elman.forecast.scene import windows_of
 
-# Two steps of the optimiser: what has to hold holds for any weights.
+# Two steps of the optimiser suffice, because the tests must pass with any weights.
 QUICK: dict[str, Any] = {
     "horizon": 4, "season": 4, "context": 12, "hidden_size": 8, "epochs": 1, "windows": 32,
     "batch_size": 16, "device": "cpu", "samples": 20, "gaps": 0.5,
 }  # fmt: skip
-WAYS: dict[str, dict[str, Any]] = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "quantile": {"scaling": "last"},
     "conformal": {"conformal": True, "quantiles": (0.2, 0.5, 0.8), "scaling": "robust"},
     "gaussian": {"output": "gaussian", "scaling": "standard", "segment": 1},
@@ -38,7 +38,7 @@ Series = dict[str, list[Any]]
 
 
 def hard_series() -> list[np.ndarray]:
-    """A season with a gap and a rest, one that is mostly 0, and one that never moves."""
+    """Return a seasonal series with a gap and a constant part, a sparse one, and a constant one."""
     draw = np.random.default_rng(0)
     season = np.array([1.0, 3, 2, 7])[np.arange(80) % 4] + draw.normal(0, 0.3, 80)
     season[20:40], season[50:56] = 5.0, np.nan
@@ -46,8 +46,8 @@ def hard_series() -> list[np.ndarray]:
     return [season, rare, np.full(80, 2.0)]
 
 
-def said(options: dict[str, Any], values: list[np.ndarray]) -> np.ndarray:
-    """Quantiles at the end of all series, means, and what a live session gives after a number."""
+def forecasts_of(options: dict[str, Any], values: list[np.ndarray]) -> np.ndarray:
+    """Return quantiles and means of all series, a live forecast of the first, and futures."""
     model = elman.Forecaster(**{**QUICK, **options}).fit([one.tolist() for one in values])
     found = model.predict()
     live = model.stream("0").push(values[0][3])
@@ -59,31 +59,31 @@ def said(options: dict[str, Any], values: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts)
 
 
-@pytest.mark.parametrize("options", WAYS.values(), ids=WAYS)
-def test_forecasts_have_the_unit_of_the_series(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_forecasts_scale_with_the_unit_of_the_series(options: dict[str, Any]) -> None:
     values = hard_series()
-    plain = said(options, values)
-    # A power of two changes no digit.  Others are rounded, which two steps hardly enlarge.
+    plain = forecasts_of(options, values)
+    # A power of two changes no digit.  Other factors round, and two steps hardly enlarge the error.
     for factor, tolerance in ((2.0**-40, 1e-12), (1e12, 1e-4)):
-        found = said(options, [one * factor for one in values])
+        found = forecasts_of(options, [one * factor for one in values])
         np.testing.assert_allclose(found / factor, plain, atol=tolerance * np.abs(plain).max())
 
 
 @pytest.mark.parametrize("decoder", ["direct", "autoregressive"])
 @pytest.mark.parametrize("scaling", ["last", "standard", "robust"])
-def test_forecasts_move_with_the_level_of_the_series(scaling: str, decoder: str) -> None:
+def test_forecasts_shift_with_the_level_of_the_series(scaling: str, decoder: str) -> None:
     options = {"scaling": scaling, "decoder": decoder}
     values = hard_series()
-    plain = said(options, values)
+    plain = forecasts_of(options, values)
     for factor, level, tolerance in ((1e-5, 52.52, 1e-4), (1.0, 1e7, 1e-4)):
-        # What is left of the movement on such a level has 9 digits or more.
-        found = said(options, [one * factor + level for one in values])
+        # On such a level, at least 9 digits remain for the changes of the series.
+        found = forecasts_of(options, [one * factor + level for one in values])
         error = (found - level) / factor - plain
         assert np.abs(error).max() < tolerance * np.abs(plain).max()
 
 
 @pytest.mark.parametrize("scaling", ["velocity", "last"])
-def test_places_have_any_unit_and_origin(scaling: str) -> None:
+def test_places_may_have_any_unit_and_origin(scaling: str) -> None:
     draw = np.random.default_rng(0)
     x, y = draw.normal(1, 0.3, 60).cumsum(), draw.normal(0, 0.3, 60).cumsum()
     options = {**QUICK, "targets": ("x", "y"), "plane": True, "scaling": scaling, "season": 1}
@@ -96,7 +96,7 @@ def test_places_have_any_unit_and_origin(scaling: str) -> None:
         np.testing.assert_allclose(other, found[0], atol=1e-4)
 
 
-def test_covariates_have_any_unit_and_level() -> None:
+def test_covariates_may_have_any_unit_and_level() -> None:
     draw = np.random.default_rng(0)
     heat, load = draw.normal(20, 5, 64), draw.normal(3, 1, 64)
     y = np.array([1.0, 3, 2, 7])[np.arange(60) % 4].tolist() + [None] * 4
@@ -110,7 +110,7 @@ def test_covariates_have_any_unit_and_level() -> None:
             "size": [factor + level] * 64 + [2 * factor + level] * 64,
         }  # fmt: skip
         model = elman.Forecaster(**options).fit(columns)
-        # A column that never changed in training tells nothing if it does later.
+        # A column that was constant in training has no influence, even if it changes later.
         columns["still"][-8:] = [9 * factor + level] * 8
         assert np.array_equal(model.predict(columns).quantiles, model.predict().quantiles)
         return model.predict().quantiles
@@ -120,23 +120,23 @@ def test_covariates_have_any_unit_and_level() -> None:
         np.testing.assert_allclose(quantiles(factor, level), plain, atol=1e-4)
 
 
-def test_a_window_at_rest_has_a_share_of_the_usual_scale() -> None:
+def test_a_constant_window_has_a_share_of_the_usual_scale() -> None:
     values = hard_series()
     model = elman.Forecaster(**{**QUICK, "gaps": 0.0}).fit([one.tolist() for one in values])
     index, windows = model.index, windows_of(model.predictor, model.history.table)
     moving, _, never = (index.scales[name] for name in "012")
     assert moving[0] > 1
-    assert never == [0.0]  # it takes the usual scale of all
+    assert never == [0.0]  # the usual scale of all series replaces it
     window = windows.cut(np.array([0, 2]), np.array([36, 36]))
-    usual = windows.y[:12, 0].std()  # of the first context; the two after it rest or are short
+    usual = windows.y[:12, 0].std()  # of the first context; the next two are constant or short
     assert window.scale[0] == pytest.approx(LEAST * (usual + windows.y[12:24, 0].std()) / 2)
     assert window.scale[1] == pytest.approx(LEAST * index.unit[0])
-    # In training it is that of the whole training part.
+    # In training, the usual scale is that of the whole training part.
     drawn = windows.cut(np.array([0]), np.array([36]), draw=np.random.default_rng(3))
     assert drawn.scale[0] == pytest.approx(LEAST * moving[0])
 
 
-def test_windows_at_rest_do_not_rule_the_loss() -> None:
+def test_constant_windows_do_not_dominate_the_loss() -> None:
     draw = np.random.default_rng(0)
     moving = np.sin(np.arange(600.0)) + draw.normal(0, 0.3, 600)
     moving[200:400] = 5.0 + 1e-6 * draw.normal(size=200)
@@ -147,13 +147,13 @@ def test_windows_at_rest_do_not_rule_the_loss() -> None:
     targets = np.abs(window.targets[..., 0].numpy())
     at_rest = (origins >= 212) & (origins <= 400)
     assert np.nanmedian(targets[at_rest]) < 1e-4
-    # The jump back at the end of the rest, of some 6, is no more than that share of the scale.
+    # The jump of about 6 at the end of the constant part is divided by at least LEAST * usual.
     usual = model.index.scales[""][0]
     assert usual > 0.5
     assert np.nanmax(targets[at_rest]) < 8 / (LEAST * usual)
 
 
-def test_nothing_after_an_origin_changes_the_scale_of_a_new_series() -> None:
+def test_values_after_the_origin_do_not_change_the_scale_of_a_new_series() -> None:
     values = hard_series()
     model = elman.Forecaster(**QUICK).fit({"unique_id": ["a"] * 80, "y": values[0].tolist()})
     other = np.concatenate([values[1][:70], 1e6 + values[1][70:]])
@@ -164,7 +164,7 @@ def test_nothing_after_an_origin_changes_the_scale_of_a_new_series() -> None:
     assert np.array_equal(found[0].quantiles, found[1].quantiles)
 
 
-def test_the_logarithm_of_the_scale_is_read_around_the_usual_one() -> None:
+def test_the_network_reads_the_logarithm_of_the_scale_relative_to_the_usual_one() -> None:
     model = elman.Forecaster(**QUICK).fit([one.tolist() for one in hard_series()])
     unit = np.array([model.index.unit[0]])
     layout = model.layout
@@ -173,7 +173,7 @@ def test_the_logarithm_of_the_scale_is_read_around_the_usual_one() -> None:
     assert size_of(unit * 1e12, layout)[0] == 3
 
 
-def test_a_folder_of_version_0_1_0_forecasts_as_before_but_does_not_go_on(tmp_path: Path) -> None:
+def test_a_folder_of_version_0_1_0_predicts_as_before_but_cannot_be_resumed(tmp_path: Path) -> None:
     y = [one.tolist() for one in hard_series()]
     elman.Forecaster(**QUICK).fit(y, out=tmp_path / "model")
     index = json.loads((tmp_path / "model/series.json").read_text())
@@ -183,14 +183,14 @@ def test_a_folder_of_version_0_1_0_forecasts_as_before_but_does_not_go_on(tmp_pa
     config = json.loads((tmp_path / "model/config.json").read_text())
     del config["settings"]["gaps"]
     (tmp_path / "model/config.json").write_text(json.dumps(config))
-    (tmp_path / "model/manifest.json").unlink()  # it had none
+    (tmp_path / "model/manifest.json").unlink()  # version 0.1.0 wrote no manifest
     with pytest.raises(FolderError, match=r"was begun by version 0\.1\.0"):
         elman.Forecaster.resume(tmp_path / "model", epochs=2)
     old = elman.load(tmp_path / "model")
     assert isinstance(old, elman.Forecaster)
     windows = windows_of(old.predictor, old.history.table)
     window = windows.cut(np.array([0, 1, 2]), np.array([36, 5, 36]))
-    # A thousandth of the level, or 1 / n^2 of n numbers, and 1 of zeros; its own logarithm.
+    # At least max(1e-3, 1 / n^2) times the mean |y| of n numbers, and 1 for zeros.
     assert window.scale[:, 0, 0].tolist() == pytest.approx([5 / 144, 1.0, 2 / 144])
     at = old.layout.numbers - 2
     assert window.inputs[:, 0, at].tolist() == pytest.approx(np.log([5 / 144, 1.0, 2 / 144]))
@@ -223,7 +223,7 @@ def test_intervals_widen_where_numbers_are_missing(decoder: str) -> None:
 
 @pytest.mark.parametrize("decoder", ["direct", "autoregressive"])
 @pytest.mark.parametrize("where", ["scattered", "end", "beginning"])
-def test_the_widening_holds_always_or_for_missing_numbers_and_live_too(
+def test_the_widening_applies_to_missing_numbers_in_predict_and_live(
     decoder: str, where: str
 ) -> None:
     y = np.random.default_rng(0).normal(5, 1, 80)
@@ -248,12 +248,12 @@ def test_the_widening_holds_always_or_for_missing_numbers_and_live_too(
             np.testing.assert_allclose(last.quantiles, table, rtol=1e-5, atol=1e-5)
     assert np.array_equal(found[0.0][0], found[2.0][0])
     spread = [one - one[..., 5, None] for _, one in found.values()]
-    wanted = 1 + 2 * share, 1.5 * (1 + 3 * share)
-    for one, factor in zip(spread[1:], wanted, strict=True):
+    expected = 1 + 2 * share, 1.5 * (1 + 3 * share)
+    for one, factor in zip(spread[1:], expected, strict=True):
         np.testing.assert_allclose(one, factor * spread[0], rtol=1e-6, atol=1e-9)
 
 
-def test_hidden_gaps_determine_the_widening_and_a_folder_keeps_it(tmp_path: Path) -> None:
+def test_hidden_gaps_determine_the_widening_which_is_saved(tmp_path: Path) -> None:
     y = np.random.default_rng(0).normal(5, 1, 80).tolist()
     model = elman.Forecaster(**QUICK).fit(y, out=tmp_path / "run")
     assert model.history.widening is not None
@@ -262,7 +262,7 @@ def test_hidden_gaps_determine_the_widening_and_a_folder_keeps_it(tmp_path: Path
     loaded = elman.Forecaster.load(tmp_path / "run")
     assert loaded.history.widening is not None
     assert loaded.history.widening.tolist() == model.history.widening.tolist()
-    for older in ([0.5], [1.0, 0.5]):  # the slope of scattered gaps only, and with the factor
+    for older in ([0.5], [1.0, 0.5]):  # older forms: only a slope, or a factor and a slope
         replace(model.history, widening=np.array(older)).save(tmp_path / "older")
         widening = History.load(tmp_path / "older").widening
         assert widening is not None
@@ -292,13 +292,13 @@ def test_intervals_widen_where_the_last_numbers_are_missing(options: dict[str, A
 
 
 @pytest.mark.parametrize("gap", [3, 300])
-def test_a_live_session_has_the_usual_scale_after_a_gap(gap: int) -> None:
+def test_a_live_session_uses_the_usual_scale_after_a_gap(gap: int) -> None:
     y = np.random.default_rng(0).normal(5, 1, 80)
     stamps = np.datetime64("2024-01-01T00", "h") + np.arange(500).astype("timedelta64[h]")
     ds = [str(stamp) for stamp in stamps]
     model = elman.Forecaster(**QUICK).fit({"ds": ds[:80], "y": y.tolist()})
     live = model.stream()
-    # A rest of 14 steps, whose scale is a share of the usual one.
+    # 14 constant steps, whose scale is a share of the usual one.
     later = [*range(80, 87), *range(87 + gap, 101 + gap)]
     values = [*y[:7].tolist(), *[9.0] * 14]
     for step, value in zip(later, values, strict=True):
@@ -309,7 +309,7 @@ def test_a_live_session_has_the_usual_scale_after_a_gap(gap: int) -> None:
 
 
 @pytest.mark.parametrize("scaling", ["last", "standard", "robust", "mean", None])
-def test_what_was_always_zero_stays_zero_in_any_unit(scaling: Any) -> None:
+def test_forecasts_of_a_constant_zero_target_are_zero(scaling: Any) -> None:
     model = elman.Forecaster(
         horizon=3, context=6, hidden_size=4, epochs=1, windows=20, scaling=scaling, device="cpu",
         targets=("a", "b"),

@@ -1,4 +1,4 @@
-"""A forecaster from series to quantiles: in memory, on disk and on the command line."""
+"""Forecasters of series: in memory, from files, live and on the command line."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ SEASON = [1.0, 3.0, 2.0, 7.0]
 
 
 def series(steps: int = 120, *, seed: int = 0, noise: float = 0.1) -> list[float]:
-    """A season of four steps, again and again."""
+    """Return a noisy series with a season of four steps."""
     draw = np.random.default_rng(seed)
     return [SEASON[t % 4] + float(e) for t, e in enumerate(draw.normal(0, noise, steps))]
 
 
 def table(count: int = 2, steps: int = 120) -> dict[str, list[Any]]:
-    """Several series by the hour, each on a level of its own."""
+    """Return several hourly series, each on another level."""
     begin = datetime(2024, 1, 1)
     rows = [
         (f"s{n}", f"{begin + timedelta(hours=t)}", y + 10 * n)
@@ -60,7 +60,7 @@ def trained() -> elman.Forecaster:
 
 
 @pytest.mark.learns
-def test_it_learns_the_season_of_every_series(trained: elman.Forecaster) -> None:
+def test_a_forecaster_learns_the_season_of_every_series(trained: elman.Forecaster) -> None:
     found = trained.predict()
     assert found.unique_id == ["s0", "s1"]
     assert str(found.ds[0, 0]) == "2024-01-06T00:00:00.000000"
@@ -100,7 +100,7 @@ def test_it_learns_the_season_of_every_series(trained: elman.Forecaster) -> None
         {"per_series": True, "num_layers": 2, "hidden_size": (10, 8)},
     ],
 )
-def test_every_way_learns(options: dict[str, Any]) -> None:
+def test_every_output_and_decoder_learns(options: dict[str, Any]) -> None:
     model = elman.Forecaster(**{**SETTINGS, "samples": 50, **options}).fit(table())
     found = model.predict()
     for n in range(2):
@@ -109,21 +109,21 @@ def test_every_way_learns(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.learns
-def test_counts_are_said_as_counts() -> None:
+def test_counts_are_forecast_as_counts() -> None:
     counts = [round(value) for value in series(noise=0.4)]
     settings = {**SETTINGS, "output": "negative_binomial", "scaling": "mean"}
     model = elman.Forecaster(**settings).fit(counts)
     np.testing.assert_allclose(model.predict().mean[0, :, 0], SEASON, atol=1.5)
 
 
-@pytest.mark.parametrize("way", [{}, {"decoder": "autoregressive"}, {"conformal": True}])
+@pytest.mark.parametrize("options", [{}, {"decoder": "autoregressive"}, {"conformal": True}])
 def test_quantiles_and_samples_of_counts_are_whole_numbers(
-    way: dict[str, Any], tmp_path: Path
+    options: dict[str, Any], tmp_path: Path
 ) -> None:
     draw = np.random.default_rng(0)
     counts = [draw.poisson(np.tile(SEASON, 20)), 1000 * draw.poisson(np.tile(SEASON, 20))]
     settings = {
-        **SETTINGS, **way, "output": "negative_binomial", "scaling": "mean", "epochs": 1,
+        **SETTINGS, **options, "output": "negative_binomial", "scaling": "mean", "epochs": 1,
         "windows": 64,
     }  # fmt: skip
     model = elman.Forecaster(**settings).fit([one.tolist() for one in counts])
@@ -143,7 +143,7 @@ def test_quantiles_and_samples_of_counts_are_whole_numbers(
 
 
 @pytest.mark.learns
-def test_several_targets_are_said_together() -> None:
+def test_several_targets_are_forecast_together() -> None:
     y = series()
     columns = {"a": y, "b": [-value for value in y]}
     model = elman.Forecaster(**SETTINGS, targets=("a", "b")).fit(columns)
@@ -155,18 +155,18 @@ def test_several_targets_are_said_together() -> None:
 
 
 @pytest.mark.learns
-def test_what_is_known_before_is_read_before() -> None:
+def test_a_forecast_reads_covariates_of_the_future() -> None:
     draw = np.random.default_rng(0)
     holiday = draw.choice(["yes", "no"], 200).tolist()
     y = [5.0 if day == "yes" else 1.0 for day in holiday[:196]]
     columns: dict[str, list[Any]] = {"y": [*y, None, None, None, None], "holiday": holiday}
     settings = {**SETTINGS, "season": 1, "future": ("holiday",), "epochs": 8}
     model = elman.Forecaster(**settings).fit(columns)
-    wanted = [5.0 if day == "yes" else 1.0 for day in holiday[196:]]
-    np.testing.assert_allclose(model.predict().median[0, :, 0], wanted, atol=0.7)
+    expected = [5.0 if day == "yes" else 1.0 for day in holiday[196:]]
+    np.testing.assert_allclose(model.predict().median[0, :, 0], expected, atol=0.7)
     other = ["no" if day == "yes" else "yes" for day in holiday[196:]]
     found = model.predict({**columns, "holiday": [*holiday[:196], *other]})
-    np.testing.assert_allclose(found.median[0, :, 0], 6 - np.array(wanted), atol=0.7)
+    np.testing.assert_allclose(found.median[0, :, 0], 6 - np.array(expected), atol=0.7)
     with pytest.raises(
         DataError, match="must have 'holiday' in the 4 steps after its last number, got 0"
     ):
@@ -174,10 +174,10 @@ def test_what_is_known_before_is_read_before() -> None:
 
 
 @pytest.mark.learns
-def test_what_the_past_knows_helps() -> None:
+def test_covariates_of_the_past_improve_the_forecast() -> None:
     draw = np.random.default_rng(0)
     x = draw.normal(size=300).tolist()
-    y = [0.0, *x[:-1]]  # x is y a step later
+    y = [0.0, *x[:-1]]  # y follows x after one step
     settings = {
         **SETTINGS,
         "season": 1,
@@ -192,7 +192,7 @@ def test_what_the_past_knows_helps() -> None:
     assert mae[0] < 0.3 * mae[1]
 
 
-def test_what_does_not_change_tells_series_apart() -> None:
+def test_static_columns_are_categories_and_must_not_change() -> None:
     kinds = {"up": 1.0, "down": -1.0}
     rows = [(f"{kind}{n}", kind, sign * n) for kind, sign in kinds.items() for n in range(60)]
     columns = {
@@ -207,7 +207,7 @@ def test_what_does_not_change_tells_series_apart() -> None:
 
 
 @pytest.mark.learns
-def test_gaps_and_missing_numbers_are_masked() -> None:
+def test_a_forecaster_learns_despite_gaps_and_missing_numbers() -> None:
     columns = table()
     keep = [n for n in range(240) if n % 7]
     columns = {name: [values[n] for n in keep] for name, values in columns.items()}
@@ -217,11 +217,11 @@ def test_gaps_and_missing_numbers_are_masked() -> None:
     assert np.isfinite(found.quantiles).all()
     for n in range(2):
         hours = found.ds[n].astype("datetime64[h]").astype(int) % 4
-        wanted = np.array([SEASON[h] for h in hours]) + 10 * n
-        np.testing.assert_allclose(found.median[n, :, 0], wanted, atol=1.5)
+        expected = np.array([SEASON[h] for h in hours]) + 10 * n
+        np.testing.assert_allclose(found.median[n, :, 0], expected, atol=1.5)
 
 
-def test_wide_and_long_are_the_same() -> None:
+def test_wide_and_long_tables_give_the_same_model() -> None:
     long = table()
     wide = {"ds": long["ds"][:120], "s0": long["y"][:120], "s1": long["y"][120:]}
     a = elman.Forecaster(**{**SETTINGS, "epochs": 1}).fit(long)
@@ -230,7 +230,7 @@ def test_wide_and_long_are_the_same() -> None:
     assert a.metrics == b.metrics
 
 
-def test_nothing_that_is_held_out_reaches_the_weights() -> None:
+def test_held_out_data_do_not_change_the_weights_without_a_refit() -> None:
     whole = table()
     other = {**whole, "y": list(whole["y"])}
     for n in range(2):
@@ -246,7 +246,7 @@ def test_nothing_that_is_held_out_reaches_the_weights() -> None:
         assert all(torch.equal(a, b) for a, b in pairs) == (refit == 0)
 
 
-def test_scores_of_a_test_are_those_of_an_evaluation(tmp_path: Path) -> None:
+def test_scores_of_test_data_equal_those_of_evaluate(tmp_path: Path) -> None:
     whole = table(steps=140)
     first = [n for n in range(280) if n % 140 < 120]
     parts = [
@@ -258,7 +258,8 @@ def test_scores_of_a_test_are_those_of_an_evaluation(tmp_path: Path) -> None:
     assert scores["numbers"] == 40
     again = model.evaluate(parts[1])
     assert again == pytest.approx(scores)
-    assert model.evaluate(whole) == pytest.approx(scores)  # what training has seen is left out
+    # Rows of the training data are not scored.
+    assert model.evaluate(whole) == pytest.approx(scores)
     model.save(tmp_path / "run")
     assert elman.load(tmp_path / "run").evaluate(parts[1]) == pytest.approx(scores)  # type: ignore[call-arg, arg-type]
     with pytest.raises(DataError, match="series 's9': is not in the training data"):
@@ -270,7 +271,7 @@ def test_scores_of_a_test_are_those_of_an_evaluation(tmp_path: Path) -> None:
         model.evaluate({name: values[:20] for name, values in parts[0].items()})
 
 
-def test_a_model_is_the_same_from_its_folder(trained: elman.Forecaster, tmp_path: Path) -> None:
+def test_a_model_is_equal_after_loading(trained: elman.Forecaster, tmp_path: Path) -> None:
     trained.save(tmp_path / "run")
     again = elman.load(tmp_path / "run")
     assert isinstance(again, elman.Forecaster)
@@ -296,7 +297,7 @@ def test_a_history_of_another_dtype_is_refused(trained: elman.Forecaster, tmp_pa
         elman.load(tmp_path / "run")
 
 
-def test_a_model_is_used_without_what_training_needs(
+def test_a_prediction_does_not_import_the_libraries_for_training(
     trained: elman.Forecaster, tmp_path: Path
 ) -> None:
     trained.save(tmp_path / "run")
@@ -308,7 +309,7 @@ def test_a_model_is_used_without_what_training_needs(
     assert done.stdout == "[]\n"
 
 
-def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
+def test_a_stopped_run_resumes_to_the_same_result(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", table())
     whole = elman.Forecaster(**SETTINGS).fit(path, out=tmp_path / "whole")
     calls = itertools.count()
@@ -332,7 +333,7 @@ def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
         elman.Forecaster.resume(tmp_path / "run", epochs=9)
 
 
-def test_lists_go_on_where_training_ends() -> None:
+def test_lists_continue_the_training_data() -> None:
     y = series(160)
     model = elman.Forecaster(**SETTINGS).fit(y[:140], test=y[140:])
     scores = model.evaluate(y[140:])
@@ -342,7 +343,7 @@ def test_lists_go_on_where_training_ends() -> None:
     assert two.evaluate([y[140:], y[120:140]])["numbers"] == 40
 
 
-def test_a_test_has_the_frequency_and_the_words_of_the_training() -> None:
+def test_test_data_use_the_frequency_and_the_categories_of_training() -> None:
     whole = table(1, 160)
     whole["kind"] = ["odd" if n % 2 else "even" for n in range(160)]
     whole["load"] = [float(n % 3) for n in range(160)]
@@ -350,7 +351,7 @@ def test_a_test_has_the_frequency_and_the_words_of_the_training() -> None:
     first, rest = ({k: v[a:b] for k, v in whole.items()} for a, b in ((0, 140), (140, 160)))
     model = elman.Forecaster(**settings).fit(first)
     scores = model.evaluate(rest)
-    # The frequency is not two hours, and "odd" is the first word here.
+    # Most of these steps are two hours apart, and "odd" is the first category here.
     some = {name: [*values[1:12:2], values[12]] for name, values in rest.items()}
     assert model.evaluate(some)["numbers"] == 7
     with pytest.raises(DataError, match="has a stamp every 2h, but the training data every h"):
@@ -363,13 +364,14 @@ def test_a_test_has_the_frequency_and_the_words_of_the_training() -> None:
 
 
 @pytest.mark.learns
-def test_conformal_quantiles_hold_where_the_network_is_too_sure() -> None:
+def test_conformal_quantiles_have_their_coverage_for_a_point_forecast() -> None:
     draw = np.random.default_rng(1)
     y = [SEASON[t % 4] + float(e) for t, e in enumerate(draw.normal(0, 1.0, 900))]
     settings = {**SETTINGS, "output": "point", "conformal": True, "validation_fraction": 0.3}
     model = elman.Forecaster(**settings).fit(y[:600], test=y[600:])
     test = model.metrics["model"]["test"]
-    # 300 numbers of a share of 0.8: a deviation of 0.023, and more as 177 windows calibrate.
+    # For a share of 0.8, 300 numbers have a standard deviation of 0.023. The calibration on 177
+    # windows adds to it.
     assert test["coverage_80"] == pytest.approx(0.8, abs=0.09)
     assert test["coverage_95"] == pytest.approx(0.95, abs=0.05)
     assert model.metrics["model"]["validation"]["coverage_80"] == 0.0
@@ -380,7 +382,9 @@ def test_conformal_quantiles_hold_where_the_network_is_too_sure() -> None:
         plain.predict().columns([80])
 
 
-def test_a_backtest_rolls_its_origin(trained: elman.Forecaster, tmp_path: Path) -> None:
+def test_a_backtest_moves_its_origin_through_the_series(
+    trained: elman.Forecaster, tmp_path: Path
+) -> None:
     whole = table(steps=140)
     found = trained.backtest(whole, cuts=3, stride=2)
     assert found.origins.tolist() == [132, 134, 136] * 2
@@ -394,7 +398,7 @@ def test_a_backtest_rolls_its_origin(trained: elman.Forecaster, tmp_path: Path) 
     again = trained.predict(until).columns([80])
     assert list(again) == ["unique_id", "ds", *numbers]
     for name in numbers:
-        # float32 in batches of another size
+        # float32 rounds differently in batches of another size.
         assert columns[name][:4] == pytest.approx(again[name][:4], rel=1e-5, abs=1e-5)
     rmse = np.sqrt(np.square(np.subtract(columns["y"], columns["y-mean"])).mean())
     assert found.scores["this model"]["RMSE"] == pytest.approx(rmse, rel=1e-6)
@@ -427,7 +431,7 @@ LIVE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("options", LIVE.values(), ids=LIVE)
-def test_a_live_forecast_is_that_of_the_series_up_to_there(options: dict[str, Any]) -> None:
+def test_a_live_forecast_equals_predict_on_the_series_so_far(options: dict[str, Any]) -> None:
     draw = np.random.default_rng(0)
     whole = table(2, 150)
     rows = len(whole["y"])
@@ -444,7 +448,7 @@ def test_a_live_forecast_is_that_of_the_series_up_to_there(options: dict[str, An
     horizon = settings["horizon"]
 
     def until(n: int) -> dict[str, list[Any]]:
-        """The second series to its n-th observation, and beyond what is known before."""
+        """Return the second series up to its n-th observation, with its future covariates."""
         keep = range(150, 150 + n + (horizon if "future" in options else 0))
         found = {name: [values[row] for row in keep] for name, values in whole.items()}
         for target in ("y", "z"):
@@ -473,7 +477,7 @@ def test_a_live_forecast_is_that_of_the_series_up_to_there(options: dict[str, An
             assert np.array_equal(live.ds, expected.ds[0])
 
 
-def test_a_live_session_keeps_no_more_than_it_needs(trained: elman.Forecaster) -> None:
+def test_the_memory_of_a_live_session_is_bounded(trained: elman.Forecaster) -> None:
     live = trained.stream("s1")
     sizes = set()
     for n in range(1200):  # the calendar is computed in pieces
@@ -483,7 +487,9 @@ def test_a_live_session_keeps_no_more_than_it_needs(trained: elman.Forecaster) -
     assert str(live.ds[0]) == "2024-02-25T00:00:00.000000"
 
 
-def test_what_a_live_session_cannot_take_is_said(trained: elman.Forecaster) -> None:
+def test_a_live_session_refuses_wrong_arguments_and_accepts_missing_numbers(
+    trained: elman.Forecaster,
+) -> None:
     with pytest.raises(ArgumentError, match="unique_id must be one of 's0', 's1', got 's9'"):
         trained.stream("s9")
     with pytest.raises(ArgumentError, match="unique_id must be one of 's0', 's1', got None"):
@@ -506,7 +512,7 @@ def test_what_a_live_session_cannot_take_is_said(trained: elman.Forecaster) -> N
 
 
 @pytest.mark.parametrize("decoder", ["direct", "autoregressive"])
-def test_validation_counts_what_is_held_out_only(decoder: str) -> None:
+def test_validation_counts_only_held_out_numbers(decoder: str) -> None:
     scaling = "mean" if decoder == "autoregressive" else "last"
     settings = {**SETTINGS, "epochs": 1, "decoder": decoder, "scaling": scaling, "samples": 20}
     y = series(121)
@@ -519,18 +525,18 @@ def test_validation_counts_what_is_held_out_only(decoder: str) -> None:
         assert one.shape == other.shape
 
 
-def test_a_validation_without_numbers_is_refused() -> None:
+def test_validation_scores_only_windows_with_numbers() -> None:
     y: list[float | None] = [*series(126), *[None] * 10, 1.0]
-    # Of the last three horizons the first has a number, and the last.
+    # The first and the last of the three validation horizons have one number each.
     assert elman.Forecaster(**SETTINGS).fit(y).metrics["model"]["validation"]["numbers"] == 2
     two = {"a": [*series(100), *[None] * 20], "b": [*[None] * 100, *series(20)]}
     settings = {**SETTINGS, "targets": ("a", "b"), "horizon": 10, "context": 10}
     model = elman.Forecaster(**settings).fit(two)
-    # Of windows in which nothing of a target is seen, none is scored.
+    # A window whose context has no number of some target is not scored.
     assert model.metrics["model"]["validation"]["numbers"] == 10
 
 
-def test_what_is_known_beyond_the_horizon_changes_nothing() -> None:
+def test_covariates_beyond_the_horizon_do_not_change_the_forecast() -> None:
     draw = np.random.default_rng(0)
     settings = {**SETTINGS, "horizon": 6, "season": 4, "future": ("x",), "epochs": 1}
     columns = {"y": series(200), "x": draw.normal(size=200).tolist()}
@@ -554,26 +560,26 @@ def test_too_few_numbers_for_conformal_quantiles_are_refused() -> None:
     inner = {**settings, "quantiles": (0.1, 0.5, 0.9), "output": "point"}
     model = elman.Forecaster(**inner).fit(series(120))
     assert model.history.corrections is not None
-    # 12 numbers are too few for each step ahead: all share what they say.
+    # 12 numbers are too few for a correction per step, so all steps share one.
     assert np.ptp(model.history.corrections, axis=0).max() == 0
     assert (model.history.corrections[:, 0, 2] > 0).all()
 
 
-def test_a_test_that_cannot_be_scored_is_refused_before_the_training(
+def test_test_data_that_cannot_be_scored_are_refused_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop._Loop, "_step", lambda self: pytest.fail("it trains"))
     whole = table()
-    for test, words in (
+    for test, message in (
         (whole, "expected steps of h after"),
         ({**table(2), "unique_id": ["x"] * 120 + ["s1"] * 120}, "is not in the training data"),
     ):
-        with pytest.raises(DataError, match=words):
+        with pytest.raises(DataError, match=message):
             elman.Forecaster(**SETTINGS).fit(whole, test=test, out=tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
 
-def test_a_word_that_is_held_out_is_a_new_one() -> None:
+def test_a_category_that_occurs_only_in_held_out_data_is_unknown() -> None:
     columns = {"y": series(200), "w": ["no"] * 190 + ["xmas"] * 10}
     model = elman.Forecaster(**{**SETTINGS, "epochs": 1}, future=("w",)).fit(columns)
     assert model.index.words == {"w": ["no"]}
@@ -582,7 +588,7 @@ def test_a_word_that_is_held_out_is_a_new_one() -> None:
     assert np.array_equal(model.predict(until).quantiles, model.predict(other).quantiles)
 
 
-def test_late_starters_do_not_make_scores_unequal() -> None:
+def test_model_and_baselines_are_scored_on_the_same_numbers_for_late_series() -> None:
     wide = {"ds": list(range(104)), "a": series(104), "b": [*[None] * 100, *series(4)]}
     model = elman.Forecaster(**{**SETTINGS, "epochs": 1}, wide=True).fit(wide)
     metrics = model.metrics
@@ -592,13 +598,13 @@ def test_late_starters_do_not_make_scores_unequal() -> None:
     assert all("MAE" in one and "ND" in one for one in keys)
 
 
-def test_constant_series_are_trained_and_scored_without_a_word() -> None:
+def test_constant_series_are_trained_and_scored_without_a_warning() -> None:
     model = elman.Forecaster(**{**SETTINGS, "epochs": 1}).fit([5.0] * 100)
     assert "MASE" not in model.metrics["model"]["validation"]
     assert model.predict().median == pytest.approx(5.0, abs=0.1)
 
 
-def test_stamps_and_names_are_called_as_in_the_data(tmp_path: Path) -> None:
+def test_columns_of_forecasts_have_the_names_of_the_data(tmp_path: Path) -> None:
     columns = table()
     columns["shop"], columns["when"] = columns.pop("unique_id"), columns.pop("ds")
     model = elman.Forecaster(**{**SETTINGS, "epochs": 1}, unique_id="shop", ds="when").fit(columns)
@@ -610,7 +616,7 @@ def test_stamps_and_names_are_called_as_in_the_data(tmp_path: Path) -> None:
     assert all(row["y"] is None or row["y"] == row["y"] for row in rows)
 
 
-def test_any_levels_have_their_table_and_their_scores() -> None:
+def test_tables_and_scores_support_any_quantiles() -> None:
     levels = tuple(np.linspace(0.1, 0.9, 9))
     model = elman.Forecaster(**{**SETTINGS, "epochs": 1}, quantiles=levels).fit(series())
     assert {"CRPS", "wQL", "coverage_40"} < set(model.metrics["model"]["validation"])
@@ -626,9 +632,9 @@ def test_forecasts_do_not_depend_on_the_other_series() -> None:
     np.testing.assert_allclose(alone[0], both[1], rtol=1e-5)
 
 
-def test_series_that_end_in_nothing_are_named(trained: elman.Forecaster) -> None:
+def test_a_series_without_recent_numbers_is_refused_by_name(trained: elman.Forecaster) -> None:
     empty = {**table(1), "y": [1.0, *[None] * 118, None]}
-    assert np.isfinite(trained.predict(empty).quantiles).all()  # from its only number on
+    assert np.isfinite(trained.predict(empty).quantiles).all()  # it continues its only number
     two = elman.Forecaster(**{**SETTINGS, "epochs": 1}, targets=("a", "b"))
     two.fit({"a": series(), "b": series(seed=1)})
     with pytest.raises(
@@ -637,7 +643,7 @@ def test_series_that_end_in_nothing_are_named(trained: elman.Forecaster) -> None
         two.predict({"a": series(), "b": [1.0, *[None] * 119]})
 
 
-def test_scores_of_several_targets_are_not_added_over_their_units() -> None:
+def test_scores_of_several_targets_do_not_add_numbers_of_different_units() -> None:
     y = series()
     settings = {**SETTINGS, "targets": ("a", "b")}
     scores = [
@@ -650,7 +656,7 @@ def test_scores_of_several_targets_are_not_added_over_their_units() -> None:
     assert other["wQL"] == pytest.approx(one["wQL"], rel=0.3)
 
 
-def test_statistical_models_stand_beside(tmp_path: Path) -> None:
+def test_statistical_models_are_scored_as_baselines(tmp_path: Path) -> None:
     pytest.importorskip("statsforecast")
     model = elman.Forecaster(**SETTINGS, statistics=True).fit(table(1))
     others = [model.metrics["baseline"]] + model.metrics["others"]
@@ -659,7 +665,7 @@ def test_statistical_models_stand_beside(tmp_path: Path) -> None:
     assert all(one["validation"]["MASE"] > 0 for one in others)
 
 
-def test_all_of_the_data_may_be_learned_from() -> None:
+def test_training_can_use_all_of_the_data() -> None:
     settings = {**SETTINGS, "validation_fraction": 0.0, "monitor": "last"}
     model = elman.Forecaster(**settings).fit(table())
     assert model.metrics["model"] == {}
@@ -667,7 +673,7 @@ def test_all_of_the_data_may_be_learned_from() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"horizon": 0}, "horizon must be at least 1, got 0"),
         ({"horizon": 4.5}, "horizon must be a whole number, got 4.5"),
@@ -695,12 +701,12 @@ def test_all_of_the_data_may_be_learned_from() -> None:
         ({"bptt": 5}, "bptt must be None"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], words: str) -> None:
-    with pytest.raises(ArgumentError, match=words):
+def test_invalid_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
         elman.Forecaster(**{**SETTINGS, **settings}).fit(table())
 
 
-def test_data_that_cannot_be_learned_from_are_named() -> None:
+def test_unusable_data_are_refused_with_a_reason() -> None:
     with pytest.raises(DataError, match="the longest series has 5 numbers, too few to hold out"):
         elman.Forecaster(**SETTINGS).fit([1.0, 2, 3, 4, 5])
     with pytest.raises(UntrainedError, match="not trained yet: call fit first"):
@@ -712,13 +718,13 @@ def test_data_that_cannot_be_learned_from_are_named() -> None:
         model.predict([1.0, 2.0])
 
 
-def test_a_quantile_beyond_the_levels_is_refused(trained: elman.Forecaster) -> None:
+def test_a_quantile_outside_the_predicted_range_is_refused(trained: elman.Forecaster) -> None:
     with pytest.raises(ArgumentError, match=r"quantile 0.01 is outside of 0.025 to 0.975"):
         trained.predict().columns([98])
     assert isinstance(trained.predictor.head.distribution, Quantiles)
 
 
-def test_the_command_line_trains_scores_and_forecasts(
+def test_the_command_line_trains_evaluates_and_predicts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, run = write(tmp_path / "a.csv", table()), str(tmp_path / "run")
@@ -754,7 +760,7 @@ def test_the_command_line_trains_scores_and_forecasts(
 
 @pytest.fixture(scope="module")
 def weekly() -> tuple[elman.Forecaster, list[float]]:
-    """600 weeks without a season, whose trend has turned, and a model that saw most of them."""
+    """Return a model, and 600 numbers with a change of trend, of which it was trained on 500."""
     noise = np.random.default_rng(0).normal(size=600)
     y = (50 + np.abs(np.arange(600) - 200) / 10 + noise).tolist()
     settings = {**SETTINGS, "season": 1, "epochs": 1, "windows": 50, "validation_fraction": 0}
@@ -768,11 +774,11 @@ def test_baselines_read_the_whole_history(weekly: tuple[elman.Forecaster, list[f
     seen, came = np.array(y[:-4]), np.array(y[-4:])
     drift = seen[-1] + (seen[-1] - seen[0]) / (len(seen) - 1) * np.arange(1, 5)
     theta = models.AutoTheta(season_length=1).forecast(y=seen, h=4)["mean"]
-    for name, said in (("drift", drift), ("AutoTheta", theta)):
-        assert scores[name]["MAE"] == pytest.approx(np.abs(came - said).mean(), rel=1e-9)
+    for name, expected in (("drift", drift), ("AutoTheta", theta)):
+        assert scores[name]["MAE"] == pytest.approx(np.abs(came - expected).mean(), rel=1e-9)
 
 
-def test_what_baselines_do_not_read_for_time_is_told(
+def test_a_note_reports_the_steps_that_baselines_skip_to_save_time(
     weekly: tuple[elman.Forecaster, list[float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, y = weekly
@@ -790,10 +796,10 @@ def test_what_baselines_do_not_read_for_time_is_told(
     assert found.scores["drift"]["MAE"] == pytest.approx(error, rel=1e-9)
 
 
-def test_forecasts_in_the_report_have_the_stamps_of_the_data(trained: elman.Forecaster) -> None:
+def test_forecasts_in_the_report_have_the_timestamps_of_the_data(trained: elman.Forecaster) -> None:
     fan = trained.metrics["forecasts"]["fans"][0]
     stamps = fan["stamps"]
     assert len(stamps) == len(fan["seen"]) + len(fan["median"])
-    assert stamps[-1] == "2024-01-05T23:00:00.000000"  # where the series and its last window end
+    assert stamps[-1] == "2024-01-05T23:00:00.000000"  # the end of the series and its last window
     counted = elman.Forecaster(**{**SETTINGS, "epochs": 1}).fit(series())
     assert counted.metrics["forecasts"]["fans"][0]["stamps"] is None

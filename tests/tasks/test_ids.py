@@ -1,4 +1,4 @@
-"""Names of series: their types in every table, and names that equal others by value."""
+"""Names of series keep their type in every table and are compared by value."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def numbers(count: int) -> list[float]:
 
 
 def long_frame(ids: list[Any], begin: int = 0, count: int = 30) -> pl.DataFrame:
-    """Rows of each series, of days from number `begin` on."""
+    """Return `count` daily rows of each series from day number `begin`."""
     return pl.DataFrame(
         {
             "unique_id": [one for one in ids for _ in range(count)],
@@ -43,9 +43,7 @@ def named() -> elman.Forecaster:
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ""])
-def test_whole_numbers_that_name_series_stay_numbers_in_every_table(
-    suffix: str, tmp_path: Path
-) -> None:
+def test_whole_numbers_as_names_stay_numbers_in_every_table(suffix: str, tmp_path: Path) -> None:
     frame, path = long_frame([5, 6]), tmp_path / f"in{suffix}"
     if suffix == ".parquet":
         frame.write_parquet(path)
@@ -60,7 +58,7 @@ def test_whole_numbers_that_name_series_stay_numbers_in_every_table(
     assert [json.loads(line)["unique_id"] for line in lines] == [5, 5, 5, 6, 6, 6]
 
 
-def test_names_of_several_types_are_written_to_parquet(tmp_path: Path) -> None:
+def test_names_of_mixed_types_are_written_to_parquet_as_texts(tmp_path: Path) -> None:
     rows = [
         {"unique_id": one, "ds": str(DAYS[n].date()), "y": y}
         for one in (5, "a") for n, y in enumerate(numbers(30))
@@ -83,16 +81,14 @@ def test_names_of_several_types_are_written_to_parquet(tmp_path: Path) -> None:
         [5.5, 6.5],
     ],
 )
-def test_names_of_series_have_their_type_after_a_model_is_loaded(
-    ids: list[Any], tmp_path: Path
-) -> None:
+def test_names_of_series_keep_their_type_after_loading(ids: list[Any], tmp_path: Path) -> None:
     trained = elman.Forecaster(**SETTINGS).fit(long_frame(ids), out=tmp_path / "run")
     for model in (trained, elman.load(tmp_path / "run")):
         found = model.predict().unique_id
         assert (found, [type(one) for one in found]) == (ids, [type(one) for one in ids])
 
 
-def test_dates_are_dates_in_parquet_too(tmp_path: Path) -> None:
+def test_dates_are_written_as_dates_to_parquet(tmp_path: Path) -> None:
     columns = {"ds": [one.date() for one in DAYS], "y": numbers(60)}
     model = elman.Forecaster(**SETTINGS).fit(columns)
     for found in (model.predict(), model.backtest(columns, cuts=2).forecasts):
@@ -106,7 +102,7 @@ def test_dates_are_dates_in_parquet_too(tmp_path: Path) -> None:
         assert pl.read_csv(tmp_path / "out.csv")["ds"].to_list() == list(map(str, table["ds"]))
 
 
-def test_columns_of_a_wide_table_have_their_names_by_value() -> None:
+def test_column_names_of_a_wide_table_are_compared_by_value() -> None:
     def wide(names: list[Any], count: int) -> dict[Any, Any]:
         return {"ds": DAYS[:count], names[0]: numbers(count), names[1]: numbers(count)[::-1]}
 
@@ -119,7 +115,7 @@ def test_columns_of_a_wide_table_have_their_names_by_value() -> None:
     assert model.predict(wide([1.0, "3"], 46)).unique_id == ["1", "3"]
 
 
-def test_a_table_without_the_column_of_names_is_noted(
+def test_a_table_without_unique_id_is_reported(
     named: elman.Forecaster, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = long_frame(["a"], 30).drop("unique_id").with_columns(store=pl.lit(1))
@@ -134,7 +130,7 @@ def test_a_table_without_the_column_of_names_is_noted(
     assert not any("unique_id" in one for one in named.predict(long_frame(["a"], 30)).notes)
 
 
-def test_a_forecast_that_does_not_read_the_training_data_says_so(named: elman.Forecaster) -> None:
+def test_a_forecast_without_the_training_data_is_reported(named: elman.Forecaster) -> None:
     found = named.predict(pl.concat([long_frame(["a", "b"], 30, 2), long_frame(["c"], 30, 2)]))
     notes = [one for one in found.notes if "training data" in one]
     assert notes == [

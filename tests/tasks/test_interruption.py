@@ -1,4 +1,4 @@
-"""A real run is killed and asked to stop; it goes on to the same weights, bit for bit."""
+"""A run that is killed and stopped several times resumes to the same weights, bit for bit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 
 def wait_for_a_new_checkpoint(process: subprocess.Popen[str], run: Path, began: float) -> None:
-    """Return when a checkpoint is there that was written after a time."""
+    """Wait until the run has a checkpoint that was written after `began`."""
     until, checkpoint = time.monotonic() + 120, run / "checkpoint.safetensors"
     while not checkpoint.exists() or checkpoint.stat().st_mtime <= began:
         assert process.poll() is None, process.stderr and process.stderr.read()
@@ -35,12 +35,12 @@ def wait_for_a_new_checkpoint(process: subprocess.Popen[str], run: Path, began: 
         time.sleep(0.01)
 
 
-def test_killed_and_asked_to_stop_it_resumes_to_the_same_weights(tmp_path: Path) -> None:
+def test_a_killed_and_stopped_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
     text, run = tmp_path / "text.txt", tmp_path / "run"
     text.write_text("\n".join(sentences()[:150]) + "\n")
     train = ["train", "language-model", text, *FLAGS, "--out"]
     assert main([*map(str, train), str(tmp_path / "whole")]) == 0
-    draw = random.Random(int(time.time()))  # other moments every time
+    draw = random.Random(int(time.time()))  # different moments in each run of the test
 
     command: list[object] = [*train, run]
     for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
@@ -58,7 +58,7 @@ def test_killed_and_asked_to_stop_it_resumes_to_the_same_weights(tmp_path: Path)
             assert "Traceback" not in errors
         command = ["resume", run]
 
-    process = start(*command)  # killed at any moment, also before it has begun to train
+    process = start(*command)  # killed at any moment, even before the training starts
     time.sleep(draw.uniform(0.5, 4.0))
     process.kill()
     process.communicate()

@@ -1,4 +1,4 @@
-"""The next-word model: it learns, predicts, generates, scores, runs live, comes back from disk."""
+"""Language models: training, prediction, generation, evaluation, live use and loading."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VERBS = {"sat": "on the", "ran": "to the", "slept": "near the", "looked": "at th
 
 
 def sentences() -> list[str]:
-    """300 simple sentences in which the animal decides the place."""
+    """Return 300 simple sentences in which the animal decides the place."""
     made = [
         f"{opening}the {animal} {verb} {where} {place}"
         for opening in ("", "today ", "then ", "once ", "at night ")
@@ -53,35 +53,37 @@ def book(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.learns
-def test_it_completes_the_cat_sat_on_the_with_mat(simple: elman.LanguageModel) -> None:
+def test_a_language_model_completes_the_cat_sat_on_the_with_mat(
+    simple: elman.LanguageModel,
+) -> None:
     word, probability = simple.predict("the cat sat on the", k=1)[0]
     assert word == "mat"
     assert probability > 0.5
-    # The animal stands four words back: no 3-gram could know the place.
+    # The animal is four words back, so a 3-gram cannot predict the place.
     for animal, place in ANIMALS.items():
         assert simple.predict(f"the {animal} looked at the", k=1)[0][0] == place
 
 
 @pytest.mark.learns
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_the_recipe_of_the_tutorial(cell: str) -> None:
-    """Embedding, a layer of 128, softmax, Adam, cross-entropy, accuracy, ten epochs, predict."""
+def test_the_settings_of_the_tutorial_train(cell: str) -> None:
+    """Train an embedding, one layer of 128 and a softmax with Adam for ten epochs, and predict."""
     model = elman.LanguageModel(
         cell=cell, embedding_size=128, hidden_size=128, optimizer="adam", epochs=10, bptt=12,
         learning_rate=0.005, batch_size=8, dropout=0.0, device="cpu",
     )  # fmt: skip
     model.fit(sentences())
     scores = model.metrics["model"]["validation"]
-    assert scores["accuracy"] > 0.55  # the opening, animal and verb are free; the rest is not
+    assert scores["accuracy"] > 0.55  # only the opening, the animal and the verb are random
     assert scores["perplexity"] < 2.2
     assert model.predict("the cat sat on the", k=1)[0][0] == "mat"
 
 
-def test_probabilities_are_sorted_and_those_of_the_softmax(simple: elman.LanguageModel) -> None:
+def test_predict_returns_sorted_probabilities_of_the_softmax(simple: elman.LanguageModel) -> None:
     every = simple.predict("the dog", k=simple.vocabulary.size)
     values = [p for _, p in every]
     assert values == sorted(values, reverse=True)
-    assert sum(values) == pytest.approx(1.0, abs=0.01)  # all but that of <unk>
+    assert sum(values) == pytest.approx(1.0, abs=0.01)  # without the probability of <unk>
     assert len(every) == simple.vocabulary.size - 1
 
 
@@ -98,7 +100,7 @@ def test_evaluate_equals_a_sum_over_single_steps(simple: elman.LanguageModel) ->
                 live.push(word)
     scores = simple.evaluate(texts)
     assert scores["tokens"] == count
-    # float32: a step and a whole sequence round differently, about 1e-6 each.
+    # In float32, single steps and a whole sequence round differently, by about 1e-6 each.
     assert scores["perplexity"] == pytest.approx(math.exp(nats / count), rel=1e-4)
     assert scores["unknown"] == 0
     assert simple.evaluate(["the xylophone sat"])["unknown"] == 0.25
@@ -111,7 +113,7 @@ def test_generated_text_follows_the_seed_and_the_stop_strings(simple: elman.Lang
     assert many != simple.generate(max_new_tokens=20, samples=6, seed=6)
     assert len(set(many)) > 1
     greedy = simple.generate("the cat sat on the", max_new_tokens=8, temperature=0)[0]
-    assert greedy == "mat"  # each text is a document, and a continuation ends with it
+    assert greedy == "mat"  # each text is a document, and generation stops at its end
     assert simple.generate("the cat", temperature=0, stop=["mat", "on"])[0].split()[0] in VERBS
     assert all("<unk>" not in text for text in simple.generate(samples=20))
 
@@ -125,23 +127,24 @@ def test_live_generation_gives_the_same_text_in_pieces(simple: elman.LanguageMod
     assert len(pieces) > 1
 
 
-def test_predict_and_a_stream_read_several_documents_alike(simple: elman.LanguageModel) -> None:
+def test_predict_equals_a_stream_on_several_documents(simple: elman.LanguageModel) -> None:
     live = simple.stream()
     live.push("the cat sat on the mat\nthen the dog ran to")
     for (word, p), (other, q) in zip(
         live.predict(), simple.predict("the cat sat on the mat\nthen the dog ran to"), strict=True
     ):
         assert word == other
-        assert p == pytest.approx(q, abs=1e-5)  # float32, single steps against a sequence
+        # float32 rounds single steps and a sequence differently.
+        assert p == pytest.approx(q, abs=1e-5)
 
 
-def test_a_stream_begins_anew_where_a_document_ends(simple: elman.LanguageModel) -> None:
+def test_a_stream_resets_its_state_at_the_end_of_a_document(simple: elman.LanguageModel) -> None:
     fresh, used = simple.stream(), simple.stream()
     used.push("the cat sat on the mat\n")
     assert used.predict() == fresh.predict()
 
 
-def test_a_saved_model_is_the_same_to_the_last_bit(
+def test_a_loaded_model_equals_the_saved_one_bit_for_bit(
     simple: elman.LanguageModel, tmp_path: Path
 ) -> None:
     simple.save(tmp_path / "model")
@@ -173,7 +176,7 @@ def test_a_saved_model_is_the_same_to_the_last_bit(
         {"document": "line", "bptt": None, "schedule": "cosine", "precision": "bf16"},
     ],
 )  # fmt: skip
-def test_options_combine_and_come_back_from_disk(
+def test_models_with_combined_options_are_equal_after_loading(
     options: dict[str, object], book: Path, tmp_path: Path
 ) -> None:
     settings = {"hidden_size": 12, "bptt": 10, "epochs": 1, "device": "cpu", **options}
@@ -187,12 +190,12 @@ def test_options_combine_and_come_back_from_disk(
     events = {record["event"] for record in read_journal(tmp_path / "run" / "run.jsonl")}
     assert {"start", "validation", "reach", "end"} <= events
     again = back.evaluate(book)
-    assert again["baseline"]["perplexity"] > 1  # the training text is found again
+    assert again["baseline"]["perplexity"] > 1  # the baseline needs the training text
     assert again["perplexity"] == pytest.approx(model.evaluate(book)["perplexity"])
 
 
 @pytest.mark.learns
-def test_learning_to_the_end_beats_the_untrained_model_in_full_bptt(book: Path) -> None:
+def test_training_with_full_bptt_learns_the_sentences(book: Path) -> None:
     model = elman.LanguageModel(
         hidden_size=32, bptt=None, document="line", epochs=30, learning_rate=0.01, device="cpu",
         batch_size=16, dropout=0.0,
@@ -214,7 +217,7 @@ def test_scripts_without_spaces_are_read_by_character(tmp_path: Path) -> None:
     assert model.generate("夜来风雨", max_new_tokens=4, temperature=0) == ["声，花落"]
 
 
-def test_text_in_tables_is_read_by_column(tmp_path: Path) -> None:
+def test_texts_are_read_from_a_column_of_a_table(tmp_path: Path) -> None:
     lines = [json.dumps({"id": i, "text": text}) for i, text in enumerate(sentences())]
     (tmp_path / "texts.jsonl").write_text("\n".join(lines))
     model = elman.LanguageModel(column="text", hidden_size=16, epochs=1, bptt=8, device="cpu")
@@ -225,7 +228,7 @@ def test_text_in_tables_is_read_by_column(tmp_path: Path) -> None:
     assert model.evaluate(plain)["tokens"] == 7
 
 
-def test_one_seed_gives_one_model_and_touches_no_global_randomness(book: Path) -> None:
+def test_the_seed_determines_the_model_and_the_global_generator_is_unchanged(book: Path) -> None:
     def train(seed: int) -> dict[str, torch.Tensor]:
         model = elman.LanguageModel(hidden_size=8, epochs=1, bptt=8, seed=seed, device="cpu")
         return model.fit(book).model.state_dict()
@@ -241,14 +244,14 @@ def test_one_seed_gives_one_model_and_touches_no_global_randomness(book: Path) -
     assert not torch.equal(first["core.weight_hh_l0"], other["core.weight_hh_l0"])
 
 
-def test_a_model_that_is_not_trained_says_so() -> None:
+def test_an_untrained_model_is_refused() -> None:
     model = elman.LanguageModel()
     for use in (lambda: model.predict("a"), model.stream, lambda: model.save("x")):
         with pytest.raises(ArgumentError, match="not trained yet"):
             use()
 
 
-def test_unfit_settings_are_refused_by_name(book: Path) -> None:
+def test_invalid_settings_are_refused_by_name(book: Path) -> None:
     for options, message in [
         ({"cell": "lstmm"}, "cell must be one of rnn, lstm, gru, got 'lstmm'"),
         ({"cell": "gru", "peephole": True}, "peephole needs cell=lstm"),
@@ -262,7 +265,7 @@ def test_unfit_settings_are_refused_by_name(book: Path) -> None:
             elman.LanguageModel(**options).fit(book)
 
 
-def test_the_scores_of_many_short_documents_do_not_depend_on_the_batch_size(
+def test_scores_of_short_documents_do_not_depend_on_the_batch_size(
     simple: elman.LanguageModel,
 ) -> None:
     texts = sentences()[::7]
@@ -271,11 +274,11 @@ def test_the_scores_of_many_short_documents_do_not_depend_on_the_batch_size(
         simple.batch_size = size
         losses.append(simple.evaluate(texts)["loss"])
     simple.batch_size = 8
-    # float32 sums in another order
+    # float32 sums in another order differ in the last digits.
     assert np.ptp(losses) < 1e-5
 
 
-def test_the_card_says_what_the_model_is(book: Path, tmp_path: Path) -> None:
+def test_the_card_describes_the_model(book: Path, tmp_path: Path) -> None:
     model = elman.LanguageModel(hidden_size=8, epochs=1, bptt=8, device="cpu")
     model.fit(book, test=book, out=tmp_path / "run")
     card = (tmp_path / "run" / "README.md").read_text()
@@ -285,7 +288,7 @@ def test_the_card_says_what_the_model_is(book: Path, tmp_path: Path) -> None:
     assert elman.load(tmp_path / "moved").predict("the cat")
 
 
-def test_memory_of_a_stream_is_its_state(simple: elman.LanguageModel) -> None:
+def test_the_state_of_a_stream_does_not_grow(simple: elman.LanguageModel) -> None:
     live = simple.stream()
     sizes = set()
     for count, _ in enumerate(itertools.repeat(None, 300)):

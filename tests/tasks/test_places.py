@@ -1,4 +1,4 @@
-"""Places in the plane: velocities, neighbours, futures, and series that are held out."""
+"""Forecasts of places in the plane: velocities, neighbours, futures, and held-out series."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Columns = dict[str, list[Any]]
 
 
 def table(paths: dict[str, np.ndarray], begins: dict[str, int] | None = None) -> Columns:
-    """Paths (T, 2) by name, each from a step on."""
+    """Return a table of named paths (T, 2), each of which begins at a step."""
     found: Columns = {"unique_id": [], "ds": [], "x": [], "y": []}
     for name, path in paths.items():
         begin = (begins or {}).get(name, 0)
@@ -40,19 +40,19 @@ def table(paths: dict[str, np.ndarray], begins: dict[str, int] | None = None) ->
 
 
 def circles(count: int, steps: int = 14, *, seed: int = 0) -> Columns:
-    """Ways that turn all the time, either way, sometimes more and sometimes less."""
+    """Return paths that turn left or right all the time, with a random angle per step."""
     draw = np.random.default_rng(seed)
     paths = {}
     for n in range(count):
         turns = draw.choice([-0.25, 0.25]) + draw.normal(0, 0.05, steps)
         angle = draw.uniform(0, 6.28) + turns.cumsum()
         step = draw.uniform(0.5, 2) * np.stack([np.cos(angle), np.sin(angle)], 1)
-        paths[f"{seed}-{n}"] = 1e6 + step.cumsum(0)  # as metres of a map
+        paths[f"{seed}-{n}"] = 1e6 + step.cumsum(0)  # like metres on a map
     return table(paths)
 
 
 def meetings(count: int, *, seed: int = 0) -> Columns:
-    """One goes straight on, then towards somebody who stands anywhere."""
+    """Return scenes in which one walks straight on, then towards a friend who stands still."""
     draw = np.random.default_rng(seed)
     found: Columns = {"unique_id": [], "ds": [], "x": [], "y": [], "scene": []}
     for n in range(count):
@@ -75,7 +75,7 @@ def trained() -> elman.Forecaster:
 
 
 @pytest.mark.learns
-def test_it_sees_a_turn_where_constant_velocity_goes_straight(trained: elman.Forecaster) -> None:
+def test_the_model_forecasts_turns_better_than_constant_velocity(trained: elman.Forecaster) -> None:
     ours, other = (trained.metrics[who] for who in ("model", "baseline"))
     assert other["name"] == "constant velocity"
     for part in ("validation", "test"):
@@ -84,14 +84,14 @@ def test_it_sees_a_turn_where_constant_velocity_goes_straight(trained: elman.For
     assert {one["name"] for one in trained.metrics["others"]} == {"naive", "drift"}
 
 
-def test_distances_are_those_of_the_forecasts(trained: elman.Forecaster) -> None:
+def test_scores_are_distances_between_forecasts_and_places(trained: elman.Forecaster) -> None:
     found = trained.backtest(circles(10, seed=2), cuts=1, futures=20)
-    said, y = found.forecasts, found.forecasts.y
+    forecasts, y = found.forecasts, found.forecasts.y
     assert y is not None
-    assert said.futures is not None
-    assert said.futures.shape == (10, 20, 6, 2)
-    apart = np.linalg.norm(said.median - y, axis=2)
-    best = np.linalg.norm(said.futures - y[:, None], axis=3)
+    assert forecasts.futures is not None
+    assert forecasts.futures.shape == (10, 20, 6, 2)
+    apart = np.linalg.norm(forecasts.median - y, axis=2)
+    best = np.linalg.norm(forecasts.futures - y[:, None], axis=3)
     scores = found.scores["this model"]
     assert scores["ADE"] == pytest.approx(apart.mean())
     assert scores["FDE"] == pytest.approx(apart[:, -1].mean())
@@ -104,13 +104,13 @@ def test_distances_are_those_of_the_forecasts(trained: elman.Forecaster) -> None
     assert straight["ADE"] == pytest.approx(np.linalg.norm(course - y, axis=2).mean())
 
 
-def test_futures_are_spread_as_the_quantiles_say(trained: elman.Forecaster) -> None:
+def test_futures_are_distributed_like_the_quantiles(trained: elman.Forecaster) -> None:
     found = trained.predict(circles(3, 8, seed=3), futures=4000)
     assert found.futures is not None
     for p in (0.2, 0.5, 0.9):
-        drawn, said = np.quantile(found.futures, p, axis=1), found.quantile(p)
+        drawn, expected = np.quantile(found.futures, p, axis=1), found.quantile(p)
         width = found.quantile(0.9) - found.quantile(0.1)
-        assert (np.abs(drawn - said) < 0.08 * width).all()
+        assert (np.abs(drawn - expected) < 0.08 * width).all()
     again = trained.predict(circles(3, 8, seed=3), futures=3)
     assert again.futures is not None
     assert again.futures.shape[1] == 3
@@ -119,7 +119,7 @@ def test_futures_are_spread_as_the_quantiles_say(trained: elman.Forecaster) -> N
     assert "y-future-3" in table
 
 
-def test_errors_of_one_future_at_different_steps_are_correlated(trained: elman.Forecaster) -> None:
+def test_errors_of_a_future_are_correlated_between_steps(trained: elman.Forecaster) -> None:
     found = trained.predict(circles(20, 8, seed=4), futures=200)
     assert found.futures is not None
     error = found.futures - found.median[:, None]
@@ -128,9 +128,7 @@ def test_errors_of_one_future_at_different_steps_are_correlated(trained: elman.F
     assert min(together) > 0.5
 
 
-def test_it_comes_back_from_its_folder_with_its_futures(
-    trained: elman.Forecaster, tmp_path: Path
-) -> None:
+def test_a_loaded_model_draws_the_same_futures(trained: elman.Forecaster, tmp_path: Path) -> None:
     trained.save(tmp_path / "run")
     series = circles(2, 8, seed=5)
     a, b = (m.predict(series, futures=2) for m in (trained, elman.load(tmp_path / "run")))
@@ -155,11 +153,11 @@ def test_neighbours_improve_the_forecast(among: elman.Forecaster) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"segment": 1, "lags": (1, 3), "per_series": True}])
-def test_a_live_forecast_among_others_is_that_of_the_table(options: dict[str, Any]) -> None:
+def test_a_live_forecast_with_neighbours_equals_predict(options: dict[str, Any]) -> None:
     data = meetings(12)
     rows = len(data["x"])
     draw = np.random.default_rng(0)
-    for axis in ("x", "y"):  # so that nobody is as near as another, and all meet in one scene
+    for axis in ("x", "y"):  # all meet in one scene, and no two neighbours are equally near
         data[axis] = (np.array(data[axis]) + draw.normal(0, 2, rows)).tolist()
     data["x"][-3] = data["y"][-3] = math.nan
     settings = {**SETTINGS, "neighbours": 2, "epochs": 1, "hold_out": "end", **options}
@@ -178,18 +176,18 @@ def test_a_live_forecast_among_others_is_that_of_the_table(options: dict[str, An
             if data["ds"][n] == time and not math.isnan(data["x"][n])
         }
         found = live.push(here.pop(name), here)
-        said = model.predict(until(time + 1))
-        expected = said.quantiles[said.unique_id.index(name)]
+        predicted = model.predict(until(time + 1))
+        expected = predicted.quantiles[predicted.unique_id.index(name)]
         np.testing.assert_allclose(found.quantiles, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_what_others_do_later_is_not_seen() -> None:
+def test_later_steps_of_neighbours_have_no_influence() -> None:
     data = meetings(6)
     settings = {**SETTINGS, "neighbours": 2, "group": "scene", "epochs": 1}
     model = elman.Forecaster(**settings).fit(data)
     changed = {name: list(values) for name, values in data.items()}
     for n, name in enumerate(data["unique_id"]):
-        if name.startswith("friend") and n % 11 > 4:  # behind the origin
+        if name.startswith("friend") and n % 11 > 4:  # after the origin
             changed["x"][n] += 5
     a, b = (
         windows_of(model.predictor, model._read(one)).cut(np.arange(0, 12, 2), np.full(6, 5))
@@ -207,7 +205,7 @@ def test_what_others_do_later_is_not_seen() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"neighbours": 2, "segment": 1}, {"segment": 1}])
-def test_nothing_before_the_context_is_seen(options: dict[str, Any]) -> None:
+def test_values_before_the_context_have_no_influence(options: dict[str, Any]) -> None:
     model = elman.Forecaster(**{**SETTINGS, "epochs": 1, **options}).fit(circles(10))
     windows = windows_of(model.predictor, model.history.table)
     where = np.array([3]), np.array([8])
@@ -218,7 +216,7 @@ def test_nothing_before_the_context_is_seen(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.learns
-def test_a_gap_does_not_hide_how_fast_one_is() -> None:
+def test_velocity_is_estimated_across_gaps() -> None:
     sparse = circles(60, 28)
     for axis in ("x", "y"):
         sparse[axis][1::2] = [math.nan] * len(sparse[axis][1::2])
@@ -229,7 +227,7 @@ def test_a_gap_does_not_hide_how_fast_one_is() -> None:
 
 
 @pytest.mark.parametrize("scaling", ["standard", "last", "robust"])
-def test_where_the_axes_begin_changes_nothing(scaling: str) -> None:
+def test_the_origin_of_the_axes_has_no_influence(scaling: str) -> None:
     settings = {**SETTINGS, "scaling": scaling, "epochs": 2}
     scores = []
     for offset in (0, 1e6):
@@ -240,7 +238,7 @@ def test_where_the_axes_begin_changes_nothing(scaling: str) -> None:
     assert scores[0]["ADE"] == pytest.approx(scores[1]["ADE"], rel=0.01)
 
 
-def test_others_are_seen_in_a_test_that_does_not_name_them(among: elman.Forecaster) -> None:
+def test_neighbours_are_read_from_the_training_data_in_evaluate(among: elman.Forecaster) -> None:
     whole = meetings(40)
     early = [n for n in range(len(whole["x"])) if n % 11 < 5 or whole["unique_id"][n][0] == "f"]
     later = [n for n in range(len(whole["x"])) if n not in set(early)]
@@ -249,26 +247,26 @@ def test_others_are_seen_in_a_test_that_does_not_name_them(among: elman.Forecast
     history = replace(model.history, table=table, errors=np.full((80, 2), np.nan))
     model._predictor = replace(model.predictor, history=history)
     only = {name: [values[n] for n in later] for name, values in whole.items()}
-    assert model.evaluate(only)["ADE"] < 0.5  # who does not see where others stand is 2 off
+    assert model.evaluate(only)["ADE"] < 0.5  # about 2 without the places of others
 
 
-def test_neighbours_are_of_one_scene_and_were_present_before() -> None:
+def test_neighbours_are_in_the_same_scene_and_present_at_the_previous_step() -> None:
     nan = math.nan
     y = np.array(
         [[0.0, 0], [0, 0], [0, 0], [3, 0], [3, 0], [2, 0], [2, nan], [2, 0], [1, 0], [1, 0]]
     )
     begins = np.array([0, 3, 5, 8])
     found = find_neighbours(y, begins, [0, 1, 0, 0], [0.0, 0, 0, 1], 2)
-    assert found[0].tolist() == [-1, -1]  # nobody has been there before the first step
-    assert found[1].tolist() == [-1, -1]  # the third has a gap, the fourth is elsewhere
-    assert found[2].tolist() == [4, -1]  # the third was not there before
+    assert found[0].tolist() == [-1, -1]  # nobody is present before the first step
+    assert found[1].tolist() == [-1, -1]  # the third has a gap, and the fourth is in another scene
+    assert found[2].tolist() == [4, -1]  # the third was not present at the previous step
     assert found[4].tolist() == [2, -1]
     many = np.repeat(np.arange(5.0)[:, None, None], 2, 1) * np.ones((5, 2, 2))
     near = find_neighbours(many.reshape(-1, 2), np.arange(0, 10, 2), [0] * 5, [0.0] * 5, 3)
     assert near[5].tolist() == [3, 7, 1]
 
 
-def test_a_series_that_is_held_out_changes_no_weight() -> None:
+def test_held_out_series_do_not_change_the_weights() -> None:
     settings = {
         **SETTINGS,
         "epochs": 1,
@@ -290,33 +288,33 @@ def test_a_series_that_is_held_out_changes_no_weight() -> None:
     assert scores[0] != scores[1]
 
 
-def test_the_median_as_the_only_future_is_as_good_as_the_median() -> None:
+def test_the_best_of_one_future_equals_the_median_if_it_is_the_median() -> None:
     draw = np.random.default_rng(0)
-    y, said = draw.normal(size=(2, 9, 5, 2))
-    y[2, 3:] = math.nan  # not whole, so it counts for nothing
-    found = score_places(y, said, said[:, None])
+    y, forecast = draw.normal(size=(2, 9, 5, 2))
+    y[2, 3:] = math.nan  # an incomplete forecast is not scored
+    found = score_places(y, forecast, forecast[:, None])
     assert found["ADE"] == pytest.approx(found["best_of_1_ADE"])
     assert found["FDE"] == pytest.approx(found["best_of_1_FDE"])
     whole = np.delete(np.arange(9), 2)
-    apart = np.linalg.norm(y[whole] - said[whole], axis=2)
+    apart = np.linalg.norm(y[whole] - forecast[whole], axis=2)
     assert found["ADE"] == pytest.approx(apart.mean())
-    part = score_places(y[2:3], said[2:3])
-    assert part["ADE"] == pytest.approx(np.linalg.norm(y[2, :3] - said[2, :3], axis=1).mean())
+    part = score_places(y[2:3], forecast[2:3])
+    assert part["ADE"] == pytest.approx(np.linalg.norm(y[2, :3] - forecast[2, :3], axis=1).mean())
     assert math.isnan(part["FDE"])
 
 
-def test_new_series_are_scored_by_themselves(trained: elman.Forecaster) -> None:
+def test_new_series_are_scored_on_their_own(trained: elman.Forecaster) -> None:
     new = circles(20, seed=1)
     new["unique_id"] = [f"new {name}" for name in new["unique_id"]]
     scores = trained.evaluate(new)
-    said = trained.backtest(new, cuts=1).scores["this model"]
+    rolled = trained.backtest(new, cuts=1).scores["this model"]
     far = [n for n in range(280) if n % 14 >= 4]
-    assert scores["numbers"] > said["numbers"] == 20 * 6 * 2
+    assert scores["numbers"] > rolled["numbers"] == 20 * 6 * 2
     assert scores["numbers"] == 2 * len(far)
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         (
             {"decoder": "autoregressive", "segment": None},
@@ -338,12 +336,12 @@ def test_new_series_are_scored_by_themselves(trained: elman.Forecaster) -> None:
         ({"hold_out": "none"}, "hold_out must be one of end, series, got 'none'"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], words: str) -> None:
-    with pytest.raises(ArgumentError, match=words):
+def test_invalid_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
         elman.Forecaster(**{**SETTINGS, **settings}).fit(circles(10))
 
 
-def test_scenes_that_cannot_be_are_named(trained: elman.Forecaster) -> None:
+def test_invalid_scenes_and_neighbours_are_refused(trained: elman.Forecaster) -> None:
     settings = {**SETTINGS, "neighbours": 2, "epochs": 1}
     data = circles(10)
     with pytest.raises(ArgumentError, match="but has no column 'ds'; set ds"):
@@ -371,7 +369,7 @@ def test_scenes_that_cannot_be_are_named(trained: elman.Forecaster) -> None:
             seeing.push((0.0, 0.0), {"a": place})
 
 
-def test_futures_that_cannot_be_drawn_are_refused(trained: elman.Forecaster) -> None:
+def test_invalid_numbers_of_futures_are_refused(trained: elman.Forecaster) -> None:
     for count in (-1, 2.5, "3"):
         with pytest.raises(ArgumentError, match="futures must be a whole number, 0 or more"):
             trained.predict(futures=count)  # type: ignore[arg-type]
@@ -401,10 +399,10 @@ def test_the_command_line_draws_futures(tmp_path: Path, capsys: pytest.CaptureFi
     head = (tmp_path / "next.csv").read_text().splitlines()[0].split(",")
     assert head[-2:] == ["y-future-1", "y-future-2"]
     capsys.readouterr()
-    said = tmp_path / "said.csv"
-    flags = ["--cuts", "1", "--futures", "3", "--out", str(said)]
+    out = tmp_path / "backtest.csv"
+    flags = ["--cuts", "1", "--futures", "3", "--out", str(out)]
     assert main(["backtest", run, str(path), *flags]) == 0
-    assert said.read_text().splitlines()[0].endswith("y-future-3")
+    assert out.read_text().splitlines()[0].endswith("y-future-3")
     found = capsys.readouterr().out.splitlines()
     assert found[0].split()[:2] == ["ADE", "FDE"]
     assert "best of 20 FDE" in found[0]
@@ -418,7 +416,7 @@ def test_the_command_line_draws_futures(tmp_path: Path, capsys: pytest.CaptureFi
     assert config["settings"]["neighbours"] == 2
 
 
-def test_a_live_forecast_after_a_gap_sees_others_as_the_table_has_them() -> None:
+def test_a_live_forecast_with_neighbours_after_a_gap_equals_predict() -> None:
     data = meetings(6)
     rows = len(data["x"])
     draw = np.random.default_rng(0)
@@ -443,6 +441,6 @@ def test_a_live_forecast_after_a_gap_sees_others_as_the_table_has_them() -> None
             for n in range(rows) if data["ds"][n] == time
         }  # fmt: skip
         found = live.push(here.pop(name), here, at=time)
-        said = model.predict(until(time + 1))
-        expected = said.quantiles[said.unique_id.index(name)]
+        predicted = model.predict(until(time + 1))
+        expected = predicted.quantiles[predicted.unique_id.index(name)]
         np.testing.assert_allclose(found.quantiles, expected, rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Of two classes the rarer one is judged, whatever the labels are called."""
+"""The rarer of two classes is the positive one, whatever the names of the labels."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ metrics = pytest.importorskip("sklearn.metrics")
 
 
 def rows(sick: str, well: str, count: int = 120) -> tuple[list[str], list[str]]:
-    """Texts, one of six of which is of the rare class; the words tell the classes in part."""
+    """Return texts and labels: one row in six is of the rare class, and words partly predict it."""
     labels = [sick if n % 6 == 0 else well for n in range(count)]
     words = [
         ("cough" if (n % 6 == 0) != (n % 7 == 0) else "smile") + f" day{n % 10}"
@@ -28,26 +28,26 @@ def train(sick: str, well: str) -> elman.Classifier:
     return model.fit(*rows(sick, well), test=rows(sick, well, 90))
 
 
-def test_renaming_labels_does_not_change_the_judged_class() -> None:
+def test_renaming_labels_does_not_change_the_positive_class() -> None:
     found = [train("sick", "well"), train("yellow", "green")]
     for model, name in zip(found, ("sick", "yellow"), strict=True):
         texts, labels = rows(name, "well" if name == "sick" else "green", 90)
         p = model.predict_proba(texts)[:, model.classes.index(name)]
-        wanted = metrics.average_precision_score(np.array(labels) == name, p)
+        expected = metrics.average_precision_score(np.array(labels) == name, p)
         for scores in (model.metrics["model"]["test"], model.evaluate(texts, labels)):
-            assert scores["AUPRC"] == pytest.approx(wanted, abs=1e-6)
+            assert scores["AUPRC"] == pytest.approx(expected, abs=1e-6)
         assert model.metrics["positive"] == name
         assert f"AUPRC of {name}" in model.card("run")
         assert model.metrics["tables"][1]["columns"][0] == f"p({name})"
     first, second = (model.metrics["baseline"]["test"]["AUPRC"] for model in found)
-    # The regression breaks ties in another way; AUPRC of the frequent class is above 0.9.
+    # The logistic regression breaks ties differently; AUPRC of the frequent class is above 0.9.
     assert first == pytest.approx(second, abs=0.02)
-    # The most frequent label finds the rare class as often as it occurs.
+    # For constant scores, AUPRC is the share of the rare class.
     for model in found:
         assert model.metrics["others"][-1]["test"]["AUPRC"] == pytest.approx(1 / 6)
 
 
-def test_the_closing_line_names_the_positive_class_also_after_loading(
+def test_the_output_names_the_positive_class_even_after_loading(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
@@ -69,7 +69,7 @@ def test_the_closing_line_names_the_positive_class_also_after_loading(
         elman.load(run)
 
 
-def test_three_classes_have_no_positive_one() -> None:
+def test_three_classes_have_no_positive_class() -> None:
     texts, labels = rows("sick", "well")
     labels[1::6] = ["ill"] * 20
     model = elman.Classifier(hidden_size=8, epochs=1, min_count=1, device="cpu")
@@ -78,7 +78,7 @@ def test_three_classes_have_no_positive_one() -> None:
     assert np.isfinite(found["model"]["validation"]["AUPRC"])
 
 
-def test_a_run_that_was_stopped_knows_its_positive_class(
+def test_a_stopped_run_has_stored_its_positive_class(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: object) -> None:

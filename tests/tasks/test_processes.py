@@ -1,4 +1,4 @@
-"""Two processes train the model of one, each task; when one of them is killed, the run resumes."""
+"""Two processes train the same model as one, for each task, and a killed run can be resumed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ pytest.importorskip("sacrebleu")
 TASKS = list(every_task.TASKS)
 
 
-def run(base: Path, *what: str, launcher: tuple[str, ...] = ()) -> tuple[int, str]:
+def run(base: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> tuple[int, str]:
     """Return the exit code and the standard error of the program."""
     path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, *launcher, every_task.__file__, str(base), *what], text=True,
+        [sys.executable, *launcher, every_task.__file__, str(base), *arguments], text=True,
         capture_output=True, timeout=500, check=False,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
     )  # fmt: skip
@@ -30,7 +30,7 @@ def run(base: Path, *what: str, launcher: tuple[str, ...] = ()) -> tuple[int, st
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of each task by one process."""
+    """Train each task with one process, and return the folder."""
     base = tmp_path_factory.mktemp("processes")
     every_task.write_data(base / "data")
     with pytest.MonkeyPatch.context() as patch:
@@ -41,36 +41,38 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def by_two(base: Path) -> list[str]:
-    """The lines that are shown while two processes train each task, and one of them is killed."""
+    """Return the lines that two processes print while they train, until one of them is killed."""
     code, shown = run(base)
     assert code == 2, shown
     return shown.splitlines()
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_two_processes_give_the_model_of_one(base: Path, by_two: list[str], task: str) -> None:
+def test_two_processes_train_the_same_model_as_one(
+    base: Path, by_two: list[str], task: str
+) -> None:
     one, two = (load_tensors(base / n / task / "weights.safetensors")[0] for n in "12")
     for name, value in one.items():
-        # The halves of a batch are added in another order, in each of some 20 steps.
+        # In each of about 20 steps, the gradients of the halves of a batch add in another order.
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_each_line_is_shown_once(by_two: list[str]) -> None:
     shown = "\n".join(by_two)
     assert shown.count("finished after") == len(TASKS)
-    assert shown.count("held out") == len(TASKS) + 1  # of the killed run, too
+    assert shown.count("held out") == len(TASKS) + 1  # including the killed run
     for unwanted in ("Initializing distributed", "Warning", "Traceback"):
         assert unwanted not in shown
 
 
-def test_a_killed_process_ends_the_run_in_one_line_and_it_resumes_to_the_same_weights(
+def test_a_killed_process_stops_the_run_which_resumes_to_the_same_weights(
     base: Path, by_two: list[str]
 ) -> None:
     assert by_two[-1] == (
         "elman: process 2 of 2 was killed by signal 9; continue with: elman resume "
         f"{base / 'cut' / 'killed'}"
     )
-    # Not by the command that started it: torchrun goes on with what `processes` began.
+    # A run that `processes` started can be continued by torchrun.
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
     code, shown = run(base, "resume", launcher=torchrun)
     assert code == 0, shown

@@ -1,4 +1,4 @@
-"""Recordings to labels, tags and events: in memory, on disk, live and on the command line."""
+"""Labels, tags and events of recordings: in memory, from files, live and on the command line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ CHANNELS = ("x", "y")
 
 
 def waves(count: int = 60, *, seed: int = 0) -> tuple[list[NDArray[np.float64]], list[str]]:
-    """Ragged recordings of two channels: the second follows the first or runs against it."""
+    """Return recordings of two channels and of different lengths, with their labels.
+
+    The second channel follows the first, with either sign; the label is the sign.
+    """
     draw = np.random.default_rng(seed)
     made, labels = [], []
     for n in range(count):
@@ -43,7 +46,7 @@ def waves(count: int = 60, *, seed: int = 0) -> tuple[list[NDArray[np.float64]],
 
 
 def table(gaps: bool = True) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-    """Return the waves as a table with uneven stamps and missing values, and a table of labels."""
+    """Return `waves` as a table with uneven timestamps and missing values, and their labels."""
     draw = np.random.default_rng(1)
     rows: dict[str, list[Any]] = {"unique_id": [], "ds": [], "x": [], "y": []}
     arrays, labels = waves()
@@ -70,7 +73,7 @@ def write(path: Path, rows: dict[str, list[Any]]) -> Path:
 
 
 def bursts(count: int = 12) -> tuple[list[NDArray[np.float64]], list[list[str]]]:
-    """Quiet recordings of one channel with a burst in each: high or low."""
+    """Return quiet recordings of one channel, each with a high or a low burst, and their tags."""
     draw = np.random.default_rng(2)
     made, tags = [], []
     for n in range(count):
@@ -83,7 +86,7 @@ def bursts(count: int = 12) -> tuple[list[NDArray[np.float64]], list[list[str]]]
 
 
 @pytest.mark.learns
-def test_it_learns_how_channels_belong_together() -> None:
+def test_a_classifier_learns_the_relation_of_two_channels() -> None:
     arrays, labels = waves()
     model = elman.Classifier(**SETTINGS, wide=False).fit(arrays[:-10], labels[:-10])
     assert model.score(arrays[-10:], labels[-10:]) == 1
@@ -105,7 +108,9 @@ def test_it_learns_how_channels_belong_together() -> None:
         {"rate": 2.0, "cell": "rnn", "layer_norm": True, "class_weights": "balanced"},
     ],
 )
-def test_options_combine_and_come_back_from_disk(options: dict[str, Any], tmp_path: Path) -> None:
+def test_models_with_combined_options_are_equal_after_loading(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
     rows, labels = table()
     files = write(tmp_path / "rows.csv", rows), write(tmp_path / "labels.csv", labels)
     settings = {**SETTINGS, "epochs": 1, "channels": CHANNELS, **options}
@@ -119,7 +124,7 @@ def test_options_combine_and_come_back_from_disk(options: dict[str, Any], tmp_pa
     assert "channels: x, y" in (tmp_path / "run" / "README.md").read_text()
 
 
-def test_statistics_decide_where_training_has_no_time_to(tmp_path: Path) -> None:
+def test_statistics_classify_recordings_without_training_of_the_network(tmp_path: Path) -> None:
     draw = np.random.default_rng(3)
     arrays = [draw.standard_normal((n, 2)) * [1, 1 + n % 2] for n in range(20, 80)]
     labels = [n % 2 for n in range(20, 80)]
@@ -127,13 +132,13 @@ def test_statistics_decide_where_training_has_no_time_to(tmp_path: Path) -> None
     model = elman.Classifier(**settings).fit(arrays[:50], labels[:50], out=tmp_path / "run")
     assert model.score(arrays[50:], labels[50:]) == 1
     assert "linear model of" in (tmp_path / "run" / "run.jsonl").read_text()
-    # In another unit, a million times as small, the levels are the same.
+    # With values a million times smaller, the levels of the statistics are the same.
     small = elman.Classifier(**settings).fit([one * 1e-6 for one in arrays[:50]], labels[:50])
     np.testing.assert_allclose(
         small.predict_proba([one * 1e-6 for one in arrays[50:]]),
         model.predict_proba(arrays[50:]), atol=1e-5,
     )  # fmt: skip
-    # Read forward only, or in windows, the statistics are those that a live session can have.
+    # With a forward network or windows, only statistics that a live session can compute are used.
     for more in ({"bidirectional": False}, {"window": 15}):
         live = elman.Classifier(**settings, **more).fit(arrays[:50], labels[:50])
         assert live.score(arrays[50:], labels[50:]) == 1
@@ -155,7 +160,7 @@ def test_statistics_decide_where_training_has_no_time_to(tmp_path: Path) -> None
         ({"embedding_size": 5, "layer_norm": True, "pooling": "last"}, 3.0),
     ],
 )  # fmt: skip
-def test_live_predictions_are_those_of_a_batch_of_the_recording_so_far(
+def test_live_predictions_equal_a_batch_on_the_recording_so_far(
     options: dict[str, Any], rate: float | None
 ) -> None:
     rows, labels = table()
@@ -167,11 +172,11 @@ def test_live_predictions_are_those_of_a_batch_of_the_recording_so_far(
     chosen = [n for n, name in enumerate(rows["unique_id"]) if name == "r3"]
     compared = 0
     for count, n in enumerate(chosen, 1):
-        said = live.push({"x": rows["x"][n], "y": rows["y"][n]}, at=rows["ds"][n])
+        output = live.push({"x": rows["x"][n], "y": rows["y"][n]}, at=rows["ds"][n])
         part = {name: [values[k] for k in chosen[:count]] for name, values in rows.items()}
         if any(value is not None for value in part["x"] + part["y"]):
             p = model.predict_proba((part, static))[0]
-            np.testing.assert_allclose(list(said.values()), p, atol=1e-5)
+            np.testing.assert_allclose(list(output.values()), p, atol=1e-5)
             compared += 1
     assert compared > 10
     live.restart()
@@ -181,19 +186,19 @@ def test_live_predictions_are_those_of_a_batch_of_the_recording_so_far(
 
 def test_a_model_of_windows_predicts_the_last_window_live() -> None:
     arrays, labels = waves()
-    model = elman.Classifier(**SETTINGS, window=8).fit(arrays, labels)  # in both directions
+    model = elman.Classifier(**SETTINGS, window=8).fit(arrays, labels)  # a bidirectional network
     live = model.stream()
     for step, row in enumerate(arrays[0][:20]):
-        said = live.push(row)
+        output = live.push(row)
         if step >= 7:
             window = arrays[0][step - 7 : step + 1]
             np.testing.assert_allclose(
-                list(said.values()), model.predict_proba([window])[0], atol=1e-5
+                list(output.values()), model.predict_proba([window])[0], atol=1e-5
             )
 
 
 @pytest.mark.learns
-def test_steps_are_tagged_and_events_spotted_live_and_in_a_batch() -> None:
+def test_steps_are_tagged_and_events_detected_live_and_in_a_batch() -> None:
     arrays, tags = bursts()
     model = elman.Tagger(**SETTINGS, bidirectional=False).fit(arrays[:-2], tags[:-2])
     scores = model.evaluate(arrays[-2:], tags[-2:])
@@ -207,8 +212,8 @@ def test_steps_are_tagged_and_events_spotted_live_and_in_a_batch() -> None:
         assert abs(event.end - begin - 10) <= 2
     live = model.stream(shortest=3)
     assert isinstance(live, LiveTagging)
-    said = [live.push([x]) for x in arrays[-1]]
-    assert [tag for tag, _ in said] == model.predict(arrays[-1:])[0]
+    output = [live.push([x]) for x in arrays[-1]]
+    assert [tag for tag, _ in output] == model.predict(arrays[-1:])[0]
     assert sum(live.probabilities.values()) == pytest.approx(1)
     events = live.finish()
     assert [(e.label, e.begin, e.end) for e in events] == [("high", found[1].start, found[1].end)]
@@ -220,7 +225,7 @@ def test_steps_are_tagged_and_events_spotted_live_and_in_a_batch() -> None:
     assert model.predict([none]) == [[]]
 
 
-def test_at_a_rate_a_stream_ends_once() -> None:
+def test_a_stream_at_a_rate_finishes_only_once() -> None:
     arrays, tags = bursts()
     rows = {"ds": [k / 4 for k in range(60 * 12)], "x": np.concatenate(arrays).tolist(),
             "label": [tag for some in tags for tag in some]}  # fmt: skip
@@ -257,7 +262,7 @@ def test_an_event_is_active_until_it_ends() -> None:
         ({"cell": "grud", "bidirectional": False}, 2.0), ({"window": 20, "warp": 0.2}, None),
     ],
 )  # fmt: skip
-def test_a_tagger_of_recordings_comes_back_from_disk(
+def test_a_tagger_of_recordings_is_equal_after_loading(
     options: dict[str, Any], rate: float | None, tmp_path: Path
 ) -> None:
     arrays, tags = bursts()
@@ -277,7 +282,7 @@ def test_a_tagger_of_recordings_comes_back_from_disk(
     back = elman.load(tmp_path / "run")
     assert isinstance(back, elman.Tagger)
     assert back.predict(files[0]) == model.predict(files[0])
-    assert [len(some) for some in back.predict(files[0])] == [60] * 12  # of each row, at any rate
+    assert [len(some) for some in back.predict(files[0])] == [60] * 12  # a tag per row, at any rate
     if "chain" in options:
         with pytest.raises(ArgumentError, match="train with chain=False"):
             back.events(files[0])
@@ -297,7 +302,7 @@ def test_a_resumed_run_gives_the_same_result(tmp_path: Path) -> None:
     rows, labels = table()
     files = write(tmp_path / "rows.csv", rows), write(tmp_path / "labels.csv", labels)
     settings = {**SETTINGS, "channels": CHANNELS, "warp": 0.1, "jitter": 0.1, "elapsed": False}
-    settings["schedule"] = "constant"  # a cosine ends with the epochs of the first run
+    settings["schedule"] = "constant"  # a cosine schedule would end with the first run
     whole = elman.Classifier(**settings).fit(*files, out=tmp_path / "whole")
     elman.Classifier(**{**settings, "epochs": 2}).fit(*files, out=tmp_path / "run")
     resumed = elman.Classifier.resume(tmp_path / "run", epochs=4)
@@ -326,7 +331,7 @@ def test_a_resumed_run_gives_the_same_result(tmp_path: Path) -> None:
         ({"channels": ("a",)}, "channels must name 2 columns of the arrays, got a"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(settings: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         elman.Classifier(**{**SETTINGS, **settings}).fit(*waves(20))
 
@@ -354,24 +359,24 @@ def test_data_unlike_the_training_data_are_refused() -> None:
         words.stream()
 
 
-def test_moments_must_go_on() -> None:
+def test_times_must_increase() -> None:
     rows, labels = table(gaps=False)
     model = elman.Classifier(
         **{**SETTINGS, "epochs": 1}, channels=CHANNELS, rate=2.0, bidirectional=False
     ).fit(rows, labels)
     live = model.stream()
     live.push([1, 2], at=10.0)
-    for at, said in (
+    for at, message in (
         (9.0, "before the previous"), ("2024-01-01", "the form of the first"), (1e9, "begin a new"),
         ("yesterday", "a date or a number of seconds"), (np.nan, "a date or a number of seconds"),
     ):  # fmt: skip
-        with pytest.raises(ArgumentError, match=said):
+        with pytest.raises(ArgumentError, match=message):
             live.push([1, 2], at=at)
     assert live.push([1, 2], at=10.0)
     live.restart()
     with pytest.raises(ArgumentError, match="a date or a number of seconds"):
         live.push([1, 2], at=np.nan)
-    first = live.push([1, 2], at="00:10")  # minutes, as training may have them
+    first = live.push([1, 2], at="00:10")  # minutes, which training data may have
     with pytest.raises(ArgumentError, match="a step must have 2 finite numbers"):
         live.push([[1, 2]], at="00:11")
     live.restart()
@@ -379,7 +384,7 @@ def test_moments_must_go_on() -> None:
 
 
 def read(rows: Any, labels: Any, like: Examples | None = None) -> tuple[Examples, list[str] | None]:
-    """Read recordings with labels; return also the groups that are held out together."""
+    """Read recordings with labels, and return them with the groups that are held out together."""
     settings = LabelSettings(channels=CHANNELS)
     reader = reader_of(settings, ["recordings"])
     source = reader.open((rows, labels), Labels.column(settings))
@@ -387,7 +392,7 @@ def read(rows: Any, labels: Any, like: Examples | None = None) -> tuple[Examples
     return found, reader.groups(found.items)
 
 
-def test_spans_that_overlap_are_held_out_by_recording() -> None:
+def test_overlapping_spans_of_a_recording_are_held_out_together() -> None:
     rows, _ = table(gaps=False)
     spans: dict[str, list[Any]] = {"unique_id": [], "label": [], "start": [], "end": []}
     for n in range(60):
@@ -408,7 +413,7 @@ def test_spans_that_overlap_are_held_out_by_recording() -> None:
     assert read(rows, apart)[1] is None
 
 
-def test_a_model_of_stamps_takes_rows_without_them_as_usual_steps() -> None:
+def test_rows_without_timestamps_are_read_at_usual_steps() -> None:
     rows, labels = table(gaps=False)
     model = elman.Classifier(
         **{**SETTINGS, "epochs": 1}, channels=CHANNELS, bidirectional=False
@@ -416,11 +421,11 @@ def test_a_model_of_stamps_takes_rows_without_them_as_usual_steps() -> None:
     array = waves()[0][0]
     live = model.stream()
     for row in array:
-        said = live.push(row)
-    np.testing.assert_allclose(list(said.values()), model.predict_proba([array])[0], atol=1e-5)
+        output = live.push(row)
+    np.testing.assert_allclose(list(output.values()), model.predict_proba([array])[0], atol=1e-5)
 
 
-def test_validation_data_without_stamps_have_the_steps_of_the_training() -> None:
+def test_validation_data_without_timestamps_use_the_step_of_training() -> None:
     rows, labels = table(gaps=False)
     examples, _ = read(rows, labels)
     bare = {name: rows[name] for name in ("unique_id", *CHANNELS)}
@@ -431,7 +436,7 @@ def test_validation_data_without_stamps_have_the_steps_of_the_training() -> None
     assert other.items[0].times[:3].tolist() == pytest.approx([0, whole.step, 2 * whole.step])
 
 
-def test_a_frame_beside_a_file_is_in_memory(tmp_path: Path) -> None:
+def test_a_run_with_a_table_in_memory_cannot_be_resumed(tmp_path: Path) -> None:
     rows, labels = table(gaps=False)
     settings = {**SETTINGS, "epochs": 1, "channels": CHANNELS}
     file = write(tmp_path / "rows.csv", rows)
@@ -441,7 +446,7 @@ def test_a_frame_beside_a_file_is_in_memory(tmp_path: Path) -> None:
         elman.Classifier.resume(tmp_path / "run", epochs=2)
 
 
-def test_one_estimator_may_learn_texts_after_recordings() -> None:
+def test_an_estimator_can_be_trained_on_texts_after_recordings() -> None:
     model = elman.Classifier(**{**SETTINGS, "epochs": 1, "examples": 10})
     model.fit(*waves(20))
     texts = np.array(["so good", "so bad"] * 20, dtype=object)
@@ -452,7 +457,7 @@ def test_one_estimator_may_learn_texts_after_recordings() -> None:
         elman.Classifier(cell="grud", bidirectional=False).fit(list(texts), [1, 0] * 20)
 
 
-def test_a_variable_only_of_held_out_data_is_ignored() -> None:
+def test_a_variable_that_occurs_only_in_held_out_data_is_ignored() -> None:
     rows: dict[str, list[Any]] = {"unique_id": [], "ds": [], "name": [], "value": []}
     for n in range(30):
         for step in range(5):
@@ -467,22 +472,22 @@ def test_a_variable_only_of_held_out_data_is_ignored() -> None:
     assert set(model.predict((rows, first))) <= {"a", "b"}
 
 
-def test_the_command_line_trains_scores_labels_and_finds_events(
+def test_the_command_line_trains_evaluates_predicts_and_detects_events(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows, labels = table(gaps=False)
     data = str(write(tmp_path / "rows.csv", rows))
     known = str(write(tmp_path / "labels.csv", labels))
-    run, out = str(tmp_path / "run"), tmp_path / "said.csv"
+    run, out = str(tmp_path / "run"), tmp_path / "out.csv"
     flags = ["--channels", "x", "y", "--hidden-size", "8", "--epochs", "1", "--device", "cpu"]
     assert main(["train", "classifier", data, known, "--out", run, *flags]) == 0
     assert "random forest on statistics of windows" in capsys.readouterr().out
     assert main(["evaluate", run, data, known, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["examples"] == 60
     assert main(["predict", run, "--file", data, "--out", str(out)]) == 0
-    said = list(csv.DictReader(out.read_text().splitlines()))
-    assert list(said[0]) == ["unique_id", "start", "end", "label", "p(against)", "p(with)"]
-    assert [row["unique_id"] for row in said] == labels["unique_id"]
+    written = list(csv.DictReader(out.read_text().splitlines()))
+    assert list(written[0]) == ["unique_id", "start", "end", "label", "p(against)", "p(with)"]
+    assert [row["unique_id"] for row in written] == labels["unique_id"]
     assert main(["predict", run, "--file", data, "--out", str(out)]) == 2
     assert "exists already" in capsys.readouterr().err
     assert main(["predict", run, "--file", data]) == 0
@@ -520,7 +525,7 @@ def test_the_command_line_trains_scores_labels_and_finds_events(
     assert len(polars.read_parquet(tags)) == len(rows["x"])
 
 
-def test_data_without_labels_or_with_one_are_named() -> None:
+def test_data_without_labels_or_with_a_single_label_are_refused() -> None:
     arrays, _ = waves(10)
     with pytest.raises(DataError, match="all rows have 'a'; at least 2 classes are needed"):
         elman.Classifier(**SETTINGS).fit(arrays, ["a"] * 10)

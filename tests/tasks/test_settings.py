@@ -1,4 +1,4 @@
-"""Settings become plain values, whatever they were given as."""
+"""Settings are converted to plain values and checked against their types."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TASKS = [
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_numbers_of_numpy_and_torch_are_taken_as_settings(task: type[Task]) -> None:
+def test_settings_accept_numbers_of_numpy_and_torch(task: type[Task]) -> None:
     given: dict[str, Any] = {
         "hidden_size": np.int64(8), "epochs": torch.tensor(2), "learning_rate": np.float32(0.5),
         "layer_norm": np.True_, "dropout": np.array(0.25), "batch_size": np.uint8(4),
@@ -41,7 +41,7 @@ def test_numbers_of_numpy_and_torch_are_taken_as_settings(task: type[Task]) -> N
     assert json.loads(json.dumps(model.config(Path())))["settings"]["dropout"] == 0.25
 
 
-def test_a_search_over_arrays_of_settings_runs_and_is_saved(tmp_path: Path) -> None:
+def test_the_best_model_of_a_search_over_arrays_can_be_saved(tmp_path: Path) -> None:
     model = elman.Classifier(epochs=1, device="cpu", max_tokens=np.int64(9), bidirectional=False)
     grid = {"hidden_size": np.arange(4, 6), "learning_rate": np.array([0.01], dtype=np.float32)}
     search = GridSearchCV(model, grid, cv=2).fit(TEXTS, [1, 0] * 30)
@@ -49,7 +49,7 @@ def test_a_search_over_arrays_of_settings_runs_and_is_saved(tmp_path: Path) -> N
     assert elman.load(tmp_path / "run").max_tokens == 9  # type: ignore[union-attr]
 
 
-def test_one_value_where_a_list_is_wanted_is_a_list_of_one() -> None:
+def test_a_single_value_for_a_list_becomes_a_list_of_one() -> None:
     model = elman.Forecaster(
         targets="load", past=["heat"], static=np.array(["shop"]), lags=7, quantiles=np.float64(0.5)
     )  # type: ignore[arg-type]
@@ -60,7 +60,7 @@ def test_one_value_where_a_list_is_wanted_is_a_list_of_one() -> None:
     assert clone(model).get_params() == model.get_params() if hasattr(model, "get_params") else True
 
 
-def test_one_stop_string_is_not_taken_apart() -> None:
+def test_a_single_stop_string_is_not_split_into_characters() -> None:
     model = elman.LanguageModel(hidden_size=8, epochs=1, bptt=8, batch_size=4, device="cpu")
     model.fit(["the cat sat on the mat"] * 40)
     whole = model.generate("the cat", max_new_tokens=np.int64(30), temperature=0.5)[0]
@@ -74,7 +74,7 @@ def test_one_stop_string_is_not_taken_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "message"),
     [
         (elman.Forecaster(static=("zip",), categorical=("zpi",)), "column 'zpi', which is not"),
         (elman.Forecaster(past=("heat",), missing=("hea=-1",)), "expected one of y, heat, unique"),
@@ -86,12 +86,12 @@ def test_one_stop_string_is_not_taken_apart() -> None:
         (elman.Tagger(channels=("x",), missing=("z=-1",)), "missing names the column 'z'"),
     ],
 )
-def test_a_setting_that_names_a_column_that_is_not_read_is_refused(model: Any, said: str) -> None:
-    with pytest.raises(ArgumentError, match=said):
+def test_a_setting_that_names_an_unread_column_is_refused(model: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
         model.check()
 
 
-def test_settings_may_name_all_columns_that_are_read() -> None:
+def test_settings_may_name_every_column_that_is_read() -> None:
     elman.Forecaster(
         static=("zip",), categorical=("zip",), numeric=("y",), missing=("-1", "y=-2", "=3")
     ).check()
@@ -101,7 +101,7 @@ def test_settings_may_name_all_columns_that_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"device": 3}, "device must be a string, got 3"),
         ({"num_layers": None}, "num_layers must be a whole number, got None"),
@@ -118,15 +118,15 @@ def test_settings_may_name_all_columns_that_are_read() -> None:
         ({"pooling": "x"}, "pooling must be one of last, mean, max, concat, attention, got 'x'"),
     ],
 )
-def test_a_setting_of_another_type_than_its_annotation_is_refused(
-    values: dict[str, Any], said: str
+def test_a_setting_that_does_not_match_its_annotation_is_refused(
+    values: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ArgumentError) as caught:
         elman.Classifier(**values).fit(TEXTS, [1, 0] * 30)
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
 
 
-def test_a_whole_number_is_a_number_and_true_is_none() -> None:
+def test_a_whole_number_counts_as_a_number_and_true_does_not() -> None:
     assert is_of_type([1, 2.5], list[float])
     assert not is_of_type([1, None], list[float])
     assert not is_of_type(True, int | float)

@@ -1,4 +1,4 @@
-"""A tagger from sentences to tags: in memory, on disk, live and on the command line."""
+"""Taggers of sentences: in memory, from files, live and on the command line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOUNS, VERBS = ["cat", "dog", "hen", "fox"], ["sees", "likes", "hears"]
 
 
 def sentences() -> tuple[list[list[str]], list[list[str]]]:
-    """96 sentences; "duck" is a noun behind "the" and a verb behind "they"."""
+    """Return 96 sentences and their tags: "duck" is a noun after "the" and a verb after "they"."""
     made = []
     for a, verb, b, late in itertools.product(NOUNS, VERBS, NOUNS, (False, True)):
         words, tags = ["the", a, verb, "the", b], ["DET", "NOUN", "VERB", "DET", "NOUN"]
@@ -47,17 +47,17 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.learns
 @pytest.mark.parametrize("chain", [False, True])
-def test_it_learns_what_stands_before_a_word(chain: bool) -> None:
+def test_a_tagger_learns_from_the_words_before_a_word(chain: bool) -> None:
     model = elman.Tagger(**SETTINGS, chain=chain).fit(*sentences())
     found = model.predict([["the", "duck", "sees", "the", "fox"], ["they", "duck"], []])
     assert found == [["DET", "NOUN", "VERB", "DET", "NOUN"], ["PRON", "VERB"], []]
     ours, baseline = (model.metrics[who]["validation"] for who in ("model", "baseline"))
     assert ours["accuracy"] == 1
-    assert baseline["accuracy"] < 1  # it has one tag for "duck"
+    assert baseline["accuracy"] < 1  # the baseline has only one tag for "duck"
 
 
 @pytest.mark.learns
-def test_characters_tell_what_an_unknown_word_is() -> None:
+def test_an_unknown_word_is_tagged_by_its_characters() -> None:
     words, tags = sentences()
     model = elman.Tagger(**{**SETTINGS, "epochs": 12}).fit(words, tags)
     assert model.predict([["the", "cats", "greets", "the", "hen"]])[0][2] == "VERB"
@@ -71,7 +71,7 @@ def test_characters_tell_what_an_unknown_word_is() -> None:
         {"cell": "rnn", "lowercase": False, "min_count": 2, "layer_norm": True},
     ],
 )
-def test_options_combine_and_come_back_from_disk(
+def test_models_with_combined_options_are_equal_after_loading(
     options: dict[str, object], file: Path, tmp_path: Path
 ) -> None:
     model = elman.Tagger(**{**SETTINGS, "epochs": 1, **options}).fit(file, out=tmp_path / "run")
@@ -82,7 +82,7 @@ def test_options_combine_and_come_back_from_disk(
     assert back.metrics == model.metrics
 
 
-def test_batch_mates_do_not_change_a_sentence() -> None:
+def test_the_tags_of_a_sentence_do_not_depend_on_its_batch() -> None:
     model = elman.Tagger(**{**SETTINGS, "epochs": 1}).fit(*sentences())
     words, _ = sentences()
     together = model.predict(words)
@@ -90,7 +90,7 @@ def test_batch_mates_do_not_change_a_sentence() -> None:
 
 
 @pytest.mark.parametrize("chain", [False, True])
-def test_words_are_tagged_live_as_in_a_batch(chain: bool) -> None:
+def test_live_tags_equal_those_of_a_batch(chain: bool) -> None:
     model = elman.Tagger(**SETTINGS, bidirectional=False, chain=chain).fit(*sentences())
     live = model.stream()
     words = ["the", "duck", "sees", "the", "fox", "they", "duck"]
@@ -103,7 +103,7 @@ def test_words_are_tagged_live_as_in_a_batch(chain: bool) -> None:
         elman.Tagger(**{**SETTINGS, "epochs": 1}).fit(*sentences()).stream()
 
 
-def test_spans_are_scored_where_tags_mark_them() -> None:
+def test_spans_are_scored_if_the_tags_mark_spans() -> None:
     words = [["fly", "to", "New", "York"], ["go", "home"]] * 20
     tags = [["O", "O", "B-CITY", "I-CITY"], ["O", "O"]] * 20
     model = elman.Tagger(**SETTINGS).fit(words, tags)
@@ -120,7 +120,7 @@ def test_spans_are_scored_where_tags_mark_them() -> None:
         ([], [], "has no sentence"),
     ],
 )
-def test_data_that_cannot_be_learned_from_are_named(
+def test_unusable_training_data_are_refused_with_a_reason(
     words: list[list[str]], tags: list[list[str]], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
@@ -133,7 +133,7 @@ def test_a_text_in_place_of_words_is_refused() -> None:
         model.predict(["the cat"])
 
 
-def test_a_stopped_run_goes_on_to_the_same_result(file: Path, tmp_path: Path) -> None:
+def test_a_run_resumed_with_more_epochs_gives_the_same_result(file: Path, tmp_path: Path) -> None:
     whole = elman.Tagger(**{**SETTINGS, "epochs": 3}).fit(file, out=tmp_path / "whole")
     elman.Tagger(**{**SETTINGS, "epochs": 2}).fit(file, out=tmp_path / "part")
     again = elman.Tagger.resume(tmp_path / "part", epochs=3)
@@ -145,7 +145,7 @@ def test_a_stopped_run_goes_on_to_the_same_result(file: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("suffix", [".conll", ".jsonl"])
-def test_a_file_is_tagged_in_its_order_and_goes_on_after_a_stop(
+def test_tags_of_a_file_keep_its_order_and_continue_after_a_stop(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predict_file, "WINDOW", 10)
@@ -175,7 +175,7 @@ def test_a_file_is_tagged_in_its_order_and_goes_on_after_a_stop(
     assert out.read_bytes() == whole
 
 
-def test_the_command_line_trains_scores_and_tags(
+def test_the_command_line_trains_evaluates_and_predicts(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
@@ -190,25 +190,25 @@ def test_the_command_line_trains_scores_and_tags(
 
 
 @pytest.mark.parametrize("block", ["The DET\ncat\nsat VERB\n", "word\t\n", "\tNOUN\n"])
-def test_a_line_without_word_or_tag_is_no_word(block: str, tmp_path: Path) -> None:
+def test_a_line_without_a_word_or_a_tag_is_refused(block: str, tmp_path: Path) -> None:
     (tmp_path / "odd.conll").write_text(f"it PRON\n\n{block}")
     with pytest.raises(DataError, match=r"odd.conll: line [34]: .*expected"):
         elman.Tagger(**SETTINGS).fit(tmp_path / "odd.conll")
 
 
-def test_comments_alone_are_no_sentence(tmp_path: Path) -> None:
+def test_blocks_of_comments_are_not_sentences(tmp_path: Path) -> None:
     line = "1\tit\tit\tPRON\t_\t_\t0\troot\t_\t_\n2\tis\tbe\tVERB\t_\t_\t0\troot\t_\t_\n"
     (tmp_path / "a.conllu").write_text(f"# newdoc\n\n{line}\n" * 30 + "# the end\n")
     model = elman.Tagger(**{**SETTINGS, "epochs": 1, "batch_size": 1}).fit(tmp_path / "a.conllu")
     assert model.predict([["it", "is"]])[0] in (["PRON", "VERB"], ["PRON", "PRON"], ["VERB"] * 2)
 
 
-def test_lists_need_their_tags() -> None:
+def test_sentences_in_a_list_need_tags() -> None:
     with pytest.raises(ArgumentError, match="sentences in a list need their tags"):
         elman.Tagger(**SETTINGS).fit([["a", "b"]])
 
 
-def test_a_run_with_data_in_memory_cannot_go_on_with_others(file: Path, tmp_path: Path) -> None:
+def test_a_run_with_data_in_memory_cannot_be_resumed(file: Path, tmp_path: Path) -> None:
     model = elman.Tagger(**{**SETTINGS, "epochs": 1})
     model.fit(file, validation=sentences(), out=tmp_path / "run")
     with pytest.raises(DataError, match="the validation data were given in memory"):
@@ -225,19 +225,19 @@ def test_a_run_with_data_in_memory_cannot_go_on_with_others(file: Path, tmp_path
         ([{"a": 1}], [["X"]], "row 0: dict, expected a list of words or tags"),
     ],
 )
-def test_a_missing_word_or_tag_is_none(words: object, tags: object, message: str) -> None:
+def test_a_missing_word_or_tag_is_refused(words: object, tags: object, message: str) -> None:
     with pytest.raises(DataError, match=message):
         elman.Tagger(**SETTINGS).fit(words, tags)  # type: ignore[arg-type]
 
 
-def test_numbers_are_words() -> None:
+def test_numbers_are_accepted_as_words() -> None:
     words, tags = sentences()
     model = elman.Tagger(**{**SETTINGS, "epochs": 1})
     model.fit([[1, *some] for some in words], [["N", *some] for some in tags])  # type: ignore[list-item]
     assert "1" in model.index.words
 
 
-def test_columns_of_words_and_tags_need_no_second_file(file: Path, tmp_path: Path) -> None:
+def test_a_second_file_is_refused_if_the_first_has_the_tags(file: Path, tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("X\n")
     with pytest.raises(ArgumentError, match=r"b.txt: .*a.conll has words and tags already"):
         elman.Tagger(**SETTINGS).fit(file, tmp_path / "b.txt")

@@ -1,4 +1,4 @@
-"""A translator from pairs to texts: in memory, on disk and on the command line."""
+"""Translators, summaries and dialogue: in memory, from files and on the command line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SETTINGS: dict[str, object] = {
 
 
 def pairs() -> tuple[list[str], list[str]]:
-    """84 pairs of two or three numbers; the target is in the opposite order."""
+    """Return 84 pairs of one to three numbers; the target has the opposite order."""
     texts = [c for n in (1, 2, 3) for c in itertools.product(WORDS, repeat=n)]
     random.Random(0).shuffle(texts)
     sources = [" ".join(words) for words in texts]
@@ -44,7 +44,7 @@ def trained() -> elman.Translator:
 
 
 @pytest.mark.learns
-def test_it_learns_order_and_words(trained: elman.Translator) -> None:
+def test_a_translator_learns_order_and_words(trained: elman.Translator) -> None:
     sources, targets = pairs()
     found = trained.predict(sources, search=Search(beam=3))
     assert sum(a == b for a, b in zip(found, targets, strict=True)) > 0.9 * len(targets)
@@ -52,7 +52,7 @@ def test_it_learns_order_and_words(trained: elman.Translator) -> None:
     assert scores["chrF"] > 2 * trained.metrics["baseline"]["validation"]["chrF"]
 
 
-def test_n_best_are_different_and_in_order(trained: elman.Translator) -> None:
+def test_the_n_best_translations_are_distinct_and_sorted(trained: elman.Translator) -> None:
     best = trained.n_best(["two one"], Search(beam=4, n_best=3, length_penalty=0))[0]
     assert len({text for text, _ in best}) == 3
     assert [p for _, p in best] == sorted((p for _, p in best), reverse=True)
@@ -71,7 +71,7 @@ def test_n_best_are_different_and_in_order(trained: elman.Translator) -> None:
         {"shared": True, "copying": True, "coverage": 0.5, "scheduled_sampling": 0.2},
     ],
 )
-def test_options_combine_and_come_back_from_disk(
+def test_models_with_combined_options_are_equal_after_loading(
     options: dict[str, object], tmp_path: Path
 ) -> None:
     settings = {**SETTINGS, "epochs": 1, **options}
@@ -84,7 +84,7 @@ def test_options_combine_and_come_back_from_disk(
         assert torch.equal(a, b)
 
 
-def test_a_language_model_is_the_start_of_encoder_and_decoder(tmp_path: Path) -> None:
+def test_encoder_and_decoder_start_from_a_language_model(tmp_path: Path) -> None:
     sources, targets = pairs()
     language = elman.LanguageModel(
         hidden_size=8, epochs=1, bptt=8, batch_size=8, device="cpu", min_count=1, tied=True
@@ -111,7 +111,7 @@ def test_a_language_model_is_the_start_of_encoder_and_decoder(tmp_path: Path) ->
         elman.Translator(**start, cell="gru").fit(sources, targets)
 
 
-def test_a_run_stopped_before_its_first_checkpoint_begins_with_the_language_model(
+def test_a_run_stopped_before_its_first_checkpoint_starts_again_from_the_language_model(
     tmp_path: Path,
 ) -> None:
     for name, texts in zip(("a", "b"), pairs(), strict=True):
@@ -130,7 +130,7 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_with_the_language_mode
         assert torch.equal(a, b)
 
 
-def test_a_summary_is_no_longer_than_those_of_training_however_long_its_source(
+def test_the_length_of_a_summary_is_limited_by_those_of_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = {**SETTINGS, "epochs": 1, "kind": "summary"}
@@ -139,18 +139,20 @@ def test_a_summary_is_no_longer_than_those_of_training_however_long_its_source(
     step = model.network.step
     monkeypatch.setattr(model.network, "step", lambda *given: steps.append(1) or step(*given))
     model.predict(["four " * 150])
-    assert len(steps) <= 5  # three words, their end, and one more for what cannot go on
+    assert len(steps) <= 5  # three words, the end, and one more step
 
 
-def test_an_unknown_word_is_taken_from_where_it_looked(trained: elman.Translator) -> None:
+def test_an_unknown_word_is_replaced_by_the_source_word_with_most_attention(
+    trained: elman.Translator,
+) -> None:
     theirs = trained.vocabularies[1]
     tokens = [theirs.encode("eins")[0], theirs.unknown, theirs.encode("drei")[0]]
-    looks = torch.eye(4)[[0, 2, 1, 3]]
-    found = Found(tokens, 0.0, 0.0, looks)  # type: ignore[arg-type]
+    attention = torch.eye(4)[[0, 2, 1, 3]]
+    found = Found(tokens, 0.0, 0.0, attention)  # type: ignore[arg-type]
     assert trained.text_of("one three zebra", found) == "eins zebra drei"
 
 
-def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
+def test_a_run_resumed_with_more_epochs_gives_the_same_result(tmp_path: Path) -> None:
     for name, texts in zip(("a", "b"), pairs(), strict=True):
         (tmp_path / name).write_text("\n".join(texts))
     settings = {**SETTINGS, "epochs": 3}
@@ -162,7 +164,7 @@ def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
         assert torch.equal(a, b)
 
 
-def test_settings_and_data_that_cannot_work_are_named() -> None:
+def test_invalid_settings_and_unusable_data_are_refused() -> None:
     with pytest.raises(ArgumentError, match="input_feeding needs attention"):
         elman.Translator(attention=None, input_feeding=True).fit(["a"], ["b"])
     with pytest.raises(DataError, match=r"too few pairs \(1\)"):
@@ -180,7 +182,7 @@ def test_the_card_and_the_metrics_are_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.learns
-def test_a_transformer_learns_the_same(tmp_path: Path) -> None:
+def test_a_transformer_learns_order_and_words(tmp_path: Path) -> None:
     settings = {
         **SETTINGS, "cell": "transformer", "hidden_size": 32, "embedding_size": None, "epochs": 40,
         "num_layers": 1, "learning_rate": 0.003,
@@ -192,10 +194,10 @@ def test_a_transformer_learns_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.learns
-def test_a_model_that_copies_says_words_that_it_never_said() -> None:
+def test_a_model_with_copying_outputs_words_unseen_in_training_targets() -> None:
     ends = [f"{a}{b}{c}" for a in "aeiou" for b in "mnls" for c in "ao"]
     names = [f"{a}{end}" for end in ends for a in "bcdfgklmnprst"]
-    new, known = names[:8], names[8:408]  # too many to know each by heart: copying is easier
+    new, known = names[:8], names[8:408]  # so many that copying is easier than memorising
     settings = {
         **SETTINGS, "tokens": "word", "shared": True, "copying": True, "epochs": 10,
         "attention": "multi-head", "label_smoothing": 0.0,
@@ -207,7 +209,7 @@ def test_a_model_that_copies_says_words_that_it_never_said() -> None:
     assert sum(text == f"hello {name}" for text, name in zip(found, new, strict=True)) >= 6
 
 
-def test_what_is_drawn_depends_on_the_seed_alone(trained: elman.Translator) -> None:
+def test_samples_depend_only_on_the_seed(trained: elman.Translator) -> None:
     texts, hot = ["one two three"] * 20, Sampling(temperature=2.0)
     drawn = trained.predict(texts, sampling=hot, seed=1)
     assert drawn == trained.predict(texts, sampling=hot, seed=1)
@@ -229,7 +231,7 @@ def talker(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.learns
-def test_a_conversation_gives_an_answer_for_every_turn_but_the_first(talker: Path) -> None:
+def test_a_dialogue_model_learns_the_answer_to_every_turn(talker: Path) -> None:
     model = elman.load(talker)
     assert isinstance(model, elman.Translator)
     metrics = json.loads((talker / "metrics.json").read_text())
@@ -240,7 +242,7 @@ def test_a_conversation_gives_an_answer_for_every_turn_but_the_first(talker: Pat
     ]  # fmt: skip
 
 
-def test_a_chat_remembers_as_many_turns_as_are_read(talker: Path) -> None:
+def test_a_chat_keeps_only_the_turns_that_the_model_reads(talker: Path) -> None:
     model = elman.load(talker)
     assert isinstance(model, elman.Translator)
     talk = model.chat()
@@ -261,7 +263,7 @@ def test_a_chat_remembers_as_many_turns_as_are_read(talker: Path) -> None:
         talk.push(" ")
 
 
-def test_chat_talks_on_the_command_line(
+def test_chat_answers_on_the_command_line(
     talker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("hello\n\nhello\nhow are you ?\n"))
@@ -269,7 +271,7 @@ def test_chat_talks_on_the_command_line(
     assert capsys.readouterr().out.splitlines() == ["hi there", "hi there", "fine"]
 
 
-def test_only_dialogue_talks(trained: elman.Translator) -> None:
+def test_chat_needs_a_model_of_dialogue(trained: elman.Translator) -> None:
     with pytest.raises(ArgumentError, match="chat needs kind=dialogue"):
         trained.chat()
 
@@ -287,7 +289,7 @@ def test_a_conversation_of_one_turn_is_refused_with_its_line(tmp_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model trained by the command line, on a table."""
+    """Return the folder of a model that the command line trained on a table."""
     folder = tmp_path_factory.mktemp("translator")
     rows = zip(*pairs(), strict=True)
     (folder / "pairs.csv").write_text(
@@ -300,7 +302,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def test_it_is_used_on_the_command_line(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_predicts_generates_and_evaluates(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     capsys.readouterr()
     assert main(["predict", str(run), "two one"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
@@ -319,18 +323,18 @@ def test_it_is_used_on_the_command_line(run: Path, capsys: pytest.CaptureFixture
     assert "chat needs --kind dialogue" in capsys.readouterr().err
 
 
-def test_the_report_shows_where_it_looked(run: Path) -> None:
+def test_the_report_shows_the_attention(run: Path) -> None:
     page = (run / "report.html").read_text(encoding="utf-8")
     assert '<table class="heat many">' in page
     assert "One of the worst: " in page
-    assert page.count("nrefs:1|") == 2  # said once, of BLEU and chrF
+    assert page.count("nrefs:1|") == 2  # once for BLEU and once for chrF
     picture = json.loads((run / "metrics.json").read_text())["attention"][0]
     for _, *weights in picture["rows"]:
         assert len(weights) == len(picture["columns"])
         assert sum(weights) == pytest.approx(1, abs=0.02)
 
 
-def test_a_file_is_translated_line_by_line_and_goes_on_where_it_was(run: Path) -> None:
+def test_a_file_is_translated_line_by_line_and_continues_after_a_stop(run: Path) -> None:
     texts = [" ".join(words) for words in itertools.product(WORDS, repeat=3)] * 80  # > WINDOW
     source = run.parent / "new.txt"
     source.write_text("\n".join(texts), encoding="utf-8")
@@ -367,7 +371,7 @@ def test_a_file_is_translated_line_by_line_and_goes_on_where_it_was(run: Path) -
     assert out.read_text(encoding="utf-8") == whole
 
 
-def test_unicode_goes_through_unharmed(trained: elman.Translator, tmp_path: Path) -> None:
+def test_unicode_is_preserved(trained: elman.Translator, tmp_path: Path) -> None:
     odd = ["e\u0301tude", "שלום עולם", "👩‍👩‍👧 yes", "x" * 100_000, "日本語"]
     settings = {**SETTINGS, "tokens": "bpe", "epochs": 1, "vocabulary_size": 300}
     model = elman.Translator(**settings).fit(odd * 10, odd * 10)
@@ -377,7 +381,7 @@ def test_unicode_goes_through_unharmed(trained: elman.Translator, tmp_path: Path
     assert len(model.predict(odd, search=Search(beam=1))) == len(odd)
 
 
-def test_an_answer_of_several_lines_is_one_row_of_a_table(tmp_path: Path) -> None:
+def test_an_output_of_several_lines_is_written_as_one_row(tmp_path: Path) -> None:
     sources, targets = pairs()
     settings = {**SETTINGS, "tokens": "bpe", "vocabulary_size": 300, "epochs": 20}
     model = elman.Translator(**settings).fit(sources, [t.replace(" ", "\n") for t in targets])
@@ -391,23 +395,23 @@ def test_an_answer_of_several_lines_is_one_row_of_a_table(tmp_path: Path) -> Non
         assert len(out.read_text().splitlines()) == 20 + (suffix == ".csv")
 
 
-def test_an_unknown_word_of_a_cut_source_is_found_where_it_stands() -> None:
+def test_an_unknown_word_in_a_truncated_source_is_copied_from_its_position() -> None:
     settings = {**SETTINGS, "kind": "dialogue", "max_tokens": 3, "epochs": 1}
     model = elman.Translator(**settings).fit(
         [f"{a} __eou__ {b}" for a, b in zip(*pairs(), strict=True)]
     )
     theirs = model.vocabularies[1]
-    looks = torch.eye(4)[[2, 3]]  # at the third of three words that are read
-    found = Found([theirs.unknown], 0.0, 0.0, looks)  # type: ignore[list-item]
+    attention = torch.eye(4)[[2, 3]]  # on the last of the three words read
+    found = Found([theirs.unknown], 0.0, 0.0, attention)  # type: ignore[list-item]
     assert model.text_of("one two three four zebra", found) == "zebra"
 
 
-def test_what_is_drawn_has_no_unknown_words(trained: elman.Translator) -> None:
+def test_samples_contain_no_unknown_words(trained: elman.Translator) -> None:
     drawn = trained.predict(["one two three"] * 200, sampling=Sampling(temperature=3.0))
     assert not any("<unk>" in text for text in drawn)
 
 
-def test_lists_need_their_targets(trained: elman.Translator) -> None:
+def test_sources_in_a_list_need_targets(trained: elman.Translator) -> None:
     with pytest.raises(ArgumentError, match="sources in a list need their targets"):
         elman.Translator(**SETTINGS).fit(["a", "b"])
     with pytest.raises(ArgumentError, match="expected a list of texts"):
@@ -415,7 +419,7 @@ def test_lists_need_their_targets(trained: elman.Translator) -> None:
 
 
 @pytest.mark.learns
-def test_samples_that_agree_are_as_good_as_a_beam(trained: elman.Translator) -> None:
+def test_consensus_of_samples_is_as_good_as_a_beam(trained: elman.Translator) -> None:
     sources, targets = pairs()
     found = trained.predict(sources, search=Consensus(samples=8))
     assert sum(a == b for a, b in zip(found, targets, strict=True)) > 0.9 * len(targets)
@@ -425,7 +429,7 @@ def test_samples_that_agree_are_as_good_as_a_beam(trained: elman.Translator) -> 
     assert always.predict(sources) == found
 
 
-def test_conversations_may_have_a_turn_a_line(tmp_path: Path) -> None:
+def test_conversations_may_have_one_turn_per_line(tmp_path: Path) -> None:
     talks = [["hi", "hello", "how are you", "fine"], ["bye", "see you"]] * 20
     (tmp_path / "lines.txt").write_text("\n".join("\n".join(talk) + "\n" for talk in talks))
     (tmp_path / "one.txt").write_text("".join(" __eou__ ".join(t) + "\n" for t in talks))
@@ -452,7 +456,7 @@ def test_whole_conversations_are_held_out() -> None:
     assert "4 conversations, 20%, are held out for validation" in parts.notes
 
 
-def test_unknown_characters_are_put_back_without_spaces(trained: elman.Translator) -> None:
+def test_unknown_characters_are_replaced_without_spaces(trained: elman.Translator) -> None:
     vocabulary = Vocabulary.build(lambda: ["abc"], tokens="character", min_count=1)
     assert "".join(stream_text(vocabulary, vocabulary.encode("azbz"), ["x", "y"])) == "axby"
     words = Vocabulary.build(lambda: ["( a )"], tokens="word", min_count=1)
@@ -460,7 +464,7 @@ def test_unknown_characters_are_put_back_without_spaces(trained: elman.Translato
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("flags", "message"),
     [
         (["predict", "RUN", "one", "--beam", "0"], "--beam must be at least 1, got 0"),
         (["predict", "RUN", "one", "--k", "9", "--beam", "2"], "n_best must be in 1..beam=2"),
@@ -472,14 +476,14 @@ def test_unknown_characters_are_put_back_without_spaces(trained: elman.Translato
         (["chat", "RUN", "--top-k", "3"], "--top-k and --top-p draw answers: set --temperature"),
     ],
 )
-def test_options_that_would_do_nothing_are_refused(
-    talker: Path, flags: list[str], words: str, capsys: pytest.CaptureFixture[str]
+def test_options_without_an_effect_are_refused(
+    talker: Path, flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([str(talker) if flag == "RUN" else flag for flag in flags]) == 2
-    assert words in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_a_transformer_attends_in_its_own_way() -> None:
+def test_a_transformer_refuses_settings_of_attention() -> None:
     for options in ({"attention": "dot"}, {"bidirectional": False}):
         settings = {**SETTINGS, "cell": "transformer", "hidden_size": 24, "embedding_size": None}
         with pytest.raises(ArgumentError, match="cell=transformer has its own attention"):

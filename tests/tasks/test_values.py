@@ -1,4 +1,4 @@
-"""Values that a user gets back as they were given: labels, names, lines, frames."""
+"""Labels, names, lines and frames are returned as the user gave them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Mood(enum.Enum):
         ([np.True_, np.False_] * 20, [False, True]),
     ],
 )  # fmt: skip
-def test_labels_come_back_as_they_were_given(y: Any, given: list[Any], tmp_path: Path) -> None:
+def test_labels_are_returned_as_they_were_given(y: Any, given: list[Any], tmp_path: Path) -> None:
     model = elman.Classifier(**SETTINGS).fit(TEXTS, y)
     model.save(tmp_path / "run")
     config = (tmp_path / "run" / "config.json").read_text()
@@ -71,7 +71,7 @@ class Stars(enum.IntEnum):
     TWO = 2
 
 
-def test_labels_that_json_does_not_have_are_the_same_before_and_after_saving(
+def test_labels_of_types_that_json_lacks_are_equal_after_loading(
     tmp_path: Path,
 ) -> None:
     model = elman.Classifier(**SETTINGS).fit(TEXTS, list(Mood) * 20)
@@ -84,34 +84,34 @@ def test_labels_that_json_does_not_have_are_the_same_before_and_after_saving(
     assert loaded.score(TEXTS, list(Mood) * 20) == model.score(TEXTS, list(Mood) * 20)  # type: ignore[union-attr]
 
 
-def test_scikit_learn_finds_the_labels_of_y() -> None:
+def test_predicted_labels_equal_those_of_y_in_scikit_learn() -> None:
     y = ["pos ", "neg "] * 20
     model = elman.Classifier(**{**SETTINGS, "epochs": 8, "learning_rate": 0.05})
     scores = cross_val_score(model, TEXTS, y, scoring="accuracy", cv=2)
     assert scores.tolist() == [1.0, 1.0]
 
 
-def test_a_missing_label_is_named_whatever_says_that_it_is_missing() -> None:
+def test_every_form_of_a_missing_label_is_refused() -> None:
     for none in (pandas.NA, pandas.NaT, None, float("nan"), "#N/A", " "):
         with pytest.raises(DataError, match="row 1: column 'label' is empty, expected a label"):
             elman.Classifier(**SETTINGS).fit(TEXTS, ["a", none] * 20)
 
 
-def test_labels_of_a_file_are_those_of_training_by_value() -> None:
+def test_labels_of_a_file_are_matched_to_those_of_training_by_value() -> None:
     labels: list[tuple[Any, ...]] = [(1.0,), ("1",), (" 1.0 ",), ("2",)]
     assert label_numbers(labels, [1, 2], several=False)[0].tolist() == [0, 0, 0, 1]
     assert label_numbers([("1.0",)], ["1.0", "1"], several=False)[0].tolist() == [0]
     assert len(Examples()) == 0
 
 
-def test_several_labels_that_hold_the_separator_are_told_apart() -> None:
+def test_labels_that_contain_the_separator_are_split_correctly() -> None:
     for labels in (["a, b", "c"], ['"a"', "b"], ["a"], [], ["x;y", 'say "so", twice']):
         for separator in (",", ";", ", "):
             assert split_labels(join_labels(labels, separator), separator) == labels
     assert split_labels("a, b,,c ", ",") == ["a", " b", "c "]
 
 
-def test_frames_are_taken_by_every_task_of_texts(tmp_path: Path) -> None:
+def test_every_task_of_texts_accepts_frames(tmp_path: Path) -> None:
     frame = pandas.DataFrame({"text": TEXTS, "label": [1, 0] * 20, "more": 0})
     model = elman.Classifier(**SETTINGS).fit(frame)
     assert model.predict(frame).shape == (40,)
@@ -163,7 +163,7 @@ def rows_of(names: list[Any], begin: int, end: int) -> dict[str, list[Any]]:
     }  # fmt: skip
 
 
-def test_a_series_has_its_name_by_value_in_every_verb(
+def test_names_of_series_are_compared_by_value_in_every_method(
     shops: elman.Forecaster, tmp_path: Path
 ) -> None:
     whole = shops.evaluate(rows_of([1, 2], 60, 80))
@@ -183,7 +183,7 @@ def test_a_series_has_its_name_by_value_in_every_verb(
     assert back.forecasts.columns([80])["unique_id"] == [2.0] * 4
 
 
-def test_a_table_is_written_to_any_kind_of_path(shops: elman.Forecaster, tmp_path: Path) -> None:
+def test_a_table_is_written_to_every_kind_of_path(shops: elman.Forecaster, tmp_path: Path) -> None:
     class Named(os.PathLike[str]):
         def __fspath__(self) -> str:
             return str(tmp_path / "c.csv")
@@ -196,7 +196,7 @@ def test_a_table_is_written_to_any_kind_of_path(shops: elman.Forecaster, tmp_pat
     shops.save(str(tmp_path / "run"))
 
 
-def test_a_blank_line_stays_an_empty_line_of_the_output(tmp_path: Path) -> None:
+def test_a_blank_line_of_the_input_is_an_empty_line_of_the_output(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"hidden_size": 8, "epochs": 1, "tokens": "word", "device": "cpu"}
     model = elman.Translator(**settings).fit(TEXTS, TEXTS)
     (tmp_path / "in.txt").write_bytes(b"so good\n\nso\rbad\n   \nbad\n\xff\n")
@@ -212,7 +212,7 @@ def test_a_blank_line_stays_an_empty_line_of_the_output(tmp_path: Path) -> None:
     assert [row["place"].rsplit(": ", 1)[1] for row in reasons] == ["line 6"]
 
 
-def test_a_file_of_another_dialect_goes_through_every_task(tmp_path: Path) -> None:
+def test_a_csv_file_of_another_dialect_is_read_in_every_method(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(
         "text ; label\n" + "".join(f"{t}, you;{n % 2}\n" for n, t in enumerate(TEXTS))
     )
@@ -224,7 +224,7 @@ def test_a_file_of_another_dialect_goes_through_every_task(tmp_path: Path) -> No
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 41
 
 
-def test_bytes_that_are_no_text_are_bad_rows_of_a_table_of_any_dialect(tmp_path: Path) -> None:
+def test_undecodable_bytes_are_bad_rows_in_any_dialect(tmp_path: Path) -> None:
     rows = "".join(f"{text};{n % 2}\n" for n, text in enumerate(TEXTS)).encode()
     (tmp_path / "a.csv").write_bytes(b"text;label\n\xff;1\n" + rows)
     model = elman.Classifier(**SETTINGS)
@@ -238,7 +238,7 @@ def _keys(value: Any) -> set[str]:
     return set(value).union(*map(_keys, value.values())) if isinstance(value, dict) else set()
 
 
-def test_keys_of_metrics_have_no_blanks(tmp_path: Path) -> None:
+def test_keys_of_metrics_have_no_spaces(tmp_path: Path) -> None:
     y = np.tile([1.0, 2.0, 4.0, 8.0], 20)
     columns = {"unique_id": ["a"] * 80, "ds": range(80), "x": y, "y": -y}
     place = elman.Forecaster(**FORECAST, targets=("x", "y"), plane=True, scaling="velocity")
