@@ -290,4 +290,4 @@ def test_dropping_ended_rows_does_not_change_other_rows() -> None:
     whole = run()
     assert set(seen) == {32}
     assert run(select=lambda state, rows: state[rows]) == whole
-    assert min(seen) < 16, "else this test shows nothing"
+    assert min(seen) < 16, "otherwise this test shows nothing"
