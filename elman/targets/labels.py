@@ -179,9 +179,7 @@ class Labels(Target):
         counts = Counter(label for labels in train.targets for label in labels)
         single = [str(label) for label in self.classes if counts[label] == 1]
         if single:
-            notes.append(
-                f"labels with only one row, which cannot be held out: {some_of(single)}"
-            )
+            notes.append(f"labels with only one row, which cannot be held out: {some_of(single)}")
         rare = [f"{label} ({counts[label]})" for label in self.classes if 1 < counts[label] < RARE]
         if rare:
             notes.append(f"labels with few examples: {some_of(rare)}")

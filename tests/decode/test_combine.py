@@ -24,9 +24,8 @@ def test_missing_numbers_are_skipped() -> None:
     y = np.stack([season[np.arange(16) % 4], np.arange(16.0)], 1)
     y[[2, 9, 14, 15]] = np.nan  # the last number is step 13
     found = simple_forecast(y[None], 3, 4)
-    np.testing.assert_allclose(
-        found[0, :, 0], season[[0, 1, 2]], atol=0.7
-    )  # the seasons are uneven
+    # The missing numbers make the seasons uneven.
+    np.testing.assert_allclose(found[0, :, 0], season[[0, 1, 2]], atol=0.7)
     assert simple_forecast(y[None], 3)[0].tolist() == [[-1.0, 13.0]] * 3
     y[:, 1] = np.nan
     assert np.isnan(simple_forecast(y[None], 3, 4)[0, :, 1]).all()

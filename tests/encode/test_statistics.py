@@ -65,9 +65,8 @@ def test_correlations_of_channels_match_numpy() -> None:
     found = whole_statistics(values)[-3:]
     assert found[0] == pytest.approx(-1, abs=0.1)
     assert found[1] == pytest.approx(np.corrcoef(values[1:, 0], values[1:, 2])[0, 1], abs=0.1)
-    assert (
-        len(whole_statistics(np.zeros((5, 9)))) == 9 * 19
-    )  # with many channels there are no correlations
+    # With many channels there are no correlations.
+    assert len(whole_statistics(np.zeros((5, 9)))) == 9 * 19
 
 
 def test_running_statistics_in_parts_are_exactly_equal() -> None:

@@ -29,9 +29,8 @@ def test_the_collector_may_delete_a_lease_while_the_pool_is_locked(
 ) -> None:
     store = pool._store
     monkeypatch.setattr(pool, "_store", lambda: (gc.collect(), store()))
-    monkeypatch.setattr(
-        pool, "_lock", threading.Lock()
-    )  # a thread that waits for ever would keep it
+    # A thread that waits for ever would keep the lock.
+    monkeypatch.setattr(pool, "_lock", threading.Lock())
     gc.disable()
     try:
         lease = Lease()

@@ -191,11 +191,8 @@ def test_settings_determine_which_columns_are_words_or_numbers(tmp_path: Path) -
 def test_codes_for_missing_values_are_read_as_missing(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "ds,x,y\n-1,-1,-1\n0,-1.0,-9\n1,2,#N/A\n")
     found = read(path, {"ds": "stamp", "x": "number", "y": "value"}, missing=("-1", "y=-9"))
-    assert found.columns["ds"].values.tolist() == [
-        -1,
-        0,
-        1,
-    ]  # a code for all columns does not apply to stamps
+    # A code for all columns does not apply to stamps.
+    assert found.columns["ds"].values.tolist() == [-1, 0, 1]
     np.testing.assert_array_equal(found.columns["x"].values, [np.nan, np.nan, 2])
     assert np.isnan(found.columns["y"].values).all()
     assert column({"x": [1, -999.0, -1]}, "number", missing=("x=-999",))[0][::2] == [1.0, -1.0]

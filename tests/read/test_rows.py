@@ -165,9 +165,8 @@ def test_a_file_of_bad_rows_without_rows_is_overwritten(tmp_path: Path, left: st
     check_new(path, overwrite=False)
     with Rejects(path) as rejects:
         rejects.add("a.csv: line 3", DataError("a.csv: line 3: no text"))
-        assert (
-            path.read_text() == "place,reason\na.csv: line 3,no text\n"
-        )  # a row is written at once
+        # A row is written at once.
+        assert path.read_text() == "place,reason\na.csv: line 3,no text\n"
     with pytest.raises(ArgumentError, match="exists already; name another file"):
         check_new(path, overwrite=False)
     check_new(path, overwrite=True)

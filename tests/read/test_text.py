@@ -162,7 +162,7 @@ def test_pieces_end_at_a_line_end_or_a_space_or_anywhere(
     assert list(source.pieces()) == [(piece, piece == "qrstuv\n") for piece in pieces]
 
 
-def test_a_long_line_comes_in_pieces_cut_at_a_space(
+def test_a_long_line_is_read_in_pieces_that_end_at_a_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(characters, "BLOCK", 8)

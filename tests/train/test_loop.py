@@ -355,9 +355,8 @@ def test_averaged_weights_are_the_mean_of_the_steps_since_validation_stalled() -
     for index, parameter in enumerate(loop.optimizer.param_groups[0]["params"]):
         mean = torch.stack([step[index] for step in after]).mean(0)
         average = loop.optimizer.state[parameter]["ax"]
-        torch.testing.assert_close(
-            average, mean, rtol=1e-4, atol=1e-5
-        )  # a running mean against a plain one
+        # A running mean differs from a plain one by rounding.
+        torch.testing.assert_close(average, mean, rtol=1e-4, atol=1e-5)
 
 
 def test_moving_averages_are_validated_and_kept_and_do_not_change_training() -> None:
