@@ -203,7 +203,7 @@ def test_quantiles_must_be_shares() -> None:
 def test_labels_of_a_single_row_are_named() -> None:
     examples = Examples(["x"] * 3, [("a",), ("a",), ("b",)], [""] * 3)
     labels = Labels(LabelSettings(), ["a", "b"])
-    assert "labels with only one row, of which none can be held out: b" in labels.notes_on(
+    assert "labels with only one row, which cannot be held out: b" in labels.notes_on(
         examples, {}, reader_of(LabelSettings(), ["text"])
     )
     with pytest.raises(

@@ -30,14 +30,14 @@ from elman.read.frames import is_frame
 from elman.read.rows import Rows, Source
 from elman.state import State
 
-UNITS = 32  # of the layer that reads an input other than the first
+UNITS = 32  # units of the layer that reads an input other than the first
 
 
 class FusedReader(Reader):
-    """Several inputs, each in a column.
+    """The reader of several inputs, each in a column.
 
     Args:
-        settings: of reading.
+        settings: settings of the inputs.
         parts: readers by the names of their columns; the first determines the steps.
     """
 
@@ -103,7 +103,7 @@ class FusedReader(Reader):
         return self.first.length(item[0])
 
     def learn(self, train: Examples, notes: list[str], *, classes: int = 0) -> Fused:
-        """Return what the training data show of each input."""
+        """Return the inputs, learned from the training data."""
         return Fused(self, [
             part.learn(column(train, n), notes, classes=0 if n else classes)
             for n, part in enumerate(self.parts.values())
@@ -123,7 +123,7 @@ class Fused(Input):
 
     Args:
         reader: how they are read.
-        parts: the inputs, of which the first determines the steps.
+        parts: the inputs; the first determines the steps.
     """
 
     reader: FusedReader
@@ -146,13 +146,13 @@ class Fused(Input):
         return [Joint(first, tuple(others)) for first, *others in zip(*arrays, strict=True)]
 
     def layer(self, settings: InputSettings) -> tuple[Encoder, int]:
-        """Return the encoder that is made of those of the inputs."""
+        """Return an encoder that joins the encoders of the inputs, and its features."""
         encoders, sizes = zip(*(part.layer(settings) for part in self.parts), strict=True)
         fuse = Fuse(encoders, sizes, units=UNITS)
         return fuse, fuse.size
 
     def start(self, layer: nn.Module) -> None:
-        """Copy values from which training starts into the encoders."""
+        """Copy initial values, such as word vectors, into the encoders."""
         assert isinstance(layer, Fuse)
         for part, encoder in zip(self.parts, layer.encoders, strict=True):
             part.start(encoder)
@@ -185,7 +185,7 @@ class Fused(Input):
         """Return the default number of epochs for a number of examples."""
         return self.first.epochs(count)
 
-    # To people.
+    # Reports.
 
     def facts(self) -> dict[str, object]:
         """Return the sizes of the inputs, for the report."""
@@ -232,7 +232,7 @@ class Fused(Input):
 
 
 class LiveFused(LiveInput):
-    """An item whose first input arrives element by element, and whose others are complete."""
+    """An item of several inputs: the first arrives element by element, the others are complete."""
 
     def __init__(self, first: LiveInput, others: tuple[Array, ...]) -> None:
         self._first, self._others = first, others
@@ -263,5 +263,5 @@ class LiveFused(LiveInput):
 
 
 def column(examples: Examples, number: int) -> Examples:
-    """Return examples with one of their inputs."""
+    """Return examples that have only one of their inputs."""
     return replace(examples, items=[item[number] for item in examples.items])

@@ -2,9 +2,10 @@
 
     cell of a table -> item -> array (T, ...) -> Padded -> vectors (B, T, D)
 
-A kind is one file in this folder and a line in `elman.inputs`.  It knows no task and no target.
-`Reader.item`, `Reader.learn`, `Reader.load`, `Input.save`, `Input.encode` and `Input.layer` must be
-defined; the other methods have defaults, for items that are read from one cell of a table.
+A kind is one file in this folder and a line in `elman.inputs.kinds`.  It does not depend on tasks
+or targets.  `Reader.item`, `Reader.learn`, `Reader.load`, `Input.save`, `Input.encode` and
+`Input.layer` must be defined; the other methods have defaults, for items that are read from one
+cell of a table.
 
 Shape legend: T steps of an item, N items, D features, K classes.
 """
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Probabilities = tuple[str, Mapping[str, "Tensor"]]  # name of a baseline, (N, K) by part of the data
 Guesses = tuple[str, Mapping[str, list[NDArray[np.int64]]]]  # a class for each step of each item
-TargetOf = Callable[[object, str], object]  # target of a cell at a place
+TargetOf = Callable[[object, str], object]  # the target of a cell, given the cell and its place
 
 
 class TargetColumn(NamedTuple):
@@ -67,21 +68,21 @@ class TargetColumn(NamedTuple):
 
 
 class Reader(ABC):
-    """How one kind of input is read.
+    """The reader of one kind of input.
 
     Args:
-        settings: of reading, and of the layer that reads the numbers.
+        settings: settings of the input and of its layer.
         column: column of the items in a table; None for the usual one of the kind.
     """
 
     kind: ClassVar[str]  # its name in the setting `input` and in config.json
-    noun: ClassVar[str]  # several items, for messages
-    unit: str = "steps"  # several of their elements
+    noun: ClassVar[str]  # plural of the items, for messages
+    unit: str = "steps"  # plural of their elements
     has_elements: ClassVar[bool] = True  # whether each element can have a target
-    row_is: ClassVar[str] = "an item"  # a row of a table
+    row_is: ClassVar[str] = "an item"  # what a row of a table is
     named_by: ClassVar[tuple[str, ...]] = ("input",)  # settings that name columns
     least: ClassVar[int] = 0  # fewest examples of an epoch, if `examples` is not set
-    windows: ClassVar[int | None] = None  # usual steps of a window for tags; None for no windows
+    windows: ClassVar[int | None] = None  # default steps of a window for tags; None for no windows
 
     def __init__(self, settings: InputSettings, column: str | None = None) -> None:
         self.settings = settings
@@ -100,7 +101,7 @@ class Reader(ABC):
     def open(
         self, given: Any, target: TargetColumn, *, labelled: bool = True, lenient: bool = False
     ) -> Source:
-        """Return a source of items, and with `labelled` of their targets.
+        """Return a source of items and, if `labelled`, of their targets.
 
         Args:
             given: a path, a list, a frame, or a pair of items and targets.
@@ -137,7 +138,7 @@ class Reader(ABC):
             target: the column of the targets.
             target_of: returns the target of a cell.
             rejects: collects bad rows.
-            like: the training data, in whose form other data are read.
+            like: the training data or the trained input, whose form other data must have.
 
         Raises:
             DataError: there is no example.
@@ -151,7 +152,7 @@ class Reader(ABC):
                 if isinstance(answer, tuple) and target.each and len(answer) != self.length(item):
                     raise DataError(
                         f"{place}: has {self.length(item)} {self.unit} and {len(answer)} "
-                        f"{target.noun}; expected as many"
+                        f"{target.noun}; expected the same number of both"
                     )
             except DataError as error:
                 rejects.add(place, error)
@@ -185,16 +186,16 @@ class Reader(ABC):
         return self.item(cell, place)
 
     def row(self, values: Sequence[Any], place: str) -> Any:
-        """Return the item of a row that begins with its columns; DataError if it is none."""
+        """Return the item of a row, whose first values are the columns of the input."""
         return self.item(values[0], place)
 
     @abstractmethod
     def item(self, cell: Any, place: str) -> Any:
-        """Return the item of a cell; raise a DataError that names the place if it is none."""
+        """Return the item of a cell; raise a DataError with the place if it is not an item."""
 
     @abstractmethod
     def learn(self, train: Examples, notes: list[str], *, classes: int = 0) -> Input:
-        """Return what the training data show of the input.
+        """Return the input, learned from the training data.
 
         Args:
             train: the training data.
@@ -213,11 +214,11 @@ class Reader(ABC):
         return None
 
     def cut(self, item: Any, first: int, last: int) -> Any:
-        """Return some steps of an item; None if items cannot be cut."""
+        """Return the steps from `first` up to `last`; None if items cannot be cut."""
         return None
 
     def window(self, *, each: bool) -> int | None:
-        """Return the steps of a window, for targets of each step or of items; None for none."""
+        """Return the steps of a window, given whether each step has a target; None for none."""
         if self.windows is None:
             return None
         return self.settings.window or (self.windows if each else None)
@@ -257,7 +258,7 @@ class Input(ABC):
     numbers: int = 0  # numbers F of a step, for kinds with windows
     channels: int = 0  # channels of numbers, which a GRU-D reads
     features: int = 0  # inputs of the wide part; 0 without one
-    levels: ClassVar[int] = 1  # levels of each statistic that these are; 1 for other features
+    levels: ClassVar[int] = 1  # levels of each statistic among the features; 1 for other features
     warning: ClassVar[str] = ""  # for the model card
     use: ClassVar[tuple[str, ...]] = ("model.predict([...])",)  # lines of Python for the model card
 
@@ -265,7 +266,7 @@ class Input(ABC):
     def save(self, folder: Path) -> None:
         """Write the input to a folder."""
 
-    # To numbers.
+    # Encoding.
 
     @abstractmethod
     def encode(self, items: Sequence[Any]) -> list[Array]:
@@ -276,7 +277,7 @@ class Input(ABC):
         """Return the layer from Padded numbers to Padded vectors, untrained, and its features D."""
 
     def start(self, layer: nn.Module) -> None:  # noqa: B027 - most kinds have none
-        """Copy values from which training starts into the layer, such as word vectors."""
+        """Copy initial values, such as word vectors, into the layer."""
 
     def prepare(self, notes: list[str]) -> dict[str, Any]:
         """Read the values for `start`; return the settings that they determine."""
@@ -313,7 +314,7 @@ class Input(ABC):
         """Return the default number of epochs for a number of examples."""
         return 10
 
-    # To people.
+    # Reports.
 
     def facts(self) -> dict[str, object]:
         """Return the sizes of the input, for the report."""
@@ -322,7 +323,7 @@ class Input(ABC):
     def notes_on(
         self, train: Examples, others: Mapping[str, Examples], arrays: Sequence[Array]
     ) -> list[str]:
-        """Return notes about the data; `arrays` are those of the training items or windows."""
+        """Return notes about the data; `arrays` are the encoded training items or windows."""
         return []
 
     def show(self, item: Any) -> str:
@@ -338,7 +339,7 @@ class Input(ABC):
         return []
 
     def is_known(self, item: Any) -> NDArray[np.bool_] | None:
-        """Return whether training has seen each element of an item; None if this is no question."""
+        """Return whether training has seen each element of an item; None if this does not apply."""
         return None
 
     @property

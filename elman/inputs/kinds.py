@@ -1,4 +1,4 @@
-"""The table of the kinds of inputs, and which kind some data are."""
+"""The table of the kinds of inputs, and the detection of the kind from data."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
         noun = READERS[first].noun
         raise ArgumentError(f"cell=grud is for recordings, which have times; got {noun}")
     if settings.vectors is not None and (first != TextReader.kind or len(kinds) > 1):
-        raise ArgumentError(f"vectors needs texts, the data are {', '.join(kinds)}")
+        raise ArgumentError(f"vectors needs texts, got {', '.join(kinds)}")
     return kinds
 
 
@@ -67,7 +67,9 @@ def reader_of(settings: InputSettings, kinds: list[str]) -> Reader:
     """Return the reader of inputs of these kinds, see `find_kinds`."""
     pairs = [(column, OLD.get(kind, kind)) for column, kind in map(_parts, kinds)]
     if not pairs or (len(pairs) > 1 and not all(column for column, _ in pairs)):
-        raise ArgumentError(f"inputs must be kinds, several with a column each, got {kinds}")
+        raise ArgumentError(
+            f"inputs must be one kind, or COLUMN:KIND for each of several, got {kinds}"
+        )
     if len(pairs) == 1:
         ((column, kind),) = pairs
         return READERS[kind](settings, column)

@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 
 class Step(NamedTuple):
-    """Numbers that live elements add.
+    """The new steps of a live input.
 
     Attributes:
         array: (n, ...) numbers of n steps.
@@ -46,7 +46,7 @@ class Stored(ABC):
 
     @abstractmethod
     def restore(self, state: State) -> None:
-        """Continue from a state of the right shapes; DataError for values that cannot be."""
+        """Continue from a state of the right shapes; raise a DataError for impossible values."""
 
 
 class LiveInput(Stored):
@@ -62,13 +62,13 @@ class LiveInput(Stored):
 
         Args:
             element: the element.
-            at: its time; None if elements have none.
+            at: its time; None if elements have no times.
 
         Returns:
             Steps that are complete, and a step that the next element can still change.
 
         Raises:
-            ArgumentError: it is no element of this kind.
+            ArgumentError: the element is not of this kind.
         """
 
     def finish(self) -> Step | None:

@@ -1,7 +1,7 @@
 """One recording that arrives step by step.
 
-At a rate, steps fall into cells of time: a cell is complete when the next one begins, and until
-then its mean can still change.
+With a rate, steps fall into cells of time.  A cell is complete when the next one begins; until then
+its mean can still change.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from elman.state import State
 FAR = 1 << 16  # largest number of cells between two steps
 BEGINS = ("", "f", "i", "M")  # kinds of first stamps: none, a number, a whole number, a date
 
-LATEST = 1e15  # seconds of a recording
+LATEST = 1e15  # largest time of a recording, in seconds
 Numbers = NDArray[np.float64]
 
 
@@ -88,7 +88,7 @@ class LiveRecording(LiveInput):
         return tuple(torch.from_numpy(np.array(one)) for one in arrays)
 
     def restore(self, state: State) -> None:
-        """Continue from a state of the right shapes; DataError for values that cannot be."""
+        """Continue from a state of the right shapes; raise a DataError for impossible values."""
         leaves = [leaf.numpy().copy() for leaf in state if isinstance(leaf, Tensor)]
         whole, times, sums, last, since, running, ends, rows = leaves
         kind, bits, zoned, started, cell, steps = whole.tolist()
@@ -97,7 +97,7 @@ class LiveRecording(LiveInput):
         counts = 0 <= kind < len(BEGINS) and {zoned, started} <= {0, 1} and min(cell, steps) >= 0
         finite = finite and bool((np.abs(times) < LATEST).all())
         if not (finite and counts and short) or np.isinf(ends).any() or np.isinf(rows).any():
-            raise DataError("the state of the recording is damaged: it has values that cannot be")
+            raise DataError("the state of the recording is damaged: it has impossible values")
         begin = np.array([bits], dtype=np.int64)
         found: dict[str, Any] = {
             "": None, "f": begin.view(np.float64)[0], "i": begin[0], "M": begin.view("M8[us]")[0],
@@ -152,7 +152,7 @@ class LiveRecording(LiveInput):
         return self._close(self._cell + 1)
 
     def _close(self, cell: int) -> Step:
-        """Return all cells before the given one, which are complete now."""
+        """Return all cells before the given one, which are now complete."""
         assert self._index.rate is not None
         rows = np.full((cell - self._cell, self._sums.shape[1]), np.nan)
         rows[0] = self._mean()
@@ -215,7 +215,7 @@ class LiveRecording(LiveInput):
         if bad:
             raise ArgumentError(f"at must be a date or a number of seconds, got {at!r}")
         if self._begin is None and self._time > -math.inf:
-            raise ArgumentError("at must be given for the first step already, or never")
+            raise ArgumentError("at must be given from the first step on, or never")
         begin = stamps[0] if self._begin is None else self._begin
         zoned = parsed.offsets is not None
         alike = self._begin is None or zoned == self._zoned

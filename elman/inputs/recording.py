@@ -52,14 +52,14 @@ from elman.report.window_statistics import (
 from elman.settings import dialect_of
 from elman.train.checkpoint import load_tensors, save_tensors
 
-CLASSES = 100  # with more, a linear model takes more time than the recurrence
+CLASSES = 100  # above this number, a linear model takes more time than the recurrence
 LOG = logging.getLogger("elman")  # the command line shows it
 LARGEST = 1 << 26  # statistics of all training recordings; with more they would need gigabytes
 EVENTS = 20  # maximum number of events of a recording in the report
 
 
 class RecordingReader(Reader):
-    """Recordings, which are channels over time."""
+    """The reader of recordings, which are channels over time."""
 
     kind, noun, unit, least, windows = "recordings", "recordings", "steps", 2000, 256
     row_is, named_by = "a step", ("unique_id", "ds", "channels", "static", "variable")
@@ -107,7 +107,7 @@ class RecordingReader(Reader):
         return self.checked(examples, source.name, target)
 
     def item(self, cell: Any, place: str) -> Recording:
-        """Raise an error: a recording is no cell of a table."""
+        """Raise a DataError: a recording is several rows of a table, not one cell."""
         raise DataError(f"{place}: a recording has several rows, it cannot be read from one cell")
 
     def given(self, data: Any, like: Input, target: TargetColumn) -> list[Recording]:
@@ -131,7 +131,7 @@ class RecordingReader(Reader):
         return None
 
     def cut(self, item: Recording, first: int, last: int) -> Recording:
-        """Return some steps of a recording."""
+        """Return the steps of a recording from `first` up to `last`."""
         return item.part(first, last)
 
     def learn(self, train: Examples, notes: list[str], *, classes: int = 0) -> Recorded:
@@ -229,7 +229,7 @@ class Recorded(Input):
             edges = torch.from_numpy(self.statistic_levels.edges)
             save_tensors(folder / FEATURES, {"edges": edges})
 
-    # To numbers.
+    # Encoding.
 
     def encode(self, items: Sequence[Recording]) -> list[Array]:
         """Return the features (T, F) of the steps of each recording."""
@@ -268,8 +268,8 @@ class Recorded(Input):
     def statistics(self, items: Sequence[Recording]) -> NDArray[np.float64]:
         """Return the statistics (N, S) of recordings or their windows.
 
-        Those of a recording that is read forward only are known after each step, and the number of
-        steps is not one of them, as it would tell how far a live recording has come.
+        A model that reads whole recordings forward has only statistics that are known after each
+        step of a live recording, and not the number of steps, which would show its progress.
         """
 
         arrays, fixed, _ = self.windows(items)
@@ -297,7 +297,7 @@ class Recorded(Input):
                 owners.append(n)
         return arrays, np.array(fixed), np.array(owners)
 
-    # To people.
+    # Reports.
 
     @property
     def wide(self) -> str:
@@ -383,7 +383,7 @@ def read_like(
 ) -> Recordings:
     """Return all recordings of a source, with the channels and stamps of the training data.
 
-    If only one of the two has stamps, rows are evenly spaced, as they are live without `at`.
+    If only one of the two has stamps, rows are evenly spaced, as in a live session without `at`.
     """
     if like is None:
         return source.read(rejects)

@@ -55,13 +55,13 @@ class RecordingSettings(TableSettings):
 
     @property
     def _cells(self) -> tuple[str, ...]:
-        """The cells that a task with recordings offers: all of them."""
+        """The kinds of recurrent layers for a task with recordings: all of them."""
         return tuple(CORES)
 
     def check_recordings(self, label: str, *, decays: bool) -> None:
         """Raise an ArgumentError for values that cannot work; `label` is the column of labels."""
         check_counts(self, "window", "examples")
-        if self.channels and self.variable is None:  # whose values have names, too
+        if self.channels and self.variable is None:  # with `variable`, channels are not columns
             self.check_columns(self.channels, (*self.static, label, self.unique_id, self.ds))
         if not 0 <= self.overlap < 1:
             raise ArgumentError(f"overlap must be in [0, 1), got {self.overlap}")
@@ -118,7 +118,7 @@ class InputSettings(RecordingSettings, TextSettings):
     """Ignore the case of texts and words; the characters of words are still read with their
     case."""
     max_tokens: int | None = 1000
-    """Maximum number of tokens of a text; of a longer text the two ends are read. None for no
+    """Maximum number of tokens of a text; a longer text is cut to its two ends. None for no
     limit."""
     vectors: str | None = None
     """File of word vectors to start from: a word and its numbers on each line; may be .gz."""
@@ -126,7 +126,7 @@ class InputSettings(RecordingSettings, TextSettings):
     """Size of the character vectors of words, and of the LSTM that reads them; 0 to read the words
     only."""
     validation_fraction: float = 0.1
-    """Share that is held out if no validation data are given."""
+    """Share of the data that is held out if no validation data are given."""
 
     def check_input(self, target: str) -> None:
         """Raise an ArgumentError for values that cannot work.

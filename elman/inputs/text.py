@@ -36,7 +36,7 @@ DROPPED = 0.3  # default dropout probability of the features of a token vector
 
 
 class TextReader(Reader):
-    """Texts."""
+    """The reader of texts."""
 
     has_elements = False
     kind, noun, unit, row_is, named_by = "text", "texts", "tokens", "a text", ("text",)
@@ -93,7 +93,7 @@ class TextReader(Reader):
         return Text(self, vocabulary, self.ngrams(texts, classes))
 
     def ngrams(self, texts: Sequence[str], classes: int) -> NGrams | None:
-        """Return the n-grams of the wide part; None for no classes, too many, or no n-grams."""
+        """Return the n-grams of the wide part; None without classes or n-grams, or beyond MANY."""
 
         if not 0 < classes <= MANY:
             return None
@@ -138,7 +138,7 @@ class Text(Input):
             )  # fmt: skip
 
     def encode(self, items: Sequence[str]) -> list[Array]:
-        """Return the token numbers (T,) of each text, of a long one those of its two ends."""
+        """Return the token numbers (T,) of each text; a long text is cut to its two ends."""
         result: list[Array] = []
         most = self.reader.settings.max_tokens
         for at in range(0, len(items), 1000):
@@ -224,7 +224,7 @@ class Text(Input):
         for name, examples in others.items():
             both = sum(text in seen for text in examples.items)
             if both:
-                notes.append(f"texts of the {name} data that are training data, too: {both:,}")
+                notes.append(f"{name} texts that are also in the training data: {both:,}")
         long = sum(len(text) == most for text in arrays)
         if long:
             notes.append(
@@ -263,10 +263,10 @@ class Text(Input):
 class LiveText(LiveInput):
     """A text that arrives piece by piece; pieces are separated by blanks.
 
-    Unlike in a batch, tokens after the first `max_tokens` are read, too.
+    Unlike in a batch, the text is not cut to `max_tokens`.
 
     Args:
-        text: the texts of the training.
+        text: the input after training.
     """
 
     def __init__(self, text: Text) -> None:
@@ -281,14 +281,14 @@ class LiveText(LiveInput):
         return tuple(torch.from_numpy(array.copy()) for array in arrays)
 
     def restore(self, state: State) -> None:
-        """Continue from a state of the right shapes; DataError for values that cannot be."""
+        """Continue from a state of the right shapes; raise a DataError for impossible values."""
         begun, last, counts = (leaf.numpy().copy() for leaf in state if isinstance(leaf, Tensor))
         try:
             self._last = last.tobytes().decode()
         except UnicodeDecodeError:
             begun[0] = -1
         if begun[0] not in (0, 1) or (counts < 0).any() or len(counts) != self._text.features:
-            raise DataError("the state of the text is damaged: it has values that cannot be")
+            raise DataError("the state of the text is damaged: it has impossible values")
         self._begun, self._counts = bool(begun[0]), counts
 
     def push(self, element: Any, at: Any = None) -> tuple[Step | None, Step | None]:

@@ -30,7 +30,7 @@ DROPPED = 0.3  # default dropout probability of the features of a word vector
 
 
 class WordReader(Reader):
-    """Sentences, which are lists of words."""
+    """The reader of sentences, which are lists of words."""
 
     kind, noun, unit, row_is, named_by = "words", "sentences", "words", "a sentence", ("words",)
 
@@ -162,7 +162,7 @@ class Words(Input):
     def tag_baselines(
         self, train: Examples, targets: list[NDArray[np.int64]], others: Mapping[str, Examples]
     ) -> list[Guesses]:
-        """Return the most frequent tag of each word, for unknown words that of all words."""
+        """Return the most frequent tag of each word, or of all words if a word is unknown."""
         counts: dict[str, Counter[int]] = {"": Counter()}
         for sentence, numbers in zip(train.items, targets, strict=True):
             for word, number in zip(sentence, numbers.tolist(), strict=True):

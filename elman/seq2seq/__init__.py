@@ -32,12 +32,12 @@ from elman.model import Loss
 from elman.padded import Padded
 from elman.state import State
 
-NOTHING = -1  # fills targets after their end
+NOTHING = -1  # fills targets after their ends
 TINY = torch.finfo(torch.float32).tiny
 
 
 class Coder(Protocol):
-    """An encoder and decoder; the place of its decoder has a method `rows(which)`."""
+    """An encoder and a decoder, whose place is an object with a method `rows(which)`."""
 
     @property
     def attends(self) -> bool:
@@ -53,7 +53,7 @@ class Coder(Protocol):
 
 
 class Place(NamedTuple):
-    """The place of a decoder in its source and target.
+    """The place of a decoder: its source and its state after the target so far.
 
     Attributes:
         source: (B, T) tokens.
@@ -64,7 +64,7 @@ class Place(NamedTuple):
     coder: Any
 
     def rows(self, which: Tensor) -> Place:
-        """Return rows by index, each any number of times, as beams need it."""
+        """Return rows by index; a beam search may repeat or drop a row."""
         return Place(self.source.index_select(0, which), self.coder.rows(which))
 
 
@@ -77,13 +77,13 @@ class Seq2Seq(nn.Module):
         begin: the token before every target.
         dropout: probability of dropping a feature of d_t.
         label_smoothing: share of the target that is spread over all tokens.
-        copying: tokens of the source can be copied; source and target share a vocabulary.
+        copying: whether tokens of the source can be copied; source and target share a vocabulary.
         coverage: lambda, the weight of the penalty for repeated attention to the same place.
         scheduled_sampling: probability that an input is the model's prediction, at the end of
             training.
 
     Raises:
-        ArgumentError: the coder has no attention to copy or cover with.
+        ArgumentError: copying or coverage is set, but the coder has no attention.
 
     Example:
         >>> import torch, elman
@@ -159,7 +159,7 @@ class Seq2Seq(nn.Module):
     # Training.
 
     def inputs_of(self, targets: Tensor) -> Padded:
-        """Return the inputs of the decoder for targets (B, S): each token one place later."""
+        """Return the decoder's inputs for targets (B, S): the targets shifted right by one."""
         first = targets.new_full((len(targets), 1), self.begin)
         inputs = torch.cat([first, targets[:, :-1].clamp(min=0)], dim=1)
         return Padded(inputs, (targets != NOTHING).sum(1).cpu())
@@ -173,7 +173,7 @@ class Seq2Seq(nn.Module):
         generator: torch.Generator | None = None,
         progress: float = 1.0,
     ) -> Loss:
-        """Return the loss for targets (B, S), NOTHING after their ends; smoothed in training.
+        """Return the loss for targets (B, S), padded with NOTHING; in training it is smoothed.
 
         `progress` is the completed share of the training.
         """
@@ -206,7 +206,7 @@ class Seq2Seq(nn.Module):
     def _own(
         self, inputs: Padded, start: Place, share: float, generator: torch.Generator | None
     ) -> Padded:
-        """Return inputs of which a share is replaced by the model's predictions."""
+        """Return the inputs with a share of them replaced by the model's predictions."""
         with torch.no_grad():
             d, weights, _ = self.decode(inputs, start, generator=generator)
             guess = self.log_p(d.data, weights, start.source).argmax(2)
@@ -220,7 +220,7 @@ class Seq2Seq(nn.Module):
         return Padded(torch.where(own, shifted, inputs.data), inputs.lengths)
 
     def _surplus(self, d: Padded, targets: Tensor) -> Tensor:
-        """Return sum of s_y - mean_v s_v, the change by smoothing, without storing the scores.
+        """Return the sum of s_y - mean_v s_v, which smoothing adds, without storing the scores.
 
         (1 - e) (-log p_y) + e mean_v(-log p_v) = -log p_y + e (s_y - mean_v s_v)
         """

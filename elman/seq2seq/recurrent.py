@@ -1,14 +1,14 @@
 """A recurrent encoder and decoder, with attention between them.
 
     H = core_e(embed_e(x)),            outputs of the encoder, (B, T, M)
-    s_t = core_d(embed_d(y_{t-1})),    s_0 = tanh(W_b end of core_e)
+    s_t = core_d(embed_d(y_{t-1})),    s_0 = tanh(W_b last state of core_e)
     c_t = attention(s_t, H)
     d_t = tanh(W_c [c_t ; s_t])
 
-This is the model of Luong, Pham and Manning 2015 (arXiv:1508.04025); without attention d_t = s_t:
-Sutskever, Vinyals and Le 2014 (arXiv:1409.3215).  With input feeding core_d also reads d_{t-1} and
-runs step by step; without it, all steps of the core are one call, and so are all steps of an
-attention without coverage.
+This is the model of Luong, Pham and Manning 2015 (arXiv:1508.04025).  Without attention d_t = s_t,
+as in Sutskever, Vinyals and Le 2014 (arXiv:1409.3215).  With input feeding, core_d also reads
+d_{t-1} and runs step by step.  Without it, one call computes all steps of the core, and one call
+all steps of an attention without coverage.
 
 Shape legend: B rows, T elements of the source, S of the target, D features of d.
 """
@@ -29,7 +29,7 @@ from elman.state import State, select_rows
 
 
 class Decoding(NamedTuple):
-    """The place of a decoder.
+    """The place of a recurrent decoder.
 
     Attributes:
         core: state of the decoder's core.
@@ -42,7 +42,7 @@ class Decoding(NamedTuple):
     fed: Tensor | None
 
     def rows(self, which: Tensor) -> Decoding:
-        """Return rows by index, each any number of times, as beams need it."""
+        """Return rows by index; a beam search may repeat or drop a row."""
         return Decoding(
             select_rows(self.core, which),
             None if self.memory is None else self.memory.rows(which),
@@ -62,7 +62,8 @@ class Recurrent(nn.Module):
         input_feeding: whether the core also reads d_{t-1}.
 
     Raises:
-        ArgumentError: a core does not fit.
+        ArgumentError: a core is not batch first, the decoder's core is not causal, or input
+            feeding has no attention.
 
     Example:
         >>> import torch, elman
@@ -125,7 +126,7 @@ class Recurrent(nn.Module):
     def _start(self, state: State) -> State:
         """Return the decoder's first state, from the last layer of the encoder's last state."""
         h = state if self.encoder.leaves == 1 else state[0]
-        if not isinstance(h, Tensor):  # a hidden size for each layer
+        if not isinstance(h, Tensor):  # each layer has its own hidden size
             h = h[-1]
         assert isinstance(h, Tensor)
         last = h[-self.encoder.directions :]

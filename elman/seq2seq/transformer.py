@@ -3,7 +3,7 @@
     H = encoder(E_x sqrt(D) + P),    d = decoder(E_y sqrt(D) + P, H)
     P_t,2i = sin(t / 10000^(2i/D)),  P_t,2i+1 = cos(t / 10000^(2i/D))
 
-Layers normalise first (Xiong et al. 2020, arXiv:2002.04745), which trains without a long warm-up.
+The layers are pre-norm (Xiong et al. 2020, arXiv:2002.04745) and train without a long warm-up.
 Each step reads the whole target so far again, so its time grows with the position, unlike in a
 recurrence.
 
@@ -28,7 +28,7 @@ WIDER = 4  # inner features of a layer / D
 
 
 class Followed(NamedTuple):
-    """The place of a decoder.
+    """The place of a Transformer decoder.
 
     Attributes:
         memory: (B, T, D) outputs of the encoder.
@@ -41,7 +41,7 @@ class Followed(NamedTuple):
     tokens: Tensor
 
     def rows(self, which: Tensor) -> Followed:
-        """Return rows by index, each any number of times, as beams need it."""
+        """Return rows by index; a beam search may repeat or drop a row."""
         return Followed(*(part.index_select(0, which) for part in self))
 
 

@@ -57,9 +57,9 @@ from elman.targets.target import (
     unknown_targets,
 )
 
-RARE = 5  # examples of a class; fewer are reported
+RARE = 5  # examples; classes with fewer are reported
 FEW = 100  # examples; with fewer the network and the temperature are trusted less
-MISTAKES = 10  # in the report
+MISTAKES = 10  # mistakes in the report
 
 
 @dataclass
@@ -67,12 +67,12 @@ class Labels(Target):
     """The labels of a trained model.
 
     Args:
-        settings: of the labels.
+        settings: settings of the labels.
         classes: labels of the training data, in the order of the scores.
         share: factor of the scores of the network beside a wide part, see `LabelHead`.
         trees: trees of the forest in a wide part.
         temperature: divisor of the scores, fitted on the validation data.
-        positive: the class of two that AUPRC is computed for; None for more classes.
+        positive: with two classes, the one that AUPRC is computed for; otherwise None.
     """
 
     settings: LabelSettings
@@ -145,7 +145,7 @@ class Labels(Target):
         return examples.select(train), examples.select(held)
 
     def described(self) -> dict[str, Any]:
-        """Return the facts from which `restore` makes the labels again."""
+        """Return the facts from which `restore` rebuilds the labels."""
         facts: dict[str, Any] = {
             "classes": [packed_label(label) for label in self.classes], "share": self.share,
             "trees": self.trees, "temperature": self.temperature,
@@ -154,7 +154,7 @@ class Labels(Target):
 
     @classmethod
     def restore(cls, described: Mapping[str, Any], settings: LabelSettings) -> Labels:
-        """Return the labels of a saved model; older ones have fewer facts."""
+        """Return the labels of a saved model; models of older versions have fewer facts."""
         check_names("classes", described.get("classes"))
         share, trees = described.get("share", 1.0), described.get("trees", 0)
         if not (isinstance(share, int | float) and 0 < share <= 1):
@@ -179,9 +179,7 @@ class Labels(Target):
         counts = Counter(label for labels in train.targets for label in labels)
         single = [str(label) for label in self.classes if counts[label] == 1]
         if single:
-            notes.append(
-                f"labels with only one row, of which none can be held out: {some_of(single)}"
-            )
+            notes.append(f"labels with only one row, which cannot be held out: {some_of(single)}")
         rare = [f"{label} ({counts[label]})" for label in self.classes if 1 < counts[label] < RARE]
         if rare:
             notes.append(f"labels with few examples: {some_of(rare)}")
@@ -209,7 +207,7 @@ class Labels(Target):
         )  # fmt: skip
 
     def start(self, train: Examples, input: Input) -> None:
-        """Decide how much the network is trusted beside a wide part, and whether that has trees."""
+        """Choose the share of the network beside a wide part, and the trees of the wide part."""
         self.share = round(len(train) / (len(train) + FEW), 4)
         self.trees = trees_of(several=self.several) if input.levels > 1 else 0
 
@@ -245,7 +243,7 @@ class Labels(Target):
         return Prepared(arrays, wanted, extra)
 
     def validation(self, input: Input, examples: Examples, head: Head) -> Prepared:
-        """Return windows and their classes; labels unknown in training have no loss."""
+        """Return windows and their classes; labels unknown in training do not count in the loss."""
         targets, _ = self.numbers(examples.targets)
         arrays, owners = self._windows(input, examples.items)
         wanted = targets[torch.from_numpy(owners)]
@@ -334,7 +332,7 @@ class Labels(Target):
     def measure(
         self, network: SequenceModel, input: Input, parts: Mapping[str, Examples]
     ) -> dict[str, Any]:
-        """Fit the temperature; return scores, confusions and mistakes beside simpler models."""
+        """Fit the temperature; return scores of the model and of simpler ones, and mistakes."""
         others = {name: parts[name] for name in HELD_OUT if name in parts}
         numbers = {name: self.numbers(part.targets) for name, part in parts.items()}
         train, held = numbers["train"][0], numbers["validation"][0]

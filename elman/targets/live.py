@@ -52,7 +52,7 @@ class LiveLabels(LiveTarget[dict[Any, float]]):
     """The probability of each label so far.
 
     Args:
-        labels: the labels of the training.
+        labels: the labels after training.
         head: the head of the network.
     """
 
@@ -70,12 +70,12 @@ class LiveLabels(LiveTarget[dict[Any, float]]):
         return (steps, *(leaf.clone() for leaf in pooled[1:]))
 
     def restore(self, state: State) -> None:
-        """Continue from a state of the right shapes; DataError for values that cannot be."""
+        """Continue from a state of the right shapes; raise a DataError for impossible values."""
         steps, *leaves = (leaf for leaf in state if isinstance(leaf, Tensor))
         finite = all(bool(leaf.isfinite().all()) for leaf in leaves)
         weighed = self._head.pooling != "attention" or int(steps) == 0
         if int(steps) < 0 or not finite or not (weighed or bool((leaves[2] >= 1).all())):
-            raise DataError("the state of the labels is damaged: it has values that cannot be")
+            raise DataError("the state of the labels is damaged: it has impossible values")
         self._pooled = Pooled(int(steps), *leaves) if int(steps) else None
 
     def push(self, states: Tensor, bag: Bag | None) -> dict[Any, float]:
@@ -102,7 +102,7 @@ class LiveTags(LiveTarget[tuple[str, float]]):
     can differ from the tag in the complete item, which also depends on later steps.
 
     Args:
-        names: the tags of the training.
+        names: the tags after training.
         head: the head of the network.
         spotter: finds the events; None with a chain.
     """
@@ -132,7 +132,7 @@ class LiveTags(LiveTarget[tuple[str, float]]):
         )  # fmt: skip
 
     def restore(self, state: State) -> None:
-        """Continue from a state of the right shapes; DataError for values that cannot be."""
+        """Continue from a state of the right shapes; raise a DataError for impossible values."""
         whole, total, before, events = (leaf for leaf in state if isinstance(leaf, Tensor))
         started, step, active, begin = whole.tolist()
         count = len(self._names)
@@ -143,7 +143,7 @@ class LiveTags(LiveTarget[tuple[str, float]]):
         if not (
             started in (0, 1) and 0 <= begin <= step and -1 <= active < count and known and finite
         ) or not bool(before.isfinite().all()):
-            raise DataError("the state of the tags is damaged: it has values that cannot be")
+            raise DataError("the state of the tags is damaged: it has impossible values")
         self._before = before if started else None
         if self.spotter is not None:
             self.spotter.step, self.spotter.begin = step, begin

@@ -50,7 +50,7 @@ class Tags(Target):
     """The tags of a trained model.
 
     Args:
-        settings: of the tags.
+        settings: settings of the tags.
         names: tags of the training data, in the order of the scores.
     """
 
@@ -121,7 +121,7 @@ class Tags(Target):
         return parts[0], parts[1]
 
     def described(self) -> dict[str, Any]:
-        """Return the facts from which `restore` makes the tags again."""
+        """Return the facts from which `restore` rebuilds the tags."""
         return {"tags": self.names}
 
     @classmethod
@@ -146,7 +146,7 @@ class Tags(Target):
         return {"tags": len(self.names)}
 
     def unit(self, reader: Reader) -> str:
-        """Return the elements that are counted, for messages."""
+        """Return the name of the elements that are counted, for messages."""
         return reader.unit
 
     def count(self, examples: Examples) -> int:
@@ -258,7 +258,7 @@ class Tags(Target):
     def measure(
         self, network: SequenceModel, input: Input, parts: Mapping[str, Examples]
     ) -> dict[str, Any]:
-        """Return scores beside those of simpler models, and the most frequent mistakes."""
+        """Return the scores of the model and of simpler models, and the most frequent mistakes."""
         others = {name: parts[name] for name in HELD_OUT if name in parts}
         found = {name: self.predict(network, input, part.items) for name, part in others.items()}
         train = parts["train"]
@@ -311,7 +311,7 @@ class Tags(Target):
 def _of_steps(
     steps: NDArray[np.int64], numbers: NDArray[np.int64], count: int
 ) -> NDArray[np.int64]:
-    """Return the tag of each of `count` steps: that of its last element, or the previous tag."""
+    """Return the tag of each step's last element; the previous tag if a step has no element."""
     if not len(steps):
         return numbers
     last = np.searchsorted(steps, np.arange(count), side="right") - 1

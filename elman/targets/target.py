@@ -1,9 +1,9 @@
-"""One kind of target: how it is read and learned, which head predicts it, and how good that is.
+"""One kind of target: how it is read and learned, which head predicts it, and how it is scored.
 
     item -> Input -> network -> states -> head -> prediction
 
-A kind is one file in this folder.  It knows no kind of input: all that it needs of one is defined
-in `elman.inputs.input`.
+A kind is one file in this folder.  It does not depend on the kind of input: it uses only the
+interface in `elman.inputs.input`.
 
 Shape legend: N items, T steps, F numbers of a step, D features of a state.
 """
@@ -29,7 +29,7 @@ from elman.read.split import some_of
 from elman.train.chunks import ExampleBatches
 
 HELD_OUT = ("validation", "test")  # parts of the data that are scored, in this order
-ROWS = 64  # fewest rows of a batch that is not trained on
+ROWS = 64  # minimum number of rows of a batch for prediction
 
 
 class Prepared(NamedTuple):
@@ -49,7 +49,7 @@ class Prepared(NamedTuple):
 class Target(ABC):
     """One kind of target after training."""
 
-    noun: ClassVar[str]  # several targets, for messages
+    noun: ClassVar[str]  # plural of the targets, for messages
     named_by: ClassVar[str]  # the setting that names their column
     classes_of_wide: int = 0  # classes of a wide part beside the network; 0 for no wide part
 
@@ -68,11 +68,11 @@ class Target(ABC):
         Args:
             cell: the value that was read.
             place: where it was read, for messages.
-            settings: of the target.
+            settings: settings of the target.
             written: whether the value comes from a file.
 
         Raises:
-            DataError: it is none.
+            DataError: the value is not a target.
         """
 
     @classmethod
@@ -92,13 +92,13 @@ class Target(ABC):
     @classmethod
     @abstractmethod
     def learn(cls, train: Examples, name: str, given: object, settings: Any) -> Target:
-        """Return what the training data show of the targets.
+        """Return the target, learned from the training data.
 
         Args:
             train: the training data, before a part is held out.
             name: name of the data, for messages.
             given: the data as given to `fit`.
-            settings: of the target.
+            settings: settings of the target.
 
         Raises:
             DataError: there are fewer than two different targets.
@@ -111,16 +111,16 @@ class Target(ABC):
         """Return a training and a validation part; add a note."""
 
     def start(self, train: Examples, input: Input) -> None:  # noqa: B027 - most kinds choose nothing
-        """Choose sizes of the head by the training data."""
+        """Choose the sizes of the head from the training data."""
 
     @abstractmethod
     def described(self) -> dict[str, Any]:
-        """Return the facts from which `restore` makes the target again, for JSON."""
+        """Return the facts from which `restore` rebuilds the target, for JSON."""
 
     @classmethod
     @abstractmethod
     def restore(cls, described: Mapping[str, Any], settings: Any) -> Target:
-        """Return the target that `described` described; ArgumentError for values that cannot be."""
+        """Return the target of these facts; raise an ArgumentError for impossible values."""
 
     @abstractmethod
     def notes_on(
@@ -133,7 +133,7 @@ class Target(ABC):
         """Return the sizes of the target, for the report."""
 
     def unit(self, reader: Reader) -> str:
-        """Return the elements that are counted, for messages."""
+        """Return the name of the elements that are counted, for messages."""
         return "examples"
 
     @abstractmethod
@@ -144,11 +144,11 @@ class Target(ABC):
 
     @abstractmethod
     def head(self, size: int, input: Input) -> Head:
-        """Return the layer from states of `size` features to scores and loss, untrained."""
+        """Return the untrained layer from states of `size` features to scores and loss."""
 
     @abstractmethod
     def training(self, input: Input, examples: Examples, head: Head, notes: list[str]) -> Prepared:
-        """Return the training examples as arrays and targets; fit parts that are not trained."""
+        """Return the training examples as arrays and targets; fit the wide part, if any."""
 
     @abstractmethod
     def validation(self, input: Input, examples: Examples, head: Head) -> Prepared:
@@ -168,7 +168,7 @@ class Target(ABC):
 def cut_windows(
     arrays: Sequence[Array], size: int | None, overlap: float
 ) -> tuple[list[tuple[int, int, int]], NDArray[np.int64]]:
-    """Return the array, begin and end of each window, and the array alone (N,).
+    """Return the array number, begin and end of each window, and the array numbers alone (N,).
 
     Example:
         >>> import numpy as np
@@ -185,14 +185,14 @@ def cut_windows(
 
 
 def part_of(array: Array | Joint, begin: int, end: int) -> Array | Joint:
-    """Return some steps of an array, or of the first of several inputs."""
+    """Return some steps of an array; of several inputs, only the first is cut."""
     return array.part(begin, end) if isinstance(array, Joint) else array[begin:end]
 
 
 def states_of(
     network: SequenceModel, arrays: list[Any], rows: int, extra: Tensor | None = None
 ) -> Iterator[tuple[Tensor, Padded]]:
-    """Yield the numbers and the states (B, T, D) of arrays, in batches of similar lengths."""
+    """Yield the indices and states (B, T, D) of arrays, in batches of similar lengths."""
     network.eval()
     batches = ExampleBatches(
         arrays, torch.arange(len(arrays)), max(ROWS, rows), seed=None, extra=extra

@@ -1,4 +1,4 @@
-"""Beam search against all sequences counted out."""
+"""Beam search against an enumeration of all sequences."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ V, END, LONGEST = 4, 3, 4
 
 
 def chain(seed: int) -> torch.Tensor:
-    """Log-probabilities (V, V, V) of a token after two others."""
+    """Return log-probabilities (V, V, V) of a token after two others."""
     return (
         torch.randn(V, V, V, generator=torch.Generator().manual_seed(seed)).mul(1.5).log_softmax(2)
     )
 
 
 def search(p: torch.Tensor, rows: int, **options: object) -> list[list[Found]]:
-    """Each row begins with another token; the state is the token before the last."""
+    """Search with a different first token for each row; the state is the token before the last."""
 
     def step(tokens: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
         return p[state, tokens], tokens, None
@@ -35,7 +35,7 @@ def search(p: torch.Tensor, rows: int, **options: object) -> list[list[Found]]:
 
 
 def every(p: torch.Tensor, first: int, alpha: float) -> list[tuple[float, list[int]]]:
-    """All sequences and their scores, best first."""
+    """Return all sequences and their scores, best first."""
     found = []
     for length in range(LONGEST + 1):
         for tokens in itertools.product(range(V - 1), repeat=length):
@@ -49,7 +49,7 @@ def every(p: torch.Tensor, first: int, alpha: float) -> list[tuple[float, list[i
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_beam_that_holds_everything_finds_the_best(seed: int, alpha: float) -> None:
+def test_a_beam_that_contains_all_sequences_finds_the_best(seed: int, alpha: float) -> None:
     p = chain(seed)
     wide = (V - 1) ** LONGEST
     found = search(p, 3, beam=wide, n_best=3, length_penalty=alpha)
@@ -61,7 +61,7 @@ def test_a_beam_that_holds_everything_finds_the_best(seed: int, alpha: float) ->
         )
 
 
-def test_greedy_takes_the_likeliest_token_and_stops_at_the_end() -> None:
+def test_greedy_search_takes_the_likeliest_token_and_stops_at_the_end() -> None:
     p = chain(1)
     for row, (one,) in enumerate(search(p, 3, beam=1)):
         path = [row, row]
@@ -78,16 +78,16 @@ def test_rows_do_not_depend_on_their_batch() -> None:
     ]
 
 
-def test_no_ngram_comes_twice_where_that_is_forbidden() -> None:
+def test_no_repeat_prevents_repeated_n_grams() -> None:
     p = torch.full((V, V, V), -5.0)
-    p[:, :, 0] = -0.1  # it would say 0 for ever
+    p[:, :, 0] = -0.1  # without a limit, 0 is repeated for ever
     (free,), (short,) = search(p, 1, beam=2)[0], search(p, 1, beam=2, no_repeat=2)[0]
     assert free.tokens == [0, 0, 0, 0]
     pairs = list(itertools.pairwise(short.tokens))
     assert len(pairs) == len(set(pairs))
 
 
-def test_coverage_prefers_what_looks_at_everything() -> None:
+def test_coverage_prefers_attention_to_the_whole_source() -> None:
     looks = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5], [0.5, 0.5]])
     p = torch.tensor([[0.5, 0.1, 0.0, 0.4], [0.1, 0.1, 0.0, 0.8], [0, 0, 0, 1.0], [0, 0, 0, 1.0]])
 
@@ -117,6 +117,6 @@ def test_coverage_prefers_what_looks_at_everything() -> None:
     [{"beam": 0}, {"beam": 2, "n_best": 3}, {"no_repeat": 0}, {"length_penalty": -1.0},
      {"coverage_penalty": math.inf}],
 )  # fmt: skip
-def test_searches_that_cannot_be_are_refused(options: dict[str, object]) -> None:
+def test_invalid_searches_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ArgumentError):
         Search(**options)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ def test_a_season_with_a_trend_continues_exactly_from_the_last_number() -> None:
     y = 0.5 * (steps // 4) * 0 + season[steps % 4] + 7
     found = simple_forecast(y[None, :26, None], 4, 4)[0, :, 0]
     np.testing.assert_allclose(found, y[26:30])
-    trend = y + 0.25 * steps  # the season is found in spite of a trend, which is not continued
+    trend = y + 0.25 * steps  # the season is found despite a trend, which is not continued
     found = simple_forecast(trend[None, :26, None], 4, 4)[0, :, 0]
     np.testing.assert_allclose(found, y[26:30] + 0.25 * 25)
 
@@ -24,7 +24,8 @@ def test_missing_numbers_are_skipped() -> None:
     y = np.stack([season[np.arange(16) % 4], np.arange(16.0)], 1)
     y[[2, 9, 14, 15]] = np.nan  # the last number is step 13
     found = simple_forecast(y[None], 3, 4)
-    np.testing.assert_allclose(found[0, :, 0], season[[0, 1, 2]], atol=0.7)  # of uneven seasons
+    # The missing numbers make the seasons uneven.
+    np.testing.assert_allclose(found[0, :, 0], season[[0, 1, 2]], atol=0.7)
     assert simple_forecast(y[None], 3)[0].tolist() == [[-1.0, 13.0]] * 3
     y[:, 1] = np.nan
     assert np.isnan(simple_forecast(y[None], 3, 4)[0, :, 1]).all()
@@ -35,7 +36,7 @@ def test_missing_numbers_are_skipped() -> None:
     ("mean", "best", "low", "high"),
     [(-0.5, 1.0, 0.9, 1), (0.05, 1.0, 0.9, 1), (0.5, 0.0, 0, 0), (0.05, 0.5, 0.4, 0.5)],
 )
-def test_the_clearly_better_of_model_and_mixture_is_used(
+def test_the_mixture_is_used_if_it_is_clearly_better(
     mean: float, best: float, low: float, high: float
 ) -> None:
     above, each = mean + np.random.default_rng(0).normal(0, 1, 200), np.arange(200)

@@ -15,7 +15,7 @@ sequences = st.lists(st.lists(st.integers(0, 5), max_size=6), min_size=1, max_si
 
 
 def likeness(a: list[int], b: list[int]) -> float:
-    """F1 of the words that two share, and of the pairs, counted by hand."""
+    """Return the F1 of the words that two sequences share, plus that of the pairs of words."""
 
     def f1(x: list[object], y: list[object]) -> float:
         left, shared = list(y), 0
@@ -30,12 +30,12 @@ def likeness(a: list[int], b: list[int]) -> float:
 
 
 @given(sequences)
-def test_it_is_most_like_all(some: list[list[int]]) -> None:
+def test_the_chosen_sample_is_the_most_similar_to_all(some: list[list[int]]) -> None:
     means = [sum(likeness(a, b) for b in some) for a in some]
     assert means[most_agreed(some)] == pytest.approx(max(means))
 
 
-def test_what_most_samples_say_is_said() -> None:
+def test_the_sample_that_most_others_agree_with_is_chosen() -> None:
     assert most_agreed([[9], [1, 2, 3], [1, 2, 4], [1, 2, 3]]) == 1
     assert most_agreed([[1], [2], [3], [4, 5, 6], [4, 5, 7]]) == 3  # single words share no pair
 

@@ -29,7 +29,7 @@ def scores() -> Tensor:
 
 
 def naive(row: list[float], seen: list[bool], sampling: Sampling) -> list[float]:
-    """One row, spelled out with sorted lists and plain sums."""
+    """Return the probabilities of one row by definition, with sorted lists and plain sums."""
     penalty = sampling.repetition_penalty
     row = [
         (s / penalty if s > 0 else s * penalty) if was else s
@@ -81,14 +81,14 @@ def test_options_combine_as_in_the_definition(scores: Tensor, temperature: float
         check_against_naive(scores, sampling)
 
 
-def test_probabilities_add_up_to_one_and_leave_the_scores_alone(scores: Tensor) -> None:
+def test_probabilities_sum_to_one_and_do_not_change_the_scores(scores: Tensor) -> None:
     before = scores.clone()
     p = Sampling(temperature=0.7, top_k=9, top_p=0.9, min_p=0.05).probabilities(scores)
     torch.testing.assert_close(p.sum(1), torch.ones(5), rtol=0, atol=1e-6)
     assert torch.equal(scores, before)
 
 
-def test_of_equal_scores_the_first_tokens_are_kept() -> None:
+def test_the_first_of_equally_likely_tokens_are_kept() -> None:
     even = torch.zeros(1, 4)
     assert Sampling(temperature=0).probabilities(even).tolist() == [[1, 0, 0, 0]]
     assert Sampling(top_k=2).probabilities(even).tolist() == [[0.5, 0.5, 0, 0]]
@@ -96,7 +96,7 @@ def test_of_equal_scores_the_first_tokens_are_kept() -> None:
     assert Sampling(min_p=1).probabilities(even).tolist() == [[0.25] * 4]
 
 
-def test_the_penalty_makes_seen_tokens_less_likely_whatever_the_sign_of_their_score() -> None:
+def test_the_penalty_makes_seen_tokens_less_likely_for_either_sign() -> None:
     scores = torch.tensor([[2.0, -2.0, 0.0, 1.0]])
     seen = torch.tensor([[True, True, True, False]])
     p = Sampling(repetition_penalty=2).probabilities(scores, seen)
@@ -136,7 +136,7 @@ def test_values_out_of_range_are_refused_by_name(name: str, value: float) -> Non
 
 
 def chain(tokens: Tensor, state: State) -> tuple[Tensor, State]:
-    """A model that counts its steps: scores depend on the token before and on the step."""
+    """Return scores that depend on the previous token and on the number of steps so far."""
     assert isinstance(state, Tensor)
     table = torch.randn(12, 12, generator=torch.Generator().manual_seed(3))
     return table[tokens] + state.squeeze(0), state + 0.1
@@ -159,16 +159,16 @@ def draw(
     return torch.stack(list(drawn), 1)
 
 
-def test_as_many_tokens_come_as_were_asked_for() -> None:
+def test_the_requested_number_of_tokens_is_drawn() -> None:
     assert [tuple(draw(3, count).shape) for count in (1, 2, 7)] == [(3, 1), (3, 2), (3, 7)]
 
 
-def test_the_same_seed_draws_the_same_tokens_and_another_seed_others() -> None:
+def test_the_seed_determines_the_drawn_tokens() -> None:
     assert torch.equal(draw(seed=5), draw(seed=5))
     assert not torch.equal(draw(seed=5), draw(seed=6))
 
 
-def test_the_global_generator_is_neither_used_nor_moved() -> None:
+def test_the_global_generator_is_neither_used_nor_changed() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
     first = draw()
@@ -180,7 +180,7 @@ def test_the_global_generator_is_neither_used_nor_moved() -> None:
 def test_rows_are_drawn_independently_of_each_other() -> None:
     together = draw(2)
     assert not torch.equal(together[0], together[1])
-    # Greedy rows with states of their own: each equals itself drawn alone.
+    # Each of several greedy rows with different states equals the same row drawn alone.
     starts = torch.randn(1, 4, 12, generator=torch.Generator().manual_seed(8))
 
     def greedy(state: Tensor) -> Tensor:
@@ -216,7 +216,7 @@ def test_drawn_tokens_follow_the_distribution() -> None:
     torch.testing.assert_close(shares, torch.tensor([0.5, 0.3, 0.2]), rtol=0, atol=0.018)
 
 
-def test_a_hard_penalty_draws_no_token_twice_until_all_were_there() -> None:
+def test_a_strong_penalty_draws_every_token_once_first() -> None:
     def positive(tokens: Tensor, state: State) -> tuple[Tensor, State]:
         scores, state = chain(tokens, state)
         return scores.abs() + 1, state
@@ -228,7 +228,7 @@ def test_a_hard_penalty_draws_no_token_twice_until_all_were_there() -> None:
     assert sorted(int(token) for token in drawn) == list(range(12))
 
 
-def test_tokens_seen_in_the_prompt_count_for_the_penalty_and_the_callers_mask_stays() -> None:
+def test_the_penalty_applies_to_the_prompt_and_does_not_change_the_mask() -> None:
     seen = torch.zeros(1, 12, dtype=torch.bool)
     seen[0, :11] = True
     before = seen.clone()
@@ -241,7 +241,7 @@ def test_tokens_seen_in_the_prompt_count_for_the_penalty_and_the_callers_mask_st
     assert torch.equal(seen, before)
 
 
-def test_the_model_is_asked_once_less_than_there_are_tokens() -> None:
+def test_the_model_is_called_once_less_than_there_are_tokens() -> None:
     calls: list[int] = []
 
     def counted(tokens: Tensor, state: State) -> tuple[Tensor, State]:
@@ -257,7 +257,7 @@ def test_the_model_is_asked_once_less_than_there_are_tokens() -> None:
     tokens = [int(token) for token in drawn()]
     assert calls == tokens[:-1]
     calls.clear()
-    next(drawn())  # one token asks for none
+    next(drawn())  # the first token needs no call
     assert calls == []
 
 
@@ -267,7 +267,7 @@ def test_less_than_one_token_is_refused(count: int) -> None:
         draw(tokens=count)
 
 
-def test_rows_that_have_ended_are_left_out_and_change_nothing() -> None:
+def test_dropping_ended_rows_does_not_change_other_rows() -> None:
     table = torch.rand(9, 9, generator=torch.Generator().manual_seed(5))
     seen: list[int] = []
 
@@ -290,4 +290,4 @@ def test_rows_that_have_ended_are_left_out_and_change_nothing() -> None:
     whole = run()
     assert set(seen) == {32}
     assert run(select=lambda state, rows: state[rows]) == whole
-    assert min(seen) < 16, "else this test shows nothing"
+    assert min(seen) < 16, "otherwise this test shows nothing"

@@ -1,4 +1,4 @@
-"""Intervals that hold too seldom."""
+"""Intervals that cover too few of the true values."""
 
 from __future__ import annotations
 

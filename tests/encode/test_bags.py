@@ -1,4 +1,4 @@
-"""N-grams of texts: which there are, what they count, and that a text alone gives the same."""
+"""N-grams of texts: their definition, their values, and texts alone and in a batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from elman.encode.bags import NGrams
 
 
 def named(texts: list[str], *, characters: bool) -> set[str]:
-    """The n-grams of some texts, written out."""
+    """Return the n-grams of some texts by definition."""
     found = set()
     for text in texts:
         words = bags.WORD.findall(text)
@@ -29,7 +29,7 @@ def named(texts: list[str], *, characters: bool) -> set[str]:
 
 
 @pytest.mark.parametrize("characters", [False, True])
-def test_there_are_as_many_as_written_out(
+def test_as_many_n_grams_are_found_as_by_definition(
     characters: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not characters:
@@ -40,7 +40,7 @@ def test_there_are_as_many_as_written_out(
     assert len(known.known) == len(named(texts, characters=characters))
 
 
-def test_an_n_gram_is_the_same_anywhere_in_a_text() -> None:
+def test_an_n_gram_has_the_same_number_anywhere_in_a_text() -> None:
     known = NGrams.build(["good film"], lowercase=True, most=1000)
     whole = set(known.encode(["good film"]).numbers.tolist())
     later = set(known.encode([f"{'x' * 9000} 日本 good film"]).numbers.tolist())
@@ -48,7 +48,7 @@ def test_an_n_gram_is_the_same_anywhere_in_a_text() -> None:
     assert len(known.encode(["GOOD"]).numbers) == len(known.encode(["good"]).numbers) > 0
 
 
-def test_values_are_those_of_the_formula() -> None:
+def test_values_follow_the_formula() -> None:
     known = NGrams.build(["a b a", "b"], lowercase=True, most=1000)
     bag = known.encode(["a a b"])
     words = known.known[bag.numbers.numpy()] & np.uint64(1) == 0
@@ -59,7 +59,7 @@ def test_values_are_those_of_the_formula() -> None:
     np.testing.assert_allclose(found, np.sort(wanted / np.linalg.norm(wanted)), rtol=1e-6)
 
 
-def test_texts_in_one_call_and_alone_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_is_encoded_alone_as_in_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"the plot number {n} was {'good' if n % 3 else 'bad'}" for n in range(40)]
     whole = NGrams.build(texts, lowercase=True, most=10**6)
     monkeypatch.setattr(bags, "BLOCK", 50)  # counted in many parts
@@ -75,7 +75,7 @@ def test_texts_in_one_call_and_alone_are_the_same(monkeypatch: pytest.MonkeyPatc
         assert alone.values.tolist() == together.values[here].tolist()
 
 
-def test_of_too_many_the_most_frequent_are_kept() -> None:
+def test_the_most_frequent_n_grams_are_kept() -> None:
     known = NGrams.build(["a", "a", "b"], lowercase=True, most=5)
     assert len(known.encode(["a"]).numbers) == 5
     assert len(known.encode(["b"]).numbers) == 0

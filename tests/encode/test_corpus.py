@@ -39,7 +39,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def counted(pieces: list[tuple[str, bool]]) -> tuple[Callable[[], Pieces], list[int]]:
-    """A reader of pieces, and how often it was asked."""
+    """Return a reader of pieces, and a list with an item for each of its calls."""
     calls: list[int] = []
 
     def read() -> Iterator[tuple[str, bool]]:
@@ -50,7 +50,7 @@ def counted(pieces: list[tuple[str, bool]]) -> tuple[Callable[[], Pieces], list[
 
 
 def naive(documents: list[str], vocabulary: Vocabulary) -> tuple[list[int], list[int]]:
-    """Tokens and starts of whole documents, one after the other."""
+    """Return the tokens and starts of whole documents, encoded one by one."""
     tokens: list[int] = []
     starts = []
     for document in documents:
@@ -72,7 +72,7 @@ def whole(source: TextSource) -> list[str]:
 
 @every
 @pytest.mark.parametrize("document", ["file", "line", "paragraph"])
-def test_tokens_and_starts_are_those_of_the_documents(
+def test_tokens_and_starts_equal_those_of_the_documents(
     tmp_path: Path, tokens: Tokens, document: str
 ) -> None:
     for name in ("one.txt", "two.txt"):
@@ -86,7 +86,7 @@ def test_tokens_and_starts_are_those_of_the_documents(
     assert corpus.starts.tolist() == starts
     assert len(starts) == {"file": 2, "line": 8, "paragraph": 4}[document]
     assert (len(corpus), corpus.end) == (len(expected), vocabulary.end)
-    # Each document ends with one end mark, also where its text ends with a line end.
+    # Each document ends with one end mark, even if its text ends with a line end.
     bounds = [*starts, len(expected)]
     for start, stop in itertools.pairwise(bounds):
         assert expected[stop - 1] == vocabulary.end
@@ -131,7 +131,7 @@ def test_borders_of_pieces_and_groups_change_nothing(
         ([("cat", False), ("sat\n", True), ("cat", True)], "catsat<eos>cat<eos>"),
     ],
 )
-def test_a_document_of_words_gets_no_second_end(
+def test_a_document_of_words_has_one_end_mark(
     pieces: list[tuple[str, bool]], expected: str
 ) -> None:
     vocabulary = ALL["word"]
@@ -141,7 +141,7 @@ def test_a_document_of_words_gets_no_second_end(
 
 @given(tokens=st.lists(st.integers(1, 9), min_size=1, max_size=12), data=st.data())
 @settings(max_examples=80, deadline=None)
-def test_inputs_are_the_tokens_one_place_before(tokens: list[int], data: st.DataObject) -> None:
+def test_inputs_are_the_previous_tokens(tokens: list[int], data: st.DataObject) -> None:
     corpus = Corpus(np.array([*tokens, 0], dtype=np.uint16), np.zeros(1, dtype=np.int64), 0)
     stop = data.draw(st.integers(0, len(corpus)))
     start = data.draw(st.integers(0, stop))
@@ -150,7 +150,7 @@ def test_inputs_are_the_tokens_one_place_before(tokens: list[int], data: st.Data
 
 
 @every
-def test_what_is_in_the_cache_is_not_read_again(cache: Path, tokens: Tokens) -> None:
+def test_a_cached_corpus_is_not_read_again(cache: Path, tokens: Tokens) -> None:
     read, calls = counted([(TEXT, True)])
     first = tokenise(read, ALL[tokens], key="k")
     again = tokenise(read, ALL[tokens], key="k")
@@ -161,7 +161,7 @@ def test_what_is_in_the_cache_is_not_read_again(cache: Path, tokens: Tokens) -> 
     assert len(list(cache.iterdir())) == 1
 
 
-def test_another_content_or_vocabulary_is_another_entry(cache: Path) -> None:
+def test_other_content_or_another_vocabulary_has_another_entry(cache: Path) -> None:
     read, calls = counted([(TEXT, True)])
     other = Vocabulary.build(lambda: ["another text"], tokens="word")
     for vocabulary in (ALL["word"], other, ALL["bpe"]):
@@ -205,7 +205,7 @@ def test_a_damaged_cache_is_made_again(
     assert len(calls) == 2
 
 
-def test_a_corpus_goes_to_another_process_as_the_name_of_its_files(cache: Path) -> None:
+def test_a_corpus_is_pickled_as_the_name_of_its_files(cache: Path) -> None:
     corpus = tokenise(lambda: iter([(TEXT * 100, True)]), ALL["word"], key="k")
     sent = pickle.dumps(corpus)
     assert len(sent) < 1000 < corpus.tokens.nbytes
@@ -215,14 +215,14 @@ def test_a_corpus_goes_to_another_process_as_the_name_of_its_files(cache: Path) 
 
 
 @pytest.mark.parametrize("error", [ValueError("boom"), KeyboardInterrupt(), OSError(5, "boom")])
-def test_a_crash_in_the_middle_leaves_nothing_behind(
+def test_a_crash_leaves_no_files(
     cache: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     monkeypatch.setattr(module, "GROUP", 1)
 
     def broken() -> Iterator[tuple[str, bool]]:
         yield TEXT, True
-        assert list(cache.rglob("tokens")), "the first group is on its way to the disk"
+        assert list(cache.rglob("tokens")), "the first group is written"
         raise error
 
     with pytest.raises(FolderError if isinstance(error, OSError) else type(error)):
@@ -232,8 +232,8 @@ def test_a_crash_in_the_middle_leaves_nothing_behind(
     assert tokenise(read, ALL["word"], key="k").tokens.tolist() == ALL["word"].encode(TEXT)
 
 
-def test_writers_at_the_same_time_agree_on_one_entry(cache: Path) -> None:
-    # All read before any has written: each makes the whole entry, one of them is kept.
+def test_simultaneous_writers_agree_on_one_entry(cache: Path) -> None:
+    # All read before any has written: each makes the whole entry, and one entry is kept.
     writers = 4
     together = threading.Barrier(writers, timeout=20)
     results: list[list[int]] = []
@@ -259,7 +259,7 @@ def test_writers_at_the_same_time_agree_on_one_entry(cache: Path) -> None:
 def test_a_cache_folder_that_cannot_be_written_is_refused_with_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
 ) -> None:
-    # A file in its place stops an administrator too.
+    # A file in place of the folder also stops root.
     (tmp_path / "taken").write_text("")
     monkeypatch.setenv("ELMAN_CACHE", str(tmp_path / "taken" / below))
     with pytest.raises(FolderError, match=r"taken.*cannot be written .*set ELMAN_CACHE") as caught:
@@ -267,7 +267,7 @@ def test_a_cache_folder_that_cannot_be_written_is_refused_with_a_remedy(
     assert "\n" not in str(caught.value)
 
 
-def test_a_full_disk_is_named_and_leaves_nothing_behind(
+def test_a_full_disk_is_named_and_leaves_no_files(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(_: int) -> None:
@@ -280,7 +280,7 @@ def test_a_full_disk_is_named_and_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize(("size", "dtype"), [(1 << 16, np.uint16), ((1 << 16) + 1, np.uint32)])
-def test_numbers_take_two_bytes_while_they_fit(size: int, dtype: type) -> None:
+def test_tokens_have_two_bytes_if_the_vocabulary_allows_it(size: int, dtype: type) -> None:
     # All different characters, so that the last number is size - 1.
     letters = [chr(0x4E00 + i) for i in range(0x5000)] + [chr(0x20000 + i) for i in range(size)]
     text = "".join(letters[: size - 2])
@@ -292,7 +292,7 @@ def test_numbers_take_two_bytes_while_they_fit(size: int, dtype: type) -> None:
     assert corpus.tokens.tolist() == [size - 1, vocabulary.end]
 
 
-def test_the_cache_is_in_the_home_folder_unless_told_otherwise(
+def test_the_cache_is_in_the_home_folder_by_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ELMAN_CACHE", "/some/where")
@@ -305,7 +305,7 @@ def test_the_cache_is_in_the_home_folder_unless_told_otherwise(
     assert module.cache_folder() == Path("/home/someone/.cache/elman")
 
 
-def test_folders_of_the_cache_that_were_exchanged_are_written_again(
+def test_swapped_folders_of_the_cache_are_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ELMAN_CACHE", str(tmp_path))

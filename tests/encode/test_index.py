@@ -1,4 +1,4 @@
-"""The statistics of series: words that training has not seen."""
+"""The index of series: words that are not in the training data."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROWS = {
             "zip: words that are not in the training data are read as missing: 'zz'"]),
     ],
 )  # fmt: skip
-def test_words_that_training_has_not_seen_are_named(
+def test_words_that_are_not_in_the_training_data_are_noted(
     given: dict[str, Any], notes: list[str]
 ) -> None:
     names = ["zip", "sky", "heat"]

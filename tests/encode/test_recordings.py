@@ -1,4 +1,4 @@
-"""Recordings to arrays: nothing depends on what comes later; changes for training."""
+"""Recordings as arrays, which do not depend on later steps, and augmentation in training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def all_of(*items: Recording, timed: bool = True) -> Recordings:
     return Recordings(list(items), [], [], channels, timed)
 
 
-def test_a_step_has_what_was_seen_last_whether_it_is_there_and_since_when() -> None:
+def test_a_step_has_the_last_numbers_a_mask_and_the_time_since() -> None:
     one = recording([0, 1, 3, 7], [[1, 10], [NAN, 20], [5, NAN], [NAN, 30]])
     index = RecordingIndex.build(all_of(one), elapsed=True)
     assert (index.gappy, index.step, index.features) == (["a", "b"], 2.0, 7)
@@ -37,14 +37,14 @@ def test_a_step_has_what_was_seen_last_whether_it_is_there_and_since_when() -> N
     np.testing.assert_allclose(elapsed, np.log1p(np.array([0, 1, 2, 4]) / 2), rtol=1e-6)
 
 
-def test_what_was_never_seen_is_the_mean() -> None:
+def test_a_channel_without_a_number_so_far_is_the_mean() -> None:
     one = recording([0, 1], [[NAN, 1], [4, 2]])
     index = RecordingIndex.build(all_of(one, recording([0], [[2, 3]])))
     assert index.encode(one)[0, 0] == 0
     assert index.encode(one)[1, 0] == 1
 
 
-def test_a_long_tail_is_read_as_a_logarithm_and_nothing_is_far_off() -> None:
+def test_a_long_tail_is_read_as_a_logarithm_and_clipped() -> None:
     tail = [[x] for x in (0.0, 1, 1, 2, 2, 3, 4, 100)]
     index = RecordingIndex.build(all_of(recording(list(range(8)), tail)))
     assert index.tails == {"a": 2.0}
@@ -55,11 +55,11 @@ def test_a_long_tail_is_read_as_a_logarithm_and_nothing_is_far_off() -> None:
     )
     far = index.encode(recording([0, 1], [[1e30], [-5]]))[:, 0]
     assert far[0] == 8
-    assert far[1] == pytest.approx(expected[0])  # below 0 is 0
+    assert far[1] == pytest.approx(expected[0])  # numbers below 0 count as 0
     assert not RecordingIndex.build(all_of(recording([0, 1, 2], [[0], [1], [2]]))).tails
 
 
-def test_the_time_between_steps_counts_where_it_is_uneven() -> None:
+def test_the_time_between_steps_is_read_if_it_is_uneven() -> None:
     even = recording([0, 1, 2, 3], [[1], [2], [3], [4]])
     uneven = recording([0, 1, 5, 5.5], [[1], [2], [3], [4]])
     assert not RecordingIndex.build(all_of(even)).elapsed
@@ -86,7 +86,7 @@ def test_static_columns_are_numbers_or_words() -> None:
 
 @pytest.mark.parametrize("rate", [None, 0.5])
 @pytest.mark.parametrize("decays", [False, True])
-def test_in_parts_it_is_the_same_as_whole(rate: float | None, decays: bool) -> None:
+def test_a_recording_in_parts_is_encoded_as_the_whole(rate: float | None, decays: bool) -> None:
     draw = np.random.default_rng(0)
     values = draw.standard_normal((40, 3))
     values[draw.random((40, 3)) < 0.4] = NAN
@@ -118,19 +118,19 @@ def test_nothing_depends_on_a_later_step() -> None:
     np.testing.assert_array_equal(changed[:20], index.encode(one)[:20])
 
 
-def test_a_cell_of_time_has_the_mean_of_what_lies_in_it() -> None:
+def test_a_cell_of_time_has_the_mean_of_its_steps() -> None:
     one = recording([0, 0.4, 0.9, 1.0, 3.5], [[1], [2], [6], [7], [9]])
     index = RecordingIndex.build(all_of(one), rate=1.0)
     assert index.cells(one).tolist() == [0, 0, 0, 1, 3]
     found = index.resampled(one)
     np.testing.assert_array_equal(found.values[:, 0], [3, 7, NAN, 9])
     assert found.times.tolist() == [0, 1, 2, 3]
-    assert index.encode(one)[:, 1].tolist() == [1, 1, 0, 1]  # the empty one is not there
+    assert index.encode(one)[:, 1].tolist() == [1, 1, 0, 1]  # the mask of the empty cell is 0
     fine = RecordingIndex.build(all_of(one), rate=10.0)
     assert fine.resampled(one).values[4, 0] == 2  # 0.4 * 10 is a little less than 4
 
 
-def test_a_rate_that_would_need_ever_so_many_cells_is_refused() -> None:
+def test_a_rate_that_needs_too_many_cells_is_refused() -> None:
     far = recording([0, 1e9], [[1], [2]])
     index = RecordingIndex.build(all_of(recording([0, 1], [[1], [2]])), rate=100.0)
     with pytest.raises(DataError, match="100,000,000,001 cells at rate=100; set a lower rate"):
@@ -165,14 +165,14 @@ def test_a_warp_changes_the_pace_and_keeps_both_ends() -> None:
         lengths.add(len(new))
         assert (new[0, 0], new[-1, 0]) == pytest.approx((0, 49), abs=1e-4)
         assert (np.diff(new[:, 0]) > 0).all()
-        # Within half a step of the one that it is taken for, whose other columns it has.
+        # A new step is within half a step of the old one whose other columns it has.
         assert np.abs(new[:, 0] - places).max() <= 0.5 + 1e-4
         np.testing.assert_array_equal(new[:, 1], places % 2)
     assert len(lengths) > 5
     assert x[:, 0].tolist() == list(range(50))
 
 
-def test_noise_and_size_change_channels_only() -> None:
+def test_noise_and_rescaling_change_only_channels() -> None:
     x = np.ones((4000, 3), dtype=np.float32)
     new, places = Augment(2, jitter=0.1, rescale=0.2)(x, np.random.default_rng(0))
     np.testing.assert_array_equal(new[:, 2], 1)
@@ -185,7 +185,7 @@ def test_noise_and_size_change_channels_only() -> None:
 
 
 @pytest.mark.parametrize(("factor", "level"), [(2.0**-40, 0), (1e12, 0), (1e-5, 52.52), (1, 1e7)])
-def test_channels_have_any_unit_and_level(factor: float, level: float) -> None:
+def test_the_unit_and_level_of_channels_do_not_matter(factor: float, level: float) -> None:
     draw = np.random.default_rng(0)
     values = np.stack([draw.normal(2, 3, 60), draw.exponential(2, 60) ** 2, np.full(60, 7.0)], 1)
     values[draw.random(60) < 0.3, 0] = NAN
@@ -200,7 +200,7 @@ def test_channels_have_any_unit_and_level(factor: float, level: float) -> None:
     assert plain[0].tails.keys() == other[0].tails.keys() == {"b"}
     found, expected = other[0].encode(other[1]), plain[0].encode(plain[1])
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    # What never changed in training tells nothing if it does later.
+    # A channel that never changes in the training data has no effect later.
     changed = recording([0], [[*moved[1, :2], 9 * factor + level]], 8 * factor + level)
     np.testing.assert_allclose(other[0].encode(changed)[0, [2, 4]], 0, atol=1e-12)
 

@@ -33,7 +33,7 @@ finite = st.floats(-1e6, 1e6, allow_subnormal=False)
 @pytest.mark.parametrize("how", [None, *SCALINGS])
 @settings(max_examples=30)
 @given(y=hnp.arrays(np.float64, (3, 7, 2), elements=finite | st.just(np.nan)))
-def test_any_window_has_a_scale_that_can_be_undone(how: str, y: np.ndarray) -> None:
+def test_scaling_any_window_can_be_undone(how: str, y: np.ndarray) -> None:
     shift, scale = find_scale(y, how)  # type: ignore[arg-type]
     assert shift.shape == scale.shape == (3, 1, 2)
     assert (scale > 0).all()
@@ -42,7 +42,7 @@ def test_any_window_has_a_scale_that_can_be_undone(how: str, y: np.ndarray) -> N
     np.testing.assert_allclose(back, y, rtol=1e-9, atol=1e-6)
 
 
-def test_scales_are_what_they_are_called() -> None:
+def test_scales_match_their_names() -> None:
     y = np.array([1.0, 2, 4, np.nan, 9])[None, :, None]
     there = y[~np.isnan(y)]
     found = {how: [x.item() for x in find_scale(y, how)] for how in (None, *SCALINGS)}  # type: ignore[arg-type]
@@ -57,7 +57,7 @@ def test_scales_are_what_they_are_called() -> None:
     }
 
 
-def test_a_place_has_one_scale_that_does_not_depend_on_where_north_is() -> None:
+def test_a_place_has_one_scale_in_any_orientation() -> None:
     draw = np.random.default_rng(0)
     y = draw.normal(size=(4, 9, 2)).cumsum(1)
     y[1, 3] = np.nan
@@ -73,7 +73,7 @@ def test_a_place_has_one_scale_that_does_not_depend_on_where_north_is() -> None:
     assert scale[0, 0, 0] == pytest.approx(LEAST_STEP * 0.5)
 
 
-def test_a_velocity_is_that_of_the_last_two_numbers() -> None:
+def test_the_velocity_is_that_of_the_last_two_numbers() -> None:
     nan = math.nan
     y = np.array([[1.0, nan, 5, nan], [nan, 2, nan, nan], [nan] * 4, [0, 0, 1, 3]])[..., None]
     velocity, time = find_velocity(y, 2)
@@ -83,12 +83,12 @@ def test_a_velocity_is_that_of_the_last_two_numbers() -> None:
 
 @pytest.mark.parametrize("how", SCALINGS)
 @pytest.mark.parametrize("steps", [1, 4, 100])
-def test_a_window_without_variation_or_without_a_number_has_one_too(how: str, steps: int) -> None:
+def test_a_window_without_variation_or_numbers_has_a_scale(how: str, steps: int) -> None:
     for value, size in ((7.0, 7.0), (-3.0, 3.0), (0.0, 1.0), (np.nan, 1.0)):
         y = np.full((1, steps, 1), value)
         constant = how not in ("mean", "velocity") and size != 1.0
         size = 1.0 if how == "velocity" else size
-        # Where nothing ever moves, what rounding leaves of the level; in version 0.1.0 a share.
+        # The scale of a constant is the rounding of its level; in version 0.1.0 a share of it.
         _, scale = find_scale(y, how)  # type: ignore[arg-type]
         assert scale.item() == pytest.approx(size * ROUNDING if constant else size)
         _, scale = find_scale(y, how, level=LEVEL)  # type: ignore[arg-type]
@@ -102,7 +102,7 @@ def test_a_scale_is_at_least_a_share_of_the_usual_one(how: str) -> None:
         found = find_scale(window, how, usual=usual, spare=spare)  # type: ignore[arg-type]
         return float(found[1].item())
 
-    # Of few numbers more of it, as they tell little; the spare one only if nothing has moved.
+    # The fewer the numbers, the larger the share; the spare scale counts only without a usual one.
     assert scale([0.0] * 20, 5.0, 9.0) == pytest.approx(LEAST * 5)
     assert scale([0.0] * 2, 5.0, 9.0) == pytest.approx(5 / 2)
     assert scale([np.nan] * 19 + [0.0], 5.0, 9.0) == pytest.approx(5)
@@ -129,12 +129,12 @@ def test_a_scale_follows_the_unit_and_not_the_level(
     np.testing.assert_allclose(found[1], scale * f, rtol=1e-9)
 
 
-def test_half_of_zeros_does_not_make_a_robust_scale_tiny() -> None:
+def test_a_robust_scale_is_not_tiny_if_half_of_the_numbers_are_zero() -> None:
     sales = np.array([0.0, 0, 0, 0, 0, 9, 0, 0])[None, :, None]
     assert find_scale(sales, "robust")[1].item() == pytest.approx(sales.std())
 
 
-def test_a_word_that_training_has_not_seen_has_no_vector_of_chance() -> None:
+def test_a_word_that_is_not_in_the_training_data_has_a_zero_vector() -> None:
     embed = SeriesEmbed(0, [2], 4)
     found = embed(Padded.full(torch.tensor([[[-1.0]]]))).data
     assert found.tolist() == [[[0.0] * 4]]
@@ -160,7 +160,7 @@ def test_the_calendar_has_the_cycles_that_a_frequency_can_show(
     assert (found, features.shape) == (cycles, (1, 2 * len(cycles)))
 
 
-def test_a_place_in_a_cycle_comes_again_in_the_next() -> None:
+def test_calendar_features_repeat_in_every_cycle() -> None:
     stamps = read_stamps(["2023-03-01 06:30", "2023-03-08 06:30", "2023-03-09 06:30"])[0]
     found, _ = calendar(stamps, Frequency.named("15min"))
     np.testing.assert_allclose(found[0, :6], found[1, :6], atol=1e-6)  # hour, day and week
@@ -169,7 +169,7 @@ def test_a_place_in_a_cycle_comes_again_in_the_next() -> None:
     assert calendar(np.arange(3), Frequency("step", 1))[0].shape == (3, 0)
 
 
-def test_a_category_that_training_has_not_seen_has_a_vector_of_its_own() -> None:
+def test_a_category_that_is_not_in_the_training_data_has_its_own_vector() -> None:
     embed = SeriesEmbed(2, [3], 4, 6)
     data = torch.zeros(4, 1, 3)
     data[:, 0, 2] = torch.tensor([-1.0, 0.0, 1.0, 2.0])

@@ -10,7 +10,7 @@ from elman.encode.statistics import Running, whole_statistics
 
 
 def recording(steps: int) -> NDArray[np.float64]:
-    """Three channels: complete, with missing numbers, and without a number if steps are odd."""
+    """Return channels: complete, with gaps, and without a number if the steps are odd."""
     draw = np.random.default_rng(steps)
     values = draw.standard_normal((steps, 3)) + 5
     values[draw.random(steps) < 0.5, 1] = np.nan
@@ -19,7 +19,7 @@ def recording(steps: int) -> NDArray[np.float64]:
 
 
 def of_channel(x: NDArray[np.float64]) -> dict[str, float]:
-    """The same by plain means, for one channel with a number."""
+    """Return the statistics of one channel with a number, by plain means."""
     seen = x[~np.isnan(x)]
     change = np.diff(seen) if len(seen) > 1 else np.zeros(1)
     crossed = np.diff(seen > seen.mean()) if len(seen) > 1 else np.zeros(1)
@@ -41,7 +41,7 @@ RUNNING = (
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 8, 51])
-def test_statistics_are_what_they_are_named_after(steps: int) -> None:
+def test_statistics_match_their_names(steps: int) -> None:
     values = recording(steps)
     whole, running = whole_statistics(values), Running.start(3).push(values).values.reshape(-1, 3)
     each = whole[: len(whole) - 3].reshape(-1, 3)  # the correlations come last
@@ -58,17 +58,18 @@ def test_statistics_are_what_they_are_named_after(steps: int) -> None:
         )
 
 
-def test_correlations_of_the_channels() -> None:
+def test_correlations_of_channels_match_numpy() -> None:
     values = recording(50)
     values[:, 1] = recording(48)[0, 0] - 2 * values[:, 0]
     values[0, 0] = values[1, 1] = np.nan
     found = whole_statistics(values)[-3:]
     assert found[0] == pytest.approx(-1, abs=0.1)
     assert found[1] == pytest.approx(np.corrcoef(values[1:, 0], values[1:, 2])[0, 1], abs=0.1)
-    assert len(whole_statistics(np.zeros((5, 9)))) == 9 * 19  # of many channels there are none
+    # With many channels there are no correlations.
+    assert len(whole_statistics(np.zeros((5, 9)))) == 9 * 19
 
 
-def test_parts_do_not_change_a_bit() -> None:
+def test_running_statistics_in_parts_are_exactly_equal() -> None:
     values = recording(52)
     whole = Running.start(3).push(values).values
     for size in (1, 3, 17):

@@ -24,7 +24,7 @@ ANY = st.text(
     ),
     max_size=30,
 )
-# Texts of the sample's own words and marks, so that nothing is unknown.
+# Texts of the words and marks of the sample, so that no token is unknown.
 KNOWN = st.lists(
     st.sampled_from([*re.findall(WORD, SAMPLE), "\n", " "]),
     max_size=25,
@@ -54,7 +54,7 @@ every = pytest.mark.parametrize("name", ALL)
 @given(text=ANY)
 @example(text="<eos><unk>\ufffd")
 @settings(max_examples=150, deadline=None)
-def test_bytes_and_pieces_give_any_text_back(name: str, text: str) -> None:
+def test_bytes_and_pieces_decode_to_any_text(name: str, text: str) -> None:
     vocabulary = ALL[name]
     numbers = vocabulary.encode(text)
     assert vocabulary.decode(numbers) == text
@@ -65,7 +65,7 @@ def test_bytes_and_pieces_give_any_text_back(name: str, text: str) -> None:
 @given(text=ANY)
 @example(text="<eos> <unk>")
 @settings(max_examples=80, deadline=None)
-def test_characters_give_back_any_text_that_they_know(text: str) -> None:
+def test_known_characters_decode_to_the_text(text: str) -> None:
     vocabulary = build("character", "ab" + text)
     numbers = vocabulary.encode(text)
     assert vocabulary.decode(numbers) == text
@@ -75,7 +75,7 @@ def test_characters_give_back_any_text_that_they_know(text: str) -> None:
 
 @given(parts=KNOWN)
 @settings(max_examples=150, deadline=None)
-def test_words_come_back_up_to_spacing(parts: list[str]) -> None:
+def test_words_decode_to_the_text_up_to_spacing(parts: list[str]) -> None:
     vocabulary, text = ALL["word"], " ".join(parts)
     numbers = vocabulary.encode(text)
     assert vocabulary.unknown not in numbers
@@ -86,7 +86,7 @@ def test_words_come_back_up_to_spacing(parts: list[str]) -> None:
 
 @given(runs=st.lists(st.sampled_from([*SAMPLE.split(), "\n"]), max_size=25))
 @settings(max_examples=80, deadline=None)
-def test_words_by_spaces_come_back_exactly_with_single_spaces(runs: list[str]) -> None:
+def test_words_by_spaces_decode_to_the_text_with_single_spaces(runs: list[str]) -> None:
     vocabulary = ALL["word by spaces"]
     text = re.sub(r" ?\n ?", "\n", " ".join(runs))
     numbers = vocabulary.encode(text)
@@ -94,7 +94,7 @@ def test_words_by_spaces_come_back_exactly_with_single_spaces(runs: list[str]) -
     assert vocabulary.decode(numbers) == text
 
 
-def test_words_are_split_from_their_marks_or_not() -> None:
+def test_words_are_split_from_punctuation_or_not() -> None:
     text = "Nobody's mother-in-law paid $3.50 (or 1,000.50?) for “l’été” at 3:15!"
     split, whole = ALL["word"], ALL["word by spaces"]
     assert [split.token(n) for n in split.encode(text)] == [
@@ -109,7 +109,7 @@ def test_words_are_split_from_their_marks_or_not() -> None:
 # ---- marks, case, counts, numbers
 
 
-def test_marks_in_a_text_like_penn_treebank_are_the_marks_themselves() -> None:
+def test_marks_in_a_text_of_words_are_the_special_tokens() -> None:
     text = " the <unk> of N years <eos>\n the board <unk>\n"
     vocabulary = build("word", text, split_punctuation=False)
     end, unknown = vocabulary.end, vocabulary.unknown
@@ -137,7 +137,7 @@ def test_a_line_end_is_the_end_mark_of_words(name: str) -> None:
 
 
 @pytest.mark.parametrize("tokens", KINDS)
-def test_lowercase_makes_upper_and_lower_case_the_same(tokens: Tokens) -> None:
+def test_lowercase_ignores_case(tokens: Tokens) -> None:
     vocabulary = build(tokens, lowercase=True)
     assert vocabulary.tokens == tokens
     assert vocabulary.encode("DARK Night") == vocabulary.encode("dark night")
@@ -147,20 +147,20 @@ def test_lowercase_makes_upper_and_lower_case_the_same(tokens: Tokens) -> None:
 
 
 @pytest.mark.parametrize("tokens", ["word", "character"])
-def test_what_is_rarer_than_min_count_is_unknown(tokens: Tokens) -> None:
+def test_tokens_rarer_than_min_count_are_unknown(tokens: Tokens) -> None:
     vocabulary = build(tokens, "a a a b b b c c", min_count=3)
     assert vocabulary.encode("c") == [vocabulary.unknown]
     assert vocabulary.unknown not in vocabulary.encode("a") + vocabulary.encode("b")
 
 
 @pytest.mark.parametrize("tokens", ["word", "character"])
-def test_the_size_keeps_the_most_frequent(tokens: Tokens) -> None:
+def test_a_limited_size_keeps_the_most_frequent_tokens(tokens: Tokens) -> None:
     vocabulary = build(tokens, "aaabbc" if tokens == "character" else "a a a b b c", size=4)
     assert vocabulary.size == 4
     assert [vocabulary.token(n) for n in range(4)] == ["<unk>", "<eos>", "a", "b"]
 
 
-def test_pieces_stop_at_the_size_or_when_nothing_occurs_twice() -> None:
+def test_pieces_are_merged_up_to_the_size_or_until_none_occurs_twice() -> None:
     assert ALL["bpe"].size == 300
     assert build("bpe", "ab cd").size == 257
     assert len(ALL["bpe"].encode(SAMPLE)) < 0.8 * len(ALL["byte"].encode(SAMPLE))
@@ -187,7 +187,7 @@ def test_the_same_text_gives_the_same_numbers(tokens: Tokens) -> None:
     assert len(files) == 1
 
 
-def test_the_alphabet_of_bytes_is_that_of_the_library() -> None:
+def test_the_alphabet_of_bytes_equals_that_of_the_library() -> None:
     assert set(BYTES) == set(pre_tokenizers.ByteLevel.alphabet())
     assert sorted(BYTES.values()) == list(range(256))
 
@@ -196,7 +196,7 @@ def test_the_alphabet_of_bytes_is_that_of_the_library() -> None:
 
 
 @every
-def test_a_vocabulary_that_was_saved_is_the_same(tmp_path: Path, name: str) -> None:
+def test_a_saved_vocabulary_is_loaded_unchanged(tmp_path: Path, name: str) -> None:
     vocabulary, path = ALL[name], tmp_path / "tokenizer.json"
     vocabulary.save(path)
     loaded = Vocabulary.load(path)
@@ -208,7 +208,7 @@ def test_a_vocabulary_that_was_saved_is_the_same(tmp_path: Path, name: str) -> N
     assert loaded.tokenizer.to_str() == vocabulary.tokenizer.to_str()
 
 
-def refused(path: Path) -> str:
+def error_of(path: Path) -> str:
     with pytest.raises(FolderError) as caught:
         Vocabulary.load(path)
     assert "\n" not in str(caught.value)
@@ -218,27 +218,27 @@ def refused(path: Path) -> str:
 
 def test_a_tokenizer_that_is_missing_damaged_or_foreign_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
-    assert "No such file" in refused(path)
+    assert "No such file" in error_of(path)
     ALL["word"].save(path)
     whole = path.read_bytes()
     for damaged in (b"", b"{}", b"\xff\xfe\0", whole[: len(whole) // 2], b"null", b'{"model": 5}'):
         path.write_bytes(damaged)
-        assert "not a tokenizer file" in refused(path)
+        assert "not a tokenizer file" in error_of(path)
     without_end = json.loads(whole)
     without_end["model"]["vocab"].pop("<eos>")
     without_end["added_tokens"] = []
     path.write_text(json.dumps(without_end))
-    assert "<eos>: None" in refused(path)
+    assert "<eos>: None" in error_of(path)
     for model in (
         models.Unigram([("<eos>", 0.0), ("a", -1.0)]),
         models.WordPiece({"<eos>": 0, "a": 1}, unk_token="<eos>"),
         models.BPE({"<eos>": 0, "a": 1}, []),
     ):
         Tokenizer(model).save(str(path))
-        assert "was not made by Elman" in refused(path)
+        assert "was not made by Elman" in error_of(path)
 
 
-# ---- what cannot work
+# ---- invalid arguments
 
 
 @pytest.mark.parametrize(("tokens", "text"), [("word", "one one one"), ("character", "aaaa")])
@@ -252,7 +252,7 @@ def test_a_text_of_one_token_is_refused(tokens: Tokens, text: str) -> None:
 @pytest.mark.parametrize(
     ("tokens", "size"), [("word", 3), ("character", 0), ("byte", 256), ("bpe", 257)]
 )
-def test_a_size_too_small_is_refused(tokens: Tokens, size: int) -> None:
+def test_a_size_that_is_too_small_is_refused(tokens: Tokens, size: int) -> None:
     with pytest.raises(ArgumentError, match=f"at least {size + 1 if size else 4} .* got {size}"):
         build(tokens, size=size)
 
@@ -262,18 +262,18 @@ def test_a_min_count_below_one_is_refused() -> None:
         build("word", min_count=0)
 
 
-# ---- text of tokens as they come
+# ---- streams of tokens
 
 
 @every
 @given(text=ANY, data=st.data())
 @settings(max_examples=40, deadline=None)
-def test_pieces_of_text_joined_are_the_text_of_all_tokens(
+def test_joined_pieces_of_text_equal_the_decoded_tokens(
     name: str, text: str, data: st.DataObject
 ) -> None:
     vocabulary = ALL[name]
     numbers = vocabulary.encode(text)
-    # Some of any tokens too: a model that has learned little gives such bytes.
+    # Also random tokens, as a model that has learned little generates such bytes.
     wild = data.draw(st.lists(st.integers(0, vocabulary.size - 1), max_size=12))
     for sequence in (numbers, wild, numbers + wild + numbers):
         pieces = list(stream_text(vocabulary, iter(sequence)))
@@ -284,7 +284,7 @@ def test_pieces_of_text_joined_are_the_text_of_all_tokens(
 @pytest.mark.parametrize("name", ["byte", "bpe"])
 @given(data=st.data())
 @settings(max_examples=80, deadline=None)
-def test_any_bytes_between_two_ends_are_read_as_utf_8(name: str, data: st.DataObject) -> None:
+def test_bytes_between_two_ends_are_decoded_as_utf_8(name: str, data: st.DataObject) -> None:
     vocabulary = ALL[name]
     numbers = data.draw(st.lists(st.integers(0, vocabulary.size - 1), max_size=25))
     names = {number: name for name, number in vocabulary.tokenizer.get_vocab().items()}
@@ -299,7 +299,7 @@ def test_any_bytes_between_two_ends_are_read_as_utf_8(name: str, data: st.DataOb
 
 
 @pytest.mark.parametrize("name", ["byte", "bpe"])
-def test_a_character_of_many_bytes_comes_whole(name: str) -> None:
+def test_a_character_of_several_bytes_is_one_piece(name: str) -> None:
     vocabulary = ALL[name]
     text = "aé語\U0001f600\ufffdb\ufffd"
     pieces = list(stream_text(vocabulary, vocabulary.encode(text)))
@@ -308,7 +308,7 @@ def test_a_character_of_many_bytes_comes_whole(name: str) -> None:
         assert pieces == list(text)
 
 
-def test_bytes_that_make_no_character_are_replaced_and_end_where_they_end() -> None:
+def test_invalid_bytes_are_replaced() -> None:
     byte = ALL["byte"]
     a, (first, second, third) = byte.encode("a")[0], byte.encode("語")
     assert list(stream_text(byte, [a, first, second])) == ["a", "\ufffd"]
@@ -317,7 +317,7 @@ def test_bytes_that_make_no_character_are_replaced_and_end_where_they_end() -> N
     assert list(stream_text(byte, [first, byte.end, second])) == ["\ufffd\n", "\ufffd"]
 
 
-def test_each_piece_comes_as_soon_as_it_is_sure() -> None:
+def test_each_piece_is_returned_as_soon_as_it_is_certain() -> None:
     words = ALL["word"]
     come: list[int] = []
 
@@ -359,7 +359,7 @@ def test_each_piece_comes_as_soon_as_it_is_sure() -> None:
         ("...", "word"),
     ],
 )  # fmt: skip
-def test_words_are_chosen_where_spaces_make_them(sample: str, expected: str) -> None:
+def test_words_are_chosen_for_texts_with_spaces(sample: str, expected: str) -> None:
     tokens, reason = choose_tokens([sample])
     assert tokens == expected
     assert (reason is None) == (expected == "word")
@@ -368,7 +368,7 @@ def test_words_are_chosen_where_spaces_make_them(sample: str, expected: str) -> 
 
 
 @pytest.mark.parametrize("tokens", ["word", "character", "bpe"])
-def test_parts_in_which_the_trainer_is_fed_change_nothing(
+def test_the_parts_of_the_training_text_do_not_change_the_vocabulary(
     tokens: Tokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "the cat sat on the mat, and the dog\nlay beside the <unk> of the door. " * 40

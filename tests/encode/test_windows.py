@@ -1,4 +1,4 @@
-"""Windows: what a step reads, what it says, and that nothing comes from behind the origin."""
+"""Windows: the inputs and targets of a step, which do not contain the future."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def cut(layout: Layout, one: Record, *origins: int) -> tuple[torch.Tensor, torch
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_a_window_has_the_sizes_that_its_layout_says(layout: Layout) -> None:
+def test_a_window_has_the_sizes_of_its_layout(layout: Layout) -> None:
     inputs, targets = cut(layout, record(layout, 30), 12, 20)
     assert inputs.shape == (2, layout.steps, layout.numbers + len(layout.categories))
     assert targets.shape == (2, layout.steps, layout.output, 2)
@@ -62,9 +62,9 @@ def test_a_window_has_the_sizes_that_its_layout_says(layout: Layout) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 @pytest.mark.parametrize("how", [None, *SCALINGS])
-def test_another_future_changes_nothing_that_is_read_or_scaled(layout: Layout, how: str) -> None:
+def test_inputs_and_scales_do_not_depend_on_the_future(layout: Layout, how: str) -> None:
     if how == "velocity" and layout.feedback:
-        pytest.skip("a velocity is said to the whole way at once")
+        pytest.skip("with a velocity, all steps ahead are predicted at once")
     layout = replace(layout, scaling=how)  # type: ignore[arg-type]
     one, origin = record(layout, 30), 15
     y, past = one.y.copy(), one.past.copy()
@@ -72,7 +72,7 @@ def test_another_future_changes_nothing_that_is_read_or_scaled(layout: Layout, h
     windows = [Windows([r], layout) for r in (one, replace(one, y=y, past=past))]
     where = np.array([0]), np.array([origin])
     a, b = (w.cut(*where) for w in windows)
-    # With feedback a step behind the origin reads the one before it, late.
+    # With feedback, a step after the origin reads the previous step.
     until = layout.seen if layout.feedback else layout.steps
     assert torch.equal(a.inputs[:, :until], b.inputs[:, :until])
     assert np.array_equal(a.shift, b.shift)
@@ -82,38 +82,38 @@ def test_another_future_changes_nothing_that_is_read_or_scaled(layout: Layout, h
 
 
 @given(st.sampled_from(list(LAYOUTS)), st.integers(1, 26))
-def test_targets_are_the_numbers_behind_the_origin(name: str, origin: int) -> None:
+def test_targets_are_the_numbers_after_the_origin(name: str, origin: int) -> None:
     layout = LAYOUTS[name]
     one = record(layout, 30)
     window = Windows([one], layout).cut(np.array([0]), np.array([origin]))
     y = window.targets[0, :, :, 0].numpy().reshape(-1, layout.targets)
     y = y[layout.context - layout.segment :] * window.scale[0] + window.shift[0]
     wanted = np.full((layout.ahead * layout.segment, layout.targets), np.nan)
-    behind = one.y[origin : origin + layout.horizon]
-    wanted[: len(behind)] = behind
+    after = one.y[origin : origin + layout.horizon]
+    wanted[: len(after)] = after
     seen = one.y[max(0, origin - layout.context) : origin]
-    wanted[:, np.isnan(seen).all(0)] = np.nan  # of what is not seen nothing is learned
+    wanted[:, np.isnan(seen).all(0)] = np.nan  # a target without known numbers is not learned
     np.testing.assert_allclose(y, wanted, rtol=1e-5)
     earlier = window.targets[0, : layout.seen - 1, :, 0].isnan().all()
     assert earlier or layout.feedback
 
 
-def test_steps_are_seen_and_the_way_on_from_the_last_is_said() -> None:
+def test_inputs_are_steps_and_targets_are_deviations_from_the_last_velocity() -> None:
     layout = Layout(3, 2, scaling="velocity", usual=(0.0,))
     none = np.zeros((6, 0), dtype=np.float32)
     y = np.array([5.0, 6, 9, 10, 14, 19])[:, None]
     one = Record(y, none, none, none[0], np.zeros(0, dtype=np.int64))
     window = Windows([one], layout).cut(np.array([0]), np.array([4]))
-    size = math.sqrt((9 + 1) / 2)  # of the steps from 6 to 9 and to 10
+    size = math.sqrt((9 + 1) / 2)  # of the steps from 6 to 9 and from 9 to 10
     assert window.scale[0, :, 0].tolist() == pytest.approx([size, 2 * size])
     assert window.shift[0, :, 0].tolist() == [11, 12]
     seen = window.inputs[0, :, 0].tolist()
     assert seen == pytest.approx([0, 3 / size, 1 / size, 0])
-    said = window.targets[0, -2:, 0, 0].tolist()
-    assert said == pytest.approx([(14 - 11) / size, (19 - 12) / 2 / size])
+    found = window.targets[0, -2:, 0, 0].tolist()
+    assert found == pytest.approx([(14 - 11) / size, (19 - 12) / 2 / size])
 
 
-def test_windows_of_training_are_turned_and_noisy_but_for_the_last_place() -> None:
+def test_training_windows_are_rotated_and_noisy_except_for_the_last_place() -> None:
     layout = replace(LAYOUTS["places"], jitter=0.5)
     y = np.random.default_rng(1).normal(size=(30, 2)).cumsum(0)
     one = replace(record(layout, 30), y=y)
@@ -121,13 +121,13 @@ def test_windows_of_training_are_turned_and_noisy_but_for_the_last_place() -> No
     windows = Windows([one], layout)
     drawn = windows.cut(which, origins, draw=np.random.default_rng(0))
     plain = windows.cut(which, origins)
-    behind = [w.targets[:, -2:, :, 0].numpy().reshape(400, 4, 2) * w.scale + w.shift
-              for w in (drawn, plain)]  # fmt: skip
-    # The way ahead keeps its lengths, as only what was seen is noisy.
-    lengths = [np.linalg.norm(np.diff(way, axis=1), axis=2) for way in behind]
+    ahead = [w.targets[:, -2:, :, 0].numpy().reshape(400, 4, 2) * w.scale + w.shift
+             for w in (drawn, plain)]  # fmt: skip
+    # The steps ahead keep their lengths, as only the steps before the origin are noisy.
+    lengths = [np.linalg.norm(np.diff(way, axis=1), axis=2) for way in ahead]
     np.testing.assert_allclose(*lengths, rtol=1e-4)
-    angles = np.arctan2(*(behind[0][:, 1] - behind[0][:, 0]).T)
-    assert np.histogram(angles, 4, (-np.pi, np.pi))[0].min() > 70  # of 100 each
+    angles = np.arctan2(*(ahead[0][:, 1] - ahead[0][:, 0]).T)
+    assert np.histogram(angles, 4, (-np.pi, np.pi))[0].min() > 70  # 100 are expected in each
     last, velocity = (
         [np.linalg.norm(place, axis=1) for place in places]
         for places in zip(*[(2 * w.shift[:, 0] - w.shift[:, 1], w.shift[:, 1] - w.shift[:, 0])
@@ -139,7 +139,7 @@ def test_windows_of_training_are_turned_and_noisy_but_for_the_last_place() -> No
     assert torch.equal(drawn.inputs, again.inputs)
 
 
-def test_what_is_held_out_is_not_there() -> None:
+def test_held_out_numbers_are_missing() -> None:
     layout = LAYOUTS["feedback"]
     one = record(layout, 30)
     short = replace(one, y=one.y[:17], past=one.past[:17])
@@ -150,17 +150,17 @@ def test_what_is_held_out_is_not_there() -> None:
     assert torch.equal(a.targets.nan_to_num(9.0), b.targets.nan_to_num(9.0))
 
 
-def test_a_step_reads_what_the_file_says() -> None:
+def test_a_step_reads_the_numbers_in_the_documented_order() -> None:
     layout = Layout(4, 4, 2, past=1, known=1, static=1, categories=(9,), lags=(4,), scaling=None)
     y, steps = np.arange(1.0, 11.0)[:, None], np.arange(10, dtype=np.float32)[:, None]
     one = Record(y, 10 + steps, 100 + steps, np.array([0.5], np.float32), np.array([7]))
     inputs, targets = cut(layout, one, 5)
     first = [
-        *(2, 1, 3, 1),  # y of the segment, each with whether it is there
-        *(0, 0, 1, 1),  # 4 steps before the next: one before the beginning, and the first
-        *(11, 1, 12, 1),  # the covariate of the past, of the segment
-        *(103, 104),  # that which is known before, of the next
-        *(0.5, 0, 0),  # what does not change, log of the scale, how far ahead
+        *(2, 1, 3, 1),  # y of the segment, each with its mask
+        *(0, 0, 1, 1),  # the lag of 4: a step before the beginning, and the first step
+        *(11, 1, 12, 1),  # the past covariate of the segment
+        *(103, 104),  # the known covariate of the next segment
+        *(0.5, 0, 0),  # the static number, the logarithm of the scale, how far ahead
         7,
     ]
     last = [0, 0, 0, 0, 4, 1, 5, 1, 0, 0, 0, 0, 107, 108, 0.5, 0, 0.5, 7]
@@ -169,18 +169,18 @@ def test_a_step_reads_what_the_file_says() -> None:
     assert targets[0, 1:, :, 0].tolist() == [[6, 7], [8, 9]]
 
 
-def test_a_short_series_is_filled_up_in_front() -> None:
+def test_a_short_series_is_padded_at_its_beginning() -> None:
     layout = Layout(8, 2, scaling="mean")
     none = np.zeros((3, 0), dtype=np.float32)
     one = Record(np.array([[2.0], [4], [6]]), none, none, none[0], np.zeros(0, dtype=np.int64))
     inputs, targets = cut(layout, one, 2)
     assert inputs[0, :, 1].tolist() == [0] * 6 + [1, 1, 0]
-    assert targets[0, -2, 0, 0].item() == 2.0  # 6 of the mean 3
+    assert targets[0, -2, 0, 0].item() == 2.0  # 6 divided by the mean 3
     assert targets[0, -1, 0, 0].isnan()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
-def test_a_forecast_in_parts_is_the_forecast_of_the_whole(layout: Layout) -> None:
+def test_a_forecast_in_parts_equals_the_forecast_of_the_whole(layout: Layout) -> None:
     torch.manual_seed(0)
     embed = SeriesEmbed(layout.numbers, list(layout.categories), 3)
     head = ForecastHead(5 + embed.size, layout.output, Gaussian())
@@ -194,14 +194,14 @@ def test_a_forecast_in_parts_is_the_forecast_of_the_whole(layout: Layout) -> Non
 
 
 @pytest.mark.parametrize("name", ["plain", "segments", "feedback"])
-def test_numbers_are_hidden_in_training_only_and_the_future_stays(name: str) -> None:
+def test_numbers_before_the_origin_are_hidden_only_in_training(name: str) -> None:
     layout = replace(LAYOUTS[name], scaling=None, gaps=1.0)
     windows = Windows([record(layout, 30)], layout)
     which, origins = np.zeros(400, dtype=np.int64), np.full(400, 15)
     plain = windows.cut(which, origins)
     drawn = windows.cut(which, origins, draw=np.random.default_rng(0))
     assert torch.equal(plain.inputs[0], windows.cut(which[:1], origins[:1]).inputs[0])
-    # Which numbers of the segments before the origin are read, and of those behind it.
+    # The masks of the numbers in the segments before and after the origin.
     each = layout.segment * layout.targets
     there = [
         torch.cat([
@@ -213,10 +213,10 @@ def test_numbers_are_hidden_in_training_only_and_the_future_stays(name: str) -> 
     assert there[0].shape[2] == each
     seen = slice(0, layout.seen)
     share = there[1][:, seen].sum() / there[0][:, seen].sum()
-    assert 0.4 < share < 0.6  # a window keeps any part
+    assert 0.4 < share < 0.6  # the kept share of a window is uniform in [0, 1]
     assert (there[1] <= there[0]).all()
     assert torch.equal(there[1][:, layout.seen :], there[0][:, layout.seen :])
-    behind = [w.targets[:, layout.seen - 1 :, :, 0] for w in (plain, drawn)]
-    some = ~behind[1].isnan()  # nothing is learned of a target of which nothing is seen
-    assert torch.equal(behind[0][some], behind[1][some])
-    assert some.float().mean() > 0.7 * (~behind[0].isnan()).float().mean()
+    ahead = [w.targets[:, layout.seen - 1 :, :, 0] for w in (plain, drawn)]
+    some = ~ahead[1].isnan()  # a target without known numbers is not learned
+    assert torch.equal(ahead[0][some], ahead[1][some])
+    assert some.float().mean() > 0.7 * (~ahead[0].isnan()).float().mean()

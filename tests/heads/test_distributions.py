@@ -1,4 +1,4 @@
-"""What is said of a number: densities against torch's, quantiles and samples against each other."""
+"""Distributions: densities against torch's, and quantiles against samples."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def theirs(distribution: Distribution, found: Tensor, scale: Tensor) -> td.Distr
 
 
 @pytest.mark.parametrize("distribution", ALL[2:], ids=name)
-def test_the_loss_is_minus_the_logarithm_of_the_density(distribution: Distribution) -> None:
+def test_the_loss_is_the_negative_log_density(distribution: Distribution) -> None:
     generator = torch.Generator().manual_seed(1)
     found = torch.randn(50, distribution.size, generator=generator).double()
     scale = torch.rand(50, generator=generator).double() * 3 + 0.5
@@ -64,7 +64,7 @@ def test_the_loss_is_minus_the_logarithm_of_the_density(distribution: Distributi
 
 
 @pytest.mark.parametrize("distribution", ALL[2:], ids=name)
-def test_samples_have_the_mean_and_the_quantiles(distribution: Density) -> None:
+def test_samples_match_the_mean_and_the_quantiles(distribution: Density) -> None:
     generator = torch.Generator().manual_seed(2)
     found = torch.randn(3, 1, 2, distribution.size, generator=generator)
     scale = torch.tensor([1.0, 2.0, 30.0])[:, None, None].expand(3, 1, 2)
@@ -83,7 +83,7 @@ def test_samples_have_the_mean_and_the_quantiles(distribution: Density) -> None:
 
 
 @pytest.mark.parametrize("distribution", ALL[2:], ids=name)
-def test_samples_of_a_row_do_not_depend_on_the_others(distribution: Density) -> None:
+def test_samples_of_a_row_do_not_depend_on_other_rows(distribution: Density) -> None:
     found = torch.randn(3, 20, 2, distribution.size, generator=torch.Generator().manual_seed(2))
     scale = torch.rand(3, 20, 2, generator=torch.Generator().manual_seed(3)) + 1
 
@@ -95,7 +95,7 @@ def test_samples_of_a_row_do_not_depend_on_the_others(distribution: Density) -> 
 
 
 @pytest.mark.parametrize("distribution", ALL, ids=name)
-def test_quantiles_rise_and_are_the_same_in_every_call(distribution: Distribution) -> None:
+def test_quantiles_increase_and_are_the_same_in_every_call(distribution: Distribution) -> None:
     found = torch.randn(4, distribution.size, generator=torch.Generator().manual_seed(3))
     levels = [0.05, 0.1, 0.3, 0.5, 0.8, 0.95]
     first, again = (distribution.quantiles(found, levels, torch.ones(4)) for _ in range(2))
@@ -119,16 +119,16 @@ def test_a_quantile_minimises_its_loss() -> None:
     ("levels", "wanted"),
     [((), "in"), ((0.5, 0.1), "asc"), ((0.1, 0.1), "asc"), ((0.0, 0.5), r"in \(0, 1\)")],
 )
-def test_levels_that_cannot_be_are_refused(levels: tuple[float, ...], wanted: str) -> None:
+def test_invalid_levels_are_refused(levels: tuple[float, ...], wanted: str) -> None:
     with pytest.raises(ArgumentError, match=f"levels must.*{wanted}"):
         Quantiles(levels)
 
 
 @pytest.mark.parametrize("distribution", ALL, ids=name)
-def test_what_is_not_there_has_no_loss_and_no_gradient(distribution: Distribution) -> None:
+def test_missing_targets_have_no_loss_and_no_gradient(distribution: Distribution) -> None:
     head = ForecastHead(4, 2, distribution).double()
     states = torch.randn(3, 5, 4, dtype=torch.float64)
-    states[1, 2:] = torch.nan  # behind the end of a row
+    states[1, 2:] = torch.nan  # after the end of a row
     states.requires_grad_()
     targets = torch.ones(3, 5, 2, 2, dtype=torch.float64)
     targets[0, 1:, :, 0] = torch.nan

@@ -14,14 +14,14 @@ ensemble = pytest.importorskip("sklearn.ensemble")
 
 
 def _xor(count: int) -> tuple[np.ndarray, torch.Tensor]:
-    """Return statistics of which none alone tells the class."""
+    """Return statistics that determine the class only together, and the class."""
     draw = np.random.default_rng(0)
     rows = draw.normal(0, 1, (count, 3))
     return rows, torch.from_numpy((rows[:, 0] > 0) != (rows[:, 1] > 0)).long()
 
 
 @pytest.mark.parametrize("classes", [2, 5])
-def test_its_probabilities_are_those_of_scikit_learn(classes: int) -> None:
+def test_probabilities_equal_those_of_scikit_learn(classes: int) -> None:
     draw = torch.Generator().manual_seed(0)
     levels = torch.randint(0, LEVELS, (300, 7), generator=draw)
     targets = torch.randint(0, classes, (300,), generator=draw)
@@ -40,7 +40,7 @@ def test_its_probabilities_are_those_of_scikit_learn(classes: int) -> None:
     assert forest(levels[:0]).shape == (0, classes)
 
 
-def test_beside_the_linear_model_it_learns_what_statistics_show_together() -> None:
+def test_a_forest_learns_interactions_that_the_linear_model_does_not() -> None:
     rows, targets = _xor(600)
     levels = Levels.build(rows[:400])
     bag, other = levels.encode(rows[:400]), levels.encode(rows[400:])
@@ -51,11 +51,11 @@ def test_beside_the_linear_model_it_learns_what_statistics_show_together() -> No
         right.append(float((wide(other).argmax(1) == targets[400:]).float().mean()))
     assert right[0] < 0.65
     assert right[1] > 0.9
-    # Scores of a row are from trees that did not see it.
+    # Scores of a row are from trees that did not train on it.
     assert 0.85 < float((scores.argmax(1) == targets[:400]).float().mean()) < 0.995
 
 
-def test_where_single_statistics_tell_all_the_linear_model_keeps_a_share() -> None:
+def test_the_linear_model_keeps_a_share_if_statistics_do_not_interact() -> None:
     draw = np.random.default_rng(0)
     rows = draw.normal(0, 1, (400, 12))
     p = 1 / (1 + np.exp(-rows.sum(1)))
@@ -66,7 +66,7 @@ def test_where_single_statistics_tell_all_the_linear_model_keeps_a_share() -> No
     assert float(wide.weight.abs().max()) > 0
 
 
-def test_rows_of_a_single_group_have_no_other_folds() -> None:
+def test_rows_of_a_single_group_have_finite_scores() -> None:
     rows, targets = _xor(60)
     levels = Levels.build(rows)
     wide, alone = Wide(levels.features, 2, 10), torch.zeros(60, dtype=torch.int64)
@@ -75,7 +75,7 @@ def test_rows_of_a_single_group_have_no_other_folds() -> None:
     assert wide(levels.encode(rows)).isfinite().all()
 
 
-def test_it_goes_through_a_state_dict() -> None:
+def test_a_forest_is_restored_from_a_state_dict() -> None:
     rows, targets = _xor(100)
     levels = Levels.build(rows)
     bag = levels.encode(rows)
@@ -85,7 +85,7 @@ def test_it_goes_through_a_state_dict() -> None:
     assert torch.equal(again(bag), wide(bag))
 
 
-def test_it_needs_scikit_learn_and_one_label(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forest_needs_scikit_learn_and_one_label(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trees_of(several=False) > 0
     assert trees_of(several=True) == 0
     monkeypatch.setattr("elman.heads.forest.find", lambda _: None)

@@ -25,7 +25,7 @@ def batch(rows: int = 3, steps: int = 5) -> torch.Tensor:
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_what_lies_behind_a_row_has_no_influence(pooling: str, bidirectional: bool) -> None:
+def test_padding_does_not_change_scores(pooling: str, bidirectional: bool) -> None:
     model, h = head(pooling, bidirectional=bidirectional), batch()
     lengths = torch.tensor([5, 2, 0])
     poisoned = torch.where(Padded(h, lengths).mask().unsqueeze(2), h, torch.nan).requires_grad_()
@@ -38,7 +38,7 @@ def test_what_lies_behind_a_row_has_no_influence(pooling: str, bidirectional: bo
     assert not bool(poisoned.grad[1, 2:].any())
 
 
-def test_pools_are_what_their_names_say() -> None:
+def test_poolings_match_their_names() -> None:
     h = batch(1)
     states = Padded.full(h)
     assert torch.equal(head("last").pool(states), h[:, -1])
@@ -58,18 +58,18 @@ def test_pools_are_what_their_names_say() -> None:
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_gradients_are_those_of_differences(pooling: str) -> None:
+def test_gradients_match_finite_differences(pooling: str) -> None:
     model = head(pooling)
     lengths = torch.tensor([5, 2, 0])
 
     def loss(h: torch.Tensor) -> torch.Tensor:
         return model.loss(Padded(h, lengths), torch.tensor([0, 2, 1]))[0]
 
-    # The scores are float32: differences carry its rounding.
+    # The scores are float32, so finite differences contain its rounding.
     assert torch.autograd.gradcheck(loss, batch().requires_grad_(), eps=1e-3, atol=1e-2)
 
 
-def test_losses_are_those_of_the_definition() -> None:
+def test_losses_match_the_definition() -> None:
     model, h = head("mean"), batch()
     states, targets = Padded.full(h), torch.tensor([2, 0, 1])
     p = model(states).softmax(1).detach()
@@ -81,11 +81,11 @@ def test_losses_are_those_of_the_definition() -> None:
     model.class_weights = torch.tensor([1.0, 2.0, 0.5])
     weighted = -math.log(p[0, 2]) * 0.5 - math.log(p[1, 0]) - 2 * math.log(p[2, 1])
     assert model.loss(states, targets)[0].item() == pytest.approx(weighted, rel=1e-6)
-    # Scores for choosing a model are not weighted.
+    # The score that selects a model is not weighted.
     assert model.score(states, targets)["loss"] == pytest.approx(total.item(), rel=1e-6)
 
 
-def test_several_labels_are_scored_each_by_itself() -> None:
+def test_several_labels_are_scored_independently() -> None:
     model, states = head("max", several=True), Padded.full(batch())
     wanted = torch.tensor([[1.0, 0, 1], [0, 0, 0], [1, 1, 1]])
     p = model(states).sigmoid()
@@ -95,7 +95,7 @@ def test_several_labels_are_scored_each_by_itself() -> None:
     assert model.score(states, wanted)["right"] == int(all_right)
 
 
-def test_the_share_of_the_states_counts_outside_of_training_only() -> None:
+def test_the_share_of_the_states_applies_only_outside_of_training() -> None:
     head = LabelHead(4, 3, pooling="last", features=2, share=0.25)
     torch.nn.init.normal_(head.linear.weight)
     h, beside = torch.randn(2, 5, 4), torch.randn(2, 3)
@@ -112,7 +112,7 @@ def test_an_unknown_pooling_is_refused() -> None:
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_step_by_step_scores_are_those_of_the_whole(pooling: str) -> None:
+def test_scores_step_by_step_equal_those_of_the_whole(pooling: str) -> None:
     model, h = head(pooling), batch(2, 9)
     pooled = None
     for t in range(9):

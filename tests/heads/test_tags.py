@@ -1,4 +1,4 @@
-"""Tags of steps: alone and as a chain, against every sequence of tags counted out."""
+"""Tags of steps, alone and as a chain, against an enumeration of all sequences."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def batch() -> tuple[Padded, torch.Tensor]:
 
 
 def every_score(model: TagHead, h: torch.Tensor) -> dict[tuple[int, ...], torch.Tensor]:
-    """The unnormalised score of every sequence of tags of one row (T, D)."""
+    """Return the unnormalised score of every sequence of tags of one row (T, D)."""
     s = model(h)
     scores = {}
     for tags in itertools.product(range(K), repeat=len(h)):
@@ -45,7 +45,7 @@ def every_score(model: TagHead, h: torch.Tensor) -> dict[tuple[int, ...], torch.
 
 
 @pytest.mark.parametrize("chain", [False, True])
-def test_loss_and_best_sequence_are_those_of_all_sequences_counted_out(chain: bool) -> None:
+def test_loss_and_best_sequence_match_an_enumeration(chain: bool) -> None:
     model, (states, targets) = head(chain), batch()
     expected = torch.zeros((), dtype=torch.float64)
     best = model.best(states)
@@ -63,7 +63,7 @@ def test_loss_and_best_sequence_are_those_of_all_sequences_counted_out(chain: bo
 
 
 @pytest.mark.parametrize("chain", [False, True])
-def test_what_lies_behind_a_row_has_no_influence(chain: bool) -> None:
+def test_padding_does_not_change_loss_and_tags(chain: bool) -> None:
     model, (states, targets) = head(chain), batch()
     mask = states.mask()
     poisoned = torch.where(mask.unsqueeze(2), states.data, torch.nan).requires_grad_()
@@ -77,7 +77,7 @@ def test_what_lies_behind_a_row_has_no_influence(chain: bool) -> None:
     assert torch.equal(found[mask], model.best(states)[mask])
 
 
-def test_the_gradient_of_a_chain_is_that_of_differences() -> None:
+def test_the_gradient_of_a_chain_matches_finite_differences() -> None:
     model, (states, targets) = head(True), batch()
 
     def loss(h: torch.Tensor, moves: torch.Tensor) -> torch.Tensor:
@@ -90,7 +90,7 @@ def test_the_gradient_of_a_chain_is_that_of_differences() -> None:
         states.data.clone().requires_grad_(),
         model.transitions.detach().clone().requires_grad_(),
     )
-    # The scores are float32: differences carry its rounding.
+    # The scores are float32, so finite differences contain its rounding.
     assert torch.autograd.gradcheck(loss, inputs, eps=1e-3, atol=1e-2)
 
 
@@ -104,7 +104,7 @@ class _Loss(torch.nn.Module):
 
 
 @pytest.mark.parametrize("chain", [False, True])
-def test_tags_that_training_has_not_are_wrong_and_cost_nothing(chain: bool) -> None:
+def test_unknown_tags_are_wrong_and_have_no_loss(chain: bool) -> None:
     model, (states, targets) = head(chain), batch()
     before = model.score(states, targets)
     strange = targets.clone()

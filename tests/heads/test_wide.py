@@ -1,4 +1,4 @@
-"""The wide part: the optimum of its loss, and scores of rows that a fit has not seen."""
+"""The wide part: the optimum of its loss, and scores of held-out rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from elman.heads.wide import C, Wide, _best_scale, _fit, _times, _transposed
 
 
 def rows(count: int = 60, features: int = 12) -> tuple[Bag, torch.Tensor]:
-    """Rows of four features each, and the same as a matrix."""
+    """Return rows of four features each, as a bag and as a matrix."""
     draw = torch.Generator().manual_seed(1)
     numbers = torch.stack([torch.randperm(features, generator=draw)[:4] for _ in range(count)])
     values = torch.rand(count * 4, generator=draw)
@@ -21,7 +21,7 @@ def rows(count: int = 60, features: int = 12) -> tuple[Bag, torch.Tensor]:
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_it_is_at_the_optimum(several: bool) -> None:
+def test_the_fit_is_at_the_optimum(several: bool) -> None:
     bag, dense = rows()
     targets = (dense[:, 0] > dense[:, 1]).long() + (dense[:, 2] > 0.3).long()
     wanted = F.one_hot(targets, 3).float()
@@ -36,35 +36,35 @@ def test_it_is_at_the_optimum(several: bool) -> None:
         loss = F.cross_entropy(scores, targets, reduction="sum")
     whole = C * loss + v.square().sum() / 2
     slopes = torch.autograd.grad(whole, (v, b))
-    # Of 60 rows: the search stops below 1e-6 of the mean, which is C * 60 times as much here.
+    # The search stops below 1e-6 of the mean loss, which is C * 60 times as much here.
     assert max(float(slope.abs().max()) for slope in slopes) < 1e-2
 
 
-def test_it_equals_scikit_learn() -> None:
+def test_the_fit_equals_scikit_learn() -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")
     bag, dense = rows()
     targets = (dense[:, 0] > dense[:, 1]).long()
     back, wanted = _transposed(bag, 12), F.one_hot(targets, 2).float()
     v, b = _fit(bag, back, wanted, torch.ones(60, 2), several=False)
-    # Of two classes scikit-learn has w = V_1 - V_0, with half the penalty.
+    # With two classes scikit-learn fits w = V_1 - V_0, with half the penalty.
     model = linear_model.LogisticRegression(C=2 * C, tol=1e-8).fit(dense.numpy(), targets.numpy())
     ours = (dense @ v + b).softmax(1)[:, 1].numpy()
     np.testing.assert_allclose(model.predict_proba(dense.numpy())[:, 1], ours, atol=1e-3)
 
 
-def test_a_row_is_scored_by_those_who_have_not_seen_it() -> None:
-    # Every row has a feature of its own, so that a fit knows all labels by heart and no others.
+def test_a_row_is_scored_by_a_fit_without_it() -> None:
+    # Every row has its own feature, so that a fit predicts the labels of its own rows only.
     count = 40
     bag = Bag(torch.arange(count), torch.ones(count), torch.arange(count))
     targets = torch.arange(count) % 2
     wide = Wide(count, 2)
     scores = wide.fit(bag, targets, torch.ones(count, 2))
     assert (wide(bag).argmax(1) == targets).all()
-    assert (scores.softmax(1) - 0.5).abs().max() < 0.2  # nothing but how frequent a class is
+    assert (scores.softmax(1) - 0.5).abs().max() < 0.2  # only the frequency of the classes
 
 
-def test_those_of_a_group_are_in_one_fold() -> None:
-    # Pairs with a feature and a label in common: by rows one would tell the label of the other.
+def test_rows_of_a_group_are_in_one_fold() -> None:
+    # Both rows of a pair have one feature and one label, so each reveals the label of the other.
     pair = torch.arange(40) // 2
     bag, targets = Bag(pair, torch.ones(40), torch.arange(40)), pair % 2
     apart = Wide(20, 2).fit(bag, targets, torch.ones(40, 2))
@@ -72,10 +72,10 @@ def test_those_of_a_group_are_in_one_fold() -> None:
     assert (apart.argmax(1) == targets).float().mean() > 0.7
     assert (together.softmax(1) - 0.5).abs().max() < 0.2
     alone = Wide(20, 2).fit(bag, targets, torch.ones(40, 2), torch.zeros_like(pair))
-    assert alone.abs().max() == 0  # nothing is left to fit to
+    assert alone.abs().max() == 0  # no row is left for the fit
 
 
-def test_a_weight_of_two_is_a_row_twice() -> None:
+def test_a_weight_of_two_equals_a_repeated_row() -> None:
     bag, dense = rows(30)
     targets = F.one_hot((dense[:, 0] > dense[:, 1]).long(), 2).float()
     twice = Bag(bag.numbers.repeat(2), bag.values.repeat(2), torch.arange(60) * 4)
@@ -86,14 +86,14 @@ def test_a_weight_of_two_is_a_row_twice() -> None:
     torch.testing.assert_close(_times(bag, v) + b, _times(bag, w) + c, rtol=0, atol=1e-3)
 
 
-def test_scores_that_are_too_sure_are_scaled_down() -> None:
+def test_overconfident_scores_are_scaled_down() -> None:
     scores = torch.tensor([[8.0, 0], [8, 0], [8, 0], [8, 0]])
     wanted = F.one_hot(torch.tensor([0, 0, 0, 1]), 2).float()
     rate = _best_scale(scores, wanted, torch.ones(4, 2), several=False)
-    assert rate == 0.25  # the least that it tries; the best, log(3) / 8, is less
+    assert rate == 0.25  # the smallest scale that is tried; the best, log(3) / 8, is smaller
 
 
-def test_a_few_rows_do_not_make_scores_sure() -> None:
+def test_few_rows_do_not_make_scores_confident() -> None:
     draw = torch.Generator().manual_seed(3)
     scores = torch.randn(20, 2, generator=draw)
     wanted = F.one_hot((scores + torch.randn(20, 2, generator=draw)).argmax(1), 2).float()
@@ -110,7 +110,7 @@ def test_a_few_rows_do_not_make_scores_sure() -> None:
     assert 0.8 * best < scale(1000, careful=True) <= best
 
 
-def test_rows_without_features_have_the_bias() -> None:
+def test_rows_without_features_score_the_bias() -> None:
     wide = Wide(3, 2)
     wide.bias[1] = 2
     nothing = Bag(torch.zeros(0, dtype=torch.int64), torch.zeros(0), torch.zeros(2, dtype=int))

@@ -125,7 +125,7 @@ def test_a_new_kind_is_tagged_and_read_live() -> None:
     for item in THROWS[:3]:
         live.restart()
         assert [live.push(number)[0] for number in item] == model.predict([item])[0]
-    with pytest.raises(DataError, match="row 0: has 3 numbers and 1 tags; expected as many"):
+    with pytest.raises(DataError, match="row 0: has 3 numbers and 1 tags; expected the same"):
         elman.Tagger(**SMALL, input="dice").fit(THROWS, [["six"]] * 60)
 
 
@@ -178,7 +178,7 @@ def test_a_tagger_of_several_inputs_tags_the_elements_of_the_first(tmp_path: Pat
     assert [live.push(one)[0] for one in THROWS[0]] == model.predict(columns)[0]
     model.save(tmp_path / "run")
     assert elman.load(tmp_path / "run").predict(columns) == model.predict(columns)
-    with pytest.raises(DataError, match="row 0: has 3 numbers and 1 tags; expected as many"):
+    with pytest.raises(DataError, match="row 0: has 3 numbers and 1 tags; expected the same"):
         elman.Tagger(**SMALL, input=["throw:dice", "words:text"]).fit(columns, [["six"]] * 60)
 
 

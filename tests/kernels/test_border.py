@@ -1,6 +1,6 @@
-"""Whatever a call is handed, it answers as torch does or raises one clear line; memory stays whole.
+"""Any call returns the result of torch or raises an error of one line, and never corrupts memory.
 
-`make sanitize` runs this on a build that sees every wrong address.  More calls, by hand:
+`make sanitize` runs this on a build that detects every invalid access.  To run more calls:
 
     ELMAN_FUZZ=20000 ELMAN_FUZZ_SEED=7 python -m pytest tests/kernels/test_border.py
 """
@@ -66,7 +66,7 @@ def spoil(tensor: Tensor, choose: random.Random) -> Tensor:
 
 
 def layer_call(choose: random.Random) -> Callable[[], Any]:
-    """A forward and backward pass of a drop-in with something wrong, or nothing."""
+    """Return a forward and backward pass of a layer, mostly with one invalid argument."""
     ours = LAYERS[choose.choice(list(LAYERS))][0]
     options: dict[str, Any] = {
         "num_layers": choose.choice([1, 2]),
@@ -120,7 +120,7 @@ def layer_call(choose: random.Random) -> Callable[[], Any]:
 
 
 def other_call(choose: random.Random) -> Callable[[], Any]:
-    """One of the other entries, with one of its tensors spoilt."""
+    """Return a call of another function, mostly with one of its tensors changed."""
     which = choose.choice(["loss", "right", "scan", "grud", "stream"])
     if which in ("loss", "right"):
         N, V = choose.choice([32, 70]), 256
@@ -174,7 +174,7 @@ def other_call(choose: random.Random) -> Callable[[], Any]:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_no_call_reads_or_writes_elsewhere() -> None:
+def test_no_call_reads_or_writes_outside_of_its_memory() -> None:
     choose = random.Random(SEED)
     torch.manual_seed(SEED)
     messages: list[str] = []
@@ -195,17 +195,19 @@ X = torch.zeros(1, 1, 4)
 
 @pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.int64])
-def test_a_state_of_another_dtype_is_an_error_as_in_torch(kind: str, dtype: torch.dtype) -> None:
+def test_a_state_of_another_dtype_raises_an_error_as_in_torch(
+    kind: str, dtype: torch.dtype
+) -> None:
     for layer in LAYERS[kind]:
         cell = layer(4, 64, batch_first=True)
         _, state = cell(X)
         other = state.to(dtype) if isinstance(state, Tensor) else (state[0], state[1].to(dtype))
         with pytest.raises(RuntimeError) as caught:
             cell(X, other)
-    assert issubclass(TensorError, caught.type) or caught.type is RuntimeError
+        assert issubclass(TensorError, caught.type) or caught.type is RuntimeError
 
 
-def test_a_state_without_tensors_is_named() -> None:
+def test_a_state_without_tensors_is_refused() -> None:
     h = torch.zeros(1, 1, 4)
     for state in ((None, None), (h, None)):
         with pytest.raises(ArgumentError, match="state must hold tensors, got NoneType"):
@@ -246,7 +248,7 @@ def test_a_weight_of_another_dtype_or_shape_is_refused(kind: str, name: str) -> 
 
 @pytest.mark.parametrize("name", ["weight_hh_l0", "bias_ih_l0"])
 @pytest.mark.parametrize("kind", LAYERS)
-def test_a_replaced_weight_of_another_shape_is_named(kind: str, name: str) -> None:
+def test_an_error_names_a_replaced_weight_of_another_shape(kind: str, name: str) -> None:
     options = {"reset_after": False} if kind == "gru" else {}
     layer = LAYERS[kind][0](4, 8, **options)
     setattr(layer, name, nn.Parameter(torch.zeros(7)))
@@ -257,8 +259,8 @@ def test_a_replaced_weight_of_another_shape_is_named(kind: str, name: str) -> No
 @pytest.mark.parametrize(
     "sizes", [[30, 2], [-3, 2], [2, 3], [3, 1], [3, 2, 0], [], torch.tensor([3, 2]).int()]
 )
-def test_batch_sizes_that_cannot_be_are_refused(sizes: Any) -> None:
-    for dtype in (torch.float32, torch.float64):  # by our kernels and by torch's
+def test_invalid_batch_sizes_are_refused(sizes: Any) -> None:
+    for dtype in (torch.float32, torch.float64):  # by the kernels and by torch
         given = sizes if isinstance(sizes, Tensor) else torch.tensor(sizes, dtype=torch.int64)
         packed = PackedSequence(torch.zeros(5, 4, dtype=dtype), given)
         with pytest.raises(ArgumentError, match="batch_sizes of a PackedSequence must be int64"):
@@ -294,7 +296,7 @@ def test_targets_and_bias_of_another_length_are_refused() -> None:
             function(x, torch.zeros(4, 9, dtype=torch.int64))
 
 
-def test_grud_takes_no_rows_and_lengths_may_be_a_list() -> None:
+def test_grud_accepts_zero_rows_and_lengths_may_be_a_list() -> None:
     core = GRUD(2, 6)
     y, _ = core(torch.zeros(0, 4, 5))
     assert y.shape == (0, 4, 6)
@@ -306,7 +308,7 @@ def test_grud_takes_no_rows_and_lengths_may_be_a_list() -> None:
         lstm(x, None, ["4", "2"])
 
 
-def test_tensors_are_read_by_their_attributes_where_torch_has_no_exchange() -> None:
+def test_tensors_are_read_by_their_attributes_if_torch_has_no_exchange() -> None:
     code = (
         "import torch\n"
         "del torch.Tensor.__dlpack_c_exchange_api__\n"

@@ -1,4 +1,4 @@
-"""Projection and cross-entropy in one equals torch's two functions, on every instruction set."""
+"""The fused projection and cross-entropy equal torch's two functions on every instruction set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from elman.padded import Padded
 
 pytestmark = pytest.mark.skipif(kernels.native is None, reason="installed without kernels")
 SIZES = [1, 15, 17, 63, 500, 1031]
-# Every pair of sizes that follow each other, in each place, and the largest of all.
+# Every pair of sizes in N and D with a size in V, and combinations of the largest ones.
 CASES = [(SIZES[i], SIZES[j], SIZES[(i + j) % 6]) for i, j in itertools.product(range(6), range(6))]
 CASES += [(500, 500, 1031), (1031, 63, 1031)]
 SETS = kernels.native.instruction_sets() if kernels.native is not None else []
@@ -63,7 +63,7 @@ def tensors(N: int, D: int, V: int, scale: float = 1.0) -> tuple[Tensor, Tensor,
 
 
 def reference(h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> list[Tensor]:
-    """Loss and gradients of torch in float64."""
+    """Return the loss and gradients of torch in float64."""
     given = (h, weight) if bias is None else (h, weight, bias)
     leaves = [x.detach().double().requires_grad_() for x in given]
     loss = F.cross_entropy(F.linear(*leaves), targets, reduction="sum")
@@ -77,7 +77,7 @@ def result(h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> l
 
 
 def poison() -> None:
-    """Freed memory and the kept buffers are full of NaN: a read of what was not written shows."""
+    """Fill freed memory and kept buffers with NaN, so that reading unwritten memory shows."""
     for size in (10, 1000, 30_000, 1_000_000):
         for block in [torch.full((size,), math.nan) for _ in range(4)]:
             del block
@@ -88,9 +88,9 @@ def poison() -> None:
 
 
 def check(ours: list[Tensor], theirs: list[Tensor], factor: float = 1.0) -> None:
-    """Errors as parts of the largest number.
+    """Compare with a tolerance relative to the largest number of each tensor.
 
-    Scores of size 1 to 5 carry an error of about 1e-6 from sums of up to 1031 products in float32,
+    Scores of size 1 to 5 have an error of about 1e-6 from sums of up to 1031 products in float32,
     which is also the relative error of their exponentials; 1e-5 leaves a factor of ten.
     """
     assert len(ours) == len(theirs)
@@ -111,7 +111,7 @@ def expected_of(N: int, D: int, V: int) -> list[Tensor]:
 def test_loss_and_gradients_equal_those_of_torch_in_float64(
     N: int, D: int, V: int, native: ModuleType
 ) -> None:
-    # Each size meets both numbers of threads in each place.
+    # Each size is tested with one and with two threads.
     with threads_of(1 + (SIZES.index(N) // 3 + SIZES.index(D) // 2) % 2):
         given = tensors(N, D, V)
         poison()
@@ -128,7 +128,7 @@ def test_several_blocks_of_rows_equal_one(
         check(result(*given), reference(*given))
 
 
-def test_no_bias_is_a_bias_of_zeros(native: ModuleType, threads: int) -> None:
+def test_no_bias_equals_a_bias_of_zeros(native: ModuleType, threads: int) -> None:
     h, weight, _, targets = tensors(63, 17, 500)
     poison()
     check(result(h, weight, None, targets), reference(h, weight, None, targets))
@@ -146,7 +146,7 @@ def test_strides_do_not_matter(native: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("wanted", [w for w in itertools.product([0, 1], repeat=3) if any(w)])
-def test_only_the_gradients_that_are_wanted_are_there(
+def test_only_the_required_gradients_are_computed(
     wanted: tuple[int, int, int], native: ModuleType
 ) -> None:
     given = tensors(63, 17, 500)
@@ -161,7 +161,7 @@ def test_only_the_gradients_that_are_wanted_are_there(
 
 
 def test_extreme_scores_stay_finite(native: ModuleType, threads: int) -> None:
-    # Scores of +-1e4: float32 holds them to 1e-3, so the losses are good to 1e-3 each.
+    # float32 represents scores of +-1e4 to 1e-3, so the error of each loss is about 1e-3.
     given = tensors(63, 17, 500, scale=4e3)
     ours, theirs = result(*given), reference(*given)
     assert abs(ours[0] - theirs[0]) < 63 * 2e-3
@@ -200,21 +200,21 @@ def test_a_nan_is_not_hidden(native: ModuleType) -> None:
         assert bool(d_h[-1].isnan().all())
 
 
-def test_no_element_gives_zeros(native: ModuleType) -> None:
+def test_an_empty_batch_gives_zeros(native: ModuleType) -> None:
     ours = result(*tensors(0, 17, 500))
     assert not any(bool(x.any()) for x in ours)
     assert [tuple(x.shape) for x in ours] == [(), (0, 17), (500, 17), (500,)]
 
 
 @pytest.mark.parametrize("target", [-1, -100, 500, 2**40])
-def test_a_target_outside_the_vocabulary_is_an_error(target: int, native: ModuleType) -> None:
+def test_a_target_outside_the_vocabulary_is_refused(target: int, native: ModuleType) -> None:
     h, weight, bias, targets = tensors(63, 17, 500)
     targets[5] = target
     with pytest.raises(ArgumentError, match=f"0..V-1=499, got {target}"):
         cross_entropy.linear_cross_entropy(h, weight, bias, targets)
 
 
-def test_gradients_scale_with_the_gradient_of_the_loss_and_add_up(native: ModuleType) -> None:
+def test_gradients_scale_with_the_gradient_of_the_loss_and_accumulate(native: ModuleType) -> None:
     given = tensors(63, 17, 500)
     expected = reference(*given)
     for factor in (1.0, 65536.0, 0.125):
@@ -224,7 +224,7 @@ def test_gradients_scale_with_the_gradient_of_the_loss_and_add_up(native: Module
         check([x.grad / 65537.125], [gradient])
 
 
-def test_a_kept_graph_gives_the_same_again(native: ModuleType) -> None:
+def test_a_retained_graph_gives_the_same_gradients_again(native: ModuleType) -> None:
     given = tensors(63, 17, 500)
     loss = cross_entropy.linear_cross_entropy(*given) * 3
     first = torch.autograd.grad(loss, given[:3], retain_graph=True)
@@ -237,7 +237,7 @@ def test_a_kept_graph_gives_the_same_again(native: ModuleType) -> None:
 def test_a_second_derivative_is_refused() -> None:
     given = tensors(63, 17, 500)
     loss = cross_entropy.linear_cross_entropy(*given)
-    for total in (loss, loss * loss):  # of the first the incoming gradient is a constant
+    for total in (loss, loss * loss):  # the gradient that the first loss receives is a constant
         with pytest.raises(ArgumentError, match="no second derivatives"):
             torch.autograd.grad(total, given[:1], create_graph=True)
 
@@ -258,7 +258,7 @@ def test_one_matrix_may_be_embedding_and_projection(native: ModuleType) -> None:
 
 @pytest.mark.parametrize("N", [40, 500])
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_without_gradients_the_right_guesses_are_counted(
+def test_without_gradients_correct_predictions_are_returned(
     mode: type, N: int, native: ModuleType
 ) -> None:
     h, weight, bias, _ = tensors(N, 17, 300)
@@ -272,7 +272,7 @@ def test_without_gradients_the_right_guesses_are_counted(
     assert torch.equal(right, scores.argmax(1) == targets)
 
 
-def test_of_equal_scores_the_first_is_the_guess(native: ModuleType) -> None:
+def test_the_first_of_equal_scores_is_the_prediction(native: ModuleType) -> None:
     h, weight = torch.zeros(40, 3), torch.zeros(300, 3)
     _, right = cross_entropy.loss_and_right(h, weight, None, torch.arange(40))
     assert right.tolist() == [True] + 39 * [False]
@@ -292,7 +292,7 @@ def rounded_tensors(N: int) -> tuple[list[Tensor], list[list[Tensor]]]:
 # One block, one block of many rows, two blocks, and blocks of 32 rows.
 @pytest.mark.parametrize(("N", "stored"), [(63, 2**24), (200, 2**24), (1000, 2**24), (200, 1)])
 @pytest.mark.parametrize("autocast", [False, True])
-def test_in_bfloat16_products_are_rounded_and_sums_are_not(
+def test_in_bfloat16_factors_are_rounded_and_sums_are_not(
     autocast: bool, N: int, stored: int, native: ModuleType, threads: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -303,19 +303,19 @@ def test_in_bfloat16_products_are_rounded_and_sums_are_not(
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         loss = cross_entropy.linear_cross_entropy(*given, targets)
     gradients = torch.autograd.grad(loss, given)
-    check([loss.detach()], expected[:1])  # numbers of 8 bits are multiplied exactly
-    # Of one row N times no errors of both signs can make up for each other.
+    check([loss.detach()], expected[:1])  # products of numbers with 8 bits are exact
+    # In a batch of one repeated row, errors of opposite signs cannot cancel.
     row, same = half[0][:1].expand(N, -1).float().requires_grad_(), targets[:1].expand(N)
     with torch.autocast("cpu", torch.bfloat16):
         loss = cross_entropy.linear_cross_entropy(row, *exact[1:], same)
     check([loss.detach()], expected_of_row)
     for a, b, x in zip(gradients, expected[1:], given, strict=True):
         assert a.dtype == x.dtype
-        # The scores' gradient is rounded to 8 bits, and the result if that is what it goes to.
+        # The gradient of the scores is rounded to 8 bits, and so is a result in bfloat16.
         assert float((a - b).abs().max()) <= 2**-7 * float(b.abs().max())
 
 
-def test_in_bfloat16_scores_without_gradients_are_those_of_float32(native: ModuleType) -> None:
+def test_in_bfloat16_scores_without_gradients_equal_those_of_float32(native: ModuleType) -> None:
     h, weight, bias, targets = tensors(200, 17, 500)
     alone = cross_entropy.loss_and_right(h, weight, bias, targets)
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
@@ -324,13 +324,13 @@ def test_in_bfloat16_scores_without_gradients_are_those_of_float32(native: Modul
         assert torch.equal(cross_entropy.loss_and_right(h, weight, bias, targets)[0], alone[0])
 
 
-def test_several_python_threads_at_once(native: ModuleType, threads: int) -> None:
+def test_several_python_threads_do_not_disturb_each_other(native: ModuleType, threads: int) -> None:
     cases = [tensors(200, 63, 500 + i) for i in range(4)]
     alone = [result(*case) for case in cases]
     together: list[list[Tensor]] = [[] for _ in cases]
 
     def work(i: int) -> None:
-        torch.set_num_threads(threads)  # a new thread of Python starts with all of them
+        torch.set_num_threads(threads)  # a new Python thread starts with the default number
         for _ in range(10):
             together[i] = result(*cases[i])
 
@@ -354,17 +354,17 @@ def test_memory_does_not_grow(native: ModuleType) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
 
 
-def test_never_are_all_scores_stored() -> None:
+def test_the_scores_are_never_all_in_memory() -> None:
     N, V = 20_000, 20_000  # 1.6 GB of scores
     h, weight, _, targets = tensors(N, 8, V)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result(h, weight, None, targets)
-    # The buffer is 64 MiB, in KB here, and little else is large.
+    # The buffer is 64 MiB, and nothing else is large; the unit is KB.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000
 
 
 @pytest.mark.parametrize("shape", [(63, 17, 500), (200, 64, 1000)])
-def test_compiled_and_exported_it_is_one_operator_without_a_break(
+def test_the_loss_is_one_operator_in_compiled_and_exported_graphs(
     shape: tuple[int, int, int],
 ) -> None:
     class Loss(torch.nn.Module):
@@ -375,7 +375,7 @@ def test_compiled_and_exported_it_is_one_operator_without_a_break(
     plain = Loss()(*given)
     with torch.no_grad():
         gradients = torch.ops.elman.linear_cross_entropy(*given, False, True, True, True)[1:]
-    assert all(x.is_contiguous() for x in gradients)  # as its fake says
+    assert all(x.is_contiguous() for x in gradients)  # as its fake kernel declares
     compiled = torch.compile(Loss(), fullgraph=True, backend="aot_eager")
     loss = compiled(*given)
     assert torch.equal(plain, loss)
@@ -387,7 +387,7 @@ def test_compiled_and_exported_it_is_one_operator_without_a_break(
     assert torch.equal(exported(*given), plain)
 
 
-def test_the_head_takes_the_kernel_where_it_covers_the_tensors(
+def test_the_head_uses_the_kernel_if_it_covers_the_tensors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch.manual_seed(0)
@@ -409,7 +409,7 @@ def test_the_head_takes_the_kernel_where_it_covers_the_tensors(
     check(ours, outcome())
 
 
-def test_float64_other_devices_and_small_problems_take_the_plain_function() -> None:
+def test_float64_other_devices_and_small_problems_use_the_plain_function() -> None:
     h, weight, bias, _ = tensors(63, 17, 500)
     assert cross_entropy.covers(h, weight, bias)
     assert not cross_entropy.covers(h.double(), weight, bias)

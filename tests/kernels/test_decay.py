@@ -1,4 +1,4 @@
-"""The decay of the state by the kernel, against the plain definition of GRU-D."""
+"""The decay of the state in the kernel, against the plain definition of GRU-D."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SETS = kernels.native.instruction_sets() if kernels.native is not None else []
 
 @pytest.fixture(params=SETS)
 def native(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
-    """An instruction set, two threads, and NaN in all memory that is not yet written."""
+    """Choose an instruction set and two threads, and fill unwritten memory with NaN."""
     assert kernels.native is not None
     before, threads = kernels.native.chosen(), torch.get_num_threads()
     kernels.native.choose(request.param)
@@ -35,7 +35,7 @@ def native(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
 def run(
     core: elman.GRUD, x: Tensor, lengths: Tensor | None, state: tuple[Tensor, ...], *, plain: bool
 ) -> list[Tensor]:
-    """Outputs, final state and all gradients of a loss on them."""
+    """Return outputs, the final state, and all gradients of a loss on them."""
     leaves = [leaf.clone().requires_grad_() for leaf in state]
     inputs = x.clone().requires_grad_()
     native = kernels.native
@@ -60,13 +60,13 @@ def run(
         (64, 40, True, 0.3), (130, 40, False, 0.3), (260, 9, True, 0.0),
     ],
 )  # fmt: skip
-def test_the_kernel_is_the_definition(
+def test_the_kernel_equals_the_definition(
     hidden: int, rows: int, ragged: bool, dropout: float, native: ModuleType
 ) -> None:
     core, x, lengths, state, expected = by_definition(hidden, rows, ragged, dropout)
     ours = run(core, x, lengths, state, plain=False)
     for a, b in zip(ours, expected, strict=True):
-        # Float32 sums of up to 17 * 40 terms in another order.
+        # Float32 sums of up to 17 * 40 terms are in another order.
         torch.testing.assert_close(a, b, rtol=2e-4, atol=2e-4 * (1 + b.abs().max().item() / 10))
 
 
@@ -74,7 +74,7 @@ def test_the_kernel_is_the_definition(
 def by_definition(
     hidden: int, rows: int, ragged: bool, dropout: float
 ) -> tuple[elman.GRUD, Tensor, Tensor | None, tuple[Tensor, ...], list[Tensor]]:
-    """Return a core, its inputs, and the plain results, which every instruction set has to give."""
+    """Return a core, its inputs, and the plain results, which all instruction sets must give."""
     torch.manual_seed(0)
     core = elman.GRUD(5, hidden, 2, recurrent_dropout=dropout)
     with torch.no_grad():
@@ -90,7 +90,7 @@ def by_definition(
     return core, x, lengths, state, run(core, x, lengths, state, plain=True)
 
 
-def test_a_graph_that_is_kept_gives_the_same_gradients_again(native: ModuleType) -> None:
+def test_a_retained_graph_gives_the_same_gradients_again(native: ModuleType) -> None:
     core = elman.GRUD(3, 8)
     x = torch.cat([torch.randn(4, 9, 3), torch.ones(4, 9, 3), torch.rand(4, 9, 1)], 2)
     y, _ = core(x)

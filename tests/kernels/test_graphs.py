@@ -22,7 +22,7 @@ def fresh_compiler() -> Iterator[None]:
     torch.compiler.reset()
 
 
-# Every kind of layer and every option that is at work outside of training; a graph takes seconds.
+# Every kind of layer and every option with an effect outside of training; a graph takes seconds.
 GRAPHS = [
     "rnn relu, 2 layers", "lstm everything", "lstm hidden size per layer",
     "lstm bidirectional peephole", "gru 3 layers", "gru layer norm",
@@ -35,11 +35,11 @@ def test_the_layers_of_the_graphs_have_kernels() -> None:
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_one_graph_computes_the_same(name: str) -> None:
+def test_one_graph_gives_the_same_results(name: str) -> None:
     core = sized(name, 6, torch.float32)
     x, start = torch.randn(2, 5, INPUT), random_state(core, 2)
     expected = everything(core, x, start, None)
-    # aot_eager: captured and differentiated as a graph, without the time that generating C++ takes.
+    # aot_eager captures and differentiates a graph without the time to generate C++.
     compiled = torch.compile(core, fullgraph=True, backend="aot_eager")
     compiled.parameters = core.parameters  # type: ignore[method-assign]
     torch.testing.assert_close(everything_of(compiled, x, start), expected, rtol=0, atol=1e-5)
@@ -57,7 +57,7 @@ def everything_of(core: torch.nn.Module, x: torch.Tensor, start: object) -> list
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch's own use
-def test_inductor_takes_the_operators() -> None:
+def test_inductor_compiles_the_operators() -> None:
     core = elman.LSTM(4, 8, num_layers=2, batch_first=True)
     x = torch.randn(3, 6, 4)
     compiled = torch.compile(lambda x: core(x)[0].square().mean(), fullgraph=True)
@@ -80,7 +80,7 @@ def test_export_keeps_the_operators() -> None:
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])
-def test_operators_keep_the_rules_of_torch(layer_norm: bool) -> None:
+def test_operators_follow_the_rules_of_torch(layer_norm: bool) -> None:
     core = elman.LSTM(3, 4, layer_norm=layer_norm)
     h, c = torch.randn(2, 4, requires_grad=True), torch.randn(2, 4, requires_grad=True)
     x = torch.randn(5, 2, 3, requires_grad=True)

@@ -1,4 +1,4 @@
-"""The pool hands buffers out again, up to a limit, and never waits for its own lock."""
+"""The pool reuses buffers, up to a limit, and never waits for its own lock."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from elman.kernels import pool
 from elman.kernels.pool import Lease
 
 
-def test_a_lease_that_is_collected_while_the_pool_is_locked_does_not_wait() -> None:
+def test_releasing_a_lease_while_the_pool_is_locked_does_not_wait() -> None:
     rows = pool.SMALLEST // 8
     lease = Lease()
     block = lease.take(rows, 8)
     address = block.data_ptr()
     del block
-    with pool._lock:  # as if the collector ran inside of a call of the pool
+    with pool._lock:  # as if the collector ran during a call of the pool
         lease.release()
     del lease
     again = Lease()
     assert again.take(rows, 8).data_ptr() == address
 
 
-def test_the_collector_may_delete_a_lease_while_its_thread_holds_the_lock(
+def test_the_collector_may_delete_a_lease_while_the_pool_is_locked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store = pool._store
     monkeypatch.setattr(pool, "_store", lambda: (gc.collect(), store()))
-    monkeypatch.setattr(pool, "_lock", threading.Lock())  # a thread that waits for ever keeps it
+    # A thread that waits for ever would keep the lock.
+    monkeypatch.setattr(pool, "_lock", threading.Lock())
     gc.disable()
     try:
         lease = Lease()
@@ -48,7 +49,7 @@ def test_the_collector_may_delete_a_lease_while_its_thread_holds_the_lock(
     assert found == [address]
 
 
-def test_no_more_is_kept_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pool_keeps_no_more_than_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "LARGEST", pool._kept)
     before = pool._kept
     lease = Lease()

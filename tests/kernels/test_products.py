@@ -14,7 +14,7 @@ from elman.kernels.products import Steps, add_products, multiply
 
 pytestmark = pytest.mark.skipif(kernels.native is None, reason="installed without kernels")
 SETS = [] if kernels.native is None else kernels.native.instruction_sets()
-# T, B, K, M: one, around a register, several blocks of rows, of columns, of what is summed.
+# T, B, K, M: one, around a register, several blocks of rows, of columns, of summed products.
 SIZES = [
     (1, 1, 1, 1),
     (3, 5, 15, 17),
@@ -23,7 +23,7 @@ SIZES = [
     (40, 30, 33, 130),
     (1, 200, 1100, 40),
 ]
-# Sums of up to 1,200 products, and numbers rounded to 8 bits (relative to the largest result).
+# Relative to the largest result: sums of up to 1,200 products, and numbers rounded to 8 bits.
 TOLERANCE = {False: 2e-6, True: 1e-2}
 
 
@@ -34,7 +34,7 @@ def instruction_set(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(autouse=True)
 def chosen(instruction_set: str) -> Iterator[None]:
-    """Choose an instruction set; the scratch memory and torch.empty give NaN."""
+    """Choose an instruction set, and fill the scratch memory and torch.empty with NaN."""
     before, threads = kernels.name(), torch.get_num_threads()
     torch.set_num_threads(2)
     kernels.native.choose(instruction_set)
@@ -62,7 +62,7 @@ def steps(T: int, B: int, K: int, layout: str) -> Steps:
 
 
 NAMES = ["time first", "batch first", "cut", "initial first", "initial last"]
-# Inputs in bfloat16 come with products that may round.
+# Inputs in bfloat16 are tested only with products that may round.
 LAYOUTS = [(name, bf16) for name in NAMES for bf16 in (False, True)] + [("bfloat16", True)]
 # All combinations on the first instruction set; a third of them on the others, with all sizes and
 # all layouts.
@@ -99,7 +99,7 @@ def test_a_product_equals_that_of_torch(
 
 
 @every_case
-def test_outer_products_add_up_over_parts(
+def test_outer_products_accumulate_over_parts(
     size: tuple[int, int, int, int], layout: str, bf16: bool
 ) -> None:
     torch.manual_seed(0)
@@ -116,7 +116,7 @@ def test_outer_products_add_up_over_parts(
         compare(sums[name], total, bf16)
 
 
-def test_a_part_by_torch_and_the_next_by_the_kernel_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_by_torch_and_by_the_kernel_accumulate(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     sums: dict[str, Tensor] = {}
     wanted = torch.zeros(8, 5).double()
@@ -128,7 +128,7 @@ def test_a_part_by_torch_and_the_next_by_the_kernel_add_up(monkeypatch: pytest.M
     compare(sums["x"], wanted, False)
 
 
-def test_nothing_is_read_beyond_a_matrix_of_no_rows() -> None:
+def test_a_matrix_without_rows_is_supported() -> None:
     out = torch.empty(0, 3)
     multiply(Steps(torch.empty(0, 2)), torch.randn(2, 3), out, transposed=False)
     sums: dict[str, Tensor] = {}

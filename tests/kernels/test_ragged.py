@@ -1,4 +1,4 @@
-"""Batches of rows of different lengths are sorted and packed as torch does it."""
+"""Batches of rows of different lengths are sorted and packed as by torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(kernels.native is None, reason="installed withou
 
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_packed_rows_and_their_gradients_are_those_of_torch(
+def test_packed_rows_and_their_gradients_equal_those_of_torch(
     batch_first: bool, dtype: torch.dtype
 ) -> None:
     torch.manual_seed(0)
@@ -38,7 +38,7 @@ def test_packed_rows_and_their_gradients_are_those_of_torch(
         assert torch.equal(ours, theirs)
 
 
-def test_rows_without_elements_come_last_and_rows_of_one_length_keep_their_order() -> None:
+def test_rows_without_elements_are_last_and_rows_of_one_length_keep_their_order() -> None:
     ragged = Ragged.sort(torch.tensor([0, 2, 3, 2, 0], dtype=torch.int32), 4)
     assert ragged.native.start == [0, 3, 6, 7]
     assert ragged.batch_sizes == [3, 3, 1, 0]

@@ -22,7 +22,7 @@ from tests.laws.cores import CORES, INPUT, build, leaves, random_state
 pytestmark = pytest.mark.skipif(kernels.native is None, reason="installed without kernels")
 NATIVE = [name for name in CORES if build(name).cell.kernel()]
 SETS = [] if kernels.native is None else kernels.native.instruction_sets()
-# name -> B, T, H: one, just below and above a register, several tiles, more than a panel's share.
+# name -> B, T, H: one, just below and above a register, several tiles, more than one panel.
 SIZES = {
     "one": (1, 1, 2), "a step": (3, 1, 20), "few": (2, 5, 15), "odd": (13, 4, 17),
     "many rows": (33, 3, 63), "wide": (3, 2, 500), "by units": (5, 6, 130),
@@ -31,7 +31,7 @@ SIZES = {
 
 @pytest.fixture(autouse=True)
 def poisoned_memory() -> Iterator[None]:
-    """torch.empty gives NaN, and so does the scratch memory of the kernels."""
+    """Fill torch.empty and the scratch memory of the kernels with NaN."""
     torch.use_deterministic_algorithms(True)
     kernels.native.poison_scratch()
     yield
@@ -62,7 +62,7 @@ def sized(name: str, hidden: int, dtype: torch.dtype) -> Stack:
     if options.get("proj_size"):
         changed["proj_size"] = max(1, hidden // 2)
     core = build(name, dtype=dtype, **changed)
-    with torch.no_grad():  # matrices of norm about 1, and gains below: more makes chaos of rounding
+    with torch.no_grad():  # larger matrices and gains would amplify rounding errors
         for key, parameter in core.named_parameters():
             if key.startswith(("gain_ih", "gain_hh")):
                 parameter.mul_(0.4)
@@ -74,7 +74,7 @@ def sized(name: str, hidden: int, dtype: torch.dtype) -> Stack:
 def everything(
     core: Stack, x: torch.Tensor, start: object, lengths: torch.Tensor | None
 ) -> list[torch.Tensor]:
-    """Outputs, final state, and the gradients of a random sum of them by everything."""
+    """Return outputs, the final state, and all gradients of a random weighted sum of them."""
     leaf = x.detach().requires_grad_()
     first = elman.state.map_state(lambda s: s.detach().requires_grad_(), start)
     torch.manual_seed(3)
@@ -97,7 +97,7 @@ Call = tuple[Stack, torch.Tensor, object, torch.Tensor | None]  # a core, x, sta
 def call(
     name: str, size: tuple[int, int, int], *, training: bool, ragged: bool, strided: bool
 ) -> Call:
-    """Return a core of a size, and what to call it with."""
+    """Return a core of a size, and the arguments of its call."""
     rows, steps, hidden = size
     core = copy.deepcopy(in_float64(name, hidden)).float().train(training)
     torch.manual_seed(1)
@@ -119,7 +119,7 @@ def plain(core: Stack, *given: object) -> list[torch.Tensor]:
 def exactly(
     name: str, size: tuple[int, int, int], *, ragged: bool, strided: bool
 ) -> list[torch.Tensor]:
-    """Return the results of the equations in float64, which all instruction sets have to give."""
+    """Return the results of the equations in float64, which all instruction sets must give."""
     _, x, start, lengths = call(name, size, training=False, ragged=ragged, strided=strided)
     start = elman.state.map_state(torch.Tensor.double, start)
     return plain(in_float64(name, size[2]), x.double(), start, lengths)
@@ -132,36 +132,36 @@ def assert_parity(
     core, *given = call(name, size, training=training, ragged=ragged, strided=strided)
     assert core.way(given[0]) == "kernel"
     ours = [result.detach().double() for result in everything(core, *given)]
-    # In training the masks are those that the plain functions draw in float32.
+    # In training, the masks must be those that the plain functions draw in float32.
     expected = (
         plain(core, *given) if training else exactly(name, size, ragged=ragged, strided=strided)
     )
     errors = distances(ours, expected)
-    # Float32 rounding through all steps, relative to the largest number of the tensor.
+    # The float32 rounding of all steps, relative to the largest number of the tensor.
     close = [5e-5 * max(1.0, float(b.abs().max())) for b in expected]
     if any(a > b for a, b in zip(errors, close, strict=True)):
-        # Or what the sums cost the plain functions where the recurrence itself magnifies rounding.
+        # If the recurrence itself amplifies rounding, the plain functions have large errors, too.
         more = distances(plain(core, *given), expected)
         close = [a + 4 * b for a, b in zip(close, more, strict=True)]
     assert all(a <= b for a, b in zip(errors, close, strict=True)), (errors, close)
 
 
 def distances(found: list[torch.Tensor], expected: list[torch.Tensor]) -> list[float]:
-    """Return the largest difference in each pair of tensors, NaN if one holds a NaN."""
+    """Return the largest difference in each pair of tensors, NaN if one contains a NaN."""
     assert [a.shape for a in found] == [b.shape for b in expected]
     return [float((a - b).abs().max()) for a, b in zip(found, expected, strict=True)]
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", NATIVE)
-def test_kernel_equals_the_equations(name: str, size: str) -> None:
+def test_the_kernel_equals_the_equations(name: str, size: str) -> None:
     for ragged in (False, True):
         assert_parity(name, SIZES[size], training=False, ragged=ragged, strided=ragged)
 
 
 @pytest.mark.parametrize("size", ["odd", "by units"])
 @pytest.mark.parametrize("name", NATIVE)
-def test_two_threads_share_the_work_without_a_difference(name: str, size: str) -> None:
+def test_two_threads_give_the_results_of_one(name: str, size: str) -> None:
     rows, _, hidden = SIZES[size]
     before = torch.get_num_threads()
     for ragged in (False, True):
@@ -172,15 +172,17 @@ def test_two_threads_share_the_work_without_a_difference(name: str, size: str) -
             results.append(everything(core, *given))
         torch.set_num_threads(before)
         for one, two in zip(*results, strict=True):
-            # A thread has fewer rows or units, whose sums are added in another order.
+            # With fewer rows or units per thread, sums are added in another order.
             close = 5e-5 * max(1.0, float(one.detach().abs().max()))
             torch.testing.assert_close(two, one, rtol=0, atol=close)
 
 
 @pytest.mark.parametrize("name", NATIVE)
-def test_parts_of_a_long_sequence_join(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_of_a_long_sequence_equal_the_whole(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("elman.kernels.recurrence.PART", 1)
-    size = (3, 50, 7)  # 28 rows a part: 10 steps, and 50 are five parts
+    size = (3, 50, 7)  # 28 rows per part are 10 steps, so 50 steps are five parts
     for ragged in (False, True):
         assert_parity(name, size, training=False, ragged=ragged, strided=ragged)
     core = sized(name, 7, torch.float32)
@@ -218,7 +220,7 @@ def test_every_instruction_set_computes_the_same(name: str, instruction_set: str
 
 
 @pytest.mark.parametrize("name", NATIVE)
-def test_random_masks_are_those_of_the_plain_way(name: str) -> None:
+def test_random_masks_equal_those_of_the_plain_functions(name: str) -> None:
     if CORES[name][1].get("dropout") and len(build(name).hidden_sizes) > 1:
         assert_parity(name, SIZES["few"], training=True, ragged=False, strided=False)
         return
@@ -226,7 +228,7 @@ def test_random_masks_are_those_of_the_plain_way(name: str) -> None:
         assert_parity(name, SIZES["few"], training=True, ragged=ragged, strided=False)
 
 
-def test_graph_may_be_used_twice_and_gradients_add_up() -> None:
+def test_a_graph_may_be_used_twice_and_gradients_accumulate() -> None:
     cores = [kind(3, 5, num_layers=2) for kind in (elman.RNN, elman.LSTM, elman.GRU)]
     normed = [kind(3, 5, layer_norm=True) for kind in (elman.RNN, elman.LSTM, elman.GRU)]
     for core in [*cores, *normed, elman.GRU(3, 5, num_layers=2, reset_after=False)]:
@@ -239,14 +241,14 @@ def test_graph_may_be_used_twice_and_gradients_add_up() -> None:
             torch.testing.assert_close(parameter.grad, 2 * gradient, rtol=1e-6, atol=0)
 
 
-def test_second_derivative_is_refused_in_words() -> None:
+def test_a_second_derivative_is_refused() -> None:
     core = elman.LSTM(3, 5)
     x = torch.randn(4, 2, 3, requires_grad=True)
     with pytest.raises(ArgumentError, match="no second derivatives"):
         torch.autograd.grad(core(x)[0].sum(), x, create_graph=True)
 
 
-def test_only_the_gradients_that_are_wanted() -> None:
+def test_only_the_required_gradients_are_computed() -> None:
     core = elman.GRU(3, 5)
     for parameter in core.parameters():
         parameter.requires_grad_(False)
@@ -257,7 +259,7 @@ def test_only_the_gradients_that_are_wanted() -> None:
     assert not core(x.detach())[0].requires_grad
 
 
-def test_expanded_and_missing_output_gradients() -> None:
+def test_expanded_and_missing_output_gradients_are_supported() -> None:
     core = elman.LSTM(3, 5, batch_first=True)
     x = torch.randn(4, 6, 3)
     y, (h, _) = core(x)
@@ -272,7 +274,7 @@ def test_expanded_and_missing_output_gradients() -> None:
     torch.testing.assert_close(by_state, by_last, rtol=1e-6, atol=1e-6)
 
 
-def test_saturated_and_non_finite_numbers_come_out_as_from_torch() -> None:
+def test_saturated_and_non_finite_numbers_give_the_results_of_torch() -> None:
     for kind in ("RNN", "LSTM", "GRU"):
         core = getattr(elman, kind)(1, 3)
         theirs = getattr(torch.nn, kind)(1, 3)
@@ -284,7 +286,7 @@ def test_saturated_and_non_finite_numbers_come_out_as_from_torch() -> None:
             torch.testing.assert_close(y, expected, equal_nan=True, rtol=1e-6, atol=1e-6)
 
 
-def test_inference_mode_changes_no_later_result() -> None:
+def test_the_inference_mode_does_not_change_later_results() -> None:
     core, x = elman.LSTM(64, 64), torch.randn(100, 32, 64)
     with torch.inference_mode():
         expected = core(x)[0]
@@ -315,13 +317,13 @@ def test_python_threads_do_not_disturb_each_other() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_child_process_computes_after_fork(threads: None) -> None:
+def test_a_forked_process_gives_the_same_results(threads: None) -> None:
     core, x = elman.LSTM(64, 64), torch.randn(50, 16, 64)
     with torch.no_grad():
         expected = core(x)[0]
         child = os.fork()
         if child == 0:
-            # As in the workers of torch's DataLoader: torch's own team does not survive a fork.
+            # As in the workers of torch's DataLoader: torch's own threads do not survive a fork.
             torch.set_num_threads(1)
             os._exit(0 if torch.allclose(core(x)[0], expected, atol=1e-6) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -364,7 +366,7 @@ def test_bfloat16_stays_within_its_rounding(name: str, by: str, instruction_set:
         assert core.way(x) == "kernel"
         assert rounded[0].dtype == torch.bfloat16
         for a, b in zip(rounded, exact, strict=True):
-            # bfloat16 has 8 bits: 0.4 % a number.  Gradients of relu and of normalised rows jump
-            # or grow where rounding moves them, hence the norm and not the largest error.
+            # bfloat16 has 8 bits: 0.4 % of a number.  Rounding can make gradients of relu and of
+            # normalised rows jump or grow, so the norm is compared and not the largest error.
             error = (a.detach().float() - b.detach()).norm() / (b.detach().norm() + 1e-3)
             assert float(error) < 0.1, (size, tuple(b.shape))

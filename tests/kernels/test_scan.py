@@ -20,7 +20,7 @@ from elman.recur.scan import plain_scan
 pytestmark = pytest.mark.skipif(kernels.native is None, reason="installed without kernels")
 SETS = [] if kernels.native is None else kernels.native.instruction_sets()
 KINDS = (torch.float32, torch.complex64)
-# Around a register, and more than a span of state: rows, steps, units.
+# Rows, steps, units: around a register, and more than a span of state.
 SIZES = [(1, 1, 1), (2, 5, 15), (13, 4, 17), (33, 3, 63), (3, 2, 500), (1, 3, 5000), (70, 2, 40)]
 LAYOUTS = ("by rows", "by steps", "by units", "expanded")
 BROADCASTS = ((), (0,), (1,), (0, 1), (2,))  # dimensions in which a has size 1
@@ -30,7 +30,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: str(kind)[6
 
 @pytest.fixture(autouse=True)
 def poisoned_memory() -> Iterator[None]:
-    """torch.empty gives NaN."""
+    """Fill torch.empty with NaN."""
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
@@ -86,8 +86,8 @@ def assert_parity(
         return [h, end, *gradients]
 
     for ours, plain in zip(everything(True), everything(False), strict=True):
-        # A fused multiply-add rounds once where the plain way rounds twice: 6e-8 of a number each
-        # time, over a few steps, and in sums over rows and steps of that many terms.
+        # A fused multiply-add rounds once and the plain function twice: 6e-8 of a number each
+        # time, over a few steps, and in sums over rows and steps.
         torch.testing.assert_close(
             ours, plain, rtol=0, atol=4e-6 * max(1, float(plain.detach().abs().max()))
         )
@@ -95,7 +95,7 @@ def assert_parity(
 
 @every_kind
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_kernel_equals_the_equations(size: tuple[int, int, int], kind: torch.dtype) -> None:
+def test_the_kernel_equals_the_equations(size: tuple[int, int, int], kind: torch.dtype) -> None:
     torch.manual_seed(0)
     yes = (False, True)
     for layout, ones, ragged, reverse in itertools.product(LAYOUTS, BROADCASTS, yes, yes):
@@ -112,7 +112,7 @@ def test_every_instruction_set_computes_the_same(kind: torch.dtype, instruction_
 
 @every_kind
 @pytest.mark.parametrize("layout", ["by rows", "by steps"])
-def test_threads_share_the_work_without_a_difference(
+def test_several_threads_give_the_same_results(
     kind: torch.dtype, layout: str, threads: None
 ) -> None:
     torch.manual_seed(0)
@@ -121,7 +121,7 @@ def test_threads_share_the_work_without_a_difference(
             assert_parity(size, kind, layout, ones, ragged=True, reverse=False, started=True)
 
 
-def test_results_that_go_past_the_cache_are_the_same() -> None:
+def test_results_written_past_the_cache_are_the_same() -> None:
     shape = (5, 1000, 1024)  # more than 2^22 numbers
     a, b = torch.rand(shape).requires_grad_(), torch.rand(shape).requires_grad_()
     lengths = torch.tensor([1000, 0, 999, 400, 1000])
@@ -139,14 +139,14 @@ def test_results_that_go_past_the_cache_are_the_same() -> None:
         )
 
 
-def test_numbers_too_small_for_their_format_become_zero() -> None:
+def test_subnormal_numbers_become_zero() -> None:
     h, _ = linear_recurrence(torch.tensor(1e-3), torch.zeros(1, 16, 20), torch.ones(1, 20))
-    # 1e-39 is subnormal: arithmetic on such numbers is a hundred times slower.
+    # 1e-39 is subnormal, and arithmetic on such numbers is a hundred times slower.
     assert h[0, :, 0].count_nonzero() == 12
 
 
 @every_kind
-def test_lazy_conjugates_and_negatives_are_seen_as_they_are(kind: torch.dtype) -> None:
+def test_lazy_conjugates_and_negatives_are_resolved(kind: torch.dtype) -> None:
     x = torch.randn(2, 5, 3, dtype=torch.complex64)
     a, b = (x.conj(), x.conj()) if kind.is_complex else (x.conj().imag, x.conj().imag)
     h, end = linear_recurrence(a, b, b[:, 0])
@@ -155,7 +155,7 @@ def test_lazy_conjugates_and_negatives_are_seen_as_they_are(kind: torch.dtype) -
     assert torch.equal(end, expected_end)
 
 
-def test_graph_may_be_used_twice() -> None:
+def test_a_graph_may_be_used_twice() -> None:
     a, b = (torch.rand(2, 5, 3, requires_grad=True) for _ in range(2))
     h, _ = linear_recurrence(a, b)
     first = torch.autograd.grad(h.sum(), [a, b], retain_graph=True)
@@ -163,13 +163,13 @@ def test_graph_may_be_used_twice() -> None:
     assert all(torch.equal(x, y) for x, y in zip(first, again, strict=True))
 
 
-def test_second_derivative_is_refused_in_words() -> None:
+def test_a_second_derivative_is_refused() -> None:
     a = torch.rand(2, 5, 3, requires_grad=True)
     with pytest.raises(ArgumentError, match="no second derivatives"):
         torch.autograd.grad(linear_recurrence(a, a)[0].sum(), a, create_graph=True)
 
 
-def test_only_the_gradients_that_are_wanted() -> None:
+def test_only_the_required_gradients_are_computed() -> None:
     a, b, start = torch.rand(2, 5, 3), torch.rand(2, 5, 3), torch.rand(2, 3)
     every = [x.clone().requires_grad_() for x in (a, b, start)]
     together = torch.autograd.grad(linear_recurrence(*every)[1].sum(), every)
@@ -184,7 +184,7 @@ def test_only_the_gradients_that_are_wanted() -> None:
         assert torch.equal(linear_recurrence(*every)[0], linear_recurrence(a, b, start)[0])
 
 
-def test_a_result_changed_in_place_is_noticed() -> None:
+def test_changing_a_result_in_place_raises_an_error() -> None:
     a, b = (torch.rand(2, 5, 3, requires_grad=True) for _ in range(2))
     h, _ = linear_recurrence(a, b)
     h.mul_(2)
@@ -194,7 +194,7 @@ def test_a_result_changed_in_place_is_noticed() -> None:
 
 @every_kind
 @pytest.mark.parametrize("layout", ["by rows", "by steps"])
-def test_it_compiles_to_one_graph(kind: torch.dtype, layout: str) -> None:
+def test_the_recurrence_compiles_to_one_graph(kind: torch.dtype, layout: str) -> None:
     torch.manual_seed(0)
     shape = (3, 6, 5)
     a, b = (random(shape, kind, layout).requires_grad_() for _ in range(2))
@@ -206,27 +206,27 @@ def test_it_compiles_to_one_graph(kind: torch.dtype, layout: str) -> None:
         y, _ = linear_recurrence(decay, h, reverse=True)
         return (y * y.conj()).abs().sum() + (end * end.conj()).abs().sum()
 
-    # "aot_eager" makes the whole graph, both ways, and needs no compiler here.
+    # "aot_eager" makes the graphs of both passes and needs no C++ compiler.
     compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
     results = []
     for function in (run, compiled):
         total = function(a, b, start, lengths)
         gradients = torch.autograd.grad(total, [a, b, start, decay])
         results.append([total, *gradients])
-    # The same kernels; torch may sum in another order.
+    # The kernels are the same, but torch may sum in another order.
     torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)
     torch.compiler.reset()
 
 
-def test_operators_keep_the_rules_of_torch() -> None:
-    torch.use_deterministic_algorithms(False)  # it compares with NaN that nobody reads
+def test_operators_follow_the_rules_of_torch() -> None:
+    torch.use_deterministic_algorithms(False)  # opcheck would compare unread memory, which is NaN
     a, b, start = (torch.rand(s, requires_grad=True) for s in ((2, 5, 3), (2, 5, 3), (2, 3)))
     for factors in (a, torch.rand(1, 1, 3, requires_grad=True)):
         for lengths in (None, torch.tensor([5, 2])):
             torch.library.opcheck(scan._operator, (factors, b, start, lengths, False))
 
 
-def test_exported_program_computes_the_same() -> None:
+def test_an_exported_program_gives_the_same_results() -> None:
     class Sum(torch.nn.Module):
         def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
             return linear_recurrence(a, b)[0]

@@ -1,4 +1,4 @@
-"""Memory that changes hands between calls: between two passes, threads and processes."""
+"""Memory that is shared or reused between two passes, threads and processes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ OPTIONS = [{}, {"layer_norm": True}, {"bidirectional": True, "num_layers": 2}]
 
 
 def _poisoned(count: int, like: nn.Parameter) -> list[torch.Tensor]:
-    """Fill the memory that was freed last with NaN."""
+    """Return tensors of NaN in the memory that was freed last."""
     return [torch.full_like(like, torch.nan) for _ in range(count)]
 
 
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("cell", CELLS)
-def test_gradients_are_those_of_the_weights_that_the_forward_pass_used(
+def test_gradients_use_the_weights_of_the_forward_pass(
     cell: type[nn.Module], options: dict[str, object]
 ) -> None:
     torch.manual_seed(0)
@@ -44,11 +44,11 @@ def test_gradients_are_those_of_the_weights_that_the_forward_pass_used(
     y.square().sum().backward()
     assert len(junk) == 8
     for (name, one), gradient in zip(model.named_parameters(), expected, strict=True):
-        if cell is not elman.RNN or not name.startswith("gain"):  # torch multiplies these
+        if cell is not elman.RNN or not name.startswith("gain"):  # these are multiplied by torch
             torch.testing.assert_close(one.grad, gradient)
 
 
-def test_weights_without_storage_are_an_error() -> None:
+def test_weights_without_storage_raise_an_error() -> None:
     model, x = elman.LSTM(8, 160), torch.randn(5, 3, 8)
     y, _ = model(x)
     model.weight_hh_l0.untyped_storage().resize_(0)
@@ -56,7 +56,7 @@ def test_weights_without_storage_are_an_error() -> None:
         y.sum().backward()
 
 
-def test_weights_whose_storage_returned_elsewhere_have_their_gradients() -> None:
+def test_weights_with_a_reallocated_storage_have_their_gradients() -> None:
     torch.manual_seed(0)
     model, x = elman.GRU(8, 160), torch.randn(5, 3, 8)
     weight = model.weight_hh_l0
@@ -100,8 +100,8 @@ def test_threads_can_run_backward_passes_of_one_graph(cell: type[nn.Module]) -> 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_forked_process_does_not_wait_for_a_thread_that_it_has_not() -> None:
-    with pool._lock:  # as a thread would hold it at that moment
+def test_a_forked_process_does_not_wait_for_a_missing_thread() -> None:
+    with pool._lock:  # as if another thread held it at the fork
         child = os.fork()
         if child == 0:
             pool.Lease().take(1 << 8, 1 << 8)
@@ -146,7 +146,7 @@ def test_pending_negations_of_scores_are_resolved() -> None:
 
 
 @pytest.mark.parametrize("rows", [3, 64])  # by the plain function and by the kernel
-def test_targets_that_are_no_token_are_refused_by_every_way(rows: int) -> None:
+def test_targets_outside_the_vocabulary_are_refused(rows: int) -> None:
     head, states = TokenHead(8, 300), Padded.full(torch.randn(rows, 2, 8))
     for wrong in (-100, -1, 300):
         targets = torch.full((rows, 2), wrong)

@@ -1,4 +1,4 @@
-"""Batches of many rows, which some processors multiply in parts of bfloat16, and large matrices."""
+"""Batches of many rows, which some processors multiply as sums of bfloat16, and wide layers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SIZES = [
 
 @pytest.fixture(params=SETS[:2], autouse=True)
 def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Choose an instruction set; the scratch memory and torch.empty give NaN."""
+    """Choose an instruction set, and fill the scratch memory and torch.empty with NaN."""
     before, threads = kernels.name(), torch.get_num_threads()
     kernels.native.choose(request.param)
     kernels.native.poison_scratch()
@@ -44,7 +44,7 @@ def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def results(core: torch.nn.Module, x: Tensor, lengths: Tensor | None) -> list[Tensor]:
-    """Return outputs and gradients, the latter of a sum that all outputs are part of."""
+    """Return outputs, and the gradients of a weighted sum of all outputs."""
     x = x.clone().requires_grad_()
     start = random_leaves(core, x)
     core.zero_grad()
@@ -55,7 +55,7 @@ def results(core: torch.nn.Module, x: Tensor, lengths: Tensor | None) -> list[Te
 
 
 def random_leaves(core: torch.nn.Module, x: Tensor) -> list[Tensor]:
-    """Return the leaves of a random state whose gradients are wanted."""
+    """Return the leaves of a random state that require gradients."""
     torch.manual_seed(1)
     _, end = core(x[:1])
     leaves = end if isinstance(end, tuple) else (end,)
@@ -85,7 +85,7 @@ def test_outputs_and_gradients_equal_those_in_float64(
     lengths = torch.randint(1, T + 1, (B,)) if ragged else None
     assert core.way(x) == "kernel"
     exact = once((cell, size, ragged), core, x, lengths)
-    with torch.no_grad():  # it keeps nothing for a backward pass
+    with torch.no_grad():  # nothing is stored for a backward pass
         y, _ = core(x, state_of(random_leaves(core, x)), lengths=lengths)
         torch.testing.assert_close(y.double(), exact[0], rtol=0, atol=2e-5)
     for found, wanted in zip(results(core, x, lengths), exact, strict=True):
@@ -125,7 +125,7 @@ def test_threads_that_share_units_never_read_a_state_before_it_is_complete(
 ) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(2)
-    # The gradient of a state joins the parts.
+    # The gradient of a state connects the parts.
     monkeypatch.setattr("elman.kernels.recurrence.PART", 1)
     monkeypatch.setattr("elman.kernels.recurrence.LARGER", 1)
     core, x = elman.LSTM(20, 320), torch.randn(100, 16, 20)
@@ -157,7 +157,7 @@ def test_a_normalised_rnn_of_wide_inputs_equals_that_in_float64() -> None:
         torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-4)
 
 
-def test_both_biases_of_a_gru_count_if_they_are_one_tensor() -> None:
+def test_both_biases_of_a_gru_are_added_if_they_are_one_tensor() -> None:
     gru = elman.GRU(20, 32)
     gru.bias_hh_l0 = gru.bias_ih_l0
     x = torch.randn(10, 8, 20)
@@ -184,7 +184,7 @@ def test_inference_needs_no_memory_for_the_gates_of_all_steps(
     assert max(taken, default=0) < 100_000  # the packed matrix, if it is kept
 
 
-# Gradients of relu jump where rounding moves them: tanh in its place.
+# tanh replaces relu, as rounding makes the gradients of relu jump.
 ROUNDED = {
     **CELLS,
     "projection": (elman.LSTM, {"proj_size": 41, "num_layers": 2}),
@@ -219,7 +219,7 @@ def once(key: object, core: torch.nn.Module, x: Tensor, lengths: Tensor | None) 
 
 
 def assert_rounded(found: list[Tensor], exact: list[Tensor]) -> None:
-    """bfloat16 has 8 bits, 0.4 % a number; the norm counts, as errors of single numbers add up."""
+    """Compare norms: bfloat16 has 8 bits, 0.4 % of a number, and errors add up."""
     for a, b in zip(found, exact, strict=True):
         assert a.isfinite().all()
         assert float((a.double() - b).norm()) <= 0.03 * float(b.norm()) + 1e-3
@@ -228,7 +228,7 @@ def assert_rounded(found: list[Tensor], exact: list[Tensor]) -> None:
 @pytest.mark.parametrize("how", ["autocast", "module"])
 @pytest.mark.parametrize("case", ["whole", "ragged", "parts"])
 @pytest.mark.parametrize("cell", ROUNDED)
-def test_gates_of_bfloat16_give_the_gradients_but_for_rounding(
+def test_gates_in_bfloat16_give_the_gradients_up_to_rounding(
     cell: str, how: str, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.set_num_threads(2)
@@ -248,7 +248,7 @@ def test_gates_of_bfloat16_give_the_gradients_but_for_rounding(
 @pytest.mark.parametrize("how", ["autocast", "module", "both"])
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("size", LAYOUTS)
-def test_bfloat16_in_memory_of_any_layout(
+def test_bfloat16_works_in_memory_of_any_layout(
     size: tuple[int, int, int, int], frozen: bool, how: str
 ) -> None:
     torch.manual_seed(0)
@@ -261,7 +261,7 @@ def test_bfloat16_in_memory_of_any_layout(
 
 @pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
 def test_saturated_gates_keep_a_gradient_in_bfloat16(name: str) -> None:
-    """tanh(4) would be 1 in bfloat16, and its slope 0 instead of 0.0013."""
+    """In bfloat16, tanh(4) would be 1, and its slope 0 instead of 0.0013."""
     torch.manual_seed(0)
     core = getattr(elman, name)(16, 16)
     with torch.no_grad():
@@ -277,7 +277,7 @@ def test_saturated_gates_keep_a_gradient_in_bfloat16(name: str) -> None:
 
 @pytest.mark.parametrize("how", ["autocast", "module"])
 def test_a_long_memory_keeps_its_gradient_in_bfloat16(how: str) -> None:
-    """A forget gate of 0.998 would be 1 in bfloat16: after 1000 steps seven times too much."""
+    """In bfloat16, a forget gate of 0.998 would be 1: seven times too much after 1000 steps."""
     torch.manual_seed(0)
     core = elman.LSTM(16, 16)
     with torch.no_grad():
@@ -291,7 +291,7 @@ def test_a_long_memory_keeps_its_gradient_in_bfloat16(how: str) -> None:
     assert float((d_c0.double() - wanted).norm()) <= 0.05 * float(wanted.norm())
 
 
-def test_a_second_pass_over_a_kept_graph_gives_the_same_gradients() -> None:
+def test_a_second_pass_over_a_retained_graph_gives_the_same_gradients() -> None:
     torch.manual_seed(0)
     core, x = elman.LSTM(20, 32).bfloat16(), torch.randn(30, 8, 20).bfloat16().requires_grad_()
     y, _ = core(x)

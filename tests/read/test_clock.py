@@ -1,4 +1,4 @@
-"""Clocks: codes, units, zones and closed times, from what is written to what is written again."""
+"""Clocks: codes, units, zones and closed times, from reading stamps to writing forecasts."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def read(ds: list[Any], **options: Any) -> SeriesTable:
 
 
 def following(table: SeriesTable, steps: int = 2) -> list[Any]:
-    """The stamps after those of the only series, as they are written."""
+    """Return the stamps that follow the only series, as they are written."""
     one = table.series[0]
     return table.clock.write(table.stamps(one, steps, len(one.values)))
 
 
-def complaint(ds: list[Any], **options: Any) -> str:
+def error_of(ds: list[Any], **options: Any) -> str:
     with pytest.raises(ElmanError) as error:
         read(ds, **options)
     assert "\n" not in str(error.value)
@@ -72,7 +72,7 @@ def every(distance: timedelta, count: int, begin: str = "2024-01-01") -> list[da
         ([n * 86400 for n in range(15000)], "s", "D", "2011-01-26"),
     ],
 )  # fmt: skip
-def test_whole_numbers_that_are_dates_go_on_as_dates(
+def test_whole_numbers_that_are_dates_continue_as_dates(
     ds: list[int], code: str, frequency: str, after: str
 ) -> None:
     for values in (ds, [str(one) for one in ds]):
@@ -93,17 +93,17 @@ def test_plain_step_numbers_stay_steps(ds: list[int]) -> None:
     assert following(table)[0] == ds[-1] + ds[1] - ds[0]
 
 
-def test_weeks_and_months_are_told_apart_by_what_follows_what() -> None:
+def test_successive_numbers_distinguish_weeks_from_months() -> None:
     months = [100 * year + month for year in (2022, 2023, 2024) for month in range(1, 13)]
     assert read(months).clock.code == "YYYYMM"
-    assert "row 36: column 'ds' is 202513, expected a date of the form YYYYMM" in complaint(
+    assert "row 36: column 'ds' is 202513, expected a date of the form YYYYMM" in error_of(
         [*months, 202513]
     )
     weeks = [202250, 202251, 202252, *range(202301, 202353)]
     assert read(weeks).clock.code == "YYYYWW"
 
 
-def test_a_form_says_how_numbers_are_read() -> None:
+def test_a_form_determines_how_numbers_are_read() -> None:
     assert following(read([202401, 202402], ds_format="step"), 1) == [202403]
     assert following(read([0, 86400], ds_format="s"), 1) == ["1970-01-03"]
     assert following(read(["202405", "202406"], ds_format="%G%V"), 1) == ["2024-02-12"]
@@ -128,7 +128,7 @@ def test_a_form_says_how_numbers_are_read() -> None:
         (["2024-01-01", "2024-01-02"], {"zone": "+99:00"}, "is not a known time zone"),
     ],
 )  # fmt: skip
-def test_what_no_calendar_holds_is_one_clear_line(
+def test_stamps_and_settings_without_a_meaning_raise_a_short_error(
     ds: list[Any], options: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ElmanError, match=words) as error:
@@ -136,13 +136,13 @@ def test_what_no_calendar_holds_is_one_clear_line(
     assert len(str(error.value)) < 300
 
 
-def test_one_long_stamp_among_many_rows_takes_no_more_memory_than_itself() -> None:
+def test_one_long_stamp_among_many_rows_takes_little_memory() -> None:
     found = parse([*["2024-01-01"] * 5000, "1" * 1_000_000])
     assert found.bad == [5000]
     assert found.values.nbytes < 100_000
 
 
-def test_stamps_beyond_the_calendar_are_refused_when_they_are_written() -> None:
+def test_writing_stamps_beyond_the_calendar_raises_an_error() -> None:
     with pytest.raises(DataError, match="beyond the year 9999"):
         following(read(["9997-01-01", "9998-01-01"]), 9)
 
@@ -155,7 +155,9 @@ def test_stamps_beyond_the_calendar_are_refused_when_they_are_written() -> None:
     st.sampled_from(ZONES),
     st.lists(st.datetimes(datetime(1950, 1, 1), datetime(2060, 1, 1)), min_size=1, max_size=9),
 )
-def test_wall_clocks_are_those_of_the_standard_library(zone: str, moments: list[datetime]) -> None:
+def test_wall_clocks_equal_those_of_the_standard_library(
+    zone: str, moments: list[datetime]
+) -> None:
     utc = np.array(moments, dtype="datetime64[us]")
     named = {"UTC": timezone.utc, "-03:30": timezone(timedelta(hours=-3.5))}.get(zone)
     wanted = [
@@ -168,7 +170,7 @@ def test_wall_clocks_are_those_of_the_standard_library(zone: str, moments: list[
 
 
 @pytest.mark.parametrize("begin", ["2024-03-30", "2024-10-26"])
-def test_hours_of_a_zone_are_neither_lost_nor_doubled(begin: str) -> None:
+def test_hours_of_a_zone_are_neither_lost_nor_repeated(begin: str) -> None:
     zone = ZoneInfo("Europe/Berlin")
     first = datetime.fromisoformat(begin).replace(tzinfo=timezone.utc)
     moments = [(first + n * HOUR).astimezone(zone) for n in range(60)]
@@ -181,7 +183,7 @@ def test_hours_of_a_zone_are_neither_lost_nor_doubled(begin: str) -> None:
     assert following(text, 40) == [str(one) for one in moments[20:]]
 
 
-def test_hours_that_the_clock_shows_twice_are_two_if_the_zone_is_known() -> None:
+def test_hours_that_a_clock_shows_twice_are_distinct_if_the_zone_is_known() -> None:
     zone = ZoneInfo("Europe/Berlin")
     first = datetime(2024, 10, 26, tzinfo=timezone.utc)
     moments = [(first + n * HOUR).astimezone(zone) for n in range(60)]
@@ -189,11 +191,11 @@ def test_hours_that_the_clock_shows_twice_are_two_if_the_zone_is_known() -> None
     table = read(wall, zone="Europe/Berlin")
     assert table.series[0].values[:, 0].tolist() == [float(n % 7) for n in range(60)]
     assert table.notes[-1] == "the frequency of 'ds' is h"
-    assert "a second time; drop one" in complaint(wall)
+    assert "a second time; drop one" in error_of(wall)
 
 
 @pytest.mark.parametrize("written", ["utc", "offset", "naive"])
-def test_midnights_of_a_zone_are_days_however_they_are_given(written: str) -> None:
+def test_midnights_of_a_zone_are_days_in_every_notation(written: str) -> None:
     zone = ZoneInfo("Europe/Berlin")
     days = [one.replace(tzinfo=zone) for one in every(timedelta(days=1), 40, "2024-03-10")]
     utc = [one.astimezone(timezone.utc) for one in days]
@@ -206,7 +208,7 @@ def test_midnights_of_a_zone_are_days_however_they_are_given(written: str) -> No
     assert following(table, 1) == ["2024-04-19 00:00:00+02:00"]
     if written != "offset":
         for options in ({}, {"freq": "D"}):
-            assert "set it, such as zone=Europe/Berlin" in complaint(ds, **options)
+            assert "set it, such as zone=Europe/Berlin" in error_of(ds, **options)
     else:
         assert following(read(ds), 1) == ["2024-04-19 00:00:00+02:00"]
 
@@ -219,7 +221,7 @@ def test_an_offset_is_kept(offset: str, shown: str) -> None:
     assert following(days, 1) == [f"2024-01-04 00:00:00{shown}"]
 
 
-def test_several_offsets_without_a_zone_are_told() -> None:
+def test_several_offsets_without_a_zone_are_noted() -> None:
     table = read(["2024-03-31T01:00+01:00", "2024-03-31T03:00+02:00", "2024-03-31T04:00+02:00"])
     assert table.notes[0].startswith(
         "'ds' has several offsets from UTC and is written with the last"
@@ -227,7 +229,7 @@ def test_several_offsets_without_a_zone_are_told() -> None:
     assert following(table, 1) == ["2024-03-31 05:00:00+02:00"]
 
 
-def test_a_table_is_read_by_the_clock_of_the_training() -> None:
+def test_a_later_table_is_read_with_the_clock_of_training() -> None:
     def as_training(first: list[Any], then: list[Any], **options: Any) -> list[Any]:
         like = read(first, **options)
         table = SeriesSource({"ds": then, "y": [1.0] * len(then)}, **options).read(
@@ -271,7 +273,7 @@ def test_stamps_of_frames_stay_stamps(library: str) -> None:
 
 
 def open_times(days: int, *, first: int, last: int, minutes: int = 30) -> list[datetime]:
-    """Stamps from Monday to Friday, from a minute of the day to another."""
+    """Return stamps from Monday to Friday, from a minute of the day to another."""
     return [
         day + timedelta(minutes=m)
         for day in every(timedelta(days=1), days) if day.weekday() < 5
@@ -328,18 +330,18 @@ def test_mondays_wednesdays_and_fridays_are_a_frequency() -> None:
     assert not np.isnan(table.series[0].values).any()
 
 
-def test_what_is_missing_by_chance_is_not_closed() -> None:
+def test_randomly_missing_times_are_not_closed() -> None:
     draw = np.random.default_rng(0)
     days = [one for one in every(timedelta(days=1), 56) if draw.random() < 0.7]
     assert str(read([str(one) for one in days]).frequency) == "D"
     two_weeks = [one for one in every(timedelta(days=1), 14) if one.weekday() != 6]
     assert str(read([str(one) for one in two_weeks]).frequency) == "D"
-    # An outage of some days is none of every week.
+    # An outage of some days does not recur every week.
     hours = [one for one in every(HOUR, 24 * 40) if not 10 <= one.day <= 12]
     assert str(read([str(one) for one in hours]).frequency) == "h"
 
 
-def test_a_stamp_in_closed_times_is_named() -> None:
+def test_an_error_names_a_stamp_in_closed_times() -> None:
     days = [str(one.date()) for one in every(timedelta(days=1), 60) if one.weekday() != 6]
     like = read(days)
     source = SeriesSource({"ds": ["2024-03-02", "2024-03-03"], "y": [1.0, 2.0]})
@@ -349,7 +351,7 @@ def test_a_stamp_in_closed_times_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["D open 6-3", "D open 0-9", "D open", "open 0", "30min open x"])
-def test_places_that_are_none_of_a_week_are_refused(name: str) -> None:
+def test_invalid_places_in_a_week_are_refused(name: str) -> None:
     with pytest.raises(ArgumentError, match="expected"):
         Frequency.named(name)
 
@@ -367,20 +369,20 @@ def test_places_that_are_none_of_a_week_are_refused(name: str) -> None:
 )
 def test_months_on_any_day_are_counted_as_months(ds: list[str], name: str, after: str) -> None:
     remedy = "set freq=M, which takes stamps on any day of their month"
-    assert remedy in complaint(ds, freq="MS")
+    assert remedy in error_of(ds, freq="MS")
     for options in ({}, {"freq": name}):
         table = read(ds, **options)
         assert (str(table.frequency), following(table, 1)) == (name, [after])
-    assert "is in the same M as the previous row" in complaint(
+    assert "is in the same M as the previous row" in error_of(
         [*ds, ds[-1][:-2] + "27"][-2:], freq="M"
     )
 
 
-def test_four_weeks_are_no_month() -> None:
+def test_four_weeks_are_not_a_month() -> None:
     assert str(read([str(one) for one in every(timedelta(days=28), 9)]).frequency) == "4W"
 
 
-def test_the_clock_of_a_column_may_be_kept_as_json() -> None:
+def test_a_clock_is_rebuilt_from_its_fields() -> None:
     clock = Clock.find(parse(["2024-03-31T01:00+01:00"])).settled(
         np.array(["2024-03-31"], dtype="datetime64[us]")
     )
@@ -390,17 +392,17 @@ def test_the_clock_of_a_column_may_be_kept_as_json() -> None:
 @pytest.mark.parametrize(
     ("form", "stamp"), [("%d%m%Y", 1012024), ("%m%d%Y", 1012024), ("%y%m%d", 240101)]
 )
-def test_whole_numbers_that_are_dates_of_another_form_need_it(form: str, stamp: int) -> None:
+def test_whole_numbers_in_another_date_form_need_ds_format(form: str, stamp: int) -> None:
     ds = [int(day.strftime(form)) for day in every(timedelta(days=1), 70)]
     assert ds[0] == stamp
-    assert f"set ds_format={form} to" in complaint(ds)
+    assert f"set ds_format={form} to" in error_of(ds)
     assert following(read(ds, ds_format=form)) == ["2024-03-11", "2024-03-12"]
     assert read(ds, ds_format="step").series[0].start == min(ds)
 
 
-def test_months_of_four_digits_need_their_form() -> None:
+def test_months_of_four_digits_need_ds_format() -> None:
     ds = [100 * (18 + n // 12) + 1 + n % 12 for n in range(30)]
-    assert "set ds_format=%y%m to" in complaint(ds)
+    assert "set ds_format=%y%m to" in error_of(ds)
     assert following(read(ds, ds_format="%y%m"), 1) == ["2020-07-01"]
     years = list(range(1901, 1913))
     assert following(read(years), 1) == [1913]
@@ -416,29 +418,30 @@ def test_months_of_four_digits_need_their_form() -> None:
         ("%d/%m/2024", "%d/%m/%Y"),
     ],
 )
-def test_a_complaint_about_dates_names_the_form_that_reads_them(form: str, known: str) -> None:
+def test_an_error_about_dates_names_the_form_that_reads_them(form: str, known: str) -> None:
     ds = [day.strftime(form) for day in every(timedelta(days=1), 40)]
-    assert complaint(ds).endswith(f"; set ds_format={known}")
+    assert error_of(ds).endswith(f"; set ds_format={known}")
     assert following(read(ds, ds_format=known)) == ["2024-02-10", "2024-02-11"]
 
 
-def test_days_and_months_that_look_alike_are_told_with_both_forms() -> None:
-    assert complaint(["1/2/2024", "1/3/2024"]).endswith("set ds_format=%d/%m/%Y or %m/%d/%Y")
-    mixed = complaint(["2024-01-01", "1/2/2024"])
-    assert mixed.endswith("or a whole number; set ds_format for other forms")
+def test_an_error_about_ambiguous_dates_names_both_forms() -> None:
+    assert error_of(["1/2/2024", "1/3/2024"]).endswith("set ds_format=%d/%m/%Y or %m/%d/%Y")
+    assert error_of(["2024-01-01", "1/2/2024"]).endswith(
+        "or a whole number; set ds_format for other forms"
+    )
 
 
-def test_an_hour_that_clocks_skip_is_named() -> None:
+def test_an_error_names_an_hour_that_clocks_skip() -> None:
     ds = every(HOUR, 100, "2024-03-29")
-    said = complaint(ds, zone="Europe/Berlin")
-    assert "is 2024-03-31 02:00:00, which clocks of Europe/Berlin skip" in said
+    message = error_of(ds, zone="Europe/Berlin")
+    assert "is 2024-03-31 02:00:00, which clocks of Europe/Berlin skip" in message
     del ds[50]
     assert len(read(ds, zone="Europe/Berlin").series[0].values) == 99
 
 
 @pytest.mark.parametrize("zone", ["Asia/Beirut", "Africa/Cairo", "America/Santiago"])
-def test_a_day_whose_midnight_clocks_skip_is_a_day(zone: str) -> None:
-    """Those of 2023-03-26, 2023-04-28 and 2023-09-03 begin at 1:00."""
+def test_a_day_without_a_midnight_is_a_day(zone: str) -> None:
+    """2023-03-26, 2023-04-28 and 2023-09-03 begin at 1:00 in these zones."""
     days = every(timedelta(days=1), 200, "2023-03-20")
     given = [str(day.date()) for day in days]
     there = np.array(days, dtype="datetime64[us]")
@@ -470,16 +473,16 @@ def test_units_since_1970_may_have_a_fraction(ds: list[Any], frequency: str, aft
     assert (str(table.frequency), following(table)[0]) == (frequency, after)
 
 
-def test_numbers_with_a_fraction_are_no_steps() -> None:
+def test_numbers_with_a_fraction_are_not_steps() -> None:
     wanted = "is 0.5, expected a date such as 2024-03-01 05:00 or a whole number"
-    assert wanted in complaint([0.5, 1.0, 1.5])
-    assert wanted in complaint([0.5, 1.0, 1.5], ds_format="step")
+    assert wanted in error_of([0.5, 1.0, 1.5])
+    assert wanted in error_of([0.5, 1.0, 1.5], ds_format="step")
     source = SeriesSource({"ds": [1700000000.5], "y": [1.0]})
     with pytest.raises(DataError, match=r"is 1700000000\.5, expected a whole number as in other"):
         source.read(Rejects(None), like=read([1, 2, 3]))
 
 
 def test_a_zone_needs_stamps() -> None:
-    assert "the stamps are plain steps, which have no zone" in complaint([1, 2, 3], zone="UTC")
+    assert "the stamps are plain steps, which have no zone" in error_of([1, 2, 3], zone="UTC")
     with pytest.raises(ArgumentError, match="zone=UTC: rows are steps"):
         SeriesSource([1.0, 2.0], zone="UTC")

@@ -1,4 +1,4 @@
-"""Whole numbers that are dates: periods of a year, weeks of a form, seconds since 1970."""
+"""Whole numbers that are dates: periods of a year, weeks in a form, seconds since 1970."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_periods_of_a_year_are_neither_months_nor_steps(
     assert following(found, 1) == [after]
 
 
-def test_months_and_quarters_of_whole_years_are_read_as_before() -> None:
+def test_months_and_quarters_of_whole_years_are_dates() -> None:
     months = [100 * year + n for year in YEARS for n in range(1, 13)]
     assert following(read(months)) == ["2020-01-01", "2020-02-01"]
     quarters = [10 * year + n for year in YEARS for n in range(1, 5)]
@@ -62,17 +62,17 @@ def test_months_and_quarters_of_whole_years_are_read_as_before() -> None:
         ("%G%V", ["2023-02-13", "2023-02-20"]),
     ],
 )
-def test_weeks_of_a_form_are_read_as_their_first_day(form: str, after: list[str]) -> None:
+def test_weeks_in_a_form_are_read_as_their_first_day(form: str, after: list[str]) -> None:
     mondays = [datetime(2021, 1, 4) + n * timedelta(days=7) for n in range(110)]
     table = read([int(one.strftime(form)) for one in mondays], ds_format=form)
     assert (str(table.frequency), len(table.series[0].values)) == ("W", 110)
     assert following(table) == after
 
 
-def test_a_day_in_a_form_counts_more_than_its_week() -> None:
+def test_a_day_in_a_form_overrides_its_week() -> None:
     found = parse(["2022-03-05 09", "2022-03-06 10"], "%Y-%m-%d %U")
     assert found.values.astype("datetime64[D]").astype(str).tolist() == ["2022-03-05", "2022-03-06"]
-    # Two digits of a year that have lost their zero.
+    # A year of two digits without its leading zero.
     assert parse([905], "%y%W").values.astype("datetime64[D]").astype(str).tolist() == [
         "2009-02-02"
     ]

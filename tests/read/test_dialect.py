@@ -1,4 +1,4 @@
-"""How tables are written: separators, decimal marks, codes for missing values, words, numbers."""
+"""Dialects of tables: delimiters, decimal marks, codes for missing values, words, numbers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_delimiter_and_decimal_mark_are_found(text: str, name: str, tmp_path: Pa
     assert found.series[0].start == 1
 
 
-def test_what_was_found_is_said_once(tmp_path: Path) -> None:
+def test_the_detected_dialect_is_noted_once(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "ds;y;z\n1;1,5;0,25\n2;2,5;0,5\n")
     notes = SeriesSource(path, covariates=["z"]).read(Rejects(None)).notes
     assert notes[:2] == [
@@ -66,7 +66,7 @@ def test_what_was_found_is_said_once(tmp_path: Path) -> None:
     assert SeriesSource(usual).read(Rejects(None)).notes == ["the frequency of 'ds' is step"]
 
 
-def test_marks_in_texts_do_not_decide(tmp_path: Path) -> None:
+def test_marks_within_texts_are_not_delimiters(tmp_path: Path) -> None:
     text = 'text,label\n"so good; so fine; so true",1\nbad; worse,0\nplain|text,1\n'
     path = write(tmp_path / "a.csv", text)
     rows = [row.values for row in Rows(path, ["text", "label"]).read()]
@@ -76,7 +76,7 @@ def test_marks_in_texts_do_not_decide(tmp_path: Path) -> None:
     assert find_delimiter(["a;b,c;d", "1;2,0;3", "1;2;3"], ",") == ";"
 
 
-def test_a_delimiter_that_is_set_counts_where_it_splits(tmp_path: Path) -> None:
+def test_a_set_delimiter_is_used_if_it_splits_the_header(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "x y,z\n1 2,5\n")
     assert Table(path, dialect=Dialect(" ")).names == ["x", "y,z"]
     other = write(tmp_path / "b.csv", "x;y\n1;2\n")
@@ -86,7 +86,7 @@ def test_a_delimiter_that_is_set_counts_where_it_splits(tmp_path: Path) -> None:
             Dialect(**setting).check()
 
 
-def test_thousands_are_not_guessed(tmp_path: Path) -> None:
+def test_separators_of_thousands_are_not_guessed(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", 'x,y\n"1,234",1\n')
     with pytest.raises(DataError, match=r"'1,234', expected a finite number; set decimal="):
         column(path, "number")
@@ -105,7 +105,7 @@ def test_thousands_are_not_guessed(tmp_path: Path) -> None:
         (["1.234", "999", "4.000"], ";", True),
         (["1.234", "999", "4.000"], "\t", False),
         (["1.234", "2.5"], ";", False),
-        (["0.234", "0.999"], ";", False),  # nobody groups 234 so
+        (["0.234", "0.999"], ";", False),  # a group of thousands does not follow a 0
         (["1234.567"], ";", False),
         (["7", "8"], ";", False),
     ],
@@ -147,14 +147,14 @@ def test_numbers_are_numbers(values: list[str], numbers: list[float], tmp_path: 
     assert column(path) == (numbers, None)
 
 
-def test_no_digit_but_those_of_ascii_is_a_number_of_a_target() -> None:
+def test_only_ascii_digits_are_numbers_of_a_target() -> None:
     for odd in ("1_1", "١", "１", "nan_"):
         with pytest.raises(DataError, match="expected a finite number"):
             column({"x": ["1", odd]}, "number")
     assert column({"x": ["1E5", "007"]}, "number") == ([100000.0, 7.0], None)
 
 
-def test_a_declared_type_decides(tmp_path: Path) -> None:
+def test_a_declared_type_determines_whether_values_are_words(tmp_path: Path) -> None:
     numbers = [1, 2]
     for frame in (
         pandas.DataFrame({"x": pandas.Categorical(numbers)}),
@@ -179,7 +179,7 @@ def test_a_declared_type_decides(tmp_path: Path) -> None:
     assert column(write(tmp_path / "a.jsonl", lines)) == ([0.0, 1.0], ["1", "2"])
 
 
-def test_settings_say_which_columns_are_words_and_which_numbers(tmp_path: Path) -> None:
+def test_settings_determine_which_columns_are_words_or_numbers(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "x,y\n1,007\n2,1E5\n")
     found = read(path, {"x": "value", "y": "value"}, categorical=("x",), numeric=("y",))
     assert found.columns["x"].words == ["1", "2"]
@@ -188,10 +188,11 @@ def test_settings_say_which_columns_are_words_and_which_numbers(tmp_path: Path) 
         Dialect(categorical=("x",), numeric=("x",)).check()
 
 
-def test_codes_for_missing_values(tmp_path: Path) -> None:
+def test_codes_for_missing_values_are_read_as_missing(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "ds,x,y\n-1,-1,-1\n0,-1.0,-9\n1,2,#N/A\n")
     found = read(path, {"ds": "stamp", "x": "number", "y": "value"}, missing=("-1", "y=-9"))
-    assert found.columns["ds"].values.tolist() == [-1, 0, 1]  # a code of all columns is no stamp
+    # A code for all columns does not apply to stamps.
+    assert found.columns["ds"].values.tolist() == [-1, 0, 1]
     np.testing.assert_array_equal(found.columns["x"].values, [np.nan, np.nan, 2])
     assert np.isnan(found.columns["y"].values).all()
     assert column({"x": [1, -999.0, -1]}, "number", missing=("x=-999",))[0][::2] == [1.0, -1.0]
@@ -203,12 +204,12 @@ def test_codes_for_missing_values(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mark", ["#N/A", "#NV", "#DIV/0!", "#VALUE!", "<NA>", "-nan", "NULL"])
-def test_what_excel_and_c_write_for_nothing_is_nothing(mark: str) -> None:
+def test_marks_of_excel_and_c_for_missing_values_are_missing(mark: str) -> None:
     assert np.isnan(column({"x": ["1", mark]}, "number")[0][1])
     assert column({"x": ["a", mark]})[1] == ["a"]
 
 
-def test_a_table_without_a_header_says_what_would_work(tmp_path: Path) -> None:
+def test_an_error_about_a_missing_header_proposes_one(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", f"{'a very good film ' * 10},1\nbad,0\n")
     with pytest.raises(DataError) as caught:
         list(Rows(path, ["text", "label"]).read())
@@ -218,13 +219,13 @@ def test_a_table_without_a_header_says_what_would_work(tmp_path: Path) -> None:
     assert len(str(caught.value)) < 300 + len(str(path))
 
 
-def test_texts_of_a_language_model_are_found_behind_any_delimiter(tmp_path: Path) -> None:
+def test_texts_of_a_language_model_are_read_with_any_delimiter(tmp_path: Path) -> None:
     source = TextSource(write(tmp_path / "a.csv", "id; text\n1;So it goes.\n"), column="text")
     assert [text for text, _ in source.pieces()] == ["So it goes."]
     assert source.notes == ["a.csv: fields are separated by ';'"]
 
 
-def test_names_are_equal_by_value() -> None:
+def test_names_are_compared_by_value() -> None:
     rows = {"unique_id": [1, 1, 2, 2], "ds": [0, 1, 0, 1], "y": [1, 2, 3, 4]}
     train = SeriesSource(rows).read(Rejects(None))
     later = {**rows, "unique_id": ["1.0", "1.0", 2.0, 2.0], "ds": [2, 3, 2, 3]}
@@ -233,14 +234,14 @@ def test_names_are_equal_by_value() -> None:
     assert [train.given_id(one) for one in train.series] == [1, 2]
 
 
-def test_a_recording_that_is_there_is_shown() -> None:
+def test_an_error_about_an_unknown_recording_shows_a_known_one() -> None:
     rows = {"unique_id": ["walk-1", "walk-2"], "x": [1.0, 2.0]}
     labels = {"unique_id": [1, "walk-2"], "label": ["a", "b"]}
     with pytest.raises(DataError, match=r"no recording '1' in .*, which has 'walk-1', for example"):
         RecordingSource(rows, labels, Layout(channels=("x",))).read(Rejects(None))
 
 
-def test_a_code_of_a_variable_counts_for_its_measurements_only() -> None:
+def test_a_code_of_a_variable_applies_only_to_its_measurements() -> None:
     rows = {
         "unique_id": ["a"] * 4, "ds": [0, 0, 1, 1], "name": ["age", "heat", "heat", "wind"],
         "value": [-1, -1, 37.5, -1],
@@ -253,7 +254,7 @@ def test_a_code_of_a_variable_counts_for_its_measurements_only() -> None:
     assert found.items[0].static == (None,)
 
 
-def test_a_file_of_one_column_names_the_mark_that_may_separate_its_fields(tmp_path: Path) -> None:
+def test_an_error_about_a_file_of_one_column_names_a_possible_delimiter(tmp_path: Path) -> None:
     file = write(tmp_path / "x.csv", "ds^y\n1^2\n")
     with pytest.raises(ArgumentError, match=r"'ds\^y'; if '\^' is between its fields, set delim"):
         read(file, {"ds": "stamp", "y": "number"})

@@ -1,4 +1,4 @@
-"""The grid of stamps: months and days that are given in UTC, and remedies that work."""
+"""The grid of stamps: months and days that are given in UTC, and remedies in errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def following(table: SeriesTable, steps: int = 2) -> list[Any]:
     return table.clock.write(table.stamps(one, steps, len(one.values)))
 
 
-def complaint(ds: list[Any], like: SeriesTable | None = None, **options: Any) -> str:
+def error_of(ds: list[Any], like: SeriesTable | None = None, **options: Any) -> str:
     with pytest.raises(DataError) as error:
         read(ds, like, **options)
     assert "\n" not in str(error.value)
@@ -40,7 +40,7 @@ def every(distance: timedelta, count: int) -> list[str]:
 
 
 def month_starts(zone: str, count: int, months: int = 1) -> list[datetime]:
-    """The starts of months in a zone, in UTC."""
+    """Return the starts of months in a zone, in UTC."""
     begin = ZoneInfo(zone)
     return [
         datetime(2018 + n // 12, n % 12 + 1, 1, tzinfo=begin).astimezone(timezone.utc)
@@ -64,13 +64,13 @@ def test_months_of_a_zone_are_not_labelled_a_month_early(
 ) -> None:
     ds = [str(one)[:19] if naive else one for one in month_starts(zone, 80, months)]
     for options in ({}, {"freq": "MS" if months == 1 else "QS"}):
-        assert ZONE_REMEDY in complaint(ds, **options)
+        assert ZONE_REMEDY in error_of(ds, **options)
     assert list(map(str, following(read(ds, zone=zone)))) == after
 
 
 def test_months_on_any_day_can_be_set_and_a_note_names_the_zone() -> None:
     ds = month_starts("Europe/Berlin", 80)
-    assert complaint(ds).endswith(f"{ZONE_REMEDY}, else set freq=M to ignore the days")
+    assert error_of(ds).endswith(f"{ZONE_REMEDY}, else set freq=M to ignore the days")
     table = read(ds, freq="M")
     assert following(table, 1) == [datetime(2024, 8, 1, tzinfo=timezone.utc)]
     assert sum(ZONE_REMEDY in note for note in table.notes) == 1
@@ -89,36 +89,38 @@ def test_data_that_are_finer_than_a_day_are_not_midnights_of_a_zone(
     distance: timedelta, freq: str
 ) -> None:
     ds = every(distance, 60)
-    found = complaint(ds, freq="D")
+    found = error_of(ds, freq="D")
     assert found.endswith(f"; set freq={freq}, or resample to D")
     assert str(read(ds, freq=freq).frequency) == freq
     daily = read(every(DAY, 60))
-    assert complaint(ds, daily).endswith(f"; train with freq={freq}, or resample to D")
+    assert error_of(ds, daily).endswith(f"; train with freq={freq}, or resample to D")
 
 
-def test_a_day_outside_of_given_business_days_has_a_remedy_that_works() -> None:
+def test_an_error_about_a_weekend_proposes_a_frequency_that_works() -> None:
     ds = every(DAY, 30)
-    assert complaint(ds, freq="B").endswith(
+    assert error_of(ds, freq="B").endswith(
         "it is in closed times (Saturday, Sunday); set freq=D, or drop the row"
     )
     assert str(read(ds, freq="D").frequency) == "D"
 
 
 @pytest.mark.parametrize(("distance", "freq"), [(7 * DAY, "W"), (7 * DAY, "7D"), (HOUR, "h")])
-def test_a_set_frequency_is_not_asked_for(distance: timedelta, freq: str) -> None:
+def test_an_error_does_not_propose_the_frequency_that_is_set(
+    distance: timedelta, freq: str
+) -> None:
     minutes = np.random.default_rng(0).integers(0, 20, 30).tolist()
     ds = [str(datetime(2024, 1, 1) + n * distance + timedelta(minutes=minutes[n]))
           for n in range(30)]  # fmt: skip
-    assert complaint(ds, freq=freq).endswith("; resample, or set another freq")
+    assert error_of(ds, freq=freq).endswith("; resample, or set another freq")
 
 
-def test_rows_in_one_month_name_their_own_frequency() -> None:
+def test_an_error_about_rows_in_one_month_names_their_frequency() -> None:
     ds = every(DAY, 60)
-    assert "set freq=D, or resample to M; else drop one row" in complaint(ds, freq="M")
+    assert "set freq=D, or resample to M; else drop one row" in error_of(ds, freq="M")
     assert str(read(ds, freq="D").frequency) == "D"
 
 
-def test_midnights_of_a_zone_are_told_to_a_model_of_months() -> None:
+def test_a_model_of_months_detects_midnights_of_a_zone() -> None:
     months = read([f"{year}-{n:02d}-01" for year in (2020, 2021) for n in range(1, 13)])
-    found = complaint([str(one)[:19] for one in month_starts("Europe/Berlin", 30)], months)
+    found = error_of([str(one)[:19] for one in month_starts("Europe/Berlin", 30)], months)
     assert re.search("midnights of a time zone, train with it, such as zone=Europe/Berlin$", found)

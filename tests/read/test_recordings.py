@@ -1,4 +1,4 @@
-"""Recordings out of tables, folders and arrays; what cannot be used is named."""
+"""Recordings from tables, folders and arrays, and errors about unusable data."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ TABLE = (
 )
 
 
-def test_a_table_is_cut_by_name_in_the_order_in_which_recordings_begin(tmp_path: Path) -> None:
+def test_a_table_is_split_by_name_in_order_of_first_rows(tmp_path: Path) -> None:
     found = read(write(tmp_path / "a.csv", TABLE))
     assert [one.unique_id for one in found.items] == ["b", "a"]
     assert found.items[0].times.tolist() == [0, 0.5, 0.75]
     assert found.items[0].stamps.tolist() == [10.5, 11, 11.25]
     np.testing.assert_array_equal(found.items[0].values, [[1, 2], [3, np.nan], [np.nan, 4]])
-    assert found.labels == ["run", "none"]  # which is a label like any other
+    assert found.labels == ["run", "none"]  # "none" is a label like any other
     assert found.timed
 
 
-def test_dates_are_seconds_and_come_back_as_dates() -> None:
+def test_dates_become_seconds_and_stamps_stay_dates() -> None:
     rows = {"ds": ["2024-03-01 05:00:00.25", "2024-03-01 05:00:01"], "x": [1, 2], "y": [3, 4]}
     one = read(rows, labelled=False).items[0]
     assert one.times.tolist() == [0, 0.75]
@@ -55,12 +55,12 @@ def test_dates_are_seconds_and_come_back_as_dates() -> None:
     ]  # fmt: skip
 
 
-def test_a_clock_of_hours_may_go_past_a_day() -> None:
+def test_hours_of_a_clock_may_exceed_a_day() -> None:
     rows = {"ds": ["00:07", "23:59", "47:30:30"], "x": [1, 2, 3], "y": [1, 2, 3]}
     assert read(rows, labelled=False).items[0].times.tolist() == [0, 23 * 3600 + 52 * 60, 170610]
 
 
-def test_an_offset_from_utc_counts_in_stamps_and_spans() -> None:
+def test_an_offset_from_utc_applies_to_stamps_and_spans() -> None:
     rows = {
         "unique_id": ["a"] * 4, "x": range(4), "y": range(4),
         "ds": [f"2024-03-0{day}T0{hour}:00+02:00" for day in (1, 2) for hour in (5, 6)],
@@ -73,7 +73,7 @@ def test_an_offset_from_utc_counts_in_stamps_and_spans() -> None:
         assert read(rows, spans, each=True).labels == [tags]
 
 
-def test_dates_of_all_kinds_are_dates() -> None:
+def test_dates_of_every_type_are_dates() -> None:
     for days in (
         np.array(["2024-03-31", "2024-04-01"], dtype="M8[D]"), ["20240331", "20240401"],
         np.array(["2024-03-31", "2024-04-01"], dtype="M8[ns]"), [20240331, 20240401],
@@ -83,7 +83,7 @@ def test_dates_of_all_kinds_are_dates() -> None:
         assert str(one.begin).startswith("2024-03-31")
 
 
-def test_labels_keep_their_type_and_several_are_told_together() -> None:
+def test_labels_keep_their_type_and_several_are_collected() -> None:
     rows = {"unique_id": ["a", "b"], "x": [1, 2], "y": [1, 2], "label": [3, 4]}
     assert read(rows).labels == [3, 4]
     rows["label"] = [["u", "v"], []]
@@ -93,7 +93,7 @@ def test_labels_keep_their_type_and_several_are_told_together() -> None:
     assert read(rows, beside, layout).labels == [["u", "v"], "u"]
 
 
-def test_names_are_found_however_they_are_written(tmp_path: Path) -> None:
+def test_names_match_in_every_notation(tmp_path: Path) -> None:
     rows = {"unique_id": [1, 2], "x": [1, 2], "y": [1, 2]}
     assert read(rows, {"unique_id": [2.0, " 1 "], "label": ["u", "v"]}).labels == ["v", "u"]
     for folder in ("run", "walk"):
@@ -105,14 +105,14 @@ def test_names_are_found_however_they_are_written(tmp_path: Path) -> None:
     assert RecordingSource(tmp_path, None, XY).fingerprint() != before
 
 
-def test_files_with_stamps_of_another_kind_are_refused(tmp_path: Path) -> None:
+def test_files_with_different_kinds_of_stamps_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.csv", "ds,x,y\n0,1,2\n")
     write(tmp_path / "b.csv", "ds,x,y\n2024-01-01,1,2\n")
     with pytest.raises(DataError, match="has dates, but numbers in earlier files"):
         read(tmp_path, labelled=False)
 
 
-def test_a_column_for_two_ends_is_refused() -> None:
+def test_a_column_with_two_purposes_is_refused() -> None:
     rows = {"ds": [0], "x": [1], "y": [1], "label": ["u"]}
     for layout in (
         Layout(channels=("x", "x")), Layout(channels=("x",), static=("x",)),
@@ -122,21 +122,21 @@ def test_a_column_for_two_ends_is_refused() -> None:
             read(rows, None, layout)
 
 
-def test_what_changes_though_it_should_not_is_said() -> None:
+def test_a_static_column_that_changes_is_noted() -> None:
     rows = {"ds": [0, 1], "x": [1, 2], "y": [1, 2], "age": [30, 31]}
     found = read(rows, None, Layout(channels=("x",), static=("age",)), labelled=False)
     assert found.items[0].static == (30,)
     assert "recordings in which age changes (its first value is used): 1" in found.notes[0]
 
 
-def test_rows_out_of_order_are_sorted_and_said() -> None:
+def test_rows_out_of_order_are_sorted_and_noted() -> None:
     rows = {"ds": [2, 1, 3], "x": [20, 10, 30], "y": [2, 1, 3]}
     found = read(rows, labelled=False)
     assert found.items[0].values[:, 0].tolist() == [10, 20, 30]
     assert "rows out of order, which are sorted: 1" in found.notes[0]
 
 
-def test_a_folder_has_a_table_for_each_and_folders_for_labels(tmp_path: Path) -> None:
+def test_folders_are_the_labels_of_the_tables_in_them(tmp_path: Path) -> None:
     for label, name, x in (("walk", "p1", 1), ("run", "p2", 2), ("walk", "p3", 3)):
         write(tmp_path / label / f"{name}.csv", f"ds,x,y\n0,{x},0\n1,{x},1\n")
     packed = gzip.compress(b"ds,x,y\n0,7,7\n")
@@ -146,7 +146,7 @@ def test_a_folder_has_a_table_for_each_and_folders_for_labels(tmp_path: Path) ->
         ("p2", "run"), ("p4", "run"), ("p1", "walk"), ("p3", "walk")
     ]  # fmt: skip
     assert len(RecordingSource(tmp_path, None, XY).files) == 4
-    with pytest.raises(ArgumentError, match="no column 'label'"):  # of steps, folders say nothing
+    with pytest.raises(ArgumentError, match="no column 'label'"):  # folders do not label steps
         read(tmp_path, each=True)
 
 
@@ -159,15 +159,15 @@ def test_measurements_become_steps_of_all_variables() -> None:
     }
     labels = {"unique_id": ["a", "b"], "label": [0, 1]}
     found = read(rows, labels, Layout(variable="name", static=("Age",)))
-    assert found.channels == ("HR", "Na")  # Na is no missing value here
+    assert found.channels == ("HR", "Na")  # Na is not a missing value here
     np.testing.assert_array_equal(found.items[0].values, [[80, np.nan], [82, 140]])
     assert found.items[0].times.tolist() == [0, 600]
     assert [one.static for one in found.items] == [(54.0,), (31.0,)]
     np.testing.assert_array_equal(found.items[1].values, [[np.nan, 139]])
-    assert found.labels == [0, 1]  # of the type that they have
+    assert found.labels == [0, 1]  # labels keep their type
 
 
-def test_of_a_stay_without_a_measurement_what_does_not_change_is_known() -> None:
+def test_a_recording_without_measurements_has_static_values() -> None:
     rows = {"unique_id": ["a", "b"], "ds": [0, 0], "name": ["Age", "HR"], "value": [54, 80]}
     found = read(rows, None, Layout(variable="name", static=("Age",)), labelled=False)
     assert [one.static for one in found.items] == [(54.0,), (None,)]
@@ -176,13 +176,13 @@ def test_of_a_stay_without_a_measurement_what_does_not_change_is_known() -> None
         read(rows, None, Layout(channels=("HR",), variable="name"), labelled=False)
 
 
-def test_the_variables_of_the_training_are_those_of_other_data() -> None:
+def test_other_data_have_the_variables_of_training() -> None:
     rows = {"ds": [0, 0, 1], "name": ["new", "HR", "HR"], "value": [1, 80, 81]}
     found = read(rows, None, Layout(channels=("HR", "Na"), variable="name"), labelled=False)
     np.testing.assert_array_equal(found.items[0].values, [[80, np.nan], [81, np.nan]])
 
 
-def test_spans_cut_recordings_or_mark_their_steps() -> None:
+def test_spans_cut_recordings_or_label_their_steps() -> None:
     rows = {"unique_id": ["t"] * 6, "ds": [0, 1, 2, 3, 4, 5], "x": range(6), "y": range(6)}
     spans = {
         "unique_id": ["t", "t"], "label": ["left", "right"], "start": [1, 3.5], "end": [3, 9],
@@ -199,14 +199,14 @@ def test_spans_cut_recordings_or_mark_their_steps() -> None:
     assert whole.labels == [["none", "left", "left", "none", "right", "right"]]
 
 
-def test_recordings_that_labels_do_not_name_are_left_out_and_said() -> None:
+def test_recordings_without_labels_are_skipped_and_noted() -> None:
     rows = {"unique_id": ["a", "b"], "ds": [0, 0], "x": [1, 2], "y": [1, 2]}
     found = read(rows, {"unique_id": ["b"], "label": ["u"]})
     assert [one.unique_id for one in found.items] == ["b"]
     assert "without a label, which are skipped: 1, the first in recording 'a'" in found.notes[0]
 
 
-def test_arrays_have_steps_for_stamps() -> None:
+def test_arrays_have_steps_as_stamps() -> None:
     found = read([np.zeros((3, 2)), np.ones((0, 2))], ["a", "b"])
     assert [len(one) for one in found.items] == [3, 0]
     assert not found.timed
@@ -217,7 +217,7 @@ def test_arrays_have_steps_for_stamps() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "labels", "options", "error", "said"),
+    ("source", "labels", "options", "error", "message"),
     [
         (None, None, {"labelled": False}, DataError,
          r"column 'y' is 'six', expected a finite number"),
@@ -262,18 +262,18 @@ def test_arrays_have_steps_for_stamps() -> None:
         ("missing.csv", None, {}, DataError, "missing.csv"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_used_is_named(
-    source: Any, labels: Any, options: dict[str, Any], error: type[ElmanError], said: str,
+def test_unusable_data_raise_an_error_that_names_the_place(
+    source: Any, labels: Any, options: dict[str, Any], error: type[ElmanError], message: str,
     tmp_path: Path,
 ) -> None:  # fmt: skip
     if source is None:
         source = write(tmp_path / "bad.csv", "ds,x,y\n0,1,2\n1,5,six\n")
-        said = f"bad.csv: line 3: {said}"
-    with pytest.raises(error, match=said):
+        message = f"bad.csv: line 3: {message}"
+    with pytest.raises(error, match=message):
         read(source, labels, **options)
 
 
-def test_bad_rows_files_and_spans_may_be_left_out(tmp_path: Path) -> None:
+def test_bad_rows_files_and_spans_may_be_skipped(tmp_path: Path) -> None:
     write(tmp_path / "in" / "good.csv", "ds,x,y\n0,1,2\n1,bad,2\n")
     write(tmp_path / "in" / "none.csv", "ds,x,y\n")
     write(tmp_path / "in" / "odd.csv", "ds,x\n0,1\n")
@@ -286,12 +286,12 @@ def test_bad_rows_files_and_spans_may_be_left_out(tmp_path: Path) -> None:
     with Rejects(tmp_path / "bad.csv") as rejects:
         found = RecordingSource(tmp_path / "in", labels, XY).read(rejects)
     assert [one.values.tolist() for one in found.items] == [[[1, 2]]]
-    said = (tmp_path / "bad.csv").read_text()
+    message = (tmp_path / "bad.csv").read_text()
     for part in ("good.csv: line 3", "none.csv", "there is no recording 'lost'"):
-        assert part in said
+        assert part in message
 
 
-def test_the_fingerprint_is_that_of_content_and_reading(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_content_and_options(tmp_path: Path) -> None:
     file = write(tmp_path / "a.csv", TABLE)
     first = RecordingSource(file, None, XY).fingerprint()
     assert RecordingSource(file, None, XY).fingerprint() == first
@@ -303,7 +303,7 @@ def test_the_fingerprint_is_that_of_content_and_reading(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("unit", "size"), [("ms", 1000), ("us", 10**6), ("ns", 10**9)])
 @pytest.mark.parametrize("begin", [0, 1_709_251_200])
-def test_the_unit_of_stamps_is_found_by_the_rate_or_since_1970(
+def test_the_unit_of_stamps_is_found_from_the_rate_or_the_year(
     unit: str, size: int, begin: int
 ) -> None:
     stamps = [begin * size + n * size // 25 for n in range(40)]
@@ -323,7 +323,7 @@ def test_the_unit_of_stamps_is_found_by_the_rate_or_since_1970(
     assert not declared.notes
 
 
-def test_stamps_are_seconds_if_nothing_speaks_against_it() -> None:
+def test_stamps_are_seconds_by_default() -> None:
     rows = {"ds": [0, 40, 80], "x": [1, 2, 3], "y": [1, 2, 3]}
     assert read(rows, labelled=False).items[0].times.tolist() == [0, 40, 80]
     slow = Layout(channels=("x", "y"), rate=0.1)
@@ -334,7 +334,7 @@ def test_stamps_are_seconds_if_nothing_speaks_against_it() -> None:
         read(rows, layout=Layout(channels=("x", "y"), ds_format="%d%d"))
 
 
-def test_measurements_have_a_unit_as_well() -> None:
+def test_stamps_of_measurements_have_a_unit_as_well() -> None:
     rows = {
         "unique_id": ["a"] * 4, "ds": [0, 0, 40, 80], "variable": ["x", "y", "x", "y"],
         "value": [1, 2, 3, 4],
@@ -356,7 +356,7 @@ def test_a_zone_of_recordings_is_kept() -> None:
         read(rows, {**spans, "unique_id": ["a"]}, each=True)
 
 
-def test_hours_of_a_day_as_whole_numbers_are_hours() -> None:
+def test_dates_with_hours_as_whole_numbers_are_dates() -> None:
     rows = {"ds": [2024010123, 2024010124, 2024010201], "x": [1, 2, 3], "y": [1, 2, 3]}
     found = read(rows, labelled=False)
     assert found.items[0].times.tolist() == [0, 3600, 7200]
@@ -364,7 +364,7 @@ def test_hours_of_a_day_as_whole_numbers_are_hours() -> None:
 
 
 @pytest.mark.parametrize("stamp", ["9" * 5000 + ":00", "1" * 5000, "x" * 10**6, "1e999"])
-def test_a_stamp_that_is_no_number_is_one_clear_line(stamp: str) -> None:
+def test_an_invalid_long_stamp_raises_a_short_error(stamp: str) -> None:
     rows = {"ds": ["0", "1", stamp], "x": [1, 2, 3], "y": [1, 2, 3]}
     with pytest.raises(DataError, match=r"row 2: column 'ds' is .*expected a date") as error:
         read(rows, labelled=False)

@@ -1,4 +1,4 @@
-"""Rows of several columns: from tables, folders, parallel files and lists; bad ones."""
+"""Rows of several columns from tables, folders, parallel files and lists, and bad rows."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def values(rows: Rows) -> list[object]:
     return [row.values for row in rows.read()]
 
 
-def complaint(rows: Rows) -> str:
+def error_of(rows: Rows) -> str:
     return next(str(row.values) for row in rows.read() if isinstance(row.values, DataError))
 
 
-def test_the_same_rows_from_every_kind_of_source(tmp_path: Path) -> None:
+def test_every_kind_of_source_gives_the_same_rows(tmp_path: Path) -> None:
     pairs = [("so, good", "pos"), ('a "bad" one', "neg"), ("日本 é", "pos")]
     polars = pytest.importorskip("polars")
     frame = polars.DataFrame(
@@ -49,7 +49,7 @@ def test_the_same_rows_from_every_kind_of_source(tmp_path: Path) -> None:
     assert sorted(values(Rows(tmp_path / "folders", COLUMNS, folders=True))) == sorted(pairs)
 
 
-def test_rows_are_counted_in_lines_of_the_file(tmp_path: Path) -> None:
+def test_places_of_rows_are_lines_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('text,label\n"two\nlines",a\n\nthree,b\n')
     found = list(Rows(path, COLUMNS).read())
@@ -70,29 +70,29 @@ def test_rows_are_counted_in_lines_of_the_file(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": "good", "label": 1}\n{\n{"text": "fine", "label": 1}\n', "line 2"),
     ],
 )  # fmt: skip
-def test_a_bad_row_is_named_and_those_behind_it_are_read(
+def test_a_bad_row_is_named_and_later_rows_are_read(
     name: str, content: bytes, words: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_bytes(content)
     rows = Rows(tmp_path / name, COLUMNS)
-    assert words in complaint(rows)
+    assert words in error_of(rows)
     found = [row for row in values(rows) if not isinstance(row, DataError)]
     assert [text for text, _ in found] == ["good", "fine"]
 
 
-def test_a_bad_first_object_is_a_bad_row_like_others(tmp_path: Path) -> None:
+def test_a_bad_first_object_is_a_bad_row(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "x\n\n{"text": "good", "label": 1}\n')
     rows = Rows(path, COLUMNS)
     assert (rows.notes, values(rows)[1]) == ([], ("good", 1))
-    assert "line 1, column 10: Unterminated string" in complaint(rows)
+    assert "line 1, column 10: Unterminated string" in error_of(rows)
     assert Table(path).names == ["text", "label"]
     path.write_text("\n[1]\n{\n")
     with pytest.raises(DataError, match=r"a\.jsonl: line 2: a JSON list, expected an object"):
         Table(path)
 
 
-def test_bytes_that_are_no_text_are_an_error_of_the_file_or_of_their_row(tmp_path: Path) -> None:
+def test_invalid_bytes_are_an_error_of_the_file_or_of_their_row(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"text,label\ngood,1\nb\xe4d,0\nfine,1\n")
     with pytest.raises(DataError, match=r"byte 19 \(line 3\) is not valid UTF-8"):
@@ -104,13 +104,13 @@ def test_bytes_that_are_no_text_are_an_error_of_the_file_or_of_their_row(tmp_pat
     assert Table(path, lenient=True).names == ["text", "label"]
 
 
-def test_what_is_no_text_is_refused() -> None:
+def test_values_that_are_not_text_are_refused() -> None:
     for value, words in ((None, "is null"), (3, "is int"), ("", "is empty"), (" \n", "is empty")):
         with pytest.raises(DataError, match=f"here: column 'text' {words}"):
             text_of(value, "here", "text")
 
 
-def test_sources_that_cannot_be_are_refused(tmp_path: Path) -> None:
+def test_invalid_sources_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\ntwo\n")
     (tmp_path / "b.txt").write_text("one\n")
     with pytest.raises(ArgumentError, match="a text file has no columns text and label"):
@@ -129,7 +129,7 @@ def test_sources_that_cannot_be_are_refused(tmp_path: Path) -> None:
         Rows(tmp_path / "none.txt", COLUMNS)
 
 
-def test_a_fingerprint_knows_content_and_columns(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_content_and_columns(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"text": "a", "label": "b"}))
     first = Rows(path, COLUMNS).fingerprint()
@@ -147,7 +147,7 @@ def test_rejects_are_written_with_place_and_reason(tmp_path: Path) -> None:
     assert path.read_text() == 'place,reason\na.csv: line 3,"""x"", y"\n'
 
 
-def test_a_quote_without_an_end_costs_its_own_line_only(tmp_path: Path) -> None:
+def test_an_unclosed_quote_makes_only_its_own_line_bad(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text('text,label\none,a\n"two,b\nthree,c\n"four\nand more",d\nfive,"e\nsix,f\n')
     rows = list(Rows(path, COLUMNS).read())
@@ -159,21 +159,20 @@ def test_a_quote_without_an_end_costs_its_own_line_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", ["", "pla", "place,reason\n"])
-def test_a_file_for_bad_rows_that_a_killed_run_left_is_taken_over(
-    tmp_path: Path, left: str
-) -> None:
+def test_a_file_of_bad_rows_without_rows_is_overwritten(tmp_path: Path, left: str) -> None:
     path = tmp_path / "bad.csv"
     path.write_text(left)
     check_new(path, overwrite=False)
     with Rejects(path) as rejects:
         rejects.add("a.csv: line 3", DataError("a.csv: line 3: no text"))
-        assert path.read_text() == "place,reason\na.csv: line 3,no text\n"  # at once
+        # A row is written at once.
+        assert path.read_text() == "place,reason\na.csv: line 3,no text\n"
     with pytest.raises(ArgumentError, match="exists already; name another file"):
         check_new(path, overwrite=False)
     check_new(path, overwrite=True)
 
 
-def test_bytes_that_are_no_text_are_named() -> None:
+def test_an_error_names_a_byte_that_is_not_text() -> None:
     with pytest.raises(DataError, match="has the byte 0xFF, which is not text"):
         text_of("a\udcff", "a.csv: line 2", "text")
 
@@ -187,13 +186,13 @@ def test_a_table_beside_a_file_is_refused(tmp_path: Path) -> None:
         Rows(tmp_path / "b.txt", COLUMNS, parallel=[tmp_path / "a.csv"])
 
 
-def test_an_encoding_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,label\na,b\n")
     with pytest.raises(ArgumentError, match="encoding must name a text encoding"):
         list(Rows(tmp_path / "a.csv", COLUMNS, encoding="klingon").read())
 
 
-def test_a_carriage_return_alone_ends_no_line_of_parallel_files(tmp_path: Path) -> None:
+def test_a_lone_carriage_return_does_not_end_a_line_of_parallel_files(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"one\rtwo\r\nthree\n\r\nfour\r")
     (tmp_path / "b").write_bytes(b"eins zwei\ndrei\n\nvier")
     found = [
@@ -202,7 +201,7 @@ def test_a_carriage_return_alone_ends_no_line_of_parallel_files(tmp_path: Path) 
     assert found == [("one\rtwo", "eins zwei"), ("three", "drei"), ("", ""), ("four\r", "vier")]
 
 
-def test_any_object_that_names_a_path_is_a_path(tmp_path: Path) -> None:
+def test_any_object_with_a_path_is_a_path(tmp_path: Path) -> None:
     class Named:
         def __fspath__(self) -> str:
             return str(tmp_path / "a.csv")

@@ -1,4 +1,4 @@
-"""Sentences with tags: from CoNLL files, tables, parallel files and lists; bad ones."""
+"""Tagged sentences from CoNLL files, tables, parallel files and lists, and bad sentences."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def values(sentences: Sentences) -> list[object]:
     return [row.values for row in sentences.read()]
 
 
-def test_the_same_sentences_from_every_kind_of_source(tmp_path: Path) -> None:
+def test_every_kind_of_source_gives_the_same_sentences(tmp_path: Path) -> None:
     (tmp_path / "a.conllu").write_text(CONLLU)
     (tmp_path / "a.conll").write_text("The DET\ncat NOUN\n\n\nSat VERB")
     (tmp_path / "b.conll").write_text("x\tThe\tDET\nx\tcat\tNOUN\n\nx\tSat\tVERB\n")
@@ -61,7 +61,7 @@ def test_the_same_sentences_from_every_kind_of_source(tmp_path: Path) -> None:
          "line 1: int, expected a list"),
     ],
 )  # fmt: skip
-def test_a_bad_sentence_is_named_and_those_behind_it_are_read(
+def test_a_bad_sentence_is_named_and_later_ones_are_read(
     name: str, content: str, words: str, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_text(content)
@@ -71,7 +71,7 @@ def test_a_bad_sentence_is_named_and_those_behind_it_are_read(
     assert found[1] == (("Sat",), ("VERB",))
 
 
-def test_columns_that_are_not_there_are_refused(tmp_path: Path) -> None:
+def test_missing_columns_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.conll").write_text("The DET\n")
     with pytest.raises(ArgumentError, match=r"a column of a\.conll is a number"):
         Sentences(tmp_path / "a.conll", "word", "tag")
@@ -88,16 +88,16 @@ def test_a_no_break_space_is_part_of_a_word(tmp_path: Path) -> None:
     assert values(Sentences(tmp_path / "words", parallel=tmp_path / "tags")) == wanted
 
 
-def test_a_line_with_more_columns_than_those_before_it_is_named(tmp_path: Path) -> None:
+def test_a_line_with_more_columns_than_earlier_lines_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.conll").write_text("cats NOUN\n10 000 NUM\n\nIt PRON\n")
     bad, good = Sentences(tmp_path / "a.conll").read()
     assert "line 2: expected 2 columns, as in the first row of the sentence, got 3;" in str(bad)
     assert good.values == (("It",), ("PRON",))
-    chosen = Sentences(tmp_path / "a.conll", "0", "1")  # not the last: it is where it was
+    chosen = Sentences(tmp_path / "a.conll", "0", "1")  # column 1 has the same place in all lines
     assert next(chosen.read()).values == (("cats", "10"), ("NOUN", "000"))
 
 
-def test_comments_and_ends_of_documents_are_no_words(tmp_path: Path) -> None:
+def test_comments_and_document_marks_are_not_words(tmp_path: Path) -> None:
     (tmp_path / "a.conll").write_text(
         "-DOCSTART- -X- -X- O\n\n# id 4f2a\tdomain=dev\nThe _ _ O\n# _ _ O\n\n# id x y\nIt _ _ O\n"
     )
@@ -105,7 +105,7 @@ def test_comments_and_ends_of_documents_are_no_words(tmp_path: Path) -> None:
     assert found == [(("The", "#"), ("O", "O")), (("It",), ("O",))]
 
 
-def test_columns_in_a_file_of_text_say_what_would_work(tmp_path: Path) -> None:
+def test_an_error_about_columns_in_a_text_file_proposes_a_name(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("The DET\ncat NOUN\n\nSat VERB\n")
     with pytest.raises(ArgumentError, match=r"looks like columns .*; rename it to train\.conll"):
         Sentences(tmp_path / "train.txt")

@@ -1,4 +1,4 @@
-"""Series out of tables: what is read, sorted, masked, said and refused."""
+"""Series from tables: reading, sorting, masking, notes and errors."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def read(source: Any, *arguments: Any, **options: Any) -> SeriesTable:
 
 
 def numbers(table: SeriesTable) -> list[list[float | None]]:
-    """Of each series the first column, None for NaN."""
+    """Return the first column of each series, with None for NaN."""
     return [
         [None if math.isnan(value) else value for value in one.values[:, 0].tolist()]
         for one in table.series
     ]
 
 
-def complaint(source: Any, *arguments: Any, **options: Any) -> str:
+def error_of(source: Any, *arguments: Any, **options: Any) -> str:
     with pytest.raises(ElmanError) as error:
         read(source, *arguments, **options)
     return str(error.value)
@@ -44,7 +44,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_the_same_series_from_every_kind_of_source(tmp_path: Path) -> None:
+def test_every_kind_of_source_gives_the_same_series(tmp_path: Path) -> None:
     polars = pytest.importorskip("polars")
     columns = {
         "unique_id": ["a", "b", "a", "b"], "ds": DAYS[:1] * 2 + DAYS[1:2] * 2, "y": [1, 2, 3, None],
@@ -71,7 +71,7 @@ def test_the_same_series_from_every_kind_of_source(tmp_path: Path) -> None:
     assert numbers(read(np.array([1.0, 3.0]))) == [[1, 3]]
 
 
-def test_a_frame_of_pandas_is_a_table() -> None:
+def test_a_pandas_frame_is_a_table() -> None:
     pandas = pytest.importorskip("pandas")
     stamps = pandas.date_range("2024-01-01", periods=3, freq="h", tz="Europe/Berlin")
     found = read(pandas.DataFrame({"ds": stamps, "y": [1.0, None, 3.0]}))
@@ -91,11 +91,11 @@ def test_rows_in_any_order_give_the_same_series(data: st.DataObject) -> None:
     series = {one.unique_id: one.values[:, 0].tolist() for one in found.series}
     assert series == {f"s{n}": [n + t / 10 for t in range(count)] for n, count in enumerate(counts)}
     own = [[ds for who, ds, _ in mixed if who == name] for name in series]
-    said = any("they are sorted" in note for note in found.notes)
-    assert said == any(stamps != sorted(stamps) for stamps in own)
+    noted = any("they are sorted" in note for note in found.notes)
+    assert noted == any(stamps != sorted(stamps) for stamps in own)
 
 
-def test_what_is_missing_is_masked_and_said(tmp_path: Path) -> None:
+def test_missing_values_and_stamps_are_masked_and_noted(tmp_path: Path) -> None:
     path = write(
         tmp_path / "a.csv", "ds,y\n2024-01-01,1\n2024-01-02,\n2024-01-05,NA\n2024-01-06,4\n"
     )
@@ -121,13 +121,13 @@ def test_rows_of_the_future_are_not_missing_numbers() -> None:
     ]
 
 
-def test_rows_out_of_order_are_sorted_and_said() -> None:
+def test_rows_out_of_order_are_sorted_and_noted() -> None:
     found = read({"ds": [DAYS[0], DAYS[2], DAYS[1]], "y": [1, 3, 2]})
     assert numbers(found) == [[1, 2, 3]]
     assert "rows out of order: 1, the first at row 2; they are sorted" in (found.notes)
 
 
-def test_a_column_in_which_nothing_is_a_number_holds_categories() -> None:
+def test_a_column_without_numbers_holds_categories() -> None:
     columns = {"y": [1, 2, 3], "sky": ["blue", "", "grey"], "heat": ["1", "", "2"]}
     found = read(columns, covariates=["sky", "heat"])
     assert found.categories == {"sky": ["blue", "grey"]}
@@ -141,24 +141,24 @@ def test_without_stamps_every_series_counts_from_zero() -> None:
     assert numbers(found) == [[1, 3], [2, 4, 5]]
 
 
-def test_a_number_among_dates_is_the_bad_one() -> None:
-    assert complaint({"ds": [*DAYS[:3], "7"], "y": [1, 2, 3, 4]}).startswith(
+def test_an_error_names_a_number_among_dates() -> None:
+    assert error_of({"ds": [*DAYS[:3], "7"], "y": [1, 2, 3, 4]}).startswith(
         "row 3: column 'ds' is '7', expected a date"
     )
 
 
-def test_what_pandas_calls_missing_is_missing() -> None:
+def test_missing_values_of_pandas_are_missing() -> None:
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"y": pandas.array([1, None, 3], dtype="Int64")})
     assert numbers(read(frame)) == [[1, None, 3]]
 
 
-def test_a_constant_series_is_said() -> None:
+def test_a_constant_series_is_noted() -> None:
     found = read({"unique_id": ["a", "a", "b", "b"], "y": [5, 5, 1, 2]})
     assert found.notes == ["series with a constant value: 'a'"]
 
 
-def test_stamps_of_another_form_are_read_if_it_is_named() -> None:
+def test_stamps_in_another_form_are_read_if_the_form_is_set() -> None:
     found = read({"ds": ["01/02/2024", "02/02/2024"], "y": [1, 2]}, ds_format="%d/%m/%Y")
     assert found.series[0].start == np.datetime64("2024-02-01")
 
@@ -171,7 +171,7 @@ def test_many_rows_are_read_in_blocks(tmp_path: Path) -> None:
     assert found.series[0].values[-1, 1] == (rows - 1) % 3
     with path.open("a") as file:
         file.write("1,2\n")
-    assert complaint(path, covariates=["w"]) == (
+    assert error_of(path, covariates=["w"]) == (
         f"{path}: line 2: column 'w' is 'x0', but a number ('2') in other rows; make all of them "
         "numbers or all of them words, or name the column in categorical or numeric"
     )
@@ -197,13 +197,13 @@ def test_many_rows_are_read_in_blocks(tmp_path: Path) -> None:
         ),
     ],
 )  # fmt: skip
-def test_a_bad_row_is_named(tmp_path: Path, text: str, wanted: str) -> None:
+def test_an_error_names_the_bad_row(tmp_path: Path, text: str, wanted: str) -> None:
     path = write(tmp_path / "a.csv", text)
-    assert complaint(path).startswith(f"{path}: {wanted}")
+    assert error_of(path).startswith(f"{path}: {wanted}")
 
 
-def test_series_of_another_frequency_are_named() -> None:
-    found = complaint(
+def test_an_error_names_a_series_of_another_frequency() -> None:
+    found = error_of(
         {"unique_id": ["a"] * 5 + ["b"] * 5, "ds": [*range(5), *range(0, 50, 10)], "y": range(10)}
     )
     assert found == (
@@ -226,19 +226,21 @@ def test_series_of_another_frequency_are_named() -> None:
         ({"ds": DAYS[:1], "y": [1]}, {}, "1 row: one stamp per series does not determine"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_refused(source: Any, options: dict[str, Any], wanted: str) -> None:
-    assert complaint(source, **options).startswith(wanted)
+def test_invalid_sources_and_options_are_refused(
+    source: Any, options: dict[str, Any], wanted: str
+) -> None:
+    assert error_of(source, **options).startswith(wanted)
 
 
-def test_no_file_of_text_and_no_folder_is_a_table(tmp_path: Path) -> None:
+def test_text_files_and_folders_are_not_tables(tmp_path: Path) -> None:
     text = write(tmp_path / "a.txt", "1\n2\n")
     for path in (text, tmp_path):
-        assert complaint(path).startswith(f"{path}: expected a table (.csv, .jsonl")
-    assert "no such file" in complaint(tmp_path / "none.csv")
-    assert complaint(write(tmp_path / "a.csv", "")).endswith("a.csv: empty; expected text")
+        assert error_of(path).startswith(f"{path}: expected a table (.csv, .jsonl")
+    assert "no such file" in error_of(tmp_path / "none.csv")
+    assert error_of(write(tmp_path / "a.csv", "")).endswith("a.csv: empty; expected text")
 
 
-def test_bad_rows_and_series_are_written_down_if_asked(tmp_path: Path) -> None:
+def test_bad_rows_and_series_are_skipped_and_written_to_a_file(tmp_path: Path) -> None:
     path = write(
         tmp_path / "a.csv",
         "unique_id,ds,y\na,1,1\na,x,2\na,2,many\nb,1,\nb,2,\na,3,3\nb,3\na,4,4\n",
@@ -251,7 +253,7 @@ def test_bad_rows_and_series_are_written_down_if_asked(tmp_path: Path) -> None:
     assert [line.split(",")[0].rpartition(" ")[2] for line in reasons] == ["8", "3", "4", "5"]
 
 
-def test_the_fingerprint_knows_content_and_how_it_is_read(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_content_and_options(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "ds,y,z\n1,2,3\n2,3,4\n")
     options: list[dict[str, Any]] = [{}, {"freq": "step"}, {"targets": ["z"]}, {"targets": "yz"}]
     prints = [SeriesSource(path, **option).fingerprint() for option in options]
@@ -260,7 +262,7 @@ def test_the_fingerprint_knows_content_and_how_it_is_read(tmp_path: Path) -> Non
     assert len(set(prints)) == len(prints)
 
 
-def test_a_missing_table_of_parquet_says_what_is_wrong(tmp_path: Path) -> None:
+def test_damaged_parquet_and_unknown_objects_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("polars")
     path = write(tmp_path / "a.parquet", "no parquet at all")
     with pytest.raises(DataError, match="cannot be read as Parquet"):
@@ -269,7 +271,7 @@ def test_a_missing_table_of_parquet_says_what_is_wrong(tmp_path: Path) -> None:
         read(object())
 
 
-def test_an_index_of_pandas_is_a_column() -> None:
+def test_a_pandas_index_is_a_column() -> None:
     pandas = pytest.importorskip("pandas")
     days = pandas.date_range("2024-01-01", periods=4, freq="D")
     found = read(pandas.DataFrame({"y": [1.0, 2, 3, 4]}, index=days))
@@ -277,9 +279,9 @@ def test_an_index_of_pandas_is_a_column() -> None:
     named = pandas.DataFrame({"y": [1.0, 2]}, index=pandas.Index(["a", "b"], name="unique_id"))
     assert [one.unique_id for one in read(named).series] == ["a", "b"]
     none = pandas.DataFrame({"ds": [pandas.Timestamp("2024-01-01"), pandas.NaT], "y": [1.0, 2]})
-    assert "column 'ds' is empty, expected a date" in complaint(none)
+    assert "column 'ds' is empty, expected a date" in error_of(none)
     twice = pandas.DataFrame([[1, 2]], columns=["y", "y"])
-    assert "two columns 'y'" in complaint(twice)
+    assert "two columns 'y'" in error_of(twice)
 
 
 def test_a_lazy_frame_is_read() -> None:
@@ -287,14 +289,14 @@ def test_a_lazy_frame_is_read() -> None:
     assert read(polars.LazyFrame({"y": [1.0, 2.0]})).series[0].values.ravel().tolist() == [1, 2]
 
 
-def test_what_is_not_read_is_said() -> None:
+def test_columns_that_are_not_read_are_noted() -> None:
     notes = read({"store": ["a", "b"], "date": ["2024-01-01"] * 2, "y": [1, 2]}).notes
     assert notes[0].startswith("no column 'unique_id': all rows are one series; not read: 'store'")
     assert notes[1].startswith("no column 'ds': rows are steps")
     assert read({"y": [1, 2]}).notes == []
 
 
-def test_true_and_false_are_numbers_wherever_they_come_from() -> None:
+def test_true_and_false_are_numbers_in_every_source() -> None:
     for values in ([True, False], ["true", "False"]):
         found = read({"y": [1, 2], "open": values}, covariates=["open"])
         assert found.series[0].values[:, 1].tolist() == [1.0, 0.0]
@@ -302,12 +304,12 @@ def test_true_and_false_are_numbers_wherever_they_come_from() -> None:
     assert words.categories == {"open": ["true", "no", "false"]}
 
 
-def test_a_series_may_be_called_na() -> None:
+def test_a_series_may_have_the_name_na() -> None:
     found = read({"unique_id": ["NA", "NA", "DE"], "y": [1, 2, 3]})
     assert [one.unique_id for one in found.series] == ["NA", "DE"]
 
 
-def test_many_empty_series_are_left_out_at_once(tmp_path: Path) -> None:
+def test_many_empty_series_are_skipped_in_few_passes(tmp_path: Path) -> None:
     count = 3000
     columns = {"unique_id": [str(n) for n in range(count)], "y": [1.0, *[None] * (count - 1)]}
     source = SeriesSource(columns)
@@ -327,21 +329,21 @@ def test_many_empty_series_are_left_out_at_once(tmp_path: Path) -> None:
     assert len(reads) < 5
 
 
-def test_a_stamp_twice_may_be_left_out(tmp_path: Path) -> None:
+def test_a_row_with_a_repeated_stamp_may_be_skipped(tmp_path: Path) -> None:
     with Rejects(tmp_path / "bad.csv") as rejects:
         found = SeriesSource({"ds": [1, 2, 2, 3], "y": [1, 2, 9, 3]}).read(rejects)
     assert rejects.count == 1
     assert found.series[0].values.ravel().tolist() == [1, 2, 3]
 
 
-def test_a_date_where_a_number_should_be_is_named() -> None:
+def test_an_error_names_a_date_in_place_of_a_number() -> None:
     wide = {"date": DAYS, "a": [1, 2, 3, 4]}
-    assert complaint(wide, wide=True).endswith("expected a finite number; set ds to this column")
-    assert "there is no such file; expected a table" in complaint("nothing.csv")
+    assert error_of(wide, wide=True).endswith("expected a finite number; set ds to this column")
+    assert "there is no such file; expected a table" in error_of("nothing.csv")
 
 
 @pytest.mark.parametrize("kind", ["pandas", "polars", "torch", "arrow"])
-def test_a_series_a_tensor_and_a_table_of_arrow_are_read(kind: str) -> None:
+def test_a_series_a_tensor_and_an_arrow_table_are_read(kind: str) -> None:
     y = [1.0, 2.0, 4.0]
     days = ["2024-01-01", "2024-01-02", "2024-01-03"]
     if kind == "torch":

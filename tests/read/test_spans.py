@@ -1,4 +1,4 @@
-"""Tables of labels of recordings: decimal marks, static columns, and units of stamps."""
+"""Tables of labels for recordings: decimal marks, static columns, and units of stamps."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def test_static_numbers_of_labels_are_read_with_decimal_commas(
     assert index.units["age"] == [21.0, 0.5]
 
 
-def test_a_comma_between_fields_is_no_decimal_mark_of_labels(tmp_path: Path) -> None:
+def test_a_comma_between_fields_is_not_a_decimal_mark(tmp_path: Path) -> None:
     source = {"unique_id": [0, 1], "x": [1.0, 2.0]}
     labels = write(tmp_path / "labels.csv", 'unique_id,label,age\n0,u,"20,5"\n1,v,"21,5"\n')
     layout = Layout(channels=("x",), static=("age",))
     assert read(source, labels, layout).items[0].static == ("20,5",)
 
 
-def test_static_columns_of_labels_are_words_or_numbers_as_they_are_set() -> None:
+def test_settings_determine_whether_static_columns_are_words() -> None:
     source = {"unique_id": [0, 1, 2], "x": [1.0, 2.0, 3.0]}
     labels = {
         "unique_id": [0, 1, 2], "label": ["u", "v", "u"], "zip": [10115, 20095, 80331],
@@ -83,7 +83,9 @@ def test_bounds_of_spans_can_be_durations() -> None:
 
 @pytest.mark.parametrize("fraction", [0, 0.25])
 @pytest.mark.parametrize("cut", [False, True])
-def test_ms_since_1970_are_ms_with_a_fraction_and_in_spans(cut: bool, fraction: float) -> None:
+def test_ms_since_1970_are_detected_with_a_fraction_and_in_spans(
+    cut: bool, fraction: float
+) -> None:
     stamps = [SINCE + 60 * n + fraction for n in range(6)]
     source = {"unique_id": ["a"] * 6, "ds": stamps, "x": range(6)}
     labels = {"unique_id": ["a"], "label": ["u"], "start": [stamps[1]], "end": [stamps[4]]}
@@ -96,7 +98,7 @@ def test_ms_since_1970_are_ms_with_a_fraction_and_in_spans(cut: bool, fraction: 
     assert found.notes == ["'ds' is read as ms since 1970; ds_format=s reads seconds"]
 
 
-def test_stamps_of_ns_in_spans_are_exact() -> None:
+def test_stamps_in_ns_are_exact_in_spans() -> None:
     stamps = [SINCE * 10**6 + 7 * n for n in range(6)]
     source = {"unique_id": ["a"] * 6, "ds": stamps, "x": range(6)}
     labels = {"unique_id": ["a"], "label": ["u"], "start": [stamps[1]], "end": [stamps[4]]}

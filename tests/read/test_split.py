@@ -20,7 +20,7 @@ FRACTIONS = st.floats(0.02, 0.98)
 
 
 def documents(pieces: Pieces) -> list[str]:
-    """Whole documents; every one must be ended."""
+    """Return whole documents; each must have an end."""
     found, begun = [""], False
     for text, ends in pieces:
         assert text
@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("document", ["file", "line", "paragraph"])
 @given(lines=LINES, gaps=st.integers(1, 2), fraction=FRACTIONS, block=st.integers(3, 60))
 @settings(max_examples=60, deadline=None)
-def test_the_two_parts_are_the_whole_text_and_nothing_is_in_both(
+def test_the_two_parts_together_are_the_whole_text(
     folder: Path, document: str, lines: list[str], gaps: int, fraction: float, block: int
 ) -> None:
     path = folder / "text.txt"
@@ -57,13 +57,13 @@ def test_the_two_parts_are_the_whole_text_and_nothing_is_in_both(
         try:
             train, held = split(source, fraction)
         except DataError:
-            # Only what is next to nothing may be refused: a part without a letter.
+            # Only a split with hardly a character in one part may be refused.
             assert min(fraction, 1 - fraction) * sum(map(len, whole)) < 30
             return
     assert any(text.strip() for text in train)
     assert any(text.strip() for text in held)
     if len(whole) * min(fraction, 1 - fraction) >= MANY:
-        # In order, each document in one part: merge them back.
+        # Each document is in one part, in order, so the parts can be merged.
         assert len(train) + len(held) == len(whole)
         rest = iter(train), iter(held)
         draw = random.Random(0)
@@ -92,7 +92,7 @@ def test_a_text_without_line_ends_is_cut_at_a_space_or_at_the_border() -> None:
     assert split(TextSource(["春眠不觉晓处处闻啼鸟"]), 0.2) == (["春眠不觉晓处处闻"], ["啼鸟"])
 
 
-def test_a_line_end_far_before_the_border_does_not_give_away_the_training_text() -> None:
+def test_a_line_end_far_before_the_border_does_not_shrink_the_training_text() -> None:
     text = "Title\n" + "word " * 200
     train, held = split(TextSource([text]), 0.1)
     # A tenth of 1,006 characters, and at most the word that the border cuts.
@@ -113,7 +113,7 @@ def test_a_border_between_two_pieces_still_ends_the_training_document(
     assert "".join(text for text, _ in held()) == text[24:]
 
 
-def test_of_many_documents_a_random_share_is_held_out_that_depends_on_the_seed_only() -> None:
+def test_the_seed_alone_determines_which_of_many_documents_are_held_out() -> None:
     source = TextSource([f"text {i}" for i in range(2000)])
     others = TextSource([f"another {i}" for i in range(2000)])
     first = split(source, 0.25, seed=1)
@@ -123,14 +123,14 @@ def test_of_many_documents_a_random_share_is_held_out_that_depends_on_the_seed_o
     assert numbers == [text.split()[1] for text in split(others, 0.25, seed=1)[1]]
     # Binomial: 500 +- 19; five standard deviations.
     assert abs(len(numbers) - 500) < 97
-    # Not the end of the text, and not every fourth.
+    # Held out are neither the last documents nor every fourth.
     assert sum(int(number) < 1000 for number in numbers) > 150
     gaps = {int(b) - int(a) for a, b in itertools.pairwise(numbers)}
     assert len(gaps) > 5
 
 
 @pytest.mark.parametrize("fraction", [0.05, 0.95])
-def test_of_few_documents_neither_part_is_ever_empty(fraction: float) -> None:
+def test_neither_part_of_few_documents_is_empty(fraction: float) -> None:
     for seed in range(30):
         train, held = split(TextSource([f"text number {i}" for i in range(20)]), fraction, seed)
         assert train

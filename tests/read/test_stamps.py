@@ -1,4 +1,4 @@
-"""Stamps and their frequency: what is read, found, named and continued."""
+"""Stamps and their frequency: parsing, detection, names and continuation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = ["15min", "h", "4h", "D", "2D", "W", "B", "MS", "ME", "QS", "QE", "YS", 
 
 
 def parse_stamps(written: Sequence[object], form: str | None = None) -> tuple[Any, bool, list[int]]:
-    """Stamps, whether they have a zone, and what is bad: in parsing, or else by their clock."""
+    """Return stamps, whether they have a zone, and the rows that the parser or clock refuses."""
     parsed = parse(written, form)
     if parsed.bad:
         return parsed.values, parsed.offsets is not None, parsed.bad
@@ -40,12 +40,12 @@ def stamps(*written: object) -> np.ndarray:
     st.datetimes(datetime.datetime(1970, 1, 1), datetime.datetime(2040, 1, 1)),
     st.lists(st.integers(1, 40), min_size=3, max_size=12),
 )
-def test_stamps_that_a_frequency_makes_stand_on_its_grid(
+def test_stamps_made_by_a_frequency_are_on_its_grid(
     name: str, begin: datetime.datetime, gaps: list[int]
 ) -> None:
     frequency = Frequency.named(name)
     first = np.array([begin.replace(day=min(begin.day, 28), microsecond=0)], dtype="datetime64[us]")
-    first = frequency.after(first, 1)  # a month end, a business day
+    first = frequency.after(first, 1)  # on the grid, such as a month end
     places = np.cumsum(gaps)
     found = np.concatenate([first, frequency.after(first, int(places[-1]))[places - 1]])
     assert frequency.places(found).tolist() == [0, *places.tolist()]
@@ -85,7 +85,7 @@ def test_days_without_a_weekend_are_business_days() -> None:
     assert found.after(week[1:2], 1).astype("datetime64[D]").astype(str).tolist() == ["2024-03-11"]
 
 
-def test_a_stamp_between_those_of_the_grid_has_no_place() -> None:
+def test_a_stamp_off_the_grid_has_no_place() -> None:
     found = Frequency("us", 3_600_000_000).places(stamps("2024-03-01", "2024-03-01 01:30"))
     assert found.tolist() == [0, -1]
     assert Frequency("step", 2).places(stamps(3, 5, 6)).tolist() == [0, 1, -1]
@@ -101,13 +101,13 @@ def test_a_stamp_between_those_of_the_grid_has_no_place() -> None:
         [datetime.datetime(2024, 3, 1, 5), "2024-03-01 06:00"],
     ],
 )
-def test_one_moment_may_be_written_in_many_ways(written: list[object]) -> None:
+def test_one_moment_may_be_written_in_several_ways(written: list[object]) -> None:
     found, _, bad = parse_stamps(written)
     assert not bad
     assert found.tolist() == [datetime.datetime(2024, 3, 1, 5), datetime.datetime(2024, 3, 1, 6)]
 
 
-def test_offsets_are_taken_off_and_said() -> None:
+def test_an_offset_from_utc_is_detected() -> None:
     assert parse_stamps(["2024-03-01T05:00+02:00"])[1]
     assert not parse_stamps(["2024-03-01T05:00"])[1]
 
@@ -123,12 +123,14 @@ def test_offsets_are_taken_off_and_said() -> None:
         ([1, None, 3], None, [1]),
     ],
 )
-def test_what_is_no_stamp_is_found(written: list[object], form: str | None, bad: list[int]) -> None:
+def test_values_that_are_not_stamps_are_found(
+    written: list[object], form: str | None, bad: list[int]
+) -> None:
     assert parse_stamps(written, form)[2] == bad
 
 
 @pytest.mark.parametrize("name", ["", "0h", "x", "MSS", "1.5h", "-1D"])
-def test_a_frequency_that_is_none_is_refused(name: str) -> None:
+def test_an_invalid_frequency_is_refused(name: str) -> None:
     if name == "":
         assert Frequency.named(name) == Frequency("step", 1)
         return
@@ -157,9 +159,9 @@ def test_whole_numbers_that_are_dates_are_dates() -> None:
         assert parse_stamps(steps)[0].tolist() == steps
 
 
-def test_what_numpy_would_read_in_its_own_way_is_read_as_it_is_written() -> None:
+def test_stamps_do_not_follow_the_rules_of_numpy() -> None:
     stamps, moved, bad = parse_stamps(["2024-03-01 05:00", "2024-03-01T06:00+02:00", "today"])
-    assert bad == [0, 2]  # one with an offset: those without are not told
+    assert bad == [0, 2]  # beside an offset, a stamp without one is bad
     assert moved
     assert stamps[1] == np.datetime64("2024-03-01T04:00")
     assert parse_stamps(["100000000000000000000", "1", "2"])[2] == [0]
@@ -177,7 +179,7 @@ def test_days_with_an_offset_keep_their_dates() -> None:
     assert str(Frequency.infer(hours)) == "h"
 
 
-def test_the_thirtieth_is_the_last_of_february() -> None:
+def test_monthly_stamps_on_the_thirtieth_use_the_last_day_of_february() -> None:
     stamps = parse_stamps(["2024-01-30", "2024-02-29", "2024-03-30", "2024-04-30"])[0]
     frequency = Frequency.infer(stamps)
     assert str(frequency) == "MS"
@@ -185,7 +187,7 @@ def test_the_thirtieth_is_the_last_of_february() -> None:
     assert np.array_equal(frequency.after(stamps[:1], 2, 2), stamps[2:])
 
 
-def test_series_of_months_may_stand_on_days_of_their_own() -> None:
+def test_monthly_series_may_have_different_days() -> None:
     stamps = parse_stamps(["2024-01-01", "2024-02-01", "2024-01-15", "2024-02-15", "2024-04-15"])[0]
     assert str(Frequency.infer(stamps, np.array([2]))) == "MS"
 

@@ -20,8 +20,8 @@ from elman.read import text as module
 from elman.read.text import TextSource
 
 DOCUMENTS = ("file", "line", "paragraph")
-# Dense in what can go wrong: line ends, blanks, separators that are no line ends, code points of
-# one to four bytes, a combining mark, a right-to-left letter, a joiner, a byte order mark.
+# Rich in difficult characters: line ends, blanks, separators that are not line ends, code points
+# of one to four bytes, a combining mark, a right-to-left letter, a joiner, a byte order mark.
 TEXTS = st.text(
     st.one_of(
         st.sampled_from("\r\n \t\f\v\x1c\x85\u2028\u00a0ab.,\u0301\u05d0\u200d\ufeff\U0001f600é"),
@@ -37,7 +37,7 @@ def unix(text: str) -> str:
 
 
 def naive(text: str, document: str) -> list[str]:
-    """The documents of a text by definition, with all of it in memory."""
+    """Return the documents of a text by definition, with the whole text in memory."""
     lines = unix(text).split("\n")
     if document == "file":
         return [unix(text)] if text.strip() else []
@@ -71,8 +71,8 @@ def write(folder: Path, name: str, content: bytes | str) -> Path:
     return path
 
 
-def complaint(source: TextSource) -> str:
-    """The one line with which reading a source ends."""
+def error_of(source: TextSource) -> str:
+    """Return the message, of one line, of the error that reading a source raises."""
     with pytest.raises(DataError) as caught:
         list(source.pieces())
     assert "\n" not in str(caught.value)
@@ -96,7 +96,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_joined_pieces_are_the_documents_at_any_block_size(
     folder: Path, document: str, text: str, block: int, encoding: str
 ) -> None:
-    # A byte order mark at the start is one, so a text cannot begin with that character.
+    # U+FEFF at the start is a byte order mark, so a text cannot begin with it.
     text = text.lstrip("\ufeff")
     path = write(folder, "any.txt", text.encode(encoding))
     expected = naive(text, document)
@@ -104,7 +104,7 @@ def test_joined_pieces_are_the_documents_at_any_block_size(
         patch.setattr(characters, "BLOCK", block)
         source = TextSource(path, document=document, encoding=encoding)  # type: ignore[arg-type]
         if not expected:
-            assert re.search("empty|white space", complaint(source))
+            assert re.search("empty|white space", error_of(source))
         else:
             assert joined(source) == expected
             assert max(len(piece) for piece, _ in source.pieces()) <= block
@@ -117,12 +117,12 @@ def test_joined_pieces_are_the_documents_at_any_block_size(
 def test_a_wrong_byte_is_named_with_its_offset_and_line(
     folder: Path, prefix: str, block: int, suffix: bytes
 ) -> None:
-    # 0xE9 0x62 is an "é" of Latin-1 and a "b": no UTF-8.
+    # 0xE9 0x62 is "éb" in Latin-1 and is not valid UTF-8.
     path = write(folder, "wrong.txt", prefix.encode() + b"\xe9b" + suffix.replace(b"\0", b""))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(characters, "BLOCK", block)
         line = unix(prefix).count("\n") + 1
-        assert complaint(TextSource(path)) == (
+        assert error_of(TextSource(path)) == (
             f"{path}: byte {len(prefix.encode())} (line {line}) is not valid UTF-8 (0xE9); "
             "name the right encoding with encoding=..., for example latin-1"
         )
@@ -139,7 +139,7 @@ def test_a_wrong_byte_is_named_with_its_offset_and_line(
         ("ascii", "ab\n\u00e9".encode(), 3, "0xC3"),
     ],
 )
-def test_other_encodings_and_cut_off_ends_name_the_byte_too(
+def test_a_wrong_byte_of_other_encodings_and_a_cut_off_end_is_named(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     block: int,
@@ -149,7 +149,7 @@ def test_other_encodings_and_cut_off_ends_name_the_byte_too(
     byte: str,
 ) -> None:
     monkeypatch.setattr(characters, "BLOCK", block)
-    message = complaint(TextSource(write(tmp_path, "a.txt", content), encoding=encoding))
+    message = error_of(TextSource(write(tmp_path, "a.txt", content), encoding=encoding))
     assert f"byte {offset} (line 2) is not valid {encoding.upper()} ({byte})" in message
 
 
@@ -162,7 +162,7 @@ def test_pieces_end_at_a_line_end_or_a_space_or_anywhere(
     assert list(source.pieces()) == [(piece, piece == "qrstuv\n") for piece in pieces]
 
 
-def test_a_long_line_comes_in_pieces_cut_at_a_space(
+def test_a_long_line_is_read_in_pieces_that_end_at_a_space(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(characters, "BLOCK", 8)
@@ -171,7 +171,7 @@ def test_a_long_line_comes_in_pieces_cut_at_a_space(
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_long_lines_of_any_script_pass_unharmed_at_the_real_block_size(
+def test_long_lines_of_any_script_are_unchanged_at_the_real_block_size(
     tmp_path: Path, document: str
 ) -> None:
     # 3 million characters, 7.5 MB: several blocks, cut within code points of 2, 3 and 4 bytes.
@@ -189,15 +189,15 @@ def test_a_byte_order_mark_is_dropped(tmp_path: Path) -> None:
     assert joined(TextSource(wide, encoding="utf-16")) == ["one"]
 
 
-def test_utf_16_without_the_mark_that_its_name_promises_is_refused(tmp_path: Path) -> None:
+def test_utf_16_without_a_byte_order_mark_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "a.txt", "one".encode("utf-16-be"))
-    assert "encoding=..." in complaint(TextSource(path, encoding="utf-16"))
+    assert "encoding=..." in error_of(TextSource(path, encoding="utf-16"))
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 @pytest.mark.parametrize("ending", [" ", "\n"])
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, document: str, ending: str) -> None:
-    # 32 MiB, packed so that the test is fast; one line of it, or 8,192 of 4 KiB.
+    # 32 MiB, packed so that the test is fast: one line, or 8,192 lines of 4 KiB.
     path = write(tmp_path, "a.txt.gz", ("x" * 4095 + ending) * (1 << 13))
     source = TextSource(path, document=document)  # type: ignore[arg-type]
     tracemalloc.start()
@@ -205,17 +205,17 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, document: str, endin
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size >= (1 << 25) - (1 << 13)
-    # A block as bytes, as text, with the rest, in pieces, and copies in between: 5 to 11 MiB.
+    # In memory are a block as bytes, as text and in pieces, and copies of it: 5 to 11 MiB.
     assert peak < 16 << 20
 
 
-def test_a_line_of_blanks_without_end_is_refused_and_not_kept(
+def test_a_line_of_too_many_blanks_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(characters, "BLOCK", 8)
     monkeypatch.setattr(module, "RECORD", 32)
     path = write(tmp_path, "a.txt", " " * 100 + "a")
-    assert "blanks" in complaint(TextSource(path, document="line"))
+    assert "blanks" in error_of(TextSource(path, document="line"))
     assert joined(TextSource(path)) == [" " * 100 + "a"]
 
 
@@ -223,7 +223,7 @@ def test_a_line_of_blanks_without_end_is_refused_and_not_kept(
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.csv", "a.parquet", "a.parquet.gz"])
-def test_progress_adds_up_to_the_size(
+def test_progress_sums_to_the_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(characters, "BLOCK", 1000)
@@ -250,7 +250,7 @@ def test_progress_over_texts_in_memory_counts_their_bytes() -> None:
     assert (source.total_bytes, source.name, source.files) == (5, "3 texts", ())
 
 
-def test_the_fingerprint_is_of_content_and_arguments_not_of_names(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_content_and_arguments_not_on_names(tmp_path: Path) -> None:
     one, same = write(tmp_path, "one.txt", "a\nb"), write(tmp_path, "same.md", "a\nb")
     other = write(tmp_path, "other.txt", "a\nc")
     prints = [
@@ -326,7 +326,7 @@ def test_each_record_of_a_table_is_a_document(
     assert joined(TextSource(path, column="text")) == [*VALUES, "last"]
 
 
-def test_a_field_of_a_million_characters_passes_the_limit_of_csv(tmp_path: Path) -> None:
+def test_a_field_of_a_million_characters_is_read_from_csv(tmp_path: Path) -> None:
     value = "long field, " * 100_000
     source = TextSource(write(tmp_path, "a.csv", f'text\n"{value}"\n'), column="text")
     assert joined(source) == [value]
@@ -334,14 +334,14 @@ def test_a_field_of_a_million_characters_passes_the_limit_of_csv(tmp_path: Path)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet", ".csv.gz"])
-def test_a_table_needs_a_column_that_is_there(tmp_path: Path, suffix: str) -> None:
+def test_a_table_needs_an_existing_column(tmp_path: Path, suffix: str) -> None:
     name = "table" + suffix
     path = write(tmp_path, name, table(name, VALUES))
     listed = "'(n', 'text|text', 'n)'"
     with pytest.raises(ArgumentError, match=rf"column must name .*{name}.*{listed}"):
         TextSource(path)
     assert re.search(
-        rf"{name}.*no column 'body'.*{listed}", complaint(TextSource(path, column="body"))
+        rf"{name}.*no column 'body'.*{listed}", error_of(TextSource(path, column="body"))
     )
 
 
@@ -374,38 +374,38 @@ def test_a_damaged_table_is_refused_with_file_and_line(
 ) -> None:
     path = write(tmp_path, name, content)
     assert re.search(
-        f"^{re.escape(str(path))}: .*({message})", complaint(TextSource(path, column="t"))
+        f"^{re.escape(str(path))}: .*({message})", error_of(TextSource(path, column="t"))
     )
 
 
 @pytest.mark.parametrize("rows", [1, 2, 100])
-def test_parquet_names_the_row_of_a_null_and_the_type_of_a_column(
+def test_an_error_about_parquet_names_the_row_and_the_type(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
     monkeypatch.setattr(module, "ROWS", rows)
     path = tmp_path / "a.parquet"
     polars.DataFrame({"t": ["a", "b", None], "n": [1, 2, 3]}).write_parquet(path)
-    assert complaint(TextSource(path, column="t")).startswith(f"{path}: row 3: column 't' is null")
-    assert "row 1: column 'n' is int, expected text" in complaint(TextSource(path, column="n"))
+    assert error_of(TextSource(path, column="t")).startswith(f"{path}: row 3: column 't' is null")
+    assert "row 1: column 'n' is int, expected text" in error_of(TextSource(path, column="n"))
 
 
-def test_parquet_without_polars_names_the_remedy(
+def test_an_error_about_parquet_without_polars_names_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path, "a.parquet", table("a.parquet", VALUES))
     monkeypatch.setitem(sys.modules, "polars", None)
-    message = complaint(TextSource(path, column="text"))
+    message = error_of(TextSource(path, column="text"))
     assert message == f"{path}: Parquet needs polars: pip install polars"
 
 
 @pytest.mark.parametrize(("name", "start"), [("a.csv", "t"), ("a.jsonl", '{"t": "a"}')])
-def test_a_record_without_end_is_refused_and_not_kept(
+def test_a_record_of_too_many_characters_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, start: str
 ) -> None:
     monkeypatch.setattr(characters, "BLOCK", 8)
     monkeypatch.setattr(module, "RECORD", 32)
     source = TextSource(write(tmp_path, name, start + "\n" + "x" * 100), column="t")
-    assert "line 2 has over 32 characters" in complaint(source)
+    assert "line 2 has over 32 characters" in error_of(source)
 
 
 # ---- bad input and bad arguments
@@ -431,12 +431,12 @@ def test_a_record_without_end_is_refused_and_not_kept(
         ("a.txt.gz", gzip.compress(b"text", mtime=0), "gzip without the suffix"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_no_text_is_refused(
+def test_a_file_that_is_not_text_is_refused(
     tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     path = write(tmp_path, name, content)
     source = TextSource(path, column="t" if name.endswith("csv") else None)
-    assert re.search(f"^{re.escape(str(path))}: .*{message}", complaint(source))
+    assert re.search(f"^{re.escape(str(path))}: .*{message}", error_of(source))
 
 
 def test_a_damaged_gzip_file_is_refused(tmp_path: Path) -> None:
@@ -445,22 +445,22 @@ def test_a_damaged_gzip_file_is_refused(tmp_path: Path) -> None:
     for damaged in (whole[:-10], whole[:5], flipped, b"no gzip at all", whole + b"garbage"):
         path = tmp_path / "a.txt.gz"
         path.write_bytes(damaged)
-        assert "not a complete gzip file" in complaint(TextSource(path))
+        assert "not a complete gzip file" in error_of(TextSource(path))
 
 
-def test_a_file_that_cannot_be_opened_or_is_gone_is_refused(
+def test_a_file_that_cannot_be_opened_or_is_deleted_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = TextSource(write(tmp_path, "a.txt", "text"))
     with monkeypatch.context() as patch:
-        # The rights of a file do not bind an administrator, who may run this test.
+        # File permissions do not apply to root, who may run this test.
         def refuse(*_: object) -> None:
             raise PermissionError(13, "Permission denied")
 
         patch.setattr(Path, "open", refuse)
-        assert complaint(source).endswith("a.txt: cannot be read (Permission denied)")
+        assert error_of(source).endswith("a.txt: cannot be read (Permission denied)")
     source.files[0].unlink()
-    assert "No such file" in complaint(source)
+    assert "No such file" in error_of(source)
     with pytest.raises(DataError, match="No such file"):
         source.fingerprint()
 
@@ -504,6 +504,6 @@ def test_a_column_of_plain_text_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "message"), [(5, "is int"), ("\ud83d", "half a surrogate")])
-def test_a_text_in_memory_that_is_none_is_refused(text: str, message: str) -> None:
+def test_a_value_in_memory_that_is_not_text_is_refused(text: str, message: str) -> None:
     with pytest.raises(DataError, match=rf"path\[1\] .*{message}"):
         TextSource(["a", text])

@@ -1,4 +1,4 @@
-"""A new cell, written as one step alone, works everywhere where a layer does."""
+"""A new cell, defined by one step alone, works wherever a layer works."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_row_depends_neither_on_padding_nor_on_its_neighbours(cell: str) -> No
 
 
 @every_cell
-def test_gradients_are_those_of_finite_differences(cell: str) -> None:
+def test_gradients_match_finite_differences(cell: str) -> None:
     core = core_of(cell, num_layers=2, bidirectional=True, hidden_size=3)
     x = torch.randn(2, 4, 3, dtype=torch.float64, requires_grad=True)
     start = map_state(lambda leaf: torch.randn_like(leaf).requires_grad_(), core(x)[1])
@@ -137,7 +137,7 @@ def test_gradients_are_those_of_finite_differences(cell: str) -> None:
     assert torch.autograd.gradcheck(run, (x, *leaves(start), *core.parameters()), fast_mode=True)
 
 
-def test_the_cell_of_the_documents_is_the_one_tested_here() -> None:
+def test_the_cell_in_the_documentation_equals_the_one_tested_here() -> None:
     page = (Path(__file__).parents[2] / "docs" / "adding.md").read_text(encoding="utf-8")
     page, _, _ = page.partition("## A kind of input")
     cell, use, table = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
@@ -152,7 +152,7 @@ def test_the_cell_of_the_documents_is_the_one_tested_here() -> None:
     elman.LanguageModel(cell="mgu", zoneout=0.1).check()
 
 
-def test_all_dropout_of_a_stack_applies_and_is_seeded() -> None:
+def test_every_dropout_of_a_stack_applies_and_is_seeded() -> None:
     x = torch.randn(2, 5, 3, dtype=torch.float64)
     for name in ("dropout", "weight_dropout", "recurrent_dropout", "zoneout"):
         core = core_of("mgu", num_layers=2, **{name: 0.5}).train()
@@ -165,7 +165,7 @@ def test_all_dropout_of_a_stack_applies_and_is_seeded() -> None:
         core_of("fast weights", weight_dropout=0.5)
 
 
-def test_settings_that_the_cell_does_not_honour_are_refused() -> None:
+def test_settings_that_the_cell_does_not_support_are_refused() -> None:
     with pytest.raises(
         ArgumentError, match=r"layer_norm needs cell=rnn, lstm or gru, got cell=mgu"
     ):
@@ -222,9 +222,9 @@ def test_a_classifier_of_recordings_is_used_live() -> None:
     model.fit(arrays, [n % 2 for n in range(24)])
     live = model.stream()
     for k, row in enumerate(arrays[0], 1):
-        said = live.push(row)
+        found = live.push(row)
         np.testing.assert_allclose(
-            list(said.values()), model.predict_proba([arrays[0][:k]])[0], atol=1e-5
+            list(found.values()), model.predict_proba([arrays[0][:k]])[0], atol=1e-5
         )
 
 
@@ -244,7 +244,7 @@ def test_a_tagger_tags_words_live_as_in_a_batch(chain: bool) -> None:
         both.stream()
 
 
-def test_other_tasks_take_it() -> None:
+def test_other_tasks_accept_a_new_cell() -> None:
     model = elman.Forecaster(**SMALL, horizon=2, context=4, season=2).fit([1.0, 3.0] * 30)
     assert np.isfinite(model.predict().median).all()
     translator = elman.Translator(**SMALL, tokens="word")
@@ -253,7 +253,7 @@ def test_other_tasks_take_it() -> None:
 
 
 @pytest.mark.parametrize("hidden_size", [5, (5, 4)])
-def test_a_decoder_starts_from_its_first_leaf(hidden_size: Any) -> None:
+def test_a_decoder_starts_from_the_first_leaf_of_its_state(hidden_size: Any) -> None:
     core = core_of("fast weights", num_layers=2, hidden_size=hidden_size)
     _, (h, matrix) = core(torch.zeros(3, 1, 3, dtype=torch.float64))
     first, second = core.begin(map_state(torch.ones_like, h))

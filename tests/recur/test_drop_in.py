@@ -1,4 +1,4 @@
-"""RNN, LSTM and GRU stand in for their namesakes in torch.nn."""
+"""RNN, LSTM and GRU replace the layers of the same names in torch.nn."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tensors(result: object) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize(("kind", "options"), CASES)
-def test_one_seed_gives_the_same_weights_outputs_and_gradients(
+def test_one_seed_gives_the_weights_outputs_and_gradients_of_torch(
     kind: str, options: dict[str, object]
 ) -> None:
     theirs, ours = pair(kind, options)
@@ -56,12 +56,12 @@ def test_one_seed_gives_the_same_weights_outputs_and_gradients(
             out = tensors(module(given))
             total = sum(leaf.square().sum() for leaf in out if leaf.dtype.is_floating_point)
             results.append([*out, *torch.autograd.grad(total, list(module.parameters()))])
-        # float32, sums in another order: some 1e-7 of numbers that are at most about ten.
+        # float32 sums in another order differ by about 1e-7 of numbers up to about ten.
         torch.testing.assert_close(results[1], results[0], rtol=2e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_constructors_take_what_torch_takes_in_the_same_order(kind: str) -> None:
+def test_constructors_have_the_arguments_of_torch_in_the_same_order(kind: str) -> None:
     documented = {
         "RNN": ["input_size", "hidden_size", "num_layers", "nonlinearity", "bias", "batch_first",
                 "dropout", "bidirectional", "device", "dtype"],
@@ -75,7 +75,7 @@ def test_constructors_take_what_torch_takes_in_the_same_order(kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_go_both_ways_and_modules_copy(kind: str) -> None:
+def test_weights_are_exchanged_with_torch_and_modules_can_be_copied(kind: str) -> None:
     theirs, ours = pair(kind, {"num_layers": 2})
     ours.reset_parameters()
     theirs.load_state_dict(ours.state_dict())
@@ -87,7 +87,7 @@ def test_weights_go_both_ways_and_modules_copy(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU", "GRUD"])
 def test_a_sequence_without_steps_gives_gradients_of_zero(kind: str) -> None:
-    """torch.nn raises an error here; a part of a sequence, as in a stream, can be empty."""
+    """torch.nn raises an error here, but a part of a stream can be empty."""
     core = elman.GRUD(2, 4) if kind == "GRUD" else getattr(elman, kind)(5, 4, batch_first=True)
     x = torch.zeros(3, 0, 5, requires_grad=True)
     y, _ = core(x)
@@ -99,9 +99,9 @@ def test_a_sequence_without_steps_gives_gradients_of_zero(kind: str) -> None:
         assert not weight.grad.any()
 
 
-def test_locked_dropout_between_layers_keeps_one_mask_through_time() -> None:
+def test_locked_dropout_between_layers_uses_one_mask_for_all_steps() -> None:
     core = elman.RNN(4, 64, num_layers=2, nonlinearity="relu", dropout=0.5, variational=True)
-    with torch.no_grad():  # layer 0 puts out ones, layer 1 what dropout leaves of them
+    with torch.no_grad():  # layer 0 outputs ones, and layer 1 those that dropout keeps
         for name, parameter in core.named_parameters():
             parameter.zero_()
             if name == "bias_ih_l0":
@@ -120,7 +120,7 @@ def test_locked_dropout_between_layers_keeps_one_mask_through_time() -> None:
     assert set(packed.data.unique().tolist()) == {0.0, 2.0}
 
 
-def test_weight_dropout_drops_entries_of_the_recurrent_matrix_only_in_training() -> None:
+def test_weight_dropout_drops_recurrent_weights_only_in_training() -> None:
     core = elman.RNN(1, 1, nonlinearity="relu", weight_dropout=0.5)
     with torch.no_grad():
         for parameter in core.parameters():
@@ -140,7 +140,7 @@ def test_zoneout_keeps_old_values_in_training_and_their_mean_otherwise() -> None
         core.bias_ih_l0.fill_(1.0)
     y, _ = core(torch.zeros(1, 1, 1))
     assert set(y.unique().tolist()) == {0.0, 1.0}
-    # 1000 coins of probability 0.75: the mean is within 0.06 (4 standard deviations of 0.0137).
+    # The mean of 1000 draws with p = 0.75 is within 0.06 (4 standard deviations of 0.0137).
     assert abs(y.mean().item() - 0.75) < 0.06
     assert core.eval()(torch.zeros(1, 1, 1))[0].mean().item() == 0.75
 
@@ -161,7 +161,7 @@ def test_peephole_adds_the_cell_to_the_gates() -> None:
 
 
 @pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
-def test_a_state_can_have_the_name_that_it_has_in_torch(name: str) -> None:
+def test_a_state_can_be_given_as_hx(name: str) -> None:
     theirs, x = getattr(torch.nn, name)(3, 5), torch.randn(4, 2, 3)
     ours = getattr(elman, name)(3, 5)
     ours.load_state_dict(theirs.state_dict())

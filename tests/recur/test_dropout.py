@@ -13,10 +13,10 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("p", [0.001, 0.1, 0.5, 0.9])
-def test_places_are_chosen_with_the_probability_asked_for(p: float) -> None:
+def test_places_are_chosen_with_the_requested_probability(p: float) -> None:
     n = 400_000
     chosen = choose((n,), p, device=CPU, generator=torch.Generator().manual_seed(0))
-    # Five standard deviations of a binomial share, and p's rounding.
+    # Five standard deviations of a binomial share, plus the rounding of p.
     assert abs(float(chosen.float().mean()) - p) <= 5 * math.sqrt(p * (1 - p) / n) + 0.5 / STEPS
 
 
@@ -31,7 +31,7 @@ def test_any_shape_is_filled(shape: tuple[int, ...]) -> None:
     assert choose(shape, 0.5, device=CPU).shape == shape
 
 
-def test_a_mask_keeps_the_mean_also_at_the_ends_of_the_range() -> None:
+def test_a_mask_preserves_the_mean_even_at_the_ends_of_the_range() -> None:
     like = torch.zeros((), dtype=torch.float64)
     seeded = torch.Generator().manual_seed(2)
     for p in (1e-9, 0.25, 1 - 1e-9):

@@ -1,4 +1,4 @@
-"""GRU-D against its equations, in parts, with lengths, in float64 and by finite differences."""
+"""GRU-D against its equations, in parts, with lengths, and against finite differences."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def inputs(dtype: torch.dtype = torch.float64) -> Tensor:
 def core() -> elman.GRUD:
     torch.manual_seed(1)
     core = elman.GRUD(C, H, E).double()
-    with torch.no_grad():  # strong enough to matter
+    with torch.no_grad():  # large enough to have an effect
         core.decay_input += 0.5
         core.decay_state += 0.3
     return core
 
 
 def by_definition(core: elman.GRUD, x: Tensor, length: int) -> Tensor:
-    """The equations on top of its file, a number at a time; x is (T, ...)."""
+    """Return the outputs by the equations in `elman.recur.grud`, step by step; x is (T, ...)."""
     h, seen, d, m, before = (torch.zeros(n, dtype=x.dtype) for n in (H, C, C, C, C))
     found = []
     W, U = core.weight_ih, core.weight_hh
@@ -56,7 +56,7 @@ def by_definition(core: elman.GRUD, x: Tensor, length: int) -> Tensor:
     return torch.stack(found) if found else torch.zeros(0, H, dtype=x.dtype)
 
 
-def test_it_is_its_equations(core: elman.GRUD) -> None:
+def test_outputs_match_the_equations(core: elman.GRUD) -> None:
     x, lengths = inputs(), torch.tensor([T, 4, 0, 1])
     x[1, 4:] = torch.nan  # padding is never read
     y, (h, _, _) = core(x, None, lengths)
@@ -81,7 +81,7 @@ def test_two_parts_equal_the_sequence(core: elman.GRUD, cut: int) -> None:
 
 
 @pytest.mark.parametrize("dropped", [False, True])
-def test_one_step_after_another_is_the_whole_sequence(core: elman.GRUD, dropped: bool) -> None:
+def test_single_steps_equal_the_whole_sequence(core: elman.GRUD, dropped: bool) -> None:
     x, lengths = inputs().transpose(0, 1), torch.tensor([T, 4, 0, 1])
     x = torch.where(torch.arange(T)[:, None, None] < lengths[:, None], x, 0)
     state = tuple(torch.rand(B, n, dtype=x.dtype) for n in (H, C, C))
@@ -96,7 +96,7 @@ def test_one_step_after_another_is_the_whole_sequence(core: elman.GRUD, dropped:
         torch.testing.assert_close(last, end)
 
 
-def test_packed_rows_and_single_sequences_are_those_of_the_batch(core: elman.GRUD) -> None:
+def test_packed_rows_and_single_sequences_equal_the_batch(core: elman.GRUD) -> None:
     x, lengths = inputs(), torch.tensor([T, 4, 2, 1])
     y, _ = core(x, None, lengths)
     packed, _ = core(pack_padded_sequence(x, lengths, batch_first=True))
@@ -109,7 +109,7 @@ def leaves(state: State) -> list[Tensor]:
     return [leaf for leaf in state if isinstance(leaf, Tensor)]
 
 
-def test_gradients_are_right(core: elman.GRUD) -> None:
+def test_gradients_match_finite_differences(core: elman.GRUD) -> None:
     x, lengths = inputs()[:3, :5], torch.tensor([5, 2, 0])
     there = x[:, :, C : 2 * C].clone()
 
@@ -126,7 +126,7 @@ def test_gradients_are_right(core: elman.GRUD) -> None:
     assert torch.autograd.gradcheck(run, leaves, fast_mode=True)
 
 
-def test_without_time_or_gaps_it_is_the_gru_of_the_paper() -> None:
+def test_without_time_or_gaps_the_layer_equals_a_gru() -> None:
     torch.manual_seed(0)
     core = elman.GRUD(C, H)
     gru = elman.GRU(C, H, batch_first=True, reset_after=False)
@@ -142,7 +142,7 @@ def test_without_time_or_gaps_it_is_the_gru_of_the_paper() -> None:
     torch.testing.assert_close(core(x)[0], gru(values)[0], rtol=1e-5, atol=1e-6)
 
 
-def test_what_was_seen_long_ago_counts_less() -> None:
+def test_old_values_decay() -> None:
     core = elman.GRUD(1, H)
     with torch.no_grad():
         core.decay_input.fill_(1.0)
@@ -155,7 +155,7 @@ def test_what_was_seen_long_ago_counts_less() -> None:
     assert (later[0] - nothing).abs().max() > 0.01
 
 
-def test_sizes_and_shapes_that_cannot_be_are_refused() -> None:
+def test_invalid_sizes_and_shapes_are_refused() -> None:
     with pytest.raises(ArgumentError, match="at least 1, extra at least 0, got 0, 4, 0"):
         elman.GRUD(0, 4)
     with pytest.raises(ArgumentError, match=r"input_size=7, got shape \(2, 5, 6\)"):

@@ -1,4 +1,4 @@
-"""Weights that are computed from other parameters, replaced, or of no row: as torch.nn has it."""
+"""Weights that are computed or replaced, and empty batches, give the results of torch.nn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LAYERS = {"lstm": (elman.LSTM, nn.LSTM), "gru": (elman.GRU, nn.GRU), "rnn": (elm
 
 
 class Plus(nn.Module):
-    """w + 1."""
+    """The parametrization w + 1."""
 
     def forward(self, w: Tensor) -> Tensor:
         return w + 1
@@ -34,7 +34,7 @@ def weight_drop(layer: nn.Module, name: str) -> None:
 
 
 def old_weight_norm(layer: nn.Module, name: str) -> None:
-    """The first form of weight_norm, which torch has deprecated and code still uses."""
+    """Apply the first form of weight_norm, which is deprecated in torch but still used."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if name.startswith("weight"):
@@ -79,12 +79,12 @@ def test_a_bias_plus_one_is_read() -> None:
     lstm = elman.LSTM(3, 5)
     parametrize.register_parametrization(lstm, "bias_hh_l0", Plus())
     y, _ = lstm(torch.ones(1, 1, 3))
-    expected = torch.tensor([0.4534, 0.0760, 0.4984, 0.3817, -0.0879])  # torch.nn.LSTM's
+    expected = torch.tensor([0.4534, 0.0760, 0.4984, 0.3817, -0.0879])  # from torch.nn.LSTM
     torch.testing.assert_close(y.flatten(), expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_a_replica_whose_weights_are_no_parameters_runs(kind: str) -> None:
+def test_a_replica_without_parameters_works(kind: str) -> None:
     layer = LAYERS[kind][0](3, 5)
     x = torch.randn(4, 2, 3)
     expected = layer(x)[0]

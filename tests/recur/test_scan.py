@@ -1,5 +1,5 @@
-"""The laws of the house for `linear_recurrence`, in the kinds that run step by step and those that
-run in the kernel."""
+"""The general laws for `linear_recurrence`, with dtypes that run step by step and dtypes of the
+kernel."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def random(*shape: int, kind: torch.dtype, seed: int = 0) -> torch.Tensor:
 
 
 def same(x: torch.Tensor, y: torch.Tensor) -> None:
-    """Equal but for the last digits: torch may round a product of complex numbers in two ways."""
+    """Compare up to the last digits: torch may round a complex product in two ways."""
     close = 1e-12 if x.dtype in (torch.float64, torch.complex128) else 1e-5
     torch.testing.assert_close(x, y, rtol=close, atol=close)
 
 
-def test_it_is_the_recurrence() -> None:
+def test_outputs_match_the_recurrence() -> None:
     a, b = torch.tensor([[[0.5], [-1.0], [2.0]]]), torch.tensor([[[1.0], [2.0], [3.0]]])
     h, state = linear_recurrence(a, b, torch.tensor([[4.0]]))
     assert h.flatten().tolist() == [3.0, -1.0, 1.0]
@@ -72,7 +72,7 @@ def test_a_row_depends_neither_on_padding_nor_on_its_neighbours(
     h, end = linear_recurrence(*leaves, start, torch.tensor(lengths), reverse=reverse)
     weight = torch.ones_like(h)
     for row, length in enumerate(lengths):
-        weight[row, length:] = float("nan")  # nor on gradients that padding may get
+        weight[row, length:] = float("nan")  # gradients of padding must not matter either
         alone, alone_end = linear_recurrence(
             *(x[row : row + 1, :length] for x in clean), start[row : row + 1], reverse=reverse
         )
@@ -90,7 +90,7 @@ def test_a_row_depends_neither_on_padding_nor_on_its_neighbours(
 @pytest.mark.parametrize("kind", [torch.float64, torch.complex128])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("shape", [(2, 4, 3), (1, 4, 3), (2, 1, 3), (3,), (2, 4, 1), ()])
-def test_gradients_are_those_of_finite_differences(
+def test_gradients_match_finite_differences(
     kind: torch.dtype, reverse: bool, shape: tuple[int, ...]
 ) -> None:
     a, b, start = (random(*s, kind=kind).requires_grad_() for s in (shape, (2, 4, 3), (2, 3)))
@@ -105,7 +105,7 @@ def test_gradients_are_those_of_finite_differences(
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
-def test_short_numbers_are_computed_and_carried_as_float32(kind: torch.dtype) -> None:
+def test_half_precision_is_computed_and_carried_as_float32(kind: torch.dtype) -> None:
     a, b = (random(2, 40, 3, kind=torch.float32, seed=s).sigmoid().to(kind) for s in (0, 1))
     h, state = linear_recurrence(a, b)
     exact, end = linear_recurrence(a.float(), b.float())
@@ -115,7 +115,7 @@ def test_short_numbers_are_computed_and_carried_as_float32(kind: torch.dtype) ->
 
 
 @every_kind
-def test_sizes_of_zero_are_no_special_case(kind: torch.dtype) -> None:
+def test_sizes_of_zero_are_supported(kind: torch.dtype) -> None:
     for shape in ((0, 4, 3), (2, 0, 3), (2, 4, 0)):
         start = random(shape[0], shape[2], kind=kind)
         h, end = linear_recurrence(random(*shape, kind=kind), random(*shape, kind=kind), start)
@@ -123,7 +123,7 @@ def test_sizes_of_zero_are_no_special_case(kind: torch.dtype) -> None:
         assert shape[1] or torch.equal(end, start)
 
 
-def test_bad_arguments_name_what_arrived_and_what_was_expected() -> None:
+def test_errors_show_the_given_and_the_expected_argument() -> None:
     b = torch.zeros(2, 5, 3)
     with pytest.raises(ArgumentError, match=r"b must have shape \(B, T, D\), got \(5, 3\)"):
         linear_recurrence(b[0], b[0])

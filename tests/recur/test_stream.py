@@ -42,17 +42,19 @@ def test_one_step_at_a_time_equals_the_whole(name: str, rows: int) -> None:
     ],
 )
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_large_stack_on_several_threads(threads: int, large: Callable[[], Stack]) -> None:
+def test_a_large_stack_equals_the_whole_on_several_threads(
+    threads: int, large: Callable[[], Stack]
+) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     core = large()
     x = torch.randn(2, 5, 130)
     stream, live = Stream(core, 2), []
-    times = 100 if threads > 1 else 1  # threads that do not wait are wrong now and then
+    times = 100 if threads > 1 else 1  # a missing wait gives wrong results only sometimes
     for _ in range(times):
         stream.restart()
         live.append(torch.stack([stream(x[:, t]) for t in range(5)], dim=1))
-    # The second thread joins after 10 ms without a pause.
+    # The second thread starts to help after 10 ms of continuous work.
     long = torch.randn(2, 1000 if threads > 1 else 5, 130)
     stream.restart()
     torch.testing.assert_close(stream.run(long), core(long)[0], rtol=0, atol=1e-5)
@@ -61,7 +63,7 @@ def test_a_large_stack_on_several_threads(threads: int, large: Callable[[], Stac
     torch.testing.assert_close(torch.stack(live), expected, rtol=0, atol=1e-6)
 
 
-def test_new_weights_are_noticed_and_the_state_can_be_put_back() -> None:
+def test_new_weights_are_noticed_and_the_state_can_be_restored() -> None:
     core = elman.GRU(4, 6)
     x = torch.randn(5, 1, 4)
     stream = Stream(core)
@@ -79,7 +81,7 @@ def test_new_weights_are_noticed_and_the_state_can_be_put_back() -> None:
     torch.testing.assert_close(stream(x[3]), expected, rtol=0, atol=1e-6)
 
 
-def test_wrong_use_is_refused() -> None:
+def test_invalid_arguments_are_refused() -> None:
     with pytest.raises(ArgumentError, match="bidirectional core cannot stream"):
         Stream(elman.LSTM(3, 4, bidirectional=True))
     stream = Stream(elman.LSTM(3, 4))
@@ -141,7 +143,7 @@ def test_a_stream_notices_every_way_to_change_its_weights(
     assert torch.equal(stream(x), Stream(core)(x))
 
 
-def test_single_numbers_that_change_are_noticed_at_restart_and_by_several_steps() -> None:
+def test_changes_of_single_numbers_are_noticed_at_restart_and_in_run() -> None:
     core, x = elman.LSTM(3, 8), torch.randn(1, 3)
     stream = Stream(core)
     for value in (7.0, 9.0):
@@ -166,7 +168,7 @@ def test_a_core_of_another_dtype_needs_a_new_stream() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"layer_norm": True}])
-def test_a_stream_outlives_the_inference_mode(options: dict[str, bool]) -> None:
+def test_a_stream_from_the_inference_mode_works_outside_of_it(options: dict[str, bool]) -> None:
     core, x = elman.LSTM(3, 8, **options), torch.randn(1, 3)  # type: ignore[arg-type]
     with torch.inference_mode():
         stream = Stream(core)
@@ -177,7 +179,7 @@ def test_a_stream_outlives_the_inference_mode(options: dict[str, bool]) -> None:
 
 
 @pytest.mark.parametrize("name", ["weight_ih_l0", "weight_hh_l0"])
-def test_weights_of_any_memory_layout_stream(name: str) -> None:
+def test_weights_may_have_any_memory_layout(name: str) -> None:
     torch.manual_seed(0)
     core, x = elman.GRU(8, 8).eval(), torch.randn(1, 8)
     turned = core.get_parameter(name).detach().t().contiguous().t()
@@ -189,7 +191,7 @@ def test_weights_of_any_memory_layout_stream(name: str) -> None:
         torch.testing.assert_close(stream(x), core(x[None], state)[0][0])
 
 
-def test_threads_share_a_stream_while_its_weights_change() -> None:
+def test_threads_can_share_a_stream_while_its_weights_change() -> None:
     core, x = elman.LSTM(8, 32), torch.randn(1, 200, 8)
     stream, running = Stream(core), threading.Event()
     stream.run(x)

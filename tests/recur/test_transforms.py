@@ -1,4 +1,4 @@
-"""Layers under torch.func, tracing, export and compilation: plain functions, or a clear error."""
+"""Layers under torch.func, tracing, export and compilation work or raise a clear error."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from elman.errors import ArgumentError
 from elman.recur import linear_recurrence
 
 LAYERS = {"lstm": elman.LSTM, "gru": elman.GRU, "rnn": elman.RNN}
-# Those of torch: of tracing, and of functions that it deprecates.
+# The warnings are those of torch, about tracing and deprecated functions.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def build(kind: str, **options: object) -> Callable[..., tuple[Tensor, object]]:
-    """A layer of 3 features and 5 units, batch first."""
+    """Return a layer of 3 features and 5 units, batch first."""
     torch.manual_seed(0)
     layer: nn.Module = LAYERS[kind](3, 5, batch_first=True, **options)
     return layer
@@ -52,14 +52,14 @@ def test_functions_of_torch_func_work(kind: str) -> None:
     torch.testing.assert_close(tangent, backward.sum((3, 4, 5)))
 
 
-def test_a_linear_recurrence_is_differentiated_by_torch_func() -> None:
+def test_torch_func_differentiates_a_linear_recurrence() -> None:
     a, b = torch.rand(1, 4, 2), torch.rand(1, 4, 2, requires_grad=True)
     linear_recurrence(a, b)[0].sum().backward()
     torch.testing.assert_close(grad(lambda b: linear_recurrence(a, b)[0].sum())(b.detach()), b.grad)
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_a_traced_layer_answers_other_inputs(kind: str) -> None:
+def test_a_traced_layer_accepts_other_inputs(kind: str) -> None:
     layer = build(kind, bidirectional=True)
     traced = torch.jit.trace(layer, torch.zeros(2, 4, 3))
     x = torch.randn(3, 7, 3)
@@ -68,7 +68,7 @@ def test_a_traced_layer_answers_other_inputs(kind: str) -> None:
 
 @pytest.mark.parametrize("dynamo", [False, True])
 @pytest.mark.parametrize("kind", LAYERS)
-def test_the_exporters_to_onnx_take_a_layer(kind: str, dynamo: bool, tmp_path: Path) -> None:
+def test_a_layer_can_be_exported_to_onnx(kind: str, dynamo: bool, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript" if dynamo else "onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
     layer, x, path = build(kind), torch.randn(2, 4, 3), tmp_path / "layer.onnx"
@@ -84,8 +84,8 @@ OPTIONS: list[dict[str, object]] = [
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=["plain", "zoneout", "variational"])
-def test_a_compiled_layer_takes_lengths_and_packed_rows(options: dict[str, object]) -> None:
-    # A compiled plain function holds each step: few of them compile quickly.
+def test_a_compiled_layer_accepts_lengths_and_packed_rows(options: dict[str, object]) -> None:
+    # A compiled plain function unrolls the steps, so few steps compile quickly.
     x, lengths = torch.randn(2, 3, 3), torch.tensor([3, 2])
     packed = pack_padded_sequence(x, lengths, batch_first=True)
     torch._dynamo.reset()
@@ -93,14 +93,14 @@ def test_a_compiled_layer_takes_lengths_and_packed_rows(options: dict[str, objec
     compiled = torch.compile(layer, backend="eager")
     y, _ = compiled(packed)
     assert isinstance(y, PackedSequence)
-    compiled(x, None, lengths)[0].sum().backward()  # in training: what is dropped is random
+    compiled(x, None, lengths)[0].sum().backward()  # the results of training are random
     layer.eval()  # type: ignore[attr-defined]
     torch.testing.assert_close(compiled(x, None, lengths)[0], layer(x, None, lengths)[0])
     torch.testing.assert_close(compiled(x)[0], layer(x)[0])
 
 
 @pytest.mark.parametrize("kind", [*LAYERS, "grud"])
-def test_script_and_quantisation_are_answered_in_one_line(kind: str) -> None:
+def test_scripting_and_quantisation_give_a_message_of_one_line(kind: str) -> None:
     layer = elman.GRUD(2, 4) if kind == "grud" else build(kind)
     with pytest.raises(ArgumentError, match=r"torch.jit.script cannot compile elman\.\w+: use"):
         torch.jit.script(layer)

@@ -1,4 +1,4 @@
-"""Ticks of charts have labels that tell them apart."""
+"""Charts: the ticks of an axis have different labels."""
 
 import re
 
@@ -8,7 +8,7 @@ from elman.report.charts import Curve, chart
 
 
 def labels(xs: list[float], ys: list[float], scale: str = "") -> list[str]:
-    """The texts of a chart but the names of its axes."""
+    """Return the texts of a chart except the names of its axes."""
     found = re.findall(
         r"<text[^>]*>([^<]*)</text>", chart("t", ("x", "y"), [Curve(xs, ys)], scale=scale)
     )
@@ -28,12 +28,12 @@ def labels(xs: list[float], ys: list[float], scale: str = "") -> list[str]:
         ([0.0, 8e9], ["0", "2e+09", "4e+09", "6e+09", "8e+09"]),
     ],
 )
-def test_ticks_have_as_many_digits_as_tell_them_apart(ys: list[float], wanted: list[str]) -> None:
+def test_labels_of_ticks_have_enough_digits_to_differ(ys: list[float], wanted: list[str]) -> None:
     xs = [float(n) for n in range(len(ys))]
     assert labels(xs, ys)[-len(wanted) :] == wanted
 
 
-def test_ticks_of_steps_are_not_rounded_to_the_same_number() -> None:
+def test_labels_of_steps_are_not_rounded_to_the_same_number() -> None:
     assert labels([0.1, 0.2, 0.3], [1.0, 2.0, 3.0])[:5] == ["0.1", "0.15", "0.2", "0.25", "0.3"]
     assert labels([5.0], [1.0])[0] == "5"
     assert labels([5.0], [1.0]).count("5") == 1

@@ -1,4 +1,4 @@
-"""Scores of classes are those of scikit-learn, and need no K x K of memory."""
+"""Scores of classes equal those of scikit-learn, and need no K x K of memory."""
 
 from itertools import chain
 from types import SimpleNamespace
@@ -28,14 +28,14 @@ metrics = pytest.importorskip("sklearn.metrics")
 
 
 def guesses(rows: int, classes: int, seed: int = 0) -> torch.Tensor:
-    """Probabilities (N, K) with many ties."""
+    """Return probabilities (N, K) with many ties."""
     torch.manual_seed(seed)
     p = (2 * torch.randn(rows, classes)).softmax(1)
     return (20 * p).round() / 20 + 1e-3 * torch.arange(classes)
 
 
 @pytest.mark.parametrize(("rows", "classes"), [(50, 2), (200, 7), (30, 40)])
-def test_scores_of_one_label_are_those_of_scikit_learn(rows: int, classes: int) -> None:
+def test_scores_of_one_label_equal_those_of_scikit_learn(rows: int, classes: int) -> None:
     p = guesses(rows, classes)
     y = torch.randint(0, classes, (rows,))
     guess, there = p.argmax(1), sorted(set(y.tolist()))
@@ -64,7 +64,7 @@ def test_average_precision_of_two_classes_is_that_of_the_positive_one(positive: 
     assert (rows, true) == (200, pytest.approx((y == positive).sum().item()))
 
 
-def test_the_rarer_of_two_classes_is_the_positive_one_whatever_its_name() -> None:
+def test_the_rarer_of_two_classes_is_the_positive_one() -> None:
     rare_first, rare_second = torch.tensor([0, 1, 1, 1]), torch.tensor([0, 0, 0, 1])
     for names in (["sick", "well"], ["ham", "spam"], [1, 2], ["no", "yes"]):
         assert find_positive(rare_first, names) == 0
@@ -79,7 +79,7 @@ def test_one_and_true_are_positive_even_if_frequent(names: list[Any]) -> None:
     assert find_positive(torch.tensor([0, 1, 1, 1]), names) == 1
 
 
-def test_areas_of_many_classes_are_one_class_against_the_rest() -> None:
+def test_areas_of_several_classes_compare_each_class_with_the_rest() -> None:
     p = torch.rand(300, 5, dtype=torch.float64).softmax(1)
     y = torch.arange(300) % 5
     found = score_classes(p, y, several=False)
@@ -87,7 +87,7 @@ def test_areas_of_many_classes_are_one_class_against_the_rest() -> None:
     assert found["AUPRC"] == pytest.approx(metrics.average_precision_score(y, p), abs=1e-12)
 
 
-def test_a_label_that_training_has_not_seen_counts_in_the_macro_mean() -> None:
+def test_a_label_that_is_not_in_the_training_data_counts_in_the_macro_mean() -> None:
     labels = [("a",), ("b",), ("new",), ("a",), ("b",), ("other",), ("new",)]
     y, unseen = label_numbers(labels, ["a", "b"], several=False)
     p = torch.tensor(
@@ -102,7 +102,7 @@ def test_a_label_that_training_has_not_seen_counts_in_the_macro_mean() -> None:
     assert found["unseen_labels"] == 3
 
 
-def test_scores_of_several_labels_are_those_of_scikit_learn() -> None:
+def test_scores_of_several_labels_equal_those_of_scikit_learn() -> None:
     torch.manual_seed(0)
     p, y = torch.rand(60, 5), (torch.rand(60, 5) > 0.7).float()
     y[:, 2] = 0  # which scikit-learn counts as an F1 and an average precision of 0
@@ -141,7 +141,7 @@ def test_the_loss_is_the_log_loss_of_scikit_learn() -> None:
 
 
 class Sizes(TorchDispatchMode):
-    """Remembers how many bytes the largest result of any operation has."""
+    """A mode that records the size in bytes of the largest result of any operation."""
 
     largest = 0
 
@@ -156,7 +156,7 @@ class Sizes(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("classes", [100, 10_000])
-def test_nothing_grows_with_rows_times_classes_but_the_scores(
+def test_only_the_scores_need_memory_for_rows_times_classes(
     classes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("elman.report.classes.BLOCK", 1000)
@@ -164,14 +164,14 @@ def test_nothing_grows_with_rows_times_classes_but_the_scores(
     with Sizes() as sizes:
         fit_temperature(scores, y, several=False)
         nll(scores, y, 1.0, several=False)
-    # Numbers of 8 bytes: of 1,000 scores or of a row.
+    # Numbers of 8 bytes, for 1,000 scores or for a row.
     assert sizes.largest <= max(scores.nbytes, 8 * max(1000, classes))
     with Sizes() as sizes:
         score_classes(scores, y, several=False)
     assert sizes.largest <= max(8 * 2000, 8 * classes)
 
 
-def test_many_classes_have_centroids_beside_them() -> None:
+def test_the_baseline_of_many_classes_is_centroids() -> None:
     classes = 300
     texts = [f"{kind} word{k} of{k} {n}" for n, kind in enumerate("ab") for k in range(classes)]
     y = torch.arange(2 * classes) % classes
@@ -190,7 +190,7 @@ def test_many_classes_have_centroids_beside_them() -> None:
 
 
 @pytest.mark.parametrize("repeated", [0, 50])
-def test_many_texts_whose_words_occur_once_have_a_bag_of_words_beside_them(repeated: int) -> None:
+def test_many_texts_with_words_that_occur_once_have_a_baseline(repeated: int) -> None:
     texts = [f"name{n}" for n in range(LARGE)] + ["again"] * repeated
     y = torch.arange(len(texts)) % 2
     asked = {"test": ["name7", "name8", "new"]}
@@ -202,7 +202,7 @@ def test_many_texts_whose_words_occur_once_have_a_bag_of_words_beside_them(repea
 
 @pytest.mark.parametrize(("tokens", "right"), [("word", 0.5), ("character", 1.0), ("byte", 1.0)])
 def test_the_baseline_reads_the_tokens_of_the_model(tokens: str, right: float) -> None:
-    # Each name is a word that no other text has; its ending tells the class.
+    # Each name is a word that no other text has; its ending determines the class.
     names = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "xyz"]
     texts = [name + end for name in names for end in ("ella", "orto")]
     y = torch.arange(len(texts)) % 2
@@ -229,7 +229,7 @@ def test_a_forest_for_many_classes_has_fewer_trees_or_is_skipped(
             assert found[1]["test"].argmax(1).tolist() == y.tolist()
 
 
-def test_tags_that_training_has_not_seen_count_in_the_macro_mean_of_steps() -> None:
+def test_tags_that_are_not_in_the_training_data_count_in_the_macro_mean() -> None:
     reader = SimpleNamespace(unit="steps")
     steps: Any = SimpleNamespace(reader=reader, is_known=lambda _: None)
     part = Examples([None, None], [["none", "turn", "new"], ["turn", "turn"]])

@@ -1,4 +1,4 @@
-"""The journal of a run: what is written can be read again, whatever ended the process."""
+"""The journal of a run: written records can be read again, however the process ended."""
 
 import json
 import math
@@ -18,7 +18,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "run.jsonl"
 
 
-def test_records_come_back_in_the_order_they_were_written(path: Path) -> None:
+def test_records_are_read_in_the_order_in_which_they_were_written(path: Path) -> None:
     with Journal(path) as journal:
         journal.write(STEP)
         journal.write(NOTE)
@@ -32,7 +32,7 @@ def test_a_record_is_on_disk_before_the_journal_is_closed(path: Path) -> None:
         assert read_journal(path) == [STEP]
 
 
-def test_numbers_that_json_does_not_know_become_null(path: Path) -> None:
+def test_numbers_that_are_not_finite_become_null(path: Path) -> None:
     with Journal(path) as journal:
         journal.write({"loss": math.nan, "norms": [1.0, math.inf], "more": {"x": -math.inf}})
 
@@ -50,7 +50,7 @@ def test_an_existing_journal_is_continued(path: Path) -> None:
     assert read_journal(path) == [STEP, NOTE]
 
 
-def test_position_counts_bytes_and_truncate_goes_back_to_it(path: Path) -> None:
+def test_position_counts_bytes_and_truncate_returns_to_it(path: Path) -> None:
     with Journal(path) as journal:
         assert journal.position == 0
         journal.write(STEP)
@@ -102,7 +102,7 @@ def test_a_whole_last_line_without_its_newline_is_kept(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["nonsense", "", "[1, 2]", '{"event":'])
-def test_damage_in_the_middle_is_an_error_with_its_line(path: Path, damage: str) -> None:
+def test_damage_in_the_middle_raises_an_error_with_its_line(path: Path, damage: str) -> None:
     path.write_text(f'{{"event":"start"}}\n{damage}\n{{"event":"end"}}\n')
     with pytest.raises(DataError, match=r"run\.jsonl, line 2: got"):
         read_journal(path)
@@ -113,14 +113,14 @@ def test_an_empty_journal_has_no_records(path: Path) -> None:
     assert read_journal(path) == []
 
 
-def test_a_missing_journal_and_a_missing_folder_are_folder_errors(tmp_path: Path) -> None:
+def test_a_missing_journal_or_folder_raises_a_folder_error(tmp_path: Path) -> None:
     with pytest.raises(FolderError, match="No such file"):
         read_journal(tmp_path / "run.jsonl")
     with pytest.raises(FolderError, match="cannot be opened"):
         Journal(tmp_path / "nowhere" / "run.jsonl")
 
 
-def test_number_is_nan_for_everything_that_is_no_number() -> None:
+def test_number_returns_nan_for_values_that_are_not_numbers() -> None:
     record = {"a": 3, "b": None, "c": "4", "d": True}
     assert number(record, "a") == 3.0
     assert all(math.isnan(number(record, key)) for key in ("b", "c", "d", "e"))
@@ -147,7 +147,7 @@ def test_a_journal_that_is_a_link_is_refused_and_its_target_kept(tmp_path: Path)
     assert victim.read_text() == "precious"
 
 
-def test_a_line_of_thirty_thousand_brackets_is_no_object(tmp_path: Path) -> None:
+def test_a_line_of_thirty_thousand_brackets_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     path.write_text("[" * 30_000 + "\n")
     with pytest.raises(DataError, match="line 1: got"):

@@ -21,7 +21,7 @@ Gram = tuple[int, ...]
 
 
 class Dictionaries:
-    """Modified Kneser-Ney read straight off its definition, with tuples in dictionaries."""
+    """Modified Kneser-Ney by its definition, with tuples in dictionaries."""
 
     def __init__(self, order: int, tokens: Sequence[int], vocabulary_size: int) -> None:
         self.order, self.vocabulary_size = order, vocabulary_size
@@ -105,7 +105,7 @@ def test_probabilities_sum_to_one_after_any_context(
     order: int, drawn: tuple[int, list[int], list[int]]
 ) -> None:
     vocabulary_size, train, context = drawn
-    # Two ids more than were drawn: tokens that training never saw.
+    # The vocabulary has two more ids than were drawn, which are not in the training data.
     model = KneserNey(order).fit(np.array(train), vocabulary_size + 2)
     unseen = vocabulary_size
     for tail in (context, train[-4:], train[:4], [unseen, *train[-3:]], [*context, unseen]):
@@ -115,7 +115,7 @@ def test_probabilities_sum_to_one_after_any_context(
 def test_estimated_discounts_equal_the_reference_and_sum_to_one() -> None:
     train, test = zipf(1, size=3000, vocabulary_size=20), zipf(2, size=60, vocabulary_size=20)
     reference = Dictionaries(4, train.tolist(), 20)
-    # Without this, the corpus could fall back at every order and the estimates go untested.
+    # With the default discounts at every order, the estimates would not be tested.
     assert all(reference.discounts[k] != (0.5, 1.0, 1.5) for k in (2, 3, 4))
     model = KneserNey(4).fit(train, 20)
     expected = reference.log_probs(test.tolist())
@@ -124,19 +124,19 @@ def test_estimated_discounts_equal_the_reference_and_sum_to_one() -> None:
         assert mass(model, test[i : i + 3].tolist()) == pytest.approx(1, abs=TOLERANCE)
 
 
-def test_negative_discount_estimate_falls_back() -> None:
+def test_a_negative_estimate_of_a_discount_is_replaced() -> None:
     # Unigram counts 1, 2, 3 x 4 and 4 give y = 1/3 and an estimate of 2 - 4 = -2 for D2.
     train = [0, 1, 1] + [2, 3, 4, 5] * 3 + [6] * 4
     assert Dictionaries(1, train, 7).discounts[1] == (0.5, 1.0, 1.5)
     model = KneserNey(1).fit(np.array(train), 7)
-    # 19 tokens; 0.5 + 1 + 5 * 1.5 = 9 of them held back and spread over the 7.
+    # 19 tokens; 0.5 + 1 + 5 * 1.5 = 9 of them are discounted and spread over the 7 types.
     expected = [(2 - 1) / 19 + 9 / 19 / 7, (4 - 1.5) / 19 + 9 / 19 / 7]
     np.testing.assert_allclose(
         np.exp(model.log_probs(np.array([0, 1, 6]))), expected, rtol=0, atol=TOLERANCE
     )
 
 
-def test_bigram_probabilities_worked_by_hand() -> None:
+def test_bigram_probabilities_match_a_calculation_by_hand() -> None:
     model = KneserNey(order=2).fit(np.array([0, 1, 0]), 3)
     # Continuation counts: 0 follows the start and 1, 1 follows 0; discounts 1/2, 1, 3/2.
     # p1(0) = (2 - 1)/3 + 1.5/3/3 = 1/2, p1(1) = 0.5/3 + 1/6 = 1/3, p1(2) = 1/6.
@@ -146,8 +146,8 @@ def test_bigram_probabilities_worked_by_hand() -> None:
         assert got == pytest.approx(expected, abs=TOLERANCE)
 
 
-def test_word_of_one_context_is_rare_after_other_contexts() -> None:
-    # 1 comes 20 times but only after 0 ("San Francisco"); 2 comes 4 times, after 4 tokens.
+def test_a_word_of_one_context_is_rare_after_other_contexts() -> None:
+    # 1 occurs 20 times but only after 0 ("San Francisco"); 2 occurs 4 times, after 4 tokens.
     train = [0, 1] * 20 + [3, 2, 4, 2, 5, 2, 6, 2]
     model = KneserNey(order=2).fit(np.array(train), 8)
     after_unseen = [model.log_probs(np.array([7, word]))[0] for word in (1, 2)]
@@ -170,7 +170,7 @@ def test_only_the_last_order_minus_one_tokens_matter() -> None:
     assert model.log_probs(long)[-9] != model.log_probs(short)[-9]
 
 
-def test_uint16_memory_map_equals_int64(tmp_path: Path) -> None:
+def test_a_uint16_memory_map_gives_the_results_of_int64(tmp_path: Path) -> None:
     train = zipf(4, size=5000, vocabulary_size=60_000).astype(np.uint16)
     train.tofile(tmp_path / "ids.bin")
     mapped = np.memmap(tmp_path / "ids.bin", dtype=np.uint16, mode="r")
@@ -188,30 +188,30 @@ def test_ids_near_four_billion_do_not_overflow() -> None:
     np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCE)
 
 
-def test_perplexity_is_the_vocabulary_size_when_all_tokens_are_alike() -> None:
-    # Order 1 counts plainly: 100 of each, so what is held back is shared out evenly again.
+def test_perplexity_is_the_vocabulary_size_if_tokens_are_equally_frequent() -> None:
+    # Order 1 counts 100 of each token, and the discounts are spread evenly.
     cycle = np.array([0, 0, 1, 1, 2, 2, 3, 3] * 50)
     model = KneserNey(order=1).fit(cycle, 4)
     assert model.perplexity(cycle) == pytest.approx(4, abs=TOLERANCE)
 
 
-def test_longer_order_predicts_a_periodic_stream_better() -> None:
+def test_a_longer_order_predicts_a_periodic_stream_better() -> None:
     period = np.array([0, 0, 1, 0, 2, 0, 0, 3] * 60)
     perplexities = [KneserNey(order).fit(period, 4).perplexity(period) for order in (1, 2, 3, 4)]
     assert perplexities == sorted(perplexities, reverse=True)
-    # Three tokens of context fix the next one; only the discount of 1.5 in 60 keeps it from 1.
+    # Three tokens determine the next one; only the discount of 1.5 in 60 keeps perplexity above 1.
     assert 1 < perplexities[-1] < 1.05
 
 
 def test_one_token_streams_work_at_every_order() -> None:
     for order in (1, 2, 5):
         model = KneserNey(order).fit(np.array([1]), 2)
-        # Count 1 less 1/2, and half of the half that was held back.
+        # The count 1 minus 1/2, and half of the discount.
         assert math.exp(model.log_probs(np.array([0, 1]))[0]) == pytest.approx(0.75, abs=TOLERANCE)
         assert model.log_probs(np.array([0])).shape == (0,)
 
 
-def test_fitting_again_forgets_the_first_stream() -> None:
+def test_fitting_again_discards_the_first_stream() -> None:
     first, second = zipf(6, size=200, vocabulary_size=5), zipf(7, size=200, vocabulary_size=9)
     again = KneserNey(3).fit(first, 5).fit(second, 9)
     fresh = KneserNey(3).fit(second, 9)
@@ -219,7 +219,7 @@ def test_fitting_again_forgets_the_first_stream() -> None:
 
 
 @pytest.mark.parametrize("order", [0, -1])
-def test_order_below_one_is_refused(order: int) -> None:
+def test_an_order_below_one_is_refused(order: int) -> None:
     with pytest.raises(ArgumentError, match=f"order must be 1 or more, got {order}"):
         KneserNey(order)
 
@@ -245,7 +245,7 @@ def test_bad_tokens_are_refused_in_fitting_and_in_scoring(
         model.log_probs(tokens)
 
 
-def test_vocabulary_below_one_is_refused() -> None:
+def test_a_vocabulary_below_one_is_refused() -> None:
     with pytest.raises(ArgumentError, match="vocabulary_size must be 1 or more, got 0"):
         KneserNey().fit(np.array([0]), 0)
 
@@ -255,6 +255,6 @@ def test_scoring_before_fitting_is_refused() -> None:
         KneserNey().log_probs(np.array([0, 1]))
 
 
-def test_perplexity_of_a_single_token_is_refused() -> None:
+def test_the_perplexity_of_a_single_token_is_refused() -> None:
     with pytest.raises(ArgumentError, match="needs at least 2"):
         KneserNey().fit(np.array([0, 1]), 2).perplexity(np.array([0]))

@@ -1,4 +1,4 @@
-"""Scores of generated texts are those of the packages that papers use."""
+"""Scores of generated texts equal those of the packages that papers use."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from elman.report.overlap import score_texts
 FOUND, WANTED = ["The Cat sat on a mat .", "a Dog"], ["the cat sat on the mat .", "a big dog"]
 
 
-def test_scores_in_lower_case_say_so_in_their_signature() -> None:
+def test_the_signature_shows_whether_scores_ignore_case() -> None:
     metrics = pytest.importorskip("sacrebleu.metrics")
     for lowercase, case in ((True, "case:lc"), (False, "case:mixed")):
         found = score_texts(FOUND, WANTED, "translation", lowercase=lowercase)

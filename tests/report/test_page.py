@@ -1,4 +1,4 @@
-"""The report page and the sentence on the reach of the gradient."""
+"""The report page, and the sentence about the reach of the gradient."""
 
 import json
 import math
@@ -59,7 +59,7 @@ def report(folder: Path, records: list[dict[str, object]], metrics: object = Non
 
 
 class Balance(HTMLParser):
-    """Fails where a tag is closed that was not the last one opened."""
+    """A parser that fails if a closed tag is not the last one opened."""
 
     def check(self, page: str) -> None:
         self.open: list[str] = []
@@ -123,7 +123,9 @@ def test_a_whole_run_shows_title_scores_curves_samples_settings_and_end(tmp_path
 @pytest.mark.parametrize(
     ("ours", "verdict"), [(84.0, "better than"), (180.0, "worse than"), (141.0, "about as good as")]
 )
-def test_the_model_is_compared_honestly(tmp_path: Path, ours: float, verdict: str) -> None:
+def test_the_page_compares_the_model_with_its_baseline(
+    tmp_path: Path, ours: float, verdict: str
+) -> None:
     metrics = {"model": {"test": {"perplexity": ours}}, "baseline": KNESER_NEY}
     page = report(tmp_path, [START], metrics)
     comparison = f"{verdict} its baseline (Kneser-Ney 5-gram): perplexity {ours:.2f} against"
@@ -140,7 +142,7 @@ def test_a_higher_accuracy_is_better(tmp_path: Path) -> None:
     assert "higher is better" in page
 
 
-def test_a_missing_comparison_is_said(tmp_path: Path) -> None:
+def test_a_missing_comparison_is_reported(tmp_path: Path) -> None:
     assert "The model was not evaluated" in report(tmp_path, [START])
     alone = {"model": {"test": {"perplexity": 80.0}}}
     assert "There is no baseline" in report(tmp_path, [START], alone)
@@ -148,14 +150,14 @@ def test_a_missing_comparison_is_said(tmp_path: Path) -> None:
     assert "cannot be compared" in report(tmp_path, [START], broken)
 
 
-def test_the_page_needs_nothing_from_outside(tmp_path: Path) -> None:
+def test_the_page_needs_no_other_files(tmp_path: Path) -> None:
     page = report(tmp_path, [START, *steps(20), {"event": "reach", "norms": [1.0, 0.5]}])
     assert not re.search(r"https?:|//\w|<script|<link|@import|src=", page)
-    # What is referred to is in the page once, so that no chart shows a part of another.
+    # Each id is in the page once, so that no chart refers to a part of another.
     ids = re.findall(r'\bid="([^"]*)"', page)
     assert len(ids) == len(set(ids)) > 0
     assert set(re.findall(r'(?:href="#|url\(#)([^")]*)', page)) <= set(ids)
-    # Colours come from the style alone, or a chart would stay light on a dark page.
+    # Colours must come from the style, or a chart would stay light on a dark page.
     assert "#10000" not in page
 
 
@@ -164,7 +166,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     assert report(tmp_path, records) == report(tmp_path, records)
 
 
-def test_the_report_replaces_the_old_one_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_the_report_replaces_the_old_one_and_leaves_no_other_files(tmp_path: Path) -> None:
     report(tmp_path, [START])
     assert "Loss" in report(tmp_path, [START, *steps(3)])
     assert sorted(file.name for file in tmp_path.iterdir()) == ["report.html", "run.jsonl"]
@@ -182,7 +184,7 @@ def test_one_step_record_is_drawn_as_a_dot(tmp_path: Path) -> None:
     assert "Still running or killed" in page
 
 
-def test_a_diverged_run_says_what_was_not_drawn(tmp_path: Path) -> None:
+def test_the_page_of_a_diverged_run_counts_values_that_are_not_drawn(tmp_path: Path) -> None:
     bad: list[dict[str, object]] = [
         {"event": "step", "step": 11 + i, "loss": math.nan, "gradient_norm": math.inf}
         for i in range(3)
@@ -208,7 +210,7 @@ def test_ten_thousand_records_stay_a_small_page(tmp_path: Path) -> None:
     assert len(page.encode()) < 500_000
 
 
-def test_a_damaged_metrics_file_and_a_missing_journal_are_errors(tmp_path: Path) -> None:
+def test_a_damaged_metrics_file_or_a_missing_journal_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(FolderError, match=r"run\.jsonl"):
         write_report(tmp_path)
     (tmp_path / "run.jsonl").touch()
@@ -218,14 +220,14 @@ def test_a_damaged_metrics_file_and_a_missing_journal_are_errors(tmp_path: Path)
             write_report(tmp_path)
 
 
-def test_importing_the_room_loads_neither_matplotlib_nor_rich() -> None:
+def test_importing_the_page_loads_neither_torch_nor_rich_nor_matplotlib() -> None:
     code = (
         "import sys, types; sys.modules['elman'] = types.ModuleType('elman');"
         "sys.modules['elman'].__path__ = [sys.argv[1]];"
         "import elman.report.page;"
         "print([name for name in ('torch', 'rich', 'matplotlib') if name in sys.modules])"
     )
-    # The package itself may import torch; only these files are looked at here.
+    # The package itself may import torch; only these files are checked here.
     root = Path(sys.modules["elman.report.page"].__file__ or "").parents[1]
     ran = subprocess.run(
         [sys.executable, "-c", code, str(root)], capture_output=True, text=True, check=True
@@ -259,14 +261,14 @@ def test_importing_the_room_loads_neither_matplotlib_nor_rich() -> None:
         ([0.1, 1.0, 0.1, 0.005, 0.001], "after 3 steps: it vanishes"),
     ],
 )
-def test_the_reach_is_named_in_words(norms: list[float], words: str) -> None:
+def test_the_reach_is_described_in_words(norms: list[float], words: str) -> None:
     sentence = describe_reach(norms)
     assert words in sentence
     assert "\n" not in sentence
     assert sentence.endswith(".")
 
 
-def test_forecasts_are_drawn_with_their_gaps_and_without_bands(tmp_path: Path) -> None:
+def test_forecasts_with_gaps_or_without_bands_are_drawn(tmp_path: Path) -> None:
     fan = {
         "title": "s1 (hardest)", "seen": [1.0, None, 3.0], "y": [None, 5.0], "median": [4.0, 5.0],
         "bands": {"80": [[3.0, 4.0], [5.0, 6.0]]},
@@ -295,11 +297,11 @@ def test_forecasts_have_dates_or_steps_on_their_axis() -> None:
     months = [f"2024-0{n}-01T00:00:00.000000" for n in (1, 2, 3, 4)]
     assert ">Mar</text>" in _fan({**fan, "stamps": months})
     assert "steps ahead" not in _fan({**fan, "stamps": months})
-    assert ">2012</text>" in _fan({**fan, "stamps": [2010, 2011, 2012, 2013]})  # and not 2,012
+    assert ">2012</text>" in _fan({**fan, "stamps": [2010, 2011, 2012, 2013]})  # not 2,012
     assert "steps ahead" in _fan({**fan, "stamps": None})
 
 
-def test_names_above_many_columns_stand_on_their_side() -> None:
+def test_names_above_many_columns_are_rotated() -> None:
     def table(columns: int) -> str:
         names = [f"class {n}" for n in range(columns)]
         return _tables([{"title": "t", "columns": names, "rows": [["a", *range(columns)]]}])
@@ -308,7 +310,7 @@ def test_names_above_many_columns_stand_on_their_side() -> None:
     assert "many" not in table(8)
 
 
-def test_a_legend_lies_above_the_lines() -> None:
+def test_a_legend_is_above_the_lines() -> None:
     curves = [
         Curve([0.0, 1.0], [0.0, 1.0], label="rises"),
         Curve([0.0, 1.0], [1.0, 0.0], label="x"),

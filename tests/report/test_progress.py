@@ -1,4 +1,4 @@
-"""What a run shows: a bar on a terminal, plain and few lines elsewhere, never an exception."""
+"""The output of a run: a bar on a terminal, a few plain lines elsewhere, and no exceptions."""
 
 import io
 import math
@@ -62,7 +62,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A clock that stands still until a test moves it."""
+    """Return a clock that only the test changes."""
     now = SimpleNamespace(seconds=0.0)
     fake = SimpleNamespace(monotonic=lambda: now.seconds)
     monkeypatch.setattr("elman.report.progress.time", fake)
@@ -77,7 +77,7 @@ def shown(*records: dict[str, object]) -> list[str]:
     return stream.getvalue().splitlines()
 
 
-def test_a_count_among_the_scores_is_shown_as_one() -> None:
+def test_a_count_among_the_scores_is_shown_as_a_whole_number() -> None:
     record = {"event": "validation", "step": 9, "loss": 0.5, "examples": 1700, "accuracy": 1.0}
     assert shown(record) == ["validation loss 0.5000, examples 1,700, accuracy 1.000"]
 
@@ -118,7 +118,7 @@ def test_characters_that_the_stream_cannot_encode_are_escaped() -> None:
     assert raw.getvalue() == b"gr\\xf6\\xdfer\n"
 
 
-def test_lines_fit_eighty_columns_and_keep_the_mark_of_what_is_kept() -> None:
+def test_lines_fit_eighty_columns_and_still_end_with_kept() -> None:
     scores: dict[str, object] = {f"score_{index}": 1000.0 * index for index in range(9)}
     lines = shown(
         {**START, "task": "a-very-long-task-name", "data": {"train": "x" * 200 + ".txt"}},
@@ -151,7 +151,7 @@ def test_records_without_optional_keys_are_shown_without_an_error(
         (math.nan, "loss nan  perplexity nan"),
     ],
 )
-def test_a_diverged_loss_is_shown_as_it_is(terminal: Terminal, loss: float, words: str) -> None:
+def test_a_diverged_loss_is_shown_unchanged(terminal: Terminal, loss: float, words: str) -> None:
     with Progress(terminal) as progress:
         progress.show(START)
         progress.show({**STEP, "loss": loss})
@@ -184,7 +184,7 @@ def test_time_left_after_a_resume_counts_only_steps_of_this_process(
     assert "0:00:10 left" in terminal.words()
 
 
-def test_perplexity_is_shown_for_tokens_only(terminal: Terminal) -> None:
+def test_perplexity_is_shown_only_for_tokens(terminal: Terminal) -> None:
     with Progress(terminal) as progress:
         progress.show({**START, "unit": "samples"})
         progress.show(STEP)
@@ -192,7 +192,7 @@ def test_perplexity_is_shown_for_tokens_only(terminal: Terminal) -> None:
     assert "14,211 samples/s" in terminal.words()
 
 
-def test_without_a_number_of_epochs_no_share_and_no_time_left_are_shown(terminal: Terminal) -> None:
+def test_without_a_number_of_epochs_no_share_or_time_left_is_shown(terminal: Terminal) -> None:
     for epochs in (None, 0):
         with Progress(terminal) as progress:
             progress.show({**START, "epochs": epochs})
@@ -219,7 +219,7 @@ def test_a_dumb_terminal_gets_plain_lines(
     assert "\x1b" not in terminal.getvalue()
 
 
-def test_numbers_read_well() -> None:
+def test_numbers_are_formatted_for_people() -> None:
     assert [figure(x) for x in (0.0, 4.5, 999.96, 22026.5, 3e9)] == [
         "0.000",
         "4.500",
@@ -233,7 +233,7 @@ def test_numbers_read_well() -> None:
     assert perplexity(1.0) == pytest.approx(2.718281828459045, rel=1e-15)
 
 
-def test_notes_name_flags_only_while_a_command_runs() -> None:
+def test_notes_name_flags_only_during_a_command() -> None:
     note = {"event": "note", "text": "set gaps=0.2; wide=False for the recurrence alone"}
     stream = io.StringIO()
     progress = Progress(stream)
@@ -256,5 +256,5 @@ def test_notes_name_flags_only_while_a_command_runs() -> None:
         "continue with: elman resume runs/a --learning-rate 0.1",
     ],
 )
-def test_columns_files_and_quoted_words_are_not_taken_for_flags(message: str) -> None:
+def test_columns_files_and_quoted_words_are_not_changed_into_flags(message: str) -> None:
     assert name_flags(message) == message

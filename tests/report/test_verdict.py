@@ -1,4 +1,4 @@
-"""One place compares a model with its baselines, for the terminal, the page and the card."""
+"""The comparison of a model with its baselines, for the terminal, the page and the card."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_the_best_baseline_of_the_part_is_named() -> None:
     )
 
 
-def test_skewed_classes_are_judged_by_areas_each_with_its_best_baseline() -> None:
+def test_skewed_classes_are_compared_by_areas_each_with_its_best_baseline() -> None:
     metrics = {
         "model": {"test": {"accuracy": 0.9, "AUC": 0.84, "AUPRC": 0.80}},
         "baseline": FOREST, "others": [BAG], "judged_by": ["AUC", "AUPRC"],
@@ -51,14 +51,14 @@ def test_the_positive_class_of_an_area_is_named() -> None:
     assert '<th scope="row">AUPRC of sick &lt;1&gt;</th><td>0.6520</td>' in _scores(metrics, "x")
 
 
-def test_between_equal_baselines_the_areas_decide() -> None:
+def test_areas_decide_between_equal_baselines() -> None:
     tied = {**BAG, "test": {**BAG["test"], "accuracy": 0.90}}
     metrics = {"model": {"test": {"accuracy": 0.9}}, "baseline": FOREST, "others": [tied]}
     (found,) = compare(metrics, "test")
     assert (found.name, found.verdict) == ("bag of words", "about as good as")
 
 
-def test_a_baseline_without_the_score_is_no_rival() -> None:
+def test_a_baseline_without_the_score_is_not_compared() -> None:
     metrics = {
         "model": {"test": {"perplexity": 80.0}},
         "baseline": {"name": "a", "test": {"perplexity": None}},
@@ -68,14 +68,14 @@ def test_a_baseline_without_the_score_is_no_rival() -> None:
     assert list(map(str, compare(metrics, "test"))) == ["perplexity 80.00"]
 
 
-def test_judges_that_a_part_lacks_give_way_to_the_usual_ones() -> None:
+def test_missing_scores_are_replaced_by_the_default_ones() -> None:
     one_class = {"accuracy": 0.9, "F1_macro": 0.5}
     metrics = {"model": {"test": one_class}, "baseline": FOREST, "judged_by": ["AUC", "AUPRC"]}
     assert [one.score for one in compare(metrics, "test")] == ["accuracy"]
 
 
 @pytest.mark.parametrize(
-    ("scores", "judges"),
+    ("scores", "compared"),
     [
         ({"accuracy": 0.9, "F1": 0.5, "words": 3}, ["F1"]),
         ({"accuracy": 0.9, "event_F1": 0.5, "steps": 3}, ["accuracy", "event_F1"]),
@@ -84,8 +84,10 @@ def test_judges_that_a_part_lacks_give_way_to_the_usual_ones() -> None:
         ({"ND": 1.0, "MAE": 2.0}, ["ND"]),
     ],
 )
-def test_every_task_has_its_judges(scores: dict[str, float], judges: list[str]) -> None:
-    assert [one.score for one in compare({"model": {"test": scores}}, "test")] == judges
+def test_every_task_is_compared_by_its_own_scores(
+    scores: dict[str, float], compared: list[str]
+) -> None:
+    assert [one.score for one in compare({"model": {"test": scores}}, "test")] == compared
 
 
 def test_the_terminal_shows_comparison_details_and_notes(

@@ -327,7 +327,7 @@ def test_a_resumed_run_gives_the_same_result(tmp_path: Path) -> None:
         ({"jitter": -0.1}, "jitter must be at least 0, got -0.1"),
         ({"window": 0}, "window must be at least 1, got 0"),
         ({"rate": 1.0}, "rate needs stamps"),
-        ({"vectors": "words.txt"}, "vectors needs texts, the data are recordings"),
+        ({"vectors": "words.txt"}, "vectors needs texts, got recordings"),
         ({"channels": ("a",)}, "channels must name 2 columns of the arrays, got a"),
     ],
 )

@@ -27,7 +27,7 @@ SEEDS = st.none() | st.integers(0, 5)
 
 
 def corpus_of(lengths: list[int]) -> Corpus:
-    """Documents of so many tokens, the end mark included; all other tokens are different."""
+    """Return documents of these lengths with their end marks; all other tokens are different."""
     ends = np.cumsum(lengths)
     tokens = np.arange(1, ends[-1] + 1).astype(np.uint16)
     tokens[ends - 1] = END
@@ -35,14 +35,14 @@ def corpus_of(lengths: list[int]) -> Corpus:
 
 
 def pairs(corpus: Corpus) -> list[tuple[int, int]]:
-    """(input, target) of every prediction, from the definition."""
+    """Return (input, target) of every prediction, by definition."""
     tokens = corpus.tokens.tolist()
     return list(zip([END, *tokens], tokens, strict=False))
 
 
 @dataclass
 class Run:
-    """What a model without weights saw: (input, target, state after the input) by row."""
+    """The (input, target, state after the input) that a model without weights reads, by row."""
 
     rows: list[list[tuple[int, int, int]]]
 
@@ -51,7 +51,7 @@ class Run:
 
 
 def advance(state: int, token: int) -> int:
-    """A state that remembers all tokens since the last reset, and their order."""
+    """Return a state that depends on all tokens since the last reset, and on their order."""
     return (state * 31 + token + 1) % 1_000_003
 
 
@@ -80,7 +80,7 @@ def run(batches: StreamBatches, epoch: int = 1, start: int = 0, end: int | None 
 
 
 def in_one_piece(row: list[tuple[int, int, int]], *, independent: bool) -> list[int]:
-    """States of a row from the definition: a document begins after each end mark."""
+    """Return the states of a row by definition: a document begins after each end mark."""
     states, state = [], 0
     for i, (token, _, _) in enumerate(row):
         if independent and i > 0 and row[i - 1][1] == END:
@@ -98,7 +98,7 @@ def in_one_piece(row: list[tuple[int, int, int]], *, independent: bool) -> list[
     independent=st.booleans(), seed=SEEDS, exact=st.booleans(), epoch=st.integers(1, 3),
 )  # fmt: skip
 @settings(max_examples=400, deadline=None)
-def test_every_token_is_a_target_once_with_its_input_and_its_past(
+def test_every_token_is_a_target_once_with_its_input_and_its_state(
     lengths: list[int],
     batch_size: int,
     bptt: int,
@@ -116,22 +116,22 @@ def test_every_token_is_a_target_once_with_its_input_and_its_past(
     result = run(batches, epoch)
     assert batches.rows <= batch_size
     assert len(batches) == len(list(batches.epoch(epoch)))
-    # Target once, and the input is the token before it in its document.
+    # Each token is a target once, and its input is the previous token of its document.
     left = Counter(pairs(corpus))
     left.subtract(result.seen())
     assert min(left.values()) >= 0
     assert left.total() == (0 if exact else total % batches.rows)
-    # The state is that of the row, or of the document in the row, in one piece.
+    # The state equals that of the row, or of the document in the row, in one piece.
     for row in result.rows:
         assert [state for _, _, state in row] == in_one_piece(row, independent=independent)
-        # Whole documents one after the other, but for those that the ends of the row cut.
+        # Documents are whole and in sequence, except those that the ends of the row cut.
         for (_, target, _), (following, _, _) in itertools.pairwise(row):
             assert following == target
     if exact and independent:
         starts = [int(corpus.tokens[i]) for i in corpus.starts]
         assert all(row[0][1] in starts and row[-1][1] == END for row in result.rows)
     if not independent or exact:
-        # In order: nothing of a stream that goes on may be shuffled.
+        # A continuous stream must not be shuffled.
         targets = [y for row in result.rows for _, y, _ in row]
         assert targets == corpus.tokens[: len(targets)].tolist()
 
@@ -139,7 +139,7 @@ def test_every_token_is_a_target_once_with_its_input_and_its_past(
 @given(lengths=LENGTHS, batch_size=st.integers(1, 4), bptt=st.integers(1, 6), seed=SEEDS,
        independent=st.booleans(), exact=st.booleans(), data=st.data())  # fmt: skip
 @settings(max_examples=100, deadline=None)
-def test_an_epoch_from_its_middle_is_its_end(
+def test_an_epoch_from_its_middle_equals_its_end(
     lengths: list[int],
     batch_size: int,
     bptt: int,
@@ -161,7 +161,7 @@ def test_an_epoch_from_its_middle_is_its_end(
 
 
 def same(a: Chunk, b: Chunk) -> bool:
-    """Whether two chunks are equal in every field."""
+    """Return whether two chunks are equal in every field."""
     assert a.inputs.others == b.inputs.others == ()
     ours, theirs = [*a.inputs[:3], *a[1:]], [*b.inputs[:3], *b[1:]]
     return all(
@@ -170,7 +170,7 @@ def same(a: Chunk, b: Chunk) -> bool:
     )
 
 
-def test_documents_are_shuffled_anew_in_every_epoch_and_the_same_for_a_seed() -> None:
+def test_the_seed_and_the_epoch_determine_the_order_of_streamed_documents() -> None:
     corpus = corpus_of([3] * 20)
 
     def order(seed: int | None, epoch: int, *, exact: bool = False) -> list[int]:
@@ -187,7 +187,7 @@ def test_documents_are_shuffled_anew_in_every_epoch_and_the_same_for_a_seed() ->
 @given(lengths=LENGTHS, batch_size=st.sampled_from([2, 4, 6]), bptt=st.integers(1, 5), seed=SEEDS,
        independent=st.booleans(), exact=st.booleans())  # fmt: skip
 @settings(max_examples=150, deadline=None)
-def test_the_shares_of_two_processes_together_are_the_whole(
+def test_the_shares_of_two_processes_together_equal_the_whole(
     lengths: list[int],
     batch_size: int,
     bptt: int,
@@ -209,7 +209,7 @@ def test_the_shares_of_two_processes_together_are_the_whole(
     if exact or whole.rows % 2 == 0:
         assert rows == run(whole).rows
     if not exact:
-        # Both do as many steps, with as many rows: no process waits for the other.
+        # Both have the same numbers of steps and rows, so no process waits for the other.
         assert (len(first), first.rows) == (len(second), second.rows)
         assert sum(map(len, rows)) == len(corpus) - len(corpus) % len(rows)
 
@@ -221,12 +221,12 @@ def test_a_text_shorter_than_a_chunk_is_refused_unless_it_is_read_exactly() -> N
     assert len(StreamBatches(corpus, 1, 10, independent=False, exact=True)) == 1
 
 
-def test_rows_are_fewer_where_the_text_is_too_short_for_all_of_them() -> None:
+def test_there_are_fewer_rows_if_the_text_is_too_short() -> None:
     batches = StreamBatches(corpus_of([10]), 64, 4, independent=False)
     assert (batches.rows, len(batches)) == (2, 2)
 
 
-def test_a_chunk_without_documents_beginning_inside_is_one_rectangle() -> None:
+def test_a_chunk_in_which_no_document_begins_is_one_rectangle() -> None:
     chunks = list(StreamBatches(corpus_of([8, 8]), 2, 4, independent=True).epoch(1))
     assert [chunk.rows for chunk in chunks] == [None, None]
     assert chunks[0].inputs.data.tolist() == [[0, 1, 2, 3], [0, 9, 10, 11]]
@@ -235,11 +235,11 @@ def test_a_chunk_without_documents_beginning_inside_is_one_rectangle() -> None:
     assert chunks[1].fresh is None
 
 
-def test_what_leaves_a_chunk_is_detached_and_what_is_fresh_gets_no_gradient() -> None:
+def test_states_that_leave_a_chunk_are_detached_and_fresh_ones_have_no_gradient() -> None:
     corpus = corpus_of([3, 5])
     chunks = list(StreamBatches(corpus, 1, 2, independent=True).epoch(1))
     before = torch.ones(1, 1, 2, requires_grad=True)
-    # Tokens 2..4: the last of the first document, and the first of the second.
+    # The chunk has the last token of the first document and the first of the second.
     chunk = chunks[1]
     inside = chunk.enter(before)
     assert isinstance(inside, Tensor)
@@ -260,7 +260,7 @@ def test_what_leaves_a_chunk_is_detached_and_what_is_fresh_gets_no_gradient() ->
 
 @torch.inference_mode()
 def total_loss(model: SequenceModel, batches: StreamBatches) -> float:
-    """Negative log-likelihood in nats, in float64 throughout, which the head itself is not."""
+    """Return the negative log-likelihood in nats, in float64, unlike the loss of the head."""
     total, state = 0.0, None
     for chunk in batches.epoch(1):
         scores, end = model(chunk.inputs, chunk.enter(state))
@@ -290,7 +290,7 @@ def test_exact_rows_give_the_same_loss_for_any_batch_size_and_bptt(
         expected += float(F.cross_entropy(scores.data[0], targets, reduction="sum").detach())
     for batch_size, bptt in ((1, 64), (1, 7), (2, 5), (3, 3), (8, 5), (50, 64)):
         batches = StreamBatches(corpus, batch_size, bptt, independent=True, exact=True)
-        # 90 terms of 5 nats in float64, summed in another order: 90 * 5 * 1e-16 * some.
+        # 90 terms of 5 nats in float64, summed in another order, differ by about 90 * 5 * 1e-16.
         assert total_loss(model, batches) == pytest.approx(expected, rel=0, abs=1e-9)
     inexact = StreamBatches(corpus, 9, 5, independent=True)
     assert abs(total_loss(model, inexact) - expected) > 1e-4
@@ -300,7 +300,7 @@ def test_exact_rows_give_the_same_loss_for_any_batch_size_and_bptt(
 
 
 def documents(chunk: Chunk) -> list[list[tuple[int, int]]]:
-    """(input, target) pairs of every row."""
+    """Return the (input, target) pairs of every row."""
     return [
         list(zip(chunk.inputs.data[b, :n].tolist(), chunk.targets[b, :n].tolist(), strict=True))
         for b, n in enumerate(chunk.inputs.lengths.tolist())
@@ -309,7 +309,7 @@ def documents(chunk: Chunk) -> list[list[tuple[int, int]]]:
 
 @given(lengths=LENGTHS, batch_size=st.integers(1, 5), seed=st.integers(0, 3))
 @settings(max_examples=150, deadline=None)
-def test_every_document_is_in_an_epoch_once_and_whole(
+def test_every_document_is_in_an_epoch_once_as_a_whole(
     lengths: list[int], batch_size: int, seed: int
 ) -> None:
     corpus = corpus_of(lengths)
@@ -331,7 +331,7 @@ def test_every_document_is_in_an_epoch_once_and_whole(
     assert batches.rows == 0
 
 
-def test_documents_of_similar_length_are_together_and_batches_in_any_order() -> None:
+def test_documents_of_similar_length_share_a_batch_and_batches_are_shuffled() -> None:
     lengths = np.random.default_rng(0).integers(1, 400, size=1000).tolist()
     batches = DocumentBatches(corpus_of(lengths), 8, seed=1)
     chunks = list(batches.epoch(1))
@@ -343,7 +343,7 @@ def test_documents_of_similar_length_are_together_and_batches_in_any_order() -> 
     assert np.corrcoef(longest, np.arange(len(longest)))[0, 1] < 0.3
 
 
-def test_the_order_of_documents_depends_on_seed_and_epoch_alone() -> None:
+def test_the_seed_and_the_epoch_determine_the_order_of_documents() -> None:
     corpus = corpus_of([2, 3, 4, 5] * 6)
 
     def order(seed: int, epoch: int) -> list[list[tuple[int, int]]]:
@@ -357,7 +357,7 @@ def test_the_order_of_documents_depends_on_seed_and_epoch_alone() -> None:
 
 @given(lengths=LENGTHS, batch_size=st.integers(2, 5), start=st.integers(0, 5))
 @settings(max_examples=60, deadline=None)
-def test_full_batches_from_the_middle_of_an_epoch_are_its_end(
+def test_document_batches_from_the_middle_of_an_epoch_equal_its_end(
     lengths: list[int], batch_size: int, start: int
 ) -> None:
     batches = DocumentBatches(corpus_of(lengths), batch_size, seed=3)
@@ -367,7 +367,7 @@ def test_full_batches_from_the_middle_of_an_epoch_are_its_end(
 
 @given(lengths=LENGTHS, batch_size=st.sampled_from([2, 4]), seed=st.integers(0, 3))
 @settings(max_examples=80, deadline=None)
-def test_the_shares_of_full_batches_together_are_the_batches(
+def test_the_shares_of_document_batches_together_equal_the_batches(
     lengths: list[int], batch_size: int, seed: int
 ) -> None:
     corpus = corpus_of([*lengths, 2])
@@ -375,7 +375,7 @@ def test_the_shares_of_full_batches_together_are_the_batches(
         DocumentBatches(corpus, batch_size, seed=seed, share=share)
         for share in ((0, 2), (1, 2), (0, 1))
     )
-    # A last batch of one document cannot be shared and is left out.
+    # A last batch of one document cannot be shared and is skipped.
     lonely = (len(lengths) + 1) % batch_size == 1
     assert len(first) == len(second) == len(whole) - lonely
     together = [
@@ -390,14 +390,14 @@ def test_the_shares_of_full_batches_together_are_the_batches(
         assert sum(map(len, together)) == len(lengths)
 
 
-def test_a_document_too_long_to_go_back_through_is_refused() -> None:
+def test_a_document_that_is_too_long_for_full_bptt_is_refused() -> None:
     corpus = corpus_of([3, 11, 4])
     with pytest.raises(ArgumentError, match="document 1 has 11 tokens; set bptt"):
         DocumentBatches(corpus, 2, seed=0, longest=10)
     assert len(DocumentBatches(corpus, 2, seed=0, longest=11)) == 2
 
 
-def test_long_examples_come_in_smaller_batches() -> None:
+def test_long_examples_are_in_smaller_batches() -> None:
     lengths = [3, MOST // 2, 5, MOST // 2 - 1, 2 * MOST, 4]
     found = ExampleBatches([np.zeros(n, np.int8) for n in lengths], torch.arange(6), 4, seed=None)
     assert [chunk.targets.tolist() for chunk in found.epoch(1)] == [[0, 5, 2], [3, 1], [4]]

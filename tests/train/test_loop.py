@@ -1,4 +1,4 @@
-"""The loop: the equations it runs, and going on after a stop, to the last bit."""
+"""The training loop: its equations, and exact continuation after a stop."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def weights(folder: Path) -> bytes:
     return (folder / WEIGHTS).read_bytes()
 
 
-def test_the_loop_is_truncated_bptt_as_in_the_books() -> None:
+def test_the_loop_matches_truncated_bptt_by_definition() -> None:
     settings = replace(BASE, optimizer="sgd", learning_rate=0.5, clip_norm=0.4, epochs=2)
     ours, theirs = network(), network()
     fit(ours, batches(settings), None, settings)
@@ -112,7 +112,7 @@ def test_accumulated_chunks_give_the_mean_of_their_gradients() -> None:
 
 
 class Killed(Exception):  # noqa: N818
-    """Stands for the end of the process."""
+    """An exception in place of the end of the process."""
 
 
 CASES = {
@@ -141,7 +141,7 @@ def same(one: dict[str, torch.Tensor] | None, other: dict[str, torch.Tensor] | N
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_refit_begins_with_the_best_weights_and_returns_to_them_for_more_epochs(
+def test_a_refit_begins_with_the_best_weights_and_can_be_repeated_for_more_epochs(
     tmp_path: Path,
 ) -> None:
     settings = replace(BASE, epochs=2)
@@ -172,12 +172,12 @@ def test_a_refit_begins_with_its_first_batch_after_an_early_stop_within_an_epoch
     rest.epoch = lambda number, start=0: seen.append((number, start)) or epoch(number, start)
     outcome = fit(network(), train, held_out(), settings, refit=Refit(rest, 2))
     assert outcome.reason == "early stopping"
-    assert seen == [(1, 0), (2, 0)]  # neither validation nor its patience interrupt it
+    assert seen == [(1, 0), (2, 0)]  # neither validation nor early stopping interrupts it
     assert (outcome.position.step - 2 * each) % each  # it stopped within an epoch
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_resumed_equals_uninterrupted_bit_for_bit_from_any_step(
+def test_a_resumed_run_equals_an_uninterrupted_run_bit_for_bit(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop_module, "RECORD_SECONDS", 0)
@@ -193,7 +193,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit_from_any_step(
     assert steps >= 6
 
     seen = 0
-    for stop in [*range(1, steps + 1), math.inf]:  # die in every single step once
+    for stop in [*range(1, steps + 1), math.inf]:  # die once in every step
 
         def show(record: object, stop: float = stop) -> None:
             nonlocal seen
@@ -212,16 +212,16 @@ def test_resumed_equals_uninterrupted_bit_for_bit_from_any_step(
                 )  # fmt: skip
         except Killed:
             assert stop < math.inf
-    assert seen >= 2 * steps - 1  # every step but the first was done twice
+    assert seen >= 2 * steps - 1  # every step except the first runs twice
     assert weights(parts) == weights(whole)
     assert same(again.validated, outcome.validated)
     assert (refit is None) == (again.validated is None)
     assert (parts / CHECKPOINT).stat().st_size > 0
-    told = [r["step"] for r in read_journal(parts / "run.jsonl") if r["event"] == "step"]
-    assert told == list(range(1, steps + 1))  # the journal has every step once, in order
+    recorded = [r["step"] for r in read_journal(parts / "run.jsonl") if r["event"] == "step"]
+    assert recorded == list(range(1, steps + 1))  # the journal has every step once, in order
 
 
-def test_a_checkpoint_of_another_model_is_not_taken_silently(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     fit(network(), batches(BASE), None, BASE, folder=tmp_path)
     other = SequenceModel(Embed(V, 6), LSTM(6, 7, batch_first=True), TokenHead(7, V))
     with pytest.raises(FolderError, match=r"weight_ih_l0 is float32 \(24, 6\), but .*\(28, 6\)"):
@@ -253,7 +253,7 @@ def test_a_checkpoint_with_another_dtype_or_shape_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_training_works_under_no_grad_and_refuses_a_model_of_the_inference_mode() -> None:
+def test_training_works_under_no_grad_but_not_with_inference_tensors() -> None:
     first, second = network(), network()
     fit(first, batches(BASE), None, BASE)
     with torch.no_grad():
@@ -288,24 +288,24 @@ def test_the_weights_of_the_best_accuracy_are_kept_and_the_loss_decides_ties() -
     right = [float(r["accuracy"]) for r in scores]
     losses = [float(r["loss"]) for r in scores]
     ties = [loss for loss, share in zip(losses, right, strict=True) if share == max(right)]
-    assert ties[0] > min(ties) > min(losses), "else this test shows nothing"
+    assert ties[0] > min(ties) > min(losses), "otherwise this test shows nothing"
     found = evaluate(model, held_out())
     assert (found["accuracy"], found["loss"]) == (max(right), pytest.approx(min(ties)))
 
 
-def test_the_last_weights_are_kept_if_no_score_chooses() -> None:
+def test_the_last_weights_are_kept_if_no_score_selects_weights() -> None:
     settings = replace(BASE, epochs=60, learning_rate=0.05, monitor="last")
     records: list[dict[str, object]] = []
     model = network()
     fit(model, batches(settings), held_out(), settings, show=records.append)
     losses = [float(r["loss"]) for r in records if r["event"] == "validation"]
-    assert losses[-1] > min(losses), "else this test shows nothing"
+    assert losses[-1] > min(losses), "otherwise this test shows nothing"
     assert evaluate(model, held_out())["loss"] == pytest.approx(losses[-1])
     with pytest.raises(ArgumentError, match="monitor=last leaves early_stopping"):
         replace(settings, early_stopping=3).check_training()
 
 
-def test_a_score_that_is_not_given_cannot_be_monitored() -> None:
+def test_a_missing_score_cannot_be_monitored() -> None:
     class Silent(TokenHead):
         @staticmethod
         def summary(sums: dict[str, float]) -> dict[str, float]:
@@ -316,17 +316,17 @@ def test_a_score_that_is_not_given_cannot_be_monitored() -> None:
         fit(model, batches(BASE), held_out(), replace(BASE, monitor="accuracy"))
 
 
-def test_the_loss_is_told_how_much_of_the_training_is_behind() -> None:
-    told: list[float] = []
+def test_the_loss_receives_the_completed_share_of_training() -> None:
+    shares: list[float] = []
 
     class Recording(SequenceModel):
         def loss(self, *given: object, progress: float = 1.0, **options: object) -> Loss:
-            told.append(progress)
+            shares.append(progress)
             return super().loss(*given, **options)  # type: ignore[arg-type]
 
     model = Recording(Embed(V, 6), LSTM(6, 8, batch_first=True), TokenHead(8, V))
     steps = fit(model, batches(BASE), None, BASE).position.step
-    assert told == [step / steps for step in range(steps)]
+    assert shares == [step / steps for step in range(steps)]
 
 
 def test_averaged_weights_are_the_mean_of_the_steps_since_validation_stalled() -> None:
@@ -349,16 +349,17 @@ def test_averaged_weights_are_the_mean_of_the_steps_since_validation_stalled() -
     with loop_module.Signals() as signals:
         loop.run(signals)
     monkey.undo()
-    assert started, "the learning rate of this test makes validation stall"
+    assert started, "the learning rate of this test must make validation stall"
     after = track[started[0] :]
     assert len(after) >= 3
     for index, parameter in enumerate(loop.optimizer.param_groups[0]["params"]):
         mean = torch.stack([step[index] for step in after]).mean(0)
         average = loop.optimizer.state[parameter]["ax"]
-        torch.testing.assert_close(average, mean, rtol=1e-4, atol=1e-5)  # running against plain
+        # A running mean differs from a plain one by rounding.
+        torch.testing.assert_close(average, mean, rtol=1e-4, atol=1e-5)
 
 
-def test_moving_averages_are_validated_and_kept_and_training_goes_on_from_the_weights() -> None:
+def test_moving_averages_are_validated_and_kept_and_do_not_change_training() -> None:
     settings = replace(BASE, average_decay=0.6, epochs=2)
     model, plain, track = network(), network(), []
 
@@ -370,7 +371,7 @@ def test_moving_averages_are_validated_and_kept_and_training_goes_on_from_the_we
         monkey.setattr(loop_module, "RECORD_SECONDS", 0)
         fit(plain, batches(BASE), None, replace(BASE, epochs=2), show=show)
     outcome = fit(model, batches(settings), held_out(), settings)
-    assert outcome.position.best_step == len(track)  # else the averages are those of another step
+    assert outcome.position.best_step == len(track)  # otherwise the averages are of another step
     for index, parameter in enumerate(model.parameters()):
         average = track[0][index]
         for step, weights in enumerate(track[1:], start=2):
@@ -426,15 +427,15 @@ def test_bf16_computes_in_bf16_and_keeps_float32_weights() -> None:
         results[precision] = model.core.weight_hh_l1.detach()
         assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert not torch.equal(results["float32"], results["bf16"])
-    # Adam's first steps have the size of the learning rate whatever the gradient: signs of tiny
-    # gradients may differ, a few steps of 0.01 each.
+    # Adam's first steps have the size of the learning rate for any gradient.  The signs of tiny
+    # gradients may differ, for a few steps of 0.01 each.
     torch.testing.assert_close(results["float32"], results["bf16"], rtol=0, atol=0.1)
 
 
 @pytest.mark.learns
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "asgd"])
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_every_optimiser_learns(optimizer: str, precision: str) -> None:
+def test_every_optimizer_learns(optimizer: str, precision: str) -> None:
     rate = {"sgd": 2.0, "asgd": 2.0}.get(optimizer, 0.02)
     settings = replace(
         BASE, optimizer=optimizer, precision=precision, learning_rate=rate, epochs=12
@@ -481,7 +482,7 @@ def test_settings_out_of_range_are_refused_by_name() -> None:
         build_fabric(replace(BASE, device="nonsense"))
 
 
-def test_the_seed_decides_everything() -> None:
+def test_the_seed_determines_the_weights() -> None:
     def train(seed: int) -> list[torch.Tensor]:
         settings = replace(BASE, seed=seed, epochs=1)
         model = network(dropout=0.5)
@@ -494,7 +495,7 @@ def test_the_seed_decides_everything() -> None:
     assert not torch.equal(train(1)[0], train(2)[0])
 
 
-def test_records_are_json_and_tell_the_course() -> None:
+def test_records_are_json_and_describe_the_run() -> None:
     records: list[dict[str, object]] = []
     settings = replace(BASE, epochs=2)
     fit(network(), batches(settings), held_out(), settings, show=records.append)
@@ -508,7 +509,7 @@ def test_records_are_json_and_tell_the_course() -> None:
     assert 0 < float(step["gradient_norm"]) < 100
 
 
-def test_asgd_steps_with_the_rate_of_the_schedule_and_not_the_one_before() -> None:
+def test_asgd_uses_the_current_rate_of_the_schedule() -> None:
     settings = replace(BASE, optimizer="asgd", learning_rate=1.0, clip_norm=None)
     parameter = torch.nn.Parameter(torch.tensor([10.0]))
     optimizer = build_optimizer([parameter], settings)
@@ -522,7 +523,7 @@ def test_asgd_steps_with_the_rate_of_the_schedule_and_not_the_one_before() -> No
     assert moved == [1.0, 0.5, 0.25]
 
 
-def test_a_bidirectional_core_is_refused_where_the_state_is_carried() -> None:
+def test_a_bidirectional_core_is_refused_if_the_state_is_carried() -> None:
     core = LSTM(6, 6, batch_first=True, bidirectional=True)
     model = SequenceModel(Embed(V, 6), core, TokenHead(12, V))
     with pytest.raises(ArgumentError, match="bidirectional core cannot be trained or scored"):
@@ -561,7 +562,7 @@ def test_steps_between_quick_validations_are_recorded(monkeypatch: pytest.Monkey
     assert len(steps) > len(batches(settings)) // 4
 
 
-def test_a_model_that_was_stopped_or_diverged_is_ready_for_use() -> None:
+def test_a_model_is_in_evaluation_mode_after_an_interrupt() -> None:
     model = network(dropout=0.5)
 
     def stop(record: object) -> None:
@@ -587,7 +588,7 @@ def test_the_carried_state_stays_float32_under_bf16() -> None:
         assert {leaf.dtype for _, leaf in named_leaves(loss.state)} == {torch.float32}
 
 
-def test_a_run_of_another_device_is_refused(tmp_path: Path) -> None:
+def test_a_run_from_another_device_is_refused(tmp_path: Path) -> None:
     fit(network(), batches(BASE), None, BASE, folder=tmp_path)
     tensors, facts = load_tensors(tmp_path / CHECKPOINT)
     save_tensors(tmp_path / CHECKPOINT, tensors, {**facts, "device": "cuda"})
@@ -623,7 +624,7 @@ def half_way(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "name", ["model.head.bias", "optimizer.0.exp_avg", "optimizer.1.step", "state.0", "generator"]
 )
-def test_a_checkpoint_with_a_part_of_another_kind_is_refused_by_its_name(
+def test_an_error_about_a_checkpoint_names_the_invalid_part(
     half_way: Path, tmp_path: Path, name: str, kind: str
 ) -> None:
     if (name, kind) == ("generator", "nan"):
@@ -655,7 +656,7 @@ def test_a_checkpoint_with_a_part_of_another_kind_is_refused_by_its_name(
         ({"device": "cuda"}, "was trained on cuda"),
     ],
 )
-def test_a_checkpoint_with_facts_that_cannot_be_is_refused(
+def test_a_checkpoint_with_impossible_values_is_refused(
     half_way: Path, tmp_path: Path, change: dict[str, Any], words: str
 ) -> None:
     tensors, facts = load_tensors(half_way / CHECKPOINT)
@@ -679,7 +680,7 @@ def test_a_checkpoint_without_a_learning_rate_is_refused(
         fit(network(), batches(BASE), held_out(), BASE, folder=tmp_path, resume=True)
 
 
-def test_a_setting_of_the_optimizer_that_a_checkpoint_lacks_is_that_of_the_run(
+def test_a_missing_option_of_the_optimizer_is_taken_from_the_run(
     half_way: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(half_way, tmp_path, dirs_exist_ok=True)
@@ -693,7 +694,7 @@ def test_a_setting_of_the_optimizer_that_a_checkpoint_lacks_is_that_of_the_run(
     assert again.scores == whole.scores
 
 
-def test_squares_of_gradients_below_zero_are_refused(half_way: Path, tmp_path: Path) -> None:
+def test_negative_squares_of_gradients_are_refused(half_way: Path, tmp_path: Path) -> None:
     tensors, facts = load_tensors(half_way / CHECKPOINT)
     name = next(name for name in tensors if name.endswith("exp_avg_sq"))
     save_tensors(tmp_path / CHECKPOINT, {**tensors, name: -1 - tensors[name]}, facts)
@@ -701,7 +702,7 @@ def test_squares_of_gradients_below_zero_are_refused(half_way: Path, tmp_path: P
         fit(network(), batches(BASE), held_out(), BASE, folder=tmp_path, resume=True)
 
 
-def test_a_checkpoint_of_other_settings_of_the_optimiser_is_refused(
+def test_a_checkpoint_with_other_options_of_the_optimizer_is_refused(
     half_way: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(half_way, tmp_path, dirs_exist_ok=True)

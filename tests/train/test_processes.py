@@ -1,4 +1,4 @@
-"""Processes of a run: their numbers, and what is said when one of them has died."""
+"""Processes of a run: their numbers, and the message if one of them has died."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, 0),
     ],
 )
-def test_the_number_of_a_process_is_that_of_its_launcher(
+def test_the_launcher_determines_the_number_of_a_process(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], number: int
 ) -> None:
     for name, value in environment.items():
@@ -43,7 +43,7 @@ def test_the_number_of_a_process_is_that_of_its_launcher(
 
 
 def test_torchrun_determines_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "3")  # of another launcher, or left over
+    monkeypatch.setenv("WORLD_SIZE", "3")  # from another launcher or an earlier run
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     assert [count_processes(n) for n in (1, 2)] == [1, 2]
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
@@ -52,11 +52,11 @@ def test_torchrun_determines_the_number_of_processes(monkeypatch: pytest.MonkeyP
         count_processes(2)
 
 
-def test_the_second_process_speaks_if_the_first_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_process_reports_if_the_first_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(processes.PARENT, str(os.getppid()))
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert not speaks()
-    monkeypatch.setenv(processes.PARENT, "1234567")  # not the parent, so that has ended
+    monkeypatch.setenv(processes.PARENT, "1234567")  # another parent: the first process has ended
     assert speaks()
     monkeypatch.setenv("LOCAL_RANK", "2")
     assert not speaks()
@@ -68,7 +68,7 @@ def _dead(code: str) -> subprocess.Popen[bytes]:
     return child
 
 
-def test_a_process_that_waits_for_a_dead_one_is_ended_with_one_line(
+def test_a_process_that_waits_for_a_dead_one_ends_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     codes: list[int] = []
@@ -85,14 +85,14 @@ def test_a_process_that_waits_for_a_dead_one_is_ended_with_one_line(
     )
 
 
-def test_a_process_that_has_ended_well_is_not_missed() -> None:
+def test_a_process_that_has_ended_without_an_error_is_not_lost() -> None:
     processes._started.append(_dead(""))
     assert Others(None)._lost() is None
     processes._started.append(_dead("raise SystemExit(3)"))
     assert Others(None).describe_loss() == "process 3 of 3 ended with code 3; start again"
 
 
-def test_a_program_that_was_typed_in_cannot_be_started_again(
+def test_an_interactive_program_cannot_be_started_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "orig_argv", [sys.executable])
@@ -113,7 +113,7 @@ fabric.build_fabric(TrainingSettings(processes=2, device="cpu"))
 """
 
 
-def test_a_process_that_dies_before_all_have_met_ends_the_run(tmp_path: Path) -> None:
+def test_a_process_that_dies_before_all_are_connected_ends_the_run(tmp_path: Path) -> None:
     (tmp_path / "dies.py").write_text(DIES)
     path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}

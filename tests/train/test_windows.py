@@ -1,4 +1,4 @@
-"""Batches of windows: all of them, drawn anew, shared, and found again after a stop."""
+"""Batches of windows: completeness, sampling, shares of processes, and resuming."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LAYOUT = Layout(3, 2, scaling=None)
 
 
 def batches(*lengths: int, layout: Layout = LAYOUT, **options: object) -> WindowBatches:
-    """Of series whose numbers tell which they are and where: 100 * series + step."""
+    """Return batches of series whose numbers are 100 * series + step."""
     records = []
     for n, length in enumerate(lengths):
         none = np.zeros((length, 0), dtype=np.float32)
@@ -26,7 +26,7 @@ def batches(*lengths: int, layout: Layout = LAYOUT, **options: object) -> Window
 
 
 def firsts(found: WindowBatches, epoch: int = 1, start: int = 0) -> list[list[float]]:
-    """The first number behind the origin of each window."""
+    """Return the first number after the origin of each window."""
     return [chunk.targets[:, 2, 0, 0].tolist() for chunk in found.epoch(epoch, start)]
 
 
@@ -34,8 +34,8 @@ def flat(batches: list[list[float]]) -> list[float]:
     return list(itertools.chain.from_iterable(batches))
 
 
-def test_every_origin_comes_once() -> None:
-    found = batches(6, 2, 1, 4, seed=None)  # of one number there is nothing to forecast
+def test_every_origin_occurs_once() -> None:
+    found = batches(6, 2, 1, 4, seed=None)  # a series of one number has no window
     assert len(found) == 3
     assert firsts(found) == [[1, 2, 3, 4], [5, 101, 301, 302], [303]]
     drawn = batches(6, 2, 1, 4, seed=0)
@@ -43,11 +43,11 @@ def test_every_origin_comes_once() -> None:
     assert firsts(drawn) != firsts(drawn, 2)
 
 
-def test_a_stride_leaves_origins_out() -> None:
+def test_a_stride_skips_origins() -> None:
     assert flat(firsts(batches(8, 4, seed=None, stride=3))) == [1, 4, 7, 101]
 
 
-def test_an_epoch_has_as_many_windows_as_are_wanted() -> None:
+def test_an_epoch_has_the_requested_number_of_windows() -> None:
     found = batches(60, 40, seed=3, count=20)
     first, second = (flat(firsts(found, epoch)) for epoch in (1, 2))
     assert len(found) == 5
@@ -57,12 +57,12 @@ def test_an_epoch_has_as_many_windows_as_are_wanted() -> None:
     assert sorted(few[:3]) == sorted(few[3:6]) == [1, 2, 3]
 
 
-def test_an_epoch_goes_on_where_it_stopped() -> None:
+def test_an_epoch_continues_where_it_stopped() -> None:
     found = batches(9, 7, seed=1)
     assert firsts(found, 2, 2) == firsts(found, 2)[2:]
 
 
-def test_noise_is_another_in_every_batch_and_the_same_after_a_stop() -> None:
+def test_noise_differs_between_batches_and_is_the_same_after_a_stop() -> None:
     noisy = Layout(3, 2, scaling=None, usual=(1.0,), jitter=0.1)
     found = batches(9, 7, seed=1, layout=noisy)
     inputs = [chunk.inputs.data for chunk in found.epoch(2)]
@@ -71,7 +71,7 @@ def test_noise_is_another_in_every_batch_and_the_same_after_a_stop() -> None:
     noise = [(x[:, :2, 0] - x[:, :2, 0].round()).flatten() for x in inputs]
     assert all(part.abs().max() > 0 for part in noise)
     assert not torch.equal(noise[0], noise[1])
-    assert all(x[:, 2, 0].equal(x[:, 2, 0].round()) for x in inputs)  # the last is as it was
+    assert all(x[:, 2, 0].equal(x[:, 2, 0].round()) for x in inputs)  # the last number has no noise
     (plain,) = batches(4, seed=None, layout=noisy).epoch(1)
     assert plain.inputs.data[:, :, 0].equal(plain.inputs.data[:, :, 0].round())
 
@@ -83,7 +83,7 @@ def test_processes_share_every_batch() -> None:
         assert sorted(one + two) == sorted(together)
 
 
-def test_inputs_of_a_batch_are_those_of_its_windows() -> None:
+def test_inputs_of_a_batch_equal_those_of_its_windows() -> None:
     (chunk,) = batches(4, seed=None).epoch(1)
     assert chunk.inputs.lengths.tolist() == [LAYOUT.steps] * 3
     torch.testing.assert_close(chunk.inputs.data[2, :, 0], torch.tensor([0.0, 1.0, 2.0, 0.0]))
