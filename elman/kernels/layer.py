@@ -10,7 +10,7 @@ from torch import Tensor
 
 from elman.kernels.autograd import keeps_graph, refuse_second_derivatives
 from elman.kernels.cells import Constants, Leaves, Run
-from elman.kernels.recurrence import _Call
+from elman.kernels.recurrence import Recurrence
 
 
 def run_layer(
@@ -34,7 +34,7 @@ def run_layer(
     ):
         y, *end = _Layer.apply(run, len(state), decay, x, *state, *weights)  # type: ignore[no-untyped-call]
         return y, tuple(end)
-    y, end, _ = _Call(run, x, state, weights, decay).forward(keep=False)
+    y, end, _ = Recurrence(run, x, state, weights, decay).forward(keep=False)
     return _as_given(run, y, end, state)
 
 
@@ -50,7 +50,7 @@ class _Layer(torch.autograd.Function):
     def forward(
         ctx: Any, run: Run, leaves: int, decay: Tensor | None, x: Tensor, *rest: Tensor
     ) -> Any:
-        call = _Call(run, x, rest[:leaves], Constants(*rest[leaves:]), decay, keep=True)
+        call = Recurrence(run, x, rest[:leaves], Constants(*rest[leaves:]), decay, keep=True)
         y, end, saved = call.forward(keep=True)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(y, decay, x, *rest)  # x and rest only so that changes are noticed

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from elman.kernels.cells import Constants, Leaves, Run, in_float32, is_separate, sizes
-from elman.kernels.recurrence import _Call
+from elman.kernels.recurrence import Recurrence
 from elman.kernels.saved import Saved
 
 SAVED = len(Saved._fields)
@@ -41,7 +41,7 @@ def _split(kept: Tensor | float) -> tuple[Tensor | None, float]:
 
 def _build(
     x: Tensor, h: Tensor, c: Tensor | None, weights: Constants, masks: Any, options: Any
-) -> _Call:
+) -> Recurrence:
     mask, keep_h, keep_c = masks
     cell, reverse, bf16, rate_h, rate_c = options
     run = Run(
@@ -54,7 +54,7 @@ def _build(
         bf16=bf16,
     )
     state = (h,) if c is None else (h, c)
-    return _Call(run, x, state, weights, pooled=False)
+    return Recurrence(run, x, state, weights, pooled=False)
 
 
 @torch.library.custom_op("elman::layer", mutates_args=())

@@ -181,7 +181,7 @@ def test_two_threads_give_the_results_of_one(name: str, size: str) -> None:
 def test_parts_of_a_long_sequence_equal_the_whole(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("elman.kernels.recurrence.PART", 1)
+    monkeypatch.setattr("elman.kernels.call.PART", 1)
     size = (3, 50, 7)  # 28 rows per part are 10 steps, so 50 steps are five parts
     for ragged in (False, True):
         assert_parity(name, size, training=False, ragged=ragged, strided=ragged)
@@ -189,7 +189,7 @@ def test_parts_of_a_long_sequence_equal_the_whole(
     x, start = torch.randn(3, 50, INPUT), random_state(core, 3)
     with torch.no_grad():
         ours = core(x, start, torch.tensor([50, 31, 12]))
-        monkeypatch.setattr("elman.kernels.recurrence.PART", 1 << 30)
+        monkeypatch.setattr("elman.kernels.call.PART", 1 << 30)
         whole = core(x, start, torch.tensor([50, 31, 12]))
     torch.testing.assert_close(ours, whole, rtol=0, atol=1e-6)  # products of fewer rows
 

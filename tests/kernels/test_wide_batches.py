@@ -126,8 +126,8 @@ def test_threads_that_share_units_never_read_a_state_before_it_is_complete(
     torch.manual_seed(0)
     torch.set_num_threads(2)
     # The gradient of a state connects the parts.
-    monkeypatch.setattr("elman.kernels.recurrence.PART", 1)
-    monkeypatch.setattr("elman.kernels.recurrence.LARGER", 1)
+    monkeypatch.setattr("elman.kernels.call.PART", 1)
+    monkeypatch.setattr("elman.kernels.call.LARGER", 1)
     core, x = elman.LSTM(20, 320), torch.randn(100, 16, 20)
     with torch.no_grad():
         for parameter in core.parameters():
@@ -233,8 +233,8 @@ def test_gates_in_bfloat16_give_the_gradients_up_to_rounding(
 ) -> None:
     torch.set_num_threads(2)
     if case == "parts":
-        monkeypatch.setattr("elman.kernels.recurrence.PART", 1)
-        monkeypatch.setattr("elman.kernels.recurrence.LARGER", 1)
+        monkeypatch.setattr("elman.kernels.call.PART", 1)
+        monkeypatch.setattr("elman.kernels.call.LARGER", 1)
     module, options = ROUNDED[cell]
     torch.manual_seed(0)
     core, x = module(24, 56, **options).bfloat16().float(), torch.randn(30, 10, 24).bfloat16()
