@@ -57,7 +57,8 @@ def test_a_single_value_for_a_list_becomes_a_list_of_one() -> None:
     assert (model.lags, model.quantiles) == ((7,), (0.5,))
     assert elman.Classifier(channels="ax").channels == ("ax",)  # type: ignore[arg-type]
     assert elman.Classifier(channels=range(3)).channels == ("0", "1", "2")  # type: ignore[arg-type]
-    assert clone(model).get_params() == model.get_params() if hasattr(model, "get_params") else True
+    if isinstance(model, elman.Classifier):
+        assert clone(model).get_params() == model.get_params()
 
 
 def test_a_single_stop_string_is_not_split_into_characters() -> None:
