@@ -18,9 +18,9 @@ from elman.decode.consensus import Consensus
 from elman.decode.sample import Sampling
 from elman.encode.text import Vocabulary, stream_text
 from elman.errors import ArgumentError, DataError
+from elman.targets.texts import Texts
 from elman.tasks.predict_file import predict_file
 from elman.tasks.run import Request
-from elman.tasks.translator_run import _read
 
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier"}
 SETTINGS: dict[str, object] = {
@@ -412,7 +412,9 @@ def test_samples_that_agree_are_as_good_as_a_beam(trained: elman.Translator) -> 
     assert sum(a == b for a, b in zip(found, targets, strict=True)) > 0.9 * len(targets)
     assert found == trained.predict(sources, search=Consensus(samples=8))
     always = elman.Translator(**SETTINGS, consensus=8)
-    always._model, always._vocabularies = trained.model, trained.vocabularies
+    always._model, always._input = trained.model, trained.inputs
+    always._target = Texts(always, trained.texts.longest)
+    always._target.vocabulary = trained.vocabularies[1]
     assert always.predict(sources) == found
 
 
@@ -436,7 +438,8 @@ def test_conversations_may_have_a_turn_a_line(tmp_path: Path) -> None:
 def test_whole_conversations_are_held_out() -> None:
     talks = [[f"a{n}", f"b{n}", f"c{n}", f"d{n}"] for n in range(20)]
     model = elman.Translator(**{**SETTINGS, "kind": "dialogue", "validation_fraction": 0.2})
-    parts = _read(model, Request({"train": (talks, None)}, None, None, None, False))
+    request = Request({"train": (talks, None)}, None, None, None, False)
+    parts, *_ = model._prepare(["text"], request)
     train, held = ({text[1:] for text in part.targets} for part in parts.data.values())
     assert not train & held
     assert len(held) == 4
