@@ -100,6 +100,14 @@ class ConversationReader(SourceReader):
                 examples.add(join_turns(turns[:n], self.settings.history), turns[n], place)
         return self.checked(examples, source.name, target)
 
+    def item(self, cell: Any, place: str) -> str:
+        """Return the last turns of a list of turns, or of a text."""
+        turns = cell if isinstance(cell, list | tuple) else [cell]
+        if not turns:
+            raise DataError(f"{place}: column {self.column!r} is empty, expected turns")
+        texts = [text_of(turn, place, self.column) for turn in turns]
+        return self._last(f" {self.settings.separator} ".join(texts))
+
     def item_given(self, cell: Any, place: str) -> str:
         """Return the last turns of a text, which can be empty."""
         return self._last(super().item_given(cell, place))

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from elman.decode.beam import Found, Search, beam_search
+from elman.decode.beam import Found, Search
 from elman.decode.consensus import Consensus, most_agreed
-from elman.decode.sample import Sampling, sample
+from elman.decode.sample import Sampling
 from elman.encode.text import Vocabulary, stream_text
 from elman.errors import ArgumentError
 from elman.heads import TokenHead
@@ -31,6 +31,7 @@ from elman.read.rows import text_of
 from elman.read.split import hold_out_rows
 from elman.report.overlap import missing_scores, score_each, score_texts
 from elman.seq2seq import NOTHING, Seq2Seq
+from elman.seq2seq.write import write_best, write_random
 from elman.targets.target import HELD_OUT, Prepared, Target
 from elman.targets.text_settings import TranslatorSettings
 from elman.train.evaluate import evaluate
@@ -236,23 +237,14 @@ class Texts(Target[Seq2Seq]):
     ) -> list[list[Found]]:
         """Return the results of a beam search for each item: tokens and attention."""
         result: list[list[Found]] = [[] for _ in items]
-        unknown = self.vocabulary.unknown
+        end, unknown = self.vocabulary.end, self.vocabulary.unknown
         copied = network.coder.attends and input.vocabulary is not None
+        banned = () if unknown is None or copied else (unknown,)
         for chosen, source in _groups(network, input, items, BEAMS // search.beam):
-            with torch.inference_mode():
-                found = beam_search(
-                    network.step,
-                    self._first(len(chosen)),
-                    network.read(source),
-                    select=lambda here, which: here.rows(which),
-                    search=search,
-                    longest=self._longest(input, source),
-                    end=self.vocabulary.end,
-                    banned=() if unknown is None or copied else (unknown,),
-                    sources=source.lengths.tolist(),
-                )
-            for n, best in zip(chosen, found, strict=True):
-                result[n] = best
+            longest = self._longest(input, source)
+            best = write_best(network, source, longest, search=search, end=end, banned=banned)
+            for n, found in zip(chosen, best, strict=True):
+                result[n] = found
         return result
 
     def _draw(
@@ -265,36 +257,24 @@ class Texts(Target[Seq2Seq]):
         seed: int,
     ) -> list[list[list[int]]]:
         """Draw `count` targets of each item, as tokens."""
-        end, unknown = self.vocabulary.end, self.vocabulary.unknown
-        generator = torch.Generator().manual_seed(seed)
         result: list[list[list[int]]] = [[] for _ in items]
+        end, unknown = self.vocabulary.end, self.vocabulary.unknown
+        banned = () if unknown is None else (unknown,)
+        generator = torch.Generator().manual_seed(seed)
         for chosen, source in _groups(network, input, items, DRAWN // count):
-            rows = torch.arange(len(chosen)).repeat_interleave(count)
-            longest = self._longest(input, source)
-            with torch.inference_mode():
-                scores, here, _ = network.step(
-                    self._first(len(rows)), network.read(source).rows(rows)
-                )
-                steps = sample(
-                    lambda tokens, place: network.step(tokens, place)[:2],
-                    scores,
-                    here,
-                    sampling=sampling,
-                    max_new_tokens=max(longest),
-                    generator=generator,
-                    banned=() if unknown is None else (unknown,),
-                    end=end,
-                    select=lambda here, which: here.rows(which),
-                )
-                drawn = torch.stack(list(steps), 1)
-            for row, tokens in zip(rows.tolist(), drawn.tolist(), strict=True):
-                ends = tokens.index(end) if end in tokens else longest[row]
-                result[chosen[row]].append(tokens[: min(ends, longest[row])])
+            drawn = write_random(
+                network,
+                source,
+                self._longest(input, source),
+                count=count,
+                sampling=sampling,
+                generator=generator,
+                end=end,
+                banned=banned,
+            )
+            for n, tokens in zip(chosen, drawn, strict=True):
+                result[n] = tokens
         return result
-
-    def _first(self, count: int) -> Tensor:
-        """Return the first tokens (N,) that the decoder reads."""
-        return torch.full((count,), self.vocabulary.end)
 
     def _longest(self, input: Input, source: Padded) -> list[int]:
         """Return the maximum length of each target; for translations it depends on the source."""

@@ -33,7 +33,9 @@ Data = Any  # texts: a path, or a list of them; recordings: a path, a data frame
 class Translator(TranslatorSettings, ExampleTask):
     """A translator, which learns to generate the second text of a pair from the first.
 
-    Every setting is a keyword argument here and a flag of `elman train translator`.
+    Every setting is a keyword argument here and a flag of `elman train translator`.  Sources are
+    texts, but for arrays (T, channels), tables with `channels` or `variable`, and other kinds of
+    `input`.
 
     Example:
         >>> import elman
@@ -69,8 +71,10 @@ class Translator(TranslatorSettings, ExampleTask):
                 .gz), or a file with one text per line.  For a dialogue without targets, a table
                 with the column `conversation`, or a file with one conversation per line and
                 `separator` between its turns.  In Python also a list of texts or conversations.
+                Other kinds of `input` are given as to a classifier.
             targets: a file with the target of each line; None for a table or conversations.  In
-                Python also a list.
+                Python also a list.  For recordings a table with the columns `unique_id` and
+                `target`.
             validation: pairs for selecting the best weights, as a table or (sources, targets); None
                 to hold out `validation_fraction`.
             test: pairs that are scored at the end and have no influence on the training.
