@@ -80,9 +80,13 @@ class ConversationReader(SourceReader):
         return self._pairs.open(given, target, labelled=labelled, lenient=lenient)
 
     def read(
-        self, source: Any, target: TargetColumn, target_of: TargetOf, rejects: Rejects,
+        self,
+        source: Any,
+        target: TargetColumn,
+        target_of: TargetOf,
+        rejects: Rejects,
         like: Input | Examples | None = None,
-    ) -> Examples:  # fmt: skip
+    ) -> Examples:
         """Return an example for each answer; those of a conversation have its place."""
         if len(source.columns) > 1:
             found = self._pairs.read(source, target, target_of, rejects, like)

@@ -307,10 +307,13 @@ def build_vocabulary(
 ) -> Vocabulary:
     """Return the vocabulary of texts, with tokens of a kind; None for the kind of the settings."""
     return Vocabulary.build(
-        lambda: texts, tokens=kind or settings.tokens or choose_tokens(texts)[0],
-        size=settings.vocabulary_size, min_count=settings.min_count, lowercase=settings.lowercase,
+        lambda: texts,
+        tokens=kind or settings.tokens or choose_tokens(texts)[0],
+        size=settings.vocabulary_size,
+        min_count=settings.min_count,
+        lowercase=settings.lowercase,
         split_punctuation=settings.split_punctuation,
-    )  # fmt: skip
+    )
 
 
 def notes_on_cut(noun: str, arrays: Sequence[Array], most: int) -> list[str]:

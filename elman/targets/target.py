@@ -51,10 +51,9 @@ class Prepared(NamedTuple):
 
     def batches(self, rows: int) -> ExampleBatches:
         """Return batches in the order of their lengths, of `rows` examples or of ROWS if more."""
-        return ExampleBatches(
-            self.arrays, self.targets, max(ROWS, rows), seed=None, extra=self.extra,
-            padding=self.padding,
-        )  # fmt: skip
+        arrays, targets, extra, padding = self
+        size = max(ROWS, rows)
+        return ExampleBatches(arrays, targets, size, seed=None, extra=extra, padding=padding)
 
 
 Network = TypeVar("Network", SequenceModel, Seq2Seq)

@@ -101,10 +101,11 @@ class Texts(Target[Seq2Seq]):
     def hold_out(
         self, examples: Examples, reader: Reader, notes: list[str]
     ) -> tuple[Examples, Examples]:
-        """Hold out rows: all pairs of a conversation stay together."""
+        """Hold out rows: all pairs of a conversation stay together, and spans that overlap."""
         share, number = self.settings.validation_fraction, dict[str, int]()
-        rows = [number.setdefault(place, len(number)) for place in examples.places]
-        unit = "pairs" if len(number) == len(rows) else "conversations"
+        groups = reader.groups(examples.items) or examples.places
+        rows = [number.setdefault(group, len(number)) for group in groups]
+        unit = "pairs" if len(number) == len(rows) else reader.noun
         train, held = hold_out_rows(len(number), share, seed=self.settings.seed, unit=unit)
         notes.append(f"{len(held):,} {unit}, {share:.0%}, are held out for validation")
         first, second = (np.flatnonzero(np.isin(rows, part)).tolist() for part in (train, held))

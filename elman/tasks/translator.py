@@ -216,12 +216,13 @@ class Translator(TranslatorSettings, ExampleTask):
         text = ConversationReader if self.kind == "dialogue" else SourceReader
         reader = reader_of(self.settled(), kinds, READERS | {text.kind: text})
         needs = {
-            f"kind={self.kind}": self.kind != "translation", "shared": self.shared,
+            f"kind={self.kind}": self.kind != "translation",
             f"cell={self.cell}": self.cell == "transformer",
-        }  # fmt: skip
-        for setting in (name for name, given in needs.items() if given):
-            if not isinstance(reader, SourceReader):
-                raise ArgumentError(f"{setting} needs sources that are texts, got {reader.noun}")
+            "shared": self.shared,
+        }
+        setting = next((name for name, given in needs.items() if given), None)
+        if setting is not None and not isinstance(reader, SourceReader):
+            raise ArgumentError(f"{setting} needs sources that are texts, got {reader.noun}")
         return reader
 
     def _learn(self, reader: Reader, train: Examples, target: AnyTarget, notes: list[str]) -> Input:
@@ -248,17 +249,20 @@ class Translator(TranslatorSettings, ExampleTask):
             assert isinstance(read, Embed)
             write = read
         else:
-            write = Embed(
-                target.vocabulary.size, settled.vector_size, dropout=self.embedding_dropout,
-                input_dropout=self.input_dropout,
-            )  # fmt: skip
+            drops = {"dropout": self.embedding_dropout, "input_dropout": self.input_dropout}
+            write = Embed(target.vocabulary.size, settled.vector_size, **drops)
         coder = build_coder(settled, read, features, write)
         head = target.head(settled.sizes[-1], learned, write.weight if self.tied else None)
         return Seq2Seq(
-            coder, head, begin=target.vocabulary.end, dropout=self.dropout,
-            label_smoothing=self.label_smoothing, copying=self.copying, coverage=self.coverage,
+            coder,
+            head,
+            begin=target.vocabulary.end,
+            dropout=self.dropout,
+            label_smoothing=self.label_smoothing,
+            copying=self.copying,
+            coverage=self.coverage,
             scheduled_sampling=self.scheduled_sampling,
-        )  # fmt: skip
+        )
 
     def _start_network(self) -> None:
         from elman.encode.embed import Embed
@@ -290,8 +294,11 @@ class Translator(TranslatorSettings, ExampleTask):
             made = f"vocabularies of {ours.size:,} and {theirs.size:,} {theirs.tokens} tokens"
         end = "The model writes what is likely given its training pairs, which can be wrong."
         return model_card(
-            self, name, title=f"{noun} to text ({self.kind})", made=f"{cell}, {made}",
+            self,
+            name,
+            title=f"{noun} to text ({self.kind})",
+            made=f"{cell}, {made}",
             columns={main: (main, "{:.1f}")},
-            use=['model.predict(["..."])'] if ours else learned.use[:1],
+            use=learned.use[:1],
             end=f"{end}{learned.warning}",
-        )  # fmt: skip
+        )
