@@ -19,10 +19,9 @@ from elman.read.rows import Rejects, Row, Rows, text_of
 from elman.read.sentences import Sentences
 from elman.read.text import TextSource
 from elman.settings import TextSettings, dialect_of
-from elman.tasks.classifier import Classifier
+from elman.tasks.examples import ExampleTask
 from elman.tasks.forecaster import Forecaster
 from elman.tasks.language_model import LanguageModel
-from elman.tasks.tagger import Tagger
 from elman.tasks.translator import Translator
 
 if TYPE_CHECKING:
@@ -134,7 +133,9 @@ def look_at_text(model: LanguageModel, data: Path, _: None, most: int | None) ->
 
 
 def look_at_pairs(model: Translator, data: Path, targets: Path | None, most: int | None) -> Look:
-    """Look at the pairs of texts of a translator."""
+    """Look at the pairs of texts of a translator, or at items of another kind and their texts."""
+    if model.input or model.channels or model.variable:
+        return look_at_items(model, data, targets, most)
     columns = {model.source: "--source", model.target: "--target"}
     if talks := model.kind == "dialogue" and targets is None:
         columns = {model.conversation: "--conversation"}
@@ -183,10 +184,8 @@ def _tokens_of(model: TextSettings, look: Look, texts: list[str], text: str) -> 
     return f"{len(numbers):,} tokens: {shown}"
 
 
-def look_at_items(
-    model: Classifier | Tagger, data: Path, targets: Path | None, most: int | None
-) -> Look:
-    """Look at the items of a classifier or a tagger, and at their labels or tags."""
+def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: int | None) -> Look:
+    """Look at the items of a task, and at their labels, tags or texts."""
     from elman.inputs.kinds import find_kinds, reader_of
     from elman.padded import Joint
 
@@ -214,7 +213,8 @@ def look_at_items(
     if not look.whole:  # a recording can be in the rows that were not read
         labels = str(targets)
         look.refused = [one for one in look.refused if not one[0].startswith(labels)]
-    look.answers.update(str(one) for some in examples.targets for one in some)
+    for some in examples.targets:
+        look.answers.update([some] if isinstance(some, str) else map(str, some))
     look.notes += [] if examples.recordings else source.notes
     seen = firsts[0].rows.get(examples.places[0], ())
     if seen:

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar
 
 from elman.errors import ArgumentError, DataError, FolderError, Stopped
 from elman.read.labels import join_labels, shown_label
-from elman.read.rows import Rejects, Rows, check_new, text_of
-from elman.read.sentences import Sentences, split_words
+from elman.read.rows import Rejects, check_new
+from elman.read.sentences import split_words
 from elman.report.progress import reading_bar
 from elman.tasks.classifier import Classifier
+from elman.tasks.examples import ExampleTask
 from elman.tasks.parts import LOG
 from elman.tasks.tagger import Tagger
 from elman.tasks.task import Task
@@ -31,7 +32,7 @@ from elman.tasks.translator import Translator
 if TYPE_CHECKING:
     from elman.decode.beam import Search
 
-Model = TypeVar("Model", bound=Task)
+Model = TypeVar("Model", bound=ExampleTask)
 WINDOW, LONG = 1024, 1 << 20  # maximum rows in memory; approximate characters or words of them
 
 
@@ -171,23 +172,19 @@ class _Job(ABC, Generic[Model]):
     Attributes:
         kinds: allowed suffixes of the file that is written.
         columns: names of its columns.
-        column: name of the column that is read from a table.
         rows: the rows that are read.
     """
 
     kinds: tuple[str, ...]
     columns: tuple[str, ...]
-    column: str
 
     def __init__(self, model: Model, source: Path, search: Search | None, *, lenient: bool) -> None:
         self.model, self.search = model, search
-        self.rows = self.open(source, lenient=lenient)
+        self.rows = model.rows(source, lenient=lenient)
 
-    @abstractmethod
-    def open(self, source: Path, *, lenient: bool) -> Rows | Sentences: ...
-
-    @abstractmethod
-    def item(self, values: tuple[object, ...], place: str) -> Any: ...
+    def item(self, values: tuple[object, ...], place: str) -> Any:
+        """Return the item of a row."""
+        return self.model.inputs.reader.row(values, place)
 
     @abstractmethod
     def lines(self, places: Sequence[str], items: Sequence[Any], kind: str) -> str: ...
@@ -220,12 +217,6 @@ class _Labels(_Job[Classifier]):
     kinds = (".csv", ".tsv", ".jsonl")
     columns = ("line", "label", "probability")
 
-    def open(self, source: Path, *, lenient: bool) -> Rows | Sentences:
-        return self.model.rows(source, lenient=lenient)
-
-    def item(self, values: tuple[object, ...], place: str) -> Any:
-        return self.model.inputs.reader.row(values, place)
-
     def lines(self, places: Sequence[str], items: Sequence[Any], kind: str) -> str:
         rows = []
         for place, (labels, sure) in zip(places, self._guesses(items), strict=True):
@@ -254,12 +245,6 @@ class _Tags(_Job[Tagger]):
     kinds = (".conll", ".jsonl")
     columns = ("line", "words", "tags")
 
-    def open(self, source: Path, *, lenient: bool) -> Rows | Sentences:
-        return self.model.rows(source, lenient=lenient)
-
-    def item(self, values: tuple[object, ...], place: str) -> Any:
-        return self.model.inputs.reader.row(values, place)
-
     def lines(self, places: Sequence[str], items: Sequence[Any], kind: str) -> str:
         tags = self.model.predict(items)
         if kind == ".jsonl":
@@ -280,21 +265,6 @@ class _Translations(_Job[Translator]):
 
     kinds = (".txt", ".csv", ".tsv", ".jsonl")
     columns = ("line", "text")
-
-    def open(self, source: Path, *, lenient: bool) -> Rows:
-        dialogue = self.model.kind == "dialogue"
-        self.column = self.model.conversation if dialogue else self.model.source
-        return Rows(
-            source, [self.column], encoding=self.model.encoding, lenient=lenient,
-            delimiter=self.model.delimiter,
-        )  # fmt: skip
-
-    def item(self, values: tuple[object, ...], place: str) -> str:
-        turns = values[0] if isinstance(values[0], list | tuple) else [values[0]]
-        if not turns:
-            raise DataError(f"{place}: column {self.column!r} is empty, expected turns")
-        texts = [text_of(turn, place, self.column) for turn in turns]
-        return f" {self.model.separator} ".join(texts)
 
     def lines(self, places: Sequence[str], items: Sequence[str | None], kind: str) -> str:
         given = [item for item in items if item is not None]

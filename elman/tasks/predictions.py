@@ -113,6 +113,7 @@ class Translations(Prediction[Translator]):
 
     def lines(self, model: Translator, text: str) -> Iterator[str]:
         """Yield a translation on each line, after its log-probability if `k` is given."""
+        check_reads_text(model)
         check_text(model, text, self.k)
         search = self.search()
         if search is None:
@@ -286,6 +287,7 @@ class RandomTranslations(Generation[Translator]):
 
     def pieces(self, model: Translator, text: str) -> Iterator[str]:
         """Yield a translation on each line."""
+        check_reads_text(model)
         for seed in range(self.seed, self.seed + self.samples):
             found = model.predict([text], sampling=self.sampling(), seed=seed)
             yield one_line(found[0]) + "\n"
@@ -320,6 +322,13 @@ def check_text(model: Task, text: str, k: int | None = None) -> None:
         raise ArgumentError(f"the text is empty; a {model.task} needs words")
     if k is not None:
         check_whole(k, "k", least=1)
+
+
+def check_reads_text(model: Translator) -> None:
+    """Raise an ArgumentError for a translator of other items than texts."""
+    if model.inputs.vocabulary is None:
+        noun = model.inputs.reader.noun
+        raise ArgumentError(f"this translator reads {noun}, not a TEXT; predict them in Python")
 
 
 def tell_unknown(model: LanguageModel, text: str) -> None:
