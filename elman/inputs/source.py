@@ -8,17 +8,23 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from elman.arguments import list_of_argument
+import numpy as np
+import torch
+from torch import Tensor
+
+from elman.arguments import list_of_argument, text_of_argument
 from elman.encode.text import Vocabulary
 from elman.encode.turns import join_turns, split_turns
 from elman.errors import DataError
 from elman.inputs.input import Array, Input, TargetColumn, TargetOf, pair
+from elman.inputs.live import LiveInput, Step, check_no_time
 from elman.inputs.settings import SourceSettings
 from elman.inputs.text import Text, TextReader, build_vocabulary, notes_on_cut
 from elman.manifest import SOURCE_TOKENIZER
 from elman.read.columns import column_of
 from elman.read.examples import Examples
 from elman.read.rows import Rejects, Row, Rows, Source, text_of
+from elman.state import State
 
 LINES = 1000  # lines from which the format of a file of conversations is detected
 
@@ -178,6 +184,11 @@ class SourceText(Text):
         """Return the token numbers (T,) of each source, cut to `max_tokens`, and an end token."""
         return self.vocabulary.encode_ended(items, self.reader.kept)
 
+    def live(self, static: Mapping[str, object]) -> LiveSource:
+        """Return a source that arrives piece by piece."""
+        super().live(static)  # raises for static columns
+        return LiveSource(self)
+
     def pieces(self, item: str) -> list[str]:
         """Return the text of each token that is read."""
         found = self.vocabulary.tokenizer.encode(item, add_special_tokens=False).offsets
@@ -192,3 +203,56 @@ class SourceText(Text):
     ) -> list[str]:
         """Return a note about sources that are cut."""
         return notes_on_cut("sources", arrays, self.reader.settings.max_tokens)
+
+
+class LiveSource(LiveInput):
+    """A source that arrives piece by piece; pieces are separated by blanks.
+
+    As in a batch, tokens after the first `max_tokens` are not read.
+
+    Args:
+        learned: the sources of the training.
+
+    Attributes:
+        text: the text so far.
+        tokens: its tokens that were read, without the end token.
+    """
+
+    def __init__(self, learned: SourceText) -> None:
+        self._learned = learned
+        self.text, self.tokens = "", list[int]()
+
+    @property
+    def state(self) -> State:
+        """Return a copy of the state."""
+        text = np.frombuffer(self.text.encode(), dtype=np.uint8)
+        return torch.from_numpy(text.copy()), torch.tensor(self.tokens, dtype=torch.int64)
+
+    def restore(self, state: State) -> None:
+        """Continue from a state of the right shapes; DataError for impossible values."""
+        text, tokens = (leaf for leaf in state if isinstance(leaf, Tensor))
+        size, most = self._learned.vocabulary.size, self._learned.reader.settings.max_tokens
+        try:
+            self.text = text.numpy().tobytes().decode()
+        except UnicodeDecodeError:
+            size = 0
+        if len(tokens) > most or not bool(((tokens >= 0) & (tokens < size)).all()) or not size:
+            raise DataError("the state of the source is damaged: it has impossible values")
+        self.tokens = tokens.tolist()
+
+    def push(self, element: Any, at: Any = None) -> tuple[Step | None, Step | None]:
+        """Read the next piece of the text."""
+        check_no_time(at, "sources")
+        piece = text_of_argument(element, "text")
+        if not piece.strip():
+            return None, None
+        piece = f" {piece}" if self.text else piece
+        room = self._learned.reader.settings.max_tokens - len(self.tokens)
+        numbers = self._learned.vocabulary.encode(piece)[:room]
+        self.text += piece
+        self.tokens += numbers
+        return Step(np.array(numbers, dtype=np.int64)), None
+
+    def finish(self) -> Step:
+        """Return the step of the end token."""
+        return Step(np.array([self._learned.vocabulary.end], dtype=np.int64))

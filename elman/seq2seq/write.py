@@ -8,17 +8,17 @@ import torch
 
 from elman.decode.beam import Found, Search, beam_search
 from elman.decode.sample import Sampling, sample
-from elman.padded import Padded
 from elman.seq2seq import Place, Seq2Seq
 
 
 @torch.inference_mode()
 def write_best(
     network: Seq2Seq,
-    source: Padded,
+    start: Place,
     longest: list[int],
     *,
     search: Search,
+    sources: list[int],
     end: int,
     banned: Sequence[int],
 ) -> list[list[Found]]:
@@ -26,8 +26,9 @@ def write_best(
 
     Args:
         network: the model.
-        source: a batch of B sources.
+        start: the place after reading B sources.
         longest: maximum number of tokens of the targets of each row.
+        sources: number of elements of each source.
         search: settings of the beam search.
         end: the token that ends a target.
         banned: tokens that are not written.
@@ -36,20 +37,20 @@ def write_best(
     return beam_search(
         network.step,
         first,
-        network.read(source),
+        start,
         select=Place.rows,
         search=search,
         longest=longest,
         end=end,
         banned=banned,
-        sources=source.lengths.tolist(),
+        sources=sources,
     )
 
 
 @torch.inference_mode()
 def write_random(
     network: Seq2Seq,
-    source: Padded,
+    start: Place,
     longest: list[int],
     *,
     count: int,
@@ -62,7 +63,7 @@ def write_random(
 
     Args:
         network: the model.
-        source: a batch of B sources.
+        start: the place after reading B sources.
         longest: maximum number of tokens of the targets of each row.
         count: number of targets of each row.
         sampling: how tokens are drawn.
@@ -72,7 +73,7 @@ def write_random(
     """
     rows = torch.arange(len(longest)).repeat_interleave(count)
     first = torch.full((len(rows),), network.begin)
-    scores, here, _ = network.step(first, network.read(source).rows(rows))
+    scores, here, _ = network.step(first, start.rows(rows))
     steps = sample(
         lambda tokens, place: network.step(tokens, place)[:2],
         scores,

@@ -30,7 +30,7 @@ from elman.read.examples import Examples
 from elman.read.rows import text_of
 from elman.read.split import hold_out_rows
 from elman.report.overlap import missing_scores, score_each, score_texts
-from elman.seq2seq import NOTHING, Seq2Seq
+from elman.seq2seq import NOTHING, Place, Seq2Seq
 from elman.seq2seq.write import write_best, write_random
 from elman.targets.target import HELD_OUT, Prepared, Target
 from elman.targets.text_settings import TranslatorSettings
@@ -233,21 +233,37 @@ class Texts(Target[Seq2Seq]):
             words.append(pieces[int(found.attention[place, : len(pieces)].argmax())])
         return "".join(stream_text(theirs, tokens, words))
 
+    @torch.inference_mode()
     def search(
         self, network: Seq2Seq, input: Input, items: Sequence[Any], search: Search
     ) -> list[list[Found]]:
         """Return the results of a beam search for each item: tokens and attention."""
         result: list[list[Found]] = [[] for _ in items]
+        for chosen, source in _groups(network, input, items, BEAMS // search.beam):
+            start, lengths = network.read(source), source.lengths.tolist()
+            found = self.search_from(network, input, start, lengths, search)
+            for n, best in zip(chosen, found, strict=True):
+                result[n] = best
+        return result
+
+    def search_from(
+        self, network: Seq2Seq, input: Input, start: Place, lengths: list[int], search: Search
+    ) -> list[list[Found]]:
+        """Return the results of a beam search after reading items of some numbers of steps."""
         end, unknown = self.vocabulary.end, self.vocabulary.unknown
         copied = network.coder.attends and input.vocabulary is not None
         banned = () if unknown is None or copied else (unknown,)
-        for chosen, source in _groups(network, input, items, BEAMS // search.beam):
-            longest = self._longest(input, source)
-            best = write_best(network, source, longest, search=search, end=end, banned=banned)
-            for n, found in zip(chosen, best, strict=True):
-                result[n] = found
-        return result
+        return write_best(
+            network,
+            start,
+            self._longest(input, lengths),
+            search=search,
+            sources=lengths,
+            end=end,
+            banned=banned,
+        )
 
+    @torch.inference_mode()
     def _draw(
         self,
         network: Seq2Seq,
@@ -265,8 +281,8 @@ class Texts(Target[Seq2Seq]):
         for chosen, source in _groups(network, input, items, DRAWN // count):
             drawn = write_random(
                 network,
-                source,
-                self._longest(input, source),
+                network.read(source),
+                self._longest(input, source.lengths.tolist()),
                 count=count,
                 sampling=sampling,
                 generator=generator,
@@ -277,11 +293,11 @@ class Texts(Target[Seq2Seq]):
                 result[n] = tokens
         return result
 
-    def _longest(self, input: Input, source: Padded) -> list[int]:
+    def _longest(self, input: Input, lengths: list[int]) -> list[int]:
         """Return the maximum length of each target; for translations it depends on the source."""
         if self.settings.kind == "translation" and input.vocabulary is not None:
-            return [2 * length + 10 for length in source.lengths.tolist()]
-        return [self.longest] * len(source.lengths)
+            return [2 * length + 10 for length in lengths]
+        return [self.longest] * len(lengths)
 
     # Scores.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from elman.encode.text import Vocabulary
     from elman.inputs.input import Input, Reader
     from elman.live.conversation import Conversation
+    from elman.live.translation import LiveTranslation
     from elman.read.examples import Examples
     from elman.seq2seq import Seq2Seq
     from elman.targets.target import AnyTarget
@@ -161,6 +162,25 @@ class Translator(TranslatorSettings, ExampleTask):
             return self.predict([history], sampling=sampling, seed=seed)[0]
 
         return Conversation(answer, history=self.history, seed=seed)
+
+    def stream(self, *, search: Search | None = None, **static: Any) -> LiveTranslation:
+        """Return a live session, which encodes a source as it arrives, element by element.
+
+        Args:
+            search: settings of the beam search; None for a beam of 5.
+            static: values of the static columns of a recording, by name.
+
+        Raises:
+            ArgumentError: the model reads in both directions, is a transformer or a model of
+                dialogues, or a column is unknown.
+        """
+        from elman.decode.beam import Search
+        from elman.live.translation import LiveTranslation
+
+        check_kind(search, (Search,), "search")
+        if self.kind == "dialogue":
+            raise ArgumentError("stream is not for kind=dialogue: use chat")
+        return LiveTranslation(self.network, self.inputs, self.texts, static, search or Search())
 
     def evaluate(
         self,

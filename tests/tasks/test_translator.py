@@ -22,6 +22,7 @@ from elman.errors import ArgumentError, DataError
 from elman.state import to_bytes
 from elman.targets.texts import Texts
 from elman.tasks.predict_file import predict_file
+from elman.tasks.run import Request
 
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier"}
 SETTINGS: dict[str, object] = {
