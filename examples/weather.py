@@ -60,7 +60,7 @@ def run(folder: Path, **settings: object) -> int:
             "--cuts",
             "20",
             "--out",
-            str(folder / "predicted.csv"),
+            str(folder / "found.csv"),
             "--overwrite",
         ],
     ):
