@@ -56,7 +56,7 @@ def chat(
     """
     if (top_k, top_p) != (None, None) and not temperature:
         raise ArgumentError("--top-k and --top-p draw answers: set --temperature, for example 0.8")
-    sampling = Generation(temperature=temperature, top_k=top_k, top_p=top_p).sampling()
+    sampling = Generation(temperature=temperature, top_k=top_k, top_p=top_p).sampling
     model = Translator.load(run)
     conversation = model.chat(sampling=sampling if temperature else None, seed=seed)
     prompt = "> " if sys.stdin.isatty() else ""

@@ -7,7 +7,7 @@ LOOKS has the function of each task.  This file does not import torch.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,16 +17,13 @@ from elman.errors import DataError
 from elman.read.columns import Table
 from elman.read.rows import Rejects, Row, Rows, text_of
 from elman.read.sentences import Sentences
-from elman.read.text import TextSource
-from elman.settings import TextSettings, dialect_of
-from elman.tasks.classifier import Classifier
-from elman.tasks.forecaster import Forecaster
-from elman.tasks.language_model import LanguageModel
-from elman.tasks.tagger import Tagger
-from elman.tasks.translator import Translator
+from elman.settings import TextSettings
+from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from elman.read.recording_source import RecordingSource
 
 FIRST = 1000  # rows, or documents of a text, that are read
 FILES = 20  # tables of a folder that are read
@@ -92,30 +89,25 @@ class _First:
             yield row
         self.whole = next(rows, None) is None
 
+    def limit(self, source: Rows | Sentences) -> Rows | Sentences:
+        """Let a source read its first rows only."""
+        read = source.read
+        source.read = lambda advance=None: self.of(read(advance))  # type: ignore[method-assign]
+        return source
 
-class _FirstTable(Table):
-    """A table of which only the first rows are read."""
-
-    def __init__(self, other: Table, most: int | None) -> None:
-        vars(self).update(vars(other))
-        self.first = _First(most)
-
-    def rows(self, names: Sequence[str]) -> Rows:
-        """Return the first rows of some columns."""
-        found = super().rows(names)
-        read = found.read
-        found.read = lambda advance=None: self.first.of(read(advance))  # type: ignore[method-assign]
-        return found
+    def limit_table(self, table: Table) -> None:
+        """Let a table read its first rows only."""
+        rows = table.rows
+        table.rows = lambda names: self.limit(rows(names))  # type: ignore
 
 
 def look_at_text(model: LanguageModel, data: Path, _: None, most: int | None) -> Look:
     """Look at the text of a language model."""
+    from elman.tasks.text_data import open_text
+
     unit = "row" if model.column else model.document
     look = Look(f"a document: a {unit}", {model.column: "--column"} if model.column else {})
-    source = TextSource(
-        data, document=model.document, column=model.column, encoding=model.encoding,
-        delimiter=model.delimiter,
-    )  # fmt: skip
+    source = open_text(data, model)
     texts: list[str] = []
     size, begins = 0, True
     for text, ends in source.pieces():
@@ -139,14 +131,18 @@ def look_at_pairs(model: Translator, data: Path, targets: Path | None, most: int
     if talks := model.kind == "dialogue" and targets is None:
         columns = {model.conversation: "--conversation"}
     source = Rows(
-        data, list(columns), parallel=() if targets is None else (targets,),
-        encoding=model.encoding, lenient=True, delimiter=model.delimiter,
-    )  # fmt: skip
+        data,
+        list(columns),
+        parallel=() if targets is None else (targets,),
+        encoding=model.encoding,
+        lenient=True,
+        delimiter=model.delimiter,
+    )
     look = Look("a conversation" if talks else "a source and its target", columns)
     if lines := talks and source.kind == "parallel":
         look.row = "a conversation, or one turn and a blank line after each conversation"
 
-    def item(values: tuple[object, ...], place: str) -> list[str]:
+    def texts_of(values: tuple[object, ...], place: str) -> list[str]:
         if not talks:
             return [text_of(v, place, name) for v, name in zip(values, columns, strict=True)]
         if lines and not str(values[0]).strip():
@@ -155,7 +151,7 @@ def look_at_pairs(model: Translator, data: Path, targets: Path | None, most: int
         texts = [text_of(one, place, model.conversation) for one in turns]
         return [turn.strip() for text in texts for turn in text.split(model.separator)]
 
-    pairs = [one for one in _read(source, look, most, item) if one]
+    pairs = _read(source, look, most, texts_of)
     texts = [text for pair in pairs for text in pair]
     look.item = f" {model.separator if talks else '->'} ".join(pairs[0])
     look.numbers = _tokens_of(model, look, texts, pairs[0][0])
@@ -171,9 +167,13 @@ def _tokens_of(model: TextSettings, look: Look, texts: list[str], text: str) -> 
     look.notes += [] if why is None else [why]
     try:
         vocabulary = Vocabulary.build(
-            lambda: texts, tokens=kind, size=model.vocabulary_size, min_count=model.min_count,
-            lowercase=model.lowercase, split_punctuation=model.split_punctuation,
-        )  # fmt: skip
+            lambda: texts,
+            tokens=kind,
+            size=model.vocabulary_size,
+            min_count=model.min_count,
+            lowercase=model.lowercase,
+            split_punctuation=model.split_punctuation,
+        )
     except DataError as error:
         look.notes.append(str(error))
         return "none, as there is no vocabulary"
@@ -201,14 +201,11 @@ def look_at_items(
         look.columns |= dict.fromkeys(names, f"--{setting.replace('_', '-')}")
     look.columns |= dict.fromkeys(reader.columns if model.input else (), "--input")
     look.columns[column.name or column.noun] = f"--{kind.named_by}"
-    firsts = _read_first(source, most)
+    firsts = _limit(source, most)
     try:
         examples = kind.read(reader, source, model, _Refused(look), None)
     except DataError as error:
-        if not look.refused:
-            raise
-        place, reason = look.refused[0]
-        raise DataError(f"{place}: {reason}; no row can be used") from error
+        raise _unusable(look) or error from None
     look.rows = sum(first.count for first in firsts)
     look.whole = all(first.whole for first in firsts)
     if not look.whole:  # a recording can be in the rows that were not read
@@ -216,10 +213,9 @@ def look_at_items(
         look.refused = [one for one in look.refused if not one[0].startswith(labels)]
     look.answers.update(str(one) for some in examples.targets for one in some)
     look.notes += [] if examples.recordings else source.notes
-    seen = firsts[0].rows.get(examples.places[0], ())
-    if seen:
+    if seen := firsts[0].rows.get(examples.places[0], ()):
         names = look.columns if len(look.columns) == len(seen) else range(len(seen))
-        look.cells = _shown(dict(zip(map(str, names), seen, strict=True)))
+        look.cells = _shown(map(str, names), seen)
     steps = reader.window(each=column.each) or "T"
     try:
         learned, item = reader.learn(examples, look.notes), examples.items[0]
@@ -235,20 +231,21 @@ def look_at_items(
     return look
 
 
-def _read_first(source: Any, most: int | None) -> list[_First]:
-    """Let a source give its first rows only, and return what counts them."""
-    from elman.read.recording_source import RecordingSource
-
-    if isinstance(source, RecordingSource):
-        tables = [_FirstTable(one, most) for one in source.tables]
-        source.tables = [*tables[: None if most is None else FILES]]
-        firsts = [table.first for table in tables]
-        for first in firsts[len(source.tables) :]:
+def _limit(source: Rows | Sentences | RecordingSource, most: int | None) -> list[_First]:
+    """Let a source read its first rows only, and return what counts them."""
+    if isinstance(source, Rows | Sentences):
+        first = _First(most)
+        first.limit(source)
+        return [first]
+    firsts = []
+    for table in source.tables:
+        firsts.append(_First(most))
+        firsts[-1].limit_table(table)
+    if most is not None:
+        source.tables = source.tables[:FILES]
+        for first in firsts[FILES:]:
             first.whole = False
-        return firsts
-    first, read = _First(most), source.read
-    source.read = lambda advance=None: first.of(read(advance))
-    return [first]
+    return firsts
 
 
 def _numbers_of(names: list[str], array: NDArray[Any], unit: str) -> str:
@@ -262,47 +259,26 @@ def _numbers_of(names: list[str], array: NDArray[Any], unit: str) -> str:
 
 def look_at_series(model: Forecaster, data: Path, _: None, most: int | None) -> Look:
     """Look at the series of a forecaster."""
-    from elman.encode.index import SeriesIndex
-    from elman.encode.layout import Layout
-    from elman.read.series import SeriesSource
+    from elman.forecast.predictor import index_of, layout_of
 
-    named = (*model.past, *model.future, *model.static, *filter(None, [model.group]))
-    source = SeriesSource(
-        data, model.targets, tuple(dict.fromkeys(named)), unique_id=model.unique_id, ds=model.ds,
-        wide=model.wide, freq=model.freq, ds_format=model.ds_format, zone=model.zone,
-        closed=model.closed == "found", encoding=model.encoding, lenient=True,
-        dialect=dialect_of(model),
-    )  # fmt: skip
+    source = model._source((data, None), lenient=True)
     look = Look("one time of all series" if model.wide else "one time of a series")
     look.columns = {model.unique_id: "--unique-id", model.ds: "--ds"}
     for name in ("targets", "past", "future", "static"):
         look.columns |= dict.fromkeys(getattr(model, name), f"--{name}")
     if model.wide:
         look.columns |= dict.fromkeys(source.targets, "--targets")
-    source.table = first = _FirstTable(source.table, most)
+    first = _First(most)
+    first.limit_table(source.table)
     table = source.read(_Refused(look))
-    look.rows, look.whole = first.first.count, first.first.whole
+    look.rows, look.whole = first.count, first.whole
     look.notes += table.notes
-    targets = len(table.columns) - len(source.covariates)
-    horizon = model.horizon_of(table.frequency)
-    season = model.season_of(table.frequency)
     lengths = sorted(len(one.values) for one in table.series)
-    context, segment = model.window_of(table.frequency, lengths[len(lengths) // 2])
-    index = SeriesIndex.build(
-        table, table.columns[:targets], past=model.past, future=model.future, static=model.static,
-        per_series=model.per_series, with_calendar=model.calendar, scaling=model.scaling,
-        context=context, plane=model.plane,
-    )  # fmt: skip
-    sizes = index.sizes
-    lags = model.lags if model.lags is not None else (season,) if season > 1 else ()
-    layout = Layout(
-        context, horizon, segment, sizes["targets"], sizes["past"], sizes["known"],
-        sizes["static"], tuple(index.categories),
-        lags=tuple(lag for lag in lags if lag > 0), feedback=model.decoder == "autoregressive",
-        neighbours=model.neighbours,
-    )  # fmt: skip
+    targets = len(table.columns) - len(source.covariates)
+    index = index_of(model, table, targets, lengths[len(lengths) // 2])
+    layout, season = layout_of(model, index), model.season_of(table.frequency)
     one, record = table.series[0], index.encode(table, table.series[0])
-    look.cells = _shown(dict(zip(table.columns, one.values[0].tolist(), strict=True)))
+    look.cells = _shown(table.columns, one.values[0].tolist())
     look.item = (
         f"series {one.unique_id!r} from {table.shown(one.start)}: {len(one.values):,} steps of "
         f"{table.frequency}, in seasons of {season}; {len(table.series):,} series in all"
@@ -312,48 +288,59 @@ def look_at_series(model: Forecaster, data: Path, _: None, most: int | None) -> 
     )
     width = layout.numbers + layout.around + len(layout.categories)
     look.shape = (
-        f"({model.batch_size}, {layout.steps}, {width}): windows of {context} times with {horizon} "
-        f"to predict, steps of {segment}, features"
+        f"({model.batch_size}, {layout.steps}, {width}): windows of {layout.context} times with "
+        f"{layout.horizon} to predict, steps of {layout.segment}, features"
     )
     return look
 
 
 LOOKS: dict[str, Callable[[Any, Path, Any, int | None], Look]] = {
-    "language-model": look_at_text, "classifier": look_at_items, "tagger": look_at_items,
-    "translator": look_at_pairs, "forecaster": look_at_series,
-}  # fmt: skip
+    "language-model": look_at_text,
+    "classifier": look_at_items,
+    "tagger": look_at_items,
+    "translator": look_at_pairs,
+    "forecaster": look_at_series,
+}
 
 
 def _read(
-    source: Rows | Sentences, look: Look, most: int | None,
-    item: Callable[[tuple[Any, ...], str], Any],
-) -> list[Any]:  # fmt: skip
-    """Read rows, and return the first items; raise a DataError if there is none."""
-    kept: list[Any] = []
-    first = _First(most)
+    source: Rows,
+    look: Look,
+    most: int | None,
+    texts_of: Callable[[tuple[object, ...], str], list[str]],
+) -> list[list[str]]:
+    """Read rows, and return the texts of the first good ones; raise a DataError without one."""
+    kept: list[list[str]] = []
+    first, refused = _First(most), _Refused(look)
     for place, values in first.of(source.read()):
         try:
             if isinstance(values, DataError):
                 raise values
-            found = item(values, place)
+            texts = texts_of(values, place)
         except DataError as error:
-            _Refused(look).add(place, error)
+            refused.add(place, error)
             continue
-        if not kept:
-            names = list(look.columns) or [str(n) for n in range(len(values))]
-            look.cells = _shown(dict(zip(names, values, strict=True)))
-        if len(kept) < FIRST:
-            kept.append(found)
+        if texts and not kept:
+            look.cells = _shown(look.columns, values)
+        if texts and len(kept) < FIRST:
+            kept.append(texts)
     look.notes += source.notes
     look.rows, look.whole = first.count, first.whole
     if not kept:
-        place, reason = look.refused[0] if look.refused else (source.name, "has no row")
-        raise DataError(f"{place}: {reason}; no row can be used")
+        raise _unusable(look) or DataError(f"{source.name}: has no row; no row can be used")
     return kept
 
 
-def _shown(cells: Mapping[str, object]) -> str:
-    return "  ".join(f"{name}={str(value)[:60]}" for name, value in cells.items())
+def _unusable(look: Look) -> DataError | None:
+    """Return the error if all rows were refused."""
+    for place, reason in look.refused:
+        return DataError(f"{place}: {reason}; no row can be used")
+    return None
+
+
+def _shown(names: Iterable[str], cells: Sequence[object]) -> str:
+    pairs = zip(names, cells, strict=True)
+    return "  ".join(f"{name}={str(value)[:60]}" for name, value in pairs)
 
 
 def _short(numbers: NDArray[Any]) -> str:
