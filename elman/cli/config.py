@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import fields
 
 import cyclopts
@@ -19,9 +20,8 @@ OPTIONS = (*TASKS.values(), *PREDICTIONS.values(), *GENERATIONS.values(), RunFla
 LISTS = {
     field.name for kind in OPTIONS for field in fields(kind) if str(field.type).startswith("tuple[")
 }
-FLAGS = {field.name for kind in OPTIONS for field in fields(kind)} | {
-    "cuts", "stride", "file", "config",
-}  # fmt: skip
+FLAGS = {field.name for kind in OPTIONS for field in fields(kind)}
+FLAGS |= {"cuts", "stride", "file", "config"}
 POSITIONAL = {"text", "labels", "targets"}  # also names of arguments without a flag
 COLUMNS = {"unique_id"}  # also names of columns in messages
 
@@ -109,12 +109,10 @@ def name_flags(message: str, keep: Collection[str] = ()) -> str:
             return flag_name(f"no_{name}")
         return flag_name(name) + ("" if value == "True" else f" {value}")
 
-    def alone(found: re.Match[str]) -> str:
-        return flag_name(found[0]) if found[0] in FLAGS - COLUMNS - {*keep} else found[0]
-
-    def first(found: re.Match[str]) -> str:
-        return flag_name(found[0]) if found[0] in FLAGS - POSITIONAL else found[0]
+    def alone(names: AbstractSet[str]) -> Callable[[re.Match[str]], str]:
+        return lambda found: flag_name(found[0]) if found[0] in names else found[0]
 
     message = re.sub(rf"{outside}([a-z]\w*)=([\w.+%/:-]*\w)", with_value, message)
-    message = re.sub(rf"{outside}[a-z]+_\w+\b(?![/'\"=]|\.\w)", alone, message)
-    return re.sub(r"^[a-z]+(?= (?:must|needs) )", first, message)
+    some = alone(FLAGS - COLUMNS - {*keep})
+    message = re.sub(rf"{outside}[a-z]+_\w+\b(?![/'\"=]|\.\w)", some, message)
+    return re.sub(r"^[a-z]+(?= (?:must|needs) )", alone(FLAGS - POSITIONAL), message)

@@ -170,10 +170,9 @@ def options_of(run: Path, table: Mapping[str, type[Options]], given: dict[str, A
     Raises:
         ArgumentError: the table does not have this kind, or an option is of another kind.
     """
-    kind = kind_of(run)
+    kind, owners = kind_of(run), _owners(table)
     if kind not in table:
         raise ArgumentError(f"{run}: holds {named(kind)}, not {' or '.join(map(named, table))}")
-    owners = _owners(table)
     if other := next((name for name in given if kind not in owners[name]), None):
         raise ArgumentError(
             f"{flag_name(other)} is an option of {' or '.join(map(named, owners[other]))}; {run} "

@@ -107,7 +107,9 @@ def data_of(task: type[AnyTask]) -> list[inspect.Parameter]:
     texts = arguments_of(task.fit, task)
     return [
         inspect.Parameter(
-            f"given_{name}", inspect.Parameter.POSITIONAL_ONLY, default=one.default,
+            f"given_{name}",
+            inspect.Parameter.POSITIONAL_ONLY,
+            default=one.default,
             annotation=Annotated[
                 Path if one.default is one.empty else Path | None,
                 Parameter(name=NAMES.get(name, name).upper(), help=texts.get(name)),
@@ -115,7 +117,7 @@ def data_of(task: type[AnyTask]) -> list[inspect.Parameter]:
         )
         for name, one in inspect.signature(task.fit).parameters.items()
         if one.kind is one.POSITIONAL_OR_KEYWORD and name not in ("self", "validation")
-    ]  # fmt: skip
+    ]
 
 
 def _as_data(paths: tuple[Path, ...], name: str, most: int) -> Path | tuple[Path, ...] | None:

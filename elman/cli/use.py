@@ -20,12 +20,11 @@ from elman.cli.show import (
     notes_shown,
     print_backtest,
     print_metrics,
-    print_notes,
     print_perplexity,
     print_scores,
 )
 from elman.errors import ArgumentError
-from elman.report.terminal import counted, show, show_text
+from elman.report.terminal import counted, show, show_text, tell
 from elman.tasks import Forecaster, Translator, load, task_of
 from elman.tasks.predictions import FutureSteps, Generation
 from elman.version import __version__
@@ -150,7 +149,8 @@ def backtest(
     found = Forecaster.load(run).backtest(
         series, cuts=cuts, stride=stride, futures=futures, skip_bad_rows=skip_bad_rows
     )
-    print_notes(found.forecasts.notes)
+    for note in found.forecasts.notes:
+        tell(note)
     if out is not None:
         found.forecasts.write(out, level or None, overwrite=overwrite)
     if as_json:

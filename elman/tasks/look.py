@@ -32,33 +32,19 @@ LONG = 1 << 20  # characters of a text that are read
 
 @dataclass
 class Look:
-    """The result of a look.
+    """The result of a look."""
 
-    Attributes:
-        row: what a row is.
-        columns: what each column is used for, by the name of the column.
-        rows: number of rows that were read.
-        whole: whether these are all rows.
-        refused: place and reason of each row that cannot be used.
-        answers: number of each label, tag or target, if they are few.
-        notes: messages about what was detected.
-        cells: the first good row.
-        item: what is made of it.
-        numbers: the numbers that the network reads of it.
-        shape: the shape of a batch in training, and what its axes are.
-    """
-
-    row: str
-    columns: dict[str, str] = field(default_factory=dict)
-    rows: int = 0
-    whole: bool = True
-    refused: list[tuple[str, str]] = field(default_factory=list)
-    answers: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-    cells: str = ""
-    item: str = ""
-    numbers: str = ""
-    shape: str = ""
+    row: str  # what a row is
+    columns: dict[str, str] = field(default_factory=dict)  # the use of each, by its name
+    rows: int = 0  # number of rows that were read
+    whole: bool = True  # whether these are all rows
+    refused: list[tuple[str, str]] = field(default_factory=list)  # place and reason of bad rows
+    answers: Counter[str] = field(default_factory=Counter)  # number of each label or tag
+    notes: list[str] = field(default_factory=list)  # what was detected
+    cells: str = ""  # the first good row
+    item: str = ""  # what is made of it
+    numbers: str = ""  # the numbers that the network reads of it
+    shape: str = ""  # the shape of a batch in training, and what its axes are
 
 
 class _Refused(Rejects):
@@ -106,7 +92,7 @@ def look_at_text(model: LanguageModel, data: Path, _: None, most: int | None) ->
     from elman.tasks.text_data import open_text
 
     unit = "row" if model.column else model.document
-    look = Look(f"a document: a {unit}", {model.column: "--column"} if model.column else {})
+    look = Look(f"a document: a {unit}", _named(model, "column"))
     source = open_text(data, model)
     texts: list[str] = []
     size, begins = 0, True
@@ -127,9 +113,8 @@ def look_at_text(model: LanguageModel, data: Path, _: None, most: int | None) ->
 
 def look_at_pairs(model: Translator, data: Path, targets: Path | None, most: int | None) -> Look:
     """Look at the pairs of texts of a translator."""
-    columns = {model.source: "--source", model.target: "--target"}
-    if talks := model.kind == "dialogue" and targets is None:
-        columns = {model.conversation: "--conversation"}
+    talks = model.kind == "dialogue" and targets is None
+    columns = _named(model, *(("conversation",) if talks else ("source", "target")))
     source = Rows(
         data,
         list(columns),
@@ -194,12 +179,9 @@ def look_at_items(
     kind = model._target_kind()
     column = kind.column(model)
     source: Any = reader.open((data, targets), column, lenient=True)
-    look = Look(f"{reader.row_is}, with {column.noun} of the {reader.noun}")
-    for setting in () if model.input else reader.named_by:
-        named = getattr(model, setting)
-        names = (named,) if isinstance(named, str) else named or ()
-        look.columns |= dict.fromkeys(names, f"--{setting.replace('_', '-')}")
-    look.columns |= dict.fromkeys(reader.columns if model.input else (), "--input")
+    columns = dict.fromkeys(reader.columns, "--input")
+    columns = columns if model.input else _named(model, *reader.named_by)
+    look = Look(f"{reader.row_is}, with {column.noun} of the {reader.noun}", columns)
     look.columns[column.name or column.noun] = f"--{kind.named_by}"
     firsts = _limit(source, most)
     try:
@@ -237,10 +219,9 @@ def _limit(source: Rows | Sentences | RecordingSource, most: int | None) -> list
         first = _First(most)
         first.limit(source)
         return [first]
-    firsts = []
-    for table in source.tables:
-        firsts.append(_First(most))
-        firsts[-1].limit_table(table)
+    firsts = [_First(most) for _ in source.tables]
+    for first, table in zip(firsts, source.tables, strict=True):
+        first.limit_table(table)
     if most is not None:
         source.tables = source.tables[:FILES]
         for first in firsts[FILES:]:
@@ -263,9 +244,7 @@ def look_at_series(model: Forecaster, data: Path, _: None, most: int | None) -> 
 
     source = model._source((data, None), lenient=True)
     look = Look("one time of all series" if model.wide else "one time of a series")
-    look.columns = {model.unique_id: "--unique-id", model.ds: "--ds"}
-    for name in ("targets", "past", "future", "static"):
-        look.columns |= dict.fromkeys(getattr(model, name), f"--{name}")
+    look.columns = _named(model, "unique_id", "ds", "targets", "past", "future", "static")
     if model.wide:
         look.columns |= dict.fromkeys(source.targets, "--targets")
     first = _First(most)
@@ -336,6 +315,16 @@ def _unusable(look: Look) -> DataError | None:
     for place, reason in look.refused:
         return DataError(f"{place}: {reason}; no row can be used")
     return None
+
+
+def _named(settings: object, *names: str) -> dict[str, str]:
+    """Return the columns that settings name, with their flags."""
+    found = {}
+    for name in names:
+        named = getattr(settings, name) or ()
+        for column in (named,) if isinstance(named, str) else named:
+            found[column] = f"--{name.replace('_', '-')}"
+    return found
 
 
 def _shown(names: Iterable[str], cells: Sequence[object]) -> str:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from elman.arguments import check_whole
 from elman.errors import ArgumentError, DataError
-from elman.read.labels import join_labels, shown_label
 from elman.read.rows import Rows, text_of
 from elman.report.terminal import one_line
 from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translator
@@ -394,6 +393,8 @@ def label_cell(model: Classifier, p: NDArray[np.float32], *, lists: bool = False
 
     Several labels of the row are a list, or text with the separator between them.
     """
+    from elman.read.labels import join_labels, shown_label
+
     if not model.several:
         return shown_label(model.classes[int(p.argmax())])
     chosen = [shown_label(one) for one, q in zip(model.classes, p, strict=True) if q > 0.5]
