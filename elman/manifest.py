@@ -40,11 +40,10 @@ Index = TypeVar("Index", bound="Checked")
 MANIFEST = "manifest.json"
 WEIGHTS, CHECKPOINT = "weights.safetensors", "checkpoint.safetensors"
 INPUTS = "inputs"  # folder with a folder for each of several inputs, by its number
-# Files of inputs: a vocabulary of texts, words and characters, statistics of series or recordings,
-# and features of a wide part.
-TOKENIZER, WORDS, SERIES, FEATURES = (
-    "tokenizer.json", "words.json", "series.json", "wide.safetensors"
-)  # fmt: skip
+# Files of inputs and targets: vocabularies of texts and of their sources, words and characters,
+# statistics of series or recordings, and features of a wide part.
+TOKENIZER, SOURCE_TOKENIZER = "tokenizer.json", "source_tokenizer.json"
+WORDS, SERIES, FEATURES = "words.json", "series.json", "wide.safetensors"
 BLOCK = 1 << 20  # bytes read at a time
 
 # Errors to which values of another type or size lead.

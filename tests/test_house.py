@@ -20,7 +20,7 @@ ROOMS = (
     "model", "seq2seq", "train", "cores", "settings", "inputs", "targets", "live", "forecast",
     "serve", "tasks", "elman", "cli", "__main__",
 )  # fmt: skip
-CIRCLES = {"serve.conversation tasks.translator tasks.translator_run"}
+CIRCLES = {"serve.conversation tasks.translator"}
 UPWARD = {"serve tasks"}  # rooms, and later rooms that they import
 
 

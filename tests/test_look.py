@@ -171,7 +171,7 @@ def test_several_labels_of_a_row_are_counted_one_by_one(look: Look, tmp_path: Pa
 
 def test_a_conversation_is_a_row_or_turns_up_to_a_blank_line(look: Look, tmp_path: Path) -> None:
     write(tmp_path / "a.txt", "hi __eou__ hello __eou__ bye\n" * 5)
-    assert of(look("a.txt --kind dialogue"), "item") == "hi __eou__ hello __eou__ bye"
+    assert of(look("a.txt --kind dialogue"), "item") == "hi __eou__ hello -> bye"
     write(tmp_path / "a.txt", "hi\nhello\n\n" * 5)
     assert of(look("a.txt --kind dialogue"), "refused") == "none"
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from elman.attend import Attention, Memory
 from elman.encode.embed import Embed
+from elman.encode.encoder import Encoder
 from elman.errors import ArgumentError
 from elman.padded import Padded
 from elman.recur.stack import Stack
@@ -54,7 +55,7 @@ class Recurrent(nn.Module):
     """An encoder and decoder made of recurrences.
 
     Args:
-        embed_source: turns tokens of the source into vectors.
+        embed_source: turns elements of the source into vectors.
         encoder: core of the encoder, batch first, with one or two directions.
         embed_target: turns tokens of the target into vectors.
         core: core of the decoder, batch first and forward only.
@@ -82,7 +83,7 @@ class Recurrent(nn.Module):
 
     def __init__(
         self,
-        embed_source: Embed,
+        embed_source: Encoder,
         encoder: Stack,
         embed_target: Embed,
         core: Stack,
@@ -97,7 +98,8 @@ class Recurrent(nn.Module):
             raise ArgumentError("the decoder's core must read forward only")
         if input_feeding and attention is None:
             raise ArgumentError("input_feeding needs attention")
-        self.embed_source, self.encoder = embed_source, encoder
+        self.embed_source: Encoder = embed_source
+        self.encoder = encoder
         self.embed_target, self.core = embed_target, core
         self.attention, self.input_feeding = attention, input_feeding
         read, last = encoder.output_sizes[-1], core.output_sizes[-1]
@@ -114,7 +116,7 @@ class Recurrent(nn.Module):
         return self.attention is not None
 
     def read(self, source: Padded, *, generator: torch.Generator | None = None) -> Decoding:
-        """Read the source tokens (B, T) and return the place at which the decoder starts."""
+        """Read the source (B, T, ...) and return the place at which the decoder starts."""
         x = self.embed_source(source, generator=generator)
         h, state = self.encoder(x.data, None, x.lengths, generator=generator)
         memory = None if self.attention is None else self.attention.remember(Padded(h, x.lengths))

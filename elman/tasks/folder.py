@@ -31,6 +31,7 @@ from elman.manifest import (
     INPUTS,
     MANIFEST,
     SERIES,
+    SOURCE_TOKENIZER,
     TOKENIZER,
     WEIGHTS,
     WORDS,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 PATHS = ("train", "validation", "test", "start_from", "vectors")  # settings and data with paths
 CONFIG, METRICS, CARD = "config.json", "metrics.json", "README.md"
-SOURCE_TOKENIZER, HISTORY = "source_tokenizer.json", "history.safetensors"
+HISTORY = "history.safetensors"
 PARTS = (  # files of a model, which the manifest lists
     CONFIG, TOKENIZER, SOURCE_TOKENIZER, WORDS, FEATURES, SERIES, HISTORY, WEIGHTS, METRICS,
     CHECKPOINT,

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from elman.errors import DataError
 from elman.read.columns import Table
-from elman.read.rows import Rejects, Row, Rows, text_of
+from elman.read.rows import Rejects, Row, Rows
 from elman.read.sentences import Sentences
-from elman.settings import TextSettings
-from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translator
+from elman.tasks import Forecaster, LanguageModel, Translator
+from elman.tasks.examples import ExampleTask
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from elman.encode.text import Vocabulary
     from elman.read.recording_source import RecordingSource
 
 FIRST = 1000  # rows, or documents of a text, that are read
@@ -89,6 +90,8 @@ class _First:
 
 def look_at_text(model: LanguageModel, data: Path, _: None, most: int | None) -> Look:
     """Look at the text of a language model."""
+    from elman.encode.text import choose_tokens
+    from elman.inputs.text import build_vocabulary
     from elman.tasks.text_data import open_text
 
     unit = "row" if model.column else model.document
@@ -104,78 +107,31 @@ def look_at_text(model: LanguageModel, data: Path, _: None, most: int | None) ->
         elif most is not None:
             look.whole = False
             break
-    look.notes = source.notes
-    look.cells = texts[0]
-    look.numbers = _tokens_of(model, look, texts, texts[0])
+    look.notes, look.cells = source.notes, texts[0]
     look.shape = f"({model.batch_size}, {model.bptt or 'T'}): texts side by side, tokens"
-    return look
-
-
-def look_at_pairs(model: Translator, data: Path, targets: Path | None, most: int | None) -> Look:
-    """Look at the pairs of texts of a translator."""
-    talks = model.kind == "dialogue" and targets is None
-    columns = _named(model, *(("conversation",) if talks else ("source", "target")))
-    source = Rows(
-        data,
-        list(columns),
-        parallel=() if targets is None else (targets,),
-        encoding=model.encoding,
-        lenient=True,
-        delimiter=model.delimiter,
-    )
-    look = Look("a conversation" if talks else "a source and its target", columns)
-    if lines := talks and source.kind == "parallel":
-        look.row = "a conversation, or one turn and a blank line after each conversation"
-
-    def texts_of(values: tuple[object, ...], place: str) -> list[str]:
-        if not talks:
-            return [text_of(v, place, name) for v, name in zip(values, columns, strict=True)]
-        if lines and not str(values[0]).strip():
-            return []
-        turns = values[0] if isinstance(values[0], list) else [values[0]]
-        texts = [text_of(one, place, model.conversation) for one in turns]
-        return [turn.strip() for text in texts for turn in text.split(model.separator)]
-
-    pairs = _read(source, look, most, texts_of)
-    texts = [text for pair in pairs for text in pair]
-    look.item = f" {model.separator if talks else '->'} ".join(pairs[0])
-    look.numbers = _tokens_of(model, look, texts, pairs[0][0])
-    look.shape = f"({model.batch_size}, T): sources, tokens of the longest one"
-    return look
-
-
-def _tokens_of(model: TextSettings, look: Look, texts: list[str], text: str) -> str:
-    """Return the tokens of a text, with a vocabulary of the texts that were read."""
-    from elman.encode.text import Vocabulary, choose_tokens
-
     kind, why = (model.tokens, None) if model.tokens else choose_tokens(texts)
     look.notes += [] if why is None else [why]
     try:
-        vocabulary = Vocabulary.build(
-            lambda: texts,
-            tokens=kind,
-            size=model.vocabulary_size,
-            min_count=model.min_count,
-            lowercase=model.lowercase,
-            split_punctuation=model.split_punctuation,
-        )
+        vocabulary = build_vocabulary(texts, model, kind)
     except DataError as error:
         look.notes.append(str(error))
-        return "none, as there is no vocabulary"
-    look.notes.append(f"the vocabulary of these texts has {vocabulary.size:,} {kind} tokens")
-    numbers = vocabulary.encode(text[:LONG])
-    shown = " ".join(f"{vocabulary.token(n)}={n}" for n in numbers[:12])
-    return f"{len(numbers):,} tokens: {shown}"
+        return look
+    look.notes.append(_size_of(vocabulary))
+    numbers = vocabulary.encode(texts[0][:LONG])
+    look.numbers = _numbered(map(vocabulary.token, numbers), numbers, "tokens")
+    return look
 
 
-def look_at_items(
-    model: Classifier | Tagger, data: Path, targets: Path | None, most: int | None
-) -> Look:
-    """Look at the items of a classifier or a tagger, and at their labels or tags."""
-    from elman.inputs.kinds import find_kinds, reader_of
+def _size_of(vocabulary: Vocabulary) -> str:
+    return f"the vocabulary of these texts has {vocabulary.size:,} {vocabulary.tokens} tokens"
+
+
+def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: int | None) -> Look:
+    """Look at the items of a task, and at their labels, tags or texts."""
+    from elman.inputs.kinds import find_kinds
     from elman.padded import Joint
 
-    reader = reader_of(model, find_kinds(model, (data, targets), model.usual_input))
+    reader = model._reader(find_kinds(model, (data, targets), model.usual_input))
     kind = model._target_kind()
     column = kind.column(model)
     source: Any = reader.open((data, targets), column, lenient=True)
@@ -187,29 +143,50 @@ def look_at_items(
     try:
         examples = kind.read(reader, source, model, _Refused(look), None)
     except DataError as error:
-        raise _unusable(look) or error from None
+        if not look.refused:
+            raise
+        place, reason = look.refused[0]
+        raise DataError(f"{place}: {reason}; no row can be used") from error
     look.rows = sum(first.count for first in firsts)
     look.whole = all(first.whole for first in firsts)
     if not look.whole:  # a recording can be in the rows that were not read
         labels = str(targets)
         look.refused = [one for one in look.refused if not one[0].startswith(labels)]
-    look.answers.update(str(one) for some in examples.targets for one in some)
+    last = examples.places.count(examples.places[0]) - 1  # of the turns of a conversation
+    item, text = examples.items[last], examples.targets[last]
+    if not isinstance(text, str):
+        look.answers.update(str(one) for some in examples.targets for one in some)
     look.notes += [] if examples.recordings else source.notes
     if seen := firsts[0].rows.get(examples.places[0], ()):
         names = look.columns if len(look.columns) == len(seen) else range(len(seen))
         look.cells = _shown(map(str, names), seen)
     steps = reader.window(each=column.each) or "T"
     try:
-        learned, item = reader.learn(examples, look.notes), examples.items[0]
+        learned = reader.learn(examples, look.notes)
     except DataError as error:  # such as too few different tokens
         look.notes.append(str(error))
         return look
     array = learned.encode([item])[0]
     array = array.first if isinstance(array, Joint) else array
-    look.item = learned.show(item)
-    look.numbers = _numbers_of(learned.elements(item), array, reader.unit)
+    look.item = learned.show(item) + (f" -> {text}" if isinstance(text, str) else "")
+    if learned.vocabulary is not None:
+        look.notes.append(_size_of(learned.vocabulary))
+    if elements := learned.elements(item):
+        look.numbers = _numbered(elements, array if array.ndim == 1 else array[:, 0], reader.unit)
+    else:
+        first = array[0] if array.ndim > 1 else array
+        look.numbers = f"{_short(first)} for the first of the {reader.unit}"
     sizes = ", ".join(map(str, (model.batch_size, steps, *array.shape[1:])))
     look.shape = f"({sizes}): {reader.noun}, {reader.unit}, and numbers of each"
+    return look
+
+
+def look_at_pairs(model: Translator, data: Path, targets: Path | None, most: int | None) -> Look:
+    """Look at the items of a translator and their texts."""
+    from elman.encode.turns import TURN
+
+    look = look_at_items(model, data, targets, most)
+    look.item = look.item.replace(TURN, model.separator)
     return look
 
 
@@ -229,13 +206,10 @@ def _limit(source: Rows | Sentences | RecordingSource, most: int | None) -> list
     return firsts
 
 
-def _numbers_of(names: list[str], array: NDArray[Any], unit: str) -> str:
-    """Return the beginning of an array, with the name of each step if it has one."""
-    if not names:
-        return f"{_short(array[0] if array.ndim > 1 else array)} for the first of the {unit}"
-    column = array if array.ndim == 1 else array[:, 0]
-    pairs = zip(names[:12], column.tolist(), strict=False)
-    return f"{len(array):,} {unit}: {' '.join(f'{name}={number}' for name, number in pairs)}"
+def _numbered(names: Iterable[str], numbers: Sequence[int] | NDArray[Any], unit: str) -> str:
+    """Return the number of steps, with the name of the first ones and their numbers."""
+    pairs = (f"{name}={number}" for name, number in zip(names, numbers, strict=False))
+    return f"{len(numbers):,} {unit}: {' '.join(islice(pairs, 12))}"
 
 
 def look_at_series(model: Forecaster, data: Path, _: None, most: int | None) -> Look:
@@ -280,41 +254,6 @@ LOOKS: dict[str, Callable[[Any, Path, Any, int | None], Look]] = {
     "translator": look_at_pairs,
     "forecaster": look_at_series,
 }
-
-
-def _read(
-    source: Rows,
-    look: Look,
-    most: int | None,
-    texts_of: Callable[[tuple[object, ...], str], list[str]],
-) -> list[list[str]]:
-    """Read rows, and return the texts of the first good ones; raise a DataError without one."""
-    kept: list[list[str]] = []
-    first, refused = _First(most), _Refused(look)
-    for place, values in first.of(source.read()):
-        try:
-            if isinstance(values, DataError):
-                raise values
-            texts = texts_of(values, place)
-        except DataError as error:
-            refused.add(place, error)
-            continue
-        if texts and not kept:
-            look.cells = _shown(look.columns, values)
-        if texts and len(kept) < FIRST:
-            kept.append(texts)
-    look.notes += source.notes
-    look.rows, look.whole = first.count, first.whole
-    if not kept:
-        raise _unusable(look) or DataError(f"{source.name}: has no row; no row can be used")
-    return kept
-
-
-def _unusable(look: Look) -> DataError | None:
-    """Return the error if all rows were refused."""
-    for place, reason in look.refused:
-        return DataError(f"{place}: {reason}; no row can be used")
-    return None
 
 
 def _named(settings: object, *names: str) -> dict[str, str]:

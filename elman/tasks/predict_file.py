@@ -15,15 +15,19 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from elman.errors import ArgumentError, DataError, FolderError, Stopped
 from elman.read.rows import Rejects, Row, check_new
 from elman.read.sentences import split_words
 from elman.report.progress import reading_bar
+from elman.tasks.examples import ExampleTask
 from elman.tasks.parts import LOG
-from elman.tasks.predictions import PREDICTIONS, ItemOf, Prediction
+from elman.tasks.predictions import PREDICTIONS, Prediction
 from elman.tasks.task import Task
+
+if TYPE_CHECKING:
+    from elman.inputs.input import Reader
 
 WINDOW, LONG = 1024, 1 << 20  # maximum rows in memory; approximate characters or words of them
 Item = tuple[str, Any]  # place of a row, and what is read from it; None for a blank line of text
@@ -61,9 +65,9 @@ def predict_file(
         Stopped: Ctrl-C was pressed; the same call continues.
     """
     options, kind = options or PREDICTIONS[model.task](), out.suffix.lower()
-    if not options.kinds:
+    if not (options.kinds and isinstance(model, ExampleTask)):
         raise ArgumentError(f"a {model.task} predicts from a TEXT, not from --file")
-    rows, item_of = options.rows(model, source, lenient=rejects is not None)
+    rows = model.rows(source, lenient=rejects is not None)
     part, info = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.json")
     _check_paths((out, part, info), source, options.kinds, rejects, rows.files)
     if out.exists() and not overwrite:
@@ -86,7 +90,7 @@ def predict_file(
             Rejects(rejects, sources=rows.files) as bad,
             reading_bar(f"reading {rows.name}", rows.total_bytes, show=show, least=0) as advance,
         ):
-            items = _items(rows.read(read.append), item_of, kind, bad)
+            items = _items(model.inputs.reader, rows.read(read.append), kind, bad)
             for window in _windows(islice(items, done, None)):
                 file.write(_answers(options, model, window, kind).encode())
                 file.flush()
@@ -133,7 +137,7 @@ def _check_paths(
         )
 
 
-def _items(rows: Iterator[Row], item_of: ItemOf, kind: str, bad: Rejects) -> Iterator[Item]:
+def _items(reader: Reader, rows: Iterator[Row], kind: str, bad: Rejects) -> Iterator[Item]:
     """Yield the items of rows; in a file of lines also those of blank and bad ones."""
     for place, values in rows:
         item = None
@@ -142,7 +146,7 @@ def _items(rows: Iterator[Row], item_of: ItemOf, kind: str, bad: Rejects) -> Ite
                 raise values
             # In a text file a blank line stays an empty line, so that line numbers are equal.
             if kind != ".txt" or any(not isinstance(one, str) or one.strip() for one in values):
-                item = item_of(values, place)
+                item = reader.row(values, place)
         except DataError as error:
             bad.add(place, error)
             if kind != ".txt":

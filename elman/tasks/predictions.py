@@ -8,15 +8,14 @@ or for a table.  PREDICTIONS and GENERATIONS name the classes.  This file does n
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from elman.arguments import check_whole
-from elman.errors import ArgumentError, DataError
-from elman.read.rows import Rows, text_of
+from elman.errors import ArgumentError
 from elman.report.terminal import one_line
 from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translator
 from elman.tasks.examples import ExampleTask
@@ -27,12 +26,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from elman.read.recordings import Recording
-    from elman.read.sentences import Sentences
 
 Model = TypeVar("Model", bound=Task)
 Items = TypeVar("Items", bound=ExampleTask)
 Table = dict[str, list[Any]]
-ItemOf = Callable[[Sequence[Any], str], Any]  # item of the values of a row at a place
 Answer = tuple[Table, Callable[..., None]]  # columns, and what writes them to a path
 LOG = logging.getLogger("elman")  # the command line shows it
 
@@ -47,10 +44,6 @@ class Prediction(Generic[Model]):
 
     def lines(self, model: Model, text: str) -> Iterator[str]:
         """Yield the predictions for a text as lines for the terminal."""
-        raise NotImplementedError
-
-    def rows(self, model: Model, file: Path, *, lenient: bool) -> tuple[Rows | Sentences, ItemOf]:
-        """Return the rows of a file, and what returns the item of a row."""
         raise NotImplementedError
 
     def answers(self, model: Model, items: list[Any], kind: str) -> Iterable[tuple[Any, ...]]:
@@ -77,16 +70,7 @@ class NextWords(Prediction[LanguageModel]):
 
 
 @dataclass(kw_only=True)
-class OfItems(Prediction[Items]):
-    """The options of the predictions for texts or sentences, here none."""
-
-    def rows(self, model: Items, file: Path, *, lenient: bool) -> tuple[Rows | Sentences, ItemOf]:
-        """Return the rows of a file without labels or tags, and what returns the item of a row."""
-        return model.rows(file, lenient=lenient), model.inputs.reader.row
-
-
-@dataclass(kw_only=True)
-class Labels(OfItems[Classifier]):
+class Labels(Prediction[Classifier]):
     """The labels of a text."""
 
     kinds = (".csv", ".tsv", ".jsonl")
@@ -97,7 +81,7 @@ class Labels(OfItems[Classifier]):
 
     def lines(self, model: Classifier, text: str) -> Iterator[str]:
         """Yield a label and its probability on each line."""
-        check_text(model, text, self.k, model.inputs.reader.columns)
+        check_text(model, text, self.k)
         p = model.predict_proba([text])[0]
         for n in sorted(range(len(p)), key=lambda n: -p[n])[: self.k]:
             yield f"{p[n]:7.2%}  {model.classes[n]}"
@@ -110,7 +94,7 @@ class Labels(OfItems[Classifier]):
 
 
 @dataclass(kw_only=True)
-class Tags(OfItems[Tagger]):
+class Tags(Prediction[Tagger]):
     """The tags of the words of a text."""
 
     kinds = (".conll", ".jsonl")
@@ -118,7 +102,7 @@ class Tags(OfItems[Tagger]):
 
     def lines(self, model: Tagger, text: str) -> Iterator[str]:
         """Yield a tag and its word on each line."""
-        check_text(model, text, columns=model.inputs.reader.columns)
+        check_text(model, text)
         words = text.split()
         for word, tag in zip(words, model.predict([words])[0], strict=True):
             yield f"{tag:8s} {word}"
@@ -161,26 +145,12 @@ class Translations(Prediction[Translator]):
     def lines(self, model: Translator, text: str) -> Iterator[str]:
         """Yield a translation on each line, after its log-probability if `k` is given."""
         check_text(model, text, self.k)
+        check_reads_text(model)
         if self.search is None:
             yield model.predict([text])[0]
             return
         for translation, log_p in model.n_best([text], self.search)[0]:
             yield f"{log_p:8.2f}  {translation}" if self.k is not None else translation
-
-    def rows(self, model: Translator, file: Path, *, lenient: bool) -> tuple[Rows, ItemOf]:
-        """Return the rows of a file, and what returns a source, or the turns of a conversation."""
-        column = model.conversation if model.kind == "dialogue" else model.source
-
-        def item(values: Sequence[Any], place: str) -> str:
-            turns = values[0] if isinstance(values[0], list | tuple) else [values[0]]
-            if not turns:
-                raise DataError(f"{place}: column {column!r} is empty, expected turns")
-            return f" {model.separator} ".join(text_of(turn, place, column) for turn in turns)
-
-        rows = Rows(
-            file, [column], encoding=model.encoding, lenient=lenient, delimiter=model.delimiter
-        )
-        return rows, item
 
     def answers(self, model: Translator, items: list[str], kind: str) -> Iterable[tuple[str]]:
         """Return the best translation of each source."""
@@ -352,6 +322,7 @@ class RandomTranslations(Generation[Translator]):
 
     def pieces(self, model: Translator, text: str) -> Iterator[str]:
         """Yield a translation on each line."""
+        check_reads_text(model)
         for seed in range(self.seed, self.seed + self.samples):
             found = model.predict([text], sampling=self.sampling, seed=seed)
             yield one_line(found[0]) + "\n"
@@ -373,14 +344,13 @@ GENERATIONS: dict[str, type[Generation[Any]]] = {
 }
 
 
-def check_text(
-    model: Task, text: str, k: int | None = None, columns: Sequence[str] = ("text",)
-) -> None:
+def check_text(model: ExampleTask, text: str, k: int | None = None) -> None:
     """Raise an ArgumentError for no words, k below 1, or a model of several columns."""
     if not text.strip():
         raise ArgumentError(f"the text is empty; a {model.task} needs words")
     if k is not None:
         check_whole(k, "k", least=1)
+    columns = model.inputs.reader.columns
     if len(columns) > 1:
         raise ArgumentError(
             f"this {model.task} reads the columns {', '.join(columns)}, not a single text; give a "
@@ -399,6 +369,13 @@ def label_cell(model: Classifier, p: NDArray[np.float32], *, lists: bool = False
         return shown_label(model.classes[int(p.argmax())])
     chosen = [shown_label(one) for one, q in zip(model.classes, p, strict=True) if q > 0.5]
     return chosen if lists else join_labels(chosen, model.separator)
+
+
+def check_reads_text(model: Translator) -> None:
+    """Raise an ArgumentError for a translator of other items than texts."""
+    if model.inputs.vocabulary is None:
+        noun = model.inputs.reader.noun
+        raise ArgumentError(f"this translator reads {noun}, not a TEXT; predict them in Python")
 
 
 def tell_unknown(model: LanguageModel, text: str) -> None:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from elman.arguments import list_of_argument, text_of_argument
 from elman.errors import FolderError, UntrainedError
 from elman.manifest import WEIGHTS, content_of, read_json, write_json
 from elman.read.files import path_of
@@ -349,9 +348,3 @@ def _check_paths(data: Mapping[str, Any], folder: Path) -> None:
                 f"{folder / CONFIG}: is damaged (data.{name} must be a path or a list of two, got "
                 f"{found!r})"
             )
-
-
-def checked_texts(texts: Sequence[str]) -> list[str]:
-    """Return texts as a list; raise an ArgumentError for a single text, or a value that is none."""
-    checked = list_of_argument(texts, "text", "texts")
-    return [text_of_argument(text, f"text {number}") for number, text in enumerate(checked)]
