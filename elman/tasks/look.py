@@ -158,7 +158,7 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
         look.answers.update(str(one) for some in examples.targets for one in some)
     look.notes += [] if examples.recordings else source.notes
     if seen := firsts[0].rows.get(examples.places[0], ()):
-        names = look.columns if len(look.columns) == len(seen) else range(len(seen))
+        names = look.columns if len(look.columns) >= len(seen) else range(len(seen))
         look.cells = _shown(map(str, names), seen)
     steps = reader.window(each=column.each) or "T"
     try:
@@ -187,6 +187,8 @@ def look_at_pairs(model: Translator, data: Path, targets: Path | None, most: int
 
     look = look_at_items(model, data, targets, most)
     look.item = look.item.replace(TURN, model.separator)
+    if model.kind == "dialogue" and targets is None:
+        look.row = "a conversation, or one turn and a blank line after each conversation"
     return look
 
 
@@ -267,7 +269,7 @@ def _named(settings: object, *names: str) -> dict[str, str]:
 
 
 def _shown(names: Iterable[str], cells: Sequence[object]) -> str:
-    pairs = zip(names, cells, strict=True)
+    pairs = zip(names, cells, strict=False)
     return "  ".join(f"{name}={str(value)[:60]}" for name, value in pairs)
 
 

@@ -81,7 +81,7 @@ def predict_file(
         done = max(0, _complete_rows(part, kind) - bool(header)) if continues else 0
         if not done:
             info.write_text(json.dumps(facts))
-            part.write_text(header)
+            part.write_bytes(header.encode())
         for message in rows.notes:
             LOG.info(message)
         count, read = done, list[int]()
