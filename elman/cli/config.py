@@ -21,7 +21,7 @@ LISTS = {
     field.name for kind in OPTIONS for field in fields(kind) if str(field.type).startswith("tuple[")
 }
 FLAGS = {field.name for kind in OPTIONS for field in fields(kind)}
-FLAGS |= {"cuts", "stride", "file", "config"}
+FLAGS |= {"cuts", "stride", "file"}
 POSITIONAL = {"text", "labels", "targets"}  # also names of arguments without a flag
 COLUMNS = {"unique_id"}  # also names of columns in messages
 

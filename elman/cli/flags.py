@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
     from cyclopts import Token
 
-KEYWORD = inspect.Parameter.KEYWORD_ONLY
 # The groups of `elman train TASK --help`, and the flags in them, the most important first.  Every
 # other flag is in the last group, which only `--help-all` shows.
 _GROUPS = {
@@ -80,11 +79,8 @@ def flags_of(
             consume_multiple=(negative and tuple[str, ...] in kinds) or None,
             show_default=default not in (None, ()) and default is not False and _shown,
         )
-        flags.append(
-            inspect.Parameter(
-                field.name, KEYWORD, default=default, annotation=Annotated[hint, described]
-            )
-        )
+        flag = inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        flags.append(flag.replace(annotation=Annotated[hint, described]))
     return flags
 
 

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from elman.errors import DataError
 from elman.read.columns import Table
+from elman.read.files import kind_of
 from elman.read.rows import Rejects, Row, Rows
 from elman.read.sentences import Sentences
+from elman.read.tables import TABLES
 from elman.tasks import Forecaster, LanguageModel, Translator
 from elman.tasks.examples import ExampleTask
 
@@ -188,7 +190,8 @@ def look_at_pairs(model: Translator, data: Path, targets: Path | None, most: int
     look = look_at_items(model, data, targets, most)
     look.item = look.item.replace(TURN, model.separator)
     if model.kind == "dialogue" and targets is None:
-        look.row = "a conversation, or one turn and a blank line after each conversation"
+        lines = "" if kind_of(data) in TABLES else ", or one turn and a blank line after each"
+        look.row = f"a conversation{lines}"
     return look
 
 
