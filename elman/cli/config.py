@@ -28,26 +28,8 @@ COLUMNS = {"unique_id"}  # also names of columns in messages
 
 def settings_of(arguments: Sequence[str]) -> tuple[cyclopts.config.Dict, ...]:
     """Return the settings in the YAML file that --config names; flags take precedence over them."""
-    given = value_of("--config", arguments)
-    return () if given is None else (_read_settings(given),)
-
-
-def value_of(flag: str, arguments: Sequence[str]) -> str | None:
-    """Return the first value of a flag before the arguments are parsed; None without one.
-
-    Example:
-        >>> from elman.cli.config import value_of
-        >>> value_of("--task", ["a.csv", "--task", "tagger"]), value_of("--task", ["--task=tagger"])
-        ('tagger', 'tagger')
-    """
-    for argument, following in zip(arguments, [*arguments[1:], None], strict=False):
-        name, equals, value = argument.partition("=")
-        if name == flag:
-            return value if equals else following
-    return None
-
-
-def _read_settings(given: str) -> cyclopts.config.Dict:
+    if (given := value_of("--config", arguments)) is None:
+        return ()
     import yaml
 
     path = path_of(given, "config")
@@ -66,7 +48,22 @@ def _read_settings(given: str) -> cyclopts.config.Dict:
         several = isinstance(value, list) and name.replace("-", "_") in LISTS
         if isinstance(value, list | dict) and not several:
             raise DataError(f"{path}: {name!r} must be one value, got {value}")
-    return cyclopts.config.Dict(settings, source=str(path), use_commands_as_keys=False)
+    return (cyclopts.config.Dict(settings, source=str(path), use_commands_as_keys=False),)
+
+
+def value_of(flag: str, arguments: Sequence[str]) -> str | None:
+    """Return the first value of a flag before the arguments are parsed; None without one.
+
+    Example:
+        >>> from elman.cli.config import value_of
+        >>> value_of("--task", ["a.csv", "--task", "tagger"]), value_of("--task", ["--task=tagger"])
+        ('tagger', 'tagger')
+    """
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=False):
+        name, equals, value = argument.partition("=")
+        if name == flag:
+            return value if equals else following
+    return None
 
 
 def spread_sizes(arguments: list[str]) -> list[str]:
