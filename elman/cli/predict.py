@@ -84,13 +84,7 @@ def predict(
 
         with notes_shown():
             count, bad = predict_file(
-                load(run),
-                file,
-                out,
-                overwrite=overwrite,
-                rejects=skip_bad_rows,
-                options=wanted,
-                show=True,
+                load(run), file, out, overwrite=overwrite, rejects=skip_bad_rows, options=wanted
             )
         show(f"{counted(count, 'rows')}: {out}")
         if bad:
@@ -173,11 +167,12 @@ def options_of(run: Path, table: Mapping[str, type[Options]], given: dict[str, A
     kind, owners = kind_of(run), _owners(table)
     if kind not in table:
         raise ArgumentError(f"{run}: holds {named(kind)}, not {' or '.join(map(named, table))}")
-    if other := next((name for name in given if kind not in owners[name]), None):
-        raise ArgumentError(
-            f"{flag_name(other)} is an option of {' or '.join(map(named, owners[other]))}; {run} "
-            f"holds {named(kind)}"
-        )
+    for name in given:
+        if kind not in owners[name]:
+            others = " or ".join(map(named, owners[name]))
+            raise ArgumentError(
+                f"{flag_name(name)} is an option of {others}; {run} holds {named(kind)}"
+            )
     return table[kind](**given)
 
 

@@ -41,7 +41,7 @@ def predict_file(
     overwrite: bool,
     rejects: Path | None,
     options: Prediction[Any] | None = None,
-    show: bool,
+    show: bool = True,
 ) -> tuple[int, int]:
     """Write the prediction for every row of a file.
 
@@ -52,7 +52,7 @@ def predict_file(
         overwrite: whether to replace an existing file.
         rejects: file for rows that cannot be read; None to stop at such a row.
         options: options of the predictions; None for the defaults.
-        show: whether to show progress.
+        show: whether to show progress on a terminal.
 
     Returns:
         The number of rows written, and the number of rows skipped.
