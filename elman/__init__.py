@@ -7,7 +7,7 @@ Data flow from left to right through the folders:
 Files become records (`read`), columns of the records become vectors (B, T, D) (`encode`), a
 recurrence turns the vectors into states (`recur`), states become scores and a loss (`heads`),
 scores become sequences (`decode`), and results are reported (`report`).  `train` repeats this over
-batches, `tasks` combine the parts for a task, and `serve` runs a model live, one element at a time.
+batches, `tasks` combine the parts for a task, and `live` runs a model one element at a time.
 
 The names below are loaded when they are first used, so that `import elman` is fast.
 """

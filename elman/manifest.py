@@ -41,11 +41,10 @@ Index = TypeVar("Index", bound="Checked")
 MANIFEST = "manifest.json"
 WEIGHTS, CHECKPOINT = "weights.safetensors", "checkpoint.safetensors"
 INPUTS = "inputs"  # contains one numbered folder for each of several inputs
-# Files of inputs: the vocabulary of texts, words and characters, statistics of series or
-# recordings, and features of a wide part.
-TOKENIZER, WORDS, SERIES, FEATURES = (
-    "tokenizer.json", "words.json", "series.json", "wide.safetensors"
-)  # fmt: skip
+# Files of inputs and targets: vocabularies of texts and of their sources, words and characters,
+# statistics of series or recordings, and features of a wide part.
+TOKENIZER, SOURCE_TOKENIZER = "tokenizer.json", "source_tokenizer.json"
+WORDS, SERIES, FEATURES = "words.json", "series.json", "wide.safetensors"
 BLOCK = 1 << 20  # bytes read at a time
 
 # Errors that values of a wrong type or size cause.

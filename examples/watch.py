@@ -77,7 +77,7 @@ def run(folder: Path, **settings: object) -> int:
     kinds, tags = str(folder / "kinds"), str(folder / "tags")
     for command in (
         ["train", "classifier", learn, "--test", test, "--out", kinds, "--window", "200", *flags],
-        ["predict", kinds, "--file", test, "--out", str(folder / "said.csv"), "--overwrite"],
+        ["predict", kinds, "--file", test, "--out", str(folder / "found.csv"), "--overwrite"],
         ["train", "tagger", whole, "--test", session, "--out", tags, "--rate", "10",
          "--no-bidirectional", "--validation-fraction", "0.15", *flags],
         ["predict", tags, "--file", session, "--events", "--shortest", "30"],

@@ -53,7 +53,16 @@ def run(folder: Path, **settings: object) -> int:
     for command in (
         train,
         ["predict", out, "--level", "80"],
-        ["backtest", out, whole, "--cuts", "20", "--out", str(folder / "said.csv"), "--overwrite"],
+        [
+            "backtest",
+            out,
+            whole,
+            "--cuts",
+            "20",
+            "--out",
+            str(folder / "found.csv"),
+            "--overwrite",
+        ],
     ):
         print(f"\n$ elman {' '.join(command)}", flush=True)
         if code := main(command):

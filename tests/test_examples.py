@@ -102,7 +102,7 @@ def test_the_weather_is_forecast(tmp_path: Path, capsys: pytest.CaptureFixture[s
     page = (tmp_path / "model" / "report.html").read_text()
     assert "Error by steps ahead" in page
     assert "Coverage" in page
-    assert len((tmp_path / "said.csv").read_text().splitlines()) == 1 + 20 * 7
+    assert len((tmp_path / "found.csv").read_text().splitlines()) == 1 + 20 * 7
 
 
 def test_exercises_are_classified_and_detected(
@@ -117,7 +117,7 @@ def test_exercises_are_classified_and_detected(
     shown = capsys.readouterr().out
     for part in ("test accuracy", "random forest", "unique_id         label", "live, sample by"):
         assert part in shown
-    assert (tmp_path / "said.csv").read_text().startswith("unique_id,start,end,label,p(ABD),")
+    assert (tmp_path / "found.csv").read_text().startswith("unique_id,start,end,label,p(ABD),")
     page = (tmp_path / "kinds" / "report.html").read_text()
     assert "Calibration, test data" in page
 

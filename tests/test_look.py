@@ -177,7 +177,7 @@ def test_a_conversation_is_one_line_or_several_until_a_blank_line(
     look: Look, tmp_path: Path
 ) -> None:
     write(tmp_path / "a.txt", "hi __eou__ hello __eou__ bye\n" * 5)
-    assert of(look("a.txt --kind dialogue"), "item") == "hi __eou__ hello __eou__ bye"
+    assert of(look("a.txt --kind dialogue"), "item") == "hi __eou__ hello -> bye"
     write(tmp_path / "a.txt", "hi\nhello\n\n" * 5)
     assert of(look("a.txt --kind dialogue"), "refused") == "none"
 

@@ -72,13 +72,8 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         sys.stdout.flush()
     except cyclopts.UnusedCliTokensError as error:
         words = " ".join(error.unused_tokens or ())
-        return _refuse(
-            f"unexpected: {words!r}; put quotes around a text of several words, and repeat a flag "
-            "for each of its values",
-            error, debug,
-        )  # fmt: skip
-    except (cyclopts.CycloptsError, ElmanError) as error:
-        return _refuse(str(error), error, debug)
+        advice = "put quotes around a text of several words, and repeat a flag for each of its"
+        return _refuse(f"unexpected: {words!r}; {advice} values", error, debug)
     except Stopped as stopped:
         if speaks():
             tell(str(stopped))
@@ -88,7 +83,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
     except BrokenPipeError:
         discard_output()  # the reader has closed the pipe
         return 0
-    except OSError as error:
+    except (cyclopts.CycloptsError, ElmanError, OSError) as error:
         return _refuse(str(error), error, debug)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "allocate" not in str(error):

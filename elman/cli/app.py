@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 from cyclopts import App, Parameter
 from cyclopts.help import DefaultFormatter, InlineText
@@ -47,7 +47,10 @@ class Paragraphs(DefaultFormatter):
         """Print a panel."""
         for entry in panel.entries:
             _join_lines(entry.description)
-            if entry.metavar:  # it has a value, so --no-NAME sets None
+            if bool not in (
+                entry.type,
+                *get_args(entry.type),
+            ):  # it has a value, so --no-NAME sets None
                 entry.negative_names = ()  # type: ignore[misc]
         super().__call__(console, options, panel)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import fields
 
 import cyclopts
@@ -19,35 +20,16 @@ OPTIONS = (*TASKS.values(), *PREDICTIONS.values(), *GENERATIONS.values(), RunFla
 LISTS = {
     field.name for kind in OPTIONS for field in fields(kind) if str(field.type).startswith("tuple[")
 }
-FLAGS = {field.name for kind in OPTIONS for field in fields(kind)} | {
-    "cuts", "stride", "file", "config",
-}  # fmt: skip
+FLAGS = {field.name for kind in OPTIONS for field in fields(kind)}
+FLAGS |= {"cuts", "stride", "file"}
 POSITIONAL = {"text", "labels", "targets"}  # also names of arguments without a flag
 COLUMNS = {"unique_id"}  # also names of columns in messages
 
 
 def settings_of(arguments: Sequence[str]) -> tuple[cyclopts.config.Dict, ...]:
     """Return the settings in the YAML file that --config names; flags take precedence over them."""
-    given = value_of("--config", arguments)
-    return () if given is None else (_read_settings(given),)
-
-
-def value_of(flag: str, arguments: Sequence[str]) -> str | None:
-    """Return the first value of a flag before the arguments are parsed; None without one.
-
-    Example:
-        >>> from elman.cli.config import value_of
-        >>> value_of("--task", ["a.csv", "--task", "tagger"]), value_of("--task", ["--task=tagger"])
-        ('tagger', 'tagger')
-    """
-    for argument, following in zip(arguments, [*arguments[1:], None], strict=False):
-        name, equals, value = argument.partition("=")
-        if name == flag:
-            return value if equals else following
-    return None
-
-
-def _read_settings(given: str) -> cyclopts.config.Dict:
+    if (given := value_of("--config", arguments)) is None:
+        return ()
     import yaml
 
     path = path_of(given, "config")
@@ -66,7 +48,22 @@ def _read_settings(given: str) -> cyclopts.config.Dict:
         several = isinstance(value, list) and name.replace("-", "_") in LISTS
         if isinstance(value, list | dict) and not several:
             raise DataError(f"{path}: {name!r} must be one value, got {value}")
-    return cyclopts.config.Dict(settings, source=str(path), use_commands_as_keys=False)
+    return (cyclopts.config.Dict(settings, source=str(path), use_commands_as_keys=False),)
+
+
+def value_of(flag: str, arguments: Sequence[str]) -> str | None:
+    """Return the first value of a flag before the arguments are parsed; None without one.
+
+    Example:
+        >>> from elman.cli.config import value_of
+        >>> value_of("--task", ["a.csv", "--task", "tagger"]), value_of("--task", ["--task=tagger"])
+        ('tagger', 'tagger')
+    """
+    for argument, following in zip(arguments, [*arguments[1:], None], strict=False):
+        name, equals, value = argument.partition("=")
+        if name == flag:
+            return value if equals else following
+    return None
 
 
 def spread_sizes(arguments: list[str]) -> list[str]:
@@ -109,12 +106,10 @@ def name_flags(message: str, keep: Collection[str] = ()) -> str:
             return flag_name(f"no_{name}")
         return flag_name(name) + ("" if value == "True" else f" {value}")
 
-    def alone(found: re.Match[str]) -> str:
-        return flag_name(found[0]) if found[0] in FLAGS - COLUMNS - {*keep} else found[0]
-
-    def first(found: re.Match[str]) -> str:
-        return flag_name(found[0]) if found[0] in FLAGS - POSITIONAL else found[0]
+    def alone(names: AbstractSet[str]) -> Callable[[re.Match[str]], str]:
+        return lambda found: flag_name(found[0]) if found[0] in names else found[0]
 
     message = re.sub(rf"{outside}([a-z]\w*)=([\w.+%/:-]*\w)", with_value, message)
-    message = re.sub(rf"{outside}[a-z]+_\w+\b(?![/'\"=]|\.\w)", alone, message)
-    return re.sub(r"^[a-z]+(?= (?:must|needs) )", first, message)
+    some = alone(FLAGS - COLUMNS - {*keep})
+    message = re.sub(rf"{outside}[a-z]+_\w+\b(?![/'\"=]|\.\w)", some, message)
+    return re.sub(r"^[a-z]+(?= (?:must|needs) )", alone(FLAGS - POSITIONAL), message)

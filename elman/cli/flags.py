@@ -7,20 +7,12 @@ import inspect
 import linecache
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from functools import cache, wraps
 from itertools import pairwise
 from types import NoneType, UnionType
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from cyclopts import CoercionError, Group, Parameter
 
@@ -32,18 +24,15 @@ if TYPE_CHECKING:
 
 # The groups of `elman train TASK --help`, and the flags in them, the most important first.  Every
 # other flag is in the last group, which only `--help-all` shows.
-GROUPS: dict[str, tuple[str, ...]] = {
-    "Data": (
-        "out", "validation", "test", "text", "words", "column", "source", "channels", "variable",
-        "unique_id", "ds", "past", "future", "static", "skip_bad_rows", "overwrite",
-    ),
-    "What is predicted": (
-        "label", "several", "tags", "target", "targets", "kind", "horizon", "season",
-    ),
-    "Model": ("cell", "hidden_size", "num_layers", "dropout", "bidirectional", "tokens", "window"),
-    "Training": ("epochs", "batch_size", "learning_rate", "device", "seed", "config"),
-    ADVANCED: (),
-}  # fmt: skip
+_GROUPS = {
+    "Data": "out validation test text words column source channels variable unique_id ds past "
+    "future static skip_bad_rows overwrite",
+    "What is predicted": "label several tags target targets kind horizon season",
+    "Model": "cell hidden_size num_layers dropout bidirectional tokens window",
+    "Training": "epochs batch_size learning_rate device seed config",
+    ADVANCED: "",
+}
+GROUPS = {title: names.split() for title, names in _GROUPS.items()}
 
 
 def whole(_kind: object, tokens: Sequence[Token]) -> int:
@@ -83,17 +72,15 @@ def flags_of(
         if isinstance(default, int) and any(get_origin(one) is tuple for one in kinds):
             default = (default,)
         described = Parameter(
-            help=docs.get(field.name), group=(group or _group_of)(field.name),
-            negative=None if negative else "", negative_none="no-" if negative else (),
+            help=docs.get(field.name),
+            group=(group or _group_of)(field.name),
+            negative=None if negative else "",
+            negative_none="no-" if negative else (),
             consume_multiple=(negative and tuple[str, ...] in kinds) or None,
             show_default=default not in (None, ()) and default is not False and _shown,
-        )  # fmt: skip
-        flags.append(
-            inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, default=default,
-                annotation=Annotated[hint, described],
-            )
-        )  # fmt: skip
+        )
+        flag = inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        flags.append(flag.replace(annotation=Annotated[hint, described]))
     return flags
 
 
@@ -145,21 +132,18 @@ def docs_of(kind: type[DataclassInstance]) -> dict[str, str]:
 def _own_docs(kind: type) -> dict[str, str]:
     """Return the text below each field that a class itself has; it is in the source only."""
     found = {}
-    for first, second in pairwise(_body_of(kind)):
-        match first, second:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(ast.Constant(value=str(text))):
-                found[name] = text
+    source = "".join(linecache.getlines(str(sys.modules[kind.__module__].__file__)))
+    for node in ast.parse(source).body:
+        if not isinstance(node, ast.ClassDef) or node.name != kind.__name__:
+            continue
+        for pair in pairwise(node.body):
+            match pair:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(ast.Constant(value=str(text))),
+                ):
+                    found[name] = text
     return found
-
-
-def _body_of(kind: type) -> list[ast.stmt]:
-    """Return the statements of a class; none if its source is not there."""
-    tree = ast.parse("".join(linecache.getlines(str(sys.modules[kind.__module__].__file__))))
-    bodies: Iterator[list[ast.stmt]] = (
-        node.body for node in tree.body if isinstance(node, ast.ClassDef)
-        and node.name == kind.__name__
-    )  # fmt: skip
-    return next(bodies, [])
 
 
 def arguments_of(function: Callable[..., object], kind: type[DataclassInstance]) -> dict[str, str]:
@@ -178,14 +162,13 @@ def arguments_of(function: Callable[..., object], kind: type[DataclassInstance])
 def _as_help(text: str, kind: type[DataclassInstance]) -> str:
     """Return a text as one line that begins with a capital, with flags in place of `fields`."""
     names = {field.name for field in fields(kind)}
-    text = " ".join(
-        re.sub(r"`(\w+)`", lambda m: flag_name(m[1]) if m[1] in names else m[1], text).split()
-    )
+    text = re.sub(r"`(\w+)`", lambda m: flag_name(m[1]) if m[1] in names else m[1], text)
+    text = " ".join(text.split())
     return text[:1].upper() + text[1:]
 
 
 def _group_of(name: str) -> Group:
-    title = next((title for title, names in GROUPS.items() if name in names), ADVANCED)
+    title = next((title for title in GROUPS if name in GROUPS[title]), ADVANCED)
     return Group(title, sort_key=list(GROUPS).index(title))
 
 

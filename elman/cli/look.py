@@ -105,28 +105,27 @@ def _print(data: Path, found: Look, kinds: dict[str, str]) -> None:
     rows = f"{found.rows:,}" if found.whole else f"the first {found.rows:,}; --count reads all"
     _line("rows", rows)
     wide = min(30, max(map(len, kinds), default=0))
-    for n, (name, kind) in enumerate(list(kinds.items())[:COLUMNS]):
-        use = found.columns.get(name, "not read")
-        _line("" if n else "columns", f"{name:{wide}s}  {use:12s}  {kind}")
-    if len(kinds) > COLUMNS:
-        _line("", f"... {len(kinds) - COLUMNS:,} more")
+    uses = [(name, found.columns.get(name, "not read"), kind) for name, kind in kinds.items()]
+    _some("columns", [f"{name:{wide}s}  {use:12s}  {kind}" for name, use, kind in uses], COLUMNS)
     if found.answers:
-        most = found.answers.most_common(ANSWERS)
-        more = (
-            f", and {len(found.answers) - ANSWERS:,} more" if len(found.answers) > ANSWERS else ""
-        )
-        _line("to learn", ", ".join(f"{one} ({count:,})" for one, count in most) + more)
+        most, more = found.answers.most_common(ANSWERS), len(found.answers) - ANSWERS
+        answers = ", ".join(f"{one} ({count:,})" for one, count in most)
+        _line("to learn", answers + (f", and {more:,} more" if more > 0 else ""))
     _line("refused", f"{len(found.refused):,} of these rows" if found.refused else "none")
-    for place, reason in found.refused[:REFUSED]:
-        _line("", as_on_shell(f"{place}: {reason}"))
-    if len(found.refused) > REFUSED:
-        _line("", f"... {len(found.refused) - REFUSED:,} more")
-    for n, note in enumerate(found.notes[:NOTES]):
-        _line("" if n else "notes", as_on_shell(note))
+    _some("", [as_on_shell(f"{place}: {reason}") for place, reason in found.refused], REFUSED)
+    _some("notes", list(map(as_on_shell, found.notes)), NOTES)
     show("how the first row becomes numbers:")
     for title in ("cells", "item", "numbers", "shape"):
         if text := vars(found)[title]:
             _line(f"  {title}", text if len(text) <= WIDTH else f"{text[:WIDTH]}...")
+
+
+def _some(title: str, lines: list[str], most: int) -> None:
+    """Print the first lines below a title, and how many more there are."""
+    for n, line in enumerate(lines[:most]):
+        _line("" if n else title, line)
+    if len(lines) > most:
+        _line("", f"... {len(lines) - most:,} more")
 
 
 def _line(title: str, text: str) -> None:

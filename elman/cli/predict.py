@@ -19,7 +19,8 @@ from elman.errors import ArgumentError, ElmanError, FolderError
 from elman.read.files import files_below
 from elman.report.terminal import counted, show, show_text
 from elman.tasks import load
-from elman.tasks.predictions import GENERATIONS, PREDICTIONS, Prediction, kind_of
+from elman.tasks.folder import read_config
+from elman.tasks.predictions import GENERATIONS, PREDICTIONS, Prediction
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -67,11 +68,11 @@ def predict(
     """
     wanted = options_of(run, PREDICTIONS, options)
     if wanted.reads != "texts":
-        _check_table(run, wanted, text, file, skip_bad_rows)
+        given = {"TEXT": text, "--skip-bad-rows": skip_bad_rows}
+        _check_table(run, wanted.reads, file, [name for name in given if given[name] is not None])
         read = [one for one in (file, *options.values()) if isinstance(one, Path)]
         _predict_table(run, wanted, file, out, read, overwrite=overwrite)
     elif text is not None and file is None and out is None:
-        wanted.search()  # raises for settings that cannot work before the model is loaded
         check_unicode(text)
         with notes_shown():
             for line in wanted.lines(load(run), text):
@@ -79,29 +80,39 @@ def predict(
     elif text is None and file is not None and out is not None:
         if "k" in options:
             raise ArgumentError("--k is for a TEXT; for a --file the best of each row is written")
-        _predict_file(run, wanted, file, out, overwrite=overwrite, rejects=skip_bad_rows)
+        from elman.tasks.predict_file import predict_file
+
+        with notes_shown():
+            count, bad = predict_file(
+                load(run), file, out, overwrite=overwrite, rejects=skip_bad_rows, options=wanted
+            )
+        show(f"{counted(count, 'rows')}: {out}")
+        if bad:
+            show(f"bad rows skipped: {bad:,}, see {skip_bad_rows}")
     else:
         raise ArgumentError("predict takes a TEXT, or --file and --out")
 
 
-def _check_table(
-    run: Path, wanted: Prediction[Any], text: str | None, file: Path | None, rejects: Path | None
-) -> None:
+def _check_table(run: Path, reads: str, file: Path | None, others: list[str]) -> None:
     """Raise an ArgumentError if a model that reads tables is given anything else."""
-    given = {"TEXT": text, "--skip-bad-rows": rejects}
-    if names := [name for name, value in given.items() if value is not None]:
+    if others:
         raise ArgumentError(
-            f"{run}: reads {wanted.reads}, so it takes no {' and no '.join(names)}; give a table "
-            f"of {wanted.reads} with --file"
+            f"{run}: reads {reads}, so it takes no {' and no '.join(others)}; give a table of "
+            f"{reads} with --file"
         )
-    if file is None and wanted.reads == "recordings":  # forecasts can follow the training data
+    if file is None and reads == "recordings":  # forecasts can follow the training data
         raise ArgumentError(f"{run}: reads recordings; give a table of recordings with --file")
 
 
 def _predict_table(
-    run: Path, wanted: Prediction[Any], file: Path | None, out: Path | None, read: list[Path],
-    *, overwrite: bool,
-) -> None:  # fmt: skip
+    run: Path,
+    wanted: Prediction[Any],
+    file: Path | None,
+    out: Path | None,
+    read: list[Path],
+    *,
+    overwrite: bool,
+) -> None:
     """Write the predictions for a table to a file, or print the first of them."""
     from elman.report.write_table import check_target
 
@@ -110,29 +121,12 @@ def _predict_table(
         if out.resolve() in [path.resolve() for one in read for path in files_below(one)]:
             raise FolderError(f"{out}: would replace the data that are read; name another file")
     with notes_shown():
-        columns, write = wanted.answer(load(run), file)
+        columns, write = wanted.table(load(run), file)
     if out is None:
         print_table(columns)
         return
     write(out, overwrite=overwrite)
     show(f"{counted(len(next(iter(columns.values()))), 'rows')}: {out}")
-
-
-def _predict_file(
-    run: Path, wanted: Prediction[Any], file: Path, out: Path, *, overwrite: bool,
-    rejects: Path | None,
-) -> None:  # fmt: skip
-    """Write the prediction for every row of a file."""
-    from elman.tasks.predict_file import predict_file
-
-    search = wanted.search()
-    with notes_shown():
-        count, bad = predict_file(
-            load(run), file, out, overwrite=overwrite, rejects=rejects, search=search, show=True
-        )
-    show(f"{counted(count, 'rows')}: {out}")
-    if bad:
-        show(f"bad rows skipped: {bad:,}, see {rejects}")
 
 
 def generate(run: RunFolder, text: str = "", /, **options: Any) -> None:
@@ -146,11 +140,22 @@ def generate(run: RunFolder, text: str = "", /, **options: Any) -> None:
         A text to continue or translate.
     """
     wanted = options_of(run, GENERATIONS, options)
-    wanted.sampling()  # raises for settings that cannot work before the model is loaded
     check_unicode(text)
     with notes_shown():
         for piece in wanted.pieces(load(run), text):
             show_text(piece)
+
+
+def kind_of(folder: Path) -> str:
+    """Return the name of the kind of model in a folder, as in PREDICTIONS.
+
+    Raises:
+        FolderError: the folder holds no model.
+    """
+    config = read_config(folder)
+    kinds = config["data"].get("inputs")
+    name = f"{config['task']} of {kinds[0] if isinstance(kinds, list) and kinds else kinds}"
+    return name if name in PREDICTIONS else str(config["task"])
 
 
 def options_of(run: Path, table: Mapping[str, type[Options]], given: dict[str, Any]) -> Options:
@@ -159,15 +164,15 @@ def options_of(run: Path, table: Mapping[str, type[Options]], given: dict[str, A
     Raises:
         ArgumentError: the table does not have this kind, or an option is of another kind.
     """
-    kind = kind_of(run)
+    kind, owners = kind_of(run), _owners(table)
     if kind not in table:
         raise ArgumentError(f"{run}: holds {named(kind)}, not {' or '.join(map(named, table))}")
-    owners = _owners(table)
-    if other := next((name for name in given if kind not in owners[name]), None):
-        raise ArgumentError(
-            f"{flag_name(other)} is an option of {' or '.join(map(named, owners[other]))}; {run} "
-            f"holds {named(kind)}"
-        )
+    for name in given:
+        if kind not in owners[name]:
+            others = " or ".join(map(named, owners[name]))
+            raise ArgumentError(
+                f"{flag_name(name)} is an option of {others}; {run} holds {named(kind)}"
+            )
     return table[kind](**given)
 
 

@@ -15,10 +15,13 @@ from elman.report.verdict import SCORES, compare, name_of, shown
 SHOWN = 48  # rows of a table
 # Units in which scores are counted, and the scores to print after the comparison.
 DETAILS = {
-    "pairs": ("perplexity",), "tokens": ("accuracy",),
-    "examples": ("accuracy", "F1_macro", "AUC"), "words": ("accuracy", "F1"),
-    "steps": ("accuracy", "event_F1"), "numbers": ("coverage_80",),
-}  # fmt: skip
+    "pairs": ("perplexity",),
+    "tokens": ("accuracy",),
+    "examples": ("accuracy", "F1_macro", "AUC"),
+    "words": ("accuracy", "F1"),
+    "steps": ("accuracy", "event_F1"),
+    "numbers": ("coverage_80",),
+}
 
 
 def named(kind: str) -> str:
@@ -44,12 +47,6 @@ def print_metrics(metrics: Mapping[str, Any], out: Path | None = None) -> None:
         show(f"  {as_on_shell(note)}")
     if out is not None:
         show(f"model and report: {out}  (open {out / 'report.html'})")
-
-
-def print_notes(notes: Sequence[str]) -> None:
-    """Print notes to the error stream, one per line."""
-    for note in notes:
-        tell(note)
 
 
 class _Teller(logging.Handler):

@@ -39,7 +39,7 @@ NAMES = {"train": "TEXT"}  # arguments of `fit` that have another name on the co
 
 @dataclass(kw_only=True)
 class RunFlags:
-    """The arguments of `fit` that are flags; a task has those that its `fit` has."""
+    """The arguments of `fit` that are flags, and `config`; a task has those that its `fit` has."""
 
     out: Path
     """Folder for the model, its checkpoints and its report."""
@@ -52,12 +52,6 @@ class RunFlags:
     """Skip rows that cannot be read; write them and the reasons to this CSV file."""
     overwrite: bool = False
     """Replace the model that is in the folder already."""
-
-
-@dataclass(kw_only=True)
-class ConfigFlag:
-    """The flag that `settings_of` reads before the others are parsed."""
-
     config: Path | None = None
     """YAML file with settings, one on each line, such as "hidden_size: 512"; flags take precedence
     over it. To set None, use --no-NAME, or "NAME: null" in the file."""
@@ -86,18 +80,18 @@ def _summary(task: type[AnyTask]) -> str:
 def _command(task: type[AnyTask]) -> Callable[..., None]:
     """Return the command that trains a task, with a flag for each field of it."""
     places = data_of(task)
-    taken = set(inspect.signature(task.fit).parameters)
+    taken = {"config", *inspect.signature(task.fit).parameters}
     of_run = [one for one in flags_of(RunFlags) if one.name in taken]
 
     def command(*data: Path, **given: Any) -> None:
-        given.pop("config", None)  # it is read before
+        given.pop("config", None)  # it has been read by `settings_of`
         run = {one.name: given.pop(one.name) for one in of_run if one.name in given}
         for name in {"validation", "test"} & set(run):
             run[name] = _as_data(run[name], name, len(places))
         fitted = task(**given).fit(*data, **run, show=True)
         print_metrics(fitted.metrics, run["out"])
 
-    flags = [*of_run, *flags_of(ConfigFlag), *flags_of(task, negative=True)]
+    flags = [*of_run, *flags_of(task, negative=True)]
     command.__signature__ = inspect.Signature([*places, *in_order(flags)])  # type: ignore[attr-defined]
     return command
 
@@ -107,7 +101,9 @@ def data_of(task: type[AnyTask]) -> list[inspect.Parameter]:
     texts = arguments_of(task.fit, task)
     return [
         inspect.Parameter(
-            f"given_{name}", inspect.Parameter.POSITIONAL_ONLY, default=one.default,
+            f"given_{name}",
+            inspect.Parameter.POSITIONAL_ONLY,
+            default=one.default,
             annotation=Annotated[
                 Path if one.default is one.empty else Path | None,
                 Parameter(name=NAMES.get(name, name).upper(), help=texts.get(name)),
@@ -115,7 +111,7 @@ def data_of(task: type[AnyTask]) -> list[inspect.Parameter]:
         )
         for name, one in inspect.signature(task.fit).parameters.items()
         if one.kind is one.POSITIONAL_OR_KEYWORD and name not in ("self", "validation")
-    ]  # fmt: skip
+    ]
 
 
 def _as_data(paths: tuple[Path, ...], name: str, most: int) -> Path | tuple[Path, ...] | None:

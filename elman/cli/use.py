@@ -20,12 +20,11 @@ from elman.cli.show import (
     notes_shown,
     print_backtest,
     print_metrics,
-    print_notes,
     print_perplexity,
     print_scores,
 )
 from elman.errors import ArgumentError
-from elman.report.terminal import counted, show, show_text
+from elman.report.terminal import counted, show, show_text, tell
 from elman.tasks import Forecaster, Translator, load, task_of
 from elman.tasks.predictions import FutureSteps, Generation
 from elman.version import __version__
@@ -56,7 +55,7 @@ def chat(
     """
     if (top_k, top_p) != (None, None) and not temperature:
         raise ArgumentError("--top-k and --top-p draw answers: set --temperature, for example 0.8")
-    sampling = Generation(temperature=temperature, top_k=top_k, top_p=top_p).sampling()
+    sampling = Generation(temperature=temperature, top_k=top_k, top_p=top_p).sampling
     model = Translator.load(run)
     conversation = model.chat(sampling=sampling if temperature else None, seed=seed)
     prompt = "> " if sys.stdin.isatty() else ""
@@ -150,7 +149,8 @@ def backtest(
     found = Forecaster.load(run).backtest(
         series, cuts=cuts, stride=stride, futures=futures, skip_bad_rows=skip_bad_rows
     )
-    print_notes(found.forecasts.notes)
+    for note in found.forecasts.notes:
+        tell(note)
     if out is not None:
         found.forecasts.write(out, level or None, overwrite=overwrite)
     if as_json:

@@ -79,7 +79,7 @@ class Layout:
         return math.ceil(self.horizon / self.segment)
 
     @property
-    def behind(self) -> int:
+    def steps_ahead(self) -> int:
         """The number of steps of the series in the segments of the horizon."""
         return self.ahead * self.segment
 

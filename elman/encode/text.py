@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import (
     AddedToken,
     Regex,
@@ -155,6 +157,14 @@ class Vocabulary:
         """Return the token numbers of many texts, computed in parallel."""
         batch = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in batch]
+
+    def encode_ended(self, texts: Sequence[str], kept: slice) -> list[NDArray[np.int64]]:
+        """Return the kept token numbers of each text, and the end token after them."""
+        result = []
+        for at in range(0, len(texts), 1000):
+            for numbers in self.encode_batch(texts[at : at + 1000]):
+                result.append(np.array([*numbers[kept], self.end], dtype=np.int64))
+        return result
 
     def token(self, number: int) -> str:
         """Return one token as readable text; `<eos>` and `<unk>` by their names."""

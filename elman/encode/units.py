@@ -61,7 +61,7 @@ def in_units(
 
     With scaling `velocity` the inputs are changes of y per step, and the prediction is the mean
     velocity since the last number: shift and scale differ for each step after the origin,
-    (B, behind, K); otherwise they are (B, 1, K).
+    (B, steps_ahead, K); otherwise they are (B, 1, K).
 
     Args:
         y: the windows.
@@ -79,7 +79,7 @@ def in_units(
     seen = (y - shift) / scale
     if layout.scaling == "velocity":
         seen = find_steps(seen)
-        velocity, time = find_velocity(known, layout.behind)
+        velocity, time = find_velocity(known, layout.steps_ahead)
         shift, scale = shift + velocity * time, scale * time
     return seen, shift, scale
 

@@ -92,11 +92,11 @@ class Windows:
         self.y = np.concatenate([one.y for one in records])
         self.past = np.concatenate([one.past for one in records])
         # Covariates known in advance continue after the end of each series.
-        self._known_begins = self.begins + layout.behind * np.arange(len(records))
-        total = len(self.y) + layout.behind * len(records)
+        self._known_begins = self.begins + layout.steps_ahead * np.arange(len(records))
+        total = len(self.y) + layout.steps_ahead * len(records)
         self.known = np.zeros((total, layout.known), dtype=np.float32)
         for begin, one in zip(self._known_begins.tolist(), records, strict=True):
-            known = one.known[: len(one.y) + layout.behind]
+            known = one.known[: len(one.y) + layout.steps_ahead]
             self.known[begin : begin + len(known)] = known
         self.static = np.stack([one.static for one in records])
         self.codes = np.stack([one.codes for one in records])
@@ -130,7 +130,7 @@ class Windows:
         layout, w = self.layout, self.layout.segment
         rows, steps, context, back = len(which), layout.steps, layout.context, layout.back
         last = (self.lengths if ends is None else ends)[which, None]
-        time = origins[:, None] + np.arange(-context - back, layout.behind)
+        time = origins[:, None] + np.arange(-context - back, layout.steps_ahead)
         past = self._at(self.past, which, time[:, back:-w], last)
         whole: Numbers = self._at(self.y, which, time, last)
         read, turn, spare = whole, None, self.usual[which, None]

@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from elman.encode.index import SeriesIndex
 from elman.encode.layout import Layout
 from elman.encode.windows import Windows
 from elman.errors import ArgumentError, DataError
 from elman.forecast import estimates
 from elman.forecast.history import history_of, observed_steps, seasonal_errors
 from elman.forecast.pictures import chart_data
-from elman.forecast.predictor import STEPS, Predictor, Whole, layout_of
+from elman.forecast.predictor import STEPS, Predictor, Whole, index_of, layout_of
 from elman.forecast.scene import windows_of
 from elman.forecast.score import choose_scored
 from elman.forecast.settings import ForecasterSettings
@@ -177,12 +176,7 @@ def _begin(
         for one, n in zip(table.series, known.tolist(), strict=True)
     ]
     usual = int(np.median(known[known > 0])) if known.any() else 0
-    index = SeriesIndex.build(
-        replace(table, series=series), table.columns[:targets], past=settings.past,
-        future=settings.future, static=settings.static, per_series=settings.per_series,
-        with_calendar=settings.calendar, scaling=settings.scaling,
-        context=settings.window_of(table.frequency, usual)[0], plane=settings.plane,
-    )  # fmt: skip
+    index = index_of(settings, replace(table, series=series), targets, usual)
     layout = layout_of(settings, index)
     errors = seasonal_errors(table, targets, settings.season_of(table.frequency))
     history = history_of(table, index, layout, errors)

@@ -81,12 +81,12 @@ class LiveForecaster:
         self._timed, self._frequency, self._start = not table.counted, table.frequency, one.start
         self._dates = self._start.dtype.kind == "M"
         self._gap = True  # whether the last numbers can be missing
-        record = self._index.encode(table, one, more=layout.behind)
+        record = self._index.encode(table, one, more=layout.steps_ahead)
         self._steps = len(record.y)
         self._scene = Scene.of(predictor, table, number)
         # The part of a window after the last observation has no numbers.
         length = layout.back + layout.context
-        self._whole = np.full((length + layout.behind, layout.targets), np.nan)
+        self._whole = np.full((length + layout.steps_ahead, layout.targets), np.nan)
         self._y = self._whole[:length]
         self._y[:] = _end(record.y, self._steps, len(self._y), np.nan)
         self._usual = UsualScale(layout)
@@ -95,7 +95,9 @@ class LiveForecaster:
         unknown = [self._index.encode_value(name, "") for name in self._index.past]
         self._unknown = np.concatenate(unknown) if unknown else np.zeros(0, dtype=np.float32)
         self._past = _end(record.past, self._steps, layout.context, np.nan)
-        self._known = np.zeros((layout.context + layout.behind, layout.known), dtype=np.float32)
+        self._known = np.zeros(
+            (layout.context + layout.steps_ahead, layout.known), dtype=np.float32
+        )
         self._told = self._known[: layout.context + layout.horizon]
         self._told[:] = _end(record.known, self._steps + layout.horizon, len(self._told), 0.0)
         self._arrays: list[NDArray[Any]] = [self._y, self._past, self._told, self._scene.around]

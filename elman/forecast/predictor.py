@@ -32,6 +32,7 @@ from elman.heads import distributions as d
 from elman.model import SequenceModel
 from elman.padded import Padded
 from elman.read.frequency import Frequency
+from elman.read.series import SeriesTable
 from elman.recur.stack import Stack
 from elman.recur.stream import Stream
 from elman.state import select_rows
@@ -79,6 +80,24 @@ class Predictor:
         if self.layout.feedback:
             return self.settings.samples
         return 0 if self.history.dependence is None else MANY
+
+
+def index_of(
+    settings: ForecasterSettings, table: SeriesTable, targets: int, length: int
+) -> SeriesIndex:
+    """Return what a table shows of series with this usual length; its targets come first."""
+    return SeriesIndex.build(
+        table,
+        table.columns[:targets],
+        past=settings.past,
+        future=settings.future,
+        static=settings.static,
+        per_series=settings.per_series,
+        with_calendar=settings.calendar,
+        scaling=settings.scaling,
+        context=settings.window_of(table.frequency, length)[0],
+        plane=settings.plane,
+    )
 
 
 def layout_of(settings: ForecasterSettings, index: SeriesIndex) -> Layout:

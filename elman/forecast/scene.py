@@ -26,7 +26,7 @@ from elman.read.series import Series, SeriesTable
 def windows_of(predictor: Predictor, table: SeriesTable) -> Windows:
     """Return all windows of a table, with neighbours if the model reads them."""
     layout, settings, others = predictor.layout, predictor.settings, None
-    records = [predictor.index.encode(table, one, more=layout.behind) for one in table.series]
+    records = [predictor.index.encode(table, one, more=layout.steps_ahead) for one in table.series]
     if layout.neighbours:
         groups, starts = _groups_and_starts(settings, table)
         lengths = [len(one.y) for one in records]

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from elman.encode.bags import Bag
     from elman.encode.encoder import Encoder
+    from elman.encode.text import Vocabulary
     from elman.state import State
     from elman.train.chunks import Change
 
@@ -80,6 +81,7 @@ class Reader(ABC):
     unit: str = "steps"  # plural of their elements
     has_elements: ClassVar[bool] = True  # whether each element can have a target
     row_is: ClassVar[str] = "an item"  # what a row of a table is
+    folders: ClassVar[bool] = True  # whether a folder of folders is a source, see `Rows`
     named_by: ClassVar[tuple[str, ...]] = ("input",)  # settings that name columns
     least: ClassVar[int] = 0  # fewest examples of an epoch, if `examples` is not set
     windows: ClassVar[int | None] = None  # default steps of a window for tags; None for no windows
@@ -123,7 +125,7 @@ class Reader(ABC):
             )
         return Rows(
             source, names, parallel=() if targets is None else (target.values(targets),),
-            folders=True, encoding=self.settings.encoding, lenient=lenient,
+            folders=self.folders, encoding=self.settings.encoding, lenient=lenient,
             delimiter=self.settings.delimiter,
         )  # fmt: skip
 
@@ -258,6 +260,7 @@ class Input(ABC):
     numbers: int = 0  # numbers F of a step, for kinds with windows
     channels: int = 0  # channels of numbers, which a GRU-D reads
     features: int = 0  # inputs of the wide part; 0 without one
+    vocabulary: Vocabulary | None = None  # the tokens of texts; None for other kinds
     levels: ClassVar[int] = 1  # levels of each statistic among the features; 1 for other features
     warning: ClassVar[str] = ""  # for the model card
     use: ClassVar[tuple[str, ...]] = ("model.predict([...])",)  # lines of Python for the model card
@@ -336,6 +339,10 @@ class Input(ABC):
 
     def elements(self, item: Any) -> list[str]:
         """Return the name of each step of the array of an item, such as a token; [] for none."""
+        return []
+
+    def pieces(self, item: Any) -> list[str]:
+        """Return the text of each step of the array of an item; [] if there is no vocabulary."""
         return []
 
     def is_known(self, item: Any) -> NDArray[np.bool_] | None:

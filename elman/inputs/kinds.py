@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from elman.errors import ArgumentError
@@ -63,8 +64,10 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
     return kinds
 
 
-def reader_of(settings: InputSettings, kinds: list[str]) -> Reader:
-    """Return the reader of inputs of these kinds, see `find_kinds`."""
+def reader_of(
+    settings: InputSettings, kinds: list[str], readers: Mapping[str, type[Reader]] = READERS
+) -> Reader:
+    """Return the reader of inputs of these kinds, see `find_kinds`; `readers` has one of each."""
     pairs = [(column, OLD.get(kind, kind)) for column, kind in map(_parts, kinds)]
     if not pairs or (len(pairs) > 1 and not all(column for column, _ in pairs)):
         raise ArgumentError(
@@ -72,9 +75,9 @@ def reader_of(settings: InputSettings, kinds: list[str]) -> Reader:
         )
     if len(pairs) == 1:
         ((column, kind),) = pairs
-        return READERS[kind](settings, column)
+        return readers[kind](settings, column)
     return FusedReader(
-        settings, {str(column): READERS[kind](settings, column) for column, kind in pairs}
+        settings, {str(column): readers[kind](settings, column) for column, kind in pairs}
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from elman.cores import CORES
 from elman.errors import ArgumentError
@@ -128,6 +128,11 @@ class InputSettings(RecordingSettings, TextSettings):
     validation_fraction: float = 0.1
     """Share of the data that is held out if no validation data are given."""
 
+    @property
+    def vector_size(self) -> int:
+        """The features of the vector of a token."""
+        return self.embedding_size or self.sizes[0]
+
     def check_input(self, target: str) -> None:
         """Raise an ArgumentError for values that cannot work.
 
@@ -142,3 +147,30 @@ class InputSettings(RecordingSettings, TextSettings):
             raise ArgumentError("bptt and skip cannot be combined")
         if self.character_size < 0:
             raise ArgumentError(f"character_size must be at least 0, got {self.character_size}")
+
+
+@dataclass(kw_only=True)
+class SourceSettings(InputSettings):
+    """Settings of a model that reads texts, or items of any kind, to write other texts."""
+
+    # Settings that have no effect on such a model are no fields, and so no flags.
+    text: ClassVar[str] = "text"  # type: ignore[misc]
+    vectors: ClassVar[str | None] = None  # type: ignore[misc]
+    window: ClassVar[int | None] = None  # type: ignore[misc]
+    overlap: ClassVar[float] = 0.0  # type: ignore[misc]
+    skip: ClassVar[bool] = False  # type: ignore[misc]
+
+    kind: Literal["translation", "summary", "dialogue"] = "translation"
+    """Task, which decides the scores and the baseline; a dialogue is read as a list of turns."""
+    shared: bool = False
+    """Use one vocabulary and one set of token vectors for source and target."""
+    source: str = "source"
+    """Column of the source in a table."""
+    conversation: str = "conversation"
+    """Dialogue: column of the conversation in a table, as a list of turns or as one text."""
+    separator: str = "__eou__"
+    """Dialogue: separator of the turns in a text."""
+    history: int = 3
+    """Dialogue: number of previous turns that are read before an answer."""
+    max_tokens: int = 200
+    """Maximum number of tokens read from a source (in a dialogue the last ones) and a target."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from elman.arguments import check_types, text_of_argument
 from elman.encode.bags import Bag, NGrams
 from elman.encode.embed import Embed
-from elman.encode.text import Vocabulary, choose_tokens, rare_share
+from elman.encode.text import Tokens, Vocabulary, choose_tokens, rare_share
 from elman.encode.vectors import read_vectors
 from elman.errors import ArgumentError, DataError
 from elman.inputs.input import Array, Input, Probabilities, Reader, TargetColumn, pair
@@ -25,6 +25,7 @@ from elman.read.files import is_path, kind_of
 from elman.read.rows import Source, text_of
 from elman.read.tables import TABLES
 from elman.report.bag_of_words import bag_of_words
+from elman.settings import TextSettings
 from elman.state import State
 from elman.train.checkpoint import check_tensors, load_tensors, save_tensors
 
@@ -53,8 +54,8 @@ class TextReader(Reader):
         paths = [one for one in pair(given) if is_path(one)]
         if len(paths) == 2 and all(kind_of(Path(path)) in TABLES for path in paths):
             raise ArgumentError(
-                f"{paths[0]}: texts and labels must be in one table; two tables are recordings and "
-                "their labels, for which channels or variable must be set"
+                f"{paths[0]}: {self.noun} and {target.noun} must be in one table; two tables are "
+                f"recordings and their {target.noun}, for which channels or variable must be set"
             )
         return super().open(given, target, labelled=labelled, lenient=lenient)
 
@@ -84,11 +85,7 @@ class TextReader(Reader):
                     if kind == "character"
                     else " and are all read as one unknown word; consider tokens=character"
                 )
-        vocabulary = Vocabulary.build(
-            lambda: texts, tokens=kind, size=settings.vocabulary_size,
-            min_count=settings.min_count, lowercase=settings.lowercase,
-            split_punctuation=settings.split_punctuation,
-        )  # fmt: skip
+        vocabulary = build_vocabulary(texts, settings, kind)
         notes.extend([] if why is None else [why])
         return Text(self, vocabulary, self.ngrams(texts, classes))
 
@@ -118,6 +115,7 @@ class Text(Input):
     """
 
     reader: TextReader
+    vocabulary: Vocabulary
     use = ('model.predict(["..."])', 'model.predict_proba(["..."])')
 
     def __init__(
@@ -153,8 +151,7 @@ class Text(Input):
         """Return the embedding layer with random weights, and its features."""
 
         dropped = DROPPED if settings.input_dropout is None else settings.input_dropout
-        size = settings.embedding_size or settings.sizes[0]
-        dropout = settings.embedding_dropout
+        size, dropout = settings.vector_size, settings.embedding_dropout
         layer = Embed(self.vocabulary.size, size, dropout=dropout, input_dropout=dropped)
         return layer, size
 
@@ -303,6 +300,27 @@ class LiveText(LiveInput):
             self._last = self._text.ngrams.follow(self._counts, self._last, piece)
             bag = self._text.ngrams.bag(self._counts)
         return Step(np.array(numbers, dtype=np.int32), bag), None
+
+
+def build_vocabulary(
+    texts: Sequence[str], settings: TextSettings, kind: Tokens | None = None
+) -> Vocabulary:
+    """Return the vocabulary of texts, with tokens of a kind; None for the kind of the settings."""
+    return Vocabulary.build(
+        lambda: texts,
+        tokens=kind or settings.tokens or choose_tokens(texts)[0],
+        size=settings.vocabulary_size,
+        min_count=settings.min_count,
+        lowercase=settings.lowercase,
+        split_punctuation=settings.split_punctuation,
+    )
+
+
+def notes_on_cut(noun: str, arrays: Sequence[Array], most: int) -> list[str]:
+    """Return a note on texts that are cut to `most` tokens; their arrays have an end token."""
+    long = sum(len(tokens) > most for tokens in arrays)
+    rest = "the rest of longer ones is not read"
+    return [f"{noun} with max_tokens={most} tokens or more: {long:,}; {rest}"] if long else []
 
 
 def _load_ngrams(path: Path) -> NGrams:

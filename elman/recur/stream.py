@@ -162,7 +162,7 @@ class Stream:
             return
         stream = native.Stream()
         self._alive = []
-        leaves = self._state if isinstance(self._state, tuple) else (self._state,)
+        leaves: Any = (self._state,) if core.leaves == 1 else self._state
         stacked = isinstance(core.hidden_size, int)
         for k in range(core.num_layers):
             weights = kernel.constants(core.weights(k))

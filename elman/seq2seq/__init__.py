@@ -44,7 +44,7 @@ class Coder(Protocol):
         """Whether `decode` returns attention weights."""
 
     def read(self, source: Padded, *, generator: torch.Generator | None = None) -> Any:
-        """Read the source tokens (B, T) and return the place at which the decoder starts."""
+        """Read the source (B, T, ...) and return the place at which the decoder starts."""
 
     def decode(
         self, tokens: Padded, start: Any, *, generator: torch.Generator | None = None
@@ -56,7 +56,7 @@ class Place(NamedTuple):
     """The place of a decoder: its source and its state after the target so far.
 
     Attributes:
-        source: (B, T) tokens.
+        source: (B, T, ...) tokens, or other elements, of which none is copied.
         coder: the place of the coder.
     """
 
@@ -128,7 +128,7 @@ class Seq2Seq(nn.Module):
         self.gate = nn.Linear(head.weight.shape[1], 1) if copying else None
 
     def read(self, source: Padded, *, generator: torch.Generator | None = None) -> Place:
-        """Read the source tokens (B, T) and return the place at which the decoder starts."""
+        """Read the source (B, T, ...) and return the place at which the decoder starts."""
         return Place(source.data, self.coder.read(source, generator=generator))
 
     def decode(

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from elman.attend import Attention, Memory
 from elman.encode.embed import Embed
+from elman.encode.encoder import Encoder
 from elman.errors import ArgumentError
 from elman.padded import Padded
 from elman.recur.stack import Stack
@@ -54,7 +55,7 @@ class Recurrent(nn.Module):
     """An encoder and decoder made of recurrences.
 
     Args:
-        embed_source: turns tokens of the source into vectors.
+        embed_source: turns elements of the source into vectors.
         encoder: core of the encoder, batch first, with one or two directions.
         embed_target: turns tokens of the target into vectors.
         core: core of the decoder, batch first and forward only.
@@ -83,7 +84,7 @@ class Recurrent(nn.Module):
 
     def __init__(
         self,
-        embed_source: Embed,
+        embed_source: Encoder,
         encoder: Stack,
         embed_target: Embed,
         core: Stack,
@@ -98,7 +99,8 @@ class Recurrent(nn.Module):
             raise ArgumentError("the decoder's core must read forward only")
         if input_feeding and attention is None:
             raise ArgumentError("input_feeding needs attention")
-        self.embed_source, self.encoder = embed_source, encoder
+        self.embed_source: Encoder = embed_source
+        self.encoder = encoder
         self.embed_target, self.core = embed_target, core
         self.attention, self.input_feeding = attention, input_feeding
         read, last = encoder.output_sizes[-1], core.output_sizes[-1]
@@ -115,29 +117,33 @@ class Recurrent(nn.Module):
         return self.attention is not None
 
     def read(self, source: Padded, *, generator: torch.Generator | None = None) -> Decoding:
-        """Read the source tokens (B, T) and return the place at which the decoder starts."""
+        """Read the source (B, T, ...) and return the place at which the decoder starts."""
         x = self.embed_source(source, generator=generator)
         h, state = self.encoder(x.data, None, x.lengths, generator=generator)
-        memory = None if self.attention is None else self.attention.remember(Padded(h, x.lengths))
-        start = self._start(state)
-        fed = h.new_zeros(len(h), self.core.output_sizes[-1]) if self.input_feeding else None
-        return Decoding(start, memory, fed)
+        last = state if self.encoder.leaves == 1 else state[0]
+        if not isinstance(last, Tensor):  # each layer has its own hidden size
+            last = last[-1]
+        assert isinstance(last, Tensor)
+        last = last[-self.encoder.directions :].transpose(0, 1).flatten(1)
+        return self.begin(Padded(h, x.lengths), last)
 
-    def _start(self, state: State) -> State:
-        """Return the decoder's first state, from the last layer of the encoder's last state."""
-        h = state if self.encoder.leaves == 1 else state[0]
-        if not isinstance(h, Tensor):  # each layer has its own hidden size
-            h = h[-1]
-        assert isinstance(h, Tensor)
-        last = h[-self.encoder.directions :]
-        read = last.transpose(0, 1).flatten(1)
-        first = [torch.tanh(layer(read)) for layer in self.bridge]
-        begin: State = (
+    def begin(self, h: Padded, last: Tensor) -> Decoding:
+        """Return the place at which the decoder starts.
+
+        Args:
+            h: the outputs (B, T, M) of the encoder.
+            last: (B, M) the last state of the encoder's last layer, for all directions.
+        """
+        memory = None if self.attention is None else self.attention.remember(h)
+        first = [torch.tanh(layer(last)) for layer in self.bridge]
+        start: State = (
             torch.stack(first)
             if isinstance(self.core.hidden_size, int)
             else tuple(one.unsqueeze(0) for one in first)
         )
-        return self.core.begin(begin)
+        size = (len(last), self.core.output_sizes[-1])
+        fed = last.new_zeros(size) if self.input_feeding else None
+        return Decoding(self.core.begin(start), memory, fed)
 
     def decode(
         self, tokens: Padded, start: Decoding, *, generator: torch.Generator | None = None

@@ -63,7 +63,7 @@ MISTAKES = 10  # mistakes in the report
 
 
 @dataclass
-class Labels(Target):
+class Labels(Target[SequenceModel]):
     """The labels of a trained model.
 
     Args:

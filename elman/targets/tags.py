@@ -46,7 +46,7 @@ FREQUENT = "most frequent tag"
 Tagged = Sequence[Sequence[str]]
 
 
-class Tags(Target):
+class Tags(Target[SequenceModel]):
     """The tags of a trained model.
 
     Args:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from elman.padded import Joint, Padded
 from elman.read.examples import Examples
 from elman.read.rows import Rejects
 from elman.read.split import some_of
+from elman.seq2seq import Seq2Seq
 from elman.train.chunks import ExampleBatches
 
 HELD_OUT = ("validation", "test")  # parts of the data that are scored, in this order
@@ -39,15 +41,26 @@ class Prepared(NamedTuple):
         arrays: numbers (T, F) of items or of their windows.
         targets: (N,) or (N, K), or (T,) for each array.
         extra: scores (N, K) of the wide part; None without one.
+        padding: fills targets with lengths of their own, see `ExampleBatches`.
     """
 
     arrays: list[Any]
     targets: Tensor | list[NDArray[Any]]
     extra: Tensor | None = None
+    padding: int | None = None
+
+    def batches(self, rows: int) -> ExampleBatches:
+        """Return batches in the order of their lengths, of `rows` examples or of ROWS if more."""
+        arrays, targets, extra, padding = self
+        size = max(ROWS, rows)
+        return ExampleBatches(arrays, targets, size, seed=None, extra=extra, padding=padding)
 
 
-class Target(ABC):
-    """One kind of target after training."""
+Network = TypeVar("Network", SequenceModel, Seq2Seq)
+
+
+class Target(ABC, Generic[Network]):
+    """One kind of target after training, and of the network that predicts it."""
 
     noun: ClassVar[str]  # plural of the targets, for messages
     named_by: ClassVar[str]  # the setting that names their column
@@ -91,7 +104,7 @@ class Target(ABC):
 
     @classmethod
     @abstractmethod
-    def learn(cls, train: Examples, name: str, given: object, settings: Any) -> Target:
+    def learn(cls, train: Examples, name: str, given: object, settings: Any) -> Target[Network]:
         """Return the target, learned from the training data.
 
         Args:
@@ -110,7 +123,7 @@ class Target(ABC):
     ) -> tuple[Examples, Examples]:
         """Return a training and a validation part; add a note."""
 
-    def start(self, train: Examples, input: Input) -> None:  # noqa: B027 - most kinds choose nothing
+    def start(self, train: Examples, input: Input) -> None:
         """Choose the sizes of the head from the training data."""
 
     @abstractmethod
@@ -119,8 +132,14 @@ class Target(ABC):
 
     @classmethod
     @abstractmethod
-    def restore(cls, described: Mapping[str, Any], settings: Any) -> Target:
+    def restore(cls, described: Mapping[str, Any], settings: Any) -> Target[Network]:
         """Return the target of these facts; raise an ArgumentError for impossible values."""
+
+    def save(self, folder: Path) -> None:
+        """Write what `described` does not contain to a folder."""
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
 
     @abstractmethod
     def notes_on(
@@ -133,8 +152,12 @@ class Target(ABC):
         """Return the sizes of the target, for the report."""
 
     def unit(self, reader: Reader) -> str:
-        """Return the name of the elements that are counted, for messages."""
+        """Return what the loss is a mean of, for messages."""
         return "examples"
+
+    def counted(self, reader: Reader) -> str:
+        """Return what `count` counts, for the report."""
+        return self.unit(reader)
 
     @abstractmethod
     def count(self, examples: Examples) -> int:
@@ -156,13 +179,16 @@ class Target(ABC):
 
     @abstractmethod
     def measure(
-        self, network: SequenceModel, input: Input, parts: Mapping[str, Examples]
+        self, network: Network, input: Input, parts: Mapping[str, Examples]
     ) -> dict[str, Any]:
         """Return scores of the model and of simpler models, with tables and samples."""
 
     @abstractmethod
-    def evaluate(self, network: SequenceModel, input: Input, examples: Examples) -> dict[str, Any]:
+    def evaluate(self, network: Network, input: Input, examples: Examples) -> dict[str, Any]:
         """Return the scores of a trained model."""
+
+
+AnyTarget = Target[SequenceModel] | Target[Seq2Seq]
 
 
 def cut_windows(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from elman.read.examples import Examples
     from elman.read.labels import Label
     from elman.targets.labels import Labels
-    from elman.targets.target import Target
+    from elman.targets.target import AnyTarget
 
 Data = Any  # texts: a path, or a list of them; recordings: a path, a data frame, or arrays (T, C)
 
@@ -187,8 +187,8 @@ class Classifier(LabelSettings, ExampleTask):
         """The labels after training: their scores and probabilities."""
         from elman.targets.labels import Labels
 
-        assert isinstance(self.target, Labels)
-        return self.target
+        assert isinstance(self.targets, Labels)
+        return self.targets
 
     @property
     def classes(self) -> list[Label]:
@@ -273,12 +273,12 @@ class Classifier(LabelSettings, ExampleTask):
         self.wide = bool(self.inputs.features)  # folders of Elman 0.1.0 can have no wide part
 
     @classmethod
-    def _target_kind(cls) -> type[Target]:
+    def _target_kind(cls) -> type[AnyTarget]:
         from elman.targets.labels import Labels
 
         return Labels
 
-    def _learn(self, reader: Reader, train: Examples, target: Target, notes: list[str]) -> Input:
+    def _learn(self, reader: Reader, train: Examples, target: AnyTarget, notes: list[str]) -> Input:
         from elman.inputs.text import Text, TextReader
         from elman.tasks.earlier import earlier_model
 
@@ -293,6 +293,7 @@ class Classifier(LabelSettings, ExampleTask):
     def _start_network(self) -> None:
         from elman.tasks.earlier import copy_weights, earlier_model
 
+        super()._start_network()
         earlier, _ = earlier_model(self)
         if earlier is not None:
             self.model.encode.load_state_dict(earlier.model.encode.state_dict())

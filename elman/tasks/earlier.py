@@ -13,9 +13,9 @@ from elman.encode.embed import Embed
 from elman.errors import ArgumentError
 from elman.recur.stack import Stack
 from elman.targets.label_settings import LabelSettings
+from elman.targets.text_settings import TranslatorSettings
 from elman.tasks.folder import short_path
 from elman.tasks.language_model import LanguageModel
-from elman.tasks.translator_settings import TranslatorSettings
 
 DECIDED = (  # settings that a language model in start_from decides
     "cell", "hidden_size", "num_layers", "layer_norm", "peephole", "tokens", "vocabulary_size",

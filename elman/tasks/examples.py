@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from elman.inputs.input import Input, Reader
+    from elman.model import SequenceModel
     from elman.read.examples import Examples
     from elman.read.rows import Rejects, Rows
     from elman.read.sentences import Sentences
-    from elman.targets.target import Target
+    from elman.seq2seq import Seq2Seq
+    from elman.targets.target import AnyTarget
     from elman.tasks.parts import Parts
     from elman.tasks.run import Job, Request
 
@@ -39,15 +41,15 @@ class ExampleTask(InputSettings, Task):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._input: Input | None = None
-        self._target: Target | None = None
+        self._target: AnyTarget | None = None
 
     @classmethod
     @abstractmethod
-    def _target_kind(cls) -> type[Target]:
+    def _target_kind(cls) -> type[AnyTarget]:
         """Return the kind of the target."""
 
     @property
-    def target(self) -> Target:
+    def targets(self) -> AnyTarget:
         """The target after training: its values, its scores."""
         if self._target is None:
             raise UntrainedError(f"this {type(self).__name__} is not trained yet: call fit first")
@@ -60,15 +62,38 @@ class ExampleTask(InputSettings, Task):
             raise UntrainedError(f"this {type(self).__name__} is not trained yet: call fit first")
         return self._input
 
-    def _learn(self, reader: Reader, train: Examples, target: Target, notes: list[str]) -> Input:
+    def _reader(self, kinds: list[str]) -> Reader:
+        """Return the reader of inputs of these kinds."""
+        from elman.inputs.kinds import reader_of
+
+        return reader_of(self.settled(), kinds)
+
+    def _learn(self, reader: Reader, train: Examples, target: AnyTarget, notes: list[str]) -> Input:
         """Return what the training data show of the input."""
         return reader.learn(train, notes, classes=target.classes_of_wide)
 
     def _choose(self, parts: Mapping[str, Examples], notes: list[str]) -> None:
         """Choose settings that are None by the number of examples."""
 
+    def _network(self, learned: Input, target: AnyTarget) -> SequenceModel | Seq2Seq:
+        """Return the network with random weights."""
+        from elman.model import SequenceModel
+        from elman.tasks.network import build_core
+
+        settled = self.settled()
+        encode, features = learned.layer(settled)
+        core = build_core(
+            settled, features, bidirectional=settled.bidirectional, channels=learned.channels
+        )
+        head = target.head(core.output_size + features * self.skip, learned)
+        return SequenceModel(
+            encode, core, head, dropout=self.dropout, variational=self.variational,
+            backward_steps=self.bptt, skip=self.skip,
+        )  # fmt: skip
+
     def _start_network(self) -> None:
-        """Copy the weights of another model into the new network."""
+        """Copy values from which training starts into the new network."""
+        self.inputs.start(self.model.encode)
 
     # Training.
 
@@ -81,16 +106,16 @@ class ExampleTask(InputSettings, Task):
         self.described = parts.described
         self._build(learned, target)
         if request.begins:
-            learned.start(self.model.encode)
             self._start_network()
         return self._batches(parts, fabric)
 
-    def _prepare(self, kinds: list[str], request: Request) -> tuple[Parts[Examples], Input, Target]:
+    def _prepare(
+        self, kinds: list[str], request: Request
+    ) -> tuple[Parts[Examples], Input, AnyTarget]:
         """Read the data, hold out a part, and learn or load the input and the target."""
-        from elman.inputs.kinds import reader_of
         from elman.tasks.parts import check_same, read_parts
 
-        reader, kind = reader_of(self, kinds), self._target_kind()
+        reader, kind = self._reader(kinds), self._target_kind()
         column, before = kind.column(self), request.before
         lenient = request.rejects is not None
         if column.each and not reader.has_elements:
@@ -120,41 +145,29 @@ class ExampleTask(InputSettings, Task):
             target.start(data["train"], learned)
         else:
             assert request.folder is not None
-            learned = reader_of(self.settled(), kinds).load(request.folder)
+            learned = self._reader(kinds).load(request.folder)
+            target.load(request.folder)
         if request.begins and (decided := learned.prepare(notes)):
             self.described["decided"] = decided
         learned.reader.settings = self.settled()
         self.described |= target.described()
         return parts, learned, target
 
-    def _build(self, learned: Input, target: Target) -> None:
+    def _build(self, learned: Input, target: AnyTarget) -> None:
         """Build the network with random weights that depend on the seed."""
         import torch
 
-        from elman.model import SequenceModel
-        from elman.tasks.network import build_core
-
-        settled = self.settled()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            encode, features = learned.layer(settled)
-            core = build_core(
-                settled, features, bidirectional=settled.bidirectional, channels=learned.channels
-            )
-            head = target.head(core.output_size + features * self.skip, learned)
+            self._model = self._network(learned, target)
         self._input, self._target = learned, target
-        self._model = SequenceModel(
-            encode, core, head, dropout=self.dropout, variational=self.variational,
-            backward_steps=self.bptt, skip=self.skip,
-        )  # fmt: skip
 
     def _batches(self, parts: Parts[Examples], fabric: Fabric) -> Job:
         """Return the work of a training run on the data."""
-        from elman.targets.target import ROWS
         from elman.tasks.run import Job
         from elman.train.chunks import ExampleBatches
 
-        learned, target, network = self.inputs, self.target, self.model
+        learned, target, network = self.inputs, self.targets, self.model
         data, notes, reader = parts.data, parts.notes, self.inputs.reader
         self._choose(data, notes)
         ready = target.training(learned, data["train"], network.head, notes)
@@ -165,16 +178,14 @@ class ExampleTask(InputSettings, Task):
         train = ExampleBatches(
             ready.arrays, ready.targets, self.batch_size, seed=self.seed, extra=ready.extra,
             share=(fabric.global_rank, fabric.world_size), times=times, change=learned.change(),
+            padding=ready.padding,
         )  # fmt: skip
         others = {name: examples for name, examples in data.items() if name != "train"}
         notes += learned.notes_on(data["train"], others, ready.arrays)
         held = target.validation(learned, data["validation"], network.head)
-        validation = ExampleBatches(
-            held.arrays, held.targets, max(ROWS, self.batch_size), seed=None, extra=held.extra
-        )
-        unit = target.unit(reader)
         facts: dict[str, object] = {"train": parts.described["name"]}
-        facts |= {f"{name}_{unit}": target.count(part) for name, part in data.items()}
+        counted = target.counted(reader)
+        facts |= {f"{name}_{counted}": target.count(part) for name, part in data.items()}
         facts |= {**target.facts(), **learned.facts()}
 
         def measure() -> dict[str, Any]:
@@ -182,6 +193,7 @@ class ExampleTask(InputSettings, Task):
             self.described |= target.described()
             return metrics
 
+        validation, unit = held.batches(self.batch_size), target.unit(reader)
         return Job(train, validation, facts, unit, measure=measure, notes=notes)
 
     # Use.
@@ -192,7 +204,7 @@ class ExampleTask(InputSettings, Task):
         """Return the scores of data with targets, given as to `fit`."""
         from elman.tasks.parts import read_one
 
-        learned, target = self.inputs, self.target
+        learned, target = self.inputs, self.targets
         reader, lenient = learned.reader, skip_bad_rows is not None
         source = reader.open((data, targets), target.column(self), lenient=lenient)
 
@@ -212,14 +224,14 @@ class ExampleTask(InputSettings, Task):
         from elman.read.sentences import Sentences
 
         reader = self.inputs.reader
-        found = reader.open(source, self.target.column(self), labelled=False, lenient=lenient)
+        found = reader.open(source, self.targets.column(self), labelled=False, lenient=lenient)
         if not isinstance(found, Rows | Sentences):
             raise ArgumentError(f"{source}: {reader.noun} have several rows of a table each")
         return found
 
     def items(self, data: Any) -> list[Any]:
         """Return the items of data without targets, given as to `fit`, checked."""
-        return self.inputs.reader.given(data, self.inputs, self.target.column(self))
+        return self.inputs.reader.given(data, self.inputs, self.targets.column(self))
 
     # The folder.
 
@@ -227,13 +239,14 @@ class ExampleTask(InputSettings, Task):
         """Raise an ArgumentError for facts of a saved model that cannot be valid."""
         self._target_kind().restore(self.described, self)
 
-    def save_parts(self, folder: Path) -> None:
-        """Write what training has learned of the input to a folder."""
+    def _save_parts(self, folder: Path) -> None:
+        """Write what training has learned of input and target to a folder."""
         self.inputs.save(folder)
+        self.targets.save(folder)
 
     def _build_from(self, folder: Path) -> None:
-        from elman.inputs.kinds import reader_of
-
         kinds = self.described.get("inputs", [self.usual_input])
-        reader = reader_of(self.settled(), kinds if isinstance(kinds, list) else [kinds])
-        self._build(reader.load(folder), self._target_kind().restore(self.described, self))
+        reader = self._reader(kinds if isinstance(kinds, list) else [kinds])
+        target = self._target_kind().restore(self.described, self)
+        target.load(folder)
+        self._build(reader.load(folder), target)

@@ -31,6 +31,7 @@ from elman.manifest import (
     INPUTS,
     MANIFEST,
     SERIES,
+    SOURCE_TOKENIZER,
     TOKENIZER,
     WEIGHTS,
     WORDS,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 PATHS = ("train", "validation", "test", "start_from", "vectors")  # settings and data with paths
 CONFIG, METRICS, CARD = "config.json", "metrics.json", "README.md"
-SOURCE_TOKENIZER, HISTORY = "source_tokenizer.json", "history.safetensors"
+HISTORY = "history.safetensors"
 PARTS = (  # files of a model, which the manifest lists
     CONFIG, TOKENIZER, SOURCE_TOKENIZER, WORDS, FEATURES, SERIES, HISTORY, WEIGHTS, METRICS,
     CHECKPOINT,
@@ -75,10 +76,10 @@ class Model(Protocol):
     def settled(self) -> NetworkSettings:
         """Return the settings, with the values that the data decided."""
 
-    def config(self, folder: Path) -> dict[str, Any]:
+    def _config(self, folder: Path) -> dict[str, Any]:
         """Return the content of config.json, with paths relative to the folder."""
 
-    def save_parts(self, folder: Path) -> None:
+    def _save_parts(self, folder: Path) -> None:
         """Write the files that the network needs besides its weights, such as a vocabulary."""
 
     def card(self, name: str) -> str:

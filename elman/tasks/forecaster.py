@@ -305,7 +305,7 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
         def judge() -> None:
             self._predictor = training.judge()
             if held_out is not None and folder is not None:
-                self.save_parts(folder)
+                self._save_parts(folder)
 
         return Job(
             training.batches, None if held_out is None else held_out.batches, training.facts,
@@ -346,7 +346,7 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
             encode, core, head, dropout=self.dropout, variational=self.variational, skip=True
         )
 
-    def save_parts(self, folder: Path) -> None:
+    def _save_parts(self, folder: Path) -> None:
         """Write the index and the history of the series to a folder."""
         write_json(folder / SERIES, asdict(self.index))
         self.history.save(folder / HISTORY)

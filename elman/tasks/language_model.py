@@ -367,7 +367,7 @@ class LanguageModel(LanguageSettings, Task):
 
     # The folder.
 
-    def save_parts(self, folder: Path) -> None:
+    def _save_parts(self, folder: Path) -> None:
         """Write the vocabulary to a folder."""
         self.vocabulary.save(folder / TOKENIZER)
 

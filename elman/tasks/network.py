@@ -5,11 +5,12 @@ from __future__ import annotations
 from elman.attend import Attention
 from elman.cores import CORES, CoreSettings, Shape
 from elman.encode.embed import Embed
+from elman.encode.encoder import Encoder
 from elman.recur.stack import Stack
 from elman.seq2seq import Coder
 from elman.seq2seq.recurrent import Recurrent
 from elman.seq2seq.transformer import Transformer
-from elman.tasks.translator_settings import TranslatorSettings
+from elman.targets.text_settings import TranslatorSettings
 
 
 def build_core(
@@ -26,15 +27,25 @@ def build_core(
     return CORES[settings.cell].build(settings, Shape(features, bidirectional, channels))
 
 
-def build_coder(settings: TranslatorSettings, source: Embed, target: Embed, features: int) -> Coder:
-    """Return the encoder and decoder of a translator, given its embedding layers."""
+def build_coder(
+    settings: TranslatorSettings, source: Encoder, features: int, target: Embed
+) -> Coder:
+    """Return the encoder and decoder of a translator.
+
+    Args:
+        settings: the cell, the attention, and their sizes.
+        source: the layer that reads the source.
+        features: its features.
+        target: the vectors of the target's tokens.
+    """
     if settings.cell == "transformer":
+        assert isinstance(source, Embed)
         return Transformer(
             source, target, settings.num_layers, heads=settings.heads, dropout=settings.dropout
         )
     last, both = settings.sizes[-1], settings.bidirectional
     encoder = build_core(settings, features, bidirectional=both)
-    core = build_core(settings, features + (last if settings.input_feeding else 0))
+    core = build_core(settings, settings.vector_size + (last if settings.input_feeding else 0))
     width, attention = last * (2 if both else 1), None
     if settings.attention is not None:
         attention = Attention(

@@ -12,27 +12,25 @@ import io
 import json
 import re
 import signal
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from elman.errors import ArgumentError, DataError, FolderError, Stopped
-from elman.read.labels import join_labels, shown_label
-from elman.read.rows import Rejects, Rows, check_new, text_of
-from elman.read.sentences import Sentences, split_words
+from elman.read.rows import Rejects, Row, check_new
+from elman.read.sentences import split_words
 from elman.report.progress import reading_bar
-from elman.tasks.classifier import Classifier
+from elman.tasks.examples import ExampleTask
 from elman.tasks.parts import LOG
-from elman.tasks.tagger import Tagger
+from elman.tasks.predictions import PREDICTIONS, Prediction
 from elman.tasks.task import Task
-from elman.tasks.translator import Translator
 
 if TYPE_CHECKING:
-    from elman.decode.beam import Search
+    from elman.inputs.input import Reader
 
-Model = TypeVar("Model", bound=Task)
 WINDOW, LONG = 1024, 1 << 20  # maximum rows in memory; approximate characters or words of them
+Item = tuple[str, Any]  # place of a row, and what is read from it; None for a blank line of text
 
 
 def predict_file(
@@ -42,8 +40,8 @@ def predict_file(
     *,
     overwrite: bool,
     rejects: Path | None,
-    search: Search | None = None,
-    show: bool,
+    options: Prediction[Any] | None = None,
+    show: bool = True,
 ) -> tuple[int, int]:
     """Write the prediction for every row of a file.
 
@@ -53,8 +51,8 @@ def predict_file(
         out: the file to write.
         overwrite: whether to replace an existing file.
         rejects: file for rows that cannot be read; None to stop at such a row.
-        search: settings of the search of a translator; None for the defaults.
-        show: whether to show progress.
+        options: options of the predictions; None for the defaults.
+        show: whether to show progress on a terminal.
 
     Returns:
         The number of rows written, and the number of rows skipped.
@@ -66,43 +64,40 @@ def predict_file(
         DataError: a row cannot be read, and `rejects` is None.
         Stopped: Ctrl-C was pressed; the same call continues.
     """
-    if model.task not in JOBS:
+    options, kind = options or PREDICTIONS[model.task](), out.suffix.lower()
+    if not (options.kinds and isinstance(model, ExampleTask)):
         raise ArgumentError(f"a {model.task} predicts from a TEXT, not from --file")
-    lenient, kind = rejects is not None, out.suffix.lower()
-    job = JOBS[model.task](model, source, search, lenient=lenient)
-    if kind not in job.kinds:
-        raise FolderError(f"{out}: expected a name that ends with {', '.join(job.kinds)}")
+    rows = model.rows(source, lenient=rejects is not None)
+    part, info = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.json")
+    _check_paths((out, part, info), source, options.kinds, rejects, rows.files)
     if out.exists() and not overwrite:
         raise FolderError(f"{out}: exists already; name another file, or give --overwrite")
-    if lenient and kind == ".conll":
-        raise ArgumentError(
-            f"{out}: with skip_bad_rows its sentences would not match those of {source}; choose a "
-            f"name that ends with {', '.join(k for k in job.kinds if k != kind)}, which has line "
-            "numbers"
-        )
-    part, info = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.json")
-    ours = {path.resolve() for path in (out, part, info)}
-    if ours & {file.resolve() for file in job.rows.files}:
-        raise FolderError(f"{out}: would replace the data that are read; name another file")
-    if rejects is not None and rejects.resolve() in ours:
-        raise ArgumentError(f"{rejects}: is the file for the predictions; name another file")
-    if part.exists() and not info.exists():
-        raise FolderError(
-            f"{part}: exists already and was not written by Elman; name another file for out"
-        )
-    facts = {"model": _identity(model), "data": job.rows.fingerprint(), "search": repr(search)}
+    facts = {"model": _identity(model), "data": rows.fingerprint(), "options": repr(options)}
     try:
         continues = part.exists() and _same(info, facts)
         if rejects is not None and not continues:
             check_new(rejects, overwrite=overwrite)
-        done = job.complete_rows(part, kind) if continues else 0
+        header = _lines([options.columns], (), kind) if kind in (".csv", ".tsv") else ""
+        done = max(0, _complete_rows(part, kind) - bool(header)) if continues else 0
         if not done:
             info.write_text(json.dumps(facts))
-            part.write_bytes(job.header(kind))
-        for message in job.rows.notes:
+            part.write_bytes(header.encode())
+        for message in rows.notes:
             LOG.info(message)
-        with part.open("ab") as file, Rejects(rejects, sources=job.rows.files) as bad:
-            count = _write_rows(job, file, bad, done, kind, show=show)
+        count, read = done, list[int]()
+        with (
+            part.open("ab") as file,
+            Rejects(rejects, sources=rows.files) as bad,
+            reading_bar(f"reading {rows.name}", rows.total_bytes, show=show, least=0) as advance,
+        ):
+            items = _items(model.inputs.reader, rows.read(read.append), kind, bad)
+            for window in _windows(islice(items, done, None)):
+                file.write(_answers(options, model, window, kind).encode())
+                file.flush()
+                count += len(window)
+                if advance is not None:  # the bar shows what is predicted, not what is read
+                    advance(sum(read))
+                read.clear()
         part.replace(out)
         info.unlink()
     except KeyboardInterrupt:
@@ -114,225 +109,108 @@ def predict_file(
     return count, bad.count
 
 
-def _write_rows(
-    job: _Job[Any], file: BinaryIO, bad: Rejects, done: int, kind: str, *, show: bool
-) -> int:
-    """Append the rows after the first `done` ones; return the number of all rows."""
-    count = size = 0
-    places: list[str] = []
-    items: list[Any] = []
-    with reading_bar(
-        f"reading {job.rows.name}", job.rows.total_bytes, show=show, least=0
-    ) as advance:
-        read = 0  # bytes since the last window: the bar shows what is predicted, not what is read
-
-        def note(size: int) -> None:
-            nonlocal read
-            read += size
-
-        def write() -> None:
-            nonlocal read
-            file.write(job.lines(places, items, kind).encode())
-            file.flush()
-            if advance is not None:
-                advance(read)
-            read = 0
-            places.clear()
-            items.clear()
-
-        for place, values in job.rows.read(note):
-            try:
-                if isinstance(values, DataError):
-                    raise values
-                # In a text file a blank line stays an empty line, so that line numbers are equal.
-                blank = kind == ".txt" and job.is_blank(values)
-                item = None if blank else job.item(values, place)
-            except DataError as error:
-                bad.add(place, error)
-                if kind != ".txt":
-                    continue
-                item = None
-            count += 1
-            if count > done:
-                places.append(place)
-                items.append(item)
-                size += 0 if item is None else len(item)
-            if len(items) == WINDOW or size > LONG:
-                write()
-                size = 0
-        if items:
-            write()
-    return count
-
-
-class _Job(ABC, Generic[Model]):
-    """Converts the rows of one file to lines of another.
-
-    Attributes:
-        kinds: allowed suffixes of the file that is written.
-        columns: names of its columns.
-        column: name of the column that is read from a table.
-        rows: the rows that are read.
-    """
-
-    kinds: tuple[str, ...]
-    columns: tuple[str, ...]
-    column: str
-
-    def __init__(self, model: Model, source: Path, search: Search | None, *, lenient: bool) -> None:
-        self.model, self.search = model, search
-        self.rows = self.open(source, lenient=lenient)
-
-    @abstractmethod
-    def open(self, source: Path, *, lenient: bool) -> Rows | Sentences: ...
-
-    @abstractmethod
-    def item(self, values: tuple[object, ...], place: str) -> Any: ...
-
-    @abstractmethod
-    def lines(self, places: Sequence[str], items: Sequence[Any], kind: str) -> str: ...
-
-    def is_blank(self, values: tuple[object, ...]) -> bool:
-        """Return whether a row is a blank line of text."""
-        return all(isinstance(value, str) and not value.strip() for value in values)
-
-    def header(self, kind: str) -> bytes:
-        return _table(kind, [self.columns]).encode() if kind in (".csv", ".tsv") else b""
-
-    def ends_row(self, line: bytes, kind: str) -> bool:
-        return line.endswith(b"\n")
-
-    def complete_rows(self, part: Path, kind: str) -> int:
-        """Return the number of complete rows of a partial file; cut off an incomplete last row."""
-        rows = place = end = 0
-        with part.open("rb+") as file:
-            for line in file:
-                place += len(line)
-                if self.ends_row(line, kind):
-                    rows, end = rows + 1, place
-            file.truncate(end)
-        return max(0, rows - bool(self.header(kind)))
-
-
-class _Labels(_Job[Classifier]):
-    """Labels of items, one row per item."""
-
-    kinds = (".csv", ".tsv", ".jsonl")
-    columns = ("line", "label", "probability")
-
-    def open(self, source: Path, *, lenient: bool) -> Rows | Sentences:
-        return self.model.rows(source, lenient=lenient)
-
-    def item(self, values: tuple[object, ...], place: str) -> Any:
-        return self.model.inputs.reader.row(values, place)
-
-    def lines(self, places: Sequence[str], items: Sequence[Any], kind: str) -> str:
-        rows = []
-        for place, (labels, sure) in zip(places, self._guesses(items), strict=True):
-            label: Any = [shown_label(one) for one in labels]
-            if not self.model.several:
-                label = label[0] if kind == ".jsonl" else _one_line(str(label[0]))
-            elif kind != ".jsonl":
-                label = _one_line(join_labels(label, self.model.separator))
-            rows.append((_line_of(place), label, round(sure, 6)))
-        return _table(kind, rows, self.columns)
-
-    def _guesses(self, items: Sequence[Any]) -> Iterator[tuple[list[Any], float]]:
-        classes = self.model.classes
-        for row in self.model.predict_proba(items):
-            if self.model.several:
-                chosen = [c for c, q in zip(classes, row, strict=True) if q > 0.5]
-                yield chosen, float(min(max(q, 1 - q) for q in row))
-            else:
-                best = int(row.argmax())
-                yield [classes[best]], float(row[best])
-
-
-class _Tags(_Job[Tagger]):
-    """Tags of the elements of items."""
-
-    kinds = (".conll", ".jsonl")
-    columns = ("line", "words", "tags")
-
-    def open(self, source: Path, *, lenient: bool) -> Rows | Sentences:
-        return self.model.rows(source, lenient=lenient)
-
-    def item(self, values: tuple[object, ...], place: str) -> Any:
-        return self.model.inputs.reader.row(values, place)
-
-    def lines(self, places: Sequence[str], items: Sequence[Any], kind: str) -> str:
-        tags = self.model.predict(items)
-        if kind == ".jsonl":
-            rows = zip(map(_line_of, places), items, tags, strict=True)
-            return _table(kind, rows, self.columns)
-        pairs = (zip(words, some, strict=True) for words, some in zip(items, tags, strict=True))
-        return "".join(
-            "".join(f"{_one_word(str(word))}\t{_one_word(tag)}\n" for word, tag in pair) + "\n"
-            for pair in pairs
+def _check_paths(
+    paths: tuple[Path, Path, Path],
+    source: Path,
+    kinds: Sequence[str],
+    rejects: Path | None,
+    files: Sequence[Path],
+) -> None:
+    """Raise an error if the predictions cannot be written, or would replace other data."""
+    out, part, info = paths
+    kind, ours = out.suffix.lower(), [path.resolve() for path in paths]
+    if kind not in kinds:
+        raise FolderError(f"{out}: expected a name that ends with {', '.join(kinds)}")
+    if rejects is not None and kind == ".conll":
+        others = ", ".join(other for other in kinds if other != kind)
+        raise ArgumentError(
+            f"{out}: with skip_bad_rows its sentences would not match those of {source}; choose a "
+            f"name that ends with {others}, which has line numbers"
+        )
+    if any(file.resolve() in ours for file in files):
+        raise FolderError(f"{out}: would replace the data that are read; name another file")
+    if rejects is not None and rejects.resolve() in ours:
+        raise ArgumentError(f"{rejects}: is the file for the predictions; name another file")
+    if part.exists() and not info.exists():
+        raise FolderError(
+            f"{part}: exists already and was not written by Elman; name another file for out"
         )
 
-    def ends_row(self, line: bytes, kind: str) -> bool:
-        return line == b"\n" if kind == ".conll" else line.endswith(b"\n")
+
+def _items(reader: Reader, rows: Iterator[Row], kind: str, bad: Rejects) -> Iterator[Item]:
+    """Yield the items of rows; in a file of lines also those of blank and bad ones."""
+    for place, values in rows:
+        item = None
+        try:
+            if isinstance(values, DataError):
+                raise values
+            # In a text file a blank line stays an empty line, so that line numbers are equal.
+            if kind != ".txt" or any(not isinstance(one, str) or one.strip() for one in values):
+                item = reader.row(values, place)
+        except DataError as error:
+            bad.add(place, error)
+            if kind != ".txt":
+                continue
+        yield place, item
 
 
-class _Translations(_Job[Translator]):
-    """Translations, one row per source."""
-
-    kinds = (".txt", ".csv", ".tsv", ".jsonl")
-    columns = ("line", "text")
-
-    def open(self, source: Path, *, lenient: bool) -> Rows:
-        dialogue = self.model.kind == "dialogue"
-        self.column = self.model.conversation if dialogue else self.model.source
-        return Rows(
-            source, [self.column], encoding=self.model.encoding, lenient=lenient,
-            delimiter=self.model.delimiter,
-        )  # fmt: skip
-
-    def item(self, values: tuple[object, ...], place: str) -> str:
-        turns = values[0] if isinstance(values[0], list | tuple) else [values[0]]
-        if not turns:
-            raise DataError(f"{place}: column {self.column!r} is empty, expected turns")
-        texts = [text_of(turn, place, self.column) for turn in turns]
-        return f" {self.model.separator} ".join(texts)
-
-    def lines(self, places: Sequence[str], items: Sequence[str | None], kind: str) -> str:
-        given = [item for item in items if item is not None]
-        found = iter(self.model.predict(given, search=self.search) if given else [])
-        texts = ["" if item is None else next(found) for item in items]
-        if kind != ".jsonl":
-            texts = [_one_line(text) for text in texts]
-        if kind == ".txt":
-            return "".join(f"{text}\n" for text in texts)
-        return _table(kind, zip(map(_line_of, places), texts, strict=True), self.columns)
+def _windows(items: Iterator[Item]) -> Iterator[list[Item]]:
+    """Yield items in lists that fit in memory."""
+    window: list[Item] = []
+    size = 0
+    for place, item in items:
+        window.append((place, item))
+        size += 0 if item is None else len(item)
+        if len(window) == WINDOW or size > LONG:
+            yield window
+            window, size = [], 0
+    if window:
+        yield window
 
 
-JOBS: dict[str, type[_Job[Any]]] = {
-    "classifier": _Labels, "tagger": _Tags, "translator": _Translations,
-}  # fmt: skip
+def _answers(options: Prediction[Any], model: Task, window: list[Item], kind: str) -> str:
+    """Return the predictions for items as lines of a file of a kind."""
+    given = [item for _, item in window if item is not None]
+    found = iter(options.answers(model, given, kind) if given else ())
+    answers = [("",) if item is None else next(found) for _, item in window]
+    rows = ((_line_of(place), *answer) for (place, _), answer in zip(window, answers, strict=True))
+    return _lines(rows, options.columns, kind)
 
 
-def _table(kind: str, rows: Iterable[Sequence[object]], names: Sequence[str] = ()) -> str:
-    """Format rows as lines of a file of this kind."""
+def _lines(rows: Iterable[Sequence[Any]], names: Sequence[str], kind: str) -> str:
+    """Format rows as lines of a file of a kind."""
+    if kind == ".txt":
+        return "".join(f"{_one_line(text)}\n" for _, text in rows)
+    if kind == ".jsonl":
+        records = (dict(zip(names, row, strict=True)) for row in rows)
+        return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     target = io.StringIO(newline="")
-    writer = csv.writer(target, delimiter="\t" if kind == ".tsv" else ",", lineterminator="\n")
-    for row in rows:
-        if kind == ".jsonl":
-            line = dict(zip(names, row, strict=True))
-            target.write(json.dumps(line, ensure_ascii=False) + "\n")
-        else:
-            writer.writerow(row)
+    if kind == ".conll":
+        for _, words, tags in rows:
+            for pair in zip(words, tags, strict=True):
+                target.write("\t".join(" ".join(split_words(str(one))) for one in pair) + "\n")
+            target.write("\n")
+    else:
+        writer = csv.writer(target, delimiter="\t" if kind == ".tsv" else ",", lineterminator="\n")
+        writer.writerows([_one_line(str(one)) for one in row] for row in rows)
     return target.getvalue()
+
+
+def _complete_rows(part: Path, kind: str) -> int:
+    """Return the number of complete rows of a partial file; cut off an incomplete last row."""
+    rows = place = end = 0
+    with part.open("rb+") as file:
+        for line in file:
+            place += len(line)
+            if line == b"\n" or (kind != ".conll" and line.endswith(b"\n")):
+                rows, end = rows + 1, place
+        file.truncate(end)
+    return rows
 
 
 def _one_line(text: str) -> str:
     """Join the lines of a text: each row is one line, so that complete rows can be counted."""
     return " ".join(text.splitlines())
-
-
-def _one_word(text: str) -> str:
-    """Replace tabs and line breaks in a word, which separate columns and rows."""
-    return " ".join(split_words(text))
 
 
 def _line_of(place: str) -> int | str:

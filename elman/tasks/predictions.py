@@ -1,16 +1,15 @@
 """Predictions and generated texts, as a command asks a trained model for them.
 
 Each class below belongs to a kind of model.  Its fields are the options of the predictions of this
-kind, which the command line offers as flags; PREDICTIONS and GENERATIONS name the classes.
-This file does not import torch.
+kind, which the command line offers as flags; its methods predict for a text, for the rows of a file
+or for a table.  PREDICTIONS and GENERATIONS name the classes.  This file does not import torch.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -18,19 +17,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from elman.arguments import check_whole
 from elman.errors import ArgumentError
 from elman.report.terminal import one_line
-from elman.tasks.classifier import Classifier
-from elman.tasks.folder import read_config
-from elman.tasks.forecaster import Forecaster
-from elman.tasks.language_model import LanguageModel
-from elman.tasks.tagger import Tagger
+from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translator
+from elman.tasks.examples import ExampleTask
 from elman.tasks.task import Task
-from elman.tasks.translator import Translator
 
 if TYPE_CHECKING:
-    from elman.decode.beam import Search
-    from elman.decode.sample import Sampling
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from elman.read.recordings import Recording
 
 Model = TypeVar("Model", bound=Task)
+Items = TypeVar("Items", bound=ExampleTask)
 Table = dict[str, list[Any]]
 Answer = tuple[Table, Callable[..., None]]  # columns, and what writes them to a path
 LOG = logging.getLogger("elman")  # the command line shows it
@@ -41,18 +39,20 @@ class Prediction(Generic[Model]):
     """The options of the predictions of a kind of model, here none."""
 
     reads: ClassVar[str] = "texts"  # or recordings or series, which are read from a table
+    kinds: ClassVar[tuple[str, ...]] = ()  # suffixes of files with an answer for each row
+    columns: ClassVar[tuple[str, ...]] = ("line",)  # of these files
 
     def lines(self, model: Model, text: str) -> Iterator[str]:
         """Yield the predictions for a text as lines for the terminal."""
         raise NotImplementedError
 
-    def answer(self, model: Model, file: Path | None) -> Answer:
-        """Return the predictions for a table."""
+    def answers(self, model: Model, items: list[Any], kind: str) -> Iterable[tuple[Any, ...]]:
+        """Return the answer for each item of a file: what follows its line in a file of a kind."""
         raise NotImplementedError
 
-    def search(self) -> Search | None:
-        """Return the settings of the search; None for the default ones of the model."""
-        return None
+    def table(self, model: Model, file: Path | None) -> Answer:
+        """Return the predictions for a table."""
+        raise NotImplementedError
 
 
 @dataclass(kw_only=True)
@@ -73,6 +73,9 @@ class NextWords(Prediction[LanguageModel]):
 class Labels(Prediction[Classifier]):
     """The labels of a text."""
 
+    kinds = (".csv", ".tsv", ".jsonl")
+    columns = ("line", "label", "probability")
+
     k: int = 5
     """Number of predictions for a text."""
 
@@ -83,10 +86,19 @@ class Labels(Prediction[Classifier]):
         for n in sorted(range(len(p)), key=lambda n: -p[n])[: self.k]:
             yield f"{p[n]:7.2%}  {model.classes[n]}"
 
+    def answers(self, model: Classifier, items: list[Any], kind: str) -> Iterator[tuple[Any, ...]]:
+        """Yield the label or labels of each item, and the lowest probability among them."""
+        for p in model.predict_proba(items):
+            sure = min(max(q, 1 - q) for q in p) if model.several else p.max()
+            yield label_cell(model, p, lists=kind == ".jsonl"), round(float(sure), 6)
+
 
 @dataclass(kw_only=True)
 class Tags(Prediction[Tagger]):
     """The tags of the words of a text."""
+
+    kinds = (".conll", ".jsonl")
+    columns = ("line", "words", "tags")
 
     def lines(self, model: Tagger, text: str) -> Iterator[str]:
         """Yield a tag and its word on each line."""
@@ -95,10 +107,19 @@ class Tags(Prediction[Tagger]):
         for word, tag in zip(words, model.predict([words])[0], strict=True):
             yield f"{tag:8s} {word}"
 
+    def answers(self, model: Tagger, items: list[Any], kind: str) -> Iterable[tuple[Any, ...]]:
+        """Return the words and the tags of each sentence."""
+        several = len(model.inputs.reader.columns) > 1  # the words are in the first one
+        words = [item[0] for item in items] if several else items
+        return zip(words, model.predict(items), strict=True)
+
 
 @dataclass(kw_only=True)
 class Translations(Prediction[Translator]):
     """The translations of a text."""
+
+    kinds = (".txt", ".csv", ".tsv", ".jsonl")
+    columns = ("line", "text")
 
     k: int | None = None
     """Number of predictions for a text; None for 1, without its probability."""
@@ -111,28 +132,29 @@ class Translations(Prediction[Translator]):
     no_repeat: int | None = None
     """Length of n-grams that must not occur twice."""
 
+    def __post_init__(self) -> None:
+        from elman.decode.beam import Search
+
+        self.search: Search | None = None  # the default of the model
+        given = asdict(self)
+        if given != {one.name: one.default for one in fields(self)}:
+            best = given.pop("k") or 1
+            given["beam"] = max(5, best) if self.beam is None else self.beam
+            self.search = Search(**given, n_best=best)
+
     def lines(self, model: Translator, text: str) -> Iterator[str]:
         """Yield a translation on each line, after its log-probability if `k` is given."""
         check_text(model, text, self.k)
-        search = self.search()
-        if search is None:
+        check_reads_text(model)
+        if self.search is None:
             yield model.predict([text])[0]
             return
-        for translation, log_p in model.n_best([text], search)[0]:
+        for translation, log_p in model.n_best([text], self.search)[0]:
             yield f"{log_p:8.2f}  {translation}" if self.k is not None else translation
 
-    def search(self) -> Search | None:
-        """Return the search for the k best translations; None for the default of the model."""
-        from elman.decode.beam import Search
-
-        if self == Translations():
-            return None
-        best = self.k or 1
-        return Search(
-            beam=max(5, best) if self.beam is None else self.beam,
-            length_penalty=self.length_penalty, coverage_penalty=self.coverage_penalty,
-            no_repeat=self.no_repeat, n_best=best,
-        )  # fmt: skip
+    def answers(self, model: Translator, items: list[str], kind: str) -> Iterable[tuple[str]]:
+        """Return the best translation of each source."""
+        return zip(model.predict(items, search=self.search), strict=True)
 
 
 @dataclass(kw_only=True)
@@ -151,7 +173,7 @@ class FutureSteps(Prediction[Forecaster]):
 
         check_level(self.level)
 
-    def answer(self, model: Forecaster, file: Path | None) -> Answer:
+    def table(self, model: Forecaster, file: Path | None) -> Answer:
         """Return the forecasts after the series in the file, or after the training data."""
         found, level = model.predict(file, futures=self.futures), self.level or None
         for note in found.notes:
@@ -160,7 +182,7 @@ class FutureSteps(Prediction[Forecaster]):
 
 
 @dataclass(kw_only=True)
-class OfRecordings(Prediction[Model]):
+class OfRecordings(Prediction[Items]):
     """The options of all predictions for recordings."""
 
     reads = "recordings"
@@ -169,14 +191,14 @@ class OfRecordings(Prediction[Model]):
     """A table of spans (unique_id, start, end) to predict for, instead of entire recordings; or a
     table with the columns that do not change within a recording."""
 
-    def answer(self, model: Model, file: Path | None) -> Answer:
+    def table(self, model: Items, file: Path | None) -> Answer:
         """Return a row for each recording, span, step or event."""
         from elman.report.write_table import write_table
 
         table = self._table(model, file if self.spans is None else (file, self.spans))
         return table, partial(write_table, table=table)
 
-    def _table(self, model: Model, data: object) -> Table:
+    def _table(self, model: Items, data: object) -> Table:
         raise NotImplementedError
 
 
@@ -185,9 +207,23 @@ class RecordingLabels(OfRecordings[Classifier]):
     """The labels of recordings."""
 
     def _table(self, model: Classifier, data: object) -> Table:
-        from elman.tasks.recording_tables import label_table
+        """Return the recordings or spans: name, start, end (after the last step), label, and the
+        probability of each label.
+        """
+        from elman.inputs.recording import Recorded
 
-        return label_table(model, data)
+        items: list[Recording] = model.items(data)
+        p = model.predict_proba(items)
+        table: Table = {model.unique_id: [one.name for one in items]}
+        if any(map(len, items)):
+            assert isinstance(model.inputs, Recorded)
+            step = model.inputs.index.step
+            ends = [one.stamp(one.times[-1] + step) if len(one) else one.begin for one in items]
+            spans = [one.moments([one.begin, end]) for one, end in zip(items, ends, strict=True)]
+            table["start"], table["end"] = map(list, zip(*spans, strict=True))
+        table[model.label] = [label_cell(model, row) for row in p]
+        columns = zip(model.classes, p.T, strict=True)
+        return table | {f"p({name})": [round(float(one), 6) for one in q] for name, q in columns}
 
 
 @dataclass(kw_only=True)
@@ -204,14 +240,20 @@ class RecordingTags(OfRecordings[Tagger]):
     """Events: smallest number of steps."""
 
     def _table(self, model: Tagger, data: object) -> Table:
-        from elman.tasks.recording_tables import event_table, tag_table
-
+        """Return a row for each event, or for each step."""
+        name, tags = model.unique_id, model.tags or "label"
         how: dict[str, Any] = {"on": self.on, "off": self.off, "shortest": self.shortest}
         if self.events:
-            return event_table(model, data, **how)
+            found, columns = model.events(data, **how), (name, tags, "start", "end", "probability")
+            return {column: [event[n] for event in found] for n, column in enumerate(columns)}
         if how != {"on": 0.6, "off": 0.4, "shortest": 1}:
             raise ArgumentError("--on, --off and --shortest are for --events")
-        return tag_table(model, data)
+        items: list[Recording] = model.items(data)
+        return {
+            name: [one.name for one in items for _ in range(len(one))],
+            model.ds: [stamp for one in items for stamp in one.moments(one.stamps)],
+            tags: [tag for some in model.predict(items) for tag in some],
+        }
 
 
 @dataclass(kw_only=True)
@@ -234,20 +276,14 @@ class Generation(Generic[Model]):
     """Number of texts."""
 
     def __post_init__(self) -> None:
+        from elman.decode.sample import Sampling
+
         check_whole(self.samples, "samples", least=1)
+        self.sampling = Sampling(**{one.name: getattr(self, one.name) for one in fields(Sampling)})
 
     def pieces(self, model: Model, text: str) -> Iterator[str]:
         """Yield the generated texts in pieces, each when it is drawn."""
         raise NotImplementedError
-
-    def sampling(self) -> Sampling:
-        """Return the settings of sampling; raise an ArgumentError for those that cannot work."""
-        from elman.decode.sample import Sampling
-
-        return Sampling(
-            temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, min_p=self.min_p,
-            repetition_penalty=self.repetition_penalty,
-        )  # fmt: skip
 
 
 @dataclass(kw_only=True)
@@ -261,23 +297,23 @@ class Continuations(Generation[LanguageModel]):
 
     def pieces(self, model: LanguageModel, text: str) -> Iterator[str]:
         """Yield the text and each of its continuations."""
-        tell_unknown(model, text)
-        for number in range(self.samples):
-            yield from self._continue(model, text, self.seed + number)
-            yield "\n\n" if number + 1 < self.samples else "\n"
-
-    def _continue(self, model: LanguageModel, text: str, seed: int) -> Iterator[str]:
         from elman.encode.text import glued
 
-        pieces = model.generate_live(
-            text, sampling=self.sampling(), max_new_tokens=self.max_new_tokens, stop=self.stop,
-            seed=seed,
-        )  # fmt: skip
-        first = next(pieces, "")  # before anything is yielded, as the settings may be refused
-        words = model.vocabulary.tokens == "word" and text
-        if words and not glued(text[-1], first, model.vocabulary.split_punctuation):
-            first = f" {first}"
-        return itertools.chain([text, first], pieces)
+        tell_unknown(model, text)
+        words, split = model.vocabulary.tokens == "word", model.vocabulary.split_punctuation
+        for number in range(self.samples):
+            drawn = model.generate_live(
+                text,
+                sampling=self.sampling,
+                seed=self.seed + number,
+                max_new_tokens=self.max_new_tokens,
+                stop=self.stop,
+            )
+            first = next(drawn, "")  # before anything is yielded, as the settings may be refused
+            yield f"\n\n{text}" if number else text
+            yield f" {first}" if words and text and not glued(text[-1], first, split) else first
+            yield from drawn
+        yield "\n"
 
 
 @dataclass(kw_only=True)
@@ -286,52 +322,67 @@ class RandomTranslations(Generation[Translator]):
 
     def pieces(self, model: Translator, text: str) -> Iterator[str]:
         """Yield a translation on each line."""
+        check_reads_text(model)
         for seed in range(self.seed, self.seed + self.samples):
-            found = model.predict([text], sampling=self.sampling(), seed=seed)
+            found = model.predict([text], sampling=self.sampling, seed=seed)
             yield one_line(found[0]) + "\n"
 
 
 # By the name of a task, and of what it reads where that makes a difference.
 PREDICTIONS: dict[str, type[Prediction[Any]]] = {
-    "language-model": NextWords, "classifier": Labels, "tagger": Tags,
-    "translator": Translations, "forecaster": FutureSteps,
-    "classifier of recordings": RecordingLabels, "tagger of recordings": RecordingTags,
-}  # fmt: skip
+    "language-model": NextWords,
+    "classifier": Labels,
+    "tagger": Tags,
+    "translator": Translations,
+    "forecaster": FutureSteps,
+    "classifier of recordings": RecordingLabels,
+    "tagger of recordings": RecordingTags,
+}
 GENERATIONS: dict[str, type[Generation[Any]]] = {
-    "language-model": Continuations, "translator": RandomTranslations,
-}  # fmt: skip
+    "language-model": Continuations,
+    "translator": RandomTranslations,
+}
 
 
-def kind_of(folder: Path) -> str:
-    """Return the name of the kind of model in a folder, as in PREDICTIONS.
-
-    Raises:
-        FolderError: the folder holds no model.
-    """
-    config = read_config(folder)
-    kinds = config["data"].get("inputs")
-    name = f"{config['task']} of {kinds[0] if isinstance(kinds, list) and kinds else kinds}"
-    return name if name in PREDICTIONS else str(config["task"])
-
-
-def check_text(model: Task, text: str, k: int | None = None) -> None:
-    """Raise an ArgumentError for a text without words, or a number of predictions below 1."""
+def check_text(model: ExampleTask, text: str, k: int | None = None) -> None:
+    """Raise an ArgumentError for no words, k below 1, or a model of several columns."""
     if not text.strip():
         raise ArgumentError(f"the text is empty; a {model.task} needs words")
     if k is not None:
         check_whole(k, "k", least=1)
+    columns = model.inputs.reader.columns
+    if len(columns) > 1:
+        raise ArgumentError(
+            f"this {model.task} reads the columns {', '.join(columns)}, not a single text; give a "
+            "table with them with --file, and a file for the predictions with --out"
+        )
+
+
+def label_cell(model: Classifier, p: NDArray[np.float32], *, lists: bool = False) -> Any:
+    """Return the label of a row of probabilities (K,) for a table.
+
+    Several labels of the row are a list, or text with the separator between them.
+    """
+    from elman.read.labels import join_labels, shown_label
+
+    if not model.several:
+        return shown_label(model.classes[int(p.argmax())])
+    chosen = [shown_label(one) for one, q in zip(model.classes, p, strict=True) if q > 0.5]
+    return chosen if lists else join_labels(chosen, model.separator)
+
+
+def check_reads_text(model: Translator) -> None:
+    """Raise an ArgumentError for a translator of other items than texts."""
+    if model.inputs.vocabulary is None:
+        noun = model.inputs.reader.noun
+        raise ArgumentError(f"this translator reads {noun}, not a TEXT; predict them in Python")
 
 
 def tell_unknown(model: LanguageModel, text: str) -> None:
     """Log the words of a text that are not in the vocabulary of a model."""
     vocabulary = model.vocabulary
-    if vocabulary.unknown is None:
-        return
     encoding = vocabulary.tokenizer.encode(text, add_special_tokens=False)
-    words = [
-        text[start:end]
-        for number, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)
-        if number == vocabulary.unknown
-    ]
+    pairs = zip(encoding.ids, encoding.offsets, strict=True)
+    words = [text[slice(*place)] for number, place in pairs if number == vocabulary.unknown]
     if words:
         LOG.info("not in the vocabulary: %s", ", ".join(dict.fromkeys(words)))

@@ -91,12 +91,12 @@ def train(model: Model, job: Job, request: Request, fabric: Fabric) -> None:
             return
         if not resume:
             start_folder(folder)
-            model.save_parts(folder)
+            model._save_parts(folder)
         else:
             if not request.begins:
                 _check_run(model, job, folder)
             settle_parts(folder, PARTS)  # files of a killed run, or of an older version
-        write_config(folder, model.config(folder))
+        write_config(folder, model._config(folder))
 
     on_first(fabric, prepare)
     _run(model, job, folder, fabric=fabric, resume=resume, show=request.show)
@@ -179,7 +179,7 @@ def _run(
         if display is not None:
             display.close()
     if folder is not None and first:
-        write_config(folder, model.config(folder))  # with facts from the validation data
+        write_config(folder, model._config(folder))  # with facts from the validation data
         write_json(folder / METRICS, model.metrics)
         write_card(model, folder)
         write_report(folder)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from elman.inputs.recording import Recorded
     from elman.live.session import LiveTagging
     from elman.targets.tags import Tags
-    from elman.targets.target import Target
+    from elman.targets.target import AnyTarget
 
 Data = Any  # sentences: a path or a list of lists of words; recordings: a path, frame or arrays
 
@@ -239,8 +239,8 @@ class Tagger(TagSettings, ExampleTask):
     def _tags(self) -> Tags:
         from elman.targets.tags import Tags
 
-        assert isinstance(self.target, Tags)
-        return self.target
+        assert isinstance(self.targets, Tags)
+        return self.targets
 
     @property
     def tag_names(self) -> list[str]:
@@ -253,7 +253,7 @@ class Tagger(TagSettings, ExampleTask):
         return self.model.head
 
     @classmethod
-    def _target_kind(cls) -> type[Target]:
+    def _target_kind(cls) -> type[AnyTarget]:
         from elman.targets.tags import Tags
 
         return Tags

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from elman.arguments import list_of_argument, text_of_argument
 from elman.errors import FolderError, UntrainedError
 from elman.manifest import WEIGHTS, content_of, read_json, write_json
 from elman.read.files import path_of
@@ -73,12 +72,12 @@ class Task(NetworkSettings):
         """Raise an ArgumentError for settings that cannot work."""
         raise NotImplementedError
 
-    def save_parts(self, folder: Path) -> None:
+    def _save_parts(self, folder: Path) -> None:
         """Write the files that the network needs besides its weights, such as a vocabulary."""
         raise NotImplementedError
 
     def _build_from(self, folder: Path) -> None:
-        """Build the network, with any weights, from the files of `save_parts`."""
+        """Build the network, with any weights, from the files of `_save_parts`."""
         raise NotImplementedError
 
     def _job(self, request: Request, fabric: Fabric) -> Job:
@@ -219,10 +218,10 @@ class Task(NetworkSettings):
         with locked(folder):
             check_free(folder, overwrite=overwrite)
             start_folder(folder)
-            self.save_parts(folder)
+            self._save_parts(folder)
             save_tensors(folder / WEIGHTS, weights)
             write_json(folder / METRICS, self.metrics)
-            write_config(folder, self.config(folder))
+            write_config(folder, self._config(folder))
             write_card(self, folder)
 
     @classmethod
@@ -259,7 +258,7 @@ class Task(NetworkSettings):
             model.metrics = read_json(folder / METRICS, finite=False)
         return model
 
-    def config(self, folder: Path) -> dict[str, Any]:
+    def _config(self, folder: Path) -> dict[str, Any]:
         """Return the content of config.json, with paths relative to the folder.
 
         So a shared folder reveals no paths of the machine, and a folder that is moved together with
@@ -349,9 +348,3 @@ def _check_paths(data: Mapping[str, Any], folder: Path) -> None:
                 f"{folder / CONFIG}: is damaged (data.{name} must be a path or a list of two, got "
                 f"{found!r})"
             )
-
-
-def checked_texts(texts: Sequence[str]) -> list[str]:
-    """Return texts as a list; raise an ArgumentError for a single text, or a value that is none."""
-    checked = list_of_argument(texts, "text", "texts")
-    return [text_of_argument(text, f"text {number}") for number, text in enumerate(checked)]

@@ -245,7 +245,8 @@ class ExampleBatches:
         seed: seed of the order; None for batches from the shortest to the longest, with fewer
             examples in a batch if they are very long.
         share: (rank, processes), which determine the examples of this process.
-        padding: value after the end of targets that are sequences.
+        padding: value after the end of targets with lengths of their own; None for a target of
+            each element, which changes along with it.
         times: how often an epoch uses each example.
         change: returns a random variation of an array, and for each of its steps the index of the
             original step; None to use the examples unchanged.
@@ -269,7 +270,7 @@ class ExampleBatches:
         *,
         seed: int | None,
         share: tuple[int, int] = (0, 1),
-        padding: int = 0,
+        padding: int | None = None,
         times: int = 1,
         change: Change | None = None,
         extra: Tensor | None = None,
@@ -295,13 +296,13 @@ class ExampleBatches:
                 draw = np.random.default_rng((self.seed or 0, number, batch, self.rank))
                 changed = [self.change(np.asarray(array), draw) for array in arrays]
                 arrays = [array for array, _ in changed]
-                if targets is not None:
+                if targets is not None and self.padding is None:
                     targets = [t[places] for t, (_, places) in zip(targets, changed, strict=True)]
             if isinstance(self.targets, Tensor):
                 wanted = self.targets[torch.from_numpy(chosen)]
             else:
                 some = [torch.from_numpy(target) for target in targets or ()]
-                wanted = nn.utils.rnn.pad_sequence(some, True, self.padding)
+                wanted = nn.utils.rnn.pad_sequence(some, True, self.padding or 0)
             inputs = pad_arrays(arrays)
             if self.extra is not None:
                 inputs = inputs._replace(extra=self.extra[torch.from_numpy(chosen)])

@@ -182,6 +182,21 @@ def test_a_tagger_of_several_inputs_tags_the_elements_of_the_first(tmp_path: Pat
         elman.Tagger(**SMALL, input=["throw:dice", "words:text"]).fit(columns, [["six"]] * 60)
 
 
+def test_several_inputs_are_predicted_from_a_file_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns, out = {"throw": THROWS, "words": TEXTS}, str(tmp_path / "run")
+    elman.Tagger(**SMALL, input=["throw:dice", "words:text"]).fit(columns, TAGS, out=out)
+    table = write(tmp_path / "a.csv", {"throw": ["3 1 6"], "words": ["odd"]})
+    tags = tmp_path / "a.conll"
+    assert main(["predict", out, "--file", str(table), "--out", str(tags)]) == 0
+    assert [line.split("\t")[0] for line in tags.read_text().splitlines()] == ["3", "1", "6", ""]
+    assert main(["predict", out, "3 1"]) == 2
+    told = capsys.readouterr().err
+    assert "this tagger reads the columns throw, words, not a single text; give a table" in told
+    assert "with --file" in told
+
+
 def test_an_empty_text_of_several_inputs_is_predicted() -> None:
     columns = {"a": TEXTS, "b": TEXTS}
     model = elman.Classifier(**SMALL, input=["a:text", "b:text"]).fit(columns, LABELS)

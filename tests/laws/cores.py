@@ -29,6 +29,7 @@ CORES: dict[str, tuple[str, dict[str, object]]] = {
         {"layer_norm": True, "peephole": True, "proj_size": 2, "zoneout": (0.1, 0.3)},
     ),
     "lstm hidden size per layer": ("LSTM", {"hidden_size": [5, 7, 4]}),
+    "gru hidden size per layer": ("GRU", {"hidden_size": [5, 7, 4]}),
     "lstm regularised": (
         "LSTM",
         {"dropout": 0.3, "variational": True, "weight_dropout": 0.4, "num_layers": 2},

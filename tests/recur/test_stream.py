@@ -18,7 +18,7 @@ from tests.laws.cores import CAUSAL, INPUT, build, leaves, random_state
 @pytest.mark.parametrize("rows", [1, 3])
 def test_one_step_at_a_time_equals_the_whole(name: str, rows: int) -> None:
     for hidden, dtype in ((5, torch.float32), (33, torch.float32), (5, torch.float64)):
-        many = name == "lstm hidden size per layer"
+        many = name.endswith("hidden size per layer")
         sizes = {"hidden_size": [hidden, hidden + 2] if many else hidden}
         core = build(name, dtype=dtype, **sizes)
         x, start = torch.randn(rows, 7, INPUT, dtype=dtype), random_state(core, rows)

@@ -23,6 +23,7 @@ from elman.errors import ArgumentError, DataError, FolderError, Stopped, Untrain
 from elman.read.split import hold_out_labels
 from elman.report.classes import fit_temperature, nll, score_classes
 from elman.tasks import predict_file
+from elman.tasks.predictions import Labels
 from elman.train.checkpoint import save_tensors
 from elman.train.loop import _Loop
 from tests.tasks.stops import stopped_at_call
@@ -454,7 +455,7 @@ def test_labels_of_a_file_keep_its_order_and_continue_after_a_stop(
     with pytest.raises(FolderError, match="exists already"):
         run()
     out.unlink()
-    with stopped_at_call(4, predict_file._Labels, "lines"):
+    with stopped_at_call(4, Labels, "answers"):
         run()
     part = tmp_path / f"out{suffix}.part"
     part.write_bytes(part.read_bytes() + b"7,po")  # cut by a crash

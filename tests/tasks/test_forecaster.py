@@ -541,7 +541,7 @@ def test_covariates_beyond_the_horizon_do_not_change_the_forecast() -> None:
     settings = {**SETTINGS, "horizon": 6, "season": 4, "future": ("x",), "epochs": 1}
     columns = {"y": series(200), "x": draw.normal(size=200).tolist()}
     model = elman.Forecaster(**settings).fit(columns)
-    assert model.layout.behind == 8
+    assert model.layout.steps_ahead == 8
     back = model.backtest(columns, cuts=1)
     until = {"y": [*columns["y"][:194], *[None] * 6], "x": columns["x"]}
     more = {"y": [*until["y"], None, None], "x": [*columns["x"], 9.0, 9.0]}

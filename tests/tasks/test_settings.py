@@ -38,7 +38,7 @@ def test_settings_accept_numbers_of_numpy_and_torch(task: type[Task]) -> None:
     }  # fmt: skip
     model.hidden_size = np.array([8, 8])  # type: ignore[assignment]
     assert model.hidden_size == (8, 8)
-    assert json.loads(json.dumps(model.config(Path())))["settings"]["dropout"] == 0.25
+    assert json.loads(json.dumps(model._config(Path())))["settings"]["dropout"] == 0.25
 
 
 def test_the_best_model_of_a_search_over_arrays_can_be_saved(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import elman
 from elman.cli import main
 from elman.errors import ArgumentError, DataError
 from elman.tasks import predict_file
+from elman.tasks.predictions import Tags
 from tests.tasks.stops import stopped_at_call
 
 SETTINGS: dict[str, object] = {
@@ -167,7 +168,7 @@ def test_tags_of_a_file_keep_its_order_and_continue_after_a_stop(
     else:
         blocks = whole.decode().removesuffix("\n\n").split("\n\n")
         assert [[line.split("\t")[1] for line in block.split("\n")] for block in blocks] == tags
-    with stopped_at_call(4, predict_file._Tags, "lines"):
+    with stopped_at_call(4, Tags, "answers"):
         run()
     part = tmp_path / f"out{suffix}.part"
     part.write_bytes(part.read_bytes() + b"the\tDE")

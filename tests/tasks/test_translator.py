@@ -8,6 +8,7 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,9 +20,9 @@ from elman.decode.sample import Sampling
 from elman.encode.text import Vocabulary, stream_text
 from elman.errors import ArgumentError, DataError
 from elman.state import to_bytes
+from elman.targets.texts import Texts
 from elman.tasks.predict_file import predict_file
 from elman.tasks.run import Request
-from elman.tasks.translator_run import _read
 
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier"}
 SETTINGS: dict[str, object] = {
@@ -150,6 +151,60 @@ def test_an_unknown_word_is_replaced_by_the_source_word_with_most_attention(
     attention = torch.eye(4)[[0, 2, 1, 3]]
     found = Found(tokens, 0.0, 0.0, attention)  # type: ignore[arg-type]
     assert trained.text_of("one three zebra", found) == "eins zebra drei"
+
+
+@pytest.mark.learns
+def test_sources_can_be_recordings(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    levels = [draw.integers(0, 3, draw.integers(1, 4)).tolist() for _ in range(200)]
+    ends = np.zeros((1, 2))  # a pause after each level
+    arrays = [
+        np.concatenate([part for n in some for part in (draw.normal([n, 3], 0.1, (4, 2)), ends)])
+        for some in levels
+    ]
+    texts = [" ".join(("low", "middle", "high")[n] for n in some) for some in levels]
+    settings = {**SETTINGS, "epochs": 8, "batch_size": 16, "examples": 400, "jitter": 0.01}
+    model = elman.Translator(**settings).fit(arrays, texts, out=tmp_path / "run")
+    found = model.predict(arrays)
+    assert sum(a == b for a, b in zip(found, texts, strict=True)) > 0.9 * len(texts)
+    assert model.metrics["baseline"]["name"] == "the most frequent target"
+    assert model.evaluate(arrays[:9], texts[:9])["pairs"] == 9
+    assert "recordings to text" in (tmp_path / "run" / "README.md").read_text()
+    back = elman.load(tmp_path / "run")
+    assert back.predict(arrays) == found
+    drawn = [one.predict(arrays, sampling=Sampling(), seed=1) for one in (model, back)]
+    assert drawn[0] == drawn[1]
+    with pytest.raises(ArgumentError, match="vocabularies needs sources that are texts"):
+        _ = model.vocabularies
+    assert main(["predict", str(tmp_path / "run"), "low"]) == 2
+
+
+def test_sources_can_be_several_inputs(tmp_path: Path) -> None:
+    sources, targets = pairs()
+    table = {"a": sources, "b": sources[::-1], "target": targets}
+    inputs = ("a:text", "b:words")
+    model = elman.Translator(**{**SETTINGS, "epochs": 1}, input=inputs).fit(table)
+    model.save(tmp_path / "run")
+    rows = {name: table[name][:5] for name in "ab"}
+    assert elman.load(tmp_path / "run").predict(rows) == model.predict(rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"shared": True, "copying": True}, "shared"),
+        ({"shared": True, "start_from": "x"}, "shared"),
+        ({"kind": "dialogue"}, "kind=dialogue"),
+        ({"kind": "summary"}, "kind=summary"),
+        ({"cell": "transformer", "embedding_size": None}, "cell=transformer"),
+    ],
+)
+def test_options_that_need_tokens_refuse_other_inputs(
+    options: dict[str, object], named: str
+) -> None:
+    arrays = [np.zeros((5, 2))] * 40
+    with pytest.raises(ArgumentError, match=f"{named} needs sources that are texts, got rec"):
+        elman.Translator(**{**SETTINGS, **options}).fit(arrays, ["a"] * 40)
 
 
 def test_a_run_resumed_with_more_epochs_gives_the_same_result(tmp_path: Path) -> None:
@@ -425,7 +480,9 @@ def test_consensus_of_samples_is_as_good_as_a_beam(trained: elman.Translator) ->
     assert sum(a == b for a, b in zip(found, targets, strict=True)) > 0.9 * len(targets)
     assert found == trained.predict(sources, search=Consensus(samples=8))
     always = elman.Translator(**SETTINGS, consensus=8)
-    always._model, always._vocabularies = trained.model, trained.vocabularies
+    always._model, always._input = trained.model, trained.inputs
+    always._target = Texts(always, trained.texts.longest)
+    always._target.vocabulary = trained.vocabularies[1]
     assert always.predict(sources) == found
 
 
@@ -449,7 +506,8 @@ def test_conversations_may_have_one_turn_per_line(tmp_path: Path) -> None:
 def test_whole_conversations_are_held_out() -> None:
     talks = [[f"a{n}", f"b{n}", f"c{n}", f"d{n}"] for n in range(20)]
     model = elman.Translator(**{**SETTINGS, "kind": "dialogue", "validation_fraction": 0.2})
-    parts = _read(model, Request({"train": (talks, None)}, None, None, None, False))
+    request = Request({"train": (talks, None)}, None, None, None, False)
+    parts, *_ = model._prepare(["text"], request)
     train, held = ({text[1:] for text in part.targets} for part in parts.data.values())
     assert not train & held
     assert len(held) == 4

@@ -1,31 +1,40 @@
-"""The settings of a translator.  This file does not import torch."""
+"""Settings of a model that predicts texts.  This file does not import torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from elman.cores import CORES
 from elman.errors import ArgumentError
-from elman.settings import TextSettings, check_counts, check_fraction
+from elman.inputs.settings import SourceSettings
+from elman.settings import check_counts
 
 
 @dataclass(kw_only=True)
-class TranslatorSettings(TextSettings):
+class TranslatorSettings(SourceSettings):
     """Settings of a translator: its data, network and training."""
 
-    kind: Literal["translation", "summary", "dialogue"] = "translation"
-    """Task, which decides the scores and the baseline; a dialogue is read as a list of turns."""
     cell: Literal["rnn", "lstm", "gru", "transformer"] = "lstm"  # type: ignore[assignment]
     """Kind of recurrent layer, or transformer (torch's own layers) as a comparison."""
     hidden_size: tuple[int, ...] | int = 256
     """Number of hidden units of each layer of encoder (in each direction) and decoder; several
     numbers for layers of different sizes; for a transformer the number of features."""
+    embedding_size: int | None = None
+    """Size of the vectors of tokens, None for hidden_size; for recordings the size of a layer that
+    reads the channels, None for no such layer."""
     tokens: Literal["word", "character", "byte", "bpe"] | None = "bpe"
     """Kind of token; None for words, or characters if the text has no spaces between words."""
-    bptt: int | None = None
-    """Not used by translators, must be None: the gradient goes through whole pairs."""
+    lowercase: bool = False
+    """Convert text to lower case."""
+    dropout: float = 0.2
+    """Dropout probability between the layers and before the output layer."""
+    input_dropout: float = 0.0
+    """Dropout probability of the features of token vectors, the same features at all steps."""
     bidirectional: bool = True
     """Read the source in both directions."""
+    bptt: int | None = None
+    """Not used by translators, must be None: the gradient goes through whole pairs."""
     attention: Literal["additive", "dot", "multiplicative", "multi-head"] | None = "multiplicative"
     """Kind of attention from the decoder to the source; None for a decoder that sees only the last
     state of the encoder."""
@@ -33,8 +42,6 @@ class TranslatorSettings(TextSettings):
     """Number of heads of multi-head attention and of a transformer."""
     input_feeding: bool = False
     """Let the decoder read its previous output (before the output layer), too; slower."""
-    shared: bool = False
-    """Use one vocabulary and one set of token vectors for source and target."""
     tied: bool = False
     """Use the target's token vectors as weights of the output layer, too."""
     label_smoothing: float = 0.1
@@ -53,31 +60,25 @@ class TranslatorSettings(TextSettings):
     start_from: str | None = None
     """Folder of a language model whose vocabulary, token vectors, recurrent layers and output layer
     are the initial ones."""
-    source: str = "source"
-    """Column of the source in a table."""
     target: str = "target"
     """Column of the target in a table."""
-    conversation: str = "conversation"
-    """Dialogue: column of the conversation in a table, as a list of turns or as one text."""
-    separator: str = "__eou__"
-    """Dialogue: separator of the turns in a text."""
-    history: int = 3
-    """Dialogue: number of previous turns that are read before an answer."""
-    max_tokens: int = 200
-    """Maximum number of tokens read from a source (in a dialogue the last ones) and a target."""
     validation_fraction: float = 0.05
     """Share of the pairs that is held out if no validation data are given."""
 
     @property
     def _cells(self) -> tuple[str, ...]:
         """The recurrent cells, and the transformer."""
-        return (*super()._cells, "transformer")
+        return (*(name for name in super()._cells if not CORES[name].timed), "transformer")
+
+    @property
+    def vector_size(self) -> int:
+        """The features of the vector of a token; those of the output layer if it is tied."""
+        return self.embedding_size or self.sizes[-1 if self.tied else 0]
 
     def check(self) -> None:
         """Raise an ArgumentError for settings that cannot work."""
-        self.check_text()
-        check_fraction(self, "validation_fraction")
-        check_counts(self, "max_tokens", "heads", "history", "consensus")
+        self.check_input(self.target)
+        check_counts(self, "heads", "history", "consensus")
         for name in ("label_smoothing", "scheduled_sampling"):
             if not 0 <= getattr(self, name) < 1:
                 raise ArgumentError(f"{name} must be in [0, 1), got {getattr(self, name)}")
