@@ -109,8 +109,10 @@ def by_keras(spec: dict[str, Any], arrays: Arrays) -> Step:
     ih, hh, b_ih, b_hh = (arrays[name] for name in LSTM_NAMES)
     cell = [ih.T, hh.T, b_ih + b_hh]
     if spec["program"] == "layer":
-        layers = [keras.Input((spec["T"], spec["H"])),
-                  keras.layers.LSTM(spec["H"], return_sequences=True)]  # fmt: skip
+        layers = [
+            keras.Input((spec["T"], spec["H"])),
+            keras.layers.LSTM(spec["H"], return_sequences=True),
+        ]
         model = keras.Sequential(layers)
         model.set_weights(cell)
         model.compile(keras.optimizers.SGD(spec["rate"]), "mse")

@@ -55,9 +55,12 @@ class Plain(nn.Module):
         return states, self.key(states), (first, torch.zeros_like(first))
 
     def step(
-        self, tokens: Tensor, memory: tuple[Tensor, Tensor], state: tuple[Tensor, Tensor],
+        self,
+        tokens: Tensor,
+        memory: tuple[Tensor, Tensor],
+        state: tuple[Tensor, Tensor],
         hidden: Tensor | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # fmt: skip
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         s, state = self.core(self.target(tokens.unsqueeze(1)), state)
         scores = torch.bmm(s, memory[1].transpose(1, 2))
         if hidden is not None:
@@ -139,10 +142,14 @@ def ours(model: Seq2Seq, sources: list[Tensor], beam: int) -> Sentences:
         chosen = order[at : at + rows]
         source = Padded.pad([sources[n] for n in chosen])
         found = beam_search(
-            model.step, torch.full((len(chosen),), END), model.read(source),
-            select=lambda here, which: here.rows(which), search=Search(beam=beam),
-            longest=source.lengths.tolist(), end=END,
-        )  # fmt: skip
+            model.step,
+            torch.full((len(chosen),), END),
+            model.read(source),
+            select=lambda here, which: here.rows(which),
+            search=Search(beam=beam),
+            longest=source.lengths.tolist(),
+            end=END,
+        )
         for n, best in zip(chosen, found, strict=True):
             result[n] = best[0].tokens
     return result
@@ -179,9 +186,12 @@ def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 20.0
     torch.manual_seed(0)
     coder = Recurrent(
-        Embed(V, D), LSTM(D, H, batch_first=True, bidirectional=True),
-        Embed(V, D), LSTM(D, H, batch_first=True), Attention(H, 2 * H),
-    )  # fmt: skip
+        Embed(V, D),
+        LSTM(D, H, batch_first=True, bidirectional=True),
+        Embed(V, D),
+        LSTM(D, H, batch_first=True),
+        Attention(H, 2 * H),
+    )
     model = Seq2Seq(coder, TokenHead(H, V), begin=END).eval()
     with torch.no_grad():  # larger weights make tokens differ in likelihood, as training does
         for weight in (*coder.parameters(), *model.head.parameters()):

@@ -43,18 +43,36 @@ def gluonts_deepar(series: Numbers, updates: int) -> None:
     begin = pd.Period("2024-01-01 00:00", freq="h")
     data = ListDataset([{"start": begin, "target": np.array(one)} for one in series], freq="h")
     DeepAREstimator(
-        freq="h", prediction_length=AHEAD, context_length=READ, num_layers=2, hidden_size=40,
-        lags_seq=[1, DAY, READ], time_features=[], batch_size=32, num_batches_per_epoch=updates,
-        trainer_kwargs={"max_epochs": 1, "accelerator": "cpu", "logger": False,
-                        "enable_progress_bar": False, "enable_model_summary": False},
-    ).train(data)  # fmt: skip
+        freq="h",
+        prediction_length=AHEAD,
+        context_length=READ,
+        num_layers=2,
+        hidden_size=40,
+        lags_seq=[1, DAY, READ],
+        time_features=[],
+        batch_size=32,
+        num_batches_per_epoch=updates,
+        trainer_kwargs={
+            "max_epochs": 1,
+            "accelerator": "cpu",
+            "logger": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+        },
+    ).train(data)
 
 
 def elman_deepar(series: Numbers, updates: int) -> None:
     _elman(
-        series, updates, 32, decoder="autoregressive", output="student_t", scaling="mean",
-        lags=(DAY, READ), hidden_size=40,
-    )  # fmt: skip
+        series,
+        updates,
+        32,
+        decoder="autoregressive",
+        output="student_t",
+        scaling="mean",
+        lags=(DAY, READ),
+        hidden_size=40,
+    )
 
 
 def neuralforecast_lstm(series: Numbers, updates: int) -> None:
@@ -72,20 +90,31 @@ def neuralforecast_lstm(series: Numbers, updates: int) -> None:
         }
     )
     model = LSTM(
-        h=AHEAD, input_size=READ, encoder_n_layers=2, encoder_hidden_size=128,
-        decoder_hidden_size=128, encoder_dropout=0.1, loss=MAE(), max_steps=updates, batch_size=32,
-        windows_batch_size=64, scaler_type="standard", val_check_steps=10 * MANY,
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        h=AHEAD,
+        input_size=READ,
+        encoder_n_layers=2,
+        encoder_hidden_size=128,
+        decoder_hidden_size=128,
+        encoder_dropout=0.1,
+        loss=MAE(),
+        max_steps=updates,
+        batch_size=32,
+        windows_batch_size=64,
+        scaler_type="standard",
+        val_check_steps=10 * MANY,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
         enable_model_summary=False,
-    )  # fmt: skip
+    )
     NeuralForecast([model], freq=1).fit(frame)
 
 
 def elman_lstm(series: Numbers, updates: int) -> None:
     _elman(
-        series, updates, 64, segment=1, lags=0, output="quantile", quantiles=(0.5,),
-        hidden_size=128,
-    )  # fmt: skip
+        series, updates, 64, segment=1, lags=0, output="quantile", quantiles=(0.5,), hidden_size=128
+    )
 
 
 def elman_lstm_by_days(series: Numbers, updates: int) -> None:
@@ -96,22 +125,35 @@ def _elman(series: Numbers, updates: int, batch_size: int, **settings: Any) -> N
     import elman
 
     elman.Forecaster(
-        context=READ, horizon=AHEAD, season=DAY, num_layers=2, batch_size=batch_size, epochs=1,
-        windows=batch_size * updates, validation_fraction=0.0, monitor="last", device="cpu",
+        context=READ,
+        horizon=AHEAD,
+        season=DAY,
+        num_layers=2,
+        batch_size=batch_size,
+        epochs=1,
+        windows=batch_size * updates,
+        validation_fraction=0.0,
+        monitor="last",
+        device="cpu",
         **settings,
-    ).fit(series)  # fmt: skip
+    ).fit(series)
 
 
 PROGRAMS: dict[str, Callable[[Numbers, int], None]] = {
     program.__name__: program
     for program in (
-        elman_deepar, gluonts_deepar, elman_lstm, elman_lstm_by_days, neuralforecast_lstm
+        elman_deepar,
+        gluonts_deepar,
+        elman_lstm,
+        elman_lstm_by_days,
+        neuralforecast_lstm,
     )
-}  # fmt: skip
+}
 PAIRS = (
-    ("elman_deepar", "gluonts_deepar"), ("elman_lstm", "neuralforecast_lstm"),
+    ("elman_deepar", "gluonts_deepar"),
+    ("elman_lstm", "neuralforecast_lstm"),
     ("elman_lstm_by_days", "neuralforecast_lstm"),
-)  # fmt: skip
+)
 
 
 def child(name: str, data: Path) -> None:
@@ -147,9 +189,12 @@ def main() -> None:
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
                 done = subprocess.run(
                     [sys.executable, __file__, "--child", name, str(data)],
-                    capture_output=True, text=True, check=False, cwd=folder,
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    cwd=folder,
                     env=os.environ | {"OMP_NUM_THREADS": "1"},
-                )  # fmt: skip
+                )
                 if "\nseconds " not in done.stdout:
                     raise SystemExit(f"{name}: {done.stderr[-2000:]}")
                 found[name].append(float(done.stdout.rpartition("\nseconds ")[2]))
@@ -159,14 +204,20 @@ def main() -> None:
         times = sorted(b / a for a, b in zip(found[ours], found[theirs], strict=True))
         quarter = len(times) // 4
         ratios[f"{theirs} / {ours}"] = {
-            "median": statistics.median(times), "quartiles": [times[quarter], times[-1 - quarter]]
-        }  # fmt: skip
-    write_result("forecasters", {
-        "peers": {name: version(name) for name in ("gluonts", "neuralforecast", "torch")},
-        "rounds": rounds,
-        "ms an update": {name: 1000 * statistics.median(times) for name, times in found.items()},
-        "ratio": ratios,
-    })  # fmt: skip
+            "median": statistics.median(times),
+            "quartiles": [times[quarter], times[-1 - quarter]],
+        }
+    write_result(
+        "forecasters",
+        {
+            "peers": {name: version(name) for name in ("gluonts", "neuralforecast", "torch")},
+            "rounds": rounds,
+            "ms an update": {
+                name: 1000 * statistics.median(times) for name, times in found.items()
+            },
+            "ratio": ratios,
+        },
+    )
 
 
 if __name__ == "__main__":

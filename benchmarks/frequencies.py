@@ -35,9 +35,13 @@ import elman
 Numbers = NDArray[np.float64]
 Sets = dict[str, dict[str, Numbers]]
 KINDS = {  # horizon, season, and steps that a series must have
-    "yearly": (6, 1, 18), "quarterly": (8, 4, 36), "monthly": (18, 12, 70),
-    "weekly": (13, 1, 80), "daily": (14, 1, 100), "hourly": (48, 24, 200),
-}  # fmt: skip
+    "yearly": (6, 1, 18),
+    "quarterly": (8, 4, 36),
+    "monthly": (18, 12, 70),
+    "weekly": (13, 1, 80),
+    "daily": (14, 1, 100),
+    "hourly": (48, 24, 200),
+}
 COLUMNS = {  # package/name; each column of numbers is a series
     "yearly": "fpp2/ausair fpp2/austa fpp2/guinearice fpp2/livestock fpp2/marathon fpp2/maxtemp "
     "fpp2/mens400 fpp2/oil fpp2/wmurders fpp2/sunspotarea datasets/Nile datasets/lynx "
@@ -51,7 +55,7 @@ COLUMNS = {  # package/name; each column of numbers is a series
     "weekly": "fpp2/gasoline",
     "daily": "fpp2/elecdaily fpp2/hyndsight forecast/gold fpp2/goog datasets/EuStockMarkets",
     "hourly": "",
-}  # fmt: skip
+}
 GROUPED = {  # package/name, columns that name a series, column to sort by, columns of numbers
     "yearly": [
         ("dslabs/gapminder", ["country"], "year", ["gdp", "fertility", "infant_mortality"]),
@@ -62,8 +66,14 @@ GROUPED = {  # package/name, columns that name a series, column to sort by, colu
     "daily": [("nycflights13/weather", ["origin"], "rownames", ["temp", "humid", "pressure"])],
     "hourly": [("nycflights13/weather", ["origin"], "rownames", ["temp", "humid", "pressure"])],
 }
-LONGEST = {"yearly": 60, "quarterly": 160, "monthly": 300, "weekly": 400, "daily": 1000,
-           "hourly": 1000}  # fmt: skip
+LONGEST = {
+    "yearly": 60,
+    "quarterly": 160,
+    "monthly": 300,
+    "weekly": 400,
+    "daily": 1000,
+    "hourly": 1000,
+}
 MOST = 120  # series that one table contributes to a frequency
 
 
@@ -138,10 +148,11 @@ def measure(series: dict[str, Numbers], kind: str) -> dict[str, Any]:
     others = {one["name"]: one["test"] for one in (metrics["baseline"], *metrics["others"])}
     owa = {"model": metrics["model"]["test"]} | others
     return {
-        "series": len(series), "seconds": round(time.monotonic() - began),
+        "series": len(series),
+        "seconds": round(time.monotonic() - began),
         "OWA": {name: round(scores["OWA"], 4) for name, scores in owa.items()},
         "coverage_80": round(metrics["model"]["test"]["coverage_80"], 3),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:

@@ -94,14 +94,18 @@ def main() -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     differences = {name: difference(make) for name, make in CORES.items()}
     facts: dict[str, Any] = {
-        "device": torch.cuda.get_device_name(), "largest difference": differences
-    }  # fmt: skip
+        "device": torch.cuda.get_device_name(),
+        "largest difference": differences,
+    }
     if max(differences.values()) < 1e-4:
         facts["torch.nn by elman"] = {
-            f"{cell} B {b} T {t} H {h} {'ragged' if ragged else 'padded'}":
-                ratio(cell, (b, t, h), ragged=ragged)
-            for cell in ("LSTM", "GRU") for b, t, h in SHAPES for ragged in (False, True)
-        }  # fmt: skip
+            f"{cell} B {b} T {t} H {h} {'ragged' if ragged else 'padded'}": ratio(
+                cell, (b, t, h), ragged=ragged
+            )
+            for cell in ("LSTM", "GRU")
+            for b, t, h in SHAPES
+            for ragged in (False, True)
+        }
     write_result("gpu", facts)
 
 

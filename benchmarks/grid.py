@@ -36,13 +36,22 @@ LIMIT = 1.1e11  # floating point operations of an LSTM's training step: about ha
 LONG, NARROW = 100_000, 16  # elements of a batch and units, see `takes_minutes`
 SHAPES = [
     *product((1, 8, 32, 128), (20, 100, 1000), (16, 64, 128, 256, 512, 1024)),
-    (5, 37, 63), (17, 50, 500),
-]  # fmt: skip
+    (5, 37, 63),
+    (17, 50, 500),
+]
 QUICK = [
-    Shape(1, 100, 64, 2), Shape(1, 100, 512, 1), Shape(1, 1000, 16, 1), Shape(8, 20, 128, 2),
-    Shape(8, 100, 1024, 2), Shape(32, 20, 16, 1), Shape(32, 100, 256, 2), Shape(32, 1000, 128, 2),
-    Shape(128, 20, 512, 2), Shape(5, 37, 63, 1), Shape(17, 50, 500, 2),
-]  # fmt: skip
+    Shape(1, 100, 64, 2),
+    Shape(1, 100, 512, 1),
+    Shape(1, 1000, 16, 1),
+    Shape(8, 20, 128, 2),
+    Shape(8, 100, 1024, 2),
+    Shape(32, 20, 16, 1),
+    Shape(32, 100, 256, 2),
+    Shape(32, 1000, 128, 2),
+    Shape(128, 20, 512, 2),
+    Shape(5, 37, 63, 1),
+    Shape(17, 50, 500, 2),
+]
 STEPS = {True: [(64, 1), (256, 2), (1024, 2)], False: product(one_step.SIZES, (1, 2))}
 LAYERS = {True: programs.LAYERS[:1], False: programs.LAYERS}
 

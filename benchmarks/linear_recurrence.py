@@ -148,9 +148,12 @@ def main(rounds: int) -> None:
         "linear_recurrence",
         {
             "what": "forward and backward of h_t = a_t h_{t-1} + b_t, (B, T, D), float32",
-            "kernels": kernels.name(), "rounds": rounds, "all shapes": summary, "shapes": cells,
+            "kernels": kernels.name(),
+            "rounds": rounds,
+            "all shapes": summary,
+            "shapes": cells,
         },
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

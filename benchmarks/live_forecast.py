@@ -61,11 +61,13 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
     quarter = len(micro) // 4
     return {
         "microseconds": {
-            "median": statistics.median(micro), "quartiles": [micro[quarter], micro[-1 - quarter]]
+            "median": statistics.median(micro),
+            "quartiles": [micro[quarter], micro[-1 - quarter]],
         },
         "of 95 % at most": micro[int(0.95 * len(micro))],
-        "steps of the network": model.layout.steps, "apart from predict": apart,
-    }  # fmt: skip
+        "steps of the network": model.layout.steps,
+        "apart from predict": apart,
+    }
 
 
 def main() -> None:

@@ -46,9 +46,14 @@ def peephole(x: Tensor, h: Tensor, c: Tensor, w: dict[str, Tensor]) -> Result:
 
 
 def zoneout(
-    x: Tensor, h: Tensor, c: Tensor, w: dict[str, Tensor],
-    kept_h: Tensor | None = None, kept_c: Tensor | None = None, rate: float = 0.1,
-) -> Result:  # fmt: skip
+    x: Tensor,
+    h: Tensor,
+    c: Tensor,
+    w: dict[str, Tensor],
+    kept_h: Tensor | None = None,
+    kept_c: Tensor | None = None,
+    rate: float = 0.1,
+) -> Result:
     """Run an LSTM with zoneout; the choices (T, B, H) can be given, to compare results."""
     hh = w["weight_hh_l0"].t()
     a = F.linear(x, w["weight_ih_l0"], w["bias_ih_l0"] + w["bias_hh_l0"])

@@ -114,8 +114,11 @@ def main() -> None:
             for what in runs:
                 done = subprocess.run(
                     [sys.executable, __file__, what, str(text), str(tokens)],
-                    capture_output=True, text=True, check=True, env=environment,
-                )  # fmt: skip
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                    env=environment,
+                )
                 results[f"{what} {name}"] = json.loads(done.stdout.splitlines()[-1])
     write_result("memory", results)
 

@@ -126,10 +126,12 @@ def onnx_model(cell: str, weights: dict[str, np.ndarray], hidden: int) -> bytes:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 1, hidden])
 
     graph = helper.make_graph(
-        [node], "step", [info("x"), *(info(f"{leaf}0") for leaf in leaves)],
+        [node],
+        "step",
+        [info("x"), *(info(f"{leaf}0") for leaf in leaves)],
         [info(f"{leaf}1") for leaf in leaves],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     return model.SerializeToString()
 

@@ -46,9 +46,13 @@ class Child:
         }
         self.errors = (folder / "errors").open("w+")
         self.process = subprocess.Popen(
-            [sys.executable, str(CHILD), str(folder)], text=True, env=environment,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
-        )  # fmt: skip
+            [sys.executable, str(CHILD), str(folder)],
+            text=True,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+        )
 
     def run(self, steps: int) -> tuple[float, Any]:
         """Run steps; return the seconds that they took, and the result of the last one."""
@@ -147,6 +151,8 @@ def _weights(draw: np.random.Generator, H: int) -> dict[str, np.ndarray]:
         return draw.uniform(-bound, bound, shape).astype(np.float32)
 
     return {
-        "weight_ih_l0": uniform(4 * H, H), "weight_hh_l0": uniform(4 * H, H),
-        "bias_ih_l0": uniform(4 * H), "bias_hh_l0": uniform(4 * H),
-    }  # fmt: skip
+        "weight_ih_l0": uniform(4 * H, H),
+        "weight_hh_l0": uniform(4 * H, H),
+        "bias_ih_l0": uniform(4 * H),
+        "bias_hh_l0": uniform(4 * H),
+    }

@@ -59,11 +59,18 @@ def run(name: str, data: Path, seed: int, note: str | None) -> None:
             texts = penn_treebank(data)
         code = main(
             [
-                "train", "language-model", *texts,
-                "--config", str(Path(__file__).with_name(f"{name}.yaml")),
-                "--seed", str(seed), "--out", str(out), "--overwrite",
+                "train",
+                "language-model",
+                *texts,
+                "--config",
+                str(Path(__file__).with_name(f"{name}.yaml")),
+                "--seed",
+                str(seed),
+                "--out",
+                str(out),
+                "--overwrite",
             ]
-        )  # fmt: skip
+        )
     assert code == 0
     metrics = json.loads((out / "metrics.json").read_text())
     metrics.pop("samples")

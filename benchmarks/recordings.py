@@ -75,8 +75,9 @@ def driver(data: Path, settings: Settings) -> dict[str, Any]:
                     place = "xyz"[axes.index(channel)] if channel in axes else ""
                     trips[channel].append(float(row[place]) if place else None)
         for row in rows_of(data / trip / "groundTruth.csv"):
-            for name, value in zip(events, (trip, row["evento"], row["inicio"], row["fim"]),
-                                   strict=True):  # fmt: skip
+            for name, value in zip(
+                events, (trip, row["evento"], row["inicio"], row["fim"]), strict=True
+            ):
                 events[name].append(value)
     whole = RecordingSource(trips, events, Layout(channels)).read(Rejects(None))
     index = RecordingIndex.build(whole, rate=settings.pop("rate"))
@@ -136,8 +137,9 @@ def scored(
         found[name] = {
             "accuracy": float(np.mean(true == np.array(guess))),
             "macro accuracy": float(recall_score(true, guess, labels=kinds, average="macro")),
-            "examples": len(places), "kinds": len(kinds),
-        }  # fmt: skip
+            "examples": len(places),
+            "kinds": len(kinds),
+        }
     return found
 
 
@@ -153,9 +155,10 @@ def watch(data: Path, settings: Settings) -> dict[str, Any]:
             np.flatnonzero(mask).tolist() for mask in (people != person, people == person)
         )
         model = elman.Classifier(**settings).fit(
-            [arrays[n] for n in train], [labels[n] for n in train],
+            [arrays[n] for n in train],
+            [labels[n] for n in train],
             test=([arrays[n] for n in test], [labels[n] for n in test]),
-        )  # fmt: skip
+        )
         for name, scores in scores_of(model.metrics).items():
             found.setdefault(name, []).append(scores["accuracy"])
     return {
@@ -227,15 +230,20 @@ def physionet(data: Path, settings: Settings) -> dict[str, Any]:
             add(found, TOGETHER, true, np.mean(output, axis=0))
     result: dict[str, Any] = {
         name: {score: statistics.mean(each) for score, each in scores.items()}
-        | {f"{score} of each": [round(x, 4) for x in scores[score]] for score in ("AUC", "AUPRC")
-           if score in scores}
+        | {
+            f"{score} of each": [round(x, 4) for x in scores[score]]
+            for score in ("AUC", "AUPRC")
+            if score in scores
+        }
         for name, scores in found.items()
-    }  # fmt: skip
+    }
     single = [result[f"seed {seed}"] for seed in range(NETWORKS)]
     result["model"] = {
-        "seeds": "median of five", **{name: statistics.median(one[name] for one in single)
-                                      for name in ("AUC", "AUPRC", "ECE")}
-    }  # fmt: skip
+        "seeds": "median of five",
+        **{
+            name: statistics.median(one[name] for one in single) for name in ("AUC", "AUPRC", "ECE")
+        },
+    }
     result["live"] = live(model, records, [stays[n] for n in test[:20]])
     return result
 
@@ -265,9 +273,10 @@ def live(model: elman.Classifier, records: Table, stays: list[str]) -> dict[str,
                 pairs = zip(output.values(), p.tolist(), strict=True)
                 differences.append(max(abs(a - b) for a, b in pairs))
     return {
-        "largest difference from the batch": max(differences), "compared": len(differences),
+        "largest difference from the batch": max(differences),
+        "compared": len(differences),
         "microseconds a measurement": round(1e6 * statistics.median(times), 1),
-    }  # fmt: skip
+    }
 
 
 def defaults(
@@ -300,11 +309,13 @@ def defaults(
         count = model.metrics["model"]["test"]["examples"]
         found[name] = {
             "training": len(np.unique(train[1]["unique_id"] if more else range(len(train[1])))),
-            "test": count, "score": score, **means,
+            "test": count,
+            "score": score,
+            **means,
             "model, each seed": [round(one, 4) for one in scores["model"]],
             "standard error": round((best * (1 - best) / count) ** 0.5, 4),
             "seconds": round(statistics.mean(seconds)),
-        }  # fmt: skip
+        }
         print(name, found[name], flush=True)
     return found
 
@@ -316,9 +327,15 @@ def small_sets(data: Path) -> dict[str, Callable[[], tuple[Pair, Pair, Settings]
     """Return for each set a function that reads its training part, test part and settings."""
     sets = {
         name: partial(of_package, data / "aeon" / "datasets" / "data" / name)
-        for name in ("ArrowHead", "BasicMotions", "GunPoint", "ItalyPowerDemand",
-                     "JapaneseVowels", "OSULeaf")
-    }  # fmt: skip
+        for name in (
+            "ArrowHead",
+            "BasicMotions",
+            "GunPoint",
+            "ItalyPowerDemand",
+            "JapaneseVowels",
+            "OSULeaf",
+        )
+    }
     return {
         **sets,
         "Trace": partial(trace, data),
@@ -361,10 +378,12 @@ def people() -> tuple[Pair, Pair, Settings]:
     who = np.array(whole["subject"])
     tested = np.isin(who, np.unique(who)[::3])
     train, test = (
-        ([np.asarray(whole["X"][n], dtype=float) for n in part],
-         [whole["y_labels"][whole["y"][n]] for n in part])
+        (
+            [np.asarray(whole["X"][n], dtype=float) for n in part],
+            [whole["y_labels"][whole["y"][n]] for n in part],
+        )
         for part in (np.flatnonzero(~tested), np.flatnonzero(tested))
-    )  # fmt: skip
+    )
     return train, test, {}
 
 
@@ -414,8 +433,10 @@ def main() -> None:
     else:
         scores = RUNS[given.name](given.data, settings)
     facts: dict[str, Any] = {
-        "settings": settings, "core_minutes": round(time.process_time() / 60, 1), "scores": scores,
-    }  # fmt: skip
+        "settings": settings,
+        "core_minutes": round(time.process_time() / 60, 1),
+        "scores": scores,
+    }
     if given.only_try:
         print(json.dumps(facts, indent=1))
     else:

@@ -26,11 +26,12 @@ def write_result(name: str, facts: dict[str, object], *, quiet: bool = False) ->
         "command": " ".join(["python", f"benchmarks/{arguments[0]}", *arguments[1:]]),
         "machine": f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads",
         "versions": {
-            "elman": elman.__version__, "torch": torch.__version__,
+            "elman": elman.__version__,
+            "torch": torch.__version__,
             "python": platform.python_version(),
         },
         **facts,
-    }  # fmt: skip
+    }
     cells = result.pop("cells", None)
     text = json.dumps(result, indent=2)
     if isinstance(cells, list):

@@ -78,9 +78,11 @@ def main() -> None:
         killed = predict(run, source, out, kill_at=len(whole) // 2)
         again = predict(run, source, out)
         results["killed half way"] = {
-            "seconds_before": killed["seconds"], "seconds_after": again["seconds"],
-            "peak_mb_after": again["peak_mb"], "same": out.read_bytes() == whole,
-        }  # fmt: skip
+            "seconds_before": killed["seconds"],
+            "seconds_after": again["seconds"],
+            "peak_mb_after": again["peak_mb"],
+            "same": out.read_bytes() == whole,
+        }
     write_result("rows", results)
 
 

@@ -90,8 +90,9 @@ def etth1(data: Path, settings: Settings) -> dict[str, Any]:
         )
         naive = np.concatenate([day[:, :24]] * 7, axis=1)[:, :horizon] - day[:, 24:]
         found["seasonal naive"][f"{horizon} hours"] = {
-            "MSE": float((naive**2).mean()), "MAE": float(np.abs(naive).mean())
-        }  # fmt: skip
+            "MSE": float((naive**2).mean()),
+            "MAE": float(np.abs(naive).mean()),
+        }
     return found
 
 
@@ -100,12 +101,18 @@ def pm25(data: Path, settings: Settings) -> dict[str, Any]:
     with data.open(newline="") as file:
         rows = list(csv.DictReader(file))
     numbers, words = ("DEWP", "TEMP", "PRES", "Iws", "Is", "Ir"), ("cbwd",)
-    table = {"ds": [f"{r['year']}-{int(r['month']):02}-{int(r['day']):02} {int(r['hour']):02}:00"
-                    for r in rows]}  # fmt: skip
+    table = {
+        "ds": [
+            f"{r['year']}-{int(r['month']):02}-{int(r['day']):02} {int(r['hour']):02}:00"
+            for r in rows
+        ]
+    }
     table |= {name: [row[name] for row in rows] for name in ("pm2.5", *numbers, *words)}
     learned = sum(row["year"] != "2014" for row in rows)
-    parts = [{name: column[at] for name, column in table.items()}
-             for at in (slice(learned), slice(learned, None))]  # fmt: skip
+    parts = [
+        {name: column[at] for name, column in table.items()}
+        for at in (slice(learned), slice(learned, None))
+    ]
     found: dict[str, Any] = {}
     for horizon, span in ((1, "1 hour"), (24, "24 hours")):
         model = elman.Forecaster(
@@ -156,11 +163,15 @@ def stocks(data: Path, settings: Settings) -> dict[str, Any]:
             "accuracy": float((up == rises).mean()),
             "MCC": float(np.corrcoef(up, rises)[0, 1]) if varies else 0.0,
             "share of rises told": float(rises.mean()),
-            "MAE": float(np.abs(y - guess).mean()), "days": int(moved.sum()),
-        }  # fmt: skip
+            "MAE": float(np.abs(y - guess).mean()),
+            "days": int(moved.sum()),
+        }
         # The accuracy of a coin has this standard deviation if days are independent.
-        found["coin"][name] = {"accuracy": 0.5, "deviation": 0.5 / float(moved.sum()) ** 0.5,
-                               "share of rises": float(up.mean())}  # fmt: skip
+        found["coin"][name] = {
+            "accuracy": 0.5,
+            "deviation": 0.5 / float(moved.sum()) ** 0.5,
+            "share of rises": float(up.mean()),
+        }
         found["naive price"][name] = {"MAE": float(np.abs(y).mean())}
     return found
 
@@ -170,15 +181,21 @@ def eth_ucy(data: Path, settings: Settings) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for scene in SCENES:
         model = elman.Forecaster(
-            targets=("x", "y"), plane=True, group="scene" if settings.get("neighbours") else None,
-            context=SEEN, horizon=AHEAD, **settings,
-        ).fit(walkers(data / scene / "train"), show=True)  # fmt: skip
+            targets=("x", "y"),
+            plane=True,
+            group="scene" if settings.get("neighbours") else None,
+            context=SEEN,
+            horizon=AHEAD,
+            **settings,
+        ).fit(walkers(data / scene / "train"), show=True)
         test = walkers(data / scene / "test")
         places = np.stack([test["x"], test["y"]], 1)
         first = dict(zip(reversed(test["unique_id"]), range(len(places))[::-1], strict=True))
         begin = {name: test["ds"][row] for name, row in first.items()}
-        seen = {(name, step): row for row, (name, step)
-                in enumerate(zip(test["unique_id"], test["ds"], strict=True))}  # fmt: skip
+        seen = {
+            (name, step): row
+            for row, (name, step) in enumerate(zip(test["unique_id"], test["ds"], strict=True))
+        }
         output = model.backtest(test, cuts=len(places), stride=1, futures=20)
         whole = [
             [seen.get((name, begin[name] + at + n)) for n in range(-SEEN, AHEAD)]
@@ -197,11 +214,15 @@ def eth_ucy(data: Path, settings: Settings) -> dict[str, Any]:
         apart = np.linalg.norm(futures[kept] - y[:, None], axis=3)
         found["model"][scene] |= {
             "best of 20 ADE": float(apart.mean(2).min(1).mean()),
-            "best of 20 FDE": float(apart[..., -1].min(1).mean()), "windows": len(kept),
-        }  # fmt: skip
+            "best of 20 FDE": float(apart[..., -1].min(1).mean()),
+            "windows": len(kept),
+        }
     for scenes in found.values():
-        scenes["mean"] = {name: statistics.mean(one[name] for one in scenes.values())
-                          for name in scenes["eth"] if name != "windows"}  # fmt: skip
+        scenes["mean"] = {
+            name: statistics.mean(one[name] for one in scenes.values())
+            for name in scenes["eth"]
+            if name != "windows"
+        }
     return found
 
 
@@ -276,8 +297,13 @@ def main() -> None:
         runs.append(RUNS[given.name](given.data, settings))
         minutes.append(round((time.monotonic() - began) / 60, 1))
     settings.pop("seed")
-    facts = {"seeds": given.seeds, "settings": settings, "minutes of each": minutes, "core_minutes":
-             round(time.process_time() / 60, 1), "scores": medians(runs)}  # fmt: skip
+    facts = {
+        "seeds": given.seeds,
+        "settings": settings,
+        "minutes of each": minutes,
+        "core_minutes": round(time.process_time() / 60, 1),
+        "scores": medians(runs),
+    }
     if len(runs) > 1:
         facts["runs"] = {
             str(seed): run["model"] for seed, run in zip(given.seeds, runs, strict=True)

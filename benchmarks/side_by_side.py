@@ -33,11 +33,17 @@ from elman import kernels
 HERE = Path(__file__).parent
 PARTIAL = HERE / "results" / "partial.jsonl"
 MEASURED = [
-    "csrc/*", "elman/kernels/*.py", "elman/recur/*.py", "elman/heads/*.py", "elman/encode/embed.py",
+    "csrc/*",
+    "elman/kernels/*.py",
+    "elman/recur/*.py",
+    "elman/heads/*.py",
+    "elman/encode/embed.py",
     "elman/dropout.py",
-    *(f"benchmarks/{name}.py" for name in
-      ("side_by_side", "recurrences", "loops", "one_step", "programs", "child")),
-]  # fmt: skip
+    *(
+        f"benchmarks/{name}.py"
+        for name in ("side_by_side", "recurrences", "loops", "one_step", "programs", "child")
+    ),
+]
 FEWEST, MOST = 5, 41  # rounds
 BUSY = 0.05  # share of all cores that other processes may use while a cell is timed
 

@@ -40,9 +40,14 @@ from elman.train.settings import TrainingSettings
 
 V, H, BLOCK = 10_000, 200, 40
 SETTINGS = TrainingSettings(
-    epochs=1, batch_size=20, bptt=20, optimizer="sgd", learning_rate=20.0, clip_norm=0.25,
+    epochs=1,
+    batch_size=20,
+    bptt=20,
+    optimizer="sgd",
+    learning_rate=20.0,
+    clip_norm=0.25,
     device="cpu",
-)  # fmt: skip
+)
 
 
 def random_tokens() -> np.ndarray:
@@ -101,8 +106,11 @@ def theirs(tokens: np.ndarray) -> tuple[Iterator[float], dict[str, torch.Tensor]
     model = Model(V, H)
     for parameter in model.parameters():
         torch.nn.init.uniform_(parameter, -0.1, 0.1)
-    names = {"embedding.weight": "encode.weight", "output.weight": "head.weight",
-             "output.bias": "head.bias"}  # fmt: skip
+    names = {
+        "embedding.weight": "encode.weight",
+        "output.weight": "head.weight",
+        "output.bias": "head.bias",
+    }
     weights = {
         names.get(name, name.replace("lstm.", "core.")): value.clone()
         for name, value in model.state_dict().items()

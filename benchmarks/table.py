@@ -55,14 +55,24 @@ first (batch first if T is odd). Cells are omitted if a training step of an LSTM
 and inference of LSTM and GRU."""
 SHAPES = ("shapes", "time")  # keys with facts about single shapes, which only the file shows
 TEXTS = (  # file, score on the test data, target
-    ("mr", "accuracy", 0.775), ("mr_started", "accuracy", 0.775), ("imdb", "accuracy", 0.885),
-    ("imdb_started", "accuracy", 0.91), ("intents", "accuracy", 0.98), ("slots", "F1", 0.93),
-    ("ewt", "accuracy", 0.95), ("multi30k", "BLEU", 34), ("multi30k_gru", "BLEU", 34),
-    ("multi30k_transformer", "BLEU", None), ("aeslc", "ROUGE-1", 23.7),
-    ("aeslc", "ROUGE-2", 10.3), ("aeslc", "ROUGE-L", 23.4),
-    ("dailydialog", "perplexity", None), ("dailydialog", "BLEU-2", None),
-    ("dailydialog", "distinct-1", None), ("dailydialog", "distinct-2", None),
-)  # fmt: skip
+    ("mr", "accuracy", 0.775),
+    ("mr_started", "accuracy", 0.775),
+    ("imdb", "accuracy", 0.885),
+    ("imdb_started", "accuracy", 0.91),
+    ("intents", "accuracy", 0.98),
+    ("slots", "F1", 0.93),
+    ("ewt", "accuracy", 0.95),
+    ("multi30k", "BLEU", 34),
+    ("multi30k_gru", "BLEU", 34),
+    ("multi30k_transformer", "BLEU", None),
+    ("aeslc", "ROUGE-1", 23.7),
+    ("aeslc", "ROUGE-2", 10.3),
+    ("aeslc", "ROUGE-L", 23.4),
+    ("dailydialog", "perplexity", None),
+    ("dailydialog", "BLEU-2", None),
+    ("dailydialog", "distinct-1", None),
+    ("dailydialog", "distinct-2", None),
+)
 SERIES = (  # file, part, score on the test data, baseline if it has one, target
     ("m4_hourly", None, "OWA", "seasonal naive", 0.50),
     ("m4_hourly", None, "ND", "seasonal naive", 0.040),
@@ -71,16 +81,18 @@ SERIES = (  # file, part, score on the test data, baseline if it has one, target
     ("etth1", "48 hours", "MSE", "seasonal naive", 0.36),
     ("etth1", "96 hours", "MSE", "seasonal naive", 0.39),
     ("etth1", "168 hours", "MSE", "seasonal naive", 0.43),
-    ("pm25", "1 hour", "MAE", "naive", None), ("pm25", "24 hours", "MAE", "naive", None),
+    ("pm25", "1 hour", "MAE", "naive", None),
+    ("pm25", "24 hours", "MAE", "naive", None),
     ("eth_ucy", "mean", "ADE", "constant velocity", 0.50),
     ("eth_ucy", "mean", "FDE", "constant velocity", 1.08),
     ("eth_ucy", "mean", "best of 20 ADE", None, 0.42),
     ("eth_ucy", "mean", "best of 20 FDE", None, 0.80),
     ("eth_ucy_alone", "mean", "ADE", "constant velocity", None),
-)  # fmt: skip
+)
 FOREST, REGRESSION = (
-    "random forest on statistics of windows", "logistic regression on last values and means"
-)  # fmt: skip
+    "random forest on statistics of windows",
+    "logistic regression on last values and means",
+)
 DRIVER = ("ten folds", "from trip to trip", "from trip to trip, axes of the manoeuvre")
 TOGETHER = "five networks together"
 RECORDINGS = (  # file, name, score, keys of the model, keys of the baseline, target

@@ -33,10 +33,18 @@ def _bf16(cell: str, mode: str) -> tuple[str, str]:
 
 
 ONE_STEP = ("LSTM one step", "GRU one step")
-LOOPS = ("layer norm LSTM training", "peephole LSTM training", "zoneout LSTM training",
-         "GRU reset before training")  # fmt: skip
-RAGGED = ("LSTM ragged training", "LSTM ragged inference", "GRU ragged training",
-          "GRU ragged inference")  # fmt: skip
+LOOPS = (
+    "layer norm LSTM training",
+    "peephole LSTM training",
+    "zoneout LSTM training",
+    "GRU reset before training",
+)
+RAGGED = (
+    "LSTM ragged training",
+    "LSTM ragged inference",
+    "GRU ragged training",
+    "GRU ragged inference",
+)
 TARGETS = [
     Target("LSTM float32, training", ("LSTM float32 training",), 1.7, 1.2),
     Target("LSTM float32, inference", ("LSTM float32 inference",), 1.25, 1.0),
@@ -54,9 +62,14 @@ TARGETS = [
     Target("one step, against nn.LSTMCell", ("LSTM one step",), 3, 1.0, ("nn.LSTMCell",)),
     Target("share of sgemm, LSTM training", ("LSTM float32 training",), 0.9, 0.8, share=True),
     Target("tutorial, against Keras on its best backend", ("tutorial program",), 5, 5, ("Keras",)),
-    Target("tutorial, against PyTorch with fused Adam", ("tutorial program",), 2, 2,
-           ("PyTorch, fused",)),
-]  # fmt: skip
+    Target(
+        "tutorial, against PyTorch with fused Adam",
+        ("tutorial program",),
+        2,
+        2,
+        ("PyTorch, fused",),
+    ),
+]
 
 
 def reached(target: Target, rows: dict[str, dict[str, Any]]) -> list[tuple[float, str, str]]:

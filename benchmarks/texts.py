@@ -88,10 +88,13 @@ def mr(data: Path, settings: Settings, language: Settings | None = None) -> dict
             scores.append(model.metrics[who]["test"]["accuracy"])
         print(k, {who: round(scores[-1], 4) for who, scores in found.items()}, flush=True)
     return {
-        who: {"accuracy": float(np.mean(scores)), "deviation": float(np.std(scores)),
-              "folds": [round(score, 4) for score in scores]}
+        who: {
+            "accuracy": float(np.mean(scores)),
+            "deviation": float(np.std(scores)),
+            "folds": [round(score, 4) for score in scores],
+        }
         for who, scores in found.items()
-    }  # fmt: skip
+    }
 
 
 def mr_started(data: Path, settings: Settings) -> dict[str, Any]:
@@ -174,11 +177,13 @@ def defaults(
         scores["linear model"] = float(np.mean(model.classes_[alone] == np.array(test[1])))
         error = (scores["baseline"] * (1 - scores["baseline"]) / len(test[0])) ** 0.5
         found[name] = {
-            "training": len(train[0]), "test": len(test[0]),
+            "training": len(train[0]),
+            "test": len(test[0]),
             **{who: round(score, 4) for who, score in scores.items()},
-            "standard error": round(error, 4), "seconds": round(seconds),
+            "standard error": round(error, 4),
+            "seconds": round(seconds),
             "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        }  # fmt: skip
+        }
         print(name, found[name], flush=True)
     return {"sets": found}
 
@@ -243,10 +248,30 @@ def two_bibles() -> Rows:
 
 
 MODULES = (
-    "argparse", "ast", "asyncio", "collections", "csv", "datetime", "decimal", "email", "http",
-    "logging", "multiprocessing", "pathlib", "random", "socket", "statistics", "subprocess",
-    "tarfile", "threading", "turtle", "unittest", "urllib", "xml", "zipfile",
-)  # fmt: skip
+    "argparse",
+    "ast",
+    "asyncio",
+    "collections",
+    "csv",
+    "datetime",
+    "decimal",
+    "email",
+    "http",
+    "logging",
+    "multiprocessing",
+    "pathlib",
+    "random",
+    "socket",
+    "statistics",
+    "subprocess",
+    "tarfile",
+    "threading",
+    "turtle",
+    "unittest",
+    "urllib",
+    "xml",
+    "zipfile",
+)
 
 
 def docstrings() -> Rows:
@@ -348,10 +373,19 @@ def files_of(archive: Path) -> Iterator[tuple[str, str]]:
 RUNS: dict[str, Callable[[Path, Settings], dict[str, Any]]] = {
     run.__name__: run
     for run in (
-        mr, mr_started, imdb, imdb_started, intents, defaults, slots, ewt, multi30k, aeslc,
+        mr,
+        mr_started,
+        imdb,
+        imdb_started,
+        intents,
+        defaults,
+        slots,
+        ewt,
+        multi30k,
+        aeslc,
         dailydialog,
     )
-}  # fmt: skip
+}
 
 
 def main() -> None:

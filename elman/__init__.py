@@ -40,11 +40,18 @@ if TYPE_CHECKING:
     from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translator, load
 
 _ROOMS = {
-    "RNN": "recur", "LSTM": "recur", "GRU": "recur", "GRUD": "recur", "Stream": "recur.stream",
-    "Classifier": "tasks", "Forecaster": "tasks", "LanguageModel": "tasks", "Tagger": "tasks",
+    "RNN": "recur",
+    "LSTM": "recur",
+    "GRU": "recur",
+    "GRUD": "recur",
+    "Stream": "recur.stream",
+    "Classifier": "tasks",
+    "Forecaster": "tasks",
+    "LanguageModel": "tasks",
+    "Tagger": "tasks",
     "Translator": "tasks",
     "load": "tasks",
-}  # fmt: skip
+}
 
 
 def __getattr__(name: str) -> object:

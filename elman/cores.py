@@ -67,10 +67,17 @@ class Core:
 
 # Settings that not every cell supports, each with the value that turns it off.
 OFF: dict[str, object] = {
-    "bidirectional": False, "num_layers": 1, "hidden_size": "one number", "embedding_size": None,
-    "input_dropout": 0.0, "weight_dropout": 0.0, "recurrent_dropout": 0.0, "zoneout": 0.0,
-    "layer_norm": False, "peephole": False,
-}  # fmt: skip
+    "bidirectional": False,
+    "num_layers": 1,
+    "hidden_size": "one number",
+    "embedding_size": None,
+    "input_dropout": 0.0,
+    "weight_dropout": 0.0,
+    "recurrent_dropout": 0.0,
+    "zoneout": 0.0,
+    "layer_norm": False,
+    "peephole": False,
+}
 # Settings that any cell supports as a `stack`; a cell adds those of its own equations.
 STACKED = frozenset(
     {"bidirectional", "num_layers", "hidden_size", "embedding_size", "input_dropout", "zoneout"}
@@ -88,11 +95,15 @@ def stack(cell: Cell, settings: CoreSettings, shape: Shape) -> Stack:
 def _options(settings: CoreSettings, shape: Shape) -> dict[str, Any]:
     """Return the arguments that `Stack` and the layers built on it share."""
     return {
-        "num_layers": settings.num_layers, "batch_first": True, "dropout": settings.dropout,
-        "bidirectional": shape.bidirectional, "variational": settings.variational,
-        "weight_dropout": settings.weight_dropout, "zoneout": settings.zoneout,
+        "num_layers": settings.num_layers,
+        "batch_first": True,
+        "dropout": settings.dropout,
+        "bidirectional": shape.bidirectional,
+        "variational": settings.variational,
+        "weight_dropout": settings.weight_dropout,
+        "zoneout": settings.zoneout,
         "recurrent_dropout": settings.recurrent_dropout,
-    }  # fmt: skip
+    }
 
 
 def _rnn(settings: CoreSettings, shape: Shape) -> Stack:
@@ -106,9 +117,12 @@ def _lstm(settings: CoreSettings, shape: Shape) -> Stack:
     from elman.recur.lstm import LSTM
 
     return LSTM(
-        shape.features, settings.hidden_size, **_options(settings, shape),
-        layer_norm=settings.layer_norm, peephole=settings.peephole,
-    )  # fmt: skip
+        shape.features,
+        settings.hidden_size,
+        **_options(settings, shape),
+        layer_norm=settings.layer_norm,
+        peephole=settings.peephole,
+    )
 
 
 def _gru(settings: CoreSettings, shape: Shape) -> Stack:
@@ -123,9 +137,11 @@ def _grud(settings: CoreSettings, shape: Shape) -> Stack:
 
     sizes, channels = settings.hidden_size, shape.channels
     return GRUD(
-        channels, sizes if isinstance(sizes, int) else sizes[0],
-        shape.features - 2 * channels - 1, recurrent_dropout=settings.recurrent_dropout,
-    )  # fmt: skip
+        channels,
+        sizes if isinstance(sizes, int) else sizes[0],
+        shape.features - 2 * channels - 1,
+        recurrent_dropout=settings.recurrent_dropout,
+    )
 
 
 CORES = {

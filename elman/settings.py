@@ -13,9 +13,13 @@ from elman.read.dialect import Dialect
 from elman.train.settings import TrainingSettings
 
 PROBABILITIES = (
-    "dropout", "input_dropout", "embedding_dropout", "weight_dropout", "recurrent_dropout",
+    "dropout",
+    "input_dropout",
+    "embedding_dropout",
+    "weight_dropout",
+    "recurrent_dropout",
     "zoneout",
-)  # fmt: skip
+)
 
 
 @dataclass(kw_only=True)
@@ -145,9 +149,12 @@ def dialect_of(settings: NetworkSettings) -> Dialect:
     if not isinstance(settings, TableSettings):
         return Dialect(settings.delimiter)
     return Dialect(
-        settings.delimiter, settings.decimal, settings.missing, settings.categorical,
+        settings.delimiter,
+        settings.decimal,
+        settings.missing,
+        settings.categorical,
         settings.numeric,
-    )  # fmt: skip
+    )
 
 
 def check_counts(settings: object, *names: str) -> None:

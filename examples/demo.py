@@ -52,12 +52,19 @@ def run(folder: Path, *flags: str) -> int:
     steps = ["--epochs", "10", "--learning-rate", "0.005"]
     code = call(
         [
-            *train, str(animals_text), "--document", "line", *size, *steps,
-            "--out", animals, "--overwrite",
+            *train,
+            str(animals_text),
+            "--document",
+            "line",
+            *size,
+            *steps,
+            "--out",
+            animals,
+            "--overwrite",
         ],
         ["predict", animals, "The cat sat on the"],
         ["predict", animals, "The dog, tired after a long day, slept on the"],
-    )  # fmt: skip
+    )
     if code:
         return code
     bible, bible_text = str(folder / "model"), folder / "new_testament.txt"

@@ -55,8 +55,20 @@ def run(folder: Path, *, last: int | None = None, **settings: object) -> int:
     rows, out = list(readings().items())[-(last or 0) :], str(folder / "model")
     learn = write(folder / "learn.csv", rows[:-TEST])
     test = write(folder / "test.csv", rows[-TEST:])
-    flags = ["--targets", "glucose", "--horizon", "6", "--context", "24", "--season", "288",
-             "--segment", "1", "--lags", "0"]  # fmt: skip
+    flags = [
+        "--targets",
+        "glucose",
+        "--horizon",
+        "6",
+        "--context",
+        "24",
+        "--season",
+        "288",
+        "--segment",
+        "1",
+        "--lags",
+        "0",
+    ]
     flags += [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
     train = ["train", "forecaster", learn, "--test", test, "--out", out, "--overwrite", *flags]
     for command in (train, ["predict", out, "--level", "80"]):

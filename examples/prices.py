@@ -32,10 +32,13 @@ def days() -> list[dict[str, Any]]:
     path = Path(spec.submodule_search_locations[0], "data", "sp500", "sp500.csv.gz")
     with gzip.open(path, "rt", newline="") as file:
         rows = [
-            (datetime.strptime(row["Date"], "%m/%d/%Y").date(), *(float(row[name])
-             for name in ("Adj Close", "High", "Low")))
-            for row in csv.DictReader(file) if row["Date"]
-        ]  # fmt: skip
+            (
+                datetime.strptime(row["Date"], "%m/%d/%Y").date(),
+                *(float(row[name]) for name in ("Adj Close", "High", "Low")),
+            )
+            for row in csv.DictReader(file)
+            if row["Date"]
+        ]
     rows.sort()
     return [
         {"date": day, "price": close, "range": round(100 * math.log(high / low), 4)}

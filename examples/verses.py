@@ -89,21 +89,27 @@ class Job(NamedTuple):
 
 JOBS = {
     "classify": Job(
-        "classifier", ("text", "label"), lambda verse: (without_brackets(verse.old), verse.kind),
+        "classifier",
+        ("text", "label"),
+        lambda verse: (without_brackets(verse.old), verse.kind),
         {"hidden_size": 64, "epochs": 4},
         "The LORD is my light and my salvation; whom shall I fear?",
     ),
     "tag": Job(
-        "tagger", ("words", "tags"), lambda verse: tagged(verse.old),
-        {"hidden_size": 64, "epochs": 4}, "The LORD is my shepherd ; I shall not want .",
+        "tagger",
+        ("words", "tags"),
+        lambda verse: tagged(verse.old),
+        {"hidden_size": 64, "epochs": 4},
+        "The LORD is my shepherd ; I shall not want .",
     ),
     "translate": Job(
-        "translator", ("source", "target"),
+        "translator",
+        ("source", "target"),
         lambda verse: (without_brackets(verse.old), verse.new),
         {"hidden_size": 128, "epochs": 6, "shared": True, "tied": True, "copying": True},
         "And he saith unto them, Whither goest thou?",
     ),
-}  # fmt: skip
+}
 
 
 def run(name: str, folder: Path, **changes: object) -> int:

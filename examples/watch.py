@@ -78,10 +78,23 @@ def run(folder: Path, **settings: object) -> int:
     for command in (
         ["train", "classifier", learn, "--test", test, "--out", kinds, "--window", "200", *flags],
         ["predict", kinds, "--file", test, "--out", str(folder / "found.csv"), "--overwrite"],
-        ["train", "tagger", whole, "--test", session, "--out", tags, "--rate", "10",
-         "--no-bidirectional", "--validation-fraction", "0.15", *flags],
+        [
+            "train",
+            "tagger",
+            whole,
+            "--test",
+            session,
+            "--out",
+            tags,
+            "--rate",
+            "10",
+            "--no-bidirectional",
+            "--validation-fraction",
+            "0.15",
+            *flags,
+        ],
         ["predict", tags, "--file", session, "--events", "--shortest", "30"],
-    ):  # fmt: skip
+    ):
         print(f"\n$ elman {' '.join(command)}", flush=True)
         if code := main(command):
             return code
@@ -97,8 +110,10 @@ def run(folder: Path, **settings: object) -> int:
             live.push(values, at=step / 50)
             step += 1
             for event in live.events():
-                print(f"  {step / 50:6.1f}  found: {event.label} from {event.begin / 10:.1f} to "
-                      f"{event.end / 10:.1f}")  # fmt: skip
+                print(
+                    f"  {step / 50:6.1f}  found: {event.label} from {event.begin / 10:.1f} to "
+                    f"{event.end / 10:.1f}"
+                )
     for event in live.finish():
         print(f"  {step / 50:6.1f}  found: {event.label} from {event.begin / 10:.1f} on")
     print(f"\nThe reports: {folder / 'kinds' / 'report.html'}, {folder / 'tags' / 'report.html'}")

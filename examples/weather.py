@@ -75,8 +75,10 @@ def run(folder: Path, **settings: object) -> int:
     for row in rows[-TEST:][:14]:
         low, high = (float(ahead.quantiles[0, 0, place]) for place in (tenth, -1 - tenth))
         ahead = live.push(float(row["temp_max"]), **{name: row[name] for name in PAST})
-        print(f"{row['date']}  {row['temp_max']:>5s}  {low:5.1f} to {high:4.1f}  "
-              f"{ahead.mean[-1, 0]:5.1f}")  # fmt: skip
+        print(
+            f"{row['date']}  {row['temp_max']:>5s}  {low:5.1f} to {high:4.1f}  "
+            f"{ahead.mean[-1, 0]:5.1f}"
+        )
     print(f"\nThe report of the run: {folder / 'model' / 'report.html'}")
     return 0
 

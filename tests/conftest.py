@@ -24,6 +24,10 @@ if seed := os.environ.get("ELMAN_TEST_SEED"):
     import elman
 
     for task in (
-        elman.Classifier, elman.Forecaster, elman.LanguageModel, elman.Tagger, elman.Translator,
-    ):  # fmt: skip
+        elman.Classifier,
+        elman.Forecaster,
+        elman.LanguageModel,
+        elman.Tagger,
+        elman.Translator,
+    ):
         task.__init__.__kwdefaults__["seed"] = int(seed)

@@ -29,12 +29,25 @@ TEXT = "".join(
     f"the {NOUNS[i % 6]} {VERBS[i % 3]} a {NOUNS[(i // 6 + i) % 6]} .\n" for i in range(72)
 )
 SMALL = (
-    "--hidden-size", "8", "--epochs", "1", "--bptt", "10", "--batch-size", "4", "--device", "cpu",
-)  # fmt: skip
+    "--hidden-size",
+    "8",
+    "--epochs",
+    "1",
+    "--bptt",
+    "10",
+    "--batch-size",
+    "4",
+    "--device",
+    "cpu",
+)
 FILES = (
-    "config.json", "tokenizer.json", "weights.safetensors", "checkpoint.safetensors",
-    "metrics.json", "run.jsonl",
-)  # fmt: skip
+    "config.json",
+    "tokenizer.json",
+    "weights.safetensors",
+    "checkpoint.safetensors",
+    "metrics.json",
+    "run.jsonl",
+)
 
 
 @dataclass(frozen=True)
@@ -201,8 +214,18 @@ def test_invalid_device_numbers_are_refused(train: Callable[..., str], flags: st
 
 def test_debug_shows_the_traceback_of_a_bad_flag(book: Path, tmp_path: Path) -> None:
     with pytest.raises(ElmanError, match="epochs must be at least 1"):
-        main(["train", "language-model", str(book), "--out", str(tmp_path / "out"),
-              "--epochs", "0", "--debug"])  # fmt: skip
+        main(
+            [
+                "train",
+                "language-model",
+                str(book),
+                "--out",
+                str(tmp_path / "out"),
+                "--epochs",
+                "0",
+                "--debug",
+            ]
+        )
     with pytest.raises(Exception, match="--nope"):
         main(["--debug", "info", "--nope"])
     with pytest.raises(OSError, match="too long"):
@@ -491,19 +514,56 @@ def test_a_run_that_cannot_start_keeps_the_old_model(
 
 
 CHOSEN = {
-    "epochs": 3, "batch_size": 8, "bptt": None, "optimizer": "sgd", "learning_rate": 0.5,
-    "weight_decay": 0.1, "schedule": "halve", "warmup_steps": 7, "halve_after": 2,
-    "plateau_patience": 1, "average_after": 3, "average_decay": 0.9, "clip_norm": None,
-    "accumulate": 2, "monitor": "accuracy", "early_stopping": 4, "validate_steps": 50,
-    "checkpoint_seconds": 5.0, "precision": "bf16", "device": "cpu", "processes": 2, "seed": 11,
-    "cell": "gru", "hidden_size": (8, 6), "num_layers": 2, "embedding_size": 6, "tied": True,
-    "dropout": 0.1, "output_dropout": 0.1, "variational": False, "input_dropout": 0.1,
-    "embedding_dropout": 0.1, "weight_dropout": 0.1, "recurrent_dropout": 0.1, "zoneout": 0.1,
-    "layer_norm": True, "peephole": True, "activation_penalty": 2.0, "temporal_penalty": 1.0,
-    "tokens": "character", "vocabulary_size": 100, "min_count": 1, "lowercase": True,
-    "split_punctuation": False, "document": "line", "column": "text", "encoding": "latin-1",
-    "validation_fraction": 0.1, "delimiter": ";",
-}  # fmt: skip
+    "epochs": 3,
+    "batch_size": 8,
+    "bptt": None,
+    "optimizer": "sgd",
+    "learning_rate": 0.5,
+    "weight_decay": 0.1,
+    "schedule": "halve",
+    "warmup_steps": 7,
+    "halve_after": 2,
+    "plateau_patience": 1,
+    "average_after": 3,
+    "average_decay": 0.9,
+    "clip_norm": None,
+    "accumulate": 2,
+    "monitor": "accuracy",
+    "early_stopping": 4,
+    "validate_steps": 50,
+    "checkpoint_seconds": 5.0,
+    "precision": "bf16",
+    "device": "cpu",
+    "processes": 2,
+    "seed": 11,
+    "cell": "gru",
+    "hidden_size": (8, 6),
+    "num_layers": 2,
+    "embedding_size": 6,
+    "tied": True,
+    "dropout": 0.1,
+    "output_dropout": 0.1,
+    "variational": False,
+    "input_dropout": 0.1,
+    "embedding_dropout": 0.1,
+    "weight_dropout": 0.1,
+    "recurrent_dropout": 0.1,
+    "zoneout": 0.1,
+    "layer_norm": True,
+    "peephole": True,
+    "activation_penalty": 2.0,
+    "temporal_penalty": 1.0,
+    "tokens": "character",
+    "vocabulary_size": 100,
+    "min_count": 1,
+    "lowercase": True,
+    "split_punctuation": False,
+    "document": "line",
+    "column": "text",
+    "encoding": "latin-1",
+    "validation_fraction": 0.1,
+    "delimiter": ";",
+}
 
 
 @pytest.fixture
@@ -710,8 +770,11 @@ def test_evaluate_shows_the_scores_of_the_model_and_the_baseline(
     done = elman("evaluate", trained, book)
     assert (done.code, done.err) == (0, "")
     assert [line.split()[0] for line in done.out.splitlines()] == [
-        "perplexity", "n-gram", "accuracy", "tokens"
-    ]  # fmt: skip
+        "perplexity",
+        "n-gram",
+        "accuracy",
+        "tokens",
+    ]
     scores = json.loads(elman("evaluate", trained, book, "--json").out)
     assert f"{scores['perplexity']:.2f}" in done.out
     assert scores["tokens"] == 72 * 7  # including the line ends
@@ -856,9 +919,12 @@ def test_a_full_disk_keeps_the_old_checkpoint_and_the_run_can_be_resumed(
 
 
 COMMANDS = {
-    "predict": ["the cat"], "generate": ["the cat", "--max-new-tokens", "3"],
-    "evaluate": [], "resume": [], "info": [],
-}  # fmt: skip
+    "predict": ["the cat"],
+    "generate": ["the cat", "--max-new-tokens", "3"],
+    "evaluate": [],
+    "resume": [],
+    "info": [],
+}
 DAMAGES = ("deleted", "empty", "cut", "zeros", "text", "folder")
 PRESENT = DAMAGES[1:]
 USED = dict.fromkeys(("config.json", "tokenizer.json", "weights.safetensors"), DAMAGES)
@@ -994,10 +1060,19 @@ def test_a_docstring_of_several_lines_is_one_paragraph_in_help(
 
 
 @pytest.mark.parametrize(
-    "command", ["--help", "--version", "train --help", "train language-model --help",
-                "predict --help", "generate --help", "evaluate --help", "resume --help",
-                "info --help"],
-)  # fmt: skip
+    "command",
+    [
+        "--help",
+        "--version",
+        "train --help",
+        "train language-model --help",
+        "predict --help",
+        "generate --help",
+        "evaluate --help",
+        "resume --help",
+        "info --help",
+    ],
+)
 def test_help_is_fast_because_it_imports_no_large_library(
     elman: Callable[..., Run], command: str
 ) -> None:
@@ -1055,8 +1130,12 @@ def test_output_to_a_full_disk_is_reported(trained: Path) -> None:
     with full.open("w") as output:
         done = subprocess.run(
             [sys.executable, "-m", "elman", "info", str(trained)],
-            stdout=output, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
-        )  # fmt: skip
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
     assert done.stderr.splitlines()[0].startswith("elman: ")
     assert "No space left" in done.stderr.splitlines()[0]
     assert done.returncode != 0

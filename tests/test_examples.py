@@ -71,8 +71,15 @@ def test_the_awd_lstm_settings_train(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("the cat sat on the mat\n" * 200)
     out = tmp_path / "run"
-    command = ["train", "language-model", str(text), "--out", str(out), "--config",
-               str(EXAMPLES / "awd_lstm.yaml")]  # fmt: skip
+    command = [
+        "train",
+        "language-model",
+        str(text),
+        "--out",
+        str(out),
+        "--config",
+        str(EXAMPLES / "awd_lstm.yaml"),
+    ]
     small = [
         "--hidden-size",
         "12",

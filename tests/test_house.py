@@ -16,11 +16,37 @@ import elman
 ROOT = Path(elman.__file__).parent
 # A room may import the rooms before it.
 ROOMS = (
-    "version", "errors", "optional", "arguments", "atomic", "manifest", "padded", "state",
-    "dropout", "read", "kernels", "recur", "attend", "encode", "heads", "decode", "report",
-    "model", "seq2seq", "train", "cores", "settings", "inputs", "targets", "live", "forecast",
-    "tasks", "elman", "cli", "__main__",
-)  # fmt: skip
+    "version",
+    "errors",
+    "optional",
+    "arguments",
+    "atomic",
+    "manifest",
+    "padded",
+    "state",
+    "dropout",
+    "read",
+    "kernels",
+    "recur",
+    "attend",
+    "encode",
+    "heads",
+    "decode",
+    "report",
+    "model",
+    "seq2seq",
+    "train",
+    "cores",
+    "settings",
+    "inputs",
+    "targets",
+    "live",
+    "forecast",
+    "tasks",
+    "elman",
+    "cli",
+    "__main__",
+)
 OUTSIDE = {"csrc", "elman", "__main__"}  # C++, the names of the package, `python -m elman`
 
 
@@ -65,8 +91,9 @@ def _circles(arrows: dict[str, set[str]]) -> set[str]:
                 reach[name] = found | reach[middle]
     circles = {
         frozenset(other for other in found if name in reach[other])
-        for name, found in reach.items() if name in found
-    }  # fmt: skip
+        for name, found in reach.items()
+        if name in found
+    }
     return {" ".join(sorted(circle)) for circle in circles}
 
 
@@ -78,9 +105,11 @@ def test_rooms_import_only_earlier_rooms() -> None:
     rooms = {name: name.partition(".")[0] for name in _files()}
     assert set(rooms.values()) == set(ROOMS)
     upward = {
-        f"{rooms[name]} {rooms[other]}" for name, found in _arrows().items() for other in found
+        f"{rooms[name]} {rooms[other]}"
+        for name, found in _arrows().items()
+        for other in found
         if ROOMS.index(rooms[other]) > ROOMS.index(rooms[name])
-    }  # fmt: skip
+    }
     assert upward == set()
 
 

@@ -18,8 +18,12 @@ from elman.errors import ArgumentError, DataError
 from elman.state import leaves_from_bytes, to_bytes
 
 SMALL: dict[str, Any] = {
-    "hidden_size": 6, "epochs": 1, "learning_rate": 0.02, "device": "cpu", "bidirectional": False,
-}  # fmt: skip
+    "hidden_size": 6,
+    "epochs": 1,
+    "learning_rate": 0.02,
+    "device": "cpu",
+    "bidirectional": False,
+}
 TEXTS = [f"the {a} film, {b}! is {c}" for a in "xyz" for b in ("so", "not") for c in ("ok", "bad")]
 LABELS = [text.split()[-1] for text in TEXTS]
 WORDS = [text.split() for text in TEXTS]
@@ -28,8 +32,10 @@ TAGS = [["none" if len(word) > 2 else word for word in words] for words in WORDS
 
 def waves(count: int = 24) -> list[np.ndarray]:
     draw = np.random.default_rng(0)
-    return [np.sin(np.arange(12)[:, None] * (1 + n % 2)) + draw.normal(0, 0.1, (12, 2))
-            for n in range(count)]  # fmt: skip
+    return [
+        np.sin(np.arange(12)[:, None] * (1 + n % 2)) + draw.normal(0, 0.1, (12, 2))
+        for n in range(count)
+    ]
 
 
 def table() -> dict[str, list[Any]]:
@@ -73,35 +79,46 @@ ARRAYS = [str(n % 2) for n in range(24)]
 STEP_TAGS = [["none", "up"][int(v > 0)] for v in range(2)]
 CASES: dict[str, tuple[Any, Any, Any, list[Any], Any]] = {
     "words of a text": (
-        classifier(tokens="word", min_count=1), TEXTS, LABELS, TEXTS[3].split(), batch_of_texts
+        classifier(tokens="word", min_count=1),
+        TEXTS,
+        LABELS,
+        TEXTS[3].split(),
+        batch_of_texts,
     ),
     "pieces of a text": (
-        classifier(tokens="character", pooling="concat"), TEXTS, LABELS,
-        ["the x", "film, ! !", " so  much", "bad"], batch_of_texts,
+        classifier(tokens="character", pooling="concat"),
+        TEXTS,
+        LABELS,
+        ["the x", "film, ! !", " so  much", "bad"],
+        batch_of_texts,
     ),
     "bpe": (
-        classifier(tokens="bpe", pooling="attention", skip=True), TEXTS, LABELS,
-        TEXTS[5].split(), batch_of_texts,
+        classifier(tokens="bpe", pooling="attention", skip=True),
+        TEXTS,
+        LABELS,
+        TEXTS[5].split(),
+        batch_of_texts,
     ),
     "narrow": (classifier(wide=False), TEXTS, LABELS, TEXTS[3].split(), batch_of_texts),
-    "sentences": (
-        classifier(input="words", min_count=1), WORDS, LABELS, WORDS[3], batch_of_words
-    ),
+    "sentences": (classifier(input="words", min_count=1), WORDS, LABELS, WORDS[3], batch_of_words),
     "recordings": (classifier(), waves(), ARRAYS, steps(), batch_of_arrays),
     "embedded": (
-        classifier(embedding_size=5, pooling="mean", cell="gru"), waves(), ARRAYS, steps(),
+        classifier(embedding_size=5, pooling="mean", cell="gru"),
+        waves(),
+        ARRAYS,
+        steps(),
         batch_of_arrays,
     ),
     "decays": (classifier(cell="grud"), waves(), ARRAYS, steps(), batch_of_arrays),
-    "tags": (
-        elman.Tagger(**SMALL, character_size=4, min_count=1), WORDS, TAGS, WORDS[3], last_tag
-    ),
+    "tags": (elman.Tagger(**SMALL, character_size=4, min_count=1), WORDS, TAGS, WORDS[3], last_tag),
     "tags of steps": (
-        elman.Tagger(**SMALL), waves(),
+        elman.Tagger(**SMALL),
+        waves(),
         [["up" if a > 0 else "none" for a, _ in one.tolist()] for one in waves()],
-        steps(), last_tag_of_array,
+        steps(),
+        last_tag_of_array,
     ),
-}  # fmt: skip
+}
 MODELS: dict[str, Any] = {}
 
 
@@ -159,11 +176,14 @@ def test_an_unsuitable_state_is_refused_and_changes_nothing(name: str) -> None:
     blob = live.state_bytes()
     leaves = leaves_from_bytes(blob)
     wrong = [
-        b"", b"no state", blob[:-3], to_bytes(torch.zeros(1, 1, 6)),
+        b"",
+        b"no state",
+        blob[:-3],
+        to_bytes(torch.zeros(1, 1, 6)),
         changed(leaves, lambda leaf: leaf.half() if leaf.is_floating_point() else leaf),
         changed(leaves, lambda leaf: torch.cat([leaf, leaf], -1)),
         changed(leaves, lambda leaf: leaf * torch.nan if leaf.is_floating_point() else leaf - 9),
-    ]  # fmt: skip
+    ]
     for other in CASES:
         theirs = trained(other).stream().state_bytes()
         if leaves_from_bytes(theirs).keys() != leaves.keys():

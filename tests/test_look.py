@@ -58,8 +58,9 @@ def write(path: Path, text: str) -> Path:
 
 def of(lines: list[str], title: str) -> str:
     """Return the text after a title."""
-    return next(line.strip().removeprefix(title).strip() for line in lines
-                if line.strip().startswith(title))  # fmt: skip
+    return next(
+        line.strip().removeprefix(title).strip() for line in lines if line.strip().startswith(title)
+    )
 
 
 def watch(rows: int = 600) -> str:
@@ -74,8 +75,9 @@ def sales(days: int = 120) -> str:
     """Return two series with missing numbers, which are found by reading the rows again."""
     rows = [
         f"{name},2024-{1 + n // 28:02d}-{1 + n % 28:02d},{n % 7}.5,{n % 3 or ''}"
-        for name in "ab" for n in range(days)
-    ]  # fmt: skip
+        for name in "ab"
+        for n in range(days)
+    ]
     return "unique_id,ds,y,heat\n" + "\n".join(rows) + "\n"
 
 
@@ -86,18 +88,38 @@ REVIEWS = 'review;stars;extra\n"so good";5;1,5\n"so bad";1;2\n;4;2\n"a film";;3\
     ("name", "content", "flags", "task", "way"),
     [
         ("a.txt", "one two one two\n" * 30, "", "a language model", ("tokens: one=", "(32, 35)")),
-        ("a.csv", "text,label\n" + "so good,1\nso bad,0\n" * 9, "", "a classifier",
-         ("so good", "2 tokens: so=", "(32, T)")),
-        ("a.conll", "The DET\ncat NOUN\n\nIt PRON\nran VERB\n", "", "a tagger",
-         ("The cat", "2 words: The=", "(32, T, 21)")),
-        ("a.jsonl", '{"source": "one", "target": "eins"}\n' * 9, "", "a translator",
-         ("one -> eins", "(32, T)")),
+        (
+            "a.csv",
+            "text,label\n" + "so good,1\nso bad,0\n" * 9,
+            "",
+            "a classifier",
+            ("so good", "2 tokens: so=", "(32, T)"),
+        ),
+        (
+            "a.conll",
+            "The DET\ncat NOUN\n\nIt PRON\nran VERB\n",
+            "",
+            "a tagger",
+            ("The cat", "2 words: The=", "(32, T, 21)"),
+        ),
+        (
+            "a.jsonl",
+            '{"source": "one", "target": "eins"}\n' * 9,
+            "",
+            "a translator",
+            ("one -> eins", "(32, T)"),
+        ),
         ("a.csv", sales(), "", "a forecaster", ("series 'a' from 2024-01-01", "(64, ")),
         ("a.csv", watch(), "--channels ax ay", "a classifier", ("r0: 60 steps", "(32, T, 2)")),
-        ("a.csv", watch(), "--task tagger --channels ax --window 20", "a tagger",
-         ("r0: 60 steps", "(32, 20, 1)")),
+        (
+            "a.csv",
+            watch(),
+            "--task tagger --channels ax --window 20",
+            "a tagger",
+            ("r0: 60 steps", "(32, 20, 1)"),
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_output_shows_for_every_task_how_a_row_becomes_numbers(
     look: Look, tmp_path: Path, name: str, content: str, flags: str, task: str, way: tuple[str, ...]
 ) -> None:

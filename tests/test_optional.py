@@ -16,8 +16,14 @@ from elman.optional import find
 from elman.report.forecasts import Guess, score_forecasts
 
 LIBRARIES = (
-    "polars", "rouge_score", "sacrebleu", "scipy", "sklearn", "statsforecast", "utilsforecast",
-)  # fmt: skip
+    "polars",
+    "rouge_score",
+    "sacrebleu",
+    "scipy",
+    "sklearn",
+    "statsforecast",
+    "utilsforecast",
+)
 SMALL = {"hidden_size": 4, "epochs": 1, "device": "cpu"}
 
 
@@ -117,11 +123,15 @@ def test_point_scores_equal_those_of_utilsforecast() -> None:
     errors = np.array([0.5, 1.0, 0.0, 2.0])  # the third series is constant
     found = {
         one: score_forecasts(
-            series, y, {"m": Guess(f, f)}, levels=[], errors=errors,
+            series,
+            y,
+            {"m": Guess(f, f)},
+            levels=[],
+            errors=errors,
             targets=None if one else target,
         )
         for one in (True, False)
-    }  # fmt: skip
+    }
     table = polars.DataFrame({"unique_id": series, "y": y, "m": f}).filter(there)
 
     def loss(name: str, groups: np.ndarray) -> np.ndarray:

@@ -47,8 +47,10 @@ def one_line(error: ElmanError) -> bool:
 @pytest.mark.parametrize("value", [[1, 2], {"a": 1}, np.arange(3), (1,), {1}, 10**400])
 def test_a_column_must_hold_one_value_per_row(column: str, value: object) -> None:
     table: dict[str, list[object]] = {
-        "unique_id": ["a"] * 20, "ds": list(range(20)), "y": [float(n % 4) for n in range(20)]
-    }  # fmt: skip
+        "unique_id": ["a"] * 20,
+        "ds": list(range(20)),
+        "y": [float(n % 4) for n in range(20)],
+    }
     table[column][7] = value
     with pytest.raises(DataError, match=f"row 7: column '{column}' is ") as caught:
         forecast(table)
@@ -122,12 +124,13 @@ def test_a_message_lists_only_the_first_of_many_columns(tmp_path: Path) -> None:
 def test_invalid_paths_are_refused_everywhere(path: Any) -> None:
     model = elman.Classifier(**SMALL)
     for call in (
-        lambda: elman.load(path), lambda: elman.Classifier.resume(path),
+        lambda: elman.load(path),
+        lambda: elman.Classifier.resume(path),
         lambda: model.fit(["a", "b"] * 4, [0, 1] * 4, out=path),
         lambda: model.fit(["a", "b"] * 4, [0, 1] * 4, skip_bad_rows=path),
         lambda: elman.LanguageModel(**SMALL).fit(["a b"] * 9, out=path),
         lambda: write_table(path, {"y": [1.0]}),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ArgumentError, match="must be a path, got") as caught:
             call()
         assert one_line(caught.value)
@@ -160,8 +163,10 @@ def test_the_end_of_an_open_quote_is_searched_only_once(monkeypatch: pytest.Monk
     taken = []
     after = tables._Lines.__next__
     monkeypatch.setattr(
-        tables._Lines, "__next__", lambda self: taken.append(1) or after(self)  # type: ignore[func-returns-value]
-    )  # fmt: skip
+        tables._Lines,
+        "__next__",
+        lambda self: taken.append(1) or after(self),  # type: ignore[func-returns-value]
+    )
     lines = 500
     text = "x,y\n" + 'a","b\n' * lines + "1,2\n"
     found = list(line_values([text], ["x"], Path("a.csv"), kind=".csv", record=1 << 20))

@@ -23,9 +23,15 @@ CELLS = {"lstm": elman.LSTM, "gru": elman.GRU, "rnn": elman.RNN}
 
 
 def build(
-    cell: str = "lstm", attention: str | None = "multiplicative", *, feeding: bool = False,
-    layers: int = 1, sizes: int | tuple[int, ...] = 8, covering: bool = False, **options: object,
-) -> Seq2Seq:  # fmt: skip
+    cell: str = "lstm",
+    attention: str | None = "multiplicative",
+    *,
+    feeding: bool = False,
+    layers: int = 1,
+    sizes: int | tuple[int, ...] = 8,
+    covering: bool = False,
+    **options: object,
+) -> Seq2Seq:
     torch.manual_seed(0)
     kind = CELLS[cell]
     last = sizes if isinstance(sizes, int) else sizes[-1]
@@ -84,11 +90,9 @@ def test_the_loss_of_a_pair_does_not_depend_on_its_batch(options: dict[str, obje
     model = build_any(options)
     total = model.loss(SOURCE, TARGETS).total
     alone = sum(
-        model.loss(
-            Padded.full(SOURCE.data[n : n + 1, :length]), TARGETS[n : n + 1, :steps]
-        ).total
+        model.loss(Padded.full(SOURCE.data[n : n + 1, :length]), TARGETS[n : n + 1, :steps]).total
         for n, (length, steps) in enumerate(((4, 3), (2, 2), (1, 1)))
-    )  # fmt: skip
+    )
     torch.testing.assert_close(total, alone)
 
 

@@ -19,9 +19,13 @@ ELMAN = f"{sys.executable} -m elman"
 
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, timeout=60,
-        env={"PATH": "/usr/bin:/bin", **environment}, check=False,
-    )  # fmt: skip
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin", **environment},
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +87,16 @@ def test_control_characters_of_names_do_not_reach_the_screen(
     data.write_text("text,label\nso good,plain\n")
     missing = [str(tmp_path / "\x1b[2Jno.csv"), "\x07"]
     for arguments, code in (
-        (["predict", folder, "so good"], 0), (["info", folder], 0),
-        (["evaluate", folder, str(data)], 0), (["predict", "\x1b[2J", "x"], 2),
+        (["predict", folder, "so good"], 0),
+        (["info", folder], 0),
+        (["evaluate", folder, str(data)], 0),
+        (["predict", "\x1b[2J", "x"], 2),
         (["predict", folder, "--file", missing[0], "--out", str(tmp_path / "o.csv")], 2),
-        (["predict", folder, "x", missing[1]], 2), (["\x1b[2J"], 2), ([f"--{NASTY}"], 2),
+        (["predict", folder, "x", missing[1]], 2),
+        (["\x1b[2J"], 2),
+        ([f"--{NASTY}"], 2),
         (["predict", str(named / "series")], 0),
-    ):  # fmt: skip
+    ):
         assert main(arguments) == code, arguments
         found = capsys.readouterr()
         assert not has_control_characters(found.out + found.err), arguments

@@ -119,10 +119,12 @@ def beam_search(
     """
     rows, beam = len(first), search.beam
     live = _Live(
-        torch.arange(rows), torch.tensor(list(longest)), first.repeat_interleave(beam).unsqueeze(1),
+        torch.arange(rows),
+        torch.tensor(list(longest)),
+        first.repeat_interleave(beam).unsqueeze(1),
         torch.full((rows, beam), -torch.inf, dtype=torch.float32),
         torch.full((rows, search.n_best), -torch.inf, dtype=torch.float32),
-    )  # fmt: skip
+    )
     live.log_p[:, 0] = 0  # all beams start equal, so one of them is enough
     ended: list[list[Found]] = [[] for _ in range(rows)]
     state = select(state, torch.arange(rows).repeat_interleave(beam))
@@ -178,9 +180,15 @@ def _candidates(
 
 
 def _note_ended(
-    live: _Live, best: Tensor, origin: Tensor, is_end: Tensor, ended: list[list[Found]],
-    search: Search, length: int, sources: Sequence[int] | None,
-) -> None:  # fmt: skip
+    live: _Live,
+    best: Tensor,
+    origin: Tensor,
+    is_end: Tensor,
+    ended: list[list[Found]],
+    search: Search,
+    length: int,
+    sources: Sequence[int] | None,
+) -> None:
     """Store the candidates (n, C) that end and are among the K best."""
     now = is_end & (best > -torch.inf)
     now[:, search.beam :] = False
@@ -199,9 +207,12 @@ def _note_ended(
     table[now] = scores
     live.ended = torch.cat([live.ended, table], 1).topk(search.n_best).values
     listed = zip(
-        live.row[pairs[:, 0]].tolist(), live.tokens[sequences, 1:].tolist(), scores.tolist(),
-        best[now].tolist(), strict=True,
-    )  # fmt: skip
+        live.row[pairs[:, 0]].tolist(),
+        live.tokens[sequences, 1:].tolist(),
+        scores.tolist(),
+        best[now].tolist(),
+        strict=True,
+    )
     for number, (row, tokens, score, log_p) in enumerate(listed):
         attention = None if looked is None else looked[number]
         ended[row].append(Found(tokens, score, log_p, attention))

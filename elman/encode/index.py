@@ -131,11 +131,20 @@ class SeriesIndex:
             cycles = [cycle for cycle in shown if 2 * CYCLES[cycle] <= longest]
         names = [one.unique_id for one in table.series] if per_series else []
         return cls(
-            list(targets), list(past), list(future), list(static), names, words, units, cycles,
-            str(table.frequency), _usual_steps(table, len(targets)),
+            list(targets),
+            list(past),
+            list(future),
+            list(static),
+            names,
+            words,
+            units,
+            cycles,
+            str(table.frequency),
+            _usual_steps(table, len(targets)),
             *_usual_scales(table, len(targets), scaling, context, plane=plane),
-            "" if table.clock.local else table.clock.zone, context,
-        )  # fmt: skip
+            "" if table.clock.local else table.clock.zone,
+            context,
+        )
 
     def check(self) -> None:
         """Raise a ValueError, with the name of the field, for a value that is not possible."""
@@ -219,9 +228,11 @@ class SeriesIndex:
         return Record(
             y[:steps],
             np.concatenate(past, 1) if past else np.zeros((steps, 0), dtype=np.float32),
-            whole, np.array(numbers, dtype=np.float32), np.array(codes, dtype=np.int64),
+            whole,
+            np.array(numbers, dtype=np.float32),
+            np.array(codes, dtype=np.int64),
             self._usual_scale(series.unique_id),
-        )  # fmt: skip
+        )
 
     def _usual_scale(self, name: str) -> NDArray[np.float64] | None:
         """Return the usual scale (K,) of a series, or of all series if it is new or constant."""

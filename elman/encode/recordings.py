@@ -118,9 +118,19 @@ class RecordingIndex:
         if elapsed is None:
             elapsed = bool(found.timed and rate is None and _uneven(found.gaps, step))
         draft = cls(
-            list(found.channels), list(static), {}, {}, {}, [], found.timed, elapsed, step, rate,
-            decays, unit=found.unit,
-        )  # fmt: skip
+            list(found.channels),
+            list(static),
+            {},
+            {},
+            {},
+            [],
+            found.timed,
+            elapsed,
+            step,
+            rate,
+            decays,
+            unit=found.unit,
+        )
         items = [draft.resampled(one) for one in found.items]
         values = np.concatenate([one.values for one in items])
         for n, name in enumerate(found.channels):

@@ -38,11 +38,12 @@ def calendar(stamps: Stamps, frequency: Frequency) -> tuple[NDArray[np.float32],
     of_month = (days - months.astype("datetime64[D]")).astype(np.int64)
     of_year = (days - years.astype("datetime64[D]")).astype(np.int64)
     cycles = {
-        "hour": (clock * 24, DAY // 24), "day": (clock, DAY),
+        "hour": (clock * 24, DAY // 24),
+        "day": (clock, DAY),
         "week": ((weekday + clock) / 7, 7 * DAY),
         "month": ((of_month + clock) / length, 28 * DAY),
         "year": ((of_year + clock) / 366, 365 * DAY),
-    }  # fmt: skip
+    }
     chosen = {name: phase for name, (phase, period) in cycles.items() if frequency.size < period}
     waves = [wave(2 * np.pi * phase) for phase in chosen.values() for wave in (np.sin, np.cos)]
     whole = np.stack(waves, 1) if waves else np.zeros((len(stamps), 0))

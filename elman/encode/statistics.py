@@ -51,16 +51,24 @@ def whole_statistics(values: Numbers) -> Numbers:
         deviation = np.sqrt(np.nansum((x - mean) ** 2, 0) / count)
         above = x > mean
         parts = [
-            mean, deviation, ordered[0], np.take_along_axis(ordered, last, 0)[0],
+            mean,
+            deviation,
+            ordered[0],
+            np.take_along_axis(ordered, last, 0)[0],
             *(_quantile(ordered, count, q) for q in (0.25, 0.5, 0.75)),
-            x[0], np.take_along_axis(x, last, 0)[0],
-            *(np.nansum(part, 0) / (~np.isnan(part)).sum(0)
-              for part in np.array_split(values, QUARTERS)),
-            np.nansum(np.abs(change), 0) / steps, np.sqrt(np.nansum(change**2, 0) / steps),
+            x[0],
+            np.take_along_axis(x, last, 0)[0],
+            *(
+                np.nansum(part, 0) / (~np.isnan(part)).sum(0)
+                for part in np.array_split(values, QUARTERS)
+            ),
+            np.nansum(np.abs(change), 0) / steps,
+            np.sqrt(np.nansum(change**2, 0) / steps),
             np.where(moves, change, 0).min(0, initial=0),
             np.where(moves, change, 0).max(0, initial=0),
-            ((above[1:] != above[:-1]) & moves).sum(0) / steps, count / len(values),
-        ]  # fmt: skip
+            ((above[1:] != above[:-1]) & moves).sum(0) / steps,
+            count / len(values),
+        ]
         if 1 < values.shape[1] <= MOST:
             z = np.where(there & (deviation > 0), (values - mean) / deviation, 0)
             both = there.T.astype(np.float64) @ there
@@ -138,9 +146,18 @@ class Running:
             mean = total / count
             deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
         return np.concatenate(
-            [first + mean, deviation, low, high, first, last, absolute / moves,
-             np.sqrt(moved / moves), count / max(1, self.steps)]
-        )  # fmt: skip
+            [
+                first + mean,
+                deviation,
+                low,
+                high,
+                first,
+                last,
+                absolute / moves,
+                np.sqrt(moved / moves),
+                count / max(1, self.steps),
+            ]
+        )
 
 
 def _first(values: Numbers, there: NDArray[np.bool_]) -> Numbers:

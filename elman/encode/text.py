@@ -135,9 +135,12 @@ class Vocabulary:
             )
         else:
             trainer = trainers.BpeTrainer(
-                vocab_size=size, min_frequency=max(2, min_count), special_tokens=added,
-                initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
-            )  # fmt: skip
+                vocab_size=size,
+                min_frequency=max(2, min_count),
+                special_tokens=added,
+                initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+                show_progress=False,
+            )
         tokenizer.train_from_iterator(_without_marks(texts(), tokens), trainer)
         vocabulary = cls(tokenizer)
         found = vocabulary.size - len(special)

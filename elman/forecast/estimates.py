@@ -131,10 +131,14 @@ def describe_estimates(predictor: Predictor, count: int | None) -> list[str]:
         predictor: the result of the training.
         count: number of windows that corrections were learned from; None without corrections.
     """
-    notes = [] if count is None else [
-        f"The quantiles were corrected on {count:,} windows of the validation data"
-        + (", which are few." if count < FEW else ".")
-    ]  # fmt: skip
+    notes = (
+        []
+        if count is None
+        else [
+            f"The quantiles were corrected on {count:,} windows of the validation data"
+            + (", which are few." if count < FEW else ".")
+        ]
+    )
     if (share := predictor.history.share) is not None:
         season = " and the mean change within a season" if share[0] > 1 else ""
         notes.append(

@@ -71,11 +71,14 @@ class History:
             if (values := getattr(self, name)) is not None:
                 tensors[name] = torch.from_numpy(values)
         facts: dict[str, Any] = {
-            "names": [one.unique_id for one in table.series], "columns": list(table.columns),
-            "categories": table.categories, "frequency": str(table.frequency),
-            "counted": table.counted, "clock": asdict(table.clock),
+            "names": [one.unique_id for one in table.series],
+            "columns": list(table.columns),
+            "categories": table.categories,
+            "frequency": str(table.frequency),
+            "counted": table.counted,
+            "clock": asdict(table.clock),
             "ids": _ids_to_write(table.ids),
-        }  # fmt: skip
+        }
         save_tensors(path, tensors, facts)
 
     @classmethod
@@ -102,10 +105,15 @@ class History:
             check_types(clock)
             check_zone(clock.zone)
             table = SeriesTable(
-                series, tuple(facts["columns"]), facts["categories"], frequency,
-                facts["counted"], [], clock,
+                series,
+                tuple(facts["columns"]),
+                facts["categories"],
+                frequency,
+                facts["counted"],
+                [],
+                clock,
                 _ids_as_read(facts.get("ids", {})),
-            )  # fmt: skip
+            )
             learned = {name: tensors[name].numpy() for name in LEARNED if name in tensors}
             if "widening" in learned:
                 learned["widening"] = complete_widening(learned["widening"])
@@ -117,9 +125,11 @@ def _check_tensors(tensors: Mapping[str, torch.Tensor]) -> None:
     count, (rows, columns) = len(tensors["lengths"]), tensors["values"].shape
     targets = min(columns, tensors["errors"].shape[-1])
     expected = {
-        "values": (rows, columns), "lengths": (count,), "starts": (count,),
+        "values": (rows, columns),
+        "lengths": (count,),
+        "starts": (count,),
         "errors": (count, targets),
-    }  # fmt: skip
+    }
     for name, tensor in tensors.items():
         form = torch.int64 if name in ("lengths", "starts") else torch.float64
         if tensor.dtype != form:
@@ -143,9 +153,12 @@ def _check_tensors(tensors: Mapping[str, torch.Tensor]) -> None:
 def _check_facts(facts: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
     """Raise a ValueError unless the facts have the types that `History.save` writes."""
     types = {
-        "names": list[str], "columns": list[str], "categories": dict[str, list[str]],
-        "frequency": str, "counted": bool,
-    }  # fmt: skip
+        "names": list[str],
+        "columns": list[str],
+        "categories": dict[str, list[str]],
+        "frequency": str,
+        "counted": bool,
+    }
     for name, kind in types.items():
         check_type(facts[name], kind, name)
     counts = {"names": len(tensors["lengths"]), "columns": tensors["values"].shape[1]}
@@ -168,10 +181,12 @@ def _ids_to_write(ids: dict[str, Any]) -> dict[str, Any]:
     """
     plain = {name: one for name, one in ids.items() if type(one) in (bool, int, float)}
     dates = {
-        name: ["datetime", datetime.isoformat(one)] if isinstance(one, datetime)
+        name: ["datetime", datetime.isoformat(one)]
+        if isinstance(one, datetime)
         else ["date", one.isoformat()]
-        for name, one in ids.items() if isinstance(one, date)
-    }  # fmt: skip
+        for name, one in ids.items()
+        if isinstance(one, date)
+    }
     return plain | dates
 
 

@@ -110,10 +110,15 @@ class Training:
             if evaluation.unseen:
                 notes.append("test: no series is in the training data; each is scored by itself")
         facts = {
-            "train": name, "series": len(lengths), "numbers": int(lengths.sum()),
-            "frequency": table.frequency.name, "horizon": layout.horizon,
-            "context": layout.context, "segment": layout.segment, "windows": total,
-        }  # fmt: skip
+            "train": name,
+            "series": len(lengths),
+            "numbers": int(lengths.sum()),
+            "frequency": table.frequency.name,
+            "horizon": layout.horizon,
+            "context": layout.context,
+            "segment": layout.segment,
+            "windows": total,
+        }
         train = batches(lengths - held, settings.seed)
         metrics: dict[str, Any] = {"model": {}, "baseline": {}, "others": []}
         return cls(predictor, table, train, held_out, evaluation, refit, facts, notes, metrics)

@@ -21,8 +21,11 @@ def chart_data(
     """Return the data of the charts: easy and hard forecasts, errors of each step, and coverage."""
     of_series = scored.of_series["this model"]
     ranked = [n for n in np.argsort(of_series, kind="stable").tolist() if of_series[n] >= 0]
-    wanted = {"easiest": ranked[:1], "median": ranked[len(ranked) // 2 :][:1],
-              "hardest": ranked[-1:]}  # fmt: skip
+    wanted = {
+        "easiest": ranked[:1],
+        "median": ranked[len(ranked) // 2 :][:1],
+        "hardest": ranked[-1:],
+    }
     if len(ranked) < len(wanted):
         wanted = {"": ranked[:1]}
     levels, layout = predictor.settings.levels, windows.layout

@@ -109,21 +109,35 @@ def layout_of(settings: ForecasterSettings, index: SeriesIndex) -> Layout:
         usual = (sum(step**2 / 2 for step in usual) ** 0.5,) * 2
     lags = settings.lags if settings.lags is not None else (season,) if season > 1 else ()
     return Layout(
-        index.context or context, settings.horizon_of(frequency), segment, **index.sizes,
-        categories=tuple(index.categories), lags=tuple(lag for lag in lags if lag > 0),
-        feedback=settings.decoder == "autoregressive", scaling=settings.scaling, usual=usual,
-        plane=settings.plane, neighbours=settings.neighbours, jitter=settings.jitter,
-        gaps=settings.gaps, unit=tuple(index.unit), spread=tuple(index.spread),
+        index.context or context,
+        settings.horizon_of(frequency),
+        segment,
+        **index.sizes,
+        categories=tuple(index.categories),
+        lags=tuple(lag for lag in lags if lag > 0),
+        feedback=settings.decoder == "autoregressive",
+        scaling=settings.scaling,
+        usual=usual,
+        plane=settings.plane,
+        neighbours=settings.neighbours,
+        jitter=settings.jitter,
+        gaps=settings.gaps,
+        unit=tuple(index.unit),
+        spread=tuple(index.spread),
         level=0.0 if index.unit else LEVEL,
-    )  # fmt: skip
+    )
 
 
 def distribution_of(settings: ForecasterSettings) -> d.Distribution:
     """Return the distribution that the network predicts for each number."""
     kinds: dict[str, Callable[[], d.Distribution]] = {
-        "gaussian": d.Gaussian, "student_t": d.StudentT, "mixture": d.Mixture, "point": d.Point,
-        "negative_binomial": d.NegativeBinomial, "quantile": lambda: d.Quantiles(settings.quantiles)
-    }  # fmt: skip
+        "gaussian": d.Gaussian,
+        "student_t": d.StudentT,
+        "mixture": d.Mixture,
+        "point": d.Point,
+        "negative_binomial": d.NegativeBinomial,
+        "quantile": lambda: d.Quantiles(settings.quantiles),
+    }
     return kinds[settings.kind_of_output]()
 
 
@@ -171,9 +185,13 @@ def roll(
 
 
 def _in_series_units(
-    predictor: Predictor, window: Window, context: NDArray[Any], mean: NDArray[Any],
-    quantiles: NDArray[Any], *drawn: NDArray[Any],
-) -> list[Numbers]:  # fmt: skip
+    predictor: Predictor,
+    window: Window,
+    context: NDArray[Any],
+    mean: NDArray[Any],
+    quantiles: NDArray[Any],
+    *drawn: NDArray[Any],
+) -> list[Numbers]:
     """Combine, correct and widen predictions, and return them in the units of the series.
 
     Context (B, T, K), means (B, H, K), quantiles (B, H, K, Q) and futures (B, S, H, K), if the
@@ -300,9 +318,13 @@ def _predict_samples(predictor: Predictor, window: Window) -> tuple[NDArray[Any]
         return x
 
     futures = rollout(
-        step, head(states.data[:, -1])[rows], select_rows(state, rows),
-        draw=draw, read=read, steps=layout.horizon,
-    ).view(windows, samples, layout.horizon, targets)  # fmt: skip
+        step,
+        head(states.data[:, -1])[rows],
+        select_rows(state, rows),
+        draw=draw,
+        read=read,
+        steps=layout.horizon,
+    ).view(windows, samples, layout.horizon, targets)
     # A quantile of counts is a count: the smallest that reaches the level.
     between = "higher" if settings.kind_of_output == "negative_binomial" else "linear"
     levels = futures.new_tensor(settings.levels)

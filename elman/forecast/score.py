@@ -108,19 +108,24 @@ def score(predictor: Predictor, windows: Windows, rolled: Rolled, errors: Number
     shape = rolled.y.shape
     guesses = {
         "this model": Guess(
-            rolled.quantiles[..., predictor.middle].ravel(), rolled.mean.ravel(),
+            rolled.quantiles[..., predictor.middle].ravel(),
+            rolled.mean.ravel(),
             rolled.quantiles.reshape(-1, len(levels)),
         )
-    }  # fmt: skip
+    }
     found, notes = _forecast_baselines(predictor, windows, which, rolled.origins)
     for name, values in found.items():
         point = values.reshape(shape[0], layout.targets, -1).transpose(0, 2, 1).ravel()
         guesses[name] = Guess(point, point)
     target = np.broadcast_to(np.arange(layout.targets), shape)
     scored = score_forecasts(
-        (which[:, None, None] * layout.targets + target).ravel(), rolled.y.ravel(), guesses,
-        levels=levels, errors=errors.ravel(), targets=target.ravel(),
-    )  # fmt: skip
+        (which[:, None, None] * layout.targets + target).ravel(),
+        rolled.y.ravel(),
+        guesses,
+        levels=levels,
+        errors=errors.ravel(),
+        targets=target.ravel(),
+    )
     if layout.plane:
         scored = _score_distances(rolled, guesses, scored)
 
@@ -145,8 +150,10 @@ def _score_distances(rolled: Rolled, guesses: dict[str, Guess], scored: Scored) 
         scores[name] = found | {k: v for k, v in rest if k.startswith(("coverage", "numbers"))}
         apart, series = find_distances(rolled.y, places), np.repeat(rolled.which, rolled.y.shape[1])
         there = ~np.isnan(apart).ravel()
-        both = [np.bincount(series[there], weights, len(scored.of_series[name]) // 2)
-                for weights in (apart.ravel()[there], None)]  # fmt: skip
+        both = [
+            np.bincount(series[there], weights, len(scored.of_series[name]) // 2)
+            for weights in (apart.ravel()[there], None)
+        ]
         mean = np.where(both[1] > 0, both[0] / np.maximum(both[1], 1), np.nan)
         of_series[name] = np.repeat(mean, 2)
     return Scored(scores, of_series)

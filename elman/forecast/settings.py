@@ -77,9 +77,7 @@ class ForecasterSettings(TrainingSettings):
     ) = None
     """Form of a prediction: quantiles, the parameters of a distribution, or a point; None for
     quantile, or student_t if autoregressive."""
-    quantiles: tuple[float, ...] = (
-        0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975,
-    )  # fmt: skip
+    quantiles: tuple[float, ...] = (0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975)
     """Levels of the predicted quantiles; 0.5 must be one of them."""
     conformal: bool = False
     """Correct the quantiles of each step ahead by the errors on the validation data (conformal

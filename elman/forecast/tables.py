@@ -45,11 +45,17 @@ def _forecasts(
     given: dict[str, Any] = {"notes": tuple(table.notes)} | more
     return Forecasts(
         [table.given_id(table.series[n]) for n in which.tolist()],
-        _stamps(table, which, rolled.origins, steps), predictor.index.targets, rolled.mean,
-        rolled.quantiles, settings.levels, names=(settings.unique_id, settings.ds),
-        futures=rolled.futures[:, :futures] if futures else None, clock=table.clock,
-        counts=settings.kind_of_output == "negative_binomial", **given,
-    )  # fmt: skip
+        _stamps(table, which, rolled.origins, steps),
+        predictor.index.targets,
+        rolled.mean,
+        rolled.quantiles,
+        settings.levels,
+        names=(settings.unique_id, settings.ds),
+        futures=rolled.futures[:, :futures] if futures else None,
+        clock=table.clock,
+        counts=settings.kind_of_output == "negative_binomial",
+        **given,
+    )
 
 
 def _stamps(table: SeriesTable, which: Whole, first: Whole, steps: int) -> Any:

@@ -103,9 +103,13 @@ class Forest(nn.Module):
             self.leaves.fill_(1 / self.leaves.shape[2])
             return
         model = ensemble.RandomForestClassifier(
-            len(self.leaves), max_depth=self.depth, min_samples_leaf=LEAST, random_state=0,
-            max_samples=min(1.0, ROWS / int(kept.sum())), n_jobs=torch.get_num_threads(),
-        )  # fmt: skip
+            len(self.leaves),
+            max_depth=self.depth,
+            min_samples_leaf=LEAST,
+            random_state=0,
+            max_samples=min(1.0, ROWS / int(kept.sum())),
+            n_jobs=torch.get_num_threads(),
+        )
         model.fit(levels[kept].numpy(), targets[kept].numpy(), weights[kept].numpy())
         for number, one in enumerate(model.estimators_):
             self._store(number, one.tree_, model.classes_)

@@ -67,9 +67,14 @@ class Wide(nn.Module):
         return scores if self.forest is None else scores + self.forest(_levels(bag))
 
     def fit(
-        self, bag: Bag, targets: Tensor, weights: Tensor, groups: Tensor | None = None,
-        *, levels: int = 1,
-    ) -> Tensor:  # fmt: skip
+        self,
+        bag: Bag,
+        targets: Tensor,
+        weights: Tensor,
+        groups: Tensor | None = None,
+        *,
+        levels: int = 1,
+    ) -> Tensor:
         """Fit to rows; return the scores (N, K) of each row from a fit to the other folds.
 
         Args:
@@ -144,9 +149,15 @@ class Wide(nn.Module):
 
 
 def _fit(
-    bag: Bag, back: Bag, wanted: Tensor, weights: Tensor,
-    *, several: bool, levels: int = 1, c: float = C,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    bag: Bag,
+    back: Bag,
+    wanted: Tensor,
+    weights: Tensor,
+    *,
+    several: bool,
+    levels: int = 1,
+    c: float = C,
+) -> tuple[Tensor, Tensor]:
     """Fit weights (V, K) and bias (K); `back` is the bag transposed."""
     found = _search(bag, back, wanted, weights, several=several, levels=levels, c=c, start=None)
     return _parted(found, wanted.shape[1], levels)
@@ -158,9 +169,16 @@ def _parted(flat: Tensor, classes: int, levels: int) -> tuple[Tensor, Tensor]:
 
 
 def _search(
-    bag: Bag, back: Bag, wanted: Tensor, weights: Tensor,
-    *, several: bool, levels: int, c: float, start: Tensor | None,
-) -> Tensor:  # fmt: skip
+    bag: Bag,
+    back: Bag,
+    wanted: Tensor,
+    weights: Tensor,
+    *,
+    several: bool,
+    levels: int,
+    c: float,
+    start: Tensor | None,
+) -> Tensor:
     """Return the steps between levels, and the bias, at the smallest loss."""
     classes, features = wanted.shape[1], len(back.starts)
     flat = wanted.new_zeros(features * classes + classes) if start is None else start.clone()
@@ -168,9 +186,12 @@ def _search(
     steps = int(min(STEPS, max(10, WORK / (len(bag.numbers) * classes + len(flat) * BACK))))
     flat.requires_grad_()
     search = torch.optim.LBFGS(
-        [flat], max_iter=steps, history_size=BACK, line_search_fn="strong_wolfe",
+        [flat],
+        max_iter=steps,
+        history_size=BACK,
+        line_search_fn="strong_wolfe",
         tolerance_grad=1e-6,
-    )  # fmt: skip
+    )
 
     @torch.no_grad()
     def loss() -> float:

@@ -59,9 +59,12 @@ class FusedReader(Reader):
             if targets is not None:
                 raise ArgumentError("several inputs must be in one table, with their targets")
             return Rows(
-                source, names, encoding=self.settings.encoding, lenient=lenient,
+                source,
+                names,
+                encoding=self.settings.encoding,
+                lenient=lenient,
                 delimiter=self.settings.delimiter,
-            )  # fmt: skip
+            )
         if not is_frame(source):
             raise ArgumentError(
                 f"several inputs must be a table or a dict with the columns "
@@ -104,10 +107,13 @@ class FusedReader(Reader):
 
     def learn(self, train: Examples, notes: list[str], *, classes: int = 0) -> Fused:
         """Return the inputs, learned from the training data."""
-        return Fused(self, [
-            part.learn(column(train, n), notes, classes=0 if n else classes)
-            for n, part in enumerate(self.parts.values())
-        ])  # fmt: skip
+        return Fused(
+            self,
+            [
+                part.learn(column(train, n), notes, classes=0 if n else classes)
+                for n, part in enumerate(self.parts.values())
+            ],
+        )
 
     def load(self, folder: Path) -> Fused:
         """Return the inputs of a model folder."""

@@ -124,15 +124,23 @@ class Reader(ABC):
                 f"{self.noun} in a list need their {target.noun}: fit({self.noun}, {target.noun})"
             )
         return Rows(
-            source, names, parallel=() if targets is None else (target.values(targets),),
-            folders=self.folders, encoding=self.settings.encoding, lenient=lenient,
+            source,
+            names,
+            parallel=() if targets is None else (target.values(targets),),
+            folders=self.folders,
+            encoding=self.settings.encoding,
+            lenient=lenient,
             delimiter=self.settings.delimiter,
-        )  # fmt: skip
+        )
 
     def read(
-        self, source: Any, target: TargetColumn, target_of: TargetOf, rejects: Rejects,
+        self,
+        source: Any,
+        target: TargetColumn,
+        target_of: TargetOf,
+        rejects: Rejects,
         like: Input | Examples | None = None,
-    ) -> Examples:  # fmt: skip
+    ) -> Examples:
         """Return all examples of a source that `open` returned; bad rows go to `rejects`.
 
         Args:

@@ -45,9 +45,13 @@ class LiveRecording(LiveInput):
     """
 
     def __init__(
-        self, index: RecordingIndex, static: Mapping[str, object], *, levels: Levels | None,
+        self,
+        index: RecordingIndex,
+        static: Mapping[str, object],
+        *,
+        levels: Levels | None,
         window: int | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         unknown = set(static) - set(index.static)
         if unknown:
             wanted = ", ".join(index.static) or "none"
@@ -75,16 +79,24 @@ class LiveRecording(LiveInput):
         begin = np.zeros(1) if self._begin is None else np.asarray(self._begin).reshape(1)
         started = self._time > -math.inf
         whole = [
-            BEGINS.index(kind), int(begin.view(np.int64)[0]), self._zoned, started, self._cell,
+            BEGINS.index(kind),
+            int(begin.view(np.int64)[0]),
+            self._zoned,
+            started,
+            self._cell,
             self._running.steps,
-        ]  # fmt: skip
+        ]
         encoder = self._encoder
         arrays = (
             np.array(whole, dtype=np.int64),
             np.array([self._time if started else 0.0, encoder.time]),
-            self._sums, encoder.last, encoder.since, self._running.sums, self._running.ends,
+            self._sums,
+            encoder.last,
+            encoder.since,
+            self._running.sums,
+            self._running.ends,
             self._rows,
-        )  # fmt: skip
+        )
         return tuple(torch.from_numpy(np.array(one)) for one in arrays)
 
     def restore(self, state: State) -> None:
@@ -100,8 +112,11 @@ class LiveRecording(LiveInput):
             raise DataError("the state of the recording is damaged: it has impossible values")
         begin = np.array([bits], dtype=np.int64)
         found: dict[str, Any] = {
-            "": None, "f": begin.view(np.float64)[0], "i": begin[0], "M": begin.view("M8[us]")[0],
-        }  # fmt: skip
+            "": None,
+            "f": begin.view(np.float64)[0],
+            "i": begin[0],
+            "M": begin.view("M8[us]")[0],
+        }
         self._begin, self._zoned = found[BEGINS[kind]], bool(zoned)
         self._time, self._cell = float(times[0]) if started else -math.inf, cell
         self._sums, self._rows = sums, rows

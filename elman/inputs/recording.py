@@ -77,18 +77,32 @@ class RecordingReader(Reader):
             labels = target.values(labels)
         s = self.settings
         layout = Layout(
-            s.channels, s.static, target.name or "label", s.variable, s.value, s.unique_id, s.ds,
-            s.ds_format, target.background, s.encoding, target.several, s.rate,
+            s.channels,
+            s.static,
+            target.name or "label",
+            s.variable,
+            s.value,
+            s.unique_id,
+            s.ds,
+            s.ds_format,
+            target.background,
+            s.encoding,
+            target.several,
+            s.rate,
             dialect=dialect_of(s),
-        )  # fmt: skip
+        )
         return RecordingSource(
             source, labels, layout, each=target.each, labelled=labelled, lenient=lenient
         )
 
     def read(
-        self, source: RecordingSource, target: TargetColumn, target_of: TargetOf, rejects: Rejects,
+        self,
+        source: RecordingSource,
+        target: TargetColumn,
+        target_of: TargetOf,
+        rejects: Rejects,
         like: Input | Examples | None = None,
-    ) -> Examples:  # fmt: skip
+    ) -> Examples:
         """Return all recordings that have a target, see `Reader.read`."""
         form: Recordings | RecordingIndex | None = None
         if isinstance(like, Recorded):
@@ -151,10 +165,13 @@ class RecordingReader(Reader):
         notes.extend(found.notes)
         decays = settings.cell == "grud"
         index = RecordingIndex.build(
-            found, static=settings.static, rate=settings.rate, decays=decays,
+            found,
+            static=settings.static,
+            rate=settings.rate,
+            decays=decays,
             elapsed=settings.elapsed or decays or None,
             strict=bool(settings.channels or not settings.variable),
-        )  # fmt: skip
+        )
         never = [name for name in index.channels if index.units[name][1] == NEVER]
         if never:
             notes.append(
@@ -239,9 +256,11 @@ class Recorded(Input):
         """Return the layer that reads steps, with random weights, and its features."""
 
         layer = SeriesEmbed(
-            self.index.features, [], size=settings.embedding_size,
+            self.index.features,
+            [],
+            size=settings.embedding_size,
             input_dropout=settings.input_dropout or 0.0,
-        )  # fmt: skip
+        )
         return layer, layer.size
 
     def steps(self, item: Recording) -> NDArray[np.int64]:

@@ -131,9 +131,10 @@ class Text(Input):
         if self.ngrams is not None:
             arrays = {"known": self.ngrams.known.view(np.int64), "weights": self.ngrams.weights}
             save_tensors(
-                folder / FEATURES, {name: torch.from_numpy(one) for name, one in arrays.items()},
+                folder / FEATURES,
+                {name: torch.from_numpy(one) for name, one in arrays.items()},
                 {"lowercase": self.ngrams.lowercase, "characters": self.ngrams.characters},
-            )  # fmt: skip
+            )
 
     def encode(self, items: Sequence[str]) -> list[Array]:
         """Return the token numbers (T,) of each text; a long text is cut to its two ends."""
@@ -244,9 +245,13 @@ class Text(Input):
         """Return the probabilities of a bag-of-words model."""
 
         found = bag_of_words(
-            train.items, targets, {name: part.items for name, part in others.items()}, classes,
-            tokens=self.vocabulary.tokens, lowercase=self.reader.settings.lowercase,
-        )  # fmt: skip
+            train.items,
+            targets,
+            {name: part.items for name, part in others.items()},
+            classes,
+            tokens=self.vocabulary.tokens,
+            lowercase=self.reader.settings.lowercase,
+        )
         return [] if found is None else [found]
 
     @property
@@ -335,9 +340,11 @@ def _load_ngrams(path: Path) -> NGrams:
         }
         check_tensors(path, tensors, expected)
         ngrams = NGrams(
-            tensors["known"].numpy().view(np.uint64), tensors["weights"].numpy(),
-            facts["lowercase"], facts["characters"],  # type: ignore[arg-type]
-        )  # fmt: skip
+            tensors["known"].numpy().view(np.uint64),
+            tensors["weights"].numpy(),
+            facts["lowercase"],
+            facts["characters"],  # type: ignore[arg-type]
+        )
         check_types(ngrams)
         ngrams.check()
     return ngrams

@@ -61,9 +61,14 @@ class WordReader(Reader):
             )
         settings = self.settings
         return Sentences(
-            source, self.named, (target.name or "") if labelled else None, parallel=tags,
-            encoding=settings.encoding, lenient=lenient, delimiter=settings.delimiter,
-        )  # fmt: skip
+            source,
+            self.named,
+            (target.name or "") if labelled else None,
+            parallel=tags,
+            encoding=settings.encoding,
+            lenient=lenient,
+            delimiter=settings.delimiter,
+        )
 
     def item(self, cell: Any, place: str) -> tuple[str, ...]:
         """Return the words of a sentence: a list, or a text with blanks between them."""
@@ -88,9 +93,11 @@ class WordReader(Reader):
         """Collect the words and characters of the training data."""
 
         index = WordIndex.build(
-            train.items, lowercase=self.settings.lowercase, min_count=self.settings.min_count,
+            train.items,
+            lowercase=self.settings.lowercase,
+            min_count=self.settings.min_count,
             size=self.settings.vocabulary_size,
-        )  # fmt: skip
+        )
         return Words(self, index)
 
     def load(self, folder: Path) -> Words:
@@ -131,11 +138,13 @@ class Words(Input):
 
         index = self.index
         layer = WordEmbed(
-            len(index.words) + 2, len(index.characters) + 2,
-            settings.embedding_size or SIZE, settings.character_size,
+            len(index.words) + 2,
+            len(index.characters) + 2,
+            settings.embedding_size or SIZE,
+            settings.character_size,
             dropout=settings.embedding_dropout,
             input_dropout=DROPPED if settings.input_dropout is None else settings.input_dropout,
-        )  # fmt: skip
+        )
         return layer, layer.size
 
     def facts(self) -> dict[str, object]:

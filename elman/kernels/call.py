@@ -94,15 +94,30 @@ class Call:
         run, weights, dense = self.run, self.weights, self._dense
         keep_h, keep_c, ragged = run.keep_h, run.keep_c, run.ragged
         self.native.set_layer(
-            CELLS[run.cell], self.rows, self.x.shape[-1], self.hidden, self.width,
-            torch.get_num_threads(), run.reverse, run.bf16,
+            CELLS[run.cell],
+            self.rows,
+            self.x.shape[-1],
+            self.hidden,
+            self.width,
+            torch.get_num_threads(),
+            run.reverse,
+            run.bf16,
             0.0 if isinstance(keep_h, Tensor) else keep_h,
             0.0 if isinstance(keep_c, Tensor) else keep_c,
-            None if ragged is None else ragged.native, dense(run.mask), weights.ih,
-            dense(self.bias_ih), self.one_bias, dense(weights.gain_ih), dense(weights.hh),
-            dense(weights.hr), dense(weights.bias), dense(weights.peephole), dense(weights.gain),
-            dense(weights.gain_c), dense(weights.bias_c),
-        )  # fmt: skip
+            None if ragged is None else ragged.native,
+            dense(run.mask),
+            weights.ih,
+            dense(self.bias_ih),
+            self.one_bias,
+            dense(weights.gain_ih),
+            dense(weights.hh),
+            dense(weights.hr),
+            dense(weights.bias),
+            dense(weights.peephole),
+            dense(weights.gain),
+            dense(weights.gain_c),
+            dense(weights.bias_c),
+        )
 
     def _dense(self, tensor: Tensor | None) -> Tensor | None:
         """Return a dense tensor and keep it alive, because the native call has only addresses."""

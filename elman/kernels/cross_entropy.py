@@ -126,9 +126,15 @@ def _in_float32(
 
 
 def _run(
-    h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, needs: _Needs,
-    *, bf16: bool = False, right: bool = False,
-) -> _Result:  # fmt: skip
+    h: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    needs: _Needs,
+    *,
+    bf16: bool = False,
+    right: bool = False,
+) -> _Result:
     assert kernels.native is not None
     h, weight = (resolved(t.detach()).contiguous() for t in (h, weight))
     bias = None if bias is None else resolved(bias.detach()).contiguous()
@@ -179,25 +185,46 @@ def _rows(count: int, vocabulary: int) -> int:
 
 
 def _at_once(
-    h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, needs: _Needs,
-    loss: Tensor, right: Tensor | None,
-) -> _Gradients:  # fmt: skip
+    h: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    needs: _Needs,
+    loss: Tensor,
+    right: Tensor | None,
+) -> _Gradients:
     assert kernels.native is not None
     given = zip((h, weight, bias), needs, strict=True)
     d_h, d_weight, d_bias = (
         torch.empty_like(x) if need and x is not None else None for x, need in given
     )
     kernels.native.cross_entropy(
-        _rows(len(h), len(weight)), h, weight, bias, targets, loss, right, d_h, d_weight, d_bias,
+        _rows(len(h), len(weight)),
+        h,
+        weight,
+        bias,
+        targets,
+        loss,
+        right,
+        d_h,
+        d_weight,
+        d_bias,
         torch.get_num_threads(),
-    )  # fmt: skip
+    )
     return d_h, d_weight, d_bias
 
 
 def _in_blocks(
-    h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, needs: _Needs,
-    loss: Tensor, right: Tensor | None, *, bf16: bool,
-) -> _Gradients:  # fmt: skip
+    h: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    needs: _Needs,
+    loss: Tensor,
+    right: Tensor | None,
+    *,
+    bf16: bool,
+) -> _Gradients:
     native, threads = kernels.native, torch.get_num_threads()
     assert native is not None
     V, rows = len(weight), _rows(len(h), len(weight))
@@ -213,9 +240,15 @@ def _in_blocks(
         rounds = bf16 and len(scores) >= FEW  # torch rounds the result of fewer
         multiply(some, weight, scores, transposed=True, bf16=rounds)
         native.softmax(
-            any(needs), scores, bias, targets[part], loss[part],
-            None if right is None else right[part], d_bias, threads,
-        )  # fmt: skip
+            any(needs),
+            scores,
+            bias,
+            targets[part],
+            loss[part],
+            None if right is None else right[part],
+            d_bias,
+            threads,
+        )
         if d_h is not None:
             multiply(Steps(scores), weight, d_h[part], transposed=False, bf16=rounds)
         if needs[1]:
@@ -249,9 +282,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 @torch.library.custom_op("elman::linear_cross_entropy", mutates_args=())
 def _operator(
-    h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, bf16: bool,
-    need_h: bool, need_weight: bool, need_bias: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    h: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    bf16: bool,
+    need_h: bool,
+    need_weight: bool,
+    need_bias: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     result = _run(h, weight, bias, targets, (need_h, need_weight, need_bias), bf16=bf16)
     d_h, d_weight, d_bias = (h.new_empty(0) if x is None else x for x in result.gradients)
     return result.loss, d_h, d_weight, d_bias
@@ -259,10 +298,15 @@ def _operator(
 
 @_operator.register_fake
 def _(
-    h: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor,  # noqa: ARG001
+    h: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,  # noqa: ARG001
     bf16: bool,  # noqa: ARG001
-    need_h: bool, need_weight: bool, need_bias: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    need_h: bool,
+    need_weight: bool,
+    need_bias: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     def like(x: Tensor | None, need: bool) -> Tensor:
         return h.new_empty(0) if x is None or not need else h.new_empty(x.shape)
 

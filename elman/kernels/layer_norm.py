@@ -36,9 +36,13 @@ def normalise(
 
 
 def normalise_backward(
-    d_y: Tensor, first: int, gain: Tensor, kept: tuple[Tensor, Tensor], d_gain: Tensor,
+    d_y: Tensor,
+    first: int,
+    gain: Tensor,
+    kept: tuple[Tensor, Tensor],
+    d_gain: Tensor,
     d_bias: Tensor | None,
-) -> None:  # fmt: skip
+) -> None:
     """Replace the first of `kept` by the gradient of the input; add to d_gain and d_bias."""
     assert native is not None
     native.layer_norm_backward(

@@ -59,12 +59,28 @@ def _build(
 
 @torch.library.custom_op("elman::layer", mutates_args=())
 def layer(
-    x: Tensor, h: Tensor, c: Tensor | None,
-    ih: Tensor, hh: Tensor, bias_ih: Tensor | None, bias: Tensor | None, hr: Tensor | None,
-    peephole: Tensor | None, gain: Tensor | None, gain_c: Tensor | None, bias_c: Tensor | None,
-    gain_ih: Tensor | None, mask: Tensor | None, keep_h: Tensor | None, keep_c: Tensor | None,
-    cell: str, reverse: bool, bf16: bool, rate_h: float, rate_c: float,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    x: Tensor,
+    h: Tensor,
+    c: Tensor | None,
+    ih: Tensor,
+    hh: Tensor,
+    bias_ih: Tensor | None,
+    bias: Tensor | None,
+    hr: Tensor | None,
+    peephole: Tensor | None,
+    gain: Tensor | None,
+    gain_c: Tensor | None,
+    bias_c: Tensor | None,
+    gain_ih: Tensor | None,
+    mask: Tensor | None,
+    keep_h: Tensor | None,
+    keep_c: Tensor | None,
+    cell: str,
+    reverse: bool,
+    bf16: bool,
+    rate_h: float,
+    rate_c: float,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return the output, the last h and the last c, which is empty for cells without c."""
     weights = Constants(ih, hh, bias_ih, bias, hr, peephole, gain, gain_c, bias_c, gain_ih)
     call = _build(x, h, c, weights, (mask, keep_h, keep_c), (cell, reverse, bf16, rate_h, rate_c))
@@ -80,14 +96,28 @@ def _(x: Tensor, h: Tensor, c: Tensor | None, *_: Any) -> tuple[Tensor, Tensor, 
 
 @torch.library.custom_op("elman::layer_for_training", mutates_args=())
 def layer_for_training(
-    x: Tensor, h: Tensor, c: Tensor | None,
-    ih: Tensor, hh: Tensor, bias_ih: Tensor | None, bias: Tensor | None, hr: Tensor | None,
-    peephole: Tensor | None, gain: Tensor | None, gain_c: Tensor | None, bias_c: Tensor | None,
-    gain_ih: Tensor | None, mask: Tensor | None, keep_h: Tensor | None, keep_c: Tensor | None,
-    cell: str, reverse: bool, bf16: bool, rate_h: float, rate_c: float,
-) -> tuple[
-    Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor
-]:  # fmt: skip
+    x: Tensor,
+    h: Tensor,
+    c: Tensor | None,
+    ih: Tensor,
+    hh: Tensor,
+    bias_ih: Tensor | None,
+    bias: Tensor | None,
+    hr: Tensor | None,
+    peephole: Tensor | None,
+    gain: Tensor | None,
+    gain_c: Tensor | None,
+    bias_c: Tensor | None,
+    gain_ih: Tensor | None,
+    mask: Tensor | None,
+    keep_h: Tensor | None,
+    keep_c: Tensor | None,
+    cell: str,
+    reverse: bool,
+    bf16: bool,
+    rate_h: float,
+    rate_c: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the results of `layer`, and the values that the backward pass needs."""
     weights = Constants(ih, hh, bias_ih, bias, hr, peephole, gain, gain_c, bias_c, gain_ih)
     call = _build(x, h, c, weights, (mask, keep_h, keep_c), (cell, reverse, bf16, rate_h, rate_c))
@@ -98,12 +128,25 @@ def layer_for_training(
 
 @layer_for_training.register_fake
 def _(
-    x: Tensor, h: Tensor, c: Tensor | None,
-    ih: Tensor, hh: Tensor, bias_ih: Tensor | None, bias: Tensor | None, hr: Tensor | None,
-    peephole: Tensor | None, gain: Tensor | None, gain_c: Tensor | None, bias_c: Tensor | None,
-    gain_ih: Tensor | None, mask: Tensor | None, keep_h: Tensor | None, keep_c: Tensor | None,
-    cell: str, *_: Any,
-) -> Any:  # fmt: skip
+    x: Tensor,
+    h: Tensor,
+    c: Tensor | None,
+    ih: Tensor,
+    hh: Tensor,
+    bias_ih: Tensor | None,
+    bias: Tensor | None,
+    hr: Tensor | None,
+    peephole: Tensor | None,
+    gain: Tensor | None,
+    gain_c: Tensor | None,
+    bias_c: Tensor | None,
+    gain_ih: Tensor | None,
+    mask: Tensor | None,
+    keep_h: Tensor | None,
+    keep_c: Tensor | None,
+    cell: str,
+    *_: Any,
+) -> Any:
     rows, R = x.shape[0] * x.shape[1], hh.shape[1]
     G, hidden = sizes(cell, hh)
     widths = {
@@ -124,13 +167,33 @@ def _(
 
 @torch.library.custom_op("elman::layer_backward", mutates_args=())
 def layer_backward(
-    d_y: Tensor, d_h: Tensor, d_c: Tensor | None, y: Tensor, saved: list[Tensor],
-    x: Tensor, h: Tensor, c: Tensor | None,
-    ih: Tensor, hh: Tensor, bias_ih: Tensor | None, bias: Tensor | None, hr: Tensor | None,
-    peephole: Tensor | None, gain: Tensor | None, gain_c: Tensor | None, bias_c: Tensor | None,
-    gain_ih: Tensor | None, mask: Tensor | None, keep_h: Tensor | None, keep_c: Tensor | None,
-    cell: str, reverse: bool, bf16: bool, rate_h: float, rate_c: float,
-) -> list[Tensor]:  # fmt: skip
+    d_y: Tensor,
+    d_h: Tensor,
+    d_c: Tensor | None,
+    y: Tensor,
+    saved: list[Tensor],
+    x: Tensor,
+    h: Tensor,
+    c: Tensor | None,
+    ih: Tensor,
+    hh: Tensor,
+    bias_ih: Tensor | None,
+    bias: Tensor | None,
+    hr: Tensor | None,
+    peephole: Tensor | None,
+    gain: Tensor | None,
+    gain_c: Tensor | None,
+    bias_c: Tensor | None,
+    gain_ih: Tensor | None,
+    mask: Tensor | None,
+    keep_h: Tensor | None,
+    keep_c: Tensor | None,
+    cell: str,
+    reverse: bool,
+    bf16: bool,
+    rate_h: float,
+    rate_c: float,
+) -> list[Tensor]:
     """Return the gradients of x, h, c and the weights; those that do not exist are empty."""
     weights = Constants(ih, hh, bias_ih, bias, hr, peephole, gain, gain_c, bias_c, gain_ih)
     call = _build(x, h, c, weights, (mask, keep_h, keep_c), (cell, reverse, bf16, rate_h, rate_c))
@@ -152,9 +215,14 @@ def layer_backward(
 
 @layer_backward.register_fake
 def _(
-    d_y: Tensor, d_h: Tensor, d_c: Tensor | None, y: Tensor, saved: list[Tensor], x: Tensor,
+    d_y: Tensor,
+    d_h: Tensor,
+    d_c: Tensor | None,
+    y: Tensor,
+    saved: list[Tensor],
+    x: Tensor,
     *rest: Any,
-) -> list[Tensor]:  # fmt: skip
+) -> list[Tensor]:
     inputs = (x, *rest[: 2 + len(Constants._fields)])
     return [x.new_empty(0) if i is None else i.new_empty(i.shape) for i in inputs]
 

@@ -69,9 +69,13 @@ class Clock:
 
     @classmethod
     def find(
-        cls, parsed: Parsed, form: str | None = None, zone: str | None = None, *,
+        cls,
+        parsed: Parsed,
+        form: str | None = None,
+        zone: str | None = None,
+        *,
         seconds: bool = False,
-    ) -> Clock:  # fmt: skip
+    ) -> Clock:
         """Detect the clock of a column.
 
         Args:

@@ -86,8 +86,9 @@ def find_form(numbers: NDArray[Any]) -> str:
     }
     even = {
         form: _evenness(dates, code)
-        for form, (dates, code) in readings.items() if READERS[code](dates)[1].all()
-    }  # fmt: skip
+        for form, (dates, code) in readings.items()
+        if READERS[code](dates)[1].all()
+    }
     best = max(even, key=lambda form: even[form], default="")
     return best if best and even[best] > _evenness(numbers, "") else ""
 
@@ -189,10 +190,18 @@ def _since(unit: str) -> Callable[[Numbers], Read]:
 
 
 DIGITS = {
-    "YYYYMMDDHHMMSS": 10**10, "YYYYMMDDHHMM": 10**8, "YYYYMMDDHH": 10**6, "YYYYMMDD": 10**4,
-    "YYYYDDD": 1000, "YYYYMM": 100, "YYYYQ": 10,
-}  # fmt: skip
+    "YYYYMMDDHHMMSS": 10**10,
+    "YYYYMMDDHHMM": 10**8,
+    "YYYYMMDDHH": 10**6,
+    "YYYYMMDD": 10**4,
+    "YYYYDDD": 1000,
+    "YYYYMM": 100,
+    "YYYYQ": 10,
+}
 READERS: dict[str, Callable[[Whole], Read]] = {
-    **{code: _calendar(size) for code, size in DIGITS.items()}, "YYYYDDD": _days_of_year,
-    "YYYYWW": _weeks, "YYYYQ": _quarters, **{unit: _since(unit) for unit in UNITS},
-}  # fmt: skip
+    **{code: _calendar(size) for code, size in DIGITS.items()},
+    "YYYYDDD": _days_of_year,
+    "YYYYWW": _weeks,
+    "YYYYQ": _quarters,
+    **{unit: _since(unit) for unit in UNITS},
+}

@@ -200,9 +200,12 @@ class Table:
                 raise ArgumentError(f"{where}no column {name!r}; its columns: {shown}")
         if self.file is not None:
             return Rows(
-                self.file, names, encoding=self.encoding, lenient=self.lenient,
+                self.file,
+                names,
+                encoding=self.encoding,
+                lenient=self.lenient,
                 delimiter=self.dialect.delimiter,
-            )  # fmt: skip
+            )
         first, *rest = (self.frame[name] for name in names)
         return Rows(first, names, parallel=rest)
 
@@ -258,9 +261,13 @@ class Table:
         return _without(found, bad, rejects) if bad else found
 
     def _add(
-        self, blocks: _Blocks, numbers: NDArray[np.int64], places: Sequence[str],
-        block: Sequence[tuple[object, ...]], rejects: Rejects,
-    ) -> None:  # fmt: skip
+        self,
+        blocks: _Blocks,
+        numbers: NDArray[np.int64],
+        places: Sequence[str],
+        block: Sequence[tuple[object, ...]],
+        rejects: Rejects,
+    ) -> None:
         """Convert a block of rows, and keep the good ones."""
         bad: dict[int, str] = {}
         found: list[Part] = []
@@ -318,9 +325,11 @@ class Table:
         if self.typed or self.file is None:
             return "."
         fields = [
-            value for kind, values in zip(kinds.values(), block, strict=True)
-            if kind in ("number", "value", "moment") for value in values
-        ]  # fmt: skip
+            value
+            for kind, values in zip(kinds.values(), block, strict=True)
+            if kind in ("number", "value", "moment")
+            for value in values
+        ]
         found, note = choose_decimal(fields, self._delimiter)
         self.notes += [f"{self.file.name}: {note}"] if note else []
         return found
@@ -350,8 +359,9 @@ class Table:
                 "categorical or numeric"
             )
         words = {word: n for n, word in enumerate(dict.fromkeys(map(name_of, values)))}
-        return Column(np.array([*(words[name_of(one)] for one in values), math.nan])[codes],
-                      list(words))  # fmt: skip
+        return Column(
+            np.array([*(words[name_of(one)] for one in values), math.nan])[codes], list(words)
+        )
 
 
 def _without(table: Columns, bad: Mapping[int, str], rejects: Rejects) -> Columns:
@@ -365,11 +375,12 @@ def _without(table: Columns, bad: Mapping[int, str], rejects: Rejects) -> Column
         raise DataError(f"{table.rows.name}: has no row that can be used")
     columns = {
         name: replace(
-            one, values=one.values[kept],
+            one,
+            values=one.values[kept],
             offsets=None if one.offsets is None else one.offsets[kept],
         )
         for name, one in table.columns.items()
-    }  # fmt: skip
+    }
     return replace(table, columns=columns, ordinals=table.ordinals[kept])
 
 

@@ -81,9 +81,12 @@ def single(values: tuple[object, ...]) -> tuple[tuple[object, ...], dict[int, st
 
 
 def convert(
-    kind: Kind, values: Sequence[object], known: dict[Any, int], form: str | None,
+    kind: Kind,
+    values: Sequence[object],
+    known: dict[Any, int],
+    form: str | None,
     decimal: str | None,
-) -> tuple[Part, dict[int, str]]:  # fmt: skip
+) -> tuple[Part, dict[int, str]]:
     """Convert values to an array, a list or parsed stamps; return them and the bad ones' errors."""
     if kind == "name":
         texts = ["" if is_none(v) or is_mark(str(v)) else name_of(v) for v in values]
@@ -111,8 +114,9 @@ def convert(
     strange = np.flatnonzero(~np.isfinite(array)).tolist()
     wrong = {
         n: f"is {_shown(values[n])}, expected a finite number; {_remedy(values[n])}"
-        for n in strange if not is_nothing(values[n])
-    }  # fmt: skip
+        for n in strange
+        if not is_nothing(values[n])
+    }
     return array, wrong
 
 
@@ -137,8 +141,9 @@ def _numbered(
     infinite = {n for v, n in known.items() if isinstance(v, float) and math.isinf(v)}
     wrong = {
         place: f"is {values[place]!r}, expected a finite number; {_remedy(values[place])}"
-        for place, n in enumerate(numbers) if n in infinite
-    }  # fmt: skip
+        for place, n in enumerate(numbers)
+        if n in infinite
+    }
     return np.array(numbers, dtype=np.int64), wrong
 
 
@@ -170,9 +175,13 @@ def _shown(value: object) -> str:
 
 
 def join_stamps(
-    parts: list[Part], where: str, clock: Clock | None, ds_format: str | None, zone: str | None,
+    parts: list[Part],
+    where: str,
+    clock: Clock | None,
+    ds_format: str | None,
+    zone: str | None,
     kind: Kind,
-) -> tuple[Column, dict[int, str]]:  # fmt: skip
+) -> tuple[Column, dict[int, str]]:
     """Join the blocks of a column of stamps; also return the errors of bad stamps by index."""
     stamps = [one for one in parts if isinstance(one, Parsed) and len(one.values)]
     if len({one.values.dtype.kind == "M" for one in stamps}) > 1:

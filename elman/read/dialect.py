@@ -25,9 +25,23 @@ TRUTH = {"true": 1.0, "false": 0.0}  # as frames write them
 NOTHING = {"", "na", "n/a", "nan", "null", "none", "?"}
 # Texts that Excel and C write in place of a number; no name, label or word looks like them.
 MARKS = {
-    "#n/a", "#n/a n/a", "#na", "#nv", "#null!", "#div/0!", "#value!", "#ref!", "#name?", "#num!",
-    "<na>", "-nan", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan",
-}  # fmt: skip
+    "#n/a",
+    "#n/a n/a",
+    "#na",
+    "#nv",
+    "#null!",
+    "#div/0!",
+    "#value!",
+    "#ref!",
+    "#name?",
+    "#num!",
+    "<na>",
+    "-nan",
+    "1.#ind",
+    "-1.#ind",
+    "1.#qnan",
+    "-1.#qnan",
+}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 # Texts that can be codes; as numbers, 01234 and 1E5 would lose digits or letters.
 CODE = re.compile(r"[+-]?0\d.*|[+-]?\d+e\d+", re.ASCII | re.IGNORECASE)

@@ -10,9 +10,7 @@ from elman.errors import ArgumentError
 from elman.optional import need
 
 # Prefixes of the names of types that are words, in pandas, Arrow and polars.
-WORDS = (
-    "category", "str", "dictionary", "large_string", "Categorical", "Enum", "String", "Utf8",
-)  # fmt: skip
+WORDS = ("category", "str", "dictionary", "large_string", "Categorical", "Enum", "String", "Utf8")
 
 
 def is_frame(source: object) -> bool:

@@ -20,9 +20,13 @@ from elman.read.text import checked_text
 
 Label = Any  # text, a number, or any other value that can be a key of a dict
 KINDS: dict[str, Callable[[str], Any]] = {  # types of labels that JSON does not have
-    "bytes": bytes.fromhex, "date": date.fromisoformat, "datetime": datetime.fromisoformat,
-    "Timestamp": datetime.fromisoformat, "Decimal": Decimal, "float": float,
-}  # fmt: skip
+    "bytes": bytes.fromhex,
+    "date": date.fromisoformat,
+    "datetime": datetime.fromisoformat,
+    "Timestamp": datetime.fromisoformat,
+    "Decimal": Decimal,
+    "float": float,
+}
 
 
 def labels_of(

@@ -151,9 +151,13 @@ class RecordingReader:
         return (file.parent.relative_to(self.source.root) / stem).as_posix()
 
     def _take(
-        self, columns: Columns, rows: NDArray[np.int64], name: str,
-        named: tuple[str, str, str, list[str]], place: str,
-    ) -> None:  # fmt: skip
+        self,
+        columns: Columns,
+        rows: NDArray[np.int64],
+        name: str,
+        named: tuple[str, str, str, list[str]],
+        place: str,
+    ) -> None:
         """Add the rows of one recording."""
         ids, ds, label, static = named
         if ds:

@@ -103,9 +103,8 @@ class RecordingSource:
             shown = ", ".join(sorted(TABLES))
             raise DataError(f"{source}: expected a table ({shown}, also .gz)")
         return Table(
-            source, encoding=self.layout.encoding, lenient=self.lenient,
-            dialect=self.layout.dialect,
-        )  # fmt: skip
+            source, encoding=self.layout.encoding, lenient=self.lenient, dialect=self.layout.dialect
+        )
 
     @property
     def _all(self) -> list[Table]:
@@ -138,9 +137,14 @@ class RecordingSource:
         if self.arrays is not None:
             return self._of_arrays(self.arrays)
         tables = RecordingTables(
-            self.name, self.tables, self.label_table, self.root, self.layout, self.each,
+            self.name,
+            self.tables,
+            self.label_table,
+            self.root,
+            self.layout,
+            self.each,
             self.labelled,
-        )  # fmt: skip
+        )
         reader = RecordingReader(tables, rejects)
         for table in self.tables:
             try:
@@ -177,9 +181,12 @@ class RecordingSource:
         if not any(codes):
             return arrays
         return [
-            np.stack([
-                np.where(np.isin(column, some), np.nan, column)
-                for column, some in zip(values.T, codes, strict=True)
-            ], axis=1)
+            np.stack(
+                [
+                    np.where(np.isin(column, some), np.nan, column)
+                    for column, some in zip(values.T, codes, strict=True)
+                ],
+                axis=1,
+            )
             for values in arrays
-        ]  # fmt: skip
+        ]

@@ -201,11 +201,13 @@ def in_seconds(found: Recordings, layout: Layout) -> str:
     found.unit = unit
     found.items = [
         replace(
-            one, times=one.times * unit, unit=unit,
+            one,
+            times=one.times * unit,
+            unit=unit,
             begin=float(one.begin) if unit == 1 else one.begin,
         )
         for one in found.items
-    ]  # fmt: skip
+    ]
     return note
 
 

@@ -177,9 +177,13 @@ class Rows:
             file = self.files[0]
             word = "row" if kind_of(file) == ".parquet" else "line"
             found = table_values(
-                file, self.columns, self.encoding, advance, lenient=self.lenient,
+                file,
+                self.columns,
+                self.encoding,
+                advance,
+                lenient=self.lenient,
                 delimiter=self.delimiter,
-            )  # fmt: skip
+            )
             for number, values_or_error in found:
                 yield Row(f"{file}: {word} {number}", values_or_error)
         elif self.kind == "parallel":

@@ -90,9 +90,13 @@ class Sentences:
                     f"{Path(source).stem}.conll to read them"
                 )
             self.rows = Rows(
-                source, names, parallel=others, encoding=encoding, lenient=lenient,
+                source,
+                names,
+                parallel=others,
+                encoding=encoding,
+                lenient=lenient,
                 delimiter=delimiter,
-            )  # fmt: skip
+            )
             self.files, self.name = self.rows.files, self.rows.name
 
     def _number(self, column: str) -> int:
@@ -199,8 +203,9 @@ def _looks_like_columns(path: Path, encoding: str) -> bool:
         return False
     lines = islice(text_lines(path, encoding, ignore), LOOKED_AT)
     blocks = [list(block) for full, block in groupby(lines, key=bool) if full]
-    widths = {len(_fields(line, conllu=False)) for block in blocks for line in block
-              if line[0] != "#"}  # fmt: skip
+    widths = {
+        len(_fields(line, conllu=False)) for block in blocks for line in block if line[0] != "#"
+    }
     # Lines that are sentences can be equally long, too, but no blank lines separate groups of them.
     several = len(blocks) > 1 and max(map(len, blocks)) > 1
     return several and len(widths) == 1 and widths != {1}

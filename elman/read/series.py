@@ -151,8 +151,10 @@ class SeriesSource:
         numbers = _numbers_of(source)
         self.table = Table(
             source if numbers is None else numbers,
-            encoding=encoding, lenient=lenient, dialect=dialect,
-        )  # fmt: skip
+            encoding=encoding,
+            lenient=lenient,
+            dialect=dialect,
+        )
         present = self.table.names
         self.ids = unique_id if unique_id in present or unique_id != ID else None
         self.stamps = ds if ds in present or ds != DS else None
@@ -180,11 +182,14 @@ class SeriesSource:
         self.rows = self.table.rows(wanted)
         for name in wanted:
             self.kinds[name] = (
-                "name" if name == self.ids
-                else "stamp" if name == self.stamps
-                else "number" if name in self.targets
+                "name"
+                if name == self.ids
+                else "stamp"
+                if name == self.stamps
+                else "number"
+                if name in self.targets
                 else "value"
-            )  # fmt: skip
+            )
 
     @property
     def name(self) -> str:
@@ -199,9 +204,14 @@ class SeriesSource:
     def fingerprint(self) -> str:
         """Return a hash of the content and of the settings."""
         how = (
-            self.rows.fingerprint(), self.wide, str(self.frequency), self.ds_format, self.zone,
-            self.closed, self.table.dialect,
-        )  # fmt: skip
+            self.rows.fingerprint(),
+            self.wide,
+            str(self.frequency),
+            self.ds_format,
+            self.zone,
+            self.closed,
+            self.table.dialect,
+        )
         return hashlib.blake2b(repr(how).encode(), digest_size=16).hexdigest()
 
     def read(self, rejects: Rejects, like: SeriesTable | None = None) -> SeriesTable:
@@ -222,9 +232,13 @@ class SeriesSource:
             }
             kinds = kinds | as_before
         columns = self.table.read(
-            kinds, rejects, ds_format=self.ds_format, zone=self.zone,
-            clock=like.clock if like else None, words=words,
-        )  # fmt: skip
+            kinds,
+            rejects,
+            ds_format=self.ds_format,
+            zone=self.zone,
+            clock=like.clock if like else None,
+            words=words,
+        )
         if like is not None and self.ids is not None:
             named = columns.columns[self.ids]
             given = named.words or []
@@ -232,9 +246,14 @@ class SeriesSource:
             pairs = zip(named.words, given, strict=True)
             named.given = {name: named.given[old] for name, old in pairs if old in named.given}
         grid = Grid(
-            columns, self.ids, self.stamps, rejects, frequency=self.frequency, closed=self.closed,
+            columns,
+            self.ids,
+            self.stamps,
+            rejects,
+            frequency=self.frequency,
+            closed=self.closed,
             like=like is not None,
-        )  # fmt: skip
+        )
         own = self._notes_of_stamps(grid) if like is None else []
         grid.notes[:0] = [*self.table.notes, *self._notes_of_columns(like), *own]
         found = _build(grid, self, rejects)
@@ -332,9 +351,15 @@ def _build(grid: Grid, source: SeriesSource, rejects: Rejects) -> SeriesTable:
         grid.notes.append(f"series with a constant value: {', '.join(map(repr, same[:3]))}{more}")
     kept = (*((Y,) if source.wide else targets), *source.covariates)
     return SeriesTable(
-        series, kept, categories, grid.frequency, source.stamps is None, grid.notes, grid.clock,
+        series,
+        kept,
+        categories,
+        grid.frequency,
+        source.stamps is None,
+        grid.notes,
+        grid.clock,
         columns[source.ids].given if source.ids else {},
-    )  # fmt: skip
+    )
 
 
 def _values(grid: Grid, name: str) -> Numbers:

@@ -129,9 +129,12 @@ def hold_out_rows(count: int, share: float, *, seed: int, unit: str) -> tuple[Nu
 
 
 def hold_out_labels(
-    labels: Sequence[tuple[object, ...]], fraction: float, *, seed: int,
+    labels: Sequence[tuple[object, ...]],
+    fraction: float,
+    *,
+    seed: int,
     groups: Sequence[str] | None = None,
-) -> tuple[Numbers, Numbers]:  # fmt: skip
+) -> tuple[Numbers, Numbers]:
     """Return training and validation rows with the same share of every label or set of labels.
 
     Sets of labels that are too rare to be divided are pooled first.  Every label stays in the
@@ -192,9 +195,11 @@ def hold_out_labels(
 
 
 def _hold_out_groups(
-    labels: Sequence[tuple[object, ...]], fraction: float, groups: Sequence[str],
+    labels: Sequence[tuple[object, ...]],
+    fraction: float,
+    groups: Sequence[str],
     draw: np.random.Generator,
-) -> tuple[Numbers, Numbers]:  # fmt: skip
+) -> tuple[Numbers, Numbers]:
     left = Counter(label for some in labels for label in some)
     held: set[str] = set()
     wanted = fraction * len(labels)

@@ -35,10 +35,31 @@ DIGITS = {"Y": 4, "G": 4, "j": 3, "u": 1, "w": 1}  # digits of these parts; the 
 FIRST = {"%G": " 1", "%W": " 1", "%U": " 0"}  # first weekday of the weeks of a form, for %w
 # Common forms other than ISO 8601.
 DAY_FORMS = (
-    "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d.%m.%Y", "%Y.%m.%d", "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y",
-    "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y",
-    "%d-%b-%y", "%m/%Y", "%m.%Y", "%Y/%m", "%YM%m", "%b %Y", "%b-%Y", "%b-%y", "%B %Y",
-)  # fmt: skip
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%Y/%m/%d",
+    "%d.%m.%Y",
+    "%Y.%m.%d",
+    "%d-%m-%Y",
+    "%m-%d-%Y",
+    "%d-%b-%Y",
+    "%d %b %Y",
+    "%d %B %Y",
+    "%b %d, %Y",
+    "%B %d, %Y",
+    "%d/%m/%y",
+    "%m/%d/%y",
+    "%d.%m.%y",
+    "%d-%b-%y",
+    "%m/%Y",
+    "%m.%Y",
+    "%Y/%m",
+    "%YM%m",
+    "%b %Y",
+    "%b-%Y",
+    "%b-%y",
+    "%B %Y",
+)
 CLOCK_FORMS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 NAIVE = -(1 << 62)  # marks a moment without an offset
 LONGEST = 256  # characters of a stamp
@@ -76,10 +97,12 @@ class Parsed:
         """Join parts with good stamps of one kind."""
         offsets = None
         if any(part.offsets is not None for part in parts):
-            offsets = np.concatenate([
-                np.full(len(part.values), NAIVE) if part.offsets is None else part.offsets
-                for part in parts
-            ])  # fmt: skip
+            offsets = np.concatenate(
+                [
+                    np.full(len(part.values), NAIVE) if part.offsets is None else part.offsets
+                    for part in parts
+                ]
+            )
         zone = next((part.zone for part in parts if part.zone), "")
         values = np.concatenate([part.values for part in parts])
         text, days = all(part.text for part in parts), all(part.days for part in parts)

@@ -198,13 +198,15 @@ def table_values(
     kind, blocks = kind_of(file), file_blocks(file, advance)
     if kind != ".parquet":
         chunks = decode(blocks, encoding, file, lenient=lenient)
-        return line_values(
-            chunks, columns, file, kind=kind, record=RECORD, delimiter=delimiter
-        )  # fmt: skip
+        return line_values(chunks, columns, file, kind=kind, record=RECORD, delimiter=delimiter)
     return parquet_values(
-        file, columns, advance, unpacked=blocks if is_packed(file) else None,
-        most_bytes=SLICE, most_rows=ROWS,
-    )  # fmt: skip
+        file,
+        columns,
+        advance,
+        unpacked=blocks if is_packed(file) else None,
+        most_bytes=SLICE,
+        most_rows=ROWS,
+    )
 
 
 class Head(NamedTuple):

@@ -59,7 +59,10 @@ def run_kernels(
         return run_it(how, x, state, kernel.constants(weights))
 
     return through_layers(
-        layers, x, states, run,
+        layers,
+        x,
+        states,
+        run,
         batch_sizes=None if ragged is None else ragged.batch_sizes,
         whole=not (layers.directions == 2 or in_graph or random),
-    )  # fmt: skip
+    )

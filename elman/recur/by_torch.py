@@ -74,9 +74,12 @@ def _run_whole(
         leaves = tuple(torch.cat([states[k][i] for k in group]) for i in range(len(states[0])))
         flat = [weight for one in weights for weight in one.values()]
         settings = (
-            "bias_ih" in weights[0], len(group), layers.dropout if whole else 0.0,
-            layers.training, directions == 2,
-        )  # fmt: skip
+            "bias_ih" in weights[0],
+            len(group),
+            layers.dropout if whole else 0.0,
+            layers.training,
+            directions == 2,
+        )
         x, *new = _call(function, x, batch_sizes, leaves=leaves, weights=flat, settings=settings)
         # Under autocast torch may return a shorter dtype; a state keeps its own dtype.
         kept = [leaf.to(old.dtype) for leaf, old in zip(new, leaves, strict=True)]
@@ -99,9 +102,13 @@ def _call(
         leaves, weights = tuple(map(_shortened, leaves)), [*map(_shortened, weights)]
         with torch.autocast("cpu", enabled=False):
             return _call(
-                function, _shortened(x), batch_sizes, leaves=leaves, weights=weights,
+                function,
+                _shortened(x),
+                batch_sizes,
+                leaves=leaves,
+                weights=weights,
                 settings=settings,
-            )  # fmt: skip
+            )
     state = list(leaves) if len(leaves) > 1 else leaves[0]
     if batch_sizes is None:
         return function(x, state, weights, *settings, False)

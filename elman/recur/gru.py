@@ -88,9 +88,13 @@ def _constants(weights: Weights) -> Constants:
     """Return the weights in the form of the kernel that resets after the product."""
     get = weights.get
     return Constants(
-        weights["weight_ih"], weights["weight_hh"], get("bias_ih"), get("bias_hh"),
-        gain=get("gain_hh"), gain_ih=get("gain_ih"),
-    )  # fmt: skip
+        weights["weight_ih"],
+        weights["weight_hh"],
+        get("bias_ih"),
+        get("bias_hh"),
+        gain=get("gain_hh"),
+        gain_ih=get("gain_ih"),
+    )
 
 
 def _split_constants(weights: Weights) -> Constants:
@@ -159,11 +163,20 @@ class GRU(Stack):
         layer_norm: bool = False,
     ) -> None:
         super().__init__(
-            GRUCell(reset_after, bias, layer_norm), input_size, hidden_size, num_layers,
-            batch_first=batch_first, dropout=dropout, bidirectional=bidirectional,
-            variational=variational, weight_dropout=weight_dropout,
-            recurrent_dropout=recurrent_dropout, zoneout=zoneout, device=device, dtype=dtype,
-        )  # fmt: skip
+            GRUCell(reset_after, bias, layer_norm),
+            input_size,
+            hidden_size,
+            num_layers,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            variational=variational,
+            weight_dropout=weight_dropout,
+            recurrent_dropout=recurrent_dropout,
+            zoneout=zoneout,
+            device=device,
+            dtype=dtype,
+        )
         self.reset_after, self.bias, self.layer_norm = reset_after, bias, layer_norm
 
 

@@ -57,11 +57,14 @@ class GRUDCell(Cell):
     def weight_shapes(self, features: int, hidden: int) -> Shapes:
         """Return the shapes of the weights for 2 C + 1 + E features."""
         return {
-            "decay_input": (self.channels,), "decay_input_bias": (self.channels,),
-            "decay_state": (hidden, self.channels), "decay_state_bias": (hidden,),
-            "weight_ih": (3 * hidden, features - 1), "weight_hh": (3 * hidden, hidden),
+            "decay_input": (self.channels,),
+            "decay_input_bias": (self.channels,),
+            "decay_state": (hidden, self.channels),
+            "decay_state_bias": (hidden,),
+            "weight_ih": (3 * hidden, features - 1),
+            "weight_hh": (3 * hidden, hidden),
             "bias": (3 * hidden,),
-        }  # fmt: skip
+        }
 
     def reset(self, weights: Weights, hidden: int) -> None:
         """Draw the matrices from U(-1/sqrt(H), 1/sqrt(H)); decays start small and positive."""
@@ -171,9 +174,12 @@ class GRUD(Stack):
                 f"{channels}, {hidden_size}, {extra}"
             )
         super().__init__(
-            GRUDCell(channels), 2 * channels + 1 + extra, hidden_size, batch_first=True,
+            GRUDCell(channels),
+            2 * channels + 1 + extra,
+            hidden_size,
+            batch_first=True,
             recurrent_dropout=recurrent_dropout,
-        )  # fmt: skip
+        )
         self.channels, self.extra = channels, extra
 
     def parameter_name(self, name: str, layer: int, direction: int) -> str:
@@ -197,9 +203,14 @@ def takes_kernel(x: Tensor) -> bool:
 
 
 def _run_kernel(
-    read: Tensor, decays: Tensor, h: Tensor, weights: Weights, *, lengths: Tensor | None,
+    read: Tensor,
+    decays: Tensor,
+    h: Tensor,
+    weights: Weights,
+    *,
+    lengths: Tensor | None,
     mask: Tensor | None,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor]:
     """Run the kernel of the GRU that resets before the product, with decays (B, T, H)."""
     hidden, steps, ragged = h.shape[1], read.shape[1], None
     x, decay = read.transpose(0, 1), decays.transpose(0, 1)
@@ -223,9 +234,13 @@ def _update(gates: Tensor, k: Tensor, seen: Tensor, hh: Tensor) -> Tensor:
 
 
 def _since_seen(
-    values: Tensor, there: Tensor, elapsed: Tensor, last: Tensor, since: Tensor,
+    values: Tensor,
+    there: Tensor,
+    elapsed: Tensor,
+    last: Tensor,
+    since: Tensor,
     running: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return l_t and d_t (B, T, C) of all steps at once, and their values after the last step.
 
     With the moments c_t = s_1 + .. + s_t, d_t is c_t minus the moment when the channel was last

@@ -109,10 +109,17 @@ def _constants(weights: Weights) -> Constants:
     """Return the weights in the form of the kernel."""
     get = weights.get
     return Constants(
-        weights["weight_ih"], weights["weight_hh"], get("bias_ih"), get("bias_hh"),
-        get("weight_hr"), get("weight_peephole"), get("gain_hh"), get("gain_c"), get("bias_c"),
+        weights["weight_ih"],
+        weights["weight_hh"],
+        get("bias_ih"),
+        get("bias_hh"),
+        get("weight_hr"),
+        get("weight_peephole"),
+        get("gain_hh"),
+        get("gain_c"),
+        get("bias_c"),
         get("gain_ih"),
-    )  # fmt: skip
+    )
 
 
 KERNEL = Kernel("lstm", _constants)
@@ -183,11 +190,19 @@ class LSTM(Stack):
     ) -> None:
         zone_c, zone_h = zoneout if isinstance(zoneout, tuple | list) else (zoneout, zoneout)
         super().__init__(
-            LSTMCell(bias, proj_size, layer_norm, peephole), input_size, hidden_size, num_layers,
-            batch_first=batch_first, dropout=dropout, bidirectional=bidirectional,
-            variational=variational, weight_dropout=weight_dropout,
-            recurrent_dropout=recurrent_dropout, zoneout=(zone_h, zone_c), device=device,
+            LSTMCell(bias, proj_size, layer_norm, peephole),
+            input_size,
+            hidden_size,
+            num_layers,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            variational=variational,
+            weight_dropout=weight_dropout,
+            recurrent_dropout=recurrent_dropout,
+            zoneout=(zone_h, zone_c),
+            device=device,
             dtype=dtype,
-        )  # fmt: skip
+        )
         self.bias, self.proj_size = bias, proj_size
         self.layer_norm, self.peephole = layer_norm, peephole

@@ -149,9 +149,18 @@ class RNN(Stack):
                 f"nonlinearity must be 'tanh', 'relu' or a function, got {nonlinearity!r}"
             )
         super().__init__(
-            RNNCell(nonlinearity, bias, layer_norm), input_size, hidden_size, num_layers,
-            batch_first=batch_first, dropout=dropout, bidirectional=bidirectional,
-            variational=variational, weight_dropout=weight_dropout,
-            recurrent_dropout=recurrent_dropout, zoneout=zoneout, device=device, dtype=dtype,
-        )  # fmt: skip
+            RNNCell(nonlinearity, bias, layer_norm),
+            input_size,
+            hidden_size,
+            num_layers,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            variational=variational,
+            weight_dropout=weight_dropout,
+            recurrent_dropout=recurrent_dropout,
+            zoneout=zoneout,
+            device=device,
+            dtype=dtype,
+        )
         self.nonlinearity, self.bias, self.layer_norm = nonlinearity, bias, layer_norm

@@ -37,10 +37,18 @@ from elman.state import State
 
 Way = Literal["kernel", "torch", "plain"]
 OPTIONS: dict[str, object] = {  # shown by repr if they have another value
-    "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False,
-    "proj_size": 0, "variational": False, "layer_norm": False, "weight_dropout": 0.0,
-    "recurrent_dropout": 0.0, "peephole": False,
-}  # fmt: skip
+    "num_layers": 1,
+    "bias": True,
+    "batch_first": False,
+    "dropout": 0.0,
+    "bidirectional": False,
+    "proj_size": 0,
+    "variational": False,
+    "layer_norm": False,
+    "weight_dropout": 0.0,
+    "recurrent_dropout": 0.0,
+    "peephole": False,
+}
 
 
 class Stack(nn.Module):
@@ -350,9 +358,13 @@ class Stack(nn.Module):
         if order is not None:
             states = [tuple(leaf.index_select(1, order) for leaf in part) for part in states]
         y, states = self._run(
-            self.way(data, ragged=True), data, states,
-            lengths=None, batch_sizes=batch_sizes, generator=generator,
-        )  # fmt: skip
+            self.way(data, ragged=True),
+            data,
+            states,
+            lengths=None,
+            batch_sizes=batch_sizes,
+            generator=generator,
+        )
         if inverse is not None:
             states = [tuple(leaf.index_select(1, inverse) for leaf in part) for part in states]
         return PackedSequence(y, batch_sizes, order, inverse), layout.join(states)

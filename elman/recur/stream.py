@@ -174,10 +174,30 @@ class Stream:
             given = (None if w is None else w.detach().contiguous() for w in weights)
             dense = Constants(*given)  # type: ignore[arg-type]
             call.set_layer(
-                CELLS[cell], self.rows, width, hidden, output, 1, False, False,
-                core.zoneout[0], core.zoneout[-1], None, None, dense.ih, dense.bias_ih, one_bias,
-                None, dense.hh, dense.hr, dense.bias, dense.peephole, None, None, None,
-            )  # fmt: skip
+                CELLS[cell],
+                self.rows,
+                width,
+                hidden,
+                output,
+                1,
+                False,
+                False,
+                core.zoneout[0],
+                core.zoneout[-1],
+                None,
+                None,
+                dense.ih,
+                dense.bias_ih,
+                one_bias,
+                None,
+                dense.hh,
+                dense.hr,
+                dense.bias,
+                dense.peephole,
+                None,
+                None,
+                None,
+            )
             ends = [leaf[k] if stacked else leaf[k][0] for leaf in leaves]
             assert isinstance(ends[0], Tensor)
             self._output = ends[0]

@@ -43,9 +43,14 @@ def majority(targets: Tensor, rows: int, classes: int) -> Tensor:
 
 
 def bag_of_words(
-    texts: Sequence[str], targets: Tensor, others: Mapping[str, Sequence[str]], classes: int,
-    *, tokens: str, lowercase: bool,
-) -> Found | None:  # fmt: skip
+    texts: Sequence[str],
+    targets: Tensor,
+    others: Mapping[str, Sequence[str]],
+    classes: int,
+    *,
+    tokens: str,
+    lowercase: bool,
+) -> Found | None:
     """Return the name of the baseline, and its probabilities (N, K) for other texts by name.
 
     The result is None without scikit-learn, or if no text has a word.

@@ -27,13 +27,28 @@ ROOM, WIDE = 6, 0.0175
 INK, QUIET, RULE, BLUE, RED = "#100001", "#100002", "#100003", "#100004", "#100005"
 VARIABLES = {INK: "ink", QUIET: "quiet", RULE: "rule", BLUE: "blue", RED: "red"}
 STYLE = {
-    "svg.fonttype": "none", "text.parse_math": False, "font.size": 9, "text.color": INK,
-    "axes.labelcolor": QUIET, "axes.edgecolor": RULE, "xtick.color": RULE, "ytick.color": RULE,
-    "xtick.labelcolor": QUIET, "ytick.labelcolor": QUIET, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.xmargin": 0.02, "axes.grid": True, "axes.grid.axis": "y",
-    "grid.color": RULE, "grid.linewidth": 0.5, "lines.linewidth": 1.3, "legend.frameon": False,
-    "figure.facecolor": "none", "axes.facecolor": "none",
-}  # fmt: skip
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": QUIET,
+    "axes.edgecolor": RULE,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": QUIET,
+    "ytick.labelcolor": QUIET,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.xmargin": 0.02,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.3,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
 
 
 class Curve(NamedTuple):
@@ -61,9 +76,14 @@ class Curve(NamedTuple):
 
 
 def chart(
-    title: str, labels: tuple[str, str], lines: list[Curve], *, words: str = "", scale: str = "",
+    title: str,
+    labels: tuple[str, str],
+    lines: list[Curve],
+    *,
+    words: str = "",
+    scale: str = "",
     dates: bool = False,
-) -> str:  # fmt: skip
+) -> str:
     """Return an HTML figure with a chart; empty if there is nothing to draw and no words.
 
     Args:
@@ -125,9 +145,14 @@ def _draw(
             line.set_fillstyle("none" if values.dot == RING else "full")
         if curves[0].label:
             axes.legend(
-                loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=len(curves), borderaxespad=0.2,
-                handlelength=1.2, handletextpad=0.5, columnspacing=1.1,
-            )  # fmt: skip
+                loc="lower left",
+                bbox_to_anchor=(-0.02, 1.0),
+                ncols=len(curves),
+                borderaxespad=0.2,
+                handlelength=1.2,
+                handletextpad=0.5,
+                columnspacing=1.1,
+            )
         _scale(axes, curves, scale)
         _mark_x(axes, plane=scale == "plane", dates=dates)
         _place(axes)
@@ -195,9 +220,10 @@ def _apart(ticks: Sequence[float]) -> list[str]:
     # 17 digits are exact.
     tried = ([f"{x:.{digits}g}" for x in ticks] for digits in range(6, 18))
     apart = [
-        labels for labels in tried
+        labels
+        for labels in tried
         if all(abs(float(label) - x) <= near for label, x in zip(labels, ticks, strict=True))
-    ]  # fmt: skip
+    ]
     return min(apart, key=lambda labels: max(map(len, labels), default=0))
 
 

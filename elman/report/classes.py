@@ -34,8 +34,13 @@ LARGEST = 30  # most classes of a confusion matrix in the report
 CONFUSED = 15  # pairs of classes in the report, if there are more classes
 # Pairs of labels in which the second one is positive, even if it is more frequent.
 SIGNED: tuple[set[Hashable], ...] = (
-    {0, 1}, {-1, 1}, {"0", "1"}, {"-1", "1"}, {"False", "True"}, {"false", "true"},
-)  # fmt: skip
+    {0, 1},
+    {-1, 1},
+    {"0", "1"},
+    {"-1", "1"},
+    {"False", "True"},
+    {"false", "true"},
+)
 
 
 def probabilities(scores: Tensor, temperature: float, *, several: bool) -> Tensor:

@@ -148,17 +148,23 @@ def _add_owa(found: dict[str, Any], naive: Mapping[str, Any]) -> None:
 
 
 def _of_quantiles(
-    y: Numbers, target: Whole, guess: Guess, there: NDArray[np.bool_], levels: Sequence[float],
-    *, one: bool,
-) -> dict[str, float]:  # fmt: skip
+    y: Numbers,
+    target: Whole,
+    guess: Guess,
+    there: NDArray[np.bool_],
+    levels: Sequence[float],
+    *,
+    one: bool,
+) -> dict[str, float]:
     """Return CRPS and wQL at the deciles, and the coverage of each interval of the levels."""
     if guess.quantiles is None or not len(y):
         return {}
     found = dict(zip(levels, guess.quantiles[there].T, strict=True))
     scores = {}
     if all(p in found for p in DECILES):
-        losses = np.mean([2 * np.maximum(p * (y - found[p]), (p - 1) * (y - found[p]))
-                          for p in DECILES], 0)  # fmt: skip
+        losses = np.mean(
+            [2 * np.maximum(p * (y - found[p]), (p - 1) * (y - found[p])) for p in DECILES], 0
+        )
         if one:
             scores["CRPS"] = float(losses.mean())
         sums = [np.bincount(target, weights=weights) for weights in (losses, np.abs(y))]

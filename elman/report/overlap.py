@@ -15,9 +15,10 @@ from elman.optional import absent, find
 
 SACREBLEU, ROUGE = "sacrebleu.metrics", "rouge_score.rouge_scorer"
 LIBRARIES = {
-    "translation": (SACREBLEU, "BLEU and chrF"), "dialogue": (SACREBLEU, "BLEU-2"),
+    "translation": (SACREBLEU, "BLEU and chrF"),
+    "dialogue": (SACREBLEU, "BLEU-2"),
     "summary": (ROUGE, "ROUGE"),
-}  # fmt: skip
+}
 
 
 def missing_scores(kind: str) -> list[str]:
@@ -44,9 +45,11 @@ def score_texts(
         first = bleu.corpus_score(list(found), [list(wanted)])
         second = chrf.corpus_score(list(found), [list(wanted)])
         return {
-            "BLEU": first.score, "chrF": second.score, "length_ratio": first.ratio,
+            "BLEU": first.score,
+            "chrF": second.score,
+            "length_ratio": first.ratio,
             "signature": f"BLEU {bleu.get_signature()}, chrF {chrf.get_signature()}",
-        }  # fmt: skip
+        }
     if kind == "summary" and library is not None:
         return _rouge(library, found, wanted)  # always in lower case
     scores: dict[str, Any] = {}

@@ -226,17 +226,24 @@ def _forecasts(found: Mapping[str, Any]) -> str:
     charts = [_paths(fan) if "places" in fan else _fan(fan) for fan in found.get("fans", [])]
     if found:
         levels, ahead = found["levels"], range(1, 1 + len(found["errors"]))
-        charts.append(chart(
-            "Error by steps ahead", ("steps ahead", found.get("error_label", "error")),
-            [_points(found["errors"], ahead)], scale="zero",
-        ))  # fmt: skip
+        charts.append(
+            chart(
+                "Error by steps ahead",
+                ("steps ahead", found.get("error_label", "error")),
+                [_points(found["errors"], ahead)],
+                scale="zero",
+            )
+        )
         below = [100 * share for share in found["below"] if share is not None]
         if len(below) == len(levels) > 1:
             wanted = [100 * level for level in levels]
-            charts.append(chart(
-                "Coverage", ("level (%)", "numbers below (%)"),
-                [Curve(wanted, below, BLUE, "model", 3), Curve(wanted, wanted, QUIET, "ideal")],
-            ))  # fmt: skip
+            charts.append(
+                chart(
+                    "Coverage",
+                    ("level (%)", "numbers below (%)"),
+                    [Curve(wanted, below, BLUE, "model", 3), Curve(wanted, wanted, QUIET, "ideal")],
+                )
+            )
     return f'<div class="charts">\n{"".join(charts)}</div>' if any(charts) else ""
 
 
@@ -260,9 +267,12 @@ def _fan(fan: Mapping[str, Any]) -> str:
 
 
 def _points(
-    values: Sequence[float | None], places: Sequence[float], color: str = BLUE, label: str = "",
+    values: Sequence[float | None],
+    places: Sequence[float],
+    color: str = BLUE,
+    label: str = "",
     low: Sequence[float | None] | None = None,
-) -> Curve:  # fmt: skip
+) -> Curve:
     """Return a curve of the numbers that exist, or a band if there are lower ends."""
     whole = zip(places, values, low or values, strict=False)  # there can be more places than values
     kept = [(float(x), y, z) for x, y, z in whole if y is not None and z is not None]

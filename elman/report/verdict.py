@@ -19,19 +19,39 @@ Metrics = Mapping[str, Any]
 UNIT = ""  # the format of scores in the unit of the data, which can be of any size
 # The format of each score, and whether a higher value is better.
 SCORES = {
-    "ADE": (UNIT, False), "FDE": (UNIT, False),
-    "MASE": ("{:.3f}", False), "ND": ("{:.4f}", False), "MAE": (UNIT, False),
-    "BLEU": ("{:.1f}", True), "ROUGE-L": ("{:.1f}", True), "BLEU-2": ("{:.1f}", True),
-    "perplexity": ("{:.2f}", False), "accuracy": ("{:.1%}", True), "F1": ("{:.3f}", True),
-    "event_F1": ("{:.3f}", True), "F1_macro": ("{:.3f}", True), "AUC": ("{:.3f}", True),
-    "AUPRC": ("{:.3f}", True), "coverage_80": ("{:.1%}", True), "loss": ("{:.3f}", False),
-}  # fmt: skip
+    "ADE": (UNIT, False),
+    "FDE": (UNIT, False),
+    "MASE": ("{:.3f}", False),
+    "ND": ("{:.4f}", False),
+    "MAE": (UNIT, False),
+    "BLEU": ("{:.1f}", True),
+    "ROUGE-L": ("{:.1f}", True),
+    "BLEU-2": ("{:.1f}", True),
+    "perplexity": ("{:.2f}", False),
+    "accuracy": ("{:.1%}", True),
+    "F1": ("{:.3f}", True),
+    "event_F1": ("{:.3f}", True),
+    "F1_macro": ("{:.3f}", True),
+    "AUC": ("{:.3f}", True),
+    "AUPRC": ("{:.3f}", True),
+    "coverage_80": ("{:.1%}", True),
+    "loss": ("{:.3f}", False),
+}
 NAMES = {"AUC": "AUROC", "F1": "F1 of spans", "event_F1": "F1 of events"}
 # The main scores of the tasks, unless the metrics name others: the first group that exists.
 JUDGES = (
-    ("ADE",), ("MASE",), ("ND",), ("MAE",), ("BLEU",), ("ROUGE-L",), ("BLEU-2",), ("perplexity",),
-    ("F1",), ("accuracy", "event_F1"), ("loss",),
-)  # fmt: skip
+    ("ADE",),
+    ("MASE",),
+    ("ND",),
+    ("MAE",),
+    ("BLEU",),
+    ("ROUGE-L",),
+    ("BLEU-2",),
+    ("perplexity",),
+    ("F1",),
+    ("accuracy", "event_F1"),
+    ("loss",),
+)
 # A relative difference that another seed alone can cause.
 CLOSE = 0.01
 
@@ -124,9 +144,10 @@ def compare(metrics: Metrics, part: str) -> list[Comparison]:
         if not math.isfinite(ours):
             continue
         rivals = [
-            one for one in baselines_of(metrics)
+            one
+            for one in baselines_of(metrics)
             if math.isfinite(number(_scores_of(one, part), score))
-        ]  # fmt: skip
+        ]
         if not rivals:
             found.append(Comparison(score, ours, positive=positive))
             continue

@@ -56,12 +56,18 @@ def statistics(values: Numbers) -> Numbers:
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # NaN is intended without numbers
         parts = [
-            np.nanmean(values, 0), np.nanstd(values, 0), np.nanmin(values, 0),
-            np.nanmax(values, 0), *np.nanquantile(values, (0.25, 0.5, 0.75), axis=0), first, last,
-            np.nan_to_num(np.nanmean(np.abs(np.diff(values, axis=0)), 0)) if len(values) > 1
+            np.nanmean(values, 0),
+            np.nanstd(values, 0),
+            np.nanmin(values, 0),
+            np.nanmax(values, 0),
+            *np.nanquantile(values, (0.25, 0.5, 0.75), axis=0),
+            first,
+            last,
+            np.nan_to_num(np.nanmean(np.abs(np.diff(values, axis=0)), 0))
+            if len(values) > 1
             else np.zeros(values.shape[1]),
             count / max(1, len(values)),
-        ]  # fmt: skip
+        ]
     return np.concatenate(parts)
 
 
@@ -157,8 +163,11 @@ def _in_units(rows: Numbers, train: Numbers) -> Numbers:
 def _run(
     features: Callable[[Windows], Numbers],
     fit: Callable[[Numbers, NDArray[np.int64]], Callable[[Numbers], tuple[Numbers, Numbers]]],
-    train: Windows, targets: Tensor, others: dict[str, Windows], classes: int,
-) -> dict[str, Tensor]:  # fmt: skip
+    train: Windows,
+    targets: Tensor,
+    others: dict[str, Windows],
+    classes: int,
+) -> dict[str, Tensor]:
     """Fit a model to windows with the labels of their recordings; return probabilities of others.
 
     With several labels, one model is fitted for each label.
@@ -191,9 +200,8 @@ def _run(
 
 
 def most_frequent(
-    _train: Sequence[Numbers], tags: Sequence[NDArray[np.int64]],
-    others: dict[str, list[Numbers]],
-) -> tuple[str, dict[str, list[NDArray[np.int64]]]]:  # fmt: skip
+    _train: Sequence[Numbers], tags: Sequence[NDArray[np.int64]], others: dict[str, list[Numbers]]
+) -> tuple[str, dict[str, list[NDArray[np.int64]]]]:
     """Return the name of the baseline, and the most frequent tag for every step of others."""
     top = int(np.bincount(np.concatenate(tags)).argmax())
     return FREQUENT, {
@@ -218,10 +226,12 @@ def steps_by_forest(
     draw = np.random.default_rng(0)
     kept = np.sort(draw.permutation(len(wanted))[:MOST])
     ends = np.cumsum([len(one) for one in train])
-    x = np.concatenate([
-        _around(one, kept[(kept >= end - len(one)) & (kept < end)] - (end - len(one)))
-        for one, end in zip(train, ends.tolist(), strict=True)
-    ])  # fmt: skip
+    x = np.concatenate(
+        [
+            _around(one, kept[(kept >= end - len(one)) & (kept < end)] - (end - len(one)))
+            for one, end in zip(train, ends.tolist(), strict=True)
+        ]
+    )
     forest = RandomForestClassifier(100, min_samples_leaf=2, random_state=0).fit(x, wanted[kept])
     limited = len(kept) < len(wanted)
     title = f"{STEPS}, {MOST:,} of {len(wanted):,} steps" if limited else STEPS
@@ -250,7 +260,11 @@ def _around(values: Numbers, steps: NDArray[np.int64]) -> NDArray[np.float32]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # NaN is intended without numbers
         parts = [
-            values[steps], np.nanmean(windows, 2), np.nanstd(windows, 2), np.nanmin(windows, 2),
-            np.nanmax(windows, 2), (~np.isnan(windows)).mean(2),
-        ]  # fmt: skip
+            values[steps],
+            np.nanmean(windows, 2),
+            np.nanstd(windows, 2),
+            np.nanmin(windows, 2),
+            np.nanmax(windows, 2),
+            (~np.isnan(windows)).mean(2),
+        ]
     return np.asarray(np.nan_to_num(np.concatenate(parts, 1), nan=-1e9), dtype=np.float32)

@@ -92,12 +92,15 @@ class Transformer(nn.Module):
         options: dict[str, Any] = {"batch_first": True, "norm_first": True}
         self.encoder = nn.TransformerEncoder(
             nn.TransformerEncoderLayer(size, heads, WIDER * size, dropout, **options),
-            num_layers, nn.LayerNorm(size), enable_nested_tensor=False,
-        )  # fmt: skip
+            num_layers,
+            nn.LayerNorm(size),
+            enable_nested_tensor=False,
+        )
         self.decoder = nn.TransformerDecoder(
             nn.TransformerDecoderLayer(size, heads, WIDER * size, dropout, **options),
-            num_layers, nn.LayerNorm(size),
-        )  # fmt: skip
+            num_layers,
+            nn.LayerNorm(size),
+        )
         for weight in (*self.encoder.parameters(), *self.decoder.parameters()):
             if weight.dim() > 1:  # the layers of a torch stack start as copies of one layer
                 nn.init.xavier_uniform_(weight)
@@ -124,9 +127,12 @@ class Transformer(nn.Module):
         with _drawing_from(generator, whole.device, self.training):
             y = self._vectors(self.embed_target, whole, generator)
             d = self.decoder(
-                y, start.memory, tgt_mask=ahead.triu(1), memory_key_padding_mask=start.hidden,
+                y,
+                start.memory,
+                tgt_mask=ahead.triu(1),
+                memory_key_padding_mask=start.hidden,
                 tgt_is_causal=True,
-            )  # fmt: skip
+            )
         added = d[:, start.tokens.shape[1] :]
         return Padded(added, tokens.lengths), None, start._replace(tokens=whole)
 

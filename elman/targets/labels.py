@@ -101,9 +101,13 @@ class Labels(Target[SequenceModel]):
     ) -> tuple[Label, ...]:
         """Return the label of a cell, or its labels."""
         return labels_of(
-            cell, place, settings.label, dialect=dialect_of(settings), written=written,
+            cell,
+            place,
+            settings.label,
+            dialect=dialect_of(settings),
+            written=written,
             separator=settings.separator if settings.several else None,
-        )  # fmt: skip
+        )
 
     # Learning.
 
@@ -147,9 +151,11 @@ class Labels(Target[SequenceModel]):
     def described(self) -> dict[str, Any]:
         """Return the facts from which `restore` rebuilds the labels."""
         facts: dict[str, Any] = {
-            "classes": [packed_label(label) for label in self.classes], "share": self.share,
-            "trees": self.trees, "temperature": self.temperature,
-        }  # fmt: skip
+            "classes": [packed_label(label) for label in self.classes],
+            "share": self.share,
+            "trees": self.trees,
+            "temperature": self.temperature,
+        }
         return facts if self.positive is None else facts | {"positive": self.positive}
 
     @classmethod
@@ -167,9 +173,13 @@ class Labels(Target[SequenceModel]):
         if positive not in (None, 0, 1):
             raise ArgumentError(f"positive must be 0 or 1, got {positive!r}")
         return cls(
-            settings, [unpacked_label(label) for label in described["classes"]], share=share,
-            trees=trees, temperature=float(temperature), positive=positive,
-        )  # fmt: skip
+            settings,
+            [unpacked_label(label) for label in described["classes"]],
+            share=share,
+            trees=trees,
+            temperature=float(temperature),
+            positive=positive,
+        )
 
     def notes_on(
         self, train: Examples, others: Mapping[str, Examples], reader: Reader
@@ -199,12 +209,16 @@ class Labels(Target[SequenceModel]):
         """Return the layer that pools states and computes the scores."""
         settings = self.settings
         return LabelHead(
-            size, len(self.classes), pooling=settings.pooling,
-            bidirectional=settings.bidirectional, several=self.several,
-            label_smoothing=settings.label_smoothing, features=input.features,
+            size,
+            len(self.classes),
+            pooling=settings.pooling,
+            bidirectional=settings.bidirectional,
+            several=self.several,
+            label_smoothing=settings.label_smoothing,
+            features=input.features,
             trees=self.trees if input.features else 0,
             share=self.share if input.features else 1.0,
-        )  # fmt: skip
+        )
 
     def start(self, train: Examples, input: Input) -> None:
         """Choose the share of the network beside a wide part, and the trees of the wide part."""
@@ -353,9 +367,7 @@ class Labels(Target[SequenceModel]):
             {"name": title} | {name: self._score(p[name], *numbers[name]) for name in others}
             for title, p in found
         )
-        metrics: dict[str, Any] = {
-            "model": ours, "baseline": baseline, "notes": [note]
-        }  # fmt: skip
+        metrics: dict[str, Any] = {"model": ours, "baseline": baseline, "notes": [note]}
         if more:
             metrics["others"] = more
         if not self.several:

@@ -127,9 +127,11 @@ class LiveTags(LiveTarget[tuple[str, float]]):
             for one in self.found
         ]
         return (
-            torch.tensor(whole), torch.tensor([total], dtype=torch.float64), before.clone(),
+            torch.tensor(whole),
+            torch.tensor([total], dtype=torch.float64),
+            before.clone(),
             torch.tensor(events, dtype=torch.float64).reshape(-1, 4),
-        )  # fmt: skip
+        )
 
     def restore(self, state: State) -> None:
         """Continue from a state of the right shapes; raise a DataError for impossible values."""

@@ -114,10 +114,11 @@ class Tags(Target[SequenceModel]):
             Examples(
                 [reader.cut(one, *span) for one, span in zip(examples.items, spans, strict=True)],
                 [tags[slice(*span)] for tags, span in zip(examples.targets, spans, strict=True)],
-                examples.places, examples.recordings,
+                examples.places,
+                examples.recordings,
             )
             for spans in ([(0, at) for at in cuts], list(zip(cuts, lengths, strict=True)))
-        ]  # fmt: skip
+        ]
         return parts[0], parts[1]
 
     def described(self) -> dict[str, Any]:
@@ -266,10 +267,15 @@ class Tags(Target[SequenceModel]):
         if not guesses:
             counts = Counter(tag for tags in train.targets for tag in tags)
             often = self.names.index(counts.most_common(1)[0][0])
-            guesses = [(FREQUENT, {
-                name: [np.full(len(tags), often) for tags in part.targets]
-                for name, part in others.items()
-            })]  # fmt: skip
+            guesses = [
+                (
+                    FREQUENT,
+                    {
+                        name: [np.full(len(tags), often) for tags in part.targets]
+                        for name, part in others.items()
+                    },
+                )
+            ]
         baseline, *more = (
             {"name": title}
             | {name: self.score(input, others[name], self._named(some[name])) for name in others}

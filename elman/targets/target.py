@@ -90,15 +90,22 @@ class Target(ABC, Generic[Network]):
 
     @classmethod
     def read(
-        cls, reader: Reader, source: Any, settings: Any, rejects: Rejects,
+        cls,
+        reader: Reader,
+        source: Any,
+        settings: Any,
+        rejects: Rejects,
         like: Input | Examples | None,
-    ) -> Examples:  # fmt: skip
+    ) -> Examples:
         """Return the examples of a source, see `Reader.read`."""
         written = bool(source.files)
         return reader.read(
-            source, cls.column(settings),
-            lambda cell, place: cls.of_cell(cell, place, settings, written=written), rejects, like,
-        )  # fmt: skip
+            source,
+            cls.column(settings),
+            lambda cell, place: cls.of_cell(cell, place, settings, written=written),
+            rejects,
+            like,
+        )
 
     # Learning.
 

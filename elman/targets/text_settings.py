@@ -107,9 +107,15 @@ class TranslatorSettings(SourceSettings):
 
     def _check_transformer(self) -> None:
         names = (
-            "input_feeding", "copying", "coverage", "start_from", "weight_dropout",
-            "recurrent_dropout", "zoneout", "layer_norm",
-        )  # fmt: skip
+            "input_feeding",
+            "copying",
+            "coverage",
+            "start_from",
+            "weight_dropout",
+            "recurrent_dropout",
+            "zoneout",
+            "layer_norm",
+        )
         for name in names:
             if getattr(self, name):
                 raise ArgumentError(f"{name} is for recurrences, not for cell=transformer")

@@ -37,6 +37,13 @@ def load(folder: str | Path) -> AnyTask:
 
 
 __all__ = [
-    "TASKS", "AnyTask", "Classifier", "Forecaster", "LanguageModel", "Tagger", "Translator", "load",
+    "TASKS",
+    "AnyTask",
+    "Classifier",
+    "Forecaster",
+    "LanguageModel",
+    "Tagger",
+    "Translator",
+    "load",
     "task_of",
-]  # fmt: skip
+]

@@ -16,9 +16,16 @@ from elman.version import __version__
 
 
 def model_card(
-    model: Model, name: str, *, title: str, made: str, columns: Mapping[str, tuple[str, str]],
-    use: Sequence[str], notes: Sequence[str] = (), end: str,
-) -> str:  # fmt: skip
+    model: Model,
+    name: str,
+    *,
+    title: str,
+    made: str,
+    columns: Mapping[str, tuple[str, str]],
+    use: Sequence[str],
+    notes: Sequence[str] = (),
+    end: str,
+) -> str:
     """Return the model card as Markdown.
 
     Args:

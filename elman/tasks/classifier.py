@@ -250,10 +250,11 @@ class Classifier(LabelSettings, ExampleTask):
         from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
 
         return Tags(
-            estimator_type="classifier", target_tags=TargetTags(required=True),
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
             classifier_tags=ClassifierTags(multi_label=True),
             input_tags=InputTags(string=True, two_d_array=False, one_d_array=True),
-        )  # fmt: skip
+        )
 
     def __sklearn_is_fitted__(self) -> bool:
         return self._model is not None
@@ -324,13 +325,17 @@ class Classifier(LabelSettings, ExampleTask):
         shown += f" and {len(labels) - 20} more" if len(labels) > 20 else ""
         precision = quoted(name_of("AUPRC", self.metrics.get("positive", "")))
         return model_card(
-            self, name, title=f"a classifier of {learned.reader.noun}",
+            self,
+            name,
+            title=f"a classifier of {learned.reader.noun}",
             made=f"{self.settled().cell.upper()}, {learned.made}, labels: {shown}",
             columns={
-                "accuracy": ("accuracy", "{:.1%}"), "F1 macro": ("F1_macro", "{:.3f}"),
-                "AUROC": ("AUC", "{:.3f}"), precision: ("AUPRC", "{:.3f}"),
+                "accuracy": ("accuracy", "{:.1%}"),
+                "F1 macro": ("F1_macro", "{:.3f}"),
+                "AUROC": ("AUC", "{:.3f}"),
+                precision: ("AUPRC", "{:.3f}"),
             },
             use=learned.use,
             end=f"Expect useful predictions only for {learned.reader.noun} like the training data."
             f"{learned.warning}",
-        )  # fmt: skip
+        )

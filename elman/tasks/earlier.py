@@ -18,9 +18,17 @@ from elman.tasks.folder import short_path
 from elman.tasks.language_model import LanguageModel
 
 DECIDED = (  # settings that a language model in start_from decides
-    "cell", "hidden_size", "num_layers", "layer_norm", "peephole", "tokens", "vocabulary_size",
-    "min_count", "lowercase", "split_punctuation",
-)  # fmt: skip
+    "cell",
+    "hidden_size",
+    "num_layers",
+    "layer_norm",
+    "peephole",
+    "tokens",
+    "vocabulary_size",
+    "min_count",
+    "lowercase",
+    "split_punctuation",
+)
 
 
 def earlier_model(

@@ -87,9 +87,14 @@ class ExampleTask(InputSettings, Task):
         )
         head = target.head(core.output_size + features * self.skip, learned)
         return SequenceModel(
-            encode, core, head, dropout=self.dropout, variational=self.variational,
-            backward_steps=self.bptt, skip=self.skip,
-        )  # fmt: skip
+            encode,
+            core,
+            head,
+            dropout=self.dropout,
+            variational=self.variational,
+            backward_steps=self.bptt,
+            skip=self.skip,
+        )
 
     def _start_network(self) -> None:
         """Copy values from which training starts into the new network."""
@@ -123,9 +128,12 @@ class ExampleTask(InputSettings, Task):
                 f"a {self.task} needs words or recordings, not {reader.noun}; set input=words"
             )
         parts = read_parts(
-            request.data, request.rejects, lambda one: reader.open(one, column, lenient=lenient),
-            lambda source, bad, like: kind.read(reader, source, self, bad, like), reader.noun,
-        )  # fmt: skip
+            request.data,
+            request.rejects,
+            lambda one: reader.open(one, column, lenient=lenient),
+            lambda source, bad, like: kind.read(reader, source, self, bad, like),
+            reader.noun,
+        )
         if before is None:
             name, train = parts.described["name"], parts.data["train"]
             target = kind.learn(train, name, request.data["train"], self)
@@ -176,10 +184,16 @@ class ExampleTask(InputSettings, Task):
         if times > 1:
             notes.append(f"each epoch reads the {reader.noun} {times} times")
         train = ExampleBatches(
-            ready.arrays, ready.targets, self.batch_size, seed=self.seed, extra=ready.extra,
-            share=(fabric.global_rank, fabric.world_size), times=times, change=learned.change(),
+            ready.arrays,
+            ready.targets,
+            self.batch_size,
+            seed=self.seed,
+            extra=ready.extra,
+            share=(fabric.global_rank, fabric.world_size),
+            times=times,
+            change=learned.change(),
             padding=ready.padding,
-        )  # fmt: skip
+        )
         others = {name: examples for name, examples in data.items() if name != "train"}
         notes += learned.notes_on(data["train"], others, ready.arrays)
         held = target.validation(learned, data["validation"], network.head)

@@ -50,9 +50,17 @@ PATHS = ("train", "validation", "test", "start_from", "vectors")  # settings and
 CONFIG, METRICS, CARD = "config.json", "metrics.json", "README.md"
 HISTORY = "history.safetensors"
 PARTS = (  # files of a model, which the manifest lists
-    CONFIG, TOKENIZER, SOURCE_TOKENIZER, WORDS, FEATURES, SERIES, HISTORY, WEIGHTS, METRICS,
+    CONFIG,
+    TOKENIZER,
+    SOURCE_TOKENIZER,
+    WORDS,
+    FEATURES,
+    SERIES,
+    HISTORY,
+    WEIGHTS,
+    METRICS,
     CHECKPOINT,
-)  # fmt: skip
+)
 OURS = (CARD, "run.jsonl", "report.html", *reversed(PARTS), MANIFEST)  # in the order of deletion
 
 

@@ -246,12 +246,21 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
 
         named = (*self.past, *self.future, *self.static, self.group)
         return SeriesSource(
-            given[0], self.targets,
+            given[0],
+            self.targets,
             tuple(dict.fromkeys(name for name in named if name is not None)),
-            unique_id=self.unique_id, ds=self.ds, wide=self.wide, freq=self.freq,
-            ds_format=self.ds_format, zone=self.zone, closed=self.closed == "found", ahead=ahead,
-            encoding=self.encoding, lenient=lenient, dialect=dialect_of(self),
-        )  # fmt: skip
+            unique_id=self.unique_id,
+            ds=self.ds,
+            wide=self.wide,
+            freq=self.freq,
+            ds_format=self.ds_format,
+            zone=self.zone,
+            closed=self.closed == "found",
+            ahead=ahead,
+            encoding=self.encoding,
+            lenient=lenient,
+            dialect=dialect_of(self),
+        )
 
     def _read(
         self, series: Any, rejects: str | Path | None = None, *, ahead: bool = False
@@ -278,10 +287,13 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
             need("scipy", f"output={self.kind_of_output}")  # before the training, not after it
         lenient = request.rejects is not None
         parts = read_parts(
-            request.data, request.rejects, lambda one: self._source(one, lenient=lenient),  # type: ignore[arg-type]
+            request.data,
+            request.rejects,
+            lambda one: self._source(one, lenient=lenient),  # type: ignore[arg-type]
             # The frequency and the words of the training data apply to the test data.
-            lambda source, bad, like: source.read(bad, like), "rows and series",
-        )  # fmt: skip
+            lambda source, bad, like: source.read(bad, like),
+            "rows and series",
+        )
         for name, table in parts.data.items():
             parts.notes += [note if name == "train" else f"{name}: {note}" for note in table.notes]
         parts.notes += missing_baselines(self)
@@ -308,10 +320,15 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
                 self._save_parts(folder)
 
         return Job(
-            training.batches, None if held_out is None else held_out.batches, training.facts,
-            "numbers", measure=lambda: training.measure(self.predictor), judge=judge,
-            refit=training.refit, notes=[*parts.notes, *training.notes],
-        )  # fmt: skip
+            training.batches,
+            None if held_out is None else held_out.batches,
+            training.facts,
+            "numbers",
+            measure=lambda: training.measure(self.predictor),
+            judge=judge,
+            refit=training.refit,
+            notes=[*parts.notes, *training.notes],
+        )
 
     def _data_before(self, folder: Path) -> tuple[dict[str, object], Path | None]:
         if (folder / SERIES).exists() and "unit" not in read_json(folder / SERIES):
@@ -337,9 +354,13 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
             torch.manual_seed(self.seed)
             pool = NeighbourPool(math.hypot(*layout.usual), 64) if layout.neighbours else None
             encode = SeriesEmbed(
-                layout.numbers, list(layout.categories), size=self.embedding_size,
-                input_dropout=self.input_dropout, pool=pool, around=layout.around,
-            )  # fmt: skip
+                layout.numbers,
+                list(layout.categories),
+                size=self.embedding_size,
+                input_dropout=self.input_dropout,
+                pool=pool,
+                around=layout.around,
+            )
             core = build_core(self, encode.size)
             head = ForecastHead(core.output_size + encode.size, layout.output, distribution)
         return SequenceModel(
@@ -372,11 +393,13 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
         of = "" if frequency == "step" else f" of {frequency}"
         segment = f", {layout.segment} steps at a time" if layout.segment > 1 else ""
         return model_card(
-            self, name, title="a forecaster",
+            self,
+            name,
+            title="a forecaster",
             made=f"{self.cell.upper()}, {self.decoder}, {layout.horizon} steps{of} from the last "
             f"{layout.context}{segment}",
             columns=columns_of_card(self.metrics),
             use=[f"model.predict({'table' if self.future else ''}).columns()"],
             notes=describe_estimates(self.predictor, self.metrics.get("calibration_windows")),
             end="The forecasts are reliable only if the future is like the data of the training.",
-        )  # fmt: skip
+        )

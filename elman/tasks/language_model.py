@@ -148,9 +148,12 @@ class LanguageModel(LanguageSettings, Task):
         check_whole(samples, "samples", least=1)
         stop = stop_strings(stop)
         sampling = Sampling(
-            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
             repetition_penalty=repetition_penalty,
-        )  # fmt: skip
+        )
         drawn = list(self._draw(text, sampling, max_new_tokens, seed, samples))
         rows = torch.stack(drawn, dim=1).tolist()
         return [cut_at(self.vocabulary.decode(list(self._until_end(row))), stop) for row in rows]
@@ -245,17 +248,24 @@ class LanguageModel(LanguageSettings, Task):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             encode = Embed(
-                vocabulary.size, features,
-                dropout=self.embedding_dropout, input_dropout=self.input_dropout,
-            )  # fmt: skip
+                vocabulary.size,
+                features,
+                dropout=self.embedding_dropout,
+                input_dropout=self.input_dropout,
+            )
             core = build_core(self, features)
             head = TokenHead(last, vocabulary.size, tied=encode.weight if self.tied else None)
         self._vocabulary = vocabulary
         output = self.dropout if self.output_dropout is None else self.output_dropout
         self._model = SequenceModel(
-            encode, core, head, dropout=output, variational=self.variational,
-            activation_penalty=self.activation_penalty, temporal_penalty=self.temporal_penalty,
-        )  # fmt: skip
+            encode,
+            core,
+            head,
+            dropout=output,
+            variational=self.variational,
+            activation_penalty=self.activation_penalty,
+            temporal_penalty=self.temporal_penalty,
+        )
         return self._model
 
     def _read(self, text: str, rows: int = 1) -> tuple[torch.Tensor, State]:
@@ -298,11 +308,16 @@ class LanguageModel(LanguageSettings, Task):
         seen[:, self.vocabulary.encode(text)] = True
         unknown = self.vocabulary.unknown
         return sample(
-            step, scores, state, sampling=sampling, max_new_tokens=max_new_tokens, seen=seen,
+            step,
+            scores,
+            state,
+            sampling=sampling,
+            max_new_tokens=max_new_tokens,
+            seen=seen,
             generator=torch.Generator().manual_seed(seed),
             banned=() if unknown is None else (unknown,),
             end=self.vocabulary.end if self._documents_end else None,
-        )  # fmt: skip
+        )
 
     @property
     def _documents_end(self) -> bool:
@@ -342,12 +357,14 @@ class LanguageModel(LanguageSettings, Task):
         exact = len(data.validation.starts) > 1
         sizes = {"train_tokens": len(data.train), "validation_tokens": len(data.validation)}
         return Job(
-            train, scored_batches(data.validation, rows, exact=exact),
-            {"train": data.name, **sizes, "vocabulary_size": data.vocabulary.size}, "tokens",
+            train,
+            scored_batches(data.validation, rows, exact=exact),
+            {"train": data.name, **sizes, "vocabulary_size": data.vocabulary.size},
+            "tokens",
             measure=lambda: {**measure(network, data, rows), "samples": self._samples()},
             records=lambda: [{"event": "reach", "norms": measure_reach(network, data.validation)}],
             notes=data.notes,
-        )  # fmt: skip
+        )
 
     def _read_texts(self, request: Request) -> TextData:
         from elman.encode.text import Vocabulary
@@ -383,7 +400,9 @@ class LanguageModel(LanguageSettings, Task):
         sizes = self.hidden_size if isinstance(self.hidden_size, int) else list(self.hidden_size)
         vocabulary, layers = self.vocabulary, self.model.core.num_layers
         return model_card(
-            self, name, title="a language model",
+            self,
+            name,
+            title="a language model",
             made=f"{self.cell.upper()}, layers: {layers}, hidden size: {sizes}, a vocabulary of "
             f"{vocabulary.size:,} {vocabulary.tokens} tokens",
             columns={"perplexity": ("perplexity", "{:.2f}")},
@@ -393,4 +412,4 @@ class LanguageModel(LanguageSettings, Task):
             ],
             use=['model.predict("...")', 'model.generate("...")'],
             end="The model imitates its training text, which can be wrong, and knows nothing else.",
-        )  # fmt: skip
+        )

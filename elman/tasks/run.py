@@ -145,10 +145,17 @@ def _run(
             display.show(begin)
         model.model.float()  # independent of torch's default dtype
         outcome = fit(
-            model.model, job.train, job.validation, model.settled(), fabric=fabric, folder=folder,
-            resume=resume, journal=journal, show=display.show if display else None,
+            model.model,
+            job.train,
+            job.validation,
+            model.settled(),
+            fabric=fabric,
+            folder=folder,
+            resume=resume,
+            journal=journal,
+            show=display.show if display else None,
             refit=job.refit,
-        )  # fmt: skip
+        )
         model.model.to("cpu")
         if outcome.signal is not None:
             step = outcome.position.step

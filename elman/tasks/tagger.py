@@ -151,11 +151,14 @@ class Tagger(TagSettings, ExampleTask):
             stamps = one.moments(one.stamp(times))
             found += [
                 Found(
-                    one.name, event.label, stamps[event.begin], stamps[event.end],
+                    one.name,
+                    event.label,
+                    stamps[event.begin],
+                    stamps[event.end],
                     event.probability,
                 )
                 for event in spot(p.tolist(), *names, **spots)
-            ]  # fmt: skip
+            ]
         return found
 
     def evaluate(
@@ -270,9 +273,12 @@ class Tagger(TagSettings, ExampleTask):
             columns["F1 of events"] = ("event_F1", "{:.3f}")
         noun, unit = learned.reader.noun, learned.reader.unit
         return model_card(
-            self, name, title=f"a tagger of the {unit} of {noun}",
+            self,
+            name,
+            title=f"a tagger of the {unit} of {noun}",
             made=f"{self.cell.upper()}, {learned.made}, tags: {', '.join(self.tag_names[:40])}",
-            columns=columns, use=learned.use,
+            columns=columns,
+            use=learned.use,
             end=f"The model can only be expected to work on {noun} like those of its training."
             f"{learned.warning}",
-        )  # fmt: skip
+        )

@@ -333,9 +333,7 @@ def _change_paths(config: dict[str, Any], change: Callable[[str], str]) -> dict[
                 result[name] = [None if path is None else change(path) for path in value]
         return result
 
-    return {
-        **config, "settings": changed(config["settings"]), "data": changed(config["data"])
-    }  # fmt: skip
+    return {**config, "settings": changed(config["settings"]), "data": changed(config["data"])}
 
 
 def _check_paths(data: Mapping[str, Any], folder: Path) -> None:

@@ -48,9 +48,12 @@ def open_text(text: Any, settings: LanguageSettings, *, any_kind: bool = False) 
     if any_kind and path.is_file() and kind_of(path) not in TABLES:
         column = None
     return TextSource(
-        path, document=settings.document, column=column, encoding=settings.encoding,
+        path,
+        document=settings.document,
+        column=column,
+        encoding=settings.encoding,
         delimiter=settings.delimiter,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,12 @@ class Part(NamedTuple):
 
 
 def prepare(
-    settings: LanguageSettings, data: Mapping[str, object], *,
-    vocabulary: Vocabulary | None = None, show: bool = False,
-) -> TextData:  # fmt: skip
+    settings: LanguageSettings,
+    data: Mapping[str, object],
+    *,
+    vocabulary: Vocabulary | None = None,
+    show: bool = False,
+) -> TextData:
     """Read, split and tokenise the texts; learn the vocabulary from the training part."""
     parts, notes = _parts(settings, data)
     learn = parts["train"]
@@ -116,19 +122,27 @@ def prepare(
         with reading_bar("learning the vocabulary", learn.total_bytes, show=show) as advance:
             vocabulary = Vocabulary.build(
                 lambda: (text for text, _ in learn.read(advance)),
-                tokens=kind, size=settings.vocabulary_size, lowercase=settings.lowercase,
-                min_count=settings.min_count, split_punctuation=settings.split_punctuation,
-            )  # fmt: skip
+                tokens=kind,
+                size=settings.vocabulary_size,
+                lowercase=settings.lowercase,
+                min_count=settings.min_count,
+                split_punctuation=settings.split_punctuation,
+            )
     corpora = {}
     for name, part in parts.items():
         corpora[name] = _corpus(part, vocabulary, show=show)
         if part.given:
             check_known(corpora[name], vocabulary, part.name)
     return TextData(
-        vocabulary, corpora["train"], corpora["validation"], corpora.get("test"),
+        vocabulary,
+        corpora["train"],
+        corpora["validation"],
+        corpora.get("test"),
         {name: part.path for name, part in parts.items() if part.path},
-        {name: part.key for name, part in parts.items()}, learn.name, tuple(notes),
-    )  # fmt: skip
+        {name: part.key for name, part in parts.items()},
+        learn.name,
+        tuple(notes),
+    )
 
 
 def find_texts(before: Mapping[str, str]) -> dict[str, object]:
@@ -188,9 +202,13 @@ def _parts(
             source = open_text(text, settings)
             path = str(Path(os.fspath(text)).resolve()) if source.files else None  # type: ignore[call-overload]
             parts[name] = Part(
-                source.pieces, source.fingerprint(), source.name, path, source.total_bytes,
+                source.pieces,
+                source.fingerprint(),
+                source.name,
+                path,
+                source.total_bytes,
                 name != "train",
-            )  # fmt: skip
+            )
     train = open_text(data["train"], settings)
     if "validation" in parts:
         return parts, train.notes

@@ -104,10 +104,17 @@ class _Loop(Resumable):
     """One run of the training loop."""
 
     def __init__(
-        self, model: SequenceModel | Seq2Seq, train: Batches, validation: Batches | None,
-        settings: TrainingSettings, fabric: Fabric, folder: Path | None, journal: Journal | None,
-        show: Callable[[Record], None] | None, refit: Refit | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        model: SequenceModel | Seq2Seq,
+        train: Batches,
+        validation: Batches | None,
+        settings: TrainingSettings,
+        fabric: Fabric,
+        folder: Path | None,
+        journal: Journal | None,
+        show: Callable[[Record], None] | None,
+        refit: Refit | None = None,
+    ) -> None:
         if len(train) == 0:
             raise ArgumentError("the training text gives no batch: fewer documents than processes")
         super().__init__(model, train, settings, fabric, folder, journal, refit)
@@ -176,12 +183,16 @@ class _Loop(Resumable):
         loss, rate = means
         self.record(
             {
-                "event": "step", "step": self.position.step, "epoch": self.position.shown_epoch,
-                "loss": loss, "gradient_norm": self.norm,
+                "event": "step",
+                "step": self.position.step,
+                "epoch": self.position.shown_epoch,
+                "loss": loss,
+                "gradient_norm": self.norm,
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
-                "rate": rate * self.fabric.world_size, "seconds": self.position.seconds,
+                "rate": rate * self.fabric.world_size,
+                "seconds": self.position.seconds,
             }
-        )  # fmt: skip
+        )
 
     def record_resume(self) -> None:
         """Record that the run continues from a checkpoint."""
@@ -230,9 +241,12 @@ class _Loop(Resumable):
         with self.fabric.no_backward_sync(self.wrapped, enabled=not step_follows):
             with self.fabric.autocast():
                 loss = self.wrapped.loss(
-                    chunk.inputs, chunk.targets, chunk.enter(self.state), generator=self.generator,
+                    chunk.inputs,
+                    chunk.targets,
+                    chunk.enter(self.state),
+                    generator=self.generator,
                     progress=min(1.0, self.position.step / self.total_steps),
-                )  # fmt: skip
+                )
             self.state = chunk.leave(loss.state)
             objective = loss.total / loss.elements
             total, elements = loss.total.detach(), float(loss.elements)
@@ -250,15 +264,20 @@ class _Loop(Resumable):
     def _step(self) -> None:
         settings, position = self.settings, self.position
         rate = learning_rate(
-            settings, step=position.step, epoch=position.epoch, reductions=position.reductions,
+            settings,
+            step=position.step,
+            epoch=position.epoch,
+            reductions=position.reductions,
             total_steps=self.total_steps,
-        )  # fmt: skip
+        )
         if position.refit:
             rate = self._refit_rate()
         norm = self.fabric.clip_gradients(
-            self.wrapped, self.wrapped_optimizer, max_norm=settings.clip_norm or math.inf,
+            self.wrapped,
+            self.wrapped_optimizer,
+            max_norm=settings.clip_norm or math.inf,
             error_if_nonfinite=False,
-        )  # fmt: skip
+        )
         length = math.nan if norm is None else norm.item()
         if not math.isfinite(length):
             raise self._diverged(f"the norm of the gradient is {length}")
@@ -320,10 +339,14 @@ class _Loop(Resumable):
         position.validations.append(value)
         self.record(
             {
-                "event": "validation", "step": position.step, "epoch": position.shown_epoch,
-                **scores, "kept": best, "seconds": position.seconds,
+                "event": "validation",
+                "step": position.step,
+                "epoch": position.shown_epoch,
+                **scores,
+                "kept": best,
+                "seconds": position.seconds,
             }
-        )  # fmt: skip
+        )
         self._window.began += time.monotonic() - paused
 
     def _monitored(self, scores: dict[str, float]) -> list[float]:

@@ -80,9 +80,13 @@ def start_others(count: int) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     os.environ |= {
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": "0",
-        "WORLD_SIZE": str(count), PARENT: str(os.getpid()),
-    }  # fmt: skip
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "NODE_RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": str(count),
+        PARENT: str(os.getpid()),
+    }
     for number in range(1, count):
         child = subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(number)})
         _started.append(child)

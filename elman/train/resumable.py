@@ -46,9 +46,15 @@ class Resumable:
     """
 
     def __init__(
-        self, model: SequenceModel | Seq2Seq, train: Batches, settings: TrainingSettings,
-        fabric: Fabric, folder: Path | None, journal: Journal | None, refit: Refit | None,
-    ) -> None:  # fmt: skip
+        self,
+        model: SequenceModel | Seq2Seq,
+        train: Batches,
+        settings: TrainingSettings,
+        fabric: Fabric,
+        folder: Path | None,
+        journal: Journal | None,
+        refit: Refit | None,
+    ) -> None:
         self.model, self.train, self.settings, self.refit = model, train, settings, refit
         self.fabric, self.folder, self.journal = fabric, folder, journal
         self.optimizer = build_optimizer(model.parameters(), settings)
@@ -171,9 +177,12 @@ def load_generator(
 
 @torch.no_grad()
 def load_state(
-    path: Path, tensors: Mapping[str, Tensor], model: SequenceModel | Seq2Seq, rows: int,
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    model: SequenceModel | Seq2Seq,
+    rows: int,
     fabric: Fabric,
-) -> State | None:  # fmt: skip
+) -> State | None:
     """Return the state that is carried from batch to batch, for the rows of this process.
 
     Args:

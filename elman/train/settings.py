@@ -62,11 +62,21 @@ class TrainingSettings:
         """Raise an ArgumentError for values that cannot work."""
         check_types(self)
         at_least = {
-            "epochs": 1, "batch_size": 1, "bptt": 1, "accumulate": 1, "processes": 1,
-            "warmup_steps": 0, "halve_after": 0, "plateau_patience": 0, "average_after": 1,
-            "early_stopping": 1, "validate_steps": 1, "weight_decay": 0, "checkpoint_seconds": 0,
+            "epochs": 1,
+            "batch_size": 1,
+            "bptt": 1,
+            "accumulate": 1,
+            "processes": 1,
+            "warmup_steps": 0,
+            "halve_after": 0,
+            "plateau_patience": 0,
+            "average_after": 1,
+            "early_stopping": 1,
+            "validate_steps": 1,
+            "weight_decay": 0,
+            "checkpoint_seconds": 0,
             "seed": 0,
-        }  # fmt: skip
+        }
         for name, least in at_least.items():
             value = getattr(self, name)
             if value is not None and not least <= value < float("inf"):

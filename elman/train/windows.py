@@ -65,10 +65,14 @@ class WindowBatches:
             here = chosen[batch * self.batch_size : (batch + 1) * self.batch_size][rank::processes]
             which, origins = self.find(here)
             window = self.windows.cut(
-                which, origins, self.ends, learn=self.seed is not None,
-                draw=None if self.seed is None
+                which,
+                origins,
+                self.ends,
+                learn=self.seed is not None,
+                draw=None
+                if self.seed is None
                 else np.random.default_rng((self.seed, number, batch, rank)),
-            )  # fmt: skip
+            )
             yield Chunk(Padded.full(window.inputs), window.targets)
 
     def find(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -29,9 +29,14 @@ def search(p: torch.Tensor, rows: int, **options: object) -> list[list[Found]]:
 
     first = torch.arange(rows) % (V - 1)
     return beam_search(
-        step, first, first, select=lambda state, which: state[which],
-        search=Search(**options), longest=[LONGEST] * rows, end=END,  # type: ignore[arg-type]
-    )  # fmt: skip
+        step,
+        first,
+        first,
+        select=lambda state, which: state[which],
+        search=Search(**options),
+        longest=[LONGEST] * rows,
+        end=END,  # type: ignore[arg-type]
+    )
 
 
 def every(p: torch.Tensor, first: int, alpha: float) -> list[tuple[float, list[int]]]:
@@ -100,9 +105,15 @@ def test_coverage_prefers_attention_to_the_whole_source() -> None:
         options = Search(beam=4, coverage_penalty=beta, length_penalty=0)
         zero = torch.zeros(1, dtype=torch.int64)
         return beam_search(
-            step, zero, zero, select=lambda s, w: s[w], search=options, longest=[2], end=END,
+            step,
+            zero,
+            zero,
+            select=lambda s, w: s[w],
+            search=options,
+            longest=[2],
+            end=END,
             sources=[2],
-        )[0][0]  # fmt: skip
+        )[0][0]
 
     assert best(0.0).tokens == []
     covered = best(10.0)
@@ -114,9 +125,14 @@ def test_coverage_prefers_attention_to_the_whole_source() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"beam": 0}, {"beam": 2, "n_best": 3}, {"no_repeat": 0}, {"length_penalty": -1.0},
-     {"coverage_penalty": math.inf}],
-)  # fmt: skip
+    [
+        {"beam": 0},
+        {"beam": 2, "n_best": 3},
+        {"no_repeat": 0},
+        {"length_penalty": -1.0},
+        {"coverage_penalty": math.inf},
+    ],
+)
 def test_invalid_searches_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ArgumentError):
         Search(**options)  # type: ignore[arg-type]

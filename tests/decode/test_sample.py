@@ -75,9 +75,12 @@ def test_options_combine_as_in_the_definition(scores: Tensor, temperature: float
     others = [VALUES[name] for name in ("top_k", "top_p", "min_p", "repetition_penalty")]
     for top_k, top_p, min_p, penalty in itertools.product(*others):
         sampling = Sampling(
-            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
             repetition_penalty=penalty,
-        )  # fmt: skip
+        )
         check_against_naive(scores, sampling)
 
 
@@ -120,13 +123,22 @@ def test_bfloat16_scores_give_float32_probabilities(scores: Tensor) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("temperature", -1), ("temperature", math.nan), ("temperature", math.inf),
-        ("top_k", 0), ("top_k", -1),
-        ("top_p", 0), ("top_p", 1.1), ("top_p", math.nan),
-        ("min_p", 0), ("min_p", 2), ("min_p", -0.1),
-        ("repetition_penalty", 0), ("repetition_penalty", -1), ("repetition_penalty", math.inf),
+        ("temperature", -1),
+        ("temperature", math.nan),
+        ("temperature", math.inf),
+        ("top_k", 0),
+        ("top_k", -1),
+        ("top_p", 0),
+        ("top_p", 1.1),
+        ("top_p", math.nan),
+        ("min_p", 0),
+        ("min_p", 2),
+        ("min_p", -0.1),
+        ("repetition_penalty", 0),
+        ("repetition_penalty", -1),
+        ("repetition_penalty", math.inf),
     ],
-)  # fmt: skip
+)
 def test_values_out_of_range_are_refused_by_name(name: str, value: float) -> None:
     with pytest.raises(ArgumentError, match=rf"^{name} must be .*got {value}"):
         Sampling(**{name: value})
@@ -152,10 +164,15 @@ def draw(
     banned: tuple[int, ...] = (),
 ) -> Tensor:
     drawn = sample(
-        chain, torch.zeros(rows, 12), torch.zeros(1, rows, 12),
-        sampling=sampling or Sampling(), max_new_tokens=tokens, seen=seen, banned=banned,
+        chain,
+        torch.zeros(rows, 12),
+        torch.zeros(1, rows, 12),
+        sampling=sampling or Sampling(),
+        max_new_tokens=tokens,
+        seen=seen,
+        banned=banned,
         generator=torch.Generator().manual_seed(seed),
-    )  # fmt: skip
+    )
     return torch.stack(list(drawn), 1)
 
 
@@ -184,9 +201,7 @@ def test_rows_are_drawn_independently_of_each_other() -> None:
     starts = torch.randn(1, 4, 12, generator=torch.Generator().manual_seed(8))
 
     def greedy(state: Tensor) -> Tensor:
-        drawn = sample(
-            chain, state[0], state, sampling=Sampling(temperature=0), max_new_tokens=20
-        )  # fmt: skip
+        drawn = sample(chain, state[0], state, sampling=Sampling(temperature=0), max_new_tokens=20)
         return torch.stack(list(drawn), 1)
 
     alone = torch.cat([greedy(starts[:, row : row + 1]) for row in range(4)])
@@ -207,10 +222,14 @@ def test_drawn_tokens_follow_the_distribution() -> None:
     scores = torch.tensor([[0.5, 0.3, 0.2]]).log().expand(20_000, -1)
     tokens = next(
         sample(
-            chain, scores, torch.zeros(1, 1, 12), sampling=Sampling(), max_new_tokens=1,
+            chain,
+            scores,
+            torch.zeros(1, 1, 12),
+            sampling=Sampling(),
+            max_new_tokens=1,
             generator=torch.Generator().manual_seed(2),
         )
-    )  # fmt: skip
+    )
     shares = tokens.bincount(minlength=3) / 20_000
     # Five standard deviations of a share of 20,000 draws: 5 * sqrt(0.25 / 20,000) = 0.018.
     torch.testing.assert_close(shares, torch.tensor([0.5, 0.3, 0.2]), rtol=0, atol=0.018)
@@ -222,9 +241,12 @@ def test_a_strong_penalty_draws_every_token_once_first() -> None:
         return scores.abs() + 1, state
 
     drawn = sample(
-        positive, torch.ones(1, 12), torch.zeros(1, 1, 12), max_new_tokens=12,
+        positive,
+        torch.ones(1, 12),
+        torch.zeros(1, 1, 12),
+        max_new_tokens=12,
         sampling=Sampling(temperature=0, repetition_penalty=1e6),
-    )  # fmt: skip
+    )
     assert sorted(int(token) for token in drawn) == list(range(12))
 
 
@@ -234,9 +256,13 @@ def test_the_penalty_applies_to_the_prompt_and_does_not_change_the_mask() -> Non
     before = seen.clone()
     scores = torch.full((1, 12), 5.0)
     drawn = sample(
-        chain, scores, torch.zeros(1, 1, 12), max_new_tokens=1, seen=seen,
+        chain,
+        scores,
+        torch.zeros(1, 1, 12),
+        max_new_tokens=1,
+        seen=seen,
         sampling=Sampling(temperature=0, repetition_penalty=2),
-    )  # fmt: skip
+    )
     assert [int(token) for token in drawn] == [11]
     assert torch.equal(seen, before)
 
@@ -250,9 +276,13 @@ def test_the_model_is_called_once_less_than_there_are_tokens() -> None:
 
     def drawn() -> Iterator[Tensor]:
         return sample(
-            counted, torch.zeros(1, 12), torch.zeros(1, 1, 12), sampling=Sampling(),
-            max_new_tokens=5, generator=torch.Generator().manual_seed(0),
-        )  # fmt: skip
+            counted,
+            torch.zeros(1, 12),
+            torch.zeros(1, 1, 12),
+            sampling=Sampling(),
+            max_new_tokens=5,
+            generator=torch.Generator().manual_seed(0),
+        )
 
     tokens = [int(token) for token in drawn()]
     assert calls == tokens[:-1]
@@ -281,9 +311,14 @@ def test_dropping_ended_rows_does_not_change_other_rows() -> None:
         seen.clear()
         state = torch.rand(32, 9, generator=torch.Generator().manual_seed(6))
         drawn = sample(
-            step, state, state, sampling=Sampling(temperature=0), max_new_tokens=12, end=3,
+            step,
+            state,
+            state,
+            sampling=Sampling(temperature=0),
+            max_new_tokens=12,
+            end=3,
             **options,  # type: ignore[arg-type]
-        )  # fmt: skip
+        )
         rows = torch.stack(list(drawn), 1).tolist()
         return [row[: row.index(3)] if 3 in row else row for row in rows]
 

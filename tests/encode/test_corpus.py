@@ -106,8 +106,10 @@ def test_borders_of_pieces_and_groups_change_nothing(
 ) -> None:
     lines = [line for line in lines if line.strip()] or ["a"]
     # Words of at most 3 letters, so that a piece of 4 characters never cuts one.
-    lines = [" ".join(w[i : i + 3] for w in line.split(" ") for i in range(0, len(w) or 1, 3))
-             for line in lines]  # fmt: skip
+    lines = [
+        " ".join(w[i : i + 3] for w in line.split(" ") for i in range(0, len(w) or 1, 3))
+        for line in lines
+    ]
     source = TextSource(["\n".join(lines) + "\n \n"] if joint else lines)
     vocabulary = ALL[tokens]
     expected, starts = naive(whole(source), vocabulary)

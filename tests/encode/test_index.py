@@ -14,10 +14,13 @@ from elman.read.series import SeriesSource
 pandas = pytest.importorskip("pandas")
 
 ROWS = {
-    "unique_id": ["a", "a", "b", "b"], "ds": [0, 1, 0, 1], "y": [1.0, 2.0, 3.0, 4.0],
-    "zip": ["01234", "01234", "98101", "98101"], "sky": ["blue", "grey", "grey", "blue"],
+    "unique_id": ["a", "a", "b", "b"],
+    "ds": [0, 1, 0, 1],
+    "y": [1.0, 2.0, 3.0, 4.0],
+    "zip": ["01234", "01234", "98101", "98101"],
+    "sky": ["blue", "grey", "grey", "blue"],
     "heat": [1, 2, 3, 4],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
@@ -25,14 +28,20 @@ ROWS = {
     [
         ({}, []),
         ({"heat": [8, 9, 8, 9], "sky": [None, "grey", "grey", None]}, []),
-        ({"zip": [1234, 1234, 98101, 98101]}, [
-            "zip: words that are not in the training data are read as missing: '1234'"]),
-        ({"zip": ["zz"] * 4, "sky": ["a", "b", "c", "d"]}, [
-            "sky: words that are not in the training data are read as missing: "
-            "'a', 'b', 'c' and 1 more",
-            "zip: words that are not in the training data are read as missing: 'zz'"]),
+        (
+            {"zip": [1234, 1234, 98101, 98101]},
+            ["zip: words that are not in the training data are read as missing: '1234'"],
+        ),
+        (
+            {"zip": ["zz"] * 4, "sky": ["a", "b", "c", "d"]},
+            [
+                "sky: words that are not in the training data are read as missing: "
+                "'a', 'b', 'c' and 1 more",
+                "zip: words that are not in the training data are read as missing: 'zz'",
+            ],
+        ),
     ],
-)  # fmt: skip
+)
 def test_words_that_are_not_in_the_training_data_are_noted(
     given: dict[str, Any], notes: list[str]
 ) -> None:

@@ -69,8 +69,10 @@ def test_the_time_between_steps_is_read_if_it_is_uneven() -> None:
 
 
 def test_static_columns_are_numbers_or_words() -> None:
-    items = [recording([0], [[k]], age, kind) for k, (age, kind) in enumerate(
-        [(20, "x"), (40, "y"), (None, "x"), ("30", None)])]  # fmt: skip
+    items = [
+        recording([0], [[k]], age, kind)
+        for k, (age, kind) in enumerate([(20, "x"), (40, "y"), (None, "x"), ("30", None)])
+    ]
     index = RecordingIndex.build(all_of(*items), static=["age", "kind"])
     assert index.words == {"kind": ["x", "y"]}
     fixed = np.array([index.encode(one)[0, 1:] for one in items])

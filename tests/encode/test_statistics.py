@@ -24,20 +24,39 @@ def of_channel(x: NDArray[np.float64]) -> dict[str, float]:
     change = np.diff(seen) if len(seen) > 1 else np.zeros(1)
     crossed = np.diff(seen > seen.mean()) if len(seen) > 1 else np.zeros(1)
     return {
-        "mean": seen.mean(), "deviation": seen.std(), "minimum": seen.min(), "maximum": seen.max(),
-        "low": np.quantile(seen, 0.25), "middle": np.median(seen), "high": np.quantile(seen, 0.75),
-        "first": seen[0], "last": seen[-1],
-        **{f"quarter {n}": part[~np.isnan(part)].mean() if (~np.isnan(part)).any() else np.nan
-           for n, part in enumerate(np.array_split(x, 4))},
-        "change": np.abs(change).mean(), "rms change": np.sqrt((change**2).mean()),
-        "fall": min(change.min(), 0), "rise": max(change.max(), 0), "crossed": crossed.mean(),
+        "mean": seen.mean(),
+        "deviation": seen.std(),
+        "minimum": seen.min(),
+        "maximum": seen.max(),
+        "low": np.quantile(seen, 0.25),
+        "middle": np.median(seen),
+        "high": np.quantile(seen, 0.75),
+        "first": seen[0],
+        "last": seen[-1],
+        **{
+            f"quarter {n}": part[~np.isnan(part)].mean() if (~np.isnan(part)).any() else np.nan
+            for n, part in enumerate(np.array_split(x, 4))
+        },
+        "change": np.abs(change).mean(),
+        "rms change": np.sqrt((change**2).mean()),
+        "fall": min(change.min(), 0),
+        "rise": max(change.max(), 0),
+        "crossed": crossed.mean(),
         "there": len(seen) / len(x),
-    }  # fmt: skip
+    }
 
 
 RUNNING = (
-    "mean", "deviation", "minimum", "maximum", "first", "last", "change", "rms change", "there",
-)  # fmt: skip
+    "mean",
+    "deviation",
+    "minimum",
+    "maximum",
+    "first",
+    "last",
+    "change",
+    "rms change",
+    "there",
+)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 8, 51])

@@ -98,9 +98,26 @@ def test_words_are_split_from_punctuation_or_not() -> None:
     text = "Nobody's mother-in-law paid $3.50 (or 1,000.50?) for “l’été” at 3:15!"
     split, whole = ALL["word"], ALL["word by spaces"]
     assert [split.token(n) for n in split.encode(text)] == [
-        "Nobody's", "mother-in-law", "paid", "$", "3.50", "(", "or", "1,000.50", "?", ")", "for",
-        "“", "l’été", "”", "at", "3", ":", "15", "!",
-    ]  # fmt: skip
+        "Nobody's",
+        "mother-in-law",
+        "paid",
+        "$",
+        "3.50",
+        "(",
+        "or",
+        "1,000.50",
+        "?",
+        ")",
+        "for",
+        "“",
+        "l’été",
+        "”",
+        "at",
+        "3",
+        ":",
+        "15",
+        "!",
+    ]
     assert split.decode(split.encode("paid ( or $ 3.50 ) !")) == "paid (or $3.50)!"
     assert [whole.token(n) for n in whole.encode(text)] == text.split()
     assert (split.split_punctuation, whole.split_punctuation) == (True, False)
@@ -358,7 +375,7 @@ def test_each_piece_is_returned_as_soon_as_it_is_certain() -> None:
         (" \n\t", "word"),
         ("...", "word"),
     ],
-)  # fmt: skip
+)
 def test_words_are_chosen_for_texts_with_spaces(sample: str, expected: str) -> None:
     tokens, reason = choose_tokens([sample])
     assert tokens == expected

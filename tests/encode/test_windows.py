@@ -121,8 +121,10 @@ def test_training_windows_are_rotated_and_noisy_except_for_the_last_place() -> N
     windows = Windows([one], layout)
     drawn = windows.cut(which, origins, draw=np.random.default_rng(0))
     plain = windows.cut(which, origins)
-    ahead = [w.targets[:, -2:, :, 0].numpy().reshape(400, 4, 2) * w.scale + w.shift
-             for w in (drawn, plain)]  # fmt: skip
+    ahead = [
+        w.targets[:, -2:, :, 0].numpy().reshape(400, 4, 2) * w.scale + w.shift
+        for w in (drawn, plain)
+    ]
     # The steps ahead keep their lengths, as only the steps before the origin are noisy.
     lengths = [np.linalg.norm(np.diff(way, axis=1), axis=2) for way in ahead]
     np.testing.assert_allclose(*lengths, rtol=1e-4)
@@ -130,9 +132,14 @@ def test_training_windows_are_rotated_and_noisy_except_for_the_last_place() -> N
     assert np.histogram(angles, 4, (-np.pi, np.pi))[0].min() > 70  # 100 are expected in each
     last, velocity = (
         [np.linalg.norm(place, axis=1) for place in places]
-        for places in zip(*[(2 * w.shift[:, 0] - w.shift[:, 1], w.shift[:, 1] - w.shift[:, 0])
-                            for w in (drawn, plain)], strict=True)
-    )  # fmt: skip
+        for places in zip(
+            *[
+                (2 * w.shift[:, 0] - w.shift[:, 1], w.shift[:, 1] - w.shift[:, 0])
+                for w in (drawn, plain)
+            ],
+            strict=True,
+        )
+    )
     np.testing.assert_allclose(*last)
     assert np.abs(velocity[0] - velocity[1]).min() > 0
     again = windows.cut(which, origins, draw=np.random.default_rng(0))
@@ -204,12 +211,15 @@ def test_numbers_before_the_origin_are_hidden_only_in_training(name: str) -> Non
     # The masks of the numbers in the segments before and after the origin.
     each = layout.segment * layout.targets
     there = [
-        torch.cat([
-            w.inputs[:, :, n * 2 * layout.targets + layout.targets :][:, :, : layout.targets]
-            for n in range(layout.segment)
-        ], 2)
+        torch.cat(
+            [
+                w.inputs[:, :, n * 2 * layout.targets + layout.targets :][:, :, : layout.targets]
+                for n in range(layout.segment)
+            ],
+            2,
+        )
         for w in (plain, drawn)
-    ]  # fmt: skip
+    ]
     assert there[0].shape[2] == each
     seen = slice(0, layout.seen)
     share = there[1][:, seen].sum() / there[0][:, seen].sum()

@@ -20,9 +20,14 @@ from elman.errors import DataError
 from elman.forecast.live import LiveForecast, LiveForecaster
 
 SMALL: dict[str, Any] = {
-    "horizon": 4, "season": 4, "hidden_size": 6, "epochs": 1, "windows": 32, "device": "cpu",
+    "horizon": 4,
+    "season": 4,
+    "hidden_size": 6,
+    "epochs": 1,
+    "windows": 32,
+    "device": "cpu",
     "samples": 10,
-}  # fmt: skip
+}
 DAYS = (np.datetime64("2024-01-01") + np.arange(400)).astype(str).tolist()
 DRAW = np.random.default_rng(0).normal(size=(400, 3)).round(3).tolist()
 
@@ -53,15 +58,21 @@ def with_covariates() -> Case:
     rows = range(60)
     data = {
         "unique_id": [name for name in "ab" for _ in rows],
-        "y": [DRAW[n][0] for n in range(120)], "load": [DRAW[n][1] for n in range(120)],
+        "y": [DRAW[n][0] for n in range(120)],
+        "load": [DRAW[n][1] for n in range(120)],
         "kind": ["wet" if n % 3 else "dry" for n in range(120)],
-        "price": [DRAW[n][2] for n in range(120)], "size": [float(n // 60) for n in range(120)],
+        "price": [DRAW[n][2] for n in range(120)],
+        "size": [float(n // 60) for n in range(120)],
         "place": ["hill" if n < 60 else "sea" for n in range(120)],
-    }  # fmt: skip
+    }
     settings = {
-        "past": ("load", "kind"), "future": ("price",), "static": ("size", "place"),
-        "embedding_size": 8, "scaling": "robust", "output": "student_t",
-    }  # fmt: skip
+        "past": ("load", "kind"),
+        "future": ("price",),
+        "static": ("size", "place"),
+        "embedding_size": 8,
+        "scaling": "robust",
+        "output": "student_t",
+    }
     for n in (56, 57, 58, 59, 116, 117, 118, 119):
         data["y"][n] = None  # type: ignore[call-overload]
     pushes = [
@@ -81,9 +92,14 @@ def with_neighbours() -> Case:
         "y": [0.1 * n * t + DRAW[t][0] / 9 for n in range(6) for t in steps],
     }
     settings = {
-        "targets": ("x", "y"), "plane": True, "scaling": "velocity", "neighbours": 2,
-        "context": 8, "segment": 1, "season": 1,
-    }  # fmt: skip
+        "targets": ("x", "y"),
+        "plane": True,
+        "scaling": "velocity",
+        "neighbours": 2,
+        "context": 8,
+        "segment": 1,
+        "season": 1,
+    }
     pushes = []
     for t in range(20, 40):
         others = {f"p{n}": (n + 0.2 * t, 0.1 * n * t) for n in range(1, 6) if (n + t) % 4}
@@ -98,9 +114,11 @@ def from_samples() -> Case:
 
 
 CASES = {
-    "times": with_times, "covariates": with_covariates, "neighbours": with_neighbours,
+    "times": with_times,
+    "covariates": with_covariates,
+    "neighbours": with_neighbours,
     "samples": from_samples,
-}  # fmt: skip
+}
 
 
 def push(live: LiveForecaster, one: tuple[list[Any], dict[str, Any]]) -> LiveForecast:
@@ -267,7 +285,7 @@ HOSTILE: dict[str, tuple[str, int, Any, str]] = {
     "a place that is too large": ("neighbours", 7, text(f'{{"a": [1{"0" * 400}, 1]}}'), NUMBERS),
     "a place of the series itself": ("neighbours", 7, text('{"p0": [1, 2]}'), NUMBERS),
     "others without neighbours": ("times", 7, text('{"a": [1]}'), NUMBERS),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("name", "leaf", "change", "message"), HOSTILE.values(), ids=HOSTILE)

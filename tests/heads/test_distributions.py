@@ -24,9 +24,13 @@ from elman.heads.distributions import (
 from elman.padded import Padded
 
 ALL: list[Distribution] = [
-    Point(), Quantiles((0.1, 0.25, 0.5, 0.75, 0.9)), Gaussian(), StudentT(), Mixture(3),
+    Point(),
+    Quantiles((0.1, 0.25, 0.5, 0.75, 0.9)),
+    Gaussian(),
+    StudentT(),
+    Mixture(3),
     NegativeBinomial(),
-]  # fmt: skip
+]
 
 
 def name(distribution: Distribution) -> str:

@@ -101,9 +101,12 @@ def test_few_rows_do_not_make_scores_confident() -> None:
     def scale(times: int, *, careful: bool) -> float:
         weights = torch.ones(20 * times, 2)
         return _best_scale(
-            scores.repeat(times, 1), wanted.repeat(times, 1), weights,
-            several=False, careful=careful,
-        )  # fmt: skip
+            scores.repeat(times, 1),
+            wanted.repeat(times, 1),
+            weights,
+            several=False,
+            careful=careful,
+        )
 
     best = scale(1, careful=False)
     assert scale(1, careful=True) < 0.7 * best

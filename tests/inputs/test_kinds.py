@@ -91,9 +91,13 @@ LABELS = ["high" if sum(one) / len(one) > 3.5 else "low" for one in THROWS]
 TAGS = [["six" if number == 6 else "none" for number in one] for one in THROWS]
 TEXTS = [f"a {label} one" if n % 2 else "an odd one" for n, label in enumerate(LABELS)]
 SMALL: dict[str, Any] = {
-    "hidden_size": 6, "epochs": 2, "learning_rate": 0.02, "batch_size": 8, "device": "cpu",
+    "hidden_size": 6,
+    "epochs": 2,
+    "learning_rate": 0.02,
+    "batch_size": 8,
+    "device": "cpu",
     "bidirectional": False,
-}  # fmt: skip
+}
 
 
 def write(path: Path, columns: dict[str, list[Any]]) -> Path:

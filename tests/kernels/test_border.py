@@ -33,9 +33,14 @@ pytestmark = pytest.mark.skipif(kernels.native is None, reason="installed withou
 CALLS = int(os.environ.get("ELMAN_FUZZ", "300"))
 SEED = int(os.environ.get("ELMAN_FUZZ_SEED", "0"))
 DTYPES = (
-    torch.bfloat16, torch.float16, torch.float64, torch.int64, torch.int8, torch.bool,
+    torch.bfloat16,
+    torch.float16,
+    torch.float64,
+    torch.int64,
+    torch.int8,
+    torch.bool,
     torch.complex64,
-)  # fmt: skip
+)
 LAYERS = {"lstm": (elman.LSTM, nn.LSTM), "gru": (elman.GRU, nn.GRU), "rnn": (elman.RNN, nn.RNN)}
 
 

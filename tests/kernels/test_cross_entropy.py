@@ -293,9 +293,13 @@ def rounded_tensors(N: int) -> tuple[list[Tensor], list[list[Tensor]]]:
 @pytest.mark.parametrize(("N", "stored"), [(63, 2**24), (200, 2**24), (1000, 2**24), (200, 1)])
 @pytest.mark.parametrize("autocast", [False, True])
 def test_in_bfloat16_factors_are_rounded_and_sums_are_not(
-    autocast: bool, N: int, stored: int, native: ModuleType, threads: int,
+    autocast: bool,
+    N: int,
+    stored: int,
+    native: ModuleType,
+    threads: int,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(cross_entropy, "STORED", stored)
     (*half, targets), (expected, expected_of_row) = rounded_tensors(N)
     exact = [x.float().requires_grad_() for x in half]

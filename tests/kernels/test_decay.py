@@ -56,10 +56,15 @@ def run(
 @pytest.mark.parametrize(
     ("hidden", "rows", "ragged", "dropout"),
     [
-        (1, 3, False, 0.0), (15, 1, False, 0.3), (17, 40, True, 0.0), (63, 3, True, 0.3),
-        (64, 40, True, 0.3), (130, 40, False, 0.3), (260, 9, True, 0.0),
+        (1, 3, False, 0.0),
+        (15, 1, False, 0.3),
+        (17, 40, True, 0.0),
+        (63, 3, True, 0.3),
+        (64, 40, True, 0.3),
+        (130, 40, False, 0.3),
+        (260, 9, True, 0.0),
     ],
-)  # fmt: skip
+)
 def test_the_kernel_equals_the_definition(
     hidden: int, rows: int, ragged: bool, dropout: float, native: ModuleType
 ) -> None:
@@ -82,9 +87,14 @@ def by_definition(
     steps = 17
     there = (torch.rand(rows, steps, 5) < 0.4).float()
     x = torch.cat(
-        [torch.randn(rows, steps, 5) * there, there, torch.rand(rows, steps, 1),
-         torch.randn(rows, steps, 2)], 2
-    )  # fmt: skip
+        [
+            torch.randn(rows, steps, 5) * there,
+            there,
+            torch.rand(rows, steps, 1),
+            torch.randn(rows, steps, 2),
+        ],
+        2,
+    )
     lengths = torch.randint(0, steps + 1, (rows,)) if ragged else None
     state = (torch.randn(1, rows, hidden), torch.randn(1, rows, 5), torch.rand(1, rows, 5))
     return core, x, lengths, state, run(core, x, lengths, state, plain=True)

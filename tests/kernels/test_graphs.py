@@ -24,10 +24,14 @@ def fresh_compiler() -> Iterator[None]:
 
 # Every kind of layer and every option with an effect outside of training; a graph takes seconds.
 GRAPHS = [
-    "rnn relu, 2 layers", "lstm everything", "lstm hidden size per layer",
-    "lstm bidirectional peephole", "gru 3 layers", "gru layer norm",
+    "rnn relu, 2 layers",
+    "lstm everything",
+    "lstm hidden size per layer",
+    "lstm bidirectional peephole",
+    "gru 3 layers",
+    "gru layer norm",
     "gru reset before, bidirectional",
-]  # fmt: skip
+]
 
 
 def test_the_layers_of_the_graphs_have_kernels() -> None:

@@ -24,9 +24,14 @@ NATIVE = [name for name in CORES if build(name).cell.kernel()]
 SETS = [] if kernels.native is None else kernels.native.instruction_sets()
 # name -> B, T, H: one, just below and above a register, several tiles, more than one panel.
 SIZES = {
-    "one": (1, 1, 2), "a step": (3, 1, 20), "few": (2, 5, 15), "odd": (13, 4, 17),
-    "many rows": (33, 3, 63), "wide": (3, 2, 500), "by units": (5, 6, 130),
-}  # fmt: skip
+    "one": (1, 1, 2),
+    "a step": (3, 1, 20),
+    "few": (2, 5, 15),
+    "odd": (13, 4, 17),
+    "many rows": (33, 3, 63),
+    "wide": (3, 2, 500),
+    "by units": (5, 6, 130),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -210,10 +215,13 @@ def test_a_single_step_without_gradients_equals_one_with(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "lstm everything", "gru layer norm", "rnn relu, 2 layers", "gru reset before",
+        "lstm everything",
+        "gru layer norm",
+        "rnn relu, 2 layers",
+        "gru reset before",
         "gru reset before, layer norm",
     ],
-)  # fmt: skip
+)
 def test_every_instruction_set_computes_the_same(name: str, instruction_set: str) -> None:
     for size in ("few", "odd", "by units"):
         assert_parity(name, SIZES[size], training=False, ragged=True, strided=True)

@@ -64,9 +64,15 @@ def random(shape: tuple[int, int, int], kind: torch.dtype, layout: str) -> torch
 
 
 def assert_parity(
-    shape: tuple[int, int, int], kind: torch.dtype, layout: str, ones: tuple[int, ...],
-    *, ragged: bool, reverse: bool, started: bool,
-) -> None:  # fmt: skip
+    shape: tuple[int, int, int],
+    kind: torch.dtype,
+    layout: str,
+    ones: tuple[int, ...],
+    *,
+    ragged: bool,
+    reverse: bool,
+    started: bool,
+) -> None:
     rows, steps, units = shape
     a = 0.7 * random(shape, kind, layout)
     for dim in ones:

@@ -25,9 +25,13 @@ CELLS = {
 # B, T, D, H, threads: several chunks of steps; rows shared by threads; units shared by threads, in
 # whole panels of each gate and not; few rows of a matrix that is read from alternating ends.
 SIZES = [
-    (35, 45, 40, 100, 1), (70, 30, 97, 99, 2), (33, 6, 20, 304, 2), (33, 6, 20, 320, 2),
-    (3, 4, 20, 304, 1), (7, 4, 20, 311, 2),
-]  # fmt: skip
+    (35, 45, 40, 100, 1),
+    (70, 30, 97, 99, 2),
+    (33, 6, 20, 304, 2),
+    (33, 6, 20, 320, 2),
+    (3, 4, 20, 304, 1),
+    (7, 4, 20, 311, 2),
+]
 
 
 @pytest.fixture(params=SETS[:2], autouse=True)

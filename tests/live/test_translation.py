@@ -93,10 +93,14 @@ def test_memory_without_attention_is_constant_and_with_it_bounded() -> None:
     for name in ("rnn without attention", "cut"):
         live = trained(name).stream()
         sizes[name] = [
-            sum(leaf.numel() for key, leaf in leaves_from_bytes(live.state_bytes()).items()
-                if key.startswith("state.2"))
-            for _ in range(20) if live.push("one two") is not None
-        ]  # fmt: skip
+            sum(
+                leaf.numel()
+                for key, leaf in leaves_from_bytes(live.state_bytes()).items()
+                if key.startswith("state.2")
+            )
+            for _ in range(20)
+            if live.push("one two") is not None
+        ]
     assert len(set(sizes["rnn without attention"])) == 1
     assert len(set(sizes["cut"])) == 1  # two tokens, then nothing more is read
 

@@ -56,8 +56,12 @@ def every(distance: timedelta, count: int, begin: str = "2024-01-01") -> list[da
     [
         ([2024010122, 2024010123, 2024010200], "YYYYMMDDHH", "h", "2024-01-02 01:00:00"),
         ([2024010123, 2024010124, 2024010201], "YYYYMMDDHH", "h", "2024-01-02 02:00:00"),
-        ([202401012330, 202401012345, 202401020000], "YYYYMMDDHHMM", "15min",
-         "2024-01-02 00:15:00"),
+        (
+            [202401012330, 202401012345, 202401020000],
+            "YYYYMMDDHHMM",
+            "15min",
+            "2024-01-02 00:15:00",
+        ),
         ([20240101235959, 20240102000000], "YYYYMMDDHHMMSS", "s", "2024-01-02 00:00:01"),
         ([20240228, 20240229, 20240301], "YYYYMMDD", "D", "2024-03-02"),
         ([192410, 192411, 192412], "YYYYMM", "MS", "1925-01-01"),
@@ -71,7 +75,7 @@ def every(distance: timedelta, count: int, begin: str = "2024-01-01") -> list[da
         ([1709251200 * 10**9, 1709337600 * 10**9], "ns", "D", "2024-03-03"),
         ([n * 86400 for n in range(15000)], "s", "D", "2011-01-26"),
     ],
-)  # fmt: skip
+)
 def test_whole_numbers_that_are_dates_continue_as_dates(
     ds: list[int], code: str, frequency: str, after: str
 ) -> None:
@@ -84,9 +88,16 @@ def test_whole_numbers_that_are_dates_continue_as_dates(
 
 @pytest.mark.parametrize(
     "ds",
-    [[0, 1, 2], [1001, 1002, 1003], [1999, 2000, 2001], [20231, 20232, 20233, 20234],
-     [200001, 200050, 200099], [2024001, 2024002, 2024003], [-3, -2, -1]],
-)  # fmt: skip
+    [
+        [0, 1, 2],
+        [1001, 1002, 1003],
+        [1999, 2000, 2001],
+        [20231, 20232, 20233, 20234],
+        [200001, 200050, 200099],
+        [2024001, 2024002, 2024003],
+        [-3, -2, -1],
+    ],
+)
 def test_plain_step_numbers_stay_steps(ds: list[int]) -> None:
     table = read(ds)
     assert (table.clock.code, table.frequency.unit) == ("", "step")
@@ -127,7 +138,7 @@ def test_a_form_determines_how_numbers_are_read() -> None:
         (["2024-01-01", "2024-01-02"], {"zone": "/etc/passwd"}, "is not a known time zone"),
         (["2024-01-01", "2024-01-02"], {"zone": "+99:00"}, "is not a known time zone"),
     ],
-)  # fmt: skip
+)
 def test_stamps_and_settings_without_a_meaning_raise_a_short_error(
     ds: list[Any], options: dict[str, Any], words: str
 ) -> None:
@@ -200,9 +211,10 @@ def test_midnights_of_a_zone_are_days_in_every_notation(written: str) -> None:
     days = [one.replace(tzinfo=zone) for one in every(timedelta(days=1), 40, "2024-03-10")]
     utc = [one.astimezone(timezone.utc) for one in days]
     ds = {
-        "utc": [one.isoformat() for one in utc], "offset": [one.isoformat() for one in days],
+        "utc": [one.isoformat() for one in utc],
+        "offset": [one.isoformat() for one in days],
         "naive": [str(one.replace(tzinfo=None)) for one in utc],
-    }[written]  # fmt: skip
+    }[written]
     table = read(ds, zone="Europe/Berlin")
     assert (str(table.frequency), len(table.series[0].values)) == ("D", 40)
     assert following(table, 1) == ["2024-04-19 00:00:00+02:00"]
@@ -276,9 +288,10 @@ def open_times(days: int, *, first: int, last: int, minutes: int = 30) -> list[d
     """Return stamps from Monday to Friday, from a minute of the day to another."""
     return [
         day + timedelta(minutes=m)
-        for day in every(timedelta(days=1), days) if day.weekday() < 5
+        for day in every(timedelta(days=1), days)
+        if day.weekday() < 5
         for m in range(first, last + 1, minutes)
-    ]  # fmt: skip
+    ]
 
 
 def test_a_day_of_the_week_that_never_occurs_is_closed() -> None:
@@ -304,8 +317,7 @@ def test_nights_and_weekends_are_closed() -> None:
     table = read([str(one) for one in stamps])
     assert table.frequency.closed == "all but Monday to Friday 09:00 to 15:30"
     assert table.frequency.season == 14
-    assert following(table) == ["2024-02-12 09:00:00",
-                                "2024-02-12 09:30:00"]  # fmt: skip
+    assert following(table) == ["2024-02-12 09:00:00", "2024-02-12 09:30:00"]
     assert Frequency.named(str(table.frequency)) == table.frequency
     assert table.frequency.places(np.array(stamps, dtype="datetime64[us]")).tolist() == list(
         range(len(stamps))

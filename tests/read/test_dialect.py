@@ -59,8 +59,9 @@ def test_the_detected_dialect_is_noted_once(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "ds;y;z\n1;1,5;0,25\n2;2,5;0,5\n")
     notes = SeriesSource(path, covariates=["z"]).read(Rejects(None)).notes
     assert notes[:2] == [
-        "a.csv: fields are separated by ';'", "a.csv: 1,5 is read with a decimal comma",
-    ]  # fmt: skip
+        "a.csv: fields are separated by ';'",
+        "a.csv: 1,5 is read with a decimal comma",
+    ]
     assert Rows(path, ["ds", "y"]).notes == notes[:1]
     usual = write(tmp_path / "b.csv", "ds,y\n1,2.5\n2,3\n")
     assert SeriesSource(usual).read(Rejects(None)).notes == ["the frequency of 'ds' is step"]
@@ -118,9 +119,15 @@ def test_points_that_can_group_thousands_are_noted(
 
 
 WORDS = [
-    ["1_1", "2_2"], ["1E5", "2E3"], ["01234", "98101"], ["inf", "Infinity"], ["١", "٢"],
-    ["１", "２"], ["0x1F", "0b1"], ["1 000", "2 000"],
-]  # fmt: skip
+    ["1_1", "2_2"],
+    ["1E5", "2E3"],
+    ["01234", "98101"],
+    ["inf", "Infinity"],
+    ["١", "٢"],
+    ["１", "２"],
+    ["0x1F", "0b1"],
+    ["1 000", "2 000"],
+]
 
 
 @pytest.mark.parametrize("values", WORDS, ids=str)
@@ -197,9 +204,10 @@ def test_codes_for_missing_values_are_read_as_missing(tmp_path: Path) -> None:
     assert np.isnan(found.columns["y"].values).all()
     assert column({"x": [1, -999.0, -1]}, "number", missing=("x=-999",))[0][::2] == [1.0, -1.0]
     arrays = RecordingSource(
-        [np.array([[-1.0, -1.0], [3.0, 4.0]])], ["a"],
+        [np.array([[-1.0, -1.0], [3.0, 4.0]])],
+        ["a"],
         Layout(channels=("a", "b"), dialect=Dialect(missing=("a=-1",))),
-    ).read(Rejects(None))  # fmt: skip
+    ).read(Rejects(None))
     np.testing.assert_array_equal(arrays.items[0].values, [[np.nan, -1], [3, 4]])
 
 
@@ -243,9 +251,11 @@ def test_an_error_about_an_unknown_recording_shows_a_known_one() -> None:
 
 def test_a_code_of_a_variable_applies_only_to_its_measurements() -> None:
     rows = {
-        "unique_id": ["a"] * 4, "ds": [0, 0, 1, 1], "name": ["age", "heat", "heat", "wind"],
+        "unique_id": ["a"] * 4,
+        "ds": [0, 0, 1, 1],
+        "name": ["age", "heat", "heat", "wind"],
         "value": [-1, -1, 37.5, -1],
-    }  # fmt: skip
+    }
     dialect = Dialect(missing=("age=-1", "wind=-1"))
     layout = Layout(static=("age",), variable="name", dialect=dialect)
     found = RecordingSource(rows, None, layout, labelled=False).read(Rejects(None))

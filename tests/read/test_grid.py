@@ -109,8 +109,9 @@ def test_an_error_does_not_propose_the_frequency_that_is_set(
     distance: timedelta, freq: str
 ) -> None:
     minutes = np.random.default_rng(0).integers(0, 20, 30).tolist()
-    ds = [str(datetime(2024, 1, 1) + n * distance + timedelta(minutes=minutes[n]))
-          for n in range(30)]  # fmt: skip
+    ds = [
+        str(datetime(2024, 1, 1) + n * distance + timedelta(minutes=minutes[n])) for n in range(30)
+    ]
     assert error_of(ds, freq=freq).endswith("; resample, or set another freq")
 
 

@@ -51,8 +51,9 @@ def test_dates_become_seconds_and_stamps_stay_dates() -> None:
     one = read(rows, labelled=False).items[0]
     assert one.times.tolist() == [0, 0.75]
     assert [str(stamp) for stamp in one.stamps] == [
-        "2024-03-01T05:00:00.250000", "2024-03-01T05:00:01.000000"
-    ]  # fmt: skip
+        "2024-03-01T05:00:00.250000",
+        "2024-03-01T05:00:01.000000",
+    ]
 
 
 def test_hours_of_a_clock_may_exceed_a_day() -> None:
@@ -62,22 +63,28 @@ def test_hours_of_a_clock_may_exceed_a_day() -> None:
 
 def test_an_offset_from_utc_applies_to_stamps_and_spans() -> None:
     rows = {
-        "unique_id": ["a"] * 4, "x": range(4), "y": range(4),
+        "unique_id": ["a"] * 4,
+        "x": range(4),
+        "y": range(4),
         "ds": [f"2024-03-0{day}T0{hour}:00+02:00" for day in (1, 2) for hour in (5, 6)],
-    }  # fmt: skip
+    }
     for end, tags in (("05:00", ["e", "e", "none", "none"]), ("05:30", ["e", "e", "e", "none"])):
         spans = {
-            "unique_id": ["a"], "label": ["e"], "start": ["2024-03-01T05:00+02:00"],
+            "unique_id": ["a"],
+            "label": ["e"],
+            "start": ["2024-03-01T05:00+02:00"],
             "end": [f"2024-03-02T{end}+02:00"],
-        }  # fmt: skip
+        }
         assert read(rows, spans, each=True).labels == [tags]
 
 
 def test_dates_of_every_type_are_dates() -> None:
     for days in (
-        np.array(["2024-03-31", "2024-04-01"], dtype="M8[D]"), ["20240331", "20240401"],
-        np.array(["2024-03-31", "2024-04-01"], dtype="M8[ns]"), [20240331, 20240401],
-    ):  # fmt: skip
+        np.array(["2024-03-31", "2024-04-01"], dtype="M8[D]"),
+        ["20240331", "20240401"],
+        np.array(["2024-03-31", "2024-04-01"], dtype="M8[ns]"),
+        [20240331, 20240401],
+    ):
         one = read({"ds": days, "x": [1, 2], "y": [1, 2]}, labelled=False).items[0]
         assert one.times.tolist() == [0, 86400]
         assert str(one.begin).startswith("2024-03-31")
@@ -115,9 +122,11 @@ def test_files_with_different_kinds_of_stamps_are_refused(tmp_path: Path) -> Non
 def test_a_column_with_two_purposes_is_refused() -> None:
     rows = {"ds": [0], "x": [1], "y": [1], "label": ["u"]}
     for layout in (
-        Layout(channels=("x", "x")), Layout(channels=("x",), static=("x",)),
-        Layout(channels=("x", "ds")), Layout(channels=("x",), label="x"),
-    ):  # fmt: skip
+        Layout(channels=("x", "x")),
+        Layout(channels=("x",), static=("x",)),
+        Layout(channels=("x", "ds")),
+        Layout(channels=("x",), label="x"),
+    ):
         with pytest.raises(ArgumentError, match="is named for two different purposes"):
             read(rows, None, layout)
 
@@ -143,8 +152,11 @@ def test_folders_are_the_labels_of_the_tables_in_them(tmp_path: Path) -> None:
     (tmp_path / "run" / "p4.csv.gz").write_bytes(packed)
     found = read(tmp_path)
     assert list(zip([one.unique_id for one in found.items], found.labels, strict=True)) == [
-        ("p2", "run"), ("p4", "run"), ("p1", "walk"), ("p3", "walk")
-    ]  # fmt: skip
+        ("p2", "run"),
+        ("p4", "run"),
+        ("p1", "walk"),
+        ("p3", "walk"),
+    ]
     assert len(RecordingSource(tmp_path, None, XY).files) == 4
     with pytest.raises(ArgumentError, match="no column 'label'"):  # folders do not label steps
         read(tmp_path, each=True)
@@ -185,9 +197,12 @@ def test_other_data_have_the_variables_of_training() -> None:
 def test_spans_cut_recordings_or_label_their_steps() -> None:
     rows = {"unique_id": ["t"] * 6, "ds": [0, 1, 2, 3, 4, 5], "x": range(6), "y": range(6)}
     spans = {
-        "unique_id": ["t", "t"], "label": ["left", "right"], "start": [1, 3.5], "end": [3, 9],
+        "unique_id": ["t", "t"],
+        "label": ["left", "right"],
+        "start": [1, 3.5],
+        "end": [3, 9],
         "weight": [70, 70],
-    }  # fmt: skip
+    }
     layout = Layout(channels=("x", "y"), static=("weight",))
     parts = read(rows, spans, layout)
     assert [one.values[:, 0].tolist() for one in parts.items] == [[1, 2], [4, 5]]
@@ -219,53 +234,127 @@ def test_arrays_have_steps_as_stamps() -> None:
 @pytest.mark.parametrize(
     ("source", "labels", "options", "error", "message"),
     [
-        (None, None, {"labelled": False}, DataError,
-         r"column 'y' is 'six', expected a finite number"),
+        (
+            None,
+            None,
+            {"labelled": False},
+            DataError,
+            r"column 'y' is 'six', expected a finite number",
+        ),
         ({"ds": [1], "x": [1]}, None, {"labelled": False}, ArgumentError, "no column 'y'"),
-        ({"x": [None], "y": [None]}, None, {"labelled": False}, DataError,
-         "recording '': has no number; drop it"),
-        ({"ds": ["soon"], "x": [1], "y": [1]}, None, {"labelled": False}, DataError,
-         "column 'ds' is 'soon', expected a date such as 2024-03-01 05:00 or seconds"),
-        ({"ds": [0, 1], "x": [1, 2], "y": [1, 2], "label": ["a", "b"]}, None, {}, DataError,
-         "column 'label' changes from 'a' to 'b'; give the spans"),
-        ({"unique_id": ["a"], "x": [1], "y": [1]}, {"unique_id": ["z"], "label": ["u"]}, {},
-         DataError, "row 0: there is no recording 'z'"),
-        ({"unique_id": ["a"], "x": [1], "y": [1]}, {"unique_id": [None], "label": ["u"]}, {},
-         DataError, "row 0: column 'unique_id' is empty; fill or drop it"),
+        (
+            {"x": [None], "y": [None]},
+            None,
+            {"labelled": False},
+            DataError,
+            "recording '': has no number; drop it",
+        ),
+        (
+            {"ds": ["soon"], "x": [1], "y": [1]},
+            None,
+            {"labelled": False},
+            DataError,
+            "column 'ds' is 'soon', expected a date such as 2024-03-01 05:00 or seconds",
+        ),
+        (
+            {"ds": [0, 1], "x": [1, 2], "y": [1, 2], "label": ["a", "b"]},
+            None,
+            {},
+            DataError,
+            "column 'label' changes from 'a' to 'b'; give the spans",
+        ),
+        (
+            {"unique_id": ["a"], "x": [1], "y": [1]},
+            {"unique_id": ["z"], "label": ["u"]},
+            {},
+            DataError,
+            "row 0: there is no recording 'z'",
+        ),
+        (
+            {"unique_id": ["a"], "x": [1], "y": [1]},
+            {"unique_id": [None], "label": ["u"]},
+            {},
+            DataError,
+            "row 0: column 'unique_id' is empty; fill or drop it",
+        ),
         ({"x": [1], "y": [1]}, None, {}, ArgumentError, "no column 'label'; its columns: 'x', 'y'"),
-        ({"x": [1, 2], "y": [1, 2], "label": ["a", None]}, None, {"each": True}, DataError,
-         "row 1: column 'label' is empty; every step needs a label"),
-        ({"unique_id": ["a"], "x": [1], "y": [1]},
-         {"unique_id": ["a", "a"], "label": ["u", "v"]}, {}, DataError,
-         "row 1: is a second label of a recording; drop it, or set several=True"),
-        ({"unique_id": ["a"], "ds": [1], "x": [1], "y": [1]},
-         {"unique_id": ["a"], "label": ["u"], "start": [5], "end": [4]}, {}, DataError,
-         "row 0: expected start before end, dates or seconds, got 5 and 4"),
-        ({"unique_id": ["a"], "ds": [1], "x": [1], "y": [1]},
-         {"unique_id": ["a"], "label": ["u"], "start": [5], "end": [6]}, {}, DataError,
-         "no step of recording 'a' lies in this span; it has 1 to 1"),
-        ({"unique_id": ["a"], "ds": ["2024-01-01"], "x": [1], "y": [1]},
-         {"unique_id": ["a"], "label": ["u"], "start": [5], "end": [6]}, {}, DataError,
-         "both must be dates, or numbers"),
-        ({"unique_id": ["a"], "x": [1], "y": [1]},
-         {"unique_id": ["a"], "label": ["u"], "start": [5]}, {}, ArgumentError,
-         "needs 'start' and 'end'"),
+        (
+            {"x": [1, 2], "y": [1, 2], "label": ["a", None]},
+            None,
+            {"each": True},
+            DataError,
+            "row 1: column 'label' is empty; every step needs a label",
+        ),
+        (
+            {"unique_id": ["a"], "x": [1], "y": [1]},
+            {"unique_id": ["a", "a"], "label": ["u", "v"]},
+            {},
+            DataError,
+            "row 1: is a second label of a recording; drop it, or set several=True",
+        ),
+        (
+            {"unique_id": ["a"], "ds": [1], "x": [1], "y": [1]},
+            {"unique_id": ["a"], "label": ["u"], "start": [5], "end": [4]},
+            {},
+            DataError,
+            "row 0: expected start before end, dates or seconds, got 5 and 4",
+        ),
+        (
+            {"unique_id": ["a"], "ds": [1], "x": [1], "y": [1]},
+            {"unique_id": ["a"], "label": ["u"], "start": [5], "end": [6]},
+            {},
+            DataError,
+            "no step of recording 'a' lies in this span; it has 1 to 1",
+        ),
+        (
+            {"unique_id": ["a"], "ds": ["2024-01-01"], "x": [1], "y": [1]},
+            {"unique_id": ["a"], "label": ["u"], "start": [5], "end": [6]},
+            {},
+            DataError,
+            "both must be dates, or numbers",
+        ),
+        (
+            {"unique_id": ["a"], "x": [1], "y": [1]},
+            {"unique_id": ["a"], "label": ["u"], "start": [5]},
+            {},
+            ArgumentError,
+            "needs 'start' and 'end'",
+        ),
         ({"x": [1], "y": [1]}, ["u"], {}, ArgumentError, "must be a table, too"),
         ([np.zeros((3, 2))], ["a", "b"], {}, ArgumentError, "expected a label for each array"),
-        ([np.zeros((3, 2)), np.zeros((3, 3))], ["a", "b"], {}, ArgumentError,
-         r"array 1 must have the shape \(T, 2\), got \(3, 3\)"),
-        ([np.array([[1.0, np.inf]])], ["a"], {}, ArgumentError,
-         "array 0 must have finite numbers, or NaN for missing ones, got inf at step 0, channel 1"),
+        (
+            [np.zeros((3, 2)), np.zeros((3, 3))],
+            ["a", "b"],
+            {},
+            ArgumentError,
+            r"array 1 must have the shape \(T, 2\), got \(3, 3\)",
+        ),
+        (
+            [np.array([[1.0, np.inf]])],
+            ["a"],
+            {},
+            ArgumentError,
+            "array 0 must have finite numbers, or NaN for missing ones, got inf at step 0, chan",
+        ),
         ([np.zeros((3, 4))], ["a"], {}, ArgumentError, "must name 4 columns of the arrays"),
-        ([np.zeros((3, 2))], [["a", "b"]], {"each": True}, ArgumentError,
-         "array 0 needs 3 labels, one for each step, got 2"),
+        (
+            [np.zeros((3, 2))],
+            [["a", "b"]],
+            {"each": True},
+            ArgumentError,
+            "array 0 needs 3 labels, one for each step, got 2",
+        ),
         ("missing.csv", None, {}, DataError, "missing.csv"),
     ],
-)  # fmt: skip
+)
 def test_unusable_data_raise_an_error_that_names_the_place(
-    source: Any, labels: Any, options: dict[str, Any], error: type[ElmanError], message: str,
+    source: Any,
+    labels: Any,
+    options: dict[str, Any],
+    error: type[ElmanError],
+    message: str,
     tmp_path: Path,
-) -> None:  # fmt: skip
+) -> None:
     if source is None:
         source = write(tmp_path / "bad.csv", "ds,x,y\n0,1,2\n1,5,six\n")
         message = f"bad.csv: line 3: {message}"
@@ -336,9 +425,11 @@ def test_stamps_are_seconds_by_default() -> None:
 
 def test_stamps_of_measurements_have_a_unit_as_well() -> None:
     rows = {
-        "unique_id": ["a"] * 4, "ds": [0, 0, 40, 80], "variable": ["x", "y", "x", "y"],
+        "unique_id": ["a"] * 4,
+        "ds": [0, 0, 40, 80],
+        "variable": ["x", "y", "x", "y"],
         "value": [1, 2, 3, 4],
-    }  # fmt: skip
+    }
     found = read(rows, layout=Layout(variable="variable", rate=25), labelled=False)
     assert found.items[0].times.tolist() == [0, 0.04, 0.08]
 
@@ -348,8 +439,9 @@ def test_a_zone_of_recordings_is_kept() -> None:
     one = read({"ds": ds, "x": [1, 2], "y": [1, 2]}, labelled=False).items[0]
     assert one.times.tolist() == [0, 1]
     assert [str(stamp) for stamp in one.moments(one.stamps)] == [
-        "2024-03-31 02:59:59+02:00", "2024-03-31 03:00:00+02:00",
-    ]  # fmt: skip
+        "2024-03-31 02:59:59+02:00",
+        "2024-03-31 03:00:00+02:00",
+    ]
     spans = {"unique_id": [""], "label": ["e"], "start": ["2024-03-31"], "end": ["2024-04-01"]}
     rows = {"unique_id": ["a"] * 2, "ds": ds, "x": [1, 2], "y": [1, 2]}
     with pytest.raises(DataError, match="both with an offset from UTC or without"):

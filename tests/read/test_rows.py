@@ -54,8 +54,9 @@ def test_places_of_rows_are_lines_of_the_file(tmp_path: Path) -> None:
     path.write_text('text,label\n"two\nlines",a\n\nthree,b\n')
     found = list(Rows(path, COLUMNS).read())
     assert [(row.place, row.values) for row in found] == [
-        (f"{path}: line 2", ("two\nlines", "a")), (f"{path}: line 5", ("three", "b")),
-    ]  # fmt: skip
+        (f"{path}: line 2", ("two\nlines", "a")),
+        (f"{path}: line 5", ("three", "b")),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -63,13 +64,19 @@ def test_places_of_rows_are_lines_of_the_file(tmp_path: Path) -> None:
     [
         ("a.csv", b"text,label\ngood,1\nbad\nfine,1\n", "line 3: expected 2 fields"),
         ("a.csv", b'text,label\ngood,1\n"bad"x,0\nfine,1\n', "line 3: "),
-        ("a.jsonl", b'{"text": "good", "label": 1}\n{"text": 2}\n{"text": "fine", "label": 1}\n',
-         "line 2: no column 'label'; its columns: 'text'"),
-        ("a.jsonl", b'{"text": "good", "label": 1}\n[1]\n{"text": "fine", "label": 1}\n',
-         "line 2: a JSON list, expected an object"),
+        (
+            "a.jsonl",
+            b'{"text": "good", "label": 1}\n{"text": 2}\n{"text": "fine", "label": 1}\n',
+            "line 2: no column 'label'; its columns: 'text'",
+        ),
+        (
+            "a.jsonl",
+            b'{"text": "good", "label": 1}\n[1]\n{"text": "fine", "label": 1}\n',
+            "line 2: a JSON list, expected an object",
+        ),
         ("a.jsonl", b'{"text": "good", "label": 1}\n{\n{"text": "fine", "label": 1}\n', "line 2"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_row_is_named_and_later_rows_are_read(
     name: str, content: bytes, words: str, tmp_path: Path
 ) -> None:

@@ -53,14 +53,23 @@ def test_every_kind_of_source_gives_the_same_sentences(tmp_path: Path) -> None:
     ("name", "content", "words"),
     [
         ("a.conllu", "1\tThe\tDET\n\n1\tSat\t_\tVERB\t_\t_\t_\t_\t_\t_\n", "expected 10 columns"),
-        ("a.jsonl", '{"words": ["The"], "tags": []}\n{"words": ["Sat"], "tags": ["VERB"]}\n',
-         "line 1: words: 1, but tags: 0"),
-        ("a.jsonl", '{"words": [], "tags": []}\n{"words": ["Sat"], "tags": ["VERB"]}\n',
-         "line 1: no words"),
-        ("a.jsonl", '{"words": 3, "tags": []}\n{"words": ["Sat"], "tags": ["VERB"]}\n',
-         "line 1: int, expected a list"),
+        (
+            "a.jsonl",
+            '{"words": ["The"], "tags": []}\n{"words": ["Sat"], "tags": ["VERB"]}\n',
+            "line 1: words: 1, but tags: 0",
+        ),
+        (
+            "a.jsonl",
+            '{"words": [], "tags": []}\n{"words": ["Sat"], "tags": ["VERB"]}\n',
+            "line 1: no words",
+        ),
+        (
+            "a.jsonl",
+            '{"words": 3, "tags": []}\n{"words": ["Sat"], "tags": ["VERB"]}\n',
+            "line 1: int, expected a list",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_bad_sentence_is_named_and_later_ones_are_read(
     name: str, content: str, words: str, tmp_path: Path
 ) -> None:

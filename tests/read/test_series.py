@@ -47,8 +47,10 @@ def write(path: Path, text: str) -> Path:
 def test_every_kind_of_source_gives_the_same_series(tmp_path: Path) -> None:
     polars = pytest.importorskip("polars")
     columns = {
-        "unique_id": ["a", "b", "a", "b"], "ds": DAYS[:1] * 2 + DAYS[1:2] * 2, "y": [1, 2, 3, None],
-    }  # fmt: skip
+        "unique_id": ["a", "b", "a", "b"],
+        "ds": DAYS[:1] * 2 + DAYS[1:2] * 2,
+        "y": [1, 2, 3, None],
+    }
     frame = polars.DataFrame(columns)
     frame.write_csv(tmp_path / "a.csv")
     frame.write_csv(tmp_path / "a.tsv", separator="\t")
@@ -110,9 +112,11 @@ def test_missing_values_and_stamps_are_masked_and_noted(tmp_path: Path) -> None:
 
 def test_rows_of_the_future_are_not_missing_numbers() -> None:
     rows = {
-        "ds": [1, 2, 3, 4, 5], "y": [1, None, 3, None, None], "past": [0, 1, 2, None, None],
+        "ds": [1, 2, 3, 4, 5],
+        "y": [1, None, 3, None, None],
+        "past": [0, 1, 2, None, None],
         "future": [0, 1, 0, 1, None],
-    }  # fmt: skip
+    }
     source = SeriesSource(rows, covariates=("past", "future"), ahead=True)
     masked = "the first at row {}; they are masked"
     assert source.read(Rejects(None)).notes[1:] == [
@@ -196,7 +200,7 @@ def test_many_rows_are_read_in_blocks(tmp_path: Path) -> None:
             "set freq",
         ),
     ],
-)  # fmt: skip
+)
 def test_an_error_names_the_bad_row(tmp_path: Path, text: str, wanted: str) -> None:
     path = write(tmp_path / "a.csv", text)
     assert error_of(path).startswith(f"{path}: {wanted}")
@@ -225,7 +229,7 @@ def test_an_error_names_a_series_of_another_frequency() -> None:
         ({"y": []}, {}, "0 rows: has no row that can be used"),
         ({"ds": DAYS[:1], "y": [1]}, {}, "1 row: one stamp per series does not determine"),
     ],
-)  # fmt: skip
+)
 def test_invalid_sources_and_options_are_refused(
     source: Any, options: dict[str, Any], wanted: str
 ) -> None:

@@ -61,9 +61,11 @@ def test_a_comma_between_fields_is_not_a_decimal_mark(tmp_path: Path) -> None:
 def test_settings_determine_whether_static_columns_are_words() -> None:
     source = {"unique_id": [0, 1, 2], "x": [1.0, 2.0, 3.0]}
     labels = {
-        "unique_id": [0, 1, 2], "label": ["u", "v", "u"], "zip": [10115, 20095, 80331],
+        "unique_id": [0, 1, 2],
+        "label": ["u", "v", "u"],
+        "zip": [10115, 20095, 80331],
         "age": ["20", "unknown", "22"],
-    }  # fmt: skip
+    }
     dialect = Dialect(categorical=("zip",), numeric=("age",))
     layout = Layout(channels=("x",), static=("zip", "age"), dialect=dialect)
     index = RecordingIndex.build(read(source, labels, layout), static=["zip", "age"])
@@ -74,9 +76,11 @@ def test_settings_determine_whether_static_columns_are_words() -> None:
 def test_bounds_of_spans_can_be_durations() -> None:
     source = {"unique_id": ["a"] * 4, "ds": [0, 1, 2, 3], "x": [1, 2, 3, 4]}
     labels = {
-        "unique_id": ["a"], "label": ["u"], "start": [timedelta(seconds=1)],
+        "unique_id": ["a"],
+        "label": ["u"],
+        "start": [timedelta(seconds=1)],
         "end": [timedelta(days=1)],
-    }  # fmt: skip
+    }
     found = read(source, labels, Layout(channels=("x",)))
     assert found.items[0].values[:, 0].tolist() == [2, 3, 4]
 

@@ -279,8 +279,11 @@ def test_a_folder_is_read_in_order_of_paths_without_hidden_files(tmp_path: Path)
         write(tmp_path, name, record.get(name, f"from {name}"))
     source = TextSource(tmp_path, column="t")
     assert [file.relative_to(tmp_path).as_posix() for file in source.files] == [
-        "a.txt", "b/a.jsonl", "b/c.txt", "z.csv.gz",
-    ]  # fmt: skip
+        "a.txt",
+        "b/a.jsonl",
+        "b/c.txt",
+        "z.csv.gz",
+    ]
     assert joined(source) == ["from a.txt", "from b/a.jsonl", "from b/c.txt", "from z.csv.gz"]
     assert source.name == tmp_path.name
     assert source.total_bytes == sum(file.stat().st_size for file in source.files)
@@ -368,7 +371,7 @@ def test_a_table_needs_an_existing_column(tmp_path: Path, suffix: str) -> None:
         ("a.parquet", "", "cannot be read as Parquet"),
         ("a.parquet.gz", "t\na\n", "cannot be read as Parquet"),
     ],
-)  # fmt: skip
+)
 def test_a_damaged_table_is_refused_with_file_and_line(
     tmp_path: Path, name: str, content: str | bytes, message: str
 ) -> None:
@@ -430,7 +433,7 @@ def test_a_record_of_too_many_characters_is_refused(
         ("a.txt", gzip.compress(b"text", mtime=0), "gzip without the suffix"),
         ("a.txt.gz", gzip.compress(b"text", mtime=0), "gzip without the suffix"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_not_text_is_refused(
     tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
@@ -490,7 +493,7 @@ def test_a_device_is_refused() -> None:
         (["a"], {"encoding": "base64"}, "encoding .* got 'base64'"),
         (["a"], {"encoding": "rot13"}, "encoding .* got 'rot13'"),
     ],
-)  # fmt: skip
+)
 def test_an_argument_that_cannot_work_is_refused(
     path: str | list[str], arguments: dict[str, str], message: str
 ) -> None:

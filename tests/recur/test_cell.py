@@ -59,9 +59,13 @@ class FastWeights(Cell):
 CELLS = {"mgu": MinimalGated(), "fast weights": FastWeights()}
 every_cell = pytest.mark.parametrize("cell", CELLS)
 SMALL: dict[str, Any] = {
-    "cell": "mgu", "hidden_size": 6, "epochs": 2, "batch_size": 8, "learning_rate": 0.02,
+    "cell": "mgu",
+    "hidden_size": 6,
+    "epochs": 2,
+    "batch_size": 8,
+    "learning_rate": 0.02,
     "device": "cpu",
-}  # fmt: skip
+}
 NOUNS, VERBS = ("cat", "dog", "hen", "fox"), ("sees", "likes", "hears")
 LINES = [f"the {a} {verb} the {b}" for a in NOUNS for verb in VERBS for b in NOUNS]
 TAGS = [["det", "noun", "verb", "det", "noun"]] * len(LINES)

@@ -63,13 +63,42 @@ def test_one_seed_gives_the_weights_outputs_and_gradients_of_torch(
 @pytest.mark.parametrize("kind", KINDS)
 def test_constructors_have_the_arguments_of_torch_in_the_same_order(kind: str) -> None:
     documented = {
-        "RNN": ["input_size", "hidden_size", "num_layers", "nonlinearity", "bias", "batch_first",
-                "dropout", "bidirectional", "device", "dtype"],
-        "LSTM": ["input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout",
-                 "bidirectional", "proj_size", "device", "dtype"],
-        "GRU": ["input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout",
-                "bidirectional", "device", "dtype"],
-    }  # fmt: skip
+        "RNN": [
+            "input_size",
+            "hidden_size",
+            "num_layers",
+            "nonlinearity",
+            "bias",
+            "batch_first",
+            "dropout",
+            "bidirectional",
+            "device",
+            "dtype",
+        ],
+        "LSTM": [
+            "input_size",
+            "hidden_size",
+            "num_layers",
+            "bias",
+            "batch_first",
+            "dropout",
+            "bidirectional",
+            "proj_size",
+            "device",
+            "dtype",
+        ],
+        "GRU": [
+            "input_size",
+            "hidden_size",
+            "num_layers",
+            "bias",
+            "batch_first",
+            "dropout",
+            "bidirectional",
+            "device",
+            "dtype",
+        ],
+    }
     ours = list(inspect.signature(getattr(elman, kind)).parameters)
     assert ours[: len(documented[kind])] == documented[kind]
 

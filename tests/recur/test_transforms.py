@@ -79,8 +79,10 @@ def test_a_layer_can_be_exported_to_onnx(kind: str, dynamo: bool, tmp_path: Path
 
 
 OPTIONS: list[dict[str, object]] = [
-    {}, {"zoneout": 0.2}, {"variational": True, "dropout": 0.3, "num_layers": 2}
-]  # fmt: skip
+    {},
+    {"zoneout": 0.2},
+    {"variational": True, "dropout": 0.3, "num_layers": 2},
+]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=["plain", "zoneout", "variational"])

@@ -270,9 +270,12 @@ def test_the_reach_is_described_in_words(norms: list[float], words: str) -> None
 
 def test_forecasts_with_gaps_or_without_bands_are_drawn(tmp_path: Path) -> None:
     fan = {
-        "title": "s1 (hardest)", "seen": [1.0, None, 3.0], "y": [None, 5.0], "median": [4.0, 5.0],
+        "title": "s1 (hardest)",
+        "seen": [1.0, None, 3.0],
+        "y": [None, 5.0],
+        "median": [4.0, 5.0],
         "bands": {"80": [[3.0, 4.0], [5.0, 6.0]]},
-    }  # fmt: skip
+    }
     bare = {**fan, "title": "s<2>", "bands": {}, "y": [None, None]}
     metrics = {
         "forecasts": {

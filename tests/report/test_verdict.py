@@ -28,8 +28,10 @@ def test_the_best_baseline_of_the_part_is_named() -> None:
 def test_skewed_classes_are_compared_by_areas_each_with_its_best_baseline() -> None:
     metrics = {
         "model": {"test": {"accuracy": 0.9, "AUC": 0.84, "AUPRC": 0.80}},
-        "baseline": FOREST, "others": [BAG], "judged_by": ["AUC", "AUPRC"],
-    }  # fmt: skip
+        "baseline": FOREST,
+        "others": [BAG],
+        "judged_by": ["AUC", "AUPRC"],
+    }
     assert conclude(metrics) == (
         "On the test data the model is worse than the best of its 2 baselines (bag of words): "
         "AUROC 0.840 against 0.850, higher is better. By AUPRC it is better than the best of its "
@@ -39,10 +41,11 @@ def test_skewed_classes_are_compared_by_areas_each_with_its_best_baseline() -> N
 
 def test_the_positive_class_of_an_area_is_named() -> None:
     metrics = {
-        "model": {"test": {"AUC": 0.90, "AUPRC": 0.652}}, "positive": "sick <1>",
+        "model": {"test": {"AUC": 0.90, "AUPRC": 0.652}},
+        "positive": "sick <1>",
         "baseline": {"name": "forest", "test": {"AUC": 0.80, "AUPRC": 0.71}},
         "judged_by": ["AUC", "AUPRC"],
-    }  # fmt: skip
+    }
     assert list(map(str, compare(metrics, "test"))) == [
         "AUROC 0.900, better than forest (0.800)",
         "AUPRC of sick <1> 0.652, worse than forest (0.710)",

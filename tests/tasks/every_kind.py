@@ -27,8 +27,12 @@ import elman
 from elman.decode.beam import Search
 
 SMALL: dict[str, Any] = {
-    "hidden_size": 6, "epochs": 2, "batch_size": 8, "learning_rate": 0.02, "device": "cpu",
-}  # fmt: skip
+    "hidden_size": 6,
+    "epochs": 2,
+    "batch_size": 8,
+    "learning_rate": 0.02,
+    "device": "cpu",
+}
 NOUNS, VERBS = ("cat", "dog", "hen", "fox"), ("sees", "likes", "hears")
 LINES = [f"the {a} {verb} the {b}" for a in NOUNS for verb in VERBS for b in NOUNS]
 
@@ -71,19 +75,23 @@ CASES = {
     "texts": Case(elman.Classifier(**SMALL), ("labels.csv",), _probabilities),
     "several-labels": Case(
         elman.Classifier(**SMALL, several=True, separator=" ", label="tags", pooling="attention"),
-        ("labels.csv",), _probabilities,
+        ("labels.csv",),
+        _probabilities,
     ),
     "recordings": Case(
         elman.Classifier(**SMALL, channels=("a", "b"), static=("age",), bidirectional=False),
-        ("recordings.csv",), _probabilities,
+        ("recordings.csv",),
+        _probabilities,
     ),
     "windows": Case(
         elman.Classifier(**SMALL, channels=("a", "b"), window=6, wide=False, jitter=0.1),
-        ("recordings.csv",), _probabilities,
+        ("recordings.csv",),
+        _probabilities,
     ),
     "measurements": Case(
         elman.Classifier(**SMALL, variable="name", cell="grud", bidirectional=False, wide=False),
-        ("measurements.csv",), _probabilities,
+        ("measurements.csv",),
+        _probabilities,
     ),
     "words": Case(elman.Tagger(**SMALL, character_size=4), ("tags.conll",), _words),
     "chain": Case(
@@ -91,25 +99,29 @@ CASES = {
     ),
     "steps": Case(
         elman.Tagger(**SMALL, channels=("a", "b"), tags="state", bidirectional=False),
-        ("recordings.csv",), _steps,
+        ("recordings.csv",),
+        _steps,
     ),
     "language-model": Case(
         elman.LanguageModel(**SMALL, bptt=6, document="line"), ("text.txt",), _next
     ),
     "characters": Case(
         elman.LanguageModel(**SMALL, bptt=9, tokens="character", tied=True, cell="gru"),
-        ("text.txt",), _next,
+        ("text.txt",),
+        _next,
     ),
     "translator": Case(elman.Translator(**SMALL), ("sources.txt", "targets.txt"), _targets),
     "transformer": Case(
         elman.Translator(**{**SMALL, "hidden_size": 8}, cell="transformer", tokens="word"),
-        ("sources.txt", "targets.txt"), _targets,
+        ("sources.txt", "targets.txt"),
+        _targets,
     ),
     "summary": Case(
         elman.Translator(
             **SMALL, kind="summary", shared=True, copying=True, coverage=0.1, input_feeding=True
         ),
-        ("sources.txt", "targets.txt"), _targets,
+        ("sources.txt", "targets.txt"),
+        _targets,
     ),
     "dialogue": Case(
         elman.Translator(**SMALL, kind="dialogue", tokens="word"), ("talk.txt",), _targets
@@ -119,23 +131,36 @@ CASES = {
         elman.Forecaster(
             **SERIES, decoder="autoregressive", past=("wind",), static=("place",), samples=20
         ),
-        ("series.csv",), _forecast,
+        ("series.csv",),
+        _forecast,
     ),
     "counts": Case(
         elman.Forecaster(
-            **SERIES, output="negative_binomial", scaling="mean", per_series=True,
-            future=("holiday",), conformal=True, quantiles=(0.3, 0.5, 0.7),
+            **SERIES,
+            output="negative_binomial",
+            scaling="mean",
+            per_series=True,
+            future=("holiday",),
+            conformal=True,
+            quantiles=(0.3, 0.5, 0.7),
         ),
-        ("series.csv",), _forecast,
+        ("series.csv",),
+        _forecast,
     ),
     "places": Case(
         elman.Forecaster(
-            **SERIES, targets=("y", "x"), plane=True, scaling="velocity", neighbours=2, jitter=0.1,
+            **SERIES,
+            targets=("y", "x"),
+            plane=True,
+            scaling="velocity",
+            neighbours=2,
+            jitter=0.1,
             hold_out="series",
         ),
-        ("places.csv",), _forecast,
+        ("places.csv",),
+        _forecast,
     ),
-}  # fmt: skip
+}
 
 
 def write_data(folder: Path) -> None:
@@ -169,12 +194,17 @@ def write_data(folder: Path) -> None:
             )
     folder.mkdir(parents=True)
     for file, content in {
-        "text.txt": LINES * 2, "labels.csv": ["text,label,tags", *labels], "tags.conll": tagged,
-        "sources.txt": LINES, "targets.txt": [line[4:] for line in LINES],
+        "text.txt": LINES * 2,
+        "labels.csv": ["text,label,tags", *labels],
+        "tags.conll": tagged,
+        "sources.txt": LINES,
+        "targets.txt": [line[4:] for line in LINES],
         "talk.txt": [f"{a} __eou__ {b} __eou__ {a}" for a, b in pairwise(LINES)],
-        "recordings.csv": recordings, "measurements.csv": measurements, "series.csv": series,
+        "recordings.csv": recordings,
+        "measurements.csv": measurements,
+        "series.csv": series,
         "places.csv": places,
-    }.items():  # fmt: skip
+    }.items():
         (folder / file).write_text("\n".join(content) + "\n")
 
 

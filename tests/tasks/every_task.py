@@ -28,24 +28,32 @@ from elman.train.processes import is_first
 
 # Plain SGD passes rounding errors of the gradients on unchanged; Adam would enlarge them.
 SAME: dict[str, Any] = {
-    "epochs": 2, "batch_size": 8, "optimizer": "sgd", "learning_rate": 0.1, "dropout": 0.0,
-    "hidden_size": 6, "device": "cpu", "checkpoint_seconds": 0.0,
-}  # fmt: skip
+    "epochs": 2,
+    "batch_size": 8,
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "dropout": 0.0,
+    "hidden_size": 6,
+    "device": "cpu",
+    "checkpoint_seconds": 0.0,
+}
 EMBEDDED: dict[str, Any] = {"embedding_size": 6, "min_count": 1}
 TASKS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "language-model": (elman.LanguageModel(**SAME, bptt=6, document="line"), ("text.txt",)),
     "classifier": (elman.Classifier(**SAME, **EMBEDDED, input_dropout=0.0), ("labels.csv",)),
     "tagger": (
-        elman.Tagger(**SAME, **EMBEDDED, character_size=4, input_dropout=0.0), ("tags.conll",)
+        elman.Tagger(**SAME, **EMBEDDED, character_size=4, input_dropout=0.0),
+        ("tags.conll",),
     ),
     "translator": (
-        elman.Translator(**SAME, **EMBEDDED, tokens="word"), ("sources.txt", "targets.txt")
+        elman.Translator(**SAME, **EMBEDDED, tokens="word"),
+        ("sources.txt", "targets.txt"),
     ),
     "forecaster": (
         elman.Forecaster(**SAME, horizon=4, context=8, season=4, windows=48, gaps=0),
         ("series.csv",),
     ),
-}  # fmt: skip
+}
 CUT = 4  # number of checkpoints before a run is copied or killed
 
 
@@ -59,10 +67,13 @@ def write_data(folder: Path) -> None:
     series = [f"{name},{n},{(n % 4) + i}" for i, name in enumerate("abc") for n in range(40)]
     folder.mkdir()
     for name, content in {
-        "text.txt": lines, "labels.csv": ["text,label", *rows], "tags.conll": tagged,
-        "sources.txt": lines, "targets.txt": [line[4:] for line in lines],
+        "text.txt": lines,
+        "labels.csv": ["text,label", *rows],
+        "tags.conll": tagged,
+        "sources.txt": lines,
+        "targets.txt": [line[4:] for line in lines],
         "series.csv": ["unique_id,ds,y", *series],
-    }.items():  # fmt: skip
+    }.items():
         (folder / name).write_text("\n".join(content) + "\n")
 
 

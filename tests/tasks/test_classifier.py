@@ -31,9 +31,15 @@ from tests.tasks.stops import stopped_at_call
 GOOD, BAD = ["good", "great", "fine", "lovely"], ["bad", "awful", "poor", "dull"]
 THINGS = ["film", "plot", "cast", "song", "end"]
 SETTINGS: dict[str, object] = {
-    "hidden_size": 8, "epochs": 8, "learning_rate": 0.02, "batch_size": 16, "device": "cpu",
-    "min_count": 1, "dropout": 0.1, "input_dropout": 0.0,
-}  # fmt: skip
+    "hidden_size": 8,
+    "epochs": 8,
+    "learning_rate": 0.02,
+    "batch_size": 16,
+    "device": "cpu",
+    "min_count": 1,
+    "dropout": 0.1,
+    "input_dropout": 0.0,
+}
 
 
 def reviews(turn: str = "so ") -> tuple[list[str], list[str]]:
@@ -80,8 +86,15 @@ def test_metrics_include_the_scores_of_baselines(trained: elman.Classifier) -> N
     assert trained.score(texts, labels) > 0.95
     scores = trained.metrics["model"]["validation"]
     assert set(scores) == {
-        "loss", "accuracy", "F1_macro", "F1_micro", "AUC", "AUPRC", "ECE", "examples"
-    }  # fmt: skip
+        "loss",
+        "accuracy",
+        "F1_macro",
+        "F1_micro",
+        "AUC",
+        "AUPRC",
+        "ECE",
+        "examples",
+    }
     words, frequent = trained.metrics["baseline"], trained.metrics["others"][0]
     assert words["validation"]["accuracy"] == 1
     assert frequent["validation"]["accuracy"] == 0.5
@@ -236,8 +249,10 @@ def test_labels_keep_their_type() -> None:
 
 def test_several_labels_are_predicted_at_once(tmp_path: Path) -> None:
     texts, labels = reviews()
-    both = [[label, *(thing for thing in THINGS[:2] if thing in text)]
-            for text, label in zip(texts, labels, strict=True)]  # fmt: skip
+    both = [
+        [label, *(thing for thing in THINGS[:2] if thing in text)]
+        for text, label in zip(texts, labels, strict=True)
+    ]
     model = elman.Classifier(**{**SETTINGS, "several": True, "epochs": 10}).fit(texts, both)
     assert model.classes == ["film", "neg", "plot", "pos"]
     found = model.predict(["the film was great", "the song was bad"])
@@ -348,9 +363,17 @@ def test_a_run_resumed_with_more_epochs_gives_the_same_result(table: Path, tmp_p
 
 def test_bptt_limits_the_gradient_to_the_last_steps() -> None:
     model = elman.Classifier(
-        hidden_size=6, bidirectional=False, bptt=3, dropout=0.0, input_dropout=0.0, pooling="mean",
-        cell="gru", min_count=1, device="cpu", epochs=1,
-    ).fit(*reviews())  # fmt: skip
+        hidden_size=6,
+        bidirectional=False,
+        bptt=3,
+        dropout=0.0,
+        input_dropout=0.0,
+        pooling="mean",
+        cell="gru",
+        min_count=1,
+        device="cpu",
+        epochs=1,
+    ).fit(*reviews())
     network = model.model.train()
     from elman.padded import Padded
 

@@ -18,9 +18,15 @@ from elman.cli import main
 from elman.errors import ArgumentError, DataError
 
 SETTINGS: dict[str, Any] = {
-    "horizon": 4, "context": 12, "hidden_size": 8, "epochs": 1, "windows": 64, "batch_size": 32,
-    "device": "cpu", "season": 4,
-}  # fmt: skip
+    "horizon": 4,
+    "context": 12,
+    "hidden_size": 8,
+    "epochs": 1,
+    "windows": 64,
+    "batch_size": 32,
+    "device": "cpu",
+    "season": 4,
+}
 HOUR = timedelta(hours=1)
 BERLIN = ZoneInfo("Europe/Berlin")
 Columns = dict[str, list[Any]]
@@ -119,8 +125,9 @@ def test_the_calendar_follows_the_local_time_of_the_zone(zoned: elman.Forecaster
     waves = zoned.index.waves(start, 1)
     assert zoned.index.cycles[0] == "day"
     # In winter, midnight in UTC is 1:00 in Berlin.
-    np.testing.assert_allclose(waves[0, :2], [math.sin(math.tau / 24), math.cos(math.tau / 24)],
-                               atol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(
+        waves[0, :2], [math.sin(math.tau / 24), math.cos(math.tau / 24)], atol=1e-6
+    )
 
 
 # Live.
@@ -163,9 +170,11 @@ def test_a_gap_longer_than_any_window_is_skipped(
 
 def test_covariates_of_skipped_steps_are_missing() -> None:
     columns: Columns = {
-        "ds": [str(one) for one in hours(130, zone=None)], "y": numbers(130),
-        "load": [float(n % 5) for n in range(130)], "kind": ["odd", "even"] * 65,
-    }  # fmt: skip
+        "ds": [str(one) for one in hours(130, zone=None)],
+        "y": numbers(130),
+        "load": [float(n % 5) for n in range(130)],
+        "kind": ["odd", "even"] * 65,
+    }
     model = elman.Forecaster(**SETTINGS, past=("load", "kind")).fit(pick(columns, [*range(120)]))
     live = model.stream()
     found = live.push(columns["y"][125], at=columns["ds"][125], load=0.0, kind="even")
@@ -283,9 +292,11 @@ def test_closed_days_are_forecast_on_request(shop: tuple[elman.Forecaster, Colum
 
 def test_rows_without_targets_continue_the_training_data() -> None:
     columns: Columns = {
-        "unique_id": ["a"] * 124, "ds": [str(one) for one in hours(124, zone=None)],
-        "y": [*numbers(120), *[None] * 4], "open": ["yes", "no"] * 62,
-    }  # fmt: skip
+        "unique_id": ["a"] * 124,
+        "ds": [str(one) for one in hours(124, zone=None)],
+        "y": [*numbers(120), *[None] * 4],
+        "open": ["yes", "no"] * 62,
+    }
     model = elman.Forecaster(**SETTINGS, future=("open",)).fit(pick(columns, [*range(120)]))
     expected = model.predict(columns)
     ahead = pick(columns, [*range(120, 124)])
@@ -356,9 +367,16 @@ def steps() -> tuple[elman.Tagger, Columns]:
         rows["x"] += [float(tag == "high") * 3 + 0.1 * math.sin(k) for k, tag in enumerate(tags)]
         rows["label"] += tags
     model = elman.Tagger(
-        channels=("x",), rate=25, bidirectional=False, hidden_size=8, epochs=6, batch_size=4,
-        learning_rate=0.05, examples=100, device="cpu",
-    )  # fmt: skip
+        channels=("x",),
+        rate=25,
+        bidirectional=False,
+        hidden_size=8,
+        epochs=6,
+        batch_size=4,
+        learning_rate=0.05,
+        examples=100,
+        device="cpu",
+    )
     return model.fit(rows), rows
 
 
@@ -366,8 +384,9 @@ def test_recordings_in_milliseconds_have_one_step_per_row(
     steps: tuple[elman.Tagger, Columns], tmp_path: Path
 ) -> None:
     model, rows = steps
-    path = write(tmp_path / "rows.csv", pick({k: v for k, v in rows.items() if k != "label"},
-                                             [*range(40)]))  # fmt: skip
+    path = write(
+        tmp_path / "rows.csv", pick({k: v for k, v in rows.items() if k != "label"}, [*range(40)])
+    )
     assert [len(tags) for tags in model.predict(path)] == [40]
     model.save(tmp_path / "run")
     again = elman.load(tmp_path / "run")
@@ -375,8 +394,19 @@ def test_recordings_in_milliseconds_have_one_step_per_row(
     events = again.events(path)
     assert events == model.events(path)
     assert [(event.start % 40, event.end % 40) for event in events] == [(0, 0)] * len(events)
-    assert main(["predict", str(tmp_path / "run"), "--file", str(path), "--out",
-                 str(tmp_path / "tags.csv")]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "predict",
+                str(tmp_path / "run"),
+                "--file",
+                str(path),
+                "--out",
+                str(tmp_path / "tags.csv"),
+            ]
+        )
+        == 0
+    )
     with (tmp_path / "tags.csv").open() as file:
         assert [row["ds"] for row in csv.DictReader(file)] == [str(n) for n in range(0, 1600, 40)]
 
@@ -402,11 +432,23 @@ def test_tags_are_written_with_timestamps_in_the_given_zone(
     stamps = [one.astimezone(BERLIN) for one in moments]
     columns = {"ds": [one.isoformat() for one in stamps], "x": rows["x"][:40]}
     dated = elman.Tagger(
-        channels=("x",), rate=25, bidirectional=False, hidden_size=8, epochs=1, examples=8,
-        device="cpu", tags="label",
-    )  # fmt: skip
-    dated.fit({"unique_id": ["a"] * 40 + ["b"] * 40, "ds": columns["ds"] * 2, "x": rows["x"][:80],
-               "label": rows["label"][:80]})  # fmt: skip
+        channels=("x",),
+        rate=25,
+        bidirectional=False,
+        hidden_size=8,
+        epochs=1,
+        examples=8,
+        device="cpu",
+        tags="label",
+    )
+    dated.fit(
+        {
+            "unique_id": ["a"] * 40 + ["b"] * 40,
+            "ds": columns["ds"] * 2,
+            "x": rows["x"][:80],
+            "label": rows["label"][:80],
+        }
+    )
     dated.save(tmp_path / "run")
     path, out = write(tmp_path / "a.csv", columns), tmp_path / "tags.csv"
     assert main(["predict", str(tmp_path / "run"), "--file", str(path), "--out", str(out)]) == 0

@@ -25,9 +25,14 @@ from elman.tasks.lock import LOCK, locked
 from elman.train.checkpoint import load_tensors, save_tensors
 
 SETTINGS: dict[str, Any] = {
-    "hidden_size": 6, "embedding_size": 6, "epochs": 2, "batch_size": 16, "device": "cpu",
-    "min_count": 1, "checkpoint_seconds": 0.0,
-}  # fmt: skip
+    "hidden_size": 6,
+    "embedding_size": 6,
+    "epochs": 2,
+    "batch_size": 16,
+    "device": "cpu",
+    "min_count": 1,
+    "checkpoint_seconds": 0.0,
+}
 TEXTS = [f"{a} {b} {c}" for a in ("so", "very") for b in ("good", "bad") for c in "abcdefgh"]
 
 
@@ -76,9 +81,13 @@ def refused(folder: Path, *, resume: bool = False) -> str:
 def test_the_manifest_names_each_part_of_the_model(run: Path) -> None:
     parts = json.loads((run / MANIFEST).read_text())
     assert sorted(parts) == [
-        "checkpoint.safetensors", "config.json", "metrics.json", "tokenizer.json",
-        "weights.safetensors", "wide.safetensors",
-    ]  # fmt: skip
+        "checkpoint.safetensors",
+        "config.json",
+        "metrics.json",
+        "tokenizer.json",
+        "weights.safetensors",
+        "wide.safetensors",
+    ]
     assert all([manifest.measure(run / name)] == contents for name, contents in parts.items())
 
 
@@ -252,9 +261,15 @@ def test_a_run_killed_between_any_two_writes_loads_and_resumes_to_the_same_bytes
 
     monkeypatch.setattr(Path, "replace", copy_and_replace)
     model = elman.LanguageModel(
-        hidden_size=4, epochs=2, bptt=20, batch_size=2, device="cpu", document="line", dropout=0.5,
+        hidden_size=4,
+        epochs=2,
+        bptt=20,
+        batch_size=2,
+        device="cpu",
+        document="line",
+        dropout=0.5,
         validate_steps=1,
-    )  # fmt: skip
+    )
     text = base / "data" / "text.txt"
     text.write_text("\n".join(TEXTS[:16]) + "\n")
     model.fit(text, out=whole)

@@ -11,9 +11,14 @@ import pytest
 import elman
 
 QUICK: dict[str, Any] = {
-    "horizon": 4, "context": 12, "hidden_size": 8, "epochs": 2, "windows": 200, "device": "cpu",
+    "horizon": 4,
+    "context": 12,
+    "hidden_size": 8,
+    "epochs": 2,
+    "windows": 200,
+    "device": "cpu",
     "samples": 20,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("decoder", ["direct", "autoregressive"])

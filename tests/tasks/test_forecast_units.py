@@ -20,9 +20,17 @@ from elman.forecast.scene import windows_of
 
 # Two steps of the optimiser suffice, because the tests must pass with any weights.
 QUICK: dict[str, Any] = {
-    "horizon": 4, "season": 4, "context": 12, "hidden_size": 8, "epochs": 1, "windows": 32,
-    "batch_size": 16, "device": "cpu", "samples": 20, "gaps": 0.5,
-}  # fmt: skip
+    "horizon": 4,
+    "season": 4,
+    "context": 12,
+    "hidden_size": 8,
+    "epochs": 1,
+    "windows": 32,
+    "batch_size": 16,
+    "device": "cpu",
+    "samples": 20,
+    "gaps": 0.5,
+}
 OPTIONS: dict[str, dict[str, Any]] = {
     "quantile": {"scaling": "last"},
     "conformal": {"conformal": True, "quantiles": (0.2, 0.5, 0.8), "scaling": "robust"},
@@ -104,11 +112,13 @@ def test_covariates_may_have_any_unit_and_level() -> None:
 
     def quantiles(factor: float, level: float) -> np.ndarray:
         columns = {
-            "unique_id": ["a"] * 64 + ["b"] * 64, "y": 2 * y,
+            "unique_id": ["a"] * 64 + ["b"] * 64,
+            "y": 2 * y,
             "heat": 2 * (heat * factor + level).tolist(),
-            "load": 2 * (load * factor + level).tolist(), "still": [factor + level] * 128,
+            "load": 2 * (load * factor + level).tolist(),
+            "still": [factor + level] * 128,
             "size": [factor + level] * 64 + [2 * factor + level] * 64,
-        }  # fmt: skip
+        }
         model = elman.Forecaster(**options).fit(columns)
         # A column that was constant in training has no influence, even if it changes later.
         columns["still"][-8:] = [9 * factor + level] * 8
@@ -204,9 +214,20 @@ def test_intervals_widen_where_numbers_are_missing(decoder: str) -> None:
     for step, error in enumerate(draw.normal(size=5999), 1):
         y[step] = 0.95 * y[step - 1] + error
     model = elman.Forecaster(
-        horizon=1, context=16, season=1, decoder=decoder, output="gaussian", samples=50, gaps=0.5,
-        hidden_size=12, epochs=3, windows=3000, learning_rate=0.01, dropout=0.0, device="cpu",
-    ).fit(y[:4800].tolist())  # fmt: skip
+        horizon=1,
+        context=16,
+        season=1,
+        decoder=decoder,
+        output="gaussian",
+        samples=50,
+        gaps=0.5,
+        hidden_size=12,
+        epochs=3,
+        windows=3000,
+        learning_rate=0.01,
+        dropout=0.0,
+        device="cpu",
+    ).fit(y[:4800].tolist())
     origins = np.arange(4816, 5999, 5)
     parts = np.stack([y[origin - 16 : origin] for origin in origins])
     hidden = draw.random(parts.shape) < 0.6
@@ -311,9 +332,15 @@ def test_a_live_session_uses_the_usual_scale_after_a_gap(gap: int) -> None:
 @pytest.mark.parametrize("scaling", ["last", "standard", "robust", "mean", None])
 def test_forecasts_of_a_constant_zero_target_are_zero(scaling: Any) -> None:
     model = elman.Forecaster(
-        horizon=3, context=6, hidden_size=4, epochs=1, windows=20, scaling=scaling, device="cpu",
+        horizon=3,
+        context=6,
+        hidden_size=4,
+        epochs=1,
+        windows=20,
+        scaling=scaling,
+        device="cpu",
         targets=("a", "b"),
-    )  # fmt: skip
+    )
     found = model.fit({"a": [1.0, 2.0, 4.0] * 20, "b": [0.0] * 60}).predict()
     assert np.abs(found.quantiles[:, :, 1]).max() < 1e-25
     assert np.abs(found.quantiles[:, :, 0]).max() > 1

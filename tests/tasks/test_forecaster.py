@@ -26,9 +26,17 @@ from elman.train import loop
 from elman.train.checkpoint import load_tensors, save_tensors
 
 SETTINGS: dict[str, Any] = {
-    "horizon": 4, "season": 4, "context": 12, "hidden_size": 12, "epochs": 4, "windows": 600,
-    "batch_size": 32, "learning_rate": 0.02, "dropout": 0.0, "device": "cpu",
-}  # fmt: skip
+    "horizon": 4,
+    "season": 4,
+    "context": 12,
+    "hidden_size": 12,
+    "epochs": 4,
+    "windows": 600,
+    "batch_size": 32,
+    "learning_rate": 0.02,
+    "dropout": 0.0,
+    "device": "cpu",
+}
 SEASON = [1.0, 3.0, 2.0, 7.0]
 
 
@@ -43,8 +51,9 @@ def table(count: int = 2, steps: int = 120) -> dict[str, list[Any]]:
     begin = datetime(2024, 1, 1)
     rows = [
         (f"s{n}", f"{begin + timedelta(hours=t)}", y + 10 * n)
-        for n in range(count) for t, y in enumerate(series(steps, seed=n))
-    ]  # fmt: skip
+        for n in range(count)
+        for t, y in enumerate(series(steps, seed=n))
+    ]
     return dict(zip(("unique_id", "ds", "y"), map(list, zip(*rows, strict=True)), strict=True))
 
 
@@ -123,17 +132,25 @@ def test_quantiles_and_samples_of_counts_are_whole_numbers(
     draw = np.random.default_rng(0)
     counts = [draw.poisson(np.tile(SEASON, 20)), 1000 * draw.poisson(np.tile(SEASON, 20))]
     settings = {
-        **SETTINGS, **options, "output": "negative_binomial", "scaling": "mean", "epochs": 1,
+        **SETTINGS,
+        **options,
+        "output": "negative_binomial",
+        "scaling": "mean",
+        "epochs": 1,
         "windows": 64,
-    }  # fmt: skip
+    }
     model = elman.Forecaster(**settings).fit([one.tolist() for one in counts])
     found = model.predict(futures=3)
     back = model.backtest([one.tolist() for one in counts], cuts=2, futures=3).forecasts
     live = model.stream("1").push(1000)
     for numbers in (
-        found.quantiles, found.futures, found.quantile(0.85), back.quantiles, back.futures,
+        found.quantiles,
+        found.futures,
+        found.quantile(0.85),
+        back.quantiles,
+        back.futures,
         live.quantiles,
-    ):  # fmt: skip
+    ):
         assert numbers is not None
         assert numbers.tolist() == np.rint(numbers).tolist()
         assert (numbers >= 0).all()
@@ -196,9 +213,10 @@ def test_static_columns_are_categories_and_must_not_change() -> None:
     kinds = {"up": 1.0, "down": -1.0}
     rows = [(f"{kind}{n}", kind, sign * n) for kind, sign in kinds.items() for n in range(60)]
     columns = {
-        "unique_id": [kind for _, kind, _ in rows], "kind": [kind for _, kind, _ in rows],
+        "unique_id": [kind for _, kind, _ in rows],
+        "kind": [kind for _, kind, _ in rows],
         "y": [y for *_, y in rows],
-    }  # fmt: skip
+    }
     model = elman.Forecaster(**{**SETTINGS, "season": 1}, static=("kind",)).fit(columns)
     assert model.index.categories == [2]
     columns["kind"][3] = "down"
@@ -417,17 +435,27 @@ def test_a_backtest_moves_its_origin_through_the_series(
 LIVE: dict[str, dict[str, Any]] = {
     "plain": {},
     "everything": {
-        "targets": ("y", "z"), "past": ("load", "kind"), "future": ("price", "holiday"),
-        "static": ("size", "place"), "horizon": 6, "scaling": "robust", "lags": (4, 7),
-        "embedding_size": 8, "output": "student_t",
+        "targets": ("y", "z"),
+        "past": ("load", "kind"),
+        "future": ("price", "holiday"),
+        "static": ("size", "place"),
+        "horizon": 6,
+        "scaling": "robust",
+        "lags": (4, 7),
+        "embedding_size": 8,
+        "output": "student_t",
     },
     "steps": {"segment": 1, "cell": "gru", "scaling": "mean", "per_series": True},
     "conformal": {
-        "conformal": True, "output": "point", "num_layers": 2, "lags": 0, "horizon": 6,
+        "conformal": True,
+        "output": "point",
+        "num_layers": 2,
+        "lags": 0,
+        "horizon": 6,
         "validation_fraction": 0.4,
     },
     "autoregressive": {"decoder": "autoregressive", "samples": 20, "past": ("load",)},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("options", LIVE.values(), ids=LIVE)
@@ -741,16 +769,23 @@ def test_the_command_line_trains_evaluates_and_predicts(
     rows = list(csv.reader((tmp_path / "next.csv").read_text().splitlines()))
     assert rows[0] == ["unique_id", "ds", "y-mean", "y-median", "y-lo-50", "y-hi-50"]
     assert [row[:2] for row in rows[1:3]] == [
-        ["s0", "2024-01-06 00:00:00"], ["s0", "2024-01-06 01:00:00"],
-    ]  # fmt: skip
+        ["s0", "2024-01-06 00:00:00"],
+        ["s0", "2024-01-06 01:00:00"],
+    ]
     first = json.loads((tmp_path / "next.jsonl").read_text().splitlines()[0])
     assert math.isclose(first["y-mean"], float(rows[1][2]))
     assert main(["predict", run, "--file", str(path)]) == 0
     assert main(["predict", run, "some text"]) == 2
     assert main(["predict", run, "--level", "0"]) == 2
     assert main(["predict", run, "--out", str(tmp_path / "next.txt")]) == 2
-    later = write(tmp_path / "b.csv", {"unique_id": ["s0"] * 4, "ds": [
-        f"2024-01-06 0{hour}:00" for hour in range(4)], "y": SEASON})  # fmt: skip
+    later = write(
+        tmp_path / "b.csv",
+        {
+            "unique_id": ["s0"] * 4,
+            "ds": [f"2024-01-06 0{hour}:00" for hour in range(4)],
+            "y": SEASON,
+        },
+    )
     capsys.readouterr()
     assert main(["evaluate", run, str(later), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["numbers"] == 4

@@ -15,9 +15,15 @@ import pytest
 import elman
 
 SETTINGS: dict[str, Any] = {
-    "horizon": 3, "context": 12, "hidden_size": 8, "epochs": 1, "windows": 32, "batch_size": 32,
-    "device": "cpu", "refit_epochs": 0,
-}  # fmt: skip
+    "horizon": 3,
+    "context": 12,
+    "hidden_size": 8,
+    "epochs": 1,
+    "windows": 32,
+    "batch_size": 32,
+    "device": "cpu",
+    "refit_epochs": 0,
+}
 DAYS = [datetime(2024, 1, 1) + n * timedelta(days=1) for n in range(60)]
 
 
@@ -61,8 +67,9 @@ def test_whole_numbers_as_names_stay_numbers_in_every_table(suffix: str, tmp_pat
 def test_names_of_mixed_types_are_written_to_parquet_as_texts(tmp_path: Path) -> None:
     rows = [
         {"unique_id": one, "ds": str(DAYS[n].date()), "y": y}
-        for one in (5, "a") for n, y in enumerate(numbers(30))
-    ]  # fmt: skip
+        for one in (5, "a")
+        for n, y in enumerate(numbers(30))
+    ]
     path = tmp_path / "in.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
     found = elman.Forecaster(**SETTINGS).fit(path).predict()

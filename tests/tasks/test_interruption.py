@@ -14,16 +14,34 @@ from elman.cli import main
 from elman.report.journal import read_journal
 from tests.tasks.test_language_model import sentences
 
-FLAGS = ["--hidden-size", "16", "--epochs", "10", "--bptt", "6", "--batch-size", "4", "--device",
-         "cpu", "--checkpoint-seconds", "0", "--document", "line", "--dropout", "0.3"]  # fmt: skip
+FLAGS = [
+    "--hidden-size",
+    "16",
+    "--epochs",
+    "10",
+    "--bptt",
+    "6",
+    "--batch-size",
+    "4",
+    "--device",
+    "cpu",
+    "--checkpoint-seconds",
+    "0",
+    "--document",
+    "line",
+    "--dropout",
+    "0.3",
+]
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "elman", *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-    )  # fmt: skip
+    )
 
 
 def wait_for_a_new_checkpoint(process: subprocess.Popen[str], run: Path, began: float) -> None:

@@ -69,9 +69,17 @@ def test_a_language_model_completes_the_cat_sat_on_the_with_mat(
 def test_the_settings_of_the_tutorial_train(cell: str) -> None:
     """Train an embedding, one layer of 128 and a softmax with Adam for ten epochs, and predict."""
     model = elman.LanguageModel(
-        cell=cell, embedding_size=128, hidden_size=128, optimizer="adam", epochs=10, bptt=12,
-        learning_rate=0.005, batch_size=8, dropout=0.0, device="cpu",
-    )  # fmt: skip
+        cell=cell,
+        embedding_size=128,
+        hidden_size=128,
+        optimizer="adam",
+        epochs=10,
+        bptt=12,
+        learning_rate=0.005,
+        batch_size=8,
+        dropout=0.0,
+        device="cpu",
+    )
     model.fit(sentences())
     scores = model.metrics["model"]["validation"]
     assert scores["accuracy"] > 0.55  # only the opening, the animal and the verb are random
@@ -166,16 +174,25 @@ def test_a_loaded_model_equals_the_saved_one_bit_for_bit(
         {"cell": "gru", "hidden_size": (12, 8), "tied": True},
         {"cell": "rnn", "layer_norm": True, "zoneout": 0.1, "tokens": "character"},
         {
-            "hidden_size": (12, 10, 8), "embedding_size": 8, "tied": True, "dropout": 0.3,
-            "input_dropout": 0.3, "embedding_dropout": 0.1, "weight_dropout": 0.4,
-            "activation_penalty": 2.0, "temporal_penalty": 1.0, "optimizer": "asgd",
-            "average_after": 1, "learning_rate": 5.0, "validate_steps": 5,
+            "hidden_size": (12, 10, 8),
+            "embedding_size": 8,
+            "tied": True,
+            "dropout": 0.3,
+            "input_dropout": 0.3,
+            "embedding_dropout": 0.1,
+            "weight_dropout": 0.4,
+            "activation_penalty": 2.0,
+            "temporal_penalty": 1.0,
+            "optimizer": "asgd",
+            "average_after": 1,
+            "learning_rate": 5.0,
+            "validate_steps": 5,
         },
         {"tokens": "byte", "variational": False, "num_layers": 2},
         {"tokens": "bpe", "vocabulary_size": 300, "peephole": True, "recurrent_dropout": 0.2},
         {"document": "line", "bptt": None, "schedule": "cosine", "precision": "bf16"},
     ],
-)  # fmt: skip
+)
 def test_models_with_combined_options_are_equal_after_loading(
     options: dict[str, object], book: Path, tmp_path: Path
 ) -> None:
@@ -185,8 +202,15 @@ def test_models_with_combined_options_are_equal_after_loading(
     back = elman.load(tmp_path / "run")
     assert back.predict("the cat") == model.predict("the cat")
     files = {path.name for path in (tmp_path / "run").iterdir()}
-    assert {"config.json", "weights.safetensors", "tokenizer.json", "metrics.json", "README.md",
-            "report.html", "run.jsonl"} <= files  # fmt: skip
+    assert {
+        "config.json",
+        "weights.safetensors",
+        "tokenizer.json",
+        "metrics.json",
+        "README.md",
+        "report.html",
+        "run.jsonl",
+    } <= files
     events = {record["event"] for record in read_journal(tmp_path / "run" / "run.jsonl")}
     assert {"start", "validation", "reach", "end"} <= events
     again = back.evaluate(book)
@@ -197,9 +221,15 @@ def test_models_with_combined_options_are_equal_after_loading(
 @pytest.mark.learns
 def test_training_with_full_bptt_learns_the_sentences(book: Path) -> None:
     model = elman.LanguageModel(
-        hidden_size=32, bptt=None, document="line", epochs=30, learning_rate=0.01, device="cpu",
-        batch_size=16, dropout=0.0,
-    )  # fmt: skip
+        hidden_size=32,
+        bptt=None,
+        document="line",
+        epochs=30,
+        learning_rate=0.01,
+        device="cpu",
+        batch_size=16,
+        dropout=0.0,
+    )
     model.fit(book)
     assert model.metrics["model"]["validation"]["perplexity"] < 3.0
     assert model.predict("the cat sat on the", k=1)[0][0] == "mat"

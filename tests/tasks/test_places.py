@@ -20,10 +20,21 @@ from elman.forecast.scene import windows_of
 from elman.report.forecasts import score_places
 
 SETTINGS: dict[str, Any] = {
-    "targets": ("x", "y"), "plane": True, "scaling": "velocity", "horizon": 6, "context": 4,
-    "segment": 2, "hold_out": "series", "hidden_size": 24, "epochs": 6, "windows": 1000,
-    "batch_size": 50, "learning_rate": 0.01, "dropout": 0.0, "device": "cpu",
-}  # fmt: skip
+    "targets": ("x", "y"),
+    "plane": True,
+    "scaling": "velocity",
+    "horizon": 6,
+    "context": 4,
+    "segment": 2,
+    "hold_out": "series",
+    "hidden_size": 24,
+    "epochs": 6,
+    "windows": 1000,
+    "batch_size": 50,
+    "learning_rate": 0.01,
+    "dropout": 0.0,
+    "device": "cpu",
+}
 Columns = dict[str, list[Any]]
 
 
@@ -123,8 +134,9 @@ def test_errors_of_a_future_are_correlated_between_steps(trained: elman.Forecast
     found = trained.predict(circles(20, 8, seed=4), futures=200)
     assert found.futures is not None
     error = found.futures - found.median[:, None]
-    together = [np.corrcoef(error[n, :, 3, k], error[n, :, 5, k])[0, 1]
-                for n in range(20) for k in range(2)]  # fmt: skip
+    together = [
+        np.corrcoef(error[n, :, 3, k], error[n, :, 5, k])[0, 1] for n in range(20) for k in range(2)
+    ]
     assert min(together) > 0.5
 
 
@@ -390,9 +402,30 @@ def test_the_command_line_draws_futures(tmp_path: Path, capsys: pytest.CaptureFi
     rows = meetings(20)
     lines = [",".join(rows), *(",".join(map(str, row)) for row in zip(*rows.values(), strict=True))]
     path.write_text("\n".join(lines))
-    flags = ["--targets", "x", "y", "--plane", "--scaling", "velocity", "--horizon", "4",
-             "--context", "4", "--hold-out", "series", "--neighbours", "2", "--group", "scene",
-             "--jitter", "0.1", "--epochs", "1", "--hidden-size", "8"]  # fmt: skip
+    flags = [
+        "--targets",
+        "x",
+        "y",
+        "--plane",
+        "--scaling",
+        "velocity",
+        "--horizon",
+        "4",
+        "--context",
+        "4",
+        "--hold-out",
+        "series",
+        "--neighbours",
+        "2",
+        "--group",
+        "scene",
+        "--jitter",
+        "0.1",
+        "--epochs",
+        "1",
+        "--hidden-size",
+        "8",
+    ]
     assert main(["train", "forecaster", str(path), "--out", run, *flags]) == 0
     assert "validation ADE" in capsys.readouterr().out
     assert main(["predict", run, "--futures", "2", "--out", str(tmp_path / "next.csv")]) == 0
@@ -429,17 +462,19 @@ def test_a_live_forecast_with_neighbours_after_a_gap_equals_predict() -> None:
     def until(time: int) -> Columns:
         gap = range(begin + 5, begin + 7)
         keep = [
-            n for n in range(rows)
+            n
+            for n in range(rows)
             if data["ds"][n] < time and not (data["unique_id"][n] == name and data["ds"][n] in gap)
-        ]  # fmt: skip
+        ]
         return {column: [values[n] for n in keep] for column, values in data.items()}
 
     live = model.stream(name, series=until(begin + 5))
     for time in (begin + 7, begin + 8):
         here = {
             data["unique_id"][n]: (data["x"][n], data["y"][n])
-            for n in range(rows) if data["ds"][n] == time
-        }  # fmt: skip
+            for n in range(rows)
+            if data["ds"][n] == time
+        }
         found = live.push(here.pop(name), here, at=time)
         predicted = model.predict(until(time + 1))
         expected = predicted.quantiles[predicted.unique_id.index(name)]

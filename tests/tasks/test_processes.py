@@ -21,10 +21,13 @@ def run(base: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> tuple[in
     """Return the exit code and the standard error of the program."""
     path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, *launcher, every_task.__file__, str(base), *arguments], text=True,
-        capture_output=True, timeout=500, check=False,
+        [sys.executable, *launcher, every_task.__file__, str(base), *arguments],
+        text=True,
+        capture_output=True,
+        timeout=500,
+        check=False,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
-    )  # fmt: skip
+    )
     return done.returncode, done.stderr
 
 

@@ -24,9 +24,14 @@ from elman.targets.label_settings import LabelSettings
 from elman.targets.labels import Labels
 
 SETTINGS: dict[str, Any] = {
-    "hidden_size": 12, "epochs": 4, "batch_size": 8, "learning_rate": 0.02, "dropout": 0.1,
-    "device": "cpu", "examples": 100,
-}  # fmt: skip
+    "hidden_size": 12,
+    "epochs": 4,
+    "batch_size": 8,
+    "learning_rate": 0.02,
+    "dropout": 0.1,
+    "device": "cpu",
+    "examples": 100,
+}
 CHANNELS = ("x", "y")
 
 
@@ -58,9 +63,11 @@ def table(gaps: bool = True) -> tuple[dict[str, list[Any]], dict[str, list[Any]]
             rows["x"].append(None if gaps and draw.random() < 0.2 else x)
             rows["y"].append(None if gaps and draw.random() < 0.2 else y)
     beside = {
-        "unique_id": [f"r{n}" for n in range(len(arrays))], "label": labels,
-        "age": [20 + n for n in range(len(arrays))], "kind": ["a", "b", ""] * (len(arrays) // 3),
-    }  # fmt: skip
+        "unique_id": [f"r{n}" for n in range(len(arrays))],
+        "label": labels,
+        "age": [20 + n for n in range(len(arrays))],
+        "kind": ["a", "b", ""] * (len(arrays) // 3),
+    }
     return rows, beside
 
 
@@ -136,8 +143,9 @@ def test_statistics_classify_recordings_without_training_of_the_network(tmp_path
     small = elman.Classifier(**settings).fit([one * 1e-6 for one in arrays[:50]], labels[:50])
     np.testing.assert_allclose(
         small.predict_proba([one * 1e-6 for one in arrays[50:]]),
-        model.predict_proba(arrays[50:]), atol=1e-5,
-    )  # fmt: skip
+        model.predict_proba(arrays[50:]),
+        atol=1e-5,
+    )
     # With a forward network or windows, only statistics that a live session can compute are used.
     for more in ({"bidirectional": False}, {"window": 15}):
         live = elman.Classifier(**settings, **more).fit(arrays[:50], labels[:50])
@@ -159,15 +167,19 @@ def test_statistics_classify_recordings_without_training_of_the_network(tmp_path
         ({"cell": "grud", "skip": True}, 3.0),
         ({"embedding_size": 5, "layer_norm": True, "pooling": "last"}, 3.0),
     ],
-)  # fmt: skip
+)
 def test_live_predictions_equal_a_batch_on_the_recording_so_far(
     options: dict[str, Any], rate: float | None
 ) -> None:
     rows, labels = table()
     model = elman.Classifier(
-        **{**SETTINGS, "epochs": 1}, channels=CHANNELS, static=("age", "kind"), rate=rate,
-        bidirectional=False, **options,
-    ).fit(rows, labels)  # fmt: skip
+        **{**SETTINGS, "epochs": 1},
+        channels=CHANNELS,
+        static=("age", "kind"),
+        rate=rate,
+        bidirectional=False,
+        **options,
+    ).fit(rows, labels)
     live, static = model.stream(age=23, kind="b"), {"unique_id": ["r3"], "age": [23], "kind": ["b"]}
     chosen = [n for n, name in enumerate(rows["unique_id"]) if name == "r3"]
     compared = 0
@@ -227,8 +239,11 @@ def test_steps_are_tagged_and_events_detected_live_and_in_a_batch() -> None:
 
 def test_a_stream_at_a_rate_finishes_only_once() -> None:
     arrays, tags = bursts()
-    rows = {"ds": [k / 4 for k in range(60 * 12)], "x": np.concatenate(arrays).tolist(),
-            "label": [tag for some in tags for tag in some]}  # fmt: skip
+    rows = {
+        "ds": [k / 4 for k in range(60 * 12)],
+        "x": np.concatenate(arrays).tolist(),
+        "label": [tag for some in tags for tag in some],
+    }
     model = elman.Tagger(**SETTINGS, channels=("x",), rate=2.0, bidirectional=False).fit(rows)
     live = model.stream()
     assert isinstance(live, LiveTagging)
@@ -258,10 +273,12 @@ def test_an_event_is_active_until_it_ends() -> None:
 @pytest.mark.parametrize(
     ("options", "rate"),
     [
-        ({"chain": True}, 2.0), ({"cell": "grud", "bidirectional": False}, None),
-        ({"cell": "grud", "bidirectional": False}, 2.0), ({"window": 20, "warp": 0.2}, None),
+        ({"chain": True}, 2.0),
+        ({"cell": "grud", "bidirectional": False}, None),
+        ({"cell": "grud", "bidirectional": False}, 2.0),
+        ({"window": 20, "warp": 0.2}, None),
     ],
-)  # fmt: skip
+)
 def test_a_tagger_of_recordings_is_equal_after_loading(
     options: dict[str, Any], rate: float | None, tmp_path: Path
 ) -> None:
@@ -367,9 +384,12 @@ def test_times_must_increase() -> None:
     live = model.stream()
     live.push([1, 2], at=10.0)
     for at, message in (
-        (9.0, "before the previous"), ("2024-01-01", "the form of the first"), (1e9, "begin a new"),
-        ("yesterday", "a date or a number of seconds"), (np.nan, "a date or a number of seconds"),
-    ):  # fmt: skip
+        (9.0, "before the previous"),
+        ("2024-01-01", "the form of the first"),
+        (1e9, "begin a new"),
+        ("yesterday", "a date or a number of seconds"),
+        (np.nan, "a date or a number of seconds"),
+    ):
         with pytest.raises(ArgumentError, match=message):
             live.push([1, 2], at=at)
     assert live.push([1, 2], at=10.0)
@@ -502,21 +522,43 @@ def test_the_command_line_trains_evaluates_predicts_and_detects_events(
         ),
         (["predict", run, "--file", data, "--out", data, "--overwrite"], "would replace the data"),
         (["train", "classifier", data, known, "--out", str(tmp_path / "b")], "or variable"),
-        (["train", "classifier", data, known, "--channels", "z", "--out", str(tmp_path / "b")],
-         "no column 'z'; its columns: 'unique_id', 'ds', 'x', 'y'"),
-    ):  # fmt: skip
+        (
+            ["train", "classifier", data, known, "--channels", "z", "--out", str(tmp_path / "b")],
+            "no column 'z'; its columns: 'unique_id', 'ds', 'x', 'y'",
+        ),
+    ):
         assert main(wrong) == 2
         assert message in capsys.readouterr().err
     assert not Path(f"{run}.csv").exists()
-    spans = {"unique_id": [f"r{n}" for n in range(60)], "label": labels["label"],
-             "start": [2.0] * 60, "end": [12.0] * 60}  # fmt: skip
+    spans = {
+        "unique_id": [f"r{n}" for n in range(60)],
+        "label": labels["label"],
+        "start": [2.0] * 60,
+        "end": [12.0] * 60,
+    }
     marked = str(write(tmp_path / "spans.csv", spans))
     run = str(tmp_path / "tags")
     more = ["--rate", "2", "--epochs", "4", "--learning-rate", "0.02"]
     assert main(["train", "tagger", data, marked, "--out", run, *flags[:5], *more]) == 0
     events = tmp_path / "events.jsonl"
-    assert main(["predict", run, "--file", data, "--events", "--on", "0.4", "--off", "0.3",
-                 "--out", str(events)]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "predict",
+                run,
+                "--file",
+                data,
+                "--events",
+                "--on",
+                "0.4",
+                "--off",
+                "0.3",
+                "--out",
+                str(events),
+            ]
+        )
+        == 0
+    )
     first = json.loads(events.read_text().splitlines()[0])
     assert list(first) == ["unique_id", "label", "start", "end", "probability"]
     tags = tmp_path / "tags.parquet"

@@ -18,24 +18,31 @@ from elman.errors import ArgumentError
 from elman.tasks.task import Task
 
 TEXTS = ["so good", "so bad", "good film", "bad film"] * 15
-TASKS = [
-    elman.Classifier, elman.Forecaster, elman.LanguageModel, elman.Tagger, elman.Translator,
-]  # fmt: skip
+TASKS = [elman.Classifier, elman.Forecaster, elman.LanguageModel, elman.Tagger, elman.Translator]
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_settings_accept_numbers_of_numpy_and_torch(task: type[Task]) -> None:
     given: dict[str, Any] = {
-        "hidden_size": np.int64(8), "epochs": torch.tensor(2), "learning_rate": np.float32(0.5),
-        "layer_norm": np.True_, "dropout": np.array(0.25), "batch_size": np.uint8(4),
+        "hidden_size": np.int64(8),
+        "epochs": torch.tensor(2),
+        "learning_rate": np.float32(0.5),
+        "layer_norm": np.True_,
+        "dropout": np.array(0.25),
+        "batch_size": np.uint8(4),
         "seed": torch.tensor([3])[0],
-    }  # fmt: skip
+    }
     model = task(**given)
     model.check()
     assert {name: getattr(model, name) for name in given} == {
-        "hidden_size": 8, "epochs": 2, "learning_rate": 0.5, "layer_norm": True, "dropout": 0.25,
-        "batch_size": 4, "seed": 3,
-    }  # fmt: skip
+        "hidden_size": 8,
+        "epochs": 2,
+        "learning_rate": 0.5,
+        "layer_norm": True,
+        "dropout": 0.25,
+        "batch_size": 4,
+        "seed": 3,
+    }
     model.hidden_size = np.array([8, 8])  # type: ignore[assignment]
     assert model.hidden_size == (8, 8)
     assert json.loads(json.dumps(model._config(Path())))["settings"]["dropout"] == 0.25

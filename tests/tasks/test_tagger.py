@@ -18,9 +18,17 @@ from elman.tasks.predictions import Tags
 from tests.tasks.stops import stopped_at_call
 
 SETTINGS: dict[str, object] = {
-    "hidden_size": 12, "embedding_size": 12, "character_size": 8, "epochs": 6, "batch_size": 8,
-    "learning_rate": 0.02, "dropout": 0.1, "input_dropout": 0.0, "min_count": 1, "device": "cpu",
-}  # fmt: skip
+    "hidden_size": 12,
+    "embedding_size": 12,
+    "character_size": 8,
+    "epochs": 6,
+    "batch_size": 8,
+    "learning_rate": 0.02,
+    "dropout": 0.1,
+    "input_dropout": 0.0,
+    "min_count": 1,
+    "device": "cpu",
+}
 NOUNS, VERBS = ["cat", "dog", "hen", "fox"], ["sees", "likes", "hears"]
 
 

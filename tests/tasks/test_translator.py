@@ -26,9 +26,16 @@ from elman.tasks.run import Request
 
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier"}
 SETTINGS: dict[str, object] = {
-    "hidden_size": 24, "embedding_size": 16, "tokens": "word", "min_count": 1, "epochs": 30,
-    "batch_size": 8, "learning_rate": 0.01, "dropout": 0.0, "device": "cpu",
-}  # fmt: skip
+    "hidden_size": 24,
+    "embedding_size": 16,
+    "tokens": "word",
+    "min_count": 1,
+    "epochs": 30,
+    "batch_size": 8,
+    "learning_rate": 0.01,
+    "dropout": 0.0,
+    "device": "cpu",
+}
 
 
 def pairs() -> tuple[list[str], list[str]]:
@@ -98,9 +105,12 @@ def test_encoder_and_decoder_start_from_a_language_model(tmp_path: Path) -> None
         assert (settled.tokens, settled.hidden_size) == (language.tokens, 8)
         ours, theirs = model.model.state_dict(), language.model.state_dict()
         for part, names in (
-            ("coder.embed_source.", "encode."), ("coder.embed_target.", "encode."),
-            ("coder.encoder.", "core."), ("coder.core.", "core."), ("head.", "head."),
-        ):  # fmt: skip
+            ("coder.embed_source.", "encode."),
+            ("coder.embed_target.", "encode."),
+            ("coder.encoder.", "core."),
+            ("coder.core.", "core."),
+            ("head.", "head."),
+        ):
             for name in (name for name in theirs if name.startswith(names)):
                 found = ours[part + name.removeprefix(names)]
                 torch.testing.assert_close(found, theirs[name], rtol=0, atol=1e-5)
@@ -239,9 +249,14 @@ def test_the_card_and_the_metrics_are_written(tmp_path: Path) -> None:
 @pytest.mark.learns
 def test_a_transformer_learns_order_and_words(tmp_path: Path) -> None:
     settings = {
-        **SETTINGS, "cell": "transformer", "hidden_size": 32, "embedding_size": None, "epochs": 40,
-        "num_layers": 1, "learning_rate": 0.003,
-    }  # fmt: skip
+        **SETTINGS,
+        "cell": "transformer",
+        "hidden_size": 32,
+        "embedding_size": None,
+        "epochs": 40,
+        "num_layers": 1,
+        "learning_rate": 0.003,
+    }
     model = elman.Translator(**settings).fit(*pairs())
     sources, targets = pairs()
     found = model.predict(sources, search=Search(beam=1))
@@ -254,9 +269,14 @@ def test_a_model_with_copying_outputs_words_unseen_in_training_targets() -> None
     names = [f"{a}{end}" for end in ends for a in "bcdfgklmnprst"]
     new, known = names[:8], names[8:408]  # so many that copying is easier than memorising
     settings = {
-        **SETTINGS, "tokens": "word", "shared": True, "copying": True, "epochs": 10,
-        "attention": "multi-head", "label_smoothing": 0.0,
-    }  # fmt: skip
+        **SETTINGS,
+        "tokens": "word",
+        "shared": True,
+        "copying": True,
+        "epochs": 10,
+        "attention": "multi-head",
+        "label_smoothing": 0.0,
+    }
     sources = [f"my name is {name}" for name in known] + [f"{name} is new" for name in new]
     targets = [f"hello {name}" for name in known] + ["hello"] * len(new)
     model = elman.Translator(**settings).fit(sources, targets)
@@ -293,8 +313,9 @@ def test_a_dialogue_model_learns_the_answer_to_every_turn(talker: Path) -> None:
     assert metrics["baseline"]["name"] == "the most frequent answer"
     assert {"BLEU-2", "distinct-1", "distinct-2"} <= set(metrics["model"]["validation"])
     assert model.predict(["hello", "hello __eou__ hi there __eou__ how are you ?"]) == [
-        "hi there", "fine",
-    ]  # fmt: skip
+        "hi there",
+        "fine",
+    ]
 
 
 def test_a_chat_keeps_only_the_turns_that_the_model_reads(talker: Path) -> None:
@@ -418,9 +439,10 @@ def test_a_file_is_translated_line_by_line_and_continues_after_a_stop(run: Path)
     assert not out.exists()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            elman.Translator, "predict",
+            elman.Translator,
+            "predict",
             lambda self, items, **o: seen.append(len(items)) or predict(self, items, **o),
-        )  # fmt: skip
+        )
         assert main(command) == 0
     assert seen == [1024] * 5
     assert out.read_text(encoding="utf-8") == whole

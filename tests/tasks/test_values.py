@@ -26,13 +26,16 @@ from elman.tasks.predict_file import predict_file
 pandas = pytest.importorskip("pandas")
 
 TEXTS = ["so good", "so bad"] * 20
-SETTINGS: dict[str, Any] = {
-    "hidden_size": 8, "epochs": 1, "bidirectional": False, "device": "cpu",
-}  # fmt: skip
+SETTINGS: dict[str, Any] = {"hidden_size": 8, "epochs": 1, "bidirectional": False, "device": "cpu"}
 FORECAST: dict[str, Any] = {
-    "horizon": 4, "season": 4, "context": 8, "hidden_size": 8, "epochs": 1, "windows": 32,
+    "horizon": 4,
+    "season": 4,
+    "context": 8,
+    "hidden_size": 8,
+    "epochs": 1,
+    "windows": 32,
     "device": "cpu",
-}  # fmt: skip
+}
 
 
 class Mood(enum.Enum):
@@ -47,14 +50,16 @@ class Mood(enum.Enum):
         (np.array([1.5, np.float32(2)] * 20), [1.5, 2.0]),
         ([b"a", b"b"] * 20, [b"a", b"b"]),
         ([date(2024, 1, 1), date(2024, 1, 2)] * 20, [date(2024, 1, 1), date(2024, 1, 2)]),
-        ([datetime(2024, 1, 1, 5), datetime(2024, 1, 2)] * 20,
-         [datetime(2024, 1, 1, 5), datetime(2024, 1, 2)]),
+        (
+            [datetime(2024, 1, 1, 5), datetime(2024, 1, 2)] * 20,
+            [datetime(2024, 1, 1, 5), datetime(2024, 1, 2)],
+        ),
         ([Decimal("1.50"), Decimal(2)] * 20, [Decimal("1.50"), Decimal(2)]),
         (["pos ", " neg"] * 20, [" neg", "pos "]),
         ([float("inf"), 1.0] * 20, [1.0, float("inf")]),
         ([np.True_, np.False_] * 20, [False, True]),
     ],
-)  # fmt: skip
+)
 def test_labels_are_returned_as_they_were_given(y: Any, given: list[Any], tmp_path: Path) -> None:
     model = elman.Classifier(**SETTINGS).fit(TEXTS, y)
     model.save(tmp_path / "run")
@@ -160,7 +165,7 @@ def rows_of(names: list[Any], begin: int, end: int) -> dict[str, list[Any]]:
         "unique_id": [name for name in names for _ in range(many)],
         "ds": [*range(begin, end)] * len(names),
         "y": [1.0, 3.0, 2.0, 7.0] * (many * len(names) // 4),
-    }  # fmt: skip
+    }
 
 
 def test_names_of_series_are_compared_by_value_in_every_method(
@@ -201,9 +206,13 @@ def test_a_blank_line_of_the_input_is_an_empty_line_of_the_output(tmp_path: Path
     model = elman.Translator(**settings).fit(TEXTS, TEXTS)
     (tmp_path / "in.txt").write_bytes(b"so good\n\nso\rbad\n   \nbad\n\xff\n")
     done = predict_file(
-        model, tmp_path / "in.txt", tmp_path / "out.txt", overwrite=False,
-        rejects=tmp_path / "bad.csv", show=False,
-    )  # fmt: skip
+        model,
+        tmp_path / "in.txt",
+        tmp_path / "out.txt",
+        overwrite=False,
+        rejects=tmp_path / "bad.csv",
+        show=False,
+    )
     lines = (tmp_path / "out.txt").read_text().split("\n")
     assert done == (6, 1)
     assert [bool(line) for line in lines[1::2]] == [False, False, False]

@@ -94,9 +94,14 @@ def in_one_piece(row: list[tuple[int, int, int]], *, independent: bool) -> list[
 
 
 @given(
-    lengths=LENGTHS, batch_size=st.integers(1, 5), bptt=st.integers(1, 9),
-    independent=st.booleans(), seed=SEEDS, exact=st.booleans(), epoch=st.integers(1, 3),
-)  # fmt: skip
+    lengths=LENGTHS,
+    batch_size=st.integers(1, 5),
+    bptt=st.integers(1, 9),
+    independent=st.booleans(),
+    seed=SEEDS,
+    exact=st.booleans(),
+    epoch=st.integers(1, 3),
+)
 @settings(max_examples=400, deadline=None)
 def test_every_token_is_a_target_once_with_its_input_and_its_state(
     lengths: list[int],
@@ -136,8 +141,15 @@ def test_every_token_is_a_target_once_with_its_input_and_its_state(
         assert targets == corpus.tokens[: len(targets)].tolist()
 
 
-@given(lengths=LENGTHS, batch_size=st.integers(1, 4), bptt=st.integers(1, 6), seed=SEEDS,
-       independent=st.booleans(), exact=st.booleans(), data=st.data())  # fmt: skip
+@given(
+    lengths=LENGTHS,
+    batch_size=st.integers(1, 4),
+    bptt=st.integers(1, 6),
+    seed=SEEDS,
+    independent=st.booleans(),
+    exact=st.booleans(),
+    data=st.data(),
+)
 @settings(max_examples=100, deadline=None)
 def test_an_epoch_from_its_middle_equals_its_end(
     lengths: list[int],
@@ -184,8 +196,14 @@ def test_the_seed_and_the_epoch_determine_the_order_of_streamed_documents() -> N
     assert order(1, 1, exact=True) == corpus.tokens.tolist()
 
 
-@given(lengths=LENGTHS, batch_size=st.sampled_from([2, 4, 6]), bptt=st.integers(1, 5), seed=SEEDS,
-       independent=st.booleans(), exact=st.booleans())  # fmt: skip
+@given(
+    lengths=LENGTHS,
+    batch_size=st.sampled_from([2, 4, 6]),
+    bptt=st.integers(1, 5),
+    seed=SEEDS,
+    independent=st.booleans(),
+    exact=st.booleans(),
+)
 @settings(max_examples=150, deadline=None)
 def test_the_shares_of_two_processes_together_equal_the_whole(
     lengths: list[int],
@@ -200,9 +218,8 @@ def test_the_shares_of_two_processes_together_equal_the_whole(
 
     def build(share: tuple[int, int]) -> StreamBatches:
         return StreamBatches(
-            corpus, batch_size, bptt,
-            independent=independent, seed=seed, exact=exact, share=share,
-        )  # fmt: skip
+            corpus, batch_size, bptt, independent=independent, seed=seed, exact=exact, share=share
+        )
 
     first, second, whole = build((0, 2)), build((1, 2)), build((0, 1))
     rows = run(first).rows + run(second).rows

@@ -51,10 +51,13 @@ def network(**options: float) -> SequenceModel:
     torch.manual_seed(3)
     core = LSTM(6, 6, 2, batch_first=True, dropout=options.get("dropout", 0.0), variational=True)
     return SequenceModel(
-        Embed(V, 6), core, TokenHead(6, V), dropout=options.get("dropout", 0.0),
+        Embed(V, 6),
+        core,
+        TokenHead(6, V),
+        dropout=options.get("dropout", 0.0),
         activation_penalty=options.get("activation_penalty", 0.0),
         temporal_penalty=options.get("temporal_penalty", 0.0),
-    )  # fmt: skip
+    )
 
 
 def batches(settings: TrainingSettings) -> StreamBatches:
@@ -207,9 +210,16 @@ def test_a_resumed_run_equals_an_uninterrupted_run_bit_for_bit(
                 if not (parts / CHECKPOINT).exists():
                     journal.truncate(0)
                 again = fit(
-                    network(**options), batches(settings), held_out(), settings,
-                    folder=parts, resume=True, show=show, journal=journal, refit=refit,
-                )  # fmt: skip
+                    network(**options),
+                    batches(settings),
+                    held_out(),
+                    settings,
+                    folder=parts,
+                    resume=True,
+                    show=show,
+                    journal=journal,
+                    refit=refit,
+                )
         except Killed:
             assert stop < math.inf
     assert seen >= 2 * steps - 1  # every step except the first runs twice
@@ -398,9 +408,14 @@ def test_divergence_names_step_cause_and_remedy_and_keeps_the_checkpoint(
 
     with pytest.raises(DivergenceError) as caught:
         fit(
-            model, batches(BASE), held_out(), replace(BASE, clip_norm=clip), folder=tmp_path,
-            resume=True, show=poison,
-        )  # fmt: skip
+            model,
+            batches(BASE),
+            held_out(),
+            replace(BASE, clip_norm=clip),
+            folder=tmp_path,
+            resume=True,
+            show=poison,
+        )
     message = str(caught.value)
     for part in ("step ", "epoch 2", "the loss is nan", "lower learning_rate=0.01 to 0.0025"):
         assert part in message
@@ -469,11 +484,19 @@ def test_schedules_have_the_values_of_their_formulas() -> None:
 
 def test_settings_out_of_range_are_refused_by_name() -> None:
     for name, value in [
-        ("epochs", 0), ("batch_size", -1), ("bptt", 0), ("learning_rate", 0.0),
-        ("learning_rate", math.nan), ("clip_norm", -1.0), ("optimizer", "lion"),
-        ("schedule", "linear"), ("precision", "int8"), ("checkpoint_seconds", -1.0),
-        ("weight_decay", math.nan), ("seed", -1),
-    ]:  # fmt: skip
+        ("epochs", 0),
+        ("batch_size", -1),
+        ("bptt", 0),
+        ("learning_rate", 0.0),
+        ("learning_rate", math.nan),
+        ("clip_norm", -1.0),
+        ("optimizer", "lion"),
+        ("schedule", "linear"),
+        ("precision", "int8"),
+        ("checkpoint_seconds", -1.0),
+        ("weight_decay", math.nan),
+        ("seed", -1),
+    ]:
         with pytest.raises(ArgumentError, match=name):
             replace(BASE, **{name: value}).check_training()
     with pytest.raises(ArgumentError, match="batch_size=4 must be a multiple of processes=3"):

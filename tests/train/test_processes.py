@@ -118,8 +118,12 @@ def test_a_process_that_dies_before_all_are_connected_ends_the_run(tmp_path: Pat
     path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
     done = subprocess.run(
-        [sys.executable, str(tmp_path / "dies.py")], text=True, capture_output=True, timeout=100,
-        check=False, env=environment,
-    )  # fmt: skip
+        [sys.executable, str(tmp_path / "dies.py")],
+        text=True,
+        capture_output=True,
+        timeout=100,
+        check=False,
+        env=environment,
+    )
     assert done.returncode == 2
     assert done.stderr == "elman: process 2 of 2 ended with code 3; start again\n"
