@@ -342,7 +342,7 @@ def _load_ngrams(path: Path) -> NGrams:
         ngrams = NGrams(
             tensors["known"].numpy().view(np.uint64),
             tensors["weights"].numpy(),
-            facts["lowercase"],
+            facts["lowercase"],  # type: ignore[arg-type]
             facts["characters"],  # type: ignore[arg-type]
         )
         check_types(ngrams)
