@@ -130,24 +130,32 @@ class Live(Generic[Output]):
     def _advance(self, step: Step, target: LiveTarget[Output]) -> Output | None:
         if not len(step.array):
             return None
-        if isinstance(step.array, Joint):
-            x = pad_arrays([step.array])
-        else:
-            x = Padded.full(row_of(step.array)[None])
         if self._stream is None:
-            self._last = torch.cat([self._last, x.data[0]])[-self._window :]  # type: ignore[operator]
-            x = self._encoded(Padded.full(self._last[None]))
-            y, _ = self._core(x.data, None, x.lengths)
-            states = torch.cat([y, x.data], 2) if self._skip else y
-            return target.window(Padded(states, x.lengths), step.bag)
+            assert self._window is not None
+            assert not isinstance(step.array, Joint)
+            self._last = torch.cat([self._last, row_of(step.array)])[-self._window :]
+            x = self._vectors(self._last)
+            states = self._with_vectors(self._core(x)[0], x)
+            return target.window(Padded.full(states), step.bag)
         if step.fresh:
             self._stream.restart()
-        x = self._encoded(x)
-        y = self._stream.run(x.data)
-        return target.push(torch.cat([y, x.data], 2) if self._skip else y, step.bag)
+        x = self._vectors(step.array if isinstance(step.array, Joint) else row_of(step.array))
+        return target.push(self._with_vectors(self._stream.run(x), x), step.bag)
 
-    def _encoded(self, x: Padded) -> Padded:
-        return x if self._encode is None else self._encode(x)
+    def _vectors(self, steps: Joint | Tensor) -> Tensor:
+        """Return the vectors (1, n, D) of n steps."""
+        if isinstance(steps, Joint):
+            x = pad_arrays([steps])
+        elif self._encode is None:  # without a batch, which would cost as much as the step
+            return steps[None]
+        else:
+            x = Padded.full(steps[None])
+        assert self._encode is not None
+        vectors: Tensor = self._encode(x).data
+        return vectors
+
+    def _with_vectors(self, states: Tensor, vectors: Tensor) -> Tensor:
+        return torch.cat([states, vectors], 2) if self._skip else states
 
     # The state.
 
