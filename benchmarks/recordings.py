@@ -91,7 +91,7 @@ def driver(data: Path, settings: Settings) -> dict[str, Any]:
         output = {"model": model.predict(held).tolist()}
         targets, _ = model.labels.numbers([(labels[n],) for n in train])
         others, count = {"test": Examples(held)}, len(model.classes)
-        for name, p in model.inputs.label_baselines(Examples(learned), targets, others, count):
+        for name, p in model.input_.label_baselines(Examples(learned), targets, others, count):
             output[name] = [str(model.classes[k]) for k in p["test"].argmax(1)]
         return output
 
@@ -299,7 +299,7 @@ def defaults(
                 scores.setdefault(who, []).append(each[score])
             if name != "physionet":
                 items = model.items(test[0])
-                bag = model.inputs.bag(items)
+                bag = model.input_.bag(items)
                 if bag is not None:
                     alone = model.classes_[model.head.wide(bag).argmax(1)]
                     right = float(np.mean(alone == np.array(test[1])))

@@ -173,7 +173,7 @@ def defaults(
         model = elman.Classifier(**settings).fit(*train, test=test)
         seconds = time.process_time() - began
         scores = {who: model.metrics[who]["test"]["accuracy"] for who in ("model", "baseline")}
-        alone = model.head.wide(model.inputs.bag(test[0])).argmax(1)
+        alone = model.head.wide(model.input_.bag(test[0])).argmax(1)
         scores["linear model"] = float(np.mean(model.classes_[alone] == np.array(test[1])))
         error = (scores["baseline"] * (1 - scores["baseline"]) / len(test[0])) ** 0.5
         found[name] = {

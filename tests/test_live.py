@@ -100,7 +100,7 @@ CASES: dict[str, tuple[Any, Any, Any, list[Any], Any]] = {
         batch_of_texts,
     ),
     "narrow": (classifier(wide=False), TEXTS, LABELS, TEXTS[3].split(), batch_of_texts),
-    "sentences": (classifier(input="words", min_count=1), WORDS, LABELS, WORDS[3], batch_of_words),
+    "sentences": (classifier(inputs="words", min_count=1), WORDS, LABELS, WORDS[3], batch_of_words),
     "recordings": (classifier(), waves(), ARRAYS, steps(), batch_of_arrays),
     "embedded": (
         classifier(embedding_size=5, pooling="mean", cell="gru"),

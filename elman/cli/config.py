@@ -9,7 +9,7 @@ from dataclasses import fields
 
 import cyclopts
 
-from elman.cli.flags import flag_name
+from elman.cli.flags import SINGULAR, flag_name
 from elman.cli.train import RunFlags
 from elman.errors import DataError
 from elman.read.files import path_of
@@ -48,7 +48,8 @@ def settings_of(arguments: Sequence[str]) -> tuple[cyclopts.config.Dict, ...]:
         several = isinstance(value, list) and name.replace("-", "_") in LISTS
         if isinstance(value, list | dict) and not several:
             raise DataError(f"{path}: {name!r} must be one value, got {value}")
-    return (cyclopts.config.Dict(settings, source=str(path), use_commands_as_keys=False),)
+    named = {SINGULAR.get(name) or name: value for name, value in settings.items()}
+    return (cyclopts.config.Dict(named, source=str(path), use_commands_as_keys=False),)
 
 
 def value_of(flag: str, arguments: Sequence[str]) -> str | None:

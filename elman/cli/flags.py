@@ -33,6 +33,7 @@ _GROUPS = {
     ADVANCED: "",
 }
 GROUPS = {title: names.split() for title, names in _GROUPS.items()}
+SINGULAR = {"inputs": "input"}  # a field whose flag is given once for each of its values
 
 
 def whole(_kind: object, tokens: Sequence[Token]) -> int:
@@ -72,6 +73,7 @@ def flags_of(
         if isinstance(default, int) and any(get_origin(one) is tuple for one in kinds):
             default = (default,)
         described = Parameter(
+            name=flag_name(field.name) if field.name in SINGULAR else None,
             help=docs.get(field.name),
             group=(group or _group_of)(field.name),
             negative=None if negative else "",
@@ -115,7 +117,7 @@ def flag_name(name: str) -> str:
         >>> flag_name("hidden_size")
         '--hidden-size'
     """
-    return "--" + name.replace("_", "-")
+    return "--" + SINGULAR.get(name, name).replace("_", "-")
 
 
 @cache

@@ -76,13 +76,13 @@ class Reader(ABC):
         column: column of the items in a table; None for the usual one of the kind.
     """
 
-    kind: ClassVar[str]  # its name in the setting `input` and in config.json
+    kind: ClassVar[str]  # its name in the setting `inputs` and in config.json
     noun: ClassVar[str]  # plural of the items, for messages
     unit: str = "steps"  # plural of their elements
     has_elements: ClassVar[bool] = True  # whether each element can have a target
     row_is: ClassVar[str] = "an item"  # what a row of a table is
     folders: ClassVar[bool] = True  # whether a folder of folders is a source, see `Rows`
-    named_by: ClassVar[tuple[str, ...]] = ("input",)  # settings that name columns
+    named_by: ClassVar[tuple[str, ...]] = ("inputs",)  # settings that name columns
     least: ClassVar[int] = 0  # fewest examples of an epoch, if `examples` is not set
     windows: ClassVar[int | None] = None  # default steps of a window for tags; None for no windows
 

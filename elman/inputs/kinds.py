@@ -38,14 +38,14 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
         >>> find_kinds(InputSettings(), [np.zeros((5, 2))], "text")
         ['recordings']
     """
-    kinds = list(settings.input)
+    kinds = list(settings.inputs)
     if not kinds:
         recorded = settings.channels or settings.variable or is_arrays(pair(given)[0])
         kinds = [RecordingReader.kind if recorded else usual]
     columns = [column for column, _ in map(_parts, kinds)]
     for column, kind in map(_parts, kinds):
         if kind not in READERS:
-            raise ArgumentError(f"input must be one of {', '.join(READERS)}, got {kind!r}")
+            raise ArgumentError(f"inputs must be one of {', '.join(READERS)}, got {kind!r}")
         if len(kinds) > 1 and (not column or columns.count(column) > 1):
             raise ArgumentError(
                 "each of several inputs needs a column of its own, such as "

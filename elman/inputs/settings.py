@@ -86,7 +86,7 @@ class RecordingSettings(TableSettings):
 class InputSettings(RecordingSettings, TextSettings):
     """Settings of a model that reads items of any kind: texts, sentences, recordings."""
 
-    input: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
     """Kind of the input (text, words or recordings), or COLUMN:KIND for each of several inputs; if
     empty, the kind that the data look like."""
     text: str = "text"

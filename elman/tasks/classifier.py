@@ -156,15 +156,15 @@ class Classifier(LabelSettings, ExampleTask):
         from elman.live.session import Live
         from elman.targets.live import LiveLabels
 
-        window = self.inputs.reader.window(each=False)
+        window = self.input_.reader.window(each=False)
         return Live(
             self.model.eval().encode,
             self.model.core,
-            lambda: (self.inputs.live(static), LiveLabels(self.labels, self.head)),
-            noun=self.inputs.reader.noun,
+            lambda: (self.input_.live(static), LiveLabels(self.labels, self.head)),
+            noun=self.input_.reader.noun,
             skip=self.skip,
             window=window,
-            width=self.inputs.numbers,
+            width=self.input_.numbers,
         )
 
     def explain(self, text: str) -> list[tuple[str, float]]:
@@ -176,19 +176,19 @@ class Classifier(LabelSettings, ExampleTask):
         if self.pooling != "attention":
             raise ArgumentError(f"explain needs pooling=attention, got pooling={self.pooling}")
         (item,) = self.items([text])
-        return self.labels.attention(self.model, self.inputs, item)
+        return self.labels.attention(self.model, self.input_, item)
 
     def scores(self, data: Data) -> torch.Tensor:
         """Return scores (N, K) before the softmax, float32, averaged over windows."""
-        return self.labels.scores(self.model, self.inputs, self.items(data))
+        return self.labels.scores(self.model, self.input_, self.items(data))
 
     @property
     def labels(self) -> Labels:
         """The labels after training: their scores and probabilities."""
         from elman.targets.labels import Labels
 
-        assert isinstance(self.targets, Labels)
-        return self.targets
+        assert isinstance(self.target_, Labels)
+        return self.target_
 
     @property
     def classes(self) -> list[Label]:
@@ -220,11 +220,11 @@ class Classifier(LabelSettings, ExampleTask):
         """The vocabulary of a classifier of texts."""
         from elman.inputs.text import Text
 
-        if not isinstance(self.inputs, Text):
+        if not isinstance(self.input_, Text):
             raise ArgumentError(
-                f"vocabulary needs a classifier of texts, this one reads {self.inputs.reader.noun}"
+                f"vocabulary needs a classifier of texts, this one reads {self.input_.reader.noun}"
             )
-        return self.inputs.vocabulary
+        return self.input_.vocabulary
 
     @property
     def head(self) -> Any:
@@ -271,7 +271,7 @@ class Classifier(LabelSettings, ExampleTask):
 
     def _build_from(self, folder: Path) -> None:
         super()._build_from(folder)
-        self.wide = bool(self.inputs.features)  # folders of Elman 0.1.0 can have no wide part
+        self.wide = bool(self.input_.features)  # folders of Elman 0.1.0 can have no wide part
 
     @classmethod
     def _target_kind(cls) -> type[AnyTarget]:
@@ -305,7 +305,7 @@ class Classifier(LabelSettings, ExampleTask):
 
         chosen, held = self.described, len(parts["validation"])
         if self.epochs is None:
-            chosen["epochs"] = self.inputs.epochs(len(parts["train"]))
+            chosen["epochs"] = self.input_.epochs(len(parts["train"]))
         if self.monitor is None:
             waits = self.early_stopping or self.optimizer == "asgd" or self.schedule == "plateau"
             chosen["monitor"] = "last" if held < FEW and not waits else "loss"
@@ -320,7 +320,7 @@ class Classifier(LabelSettings, ExampleTask):
         from elman.report.verdict import name_of
         from elman.tasks.card import model_card, quoted
 
-        learned, labels = self.inputs, [str(label) for label in self.classes]
+        learned, labels = self.input_, [str(label) for label in self.classes]
         shown = ", ".join(labels[:20])
         shown += f" and {len(labels) - 20} more" if len(labels) > 20 else ""
         precision = quoted(name_of("AUPRC", self.metrics.get("positive", "")))

@@ -49,14 +49,14 @@ class ExampleTask(InputSettings, Task):
         """Return the kind of the target."""
 
     @property
-    def targets(self) -> AnyTarget:
+    def target_(self) -> AnyTarget:
         """The target after training: its values, its scores."""
         if self._target is None:
             raise UntrainedError(f"this {type(self).__name__} is not trained yet: call fit first")
         return self._target
 
     @property
-    def inputs(self) -> Input:
+    def input_(self) -> Input:
         """The input after training: how data are read and encoded."""
         if self._input is None:
             raise UntrainedError(f"this {type(self).__name__} is not trained yet: call fit first")
@@ -98,7 +98,7 @@ class ExampleTask(InputSettings, Task):
 
     def _start_network(self) -> None:
         """Copy values from which training starts into the new network."""
-        self.inputs.start(self.model.encode)
+        self.input_.start(self.model.encode)
 
     # Training.
 
@@ -125,7 +125,7 @@ class ExampleTask(InputSettings, Task):
         lenient = request.rejects is not None
         if column.each and not reader.has_elements:
             raise ArgumentError(
-                f"a {self.task} needs words or recordings, not {reader.noun}; set input=words"
+                f"a {self.task} needs words or recordings, not {reader.noun}; set inputs=words"
             )
         parts = read_parts(
             request.data,
@@ -175,8 +175,8 @@ class ExampleTask(InputSettings, Task):
         from elman.tasks.run import Job
         from elman.train.chunks import ExampleBatches
 
-        learned, target, network = self.inputs, self.targets, self.model
-        data, notes, reader = parts.data, parts.notes, self.inputs.reader
+        learned, target, network = self.input_, self.target_, self.model
+        data, notes, reader = parts.data, parts.notes, self.input_.reader
         self._choose(data, notes)
         ready = target.training(learned, data["train"], network.head, notes)
         self.described |= target.described()  # it can have learned of the training data
@@ -218,7 +218,7 @@ class ExampleTask(InputSettings, Task):
         """Return the scores of data with targets, given as to `fit`."""
         from elman.tasks.parts import read_one
 
-        learned, target = self.inputs, self.targets
+        learned, target = self.input_, self.target_
         reader, lenient = learned.reader, skip_bad_rows is not None
         source = reader.open((data, targets), target.column(self), lenient=lenient)
 
@@ -237,15 +237,15 @@ class ExampleTask(InputSettings, Task):
         from elman.read.rows import Rows
         from elman.read.sentences import Sentences
 
-        reader = self.inputs.reader
-        found = reader.open(source, self.targets.column(self), labelled=False, lenient=lenient)
+        reader = self.input_.reader
+        found = reader.open(source, self.target_.column(self), labelled=False, lenient=lenient)
         if not isinstance(found, Rows | Sentences):
             raise ArgumentError(f"{source}: {reader.noun} have several rows of a table each")
         return found
 
     def items(self, data: Any) -> list[Any]:
         """Return the items of data without targets, given as to `fit`, checked."""
-        return self.inputs.reader.given(data, self.inputs, self.targets.column(self))
+        return self.input_.reader.given(data, self.input_, self.target_.column(self))
 
     # The folder.
 
@@ -255,8 +255,8 @@ class ExampleTask(InputSettings, Task):
 
     def _save_parts(self, folder: Path) -> None:
         """Write what training has learned of input and target to a folder."""
-        self.inputs.save(folder)
-        self.targets.save(folder)
+        self.input_.save(folder)
+        self.target_.save(folder)
 
     def _build_from(self, folder: Path) -> None:
         kinds = self.described.get("inputs", [self.usual_input])

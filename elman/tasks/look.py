@@ -138,7 +138,7 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
     column = kind.column(model)
     source: Any = reader.open((data, targets), column, lenient=True)
     columns = dict.fromkeys(reader.columns, "--input")
-    columns = columns if model.input else _named(model, *reader.named_by)
+    columns = columns if model.inputs else _named(model, *reader.named_by)
     look = Look(f"{reader.row_is}, with {column.noun} of the {reader.noun}", columns)
     look.columns[column.name or column.noun] = f"--{kind.named_by}"
     firsts = _limit(source, most)

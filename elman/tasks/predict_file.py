@@ -90,7 +90,7 @@ def predict_file(
             Rejects(rejects, sources=rows.files) as bad,
             reading_bar(f"reading {rows.name}", rows.total_bytes, show=show, least=0) as advance,
         ):
-            items = _items(model.inputs.reader, rows.read(read.append), kind, bad)
+            items = _items(model.input_.reader, rows.read(read.append), kind, bad)
             for window in _windows(islice(items, done, None)):
                 file.write(_answers(options, model, window, kind).encode())
                 file.flush()

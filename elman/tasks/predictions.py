@@ -109,7 +109,7 @@ class Tags(Prediction[Tagger]):
 
     def answers(self, model: Tagger, items: list[Any], kind: str) -> Iterable[tuple[Any, ...]]:
         """Return the words and the tags of each sentence."""
-        several = len(model.inputs.reader.columns) > 1  # the words are in the first one
+        several = len(model.input_.reader.columns) > 1  # the words are in the first one
         words = [item[0] for item in items] if several else items
         return zip(words, model.predict(items), strict=True)
 
@@ -216,8 +216,8 @@ class RecordingLabels(OfRecordings[Classifier]):
         p = model.predict_proba(items)
         table: Table = {model.unique_id: [one.name for one in items]}
         if any(map(len, items)):
-            assert isinstance(model.inputs, Recorded)
-            step = model.inputs.index.step
+            assert isinstance(model.input_, Recorded)
+            step = model.input_.index.step
             ends = [one.stamp(one.times[-1] + step) if len(one) else one.begin for one in items]
             spans = [one.moments([one.begin, end]) for one, end in zip(items, ends, strict=True)]
             table["start"], table["end"] = map(list, zip(*spans, strict=True))
@@ -350,7 +350,7 @@ def check_text(model: ExampleTask, text: str, k: int | None = None) -> None:
         raise ArgumentError(f"the text is empty; a {model.task} needs words")
     if k is not None:
         check_whole(k, "k", least=1)
-    columns = model.inputs.reader.columns
+    columns = model.input_.reader.columns
     if len(columns) > 1:
         raise ArgumentError(
             f"this {model.task} reads the columns {', '.join(columns)}, not a single text; give a "
@@ -373,8 +373,8 @@ def label_cell(model: Classifier, p: NDArray[np.float32], *, lists: bool = False
 
 def check_reads_text(model: Translator) -> None:
     """Raise an ArgumentError for a translator of other items than texts."""
-    if model.inputs.vocabulary is None:
-        noun = model.inputs.reader.noun
+    if model.input_.vocabulary is None:
+        noun = model.input_.reader.noun
         raise ArgumentError(f"this translator reads {noun}, not a TEXT; predict them in Python")
 
 

@@ -118,7 +118,7 @@ class Tagger(TagSettings, ExampleTask):
 
     def predict(self, data: Data) -> list[list[str]]:
         """Return the tags of the words of each sentence, or of the steps of each recording."""
-        return self._tags.predict(self.model, self.inputs, self.items(data))
+        return self._tags.predict(self.model, self.input_, self.items(data))
 
     def events(
         self, data: Data, *, on: float = 0.6, off: float = 0.4, shortest: int = 1
@@ -202,16 +202,16 @@ class Tagger(TagSettings, ExampleTask):
         from elman.targets.live import LiveTags
 
         names, spotter = self.tag_names, None
-        events = self.inputs.reader.kind == "recordings" or self.background in names
+        events = self.input_.reader.kind == "recordings" or self.background in names
         if events and not self.chain:
             spotter = Spotter(names, self.background, on=on, off=off, shortest=shortest)
         return LiveTagging(
             self.model.eval().encode,
             self.model.core,
-            lambda: (self.inputs.live(static), LiveTags(names, self.head, spotter)),
-            noun=self.inputs.reader.noun,
+            lambda: (self.input_.live(static), LiveTags(names, self.head, spotter)),
+            noun=self.input_.reader.noun,
             skip=self.skip,
-            width=self.inputs.numbers,
+            width=self.input_.numbers,
         )
 
     @property
@@ -219,31 +219,31 @@ class Tagger(TagSettings, ExampleTask):
         """The known words and characters of sentences."""
         from elman.inputs.words import Words
 
-        if not isinstance(self.inputs, Words):
+        if not isinstance(self.input_, Words):
             raise ArgumentError(
-                f"index needs a tagger of sentences, this one reads {self.inputs.reader.noun}"
+                f"index needs a tagger of sentences, this one reads {self.input_.reader.noun}"
             )
-        return self.inputs.index
+        return self.input_.index
 
     def _recorded(self, what: str) -> Recorded:
         """Return the input if it is recordings whose steps have probabilities of their own."""
         from elman.inputs.recording import Recorded
 
-        if not isinstance(self.inputs, Recorded):
-            noun = self.inputs.reader.noun
+        if not isinstance(self.input_, Recorded):
+            noun = self.input_.reader.noun
             raise ArgumentError(f"{what} needs recordings, but this tagger reads {noun}")
         if self.chain:
             raise ArgumentError(
                 f"{what} needs a separate probability of each step: train with chain=False"
             )
-        return self.inputs
+        return self.input_
 
     @property
     def _tags(self) -> Tags:
         from elman.targets.tags import Tags
 
-        assert isinstance(self.targets, Tags)
-        return self.targets
+        assert isinstance(self.target_, Tags)
+        return self.target_
 
     @property
     def tag_names(self) -> list[str]:
@@ -266,7 +266,7 @@ class Tagger(TagSettings, ExampleTask):
         from elman.report.spans import has_spans
         from elman.tasks.card import model_card
 
-        learned, columns = self.inputs, {"accuracy": ("accuracy", "{:.2%}")}
+        learned, columns = self.input_, {"accuracy": ("accuracy", "{:.2%}")}
         if has_spans(self.tag_names):
             columns["F1 of spans"] = ("F1", "{:.3f}")
         if self.background in self.tag_names:

@@ -127,7 +127,7 @@ class Translator(TranslatorSettings, ExampleTask):
         check_whole(seed, "seed")
         items = self.items(texts)
         return self.texts.predict(
-            self.model, self.inputs, items, search=search, sampling=sampling, seed=seed
+            self.model, self.input_, items, search=search, sampling=sampling, seed=seed
         )
 
     def n_best(self, texts: Data, search: Search) -> list[list[tuple[str, float]]]:
@@ -140,7 +140,7 @@ class Translator(TranslatorSettings, ExampleTask):
         from elman.decode.beam import Search
 
         check_kind(search, (Search,), "search")
-        return self.texts.n_best(self.model, self.inputs, self.items(texts), search)
+        return self.texts.n_best(self.model, self.input_, self.items(texts), search)
 
     def chat(self, *, sampling: Sampling | None = None, seed: int = 0) -> Conversation:
         """Return a conversation, which remembers the last `history` turns.
@@ -180,7 +180,7 @@ class Translator(TranslatorSettings, ExampleTask):
         check_kind(search, (Search,), "search")
         if self.kind == "dialogue":
             raise ArgumentError("stream is not for kind=dialogue: use chat")
-        return LiveTranslation(self.network, self.inputs, self.texts, static, search or Search())
+        return LiveTranslation(self.network, self.input_, self.texts, static, search or Search())
 
     def evaluate(
         self,
@@ -203,15 +203,15 @@ class Translator(TranslatorSettings, ExampleTask):
         """The target after training: its vocabulary, its scores."""
         from elman.targets.texts import Texts
 
-        assert isinstance(self.targets, Texts)
-        return self.targets
+        assert isinstance(self.target_, Texts)
+        return self.target_
 
     @property
     def vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
         """The vocabularies of source and target."""
-        ours = self.inputs.vocabulary
+        ours = self.input_.vocabulary
         if ours is None:
-            noun = self.inputs.reader.noun
+            noun = self.input_.reader.noun
             raise ArgumentError(f"vocabularies needs sources that are texts, these are {noun}")
         return ours, self.texts.vocabulary
 
@@ -225,7 +225,7 @@ class Translator(TranslatorSettings, ExampleTask):
 
     def text_of(self, source: str, found: Found) -> str:
         """Return the text of tokens; an unknown word is copied from the place of most attention."""
-        return self.texts.text_of(self.inputs, source, found)
+        return self.texts.text_of(self.input_, source, found)
 
     # Inside.
 
@@ -311,7 +311,7 @@ class Translator(TranslatorSettings, ExampleTask):
         from elman.tasks.card import model_card
 
         main = {"translation": "BLEU", "summary": "ROUGE-L", "dialogue": "BLEU-2"}[self.kind]
-        learned, ours, theirs = self.inputs, self.inputs.vocabulary, self.texts.vocabulary
+        learned, ours, theirs = self.input_, self.input_.vocabulary, self.texts.vocabulary
         cell, noun = "Transformer", "text" if ours else learned.reader.noun
         if self.cell != "transformer":
             cell = f"{self.settled().cell.upper()}, attention {self.attention or 'none'}"

@@ -109,7 +109,7 @@ def write(path: Path, columns: dict[str, list[Any]]) -> Path:
 
 
 def test_a_new_kind_is_classified_saved_and_read_live(tmp_path: Path) -> None:
-    model = elman.Classifier(**SMALL, input="dice").fit(THROWS, LABELS, out=tmp_path / "run")
+    model = elman.Classifier(**SMALL, inputs="dice").fit(THROWS, LABELS, out=tmp_path / "run")
     loaded = elman.load(tmp_path / "run")
     np.testing.assert_array_equal(loaded.predict_proba(THROWS), model.predict_proba(THROWS))
     assert set(model.evaluate(THROWS, LABELS)) >= {"accuracy", "AUC", "loss"}
@@ -124,13 +124,13 @@ def test_a_new_kind_is_classified_saved_and_read_live(tmp_path: Path) -> None:
 
 
 def test_a_new_kind_is_tagged_and_read_live() -> None:
-    model = elman.Tagger(**SMALL, input="dice").fit(THROWS, TAGS)
+    model = elman.Tagger(**SMALL, inputs="dice").fit(THROWS, TAGS)
     live = model.stream()
     for item in THROWS[:3]:
         live.restart()
         assert [live.push(number)[0] for number in item] == model.predict([item])[0]
     with pytest.raises(DataError, match="row 0: has 3 numbers and 1 tags; expected the same"):
-        elman.Tagger(**SMALL, input="dice").fit(THROWS, [["six"]] * 60)
+        elman.Tagger(**SMALL, inputs="dice").fit(THROWS, [["six"]] * 60)
 
 
 def test_files_of_a_new_kind_are_read_and_their_bad_rows_refused(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_files_of_a_new_kind_are_read_and_their_bad_rows_refused(tmp_path: Path)
     flags = ["--input=dice", "--hidden-size=6", "--epochs=1", "--device=cpu", f"--out={out}"]
     assert main(["train", "classifier", str(table), *flags]) == 0
     assert elman.Classifier.resume(out, epochs=2).metrics["model"]["validation"]["examples"] == 6
-    model, other = elman.load(out), elman.Classifier(**SMALL, input="dice")
+    model, other = elman.load(out), elman.Classifier(**SMALL, inputs="dice")
     (row,) = model.predict_proba([THROWS[7]]).tolist()
     assert sum(row) == pytest.approx(1)
     bad = write(tmp_path / "b.csv", {"dice": [*throws, "x"], "label": [*LABELS, "low"]})
@@ -153,7 +153,7 @@ def test_files_of_a_new_kind_are_read_and_their_bad_rows_refused(tmp_path: Path)
 def test_several_inputs_are_combined_in_one_model(tmp_path: Path) -> None:
     columns = {"words": TEXTS, "throw": [" ".join(map(str, one)) for one in THROWS]}
     table = write(tmp_path / "a.csv", {**columns, "label": LABELS})
-    both = elman.Classifier(**SMALL, input=["words:text", "throw:dice"])
+    both = elman.Classifier(**SMALL, inputs=["words:text", "throw:dice"])
     model = both.fit(table, out=tmp_path / "run")
     p = elman.load(tmp_path / "run").predict_proba(columns)
     np.testing.assert_array_equal(p, model.predict_proba(table))
@@ -170,27 +170,29 @@ def test_several_inputs_are_combined_in_one_model(tmp_path: Path) -> None:
     assert again.push("one") == live.push("one")
     resumed = elman.Classifier.resume(tmp_path / "run", epochs=3)
     assert resumed.predict_proba(table).shape == p.shape
-    named = elman.Classifier(**SMALL, input={"words": "text", "throw": "dice"}).fit(columns, LABELS)
+    named = elman.Classifier(**SMALL, inputs={"words": "text", "throw": "dice"}).fit(
+        columns, LABELS
+    )
     np.testing.assert_array_equal(named.predict_proba(columns), p)
 
 
 def test_a_tagger_of_several_inputs_tags_the_elements_of_the_first(tmp_path: Path) -> None:
     columns = {"throw": THROWS, "words": TEXTS}
-    model = elman.Tagger(**SMALL, input=["throw:dice", "words:text"]).fit(columns, TAGS)
+    model = elman.Tagger(**SMALL, inputs=["throw:dice", "words:text"]).fit(columns, TAGS)
     assert list(map(len, model.predict(columns))) == list(map(len, THROWS))
     live = model.stream(words=TEXTS[0])
     assert [live.push(one)[0] for one in THROWS[0]] == model.predict(columns)[0]
     model.save(tmp_path / "run")
     assert elman.load(tmp_path / "run").predict(columns) == model.predict(columns)
     with pytest.raises(DataError, match="row 0: has 3 numbers and 1 tags; expected the same"):
-        elman.Tagger(**SMALL, input=["throw:dice", "words:text"]).fit(columns, [["six"]] * 60)
+        elman.Tagger(**SMALL, inputs=["throw:dice", "words:text"]).fit(columns, [["six"]] * 60)
 
 
 def test_several_inputs_are_predicted_from_a_file_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     columns, out = {"throw": THROWS, "words": TEXTS}, str(tmp_path / "run")
-    elman.Tagger(**SMALL, input=["throw:dice", "words:text"]).fit(columns, TAGS, out=out)
+    elman.Tagger(**SMALL, inputs=["throw:dice", "words:text"]).fit(columns, TAGS, out=out)
     table = write(tmp_path / "a.csv", {"throw": ["3 1 6"], "words": ["odd"]})
     tags = tmp_path / "a.conll"
     assert main(["predict", out, "--file", str(table), "--out", str(tags)]) == 0
@@ -203,7 +205,7 @@ def test_several_inputs_are_predicted_from_a_file_only(
 
 def test_an_empty_text_of_several_inputs_is_predicted() -> None:
     columns = {"a": TEXTS, "b": TEXTS}
-    model = elman.Classifier(**SMALL, input=["a:text", "b:text"]).fit(columns, LABELS)
+    model = elman.Classifier(**SMALL, inputs=["a:text", "b:text"]).fit(columns, LABELS)
     assert model.predict_proba({"a": ["odd"], "b": [""]}).sum() == pytest.approx(1)
     assert sum(model.stream(b="").push("odd").values()) == pytest.approx(1)
 
@@ -223,17 +225,17 @@ def test_look_shows_data_of_several_inputs(
 def test_cells_that_are_not_words_are_refused_with_their_row(cell: Any) -> None:
     sentences = [*(text.split() for text in TEXTS), cell]
     with pytest.raises(DataError, match=r"row 60: "):
-        elman.Classifier(**SMALL, input="words").fit(sentences, [*LABELS, "low"])
+        elman.Classifier(**SMALL, inputs="words").fit(sentences, [*LABELS, "low"])
 
 
 def test_a_tagger_of_texts_is_refused_before_it_trains() -> None:
     with pytest.raises(ArgumentError, match="a tagger needs words or recordings, not texts"):
-        elman.Tagger(**SMALL, input="text").fit(TEXTS, TAGS)
+        elman.Tagger(**SMALL, inputs="text").fit(TEXTS, TAGS)
 
 
 def test_damaged_files_of_one_of_several_inputs_are_named(tmp_path: Path) -> None:
     columns = {"a": TEXTS, "b": TEXTS}
-    model = elman.Classifier(**SMALL, input=["a:text", "b:text"]).fit(columns, LABELS)
+    model = elman.Classifier(**SMALL, inputs=["a:text", "b:text"]).fit(columns, LABELS)
     model.save(tmp_path / "run")
     part = tmp_path / "run" / "inputs" / "1" / "tokenizer.json"
     part.write_text(part.read_text().replace("odd", "even"))
@@ -248,7 +250,7 @@ def test_damaged_files_of_one_of_several_inputs_are_named(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        (["pictures"], "input must be one of text, words, recordings, dice, got 'pictures'"),
+        (["pictures"], "inputs must be one of text, words, recordings, dice, got 'pictures'"),
         (["text", "dice"], "each of several inputs needs a column of its own"),
         (["a:text", "a:dice"], "each of several inputs needs a column of its own"),
         (["a:recordings", "b:text"], "recordings cannot be one of several inputs"),
@@ -256,7 +258,7 @@ def test_damaged_files_of_one_of_several_inputs_are_named(tmp_path: Path) -> Non
 )
 def test_invalid_inputs_are_refused(declared: list[str], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
-        elman.Classifier(**SMALL, input=declared).fit({"a": TEXTS, "b": TEXTS}, LABELS)
+        elman.Classifier(**SMALL, inputs=declared).fit({"a": TEXTS, "b": TEXTS}, LABELS)
 
 
 def test_the_kind_in_the_documents_equals_the_one_tested_here() -> None:
@@ -265,14 +267,14 @@ def test_the_kind_in_the_documents_equals_the_one_tested_here() -> None:
     assert f"{len(code.splitlines())} lines:" in page
     names: dict[str, Any] = {"__name__": "dice"}
     exec(code, names)
-    ours = elman.Classifier(**SMALL, input="dice").fit(THROWS, LABELS).predict_proba(THROWS)
+    ours = elman.Classifier(**SMALL, inputs="dice").fit(THROWS, LABELS).predict_proba(THROWS)
     kinds.READERS["dice"] = names["DiceReader"]
-    theirs = elman.Classifier(**SMALL, input="dice").fit(THROWS, LABELS).predict_proba(THROWS)
+    theirs = elman.Classifier(**SMALL, inputs="dice").fit(THROWS, LABELS).predict_proba(THROWS)
     np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_session_of_a_new_kind_continues_in_another_process(tmp_path: Path) -> None:
-    model = elman.Tagger(**SMALL, input="dice").fit(THROWS, TAGS)
+    model = elman.Tagger(**SMALL, inputs="dice").fit(THROWS, TAGS)
     model.save(tmp_path / "run")
     live = model.stream()
     live.push(3)

@@ -103,7 +103,7 @@ def test_metrics_include_the_scores_of_baselines(trained: elman.Classifier) -> N
 
 def linear(model: elman.Classifier, texts: list[str]) -> torch.Tensor:
     """Return the scores of the linear model alone."""
-    scores: torch.Tensor = model.head.wide(model.inputs.bag(texts))
+    scores: torch.Tensor = model.head.wide(model.input_.bag(texts))
     return scores
 
 

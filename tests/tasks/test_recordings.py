@@ -155,7 +155,7 @@ def test_statistics_classify_recordings_without_training_of_the_network(tmp_path
             found = stream.push(row)
         last = arrays[-1][-15:] if "window" in more else arrays[-1]
         np.testing.assert_allclose(list(found.values()), live.predict_proba([last])[0], atol=1e-6)
-    assert elman.Classifier(**settings, wide=False).fit(arrays, labels).inputs.features == 0
+    assert elman.Classifier(**settings, wide=False).fit(arrays, labels).input_.features == 0
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ def test_sources_can_be_several_inputs(tmp_path: Path) -> None:
     sources, targets = pairs()
     table = {"a": sources, "b": sources[::-1], "target": targets}
     inputs = ("a:text", "b:words")
-    model = elman.Translator(**{**SETTINGS, "epochs": 1}, input=inputs).fit(table)
+    model = elman.Translator(**{**SETTINGS, "epochs": 1}, inputs=inputs).fit(table)
     model.save(tmp_path / "run")
     rows = {name: table[name][:5] for name in "ab"}
     assert elman.load(tmp_path / "run").predict(rows) == model.predict(rows)
@@ -502,7 +502,7 @@ def test_consensus_of_samples_is_as_good_as_a_beam(trained: elman.Translator) ->
     assert sum(a == b for a, b in zip(found, targets, strict=True)) > 0.9 * len(targets)
     assert found == trained.predict(sources, search=Consensus(samples=8))
     always = elman.Translator(**SETTINGS, consensus=8)
-    always._model, always._input = trained.model, trained.inputs
+    always._model, always._input = trained.model, trained.input_
     always._target = Texts(always, trained.texts.longest)
     always._target.vocabulary = trained.vocabularies[1]
     assert always.predict(sources) == found
