@@ -257,6 +257,17 @@ class RecordingTags(OfRecordings[Tagger]):
 
 
 @dataclass(kw_only=True)
+class RecordingTexts(Translations, OfRecordings[Translator]):
+    """The texts of recordings."""
+
+    def _table(self, model: Translator, data: object) -> Table:
+        """Return the name and the text of each recording."""
+        items: list[Recording] = model.items(data)
+        texts = model.texts.predict(model.network, model.input_, items, search=self.search)
+        return {model.unique_id: [one.name for one in items], model.target: texts}
+
+
+@dataclass(kw_only=True)
 class Generation(Generic[Model]):
     """The settings for drawing words."""
 
@@ -337,6 +348,7 @@ PREDICTIONS: dict[str, type[Prediction[Any]]] = {
     "forecaster": FutureSteps,
     "classifier of recordings": RecordingLabels,
     "tagger of recordings": RecordingTags,
+    "translator of recordings": RecordingTexts,
 }
 GENERATIONS: dict[str, type[Generation[Any]]] = {
     "language-model": Continuations,
@@ -375,7 +387,7 @@ def check_reads_text(model: Translator) -> None:
     """Raise an ArgumentError for a translator of other items than texts."""
     if model.input_.vocabulary is None:
         noun = model.input_.reader.noun
-        raise ArgumentError(f"this translator reads {noun}, not a TEXT; predict them in Python")
+        raise ArgumentError(f"this translator reads {noun}; give a file of them with --file")
 
 
 def tell_unknown(model: LanguageModel, text: str) -> None:

@@ -186,6 +186,18 @@ def test_sources_can_be_recordings(tmp_path: Path) -> None:
     assert drawn[0] == drawn[1]
     with pytest.raises(ArgumentError, match="vocabularies needs sources that are texts"):
         _ = model.vocabularies
+    table = {
+        "unique_id": [f"r{n}" for n, one in enumerate(arrays[:9]) for _ in one],
+        "0": [step[0] for one in arrays[:9] for step in one],
+        "1": [step[1] for one in arrays[:9] for step in one],
+    }
+    rows = zip(*table.values(), strict=True)
+    lines = [",".join(table), *(",".join(map(str, row)) for row in rows)]
+    (tmp_path / "new.csv").write_text("\n".join(lines))
+    command = ["predict", str(tmp_path / "run"), "--file", str(tmp_path / "new.csv")]
+    assert main([*command, "--out", str(tmp_path / "found.csv")]) == 0
+    written = (tmp_path / "found.csv").read_text().splitlines()
+    assert written == ["unique_id,target", *(f"r{n},{text}" for n, text in enumerate(found[:9]))]
     assert main(["predict", str(tmp_path / "run"), "low"]) == 2
 
 
