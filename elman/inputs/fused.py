@@ -139,7 +139,7 @@ class Fused(Input):
         self.features = self.first.features
 
     def save(self, folder: Path) -> None:
-        """Write each input to a folder of its own."""
+        """Write each input to its own folder."""
         for n, part in enumerate(self.parts):
             inside = folder / INPUTS / str(n)
             inside.mkdir(parents=True, exist_ok=True)

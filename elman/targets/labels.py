@@ -69,7 +69,7 @@ class Labels(Target[SequenceModel]):
     Args:
         settings: settings of the labels.
         classes: labels of the training data, in the order of the scores.
-        share: factor of the scores of the network beside a wide part, see `LabelHead`.
+        share: factor of the network's scores if there is a wide part, see `LabelHead`.
         trees: trees of the forest in a wide part.
         temperature: divisor of the scores, fitted on the validation data.
         positive: with two classes, the one that AUPRC is computed for; otherwise None.
@@ -221,7 +221,7 @@ class Labels(Target[SequenceModel]):
         )
 
     def start(self, train: Examples, input: Input) -> None:
-        """Choose the share of the network beside a wide part, and the trees of the wide part."""
+        """Choose the share of the network, and the number of trees of the wide part."""
         self.share = round(len(train) / (len(train) + FEW), 4)
         self.trees = trees_of(several=self.several) if input.levels > 1 else 0
 

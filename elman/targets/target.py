@@ -64,7 +64,7 @@ class Target(ABC, Generic[Network]):
 
     noun: ClassVar[str]  # plural of the targets, for messages
     named_by: ClassVar[str]  # the setting that names their column
-    classes_of_wide: int = 0  # classes of a wide part beside the network; 0 for no wide part
+    classes_of_wide: int = 0  # classes of a wide part, see `elman.heads.wide`; 0 for none
 
     # Reading.
 

@@ -139,7 +139,7 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
     source: Any = reader.open((data, targets), column, lenient=True)
     columns = dict.fromkeys(reader.columns, "--input")
     columns = columns if model.input else _named(model, *reader.named_by)
-    look = Look(f"{reader.row_is}, with {column.noun} of the {reader.noun}", columns)
+    look = Look(f"{reader.row_is}, with {column.noun} for {reader.noun}", columns)
     look.columns[column.name or column.noun] = f"--{kind.named_by}"
     firsts = _limit(source, most)
     try:
@@ -179,7 +179,8 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
         first = array[0] if array.ndim > 1 else array
         look.numbers = f"{_short(first)} for the first of the {reader.unit}"
     sizes = ", ".join(map(str, (model.batch_size, steps, *array.shape[1:])))
-    look.shape = f"({sizes}): {reader.noun}, {reader.unit}, and numbers of each"
+    each = ", numbers of each" if array.ndim > 1 else ""
+    look.shape = f"({sizes}): {reader.noun}, {reader.unit}{each}"
     return look
 
 

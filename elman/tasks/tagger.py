@@ -226,7 +226,7 @@ class Tagger(TagSettings, ExampleTask):
         return self.inputs.index
 
     def _recorded(self, what: str) -> Recorded:
-        """Return the input; raise an ArgumentError unless steps of recordings are tagged singly."""
+        """Return the input; raise an ArgumentError if it is not recordings, or with a chain."""
         from elman.inputs.recording import Recorded
 
         if not isinstance(self.inputs, Recorded):
