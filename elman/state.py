@@ -1,7 +1,7 @@
 """Functions on the state of a recurrence between two calls.
 
 A state is a tensor or a (nested) tuple of tensors.  Every leaf has the batch in dimension 1, as in
-torch: (layers * directions, B, ...).  None stands for a state of zeros.
+torch: (layers * directions, B, ...).  None means a state of zeros.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def from_bytes(blob: bytes) -> State:
 
 
 def leaves_from_bytes(blob: bytes) -> dict[str, Tensor]:
-    """Return the named leaves that `to_bytes` stored, copied; DataError for any other bytes."""
+    """Return copies of the leaves that `to_bytes` stored; raise a DataError for other bytes."""
     try:
         leaves = safetensors.torch.load(blob)
     except (KeyError, safetensors.SafetensorError) as error:  # KeyError: an unknown dtype
@@ -118,11 +118,11 @@ def restored(blob: bytes, like: State) -> State:
 
     Args:
         blob: the bytes.
-        like: a state with the leaves, dtypes and shapes that are expected.  A stored leaf can be
-            longer than one whose first dimension is 0.
+        like: a state with the expected leaves, dtypes and shapes.  If the first dimension of its
+            leaf is 0, the stored leaf can be longer.
 
     Raises:
-        DataError: the bytes are damaged, or store a state of another form.
+        DataError: the bytes are damaged, or contain a state of another form.
     """
     leaves, wanted = leaves_from_bytes(blob), dict(named_leaves(like))
     if leaves.keys() != wanted.keys() or not all(

@@ -335,7 +335,7 @@ def test_help_begins_with_the_flags_that_a_newcomer_needs(
 ) -> None:
     short, whole = (elman("train", task, flag).out for flag in ("--help", "--help-all"))
     titles = [line.split()[1] for line in short.splitlines() if line.startswith("╭─")]
-    assert titles == ["Arguments", "Data", "What", "Model", "Training"][: len(titles)] or (
+    assert titles == ["Arguments", "Data", "Target", "Model", "Training"][: len(titles)] or (
         titles == ["Arguments", "Data", "Model", "Training"]  # a language model predicts words
     )
     assert "more flags are shown by --help-all." in short

@@ -5,8 +5,8 @@
     config.py   --config, names of flags        use.py       chat, evaluate, backtest, info
     show.py     scores, notes, tables           look.py      look
 
-The commands know no task: flags, options and help come from the tasks and from the classes in
-`elman.tasks.predictions`.  Nothing heavy is imported before a command runs.
+The commands do not depend on a task: flags, options and help come from the tasks and from the
+classes in `elman.tasks.predictions`.  No large library is imported before a command runs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["main", "program"]
 
 
 def program(arguments: Sequence[str] = ()) -> cyclopts.App:
-    """Return the program with what these arguments need; without arguments with all commands."""
+    """Return the program with the flags for these arguments; without arguments, with all flags."""
     app = new_app(everything="--help-all" in arguments)
     app.command(look_command(arguments))
     app.command(train_app(arguments, settings_of(arguments)))
@@ -94,7 +94,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
 
 
 def _call(app: cyclopts.App, arguments: list[str]) -> None:
-    """Run a command; an argument that is missing is named, with what to do."""
+    """Run a command; raise an ArgumentError that names a missing argument and the remedy."""
     try:
         app(arguments, exit_on_error=False, print_error=False, console=help_console())
     except cyclopts.MissingArgumentError as error:
@@ -110,7 +110,7 @@ def _call(app: cyclopts.App, arguments: list[str]) -> None:
 
 
 def _check_rest(app: cyclopts.App, command: list[str], arguments: list[str]) -> None:
-    """Raise an error if anything but the folder of the model is wrong, as it would remain so."""
+    """Raise an error if another argument is wrong too, so that it is reported first."""
     whole = [*command, "--out", "runs/NAME", *arguments]
     _, given, _ = app.parse_args(whole, exit_on_error=False, print_error=False)
     for path in given.args:

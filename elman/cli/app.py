@@ -1,6 +1,6 @@
-"""The program without its commands, the pages of help, and what several commands share.
+"""The program without its commands, its help pages, and arguments that several commands share.
 
-Nothing heavy is imported.
+No large library is imported.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ AsJson = Annotated[
 
 
 class Paragraphs(DefaultFormatter):
-    """Format the pages of help, and join the lines of each paragraph."""
+    """Format the help pages, and join the lines of each paragraph."""
 
     def render_description(
         self, console: Console, options: ConsoleOptions, description: object
@@ -50,7 +50,7 @@ class Paragraphs(DefaultFormatter):
             if bool not in (
                 entry.type,
                 *get_args(entry.type),
-            ):  # it has a value, so --no-NAME sets None
+            ):  # with a value, --no-NAME only sets None
                 entry.negative_names = ()  # type: ignore[misc]
         super().__call__(console, options, panel)
 
@@ -65,7 +65,7 @@ def _join_lines(written: object) -> None:
 
 
 class Short(Paragraphs):
-    """Format the panels of help, but for the advanced flags, of which only the number is shown."""
+    """Format the panels of a help page; show only the number of the advanced flags."""
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
         """Print a panel."""
@@ -92,7 +92,7 @@ def new_app(*, everything: bool) -> App:
 
 
 def help_console() -> Console:
-    """Return a console for help: a broken pipe raises, and narrow terminals wrap wider lines."""
+    """Return a console for help pages, at least NARROWEST wide; a broken pipe raises an error."""
     from rich.console import Console
 
     class Page(Console):

@@ -53,7 +53,7 @@ def settings_of(arguments: Sequence[str]) -> tuple[cyclopts.config.Dict, ...]:
 
 
 def value_of(flag: str, arguments: Sequence[str]) -> str | None:
-    """Return the first value of a flag before the arguments are parsed; None without one.
+    """Return the first value of a flag before the arguments are parsed; None if it is not given.
 
     Example:
         >>> from elman.cli.config import value_of

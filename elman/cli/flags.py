@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
     from cyclopts import Token
 
-# The groups of `elman train TASK --help`, and the flags in them, the most important first.  Every
-# other flag is in the last group, which only `--help-all` shows.
+# The groups of `elman train TASK --help` and their flags, the most important first.  All other
+# flags are in the last group, which only `--help-all` shows.
 _GROUPS = {
     "Data": "out validation test text words column source channels variable unique_id ds past "
     "future static skip_bad_rows overwrite",
-    "What is predicted": "label several tags target targets kind horizon season",
+    "Target": "label several tags target targets kind horizon season",
     "Model": "cell hidden_size num_layers dropout bidirectional tokens window",
     "Training": "epochs batch_size learning_rate device seed config",
     ADVANCED: "",
@@ -89,7 +89,7 @@ def flags_of(
 def with_flags(
     command: Callable[..., None], flags: Sequence[inspect.Parameter]
 ) -> Callable[..., None]:
-    """Return a command that takes these flags in place of its `**options`."""
+    """Return a command that accepts these flags instead of its `**options`."""
 
     @wraps(command)
     def flagged(*arguments: object, **options: object) -> None:
@@ -132,7 +132,7 @@ def docs_of(kind: type[DataclassInstance]) -> dict[str, str]:
 
 @cache
 def _own_docs(kind: type) -> dict[str, str]:
-    """Return the text below each field that a class itself has; it is in the source only."""
+    """Return the text below each field that a class itself defines, from its source file."""
     found = {}
     source = "".join(linecache.getlines(str(sys.modules[kind.__module__].__file__)))
     for node in ast.parse(source).body:
@@ -153,7 +153,7 @@ def arguments_of(function: Callable[..., object], kind: type[DataclassInstance])
 
     Args:
         function: a function with a docstring such as this one.
-        kind: the class whose fields are flags, which are named as such in the texts.
+        kind: the class whose fields are flags; flags replace their names in the texts.
     """
     _, _, rest = (inspect.getdoc(function) or "").partition("\nArgs:\n")
     block = re.split(r"\n(?=\S)", rest)[0]
@@ -179,7 +179,7 @@ def _shown(value: object) -> str:
 
 
 def _parsed(hint: Any) -> Any:
-    """Return a type that the parser takes: the tuple of `tuple | int`, and checked numbers."""
+    """Return a type for the parser: the tuple of `tuple | int`, and integers that are checked."""
     inside = get_args(hint)
     if hint is int:
         return Whole

@@ -1,4 +1,4 @@
-"""`elman look`: how data would be read, before anything is trained."""
+"""`elman look`: show how data would be read, before a model is trained."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from elman.tasks.look import Look
 
 WIDTH = 100  # characters of the first row
-COLUMNS, REFUSED, NOTES, ANSWERS = 40, 10, 15, 8  # what is shown of each at most
+COLUMNS, REFUSED, NOTES, ANSWERS = 40, 10, 15, 8  # maximum number of each that is shown
 
 
 def look_command(arguments: Sequence[str]) -> Callable[..., None]:
-    """Return `elman look` with the flags of the task that the arguments name or that is guessed."""
+    """Return `elman look` with the flags of the task that is named or guessed."""
     name, why, flags = "", "", []
     if arguments[:1] == ["look"]:
         name, why = _task_of(arguments[1:])
@@ -42,7 +42,7 @@ def look_command(arguments: Sequence[str]) -> Callable[..., None]:
     ) -> None:
         """Show how data would be read and how the first row becomes numbers, without training.
 
-        The flags are those of elman train for the task, so that a command can be tried first.
+        The flags are those of elman train TASK, so a training command can be tried here first.
 
         Example: elman look reviews.csv --text review --label stars
 
@@ -53,12 +53,12 @@ def look_command(arguments: Sequence[str]) -> Callable[..., None]:
         data
             The training data.
         task
-            Task that would read the data; without it, it is guessed.
+            Task that would read the data; without this flag, the task is guessed.
         labels
             The second file of the training data, such as labels, tags or targets.
         count
-            Read all rows, and count those that would be refused; without it, only the first rows
-            of a large file are read.
+            Read all rows, and count those that would be refused; without this flag, only the first
+            rows of a large file are read.
         """
         from elman.tasks.look import FIRST, LOOKS
         from elman.tasks.look_columns import describe_columns
@@ -74,10 +74,10 @@ def look_command(arguments: Sequence[str]) -> Callable[..., None]:
 
 
 def _task_of(arguments: Sequence[str]) -> tuple[str, str]:
-    """Return the task that the arguments of `elman look` name, or that their data look like."""
+    """Return the task that the arguments of `elman look` name or that is guessed, and why."""
     given = [one[2:].partition("=")[0] for one in arguments if one.startswith("--")]
     if (named := value_of("--task", arguments)) is not None:
-        return (named, "as --task says") if named in TASKS else ("classifier", "")
+        return (named, "set by --task") if named in TASKS else ("classifier", "")
     flags = {one.removeprefix("no-").replace("-", "_") for one in given} - {"count", "help"}
     left = [name for name, task in TASKS.items() if flags <= {one.name for one in fields(task)}]
     there = [_exists(one) for one in arguments]

@@ -41,10 +41,10 @@ def predict(
 ) -> None:
     """Predict the next words, labels, tags, a translation or a forecast.
 
-    A forecaster predicts what follows its training data, or the series in --file. A model of
-    recordings predicts a label for each recording in --file, a tag for each step, or with
-    --events when each event begins and ends. With a folder, as in elman predict RUN --help,
-    only the options of its model are shown.
+    A forecaster predicts the steps after its training data, or after the series in --file. A
+    classifier of recordings predicts a label for each recording in --file. A tagger of recordings
+    predicts a tag for each step, or with --events the begin and the end of each event.
+    elman predict RUN --help shows only the options for the model in RUN.
 
     Example: elman predict runs/book "The cat sat on the"
 
@@ -59,8 +59,8 @@ def predict(
     text
         A text to continue, label, tag or translate.
     file
-        A table with a column of texts as in training, or a file with one text per line; of any
-        size. For forecasts and recordings, a table like the training data.
+        A table with the same column of texts as in training, or a file with one text per line, of
+        any size. For forecasts and recordings, a table like the training data.
     out
         File for the predictions, in the order of the rows: CSV, TSV or JSONL; also .conll for
         tags, .txt for translations, .parquet for forecasts. After an interruption, the same
@@ -100,7 +100,7 @@ def _check_table(run: Path, reads: str, file: Path | None, others: list[str]) ->
             f"{run}: reads {reads}, so it takes no {' and no '.join(others)}; give a table of "
             f"{reads} with --file"
         )
-    if file is None and reads == "recordings":  # forecasts can follow the training data
+    if file is None and reads == "recordings":  # series can come from the training data
         raise ArgumentError(f"{run}: reads recordings; give a table of recordings with --file")
 
 
@@ -130,7 +130,7 @@ def _predict_table(
 
 
 def generate(run: RunFolder, text: str = "", /, **options: Any) -> None:
-    """Continue a text with words that are drawn at random, or draw translations of it.
+    """Generate random continuations of a text, or random translations of it.
 
     Example: elman generate runs/book "It was a" --temperature 0.8 --top-p 0.95
 
@@ -150,7 +150,7 @@ def kind_of(folder: Path) -> str:
     """Return the name of the kind of model in a folder, as in PREDICTIONS.
 
     Raises:
-        FolderError: the folder holds no model.
+        FolderError: the folder contains no model.
     """
     config = read_config(folder)
     kinds = config["data"].get("inputs")
@@ -162,7 +162,7 @@ def options_of(run: Path, table: Mapping[str, type[Options]], given: dict[str, A
     """Return the options of the kind of model in a folder.
 
     Raises:
-        ArgumentError: the table does not have this kind, or an option is of another kind.
+        ArgumentError: the table does not have this kind, or an option belongs to another kind.
     """
     kind, owners = kind_of(run), _owners(table)
     if kind not in table:
@@ -179,7 +179,7 @@ def options_of(run: Path, table: Mapping[str, type[Options]], given: dict[str, A
 def options_in(
     table: Mapping[str, type[DataclassInstance]], arguments: Sequence[str]
 ) -> list[inspect.Parameter]:
-    """Return the options of all kinds; the help shows those of the model in the arguments."""
+    """Return the options of all kinds; if the arguments name a model, help shows only its own."""
     kind, owners = _kind_in(arguments), _owners(table)
     shown, hidden = Group(f"Options of {named(kind)}"), Group("Options of others", show=False)
 
@@ -189,7 +189,7 @@ def options_in(
         return Group(f"Options of {' or '.join(map(named, owners[name]))}")
 
     flags: dict[str, inspect.Parameter] = {}
-    for one in sorted(table, key=lambda one: one != kind):  # its own texts on the options first
+    for one in sorted(table, key=lambda one: one != kind):  # its own help texts first
         for flag in flags_of(table[one], group=group):
             flags.setdefault(flag.name, flag)
     return list(flags.values())

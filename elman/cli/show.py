@@ -69,7 +69,7 @@ def notes_shown() -> Iterator[None]:
 
 
 def print_table(table: Mapping[str, Sequence[Any]]) -> None:
-    """Print the first rows of columns of one length."""
+    """Print the first rows of a table, whose columns have the same length."""
     from elman.report.write_table import as_text
 
     count = len(next(iter(table.values()), ()))
@@ -85,7 +85,7 @@ def print_table(table: Mapping[str, Sequence[Any]]) -> None:
 
 
 def print_scores(scores: Mapping[str, Any], positive: str) -> None:
-    """Print scores, one per line; `positive` is the class that scores of two classes are of."""
+    """Print scores, one per line; with two classes, some are scores of the class `positive`."""
     for name, value in scores.items():
         if not isinstance(value, str):
             value = f"{f'{value:,}' if isinstance(value, int) else figure(value):>10s}"
@@ -107,7 +107,7 @@ def print_perplexity(scores: Mapping[str, Any]) -> None:
 
 
 def print_backtest(scores: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print a row of scores for each model of a backtest, and how the trained one compares."""
+    """Print a row of scores for each model of a backtest, and compare the trained model."""
     ours = scores["this model"]
     best = (name for name in ours if name.startswith("best_of"))
     names = [name for name in (*SCORES, *best, "sMAPE", "OWA", "wQL") if name in ours]

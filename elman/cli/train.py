@@ -39,19 +39,19 @@ NAMES = {"train": "TEXT"}  # arguments of `fit` that have another name on the co
 
 @dataclass(kw_only=True)
 class RunFlags:
-    """The arguments of `fit` that are flags, and `config`; a task has those that its `fit` has."""
+    """The arguments of `fit` that become flags, and `config`; each task has those of its `fit`."""
 
     out: Path
     """Folder for the model, its checkpoints and its report."""
     validation: tuple[Path, ...] = ()
-    """Data that choose the best weights, in the same form as the training data; without them, a
-    part of the training data is held out. Give it twice for two files, in the same order."""
+    """Data that select the best weights, in the same form as the training data; without them, a
+    part of the training data is held out. For two files, repeat the flag, in the same order."""
     test: tuple[Path, ...] = ()
-    """Data in the same form that are only scored at the end."""
+    """Data in the same form, which are only scored at the end."""
     skip_bad_rows: Path | None = None
     """Skip rows that cannot be read; write them and the reasons to this CSV file."""
     overwrite: bool = False
-    """Replace the model that is in the folder already."""
+    """Replace a model that is already in the folder."""
     config: Path | None = None
     """YAML file with settings, one on each line, such as "hidden_size: 512"; flags take precedence
     over it. To set None, use --no-NAME, or "NAME: null" in the file."""
@@ -68,11 +68,11 @@ def train_app(arguments: Sequence[str], config: Any) -> App:
 
 
 def _later() -> None:
-    """Stand for a command that is not called."""
+    """Take the place of a command that is not called."""
 
 
 def _summary(task: type[AnyTask]) -> str:
-    """Return the first sentence of the docstring of a task as one on its command."""
+    """Return the summary of a command, from the docstring of its task."""
     first = (inspect.getdoc(task) or "").partition("\n\n")[0]
     return "Train " + " ".join(f"{first[:1].lower()}{first[1:]}".split())
 
@@ -97,7 +97,7 @@ def _command(task: type[AnyTask]) -> Callable[..., None]:
 
 
 def data_of(task: type[AnyTask]) -> list[inspect.Parameter]:
-    """Return the arguments of `fit` that are data as arguments of a command."""
+    """Return the data arguments of `fit` as arguments of a command."""
     texts = arguments_of(task.fit, task)
     return [
         inspect.Parameter(
@@ -115,7 +115,7 @@ def data_of(task: type[AnyTask]) -> list[inspect.Parameter]:
 
 
 def _as_data(paths: tuple[Path, ...], name: str, most: int) -> Path | tuple[Path, ...] | None:
-    """Return the files of a flag as `fit` takes them: one, or as many as the training data."""
+    """Return the files of a flag in the form of `fit`: one, or as many as the training data."""
     if len(paths) > most:
         wanted = "one file" if most == 1 else "a table or two files"
         raise ArgumentError(f"{name} must be {wanted}, got {len(paths)} files")

@@ -97,7 +97,9 @@ def evaluate(
         raise ArgumentError(f"{run}: {named(model.task)} is scored on one file, without labels")
     more = {} if skip_bad_rows is None else {"skip_bad_rows": skip_bad_rows}
     if not more.keys() <= takes.keys():
-        raise ArgumentError(f"{run}: {named(model.task)} is scored on all rows of its data")
+        raise ArgumentError(
+            f"{run}: {named(model.task)} is scored on all rows of its data; omit skip_bad_rows"
+        )
     with notes_shown():
         scores = verb(*files, **more)
     if as_json:
@@ -135,15 +137,15 @@ def backtest(
     stride
         Steps between two origins; None for the horizon.
     level
-        Intervals in the file, in percent; without it 80 and 95.
+        Probability of an interval in the file, in percent; may be repeated. Without it 80 and 95.
     futures
-        Possible courses of each forecast to draw, one column in the file for each.
+        Number of sampled futures of each forecast; each is a column of the file.
     out
         File for all forecasts and the actual numbers: CSV, TSV, JSONL or Parquet.
     """
     from elman.report.write_table import check_target
 
-    FutureSteps(level=level)  # raises for a level that cannot be
+    FutureSteps(level=level)  # raises for an invalid level
     if out is not None:
         check_target(out, overwrite=overwrite)
     found = Forecaster.load(run).backtest(
@@ -161,7 +163,7 @@ def backtest(
 
 
 def info(run: Path | None = None, /) -> None:
-    """Describe the model in a folder, or without a folder this installation.
+    """Describe the model in a folder; without a folder, describe this installation.
 
     Parameters
     ----------
@@ -200,7 +202,7 @@ def _print_model(run: Path) -> None:
     show("settings that differ from the defaults:")
     for field in fields(settings):
         value = getattr(settings, field.name)
-        if isinstance(value, list):  # as JSON has it
+        if isinstance(value, list):  # JSON has no tuples
             value = tuple(value)
         if value != field.default:
             show(f"  {field.name}: {value}")

@@ -1,6 +1,6 @@
 """Several inputs of one item, such as a text and a list of words, each in a column of a table.
 
-The first input determines the steps; the wide part and the simpler models read it alone.
+The first input determines the steps.  The wide part and the simpler models read only this input.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Fused(Input):
     """Several inputs after training.
 
     Args:
-        reader: how they are read.
+        reader: the reader of the inputs.
         parts: the inputs; the first determines the steps.
     """
 
@@ -139,7 +139,7 @@ class Fused(Input):
         self.features = self.first.features
 
     def save(self, folder: Path) -> None:
-        """Write each input to a folder of its own."""
+        """Write each input to its own folder."""
         for n, part in enumerate(self.parts):
             inside = folder / INPUTS / str(n)
             inside.mkdir(parents=True, exist_ok=True)
@@ -238,7 +238,7 @@ class Fused(Input):
 
 
 class LiveFused(LiveInput):
-    """An item of several inputs: the first arrives element by element, the others are complete."""
+    """An item of several inputs; the first arrives element by element, the others are complete."""
 
     def __init__(self, first: LiveInput, others: tuple[Array, ...]) -> None:
         self._first, self._others = first, others

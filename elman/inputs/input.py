@@ -47,7 +47,7 @@ TargetOf = Callable[[object, str], object]  # the target of a cell, given the ce
 
 
 class TargetColumn(NamedTuple):
-    """The column of the targets, beside the items.
+    """The column of the targets in the data.
 
     Attributes:
         name: name of the column; None for the usual one of the kind of input.
@@ -80,10 +80,10 @@ class Reader(ABC):
     noun: ClassVar[str]  # plural of the items, for messages
     unit: str = "steps"  # plural of their elements
     has_elements: ClassVar[bool] = True  # whether each element can have a target
-    row_is: ClassVar[str] = "an item"  # what a row of a table is
+    row_is: ClassVar[str] = "an item"  # description of a row of a table
     folders: ClassVar[bool] = True  # whether a folder of folders is a source, see `Rows`
     named_by: ClassVar[tuple[str, ...]] = ("inputs",)  # settings that name columns
-    least: ClassVar[int] = 0  # fewest examples of an epoch, if `examples` is not set
+    least: ClassVar[int] = 0  # minimum examples of an epoch, if `examples` is not set
     windows: ClassVar[int | None] = None  # default steps of a window for tags; None for no windows
 
     def __init__(self, settings: InputSettings, column: str | None = None) -> None:
@@ -181,18 +181,18 @@ class Reader(ABC):
         return len(item)
 
     def given(self, data: Any, like: Input, target: TargetColumn) -> list[Any]:
-        """Return the items that a user gives for a prediction, checked.
+        """Check the items that a user gives for a prediction, and return them.
 
         Args:
             data: the items, in a form that `open` reads.
             like: the input after training.
-            target: the column of the targets, which need not be there.
+            target: the column of the targets, which can be absent.
         """
         found = list_of_argument(column_of(data, self.column), self.column, self.noun)
         return [self.item_given(one, f"{self.column} {n}") for n, one in enumerate(found)]
 
     def item_given(self, cell: Any, place: str) -> Any:
-        """Return the item of a cell that a user gives for a prediction, checked."""
+        """Check the cell that a user gives for a prediction, and return its item."""
         return self.item(cell, place)
 
     def row(self, values: Sequence[Any], place: str) -> Any:
@@ -209,7 +209,7 @@ class Reader(ABC):
 
         Args:
             train: the training data.
-            notes: messages for the user, to which more are added.
+            notes: messages for the user; this method adds more.
             classes: classes of a wide part; 0 for no wide part.
         """
 
@@ -228,7 +228,7 @@ class Reader(ABC):
         return None
 
     def window(self, *, each: bool) -> int | None:
-        """Return the steps of a window, given whether each step has a target; None for none."""
+        """Return the steps of a window, given whether each has a target; None without windows."""
         if self.windows is None:
             return None
         return self.settings.window or (self.windows if each else None)
@@ -285,7 +285,7 @@ class Input(ABC):
 
     @abstractmethod
     def layer(self, settings: InputSettings) -> tuple[Encoder, int]:
-        """Return the layer from Padded numbers to Padded vectors, untrained, and its features D."""
+        """Return the untrained layer from Padded numbers to Padded vectors, and its features D."""
 
     def start(self, layer: nn.Module) -> None:  # noqa: B027 - most kinds have none
         """Copy initial values, such as word vectors, into the layer."""
@@ -391,5 +391,5 @@ class Input(ABC):
 
 
 def pair(given: Any) -> tuple[Any, Any]:
-    """Return items and their targets, which are None unless a pair is given."""
+    """Return items and targets; the targets are None unless a pair is given."""
     return given if isinstance(given, tuple) and len(given) == 2 else (given, None)

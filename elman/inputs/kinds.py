@@ -21,12 +21,12 @@ OLD = {"texts": TextReader.kind, "sentences": WordReader.kind}  # names in folde
 
 
 def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
-    """Return the kinds of the inputs: those that are set, or the one that the data look like.
+    """Return the kinds of the inputs: those that are set, or the one detected from the data.
 
     Args:
-        settings: settings of reading.
+        settings: settings for reading.
         given: the training data: a source, or a source and its targets.
-        usual: kind of data that do not look like recordings.
+        usual: kind of data that are not recordings.
 
     Raises:
         ArgumentError: a kind is unknown, or a setting needs another kind.
@@ -48,7 +48,7 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
             raise ArgumentError(f"inputs must be one of {', '.join(READERS)}, got {kind!r}")
         if len(kinds) > 1 and (not column or columns.count(column) > 1):
             raise ArgumentError(
-                "each of several inputs needs a column of its own, such as "
+                "each of several inputs needs its own column, such as "
                 f"review:{kind}; got {', '.join(kinds)}"
             )
         if len(kinds) > 1 and kind == RecordingReader.kind:
@@ -67,7 +67,7 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
 def reader_of(
     settings: InputSettings, kinds: list[str], readers: Mapping[str, type[Reader]] = READERS
 ) -> Reader:
-    """Return the reader of inputs of these kinds, see `find_kinds`; `readers` has one of each."""
+    """Return the reader of inputs of these kinds, see `find_kinds`; `readers` has the classes."""
     pairs = [(column, OLD.get(kind, kind)) for column, kind in map(_parts, kinds)]
     if not pairs or (len(pairs) > 1 and not all(column for column, _ in pairs)):
         raise ArgumentError(

@@ -35,7 +35,7 @@ class Stored(ABC):
     """A part of a live session whose state can be stored and restored.
 
     Attributes:
-        state: all that it keeps of the previous elements, for `elman.state.to_bytes`.  A leaf whose
+        state: everything kept from the previous elements, for `elman.state.to_bytes`.  A leaf whose
             first dimension is 0 at the beginning can become longer; other shapes are constant.
     """
 

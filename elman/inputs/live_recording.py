@@ -235,7 +235,7 @@ class LiveRecording(LiveInput):
         zoned = parsed.offsets is not None
         alike = self._begin is None or zoned == self._zoned
         if not alike or (np.asarray(begin).dtype.kind == "M") != (stamps.dtype.kind == "M"):
-            raise ArgumentError(f"at must have the form of the first, {begin}, got {at!r}")
+            raise ArgumentError(f"at must have the form of the first time, {begin}, got {at!r}")
         passed = stamps[0] - begin
         dates = stamps.dtype.kind == "M"
         time = float(passed / np.timedelta64(1, "s") if dates else passed * self._index.unit)

@@ -54,7 +54,7 @@ from elman.train.checkpoint import load_tensors, save_tensors
 
 CLASSES = 100  # above this number, a linear model takes more time than the recurrence
 LOG = logging.getLogger("elman")  # the command line shows it
-LARGEST = 1 << 26  # statistics of all training recordings; with more they would need gigabytes
+LARGEST = 1 << 26  # maximum statistics of all training recordings; more would need gigabytes
 EVENTS = 20  # maximum number of events of a recording in the report
 
 
@@ -122,7 +122,7 @@ class RecordingReader(Reader):
 
     def item(self, cell: Any, place: str) -> Recording:
         """Raise a DataError: a recording is several rows of a table, not one cell."""
-        raise DataError(f"{place}: a recording has several rows, it cannot be read from one cell")
+        raise DataError(f"{place}: a recording has several rows, so it cannot be in one cell")
 
     def given(self, data: Any, like: Input, target: TargetColumn) -> list[Recording]:
         """Return the recordings of arrays, a table, or a table and its spans."""
@@ -214,7 +214,7 @@ class Recorded(Input):
     """Recordings after training.
 
     Args:
-        reader: how they are read.
+        reader: the reader of the recordings.
         index: statistics of the channels in the training data.
     """
 
@@ -287,8 +287,8 @@ class Recorded(Input):
     def statistics(self, items: Sequence[Recording]) -> NDArray[np.float64]:
         """Return the statistics (N, S) of recordings or their windows.
 
-        A model that reads whole recordings forward has only statistics that are known after each
-        step of a live recording, and not the number of steps, which would show its progress.
+        A model that reads whole recordings forward has only statistics that a live recording knows
+        after each step.  They exclude the number of steps, which would reveal the progress.
         """
 
         arrays, fixed, _ = self.windows(items)
@@ -304,7 +304,7 @@ class Recorded(Input):
         return np.concatenate([np.stack(rows), fixed], 1)
 
     def windows(self, items: Sequence[Recording]) -> Windows:
-        """Return channels of windows, their static columns, and the recording of each window."""
+        """Return the channels and static columns of windows, and the number of their recordings."""
 
         arrays, fixed, owners = [], [], []
         settings = self.reader.settings
@@ -402,7 +402,7 @@ def read_like(
 ) -> Recordings:
     """Return all recordings of a source, with the channels and stamps of the training data.
 
-    If only one of the two has stamps, rows are evenly spaced, as in a live session without `at`.
+    If only one of the two has stamps, steps are evenly spaced, as in a live session without `at`.
     """
     if like is None:
         return source.read(rejects)

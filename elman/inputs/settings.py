@@ -1,4 +1,4 @@
-"""Settings of how inputs of each kind are read.  This file does not import torch."""
+"""Settings for reading each kind of input.  This file does not import torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from elman.settings import (
 
 @dataclass(kw_only=True)
 class RecordingSettings(TableSettings):
-    """How recordings are read; these settings have no effect on texts."""
+    """Settings for reading recordings; they have no effect on texts."""
 
     channels: tuple[str, ...] = ()
     """Columns of numbers, each a channel of a recording; if empty, the data are texts."""
@@ -37,21 +37,21 @@ class RecordingSettings(TableSettings):
     rate: float | None = None
     """Steps per second to which recordings are resampled; None to keep the steps as they are."""
     elapsed: bool | None = None
-    """Read the time between steps and since the last number of each channel; None to read it if
-    steps are uneven."""
+    """Read the time between steps, and the time since the last number of each channel; None to read
+    both only if steps are uneven."""
     window: int | None = None
     """Steps of the windows into which recordings are cut; None for whole recordings."""
     overlap: float = 0.5
     """Share of each window that the next window contains as well."""
     jitter: float = 0.0
-    """Deviation of the noise that is added in training, in standard deviations of the channel."""
+    """Standard deviation of the noise added in training, relative to that of the channel."""
     rescale: float = 0.0
-    """Deviation of the relative change of the scale of each channel in training."""
+    """Standard deviation of the relative change of the scale of each channel in training."""
     warp: float = 0.0
-    """Deviation of the random factor that changes the speed of a recording in training, as a
-    logarithm."""
+    """Standard deviation of the logarithm of the random factor that changes the speed of a
+    recording in training."""
     examples: int | None = None
-    """Recordings or windows in an epoch; None for all of them, repeated up to at least 2,000."""
+    """Recordings or windows in an epoch; None for all, repeated if they are fewer than 2,000."""
 
     @property
     def _cells(self) -> tuple[str, ...]:
@@ -88,12 +88,12 @@ class InputSettings(RecordingSettings, TextSettings):
 
     inputs: tuple[str, ...] = ()
     """Kind of the input (text, words or recordings), or COLUMN:KIND for each of several inputs; if
-    empty, the kind that the data look like."""
+    empty, the kind is detected."""
     text: str = "text"
     """Column with the text."""
     words: str | None = None
-    """Column of the words: a name in a table or CoNLL-U, else a number from 0; None for the column
-    words of a table, form of CoNLL-U, else the first."""
+    """Column of the words: a name in a table or CoNLL-U, otherwise a number from 0; None for words
+    in a table, form in CoNLL-U, and otherwise the first column."""
     cell: Literal["rnn", "lstm", "gru", "grud"] = "lstm"  # type: ignore[assignment]
     """Kind of recurrent layer: rnn (Elman), lstm, gru, or for recordings grud, which decays with
     time."""
@@ -101,8 +101,8 @@ class InputSettings(RecordingSettings, TextSettings):
     """Number of hidden units of each layer and direction; several numbers for layers of different
     sizes."""
     embedding_size: int | None = None
-    """Size of the vectors of tokens or words, None for hidden_size or 100; for recordings the size
-    of a layer that reads the channels, None for no such layer."""
+    """Size of the vectors of tokens (None for hidden_size) or words (None for 100). For recordings,
+    the size of a layer that reads the channels; None for no such layer."""
     bidirectional: bool = True
     """Read in both directions; turn it off to use the model live, as the elements arrive."""
     skip: bool = False
@@ -110,8 +110,8 @@ class InputSettings(RecordingSettings, TextSettings):
     dropout: float = 0.5
     """Dropout probability between the layers and before the output layer."""
     input_dropout: float | None = None  # type: ignore[assignment]
-    """Dropout probability of the input features, the same features at all steps; None for 0.3 for
-    texts and words and 0 for recordings."""
+    """Dropout probability of the input features, the same features at all steps; None for 0.3
+    with texts and words, and 0 with recordings."""
     bptt: int | None = None
     """Number of last steps through which the gradient flows; None for all steps."""
     lowercase: bool = True
@@ -130,7 +130,7 @@ class InputSettings(RecordingSettings, TextSettings):
 
     @property
     def vector_size(self) -> int:
-        """The features of the vector of a token."""
+        """The number of features of a token vector."""
         return self.embedding_size or self.sizes[0]
 
     def check_input(self, target: str) -> None:
@@ -151,9 +151,9 @@ class InputSettings(RecordingSettings, TextSettings):
 
 @dataclass(kw_only=True)
 class SourceSettings(InputSettings):
-    """Settings of a model that reads texts, or items of any kind, to write other texts."""
+    """Settings of a model that generates texts from other texts, or from items of any kind."""
 
-    # Settings that have no effect on such a model are no fields, and so no flags.
+    # These settings have no effect on such a model, so they are not fields and not flags.
     text: ClassVar[str] = "text"  # type: ignore[misc]
     vectors: ClassVar[str | None] = None  # type: ignore[misc]
     window: ClassVar[int | None] = None  # type: ignore[misc]
@@ -161,7 +161,7 @@ class SourceSettings(InputSettings):
     skip: ClassVar[bool] = False  # type: ignore[misc]
 
     kind: Literal["translation", "summary", "dialogue"] = "translation"
-    """Task, which decides the scores and the baseline; a dialogue is read as a list of turns."""
+    """Kind of task, which determines the scores and the baseline; dialogues are lists of turns."""
     shared: bool = False
     """Use one vocabulary and one set of token vectors for source and target."""
     source: str = "source"

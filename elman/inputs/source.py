@@ -1,4 +1,4 @@
-"""Sources: texts from which other texts are written, also the previous turns of a conversation."""
+"""Sources: texts from which other texts are generated, or the previous turns of a conversation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class SourceReader(TextReader):
         return examples
 
     def given(self, data: Any, like: Input, target: TargetColumn) -> list[str]:
-        """Return the texts that a user gives for a prediction, checked."""
+        """Check the texts that a user gives for a prediction, and return them."""
         found = list_of_argument(column_of(data, self.column), "text", "texts")
         return [self.item_given(one, f"text {n}") for n, one in enumerate(found)]
 
@@ -65,10 +65,10 @@ class SourceReader(TextReader):
 
 
 class ConversationReader(SourceReader):
-    """Conversations: every turn but the first is a target, the turns before it are its source.
+    """Conversations: every turn except the first is a target; its source is the previous turns.
 
-    A conversation is a list of turns, a text with a separator between them, or in a text file a
-    turn on each line and a blank line at the end.  Sources with targets of their own are read, too.
+    A conversation is a list of turns, a text with a separator between turns, or, in a text file,
+    one turn per line and a blank line at the end.  Pairs of sources and targets are read as well.
     """
 
     noun, row_is, named_by = "conversations", "a conversation", ("conversation",)
@@ -93,7 +93,7 @@ class ConversationReader(SourceReader):
         rejects: Rejects,
         like: Input | Examples | None = None,
     ) -> Examples:
-        """Return an example for each answer; those of a conversation have its place."""
+        """Return an example for each answer; the answers of a conversation have the same place."""
         if len(source.columns) > 1:
             found = self._pairs.read(source, target, target_of, rejects, like)
             return replace(found, items=list(map(self._last, found.items)))
@@ -145,7 +145,7 @@ class ConversationReader(SourceReader):
         return turns
 
     def _conversations(self, rows: Rows) -> Iterator[Row]:
-        """Yield the rows, or the conversations of a file with one turn per line and blank lines."""
+        """Yield the rows, or the conversations of a file that has one turn per line."""
         found = rows.read()
         head = list(islice(found, LINES))
         texts = [row.values[0] for row in head if isinstance(row.values, tuple)]
@@ -167,10 +167,10 @@ class ConversationReader(SourceReader):
 
 
 class SourceText(Text):
-    """Sources after training, of which each ends with a token.
+    """Sources after training; each has an end token.
 
     Args:
-        reader: how they are read.
+        reader: the reader of the sources.
         vocabulary: the tokens.
     """
 
@@ -211,7 +211,7 @@ class LiveSource(LiveInput):
     As in a batch, tokens after the first `max_tokens` are not read.
 
     Args:
-        learned: the sources of the training.
+        learned: the input after training.
 
     Attributes:
         text: the text so far.

@@ -90,7 +90,7 @@ class TextReader(Reader):
         return Text(self, vocabulary, self.ngrams(texts, classes))
 
     def ngrams(self, texts: Sequence[str], classes: int) -> NGrams | None:
-        """Return the n-grams of the wide part; None without classes or n-grams, or beyond MANY."""
+        """Return the n-grams of the wide part; None without n-grams or for over MANY classes."""
 
         if not 0 < classes <= MANY:
             return None
@@ -100,7 +100,7 @@ class TextReader(Reader):
     def load(self, folder: Path) -> Text:
         """Return the texts of a model folder."""
         ngrams = None
-        if (folder / FEATURES).exists():  # folders of Elman 0.1.0 can have no wide part
+        if (folder / FEATURES).exists():  # folders of Elman 0.1.0 can lack a wide part
             ngrams = _load_ngrams(folder / FEATURES)
         return Text(self, Vocabulary.load(folder / TOKENIZER), ngrams)
 
@@ -109,7 +109,7 @@ class Text(Input):
     """Texts after training.
 
     Args:
-        reader: how they are read.
+        reader: the reader of the texts.
         vocabulary: the tokens.
         ngrams: n-grams of the wide part; None for no wide part.
     """

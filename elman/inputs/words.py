@@ -75,7 +75,7 @@ class WordReader(Reader):
         return words_of(cell, f"{place}: column {self.column!r}")
 
     def given(self, data: Any, like: Input, target: TargetColumn) -> list[list[str]]:
-        """Return the sentences that a user gives for a prediction, checked."""
+        """Check the sentences that a user gives for a prediction, and return them."""
         found = list_of_argument(column_of(data, self.column), "sentence", "sentences")
         text = next((one for one in found if isinstance(one, str)), None)
         if text is not None:
@@ -114,7 +114,7 @@ class Words(Input):
     """Sentences after training.
 
     Args:
-        reader: how they are read.
+        reader: the reader of the sentences.
         index: the known words and characters.
     """
 

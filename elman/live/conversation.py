@@ -22,7 +22,7 @@ class Conversation:
     Args:
         answer: returns the answer to the last turns, given a seed.
         history: maximum number of turns that the model reads.
-        seed: seed of the first answer; that of each further answer is larger by 1.
+        seed: seed of the first answer; the seed of each further answer is larger by 1.
     """
 
     def __init__(

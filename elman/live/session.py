@@ -1,11 +1,11 @@
-"""A live session: elements of one item arrive, and after each the prediction so far is returned.
+"""A live session: after each element of an item, it returns the prediction so far.
 
     element -> LiveInput -> numbers (1, n, ...) -> encoder, core -> states (1, n, D) -> LiveTarget
 
-Each of the three keeps a state of constant size, and nothing else is kept, so a session can be
-stored, moved to another process, and begun again.  A prediction equals that of the batch for the
-elements so far.  A step that the next element can still change, such as the current cell of time at
-a rate, is predicted and then forgotten.
+The input, the core and the target each keep a state of constant size, and nothing else is kept.  A
+session can therefore be stored, moved to another process and restarted.  A prediction equals that
+of a batch for the elements so far.  A step that the next element can still change, such as the
+current cell of time if there is a rate, affects only the prediction and no state.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class Live(Generic[Output]):
         encode: layer from numbers to vectors, in evaluation mode; None for none.
         core: a recurrence that reads forward only, or with `window` any recurrence.
         begin: returns the input and the target of a new item.
-        noun: several items, for messages.
+        noun: plural name of the items, for messages.
         skip: whether the target reads the vectors along with the states.
         window: steps that are read again after every element; None to keep the state instead.
-        width: numbers of a step of kinds of inputs that have windows; 0 for others.
+        width: number of features of a step, for inputs that have windows; 0 for others.
 
     Raises:
         ArgumentError: the recurrence reads in both directions.
@@ -57,7 +57,7 @@ class Live(Generic[Output]):
         '+'
         >>> blob = live.state_bytes()
         >>> after = live.push("bad")
-        >>> live.restore(blob)       # back before "bad"
+        >>> live.restore(blob)       # back to the state before "bad"
         >>> live.push("bad") == after
         True
     """
@@ -88,7 +88,7 @@ class Live(Generic[Output]):
     def restart(self) -> None:
         """Begin a new item."""
         self._input, self._target = self._begin()
-        self._shown = self._target  # predicted last: the target, or a copy that is forgotten
+        self._shown = self._target  # of the last prediction: the target, or a copy
         self._last = torch.zeros(0, self._width)  # numbers of the last window
         if self._stream is not None:
             self._stream.restart()
@@ -105,10 +105,10 @@ class Live(Generic[Output]):
             at: time of the element; None if it has none.
 
         Returns:
-            The prediction; None if the element makes no step, such as an empty text.
+            The prediction; None if the element adds no step, such as an empty text.
 
         Raises:
-            ArgumentError: it is no element of this kind, or `at` is before the previous one.
+            ArgumentError: the element is not of this kind, or `at` is before the previous time.
         """
         complete, draft = self._input.push(element, at)
         found = None if complete is None else self._advance(complete, self._target)
@@ -122,7 +122,7 @@ class Live(Generic[Output]):
 
     @torch.inference_mode()
     def finish(self) -> Output | None:
-        """Return the prediction when no element follows; None if it does not change any more."""
+        """Return the prediction after the last element; None if it has not changed."""
         complete = self._input.finish()
         self._shown = self._target
         return None if complete is None else self._advance(complete, self._target)
@@ -169,7 +169,7 @@ class Live(Generic[Output]):
             self._stream.state = state
 
     def _whole_state(self) -> State:
-        """Return all that the session keeps."""
+        """Return the complete state of the session."""
         return (self._input.state, self._network_state, self._target.state, self._last)
 
     def state_bytes(self) -> bytes:
@@ -221,7 +221,7 @@ class LiveTagging(Live[tuple[str, float]]):
         return found
 
     def finish(self) -> list[Event]:  # type: ignore[override]
-        """Return the remaining events when no step follows."""
+        """Return the remaining events after the last step."""
         super().finish()
         if self._target.spotter is not None:
             self._target.found += self._target.spotter.finish()

@@ -37,7 +37,7 @@ class LiveText(Live[int]):
         >>> blob = live.state_bytes()
         >>> live.push("sat")
         1
-        >>> live.restore(blob)      # back before "sat"
+        >>> live.restore(blob)      # back to the state before "sat"
         >>> len(live.predict(3))
         3
     """
@@ -63,7 +63,7 @@ class LiveText(Live[int]):
     def push(self, text: str, at: None = None) -> int:
         """Read the tokens of a text, and return their number.
 
-        Texts are separate tokens: pushing "th" and then "e" is not the same as pushing "the".
+        Pieces are tokenised separately: pushing "th" and then "e" differs from pushing "the".
         """
         tokens = self._vocabulary.encode(text_of_argument(text, "text"))
         begin = 0

@@ -83,7 +83,7 @@ class LiveTranslation(Live[int]):
 
     @torch.inference_mode()
     def predict(self) -> str:
-        """Return the translation of the source so far, as of a source that ends here."""
+        """Return the translation of the source so far, as if it ended here."""
         item, state, target = self._input.state, self._network_state, self._target.copy()
         last = self._input.finish()
         if last is not None:
@@ -114,7 +114,7 @@ class LiveStates(LiveTarget[int]):
 
     Args:
         size: M.
-        whole: whether all outputs are kept for attention, and not only the last one.
+        whole: whether all outputs are kept, for attention, instead of only the last one.
 
     Attributes:
         h: (T, M) or (1, M) the outputs; none at the beginning.

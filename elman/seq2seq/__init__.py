@@ -56,7 +56,7 @@ class Place(NamedTuple):
     """The place of a decoder: its source and its state after the target so far.
 
     Attributes:
-        source: (B, T, ...) tokens, or other elements, of which none is copied.
+        source: (B, T, ...) tokens, or other elements, which are not copied.
         coder: the place of the coder.
     """
 

@@ -1,4 +1,4 @@
-"""Write targets with a trained model: the likeliest ones by beam search, or random ones."""
+"""Generate targets with a trained model: the likeliest ones by beam search, or random ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_best(
         sources: number of elements of each source.
         search: settings of the beam search.
         end: the token that ends a target.
-        banned: tokens that are not written.
+        banned: tokens that are never generated.
     """
     first = torch.full((len(longest),), network.begin)
     return beam_search(
@@ -69,7 +69,7 @@ def write_random(
         sampling: how tokens are drawn.
         generator: source of random numbers.
         end: the token that ends a target.
-        banned: tokens that are not written.
+        banned: tokens that are never generated.
     """
     rows = torch.arange(len(longest)).repeat_interleave(count)
     first = torch.full((len(rows),), network.begin)

@@ -14,22 +14,23 @@ class LabelSettings(InputSettings):
     """Settings of the network, the data and the training of a classifier."""
 
     epochs: int | None = None  # type: ignore[assignment]
-    """Passes over the training data; None for 3 to 10 by the number of texts, 10 for recordings."""
+    """Passes over the training data; None for 3 to 10 depending on the number of texts, or 10 for
+    other inputs."""
     schedule: Literal["constant", "cosine", "halve", "plateau"] = "cosine"
     """Learning rate over time: constant, cosine to zero, halved every epoch, or at plateaus."""
     wide: bool = True
     """Start training from a linear model of n-grams of texts, or of statistics of recordings."""
     learning_rate: float = 0.001
-    """Highest step size."""
+    """Highest learning rate."""
     monitor: Literal["loss", "accuracy", "last"] | None = None  # type: ignore[assignment]
-    """Validation score that chooses the weights to keep, ties by loss; last keeps the last ones.
+    """Validation score that selects the weights to keep, ties by loss; last keeps the last ones.
     None for loss, or last if fewer than 100 examples are held out."""
     pooling: Literal["last", "mean", "max", "concat", "attention"] = "max"
     """How the states of all steps become one vector; concat is last, mean and max together."""
     label: str = "label"
     """Column with the label."""
     several: bool = False
-    """Each item has any number of labels instead of one."""
+    """Each item can have any number of labels instead of one."""
     separator: str = ","
     """Text between the labels of a row in a file, with `several`."""
     class_weights: Literal["balanced"] | None = None
@@ -37,8 +38,8 @@ class LabelSettings(InputSettings):
     label_smoothing: float = 0.0
     """Share of the target that is spread evenly over all classes."""
     start_from: str | None = None
-    """Folder of a language model whose vocabulary, vectors and (forward) recurrence training starts
-    from."""
+    """Folder of a language model that provides the vocabulary, and the initial token vectors and
+    (forward) recurrence."""
     validation_fraction: float = 0.1
     """Share of each class that is held out if no validation data are given."""
 

@@ -1,4 +1,4 @@
-"""Labels: one class of each item, or any number of several, with calibrated probabilities.
+"""Labels: one class or any number of classes for each item, with calibrated probabilities.
 
     p(label | x) = softmax(s / temperature),   s = W pool(h_1 .. h_T) + b
 
@@ -58,7 +58,7 @@ from elman.targets.target import (
 )
 
 RARE = 5  # examples; classes with fewer are reported
-FEW = 100  # examples; with fewer the network and the temperature are trusted less
+FEW = 100  # examples; with fewer, the network and the temperature have less influence
 MISTAKES = 10  # mistakes in the report
 
 
@@ -69,7 +69,7 @@ class Labels(Target[SequenceModel]):
     Args:
         settings: settings of the labels.
         classes: labels of the training data, in the order of the scores.
-        share: factor of the scores of the network beside a wide part, see `LabelHead`.
+        share: factor of the network's scores if there is a wide part, see `LabelHead`.
         trees: trees of the forest in a wide part.
         temperature: divisor of the scores, fitted on the validation data.
         positive: with two classes, the one that AUPRC is computed for; otherwise None.
@@ -113,7 +113,7 @@ class Labels(Target[SequenceModel]):
 
     @classmethod
     def learn(cls, train: Examples, name: str, given: object, settings: LabelSettings) -> Labels:
-        """Return all labels of the training data in order; a column of a matrix is a label, too."""
+        """Return all labels of the training data, sorted, and those of all columns of a matrix."""
         found = set().union(*train.targets)
         shape: tuple[int, ...] = getattr(given[1], "shape", ()) if isinstance(given, tuple) else ()
         found |= set(range(shape[1] if len(shape) > 1 else 0))
@@ -221,7 +221,7 @@ class Labels(Target[SequenceModel]):
         )
 
     def start(self, train: Examples, input: Input) -> None:
-        """Choose the share of the network beside a wide part, and the trees of the wide part."""
+        """Choose the share of the network, and the number of trees of the wide part."""
         self.share = round(len(train) / (len(train) + FEW), 4)
         self.trees = trees_of(several=self.several) if input.levels > 1 else 0
 

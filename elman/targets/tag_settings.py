@@ -16,17 +16,17 @@ class TagSettings(InputSettings):
     monitor: Literal["loss", "accuracy", "last"] = "accuracy"
     """Validation score that selects the weights to keep, ties by loss; last keeps the last ones."""
     bptt: int | None = None
-    """Not used by taggers, must be None: the gradient goes through whole sentences or windows."""
+    """Must be None: the gradient of a tagger flows through whole sentences or windows."""
     chain: bool = False
     """Model the dependence between neighbouring tags with a linear-chain CRF."""
     tags: str | None = None
-    """Column of the tags; None for the column tags of a table, upos of CoNLL-U, label of
-    recordings, else the last."""
+    """Column of the tags; None for tags in a table, upos in CoNLL-U, label for recordings, and
+    otherwise the last column."""
     background: str = "none"
     """Tag of the steps of a recording that belong to no event."""
     validation_fraction: float = 0.1
-    """Share of the sentences or recordings that is held out if no validation data are given; if the
-    recordings are too few, this share of the end of each."""
+    """Share of the sentences or recordings that is held out if no validation data are given; with
+    too few recordings, this share of the end of each."""
 
     def check(self) -> None:
         """Raise an ArgumentError for settings that cannot work."""

@@ -41,7 +41,7 @@ class Prepared(NamedTuple):
         arrays: numbers (T, F) of items or of their windows.
         targets: (N,) or (N, K), or (T,) for each array.
         extra: scores (N, K) of the wide part; None without one.
-        padding: fills targets with lengths of their own, see `ExampleBatches`.
+        padding: pads targets that have their own lengths, see `ExampleBatches`.
     """
 
     arrays: list[Any]
@@ -50,7 +50,7 @@ class Prepared(NamedTuple):
     padding: int | None = None
 
     def batches(self, rows: int) -> ExampleBatches:
-        """Return batches in the order of their lengths, of `rows` examples or of ROWS if more."""
+        """Return batches in the order of their lengths, of `rows` examples but at least ROWS."""
         arrays, targets, extra, padding = self
         size = max(ROWS, rows)
         return ExampleBatches(arrays, targets, size, seed=None, extra=extra, padding=padding)
@@ -60,11 +60,11 @@ Network = TypeVar("Network", SequenceModel, Seq2Seq)
 
 
 class Target(ABC, Generic[Network]):
-    """One kind of target after training, and of the network that predicts it."""
+    """One kind of target after training; Network is the class of the network that predicts it."""
 
     noun: ClassVar[str]  # plural of the targets, for messages
     named_by: ClassVar[str]  # the setting that names their column
-    classes_of_wide: int = 0  # classes of a wide part beside the network; 0 for no wide part
+    classes_of_wide: int = 0  # classes of a wide part, see `elman.heads.wide`; 0 for none
 
     # Reading.
 
@@ -76,7 +76,7 @@ class Target(ABC, Generic[Network]):
     @classmethod
     @abstractmethod
     def of_cell(cls, cell: Any, place: str, settings: Any, *, written: bool) -> Any:
-        """Return the target of a cell, checked.
+        """Check the cell of a target, and return the target.
 
         Args:
             cell: the value that was read.
@@ -140,7 +140,7 @@ class Target(ABC, Generic[Network]):
     @classmethod
     @abstractmethod
     def restore(cls, described: Mapping[str, Any], settings: Any) -> Target[Network]:
-        """Return the target of these facts; raise an ArgumentError for impossible values."""
+        """Return the target with these facts; raise an ArgumentError for impossible values."""
 
     def save(self, folder: Path) -> None:
         """Write what `described` does not contain to a folder."""
@@ -159,11 +159,11 @@ class Target(ABC, Generic[Network]):
         """Return the sizes of the target, for the report."""
 
     def unit(self, reader: Reader) -> str:
-        """Return what the loss is a mean of, for messages."""
+        """Return the unit over which the loss is averaged, for messages."""
         return "examples"
 
     def counted(self, reader: Reader) -> str:
-        """Return what `count` counts, for the report."""
+        """Return the unit of `count`, for the report."""
         return self.unit(reader)
 
     @abstractmethod

@@ -16,13 +16,13 @@ class TranslatorSettings(SourceSettings):
     """Settings of a translator: its data, network and training."""
 
     cell: Literal["rnn", "lstm", "gru", "transformer"] = "lstm"  # type: ignore[assignment]
-    """Kind of recurrent layer, or transformer (torch's own layers) as a comparison."""
+    """Kind of recurrent layer, or transformer (torch's own layers) for comparison."""
     hidden_size: tuple[int, ...] | int = 256
-    """Number of hidden units of each layer of encoder (in each direction) and decoder; several
-    numbers for layers of different sizes; for a transformer the number of features."""
+    """Number of hidden units of each layer of the encoder (in each direction) and the decoder;
+    several numbers for layers of different sizes. For a transformer, the number of features."""
     embedding_size: int | None = None
-    """Size of the vectors of tokens, None for hidden_size; for recordings the size of a layer that
-    reads the channels, None for no such layer."""
+    """Size of the token vectors; None for hidden_size. For recordings, the size of a layer that
+    reads the channels; None for no such layer."""
     tokens: Literal["word", "character", "byte", "bpe"] | None = "bpe"
     """Kind of token; None for words, or characters if the text has no spaces between words."""
     lowercase: bool = False
@@ -34,32 +34,32 @@ class TranslatorSettings(SourceSettings):
     bidirectional: bool = True
     """Read the source in both directions."""
     bptt: int | None = None
-    """Not used by translators, must be None: the gradient goes through whole pairs."""
+    """Must be None: the gradient of a translator flows through whole pairs."""
     attention: Literal["additive", "dot", "multiplicative", "multi-head"] | None = "multiplicative"
     """Kind of attention from the decoder to the source; None for a decoder that sees only the last
     state of the encoder."""
     heads: int = 4
     """Number of heads of multi-head attention and of a transformer."""
     input_feeding: bool = False
-    """Let the decoder read its previous output (before the output layer), too; slower."""
+    """Let the decoder also read its previous output (before the output layer); slower."""
     tied: bool = False
-    """Use the target's token vectors as weights of the output layer, too."""
+    """Use the target's token vectors also as the weights of the output layer (weight tying)."""
     label_smoothing: float = 0.1
     """Share of the target probability that is spread evenly over all tokens."""
     copying: bool = False
     """Let the decoder copy tokens of the source; needs shared."""
     coverage: float = 0.0
-    """Weight of a penalty for attention to the same place of the source again; above 0 the
-    attention also reads where it has been, which is slower."""
+    """Weight of a penalty for repeated attention to the same place of the source; above 0, the
+    attention also reads its previous weights, which is slower."""
     scheduled_sampling: float = 0.0
     """Share of the target tokens that the decoder reads from its own predictions at the end of
     training; the share rises from 0."""
     consensus: int | None = None
-    """Number of samples of which predict returns the one most similar to the others, good for
-    summaries; None for a beam search."""
+    """Number of samples from which predict returns the one most similar to the others, for example
+    for summaries; None for a beam search."""
     start_from: str | None = None
-    """Folder of a language model whose vocabulary, token vectors, recurrent layers and output layer
-    are the initial ones."""
+    """Folder of a language model that provides the vocabulary, and the initial token vectors,
+    recurrent layers and output layer."""
     target: str = "target"
     """Column of the target in a table."""
     validation_fraction: float = 0.05
@@ -72,7 +72,7 @@ class TranslatorSettings(SourceSettings):
 
     @property
     def vector_size(self) -> int:
-        """The features of the vector of a token; those of the output layer if it is tied."""
+        """The number of features of a token vector; with `tied`, that of the output layer."""
         return self.embedding_size or self.sizes[-1 if self.tied else 0]
 
     def check(self) -> None:

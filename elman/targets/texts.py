@@ -1,4 +1,4 @@
-"""Texts: tokens that a decoder writes one after another, with attention to the input.
+"""Texts: tokens that a decoder generates one after another, with attention to the input.
 
 p(y | x) = prod_t p(y_t | y_<t, attention over the encoder's states of x)
 """
@@ -49,19 +49,19 @@ BASELINES = {
     "summary": "the first words of the source",
     "dialogue": "the most frequent answer",
 }
-FREQUENT = "the most frequent target"  # the baseline of inputs that are no texts
+FREQUENT = "the most frequent target"  # the baseline of inputs that are not texts
 
 
 class Texts(Target[Seq2Seq]):
     """The texts of a trained model.
 
     Args:
-        settings: of the texts.
-        longest: tokens of the longest target of the training data, with its end.
+        settings: settings of the texts.
+        longest: number of tokens of the longest training target, with its end.
     """
 
     noun, named_by = "targets", "target"
-    vocabulary: Vocabulary  # there after `start` or `load`
+    vocabulary: Vocabulary  # set by `start` or `load`
 
     def __init__(self, settings: TranslatorSettings, longest: int = 1) -> None:
         self.settings, self.longest = settings, longest
@@ -95,13 +95,13 @@ class Texts(Target[Seq2Seq]):
         given: object,  # noqa: ARG003
         settings: TranslatorSettings,
     ) -> Texts:
-        """Return targets whose vocabulary `start` learns, without the validation part."""
+        """Return targets without a vocabulary; `start` builds it without the held-out data."""
         return cls(settings)
 
     def hold_out(
         self, examples: Examples, reader: Reader, notes: list[str]
     ) -> tuple[Examples, Examples]:
-        """Hold out rows: all pairs of a conversation stay together, and spans that overlap."""
+        """Hold out rows; the pairs of a conversation stay together, and so do overlapping spans."""
         share, number = self.settings.validation_fraction, dict[str, int]()
         groups = reader.groups(examples.items) or examples.places
         rows = [number.setdefault(group, len(number)) for group in groups]
@@ -112,7 +112,7 @@ class Texts(Target[Seq2Seq]):
         return examples.select(first), examples.select(second)
 
     def start(self, train: Examples, input: Input) -> None:
-        """Build the vocabulary, unless it is that of the input, too."""
+        """Build the vocabulary, or share that of the input."""
         if self.settings.shared:
             assert input.vocabulary is not None
             self.vocabulary = input.vocabulary
@@ -154,11 +154,11 @@ class Texts(Target[Seq2Seq]):
         return {"target_vocabulary": self.vocabulary.size}
 
     def unit(self, reader: Reader) -> str:
-        """Return what the loss is a mean of, for messages."""
+        """Return the unit over which the loss is averaged, for messages."""
         return "tokens"
 
     def counted(self, reader: Reader) -> str:
-        """Return what `count` counts, for the report."""
+        """Return the unit of `count`, for the report."""
         return "pairs"
 
     def count(self, examples: Examples) -> int:
@@ -168,18 +168,18 @@ class Texts(Target[Seq2Seq]):
     # The network.
 
     def head(self, size: int, input: Input, tied: nn.Parameter | None = None) -> TokenHead:
-        """Return the layer that computes scores of tokens; `tied` are vectors that it shares."""
+        """Return the layer that computes scores of tokens; it shares the token vectors `tied`."""
         return TokenHead(size, self.vocabulary.size, tied=tied)
 
     def training(self, input: Input, examples: Examples, head: Head, notes: list[str]) -> Prepared:
-        """Return the numbers of inputs, and the tokens of their targets."""
+        """Return the encoded inputs, and the tokens of their targets."""
         found = self.validation(input, examples, head)
         self.longest = max(map(len, found.targets))
         notes += notes_on_cut("targets", list(found.targets), self.settings.max_tokens)
         return found
 
     def validation(self, input: Input, examples: Examples, head: Head) -> Prepared:
-        """Return the numbers of inputs, and the tokens of their targets."""
+        """Return the encoded inputs, and the tokens of their targets."""
         targets = self.vocabulary.encode_ended(examples.targets, slice(self.settings.max_tokens))
         return Prepared(input.encode(examples.items), targets, padding=NOTHING)
 
@@ -224,7 +224,7 @@ class Texts(Target[Seq2Seq]):
         ]
 
     def text_of(self, input: Input, item: Any, found: Found) -> str:
-        """Return the text of tokens; an unknown word is copied from the place of most attention."""
+        """Return the text of tokens; the source word with the most attention replaces `<unk>`."""
         theirs, tokens = self.vocabulary, list(found.tokens)
         if theirs.unknown is None or theirs.unknown not in tokens or found.attention is None:
             return theirs.decode(tokens)
@@ -249,7 +249,7 @@ class Texts(Target[Seq2Seq]):
     def search_from(
         self, network: Seq2Seq, input: Input, start: Place, lengths: list[int], search: Search
     ) -> list[list[Found]]:
-        """Return the results of a beam search after reading items of some numbers of steps."""
+        """Return the results of a beam search from `start`, after items of these lengths."""
         end, unknown = self.vocabulary.end, self.vocabulary.unknown
         copied = network.coder.attends and input.vocabulary is not None
         banned = () if unknown is None or copied else (unknown,)
@@ -302,7 +302,7 @@ class Texts(Target[Seq2Seq]):
     # Scores.
 
     def evaluate(self, network: Seq2Seq, input: Input, examples: Examples) -> dict[str, Any]:
-        """Return the perplexity, and scores of the predictions for the kind."""
+        """Return the perplexity, and scores of the predictions that fit the kind."""
         found = self.predict(network, input, examples.items)
         for note in missing_scores(self.settings.kind):
             LOG.info(note)

@@ -20,7 +20,7 @@ TASKS: dict[str, type[AnyTask]] = {
 
 
 def task_of(folder: str | Path) -> type[AnyTask]:
-    """Return the class of the model in a folder; raise a FolderError if it is not known."""
+    """Return the class of the model in a folder; raise a FolderError if its task is unknown."""
     task = read_config(path_of(folder, "folder"))["task"]
     if task not in TASKS:
         raise FolderError(f"{folder}: holds a model for {task!r}; the tasks are {', '.join(TASKS)}")
@@ -31,7 +31,7 @@ def load(folder: str | Path) -> AnyTask:
     """Read a trained model from its folder.
 
     Raises:
-        FolderError: the folder is missing or damaged, or holds no model.
+        FolderError: the folder is missing or damaged, or contains no model.
     """
     return task_of(folder).load(folder)
 

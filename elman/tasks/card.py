@@ -33,7 +33,7 @@ def model_card(
         name: name of its folder.
         title: kind of the model.
         made: description of the network: cell, sizes, vocabulary, labels.
-        columns: columns of the table of scores: by heading, the key and format of a score.
+        columns: columns of the score table: for each heading, the key and the format of a score.
         use: lines of Python after `model = elman.load(...)`.
         notes: remarks on the scores.
         end: limits of the model.

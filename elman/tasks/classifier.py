@@ -1,9 +1,9 @@
-"""A classifier of texts or recordings, with one label for each or several.
+"""A classifier of texts or recordings, with one label or several labels for each.
 
     p(label | x) = softmax(W pool(h_1 .. h_T) + b),   h = core(embed(words or channels))
 
-The conventions of scikit-learn hold: `fit(X, y)`, `predict`, `predict_proba`, `score`, `classes_`,
-`get_params` and `set_params`; `clone`, pipelines and `cross_val_score` work.
+The class follows the conventions of scikit-learn: `fit(X, y)`, `predict`, `predict_proba`, `score`,
+`classes_`, `get_params` and `set_params`.  `clone`, pipelines and `cross_val_score` work.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ Data = Any  # texts: a path, or a list of them; recordings: a path, a data frame
 class Classifier(LabelSettings, ExampleTask):
     """A classifier of texts or recordings.
 
-    Every field is a keyword argument here and a flag of `elman train classifier`.  The data are
-    recordings if they are arrays (T, channels), or tables whose columns `channels` or `variable`
-    name; otherwise they are texts.
+    Every field is a keyword argument here and a flag of `elman train classifier`.  Arrays
+    (T, channels) are recordings, and so are tables if `channels` or `variable` is set; all other
+    data are texts.
 
     Example:
         >>> import elman
@@ -74,23 +74,23 @@ class Classifier(LabelSettings, ExampleTask):
 
         Args:
             data: for texts, a table with the columns `text` and `label` (CSV, TSV, JSONL, Parquet;
-                also .gz), a folder with a folder for each label, or a file with one text per line.
+                also .gz), a folder with a subfolder for each label, or a file of one text per line.
                 For recordings, a table with the columns `unique_id`, `ds`, `label` and those of
-                `channels`, or with one measurement per row and `variable` and `value`; or a folder
-                with a table for each recording, possibly in a folder for each label.  In Python
-                also a list of texts, a data frame, or arrays (T, channels).
+                `channels`; a table with one measurement per row and the columns `variable` and
+                `value`; or a folder with a table for each recording, possibly in a subfolder for
+                each label.  In Python also a list of texts, a data frame, or arrays (T, channels).
             labels: for a file with one text per line, the file with their labels; for recordings, a
-                table with the columns `unique_id` and `label`, and `start` and `end` if a label is
-                for a part of a recording.  In Python also a list of labels: text, numbers, or with
-                `several` lists of them.
-            validation: labelled data for choosing the best weights, as data or (data, labels);
+                table with the columns `unique_id` and `label`, and also `start` and `end` if a
+                label belongs to a part of a recording.  In Python also a list of labels (text or
+                numbers) or, with `several`, a list of lists of labels.
+            validation: labelled data that select the best weights, as data or (data, labels);
                 None to hold out `validation_fraction` of each class.
-            test: labelled data, given like `validation`, that are only scored at the end.
+            test: labelled data in the form of `validation`, which are only scored at the end.
             out: folder for the model, checkpoints and the report; None to keep the model in memory.
-            overwrite: replace a model that is in the folder.
+            overwrite: whether to replace a model that is in the folder.
             skip_bad_rows: file to which rows that cannot be read are written, with the reason; None
                 to raise an error at the first of them.
-            show: show progress on the terminal.
+            show: whether to show progress on the terminal.
 
         Raises:
             DataError: a row cannot be read, or there are fewer than two classes.
@@ -106,9 +106,10 @@ class Classifier(LabelSettings, ExampleTask):
     # Use.
 
     def predict(self, data: Data) -> np.ndarray:
-        """Return the most probable label of each text or recording (N,); or 0 and 1 (N, K).
+        """Return the most probable label of each item (N,); with `several`, zeros and ones (N, K).
 
-        Data are given as to `fit`.  Recordings of a table are in the order of their first rows.
+        The data have a form that `fit` accepts.  Recordings of a table are in the order of their
+        first rows.
         """
         import numpy as np
 
@@ -120,7 +121,7 @@ class Classifier(LabelSettings, ExampleTask):
         return self.labels.probabilities(self.scores(data)).numpy()
 
     def score(self, data: Data, labels: Any = None) -> float:
-        """Return the accuracy: the share of rows whose labels are all right."""
+        """Return the accuracy: the share of rows whose labels are all correct."""
         return float(self.evaluate(data, labels)["accuracy"])
 
     def evaluate(
@@ -130,13 +131,13 @@ class Classifier(LabelSettings, ExampleTask):
         *,
         skip_bad_rows: str | Path | None = None,
     ) -> dict[str, Any]:
-        """Return scores of labelled data, given as to `fit`.
+        """Return scores of labelled data, in a form that `fit` accepts.
 
         Returns:
             loss (nats per example, of calibrated probabilities), accuracy, F1_macro, F1_micro, AUC
-            (one class against the rest), AUPRC (of two classes that of the rarer one in the
-            training data, or of 1 or True), ECE (expected calibration error), examples, and
-            unseen_labels if there are any.  Scores that scikit-learn has are defined as there.
+            (one class against the rest), AUPRC (with two classes, of the class 1 or True, else of
+            the rarer one in the training data), ECE (expected calibration error), examples, and
+            unseen_labels if there are any.  Scores that scikit-learn also has are defined as there.
         """
         return self._evaluate(data, labels, skip_bad_rows)
 
@@ -144,14 +145,14 @@ class Classifier(LabelSettings, ExampleTask):
         """Return a live session, which reads an item element by element.
 
         `push` returns the probability of each label for the elements so far: steps of a recording,
-        pieces of a text, words of a sentence.  A model of windows classifies the last window, and
-        can be bidirectional.
+        pieces of a text, words of a sentence.  A model with `window` classifies the last window,
+        and can be bidirectional.
 
         Args:
             static: values of the static columns of a recording, by name.
 
         Raises:
-            ArgumentError: the model reads backwards without windows, or a column is unknown.
+            ArgumentError: the model is bidirectional and has no windows, or a column is unknown.
         """
         from elman.live.session import Live
         from elman.targets.live import LiveLabels
@@ -259,10 +260,10 @@ class Classifier(LabelSettings, ExampleTask):
     def __sklearn_is_fitted__(self) -> bool:
         return self._model is not None
 
-    # Inside.
+    # Internal.
 
     def settled(self) -> Classifier:
-        """Return the settings, with those that are None replaced by what the data decided."""
+        """Return the settings, in which values chosen from the data replace None."""
         settled = super().settled()
         for name in ("epochs", "monitor"):
             if getattr(settled, name) is None:
@@ -271,7 +272,7 @@ class Classifier(LabelSettings, ExampleTask):
 
     def _build_from(self, folder: Path) -> None:
         super()._build_from(folder)
-        self.wide = bool(self.input_.features)  # folders of Elman 0.1.0 can have no wide part
+        self.wide = bool(self.input_.features)  # folders of Elman 0.1.0 can lack a wide part
 
     @classmethod
     def _target_kind(cls) -> type[AnyTarget]:
@@ -311,8 +312,8 @@ class Classifier(LabelSettings, ExampleTask):
             chosen["monitor"] = "last" if held < FEW and not waits else "loss"
             if chosen["monitor"] == "last":
                 notes.append(
-                    f"{held} held-out examples are too few to choose weights by, so the last "
-                    "weights are kept; to choose by score set monitor"
+                    f"{held} held-out examples are too few to select weights, so the last weights "
+                    "are kept; set monitor to select them by a score"
                 )
 
     def card(self, name: str) -> str:

@@ -37,7 +37,8 @@ def earlier_model(
     """Return the language model in `start_from`, and the settings that it decides.
 
     Raises:
-        ArgumentError: a setting contradicts it, or its layers cannot read both directions.
+        ArgumentError: a setting contradicts the language model, or its layers cannot be used in
+            both directions.
     """
     if settings.start_from is None:
         return None, {}
@@ -63,5 +64,5 @@ def earlier_model(
 
 
 def copy_weights(core: Stack, earlier: Stack) -> None:
-    """Copy the weights of a language model; those of a backward direction are kept."""
+    """Copy the weights of a language model; weights of a backward direction do not change."""
     core.load_state_dict(core.state_dict() | earlier.state_dict())

@@ -1,9 +1,9 @@
-"""The base class of tasks that predict a target of an input, each of any kind.
+"""The base class of tasks that predict a target from an input, both of any kind.
 
     data -> Reader -> examples -> Input and Target -> network -> training run -> scores
 
 The kinds of inputs are in `elman.inputs`, the kinds of targets in `elman.targets`.  A task adds its
-settings and its methods of use.
+settings and its methods for prediction.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class ExampleTask(InputSettings, Task):
-    """A task that learns from examples: an input and its target each."""
+    """A task that learns from examples, which are pairs of an input and its target."""
 
     usual_input: ClassVar[str]  # kind of inputs that do not look like recordings
 
@@ -50,7 +50,7 @@ class ExampleTask(InputSettings, Task):
 
     @property
     def target_(self) -> AnyTarget:
-        """The target after training: its values, its scores."""
+        """The target after training, which defines the values and their scores."""
         if self._target is None:
             raise UntrainedError(f"this {type(self).__name__} is not trained yet: call fit first")
         return self._target
@@ -69,11 +69,11 @@ class ExampleTask(InputSettings, Task):
         return reader_of(self.settled(), kinds)
 
     def _learn(self, reader: Reader, train: Examples, target: AnyTarget, notes: list[str]) -> Input:
-        """Return what the training data show of the input."""
+        """Return the input, learned from the training data."""
         return reader.learn(train, notes, classes=target.classes_of_wide)
 
     def _choose(self, parts: Mapping[str, Examples], notes: list[str]) -> None:
-        """Choose settings that are None by the number of examples."""
+        """Choose the settings that are None from the number of examples."""
 
     def _network(self, learned: Input, target: AnyTarget) -> SequenceModel | Seq2Seq:
         """Return the network with random weights."""
@@ -97,7 +97,7 @@ class ExampleTask(InputSettings, Task):
         )
 
     def _start_network(self) -> None:
-        """Copy values from which training starts into the new network."""
+        """Copy initial values, such as word vectors, into the new network."""
         self.input_.start(self.model.encode)
 
     # Training.
@@ -171,7 +171,7 @@ class ExampleTask(InputSettings, Task):
         self._input, self._target = learned, target
 
     def _batches(self, parts: Parts[Examples], fabric: Fabric) -> Job:
-        """Return the work of a training run on the data."""
+        """Return the data and functions of a training run."""
         from elman.tasks.run import Job
         from elman.train.chunks import ExampleBatches
 
@@ -179,7 +179,7 @@ class ExampleTask(InputSettings, Task):
         data, notes, reader = parts.data, parts.notes, self.input_.reader
         self._choose(data, notes)
         ready = target.training(learned, data["train"], network.head, notes)
-        self.described |= target.described()  # it can have learned of the training data
+        self.described |= target.described()  # `training` can add facts
         times = reader.times(len(ready.arrays))
         if times > 1:
             notes.append(f"each epoch reads the {reader.noun} {times} times")
@@ -215,7 +215,7 @@ class ExampleTask(InputSettings, Task):
     def _evaluate(
         self, data: object, targets: object, skip_bad_rows: str | Path | None
     ) -> dict[str, Any]:
-        """Return the scores of data with targets, given as to `fit`."""
+        """Return the scores of data with targets, in a form that `fit` accepts."""
         from elman.tasks.parts import read_one
 
         learned, target = self.input_, self.target_
@@ -232,7 +232,7 @@ class ExampleTask(InputSettings, Task):
         """Return the rows of a file without targets.
 
         Raises:
-            ArgumentError: items of this kind have several rows.
+            ArgumentError: an item of this kind has several rows.
         """
         from elman.read.rows import Rows
         from elman.read.sentences import Sentences
@@ -240,21 +240,21 @@ class ExampleTask(InputSettings, Task):
         reader = self.input_.reader
         found = reader.open(source, self.target_.column(self), labelled=False, lenient=lenient)
         if not isinstance(found, Rows | Sentences):
-            raise ArgumentError(f"{source}: {reader.noun} have several rows of a table each")
+            raise ArgumentError(f"{source}: each of the {reader.noun} has several rows of a table")
         return found
 
     def items(self, data: Any) -> list[Any]:
-        """Return the items of data without targets, given as to `fit`, checked."""
+        """Return the checked items of data without targets, in a form that `fit` accepts."""
         return self.input_.reader.given(data, self.input_, self.target_.column(self))
 
     # The folder.
 
     def _check_described(self) -> None:
-        """Raise an ArgumentError for facts of a saved model that cannot be valid."""
+        """Raise an ArgumentError for facts of a saved model that are not valid."""
         self._target_kind().restore(self.described, self)
 
     def _save_parts(self, folder: Path) -> None:
-        """Write what training has learned of input and target to a folder."""
+        """Write the input and the target after training to a folder."""
         self.input_.save(folder)
         self.target_.save(folder)
 

@@ -5,7 +5,7 @@
     source_tokenizer.json    vocabulary of a translator's sources
     words.json               words and characters of a tagger
     wide.safetensors         features of a classifier's wide part
-    inputs/0, inputs/1, ..   these files of each of several inputs
+    inputs/0, inputs/1, ..   the files of each of several inputs
     series.json              scales, categories and names of a forecaster's series, and
     history.safetensors      their last values, after which forecasts begin
     weights.safetensors      the best weights
@@ -65,7 +65,7 @@ OURS = (CARD, "run.jsonl", "report.html", *reversed(PARTS), MANIFEST)  # in the 
 
 
 class Model(Protocol):
-    """A model of any task, as training runs and folders need it.
+    """The interface of a model of any task that training runs and folders use.
 
     Attributes:
         task: name of the task.
@@ -98,7 +98,7 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
     """Raise an error unless a model can be written to a folder.
 
     Raises:
-        FolderError: the folder holds a model and `overwrite` is false, it holds other files, or it
+        FolderError: the folder contains other files, or a model and `overwrite` is false, or it
             cannot be created or written.
     """
     if folder.is_dir() and not _is_empty(folder):
@@ -109,8 +109,8 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
         read_config(folder)
         if not overwrite:
             raise FolderError(
-                f"{folder}: holds a model already; name another folder, continue it with "
-                f"`elman resume {folder}`, or replace it with --overwrite"
+                f"{folder}: holds a model already; name another folder, continue its training with "
+                f"`elman resume {folder}`, or replace the model with --overwrite"
             )
     elif folder.exists() and not folder.is_dir():
         raise FolderError(f"{folder}: is a file; name a new folder for out")
@@ -131,7 +131,7 @@ def _is_empty(folder: Path) -> bool:
 def start_folder(folder: Path) -> None:
     """Create the folder, delete the files of an earlier run in it, and start a manifest.
 
-    The config must be written after the other parts, because a folder that has one can be resumed.
+    The config must be written after the other parts, because a folder with a config can be resumed.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ def check_folder(folder: Path, *, checkpoint: bool) -> None:
     Raises:
         FolderError: a part is wrong; the message names it.
     """
-    # These two may be deleted: the model is the same without them.
+    # A user may delete these two: the model does not need them.
     without = [name for name in (METRICS, CHECKPOINT) if not (folder / name).exists()]
     check_parts(folder, without=without if checkpoint else [*without, CHECKPOINT])
 
@@ -171,7 +171,7 @@ def check_can_go_on(folder: Path) -> None:
     there = {name for name in (CHECKPOINT, METRICS, CARD, WEIGHTS) if (folder / name).exists()}
     if CHECKPOINT not in there and (METRICS in there or {CARD, WEIGHTS} <= there):
         raise FolderError(f"{folder}: has no {CHECKPOINT}, so its training cannot be continued")
-    check_parts(folder, without=[METRICS])  # which is written anew
+    check_parts(folder, without=[METRICS])  # training writes it again
 
 
 def relative_to(folder: Path, path: str) -> str:
@@ -183,7 +183,7 @@ def relative_to(folder: Path, path: str) -> str:
 
 
 def found_from(folder: Path, path: str) -> Path:
-    """Return the absolute path that `relative_to` described."""
+    """Return the absolute path for a result of `relative_to`."""
     return Path(os.path.normpath(folder.resolve() / path))
 
 
@@ -227,7 +227,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read and check config.json.
 
     Raises:
-        FolderError: the folder does not exist, or holds no model that this version can read.
+        FolderError: the folder does not exist, or contains no model that this version can read.
     """
     if not folder.is_dir():
         raise FolderError(f"{folder}: there is no such folder; name a folder that training wrote")

@@ -88,9 +88,9 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
             test: the continuation of these series, or other series, in the same form; scored after
                 training, without influence on it.
             out: folder for the model, checkpoints and the report; None to keep the model in memory.
-            overwrite: replace an existing model in the folder.
-            skip_bad_rows: file for rows that cannot be read, with the reason; None to stop there.
-            show: show progress on the terminal.
+            overwrite: whether to replace a model that is in the folder.
+            skip_bad_rows: file for unreadable rows, with the reason; None to stop at such a row.
+            show: whether to show progress on the terminal.
 
         Raises:
             DataError: a row cannot be read, or the series are too short.
@@ -127,12 +127,12 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
         Args:
             series: the continuation of the training data, in the same form.  Series are identified
                 by name; rows with timestamps of the training data are not scored.  If all series
-                are new, each is scored after its first `context` steps, and the scores have their
+                are new, each is scored after its first `context` steps, and the scores list their
                 names under "unseen_series".
-            skip_bad_rows: file for rows that cannot be read, with the reason; None to stop there.
+            skip_bad_rows: file for unreadable rows, with the reason; None to stop at such a row.
 
         Raises:
-            DataError: a row cannot be read, or no number comes after the training data.
+            DataError: a row cannot be read, or no number follows the training data.
         """
         from elman.forecast.tables import Evaluation
         from elman.read.tables import listed
@@ -156,12 +156,12 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
         """Forecast and score from several origins before the end of each series, without training.
 
         Args:
-            series: complete series in the form of the training data.  Scores on numbers of the
-                training data are too good: use origins after them, or new series.
-            cuts: number of origins of each series; fewer if the series is too short.
+            series: complete series in the form of the training data.  Scores on the training data
+                are too optimistic: use later origins, or new series.
+            cuts: number of origins in each series; a short series has fewer.
             stride: steps from one origin to the next; None for the horizon.
             futures: number of sampled futures of each forecast.
-            skip_bad_rows: file for rows that cannot be read, with the reason; None to stop there.
+            skip_bad_rows: file for unreadable rows, with the reason; None to stop at such a row.
 
         Raises:
             DataError: a row cannot be read, or no series is long enough.
@@ -241,7 +241,7 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
     def _source(
         self, given: tuple[Any, Any], *, lenient: bool = False, ahead: bool = False
     ) -> SeriesSource:
-        """Return the source of series by the settings; with `ahead`, rows can omit the targets."""
+        """Return a source of series; with `ahead`, rows can omit the targets."""
         from elman.read.series import SeriesSource
 
         named = (*self.past, *self.future, *self.static, self.group)
@@ -401,5 +401,5 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
             columns=columns_of_card(self.metrics),
             use=[f"model.predict({'table' if self.future else ''}).columns()"],
             notes=describe_estimates(self.predictor, self.metrics.get("calibration_windows")),
-            end="The forecasts are reliable only if the future is like the data of the training.",
+            end="The forecasts are reliable only if the future is like the training data.",
         )

@@ -78,7 +78,7 @@ class LanguageModel(LanguageSettings, Task):
             test: text that is scored at the end and has no influence on the training.
             out: folder for the model, its checkpoints and its report; None to keep the model in
                 memory.
-            overwrite: whether to replace a model that the folder holds.
+            overwrite: whether to replace a model that is in the folder.
             show: whether to show progress on the terminal.
 
         Returns:
@@ -186,7 +186,7 @@ class LanguageModel(LanguageSettings, Task):
         return until(pieces, stop_strings(stop))
 
     def evaluate(self, data: Text) -> dict[str, Any]:
-        """Return scores of a text, in which every prediction sees all of its past.
+        """Return scores of a text; every prediction uses all previous tokens of its document.
 
         Args:
             data: a file, a folder, or a list of texts.
@@ -216,7 +216,7 @@ class LanguageModel(LanguageSettings, Task):
         return scores
 
     def stream(self, *, seed: int = 0) -> LiveText:
-        """Return a live session, which takes and draws one token at a time in constant memory.
+        """Return a live session, which reads and draws one token at a time in constant memory.
 
         Args:
             seed: seed of the random choice.
@@ -287,14 +287,14 @@ class LanguageModel(LanguageSettings, Task):
     def _draw(
         self, text: str, sampling: Sampling, max_new_tokens: int, seed: int, samples: int
     ) -> Iterator[torch.Tensor]:
-        """Yield the tokens (samples,) of one step after the other."""
+        """Yield the tokens (samples,) of each step."""
         import torch
 
         from elman.decode.sample import sample
         from elman.padded import Padded
 
         def step(tokens: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-            # Around the loop, the mode would also apply to the caller's code between two tokens.
+            # Around the whole loop, the mode would also apply to the caller's code between tokens.
             with torch.inference_mode():
                 scores, state = self.model(Padded.full(tokens.unsqueeze(1)), state)
             return scores.data[:, -1], state

@@ -14,7 +14,7 @@ class LanguageSettings(TextSettings):
     """Settings of a language model: its data, network and training."""
 
     tied: bool = False
-    """Use the token vectors as weights of the output layer, too."""
+    """Use the token vectors also as the weights of the output layer (weight tying)."""
     output_dropout: float | None = None
     """Dropout probability before the output layer; None for the value of dropout."""
     activation_penalty: float = 0.0
@@ -22,7 +22,7 @@ class LanguageSettings(TextSettings):
     temporal_penalty: float = 0.0
     """Weight of the mean squared change of the output in the loss (temporal AR, TAR)."""
     document: Literal["file", "line", "paragraph"] = "file"
-    """Unit of plain text at whose beginning the state is reset."""
+    """Unit of plain text; the state is reset where a unit begins."""
     column: str | None = None
     """Column of the text in CSV, JSONL and Parquet files; each row is a document."""
     validation_fraction: float = 0.05

@@ -1,8 +1,8 @@
 """A lock file, so that only one process trains into a folder at a time.
 
 The operating system holds the lock (`flock`), so it ends with its process, even by `kill -9`.  The
-file names the process.  If a network folder is locked by another machine, or its file system has
-no such locks, the file alone decides, and the message explains how to remove it.
+file names the process.  If another machine has locked a network folder, or the file system has no
+such locks, the file alone decides, and the message explains how to remove it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if sys.platform != "win32":
     import fcntl
 
 LOCK = ".lock"
-MACHINE = Path("/proc/sys/kernel/random/boot_id")  # the same in all containers of a machine
+MACHINE = Path("/proc/sys/kernel/random/boot_id")  # equal in all containers of a machine
 
 
 @contextlib.contextmanager
@@ -117,7 +117,7 @@ def _hold(file: int) -> bool:
 
 
 def _read(file: int) -> dict[str, Any]:
-    """Return who holds the lock, or held it when its machine stopped; empty if not known."""
+    """Return the content of the lock file, which names the process; empty if it is damaged."""
     try:
         holder = json.loads(os.read(file, 4096))
     except (RecursionError, ValueError):

@@ -1,7 +1,7 @@
-"""Look at data as a task would read them: the rows that it takes, and how one becomes numbers.
+"""Preview how a task would read data: its rows, and the conversion of the first one to numbers.
 
-Nothing is trained or written.  Of a large file only the first rows are read, unless all are wanted.
-LOOKS has the function of each task.  This file does not import torch.
+Nothing is trained or written.  By default only the first rows of a large file are read.  LOOKS has
+the function of each task.  This file does not import torch.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ LONG = 1 << 20  # characters of a text that are read
 class Look:
     """The result of a look."""
 
-    row: str  # what a row is
-    columns: dict[str, str] = field(default_factory=dict)  # the use of each, by its name
+    row: str  # description of a row
+    columns: dict[str, str] = field(default_factory=dict)  # flag of each column, by name
     rows: int = 0  # number of rows that were read
     whole: bool = True  # whether these are all rows
     refused: list[tuple[str, str]] = field(default_factory=list)  # place and reason of bad rows
     answers: Counter[str] = field(default_factory=Counter)  # number of each label or tag
-    notes: list[str] = field(default_factory=list)  # what was detected
+    notes: list[str] = field(default_factory=list)  # messages about what was detected
     cells: str = ""  # the first good row
-    item: str = ""  # what is made of it
-    numbers: str = ""  # the numbers that the network reads of it
-    shape: str = ""  # the shape of a batch in training, and what its axes are
+    item: str = ""  # the item that the row becomes
+    numbers: str = ""  # the numbers of the item that the network reads
+    shape: str = ""  # the shape of a training batch, and the names of its axes
 
 
 class _Refused(Rejects):
@@ -63,14 +63,14 @@ class _Refused(Rejects):
 
 
 class _First:
-    """The first rows of a source, which it counts; None for all rows."""
+    """Limits a source to its first rows and counts them; None for all rows."""
 
     def __init__(self, most: int | None) -> None:
         self.most, self.count, self.whole = most, 0, True
-        self.rows: dict[str, tuple[object, ...]] = {}  # values of the first good rows by place
+        self.rows: dict[str, tuple[object, ...]] = {}  # values of the first good rows, by place
 
     def of(self, rows: Iterator[Row]) -> Iterator[Row]:
-        """Yield the first rows; a source can be read again to find a place."""
+        """Yield the first rows; a source can be read a second time to find a place."""
         for count, row in enumerate(islice(rows, self.most), 1):
             self.count = max(self.count, count)
             if len(self.rows) < FIRST and not isinstance(row.values, DataError):
@@ -79,13 +79,13 @@ class _First:
         self.whole = next(rows, None) is None
 
     def limit(self, source: Rows | Sentences) -> Rows | Sentences:
-        """Let a source read its first rows only."""
+        """Limit a source to its first rows."""
         read = source.read
         source.read = lambda advance=None: self.of(read(advance))  # type: ignore[method-assign]
         return source
 
     def limit_table(self, table: Table) -> None:
-        """Let a table read its first rows only."""
+        """Limit a table to its first rows."""
         rows = table.rows
         table.rows = lambda names: self.limit(rows(names))  # type: ignore
 
@@ -139,7 +139,7 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
     source: Any = reader.open((data, targets), column, lenient=True)
     columns = dict.fromkeys(reader.columns, "--input")
     columns = columns if model.inputs else _named(model, *reader.named_by)
-    look = Look(f"{reader.row_is}, with {column.noun} of the {reader.noun}", columns)
+    look = Look(f"{reader.row_is}, with {column.noun} for {reader.noun}", columns)
     look.columns[column.name or column.noun] = f"--{kind.named_by}"
     firsts = _limit(source, most)
     try:
@@ -151,10 +151,10 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
         raise DataError(f"{place}: {reason}; no row can be used") from error
     look.rows = sum(first.count for first in firsts)
     look.whole = all(first.whole for first in firsts)
-    if not look.whole:  # a recording can be in the rows that were not read
+    if not look.whole:  # a label can belong to a recording that was not read
         labels = str(targets)
         look.refused = [one for one in look.refused if not one[0].startswith(labels)]
-    last = examples.places.count(examples.places[0]) - 1  # of the turns of a conversation
+    last = examples.places.count(examples.places[0]) - 1  # a conversation has several items
     item, text = examples.items[last], examples.targets[last]
     if not isinstance(text, str):
         look.answers.update(str(one) for some in examples.targets for one in some)
@@ -179,7 +179,8 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
         first = array[0] if array.ndim > 1 else array
         look.numbers = f"{_short(first)} for the first of the {reader.unit}"
     sizes = ", ".join(map(str, (model.batch_size, steps, *array.shape[1:])))
-    look.shape = f"({sizes}): {reader.noun}, {reader.unit}, and numbers of each"
+    each = ", numbers of each" if array.ndim > 1 else ""
+    look.shape = f"({sizes}): {reader.noun}, {reader.unit}{each}"
     return look
 
 
@@ -196,7 +197,7 @@ def look_at_pairs(model: Translator, data: Path, targets: Path | None, most: int
 
 
 def _limit(source: Rows | Sentences | RecordingSource, most: int | None) -> list[_First]:
-    """Let a source read its first rows only, and return what counts them."""
+    """Limit a source to its first rows, and return the counters."""
     if isinstance(source, Rows | Sentences):
         first = _First(most)
         first.limit(source)
@@ -212,7 +213,7 @@ def _limit(source: Rows | Sentences | RecordingSource, most: int | None) -> list
 
 
 def _numbered(names: Iterable[str], numbers: Sequence[int] | NDArray[Any], unit: str) -> str:
-    """Return the number of steps, with the name of the first ones and their numbers."""
+    """Return the number of steps, and the names and numbers of the first ones."""
     pairs = (f"{name}={number}" for name, number in zip(names, numbers, strict=False))
     return f"{len(numbers):,} {unit}: {' '.join(islice(pairs, 12))}"
 

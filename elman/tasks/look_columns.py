@@ -24,7 +24,7 @@ FIRST = 1000  # rows that are read
 
 
 def describe_columns(data: Path, model: AnyTask) -> dict[str, str]:
-    """Return what the first values of each column of a table are; of a folder its first table.
+    """Describe the first values of each column of a table; for a folder, of its first table.
 
     The result is empty if the file is not a table.
     """
@@ -46,7 +46,7 @@ def describe_columns(data: Path, model: AnyTask) -> dict[str, str]:
 
 
 def describe_values(values: Sequence[object], decimal: str = ".", *, typed: bool = False) -> str:
-    """Return what the values of a column are: numbers, dates, words or texts.
+    """Describe the values of a column: numbers, dates, words or texts.
 
     Example:
         >>> from elman.tasks.look_columns import describe_values
@@ -79,19 +79,19 @@ def describe_values(values: Sequence[object], decimal: str = ".", *, typed: bool
 def guess_task(
     data: Path, tasks: Sequence[str], flags: AbstractSet[str], *, two: bool
 ) -> tuple[str, str]:
-    """Return the task that data and flags look like, and why.
+    """Guess the task from the data and the flags; return it with the reason.
 
     Args:
         data: a file or a folder.
         tasks: names of the tasks that have all the flags.
-        flags: names of settings that are given.
+        flags: names of the given settings.
         two: whether a second file is given.
 
     Raises:
         ArgumentError: the data could be for several tasks.
     """
     if len(tasks) == 1:
-        return tasks[0], "only it has these flags"
+        return tasks[0], "the only task with these flags"
     kinds = {kind_of(file) for file in files_below(data)}
     names: set[str] = set()
     if table := kinds <= TABLES:

@@ -20,9 +20,9 @@ def build_core(
 
     Args:
         settings: the cell, its sizes and its dropout.
-        features: numbers that the recurrence reads at a step.
-        bidirectional: whether it also reads from the end.
-        channels: the channels of a recording; 0 for other inputs.
+        features: number of features that the recurrence reads at each step.
+        bidirectional: whether it also reads backwards.
+        channels: number of channels of a recording; 0 for other inputs.
     """
     return CORES[settings.cell].build(settings, Shape(features, bidirectional, channels))
 
@@ -35,8 +35,8 @@ def build_coder(
     Args:
         settings: the cell, the attention, and their sizes.
         source: the layer that reads the source.
-        features: its features.
-        target: the vectors of the target's tokens.
+        features: number of features that this layer returns.
+        target: the embedding of the target's tokens.
     """
     if settings.cell == "transformer":
         assert isinstance(source, Embed)

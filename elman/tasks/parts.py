@@ -1,7 +1,7 @@
-"""The training, validation and test data of a task: read, hold out, and read again.
+"""Read the training, validation and test data of a task, and read them again to resume a run.
 
-`described` holds what is needed to resume a run: for every part a key that identifies its content,
-and its files unless it was given in memory.
+`described` contains what a resumed run needs: for each part a key that identifies its content, and
+its files unless it was given in memory.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Parts(Generic[P]):
 
     Attributes:
         data: the parts that were given, by name.
-        described: what is needed to resume a run.
+        described: the facts that a resumed run needs.
         notes: messages for the user.
     """
 
@@ -56,7 +56,7 @@ def read_parts(
         rejects: file for bad rows; None to stop at a bad row.
         look: opens a part as a source.
         collect: reads a source, given the training part if it was read before.
-        unit: what a row is, in the plural, for messages.
+        unit: plural name of a row, for messages.
     """
     sources = {name: look(one) for name, one in given.items() if one is not None}
     described: dict[str, Any] = {"name": sources["train"].name}
@@ -84,7 +84,7 @@ def read_parts(
 def read_one(source: S, rejects: str | Path | None, collect: Callable[[S, Rejects], P]) -> P:
     """Read a source; bad rows are written to the file `rejects`; None to stop at a bad row.
 
-    Notes on what was found are logged, as no run keeps them.
+    Notes about the data are logged, because there is no run that stores them.
     """
     path = None if rejects is None else path_of(rejects, "skip_bad_rows")
     if path is not None:
@@ -102,8 +102,8 @@ def read_one(source: S, rejects: str | Path | None, collect: Callable[[S, Reject
 def given_before(described: Mapping[str, Any]) -> tuple[dict[str, object], Path | None]:
     """Return the data that a run was given, and the file for its bad rows, to resume the run.
 
-    The first session has written the bad rows to a file, so they are discarded now: a resumed run
-    writes to no path that a config names.
+    The first session has written the bad rows to a file.  Now they are discarded, because a resumed
+    run must not write to a path that a config names.
 
     Raises:
         DataError: a part was given in memory, or its file is missing.

@@ -59,8 +59,8 @@ def predict_file(
 
     Raises:
         FolderError: `out` exists already, or cannot be written.
-        ArgumentError: the task predicts no files, or `rejects` is given, and a file like `out` has
-            no line numbers.
+        ArgumentError: the task cannot predict for a file; or `rejects` is given, but a file like
+            `out` has no line numbers.
         DataError: a row cannot be read, and `rejects` is None.
         Stopped: Ctrl-C was pressed; the same call continues.
     """
@@ -95,7 +95,7 @@ def predict_file(
                 file.write(_answers(options, model, window, kind).encode())
                 file.flush()
                 count += len(window)
-                if advance is not None:  # the bar shows what is predicted, not what is read
+                if advance is not None:  # the bar shows rows predicted, not rows read
                     advance(sum(read))
                 read.clear()
         part.replace(out)
@@ -138,13 +138,13 @@ def _check_paths(
 
 
 def _items(reader: Reader, rows: Iterator[Row], kind: str, bad: Rejects) -> Iterator[Item]:
-    """Yield the items of rows; in a file of lines also those of blank and bad ones."""
+    """Yield the items of rows; for a .txt file, blank and bad rows yield None."""
     for place, values in rows:
         item = None
         try:
             if isinstance(values, DataError):
                 raise values
-            # In a text file a blank line stays an empty line, so that line numbers are equal.
+            # In a .txt file a blank line stays an empty line, so that line numbers match.
             if kind != ".txt" or any(not isinstance(one, str) or one.strip() for one in values):
                 item = reader.row(values, place)
         except DataError as error:
@@ -214,7 +214,7 @@ def _one_line(text: str) -> str:
 
 
 def _line_of(place: str) -> int | str:
-    """Return the number of a row; the name of the file if a row is a file."""
+    """Return the line number of a row, or the name of the file if a row is a file."""
     found = re.search(r": (?:line|row) (\d+)$", place)
     return int(found[1]) if found else place
 

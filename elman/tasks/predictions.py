@@ -1,8 +1,10 @@
-"""Predictions and generated texts, as a command asks a trained model for them.
+"""The predictions and generated texts of the commands `elman predict` and `elman generate`.
 
 Each class below belongs to a kind of model.  Its fields are the options of the predictions of this
-kind, which the command line offers as flags; its methods predict for a text, for the rows of a file
-or for a table.  PREDICTIONS and GENERATIONS name the classes.  This file does not import torch.
+kind, which become flags on the command line.  Its methods predict for a text, for the rows of a
+file or for a table.  PREDICTIONS and GENERATIONS list the classes.
+
+This file does not import torch.
 """
 
 from __future__ import annotations
@@ -30,16 +32,16 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound=Task)
 Items = TypeVar("Items", bound=ExampleTask)
 Table = dict[str, list[Any]]
-Answer = tuple[Table, Callable[..., None]]  # columns, and what writes them to a path
+Answer = tuple[Table, Callable[..., None]]  # columns, and the function that writes them to a path
 LOG = logging.getLogger("elman")  # the command line shows it
 
 
 @dataclass(kw_only=True)
 class Prediction(Generic[Model]):
-    """The options of the predictions of a kind of model, here none."""
+    """The base class of the options of predictions, without any option."""
 
     reads: ClassVar[str] = "texts"  # or recordings or series, which are read from a table
-    kinds: ClassVar[tuple[str, ...]] = ()  # suffixes of files with an answer for each row
+    kinds: ClassVar[tuple[str, ...]] = ()  # suffixes of files with a prediction for each row
     columns: ClassVar[tuple[str, ...]] = ("line",)  # of these files
 
     def lines(self, model: Model, text: str) -> Iterator[str]:
@@ -47,7 +49,7 @@ class Prediction(Generic[Model]):
         raise NotImplementedError
 
     def answers(self, model: Model, items: list[Any], kind: str) -> Iterable[tuple[Any, ...]]:
-        """Return the answer for each item of a file: what follows its line in a file of a kind."""
+        """Return the prediction for each item: the values after `line` in a file of this kind."""
         raise NotImplementedError
 
     def table(self, model: Model, file: Path | None) -> Answer:
@@ -64,7 +66,7 @@ class NextWords(Prediction[LanguageModel]):
 
     def lines(self, model: LanguageModel, text: str) -> Iterator[str]:
         """Yield a word and its probability on each line."""
-        tell_unknown(model, text)
+        log_unknown(model, text)
         for token, probability in model.predict(text, k=self.k):
             yield f"{probability:7.2%}  {token if token.strip() else repr(token)}"
 
@@ -164,9 +166,9 @@ class FutureSteps(Prediction[Forecaster]):
     reads = "series"
 
     level: tuple[float, ...] = ()
-    """Intervals that contain the number with this probability, in percent. Without it 80 and 95."""
+    """Probability of an interval, in percent; may be repeated. Without it 80 and 95."""
     futures: int = 0
-    """Possible courses to draw, one column for each."""
+    """Number of sampled futures; each is a column of the table."""
 
     def __post_init__(self) -> None:
         from elman.forecast.forecasts import check_level
@@ -235,9 +237,9 @@ class RecordingTags(OfRecordings[Tagger]):
     on: float = 0.6
     """Events: probability at which an event begins."""
     off: float = 0.4
-    """Events: probability below which it ends."""
+    """Events: probability below which an event ends."""
     shortest: int = 1
-    """Events: smallest number of steps."""
+    """Events: minimum number of steps of an event."""
 
     def _table(self, model: Tagger, data: object) -> Table:
         """Return a row for each event, or for each step."""
@@ -269,7 +271,7 @@ class RecordingTexts(Translations, OfRecordings[Translator]):
 
 @dataclass(kw_only=True)
 class Generation(Generic[Model]):
-    """The settings for drawing words."""
+    """The settings for sampling words."""
 
     temperature: float = 1.0
     """Below 1, likely words are preferred; 0 always takes the likeliest word."""
@@ -302,7 +304,7 @@ class Continuations(Generation[LanguageModel]):
     """Continuations of a text."""
 
     max_new_tokens: int = 100
-    """Largest number of tokens of a continuation."""
+    """Maximum number of tokens of a continuation."""
     stop: tuple[str, ...] = ()
     """End a continuation before this string; can be given several times."""
 
@@ -310,7 +312,7 @@ class Continuations(Generation[LanguageModel]):
         """Yield the text and each of its continuations."""
         from elman.encode.text import glued
 
-        tell_unknown(model, text)
+        log_unknown(model, text)
         words, split = model.vocabulary.tokens == "word", model.vocabulary.split_punctuation
         for number in range(self.samples):
             drawn = model.generate_live(
@@ -320,7 +322,7 @@ class Continuations(Generation[LanguageModel]):
                 max_new_tokens=self.max_new_tokens,
                 stop=self.stop,
             )
-            first = next(drawn, "")  # before anything is yielded, as the settings may be refused
+            first = next(drawn, "")  # raises for invalid settings before anything is printed
             yield f"\n\n{text}" if number else text
             yield f" {first}" if words and text and not glued(text[-1], first, split) else first
             yield from drawn
@@ -339,7 +341,7 @@ class RandomTranslations(Generation[Translator]):
             yield one_line(found[0]) + "\n"
 
 
-# By the name of a task, and of what it reads where that makes a difference.
+# Keys are the names of the tasks, with the kind of input where it changes the options.
 PREDICTIONS: dict[str, type[Prediction[Any]]] = {
     "language-model": NextWords,
     "classifier": Labels,
@@ -357,7 +359,7 @@ GENERATIONS: dict[str, type[Generation[Any]]] = {
 
 
 def check_text(model: ExampleTask, text: str, k: int | None = None) -> None:
-    """Raise an ArgumentError for no words, k below 1, or a model of several columns."""
+    """Raise an ArgumentError for a blank text, k below 1, or a model that reads several columns."""
     if not text.strip():
         raise ArgumentError(f"the text is empty; a {model.task} needs words")
     if k is not None:
@@ -371,9 +373,9 @@ def check_text(model: ExampleTask, text: str, k: int | None = None) -> None:
 
 
 def label_cell(model: Classifier, p: NDArray[np.float32], *, lists: bool = False) -> Any:
-    """Return the label of a row of probabilities (K,) for a table.
+    """Return the label for a row of probabilities (K,), as the cell of a table.
 
-    Several labels of the row are a list, or text with the separator between them.
+    Several labels become a list, or one text with the separator between them.
     """
     from elman.read.labels import join_labels, shown_label
 
@@ -384,13 +386,15 @@ def label_cell(model: Classifier, p: NDArray[np.float32], *, lists: bool = False
 
 
 def check_reads_text(model: Translator) -> None:
-    """Raise an ArgumentError for a translator of other items than texts."""
+    """Raise an ArgumentError if a translator does not read texts."""
     if model.input_.vocabulary is None:
         noun = model.input_.reader.noun
-        raise ArgumentError(f"this translator reads {noun}; give a file of them with --file")
+        raise ArgumentError(
+            f"this translator reads {noun}, not a TEXT; give a file of them with --file"
+        )
 
 
-def tell_unknown(model: LanguageModel, text: str) -> None:
+def log_unknown(model: LanguageModel, text: str) -> None:
     """Log the words of a text that are not in the vocabulary of a model."""
     vocabulary = model.vocabulary
     encoding = vocabulary.tokenizer.encode(text, add_special_tokens=False)

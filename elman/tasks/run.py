@@ -29,13 +29,13 @@ JOURNAL = "run.jsonl"
 
 
 class Request(NamedTuple):
-    """A training run as a user asked for it.
+    """The request for a training run.
 
     Attributes:
         data: the data by part (train, validation, test), in a form that the task reads.
         rejects: file for bad rows; None to stop at a bad row.
         folder: folder of the run; None to keep the model in memory.
-        before: facts about the data of the run that continues; None for a new run.
+        before: facts about the data of the run to continue; None for a new run.
         show: whether to show progress on the terminal.
     """
 
@@ -60,12 +60,12 @@ class Job:
         train: training batches.
         validation: validation batches; None for none.
         data: names and sizes of the data, for the report.
-        unit: what the speed counts, such as tokens or examples.
+        unit: unit of the reported speed, such as tokens or examples.
         measure: returns the scores of the trained model and of its baselines.
         notes: messages for the user.
-        records: returns more records for the journal at the end.
-        refit: training that follows on all data; None for none.
-        judge: is called before `measure`, with the weights that were validated.
+        records: returns additional records that end the journal.
+        refit: training on all data that follows; None for none.
+        judge: called before `measure`, while the model has the weights that were validated.
     """
 
     train: Batches
@@ -82,7 +82,7 @@ class Job:
 def train(model: Model, job: Job, request: Request, fabric: Fabric) -> None:
     """Train a new model, or continue from the checkpoint of its folder.
 
-    An old model in the folder is kept until here, and replaced now.
+    An old model in the folder is kept until this call, which replaces it.
     """
     folder, resume = request.folder, request.before is not None
 
@@ -108,7 +108,7 @@ def write_card(model: Model, folder: Path) -> None:
 
 
 def _check_run(model: Model, job: Job, folder: Path) -> None:
-    """Raise an error, before anything is changed, if the run is damaged or foreign."""
+    """Raise an error, before anything is changed, if files are damaged or of another model."""
     expected = model.model.float().state_dict()  # independent of torch's default dtype
     for file, prefix in ((CHECKPOINT, "model."), (WEIGHTS, "")):
         tensors, facts = load_tensors(folder / file)
@@ -116,7 +116,7 @@ def _check_run(model: Model, job: Job, folder: Path) -> None:
         if file == CHECKPOINT:
             batches = max(len(job.train), len(job.refit.batches) if job.refit else 0)
             position = Position.read(facts.get("position"), folder / file, batches)
-            journal = folder / JOURNAL  # after its length at the checkpoint it is cut
+            journal = folder / JOURNAL  # records after the checkpoint will be cut
             if journal.is_file() and not journal.is_symlink():
                 read_journal(journal, length=position.journal)
             if not position.best_step:
@@ -159,7 +159,7 @@ def _run(
         model.model.to("cpu")
         if outcome.signal is not None:
             step = outcome.position.step
-            if folder is not None and first:  # these are of an earlier run with fewer epochs
+            if folder is not None and first:  # scores of an earlier run with fewer epochs
                 remove_part(folder / METRICS)
             saved = f"; continue with: elman resume {folder}" if folder else ""
             raise Stopped(f"stopped after step {step}{saved}", outcome.signal)

@@ -2,7 +2,7 @@
 
     h = core(x),   p(tag_t | x) = softmax(W h_t + b)_tag,   or a linear-chain CRF over h
 
-x are words with their characters, or the channels of a recording.
+x is a sequence of words with their characters, or the channels of a recording.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Found(NamedTuple):
         unique_id: name of the recording.
         label: tag of the event.
         start, end: datetimes, in their time zone if they have one, or numbers in the unit of the
-            data; for arrays steps.
+            data; for arrays, step numbers.
         probability: mean probability of the tag over the steps of the event.
     """
 
@@ -47,8 +47,8 @@ class Found(NamedTuple):
 class Tagger(TagSettings, ExampleTask):
     """A tagger of the words of sentences, or of the steps of recordings.
 
-    Every setting is a keyword argument here and a flag of `elman train tagger`.  Recordings are
-    tables, if `channels` or `variable` is set, or arrays (T, channels).
+    Every setting is a keyword argument here and a flag of `elman train tagger`.  Arrays
+    (T, channels) are recordings, and so are tables if `channels` or `variable` is set.
 
     Example:
         >>> import elman
@@ -89,15 +89,15 @@ class Tagger(TagSettings, ExampleTask):
                 `unique_id`, `ds`, `tags` and those of `channels`, or as a folder with one table per
                 recording.  In Python also a list of lists of words, a data frame, or arrays
                 (T, channels).
-            tags: for a text file the file with the tags of each line; for recordings a table with
-                the columns `unique_id`, `tags`, `start` and `end`, outside of which steps have the
-                tag `background`.  In Python also a list of lists of tags.
+            tags: for a text file, the file with the tags of each line; for recordings, a table of
+                events with the columns `unique_id`, `tags`, `start` and `end`.  Steps outside all
+                events have the tag `background`.  In Python also a list of lists of tags.
             validation: tagged data for selecting the best weights, as data or (data, tags); None
                 to hold out `validation_fraction`.
             test: tagged data that are scored at the end and have no influence on the training.
             out: folder for the model, its checkpoints and its report; None to keep the model in
                 memory.
-            overwrite: whether to replace a model that the folder holds.
+            overwrite: whether to replace a model that is in the folder.
             skip_bad_rows: CSV file for rows that cannot be read, with the reason; None to stop at
                 such a row.
             show: whether to show progress on the terminal.
@@ -178,8 +178,8 @@ class Tagger(TagSettings, ExampleTask):
         Returns:
             Scores by name.  For words: accuracy, accuracy_of_unknown_words, and precision, recall
             and F1 of spans if the tags mark spans (BIO).  For steps: accuracy, F1_macro, and
-            event_precision, event_recall and event_F1 of events, which are found if they overlap by
-            half.
+            event_precision, event_recall and event_F1; an event is correct if it overlaps a true
+            event by half.
         """
         return self._evaluate(data, tags, skip_bad_rows)
 
@@ -191,11 +191,11 @@ class Tagger(TagSettings, ExampleTask):
         `push` returns the tag of the element and its probability.
 
         Args:
-            on, off, shortest: how events are found, see `events`; not used with chain=True.
+            on, off, shortest: thresholds of events, see `events`; not used with chain=True.
             static: values of the static columns of a recording, by name.
 
         Raises:
-            ArgumentError: the model reads backwards, or a column is unknown.
+            ArgumentError: the model is bidirectional, or a column is unknown.
         """
         from elman.decode.events import Spotter
         from elman.live.session import LiveTagging
@@ -226,7 +226,7 @@ class Tagger(TagSettings, ExampleTask):
         return self.input_.index
 
     def _recorded(self, what: str) -> Recorded:
-        """Return the input if it is recordings whose steps have probabilities of their own."""
+        """Return the input; raise an ArgumentError if it is not recordings, or with a chain."""
         from elman.inputs.recording import Recorded
 
         if not isinstance(self.input_, Recorded):
@@ -279,6 +279,6 @@ class Tagger(TagSettings, ExampleTask):
             made=f"{self.cell.upper()}, {learned.made}, tags: {', '.join(self.tag_names[:40])}",
             columns=columns,
             use=learned.use,
-            end=f"The model can only be expected to work on {noun} like those of its training."
+            end=f"Expect useful predictions only for {noun} like the training data."
             f"{learned.warning}",
         )

@@ -1,4 +1,4 @@
-"""The base class of all tasks: settings as fields, a network, and a folder that holds both.
+"""The base class of all tasks: settings as fields, a network, and a folder that contains both.
 
 Large libraries are imported when they are first used, so that `elman --help` is fast.
 """
@@ -53,7 +53,7 @@ class Task(NetworkSettings):
     task: ClassVar[str]  # its name in config.json and on the command line
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Store a setting as a plain Python value, whatever library its value comes from."""
+        """Store a setting as a plain Python value, even if it comes from NumPy or torch."""
         field = type(self).__dataclass_fields__.get(name)
         if field is not None:
             value = plain(value, str(field.type))
@@ -81,7 +81,7 @@ class Task(NetworkSettings):
         raise NotImplementedError
 
     def _job(self, request: Request, fabric: Fabric) -> Job:
-        """Read the data, build the network, and return the work of a training run."""
+        """Read the data, build the network, and return the data and functions of a training run."""
         raise NotImplementedError
 
     def card(self, name: str) -> str:
@@ -164,10 +164,9 @@ class Task(NetworkSettings):
     ) -> SomeTask:
         """Continue a run from its last checkpoint, with the same result as without the stop.
 
-        With another number of epochs and `schedule="cosine"`, the learning rate of the remaining
-        steps is that of a run of this number of epochs.  The steps already taken had another one,
-        so the result is not that of one such run; with any other schedule it is, except that a
-        finished forecaster continues from its best weights (see `refit_epochs`).
+        With a new number of epochs, the result is that of one run of this number of epochs, with
+        two exceptions.  With `schedule="cosine"`, only the remaining steps get the learning rates
+        of such a run.  A finished forecaster continues from its best weights (see `refit_epochs`).
 
         Args:
             folder: folder of the run.
@@ -190,7 +189,7 @@ class Task(NetworkSettings):
         other = epochs not in (None, old.epochs) and old.schedule == "cosine"
         if other and show and is_first():
             tell(
-                f"schedule=cosine was set for epochs={old.epochs} and now goes over "
+                f"schedule=cosine was set for epochs={old.epochs} and now ends at "
                 f"epochs={epochs}, so the result is not that of one run with epochs={epochs}"
             )
         with locked(folder) if is_first() else contextlib.nullcontext():
@@ -205,7 +204,7 @@ class Task(NetworkSettings):
 
         Args:
             folder: the folder, which is created.
-            overwrite: whether to replace a model that the folder holds.
+            overwrite: whether to replace a model that is in the folder.
 
         Raises:
             FolderError: the folder is not empty, is in use, or cannot be written.
@@ -261,8 +260,8 @@ class Task(NetworkSettings):
     def _config(self, folder: Path) -> dict[str, Any]:
         """Return the content of config.json, with paths relative to the folder.
 
-        So a shared folder reveals no paths of the machine, and a folder that is moved together with
-        its data still finds them.
+        A shared folder therefore reveals no paths of the machine, and a run finds its data again if
+        both are moved together.
         """
         config = {"task": self.task, "settings": asdict(self), "data": dict(self.described)}
         return _change_paths(config, lambda path: relative_to(folder, path))

@@ -79,7 +79,7 @@ class TextData:
     notes: tuple[str, ...]
 
     def describe(self) -> dict[str, str]:
-        """Return what is needed to resume a run: the texts, and what `<eos>` means in them."""
+        """Return what a resumed run needs: the texts, and what `<eos>` ends (lines, documents)."""
         keys = {f"{part}_key": key for part, key in self.keys.items()}
         ends, documents = self.train.count(self.vocabulary.end), len(self.train.starts)
         alone = documents > 1 and ends == documents
@@ -95,7 +95,7 @@ class Part(NamedTuple):
         name: name for messages.
         path: path of the file or folder; None for a text in memory.
         total_bytes: size of the files.
-        given: whether the user gave it, and it was not held out from the training text.
+        given: whether it is a separate text that the user gave, not the training text or a part.
     """
 
     read: Callable[..., Pieces]

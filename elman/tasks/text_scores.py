@@ -1,4 +1,4 @@
-"""Score a language model on texts, beside an n-gram model of the training text."""
+"""Score a language model on texts, and an n-gram model of the training text as its baseline."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def measure(network: SequenceModel, data: TextData, rows: int) -> dict[str, Any]
 
 
 def measure_reach(network: SequenceModel, corpus: Corpus) -> list[float]:
-    """Return the norm of the gradient by the number of steps that it has flown back."""
+    """Return the norm of the gradient by the number of steps that it has flowed back."""
     tokens = len(corpus)
     steps = min(LAGS, tokens)
     rows = max(1, min(16, tokens // steps))

@@ -1,4 +1,4 @@
-"""Translators: from text to text, for translation, summaries and dialogue.
+"""Translators: generate text from text, for translation, summaries and dialogue.
 
 p(y | x) = prod_t p(y_t | y_<t, attention over the encoder's states of x)
 """
@@ -36,8 +36,8 @@ class Translator(TranslatorSettings, ExampleTask):
     """A translator, which learns to generate the second text of a pair from the first.
 
     Every setting is a keyword argument here and a flag of `elman train translator`.  Sources are
-    texts, but for arrays (T, channels), tables with `channels` or `variable`, and other kinds of
-    `input`.
+    texts by default.  Arrays (T, channels) are recordings, and so are tables if `channels` or
+    `variable` is set; `input` sets other kinds.
 
     Example:
         >>> import elman
@@ -73,7 +73,7 @@ class Translator(TranslatorSettings, ExampleTask):
                 .gz), or a file with one text per line.  For a dialogue without targets, a table
                 with the column `conversation`, or a file with one conversation per line and
                 `separator` between its turns.  In Python also a list of texts or conversations.
-                Other kinds of `input` are given as to a classifier.
+                Other kinds of `input` have the form of a classifier's data.
             targets: a file with the target of each line; None for a table or conversations.  In
                 Python also a list.  For recordings a table with the columns `unique_id` and
                 `target`.
@@ -82,7 +82,7 @@ class Translator(TranslatorSettings, ExampleTask):
             test: pairs that are scored at the end and have no influence on the training.
             out: folder for the model, its checkpoints and its report; None to keep the model in
                 memory.
-            overwrite: whether to replace a model that the folder holds.
+            overwrite: whether to replace a model that is in the folder.
             skip_bad_rows: CSV file for rows that cannot be read, with the reason; None to stop at
                 such a row.
             show: whether to show progress on the terminal.
@@ -189,7 +189,7 @@ class Translator(TranslatorSettings, ExampleTask):
         *,
         skip_bad_rows: str | Path | None = None,
     ) -> dict[str, Any]:
-        """Return scores of pairs: the perplexity, and those of the predictions for the kind.
+        """Return scores of pairs: the perplexity, and scores of the predictions that fit `kind`.
 
         Args:
             sources: the sources, or pairs, in a form that `fit` accepts.
@@ -200,7 +200,7 @@ class Translator(TranslatorSettings, ExampleTask):
 
     @property
     def texts(self) -> Texts:
-        """The target after training: its vocabulary, its scores."""
+        """The target after training, which defines the vocabulary and the scores."""
         from elman.targets.texts import Texts
 
         assert isinstance(self.target_, Texts)
@@ -224,10 +224,10 @@ class Translator(TranslatorSettings, ExampleTask):
         return self.model
 
     def text_of(self, source: str, found: Found) -> str:
-        """Return the text of tokens; an unknown word is copied from the place of most attention."""
+        """Return the text of tokens; the source word with the most attention replaces `<unk>`."""
         return self.texts.text_of(self.input_, source, found)
 
-    # Inside.
+    # Internal.
 
     @classmethod
     def _target_kind(cls) -> type[Texts]:

@@ -52,7 +52,7 @@ class TrainingSettings:
     precision: Literal["float32", "bf16"] = "float32"
     """Precision of matrix products; weights and states stay float32."""
     device: str = "auto"
-    """cpu, cuda, or auto for the best device that is available."""
+    """Device: cpu, cuda, or auto for the best one that is available."""
     processes: int = 1
     """Processes that share every batch (data parallel)."""
     seed: int = 0

@@ -251,8 +251,8 @@ def test_damaged_files_of_one_of_several_inputs_are_named(tmp_path: Path) -> Non
     ("declared", "message"),
     [
         (["pictures"], "inputs must be one of text, words, recordings, dice, got 'pictures'"),
-        (["text", "dice"], "each of several inputs needs a column of its own"),
-        (["a:text", "a:dice"], "each of several inputs needs a column of its own"),
+        (["text", "dice"], "each of several inputs needs its own column"),
+        (["a:text", "a:dice"], "each of several inputs needs its own column"),
         (["a:recordings", "b:text"], "recordings cannot be one of several inputs"),
     ],
 )
