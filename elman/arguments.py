@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from functools import cache
 from numbers import Integral, Real
@@ -169,3 +169,14 @@ def _name_of_type(hint: object, *, many: bool = False) -> str:
 def _shown(value: object) -> str:
     text = repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
     return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def either(names: Sequence[str]) -> str:
+    """Return names as a choice for a message.
+
+    Example:
+        >>> from elman.arguments import either
+        >>> either(["a"]), either(["a", "b", "c"])
+        ('a', 'a, b or c')
+    """
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from elman.arguments import either
 from elman.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -171,6 +172,6 @@ def check_honoured(cell: str, given: dict[str, object]) -> None:
         if name in CORES[cell].honours or value in (None, off):
             continue
         able = [other for other, core in CORES.items() if name in core.honours]
-        wanted = " or ".join(filter(None, (", ".join(able[:-1]), able[-1])))
+        wanted = either(able)
         shown = name if value is True else f"{name}={value}"
         raise ArgumentError(f"{shown} needs cell={wanted}, got cell={cell}; set {name}={off}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cyclopts import Group
 
-from elman.arguments import is_unicode
+from elman.arguments import either, is_unicode
 from elman.cli.app import Overwrite, RunFolder, SkipBadRows
 from elman.cli.flags import flag_name, flags_of
 from elman.cli.show import named, notes_shown, print_table
@@ -166,10 +166,10 @@ def options_of(run: Path, table: Mapping[str, type[Options]], given: dict[str, A
     """
     kind, owners = kind_of(run), _owners(table)
     if kind not in table:
-        raise ArgumentError(f"{run}: holds {named(kind)}, not {' or '.join(map(named, table))}")
+        raise ArgumentError(f"{run}: holds {named(kind)}, not {either(list(map(named, table)))}")
     for name in given:
         if kind not in owners[name]:
-            others = " or ".join(map(named, owners[name]))
+            others = either(list(map(named, owners[name])))
             raise ArgumentError(
                 f"{flag_name(name)} is an option of {others}; {run} holds {named(kind)}"
             )

@@ -389,9 +389,7 @@ def check_reads_text(model: Translator) -> None:
     """Raise an ArgumentError if a translator does not read texts."""
     if model.input_.vocabulary is None:
         noun = model.input_.reader.noun
-        raise ArgumentError(
-            f"this translator reads {noun}, not a TEXT; give a file of them with --file"
-        )
+        raise ArgumentError(f"this translator reads {noun}; give them with --file")
 
 
 def log_unknown(model: LanguageModel, text: str) -> None:
