@@ -22,7 +22,6 @@ benchmarks/results/recordings_defaults.json, in which `--only` replaces the sets
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import os
@@ -38,10 +37,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads sleep
 
 import numpy as np
 import torch
-from result import RESULTS, write_result
+from result import RESULTS
 from sklearn.metrics import recall_score
 from sklearn.model_selection import StratifiedKFold
-from texts import Settings, settings_of
+from texts import Settings, finish, parser_of, settings_of
 
 import elman
 from elman.encode.recordings import RecordingIndex
@@ -56,7 +55,10 @@ AXES = {"aceleracaoLinear_terra": ("ax", "ay", "az"), "giroscopio_terra": ("gx",
 NETWORKS, TOGETHER = 5, "five networks together"
 SEEDS = (0, 1, 2)  # for the defaults
 STATIC = ("Age", "Gender", "Height", "ICUType")
+MEASUREMENTS = {"variable": "variable", "static": STATIC}  # settings of PhysioNet
+AEON = ("ArrowHead", "BasicMotions", "GunPoint", "ItalyPowerDemand", "JapaneseVowels", "OSULeaf")
 Table = dict[str, list[Any]]
+Pair = tuple[Any, Any]  # recordings and labels
 
 
 def driver(data: Path, settings: Settings) -> dict[str, Any]:
@@ -68,17 +70,12 @@ def driver(data: Path, settings: Settings) -> dict[str, Any]:
         facts = json.loads((data / trip / "viagem.json").read_text())
         began = facts["firstCollectionUptimeNanos"]
         for sensor, axes in AXES.items():
+            names = dict(zip(axes, "xyz", strict=True))
             for row in rows_of(data / trip / f"{sensor}.csv"):
-                trips["unique_id"].append(trip)
-                trips["ds"].append((int(row["uptimeNanos"]) - began) / 1e9)
-                for channel in channels:
-                    place = "xyz"[axes.index(channel)] if channel in axes else ""
-                    trips[channel].append(float(row[place]) if place else None)
+                numbers = [float(row[names[one]]) if one in names else None for one in channels]
+                append(trips, trip, (int(row["uptimeNanos"]) - began) / 1e9, *numbers)
         for row in rows_of(data / trip / "groundTruth.csv"):
-            for name, value in zip(
-                events, (trip, row["evento"], row["inicio"], row["fim"]), strict=True
-            ):
-                events[name].append(value)
+            append(events, trip, row["evento"], row["inicio"], row["fim"])
     whole = RecordingSource(trips, events, Layout(channels)).read(Rejects(None))
     index = RecordingIndex.build(whole, rate=settings.pop("rate"))
     axes = [index.resampled(one).values for one in whole.items]
@@ -101,13 +98,18 @@ def driver(data: Path, settings: Settings) -> dict[str, Any]:
         train = np.flatnonzero(trip != one)
         known = np.isin(labels, labels[train])
         trips_apart.append((train, np.flatnonzero((trip == one) & known)))
+    own = partial(run, [turned(one) for one in axes])
     return {
         "ten folds": scored(labels, partial(run, axes), folds),
         "from trip to trip": scored(labels, partial(run, axes), trips_apart),
-        "from trip to trip, axes of the manoeuvre": scored(
-            labels, partial(run, [turned(one) for one in axes]), trips_apart
-        ),
+        "from trip to trip, axes of the manoeuvre": scored(labels, own, trips_apart),
     }
+
+
+def append(table: Table, *values: Any) -> None:
+    """Append a row."""
+    for column, value in zip(table.values(), values, strict=True):
+        column.append(value)
 
 
 def turned(x: Any) -> Any:
@@ -115,10 +117,8 @@ def turned(x: Any) -> Any:
     plane = np.nan_to_num(x[:, :2])
     directions = np.linalg.svd(plane, full_matrices=False)[2]
     sign = np.sign((plane @ directions[0]).mean()) or 1.0
-    acceleration, rotation = (
-        sign * np.nan_to_num(x[:, at : at + 2]) @ directions.T for at in (0, 3)
-    )
-    return np.concatenate([acceleration, x[:, 2:3], rotation, x[:, 5:]], 1)
+    first, second = [sign * np.nan_to_num(x[:, n : n + 2]) @ directions.T for n in (0, 3)]
+    return np.concatenate([first, x[:, 2:3], second, x[:, 5:]], 1)
 
 
 def scored(
@@ -146,25 +146,24 @@ def scored(
 def watch(data: Path, settings: Settings) -> dict[str, Any]:
     """Return the accuracy on each person, learned from the others."""
     whole = np.load(data, allow_pickle=True).item()
-    arrays = [np.asarray(one, dtype=np.float64) for one in whole["X"]]
-    labels = [whole["y_labels"][n] for n in whole["y"]]
-    people = np.array(whole["subject"])
+    who = np.array(whole["subject"])
     found: dict[str, list[float]] = {}
-    for person in sorted(set(people.tolist())):
-        train, test = (
-            np.flatnonzero(mask).tolist() for mask in (people != person, people == person)
-        )
-        model = elman.Classifier(**settings).fit(
-            [arrays[n] for n in train],
-            [labels[n] for n in train],
-            test=([arrays[n] for n in test], [labels[n] for n in test]),
-        )
+    for person in sorted(set(who.tolist())):
+        train, test = exercises(whole, who != person), exercises(whole, who == person)
+        model = elman.Classifier(**settings).fit(*train, test=test)
         for name, scores in scores_of(model.metrics).items():
             found.setdefault(name, []).append(scores["accuracy"])
     return {
         name: {"accuracy": statistics.mean(each), "of each": [round(x, 4) for x in each]}
         for name, each in found.items()
     }
+
+
+def exercises(whole: dict[str, Any], mask: Any) -> Pair:
+    """Return some of the recordings of the watch, and their labels."""
+    rows = np.flatnonzero(mask).tolist()
+    arrays = [np.asarray(whole["X"][n], dtype=np.float64) for n in rows]
+    return arrays, [whole["y_labels"][whole["y"][n]] for n in rows]
 
 
 def stays_of(data: Path) -> tuple[Table, list[str], Any]:
@@ -174,15 +173,25 @@ def stays_of(data: Path) -> tuple[Table, list[str], Any]:
         for row in rows_of(path):
             missing = row["Parameter"] in ("Height", "Weight", "Gender") and float(row["Value"]) < 0
             if row["Parameter"] not in ("RecordID", "") and not missing:
-                for name, value in zip(
-                    records, (path.stem, row["Time"], row["Parameter"], row["Value"]), strict=True
-                ):
-                    records[name].append(value)
-    outcomes = {
-        row["RecordID"]: row["In-hospital_death"] for row in rows_of(data / "Outcomes-a.txt")
-    }
+                append(records, path.stem, row["Time"], row["Parameter"], row["Value"])
+    rows = rows_of(data / "Outcomes-a.txt")
+    outcomes = {row["RecordID"]: row["In-hospital_death"] for row in rows}
     stays = sorted(outcomes.keys() & set(records["unique_id"]))
     return records, stays, np.array([outcomes[stay] for stay in stays])
+
+
+def outcomes_of(stays: list[str], labels: Any, rows: Any) -> Table:
+    """Return a table of the names and outcomes of some stays."""
+    return {"unique_id": [stays[n] for n in rows], "label": labels[rows].tolist()}
+
+
+def write_table(path: Path, table: Table) -> Path:
+    """Write a table as CSV, and return its path."""
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(table)
+        rows.writerows(zip(*table.values(), strict=True))
+    return path
 
 
 def physionet(data: Path, settings: Settings) -> dict[str, Any]:
@@ -191,67 +200,47 @@ def physionet(data: Path, settings: Settings) -> dict[str, Any]:
     found: dict[str, dict[str, list[float]]] = {}
     baselines = Recorded.label_baselines
     with tempfile.TemporaryDirectory() as folder:
-        table = Path(folder, "records.csv")
-        with table.open("w", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(records)
-            rows.writerows(zip(*records.values(), strict=True))
+        table = write_table(Path(folder, "records.csv"), records)
         for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels):
-            parts = [
-                {"unique_id": [stays[n] for n in part], "label": labels[part].tolist()}
-                for part in (train, test)
-            ]
-            files = []
-            for name, part in zip(("train", "test"), parts, strict=True):
-                files.append(Path(folder, f"{name}.csv"))
-                pairs = zip(part["unique_id"], part["label"], strict=True)
-                files[-1].write_text(
-                    "".join(["unique_id,label\n", *(f"{a},{b}\n" for a, b in pairs)])
-                )
+            known = write_table(Path(folder, "train.csv"), outcomes_of(stays, labels, train))
+            held = write_table(Path(folder, "test.csv"), outcomes_of(stays, labels, test))
             output, true = [], labels[test].astype(int)
             for seed in range(NETWORKS):
                 # Baselines do not depend on the seed.
                 Recorded.label_baselines = baselines if not seed else lambda *_: []
-                model = elman.Classifier(
-                    variable="variable", static=STATIC, **settings | {"seed": seed}
-                ).fit(table, files[0], test=(table, files[1]) if not seed else None, show=True)
-                p = model.predict_proba((table, files[1]))[:, 1]
+                model = elman.Classifier(**MEASUREMENTS, **settings | {"seed": seed})
+                model.fit(table, known, test=None if seed else (table, held), show=True)
+                p = model.predict_proba((table, held))[:, 1]
                 # Predictions are in the order of the table, which is sorted by name.
                 assert [stays[n] for n in test] == sorted(stays[n] for n in test)
                 output.append(p)
-                add(found, f"seed {seed}", true, p)
-                if not seed:
-                    for name, scores in scores_of(model.metrics).items():
-                        if name != "model":
-                            for score in ("AUC", "AUPRC", "ECE", "accuracy"):
-                                found.setdefault(name, {}).setdefault(score, []).append(
-                                    scores[score]
-                                )
-            add(found, TOGETHER, true, np.mean(output, axis=0))
-    result: dict[str, Any] = {
-        name: {score: statistics.mean(each) for score, each in scores.items()}
-        | {
-            f"{score} of each": [round(x, 4) for x in scores[score]]
-            for score in ("AUC", "AUPRC")
-            if score in scores
-        }
-        for name, scores in found.items()
-    }
-    single = [result[f"seed {seed}"] for seed in range(NETWORKS)]
-    result["model"] = {
-        "seeds": "median of five",
-        **{
-            name: statistics.median(one[name] for one in single) for name in ("AUC", "AUPRC", "ECE")
-        },
-    }
+                add(found, f"seed {seed}", scores_on(true, p))
+                others = {} if seed else scores_of(model.metrics)
+                for name, scores in others.items():
+                    if name != "model":
+                        add(found, name, scores)
+            add(found, TOGETHER, scores_on(true, np.mean(output, axis=0)))
+    result: dict[str, Any] = {}
+    for name, scores in found.items():
+        result[name] = {score: statistics.mean(each) for score, each in scores.items()}
+        for score in ("AUC", "AUPRC"):
+            result[name][f"{score} of each"] = [round(x, 4) for x in scores[score]]
+    result["model"] = {"seeds": "median of five"}
+    for score in ("AUC", "AUPRC", "ECE"):
+        each = [result[f"seed {seed}"][score] for seed in range(NETWORKS)]
+        result["model"][score] = statistics.median(each)
     result["live"] = live(model, records, [stays[n] for n in test[:20]])
     return result
 
 
-def add(found: dict[str, Any], name: str, true: Any, p: Any) -> None:
-    """Add the scores of one fold."""
+def scores_on(true: Any, p: Any) -> dict[str, float]:
+    """Return the scores of probabilities of the second of two classes."""
     both = torch.from_numpy(np.stack([1 - p, p], 1)).float()
-    scores = score_classes(both, torch.from_numpy(true), several=False)
+    return score_classes(both, torch.from_numpy(true), several=False)
+
+
+def add(found: dict[str, Any], name: str, scores: dict[str, float]) -> None:
+    """Add the scores of one fold."""
     for score in ("AUC", "AUPRC", "ECE", "accuracy"):
         found.setdefault(name, {}).setdefault(score, []).append(scores[score])
 
@@ -297,13 +286,11 @@ def defaults(
             seconds.append(time.process_time() - began)
             for who, each in scores_of(model.metrics).items():
                 scores.setdefault(who, []).append(each[score])
-            if name != "physionet":
-                items = model.items(test[0])
-                bag = model.input_.bag(items)
-                if bag is not None:
-                    alone = model.classes_[model.head.wide(bag).argmax(1)]
-                    right = float(np.mean(alone == np.array(test[1])))
-                    scores.setdefault("linear model", []).append(right)
+            bag = None if name == "physionet" else model.input_.bag(model.items(test[0]))
+            if bag is not None:
+                alone = model.classes_[model.head.wide(bag).argmax(1)]
+                right = float(np.mean(alone == np.array(test[1])))
+                scores.setdefault("linear model", []).append(right)
         means = {who: round(statistics.mean(each), 4) for who, each in scores.items()}
         best = max(mean for who, mean in means.items() if who not in ("model", "linear model"))
         count = model.metrics["model"]["test"]["examples"]
@@ -320,28 +307,11 @@ def defaults(
     return found
 
 
-Pair = tuple[Any, Any]
-
-
 def small_sets(data: Path) -> dict[str, Callable[[], tuple[Pair, Pair, Settings]]]:
     """Return for each set a function that reads its training part, test part and settings."""
-    sets = {
-        name: partial(of_package, data / "aeon" / "datasets" / "data" / name)
-        for name in (
-            "ArrowHead",
-            "BasicMotions",
-            "GunPoint",
-            "ItalyPowerDemand",
-            "JapaneseVowels",
-            "OSULeaf",
-        )
-    }
-    return {
-        **sets,
-        "Trace": partial(trace, data),
-        "watch": people,
-        "physionet": partial(fold, data),
-    }
+    folder = data / "aeon" / "datasets" / "data"
+    sets = {name: partial(of_package, folder / name) for name in AEON}
+    return sets | {"Trace": partial(trace, data), "watch": people, "physionet": partial(fold, data)}
 
 
 def of_package(folder: Path) -> tuple[Pair, Pair, Settings]:
@@ -377,25 +347,15 @@ def people() -> tuple[Pair, Pair, Settings]:
     whole = np.load(file, allow_pickle=True).item()
     who = np.array(whole["subject"])
     tested = np.isin(who, np.unique(who)[::3])
-    train, test = (
-        (
-            [np.asarray(whole["X"][n], dtype=float) for n in part],
-            [whole["y_labels"][whole["y"][n]] for n in part],
-        )
-        for part in (np.flatnonzero(~tested), np.flatnonzero(tested))
-    )
-    return train, test, {}
+    return exercises(whole, ~tested), exercises(whole, tested), {}
 
 
 def fold(data: Path) -> tuple[Pair, Pair, Settings]:
     """Return the first of five folds."""
     records, stays, labels = stays_of(data / "physionet2012")
     folds = StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels)
-    train, test = (
-        (records, {"unique_id": [stays[n] for n in part], "label": labels[part].tolist()})
-        for part in next(folds)
-    )
-    return train, test, {"variable": "variable", "static": STATIC}
+    train, test = ((records, outcomes_of(stays, labels, part)) for part in next(folds))
+    return train, test, MEASUREMENTS
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -415,14 +375,7 @@ RUNS: dict[str, Callable[[Path, Settings], dict[str, Any]]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("name", choices=list(RUNS))
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--only", action="append", default=[], help="set of defaults to replace")
-    parser.add_argument("--as", dest="result", help="name of the result; default: NAME")
-    parser.add_argument("--try", action="store_true", dest="only_try", help="do not write a result")
-    given = parser.parse_args()
+    given = parser_of(RUNS).parse_args()
     settings = settings_of(given.name, given.set, 0)
     name = given.result or given.name
     if given.name == "defaults":
@@ -432,15 +385,9 @@ def main() -> None:
         scores = defaults(given.data, settings, given.only, kept)
     else:
         scores = RUNS[given.name](given.data, settings)
-    facts: dict[str, Any] = {
-        "settings": settings,
-        "core_minutes": round(time.process_time() / 60, 1),
-        "scores": scores,
-    }
-    if given.only_try:
-        print(json.dumps(facts, indent=1))
-    else:
-        write_result(name, facts)
+    minutes = round(time.process_time() / 60, 1)
+    facts = {"settings": settings, "core_minutes": minutes, "scores": scores}
+    finish(name, facts, only_try=given.only_try)
 
 
 if __name__ == "__main__":

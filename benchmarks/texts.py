@@ -37,7 +37,7 @@ import tarfile
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,12 @@ import elman
 from elman.report.journal import number, read_journal
 
 Settings = dict[str, Any]
-Parts = dict[str, tuple[list[str], list[str]]]  # texts, and the label or target of each
+Rows = tuple[list[str], list[str]]  # texts, and the label or target of each
+Parts = dict[str, Rows]
+MODULES = """
+    argparse ast asyncio collections csv datetime decimal email http logging multiprocessing pathlib
+    random socket statistics subprocess tarfile threading turtle unittest urllib xml zipfile
+"""
 OMITTED = {"samples", "attention", "tables"}  # metrics that are not in the result
 
 
@@ -77,9 +82,8 @@ def mr(data: Path, settings: Settings, language: Settings | None = None) -> dict
         train, held = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         learn = [texts[n] for n in train]
         with tempfile.TemporaryDirectory() as folder:
-            start = None
+            start = None if language is None else f"{folder}/run"
             if language is not None:
-                start = f"{folder}/run"
                 elman.LanguageModel(**language).fit(in_any_order(learn, folder), out=start)
             model = elman.Classifier(**settings, start_from=start).fit(
                 learn, y[train], test=([texts[n] for n in held], y[held])
@@ -188,9 +192,6 @@ def defaults(
     return {"sets": found}
 
 
-Rows = tuple[list[str], list[str]]
-
-
 def small_sets(data: Path) -> dict[str, Callable[[], tuple[Rows, Rows]]]:
     """Return for each set a function that reads its training and test part."""
 
@@ -247,37 +248,10 @@ def two_bibles() -> Rows:
     return verses
 
 
-MODULES = (
-    "argparse",
-    "ast",
-    "asyncio",
-    "collections",
-    "csv",
-    "datetime",
-    "decimal",
-    "email",
-    "http",
-    "logging",
-    "multiprocessing",
-    "pathlib",
-    "random",
-    "socket",
-    "statistics",
-    "subprocess",
-    "tarfile",
-    "threading",
-    "turtle",
-    "unittest",
-    "urllib",
-    "xml",
-    "zipfile",
-)
-
-
 def docstrings() -> Rows:
     """Return docstrings of functions and classes of the standard library, and their modules."""
     found: Rows = ([], [])
-    for name in MODULES:
+    for name in MODULES.split():
         top = importlib.import_module(name)
         parts = [
             importlib.import_module(f"{name}.{part.name}")
@@ -287,9 +261,8 @@ def docstrings() -> Rows:
         things = [thing for part in (top, *parts) for thing in vars(part).values()]
         things = [thing for thing in things if inspect.isclass(thing) or inspect.isfunction(thing)]
         things = [thing for thing in things if thing.__module__.partition(".")[0] == name]
-        things += [
-            one for thing in things if inspect.isclass(thing) for one in vars(thing).values()
-        ]
+        classes = [thing for thing in things if inspect.isclass(thing)]
+        things += [one for thing in classes for one in vars(thing).values()]
         texts = {" ".join((inspect.getdoc(one) or "").split()) for one in things if callable(one)}
         texts = sorted(text for text in texts if len(text) > 20)
         if len(texts) >= 20:
@@ -370,33 +343,35 @@ def files_of(archive: Path) -> Iterator[tuple[str, str]]:
                 yield member.name, file.read().decode("utf-8", "replace")
 
 
+CLASSIFIERS = (mr, mr_started, imdb, imdb_started, intents, defaults)
 RUNS: dict[str, Callable[[Path, Settings], dict[str, Any]]] = {
-    run.__name__: run
-    for run in (
-        mr,
-        mr_started,
-        imdb,
-        imdb_started,
-        intents,
-        defaults,
-        slots,
-        ewt,
-        multi30k,
-        aeslc,
-        dailydialog,
-    )
+    run.__name__: run for run in (*CLASSIFIERS, slots, ewt, multi30k, aeslc, dailydialog)
 }
 
 
-def main() -> None:
+def parser_of(names: Iterable[str]) -> argparse.ArgumentParser:
+    """Return a parser of the arguments that all data sets have."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("name", choices=list(RUNS))
+    parser.add_argument("name", choices=list(names))
     parser.add_argument("data", type=Path)
-    parser.add_argument("seed", type=int, nargs="?", default=0)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--only", action="append", default=[], help="set of defaults to replace")
     parser.add_argument("--as", dest="result", help="name of the result; default: NAME")
     parser.add_argument("--try", action="store_true", dest="only_try", help="do not write a result")
+    return parser
+
+
+def finish(name: str, facts: Settings, *, only_try: bool) -> None:
+    """Write the result, or only print it."""
+    if only_try:
+        print(json.dumps(facts, indent=1))
+    else:
+        write_result(name, facts)
+
+
+def main() -> None:
+    parser = parser_of(RUNS)
+    parser.add_argument("seed", type=int, nargs="?", default=0)
     given = parser.parse_args()
     settings = settings_of(given.name, given.set, given.seed)
     began = time.monotonic()
@@ -413,10 +388,7 @@ def main() -> None:
         "core_minutes": round(time.process_time() / 60, 1),
         **{name: part for name, part in metrics.items() if name not in OMITTED},
     }
-    if given.only_try:
-        print(json.dumps(facts, indent=1))
-    else:
-        write_result(given.result or given.name, facts)
+    finish(given.result or given.name, facts, only_try=given.only_try)
 
 
 if __name__ == "__main__":

@@ -150,7 +150,6 @@ class RecordingReader(Reader):
 
     def learn(self, train: Examples, notes: list[str], *, classes: int = 0) -> Recorded:
         """Return the statistics of the training recordings."""
-
         assert train.recordings is not None
         found = replace(train.recordings, items=train.items)
         recorded = Recorded(self, self._index(found, notes))
@@ -160,34 +159,25 @@ class RecordingReader(Reader):
         return recorded
 
     def _index(self, found: Recordings, notes: list[str]) -> RecordingIndex:
-
-        settings = self.settings
+        """Return the statistics of the channels, with notes on what was found in them."""
+        s = self.settings
         notes.extend(found.notes)
-        decays = settings.cell == "grud"
+        decays, strict = s.cell == "grud", bool(s.channels or not s.variable)
+        elapsed = s.elapsed or decays or None
         index = RecordingIndex.build(
-            found,
-            static=settings.static,
-            rate=settings.rate,
-            decays=decays,
-            elapsed=settings.elapsed or decays or None,
-            strict=bool(settings.channels or not settings.variable),
+            found, static=s.static, rate=s.rate, decays=decays, elapsed=elapsed, strict=strict
         )
-        never = [name for name in index.channels if index.units[name][1] == NEVER]
+        never = ", ".join(name for name in index.channels if index.units[name][1] == NEVER)
         if never:
-            notes.append(
-                f"channels that never change in the training data are not read: {', '.join(never)}"
-            )
+            notes.append(f"channels that never change in the training data are not read: {never}")
         if index.gappy:
             shown = ", ".join(index.gappy[:5])
-            more = f" and {len(index.gappy) - 5} more" if len(index.gappy) > 5 else ""
-            notes.append(
-                f"{shown}{more}: values are missing; a mask is read along with the channels"
-            )
+            shown += f" and {len(index.gappy) - 5} more" if len(index.gappy) > 5 else ""
+            notes.append(f"{shown}: values are missing; a mask is read along with the channels")
         if index.tails:
-            notes.append(
-                f"channels with a long tail are read as logarithms: {', '.join(index.tails)}"
-            )
-        if index.elapsed and settings.elapsed is None:
+            tails = ", ".join(index.tails)
+            notes.append(f"channels with a long tail are read as logarithms: {tails}")
+        if index.elapsed and s.elapsed is None:
             notes.append(
                 f"steps are uneven, mostly {index.step:g} s apart, so the time between them is read"
             )
@@ -195,7 +185,6 @@ class RecordingReader(Reader):
 
     def load(self, folder: Path) -> Recorded:
         """Return the recordings of a model folder."""
-
         index = read_index(folder / SERIES, RecordingIndex)
         if tuple(index.static) != self.settings.static:
             raise FolderError(
@@ -254,13 +243,8 @@ class Recorded(Input):
 
     def layer(self, settings: InputSettings) -> tuple[SeriesEmbed, int]:
         """Return the layer that reads steps, with random weights, and its features."""
-
-        layer = SeriesEmbed(
-            self.index.features,
-            [],
-            size=settings.embedding_size,
-            input_dropout=settings.input_dropout or 0.0,
-        )
+        dropout = settings.input_dropout or 0.0
+        layer = SeriesEmbed(self.numbers, [], size=settings.embedding_size, input_dropout=dropout)
         return layer, layer.size
 
     def steps(self, item: Recording) -> NDArray[np.int64]:
@@ -269,7 +253,6 @@ class Recorded(Input):
 
     def change(self) -> Augment | None:
         """Return the augmentation of training arrays; None without one."""
-
         settings = self.reader.settings
         return Augment(self.channels, settings.jitter, settings.rescale, settings.warp) or None
 
@@ -290,7 +273,6 @@ class Recorded(Input):
         A model that reads whole recordings forward has only statistics that a live recording knows
         after each step.  They exclude the number of steps, which would reveal the progress.
         """
-
         arrays, fixed, _ = self.windows(items)
         if self.reader.settings.window is None and not self.reader.settings.bidirectional:
             start = Running.start(self.channels)
@@ -304,8 +286,7 @@ class Recorded(Input):
         return np.concatenate([np.stack(rows), fixed], 1)
 
     def windows(self, items: Sequence[Recording]) -> Windows:
-        """Return the channels and static columns of windows, and the number of their recordings."""
-
+        """Return channels of windows, their static columns, and the recording of each window."""
         arrays, fixed, owners = [], [], []
         settings = self.reader.settings
         for n, one in enumerate(items):
@@ -346,23 +327,20 @@ class Recorded(Input):
     def show(self, item: Recording) -> str:
         """Return the length and the means of a recording, for the report."""
         means = np.nanmean(np.where(np.isnan(item.values).all(0), 0, item.values), axis=0)
-        shown = ", ".join(
-            f"{name} {mean:.4g}" for name, mean in zip(self.index.channels, means, strict=True)
-        )
+        pairs = zip(self.index.channels, means, strict=True)
+        shown = ", ".join(f"{name} {mean:.4g}" for name, mean in pairs)
         return f"{item.unique_id}: {len(item):,} steps; means: {shown}"
 
     def show_tags(self, item: Recording, true: Sequence[str], found: Sequence[str]) -> str:
         """Return the true and the predicted events of a recording, for the report."""
-
         stamps = write_moments(item.moments(item.stamps))
-        lines = [
-            "; ".join(
-                f"{event.label} {stamps[event.begin]} to {stamps[event.end - 1]}"
-                for event in events_of(some)[:EVENTS]
-            )
-            for some in (true, found)
-        ]
-        return f"{item.unique_id}\ntrue: {lines[0]}\npredicted: {lines[1]}"
+
+        def shown(tags: Sequence[str]) -> str:
+            events = events_of(tags)[:EVENTS]
+            spans = [f"{one.label} {stamps[one.begin]} to {stamps[one.end - 1]}" for one in events]
+            return "; ".join(spans)
+
+        return f"{item.unique_id}\ntrue: {shown(true)}\npredicted: {shown(found)}"
 
     @property
     def made(self) -> str:
@@ -380,7 +358,6 @@ class Recorded(Input):
         self, train: Examples, targets: Tensor, others: Mapping[str, Examples], classes: int
     ) -> list[Probabilities]:
         """Return the probabilities of a random forest and of a logistic regression."""
-
         known = self.windows(train.items)
         windows = {name: self.windows(part.items) for name, part in others.items()}
         found = [fit(known, targets, windows, classes) for fit in (by_forest, by_regression)]
@@ -390,7 +367,6 @@ class Recorded(Input):
         self, train: Examples, targets: list[NDArray[np.int64]], others: Mapping[str, Examples]
     ) -> list[Guesses]:
         """Return the tags of a random forest, and the most frequent tag."""
-
         known = [one.values for one in train.items]
         values = {name: [one.values for one in part.items] for name, part in others.items()}
         found = [fit(known, targets, values) for fit in (steps_by_forest, most_frequent)]

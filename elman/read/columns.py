@@ -199,12 +199,9 @@ class Table:
                 shown = listed(self.names)
                 raise ArgumentError(f"{where}no column {name!r}; its columns: {shown}")
         if self.file is not None:
+            mark = self.dialect.delimiter
             return Rows(
-                self.file,
-                names,
-                encoding=self.encoding,
-                lenient=self.lenient,
-                delimiter=self.dialect.delimiter,
+                self.file, names, encoding=self.encoding, lenient=self.lenient, delimiter=mark
             )
         first, *rest = (self.frame[name] for name in names)
         return Rows(first, names, parallel=rest)
@@ -275,13 +272,9 @@ class Table:
             alone, strange = (given, {}) if kind == "raw" else single(given)
             values = self._without_codes(name, kind, alone)
             if kind == "name":  # names are text in .csv and .tsv, and of any type elsewhere
-                others = (
-                    scalar_of(one)
-                    for one in values
-                    if not isinstance(one, str) and not is_none(one)
-                )
+                others = [one for one in values if not isinstance(one, str) and not is_none(one)]
                 ids = blocks.given.setdefault(name, {})
-                ids.update((name_of(one), one) for one in others)
+                ids.update((name_of(one), one) for one in map(scalar_of, others))
             known = blocks.words[name]
             array, wrong = convert(kind, values, known, blocks.ds_format, blocks.decimal)
             bad = {n: f"column {name!r} {why}" for n, why in (wrong | strange).items()} | bad
@@ -305,11 +298,9 @@ class Table:
         """Return the columns that are words by their declared type or by a setting."""
         found = self.declared | set(self.dialect.categorical)
         if self.frame and self.typed:
-            found |= {
-                name
-                for name in set(columns) & set(self.frame)
-                if any(isinstance(value, str) for value in self.frame[name])
-            }
+            for name in set(columns) & set(self.frame):
+                if any(isinstance(value, str) for value in self.frame[name]):
+                    found.add(name)
         return found & set(columns) - set(self.dialect.numeric)
 
     def _kind(self, name: str, kind: Kind) -> Kind:
@@ -359,9 +350,8 @@ class Table:
                 "categorical or numeric"
             )
         words = {word: n for n, word in enumerate(dict.fromkeys(map(name_of, values)))}
-        return Column(
-            np.array([*(words[name_of(one)] for one in values), math.nan])[codes], list(words)
-        )
+        numbers = [*(words[name_of(one)] for one in values), math.nan]
+        return Column(np.array(numbers)[codes], list(words))
 
 
 def _without(table: Columns, bad: Mapping[int, str], rejects: Rejects) -> Columns:
@@ -373,14 +363,10 @@ def _without(table: Columns, bad: Mapping[int, str], rejects: Rejects) -> Column
     kept[rows] = False
     if not kept.any():
         raise DataError(f"{table.rows.name}: has no row that can be used")
-    columns = {
-        name: replace(
-            one,
-            values=one.values[kept],
-            offsets=None if one.offsets is None else one.offsets[kept],
-        )
-        for name, one in table.columns.items()
-    }
+    columns = {}
+    for name, one in table.columns.items():
+        offsets = None if one.offsets is None else one.offsets[kept]
+        columns[name] = replace(one, values=one.values[kept], offsets=offsets)
     return replace(table, columns=columns, ordinals=table.ordinals[kept])
 
 

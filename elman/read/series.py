@@ -149,12 +149,8 @@ class SeriesSource:
         if type(source).__name__ == "Series":  # of pandas; its index can be stamps
             source = source.to_frame(Y)
         numbers = _numbers_of(source)
-        self.table = Table(
-            source if numbers is None else numbers,
-            encoding=encoding,
-            lenient=lenient,
-            dialect=dialect,
-        )
+        given = source if numbers is None else numbers
+        self.table = Table(given, encoding=encoding, lenient=lenient, dialect=dialect)
         present = self.table.names
         self.ids = unique_id if unique_id in present or unique_id != ID else None
         self.stamps = ds if ds in present or ds != DS else None
@@ -175,21 +171,13 @@ class SeriesSource:
         self.unused = unused if numbers is None else []
         self.frequency = None if freq is None else Frequency.named(freq)
         self.ds_format, self.zone, self.closed, self.ahead = ds_format, zone, closed, ahead
-        self.kinds: dict[str, Kind] = {}
         # A table of the future can lack targets, but an unused column may be a misspelt target.
         numeric = [name for name in self.targets if unused or not ahead or name in present]
         wanted = [x for x in (self.ids, self.stamps) if x] + [*numeric, *self.covariates]
         self.rows = self.table.rows(wanted)
-        for name in wanted:
-            self.kinds[name] = (
-                "name"
-                if name == self.ids
-                else "stamp"
-                if name == self.stamps
-                else "number"
-                if name in self.targets
-                else "value"
-            )
+        kinds: dict[str | None, Kind] = {self.ids: "name", self.stamps: "stamp"}
+        kinds |= dict.fromkeys(self.targets, "number")
+        self.kinds: dict[str, Kind] = {name: kinds.get(name, "value") for name in wanted}
 
     @property
     def name(self) -> str:
@@ -203,15 +191,8 @@ class SeriesSource:
 
     def fingerprint(self) -> str:
         """Return a hash of the content and of the settings."""
-        how = (
-            self.rows.fingerprint(),
-            self.wide,
-            str(self.frequency),
-            self.ds_format,
-            self.zone,
-            self.closed,
-            self.table.dialect,
-        )
+        stamps = (str(self.frequency), self.ds_format, self.zone, self.closed)
+        how = (self.rows.fingerprint(), self.wide, *stamps, self.table.dialect)
         return hashlib.blake2b(repr(how).encode(), digest_size=16).hexdigest()
 
     def read(self, rejects: Rejects, like: SeriesTable | None = None) -> SeriesTable:
@@ -224,20 +205,13 @@ class SeriesSource:
         Raises:
             DataError: the source cannot be read, or no frequency fits.
         """
-        kinds, words = self.kinds, {}
+        kinds, words, clock = dict(self.kinds), {}, None
         if like is not None:
-            self.frequency, words = like.frequency, like.categories
-            as_before: dict[str, Kind] = {
-                name: "word" if name in words else "number" for name in self.covariates
-            }
-            kinds = kinds | as_before
+            self.frequency, words, clock = like.frequency, like.categories, like.clock
+            for name in self.covariates:
+                kinds[name] = "word" if name in words else "number"
         columns = self.table.read(
-            kinds,
-            rejects,
-            ds_format=self.ds_format,
-            zone=self.zone,
-            clock=like.clock if like else None,
-            words=words,
+            kinds, rejects, ds_format=self.ds_format, zone=self.zone, clock=clock, words=words
         )
         if like is not None and self.ids is not None:
             named = columns.columns[self.ids]
@@ -317,9 +291,8 @@ def _build(grid: Grid, source: SeriesSource, rejects: Rejects) -> SeriesTable:
     columns, targets = grid.columns.columns, source.targets
     names = (*targets, *source.covariates)
     values = np.stack([_values(grid, name) for name in names], 1)[grid.order]
-    categories = {
-        name: words for name in names if name in columns and (words := columns[name].words)
-    }
+    read = {name: columns[name].words for name in names if name in columns}
+    categories = {name: words for name, words in read.items() if words}
     _note_missing(grid, source, values)
     each = [(name,) for name in targets] if source.wide else [targets]
     series, gaps, empty = [], [], list[tuple[int, str]]()
@@ -350,15 +323,10 @@ def _build(grid: Grid, source: SeriesSource, rejects: Rejects) -> SeriesTable:
         more = f" and {len(same) - 3:,} more" if len(same) > 3 else ""
         grid.notes.append(f"series with a constant value: {', '.join(map(repr, same[:3]))}{more}")
     kept = (*((Y,) if source.wide else targets), *source.covariates)
+    counted = source.stamps is None
+    ids = columns[source.ids].given if source.ids else {}
     return SeriesTable(
-        series,
-        kept,
-        categories,
-        grid.frequency,
-        source.stamps is None,
-        grid.notes,
-        grid.clock,
-        columns[source.ids].given if source.ids else {},
+        series, kept, categories, grid.frequency, counted, grid.notes, grid.clock, ids
     )
 
 

@@ -100,13 +100,10 @@ class Labels(Target[SequenceModel]):
         cls, cell: Any, place: str, settings: LabelSettings, *, written: bool
     ) -> tuple[Label, ...]:
         """Return the label of a cell, or its labels."""
+        dialect = dialect_of(settings)
+        separator = settings.separator if settings.several else None
         return labels_of(
-            cell,
-            place,
-            settings.label,
-            dialect=dialect_of(settings),
-            written=written,
-            separator=settings.separator if settings.several else None,
+            cell, place, settings.label, dialect=dialect, written=written, separator=separator
         )
 
     # Learning.
@@ -137,10 +134,9 @@ class Labels(Target[SequenceModel]):
         self, examples: Examples, reader: Reader, notes: list[str]
     ) -> tuple[Examples, Examples]:
         """Hold out the same share of every label."""
-        share, groups = self.settings.validation_fraction, reader.groups(examples.items)
-        train, held = hold_out_labels(
-            examples.targets, share, seed=self.settings.seed, groups=groups
-        )
+        share, seed = self.settings.validation_fraction, self.settings.seed
+        groups = reader.groups(examples.items)
+        train, held = hold_out_labels(examples.targets, share, seed=seed, groups=groups)
         if groups is not None:
             notes.append("spans overlap, so all spans of a recording are held out together")
         notes.append(
@@ -172,14 +168,8 @@ class Labels(Target[SequenceModel]):
         positive = described.get("positive")
         if positive not in (None, 0, 1):
             raise ArgumentError(f"positive must be 0 or 1, got {positive!r}")
-        return cls(
-            settings,
-            [unpacked_label(label) for label in described["classes"]],
-            share=share,
-            trees=trees,
-            temperature=float(temperature),
-            positive=positive,
-        )
+        classes = [unpacked_label(label) for label in described["classes"]]
+        return cls(settings, classes, share, trees, float(temperature), positive)
 
     def notes_on(
         self, train: Examples, others: Mapping[str, Examples], reader: Reader
@@ -307,9 +297,8 @@ class Labels(Target[SequenceModel]):
         count = torch.bincount(of)
         if len(count) == len(result):
             return result
-        return (
-            result.new_zeros(len(count), result.shape[1]).index_add_(0, of, result) / count[:, None]
-        )
+        total = result.new_zeros(len(count), result.shape[1]).index_add_(0, of, result)
+        return total / count[:, None]
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """Return calibrated probabilities (N, K)."""
@@ -356,13 +345,10 @@ class Labels(Target[SequenceModel]):
         self.temperature = round(fitted, 4)
         note = calibration_note(self.temperature, tested="test" in parts)
         ours = {name: self._scores(scores[name], *numbers[name]) for name in others}
-        frequent = {
-            name: majority(train, len(part), len(self.classes)) for name, part in others.items()
-        }
-        found = [
-            *input.label_baselines(parts["train"], train, others, len(self.classes)),
-            ("most frequent label", frequent),
-        ]
+        count = len(self.classes)
+        frequent = {name: majority(train, len(part), count) for name, part in others.items()}
+        known = input.label_baselines(parts["train"], train, others, count)
+        found = [*known, ("most frequent label", frequent)]
         baseline, *more = (
             {"name": title} | {name: self._score(p[name], *numbers[name]) for name in others}
             for title, p in found
@@ -371,7 +357,7 @@ class Labels(Target[SequenceModel]):
         if more:
             metrics["others"] = more
         if not self.several:
-            metrics["judged_by"] = judged_by(train, len(self.classes))
+            metrics["judged_by"] = judged_by(train, count)
         if self.positive is not None:
             metrics["positive"] = str(self.classes[self.positive])
         last = list(others)[-1]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,9 +44,7 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
 
     Example:
         >>> import elman
-        >>> model = elman.Forecaster(
-        ...     horizon=4, season=4, hidden_size=16, learning_rate=0.02, device="cpu"
-        ... )
+        >>> model = elman.Forecaster(horizon=4, season=4, hidden_size=16, device="cpu")
         >>> found = model.fit([1.0, 2.0, 3.0, 2.0] * 50).predict()
         >>> found.median[0, :, 0].round().tolist()
         [1.0, 2.0, 3.0, 2.0]
@@ -169,10 +168,8 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
         Example:
             >>> import elman
             >>> y = [1.0, 2.0, 3.0, 2.0] * 50
-            >>> model = elman.Forecaster(
-            ...     horizon=4, season=4, hidden_size=16, learning_rate=0.02, device="cpu"
-            ... ).fit(y[:160])
-            >>> found = model.backtest(y, cuts=3)
+            >>> model = elman.Forecaster(horizon=4, season=4, hidden_size=16, device="cpu")
+            >>> found = model.fit(y[:160]).backtest(y, cuts=3)
             >>> found.scores["this model"]["MAE"] < 0.1, found.origins.tolist()
             (True, [188, 192, 196])
         """
@@ -197,10 +194,8 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
         Example:
             >>> import elman
             >>> y = [1.0, 2.0, 3.0, 2.0] * 50
-            >>> model = elman.Forecaster(
-            ...     horizon=4, season=4, hidden_size=16, learning_rate=0.02, device="cpu"
-            ... ).fit(y)
-            >>> live = model.stream()
+            >>> model = elman.Forecaster(horizon=4, season=4, hidden_size=16, device="cpu")
+            >>> live = model.fit(y).stream()
             >>> found = live.push(1.0)
             >>> found.quantiles[:, 0, 5].round().tolist()
             [2.0, 3.0, 2.0, 1.0]
@@ -238,10 +233,8 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
         """The layout of the windows."""
         return self.predictor.layout
 
-    def _source(
-        self, given: tuple[Any, Any], *, lenient: bool = False, ahead: bool = False
-    ) -> SeriesSource:
-        """Return a source of series; with `ahead`, rows can omit the targets."""
+    def _source(self, given: Any, *, lenient: bool = False, ahead: bool = False) -> SeriesSource:
+        """Return a source of series, given with None; with `ahead`, rows can omit the targets."""
         from elman.read.series import SeriesSource
 
         named = (*self.past, *self.future, *self.static, self.group)
@@ -281,19 +274,15 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
     def _read_parts(self, request: Request) -> Parts[SeriesTable]:
         """Read the training and test data, with notes on them."""
         from elman.forecast.score import missing_baselines
+        from elman.read.series import SeriesSource
         from elman.tasks.parts import check_same, read_parts
 
         if self.decoder == "direct" and self.kind_of_output in ("student_t", "negative_binomial"):
             need("scipy", f"output={self.kind_of_output}")  # before the training, not after it
-        lenient = request.rejects is not None
-        parts = read_parts(
-            request.data,
-            request.rejects,
-            lambda one: self._source(one, lenient=lenient),  # type: ignore[arg-type]
-            # The frequency and the words of the training data apply to the test data.
-            lambda source, bad, like: source.read(bad, like),
-            "rows and series",
-        )
+        look = partial(self._source, lenient=request.rejects is not None)
+        # The frequency and the words of the training data apply to the test data.
+        read, unit = SeriesSource.read, "rows and series"
+        parts = read_parts(request.data, request.rejects, look, read, unit)
         for name, table in parts.data.items():
             parts.notes += [note if name == "train" else f"{name}: {note}" for note in table.notes]
         parts.notes += missing_baselines(self)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from elman.decode.sample import Sampling
-    from elman.encode.corpus import Corpus
     from elman.encode.text import Vocabulary
     from elman.live.text import LiveText
     from elman.model import SequenceModel
@@ -76,8 +75,7 @@ class LanguageModel(LanguageSettings, Task):
             validation: text for early stopping and for selecting the best weights; None to hold
                 out `validation_fraction` of the training text.
             test: text that is scored at the end and has no influence on the training.
-            out: folder for the model, its checkpoints and its report; None to keep the model in
-                memory.
+            out: folder for the model, checkpoints and the report; None to keep the model in memory.
             overwrite: whether to replace a model that is in the folder.
             show: whether to show progress on the terminal.
 
@@ -201,18 +199,15 @@ class LanguageModel(LanguageSettings, Task):
         from elman.tasks.text_data import check_known, find_training, open_text
         from elman.tasks.text_scores import score_baseline, score_corpus
 
-        source = open_text(data, self, any_kind=True)
-        corpus = tokenise(source.pieces, self.vocabulary, key=source.fingerprint())
-        check_known(corpus, self.vocabulary, source.name)
+        source, vocabulary = open_text(data, self, any_kind=True), self.vocabulary
+        corpus = tokenise(source.pieces, vocabulary, key=source.fingerprint())
+        check_known(corpus, vocabulary, source.name)
         for note in source.notes:
             LOG.info(note)
-        scores = score_corpus(self.model, self.vocabulary, corpus, self.batch_size)
-        if self._data is not None:
-            train: Corpus | None = self._data.train
-        else:
-            train = find_training(self, self.described, self.vocabulary)
+        scores = score_corpus(self.model, vocabulary, corpus, self.batch_size)
+        train = self._data.train if self._data else find_training(self, self.described, vocabulary)
         if train is not None:
-            (scores["baseline"],) = score_baseline(train, self.vocabulary.size, corpus)
+            (scores["baseline"],) = score_baseline(train, vocabulary.size, corpus)
         return scores
 
     def stream(self, *, seed: int = 0) -> LiveText:
@@ -223,7 +218,7 @@ class LanguageModel(LanguageSettings, Task):
         """
         from elman.live.text import LiveText
 
-        return LiveText(self.model, self.vocabulary, documents_end=self._documents_end, seed=seed)
+        return LiveText(self.model, self.vocabulary, documents_end=self._end is not None, seed=seed)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -243,18 +238,15 @@ class LanguageModel(LanguageSettings, Task):
         from elman.model import SequenceModel
         from elman.tasks.network import build_core
 
-        last = self.sizes[-1]
+        last, size = self.sizes[-1], vocabulary.size
         features = self.embedding_size or (last if self.tied else self.sizes[0])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             encode = Embed(
-                vocabulary.size,
-                features,
-                dropout=self.embedding_dropout,
-                input_dropout=self.input_dropout,
+                size, features, dropout=self.embedding_dropout, input_dropout=self.input_dropout
             )
             core = build_core(self, features)
-            head = TokenHead(last, vocabulary.size, tied=encode.weight if self.tied else None)
+            head = TokenHead(last, size, tied=encode.weight if self.tied else None)
         self._vocabulary = vocabulary
         output = self.dropout if self.output_dropout is None else self.output_dropout
         self._model = SequenceModel(
@@ -277,7 +269,7 @@ class LanguageModel(LanguageSettings, Task):
 
         end = self.vocabulary.end
         tokens = self.vocabulary.encode(text_of_argument(text, "text"))
-        if self._documents_end and end in tokens:  # only the last document counts
+        if self._end in tokens:  # only the last document counts
             tokens = tokens[len(tokens) - tokens[::-1].index(end) :]
         with torch.inference_mode():
             h, state = self.model.run(Padded.full(torch.tensor([[end, *tokens]])))
@@ -316,19 +308,18 @@ class LanguageModel(LanguageSettings, Task):
             seen=seen,
             generator=torch.Generator().manual_seed(seed),
             banned=() if unknown is None else (unknown,),
-            end=self.vocabulary.end if self._documents_end else None,
+            end=self._end,
         )
 
     @property
-    def _documents_end(self) -> bool:
-        """Whether `<eos>` ends a document, not only a line."""
-        return self.described.get("end") == "document"
+    def _end(self) -> int | None:
+        """The token that ends a document; None if `<eos>` only ends a line."""
+        return self.vocabulary.end if self.described.get("end") == "document" else None
 
     def _until_end(self, tokens: Iterable[int]) -> Iterator[int]:
         """Return the tokens before the end of the document."""
-        if not self._documents_end:
-            return iter(tokens)
-        return itertools.takewhile(lambda token: token != self.vocabulary.end, tokens)
+        end = self._end
+        return itertools.takewhile(lambda token: token != end, tokens)
 
     # Training.
 
@@ -339,11 +330,12 @@ class LanguageModel(LanguageSettings, Task):
 
     def _job(self, request: Request, fabric: Fabric) -> Job:
         from elman.tasks.run import Job
+        from elman.tasks.text_data import read_texts
         from elman.tasks.text_scores import measure, measure_reach, scored_batches
         from elman.train.chunks import Batches, DocumentBatches, StreamBatches
         from elman.train.fabric import on_first
 
-        data = on_first(fabric, lambda: self._read_texts(request))
+        data = on_first(fabric, lambda: read_texts(self, request))
         self.described = data.describe()
         network, self._data = self.build(data.vocabulary), data
         share, rows = (fabric.global_rank, fabric.world_size), self.batch_size
@@ -352,8 +344,7 @@ class LanguageModel(LanguageSettings, Task):
             train = DocumentBatches(data.train, rows, seed=self.seed, share=share)
         else:
             train = StreamBatches(data.train, rows, self.bptt, seed=self.seed, share=share)
-        # One long text is validated in parallel rows, which is fast and nearly exact; the scores
-        # at the end are exact.
+        # Parallel rows validate one long text fast and nearly exactly; the final scores are exact.
         exact = len(data.validation.starts) > 1
         sizes = {"train_tokens": len(data.train), "validation_tokens": len(data.validation)}
         return Job(
@@ -365,17 +356,6 @@ class LanguageModel(LanguageSettings, Task):
             records=lambda: [{"event": "reach", "norms": measure_reach(network, data.validation)}],
             notes=data.notes,
         )
-
-    def _read_texts(self, request: Request) -> TextData:
-        from elman.encode.text import Vocabulary
-        from elman.tasks.text_data import check_texts, prepare
-
-        if request.before is None or request.folder is None:
-            return prepare(self, request.data, show=request.show)
-        vocabulary = Vocabulary.load(request.folder / TOKENIZER)
-        data = prepare(self, request.data, vocabulary=vocabulary, show=request.show)
-        check_texts(request.before, data)
-        return data
 
     def _samples(self) -> list[dict[str, str]]:
         text = self.generate(max_new_tokens=100, temperature=0.8, top_p=0.95, seed=self.seed)[0]

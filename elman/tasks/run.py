@@ -158,19 +158,12 @@ def _run(
         )
         model.model.to("cpu")
         if outcome.signal is not None:
-            step = outcome.position.step
             if folder is not None and first:  # scores of an earlier run with fewer epochs
                 remove_part(folder / METRICS)
             saved = f"; continue with: elman resume {folder}" if folder else ""
-            raise Stopped(f"stopped after step {step}{saved}", outcome.signal)
+            raise Stopped(f"stopped after step {outcome.position.step}{saved}", outcome.signal)
         if first:
-            if outcome.validated is None:
-                job.judge()
-            else:
-                final = {name: value.clone() for name, value in model.model.state_dict().items()}
-                model.model.load_state_dict(outcome.validated)
-                job.judge()
-                model.model.load_state_dict(final)
+            _judge(model, job, outcome.validated)
             model.metrics = job.measure()
             for record in job.records() if journal is not None else ():
                 assert journal is not None
@@ -190,6 +183,17 @@ def _run(
         write_json(folder / METRICS, model.metrics)
         write_card(model, folder)
         write_report(folder)
+
+
+def _judge(model: Model, job: Job, validated: Mapping[str, torch.Tensor] | None) -> None:
+    """Call `judge` with the weights that were validated, and restore the final ones."""
+    if validated is None:
+        job.judge()
+        return
+    final = {name: value.clone() for name, value in model.model.state_dict().items()}
+    model.model.load_state_dict(validated)
+    job.judge()
+    model.model.load_state_dict(final)
 
 
 def _start_record(model: Model, job: Job, fabric: Fabric) -> dict[str, object]:

@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elman.arguments import list_of_argument
 from elman.encode.corpus import Corpus, tokenise
 from elman.encode.text import Tokens, Vocabulary, choose_tokens
 from elman.errors import ArgumentError, DataError
+from elman.manifest import TOKENIZER
 from elman.read.columns import column_of
 from elman.read.files import is_path, kind_of
 from elman.read.frames import is_frame
@@ -22,6 +23,9 @@ from elman.report.progress import reading_bar
 from elman.tasks.folder import find_data, short_path
 from elman.tasks.language_settings import LanguageSettings
 from elman.tasks.parts import NAMES
+
+if TYPE_CHECKING:
+    from elman.tasks.run import Request
 
 Text = str | Path | Sequence[str]
 HELD = ":held"  # end of the key of a text that was held out from the training text
@@ -106,6 +110,21 @@ class Part(NamedTuple):
     given: bool
 
 
+def read_texts(settings: LanguageSettings, request: Request) -> TextData:
+    """Read the texts of a run: a new one, or one that continues with the same texts.
+
+    Raises:
+        DataError: a text has changed since the run began.
+    """
+    if request.before is None or request.folder is None:
+        return prepare(settings, request.data, show=request.show)
+    vocabulary = Vocabulary.load(request.folder / TOKENIZER)
+    data = prepare(settings, request.data, vocabulary=vocabulary, show=request.show)
+    for name, key in data.keys.items():
+        _check_same(request.before, name, key)
+    return data
+
+
 def prepare(
     settings: LanguageSettings,
     data: Mapping[str, object],
@@ -161,12 +180,6 @@ def find_texts(before: Mapping[str, str]) -> dict[str, object]:
                 "its texts are files"
             )
     return {name: find_data(before[name], name) for name in NAMES if name in before}
-
-
-def check_texts(before: Mapping[str, str], found: TextData) -> None:
-    """Raise a DataError if a text has changed since an earlier session described it."""
-    for name, key in found.keys.items():
-        _check_same(before, name, key)
 
 
 def find_training(
