@@ -161,6 +161,12 @@ class Vocabulary:
         batch = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [encoding.ids for encoding in batch]
 
+    def unknown_words(self, text: str) -> list[str]:
+        """Return the parts of a text that are not in the vocabulary."""
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        pairs = zip(encoding.ids, encoding.offsets, strict=True)
+        return [text[slice(*place)] for number, place in pairs if number == self.unknown]
+
     def encode_ended(self, texts: Sequence[str], kept: slice) -> list[NDArray[np.int64]]:
         """Return the kept token numbers of each text, and the end token after them."""
         result = []

@@ -394,9 +394,5 @@ def check_reads_text(model: Translator) -> None:
 
 def log_unknown(model: LanguageModel, text: str) -> None:
     """Log the words of a text that are not in the vocabulary of a model."""
-    vocabulary = model.vocabulary
-    encoding = vocabulary.tokenizer.encode(text, add_special_tokens=False)
-    pairs = zip(encoding.ids, encoding.offsets, strict=True)
-    words = [text[slice(*place)] for number, place in pairs if number == vocabulary.unknown]
-    if words:
+    if words := model.vocabulary.unknown_words(text):
         LOG.info("not in the vocabulary: %s", ", ".join(dict.fromkeys(words)))
