@@ -146,17 +146,20 @@ class RecordingIndex:
                 draft.gappy.append(name)
         for n, name in enumerate(static):
             seen = [one.static[n] for one in found.items if not is_nothing(one.static[n])]
-            if name in found.words or not seen or not are_numbers(seen):
-                words = sorted({name_of(value) for value in seen})
-                if not 0 < len(words) <= MANY:
-                    raise DataError(
-                        f"static column {name!r}: {len(words)} different words, expected 1 to "
-                        f"{MANY}; omit it, or convert it to numbers"
-                    )
-                draft.words[name] = words
-            else:
-                draft.units[name] = find_unit(np.array([number_or_nan(value) for value in seen]))
+            draft._learn_static(name, seen, words=name in found.words)
         return draft
+
+    def _learn_static(self, name: str, seen: list[object], *, words: bool) -> None:
+        """Store the unit of a static column of numbers, or its words."""
+        if seen and not words and are_numbers(seen):
+            self.units[name] = find_unit(np.array([number_or_nan(value) for value in seen]))
+            return
+        self.words[name] = sorted({name_of(value) for value in seen})
+        if not 0 < len(self.words[name]) <= MANY:
+            raise DataError(
+                f"static column {name!r}: {len(self.words[name])} different words, expected 1 to "
+                f"{MANY}; omit it, or convert it to numbers"
+            )
 
     def check(self) -> None:
         """Raise a ValueError, with the name of the field, for a value that is not possible."""
