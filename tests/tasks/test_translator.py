@@ -448,6 +448,29 @@ def test_a_file_is_translated_line_by_line_and_continues_after_a_stop(run: Path)
     assert out.read_text(encoding="utf-8") == whole
 
 
+def test_a_file_that_another_process_is_writing_is_refused(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = run.parent / "both.txt", run.parent / "both_out.txt"
+    source.write_text("one two\nthree\n" * 1500, encoding="utf-8")
+    command = ["predict", str(run), "--file", str(source), "--out", str(out), "--beam", "1"]
+    predict, codes = elman.Translator.predict, list[int]()
+
+    def twice(self: elman.Translator, items: list[str], **options: object) -> list[str]:
+        if not codes:
+            codes.append(-1)
+            codes.append(main(command))
+        return predict(self, items, **options)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(elman.Translator, "predict", twice)
+        assert main(command) == 0
+    assert codes == [-1, 2]
+    assert "another process is using it" in capsys.readouterr().err
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 3000
+    assert not list(run.parent.glob("both_out.txt.part*"))
+
+
 def test_unicode_is_preserved(trained: elman.Translator, tmp_path: Path) -> None:
     odd = ["e\u0301tude", "שלום עולם", "👩‍👩‍👧 yes", "x" * 100_000, "日本語"]
     settings = {**SETTINGS, "tokens": "bpe", "epochs": 1, "vocabulary_size": 300}
