@@ -333,6 +333,14 @@ def test_a_chat_keeps_only_the_turns_that_the_model_reads(talker: Path) -> None:
         with pytest.raises(DataError):
             talk.restore(bad)
     assert talk.turns == other.turns
+    half = torch.frombuffer(bytearray(b'["\\ud800"]'), dtype=torch.uint8)
+    for seed, text in ((0, half), (2**63 - 1, torch.tensor([91, 93], dtype=torch.uint8))):
+        with pytest.raises(DataError):
+            talk.restore(to_bytes((torch.tensor(seed), text)))
+    with pytest.raises(ArgumentError, match="seed must have 64 bits"):
+        model.chat(seed=2**64)
+    with pytest.raises(ArgumentError, match="sampling must be a Sampling"):
+        model.chat(sampling=0.5)  # type: ignore[arg-type]
     talk.restart()
     assert talk.turns == []
     with pytest.raises(ArgumentError, match="turn must contain words"):
@@ -397,6 +405,8 @@ def test_the_command_line_predicts_generates_and_evaluates(
     assert "chrF" in capsys.readouterr().out
     assert main(["chat", str(run)]) == 2
     assert "chat needs --kind dialogue" in capsys.readouterr().err
+    assert main(["generate", str(run), "two one", "--seed", str(2**64)]) == 2
+    assert "--seed must have 64 bits" in capsys.readouterr().err
 
 
 def test_the_report_shows_the_attention(run: Path) -> None:
