@@ -91,7 +91,9 @@ class LiveTranslation(Live[int]):
         source = self._input
         if isinstance(source, LiveSource) and len(source.tokens) != self._target.steps:
             self.__dict__ = before
-            raise DataError("the state is damaged: the encoder has not read the tokens of the source")
+            raise DataError(
+                "the state is damaged: the encoder has not read the tokens of the source"
+            )
 
     @torch.inference_mode()
     def predict(self) -> str:

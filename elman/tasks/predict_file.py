@@ -90,7 +90,9 @@ def predict_file(
             with (
                 part.open("ab") as file,
                 Rejects(rejects, sources=rows.files) as bad,
-                reading_bar(f"reading {rows.name}", rows.total_bytes, show=show, least=0) as advance,
+                reading_bar(
+                    f"reading {rows.name}", rows.total_bytes, show=show, least=0
+                ) as advance,
             ):
                 items = _items(model.inputs.reader, rows.read(read.append), kind, bad)
                 for window in _windows(islice(items, done, None)):
