@@ -189,6 +189,41 @@ def test_sources_can_be_recordings(tmp_path: Path) -> None:
     assert main(["predict", str(tmp_path / "run"), "low"]) == 2
 
 
+def test_recordings_of_a_table_are_translated_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"r{n}" for n in range(40)]
+    rows = [f"{name},{time},{n % 2}\n" for n, name in enumerate(names) for time in range(4)]
+    table, texts, out = tmp_path / "steps.csv", tmp_path / "texts.csv", tmp_path / "out.csv"
+    table.write_text("unique_id,ds,x\n" + "".join(rows), encoding="utf-8")
+    lines = [f"{name},{('low', 'very high')[n % 2]}\n" for n, name in enumerate(names)]
+    texts.write_text("unique_id,target\n" + "".join(lines), encoding="utf-8")
+    run = tmp_path / "run"
+    flags = "--channels x --tokens word --min-count 1 --hidden-size 16 --epochs 2 --device cpu"
+    train = ["train", "translator", str(table), str(texts), "--out", str(run)]
+    assert main([*train, *flags.split()]) == 0
+    predict = ["predict", str(run), "--file", str(table)]
+    assert main([*predict, "--out", str(out), "--beam", "2"]) == 0
+    header, *found = out.read_text(encoding="utf-8").splitlines()
+    assert header == "unique_id,start,end,target"
+    model = elman.load(run)
+    assert isinstance(model, elman.Translator)
+    said = model.predict(table, search=Search(beam=2))
+    assert [line.split(",") for line in found[:2]] == [
+        ["r0", "0", "4", said[0]],
+        ["r1", "0", "4", said[1]],
+    ]
+    spans = tmp_path / "spans.csv"
+    spans.write_text("unique_id,start,end\nr1,0,2\n", encoding="utf-8")
+    capsys.readouterr()
+    assert main([*predict, "--spans", str(spans)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert main([*predict, "--k", "2"]) == 2
+    assert "--k is for a TEXT" in capsys.readouterr().err
+    assert main(["predict", str(run), "low"]) == 2
+    assert "give a table of recordings with --file" in capsys.readouterr().err
+
+
 def test_sources_can_be_several_inputs(tmp_path: Path) -> None:
     sources, targets = pairs()
     table = {"a": sources, "b": sources[::-1], "target": targets}
