@@ -117,7 +117,7 @@ class Tags(Prediction[Tagger]):
 class Translations(Prediction[Translator]):
     """The translations of a text."""
 
-    kinds = (".txt", ".csv", ".tsv", ".jsonl")
+    kinds: ClassVar[tuple[str, ...]] = (".txt", ".csv", ".tsv", ".jsonl")
     columns = ("line", "text")
 
     k: int | None = None
