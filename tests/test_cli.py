@@ -275,7 +275,7 @@ def test_options_that_a_forecaster_does_not_have_are_named(
     monkeypatch.setattr("elman.cli.predict.kind_of", lambda _: "forecaster")
     expected = "sales: reads series, so it takes no TEXT; give a table of series with --file"
     refused("predict", "sales", "some text", message=expected)
-    owners = "a language model or a classifier or a translator"
+    owners = "a language model or a classifier or a translator or a translator of recordings"
     refused("predict", "sales", "--k", "3", message=f"--k is an option of {owners}; sales holds")
 
 
@@ -361,9 +361,9 @@ def test_help_of_predict_shows_the_options_of_the_model_in_the_folder(
     ("flags", "message"),
     [
         ("predict --events", "--events is an option of a tagger of recordings; "),
-        ("predict --beam 3", "--beam is an option of a translator; "),
+        ("predict --beam 3", "of a translator or a translator of recordings; "),
         ("predict --level 80", "--level is an option of a forecaster; "),
-        ("predict --spans a.csv", "of a classifier of recordings or a tagger of recordings; "),
+        ("predict --spans a.csv", "or a tagger of recordings or a translator of recordings; "),
         ("predict --shortest 2.5", "Invalid value for --shortest: expected a whole number"),
         ("predict --even", "Did you mean --events?"),
         ("generate --beam 3", "Unknown option: --beam"),

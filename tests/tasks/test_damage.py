@@ -135,7 +135,7 @@ def test_the_texts_of_a_language_model_are_paths(tmp_path: Path) -> None:
     elman.LanguageModel(**small).fit(tmp_path / "book.txt", out=run)
     (run / MANIFEST).unlink()
     change_json(run / "config.json", "data.train", ["../book.txt", None])
-    with pytest.raises(ElmanError, match="data.train in the config must be a path"):
+    with pytest.raises(ElmanError, match=r"data\.train in the config must be a path"):
         elman.LanguageModel.resume(run, epochs=2)
 
 
