@@ -64,6 +64,13 @@ def check_whole(value: object, name: str, *, least: int | None = None) -> None:
         raise ArgumentError(f"{name} must be at least {least}, got {value}")
 
 
+def check_seed(seed: int) -> None:
+    """Raise an ArgumentError unless the seed is a whole number of 64 bits."""
+    check_whole(seed, "seed")
+    if not abs(seed) < 2**63:
+        raise ArgumentError(f"seed must have 64 bits, got {seed}")
+
+
 def check_number(value: object, name: str) -> None:
     """Raise an ArgumentError unless the value is a number."""
     if not isinstance(value, Real) or isinstance(value, bool):

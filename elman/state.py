@@ -16,6 +16,8 @@ from torch import Tensor
 
 from elman.errors import DataError
 
+MOST = 1 << 62  # number of steps that no session reaches, so that counting never overflows
+
 State: TypeAlias = Tensor | tuple["State", ...]
 
 

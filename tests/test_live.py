@@ -195,6 +195,18 @@ def test_an_unsuitable_state_is_refused_and_changes_nothing(name: str) -> None:
         assert live.state_bytes() == blob
 
 
+def test_a_state_after_impossibly_many_steps_is_refused() -> None:
+    model = elman.Classifier(hidden_size=4, epochs=1, bidirectional=False, device="cpu")
+    live = model.fit(["so good", "so bad"] * 20, ["+", "-"] * 20).stream()
+    live.push("so")
+    leaves = leaves_from_bytes(live.state_bytes())
+    name = "state.2.0"  # the number of steps that the labels have read
+    assert leaves[name].tolist() == [1]
+    leaves[name] += 2**63 - 2  # one more would not fit in 64 bits
+    with pytest.raises(DataError):
+        live.restore(safetensors.torch.save(leaves))
+
+
 def test_the_state_includes_the_times_of_a_recording() -> None:
     rows = table()
     for rate, window in ((None, None), (5.0, None), (5.0, 4)):

@@ -186,6 +186,25 @@ def test_the_reported_shape_is_that_of_the_input_of_the_network(look: Look, tmp_
     assert of(lines, "shape").startswith(f"(32, T, {features}):")
 
 
+def test_the_column_of_the_tags_of_recordings_is_named_by_its_flag(
+    look: Look, tmp_path: Path
+) -> None:
+    rows = [f"r{n // 8},{n % 8},{n % 3},{'ab'[n % 2]}\n" for n in range(80)]
+    (tmp_path / "steps.csv").write_text("unique_id,ds,x,label\n" + "".join(rows))
+    lines = look("steps.csv --task tagger --channels x")
+    assert [line.split()[:2] for line in lines if "label" in line] == [["label", "--tags"]]
+
+
+def test_of_several_inputs_the_elements_of_the_first_are_numbered(
+    look: Look, tmp_path: Path
+) -> None:
+    rows = [f"so good {n % 3},loud,yes\nso bad {n % 3},soft,no\n" for n in range(30)]
+    (tmp_path / "rows.csv").write_text("a,b,label\n" + "".join(rows))
+    lines = look("rows.csv --task classifier --input a:text b:text --tokens word --min-count 1")
+    (numbers,) = (line for line in lines if line.strip().startswith("numbers"))
+    assert "3 tokens: so=" in numbers
+
+
 def test_several_labels_of_a_row_are_counted_separately(look: Look, tmp_path: Path) -> None:
     write(tmp_path / "a.csv", 'text,label\nso good,"a, b"\nso bad,b\n')
     assert of(look("a.csv --several"), "to learn") == "b (2), a (1)"

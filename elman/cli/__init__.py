@@ -6,7 +6,8 @@
     show.py     scores, notes, tables           look.py      look
 
 The commands do not depend on a task: flags, options and help come from the tasks and from the
-classes in `elman.tasks.predictions`.  No large library is imported before a command runs.
+classes in `elman.tasks.predictions` and `elman.tasks.generations`.  No large library is imported
+before a command runs.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from elman.cli.train import resume, train_app
 from elman.errors import ArgumentError, ElmanError, Stopped
 from elman.read.files import files_below
 from elman.report.terminal import arguments_renamed, discard_output, prepare_streams, tell
-from elman.tasks.predictions import GENERATIONS, PREDICTIONS
+from elman.tasks.generations import GENERATIONS
+from elman.tasks.predictions import PREDICTIONS
 from elman.train.processes import is_first, speaks
 
 __all__ = ["main", "program"]

@@ -14,7 +14,8 @@ from elman.cli.train import RunFlags
 from elman.errors import DataError
 from elman.read.files import path_of
 from elman.tasks import TASKS
-from elman.tasks.predictions import GENERATIONS, PREDICTIONS
+from elman.tasks.generations import GENERATIONS
+from elman.tasks.predictions import PREDICTIONS
 
 OPTIONS = (*TASKS.values(), *PREDICTIONS.values(), *GENERATIONS.values(), RunFlags)
 LISTS = {

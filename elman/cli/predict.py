@@ -20,7 +20,8 @@ from elman.read.files import files_below
 from elman.report.terminal import counted, show, show_text
 from elman.tasks import load
 from elman.tasks.folder import read_config
-from elman.tasks.predictions import GENERATIONS, PREDICTIONS, Prediction
+from elman.tasks.generations import GENERATIONS
+from elman.tasks.predictions import PREDICTIONS, Prediction
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -26,7 +26,8 @@ from elman.cli.show import (
 from elman.errors import ArgumentError
 from elman.report.terminal import counted, show, show_text, tell
 from elman.tasks import Forecaster, Translator, load, task_of
-from elman.tasks.predictions import FutureSteps, Generation
+from elman.tasks.generations import Generation
+from elman.tasks.predictions import FutureSteps
 from elman.version import __version__
 
 

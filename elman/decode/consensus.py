@@ -18,6 +18,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.arguments import check_seed
 from elman.errors import ArgumentError
 
 
@@ -41,6 +42,7 @@ class Consensus:
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise ArgumentError(f"samples must be at least 1, got {self.samples}")
+        check_seed(self.seed)
         if not 0 < self.temperature < float("inf"):
             raise ArgumentError(f"temperature must be above 0, got {self.temperature}")
 

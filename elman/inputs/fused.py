@@ -200,6 +200,10 @@ class Fused(Input):
             facts |= {f"{name}_{key}": value for key, value in part.facts().items()}
         return facts
 
+    def elements(self, item: tuple[Any, ...]) -> list[str]:
+        """Return the name of each step, which is that of the first input."""
+        return self.first.elements(item[0])
+
     def show(self, item: tuple[Any, ...]) -> str:
         """Return the inputs of an item as lines, for the report."""
         rows = zip(self.reader.columns, self.parts, item, strict=True)

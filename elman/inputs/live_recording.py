@@ -25,7 +25,7 @@ from elman.read.clock import Clock
 from elman.read.recordings import Recording
 from elman.read.stamps import parse_seconds
 from elman.report.terminal import counted
-from elman.state import State
+from elman.state import MOST, State
 
 FAR = 1 << 16  # largest number of cells between two steps
 BEGINS = ("", "f", "i", "M")  # kinds of first stamps: none, a number, a whole number, a date
@@ -106,7 +106,8 @@ class LiveRecording(LiveInput):
         kind, bits, zoned, started, cell, steps = whole.tolist()
         finite = all(np.isfinite(one).all() for one in (times, sums, last, since, running))
         short = len(rows) <= (self._window or 0)
-        counts = 0 <= kind < len(BEGINS) and {zoned, started} <= {0, 1} and min(cell, steps) >= 0
+        counts = 0 <= kind < len(BEGINS) and {zoned, started} <= {0, 1}
+        counts = counts and 0 <= cell < MOST and 0 <= steps < MOST
         finite = finite and bool((np.abs(times) < LATEST).all())
         if not (finite and counts and short) or np.isinf(ends).any() or np.isinf(rows).any():
             raise DataError("the state of the recording is damaged: it has impossible values")

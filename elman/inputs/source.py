@@ -249,8 +249,9 @@ class LiveSource(LiveInput):
         piece = f" {piece}" if self.text else piece
         room = self._learned.reader.settings.max_tokens - len(self.tokens)
         numbers = self._learned.vocabulary.encode(piece)[:room]
-        self.text += piece
-        self.tokens += numbers
+        if room:  # later pieces are not read, and the text would grow with them
+            self.text += piece
+            self.tokens += numbers
         return Step(np.array(numbers, dtype=np.int64)), None
 
     def finish(self) -> Step:

@@ -26,7 +26,7 @@ from elman.read.rows import Source, text_of
 from elman.read.tables import TABLES
 from elman.report.bag_of_words import bag_of_words
 from elman.settings import TextSettings
-from elman.state import State
+from elman.state import MOST, State
 from elman.train.checkpoint import check_tensors, load_tensors, save_tensors
 
 EPOCHS, SEEN = (3, 10), 48_000  # minimum and maximum epochs; texts to read in all epochs together
@@ -289,7 +289,8 @@ class LiveText(LiveInput):
             self._last = last.tobytes().decode()
         except UnicodeDecodeError:
             begun[0] = -1
-        if begun[0] not in (0, 1) or (counts < 0).any() or len(counts) != self._text.features:
+        possible = ((counts >= 0) & (counts < MOST)).all()
+        if begun[0] not in (0, 1) or not possible or len(counts) != self._text.features:
             raise DataError("the state of the text is damaged: it has impossible values")
         self._begun, self._counts = bool(begun[0]), counts
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from elman.arguments import text_of_argument
+from elman.arguments import is_unicode, text_of_argument
 from elman.errors import ArgumentError, DataError
 from elman.inputs.live import check_no_time
-from elman.state import State, restored, to_bytes
+from elman.state import MOST, State, restored, to_bytes
 
 
 class Conversation:
@@ -82,7 +82,7 @@ class Conversation:
             turns = json.loads(text.numpy().tobytes())
         except (RecursionError, ValueError):
             turns = None
-        if not (isinstance(turns, list) and all(isinstance(t, str) and t.strip() for t in turns)):
+        if not (isinstance(turns, list) and all(map(_is_turn, turns)) and abs(int(seed)) < MOST):
             raise DataError("the state of the conversation is damaged: it is not a list of turns")
         self._turns.clear()
         self._turns.extend(turns)
@@ -91,3 +91,7 @@ class Conversation:
     def _state(self) -> State:
         text = np.frombuffer(json.dumps(self.turns).encode(), dtype=np.uint8)
         return (torch.tensor(self._seed), torch.from_numpy(text.copy()))
+
+
+def _is_turn(turn: object) -> bool:
+    return isinstance(turn, str) and bool(turn.strip()) and is_unicode(turn)

@@ -22,9 +22,11 @@ from elman.live.session import Live
 from elman.padded import Padded
 from elman.seq2seq import Place, Seq2Seq
 from elman.seq2seq.recurrent import Recurrent
-from elman.state import State
+from elman.state import MOST, State
 from elman.targets.live import LiveTarget
 from elman.targets.texts import Texts
+
+LARGEST = 1e9  # of the outputs of an encoder; attention to larger ones is not a number
 
 
 class LiveTranslation(Live[int]):
@@ -81,6 +83,18 @@ class LiveTranslation(Live[int]):
 
         super().__init__(coder.embed_source, coder.encoder, begin, noun=learned.reader.noun)
 
+    def restore(self, blob: bytes) -> None:
+        """Continue from a state that `state_bytes` returned, see `Live.restore`."""
+        before = self.__dict__
+        super().restore(blob)
+        assert isinstance(self._target, LiveStates)
+        source = self._input
+        if isinstance(source, LiveSource) and len(source.tokens) != self._target.steps:
+            self.__dict__ = before
+            raise DataError(
+                "the state is damaged: the encoder has not read the tokens of the source"
+            )
+
     @torch.inference_mode()
     def predict(self) -> str:
         """Return the translation of the source so far, as if it ended here."""
@@ -133,7 +147,7 @@ class LiveStates(LiveTarget[int]):
         """Continue from a state of the right shapes; DataError for impossible values."""
         h, steps = (leaf for leaf in state if isinstance(leaf, Tensor))
         count = int(steps) if self._whole else min(1, int(steps))
-        if len(h) != count or not bool(h.isfinite().all()):
+        if len(h) != count or not bool((h.abs() < LARGEST).all()) or int(steps) >= MOST:
             raise DataError("the state of the encoder is damaged: it has impossible values")
         self.h, self.steps = h, int(steps)
 

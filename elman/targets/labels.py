@@ -28,7 +28,7 @@ from elman.heads.labels import LabelHead
 from elman.inputs.input import Input, Reader, TargetColumn
 from elman.model import Head, SequenceModel
 from elman.optional import absent
-from elman.padded import Padded
+from elman.padded import pad_arrays
 from elman.read.examples import Examples
 from elman.read.labels import Label, alike, labels_of, packed_label, unpacked_label
 from elman.read.split import hold_out_labels, some_of
@@ -311,7 +311,7 @@ class Labels(Target[SequenceModel]):
             raise ArgumentError(f"explain needs texts, this model reads {input.reader.noun}")
         assert isinstance(network.head, LabelHead)
         with torch.inference_mode():
-            states, _ = network.run(Padded.full(torch.from_numpy(array).long()[None]))
+            states, _ = network.run(pad_arrays([array]))
             weights = network.head.attention(states)[0].tolist()
         return list(zip(names, weights, strict=True))
 

@@ -20,7 +20,7 @@ from elman.heads.labels import LabelHead, Pooled
 from elman.heads.tags import TagHead
 from elman.inputs.live import Stored
 from elman.padded import Padded
-from elman.state import State
+from elman.state import MOST, State
 
 if TYPE_CHECKING:
     from elman.targets.labels import Labels
@@ -74,7 +74,11 @@ class LiveLabels(LiveTarget[dict[Any, float]]):
         steps, *leaves = (leaf for leaf in state if isinstance(leaf, Tensor))
         finite = all(bool(leaf.isfinite().all()) for leaf in leaves)
         weighed = self._head.pooling != "attention" or int(steps) == 0
-        if int(steps) < 0 or not finite or not (weighed or bool((leaves[2] >= 1).all())):
+        if (
+            not 0 <= int(steps) < MOST
+            or not finite
+            or not (weighed or bool((leaves[2] >= 1).all()))
+        ):
             raise DataError("the state of the labels is damaged: it has impossible values")
         self._pooled = Pooled(int(steps), *leaves) if int(steps) else None
 
@@ -143,7 +147,11 @@ class LiveTags(LiveTarget[tuple[str, float]]):
             known = known and self.spotter is not None and active in self.spotter.classes
         finite = all(bool(one.isfinite().all()) for one in (total, events))
         if not (
-            started in (0, 1) and 0 <= begin <= step and -1 <= active < count and known and finite
+            started in (0, 1)
+            and 0 <= begin <= step < MOST
+            and -1 <= active < count
+            and known
+            and finite
         ) or not bool(before.isfinite().all()):
             raise DataError("the state of the tags is damaged: it has impossible values")
         self._before = before if started else None

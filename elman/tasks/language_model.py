@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elman.arguments import check_whole, text_of_argument
+from elman.arguments import check_seed, check_whole, text_of_argument
 from elman.errors import ArgumentError, UntrainedError
 from elman.manifest import TOKENIZER
 from elman.tasks.language_settings import LanguageSettings
@@ -218,6 +218,7 @@ class LanguageModel(LanguageSettings, Task):
         """
         from elman.live.text import LiveText
 
+        check_seed(seed)
         return LiveText(self.model, self.vocabulary, documents_end=self._end is not None, seed=seed)
 
     @property
@@ -291,10 +292,8 @@ class LanguageModel(LanguageSettings, Task):
                 scores, state = self.model(Padded.full(tokens.unsqueeze(1)), state)
             return scores.data[:, -1], state
 
-        check_whole(seed, "seed")
+        check_seed(seed)
         check_whole(max_new_tokens, "max_new_tokens", least=1)
-        if not abs(seed) < 2**63:
-            raise ArgumentError(f"seed must have 64 bits, got {seed}")
         scores, state = self._read(text, samples)
         seen = torch.zeros_like(scores, dtype=torch.bool)
         seen[:, self.vocabulary.encode(text)] = True

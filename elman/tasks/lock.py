@@ -67,6 +67,41 @@ def locked(folder: Path) -> Iterator[None]:
                 path.rmdir()
 
 
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep other processes of this machine from a file, which is created if it does not exist.
+
+    If the file is empty at the end, it is deleted.
+
+    Raises:
+        FolderError: another process holds the file.
+        OSError: the file cannot be opened.
+    """
+    if sys.platform == "win32":  # which has no such locks, and deletes no open files
+        yield
+        return
+    while True:
+        file = open_own(path)
+        try:
+            _hold(file)
+        except BlockingIOError:
+            os.close(file)
+            raise FolderError(
+                f"{path}: another process is using it; wait for that process, or stop it"
+            ) from None
+        with contextlib.suppress(FileNotFoundError):
+            if os.fstat(file).st_ino == path.stat().st_ino:
+                break
+        os.close(file)  # its holder has just deleted it: try again
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            if path.stat().st_size == 0:
+                path.unlink()
+        os.close(file)
+
+
 def _open_lock(folder: Path) -> int:
     """Return the open lock file, which holds the lock until it is closed."""
     path = folder / LOCK

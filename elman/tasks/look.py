@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from elman.errors import DataError
 from elman.read.columns import Table
 from elman.read.files import kind_of
+from elman.read.recording_source import RecordingSource
 from elman.read.rows import Rejects, Row, Rows
 from elman.read.sentences import Sentences
 from elman.read.tables import TABLES
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from elman.encode.text import Vocabulary
-    from elman.read.recording_source import RecordingSource
 
 FIRST = 1000  # rows, or documents of a text, that are read
 FILES = 20  # tables of a folder that are read
@@ -140,7 +140,8 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
     columns = dict.fromkeys(reader.columns, "--input")
     columns = columns if model.inputs else _named(model, *reader.named_by)
     look = Look(f"{reader.row_is}, with {column.noun} for {reader.noun}", columns)
-    look.columns[column.name or column.noun] = f"--{kind.named_by}"
+    named = source.layout.label if isinstance(source, RecordingSource) else column.noun
+    look.columns[column.name or named] = f"--{kind.named_by}"
     firsts = _limit(source, most)
     try:
         examples = kind.read(reader, source, model, _Refused(look), None)

@@ -22,6 +22,7 @@ from elman.read.rows import Rejects, Row, check_new
 from elman.read.sentences import split_words
 from elman.report.progress import reading_bar
 from elman.tasks.examples import ExampleTask
+from elman.tasks.lock import held
 from elman.tasks.parts import LOG
 from elman.tasks.predictions import PREDICTIONS, Prediction
 from elman.tasks.task import Task
@@ -58,7 +59,7 @@ def predict_file(
         The number of rows written, and the number of rows skipped.
 
     Raises:
-        FolderError: `out` exists already, or cannot be written.
+        FolderError: `out` exists already, is being written, or cannot be written.
         ArgumentError: the task cannot predict for a file; or `rejects` is given, but a file like
             `out` has no line numbers.
         DataError: a row cannot be read, and `rejects` is None.
@@ -70,36 +71,39 @@ def predict_file(
     rows = model.rows(source, lenient=rejects is not None)
     part, info = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.json")
     _check_paths((out, part, info), source, options.kinds, rejects, rows.files)
-    if out.exists() and not overwrite:
-        raise FolderError(f"{out}: exists already; name another file, or give --overwrite")
     facts = {"model": _identity(model), "data": rows.fingerprint(), "options": repr(options)}
     try:
-        continues = part.exists() and _same(info, facts)
-        if rejects is not None and not continues:
-            check_new(rejects, overwrite=overwrite)
-        header = _lines([options.columns], (), kind) if kind in (".csv", ".tsv") else ""
-        done = max(0, _complete_rows(part, kind) - bool(header)) if continues else 0
-        if not done:
-            info.write_text(json.dumps(facts))
-            part.write_bytes(header.encode())
-        for message in rows.notes:
-            LOG.info(message)
-        count, read = done, list[int]()
-        with (
-            part.open("ab") as file,
-            Rejects(rejects, sources=rows.files) as bad,
-            reading_bar(f"reading {rows.name}", rows.total_bytes, show=show, least=0) as advance,
-        ):
-            items = _items(model.input_.reader, rows.read(read.append), kind, bad)
-            for window in _windows(islice(items, done, None)):
-                file.write(_answers(options, model, window, kind).encode())
-                file.flush()
-                count += len(window)
-                if advance is not None:  # the bar shows rows predicted, not rows read
-                    advance(sum(read))
-                read.clear()
-        part.replace(out)
-        info.unlink()
+        with held(info):  # two processes would both append to the same part
+            if out.exists() and not overwrite:
+                raise FolderError(f"{out}: exists already; name another file, or give --overwrite")
+            continues = part.exists() and _same(info, facts)
+            if rejects is not None and not continues:
+                check_new(rejects, overwrite=overwrite)
+            header = _lines([options.columns], (), kind) if kind in (".csv", ".tsv") else ""
+            done = max(0, _complete_rows(part, kind) - bool(header)) if continues else 0
+            if not done:
+                info.write_text(json.dumps(facts))
+                part.write_bytes(header.encode())
+            for message in rows.notes:
+                LOG.info(message)
+            count, read = done, list[int]()
+            with (
+                part.open("ab") as file,
+                Rejects(rejects, sources=rows.files) as bad,
+                reading_bar(
+                    f"reading {rows.name}", rows.total_bytes, show=show, least=0
+                ) as advance,
+            ):
+                items = _items(model.input_.reader, rows.read(read.append), kind, bad)
+                for window in _windows(islice(items, done, None)):
+                    file.write(_answers(options, model, window, kind).encode())
+                    file.flush()
+                    count += len(window)
+                    if advance is not None:  # the bar shows rows predicted, not rows read
+                        advance(sum(read))
+                    read.clear()
+            part.replace(out)
+            info.unlink()
     except KeyboardInterrupt:
         raise Stopped(
             f"stopped; the rows so far are in {part}, and the same command continues", signal.SIGINT

@@ -1,8 +1,8 @@
-"""The predictions and generated texts of the commands `elman predict` and `elman generate`.
+"""The predictions of the command `elman predict`.
 
 Each class below belongs to a kind of model.  Its fields are the options of the predictions of this
 kind, which become flags on the command line.  Its methods predict for a text, for the rows of a
-file or for a table.  PREDICTIONS and GENERATIONS list the classes.
+file or for a table.  PREDICTIONS lists the classes.
 
 This file does not import torch.
 """
@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from elman.arguments import check_whole
 from elman.errors import ArgumentError
-from elman.report.terminal import one_line
 from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translator
 from elman.tasks.examples import ExampleTask
 from elman.tasks.task import Task
@@ -120,7 +119,7 @@ class Tags(Prediction[Tagger]):
 class Translations(Prediction[Translator]):
     """The translations of a text."""
 
-    kinds = (".txt", ".csv", ".tsv", ".jsonl")
+    kinds: ClassVar[tuple[str, ...]] = (".txt", ".csv", ".tsv", ".jsonl")
     columns = ("line", "text")
 
     k: int | None = None
@@ -138,8 +137,8 @@ class Translations(Prediction[Translator]):
         from elman.decode.beam import Search
 
         self.search: Search | None = None  # the default of the model
-        given = asdict(self)
-        if given != {one.name: one.default for one in fields(self)}:
+        given = {one.name: getattr(self, one.name) for one in fields(Translations)}
+        if given != {one.name: one.default for one in fields(Translations)}:
             best = given.pop("k") or 1
             given["beam"] = max(5, best) if self.beam is None else self.beam
             self.search = Search(**given, n_best=best)
@@ -203,19 +202,10 @@ class OfRecordings(Prediction[Items]):
     def _table(self, model: Items, data: object) -> Table:
         raise NotImplementedError
 
-
-@dataclass(kw_only=True)
-class RecordingLabels(OfRecordings[Classifier]):
-    """The labels of recordings."""
-
-    def _table(self, model: Classifier, data: object) -> Table:
-        """Return the recordings or spans: name, start, end (after the last step), label, and the
-        probability of each label.
-        """
+    def _spans(self, model: Items, items: list[Recording]) -> Table:
+        """Return the name of each recording, and its start and end (after the last step)."""
         from elman.inputs.recording import Recorded
 
-        items: list[Recording] = model.items(data)
-        p = model.predict_proba(items)
         table: Table = {model.unique_id: [one.name for one in items]}
         if any(map(len, items)):
             assert isinstance(model.input_, Recorded)
@@ -223,9 +213,36 @@ class RecordingLabels(OfRecordings[Classifier]):
             ends = [one.stamp(one.times[-1] + step) if len(one) else one.begin for one in items]
             spans = [one.moments([one.begin, end]) for one, end in zip(items, ends, strict=True)]
             table["start"], table["end"] = map(list, zip(*spans, strict=True))
+        return table
+
+
+@dataclass(kw_only=True)
+class RecordingLabels(OfRecordings[Classifier]):
+    """The labels of recordings."""
+
+    def _table(self, model: Classifier, data: object) -> Table:
+        """Return the recordings or spans, their labels, and the probability of each label."""
+        items: list[Recording] = model.items(data)
+        p = model.predict_proba(items)
+        table = self._spans(model, items)
         table[model.label] = [label_cell(model, row) for row in p]
         columns = zip(model.classes, p.T, strict=True)
         return table | {f"p({name})": [round(float(one), 6) for one in q] for name, q in columns}
+
+
+@dataclass(kw_only=True)
+class RecordingTexts(Translations, OfRecordings[Translator]):
+    """The texts of recordings."""
+
+    kinds = ()
+
+    def _table(self, model: Translator, data: object) -> Table:
+        """Return the recordings or spans, and the text of each."""
+        if self.k is not None:
+            raise ArgumentError("--k is for a TEXT; for a --file the best of each row is written")
+        items: list[Recording] = model.items(data)
+        texts = model.predict(items, search=self.search)
+        return self._spans(model, items) | {model.target: texts}
 
 
 @dataclass(kw_only=True)
@@ -258,89 +275,6 @@ class RecordingTags(OfRecordings[Tagger]):
         }
 
 
-@dataclass(kw_only=True)
-class RecordingTexts(Translations, OfRecordings[Translator]):
-    """The texts of recordings."""
-
-    def _table(self, model: Translator, data: object) -> Table:
-        """Return the name and the text of each recording."""
-        items: list[Recording] = model.items(data)
-        texts = model.texts.predict(model.network, model.input_, items, search=self.search)
-        return {model.unique_id: [one.name for one in items], model.target: texts}
-
-
-@dataclass(kw_only=True)
-class Generation(Generic[Model]):
-    """The settings for sampling words."""
-
-    temperature: float = 1.0
-    """Below 1, likely words are preferred; 0 always takes the likeliest word."""
-    top_k: int | None = None
-    """Draw only from the k likeliest words."""
-    top_p: float | None = None
-    """Draw only from the likeliest words that together reach this probability."""
-    min_p: float | None = None
-    """Draw only from words at least this fraction as likely as the likeliest one."""
-    repetition_penalty: float = 1.0
-    """Above 1: avoid words that occurred before."""
-    seed: int = 0
-    """Seed of the random numbers; equal seeds give equal texts."""
-    samples: int = 1
-    """Number of texts."""
-
-    def __post_init__(self) -> None:
-        from elman.decode.sample import Sampling
-
-        check_whole(self.samples, "samples", least=1)
-        self.sampling = Sampling(**{one.name: getattr(self, one.name) for one in fields(Sampling)})
-
-    def pieces(self, model: Model, text: str) -> Iterator[str]:
-        """Yield the generated texts in pieces, each when it is drawn."""
-        raise NotImplementedError
-
-
-@dataclass(kw_only=True)
-class Continuations(Generation[LanguageModel]):
-    """Continuations of a text."""
-
-    max_new_tokens: int = 100
-    """Maximum number of tokens of a continuation."""
-    stop: tuple[str, ...] = ()
-    """End a continuation before this string; can be given several times."""
-
-    def pieces(self, model: LanguageModel, text: str) -> Iterator[str]:
-        """Yield the text and each of its continuations."""
-        from elman.encode.text import glued
-
-        log_unknown(model, text)
-        words, split = model.vocabulary.tokens == "word", model.vocabulary.split_punctuation
-        for number in range(self.samples):
-            drawn = model.generate_live(
-                text,
-                sampling=self.sampling,
-                seed=self.seed + number,
-                max_new_tokens=self.max_new_tokens,
-                stop=self.stop,
-            )
-            first = next(drawn, "")  # raises for invalid settings before anything is printed
-            yield f"\n\n{text}" if number else text
-            yield f" {first}" if words and text and not glued(text[-1], first, split) else first
-            yield from drawn
-        yield "\n"
-
-
-@dataclass(kw_only=True)
-class RandomTranslations(Generation[Translator]):
-    """Translations of a text that are drawn at random."""
-
-    def pieces(self, model: Translator, text: str) -> Iterator[str]:
-        """Yield a translation on each line."""
-        check_reads_text(model)
-        for seed in range(self.seed, self.seed + self.samples):
-            found = model.predict([text], sampling=self.sampling, seed=seed)
-            yield one_line(found[0]) + "\n"
-
-
 # Keys are the names of the tasks, with the kind of input where it changes the options.
 PREDICTIONS: dict[str, type[Prediction[Any]]] = {
     "language-model": NextWords,
@@ -351,10 +285,6 @@ PREDICTIONS: dict[str, type[Prediction[Any]]] = {
     "classifier of recordings": RecordingLabels,
     "tagger of recordings": RecordingTags,
     "translator of recordings": RecordingTexts,
-}
-GENERATIONS: dict[str, type[Generation[Any]]] = {
-    "language-model": Continuations,
-    "translator": RandomTranslations,
 }
 
 
@@ -389,7 +319,10 @@ def check_reads_text(model: Translator) -> None:
     """Raise an ArgumentError if a translator does not read texts."""
     if model.input_.vocabulary is None:
         noun = model.input_.reader.noun
-        raise ArgumentError(f"this translator reads {noun}; give them with --file")
+        raise ArgumentError(
+            f"this translator reads {noun}, not a TEXT; give a table of them to elman predict with "
+            "--file, and a file for the predictions with --out"
+        )
 
 
 def log_unknown(model: LanguageModel, text: str) -> None:

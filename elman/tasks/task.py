@@ -272,7 +272,7 @@ class Task(NetworkSettings):
         if config["task"] != cls.task:
             raise FolderError(f"{folder}: holds a model for {config['task']}, not {cls.task}")
         known = {field.name for field in fields(cls)}
-        _check_paths(config["data"], folder)
+        _check_data(config["data"], folder)
         config = _change_paths(config, lambda path: str(found_from(folder, path)))
         unknown = set(config["settings"]) - known
         if unknown:
@@ -335,8 +335,13 @@ def _change_paths(config: dict[str, Any], change: Callable[[str], str]) -> dict[
     return {**config, "settings": changed(config["settings"]), "data": changed(config["data"])}
 
 
-def _check_paths(data: Mapping[str, Any], folder: Path) -> None:
-    """Raise a FolderError unless the data in a config are paths or pairs of paths."""
+def _check_data(data: Mapping[str, Any], folder: Path) -> None:
+    """Raise a FolderError unless the data in a config are paths or pairs of paths, with keys."""
+    for name, value in data.items():
+        if (name == "name" or name.endswith("_key")) and not isinstance(value, str):
+            raise FolderError(
+                f"{folder / CONFIG}: is damaged (data.{name} must be a string, got {value!r})"
+            )
     for name in set(PATHS) & set(data):
         found = data[name]
         pair = found if isinstance(found, list) and len(found) == 2 else [found, None]

@@ -179,7 +179,11 @@ def find_texts(before: Mapping[str, str]) -> dict[str, object]:
                 f"the {name} text was given in memory and is gone; a run can only be resumed if "
                 "its texts are files"
             )
-    return {name: find_data(before[name], name) for name in NAMES if name in before}
+    given = {name: before[name] for name in NAMES if name in before}
+    for name, path in given.items():
+        if not isinstance(path, str):
+            raise DataError(f"data.{name} in the config must be a path, got {path!r}")
+    return {name: find_data(path, name) for name, path in given.items()}
 
 
 def find_training(

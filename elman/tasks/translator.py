@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elman.arguments import check_kind, check_whole
+from elman.arguments import check_kind, check_seed
 from elman.errors import ArgumentError
 from elman.targets.text_settings import TranslatorSettings
 from elman.tasks.examples import ExampleTask
@@ -124,7 +124,7 @@ class Translator(TranslatorSettings, ExampleTask):
 
         check_kind(sampling, (Sampling,), "sampling")
         check_kind(search, (Search, Consensus), "search")
-        check_whole(seed, "seed")
+        check_seed(seed)
         items = self.items(texts)
         return self.texts.predict(
             self.model, self.input_, items, search=search, sampling=sampling, seed=seed
@@ -152,8 +152,11 @@ class Translator(TranslatorSettings, ExampleTask):
         Raises:
             ArgumentError: the model was not trained with kind="dialogue".
         """
+        from elman.decode.sample import Sampling
         from elman.live.conversation import Conversation
 
+        check_kind(sampling, (Sampling,), "sampling")
+        check_seed(seed)
         if self.kind != "dialogue":
             raise ArgumentError(f"chat needs kind=dialogue, but this model has kind={self.kind}")
 

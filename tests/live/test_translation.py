@@ -88,21 +88,15 @@ def test_an_empty_session_predicts_as_an_empty_text() -> None:
     assert live.predict() == model.predict([""])[0]
 
 
-def test_memory_without_attention_is_constant_and_with_it_bounded() -> None:
-    sizes = {}
-    for name in ("rnn without attention", "cut"):
-        live = trained(name).stream()
-        sizes[name] = [
-            sum(
-                leaf.numel()
-                for key, leaf in leaves_from_bytes(live.state_bytes()).items()
-                if key.startswith("state.2")
-            )
-            for _ in range(20)
-            if live.push("one two") is not None
-        ]
-    assert len(set(sizes["rnn without attention"])) == 1
-    assert len(set(sizes["cut"])) == 1  # two tokens, then nothing more is read
+@pytest.mark.parametrize("attention", [None, "dot"])
+def test_memory_is_bounded_by_the_tokens_that_are_read(attention: str | None) -> None:
+    settings = {**SMALL, "max_tokens": 4, "attention": attention, "epochs": 1}
+    live = elman.Translator(**settings).fit(SOURCES, TARGETS).stream()
+    sizes = []
+    for _ in range(20):
+        live.push("one two")
+        sizes.append(len(live.state_bytes()))
+    assert len(set(sizes[1:])) == 1  # after two pieces nothing more is read
 
 
 @pytest.mark.parametrize("damage", ["text", "token", "states", "number", "steps", "bytes"])
@@ -125,6 +119,22 @@ def test_a_damaged_state_is_refused_and_changes_nothing(damage: str) -> None:
         bad = safetensors.torch.save({**leaves, name: leaf})
     with pytest.raises(DataError):
         live.restore(bad)
+    assert live.state_bytes() == blob
+
+
+@pytest.mark.parametrize("damage", ["many steps", "other tokens", "large numbers"])
+def test_a_state_that_no_prediction_can_follow_is_refused(damage: str) -> None:
+    live = trained("copying" if damage == "other tokens" else "rnn without attention").stream()
+    live.push("two four")
+    blob = live.state_bytes()
+    leaves = leaves_from_bytes(blob)
+    name, leaf = {
+        "many steps": ("state.2.1", torch.tensor(2**62)),
+        "other tokens": ("state.0.1", leaves["state.0.1"].repeat(2)),
+        "large numbers": ("state.2.0", torch.full_like(leaves["state.2.0"], 3e38)),
+    }[damage]
+    with pytest.raises(DataError):
+        live.restore(safetensors.torch.save({**leaves, name: leaf}))
     assert live.state_bytes() == blob
 
 

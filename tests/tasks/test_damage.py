@@ -119,6 +119,26 @@ def test_a_setting_of_a_wrong_type_in_a_config_is_named(
     assert f"config.json: is damaged ({expected}" in refused(folder)
 
 
+@pytest.mark.parametrize("name", ["name", "train_key"])
+def test_a_fact_about_the_data_that_is_no_string_is_named(
+    copied: Callable[[str], Path], name: str
+) -> None:
+    folder = copied("texts")
+    change_json(folder / "config.json", f"data.{name}", 5)
+    assert f"data.{name} must be a string, got 5" in refused(folder, resume=True)
+
+
+def test_the_texts_of_a_language_model_are_paths(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("the cat sat on the mat\n" * 40)
+    small: dict[str, Any] = {"hidden_size": 4, "epochs": 1, "bptt": 5, "device": "cpu"}
+    run = tmp_path / "run"
+    elman.LanguageModel(**small).fit(tmp_path / "book.txt", out=run)
+    (run / MANIFEST).unlink()
+    change_json(run / "config.json", "data.train", ["../book.txt", None])
+    with pytest.raises(ElmanError, match=r"data\.train in the config must be a path"):
+        elman.LanguageModel.resume(run, epochs=2)
+
+
 @pytest.mark.parametrize("name", ["hidden_size", "num_layers", "embedding_size"])
 def test_a_network_that_exceeds_the_memory_is_refused_in_one_line(
     copied: Callable[[str], Path], name: str

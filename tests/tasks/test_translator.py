@@ -201,6 +201,41 @@ def test_sources_can_be_recordings(tmp_path: Path) -> None:
     assert main(["predict", str(tmp_path / "run"), "low"]) == 2
 
 
+def test_recordings_of_a_table_are_translated_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"r{n}" for n in range(40)]
+    rows = [f"{name},{time},{n % 2}\n" for n, name in enumerate(names) for time in range(4)]
+    table, texts, out = tmp_path / "steps.csv", tmp_path / "texts.csv", tmp_path / "out.csv"
+    table.write_text("unique_id,ds,x\n" + "".join(rows), encoding="utf-8")
+    lines = [f"{name},{('low', 'very high')[n % 2]}\n" for n, name in enumerate(names)]
+    texts.write_text("unique_id,target\n" + "".join(lines), encoding="utf-8")
+    run = tmp_path / "run"
+    flags = "--channels x --tokens word --min-count 1 --hidden-size 16 --epochs 2 --device cpu"
+    train = ["train", "translator", str(table), str(texts), "--out", str(run)]
+    assert main([*train, *flags.split()]) == 0
+    predict = ["predict", str(run), "--file", str(table)]
+    assert main([*predict, "--out", str(out), "--beam", "2"]) == 0
+    header, *found = out.read_text(encoding="utf-8").splitlines()
+    assert header == "unique_id,start,end,target"
+    model = elman.load(run)
+    assert isinstance(model, elman.Translator)
+    said = model.predict(table, search=Search(beam=2))
+    assert [line.split(",") for line in found[:2]] == [
+        ["r0", "0", "4", said[0]],
+        ["r1", "0", "4", said[1]],
+    ]
+    spans = tmp_path / "spans.csv"
+    spans.write_text("unique_id,start,end\nr1,0,2\n", encoding="utf-8")
+    capsys.readouterr()
+    assert main([*predict, "--spans", str(spans)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert main([*predict, "--k", "2"]) == 2
+    assert "--k is for a TEXT" in capsys.readouterr().err
+    assert main(["predict", str(run), "low"]) == 2
+    assert "give a table of recordings with --file" in capsys.readouterr().err
+
+
 def test_sources_can_be_several_inputs(tmp_path: Path) -> None:
     sources, targets = pairs()
     table = {"a": sources, "b": sources[::-1], "target": targets}
@@ -345,6 +380,14 @@ def test_a_chat_keeps_only_the_turns_that_the_model_reads(talker: Path) -> None:
         with pytest.raises(DataError):
             talk.restore(bad)
     assert talk.turns == other.turns
+    half = torch.frombuffer(bytearray(b'["\\ud800"]'), dtype=torch.uint8)
+    for seed, text in ((0, half), (2**63 - 1, torch.tensor([91, 93], dtype=torch.uint8))):
+        with pytest.raises(DataError):
+            talk.restore(to_bytes((torch.tensor(seed), text)))
+    with pytest.raises(ArgumentError, match="seed must have 64 bits"):
+        model.chat(seed=2**64)
+    with pytest.raises(ArgumentError, match="sampling must be a Sampling"):
+        model.chat(sampling=0.5)  # type: ignore[arg-type]
     talk.restart()
     assert talk.turns == []
     with pytest.raises(ArgumentError, match="turn must contain words"):
@@ -409,6 +452,8 @@ def test_the_command_line_predicts_generates_and_evaluates(
     assert "chrF" in capsys.readouterr().out
     assert main(["chat", str(run)]) == 2
     assert "chat needs --kind dialogue" in capsys.readouterr().err
+    assert main(["generate", str(run), "two one", "--seed", str(2**64)]) == 2
+    assert "--seed must have 64 bits" in capsys.readouterr().err
 
 
 def test_the_report_shows_the_attention(run: Path) -> None:
@@ -458,6 +503,29 @@ def test_a_file_is_translated_line_by_line_and_continues_after_a_stop(run: Path)
         assert main(command) == 0
     assert seen == [1024] * 5
     assert out.read_text(encoding="utf-8") == whole
+
+
+def test_a_file_that_another_process_is_writing_is_refused(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = run.parent / "both.txt", run.parent / "both_out.txt"
+    source.write_text("one two\nthree\n" * 1500, encoding="utf-8")
+    command = ["predict", str(run), "--file", str(source), "--out", str(out), "--beam", "1"]
+    predict, codes = elman.Translator.predict, list[int]()
+
+    def twice(self: elman.Translator, items: list[str], **options: object) -> list[str]:
+        if not codes:
+            codes.append(-1)
+            codes.append(main(command))
+        return predict(self, items, **options)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(elman.Translator, "predict", twice)
+        assert main(command) == 0
+    assert codes == [-1, 2]
+    assert "another process is using it" in capsys.readouterr().err
+    assert len(out.read_text(encoding="utf-8").splitlines()) == 3000
+    assert not list(run.parent.glob("both_out.txt.part*"))
 
 
 def test_unicode_is_preserved(trained: elman.Translator, tmp_path: Path) -> None:
