@@ -275,7 +275,7 @@ def test_options_that_a_forecaster_does_not_have_are_named(
     monkeypatch.setattr("elman.cli.predict.kind_of", lambda _: "forecaster")
     expected = "sales: reads series, so it takes no TEXT; give a table of series with --file"
     refused("predict", "sales", "some text", message=expected)
-    owners = "a language model, a classifier, a translator or a translator of recordings"
+    owners = "a language model, a classifier or a translator"
     refused("predict", "sales", "--k", "3", message=f"--k is an option of {owners}; sales holds")
 
 

@@ -125,7 +125,7 @@ def _is_empty(folder: Path) -> bool:
     found.discard("lock")
     if not found or (folder / CONFIG).exists():
         return not found
-    return MANIFEST in found and found <= {MANIFEST, *PARTS}
+    return MANIFEST in found and found <= {MANIFEST, INPUTS, *PARTS}
 
 
 def start_folder(folder: Path) -> None:

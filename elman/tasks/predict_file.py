@@ -68,6 +68,8 @@ def predict_file(
     options, kind = options or PREDICTIONS[model.task](), out.suffix.lower()
     if not (options.kinds and isinstance(model, ExampleTask)):
         raise ArgumentError(f"a {model.task} predicts from a TEXT, not from --file")
+    if source.is_dir():
+        raise DataError(f"{source}: is a folder; expected a file with a row for each prediction")
     rows = model.rows(source, lenient=rejects is not None)
     part, info = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.json")
     _check_paths((out, part, info), source, options.kinds, rejects, rows.files)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from elman.decode.beam import Search
     from elman.read.recordings import Recording
 
 Model = TypeVar("Model", bound=Task)
@@ -116,14 +117,9 @@ class Tags(Prediction[Tagger]):
 
 
 @dataclass(kw_only=True)
-class Translations(Prediction[Translator]):
-    """The translations of a text."""
+class SearchOptions:
+    """The settings of a beam search."""
 
-    kinds: ClassVar[tuple[str, ...]] = (".txt", ".csv", ".tsv", ".jsonl")
-    columns = ("line", "text")
-
-    k: int | None = None
-    """Number of predictions for a text; None for 1, without its probability."""
     beam: int | None = None
     """Sequences that are kept at a time; 1 is greedy. None for 5, or k if it is larger."""
     length_penalty: float = 1.0
@@ -133,29 +129,44 @@ class Translations(Prediction[Translator]):
     no_repeat: int | None = None
     """Length of n-grams that must not occur twice."""
 
-    def __post_init__(self) -> None:
+    def search(self, best: int | None = None) -> Search | None:
+        """Return the settings for a number of results; None for the default of the model."""
         from elman.decode.beam import Search
 
-        self.search: Search | None = None  # the default of the model
-        given = {one.name: getattr(self, one.name) for one in fields(Translations)}
-        if given != {one.name: one.default for one in fields(Translations)}:
-            best = given.pop("k") or 1
-            given["beam"] = max(5, best) if self.beam is None else self.beam
-            self.search = Search(**given, n_best=best)
+        given = {one.name: getattr(self, one.name) for one in fields(SearchOptions)}
+        if best is None and given == {one.name: one.default for one in fields(SearchOptions)}:
+            return None
+        best = best or 1
+        given["beam"] = max(5, best) if self.beam is None else self.beam
+        return Search(**given, n_best=best)
+
+
+@dataclass(kw_only=True)
+class Translations(SearchOptions, Prediction[Translator]):
+    """The translations of a text."""
+
+    kinds = (".txt", ".csv", ".tsv", ".jsonl")
+    columns = ("line", "text")
+
+    k: int | None = None
+    """Number of predictions for a text; None for 1, without its probability."""
+
+    def __post_init__(self) -> None:
+        self.search(self.k)  # raises for invalid settings before a model is loaded
 
     def lines(self, model: Translator, text: str) -> Iterator[str]:
         """Yield a translation on each line, after its log-probability if `k` is given."""
         check_text(model, text, self.k)
         check_reads_text(model)
-        if self.search is None:
+        if (search := self.search(self.k)) is None:
             yield model.predict([text])[0]
             return
-        for translation, log_p in model.n_best([text], self.search)[0]:
+        for translation, log_p in model.n_best([text], search)[0]:
             yield f"{log_p:8.2f}  {translation}" if self.k is not None else translation
 
     def answers(self, model: Translator, items: list[str], kind: str) -> Iterable[tuple[str]]:
         """Return the best translation of each source."""
-        return zip(model.predict(items, search=self.search), strict=True)
+        return zip(model.predict(items, search=self.search()), strict=True)
 
 
 @dataclass(kw_only=True)
@@ -231,17 +242,13 @@ class RecordingLabels(OfRecordings[Classifier]):
 
 
 @dataclass(kw_only=True)
-class RecordingTexts(Translations, OfRecordings[Translator]):
+class RecordingTexts(SearchOptions, OfRecordings[Translator]):
     """The texts of recordings."""
-
-    kinds = ()
 
     def _table(self, model: Translator, data: object) -> Table:
         """Return the recordings or spans, and the text of each."""
-        if self.k is not None:
-            raise ArgumentError("--k is for a TEXT; for a --file the best of each row is written")
         items: list[Recording] = model.items(data)
-        texts = model.predict(items, search=self.search)
+        texts = model.predict(items, search=self.search())
         return self._spans(model, items) | {model.target: texts}
 
 

@@ -346,3 +346,14 @@ def test_the_lock_file_is_used_if_the_system_has_no_locks(
         with pytest.raises(FolderError, match=r"no longer runs, delete"):
             again.__enter__()
     assert not folder.exists()
+
+
+def test_a_folder_of_a_run_killed_before_its_config_is_free(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "inputs" / "0").mkdir(parents=True)  # of several inputs
+    (run / "inputs" / "0" / "tokenizer.json").write_text("{}")
+    (run / MANIFEST).write_text("{}")
+    check_free(run, overwrite=False)
+    (run / "notes.txt").write_text("mine")
+    with pytest.raises(FolderError, match="is not empty and is not a model folder"):
+        check_free(run, overwrite=False)
