@@ -131,12 +131,18 @@ class LiveStates(LiveTarget[int]):
         whole: whether all outputs are kept, for attention, instead of only the last one.
 
     Attributes:
-        h: (T, M) or (1, M) the outputs; none at the beginning.
         steps: T.
     """
 
     def __init__(self, size: int, *, whole: bool) -> None:
-        self.h, self.steps, self._whole = torch.zeros(0, size), 0, whole
+        self._parts, self.steps, self._whole = [torch.zeros(0, size)], 0, whole
+
+    @property
+    def h(self) -> Tensor:
+        """The outputs (T, M), or the last one (1, M); none at the beginning."""
+        if len(self._parts) > 1:
+            self._parts = [torch.cat(self._parts)]
+        return self._parts[0]
 
     @property
     def state(self) -> State:
@@ -149,10 +155,19 @@ class LiveStates(LiveTarget[int]):
         count = int(steps) if self._whole else min(1, int(steps))
         if len(h) != count or not bool((h.abs() < LARGEST).all()) or int(steps) >= MOST:
             raise DataError("the state of the encoder is damaged: it has impossible values")
-        self.h, self.steps = h, int(steps)
+        self._parts, self.steps = [h], int(steps)
+
+    def copy(self) -> LiveStates:
+        """Return an independent copy."""
+        other = LiveStates(0, whole=self._whole)
+        other._parts, other.steps = [self.h], self.steps
+        return other
 
     def push(self, states: Tensor, bag: Bag | None) -> int:
         """Keep the next states (1, n, M), and return n."""
-        self.h = torch.cat([self.h, states[0]]) if self._whole else states[0, -1:].clone()
+        new = states[0] if self._whole else states[0, -1:]
+        if not self._whole:
+            self._parts.clear()
+        self._parts.append(new.clone())  # joined when they are needed
         self.steps += states.shape[1]
         return states.shape[1]
