@@ -121,6 +121,8 @@ def through_layers(
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         if whole:
             results.append(ends[0])
+        elif len(ends) == 1:  # a view instead of a copy
+            results.append(tuple(leaf.unsqueeze(0) for leaf in ends[0]))
         else:
             results.append(tuple(torch.stack(leaf) for leaf in zip(*ends, strict=True)))
     return x, results
