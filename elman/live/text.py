@@ -69,7 +69,7 @@ class LiveText(Live[int]):
         begin = 0
         for n, token in enumerate(tokens):
             if n and token == self._end:
-                super().push(tokens[begin:n])
+                super().push(tokens[begin:n], at)
                 begin = n
         super().push(tokens[begin:], at)
         return len(tokens)

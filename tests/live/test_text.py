@@ -238,3 +238,11 @@ def test_restart_and_the_end_of_a_document_reset_the_state(words: Vocabulary) ->
     assert other.state_bytes() == start
     live.restart()
     assert live.state_bytes() == start
+
+
+def test_a_refused_time_changes_nothing(words: Vocabulary) -> None:
+    live = LiveText(build(words), words, documents_end=True)
+    before = live.state_bytes()
+    with pytest.raises(ArgumentError, match="at must be None: texts have no times"):
+        live.push("the cat\nthe dog", at=3)  # type: ignore[arg-type]
+    assert live.state_bytes() == before
