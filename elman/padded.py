@@ -7,6 +7,7 @@ result.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -87,6 +88,20 @@ class Joint:
         return Joint(self.first[begin:end], self.others)
 
 
+class Delayed(ABC):
+    """An array (T, ...) that is made when a batch needs it, so that all of them need little memory.
+
+    Its length is known before.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def read(self) -> NDArray[Any]:
+        """Return the array."""
+
+
 def pad_arrays(arrays: Sequence[Any]) -> Padded:
     """Return a batch of arrays (T_b, ...), or of several inputs (`Joint`)."""
     if not isinstance(arrays[0], Joint):
@@ -96,8 +111,10 @@ def pad_arrays(arrays: Sequence[Any]) -> Padded:
     return first._replace(others=tuple(map(pad_arrays, others)))
 
 
-def row_of(values: Sequence[int] | NDArray[Any]) -> Tensor:
+def row_of(values: Sequence[int] | NDArray[Any] | Delayed) -> Tensor:
     """Return features as a float32 tensor, tokens as an int64 tensor."""
+    if isinstance(values, Delayed):
+        values = values.read()
     if not (isinstance(values, np.ndarray) and values.dtype.kind == "f"):
         return torch.as_tensor(values, dtype=torch.int64)
     return torch.from_numpy(values) if values.dtype == np.float32 else torch.tensor(values).float()

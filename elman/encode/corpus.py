@@ -3,18 +3,13 @@
     tokens   d1 d1 d1 <eos> d2 <eos> d3 d3 ...        uint16 or uint32
     starts   0              4        6                int64, where each document begins
 
-A text of any size is tokenised once into the cache folder (`ELMAN_CACHE`, else `~/.cache/elman`)
-under the hash of its content and vocabulary, and read from there.  A manifest next to the arrays
-has the lengths and checksums of the arrays and of a file with the hash.  Arrays that differ, or
-belong to another text, are computed again.  The folder can be deleted at any time.
+A text of any size is tokenised once into the cache folder under the hash of its content and
+vocabulary, and read from there, see `elman.encode.cache`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.encode.cache import cached
 from elman.encode.text import Vocabulary
-from elman.errors import FolderError
-from elman.manifest import check_parts, read_manifest, settle_parts
 from elman.read.split import Pieces
 
-ARRAYS, KEY = ("tokens", "starts"), "key"
+ARRAYS = ("tokens", "starts")
 GROUP = 1 << 22  # characters given to the tokenizer at a time
 
 
@@ -68,14 +62,6 @@ class Corpus:
         return np.concatenate([before, self.tokens[: max(0, stop - 1)].astype(np.int64)])
 
 
-def cache_folder() -> Path:
-    """Return the folder of tokenised texts."""
-    base = os.environ.get("ELMAN_CACHE")
-    if base:
-        return Path(base)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "elman"
-
-
 def tokenise(
     pieces: Callable[[], Pieces],
     vocabulary: Vocabulary,
@@ -92,41 +78,13 @@ def tokenise(
     Raises:
         FolderError: the cache folder cannot be written or the disk is full.
     """
-    name = hashlib.blake2b(
-        (key + vocabulary.tokenizer.to_str()).encode(), digest_size=16
-    ).hexdigest()
-    folder = cache_folder() / name
     dtype = np.dtype(np.uint16 if vocabulary.size <= 1 << 16 else np.uint32)
-    if folder.is_dir() and not _is_whole(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-    if not folder.is_dir():
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".part", dir=folder.parent))
-            try:
-                _write(pieces(), vocabulary, temporary, dtype)
-                (temporary / KEY).write_text(name)
-                settle_parts(temporary, (*ARRAYS, KEY))
-                temporary.rename(folder)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-        except OSError as error:
-            if not folder.is_dir():  # otherwise another process has written the same content
-                raise FolderError(
-                    f"{folder.parent}: the cache folder cannot be written ({error.strerror}); "
-                    "free some space or set ELMAN_CACHE to another folder"
-                ) from error
+    folder = cached(
+        key + vocabulary.tokenizer.to_str(),
+        ARRAYS,
+        lambda empty: _write(pieces(), vocabulary, empty, dtype),
+    )
     return _mapped(folder / "tokens", folder / "starts", dtype, vocabulary.end)
-
-
-def _is_whole(folder: Path) -> bool:
-    """Return whether the arrays of a cache folder are undamaged and belong to its name."""
-    try:
-        check_parts(folder)
-        known = read_manifest(folder) or ()
-        return {*ARRAYS, KEY} <= set(known) and (folder / KEY).read_bytes() == folder.name.encode()
-    except (FolderError, OSError):
-        return False
 
 
 def _mapped(tokens: Path, starts: Path, dtype: np.dtype[np.unsignedinteger], end: int) -> Corpus:

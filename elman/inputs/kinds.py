@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from elman.errors import ArgumentError
+from elman.inputs.audio import AudioReader
 from elman.inputs.fused import FusedReader
 from elman.inputs.input import Reader, pair
 from elman.inputs.recording import RecordingReader
 from elman.inputs.settings import InputSettings
 from elman.inputs.text import TextReader
 from elman.inputs.words import WordReader
+from elman.read.audio_source import is_clips
 from elman.read.recordings import is_arrays
 
 READERS: dict[str, type[Reader]] = {
-    reader.kind: reader for reader in (TextReader, WordReader, RecordingReader)
+    reader.kind: reader for reader in (TextReader, WordReader, RecordingReader, AudioReader)
 }
 OLD = {"texts": TextReader.kind, "sentences": WordReader.kind}  # names in folders of Elman 0.1.0
 
@@ -38,10 +40,7 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
         >>> find_kinds(InputSettings(), [np.zeros((5, 2))], "text")
         ['recordings']
     """
-    kinds = list(settings.inputs)
-    if not kinds:
-        recorded = settings.channels or settings.variable or is_arrays(pair(given)[0])
-        kinds = [RecordingReader.kind if recorded else usual]
+    kinds = list(settings.inputs) or [_guess(settings, pair(given)[0], usual)]
     columns = [column for column, _ in map(_parts, kinds)]
     for column, kind in map(_parts, kinds):
         if kind not in READERS:
@@ -62,6 +61,15 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
     if settings.vectors is not None and (first != TextReader.kind or len(kinds) > 1):
         raise ArgumentError(f"vectors needs texts, got {', '.join(kinds)}")
     return kinds
+
+
+def _guess(settings: InputSettings, source: Any, usual: str) -> str:
+    """Return the kind of data that looks like recordings or audio, or the usual one."""
+    if settings.channels or settings.variable:
+        return RecordingReader.kind
+    if is_clips(source, settings.audio):
+        return AudioReader.kind
+    return RecordingReader.kind if is_arrays(source) else usual
 
 
 def reader_of(

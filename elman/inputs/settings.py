@@ -83,12 +83,79 @@ class RecordingSettings(TableSettings):
 
 
 @dataclass(kw_only=True)
-class InputSettings(RecordingSettings, TextSettings):
-    """Settings of a model that reads items of any kind: texts, sentences, recordings."""
+class AudioSettings:
+    """Settings for reading audio; they have no effect on other kinds of inputs."""
+
+    audio: str = "path"
+    """Audio: column with the path of the audio file; the columns start and end, in seconds, name a
+    part of it."""
+    sample_rate: int | None = None
+    """Audio: samples per second to which all audio is resampled; None for the most frequent rate of
+    the training data, but at most 16,000."""
+    channel: int | None = None
+    """Audio: channel that is read, from 0; None for the mean of all channels."""
+    features: Literal["log-mel", "mfcc"] = "log-mel"
+    """Audio: features of a frame, computed every 10 ms."""
+    feature_size: int | None = None
+    """Audio: number of features of a frame; None for 40 log-mel energies or 13 MFCC."""
+    frame_stack: int | None = None
+    """Audio: frames that are joined to a step; None for 3, or for 7 with convolution."""
+    frame_stride: int | None = None
+    """Audio: frames from one step to the next; None for 3, or for 4 with convolution."""
+    convolution: int = 0
+    """Audio: channels of two convolutions that read the frames of a step; 0 for none."""
+    running_mean: bool = False
+    """Audio: read frames relative to their running mean, which removes the colour of a microphone
+    or a room, live as well."""
+    max_seconds: float = 600.0
+    """Audio: maximum duration of a training clip; a longer one is an error of its row."""
+    masks: int = 0
+    """Audio: masked bands of features and stretches of time in each training clip (SpecAugment)."""
+    speed: float = 0.0
+    """Audio: largest relative change of the speed in training, such as 0.1."""
+    gain: float = 0.0
+    """Audio: largest change of the level in training, in decibels."""
+    shift: float = 0.0
+    """Audio: largest shift of the clip in training, in seconds."""
+    noise: str | None = None
+    """Audio: folder with clips of noise that is added in training."""
+    noise_snr: float = 10.0
+    """Audio: lowest signal-to-noise ratio of the added noise, in decibels; each clip draws one
+    between it and 20 dB more."""
+
+    def check_audio(self) -> None:
+        """Raise an ArgumentError for values that cannot work."""
+        check_counts(self, "sample_rate", "feature_size", "frame_stack", "frame_stride")
+        if self.sample_rate is not None and not 1000 <= self.sample_rate <= 192_000:
+            raise ArgumentError(f"sample_rate must be in 1,000..192,000 Hz, got {self.sample_rate}")
+        if self.features not in ("log-mel", "mfcc"):
+            raise ArgumentError(f"features must be log-mel or mfcc, got {self.features!r}")
+        if self.feature_size is not None and self.feature_size > 256:
+            raise ArgumentError(f"feature_size must be at most 256, got {self.feature_size}")
+        if not 0 < self.max_seconds < float("inf"):
+            raise ArgumentError(f"max_seconds must be positive, got {self.max_seconds}")
+        if not 0 <= self.speed < 0.5:
+            raise ArgumentError(f"speed must be in [0, 0.5), got {self.speed}")
+        for name in ("channel", "convolution", "masks", "gain", "shift"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise ArgumentError(f"{name} must be at least 0, got {value}")
+        if not -100 <= self.noise_snr <= 100:
+            raise ArgumentError(f"noise_snr must be in -100..100 dB, got {self.noise_snr}")
+        if self.convolution and self.frame_stack not in (None, 7):
+            raise ArgumentError(
+                f"convolution reads 7 frames in a step, got frame_stack={self.frame_stack}; set "
+                "frame_stack=None"
+            )
+
+
+@dataclass(kw_only=True)
+class InputSettings(AudioSettings, RecordingSettings, TextSettings):
+    """Settings of a model that reads items of any kind: texts, sentences, recordings, audio."""
 
     inputs: tuple[str, ...] = ()
-    """Kind of the input (text, words or recordings), or COLUMN:KIND for each of several inputs; if
-    empty, the kind is detected."""
+    """Kind of the input (text, words, recordings or audio), or COLUMN:KIND for each of several
+    inputs; if empty, the kind is detected."""
     text: str = "text"
     """Column with the text."""
     words: str | None = None
@@ -140,6 +207,7 @@ class InputSettings(RecordingSettings, TextSettings):
             target: column of the targets.
         """
         self.check_text()
+        self.check_audio()
         self.check_recordings(target, decays=self.cell == "grud")
         check_fraction(self, "validation_fraction")
         check_counts(self, "max_tokens")

@@ -219,6 +219,8 @@ def cut_windows(
 
 def part_of(array: Array | Joint, begin: int, end: int) -> Array | Joint:
     """Return some steps of an array; of several inputs, only the first is cut."""
+    if (begin, end) == (0, len(array)):
+        return array
     return array.part(begin, end) if isinstance(array, Joint) else array[begin:end]
 
 

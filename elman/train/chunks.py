@@ -32,7 +32,8 @@ from elman.seq2seq import Seq2Seq
 from elman.state import State, detach, select_rows, zero_rows
 from elman.train.order import Order
 
-Change = Callable[[NDArray[Any], np.random.Generator], tuple[NDArray[Any], NDArray[np.int64]]]
+# Returns a random variation of an array, and for each of its steps the index of the original step.
+Change = Callable[[Any, np.random.Generator], tuple[NDArray[Any], NDArray[np.int64]]]
 
 
 class Chunk(NamedTuple):
@@ -294,7 +295,7 @@ class ExampleBatches:
             )
             if self.change is not None:
                 draw = np.random.default_rng((self.seed or 0, number, batch, self.rank))
-                changed = [self.change(np.asarray(array), draw) for array in arrays]
+                changed = [self.change(array, draw) for array in arrays]
                 arrays = [array for array, _ in changed]
                 if targets is not None and self.padding is None:
                     targets = [t[places] for t, (_, places) in zip(targets, changed, strict=True)]

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elman.encode import corpus as module
+from elman.encode.cache import cache_folder
 from elman.encode.corpus import Corpus, tokenise
 from elman.encode.text import Tokens, Vocabulary
 from elman.errors import FolderError
@@ -298,13 +299,13 @@ def test_the_cache_is_in_the_home_folder_by_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ELMAN_CACHE", "/some/where")
-    assert module.cache_folder() == Path("/some/where")
+    assert cache_folder() == Path("/some/where")
     monkeypatch.delenv("ELMAN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/other")
-    assert module.cache_folder() == Path("/other/elman")
+    assert cache_folder() == Path("/other/elman")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/someone")
-    assert module.cache_folder() == Path("/home/someone/.cache/elman")
+    assert cache_folder() == Path("/home/someone/.cache/elman")
 
 
 def test_swapped_folders_of_the_cache_are_written_again(

@@ -1,0 +1,111 @@
+"""Random variations of sounds for training.
+
+    speed   the clip is played faster or slower, by a factor of up to 1 + speed     (waveform)
+    gain    it is louder or softer, by up to `gain` dB                              (waveform)
+    shift   it begins earlier or later, by up to `shift` seconds                    (waveform)
+    noise   a part of a noise clip is added, `snr` to `snr` + 20 dB softer          (waveform)
+    masks   bands of features and stretches of time become the mean of the training data
+
+Sources: Ko et al. 2015, "Audio Augmentation for Speech Recognition" (speed); Park et al. 2019,
+"SpecAugment" (arXiv:1904.08779; masks, here without warping of time).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.encode.sound import Steps
+from elman.read.audio import Clip, read_blocks
+
+Floats = NDArray[np.float32]
+BAND, STRETCH = 0.25, 0.15  # largest share of the features and of the frames that a mask covers
+RANGE = 20.0  # decibels between the loudest and the softest noise
+
+
+@dataclass(frozen=True)
+class SoundAugment:
+    """The strength of each variation; 0 for none.
+
+    Attributes:
+        speed: largest relative change of the speed.
+        gain: largest change of the level in decibels.
+        shift: largest shift in seconds.
+        noise: clips of noise.
+        snr: lowest signal-to-noise ratio in decibels.
+        masks: number of masked bands, and of masked stretches of time.
+    """
+
+    speed: float = 0.0
+    gain: float = 0.0
+    shift: float = 0.0
+    noise: Sequence[Clip] = ()
+    snr: float = 10.0
+    masks: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._of_waves or self.masks)
+
+    @property
+    def _of_waves(self) -> bool:
+        return bool(self.speed or self.gain or self.shift or self.noise)
+
+    def __call__(self, steps: Steps, draw: np.random.Generator) -> tuple[Floats, NDArray[np.int64]]:
+        """Return a variation (K', F) of the steps of a clip, and the original step of each step."""
+        index, frames, offset, pace = steps.index, np.asarray(steps.frames), 0.0, 1.0
+        if self._of_waves and index.rate and steps.clip is not None:
+            frames, offset, pace = self._changed(steps, draw)
+        frames, _ = index.adapted(frames, None)
+        if self.masks:
+            frames = self._masked(frames, np.array(index.mean, dtype=np.float32), draw)
+        found = index.steps(frames)
+        at = (np.arange(len(found)) - offset / index.step_seconds) * pace
+        return found, np.rint(at).clip(0, max(0, len(steps) - 1)).astype(np.int64)
+
+    def _changed(self, steps: Steps, draw: np.random.Generator) -> tuple[Floats, float, float]:
+        """Return the frames of a changed waveform, its shift in seconds, and its speed."""
+        index, clip = steps.index, steps.clip
+        x = np.concatenate(list(read_blocks(clip, clip.name)))
+        pace = float(draw.uniform(1 - self.speed, 1 + self.speed))
+        offset = float(draw.uniform(-self.shift, self.shift))
+        x = x * np.float32(10 ** (draw.uniform(-self.gain, self.gain) / 20))
+        moved = round(offset * clip.rate)
+        if moved > 0:
+            x = np.concatenate([np.zeros(moved, dtype=np.float32), x])[: len(x)]
+        elif moved < 0:
+            x = np.concatenate([x[-moved:], np.zeros(-moved, dtype=np.float32)])[-len(x) :]
+        if self.noise:
+            x = x + self._noise(x, clip.rate, draw)
+        # A clip that is said to have more samples per second becomes shorter.
+        frames = index.frames([x], round(clip.rate * pace))
+        if not index.count(len(frames)):  # too short after the change
+            return np.asarray(steps.frames), 0.0, 1.0
+        return frames, offset / pace, pace
+
+    def _noise(self, x: Floats, rate: int, draw: np.random.Generator) -> Floats:
+        """Return noise (N,) for samples x (N,), at a random signal-to-noise ratio."""
+        clip = self.noise[int(draw.integers(len(self.noise)))]
+        wanted = min(len(clip), -(-len(x) * clip.rate // rate))
+        first = int(draw.integers(len(clip) - wanted + 1))
+        found = np.concatenate(list(read_blocks(clip.part(first, first + wanted), clip.name)))
+        at = np.arange(len(x)) * (clip.rate / rate)
+        found = np.interp(at % len(found), np.arange(len(found)), found).astype(np.float32)
+        ratio = 10 ** (draw.uniform(self.snr, self.snr + RANGE) / 20)
+        power = [float(np.sqrt(np.mean(np.square(one)))) for one in (x, found)]
+        scaled: Floats = found * np.float32(power[0] / max(power[1], 1e-9) / ratio)
+        return scaled
+
+    def _masked(self, frames: Floats, mean: Floats, draw: np.random.Generator) -> Floats:
+        frames = frames.copy()
+        count, size = frames.shape
+        for _ in range(self.masks):
+            width = int(draw.integers(int(BAND * size) + 1))
+            first = int(draw.integers(size - width + 1))
+            frames[:, first : first + width] = mean[first : first + width]
+            width = int(draw.integers(int(STRETCH * count) + 1))
+            first = int(draw.integers(count - width + 1))
+            frames[first : first + width] = mean
+        return frames

@@ -1,0 +1,364 @@
+"""Audio: clips as log-mel energies or MFCC, or as features that were computed elsewhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from elman.encode.front_end import FrontEnd
+from elman.encode.sound import CEPSTRA, MELS, Kind, SoundIndex, Steps, statistics_of
+from elman.encode.sound_augment import SoundAugment
+from elman.encode.sound_frames import Sound, compute, compute_all
+from elman.errors import ArgumentError, DataError
+from elman.inputs.input import Input, Probabilities, Reader, TargetColumn, TargetOf, pair
+from elman.inputs.live_audio import LiveAudio
+from elman.inputs.settings import InputSettings
+from elman.manifest import SERIES, read_index, write_json
+from elman.read.audio import Clip
+from elman.read.audio_source import AudioLayout, AudioSource
+from elman.read.examples import Examples
+from elman.read.rows import Rejects
+from elman.report.progress import reading_bar
+from elman.report.terminal import counted
+from elman.report.window_statistics import FOREST, REGRESSION, by_forest, by_regression
+from elman.settings import dialect_of
+
+USUAL_RATE = 16_000  # highest sample rate that is chosen by default, enough for speech
+CEPSTRAL = 13  # coefficients whose statistics the simpler models read
+NAMED = 3  # clips that a note names
+LONG = 60.0  # seconds of audio from which a bar is shown
+
+
+class AudioReader(Reader):
+    """The reader of audio clips.
+
+    Attributes:
+        index: the features, once they are known; a clip is then read as soon as it is an item.
+    """
+
+    kind, noun, unit, least = "audio", "audio clips", "frames", 2000
+    row_is, named_by = "an audio clip", ("audio",)
+    show: ClassVar[bool] = True
+
+    def __init__(self, settings: InputSettings, column: str | None = None) -> None:
+        super().__init__(settings, column)
+        self.index: SoundIndex | None = None
+
+    @classmethod
+    def usual_column(cls, settings: InputSettings) -> str:
+        """Return the column with the paths."""
+        return settings.audio
+
+    def layout(self, target: TargetColumn, *, labelled: bool) -> AudioLayout:
+        """Return how clips are read."""
+        s = self.settings
+        return AudioLayout(
+            self.column,
+            (target.name or target.noun) if labelled else None,
+            s.channel,
+            s.sample_rate,
+            s.feature_size or CEPSTRA,
+            s.encoding,
+            dialect_of(s),
+        )
+
+    def open(
+        self, given: Any, target: TargetColumn, *, labelled: bool = True, lenient: bool = False
+    ) -> AudioSource:
+        """Return a source of clips, see `Reader.open`."""
+        source, targets = pair(given)
+        spans = target.each and targets is not None and not isinstance(targets, list | tuple)
+        values = targets if targets is None or spans else target.values(targets)
+        layout = self.layout(target, labelled=labelled)
+        return AudioSource(source, values, layout, spans=spans, lenient=lenient)
+
+    def read(
+        self,
+        source: AudioSource,
+        target: TargetColumn,
+        target_of: TargetOf,
+        rejects: Rejects,
+        like: Input | Examples | None = None,
+    ) -> Examples:
+        """Return all clips with their frames, see `Reader.read`."""
+        clips, cells, places = [], [], []
+        for place, values in source.read():
+            try:
+                if isinstance(values, DataError):
+                    raise values
+                clip = values[0]
+                assert isinstance(clip, Clip)
+                self._check_length(clip, place)
+            except DataError as error:
+                rejects.add(place, error)
+            else:
+                clips.append(clip)
+                cells.append(values[-1])
+                places.append(place)
+        examples = Examples()
+        if clips:
+            index = self._index_like(like) or self.features_of(clips)
+            for sound, cell, place in zip(
+                self._sounds(clips, places, index), cells, places, strict=True
+            ):
+                try:
+                    if isinstance(sound, DataError):
+                        raise sound
+                    if target.each:
+                        cell = tags_of(cell, sound, index, target, place)
+                    answer = target_of(cell, place)
+                except DataError as error:
+                    rejects.add(place, error)
+                else:
+                    examples.add(sound, answer, place)
+        return self.checked(examples, source.name, target)
+
+    def _check_length(self, clip: Clip, place: str) -> None:
+        longest = self.settings.max_seconds
+        if clip.seconds > longest:
+            raise DataError(
+                f"{place}: {clip.name} lasts {clip.seconds:,.0f} s, more than "
+                f"max_seconds={longest:g}; cut it with the columns start and end, or raise it"
+            )
+
+    def _sounds(
+        self, clips: Sequence[Clip], places: Sequence[str], index: SoundIndex
+    ) -> list[Sound | DataError]:
+        seconds = sum(clip.seconds for clip in clips)
+        with reading_bar(
+            "computing features", round(seconds), show=self.show, least=round(LONG)
+        ) as advance:
+            return compute_all(clips, places, index, lambda n: advance and advance(round(n)))
+
+    def _index_like(self, like: Input | Examples | None) -> SoundIndex | None:
+        """Return the features of other data; None if there are none."""
+        if isinstance(like, Audio):
+            return like.index
+        if isinstance(like, Examples) and like.items:
+            return self.features_of([one.clip for one in like.items])
+        return None
+
+    def features_of(self, clips: Sequence[Clip]) -> SoundIndex:
+        """Return the features of training clips according to the settings, without statistics."""
+        s, conv = self.settings, bool(self.settings.convolution)
+        rates = Counter(clip.rate for clip in clips)
+        rate = s.sample_rate or min(rates.most_common(1)[0][0], USUAL_RATE)
+        stack, stride = s.frame_stack or (7 if conv else 3), s.frame_stride or (4 if conv else 3)
+        size = s.feature_size or (CEPSTRA if s.features == "mfcc" else MELS)
+        kind: Kind = s.features
+        if not clips[0].rate:
+            kind, size, rate = "given", clips[0].width, 0
+        return SoundIndex(kind, size, rate, stack, stride, s.running_mean)
+
+    def item(self, cell: Any, place: str) -> Clip | Sound:
+        """Return the clip of a cell; its frames, too, once the features are known."""
+        if isinstance(cell, Sound):
+            return cell
+        source = AudioSource([], None, self.layout(TargetColumn(None, ""), labelled=False))
+        clip = source.clip(cell, place)
+        return clip if self.index is None else compute(clip, self.index, place)
+
+    def given(self, data: Any, like: Input, target: TargetColumn) -> list[Sound]:
+        """Return the clips of a folder, a manifest or a list, with their frames."""
+        if isinstance(data, list) and all(isinstance(one, Sound) for one in data):
+            return data
+        assert isinstance(like, Audio)
+        found = []
+        for place, values in self.open(data, target, labelled=False).read():
+            if isinstance(values, DataError):
+                raise values
+            clip = values[0]
+            assert isinstance(clip, Clip)
+            found.append(compute(clip, like.index, place))
+        return found
+
+    def learn(self, train: Examples, notes: list[str], *, classes: int = 0) -> Audio:
+        """Return the statistics of the training clips."""
+        clips = [one.clip if isinstance(one, Sound) else one for one in train.items]
+        index = self.features_of(clips)
+        frames = [one.frames for one in train.items if isinstance(one, Sound)]
+        if not frames:
+            found = self._sounds(clips, train.places, index)
+            bad = next((one for one in found if isinstance(one, DataError)), None)
+            if bad is not None:
+                raise bad
+            frames = [one.frames for one in found if isinstance(one, Sound)]
+        mean, deviation = statistics_of(frames)
+        index = replace(index, mean=tuple(mean), deviation=tuple(deviation))
+        return Audio(self, index)
+
+    def load(self, folder: Path) -> Audio:
+        """Return the audio of a model folder."""
+        return Audio(self, read_index(folder / SERIES, SoundIndex))
+
+
+class Audio(Input):
+    """Audio clips after training.
+
+    Args:
+        reader: the reader of the clips.
+        index: how sounds become steps, with the statistics of the training data.
+    """
+
+    reader: AudioReader
+    use = ('model.predict(["clip.wav"])', "live = model.stream(); live.push(samples)")
+
+    def __init__(self, reader: AudioReader, index: SoundIndex) -> None:
+        self.reader, self.index = reader, index
+        reader.index = index
+
+    def save(self, folder: Path) -> None:
+        """Write the features and their statistics."""
+        write_json(folder / SERIES, asdict(self.index))
+
+    # Encoding.
+
+    def encode(self, items: Sequence[Clip | Sound]) -> list[Any]:
+        """Return the steps (K, stack * F) of each clip, which are made when a batch needs them."""
+        sounds = [
+            one if isinstance(one, Sound) else compute(one, self.index, one.name) for one in items
+        ]
+        return [Steps(self.index, one.frames, one.clip) for one in sounds]
+
+    def layer(self, settings: InputSettings) -> tuple[FrontEnd, int]:
+        """Return the layer that reads steps, with random weights, and its features."""
+        layer = FrontEnd(
+            self.index,
+            size=settings.embedding_size,
+            channels=settings.convolution,
+            input_dropout=settings.input_dropout or 0.0,
+        )
+        return layer, layer.size
+
+    def steps(self, item: Sound) -> NDArray[np.int64]:
+        """Return the step to which each frame belongs."""
+        last = max(0, self.index.count(len(item)) - 1)
+        return (np.arange(len(item)) // self.index.stride).clip(0, last)
+
+    def change(self) -> SoundAugment | None:
+        """Return the augmentation of training clips; None without one."""
+        s = self.reader.settings
+        noise: Sequence[Clip] = ()
+        if s.noise is not None:
+            layout = self.reader.layout(TargetColumn(None, ""), labelled=False)
+            rows = AudioSource(s.noise, None, layout).read()
+            noise = [row.values[0] for row in rows if isinstance(row.values, tuple)]  # type: ignore[misc]
+            if not noise:
+                raise DataError(f"{s.noise}: has no audio file that can be read")
+        if not self.index.rate and (s.speed or s.gain or s.shift or noise):
+            raise ArgumentError(
+                "speed, gain, shift and noise change samples, but the clips are features; set "
+                "masks only"
+            )
+        return SoundAugment(s.speed, s.gain, s.shift, noise, s.noise_snr, s.masks) or None
+
+    def live(self, static: Mapping[str, object]) -> LiveAudio:
+        """Return a clip that arrives in chunks of samples.
+
+        Args:
+            static: `sample_rate` of the samples, if it is not that of the model.
+        """
+        unknown = ", ".join(sorted(set(static) - {"sample_rate"}))
+        if unknown:
+            raise ArgumentError(f"stream of audio takes sample_rate, got {unknown}")
+        rate = static.get("sample_rate", self.index.rate)
+        if not isinstance(rate, int) or (rate < 1000 and self.index.rate):
+            raise ArgumentError(f"sample_rate must be at least 1,000 Hz, got {rate!r}")
+        return LiveAudio(self.index, rate)
+
+    # Reports.
+
+    def facts(self) -> dict[str, object]:
+        """Return the sizes of the input, for the report."""
+        index = self.index
+        facts: dict[str, object] = {"features": f"{index.size} {index.kind}"}
+        if index.rate:
+            facts["sample_rate"] = f"{index.rate:,} Hz"
+        return facts | {"step": f"{index.step_seconds * 1000:g} ms"}
+
+    def notes_on(
+        self, train: Examples, others: Mapping[str, Examples], arrays: Sequence[Any]
+    ) -> list[str]:
+        """Return notes about durations and sample rates, and about silent or clipped clips."""
+        sounds = [one for part in (train, *others.values()) for one in part.items]
+        seconds = [one.clip.seconds for one in sounds]
+        notes = []
+        if self.index.rate:
+            rates = Counter(one.clip.rate for one in sounds)
+            shown = ", ".join(f"{rate:,} Hz ({n:,})" for rate, n in rates.most_common())
+            notes.append(
+                f"{counted(len(sounds), 'clips')}, {sum(seconds) / 60:,.1f} minutes in all, "
+                f"{min(seconds):.2f} to {max(seconds):.2f} s each; {shown}, read at "
+                f"{self.index.rate:,} Hz"
+            )
+        for what in ("silent", "clipped"):
+            names = [one.clip.name for one in sounds if getattr(one, f"is_{what}")]
+            if names:
+                more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+                notes.append(f"{what} clips: {', '.join(names[:NAMED])}{more}")
+        return notes
+
+    def show(self, item: Sound) -> str:
+        """Return the name and the duration of a clip, for the report."""
+        return f"{item.clip.name} ({len(item) * self.index.step_seconds / self.index.stride:.2f} s)"
+
+    @property
+    def made(self) -> str:
+        """A description of the input, for the model card."""
+        rate = f" of audio at {self.index.rate:,} Hz" if self.index.rate else ""
+        return f"{self.index.size} {self.index.kind} features{rate}"
+
+    # Simpler models, for comparison.
+
+    def sklearn_baselines(self, *, each: bool) -> str:
+        """Return the names of the simpler models that need scikit-learn."""
+        return "" if each else f"{FOREST}, {REGRESSION}"
+
+    def label_baselines(
+        self, train: Examples, targets: Tensor, others: Mapping[str, Examples], classes: int
+    ) -> list[Probabilities]:
+        """Return the probabilities of two models of the statistics of cepstral coefficients."""
+        known, parts = self._cepstra(train), {n: self._cepstra(one) for n, one in others.items()}
+        found = [fit(known, targets, parts, classes) for fit in (by_forest, by_regression)]
+        return [one for one in found if one is not None]
+
+    def _cepstra(self, part: Examples) -> Any:
+        """Return cepstral coefficients and their changes (T, 2 C) of each clip."""
+        size = self.index.size
+        n, k = np.arange(size), np.arange(min(CEPSTRAL, size))[:, None]
+        turn = (
+            np.cos(np.pi * k * (2 * n + 1) / (2 * size)) if self.index.kind == "log-mel" else None
+        )
+        arrays = []
+        for one in part.items:
+            x = np.asarray(one.frames, dtype=np.float64)
+            x = x[:, :CEPSTRAL] if turn is None else x @ turn.T
+            arrays.append(np.concatenate([x, np.gradient(x, axis=0) if len(x) > 1 else 0 * x], 1))
+        return arrays, np.zeros((len(arrays), 0)), np.arange(len(arrays))
+
+
+def tags_of(
+    cell: Any, sound: Sound, index: SoundIndex, target: TargetColumn, place: str
+) -> list[str]:
+    """Return the tag of each frame of a clip: given as a list, or by spans in seconds."""
+    if not (isinstance(cell, list) and all(isinstance(one, tuple) for one in cell)):
+        found = cell.split() if isinstance(cell, str) else list(cell or ())
+        if len(found) != len(sound):
+            raise DataError(
+                f"{place}: has {len(sound)} frames and {len(found)} {target.noun}; expected the "
+                "same number of both, or a table of spans (path, start, end, label)"
+            )
+        return found
+    tags = [target.background] * len(sound)
+    shift = index.step_seconds / index.stride
+    for start, end, label in cell:
+        first, last = (round(time / shift) for time in (start, end))
+        tags[first:last] = [label] * (min(last, len(tags)) - min(first, len(tags)))
+    return tags

@@ -1,0 +1,293 @@
+"""Audio clips: parts of audio files, of samples in memory, or of features computed elsewhere.
+
+    .wav .flac .ogg .opus .mp3 .aiff .au ...   samples, read by soundfile
+    .npy                                       features (T, F)
+    .mfc .mfcc .feat                           features: a count of 4 bytes, then float32 numbers
+
+Only the header of a file is read until its samples are needed, and the samples are read in blocks,
+so that a file of any length needs little memory.
+
+Shape legend: N samples, C channels, T frames, F features of a frame.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from elman.errors import DataError
+from elman.optional import need
+from elman.read.files import reading, size_of
+
+Floats = NDArray[np.float32]
+SUFFIXES = "wav wave flac ogg oga opus mp3 aif aiff aifc au snd caf w64 rf64 sph"
+AUDIO = {f".{suffix}" for suffix in SUFFIXES.split()}
+COUNTED = {".mfc", ".mfcc", ".feat"}
+FEATURES = COUNTED | {".npy"}
+BLOCK = 1 << 20  # samples that are read at a time
+LOUDEST = 1e4  # absolute value that no sample reaches, so that its square is finite
+PROMISED = re.compile(r"^data\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+UNKNOWN = 0x7FFFF000  # bytes from which the length in a WAV header is that of an endless stream
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A part of a file or of an array, of which only the header has been read.
+
+    Attributes:
+        name: name for reports.
+        source: a file, samples (N,) or (N, C), or features (T, F).
+        rate: samples per second; 0 for features.
+        first, last: the part, in samples or frames.
+        channel: channel that is read; None for the mean of all channels.
+        width: F of features, 0 for samples.
+    """
+
+    name: str
+    source: Path | NDArray[Any]
+    rate: int
+    first: int
+    last: int
+    channel: int | None = None
+    width: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """The duration in seconds; 0 for features."""
+        return (self.last - self.first) / self.rate if self.rate else 0.0
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def part(self, first: int, last: int) -> Clip:
+        """Return a part of the clip, in samples or frames from its beginning."""
+        return replace(self, first=self.first + first, last=self.first + last)
+
+
+def is_audio(path: Path) -> bool:
+    """Return whether the name of a file is that of an audio file or of a feature file."""
+    return path.suffix.lower() in AUDIO | FEATURES
+
+
+def open_file(path: Path, place: str, *, channel: int | None = None, size: int = 13) -> Clip:
+    """Return the clip of a whole file, of which only the header is read.
+
+    Args:
+        path: the file.
+        place: where the path was read, for messages.
+        channel: channel that is read, from 0; None for the mean of all channels.
+        size: features of a frame in a file that has only their count.
+
+    Raises:
+        DataError: the file is missing, empty, damaged or of another kind.
+    """
+    if not path.exists():
+        raise DataError(f"{place}: {path} does not exist")
+    if not size_of(path):
+        raise DataError(f"{place}: {path} is an empty file, expected audio")
+    if path.suffix.lower() in FEATURES:
+        shape = _features(path, place, size).shape
+        return Clip(path.name, path, 0, 0, shape[0], width=shape[1])
+    soundfile = need("soundfile", str(path))
+    try:
+        header = soundfile.info(str(path), verbose=True)
+    except soundfile.LibsndfileError as error:
+        raise DataError(
+            f"{place}: {path} is not an audio file that can be read ({_reason(error)}); convert it "
+            "to WAV or FLAC"
+        ) from None
+    if promised := PROMISED.search(header.extra_info):
+        stated, there = map(int, promised.groups())
+        if stated < UNKNOWN:
+            raise DataError(
+                f"{place}: {path} is damaged: its header states {stated:,} bytes of audio, but it "
+                f"has {there:,}; copy it again, or convert it to repair the header"
+            )
+    if not header.samplerate > 0:
+        raise DataError(f"{place}: {path} has a sample rate of {header.samplerate} Hz")
+    if header.frames < 1:
+        raise DataError(f"{place}: {path} has no audio, only a header")
+    if channel is not None and channel >= header.channels:
+        raise DataError(
+            f"{place}: {path} has {header.channels} channels, so there is no channel {channel} "
+            "(counted from 0)"
+        )
+    return Clip(path.name, path, header.samplerate, 0, header.frames, channel)
+
+
+def open_array(
+    given: NDArray[Any], rate: int | None, place: str, *, channel: int | None = None
+) -> Clip:
+    """Return the clip of an array: samples (N,) or (N, C) with their rate, or features (T, F).
+
+    Integers are samples of their full range; floats are samples in [-1, 1].  A matrix without a
+    rate has features.
+
+    Raises:
+        DataError: the array has another shape or type, no rate, or no number.
+    """
+    array = np.asarray(given)
+    if array.dtype.kind not in "fiu" or array.ndim not in (1, 2):
+        raise DataError(
+            f"{place}: expected samples (N,) or (N, channels) as numbers, or features (T, F), got "
+            f"an array {array.shape} of {array.dtype}"
+        )
+    if not array.size:
+        raise DataError(f"{place}: has no samples")
+    if rate is None and array.ndim == 2:
+        return Clip(place, array, 0, 0, len(array), width=array.shape[1])
+    if rate is None:
+        raise DataError(
+            f"{place}: the sample rate is missing; give a pair (samples, rate), or set sample_rate"
+        )
+    if not 0 < rate < math.inf:
+        raise DataError(f"{place}: the sample rate must be positive, got {rate} Hz")
+    if array.ndim == 2 and channel is not None and channel >= array.shape[1]:
+        raise DataError(f"{place}: has {array.shape[1]} channels, so there is no channel {channel}")
+    return Clip(place, array, int(rate), 0, len(array), channel)
+
+
+def cut_clip(clip: Clip, start: object, end: object, place: str) -> Clip:
+    """Return the part of a clip from `start` to `end`, in seconds; None for its ends.
+
+    Raises:
+        DataError: the times are not numbers, or not in the clip.
+    """
+    whole = clip.seconds
+    times = [_seconds(start, 0.0, place, "start"), _seconds(end, whole, place, "end")]
+    if times == [0.0, whole]:
+        return clip
+    if not clip.rate:
+        raise DataError(f"{place}: start and end need audio, {clip.name} has features")
+    if not 0 <= times[0] < times[1] <= whole + 1e-3:
+        raise DataError(
+            f"{place}: start and end must be in 0..{whole:.3f} s, the duration of {clip.name}, got "
+            f"{times[0]:g} and {times[1]:g}"
+        )
+    first, last = (round(time * clip.rate) for time in times)
+    return clip.part(first, min(max(last, first + 1), len(clip)))
+
+
+def read_blocks(clip: Clip, place: str) -> Iterator[Floats]:
+    """Yield the samples of a clip in blocks (n,), float32, of one channel or the mean of all.
+
+    Raises:
+        DataError: the file is damaged, or a sample is not a finite number.
+    """
+    read = 0
+    for block in _blocks(clip, place):
+        mono = block[:, clip.channel or 0] if clip.channel is not None else block.mean(1)
+        if not np.abs(mono).max(initial=0) < LOUDEST:  # also true for NaN
+            bad = int(np.argmin(np.abs(mono) < LOUDEST))
+            raise DataError(
+                f"{place}: {clip.name} has a sample that is not a number in [-1, 1] "
+                f"({mono[bad]:g} at {(clip.first + read + bad) / clip.rate:.3f} s)"
+            )
+        read += len(mono)
+        yield np.ascontiguousarray(mono, dtype=np.float32)
+    if read < len(clip):
+        raise DataError(
+            f"{place}: {clip.name} is damaged: its header states {len(clip) / clip.rate:.2f} s, "
+            f"but only {read / clip.rate:.2f} s can be read"
+        )
+
+
+def read_features(clip: Clip, place: str) -> Floats:
+    """Return the features (T, F) of a clip that was computed elsewhere, float32.
+
+    Raises:
+        DataError: the file is damaged, or a number is not finite.
+    """
+    array = clip.source
+    if isinstance(array, Path):
+        array = _features(array, place, clip.width)
+    found = np.asarray(array[clip.first : clip.last], dtype=np.float32)
+    if not np.isfinite(found).all():
+        frame = int(np.argmin(np.isfinite(found).all(1)))
+        raise DataError(f"{place}: {clip.name} has a number that is not finite in frame {frame}")
+    return found
+
+
+def _blocks(clip: Clip, place: str) -> Iterator[Floats]:
+    """Yield the samples of a clip in blocks (n, C), scaled to [-1, 1]."""
+    if isinstance(clip.source, np.ndarray):
+        for at in range(clip.first, clip.last, BLOCK):
+            yield _scaled(clip.source[at : min(at + BLOCK, clip.last)])
+        return
+    soundfile = need("soundfile", str(clip.source))
+    try:
+        with soundfile.SoundFile(str(clip.source)) as file:
+            if clip.first:
+                file.seek(clip.first)
+            left = len(clip)
+            while left:
+                block = file.read(min(BLOCK, left), dtype="float32", always_2d=True)
+                if not len(block):
+                    return
+                left -= len(block)
+                yield block
+    except soundfile.LibsndfileError as error:
+        raise DataError(f"{place}: {clip.source} is damaged ({_reason(error)})") from None
+
+
+def _scaled(samples: NDArray[Any]) -> Floats:
+    """Return samples (n,) or (n, C) as float32 (n, C) in [-1, 1]."""
+    found = samples.reshape(len(samples), -1)
+    if found.dtype.kind == "f":
+        return found.astype(np.float32)
+    limits = np.iinfo(found.dtype)
+    middle = (int(limits.max) + int(limits.min) + 1) // 2
+    return ((found.astype(np.float64) - middle) / (limits.max - middle + 1)).astype(np.float32)
+
+
+def _features(path: Path, place: str, size: int) -> NDArray[Any]:
+    """Return the features (T, F) of a file, mapped into memory."""
+    wanted = f"{place}: {path} is not a file of features"
+    with reading(path):
+        if path.suffix.lower() == ".npy":
+            try:
+                found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+            except ValueError as error:
+                raise DataError(f"{wanted} ({error})") from None
+            if found.ndim != 2 or found.dtype.kind not in "fiu" or not found.size:
+                raise DataError(
+                    f"{wanted}: expected numbers (T, F), got {found.shape} of {found.dtype}"
+                )
+            return found
+        whole = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(4)
+        for order in "><":
+            count = int.from_bytes(head, "big" if order == ">" else "little", signed=True)
+            if 0 < count == (whole - 4) // 4 and not count % size and not whole % 4:
+                numbers = np.memmap(path, np.dtype(f"{order}f4"), "r", 4)
+                return numbers.reshape(-1, size)
+    raise DataError(
+        f"{wanted}: expected a count, and then as many float32 numbers in frames of {size}, got "
+        f"{whole:,} bytes; feature_size sets the numbers of a frame"
+    )
+
+
+def _seconds(value: object, default: float, place: str, column: str) -> float:
+    """Return the number of seconds of a cell; the default if it is empty."""
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return default
+    try:
+        found = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise DataError(f"{place}: {column} must be a number of seconds, got {value!r}")
+    return found
+
+
+def _reason(error: Exception) -> str:
+    """Return the reason of an error of libsndfile, without the name of the file."""
+    return str(error).rpartition("': ")[2].removeprefix("Error : ").rstrip(".")
