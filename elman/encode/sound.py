@@ -151,7 +151,7 @@ class SoundIndex:
             return np.zeros((0, self.stack * self.size), dtype=np.float32)
         windows = np.lib.stride_tricks.sliding_window_view(frames, self.stack, 0)
         chosen = np.moveaxis(windows[:: self.stride], 2, 1)  # (K, stack, F)
-        return np.ascontiguousarray(chosen).reshape(count, -1)
+        return np.array(chosen).reshape(count, -1)
 
     def count(self, frames: int) -> int:
         """Return the number of steps of a number of frames."""
@@ -279,7 +279,7 @@ class Steps(Delayed):
         """Return the steps (K, stack * F)."""
         frames, _ = self.index.adapted(np.asarray(self.frames), None)
         found = self.index.steps(frames)
-        return found if found.flags.writeable else found.copy()
+        return found if found.flags.writeable and found is not self.frames else found.copy()
 
 
 def statistics_of(arrays: Sequence[Floats]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -128,8 +128,6 @@ class AudioSettings:
         check_counts(self, "sample_rate", "feature_size", "frame_stack", "frame_stride")
         if self.sample_rate is not None and not 1000 <= self.sample_rate <= 192_000:
             raise ArgumentError(f"sample_rate must be in 1,000..192,000 Hz, got {self.sample_rate}")
-        if self.features not in ("log-mel", "mfcc"):
-            raise ArgumentError(f"features must be log-mel or mfcc, got {self.features!r}")
         if self.feature_size is not None and self.feature_size > 256:
             raise ArgumentError(f"feature_size must be at most 256, got {self.feature_size}")
         if not 0 < self.max_seconds < float("inf"):

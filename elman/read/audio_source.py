@@ -111,13 +111,15 @@ class AudioSource:
             else:  # a list of targets along with a table
                 columns = table.rows([layout.column, *self._times])
                 lists = list(zip(*(row.values for row in columns.read()), strict=True))
+                names = [layout.column, layout.target or "targets", *self._times]
                 self._rows = Rows(lists[0], names, parallel=[targets, *lists[1:]])
             self.name = self._rows.name
         elif inside and not is_path(source):
             raise ArgumentError("audio clips in a list need their targets: fit(clips, targets)")
         else:
             given = source if is_path(source) else list_of_argument(source, layout.column, "clips")
-            others = () if targets is None else (targets,)
+            names, others = [layout.column], [] if targets is None else [targets]
+            names += [layout.target or "targets" for _ in others]
             self._base = Path() if path is None else path.parent
             self._rows = Rows(given, names, parallel=others, encoding=layout.encoding)
             self.name = self._rows.name

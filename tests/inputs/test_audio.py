@@ -1,0 +1,273 @@
+"""Audio in every task: files, manifests and arrays, live in chunks of any size, and bad input."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import elman
+from elman.cli import main
+from elman.encode.sound import Steps
+from elman.errors import ArgumentError, DataError
+from tests.sounds import RATE, WORDS, clips, spoken, write_folder
+
+FRONT_ENDS = {
+    "stacked": {},
+    "single frames": {"frame_stack": 1, "frame_stride": 1},
+    "skipped frames": {"frame_stack": 2, "frame_stride": 5},
+    "overlapping": {"frame_stack": 5, "frame_stride": 2},
+    "convolutions": {"convolution": 4},
+    "running mean": {"running_mean": True, "features": "mfcc"},
+    "resampled": {"sample_rate": 11025, "embedding_size": 8},
+}
+
+
+def classifier(**options) -> elman.Classifier:
+    settings = {
+        "hidden_size": 8,
+        "epochs": 1,
+        "device": "cpu",
+        "bidirectional": False,
+        "examples": 8,
+    }
+    return elman.Classifier(**{**settings, **options})
+
+
+@pytest.mark.learns
+def test_words_are_learned_from_a_folder_of_files(tmp_path):
+    train = write_folder(tmp_path / "train", 80)
+    test = write_folder(tmp_path / "test", 40, seed=1)
+    model = classifier(hidden_size=24, epochs=12, learning_rate=0.02, examples=240)
+    model.fit(train, out=tmp_path / "run")
+    assert model.evaluate(test)["accuracy"] >= 0.9
+    files = sorted(test.glob("*/*.wav"))
+    again = elman.load(tmp_path / "run")
+    assert np.array_equal(again.predict_proba(files), model.predict_proba(files))
+    assert (again.predict(files) == [file.parent.name for file in files]).mean() >= 0.9
+
+
+@pytest.fixture(scope="module", params=FRONT_ENDS)
+def fitted(request) -> elman.Classifier:
+    return classifier(**FRONT_ENDS[request.param]).fit(*clips(12))
+
+
+def test_a_live_clip_in_chunks_equals_the_batch(fitted):
+    """Chunks of random sizes, also single samples, and a part of the clip at every step."""
+    draw = np.random.default_rng(3)
+    x = np.concatenate([spoken(word, draw) for word in WORDS])
+    wanted = fitted.predict_proba([(x, RATE)])[0]
+    for largest in (1, 37, 400, 5000):
+        live, at, found = fitted.stream(sample_rate=RATE), 0, None
+        while at < len(x):
+            size = int(draw.integers(0, largest + 1)) if largest > 1 else 1
+            found = live.push(x[at : at + size]) or found
+            at += size
+            if largest == 1 and at > 900:
+                break
+        found = live.finish() or found
+        if largest > 1:
+            # The network rounds differently for one step and for many.
+            assert found is not None
+            assert np.allclose(list(found.values()), wanted, atol=1e-5)
+
+
+def test_a_live_clip_continues_from_stored_bytes(fitted):
+    x = np.concatenate([spoken(word, np.random.default_rng(4)) for word in WORDS])
+    live = fitted.stream(sample_rate=RATE)
+    live.push(x[:1234])
+    blob = live.state_bytes()
+    wanted = live.push(x[1234:]), live.finish()
+    other = fitted.stream(sample_rate=RATE)
+    other.restore(blob)
+    found = other.push(x[1234:]), other.finish()
+    for a, b in zip(wanted, found, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            assert np.allclose(list(a.values()), list(b.values()), atol=1e-4)
+    with pytest.raises(DataError):
+        other.restore(blob[:-1])
+
+
+def test_a_state_of_another_sample_rate_is_refused():
+    model = classifier().fit(*clips(12))
+    live = model.stream(sample_rate=11025)
+    live.push(spoken("ba", np.random.default_rng(0)))
+    with pytest.raises(DataError):
+        model.stream().restore(live.state_bytes())
+
+
+def test_features_that_were_computed_elsewhere_are_read(tmp_path):
+    draw = np.random.default_rng(0)
+    rows = []
+    for n in range(16):
+        x = draw.standard_normal((20, 5)) + 3 * (n % 2)
+        np.save(tmp_path / f"{n}.npy", x.astype(np.float32))
+        rows.append(f"{n}.npy,{'ab'[n % 2]}")
+    (tmp_path / "m.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
+    model = classifier(epochs=3, examples=64, learning_rate=0.02).fit(tmp_path / "m.csv")
+    frames = draw.standard_normal((20, 5)) + 3
+    wanted = model.predict_proba([frames])[0]
+    live, found = model.stream(), {}
+    for frame in frames:
+        found = live.push(frame) or found  # every third frame completes a step
+    assert model.predict([frames]).tolist() == ["b"]
+    assert np.allclose(list(found.values()), wanted, atol=1e-5)
+    with pytest.raises(DataError, match="has audio, but the others have features"):
+        model.predict([(np.zeros(999), 8000)])
+    with pytest.raises(ArgumentError, match=r"expected frames \(n, 5\)"):
+        live.push(np.zeros((2, 4)))
+
+
+def test_a_second_run_reads_the_features_from_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("ELMAN_CACHE", str(tmp_path / "cache"))
+    folder = write_folder(tmp_path / "data", 12)
+    first = classifier(seed=3).fit(folder)
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("frames")}
+    assert len(times) == 1
+    monkeypatch.setattr("elman.encode.sound_frames.compute", None)  # must not be called
+    second = classifier(seed=3).fit(folder)
+    for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert a.equal(b)
+
+
+def test_augmentation_is_seeded_and_changes_only_training(tmp_path):
+    noise = tmp_path / "noise"
+    noise.mkdir()
+    soundfile.write(noise / "n.wav", np.random.default_rng(0).standard_normal(4000) * 0.1, 16000)
+    options = {
+        "masks": 1, "speed": 0.2, "gain": 6, "shift": 0.05, "noise": str(noise), "noise_snr": 5
+    }  # fmt: skip
+    models = [classifier(seed=1, **options).fit(*clips(12)) for _ in range(2)]
+    plain = classifier(seed=1).fit(*clips(12))
+    first, second, other = (next(m.model.core.parameters()) for m in (*models, plain))
+    assert first.equal(second)
+    assert not first.equal(other)
+    change = models[0].input_.change()
+    steps: Steps = models[0].input_.encode(models[0].items(clips(1)[0]))[0]
+    draw = np.random.default_rng(0)
+    lengths = set()
+    for _ in range(20):
+        found, places = change(steps, draw)
+        lengths.add(len(found))
+        assert len(found) == len(places)
+        assert places.min() >= 0
+        assert places.max() < len(steps)
+        assert np.isfinite(found).all()
+    assert len(lengths) > 1
+
+
+def test_noise_has_the_signal_to_noise_ratio_that_is_set():
+    from elman.encode.sound_augment import SoundAugment
+    from elman.read.audio import open_array
+
+    draw = np.random.default_rng(0)
+    noise = open_array(draw.standard_normal(9000).astype(np.float32), 16000, "noise")
+    x = np.sin(np.arange(4000) / 9).astype(np.float32)
+    augment = SoundAugment(noise=[noise], snr=10.0)
+    ratios = []
+    for _ in range(50):
+        added = augment._noise(x, 8000, draw)
+        ratios.append(10 * np.log10(np.mean(x**2) / np.mean(added**2)))
+    assert min(ratios) >= 10 - 1e-3
+    assert max(ratios) <= 30 + 1e-3
+    assert max(ratios) - min(ratios) > 10
+
+
+def test_frames_are_tagged_by_a_table_of_spans(tmp_path):
+    draw = np.random.default_rng(0)
+    spans = ["path,start,end,label"]
+    (tmp_path / "wavs").mkdir()
+    for n in range(20):
+        x = 0.01 * draw.standard_normal(RATE)
+        begin = int(draw.integers(1000, 4000))
+        x[begin : begin + 2000] += np.sin(np.arange(2000))
+        soundfile.write(tmp_path / "wavs" / f"{n}.wav", x, RATE)
+        spans.append(f"wavs/{n}.wav,{begin / RATE:.3f},{(begin + 2000) / RATE:.3f},beep")
+    (tmp_path / "clips.csv").write_text("path\n" + "".join(f"wavs/{n}.wav\n" for n in range(20)))
+    (tmp_path / "spans.csv").write_text("\n".join(spans) + "\n")
+    model = elman.Tagger(
+        inputs="audio", tags="label", hidden_size=8, epochs=6, learning_rate=0.03, examples=60,
+        device="cpu", window=None,
+    )  # fmt: skip
+    model.fit(tmp_path / "clips.csv", tmp_path / "spans.csv")
+    scores = model.evaluate(tmp_path / "clips.csv", tmp_path / "spans.csv")
+    assert scores["accuracy"] > 0.9
+    tags = model.predict([str(tmp_path / "wavs/0.wav")])[0]
+    assert len(tags) == 98
+    assert {"beep", "none"} == set(tags)
+
+
+def test_bad_files_are_named_or_skipped(tmp_path, capsys):
+    folder = write_folder(tmp_path / "data", 12)
+    (folder / "ba" / "bad.wav").write_bytes(b"this is a text\n")
+    out = tmp_path / "run"
+    common = ["train", "classifier", str(folder), "--out", str(out), "--epochs", "1"]
+    common += ["--hidden-size", "4", "--examples", "8", "--device", "cpu"]
+    assert main(common) == 2
+    error = capsys.readouterr().err
+    assert "bad.wav is not an audio file that can be read" in error
+    assert "Traceback" not in error
+    assert not out.exists()
+    assert main([*common, "--skip-bad-rows", str(tmp_path / "bad.csv")]) == 0
+    assert "bad.wav" in (tmp_path / "bad.csv").read_text()
+    assert "bad audio clips skipped: 1" in (out / "run.jsonl").read_text()
+
+
+def test_long_short_silent_and_clipped_clips_are_named(tmp_path):
+    folder = write_folder(tmp_path / "data", 12)
+    soundfile.write(folder / "ba" / "silent.wav", np.zeros(4000), RATE)
+    soundfile.write(folder / "ba" / "clipped.wav", np.sign(np.sin(np.arange(4000) / 9)), RATE)
+    model = classifier()
+    model.fit(folder, out=tmp_path / "run")
+    report = (tmp_path / "run" / "run.jsonl").read_text()
+    assert "silent clips: silent.wav" in report
+    assert "clipped clips: clipped.wav" in report
+    assert "14 clips" in report
+    soundfile.write(folder / "ba" / "long.wav", np.zeros(5 * RATE), RATE)
+    with pytest.raises(DataError, match=r"long.wav lasts 5 s, more than max_seconds=4"):
+        classifier(max_seconds=4).fit(folder)
+    soundfile.write(folder / "ba" / "long.wav", np.zeros(200), RATE)
+    with pytest.raises(DataError, match=r"too short: 0.025 s, at least 0.045 s are needed"):
+        classifier().fit(folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sample_rate": 10}, "sample_rate must be in"),
+        ({"features": "mel"}, "features must be one of log-mel, mfcc"),
+        ({"speed": 0.5}, "speed must be in"),
+        ({"masks": -1}, "masks must be at least 0"),
+        ({"convolution": 4, "frame_stack": 3}, "convolution reads 7 frames"),
+        ({"noise": "no/such/folder"}, "no/such/folder"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(options, message):
+    with pytest.raises((ArgumentError, DataError), match=message):
+        classifier(**options).fit(*clips(12))
+
+
+def test_memory_does_not_grow_with_the_length_of_a_live_clip():
+    """Ten minutes of audio need no more memory than the first ones."""
+    program = """
+import resource, numpy as np, elman
+from tests.sounds import clips
+model = elman.Classifier(hidden_size=8, epochs=1, device="cpu", bidirectional=False, examples=8)
+live = model.fit(*clips(16)).stream(sample_rate=16000)
+x = np.random.default_rng(0).standard_normal(16000).astype(np.float32) * 0.1
+def run(seconds):
+    for _ in range(seconds):
+        live.push(x)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+first = run(30)
+print(run(300) - first)
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 3  # MB; the features of 300 s alone have 5 MB
