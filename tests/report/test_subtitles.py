@@ -119,6 +119,27 @@ def test_a_cue_that_is_full_ends_at_the_longest_pause_of_its_second_half() -> No
     assert [len(line) for line in first.lines] == [24, 24]
 
 
+@given(st.lists(st.tuples(st.floats(0, 0.7), st.floats(0.05, 6)), min_size=1, max_size=30))
+def test_a_word_is_shown_while_it_is_spoken(times: list[tuple[float, float]]) -> None:
+    words, clock = [], 0.0
+    for pause, length in times:
+        words.append(("word", clock + pause, clock + pause + length))
+        clock = words[-1][2]
+    rest = iter(words)
+    for cue in make_cues(words):
+        for _ in range(" ".join(cue.lines).count("word")):
+            _, start, end = next(rest)
+            assert cue.start <= 1000 * start + 0.5  # rounding to milliseconds
+            assert cue.end >= 1000 * end - 0.5
+
+
+def test_a_cut_leaves_words_that_fit() -> None:
+    widths = (1, 1, 38, 42, 42)
+    starts = (0.0, 0.1, 0.9, 1.1, 1.3)  # the longest pause is before words that need three lines
+    words = [("w" * n, start, start + 0.1) for n, start in zip(widths, starts, strict=True)]
+    assert [[len(line) for line in cue.lines] for cue in make_cues(words)] == [[42], [42, 42]]
+
+
 def test_a_short_cue_is_shown_for_a_second_or_until_the_next_one() -> None:
     alone, before = make_cues([("a", 1.0, 1.1)]), make_cues([("a.", 1.0, 1.1), ("b", 1.4, 2.9)])
     assert alone == [Cue(1000, 2000, ("a",))]
