@@ -22,6 +22,7 @@ Shape legend: N words.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,7 @@ LEAST = 1e-6  # probabilities are at least this, and at most 1 minus this, in a 
 PRIOR = np.array([1.0, 0.0, 0.0])  # the weights that leave a raw confidence unchanged
 STEPS = 100  # of Newton's method, which needs fewer than 20
 CLOSE = 1e-12  # change of the loss at which it ends
+ROUNDING = 1e-9  # deviation of a constant feature, relative to its size, is at most this
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,9 @@ def fit_calibration(
     if not len(inputs):
         return Calibration()
     f = inputs[:, 2]
-    mean, deviation = float(f.mean()), float(f.std()) or 1.0
+    mean, deviation = float(f.mean()), float(f.std())
+    if deviation <= ROUNDING * np.abs(f).max():
+        deviation = math.inf  # a constant has no weight
     inputs[:, 2] = (f - mean) / deviation
     weights = _minimise(inputs, right, PRIOR)
     if weights[0] < 0:  # the loss is convex, so the best slope that is not negative is 0

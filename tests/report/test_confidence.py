@@ -108,6 +108,13 @@ def test_the_unit_of_the_second_feature_does_not_matter() -> None:
     assert one(raw, feature) == pytest.approx(other(raw, 1e3 * feature), abs=1e-6)
 
 
+@pytest.mark.parametrize("constant", [0.0, 0.1, 1e-300, 1e12])
+def test_a_constant_second_feature_has_no_weight(constant: float) -> None:
+    raw, correct, _ = drawn(30, 0.6, -1.0, 0.0)
+    fitted = fit_calibration(raw, correct, [constant] * 30)
+    assert fitted == fit_calibration(raw, correct)
+
+
 def test_a_calibration_is_stored_as_plain_numbers() -> None:
     fitted = fit_calibration([0.9, 0.8, 0.7], [True, False, True], [1, 2, 3])
     assert Calibration(**json.loads(json.dumps(asdict(fitted)))) == fitted
