@@ -22,11 +22,11 @@ KINDS = (".csv", ".tsv", ".jsonl", ".parquet")
 EXACT = 1 << 53  # whole numbers up to here are exact as floats
 
 
-def check_target(path: str | Path, *, overwrite: bool) -> None:
+def check_target(path: str | Path, *, overwrite: bool, kinds: tuple[str, ...] = KINDS) -> None:
     """Raise a FolderError, before anything is computed, for a file that cannot be written."""
     path = path_of(path, "path")
-    if path.suffix.lower() not in KINDS:
-        raise FolderError(f"{path}: expected a name that ends with {', '.join(KINDS)}")
+    if path.suffix.lower() not in kinds:
+        raise FolderError(f"{path}: expected a name that ends with {', '.join(kinds)}")
     if path.exists() and not overwrite:
         raise FolderError(f"{path}: exists already; name another file, or give --overwrite")
     if not path.parent.is_dir():
