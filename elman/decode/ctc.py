@@ -23,6 +23,7 @@ N hypotheses, C tokens of a frame that are considered, with the blank last.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -63,9 +64,8 @@ def greedy_ctc(log_p: Padded) -> list[Hypothesis]:
     found = []
     for length, p, path in zip(log_p.lengths.tolist(), best, tokens, strict=True):
         p, path = np.minimum(p[:length], 0), path[:length]
-        begins = np.flatnonzero(np.diff(path, prepend=-1))
-        ends = [*begins[1:].tolist(), length]
-        runs = [(a, z) for a, z in zip(begins.tolist(), ends, strict=True) if path[a] != blank]
+        edges = [*np.flatnonzero(np.diff(path, prepend=-1)).tolist(), length]
+        runs = [(a, z) for a, z in pairwise(edges) if path[a] != blank]
         times = tuple(a + int(p[a:z].argmax()) for a, z in runs)
         total = float(p.sum())
         found.append(

@@ -1,8 +1,8 @@
 """Interpolated modified Kneser-Ney n-gram models of sentences, written in ARPA format.
 
 The equations are those of `elman.report.ngram`, with three differences.  An n-gram lies inside of
-one sentence, between `<s>` and `</s>`.  N-grams that begin with `<s>`, to the left of which there is
-never a word, keep their counts at every order.  p_0 is uniform over all words, `</s>` and `<unk>`.
+one sentence, between `<s>` and `</s>`.  N-grams that begin with `<s>`, which never has a word to
+its left, keep their counts at every order.  p_0 is uniform over all words, `</s>` and `<unk>`.
 
 The file has the interpolated probabilities of the n-grams of the training data, and g(h) as the
 backoff weight of h.  Hence the sum of p(w | h) over all words, `</s>` and `<unk>` is 1.

@@ -25,7 +25,7 @@ Shape legend: M n-grams of an order.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite, log
 from pathlib import Path
@@ -45,11 +45,19 @@ FACTOR, MASK = 0x9E3779B97F4A7C15, (1 << 64) - 1
 CACHED = 1 << 17  # scores kept, so that words of several hypotheses are searched once
 
 
-def _hash(words: Sequence[int]) -> int:
+def _hash(words: Iterable[int]) -> int:
     key = 0
     for word in words:
         key = (key * FACTOR + word + 1) & MASK
     return key
+
+
+def _hashes(columns: Iterable[NDArray[np.uint64]], count: int) -> NDArray[np.uint64]:
+    """Return `_hash` of many n-grams, whose words are columns (M,)."""
+    keys = np.zeros(count, dtype=np.uint64)
+    for column in columns:
+        keys = keys * np.uint64(FACTOR) + column + np.uint64(1)
+    return keys
 
 
 @dataclass(frozen=True)
@@ -224,19 +232,21 @@ def _read_level(
     lines: _Lines, words: dict[str, int], order: int, *, count: int, highest: bool
 ) -> Level:
     """Read the n-grams of an order, up to the next heading; add the words of order 1."""
-    keys: list[int] = []
+    numbers: list[int] = []
     log_p: list[float] = []
     backoff: list[float] = []
     for line in lines:
         if line.startswith("\\"):
             break
-        fields = [field for field in line.replace("\t", " ").split(" ") if field]
+        fields = line.replace("\t", " ").split(" ")
+        if "" in fields:
+            fields = [field for field in fields if field]
         if len(fields) not in (order + 1, order + 2):
             raise lines.error(f"a probability, {order} words and perhaps a backoff weight")
         if order == 1 and words.setdefault(fields[1], len(words)) != len(log_p):
             raise lines.error("a word that is not there yet")
         try:
-            keys.append(_hash([words[word] for word in fields[1 : order + 1]]))
+            numbers += [words[word] for word in fields[1 : order + 1]]
         except KeyError as error:
             raise lines.error(f"words that have a 1-gram, without {error}") from None
         log_p.append(_number(lines, fields[0], "a log-probability of 0 or less", most=0.0))
@@ -246,13 +256,13 @@ def _read_level(
         raise lines.error(
             f"{count} {order}-grams, as the head of the file has it, got {len(log_p)}"
         )
-    sorted_keys = np.array(keys, dtype=np.uint64)
-    place = sorted_keys.argsort(kind="stable")
-    sorted_keys = sorted_keys[place]
-    if (sorted_keys[1:] == sorted_keys[:-1]).any():
+    keys = _hashes(np.array(numbers, dtype=np.uint64).reshape(-1, order).T, count)
+    place = keys.argsort()
+    keys = keys[place]
+    if (keys[1:] == keys[:-1]).any():
         raise lines.error(f"each of the {order}-grams above once")
     scale = log(10)
-    return Level(sorted_keys, scale * np.array(log_p)[place], scale * np.array(backoff)[place])
+    return Level(keys, scale * np.array(log_p)[place], scale * np.array(backoff)[place])
 
 
 def _number(lines: _Lines, text: str, expected: str, *, most: float) -> float:
