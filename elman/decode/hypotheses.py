@@ -61,7 +61,8 @@ class SpeechSearch:
         word_bonus: added for each word, against too short results; with a language model, 1 is a
             usual value.
         boost: added for each word of a phrase without a weight of its own, in nats.
-        unknown: natural log-probability of a word that a language model without `<unk>` lacks.
+        unknown: natural log-probability of a word that a language model without `<unk>` lacks, for
+            `read_arpa`.
 
     Raises:
         ArgumentError: a value is out of its range.

@@ -182,17 +182,19 @@ class Phrases(CharacterScorer):
         return found
 
 
-def read_phrases(path: Path, boost: float) -> dict[str, float]:
+def read_phrases(path: Path) -> dict[str, float | None]:
     """Read a file with one phrase a line, and its boost after a colon if it has one of its own.
 
     Args:
         path: the file, such as lines `Ada Lovelace:4.5` and `Babbage`.
-        boost: boost of the other phrases.
+
+    Returns:
+        The phrases and their boosts, None for those without one of their own.
 
     Raises:
         DataError: the file cannot be read, or has no phrase.
     """
-    found: dict[str, float] = {}
+    found: dict[str, float | None] = {}
     for number, line in enumerate(text_lines(path, "utf-8", ignore), 1):
         if not line.strip():
             continue
@@ -204,7 +206,7 @@ def read_phrases(path: Path, boost: float) -> dict[str, float]:
                 f"{path}, line {number}: expected a phrase, or a phrase, a colon and a finite "
                 f"boost, got {line!r:.80}"
             )
-        found[text] = boost if value is None else value
+        found[text] = value
     return found
 
 

@@ -128,16 +128,16 @@ def test_phrases_that_cannot_be_written_are_named_together() -> None:
 def test_a_file_of_phrases_has_boosts_after_colons(tmp_path: Path) -> None:
     path = tmp_path / "names.txt"
     path.write_text("Ada  Lovelace:4.5\n\nBabbage\nat 10:30\nnote: this\n", encoding="utf-8")
-    assert read_phrases(path, 2.0) == {
+    assert read_phrases(path) == {
         "Ada Lovelace": 4.5,
-        "Babbage": 2.0,
+        "Babbage": None,
         "at 10": 30.0,
-        "note: this": 2.0,
+        "note: this": None,
     }
     for wrong in (":2.5", "a:nan", "a:inf"):
         path.write_text(f"fine\n{wrong}\n", encoding="utf-8")
         with pytest.raises(DataError, match=r"names.txt, line 2: expected a phrase"):
-            read_phrases(path, 2.0)
+            read_phrases(path)
 
 
 def test_a_boost_makes_the_second_best_phrase_win_and_a_boost_of_0_changes_nothing() -> None:
@@ -150,6 +150,8 @@ def test_a_boost_makes_the_second_best_phrase_win_and_a_boost_of_0_changes_nothi
     assert boosted[0].score == pytest.approx(boosted[0].log_p + 2, abs=TOLERANCE)
     assert decoded(log_p, search, fuse(search, LETTERS, phrases={"bne": 0.0})) == plain
     assert decoded(log_p, search, Phrases({"bne": 0.0}, LETTERS)) == plain
+    usual = SpeechSearch(n_best=3, boost=2.0)
+    assert decoded(log_p, usual, fuse(usual, LETTERS, phrases={"bne": None})) == boosted
 
 
 @settings(max_examples=60, deadline=None)
