@@ -94,6 +94,19 @@ class TransducerSearch:
         search: settings; `token_beam` and `blank_skip` have no effect, because the scores of a
             frame differ between hypotheses.
         scorer: added to the scores of hypotheses; None for none.
+
+    Example:
+        >>> import torch
+        >>> from elman.decode.hypotheses import SpeechSearch
+        >>> from elman.decode.transducer import TransducerSearch
+        >>> class Constant:
+        ...     def begin(self, n): return torch.zeros(n, 1), torch.zeros(1, n, 1)
+        ...     def advance(self, tokens, state): return torch.zeros(len(tokens), 1), state
+        ...     def join(self, e, p): return torch.tensor([0.6, 0.4]).log().expand(len(e), 2)
+        >>> live = TransducerSearch(Constant(), 2, SpeechSearch(n_best=3))
+        >>> live.push(torch.zeros(2, 1))
+        >>> [(one.tokens, round(one.log_p, 4)) for one in live.best(final=True)]
+        [((0,), -0.734), ((0, 0), -1.0217), ((), -1.8326)]
     """
 
     def __init__(
