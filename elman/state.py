@@ -6,7 +6,7 @@ torch: (layers * directions, B, ...).  None means a state of zeros.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import safetensors
@@ -44,6 +44,20 @@ def select_rows(state: State, rows: Tensor) -> State:
         [2.0, 2.0, 1.0]
     """
     return map_state(lambda leaf: leaf.index_select(1, rows.to(leaf.device)), state)
+
+
+def join_rows(states: Sequence[State]) -> State:
+    """Join the rows of states of one form, in this order.
+
+    Example:
+        >>> import torch
+        >>> from elman.state import join_rows
+        >>> join_rows([torch.zeros(1, 2, 3), torch.ones(1, 1, 3)]).shape
+        torch.Size([1, 3, 3])
+    """
+    if isinstance(states[0], Tensor):
+        return torch.cat([state for state in states if isinstance(state, Tensor)], 1)
+    return tuple(join_rows(parts) for parts in zip(*states, strict=True))
 
 
 def zero_rows(state: State, rows: Tensor) -> State:

@@ -27,9 +27,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from elman.decode.kneser_ney import discounts
 from elman.errors import ArgumentError
-
-_FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 
 
 @dataclass(frozen=True)
@@ -170,27 +169,14 @@ def _smooth(
 ) -> _Level:
     """Return the discounted shares of one order, and the weights of the next lower order."""
     contexts = keys // vocabulary_size
-    discounts = _discounts(counts)[np.minimum(counts, 3)]
+    held = discounts(counts)[np.minimum(counts, 3)]
     totals = np.bincount(contexts, weights=counts, minlength=context_count)
-    held_back = np.bincount(contexts, weights=discounts, minlength=context_count)
+    held_back = np.bincount(contexts, weights=held, minlength=context_count)
     backoffs = np.ones(context_count + 1)
     # A context that occurs only at the end of the stream has total 0 and keeps the weight 1.
     np.divide(held_back, totals, out=backoffs[:-1], where=totals > 0)
     return _Level(
         keys=np.append(keys, np.iinfo(np.int64).max),
-        shares=np.append((counts - discounts) / totals[contexts], 0.0),
+        shares=np.append((counts - held) / totals[contexts], 0.0),
         backoffs=backoffs,
     )
-
-
-def _discounts(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Estimate D for the counts 0, 1, 2 and 3 or more, from the frequencies of the counts."""
-    n1, n2, n3, n4 = np.bincount(counts[counts < 5], minlength=5)[1:].tolist()
-    estimate = _FALLBACK_DISCOUNTS
-    if min(n1, n2, n3, n4) > 0:
-        y = n1 / (n1 + 2 * n2)
-        d1, d2, d3 = y, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3
-        # A discount of 0 or less would leave no probability for unseen tokens.
-        if min(d2, d3) > 0:
-            estimate = (d1, d2, d3)
-    return np.array((0.0, *estimate))

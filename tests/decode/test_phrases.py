@@ -1,0 +1,199 @@
+"""Boosted phrases and closed vocabularies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from elman.decode.closed import ClosedVocabulary
+from elman.decode.fusion import fuse
+from elman.decode.hypotheses import SpeechSearch
+from elman.decode.phrases import Phrases, read_phrases
+from elman.decode.scorers import Scorer
+from elman.errors import ArgumentError, DataError
+from tests.decode.speech import decoded, scores, spoken
+
+LETTERS = ["a", "b", "n", "e", " "]
+PIECES = [" a", " b", "a", "b", "n", " an", "ab", "e", " "]
+# A boost is a sum of at most 30 differences of float64 numbers below 100.
+TOLERANCE = 1e-9
+
+
+def total(scorer: Scorer[Any], tokens: list[int], *, final: bool = True) -> float:
+    """Return the sum of the scores of tokens."""
+    state, scores = scorer.begin()
+    result = 0.0
+    for token in tokens:
+        result += float(scores[token])
+        (state,), (scores,) = scorer.advance([state], [token])
+    return result + float(scorer.finish([state])[0]) if final else result
+
+
+def cuts(text: str, pieces: list[str]) -> list[list[int]]:
+    """Return all ways to write a text with pieces."""
+    if not text:
+        return [[]]
+    return [
+        [token, *rest]
+        for token, piece in enumerate(pieces)
+        if text.startswith(piece)
+        for rest in cuts(text[len(piece) :], pieces)
+    ]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    phrases=st.dictionaries(
+        st.text("abn", min_size=1, max_size=4), st.floats(-5, 5, width=16), min_size=1, max_size=5
+    ),
+    words=st.lists(st.text("abn", min_size=1, max_size=4), max_size=5),
+)
+def test_a_text_has_the_boosts_of_its_words_however_it_is_cut(
+    phrases: dict[str, float], words: list[str]
+) -> None:
+    wanted = sum(phrases.get(word, 0.0) for word in words)
+    for pieces in (LETTERS, PIECES):
+        scorer = Phrases(phrases, pieces)
+        for tokens in [
+            *cuts(" ".join(words), pieces)[:3],
+            *cuts(" " + " ".join(words), pieces)[:3],
+        ]:
+            assert total(scorer, tokens) == pytest.approx(wanted, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("an be", 4.0),  # 2 for each word
+        ("an be n", 4.0),
+        ("an bee", 1.0),  # only "an" of "an b..." is not a phrase; "bee" is
+        ("an an be", 4.0),
+        ("ban be", 0.0),  # a phrase begins with a word
+        ("an be an", 15.0),  # the longest phrase, once
+        ("an be ann", 4.0),  # a shorter phrase is kept
+        ("a bee n", 1.0),
+        ("be nan bee", 1.0 + 6.0),  # a word within a phrase that does not continue
+        ("be nan bee n", 9.0),
+    ],
+)
+def test_the_longest_phrase_counts_and_shorter_ones_are_kept_if_it_fails(
+    text: str, wanted: float
+) -> None:
+    phrases = {"an be": 2.0, "bee": 1.0, "an be an": 5.0, "nan": 6.0, "be nan bee n": 2.25}
+    scorer = Phrases(phrases, LETTERS)
+    assert total(scorer, cuts(text, LETTERS)[0]) == pytest.approx(wanted, abs=TOLERANCE)
+
+
+def test_a_partial_phrase_has_a_part_of_the_boost_and_loses_it() -> None:
+    scorer = Phrases({"Anna": 4.0}, ["A", "N", "E", " "])
+    assert [total(scorer, [0, 1, 1, 0][:n], final=False) for n in range(5)] == [0, 1, 2, 3, 4]
+    assert total(scorer, [0, 1, 1, 2], final=False) == 0
+    assert total(scorer, [0, 1, 1]) == 0
+
+
+def test_tokens_without_spaces_are_matched_anywhere() -> None:
+    pieces = ["春", "眠", "不", "觉"]
+    scorer = Phrases({"眠不": 3.0, "不": 1.0, "觉春眠": 6.0}, pieces)
+    assert total(scorer, [0, 1, 2, 3]) == pytest.approx(3)
+    assert total(scorer, [0, 2, 2, 1]) == pytest.approx(2)
+    assert total(scorer, [3, 0, 1]) == pytest.approx(6)
+    assert total(scorer, [3, 0, 2]) == pytest.approx(1)
+    assert total(scorer, [1, 2, 1, 2]) == pytest.approx(6)
+
+
+def test_case_is_ignored_unless_the_tokens_distinguish_it() -> None:
+    assert total(Phrases({"AB": 2.0}, ["a", "b", " "]), [0, 1]) == 2
+    cased = Phrases({"Ab": 2.0}, ["a", "A", "b", " "])
+    assert (total(cased, [1, 2]), total(cased, [0, 2])) == (2, 0)
+
+
+def test_phrases_that_cannot_be_written_are_named_together() -> None:
+    with pytest.raises(ArgumentError, match=r"cannot write 2 of 3 phrases \('xavier', 'zoé'\)"):
+        Phrases({"an": 1.0, "Xavier": 1.0, "Zoé": 1.0}, LETTERS)
+    with pytest.raises(ArgumentError, match="cannot write 1 of 1 words"):
+        ClosedVocabulary(["x"], LETTERS)
+    with pytest.raises(ArgumentError, match="at least one phrase"):
+        Phrases({" ": 1.0}, LETTERS)
+    with pytest.raises(ArgumentError, match="must be finite, got nan"):
+        Phrases({"an": float("nan")}, LETTERS)
+    with pytest.raises(ArgumentError, match="a space only at its beginning, got 'a b'"):
+        Phrases({"an": 1.0}, [" a", "a b"])
+
+
+def test_a_file_of_phrases_has_boosts_after_colons(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text("Ada  Lovelace:4.5\n\nBabbage\nat 10:30\nnote: this\n", encoding="utf-8")
+    assert read_phrases(path) == {
+        "Ada Lovelace": 4.5,
+        "Babbage": None,
+        "at 10": 30.0,
+        "note: this": None,
+    }
+    for wrong in (":2.5", "a:nan", "a:inf"):
+        path.write_text(f"fine\n{wrong}\n", encoding="utf-8")
+        with pytest.raises(DataError, match=r"names.txt, line 2: expected a phrase"):
+            read_phrases(path)
+
+
+def test_a_boost_makes_the_second_best_phrase_win_and_a_boost_of_0_changes_nothing() -> None:
+    log_p = spoken([0, 2, 3], 6, other=1, p=0.6)  # "ane", or "b" instead of each letter
+    search = SpeechSearch(n_best=3)
+    plain = decoded(log_p, search)
+    assert plain[0].tokens == (0, 2, 3)
+    boosted = decoded(log_p, search, fuse(search, LETTERS, phrases={"bne": 2.0}))
+    assert boosted[0].tokens == (1, 2, 3)
+    assert boosted[0].score == pytest.approx(boosted[0].log_p + 2, abs=TOLERANCE)
+    assert decoded(log_p, search, fuse(search, LETTERS, phrases={"bne": 0.0})) == plain
+    assert decoded(log_p, search, Phrases({"bne": 0.0}, LETTERS)) == plain
+    usual = SpeechSearch(n_best=3, boost=2.0)
+    assert decoded(log_p, usual, fuse(usual, LETTERS, phrases={"bne": None})) == boosted
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    words=st.lists(st.text("abne", min_size=1, max_size=4), min_size=1, max_size=4),
+    seed=st.integers(0, 10_000),
+    beam=st.integers(1, 6),
+    cased=st.booleans(),
+)
+def test_a_closed_vocabulary_has_only_allowed_words(
+    words: list[str], seed: int, beam: int, cased: bool
+) -> None:
+    pieces = [*PIECES, "E"] if cased else PIECES
+    log_p = scores(15, len(pieces) + 1, seed)
+    search = SpeechSearch(beam=beam, n_best=beam)
+    found = decoded(log_p, search, ClosedVocabulary(words, pieces))
+    assert found
+    for one in found:
+        text = "".join(pieces[token] for token in one.tokens)
+        assert set(text.split()) <= set(words)
+        assert np.isfinite(one.score)
+    assert len({one.tokens for one in found}) == len(found)
+
+
+def test_a_closed_vocabulary_gives_the_best_allowed_sequence() -> None:
+    log_p = spoken([0, 2, 3], 6, other=1, p=0.9)
+    search = SpeechSearch()
+    found = decoded(log_p, search, fuse(search, LETTERS, words=["bbe", "ann", "BNE"]))[0]
+    assert found.tokens == (1, 2, 3)
+
+
+def test_a_word_that_is_not_complete_at_the_end_is_cut() -> None:
+    log_p = spoken([1, 2, 3, 4, 1, 2], 6)
+    search = SpeechSearch(beam=1)
+    scorer = fuse(search, LETTERS, words=["bne"])
+    assert decoded(log_p, search, scorer, final=False)[0].tokens == (1, 2, 3, 4, 1, 2)
+    found = decoded(log_p, search, scorer)[0]
+    assert (found.tokens, found.times) == ((1, 2, 3, 4), (0, 2, 4, 6))
+
+
+def test_a_closed_vocabulary_needs_words_with_spaces_between_them() -> None:
+    with pytest.raises(ArgumentError, match="needs tokens in which words begin with a space"):
+        ClosedVocabulary(["a"], ["a", "b"])
+    with pytest.raises(ArgumentError, match="has no space, got 'a b'"):
+        ClosedVocabulary(["a b"], LETTERS)
