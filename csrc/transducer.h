@@ -20,6 +20,7 @@
 #include "kernels.h"
 #include "lattice.h"
 #include "product.h"
+#include "softmax.h"
 #include "team.h"
 
 namespace {
@@ -166,9 +167,9 @@ private:
         for (int64_t v = 0; v < P_; v += WIDTH) tops = max(tops, load(x + v) + load(bias_ + v));
         const float top = largest(tops);
         for (int64_t v = 0; v < P_; v += WIDTH) {
-            const Vec e = exp(load(x + v) + load(bias_ + v) - set(top));
+            const Vec below = load(x + v) + load(bias_ + v) - set(top), e = exp(below);
             sums += e;  // a NaN can be missed by the maximum, but not by the sum
-            store(x + v, e);
+            store(x + v, where_positive(below + set(NEGLIGIBLE), e));
         }
         return {top, sum(sums)};
     }

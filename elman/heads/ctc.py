@@ -1,4 +1,4 @@
-"""Predict a shorter sequence than the states, without an alignment: connectionist temporal classification.
+"""Predict a shorter sequence without an alignment: connectionist temporal classification.
 
     p(k | t) = softmax(W h_t + b)_k,   k a token or the blank
     p(y) = sum over paths that become y of prod_t p(path_t | t)
@@ -6,7 +6,7 @@
 A path has one symbol per frame.  It becomes a target when repeated symbols are merged and then
 blanks are removed, so two equal tokens in succession need a blank between them.
 
-Source: Graves, Fernandez, Gomez and Schmidhuber 2006, "Connectionist temporal classification", ICML.
+Source: Graves et al. 2006, "Connectionist temporal classification", ICML.
 
 Shape legend: B rows, T frames, U target tokens, D features, V scores, the last one of the blank.
 """
@@ -65,6 +65,8 @@ class CTCHead(nn.Module):
         """
         tokens = count_tokens(targets, self.blank, len(states.lengths))
         log_p = self(states.cleared()).log_softmax(2).transpose(0, 1)
+        if len(log_p) == 0:
+            log_p = F.pad(log_p, (0, 0, 0, 0, 0, 1))  # torch refuses a batch without any frame
         loss = F.ctc_loss(
             log_p,
             targets.clamp(min=0),

@@ -83,7 +83,7 @@ class StatelessPredictor(nn.Module):
         self.embed = nn.Embedding(vocabulary_size + 1, size)
         self.convolve = nn.Conv1d(size, size, context)
 
-    def forward(self, targets: Tensor, tokens: Tensor) -> Tensor:  # noqa: ARG002
+    def forward(self, targets: Tensor, _tokens: Tensor) -> Tensor:
         """Return vectors (N, U + 1, S) before each of the targets (N, U), and after the last."""
         read = F.pad(targets, (self.context, 0), value=self.blank)
         h: Tensor = self.convolve(self.embed(read).transpose(1, 2)).transpose(1, 2)

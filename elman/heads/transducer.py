@@ -132,7 +132,8 @@ class TransducerHead(nn.Module):
 
     def encode(self, states: Tensor) -> Tensor:
         """Return e (B, T, J) for states (B, T, D)."""
-        return self(states)
+        e: Tensor = self(states)
+        return e
 
     def begin(self, n: int) -> tuple[Tensor, State]:
         """Return p (n, J) before the first token, and the state of the prediction network."""
@@ -146,8 +147,13 @@ class TransducerHead(nn.Module):
 
     def join(self, e: Tensor, p: Tensor) -> Tensor:
         """Return log-probabilities (..., V) for e and p (..., J)."""
-        scores: Tensor = self.output(torch.tanh(e + p))
-        return scores.float().log_softmax(-1)
+        return _join(e, p, self.output.weight, self.output.bias)
+
+
+def _join(e: Tensor, p: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return log-probabilities (..., V), in float64 or float32."""
+    scores = F.linear(torch.tanh(e + p), weight, bias)
+    return (scores if scores.dtype == torch.float64 else scores.float()).log_softmax(-1)
 
 
 def plain_loss(
@@ -169,8 +175,7 @@ def plain_loss(
     p = torch.where(time_mask(tokens + 1, U + 1).unsqueeze(2), p, 0)
     if T == 0:
         return e.sum() + p.sum() * 0
-    scores = F.linear(torch.tanh(e.unsqueeze(2) + p.unsqueeze(1)), weight, bias)
-    log_p = scores.log_softmax(3)
+    log_p = _join(e.unsqueeze(2), p.unsqueeze(1), weight, bias)  # (B, T, U + 1, V)
     blank = log_p[..., -1]
     wanted = targets[:, None, :, None].expand(-1, T, -1, -1)
     label = log_p[:, :, :U].gather(3, wanted).squeeze(3)

@@ -15,6 +15,7 @@ Shape legend: B rows, T frames, U target tokens, J joint units, V scores, the la
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,18 +25,18 @@ from elman import kernels
 from elman.kernels.autograd import keeps_graph, refuse_second_derivatives, resolved, seen_by_torch
 from elman.padded import time_mask
 
+_DTYPES = (torch.float32, torch.bfloat16)  # the kernel itself computes in float32
 _Gradients = tuple[Tensor | None, ...]  # of e, p, W and b
 
 
 def covers(e: Tensor, p: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Return whether the kernel takes the tensors: float32 on the CPU."""
+    """Return whether the kernel takes the tensors: on the CPU, float32 or bfloat16."""
     if kernels.native is None or seen_by_torch():
         return False
     tensors = (e, p, weight) if bias is None else (e, p, weight, bias)
-    return all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
+    return all(t.device.type == "cpu" and t.dtype in _DTYPES for t in tensors)
 
 
-@torch.compiler.disable
 def transducer_loss(
     e: Tensor,
     p: Tensor,
@@ -70,12 +71,12 @@ def transducer_loss(
         >>> import torch
         >>> from elman import kernels
         >>> from elman.kernels.transducer import transducer_loss
-        >>> e, p, weight, one = torch.zeros(1, 2, 3), torch.zeros(1, 2, 3), torch.zeros(4, 3), torch.tensor([1])
+        >>> e, p, weight = torch.zeros(1, 2, 3), torch.zeros(1, 2, 3), torch.zeros(4, 3)
+        >>> rest = torch.tensor([[0]]), torch.tensor([2]), torch.tensor([1])
         >>> if kernels.native is not None:  # two alignments of three steps with p = 1 / 4: ln 32
-        ...     loss = transducer_loss(e, p, weight, None, torch.tensor([[0]]), 2 * one, one)
-        ...     assert abs(loss - 3.4657) < 1e-4
+        ...     assert abs(transducer_loss(e, p, weight, None, *rest) - 3.4657) < 1e-4
     """
-    given = (e, p, weight, bias)
+    given = (e.float(), p.float(), weight.float(), None if bias is None else bias.float())
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given):
         loss: Tensor = _Loss.apply(*given, targets, frames, tokens)  # type: ignore[no-untyped-call]
         return loss
@@ -83,11 +84,11 @@ def transducer_loss(
 
 
 def _run(
-    given: tuple[Tensor | None, ...],
+    given: Sequence[Tensor | None],
     targets: Tensor,
     frames: Tensor,
     tokens: Tensor,
-    needs: tuple[bool, ...],
+    needs: Sequence[bool],
 ) -> tuple[Tensor, _Gradients]:
     """Return the loss, and the gradients of e, p, W and b that are wanted."""
     assert kernels.native is not None
@@ -105,7 +106,8 @@ def _run(
 class _Loss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Tensor:
-        loss, gradients = _run(given[:4], *given[4:], ctx.needs_input_grad[:4])
+        *tensors, targets, frames, tokens = given
+        loss, gradients = _run(tensors, targets, frames, tokens, ctx.needs_input_grad[:4])
         ctx.save_for_backward(*gradients)
         return loss
 
