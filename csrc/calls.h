@@ -129,6 +129,29 @@ void softmax(bool gradient, const Tensor& x, const Tensor& bias, const Tensor& t
     chosen->softmax(it);
 }
 
+void transducer(const Tensor& e, const Tensor& p, const Tensor& w, const Tensor& bias, const Tensor& targets,
+                const Tensor& frames, const Tensor& tokens, const Tensor& loss, const Tensor& d_e, const Tensor& d_p,
+                const Tensor& d_w, const Tensor& d_bias, int64_t threads) {
+    const int64_t B = e.extent(0), T = e.extent(1), J = e.extent(2), U = p.extent(1) - 1, V = w.extent(0);
+    need_range(threads, 1, ANY, "threads"), need_range(U, 0, ANY, "U"), need_range(V, 1, ANY, "V"), need_range(J, 1, ANY, "J");
+    need_range(T * (U + 1), 0, INT32_MAX, "T * (U + 1)");
+    Transducer it{B, T, U, J, V, threads, e.dense<float>("e", {B, T, J}), p.dense<float>("p", {B, U + 1, J}),
+                  w.dense<float>("weight", {V, J}), bias.maybe<float>("bias", {V}), nullptr,
+                  integers(frames, "frames", B, T, "T", ""), integers(tokens, "tokens", B, U, "U", ""),
+                  loss.dense<double>("loss", {B}), d_e.maybe<float>("d_e", {B, T, J}),
+                  d_p.maybe<float>("d_p", {B, U + 1, J}), d_w.maybe<float>("d_weight", {V, J}),
+                  d_bias.maybe<float>("d_bias", {V})};
+    int64_t count = 0;
+    for (int64_t b = 0; b < B; ++b) {
+        count += it.tokens[b];
+        if (it.tokens[b] && !it.frames[b])
+            raise("ArgumentError", "row " + std::to_string(b) + " has tokens, but no frames; drop such rows");
+    }
+    it.targets = integers(targets, "targets", count, V - 2, "V-2", OF_VOCABULARY);
+    nb::gil_scoped_release release;
+    chosen->transducer(it);
+}
+
 Ragged sort_rows(const Tensor& lengths, int64_t T) {
     need_range(T, 0, ANY, "T");
     const int64_t B = lengths.extent(0);

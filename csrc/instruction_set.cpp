@@ -7,6 +7,7 @@
 #include "scan.h"
 #include "softmax.h"
 #include "step.h"
+#include "transducer.h"
 
 // Without vectors torch's products were faster.
 #if defined(__AVX512F__) || defined(__AVX2__)
@@ -31,4 +32,4 @@ const Kernels ELMAN_SET = {ELMAN_SET_NAME, packed_floats, pack_all, run_cell<fal
                            packed_size, pack_transposed, run_step, run_softmax,
                            run_cross_entropy_by<CrossEntropyOfSet>, MOST_ROWS, run_product, TILED,
                            run_outer_product, run_layer_norm, run_layer_norm_backward,
-                           run_scan<false>, run_scan<true>};
+                           run_scan<false>, run_scan<true>, run_transducer};

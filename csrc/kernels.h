@@ -139,6 +139,21 @@ struct CrossEntropy {
     float *d_h = nullptr, *d_w = nullptr, *d_bias = nullptr;
 };
 
+// The loss of a transducer.  Everything is dense; outputs that are null are not computed.
+struct Transducer {
+    int64_t B = 0, T = 0, U = 0, J = 0, V = 0, threads = 1;
+    const float* e = nullptr;          // (B, T, J)
+    const float* p = nullptr;          // (B, U + 1, J)
+    const float* w = nullptr;          // (V, J)
+    const float* bias = nullptr;       // (V) or null
+    const int64_t* targets = nullptr;  // tokens of all rows, one row after another, in 0..V-2
+    const int64_t* frames = nullptr;   // (B) in 0..T
+    const int64_t* tokens = nullptr;   // (B) in 0..U, and 0 where there are no frames
+    double* loss = nullptr;            // (B) out
+    float *d_e = nullptr, *d_p = nullptr;     // zeros, replaced where a row has frames and tokens
+    float *d_w = nullptr, *d_bias = nullptr;  // out
+};
+
 // Numbers (B, T, D) of rows, steps and units with any strides, which count numbers, not floats.  A
 // stride of 0 means one value for all rows or steps, and for a gradient its sum over them.
 struct Field {
@@ -184,6 +199,7 @@ struct Kernels {
     void (*layer_norm_backward)(const LayerNorm&);
     void (*scan)(const Scan&);
     void (*scan_backward)(const Scan&);
+    void (*transducer)(const Transducer&);
 };
 
 extern const Kernels portable_kernels;

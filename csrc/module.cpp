@@ -203,6 +203,7 @@ NB_MODULE(_native, m) {
           "Return the largest number of rows for which `cross_entropy` is faster than products and a softmax.");
     m.def("cross_entropy", &cross_entropy, "Compute a projection and cross-entropy; see CrossEntropy in kernels.h.");
     m.def("softmax", &softmax, "Compute the cross-entropy of rows of scores; see Softmax in kernels.h.");
+    m.def("transducer", &transducer, "Compute the loss of a transducer; see Transducer in kernels.h.");
 
     nb::class_<ScanCall> scan(m, "Scan");
     scan.def("__init__", [](ScanCall* it, int64_t B, int64_t T, int64_t D, int64_t threads, bool complex, bool reverse) {

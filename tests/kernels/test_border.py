@@ -24,6 +24,7 @@ from elman import kernels
 from elman.errors import ArgumentError, TensorError
 from elman.heads import TokenHead
 from elman.kernels.cross_entropy import linear_cross_entropy, loss_and_right
+from elman.kernels.transducer import transducer_loss
 from elman.model import SequenceModel
 from elman.padded import Padded
 from elman.recur import GRUD, linear_recurrence
@@ -126,7 +127,7 @@ def layer_call(choose: random.Random) -> Callable[[], Any]:
 
 def other_call(choose: random.Random) -> Callable[[], Any]:
     """Return a call of another function, mostly with one of its tensors changed."""
-    which = choose.choice(["loss", "right", "scan", "grud", "stream"])
+    which = choose.choice(["loss", "right", "scan", "grud", "stream", "transducer"])
     if which in ("loss", "right"):
         N, V = choose.choice([32, 70]), 256
         tensors = [
@@ -136,6 +137,18 @@ def other_call(choose: random.Random) -> Callable[[], Any]:
             torch.randint(V, (N,)),
         ]
         function: Any = linear_cross_entropy if which == "loss" else loss_and_right
+    elif which == "transducer":
+        T, U, V = choose.choice([1, 9]), choose.choice([0, 4]), choose.choice([2, 40])
+        tensors = [
+            torch.randn(2, T, 5, requires_grad=True),
+            torch.randn(2, U + 1, 5),
+            torch.randn(V, 5),
+            torch.randn(V),
+            torch.randint(V - 1, (2, U)),
+            torch.tensor([T, choose.randrange(1, T + 1)]),
+            torch.tensor([U, choose.randrange(U + 1)]),
+        ]
+        function = transducer_loss
     elif which == "scan":
         kind = choose.choice([torch.float32, torch.complex64])
         a = torch.rand(choose.choice([1, 3]), choose.choice([1, 4]), 5, dtype=kind)
