@@ -29,6 +29,7 @@ __all__ = [
     "LanguageModel",
     "Stream",
     "Tagger",
+    "Transcriber",
     "Translator",
     "__version__",
     "load",
@@ -37,7 +38,15 @@ __all__ = [
 if TYPE_CHECKING:
     from elman.recur import GRU, GRUD, LSTM, RNN
     from elman.recur.stream import Stream
-    from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translator, load
+    from elman.tasks import (
+        Classifier,
+        Forecaster,
+        LanguageModel,
+        Tagger,
+        Transcriber,
+        Translator,
+        load,
+    )
 
 _ROOMS = {
     "RNN": "recur",
@@ -49,6 +58,7 @@ _ROOMS = {
     "Forecaster": "tasks",
     "LanguageModel": "tasks",
     "Tagger": "tasks",
+    "Transcriber": "tasks",
     "Translator": "tasks",
     "load": "tasks",
 }

@@ -212,6 +212,7 @@ class Audio(Input):
 
     def __init__(self, reader: AudioReader, index: SoundIndex) -> None:
         self.reader, self.index = reader, index
+        self.step_seconds = index.step_seconds
         reader.index = index
 
     def save(self, folder: Path) -> None:
@@ -305,9 +306,13 @@ class Audio(Input):
                 notes.append(f"{what} clips: {', '.join(names[:NAMED])}{more}")
         return notes
 
+    def seconds(self, item: Sound) -> float:
+        """Return the duration of a clip."""
+        return len(item) * self.index.step_seconds / self.index.stride
+
     def show(self, item: Sound) -> str:
         """Return the name and the duration of a clip, for the report."""
-        return f"{item.clip.name} ({len(item) * self.index.step_seconds / self.index.stride:.2f} s)"
+        return f"{item.clip.name} ({self.seconds(item):.2f} s)"
 
     @property
     def made(self) -> str:

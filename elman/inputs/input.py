@@ -270,6 +270,7 @@ class Input(ABC):
     features: int = 0  # inputs of the wide part; 0 without one
     vocabulary: Vocabulary | None = None  # the tokens of texts; None for other kinds
     levels: ClassVar[int] = 1  # levels of each statistic among the features; 1 for other features
+    step_seconds: float = 1.0  # seconds from one step to the next, if it is known
     warning: ClassVar[str] = ""  # for the model card
     use: ClassVar[tuple[str, ...]] = ("model.predict([...])",)  # lines of Python for the model card
 
@@ -344,6 +345,10 @@ class Input(ABC):
     def show_tags(self, item: Any, true: Sequence[str], found: Sequence[str]) -> str:
         """Return an item with its true and predicted tags, for the report."""
         return f"{self.show(item)}\ntrue: {' '.join(true)}\npredicted: {' '.join(found)}"
+
+    def seconds(self, item: Any) -> float:
+        """Return the duration of an item in seconds; 0 if it is not known."""
+        return 0.0
 
     def elements(self, item: Any) -> list[str]:
         """Return the name of each step of the array of an item, such as a token; [] for none."""

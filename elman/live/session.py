@@ -139,8 +139,12 @@ class Live(Generic[Output]):
             return target.window(Padded.full(states), step.bag)
         if step.fresh:
             self._stream.restart()
-        x = self._vectors(step.array if isinstance(step.array, Joint) else row_of(step.array))
+        x = self._steps(step)
         return target.push(self._with_vectors(self._stream.run(x), x), step.bag)
+
+    def _steps(self, step: Step) -> Tensor:
+        """Return the vectors (1, n, D) of new steps."""
+        return self._vectors(step.array if isinstance(step.array, Joint) else row_of(step.array))
 
     def _vectors(self, steps: Joint | Tensor) -> Tensor:
         """Return the vectors (1, n, D) of n steps."""

@@ -11,11 +11,13 @@ from elman.tasks.folder import read_config
 from elman.tasks.forecaster import Forecaster
 from elman.tasks.language_model import LanguageModel
 from elman.tasks.tagger import Tagger
+from elman.tasks.transcriber import Transcriber
 from elman.tasks.translator import Translator
 
-AnyTask = Classifier | Forecaster | LanguageModel | Tagger | Translator
+AnyTask = Classifier | Forecaster | LanguageModel | Tagger | Transcriber | Translator
 TASKS: dict[str, type[AnyTask]] = {
-    task.task: task for task in (LanguageModel, Classifier, Tagger, Translator, Forecaster)
+    task.task: task
+    for task in (LanguageModel, Classifier, Tagger, Translator, Transcriber, Forecaster)
 }
 
 
@@ -43,6 +45,7 @@ __all__ = [
     "Forecaster",
     "LanguageModel",
     "Tagger",
+    "Transcriber",
     "Translator",
     "load",
     "task_of",

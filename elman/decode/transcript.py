@@ -1,0 +1,76 @@
+"""Transcripts: the text of a recording, and its words with times and confidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from elman.decode.align import Word, words_of
+from elman.decode.hypotheses import Hypothesis
+from elman.encode.text import NO_SPACE_BEFORE, UNKNOWN, Vocabulary
+
+
+@dataclass(frozen=True)
+class SpokenWord:
+    """A word of a transcript.
+
+    Attributes:
+        text: its characters.
+        start, end: seconds from the beginning of the recording.
+        confidence: probability that the word is correct, calibrated on validation data.
+    """
+
+    text: str
+    start: float
+    end: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The text of a recording or of a part of it.
+
+    Attributes:
+        text: the text.
+        words: its words.
+        score: the score by which transcripts are ranked, in nats.
+    """
+
+    text: str
+    words: tuple[SpokenWord, ...] = ()
+    score: float = 0.0
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def pieces_of(vocabulary: Vocabulary) -> list[str]:
+    """Return the text of each token, with a leading space where a new word begins.
+
+    Special tokens have no text.
+
+    Example:
+        >>> from elman.decode.transcript import pieces_of
+        >>> from elman.encode.text import Vocabulary
+        >>> pieces_of(Vocabulary.build(lambda: ["ab a"], tokens="character"))
+        ['', '', 'a', ' ', 'b']
+    """
+    special = {vocabulary.end, vocabulary.unknown}
+    spaced = vocabulary.tokens == "word"
+    pieces = []
+    for number in range(vocabulary.size):
+        text = "" if number in special else vocabulary.decode([number])
+        glued = not spaced or (vocabulary.split_punctuation and text[:1] in NO_SPACE_BEFORE)
+        pieces.append(text if glued or not text else f" {text}")
+    return pieces
+
+
+def text_of_tokens(vocabulary: Vocabulary, tokens: Sequence[int]) -> str:
+    """Return the text of tokens, without spaces at its ends and without unknown tokens."""
+    known = [token for token in tokens if token not in (vocabulary.end, vocabulary.unknown)]
+    return " ".join(vocabulary.decode(known).replace(UNKNOWN, "").split(" ")).strip()
+
+
+def words_in(found: Hypothesis, pieces: Sequence[str]) -> list[Word]:
+    """Return the words of a hypothesis, with frames and raw confidences."""
+    return words_of(found.tokens, found.spans, found.probabilities, pieces=pieces)

@@ -1,0 +1,57 @@
+"""Settings of a model that writes down speech.  This file does not import torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from elman.errors import ArgumentError
+from elman.inputs.settings import InputSettings
+from elman.settings import check_counts
+
+
+@dataclass(kw_only=True)
+class TranscriberSettings(InputSettings):
+    """Settings of a transcriber: its data, network and training."""
+
+    # These settings have no effect on such a model, so they are not fields and not flags.
+    window: ClassVar[int | None] = None  # type: ignore[misc]
+    overlap: ClassVar[float] = 0.0  # type: ignore[misc]
+    skip: ClassVar[bool] = False  # type: ignore[misc]
+    vectors: ClassVar[str | None] = None  # type: ignore[misc]
+
+    text: str = "text"
+    """Column with the transcript."""
+    decoder: Literal["ctc", "transducer"] = "ctc"
+    """How tokens are found in the frames: ctc predicts each frame independently; transducer also
+    reads the previous tokens, which is more accurate live and slower to train."""
+    tokens: Literal["word", "character", "byte", "bpe"] | None = "character"
+    """Kind of token; None for words, or characters if the text has no spaces between words."""
+    min_count: int = 1
+    """Words and characters that occur fewer times in the training text become <unk>."""
+    lowercase: bool = False
+    """Convert transcripts to lower case."""
+    hidden_size: tuple[int, ...] | int = 256
+    """Number of hidden units of each layer and direction; several numbers for layers of different
+    sizes."""
+    num_layers: int = 2
+    """Number of recurrent layers."""
+    dropout: float = 0.3
+    """Dropout probability between the layers and before the output layer."""
+    predictor_size: int = 128
+    """Transducer: units of the network that reads the previous tokens."""
+    joint_size: int = 256
+    """Transducer: units that join a frame and the previous tokens."""
+    context: int | None = None
+    """Transducer: number of previous tokens that are read; None for all, by a recurrence."""
+    ctc_weight: float = 0.3
+    """Transducer: weight of a CTC loss that is added in training, which helps it to begin."""
+
+    def check(self) -> None:
+        """Raise an ArgumentError for settings that cannot work."""
+        self.check_input(self.text)
+        if self.decoder not in ("ctc", "transducer"):
+            raise ArgumentError(f"decoder must be ctc or transducer, got {self.decoder!r}")
+        check_counts(self, "predictor_size", "joint_size", "context")
+        if not 0 <= self.ctc_weight < 1:
+            raise ArgumentError(f"ctc_weight must be in [0, 1), got {self.ctc_weight}")
