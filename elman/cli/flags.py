@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 # The groups of `elman train TASK --help` and their flags, the most important first.  All other
 # flags are in the last group, which only `--help-all` shows.
 _GROUPS = {
-    "Data": "out validation test text words column source channels variable unique_id ds past "
-    "future static skip_bad_rows overwrite",
+    "Data": "out validation test text words audio column source channels variable unique_id ds "
+    "past future static skip_bad_rows overwrite",
     "Target": "label several tags target targets kind horizon season",
-    "Model": "cell hidden_size num_layers dropout bidirectional tokens window",
+    "Model": "cell hidden_size num_layers dropout bidirectional tokens window decoder",
     "Training": "epochs batch_size learning_rate device seed config",
     ADVANCED: "",
 }

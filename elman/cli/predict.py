@@ -18,10 +18,12 @@ from elman.cli.show import named, notes_shown, print_table
 from elman.errors import ArgumentError, ElmanError, FolderError
 from elman.read.files import files_below
 from elman.report.terminal import counted, show, show_text
-from elman.tasks import load
+from elman.tasks import Transcriber, load
+from elman.tasks.audio_predictions import SpeechTexts
 from elman.tasks.folder import read_config
 from elman.tasks.generations import GENERATIONS
-from elman.tasks.predictions import PREDICTIONS, Prediction
+from elman.tasks.prediction import Prediction
+from elman.tasks.predictions import PREDICTIONS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -31,21 +33,21 @@ Options = TypeVar("Options", bound="DataclassInstance")
 
 def predict(
     run: RunFolder,
-    text: str | None = None,
     /,
-    *,
+    *text: str,
     file: Path | None = None,
     out: Path | None = None,
     overwrite: Overwrite = False,
     skip_bad_rows: SkipBadRows = None,
     **options: Any,
 ) -> None:
-    """Predict the next words, labels, tags, a translation or a forecast.
+    """Predict the next words, labels, tags, a translation, a transcript or a forecast.
 
     A forecaster predicts the steps after its training data, or after the series in --file. A
     classifier of recordings predicts a label for each recording in --file. A tagger of recordings
     predicts a tag for each step, or with --events the begin and the end of each event.
-    elman predict RUN --help shows only the options for the model in RUN.
+    A model of audio predicts for each audio file, or for each file of a folder or a manifest in
+    --file. elman predict RUN --help shows only the options for the model in RUN.
 
     Example: elman predict runs/book "The cat sat on the"
 
@@ -55,30 +57,34 @@ def predict(
 
     Example: elman predict runs/trips --file trip.csv --events --out events.csv
 
+    Example: elman predict runs/speech talk.wav --times
+
     Parameters
     ----------
     text
-        A text to continue, label, tag or translate.
+        A text to continue, label, tag or translate; for a model of audio, one or more audio files.
     file
         A table with the same column of texts as in training, or a file with one text per line, of
-        any size. For forecasts and recordings, a table like the training data.
+        any size. For forecasts and recordings, a table like the training data. For audio, a folder
+        or a manifest.
     out
         File for the predictions, in the order of the rows: CSV, TSV or JSONL; also .conll for
-        tags, .txt for translations, .parquet for forecasts. After an interruption, the same
-        command continues.
+        tags, .txt for translations, .parquet for forecasts, .srt and .vtt for the transcript of an
+        audio file. After an interruption, the same command continues.
     """
     wanted = options_of(run, PREDICTIONS, options)
-    if wanted.reads != "texts":
+    if wanted.reads in ("recordings", "series"):
         given = {"TEXT": text, "--skip-bad-rows": skip_bad_rows}
-        _check_table(run, wanted.reads, file, [name for name in given if given[name] is not None])
+        _check_table(run, wanted.reads, file, [name for name in given if given[name]])
         read = [one for one in (file, *options.values()) if isinstance(one, Path)]
         _predict_table(run, wanted, file, out, read, overwrite=overwrite)
-    elif text is not None and file is None and out is None:
-        check_unicode(text)
+    elif isinstance(wanted, SpeechTexts) and len(text) == 1 and out is not None and file is None:
         with notes_shown():
-            for line in wanted.lines(load(run), text):
-                show(line)
-    elif text is None and file is not None and out is not None:
+            words = wanted.subtitles(Transcriber.load(run), Path(text[0]), out, overwrite=overwrite)
+        show(f"{counted(words, 'words')}: {out}")
+    elif text and file is None and out is None:
+        _predict_texts(run, wanted, text)
+    elif not text and file is not None and out is not None:
         if "k" in options:
             raise ArgumentError("--k is for a TEXT; for a --file the best of each row is written")
         from elman.tasks.predict_file import predict_file
@@ -91,7 +97,25 @@ def predict(
         if bad:
             show(f"bad rows skipped: {bad:,}, see {skip_bad_rows}")
     else:
-        raise ArgumentError("predict takes a TEXT, or --file and --out")
+        raise ArgumentError(f"predict takes {_TAKES[wanted.reads]}, or --file and --out")
+
+
+_TAKES = {"texts": "a TEXT", "audio": "audio files"}
+
+
+def _predict_texts(run: Path, wanted: Prediction[Any], texts: tuple[str, ...]) -> None:
+    """Print the predictions for a text, or for each of several audio files."""
+    if wanted.reads != "audio" and len(texts) > 1:
+        raise ArgumentError(
+            f"unexpected: {' '.join(texts[1:])!r}; put quotes around a text of several words"
+        )
+    for text in texts:
+        check_unicode(text)
+    model = load(run)
+    with notes_shown():
+        for text in texts:
+            for line in wanted.lines(model, text):
+                show(f"{text}: {line}" if len(texts) > 1 else line)
 
 
 def _check_table(run: Path, reads: str, file: Path | None, others: list[str]) -> None:

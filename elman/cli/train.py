@@ -22,6 +22,7 @@ EXAMPLES = {
         "reviews.csv --text review --label stars --out runs/reviews",
         "watch.csv --channels ax ay az --rate 50 --window 200 --out runs/watch",
         "records.csv outcomes.csv --variable name --out runs/risk",
+        "commands --out runs/commands",
     ),
     "tagger": (
         "en-train.conllu --validation en-dev.conllu --out runs/tags",
@@ -31,6 +32,10 @@ EXAMPLES = {
         "train.de train.en --out runs/de-en",
         "mails.jsonl --source body --target subject --kind summary --out runs/subjects",
         "dialogues.txt --kind dialogue --out runs/talk",
+    ),
+    "transcriber": (
+        "speech.csv --out runs/speech",
+        "speech.csv --decoder transducer --no-bidirectional --out runs/live",
     ),
     "forecaster": ("sales.csv --horizon 28 --out runs/sales",),
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elman.errors import DataError
+from elman.read.audio_source import AudioSource
 from elman.read.columns import Table
 from elman.read.files import kind_of
 from elman.read.recording_source import RecordingSource
@@ -78,7 +79,7 @@ class _First:
             yield row
         self.whole = next(rows, None) is None
 
-    def limit(self, source: Rows | Sentences) -> Rows | Sentences:
+    def limit(self, source: Rows | Sentences | AudioSource) -> Rows | Sentences | AudioSource:
         """Limit a source to its first rows."""
         read = source.read
         source.read = lambda advance=None: self.of(read(advance))  # type: ignore[method-assign]
@@ -131,7 +132,7 @@ def _size_of(vocabulary: Vocabulary) -> str:
 def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: int | None) -> Look:
     """Look at the items of a task, and at their labels, tags or texts."""
     from elman.inputs.kinds import find_kinds
-    from elman.padded import Joint
+    from elman.padded import Delayed, Joint
 
     reader = model._reader(find_kinds(model, (data, targets), model.usual_input))
     kind = model._target_kind()
@@ -171,6 +172,7 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
         return look
     array = learned.encode([item])[0]
     array = array.first if isinstance(array, Joint) else array
+    array = array.read() if isinstance(array, Delayed) else array
     look.item = learned.show(item) + (f" -> {text}" if isinstance(text, str) else "")
     if learned.vocabulary is not None:
         look.notes.append(_size_of(learned.vocabulary))
@@ -197,9 +199,11 @@ def look_at_pairs(model: Translator, data: Path, targets: Path | None, most: int
     return look
 
 
-def _limit(source: Rows | Sentences | RecordingSource, most: int | None) -> list[_First]:
+def _limit(
+    source: Rows | Sentences | AudioSource | RecordingSource, most: int | None
+) -> list[_First]:
     """Limit a source to its first rows, and return the counters."""
-    if isinstance(source, Rows | Sentences):
+    if isinstance(source, Rows | Sentences | AudioSource):
         first = _First(most)
         first.limit(source)
         return [first]
@@ -259,6 +263,7 @@ LOOKS: dict[str, Callable[[Any, Path, Any, int | None], Look]] = {
     "classifier": look_at_items,
     "tagger": look_at_items,
     "translator": look_at_pairs,
+    "transcriber": look_at_items,
     "forecaster": look_at_series,
 }
 

@@ -24,7 +24,8 @@ from elman.report.progress import reading_bar
 from elman.tasks.examples import ExampleTask
 from elman.tasks.lock import held
 from elman.tasks.parts import LOG
-from elman.tasks.predictions import PREDICTIONS, Prediction
+from elman.tasks.prediction import Prediction
+from elman.tasks.predictions import PREDICTIONS
 from elman.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def predict_file(
     options, kind = options or PREDICTIONS[model.task](), out.suffix.lower()
     if not (options.kinds and isinstance(model, ExampleTask)):
         raise ArgumentError(f"a {model.task} predicts from a TEXT, not from --file")
-    if source.is_dir():
+    if source.is_dir() and options.reads != "audio":
         raise DataError(f"{source}: is a folder; expected a file with a row for each prediction")
     rows = model.rows(source, lenient=rejects is not None)
     part, info = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.json")

@@ -1,8 +1,8 @@
 """The predictions of the command `elman predict`.
 
-Each class below belongs to a kind of model.  Its fields are the options of the predictions of this
-kind, which become flags on the command line.  Its methods predict for a text, for the rows of a
-file or for a table.  PREDICTIONS lists the classes.
+Each class below or in `elman.tasks.audio_predictions` belongs to a kind of model.  Its fields are
+the options of the predictions of this kind, which become flags on the command line.  Its methods
+predict for a text, for the rows of a file or for a table.  PREDICTIONS lists the classes.
 
 This file does not import torch.
 """
@@ -10,51 +10,24 @@ This file does not import torch.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from elman.arguments import check_whole
 from elman.errors import ArgumentError
 from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translator
+from elman.tasks.audio_predictions import AudioLabels, AudioTexts, SpeechTexts
 from elman.tasks.examples import ExampleTask
-from elman.tasks.task import Task
+from elman.tasks.prediction import Answer, Prediction, SearchOptions, Table, label_cell
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from elman.decode.beam import Search
     from elman.read.recordings import Recording
 
-Model = TypeVar("Model", bound=Task)
 Items = TypeVar("Items", bound=ExampleTask)
-Table = dict[str, list[Any]]
-Answer = tuple[Table, Callable[..., None]]  # columns, and the function that writes them to a path
 LOG = logging.getLogger("elman")  # the command line shows it
-
-
-@dataclass(kw_only=True)
-class Prediction(Generic[Model]):
-    """The base class of the options of predictions, without any option."""
-
-    reads: ClassVar[str] = "texts"  # or recordings or series, which are read from a table
-    kinds: ClassVar[tuple[str, ...]] = ()  # suffixes of files with a prediction for each row
-    columns: ClassVar[tuple[str, ...]] = ("line",)  # of these files
-
-    def lines(self, model: Model, text: str) -> Iterator[str]:
-        """Yield the predictions for a text as lines for the terminal."""
-        raise NotImplementedError
-
-    def answers(self, model: Model, items: list[Any], kind: str) -> Iterable[tuple[Any, ...]]:
-        """Return the prediction for each item: the values after `line` in a file of this kind."""
-        raise NotImplementedError
-
-    def table(self, model: Model, file: Path | None) -> Answer:
-        """Return the predictions for a table."""
-        raise NotImplementedError
 
 
 @dataclass(kw_only=True)
@@ -114,31 +87,6 @@ class Tags(Prediction[Tagger]):
         several = len(model.input_.reader.columns) > 1  # the words are in the first one
         words = [item[0] for item in items] if several else items
         return zip(words, model.predict(items), strict=True)
-
-
-@dataclass(kw_only=True)
-class SearchOptions:
-    """The settings of a beam search."""
-
-    beam: int | None = None
-    """Sequences that are kept at a time; 1 is greedy. None for 5, or k if it is larger."""
-    length_penalty: float = 1.0
-    """0 for the likeliest sequence; larger values prefer longer ones."""
-    coverage_penalty: float = 0.0
-    """Above 0: prefer translations that attend to the entire source."""
-    no_repeat: int | None = None
-    """Length of n-grams that must not occur twice."""
-
-    def search(self, best: int | None = None) -> Search | None:
-        """Return the settings for a number of results; None for the default of the model."""
-        from elman.decode.beam import Search
-
-        given = {one.name: getattr(self, one.name) for one in fields(SearchOptions)}
-        if best is None and given == {one.name: one.default for one in fields(SearchOptions)}:
-            return None
-        best = best or 1
-        given["beam"] = max(5, best) if self.beam is None else self.beam
-        return Search(**given, n_best=best)
 
 
 @dataclass(kw_only=True)
@@ -292,6 +240,9 @@ PREDICTIONS: dict[str, type[Prediction[Any]]] = {
     "classifier of recordings": RecordingLabels,
     "tagger of recordings": RecordingTags,
     "translator of recordings": RecordingTexts,
+    "classifier of audio": AudioLabels,
+    "translator of audio": AudioTexts,
+    "transcriber": SpeechTexts,
 }
 
 
@@ -307,19 +258,6 @@ def check_text(model: ExampleTask, text: str, k: int | None = None) -> None:
             f"this {model.task} reads the columns {', '.join(columns)}, not a single text; give a "
             "table with them with --file, and a file for the predictions with --out"
         )
-
-
-def label_cell(model: Classifier, p: NDArray[np.float32], *, lists: bool = False) -> Any:
-    """Return the label for a row of probabilities (K,), as the cell of a table.
-
-    Several labels become a list, or one text with the separator between them.
-    """
-    from elman.read.labels import join_labels, shown_label
-
-    if not model.several:
-        return shown_label(model.classes[int(p.argmax())])
-    chosen = [shown_label(one) for one, q in zip(model.classes, p, strict=True) if q > 0.5]
-    return chosen if lists else join_labels(chosen, model.separator)
 
 
 def check_reads_text(model: Translator) -> None:

@@ -1,0 +1,165 @@
+"""The predictions of `elman predict` for audio files, see `elman.tasks.predictions`.
+
+This file does not import torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from elman.arguments import check_whole
+from elman.tasks import Classifier, Transcriber, Translator
+from elman.tasks.examples import ExampleTask
+from elman.tasks.prediction import Prediction, SearchOptions, label_cell
+
+Items = TypeVar("Items", bound=ExampleTask)
+
+
+@dataclass(kw_only=True)
+class OfAudio(Prediction[Items]):
+    """The base class of the options of predictions for audio files."""
+
+    reads = "audio"
+    kinds = (".csv", ".tsv", ".jsonl")
+
+    def answers(self, model: Items, items: list[Any], kind: str) -> Iterator[tuple[Any, ...]]:
+        """Yield the path of each clip, and its prediction."""
+        found = self._answers(model, items, lists=kind == ".jsonl")
+        for item, answer in zip(items, found, strict=True):
+            yield str(item.clip.source), *answer
+
+    def _answers(self, model: Items, items: list[Any], *, lists: bool) -> Iterable[tuple[Any, ...]]:
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True)
+class AudioLabels(OfAudio[Classifier]):
+    """The labels of audio files."""
+
+    columns = ("line", "path", "label", "probability")
+
+    k: int = 5
+    """Number of predictions for a text or an audio file."""
+
+    def lines(self, model: Classifier, text: str) -> Iterator[str]:
+        """Yield a label and its probability on each line, for an audio file."""
+        check_whole(self.k, "k", least=1)
+        p = model.predict_proba(Path(text))[0]
+        for n in sorted(range(len(p)), key=lambda n: -p[n])[: self.k]:
+            yield f"{p[n]:7.2%}  {model.classes[n]}"
+
+    def _answers(
+        self, model: Classifier, items: list[Any], *, lists: bool
+    ) -> Iterator[tuple[Any, ...]]:
+        for p in model.predict_proba(items):
+            sure = min(max(q, 1 - q) for q in p) if model.several else p.max()
+            yield label_cell(model, p, lists=lists), round(float(sure), 6)
+
+
+@dataclass(kw_only=True)
+class AudioTexts(SearchOptions, OfAudio[Translator]):
+    """The texts of audio files, by a translator."""
+
+    columns = ("line", "path", "text")
+
+    def lines(self, model: Translator, text: str) -> Iterator[str]:
+        """Yield the text of an audio file."""
+        yield model.predict(Path(text), search=self.search())[0]
+
+    def _answers(self, model: Translator, items: list[Any], *, lists: bool) -> Iterable[tuple[str]]:
+        return zip(model.predict(items, search=self.search()), strict=True)
+
+
+@dataclass(kw_only=True)
+class SpeechOptions:
+    """The settings of the search of a transcriber."""
+
+    beam: int | None = None
+    """Sequences that are kept at a time; 1 is greedy. None for 8 with a language model, phrases or
+    words, otherwise for the greedy search."""
+    language_model: Path | None = None
+    """Speech: folder of a language model of Elman, or an n-gram file (ARPA)."""
+    lm_weight: float = 0.5
+    """Speech: weight of the language model."""
+    word_bonus: float = 0.0
+    """Speech: added for each word, against too short texts; 1 is usual with a language model."""
+    phrases: Path | None = None
+    """Speech: file with a phrase on each line that becomes more likely, such as a name; a number
+    after a colon is its boost."""
+    boost: float = 3.0
+    """Speech: boost of phrases without a number, in nats for each word."""
+    words: Path | None = None
+    """Speech: file with the only words that can be recognised."""
+
+    def given(self, best: int = 1) -> dict[str, Any]:
+        """Return the arguments of `Transcriber.transcribe` and `stream`, for a number of results.
+
+        Raises:
+            ArgumentError: a value is out of its range.
+            DataError: a file cannot be read.
+        """
+        from elman.decode.hypotheses import SpeechSearch
+        from elman.decode.phrases import read_phrases
+        from elman.read.characters import ignore
+        from elman.read.text import text_lines
+
+        files = (self.language_model, self.phrases, self.words)
+        found: dict[str, Any] = {"language_model": self.language_model}
+        if self.phrases is not None:
+            found["phrases"] = read_phrases(self.phrases)
+        if self.words is not None:
+            lines = text_lines(self.words, "utf-8", ignore)
+            found["words"] = [word for line in lines for word in line.split()]
+        if self.beam is not None or best > 1 or any(file is not None for file in files):
+            found["search"] = SpeechSearch(
+                beam=max(8, best) if self.beam is None else self.beam,
+                n_best=best,
+                lm_weight=self.lm_weight,
+                word_bonus=self.word_bonus,
+                boost=self.boost,
+            )
+        return found
+
+
+@dataclass(kw_only=True)
+class SpeechTexts(SpeechOptions, OfAudio[Transcriber]):
+    """The transcripts of audio files."""
+
+    columns = ("line", "path", "text", "confidence")
+
+    k: int | None = None
+    """Number of predictions for a text; None for 1, without its probability."""
+    times: bool = False
+    """Speech: print each word with its start and end in seconds and its confidence."""
+
+    def lines(self, model: Transcriber, text: str) -> Iterator[str]:
+        """Yield the transcript of an audio file, its best transcripts, or its words."""
+        if self.k is not None:
+            check_whole(self.k, "k", least=1)
+        (best,) = model.transcribe(Path(text), **self.given(self.k or 1))
+        if self.times:
+            for word in best[0].words:
+                yield f"{word.start:9.2f} {word.end:9.2f} {word.confidence:7.1%}  {word.text}"
+            return
+        for one in best:
+            yield one.text if self.k is None else f"{one.score:8.2f}  {one.text}"
+
+    def _answers(
+        self, model: Transcriber, items: list[Any], *, lists: bool
+    ) -> Iterator[tuple[Any, ...]]:
+        for best in model.transcribe(items, **self.given()):
+            words = best[0].words
+            sure = min((word.confidence for word in words), default=1.0)
+            yield best[0].text, sure
+
+    def subtitles(self, model: Transcriber, path: Path, out: Path, *, overwrite: bool) -> int:
+        """Write the transcript of an audio file as subtitles (.srt or .vtt); return their words."""
+        from elman.report.subtitles import write_subtitles
+
+        (best,) = model.transcribe(path, **self.given())
+        words = [(word.text, word.start, word.end) for word in best[0].words]
+        write_subtitles(out, words, overwrite=overwrite)
+        return len(words)
