@@ -37,7 +37,7 @@ Times = Annotated[
 
 def transcribe(
     run: RunFolder,
-    sound: Path,
+    sound: Annotated[Path, Parameter(allow_leading_hyphen=True)],
     /,
     *,
     sample_rate: Whole | None = None,

@@ -66,6 +66,9 @@ class Clip:
     def __len__(self) -> int:
         return self.last - self.first
 
+    def __str__(self) -> str:
+        return self.name
+
     def part(self, first: int, last: int) -> Clip:
         """Return a part of the clip, in samples or frames from its beginning."""
         return replace(self, first=self.first + first, last=self.first + last)
