@@ -361,7 +361,11 @@ def test_help_of_predict_shows_the_options_of_the_model_in_the_folder(
     ("flags", "message"),
     [
         ("predict --events", "--events is an option of a tagger of recordings; "),
-        ("predict --beam 3", "--beam is an option of a translator or a translator of recordings; "),
+        (
+            "predict --beam 3",
+            "--beam is an option of a translator, a translator of recordings, a translator of audio "
+            "or a transcriber; ",
+        ),
         ("predict --level 80", "--level is an option of a forecaster; "),
         (
             "predict --spans a.csv",

@@ -72,6 +72,7 @@ def predict(
         tags, .txt for translations, .parquet for forecasts, .srt and .vtt for the transcript of an
         audio file. After an interruption, the same command continues.
     """
+    _check_quotes(text)
     wanted = options_of(run, PREDICTIONS, options)
     if wanted.reads in ("recordings", "series"):
         given = {"TEXT": text, "--skip-bad-rows": skip_bad_rows}
@@ -103,14 +104,27 @@ def predict(
 _TAKES = {"texts": "a TEXT", "audio": "audio files"}
 
 
-def _predict_texts(run: Path, wanted: Prediction[Any], texts: tuple[str, ...]) -> None:
-    """Print the predictions for a text, or for each of several audio files."""
-    if wanted.reads != "audio" and len(texts) > 1:
+def _check_quotes(texts: tuple[str, ...]) -> None:
+    """Raise an ArgumentError for several words that are no files."""
+    if len(texts) > 1 and not any(map(_exists, texts)):
         raise ArgumentError(
             f"unexpected: {' '.join(texts[1:])!r}; put quotes around a text of several words"
         )
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # no file can have this name
+        return False
+
+
+def _predict_texts(run: Path, wanted: Prediction[Any], texts: tuple[str, ...]) -> None:
+    """Print the predictions for a text, or for each of several audio files."""
     for text in texts:
         check_unicode(text)
+    if wanted.reads != "audio" and len(texts) > 1:
+        raise ArgumentError(f"{run}: reads one TEXT at a time, got {len(texts)}")
     model = load(run)
     with notes_shown():
         for text in texts:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
-import numpy as np
 from cyclopts import Parameter
 
 from elman.cli.app import RunFolder
@@ -19,6 +18,7 @@ from elman.tasks import Transcriber
 from elman.tasks.audio_predictions import SpeechOptions
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from elman.decode.transcript import Transcript
@@ -155,6 +155,8 @@ def _print(one: Transcript, shown: str, *, times: bool) -> None:
 
 def _raw_chunks(file: BinaryIO, rate: int) -> Iterator[NDArray[np.int16]]:
     """Yield samples from raw 16-bit sound, as soon as some have arrived."""
+    import numpy as np
+
     rest = b""
     size = 2 * max(1, int(rate * CHUNK))
     read = getattr(file, "read1", file.read)

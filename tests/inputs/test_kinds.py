@@ -250,7 +250,10 @@ def test_damaged_files_of_one_of_several_inputs_are_named(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        (["pictures"], "inputs must be one of text, words, recordings, dice, got 'pictures'"),
+        (
+            ["pictures"],
+            "inputs must be one of text, words, recordings, audio, dice, got 'pictures'",
+        ),
         (["text", "dice"], "each of several inputs needs its own column"),
         (["a:text", "a:dice"], "each of several inputs needs its own column"),
         (["a:recordings", "b:text"], "recordings cannot be one of several inputs"),
