@@ -275,7 +275,7 @@ def test_options_that_a_forecaster_does_not_have_are_named(
     monkeypatch.setattr("elman.cli.predict.kind_of", lambda _: "forecaster")
     expected = "sales: reads series, so it takes no TEXT; give a table of series with --file"
     refused("predict", "sales", "some text", message=expected)
-    owners = "a language model, a classifier or a translator"
+    owners = "a language model, a classifier, a translator, a classifier of audio or a transcriber"
     refused("predict", "sales", "--k", "3", message=f"--k is an option of {owners}; sales holds")
 
 
@@ -363,8 +363,7 @@ def test_help_of_predict_shows_the_options_of_the_model_in_the_folder(
         ("predict --events", "--events is an option of a tagger of recordings; "),
         (
             "predict --beam 3",
-            "--beam is an option of a translator, a translator of recordings, a translator of audio "
-            "or a transcriber; ",
+            "of a translator, a translator of recordings, a translator of audio or a transcriber; ",
         ),
         ("predict --level 80", "--level is an option of a forecaster; "),
         (
