@@ -145,3 +145,18 @@ def test_glucose_and_prices_are_forecast(
     for part in parts:
         assert part in shown
     assert "Error by steps ahead" in (tmp_path / "model" / "report.html").read_text()
+
+
+@pytest.mark.learns
+def test_tones_are_recognised_in_files_and_live(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runpy.run_path(str(EXAMPLES / "tones.py"))["run"]
+    assert run(tmp_path, clips=240) == 0
+    shown = capsys.readouterr().out
+    assert "test accuracy" in shown
+    assert "test WER" in shown
+    live = [line for line in shown.splitlines() if "heard: " in line]
+    right = [line.partition("spoken: ")[2].split("heard: ") for line in live]
+    assert len(live) >= 2
+    assert any(spoken.strip() == heard.strip() for spoken, heard in right)
