@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from elman.manifest import SERIES, read_index, write_json
 from elman.read.audio import Clip
 from elman.read.audio_source import AudioLayout, AudioSource
 from elman.read.examples import Examples
+from elman.read.files import is_path
 from elman.read.rows import Rejects
 from elman.report.progress import reading_bar
 from elman.report.terminal import counted
@@ -45,7 +46,6 @@ class AudioReader(Reader):
 
     kind, noun, unit, least = "audio", "audio clips", "frames", 2000
     row_is, named_by = "an audio clip", ("audio",)
-    show: ClassVar[bool] = True
 
     def __init__(self, settings: InputSettings, column: str | None = None) -> None:
         super().__init__(settings, column)
@@ -162,7 +162,7 @@ class AudioReader(Reader):
         if isinstance(cell, Sound):
             return cell
         source = AudioSource([], None, self.layout(TargetColumn(None, ""), labelled=False))
-        clip = source.clip(cell, place)
+        clip = source.clip(self.folder / cell if is_path(cell) else cell, place)
         return clip if self.index is None else compute(clip, self.index, place)
 
     def given(self, data: Any, like: Input, target: TargetColumn) -> list[Sound]:
@@ -223,10 +223,13 @@ class Audio(Input):
 
     def encode(self, items: Sequence[Clip | Sound]) -> list[Any]:
         """Return the steps (K, stack * F) of each clip, which are made when a batch needs them."""
-        sounds = [
+        return [Steps(self.index, one.frames, one.clip) for one in self._sounds(items)]
+
+    def _sounds(self, items: Sequence[Clip | Sound]) -> list[Sound]:
+        """Return clips with their frames; one of several inputs has only its header until now."""
+        return [
             one if isinstance(one, Sound) else compute(one, self.index, one.name) for one in items
         ]
-        return [Steps(self.index, one.frames, one.clip) for one in sounds]
 
     def layer(self, settings: InputSettings) -> tuple[FrontEnd, int]:
         """Return the layer that reads steps, with random weights, and its features."""
@@ -342,7 +345,7 @@ class Audio(Input):
             np.cos(np.pi * k * (2 * n + 1) / (2 * size)) if self.index.kind == "log-mel" else None
         )
         arrays = []
-        for one in part.items:
+        for one in self._sounds(part.items):
             x = np.asarray(one.frames, dtype=np.float64)
             x = x[:, :CEPSTRAL] if turn is None else x @ turn.T
             arrays.append(np.concatenate([x, np.gradient(x, axis=0) if len(x) > 1 else 0 * x], 1))

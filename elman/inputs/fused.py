@@ -58,6 +58,8 @@ class FusedReader(Reader):
         if is_path(source):
             if targets is not None:
                 raise ArgumentError("several inputs must be in one table, with their targets")
+            for part in self.parts.values():
+                part.folder = Path(source).parent
             return Rows(
                 source,
                 names,

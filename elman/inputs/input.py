@@ -85,6 +85,8 @@ class Reader(ABC):
     named_by: ClassVar[tuple[str, ...]] = ("inputs",)  # settings that name columns
     least: ClassVar[int] = 0  # minimum examples of an epoch, if `examples` is not set
     windows: ClassVar[int | None] = None  # default steps of a window for tags; None for no windows
+    folder: Path = Path()  # to which relative paths in cells refer
+    show: bool = False  # whether to show progress on the terminal
 
     def __init__(self, settings: InputSettings, column: str | None = None) -> None:
         self.settings = settings

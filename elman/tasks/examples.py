@@ -122,6 +122,7 @@ class ExampleTask(InputSettings, Task):
         from elman.tasks.parts import check_same, read_parts
 
         reader, kind = self._reader(kinds), self._target_kind()
+        reader.show = request.show
         column, before = kind.column(self), request.before
         lenient = request.rejects is not None
         if column.each and not reader.has_elements:

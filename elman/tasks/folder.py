@@ -46,7 +46,14 @@ if TYPE_CHECKING:
     from elman.settings import NetworkSettings
 
 FORMAT = 1
-PATHS = ("train", "validation", "test", "start_from", "vectors")  # settings and data with paths
+PATHS = (
+    "train",
+    "validation",
+    "test",
+    "start_from",
+    "vectors",
+    "noise",
+)  # settings and data with paths
 CONFIG, METRICS, CARD = "config.json", "metrics.json", "README.md"
 HISTORY = "history.safetensors"
 PARTS = (  # files of a model, which the manifest lists

@@ -271,3 +271,37 @@ print(run(300) - first)
     done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 3  # MB; the features of 300 s alone have 5 MB
+
+
+def test_a_translator_writes_texts_of_audio(tmp_path):
+    sounds, names = clips(24)
+    model = elman.Translator(
+        inputs="audio", tokens="word", min_count=1, hidden_size=12, epochs=1, device="cpu",
+        examples=24, bidirectional=False,
+    ).fit(sounds, names)  # fmt: skip
+    found = model.predict(sounds[:3])
+    assert len(found) == 3
+    live = model.stream(sample_rate=RATE)
+    for chunk in np.array_split(sounds[0][0], 5):
+        live.push(chunk)
+    assert live.finish() == found[0]
+
+
+def test_audio_is_one_of_several_inputs(tmp_path):
+    folder = write_folder(tmp_path / "data", 24)
+    rows = [
+        (str(path.relative_to(folder)), f"a {path.parent.name} word", path.parent.name)
+        for path in sorted(folder.glob("*/*.wav"))
+    ]
+    table = folder / "table.csv"
+    table.write_text("sound,note,label\n" + "".join(",".join(row) + "\n" for row in rows))
+    model = classifier(inputs={"sound": "audio", "note": "text"}, epochs=2, min_count=1)
+    model.fit(table, out=tmp_path / "run")
+    given = {"sound": [str(folder / rows[0][0])], "note": [rows[0][1]]}
+    p = elman.load(tmp_path / "run").predict_proba(given)
+    assert p.shape == (1, 4)
+    live = model.stream(note=rows[0][1])
+    x, rate = soundfile.read(folder / rows[0][0], dtype="float32")
+    assert rate == RATE
+    found = live.push(x)
+    assert np.allclose(list((live.finish() or found).values()), p[0], atol=1e-5)
