@@ -37,6 +37,7 @@ def covers(e: Tensor, p: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     return all(t.device.type == "cpu" and t.dtype in _DTYPES for t in tensors)
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def transducer_loss(
     e: Tensor,
     p: Tensor,

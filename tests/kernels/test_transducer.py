@@ -288,6 +288,19 @@ def test_bfloat16_inputs_are_computed_in_float32() -> None:
     assert all(g.dtype == torch.bfloat16 for g in torch.autograd.grad(loss, short))
 
 
+def test_a_compiled_function_gives_the_same_gradients() -> None:
+    leaves, rest = tensors(15, 17, 17, 16)
+
+    def loss(e: Tensor, *others: Tensor) -> Tensor:
+        p, weight, bias, targets, frames, tokens = others
+        return transducer_loss(e * 2, p, weight, bias, targets, frames, tokens) / 2
+
+    compiled = torch.compile(loss, backend="aot_eager")
+    ours = torch.autograd.grad(compiled(*leaves, *rest), leaves)
+    expected = torch.autograd.grad(loss(*leaves, *rest), leaves)
+    assert all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
+
+
 def test_the_head_uses_the_kernel_if_it_covers_the_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     head = TransducerHead(7, 9, predictor_size=5, joint_size=6)
