@@ -62,7 +62,7 @@ public:
     static int64_t size(const Transducer& it, int threads) {
         const int64_t nodes = it.T * (it.U + 1);
         return rounded(Lattice::size(it.T, it.U)) + rounded(packed_size(it.J, it.V)) + rounded(packed_size(it.V, it.J)) +
-               pitch(it.V) + 2 * rounded(nodes) + rounded(threads + 1) + rounded(kept(it)) + threads * own(it);
+               rounded(pitch(it.V)) + 2 * rounded(nodes) + rounded(threads + 1) + rounded(kept(it)) + threads * own(it);
     }
 
     void run() {
@@ -89,7 +89,7 @@ private:
     }
     static int64_t own(const Transducer& it) {
         const int64_t P = pitch(it.V), F = padded_width(it.J);
-        return 2 * GROUP * (F + P) + rounded(it.J * P) + P + (it.U + 1) * F;
+        return 2 * rounded(GROUP * F) + 2 * rounded(GROUP * P) + rounded(it.J * P) + rounded(P) + rounded((it.U + 1) * F);
     }
     int64_t share(int64_t n, int thread) const { return n * thread / threads_; }
 
