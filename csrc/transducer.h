@@ -36,8 +36,7 @@ class TransducerTask {
 public:
     TransducerTask(const Transducer& it, int thread, int threads, float* memory, Barrier& barrier)
         : it_(it), thread_(thread), threads_(threads), P_(pitch(it.V)), F_(padded_width(it.J)),
-          gradients_(wants_gradients(it)), barrier_(barrier),
-          lattice_(memory, it.T, it.U) {
+          gradients_(wants_gradients(it)), barrier_(barrier), lattice_(memory, it.T, it.U) {
         memory += rounded(Lattice::size(it.T, it.U));
         const auto take = [&memory](int64_t floats) { float* p = memory; memory += rounded(floats); return p; };
         w_t_ = take(packed_size(it.J, it.V));
@@ -191,10 +190,10 @@ private:
 
     void differentiate(float* d_e) {
         std::fill(d_p_, d_p_ + (U_ + 1) * F_, 0.0f);
-        const int32_t end = begin_[thread_ + 1];
-        for (int32_t n = begin_[thread_]; n < end; n += GROUP) {
+        const int64_t end = begin_[thread_ + 1];
+        for (int64_t n = begin_[thread_]; n < end; n += GROUP) {
             const int32_t* nodes = nodes_ + n;
-            const int64_t count = std::min<int64_t>(GROUP, end - n);
+            const int64_t count = std::min(GROUP, end - n);
             if (keep_)
                 hidden(nodes, count);
             else
