@@ -44,6 +44,7 @@ bench: $(VENV)/installed
 	$(RUN) benchmarks/grid.py
 	$(RUN) benchmarks/cross_entropy.py
 	$(RUN) benchmarks/linear_recurrence.py
+	$(RUN) benchmarks/speech_losses.py
 	$(RUN) benchmarks/speed.py
 	$(RUN) benchmarks/memory.py
 	$(RUN) benchmarks/table.py

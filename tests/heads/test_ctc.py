@@ -111,6 +111,6 @@ def test_ctc_learns_to_name_marked_frames() -> None:
         (total / count).backward()
         optimizer.step()
         losses.append(float(total.detach()) / count)
-    # An untrained model has 2 to 3 nats per token; a trained one was below 0.1.
+    # An untrained model has 2 to 3 nats per token; a trained one 0.03.
     assert losses[0] > 1.5
-    assert sum(losses[-5:]) / 5 < 0.4
+    assert sum(losses[-5:]) / 5 < 0.3

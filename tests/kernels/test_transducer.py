@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -102,6 +103,23 @@ def test_loss_and_gradients_equal_the_definition_in_float64(
     # Half of the sizes are tested with one thread, half with two.
     with threads_of(1 + (T + U) % 4 // 2):
         check(result(*tensors(T, U, J, V)), expected_of(T, U, J, V))
+
+
+def test_a_new_thread_gives_the_same(native: ModuleType) -> None:
+    # The memory of a thread grows with its calls; that of a new one is just large enough, so that
+    # the sanitizers see what is read or written beyond it.
+    for T, U, J, V in CASES:
+        leaves, rest = tensors(T, U, J, V)
+        found: list[Tensor] = []
+
+        def call(given: Given = (leaves, rest), to: list[Tensor] = found) -> None:
+            (e, p, weight, bias), lengths = given
+            to.append(transducer_loss(e, p, weight, bias, *lengths))
+
+        worker = threading.Thread(target=call)
+        worker.start()
+        worker.join()
+        check([found[0].detach(), *torch.autograd.grad(found[0], leaves)], expected_of(T, U, J, V))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -286,6 +304,19 @@ def test_bfloat16_inputs_are_computed_in_float32() -> None:
     wide = [x.detach().float().requires_grad_() for x in short]
     assert torch.equal(loss, result(wide, rest)[0])
     assert all(g.dtype == torch.bfloat16 for g in torch.autograd.grad(loss, short))
+
+
+def test_the_loss_is_one_operator_in_compiled_graphs() -> None:
+    leaves, rest = tensors(15, 17, 17, 16)
+
+    def loss(e: Tensor, *others: Tensor) -> Tensor:
+        p, weight, bias, targets, frames, tokens = others
+        return transducer_loss(e * 2, p, weight, bias, targets, frames, tokens) / 2
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    ours = torch.autograd.grad(compiled(*leaves, *rest), leaves)
+    expected = torch.autograd.grad(loss(*leaves, *rest), leaves)
+    assert all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
 
 
 def test_the_head_uses_the_kernel_if_it_covers_the_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
