@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.encode.front_end import FrontEnd
-from elman.encode.sound import CEPSTRA, MELS, Kind, SoundIndex, Steps, statistics_of
+from elman.encode.sound import CEPSTRA, MELS, SHIFT, Kind, SoundIndex, Steps, statistics_of
 from elman.encode.sound_augment import SoundAugment
 from elman.encode.sound_frames import Sound, compute, compute_all
 from elman.errors import ArgumentError, DataError
@@ -309,13 +309,15 @@ class Audio(Input):
                 notes.append(f"{what} clips: {', '.join(names[:NAMED])}{more}")
         return notes
 
-    def seconds(self, item: Sound) -> float:
+    def seconds(self, item: Clip | Sound) -> float:
         """Return the duration of a clip."""
-        return len(item) * self.index.step_seconds / self.index.stride
+        clip = item.clip if isinstance(item, Sound) else item
+        return clip.seconds if clip.rate else len(clip) * SHIFT
 
-    def show(self, item: Sound) -> str:
+    def show(self, item: Clip | Sound) -> str:
         """Return the name and the duration of a clip, for the report."""
-        return f"{item.clip.name} ({self.seconds(item):.2f} s)"
+        clip = item.clip if isinstance(item, Sound) else item
+        return f"{clip.name} ({self.seconds(item):.2f} s)"
 
     @property
     def made(self) -> str:
