@@ -1,0 +1,157 @@
+"""Scores of voice commands and speech to text on one data set.
+
+    python benchmarks/speech.py NAME FOLDER [--seeds 0 1 2] [--set NAME=VALUE ...] [--try]
+
+FOLDER has the manifests that benchmarks/sounds.py writes.
+
+NAME                   settings       scores
+speech_commands        .yaml          test accuracy
+speech_commands_small  .yaml          test accuracy of a model of fewer than 100,000 parameters
+fsdd                   .yaml          test accuracy, official split
+fsdd_speakers          fsdd.yaml      test accuracy for each speaker, learned from the five others
+an4                    .yaml          WER and CER; with an n-gram model of the training transcripts
+an4_live               .yaml          WER of a transducer that reads forward only
+fsdd_digits            .yaml          WER of connected digits
+fsdd_digits_live       .yaml          WER of a model that reads forward only
+
+The weights of the language model are chosen on the validation part.  The program writes
+benchmarks/results/NAME.json.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from texts import Settings, finish, parser_of, settings_of
+
+import elman
+from elman.decode.hypotheses import SpeechSearch
+from elman.decode.kneser_ney import write_arpa
+from elman.read.rows import Rows
+from elman.report.transcripts import score_transcripts
+
+WEIGHTS = (0.3, 0.5, 0.8, 1.2)  # of the language model
+BONUSES = (0.0, 1.0, 2.0)  # for each word
+Facts = dict[str, Any]
+SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+
+
+def parts_of(folder: Path, split: str = "") -> dict[str, Path]:
+    """Return the manifests of a folder by part."""
+    found = {part: folder / split / f"{part}.csv" for part in ("train", "validation", "test")}
+    return {part: path for part, path in found.items() if path.exists()}
+
+
+def labels(folder: Path, settings: Settings, split: str = "") -> Facts:
+    """Return the scores of a classifier, and of its baselines."""
+    parts = parts_of(folder, split)
+    begin = time.perf_counter()
+    model = elman.Classifier(**settings)
+    model.fit(parts["train"], validation=parts.get("validation"), test=parts["test"], show=True)
+    return {
+        "seed": settings["seed"],
+        "accuracy": model.metrics["model"]["test"]["accuracy"],
+        "baselines": {
+            one["name"]: one["test"]["accuracy"]
+            for one in (model.metrics["baseline"], *model.metrics["others"])
+        },
+        "parameters": sum(p.numel() for p in model.model.parameters()),
+        "minutes": (time.perf_counter() - begin) / 60,
+    }
+
+
+def speakers(folder: Path, settings: Settings) -> Facts:
+    """Return the accuracy for each speaker, learned from the others, and the mean."""
+    found = {name: labels(folder, settings, f"without_{name}")["accuracy"] for name in SPEAKERS}
+    return {"seed": settings["seed"], **found, "accuracy": statistics.mean(found.values())}
+
+
+def transcripts(folder: Path, settings: Settings) -> Facts:
+    """Return the errors of a transcriber, alone and with a language model of its transcripts."""
+    parts = parts_of(folder)
+    begin = time.perf_counter()
+    model = elman.Transcriber(**settings)
+    model.fit(parts["train"], validation=parts["validation"], test=parts["test"], show=True)
+    minutes = (time.perf_counter() - begin) / 60
+    texts = {
+        name: [str(row.values[0]) for row in Rows(path, ["text"]).read()]
+        for name, path in parts.items()
+    }
+    scores = model.metrics["model"]["test"]
+    facts = {
+        "seed": settings["seed"],
+        "WER": scores["WER"],
+        "CER": scores["CER"],
+        "baseline": model.metrics["baseline"]["test"]["WER"],
+        "parameters": sum(p.numel() for p in model.model.parameters()),
+        "minutes": minutes,
+    }
+    facts |= {name: value for name, value in scores.items() if name.startswith("confidence")}
+    with tempfile.TemporaryDirectory() as temporary:
+        words = Path(temporary, "words.arpa")
+        write_arpa(texts["train"], words, order=3)
+
+        def errors(part: str, weight: float, bonus: float) -> dict[str, float]:
+            search = SpeechSearch(beam=16, lm_weight=weight, word_bonus=bonus)
+            found = model.predict(parts[part], search=search, language_model=words)
+            return score_transcripts(found, texts[part])
+
+        tried = {
+            pair: errors("validation", *pair)["WER"]
+            for pair in itertools.product(WEIGHTS, BONUSES)
+        }
+        best = min(tried, key=lambda pair: tried[pair])
+        with_words = errors("test", *best)
+    facts["with a 3-gram model"] = {
+        "lm_weight": best[0],
+        "word_bonus": best[1],
+        "WER": with_words["WER"],
+        "CER": with_words["CER"],
+    }
+    return facts
+
+
+RUNS: dict[str, tuple[Callable[[Path, Settings], Facts], str]] = {
+    "speech_commands": (labels, "speech_commands"),
+    "speech_commands_small": (labels, "speech_commands_small"),
+    "fsdd": (lambda folder, settings: labels(folder, settings, "official"), "fsdd"),
+    "fsdd_speakers": (speakers, "fsdd"),
+    "an4": (transcripts, "an4"),
+    "an4_live": (transcripts, "an4_live"),
+    "fsdd_digits": (transcripts, "fsdd_digits"),
+    "fsdd_digits_live": (transcripts, "fsdd_digits_live"),
+}
+
+
+def main() -> None:
+    parser = parser_of(RUNS)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    given = parser.parse_args()
+    run, name = RUNS[given.name]
+    runs = []
+    for seed in given.seeds:
+        settings = settings_of(name, given.set, seed)
+        runs.append(run(given.data, settings))
+        print(json.dumps(runs[-1]), flush=True)
+    key = "WER" if "WER" in runs[0] else "accuracy"
+    values = [one[key] for one in runs]
+    facts = {
+        "settings": settings_of(name, given.set, given.seeds[0]),
+        "threads": torch.get_num_threads(),
+        f"median {key}": statistics.median(values),
+        f"worst {key}": max(values) if key == "WER" else min(values),
+        "cells": runs,
+    }
+    finish(given.name, facts, only_try=given.only_try)
+
+
+if __name__ == "__main__":
+    main()
