@@ -105,8 +105,7 @@ def transcripts(folder: Path, settings: Settings) -> Facts:
             return score_transcripts(found, texts[part])
 
         tried = {
-            pair: errors("validation", *pair)["WER"]
-            for pair in itertools.product(WEIGHTS, BONUSES)
+            pair: errors("validation", *pair)["WER"] for pair in itertools.product(WEIGHTS, BONUSES)
         }
         best = min(tried, key=lambda pair: tried[pair])
         with_words = errors("test", *best)

@@ -22,7 +22,7 @@ LISTS = {
     field.name for kind in OPTIONS for field in fields(kind) if str(field.type).startswith("tuple[")
 }
 FLAGS = {field.name for kind in OPTIONS for field in fields(kind)}
-FLAGS |= {"cuts", "stride", "file"}
+FLAGS |= {"cuts", "stride", "file", "pause", "silence"}
 POSITIONAL = {"text", "labels", "targets"}  # also names of arguments without a flag
 COLUMNS = {"unique_id"}  # also names of columns in messages
 

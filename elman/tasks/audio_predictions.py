@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from elman.arguments import check_whole
+from elman.errors import ArgumentError
 from elman.tasks import Classifier, Transcriber, Translator
 from elman.tasks.examples import ExampleTask
 from elman.tasks.prediction import Prediction, SearchOptions, label_cell
@@ -24,6 +25,16 @@ class OfAudio(Prediction[Items]):
 
     reads = "audio"
     kinds = (".csv", ".tsv", ".jsonl")
+
+    def lines(self, model: Items, text: str) -> Iterator[str]:
+        """Yield the predictions for an audio file, or for all of a folder or a manifest."""
+        items = model.items(Path(text))
+        for item in items:
+            for line in self._lines(model, item):
+                yield f"{item.clip.source}: {line}" if len(items) > 1 else line
+
+    def _lines(self, model: Items, item: Any) -> Iterator[str]:
+        raise NotImplementedError
 
     def answers(self, model: Items, items: list[Any], kind: str) -> Iterator[tuple[Any, ...]]:
         """Yield the path of each clip, and its prediction."""
@@ -44,10 +55,9 @@ class AudioLabels(OfAudio[Classifier]):
     k: int = 5
     """Number of predictions for a text or an audio file."""
 
-    def lines(self, model: Classifier, text: str) -> Iterator[str]:
-        """Yield a label and its probability on each line, for an audio file."""
+    def _lines(self, model: Classifier, item: Any) -> Iterator[str]:
         check_whole(self.k, "k", least=1)
-        p = model.predict_proba(Path(text))[0]
+        p = model.predict_proba([item])[0]
         for n in sorted(range(len(p)), key=lambda n: -p[n])[: self.k]:
             yield f"{p[n]:7.2%}  {model.classes[n]}"
 
@@ -65,9 +75,8 @@ class AudioTexts(SearchOptions, OfAudio[Translator]):
 
     columns = ("line", "path", "text")
 
-    def lines(self, model: Translator, text: str) -> Iterator[str]:
-        """Yield the text of an audio file."""
-        yield model.predict(Path(text), search=self.search())[0]
+    def _lines(self, model: Translator, item: Any) -> Iterator[str]:
+        yield model.predict([item], search=self.search())[0]
 
     def _answers(self, model: Translator, items: list[Any], *, lists: bool) -> Iterable[tuple[str]]:
         return zip(model.predict(items, search=self.search()), strict=True)
@@ -135,11 +144,10 @@ class SpeechTexts(SpeechOptions, OfAudio[Transcriber]):
     times: bool = False
     """Speech: print each word with its start and end in seconds and its confidence."""
 
-    def lines(self, model: Transcriber, text: str) -> Iterator[str]:
-        """Yield the transcript of an audio file, its best transcripts, or its words."""
+    def _lines(self, model: Transcriber, item: Any) -> Iterator[str]:
         if self.k is not None:
             check_whole(self.k, "k", least=1)
-        (best,) = model.transcribe(Path(text), **self.given(self.k or 1))
+        (best,) = model.transcribe([item], **self.given(self.k or 1))
         if self.times:
             for word in best[0].words:
                 yield f"{word.start:9.2f} {word.end:9.2f} {word.confidence:7.1%}  {word.text}"
@@ -159,7 +167,10 @@ class SpeechTexts(SpeechOptions, OfAudio[Transcriber]):
         """Write the transcript of an audio file as subtitles (.srt or .vtt); return their words."""
         from elman.report.subtitles import write_subtitles
 
-        (best,) = model.transcribe(path, **self.given())
+        found = model.transcribe(path, **self.given())
+        if len(found) != 1:
+            raise ArgumentError(f"{path}: subtitles are for one audio file, got {len(found)} clips")
+        best = found[0]
         words = [(word.text, word.start, word.end) for word in best[0].words]
         write_subtitles(out, words, overwrite=overwrite)
         return len(words)
