@@ -126,7 +126,7 @@ class Transcripts(Target[SequenceModel]):
     def start(self, train: Examples, input: Input) -> None:
         """Build the vocabulary."""
         self._set(build_vocabulary(train.targets, self.settings))
-        self.step_seconds = input.step_seconds
+        self.step_seconds = input.step_seconds * self._reduction
 
     def _set(self, vocabulary: Vocabulary) -> None:
         self.vocabulary, self.pieces = vocabulary, pieces_of(vocabulary)
@@ -195,26 +195,35 @@ class Transcripts(Target[SequenceModel]):
             ctc_weight=s.ctc_weight,
         )
 
+    @property
+    def _reduction(self) -> int:
+        """The steps of the input that become one step of the core."""
+        return 1 << self.settings.pyramid
+
+    @property
+    def _more_steps(self) -> str:
+        return "a smaller frame_stride" + (" or pyramid" if self.settings.pyramid else "")
+
     def training(self, input: Input, examples: Examples, head: Head, notes: list[str]) -> Prepared:
         """Return the clips whose transcripts fit into their steps; others are named in a note."""
         arrays, targets = self._pairs(input, examples)
         ctc = self.settings.decoder == "ctc"
         spare = [
-            len(array) - needed_steps(target, ctc=ctc)
+            len(array) // self._reduction - needed_steps(target, ctc=ctc)
             for array, target in zip(arrays, targets, strict=True)
         ]
         bad = [n for n, steps in enumerate(spare) if steps < 0]
         if bad:
             notes.append(
                 f"{len(bad):,} of the transcripts are longer than the steps of their clips and are "
-                f"not used for training: {some_of([examples.places[n] for n in bad])}; a smaller "
-                "frame_stride gives more steps"
+                f"not used for training: {some_of([examples.places[n] for n in bad])}; "
+                f"{self._more_steps} gives more steps"
             )
         kept = [n for n, steps in enumerate(spare) if steps >= 0]
         if not kept:
             raise DataError(
-                "all transcripts are longer than the steps of their clips; set a smaller "
-                "frame_stride, or larger tokens such as tokens=bpe"
+                f"all transcripts are longer than the steps of their clips; set {self._more_steps},"
+                " or larger tokens such as tokens=bpe"
             )
         return Prepared([arrays[n] for n in kept], [targets[n] for n in kept], padding=NO_TOKEN)
 
@@ -234,6 +243,12 @@ class Transcripts(Target[SequenceModel]):
                     "training transcripts"
                 )
         arrays = input.encode(examples.items)
+        for place, array in zip(examples.places, arrays, strict=True):
+            if len(array) < self._reduction:
+                raise DataError(
+                    f"{place}: the clip is too short: it has {len(array)} steps, but at least "
+                    f"{self._reduction} are needed with pyramid={self.settings.pyramid}"
+                )
         return arrays, [np.array(one, dtype=np.int64) for one in numbers]
 
     # Decoding.

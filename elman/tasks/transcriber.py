@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from elman.decode.scorers import Scorer
     from elman.decode.transcript import Transcript
     from elman.encode.text import Vocabulary
+    from elman.inputs.input import Input
     from elman.live.transcription import LiveTranscription
+    from elman.model import SequenceModel
+    from elman.seq2seq import Seq2Seq
     from elman.targets.target import AnyTarget
     from elman.targets.transcripts import Transcripts
 
@@ -228,6 +231,17 @@ class Transcriber(TranscriberSettings, ExampleTask):
         from elman.targets.transcripts import Transcripts
 
         return Transcripts
+
+    def _network(self, learned: Input, target: AnyTarget) -> SequenceModel | Seq2Seq:
+        from elman.model import SequenceModel
+        from elman.tasks.network import build_pyramid
+
+        if not self.pyramid:
+            return super()._network(learned, target)
+        settled = self.settled()
+        encode, core = build_pyramid(settled, *learned.layer(settled))
+        head = target.head(core.output_size, learned)
+        return SequenceModel(encode, core, head, dropout=self.dropout, variational=self.variational)
 
     def _scorer(
         self,

@@ -22,7 +22,10 @@ from tests.sounds import RATE, sentences, spoken, write_manifest
 
 SOUNDS, TEXTS = sentences(160, seed=1)
 SMALL = {"decoder": "transducer", "predictor_size": 16, "joint_size": 32}
-DECODERS = {"ctc": {}, "transducer": SMALL, "stateless": {**SMALL, "context": 2}}
+HALVED = {"num_layers": 2, "pyramid": 1, "frame_stride": 2}
+DECODERS = {
+    "ctc": {}, "transducer": SMALL, "stateless": {**SMALL, "context": 2}, "pyramid": HALVED
+}  # fmt: skip
 
 
 def transcriber(**options) -> elman.Transcriber:
@@ -190,6 +193,21 @@ def test_transcripts_that_are_too_long_are_named_and_not_used(tmp_path):
     assert found or held
     with pytest.raises(DataError, match="all transcripts are longer than the steps"):
         transcriber(epochs=1).fit(SOUNDS[:20], ["ba du " * 40] * 20)
+
+
+def test_steps_are_counted_after_a_pyramid():
+    sounds = [(x[:4000], rate) for x, rate in SOUNDS if len(x) >= 4000][:20]  # 0.5 s, 46 steps
+    texts = ["abcdefghi " * 2 + "abcd"] * 20  # 24 tokens
+    options = {"frame_stride": 1, "epochs": 1, "examples": 20}
+    transcriber(**options).fit(sounds, texts)
+    with pytest.raises(DataError, match="set a smaller frame_stride or pyramid"):
+        transcriber(**options, num_layers=2, pyramid=1).fit(sounds, texts)  # 23 steps
+    model = transcriber(**options, num_layers=2, pyramid=1).fit(sounds, ["abcdefg"] * 20)
+    assert model.transcripts.step_seconds == pytest.approx(0.02)
+    short = [(SOUNDS[0][0][:400], RATE)]  # 50 ms: one step of three frames
+    assert model.predict(short) == [""]
+    with pytest.raises(DataError, match="row 0: the clip is too short: it has 1 steps, but at"):
+        model.evaluate(short, ["abc"])
 
 
 def test_a_transcript_without_known_characters_is_refused(fitted):
