@@ -26,11 +26,14 @@ if TYPE_CHECKING:
     from elman.inputs.input import Input
     from elman.live.transcription import LiveTranscription
     from elman.model import SequenceModel
+    from elman.read.audio import Clip
+    from elman.read.examples import Examples
     from elman.seq2seq import Seq2Seq
     from elman.targets.target import AnyTarget
     from elman.targets.transcripts import Transcripts
 
 Data = Any  # a path, a list of paths or arrays, or a data frame
+STREAMED = 20  # validation clips whose latency is measured
 Given = Mapping[str, float | None] | Iterable[str]
 
 
@@ -242,6 +245,19 @@ class Transcriber(TranscriberSettings, ExampleTask):
         encode, core = build_pyramid(settled, *learned.layer(settled))
         head = target.head(core.output_size, learned)
         return SequenceModel(encode, core, head, dropout=self.dropout, variational=self.variational)
+
+    def _measure(self, parts: Mapping[str, Examples]) -> dict[str, Any]:
+        from elman.inputs.audio import Audio
+        from elman.live.latency import score_streams
+
+        metrics = super()._measure(parts)
+        if self.model.core.causal and isinstance(self.input_, Audio):
+            clips = [sound.clip for sound in parts["validation"].items[:STREAMED]]
+            metrics["model"]["validation"] |= score_streams(clips, self._stream_of)
+        return metrics
+
+    def _stream_of(self, clip: Clip) -> LiveTranscription:
+        return self.stream(**({"sample_rate": clip.rate} if clip.rate else {}))
 
     def _scorer(
         self,
