@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from elman.inputs.input import Input
     from elman.live.transcription import LiveTranscription
     from elman.model import SequenceModel
-    from elman.read.audio import Clip
     from elman.read.examples import Examples
     from elman.seq2seq import Seq2Seq
     from elman.targets.target import AnyTarget
@@ -253,11 +252,10 @@ class Transcriber(TranscriberSettings, ExampleTask):
         metrics = super()._measure(parts)
         if self.model.core.causal and isinstance(self.input_, Audio):
             clips = [sound.clip for sound in parts["validation"].items[:STREAMED]]
-            metrics["model"]["validation"] |= score_streams(clips, self._stream_of)
+            metrics["model"]["validation"] |= score_streams(
+                clips, lambda clip: self.stream(sample_rate=clip.rate)
+            )
         return metrics
-
-    def _stream_of(self, clip: Clip) -> LiveTranscription:
-        return self.stream(**({"sample_rate": clip.rate} if clip.rate else {}))
 
     def _scorer(
         self,

@@ -80,8 +80,8 @@ def test_the_report_of_a_causal_model_has_latencies():
 
 def test_medians_over_clips_are_reported(monkeypatch):
     found = iter([Delays(1, 2, 0.3, 0.1), Delays(1, 4, None, 0.5), Delays(3, 4, 0.5, 0.2)])
-    monkeypatch.setattr(latency, "delays", lambda live, clip: next(found))  # noqa: ARG005
-    assert score_streams([CLIP] * 3, lambda clip: Session([], [], ())) == {  # noqa: ARG005
+    monkeypatch.setattr(latency, "delays", lambda live, clip: next(found))
+    assert score_streams([CLIP] * 3, lambda clip: Session([], [], ())) == {
         "stream_real_time_factor": 0.5,
         "first_word_latency": 0.4,
         "end_latency": 0.2,
