@@ -33,6 +33,8 @@ from elman.settings import dialect_of
 USUAL_RATE = 16_000  # highest sample rate that is chosen by default, enough for speech
 CEPSTRAL = 13  # coefficients whose statistics the simpler models read
 NAMED = 3  # clips that a note names
+PICTURED, COLUMNS = 8.0, 240  # seconds of a picture of a clip, and its columns
+BANDS = {"log-mel": "mel band", "mfcc": "coefficient", "given": "feature"}  # rows of a picture
 LONG = 60.0  # seconds of audio from which a bar is shown
 
 
@@ -313,6 +315,23 @@ class Audio(Input):
     def show(self, item: Sound) -> str:
         """Return the name and the duration of a clip, for the report."""
         return f"{item.clip.name} ({self.seconds(item):.2f} s)"
+
+    def picture(self, item: Sound) -> dict[str, Any]:
+        """Return the features of the first seconds of a clip, as numbers of two digits."""
+        index = self.index
+        frame = index.step_seconds / index.stride
+        x = np.asarray(item.frames[: round(PICTURED / frame)], dtype=np.float64)
+        if index.kind != "log-mel":  # coefficients have different sizes
+            x = (x - index.mean) / index.deviation
+        columns = min(COLUMNS, len(x))
+        x = np.array([part.mean(0) for part in np.array_split(x, columns)])
+        low, high = np.percentile(x, (2, 98))
+        shades = (99 * (x - low) / max(high - low, 1e-6)).clip(0, 99).round().astype(int)
+        return {
+            "features": ["".join(f"{shade:02d}" for shade in row) for row in shades.T],
+            "band": BANDS[index.kind],
+            "seconds": round(min(len(item) * frame, PICTURED), 3),
+        }
 
     @property
     def made(self) -> str:

@@ -248,10 +248,15 @@ class Transcriber(TranscriberSettings, ExampleTask):
     def _measure(self, parts: Mapping[str, Examples]) -> dict[str, Any]:
         from elman.inputs.audio import Audio
         from elman.live.latency import score_streams
+        from elman.tasks.pictures import draw_speech
 
-        metrics = super()._measure(parts)
-        if self.model.core.causal and isinstance(self.input_, Audio):
-            clips = [sound.clip for sound in parts["validation"].items[:STREAMED]]
+        metrics, learned = super()._measure(parts), self.input_
+        if not isinstance(learned, Audio):
+            return metrics
+        held = parts["validation"]
+        metrics["speech"] = draw_speech(self.model, learned, self.transcripts, held)
+        if self.model.core.causal:
+            clips = [sound.clip for sound in held.items[:STREAMED]]
             metrics["model"]["validation"] |= score_streams(
                 clips, lambda clip: self.stream(sample_rate=clip.rate)
             )
