@@ -112,7 +112,7 @@ def _path(axes: Any, tokens: Sequence[tuple[str, float]]) -> None:
 
     numbers = range(1, len(tokens) + 1)
     axes.plot([time for _, time in tokens], numbers, color=BLUE, marker="o", markersize=2.5)
-    axes.set(ylim=(0, len(tokens) + 2), ylabel="tokens")
+    axes.set(ylim=(0, 1.2 * len(tokens) + 1), ylabel="tokens")
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
     for (text, time), number in zip(
         tokens if len(tokens) <= LETTERS else [], numbers, strict=False

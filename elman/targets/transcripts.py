@@ -22,7 +22,13 @@ from torch import Tensor
 from elman.decode.ctc import LOWEST, CtcSearch, greedy_ctc
 from elman.decode.hypotheses import Hypothesis, SpeechSearch
 from elman.decode.scorers import Scorer
-from elman.decode.transcript import SpokenWord, Transcript, pieces_of, text_of_tokens, words_in
+from elman.decode.transcript import (
+    SpokenWord,
+    Transcript,
+    pieces_of,
+    text_of_tokens,
+    words_in,
+)
 from elman.decode.transducer import Silenced, TransducerSearch, greedy_transducer
 from elman.encode.text import Vocabulary
 from elman.errors import ArgumentError, DataError

@@ -5,8 +5,9 @@ p(y | x) = sum over alignments of y with the frames x_1 .. x_T    (CTC or a tran
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,6 +134,9 @@ class Transcriber(TranscriberSettings, ExampleTask):
     ) -> list[list[Transcript]]:
         """Return the best transcripts of each clip, with times and confidences of words.
 
+        A clip of more than 60 s is read in pieces of 20 to 30 s that end in pauses, so that
+        memory does not depend on its length.
+
         Args:
             audio: clips, in a form that `fit` accepts, or a folder or a file.
             search: settings of the beam search; None for the greedy search, or for a beam of 8 if
@@ -145,12 +149,22 @@ class Transcriber(TranscriberSettings, ExampleTask):
             DataError: a clip cannot be read.
             ArgumentError: the vocabulary cannot write a phrase or a word.
         """
+        from elman.targets.transcript_parts import transcribe_parts
+
         search, scorer = self._scorer(search, language_model, phrases, words)
-        target = self.transcripts
-        found = target.hypotheses(
-            self.model, self.input_, self.items(audio), search=search, scorer=scorer
+        decode = partial(
+            self.transcripts.hypotheses, self.model, self.input_, search=search, scorer=scorer
         )
-        return [[target.transcript(one) for one in best] for best in found]
+        return transcribe_parts(self.transcripts, decode, self._parts(audio))
+
+    def _parts(self, audio: Data) -> Iterator[tuple[int, float, Any]]:
+        """Yield the number of each item, and its parts with their starts in seconds."""
+        from elman.inputs.audio import Audio
+
+        if isinstance(self.input_, Audio):
+            yield from self.input_.parts(audio, self.transcripts.column(self))
+        else:
+            yield from ((n, 0.0, item) for n, item in enumerate(self.items(audio)))
 
     def stream(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 
@@ -26,7 +27,7 @@ def test_labels_of_a_row_do_not_overlap(places):
     rows = rows_of(sorted(places))
     for row in set(rows):
         some = [place for place, other in zip(sorted(places), rows, strict=True) if other == row]
-        assert all(a[1] <= b[0] for a, b in zip(some, some[1:], strict=False))
+        assert all(a[1] <= b[0] for a, b in itertools.pairwise(some))
 
 
 def texts(svg: str) -> list[str]:
