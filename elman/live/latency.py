@@ -1,4 +1,4 @@
-"""Latency of live transcription: how long after they are spoken words appear.
+"""Latency of live transcription: the time from a spoken word to its text.
 
 A clip arrives in chunks, as from a microphone: chunk k is complete c_k seconds after the beginning
 of the clip.  Its text appears at
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from statistics import median
 from typing import NamedTuple
 
@@ -86,7 +87,7 @@ def delays(
 
     for chunk, seconds in _chunks(clip):
         position += seconds
-        heard = run(lambda chunk=chunk: live.push(chunk))  # type: ignore[misc]
+        heard = run(partial(live.push, chunk))
         if heard is not None:
             beginnings.append((done, _first_word(heard.text)))
     last = run(live.finish)

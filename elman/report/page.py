@@ -95,7 +95,7 @@ def _read_metrics(path: Path) -> dict[str, object]:
 
 def _page(records: Sequence[Record], metrics: Record) -> str:
     start = _last(records, "start")
-    data, samples = _part(start, "data"), metrics.get("samples")
+    data, samples, speech = _part(start, "data"), metrics.get("samples"), metrics.get("speech")
     title = str(start.get("task", "training run")).replace("-", " ").capitalize()
     title += f" on {Path(str(data['train'])).name}" if data.get("train") else ""
     unit = str(start.get("unit", "steps"))
@@ -107,7 +107,7 @@ def _page(records: Sequence[Record], metrics: Record) -> str:
         "Forecasts": _forecasts(_part(metrics, "forecasts")),
         "Training": _charts(records, kept, unit),
         "Attention": _tables(metrics.get("attention"), kind="heat"),
-        "Speech": "".join(map(speech_chart, metrics.get("speech", []))),  # type: ignore[call-overload]
+        "Speech": "".join(map(speech_chart, speech if isinstance(speech, list) else [])),
         "Samples": "".join(
             f"<h3>{escape(str(sample.get('title', '')))}</h3>\n"
             f"<pre>{escape(str(sample.get('text', '')))}</pre>\n"

@@ -47,7 +47,7 @@ def build_pyramid(
         layers.append(build_core(part, features, bidirectional=settings.bidirectional))
         features = 2 * layers[-1].output_size
     rest = sizes[settings.pyramid :]
-    part.hidden_size, part.num_layers = rest, len(rest)
+    part.hidden_size, part.num_layers = rest[0] if len(set(rest)) == 1 else rest, len(rest)
     core = build_core(part, features, bidirectional=settings.bidirectional)
     s = settings
     return Pyramid(encode, layers, dropout=s.dropout, variational=s.variational), core
