@@ -329,12 +329,12 @@ def test_a_long_clip_is_transcribed_in_pieces_with_times_of_the_whole(both, tmp_
             for word in best[0].words[counts[n] : counts[n + 1]]:
                 assert end - len(sounds[n][0]) / RATE - 0.1 < word.start < word.end < end + 0.1
     soundfile.write(tmp_path / "long.wav", x, RATE, "FLOAT")
-    assert both.transcribe([SOUNDS[0], tmp_path / "long.wav", SOUNDS[1]]) == [
-        *both.transcribe(SOUNDS[:1]), [best[0]], *both.transcribe(SOUNDS[1:2])
-    ]  # fmt: skip
+    first, second = both.predict(SOUNDS[:2])
+    mixed = [SOUNDS[0], tmp_path / "long.wav", SOUNDS[1]]
+    assert both.predict(mixed) == [first, best[0].text, second]
     several = both.transcribe([(x, RATE)], search=SpeechSearch(n_best=3))[0]
     assert [one.score for one in several] == sorted((one.score for one in several), reverse=True)
-    assert len({one.text for one in several}) == 3
+    assert len(several) == 3
 
 
 def test_a_long_clip_is_read_while_its_pieces_are_transcribed(both, monkeypatch):
