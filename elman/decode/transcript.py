@@ -44,6 +44,32 @@ class Transcript:
         return self.text
 
 
+def join_transcripts(
+    first: Sequence[Transcript], second: Sequence[Transcript], separator: str = " "
+) -> list[Transcript]:
+    """Return the best transcripts of two successive parts, given those of each, best first.
+
+    Args:
+        first, second: transcripts of independent parts, whose scores add up.
+        separator: written between the texts of the parts.
+
+    Example:
+        >>> from elman.decode.transcript import Transcript, join_transcripts
+        >>> first = [Transcript("go", score=-1.0), Transcript("no", score=-1.5)]
+        >>> second = [Transcript("left", score=-2.0), Transcript("lift", score=-3.0)]
+        >>> [one.text for one in join_transcripts(first, second)]
+        ['go left', 'no left']
+    """
+    pairs = [
+        Transcript(
+            separator.join(filter(None, (a.text, b.text))), a.words + b.words, a.score + b.score
+        )
+        for a in first
+        for b in second
+    ]
+    return sorted(pairs, key=lambda one: -one.score)[: max(len(first), len(second))]
+
+
 def pieces_of(vocabulary: Vocabulary) -> list[str]:
     """Return the text of each token, with a leading space where a new word begins.
 

@@ -17,13 +17,14 @@ N hypotheses.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from elman.decode.ctc import frames_of
+from elman.decode.ctc import LOWEST, frames_of
 from elman.decode.hypotheses import Hypothesis, SpeechSearch
 from elman.decode.prefixes import Beam, Path, Prefix, levels
 from elman.decode.scorers import Scorer
@@ -44,6 +45,25 @@ class Transducer(Protocol):
 
     def join(self, e: Tensor, p: Tensor, /) -> Tensor:
         """Return log-probabilities (N, V) for frames e (N, J) and outputs p (N, J)."""
+
+
+class Silenced:
+    """A transducer that never writes some of its tokens.
+
+    Args:
+        model: the transducer.
+        silent: the tokens.
+    """
+
+    def __init__(self, model: Transducer, silent: Sequence[int]) -> None:
+        self._model, self._silent = model, list(silent)
+        self.begin, self.advance = model.begin, model.advance
+
+    def join(self, e: Tensor, p: Tensor) -> Tensor:
+        """Return log-probabilities (N, V)."""
+        log_p = self._model.join(e, p)
+        log_p[..., self._silent] = LOWEST
+        return log_p
 
 
 @torch.inference_mode()

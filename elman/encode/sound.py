@@ -14,7 +14,7 @@ Shape legend: N samples, T frames, F features of a frame, K steps.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -110,8 +110,18 @@ class SoundIndex:
             blocks: samples (n,) in [-1, 1].
             rate: samples per second.
         """
+        return np.concatenate([*self.frame_blocks(blocks, rate)])
+
+    def frame_blocks(self, blocks: Iterable[Floats], rate: int) -> Iterator[Floats]:
+        """Yield the same frames in blocks (n, F)."""
         stream = FrameStream(self, rate)
-        return np.concatenate([*map(stream.push, blocks), stream.finish()])
+        yield from map(stream.push, blocks)
+        yield stream.finish()
+
+    def level(self, frames: Floats) -> Floats:
+        """Return the level (n,) of frames (n, F): the energy of log-mel and MFCC, else the mean."""
+        level: Floats = frames[:, 0] if self.kind == "mfcc" else frames.mean(1)
+        return level
 
     def computer(self) -> Any:
         """Return an object of kaldi-native-fbank that computes frames."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,34 +64,51 @@ def compute(clip: Clip, index: SoundIndex, place: str) -> Sound:
     Raises:
         DataError: the clip is damaged, of another kind than the index, or too short for a step.
     """
-    given = index.kind == "given"
-    if given != (clip.rate == 0):
-        found, wanted = ("audio", "features") if given else ("features", "audio")
-        raise DataError(f"{place}: {clip.name} has {found}, but the others have {wanted}")
     peak, full = 0.0, 0
-    if given:
-        frames = read_features(clip, place)
-        if frames.shape[1] != index.size:
-            raise DataError(
-                f"{place}: {clip.name} has {frames.shape[1]} features in a frame, expected "
-                f"{index.size}"
-            )
-    else:
 
-        def measured(blocks: Iterable[Floats]) -> Iterator[Floats]:
-            nonlocal peak, full
-            for block in blocks:
-                size = np.abs(block)
-                peak = max(peak, float(size.max(initial=0)))
-                full += int((size > FULL).sum())
-                yield block
+    def measure(block: Floats) -> Floats:
+        nonlocal peak, full
+        size = np.abs(block)
+        peak = max(peak, float(size.max(initial=0)))
+        full += int((size > FULL).sum())
+        return block
 
-        frames = index.frames(measured(read_blocks(clip, place)), clip.rate)
+    blocks = [*frame_blocks(clip, index, place, measure)]
+    frames = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     if not index.count(len(frames)):
         lasts = f"{clip.seconds:.3f} s" if clip.rate else f"{len(clip)} frames"
         least = f"{index.least:.3f} s" if clip.rate else f"{index.stack} frames"
         raise DataError(f"{place}: {clip.name} is too short: {lasts}, at least {least} are needed")
     return Sound(clip, frames, peak, full / max(1, len(clip)))
+
+
+def frame_blocks(
+    clip: Clip, index: SoundIndex, place: str, measure: Callable[[Floats], Floats] = np.asarray
+) -> Iterator[Floats]:
+    """Yield the frames (n, F) of a clip in blocks, of which few are in memory.
+
+    Args:
+        clip: the clip.
+        index: the features.
+        place: where the clip was read, for messages.
+        measure: called with each block of samples; returns it.
+
+    Raises:
+        DataError: the clip is damaged, or of another kind than the index.
+    """
+    given = index.kind == "given"
+    if given != (clip.rate == 0):
+        found, wanted = ("audio", "features") if given else ("features", "audio")
+        raise DataError(f"{place}: {clip.name} has {found}, but the others have {wanted}")
+    if not given:
+        yield from index.frame_blocks(map(measure, read_blocks(clip, place)), clip.rate)
+        return
+    frames = read_features(clip, place)
+    if frames.shape[1] != index.size:
+        raise DataError(
+            f"{place}: {clip.name} has {frames.shape[1]} features in a frame, expected {index.size}"
+        )
+    yield frames
 
 
 def compute_all(

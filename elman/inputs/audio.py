@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.encode.front_end import FrontEnd
+from elman.encode.pauses import cut_at_pauses
 from elman.encode.sound import CEPSTRA, MELS, SHIFT, Kind, SoundIndex, Steps, statistics_of
 from elman.encode.sound_augment import SoundAugment
-from elman.encode.sound_frames import Sound, compute, compute_all
+from elman.encode.sound_frames import Sound, compute, compute_all, frame_blocks
 from elman.errors import ArgumentError, DataError
 from elman.inputs.input import Input, Probabilities, Reader, TargetColumn, TargetOf, pair
 from elman.inputs.live_audio import LiveAudio
@@ -34,6 +35,7 @@ from elman.settings import dialect_of
 USUAL_RATE = 16_000  # highest sample rate that is chosen by default, enough for speech
 CEPSTRAL = 13  # coefficients whose statistics the simpler models read
 NAMED = 3  # clips that a note names
+WHOLE = 60.0  # seconds up to which a clip is not cut for a transcript
 LONG = 60.0  # seconds of audio from which a bar is shown
 
 
@@ -167,16 +169,26 @@ class AudioReader(Reader):
 
     def given(self, data: Any, like: Input, target: TargetColumn) -> list[Sound]:
         """Return the clips of a folder, a manifest or a list, with their frames."""
-        if isinstance(data, list) and all(isinstance(one, Sound) for one in data):
-            return data
         assert isinstance(like, Audio)
-        found = []
+        return [
+            compute(clip, like.index, place) if sound is None else sound
+            for clip, place, sound in self.clips(data, target)
+        ]
+
+    def clips(self, data: Any, target: TargetColumn) -> list[tuple[Clip, str, Sound | None]]:
+        """Return the clips of a folder, a manifest or a list, and where each was read.
+
+        The frames are None unless the list has sounds.
+        """
+        if isinstance(data, list) and all(isinstance(one, Sound) for one in data):
+            return [(one.clip, one.clip.name, one) for one in data]
+        found: list[tuple[Clip, str, Sound | None]] = []
         for place, values in self.open(data, target, labelled=False).read():
             if isinstance(values, DataError):
                 raise values
             clip = values[0]
             assert isinstance(clip, Clip)
-            found.append(compute(clip, like.index, place))
+            found.append((clip, place, None))
         return found
 
     def learn(self, train: Examples, notes: list[str], *, classes: int = 0) -> Audio:
@@ -230,6 +242,23 @@ class Audio(Input):
         return [
             one if isinstance(one, Sound) else compute(one, self.index, one.name) for one in items
         ]
+
+    def parts(self, data: Any, target: TargetColumn) -> Iterator[tuple[int, float, Sound]]:
+        """Yield clips in a form that `fit` accepts; those above 60 s in pieces that end in pauses.
+
+        Yields:
+            The number of the clip, the seconds from its beginning to the piece, and the piece.
+        """
+        index = self.index
+        for n, (clip, place, sound) in enumerate(self.reader.clips(data, target)):
+            if len(clip) <= WHOLE * (clip.rate or 1 / SHIFT):
+                yield n, 0.0, compute(clip, index, place) if sound is None else sound
+                continue
+            blocks = frame_blocks(clip, index, place) if sound is None else [sound.frames]
+            at = 0
+            for frames in cut_at_pauses(blocks, index.level):
+                yield n, at * index.step_seconds / index.stride, Sound(clip, frames)
+                at += len(frames)
 
     def layer(self, settings: InputSettings) -> tuple[FrontEnd, int]:
         """Return the layer that reads steps, with random weights, and its features."""

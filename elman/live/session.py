@@ -19,6 +19,7 @@ from torch import Tensor
 
 from elman.decode.events import Event
 from elman.encode.encoder import Encoder
+from elman.encode.pyramid import PyramidStream
 from elman.encode.series import SeriesEmbed
 from elman.errors import ArgumentError, DataError
 from elman.inputs.live import LiveInput, Step
@@ -81,8 +82,11 @@ class Live(Generic[Output]):
         plain = encode is None or (isinstance(encode, SeriesEmbed) and encode.layer is None)
         self._encode, self._core, self._skip = None if plain else encode, core, skip
         self._begin, self._window, self._width = begin, window, width
-        self._stream = None if window is not None else Stream(core)
+        self._stream = None if window is not None else self._new_stream()
         self.restart()
+
+    def _new_stream(self) -> Stream | PyramidStream:
+        return Stream(self._core)
 
     @torch.inference_mode()
     def restart(self) -> None:
@@ -188,7 +192,7 @@ class Live(Generic[Output]):
         """
         fresh = copy.copy(self)
         if self._stream is not None:
-            fresh._stream = Stream(self._core)
+            fresh._stream = self._new_stream()
         fresh.restart()
         item, state, target, last = restored(blob, fresh._whole_state())
         numbers = [leaf for part in (state, last) for _, leaf in named_leaves(part)]

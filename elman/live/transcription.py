@@ -19,6 +19,7 @@ from elman.decode.endpoints import Endpoints
 from elman.decode.transcript import Transcript
 from elman.encode.bags import Bag
 from elman.encode.encoder import Encoder
+from elman.encode.pyramid import Pyramid, PyramidStream
 from elman.errors import DataError
 from elman.inputs.live import LiveInput, Step
 from elman.live.session import Live
@@ -146,21 +147,29 @@ class LiveTranscription(Live[Heard]):
         *,
         noun: str,
     ) -> None:
-        super().__init__(encode, core, begin, noun=noun)
+        self._pyramid = encode if isinstance(encode, Pyramid) else None
+        front = encode if self._pyramid is None else self._pyramid.encode
+        super().__init__(front, core, begin, noun=noun)
+
+    def _new_stream(self) -> PyramidStream:
+        layers = () if self._pyramid is None else self._pyramid.layers
+        return PyramidStream(layers, self._core)
 
     def _advance(self, step: Step, target: LiveTarget[Heard]) -> Heard | None:
         if not len(step.array):
             return None
-        assert self._stream is not None
+        stream = self._stream
+        assert isinstance(stream, PyramidStream)
         assert isinstance(target, LiveTranscript)
         for piece in self._steps(step).split(PIECE, dim=1):
             x = piece
             while x.shape[1]:
-                read = target.read(self._stream.run(x))
+                before = stream.unread
+                read = target.read(stream.run(x))
                 if read is None:
                     break
-                self._stream.restart()
-                x = x[:, read:]
+                stream.restart()
+                x = x[:, read * stream.reduction - before :]
         return target.heard()
 
     def finish(self) -> Heard:

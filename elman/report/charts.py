@@ -18,7 +18,6 @@ from elman.report.terminal import one_line
 MAX_POINTS = 1000
 # Inches.  With text of 9 points, a chart that fills the width of a phone is readable.
 CHART = (4.6, 2.9)
-SVG = '<svg aria-hidden="true" viewBox="0 0 331.2 208.8">'
 RING = 9.0  # diameter in points of the mark around the best validation
 LEFT, LABEL = 0.15, 0.127  # left edge of the frame, and its distance to the label of the values
 # Tick labels with more characters than ROOM move the frame to the right, by WIDE for each of them.
@@ -108,15 +107,25 @@ def chart(
     picture = (
         _draw(title, labels, lines, scale, dates=dates) if any(map(math.isfinite, values)) else ""
     )
+    return figure_with(title, picture, words)
+
+
+def figure_with(title: str, picture: str, words: str) -> str:
+    """Return an HTML figure with a picture and a text below it; empty without both."""
     note = f"<figcaption>{escape(words.strip())}</figcaption>" if words else ""
     return (
         f"<figure><h3>{escape(title)}</h3>\n{picture}{note}</figure>\n" if picture or note else ""
     )
 
 
-def _draw(
-    title: str, labels: tuple[str, str], curves: Sequence[Curve], scale: str, *, dates: bool
-) -> str:
+def svg_of(title: str, size: tuple[float, float], draw: Callable[[Any], None]) -> str:
+    """Return the SVG of a drawing in the colours of the page.
+
+    Args:
+        title: title of the figure, unique in the page.
+        size: width and height in inches.
+        draw: draws on a figure of matplotlib.
+    """
     from matplotlib import style
     from matplotlib.figure import Figure
 
@@ -124,7 +133,21 @@ def _draw(
     with style.context(["default", {**STYLE, "svg.hashsalt": title}]), warnings.catch_warnings():
         # The page uses the browser's font, so a glyph that is missing here does not matter.
         warnings.filterwarnings("ignore", message="Glyph")
-        drawing = Figure(figsize=CHART)
+        drawing, target = Figure(figsize=size), io.StringIO()
+        draw(drawing)
+        drawing.savefig(target, format="svg", metadata={"Date": None})
+    svg = re.sub(r'<g id="[^"]*"', "<g", target.getvalue()).replace("xlink:href", "href")
+    for color, name in VARIABLES.items():
+        svg = svg.replace(color, f"var(--{name})")
+    width, height = (round(72 * length, 1) for length in size)
+    head = f'<svg aria-hidden="true" viewBox="0 0 {width} {height}">'
+    return re.sub(r"^.*?<svg.*?</metadata>", head, svg, flags=re.DOTALL)
+
+
+def _draw(
+    title: str, labels: tuple[str, str], curves: Sequence[Curve], scale: str, *, dates: bool
+) -> str:
+    def draw(drawing: Any) -> None:
         x, y = map(one_line, labels)
         axes = drawing.add_axes((0, 0, 1, 1), xlabel=x, ylabel=y)
         shade = 0.0
@@ -156,12 +179,8 @@ def _draw(
         _scale(axes, curves, scale)
         _mark_x(axes, plane=scale == "plane", dates=dates)
         _place(axes)
-        target = io.StringIO()
-        drawing.savefig(target, format="svg", metadata={"Date": None})
-    svg = re.sub(r'<g id="[^"]*"', "<g", target.getvalue()).replace("xlink:href", "href")
-    for color, name in VARIABLES.items():
-        svg = svg.replace(color, f"var(--{name})")
-    return re.sub(r"^.*?<svg.*?</metadata>", SVG, svg, flags=re.DOTALL)
+
+    return svg_of(title, CHART, draw)
 
 
 def _scale(axes: Any, curves: Sequence[Curve], scale: str) -> None:

@@ -17,6 +17,7 @@ from elman.report.charts import BLUE, INK, QUIET, RED, RING, RULE, Curve, chart
 from elman.report.journal import curve, number, read_journal
 from elman.report.progress import end_line, figure, size_line
 from elman.report.reach import describe_reach
+from elman.report.speech import speech_chart
 from elman.report.terminal import plain
 from elman.report.verdict import baselines_of, conclude, name_of
 
@@ -44,6 +45,7 @@ p { margin: 0 0 .25rem; max-width: 50rem; } .wide { overflow-x: auto; }
 .charts { display: grid; gap: 2rem 2.5rem; grid-template-columns: repeat(2, minmax(0, 1fr)); }
 figure { margin: 0; break-inside: avoid; line-height: 1.45; }
 svg { display: block; width: 100%; height: auto; overflow: visible; }
+.speech svg { min-width: 44rem; }
 svg text { font-family: inherit !important; font-variant-numeric: tabular-nums; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; line-height: 1.35; }
 .wide { margin-bottom: 1.5rem; } .scores thead th { max-width: 11rem; }
@@ -93,7 +95,7 @@ def _read_metrics(path: Path) -> dict[str, object]:
 
 def _page(records: Sequence[Record], metrics: Record) -> str:
     start = _last(records, "start")
-    data, samples = _part(start, "data"), metrics.get("samples")
+    data, samples, speech = _part(start, "data"), metrics.get("samples"), metrics.get("speech")
     title = str(start.get("task", "training run")).replace("-", " ").capitalize()
     title += f" on {Path(str(data['train'])).name}" if data.get("train") else ""
     unit = str(start.get("unit", "steps"))
@@ -105,6 +107,7 @@ def _page(records: Sequence[Record], metrics: Record) -> str:
         "Forecasts": _forecasts(_part(metrics, "forecasts")),
         "Training": _charts(records, kept, unit),
         "Attention": _tables(metrics.get("attention"), kind="heat"),
+        "Speech": "".join(map(speech_chart, speech if isinstance(speech, list) else [])),
         "Samples": "".join(
             f"<h3>{escape(str(sample.get('title', '')))}</h3>\n"
             f"<pre>{escape(str(sample.get('text', '')))}</pre>\n"

@@ -38,7 +38,15 @@ SCORES = {
     "coverage_80": ("{:.1%}", True),
     "loss": ("{:.3f}", False),
 }
-NAMES = {"AUC": "AUROC", "F1": "F1 of spans", "event_F1": "F1 of events"}
+NAMES = {
+    "AUC": "AUROC",
+    "F1": "F1 of spans",
+    "event_F1": "F1 of events",
+    "real_time_factor": "real-time factor of a batch",
+    "stream_real_time_factor": "real-time factor of a stream",
+    "first_word_latency": "latency of the first word (s)",
+    "end_latency": "latency of the end (s)",
+}
 # The main scores of the tasks, unless the metrics name others: the first group that exists.
 JUDGES = (
     ("ADE",),

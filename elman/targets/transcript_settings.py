@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from elman.arguments import check_whole
 from elman.errors import ArgumentError
 from elman.inputs.settings import InputSettings
 from elman.settings import check_counts
@@ -36,6 +37,9 @@ class TranscriberSettings(InputSettings):
     sizes."""
     num_layers: int = 2
     """Number of recurrent layers."""
+    pyramid: int = 0
+    """Number of first layers after each of which two steps become one, which is faster; the steps
+    must still be as many as the tokens."""
     dropout: float = 0.3
     """Dropout probability between the layers and before the output layer."""
     predictor_size: int = 128
@@ -47,11 +51,24 @@ class TranscriberSettings(InputSettings):
     ctc_weight: float = 0.3
     """Transducer: weight of a CTC loss that is added in training, which helps it to begin."""
 
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """The hidden size of each layer."""
+        return self.sizes if len(self.sizes) > 1 else self.sizes * self.num_layers
+
     def check(self) -> None:
         """Raise an ArgumentError for settings that cannot work."""
         self.check_input(self.text)
         if self.decoder not in ("ctc", "transducer"):
             raise ArgumentError(f"decoder must be ctc or transducer, got {self.decoder!r}")
+        check_whole(self.pyramid, "pyramid", least=0)
+        if self.pyramid >= len(self.layer_sizes):
+            raise ArgumentError(
+                f"pyramid must be below the number of layers, {len(self.layer_sizes)}, got "
+                f"{self.pyramid}; set num_layers={self.pyramid + 1} or more"
+            )
+        if self.pyramid and self.bptt is not None:
+            raise ArgumentError("bptt and pyramid cannot be combined")
         check_counts(self, "predictor_size", "joint_size", "context")
         if not 0 <= self.ctc_weight < 1:
             raise ArgumentError(f"ctc_weight must be in [0, 1), got {self.ctc_weight}")

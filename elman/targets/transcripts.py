@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from elman.decode.ctc import CtcSearch, greedy_ctc
+from elman.decode.ctc import LOWEST, CtcSearch, greedy_ctc
 from elman.decode.hypotheses import Hypothesis, SpeechSearch
 from elman.decode.scorers import Scorer
 from elman.decode.transcript import (
@@ -29,7 +29,7 @@ from elman.decode.transcript import (
     text_of_tokens,
     words_in,
 )
-from elman.decode.transducer import TransducerSearch, greedy_transducer
+from elman.decode.transducer import Silenced, TransducerSearch, greedy_transducer
 from elman.encode.text import Vocabulary
 from elman.errors import ArgumentError, DataError
 from elman.heads.ctc import NO_TOKEN, CTCHead
@@ -42,20 +42,13 @@ from elman.padded import Padded
 from elman.read.examples import Examples
 from elman.read.rows import text_of
 from elman.read.split import hold_out_rows, some_of
-from elman.report.confidence import Calibration, fit_calibration, score_confidences
-from elman.report.transcripts import (
-    align,
-    confusion_tables,
-    missing_scores,
-    score_each,
-    score_transcripts,
-)
+from elman.report.confidence import Calibration
+from elman.report.transcripts import missing_scores, score_transcripts
 from elman.targets.target import HELD_OUT, Prepared, Target, states_of
+from elman.targets.transcript_scores import Judged
 from elman.targets.transcript_settings import TranscriberSettings
 from elman.train.evaluate import evaluate
 
-SHOWN, WORST = 5, 5  # transcripts in the report: the first ones, and those with most errors
-LOWEST = -1e4  # log-probability of tokens that have no text
 BASELINE = "the most frequent transcript"
 Search = CtcSearch | TransducerSearch
 
@@ -126,7 +119,7 @@ class Transcripts(Target[SequenceModel]):
     def start(self, train: Examples, input: Input) -> None:
         """Build the vocabulary."""
         self._set(build_vocabulary(train.targets, self.settings))
-        self.step_seconds = input.step_seconds
+        self.step_seconds = input.step_seconds * self._reduction
 
     def _set(self, vocabulary: Vocabulary) -> None:
         self.vocabulary, self.pieces = vocabulary, pieces_of(vocabulary)
@@ -195,26 +188,35 @@ class Transcripts(Target[SequenceModel]):
             ctc_weight=s.ctc_weight,
         )
 
+    @property
+    def _reduction(self) -> int:
+        """The steps of the input that become one step of the core."""
+        return 1 << self.settings.pyramid
+
+    @property
+    def _more_steps(self) -> str:
+        return "a smaller frame_stride" + (" or pyramid" if self.settings.pyramid else "")
+
     def training(self, input: Input, examples: Examples, head: Head, notes: list[str]) -> Prepared:
         """Return the clips whose transcripts fit into their steps; others are named in a note."""
         arrays, targets = self._pairs(input, examples)
         ctc = self.settings.decoder == "ctc"
         spare = [
-            len(array) - needed_steps(target, ctc=ctc)
+            len(array) // self._reduction - needed_steps(target, ctc=ctc)
             for array, target in zip(arrays, targets, strict=True)
         ]
         bad = [n for n, steps in enumerate(spare) if steps < 0]
         if bad:
             notes.append(
                 f"{len(bad):,} of the transcripts are longer than the steps of their clips and are "
-                f"not used for training: {some_of([examples.places[n] for n in bad])}; a smaller "
-                "frame_stride gives more steps"
+                f"not used for training: {some_of([examples.places[n] for n in bad])}; "
+                f"{self._more_steps} gives more steps"
             )
         kept = [n for n, steps in enumerate(spare) if steps >= 0]
         if not kept:
             raise DataError(
-                "all transcripts are longer than the steps of their clips; set a smaller "
-                "frame_stride, or larger tokens such as tokens=bpe"
+                f"all transcripts are longer than the steps of their clips; set {self._more_steps},"
+                " or larger tokens such as tokens=bpe"
             )
         return Prepared([arrays[n] for n in kept], [targets[n] for n in kept], padding=NO_TOKEN)
 
@@ -234,6 +236,12 @@ class Transcripts(Target[SequenceModel]):
                     "training transcripts"
                 )
         arrays = input.encode(examples.items)
+        for place, array in zip(examples.places, arrays, strict=True):
+            if len(array) < self._reduction:
+                raise DataError(
+                    f"{place}: the clip is too short: it has {len(array)} steps, but at least "
+                    f"{self._reduction} are needed with pyramid={self.settings.pyramid}"
+                )
         return arrays, [np.array(one, dtype=np.int64) for one in numbers]
 
     # Decoding.
@@ -244,7 +252,7 @@ class Transcripts(Target[SequenceModel]):
         """Return a search over frames that arrive."""
         size, head = self.vocabulary.size + 1, network.head
         if isinstance(head, TransducerHead):
-            return TransducerSearch(Written(head, self._silent()), size, search, scorer=scorer)
+            return TransducerSearch(Silenced(head, self._silent()), size, search, scorer=scorer)
         return CtcSearch(size, search, scorer)
 
     def frames(self, network: SequenceModel, states: Tensor) -> Tensor:
@@ -285,7 +293,7 @@ class Transcripts(Target[SequenceModel]):
                     found[n] = live.best(final=True)
                 continue
             if isinstance(network.head, TransducerHead):
-                greedy = greedy_transducer(Written(network.head, self._silent()), frames)
+                greedy = greedy_transducer(Silenced(network.head, self._silent()), frames)
             else:
                 greedy = greedy_ctc(frames)
             for n, one in zip(rows.tolist(), greedy, strict=True):
@@ -317,18 +325,13 @@ class Transcripts(Target[SequenceModel]):
     def evaluate(self, network: SequenceModel, input: Input, examples: Examples) -> dict[str, Any]:
         """Return the loss, and the errors of the greedy transcripts."""
         found = self.hypotheses(network, input, examples.items)
-        return self._scores(network, input, examples, [one[0] for one in found])
+        return self._scores(network, input, examples, [self.text(one[0]) for one in found])
 
     def _scores(
-        self,
-        network: SequenceModel,
-        input: Input,
-        examples: Examples,
-        found: Sequence[Hypothesis],
+        self, network: SequenceModel, input: Input, examples: Examples, texts: Sequence[str]
     ) -> dict[str, Any]:
         batches = self.validation(input, examples, network.head).batches(self.settings.batch_size)
         loss = evaluate(network, batches)["loss"]
-        texts = [self.text(one) for one in found]
         return {"loss": loss, **score_transcripts(texts, self._wanted(examples))}
 
     def _wanted(self, examples: Examples) -> list[str]:
@@ -349,84 +352,20 @@ class Transcripts(Target[SequenceModel]):
             begin = time.perf_counter()
             found = [one[0] for one in self.hypotheses(network, input, part.items)]
             seconds = time.perf_counter() - begin
-            scores = self._scores(network, input, part, found)
             texts, wanted = [self.text(one) for one in found], self._wanted(part)
-            rows = align(texts, wanted)
-            if name == "validation" and rows is not None:
-                self._calibrate(found, rows)
-            if rows is not None:
-                scores |= self._confidence_scores(found, rows)
-                metrics["tables"] = confusion_tables(rows, name)
+            judged = Judged(found, texts, wanted, self.pieces)
+            if name == "validation":
+                self.calibration = judged.calibration()
+            scores = self._scores(network, input, part, texts)
+            scores |= judged.confidence_scores(self.calibration)
             length = sum(input.seconds(item) for item in part.items)
             if length:
                 scores["real_time_factor"] = round(seconds / length, 5)
             metrics["model"][name] = scores
-            guesses = [frequent] * len(part)
-            metrics["baseline"][name] = score_transcripts(guesses, wanted)
-            metrics["samples"] = self._samples(input, part, texts, wanted)
+            metrics["baseline"][name] = score_transcripts([frequent] * len(part), wanted)
+            metrics["tables"] = judged.tables(name)
+            metrics["samples"] = judged.samples(input, part.items)
         return metrics
-
-    def _raw(
-        self, found: Sequence[Hypothesis], rows: Sequence[Any]
-    ) -> tuple[list[float], list[bool]]:
-        """Return the raw confidence of each word, and whether it is correct."""
-        raw, correct = [], []
-        for one, row in zip(found, rows, strict=True):
-            words = words_in(one, self.pieces)
-            kinds = [place.kind == "correct" for place in row if place.found is not None]
-            if len(words) == len(kinds):  # a word of punctuation marks only is not in the pieces
-                raw += [word.mean for word in words]
-                correct += kinds
-        return raw, correct
-
-    def _calibrate(self, found: Sequence[Hypothesis], rows: Sequence[Any]) -> None:
-        raw, correct = self._raw(found, rows)
-        self.calibration = fit_calibration(raw, correct) if raw else Calibration()
-
-    def _confidence_scores(
-        self, found: Sequence[Hypothesis], rows: Sequence[Any]
-    ) -> dict[str, float]:
-        raw, correct = self._raw(found, rows)
-        if not raw:
-            return {}
-        scores = score_confidences(self.calibration(raw), correct)
-        return {f"confidence_{name}": scores[name] for name in ("ECE", "NCE") if name in scores}
-
-    def _samples(
-        self, input: Input, part: Examples, texts: Sequence[str], wanted: Sequence[str]
-    ) -> list[dict[str, str]]:
-        """Return samples: the first transcripts, and those with most errors."""
-        order = list(range(min(SHOWN, len(part))))
-        errors = score_each(texts, wanted)
-        if errors is not None:
-            rest = range(len(order), len(part))
-            order += [n for n in sorted(rest, key=lambda n: -errors[n])[:WORST] if errors[n]]
-        return [
-            {
-                "title": f"{'' if n < SHOWN else 'One of the worst: '}{input.show(part.items[n])}",
-                "text": f"{texts[n]}\n(reference: {wanted[n]})",
-            }
-            for n in order
-        ]
-
-
-class Written:
-    """A transducer that never writes tokens without text.
-
-    Args:
-        head: the head.
-        silent: the tokens without text.
-    """
-
-    def __init__(self, head: TransducerHead, silent: Sequence[int]) -> None:
-        self._head, self._silent = head, list(silent)
-        self.begin, self.advance = head.begin, head.advance
-
-    def join(self, e: Tensor, p: Tensor) -> Tensor:
-        """Return log-probabilities (N, V)."""
-        log_p = self._head.join(e, p)
-        log_p[..., self._silent] = LOWEST
-        return log_p
 
 
 def needed_steps(tokens: NDArray[np.int64], *, ctc: bool) -> int:

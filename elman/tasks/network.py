@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+
 from elman.attend import Attention
 from elman.cores import CORES, CoreSettings, Shape
 from elman.encode.embed import Embed
 from elman.encode.encoder import Encoder
+from elman.encode.pyramid import Pyramid
 from elman.recur.stack import Stack
 from elman.seq2seq import Coder
 from elman.seq2seq.recurrent import Recurrent
 from elman.seq2seq.transformer import Transformer
 from elman.targets.text_settings import TranslatorSettings
+from elman.targets.transcript_settings import TranscriberSettings
 
 
 def build_core(
@@ -25,6 +29,28 @@ def build_core(
         channels: number of channels of a recording; 0 for other inputs.
     """
     return CORES[settings.cell].build(settings, Shape(features, bidirectional, channels))
+
+
+def build_pyramid(
+    settings: TranscriberSettings, encode: Encoder, features: int
+) -> tuple[Pyramid, Stack]:
+    """Return the encoder with the lower layers of a transcriber, and the core of the others.
+
+    Args:
+        settings: the cell, the sizes and dropout of all layers, and the number of lower ones.
+        encode: the layer that reads the input.
+        features: number of features that this layer returns.
+    """
+    part, layers, sizes = copy.copy(settings), [], settings.layer_sizes
+    for size in sizes[: settings.pyramid]:
+        part.hidden_size, part.num_layers = size, 1
+        layers.append(build_core(part, features, bidirectional=settings.bidirectional))
+        features = 2 * layers[-1].output_size
+    rest = sizes[settings.pyramid :]
+    part.hidden_size, part.num_layers = rest[0] if len(set(rest)) == 1 else rest, len(rest)
+    core = build_core(part, features, bidirectional=settings.bidirectional)
+    s = settings
+    return Pyramid(encode, layers, dropout=s.dropout, variational=s.variational), core
 
 
 def build_coder(

@@ -5,8 +5,9 @@ p(y | x) = sum over alignments of y with the frames x_1 .. x_T    (CTC or a tran
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,16 @@ if TYPE_CHECKING:
     from elman.decode.scorers import Scorer
     from elman.decode.transcript import Transcript
     from elman.encode.text import Vocabulary
+    from elman.inputs.input import Input
     from elman.live.transcription import LiveTranscription
+    from elman.model import SequenceModel
+    from elman.read.examples import Examples
+    from elman.seq2seq import Seq2Seq
     from elman.targets.target import AnyTarget
     from elman.targets.transcripts import Transcripts
 
 Data = Any  # a path, a list of paths or arrays, or a data frame
+STREAMED = 20  # validation clips whose latency is measured
 Given = Mapping[str, float | None] | Iterable[str]
 
 
@@ -128,6 +134,9 @@ class Transcriber(TranscriberSettings, ExampleTask):
     ) -> list[list[Transcript]]:
         """Return the best transcripts of each clip, with times and confidences of words.
 
+        A clip of more than 60 s is read in pieces of 20 to 30 s that end in pauses, so that
+        memory does not depend on its length.
+
         Args:
             audio: clips, in a form that `fit` accepts, or a folder or a file.
             search: settings of the beam search; None for the greedy search, or for a beam of 8 if
@@ -140,12 +149,22 @@ class Transcriber(TranscriberSettings, ExampleTask):
             DataError: a clip cannot be read.
             ArgumentError: the vocabulary cannot write a phrase or a word.
         """
+        from elman.targets.transcript_parts import transcribe_parts
+
         search, scorer = self._scorer(search, language_model, phrases, words)
-        target = self.transcripts
-        found = target.hypotheses(
-            self.model, self.input_, self.items(audio), search=search, scorer=scorer
+        decode = partial(
+            self.transcripts.hypotheses, self.model, self.input_, search=search, scorer=scorer
         )
-        return [[target.transcript(one) for one in best] for best in found]
+        return transcribe_parts(self.transcripts, decode, self._parts(audio))
+
+    def _parts(self, audio: Data) -> Iterator[tuple[int, float, Any]]:
+        """Yield the number of each item, and its parts with their starts in seconds."""
+        from elman.inputs.audio import Audio
+
+        if isinstance(self.input_, Audio):
+            yield from self.input_.parts(audio, self.transcripts.column(self))
+        else:
+            yield from ((n, 0.0, item) for n, item in enumerate(self.items(audio)))
 
     def stream(
         self,
@@ -228,6 +247,34 @@ class Transcriber(TranscriberSettings, ExampleTask):
         from elman.targets.transcripts import Transcripts
 
         return Transcripts
+
+    def _network(self, learned: Input, target: AnyTarget) -> SequenceModel | Seq2Seq:
+        from elman.model import SequenceModel
+        from elman.tasks.network import build_pyramid
+
+        if not self.pyramid:
+            return super()._network(learned, target)
+        settled = self.settled()
+        encode, core = build_pyramid(settled, *learned.layer(settled))
+        head = target.head(core.output_size, learned)
+        return SequenceModel(encode, core, head, dropout=self.dropout, variational=self.variational)
+
+    def _measure(self, parts: Mapping[str, Examples]) -> dict[str, Any]:
+        from elman.inputs.audio import Audio
+        from elman.live.latency import score_streams
+        from elman.tasks.pictures import draw_speech
+
+        metrics, learned = super()._measure(parts), self.input_
+        if not isinstance(learned, Audio):
+            return metrics
+        held = parts["validation"]
+        metrics["speech"] = draw_speech(self.model, learned, self.transcripts, held)
+        if self.model.core.causal:
+            clips = [sound.clip for sound in held.items[:STREAMED]]
+            metrics["model"]["validation"] |= score_streams(
+                clips, lambda clip: self.stream(sample_rate=clip.rate)
+            )
+        return metrics
 
     def _scorer(
         self,

@@ -17,12 +17,17 @@ from elman.cli import main
 from elman.decode.endpoints import Endpoints
 from elman.decode.hypotheses import SpeechSearch
 from elman.decode.kneser_ney import write_arpa
+from elman.encode import sound_frames
 from elman.errors import ArgumentError, DataError
+from elman.report.transcripts import score_transcripts
 from tests.sounds import RATE, sentences, spoken, write_manifest
 
 SOUNDS, TEXTS = sentences(160, seed=1)
 SMALL = {"decoder": "transducer", "predictor_size": 16, "joint_size": 32}
-DECODERS = {"ctc": {}, "transducer": SMALL, "stateless": {**SMALL, "context": 2}}
+HALVED = {"num_layers": 2, "pyramid": 1, "frame_stride": 2}
+DECODERS = {
+    "ctc": {}, "transducer": SMALL, "stateless": {**SMALL, "context": 2}, "pyramid": HALVED
+}  # fmt: skip
 
 
 def transcriber(**options) -> elman.Transcriber:
@@ -127,8 +132,6 @@ def test_a_language_model_phrases_and_a_closed_vocabulary_change_the_result(tmp_
     write_arpa(TEXTS, tmp_path / "words.arpa", order=2)
 
     def errors(**given) -> float:
-        from elman.report.transcripts import score_transcripts
-
         return score_transcripts(model.predict(sounds, **given), texts)["WER"]
 
     plain = errors()
@@ -190,6 +193,21 @@ def test_transcripts_that_are_too_long_are_named_and_not_used(tmp_path):
     assert found or held
     with pytest.raises(DataError, match="all transcripts are longer than the steps"):
         transcriber(epochs=1).fit(SOUNDS[:20], ["ba du " * 40] * 20)
+
+
+def test_steps_are_counted_after_a_pyramid():
+    sounds = [(x[:4000], rate) for x, rate in SOUNDS if len(x) >= 4000][:20]  # 0.5 s, 46 steps
+    texts = ["abcdefghi " * 2 + "abcd"] * 20  # 24 tokens
+    options = {"frame_stride": 1, "epochs": 1, "examples": 20}
+    transcriber(**options).fit(sounds, texts)
+    with pytest.raises(DataError, match="set a smaller frame_stride or pyramid"):
+        transcriber(**options, num_layers=2, pyramid=1).fit(sounds, texts)  # 23 steps
+    model = transcriber(**options, num_layers=2, pyramid=1).fit(sounds, ["abcdefg"] * 20)
+    assert model.transcripts.step_seconds == pytest.approx(0.02)
+    short = [(SOUNDS[0][0][:400], RATE)]  # 50 ms: one step of three frames
+    assert model.predict(short) == [""]
+    with pytest.raises(DataError, match="row 0: the clip is too short: it has 1 steps, but at"):
+        model.evaluate(short, ["abc"])
 
 
 def test_a_transcript_without_known_characters_is_refused(fitted):
@@ -287,6 +305,63 @@ print(peak() - first, len(x) / 8000)
     grown, seconds = map(float, done.stdout.split())
     assert seconds > 8
     assert grown < 4  # MB
+
+
+@pytest.fixture(scope="module")
+def both() -> elman.Transcriber:
+    return transcriber(bidirectional=True, examples=320).fit(SOUNDS, TEXTS)
+
+
+def test_a_long_clip_is_transcribed_in_pieces_with_times_of_the_whole(both, tmp_path):
+    draw = np.random.default_rng(8)
+    sounds, texts = sentences(75, seed=8)
+    quiet = [0.01 * draw.standard_normal(int(RATE * 0.7)) for _ in sounds]
+    parts = [part for (x, _), rest in zip(sounds, quiet, strict=True) for part in (rest, x)]
+    x = np.concatenate(parts).astype(np.float32)
+    ends = np.cumsum([len(part) for part in parts])[1::2] / RATE
+    assert len(x) / RATE > 90  # at least three pieces
+    (best,) = both.transcribe([(x, RATE)])
+    scores = score_transcripts([best[0].text], [" ".join(texts)])
+    alone = score_transcripts(both.predict(sounds), texts)
+    assert scores["WER"] < 0.1 + alone["WER"]
+    assert " ".join(word.text for word in best[0].words) == best[0].text
+    starts = [word.start for word in best[0].words]
+    assert starts == sorted(starts)
+    assert best[0].words[-1].end <= len(x) / RATE
+    if best[0].text == " ".join(texts):  # then each word is in its sentence
+        counts = np.cumsum([0, *(len(text.split()) for text in texts)])
+        for n, end in enumerate(ends):
+            for word in best[0].words[counts[n] : counts[n + 1]]:
+                assert end - len(sounds[n][0]) / RATE - 0.1 < word.start < word.end < end + 0.1
+    soundfile.write(tmp_path / "long.wav", x, RATE, "FLOAT")
+    first, second = both.predict(SOUNDS[:2])
+    mixed = [SOUNDS[0], tmp_path / "long.wav", SOUNDS[1]]
+    assert both.predict(mixed) == [first, best[0].text, second]
+    several = both.transcribe([(x, RATE)], search=SpeechSearch(n_best=3))[0]
+    assert [one.score for one in several] == sorted((one.score for one in several), reverse=True)
+    assert len(several) == 3
+
+
+def test_a_long_clip_is_read_while_its_pieces_are_transcribed(both, monkeypatch):
+    read = []
+
+    def blocks(clip, place):
+        for n in range(10):
+            read.append(n)
+            yield clip.source[n * 10 * RATE : (n + 1) * 10 * RATE]
+
+    monkeypatch.setattr(sound_frames, "read_blocks", blocks)
+    x = 0.01 * np.random.default_rng(0).standard_normal(100 * RATE).astype(np.float32)
+    parts = both.input_.parts([(x, RATE)], both.transcripts.column(both))
+    assert read == []
+    item, start, first = next(parts)
+    assert (item, start) == (0, 0.0)
+    assert read == [0, 1, 2, 3]  # 31 s are needed for a piece of 20 to 30 s
+    _, start, second = next(parts)
+    assert start == pytest.approx(0.01 * len(first))
+    assert len(read) <= 7
+    rest = [len(sound) for _, _, sound in parts]
+    assert len(first) + len(second) + sum(rest) == 100 * 100 - 2  # 25 ms every 10 ms
 
 
 def test_endpoints_follow_their_rules():
