@@ -204,12 +204,17 @@ class ExampleTask(InputSettings, Task):
         facts |= {**target.facts(), **learned.facts()}
 
         def measure() -> dict[str, Any]:
-            metrics = target.measure(network, learned, data)
+            metrics = self._measure(data)
             self.described |= target.described()
             return metrics
 
         validation, unit = held.batches(self.batch_size), target.unit(reader)
         return Job(train, validation, facts, unit, measure=measure, notes=notes)
+
+    def _measure(self, parts: Mapping[str, Examples]) -> dict[str, Any]:
+        """Return the scores of the trained model and of simpler ones."""
+        found: dict[str, Any] = self.target_.measure(self.model, self.input_, parts)
+        return found
 
     # Use.
 
