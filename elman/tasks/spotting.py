@@ -135,13 +135,16 @@ def measure(
     """
     words, wanted = settings.keywords, settings.false_alarms_per_hour
     held = {name: parts[name] for name in HELD_OUT if name in parts}
-    curves = {name: curve_of(begin, part, words, seed=settings.seed) for name, part in held.items()}
+    curves = {
+        name: curve_of(begin, part, words, seed=settings.seed, seconds=SECONDS)
+        for name, part in held.items()
+    }
     lowest, notes = curves["validation"].allowed(wanted), metrics["notes"]
     chosen = len(THRESHOLDS) - 1 if lowest is None else lowest
-    threshold = round(float(THRESHOLDS[chosen]), 6)
+    threshold = float(THRESHOLDS[chosen])
     spoken = sum(any(str(one) in words for one in some) for some in held["validation"].targets)
     notes.append(
-        f"the threshold of {some_of(list(words))} is {threshold:.4g}; it was chosen on "
+        f"the threshold of {some_of(list(words))} is {threshold:.6g}; it was chosen on "
         f"{SECONDS // 60} minutes of sound, in which {counted(len(held['validation']), 'clips')} "
         f"of the validation data ({spoken:,} with a key word) follow each other in random order, "
         "repeated in a new order if they are shorter"
@@ -166,9 +169,17 @@ def curve_of(
     keywords: Sequence[str],
     *,
     seed: int,
-    seconds: float = SECONDS,
+    seconds: float,
 ) -> SpottingCurve:
-    """Return the false alarms and misses in a recording made of clips."""
+    """Return the false alarms and misses in a recording of this duration, made of clips.
+
+    Args:
+        begin: returns a session of the key words for a sample rate.
+        examples: the clips and their labels.
+        keywords: the key words, in the order of the session.
+        seed: seed of the order of the clips.
+        seconds: smallest duration.
+    """
     rate = Counter(one.clip.rate for one in examples.items).most_common(1)[0][0]
     live, played = begin(rate), play(examples, rate, seed=seed)
     truth, found, at = [], [], 0
@@ -231,7 +242,7 @@ def _table(curve: SpottingCurve, chosen: int, part: str) -> dict[str, Any]:
         "columns": ["false alarms per hour", "missed key words"],
         "rows": [
             [
-                f"threshold {curve.thresholds[n]:.4f}{' (chosen)' if n == chosen else ''}",
+                f"threshold {curve.thresholds[n]:.6f}{' (chosen)' if n == chosen else ''}",
                 f"{curve.false_alarms_per_hour[n]:,.1f}",
                 f"{curve.miss_rate[n]:.1%}",
             ]
