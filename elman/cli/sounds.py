@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
-import numpy as np
 from cyclopts import Parameter
 
 from elman.cli.flags import Whole
@@ -56,8 +55,10 @@ def rate_of(model: ExampleTask) -> int:
     return int("".join(filter(str.isdigit, str(rate))))
 
 
-def _raw_chunks(file: BinaryIO, rate: int) -> Iterator[NDArray[np.int16]]:
+def _raw_chunks(file: BinaryIO, rate: int) -> Iterator[NDArray[Any]]:
     """Yield samples from raw 16-bit sound, as soon as some have arrived."""
+    import numpy as np
+
     rest = b""
     size = 2 * max(1, int(rate * CHUNK))
     read = getattr(file, "read1", file.read)

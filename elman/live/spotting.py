@@ -107,6 +107,20 @@ class LiveSpotting(Live[Floats]):
 
     Raises:
         ArgumentError: the time between windows is longer than a window.
+
+    Example:
+        >>> import elman, numpy as np
+        >>> def tone(step, count):
+        ...     return 0.1 * np.sin(step * np.arange(count)), 8000
+        >>> sounds = [tone(0.3 + n % 2, 3000 + 100 * n) for n in range(16)]
+        >>> model = elman.Classifier(
+        ...     hidden_size=8, epochs=4, learning_rate=0.03, examples=100, device="cpu"
+        ... )
+        >>> live = model.fit(sounds, ["low", "high"] * 8).spot(keywords=["high"])
+        >>> live.push(tone(0.3, 8000)[0])
+        []
+        >>> [one.label for one in live.push(tone(1.3, 6000)[0])]
+        ['high']
     """
 
     _target: LiveKeywords

@@ -236,7 +236,9 @@ def _scores(curve: SpottingCurve, chosen: int) -> dict[str, float]:
 
 def _table(curve: SpottingCurve, chosen: int, part: str) -> dict[str, Any]:
     """Return false alarms and misses at some thresholds."""
-    rows = {*range(0, len(curve.thresholds), len(curve.thresholds) // ROWS), chosen}
+    silent = (curve.false_alarms_per_hour == 0) & ~(curve.miss_rate < 1)
+    last = int(silent.argmax()) if silent.any() else len(silent) - 1  # nothing is detected above
+    rows = {*np.linspace(0, last, ROWS).round().astype(int).tolist(), chosen}
     return {
         "title": f"Key words, {part} data",
         "columns": ["false alarms per hour", "missed key words"],
@@ -254,7 +256,6 @@ def _table(curve: SpottingCurve, chosen: int, part: str) -> dict[str, Any]:
 def _points(curve: SpottingCurve, most: float) -> dict[str, list[float]]:
     """Return the false alarms per hour, up to `most`, and the missed key words in percent."""
     kept = (curve.false_alarms_per_hour <= most) & np.isfinite(curve.miss_rate)
-    return {
-        "false_alarms_per_hour": curve.false_alarms_per_hour[kept].round(4).tolist(),
-        "missed": (100 * curve.miss_rate[kept]).round(4).tolist(),
-    }
+    pairs = [curve.false_alarms_per_hour[kept], 100 * curve.miss_rate[kept]]
+    points = np.unique(np.stack(pairs, 1).round(4), axis=0)
+    return {"false_alarms_per_hour": points[:, 0].tolist(), "missed": points[:, 1].tolist()}
