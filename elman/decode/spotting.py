@@ -36,7 +36,7 @@ class Spotting:
         threshold: probability from which a key word is detected, in 0..1.
         smoothing: seconds over which probabilities are averaged.
         refractory: seconds after a detection in which the key word is not detected again.
-        hop: seconds from one window to the next, rounded to steps of the model.
+        hop: seconds from one window to the next, rounded to steps of the model, at most a window.
 
     Raises:
         ArgumentError: a value is out of its range.

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from elman.decode.spotting import Detector, Floats, Spotted, Spotting
 from elman.encode.bags import Bag
-from elman.errors import ArgumentError, DataError
+from elman.errors import DataError
 from elman.heads.labels import LabelHead
 from elman.inputs.audio import Audio
 from elman.inputs.live import LiveInput, Step
@@ -103,10 +103,7 @@ class LiveSpotting(Live[Floats]):
         static: `sample_rate` of the samples, if it is not that of the model.
 
     Attributes:
-        spotting: the rules, whose `hop` is the exact time between windows.
-
-    Raises:
-        ArgumentError: the time between windows is longer than a window.
+        spotting: the rules, whose `hop` is the exact time between windows, at most that of W steps.
 
     Example:
         >>> import elman, numpy as np
@@ -138,11 +135,7 @@ class LiveSpotting(Live[Floats]):
     ) -> None:
         seconds, head = learned.step_seconds, network.eval().head
         assert isinstance(head, LabelHead)
-        self._size, self._every = window, max(1, round(spotting.hop / seconds))
-        if self._every > window:
-            raise ArgumentError(
-                f"hop must be at most the {window * seconds:.2f} s of a window, got {spotting.hop}"
-            )
+        self._size, self._every = window, min(window, max(1, round(spotting.hop / seconds)))
         self._seconds, self._labels = seconds, [str(labels.classes[n]) for n in keywords]
         self._lasts = (window - 1) * seconds + learned.index.least
         self.spotting = replace(spotting, hop=self._every * seconds)
