@@ -81,7 +81,7 @@ def keyword_numbers(keywords: Sequence[str], classes: Sequence[Label]) -> list[i
     if set(names) <= set(keywords):
         raise ArgumentError(
             "all labels are keywords; the clips of at least one other label, such as other words "
-            "or noise, are needed to tell what is not a key word"
+            "or noise, are needed to learn what is not a key word"
         )
     return [names.index(word) for word in keywords]
 
@@ -105,7 +105,9 @@ def facts_for(
 def steps_of(described: Mapping[str, Any]) -> int:
     """Return the steps of a window; raise an ArgumentError if the model does not have them."""
     if "steps" not in described:
-        raise ArgumentError("this model does not have the length of its training clips; train it")
+        raise ArgumentError(
+            "this model does not have the length of its training clips; train it again"
+        )
     return int(described["steps"])
 
 
@@ -148,6 +150,7 @@ def measure(
         f"{SECONDS // 60} minutes of sound, in which {counted(len(held['validation']), 'clips')} "
         f"of the validation data ({spoken:,} with a key word) follow each other in random order, "
         "repeated in a new order if they are shorter"
+        + ("" if spoken else "; without a key word the misses are unknown")
     )
     if lowest is None:
         notes.append(
@@ -246,7 +249,7 @@ def _table(curve: SpottingCurve, chosen: int, part: str) -> dict[str, Any]:
             [
                 f"threshold {curve.thresholds[n]:.6f}{' (chosen)' if n == chosen else ''}",
                 f"{curve.false_alarms_per_hour[n]:,.1f}",
-                f"{curve.miss_rate[n]:.1%}",
+                f"{curve.miss_rate[n]:.1%}" if math.isfinite(curve.miss_rate[n]) else "unknown",
             ]
             for n in sorted(rows)
         ],

@@ -255,6 +255,20 @@ def test_an_equal_seed_gives_an_equal_threshold_and_fewer_alarms_a_higher_one():
         assert any("4 clips of the validation data (1 with a key word)" in note for note in notes)
 
 
+def test_misses_are_unknown_if_no_validation_clip_has_a_key_word(tmp_path):
+    sounds, words = clips(24)
+    others = [n for n, word in enumerate(words) if word != "ba"]
+    held = ([sounds[n] for n in others], [words[n] for n in others])
+    model = classifier().fit(sounds, words, validation=held, out=tmp_path / "run")
+    scores = model.metrics["model"]["validation"]
+    assert scores["false_alarms_per_hour"] >= 0
+    assert "miss_rate" not in scores
+    assert "misses are unknown" in model.metrics["notes"][1]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "unknown" in page
+    assert "nan" not in page.partition("<h2>Key words</h2>")[2].partition("<h2>")[0]
+
+
 def test_a_recording_has_every_clip_at_its_position(fitted):
     examples = held_out(fitted, 8)
     played = list(islice(spotting.play(examples, RATE, seed=1), 24))
