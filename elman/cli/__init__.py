@@ -1,10 +1,11 @@
-"""The command line: `elman look|train|predict|transcribe|listen|generate|chat|evaluate|...`.
+"""The command line: `elman look|train|predict|transcribe|spot|listen|generate|chat|...`.
 
     app.py      the program and its help        train.py     train and resume
     flags.py    flags from dataclasses          predict.py   predict and generate
-    config.py   --config, names of flags        speech.py    transcribe and listen
-    show.py     scores, notes, tables           use.py       chat, evaluate, backtest, info
-                                                look.py      look
+    config.py   --config, names of flags        use.py       chat, evaluate, backtest, info
+    show.py     scores, notes, tables           look.py      look
+    sounds.py   files, pipes, microphones       speech.py    transcribe
+    listen.py   listen                          spot.py      spot
 
 The commands do not depend on a task: flags, options and help come from the tasks and from the
 classes in `elman.tasks.predictions` and `elman.tasks.generations`.  No large library is imported
@@ -23,16 +24,18 @@ from pathlib import Path
 
 import cyclopts
 
-from elman.cli import predict, speech, use
+from elman.cli import predict, use
 from elman.cli.app import help_console, new_app
 from elman.cli.config import name_flags, settings_of, spread_sizes
-from elman.cli.flags import flags_of, with_flags
+from elman.cli.flags import with_flags
+from elman.cli.listen import listen
 from elman.cli.look import look_command
+from elman.cli.speech import SPEAKERS, transcribe
+from elman.cli.spot import SPOTTERS, spot
 from elman.cli.train import resume, train_app
 from elman.errors import ArgumentError, ElmanError, Stopped
 from elman.read.files import files_below
 from elman.report.terminal import arguments_renamed, discard_output, prepare_streams, tell
-from elman.tasks.audio_predictions import SpeechOptions
 from elman.tasks.generations import GENERATIONS
 from elman.tasks.predictions import PREDICTIONS
 from elman.train.processes import is_first, speaks
@@ -47,8 +50,8 @@ def program(arguments: Sequence[str] = ()) -> cyclopts.App:
     app.command(train_app(arguments, settings_of(arguments)))
     app.command(with_flags(predict.predict, predict.options_in(PREDICTIONS, arguments)))
     app.command(with_flags(predict.generate, predict.options_in(GENERATIONS, arguments)))
-    for heard in (speech.transcribe, speech.listen):
-        app.command(with_flags(heard, flags_of(SpeechOptions)))
+    for heard, kinds in ((transcribe, SPEAKERS), (spot, SPOTTERS), (listen, SPEAKERS | SPOTTERS)):
+        app.command(with_flags(heard, predict.options_in(kinds, arguments)))
     for command in (resume, use.chat, use.evaluate, use.backtest, use.info):
         app.command(command)
     return app

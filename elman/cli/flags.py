@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _GROUPS = {
     "Data": "out validation test text words audio column source channels variable unique_id ds "
     "past future static skip_bad_rows overwrite",
-    "Target": "label several tags target targets kind horizon season",
+    "Target": "label several keywords tags target targets kind horizon season",
     "Model": "cell hidden_size num_layers dropout bidirectional tokens window decoder",
     "Training": "epochs batch_size learning_rate device seed config",
     ADVANCED: "",

@@ -17,7 +17,7 @@ SHOWN = 48  # rows of a table
 DETAILS = {
     "pairs": ("perplexity",),
     "tokens": ("accuracy",),
-    "examples": ("accuracy", "F1_macro", "AUC"),
+    "examples": ("accuracy", "F1_macro", "AUC", "miss_rate", "false_alarms_per_hour"),
     "words": ("accuracy", "F1"),
     "steps": ("accuracy", "event_F1"),
     "numbers": ("coverage_80",),

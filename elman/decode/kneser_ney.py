@@ -52,7 +52,9 @@ class _Order:
     counts: Integers
 
 
-def write_arpa(texts: Iterable[str], path: Path, *, order: int = 3, min_count: int = 1) -> None:
+def write_arpa(
+    texts: Iterable[str], path: str | Path, *, order: int = 3, min_count: int = 1
+) -> None:
     """Write an n-gram model of texts, such as the transcripts of a training set.
 
     Args:
@@ -78,6 +80,7 @@ def write_arpa(texts: Iterable[str], path: Path, *, order: int = 3, min_count: i
         raise ArgumentError(f"order must be at least 1, got {order}; 3 is usual")
     if min_count < 1:
         raise ArgumentError(f"min_count must be at least 1, got {min_count}")
+    path = Path(path)
     words, stream, begins = _numbers(texts, min_count)
     orders = _count(stream, begins, order, vocabulary=len(words))
     text = "\n".join(_lines(orders, words)) + "\n"

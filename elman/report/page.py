@@ -104,6 +104,7 @@ def _page(records: Sequence[Record], metrics: Record) -> str:
     sections = {
         "Scores": _scores(metrics, unit),
         "Confusions": _tables(metrics.get("tables")),
+        "Key words": _spotting(_part(metrics, "spotting")),
         "Forecasts": _forecasts(_part(metrics, "forecasts")),
         "Training": _charts(records, kept, unit),
         "Attention": _tables(metrics.get("attention"), kind="heat"),
@@ -267,6 +268,19 @@ def _fan(fan: Mapping[str, Any]) -> str:
     name = "" if dates else "step" if stamps else "steps ahead"
     shown = [one for one in curves if one.ys]
     return chart(fan["title"], (name, "value"), shown, dates=dates)
+
+
+def _spotting(found: Mapping[str, Any]) -> str:
+    """Return a chart of false alarms against missed key words, and tables of thresholds."""
+    colors = {"validation": BLUE, "test": RED}
+    drawn = [
+        Curve(one["false_alarms_per_hour"], one["missed"], colors[part], part, 2)
+        for part, one in found.get("curves", {}).items()
+        if one["missed"]
+    ]
+    axes = ("false alarms per hour", "missed key words (%)")
+    shown = chart("Misses against false alarms", axes, drawn, scale="zero") if drawn else ""
+    return (f'<div class="charts">\n{shown}</div>' if shown else "") + _tables(found.get("tables"))
 
 
 def _points(

@@ -36,6 +36,7 @@ SCORES = {
     "AUC": ("{:.3f}", True),
     "AUPRC": ("{:.3f}", True),
     "coverage_80": ("{:.1%}", True),
+    "miss_rate": ("{:.1%}", False),
     "loss": ("{:.3f}", False),
 }
 NAMES = {

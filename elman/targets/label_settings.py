@@ -42,6 +42,11 @@ class LabelSettings(InputSettings):
     (forward) recurrence."""
     validation_fraction: float = 0.1
     """Share of each class that is held out if no validation data are given."""
+    keywords: tuple[str, ...] = ()
+    """Audio: labels that are spotted in running sound, such as wake words."""
+    false_alarms_per_hour: float = 1.0
+    """Audio: largest number of false alarms in an hour of validation data at the threshold that is
+    chosen for the keywords."""
 
     def check(self) -> None:
         """Raise an ArgumentError for settings that cannot work."""
@@ -64,3 +69,9 @@ class LabelSettings(InputSettings):
             )
         if self.several and not self.separator:
             raise ArgumentError("separator must not be empty")
+        if len(set(self.keywords)) < len(self.keywords):
+            raise ArgumentError(f"keywords must be different, got {', '.join(self.keywords)}")
+        if not 0 <= self.false_alarms_per_hour < float("inf"):
+            raise ArgumentError(
+                f"false_alarms_per_hour must be at least 0, got {self.false_alarms_per_hour}"
+            )

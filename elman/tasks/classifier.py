@@ -17,14 +17,16 @@ from elman.targets.label_settings import LabelSettings
 from elman.tasks.examples import ExampleTask
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     import torch
 
+    from elman.decode.spotting import Spotting
     from elman.encode.text import Vocabulary
     from elman.inputs.input import Input, Reader
     from elman.live.session import Live
+    from elman.live.spotting import LiveSpotting
     from elman.read.examples import Examples
     from elman.read.labels import Label
     from elman.targets.labels import Labels
@@ -168,6 +170,46 @@ class Classifier(LabelSettings, ExampleTask):
             width=self.input_.numbers,
         )
 
+    def spot(
+        self,
+        *,
+        keywords: Sequence[str] | None = None,
+        spotting: Spotting | None = None,
+        sample_rate: int | None = None,
+    ) -> LiveSpotting:
+        """Return a live session of a model of audio, which finds key words in running sound.
+
+        `push` returns the key words that are detected with the next samples.  The model classifies
+        windows as long as a usual training clip, so it can be bidirectional.
+
+        Args:
+            keywords: labels to find; None for those of the setting `keywords`.
+            spotting: rules of the detection; None for the rules in `spotting`.
+            sample_rate: samples per second; None for the rate of the model.
+
+        Raises:
+            ArgumentError: the model does not read audio, or a key word is not a label.
+        """
+        from elman.live.spotting import LiveSpotting
+        from elman.tasks.spotting import audio_of, keyword_numbers, steps_of
+
+        return LiveSpotting(
+            self.model,
+            audio_of(self.input_),
+            self.labels,
+            keywords=keyword_numbers(self.keywords if keywords is None else keywords, self.classes),
+            spotting=self.spotting if spotting is None else spotting,
+            window=steps_of(self.described),
+            static={} if sample_rate is None else {"sample_rate": sample_rate},
+        )
+
+    @property
+    def spotting(self) -> Spotting:
+        """The rules of the detection, with the threshold that was chosen in training."""
+        from elman.decode.spotting import Spotting
+
+        return Spotting(threshold=self.described.get("threshold", Spotting.threshold))
+
     def explain(self, text: str) -> list[tuple[str, float]]:
         """Return the tokens of a text and their attention weights, which sum to 1.
 
@@ -205,9 +247,7 @@ class Classifier(LabelSettings, ExampleTask):
         kinds = {type(label) for label in classes}
         if len(kinds) == 1 and kinds <= {str, int, float, bool}:
             return np.array(classes)
-        found = np.empty(
-            len(classes), dtype=object
-        )  # bytes, dates and other values keep their type
+        found = np.empty(len(classes), dtype=object)  # bytes, dates and others keep their type
         found[:] = classes
         return found
 
@@ -303,7 +343,9 @@ class Classifier(LabelSettings, ExampleTask):
 
     def _choose(self, parts: Mapping[str, Examples], notes: list[str]) -> None:
         from elman.targets.labels import FEW
+        from elman.tasks.spotting import facts_for
 
+        self.described |= facts_for(self.keywords, self.classes, self.input_, parts["train"])
         chosen, held = self.described, len(parts["validation"])
         if self.epochs is None:
             chosen["epochs"] = self.input_.epochs(len(parts["train"]))
@@ -315,6 +357,21 @@ class Classifier(LabelSettings, ExampleTask):
                     f"{held} held-out examples are too few to select weights, so the last weights "
                     "are kept; set monitor to select them by a score"
                 )
+
+    def _measure(self, parts: Mapping[str, Examples]) -> dict[str, Any]:
+        from elman.tasks.spotting import measure
+
+        metrics = super()._measure(parts)
+        if self.keywords:
+            found = measure(lambda rate: self.spot(sample_rate=rate), parts, self, metrics)
+            self.described["threshold"] = found
+        return metrics
+
+    def _check_described(self) -> None:
+        from elman.tasks.spotting import check_facts
+
+        super()._check_described()
+        check_facts(self.described)
 
     def card(self, name: str) -> str:
         """Return the model card."""
