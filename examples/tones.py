@@ -36,6 +36,11 @@ def spoken(word: str, draw: np.random.Generator, *, noise: float = 0.01) -> NDAr
     return (sound + noise * draw.standard_normal(len(sound))).astype(np.float32)
 
 
+def quiet(seconds: float, draw: np.random.Generator) -> NDArray[np.float32]:
+    """Return silence with some noise."""
+    return (0.01 * draw.standard_normal(int(RATE * seconds))).astype(np.float32)
+
+
 def words(count: int, seed: int = 0) -> tuple[list[Sound], list[str]]:
     """Return spoken words, and their names."""
     draw = np.random.default_rng(seed)
@@ -44,15 +49,17 @@ def words(count: int, seed: int = 0) -> tuple[list[Sound], list[str]]:
 
 
 def sentences(count: int, seed: int = 0) -> tuple[list[Sound], list[str]]:
-    """Return sentences of one to four words with short pauses, and their texts."""
+    """Return sentences of one to four words with short pauses, and their texts.
+
+    They begin with silence of up to half a second, so that a model learns what silence is.
+    """
     draw = np.random.default_rng(seed)
     sounds, texts = [], []
     for _ in range(count):
         names = [str(name) for name in draw.choice(list(WORDS), draw.integers(1, 5))]
-        parts = []
+        parts = [quiet(draw.uniform(0, 0.5), draw)]
         for name in names:
-            pause = 0.01 * draw.standard_normal(draw.integers(400, 1200))
-            parts += [spoken(name, draw), pause.astype(np.float32)]
+            parts += [spoken(name, draw), quiet(draw.uniform(0.05, 0.15), draw)]
         sounds.append((np.concatenate(parts), RATE))
         texts.append(" ".join(names))
     return sounds, texts
@@ -112,10 +119,10 @@ def run(folder: Path, *, clips: int = 400, epochs: int = 6) -> int:
     model = elman.load(other)
     assert isinstance(model, elman.Transcriber)
     live = model.stream(sample_rate=RATE, endpoints=Endpoints(pause=0.4))
-    quiet = 0.01 * np.random.default_rng(0).standard_normal(RATE // 2)
+    pause = quiet(0.8, np.random.default_rng(0))
     print("\nlive, with a pause after each sentence:")
     for (samples, _), text in zip(*sentences(3, 5), strict=True):
-        for chunk in np.array_split(np.concatenate([samples, quiet]), 10):
+        for chunk in np.array_split(np.concatenate([samples, pause]), 10):
             heard = live.push(chunk)
             for utterance in () if heard is None else heard.final:
                 print(f"  spoken: {text:12}  heard: {utterance.text}")

@@ -167,6 +167,19 @@ class SoundIndex:
         """Return the number of steps of a number of frames."""
         return max(0, (frames - self.stack) // self.stride + 1)
 
+    def cepstra(self, frames: Floats) -> NDArray[np.float64]:
+        """Return cepstral coefficients and their changes (T, 2 C) of frames (T, F).
+
+        Features that are not log-mel energies are taken as coefficients.
+        """
+        x = np.asarray(frames, dtype=np.float64)
+        count = min(CEPSTRA, self.size)
+        if self.kind == "log-mel":
+            n, k = np.arange(self.size), np.arange(count)[:, None]
+            x = x @ np.cos(np.pi * k * (2 * n + 1) / (2 * self.size)).T
+        x = x[:, :count]
+        return np.concatenate([x, np.gradient(x, axis=0) if len(x) > 1 else 0 * x], 1)
+
 
 class FrameStream:
     """The frames of samples that arrive in chunks.

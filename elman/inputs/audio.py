@@ -29,11 +29,16 @@ from elman.read.files import is_path
 from elman.read.rows import Rejects
 from elman.report.progress import reading_bar
 from elman.report.terminal import counted
-from elman.report.window_statistics import FOREST, REGRESSION, by_forest, by_regression
+from elman.report.window_statistics import (
+    FOREST,
+    REGRESSION,
+    Windows,
+    by_forest,
+    by_regression,
+)
 from elman.settings import dialect_of
 
 USUAL_RATE = 16_000  # highest sample rate that is chosen by default, enough for speech
-CEPSTRAL = 13  # coefficients whose statistics the simpler models read
 NAMED = 3  # clips that a note names
 WHOLE = 60.0  # seconds up to which a clip is not cut for a transcript
 LONG = 60.0  # seconds of audio from which a bar is shown
@@ -368,18 +373,9 @@ class Audio(Input):
         found = [fit(known, targets, parts, classes) for fit in (by_forest, by_regression)]
         return [one for one in found if one is not None]
 
-    def _cepstra(self, part: Examples) -> Any:
+    def _cepstra(self, part: Examples) -> Windows:
         """Return cepstral coefficients and their changes (T, 2 C) of each clip."""
-        size = self.index.size
-        n, k = np.arange(size), np.arange(min(CEPSTRAL, size))[:, None]
-        turn = (
-            np.cos(np.pi * k * (2 * n + 1) / (2 * size)) if self.index.kind == "log-mel" else None
-        )
-        arrays = []
-        for one in self._sounds(part.items):
-            x = np.asarray(one.frames, dtype=np.float64)
-            x = x[:, :CEPSTRAL] if turn is None else x @ turn.T
-            arrays.append(np.concatenate([x, np.gradient(x, axis=0) if len(x) > 1 else 0 * x], 1))
+        arrays = [self.index.cepstra(one.frames) for one in self._sounds(part.items)]
         return arrays, np.zeros((len(arrays), 0)), np.arange(len(arrays))
 
 

@@ -52,6 +52,8 @@ from elman.train.evaluate import evaluate
 BASELINE = "the most frequent transcript"
 Search = CtcSearch | TransducerSearch
 
+FEW = 4  # hypotheses that a transducer keeps by default
+
 
 class Transcripts(Target[SequenceModel]):
     """The transcripts of a trained model.
@@ -278,27 +280,37 @@ class Transcripts(Target[SequenceModel]):
         search: SpeechSearch | None = None,
         scorer: Scorer[Any] | None = None,
     ) -> list[list[Hypothesis]]:
-        """Return the best hypotheses of each item; without a search the greedy one."""
+        """Return the best hypotheses of each item.
+
+        Without a search, CTC is greedy; a transducer keeps a few hypotheses, because the
+        probability of a token is often spread over several steps, each of which prefers the blank.
+        """
         arrays = input.encode(items)
         found: list[list[Hypothesis]] = [[] for _ in arrays]
+        transduces = isinstance(network.head, TransducerHead)
+        if search is None and (transduces or scorer is not None):
+            search = SpeechSearch(beam=FEW) if scorer is None else SpeechSearch()
+        greedy = search is None or (search.beam == 1 and scorer is None)
         for rows, states in states_of(network, arrays, self.settings.batch_size):
             frames = Padded(self.frames(network, states.data), states.lengths)
-            if search is not None or scorer is not None:
-                live = self.search(network, search or SpeechSearch(), scorer)
-                for n, row, length in zip(
-                    rows.tolist(), frames.data, frames.lengths.tolist(), strict=True
-                ):
-                    live.restart()
-                    live.push(row[:length])
-                    found[n] = live.best(final=True)
+            if greedy:
+                for n, one in zip(rows.tolist(), self._greedy(network, frames), strict=True):
+                    found[n] = [one]
                 continue
-            if isinstance(network.head, TransducerHead):
-                greedy = greedy_transducer(Silenced(network.head, self._silent()), frames)
-            else:
-                greedy = greedy_ctc(frames)
-            for n, one in zip(rows.tolist(), greedy, strict=True):
-                found[n] = [one]
+            assert search is not None
+            live = self.search(network, search, scorer)
+            lengths = frames.lengths.tolist()
+            for n, row, length in zip(rows.tolist(), frames.data, lengths, strict=True):
+                live.restart()
+                live.push(row[:length])
+                found[n] = live.best(final=True)
         return found
+
+    def _greedy(self, network: SequenceModel, frames: Padded) -> list[Hypothesis]:
+        """Return the hypotheses that take the likeliest token of each step."""
+        if isinstance(network.head, TransducerHead):
+            return greedy_transducer(Silenced(network.head, self._silent()), frames)
+        return greedy_ctc(frames)
 
     def text(self, found: Hypothesis) -> str:
         """Return the text of a hypothesis."""
@@ -323,7 +335,7 @@ class Transcripts(Target[SequenceModel]):
     # Scores.
 
     def evaluate(self, network: SequenceModel, input: Input, examples: Examples) -> dict[str, Any]:
-        """Return the loss, and the errors of the greedy transcripts."""
+        """Return the loss, and the errors of the transcripts of the usual search."""
         found = self.hypotheses(network, input, examples.items)
         return self._scores(network, input, examples, [self.text(one[0]) for one in found])
 

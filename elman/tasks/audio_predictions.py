@@ -88,7 +88,7 @@ class SpeechOptions:
 
     beam: int | None = None
     """Sequences that are kept at a time; 1 is greedy. None for 8 with a language model, phrases or
-    words, otherwise for the greedy search."""
+    words; otherwise CTC is greedy, and a transducer keeps 4."""
     language_model: Path | None = None
     """Speech: folder of a language model of Elman, or an n-gram file (ARPA)."""
     lm_weight: float = 0.5
