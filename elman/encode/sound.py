@@ -93,10 +93,14 @@ class SoundIndex:
         return LONGEST + (self.stack - 1) * SHIFT if self.rate else 0.0
 
     @property
+    def frame_seconds(self) -> float:
+        """The seconds from one frame to the next; given features have 100 frames in a second."""
+        return self.shift / self.rate if self.rate else SHIFT
+
+    @property
     def step_seconds(self) -> float:
-        """The seconds from one step to the next, in which given features have 100 frames."""
-        frame = self.shift / self.rate if self.rate else SHIFT
-        return frame * self.stride
+        """The seconds from one step to the next."""
+        return self.frame_seconds * self.stride
 
     @property
     def shift(self) -> int:

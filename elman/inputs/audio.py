@@ -18,6 +18,7 @@ from elman.encode.sound import CEPSTRA, MELS, SHIFT, Kind, SoundIndex, Steps, st
 from elman.encode.sound_augment import SoundAugment
 from elman.encode.sound_frames import Sound, compute, compute_all, frame_blocks
 from elman.errors import ArgumentError, DataError
+from elman.inputs.frame_tags import frame_tags
 from elman.inputs.input import Input, Probabilities, Reader, TargetColumn, TargetOf, pair
 from elman.inputs.live_audio import LiveAudio
 from elman.inputs.settings import InputSettings
@@ -39,6 +40,7 @@ from elman.report.window_statistics import (
 from elman.settings import dialect_of
 
 USUAL_RATE = 16_000  # highest sample rate that is chosen by default, enough for speech
+USUAL = (0.1, 6.0, 0.05)  # changes of speed, level (decibels) and position (seconds) in training
 NAMED = 3  # clips that a note names
 WHOLE = 60.0  # seconds up to which a clip is not cut for a transcript
 LONG = 60.0  # seconds of audio from which a bar is shown
@@ -119,7 +121,7 @@ class AudioReader(Reader):
                     if isinstance(sound, DataError):
                         raise sound
                     if target.each:
-                        cell = tags_of(cell, sound, index, target, place)
+                        cell = frame_tags(cell, len(sound), index.frame_seconds, target, place)
                     answer = target_of(cell, place)
                 except DataError as error:
                     rejects.add(place, error)
@@ -262,7 +264,7 @@ class Audio(Input):
             blocks = frame_blocks(clip, index, place) if sound is None else [sound.frames]
             at = 0
             for frames in cut_at_pauses(blocks, index.level):
-                yield n, at * index.step_seconds / index.stride, Sound(clip, frames)
+                yield n, at * index.frame_seconds, Sound(clip, frames)
                 at += len(frames)
 
     def layer(self, settings: InputSettings) -> tuple[FrontEnd, int]:
@@ -295,7 +297,17 @@ class Audio(Input):
                 "speed, gain, shift and noise change samples, but the clips are features; set "
                 "masks only"
             )
-        return SoundAugment(s.speed, s.gain, s.shift, noise, s.noise_snr, s.masks) or None
+        speed, gain, shift = USUAL if self.index.rate else (0.0, 0.0, 0.0)
+        changes = (
+            speed if s.speed is None else s.speed,
+            gain if s.gain is None else s.gain,
+            shift if s.shift is None else s.shift,
+        )
+        return SoundAugment(*changes, noise, s.noise_snr, 1 if s.masks is None else s.masks) or None
+
+    def epochs(self, count: int) -> int:
+        """Return the default number of epochs for a number of clips."""
+        return 30
 
     def live(self, static: Mapping[str, object]) -> LiveAudio:
         """Return a clip that arrives in chunks of samples.
@@ -377,23 +389,3 @@ class Audio(Input):
         """Return cepstral coefficients and their changes (T, 2 C) of each clip."""
         arrays = [self.index.cepstra(one.frames) for one in self._sounds(part.items)]
         return arrays, np.zeros((len(arrays), 0)), np.arange(len(arrays))
-
-
-def tags_of(
-    cell: Any, sound: Sound, index: SoundIndex, target: TargetColumn, place: str
-) -> list[str]:
-    """Return the tag of each frame of a clip: given as a list, or by spans in seconds."""
-    if not (isinstance(cell, list) and all(isinstance(one, tuple) for one in cell)):
-        found = cell.split() if isinstance(cell, str) else list(cell or ())
-        if len(found) != len(sound):
-            raise DataError(
-                f"{place}: has {len(sound)} frames and {len(found)} {target.noun}; expected the "
-                "same number of both, or a table of spans (path, start, end, label)"
-            )
-        return found
-    tags = [target.background] * len(sound)
-    shift = index.step_seconds / index.stride
-    for start, end, label in cell:
-        first, last = (round(time / shift) for time in (start, end))
-        tags[first:last] = [label] * (min(last, len(tags)) - min(first, len(tags)))
-    return tags

@@ -109,14 +109,18 @@ class AudioSettings:
     or a room, live as well."""
     max_seconds: float = 600.0
     """Audio: maximum duration of a training clip; a longer one is an error of its row."""
-    masks: int = 0
-    """Audio: masked bands of features and stretches of time in each training clip (SpecAugment)."""
-    speed: float = 0.0
-    """Audio: largest relative change of the speed in training, such as 0.1."""
-    gain: float = 0.0
-    """Audio: largest change of the level in training, in decibels."""
-    shift: float = 0.0
-    """Audio: largest shift of the clip in training, in seconds."""
+    masks: int | None = None
+    """Audio: masked bands of features and stretches of time in each training clip (SpecAugment);
+    None for 1."""
+    speed: float | None = None
+    """Audio: largest relative change of the speed in training; None for 0.1, or 0 for features
+    that were computed elsewhere."""
+    gain: float | None = None
+    """Audio: largest change of the level in training, in decibels; None for 6, or 0 for features
+    that were computed elsewhere."""
+    shift: float | None = None
+    """Audio: largest shift of the clip in training, in seconds; None for 0.05, or 0 for features
+    that were computed elsewhere."""
     noise: str | None = None
     """Audio: folder with clips of noise that is added in training."""
     noise_snr: float = 10.0
@@ -132,7 +136,7 @@ class AudioSettings:
             raise ArgumentError(f"feature_size must be at most 256, got {self.feature_size}")
         if not 0 < self.max_seconds < float("inf"):
             raise ArgumentError(f"max_seconds must be positive, got {self.max_seconds}")
-        if not 0 <= self.speed < 0.5:
+        if self.speed is not None and not 0 <= self.speed < 0.5:
             raise ArgumentError(f"speed must be in [0, 0.5), got {self.speed}")
         for name in ("channel", "convolution", "masks", "gain", "shift"):
             value = getattr(self, name)

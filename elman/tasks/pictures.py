@@ -51,7 +51,7 @@ def draw_speech(
 def features_of(audio: Audio, item: Sound) -> dict[str, Any]:
     """Return the features of the first seconds of a clip, as numbers of two digits."""
     index = audio.index
-    frame = index.step_seconds / index.stride
+    frame = index.frame_seconds
     x = np.asarray(item.frames[: round(SECONDS / frame)], dtype=np.float64)
     if index.kind != "log-mel":  # coefficients have different sizes
         x = (x - index.mean) / index.deviation
