@@ -31,7 +31,7 @@ class Network(Protocol):
 
 
 class Read(NamedTuple):
-    """What a network has read.
+    """The state of a network after the words that it has read.
 
     Attributes:
         state: its state, of one row.

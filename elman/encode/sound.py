@@ -140,6 +140,18 @@ class SoundIndex:
         options.mel_opts.num_bins = self.size
         return kaldi.OnlineFbank(options)
 
+    def check_size(self) -> None:
+        """Raise an ArgumentError if features cannot be computed from sound of this rate."""
+        if not self.rate:
+            return
+        try:
+            self.computer()
+        except (RuntimeError, ValueError):
+            raise ArgumentError(
+                f"feature_size={self.size} does not fit audio of {self.rate:,} Hz: the bands would "
+                "be too narrow or too few; 13 to 40 are usual"
+            ) from None
+
     def adapted(self, frames: Floats, mean: NDArray[np.float32] | None) -> tuple[Floats, Floats]:
         """Return frames relative to a running mean, and the mean (F,) after them.
 

@@ -23,7 +23,7 @@ from elman.inputs.input import Input, Probabilities, Reader, TargetColumn, Targe
 from elman.inputs.live_audio import LiveAudio
 from elman.inputs.settings import InputSettings
 from elman.manifest import SERIES, read_index, write_json
-from elman.read.audio import Clip
+from elman.read.audio import SLOWEST, Clip
 from elman.read.audio_source import AudioLayout, AudioSource
 from elman.read.examples import Examples
 from elman.read.files import is_path
@@ -133,7 +133,7 @@ class AudioReader(Reader):
         longest = self.settings.max_seconds
         if clip.seconds > longest:
             raise DataError(
-                f"{place}: {clip.name} lasts {clip.seconds:,.0f} s, more than "
+                f"{place}: {clip.name} lasts {clip.seconds:,.2f} s, more than "
                 f"max_seconds={longest:g}; cut it with the columns start and end, or raise it"
             )
 
@@ -164,7 +164,9 @@ class AudioReader(Reader):
         kind: Kind = s.features
         if not clips[0].rate:
             kind, size, rate = "given", clips[0].width, 0
-        return SoundIndex(kind, size, rate, stack, stride, s.running_mean)
+        index = SoundIndex(kind, size, rate, stack, stride, s.running_mean)
+        index.check_size()
+        return index
 
     def item(self, cell: Any, place: str) -> Clip | Sound:
         """Return the clip of a cell; its frames, too, once the features are known."""
@@ -318,10 +320,13 @@ class Audio(Input):
         unknown = ", ".join(sorted(set(static) - {"sample_rate"}))
         if unknown:
             raise ArgumentError(f"stream of audio takes sample_rate, got {unknown}")
-        rate = static.get("sample_rate", self.index.rate)
-        if not isinstance(rate, int) or (rate < 1000 and self.index.rate):
-            raise ArgumentError(f"sample_rate must be at least 1,000 Hz, got {rate!r}")
-        return LiveAudio(self.index, rate)
+        rate: Any = static.get("sample_rate", self.index.rate)
+        whole = isinstance(rate, int | float | np.number) and float(rate).is_integer()
+        if not whole or (rate < SLOWEST and self.index.rate):
+            raise ArgumentError(
+                f"sample_rate must be a whole number of at least {SLOWEST:,} Hz, got {rate!r}"
+            )
+        return LiveAudio(self.index, int(rate))
 
     # Reports.
 

@@ -67,7 +67,7 @@ def _guess(settings: InputSettings, source: Any, usual: str) -> str:
     """Return the kind of data that looks like recordings or audio, or the usual one."""
     if settings.channels or settings.variable:
         return RecordingReader.kind
-    if is_clips(source, settings.audio):
+    if is_clips(source, settings.audio) or (settings.sample_rate and is_arrays(source)):
         return AudioReader.kind
     return RecordingReader.kind if is_arrays(source) else usual
 

@@ -61,7 +61,12 @@ class LiveAudio(LiveInput):
             ArgumentError: the samples are not numbers in [-1, 1], or not integers.
         """
         check_no_time(at, "audio clips")
-        array = np.asarray(element)
+        try:
+            array = np.asarray(element)
+        except ValueError:
+            raise ArgumentError(
+                "expected an array of samples, got nested values of different lengths"
+            ) from None
         if array.ndim == 0:
             array = array[None]
         try:

@@ -32,7 +32,9 @@ AUDIO = {f".{suffix}" for suffix in SUFFIXES.split()}
 COUNTED = {".mfc", ".mfcc", ".feat"}
 FEATURES = COUNTED | {".npy"}
 BLOCK = 1 << 20  # samples that are read at a time
-LOUDEST = 1e4  # absolute value that no sample reaches, so that its square is finite
+MOST_CHANNELS = 64  # more columns than this are rather samples
+LOUDEST = 32.0  # absolute value that no sample in [-1, 1] reaches, even if it is amplified
+SLOWEST = 1000  # lowest sample rate
 PROMISED = re.compile(r"^data\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 UNKNOWN = 0x7FFFF000  # bytes from which the length in a WAV header is that of an endless stream
 
@@ -92,7 +94,9 @@ def open_file(path: Path, place: str, *, channel: int | None = None, size: int =
         DataError: the file is missing, empty, damaged or of another kind.
     """
     if not path.exists():
-        raise DataError(f"{place}: {path} does not exist")
+        raise DataError(f"{place}: {_named(path, place)} does not exist")
+    if path.is_dir():
+        raise DataError(f"{place}: {_named(path, place)} is a folder, expected an audio file")
     if not size_of(path):
         raise DataError(f"{place}: {path} is an empty file, expected audio")
     if path.suffix.lower() in FEATURES:
@@ -113,14 +117,13 @@ def open_file(path: Path, place: str, *, channel: int | None = None, size: int =
                 f"{place}: {path} is damaged: its header states {stated:,} bytes of audio, but it "
                 f"has {there:,}; copy it again, or convert it to repair the header"
             )
-    if not header.samplerate > 0:
-        raise DataError(f"{place}: {path} has a sample rate of {header.samplerate} Hz")
+    _check_rate(header.samplerate, f"{place}: {_named(path, place)}")
     if header.frames < 1:
         raise DataError(f"{place}: {path} has no audio, only a header")
     if channel is not None and channel >= header.channels:
         raise DataError(
-            f"{place}: {path} has {header.channels} channels, so there is no channel {channel} "
-            "(counted from 0)"
+            f"{place}: {_named(path, place)} has no channel {channel} (counted from 0), its number "
+            f"of channels is {header.channels}"
         )
     return Clip(path.name, path, header.samplerate, 0, header.frames, channel)
 
@@ -130,8 +133,8 @@ def open_array(
 ) -> Clip:
     """Return the clip of an array: samples (N,) or (N, C) with their rate, or features (T, F).
 
-    Integers are samples of their full range; floats are samples in [-1, 1].  A matrix without a
-    rate has features.
+    Integers of 8, 16 or 32 bits are samples of their full range; floats are samples in [-1, 1].  A
+    matrix without a rate has features.
 
     Raises:
         DataError: the array has another shape or type, no rate, or no number.
@@ -150,11 +153,33 @@ def open_array(
         raise DataError(
             f"{place}: the sample rate is missing; give a pair (samples, rate), or set sample_rate"
         )
-    if not 0 < rate < math.inf:
-        raise DataError(f"{place}: the sample rate must be positive, got {rate} Hz")
+    _check_rate(rate, place)
+    if array.dtype.kind in "iu" and array.dtype.itemsize > 4:
+        raise DataError(
+            f"{place}: has integers of 64 bits, whose range is not known; give an array of int16, "
+            "or floats in [-1, 1]"
+        )
+    if array.ndim == 2 and array.shape[1] > max(len(array), MOST_CHANNELS):
+        raise DataError(
+            f"{place}: expected samples (N, channels), got {array.shape}; turn the array around"
+        )
     if array.ndim == 2 and channel is not None and channel >= array.shape[1]:
         raise DataError(f"{place}: has {array.shape[1]} channels, so there is no channel {channel}")
     return Clip(place, array, int(rate), 0, len(array), channel)
+
+
+def _check_rate(rate: object, place: str) -> None:
+    """Raise a DataError if a sample rate is not a number or is too low."""
+    known = isinstance(rate, int | float | np.integer | np.floating)
+    if not (known and SLOWEST <= float(rate) < math.inf):  # type: ignore[arg-type]
+        raise DataError(
+            f"{place} has a sample rate of {rate!r} Hz, at least {SLOWEST:,} are needed"
+        )
+
+
+def _named(path: Path, place: str) -> str:
+    """Return the name of a file for a message, without the folder that its place has."""
+    return path.name if str(path) == place else str(path)
 
 
 def cut_clip(clip: Clip, start: object, end: object, place: str) -> Clip:

@@ -94,6 +94,8 @@ class AudioSource:
         self._times: list[str] = []
         self._audio: tuple[Path, ...] = ()
         path = Path(source) if is_path(source) else None
+        if path is not None and not path.exists():
+            raise DataError(f"{path}: there is no such file or folder; expected audio")
         self._lenient = lenient
         if spans and targets is not None:
             self._spans, targets = self._table(targets), None
@@ -199,7 +201,7 @@ class AudioSource:
             except DataError as error:
                 yield Row(place, error)
                 continue
-            yield Row(place, (clip, target if spans is None else spans(cell)))
+            yield Row(place, (clip, target if spans is None else spans(clip)))
 
     def clip(self, cell: object, place: str) -> Clip:
         """Return the clip of a cell: a path, an array, or a pair of samples and their rate."""
@@ -283,10 +285,14 @@ def _first_files(folder: Path, most: int = 50) -> list[Path]:
     return found
 
 
-def _spans_of(table: Table, layout: AudioLayout) -> Callable[[object], list[Span]]:
-    """Return a function that returns the spans of the clip in a cell of the manifest."""
+def _spans_of(table: Table, layout: AudioLayout) -> Callable[[Clip], list[Span]]:
+    """Return a function that returns the spans in a clip, in seconds from its beginning.
+
+    Paths of the table are relative to its folder.
+    """
     names = [layout.column, *TIMES, layout.target or "label"]
-    spans: dict[str, list[Span]] = {}
+    base = Path() if table.file is None else table.file.parent
+    spans: dict[Path, list[Span]] = {}
     for place, values in table.rows(names).read():
         if isinstance(values, DataError):
             raise values
@@ -300,5 +306,13 @@ def _spans_of(table: Table, layout: AudioLayout) -> Callable[[object], list[Span
                 f"{place}: start and end must be seconds with 0 <= start < end, got {start!r} and "
                 f"{end!r}"
             )
-        spans.setdefault(str(path), []).append((first, last, str(label)))
-    return lambda cell: spans.get(str(cell), [])
+        spans.setdefault((base / str(path)).resolve(), []).append((first, last, str(label)))
+
+    def inside(clip: Clip) -> list[Span]:
+        if not isinstance(clip.source, Path):
+            return []
+        begin = clip.first / clip.rate if clip.rate else 0.0
+        found = spans.get(clip.source.resolve(), [])
+        return [(max(0.0, a - begin), z - begin, label) for a, z, label in found if z > begin]
+
+    return inside

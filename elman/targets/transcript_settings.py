@@ -32,6 +32,8 @@ class TranscriberSettings(InputSettings):
     """Words and characters that occur fewer times in the training text become <unk>."""
     lowercase: bool = False
     """Convert transcripts to lower case."""
+    epochs: int = 30
+    """Passes over the training data."""
     hidden_size: tuple[int, ...] | int = 256
     """Number of hidden units of each layer and direction; several numbers for layers of different
     sizes."""

@@ -52,8 +52,6 @@ from elman.train.evaluate import evaluate
 BASELINE = "the most frequent transcript"
 Search = CtcSearch | TransducerSearch
 
-FEW = 4  # hypotheses that a transducer keeps by default
-
 
 class Transcripts(Target[SequenceModel]):
     """The transcripts of a trained model.
@@ -280,24 +278,21 @@ class Transcripts(Target[SequenceModel]):
         search: SpeechSearch | None = None,
         scorer: Scorer[Any] | None = None,
     ) -> list[list[Hypothesis]]:
-        """Return the best hypotheses of each item.
+        """Return the best hypotheses of each item, by default with the usual beam search.
 
-        Without a search, CTC is greedy; a transducer keeps a few hypotheses, because the
-        probability of a token is often spread over several steps, each of which prefers the blank.
+        A beam of 1 without a scorer takes the likeliest token of each step, which is faster.  It
+        misses tokens whose probability is spread over several steps that all prefer the blank.
         """
         arrays = input.encode(items)
         found: list[list[Hypothesis]] = [[] for _ in arrays]
-        transduces = isinstance(network.head, TransducerHead)
-        if search is None and (transduces or scorer is not None):
-            search = SpeechSearch(beam=FEW) if scorer is None else SpeechSearch()
-        greedy = search is None or (search.beam == 1 and scorer is None)
+        search = search or SpeechSearch()
+        greedy = search.beam == 1 and scorer is None
         for rows, states in states_of(network, arrays, self.settings.batch_size):
             frames = Padded(self.frames(network, states.data), states.lengths)
             if greedy:
                 for n, one in zip(rows.tolist(), self._greedy(network, frames), strict=True):
                     found[n] = [one]
                 continue
-            assert search is not None
             live = self.search(network, search, scorer)
             lengths = frames.lengths.tolist()
             for n, row, length in zip(rows.tolist(), frames.data, lengths, strict=True):

@@ -87,8 +87,7 @@ class SpeechOptions:
     """The settings of the search of a transcriber."""
 
     beam: int | None = None
-    """Sequences that are kept at a time; 1 is greedy. None for 8 with a language model, phrases or
-    words; otherwise CTC is greedy, and a transducer keeps 4."""
+    """Sequences that are kept at a time; 1 is greedy. None for 8, or k if it is larger."""
     language_model: Path | None = None
     """Speech: folder of a language model of Elman, or an n-gram file (ARPA)."""
     lm_weight: float = 0.5
@@ -115,21 +114,19 @@ class SpeechOptions:
         from elman.read.characters import ignore
         from elman.read.text import text_lines
 
-        files = (self.language_model, self.phrases, self.words)
         found: dict[str, Any] = {"language_model": self.language_model}
         if self.phrases is not None:
             found["phrases"] = read_phrases(self.phrases)
         if self.words is not None:
             lines = text_lines(self.words, "utf-8", ignore)
             found["words"] = [word for line in lines for word in line.split()]
-        if self.beam is not None or best > 1 or any(file is not None for file in files):
-            found["search"] = SpeechSearch(
-                beam=max(8, best) if self.beam is None else self.beam,
-                n_best=best,
-                lm_weight=self.lm_weight,
-                word_bonus=self.word_bonus,
-                boost=self.boost,
-            )
+        found["search"] = SpeechSearch(
+            beam=max(8, best) if self.beam is None else self.beam,
+            n_best=best,
+            lm_weight=self.lm_weight,
+            word_bonus=self.word_bonus,
+            boost=self.boost,
+        )
         return found
 
 

@@ -75,6 +75,8 @@ def keyword_numbers(keywords: Sequence[str], classes: Sequence[Label]) -> list[i
         raise ArgumentError(
             f"keywords must be a list of labels, got {keywords!r}; set keywords in training"
         )
+    if len(set(keywords)) < len(keywords):
+        raise ArgumentError(f"keywords must be different, got {', '.join(keywords)}")
     unknown = next((word for word in keywords if word not in names), None)
     if unknown is not None:
         raise ArgumentError(f"keyword {unknown!r} is not a label; the labels are {some_of(names)}")

@@ -139,8 +139,7 @@ class Transcriber(TranscriberSettings, ExampleTask):
 
         Args:
             audio: clips, in a form that `fit` accepts, or a folder or a file.
-            search: settings of the beam search; None for the greedy search of CTC, a beam of 4 for
-                a transducer, or a beam of 8 if one of the following arguments is given.
+            search: settings of the beam search; None for a beam of 8.
             language_model: a language model of Elman or its folder, or an n-gram file (ARPA).
             phrases: phrases that become more likely, such as names, and possibly their boosts.
             words: the only words that can be recognised.

@@ -229,7 +229,7 @@ def test_long_short_silent_and_clipped_clips_are_named(tmp_path):
     assert "clipped clips: clipped.wav" in report
     assert "14 clips" in report
     soundfile.write(folder / "ba" / "long.wav", np.zeros(5 * RATE), RATE)
-    with pytest.raises(DataError, match=r"long.wav lasts 5 s, more than max_seconds=4"):
+    with pytest.raises(DataError, match=r"long.wav lasts 5\.00 s, more than max_seconds=4"):
         classifier(max_seconds=4).fit(folder)
     soundfile.write(folder / "ba" / "long.wav", np.zeros(200), RATE)
     with pytest.raises(DataError, match=r"too short: 0.025 s, at least 0.045 s are needed"):

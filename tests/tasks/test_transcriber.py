@@ -34,6 +34,7 @@ def transcriber(**options) -> elman.Transcriber:
     settings = {
         "hidden_size": 48, "num_layers": 1, "epochs": 20, "learning_rate": 0.02, "examples": 480,
         "bidirectional": False, "device": "cpu", "dropout": 0.1, "schedule": "cosine",
+        "masks": 0, "speed": 0, "gain": 0, "shift": 0,
     }  # fmt: skip
     return elman.Transcriber(**{**settings, **options})
 
